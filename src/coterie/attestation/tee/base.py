@@ -1,0 +1,44 @@
+"""The seam between Coterie and the trusted execution environment that it runs in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+TeeKind = Literal["simulated", "sgx", "tdx"]
+
+
+@dataclass(frozen=True)
+class TeeDescription:
+    """What a TEE says of itself, for people; nothing of it is trusted.
+
+    Attributes:
+        kind: Kind of TEE.
+        measurement: This program's own measurement in hex (MRENCLAVE or MRTD), if known.
+        details: A sentence on where quotes come from.
+    """
+
+    kind: TeeKind
+    measurement: str | None
+    details: str
+
+
+class Tee(Protocol):
+    """Makes quotes over 64 bytes of report data."""
+
+    @property
+    def kind(self) -> TeeKind:
+        """Kind of TEE."""
+        ...
+
+    def quote(self, report_data: bytes) -> bytes:
+        """Returns a DCAP quote over ``report_data`` (64 bytes).
+
+        Raises:
+            EnvironmentUnfit: The TEE's devices are missing or fail.
+        """
+        ...
+
+    def describe(self) -> TeeDescription:
+        """Describes the TEE for people."""
+        ...

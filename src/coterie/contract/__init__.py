@@ -1,0 +1,31 @@
+"""The contract: the file that all parties agree on and sign."""
+
+from coterie.contract.data import DataSection
+from coterie.contract.digest import canonical_json, contract_digest, data_digest, differences
+from coterie.contract.loading import contract_from_json, load_contract, parse_contract
+from coterie.contract.model import DenseParameter, ModelSection
+from coterie.contract.schema import Contract, Node, Party
+from coterie.contract.training import DenseOptimizer, RowOptimizer, TrainingSection
+from coterie.contract.trust import Role, RoleTrust, TrustSection
+
+__all__ = [
+    "Contract",
+    "DataSection",
+    "DenseOptimizer",
+    "DenseParameter",
+    "ModelSection",
+    "Node",
+    "Party",
+    "Role",
+    "RoleTrust",
+    "RowOptimizer",
+    "TrainingSection",
+    "TrustSection",
+    "canonical_json",
+    "contract_digest",
+    "contract_from_json",
+    "data_digest",
+    "differences",
+    "load_contract",
+    "parse_contract",
+]

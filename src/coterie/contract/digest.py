@@ -1,0 +1,77 @@
+"""Canonical form and digests of a contract, and the names of the values in which two differ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+from coterie.contract.data import DataSection
+from coterie.contract.schema import Contract
+
+Scalar = str | int | float | bool | None
+_NOTHING = object()
+
+
+def canonical_json(contract: Contract) -> bytes:
+    """The contract as canonical JSON (sorted keys, no spaces, defaults filled in), UTF-8.
+
+    Formatting, key order and the nodes' addresses do not show in it.
+    """
+    value = contract.model_dump(mode="json")
+    for node in value["nodes"]:
+        del node["address"]
+    return _encode(value)
+
+
+def contract_digest(contract: Contract) -> bytes:
+    """SHA-256 over a label and the canonical form; 32 bytes. Every claim carries it."""
+    return hashlib.sha256(b"coterie contract 1\0" + canonical_json(contract)).digest()
+
+
+def data_digest(data: DataSection) -> bytes:
+    """SHA-256 over a label and the canonical data section; 32 bytes. Prepared data carries it."""
+    return hashlib.sha256(b"coterie data 1\0" + _encode(data.model_dump(mode="json"))).digest()
+
+
+def differences(mine: bytes, theirs: bytes) -> list[str]:
+    """Names the values in which two canonical contracts differ.
+
+    Args:
+        mine: Canonical JSON of this node's contract.
+        theirs: Canonical JSON of the peer's.
+
+    Returns:
+        Lines such as ``training.batch: 128 here, 256 there``.
+
+    Raises:
+        ValueError: One of them is not JSON.
+    """
+    here, there = dict(_flatten(json.loads(mine))), dict(_flatten(json.loads(theirs)))
+    return [
+        f"{key}: {_show(here.get(key, _NOTHING))} here, {_show(there.get(key, _NOTHING))} there"
+        for key in sorted(here.keys() | there.keys())
+        if here.get(key, _NOTHING) != there.get(key, _NOTHING)
+    ]
+
+
+def _encode(value: object) -> bytes:
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def _flatten(value: object, path: str = "") -> Iterator[tuple[str, Scalar]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flatten(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            name = item.get("name", i) if isinstance(item, dict) else i
+            yield from _flatten(item, f"{path}[{name}]")
+    elif value is None or isinstance(value, str | int | float | bool):
+        yield path, value
+
+
+def _show(value: object) -> str:
+    return "absent" if value is _NOTHING else json.dumps(value, ensure_ascii=False)[:120]

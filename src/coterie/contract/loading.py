@@ -1,0 +1,104 @@
+"""Reads contracts from TOML files and from canonical JSON, with errors that name key and remedy."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from coterie.contract.schema import Contract
+from coterie.errors import ContractInvalid
+
+MAX_CONTRACT_BYTES = 1 << 20
+
+
+def load_contract(path: Path) -> Contract:
+    """Reads and checks a contract.
+
+    Raises:
+        ContractInvalid: The file cannot be read, is no TOML, or breaks the schema.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_CONTRACT_BYTES + 1)
+    except OSError as error:
+        raise ContractInvalid(
+            f"the contract {path} cannot be read",
+            expected="a TOML file",
+            seen=error.strerror or str(error),
+            remedy="check the path; examples are in examples/",
+        ) from error
+    return parse_contract(text, str(path))
+
+
+def parse_contract(text: bytes, source: str) -> Contract:
+    """Parses and checks a contract's TOML text.
+
+    Args:
+        text: The file's bytes.
+        source: Its name, for errors.
+
+    Raises:
+        ContractInvalid: The text is no TOML, too large, or breaks the schema.
+    """
+    if len(text) > MAX_CONTRACT_BYTES:
+        raise ContractInvalid(
+            f"the contract {source} is too large",
+            expected=f"at most {MAX_CONTRACT_BYTES} bytes",
+            seen=f"{len(text)} bytes or more",
+            remedy="a contract holds settings only; data belongs under --data",
+        )
+    try:
+        value = tomllib.loads(text.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ContractInvalid(
+            f"the contract {source} is not valid TOML",
+            expected="TOML 1.0, UTF-8",
+            seen=str(error),
+            remedy="mend the line that is named",
+        ) from error
+    return _validate(value, source)
+
+
+def contract_from_json(text: bytes, source: str) -> Contract:
+    """Parses and checks a contract in its canonical form, as a peer sends it.
+
+    Raises:
+        ContractInvalid: The text is no JSON, too large, or breaks the schema.
+    """
+    if len(text) > MAX_CONTRACT_BYTES:
+        raise ContractInvalid(
+            f"the contract from {source} is larger than {MAX_CONTRACT_BYTES} bytes"
+        )
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ContractInvalid(f"the contract from {source} is not JSON", seen=str(error)) from error
+    return _validate(value, source)
+
+
+def _validate(value: object, source: str) -> Contract:
+    try:
+        return Contract.model_validate(value)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        lines = []
+        for problem in problems[:5]:
+            key = ".".join(str(part) for part in problem["loc"]) or "the contract"
+            message = problem["msg"].removeprefix("Value error, ")
+            seen = (
+                "" if isinstance(problem["input"], dict) else f" (seen: {problem['input']!r:.80})"
+            )
+            if problem["type"] == "extra_forbidden":
+                message, seen = "unknown key", ""
+            lines.append(f"{key}: {message}{seen}")
+        if len(problems) > 5:
+            lines.append(f"and {len(problems) - 5} more")
+        raise ContractInvalid(
+            f"the contract {source} is not valid",
+            expected="the schema in docs/contract.md",
+            seen="; ".join(lines),
+            remedy="correct or remove the keys that are named",
+        ) from error

@@ -1,0 +1,141 @@
+"""The contract as a whole: parties, nodes, data, model, training, trust."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from coterie.contract.data import DataSection
+from coterie.contract.model import ModelSection
+from coterie.contract.section import Section
+from coterie.contract.training import EnclaveSection, LimitsSection, TrainingSection
+from coterie.contract.trust import Role, TrustSection
+
+# A DNS label (RFC 1123): node names become host names in certificates.
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+
+
+class Party(Section):
+    """A company.
+
+    Attributes:
+        name: Its name in this contract.
+        key: Its Ed25519 public key, ``ed25519:`` and 64 hex digits. Contracts with the simulated
+            TEE may leave it out: ``coterie run`` then makes a throw-away key.
+    """
+
+    name: Name
+    key: Annotated[str, Field(pattern=r"^ed25519:[0-9a-f]{64}$")] | None = None
+
+
+class Node(Section):
+    """One process with one TEE and one key.
+
+    Attributes:
+        name: Unique in the contract.
+        role: What it does.
+        party: Who runs it.
+        address: ``HOST:PORT`` where it listens: an untrusted hint, outside of the digest. Only
+            for nodes that listen.
+    """
+
+    name: Name
+    role: Role
+    party: Name
+    address: str | None = None
+
+    @field_validator("address")
+    @classmethod
+    def _address_is_host_and_port(cls, value: str | None) -> str | None:
+        if value is not None:
+            host, colon, port = value.rpartition(":")
+            if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65_536):
+                raise ValueError(f"{value!r} is not HOST:PORT")
+        return value
+
+
+class Contract(Section):
+    """The file that all parties agree on.
+
+    Attributes:
+        format: Version of this schema.
+        name: Name of the undertaking; with the digest it identifies a run.
+        mode: ``hfl``: every worker owns its data; ``sdt``: the chief owns all of it.
+        parties: The companies.
+        nodes: Their programs.
+        data: Columns, table sizes, hashing.
+        model: Sizes of the model.
+        training: Optimizers, batch, epochs, seed.
+        limits: Bounds on time and size.
+        enclave: Size of SGX enclaves.
+        trust: What counts as proof.
+    """
+
+    format: Literal[1]
+    name: Name
+    mode: Literal["hfl", "sdt"]
+    parties: Annotated[tuple[Party, ...], Field(strict=False, min_length=1, max_length=1024)]
+    nodes: Annotated[tuple[Node, ...], Field(strict=False, min_length=2, max_length=1024)]
+    data: DataSection = DataSection()
+    model: ModelSection = ModelSection()
+    training: TrainingSection = TrainingSection()
+    limits: LimitsSection = LimitsSection()
+    enclave: EnclaveSection = EnclaveSection()
+    trust: TrustSection
+
+    @model_validator(mode="after")
+    def _nodes_fit_the_mode(self) -> Self:
+        for what, names in (
+            ("party", [p.name for p in self.parties]),
+            ("node", [n.name for n in self.nodes]),
+        ):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{what} names must be unique: {', '.join(sorted(names))}")
+        known = {party.name for party in self.parties}
+        for node in self.nodes:
+            if node.party not in known:
+                raise ValueError(
+                    f"node {node.name} belongs to party {node.party!r}, which is not in [[parties]]"
+                )
+        self._check_roles()
+        for role in sorted({node.role for node in self.nodes}):
+            if self.trust.roles.of(role) is None:
+                raise ValueError(f"[trust.roles.{role}] is missing, but nodes have this role")
+        if self.trust.tee != "simulated":
+            for party in self.parties:
+                if party.key is None:
+                    raise ValueError(f"party {party.name} has no key: only simulated parties may")
+        return self
+
+    def _check_roles(self) -> None:
+        servers, workers, chiefs = (self.by_role(role) for role in ("ps", "worker", "chief"))
+        if len(servers) != 1:
+            raise ValueError(
+                f"a contract needs exactly one node with role ps for now, not {len(servers)}"
+            )
+        if not workers:
+            raise ValueError("a contract needs at least one node with role worker")
+        if self.mode == "hfl":
+            if chiefs:
+                raise ValueError(f"mode hfl has no chief: remove {chiefs[0].name} or use sdt")
+            owners = [worker.party for worker in workers]
+            if len(set(owners)) != len(owners):
+                raise ValueError("mode hfl needs one worker per party: each owns its party's data")
+        elif len(chiefs) != 1:
+            raise ValueError(f"mode sdt needs exactly one node with role chief, not {len(chiefs)}")
+        for node in self.nodes:
+            listens = node.role == "ps" or (node.role == "worker" and self.mode == "sdt")
+            if node.address is not None and not listens:
+                raise ValueError(
+                    f"node {node.name} has an address, but a {node.role} in mode {self.mode} "
+                    "only dials out: remove it"
+                )
+
+    def by_role(self, role: Role) -> tuple[Node, ...]:
+        """The nodes with one role, in contract order (workers are summed in this order)."""
+        return tuple(node for node in self.nodes if node.role == role)
+
+    def data_owners(self) -> tuple[Node, ...]:
+        """The nodes that open a data set: HFL's workers, SDT's chief."""
+        return self.by_role("worker" if self.mode == "hfl" else "chief")

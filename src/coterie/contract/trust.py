@@ -1,0 +1,142 @@
+"""The contract's ``[trust]`` section: whose evidence is accepted, per role. Nothing is by default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from coterie.contract.section import Section
+
+Role = Literal["ps", "worker", "chief"]
+TcbStatus = Literal[
+    "UpToDate",
+    "SWHardeningNeeded",
+    "ConfigurationNeeded",
+    "ConfigurationAndSWHardeningNeeded",
+    "OutOfDate",
+    "OutOfDateConfigurationNeeded",
+]
+
+
+def _hex(octets: int) -> object:
+    return Field(pattern=rf"^[0-9a-f]{{{2 * octets}}}$")
+
+
+Hex6 = Annotated[str, _hex(6)]
+Hex8 = Annotated[str, _hex(8)]
+Hex16 = Annotated[str, _hex(16)]
+Hex32 = Annotated[str, _hex(32)]
+Hex48 = Annotated[str, _hex(48)]
+Advisory = Annotated[str, Field(pattern=r"^INTEL-(SA|DOC)-[0-9]{5}$")]
+Svn = Annotated[int, Field(ge=0, lt=2**16)]
+
+
+class RoleTrust(Section):
+    """Reference values and accepted platform states for one role.
+
+    Attributes:
+        measurement: ``"own"``: the peer runs the very package that this node runs (simulated only).
+        mrenclave: Accepted SGX enclave measurements (hex).
+        mrsigner: Accepted SGX signer; needs ``isv_prod_id`` and ``minimum_isv_svn``.
+        isv_prod_id: Product id of the signer's enclave.
+        minimum_isv_svn: Lowest accepted security version.
+        mrtd: Accepted TDX measurements of the initial guest (hex).
+        rtmr0: Accepted values of run-time register 0; likewise 1 to 3.
+        td_attributes: Accepted TDX attribute words (hex); debug is refused whatever is listed.
+        xfam: Accepted extended-feature masks (hex).
+        accepted_tcb_statuses: Platform states that are accepted.
+        accepted_advisories: Advisories that may be open on an accepted platform.
+        minimum_tcb_evaluation_number: Oldest accepted collateral.
+        fmspc: Accepted platform families (hex; all if empty).
+        ppid: Accepted single platforms (hex; all if empty).
+    """
+
+    measurement: Literal["own"] | None = None
+    mrenclave: Annotated[tuple[Hex32, ...], Field(strict=False)] = ()
+    mrsigner: Hex32 | None = None
+    isv_prod_id: Svn | None = None
+    minimum_isv_svn: Svn | None = None
+    mrtd: Annotated[tuple[Hex48, ...], Field(strict=False)] = ()
+    rtmr0: Annotated[tuple[Hex48, ...], Field(strict=False)] = ()
+    rtmr1: Annotated[tuple[Hex48, ...], Field(strict=False)] = ()
+    rtmr2: Annotated[tuple[Hex48, ...], Field(strict=False)] = ()
+    rtmr3: Annotated[tuple[Hex48, ...], Field(strict=False)] = ()
+    td_attributes: Annotated[tuple[Hex8, ...], Field(strict=False)] = ()
+    xfam: Annotated[tuple[Hex8, ...], Field(strict=False)] = ()
+    accepted_tcb_statuses: Annotated[tuple[TcbStatus, ...], Field(strict=False)] = ()
+    accepted_advisories: Annotated[tuple[Advisory, ...], Field(strict=False)] = ()
+    minimum_tcb_evaluation_number: Annotated[int, Field(ge=1)] | None = None
+    fmspc: Annotated[tuple[Hex6, ...], Field(strict=False)] = ()
+    ppid: Annotated[tuple[Hex16, ...], Field(strict=False)] = ()
+
+    @model_validator(mode="after")
+    def _signer_is_complete(self) -> Self:
+        signer = (self.mrsigner, self.isv_prod_id, self.minimum_isv_svn)
+        if any(value is not None for value in signer) and None in signer:
+            raise ValueError(
+                "mrsigner, isv_prod_id and minimum_isv_svn go together: give all three"
+            )
+        return self
+
+
+class RolesTrust(Section):
+    """One table per role: ``[trust.roles.ps]``, ``[trust.roles.worker]``, ``[trust.roles.chief]``."""
+
+    ps: RoleTrust | None = None
+    worker: RoleTrust | None = None
+    chief: RoleTrust | None = None
+
+    def of(self, role: Role) -> RoleTrust | None:
+        """The table of one role, or None where the contract has none."""
+        tables: dict[Role, RoleTrust | None] = {
+            "ps": self.ps,
+            "worker": self.worker,
+            "chief": self.chief,
+        }
+        return tables[role]
+
+
+class TrustSection(Section):
+    """What counts as proof.
+
+    Attributes:
+        tee: The one kind of TEE of this contract; simulated and real never mix.
+        certificate_minutes: Lifetime of a node's certificate, at most a day.
+        reattestation_minutes: A pinned certificate is trusted for so long, then attested anew.
+        roles: Reference values per role.
+    """
+
+    tee: Literal["simulated", "sgx", "tdx"]
+    certificate_minutes: Annotated[int, Field(ge=1, le=1440)] = 720
+    reattestation_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
+    roles: RolesTrust = RolesTrust()
+
+    @model_validator(mode="after")
+    def _reference_values_are_complete(self) -> Self:
+        for role in ("ps", "worker", "chief"):
+            table = self.roles.of(role)
+            if table is not None:
+                self._check_role(role, table)
+        return self
+
+    def _check_role(self, role: str, table: RoleTrust) -> None:
+        where = f"trust.roles.{role}"
+        if not table.accepted_tcb_statuses:
+            raise ValueError(f"{where}.accepted_tcb_statuses is empty: nothing would be accepted")
+        if self.tee == "simulated":
+            if table.measurement is None and not table.mrenclave:
+                raise ValueError(f'{where} needs measurement = "own" or a list mrenclave')
+            return
+        if table.measurement is not None:
+            raise ValueError(f'{where}.measurement = "own" is for tee = "simulated" only')
+        if table.minimum_tcb_evaluation_number is None:
+            raise ValueError(f"{where}.minimum_tcb_evaluation_number is missing")
+        if self.tee == "sgx" and not table.mrenclave and table.mrsigner is None:
+            raise ValueError(
+                f"{where} needs mrenclave, or mrsigner with isv_prod_id and minimum_isv_svn"
+            )
+        if self.tee == "tdx":
+            for name in ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "td_attributes", "xfam"):
+                if not getattr(table, name):
+                    raise ValueError(f"{where}.{name} is missing: a TDX reference value")

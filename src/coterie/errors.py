@@ -1,0 +1,198 @@
+"""Every error that Coterie raises on purpose, as one tree.
+
+    CoterieError
+    |-- ContractError              4   the contract is not usable
+    |   |-- ContractInvalid            unknown keys, impossible values, inconsistent node sets
+    |   |-- ContractMismatch           two nodes hold contracts that differ
+    |   `-- SignatureRefused           a party's signature on the contract is missing or wrong
+    |-- DataError                  5   raw or prepared data is not usable
+    |   |-- RawDataInvalid             rows that are not in the Criteo format
+    |   |-- ShardDamaged               truncated or altered shards and manifests
+    |   `-- DataSetMismatch            prepared under another contract's data section
+    |-- TrustError                 3   somebody is not who or what the contract demands
+    |   |-- EvidenceRefused            a quote, certificate or its claims failed a named check
+    |   |-- HandshakeFailed            the attested handshake broke off
+    |   |-- VoucherRefused             the party did not vouch for the node
+    |   `-- CallRefused                this role may not call this method, or its pin has expired
+    |-- ProtocolError              6   a peer sent what the protocol forbids
+    |   |-- MessageRefused             a limit, shape, id or value out of bounds
+    |   `-- StepRefused                a push outside of the step window, or by a stale incarnation
+    `-- RunError                   7   the run cannot start or go on
+        |-- OutputInUse                the output directory holds another run
+        |-- AddressInUse               a listening port is taken
+        |-- PeerUnreachable            a node did not come, or went away
+        |-- NodeFailed                 a node's process ended with an error
+        |-- CheckpointDamaged          a checkpoint is torn or altered
+        `-- EnvironmentUnfit           this machine lacks something that the verb needs
+
+The number is the process's exit code (0 is success, 1 an internal defect, 2 a usage error). Each error
+says four things: what happened, what was expected, what was seen, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CoterieError(Exception):
+    """Root of the tree; the only class that the command line catches.
+
+    Args:
+        what: One sentence: what happened, naming the thing that it happened to.
+        expected: What would have been right.
+        seen: What was found instead.
+        remedy: What the reader can do now.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, expected: str = "", seen: str = "", remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.expected = expected
+        self.seen = seen
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        for label, text in (
+            ("expected", self.expected),
+            ("seen", self.seen),
+            ("remedy", self.remedy),
+        ):
+            if text:
+                parts.append(f"{label}: {text}")
+        return "; ".join(parts)
+
+    def to_dict(self) -> dict[str, str]:
+        """The error as flat strings, for JSON output and for the wire."""
+        return {
+            "error": type(self).__name__,
+            "what": self.what,
+            "expected": self.expected,
+            "seen": self.seen,
+            "remedy": self.remedy,
+        }
+
+
+class ContractError(CoterieError):
+    """The contract is not usable."""
+
+    exit_code = 4
+
+
+class ContractInvalid(ContractError):
+    """The contract has unknown keys, impossible values or an inconsistent set of nodes."""
+
+
+class ContractMismatch(ContractError):
+    """Two nodes hold contracts that differ."""
+
+
+class SignatureRefused(ContractError):
+    """A party's signature on the contract is missing or wrong."""
+
+
+class DataError(CoterieError):
+    """Raw or prepared data is not usable."""
+
+    exit_code = 5
+
+
+class RawDataInvalid(DataError):
+    """Rows of the input are not in the Criteo format."""
+
+
+class ShardDamaged(DataError):
+    """A shard or manifest is truncated, altered or missing."""
+
+
+class DataSetMismatch(DataError):
+    """A data set was prepared under another contract's data section."""
+
+
+class TrustError(CoterieError):
+    """Somebody is not who or what the contract demands."""
+
+    exit_code = 3
+
+
+class EvidenceRefused(TrustError):
+    """Evidence failed one named check.
+
+    Args:
+        failed_check: Stable name of the check, for example ``tcb_status``.
+        what: One sentence: what was refused.
+        expected: What the policy accepts.
+        seen: What the evidence holds.
+        remedy: What the reader can do now.
+    """
+
+    def __init__(
+        self, failed_check: str, what: str, *, expected: str = "", seen: str = "", remedy: str = ""
+    ) -> None:
+        super().__init__(what, expected=expected, seen=seen, remedy=remedy)
+        self.failed_check = failed_check
+
+    def to_dict(self) -> dict[str, str]:
+        """The error as flat strings, the name of the failed check among them."""
+        return {**super().to_dict(), "failed_check": self.failed_check}
+
+    def __str__(self) -> str:
+        return f"[{self.failed_check}] {super().__str__()}"
+
+
+class HandshakeFailed(TrustError):
+    """The attested handshake broke off before both sides had accepted each other."""
+
+
+class VoucherRefused(TrustError):
+    """The party did not vouch for the node, or its voucher is not valid."""
+
+
+class CallRefused(TrustError):
+    """This peer may not call this method, or the time of its pinned certificate is up."""
+
+
+class ProtocolError(CoterieError):
+    """A peer sent something that the protocol forbids."""
+
+    exit_code = 6
+
+
+class MessageRefused(ProtocolError):
+    """A message breaks a limit: size, shape, id or value."""
+
+
+class StepRefused(ProtocolError):
+    """A push lies outside of the step window, or comes from a stale incarnation."""
+
+
+class RunError(CoterieError):
+    """The run cannot start or go on."""
+
+    exit_code = 7
+
+
+class OutputInUse(RunError):
+    """The output directory holds another run."""
+
+
+class AddressInUse(RunError):
+    """A listening address cannot be bound."""
+
+
+class PeerUnreachable(RunError):
+    """A node did not come, or went away."""
+
+
+class NodeFailed(RunError):
+    """A node's process ended with an error."""
+
+
+class CheckpointDamaged(RunError):
+    """A checkpoint is torn, altered or of another run."""
+
+
+class EnvironmentUnfit(RunError):
+    """This machine lacks something that the verb needs."""

@@ -1,0 +1,90 @@
+"""What happens in a run, as values: shown while it runs, written to its log, kept in its receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened. Subclasses name it."""
+
+    def to_dict(self) -> dict[str, object]:
+        """The event as flat values under its class's name."""
+        return {"event": type(self).__name__, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Listening(Event):
+    """A node accepts connections."""
+
+    node: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Joined(Event):
+    """A node joined the run; ``missing`` are those still awaited."""
+
+    node: str
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StepDone(Event):
+    """A step was applied. ``loss`` is its mean over ``examples`` examples."""
+
+    step: int
+    steps: int
+    examples: int
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CheckpointWritten(Event):
+    """A checkpoint is durable."""
+
+    step: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Resumed(Event):
+    """The server goes on from a checkpoint."""
+
+    step: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class ShardDelivered(Event):
+    """SDT: a worker holds its part of the data."""
+
+    node: str
+    examples: int
+
+
+@dataclass(frozen=True)
+class Attested(Event):
+    """A peer proved itself."""
+
+    node: str
+    peer: str
+    role: str
+    party: str
+    tcb_status: str
+    measurement: str
+
+
+@dataclass(frozen=True)
+class Refused(Event):
+    """A peer or call was refused."""
+
+    node: str
+    error: str
+    reason: str
+
+
+EventSink = Callable[[Event], None]

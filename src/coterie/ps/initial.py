@@ -1,0 +1,81 @@
+"""Initial parameters from a counter-based generator.
+
+A value depends on (seed, position) alone: not on the order in which rows are touched, nor on how
+many shards or processes hold them. The generator is SplitMix64 (Steele, Lea and Flood, 2014), whose
+n-th output is a fixed mix of ``key + n * gamma``, so that any output can be had by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from coterie.contract import DenseParameter
+
+FloatArray = npt.NDArray[np.float32]
+Uint64Array = npt.NDArray[np.uint64]
+
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_ROW_STREAM = 1
+_DENSE_STREAM = 2
+
+
+def initial_rows(
+    seed: int, global_rows: npt.NDArray[np.int64], bounds: FloatArray, dim: int
+) -> FloatArray:
+    """Initial embedding rows, uniform in (-bound, bound).
+
+    Args:
+        seed: The contract's ``training.seed``.
+        global_rows: Rows of the fused table, int64 [n].
+        bounds: Half width of each row's distribution, float32 [n].
+        dim: Width of a row.
+
+    Returns:
+        float32 [n, dim].
+    """
+    first = global_rows.astype(np.uint64)[:, None] * np.uint64(dim)
+    counters: Uint64Array = first + np.arange(dim, dtype=np.uint64)
+    # 24 bits fill a float32's significand; the odd numerator keeps the interval open.
+    odd = (_outputs(seed, _ROW_STREAM, counters) >> np.uint64(40)).astype(np.float32) * 2 + 1
+    unit = odd / np.float32(1 << 24) - np.float32(1)
+    scaled: FloatArray = unit * bounds[:, None]
+    return scaled
+
+
+def initial_dense(seed: int, parameters: Sequence[DenseParameter]) -> FloatArray:
+    """Initial dense parameters: independent normal variables (Box and Muller, 1958).
+
+    Args:
+        seed: The contract's ``training.seed``.
+        parameters: The dense parameters in canonical order.
+
+    Returns:
+        float32 [P], all parameters flattened one after the other.
+    """
+    total = sum(parameter.size for parameter in parameters)
+    counters: Uint64Array = np.arange(2 * total, dtype=np.uint64)
+    bits = _outputs(seed, _DENSE_STREAM, counters)
+    unit = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) / float(1 << 53)
+    normal = np.sqrt(-2 * np.log(unit[0::2])) * np.cos(2 * np.pi * unit[1::2])
+    deviations = np.repeat(
+        [parameter.standard_deviation for parameter in parameters],
+        [parameter.size for parameter in parameters],
+    )
+    values: FloatArray = (normal * deviations).astype(np.float32)
+    return values
+
+
+def _outputs(seed: int, stream: int, counters: Uint64Array) -> Uint64Array:
+    """SplitMix64's outputs at ``counters`` of the stream that (seed, stream) keys."""
+    key = _mix(np.array([seed], np.uint64) + _GAMMA * np.uint64(stream))
+    return _mix(key + (counters + np.uint64(1)) * _GAMMA)
+
+
+def _mix(z: Uint64Array) -> Uint64Array:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: Uint64Array = z ^ (z >> np.uint64(31))
+    return mixed

@@ -1,0 +1,72 @@
+"""The in-memory transport: calls a service in the same process, with messages copied as on a wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from coterie.ps.ports import Caller
+from coterie.ps.service import ParameterService
+from coterie.ps.wire import ps_pb2 as pb
+
+
+class ShardService(Protocol):
+    """An SDT worker's receiving side."""
+
+    def deliver(self, caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
+        """Takes a shard."""
+        ...
+
+
+class MemoryParameterServer:
+    """A ParameterServerPort onto a service in this process.
+
+    Args:
+        service: The server.
+        caller: Who calls: a given here, a proven fact elsewhere.
+    """
+
+    def __init__(self, service: ParameterService, caller: Caller) -> None:
+        self._service = service
+        self._caller = caller
+
+    def join(self, request: pb.JoinRequest) -> pb.JoinReply:
+        """See ParameterServerPort."""
+        return self._service.join(self._caller, request)
+
+    def initialize(self, request: pb.InitializeRequest) -> pb.InitializeReply:
+        """See ParameterServerPort."""
+        return self._service.initialize(self._caller, request)
+
+    def exchange(self, request: pb.ExchangeRequest) -> pb.ExchangeReply:
+        """See ParameterServerPort."""
+        return self._service.exchange(self._caller, request)
+
+    def lookup(self, request: pb.LookupRequest) -> pb.LookupReply:
+        """See ParameterServerPort."""
+        return self._service.lookup(self._caller, request)
+
+    def report(self, request: pb.ReportRequest) -> pb.ReportReply:
+        """See ParameterServerPort."""
+        return self._service.report(self._caller, request)
+
+    def status(self, request: pb.StatusRequest) -> pb.StatusReply:
+        """See ParameterServerPort."""
+        return self._service.status(self._caller, request)
+
+
+class MemoryShardReceiver:
+    """A ShardReceiverPort onto a worker in this process.
+
+    Args:
+        service: The worker's receiving side.
+        caller: Who calls.
+    """
+
+    def __init__(self, service: ShardService, caller: Caller) -> None:
+        self._service = service
+        self._caller = caller
+
+    def deliver(self, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
+        """See ShardReceiverPort."""
+        return self._service.deliver(self._caller, parts)

@@ -1,0 +1,64 @@
+"""The seam between nodes: who calls whom with which messages, whatever carries them.
+
+Real implementations: ``rpc.py`` (gRPC). In memory: ``memory.py``. Both raise the error tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from coterie.contract import Role
+from coterie.ps.wire import ps_pb2 as pb
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, as the transport proved it.
+
+    Attributes:
+        node: Name in the contract.
+        role: Its role there.
+        incarnation: Of two incarnations of a node the newer one (the larger number) counts.
+    """
+
+    node: str
+    role: Role
+    incarnation: int
+
+
+class ParameterServerPort(Protocol):
+    """A parameter server shard, as its callers see it. Every call may raise any CoterieError."""
+
+    def join(self, request: pb.JoinRequest) -> pb.JoinReply:
+        """Comes (back); waits for the others."""
+        ...
+
+    def initialize(self, request: pb.InitializeRequest) -> pb.InitializeReply:
+        """Gives the initial dense parameters (chief)."""
+        ...
+
+    def exchange(self, request: pb.ExchangeRequest) -> pb.ExchangeReply:
+        """Pushes a step and pulls the state after it."""
+        ...
+
+    def lookup(self, request: pb.LookupRequest) -> pb.LookupReply:
+        """Reads rows for evaluation."""
+        ...
+
+    def report(self, request: pb.ReportRequest) -> pb.ReportReply:
+        """Adds evaluation counts."""
+        ...
+
+    def status(self, request: pb.StatusRequest) -> pb.StatusReply:
+        """Reads the state of the run."""
+        ...
+
+
+class ShardReceiverPort(Protocol):
+    """An SDT worker, as the chief sees it."""
+
+    def deliver(self, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
+        """Streams a shard of training data."""
+        ...

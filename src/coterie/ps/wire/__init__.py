@@ -1,0 +1,1 @@
+"""Generated from ps.proto by `make proto`."""

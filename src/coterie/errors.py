@@ -13,6 +13,7 @@
     |   |-- EvidenceRefused            a quote, certificate or its claims failed a named check
     |   |-- HandshakeFailed            the attested handshake broke off
     |   |-- VoucherRefused             the party did not vouch for the node
+    |   |-- RollbackRefused            a parameter server is older than a checkpoint it announced
     |   `-- CallRefused                this role may not call this method, or its pin has expired
     |-- ProtocolError              6   a peer sent what the protocol forbids
     |   |-- MessageRefused             a limit, shape, id or value out of bounds
@@ -148,6 +149,10 @@ class HandshakeFailed(TrustError):
 
 class VoucherRefused(TrustError):
     """The party did not vouch for the node, or its voucher is not valid."""
+
+
+class RollbackRefused(TrustError):
+    """A parameter server was restored from an older checkpoint than it had announced as durable."""
 
 
 class CallRefused(TrustError):

@@ -1,1 +1,5 @@
-"""TODO."""
+"""Programs of the three roles, and the processes that run them.
+
+``roles`` is the same for every transport; ``fabric`` is the seam; ``attested`` and ``memory`` are
+two of its implementations (``coterie.plaintext`` is the third, kept apart).
+"""

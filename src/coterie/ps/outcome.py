@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coterie.ps.evaluation import EvaluationCounts
+from coterie.ps.evaluation import SplitCounts
 
 
 @dataclass(frozen=True)
@@ -24,5 +24,5 @@ class RunOutcome:
     examples: int
     seconds: float
     train_loss: float
-    totals: tuple[EvaluationCounts, ...]
+    totals: tuple[SplitCounts, ...]
     model_digest: bytes

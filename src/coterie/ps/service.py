@@ -15,7 +15,7 @@ from coterie.ps import events
 from coterie.ps.aggregation import mean_gradients
 from coterie.ps.barrier import Offer, StepBarrier
 from coterie.ps.checkpoint import Checkpoints, DurableCheckpoint
-from coterie.ps.evaluation import EvaluationCounts, EvaluationTotals
+from coterie.ps.evaluation import EvaluationTotals, SplitCounts
 from coterie.ps.membership import Membership
 from coterie.ps.messages import EVALUATION_BATCH, MessageBounds
 from coterie.ps.outcome import RunOutcome
@@ -152,7 +152,7 @@ class ParameterService:
 
     def report(self, caller: Caller, request: pb.ReportRequest) -> pb.ReportReply:
         """Adds a data owner's counts; answers with the totals once all have reported."""
-        counts = tuple(EvaluationCounts.from_wire(count) for count in request.counts)
+        counts = tuple(SplitCounts.from_wire(count) for count in request.counts)
         with self._changed:
             self._check_caller(caller, request.ps_incarnation)
             self._check_trained()
@@ -222,7 +222,7 @@ class ParameterService:
             worker = self._membership.index_of(caller.node)
             if barrier.admits(worker, request.step) is not Offer.COMPLETE:
                 return
-            examples = len(schedule.span(worker, request.step))
+            examples = len(schedule.lane(worker).span(request.step))
         gradients = self._bounds.push(request.push, examples=examples)
         with self._changed:
             self._check_caller(caller, request.ps_incarnation)

@@ -129,20 +129,14 @@ class LookupReply(_message.Message):
     def __init__(self, dense_parameters: _Optional[bytes] = ..., rows: _Optional[bytes] = ...) -> None: ...
 
 class EvaluationCounts(_message.Message):
-    __slots__ = ("split", "positives", "negatives", "loss_sum", "prediction_sum", "correct")
+    __slots__ = ("split", "counts", "sums")
     SPLIT_FIELD_NUMBER: _ClassVar[int]
-    POSITIVES_FIELD_NUMBER: _ClassVar[int]
-    NEGATIVES_FIELD_NUMBER: _ClassVar[int]
-    LOSS_SUM_FIELD_NUMBER: _ClassVar[int]
-    PREDICTION_SUM_FIELD_NUMBER: _ClassVar[int]
-    CORRECT_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    SUMS_FIELD_NUMBER: _ClassVar[int]
     split: str
-    positives: bytes
-    negatives: bytes
-    loss_sum: float
-    prediction_sum: float
-    correct: int
-    def __init__(self, split: _Optional[str] = ..., positives: _Optional[bytes] = ..., negatives: _Optional[bytes] = ..., loss_sum: _Optional[float] = ..., prediction_sum: _Optional[float] = ..., correct: _Optional[int] = ...) -> None: ...
+    counts: bytes
+    sums: bytes
+    def __init__(self, split: _Optional[str] = ..., counts: _Optional[bytes] = ..., sums: _Optional[bytes] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
     __slots__ = ("ps_incarnation", "counts")

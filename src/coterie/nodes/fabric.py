@@ -1,0 +1,66 @@
+"""The seam between a node's program and whatever connects it to the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from coterie.contract import Contract, Node
+from coterie.ps.events import EventSink
+from coterie.ps.memory import ShardService
+from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
+from coterie.ps.service import ParameterService
+
+TransportName = Literal["ra-tls", "memory", "PLAINTEXT"]
+
+
+class Fabric(Protocol):
+    """How one node serves and reaches others. Errors are of the tree."""
+
+    def serve_parameter_server(self, service: ParameterService) -> AbstractContextManager[object]:
+        """Serves the parameter server's calls while the context is open."""
+        ...
+
+    def serve_shard_receiver(self, service: ShardService) -> AbstractContextManager[object]:
+        """Serves an SDT worker's call while the context is open."""
+        ...
+
+    def parameter_server(self) -> ParameterServerPort:
+        """Dials the parameter server, waiting for it at most ``limits.join_seconds``."""
+        ...
+
+    def shard_receiver(self, worker: str) -> ShardReceiverPort:
+        """Dials an SDT worker, waiting for it at most ``limits.join_seconds``."""
+        ...
+
+    def close(self) -> None:
+        """Closes every connection."""
+        ...
+
+
+@dataclass(frozen=True)
+class NodeContext:
+    """Everything that a node's program gets from outside.
+
+    Attributes:
+        contract: What is trained, by whom.
+        node: This node's entry in it.
+        fabric: Connects it.
+        incarnation: Of this process; larger than that of any earlier one of this node.
+        on_event: Hears what happens.
+        monotonic: Seconds of a clock that only goes forward.
+        data: The party's prepared data set; only for nodes that own data.
+        out: Where checkpoints go; none are kept where it is absent.
+    """
+
+    contract: Contract
+    node: Node
+    fabric: Fabric
+    incarnation: int
+    on_event: EventSink
+    monotonic: Callable[[], float]
+    data: Path | None = None
+    out: Path | None = None

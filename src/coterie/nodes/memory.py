@@ -1,0 +1,98 @@
+"""The in-memory fabric: all nodes in one process, as threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from coterie.contract import Contract, Node
+from coterie.errors import CoterieError, PeerUnreachable
+from coterie.ps.memory import MemoryParameterServer, MemoryShardReceiver, ShardService
+from coterie.ps.ports import Caller, ParameterServerPort, ShardReceiverPort
+from coterie.ps.service import ParameterService
+
+
+class MemoryHub:
+    """Where the nodes of one process find each other."""
+
+    def __init__(self, contract: Contract) -> None:
+        self.contract = contract
+        self._changed = threading.Condition()
+        self._services: dict[str, ParameterService | ShardService] = {}
+        self._failure: CoterieError | None = None
+
+    def register(self, node: str, service: ParameterService | ShardService) -> None:
+        """Makes a service known under its node's name."""
+        with self._changed:
+            self._services[node] = service
+            self._changed.notify_all()
+
+    def fail(self, error: CoterieError) -> None:
+        """Ends the run: waiting nodes get ``error``, and so do the server's callers."""
+        with self._changed:
+            self._failure = self._failure or error
+            services = list(self._services.values())
+            self._changed.notify_all()
+        for service in services:
+            if isinstance(service, ParameterService):
+                service.fail(error)
+
+    def find(self, node: str) -> ParameterService | ShardService:
+        """Waits for a node's service.
+
+        Raises:
+            PeerUnreachable: It did not come in time.
+            CoterieError: The run has failed meanwhile.
+        """
+        seconds = self.contract.limits.join_seconds
+        with self._changed:
+            self._changed.wait_for(lambda: self._failure or node in self._services, seconds)
+            if self._failure is not None:
+                raise self._failure
+            if node not in self._services:
+                raise PeerUnreachable(f"node {node} did not come within {seconds:g} s")
+            return self._services[node]
+
+
+class MemoryFabric:
+    """A Fabric onto a hub.
+
+    Args:
+        hub: Shared by all nodes of the process.
+        node: The node that uses this fabric.
+    """
+
+    def __init__(self, hub: MemoryHub, node: Node) -> None:
+        self._hub = hub
+        self._node = node
+        self._caller = Caller(node.name, node.role, incarnation=1)
+
+    @contextmanager
+    def serve_parameter_server(self, service: ParameterService) -> Iterator[None]:
+        """See Fabric."""
+        self._hub.register(self._node.name, service)
+        yield
+
+    @contextmanager
+    def serve_shard_receiver(self, service: ShardService) -> Iterator[None]:
+        """See Fabric."""
+        self._hub.register(self._node.name, service)
+        yield
+
+    def parameter_server(self) -> ParameterServerPort:
+        """See Fabric."""
+        service = self._hub.find(self._hub.contract.by_role("ps")[0].name)
+        if not isinstance(service, ParameterService):
+            raise PeerUnreachable("the parameter server is none")
+        return MemoryParameterServer(service, self._caller)
+
+    def shard_receiver(self, worker: str) -> ShardReceiverPort:
+        """See Fabric."""
+        service = self._hub.find(worker)
+        if isinstance(service, ParameterService):
+            raise PeerUnreachable(f"node {worker} takes no shards")
+        return MemoryShardReceiver(service, self._caller)
+
+    def close(self) -> None:
+        """See Fabric."""

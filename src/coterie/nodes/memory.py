@@ -26,7 +26,10 @@ class MemoryHub:
         """Makes a service known under its node's name."""
         with self._changed:
             self._services[node] = service
+            failure = self._failure
             self._changed.notify_all()
+        if failure is not None and isinstance(service, ParameterService):
+            service.fail(failure)
 
     def fail(self, error: CoterieError) -> None:
         """Ends the run: waiting nodes get ``error``, and so do the server's callers."""

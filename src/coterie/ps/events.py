@@ -87,4 +87,20 @@ class Refused(Event):
     reason: str
 
 
+@dataclass(frozen=True)
+class Failed(Event):
+    """A node ends with an error of the tree: its fields, and the process's exit code."""
+
+    node: str
+    exit_code: int
+    error: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """The run is done: the fields of ``training.results.RunResult``."""
+
+    result: dict[str, str | int | float | None]
+
+
 EventSink = Callable[[Event], None]

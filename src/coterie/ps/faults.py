@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from coterie.errors import CoterieError, EvidenceRefused, ProtocolError
 
@@ -30,6 +30,11 @@ def decode_fault(text: str) -> CoterieError | None:
         return None
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
         return None
+    return error_from_dict(value)
+
+
+def error_from_dict(value: Mapping[str, str]) -> CoterieError | None:
+    """The error whose ``to_dict`` gave these fields, or None where they are none."""
     what, expected, seen, remedy = (value.get(field, "") for field in _FIELDS)
     for kind in _tree(CoterieError):
         if kind.__name__ == value.get("error"):

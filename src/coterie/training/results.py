@@ -6,7 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from coterie.contract import Contract, contract_digest
+from coterie.ps.outcome import RunOutcome
+
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+TransportName = Literal["ra-tls", "memory", "PLAINTEXT"]
+TeeStamp = Literal["SIMULATED", "sgx", "tdx", "none"]
 
 
 class RunResult(BaseModel):
@@ -22,7 +27,7 @@ class RunResult(BaseModel):
         seconds: Training time, set-up and evaluation apart.
         samples_per_second: Examples per second of training.
         train_loss: Mean loss over the last epoch.
-        validation_auc: Area under the ROC curve; absent where a class or examples lack.
+        validation_auc: Area under the ROC curve; absent where a class or enough examples lack.
         test_auc: Likewise, on the test part.
         test_logloss: Mean log loss on the test part.
         test_accuracy: Share of test examples on whose label the prediction agrees.
@@ -34,8 +39,8 @@ class RunResult(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     mode: Literal["hfl", "sdt"]
-    transport: Literal["ra-tls", "memory", "PLAINTEXT"]
-    tee: Literal["SIMULATED", "sgx", "tdx", "none"]
+    transport: TransportName
+    tee: TeeStamp
     nodes: int
     steps: int
     examples: int
@@ -49,3 +54,29 @@ class RunResult(BaseModel):
     test_calibration: float | None
     model_digest: Hex32
     contract_digest: Hex32
+
+
+def result_of(outcome: RunOutcome, contract: Contract, transport: TransportName) -> RunResult:
+    """Puts a run's outcome and its circumstances into one record."""
+    metrics = {total.split: total.histogram.metrics() for total in outcome.totals}
+    validation, test = metrics.get("validation"), metrics.get("test")
+    tee = contract.trust.tee
+    attested: TeeStamp = "SIMULATED" if tee == "simulated" else tee
+    return RunResult(
+        mode=contract.mode,
+        transport=transport,
+        tee=attested if transport == "ra-tls" else "none",
+        nodes=len(contract.nodes),
+        steps=outcome.steps,
+        examples=outcome.examples,
+        seconds=outcome.seconds,
+        samples_per_second=outcome.examples / outcome.seconds if outcome.seconds > 0 else 0.0,
+        train_loss=outcome.train_loss,
+        validation_auc=validation.auc if validation else None,
+        test_auc=test.auc if test else None,
+        test_logloss=test.log_loss if test else None,
+        test_accuracy=test.accuracy if test else None,
+        test_calibration=test.calibration if test else None,
+        model_digest=outcome.model_digest.hex(),
+        contract_digest=contract_digest(contract).hex(),
+    )

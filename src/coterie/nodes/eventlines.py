@@ -1,0 +1,62 @@
+"""Events as JSON lines: how a node's process tells its story to a log or to the process above it."""
+
+from __future__ import annotations
+
+import json
+
+from pydantic import TypeAdapter, ValidationError
+
+from coterie.ps import events
+
+MAX_LINE_BYTES = 1 << 20
+_ADAPTERS: dict[str, TypeAdapter[events.Event]] = {
+    kind.__name__: TypeAdapter(kind) for kind in events.Event.__subclasses__()
+}
+
+
+def encode_event(event: events.Event) -> str:
+    """The event as one line of JSON, without the line's end."""
+    return json.dumps(event.to_dict(), ensure_ascii=False)
+
+
+def decode_event(line: str) -> events.Event | None:
+    """The event that a line holds, or None where it holds none."""
+    if not line.startswith("{") or len(line) > MAX_LINE_BYTES:
+        return None
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    adapter = _ADAPTERS.get(value.pop("event", ""))
+    if adapter is None:
+        return None
+    try:
+        return adapter.validate_python(value)
+    except ValidationError:
+        return None
+
+
+def describe_event(event: events.Event) -> str:  # noqa: PLR0911 (one line per kind of event)
+    """The event as a sentence for people."""
+    match event:
+        case events.Listening(node, address):
+            return f"{node} listens on {address}"
+        case events.Joined(node, missing):
+            waiting = f"; waiting for {', '.join(missing)}" if missing else "; all have come"
+            return f"{node} joined{waiting}"
+        case events.StepDone(step, steps, _, loss, seconds):
+            return f"step {step}/{steps}, loss {loss:.4f}, {seconds:.1f} s"
+        case events.CheckpointWritten(step, digest):
+            return f"checkpoint at step {step}, {digest[:16]}"
+        case events.Resumed(step, digest):
+            return f"resumed from step {step}, {digest[:16]}"
+        case events.ShardDelivered(node, examples):
+            return f"{node} holds {examples:,} examples"
+        case events.Attested(node, peer, role, party, tcb_status, measurement):
+            return f"{node} attested {peer} ({role} of {party}): {tcb_status}, {measurement[:16]}"
+        case events.Refused(node, error, reason):
+            return f"{node} refused a peer: {error}: {reason}"
+        case events.Failed(node, exit_code, error):
+            return f"{node} failed ({exit_code}): {error.get('what', '')}"
+        case _:
+            return type(event).__name__

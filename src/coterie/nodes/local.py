@@ -1,0 +1,73 @@
+"""All nodes of a contract in one process, over the in-memory fabric: the reference for every run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from coterie.contract import Contract, Node
+from coterie.errors import CoterieError
+from coterie.nodes.fabric import NodeContext
+from coterie.nodes.memory import MemoryFabric, MemoryHub
+from coterie.nodes.roles import run_chief, run_parameter_server, run_worker
+from coterie.ps.events import EventSink
+from coterie.ps.outcome import RunOutcome
+
+
+def run_local(
+    contract: Contract, data_of: Callable[[Node], Path | None], on_event: EventSink
+) -> RunOutcome:
+    """Runs a contract in this process; keeps nothing on disk.
+
+    Args:
+        contract: What is trained, by whom.
+        data_of: Where a node's data lies; None where it owns none.
+        on_event: Hears what happens.
+
+    Raises:
+        CoterieError: Any node failed; the others are stopped.
+    """
+    hub = MemoryHub(contract)
+    (server,) = contract.by_role("ps")
+    threads = [
+        threading.Thread(
+            target=_guarded, args=(hub, run, _context(hub, node, data_of(node), on_event))
+        )
+        for role, run in (("worker", run_worker), ("chief", run_chief))
+        for node in contract.nodes
+        if node.role == role
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        return run_parameter_server(_context(hub, server, None, on_event))
+    except CoterieError as error:
+        hub.fail(error)
+        raise
+    finally:
+        for thread in threads:
+            thread.join()
+
+
+def _context(hub: MemoryHub, node: Node, data: Path | None, on_event: EventSink) -> NodeContext:
+    return NodeContext(
+        contract=hub.contract,
+        node=node,
+        fabric=MemoryFabric(hub, node),
+        incarnation=1,
+        on_event=on_event,
+        monotonic=time.monotonic,
+        data=data,
+    )
+
+
+def _guarded(hub: MemoryHub, run: Callable[[NodeContext], None], context: NodeContext) -> None:
+    try:
+        run(context)
+    except CoterieError as error:
+        hub.fail(error)
+    except Exception as error:
+        hub.fail(CoterieError(f"node {context.node.name} failed: {error!r}"))
+        raise

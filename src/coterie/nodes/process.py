@@ -1,0 +1,106 @@
+"""One node as a process: picks the role's program, reports events, turns errors into exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from coterie.contract import Contract, Node
+from coterie.errors import ContractInvalid, CoterieError
+from coterie.nodes.fabric import Fabric, NodeContext
+from coterie.ps.events import EventSink, Failed, Finished
+from coterie.training.results import TransportName, result_of
+
+
+def find_node(contract: Contract, name: str) -> Node:
+    """The contract's entry for a node.
+
+    Raises:
+        ContractInvalid: The contract has no such node.
+    """
+    for node in contract.nodes:
+        if node.name == name:
+            return node
+    raise ContractInvalid(
+        f"the contract has no node {name!r}",
+        expected=f"one of {', '.join(node.name for node in contract.nodes)}",
+        seen=name,
+        remedy="name a node of this contract",
+    )
+
+
+def new_incarnation() -> int:
+    """A number larger than that of any earlier process of this node: milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def run_node(
+    contract: Contract,
+    node: Node,
+    make_fabric: Callable[[EventSink, int], Fabric],
+    transport: TransportName,
+    *,
+    data: Path | None,
+    out: Path | None,
+    on_event: EventSink,
+) -> None:
+    """Runs one node until it is done.
+
+    Args:
+        contract: What is trained, by whom.
+        node: This process's entry in it.
+        make_fabric: Connects the node, given its event sink and incarnation.
+        transport: Name of what the fabric is made of.
+        data: The party's prepared data set, where the node owns data.
+        out: Where checkpoints and the result go, on the parameter server.
+        on_event: Hears what happens; at last ``Finished`` (server) or ``Failed``.
+
+    Raises:
+        CoterieError: The node failed; ``on_event`` has heard of it.
+    """
+    from coterie.nodes.roles import run_chief, run_parameter_server, run_worker
+
+    incarnation = new_incarnation()
+    try:
+        fabric = make_fabric(on_event, incarnation)
+        try:
+            context = NodeContext(
+                contract=contract,
+                node=node,
+                fabric=fabric,
+                incarnation=incarnation,
+                on_event=on_event,
+                monotonic=time.monotonic,
+                data=data,
+                out=out,
+            )
+            if node.role == "ps":
+                outcome = run_parameter_server(context)
+                result = result_of(outcome, contract, transport)
+                if out is not None:
+                    (out / "result.json").write_text(result.model_dump_json(indent=2) + "\n")
+                on_event(Finished(result.model_dump()))
+            elif node.role == "worker":
+                run_worker(context)
+            else:
+                run_chief(context)
+        finally:
+            fabric.close()
+    except CoterieError as error:
+        on_event(Failed(node.name, error.exit_code, error.to_dict()))
+        raise
+
+
+def end_with_parent() -> None:
+    """Ends this process when the one above it does: it holds the other end of standard input."""
+
+    def watch() -> None:
+        while sys.stdin.buffer.read(4096):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()

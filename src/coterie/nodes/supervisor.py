@@ -1,0 +1,198 @@
+"""Starts the nodes of a contract as processes on this machine, hears them, and ends them together.
+
+Every listening node takes an ephemeral port on loopback and tells it; the nodes that dial it are
+started when it has. Whatever happens, no process outlives the supervisor: their standard input is
+a pipe from here, and they end when it closes.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from coterie.contract import Contract, Node
+from coterie.errors import CoterieError, NodeFailed
+from coterie.nodes.eventlines import decode_event
+from coterie.nodes.run_directory import RunDirectory
+from coterie.ps.events import Event, EventSink, Failed, Finished, Listening
+from coterie.ps.faults import error_from_dict
+from coterie.training.results import RunResult
+
+_STOP_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class _Exited:
+    node: str
+    code: int
+
+
+class Supervisor:
+    """Runs one contract's nodes.
+
+    Args:
+        directory: The run's directory; its contract is what the nodes read.
+        data: Holds one prepared data set per data-owning party, in a folder of its name.
+        command: What starts a node: ``coterie node``, or the plaintext benchmark's twin.
+        on_event: Hears every node's events.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        data: Path,
+        command: Sequence[str],
+        on_event: EventSink,
+    ) -> None:
+        self._directory = directory
+        self._contract: Contract = directory.contract
+        self._data = data
+        self._command = tuple(command)
+        self._on_event = on_event
+        self._heard: queue.Queue[Event | _Exited] = queue.Queue()
+        self._processes: dict[str, subprocess.Popen[str]] = {}
+        self._addresses: dict[str, str] = {}
+
+    @property
+    def processes(self) -> Mapping[str, subprocess.Popen[str]]:
+        """The running nodes by name."""
+        return self._processes
+
+    def run(self) -> RunResult:
+        """Starts all nodes and waits until all have ended.
+
+        Raises:
+            CoterieError: What the first failing node said.
+            NodeFailed: A node ended without saying why.
+        """
+        contract = self._contract
+        owners = {node.name for node in contract.data_owners()}
+        waves: list[tuple[Node, ...]] = [contract.by_role("ps"), contract.by_role("worker")]
+        if contract.mode == "sdt":
+            waves.append(contract.by_role("chief"))
+        result: RunResult | None = None
+        with ExitStack() as stack:
+            listeners: set[str] = set()
+            for wave in waves:
+                self._wait_listening(listeners)
+                for node in wave:
+                    stack.enter_context(self._started(node, owns_data=node.name in owners))
+                if contract.mode == "sdt" or wave[0].role == "ps":
+                    listeners |= {node.name for node in wave}
+            alive = set(self._processes)
+            while alive:
+                heard = self._next()
+                if isinstance(heard, Finished):
+                    result = RunResult.model_validate(heard.result)
+                elif isinstance(heard, _Exited):
+                    alive.discard(heard.node)
+        if result is None:
+            raise NodeFailed("the parameter server ended without a result")
+        return result
+
+    def _wait_listening(self, names: set[str]) -> None:
+        while not names <= self._addresses.keys():
+            self._next()
+
+    def _next(self) -> Event | _Exited:
+        """The next thing heard; raises if it is a node's failure."""
+        heard = self._heard.get()
+        if isinstance(heard, _Exited):
+            if heard.code:
+                raise self._failure_of(heard)
+            return heard
+        self._on_event(heard)
+        if isinstance(heard, Listening):
+            self._addresses[heard.node] = heard.address
+        elif isinstance(heard, Failed):
+            raise error_from_dict(heard.error) or NodeFailed(f"node {heard.node} failed")
+        return heard
+
+    def _failure_of(self, exited: _Exited) -> CoterieError:
+        log = self._directory.node(exited.node) / "stderr.log"
+        tail = log.read_text(errors="replace").strip().splitlines()[-1:] or ["nothing"]
+        return NodeFailed(
+            f"node {exited.node} ended by itself",
+            expected="exit code 0",
+            seen=f"exit code {exited.code}; last words: {tail[0][:300]}",
+            remedy=f"read {log}; the same command resumes from the last checkpoint",
+        )
+
+    @contextmanager
+    def _started(self, node: Node, *, owns_data: bool) -> Iterator[None]:
+        folder = self._directory.node(node.name)
+        arguments = [*self._command, str(self._directory.contract_file), node.name]
+        arguments += ["--out", str(folder), "--log-format", "json", "--end-with-parent"]
+        arguments += ["--listen", "127.0.0.1:0"]
+        for name, address in self._addresses.items():
+            arguments += ["--address", f"{name}={address}"]
+        if owns_data:
+            arguments += ["--data", str(self._data / node.party)]
+        key = self._directory.key_file(node.party)
+        if key is not None:
+            arguments += ["--party-key", str(key)]
+        with (folder / "stderr.log").open("a") as errors:
+            process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=_environment(self._contract),
+            )
+        self._processes[node.name] = process
+        listener = threading.Thread(
+            target=self._listen, args=(node.name, process, folder / "events.jsonl")
+        )
+        listener.start()
+        try:
+            yield
+        finally:
+            _stop(process)
+            listener.join()
+
+    def _listen(self, name: str, process: subprocess.Popen[str], log: Path) -> None:
+        if process.stdout is None:
+            raise AssertionError
+        with process.stdout, log.open("a") as kept:
+            for line in process.stdout:
+                kept.write(line)
+                event = decode_event(line)
+                if event is not None:
+                    self._heard.put(event)
+        self._heard.put(_Exited(name, process.wait()))
+
+
+def node_command() -> tuple[str, ...]:
+    """Starts an attested node."""
+    return (sys.executable, "-m", "coterie", "node")
+
+
+def _environment(contract: Contract) -> dict[str, str]:
+    """The child's environment: this one's, with thread pools of the contract's size."""
+    threads = str(contract.training.threads)
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+        "GRPC_VERBOSITY": "ERROR",
+    }
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """Ends a process: by the end of its input, then by force."""
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

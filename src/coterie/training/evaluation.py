@@ -1,0 +1,49 @@
+"""Evaluates the trained model on a data owner's own rows: only counts leave it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from coterie.criteo.dataset import DataSet
+from coterie.criteo.shards import Shard
+from coterie.models.metrics import ScoreHistogram
+from coterie.ps.evaluation import SPLITS, SplitCounts
+from coterie.ps.messages import EVALUATION_BATCH
+from coterie.training.session import FloatArray, ServerSession
+from coterie.training.step import WorkerStep, unique_rows
+
+
+def evaluate(
+    session: ServerSession, data_set: DataSet, worker_step: WorkerStep
+) -> tuple[SplitCounts, ...]:
+    """Scores the validation and test examples, reports the counts, waits for the totals.
+
+    Args:
+        session: With the parameter server, which has done the last step.
+        data_set: This owner's data.
+        worker_step: The compiled model.
+
+    Returns:
+        The totals over all data owners, of the splits that have enough examples.
+    """
+    dense_p = session.dense()
+    shards = {"validation": data_set.validation, "test": data_set.test}
+    counts = tuple(
+        SplitCounts(split, _count(session, shards[split], dense_p, worker_step)) for split in SPLITS
+    )
+    return session.report(counts)
+
+
+def _count(
+    session: ServerSession, shard: Shard, dense_p: FloatArray, worker_step: WorkerStep
+) -> ScoreHistogram:
+    histogram = ScoreHistogram.empty()
+    size = min(worker_step.batch, EVALUATION_BATCH)
+    for start in range(0, shard.rows, size):
+        batch = shard.batch(start, start + size)
+        unique = unique_rows(batch.ids_bm)
+        rows_ud = session.lookup(unique.ids_u)
+        embedded_bmd = np.take(rows_ud, unique.inverse_bm, axis=0)
+        logits = worker_step.scores(dense_p, batch.dense_bn, embedded_bmd)
+        histogram = histogram + ScoreHistogram.count(logits, batch.labels_b)
+    return histogram

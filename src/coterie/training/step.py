@@ -1,0 +1,355 @@
+"""What a worker computes in a step: one compiled function from parameters and examples to gradients.
+
+Parameters and gradients are flat buffers in the contract's canonical order, as on the wire. Shapes
+are fixed: a smaller last batch is padded with examples of weight 0, so there is one compilation and
+one order of every sum. The same inputs give the same bits in every process and thread.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from coterie.contract import DataSection, ModelSection
+from coterie.errors import EnvironmentUnfit, MessageRefused
+
+Float32s = npt.NDArray[np.float32]
+Int32s = npt.NDArray[np.int32]
+Int64s = npt.NDArray[np.int64]
+
+_ENVIRONMENT = {
+    "KERAS_BACKEND": "tensorflow",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "TF_XLA_FLAGS": "",
+    "XLA_FLAGS": "",
+}
+# Of these, a value that TensorFlow has already read can change results.
+_DECISIVE = ("KERAS_BACKEND", "TF_XLA_FLAGS", "XLA_FLAGS")
+
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class UniqueRows:
+    """The distinct rows of a batch and where they occur.
+
+    Attributes:
+        ids_u: int32 [u], the distinct global rows, ascending.
+        inverse_bm: int32 [B, m]: ``ids_u[inverse_bm]`` are the batch's rows.
+        order: int64 [B m], positions in the flattened batch, by row and then by position.
+        starts_u: int64 [u], where each row's positions begin in ``order``.
+    """
+
+    ids_u: Int32s
+    inverse_bm: Int32s
+    order: Int64s
+    starts_u: Int64s
+
+
+@dataclass(frozen=True, eq=False)
+class StepGradients:
+    """Sums over the examples of a batch; the parameter server divides by the global batch.
+
+    Attributes:
+        loss_sum: Sum of the binary cross-entropies, in nats.
+        examples: Examples summed over, padding apart.
+        dense_p: float32 [P], gradient for the dense parameters, in canonical order.
+        embedded_bmd: float32 [examples, m, dim], gradient for the embedding vectors.
+    """
+
+    loss_sum: float
+    examples: int
+    dense_p: Float32s
+    embedded_bmd: Float32s
+
+
+def configure_tensorflow(threads: int) -> None:
+    """Makes TensorFlow deterministic, quiet and CPU-only in this process; repeating it is harmless.
+
+    Args:
+        threads: Intra-op threads; sums depend on it, so the contract fixes it.
+
+    Raises:
+        EnvironmentUnfit: TensorFlow already runs with other settings in this process.
+    """
+    with _lock:
+        if "tensorflow" in sys.modules:
+            for name in _DECISIVE:
+                _require_setting(name, _ENVIRONMENT[name], os.environ.get(name, ""))
+        os.environ.update(_ENVIRONMENT)
+        import keras
+        import tensorflow as tf
+
+        _require_setting("KERAS_BACKEND", "tensorflow", keras.backend.backend())
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+            tf.config.set_visible_devices(tf.config.list_physical_devices("CPU"))
+        except RuntimeError as error:
+            raise EnvironmentUnfit(
+                "TensorFlow already runs with other settings in this process",
+                expected=f"{threads} intra-op threads, 1 inter-op thread, CPU only",
+                seen=f"{tf.config.threading.get_intra_op_parallelism_threads()} intra-op threads, "
+                f"{tf.config.threading.get_inter_op_parallelism_threads()} inter-op threads",
+                remedy="use one process per setting, or call configure_tensorflow before any "
+                "other use of TensorFlow",
+            ) from error
+        tf.config.experimental.enable_op_determinism()
+        tf.get_logger().setLevel("ERROR")
+
+
+def unique_rows(ids_bm: Int32s | Int64s) -> UniqueRows:
+    """Finds the distinct rows of a batch.
+
+    Args:
+        ids_bm: [B, m], global rows from 0 to 2**31 - 1.
+    """
+    flat = ids_bm.reshape(-1).astype(np.int64)
+    # Sorting (row, position) as one number is stable whatever the sort, and sorts fastest.
+    shift = max(len(flat) - 1, 1).bit_length()
+    keys = np.sort((flat << shift) | np.arange(len(flat)))
+    order = keys & ((1 << shift) - 1)
+    sorted_ids = (keys >> shift).astype(np.int32)
+    is_first = np.empty(len(flat), np.bool_)
+    is_first[:1] = True
+    np.not_equal(sorted_ids[1:], sorted_ids[:-1], out=is_first[1:])
+    starts_u = np.flatnonzero(is_first)
+    inverse = np.empty(len(flat), np.int32)
+    inverse[order] = np.cumsum(is_first, dtype=np.int32) - 1
+    return UniqueRows(sorted_ids[starts_u], inverse.reshape(ids_bm.shape), order, starts_u)
+
+
+def sum_by_row(gradient_bmd: Float32s, rows: UniqueRows) -> Float32s:
+    """Adds up the gradients of each distinct row, in the order of the batch.
+
+    Args:
+        gradient_bmd: float32 [B, m, dim].
+        rows: What ``unique_rows`` found in the batch.
+
+    Returns:
+        float32 [u, dim], in the order of ``rows.ids_u``.
+    """
+    dim = gradient_bmd.shape[-1]
+    if not len(rows.ids_u):
+        return np.zeros((0, dim), np.float32)
+    ordered = np.take(gradient_bmd.reshape(-1, dim), rows.order, axis=0)
+    sums_ud: Float32s = np.add.reduceat(ordered, rows.starts_u, axis=0)
+    return sums_ud
+
+
+class WorkerStep:
+    """The worker's compiled functions for one model, one data schema and one batch size.
+
+    Any Keras model from (dense [B, n], embedded [B, m, dim]) to logits [B] can stand for the DLRM,
+    as long as its trainable variables are the contract's dense parameters and it has no other
+    state. Objects may be used by several threads at once.
+
+    Args:
+        model: The contract's model section.
+        data: The contract's data section.
+        batch: Examples per step, B.
+        threads: Intra-op threads, as in ``configure_tensorflow``.
+        core: Makes the Keras model; the DLRM's dense core if absent.
+
+    Raises:
+        EnvironmentUnfit: TensorFlow already runs with other settings, or the core's variables are
+            not the contract's dense parameters.
+    """
+
+    def __init__(
+        self,
+        model: ModelSection,
+        data: DataSection,
+        batch: int,
+        threads: int,
+        core: Callable[[], object] | None = None,
+    ) -> None:
+        configure_tensorflow(threads)
+        self.batch = batch
+        self.shapes = tuple(parameter.shape for parameter in model.dense_parameters(data))
+        self.parameters = sum(parameter.size for parameter in model.dense_parameters(data))
+        self.numeric, self.categorical = len(data.numeric), len(data.categorical)
+        self.dim = model.embedding_dim
+        make = core or functools.partial(_dlrm_core, model)
+        sizes = (batch, self.numeric, self.categorical, self.dim)
+        with _lock:
+            self._gradients, self._scores = _compile(make, self.shapes, sizes)
+
+    def gradients(
+        self,
+        flat_p: Float32s,
+        dense_bn: Float32s,
+        embedded_bmd: Float32s,
+        labels_b: Float32s,
+        weights_b: Float32s | None = None,
+    ) -> StepGradients:
+        """Computes loss and gradients of at most a batch of examples, summed over them.
+
+        Args:
+            flat_p: float32 [P], the dense parameters.
+            dense_bn: float32 [b, n], b <= B.
+            embedded_bmd: float32 [b, m, dim], the rows looked up.
+            labels_b: float32 [b], 0 or 1.
+            weights_b: float32 [b]; each example's weight, 1 if absent.
+
+        Raises:
+            MessageRefused: An array has another shape or type.
+        """
+        examples = self._check(flat_p, dense_bn, embedded_bmd)
+        weights_b = np.ones(examples, np.float32) if weights_b is None else weights_b
+        _require("labels", labels_b, (examples,))
+        _require("weights", weights_b, (examples,))
+        loss, dense_p, gradient_bmd = self._gradients(
+            flat_p,
+            pad(dense_bn, self.batch),
+            pad(embedded_bmd, self.batch),
+            pad(labels_b, self.batch),
+            pad(weights_b, self.batch),
+        )
+        return StepGradients(float(loss), examples, dense_p, gradient_bmd[:examples])
+
+    def scores(self, flat_p: Float32s, dense_bn: Float32s, embedded_bmd: Float32s) -> Float32s:
+        """Computes the logits, float32 [b], of at most a batch of examples.
+
+        Args:
+            flat_p: float32 [P], the dense parameters.
+            dense_bn: float32 [b, n], b <= B.
+            embedded_bmd: float32 [b, m, dim], the rows looked up.
+
+        Raises:
+            MessageRefused: An array has another shape or type.
+        """
+        examples = self._check(flat_p, dense_bn, embedded_bmd)
+        (logits_b,) = self._scores(flat_p, pad(dense_bn, self.batch), pad(embedded_bmd, self.batch))
+        return logits_b[:examples]
+
+    def _check(self, flat_p: Float32s, dense_bn: Float32s, embedded_bmd: Float32s) -> int:
+        examples = min(len(dense_bn), self.batch)
+        _require("dense parameters", flat_p, (self.parameters,))
+        _require("dense features", dense_bn, (examples, self.numeric))
+        _require("embedded rows", embedded_bmd, (examples, self.categorical, self.dim))
+        return examples
+
+
+def pad(array: Float32s, batch: int) -> Float32s:
+    """Fills a partial batch up with zeros along axis 0; a full one is returned as it is."""
+    if len(array) == batch:
+        return array
+    padded = np.zeros((batch, *array.shape[1:]), array.dtype)
+    padded[: len(array)] = array
+    return padded
+
+
+_Compiled = Callable[..., tuple[Float32s, ...]]
+
+
+def _dlrm_core(model: ModelSection) -> object:
+    from coterie.models.dlrm import DLRMCore
+
+    return DLRMCore(model.bottom, model.top)
+
+
+@functools.lru_cache(maxsize=8)
+def _compile(
+    make: Callable[[], object],
+    shapes: tuple[tuple[int, ...], ...],
+    sizes: tuple[int, int, int, int],
+) -> tuple[_Compiled, _Compiled]:
+    """Traces and compiles; what it returns is stateless, so workers in one process share it."""
+    import keras
+    import tensorflow as tf
+
+    batch, numeric, categorical, dim = sizes
+    core = cast("keras.Model", make())
+    core.build(((batch, numeric), (batch, categorical, dim)))
+    _check_core(core, shapes)
+    parts = [int(np.prod(shape)) for shape in shapes]
+
+    def forward(flat_p: tf.Tensor, dense_bn: tf.Tensor, embedded_bmd: tf.Tensor) -> tf.Tensor:
+        variables = [
+            tf.reshape(part, shape)
+            for part, shape in zip(tf.split(flat_p, parts), shapes, strict=True)
+        ]
+        logits_b, _ = core.stateless_call(variables, [], (dense_bn, embedded_bmd))
+        return logits_b
+
+    def gradients(
+        flat_p: tf.Tensor,
+        dense_bn: tf.Tensor,
+        embedded_bmd: tf.Tensor,
+        labels_b: tf.Tensor,
+        weights_b: tf.Tensor,
+    ) -> tuple[tf.Tensor, ...]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch((flat_p, embedded_bmd))
+            logits_b = forward(flat_p, dense_bn, embedded_bmd)
+            losses_b = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels_b, logits=logits_b)
+            loss = tf.reduce_sum(losses_b * weights_b)
+        return (loss, *tape.gradient(loss, (flat_p, embedded_bmd)))
+
+    flat_spec = tf.TensorSpec((sum(parts),), tf.float32)
+    dense_spec = tf.TensorSpec((batch, numeric), tf.float32)
+    embedded_spec = tf.TensorSpec((batch, categorical, dim), tf.float32)
+    batch_spec = tf.TensorSpec((batch,), tf.float32)
+
+    def compiled(function: Callable[..., object], specs: Sequence[tf.TensorSpec]) -> _Compiled:
+        concrete = tf.function(
+            function, jit_compile=True, autograph=False, input_signature=specs
+        ).get_concrete_function()
+
+        def call(*arrays: Float32s) -> tuple[Float32s, ...]:
+            outputs = concrete(*(tf.constant(array) for array in arrays))
+            return tuple(output.numpy() for output in outputs)
+
+        return call
+
+    def scores(flat_p: tf.Tensor, dense_bn: tf.Tensor, embedded_bmd: tf.Tensor) -> object:
+        return (forward(flat_p, dense_bn, embedded_bmd),)
+
+    inputs = (flat_spec, dense_spec, embedded_spec)
+    return compiled(gradients, (*inputs, batch_spec, batch_spec)), compiled(scores, inputs)
+
+
+def _check_core(core: object, shapes: tuple[tuple[int, ...], ...]) -> None:
+    import keras
+
+    model = cast("keras.Model", core)
+    seen = tuple(tuple(variable.shape) for variable in model.trainable_variables)
+    others = len(model.non_trainable_variables)
+    if seen != shapes or others:
+        raise EnvironmentUnfit(
+            "the Keras model's variables are not the contract's dense parameters",
+            expected=f"shapes {shapes}, nothing else",
+            seen=f"shapes {seen} and {others} variables that are not trained",
+            remedy="give the model exactly these variables in this order, built on the first call",
+        )
+
+
+def _require(name: str, array: Float32s, shape: tuple[int, ...]) -> None:
+    if array.dtype != np.float32 or array.shape != shape:
+        raise MessageRefused(
+            f"the {name} do not fit the step",
+            expected=f"float32 {list(shape)}",
+            seen=f"{array.dtype} {list(array.shape)}",
+            remedy="the sender's contract or data set is another one: compare the digests",
+        )
+
+
+def _require_setting(name: str, expected: str, seen: str) -> None:
+    if seen not in ("", expected):
+        raise EnvironmentUnfit(
+            f"{name} was set before TensorFlow was loaded",
+            expected=expected or "unset",
+            seen=seen,
+            remedy=f"unset {name} and start again",
+        )

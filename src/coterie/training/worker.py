@@ -1,0 +1,122 @@
+"""A worker's training loop: gradients on its own examples, one exchange with the server per step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from coterie.criteo.shards import Batch, Shard
+from coterie.errors import PeerUnreachable, StepRefused
+from coterie.ps.aggregation import Gradients
+from coterie.ps.schedule import Lane
+from coterie.training.session import Parameters, Position, ServerSession
+from coterie.training.step import UniqueRows, WorkerStep, sum_by_row, unique_rows
+
+# A worker that was thrown out this often without a step in between gives up.
+MAX_REJOINS = 5
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A step's examples, made ready while the step before is computed.
+
+    Attributes:
+        step: The step; the run's last one plus one where no examples are left.
+        batch: Its examples, possibly none.
+        unique: The distinct rows among them.
+    """
+
+    step: int
+    batch: Batch
+    unique: UniqueRows
+
+
+def train(session: ServerSession, shard: Shard, worker_step: WorkerStep) -> None:
+    """Trains until the run's last step, joining again whenever the server starts anew.
+
+    Args:
+        session: With the parameter server.
+        shard: This worker's training examples.
+        worker_step: The compiled step.
+
+    Raises:
+        CoterieError: The server refuses this worker, or cannot be reached any more.
+    """
+    rejoins, reached = 0, -1
+    position = session.join()
+    while position.step < position.lane.steps:
+        try:
+            train_from(position, session, shard, worker_step)
+        except (PeerUnreachable, StepRefused):
+            rejoins = rejoins + 1 if position.step == reached else 0
+            if rejoins >= MAX_REJOINS:
+                raise
+            reached = position.step
+            session.reconnect()
+        position = session.join()
+    session.pull(position.lane.steps, np.zeros(0, np.int32))
+
+
+def train_from(
+    position: Position, session: ServerSession, shard: Shard, worker_step: WorkerStep
+) -> None:
+    """Trains from where the run stands to its last step."""
+    lane = position.lane
+    with _prefetcher(shard, lane) as prepare:
+        current = prepare(position.step).result()
+        parameters = session.pull(current.step, current.unique.ids_u)
+        while current.step < lane.steps:
+            upcoming = prepare(current.step + 1)
+            gradients = compute(worker_step, current, parameters)
+            following = upcoming.result()
+            if following.step == current.step + 1:
+                parameters = session.push(current.step, gradients, following.unique.ids_u)
+            else:  # other workers have steps of their own in between
+                session.push(current.step, gradients, np.zeros(0, np.int32))
+                parameters = session.pull(following.step, following.unique.ids_u)
+            current = following
+
+
+def compute(worker_step: WorkerStep, prepared: Prepared, parameters: Parameters) -> Gradients:
+    """Gradients of the sum of losses over a step's examples."""
+    batch, unique = prepared.batch, prepared.unique
+    result = worker_step.gradients(
+        parameters.dense_p,
+        batch.dense_bn,
+        np.take(parameters.rows_ud, unique.inverse_bm, axis=0),
+        batch.labels_b,
+    )
+    return Gradients(
+        examples=result.examples,
+        loss_sum=result.loss_sum,
+        dense_p=result.dense_p,
+        row_ids_u=unique.ids_u,
+        rows_ud=sum_by_row(result.embedded_bmd, unique),
+    )
+
+
+class _Prepare:
+    """Reads and sorts a step's examples on a thread of its own."""
+
+    def __init__(self, shard: Shard, lane: Lane, pool: ThreadPoolExecutor) -> None:
+        self._shard = shard
+        self._lane = lane
+        self._pool = pool
+
+    def __call__(self, step: int) -> Future[Prepared]:
+        return self._pool.submit(self._prepare, self._lane.next_step(step))
+
+    def _prepare(self, step: int) -> Prepared:
+        span = self._lane.span(step) if step < self._lane.steps else None
+        batch = self._shard.batch(span.start, span.stop) if span else self._shard.batch(0, 0)
+        return Prepared(step, batch, unique_rows(batch.ids_bm))
+
+
+@contextmanager
+def _prefetcher(shard: Shard, lane: Lane) -> Iterator[_Prepare]:
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
+        yield _Prepare(shard, lane, pool)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The command line: one small module per verb, no logic of their own."""

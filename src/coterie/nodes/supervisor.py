@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import queue
 import subprocess
-import sys
+
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -168,11 +168,6 @@ class Supervisor:
                 if event is not None:
                     self._heard.put(event)
         self._heard.put(_Exited(name, process.wait()))
-
-
-def node_command() -> tuple[str, ...]:
-    """Starts an attested node."""
-    return (sys.executable, "-m", "coterie", "node")
 
 
 def _environment(contract: Contract) -> dict[str, str]:

@@ -71,7 +71,7 @@ def initial_dense(seed: int, parameters: Sequence[DenseParameter]) -> FloatArray
 
 def _outputs(seed: int, stream: int, counters: Uint64Array) -> Uint64Array:
     """SplitMix64's outputs at ``counters`` of the stream that (seed, stream) keys."""
-    key = _mix(np.array([seed], np.uint64) + _GAMMA * np.uint64(stream))
+    key = _mix(np.array([seed], np.uint64) + np.array([stream], np.uint64) * _GAMMA)
     return _mix(key + (counters + np.uint64(1)) * _GAMMA)
 
 

@@ -23,6 +23,7 @@ from coterie.ps.wire import ps_pb2 as pb
 Request = TypeVar("Request", bound=Message)
 Reply = TypeVar("Reply", bound=Message)
 CallerOf = Callable[[grpc.ServicerContext], Caller]
+Metadata = tuple[tuple[str, str], ...]
 if TYPE_CHECKING:  # grpcio's classes take no type arguments at run time
     Handler = grpc.GenericRpcHandler[Message, Message]
 
@@ -106,12 +107,20 @@ class RpcParameterServer:
         channel: To the server.
         peer: Its name, for errors.
         timeout: Seconds that a call may take; more than the server's longest wait.
+        metadata: Sent with every call, for transports that do not prove who calls.
     """
 
-    def __init__(self, channel: grpc.Channel, peer: str, timeout: float = 120.0) -> None:
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        peer: str,
+        timeout: float = 120.0,
+        metadata: Metadata = (),
+    ) -> None:
         self._channel = channel
         self._peer = peer
         self._timeout = timeout
+        self._metadata = metadata
         self._join = self._method("Join", pb.JoinRequest, pb.JoinReply)
         self._initialize = self._method("Initialize", pb.InitializeRequest, pb.InitializeReply)
         self._exchange = self._method("Exchange", pb.ExchangeRequest, pb.ExchangeReply)
@@ -152,7 +161,7 @@ class RpcParameterServer:
 
         def call(message: Request) -> Reply:
             try:
-                answer: Reply = invoke(message, timeout=self._timeout)
+                answer: Reply = invoke(message, timeout=self._timeout, metadata=self._metadata)
             except grpc.RpcError as error:
                 _reraise(error, self._peer)
             return answer
@@ -167,9 +176,16 @@ class RpcShardReceiver:
         channel: To the worker.
         peer: Its name, for errors.
         timeout: Seconds that a delivery may take.
+        metadata: Sent with every call, for transports that do not prove who calls.
     """
 
-    def __init__(self, channel: grpc.Channel, peer: str, timeout: float = 3600.0) -> None:
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        peer: str,
+        timeout: float = 3600.0,
+        metadata: Metadata = (),
+    ) -> None:
         self._deliver = channel.stream_unary(
             f"/{_RECEIVER}/Deliver",
             pb.DeliverRequest.SerializeToString,
@@ -177,11 +193,14 @@ class RpcShardReceiver:
         )
         self._peer = peer
         self._timeout = timeout
+        self._metadata = metadata
 
     def deliver(self, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
         """See ShardReceiverPort."""
         try:
-            reply: pb.DeliverReply = self._deliver(iter(parts), timeout=self._timeout)
+            reply: pb.DeliverReply = self._deliver(
+                iter(parts), timeout=self._timeout, metadata=self._metadata
+            )
         except grpc.RpcError as error:
             _reraise(error, self._peer)
         return reply

@@ -1,0 +1,85 @@
+"""Where the command line writes: results to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from coterie.errors import CoterieError
+from coterie.training.results import RunResult
+
+out = Console()
+err = Console(stderr=True)
+
+_LABELS = {
+    "mode": "scheme",
+    "transport": "transport",
+    "tee": "TEE",
+    "nodes": "nodes",
+    "steps": "steps",
+    "examples": "examples",
+    "seconds": "training time, s",
+    "samples_per_second": "examples/s",
+    "train_loss": "training loss",
+    "validation_auc": "validation AUC",
+    "test_auc": "test AUC",
+    "test_logloss": "test log loss",
+    "test_accuracy": "test accuracy",
+    "test_calibration": "test calibration",
+    "model_digest": "model digest",
+    "contract_digest": "contract digest",
+}
+
+
+def stamp_of(result: RunResult) -> str:
+    """The word that says how little or how much a run proves."""
+    if result.transport == "ra-tls":
+        return result.tee
+    return "PLAINTEXT" if result.transport == "PLAINTEXT" else "LOCAL, not attested"
+
+
+def print_json(value: object) -> None:
+    """One JSON object on standard output."""
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def print_result(result: RunResult, title: str) -> None:
+    """A human summary of a run."""
+    table = Table(title=f"{title}  [{stamp_of(result)}]", title_justify="left", show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in result.model_dump().items():
+        table.add_row(_LABELS[key], _show(value))
+    out.print(table)
+
+
+def report(error: CoterieError, *, as_json: bool) -> int:
+    """Prints an error in its one shape; returns its exit code."""
+    if as_json:
+        print_json(error.to_dict())
+    else:
+        err.print(f"[bold red]error:[/] {_escape(error.what)}")
+        for label in ("expected", "seen", "remedy"):
+            text = getattr(error, label)
+            if text:
+                err.print(f"  [dim]{label + ':':<10}[/]{_escape(text)}")
+    return error.exit_code
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _show(value: str | float | None) -> str:
+    match value:
+        case None:
+            return "not defined"
+        case str():
+            return value
+        case int():
+            return f"{value:,}"
+        case _:
+            return f"{value:,.4f}" if abs(value) < 10 else f"{value:,.1f}"

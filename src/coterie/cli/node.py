@@ -1,0 +1,88 @@
+"""``coterie node``: one node of a contract, attested, on this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coterie.contract import load_contract
+from coterie.errors import ContractInvalid
+
+
+def node(
+    contract_file: Annotated[Path, typer.Argument(metavar="CONTRACT", help="The contract.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which of its nodes to run.")],
+    *,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="The party's own prepared data set.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where a parameter server keeps its checkpoints.")
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option("--listen", help="HOST:PORT instead of the contract's address.")
+    ] = None,
+    address: Annotated[
+        list[str] | None,
+        typer.Option("--address", help="NAME=HOST:PORT of another node; repeatable."),
+    ] = None,
+    party_key: Annotated[
+        Path | None,
+        typer.Option("--party-key", help="The party's private key (simulated contracts only)."),
+    ] = None,
+    log_format: Annotated[
+        str, typer.Option("--log-format", help="Log lines as `text` or `json`.")
+    ] = "text",
+    end_with_parent: Annotated[
+        bool, typer.Option("--end-with-parent", help="End when standard input ends.")
+    ] = False,
+) -> None:
+    """Run one node of a contract; start the parameter server first, the others in any order.
+
+    Example: coterie node examples/hfl.toml acme-worker --data prepared/acme --party-key acme.pem
+    """
+    from coterie.nodes.attested import NodeOptions, attested_fabric
+    from coterie.nodes.eventlines import describe_event, encode_event
+    from coterie.nodes.process import end_with_parent as watch_parent
+    from coterie.nodes.process import find_node, run_node
+    from coterie.ps.events import Event
+
+    if end_with_parent:
+        watch_parent()
+    contract = load_contract(contract_file)
+    entry = find_node(contract, name)
+    options = NodeOptions(
+        listen=listen, addresses=_addresses(address or []), party_key=party_key
+    )
+    line = encode_event if log_format == "json" else describe_event
+
+    def write(event: Event) -> None:
+        sys.stdout.write(line(event) + "\n")
+        sys.stdout.flush()
+
+    run_node(
+        contract,
+        entry,
+        lambda on_event, incarnation: attested_fabric(
+            contract, entry, options, on_event=on_event, incarnation=incarnation
+        ),
+        "ra-tls",
+        data=data,
+        out=out,
+        on_event=write,
+    )
+
+
+def _addresses(pairs: list[str]) -> dict[str, str]:
+    for pair in pairs:
+        if "=" not in pair:
+            raise ContractInvalid(
+                "an --address is malformed",
+                expected="NAME=HOST:PORT",
+                seen=pair,
+                remedy="give the node's name, = and where it listens",
+            )
+    return dict(pair.split("=", 1) for pair in pairs)

@@ -1,0 +1,64 @@
+"""Starts one node over the plaintext transport; ``coterie bench`` calls it, nobody else should."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from coterie.contract import load_contract
+from coterie.errors import CoterieError
+from coterie.nodes.eventlines import encode_event
+from coterie.nodes.process import end_with_parent, find_node, run_node
+from coterie.plaintext.fabric import PlaintextFabric
+from coterie.ps.events import Event
+
+
+def main() -> int:
+    """Runs the node; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m coterie.plaintext", description=__doc__)
+    parser.add_argument("contract", type=Path)
+    parser.add_argument("node")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--listen", default="127.0.0.1:0")
+    parser.add_argument("--address", action="append", default=[])
+    parser.add_argument("--log-format", choices=["json"], default="json")
+    parser.add_argument("--end-with-parent", action="store_true")
+    parser.add_argument("--party-key", type=Path, help="ignored: nobody is vouched for here")
+    options = parser.parse_args()
+    if options.end_with_parent:
+        end_with_parent()
+    try:
+        contract = load_contract(options.contract)
+        node = find_node(contract, options.node)
+        addresses = dict(item.split("=", 1) for item in options.address)
+        run_node(
+            contract,
+            node,
+            lambda on_event, incarnation: PlaintextFabric(
+                contract,
+                node,
+                listen=options.listen,
+                addresses=addresses,
+                incarnation=incarnation,
+                on_event=on_event,
+            ),
+            "PLAINTEXT",
+            data=options.data,
+            out=options.out,
+            on_event=_print,
+        )
+    except CoterieError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+def _print(event: Event) -> None:
+    sys.stdout.write(encode_event(event) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""A Fabric over gRPC without TLS, on loopback only; callers are believed when they say their name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import grpc
+
+from coterie.contract import Contract, Node
+from coterie.errors import AddressInUse, CallRefused, EnvironmentUnfit, PeerUnreachable
+from coterie.ps.events import EventSink, Listening
+from coterie.ps.memory import ShardService
+from coterie.ps.messages import max_message_bytes
+from coterie.ps.ports import Caller, ParameterServerPort, ShardReceiverPort
+from coterie.ps.rpc import (
+    RpcParameterServer,
+    RpcShardReceiver,
+    parameter_server_handler,
+    shard_receiver_handler,
+)
+from coterie.ps.service import ParameterService
+
+if TYPE_CHECKING:
+    from coterie.ps.rpc import Handler
+
+_NAME_KEY = "coterie-node"
+
+
+class PlaintextFabric:
+    """Connects a node without protection.
+
+    Args:
+        contract: Names the nodes.
+        node: This node.
+        listen: Where it listens, ``127.0.0.1:PORT``.
+        addresses: Where the others listen, by name.
+        incarnation: Of this process.
+        on_event: Hears where the node listens.
+
+    Raises:
+        EnvironmentUnfit: An address is not on loopback.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        node: Node,
+        *,
+        listen: str,
+        addresses: dict[str, str],
+        incarnation: int,
+        on_event: EventSink,
+    ) -> None:
+        for address in (listen, *addresses.values()):
+            if address.rpartition(":")[0] != "127.0.0.1":
+                raise EnvironmentUnfit(
+                    "the plaintext transport never leaves this machine",
+                    expected="addresses 127.0.0.1:PORT",
+                    seen=address,
+                    remedy="use coterie run or coterie node, which attest",
+                )
+        self._contract = contract
+        self._node = node
+        self._listen = listen
+        self._addresses = addresses
+        self._identity = ((_NAME_KEY, f"{node.name} {incarnation}"),)
+        self._on_event = on_event
+        self._channels: list[grpc.Channel] = []
+        self._size = max_message_bytes(contract)
+
+    @contextmanager
+    def serve_parameter_server(self, service: ParameterService) -> Iterator[None]:
+        """See Fabric."""
+        with self._serving(parameter_server_handler(service, self._caller_of)):
+            yield
+
+    @contextmanager
+    def serve_shard_receiver(self, service: ShardService) -> Iterator[None]:
+        """See Fabric."""
+        with self._serving(shard_receiver_handler(service, self._caller_of)):
+            yield
+
+    def parameter_server(self) -> ParameterServerPort:
+        """See Fabric."""
+        (server,) = self._contract.by_role("ps")
+        return RpcParameterServer(
+            self._dial(server.name), server.name, metadata=self._identity
+        )
+
+    def shard_receiver(self, worker: str) -> ShardReceiverPort:
+        """See Fabric."""
+        return RpcShardReceiver(self._dial(worker), worker, metadata=self._identity)
+
+    def close(self) -> None:
+        """See Fabric."""
+        for channel in self._channels:
+            channel.close()
+
+    @contextmanager
+    def _serving(self, handler: Handler) -> Iterator[None]:
+        server = grpc.server(
+            ThreadPoolExecutor(len(self._contract.nodes) + 4), options=self._options()
+        )
+        server.add_generic_rpc_handlers((handler,))
+        try:
+            port = server.add_insecure_port(self._listen)
+        except RuntimeError as error:
+            raise AddressInUse(f"{self._listen} cannot be bound", seen=str(error)[:200]) from error
+        server.start()
+        self._on_event(Listening(self._node.name, f"127.0.0.1:{port}"))
+        try:
+            yield
+        finally:
+            server.stop(grace=5).wait()
+
+    def _dial(self, name: str) -> grpc.Channel:
+        channel = grpc.insecure_channel(self._addresses[name], options=self._options())
+        self._channels.append(channel)
+        try:
+            grpc.channel_ready_future(channel).result(self._contract.limits.join_seconds)
+        except grpc.FutureTimeoutError as error:
+            raise PeerUnreachable(f"{name} cannot be reached") from error
+        return channel
+
+    def _caller_of(self, context: grpc.ServicerContext) -> Caller:
+        said = dict(context.invocation_metadata()).get(_NAME_KEY, "")
+        name, _, incarnation = str(said).partition(" ")
+        for node in self._contract.nodes:
+            if node.name == name and incarnation.isdigit():
+                return Caller(name, node.role, int(incarnation))
+        raise CallRefused("the caller did not say its name", seen=repr(said)[:80])
+
+    def _options(self) -> list[tuple[str, int]]:
+        return [
+            ("grpc.max_receive_message_length", self._size),
+            ("grpc.max_send_message_length", self._size),
+            ("grpc.so_reuseport", 0),
+        ]

@@ -54,9 +54,7 @@ def node(
         watch_parent()
     contract = load_contract(contract_file)
     entry = find_node(contract, name)
-    options = NodeOptions(
-        listen=listen, addresses=_addresses(address or []), party_key=party_key
-    )
+    options = NodeOptions(listen=listen, addresses=_addresses(address or []), party_key=party_key)
     line = encode_event if log_format == "json" else describe_event
 
     def write(event: Event) -> None:

@@ -19,6 +19,8 @@ def load_contract(path: Path) -> Contract:
 
     Raises:
         ContractInvalid: The file cannot be read, is no TOML, or breaks the schema.
+
+    A file that ends in ``.json`` holds the canonical form, as a run's directory keeps it.
     """
     try:
         with path.open("rb") as file:
@@ -30,6 +32,8 @@ def load_contract(path: Path) -> Contract:
             seen=error.strerror or str(error),
             remedy="check the path; examples are in examples/",
         ) from error
+    if path.suffix == ".json":
+        return contract_from_json(text, str(path))
     return parse_contract(text, str(path))
 
 

@@ -1,1 +1,230 @@
 """The attested fabric: gRPC over mutual RA-TLS, with this machine's TEE and the party's voucher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from coterie.attestation.measurement import own_package_measurement
+from coterie.attestation.tee.base import Tee
+from coterie.attestation.tee.simulated import SimulatedTee
+from coterie.contract import Contract, Node
+from coterie.contract.signatures import load_party_key
+from coterie.errors import ContractInvalid, CoterieError, EnvironmentUnfit, VoucherRefused
+from coterie.ps.events import Attested, EventSink, Listening, Refused
+from coterie.ps.memory import ShardService
+from coterie.ps.messages import max_message_bytes
+from coterie.ps.ports import Caller, ParameterServerPort, ShardReceiverPort
+from coterie.ps.rpc import (
+    PERMISSIONS,
+    RpcParameterServer,
+    RpcShardReceiver,
+    parameter_server_handler,
+    shard_receiver_handler,
+)
+from coterie.ps.service import ParameterService
+from coterie.ratls.transport import (
+    AttestedChannel,
+    AttestedServer,
+    Peer,
+    TrustContext,
+    make_trust,
+    peer_of,
+)
+from coterie.ratls.voucher import PartyKeyVouchers
+
+if TYPE_CHECKING:
+    import grpc
+
+    from coterie.ps.rpc import Handler
+
+_SPARE_THREADS = 4
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """What a node learns from its host; untrusted, made safe by claims, signatures and vouchers.
+
+    Attributes:
+        listen: ``HOST:PORT`` in place of the contract's address.
+        addresses: Where other nodes listen, by name, in place of the contract's addresses.
+        party_key: The party's private key, in simulated contracts.
+    """
+
+    listen: str | None
+    addresses: Mapping[str, str]
+    party_key: Path | None
+
+
+def attested_fabric(
+    contract: Contract,
+    node: Node,
+    options: NodeOptions,
+    *,
+    on_event: EventSink,
+    incarnation: int,
+) -> AttestedFabric:
+    """Puts a node's trust together and gives it its fabric.
+
+    Raises:
+        EnvironmentUnfit: The contract's kind of TEE is not to be had here.
+        VoucherRefused: There is no party key, or it is not the contract's.
+        CoterieError: As ``make_trust``.
+    """
+    trust = make_trust(
+        contract,
+        node.name,
+        _tee(contract),
+        PartyKeyVouchers(_party_key(node, options), clock=_now),
+        _now,
+        incarnation=incarnation,
+    )
+    return AttestedFabric(contract, node, options, trust, on_event)
+
+
+class AttestedFabric:
+    """A Fabric over RA-TLS.
+
+    Args:
+        contract: Names nodes and addresses.
+        node: This node.
+        options: Addresses that take the place of the contract's.
+        trust: Proves this node and judges the others.
+        on_event: Hears of peers and refusals.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        node: Node,
+        options: NodeOptions,
+        trust: TrustContext,
+        on_event: EventSink,
+    ) -> None:
+        self._contract = contract
+        self._node = node
+        self._options = options
+        self._trust = trust
+        self._on_event = on_event
+        self._channels: list[AttestedChannel] = []
+        self._size = max_message_bytes(contract)
+
+    @contextmanager
+    def serve_parameter_server(self, service: ParameterService) -> Iterator[None]:
+        """See Fabric."""
+        with self._serving(parameter_server_handler(service, _caller_of)):
+            yield
+
+    @contextmanager
+    def serve_shard_receiver(self, service: ShardService) -> Iterator[None]:
+        """See Fabric."""
+        with self._serving(shard_receiver_handler(service, _caller_of)):
+            yield
+
+    def parameter_server(self) -> ParameterServerPort:
+        """See Fabric."""
+        (server,) = self._contract.by_role("ps")
+        return RpcParameterServer(self._dial(server), server.name)
+
+    def shard_receiver(self, worker: str) -> ShardReceiverPort:
+        """See Fabric."""
+        (node,) = (node for node in self._contract.by_role("worker") if node.name == worker)
+        return RpcShardReceiver(self._dial(node), worker)
+
+    def close(self) -> None:
+        """See Fabric."""
+        for channel in self._channels:
+            channel.close()
+
+    @contextmanager
+    def _serving(self, handler: Handler) -> Iterator[None]:
+        server = AttestedServer(
+            self._trust,
+            listen=self._options.listen or self._address_of(self._node),
+            handlers=[handler],
+            permissions=PERMISSIONS,
+            max_message_bytes=self._size,
+            workers=len(self._contract.nodes) + _SPARE_THREADS,
+            refused=self._refused,
+        )
+        server.start()
+        self._on_event(Listening(self._node.name, server.address))
+        try:
+            yield
+        finally:
+            server.stop(grace=5.0)
+
+    def _dial(self, node: Node) -> grpc.Channel:
+        channel = AttestedChannel(
+            self._trust,
+            self._address_of(node),
+            node.name,
+            self._size,
+            patience_seconds=self._contract.limits.join_seconds,
+        )
+        self._channels.append(channel)
+        self._on_event(_attested(self._node.name, channel.peer))
+        return channel.channel
+
+    def _address_of(self, node: Node) -> str:
+        address = self._options.addresses.get(node.name, node.address)
+        if address is None:
+            raise ContractInvalid(
+                f"node {node.name} has no address",
+                expected="HOST:PORT",
+                seen="none in the contract, none given",
+                remedy=f"give --address {node.name}=HOST:PORT, or --listen on that node itself",
+            )
+        return address
+
+    def _refused(self, address: str, error: CoterieError) -> None:
+        reason = f"{error} (from {address})"
+        self._on_event(Refused(self._node.name, type(error).__name__, reason[:1000]))
+
+
+def _caller_of(context: grpc.ServicerContext) -> Caller:
+    peer = peer_of(context)
+    return Caller(peer.node, peer.role, peer.incarnation)
+
+
+def _attested(node: str, peer: Peer) -> Attested:
+    return Attested(
+        node=node,
+        peer=peer.node,
+        role=peer.role,
+        party=peer.party,
+        tcb_status=peer.verdict.tcb_status,
+        measurement=next(iter(dict(peer.verdict.measurements).values()), ""),
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _tee(contract: Contract) -> Tee:
+    if contract.trust.tee == "simulated":
+        return SimulatedTee(own_package_measurement())
+    raise EnvironmentUnfit(
+        f"the contract demands a TEE of kind {contract.trust.tee}",
+        expected=f"a program that runs inside {contract.trust.tee}",
+        seen="an ordinary process",
+        remedy='deploying into enclaves is not done yet: use a contract with tee = "simulated"',
+    )
+
+
+def _party_key(node: Node, options: NodeOptions) -> Ed25519PrivateKey:
+    if options.party_key is None:
+        raise VoucherRefused(
+            f"nobody vouches for node {node.name}",
+            expected=f"the key of party {node.party}",
+            seen="none",
+            remedy="give --party-key FILE; coterie contract keygen makes one",
+        )
+    return load_party_key(options.party_key)

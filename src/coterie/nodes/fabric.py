@@ -6,15 +6,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from coterie.contract import Contract, Node
+from coterie.criteo.dataset import DataSet
 from coterie.ps.events import EventSink
 from coterie.ps.memory import ShardService
 from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
 from coterie.ps.service import ParameterService
-
-TransportName = Literal["ra-tls", "memory", "PLAINTEXT"]
 
 
 class Fabric(Protocol):
@@ -52,7 +51,7 @@ class NodeContext:
         incarnation: Of this process; larger than that of any earlier one of this node.
         on_event: Hears what happens.
         monotonic: Seconds of a clock that only goes forward.
-        data: The party's prepared data set; only for nodes that own data.
+        open_data: Opens the party's prepared data set; only for nodes that own data.
         out: Where checkpoints go; none are kept where it is absent.
     """
 
@@ -62,5 +61,5 @@ class NodeContext:
     incarnation: int
     on_event: EventSink
     monotonic: Callable[[], float]
-    data: Path | None = None
+    open_data: Callable[[], DataSet] | None = None
     out: Path | None = None

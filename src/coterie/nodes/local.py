@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from coterie.contract import Contract, Node
+from coterie.criteo.dataset import DataSet
 from coterie.errors import CoterieError
 from coterie.nodes.fabric import NodeContext
 from coterie.nodes.memory import MemoryFabric, MemoryHub
@@ -17,13 +17,13 @@ from coterie.ps.outcome import RunOutcome
 
 
 def run_local(
-    contract: Contract, data_of: Callable[[Node], Path | None], on_event: EventSink
+    contract: Contract, open_data: Callable[[Node], DataSet], on_event: EventSink
 ) -> RunOutcome:
     """Runs a contract in this process; keeps nothing on disk.
 
     Args:
         contract: What is trained, by whom.
-        data_of: Where a node's data lies; None where it owns none.
+        open_data: Opens the data of a node that owns some.
         on_event: Hears what happens.
 
     Raises:
@@ -32,9 +32,7 @@ def run_local(
     hub = MemoryHub(contract)
     (server,) = contract.by_role("ps")
     threads = [
-        threading.Thread(
-            target=_guarded, args=(hub, run, _context(hub, node, data_of(node), on_event))
-        )
+        threading.Thread(target=_guarded, args=(hub, run, _context(hub, node, open_data, on_event)))
         for role, run in (("worker", run_worker), ("chief", run_chief))
         for node in contract.nodes
         if node.role == role
@@ -42,7 +40,7 @@ def run_local(
     for thread in threads:
         thread.start()
     try:
-        return run_parameter_server(_context(hub, server, None, on_event))
+        return run_parameter_server(_context(hub, server, open_data, on_event))
     except CoterieError as error:
         hub.fail(error)
         raise
@@ -51,7 +49,9 @@ def run_local(
             thread.join()
 
 
-def _context(hub: MemoryHub, node: Node, data: Path | None, on_event: EventSink) -> NodeContext:
+def _context(
+    hub: MemoryHub, node: Node, open_data: Callable[[Node], DataSet], on_event: EventSink
+) -> NodeContext:
     return NodeContext(
         contract=hub.contract,
         node=node,
@@ -59,7 +59,7 @@ def _context(hub: MemoryHub, node: Node, data: Path | None, on_event: EventSink)
         incarnation=1,
         on_event=on_event,
         monotonic=time.monotonic,
-        data=data,
+        open_data=(lambda: open_data(node)) if node in hub.contract.data_owners() else None,
     )
 
 

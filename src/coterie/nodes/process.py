@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid, CoterieError
 from coterie.nodes.fabric import Fabric, NodeContext
 from coterie.ps.events import EventSink, Failed, Finished
 from coterie.training.results import TransportName, result_of
+
+if TYPE_CHECKING:  # opening data sets is for data owners; a parameter server never loads it
+    from coterie.criteo.dataset import DataSet
 
 
 def find_node(contract: Contract, name: str) -> Node:
@@ -75,7 +79,7 @@ def run_node(
                 incarnation=incarnation,
                 on_event=on_event,
                 monotonic=time.monotonic,
-                data=data,
+                open_data=_opener(contract, node, data),
                 out=out,
             )
             if node.role == "ps":
@@ -95,11 +99,20 @@ def run_node(
         raise
 
 
+def _opener(contract: Contract, node: Node, data: Path | None) -> Callable[[], DataSet] | None:
+    if data is None:
+        return None
+    from coterie.criteo.dataset import open_dataset
+
+    return functools.partial(open_dataset, data, contract.data, party=node.party)
+
+
 def end_with_parent() -> None:
     """Ends this process when the one above it does: it holds the other end of standard input."""
 
     def watch() -> None:
-        while sys.stdin.buffer.read(4096):
+        # Not through sys.stdin: its lock, held here, would make the interpreter abort at its end.
+        while os.read(0, 4096):
             pass
         os._exit(1)
 

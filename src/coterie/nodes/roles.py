@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coterie.contract import contract_digest
-from coterie.criteo.dataset import DataSet, open_dataset
+from coterie.criteo.dataset import DataSet
 from coterie.criteo.shards import Shard
 from coterie.errors import DataError
 from coterie.nodes.fabric import NodeContext
@@ -72,14 +72,14 @@ def run_chief(context: NodeContext) -> None:
 
 
 def _open(context: NodeContext) -> DataSet:
-    if context.data is None:
+    if context.open_data is None:
         raise DataError(
             f"node {context.node.name} owns data but was not told where",
             expected="a directory that coterie prepare wrote",
             seen="none",
             remedy="give it with --data DIR",
         )
-    return open_dataset(context.data, context.contract.data, party=context.node.party)
+    return context.open_data()
 
 
 def _step(context: NodeContext) -> WorkerStep:

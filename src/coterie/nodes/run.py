@@ -60,12 +60,45 @@ def run_in_process(contract: Contract, data: Path, on_event: EventSink) -> RunRe
     Raises:
         CoterieError: The run failed.
     """
+    from coterie.criteo.dataset import open_dataset
     from coterie.nodes.local import run_local
 
-    owners = {node.name for node in contract.data_owners()}
-
-    def data_of(node: Node) -> Path | None:
-        return data / node.party if node.name in owners else None
-
-    outcome = run_local(contract, data_of, on_event)
+    outcome = run_local(
+        contract,
+        lambda node: open_dataset(data / node.party, contract.data, party=node.party),
+        on_event,
+    )
     return result_of(outcome, contract, "memory")
+
+
+def run_alone(contract: Contract, worker: Node, data: Path, on_event: EventSink) -> RunResult:
+    """Trains one HFL company by itself, and evaluates it on everybody's validation and test rows.
+
+    A comparison in the clear: for public or synthetic data only (it reads all parties' rows).
+
+    Args:
+        contract: The joint contract, mode ``hfl``.
+        worker: The company's worker in it.
+        data: Holds every party's prepared data set.
+        on_event: Hears what happens.
+
+    Raises:
+        CoterieError: The run failed.
+    """
+    from coterie.criteo.dataset import DataSet, open_dataset
+    from coterie.criteo.shards import join_shards
+    from coterie.nodes.local import run_local
+
+    everybody = [
+        open_dataset(data / node.party, contract.data, party=node.party)
+        for node in contract.data_owners()
+    ]
+    own = everybody[contract.data_owners().index(worker)]
+    pooled = DataSet(
+        manifest=own.manifest,
+        train=own.train,
+        validation=join_shards([data_set.validation for data_set in everybody]),
+        test=join_shards([data_set.test for data_set in everybody]),
+    )
+    alone = contract.model_copy(update={"nodes": (*contract.by_role("ps"), worker)})
+    return result_of(run_local(alone, lambda _: pooled, on_event), alone, "memory")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import queue
 import subprocess
-
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager

@@ -86,9 +86,7 @@ class PlaintextFabric:
     def parameter_server(self) -> ParameterServerPort:
         """See Fabric."""
         (server,) = self._contract.by_role("ps")
-        return RpcParameterServer(
-            self._dial(server.name), server.name, metadata=self._identity
-        )
+        return RpcParameterServer(self._dial(server.name), server.name, metadata=self._identity)
 
     def shard_receiver(self, worker: str) -> ShardReceiverPort:
         """See Fabric."""

@@ -13,12 +13,12 @@ import grpc
 from google.protobuf.message import Message
 
 from coterie.contract import Role
-from coterie.errors import CoterieError, PeerUnreachable, ProtocolError, RunError, StepRefused
-from coterie.ps.faults import decode_fault, encode_fault
+from coterie.errors import CoterieError, PeerUnreachable, ProtocolError
 from coterie.ps.memory import ShardService
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ratls.wire_errors import error_metadata, error_of, status_code
 
 Request = TypeVar("Request", bound=Message)
 Reply = TypeVar("Reply", bound=Message)
@@ -29,6 +29,14 @@ if TYPE_CHECKING:  # grpcio's classes take no type arguments at run time
 
 _PS = "coterie.ps.v1.ParameterServer"
 _RECEIVER = "coterie.ps.v1.ShardReceiver"
+
+_UNREACHABLE = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+    }
+)
 
 PERMISSIONS: Mapping[str, frozenset[Role]] = {
     f"/{_PS}/Join": frozenset({"worker", "chief"}),
@@ -207,34 +215,29 @@ class RpcShardReceiver:
 
 
 def _abort(context: grpc.ServicerContext, error: CoterieError) -> NoReturn:
-    if isinstance(error, StepRefused):
-        code = grpc.StatusCode.ABORTED
-    elif isinstance(error, RunError):
-        code = grpc.StatusCode.FAILED_PRECONDITION
-    else:
-        code = grpc.StatusCode.INVALID_ARGUMENT
-    context.abort(code, encode_fault(error))
+    context.set_trailing_metadata(error_metadata(error))
+    context.abort(status_code(error), error.what[:200])
     raise AssertionError  # abort raises
 
 
 def _reraise(error: grpc.RpcError, peer: str) -> NoReturn:
     """Turns a failed call into an error of the tree."""
+    said = error_of(error)
+    if said is not None:
+        raise said from error
     if not isinstance(error, _FailedCall):
         raise ProtocolError(f"the call to {peer} failed", seen=repr(error)[:200]) from error
-    details = error.details() or ""
-    fault = decode_fault(details)
-    if fault is not None:
-        raise fault from error
-    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+    status, details = error.code(), (error.details() or "")[:200]
+    if status in _UNREACHABLE:
         raise PeerUnreachable(
             f"{peer} cannot be reached",
             expected="a reply",
-            seen=f"{error.code().name}: {details[:200]}",
+            seen=f"{status.name}: {details}",
             remedy="check that the node runs and that its address is right",
         ) from error
     raise ProtocolError(
         f"the call to {peer} failed",
         expected="status OK",
-        seen=f"{error.code().name}: {details[:200]}",
+        seen=f"{status.name}: {details}",
         remedy="look at that node's log",
     ) from error

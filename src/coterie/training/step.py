@@ -8,33 +8,21 @@ one order of every sum. The same inputs give the same bits in every process and 
 from __future__ import annotations
 
 import functools
-import os
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from coterie.contract import DataSection, ModelSection
 from coterie.errors import EnvironmentUnfit, MessageRefused
+from coterie.models.backend import configure_tensorflow
 
 Float32s = npt.NDArray[np.float32]
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
-
-_ENVIRONMENT = {
-    "KERAS_BACKEND": "tensorflow",
-    "CUDA_VISIBLE_DEVICES": "-1",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    "TF_ENABLE_ONEDNN_OPTS": "0",
-    "TF_XLA_FLAGS": "",
-    "XLA_FLAGS": "",
-}
-# Of these, a value that TensorFlow has already read can change results.
-_DECISIVE = ("KERAS_BACKEND", "TF_XLA_FLAGS", "XLA_FLAGS")
 
 _lock = threading.Lock()
 
@@ -46,14 +34,10 @@ class UniqueRows:
     Attributes:
         ids_u: int32 [u], the distinct global rows, ascending.
         inverse_bm: int32 [B, m]: ``ids_u[inverse_bm]`` are the batch's rows.
-        order: int64 [B m], positions in the flattened batch, by row and then by position.
-        starts_u: int64 [u], where each row's positions begin in ``order``.
     """
 
     ids_u: Int32s
     inverse_bm: Int32s
-    order: Int64s
-    starts_u: Int64s
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,41 +57,6 @@ class StepGradients:
     embedded_bmd: Float32s
 
 
-def configure_tensorflow(threads: int) -> None:
-    """Makes TensorFlow deterministic, quiet and CPU-only in this process; repeating it is harmless.
-
-    Args:
-        threads: Intra-op threads; sums depend on it, so the contract fixes it.
-
-    Raises:
-        EnvironmentUnfit: TensorFlow already runs with other settings in this process.
-    """
-    with _lock:
-        if "tensorflow" in sys.modules:
-            for name in _DECISIVE:
-                _require_setting(name, _ENVIRONMENT[name], os.environ.get(name, ""))
-        os.environ.update(_ENVIRONMENT)
-        import keras
-        import tensorflow as tf
-
-        _require_setting("KERAS_BACKEND", "tensorflow", keras.backend.backend())
-        try:
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
-            tf.config.threading.set_inter_op_parallelism_threads(1)
-            tf.config.set_visible_devices(tf.config.list_physical_devices("CPU"))
-        except RuntimeError as error:
-            raise EnvironmentUnfit(
-                "TensorFlow already runs with other settings in this process",
-                expected=f"{threads} intra-op threads, 1 inter-op thread, CPU only",
-                seen=f"{tf.config.threading.get_intra_op_parallelism_threads()} intra-op threads, "
-                f"{tf.config.threading.get_inter_op_parallelism_threads()} inter-op threads",
-                remedy="use one process per setting, or call configure_tensorflow before any "
-                "other use of TensorFlow",
-            ) from error
-        tf.config.experimental.enable_op_determinism()
-        tf.get_logger().setLevel("ERROR")
-
-
 def unique_rows(ids_bm: Int32s | Int64s) -> UniqueRows:
     """Finds the distinct rows of a batch.
 
@@ -123,14 +72,13 @@ def unique_rows(ids_bm: Int32s | Int64s) -> UniqueRows:
     is_first = np.empty(len(flat), np.bool_)
     is_first[:1] = True
     np.not_equal(sorted_ids[1:], sorted_ids[:-1], out=is_first[1:])
-    starts_u = np.flatnonzero(is_first)
     inverse = np.empty(len(flat), np.int32)
     inverse[order] = np.cumsum(is_first, dtype=np.int32) - 1
-    return UniqueRows(sorted_ids[starts_u], inverse.reshape(ids_bm.shape), order, starts_u)
+    return UniqueRows(sorted_ids[is_first], inverse.reshape(ids_bm.shape))
 
 
 def sum_by_row(gradient_bmd: Float32s, rows: UniqueRows) -> Float32s:
-    """Adds up the gradients of each distinct row, in the order of the batch.
+    """Adds up the gradients of each distinct row: in the order of the batch, in float64.
 
     Args:
         gradient_bmd: float32 [B, m, dim].
@@ -140,10 +88,13 @@ def sum_by_row(gradient_bmd: Float32s, rows: UniqueRows) -> Float32s:
         float32 [u, dim], in the order of ``rows.ids_u``.
     """
     dim = gradient_bmd.shape[-1]
-    if not len(rows.ids_u):
-        return np.zeros((0, dim), np.float32)
-    ordered = np.take(gradient_bmd.reshape(-1, dim), rows.order, axis=0)
-    sums_ud: Float32s = np.add.reduceat(ordered, rows.starts_u, axis=0)
+    gradient_ed, inverse_e = gradient_bmd.reshape(-1, dim), rows.inverse_bm.reshape(-1)
+    sums_ud = np.empty((len(rows.ids_u), dim), np.float32)
+    for column in range(dim):
+        # bincount adds one by one; reduceat would be slower and its order is NumPy's own affair
+        sums_ud[:, column] = np.bincount(
+            inverse_e, gradient_ed[:, column], minlength=len(rows.ids_u)
+        )
     return sums_ud
 
 
@@ -180,10 +131,9 @@ class WorkerStep:
         self.parameters = sum(parameter.size for parameter in model.dense_parameters(data))
         self.numeric, self.categorical = len(data.numeric), len(data.categorical)
         self.dim = model.embedding_dim
-        make = core or functools.partial(_dlrm_core, model)
         sizes = (batch, self.numeric, self.categorical, self.dim)
         with _lock:
-            self._gradients, self._scores = _compile(make, self.shapes, sizes)
+            self._gradients, self._scores = _compile(model, core, self.shapes, sizes)
 
     def gradients(
         self,
@@ -250,18 +200,14 @@ def pad(array: Float32s, batch: int) -> Float32s:
     return padded
 
 
-_Compiled = Callable[..., tuple[Float32s, ...]]
-
-
-def _dlrm_core(model: ModelSection) -> object:
-    from coterie.models.dlrm import DLRMCore
-
-    return DLRMCore(model.bottom, model.top)
+class _Compiled(Protocol):
+    def __call__(self, *arrays: Float32s) -> tuple[Float32s, ...]: ...
 
 
 @functools.lru_cache(maxsize=8)
 def _compile(
-    make: Callable[[], object],
+    model: ModelSection,
+    make: Callable[[], object] | None,
     shapes: tuple[tuple[int, ...], ...],
     sizes: tuple[int, int, int, int],
 ) -> tuple[_Compiled, _Compiled]:
@@ -269,8 +215,10 @@ def _compile(
     import keras
     import tensorflow as tf
 
+    from coterie.models.dlrm import DLRMCore
+
     batch, numeric, categorical, dim = sizes
-    core = cast("keras.Model", make())
+    core = cast("keras.Model", make() if make else DLRMCore(model.bottom, model.top))
     core.build(((batch, numeric), (batch, categorical, dim)))
     _check_core(core, shapes)
     parts = [int(np.prod(shape)) for shape in shapes]
@@ -302,7 +250,8 @@ def _compile(
     embedded_spec = tf.TensorSpec((batch, categorical, dim), tf.float32)
     batch_spec = tf.TensorSpec((batch,), tf.float32)
 
-    def compiled(function: Callable[..., object], specs: Sequence[tf.TensorSpec]) -> _Compiled:
+    # XLA: faster than op by op at the usual batches, and not dependent on oneDNN's choices.
+    def compiled(function: object, specs: Sequence[tf.TensorSpec]) -> _Compiled:
         concrete = tf.function(
             function, jit_compile=True, autograph=False, input_signature=specs
         ).get_concrete_function()
@@ -342,14 +291,4 @@ def _require(name: str, array: Float32s, shape: tuple[int, ...]) -> None:
             expected=f"float32 {list(shape)}",
             seen=f"{array.dtype} {list(array.shape)}",
             remedy="the sender's contract or data set is another one: compare the digests",
-        )
-
-
-def _require_setting(name: str, expected: str, seen: str) -> None:
-    if seen not in ("", expected):
-        raise EnvironmentUnfit(
-            f"{name} was set before TensorFlow was loaded",
-            expected=expected or "unset",
-            seen=seen,
-            remedy=f"unset {name} and start again",
         )

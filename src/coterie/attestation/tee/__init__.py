@@ -1,1 +1,1 @@
-"""TODO."""
+"""Trusted execution environments behind one seam: Gramine SGX, TDX, simulated."""

@@ -1,0 +1,49 @@
+# The two commands of the README are `make demo` and `make test`; each makes .venv by itself.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := src/coterie/requirements.lock
+DEV_LOCK := requirements-dev.lock
+
+.PHONY: demo test check format proto lock clean
+
+demo: $(VENV)/.runtime
+	$(BIN)/coterie demo
+
+test: $(VENV)/.dev
+	$(BIN)/pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+# Every package is checked against the hash in the lock file.
+$(VENV)/.runtime: $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Coterie needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Give another with: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r $(LOCK)
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime $(DEV_LOCK)
+	$(BIN)/pip install --quiet --require-hashes -r $(DEV_LOCK)
+	touch $@
+
+# The generated wire module is committed, so that installing needs no protocol compiler.
+proto: $(VENV)/.dev
+	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src src/coterie/ps/wire/ps.proto
+
+# Pins every package, for all platforms, by hash. Needs uv.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	    --no-header --no-emit-index-url --no-emit-find-links pyproject.toml requirements-build.in -o $(LOCK)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	    --no-header --no-emit-index-url --no-emit-find-links pyproject.toml requirements-build.in --group dev -c $(LOCK) -o $(DEV_LOCK)
+
+clean:
+	rm -rf $(VENV) build dist demo

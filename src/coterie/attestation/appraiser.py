@@ -1,0 +1,224 @@
+"""Appraisal: evidence + policy + collateral -> verdict. Pure; the time is an argument.
+
+A relying party gets one of two things: a verdict that lists every check, or a refusal that names
+the failing one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from coterie.attestation.collateral import Collateral
+from coterie.attestation.evidence import authenticate, check_names
+from coterie.attestation.policy import (
+    AdvisoriesWithin,
+    MeasurementIn,
+    MinimumEvaluation,
+    PlatformIn,
+    Policy,
+    ProductOf,
+    ReportDataIs,
+    TcbStatusIn,
+    measurements,
+)
+from coterie.attestation.roots import TrustRoot, root_for
+from coterie.attestation.tee.base import TeeKind
+from coterie.attestation.verdict import Check, CheckList, Verdict
+from coterie.contract.trust import Role, RoleTrust, TrustSection
+from coterie.errors import EvidenceRefused
+
+TDX_REGISTERS = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "td_attributes", "xfam")
+
+
+@dataclass(frozen=True)
+class Appraisal:
+    """How an appraisal went.
+
+    Attributes:
+        verdict: The verdict, if the evidence is accepted.
+        refusal: The error, if it is not.
+        checks: Every check: passed, failed, or not run after the failure.
+    """
+
+    verdict: Verdict | None
+    refusal: EvidenceRefused | None
+    checks: tuple[Check, ...]
+
+
+class Appraiser:
+    """Appraises peers by a contract's ``[trust]`` section.
+
+    Args:
+        trust: What counts as proof.
+        own_measurement: This node's own measurement (32 bytes), for ``measurement = "own"``.
+    """
+
+    def __init__(self, trust: TrustSection, *, own_measurement: bytes | None) -> None:
+        self._trust = trust
+        self._own = own_measurement
+
+    def appraise(
+        self,
+        quote: bytes,
+        *,
+        report_data: bytes,
+        role: Role,
+        collateral: Collateral,
+        at: datetime,
+    ) -> Verdict:
+        """Appraises a peer's quote.
+
+        Args:
+            quote: The quote.
+            report_data: The 64 bytes that it must carry.
+            role: Role that the peer claims.
+            collateral: Collateral for its platform.
+            at: The moment that counts, with a time zone.
+
+        Raises:
+            EvidenceRefused: A check failed.
+        """
+        outcome = self.assess(
+            quote, report_data=report_data, role=role, collateral=collateral, at=at
+        )
+        if outcome.verdict is None:
+            assert outcome.refusal is not None
+            raise outcome.refusal
+        return outcome.verdict
+
+    def assess(
+        self,
+        quote: bytes,
+        *,
+        report_data: bytes | None,
+        role: Role,
+        collateral: Collateral,
+        at: datetime,
+    ) -> Appraisal:
+        """Like :meth:`appraise`, but tells how every check went instead of raising.
+
+        Args:
+            quote: The quote.
+            report_data: The 64 bytes that it must carry; None to leave that open (a tool that
+                looks at a stored quote cannot know them).
+            role: Role that the peer claims.
+            collateral: Collateral for its platform.
+            at: The moment that counts, with a time zone.
+        """
+        try:
+            policies = self.policies(role)
+        except EvidenceRefused as error:
+            checks = CheckList()
+            checks.failed(error)
+            return Appraisal(None, error, checks.checks)
+        if report_data is not None:
+            policies = (*policies, ReportDataIs(report_data))
+        kind = self._trust.tee
+        return assess(quote, collateral, kind=kind, root=root_for(kind), policies=policies, at=at)
+
+    def policies(self, role: Role) -> tuple[Policy, ...]:
+        """What the contract demands of one role.
+
+        Raises:
+            EvidenceRefused: The contract trusts nobody in this role (check ``role``).
+        """
+        table = self._trust.roles.of(role)
+        if table is None:
+            raise EvidenceRefused(
+                "role",
+                f"the contract has no reference values for the role {role}",
+                expected=f"a table trust.roles.{role}",
+                seen="none",
+                remedy="agree on a contract that lists what this role may run",
+            )
+        return policies_of(table, self._own)
+
+
+def policies_of(table: RoleTrust, own_measurement: bytes | None) -> tuple[Policy, ...]:
+    """Turns a role's table into policies; every reference value that it lists must hold.
+
+    Args:
+        table: The contract's table.
+        own_measurement: This node's own measurement, for ``measurement = "own"``.
+    """
+    policies: list[Policy] = [
+        TcbStatusIn(table.accepted_tcb_statuses),
+        AdvisoriesWithin(table.accepted_advisories),
+    ]
+    if table.minimum_tcb_evaluation_number is not None:
+        policies.append(MinimumEvaluation(table.minimum_tcb_evaluation_number))
+    if table.measurement == "own":
+        own = () if own_measurement is None else (own_measurement.hex(),)
+        policies.append(MeasurementIn("mrenclave", own))
+    if table.mrenclave:
+        policies.append(MeasurementIn("mrenclave", table.mrenclave))
+    if (
+        table.mrsigner is not None
+        and table.isv_prod_id is not None
+        and table.minimum_isv_svn is not None
+    ):
+        policies.append(MeasurementIn("mrsigner", (table.mrsigner,)))
+        policies.append(ProductOf(table.isv_prod_id, table.minimum_isv_svn))
+    for register in TDX_REGISTERS:
+        accepted: tuple[str, ...] = getattr(table, register)
+        if accepted:
+            policies.append(MeasurementIn(register, accepted))
+    if table.fmspc:
+        policies.append(PlatformIn("fmspc", table.fmspc))
+    if table.ppid:
+        policies.append(PlatformIn("ppid", table.ppid))
+    return tuple(policies)
+
+
+def assess(
+    quote: bytes,
+    collateral: Collateral,
+    *,
+    kind: TeeKind,
+    root: TrustRoot,
+    policies: Sequence[Policy],
+    at: datetime,
+) -> Appraisal:
+    """Authenticates a quote and applies policies.
+
+    Args:
+        quote: The quote.
+        collateral: Collateral for its platform.
+        kind: The one kind of TEE that is accepted.
+        root: The one root that is accepted.
+        policies: What is demanded besides authenticity.
+        at: The moment that counts, with a time zone.
+    """
+    checks = CheckList()
+    try:
+        evidence = authenticate(quote, collateral, kind=kind, root=root, at=at, checks=checks)
+        for policy in policies:
+            policy.verify(evidence, checks)
+    except EvidenceRefused as error:
+        checks.failed(error)
+        return Appraisal(None, error, _with_the_rest(checks, kind, policies))
+    verdict = Verdict(
+        tee=kind,
+        tcb_status=evidence.tcb_status,
+        advisories=evidence.advisories,
+        measurements=measurements(evidence.quote.report),
+        fmspc=evidence.fmspc.hex(),
+        ppid=evidence.ppid.hex(),
+        evaluation_number=evidence.evaluation_number,
+        checks=checks.checks,
+        expiry=evidence.expiry,
+    )
+    return Appraisal(verdict, None, verdict.checks)
+
+
+def _with_the_rest(
+    checks: CheckList, kind: TeeKind, policies: Sequence[Policy]
+) -> tuple[Check, ...]:
+    made = {check.name for check in checks.checks}
+    names = (*check_names(kind), *(name for policy in policies for name in policy.check_names))
+    for name in dict.fromkeys(names):
+        if name not in made:
+            checks.not_run(name)
+    return checks.checks

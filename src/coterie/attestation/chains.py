@@ -1,0 +1,294 @@
+"""Certificate chains and revocation lists, with the roles that the verifier library ignores.
+
+DCAP's library only asks whether a chain ends at the root: to it, a platform's own PCK key may sign
+TCB info. Here each chain has an exact shape, and every certificate the name of its role. Sources:
+RFC 5280; Intel SGX PCK Certificate and CRL Profile Specification.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from coterie.attestation.pem import PemMalformed, parse_chain
+from coterie.attestation.roots import TrustRoot
+from coterie.attestation.verdict import CheckList
+from coterie.errors import EvidenceRefused
+
+_LONGEST = 4
+_REFETCH = "fetch the collateral anew: coterie attest fetch"
+
+
+@dataclass(frozen=True)
+class ChainRule:
+    """What a chain must look like.
+
+    Attributes:
+        check: First part of its checks' names.
+        names: Accepted common names, leaf first, without the root's.
+        crl_signer: Whether the leaf is a CA that signs a CRL (else it is no CA).
+    """
+
+    check: str
+    names: tuple[tuple[str, ...], ...]
+    crl_signer: bool = False
+
+
+def read_chain(text: str, rule: ChainRule) -> tuple[x509.Certificate, ...]:
+    """Reads a PEM chain; whether it has the rule's length is a matter of roles.
+
+    Raises:
+        EvidenceRefused: It is no canonical PEM chain (check ``<rule.check>_format``).
+    """
+    try:
+        return parse_chain(text, _LONGEST)
+    except PemMalformed as error:
+        raise EvidenceRefused(
+            f"{rule.check}_format",
+            f"the {_words(rule)} is malformed",
+            expected="certificates in PEM, the root last",
+            seen=str(error),
+            remedy=_REFETCH,
+        ) from error
+
+
+def verify_chain(
+    chain: tuple[x509.Certificate, ...],
+    rule: ChainRule,
+    *,
+    root: TrustRoot,
+    at: datetime,
+    checks: CheckList,
+) -> None:
+    """Verifies a chain: root, roles, signatures, validity; in this order.
+
+    Args:
+        chain: Leaf first, root last.
+        rule: What it must look like.
+        root: The only root that counts.
+        at: The moment that counts.
+        checks: Takes up what passed.
+
+    Raises:
+        EvidenceRefused: It fails a check, named ``<rule.check>_<root|role|signature|validity>``.
+    """
+    if chain[-1].public_bytes(Encoding.DER) != root.certificate:
+        raise EvidenceRefused(
+            f"{rule.check}_root",
+            f"the {_words(rule)} ends at another root",
+            expected=f"the root of {root.vendor}",
+            seen=_common_name(chain[-1].subject) or "a root without a name",
+            remedy="accept evidence of this kind only under a contract whose trust.tee says so",
+        )
+    checks.passed(f"{rule.check}_root", f"the root of {root.vendor}")
+    for i, (certificate, names) in enumerate(zip(chain, rule.names, strict=False)):
+        _verify_role(certificate, names, rule, root, is_ca=i > 0 or rule.crl_signer)
+    if len(chain) != len(rule.names) + 1:
+        raise _wrong_role(rule, f"{len(rule.names) + 1} certificates", f"{len(chain)}")
+    checks.passed(f"{rule.check}_role", _common_name(chain[0].subject))
+    if not _signatures_hold(chain):
+        raise EvidenceRefused(
+            f"{rule.check}_signature",
+            f"a signature in the {_words(rule)} does not hold",
+            expected="every certificate signed by the next one (ECDSA P-256, SHA-256)",
+            seen=" <- ".join(_common_name(cert.subject) for cert in chain),
+            remedy=_REFETCH,
+        )
+    checks.passed(f"{rule.check}_signature")
+    for certificate in chain:
+        start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        if not start <= at <= end:
+            raise EvidenceRefused(
+                f"{rule.check}_validity",
+                f"a certificate in the {_words(rule)} is not valid now",
+                expected=f"{_common_name(certificate.subject)} valid at {at.isoformat()}",
+                seen=f"valid from {start.isoformat()} to {end.isoformat()}",
+                remedy=_REFETCH,
+            )
+    checks.passed(f"{rule.check}_validity", f"until {chain_end(chain).isoformat()}")
+
+
+def chain_end(chain: tuple[x509.Certificate, ...]) -> datetime:
+    """When the first certificate of a chain expires."""
+    return min(certificate.not_valid_after_utc for certificate in chain)
+
+
+def _verify_role(
+    certificate: x509.Certificate,
+    names: tuple[str, ...],
+    rule: ChainRule,
+    root: TrustRoot,
+    *,
+    is_ca: bool,
+) -> None:
+    common = _common_name(certificate.subject)
+    organization = _attribute(certificate.subject, NameOID.ORGANIZATION_NAME)
+    if common not in names or organization != root.names.organization:
+        raise _wrong_role(
+            rule, f"{' or '.join(names)}, {root.names.organization}", f"{common}, {organization}"
+        )
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError) as error:
+        raise _wrong_role(rule, "basic constraints and key usage", "neither or one") from error
+    if constraints.ca is not is_ca:
+        raise _wrong_role(rule, f"CA: {is_ca}", f"CA: {constraints.ca}")
+    wanted = usage.key_cert_sign and usage.crl_sign if is_ca else usage.digital_signature
+    if not wanted:
+        raise _wrong_role(
+            rule, "certificate and CRL signing" if is_ca else "signing", "another key usage"
+        )
+
+
+def _wrong_role(rule: ChainRule, expected: str, seen: str) -> EvidenceRefused:
+    return EvidenceRefused(
+        f"{rule.check}_role",
+        f"the {_words(rule)} holds a certificate with another role",
+        expected=expected,
+        seen=seen,
+        remedy="do not trust this source of collateral; fetch it from the vendor",
+    )
+
+
+@lru_cache(maxsize=64)
+def _signatures_hold(chain: tuple[x509.Certificate, ...]) -> bool:
+    for certificate, issuer in zip(chain, (*chain[1:], chain[-1]), strict=True):
+        key = issuer.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
+            return False
+        if not isinstance(certificate.signature_hash_algorithm, hashes.SHA256):
+            return False
+        try:
+            certificate.verify_directly_issued_by(issuer)
+        except (InvalidSignature, ValueError, TypeError):
+            return False
+    return True
+
+
+def read_crl(der: bytes, check: str) -> x509.CertificateRevocationList:
+    """Reads a DER revocation list.
+
+    Raises:
+        EvidenceRefused: There is none, or it is malformed (check ``<check>_format``).
+    """
+    try:
+        crl = x509.load_der_x509_crl(der)
+        known = {x509.CRLNumber.oid, x509.AuthorityKeyIdentifier.oid}
+        # The library parses when it is asked: ask for everything that is read later.
+        _ = (crl.issuer, crl.last_update_utc, crl.next_update_utc, crl.signature_hash_algorithm)
+        _ = [(revoked.serial_number, revoked.revocation_date_utc) for revoked in crl]
+        if not any(ext.critical and ext.oid not in known for ext in crl.extensions):
+            return crl
+        seen = "an unknown critical extension"
+    except (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+    ):
+        seen = "other bytes" if der else "nothing"
+    raise EvidenceRefused(
+        f"{check}_format",
+        f"the collateral's {check.replace('_', ' ')} is missing or malformed",
+        expected="a certificate revocation list in DER",
+        seen=seen,
+        remedy=_REFETCH,
+    )
+
+
+def verify_crl(
+    crl: x509.CertificateRevocationList,
+    check: str,
+    *,
+    issuer: x509.Certificate,
+    at: datetime,
+    checks: CheckList,
+) -> datetime:
+    """Verifies who issued a revocation list and that it is current.
+
+    Returns:
+        When its next update is due.
+
+    Raises:
+        EvidenceRefused: It fails ``<check>_issuer`` or ``<check>_validity``.
+    """
+    if crl.issuer != issuer.subject or not _crl_signature_holds(crl, issuer):
+        raise EvidenceRefused(
+            f"{check}_issuer",
+            f"the {check.replace('_', ' ')} is not by the CA that it stands for",
+            expected=f"issued and signed by {_common_name(issuer.subject)}",
+            seen=f"issued by {_common_name(crl.issuer)}"
+            + (", with a signature that does not hold" if crl.issuer == issuer.subject else ""),
+            remedy=_REFETCH,
+        )
+    checks.passed(f"{check}_issuer", _common_name(issuer.subject))
+    end = crl.next_update_utc
+    if end is None or not crl.last_update_utc <= at <= end:
+        raise EvidenceRefused(
+            f"{check}_validity",
+            f"the {check.replace('_', ' ')} is not current",
+            expected=f"current at {at.isoformat()}",
+            seen=f"from {crl.last_update_utc.isoformat()} to "
+            + (end.isoformat() if end else "no end"),
+            remedy=_REFETCH,
+        )
+    checks.passed(f"{check}_validity", f"until {end.isoformat()}")
+    return end
+
+
+def verify_not_revoked(
+    certificates: tuple[x509.Certificate, ...],
+    crl: x509.CertificateRevocationList,
+    check: str,
+    checks: CheckList,
+) -> None:
+    """Refuses certificates that their issuer's list names.
+
+    Raises:
+        EvidenceRefused: One of them is revoked.
+    """
+    for certificate in certificates:
+        serial = certificate.serial_number
+        if crl.get_revoked_certificate_by_serial_number(serial) is not None:
+            raise EvidenceRefused(
+                check,
+                f"the certificate of {_common_name(certificate.subject)} is revoked",
+                expected="a certificate that its CA stands by",
+                seen=f"serial {serial:x} on the revocation list",
+                remedy="do not use this platform; its keys may be out",
+            )
+    checks.passed(check)
+
+
+def _crl_signature_holds(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
+    key = issuer.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        return False
+    try:
+        return crl.is_signature_valid(key)
+    except (ValueError, TypeError):
+        return False
+
+
+def _common_name(name: x509.Name) -> str:
+    return _attribute(name, NameOID.COMMON_NAME)
+
+
+def _attribute(name: x509.Name, oid: x509.ObjectIdentifier) -> str:
+    values = name.get_attributes_for_oid(oid)
+    return str(values[0].value)[:128] if len(values) == 1 else ""
+
+
+def _words(rule: ChainRule) -> str:
+    return rule.check.replace("_", " ")

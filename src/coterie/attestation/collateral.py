@@ -1,0 +1,120 @@
+"""Collateral: the vendor's signed statements that a quote is judged by, as one immutable record.
+
+The nine fields are those of DCAP's version 3 collateral (Intel PCS API v4). Nothing in here is
+trusted until the appraiser has checked its signatures; this module only bounds and carries it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+
+from coterie.errors import EvidenceRefused
+
+MAX_COLLATERAL_BYTES = 1 << 20
+MAX_TEXT_CHARS = 1 << 18
+MAX_CRL_BYTES = 1 << 18
+SIGNATURE_BYTES = 64
+
+_BINARY = ("root_ca_crl", "pck_crl", "tcb_info_signature", "qe_identity_signature")
+
+
+@dataclass(frozen=True)
+class Collateral:
+    """What is needed to judge one platform's quotes, as the vendor signed it.
+
+    Attributes:
+        pck_crl_issuer_chain: PEM chain, CRL issuer first, root last.
+        root_ca_crl: DER CRL of the root.
+        pck_crl: DER CRL of the CA that issued the platform's PCK certificate.
+        tcb_info_issuer_chain: PEM chain, TCB signer first, root last.
+        tcb_info: TCB info v3 (JSON), exactly the signed characters.
+        tcb_info_signature: ECDSA P-256 over ``tcb_info``; r and s, 32 bytes each.
+        qe_identity_issuer_chain: PEM chain, TCB signer first, root last.
+        qe_identity: QE identity v2 (JSON), exactly the signed characters.
+        qe_identity_signature: ECDSA P-256 over ``qe_identity``; r and s, 32 bytes each.
+
+    Raises:
+        EvidenceRefused: A field is missing or out of bounds (check ``collateral_format``).
+    """
+
+    pck_crl_issuer_chain: str
+    root_ca_crl: bytes
+    pck_crl: bytes
+    tcb_info_issuer_chain: str
+    tcb_info: str
+    tcb_info_signature: bytes
+    qe_identity_issuer_chain: str
+    qe_identity: str
+    qe_identity_signature: bytes
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value: object = getattr(self, field.name)
+            if field.name in _BINARY:
+                if not isinstance(value, bytes):
+                    raise _refused(field.name, "bytes", type(value).__name__)
+                if field.name.endswith("_signature") and len(value) != SIGNATURE_BYTES:
+                    raise _refused(field.name, f"{SIGNATURE_BYTES} bytes", f"{len(value)} bytes")
+                if len(value) > MAX_CRL_BYTES:
+                    raise _refused(field.name, f"<= {MAX_CRL_BYTES} bytes", f"{len(value)} bytes")
+            elif not isinstance(value, str):
+                raise _refused(field.name, "text", type(value).__name__)
+            elif len(value) > MAX_TEXT_CHARS:
+                raise _refused(field.name, f"<= {MAX_TEXT_CHARS} chars", f"{len(value)} chars")
+            elif not value.isascii():
+                raise _refused(field.name, "ASCII text", "other characters")
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Collateral:
+        """Reads the JSON form: an object with the nine fields, binary ones in hex.
+
+        Args:
+            text: At most ``MAX_COLLATERAL_BYTES``.
+
+        Raises:
+            EvidenceRefused: The text is no such object (check ``collateral_format``).
+        """
+        if len(text) > MAX_COLLATERAL_BYTES:
+            raise _refused("collateral", f"<= {MAX_COLLATERAL_BYTES} bytes", f"{len(text)} bytes")
+        try:
+            value: object = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise _refused("collateral", "a JSON object", "no JSON") from error
+        if not isinstance(value, dict):
+            raise _refused("collateral", "a JSON object", type(value).__name__)
+        names = {field.name for field in fields(cls)}
+        if missing := names - value.keys():
+            raise _refused("collateral", "nine fields", f"without {', '.join(sorted(missing))}")
+        if unknown := value.keys() - names:
+            raise _refused("collateral", "nine fields", f"also {', '.join(sorted(unknown))[:200]}")
+        return cls(
+            **{name: _field(name, item) for name, item in value.items()}  # type: ignore[arg-type]
+        )
+
+    def to_json(self) -> str:
+        """The JSON form that :meth:`from_json` reads."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name in _BINARY:
+            values[name] = values[name].hex()
+        return json.dumps(values, indent=1)
+
+
+def _field(name: str, item: object) -> str | bytes:
+    if not isinstance(item, str):
+        raise _refused(name, "a string", type(item).__name__)
+    if name not in _BINARY:
+        return item
+    if len(item) % 2 or not all(char in "0123456789abcdefABCDEF" for char in item):
+        raise _refused(name, "hex digits", "other text")
+    return bytes.fromhex(item)
+
+
+def _refused(name: str, expected: str, seen: str) -> EvidenceRefused:
+    return EvidenceRefused(
+        "collateral_format",
+        f"the collateral's {name} is malformed",
+        expected=expected,
+        seen=seen,
+        remedy="fetch the collateral anew: coterie attest fetch",
+    )

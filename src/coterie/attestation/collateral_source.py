@@ -1,0 +1,224 @@
+"""Where collateral comes from, behind one protocol: the simulation, a directory, a PCCS, a cache.
+
+No source is trusted: everything that one returns is judged by the appraiser.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from coterie.attestation.collateral import MAX_COLLATERAL_BYTES, Collateral
+from coterie.attestation.evidence import authenticate
+from coterie.attestation.freshness import freshness, newest
+from coterie.attestation.platforms import Platform, platform_of
+from coterie.attestation.roots import root_for
+from coterie.attestation.tee.base import TeeKind
+from coterie.attestation.tee.simulated.pki import SimulatedPki
+from coterie.attestation.verdict import CheckList
+from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused
+
+_REFRESH_BEFORE_EXPIRY = timedelta(days=1)
+
+
+class CollateralSource(Protocol):
+    """Finds the collateral of the platform that made a quote."""
+
+    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:
+        """Finds collateral.
+
+        Args:
+            quote: The quote; it names the platform family and CA.
+            at: The moment at which the collateral is to be current.
+
+        Raises:
+            EvidenceRefused: There is none for this platform (check ``collateral_missing``), it is
+                malformed, or the quote is.
+            EnvironmentUnfit: The source cannot be reached.
+        """
+        ...
+
+
+class SimulatedCollateral:
+    """Collateral of the simulated platform, made on the spot.
+
+    Args:
+        pki: The simulated vendor; the one that everybody shares unless given.
+    """
+
+    def __init__(self, pki: SimulatedPki | None = None) -> None:
+        self._pki = pki or SimulatedPki()
+
+    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+        """Collateral that is current at a moment; the appraiser judges whether the quote fits."""
+        return self._pki.collateral(at)
+
+
+class DirectoryCollateral:
+    """Collateral in files, one per platform: ``<tee>-<fmspc>-<ca>.json``; for offline use.
+
+    Args:
+        folder: The directory; ``coterie attest fetch`` fills it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+        """Reads the file of the quote's platform."""
+        platform = platform_of(quote)
+        collateral = self.read(platform)
+        if collateral is None:
+            raise EvidenceRefused(
+                "collateral_missing",
+                f"there is no collateral for platform family {platform.fmspc}",
+                expected=f"a file {platform.name}.json in {self._folder}",
+                seen="no such file",
+                remedy="fetch it: coterie attest fetch FILE --pccs-url URL --out DIR",
+            )
+        return collateral
+
+    def read(self, platform: Platform) -> Collateral | None:
+        """Reads the collateral of one platform; None where there is no file.
+
+        Raises:
+            EvidenceRefused: The file is malformed.
+            EnvironmentUnfit: It cannot be read.
+        """
+        path = self._path(platform)
+        try:
+            with path.open("rb") as file:
+                return Collateral.from_json(file.read(MAX_COLLATERAL_BYTES + 1))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unfit(path, "read", error) from error
+
+    def store(self, platform: Platform, collateral: Collateral) -> Path:
+        """Stores genuine collateral; parts that are there already and newer stay.
+
+        Args:
+            platform: Whose it is.
+            collateral: Collateral whose signatures were checked.
+
+        Returns:
+            The file.
+        """
+        path = self._path(platform)
+        held = None
+        # A damaged file is no reason to stay without collateral.
+        with suppress(EvidenceRefused):
+            held = self.read(platform)
+            collateral = collateral if held is None else newest(held, collateral)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=".", suffix=".json")
+            try:
+                with os.fdopen(descriptor, "w") as file:
+                    file.write(collateral.to_json())
+                Path(name).replace(path)
+            except OSError:
+                Path(name).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise _unfit(path, "written", error) from error
+        return path
+
+    def _path(self, platform: Platform) -> Path:
+        return self._folder / f"{platform.name}.json"
+
+
+class CachedCollateral:
+    """Keeps genuine collateral until it runs out; the newest parts win, nothing older replaces them.
+
+    Args:
+        source: Where new collateral comes from.
+        kind: The contract's kind of TEE; its root says what is genuine.
+        directory: Where collateral survives restarts; nowhere if absent.
+    """
+
+    def __init__(
+        self,
+        source: CollateralSource,
+        *,
+        kind: TeeKind,
+        directory: DirectoryCollateral | None = None,
+    ) -> None:
+        self._source = source
+        self._kind = kind
+        self._directory = directory
+        self._held: dict[Platform, Collateral] = {}
+        self._lock = threading.Lock()
+
+    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:
+        """Returns the newest collateral known, from the source if what is held runs out soon.
+
+        If the source fails, what is held is returned as long as it is current.
+        """
+        platform = platform_of(quote)
+        with self._lock:
+            held = self._held.get(platform) or self._stored(quote, platform, at)
+        if held is not None and at < freshness(held).expiry - _REFRESH_BEFORE_EXPIRY:
+            return held
+        try:
+            fetched = self._source.collateral_for(quote, at)
+            return self.remember(quote, fetched, at)
+        except CoterieError:
+            if held is None or at >= freshness(held).expiry:
+                raise
+            return held
+
+    def remember(self, quote: bytes, collateral: Collateral, at: datetime) -> Collateral:
+        """Takes up collateral (for instance stapled by a peer) after checking that it is genuine.
+
+        Returns:
+            The newest parts of what was held and what came.
+
+        Raises:
+            EvidenceRefused: It is not genuine, not for this quote, or not current.
+        """
+        platform = platform_of(quote)
+        self._authenticate(quote, collateral, at)
+        with self._lock:
+            held = self._held.get(platform)
+            joined = collateral if held is None else newest(held, collateral)
+            self._held[platform] = joined
+            if self._directory is not None:
+                self._directory.store(platform, joined)
+        return joined
+
+    def _stored(self, quote: bytes, platform: Platform, at: datetime) -> Collateral | None:
+        if self._directory is None:
+            return None
+        try:
+            stored = self._directory.read(platform)
+            if stored is not None:
+                self._authenticate(quote, stored, at)
+                self._held[platform] = stored
+        except EvidenceRefused:
+            return None
+        return stored
+
+    def _authenticate(self, quote: bytes, collateral: Collateral, at: datetime) -> None:
+        authenticate(
+            quote,
+            collateral,
+            kind=self._kind,
+            root=root_for(self._kind),
+            at=at,
+            checks=CheckList(),
+        )
+
+
+def _unfit(path: Path, action: str, error: OSError) -> EnvironmentUnfit:
+    return EnvironmentUnfit(
+        f"the collateral {path} cannot be {action}",
+        expected="a directory that this user may use",
+        seen=error.strerror or str(error),
+        remedy="check the path and its permissions",
+    )

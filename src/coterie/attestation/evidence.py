@@ -1,0 +1,231 @@
+"""From a quote and its collateral to authentic evidence: who made it and in what state.
+
+The rule book, in order; the first broken rule names the refusal:
+
+1. the quote is framed strictly and is of the demanded kind of TEE, under that kind's root;
+2. its attributes are none that nobody may accept;
+3. each of the four chains has its shape, root, roles, signatures and validity, and the chain of
+   the PCK CRL is the PCK certificate's own CA;
+4. both CRLs are there, by the right CAs, current, and revoke none of the certificates;
+5. TCB info and QE identity are for this TEE, current, and for this FMSPC and PCE id;
+6. all signatures from the root down to the quote hold and a TCB level matches (dcap-qvl).
+
+Time is an argument. Reference values and accepted states are the policy's matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.x509.oid import NameOID
+
+from coterie.attestation import dcap
+from coterie.attestation.attributes import SGX_RULES, TDX_RULES, verify_attributes
+from coterie.attestation.chains import (
+    ChainRule,
+    chain_end,
+    read_chain,
+    read_crl,
+    verify_chain,
+    verify_crl,
+    verify_not_revoked,
+)
+from coterie.attestation.collateral import Collateral
+from coterie.attestation.quote import TEE_TDX, Quote, parse_quote
+from coterie.attestation.roots import SIMULATED_NAMES, TrustRoot
+from coterie.attestation.statements import parse_statement, verify_statement
+from coterie.attestation.tee.base import TeeKind
+from coterie.attestation.verdict import CheckList
+from coterie.errors import EvidenceRefused
+
+CHAINS = ("pck_chain", "pck_crl_chain", "tcb_info_chain", "qe_identity_chain")
+_DESCRIPTIONS: dict[TeeKind, str] = {
+    "simulated": "from a simulated TEE: it proves nothing",
+    "sgx": "from SGX",
+    "tdx": "from TDX",
+}
+REVOCATIONS = ("root_revocation", "pck_ca_revocation", "tcb_signer_revocation", "pck_revocation")
+
+
+@dataclass(frozen=True)
+class AuthenticEvidence:
+    """A quote that a genuine TEE made, and its platform's state.
+
+    Attributes:
+        kind: Kind of TEE.
+        quote: The parsed quote.
+        tcb_status: Worst TCB status.
+        advisories: Open advisories.
+        fmspc: Platform family, 6 bytes.
+        ppid: Platform id, 16 bytes.
+        evaluation_number: The lower one of TCB info's and QE identity's.
+        expiry: When the first of chains, CRLs and statements runs out.
+    """
+
+    kind: TeeKind
+    quote: Quote
+    tcb_status: str
+    advisories: tuple[str, ...]
+    fmspc: bytes
+    ppid: bytes
+    evaluation_number: int
+    expiry: datetime
+
+
+def check_names(kind: TeeKind) -> tuple[str, ...]:
+    """Names of all checks that :func:`authenticate` makes for one kind of TEE, in order."""
+    tdx = kind == "tdx"
+    names = ["quote_format", "tee_kind"]
+    names += [rule.check for rule in (TDX_RULES if tdx else SGX_RULES)]
+    names += ["td_service"] if tdx else []
+    for chain in CHAINS:
+        steps = ("root", "role", "signature", "validity")
+        names += [f"{chain}_{step}" for step in ("format", *steps)]
+    names.append("pck_crl_chain_issuer")
+    for crl in ("root_crl", "pck_crl"):
+        names += [f"{crl}_{step}" for step in ("format", "issuer", "validity")]
+    names += REVOCATIONS
+    for statement in ("tcb_info", "qe_identity"):
+        names += [f"{statement}_{step}" for step in ("format", "kind", "validity")]
+    names += ["pck_extension", "fmspc", "pce_id"]
+    names += [name for name in dcap.CHECKS if tdx or name != "tdx_module"]
+    names.remove("pck_chain_format")  # the quote's own format covers it
+    return tuple(names)
+
+
+def authenticate(
+    data: bytes,
+    collateral: Collateral,
+    *,
+    kind: TeeKind,
+    root: TrustRoot,
+    at: datetime,
+    checks: CheckList,
+) -> AuthenticEvidence:
+    """Authenticates a quote.
+
+    Args:
+        data: The quote, with NUL padding or without.
+        collateral: Collateral for its platform.
+        kind: The one kind of TEE that is accepted.
+        root: The one root that is accepted.
+        at: The moment that counts, with a time zone.
+        checks: Takes up every check that passed.
+
+    Raises:
+        EvidenceRefused: A check failed; see the module's rule book.
+    """
+    quote = parse_quote(data)
+    checks.passed("quote_format", f"version {quote.version}, {len(quote.canonical)} bytes")
+    _verify_kind(quote, kind, checks)
+    verify_attributes(quote.report, checks)
+    ends = _verify_certificates(quote, collateral, root, at, checks)
+    tcb_info = parse_statement(collateral.tcb_info, "tcb_info")
+    checks.passed("tcb_info_format")
+    info_id, qe_id = ("TDX", "TD_QE") if kind == "tdx" else ("SGX", "QE")
+    qe_versions = (2, 3) if kind == "tdx" else (2,)
+    verify_statement(tcb_info, "tcb_info", identity=info_id, versions=(3,), at=at, checks=checks)
+    qe_identity = parse_statement(collateral.qe_identity, "qe_identity")
+    checks.passed("qe_identity_format")
+    verify_statement(
+        qe_identity, "qe_identity", identity=qe_id, versions=qe_versions, at=at, checks=checks
+    )
+    fmspc, pce_id = dcap.platform_identity(quote.pck_chain_pem)
+    checks.passed("pck_extension")
+    _verify_same("fmspc", fmspc, tcb_info.fmspc, "platform family (FMSPC)", checks)
+    _verify_same("pce_id", pce_id, tcb_info.pce_id, "provisioning enclave (PCE id)", checks)
+    state = dcap.verify_quote(quote.canonical, collateral, root, at)
+    for name in dcap.CHECKS:
+        if kind == "tdx" or name != "tdx_module":
+            checks.passed(name)
+    return AuthenticEvidence(
+        kind=kind,
+        quote=quote,
+        tcb_status=state.status,
+        advisories=state.advisories,
+        fmspc=fmspc,
+        ppid=state.ppid,
+        evaluation_number=min(tcb_info.evaluation_number, qe_identity.evaluation_number),
+        expiry=min(*ends, tcb_info.next_update, qe_identity.next_update),
+    )
+
+
+def kind_of(quote: Quote) -> TeeKind:
+    """The kind of TEE that a quote claims to be from; nothing of it is proved."""
+    if quote.tee_type == TEE_TDX:
+        return "tdx"
+    names = quote.pck_chain[-1].subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    simulated = [name.value for name in names] == [SIMULATED_NAMES.root]
+    return "simulated" if simulated else "sgx"
+
+
+def _verify_kind(quote: Quote, kind: TeeKind, checks: CheckList) -> None:
+    seen = kind_of(quote)
+    if seen != kind:
+        raise EvidenceRefused(
+            "tee_kind",
+            f"the evidence is {_DESCRIPTIONS[seen]}",
+            expected=_DESCRIPTIONS[kind],
+            seen=_DESCRIPTIONS[seen],
+            remedy="simulated and real never mix: check the contract's trust.tee and the node's TEE",
+        )
+    checks.passed("tee_kind", kind)
+
+
+def _verify_certificates(
+    quote: Quote, collateral: Collateral, root: TrustRoot, at: datetime, checks: CheckList
+) -> list[datetime]:
+    names = root.names
+    rules = {
+        "pck_chain": ChainRule("pck_chain", ((names.pck,), names.pck_cas)),
+        "pck_crl_chain": ChainRule("pck_crl_chain", (names.pck_cas,), crl_signer=True),
+        "tcb_info_chain": ChainRule("tcb_info_chain", ((names.tcb_signer,),)),
+        "qe_identity_chain": ChainRule("qe_identity_chain", ((names.tcb_signer,),)),
+    }
+    texts = {
+        "pck_crl_chain": collateral.pck_crl_issuer_chain,
+        "tcb_info_chain": collateral.tcb_info_issuer_chain,
+        "qe_identity_chain": collateral.qe_identity_issuer_chain,
+    }
+    chains = {"pck_chain": quote.pck_chain}  # the quote's parser has seen to its format
+    for check in CHAINS:
+        if check in texts:
+            chains[check] = read_chain(texts[check], rules[check])
+            checks.passed(f"{check}_format")
+        verify_chain(chains[check], rules[check], root=root, at=at, checks=checks)
+    pck, pck_ca, root_certificate = chains["pck_chain"]
+    crl_ca = chains["pck_crl_chain"][0]
+    if crl_ca.subject != pck_ca.subject or crl_ca.public_key() != pck_ca.public_key():
+        raise EvidenceRefused(
+            "pck_crl_chain_issuer",
+            "the collateral's PCK CRL is another CA's",
+            expected=f"the CA of the platform: {pck_ca.subject.rfc4514_string()}",
+            seen=crl_ca.subject.rfc4514_string(),
+            remedy="fetch collateral for this very platform: coterie attest fetch",
+        )
+    checks.passed("pck_crl_chain_issuer")
+    root_crl = read_crl(collateral.root_ca_crl, "root_crl")
+    checks.passed("root_crl_format")
+    root_end = verify_crl(root_crl, "root_crl", issuer=root_certificate, at=at, checks=checks)
+    pck_crl = read_crl(collateral.pck_crl, "pck_crl")
+    checks.passed("pck_crl_format")
+    pck_end = verify_crl(pck_crl, "pck_crl", issuer=pck_ca, at=at, checks=checks)
+    signers = (chains["tcb_info_chain"][0], chains["qe_identity_chain"][0])
+    verify_not_revoked((root_certificate,), root_crl, "root_revocation", checks)
+    verify_not_revoked((pck_ca, crl_ca), root_crl, "pck_ca_revocation", checks)
+    verify_not_revoked(signers, root_crl, "tcb_signer_revocation", checks)
+    verify_not_revoked((pck,), pck_crl, "pck_revocation", checks)
+    return [root_end, pck_end, *(chain_end(chain) for chain in chains.values())]
+
+
+def _verify_same(check: str, seen: bytes, expected: bytes, title: str, checks: CheckList) -> None:
+    if seen != expected:
+        raise EvidenceRefused(
+            check,
+            f"the TCB info is for another {title}",
+            expected=f"{expected.hex()} as in the TCB info",
+            seen=f"{seen.hex()} in the PCK certificate",
+            remedy="fetch collateral for this very platform: coterie attest fetch",
+        )
+    checks.passed(check, seen.hex())

@@ -1,0 +1,68 @@
+"""The measurement of a simulated TEE: a digest of the installed package, code and lock file.
+
+It stands for MRENCLAVE where there is no enclave: changed code gives another measurement. It
+proves nothing, since the program that is measured does the measuring.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import coterie
+from coterie.errors import EnvironmentUnfit
+
+_LABEL = b"coterie package measurement 1\0"
+_CACHES = frozenset({".pyc", ".pyo"})
+
+
+def own_package_measurement() -> bytes:
+    """SHA-256 over the installed ``coterie`` package; 32 bytes.
+
+    Raises:
+        EnvironmentUnfit: The package's files cannot be read.
+    """
+    return package_measurement(Path(coterie.__file__).parent)
+
+
+def package_measurement(root: Path) -> bytes:
+    """SHA-256 over a package folder: every file's relative path and content, sorted by path.
+
+    Interpreter caches (``__pycache__``, ``*.pyc``) do not count. Lengths precede paths and
+    contents, so that no two trees give the same input to the hash.
+
+    Args:
+        root: The package's folder.
+
+    Returns:
+        32 bytes.
+
+    Raises:
+        EnvironmentUnfit: A file cannot be read, or there is none.
+    """
+    digest = hashlib.sha256(_LABEL)
+    try:
+        files = sorted(
+            (path.relative_to(root).as_posix().encode(), path)
+            for path in root.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts and path.suffix not in _CACHES
+        )
+        for name, path in files:
+            content = path.read_bytes()
+            digest.update(len(name).to_bytes(8, "big") + name)
+            digest.update(len(content).to_bytes(8, "big") + content)
+    except OSError as error:
+        raise EnvironmentUnfit(
+            f"the package at {root} cannot be measured",
+            expected="readable files",
+            seen=error.strerror or str(error),
+            remedy="install the package from its wheel or checkout as plain files",
+        ) from error
+    if not files:
+        raise EnvironmentUnfit(
+            f"the package at {root} cannot be measured",
+            expected="a folder with the package's files",
+            seen="no files",
+            remedy="install the package from its wheel or checkout as plain files",
+        )
+    return digest.digest()

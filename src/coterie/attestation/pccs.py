@@ -1,0 +1,224 @@
+"""Collateral from a provisioning certificate caching service (PCCS) or Intel's own PCS, over https.
+
+The service is a mail carrier: what it delivers is signed by Intel and judged later. Still only
+https is spoken, answers are bounded, and redirects are refused. Source: Intel PCS API v4.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from http.client import HTTPException
+from typing import Protocol
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from coterie.attestation.collateral import Collateral
+from coterie.attestation.pem import encode
+from coterie.attestation.platforms import Platform, platform_of
+from coterie.errors import EnvironmentUnfit, EvidenceRefused
+
+INTEL_PCS_URL = "https://api.trustedservices.intel.com"
+INTEL_ROOT_CRL_URL = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
+MAX_ANSWER_BYTES = 1 << 18
+TIMEOUT_SECONDS = 20.0
+
+_TCB_CHAIN = "TCB-Info-Issuer-Chain"
+_QE_CHAIN = "SGX-Enclave-Identity-Issuer-Chain"
+_CRL_CHAIN = "SGX-PCK-CRL-Issuer-Chain"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An https answer with status 200.
+
+    Attributes:
+        headers: Header fields; names in lower case.
+        body: The body, at most ``MAX_ANSWER_BYTES``.
+    """
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpsGet(Protocol):
+    """The transport."""
+
+    def get(self, url: str) -> Answer:
+        """Gets a resource.
+
+        Raises:
+            EnvironmentUnfit: It cannot be had.
+        """
+        ...
+
+
+class PccsCollateral:
+    """Collateral from a PCCS.
+
+    Args:
+        url: Its address, https only; a path ``/sgx/certification/v4`` at its end is ignored.
+        http: The transport; TLS with the system's CA certificates unless given.
+
+    Raises:
+        EnvironmentUnfit: The address is not https.
+    """
+
+    def __init__(self, url: str, *, http: HttpsGet | None = None) -> None:
+        self._base = re.sub(r"/(sgx|tdx)/certification/v4/?$", "", url.rstrip("/"))
+        require_https(self._base)
+        self._http = http or UrllibHttps()
+
+    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+        """Fetches the current collateral of the quote's platform."""
+        return self.fetch(platform_of(quote))
+
+    def fetch(self, platform: Platform) -> Collateral:
+        """Fetches the current collateral of a platform.
+
+        Raises:
+            EnvironmentUnfit: The service cannot be reached or does not have it.
+            EvidenceRefused: An answer is malformed (check ``collateral_format``).
+        """
+        tcb = self._get(f"{platform.tee}/certification/v4/tcb?fmspc={platform.fmspc.upper()}")
+        identity = self._get(f"{platform.tee}/certification/v4/qe/identity")
+        crl = self._get(f"sgx/certification/v4/pckcrl?ca={platform.ca}&encoding=der")
+        root_crl = (
+            self._http.get(INTEL_ROOT_CRL_URL)
+            if self._base == INTEL_PCS_URL
+            else self._get("sgx/certification/v4/rootcacrl")
+        )
+        tcb_info, tcb_signature = _signed_part(tcb.body, "tcbInfo")
+        qe_identity, qe_signature = _signed_part(identity.body, "enclaveIdentity")
+        return Collateral(
+            pck_crl_issuer_chain=_chain(crl, _CRL_CHAIN),
+            root_ca_crl=_crl(root_crl.body),
+            pck_crl=_crl(crl.body),
+            tcb_info_issuer_chain=_chain(tcb, _TCB_CHAIN),
+            tcb_info=tcb_info,
+            tcb_info_signature=tcb_signature,
+            qe_identity_issuer_chain=_chain(identity, _QE_CHAIN),
+            qe_identity=qe_identity,
+            qe_identity_signature=qe_signature,
+        )
+
+    def _get(self, path: str) -> Answer:
+        return self._http.get(f"{self._base}/{path}")
+
+
+class UrllibHttps:
+    """https by the standard library, TLS 1.2 or newer, certificates verified.
+
+    Args:
+        context: TLS settings; the system's CA certificates unless given.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        context = context or ssl.create_default_context()
+        if context.verify_mode != ssl.CERT_REQUIRED or not context.check_hostname:
+            raise ValueError("the TLS context must verify certificates and host names")
+        # Assembled by hand: neither plain http nor redirects have a handler.
+        self._opener = urllib.request.OpenerDirector()
+        for handler in (
+            urllib.request.ProxyHandler(),
+            urllib.request.HTTPSHandler(context=context),
+            urllib.request.HTTPErrorProcessor(),
+            urllib.request.HTTPDefaultErrorHandler(),
+        ):
+            self._opener.add_handler(handler)
+
+    def get(self, url: str) -> Answer:
+        """Gets a resource; https only, no redirects, bounded."""
+        require_https(url)
+        request = urllib.request.Request(url, headers={"Accept": "*/*"})  # noqa: S310 - https
+        try:
+            with self._opener.open(request, timeout=TIMEOUT_SECONDS) as response:
+                body: bytes = response.read(MAX_ANSWER_BYTES + 1)
+                headers = {name.lower(): value for name, value in response.headers.items()}
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise _unavailable(url, f"HTTP status {error.code}") from error
+        except (OSError, HTTPException, ValueError) as error:
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            raise _unavailable(url, str(reason)[:200]) from error
+        if len(body) > MAX_ANSWER_BYTES:
+            raise _unavailable(url, f"more than {MAX_ANSWER_BYTES} bytes")
+        return Answer(headers, body)
+
+
+def require_https(url: str) -> None:
+    """Refuses addresses that are not https.
+
+    Raises:
+        EnvironmentUnfit: It is another kind of address.
+    """
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname:
+        raise EnvironmentUnfit(
+            "the PCCS address is not usable",
+            expected="https://HOST[:PORT]",
+            seen=url[:200],
+            remedy="give the PCCS a TLS certificate and use https",
+        )
+
+
+def _signed_part(body: bytes, key: str) -> tuple[str, bytes]:
+    """Cuts the signed characters and the signature out of an answer, exactly as they came."""
+    try:
+        text = body.decode("ascii")
+        start = re.match(rf'\s*\{{\s*"{key}"\s*:\s*', text)
+        begin = start.end() if start else 0
+        _, end = json.JSONDecoder().raw_decode(text, begin)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(key, str(error)[:200]) from error
+    rest = re.fullmatch(r'\s*,\s*"signature"\s*:\s*"([0-9a-fA-F]{128})"\s*\}\s*', text[end:])
+    if start is None or rest is None:
+        raise _malformed(key, "an object without it, or without its signature")
+    return text[begin:end], bytes.fromhex(rest[1])
+
+
+def _chain(answer: Answer, header: str) -> str:
+    """The issuer chain in a header (URL-encoded PEM), brought into canonical PEM."""
+    value = answer.headers.get(header.lower())
+    if value is None:
+        raise _malformed(header, "no such header")
+    try:
+        certificates = x509.load_pem_x509_certificates(urllib.parse.unquote(value).encode())
+    except ValueError as error:
+        raise _malformed(header, "no PEM") from error
+    return "".join(encode(certificate.public_bytes(Encoding.DER)) for certificate in certificates)
+
+
+def _crl(body: bytes) -> bytes:
+    """A CRL in DER; some services answer with its hex digits."""
+    text = body.strip()
+    if re.fullmatch(rb"(?:[0-9a-fA-F]{2})+", text):
+        return bytes.fromhex(text.decode())
+    return body
+
+
+def _malformed(what: str, seen: str) -> EvidenceRefused:
+    return EvidenceRefused(
+        "collateral_format",
+        f"the PCCS answered with a malformed {what}",
+        expected="an answer of Intel PCS API v4",
+        seen=seen,
+        remedy="check --pccs-url; the service must speak version 4",
+    )
+
+
+def _unavailable(url: str, seen: str) -> EnvironmentUnfit:
+    return EnvironmentUnfit(
+        f"the PCCS did not deliver {urllib.parse.urlsplit(url).path}",
+        expected="HTTP status 200 over verified TLS",
+        seen=seen,
+        remedy="check --pccs-url, the network and the service's certificate; or use a directory",
+    )

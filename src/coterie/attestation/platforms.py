@@ -1,0 +1,48 @@
+"""Which collateral a quote needs: its kind of TEE, platform family and PCK CA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cryptography.x509.oid import NameOID
+
+from coterie.attestation import dcap
+from coterie.attestation.quote import TEE_TDX, parse_quote
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What collateral is looked up by.
+
+    Attributes:
+        tee: ``sgx`` or ``tdx``: whose TCB info and QE identity.
+        fmspc: Platform family, 12 lower-case hex digits.
+        ca: ``platform`` or ``processor``: whose CRL.
+    """
+
+    tee: Literal["sgx", "tdx"]
+    fmspc: str
+    ca: Literal["platform", "processor"]
+
+    @property
+    def name(self) -> str:
+        """The name that files of its collateral bear."""
+        return f"{self.tee}-{self.fmspc}-{self.ca}"
+
+
+def platform_of(data: bytes) -> Platform:
+    """Reads from a quote which collateral it needs; nothing of it is proved.
+
+    Raises:
+        EvidenceRefused: The quote is malformed.
+    """
+    quote = parse_quote(data)
+    fmspc, _ = dcap.platform_identity(quote.pck_chain_pem)
+    issuer = quote.pck_chain[0].issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
+    processor = any("Processor" in str(name.value) for name in issuer)
+    return Platform(
+        tee="tdx" if quote.tee_type == TEE_TDX else "sgx",
+        fmspc=fmspc.hex(),
+        ca="processor" if processor else "platform",
+    )

@@ -1,0 +1,235 @@
+"""What a relying party accepts, as small policies that compose: each one makes named checks.
+
+A policy never asks whether evidence is authentic (``evidence.py`` has settled that) and nothing is
+accepted by default: an empty list accepts nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from typing import Protocol
+
+from coterie.attestation.evidence import AuthenticEvidence
+from coterie.attestation.reports import EnclaveReport, TdReport
+from coterie.attestation.verdict import CheckList
+from coterie.errors import EvidenceRefused
+
+
+class Policy(Protocol):
+    """One thing that a relying party demands."""
+
+    @property
+    def check_names(self) -> tuple[str, ...]:
+        """Names of the checks that it makes, in order."""
+        ...
+
+    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+        """Verifies evidence and records each check that passes.
+
+        Raises:
+            EvidenceRefused: A check failed.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TcbStatusIn:
+    """The platform's TCB status is listed."""
+
+    accepted: tuple[str, ...]
+    check_names = ("tcb_status",)
+
+    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+        """Makes the check ``tcb_status``."""
+        if evidence.tcb_status not in self.accepted:
+            raise EvidenceRefused(
+                "tcb_status",
+                f"the platform's TCB status is {evidence.tcb_status}",
+                expected=" or ".join(self.accepted) or "no status at all: none is listed",
+                seen=evidence.tcb_status
+                + (f" ({', '.join(evidence.advisories)})" if evidence.advisories else ""),
+                remedy="update the platform, or list the status in accepted_tcb_statuses",
+            )
+        checks.passed("tcb_status", evidence.tcb_status)
+
+
+@dataclass(frozen=True)
+class AdvisoriesWithin:
+    """Every open advisory is listed."""
+
+    accepted: tuple[str, ...]
+    check_names = ("advisories",)
+
+    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+        """Makes the check ``advisories``."""
+        if unlisted := sorted(set(evidence.advisories) - set(self.accepted)):
+            raise EvidenceRefused(
+                "advisories",
+                "the platform is open to advisories that are not accepted",
+                expected=", ".join(self.accepted) or "no open advisory",
+                seen=", ".join(unlisted),
+                remedy="update the platform, or list the advisories in accepted_advisories",
+            )
+        checks.passed("advisories", ", ".join(evidence.advisories) or "none open")
+
+
+@dataclass(frozen=True)
+class MinimumEvaluation:
+    """The collateral is from a TCB recovery that is recent enough."""
+
+    minimum: int
+    check_names = ("evaluation_number",)
+
+    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+        """Makes the check ``evaluation_number``."""
+        if evidence.evaluation_number < self.minimum:
+            raise EvidenceRefused(
+                "evaluation_number",
+                "the collateral is rolled back to an old TCB recovery",
+                expected=f"evaluation number {self.minimum} or higher",
+                seen=str(evidence.evaluation_number),
+                remedy="fetch the collateral anew: coterie attest fetch",
+            )
+        checks.passed("evaluation_number", str(evidence.evaluation_number))
+
+
+@dataclass(frozen=True)
+class MeasurementIn:
+    """One register of the report has a listed value.
+
+    Attributes:
+        check: Name of check and register: ``mrenclave``, ``mrsigner``, ``mrtd``, ``rtmr0`` to
+            ``rtmr3``, ``td_attributes``, ``xfam``.
+        accepted: Values in hex.
+    """
+
+    check: str
+    accepted: tuple[str, ...]
+
+    @property
+    def check_names(self) -> tuple[str, ...]:
+        """The register's name."""
+        return (self.check,)
+
+    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+        """Compares the register with the list."""
+        seen = dict(measurements(evidence.quote.report)).get(self.check)
+        if seen is None or seen not in self.accepted:
+            raise EvidenceRefused(
+                self.check,
+                f"the peer's {self.check} is not a reference value",
+                expected=" or ".join(self.accepted) or "nothing: no value is listed",
+                seen=seen or f"a TEE without {self.check}",
+                remedy="build the agreed program anew, or agree on a contract that lists the value",
+            )
+        checks.passed(self.check, seen)
+
+
+@dataclass(frozen=True)
+class ProductOf:
+    """The signer's product, at a security version that is high enough."""
+
+    isv_prod_id: int
+    minimum_isv_svn: int
+    check_names = ("isv_prod_id", "isv_svn")
+
+    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+        """Makes the checks ``isv_prod_id`` and ``isv_svn``."""
+        report = evidence.quote.report
+        product, svn = (
+            (report.isv_prod_id, report.isv_svn)
+            if isinstance(report, EnclaveReport)
+            else (None, None)
+        )
+        if product != self.isv_prod_id:
+            raise EvidenceRefused(
+                "isv_prod_id",
+                "the enclave is another product of its signer",
+                expected=f"ISV_PROD_ID {self.isv_prod_id}",
+                seen=str(product),
+                remedy="start the agreed program",
+            )
+        checks.passed("isv_prod_id", str(product))
+        if svn is None or svn < self.minimum_isv_svn:
+            raise EvidenceRefused(
+                "isv_svn",
+                "the enclave is an old version of its product",
+                expected=f"ISV_SVN {self.minimum_isv_svn} or higher",
+                seen=str(svn),
+                remedy="update the program",
+            )
+        checks.passed("isv_svn", str(svn))
+
+
+@dataclass(frozen=True)
+class PlatformIn:
+    """The platform is of a listed family (``fmspc``) or a listed one itself (``ppid``).
+
+    Attributes:
+        field: ``fmspc`` or ``ppid``.
+        accepted: Values in hex.
+    """
+
+    field: str
+    accepted: tuple[str, ...]
+
+    @property
+    def check_names(self) -> tuple[str, ...]:
+        """``platform_fmspc`` or ``platform_ppid``."""
+        return (f"platform_{self.field}",)
+
+    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+        """Compares the platform with the list."""
+        seen = (evidence.fmspc if self.field == "fmspc" else evidence.ppid).hex()
+        if seen not in self.accepted:
+            raise EvidenceRefused(
+                f"platform_{self.field}",
+                "the platform is not on the contract's list",
+                expected=" or ".join(self.accepted),
+                seen=seen,
+                remedy=f"use a listed platform, or list this one under {self.field}",
+            )
+        checks.passed(f"platform_{self.field}", seen)
+
+
+@dataclass(frozen=True)
+class ReportDataIs:
+    """The report carries exactly these 64 bytes."""
+
+    expected: bytes
+    check_names = ("report_data",)
+
+    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+        """Makes the check ``report_data``."""
+        seen = evidence.quote.report_data
+        if not hmac.compare_digest(seen, self.expected):
+            raise EvidenceRefused(
+                "report_data",
+                "the quote was made for something else",
+                expected=self.expected.hex(),
+                seen=seen.hex(),
+                remedy="the peer must quote the key and claims that it presents",
+            )
+        checks.passed("report_data", seen.hex())
+
+
+def measurements(report: EnclaveReport | TdReport) -> tuple[tuple[str, str], ...]:
+    """Names and values (hex; SVNs decimal) of what a report measures."""
+    if isinstance(report, EnclaveReport):
+        return (
+            ("mrenclave", report.mrenclave.hex()),
+            ("mrsigner", report.mrsigner.hex()),
+            ("isv_prod_id", str(report.isv_prod_id)),
+            ("isv_svn", str(report.isv_svn)),
+        )
+    return (
+        ("mrtd", report.mrtd.hex()),
+        *((f"rtmr{i}", value.hex()) for i, value in enumerate(report.rtmrs)),
+        ("td_attributes", report.td_attributes.to_bytes(8, "little").hex()),
+        ("xfam", report.xfam.to_bytes(8, "little").hex()),
+        ("mrseam", report.mrseam.hex()),
+        ("mrconfigid", report.mrconfigid.hex()),
+        ("mrowner", report.mrowner.hex()),
+        ("mrownerconfig", report.mrownerconfig.hex()),
+    )

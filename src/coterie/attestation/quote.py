@@ -1,0 +1,179 @@
+"""Strict parser of DCAP quotes v3 (SGX) and v4, v5 (TDX): pure, bounded, one reading per quote.
+
+It refuses what a lenient reader would skip, because those bytes are covered by no signature:
+lengths that do not add up, bytes after the quote other than NUL padding, certification data other
+than a PCK chain (type 5; inside type 6 in v4 and v5), and text around the chain.
+
+Sources: Intel SGX ECDSA Quote Library Reference, appendix A.4 (v3); Intel TDX DCAP Quoting Library
+API, appendix A.3 (v4, v5).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from coterie.attestation.pem import PemMalformed, parse_chain
+from coterie.attestation.reports import (
+    ENCLAVE_REPORT_BYTES,
+    TD_REPORT_15_BYTES,
+    TD_REPORT_15_EXTENDED_BYTES,
+    TD_REPORT_BYTES,
+    EnclaveReport,
+    TdReport,
+)
+from coterie.errors import EvidenceRefused
+
+MAX_QUOTE_BYTES = 1 << 16
+MAX_CHAIN_BYTES = 1 << 14
+MAX_PADDING_BYTES = 8192
+PCK_CHAIN_LENGTH = 3
+HEADER_BYTES = 48
+TEE_SGX, TEE_TDX = 0x00, 0x81
+ECDSA_P256 = 2
+INTEL_QE_VENDOR = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
+
+_QE_AUTH_BYTES = 32
+_PCK_CHAIN, _QE_REPORT = 5, 6
+_V5_BODIES = {2: TD_REPORT_BYTES, 3: TD_REPORT_15_BYTES, 4: TD_REPORT_15_EXTENDED_BYTES}
+
+
+@dataclass(frozen=True)
+class Quote:
+    """A quote whose framing is beyond doubt; its signatures are not checked yet.
+
+    Attributes:
+        version: 3 (SGX), 4 or 5 (TDX).
+        tee_type: ``TEE_SGX`` or ``TEE_TDX``.
+        qe_svn: Security version of the quoting enclave, as the header claims.
+        pce_svn: Security version of the PCE, as the header claims.
+        report: The signed body.
+        qe_report: Report of the quoting enclave.
+        pck_chain: PCK certificate, its CA, the root.
+        pck_chain_pem: The same as text.
+        canonical: The quote without padding.
+    """
+
+    version: int
+    tee_type: int
+    qe_svn: int
+    pce_svn: int
+    report: EnclaveReport | TdReport
+    qe_report: EnclaveReport
+    pck_chain: tuple[x509.Certificate, ...]
+    pck_chain_pem: str
+    canonical: bytes
+
+    @property
+    def report_data(self) -> bytes:
+        """What the program says, 64 bytes."""
+        return self.report.report_data
+
+
+def parse_quote(data: bytes) -> Quote:
+    """Parses a quote.
+
+    Args:
+        data: The quote's bytes, at most ``MAX_QUOTE_BYTES``, with NUL padding after it or not.
+
+    Raises:
+        EvidenceRefused: The bytes are no quote of the accepted form (check ``quote_format``).
+    """
+    if not isinstance(data, bytes):
+        raise _refused("bytes", type(data).__name__)
+    if len(data) > MAX_QUOTE_BYTES:
+        raise _refused(f"at most {MAX_QUOTE_BYTES} bytes", f"{len(data)} bytes")
+    reader = _Reader(data, "the quote")
+    version, key_type, tee_type, qe_svn, pce_svn, vendor, _ = struct.unpack(
+        "<HHIHH16s20s", reader.take(HEADER_BYTES)
+    )
+    if version not in {3, 4, 5}:
+        raise _refused("quote version 3, 4 or 5", f"version {version}")
+    if tee_type != (TEE_SGX if version == 3 else TEE_TDX):
+        raise _refused("SGX in version 3, TDX in versions 4 and 5", f"TEE type {tee_type:#x}")
+    if key_type != ECDSA_P256:
+        raise _refused("attestation key type 2 (ECDSA P-256)", f"type {key_type}")
+    if vendor != INTEL_QE_VENDOR:
+        raise _refused("Intel's quoting enclave", f"vendor {vendor.hex()}")
+    report = _read_report(reader, version)
+    auth_size = reader.integer("<I")
+    auth = _Reader(reader.take(auth_size), "the signature data")
+    canonical = data[: len(data) - len(reader.rest)]
+    if len(reader.rest) > MAX_PADDING_BYTES or any(reader.rest):
+        raise _refused("nothing but NUL padding after the quote", f"{len(reader.rest)} bytes")
+    auth.take(128)  # quote signature and attestation key: fixed lengths, signed content
+    certified = auth if version == 3 else auth.certification(_QE_REPORT)
+    qe_report = EnclaveReport.parse(certified.take(ENCLAVE_REPORT_BYTES))
+    certified.take(64)
+    if (size := certified.integer("<H")) != _QE_AUTH_BYTES:
+        raise _refused(f"{_QE_AUTH_BYTES} bytes of QE authentication data", f"{size} bytes")
+    certified.take(_QE_AUTH_BYTES)
+    pem, chain = _read_chain(certified.certification(_PCK_CHAIN).rest)
+    return Quote(version, tee_type, qe_svn, pce_svn, report, qe_report, chain, pem, canonical)
+
+
+def _read_report(reader: _Reader, version: int) -> EnclaveReport | TdReport:
+    if version == 3:
+        return EnclaveReport.parse(reader.take(ENCLAVE_REPORT_BYTES))
+    size = TD_REPORT_BYTES
+    if version == 5:
+        body_type, size = reader.integer("<H"), reader.integer("<I")
+        if _V5_BODIES.get(body_type) != size:
+            raise _refused("a TD report of its size", f"body type {body_type}, {size} bytes")
+    return TdReport.parse(reader.take(size))
+
+
+def _read_chain(data: bytes) -> tuple[str, tuple[x509.Certificate, ...]]:
+    if len(data) > MAX_CHAIN_BYTES:
+        raise _refused(f"a PCK chain of at most {MAX_CHAIN_BYTES} bytes", f"{len(data)} bytes")
+    # Intel's quoting library counts the C string's terminator in.
+    text = data[:-1] if data.endswith(b"\0") else data
+    try:
+        pem = text.decode("ascii")
+        chain = parse_chain(pem, PCK_CHAIN_LENGTH)
+    except (UnicodeDecodeError, PemMalformed) as error:
+        seen = str(error) if isinstance(error, PemMalformed) else "text that is not ASCII"
+        raise _refused("a PEM chain of PCK certificate, CA and root", seen) from error
+    if len(chain) != PCK_CHAIN_LENGTH:
+        raise _refused("a PEM chain of PCK certificate, CA and root", f"{len(chain)} certificates")
+    return pem, chain
+
+
+class _Reader:
+    """Takes bytes from the front; a reader that is dropped must have been read to its end."""
+
+    def __init__(self, data: bytes, what: str) -> None:
+        self.rest = data
+        self._what = what
+
+    def take(self, size: int) -> bytes:
+        if len(self.rest) < size:
+            raise _refused(f"{size} more bytes in {self._what}", f"{len(self.rest)} bytes")
+        taken, self.rest = self.rest[:size], self.rest[size:]
+        return taken
+
+    def integer(self, layout: str) -> int:
+        value: int = struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
+        return value
+
+    def certification(self, kind: int) -> _Reader:
+        """The certification data that must fill the rest exactly."""
+        seen = self.integer("<H")
+        if seen != kind:
+            raise _refused(f"certification data of type {kind}", f"type {seen}")
+        size = self.integer("<I")
+        if size != len(self.rest):
+            raise _refused(f"certification data of {len(self.rest)} bytes", f"{size} bytes")
+        return _Reader(self.take(size), "the certification data")
+
+
+def _refused(expected: str, seen: str) -> EvidenceRefused:
+    return EvidenceRefused(
+        "quote_format",
+        "the quote is malformed",
+        expected=expected,
+        seen=seen,
+        remedy="make the quote with a DCAP quoting library that embeds the PCK chain",
+    )

@@ -1,0 +1,140 @@
+"""TCB info and QE identity: the parts of the vendor's signed JSON that our own checks need.
+
+dcap-qvl checks the signatures and matches TCB levels; here are the dates, the platform family, the
+PCE id (which it ignores) and the evaluation number. Source: Intel PCS API v4.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TypeVar
+
+from coterie.attestation.verdict import CheckList
+from coterie.errors import EvidenceRefused
+
+_T = TypeVar("_T", str, int)
+_REFETCH = "fetch the collateral anew: coterie attest fetch"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What TCB info and QE identity have in common.
+
+    Attributes:
+        identity: ``SGX`` or ``TDX``; ``QE`` or ``TD_QE``.
+        version: Version of the format.
+        issued: When the vendor signed it.
+        next_update: When it runs out.
+        evaluation_number: TCB evaluation data number.
+        fmspc: Platform family, 6 bytes; empty in QE identities.
+        pce_id: Provisioning enclave, 2 bytes; empty in QE identities.
+    """
+
+    identity: str
+    version: int
+    issued: datetime
+    next_update: datetime
+    evaluation_number: int
+    fmspc: bytes = b""
+    pce_id: bytes = b""
+
+
+@lru_cache(maxsize=64)
+def parse_statement(text: str, check: str) -> Statement:
+    """Reads TCB info (``check`` is ``tcb_info``) or QE identity (``qe_identity``).
+
+    Raises:
+        EvidenceRefused: The text is no such statement (check ``<check>_format``).
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        platform = (
+            (_hex(value["fmspc"], 6), _hex(value["pceId"], 2))
+            if check == "tcb_info"
+            else (b"", b"")
+        )
+        return Statement(
+            _typed(value["id"], str),
+            _typed(value["version"], int),
+            _moment(value["issueDate"]),
+            _moment(value["nextUpdate"]),
+            _typed(value["tcbEvaluationDataNumber"], int),
+            *platform,
+        )
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise EvidenceRefused(
+            f"{check}_format",
+            f"the {_title(check)} is malformed",
+            expected="the vendor's signed JSON",
+            seen=f"{type(error).__name__}: {error}"[:200],
+            remedy=_REFETCH,
+        ) from error
+
+
+def verify_statement(
+    statement: Statement,
+    check: str,
+    *,
+    identity: str,
+    versions: tuple[int, ...],
+    at: datetime,
+    checks: CheckList,
+) -> None:
+    """Verifies a statement's kind and that it is current.
+
+    Raises:
+        EvidenceRefused: It fails ``<check>_kind`` or ``<check>_validity``.
+    """
+    if statement.identity != identity or statement.version not in versions:
+        raise EvidenceRefused(
+            f"{check}_kind",
+            f"the {_title(check)} is for another kind of TEE",
+            expected=f"{identity}, version {' or '.join(map(str, versions))}",
+            seen=f"{statement.identity[:32]}, version {statement.version}",
+            remedy=_REFETCH,
+        )
+    checks.passed(f"{check}_kind", f"{identity}, version {statement.version}")
+    if not statement.issued <= at <= statement.next_update:
+        raise EvidenceRefused(
+            f"{check}_validity",
+            f"the {_title(check)} is not current",
+            expected=f"current at {at.isoformat()}",
+            seen=f"from {statement.issued.isoformat()} to {statement.next_update.isoformat()}",
+            remedy=_REFETCH,
+        )
+    checks.passed(f"{check}_validity", f"until {statement.next_update.isoformat()}")
+
+
+def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key appears twice")
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _typed(value: object, kind: type[_T]) -> _T:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{kind.__name__} expected")
+    return value
+
+
+def _hex(value: object, octets: int) -> bytes:
+    raw = bytes.fromhex(_typed(value, str))
+    if len(raw) != octets:
+        raise ValueError(f"{octets} bytes expected")
+    return raw
+
+
+def _moment(value: object) -> datetime:
+    return datetime.strptime(_typed(value, str), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+def _title(check: str) -> str:
+    return "TCB info" if check == "tcb_info" else "QE identity"

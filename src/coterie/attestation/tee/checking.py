@@ -1,0 +1,57 @@
+"""What every hardware TEE's reader does with the bytes that it got: bound, parse, compare.
+
+The host may answer with anything, for instance with a quote that it kept. Peers would refuse it;
+finding it here gives a better error, on the machine that is at fault.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from coterie.attestation.quote import MAX_QUOTE_BYTES, parse_quote
+from coterie.errors import EnvironmentUnfit, EvidenceRefused
+
+REPORT_DATA_BYTES = 64
+READ_LIMIT = MAX_QUOTE_BYTES + 1
+
+
+def require_report_data(report_data: bytes) -> None:
+    """Refuses report data of another length than 64 bytes: a defect of the caller."""
+    if len(report_data) != REPORT_DATA_BYTES:
+        raise ValueError(f"report data has {REPORT_DATA_BYTES} bytes, not {len(report_data)}")
+
+
+def checked_quote(data: bytes, report_data: bytes, source: str) -> bytes:
+    """Returns a fresh quote without padding, if it is well formed and over the report data.
+
+    Raises:
+        EnvironmentUnfit: It is not.
+    """
+    try:
+        quote = parse_quote(data)
+    except EvidenceRefused as error:
+        raise EnvironmentUnfit(
+            f"{source} gave no usable quote: {error.what}",
+            expected=error.expected,
+            seen=error.seen,
+            remedy="configure the quoting service for ECDSA quotes with an embedded PCK chain",
+        ) from error
+    if quote.report_data != report_data:
+        raise EnvironmentUnfit(
+            f"{source} gave a quote over something else",
+            expected=report_data.hex(),
+            seen=quote.report_data.hex(),
+            remedy="make sure that no other program of this TEE asks for quotes at the same time",
+        )
+    return quote.canonical
+
+
+def unfit(source: str, action: str, error: OSError) -> EnvironmentUnfit:
+    """An operating system's error in words."""
+    name = errno.errorcode.get(error.errno or 0, "unknown error")
+    return EnvironmentUnfit(
+        f"{source} failed to {action}",
+        expected="a working TEE",
+        seen=f"{name}: {error.strerror or error}",
+        remedy="run `coterie doctor` on this machine; it tells what is missing",
+    )

@@ -1,0 +1,88 @@
+"""Intel SGX through Gramine: quotes from the pseudo-files of its library OS.
+
+``/dev/attestation/user_report_data`` and ``quote`` are one pair per process, not per open file, so
+all quotes of a process are made one after the other. Source: Gramine documentation, "Attestation
+and Secret Provisioning".
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from coterie.attestation.tee.base import TeeDescription, TeeKind
+from coterie.attestation.tee.checking import (
+    READ_LIMIT,
+    REPORT_DATA_BYTES,
+    checked_quote,
+    require_report_data,
+    unfit,
+)
+from coterie.attestation.tee.files import KernelFiles, SystemFiles
+from coterie.errors import EnvironmentUnfit
+
+ATTESTATION_FOLDER = "dev/attestation"
+_SOURCE = "Gramine's /dev/attestation"
+_ONE_PER_PROCESS = threading.Lock()
+_MEASUREMENT_BYTES = 32
+
+
+class GramineTee:
+    """The SGX enclave that this process runs in.
+
+    Args:
+        root: Root of the file tree.
+        files: Operations on its files.
+    """
+
+    def __init__(self, root: Path = Path("/"), *, files: KernelFiles | None = None) -> None:
+        self._folder = root / ATTESTATION_FOLDER
+        self._files = files or SystemFiles()
+
+    @property
+    def kind(self) -> TeeKind:
+        """Always ``sgx``."""
+        return "sgx"
+
+    def quote(self, report_data: bytes) -> bytes:
+        """Returns a quote v3 over ``report_data`` (64 bytes).
+
+        Raises:
+            EnvironmentUnfit: The pseudo-files are missing, fail, or give something else.
+        """
+        require_report_data(report_data)
+        with _ONE_PER_PROCESS:
+            try:
+                taken = self._files.write(self._folder / "user_report_data", report_data)
+            except OSError as error:
+                raise unfit(_SOURCE, "take report data", error) from error
+            # Gramine pads what it got with zeros: a second write would be another report data.
+            if taken != REPORT_DATA_BYTES:
+                raise EnvironmentUnfit(
+                    f"{_SOURCE} took a part of the report data",
+                    expected=f"{REPORT_DATA_BYTES} bytes",
+                    seen=f"{taken} bytes",
+                    remedy="update Gramine",
+                )
+            try:
+                data = self._files.read(self._folder / "quote", READ_LIMIT)
+            except OSError as error:
+                raise unfit(_SOURCE, "make a quote", error) from error
+        return checked_quote(data, report_data, _SOURCE)
+
+    def measurement(self) -> bytes | None:
+        """This enclave's own MRENCLAVE (32 bytes), or None where Gramine does not tell."""
+        try:
+            info = self._files.read(self._folder / "my_target_info", READ_LIMIT)
+        except OSError:
+            return None
+        return info[:_MEASUREMENT_BYTES] if len(info) >= _MEASUREMENT_BYTES else None
+
+    def describe(self) -> TeeDescription:
+        """Describes the enclave for people."""
+        measurement = self.measurement()
+        return TeeDescription(
+            kind="sgx",
+            measurement=None if measurement is None else measurement.hex(),
+            details="Intel SGX through Gramine; quotes by the platform's quoting enclave",
+        )

@@ -1,0 +1,29 @@
+"""Opens the TEE that a contract names; never another one in its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from coterie.attestation.measurement import own_package_measurement
+from coterie.attestation.tee.base import Tee, TeeKind
+from coterie.attestation.tee.gramine import GramineTee
+from coterie.attestation.tee.simulated import SimulatedTee
+from coterie.attestation.tee.tdx import TdxTee
+
+
+def open_tee(kind: TeeKind, *, root: Path = Path("/")) -> Tee:
+    """Opens this machine's TEE of one kind.
+
+    Args:
+        kind: The contract's ``trust.tee``.
+        root: Root of the file tree.
+
+    Raises:
+        EnvironmentUnfit: The package cannot be measured (simulated only). Whether the hardware is
+            there shows with the first quote.
+    """
+    if kind == "sgx":
+        return GramineTee(root)
+    if kind == "tdx":
+        return TdxTee(root)
+    return SimulatedTee(own_package_measurement())

@@ -1,0 +1,53 @@
+"""The SGX extension of a PCK certificate (OID 1.2.840.113741.1.13.1), encoded for simulated ones.
+
+Source: Intel SGX PCK Certificate and Certificate Revocation List Profile Specification, 1.3.5.
+"""
+
+from __future__ import annotations
+
+SGX_EXTENSION_OID = "1.2.840.113741.1.13.1"
+
+_INTEGER, _OCTETS, _OID, _ENUMERATED, _SEQUENCE = 0x02, 0x04, 0x06, 0x0A, 0x30
+
+
+def sgx_extension(
+    *, ppid: bytes, cpu_svn: bytes, pce_svn: int, pce_id: bytes, fmspc: bytes
+) -> bytes:
+    """Encodes the extension's value in DER.
+
+    Args:
+        ppid: Provisioning id of the platform, 16 bytes.
+        cpu_svn: Security version of the processor, 16 bytes.
+        pce_svn: Security version of the provisioning certification enclave.
+        pce_id: Id of that enclave, 2 bytes.
+        fmspc: Family, model, stepping, platform and custom SKU, 6 bytes.
+    """
+    components = [_entry((2, i + 1), _integer(svn)) for i, svn in enumerate(cpu_svn)]
+    tcb = [*components, _entry((2, 17), _integer(pce_svn)), _entry((2, 18), _tlv(_OCTETS, cpu_svn))]
+    return _tlv(
+        _SEQUENCE,
+        _entry((1,), _tlv(_OCTETS, ppid)),
+        _entry((2,), _tlv(_SEQUENCE, *tcb)),
+        _entry((3,), _tlv(_OCTETS, pce_id)),
+        _entry((4,), _tlv(_OCTETS, fmspc)),
+        _entry((5,), _tlv(_ENUMERATED, b"\0")),
+    )
+
+
+def _entry(arc: tuple[int, ...], value: bytes) -> bytes:
+    # 1.2.840.113741.1.13.1 in DER; the arcs below it are all smaller than 128.
+    oid = bytes.fromhex("2a864886f84d010d01") + bytes(arc)
+    return _tlv(_SEQUENCE, _tlv(_OID, oid), value)
+
+
+def _integer(value: int) -> bytes:
+    return _tlv(_INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big"))
+
+
+def _tlv(tag: int, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    size = len(content)
+    if size < 0x80:
+        return bytes((tag, size)) + content
+    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(octets))) + octets + content

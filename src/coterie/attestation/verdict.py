@@ -1,0 +1,88 @@
+"""Checks by name, and the verdict: what a relying party gets when every one of them has passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from coterie.attestation.tee.base import TeeKind
+from coterie.errors import EvidenceRefused
+
+Outcome = Literal["passed", "failed", "not_run"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check and how it went.
+
+    Attributes:
+        name: Stable name; an ``EvidenceRefused`` carries it as ``failed_check``.
+        outcome: ``passed``, ``failed`` or ``not_run`` (an earlier one had failed).
+        detail: What was seen.
+    """
+
+    name: str
+    outcome: Outcome
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Accepted evidence.
+
+    Attributes:
+        tee: Kind of TEE that made it.
+        tcb_status: Worst TCB status of platform, quoting enclave and TDX module.
+        advisories: Open advisories of that state.
+        measurements: Names and values (hex or decimal) of what was measured.
+        fmspc: Platform family, hex.
+        ppid: Platform id, hex.
+        evaluation_number: TCB evaluation data number of the collateral.
+        checks: Every check that was made, in order.
+        expiry: When the collateral runs out; the verdict holds no longer.
+    """
+
+    tee: TeeKind
+    tcb_status: str
+    advisories: tuple[str, ...]
+    measurements: tuple[tuple[str, str], ...]
+    fmspc: str
+    ppid: str
+    evaluation_number: int
+    checks: tuple[Check, ...]
+    expiry: datetime
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the evidence proves nothing."""
+        return self.tee == "simulated"
+
+
+class CheckList:
+    """Collects checks as they are made; made for one appraisal."""
+
+    def __init__(self) -> None:
+        self._checks: list[Check] = []
+
+    def passed(self, name: str, detail: str = "") -> None:
+        """Records a check that passed."""
+        self._checks.append(Check(name, "passed", detail))
+
+    def failed(self, error: EvidenceRefused) -> None:
+        """Records the check that an error names."""
+        detail = "; ".join(
+            f"{label} {text}"
+            for label, text in (("expected", error.expected), ("seen", error.seen))
+            if text
+        )
+        self._checks.append(Check(error.failed_check, "failed", detail))
+
+    def not_run(self, name: str) -> None:
+        """Records a check that an earlier failure made pointless."""
+        self._checks.append(Check(name, "not_run", ""))
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """What was recorded, in order."""
+        return tuple(self._checks)

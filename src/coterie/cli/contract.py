@@ -1,0 +1,120 @@
+"""``coterie contract``: party keys, signatures, and a look at a contract."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coterie.contract import contract_digest, data_digest, load_contract
+from coterie.contract.signatures import (
+    generate_party_key,
+    load_party_key,
+    load_signature,
+    public_key_text,
+    sign_contract,
+    signature_path,
+    verify_signature,
+    verify_signatures,
+)
+from coterie.errors import OutputInUse, SignatureRefused
+
+app = typer.Typer(no_args_is_help=True, help="Party keys, signatures, and a look at a contract.")
+
+ContractPath = Annotated[Path, typer.Argument(metavar="CONTRACT", help="The contract, TOML.")]
+
+
+@app.command()
+def keygen(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Where the private key goes.")],
+) -> None:
+    """Make a party's Ed25519 key; print the public half, for the contract."""
+    typer.echo(public_key_text(generate_party_key(out)))
+
+
+@app.command()
+def sign(
+    contract: ContractPath,
+    key: Annotated[Path, typer.Option("--key", help="The party's private key.")],
+    party: Annotated[str, typer.Option("--party", help="The party's name in the contract.")],
+) -> None:
+    """Sign a contract for a party; writes CONTRACT.PARTY.sig beside it."""
+    signature = sign_contract(load_contract(contract), load_party_key(key), party)
+    path = signature_path(contract, party)
+    try:
+        path.write_text(signature.to_json(), encoding="utf-8")
+    except OSError as error:
+        raise OutputInUse(
+            f"the signature {path} cannot be written",
+            expected="a folder that can be written",
+            seen=error.strerror or str(error),
+            remedy="copy the contract to a folder of your own and sign it there",
+        ) from error
+    typer.echo(f"{path}: {party} signed contract {signature.contract_digest}")
+
+
+@app.command()
+def verify(
+    contract: ContractPath,
+    signatures: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[SIG]...", help="By default those beside the contract."),
+    ] = None,
+) -> None:
+    """Tell who signed a contract and who is missing; fails unless all parties did."""
+    agreed = load_contract(contract)
+    paths = signatures or [
+        path for party in agreed.parties if (path := signature_path(contract, party.name)).exists()
+    ]
+    good, wrong = [], []
+    for path in paths:
+        try:
+            signature = load_signature(path)
+            verify_signature(agreed, signature)
+        except SignatureRefused as error:
+            wrong.append(error)
+            typer.echo(f"wrong    {path}: {error.what}")
+        else:
+            good.append(signature)
+            typer.echo(f"signed   {signature.party}")
+    signed = {signature.party for signature in good}
+    for party in agreed.parties:
+        if party.name not in signed:
+            typer.echo(f"missing  {party.name}")
+    if wrong:
+        raise wrong[0]
+    verify_signatures(agreed, good)
+
+
+@app.command()
+def show(
+    contract: ContractPath,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show a contract's digests, nodes and parties."""
+    agreed = load_contract(contract)
+    digests = {
+        "contract_digest": contract_digest(agreed).hex(),
+        "data_digest": data_digest(agreed.data).hex(),
+    }
+    if as_json:
+        summary = {
+            "name": agreed.name,
+            "mode": agreed.mode,
+            "tee": agreed.trust.tee,
+            **digests,
+            "parties": [party.model_dump(mode="json") for party in agreed.parties],
+            "nodes": [node.model_dump(mode="json") for node in agreed.nodes],
+        }
+        typer.echo(json.dumps(summary, indent=1))
+        return
+    typer.echo(f"contract {agreed.name}: mode {agreed.mode}, tee {agreed.trust.tee}")
+    for name, value in digests.items():
+        typer.echo(f"{name:16} {value}")
+    for party in agreed.parties:
+        typer.echo(f"party  {party.name:20} {party.key or '(no key: simulated only)'}")
+    for node in agreed.nodes:
+        where = f" at {node.address}" if node.address else ""
+        typer.echo(f"node   {node.name:20} {node.role:7} of {node.party}{where}")

@@ -1,0 +1,117 @@
+"""``coterie demo``: both schemes on synthetic data, and what joining is worth."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from coterie.cli import console
+from coterie.cli.progress import shown
+from coterie.contract import Contract, load_contract
+from coterie.errors import OutputInUse
+from coterie.training.results import RunResult
+
+_MARK = ".coterie-demo"
+_SEED = 2022
+
+
+def demo(
+    contracts: Annotated[
+        Path, typer.Option("--contracts", help="Folder with hfl.toml and sdt.toml.")
+    ] = Path("examples"),
+    out: Annotated[Path, typer.Option("--out", help="Made anew each time.")] = Path("demo"),
+    rows: Annotated[int, typer.Option(min=1000, help="Synthetic examples.")] = 60_000,
+) -> None:
+    """Train HFL (server and four companies) and SDT (chief, server, two workers), attested.
+
+    Data are synthetic and the TEE is simulated: this shows how Coterie works, it protects nothing.
+
+    Example: coterie demo
+    """
+    from coterie.criteo.preparation import prepare
+    from coterie.criteo.synthetic import synthesize
+    from coterie.nodes.run import run_alone, run_in_process, run_processes
+
+    hfl = load_contract(contracts / "hfl.toml")
+    sdt = load_contract(contracts / "sdt.toml")
+    _make_folder(out)
+    say = console.out.print
+    say(f"[bold]1[/] {rows:,} synthetic examples in Criteo's format, dealt to the companies")
+    synthesize(out / "raw.tsv", rows=rows, seed=_SEED)
+    prepare(out / "raw.tsv", out / "data-hfl", hfl, deal="round-robin")
+    prepare(out / "raw.tsv", out / "data-sdt", sdt)
+
+    say("[bold]2[/] HFL: a parameter server and four companies, attested  [SIMULATED]")
+    with shown(console.out, "hfl") as on_event:
+        joint = run_processes(hfl, out / "data-hfl", out / "run-hfl", on_event)
+    say("[bold]3[/] the same in one process, and each company alone")
+    reference = run_in_process(hfl, out / "data-hfl", lambda _: None)
+    alone = [
+        (worker.party, run_alone(hfl, worker, out / "data-hfl", lambda _: None))
+        for worker in hfl.by_role("worker")
+    ]
+    say("[bold]4[/] SDT: a chief, a parameter server and two workers, attested  [SIMULATED]")
+    with shown(console.out, "sdt") as on_event:
+        rented = run_processes(sdt, out / "data-sdt", out / "run-sdt", on_event)
+
+    say(_summary(hfl, joint, sdt, rented))
+    say(_worth(joint, alone))
+    same = joint.model_digest == reference.model_digest
+    say(
+        "HFL, attested and in one process: models "
+        + (f"equal, bit for bit ({joint.model_digest[:16]})" if same else "DIFFER")
+    )
+    say(f"SIMULATED: the TEE proves nothing here. Everything is in {out}/")
+    if not same:
+        raise typer.Exit(1)
+
+
+def _make_folder(out: Path) -> None:
+    if out.exists():
+        if not (out / _MARK).exists():
+            raise OutputInUse(
+                f"{out} exists and is no demo's folder",
+                expected="no such folder, or one that a demo made",
+                seen=str(out),
+                remedy="name another --out DIR",
+            )
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    (out / _MARK).touch()
+
+
+def _summary(hfl: Contract, joint: RunResult, sdt: Contract, rented: RunResult) -> Table:
+    table = Table(title="Two attested runs  [SIMULATED]", title_justify="left")
+    table.add_column("")
+    for name in (hfl.name, sdt.name):
+        table.add_column(name, justify="right")
+    rows = (
+        ("nodes", "nodes", ",d"),
+        ("steps", "steps", ",d"),
+        ("examples", "examples", ",d"),
+        ("seconds of training", "seconds", ",.1f"),
+        ("examples per second", "samples_per_second", ",.0f"),
+        ("training loss", "train_loss", ".4f"),
+        ("test AUC", "test_auc", ".4f"),
+        ("test log loss", "test_logloss", ".4f"),
+        ("test accuracy", "test_accuracy", ".4f"),
+    )
+    for label, key, form in rows:
+        table.add_row(label, *(format(getattr(result, key), form) for result in (joint, rented)))
+    table.add_row("model digest", joint.model_digest[:16], rented.model_digest[:16])
+    return table
+
+
+def _worth(joint: RunResult, alone: list[tuple[str, RunResult]]) -> Table:
+    table = Table(title="What joining is worth: AUC on everybody's test rows", title_justify="left")
+    table.add_column("model")
+    table.add_column("training examples", justify="right")
+    table.add_column("test AUC", justify="right")
+    for party, result in alone:
+        table.add_row(f"{party} alone", f"{result.examples:,}", f"{result.test_auc:.4f}")
+    table.add_row("[bold]joint", f"{joint.examples:,}", f"[bold]{joint.test_auc:.4f}")
+    return table

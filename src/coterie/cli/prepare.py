@@ -1,0 +1,136 @@
+"""``coterie prepare``: raw Criteo files to prepared data sets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+
+class DealChoice(StrEnum):
+    """How rows are dealt to the parties."""
+
+    CONTIGUOUS = "contiguous"
+    ROUND_ROBIN = "round-robin"
+
+
+def prepare(  # noqa: PLR0917  the command line's arguments, not a call's
+    raw: Annotated[
+        Path, typer.Argument(metavar="RAW", help="Raw file: TSV, plain, .gz, .xz or .zst.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Gets one folder per party.")],
+    contract: Annotated[
+        Path,
+        typer.Option("--contract", metavar="C", help="The contract: columns, hashing, parties."),
+    ],
+    deal: Annotated[
+        DealChoice | None,
+        typer.Option(
+            help="Deal RAW out to all data-owning parties, in runs of rows or in turn; contiguous "
+            "unless given. For experiments: in earnest every party prepares its own file."
+        ),
+    ] = None,
+    party: Annotated[
+        str | None,
+        typer.Option(metavar="P", help="RAW is this party's own file; prepare it alone."),
+    ] = None,
+    max_bad_rows: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Skip and report at most N malformed rows.")
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Prepare raw Criteo data: split, deal, hash, and write binary shards with a manifest.
+
+    The first six sevenths of the rows train, the next fourteenth tests, the last one validates.
+    Nothing is written unless everything succeeds.
+
+    Example: coterie prepare train.txt.gz data --contract examples/criteo-hfl.toml
+    """
+    from coterie.contract import load_contract
+    from coterie.criteo.preparation import prepare as prepare_data
+
+    if deal is not None and party is not None:
+        raise typer.BadParameter("--deal and --party exclude each other", param_hint="--deal")
+    with progress_bar() as progress:
+        report = prepare_data(
+            raw,
+            out,
+            load_contract(contract),
+            deal="round-robin" if deal is DealChoice.ROUND_ROBIN else "contiguous",
+            party=party,
+            max_bad_rows=max_bad_rows,
+            progress=progress,
+        )
+    if as_json:
+        value = {
+            "directory": str(report.directory),
+            "source": report.source.model_dump(mode="json"),
+            "parties": [manifest.model_dump(mode="json") for manifest in report.manifests],
+        }
+        typer.echo(json.dumps(value))
+        return
+    console = Console()
+    source = report.source
+    console.print(
+        f"{escape(source.name)}: {source.rows:,} rows, {source.bad_rows:,} bad ones skipped",
+        highlight=False,
+    )
+    for line in source.bad_lines:
+        console.print(f"  {escape(line)}", highlight=False)
+    table = Table("party")
+    for name in ("train", "positives", "validation", "test", "rare ids"):
+        table.add_column(name, justify="right")
+    for manifest in report.manifests:
+        shares = [column.rare_share for column in manifest.categorical]
+        table.add_row(
+            manifest.party,
+            f"{manifest.train.rows:,}",
+            f"{manifest.train.positives / manifest.train.rows:.1%}",
+            f"{manifest.validation.rows:,}",
+            f"{manifest.test.rows:,}",
+            f"{sum(shares) / len(shares):.1%}",
+        )
+    console.print(table)
+    console.print(
+        f"Each party's data set is in {escape(str(report.directory))}/PARTY. Rare ids: the share of "
+        "training cells below min_count, which train the out-of-vocabulary rows.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A callback (stage, done, total) that draws a bar per stage on a terminal's stderr."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield show

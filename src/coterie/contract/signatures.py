@@ -1,0 +1,258 @@
+"""Parties' Ed25519 keys and their detached signatures on a contract (RFC 8032, RFC 8410).
+
+A signature is over a label and the contract's digest, so it holds however the file is formatted. It
+lies beside the contract, as ``CONTRACT.PARTY.sig``: one small JSON object.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from coterie.contract.digest import contract_digest
+from coterie.contract.schema import Contract
+from coterie.errors import OutputInUse, SignatureRefused
+
+MAX_FILE_BYTES = 16 * 1024
+_LABEL = b"coterie contract signature 1\0"
+_PREFIX = "ed25519:"
+
+
+@dataclass(frozen=True)
+class ContractSignature:
+    """A party's signature on a contract.
+
+    Attributes:
+        format: Version of this form: 1.
+        party: Who signed.
+        contract_digest: Digest of the contract, hex: for people; the check takes the contract's.
+        signature: Ed25519 over the label and the digest, hex.
+    """
+
+    format: int
+    party: str
+    contract_digest: str
+    signature: str
+
+    def to_json(self) -> str:
+        """The signature file's text."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: bytes, source: str) -> ContractSignature:
+        """Parses a signature file strictly.
+
+        Raises:
+            SignatureRefused: It is no signature file of this format.
+        """
+        try:
+            value: object = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise _unreadable(source, str(error)) from error
+        names = {"format", "party", "contract_digest", "signature"}
+        if not isinstance(value, dict) or value.keys() != names:
+            raise _unreadable(source, "other keys than " + ", ".join(sorted(names)))
+        party, digest, signature = value["party"], value["contract_digest"], value["signature"]
+        if value["format"] != 1 or not (
+            isinstance(party, str) and isinstance(digest, str) and isinstance(signature, str)
+        ):
+            raise _unreadable(source, "values of other types, or another format")
+        return cls(1, party, digest, signature)
+
+
+def public_key_text(key: Ed25519PrivateKey) -> str:
+    """The public key as contracts name it: ``ed25519:`` and 64 hex digits."""
+    return _PREFIX + key.public_key().public_bytes_raw().hex()
+
+
+def generate_party_key(path: Path) -> Ed25519PrivateKey:
+    """Makes a party key and writes it, readable by its owner only; never overwrites.
+
+    Args:
+        path: Where the PEM (unencrypted PKCS#8) goes.
+
+    Raises:
+        OutputInUse: The file exists, or cannot be made.
+    """
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(pem)
+    except OSError as error:
+        raise OutputInUse(
+            f"the key file {path} cannot be made",
+            expected="a path where no file is, in a folder that exists",
+            seen=error.strerror or str(error),
+            remedy="choose another path; a key is never overwritten",
+        ) from error
+    return key
+
+
+def load_party_key(path: Path) -> Ed25519PrivateKey:
+    """Reads a party key.
+
+    Raises:
+        SignatureRefused: The file cannot be read or holds no Ed25519 private key.
+    """
+    pem = _read(path)
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _no_key(path, "another form, or an encrypted key") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise _no_key(path, "a key of another kind")
+    return key
+
+
+def sign_contract(contract: Contract, key: Ed25519PrivateKey, party: str) -> ContractSignature:
+    """Signs a contract for a party.
+
+    Raises:
+        SignatureRefused: The contract has no such party, or names another key for it.
+    """
+    expected = _party_key(contract, party)
+    if not hmac.compare_digest(expected, public_key_text(key)):
+        raise SignatureRefused(
+            f"this is not the key that the contract names for {party}",
+            expected=expected,
+            seen=public_key_text(key),
+            remedy=f"sign with {party}'s own key, or have the contract name this one",
+        )
+    digest = contract_digest(contract)
+    return ContractSignature(1, party, digest.hex(), key.sign(_LABEL + digest).hex())
+
+
+def verify_signature(contract: Contract, signature: ContractSignature) -> None:
+    """Checks one party's signature on a contract.
+
+    Raises:
+        SignatureRefused: Of an unknown party, for another contract, or not by the party's key.
+    """
+    expected = _party_key(contract, signature.party)
+    digest = contract_digest(contract)
+    if not hmac.compare_digest(signature.contract_digest.encode(), digest.hex().encode()):
+        raise SignatureRefused(
+            f"the signature of {signature.party} is for another contract",
+            expected=f"contract {digest.hex()}",
+            seen=f"contract {signature.contract_digest[:64]}",
+            remedy="sign this contract anew; whatever changed in it was not agreed on",
+        )
+    try:
+        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(expected.removeprefix(_PREFIX)))
+        public.verify(bytes.fromhex(signature.signature), _LABEL + digest)
+    except (InvalidSignature, ValueError) as error:
+        raise SignatureRefused(
+            f"the signature of {signature.party} is wrong",
+            expected=f"a signature with {expected}",
+            seen="a signature with another key, or an altered one",
+            remedy=f"let {signature.party} sign with the key that the contract names",
+        ) from error
+
+
+def verify_signatures(contract: Contract, signatures: Iterable[ContractSignature]) -> None:
+    """Checks that every party of a contract has signed it.
+
+    Raises:
+        SignatureRefused: A signature is wrong, or some parties have not signed.
+    """
+    signed = set()
+    for signature in signatures:
+        verify_signature(contract, signature)
+        signed.add(signature.party)
+    if missing := [party.name for party in contract.parties if party.name not in signed]:
+        raise SignatureRefused(
+            f"{len(missing)} of {len(contract.parties)} parties have not signed the contract",
+            expected=f"signatures of {', '.join(party.name for party in contract.parties)}"[:500],
+            seen=f"none of {', '.join(missing)}"[:500],
+            remedy="let them run `coterie contract sign` and send their .sig files",
+        )
+
+
+def signature_path(contract_path: Path, party: str) -> Path:
+    """Where a party's signature on a contract lies: beside it, as ``CONTRACT.PARTY.sig``."""
+    return contract_path.with_name(f"{contract_path.name}.{party}.sig")
+
+
+def load_signature(path: Path) -> ContractSignature:
+    """Reads a signature file.
+
+    Raises:
+        SignatureRefused: It cannot be read or is no signature file.
+    """
+    return ContractSignature.from_json(_read(path), str(path))
+
+
+def _party_key(contract: Contract, name: str) -> str:
+    party = next((party for party in contract.parties if party.name == name), None)
+    if party is None:
+        raise SignatureRefused(
+            f"the contract has no party {name[:100]!r}",
+            expected=f"one of {', '.join(party.name for party in contract.parties)}"[:500],
+            seen=name[:100],
+            remedy="name a party of [[parties]]",
+        )
+    if party.key is None:
+        raise SignatureRefused(
+            f"the contract names no key for {name}",
+            expected="ed25519: and 64 hex digits",
+            seen="none",
+            remedy="`coterie contract keygen` makes a key; put its public half into [[parties]]",
+        )
+    return party.key
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise SignatureRefused(
+            f"{path} cannot be read",
+            expected="a key or signature file",
+            seen=error.strerror or str(error),
+            remedy="check the path",
+        ) from error
+    if len(data) > MAX_FILE_BYTES:
+        raise SignatureRefused(
+            f"{path} is too large",
+            expected=f"at most {MAX_FILE_BYTES} bytes",
+            seen="more",
+            remedy="check the path: this is no key and no signature",
+        )
+    return data
+
+
+def _no_key(path: Path, seen: str) -> SignatureRefused:
+    return SignatureRefused(
+        f"{path} holds no usable party key",
+        expected="an Ed25519 private key, PEM, PKCS#8, not encrypted",
+        seen=seen,
+        remedy="make one with `coterie contract keygen OUT`",
+    )
+
+
+def _unreadable(source: str, seen: str) -> SignatureRefused:
+    return SignatureRefused(
+        f"{source} is no signature file",
+        expected="what `coterie contract sign` writes",
+        seen=seen[:200],
+        remedy="let the party sign again",
+    )

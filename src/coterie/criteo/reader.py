@@ -1,0 +1,263 @@
+"""Reads the Criteo display-advertising format in blocks of parsed rows.
+
+One row per line: the label (0 or 1), the numeric columns (signed integers of up to 64 bits, as in
+the 1 TB variant), the categorical columns (ids, any UTF-8 text without tab and newline); cells are
+separated by tabs, missing cells are empty, there is no header. A carriage return before the
+newline belongs to the line's end.
+
+The parser works on whole blocks: it finds all separators at once, so cells are spans of the block's
+bytes and never become Python objects. Rows that break the format are counted, and named by line
+number and reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.contract import DataSection
+from coterie.criteo.compression import RawFile
+from coterie.criteo.lines import MAX_LINE_BYTES, LineBlock, line_blocks
+from coterie.criteo.siphash import PADDING
+from coterie.errors import RawDataInvalid
+
+MISSING = np.iinfo(np.int64).min
+"""Stands for a missing numeric cell; the one 64-bit value that a cell may not hold."""
+
+NAMED_LINES = 100
+_BLOCK_BYTES = 8 << 20
+_TAB, _NEWLINE, _RETURN, _MINUS, _ZERO = b"\t\n\r-0"
+_MAX_DIGITS = 19
+
+Flags = NDArray[np.bool_]
+Offsets = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class RawRows:
+    """Parsed rows: b examples in file order.
+
+    Attributes:
+        labels_b: 0 or 1, uint8, shape (b,).
+        numeric_bn: Numeric cells, int64, shape (b, n); ``MISSING`` where the cell is empty.
+        text: The bytes that the ids lie in, padded for :mod:`coterie.criteo.siphash`.
+        starts_bm: First byte of each id in ``text``, shape (b, m).
+        lengths_bm: Bytes of each id, shape (b, m); 0 where the cell is empty.
+    """
+
+    labels_b: NDArray[np.uint8]
+    numeric_bn: NDArray[np.int64]
+    text: NDArray[np.uint8]
+    starts_bm: Offsets
+    lengths_bm: Offsets
+
+
+@dataclass
+class BadRows:
+    """Rows that were skipped.
+
+    Attributes:
+        count: How many.
+        lines: The first of them: ``line 7: 39 cells instead of 40``.
+    """
+
+    count: int = 0
+    lines: list[str] = field(default_factory=list)
+
+    def add(self, line: int, reason: str) -> None:
+        """Counts one row, and names it if there is room."""
+        self.count += 1
+        if len(self.lines) < NAMED_LINES:
+            self.lines.append(f"line {line}: {reason}")
+
+
+class CriteoReader:
+    """Streams a raw file.
+
+    Args:
+        raw: The file.
+        data: The contract's data section: the columns, and how many rows to read.
+        max_bad_rows: So many bad rows are skipped; one more is an error.
+        block_bytes: Decompressed bytes that are parsed at a time.
+
+    Attributes:
+        bad: The bad rows so far.
+    """
+
+    def __init__(
+        self,
+        raw: RawFile,
+        data: DataSection,
+        *,
+        max_bad_rows: int = 0,
+        block_bytes: int = _BLOCK_BYTES,
+    ) -> None:
+        self._raw = raw
+        self._data = data
+        self._max_bad_rows = max_bad_rows
+        self._block_bytes = block_bytes
+        self.bad = BadRows()
+
+    def rows(self) -> Iterator[RawRows]:
+        """The good rows, in blocks; the file is read to its end even past the row limit.
+
+        Raises:
+            RawDataInvalid: Too many bad rows, no rows at all, a damaged or unreadable file.
+        """
+        left = self._data.row_limit
+        for block in line_blocks(self._raw.pieces(), self._block_bytes):
+            if block.first_line == 1:
+                self._refuse_archive(block)
+            if left == 0:
+                continue  # the rest counts for the file's digest only
+            rows = self._parse(block, left)
+            if left is not None:
+                left -= len(rows.labels_b)
+            if self.bad.count > self._max_bad_rows:
+                raise self._too_many_bad_rows()
+            if len(rows.labels_b):
+                yield rows
+        if not self._raw.consumed:
+            raise RawDataInvalid(
+                f"the raw file {self._raw.path} is empty",
+                expected="rows in the Criteo format",
+                seen="0 bytes",
+                remedy="check the path; coterie synthesize makes data to try things with",
+            )
+
+    def _parse(self, block: LineBlock, limit: int | None) -> RawRows:
+        """Parses a block up to the limit; bad rows behind the last row wanted do not count."""
+        rows, bad = parse_block(block, self._data)
+        if limit is not None and len(rows.labels_b) >= limit:
+            good = np.delete(np.arange(block.text.count(b"\n")), [line for line, _ in bad])
+            last = int(good[limit - 1])
+            bad = [(line, reason) for line, reason in bad if line < last]
+            rows = RawRows(
+                rows.labels_b[:limit],
+                rows.numeric_bn[:limit],
+                rows.text,
+                rows.starts_bm[:limit],
+                rows.lengths_bm[:limit],
+            )
+        for line, reason in bad:
+            self.bad.add(block.first_line + line, reason)
+        return rows
+
+    def _refuse_archive(self, block: LineBlock) -> None:
+        if block.text[257:262] == b"ustar":
+            raise RawDataInvalid(
+                f"{self._raw.path} is a tar archive, not a raw file",
+                expected="rows in the Criteo format",
+                seen="a tar header",
+                remedy="extract it first: tar -xf FILE train.txt",
+            )
+
+    def _too_many_bad_rows(self) -> RawDataInvalid:
+        named = "; ".join(self.bad.lines[:5])
+        cells = 1 + len(self._data.numeric) + len(self._data.categorical)
+        return RawDataInvalid(
+            f"{self._raw.path} has rows that are not in the Criteo format",
+            expected=f"{cells} tab-separated cells: label, integers, ids; "
+            f"at most {self._max_bad_rows} bad rows",
+            seen=named + ("; and more" if self.bad.count > 5 else ""),
+            remedy="correct the lines, or allow so many to be skipped: --max-bad-rows N",
+        )
+
+
+def parse_block(block: LineBlock, data: DataSection) -> tuple[RawRows, list[tuple[int, str]]]:
+    """Parses whole lines.
+
+    Returns:
+        The good rows, and for each bad one its 0-based line within the block and a reason.
+    """
+    text = np.frombuffer(block.text + bytes(PADDING), np.uint8)
+    numeric, cells = len(data.numeric), 1 + len(data.numeric) + len(data.categorical)
+    if block.overlong:
+        none = np.empty((0, cells), np.int64)
+        numbers = none[:, 1 : 1 + numeric]
+        return _rows(text, none, none, numbers), [(0, f"more than {MAX_LINE_BYTES} bytes")]
+    content = text[:-PADDING]
+    separators = np.flatnonzero((content == _TAB) | (content == _NEWLINE))
+    newlines = np.flatnonzero(content[separators] == _NEWLINE)
+    line_starts = np.concatenate([[0], separators[newlines[:-1]] + 1])
+    counts = np.diff(newlines, prepend=-1)
+    reasons: dict[int, str] = {}
+    for line in np.flatnonzero(separators[newlines] - line_starts > MAX_LINE_BYTES).tolist():
+        reasons[line] = f"more than {MAX_LINE_BYTES} bytes"
+    for line in _lines_of_invalid_text(block.text):
+        reasons.setdefault(line, "not valid UTF-8")
+    for line in np.flatnonzero(counts != cells).tolist():
+        reasons.setdefault(line, f"{counts[line]} cells instead of {cells}")
+    good = np.ones(len(newlines), bool)
+    good[list(reasons)] = False
+    lines = np.flatnonzero(good)
+    ends = separators[newlines[lines][:, None] + np.arange(1 - cells, 1)]
+    starts = np.concatenate([line_starts[lines][:, None], ends[:, :-1] + 1], axis=1)
+    lengths = ends - starts
+    # A last cell of length 0 is preceded by a tab, never by a carriage return of its own.
+    lengths[:, -1] -= (lengths[:, -1] > 0) & (text[ends[:, -1] - 1] == _RETURN)
+
+    label_fits = (lengths[:, 0] == 1) & np.isin(text[starts[:, 0]], (_ZERO, _ZERO + 1))
+    numbers, fits = _integer_cells(text, starts[:, 1 : 1 + numeric], lengths[:, 1 : 1 + numeric])
+    keep = label_fits & fits.all(axis=1)
+    for row in np.flatnonzero(~keep):
+        column = 0 if not label_fits[row] else 1 + int(np.argmin(fits[row]))
+        start = int(starts[row, column])
+        cell = block.text[start : start + min(int(lengths[row, column]), 24)].decode(
+            errors="replace"
+        )
+        reasons[int(lines[row])] = (
+            f"label {cell!r} is not 0 or 1"
+            if column == 0
+            else f"{data.numeric[column - 1]} = {cell!r} is not a 64-bit integer"
+        )
+    if not keep.all():
+        starts, lengths, numbers = starts[keep], lengths[keep], numbers[keep]
+    return _rows(text, starts, lengths, numbers), sorted(reasons.items())
+
+
+def _rows(
+    text: NDArray[np.uint8], starts: Offsets, lengths: Offsets, numbers: NDArray[np.int64]
+) -> RawRows:
+    ids = slice(1 + numbers.shape[1], None)
+    labels = (text[starts[:, 0]] - np.uint8(_ZERO)).astype(np.uint8)
+    return RawRows(labels, numbers, text, starts[:, ids], lengths[:, ids])
+
+
+def _integer_cells(
+    text: NDArray[np.uint8], starts: Offsets, lengths: Offsets
+) -> tuple[NDArray[np.int64], Flags]:
+    """Values of integer cells (``MISSING`` where empty) and whether each is one; same shapes."""
+    negative = (lengths > 0) & (text[starts] == _MINUS)
+    first, digits = starts + negative, lengths - negative
+    fits = (lengths == 0) | ((digits >= 1) & (digits <= _MAX_DIGITS))
+    value = np.zeros(starts.shape, np.uint64)
+    for place in range(int(digits.max(initial=0, where=fits))):
+        active = fits & (digits > place)
+        digit = text[first[active] + place] - np.uint8(_ZERO)
+        value[active] = value[active] * np.uint64(10) + digit
+        fits[active] = digit <= 9
+    fits &= value <= np.uint64(np.iinfo(np.int64).max)
+    signed = np.where(fits, value, 0).astype(np.int64)
+    signed[negative] *= -1
+    signed[lengths == 0] = MISSING
+    return signed, fits
+
+
+def _lines_of_invalid_text(text: bytes) -> list[int]:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return [i for i, line in enumerate(text.split(b"\n")) if not _is_text(line)]
+    return []
+
+
+def _is_text(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

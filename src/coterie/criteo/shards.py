@@ -1,0 +1,353 @@
+"""Prepared examples as fixed-width binary records: the shard file, and shards held in memory.
+
+A shard file is a 128-byte header and then one record per example, all little-endian:
+
+===========  ==========  =====================================================================
+bytes        type        what
+===========  ==========  =====================================================================
+0 - 7        bytes       magic ``COTSHARD``
+8 - 11       uint32      format version, 1
+12 - 15      uint32      numeric columns, n
+16 - 19      uint32      categorical columns, m
+20 - 23      uint32      bytes per record, 4 (1 + n + m)
+24 - 31      uint64      records
+32 - 63      bytes       digest of the contract's data section
+64 - 127     bytes       zero
+===========  ==========  =====================================================================
+
+A record is the label (float32, 0 or 1), n dense values (float32, log(x + 1), never negative) and m
+global rows (int32). Every field has four bytes, so that a memory-mapped file is one matrix and a
+batch is three views of it. A shard says nothing that is not checked: its size against the header,
+its header against the contract, its SHA-256 against the manifest, and every value's range.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import mmap
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.contract import DataSection, data_digest
+from coterie.errors import DataSetMismatch, MessageRefused, ShardDamaged
+
+HEADER_BYTES = 128
+FORMAT_VERSION = 1
+_MAGIC = b"COTSHARD"
+_HEADER = struct.Struct("<8sIIIIQ32s64s")
+_READ_BYTES = 1 << 22
+_PREPARE_AGAIN = "prepare the data set again: coterie prepare RAW OUT --contract C"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive examples of a shard; read-only views, b examples.
+
+    Attributes:
+        labels_b: 0 or 1, float32, shape (b,).
+        dense_bn: log(x + 1) of the numeric columns, float32, shape (b, n).
+        ids_bm: Global rows of the categorical columns, int32, shape (b, m).
+    """
+
+    labels_b: NDArray[np.float32]
+    dense_bn: NDArray[np.float32]
+    ids_bm: NDArray[np.int32]
+
+
+def record_bytes(data: DataSection) -> int:
+    """Bytes of one example."""
+    return 4 * (1 + len(data.numeric) + len(data.categorical))
+
+
+class Shard:
+    """Examples in records, in a memory-mapped file or in memory.
+
+    Args:
+        records: The records as int32 words, shape (rows, 1 + n + m).
+        data: The data section that they were prepared under.
+    """
+
+    def __init__(self, records: NDArray[np.int32], data: DataSection) -> None:
+        self._words = records
+        self._floats = records.view("<f4")
+        self._dense = slice(1, 1 + len(data.numeric))
+        self._ids = slice(1 + len(data.numeric), None)
+        self.data = data
+
+    @property
+    def words(self) -> NDArray[np.int32]:
+        """All records as int32 words, shape (rows, 1 + n + m)."""
+        return self._words
+
+    @property
+    def rows(self) -> int:
+        """Number of examples."""
+        return int(self._words.shape[0])
+
+    def batch(self, start: int, stop: int) -> Batch:
+        """Examples start .. stop - 1 as views, fewer where the shard ends before ``stop``."""
+        floats = self._floats[start:stop]
+        return Batch(floats[:, 0], floats[:, self._dense], self._words[start:stop, self._ids])
+
+    def records(self, start: int, stop: int, step: int = 1) -> bytes:
+        """The records of every ``step``-th example of start .. stop - 1, for the wire.
+
+        Worker i of n holds the examples i, i + n, i + 2n, ...: ``records(i, rows, n)``, or piece by
+        piece ``records(i + k * n, min(rows, i + (k + p) * n), n)`` with k counting in steps of p.
+        """
+        return self._words[start:stop:step].tobytes()
+
+
+class ShardBuilder:
+    """Collects records from the wire into a shard in memory; nothing is trusted before its check.
+
+    Args:
+        data: The contract's data section.
+        rows: Records that will come; the caller bounds it, since memory for all is taken at once.
+    """
+
+    def __init__(self, data: DataSection, rows: int) -> None:
+        self._data = data
+        self._words = np.empty((rows, record_bytes(data) // 4), "<i4")
+        self._filled = 0
+
+    @property
+    def missing(self) -> int:
+        """Records that have not come yet."""
+        return int(self._words.shape[0]) - self._filled
+
+    def add(self, records: bytes) -> None:
+        """Takes the next records.
+
+        Raises:
+            MessageRefused: A torn record, more records than announced, or a value out of bounds.
+        """
+        width = record_bytes(self._data)
+        count, rest = divmod(len(records), width)
+        if rest or count > self.missing:
+            raise MessageRefused(
+                "a piece of a shard was refused",
+                expected=f"whole records of {width} bytes, at most {self.missing} of them",
+                seen=f"{len(records)} bytes",
+                remedy="the sender must hold the same contract and send each record once",
+            )
+        words = np.frombuffer(records, "<i4").reshape(-1, width // 4)
+        if problem := find_bad_value(words, self._data, self._filled):
+            raise MessageRefused(
+                "a piece of a shard was refused", expected="values within bounds", seen=problem
+            )
+        self._words[self._filled : self._filled + count] = words
+        self._filled += count
+
+    def finish(self) -> Shard:
+        """The shard, once every record has come.
+
+        Raises:
+            MessageRefused: Records are missing.
+        """
+        if self.missing:
+            raise MessageRefused(
+                "a shard is incomplete",
+                expected=f"{self._words.shape[0]} records",
+                seen=f"{self._filled}",
+                remedy="the sender must send all records that it announced",
+            )
+        self._words.setflags(write=False)
+        return Shard(self._words, self._data)
+
+
+def shard_from_records(records: bytes, data: DataSection) -> Shard:
+    """A shard in memory from all of its records at once.
+
+    Raises:
+        MessageRefused: A torn record, or a value out of bounds.
+    """
+    builder = ShardBuilder(data, len(records) // record_bytes(data))
+    builder.add(records)
+    return builder.finish()
+
+
+def pack_records(
+    labels_b: NDArray[np.float32], dense_bn: NDArray[np.float32], ids_bm: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Joins the parts of examples to records, int32 words of shape (b, 1 + n + m)."""
+    parts = (labels_b[:, None].astype("<f4"), dense_bn.astype("<f4"))
+    return np.hstack([part.view("<i4") for part in parts] + [ids_bm.astype("<i4")])
+
+
+def find_bad_value(words: NDArray[np.int32], data: DataSection, first: int) -> str | None:
+    """Names the first field group of the records that breaks its bounds, or None.
+
+    Args:
+        words: Records as int32 words, shape (b, 1 + n + m).
+        data: The data section with the columns' row ranges.
+        first: Number of the first record, for the message.
+    """
+    floats, n = words.view("<f4"), len(data.numeric)
+    labels, dense, ids = floats[:, 0], floats[:, 1 : 1 + n], words[:, 1 + n :]
+    low = np.array(data.column_offsets, np.int64)
+    high = low + np.array(data.table_rows, np.int64)
+    for what, good in (
+        ("a label that is neither 0 nor 1", (labels == 0) | (labels == 1)),
+        ("a dense value that is negative or not finite", (dense >= 0) & np.isfinite(dense)),
+        ("a row outside of its column's table", (ids >= low) & (ids < high)),
+    ):
+        if not good.all():
+            bad = np.flatnonzero(~good.reshape(len(words), -1).all(axis=1))
+            return f"{what} in record {first + int(bad[0])}"
+    return None
+
+
+class ShardWriter:
+    """Writes a shard file piece by piece; the caller renames its folder once all is written.
+
+    Args:
+        file: Opened for writing, empty.
+        data: The data section that the records are prepared under.
+        rows: Records that will be written.
+
+    Attributes:
+        positives: Records with label 1 so far.
+    """
+
+    def __init__(self, file: BinaryIO, data: DataSection, rows: int) -> None:
+        self._file = file
+        self._missing = rows
+        self._hasher = hashlib.sha256()
+        self.positives = 0
+        self._write(
+            _HEADER.pack(
+                _MAGIC,
+                FORMAT_VERSION,
+                len(data.numeric),
+                len(data.categorical),
+                record_bytes(data),
+                rows,
+                data_digest(data),
+                bytes(64),
+            )
+        )
+
+    def append(self, records: NDArray[np.int32]) -> None:
+        """Writes records (see :func:`pack_records`), shape (b, 1 + n + m)."""
+        self._write(records.astype("<i4", copy=False).tobytes())
+        self._missing -= len(records)
+        self.positives += int(np.count_nonzero(records[:, 0]))
+
+    def finish(self) -> str:
+        """Makes the file durable; returns its SHA-256 in hex."""
+        assert not self._missing, f"{self._missing} records were announced but not written"
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._hasher.hexdigest()
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._hasher.update(data)
+
+
+def open_shard(path: Path, data: DataSection, *, expected_digest: bytes) -> Shard:
+    """Opens a shard file, reads all of it once to check it, and maps it into memory.
+
+    Args:
+        path: The file.
+        data: The contract's data section.
+        expected_digest: SHA-256 of the file, from the manifest.
+
+    Raises:
+        ShardDamaged: Missing, truncated, altered, or not a shard of this format.
+        DataSetMismatch: Prepared under another data section.
+    """
+    try:
+        with path.open("rb") as file:
+            size = _check_header(file, path, data)
+            digest, problem = _read_records(file, data)
+            if not hmac.compare_digest(digest, expected_digest):
+                raise damaged(
+                    path, "SHA-256", expected_digest.hex(), digest.hex() + " (altered file)"
+                )
+            if problem:
+                raise damaged(path, "content", "values within bounds", problem)
+            mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise damaged(
+            path, "file", "a readable shard", error.strerror or type(error).__name__
+        ) from error
+    words = np.frombuffer(mapped, "<i4", offset=HEADER_BYTES)
+    return Shard(words.reshape(-1, record_bytes(data) // 4), data)
+
+
+def damaged(path: Path, check: str, expected: str, seen: str) -> ShardDamaged:
+    """The error for a file of a data set that failed one check."""
+    return ShardDamaged(
+        f"{path} is damaged: its {check} is wrong",
+        expected=expected,
+        seen=seen,
+        remedy=_PREPARE_AGAIN,
+    )
+
+
+def wrong_data_section(path: Path, expected: bytes, seen: bytes) -> DataSetMismatch:
+    """The error for a file that was prepared under another data section."""
+    return DataSetMismatch(
+        f"{path} was prepared under another contract's data section",
+        expected=f"data digest {expected.hex()}",
+        seen=f"data digest {seen.hex()}",
+        remedy=_PREPARE_AGAIN + ", or use the contract that it was prepared with",
+    )
+
+
+def _check_header(file: BinaryIO, path: Path, data: DataSection) -> int:
+    """Checks the header and the file's size against it; returns the size in bytes."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    header = file.read(HEADER_BYTES)
+    if len(header) < HEADER_BYTES:
+        raise damaged(path, "size", f"at least {HEADER_BYTES} bytes", f"{size} bytes")
+    magic, version, numeric, categorical, width, rows, digest, zero = _HEADER.unpack(header)
+    if magic != _MAGIC:
+        raise damaged(path, "magic", repr(_MAGIC), repr(magic))
+    if version != FORMAT_VERSION:
+        raise damaged(path, "format version", str(FORMAT_VERSION), str(version))
+    if digest != data_digest(data):
+        raise wrong_data_section(path, data_digest(data), digest)
+    widths = (len(data.numeric), len(data.categorical), record_bytes(data))
+    if (numeric, categorical, width) != widths or zero.strip(b"\0"):
+        raise damaged(path, "header", f"widths {widths}", f"{(numeric, categorical, width)}")
+    if size != HEADER_BYTES + rows * width:
+        raise damaged(
+            path,
+            "size",
+            f"{HEADER_BYTES + rows * width} bytes for {rows} records",
+            f"{size} bytes",
+        )
+    file.seek(0)
+    return size
+
+
+def _read_records(file: BinaryIO, data: DataSection) -> tuple[bytes, str | None]:
+    """Reads the file once: its SHA-256, and the first value out of bounds."""
+    width = record_bytes(data)
+    hasher = hashlib.sha256(file.read(HEADER_BYTES))
+    first, problem = 0, None
+    while piece := file.read(_READ_BYTES // width * width):
+        hasher.update(piece)
+        words = np.frombuffer(piece, "<i4").reshape(-1, width // 4)
+        problem = problem or find_bad_value(words, data, first)
+        first += len(words)
+    return hasher.digest(), problem
+
+
+def join_shards(shards: Sequence[Shard]) -> Shard:
+    """One shard in memory of several, one after the other; all of one data section."""
+    words = np.concatenate([shard.words for shard in shards])
+    words.setflags(write=False)
+    return Shard(words, shards[0].data)

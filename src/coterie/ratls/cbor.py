@@ -1,0 +1,156 @@
+"""Deterministic CBOR (RFC 8949, 4.2.1), refusing every encoding but the one canonical encoding.
+
+What is signed, hashed or compared must have exactly one form, so decoding re-encodes and compares.
+Only integers, byte strings, text, booleans, null, arrays and maps with text keys exist here; tags
+are refused before they become objects.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import cbor2
+
+CborScalar = int | bytes | str | bool | None
+CborValue = CborScalar | list["CborValue"] | dict[str, "CborValue"]
+
+MAX_DEPTH = 8
+_KNOWN_TAGS = (*range(300), 1004, 43000, 43001, 55799)
+
+
+class CborInvalid(ValueError):
+    """The bytes are not the canonical encoding of an allowed value."""
+
+
+def encode(value: object) -> bytes:
+    """Encodes a value of the allowed types canonically."""
+    return cbor2.dumps(value, canonical=True)
+
+
+def decode(data: bytes, *, max_bytes: int, canonical: bool = True) -> CborValue:
+    """Decodes one value that fills ``data`` exactly.
+
+    Args:
+        data: The encoding.
+        max_bytes: Longest accepted encoding.
+        canonical: Whether maps must be in canonical order (other producers' claims need not be);
+            trailing bytes, duplicate keys and indefinite lengths are refused either way.
+
+    Raises:
+        CborInvalid: Anything else than the encoding of an allowed value.
+    """
+    if len(data) > max_bytes:
+        raise CborInvalid(f"{len(data)} bytes, more than {max_bytes}")
+    try:
+        value: object = cbor2.loads(
+            data,
+            semantic_decoders=dict.fromkeys(_KNOWN_TAGS, _refuse_tag),
+            max_depth=MAX_DEPTH,
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+            strict_hashable_types=True,
+        )
+    except (cbor2.CBORError, ValueError, OverflowError, RecursionError) as error:
+        raise CborInvalid(str(error) or type(error).__name__) from error
+    checked = _allowed(value)
+    again = encode(checked) if canonical else cbor2.dumps(checked)
+    if again != data:
+        raise CborInvalid("not canonical: encoded again, it gives other bytes")
+    return checked
+
+
+def decode_map(data: bytes, *, max_bytes: int, canonical: bool = True) -> dict[str, CborValue]:
+    """Like `decode`, for a value that must be a map.
+
+    Raises:
+        CborInvalid: No map, or as for `decode`.
+    """
+    value = decode(data, max_bytes=max_bytes, canonical=canonical)
+    if not isinstance(value, dict):
+        raise CborInvalid(f"a map was expected, not {type(value).__name__}")
+    return value
+
+
+def exact_keys(value: dict[str, CborValue], keys: frozenset[str]) -> None:
+    """Refuses a map with a key too many or too few.
+
+    Raises:
+        CborInvalid: Names the keys.
+    """
+    if unknown := sorted(value.keys() - keys):
+        raise CborInvalid(f"unknown keys: {', '.join(unknown)[:200]}")
+    if missing := sorted(keys - value.keys()):
+        raise CborInvalid(f"missing keys: {', '.join(missing)}")
+
+
+def take_bytes(value: dict[str, CborValue], key: str, *, least: int, most: int) -> bytes:
+    """The byte string under ``key``, within bounds on its length.
+
+    Raises:
+        CborInvalid: Absent, of another type or out of bounds.
+    """
+    item = value.get(key)
+    if not isinstance(item, bytes) or not least <= len(item) <= most:
+        raise CborInvalid(f"{key} must be a byte string of {least} to {most} bytes")
+    return item
+
+
+def take_text(value: dict[str, CborValue], key: str, *, most: int) -> str:
+    """The text under ``key``, at most ``most`` characters.
+
+    Raises:
+        CborInvalid: Absent, of another type or too long.
+    """
+    item = value.get(key)
+    if not isinstance(item, str) or len(item) > most:
+        raise CborInvalid(f"{key} must be text of at most {most} characters")
+    return item
+
+
+def take_int(
+    value: dict[str, CborValue], key: str, *, least: int = 0, most: int = 2**63 - 1
+) -> int:
+    """The integer under ``key``, within bounds.
+
+    Raises:
+        CborInvalid: Absent, of another type (a boolean is none) or out of bounds.
+    """
+    item = value.get(key)
+    if not isinstance(item, int) or isinstance(item, bool) or not least <= item <= most:
+        raise CborInvalid(f"{key} must be an integer from {least} to {most}")
+    return item
+
+
+def take_bool(value: dict[str, CborValue], key: str) -> bool:
+    """The boolean under ``key``.
+
+    Raises:
+        CborInvalid: Absent or of another type.
+    """
+    item = value.get(key)
+    if not isinstance(item, bool):
+        raise CborInvalid(f"{key} must be true or false")
+    return item
+
+
+def _refuse_tag(value: object, immutable: bool) -> NoReturn:  # noqa: ARG001, FBT001 (cbor2 calls it)
+    raise CborInvalid("tags are not allowed")
+
+
+def _allowed(value: object) -> CborValue:
+    if value is None or isinstance(value, bool | bytes | str):
+        return value
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**64:
+            raise CborInvalid("an integer is too large")
+        return value
+    if isinstance(value, list):
+        return [_allowed(item) for item in value]
+    if isinstance(value, dict):
+        checked: dict[str, CborValue] = {}
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise CborInvalid("map keys must be text")
+            checked[key] = _allowed(item)
+        return checked
+    raise CborInvalid(f"values of type {type(value).__name__} are not allowed")

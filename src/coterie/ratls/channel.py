@@ -1,0 +1,189 @@
+"""A gRPC channel to one attested node, which attests again by itself before its time is up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Self
+
+import grpc
+
+from coterie.errors import CoterieError, PeerUnreachable
+from coterie.ratls.address import Address
+from coterie.ratls.handshake import HANDSHAKE_SECONDS, AttestedPeer, dial
+from coterie.ratls.link import Link
+from coterie.ratls.peer import Peer
+from coterie.ratls.pins import PinBoard
+from coterie.ratls.switching import SwitchingChannel
+from coterie.ratls.tls import Deadline
+from coterie.ratls.trust import TrustContext
+
+Waiter = Callable[[float], bool]
+
+_FIRST_DELAY_SECONDS = 0.05
+_LONGEST_DELAY_SECONDS = 2.0
+
+
+class AttestedChannel:
+    """Calls to one attested node.
+
+    The constructor dials until the node answers, so a returned channel is attested. When three
+    quarters of the pin's time are over, or after a call found the connection broken, the next call
+    attests anew first; calls under way end on the old connection. A node that does not answer
+    meanwhile is tried again later, as long as the old pin holds; a node that is refused is refused
+    at once.
+
+    Args:
+        trust: This node's trust.
+        address: ``HOST:PORT`` of the node's attestation port; an untrusted hint.
+        expected_node: The node's name.
+        max_message_bytes: Longest message, both ways.
+        patience_seconds: How long a node that does not answer is dialled again.
+        waiter: Waits between two attempts for so many seconds; True means: give up. By default it
+            waits for `close`.
+
+    Raises:
+        PeerUnreachable: The node did not answer in time.
+        TrustError: It was refused, or refused this node.
+        ContractMismatch: The contracts differ; the values are named.
+    """
+
+    def __init__(
+        self,
+        trust: TrustContext,
+        address: str,
+        expected_node: str,
+        max_message_bytes: int,
+        *,
+        patience_seconds: float = 60.0,
+        waiter: Waiter | None = None,
+    ) -> None:
+        self._trust = trust
+        self._address = Address.parse(address)
+        self._expected_node = expected_node
+        self._max_message_bytes = max_message_bytes
+        self._patience = patience_seconds
+        self._closed = threading.Event()
+        self._waiter = waiter or self._closed.wait
+        self._lock = threading.Lock()
+        self._pins = PinBoard()
+        self._link, self._attested = self._connect(patience_seconds)
+        self._renew_at = self._renewal_time()
+        self._channel = SwitchingChannel(self._lease, self.close)
+
+    @property
+    def channel(self) -> SwitchingChannel:
+        """The channel for stubs. Calls may raise what the constructor raises."""
+        return self._channel
+
+    @property
+    def peer(self) -> Peer:
+        """The node as it was attested last."""
+        with self._lock:
+            return self._attested.peer
+
+    def reattest(self) -> Peer:
+        """Attests anew now.
+
+        Raises:
+            CoterieError: As for the constructor.
+        """
+        with self._lock:
+            self._replace(self._patience)
+            return self._attested.peer
+
+    def close(self) -> None:
+        """Closes; calls under way are cancelled, waiting ends."""
+        self._closed.set()
+        with self._lock:
+            self._link.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _lease(self) -> Link:
+        with self._lock:
+            if self._closed.is_set():
+                raise self._unreachable("this side has closed the channel")
+            now = self._trust.clock()
+            if self._link.suspect or now >= self._attested.peer.expires_at:
+                self._replace(self._patience)
+            elif now >= self._renew_at:
+                self._renew(now)
+            self._link.begin()
+            return self._link
+
+    def _renew(self, now: datetime) -> None:
+        try:
+            self._replace(0.0)
+        except PeerUnreachable:
+            # The pin still holds, so go on and try again when a quarter of the rest is over.
+            self._renew_at = now + (self._attested.peer.expires_at - now) / 4
+
+    def _replace(self, patience_seconds: float) -> None:
+        link, attested = self._connect(patience_seconds)
+        self._link.retire()
+        self._link, self._attested = link, attested
+        self._renew_at = self._renewal_time()
+
+    def _renewal_time(self) -> datetime:
+        peer = self._attested.peer
+        return peer.attested_at + (peer.expires_at - peer.attested_at) * 3 / 4
+
+    def _connect(self, patience_seconds: float) -> tuple[Link, AttestedPeer]:
+        deadline = Deadline.after(patience_seconds)
+        delay = _FIRST_DELAY_SECONDS
+        while True:
+            try:
+                attested = dial(self._address, self._expected_node, self._trust)
+                return self._open(attested), attested
+            except PeerUnreachable as error:
+                if deadline.remaining() <= 0:
+                    raise
+                if self._waiter(min(delay, deadline.remaining())):
+                    raise self._unreachable("this side has closed the channel") from error
+            delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
+
+    def _open(self, attested: AttestedPeer) -> Link:
+        peer, identity = attested.peer, attested.credentials.identity
+        self._pins.add(peer)
+        target = Address(self._address.host, peer.grpc_port)
+        channel = grpc.secure_channel(
+            str(target),
+            grpc.ssl_channel_credentials(
+                root_certificates=peer.certificate_pem,
+                private_key=identity.private_key_pem(),
+                certificate_chain=identity.certificate_pem,
+            ),
+            options=(
+                ("grpc.ssl_target_name_override", peer.dns_name),
+                ("grpc.max_receive_message_length", self._max_message_bytes),
+                ("grpc.max_send_message_length", self._max_message_bytes),
+                ("grpc.use_local_subchannel_pool", 1),
+                ("grpc.enable_http_proxy", 0),
+                ("grpc.service_config_disable_resolution", 1),
+                ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.max_reconnect_backoff_ms", 2000),
+            ),
+        )
+        try:
+            grpc.channel_ready_future(channel).result(timeout=HANDSHAKE_SECONDS)
+        except grpc.FutureTimeoutError as error:
+            channel.close()
+            raise self._unreachable(f"its gRPC server at {target} does not answer") from error
+        except BaseException:
+            channel.close()
+            raise
+        return Link(channel)
+
+    def _unreachable(self, seen: str) -> CoterieError:
+        return PeerUnreachable(
+            f"{self._expected_node} cannot be reached at {self._address}",
+            expected="its attestation port, and its gRPC port",
+            seen=seen,
+            remedy="start that node, correct its address, and open both ports",
+        )

@@ -1,0 +1,255 @@
+"""The attested handshake: TLS 1.3 in which both sides judge evidence, then the session exchange.
+
+In TLS 1.3 a client finishes before the server has judged it, so neither side holds the other for
+attested before the exchange in `coterie.ratls.session` has ended.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from coterie.attestation.verdict import Verdict
+from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed, PeerUnreachable
+from coterie.ratls.address import Address
+from coterie.ratls.judging import JudgedCertificate, judge_certificate, judge_session
+from coterie.ratls.messages import NONCE_BYTES
+from coterie.ratls.peer import Peer
+from coterie.ratls.session import (
+    EXPORTER_BYTES,
+    EXPORTER_LABEL,
+    Direction,
+    Session,
+    SessionInputs,
+)
+from coterie.ratls.tls import Deadline, TlsConnection
+from coterie.ratls.trust import Credentials, TrustContext
+
+HANDSHAKE_SECONDS = 10.0
+
+
+def dial(
+    address: Address,
+    expected_node: str,
+    trust: TrustContext,
+    *,
+    seconds: float = HANDSHAKE_SECONDS,
+) -> AttestedPeer:
+    """Dials a node's attestation port and does the whole handshake.
+
+    Args:
+        address: Where; an untrusted hint.
+        expected_node: Who must answer.
+        trust: This node's trust.
+        seconds: Time for all of it, connecting included.
+
+    Returns:
+        The peer, and the credentials that it now has pinned.
+
+    Raises:
+        PeerUnreachable: Nobody listens there, or the peer went away or was too slow.
+        EvidenceRefused: The peer's evidence failed a check.
+        VoucherRefused: Its voucher is missing or wrong.
+        ContractMismatch: The contracts differ; the values are named.
+        HandshakeFailed: TLS failed, or the peer refused this node and says why.
+        MessageRefused: The peer broke the exchange's rules.
+    """
+    deadline = Deadline.after(seconds)
+    try:
+        sock = socket.create_connection((address.host, address.port), timeout=seconds)
+    except OSError as error:
+        raise PeerUnreachable(
+            f"{expected_node} does not answer at {address}",
+            expected="its attestation port",
+            seen=error.strerror or str(error) or type(error).__name__,
+            remedy="start that node, or correct its address",
+        ) from error
+    return _Handshake(trust, "dialler", expected_node, deadline).run(sock, lambda _: 0)
+
+
+def accept(
+    sock: socket.socket,
+    trust: TrustContext,
+    admit: Callable[[Peer], int],
+    *,
+    seconds: float = HANDSHAKE_SECONDS,
+) -> AttestedPeer:
+    """Does the listener's side of the handshake on an accepted connection.
+
+    Args:
+        sock: The connection; it is closed in the end.
+        trust: This node's trust.
+        admit: Pins the peer and returns the gRPC port; called before the peer learns that it is
+            accepted. May raise a CoterieError to refuse it.
+        seconds: Time for all of it.
+
+    Returns:
+        The peer, and the credentials that it now has pinned.
+
+    Raises:
+        CoterieError: As for `dial`, and what ``admit`` raises.
+    """
+    return _Handshake(trust, "listener", None, Deadline.after(seconds)).run(sock, admit)
+
+
+@dataclass(frozen=True)
+class AttestedPeer:
+    """Result of a handshake.
+
+    Attributes:
+        peer: The peer.
+        credentials: What this node showed: the key that the peer has pinned.
+    """
+
+    peer: Peer
+    credentials: Credentials
+
+
+class _Handshake:
+    """One handshake of one side."""
+
+    def __init__(
+        self, trust: TrustContext, side: Direction, expected_node: str | None, deadline: Deadline
+    ) -> None:
+        self._trust = trust
+        self._side = side
+        self._expected_node = expected_node
+        self._deadline = deadline
+        self._at = trust.clock()
+        self._judged: JudgedCertificate | None = None
+        self._verdict: Verdict | None = None
+
+    def run(self, sock: socket.socket, admit: Callable[[Peer], int]) -> AttestedPeer:
+        try:
+            credentials = self._trust.credentials.current()
+            connection = TlsConnection(
+                sock,
+                credentials.identity,
+                self._judge_certificate,
+                listener=self._side == "listener",
+                at=self._at,
+                deadline=self._deadline,
+                peer_name=self._expected_node or "the peer",
+            )
+        except BaseException:
+            sock.close()
+            raise
+        try:
+            connection.handshake()
+            session = self._session(connection, credentials)
+            peer = self._exchange(connection, session, admit)
+        except BaseException:
+            connection.close_with_last_word()
+            raise
+        connection.close()
+        return AttestedPeer(peer, credentials)
+
+    def _judge_certificate(self, der: bytes) -> bytes:
+        self._judged = judge_certificate(
+            der, self._trust, expected_node=self._expected_node, at=self._at
+        )
+        return self._judged.certificate.spki_der
+
+    def _session(self, connection: TlsConnection, credentials: Credentials) -> Session:
+        judged = self._judged
+        assert judged is not None  # TLS does not complete without the callback
+        return Session(
+            SessionInputs(
+                side=self._side,
+                contract=self._trust.contract,
+                own=credentials.identity.claims,
+                peer=judged.claims,
+                exporter=connection.exporter(EXPORTER_LABEL, EXPORTER_BYTES),
+                nonce=secrets.token_bytes(NONCE_BYTES),
+                voucher=credentials.voucher.to_cbor(),
+                at=self._at,
+                wants_collateral=judged.collateral is None,
+                quote=self._trust.tee.quote,
+                staple=self._staple,
+                judge=self._judge_session,
+            )
+        )
+
+    def _staple(self, quote: bytes) -> bytes:
+        try:
+            collateral = self._trust.collateral.collateral_for(quote, self._at)
+        except CoterieError:
+            return b""  # the peer then says that collateral is missing
+        text = collateral.to_json()
+        return text.encode() if isinstance(text, str) else text
+
+    def _judge_session(self, quote: bytes, report_data: bytes, stapled: bytes) -> None:
+        assert self._judged is not None
+        self._verdict = judge_session(
+            self._judged, quote, report_data, stapled, trust=self._trust, at=self._at
+        )
+
+    def _exchange(
+        self, connection: TlsConnection, session: Session, admit: Callable[[Peer], int]
+    ) -> Peer:
+        peer: Peer | None = None
+        try:
+            connection.send(session.start())
+            while session.state != "done":
+                connection.send(session.receive(connection.receive()))
+                if session.state == "ready":
+                    peer = self._peer(session)
+                    port = admit(peer)
+                    connection.send(
+                        session.acknowledge(grpc_port=port, valid_until=peer.expires_at)
+                    )
+        except (PeerUnreachable, HandshakeFailed):
+            raise  # the peer is gone, or spoke the last word
+        except CoterieError as error:
+            self._tell(connection, session, error)
+            raise
+        assert peer is not None
+        acceptance = session.peer_acceptance
+        until = datetime.fromtimestamp(acceptance.valid_until, UTC)
+        return replace(peer, grpc_port=acceptance.grpc_port, expires_at=min(peer.expires_at, until))
+
+    @staticmethod
+    def _tell(connection: TlsConnection, session: Session, error: CoterieError) -> None:
+        try:
+            connection.send(session.refusal(error))
+        except CoterieError:
+            return  # the peer went away; the refusal stands all the same
+
+    def _peer(self, session: Session) -> Peer:
+        judged, verdict = self._judged, self._verdict
+        assert judged is not None
+        assert verdict is not None
+        claims, certificate = judged.claims, judged.certificate
+        ends = [
+            self._at + self._trust.reattestation,
+            certificate.not_after,
+            session.peer_voucher.expires_at,
+            verdict.expiry,
+        ]
+        if judged.verdict is not None:
+            ends.append(judged.verdict.expiry)
+        if min(ends) <= self._at:
+            raise EvidenceRefused(
+                "certificate_validity",
+                f"what {claims.node} shows runs out at this very moment",
+                expected=f"an end after {self._at.isoformat()}",
+                seen=min(ends).isoformat(),
+                remedy="dial again; the node renews its certificate by itself",
+            )
+        return Peer(
+            node=claims.node,
+            role=claims.role,
+            party=claims.party,
+            incarnation=claims.incarnation,
+            certificate_der=certificate.der,
+            certificate_sha256=certificate.sha256,
+            spki_sha256=certificate.spki_sha256,
+            dns_name=certificate.dns_names[0],
+            verdict=verdict,
+            attested_at=self._at,
+            expires_at=min(ends),
+            grpc_port=0,
+        )

@@ -1,0 +1,154 @@
+"""Who may call what: maps a call's certificate to its attested peer, before any handler runs."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NoReturn, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+import grpc
+
+from coterie.contract import Role
+from coterie.errors import CallRefused, CoterieError
+from coterie.ratls.messages import printable
+from coterie.ratls.peer import Peer
+from coterie.ratls.pins import PinBoard
+from coterie.ratls.trust import Clock
+from coterie.ratls.wire_errors import error_metadata, status_code
+
+Req = TypeVar("Req")
+Permissions = Mapping[str, frozenset[Role]]
+
+_callers: WeakKeyDictionary[grpc.ServicerContext, Peer] = WeakKeyDictionary()
+_callers_lock = threading.Lock()
+
+
+def peer_of(context: grpc.ServicerContext) -> Peer:
+    """The attested peer that a handler is called by.
+
+    Args:
+        context: The call's context, as the handler received it from an attested server.
+
+    Raises:
+        CallRefused: The call did not come through an attested server.
+    """
+    with _callers_lock:
+        peer = _callers.get(context)
+    if peer is None:
+        raise CallRefused(
+            "the caller is not attested",
+            expected="a call through an attested server",
+            seen="none",
+            remedy="serve this handler with AttestedServer",
+        )
+    return peer
+
+
+class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # not at run time
+    """Checks pin, expiry and role of every call; turns Coterie's errors into statuses.
+
+    Args:
+        pins: The peers that are trusted at the moment.
+        permissions: Which roles may call a method, by full name; methods that are not listed
+            are refused.
+        clock: The time now, UTC.
+    """
+
+    def __init__(self, pins: PinBoard, permissions: Permissions, clock: Clock) -> None:
+        self._pins = pins
+        self._permissions = dict(permissions)
+        self._clock = clock
+
+    def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], grpc.RpcMethodHandler[object, object] | None
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[object, object] | None:
+        """Wraps the method's handler; see `grpc.ServerInterceptor`."""
+        method = str(handler_call_details.method)
+        if method not in self._permissions:
+            return grpc.unary_unary_rpc_method_handler(self._unlisted)
+        handler = continuation(handler_call_details)
+        return None if handler is None else self._guarded(method, handler)
+
+    def _unlisted(self, _: object, context: grpc.ServicerContext) -> NoReturn:
+        error = CallRefused(
+            "this method may not be called",
+            expected="a method of this node's protocol",
+            seen="another one",
+            remedy="both sides must run the same Coterie release",
+        )
+        _abort(context, error, status_code(error))
+
+    def _guarded(
+        self, method: str, handler: grpc.RpcMethodHandler[object, object]
+    ) -> grpc.RpcMethodHandler[object, object]:
+        def one(
+            behaviour: Callable[[Req, grpc.ServicerContext], object],
+        ) -> Callable[[Req, grpc.ServicerContext], object]:
+            def answer(request: Req, context: grpc.ServicerContext) -> object:
+                self._admit(method, context)
+                try:
+                    return behaviour(request, context)
+                except CoterieError as error:
+                    _abort(context, error, status_code(error))
+
+            return answer
+
+        def many(
+            behaviour: Callable[[Req, grpc.ServicerContext], Iterator[object]],
+        ) -> Callable[[Req, grpc.ServicerContext], Iterator[object]]:
+            def answers(request: Req, context: grpc.ServicerContext) -> Iterator[object]:
+                self._admit(method, context)
+                try:
+                    yield from behaviour(request, context)
+                except CoterieError as error:
+                    _abort(context, error, status_code(error))
+
+            return answers
+
+        codec = (handler.request_deserializer, handler.response_serializer)
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(one(handler.unary_unary), *codec)
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(many(handler.unary_stream), *codec)
+        if handler.stream_unary is not None:
+            return grpc.stream_unary_rpc_method_handler(one(handler.stream_unary), *codec)
+        assert handler.stream_stream is not None
+        return grpc.stream_stream_rpc_method_handler(many(handler.stream_stream), *codec)
+
+    def _admit(self, method: str, context: grpc.ServicerContext) -> None:
+        try:
+            peer = self._pins.lookup(_certificate_sha256(context), self._clock())
+        except CallRefused as error:
+            _abort(context, error, grpc.StatusCode.UNAUTHENTICATED)
+        roles = self._permissions[method]
+        if peer.role not in roles:
+            refusal = CallRefused(
+                f"{peer.node} may not call {method}",
+                expected=f"a caller with role {' or '.join(sorted(roles)) or '(nobody)'}",
+                seen=peer.role,
+                remedy="a node does what its role in the contract allows, and nothing else",
+            )
+            _abort(context, refusal, status_code(refusal))
+        with _callers_lock:
+            _callers[context] = peer
+
+
+def _certificate_sha256(context: grpc.ServicerContext) -> bytes:
+    properties = cast("Mapping[str, Sequence[bytes]]", context.auth_context())  # the stub errs
+    pem = properties.get("x509_pem_cert", ())
+    if len(pem) != 1:
+        return b""  # on no board: the lookup refuses it
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem[0].decode("ascii"))).digest()
+
+
+def _abort(context: grpc.ServicerContext, error: CoterieError, code: grpc.StatusCode) -> NoReturn:
+    context.set_trailing_metadata(error_metadata(error))
+    context.abort(code, printable(str(error)))
+    raise AssertionError("abort raises")

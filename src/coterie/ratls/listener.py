@@ -1,0 +1,154 @@
+"""The attestation port: accepts connections and does handshakes, bounded in number and time."""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from coterie.errors import AddressInUse, CoterieError
+from coterie.ratls.address import Address
+from coterie.ratls.handshake import HANDSHAKE_SECONDS, accept
+from coterie.ratls.peer import Peer
+from coterie.ratls.trust import TrustContext
+
+_log = logging.getLogger(__name__)
+
+Refused = Callable[[str, CoterieError], None]
+
+
+@dataclass(frozen=True)
+class ListenerLimits:
+    """Bounds of an attestation port.
+
+    Attributes:
+        pending: Handshakes under way at once; further connections are closed at once.
+        pending_per_host: The same for one remote host.
+        seconds: Time for one handshake; slower peers are dropped.
+    """
+
+    pending: int = 32
+    pending_per_host: int = 16
+    seconds: float = HANDSHAKE_SECONDS
+
+
+def log_refusal(host: str, error: CoterieError) -> None:
+    """Writes why a peer was refused to the log."""
+    _log.warning("refused a peer at %s: %s", host, error)
+
+
+def listen(address: Address) -> socket.socket:
+    """Binds a listening TCP socket.
+
+    Raises:
+        AddressInUse: The address cannot be bound.
+    """
+    try:
+        family, _, _, _, target = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        # Reuse of addresses, not of ports: a second listener on the port is refused.
+        return socket.create_server((str(target[0]), int(target[1])), family=family, backlog=128)
+    except OSError as error:
+        raise address_in_use(address, error.strerror or str(error)) from error
+
+
+def address_in_use(address: Address, seen: str) -> AddressInUse:
+    """The error for an address that cannot be bound."""
+    return AddressInUse(
+        f"the address {address} cannot be bound",
+        expected="an address of this machine with a free port",
+        seen=seen,
+        remedy="stop what listens there, or choose another port (Coterie uses PORT and PORT + 1)",
+    )
+
+
+class AttestationListener:
+    """Does the listener's side of handshakes until it is stopped.
+
+    Args:
+        sock: A listening socket; it belongs to this object.
+        trust: This node's trust.
+        admit: Pins a peer and returns the gRPC port, or raises to refuse it.
+        refused: Told of every refusal: the remote host, and why.
+        limits: Bounds.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        trust: TrustContext,
+        admit: Callable[[Peer], int],
+        *,
+        refused: Refused = log_refusal,
+        limits: ListenerLimits | None = None,
+    ) -> None:
+        self._socket = sock
+        self._trust = trust
+        self._admit = admit
+        self._refused = refused
+        self._limits = limits or ListenerLimits()
+        self._lock = threading.Lock()
+        self._pending: dict[socket.socket, str] = {}
+        self._wake, self._woken = socket.socketpair()
+        self._pool = ThreadPoolExecutor(self._limits.pending, thread_name_prefix="attestation")
+        self._acceptor = threading.Thread(target=self._accept_all, name="attestation-acceptor")
+        sock.settimeout(0)
+
+    def start(self) -> None:
+        """Starts to accept."""
+        self._acceptor.start()
+
+    def stop(self) -> None:
+        """Stops, breaks off handshakes under way, and waits for all threads."""
+        self._wake.send(b"x")
+        if self._acceptor.ident is not None:
+            self._acceptor.join()
+        with self._lock:
+            for sock in self._pending:
+                try:
+                    sock.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue  # it has just ended by itself
+        self._pool.shutdown(wait=True)
+        for end in (self._socket, self._wake, self._woken):
+            end.close()
+
+    def _accept_all(self) -> None:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(self._woken, select.POLLIN)
+        while self._woken.fileno() not in {fd for fd, _ in poll.poll()}:
+            try:
+                sock, remote = self._socket.accept()
+            except OSError:
+                continue  # the peer has left again, or file descriptors are short: poll anew
+            self._take(sock, str(remote[0]))
+
+    def _take(self, sock: socket.socket, host: str) -> None:
+        with self._lock:
+            here = Counter(self._pending.values())[host]
+            full = len(self._pending) >= self._limits.pending
+            if not full and here < self._limits.pending_per_host:
+                self._pending[sock] = host
+                self._pool.submit(self._handshake, sock, host)
+                return
+        sock.close()
+        _log.warning("dropped a connection from %s: too many handshakes under way", host)
+
+    def _handshake(self, sock: socket.socket, host: str) -> None:
+        try:
+            accept(sock, self._trust, self._admit, seconds=self._limits.seconds)
+        except CoterieError as error:
+            self._refused(host, error)
+        except Exception:
+            _log.exception("a handshake with %s failed for an internal reason", host)
+            raise
+        finally:
+            with self._lock:
+                del self._pending[sock]

@@ -1,0 +1,216 @@
+"""The messages of the session exchange: 4-byte big-endian length, then deterministic CBOR.
+
+Every frame is bounded before it is held, and decoded strictly before it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from coterie.contract.loading import MAX_CONTRACT_BYTES
+from coterie.errors import MessageRefused
+from coterie.ratls import cbor
+from coterie.ratls.evidence import MAX_QUOTE_BYTES
+from coterie.ratls.voucher import MAX_VOUCHER_BYTES
+
+VERSION = 1
+NONCE_BYTES = 32
+MAX_STAPLE_BYTES = 1 << 20
+MAX_FRAME_BYTES = 1 << 21
+MAX_TEXT = 600
+_PREFIX = 4
+_REFUSAL_KEYS = ("error", "what", "expected", "seen", "remedy", "failed_check")
+
+
+@dataclass(frozen=True)
+class Hello:
+    """First message of each side.
+
+    Attributes:
+        nonce: 32 fresh random bytes that the peer's evidence must cover.
+        wants_collateral: This side has no collateral for the peer's quote: please staple it.
+    """
+
+    nonce: bytes
+    wants_collateral: bool
+
+
+@dataclass(frozen=True)
+class EvidenceMessage:
+    """Second message of each side.
+
+    Attributes:
+        quote: Fresh quote over the session's report data.
+        voucher: The party's voucher in CBOR; empty if there is none.
+        collateral: Collateral for the quote in JSON; empty unless the peer asked for it.
+    """
+
+    quote: bytes
+    voucher: bytes
+    collateral: bytes
+
+
+@dataclass(frozen=True)
+class ContractMessage:
+    """Sent only where the contracts differ.
+
+    Attributes:
+        contract: This side's contract, canonical JSON.
+    """
+
+    contract: bytes
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """Last message of each side.
+
+    Attributes:
+        grpc_port: Port of the listener's gRPC server; 0 from the dialler.
+        valid_until: Unix seconds; the sender trusts the receiver's certificate until then.
+    """
+
+    grpc_port: int
+    valid_until: int
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Sent in place of any message but the first.
+
+    Attributes:
+        reason: The fields of the error's ``to_dict``, bounded and printable.
+    """
+
+    reason: Mapping[str, str]
+
+
+Message = Hello | EvidenceMessage | ContractMessage | Acceptance | Refusal
+
+
+def encode_message(message: Message) -> bytes:
+    """One frame."""
+    match message:
+        case Hello(nonce, wants):
+            body: dict[str, cbor.CborValue] = {
+                "kind": "hello",
+                "version": VERSION,
+                "nonce": nonce,
+                "wants_collateral": wants,
+            }
+        case EvidenceMessage(quote, voucher, collateral):
+            body = {
+                "kind": "evidence",
+                "quote": quote,
+                "voucher": voucher,
+                "collateral": collateral,
+            }
+        case ContractMessage(contract):
+            body = {"kind": "contract", "contract": contract}
+        case Acceptance(port, until):
+            body = {"kind": "acceptance", "grpc_port": port, "valid_until": until}
+        case Refusal(reason):
+            bounded = {key: printable(reason.get(key, "")) for key in _REFUSAL_KEYS}
+            body = {"kind": "refusal", **bounded}
+    data = cbor.encode(body)
+    return len(data).to_bytes(_PREFIX, "big") + data
+
+
+def decode_message(data: bytes) -> Message:
+    """Decodes one frame's content strictly.
+
+    Raises:
+        MessageRefused: Not the canonical encoding of a message of this version.
+    """
+    try:
+        return _decode(cbor.decode_map(data, max_bytes=MAX_FRAME_BYTES))
+    except cbor.CborInvalid as error:
+        raise _refused("canonical CBOR of a message of this version", str(error)) from error
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames; holds at most one frame and what follows it."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Takes bytes as they come.
+
+        Raises:
+            MessageRefused: A frame says that it is too long, or far too much was sent ahead.
+        """
+        self._buffer += data
+        if len(self._buffer) > 2 * (MAX_FRAME_BYTES + _PREFIX):
+            raise _refused(f"at most {MAX_FRAME_BYTES} bytes a frame", "more, sent ahead")
+        self._length()
+
+    def next_message(self) -> Message | None:
+        """The next whole message, or None until more bytes have come.
+
+        Raises:
+            MessageRefused: As for `feed` and `decode_message`.
+        """
+        length = self._length()
+        if length is None or len(self._buffer) < _PREFIX + length:
+            return None
+        data = bytes(self._buffer[_PREFIX : _PREFIX + length])
+        del self._buffer[: _PREFIX + length]
+        return decode_message(data)
+
+    def _length(self) -> int | None:
+        if len(self._buffer) < _PREFIX:
+            return None
+        length = int.from_bytes(self._buffer[:_PREFIX], "big")
+        if length > MAX_FRAME_BYTES:
+            raise _refused(f"at most {MAX_FRAME_BYTES} bytes a frame", f"{length} bytes")
+        return length
+
+
+def printable(text: str, limit: int = MAX_TEXT) -> str:
+    """Text of a peer, bounded and without control characters, fit for a terminal and a log."""
+    clean = "".join(char if char.isprintable() else "?" for char in text[: limit + 1])
+    return clean if len(clean) <= limit else clean[: limit - 3] + "..."
+
+
+def _decode(body: dict[str, cbor.CborValue]) -> Message:
+    kind = cbor.take_text(body, "kind", most=16)
+    if kind == "hello":
+        cbor.exact_keys(body, frozenset({"kind", "version", "nonce", "wants_collateral"}))
+        cbor.take_int(body, "version", least=VERSION, most=VERSION)
+        return Hello(
+            cbor.take_bytes(body, "nonce", least=NONCE_BYTES, most=NONCE_BYTES),
+            cbor.take_bool(body, "wants_collateral"),
+        )
+    if kind == "evidence":
+        cbor.exact_keys(body, frozenset({"kind", "quote", "voucher", "collateral"}))
+        return EvidenceMessage(
+            cbor.take_bytes(body, "quote", least=1, most=MAX_QUOTE_BYTES),
+            cbor.take_bytes(body, "voucher", least=0, most=MAX_VOUCHER_BYTES),
+            cbor.take_bytes(body, "collateral", least=0, most=MAX_STAPLE_BYTES),
+        )
+    if kind == "contract":
+        cbor.exact_keys(body, frozenset({"kind", "contract"}))
+        return ContractMessage(cbor.take_bytes(body, "contract", least=2, most=MAX_CONTRACT_BYTES))
+    if kind == "acceptance":
+        cbor.exact_keys(body, frozenset({"kind", "grpc_port", "valid_until"}))
+        return Acceptance(
+            cbor.take_int(body, "grpc_port", most=65_535),
+            cbor.take_int(body, "valid_until", most=253_402_300_799),
+        )
+    if kind == "refusal":
+        cbor.exact_keys(body, frozenset({"kind", *_REFUSAL_KEYS}))
+        return Refusal(
+            {key: printable(cbor.take_text(body, key, most=MAX_TEXT)) for key in _REFUSAL_KEYS}
+        )
+    raise cbor.CborInvalid(f"unknown kind {printable(kind)}")
+
+
+def _refused(expected: str, seen: str) -> MessageRefused:
+    return MessageRefused(
+        "the peer sent a message that the session exchange does not allow",
+        expected=expected,
+        seen=printable(seen),
+        remedy="both sides must run the same Coterie release",
+    )

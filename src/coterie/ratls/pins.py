@@ -1,0 +1,89 @@
+"""The board of pinned certificates: the peers that this node trusts at the moment, and until when."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+
+from coterie.errors import CallRefused, EvidenceRefused
+from coterie.ratls.peer import Peer
+
+
+class PinBoard:
+    """Attested peers by certificate digest. Thread-safe.
+
+    Of two incarnations of a node the newer one counts: it replaces the older one at once, and the
+    older one cannot come back. A renewed certificate of the same incarnation stands beside the old
+    one until that expires, so that calls under way are not lost.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pins: dict[bytes, Peer] = {}
+        self._newest: dict[str, int] = {}
+        self._version = 0
+
+    def add(self, peer: Peer) -> None:
+        """Pins a peer's certificate.
+
+        Raises:
+            EvidenceRefused: ``incarnation``: a newer incarnation of the node is known.
+        """
+        with self._lock:
+            newest = self._newest.get(peer.node, peer.incarnation)
+            if peer.incarnation < newest:
+                raise EvidenceRefused(
+                    "incarnation",
+                    f"an older incarnation of node {peer.node} came after a newer one",
+                    expected=f"at least {newest}",
+                    seen=str(peer.incarnation),
+                    remedy="stop the older process: of two that run one node, the newer one counts",
+                )
+            self._newest[peer.node] = peer.incarnation
+            self._pins = {
+                digest: pin
+                for digest, pin in self._pins.items()
+                if peer.attested_at < pin.expires_at
+                and (pin.node != peer.node or pin.incarnation == peer.incarnation)
+            }
+            self._pins[peer.certificate_sha256] = peer
+            self._version += 1
+
+    def lookup(self, certificate_sha256: bytes, now: datetime) -> Peer:
+        """The peer behind a certificate.
+
+        Args:
+            certificate_sha256: SHA-256 of the DER certificate, 32 bytes.
+            now: The time now, UTC.
+
+        Raises:
+            CallRefused: Nobody pinned it, a newer incarnation replaced it, or its time is up.
+        """
+        with self._lock:
+            peer = self._pins.get(certificate_sha256)
+        if peer is None:
+            raise CallRefused(
+                "the caller's certificate is not attested here",
+                expected="a certificate that went through the attested handshake",
+                seen=f"certificate {certificate_sha256.hex()}",
+                remedy="attest again; if this process was replaced by a newer one, stop it",
+            )
+        if now >= peer.expires_at:
+            raise CallRefused(
+                f"the attestation of {peer.node} has expired",
+                expected=f"a call before {peer.expires_at.isoformat()}",
+                seen=now.isoformat(),
+                remedy="attest again; clients do so by themselves, so check both clocks",
+            )
+        return peer
+
+    def trusted(self, now: datetime) -> tuple[Peer, ...]:
+        """The peers whose pins hold now."""
+        with self._lock:
+            return tuple(peer for peer in self._pins.values() if now < peer.expires_at)
+
+    @property
+    def version(self) -> int:
+        """Grows with every change; lets a reader skip what it has seen."""
+        with self._lock:
+            return self._version

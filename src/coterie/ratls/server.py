@@ -1,0 +1,171 @@
+"""A gRPC server that only attested peers can reach.
+
+Two ports: on the one, peers attest themselves and are pinned; on the other, gRPC over mutual TLS
+trusts the pinned certificates and nothing else. gRPC has no verifier of its own to plug in, so
+each of its TLS handshakes fetches the certificates that are pinned at that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import cast
+
+import grpc
+
+from coterie.ratls.address import Address
+from coterie.ratls.interceptor import AttestationInterceptor, Permissions
+from coterie.ratls.issuing import stray_certificate_pem
+from coterie.ratls.listener import (
+    AttestationListener,
+    ListenerLimits,
+    Refused,
+    address_in_use,
+    listen,
+    log_refusal,
+)
+from coterie.ratls.peer import Peer
+from coterie.ratls.pins import PinBoard
+from coterie.ratls.trust import TrustContext
+
+_GRACE_SECONDS = 60.0
+
+
+class AttestedServer:
+    """Serves gRPC handlers to attested peers.
+
+    Args:
+        trust: This node's trust.
+        listen: ``HOST:PORT`` of the attestation port; gRPC takes the next one. With port 0 the
+            system chooses both.
+        handlers: The services.
+        permissions: Which roles may call a method, by full name such as
+            ``/coterie.ParameterServer/Join``; methods that are not listed are refused.
+        max_message_bytes: Longest message, both ways.
+        workers: Threads that run handlers; a handler that waits holds one.
+        refused: Told of every peer that the handshake refuses; logs by default.
+        limits: Bounds of the attestation port.
+    """
+
+    def __init__(
+        self,
+        trust: TrustContext,
+        *,
+        listen: str,
+        handlers: Sequence[grpc.GenericRpcHandler],  # type: ignore[type-arg]  # of any messages
+        permissions: Permissions,
+        max_message_bytes: int,
+        workers: int,
+        refused: Refused = log_refusal,
+        limits: ListenerLimits | None = None,
+    ) -> None:
+        self._trust = trust
+        self._wanted = Address.parse(listen)
+        self._handlers = list(handlers)
+        self._permissions = permissions
+        self._max_message_bytes = max_message_bytes
+        self._workers = workers
+        self._refused = refused
+        self._limits = limits
+        self._pins = PinBoard()
+        # gRPC needs at least one trusted certificate; nobody holds the key of this one.
+        self._nobody = stray_certificate_pem(datetime.now(UTC))
+        self._seen: tuple[int, tuple[bytes, ...]] | None = None
+        self._grpc: grpc.Server | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._listener: AttestationListener | None = None
+        self._address: Address | None = None
+        self._grpc_port = 0
+
+    @property
+    def address(self) -> str:
+        """``HOST:PORT`` of the attestation port, once started."""
+        assert self._address is not None
+        return str(self._address)
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        """The peers that are pinned now."""
+        return self._pins.trusted(self._trust.clock())
+
+    def start(self) -> None:
+        """Binds both ports and serves.
+
+        Raises:
+            AddressInUse: A port cannot be bound.
+        """
+        sock = listen(self._wanted)
+        port = int(sock.getsockname()[1])
+        try:
+            self._start_grpc(0 if self._wanted.port == 0 else port + 1)
+        except BaseException:
+            sock.close()
+            raise
+        self._address = Address(self._wanted.host, port)
+        self._listener = AttestationListener(
+            sock, self._trust, self._admit, refused=self._refused, limits=self._limits
+        )
+        self._listener.start()
+
+    def stop(self, grace: float = 0.5) -> None:
+        """Stops both ports; calls under way get ``grace`` seconds."""
+        if self._listener is not None:
+            self._listener.stop()
+            self._listener = None
+        if self._grpc is not None:
+            self._grpc.stop(grace).wait()
+            self._grpc = None
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+            self._pool = None
+
+    def _start_grpc(self, port: int) -> None:
+        age = int(self._trust.reattestation.total_seconds() * 1000)
+        grace = int((self._trust.contract.limits.step_seconds + _GRACE_SECONDS) * 1000)
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="grpc-handler")
+        server = grpc.server(
+            pool,
+            handlers=self._handlers,
+            interceptors=[AttestationInterceptor(self._pins, self._permissions, self._trust.clock)],
+            options=(
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", self._max_message_bytes),
+                ("grpc.max_send_message_length", self._max_message_bytes),
+                ("grpc.max_connection_age_ms", age),
+                ("grpc.max_connection_age_grace_ms", grace),
+            ),
+        )
+        wanted = Address(self._wanted.host, port)
+        configuration = self._configuration()
+        try:
+            bound = server.add_secure_port(
+                str(wanted),
+                grpc.dynamic_ssl_server_credentials(
+                    configuration, self._configuration, require_client_authentication=True
+                ),
+            )
+        except RuntimeError as error:
+            raise address_in_use(wanted, str(error)[:200]) from error
+        if bound == 0:
+            raise address_in_use(wanted, "gRPC cannot bind it")
+        server.start()
+        self._grpc, self._pool, self._grpc_port = server, pool, bound
+
+    def _admit(self, peer: Peer) -> int:
+        self._pins.add(peer)
+        return self._grpc_port
+
+    def _configuration(self) -> grpc.ServerCertificateConfiguration:
+        """The certificates of this moment; None where nothing has changed (the stub errs)."""
+        held = [item.identity for item in self._trust.credentials.held()]
+        peers = self._pins.trusted(self._trust.clock())
+        trusted = tuple(peer.certificate_pem for peer in peers)
+        state = (hash(tuple(item.spki_digest for item in held)), trusted)
+        if state == self._seen:
+            return cast("grpc.ServerCertificateConfiguration", None)
+        self._seen = state
+        return grpc.ssl_server_certificate_configuration(
+            [(item.private_key_pem(), item.certificate_pem) for item in held],
+            root_certificates=b"".join((self._nobody, *trusted)),
+        )

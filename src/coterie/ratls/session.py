@@ -1,0 +1,291 @@
+"""The exchange that follows the TLS handshake, as a state machine without I/O.
+
+The rules, the same for both sides:
+
+1. Each says hello with a fresh nonce, once, first.
+2. Each sends a quote made for this session: report data = SHA-256(label || direction || TLS exporter ||
+   own key's hash || peer key's hash || peer's nonce) || 32 zero bytes. So evidence that was replayed,
+   relayed from another connection or reflected does not fit. With it goes the party's voucher, and
+   collateral where the peer asked for it.
+3. Each judges both quotes of the peer (the certificate's, the session's), then the voucher.
+4. Where the contract digests differ, each sends its contract, names the values that differ, refuses.
+5. Otherwise the dialler accepts; the listener pins the dialler, and only then accepts, naming its
+   gRPC port. A dialler that holds the acceptance can call at once.
+
+Any other message, order or form is refused, and after a refusal nothing is accepted any more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from coterie.contract import Contract, canonical_json, differences
+from coterie.errors import (
+    ContractMismatch,
+    CoterieError,
+    EvidenceRefused,
+    HandshakeFailed,
+    MessageRefused,
+)
+from coterie.ratls.claims import Claims
+from coterie.ratls.messages import (
+    Acceptance,
+    ContractMessage,
+    EvidenceMessage,
+    FrameReader,
+    Hello,
+    Message,
+    Refusal,
+    encode_message,
+    printable,
+)
+from coterie.ratls.voucher import Voucher, verify_voucher
+
+EXPORTER_LABEL = b"EXPORTER-coterie-ra-tls-1"
+EXPORTER_BYTES = 32
+_LABEL = b"coterie session evidence 1\0"
+
+Direction = Literal["dialler", "listener"]
+State = Literal["hello", "evidence", "contract", "acceptance", "ready", "done", "refused"]
+_OTHER: dict[Direction, Direction] = {"dialler": "listener", "listener": "dialler"}
+
+
+def session_report_data(
+    sender: Direction, *, exporter: bytes, own_key: bytes, peer_key: bytes, peer_nonce: bytes
+) -> bytes:
+    """Report data of a quote that is made for one session.
+
+    Args:
+        sender: Which end the quote is of.
+        exporter: 32 bytes of keying material exported from the TLS session (RFC 8446, 7.5).
+        own_key: SHA-256 of the sender's SubjectPublicKeyInfo.
+        peer_key: SHA-256 of the receiver's SubjectPublicKeyInfo.
+        peer_nonce: The receiver's nonce.
+
+    Returns:
+        64 bytes.
+    """
+    for part in (exporter, own_key, peer_key, peer_nonce):
+        assert len(part) == 32  # fixed lengths make the concatenation unambiguous
+    direction = {"dialler": b"D", "listener": b"L"}[sender]
+    parts = (_LABEL, direction, exporter, own_key, peer_key, peer_nonce)
+    return hashlib.sha256(b"".join(parts)).digest() + bytes(32)
+
+
+@dataclass(frozen=True)
+class SessionInputs:
+    """All that one side brings into the exchange.
+
+    Attributes:
+        side: Which end this is.
+        contract: This node's contract.
+        own: This node's claims.
+        peer: The claims in the peer's certificate.
+        exporter: Keying material exported from the TLS session, 32 bytes.
+        nonce: 32 fresh random bytes.
+        voucher: This node's voucher in CBOR; empty if it has none.
+        at: The time to judge at, UTC.
+        wants_collateral: Whether the peer must staple its collateral.
+        quote: Makes a quote over 64 bytes of report data.
+        staple: Fetches collateral (JSON) for a quote of this node; empty if there is none.
+        judge: Appraises the peer's certificate quote and the session quote: called with the
+            session quote, its expected report data and the stapled collateral. Raises
+            EvidenceRefused.
+    """
+
+    side: Direction
+    contract: Contract
+    own: Claims
+    peer: Claims
+    exporter: bytes
+    nonce: bytes
+    voucher: bytes
+    at: datetime
+    wants_collateral: bool
+    quote: Callable[[bytes], bytes]
+    staple: Callable[[bytes], bytes]
+    judge: Callable[[bytes, bytes, bytes], None]
+
+
+class Session:
+    """One side of one exchange.
+
+    Feed it with `start` and `receive`, send what they return. When `state` is ``ready`` call
+    `acknowledge`. If anything raises, send `refusal` of the error and close.
+    """
+
+    def __init__(self, inputs: SessionInputs) -> None:
+        self._in = inputs
+        self._frames = FrameReader()
+        self._peer_nonce = b""
+        self._peer_voucher: Voucher | None = None
+        self._acceptance: Acceptance | None = None
+        self._state: State = "hello"
+
+    @property
+    def state(self) -> State:
+        """What this side waits for; ``ready`` means: for its own `acknowledge`."""
+        return self._state
+
+    @property
+    def peer_voucher(self) -> Voucher:
+        """The peer's voucher; known once the state is ``acceptance`` or later."""
+        assert self._peer_voucher is not None
+        return self._peer_voucher
+
+    @property
+    def peer_acceptance(self) -> Acceptance:
+        """The peer's acceptance; for the listener once ``ready``, for the dialler once ``done``."""
+        assert self._acceptance is not None
+        return self._acceptance
+
+    def start(self) -> bytes:
+        """The first bytes to send."""
+        return encode_message(Hello(self._in.nonce, self._in.wants_collateral))
+
+    def receive(self, data: bytes) -> bytes:
+        """Takes what came from the peer, in pieces of any size.
+
+        Returns:
+            Bytes to send.
+
+        Raises:
+            HandshakeFailed: The peer refused this side and says why.
+            EvidenceRefused: The peer's evidence failed a check.
+            VoucherRefused: Its voucher is missing or wrong.
+            ContractMismatch: The contracts differ; the values are named.
+            MessageRefused: A message of wrong form or order.
+        """
+        try:
+            self._frames.feed(data)
+            out = b""
+            while (message := self._frames.next_message()) is not None:
+                out += self._take(message)
+            return out
+        except CoterieError:
+            self._state = "refused"
+            raise
+
+    def acknowledge(self, *, grpc_port: int, valid_until: datetime) -> bytes:
+        """Accepts the peer; for the listener only after the peer is pinned.
+
+        Args:
+            grpc_port: Where the listener's gRPC server listens; 0 for the dialler.
+            valid_until: Until when this side trusts the peer's certificate.
+
+        Returns:
+            Bytes to send.
+        """
+        assert self._state == "ready"
+        self._state = "done" if self._in.side == "listener" else "acceptance"
+        return encode_message(Acceptance(grpc_port, int(valid_until.timestamp())))
+
+    def refusal(self, error: CoterieError) -> bytes:
+        """The bytes that tell the peer why it is refused."""
+        self._state = "refused"
+        return encode_message(Refusal(error.to_dict()))
+
+    def _take(self, message: Message) -> bytes:
+        if isinstance(message, Refusal) and self._state != "hello":
+            raise refused_by_peer(message, self._in.peer.node)
+        match self._state, message:
+            case "hello", Hello():
+                return self._on_hello(message)
+            case "evidence", EvidenceMessage():
+                return self._on_evidence(message)
+            case "contract", ContractMessage():
+                raise self._mismatch(message.contract)
+            case "acceptance", Acceptance():
+                return self._on_acceptance(message)
+        raise MessageRefused(
+            "the peer sent a message out of order",
+            expected=f"what follows in state {self._state}",
+            seen=type(message).__name__,
+            remedy="both sides must run the same Coterie release",
+        )
+
+    def _on_hello(self, message: Hello) -> bytes:
+        if hmac.compare_digest(message.nonce, self._in.nonce):
+            raise EvidenceRefused(
+                "session_binding",
+                "the peer sent this node's own nonce back",
+                expected="a nonce of its own",
+                seen="a reflection",
+                remedy="somebody mirrors this node's messages: check the address",
+            )
+        self._peer_nonce = message.nonce
+        quote = self._in.quote(
+            session_report_data(
+                self._in.side,
+                exporter=self._in.exporter,
+                own_key=self._in.own.pubkey_hash,
+                peer_key=self._in.peer.pubkey_hash,
+                peer_nonce=message.nonce,
+            )
+        )
+        staple = self._in.staple(quote) if message.wants_collateral else b""
+        self._state = "evidence"
+        return encode_message(EvidenceMessage(quote, self._in.voucher, staple))
+
+    def _on_evidence(self, message: EvidenceMessage) -> bytes:
+        expected = session_report_data(
+            _OTHER[self._in.side],
+            exporter=self._in.exporter,
+            own_key=self._in.peer.pubkey_hash,
+            peer_key=self._in.own.pubkey_hash,
+            peer_nonce=self._in.nonce,
+        )
+        self._in.judge(message.quote, expected, message.collateral)
+        voucher = Voucher.from_cbor(message.voucher) if message.voucher else None
+        self._peer_voucher = verify_voucher(
+            voucher, self._in.peer, contract=self._in.contract, at=self._in.at
+        )
+        if not hmac.compare_digest(self._in.own.contract_digest, self._in.peer.contract_digest):
+            self._state = "contract"
+            return encode_message(ContractMessage(canonical_json(self._in.contract)))
+        self._state = "ready" if self._in.side == "dialler" else "acceptance"
+        return b""
+
+    def _on_acceptance(self, message: Acceptance) -> bytes:
+        if datetime.fromtimestamp(message.valid_until, UTC) <= self._in.at:
+            raise HandshakeFailed(
+                f"{self._in.peer.node} accepts this node until a time that has passed",
+                expected=f"a time after {self._in.at.isoformat()}",
+                seen=datetime.fromtimestamp(message.valid_until, UTC).isoformat(),
+                remedy="set both machines' clocks",
+            )
+        self._acceptance = message
+        self._state = "done" if self._in.side == "dialler" else "ready"
+        return b""
+
+    def _mismatch(self, theirs: bytes) -> ContractMismatch:
+        try:
+            lines = differences(canonical_json(self._in.contract), theirs)
+        except (ValueError, RecursionError):
+            lines = []
+        named = [printable(line, 200) for line in lines[:10]]
+        if len(lines) > 10:
+            named.append(f"and {len(lines) - 10} more")
+        return ContractMismatch(
+            f"this node and {self._in.peer.node} hold contracts that differ",
+            expected=f"contract {self._in.own.contract_digest.hex()}",
+            seen="; ".join(named) or f"contract {self._in.peer.contract_digest.hex()}",
+            remedy="agree on one contract, sign it, and start both nodes with that very file",
+        )
+
+
+def refused_by_peer(refusal: Refusal, node: str) -> HandshakeFailed:
+    """The error of a side that the peer refused: it repeats the peer's reason."""
+    reason = refusal.reason
+    check = f"[{reason['failed_check']}] " if reason["failed_check"] else ""
+    return HandshakeFailed(
+        f"{node} refused this node: {reason['error']}: {check}{reason['what']}",
+        expected=reason["expected"],
+        seen=reason["seen"],
+        remedy=reason["remedy"],
+    )

@@ -1,0 +1,21 @@
+"""The transport: gRPC among attested nodes. What the rest of Coterie needs of this folder."""
+
+from coterie.ratls.channel import AttestedChannel
+from coterie.ratls.interceptor import Permissions, peer_of
+from coterie.ratls.listener import ListenerLimits
+from coterie.ratls.peer import Peer
+from coterie.ratls.server import AttestedServer
+from coterie.ratls.trust import TrustContext, make_trust
+from coterie.ratls.wire_errors import error_of
+
+__all__ = [
+    "AttestedChannel",
+    "AttestedServer",
+    "ListenerLimits",
+    "Peer",
+    "Permissions",
+    "TrustContext",
+    "error_of",
+    "make_trust",
+    "peer_of",
+]

@@ -1,0 +1,235 @@
+"""Trust as one explicit object that is passed around, never ambient."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from coterie.attestation.appraiser import Appraiser
+from coterie.attestation.collateral import Collateral
+from coterie.attestation.collateral_source import CollateralSource, SimulatedCollateral
+from coterie.attestation.tee.base import Tee
+from coterie.contract import Contract, Node
+from coterie.errors import ContractInvalid, EvidenceRefused
+from coterie.ratls.identity import NodeIdentity
+from coterie.ratls.voucher import Voucher, VoucherRequest, VoucherSource, verify_voucher
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a node shows to its peers.
+
+    Attributes:
+        identity: Its key and certificate.
+        voucher: Its party's word for that key.
+    """
+
+    identity: NodeIdentity
+    voucher: Voucher
+
+    @property
+    def expires_at(self) -> datetime:
+        """The earlier end of certificate and voucher, UTC."""
+        return min(self.identity.certificate.not_after, self.voucher.expires_at)
+
+
+class CredentialKeeper:
+    """Makes a node's credentials and renews them in time; one per process. Thread-safe.
+
+    Renewal means a new key. The old credentials stay at hand until they expire, for peers that
+    attested them.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        node: Node,
+        tee: Tee,
+        vouchers: VoucherSource,
+        clock: Clock,
+        *,
+        incarnation: int,
+    ) -> None:
+        self._contract = contract
+        self._node = node
+        self._tee = tee
+        self._vouchers = vouchers
+        self._clock = clock
+        self._incarnation = incarnation
+        self._lock = threading.Lock()
+        self._held: tuple[Credentials, ...] = ()
+        self._renew_at: datetime | None = None
+
+    @property
+    def incarnation(self) -> int:
+        """Number of this start of the node."""
+        return self._incarnation
+
+    def current(self) -> Credentials:
+        """The credentials to show now; renewed where their end is near.
+
+        Raises:
+            EnvironmentUnfit: The TEE cannot make a quote.
+            VoucherRefused: The party does not vouch for this node.
+        """
+        with self._lock:
+            now = self._clock()
+            if self._renew_at is None or now >= self._renew_at:
+                fresh = self._make(now)
+                self._held = (fresh, *(old for old in self._held if now < old.expires_at))
+                margin = min(
+                    timedelta(minutes=self._contract.trust.reattestation_minutes),
+                    (fresh.expires_at - now) / 2,
+                )
+                self._renew_at = fresh.expires_at - margin
+            return self._held[0]
+
+    def held(self) -> tuple[Credentials, ...]:
+        """The current credentials, then older ones that peers may still have pinned."""
+        current = self.current()
+        with self._lock:
+            now = self._clock()
+            return (current, *(old for old in self._held[1:] if now < old.expires_at))
+
+    def is_own_key(self, spki_sha256: bytes) -> bool:
+        """Whether a key is one of this node's own."""
+        with self._lock:
+            return any(item.identity.spki_digest == spki_sha256 for item in self._held)
+
+    def _make(self, now: datetime) -> Credentials:
+        identity = NodeIdentity.create(
+            self._contract, self._node, self._tee, incarnation=self._incarnation, at=now
+        )
+        claims = identity.claims
+        voucher = self._vouchers.vouch(
+            VoucherRequest(
+                contract_digest=claims.contract_digest,
+                party=claims.party,
+                node=claims.node,
+                role=claims.role,
+                spki_sha256=claims.pubkey_hash,
+                incarnation=claims.incarnation,
+            )
+        )
+        # A party key that is not the contract's should fail here, not at some peer.
+        verify_voucher(voucher, claims, contract=self._contract, at=now)
+        return Credentials(identity, voucher)
+
+
+class StapledOnly:
+    """The collateral source of a node that can reach nothing but its peers."""
+
+    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+        """Finds none.
+
+        Raises:
+            EvidenceRefused: ``collateral_missing``, always.
+        """
+        raise EvidenceRefused(
+            "collateral_missing",
+            "this node has no source of collateral and the peer stapled none",
+            expected="collateral from a PCCS, from a directory, or stapled by the peer",
+            seen="none",
+            remedy="give this node or its peer --pccs-url or a collateral directory",
+        )
+
+
+@dataclass(frozen=True)
+class TrustContext:
+    """All that a node needs to prove itself and to judge its peers.
+
+    Attributes:
+        contract: What was agreed.
+        node: This node, one of the contract's.
+        tee: What makes its quotes.
+        appraiser: Judges quotes by the contract's ``[trust]`` section.
+        collateral: Where collateral comes from.
+        credentials: This node's own keys, certificates and vouchers.
+        clock: The time now, UTC.
+    """
+
+    contract: Contract
+    node: Node
+    tee: Tee
+    appraiser: Appraiser
+    collateral: CollateralSource
+    credentials: CredentialKeeper
+    clock: Clock
+
+    @property
+    def reattestation(self) -> timedelta:
+        """For how long a pinned certificate is trusted."""
+        return timedelta(minutes=self.contract.trust.reattestation_minutes)
+
+
+def make_trust(
+    contract: Contract,
+    node_name: str,
+    tee: Tee,
+    vouchers: VoucherSource,
+    clock: Clock,
+    *,
+    collateral: CollateralSource | None = None,
+    incarnation: int | None = None,
+) -> TrustContext:
+    """Puts a node's trust together.
+
+    Args:
+        contract: The contract to run under.
+        node_name: Which of its nodes this is.
+        tee: The TEE that this process runs in.
+        vouchers: Where the node's party vouches for it.
+        clock: The time now, UTC.
+        collateral: Where collateral comes from; left out, a simulated node makes its own, and
+            any other node takes what its peers staple.
+        incarnation: Number of this start of the node; by default the time now in microseconds.
+
+    Raises:
+        ContractInvalid: The contract has no such node.
+        EvidenceRefused: ``tee_kind``: the TEE is of another kind than the contract's.
+        VoucherRefused: The party does not vouch for this node.
+        EnvironmentUnfit: The TEE cannot make a quote.
+    """
+    node = next((node for node in contract.nodes if node.name == node_name), None)
+    if node is None:
+        raise ContractInvalid(
+            f"the contract has no node {node_name!r}",
+            expected=f"one of {', '.join(node.name for node in contract.nodes)[:300]}",
+            seen=node_name[:100],
+            remedy="start the node under a name that the contract lists",
+        )
+    if tee.kind != contract.trust.tee:
+        raise EvidenceRefused(
+            "tee_kind",
+            "this process runs in another kind of TEE than the contract demands",
+            expected=contract.trust.tee,
+            seen=tee.kind,
+            remedy="simulated and real TEEs never mix: use the contract that is made for this TEE",
+        )
+    keeper = CredentialKeeper(
+        contract,
+        node,
+        tee,
+        vouchers,
+        clock,
+        incarnation=int(clock().timestamp() * 1e6) if incarnation is None else incarnation,
+    )
+    keeper.current()
+    if collateral is None:
+        collateral = SimulatedCollateral() if tee.kind == "simulated" else StapledOnly()
+    measurement = tee.describe().measurement
+    return TrustContext(
+        contract=contract,
+        node=node,
+        tee=tee,
+        appraiser=Appraiser(
+            contract.trust, own_measurement=bytes.fromhex(measurement) if measurement else None
+        ),
+        collateral=collateral,
+        credentials=keeper,
+        clock=clock,
+    )

@@ -1,0 +1,254 @@
+"""A party vouches for its node: a quote proves the program, not the company that runs it.
+
+A voucher is the party's Ed25519 signature over a label and the canonical CBOR of what it covers:
+contract digest, node, role, the node key's hash, incarnation and expiry. Peers verify it with the
+key that the contract names for the party.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
+
+from coterie.contract import Contract, Role
+from coterie.errors import VoucherRefused
+from coterie.ratls import cbor
+from coterie.ratls.claims import Claims
+
+MAX_VOUCHER_BYTES = 1024
+_LABEL = b"coterie voucher 1\0"
+_LAST_SECOND = 253_402_300_799  # of the year 9999
+_KEYS = frozenset({"contract", "node", "role", "spki", "incarnation", "expiry", "signature"})
+
+
+@dataclass(frozen=True)
+class VoucherRequest:
+    """What a node asks its party to vouch for.
+
+    Attributes:
+        contract_digest: 32 bytes.
+        party: Whose voucher is asked for.
+        node: The node's name.
+        role: Its role.
+        spki_sha256: SHA-256 of its public key, 32 bytes.
+        incarnation: Number of this start of the node.
+    """
+
+    contract_digest: bytes
+    party: str
+    node: str
+    role: Role
+    spki_sha256: bytes
+    incarnation: int
+
+
+@dataclass(frozen=True)
+class Voucher:
+    """A party's word for one key of one node.
+
+    Attributes:
+        contract_digest: 32 bytes.
+        node: The node's name.
+        role: Its role.
+        spki_sha256: SHA-256 of its public key, 32 bytes.
+        incarnation: Number of this start of the node.
+        expiry: Unix seconds; not valid from then on.
+        signature: Ed25519, 64 bytes, by the node's party.
+    """
+
+    contract_digest: bytes
+    node: str
+    role: str
+    spki_sha256: bytes
+    incarnation: int
+    expiry: int
+    signature: bytes
+
+    def signed_bytes(self) -> bytes:
+        """What the signature is over."""
+        fields = self._fields()
+        del fields["signature"]
+        return _LABEL + cbor.encode(fields)
+
+    def to_cbor(self) -> bytes:
+        """The voucher for the wire, deterministic."""
+        return cbor.encode(self._fields())
+
+    @classmethod
+    def from_cbor(cls, data: bytes) -> Voucher:
+        """Decodes a voucher strictly.
+
+        Raises:
+            VoucherRefused: It is not encoded as it must be.
+        """
+        try:
+            value = cbor.decode_map(data, max_bytes=MAX_VOUCHER_BYTES)
+            cbor.exact_keys(value, _KEYS)
+            return cls(
+                contract_digest=cbor.take_bytes(value, "contract", least=32, most=32),
+                node=cbor.take_text(value, "node", most=63),
+                role=cbor.take_text(value, "role", most=16),
+                spki_sha256=cbor.take_bytes(value, "spki", least=32, most=32),
+                incarnation=cbor.take_int(value, "incarnation", most=2**64 - 1),
+                expiry=cbor.take_int(value, "expiry", most=_LAST_SECOND),
+                signature=cbor.take_bytes(value, "signature", least=64, most=64),
+            )
+        except cbor.CborInvalid as error:
+            raise VoucherRefused(
+                "the peer's voucher cannot be read",
+                expected="canonical CBOR of a voucher",
+                seen=str(error),
+                remedy="the peer must run a Coterie release that speaks this format",
+            ) from error
+
+    @property
+    def expires_at(self) -> datetime:
+        """The expiry as a time, UTC."""
+        return datetime.fromtimestamp(self.expiry, UTC)
+
+    def _fields(self) -> dict[str, cbor.CborValue]:
+        return {
+            "contract": self.contract_digest,
+            "node": self.node,
+            "role": self.role,
+            "spki": self.spki_sha256,
+            "incarnation": self.incarnation,
+            "expiry": self.expiry,
+            "signature": self.signature,
+        }
+
+
+class VoucherSource(Protocol):
+    """Where a node gets its party's voucher: a key in this process, or a key server."""
+
+    def vouch(self, request: VoucherRequest) -> Voucher:
+        """Returns a voucher for the request.
+
+        Raises:
+            VoucherRefused: The party does not vouch for this node.
+        """
+        ...
+
+
+class PartyKeyVouchers:
+    """Vouches with a party's key that this process holds.
+
+    Args:
+        key: The party's private key.
+        clock: The time now, UTC.
+        lifetime: How long a voucher is valid.
+    """
+
+    def __init__(
+        self,
+        key: Ed25519PrivateKey,
+        *,
+        clock: Callable[[], datetime],
+        lifetime: timedelta = timedelta(hours=24),
+    ) -> None:
+        self._key = key
+        self._clock = clock
+        self._lifetime = lifetime
+
+    def vouch(self, request: VoucherRequest) -> Voucher:
+        """Signs a voucher for whatever is asked: who holds a party's key speaks for the party."""
+        unsigned = Voucher(
+            contract_digest=request.contract_digest,
+            node=request.node,
+            role=request.role,
+            spki_sha256=request.spki_sha256,
+            incarnation=request.incarnation,
+            expiry=int((self._clock() + self._lifetime).timestamp()),
+            signature=b"",
+        )
+        return replace(unsigned, signature=self._key.sign(unsigned.signed_bytes()))
+
+
+def verify_voucher(
+    voucher: Voucher | None, claims: Claims, *, contract: Contract, at: datetime
+) -> Voucher:
+    """Checks that a node's party vouches for exactly this node.
+
+    Args:
+        voucher: The peer's voucher, if it sent one.
+        claims: The peer's attested claims.
+        contract: This node's contract: it names the party's key.
+        at: The time to judge at, UTC.
+
+    Returns:
+        The voucher.
+
+    Raises:
+        VoucherRefused: Missing, of another party, for something else, or expired.
+    """
+    who = f"node {claims.node} of party {claims.party}"
+    if voucher is None:
+        raise VoucherRefused(
+            f"{who} came without a voucher",
+            expected=f"a voucher signed with the key of party {claims.party}",
+            seen="none",
+            remedy="start that node with its party's key or key server",
+        )
+    _check_signature(voucher, claims, contract)
+    for what, covered, actual in (
+        ("contract", voucher.contract_digest, claims.contract_digest),
+        ("node", voucher.node.encode(), claims.node.encode()),
+        ("role", voucher.role.encode(), claims.role.encode()),
+        ("key", voucher.spki_sha256, claims.pubkey_hash),
+        ("incarnation", _octets(voucher.incarnation), _octets(claims.incarnation)),
+    ):
+        if not hmac.compare_digest(covered, actual):
+            raise VoucherRefused(
+                f"the voucher of {who} is for another {what}",
+                expected=_show(what, actual),
+                seen=_show(what, covered),
+                remedy="the party must vouch for this very node, key and start",
+            )
+    if at >= voucher.expires_at:
+        raise VoucherRefused(
+            f"the voucher of {who} has expired",
+            expected=f"an expiry after {at.isoformat()}",
+            seen=voucher.expires_at.isoformat(),
+            remedy="restart that node, or let its party vouch for it again; check both clocks",
+        )
+    return voucher
+
+
+def _check_signature(voucher: Voucher, claims: Claims, contract: Contract) -> None:
+    key = next((party.key for party in contract.parties if party.name == claims.party), None)
+    if key is None:
+        raise VoucherRefused(
+            f"nobody can vouch for party {claims.party}",
+            expected="a key for the party in the contract",
+            seen="none",
+            remedy=f"add the party's public key to [[parties]] {claims.party}",
+        )
+    try:
+        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.removeprefix("ed25519:")))
+        public.verify(voucher.signature, voucher.signed_bytes())
+    except InvalidSignature as error:
+        raise VoucherRefused(
+            f"the voucher of node {claims.node} is not signed by party {claims.party}",
+            expected=f"a signature with {key}",
+            seen="a signature with another key, or over other values",
+            remedy="the node's own party must vouch for it, with the key that the contract names",
+        ) from error
+
+
+def _octets(number: int) -> bytes:
+    return number.to_bytes(8, "big")
+
+
+def _show(what: str, value: bytes) -> str:
+    if what in {"node", "role"}:
+        return value.decode()
+    return str(int.from_bytes(value, "big")) if what == "incarnation" else value.hex()

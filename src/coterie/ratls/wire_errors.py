@@ -1,0 +1,77 @@
+"""Carries Coterie's errors over gRPC: a status code, and the error's fields as bounded JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import cast
+
+import grpc
+
+from coterie import errors
+from coterie.errors import CoterieError, EvidenceRefused
+from coterie.ratls.messages import printable
+
+ERROR_KEY = "coterie-error-bin"
+_FIELDS = ("error", "what", "expected", "seen", "remedy", "failed_check")
+_MAX_BYTES = 4096
+_MAX_FIELD = 400
+_CODES: tuple[tuple[type[CoterieError], grpc.StatusCode], ...] = (
+    (errors.TrustError, grpc.StatusCode.PERMISSION_DENIED),
+    (errors.MessageRefused, grpc.StatusCode.INVALID_ARGUMENT),
+    (errors.CoterieError, grpc.StatusCode.FAILED_PRECONDITION),
+)
+_CLASSES: dict[str, type[CoterieError]] = {
+    name: value
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and issubclass(value, CoterieError)
+}
+
+
+def status_code(error: CoterieError) -> grpc.StatusCode:
+    """The gRPC status that an error becomes."""
+    return next(code for kind, code in _CODES if isinstance(error, kind))
+
+
+def error_metadata(error: CoterieError) -> tuple[tuple[str, bytes], ...]:
+    """The trailing metadata that carries an error's fields."""
+    fields = {key: printable(text, _MAX_FIELD) for key, text in error.to_dict().items()}
+    return ((ERROR_KEY, json.dumps(fields, separators=(",", ":")).encode()),)
+
+
+def error_of(call: grpc.RpcError) -> CoterieError | None:
+    """The error that the server raised, rebuilt.
+
+    Args:
+        call: What a stub raised.
+
+    Returns:
+        An error of the same class; None if the call failed for another reason (the connection
+        broke, a deadline passed), or if what came along is not readable.
+    """
+    metadata = cast("tuple[tuple[str, str | bytes], ...]", call.trailing_metadata() or ())
+    for key, value in metadata:
+        if key == ERROR_KEY and isinstance(value, bytes) and len(value) <= _MAX_BYTES:
+            return _rebuild(value)
+    return None
+
+
+def _rebuild(data: bytes) -> CoterieError | None:
+    try:
+        value: object = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    fields = {}
+    for key in _FIELDS:
+        text = value.get(key, "")
+        if not isinstance(text, str):
+            return None
+        fields[key] = printable(text, _MAX_FIELD)
+    kind = _CLASSES.get(fields["error"])
+    if kind is None:
+        return None
+    what, expected, seen, remedy = (fields[key] for key in _FIELDS[1:5])
+    if issubclass(kind, EvidenceRefused):
+        return kind(fields["failed_check"], what, expected=expected, seen=seen, remedy=remedy)
+    return kind(what, expected=expected, seen=seen, remedy=remedy)

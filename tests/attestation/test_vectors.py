@@ -1,0 +1,233 @@
+"""Real published quotes: each gives its expected outcome, and the accepted statuses decide."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from coterie.attestation.appraiser import Appraisal, assess
+from coterie.attestation.collateral import Collateral
+from coterie.attestation.evidence import kind_of
+from coterie.attestation.policy import AdvisoriesWithin, Policy, TcbStatusIn
+from coterie.attestation.quote import parse_quote
+from coterie.attestation.roots import INTEL_ROOT
+from coterie.errors import EvidenceRefused
+
+VECTORS = Path(__file__).parents[2].parent / "shared" / "attestation-vectors"
+NAMES = (
+    "sgx_v3_azure_debug",
+    "sgx_v3_azure_prod",
+    "sgx_v3_ccc_gramine_dice_debug",
+    "sgx_v3_ccc_gramine_legacy_debug",
+    "sgx_v3_integritee",
+    "sgx_v3_konvera_gramine_ratls_outofdate",
+    "sgx_v3_konvera_gramine_ratls_swhardening",
+    "sgx_v3_lcp",
+    "sgx_v3_oasis",
+    "sgx_v3_phala",
+    "sgx_v3_teepot_a",
+    "sgx_v3_teepot_debug",
+    "tdx_v4_google_cos113",
+    "tdx_v4_phala",
+    "tdx_v4_teepot",
+    "tdx_v4_trustee_azvtpm_septve",
+    "tdx_v5_google_sample",
+    "tdx_v5_openenclave_relaunch",
+    "tdx_v5_phala_outdated",
+)
+STATUSES = (
+    "UpToDate",
+    "SWHardeningNeeded",
+    "ConfigurationNeeded",
+    "ConfigurationAndSWHardeningNeeded",
+    "OutOfDate",
+    "OutOfDateConfigurationNeeded",
+    "TDRelaunchAdvised",
+)
+# What dcap-qvl says of vectors that must be refused, and the check that we name.
+REFUSALS = {
+    "Debug mode is enabled": "attributes_debug",
+    "SEPT_VE_DISABLE is not enabled": "td_sept_ve_disable",
+    "No matching TCB level found": "tcb_level",
+}
+WHOLE_RUN = "COTERIE_ALL_BIT_FLIPS"
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A real quote with Intel-signed collateral and what must come out."""
+
+    quote: bytes
+    collateral: Collateral
+    at: datetime
+    status: str | None
+    advisories: tuple[str, ...]
+    error: str | None
+
+    def assess(self, *policies: Policy, at: datetime | None = None) -> Appraisal:
+        """Assesses the vector under Intel's root, at the time of its collateral unless given."""
+        return assess(
+            self.quote,
+            self.collateral,
+            kind=kind_of(parse_quote(self.quote)),
+            root=INTEL_ROOT,
+            policies=policies,
+            at=at or self.at,
+        )
+
+
+def read(name: str) -> Vector:
+    """Reads a vector; skips where the shared folder is absent."""
+    if not VECTORS.is_dir():
+        pytest.skip(f"real vectors are not here: {VECTORS}")
+    entries = json.loads((VECTORS / "manifest.json").read_text())["vectors"]
+    (entry,) = (entry for entry in entries if entry["name"] == name)
+    return Vector(
+        quote=(VECTORS / name / "quote.bin").read_bytes(),
+        collateral=Collateral.from_json((VECTORS / name / "collateral.json").read_text()),
+        at=datetime.fromtimestamp(entry["valid_at"], UTC),
+        status=entry["expected_status"],
+        advisories=tuple(sorted(entry["expected_advisories"] or ())),
+        error=entry["expected_error"],
+    )
+
+
+def test_all_vectors_are_listed() -> None:
+    read(NAMES[0])
+    assert sorted(folder.name for folder in VECTORS.glob("*_v?_*")) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_vector_gives_its_expected_outcome(name: str) -> None:
+    vector = read(name)
+    outcome = vector.assess(TcbStatusIn(STATUSES))
+    if vector.error is None:
+        assert outcome.refusal is None
+        assert outcome.verdict is not None
+        assert outcome.verdict.tcb_status == vector.status
+        assert outcome.verdict.advisories == vector.advisories
+        assert outcome.verdict.expiry > vector.at
+    else:
+        assert outcome.refusal is not None
+        expected = next(check for text, check in REFUSALS.items() if text in str(vector.error))
+        assert outcome.refusal.failed_check == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_accepted_statuses_decide(name: str) -> None:
+    vector = read(name)
+    for status in STATUSES:
+        outcome = vector.assess(TcbStatusIn((status,)))
+        assert (outcome.verdict is not None) == (status == vector.status)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_advisories_must_be_listed(name: str) -> None:
+    vector = read(name)
+    if vector.advisories:
+        outcome = vector.assess(AdvisoriesWithin(vector.advisories[1:]))
+        assert outcome.refusal is not None
+        assert outcome.refusal.failed_check == "advisories"
+        assert vector.assess(AdvisoriesWithin(vector.advisories)).refusal is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_collateral_of_long_ago_proves_nothing_now(name: str) -> None:
+    outcome = read(name).assess(TcbStatusIn(STATUSES), at=datetime.now(UTC))
+    assert outcome.refusal is not None
+    assert outcome.refusal.failed_check in {
+        "attributes_debug",
+        "td_sept_ve_disable",
+        "tcb_info_chain_validity",
+        "root_crl_validity",
+        "pck_crl_validity",
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_padding_changes_nothing_and_trailing_bytes_are_refused(name: str) -> None:
+    vector = read(name)
+    padded = replace(vector, quote=vector.quote + bytes(64))
+    assert padded.assess().verdict == vector.assess().verdict
+    with pytest.raises(EvidenceRefused) as refusal:
+        parse_quote(vector.quote + b"\0\1")
+    assert refusal.value.failed_check == "quote_format"
+
+
+def bits(length: int) -> Iterable[tuple[int, int]]:
+    return ((byte, bit) for byte in range(length) for bit in range(8))
+
+
+def sampled(everything: Iterable[tuple[int, int]], every: int) -> list[tuple[int, int]]:
+    """All of it if the environment asks for the whole run, else a sample; says so."""
+    items = list(everything)
+    if os.environ.get(WHOLE_RUN) == "1":
+        return items
+    print(f"{len(items[::every])} of {len(items)}; set {WHOLE_RUN}=1 for the whole run")
+    return items[::every]
+
+
+def refused(attempt: Callable[[], Appraisal]) -> bool:
+    """Whether an attempt is refused, by an error of ours and no other."""
+    try:
+        return attempt().verdict is None
+    except EvidenceRefused:
+        return True
+
+
+@pytest.mark.parametrize(
+    "name", ["sgx_v3_konvera_gramine_ratls_swhardening", "tdx_v4_phala", "tdx_v5_google_sample"]
+)
+def test_every_bit_of_a_quote_counts(name: str) -> None:
+    vector = read(name)
+    kind = kind_of(parse_quote(vector.quote))
+    assert vector.assess().verdict is not None
+
+    def with_bit(byte: int, bit: int) -> Appraisal:
+        data = bytearray(vector.quote)
+        data[byte] ^= 1 << bit
+        return assess(
+            bytes(data),
+            vector.collateral,
+            kind=kind,
+            root=INTEL_ROOT,
+            policies=(),
+            at=vector.at,
+        )
+
+    accepted = [
+        (byte, bit)
+        for byte, bit in sampled(bits(len(vector.quote)), 97)
+        if not refused(lambda byte=byte, bit=bit: with_bit(byte, bit))  # type: ignore[misc]
+    ]
+    assert accepted == []
+
+
+@pytest.mark.parametrize("name", ["sgx_v3_konvera_gramine_ratls_swhardening", "tdx_v4_phala"])
+@pytest.mark.parametrize("field", sorted(Collateral.__dataclass_fields__))
+def test_every_byte_of_collateral_counts(name: str, field: str) -> None:
+    vector = read(name)
+    original: str | bytes = getattr(vector.collateral, field)
+    data = original.encode() if isinstance(original, str) else original
+
+    def with_byte(position: int, flip: int) -> Appraisal:
+        changed = bytearray(data)
+        changed[position] ^= flip
+        value = bytes(changed).decode("latin-1") if isinstance(original, str) else bytes(changed)
+        values = {**vars(vector.collateral), field: value}
+        return replace(vector, collateral=Collateral(**values)).assess()
+
+    accepted = [
+        (position, flip)
+        for position, flip in sampled(
+            ((position, flip) for position in range(len(data)) for flip in (0x01, 0x20)), 29
+        )
+        if not refused(lambda position=position, flip=flip: with_byte(position, flip))  # type: ignore[misc]
+    ]
+    assert accepted == []

@@ -16,6 +16,7 @@ from coterie.criteo.shards import (
     Shard,
     ShardBuilder,
     ShardWriter,
+    join_shards,
     open_shard,
     pack_records,
     record_bytes,
@@ -102,6 +103,13 @@ def test_strided_pieces_partition_the_examples(workers: int, piece: int) -> None
         assert numbers == list(share)
         seen += numbers
     assert sorted(seen) == list(range(10))
+
+
+def test_joined_shards_follow_each_other() -> None:
+    first, second = (shard_from_records(ten_records()[: n * WIDTH], SMALL) for n in (3, 2))
+    joined = join_shards([first, second])
+    assert joined.records(0, joined.rows) == ten_records()[: 3 * WIDTH] + ten_records()[: 2 * WIDTH]
+    assert not joined.batch(0, 5).ids_bm.flags.writeable
 
 
 def test_records_match_the_documented_layout(tmp_path: Path) -> None:

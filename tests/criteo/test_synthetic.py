@@ -61,17 +61,18 @@ def test_the_planted_signal_is_worth_an_auc_of_about_080(tmp_path: Path) -> None
 
 
 def test_same_rows_and_seed_same_bytes(raw: Path, tmp_path: Path) -> None:
+    plain = b"".join(content(raw).splitlines(keepends=True)[:2_000])
     for suffix in ("", ".gz", ".xz", ".zst"):
         first, second = tmp_path / f"a.tsv{suffix}", tmp_path / f"b.tsv{suffix}"
-        synthesize(first, rows=20_000, seed=7)
-        synthesize(second, rows=20_000, seed=7)
+        synthesize(first, rows=2_000, seed=7)
+        synthesize(second, rows=2_000, seed=7)
         assert first.read_bytes() == second.read_bytes()
-        assert content(first) == content(raw)
+        assert content(first) == plain
         if suffix:
-            assert first.stat().st_size < raw.stat().st_size / 2
+            assert first.stat().st_size < len(plain) / 2
     other = tmp_path / "other.tsv"
-    synthesize(other, rows=20_000, seed=8)
-    assert content(other) != content(raw)
+    synthesize(other, rows=2_000, seed=8)
+    assert content(other) != plain
 
 
 def test_a_longer_file_begins_with_a_shorter_one(raw: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from coterie.attestation.collateral import Collateral
-from coterie.attestation.evidence import authenticate, check_names
+from coterie.attestation.evidence import AuthenticEvidence, authenticate, check_names
 from coterie.attestation.policy import (
     AdvisoriesWithin,
     MeasurementIn,
@@ -40,11 +40,13 @@ class Appraisal:
         verdict: The verdict, if the evidence is accepted.
         refusal: The error, if it is not.
         checks: Every check: passed, failed, or not run after the failure.
+        evidence: What was authenticated, even if a policy then refused it.
     """
 
     verdict: Verdict | None
     refusal: EvidenceRefused | None
     checks: tuple[Check, ...]
+    evidence: AuthenticEvidence | None = None
 
 
 class Appraiser:
@@ -192,13 +194,14 @@ def assess(
         at: The moment that counts, with a time zone.
     """
     checks = CheckList()
+    evidence = None
     try:
         evidence = authenticate(quote, collateral, kind=kind, root=root, at=at, checks=checks)
         for policy in policies:
             policy.verify(evidence, checks)
     except EvidenceRefused as error:
         checks.failed(error)
-        return Appraisal(None, error, _with_the_rest(checks, kind, policies))
+        return Appraisal(None, error, _with_the_rest(checks, kind, policies), evidence)
     verdict = Verdict(
         tee=kind,
         tcb_status=evidence.tcb_status,
@@ -210,7 +213,7 @@ def assess(
         checks=checks.checks,
         expiry=evidence.expiry,
     )
-    return Appraisal(verdict, None, verdict.checks)
+    return Appraisal(verdict, None, verdict.checks, evidence)
 
 
 def _with_the_rest(

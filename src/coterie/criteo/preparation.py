@@ -4,7 +4,7 @@ Everything is built in a hidden folder inside the output directory and renamed i
 end, so a failure leaves nothing half-done. The same input gives the same bytes.
 
 Needs, for N rows of n numeric and m categorical columns: 8 (1 + n + m) N bytes of disk for staging
-while it runs, 4 (1 + n + m) N bytes for the shards, and memory of about 300 MB plus 24 bytes per
+while it runs, 4 (1 + n + m) N bytes for the shards, and memory of about 500 MB plus 24 bytes per
 distinct id of the largest party's training rows.
 """
 

@@ -160,5 +160,5 @@ def _compressor(suffix: str, file: BinaryIO) -> contextlib.AbstractContextManage
     if suffix == ".xz":
         return cast("contextlib.AbstractContextManager[BinaryIO]", lzma.LZMAFile(file, "wb"))
     if suffix == ".zst":
-        return zstandard.ZstdCompressor().stream_writer(file, closefd=False)
+        return zstandard.ZstdCompressor(write_checksum=True).stream_writer(file, closefd=False)
     return contextlib.nullcontext(file)

@@ -9,7 +9,9 @@ import numpy.typing as npt
 
 from coterie.contract import Contract
 from coterie.errors import MessageRefused
+from coterie.models.metrics import HISTOGRAM_BINS, SUMS
 from coterie.ps.aggregation import Gradients
+from coterie.ps.evaluation import SPLITS
 from coterie.ps.wire import ps_pb2 as pb
 
 FloatArray = npt.NDArray[np.float32]
@@ -17,6 +19,7 @@ IdArray = npt.NDArray[np.int32]
 
 _MESSAGE_OVERHEAD = 64 << 10
 EVALUATION_BATCH = 4096
+PART_BYTES = 1 << 20  # of a shard that the chief delivers
 _REMEDY = "run the same version of Coterie under the same contract on both sides"
 
 
@@ -25,7 +28,9 @@ def max_message_bytes(contract: Contract) -> int:
     dense = 4 * sum(p.size for p in contract.model.dense_parameters(contract.data))
     batch = max(contract.training.batch, EVALUATION_BATCH)
     rows = min(batch * len(contract.data.categorical), contract.data.total_rows)
-    return dense + rows * (8 + 4 * contract.model.embedding_dim) + _MESSAGE_OVERHEAD
+    exchange = dense + rows * (8 + 4 * contract.model.embedding_dim)
+    report = len(SPLITS) * 8 * (2 * HISTOGRAM_BINS + SUMS)
+    return max(exchange, report, PART_BYTES) + _MESSAGE_OVERHEAD
 
 
 class MessageBounds:

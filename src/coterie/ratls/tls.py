@@ -239,15 +239,15 @@ def _context(identity: NodeIdentity, judge: Judge, *, listener: bool, at: dateti
 def _verifier(judge: Judge) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
     judged: list[bytes] = []
 
-    def verify(_: SSL.Connection, x509: crypto.X509, error: int, depth: int, __: int) -> bool:
+    def verify(_: SSL.Connection, certificate: crypto.X509, error: int, depth: int, __: int) -> bool:
         if error not in _ACCEPTED_ERRORS or depth != 0:
             raise _chain_refused(error, depth)
-        der = crypto.dump_certificate(crypto.FILETYPE_ASN1, x509)
+        der = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
         if der in judged:  # OpenSSL calls for its finding and again for the result
             return True
         if judged:
             raise _chain_refused(error, depth)
-        if judge(der) != _public_key(x509):
+        if judge(der) != _public_key(certificate):
             raise _chain_refused(error, depth)  # two parsers see two keys: somebody is playing
         judged.append(der)
         return True
@@ -255,8 +255,8 @@ def _verifier(judge: Judge) -> Callable[[SSL.Connection, crypto.X509, int, int, 
     return verify
 
 
-def _public_key(x509: crypto.X509) -> bytes:
-    key = x509.get_pubkey().to_cryptography_key()
+def _public_key(certificate: crypto.X509) -> bytes:
+    key = certificate.get_pubkey().to_cryptography_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)  # the judge lets no other key pass
     return spki_der(key)
 

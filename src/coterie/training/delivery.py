@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator
 from coterie.contract import DataSection, data_digest
 from coterie.criteo.shards import Shard, ShardBuilder, record_bytes
 from coterie.errors import DataSetMismatch, MessageRefused, PeerUnreachable
+from coterie.ps.messages import PART_BYTES
 from coterie.ps.ports import Caller
 from coterie.ps.wire import ps_pb2 as pb
 
-PART_BYTES = 1 << 20
 MAX_EXAMPLES = 2**31
 
 

@@ -1,0 +1,173 @@
+"""What this machine has of each kind of TEE, and what is missing; looks, changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from coterie.attestation.tee.base import TeeKind
+from coterie.attestation.tee.gramine import ATTESTATION_FOLDER
+from coterie.attestation.tee.tdx import REPORT_FOLDER
+
+_READ_LIMIT = 1 << 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked for.
+
+    Attributes:
+        name: What it is.
+        present: Whether it is there.
+        needed: Whether the TEE cannot be used without it.
+        detail: Where it is, or how to get it.
+    """
+
+    name: str
+    present: bool
+    needed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class TeeSurvey:
+    """What there is of one kind of TEE.
+
+    Attributes:
+        kind: Kind of TEE.
+        summary: One sentence.
+        findings: What was looked for.
+    """
+
+    kind: TeeKind
+    summary: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def usable(self) -> bool:
+        """Whether a node can run in it here and now."""
+        return all(finding.present for finding in self.findings if finding.needed)
+
+
+def survey(
+    root: Path = Path("/"), *, which: Callable[[str], str | None] = shutil.which
+) -> tuple[TeeSurvey, ...]:
+    """Surveys the machine.
+
+    Args:
+        root: Root of the file tree.
+        which: Finds programs.
+    """
+    return (_simulated(), _sgx(root, which), _tdx(root))
+
+
+def _simulated() -> TeeSurvey:
+    return TeeSurvey(
+        "simulated",
+        "always there; it proves nothing, and its runs are stamped SIMULATED",
+        (Finding("simulated TEE", present=True, needed=True, detail="built in"),),
+    )
+
+
+def _sgx(root: Path, which: Callable[[str], str | None]) -> TeeSurvey:
+    flags = _cpu_flags(root)
+    gramine = which("gramine-sgx")
+    attestation = root / ATTESTATION_FOLDER
+    kind = _first_line(attestation / "attestation_type")
+    inside = _path(
+        attestation / "quote",
+        "quotes by Gramine",
+        'start the node under gramine-sgx with sgx.remote_attestation = "dcap"',
+        needed=True,
+    )
+    findings = (
+        Finding(
+            "processor with SGX",
+            present="sgx" in flags,
+            needed=False,
+            detail="flag sgx" if "sgx" in flags else "no flag sgx: enable SGX in the firmware",
+        ),
+        _path(
+            root / "dev/sgx_enclave", "enclave device", "needs Linux 5.11 and SGX in the firmware"
+        ),
+        _path(root / "dev/sgx_provision", "provisioning device", "join the group sgx_prv"),
+        Finding(
+            "Gramine",
+            present=gramine is not None,
+            needed=False,
+            detail=gramine or "install gramine from its package repository",
+        ),
+        _path(
+            root / "var/run/aesmd/aesm.socket", "quoting service (AESM)", "install sgx-aesm-service"
+        ),
+        Finding(
+            "attestation type",
+            present=kind in {None, "dcap"},
+            needed=True,
+            detail=kind or "not inside of Gramine",
+        ),
+        inside,
+    )
+    summary = (
+        "this process runs in an SGX enclave"
+        if inside.present
+        else "this process runs outside of an enclave; see what this host has"
+    )
+    return TeeSurvey("sgx", summary, findings)
+
+
+def _tdx(root: Path) -> TeeSurvey:
+    flags = _cpu_flags(root)
+    guest = "tdx_guest" in flags
+    report = _path(
+        root / REPORT_FOLDER,
+        "kernel interface configfs-tsm",
+        "needs Linux 6.7 with CONFIG_TSM_REPORTS, and configfs mounted on /sys/kernel/config",
+        needed=True,
+    )
+    findings = (
+        Finding(
+            "TDX guest",
+            present=guest,
+            needed=True,
+            detail="flag tdx_guest" if guest else "no flag tdx_guest: start this machine as a TD",
+        ),
+        _path(root / "dev/tdx_guest", "guest device", "load the module tdx_guest"),
+        report,
+    )
+    summary = (
+        "this machine is a TDX trust domain" if guest else "this machine is no TDX trust domain"
+    )
+    return TeeSurvey("tdx", summary, findings)
+
+
+def _path(path: Path, name: str, hint: str, *, needed: bool = False) -> Finding:
+    try:
+        present = path.exists()
+    except OSError:
+        present = False
+    detail = str(path) if present else f"no {path}: {hint}"
+    return Finding(name, present=present, needed=needed, detail=detail)
+
+
+def _cpu_flags(root: Path) -> frozenset[str]:
+    for line in _read(root / "proc/cpuinfo").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "flags":
+            return frozenset(value.split())
+    return frozenset()
+
+
+def _first_line(path: Path) -> str | None:
+    lines = _read(path).splitlines()
+    return lines[0].strip() if lines else None
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_READ_LIMIT).decode("utf-8", "replace")
+    except OSError:
+        return ""

@@ -1,0 +1,87 @@
+"""How ``coterie attest`` prints what it found: one JSON object, or lines for people."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from coterie.attestation.appraiser import Appraisal
+from coterie.attestation.tee.base import TeeKind
+
+
+def print_outcome(
+    outcome: Appraisal,
+    claimed: TeeKind | None,
+    shown: tuple[tuple[str, str], ...],
+    judged: set[str],
+    *,
+    as_json: bool,
+) -> None:
+    """Prints a verdict or a refusal.
+
+    Args:
+        outcome: How the appraisal went.
+        claimed: The kind of TEE that the quote claims, for refusals.
+        shown: Measurements that the quote claims.
+        judged: Names of the policies' checks; what they leave out is said.
+        as_json: One JSON object instead of lines.
+    """
+    refusal, evidence = outcome.refusal, outcome.evidence
+    open_questions = [
+        name
+        for name, checks in (
+            ("advisories", {"advisories"}),
+            ("measurement", {"mrenclave", "mrsigner", "mrtd"}),
+            ("evaluation_number", {"evaluation_number"}),
+            ("report_data", {"report_data"}),
+        )
+        if not judged & checks
+    ]
+    value: dict[str, object] = {
+        "accepted": refusal is None,
+        "failed_check": refusal.failed_check if refusal else None,
+        "reason": refusal.what if refusal else None,
+        "expected": refusal.expected if refusal else None,
+        "seen": refusal.seen if refusal else None,
+        "remedy": refusal.remedy if refusal else None,
+        "tee": evidence.kind if evidence else claimed,
+        "tcb_status": evidence.tcb_status if evidence else None,
+        "advisories": list(evidence.advisories) if evidence else [],
+        "measurements": dict(shown),
+        "not_judged": open_questions,
+        "expiry": evidence.expiry.isoformat() if evidence else None,
+        "checks": [asdict(check) for check in outcome.checks],
+    }
+    print_facts(value, as_json=as_json)
+
+
+def print_facts(value: dict[str, object], *, as_json: bool) -> None:
+    """Prints names and values: one JSON object, or a line each."""
+    from coterie.cli import console
+
+    if as_json:
+        console.print_json(value)
+        return
+    for line in _lines(value, ""):
+        typer.echo(line)
+
+
+def _lines(value: dict[str, object], indent: str) -> list[str]:
+    lines: list[str] = []
+    for key, item in value.items():
+        label = key.replace("_", " ")
+        if isinstance(item, dict):
+            lines += [f"{indent}{label}:", *_lines(item, indent + "  ")]
+        elif key == "checks" and isinstance(item, list):
+            lines.append(f"{indent}checks:")
+            lines += [
+                f"{indent}  {check['outcome'].replace('_', ' '):<8} {check['name']} "
+                f"{check['detail']}".rstrip()
+                for check in item
+            ]
+        elif isinstance(item, list):
+            lines.append(f"{indent}{label}: {', '.join(map(str, item)) or 'none'}")
+        elif item is not None:
+            lines.append(f"{indent}{label}: {item}")
+    return lines

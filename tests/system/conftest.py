@@ -1,0 +1,198 @@
+"""Real processes on loopback: a small data set, a small contract, and a way to start the CLI."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from coterie.contract import parse_contract
+from coterie.criteo.preparation import prepare
+from coterie.criteo.synthetic import synthesize
+
+SMALL = """
+[data]
+rows = 64
+hash_seed = 5
+min_count = 2
+
+[model]
+embedding_dim = 4
+bottom = [8, 4]
+top = [8, 1]
+
+[training]
+batch = 64
+epochs = 1
+seed = 3
+checkpoint_steps = 5
+
+[training.dense]
+kind = "adagrad"
+learning_rate = 0.05
+
+[training.rows]
+kind = "rowwise_adagrad"
+learning_rate = 0.05
+
+[limits]
+join_seconds = 60
+step_seconds = 60
+
+[trust]
+tee = "simulated"
+"""
+
+HFL_NODES = """
+format = 1
+name = "small-hfl"
+mode = "hfl"
+parties = [{ name = "operator" }, { name = "acme" }, { name = "bolt" }]
+nodes = [
+    { name = "ps0", role = "ps", party = "operator", address = "127.0.0.1:0" },
+    { name = "acme-worker", role = "worker", party = "acme" },
+    { name = "bolt-worker", role = "worker", party = "bolt" },
+]
+"""
+
+SDT_NODES = """
+format = 1
+name = "small-sdt"
+mode = "sdt"
+parties = [{ name = "owner" }]
+nodes = [
+    { name = "chief", role = "chief", party = "owner" },
+    { name = "ps0", role = "ps", party = "owner", address = "127.0.0.1:0" },
+    { name = "worker0", role = "worker", party = "owner", address = "127.0.0.1:0" },
+    { name = "worker1", role = "worker", party = "owner", address = "127.0.0.1:0" },
+]
+"""
+
+
+def contract_text(mode: str) -> str:
+    """A small contract of either mode, as TOML."""
+    roles = ("ps", "worker") if mode == "hfl" else ("ps", "worker", "chief")
+    trust = "".join(
+        f'\n[trust.roles.{role}]\nmeasurement = "own"\naccepted_tcb_statuses = ["UpToDate"]\n'
+        for role in roles
+    )
+    return (HFL_NODES if mode == "hfl" else SDT_NODES) + SMALL + trust
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A contract file and the data that was prepared for it."""
+
+    contract: Path
+    data: Path
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("raw") / "raw.tsv"
+    synthesize(path, rows=4000, seed=11)
+    return path
+
+
+def make_scene(mode: str, raw: Path, folder: Path) -> Scene:
+    text = contract_text(mode)
+    contract_file = folder / f"{mode}.toml"
+    contract_file.write_text(text)
+    contract = parse_contract(text.encode(), mode)
+    prepare(raw, folder / "data", contract, deal="round-robin")
+    return Scene(contract_file, folder / "data")
+
+
+@pytest.fixture(scope="session")
+def hfl(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    return make_scene("hfl", raw, tmp_path_factory.mktemp("hfl"))
+
+
+@pytest.fixture(scope="session")
+def sdt(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    return make_scene("sdt", raw, tmp_path_factory.mktemp("sdt"))
+
+
+def environment(**changes: str) -> dict[str, str]:
+    return {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1", **changes}
+
+
+def coterie(
+    *arguments: str | Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs the command line to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "coterie", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=env or environment(),
+        check=False,
+    )
+
+
+def result_json(finished: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    """The one JSON object that a successful command printed."""
+    assert finished.returncode == 0, finished.stderr
+    value = json.loads(finished.stdout)
+    assert isinstance(value, dict)
+    return value
+
+
+class Node:
+    """A node that runs in the background; its events are read line by line."""
+
+    def __init__(self, arguments: Sequence[str | Path], env: dict[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "coterie", "node", *map(str, arguments)]
+            + ["--log-format", "json", "--end-with-parent"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=env or environment(),
+        )
+
+    def wait_event(self, kind: str) -> dict[str, object]:
+        """Reads events until one of this kind comes."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            event = json.loads(line)
+            if event["event"] == kind:
+                assert isinstance(event, dict)
+                return event
+        pytest.fail(f"the node ended without {kind}: {self.process.communicate()[1]}")
+
+    def finish(self) -> int:
+        """Waits for the node's end; returns its exit code."""
+        assert self.process.stdout is not None
+        self.process.stdout.read()  # to its end; its input stays open, or it would end at once
+        code = self.process.wait(120)
+        self.process.communicate()
+        return code
+
+    def kill(self) -> None:
+        """Ends the node at once."""
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def start_node() -> Iterator[Callable[..., Node]]:
+    """Starts nodes, and ends those that a test leaves behind."""
+    nodes: list[Node] = []
+
+    def start(*arguments: str | Path, env: dict[str, str] | None = None) -> Node:
+        nodes.append(Node(arguments, env))
+        return nodes[-1]
+
+    yield start
+    for node in nodes:
+        if node.process.poll() is None:
+            node.kill()

@@ -1,0 +1,85 @@
+"""Whole runs: the same model, bit for bit, whatever carries the calls and however often."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from system.conftest import Scene, coterie, environment, result_json
+
+pytestmark = pytest.mark.system
+
+KEYS = {
+    "mode", "transport", "tee", "nodes", "steps", "examples", "seconds", "samples_per_second",
+    "train_loss", "validation_auc", "test_auc", "test_logloss", "test_accuracy", "model_digest",
+    "contract_digest",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["hfl", "sdt"])
+def test_local_attested_and_plaintext_runs_give_one_model(
+    mode: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    scene: Scene = request.getfixturevalue(mode)
+    local = result_json(coterie("local", scene.contract, "--data", scene.data, "--json"))
+    again = result_json(
+        coterie("run", scene.contract, "--data", scene.data, "--out", tmp_path / "run", "--json")
+    )
+    both = result_json(coterie("bench", scene.contract, "--data", scene.data, "--json"))
+    attested, plaintext = both["attested"], both["plaintext"]
+    assert isinstance(attested, dict)
+    assert isinstance(plaintext, dict)
+
+    results = [local, again, attested, plaintext]
+    assert {result["model_digest"] for result in results} == {local["model_digest"]}
+    assert {result["test_auc"] for result in results} == {local["test_auc"]}
+    assert both["same_model"] is True
+    assert isinstance(both["overhead"], float)
+    assert both["overhead"] > 0
+    assert all(result.keys() >= KEYS for result in results)
+    assert [result["transport"] for result in results] == ["memory", "ra-tls", "ra-tls", "PLAINTEXT"]
+    assert [result["tee"] for result in results] == ["none", "SIMULATED", "SIMULATED", "none"]
+    assert local["examples"] == 3429  # six of seven equal parts of 4,000 rows
+    assert isinstance(local["test_auc"], float)
+    assert local["test_auc"] > 0.5
+
+
+def test_a_run_keeps_its_result_and_forgets_the_throw_away_keys(hfl: Scene, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    first = coterie("run", hfl.contract, "--data", hfl.data, "--out", out, "--json")
+    kept = json.loads((out / "result.json").read_text())
+    assert kept == result_json(first)
+    assert not list(out.rglob("*.pem"))
+
+    second = coterie("run", hfl.contract, "--data", hfl.data, "--out", out, "--json")
+    assert result_json(second) == kept
+
+
+def test_an_interrupted_run_goes_on_to_the_same_model(hfl: Scene, tmp_path: Path) -> None:
+    undisturbed = result_json(coterie("local", hfl.contract, "--data", hfl.data, "--json"))
+    out = tmp_path / "run"
+    events = out / "nodes" / "ps0" / "events.jsonl"
+    command = ["run", str(hfl.contract), "--data", str(hfl.data), "--out", str(out), "--json"]
+    first = subprocess.Popen(
+        [sys.executable, "-m", "coterie", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    assert first.stderr is not None
+    for line in first.stderr:  # log lines: not a terminal
+        if "checkpoint at step" in line:
+            first.send_signal(signal.SIGKILL)
+            break
+    first.communicate()
+    assert first.returncode == -signal.SIGKILL
+    assert not (out / "result.json").exists()
+
+    resumed = result_json(coterie(*command))
+    assert resumed["model_digest"] == undisturbed["model_digest"]
+    assert '"Resumed"' in events.read_text()

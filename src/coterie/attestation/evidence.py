@@ -115,7 +115,10 @@ def authenticate(
 
     Raises:
         EvidenceRefused: A check failed; see the module's rule book.
+        ValueError: ``at`` has no time zone: a defect of the caller.
     """
+    if at.tzinfo is None:
+        raise ValueError("the moment of an appraisal needs a time zone")
     quote = parse_quote(data)
     checks.passed("quote_format", f"version {quote.version}, {len(quote.canonical)} bytes")
     _verify_kind(quote, kind, checks)

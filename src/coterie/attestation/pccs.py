@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import re
 import ssl
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from typing import Protocol
 
 from cryptography import x509
@@ -141,7 +142,7 @@ class UrllibHttps:
         request = urllib.request.Request(url, headers={"Accept": "*/*"})  # noqa: S310 - https
         try:
             with self._opener.open(request, timeout=TIMEOUT_SECONDS) as response:
-                body: bytes = response.read(MAX_ANSWER_BYTES + 1)
+                body = _read(response)
                 headers = {name.lower(): value for name, value in response.headers.items()}
         except urllib.error.HTTPError as error:
             error.close()
@@ -152,6 +153,19 @@ class UrllibHttps:
         if len(body) > MAX_ANSWER_BYTES:
             raise _unavailable(url, f"more than {MAX_ANSWER_BYTES} bytes")
         return Answer(headers, body)
+
+
+def _read(response: HTTPResponse) -> bytes:
+    """Reads a body of at most ``MAX_ANSWER_BYTES`` and one more; a server that drips is left."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    body = b""
+    while len(body) <= MAX_ANSWER_BYTES and (
+        piece := response.read1(MAX_ANSWER_BYTES + 1 - len(body))
+    ):
+        body += piece
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no whole answer within {TIMEOUT_SECONDS:.0f} s")
+    return body
 
 
 def require_https(url: str) -> None:

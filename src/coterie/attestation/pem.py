@@ -53,6 +53,7 @@ def parse_chain(text: str, longest: int) -> tuple[x509.Certificate, ...]:
     return tuple(chain)
 
 
+@lru_cache(maxsize=128)
 def _parse_wholly(der: bytes) -> x509.Certificate:
     """Parses every field that is read later, since the library parses when it is asked."""
     try:
@@ -74,8 +75,11 @@ def _parse_wholly(der: bytes) -> x509.Certificate:
         x509.DuplicateExtension,
         x509.InvalidVersion,
         x509.UnsupportedGeneralNameType,
+        UserWarning,  # the library warns of odd names and numbers; some callers make it raise
     ) as error:
         raise PemMalformed("a certificate that is no valid DER") from error
+    if certificate.serial_number <= 0:
+        raise PemMalformed("a certificate without a positive serial number")
     return certificate
 
 

@@ -61,11 +61,11 @@ def report(error: CoterieError, *, as_json: bool) -> int:
     if as_json:
         print_json(error.to_dict())
     else:
-        err.print(f"[bold red]error:[/] {_escape(error.what)}")
+        err.print(f"[bold red]error:[/] {_escape(error.what)}", soft_wrap=True, highlight=False)
         for label in ("expected", "seen", "remedy"):
             text = getattr(error, label)
             if text:
-                err.print(f"  [dim]{label + ':':<10}[/]{_escape(text)}")
+                err.print(f"  [dim]{label + ':':<10}[/]{_escape(text)}", soft_wrap=True, highlight=False)
     return error.exit_code
 
 

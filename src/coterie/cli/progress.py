@@ -86,7 +86,9 @@ class _Lines:
 
     def __call__(self, event: Event) -> None:
         if not isinstance(event, StepDone):
-            self._console.print(f"{self._title}: {describe_event(event)}", highlight=False)
+            self._console.print(
+                f"{self._title}: {describe_event(event)}", highlight=False, soft_wrap=True, markup=False
+            )
             return
         self._average.add(event)
         if event.step % max(1, event.steps // _LINES_PER_RUN) == 0 or event.step == event.steps:
@@ -95,4 +97,6 @@ class _Lines:
                 f"{self._title}: step {event.step}/{event.steps}, loss {loss:.4f}, "
                 f"{speed:,.0f} examples/s",
                 highlight=False,
+                soft_wrap=True,
+                markup=False,
             )

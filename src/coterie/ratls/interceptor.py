@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from coterie.ratls.pins import PinBoard
 from coterie.ratls.trust import Clock
 from coterie.ratls.wire_errors import error_metadata, status_code
 
+_log = logging.getLogger(__name__)
 Req = TypeVar("Req")
 Permissions = Mapping[str, frozenset[Role]]
 
@@ -95,8 +97,8 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
                 self._admit(method, context)
                 try:
                     return behaviour(request, context)
-                except CoterieError as error:
-                    _abort(context, error, status_code(error))
+                except Exception as error:  # noqa: BLE001 (all become a status)
+                    _fail(context, error)
 
             return answer
 
@@ -107,8 +109,8 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
                 self._admit(method, context)
                 try:
                     yield from behaviour(request, context)
-                except CoterieError as error:
-                    _abort(context, error, status_code(error))
+                except Exception as error:  # noqa: BLE001 (all become a status)
+                    _fail(context, error)
 
             return answers
 
@@ -146,6 +148,17 @@ def _certificate_sha256(context: grpc.ServicerContext) -> bytes:
     if len(pem) != 1:
         return b""  # on no board: the lookup refuses it
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem[0].decode("ascii"))).digest()
+
+
+def _fail(context: grpc.ServicerContext, error: Exception) -> NoReturn:
+    if isinstance(error, CoterieError):
+        _abort(context, error, status_code(error))
+    if context.code() is not None:
+        raise error  # the handler itself has aborted the call
+    # Whatever an internal error says stays on this side: it may quote private data.
+    _log.error("a handler failed", exc_info=error)
+    context.abort(grpc.StatusCode.INTERNAL, "an internal error; see the log of this node")
+    raise AssertionError("abort raises")
 
 
 def _abort(context: grpc.ServicerContext, error: CoterieError, code: grpc.StatusCode) -> NoReturn:

@@ -17,6 +17,7 @@ from coterie.ratls.handshake import HANDSHAKE_SECONDS, accept
 from coterie.ratls.peer import Peer
 from coterie.ratls.trust import TrustContext
 
+_PAUSE_SECONDS = 0.05
 _log = logging.getLogger(__name__)
 
 Refused = Callable[[str, CoterieError], None]
@@ -127,7 +128,9 @@ class AttestationListener:
             try:
                 sock, remote = self._socket.accept()
             except OSError:
-                continue  # the peer has left again, or file descriptors are short: poll anew
+                # The peer has left again, or descriptors are short: then give them time to close.
+                select.select([self._woken], [], [], _PAUSE_SECONDS)
+                continue
             self._take(sock, str(remote[0]))
 
     def _take(self, sock: socket.socket, host: str) -> None:

@@ -71,7 +71,7 @@ class AttestedServer:
         self._pins = PinBoard()
         # gRPC needs at least one trusted certificate; nobody holds the key of this one.
         self._nobody = stray_certificate_pem(datetime.now(UTC))
-        self._seen: tuple[int, tuple[bytes, ...]] | None = None
+        self._seen: tuple[tuple[bytes, ...], tuple[bytes, ...]] | None = None
         self._grpc: grpc.Server | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._listener: AttestationListener | None = None
@@ -161,7 +161,7 @@ class AttestedServer:
         held = [item.identity for item in self._trust.credentials.held()]
         peers = self._pins.trusted(self._trust.clock())
         trusted = tuple(peer.certificate_pem for peer in peers)
-        state = (hash(tuple(item.spki_digest for item in held)), trusted)
+        state = (tuple(item.spki_digest for item in held), trusted)
         if state == self._seen:
             return cast("grpc.ServerCertificateConfiguration", None)
         self._seen = state

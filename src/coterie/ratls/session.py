@@ -31,6 +31,7 @@ from coterie.errors import (
     EvidenceRefused,
     HandshakeFailed,
     MessageRefused,
+    VoucherRefused,
 )
 from coterie.ratls.claims import Claims
 from coterie.ratls.messages import (
@@ -241,11 +242,21 @@ class Session:
             peer_nonce=self._in.nonce,
         )
         self._in.judge(message.quote, expected, message.collateral)
-        voucher = Voucher.from_cbor(message.voucher) if message.voucher else None
-        self._peer_voucher = verify_voucher(
-            voucher, self._in.peer, contract=self._in.contract, at=self._in.at
+        differ = not hmac.compare_digest(
+            self._in.own.contract_digest, self._in.peer.contract_digest
         )
-        if not hmac.compare_digest(self._in.own.contract_digest, self._in.peer.contract_digest):
+        try:
+            voucher = Voucher.from_cbor(message.voucher) if message.voucher else None
+            self._peer_voucher = verify_voucher(
+                voucher, self._in.peer, contract=self._in.contract, at=self._in.at
+            )
+        except VoucherRefused as error:
+            if differ:  # whom no party vouches for is not shown the contract, so only a hint
+                error.remedy += (
+                    "; the contracts differ too: compare `coterie contract show` of both"
+                )
+            raise
+        if differ:
             self._state = "contract"
             return encode_message(ContractMessage(canonical_json(self._in.contract)))
         self._state = "ready" if self._in.side == "dialler" else "acceptance"

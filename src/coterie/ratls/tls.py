@@ -239,7 +239,9 @@ def _context(identity: NodeIdentity, judge: Judge, *, listener: bool, at: dateti
 def _verifier(judge: Judge) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
     judged: list[bytes] = []
 
-    def verify(_: SSL.Connection, certificate: crypto.X509, error: int, depth: int, __: int) -> bool:
+    def verify(
+        _: SSL.Connection, certificate: crypto.X509, error: int, depth: int, __: int
+    ) -> bool:
         if error not in _ACCEPTED_ERRORS or depth != 0:
             raise _chain_refused(error, depth)
         der = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)

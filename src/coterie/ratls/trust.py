@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import CollateralSource, SimulatedCollateral
 from coterie.attestation.tee.base import Tee
 from coterie.contract import Contract, Node
-from coterie.errors import ContractInvalid, EvidenceRefused
+from coterie.errors import ContractInvalid, CoterieError, EvidenceRefused
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.voucher import Voucher, VoucherRequest, VoucherSource, verify_voucher
 
 Clock = Callable[[], datetime]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,7 @@ class CredentialKeeper:
         with self._lock:
             now = self._clock()
             if self._renew_at is None or now >= self._renew_at:
-                fresh = self._make(now)
-                self._held = (fresh, *(old for old in self._held if now < old.expires_at))
-                margin = min(
-                    timedelta(minutes=self._contract.trust.reattestation_minutes),
-                    (fresh.expires_at - now) / 2,
-                )
-                self._renew_at = fresh.expires_at - margin
+                self._renew(now)
             return self._held[0]
 
     def held(self) -> tuple[Credentials, ...]:
@@ -99,6 +95,24 @@ class CredentialKeeper:
         """Whether a key is one of this node's own."""
         with self._lock:
             return any(item.identity.spki_digest == spki_sha256 for item in self._held)
+
+    def _renew(self, now: datetime) -> None:
+        try:
+            fresh = self._make(now)
+        except CoterieError as error:
+            rest = self._held[0].expires_at - now if self._held else timedelta()
+            if rest <= timedelta():
+                raise
+            # What is held still holds: a key server that is away for a while stops nobody.
+            _log.warning("cannot renew this node's credentials yet: %s", error)
+            self._renew_at = now + rest / 4
+            return
+        self._held = (fresh, *(old for old in self._held if now < old.expires_at))
+        margin = min(
+            timedelta(minutes=self._contract.trust.reattestation_minutes),
+            (fresh.expires_at - now) / 2,
+        )
+        self._renew_at = fresh.expires_at - margin
 
     def _make(self, now: datetime) -> Credentials:
         identity = NodeIdentity.create(

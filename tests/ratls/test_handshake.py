@@ -10,19 +10,22 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import SimulatedCollateral
 from coterie.attestation.tee.simulated import SimulatedTee
 from coterie.errors import (
-    CoterieError,
     ContractMismatch,
+    CoterieError,
     EvidenceRefused,
     HandshakeFailed,
     PeerUnreachable,
@@ -34,7 +37,8 @@ from coterie.ratls.claims import Claims, report_data
 from coterie.ratls.evidence import InteroperableEvidence
 from coterie.ratls.handshake import AttestedPeer, accept, dial
 from coterie.ratls.identity import NodeIdentity
-from coterie.ratls.issuing import issue_certificate, spki_der, stray_certificate_pem
+from coterie.ratls.issuing import issue_certificate, spki_der
+from coterie.ratls.tls import ALPN
 from coterie.ratls.trust import Credentials, StapledOnly, TrustContext
 from coterie.ratls.voucher import Voucher, VoucherRequest
 
@@ -99,7 +103,7 @@ class TestMutualAttestation:
         seconds = []
         for _ in range(15):
             start = time.perf_counter()
-            world.handshake(dialler, listener).attested
+            assert world.handshake(dialler, listener).attested
             seconds.append(time.perf_counter() - start)
 
         # Measured, never asserted: other work on the machine would decide.
@@ -111,9 +115,7 @@ class TestContractsThatDiffer:
     def test_the_value_that_differs_is_named_on_both_sides(self, world: World) -> None:
         theirs = world.changed("training", "batch", value=256)
 
-        outcome = world.handshake(
-            world.trust("acme-worker", contract=theirs), world.trust("ps0")
-        )
+        outcome = world.handshake(world.trust("acme-worker", contract=theirs), world.trust("ps0"))
 
         assert isinstance(outcome.dialler, ContractMismatch)
         assert "training.batch: 256 here, 128 there" in outcome.dialler.seen
@@ -275,7 +277,11 @@ class TestForgedCertificates:
 
         outcome = world.handshake(worker, server)
 
-        refusals = [side for side in (outcome.dialler, outcome.listener) if isinstance(side, EvidenceRefused)]
+        refusals = [
+            side
+            for side in (outcome.dialler, outcome.listener)
+            if isinstance(side, EvidenceRefused)
+        ]
         assert refusals
         assert {refusal.failed_check for refusal in refusals} == {"collateral_missing"}
         assert not isinstance(outcome.dialler, AttestedPeer)
@@ -283,10 +289,8 @@ class TestForgedCertificates:
 
     def test_stale_stapled_collateral_is_refused(self, world: World) -> None:
         class Stale:
-            def collateral_for(self, quote: bytes, at: object) -> Collateral:
-                return SimulatedCollateral().collateral_for(
-                    quote, world.clock() - timedelta(days=400)
-                )
+            def collateral_for(self, quote: bytes, at: datetime) -> Collateral:
+                return SimulatedCollateral().collateral_for(quote, at - timedelta(days=400))
 
         worker = world.trust("acme-worker", collateral=StapledOnly())
         server = replace(world.trust("ps0"), collateral=Stale())
@@ -299,18 +303,18 @@ class TestForgedCertificates:
 
 class TestVouchers:
     @pytest.mark.parametrize(
-        ("name", "alter", "what"),
+        ("alter", "what"),
         [
-            ("another contract", lambda v: replace(v, contract_digest=bytes(32)), "contract"),
-            ("another node", lambda v: replace(v, node="bolt-worker"), "node"),
-            ("another role", lambda v: replace(v, role="ps"), "role"),
-            ("another key", lambda v: replace(v, spki_sha256=bytes(32)), "key"),
-            ("another start", lambda v: replace(v, incarnation=1), "incarnation"),
-            ("an expiry that has passed", lambda v: replace(v, expiry=1_600_000_000), "expired"),
+            (lambda v: replace(v, contract_digest=bytes(32)), "contract"),
+            (lambda v: replace(v, node="bolt-worker"), "node"),
+            (lambda v: replace(v, role="ps"), "role"),
+            (lambda v: replace(v, spki_sha256=bytes(32)), "key"),
+            (lambda v: replace(v, incarnation=1), "incarnation"),
+            (lambda v: replace(v, expiry=1_600_000_000), "expired"),
         ],
     )
     def test_a_voucher_for_something_else_is_refused(
-        self, world: World, name: str, alter: Callable[[Voucher], Voucher], what: str
+        self, world: World, alter: Callable[[Voucher], Voucher], what: str
     ) -> None:
         honest = world.trust("acme-worker")
         shown = honest.credentials.current()
@@ -347,7 +351,9 @@ class TestVouchers:
         forged = forge(
             world,
             Forgery(
-                "", "", claims=lambda c: replace(c, node="bolt-worker", party="bolt"),
+                "",
+                "",
+                claims=lambda c: replace(c, node="bolt-worker", party="bolt"),
                 dns_node="bolt-worker",
             ),
         )
@@ -393,29 +399,19 @@ def run_listener(
             thread.join()
 
 
-def tls_client(*, version: int, certificate_pem: bytes | None, alpn: bytes) -> Callable[[Address], None]:
+def tls_client(
+    *,
+    version: int = SSL.TLS1_3_VERSION,
+    certificate: x509.Certificate | None = None,
+    alpn: bytes = ALPN,
+) -> Callable[[Address], None]:
     def client(address: Address) -> None:
         context = SSL.Context(SSL.TLS_METHOD)
         context.set_max_proto_version(version)
         context.set_alpn_protos([alpn])
-        if certificate_pem is not None:
-            key = ec.generate_private_key(ec.SECP256R1())
-            from cryptography import x509
-
-            certificate = x509.load_pem_x509_certificate(certificate_pem)
-            builder = (
-                x509.CertificateBuilder()
-                .subject_name(certificate.subject)
-                .issuer_name(certificate.issuer)
-                .public_key(key.public_key())
-                .serial_number(7)
-                .not_valid_before(certificate.not_valid_before_utc - timedelta(hours=1))
-                .not_valid_after(certificate.not_valid_after_utc + timedelta(hours=1))
-            )
-            from cryptography.hazmat.primitives import hashes
-
-            context.use_certificate(builder.sign(key, hashes.SHA256()))
-            context.use_privatekey(key)
+        if certificate is not None:
+            context.use_certificate(certificate)
+            context.use_privatekey(STRANGER)
         with socket.create_connection((address.host, address.port)) as sock:
             connection = SSL.Connection(context, sock)
             connection.set_connect_state()
@@ -428,40 +424,58 @@ def tls_client(*, version: int, certificate_pem: bytes | None, alpn: bytes) -> C
     return client
 
 
+STRANGER = ec.generate_private_key(ec.SECP256R1())
+
+
+def strangers_certificate(*, issuer: str, signer: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    def name(text: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name("stranger"))
+        .issuer_name(name(issuer))
+        .public_key(STRANGER.public_key())
+        .serial_number(7)
+        .not_valid_before(datetime.now(UTC) - timedelta(hours=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(hours=1))
+        .sign(signer, hashes.SHA256())
+    )
+
+
 class TestStrangers:
     def test_a_peer_without_a_certificate(self, world: World) -> None:
-        client = tls_client(
-            version=SSL.TLS1_3_VERSION, certificate_pem=None, alpn=b"coterie-ra-tls/1"
-        )
-
-        error = run_listener(world.trust("ps0"), client)
+        error = run_listener(world.trust("ps0"), tls_client())
 
         assert isinstance(error, EvidenceRefused)
         assert error.failed_check == "certificate_missing"
 
     def test_a_self_signed_certificate_without_evidence(self, world: World) -> None:
-        client = tls_client(
-            version=SSL.TLS1_3_VERSION,
-            certificate_pem=stray_certificate_pem(world.clock()),
-            alpn=b"coterie-ra-tls/1",
-        )
+        certificate = strangers_certificate(issuer="stranger", signer=STRANGER)
 
-        error = run_listener(world.trust("ps0"), client)
+        error = run_listener(world.trust("ps0"), tls_client(certificate=certificate))
 
         assert isinstance(error, EvidenceRefused)
         assert error.failed_check == "evidence_extension"
 
+    def test_a_certificate_that_some_authority_signed(self, world: World) -> None:
+        authority = ec.generate_private_key(ec.SECP256R1())
+        certificate = strangers_certificate(issuer="authority", signer=authority)
+
+        error = run_listener(world.trust("ps0"), tls_client(certificate=certificate))
+
+        assert isinstance(error, EvidenceRefused)
+        assert error.failed_check == "certificate_chain"
+
     def test_tls_1_2(self, world: World) -> None:
-        client = tls_client(
-            version=SSL.TLS1_2_VERSION, certificate_pem=None, alpn=b"coterie-ra-tls/1"
-        )
+        client = tls_client(version=SSL.TLS1_2_VERSION)
 
         error = run_listener(world.trust("ps0"), client)
 
         assert isinstance(error, HandshakeFailed)
 
     def test_another_application_protocol(self, world: World) -> None:
-        client = tls_client(version=SSL.TLS1_3_VERSION, certificate_pem=None, alpn=b"h2")
+        client = tls_client(alpn=b"h2")
 
         error = run_listener(world.trust("ps0"), client)
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from system.conftest import Node, Scene, contract_text, coterie, environment
 
 import coterie as package
 from coterie.contract.signatures import generate_party_key, public_key_text
+from tests.system.conftest import Node, Scene, contract_text, coterie, environment
 
 pytestmark = pytest.mark.system
 

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from system.conftest import Scene, coterie, environment, result_json
+
+from tests.system.conftest import Scene, coterie, environment, result_json
 
 pytestmark = pytest.mark.system
 
@@ -41,7 +42,12 @@ def test_local_attested_and_plaintext_runs_give_one_model(
     assert isinstance(both["overhead"], float)
     assert both["overhead"] > 0
     assert all(result.keys() >= KEYS for result in results)
-    assert [result["transport"] for result in results] == ["memory", "ra-tls", "ra-tls", "PLAINTEXT"]
+    assert [result["transport"] for result in results] == [
+        "memory",
+        "ra-tls",
+        "ra-tls",
+        "PLAINTEXT",
+    ]
     assert [result["tee"] for result in results] == ["none", "SIMULATED", "SIMULATED", "none"]
     assert local["examples"] == 3429  # six of seven equal parts of 4,000 rows
     assert isinstance(local["test_auc"], float)

@@ -261,6 +261,11 @@ def test_the_host_s_environment_does_not_reach_tensorflow() -> None:
     assert run.stderr == ""
 
 
+def test_importing_the_step_does_not_load_tensorflow() -> None:
+    code = "import sys, coterie.training.step; sys.exit('tensorflow' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_flags_that_tensorflow_has_already_read_are_refused() -> None:
     code = (
         "import os; os.environ['XLA_FLAGS'] = '--xla_cpu_enable_fast_math=true'\n"

@@ -51,6 +51,9 @@ def parse_statement(text: str, check: str) -> Statement:
     """
     try:
         value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        # Type 0 is the only rule for comparing TCB levels that there is (PCS API v4).
+        if check == "tcb_info" and _typed(value["tcbType"], int) != 0:
+            raise _malformed(check, "another tcbType than 0")
         platform = (
             (_hex(value["fmspc"], 6), _hex(value["pceId"], 2))
             if check == "tcb_info"
@@ -65,13 +68,7 @@ def parse_statement(text: str, check: str) -> Statement:
             *platform,
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise EvidenceRefused(
-            f"{check}_format",
-            f"the {_title(check)} is malformed",
-            expected="the vendor's signed JSON",
-            seen=f"{type(error).__name__}: {error}"[:200],
-            remedy=_REFETCH,
-        ) from error
+        raise _malformed(check, f"{type(error).__name__}: {error}"[:200]) from error
 
 
 def verify_statement(
@@ -106,6 +103,16 @@ def verify_statement(
             remedy=_REFETCH,
         )
     checks.passed(f"{check}_validity", f"until {statement.next_update.isoformat()}")
+
+
+def _malformed(check: str, seen: str) -> EvidenceRefused:
+    return EvidenceRefused(
+        f"{check}_format",
+        f"the {_title(check)} is malformed",
+        expected="the vendor's signed JSON",
+        seen=seen,
+        remedy=_REFETCH,
+    )
 
 
 def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:

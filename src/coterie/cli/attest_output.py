@@ -28,6 +28,7 @@ def print_outcome(
         as_json: One JSON object instead of lines.
     """
     refusal, evidence = outcome.refusal, outcome.evidence
+    tee = evidence.kind if evidence else claimed
     open_questions = [
         name
         for name, checks in (
@@ -45,7 +46,8 @@ def print_outcome(
         "expected": refusal.expected if refusal else None,
         "seen": refusal.seen if refusal else None,
         "remedy": refusal.remedy if refusal else None,
-        "tee": evidence.kind if evidence else claimed,
+        "tee": tee,
+        "stamp": "SIMULATED" if tee == "simulated" else None,
         "tcb_status": evidence.tcb_status if evidence else None,
         "advisories": list(evidence.advisories) if evidence else [],
         "measurements": dict(shown),

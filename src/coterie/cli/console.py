@@ -65,7 +65,9 @@ def report(error: CoterieError, *, as_json: bool) -> int:
         for label in ("expected", "seen", "remedy"):
             text = getattr(error, label)
             if text:
-                err.print(f"  [dim]{label + ':':<10}[/]{_escape(text)}", soft_wrap=True, highlight=False)
+                err.print(
+                    f"  [dim]{label + ':':<10}[/]{_escape(text)}", soft_wrap=True, highlight=False
+                )
     return error.exit_code
 
 

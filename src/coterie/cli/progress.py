@@ -87,7 +87,10 @@ class _Lines:
     def __call__(self, event: Event) -> None:
         if not isinstance(event, StepDone):
             self._console.print(
-                f"{self._title}: {describe_event(event)}", highlight=False, soft_wrap=True, markup=False
+                f"{self._title}: {describe_event(event)}",
+                highlight=False,
+                soft_wrap=True,
+                markup=False,
             )
             return
         self._average.add(event)

@@ -153,7 +153,7 @@ def _certificate_sha256(context: grpc.ServicerContext) -> bytes:
 def _fail(context: grpc.ServicerContext, error: Exception) -> NoReturn:
     if isinstance(error, CoterieError):
         _abort(context, error, status_code(error))
-    if context.code() is not None:
+    if context.code() is not None:  # type: ignore[attr-defined]  # the stub lacks it
         raise error  # the handler itself has aborted the call
     # Whatever an internal error says stays on this side: it may quote private data.
     _log.error("a handler failed", exc_info=error)

@@ -1,0 +1,229 @@
+"""The digest: the same for what means the same, another one for everything else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coterie.contract import (
+    Contract,
+    canonical_json,
+    contract_digest,
+    contract_from_json,
+    data_digest,
+    differences,
+    parse_contract,
+)
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TEXT = (EXAMPLES / "hfl.toml").read_text()
+CONTRACT = parse_contract(TEXT.encode(), "hfl.toml")
+
+Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+Leaf = tuple[str | int, ...]
+
+
+def tree(contract: Contract) -> Json:
+    value: Json = json.loads(canonical_json(contract))
+    return value
+
+
+def leaves(value: Json, path: Leaf = ()) -> Iterator[tuple[Leaf, Json]]:
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from leaves(item, (*path, key))
+    elif isinstance(value, list) and value:
+        for i, item in enumerate(value):
+            yield from leaves(item, (*path, i))
+    else:
+        yield path, value
+
+
+def flipped(value: Json, path: Leaf, new: Json) -> Json:
+    if not path:
+        return new
+    if isinstance(value, dict) and isinstance(path[0], str):
+        return {**value, path[0]: flipped(value[path[0]], path[1:], new)}
+    if isinstance(value, list) and isinstance(path[0], int):
+        changed = list(value)
+        changed[path[0]] = flipped(value[path[0]], path[1:], new)
+        return changed
+    raise AssertionError(path)
+
+
+def another(value: Json) -> Json:
+    """Another value of the same kind; whether the schema allows it does not matter here."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return value + "x"
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, list):
+        return ["00"]
+    if isinstance(value, dict):
+        return {"C1": 7}
+    return "00"
+
+
+def built_without_checks(value: Json) -> Contract:
+    """A contract object of values that the schema might refuse, to test the digest alone."""
+    assert isinstance(value, dict)
+    contract = parse_contract(TEXT.encode(), "hfl.toml")
+
+    def sections(old: object, new: Json) -> object:
+        if hasattr(old, "model_copy") and isinstance(new, dict):
+            update = {key: sections(getattr(old, key), item) for key, item in new.items()}
+            return old.model_copy(update=update)
+        if isinstance(old, tuple) and isinstance(new, list) and len(old) == len(new):
+            return tuple(sections(a, b) for a, b in zip(old, new, strict=True))
+        return tuple(new) if isinstance(new, list) else new
+
+    built = sections(contract, value)
+    assert isinstance(built, Contract)
+    return built
+
+
+LEAVES = [path for path, _ in leaves(tree(CONTRACT))]
+
+
+def test_every_section_has_leaves_to_flip() -> None:
+    assert {path[0] for path in LEAVES} == set(Contract.model_fields)
+    assert len(LEAVES) > 100
+
+
+# pydantic warns of values that the schema does not know: these are meant.
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+@pytest.mark.parametrize("path", LEAVES, ids=lambda path: ".".join(map(str, path)))
+def test_every_value_changes_the_digest_and_is_named(path: Leaf) -> None:
+    value = tree(CONTRACT)
+    old = dict(leaves(value))[path]
+    other = built_without_checks(flipped(value, path, another(old)))
+    assert contract_digest(other) != contract_digest(CONTRACT)
+    lines = differences(canonical_json(CONTRACT), canonical_json(other))
+    key = [part for part in path if isinstance(part, str)][-1]
+    assert lines
+    if key != "name" or len(path) == 1:
+        assert len(lines) == 1
+    for line in lines:  # another name makes another item: all of its values differ
+        assert key in line or key == "name"
+        assert " here, " in line
+        assert line.endswith(" there")
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+@pytest.mark.parametrize("path", LEAVES, ids=lambda path: ".".join(map(str, path)))
+def test_the_data_digest_depends_on_the_data_section_alone(path: Leaf) -> None:
+    value = tree(CONTRACT)
+    other = built_without_checks(flipped(value, path, another(dict(leaves(value))[path])))
+    changed = data_digest(other.data) != data_digest(CONTRACT.data)
+    assert changed == (path[0] == "data")
+
+
+@given(st.randoms(use_true_random=False))
+def test_key_order_comments_spaces_and_addresses_do_not_change_the_digest(random: Random) -> None:
+    blocks = TEXT.split("\n\n")
+    head, tables = blocks[0], blocks[1:]
+    lines = [line for line in head.split("\n") if not line.startswith("#")]
+    random.shuffle(lines)
+    shuffled = ["\n".join(lines)]
+    single = [block for block in tables if not block.startswith("[[")]
+    random.shuffle(single)
+    for block in [block for block in tables if block.startswith("[[")] + single:
+        title, *rest = block.strip().split("\n")
+        random.shuffle(rest)
+        rest = [line.replace(" = ", random.choice(["=", " =  ", "\t=\t"])) for line in rest]
+        shuffled.append("\n".join([f"{title} # {random.random()}", *rest, ""]))
+    address = f"host-{random.randrange(99)}:{random.randrange(65_536)}"
+    text = "\n\n".join(shuffled).replace("127.0.0.1:7440", address)
+    other = parse_contract(text.encode(), "shuffled")
+    assert contract_digest(other) == contract_digest(CONTRACT)
+    assert differences(canonical_json(CONTRACT), canonical_json(other)) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "spelled", "as_if"),
+    [
+        ("[training]", "threads = 1", ""),
+        ("[data]", "row_limit = 14\nnumeric = ['I1']", "numeric = ['I1']\nrow_limit = 14"),
+        ("[data]", "column_rows = {C1 = 2, C2 = 3}", "column_rows = {C2 = 3, C1 = 2}"),
+        ("[trust]", "[enclave]\n[trust]", ""),
+        (
+            "[trust]",
+            "[limits]\nstep_seconds = 60\n[trust]",
+            "[limits]\nstep_seconds = 6e1\n[trust]",
+        ),
+    ],
+)
+def test_what_means_the_same_has_the_same_digest(section: str, spelled: str, as_if: str) -> None:
+    digests = set()
+    for lines in (spelled, as_if):
+        new = lines if section in lines else f"{section}\n{lines}"
+        digests.add(contract_digest(parse_contract(TEXT.replace(section, new, 1).encode(), "t")))
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("name", ["hfl.toml", "sdt.toml"])
+def test_canonical_json_round_trips(name: str) -> None:
+    contract = parse_contract((EXAMPLES / name).read_bytes(), name)
+    back = contract_from_json(canonical_json(contract), "peer")
+    assert canonical_json(back) == canonical_json(contract)
+    assert contract_digest(back) == contract_digest(contract)
+    assert all(node.address is None for node in back.nodes)
+
+
+def test_canonical_json_is_sorted_dense_utf8_and_without_addresses() -> None:
+    octets = canonical_json(CONTRACT)
+    value = json.loads(octets)
+    again = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    assert octets == again
+    assert b"address" not in octets
+
+
+def test_digests_are_32_bytes_and_of_separate_domains() -> None:
+    assert len(contract_digest(CONTRACT)) == len(data_digest(CONTRACT.data)) == 32
+    assert contract_digest(CONTRACT) != data_digest(CONTRACT.data)
+
+
+def test_differences_name_values_on_both_sides() -> None:
+    other = TEXT.replace("batch = 128", "batch = 256").replace(
+        "hash_seed = 2022", "hash_seed = 2022\ncolumn_rows = { C7 = 9 }"
+    )
+    theirs = canonical_json(parse_contract(other.encode(), "peer"))
+    assert differences(canonical_json(CONTRACT), theirs) == [
+        "data.column_rows.C7: absent here, 9 there",
+        "training.batch: 128 here, 256 there",
+    ]
+
+
+def test_differences_name_list_items_by_their_name() -> None:
+    other = TEXT.replace('name = "dune-worker"\nrole = "worker"', 'name = "eve"\nrole = "worker"')
+    lines = differences(
+        canonical_json(CONTRACT), canonical_json(parse_contract(other.encode(), "peer"))
+    )
+    assert 'nodes[dune-worker].role: "worker" here, absent there' in lines
+    assert 'nodes[eve].role: absent here, "worker" there' in lines
+
+
+def test_differences_bound_what_they_quote() -> None:
+    mine, theirs = canonical_json(CONTRACT), json.dumps({"x": "y" * 10_000}).encode()
+    assert max(len(line) for line in differences(mine, theirs)) < 200
+
+
+def test_what_is_no_json_has_no_differences() -> None:
+    with pytest.raises(ValueError, match="Expecting"):
+        differences(canonical_json(CONTRACT), b"not JSON")
+
+
+# DEFECT (lead): the workers' order fixes the order of sums and so the digest, but is not named.
+def test_nodes_in_another_order_are_a_difference_that_is_named() -> None:
+    nodes = CONTRACT.nodes
+    other = CONTRACT.model_copy(update={"nodes": (nodes[0], nodes[2], nodes[1], *nodes[3:])})
+    assert contract_digest(other) != contract_digest(CONTRACT)
+    assert differences(canonical_json(CONTRACT), canonical_json(other)) != []

@@ -1,0 +1,611 @@
+"""gRPC among attested nodes, on real sockets."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from coterie.errors import (
+    AddressInUse,
+    CallRefused,
+    ContractInvalid,
+    ContractMismatch,
+    CoterieError,
+    EvidenceRefused,
+    HandshakeFailed,
+    MessageRefused,
+    PeerUnreachable,
+    StepRefused,
+)
+from coterie.ratls.issuing import stray_certificate_pem
+from coterie.ratls.transport import (
+    AttestedChannel,
+    AttestedServer,
+    ListenerLimits,
+    Permissions,
+    TrustContext,
+    error_of,
+    peer_of,
+)
+
+if TYPE_CHECKING:
+    from tests.ratls.conftest import World
+
+LIMIT = 1 << 20
+WORKER = frozenset({"worker"})
+PERMISSIONS: Permissions = {
+    "/test.S/Who": frozenset({"worker", "chief"}),
+    "/test.S/Wait": frozenset({"worker"}),
+    "/test.S/Fail": frozenset({"worker"}),
+    "/test.S/Count": frozenset({"worker"}),
+    "/test.S/Sum": frozenset({"worker"}),
+    "/test.S/Each": frozenset({"worker"}),
+    "/test.S/ForTheChief": frozenset({"chief"}),
+    "/test.S/Missing": frozenset({"worker"}),
+}
+
+
+class Service:
+    """Handlers of every arity."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.leave = threading.Event()
+
+    def who(self, _: bytes, context: grpc.ServicerContext) -> bytes:
+        return peer_of(context).node.encode()
+
+    def wait(self, request: bytes, _: grpc.ServicerContext) -> bytes:
+        self.entered.set()
+        assert self.leave.wait(30)
+        return request
+
+    def fail(self, request: bytes, _: grpc.ServicerContext) -> bytes:
+        if request == b"message":
+            raise MessageRefused("too many rows", expected="3", seen="4", remedy="send 3")
+        if request == b"bug":
+            raise ZeroDivisionError("user 4711 has 0 clicks")
+        raise StepRefused("too late", expected="step 4", seen="step 3", remedy="join again")
+
+    def count(self, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+        for number in range(int(request)):
+            yield f"{peer_of(context).node} {number}".encode()
+
+    def sum(self, requests: Iterator[bytes], _: grpc.ServicerContext) -> bytes:
+        return str(sum(int(request) for request in requests)).encode()
+
+    def each(self, requests: Iterator[bytes], _: grpc.ServicerContext) -> Iterator[bytes]:
+        for request in requests:
+            yield request * 2
+
+    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+        return grpc.method_handlers_generic_handler(
+            "test.S",
+            {
+                "Who": grpc.unary_unary_rpc_method_handler(self.who),
+                "Wait": grpc.unary_unary_rpc_method_handler(self.wait),
+                "Fail": grpc.unary_unary_rpc_method_handler(self.fail),
+                "Count": grpc.unary_stream_rpc_method_handler(self.count),
+                "Sum": grpc.stream_unary_rpc_method_handler(self.sum),
+                "Each": grpc.stream_stream_rpc_method_handler(self.each),
+                "ForTheChief": grpc.unary_unary_rpc_method_handler(self.who),
+                "Unlisted": grpc.unary_unary_rpc_method_handler(self.who),
+            },
+        )
+
+
+def raw(message: bytes) -> bytes:
+    """Messages of this service are bytes."""
+    return message
+
+
+def free_address() -> str:
+    """An address whose port and next port are free, below the range of ephemeral ports."""
+    for port in random.sample(range(20_000, 30_000, 2), 100):
+        try:
+            with (
+                socket.create_server(("127.0.0.1", port)),
+                socket.create_server(("127.0.0.1", port + 1)),
+            ):
+                return f"127.0.0.1:{port}"
+        except OSError:
+            continue
+    raise AssertionError("no two neighbouring ports are free")
+
+
+class Net:
+    """One server and what tests dial it with; closes all of it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.service = Service()
+        self.refused: list[CoterieError] = []
+        self.refusal = threading.Event()
+        self._open: list[Callable[[], None]] = []
+
+    def note(self, _: str, error: CoterieError) -> None:
+        self.refused.append(error)
+        self.refusal.set()
+
+    def serve(
+        self,
+        trust: TrustContext | None = None,
+        *,
+        listen: str = "127.0.0.1:0",
+        limits: ListenerLimits | None = None,
+    ) -> AttestedServer:
+        server = AttestedServer(
+            trust or self.world.trust("ps0"),
+            listen=listen,
+            handlers=[self.service.handler()],
+            permissions=PERMISSIONS,
+            max_message_bytes=LIMIT,
+            workers=4,
+            refused=self.note,
+            limits=limits,
+        )
+        server.start()
+        self._open.append(server.stop)
+        return server
+
+    def dial(
+        self,
+        server: AttestedServer,
+        trust: TrustContext | None = None,
+        *,
+        waiter: Callable[[float], bool] | None = None,
+    ) -> AttestedChannel:
+        channel = AttestedChannel(
+            trust or self.world.trust("acme-worker"),
+            server.address,
+            "ps0",
+            LIMIT,
+            patience_seconds=10,
+            waiter=waiter,
+        )
+        self._open.append(channel.close)
+        return channel
+
+    def close(self) -> None:
+        self.service.leave.set()
+        for close in reversed(self._open):
+            close()
+
+
+@pytest.fixture
+def net(world: World) -> Iterator[Net]:
+    made = Net(world)
+    yield made
+    made.close()
+
+
+def call(channel: AttestedChannel, method: str, request: bytes = b"") -> bytes:
+    return channel.channel.unary_unary(f"/test.S/{method}", raw, raw)(request)
+
+
+class TestCalls:
+    def test_a_handler_knows_who_calls(self, net: Net) -> None:
+        server = net.serve()
+
+        assert call(net.dial(server), "Who") == b"acme-worker"
+        assert call(net.dial(server, net.world.trust("bolt-worker")), "Who") == b"bolt-worker"
+        assert {peer.node for peer in server.peers} == {"acme-worker", "bolt-worker"}
+
+    def test_every_arity_works(self, net: Net) -> None:
+        channel = net.dial(net.serve()).channel
+
+        future = channel.unary_unary("/test.S/Who", raw, raw).future(b"", timeout=10)
+        assert future.result() == b"acme-worker"
+        reply, done = channel.unary_unary("/test.S/Who", raw, raw).with_call(b"")
+        assert (reply, done.code()) == (b"acme-worker", grpc.StatusCode.OK)
+        assert list(channel.unary_stream("/test.S/Count", raw, raw)(b"2")) == [
+            b"acme-worker 0",
+            b"acme-worker 1",
+        ]
+        assert channel.stream_unary("/test.S/Sum", raw, raw)(iter([b"1", b"2"])) == b"3"
+        assert list(channel.stream_stream("/test.S/Each", raw, raw)(iter([b"1", b"2"]))) == [
+            b"11",
+            b"22",
+        ]
+
+    @pytest.mark.parametrize(
+        ("request_", "kind", "code"),
+        [
+            (b"message", MessageRefused, grpc.StatusCode.INVALID_ARGUMENT),
+            (b"step", StepRefused, grpc.StatusCode.FAILED_PRECONDITION),
+        ],
+    )
+    def test_a_handlers_error_comes_back_as_itself(
+        self, net: Net, request_: bytes, kind: type[CoterieError], code: grpc.StatusCode
+    ) -> None:
+        channel = net.dial(net.serve())
+
+        with pytest.raises(grpc.RpcError) as caught:
+            call(channel, "Fail", request_)
+
+        assert caught.value.code() is code
+        error = error_of(caught.value)
+        assert type(error) is kind
+        assert error.remedy
+
+    def test_a_defect_in_a_handler_tells_the_caller_nothing(self, net: Net) -> None:
+        channel = net.dial(net.serve())
+
+        with pytest.raises(grpc.RpcError) as caught:
+            call(channel, "Fail", b"bug")
+
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+        assert "4711" not in str(caught.value)
+        assert error_of(caught.value) is None
+
+    def test_a_message_over_the_limit_is_refused(self, net: Net) -> None:
+        channel = net.dial(net.serve())
+
+        with pytest.raises(grpc.RpcError) as caught:
+            call(channel, "Who", bytes(LIMIT + 1))
+
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class TestPermissions:
+    @pytest.mark.parametrize("method", ["ForTheChief", "Unlisted", "Nonsense"])
+    def test_a_method_that_is_not_for_the_role_is_refused(self, net: Net, method: str) -> None:
+        channel = net.dial(net.serve())
+
+        with pytest.raises(grpc.RpcError) as caught:
+            call(channel, method)
+
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert isinstance(error_of(caught.value), CallRefused)
+
+    def test_the_refusal_names_both_roles(self, net: Net) -> None:
+        with pytest.raises(grpc.RpcError) as caught:
+            call(net.dial(net.serve()), "ForTheChief")
+
+        error = error_of(caught.value)
+        assert error is not None
+        assert (error.expected, error.seen) == ("a caller with role chief", "worker")
+
+    def test_a_call_after_the_pin_has_expired_is_refused(self, net: Net) -> None:
+        """The dialler's own clock stands still, so that it does not attest again by itself."""
+        now = net.world.clock()
+        server = net.serve()
+        channel = net.dial(server, replace(net.world.trust("acme-worker"), clock=lambda: now))
+        net.world.clock.advance(timedelta(minutes=61))
+
+        with pytest.raises(grpc.RpcError) as caught:
+            call(channel, "Who")
+
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        error = error_of(caught.value)
+        assert isinstance(error, CallRefused)
+        assert "expired" in error.what
+
+    def test_a_newer_incarnation_takes_the_place_of_an_older_one(self, net: Net) -> None:
+        server = net.serve()
+        old = net.dial(server, net.world.trust("acme-worker", incarnation=1))
+        new = net.dial(server, net.world.trust("acme-worker", incarnation=2))
+
+        assert call(new, "Who") == b"acme-worker"
+        with pytest.raises(grpc.RpcError) as caught:
+            call(old, "Who")
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+        with pytest.raises(HandshakeFailed, match="incarnation"):
+            old.reattest()
+
+    def test_outside_of_an_attested_server_nobody_is_attested(self) -> None:
+        class Context:
+            pass
+
+        with pytest.raises(CallRefused):
+            peer_of(Context())  # type: ignore[arg-type]
+
+
+class TestStrangersAtTheGrpcPort:
+    def grpc_port(self, net: Net) -> int:
+        return net.dial(net.serve()).peer.grpc_port
+
+    def unreachable(self, channel: grpc.Channel) -> None:
+        with channel, pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary("/test.S/Who", raw, raw)(b"", timeout=5)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+    def test_plaintext_is_refused(self, net: Net) -> None:
+        self.unreachable(grpc.insecure_channel(f"127.0.0.1:{self.grpc_port(net)}"))
+
+    def test_a_client_without_a_certificate_is_refused(self, net: Net) -> None:
+        channel = net.dial(net.serve())
+        self.unreachable(
+            grpc.secure_channel(
+                f"127.0.0.1:{channel.peer.grpc_port}",
+                grpc.ssl_channel_credentials(channel.peer.certificate_pem),
+                (("grpc.ssl_target_name_override", channel.peer.dns_name),),
+            )
+        )
+
+    def test_a_node_that_did_not_attest_itself_is_refused(self, net: Net) -> None:
+        """It has a good certificate with good evidence, but skipped the handshake."""
+        channel = net.dial(net.serve())
+        other = net.world.trust("bolt-worker").credentials.current().identity
+        self.unreachable(
+            grpc.secure_channel(
+                f"127.0.0.1:{channel.peer.grpc_port}",
+                grpc.ssl_channel_credentials(
+                    channel.peer.certificate_pem, other.private_key_pem(), other.certificate_pem
+                ),
+                (("grpc.ssl_target_name_override", channel.peer.dns_name),),
+            )
+        )
+
+    def test_a_client_that_trusts_another_certificate_does_not_connect(self, net: Net) -> None:
+        self.unreachable(
+            grpc.secure_channel(
+                f"127.0.0.1:{self.grpc_port(net)}",
+                grpc.ssl_channel_credentials(stray_certificate_pem(net.world.clock())),
+            )
+        )
+
+
+class TestReattestation:
+    def test_happens_by_itself_before_the_pin_expires(self, net: Net) -> None:
+        channel = net.dial(net.serve())
+        first = channel.peer
+        who = channel.channel.unary_unary("/test.S/Who", raw, raw)
+        assert who(b"") == b"acme-worker"
+
+        for _ in range(4):
+            net.world.clock.advance(timedelta(minutes=46))
+            assert who(b"") == b"acme-worker"
+
+        assert channel.peer.attested_at > first.attested_at + timedelta(hours=3)
+
+    def test_survives_the_renewal_of_both_keys(self, net: Net) -> None:
+        """Certificates live twelve hours here: both sides renew their keys on the way.
+
+        The clock runs from the past to now, since gRPC judges validity by the machine's clock.
+        """
+        net.world.clock.advance(timedelta(hours=-11, minutes=-40))
+        channel = net.dial(net.serve())
+        first = channel.peer
+        who = channel.channel.unary_unary("/test.S/Who", raw, raw)
+
+        for _ in range(16):
+            net.world.clock.advance(timedelta(minutes=43))
+            assert who(b"") == b"acme-worker"
+
+        assert channel.peer.spki_sha256 != first.spki_sha256
+        assert channel.peer.incarnation == first.incarnation
+
+    def test_a_renewed_server_still_shows_its_old_certificate_to_whom_has_it_pinned(
+        self, net: Net
+    ) -> None:
+        net.world.clock.advance(timedelta(hours=-11, minutes=-30))
+        server_trust, worker = net.world.trust("ps0"), net.world.trust("acme-worker")
+        net.world.clock.advance(timedelta(hours=10, minutes=35))
+        channel = net.dial(net.serve(server_trust), worker)
+        pinned, shown = channel.peer, worker.credentials.current().identity
+        net.world.clock.advance(timedelta(minutes=30))
+        renewed = server_trust.credentials.current().identity
+        assert renewed.certificate.sha256 != pinned.certificate_sha256
+
+        with grpc.secure_channel(
+            f"127.0.0.1:{pinned.grpc_port}",
+            grpc.ssl_channel_credentials(
+                pinned.certificate_pem, shown.private_key_pem(), shown.certificate_pem
+            ),
+            (("grpc.ssl_target_name_override", pinned.dns_name),),
+        ) as reconnected:
+            who = reconnected.unary_unary("/test.S/Who", raw, raw)
+            assert who(b"", timeout=10) == b"acme-worker"
+
+    def test_does_not_lose_a_call_under_way(self, net: Net) -> None:
+        channel = net.dial(net.serve())
+        waiting = channel.channel.unary_unary("/test.S/Wait", raw, raw).future(b"kept")
+        assert net.service.entered.wait(10)
+
+        channel.reattest()
+        assert call(channel, "Who") == b"acme-worker"
+        net.service.leave.set()
+
+        assert waiting.result() == b"kept"
+
+    def test_a_server_that_came_back_is_attested_anew(self, net: Net) -> None:
+        address = free_address()
+        server = net.serve(listen=address)
+        channel = net.dial(server)
+        assert call(channel, "Who") == b"acme-worker"
+        server.stop()
+        net.serve(listen=address)
+
+        with pytest.raises(grpc.RpcError) as caught:
+            call(channel, "Who")
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+        assert call(channel, "Who") == b"acme-worker"
+
+    def test_an_older_server_that_came_back_is_refused(self, net: Net) -> None:
+        address = free_address()
+        server = net.serve(net.world.trust("ps0", incarnation=5), listen=address)
+        channel = net.dial(server)
+        server.stop()
+        net.serve(net.world.trust("ps0", incarnation=4), listen=address)
+
+        with pytest.raises(EvidenceRefused) as caught:
+            channel.reattest()
+
+        assert caught.value.failed_check == "incarnation"
+
+    def test_an_absent_server_does_not_matter_as_long_as_the_pin_holds(self, net: Net) -> None:
+        """Its attestation port is gone; its gRPC port still serves."""
+        server = net.serve()
+        channel = net.dial(server)
+        assert server._listener is not None
+        server._listener.stop()
+        server._listener = None
+        net.world.clock.advance(timedelta(minutes=50))
+
+        assert call(channel, "Who") == b"acme-worker"
+
+    def test_a_server_with_other_code_is_refused_at_once(self, net: Net) -> None:
+        address = free_address()
+        server = net.serve(listen=address)
+        channel = net.dial(server)
+        server.stop()
+        net.serve(net.world.trust("ps0", measurement=b"\x66" * 32), listen=address)
+
+        with pytest.raises(EvidenceRefused) as caught:
+            channel.reattest()
+
+        assert caught.value.failed_check == "mrenclave"
+
+
+class TestReaching:
+    def test_a_server_that_comes_late_is_waited_for(self, net: Net) -> None:
+        address = free_address()
+
+        def start_meanwhile(_: float) -> bool:
+            net.serve(listen=address)
+            return False
+
+        channel = AttestedChannel(
+            net.world.trust("acme-worker"),
+            address,
+            "ps0",
+            LIMIT,
+            patience_seconds=30,
+            waiter=start_meanwhile,
+        )
+
+        with channel:
+            assert call(channel, "Who") == b"acme-worker"
+
+    def test_patience_ends(self, net: Net) -> None:
+        address = free_address()
+
+        with pytest.raises(PeerUnreachable) as caught:
+            AttestedChannel(
+                net.world.trust("acme-worker"), address, "ps0", LIMIT, patience_seconds=0
+            )
+
+        assert address in caught.value.what
+
+    def test_a_waiter_that_gives_up_ends_the_waiting(self, net: Net) -> None:
+        address = free_address()
+
+        with pytest.raises(PeerUnreachable):
+            AttestedChannel(
+                net.world.trust("acme-worker"),
+                address,
+                "ps0",
+                LIMIT,
+                patience_seconds=600,
+                waiter=lambda _: True,
+            )
+
+    def test_a_refused_peer_is_not_dialled_again(self, net: Net) -> None:
+        server = net.serve()
+
+        def never(_: float) -> bool:
+            raise AssertionError("waited")
+
+        with pytest.raises(EvidenceRefused):
+            net.dial(server, net.world.trust("acme-worker", measurement=b"\x66" * 32), waiter=never)
+
+    def test_a_closed_channel_makes_no_calls(self, net: Net) -> None:
+        channel = net.dial(net.serve())
+        channel.close()
+
+        with pytest.raises(PeerUnreachable):
+            call(channel, "Who")
+
+    @pytest.mark.parametrize("address", ["", "host", ":1", "host:", "host:x", "host:70000"])
+    def test_nonsense_is_no_address(self, net: Net, address: str) -> None:
+        with pytest.raises(ContractInvalid):
+            AttestedChannel(net.world.trust("acme-worker"), address, "ps0", LIMIT)
+
+
+class TestListening:
+    def test_grpc_takes_the_next_port(self, net: Net) -> None:
+        address = free_address()
+
+        server = net.serve(listen=address)
+
+        assert server.address == address
+        assert net.dial(server).peer.grpc_port == int(address.rsplit(":", 1)[1]) + 1
+
+    def test_a_taken_attestation_port_is_an_error(self, net: Net) -> None:
+        server = net.serve()
+
+        with pytest.raises(AddressInUse) as caught:
+            net.serve(listen=server.address)
+
+        assert server.address in caught.value.what
+
+    def test_a_taken_grpc_port_is_an_error_and_leaves_nothing_behind(self, net: Net) -> None:
+        wanted = free_address()
+        grpc_port = int(wanted.rsplit(":", 1)[1]) + 1
+        with socket.create_server(("127.0.0.1", grpc_port)), pytest.raises(AddressInUse):
+            net.serve(listen=wanted)
+
+        assert net.serve(listen=wanted).address == wanted
+
+    def test_refusals_are_told(self, net: Net) -> None:
+        server = net.serve()
+
+        other = net.world.changed("training", "seed", value=99)
+
+        with pytest.raises(ContractMismatch):
+            net.dial(server, net.world.trust("acme-worker", contract=other))
+
+        assert net.refusal.wait(10)
+        assert isinstance(net.refused[0], ContractMismatch)
+        assert "training.seed" in net.refused[0].seen
+
+    def test_too_many_slow_peers_from_one_host_are_dropped(self, net: Net) -> None:
+        server = net.serve(limits=ListenerLimits(pending=4, pending_per_host=2, seconds=30))
+        host, port = server.address.rsplit(":", 1)
+        slow = [socket.create_connection((host, int(port))) for _ in range(3)]
+        try:
+            slow[2].settimeout(10)
+            assert slow[2].recv(1) == b""
+        finally:
+            for sock in slow:
+                sock.close()
+
+        # The two others have left by now, so that there is room again.
+        assert call(net.dial(server), "Who") == b"acme-worker"
+
+    def test_stop_does_not_wait_for_slow_peers(self, net: Net) -> None:
+        server = net.serve(limits=ListenerLimits(seconds=600))
+        host, port = server.address.rsplit(":", 1)
+        with socket.create_connection((host, int(port))):
+            server.stop()
+
+    def test_nothing_is_left_open(self, net: Net) -> None:
+        def files() -> int:
+            return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+        def once() -> None:
+            server = net.serve()
+            channel = net.dial(server)
+            call(channel, "Who")
+            channel.reattest()
+            channel.close()
+            server.stop()
+
+        once()  # gRPC opens what it keeps
+        before = files()
+        for _ in range(5):
+            once()
+
+        assert files() <= before + 2

@@ -447,6 +447,11 @@ STATEMENTS = [
         "TCB info without a PCE id",
         collateral=with_tcb_info(lambda text: text.replace('"pceId":"0000",', "")),
     ),
+    Row(
+        "tcb_info_format",
+        "TCB info with another rule of comparison",
+        collateral=with_tcb_info(lambda text: text.replace('"tcbType":0', '"tcbType":1')),
+    ),
     Row("tcb_info_kind", "TCB info for TDX", pki=HONEST, collateral=lambda _: TDX.issue(ISSUED)),
     Row(
         "tcb_info_kind",

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from coterie.attestation.appraiser import Appraisal, assess
+from coterie.attestation.appraiser import TDX_REGISTERS, Appraisal, Appraiser, assess
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.evidence import kind_of
-from coterie.attestation.policy import AdvisoriesWithin, Policy, TcbStatusIn
+from coterie.attestation.policy import AdvisoriesWithin, Policy, TcbStatusIn, measurements
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.roots import INTEL_ROOT
+from coterie.contract.trust import RolesTrust, RoleTrust, TrustSection
 from coterie.errors import EvidenceRefused
 
 VECTORS = Path(__file__).parents[2].parent / "shared" / "attestation-vectors"
@@ -158,6 +159,78 @@ def test_padding_changes_nothing_and_trailing_bytes_are_refused(name: str) -> No
     with pytest.raises(EvidenceRefused) as refusal:
         parse_quote(vector.quote + b"\0\1")
     assert refusal.value.failed_check == "quote_format"
+
+
+def reference_values(vector: Vector) -> TrustSection:
+    """A production contract that lists exactly what a vector shows."""
+    verdict = vector.assess().verdict
+    assert verdict is not None
+    shown = dict(verdict.measurements)
+    registers = TDX_REGISTERS if verdict.tee == "tdx" else ("mrenclave",)
+    table = RoleTrust.model_validate(
+        {
+            "accepted_tcb_statuses": [verdict.tcb_status],
+            "accepted_advisories": verdict.advisories,
+            "minimum_tcb_evaluation_number": verdict.evaluation_number,
+            "fmspc": [verdict.fmspc],
+            "ppid": [verdict.ppid],
+            **{name: [shown[name]] for name in registers},
+        }
+    )
+    return TrustSection(tee=verdict.tee, roles=RolesTrust(worker=table))
+
+
+@pytest.mark.parametrize("name", ["sgx_v3_integritee", "tdx_v4_phala", "tdx_v5_google_sample"])
+def test_a_production_contract_judges_real_evidence(name: str) -> None:
+    vector = read(name)
+    appraiser = Appraiser(reference_values(vector), own_measurement=None)
+    data = parse_quote(vector.quote).report_data
+    verdict = appraiser.appraise(
+        vector.quote, report_data=data, role="worker", collateral=vector.collateral, at=vector.at
+    )
+    assert not verdict.simulated
+    with pytest.raises(EvidenceRefused) as refusal:
+        appraiser.appraise(
+            vector.quote,
+            report_data=b"\xff" * 64,
+            role="worker",
+            collateral=vector.collateral,
+            at=vector.at,
+        )
+    assert refusal.value.failed_check == "report_data"
+
+
+def test_a_contract_for_one_guest_refuses_another() -> None:
+    one, other = read("tdx_v4_teepot"), read("tdx_v4_google_cos113")
+    outcome = Appraiser(reference_values(one), own_measurement=None).assess(
+        other.quote, report_data=None, role="worker", collateral=other.collateral, at=other.at
+    )
+    assert outcome.refusal is not None
+    assert outcome.refusal.failed_check == "mrtd"
+
+
+def test_real_evidence_is_refused_under_a_simulated_contract() -> None:
+    vector = read("sgx_v3_lcp")
+    table = RoleTrust(
+        mrenclave=(dict(_measured(vector))["mrenclave"],),
+        accepted_tcb_statuses=("SWHardeningNeeded",),
+    )
+    trust = TrustSection(tee="simulated", roles=RolesTrust(worker=table))
+    outcome = Appraiser(trust, own_measurement=None).assess(
+        vector.quote, report_data=None, role="worker", collateral=vector.collateral, at=vector.at
+    )
+    assert outcome.refusal is not None
+    assert outcome.refusal.failed_check == "tee_kind"
+
+
+def test_time_without_a_zone_is_a_defect() -> None:
+    vector = read("sgx_v3_lcp")
+    with pytest.raises(ValueError, match="time zone"):
+        vector.assess(at=vector.at.replace(tzinfo=None))
+
+
+def _measured(vector: Vector) -> tuple[tuple[str, str], ...]:
+    return measurements(parse_quote(vector.quote).report)
 
 
 def bits(length: int) -> Iterable[tuple[int, int]]:

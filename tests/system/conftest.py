@@ -150,8 +150,11 @@ class Node:
 
     def __init__(self, arguments: Sequence[str | Path], env: dict[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "coterie", "node", *map(str, arguments)]
-            + ["--log-format", "json", "--end-with-parent"],
+            [
+                *(sys.executable, "-m", "coterie", "node"),
+                *map(str, arguments),
+                *("--log-format", "json", "--end-with-parent"),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -175,6 +175,7 @@ def _signature_holds(certificate: x509.Certificate, issuer: x509.Certificate) ->
     return True
 
 
+@lru_cache(maxsize=32)
 def read_crl(der: bytes, check: str) -> x509.CertificateRevocationList:
     """Reads a DER revocation list.
 
@@ -225,7 +226,9 @@ def verify_crl(
     Raises:
         EvidenceRefused: It fails ``<check>_issuer`` or ``<check>_validity``.
     """
-    if crl.issuer != issuer.subject or not _crl_signature_holds(crl, issuer):
+    if crl.issuer != issuer.subject or not _crl_signature_holds(
+        crl.public_bytes(Encoding.DER), issuer
+    ):
         raise EvidenceRefused(
             f"{check}_issuer",
             f"the {check.replace('_', ' ')} is not by the CA that it stands for",
@@ -273,12 +276,13 @@ def verify_not_revoked(
     checks.passed(check)
 
 
-def _crl_signature_holds(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
+@lru_cache(maxsize=32)
+def _crl_signature_holds(der: bytes, issuer: x509.Certificate) -> bool:
     key = issuer.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey):
         return False
     try:
-        return crl.is_signature_valid(key)
+        return x509.load_der_x509_crl(der).is_signature_valid(key)
     except (ValueError, TypeError):
         return False
 

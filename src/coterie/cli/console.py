@@ -14,6 +14,12 @@ from coterie.training.results import RunResult
 out = Console()
 err = Console(stderr=True)
 
+_ERROR_LINES = (
+    ("check", "failed_check"),
+    ("expected", "expected"),
+    ("seen", "seen"),
+    ("remedy", "remedy"),
+)
 _LABELS = {
     "mode": "scheme",
     "transport": "transport",
@@ -62,9 +68,9 @@ def report(error: CoterieError, *, as_json: bool) -> int:
         print_json(error.to_dict())
     else:
         err.print(f"[bold red]error:[/] {_escape(error.what)}", soft_wrap=True, highlight=False)
-        for label in ("expected", "seen", "remedy"):
-            text = getattr(error, label)
-            if text:
+        said = error.to_dict()
+        for label, key in _ERROR_LINES:
+            if text := said.get(key):
                 err.print(
                     f"  [dim]{label + ':':<10}[/]{_escape(text)}", soft_wrap=True, highlight=False
                 )

@@ -35,7 +35,9 @@ def root(
 def register() -> None:
     """Adds every verb to the application."""
     from coterie.cli import demo, node, run
+    from coterie.cli.attest import app as attest
     from coterie.cli.contract import app as contract
+    from coterie.cli.doctor import doctor
     from coterie.cli.prepare import prepare
     from coterie.cli.synthesize import synthesize
 
@@ -46,7 +48,9 @@ def register() -> None:
     app.command()(run.bench)
     app.command()(node.node)
     app.command()(demo.demo)
+    app.command()(doctor)
     app.add_typer(contract, name="contract")
+    app.add_typer(attest, name="attest")
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from coterie.contract.section import Section
 
-LearningRate = Annotated[float, Field(gt=0, le=100, strict=False)]
-Seconds = Annotated[float, Field(gt=0, le=86_400, strict=False)]
+LearningRate = Annotated[float, Field(gt=0, le=100)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 class DenseOptimizer(Section):
@@ -24,8 +24,8 @@ class DenseOptimizer(Section):
 
     kind: Literal["sgd", "adagrad"] = "sgd"
     learning_rate: LearningRate = 0.1
-    initial_accumulator: Annotated[float, Field(ge=0, le=1e6, strict=False)] = 0.0
-    epsilon: Annotated[float, Field(gt=0, le=1, strict=False)] = 1e-8
+    initial_accumulator: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-8
 
 
 class RowOptimizer(Section):
@@ -41,8 +41,8 @@ class RowOptimizer(Section):
 
     kind: Literal["sgd", "adagrad", "rowwise_adagrad"] = "sgd"
     learning_rate: LearningRate = 0.1
-    initial_accumulator: Annotated[float, Field(ge=0, le=1e6, strict=False)] = 0.0
-    epsilon: Annotated[float, Field(gt=0, le=1, strict=False)] = 1e-8
+    initial_accumulator: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-8
 
 
 class TrainingSection(Section):
@@ -87,7 +87,7 @@ class EnclaveSection(Section):
     """Size of the SGX enclaves; read when manifests are rendered, never at run time.
 
     Attributes:
-        size: Enclave size in GiB.
+        size_gib: Enclave size in GiB.
         max_threads: Enclave threads.
     """
 

@@ -85,9 +85,11 @@ def _open(context: NodeContext) -> DataSet:
 def _step(context: NodeContext) -> WorkerStep:
     """Compiles before the node joins, so that nobody waits for it in the first step."""
     contract = context.contract
-    return WorkerStep(
+    worker_step = WorkerStep(
         contract.model, contract.data, contract.training.batch, contract.training.threads
     )
+    worker_step.warm_up()
+    return worker_step
 
 
 def _session(context: NodeContext, shard: Shard | None, digest: bytes) -> ServerSession:

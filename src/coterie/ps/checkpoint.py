@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coterie.errors import CheckpointDamaged
+from coterie.ps.membership import TrainingData
 from coterie.ps.state import ModelState
 
 _MAGIC = b"coterie checkpoint 1\n"
@@ -27,6 +28,7 @@ _NAME = re.compile(r"^step-([0-9]{12})\.ckpt$")
 _KEPT = 2
 
 FloatArray = npt.NDArray[np.float32]
+DataSets = dict[str, TrainingData]
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,11 @@ class DurableCheckpoint:
 class Checkpoints(Protocol):
     """Where a server keeps its state: ``CheckpointStore`` on disk, ``NoCheckpoints`` in memory."""
 
-    def save(self, state: ModelState, train_examples: dict[str, int]) -> DurableCheckpoint | None:
+    def save(self, state: ModelState, data_sets: DataSets) -> DurableCheckpoint | None:
         """Makes the state durable."""
         ...
 
-    def restore_newest(self, state: ModelState) -> tuple[DurableCheckpoint, dict[str, int]] | None:
+    def restore_newest(self, state: ModelState) -> tuple[DurableCheckpoint, DataSets] | None:
         """Restores the newest durable state into ``state``."""
         ...
 
@@ -57,7 +59,7 @@ class Checkpoints(Protocol):
 class NoCheckpoints:
     """Keeps nothing: for runs in one process."""
 
-    def save(self, _state: ModelState, _train_examples: dict[str, int]) -> None:
+    def save(self, _state: ModelState, _data_sets: DataSets) -> None:
         """Does nothing."""
 
     def restore_newest(self, _state: ModelState) -> None:
@@ -76,7 +78,7 @@ class _Header(BaseModel):
     rows: Annotated[int, Field(ge=0)]
     dim: Annotated[int, Field(ge=0)]
     row_state_width: Annotated[int, Field(ge=0)]
-    train_examples: dict[str, int]
+    data_sets: dict[str, TrainingData]
 
     def payload_bytes(self) -> int:
         per_row = 4 * (1 + self.dim + self.row_state_width)
@@ -98,18 +100,18 @@ class CheckpointStore:
         for torn in directory.glob("*.partial"):
             torn.unlink()
 
-    def save(self, state: ModelState, train_examples: dict[str, int]) -> DurableCheckpoint:
+    def save(self, state: ModelState, data_sets: DataSets) -> DurableCheckpoint:
         """Writes a checkpoint and returns once it is durable. The two newest are kept.
 
         Args:
             state: What to save.
-            train_examples: Of each worker, by node name; they fix the schedule.
+            data_sets: Of each worker, by node name; they fix the schedule.
         """
         target = self._directory / f"step-{state.step:012d}.ckpt"
         partial = target.with_suffix(".partial")
         digest = hashlib.sha256()
         with partial.open("wb") as file:
-            for part in _parts(state, self._contract_digest, train_examples):
+            for part in _parts(state, self._contract_digest, data_sets):
                 digest.update(part)
                 file.write(part)
             file.write(digest.digest())
@@ -121,14 +123,14 @@ class CheckpointStore:
             path.unlink()
         return DurableCheckpoint(state.step, digest.digest())
 
-    def restore_newest(self, state: ModelState) -> tuple[DurableCheckpoint, dict[str, int]] | None:
+    def restore_newest(self, state: ModelState) -> tuple[DurableCheckpoint, DataSets] | None:
         """Restores the newest checkpoint into a fresh state.
 
         Args:
             state: Filled in; made from the same contract.
 
         Returns:
-            The checkpoint and the workers' training examples, or None where there is none.
+            The checkpoint and the workers' training data, or None where there is none.
 
         Raises:
             CheckpointDamaged: It is torn, altered, or of another contract. Nothing older is taken
@@ -145,9 +147,7 @@ class CheckpointStore:
         return sorted((int(match[1]), path) for match, path in found if match)
 
 
-def _parts(
-    state: ModelState, contract_digest: str, train_examples: dict[str, int]
-) -> Iterator[bytes]:
+def _parts(state: ModelState, contract_digest: str, data_sets: DataSets) -> Iterator[bytes]:
     table = state.table
     rows = table.trained_rows()
     row_state = table.state_of(rows)
@@ -161,7 +161,7 @@ def _parts(
         rows=rows.size,
         dim=table.dim,
         row_state_width=row_state.shape[1] if row_state.ndim == 2 else 0,
-        train_examples=train_examples,
+        data_sets=data_sets,
     )
     text = header.model_dump_json().encode()
     yield _MAGIC + len(text).to_bytes(4, "little") + text
@@ -175,7 +175,7 @@ def _parts(
 
 def _read(
     path: Path, step: int, contract_digest: str, state: ModelState
-) -> tuple[DurableCheckpoint, dict[str, int]]:
+) -> tuple[DurableCheckpoint, DataSets]:
     with path.open("rb") as file:
         magic = file.read(len(_MAGIC))
         size = int.from_bytes(file.read(4), "little")
@@ -198,7 +198,7 @@ def _read(
         raise _damaged(path, f"SHA-256 {trailer.hex()}", digest.hex())
     _check_shape(path, step, header, state)
     _fill(header, payload, state)
-    return DurableCheckpoint(step, digest), header.train_examples
+    return DurableCheckpoint(step, digest), header.data_sets
 
 
 def _check_shape(path: Path, step: int, header: _Header, state: ModelState) -> None:

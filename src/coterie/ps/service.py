@@ -80,7 +80,7 @@ class ParameterService:
         """Notes a node; answers once everybody has come and the model is initialized."""
         with self._changed:
             self._raise_failure()
-            if self._membership.join(caller, request.train_examples):
+            if self._membership.join(caller, request.train_examples, request.data_set_digest):
                 self._on_event(events.Joined(caller.node, self._membership.missing))
             self._begin_if_complete()
             self._changed.notify_all()
@@ -219,7 +219,7 @@ class ParameterService:
         with self._changed:
             self._check_caller(caller, request.ps_incarnation)
             schedule, barrier = self._running()
-            worker = self._membership.index_of(caller.node)
+            worker = self._membership.index_of(caller)
             if barrier.admits(worker, request.step) is not Offer.COMPLETE:
                 return
             examples = len(schedule.lane(worker).span(request.step))
@@ -254,7 +254,7 @@ class ParameterService:
         )
 
     def _checkpoint(self) -> None:
-        saved = self._checkpoints.save(self._state, self._membership.train_examples)
+        saved = self._checkpoints.save(self._state, self._membership.data_sets)
         if saved is not None:
             self._durable = saved
             self._on_event(events.CheckpointWritten(saved.step, saved.digest.hex()))
@@ -262,10 +262,10 @@ class ParameterService:
     def _begin_if_complete(self) -> None:
         if self._barrier is not None or self._membership.missing or not self._initialized:
             return
-        examples = self._membership.train_examples
+        data_sets = self._membership.data_sets
         training = self._contract.training
         self._schedule = Schedule(
-            tuple(examples[worker] for worker in self._membership.workers),
+            tuple(data_sets[worker].examples for worker in self._membership.workers),
             training.batch,
             training.epochs,
         )

@@ -14,7 +14,7 @@ from coterie.ps.events import EventSink, ShardDelivered
 from coterie.ps.initial import initial_dense
 from coterie.ps.ports import ShardReceiverPort
 from coterie.training.delivery import shard_parts
-from coterie.training.session import ServerSession
+from coterie.training.session import Position, ServerSession
 
 
 def begin(
@@ -61,6 +61,9 @@ def _deliver(
 
 
 def wait_trained(session: ServerSession) -> None:
-    """Joins the run and waits for its last step."""
-    position = session.join()
-    session.pull(position.lane.steps, np.zeros(0, np.int32))
+    """Joins the run and waits for its last step, through restarts of the parameter server."""
+
+    def wait(position: Position) -> None:
+        session.pull(position.lane.steps, np.zeros(0, np.int32))
+
+    session.follow(wait)

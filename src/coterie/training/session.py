@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from coterie.errors import ProtocolError, RollbackRefused
+from coterie.errors import PeerUnreachable, ProtocolError, RollbackRefused, StepRefused
 from coterie.ps.aggregation import Gradients
 from coterie.ps.evaluation import SplitCounts
 from coterie.ps.ports import ParameterServerPort
@@ -23,6 +23,8 @@ from coterie.ps.wire import ps_pb2 as pb
 
 FloatArray = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.int32]
+# A node that was thrown out this often without a step in between gives up.
+MAX_REJOINS = 5
 Reply = TypeVar("Reply", pb.JoinReply, pb.ExchangeReply, pb.ReportReply)
 
 
@@ -112,6 +114,28 @@ class ServerSession:
         self._remember(reply.durable)
         lane = Lane(self._train_examples, self._batch, reply.steps_per_epoch, reply.steps)
         return Position(reply.step, lane)
+
+    def follow(self, take_part: Callable[[Position], None]) -> None:
+        """Takes part until the run's last step, joining again whenever the server starts anew.
+
+        Args:
+            take_part: Goes on from a position to the last step.
+
+        Raises:
+            CoterieError: The server refuses this node, or cannot be reached any more.
+        """
+        rejoins, reached = 0, -1
+        position = self.join()
+        while position.step < position.lane.steps:
+            try:
+                take_part(position)
+            except (PeerUnreachable, StepRefused):
+                rejoins = rejoins + 1 if position.step == reached else 0
+                if rejoins >= MAX_REJOINS:
+                    raise
+                reached = position.step
+                self.reconnect()
+            position = self.join()
 
     def initialize(self, dense_p: FloatArray) -> None:
         """Gives the model's initial dense parameters, float32 [P] (chief)."""

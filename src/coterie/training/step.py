@@ -183,6 +183,14 @@ class WorkerStep:
         (logits_b,) = self._scores(flat_p, pad(dense_bn, self.batch), pad(embedded_bmd, self.batch))
         return logits_b[:examples]
 
+    def warm_up(self) -> None:
+        """Runs both functions once: XLA compiles at the first call, which should hold nobody up."""
+        flat_p = np.zeros(self.parameters, np.float32)
+        dense_bn = np.zeros((1, self.numeric), np.float32)
+        embedded_bmd = np.zeros((1, self.categorical, self.dim), np.float32)
+        self.gradients(flat_p, dense_bn, embedded_bmd, np.zeros(1, np.float32))
+        self.scores(flat_p, dense_bn, embedded_bmd)
+
     def _check(self, flat_p: Float32s, dense_bn: Float32s, embedded_bmd: Float32s) -> int:
         examples = min(len(dense_bn), self.batch)
         _require("dense parameters", flat_p, (self.parameters,))

@@ -10,14 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from coterie.criteo.shards import Batch, Shard
-from coterie.errors import PeerUnreachable, StepRefused
 from coterie.ps.aggregation import Gradients
 from coterie.ps.schedule import Lane
 from coterie.training.session import Parameters, Position, ServerSession
 from coterie.training.step import UniqueRows, WorkerStep, sum_by_row, unique_rows
-
-# A worker that was thrown out this often without a step in between gives up.
-MAX_REJOINS = 5
 
 
 @dataclass(frozen=True)
@@ -46,19 +42,7 @@ def train(session: ServerSession, shard: Shard, worker_step: WorkerStep) -> None
     Raises:
         CoterieError: The server refuses this worker, or cannot be reached any more.
     """
-    rejoins, reached = 0, -1
-    position = session.join()
-    while position.step < position.lane.steps:
-        try:
-            train_from(position, session, shard, worker_step)
-        except (PeerUnreachable, StepRefused):
-            rejoins = rejoins + 1 if position.step == reached else 0
-            if rejoins >= MAX_REJOINS:
-                raise
-            reached = position.step
-            session.reconnect()
-        position = session.join()
-    session.pull(position.lane.steps, np.zeros(0, np.int32))
+    session.follow(lambda position: train_from(position, session, shard, worker_step))
 
 
 def train_from(

@@ -1,0 +1,256 @@
+"""``coterie attest``: exit codes, JSON fields, sentences for people."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from coterie.attestation.collateral_source import DirectoryCollateral
+from coterie.attestation.measurement import own_package_measurement
+from coterie.attestation.platforms import platform_of
+from coterie.attestation.tee.simulated.pki import SimulatedPki
+from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
+from coterie.cli.attest import app as attest
+from coterie.errors import EnvironmentUnfit, EvidenceRefused
+
+VECTORS = Path(__file__).parents[2].parent / "shared" / "attestation-vectors"
+LCP = VECTORS / "sgx_v3_lcp"
+LCP_TIME = "2025-02-05T10:43:45Z"
+KONVERA_TIME = "2023-07-02T03:59:48Z"
+GRAMINE_CERTIFICATE = VECTORS / "ratls_certs" / "gramine-ratls-golang__tlscert.der"
+RATLS_CERTIFICATE = VECTORS / "ratls_certs" / "interoperable-ra-tls__gramine-cert.pem"
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+app = typer.Typer()
+app.add_typer(attest, name="attest")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    text: str
+    error: BaseException | None
+
+    @property
+    def value(self) -> dict[str, object]:
+        value = json.loads(self.text)
+        assert isinstance(value, dict)
+        return value
+
+
+def run(*arguments: str | Path) -> Ran:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return Ran(result.exit_code, result.stdout, result.exception)
+
+
+def real(path: Path) -> Path:
+    if not path.exists():
+        pytest.skip(f"real vectors are not here: {VECTORS}")
+    return path
+
+
+@pytest.fixture
+def simulated(tmp_path: Path) -> Path:
+    fields = EnclaveFields(mrenclave=own_package_measurement(), report_data=b"\7" * 64)
+    path = tmp_path / "quote.bin"
+    path.write_bytes(sgx_quote(SimulatedPki(), fields))
+    return path
+
+
+def verify_lcp(*more: str) -> Ran:
+    folder = real(LCP)
+    fixed = ("--collateral", folder / "collateral.json", "--at", LCP_TIME, "--json")
+    return run("attest", "verify", folder / "quote.bin", *fixed, *more)
+
+
+def test_an_accepted_quote_ends_with_zero_and_lists_every_check() -> None:
+    ran = verify_lcp("--accept-status", "SWHardeningNeeded")
+    assert ran.code == 0
+    value = ran.value
+    assert value["accepted"] is True
+    assert (value["failed_check"], value["reason"], value["remedy"]) == (None, None, None)
+    assert value["tee"] == "sgx"
+    assert value["tcb_status"] == "SWHardeningNeeded"
+    assert value["advisories"] == ["INTEL-SA-00334", "INTEL-SA-00615"]
+    assert isinstance(value["measurements"], dict)
+    assert str(value["measurements"]["mrenclave"]).startswith("fe5a6a5b")
+    assert value["not_judged"] == ["advisories", "measurement", "evaluation_number", "report_data"]
+    assert isinstance(value["checks"], list)
+    assert {check["outcome"] for check in value["checks"]} == {"passed"}
+    assert {"quote_signature", "tcb_status"} <= {check["name"] for check in value["checks"]}
+
+
+@pytest.mark.parametrize(
+    ("more", "check"),
+    [
+        ((), "tcb_status"),
+        (("--accept-status", "OutOfDate"), "tcb_status"),
+        (("--accept-status", "SWHardeningNeeded", "--accept-advisory", "INTEL-SA-1"), "advisories"),
+        (("--accept-status", "SWHardeningNeeded", "--mrenclave", "00" * 32), "mrenclave"),
+        (("--accept-status", "SWHardeningNeeded", "--mrsigner", "00" * 32), "mrsigner"),
+        (("--accept-status", "SWHardeningNeeded", "--mrtd", "00" * 48), "mrtd"),
+        (("--accept-status", "SWHardeningNeeded", "--report-data", "00" * 64), "report_data"),
+        (
+            ("--accept-status", "SWHardeningNeeded", "--minimum-evaluation", "18"),
+            "evaluation_number",
+        ),
+        (("--accept-status", "SWHardeningNeeded", "--tee", "tdx"), "tee_kind"),
+        (("--at", "2026-01-01T00:00:00Z"), "tcb_info_chain_validity"),
+    ],
+)
+def test_a_refused_quote_ends_with_three_and_says_why(more: tuple[str, ...], check: str) -> None:
+    ran = verify_lcp(*more)
+    assert ran.code == 3
+    value = ran.value
+    assert value["accepted"] is False
+    assert value["failed_check"] == check
+    assert value["reason"]
+    assert value["remedy"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--accept-status", "Fine"),
+        ("--mrenclave", "00"),
+        ("--at", "yesterday"),
+        ("--role", "ps"),
+        ("--tee", "sev"),
+    ],
+)
+def test_impossible_options_are_usage_errors(more: tuple[str, ...], simulated: Path) -> None:
+    assert run("attest", "verify", simulated, "--tee", "simulated", *more).code == 2
+
+
+def test_people_get_lines() -> None:
+    folder = real(LCP)
+    more = ("--collateral", folder / "collateral.json", "--at", LCP_TIME)
+    ran = run("attest", "verify", folder / "quote.bin", *more)
+    assert ran.code == 3
+    assert "accepted: False" in ran.text
+    assert "failed   tcb_status" in ran.text
+
+
+def test_a_simulated_quote_is_accepted_only_on_demand(simulated: Path) -> None:
+    ran = run("attest", "verify", simulated, "--tee", "simulated", "--json")
+    assert (ran.code, ran.value["tee"]) == (0, "simulated")
+    collateral = simulated.with_name("collateral.json")
+    collateral.write_text(SimulatedPki().collateral(AT).to_json())
+    ran = run("attest", "verify", simulated, "--json", "--collateral", collateral)
+    assert (ran.code, ran.value["failed_check"]) == (3, "tee_kind")
+
+
+def test_real_evidence_without_collateral_is_a_usage_error() -> None:
+    assert run("attest", "verify", real(LCP / "quote.bin")).code == 2
+
+
+def test_garbage_is_refused_not_a_traceback(tmp_path: Path) -> None:
+    for data, check in (
+        (b"", "quote_format"),
+        (b"hello", "quote_format"),
+        (b"\x30\x00", "certificate_encoding"),
+        (b"-----BEGIN CERTIFICATE-----\nhello", "certificate_encoding"),
+    ):
+        path = tmp_path / "file"
+        path.write_bytes(data)
+        ran = run("attest", "verify", path, "--json")
+        assert (ran.code, ran.value["failed_check"]) == (3, check)
+
+
+def test_a_directory_of_collateral(simulated: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "collateral"
+    folder.mkdir()
+    command = ("attest", "verify", simulated, "--tee", "simulated", "--json")
+    rest = ("--collateral", folder, "--at", AT.isoformat())
+    ran = run(*command, *rest)
+    assert (ran.code, ran.value["failed_check"]) == (3, "collateral_missing")
+    platform = platform_of(simulated.read_bytes())
+    DirectoryCollateral(folder).store(platform, SimulatedPki().collateral(AT))
+    assert run(*command, *rest).code == 0
+
+
+CONTRACT = """
+format = 1
+name = "tiny"
+mode = "hfl"
+parties = [{name = "a"}, {name = "b"}]
+nodes = [
+  {name = "ps", role = "ps", party = "a", address = "127.0.0.1:1"},
+  {name = "w1", role = "worker", party = "a"},
+  {name = "w2", role = "worker", party = "b"},
+]
+[trust]
+tee = "simulated"
+[trust.roles.ps]
+measurement = "own"
+accepted_tcb_statuses = ["UpToDate"]
+[trust.roles.worker]
+mrenclave = ["0000000000000000000000000000000000000000000000000000000000000000"]
+accepted_tcb_statuses = ["UpToDate"]
+"""
+
+
+def test_a_contract_judges(simulated: Path, tmp_path: Path) -> None:
+    contract = tmp_path / "contract.toml"
+    contract.write_text(CONTRACT)
+    command = ("attest", "verify", simulated, "--json", "--contract", contract)
+    ran = run(*command, "--role", "ps")
+    assert (ran.code, ran.value["accepted"]) == (0, True)
+    ran = run(*command, "--role", "worker")
+    assert (ran.code, ran.value["failed_check"]) == (3, "mrenclave")
+    assert run(*command).code == 2
+    assert run(*command, "--role", "ps", "--accept-status", "OutOfDate").code == 2
+
+
+def test_a_real_certificate_is_judged_with_its_key() -> None:
+    collateral = VECTORS / "sgx_v3_konvera_gramine_ratls_swhardening" / "collateral.json"
+    ran = run(
+        "attest",
+        "verify",
+        real(GRAMINE_CERTIFICATE),
+        "--collateral",
+        collateral,
+        "--at",
+        KONVERA_TIME,
+        "--accept-status",
+        "SWHardeningNeeded",
+        "--json",
+    )
+    assert ran.code == 0
+    checks = ran.value["checks"]
+    assert isinstance(checks, list)
+    assert {"report_data", "pubkey_hash"} <= {check["name"] for check in checks}
+
+
+def test_show_explains_without_judging(simulated: Path) -> None:
+    value = run("attest", "show", simulated, "--json").value
+    assert value["judged"] is False
+    assert value["tee_claimed"] == "simulated"
+    assert value["report_data"] == "07" * 64
+    assert value["platform"] == {"tee": "sgx", "fmspc": "c07e51000000", "ca": "platform"}
+    assert "tee claimed: simulated" in run("attest", "show", simulated).text
+    value = run("attest", "show", real(GRAMINE_CERTIFICATE), "--json").value
+    assert isinstance(value["certificate"], dict)
+    assert value["certificate"]["extension"] == "Gramine legacy 0.6.9.42.840.113741.1337.6"
+    assert "interoperable" in run("attest", "show", real(RATLS_CERTIFICATE)).text
+
+
+def test_show_refuses_garbage(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"hello")
+    assert isinstance(run("attest", "show", tmp_path / "file").error, EvidenceRefused)
+
+
+def test_fetch_speaks_https_only(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    more = ("--pccs-url", "http://localhost", "--out", out)
+    ran = run("attest", "fetch", real(LCP / "quote.bin"), *more)
+    assert isinstance(ran.error, EnvironmentUnfit)
+    assert not out.exists()

@@ -1,0 +1,234 @@
+"""Collateral: its JSON form, where it comes from, and that nothing older replaces anything."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coterie.attestation.collateral import MAX_COLLATERAL_BYTES, Collateral
+from coterie.attestation.collateral_source import (
+    CachedCollateral,
+    DirectoryCollateral,
+    SimulatedCollateral,
+)
+from coterie.attestation.freshness import freshness, newest
+from coterie.attestation.platforms import Platform, platform_of
+from coterie.attestation.tee.simulated.pki import SimulatedPki
+from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
+from coterie.errors import EnvironmentUnfit, EvidenceRefused
+
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+PKI = SimulatedPki()
+QUOTE = sgx_quote(PKI, EnclaveFields(mrenclave=b"\1" * 32))
+PLATFORM = Platform("sgx", PKI.fmspc.hex(), "platform")
+OLD, NEW = PKI.issue(AT - 10 * DAY), PKI.issue(AT - DAY)
+
+
+def refused(text: str | bytes) -> str:
+    with pytest.raises(EvidenceRefused) as refusal:
+        Collateral.from_json(text)
+    assert refusal.value.failed_check == "collateral_format"
+    return refusal.value.seen
+
+
+# --- the JSON form
+
+
+def test_json_keeps_every_field() -> None:
+    assert Collateral.from_json(NEW.to_json()) == NEW
+    assert Collateral.from_json(NEW.to_json().encode()) == NEW
+
+
+@pytest.mark.parametrize("name", [item.name for item in fields(Collateral)])
+def test_json_without_a_field_is_refused(name: str) -> None:
+    value = json.loads(NEW.to_json())
+    del value[name]
+    assert name in refused(json.dumps(value))
+
+
+@pytest.mark.parametrize("name", [item.name for item in fields(Collateral)])
+@pytest.mark.parametrize("wrong", [None, 1, [], {}, "\u00e9", "x" * (1 << 19)])
+def test_json_with_a_wrong_value_is_refused(name: str, wrong: object) -> None:
+    refused(json.dumps({**json.loads(NEW.to_json()), name: wrong}))
+
+
+def test_json_with_more_fields_is_refused() -> None:
+    assert "extra" in refused(json.dumps({**json.loads(NEW.to_json()), "extra": ""}))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, b"\xff\xfe"])
+def test_no_json_object_is_refused(text: str | bytes) -> None:
+    refused(text)
+
+
+def test_too_large_json_is_refused() -> None:
+    refused(" " * (MAX_COLLATERAL_BYTES + 1))
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_refused_in_one_way(data: bytes) -> None:
+    refused(data)
+
+
+# --- newest parts win
+
+
+def test_freshness_reads_all_dates() -> None:
+    found = freshness(NEW)
+    assert found.newest == AT - DAY
+    assert found.expiry == AT + 29 * DAY
+
+
+def test_nothing_older_replaces_anything() -> None:
+    assert newest(NEW, OLD) == NEW
+    assert newest(OLD, NEW) == NEW
+
+
+@pytest.mark.parametrize(
+    "part", ["tcb_info", "qe_identity", "root_ca_crl", "pck_crl"], ids=lambda part: f"newer {part}"
+)
+def test_parts_are_compared_on_their_own(part: str) -> None:
+    mixed = Collateral(**{**vars(OLD), **{k: v for k, v in vars(NEW).items() if part in k}})
+    joined = newest(OLD, mixed)
+    assert joined == mixed
+    assert newest(NEW, mixed) == NEW
+
+
+def test_a_lower_evaluation_number_is_older_whatever_its_date() -> None:
+    rolled_back = replace(PKI, tcb_info_evaluation=16).issue(AT)
+    held = replace(PKI, tcb_info_evaluation=17).issue(AT - DAY)
+    assert newest(held, rolled_back).tcb_info == held.tcb_info
+
+
+# --- directory
+
+
+def test_a_quote_names_its_platform() -> None:
+    assert platform_of(QUOTE) == PLATFORM
+    processor = SimulatedPki(pck_ca_name="Coterie Simulated PCK Processor CA")
+    quote = sgx_quote(processor, EnclaveFields(mrenclave=bytes(32)))
+    assert platform_of(quote).ca == "processor"
+
+
+def test_a_directory_gives_what_was_stored(tmp_path: Path) -> None:
+    directory = DirectoryCollateral(tmp_path / "new")
+    path = directory.store(PLATFORM, NEW)
+    assert path.name == "sgx-c07e51000000-platform.json"
+    assert directory.collateral_for(QUOTE, AT) == NEW
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_directory_keeps_newer_parts(tmp_path: Path) -> None:
+    directory = DirectoryCollateral(tmp_path)
+    directory.store(PLATFORM, NEW)
+    directory.store(PLATFORM, OLD)
+    assert directory.read(PLATFORM) == NEW
+
+
+def test_a_damaged_file_is_refused_and_can_be_replaced(tmp_path: Path) -> None:
+    directory = DirectoryCollateral(tmp_path)
+    directory.store(PLATFORM, NEW).write_text("{")
+    with pytest.raises(EvidenceRefused) as refusal:
+        directory.collateral_for(QUOTE, AT)
+    assert refusal.value.failed_check == "collateral_format"
+    directory.store(PLATFORM, OLD)
+    assert directory.read(PLATFORM) == OLD
+
+
+def test_missing_collateral_is_told(tmp_path: Path) -> None:
+    with pytest.raises(EvidenceRefused) as refusal:
+        DirectoryCollateral(tmp_path).collateral_for(QUOTE, AT)
+    assert refusal.value.failed_check == "collateral_missing"
+
+
+def test_a_directory_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    directory = DirectoryCollateral(tmp_path / "file")
+    with pytest.raises(EnvironmentUnfit):
+        directory.store(PLATFORM, NEW)
+    with pytest.raises(EnvironmentUnfit):
+        directory.collateral_for(QUOTE, AT)
+
+
+# --- cache
+
+
+@dataclass
+class Queue:
+    """A source that delivers, or fails, in turn."""
+
+    answers: list[Collateral | Exception]
+    asked: int = 0
+
+    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:
+        assert platform_of(quote) == PLATFORM
+        assert at >= AT
+        self.asked += 1
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+DOWN = EnvironmentUnfit("the PCCS is down")
+
+
+def test_the_cache_asks_once_while_collateral_is_current() -> None:
+    source = Queue([NEW])
+    cache = CachedCollateral(source, kind="simulated")
+    assert [cache.collateral_for(QUOTE, AT + i * DAY) for i in range(20)] == [NEW] * 20
+    assert source.asked == 1
+
+
+def test_the_cache_refreshes_before_the_end() -> None:
+    later = PKI.issue(AT + 27 * DAY)
+    cache = CachedCollateral(Queue([NEW, later]), kind="simulated")
+    cache.collateral_for(QUOTE, AT)
+    assert cache.collateral_for(QUOTE, AT + 28 * DAY + DAY / 2) == later
+
+
+def test_the_cache_survives_an_outage_while_collateral_is_current() -> None:
+    cache = CachedCollateral(Queue([NEW, DOWN, DOWN]), kind="simulated")
+    cache.collateral_for(QUOTE, AT)
+    assert cache.collateral_for(QUOTE, AT + 28 * DAY + DAY / 2) == NEW
+    with pytest.raises(EnvironmentUnfit):
+        cache.collateral_for(QUOTE, AT + 30 * DAY)
+
+
+def test_the_cache_takes_nothing_older() -> None:
+    cache = CachedCollateral(Queue([NEW]), kind="simulated")
+    cache.collateral_for(QUOTE, AT)
+    assert cache.remember(QUOTE, OLD, AT) == NEW
+    assert cache.collateral_for(QUOTE, AT) == NEW
+
+
+def test_the_cache_takes_nothing_forged() -> None:
+    forged = SimulatedPki(seed=b"a stranger").issue(AT)
+    cache = CachedCollateral(Queue([forged, NEW]), kind="simulated")
+    with pytest.raises(EvidenceRefused) as refusal:
+        cache.collateral_for(QUOTE, AT)
+    assert refusal.value.failed_check == "pck_crl_chain_root"
+    assert cache.collateral_for(QUOTE, AT) == NEW
+
+
+def test_the_cache_survives_a_restart(tmp_path: Path) -> None:
+    directory = DirectoryCollateral(tmp_path)
+    CachedCollateral(Queue([NEW]), kind="simulated", directory=directory).collateral_for(QUOTE, AT)
+    source = Queue([])
+    again = CachedCollateral(source, kind="simulated", directory=directory)
+    assert again.collateral_for(QUOTE, AT) == NEW
+    assert source.asked == 0
+
+
+def test_the_cache_ignores_stale_and_forged_files(tmp_path: Path) -> None:
+    directory = DirectoryCollateral(tmp_path)
+    directory.store(PLATFORM, SimulatedPki(seed=b"a stranger").issue(AT))
+    cache = CachedCollateral(SimulatedCollateral(), kind="simulated", directory=directory)
+    assert cache.collateral_for(QUOTE, AT) == PKI.collateral(AT)

@@ -1,0 +1,102 @@
+"""``coterie doctor``: what a machine has of each TEE and what is missing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+from typer.testing import CliRunner
+
+from coterie.attestation.tee.survey import survey
+from coterie.cli.doctor import doctor
+from coterie.errors import EnvironmentUnfit
+
+app = typer.Typer()
+app.command()(doctor)  # the only command, so it needs no name
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    text: str
+    error: BaseException | None
+
+    @property
+    def value(self) -> dict[str, object]:
+        value = json.loads(self.text)
+        assert isinstance(value, dict)
+        return value
+
+
+def run(*arguments: str | Path) -> Ran:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return Ran(result.exit_code, result.stdout, result.exception)
+
+
+def tree(root: Path, *files: str, flags: str = "", **texts: str) -> Path:
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(texts.get(Path(name).name, ""))
+    (root / "proc").mkdir(parents=True, exist_ok=True)
+    (root / "proc/cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\n")
+    return root
+
+
+def test_doctor_knows_a_bare_machine(tmp_path: Path) -> None:
+    found = {one.kind: one for one in survey(tree(tmp_path), which=lambda _: None)}
+    assert [kind for kind, one in found.items() if one.usable] == ["simulated"]
+    for kind in ("sgx", "tdx"):
+        missing = [finding for finding in found[kind].findings if not finding.present]
+        assert missing
+        assert all(finding.detail for finding in missing)
+
+
+def test_doctor_knows_an_enclave(tmp_path: Path) -> None:
+    files = ("dev/attestation/quote", "dev/attestation/attestation_type", "dev/sgx_enclave")
+    root = tree(tmp_path, *files, flags="sgx", attestation_type="dcap\n")
+    _, sgx, _ = survey(root, which=lambda _: "/usr/bin/gramine-sgx")
+    assert sgx.usable
+    assert {finding.name for finding in sgx.findings if not finding.present} == {
+        "provisioning device",
+        "quoting service (AESM)",
+    }
+
+
+def test_doctor_knows_an_enclave_without_dcap(tmp_path: Path) -> None:
+    files = ("dev/attestation/quote", "dev/attestation/attestation_type")
+    _, sgx, _ = survey(tree(tmp_path, *files, attestation_type="none\n"), which=lambda _: None)
+    assert not sgx.usable
+
+
+def test_doctor_knows_a_trust_domain(tmp_path: Path) -> None:
+    root = tree(tmp_path, "sys/kernel/config/tsm/report/x", flags="tdx_guest")
+    _, _, tdx = survey(root, which=lambda _: None)
+    assert tdx.usable
+
+
+def test_doctor_prints_and_fails_on_demand(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    ran = run("--root", root, "--json")
+    assert ran.code == 0
+    tees = ran.value["tees"]
+    assert isinstance(tees, dict)
+    assert {kind: one["usable"] for kind, one in tees.items()} == {
+        "simulated": True,
+        "sgx": False,
+        "tdx": False,
+    }
+    assert "not usable" in run("--root", root).text
+    assert isinstance(run("--root", root, "--tee", "tdx").error, EnvironmentUnfit)
+    assert run("--root", root, "--tee", "simulated").code == 0
+
+
+def test_doctor_tries_a_pccs(tmp_path: Path) -> None:
+    ran = run("--root", tree(tmp_path), "--pccs-url", "http://localhost", "--json")
+    pccs = ran.value["pccs"]
+    assert isinstance(pccs, dict)
+    assert pccs["usable"] is False
+    assert "https" in str(pccs["seen"]) or "not usable" in str(pccs["seen"])

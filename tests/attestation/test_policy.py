@@ -1,0 +1,189 @@
+"""Contracts become policies: nothing is accepted by default, every listed value must hold."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import ValidationError
+
+import coterie.attestation
+from coterie.attestation.appraiser import Appraiser, assess, policies_of
+from coterie.attestation.clock import FlooredClock
+from coterie.attestation.tee.simulated.pki import SimulatedPki
+from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
+from coterie.attestation.tee.simulated.statements import SimulatedLevel
+from coterie.contract.trust import RolesTrust, RoleTrust, TrustSection
+from coterie.errors import EvidenceRefused
+
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+PKI = SimulatedPki(
+    levels=(SimulatedLevel("SWHardeningNeeded", ("INTEL-SA-00615",)),),
+    tcb_info_evaluation=17,
+    qe_identity_evaluation=17,
+)
+REPORT = EnclaveFields(mrenclave=b"\x11" * 32, mrsigner=b"\x22" * 32, isv_prod_id=7, isv_svn=3)
+GOOD = RoleTrust(
+    mrenclave=("00" * 32, "11" * 32),
+    mrsigner="22" * 32,
+    isv_prod_id=7,
+    minimum_isv_svn=3,
+    accepted_tcb_statuses=("UpToDate", "SWHardeningNeeded"),
+    accepted_advisories=("INTEL-SA-00615",),
+    minimum_tcb_evaluation_number=17,
+    fmspc=(PKI.fmspc.hex(),),
+    ppid=(PKI.ppid.hex(),),
+)
+
+
+def failed_check(table: RoleTrust) -> str | None:
+    outcome = assess(
+        sgx_quote(PKI, REPORT),
+        PKI.collateral(AT),
+        kind="simulated",
+        root=PKI.trust_root,
+        policies=policies_of(table, None),
+        at=AT,
+    )
+    return None if outcome.refusal is None else outcome.refusal.failed_check
+
+
+def test_a_contract_that_lists_everything_accepts() -> None:
+    assert failed_check(GOOD) is None
+    assert [name for policy in policies_of(GOOD, None) for name in policy.check_names] == [
+        "tcb_status",
+        "advisories",
+        "evaluation_number",
+        "mrenclave",
+        "mrsigner",
+        "isv_prod_id",
+        "isv_svn",
+        "platform_fmspc",
+        "platform_ppid",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        ({"accepted_tcb_statuses": ("UpToDate",)}, "tcb_status"),
+        ({"accepted_tcb_statuses": ()}, "tcb_status"),
+        ({"accepted_advisories": ()}, "advisories"),
+        ({"accepted_advisories": ("INTEL-SA-00614",)}, "advisories"),
+        ({"minimum_tcb_evaluation_number": 18}, "evaluation_number"),
+        ({"mrenclave": ("00" * 32,)}, "mrenclave"),
+        ({"measurement": "own"}, "mrenclave"),
+        ({"mrsigner": "00" * 32}, "mrsigner"),
+        ({"isv_prod_id": 6}, "isv_prod_id"),
+        ({"minimum_isv_svn": 4}, "isv_svn"),
+        ({"mrtd": ("11" * 48,)}, "mrtd"),
+        ({"fmspc": ("00" * 6,)}, "platform_fmspc"),
+        ({"ppid": ("00" * 16,)}, "platform_ppid"),
+    ],
+)
+def test_one_value_that_differs_refuses(change: dict[str, object], check: str) -> None:
+    assert failed_check(GOOD.model_copy(update=change)) == check
+
+
+def test_every_tdx_register_of_the_contract_is_a_policy() -> None:
+    names = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3")
+    table = RoleTrust(
+        **dict.fromkeys(names, ("00" * 48,)),  # type: ignore[arg-type]
+        td_attributes=("0000001000000000",),
+        xfam=("e702060000000000",),
+    )
+    checks = [name for policy in policies_of(table, None) for name in policy.check_names]
+    assert checks == ["tcb_status", "advisories", *names, "td_attributes", "xfam"]
+
+
+@pytest.mark.parametrize("tee", ["sgx", "tdx"])
+def test_production_contracts_without_reference_values_are_errors(tee: str) -> None:
+    with pytest.raises(ValidationError):
+        TrustSection.model_validate(
+            {
+                "tee": tee,
+                "roles": {
+                    "ps": {
+                        "accepted_tcb_statuses": ["UpToDate"],
+                        "minimum_tcb_evaluation_number": 17,
+                    }
+                },
+            }
+        )
+
+
+def test_a_refusal_lists_what_was_not_run() -> None:
+    trust = TrustSection(tee="simulated", roles=RolesTrust(ps=GOOD))
+    quote = bytearray(sgx_quote(SimulatedPki(), REPORT))
+    quote[48 + 64] ^= 1
+    outcome = Appraiser(trust, own_measurement=None).assess(
+        bytes(quote),
+        report_data=bytes(64),
+        role="ps",
+        collateral=SimulatedPki().collateral(AT),
+        at=AT,
+    )
+    outcomes = {check.name: check.outcome for check in outcome.checks}
+    assert outcomes["pck_chain_signature"] == "passed"
+    assert outcomes["quote_signature"] == "failed"
+    assert outcomes["tcb_status"] == "not_run"
+    assert outcomes["report_data"] == "not_run"
+    assert outcome.evidence is None
+
+
+def test_a_role_without_reference_values_trusts_nobody() -> None:
+    trust = TrustSection(tee="simulated", roles=RolesTrust(ps=GOOD))
+    outcome = Appraiser(trust, own_measurement=None).assess(
+        sgx_quote(PKI, REPORT), report_data=None, role="chief", collateral=PKI.issue(AT), at=AT
+    )
+    assert outcome.refusal is not None
+    assert outcome.refusal.failed_check == "role"
+
+
+def test_the_worst_status_of_platform_and_quoting_enclave_counts() -> None:
+    pki = replace(PKI, qe_levels=(SimulatedLevel("OutOfDate", ("INTEL-SA-00477",)),))
+    outcome = assess(
+        sgx_quote(pki, REPORT),
+        pki.collateral(AT),
+        kind="simulated",
+        root=pki.trust_root,
+        policies=(),
+        at=AT,
+    )
+    assert outcome.verdict is not None
+    assert outcome.verdict.tcb_status == "OutOfDate"
+    assert outcome.verdict.advisories == ("INTEL-SA-00477", "INTEL-SA-00615")
+    assert outcome.verdict.evaluation_number == 17
+    assert json.dumps(dict(outcome.verdict.measurements))
+
+
+def test_the_clock_never_goes_back() -> None:
+    times = iter([AT, AT + timedelta(seconds=1), AT, AT + timedelta(days=1)])
+    clock = FlooredClock(AT - timedelta(days=1), clock=lambda: next(times))
+    assert clock.now() == AT
+    assert clock.now() == AT + timedelta(seconds=1)
+    with pytest.raises(EvidenceRefused) as refusal:
+        clock.now()
+    assert refusal.value.failed_check == "clock"
+    clock.observe(AT + timedelta(days=2))
+    with pytest.raises(EvidenceRefused):
+        clock.now()
+
+
+def test_the_public_surface_is_small_and_sorted() -> None:
+    assert coterie.attestation.__all__ == [
+        "Appraisal",
+        "Appraiser",
+        "CachedCollateral",
+        "Check",
+        "Collateral",
+        "CollateralSource",
+        "DirectoryCollateral",
+        "Quote",
+        "SimulatedCollateral",
+        "Verdict",
+        "parse_quote",
+    ]
+    assert all(hasattr(coterie.attestation, name) for name in coterie.attestation.__all__)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from coterie.contract import parse_contract
+from coterie.contract.signatures import generate_party_key, public_key_text
 from coterie.criteo.preparation import prepare
 from coterie.criteo.synthetic import synthesize
 
@@ -119,6 +120,13 @@ def sdt(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     return make_scene("sdt", raw, tmp_path_factory.mktemp("sdt"))
 
 
+@pytest.fixture(scope="session")
+def hfl_digest(hfl: Scene) -> str:
+    """Digest of the model that an undisturbed run gives."""
+    local = result_json(coterie("local", hfl.contract, "--data", hfl.data, "--json"))
+    return str(local["model_digest"])
+
+
 def environment(**changes: str) -> dict[str, str]:
     return {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1", **changes}
 
@@ -199,3 +207,64 @@ def start_node() -> Iterator[Callable[..., Node]]:
     for node in nodes:
         if node.process.poll() is None:
             node.kill()
+
+
+StartNode = Callable[..., Node]
+
+
+class Federation:
+    """A contract with real party keys, and the files that its nodes need."""
+
+    def __init__(self, folder: Path, scene: Scene) -> None:
+        self.folder = folder
+        self.data = scene.data
+        text = contract_text("hfl")
+        for party in ("operator", "acme", "bolt"):
+            key = generate_party_key(folder / f"{party}.pem")
+            text = text.replace(
+                f'{{ name = "{party}" }}',
+                f'{{ name = "{party}", key = "{public_key_text(key)}" }}',
+            )
+        self.text = text
+        self.contract = self.write("contract.toml", text)
+
+    def write(self, name: str, text: str) -> Path:
+        (self.folder / name).write_text(text)
+        return self.folder / name
+
+    def key(self, party: str) -> Path:
+        return self.folder / f"{party}.pem"
+
+    def server(self, start: StartNode) -> tuple[Node, str]:
+        node = start(
+            self.contract,
+            "ps0",
+            "--listen", "127.0.0.1:0",
+            "--out", self.folder / "ps0",
+            "--party-key", self.key("operator"),
+        )  # fmt: skip
+        return node, str(node.wait_event("Listening")["address"])
+
+    def worker(
+        self,
+        start: StartNode,
+        address: str,
+        *,
+        contract: Path | None = None,
+        key: str | None = None,
+        party: str = "acme",
+        env: dict[str, str] | None = None,
+    ) -> Node:
+        return start(
+            contract or self.contract,
+            f"{party}-worker",
+            "--address", f"ps0={address}",
+            "--data", self.data / party,
+            "--party-key", self.key(key or party),
+            env=env,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def federation(tmp_path: Path, hfl: Scene) -> Federation:
+    return Federation(tmp_path, hfl)

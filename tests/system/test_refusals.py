@@ -5,71 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import coterie as package
-from coterie.contract.signatures import generate_party_key, public_key_text
-from tests.system.conftest import Node, Scene, contract_text, coterie, environment
+from tests.system.conftest import (
+    Federation,
+    Node,
+    Scene,
+    StartNode,
+    contract_text,
+    coterie,
+    environment,
+)
 
 pytestmark = pytest.mark.system
-
-StartNode = Callable[..., Node]
-
-
-class Federation:
-    """A contract with real party keys, and the files that its nodes need."""
-
-    def __init__(self, folder: Path, scene: Scene) -> None:
-        self.folder = folder
-        self.data = scene.data
-        text = contract_text("hfl")
-        for party in ("operator", "acme", "bolt"):
-            key = generate_party_key(folder / f"{party}.pem")
-            text = text.replace(
-                f'{{ name = "{party}" }}',
-                f'{{ name = "{party}", key = "{public_key_text(key)}" }}',
-            )
-        self.text = text
-        self.contract = self.write("contract.toml", text)
-
-    def write(self, name: str, text: str) -> Path:
-        (self.folder / name).write_text(text)
-        return self.folder / name
-
-    def key(self, party: str) -> Path:
-        return self.folder / f"{party}.pem"
-
-    def server(self, start: StartNode) -> tuple[Node, str]:
-        node = start(
-            self.contract, "ps0", "--listen", "127.0.0.1:0", "--party-key", self.key("operator")
-        )
-        return node, str(node.wait_event("Listening")["address"])
-
-    def worker(
-        self,
-        start: StartNode,
-        address: str,
-        *,
-        contract: Path | None = None,
-        key: str = "acme",
-        env: dict[str, str] | None = None,
-    ) -> Node:
-        return start(
-            contract or self.contract,
-            "acme-worker",
-            "--address", f"ps0={address}",
-            "--data", self.data / "acme",
-            "--party-key", self.key(key),
-            env=env,
-        )  # fmt: skip
-
-
-@pytest.fixture
-def federation(tmp_path: Path, hfl: Scene) -> Federation:
-    return Federation(tmp_path, hfl)
 
 
 def failure(node: Node) -> dict[str, str]:

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import Scene, coterie, environment, result_json
+from tests.system.conftest import (
+    Federation,
+    Scene,
+    StartNode,
+    coterie,
+    environment,
+    result_json,
+)
 
 pytestmark = pytest.mark.system
 
@@ -23,50 +30,46 @@ KEYS = {
 
 @pytest.mark.parametrize("mode", ["hfl", "sdt"])
 def test_local_attested_and_plaintext_runs_give_one_model(
-    mode: str, request: pytest.FixtureRequest, tmp_path: Path
+    mode: str, request: pytest.FixtureRequest
 ) -> None:
     scene: Scene = request.getfixturevalue(mode)
     local = result_json(coterie("local", scene.contract, "--data", scene.data, "--json"))
-    again = result_json(
-        coterie("run", scene.contract, "--data", scene.data, "--out", tmp_path / "run", "--json")
-    )
     both = result_json(coterie("bench", scene.contract, "--data", scene.data, "--json"))
     attested, plaintext = both["attested"], both["plaintext"]
     assert isinstance(attested, dict)
     assert isinstance(plaintext, dict)
 
-    results = [local, again, attested, plaintext]
+    results = [local, attested, plaintext]
     assert {result["model_digest"] for result in results} == {local["model_digest"]}
     assert {result["test_auc"] for result in results} == {local["test_auc"]}
     assert both["same_model"] is True
     assert isinstance(both["overhead"], float)
     assert both["overhead"] > 0
     assert all(result.keys() >= KEYS for result in results)
-    assert [result["transport"] for result in results] == [
-        "memory",
-        "ra-tls",
-        "ra-tls",
-        "PLAINTEXT",
-    ]
-    assert [result["tee"] for result in results] == ["none", "SIMULATED", "SIMULATED", "none"]
+    assert [result["transport"] for result in results] == ["memory", "ra-tls", "PLAINTEXT"]
+    assert [result["tee"] for result in results] == ["none", "SIMULATED", "none"]
     assert local["examples"] == 3429  # six of seven equal parts of 4,000 rows
     assert isinstance(local["test_auc"], float)
     assert local["test_auc"] > 0.5
 
 
-def test_a_run_keeps_its_result_and_forgets_the_throw_away_keys(hfl: Scene, tmp_path: Path) -> None:
+def test_a_run_keeps_its_result_and_forgets_the_throw_away_keys(
+    hfl: Scene, hfl_digest: str, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     first = coterie("run", hfl.contract, "--data", hfl.data, "--out", out, "--json")
     kept = json.loads((out / "result.json").read_text())
     assert kept == result_json(first)
+    assert kept["model_digest"] == hfl_digest
     assert not list(out.rglob("*.pem"))
 
     second = coterie("run", hfl.contract, "--data", hfl.data, "--out", out, "--json")
     assert result_json(second) == kept
 
 
-def test_an_interrupted_run_goes_on_to_the_same_model(hfl: Scene, tmp_path: Path) -> None:
-    undisturbed = result_json(coterie("local", hfl.contract, "--data", hfl.data, "--json"))
+def test_an_interrupted_run_goes_on_to_the_same_model(
+    hfl: Scene, hfl_digest: str, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     events = out / "nodes" / "ps0" / "events.jsonl"
     command = ["run", str(hfl.contract), "--data", str(hfl.data), "--out", str(out), "--json"]
@@ -87,5 +90,33 @@ def test_an_interrupted_run_goes_on_to_the_same_model(hfl: Scene, tmp_path: Path
     assert not (out / "result.json").exists()
 
     resumed = result_json(coterie(*command))
-    assert resumed["model_digest"] == undisturbed["model_digest"]
+    assert resumed["model_digest"] == hfl_digest
     assert '"Resumed"' in events.read_text()
+
+
+def test_nodes_started_one_by_one_give_the_same_model(
+    hfl_digest: str, federation: Federation, start_node: StartNode
+) -> None:
+    server, address = federation.server(start_node)
+    workers = [federation.worker(start_node, address, party=party) for party in ("acme", "bolt")]
+    attested = workers[0].wait_event("Attested")
+    assert (attested["peer"], attested["role"], attested["party"]) == ("ps0", "ps", "operator")
+    result = server.wait_event("Finished")["result"]
+    assert isinstance(result, dict)
+    assert result["model_digest"] == hfl_digest
+    assert [node.finish() for node in (server, *workers)] == [0, 0, 0]
+
+
+def test_a_killed_worker_comes_back_and_the_model_is_the_same(
+    hfl_digest: str, federation: Federation, start_node: StartNode
+) -> None:
+    server, address = federation.server(start_node)
+    bolt = federation.worker(start_node, address, party="bolt")
+    acme = federation.worker(start_node, address, party="acme")
+    server.wait_event("CheckpointWritten")
+    acme.kill()
+    again = federation.worker(start_node, address, party="acme")
+    result = server.wait_event("Finished")["result"]
+    assert isinstance(result, dict)
+    assert result["model_digest"] == hfl_digest
+    assert [node.finish() for node in (server, bolt, again)] == [0, 0, 0]

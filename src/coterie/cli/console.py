@@ -54,11 +54,12 @@ def print_json(value: object) -> None:
 
 def print_result(result: RunResult, title: str) -> None:
     """A human summary of a run."""
-    table = Table(title=f"{title}  [{stamp_of(result)}]", title_justify="left", show_header=False)
+    table = Table(show_header=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in result.model_dump().items():
         table.add_row(_LABELS[key], _show(value))
+    out.print(f"\n{title}  [bold]{stamp_of(result)}[/]", highlight=False)
     out.print(table)
 
 

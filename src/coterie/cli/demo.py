@@ -45,7 +45,7 @@ def demo(
     prepare(out / "raw.tsv", out / "data-hfl", hfl, deal="round-robin")
     prepare(out / "raw.tsv", out / "data-sdt", sdt)
 
-    say("[bold]2[/] HFL: a parameter server and four companies, attested  [SIMULATED]")
+    say("[bold]2[/] HFL: a parameter server and four companies, attested  SIMULATED")
     with shown(console.out, "hfl") as on_event:
         joint = run_processes(hfl, out / "data-hfl", out / "run-hfl", on_event)
     say("[bold]3[/] the same in one process, and each company alone")
@@ -54,12 +54,14 @@ def demo(
         (worker.party, run_alone(hfl, worker, out / "data-hfl", lambda _: None))
         for worker in hfl.by_role("worker")
     ]
-    say("[bold]4[/] SDT: a chief, a parameter server and two workers, attested  [SIMULATED]")
+    say("[bold]4[/] SDT: a chief, a parameter server and two workers, attested  SIMULATED")
     with shown(console.out, "sdt") as on_event:
         rented = run_processes(sdt, out / "data-sdt", out / "run-sdt", on_event)
 
+    say("\nTwo attested runs  [bold]SIMULATED[/]")
     say(_summary(hfl, joint, sdt, rented))
-    say(_worth(joint, alone))
+    say("\nWhat joining is worth: AUC on everybody's test rows")
+    say(_worth(joint, alone, rented))
     same = joint.model_digest == reference.model_digest
     say(
         "HFL, attested and in one process: models "
@@ -85,7 +87,7 @@ def _make_folder(out: Path) -> None:
 
 
 def _summary(hfl: Contract, joint: RunResult, sdt: Contract, rented: RunResult) -> Table:
-    table = Table(title="Two attested runs  [SIMULATED]", title_justify="left")
+    table = Table()
     table.add_column("")
     for name in (hfl.name, sdt.name):
         table.add_column(name, justify="right")
@@ -106,12 +108,13 @@ def _summary(hfl: Contract, joint: RunResult, sdt: Contract, rented: RunResult) 
     return table
 
 
-def _worth(joint: RunResult, alone: list[tuple[str, RunResult]]) -> Table:
-    table = Table(title="What joining is worth: AUC on everybody's test rows", title_justify="left")
+def _worth(joint: RunResult, alone: list[tuple[str, RunResult]], pooled: RunResult) -> Table:
+    table = Table()
     table.add_column("model")
     table.add_column("training examples", justify="right")
     table.add_column("test AUC", justify="right")
     for party, result in alone:
         table.add_row(f"{party} alone", f"{result.examples:,}", f"{result.test_auc:.4f}")
-    table.add_row("[bold]joint", f"{joint.examples:,}", f"[bold]{joint.test_auc:.4f}")
+    table.add_row("[bold]joint (HFL)", f"{joint.examples:,}", f"[bold]{joint.test_auc:.4f}")
+    table.add_row("all in one place (SDT)", f"{pooled.examples:,}", f"{pooled.test_auc:.4f}")
     return table

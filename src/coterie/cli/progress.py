@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from coterie.nodes.eventlines import describe_event
-from coterie.ps.events import Event, EventSink, StepDone
+from coterie.ps.events import Event, EventSink, Finished, StepDone
 
 _LINES_PER_RUN = 10
 
@@ -65,6 +65,8 @@ class _Bar:
         self._task: TaskID | None = None
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, Finished):
+            return
         if not isinstance(event, StepDone):
             self._progress.console.log(describe_event(event), highlight=False)
             return
@@ -85,6 +87,8 @@ class _Lines:
         self._average = _Average()
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, Finished):
+            return
         if not isinstance(event, StepDone):
             self._console.print(
                 f"{self._title}: {describe_event(event)}",

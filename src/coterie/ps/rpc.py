@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.message import Message
 
 from coterie.contract import Role
-from coterie.errors import CoterieError, PeerUnreachable, ProtocolError
+from coterie.errors import CoterieError, MessageRefused, PeerUnreachable, ProtocolError
 from coterie.ps.memory import ShardService
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
@@ -234,6 +234,13 @@ def _reraise(error: grpc.RpcError, peer: str) -> NoReturn:
             expected="a reply",
             seen=f"{status.name}: {details}",
             remedy="check that the node runs and that its address is right",
+        ) from error
+    if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        raise MessageRefused(
+            f"a message to or from {peer} is over the limit",
+            expected="a message of the size that the contract's batch and model need",
+            seen=details,
+            remedy="run the same version of Coterie under the same contract on both sides",
         ) from error
     raise ProtocolError(
         f"the call to {peer} failed",

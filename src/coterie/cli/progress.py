@@ -68,7 +68,7 @@ class _Bar:
         if isinstance(event, Finished):
             return
         if not isinstance(event, StepDone):
-            self._progress.console.log(describe_event(event), highlight=False)
+            self._progress.console.print(describe_event(event), highlight=False, markup=False)
             return
         if self._task is None:
             self._task = self._progress.add_task(

@@ -39,6 +39,8 @@ def decode_event(line: str) -> events.Event | None:
 def describe_event(event: events.Event) -> str:  # noqa: PLR0911 (one line per kind of event)
     """The event as a sentence for people."""
     match event:
+        case events.Started(node, role, party):
+            return f"{node} started ({role} of {party})"
         case events.Listening(node, address):
             return f"{node} listens on {address}"
         case events.Joined(node, missing):

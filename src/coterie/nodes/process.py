@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid, CoterieError
 from coterie.nodes.fabric import Fabric, NodeContext
-from coterie.ps.events import EventSink, Failed, Finished
+from coterie.ps.events import EventSink, Failed, Finished, Started
 from coterie.training.results import TransportName, result_of
 
 if TYPE_CHECKING:  # opening data sets is for data owners; a parameter server never loads it
@@ -69,6 +69,7 @@ def run_node(
     from coterie.nodes.roles import run_chief, run_parameter_server, run_worker
 
     incarnation = new_incarnation()
+    on_event(Started(node.name, node.role, node.party))
     try:
         fabric = make_fabric(on_event, incarnation)
         try:

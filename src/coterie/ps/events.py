@@ -16,6 +16,15 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Started(Event):
+    """A node's process has begun; loading TensorFlow takes it some seconds."""
+
+    node: str
+    role: str
+    party: str
+
+
+@dataclass(frozen=True)
 class Listening(Event):
     """A node accepts connections."""
 

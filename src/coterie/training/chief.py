@@ -66,4 +66,4 @@ def wait_trained(session: ServerSession) -> None:
     def wait(position: Position) -> None:
         session.pull(position.lane.steps, np.zeros(0, np.int32))
 
-    session.follow(wait)
+    session.through_restarts(wait)

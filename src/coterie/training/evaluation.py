@@ -26,6 +26,12 @@ def evaluate(
     Returns:
         The totals over all data owners, of the splits that have enough examples.
     """
+    return session.through_restarts(lambda _: _evaluate(session, data_set, worker_step))
+
+
+def _evaluate(
+    session: ServerSession, data_set: DataSet, worker_step: WorkerStep
+) -> tuple[SplitCounts, ...]:
     dense_p = session.dense()
     shards = {"validation": data_set.validation, "test": data_set.test}
     counts = tuple(

@@ -23,8 +23,9 @@ from coterie.ps.wire import ps_pb2 as pb
 
 FloatArray = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.int32]
+Outcome = TypeVar("Outcome")
 # A node that was thrown out this often without a step in between gives up.
-MAX_REJOINS = 5
+MAX_FAILURES = 5
 Reply = TypeVar("Reply", pb.JoinReply, pb.ExchangeReply, pb.ReportReply)
 
 
@@ -60,7 +61,7 @@ class ServerSession:
     """Calls of one node to the parameter server.
 
     Args:
-        connect: Dials the server; called once at first and again after ``reconnect``.
+        connect: Dials the server; called at first, and again when the server went away.
         dim: Width of an embedding row.
         batch: Examples per worker and step.
         train_examples: What this node trains on; 0 for the chief.
@@ -82,12 +83,9 @@ class ServerSession:
         self._batch = batch
         self._train_examples = train_examples
         self._data_set_digest = data_set_digest
+        self._initial: pb.InitializeRequest | None = None
         self._remembered: pb.Checkpoint | None = None
         self._incarnation = 0
-
-    def reconnect(self) -> None:
-        """Dials anew, after the server went away."""
-        self._server = self._connect()
 
     def join(self) -> Position:
         """Comes (back) and waits until everybody has.
@@ -115,32 +113,37 @@ class ServerSession:
         lane = Lane(self._train_examples, self._batch, reply.steps_per_epoch, reply.steps)
         return Position(reply.step, lane)
 
-    def follow(self, take_part: Callable[[Position], None]) -> None:
-        """Takes part until the run's last step, joining again whenever the server starts anew.
+    def through_restarts(self, action: Callable[[Position], Outcome]) -> Outcome:
+        """Joins and acts; does both again whenever the server went away or started anew.
 
         Args:
-            take_part: Goes on from a position to the last step.
+            action: Given where the run stands; must be safe to repeat.
 
         Raises:
             CoterieError: The server refuses this node, or cannot be reached any more.
         """
-        rejoins, reached = 0, -1
-        position = self.join()
-        while position.step < position.lane.steps:
+        failures, reached = 0, -1
+        while True:
+            position: Position | None = None
             try:
-                take_part(position)
+                position = self.join()
+                return action(position)
             except (PeerUnreachable, StepRefused):
-                rejoins = rejoins + 1 if position.step == reached else 0
-                if rejoins >= MAX_REJOINS:
+                step = position.step if position else reached
+                failures = failures + 1 if step == reached else 1
+                if failures >= MAX_FAILURES:
                     raise
-                reached = position.step
-                self.reconnect()
-            position = self.join()
+                reached = step
+            self._reconnect()
 
     def initialize(self, dense_p: FloatArray) -> None:
-        """Gives the model's initial dense parameters, float32 [P] (chief)."""
+        """Gives the model's initial dense parameters, float32 [P] (chief).
+
+        A server that starts anew is given them again; one that has trained ignores them.
+        """
         octets = dense_p.astype("<f4", copy=False).tobytes()
-        self._server.initialize(pb.InitializeRequest(dense_parameters=octets))
+        self._initial = pb.InitializeRequest(dense_parameters=octets)
+        self._server.initialize(self._initial)
 
     def pull(self, step: int, row_ids_u: IdArray) -> Parameters:
         """Waits until ``step`` updates are applied and reads the model."""
@@ -180,6 +183,11 @@ class ServerSession:
         )
         reply = _until_done(lambda: self._server.report(request))
         return tuple(SplitCounts.from_wire(total) for total in reply.totals)
+
+    def _reconnect(self) -> None:
+        self._server = self._connect()
+        if self._initial is not None:
+            self._server.initialize(self._initial)
 
     def _exchange(self, step: int, push: pb.Push | None, row_ids_u: IdArray) -> Parameters:
         request = pb.ExchangeRequest(

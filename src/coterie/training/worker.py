@@ -42,7 +42,7 @@ def train(session: ServerSession, shard: Shard, worker_step: WorkerStep) -> None
     Raises:
         CoterieError: The server refuses this worker, or cannot be reached any more.
     """
-    session.follow(lambda position: train_from(position, session, shard, worker_step))
+    session.through_restarts(lambda position: train_from(position, session, shard, worker_step))
 
 
 def train_from(

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := src/coterie/requirements.lock
 DEV_LOCK := requirements-dev.lock
 
-.PHONY: demo test check format proto lock clean
+.PHONY: demo test check format fuzz proto lock clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/coterie demo
@@ -34,6 +34,11 @@ $(VENV)/.dev: $(VENV)/.runtime $(DEV_LOCK)
 	$(BIN)/pip install --quiet --require-hashes -r $(DEV_LOCK)
 	touch $@
 
+# Ten minutes of coverage-guided fuzzing of everything that parses what peers send.
+fuzz: $(VENV)/.dev requirements-fuzz.lock
+	$(BIN)/pip install --quiet --require-hashes -r requirements-fuzz.lock
+	nice $(BIN)/python -m fuzz
+
 # The generated wire module is committed, so that installing needs no protocol compiler.
 proto: $(VENV)/.dev
 	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src src/coterie/ps/wire/ps.proto
@@ -44,6 +49,8 @@ lock:
 	    --no-header --no-emit-index-url --no-emit-find-links pyproject.toml requirements-build.in -o $(LOCK)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	    --no-header --no-emit-index-url --no-emit-find-links pyproject.toml requirements-build.in --group dev -c $(LOCK) -o $(DEV_LOCK)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	    --no-header --no-emit-index-url --no-emit-find-links --group fuzz -c $(LOCK) -o requirements-fuzz.lock
 
 clean:
 	rm -rf $(VENV) build dist demo

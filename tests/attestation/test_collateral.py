@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coterie.attestation.clock import FlooredClock
 from coterie.attestation.collateral import MAX_COLLATERAL_BYTES, Collateral
 from coterie.attestation.collateral_source import (
     CachedCollateral,
@@ -23,6 +25,7 @@ from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.errors import EnvironmentUnfit, EvidenceRefused
 
+VECTORS = Path(__file__).parents[2].parent / "shared" / "attestation-vectors"
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 PKI = SimulatedPki()
@@ -216,6 +219,85 @@ def test_the_cache_takes_nothing_forged() -> None:
         cache.collateral_for(QUOTE, AT)
     assert refusal.value.failed_check == "pck_crl_chain_root"
     assert cache.collateral_for(QUOTE, AT) == NEW
+
+
+# --- the dates of issue of genuine collateral put a floor under the clock
+
+
+def test_the_cache_tells_the_dates_of_genuine_collateral_only() -> None:
+    told: list[datetime] = []
+    cache = CachedCollateral(Queue([NEW]), kind="simulated", observe=told.append)
+    cache.collateral_for(QUOTE, AT)
+    cache.remember(QUOTE, OLD, AT)
+    assert told == [AT - DAY, AT - 10 * DAY]
+    with pytest.raises(EvidenceRefused):
+        cache.remember(QUOTE, SimulatedPki(seed=b"a stranger").issue(AT + DAY), AT)
+    assert len(told) == 2
+
+
+class TestAClockThatIsBehind:
+    """Collateral is genuine and was issued after what the clock says: so the clock is wrong."""
+
+    LATER = PKI.issue(AT + 2 * DAY)
+
+    def refused(self, attempt: Callable[[], object], told: list[datetime]) -> None:
+        with pytest.raises(EvidenceRefused) as refusal:
+            attempt()
+        assert refusal.value.failed_check == "clock"
+        assert told[-1] == AT + 2 * DAY
+
+    def test_stapled_by_a_peer(self) -> None:
+        told: list[datetime] = []
+        cache = CachedCollateral(Queue([]), kind="simulated", observe=told.append)
+        self.refused(lambda: cache.remember(QUOTE, self.LATER, AT), told)
+
+    def test_from_the_source(self) -> None:
+        told: list[datetime] = []
+        cache = CachedCollateral(Queue([self.LATER]), kind="simulated", observe=told.append)
+        self.refused(lambda: cache.collateral_for(QUOTE, AT), told)
+
+    def test_from_the_source_while_older_collateral_is_current(self) -> None:
+        told: list[datetime] = []
+        later = PKI.issue(AT + 40 * DAY)
+        cache = CachedCollateral(Queue([NEW, later]), kind="simulated", observe=told.append)
+        cache.collateral_for(QUOTE, AT)
+        with pytest.raises(EvidenceRefused) as refusal:
+            cache.collateral_for(QUOTE, AT + 28 * DAY + DAY / 2)
+        assert refusal.value.failed_check == "clock"
+        assert told[-1] == AT + 40 * DAY
+
+    def test_kept_from_an_earlier_run(self, tmp_path: Path) -> None:
+        """Older collateral that the source offers does not help a host that turned time back."""
+        directory, told = DirectoryCollateral(tmp_path), list[datetime]()
+        directory.store(PLATFORM, self.LATER)
+        cache = CachedCollateral(
+            Queue([NEW]), kind="simulated", directory=directory, observe=told.append
+        )
+        self.refused(lambda: cache.collateral_for(QUOTE, AT), told)
+
+
+def test_real_collateral_puts_a_floor_under_the_clock() -> None:
+    folder = VECTORS / "sgx_v3_lcp"
+    if not folder.is_dir():
+        pytest.skip(f"real vectors are not here: {VECTORS}")
+    quote = (folder / "quote.bin").read_bytes()
+    collateral = Collateral.from_json((folder / "collateral.json").read_bytes())
+    issued = freshness(collateral).newest
+    times = [issued - 400 * DAY]
+    clock = FlooredClock(times[0], clock=lambda: times[-1])
+    cache = CachedCollateral(Queue([]), kind="sgx", observe=clock.observe)
+    assert clock() == times[0]
+
+    with pytest.raises(EvidenceRefused) as refusal:
+        cache.remember(quote, collateral, clock())
+    assert refusal.value.failed_check == "clock"
+    with pytest.raises(EvidenceRefused) as refusal:
+        clock()
+    assert refusal.value.failed_check == "clock"
+    assert issued.isoformat() in refusal.value.expected
+
+    times.append(issued + DAY)
+    assert cache.remember(quote, collateral, clock()) == collateral
 
 
 def test_the_cache_survives_a_restart(tmp_path: Path) -> None:

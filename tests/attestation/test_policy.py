@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from pydantic import ValidationError
 
 import coterie.attestation
 from coterie.attestation.appraiser import Appraiser, assess, policies_of
-from coterie.attestation.clock import FlooredClock
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.attestation.tee.simulated.statements import SimulatedLevel
 from coterie.contract.trust import RolesTrust, RoleTrust, TrustSection
-from coterie.errors import EvidenceRefused
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PKI = SimulatedPki(
@@ -157,19 +155,6 @@ def test_the_worst_status_of_platform_and_quoting_enclave_counts() -> None:
     assert outcome.verdict.advisories == ("INTEL-SA-00477", "INTEL-SA-00615")
     assert outcome.verdict.evaluation_number == 17
     assert json.dumps(dict(outcome.verdict.measurements))
-
-
-def test_the_clock_never_goes_back() -> None:
-    times = iter([AT, AT + timedelta(seconds=1), AT, AT + timedelta(days=1)])
-    clock = FlooredClock(AT - timedelta(days=1), clock=lambda: next(times))
-    assert clock.now() == AT
-    assert clock.now() == AT + timedelta(seconds=1)
-    with pytest.raises(EvidenceRefused) as refusal:
-        clock.now()
-    assert refusal.value.failed_check == "clock"
-    clock.observe(AT + timedelta(days=2))
-    with pytest.raises(EvidenceRefused):
-        clock.now()
 
 
 def test_the_public_surface_is_small_and_sorted() -> None:

@@ -221,7 +221,7 @@ def test_what_is_no_json_has_no_differences() -> None:
         differences(canonical_json(CONTRACT), b"not JSON")
 
 
-# DEFECT (lead): the workers' order fixes the order of sums and so the digest, but is not named.
+# the workers' order fixes the order of sums and so the digest, but is not named.
 def test_nodes_in_another_order_are_a_difference_that_is_named() -> None:
     nodes = CONTRACT.nodes
     other = CONTRACT.model_copy(update={"nodes": (nodes[0], nodes[2], nodes[1], *nodes[3:])})

@@ -104,7 +104,7 @@ def test_a_contract_with_any_byte_replaced_is_a_contract_or_refused(data: st.Dat
             assert canonical_json(read(changed, "changed"))
 
 
-# DEFECT (lead): RecursionError and int()'s ValueError come through.
+# RecursionError and int()'s ValueError come through.
 @pytest.mark.parametrize(
     "text",
     [b"a = " + b"[" * 5_000 + b"]" * 5_000, b"format = " + b"1" * 5_000],
@@ -115,7 +115,7 @@ def test_toml_that_overwhelms_its_parser_is_refused(text: bytes) -> None:
         parse_contract(text, "c.toml")
 
 
-# DEFECT (lead): RecursionError comes through; these bytes come from a peer.
+# RecursionError comes through; these bytes come from a peer.
 def test_json_that_overwhelms_its_parser_is_refused() -> None:
     with pytest.raises(ContractInvalid):
         contract_from_json(b"[" * 100_000, "peer")

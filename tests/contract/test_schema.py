@@ -413,13 +413,13 @@ def test_a_contract_cannot_be_changed() -> None:
         contract.training.batch = 1  # type: ignore[misc]
 
 
-# DEFECT (lead): column names are matched by Python's re, whose $ lets a last newline through.
+# column names are matched by Python's re, whose $ lets a last newline through.
 def test_a_column_name_with_a_newline_at_its_end_is_refused() -> None:
     with pytest.raises(ContractInvalid, match="not valid"):
         parse(with_section("data", 'numeric = ["I1\\n"]'))
 
 
-# DEFECT (lead): 1e-60 is 0 as float32; Adagrad then divides a zero gradient by zero.
+# 1e-60 is 0 as float32; Adagrad then divides a zero gradient by zero.
 @pytest.mark.parametrize("section", ["training.dense", "training.rows"])
 def test_an_epsilon_that_float32_rounds_to_zero_is_refused(section: str) -> None:
     with pytest.raises(ContractInvalid, match="not valid"):

@@ -21,6 +21,7 @@ from coterie.ratls.handshake import AttestedPeer, accept, dial
 from coterie.ratls.peer import Peer
 from coterie.ratls.trust import Credentials, TrustContext, make_trust
 from coterie.ratls.voucher import PartyKeyVouchers, VoucherSource
+from tests.ratls.net import Net
 
 MEASUREMENT = bytes(range(32))
 PARTIES = ("operator", "acme", "bolt")
@@ -218,3 +219,10 @@ def nothing_leaks() -> Iterator[None]:
     for thread in set(threading.enumerate()) - before:
         thread.join(timeout=10)
         assert not thread.is_alive(), f"{thread.name} is still running"
+
+
+@pytest.fixture
+def net(world: World) -> Iterator[Net]:
+    made = Net(world)
+    yield made
+    made.close()

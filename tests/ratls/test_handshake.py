@@ -17,11 +17,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
-from coterie.attestation.collateral import Collateral
-from coterie.attestation.collateral_source import SimulatedCollateral
+from coterie.attestation.clock import FlooredClock
 from coterie.attestation.tee.simulated import SimulatedTee
 from coterie.errors import (
     ContractMismatch,
@@ -31,10 +31,11 @@ from coterie.errors import (
     PeerUnreachable,
     VoucherRefused,
 )
+from coterie.ratls import cbor
 from coterie.ratls.address import Address
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.claims import Claims, report_data
-from coterie.ratls.evidence import InteroperableEvidence
+from coterie.ratls.evidence import LEGACY_OIDS, InteroperableEvidence
 from coterie.ratls.handshake import AttestedPeer, accept, dial
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.issuing import issue_certificate, spki_der
@@ -152,11 +153,32 @@ class Forgery:
     dns_node: str = "acme-worker"
 
 
+def without_claim(buffer: bytes, name: str) -> bytes:
+    value = cbor.decode_map(buffer, max_bytes=4096)
+    del value[name]
+    return cbor.encode(value)
+
+
 FORGERIES = [
     Forgery(
         "evidence for another key",
         "pubkey_hash",
         claims=lambda claims: replace(claims, pubkey_hash=bytes(32)),
+    ),
+    Forgery(
+        "no key hash",
+        "pubkey_hash",
+        buffer=lambda buffer: without_claim(buffer, "pubkey-hash"),
+    ),
+    Forgery(
+        "the key hash twice",
+        "claims_encoding",
+        buffer=lambda buffer: b"\xa7" + buffer[1:] + buffer[1:][: 12 + 39],
+    ),
+    Forgery(
+        "a key hash by another algorithm",
+        "pubkey_hash_algorithm",
+        buffer=lambda buffer: buffer.replace(b"\x82\x01\x58\x20", b"\x82\x07\x58\x20"),
     ),
     Forgery("a quote over other claims", "report_data", quoted=lambda _: bytes(64)),
     Forgery(
@@ -218,6 +240,53 @@ def vouch(world: World, claims: Claims, party: str) -> Voucher:
     return world.vouchers(party).vouch(request)
 
 
+def legacy(world: World, *oids: str) -> Credentials:
+    """A worker of acme that shows Gramine's legacy evidence for its key."""
+    honest = world.trust("acme-worker").credentials.current()
+    key = ec.generate_private_key(ec.SECP256R1())
+    report = hashlib.sha256(spki_der(key.public_key())).digest() + bytes(32)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "acme-worker")])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(world.clock() - timedelta(hours=1))
+        .not_valid_after(world.clock() + timedelta(hours=1))
+    )
+    for oid in oids:
+        value = SimulatedTee(bytes(range(32))).quote(report)
+        extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value)
+        builder = builder.add_extension(extension, critical=False)
+    der = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+    # The forger need not be able to read what it shows.
+    shown = replace(honest.identity.certificate, der=der)
+    return Credentials(NodeIdentity(honest.identity.claims, shown, key), honest.voucher)
+
+
+class TestLegacyEvidence:
+    """It binds the key and nothing else, so no node may show it."""
+
+    @pytest.mark.parametrize(
+        ("oids", "seen"),
+        [
+            (LEGACY_OIDS[:1], LEGACY_OIDS[0]),
+            (LEGACY_OIDS[1:], LEGACY_OIDS[1]),
+            (LEGACY_OIDS, " and ".join(LEGACY_OIDS)),
+        ],
+        ids=["Gramine's spelling", "the intended spelling", "both at once"],
+    )
+    def test_is_refused_by_name(self, world: World, oids: tuple[str, ...], seen: str) -> None:
+        worker = world.showing(world.trust("acme-worker"), legacy(world, *oids))
+
+        outcome = world.handshake(worker, world.trust("ps0"))
+
+        assert isinstance(outcome.listener, EvidenceRefused)
+        assert outcome.listener.failed_check == "evidence_extension"
+        assert seen in outcome.listener.seen
+
+
 class TestForgedCertificates:
     @pytest.mark.parametrize("forgery", FORGERIES, ids=lambda forgery: forgery.name)
     def test_is_refused_by_name(self, world: World, forgery: Forgery) -> None:
@@ -228,7 +297,11 @@ class TestForgedCertificates:
         assert isinstance(outcome.listener, EvidenceRefused)
         assert outcome.listener.failed_check == forgery.failed_check
         assert outcome.listener.remedy
+        # Inside of TLS the other side hears of it by an alert only: where to look, but not why.
         assert isinstance(outcome.dialler, HandshakeFailed)
+        assert outcome.dialler.what == "ps0 refused this node's certificate or evidence"
+        assert "alert" in outcome.dialler.seen
+        assert outcome.dialler.remedy.startswith("read the log of ps0: its refusal names the check")
 
     @pytest.mark.parametrize("forgery", FORGERIES, ids=lambda forgery: forgery.name)
     def test_is_refused_by_a_dialler_too(self, world: World, forgery: Forgery) -> None:
@@ -238,6 +311,9 @@ class TestForgedCertificates:
 
         assert isinstance(outcome.dialler, EvidenceRefused)
         assert outcome.dialler.failed_check == forgery.failed_check
+        assert isinstance(outcome.listener, HandshakeFailed)
+        assert outcome.listener.what == "the peer refused this node's certificate or evidence"
+        assert "log of the peer" in outcome.listener.remedy
 
     def test_the_unforged_one_is_accepted(self, world: World) -> None:
         honest = forge(world, Forgery("nothing", ""))
@@ -286,19 +362,6 @@ class TestForgedCertificates:
         assert {refusal.failed_check for refusal in refusals} == {"collateral_missing"}
         assert not isinstance(outcome.dialler, AttestedPeer)
         assert not isinstance(outcome.listener, AttestedPeer)
-
-    def test_stale_stapled_collateral_is_refused(self, world: World) -> None:
-        class Stale:
-            def collateral_for(self, quote: bytes, at: datetime) -> Collateral:
-                return SimulatedCollateral().collateral_for(quote, at - timedelta(days=400))
-
-        worker = world.trust("acme-worker", collateral=StapledOnly())
-        server = replace(world.trust("ps0"), collateral=Stale())
-
-        outcome = world.handshake(worker, server)
-
-        assert isinstance(outcome.listener, CoterieError)
-        assert isinstance(outcome.dialler, CoterieError)
 
 
 class TestVouchers:
@@ -369,6 +432,24 @@ class TestVouchers:
     def test_a_node_with_the_wrong_party_key_fails_before_it_dials(self, world: World) -> None:
         with pytest.raises(VoucherRefused, match="not signed by party acme"):
             world.trust("acme-worker", vouchers=world.vouchers("bolt"))
+
+
+class TestAClockThatIsBehind:
+    def test_nobody_is_judged_by_it(self, world: World) -> None:
+        floor = FlooredClock(world.clock() + timedelta(hours=2), clock=world.clock)
+        worker = replace(world.trust("acme-worker"), clock=floor)
+        server = replace(world.trust("ps0"), clock=floor)
+
+        at_dialler = world.handshake(worker, world.trust("ps0"))
+        at_listener = world.handshake(world.trust("acme-worker"), server)
+
+        for refused, other in (
+            (at_dialler.dialler, at_dialler.listener),
+            (at_listener.listener, at_listener.dialler),
+        ):
+            assert isinstance(refused, EvidenceRefused)
+            assert refused.failed_check == "clock"
+            assert isinstance(other, PeerUnreachable)  # the connection is closed at once
 
 
 class TestAdmission:

@@ -177,6 +177,12 @@ class TestBinding:
 
         assert self.refused(sides.listener, evidence).failed_check == "session_binding"
 
+    def test_upper_report_data_that_is_not_zero_is_refused(self, sides: Sides) -> None:
+        more = replace(sides.dialler, quote=lambda data: sides.dialler.quote(data[:63] + b"\1"))
+        evidence = evidence_from(more, sides.listener.nonce)
+
+        assert self.refused(sides.listener, evidence).failed_check == "session_binding"
+
     def test_evidence_of_another_program_is_refused(self, world: World, sides: Sides) -> None:
         other = world.trust("acme-worker", measurement=b"\x77" * 32)
         evidence = evidence_from(

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import random
 import socket
-import threading
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 
+from coterie.attestation.clock import FlooredClock
 from coterie.errors import (
     AddressInUse,
     CallRefused,
@@ -29,167 +26,11 @@ from coterie.errors import (
 from coterie.ratls.issuing import stray_certificate_pem
 from coterie.ratls.transport import (
     AttestedChannel,
-    AttestedServer,
     ListenerLimits,
-    Permissions,
-    TrustContext,
     error_of,
     peer_of,
 )
-
-if TYPE_CHECKING:
-    from tests.ratls.conftest import World
-
-LIMIT = 1 << 20
-WORKER = frozenset({"worker"})
-PERMISSIONS: Permissions = {
-    "/test.S/Who": frozenset({"worker", "chief"}),
-    "/test.S/Wait": frozenset({"worker"}),
-    "/test.S/Fail": frozenset({"worker"}),
-    "/test.S/Count": frozenset({"worker"}),
-    "/test.S/Sum": frozenset({"worker"}),
-    "/test.S/Each": frozenset({"worker"}),
-    "/test.S/ForTheChief": frozenset({"chief"}),
-    "/test.S/Missing": frozenset({"worker"}),
-}
-
-
-class Service:
-    """Handlers of every arity."""
-
-    def __init__(self) -> None:
-        self.entered = threading.Event()
-        self.leave = threading.Event()
-
-    def who(self, _: bytes, context: grpc.ServicerContext) -> bytes:
-        return peer_of(context).node.encode()
-
-    def wait(self, request: bytes, _: grpc.ServicerContext) -> bytes:
-        self.entered.set()
-        assert self.leave.wait(30)
-        return request
-
-    def fail(self, request: bytes, _: grpc.ServicerContext) -> bytes:
-        if request == b"message":
-            raise MessageRefused("too many rows", expected="3", seen="4", remedy="send 3")
-        if request == b"bug":
-            raise ZeroDivisionError("user 4711 has 0 clicks")
-        raise StepRefused("too late", expected="step 4", seen="step 3", remedy="join again")
-
-    def count(self, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
-        for number in range(int(request)):
-            yield f"{peer_of(context).node} {number}".encode()
-
-    def sum(self, requests: Iterator[bytes], _: grpc.ServicerContext) -> bytes:
-        return str(sum(int(request) for request in requests)).encode()
-
-    def each(self, requests: Iterator[bytes], _: grpc.ServicerContext) -> Iterator[bytes]:
-        for request in requests:
-            yield request * 2
-
-    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
-        return grpc.method_handlers_generic_handler(
-            "test.S",
-            {
-                "Who": grpc.unary_unary_rpc_method_handler(self.who),
-                "Wait": grpc.unary_unary_rpc_method_handler(self.wait),
-                "Fail": grpc.unary_unary_rpc_method_handler(self.fail),
-                "Count": grpc.unary_stream_rpc_method_handler(self.count),
-                "Sum": grpc.stream_unary_rpc_method_handler(self.sum),
-                "Each": grpc.stream_stream_rpc_method_handler(self.each),
-                "ForTheChief": grpc.unary_unary_rpc_method_handler(self.who),
-                "Unlisted": grpc.unary_unary_rpc_method_handler(self.who),
-            },
-        )
-
-
-def raw(message: bytes) -> bytes:
-    """Messages of this service are bytes."""
-    return message
-
-
-def free_address() -> str:
-    """An address whose port and next port are free, below the range of ephemeral ports."""
-    for port in random.sample(range(20_000, 30_000, 2), 100):
-        try:
-            with (
-                socket.create_server(("127.0.0.1", port)),
-                socket.create_server(("127.0.0.1", port + 1)),
-            ):
-                return f"127.0.0.1:{port}"
-        except OSError:
-            continue
-    raise AssertionError("no two neighbouring ports are free")
-
-
-class Net:
-    """One server and what tests dial it with; closes all of it."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.service = Service()
-        self.refused: list[CoterieError] = []
-        self.refusal = threading.Event()
-        self._open: list[Callable[[], None]] = []
-
-    def note(self, _: str, error: CoterieError) -> None:
-        self.refused.append(error)
-        self.refusal.set()
-
-    def serve(
-        self,
-        trust: TrustContext | None = None,
-        *,
-        listen: str = "127.0.0.1:0",
-        limits: ListenerLimits | None = None,
-    ) -> AttestedServer:
-        server = AttestedServer(
-            trust or self.world.trust("ps0"),
-            listen=listen,
-            handlers=[self.service.handler()],
-            permissions=PERMISSIONS,
-            max_message_bytes=LIMIT,
-            workers=4,
-            refused=self.note,
-            limits=limits,
-        )
-        server.start()
-        self._open.append(server.stop)
-        return server
-
-    def dial(
-        self,
-        server: AttestedServer,
-        trust: TrustContext | None = None,
-        *,
-        waiter: Callable[[float], bool] | None = None,
-    ) -> AttestedChannel:
-        channel = AttestedChannel(
-            trust or self.world.trust("acme-worker"),
-            server.address,
-            "ps0",
-            LIMIT,
-            patience_seconds=10,
-            waiter=waiter,
-        )
-        self._open.append(channel.close)
-        return channel
-
-    def close(self) -> None:
-        self.service.leave.set()
-        for close in reversed(self._open):
-            close()
-
-
-@pytest.fixture
-def net(world: World) -> Iterator[Net]:
-    made = Net(world)
-    yield made
-    made.close()
-
-
-def call(channel: AttestedChannel, method: str, request: bytes = b"") -> bytes:
-    return channel.channel.unary_unary(f"/test.S/{method}", raw, raw)(request)
+from tests.ratls.net import LIMIT, Net, call, free_address, raw
 
 
 class TestCalls:
@@ -290,6 +131,20 @@ class TestPermissions:
         assert isinstance(error, CallRefused)
         assert "expired" in error.what
 
+    def test_a_server_whose_clock_was_set_back_serves_nobody(self, net: Net) -> None:
+        floor = FlooredClock(net.world.clock(), clock=net.world.clock)
+        channel = net.dial(net.serve(replace(net.world.trust("ps0"), clock=floor)))
+        assert call(channel, "Who") == b"acme-worker"
+        floor.observe(net.world.clock() + timedelta(hours=2))
+
+        with pytest.raises(grpc.RpcError) as caught:
+            call(channel, "Who")
+
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        error = error_of(caught.value)
+        assert isinstance(error, EvidenceRefused)
+        assert error.failed_check == "clock"
+
     def test_a_newer_incarnation_takes_the_place_of_an_older_one(self, net: Net) -> None:
         server = net.serve()
         old = net.dial(server, net.world.trust("acme-worker", incarnation=1))
@@ -354,119 +209,6 @@ class TestStrangersAtTheGrpcPort:
                 grpc.ssl_channel_credentials(stray_certificate_pem(net.world.clock())),
             )
         )
-
-
-class TestReattestation:
-    def test_happens_by_itself_before_the_pin_expires(self, net: Net) -> None:
-        channel = net.dial(net.serve())
-        first = channel.peer
-        who = channel.channel.unary_unary("/test.S/Who", raw, raw)
-        assert who(b"") == b"acme-worker"
-
-        for _ in range(4):
-            net.world.clock.advance(timedelta(minutes=46))
-            assert who(b"") == b"acme-worker"
-
-        assert channel.peer.attested_at > first.attested_at + timedelta(hours=3)
-
-    def test_survives_the_renewal_of_both_keys(self, net: Net) -> None:
-        """Certificates live twelve hours here: both sides renew their keys on the way.
-
-        The clock runs from the past to now, since gRPC judges validity by the machine's clock.
-        """
-        net.world.clock.advance(timedelta(hours=-11, minutes=-40))
-        channel = net.dial(net.serve())
-        first = channel.peer
-        who = channel.channel.unary_unary("/test.S/Who", raw, raw)
-
-        for _ in range(16):
-            net.world.clock.advance(timedelta(minutes=43))
-            assert who(b"") == b"acme-worker"
-
-        assert channel.peer.spki_sha256 != first.spki_sha256
-        assert channel.peer.incarnation == first.incarnation
-
-    def test_a_renewed_server_still_shows_its_old_certificate_to_whom_has_it_pinned(
-        self, net: Net
-    ) -> None:
-        net.world.clock.advance(timedelta(hours=-11, minutes=-30))
-        server_trust, worker = net.world.trust("ps0"), net.world.trust("acme-worker")
-        net.world.clock.advance(timedelta(hours=10, minutes=35))
-        channel = net.dial(net.serve(server_trust), worker)
-        pinned, shown = channel.peer, worker.credentials.current().identity
-        net.world.clock.advance(timedelta(minutes=30))
-        renewed = server_trust.credentials.current().identity
-        assert renewed.certificate.sha256 != pinned.certificate_sha256
-
-        with grpc.secure_channel(
-            f"127.0.0.1:{pinned.grpc_port}",
-            grpc.ssl_channel_credentials(
-                pinned.certificate_pem, shown.private_key_pem(), shown.certificate_pem
-            ),
-            (("grpc.ssl_target_name_override", pinned.dns_name),),
-        ) as reconnected:
-            who = reconnected.unary_unary("/test.S/Who", raw, raw)
-            assert who(b"", timeout=10) == b"acme-worker"
-
-    def test_does_not_lose_a_call_under_way(self, net: Net) -> None:
-        channel = net.dial(net.serve())
-        waiting = channel.channel.unary_unary("/test.S/Wait", raw, raw).future(b"kept")
-        assert net.service.entered.wait(10)
-
-        channel.reattest()
-        assert call(channel, "Who") == b"acme-worker"
-        net.service.leave.set()
-
-        assert waiting.result() == b"kept"
-
-    def test_a_server_that_came_back_is_attested_anew(self, net: Net) -> None:
-        address = free_address()
-        server = net.serve(listen=address)
-        channel = net.dial(server)
-        assert call(channel, "Who") == b"acme-worker"
-        server.stop()
-        net.serve(listen=address)
-
-        with pytest.raises(grpc.RpcError) as caught:
-            call(channel, "Who")
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-
-        assert call(channel, "Who") == b"acme-worker"
-
-    def test_an_older_server_that_came_back_is_refused(self, net: Net) -> None:
-        address = free_address()
-        server = net.serve(net.world.trust("ps0", incarnation=5), listen=address)
-        channel = net.dial(server)
-        server.stop()
-        net.serve(net.world.trust("ps0", incarnation=4), listen=address)
-
-        with pytest.raises(EvidenceRefused) as caught:
-            channel.reattest()
-
-        assert caught.value.failed_check == "incarnation"
-
-    def test_an_absent_server_does_not_matter_as_long_as_the_pin_holds(self, net: Net) -> None:
-        """Its attestation port is gone; its gRPC port still serves."""
-        server = net.serve()
-        channel = net.dial(server)
-        assert server._listener is not None
-        server._listener.stop()
-        server._listener = None
-        net.world.clock.advance(timedelta(minutes=50))
-
-        assert call(channel, "Who") == b"acme-worker"
-
-    def test_a_server_with_other_code_is_refused_at_once(self, net: Net) -> None:
-        address = free_address()
-        server = net.serve(listen=address)
-        channel = net.dial(server)
-        server.stop()
-        net.serve(net.world.trust("ps0", measurement=b"\x66" * 32), listen=address)
-
-        with pytest.raises(EvidenceRefused) as caught:
-            channel.reattest()
-
-        assert caught.value.failed_check == "mrenclave"
 
 
 class TestReaching:
@@ -584,6 +326,43 @@ class TestListening:
 
         # The two others have left by now, so that there is room again.
         assert call(net.dial(server), "Who") == b"acme-worker"
+
+    def test_a_full_port_drops_whoever_comes_next(self, net: Net) -> None:
+        server = net.serve(limits=ListenerLimits(pending=2, pending_per_host=2, seconds=30))
+        host, port = server.address.rsplit(":", 1)
+        slow = [
+            socket.create_connection((host, int(port)), source_address=(source, 0))
+            for source in ("127.0.0.2", "127.0.0.3", "127.0.0.4")
+        ]
+        try:
+            slow[2].settimeout(10)
+            assert slow[2].recv(1) == b""
+        finally:
+            for sock in slow:
+                sock.close()
+
+    def test_slow_peers_of_one_host_do_not_keep_others_out(self, net: Net) -> None:
+        server = net.serve(limits=ListenerLimits(pending=4, pending_per_host=1, seconds=30))
+        host, port = server.address.rsplit(":", 1)
+        source = ("127.0.0.2", 0)
+        with (
+            socket.create_connection((host, int(port)), source_address=source),
+            socket.create_connection((host, int(port)), source_address=source) as second,
+        ):
+            second.settimeout(10)
+            assert second.recv(1) == b""
+            assert call(net.dial(server), "Who") == b"acme-worker"
+
+    def test_slow_peers_are_dropped(self, net: Net) -> None:
+        server = net.serve(limits=ListenerLimits(seconds=0.1))
+        host, port = server.address.rsplit(":", 1)
+        with socket.create_connection((host, int(port))) as slow:
+            slow.sendall(b"\x16\x03\x01")  # a TLS record begins, and never ends
+            slow.settimeout(10)
+            assert slow.recv(1) == b""
+        assert net.refusal.wait(10)
+        assert isinstance(net.refused[0], PeerUnreachable)
+        assert "in time" in net.refused[0].seen
 
     def test_stop_does_not_wait_for_slow_peers(self, net: Net) -> None:
         server = net.serve(limits=ListenerLimits(seconds=600))

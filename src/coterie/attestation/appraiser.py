@@ -6,7 +6,7 @@ the failing one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -55,11 +55,23 @@ class Appraiser:
     Args:
         trust: What counts as proof.
         own_measurement: This node's own measurement (32 bytes), for ``measurement = "own"``.
+        heard: Told how every appraisal went, check by check.
     """
 
-    def __init__(self, trust: TrustSection, *, own_measurement: bytes | None) -> None:
+    def __init__(
+        self,
+        trust: TrustSection,
+        *,
+        own_measurement: bytes | None,
+        heard: Callable[[Appraisal], None] = lambda _: None,
+    ) -> None:
         self._trust = trust
         self._own = own_measurement
+        self._heard = heard
+
+    def heard_by(self, heard: Callable[[Appraisal], None]) -> Appraiser:
+        """An appraiser by the same rules that tells somebody how every appraisal went."""
+        return Appraiser(self._trust, own_measurement=self._own, heard=heard)
 
     def appraise(
         self,
@@ -85,6 +97,7 @@ class Appraiser:
         outcome = self.assess(
             quote, report_data=report_data, role=role, collateral=collateral, at=at
         )
+        self._heard(outcome)
         if outcome.verdict is None:
             assert outcome.refusal is not None
             raise outcome.refusal

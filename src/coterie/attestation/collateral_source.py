@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from coterie.attestation.clock import clock_is_behind
 from coterie.attestation.collateral import MAX_COLLATERAL_BYTES, Collateral
 from coterie.attestation.evidence import authenticate
 from coterie.attestation.freshness import freshness, newest
@@ -140,6 +142,7 @@ class CachedCollateral:
         source: Where new collateral comes from.
         kind: The contract's kind of TEE; its root says what is genuine.
         directory: Where collateral survives restarts; nowhere if absent.
+        observe: Told the newest date of issue of all that proved genuine: it has certainly passed.
     """
 
     def __init__(
@@ -148,10 +151,12 @@ class CachedCollateral:
         *,
         kind: TeeKind,
         directory: DirectoryCollateral | None = None,
+        observe: Callable[[datetime], None] = lambda _: None,
     ) -> None:
         self._source = source
         self._kind = kind
         self._directory = directory
+        self._observe = observe
         self._held: dict[Platform, Collateral] = {}
         self._lock = threading.Lock()
 
@@ -159,6 +164,11 @@ class CachedCollateral:
         """Returns the newest collateral known, from the source if what is held runs out soon.
 
         If the source fails, what is held is returned as long as it is current.
+
+        Raises:
+            EvidenceRefused: As a source, or what it gave is not genuine, or not current; ``clock``
+                if it is genuine and was issued after ``at``.
+            EnvironmentUnfit: The source cannot be reached.
         """
         platform = platform_of(quote)
         with self._lock:
@@ -168,8 +178,8 @@ class CachedCollateral:
         try:
             fetched = self._source.collateral_for(quote, at)
             return self.remember(quote, fetched, at)
-        except CoterieError:
-            if held is None or at >= freshness(held).expiry:
+        except CoterieError as error:
+            if held is None or at >= freshness(held).expiry or _is_about_the_clock(error):
                 raise
             return held
 
@@ -180,7 +190,8 @@ class CachedCollateral:
             The newest parts of what was held and what came.
 
         Raises:
-            EvidenceRefused: It is not genuine, not for this quote, or not current.
+            EvidenceRefused: It is not genuine, not for this quote, or not current; ``clock`` if it
+                is genuine and was issued after ``at``.
         """
         platform = platform_of(quote)
         self._authenticate(quote, collateral, at)
@@ -200,19 +211,25 @@ class CachedCollateral:
             if stored is not None:
                 self._authenticate(quote, stored, at)
                 self._held[platform] = stored
-        except EvidenceRefused:
+        except EvidenceRefused as error:
+            if _is_about_the_clock(error):
+                raise
             return None
         return stored
 
     def _authenticate(self, quote: bytes, collateral: Collateral, at: datetime) -> None:
-        authenticate(
-            quote,
-            collateral,
-            kind=self._kind,
-            root=root_for(self._kind),
-            at=at,
-            checks=CheckList(),
-        )
+        issued = freshness(collateral).newest
+        # What is genuine on its own date of issue proves that this date has passed.
+        moment = max(at, issued)
+        checks, root = CheckList(), root_for(self._kind)
+        authenticate(quote, collateral, kind=self._kind, root=root, at=moment, checks=checks)
+        self._observe(issued)
+        if at < issued:
+            raise clock_is_behind(at, issued)
+
+
+def _is_about_the_clock(error: CoterieError) -> bool:
+    return isinstance(error, EvidenceRefused) and error.failed_check == "clock"
 
 
 def _unfit(path: Path, action: str, error: OSError) -> EnvironmentUnfit:

@@ -36,6 +36,7 @@ from coterie.attestation.roots import root_for
 from coterie.attestation.tee.base import TeeKind
 from coterie.attestation.verdict import Check
 from coterie.cli.attest_output import print_facts, print_outcome
+from coterie.cli.attest_peer import peer
 from coterie.cli.evidence_files import (
     CERTIFICATE_CHECKS,
     binding,
@@ -46,6 +47,7 @@ from coterie.contract import Role, load_contract
 from coterie.errors import EvidenceRefused
 
 app = typer.Typer(help="Judge, explain and collect attestation evidence.", no_args_is_help=True)
+app.command()(peer)
 
 STATUSES = (
     "UpToDate",

@@ -33,6 +33,18 @@ def node(
         Path | None,
         typer.Option("--party-key", help="The party's private key (simulated contracts only)."),
     ] = None,
+    pccs_url: Annotated[
+        str | None,
+        typer.Option(help="PCCS to get collateral from, https (real TEEs only)."),
+    ] = None,
+    collateral: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory that `coterie attest fetch` filled; beside --pccs-url it keeps what that "
+            "delivers (real TEEs only).",
+            file_okay=False,
+        ),
+    ] = None,
     log_format: Annotated[
         str, typer.Option("--log-format", help="Log lines as `text` or `json`.")
     ] = "text",
@@ -44,17 +56,24 @@ def node(
 
     Example: coterie node examples/hfl.toml acme-worker --data prepared/acme --party-key acme.pem
     """
-    from coterie.nodes.attested import NodeOptions, attested_fabric
+    from coterie.nodes.attested import attested_fabric
     from coterie.nodes.eventlines import describe_event, encode_event
     from coterie.nodes.process import end_with_parent as watch_parent
     from coterie.nodes.process import find_node, run_node
+    from coterie.nodes.trust import NodeOptions
     from coterie.ps.events import Event
 
     if end_with_parent:
         watch_parent()
     contract = load_contract(contract_file)
     entry = find_node(contract, name)
-    options = NodeOptions(listen=listen, addresses=_addresses(address or []), party_key=party_key)
+    options = NodeOptions(
+        listen=listen,
+        addresses=_addresses(address or []),
+        party_key=party_key,
+        pccs_url=pccs_url,
+        collateral=collateral,
+    )
     line = encode_event if log_format == "json" else describe_event
 
     def write(event: Event) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -12,7 +11,7 @@ from coterie.contract.section import Section
 CRITEO_NUMERIC = tuple(f"I{i}" for i in range(1, 14))
 CRITEO_CATEGORICAL = tuple(f"C{i}" for i in range(1, 27))
 
-ColumnName = Annotated[str, Field(pattern=re.compile(r"^[A-Za-z][A-Za-z0-9_]{0,63}$"))]
+ColumnName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
 TableRows = Annotated[int, Field(ge=2, le=1_000_000_000)]
 
 

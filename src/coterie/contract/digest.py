@@ -10,7 +10,7 @@ from coterie.contract.data import DataSection
 from coterie.contract.schema import Contract
 
 Scalar = str | int | float | bool | None
-_NOTHING = object()
+_ABSENT = "absent"
 
 
 def canonical_json(contract: Contract) -> bytes:
@@ -47,11 +47,17 @@ def differences(mine: bytes, theirs: bytes) -> list[str]:
     Raises:
         ValueError: One of them is not JSON.
     """
-    here, there = dict(_flatten(json.loads(mine))), dict(_flatten(json.loads(theirs)))
+    try:
+        here, there = (
+            {key: _show(value) for key, value in _flatten(json.loads(text))}
+            for text in (mine, theirs)
+        )
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     return [
-        f"{key}: {_show(here.get(key, _NOTHING))} here, {_show(there.get(key, _NOTHING))} there"
+        f"{key}: {here.get(key, _ABSENT)[:120]} here, {there.get(key, _ABSENT)[:120]} there"
         for key in sorted(here.keys() | there.keys())
-        if here.get(key, _NOTHING) != there.get(key, _NOTHING)
+        if here.get(key) != there.get(key)
     ]
 
 
@@ -66,6 +72,9 @@ def _flatten(value: object, path: str = "") -> Iterator[tuple[str, Scalar]]:
         for key, item in value.items():
             yield from _flatten(item, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list):
+        names = [item["name"] for item in value if isinstance(item, dict) and "name" in item]
+        if names:
+            yield f"{path} (order)", ", ".join(map(str, names))
         for i, item in enumerate(value):
             name = item.get("name", i) if isinstance(item, dict) else i
             yield from _flatten(item, f"{path}[{name}]")
@@ -73,5 +82,5 @@ def _flatten(value: object, path: str = "") -> Iterator[tuple[str, Scalar]]:
         yield path, value
 
 
-def _show(value: object) -> str:
-    return "absent" if value is _NOTHING else json.dumps(value, ensure_ascii=False)[:120]
+def _show(value: Scalar) -> str:
+    return json.dumps(value, ensure_ascii=False)

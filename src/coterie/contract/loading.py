@@ -56,7 +56,10 @@ def parse_contract(text: bytes, source: str) -> Contract:
         )
     try:
         value = tomllib.loads(text.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # TOMLDecodeError and UnicodeError are ValueErrors
         raise ContractInvalid(
             f"the contract {source} is not valid TOML",
             expected="TOML 1.0, UTF-8",
@@ -78,7 +81,7 @@ def contract_from_json(text: bytes, source: str) -> Contract:
         )
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ContractInvalid(f"the contract from {source} is not JSON", seen=str(error)) from error
     return _validate(value, source)
 

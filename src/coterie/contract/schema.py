@@ -12,6 +12,9 @@ from coterie.contract.section import Section
 from coterie.contract.training import EnclaveSection, LimitsSection, TrainingSection
 from coterie.contract.trust import Role, TrustSection
 
+# gRPC carries messages below 2 GiB; this leaves room for small fields.
+MAX_STEP_BYTES = (1 << 31) - (1 << 21)
+
 # A DNS label (RFC 1123): node names become host names in certificates.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
@@ -99,6 +102,7 @@ class Contract(Section):
                     f"node {node.name} belongs to party {node.party!r}, which is not in [[parties]]"
                 )
         self._check_roles()
+        self._check_message_size()
         for role in sorted({node.role for node in self.nodes}):
             if self.trust.roles.of(role) is None:
                 raise ValueError(f"[trust.roles.{role}] is missing, but nodes have this role")
@@ -131,6 +135,16 @@ class Contract(Section):
                     f"node {node.name} has an address, but a {node.role} in mode {self.mode} "
                     "only dials out: remove it"
                 )
+
+    def _check_message_size(self) -> None:
+        dense = sum(parameter.size for parameter in self.model.dense_parameters(self.data))
+        rows = min(self.training.batch * len(self.data.categorical), self.data.total_rows)
+        octets = 4 * dense + rows * (8 + 4 * self.model.embedding_dim)
+        if octets > MAX_STEP_BYTES:
+            raise ValueError(
+                f"a step's message may need {octets} bytes, more than {MAX_STEP_BYTES}: "
+                "lower training.batch, model.embedding_dim or the widths of the model"
+            )
 
     def by_role(self, role: Role) -> tuple[Node, ...]:
         """The nodes with one role, in contract order (workers are summed in this order)."""

@@ -25,7 +25,7 @@ class DenseOptimizer(Section):
     kind: Literal["sgd", "adagrad"] = "sgd"
     learning_rate: LearningRate = 0.1
     initial_accumulator: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-8
+    epsilon: Annotated[float, Field(ge=1e-30, le=1)] = 1e-8
 
 
 class RowOptimizer(Section):
@@ -42,7 +42,7 @@ class RowOptimizer(Section):
     kind: Literal["sgd", "adagrad", "rowwise_adagrad"] = "sgd"
     learning_rate: LearningRate = 0.1
     initial_accumulator: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-8
+    epsilon: Annotated[float, Field(ge=1e-30, le=1)] = 1e-8
 
 
 class TrainingSection(Section):

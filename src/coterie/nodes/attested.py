@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from coterie.attestation.measurement import own_package_measurement
-from coterie.attestation.tee.base import Tee
-from coterie.attestation.tee.simulated import SimulatedTee
 from coterie.contract import Contract, Node
-from coterie.contract.signatures import load_party_key
-from coterie.errors import ContractInvalid, CoterieError, EnvironmentUnfit, VoucherRefused
+from coterie.errors import ContractInvalid, CoterieError
+from coterie.nodes.trust import NodeOptions, node_trust
 from coterie.ps.events import Attested, EventSink, Listening, Refused
 from coterie.ps.memory import ShardService
 from coterie.ps.messages import max_message_bytes
@@ -34,10 +26,8 @@ from coterie.ratls.transport import (
     AttestedServer,
     Peer,
     TrustContext,
-    make_trust,
     peer_of,
 )
-from coterie.ratls.voucher import PartyKeyVouchers
 
 if TYPE_CHECKING:
     import grpc
@@ -45,21 +35,6 @@ if TYPE_CHECKING:
     from coterie.ps.rpc import Handler
 
 _SPARE_THREADS = 4
-
-
-@dataclass(frozen=True)
-class NodeOptions:
-    """What a node learns from its host; untrusted, made safe by claims, signatures and vouchers.
-
-    Attributes:
-        listen: ``HOST:PORT`` in place of the contract's address.
-        addresses: Where other nodes listen, by name, in place of the contract's addresses.
-        party_key: The party's private key, in simulated contracts.
-    """
-
-    listen: str | None
-    addresses: Mapping[str, str]
-    party_key: Path | None
 
 
 def attested_fabric(
@@ -73,18 +48,9 @@ def attested_fabric(
     """Puts a node's trust together and gives it its fabric.
 
     Raises:
-        EnvironmentUnfit: The contract's kind of TEE is not to be had here.
-        VoucherRefused: There is no party key, or it is not the contract's.
-        CoterieError: As ``make_trust``.
+        CoterieError: As ``node_trust``.
     """
-    trust = make_trust(
-        contract,
-        node.name,
-        _tee(contract),
-        PartyKeyVouchers(_party_key(node, options), clock=_now),
-        _now,
-        incarnation=incarnation,
-    )
+    trust = node_trust(contract, node, options, incarnation=incarnation)
     return AttestedFabric(contract, node, options, trust, on_event)
 
 
@@ -202,29 +168,3 @@ def _attested(node: str, peer: Peer) -> Attested:
         tcb_status=peer.verdict.tcb_status,
         measurement=next(iter(dict(peer.verdict.measurements).values()), ""),
     )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _tee(contract: Contract) -> Tee:
-    if contract.trust.tee == "simulated":
-        return SimulatedTee(own_package_measurement())
-    raise EnvironmentUnfit(
-        f"the contract demands a TEE of kind {contract.trust.tee}",
-        expected=f"a program that runs inside {contract.trust.tee}",
-        seen="an ordinary process",
-        remedy='deploying into enclaves is not done yet: use a contract with tee = "simulated"',
-    )
-
-
-def _party_key(node: Node, options: NodeOptions) -> Ed25519PrivateKey:
-    if options.party_key is None:
-        raise VoucherRefused(
-            f"nobody vouches for node {node.name}",
-            expected=f"the key of party {node.party}",
-            seen="none",
-            remedy="give --party-key FILE; coterie contract keygen makes one",
-        )
-    return load_party_key(options.party_key)

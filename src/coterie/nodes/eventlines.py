@@ -25,9 +25,10 @@ def decode_event(line: str) -> events.Event | None:
         return None
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    adapter = _ADAPTERS.get(value.pop("event", ""))
+    kind = value.pop("event", None)
+    adapter = _ADAPTERS.get(kind) if isinstance(kind, str) else None
     if adapter is None:
         return None
     try:

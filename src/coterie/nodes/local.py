@@ -41,8 +41,8 @@ def run_local(
         thread.start()
     try:
         return run_parameter_server(_context(hub, server, open_data, on_event))
-    except CoterieError as error:
-        hub.fail(error)
+    except BaseException as error:
+        hub.fail(error if isinstance(error, CoterieError) else CoterieError(f"stopped: {error!r}"))
         raise
     finally:
         for thread in threads:

@@ -28,7 +28,7 @@ class MemoryHub:
             self._services[node] = service
             failure = self._failure
             self._changed.notify_all()
-        if failure is not None and isinstance(service, ParameterService):
+        if failure is not None:
             service.fail(failure)
 
     def fail(self, error: CoterieError) -> None:
@@ -38,8 +38,7 @@ class MemoryHub:
             services = list(self._services.values())
             self._changed.notify_all()
         for service in services:
-            if isinstance(service, ParameterService):
-                service.fail(error)
+            service.fail(error)
 
     def find(self, node: str) -> ParameterService | ShardService:
         """Waits for a node's service.

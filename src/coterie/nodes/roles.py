@@ -48,7 +48,7 @@ def run_worker(context: NodeContext) -> None:
         train(session, data_set.train, worker_step)
         evaluate(session, data_set, worker_step)
         return
-    inbox = ShardInbox(contract.data)
+    inbox = ShardInbox(contract.data, max_bytes=contract.enclave.size_gib << 30)
     with context.fabric.serve_shard_receiver(inbox):
         worker_step = _step(context)
         shard, digest = inbox.wait(contract.limits.join_seconds)

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import fcntl
-import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from coterie.contract import Contract, canonical_json, contract_digest, contract_from_json
-from coterie.errors import OutputInUse
+from coterie.contract import (
+    Contract,
+    canonical_json,
+    contract_digest,
+    differences,
+    load_contract,
+)
+from coterie.contract.signatures import generate_party_key, public_key_text
+from coterie.errors import ContractInvalid, OutputInUse
 from coterie.training.results import RunResult, TransportName
 
 _STAMP = "run.json"
 _CONTRACT = "contract.json"
 _RESULT = "result.json"
+_STAGING = "keys.partial"
+_LOCK = ".lock"
 
 
 class _Stamp(BaseModel):
@@ -88,21 +90,21 @@ class RunDirectory:
         return self.path / "keys"
 
     def create(self, given: Contract, transport: TransportName) -> None:
-        """Makes keys for the parties that have none, and writes contract and stamp."""
+        """Makes keys for the parties that have none, and writes contract and stamp.
+
+        The stamp comes last: without it a directory counts as somebody else's.
+        """
+        staging = self.path / _STAGING
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(mode=0o700)
         parties = []
         for party in given.parties:
             if party.key is not None:
                 parties.append(party)
                 continue
-            self._keys.mkdir(mode=0o700, exist_ok=True)
-            key = Ed25519PrivateKey.generate()
-            descriptor = os.open(
-                self._keys / f"{party.name}.pem", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600
-            )
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-            public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-            parties.append(party.model_copy(update={"key": f"ed25519:{public.hex()}"}))
+            key = generate_party_key(staging / f"{party.name}.pem")
+            parties.append(party.model_copy(update={"key": public_key_text(key)}))
+        staging.rename(self._keys)
         self.contract = given.model_copy(update={"parties": tuple(parties)})
         self.contract_file.write_bytes(canonical_json(self.contract))
         stamp = _Stamp(given_contract_digest=contract_digest(given).hex(), transport=transport)
@@ -123,28 +125,53 @@ def open_run_directory(
     Raises:
         OutputInUse: The directory holds something else, or another process uses it.
     """
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / ".lock").open("w") as lock:
+    _require_own_or_empty(path)
+    with (path / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise _in_use(path, "no other process", "one that is running") from error
+        _require_own_or_empty(path)
         directory = RunDirectory(path, contract)
         if (path / _STAMP).exists():
             _check_stamp(path, contract, transport)
-            directory.contract = contract_from_json(
-                directory.contract_file.read_bytes(), str(directory.contract_file)
-            )
+            directory.contract = _stored_contract(directory.contract_file, contract)
         else:
-            others = sorted(
-                p.name for p in path.iterdir() if p.name not in {".lock", "keys", _CONTRACT}
-            )
-            if others:
-                raise _in_use(path, "an empty directory", ", ".join(others[:5]))
-            for key in (path / "keys").glob("*.pem"):
-                key.unlink()
             directory.create(contract, transport)
         yield directory
+
+
+def _require_own_or_empty(path: Path) -> None:
+    """Makes the directory if it is absent; refuses one that holds anything else than a run."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        names = {entry.name for entry in path.iterdir()}
+    except OSError as error:
+        raise _in_use(path, "a directory, new or of this run", error.strerror or "none") from error
+    others = names - {_LOCK, _STAGING}
+    if others and _STAMP not in names:
+        raise _in_use(path, "an empty directory", ", ".join(sorted(others)[:5]))
+
+
+def _stored_contract(path: Path, given: Contract) -> Contract:
+    """The contract that the run's nodes read: the given one, apart from throw-away keys."""
+    try:
+        stored = load_contract(path)
+    except ContractInvalid as error:
+        raise _in_use(path.parent, "the contract of this run", str(error)) from error
+    keyless = {party.name for party in given.parties if party.key is None}
+    stripped = stored.model_copy(
+        update={
+            "parties": tuple(
+                party.model_copy(update={"key": None}) if party.name in keyless else party
+                for party in stored.parties
+            )
+        }
+    )
+    if contract_digest(stripped) != contract_digest(given):
+        difference = differences(canonical_json(given), canonical_json(stripped))
+        raise _in_use(path.parent, "the contract of this run", "; ".join(difference)[:500])
+    return stored
 
 
 def _check_stamp(path: Path, contract: Contract, transport: TransportName) -> None:

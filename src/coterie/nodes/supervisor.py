@@ -160,13 +160,15 @@ class Supervisor:
     def _listen(self, name: str, process: subprocess.Popen[str], log: Path) -> None:
         if process.stdout is None:
             raise AssertionError
-        with process.stdout, log.open("a") as kept:
-            for line in process.stdout:
-                kept.write(line)
-                event = decode_event(line)
-                if event is not None:
-                    self._heard.put(event)
-        self._heard.put(_Exited(name, process.wait()))
+        try:
+            with process.stdout, log.open("a") as kept:
+                for line in process.stdout:
+                    kept.write(line)
+                    event = decode_event(line)
+                    if event is not None:
+                        self._heard.put(event)
+        finally:
+            self._heard.put(_Exited(name, process.wait()))
 
 
 def _environment(contract: Contract) -> dict[str, str]:

@@ -31,6 +31,11 @@ class Gradients:
     rows_ud: FloatArray
 
 
+def is_finite(gradients: Gradients) -> bool:
+    """Whether every gradient is a finite number: sums of finite ones may overflow."""
+    return bool(np.isfinite(gradients.dense_p).all() and np.isfinite(gradients.rows_ud).all())
+
+
 def mean_gradients(pushes: Sequence[Gradients]) -> Gradients:
     """The mean gradient over all examples of a step.
 
@@ -46,13 +51,14 @@ def mean_gradients(pushes: Sequence[Gradients]) -> Gradients:
     """
     examples = sum(push.examples for push in pushes)
     share = np.float32(1 / examples)
-    dense = pushes[0].dense_p.copy()
-    for push in pushes[1:]:
-        dense += push.dense_p
-    dense *= share
     ids = np.unique(np.concatenate([push.row_ids_u for push in pushes]))
-    rows = np.zeros((ids.size, pushes[0].rows_ud.shape[1]), np.float32)
-    for push in pushes:
-        rows[np.searchsorted(ids, push.row_ids_u)] += push.rows_ud
-    rows *= share
+    with np.errstate(over="ignore", invalid="ignore"):  # is_finite finds what overflows
+        dense = pushes[0].dense_p.copy()
+        for push in pushes[1:]:
+            dense += push.dense_p
+        dense *= share
+        rows = np.zeros((ids.size, pushes[0].rows_ud.shape[1]), np.float32)
+        for push in pushes:
+            rows[np.searchsorted(ids, push.row_ids_u)] += push.rows_ud
+        rows *= share
     return Gradients(examples, sum(push.loss_sum for push in pushes), dense, ids, rows)

@@ -61,8 +61,8 @@ class StepBarrier:
                 return Offer.APPLIED
         raise StepRefused(
             f"a push for step {step} is outside of the step window",
-            expected=f"step {self.step}, or {self.step - 1} once more",
-            seen=f"step {step}",
+            expected=f"step {self.step}, or {self.step - 1} once more, by a worker with examples",
+            seen=f"step {step} by worker {worker}",
             remedy="join again: the reply names the open step",
         )
 

@@ -106,6 +106,9 @@ class CheckpointStore:
         Args:
             state: What to save.
             data_sets: Of each worker, by node name; they fix the schedule.
+
+        Raises:
+            OSError: It cannot be written.
         """
         target = self._directory / f"step-{state.step:012d}.ckpt"
         partial = target.with_suffix(".partial")
@@ -197,7 +200,7 @@ def _read(
     if digest != trailer:
         raise _damaged(path, f"SHA-256 {trailer.hex()}", digest.hex())
     _check_shape(path, step, header, state)
-    _fill(header, payload, state)
+    _fill(path, header, payload, state)
     return DurableCheckpoint(step, digest), header.data_sets
 
 
@@ -210,19 +213,25 @@ def _check_shape(path: Path, step: int, header: _Header, state: ModelState) -> N
         raise _damaged(path, f"sizes {expected}", f"sizes {seen}")
 
 
-def _fill(header: _Header, payload: bytes, state: ModelState) -> None:
+def _fill(path: Path, header: _Header, payload: bytes, state: ModelState) -> None:
     floats = np.frombuffer(payload, "<f4")
     dense, rest = np.split(floats, [header.dense])
     dense_state, rest = np.split(rest, [header.dense_state])
     ids, rest = np.split(rest, [header.rows])
     row_state, values = np.split(rest, [header.rows * header.row_state_width])
+    rows = ids.view("<i4")
+    # Whoever writes the disk can make a right digest of wrong values.
+    if not (np.all(rows[1:] > rows[:-1]) and np.all((rows >= 0) & (rows < state.table.rows))):
+        raise _damaged(path, "ascending rows of the table", "others")
+    if not all(np.isfinite(part).all() for part in (dense, dense_state, row_state, values)):
+        raise _damaged(path, "finite values", "values that are not")
     state.step = header.step
     state.epoch_loss = header.epoch_loss
     state.epoch_examples = header.epoch_examples
     state.dense[:] = dense
     state.optimizer.state[:] = dense_state
     state.table.restore(
-        ids.view("<i4"),
+        rows,
         values.reshape(header.rows, header.dim),
         row_state.reshape(header.rows, header.row_state_width),
     )

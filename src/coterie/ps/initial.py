@@ -39,9 +39,9 @@ def initial_rows(
     columns: Uint64Array = np.arange(dim, dtype=np.uint64)
     first: Uint64Array = global_rows.astype(np.uint64)[:, None] * np.uint64(dim)
     counters: Uint64Array = np.add(first, columns, dtype=np.uint64)
-    # 24 bits fill a float32's significand; the odd numerator keeps the interval open.
-    odd = (_outputs(seed, _ROW_STREAM, counters) >> np.uint64(40)).astype(np.float32) * 2 + 1
-    unit = odd / np.float32(1 << 24) - np.float32(1)
+    # An odd number below 2^24 fits a float32 exactly and keeps the interval open.
+    odd = (_outputs(seed, _ROW_STREAM, counters) >> np.uint64(41)).astype(np.float32) * 2 + 1
+    unit = odd / np.float32(1 << 23) - np.float32(1)
     scaled: FloatArray = unit * bounds[:, None]
     return scaled
 

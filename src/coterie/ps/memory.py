@@ -1,10 +1,11 @@
-"""The in-memory transport: calls a service in the same process, with messages copied as on a wire."""
+"""The in-memory transport: calls a service in the same process with the wire's own messages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Protocol
 
+from coterie.errors import CoterieError
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
 from coterie.ps.wire import ps_pb2 as pb
@@ -15,6 +16,10 @@ class ShardService(Protocol):
 
     def deliver(self, caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
         """Takes a shard."""
+        ...
+
+    def fail(self, error: CoterieError) -> None:
+        """Ends the wait for a shard with ``error``."""
         ...
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +17,7 @@ IdArray = npt.NDArray[np.int32]
 
 _MESSAGE_OVERHEAD = 64 << 10
 EVALUATION_BATCH = 4096
+MAX_LOSS = 1e6  # of one example; a training that gets there has diverged
 PART_BYTES = 1 << 20  # of a shard that the chief delivers
 _REMEDY = "run the same version of Coterie under the same contract on both sides"
 
@@ -45,7 +44,6 @@ class MessageBounds:
         self._dim = contract.model.embedding_dim
         self._total_rows = contract.data.total_rows
         self._columns = len(contract.data.categorical)
-        self._batch = contract.training.batch
 
     def row_ids(self, octets: bytes, *, examples: int, name: str) -> IdArray:
         """Decodes strictly ascending global rows.
@@ -96,9 +94,10 @@ class MessageBounds:
         """
         if push.examples != examples:
             raise _refused("push.examples", f"{examples} by the schedule", str(push.examples))
-        if not math.isfinite(push.loss_sum):
-            raise _refused("push.loss_sum", "a finite number", str(push.loss_sum))
-        ids = self.row_ids(push.row_ids, examples=self._batch, name="push.row_ids")
+        limit = MAX_LOSS * examples
+        if not 0 <= push.loss_sum <= limit:  # false for NaN
+            raise _refused("push.loss_sum", f"0 to {limit:g}", str(push.loss_sum))
+        ids = self.row_ids(push.row_ids, examples=examples, name="push.row_ids")
         return Gradients(
             examples=examples,
             loss_sum=push.loss_sum,

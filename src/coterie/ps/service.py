@@ -10,9 +10,15 @@ import threading
 from collections.abc import Callable
 
 from coterie.contract import Contract
-from coterie.errors import CoterieError, PeerUnreachable, StepRefused
+from coterie.errors import (
+    CoterieError,
+    EnvironmentUnfit,
+    MessageRefused,
+    PeerUnreachable,
+    StepRefused,
+)
 from coterie.ps import events
-from coterie.ps.aggregation import mean_gradients
+from coterie.ps.aggregation import is_finite, mean_gradients
 from coterie.ps.barrier import Offer, StepBarrier
 from coterie.ps.checkpoint import Checkpoints, DurableCheckpoint
 from coterie.ps.evaluation import EvaluationTotals, SplitCounts
@@ -81,6 +87,7 @@ class ParameterService:
         with self._changed:
             self._raise_failure()
             if self._membership.join(caller, request.train_examples, request.data_set_digest):
+                self._done_with.discard(caller.node)
                 self._on_event(events.Joined(caller.node, self._membership.missing))
             self._begin_if_complete()
             self._changed.notify_all()
@@ -119,17 +126,18 @@ class ParameterService:
         with self._changed:
             self._check_caller(caller, request.ps_incarnation)
             wanted = request.step + 1 if pushes else request.step
-            if self._state.step > wanted:
+            schedule, _ = self._running()
+            if not self._state.step <= wanted <= schedule.steps:
                 raise StepRefused(
-                    f"the state after step {request.step} is gone",
-                    expected=f"a call for step {self._state.step}",
-                    seen=f"a call for step {request.step}",
+                    f"there is no state after {wanted} updates (any more)",
+                    expected=f"{self._state.step} to {schedule.steps} updates",
+                    seen=f"a call for {wanted}",
                     remedy="join again: the reply names the open step",
                 )
             if not self._wait(lambda: self._state.step >= wanted):
                 return pb.ExchangeReply(pending=True, step=self._state.step, staged=pushes)
             self._check_caller(caller, request.ps_incarnation)
-            if self._schedule is not None and self._state.step >= self._schedule.steps:
+            if self._state.step >= schedule.steps:
                 self._finished_with(caller.node, owners=False)
             return pb.ExchangeReply(
                 step=self._state.step,
@@ -231,6 +239,15 @@ class ParameterService:
 
     def _apply_step(self, schedule: Schedule, barrier: StepBarrier) -> None:
         gradients = mean_gradients(barrier.take())
+        if not is_finite(gradients):
+            self._failure = MessageRefused(
+                f"the gradients of step {self._state.step} add up to values that are not finite",
+                expected="finite float32 values",
+                seen="an overflow in the sum over the workers",
+                remedy="training diverged: lower the learning rate, or look at the workers' data",
+            )
+            self._changed.notify_all()
+            raise self._failure
         first = self._state.step % schedule.steps_per_epoch == 0
         self._state.apply(gradients, first_of_epoch=first)
         self._dense_octets = self._state.dense.tobytes()
@@ -254,7 +271,17 @@ class ParameterService:
         )
 
     def _checkpoint(self) -> None:
-        saved = self._checkpoints.save(self._state, self._membership.data_sets)
+        try:
+            saved = self._checkpoints.save(self._state, self._membership.data_sets)
+        except OSError as error:
+            self._failure = EnvironmentUnfit(
+                f"the checkpoint of step {self._state.step} cannot be written",
+                expected="a writable folder with room",
+                seen=error.strerror or type(error).__name__,
+                remedy="make room or mend the folder, then start the run again: it resumes",
+            )
+            self._changed.notify_all()
+            raise self._failure from error
         if saved is not None:
             self._durable = saved
             self._on_event(events.CheckpointWritten(saved.step, saved.digest.hex()))
@@ -290,9 +317,9 @@ class ParameterService:
         self._membership.check_incarnation(caller)
         if ps_incarnation != self._incarnation or caller.node not in self._membership.joined:
             raise StepRefused(
-                f"node {caller.node} speaks to another incarnation of the parameter server",
-                expected=f"server incarnation {self._incarnation}, joined",
-                seen=f"server incarnation {ps_incarnation}",
+                f"node {caller.node} has not joined this incarnation of the parameter server",
+                expected=f"a join, and calls to server incarnation {self._incarnation}",
+                seen=f"a call to server incarnation {ps_incarnation}",
                 remedy="join again",
             )
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coterie.contract import Contract
+from coterie.errors import EnvironmentUnfit
 from coterie.ps.initial import initial_rows
 from coterie.ps.optimizers import row_update
 
@@ -36,9 +37,17 @@ class RowTable:
         self._offsets = np.array(data.column_offsets, np.int64)
         # The reference DLRM starts a table of n rows from U(-sqrt(1/n), sqrt(1/n)).
         self._bounds = np.sqrt(1 / np.array(data.table_rows)).astype(np.float32)
-        self._values = np.empty((self.rows, self.dim), np.float32)
-        self._trained = np.zeros(self.rows, np.bool_)
-        self._update = row_update(contract.training.rows, self.rows, self.dim)
+        try:
+            self._values = np.empty((self.rows, self.dim), np.float32)
+            self._trained = np.zeros(self.rows, np.bool_)
+            self._update = row_update(contract.training.rows, self.rows, self.dim)
+        except MemoryError as error:
+            raise EnvironmentUnfit(
+                "the embedding table does not fit this machine",
+                expected=f"memory for {self.rows} rows of {self.dim} and their optimizer state",
+                seen="too little",
+                remedy="take a larger machine, or smaller data.rows or model.embedding_dim",
+            ) from error
 
     def read(self, rows: IdArray) -> FloatArray:
         """Rows as training sees them: never updated ones have their initial values.

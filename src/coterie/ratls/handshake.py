@@ -37,6 +37,7 @@ def dial(
     trust: TrustContext,
     *,
     seconds: float = HANDSHAKE_SECONDS,
+    admit: Callable[[Peer], int] = lambda _: 0,
 ) -> AttestedPeer:
     """Dials a node's attestation port and does the whole handshake.
 
@@ -45,6 +46,8 @@ def dial(
         expected_node: Who must answer.
         trust: This node's trust.
         seconds: Time for all of it, connecting included.
+        admit: Told of the peer once this side accepts it; the peer may still refuse this side.
+            Returns 0: a dialler serves nothing.
 
     Returns:
         The peer, and the credentials that it now has pinned.
@@ -67,7 +70,7 @@ def dial(
             seen=error.strerror or str(error) or type(error).__name__,
             remedy="start that node, or correct its address",
         ) from error
-    return _Handshake(trust, "dialler", expected_node, deadline).run(sock, lambda _: 0)
+    return _handshake(sock, trust, "dialler", expected_node, deadline=deadline, admit=admit)
 
 
 def accept(
@@ -92,7 +95,7 @@ def accept(
     Raises:
         CoterieError: As for `dial`, and what ``admit`` raises.
     """
-    return _Handshake(trust, "listener", None, Deadline.after(seconds)).run(sock, admit)
+    return _handshake(sock, trust, "listener", None, deadline=Deadline.after(seconds), admit=admit)
 
 
 @dataclass(frozen=True)
@@ -108,35 +111,54 @@ class AttestedPeer:
     credentials: Credentials
 
 
+def _handshake(
+    sock: socket.socket,
+    trust: TrustContext,
+    side: Direction,
+    expected_node: str | None,
+    *,
+    deadline: Deadline,
+    admit: Callable[[Peer], int],
+) -> AttestedPeer:
+    try:
+        handshake = _Handshake(trust, side, expected_node, at=trust.clock())
+        credentials = trust.credentials.current()
+        connection = handshake.connect(sock, credentials, deadline)
+    except BaseException:
+        sock.close()
+        raise
+    return handshake.run(connection, credentials, admit)
+
+
 class _Handshake:
     """One handshake of one side."""
 
     def __init__(
-        self, trust: TrustContext, side: Direction, expected_node: str | None, deadline: Deadline
+        self, trust: TrustContext, side: Direction, expected_node: str | None, *, at: datetime
     ) -> None:
         self._trust = trust
         self._side = side
         self._expected_node = expected_node
-        self._deadline = deadline
-        self._at = trust.clock()
+        self._at = at
         self._judged: JudgedCertificate | None = None
         self._verdict: Verdict | None = None
 
-    def run(self, sock: socket.socket, admit: Callable[[Peer], int]) -> AttestedPeer:
-        try:
-            credentials = self._trust.credentials.current()
-            connection = TlsConnection(
-                sock,
-                credentials.identity,
-                self._judge_certificate,
-                listener=self._side == "listener",
-                at=self._at,
-                deadline=self._deadline,
-                peer_name=self._expected_node or "the peer",
-            )
-        except BaseException:
-            sock.close()
-            raise
+    def connect(
+        self, sock: socket.socket, credentials: Credentials, deadline: Deadline
+    ) -> TlsConnection:
+        return TlsConnection(
+            sock,
+            credentials.identity,
+            self._judge_certificate,
+            listener=self._side == "listener",
+            at=self._at,
+            deadline=deadline,
+            peer_name=self._expected_node or "the peer",
+        )
+
+    def run(
+        self, connection: TlsConnection, credentials: Credentials, admit: Callable[[Peer], int]
+    ) -> AttestedPeer:
         try:
             connection.handshake()
             session = self._session(connection, credentials)
@@ -178,8 +200,7 @@ class _Handshake:
             collateral = self._trust.collateral.collateral_for(quote, self._at)
         except CoterieError:
             return b""  # the peer then says that collateral is missing
-        text = collateral.to_json()
-        return text.encode() if isinstance(text, str) else text
+        return collateral.to_json().encode()
 
     def _judge_session(self, quote: bytes, report_data: bytes, stapled: bytes) -> None:
         assert self._judged is not None

@@ -129,6 +129,8 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
             peer = self._pins.lookup(_certificate_sha256(context), self._clock())
         except CallRefused as error:
             _abort(context, error, grpc.StatusCode.UNAUTHENTICATED)
+        except CoterieError as error:  # this host's clock is behind
+            _abort(context, error, status_code(error))
         roles = self._permissions[method]
         if peer.role not in roles:
             refusal = CallRefused(

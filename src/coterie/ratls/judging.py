@@ -112,7 +112,8 @@ def judge_session(
         judged: The peer's certificate.
         quote: The quote that was made for this session.
         expected_report_data: What it must carry, 64 bytes.
-        stapled: Collateral in JSON that the peer sent along; used only where this node has none.
+        stapled: Collateral in JSON that the peer sent along; used only where this node has none,
+            and then kept, part by part, as far as nothing newer is known.
         trust: This node's trust.
         at: The time to judge at, UTC.
 
@@ -128,7 +129,7 @@ def judge_session(
     if collateral is None:
         if not stapled and judged.no_collateral is not None:
             raise judged.no_collateral
-        collateral = Collateral.from_json(stapled)
+        collateral = trust.collateral.remember(judged.quote, Collateral.from_json(stapled), at)
         assert isinstance(judged.certificate.evidence, InteroperableEvidence)
         verdict = trust.appraiser.appraise(
             judged.quote,

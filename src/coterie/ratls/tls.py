@@ -203,11 +203,22 @@ class TlsConnection:
                 seen="none",
                 remedy="only attested nodes may connect: start the peer with `coterie node`",
             )
-        what, remedy = f"TLS with {self._peer_name} failed", "check that the port is the right one"
         if "alert" in seen and ("certificate" in seen or "unknown ca" in seen):
-            what = f"{self._peer_name} refused this node's certificate or evidence"
-            remedy = "its log names the check that failed"
-        return HandshakeFailed(what, expected="mutual TLS 1.3", seen=seen, remedy=remedy)
+            # Inside of TLS there is room for an alert only; the check's name stays on that side.
+            return HandshakeFailed(
+                f"{self._peer_name} refused this node's certificate or evidence",
+                expected="a certificate with evidence that passes all of the peer's checks",
+                seen=f"a TLS alert, which gives no reason ({seen})",
+                remedy=f"read the log of {self._peer_name}: its refusal names the check, what it "
+                "expected and what it saw; most often the two run different versions, or one "
+                "clock is wrong",
+            )
+        return HandshakeFailed(
+            f"TLS with {self._peer_name} failed",
+            expected="mutual TLS 1.3",
+            seen=seen,
+            remedy="check that the port is the attestation port (gRPC has the next one)",
+        )
 
 
 def _wait(sock: socket.socket, events: int, deadline: Deadline) -> bool:

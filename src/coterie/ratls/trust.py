@@ -10,7 +10,11 @@ from datetime import datetime, timedelta
 
 from coterie.attestation.appraiser import Appraiser
 from coterie.attestation.collateral import Collateral
-from coterie.attestation.collateral_source import CollateralSource, SimulatedCollateral
+from coterie.attestation.collateral_source import (
+    CachedCollateral,
+    CollateralSource,
+    SimulatedCollateral,
+)
 from coterie.attestation.tee.base import Tee
 from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid, CoterieError, EvidenceRefused
@@ -161,7 +165,7 @@ class TrustContext:
         node: This node, one of the contract's.
         tee: What makes its quotes.
         appraiser: Judges quotes by the contract's ``[trust]`` section.
-        collateral: Where collateral comes from.
+        collateral: Where collateral comes from; also remembers what peers staple.
         credentials: This node's own keys, certificates and vouchers.
         clock: The time now, UTC.
     """
@@ -170,7 +174,7 @@ class TrustContext:
     node: Node
     tee: Tee
     appraiser: Appraiser
-    collateral: CollateralSource
+    collateral: CachedCollateral
     credentials: CredentialKeeper
     clock: Clock
 
@@ -199,7 +203,7 @@ def make_trust(
         vouchers: Where the node's party vouches for it.
         clock: The time now, UTC.
         collateral: Where collateral comes from; left out, a simulated node makes its own, and
-            any other node takes what its peers staple.
+            any other node takes what its peers staple. Nothing older replaces what was seen.
         incarnation: Number of this start of the node; by default the time now in microseconds.
 
     Raises:
@@ -235,6 +239,8 @@ def make_trust(
     keeper.current()
     if collateral is None:
         collateral = SimulatedCollateral() if tee.kind == "simulated" else StapledOnly()
+    if not isinstance(collateral, CachedCollateral):
+        collateral = CachedCollateral(collateral, kind=tee.kind)
     measurement = tee.describe().measurement
     return TrustContext(
         contract=contract,

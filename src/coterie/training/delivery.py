@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from coterie.contract import DataSection, data_digest
 from coterie.criteo.shards import Shard, ShardBuilder, record_bytes
-from coterie.errors import DataSetMismatch, MessageRefused, PeerUnreachable
+from coterie.errors import CoterieError, DataSetMismatch, MessageRefused, PeerUnreachable
 from coterie.ps.messages import PART_BYTES
 from coterie.ps.ports import Caller
 from coterie.ps.wire import ps_pb2 as pb
@@ -59,12 +59,13 @@ class ShardInbox:
         max_bytes: The largest shard that is taken.
     """
 
-    def __init__(self, data: DataSection, *, max_bytes: int = 64 << 30) -> None:
+    def __init__(self, data: DataSection, *, max_bytes: int) -> None:
         self._data = data
         self._max_bytes = max_bytes
         self._arrived = threading.Event()
         self._lock = threading.Lock()
         self._shard: Shard | None = None
+        self._failure: CoterieError | None = None
         self._digest = b""
 
     def deliver(self, _caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
@@ -89,9 +90,16 @@ class ShardInbox:
         with self._lock:
             if self._shard is not None and self._digest != digest.digest():
                 raise _refused("the shard that came first", "another one")
-            self._shard, self._digest = shard, digest.digest()
+            if self._shard is None:
+                self._shard, self._digest = shard, digest.digest()
         self._arrived.set()
         return pb.DeliverReply(examples=shard.rows, sha256=digest.digest())
+
+    def fail(self, error: CoterieError) -> None:
+        """Ends the wait with ``error``, unless the shard has come."""
+        with self._lock:
+            self._failure = error
+        self._arrived.set()
 
     def wait(self, seconds: float) -> tuple[Shard, bytes]:
         """Waits for the shard.
@@ -101,8 +109,12 @@ class ShardInbox:
 
         Raises:
             PeerUnreachable: None came in time.
+            CoterieError: The run failed meanwhile.
         """
-        if not self._arrived.wait(seconds) or self._shard is None:
+        arrived = self._arrived.wait(seconds)
+        if self._shard is None and self._failure is not None:
+            raise self._failure
+        if not arrived or self._shard is None:
             raise PeerUnreachable(
                 "the chief delivered no training data",
                 expected=f"a shard within limits.join_seconds = {seconds:g} s",

@@ -36,7 +36,7 @@ class RunResult(BaseModel):
         contract_digest: Digest of the contract that the nodes ran under.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     mode: Literal["hfl", "sdt"]
     transport: TransportName

@@ -100,12 +100,18 @@ class ServerSession:
             data_set_digest=self._data_set_digest,
         )
         reply = _until_done(lambda: self._server.join(request))
-        remembered = self._remembered
-        if remembered is not None and reply.step < remembered.step:
+        remembered, durable = self._remembered, reply.durable
+        if remembered is not None and (
+            durable.step < remembered.step
+            or (durable.step == remembered.step and durable.digest != remembered.digest)
+        ):
             raise RollbackRefused(
-                "the parameter server was restored from an older checkpoint than it had announced",
+                "the parameter server was restored from an older checkpoint than it had announced, "
+                "or from another one",
                 expected=f"step {remembered.step} or later (SHA-256 {remembered.digest.hex()})",
-                seen=f"step {reply.step}",
+                seen=f"step {reply.step}"
+                if reply.step < remembered.step
+                else f"checkpoint of step {durable.step} (SHA-256 {durable.digest.hex()})",
                 remedy="restore the server's newest checkpoint, or start a new run",
             )
         self._incarnation = reply.ps_incarnation
@@ -122,19 +128,20 @@ class ServerSession:
         Raises:
             CoterieError: The server refuses this node, or cannot be reached any more.
         """
-        failures, reached = 0, -1
+        failures, reached, broken = 0, -1, False
         while True:
-            position: Position | None = None
+            step = reached
             try:
+                if broken:
+                    self._reconnect()
                 position = self.join()
+                step = position.step
                 return action(position)
             except (PeerUnreachable, StepRefused):
-                step = position.step if position else reached
                 failures = failures + 1 if step == reached else 1
                 if failures >= MAX_FAILURES:
                     raise
-                reached = step
-            self._reconnect()
+                reached, broken = step, True
 
     def initialize(self, dense_p: FloatArray) -> None:
         """Gives the model's initial dense parameters, float32 [P] (chief).
@@ -174,7 +181,7 @@ class ServerSession:
     def dense(self) -> FloatArray:
         """The trained dense parameters, float32 [P]."""
         request = pb.LookupRequest(ps_incarnation=self._incarnation, dense=True)
-        return np.frombuffer(self._server.lookup(request).dense_parameters, "<f4")
+        return self._dense(self._server.lookup(request).dense_parameters)
 
     def report(self, counts: tuple[SplitCounts, ...]) -> tuple[SplitCounts, ...]:
         """Reports evaluation counts and waits for the totals over all data owners."""
@@ -200,9 +207,19 @@ class ServerSession:
         self._remember(reply.durable)
         return Parameters(
             reply.step,
-            np.frombuffer(reply.dense_parameters, "<f4"),
+            self._dense(reply.dense_parameters),
             self._rows(reply.rows, row_ids_u.size),
         )
+
+    def _dense(self, octets: bytes) -> FloatArray:
+        if len(octets) % 4:
+            raise ProtocolError(
+                "the parameter server sent dense parameters of a wrong size",
+                expected="float32 values",
+                seen=f"{len(octets)} bytes",
+                remedy="run the same version of Coterie on all nodes",
+            )
+        return np.frombuffer(octets, "<f4")
 
     def _rows(self, octets: bytes, count: int) -> FloatArray:
         if len(octets) != 4 * count * self._dim:

@@ -30,7 +30,7 @@ Span = tuple[datetime, datetime]
 
 WIDE_SPAN: Span = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2049, 12, 31, tzinfo=UTC))
 _CAS: frozenset[Member] = frozenset({"root", "pck_ca", "other_ca"})
-_SERIALS: dict[Member, int] = {"root": 1, "pck_ca": 2, "other_ca": 3, "pck": 4, "tcb_signer": 5}
+_SERIALS: dict[Member, int] = {"root": 1, "pck_ca": 2, "other_ca": 3, "tcb_signer": 5}
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class SimulatedPki:
         qe_identity_signer: Whose key and chain sign the QE identity.
         pck_crl_issuer: Who issues the CRL that stands for the PCK CA's.
         root_crl_issuer: Who issues the CRL that stands for the root's.
+        pck_serial: Serial number of the PCK certificate; another one is another platform.
         revoked: Members whose certificates their issuers have revoked.
         crl_days: How long CRLs are current, from their issue.
         statement_days: How long TCB info and QE identity are current.
@@ -87,6 +88,7 @@ class SimulatedPki:
     qe_identity_signer: Member = "tcb_signer"
     pck_crl_issuer: Member = "pck_ca"
     root_crl_issuer: Member = "root"
+    pck_serial: int = 4
     revoked: frozenset[Member] = frozenset()
     crl_days: float = 30
     statement_days: float = 30
@@ -154,7 +156,7 @@ class SimulatedPki:
             if self._issuer_of(member) == issuer:
                 builder = builder.add_revoked_certificate(
                     x509.RevokedCertificateBuilder()
-                    .serial_number(_SERIALS[member])
+                    .serial_number(self._serial(member))
                     .revocation_date(issued)
                     .build()
                 )
@@ -199,6 +201,9 @@ class SimulatedPki:
             return "pck_ca"
         return self.tcb_signer_issuer if member == "tcb_signer" else "root"
 
+    def _serial(self, member: Member) -> int:
+        return self.pck_serial if member == "pck" else _SERIALS[member]
+
     def _name(self, member: Member) -> x509.Name:
         common = {
             "root": self.names.root,
@@ -227,7 +232,7 @@ class SimulatedPki:
             .subject_name(self._name(member))
             .issuer_name(self._name(issuer))
             .public_key(public_key)
-            .serial_number(_SERIALS[member])
+            .serial_number(self._serial(member))
             .not_valid_before(span[0])
             .not_valid_after(span[1])
             .add_extension(self._authority(issuer), critical=False)

@@ -1,0 +1,203 @@
+"""What is fuzzed, one function per reader of a stranger's bytes.
+
+Each takes any bytes. A refusal by an error of the tree is the expected end; whatever else a target
+raises is a finding, and so is an accepted input that breaks what the target asserts of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from coterie.attestation.appraiser import assess
+from coterie.attestation.collateral import Collateral
+from coterie.attestation.evidence import kind_of
+from coterie.attestation.freshness import freshness, newest
+from coterie.attestation.platforms import platform_of
+from coterie.attestation.quote import parse_quote
+from coterie.attestation.roots import root_for
+from coterie.attestation.tee.simulated.pki import SimulatedPki
+from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
+from coterie.contract import Contract, parse_contract
+from coterie.errors import CoterieError, EvidenceRefused
+from coterie.ratls.certificate import read_certificate
+from coterie.ratls.claims import Claims, foreign_pubkey_hash
+from coterie.ratls.evidence import (
+    LEGACY_OIDS,
+    InteroperableEvidence,
+    read_evidence,
+    read_interoperable,
+)
+from coterie.ratls.messages import FrameReader, Hello, Refusal, encode_message
+from coterie.ratls.session import Session, SessionInputs
+from coterie.ratls.voucher import Voucher
+
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+PKI = SimulatedPki()
+QUOTE = sgx_quote(PKI, EnclaveFields(mrenclave=bytes(range(32))))
+COLLATERAL = PKI.collateral(AT)
+CONTRACT: Contract = parse_contract(
+    b"""
+format = 1
+name = "fuzz"
+mode = "hfl"
+parties = [{name = "a"}, {name = "b"}]
+nodes = [
+  {name = "ps", role = "ps", party = "a"},
+  {name = "w1", role = "worker", party = "a"},
+  {name = "w2", role = "worker", party = "b"},
+]
+[trust]
+tee = "simulated"
+[trust.roles.ps]
+measurement = "own"
+accepted_tcb_statuses = ["UpToDate"]
+[trust.roles.worker]
+measurement = "own"
+accepted_tcb_statuses = ["UpToDate"]
+""",
+    "fuzz",
+)
+OWN = Claims(bytes(32), bytes(32), "ps", "ps", "a", 1)
+PEER = replace(OWN, node="w1", role="worker")
+
+
+def quote(data: bytes) -> None:
+    """A quote: parsed strictly, and judged if it parses."""
+    try:
+        parsed = parse_quote(data)
+    except EvidenceRefused:
+        return
+    assert data.startswith(parsed.canonical)
+    assert not data[len(parsed.canonical) :].strip(b"\0")
+    assert parse_quote(parsed.canonical) == parsed
+    with suppress(EvidenceRefused):
+        platform_of(data)
+    kind = kind_of(parsed)
+    verdict = assess(data, COLLATERAL, kind=kind, root=root_for(kind), policies=(), at=AT).verdict
+    # The report of an accepted quote is signed, so only the seed's can be.
+    assert verdict is None or parsed.canonical[:432] == QUOTE[:432]
+
+
+def certificate(data: bytes) -> None:
+    """A certificate in DER, as the TLS callback gets it."""
+    try:
+        found = read_certificate(data)
+        found.check_validity(AT, longest=None)
+        found.evidence.bound_report_data(found.spki_der)
+        if isinstance(found.evidence, InteroperableEvidence):
+            Claims.from_cbor(found.evidence.claims)
+    except EvidenceRefused:
+        return
+
+
+def evidence(data: bytes) -> None:
+    """The value of the evidence extension: behind a signature, so `certificate` seldom gets there."""
+    with suppress(EvidenceRefused):
+        read_evidence({LEGACY_OIDS[0]: data})
+    try:
+        found = read_interoperable(data)
+    except EvidenceRefused:
+        return
+    assert found.to_extension() == data
+    quote(found.quote)
+    claims(found.claims)
+
+
+def claims(data: bytes) -> None:
+    """A claims buffer: ours strictly, other producers' too; one form per meaning."""
+    with suppress(EvidenceRefused):
+        foreign_pubkey_hash(data)
+    try:
+        found = Claims.from_cbor(data)
+    except EvidenceRefused:
+        return
+    assert found.to_cbor() == data
+
+
+def messages(data: bytes) -> None:
+    """Handshake frames in two pieces, then the whole exchange, then a voucher."""
+    reader = FrameReader()
+    cut = data[0] if data else 0
+    try:
+        for piece in (data[:cut], data[cut:]):
+            reader.feed(piece)
+            while (message := reader.next_message()) is not None:
+                again = encode_message(message)
+                assert isinstance(message, Refusal) or again in data
+    except CoterieError:
+        pass
+    session = Session(_inputs())
+    for first in (b"", encode_message(Hello(b"\1" * 32, wants_collateral=True))):
+        try:
+            session.receive(first + data)
+        except CoterieError:
+            assert session.state == "refused"
+            session = Session(_inputs())
+    try:
+        assert Voucher.from_cbor(data).to_cbor() == data
+    except CoterieError:
+        return
+
+
+def collateral(data: bytes) -> None:
+    """Collateral in JSON, as a peer staples it: read, dated, joined, judged."""
+    try:
+        found = Collateral.from_json(data)
+        freshness(found)
+        newest(COLLATERAL, found)
+        newest(found, COLLATERAL)
+    except EvidenceRefused:
+        return
+    verdict = assess(
+        QUOTE, found, kind="simulated", root=PKI.trust_root, policies=(), at=AT
+    ).verdict
+    assert verdict is None or found.tcb_info == COLLATERAL.tcb_info
+
+
+def _judge(quote_bytes: bytes, _: bytes, stapled: bytes) -> None:
+    parse_quote(quote_bytes)
+    if stapled:
+        Collateral.from_json(stapled)
+
+
+def _inputs() -> SessionInputs:
+    return SessionInputs(
+        side="listener",
+        contract=CONTRACT,
+        own=OWN,
+        peer=PEER,
+        exporter=bytes(32),
+        nonce=bytes(32),
+        voucher=b"",
+        at=AT,
+        wants_collateral=False,
+        quote=lambda _: QUOTE,
+        staple=lambda _: b"",
+        judge=_judge,
+    )
+
+
+@dataclass(frozen=True)
+class Target:
+    """One target.
+
+    Attributes:
+        run: The function.
+        max_bytes: Longest input that is tried.
+    """
+
+    run: Callable[[bytes], None]
+    max_bytes: int
+
+
+TARGETS = {
+    "quote": Target(quote, 1 << 14),
+    "certificate": Target(certificate, 1 << 14),
+    "evidence": Target(evidence, 1 << 14),
+    "claims": Target(claims, 1 << 13),
+    "messages": Target(messages, 1 << 15),
+    "collateral": Target(collateral, 1 << 16),
+}

@@ -1,0 +1,188 @@
+"""``coterie attest peer``: a live handshake with a node, and the verdict on it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coterie.attestation.appraiser import Appraisal
+from coterie.attestation.policy import measurements
+from coterie.attestation.verdict import Check
+from coterie.cli.attest_output import print_facts
+from coterie.contract import Contract, load_contract
+from coterie.errors import (
+    ContractInvalid,
+    ContractMismatch,
+    CoterieError,
+    EvidenceRefused,
+    HandshakeFailed,
+    TrustError,
+    VoucherRefused,
+)
+from coterie.ratls.peer import Peer
+
+REFUSED = TrustError.exit_code
+# Lower than any start of a node: whoever only looks must not take a running node's place.
+_LOOKING = 0
+# What has passed besides the appraisal once a peer is accepted, in order.
+_BEFORE = (
+    "certificate_encoding",
+    "certificate_extensions",
+    "certificate_ca",
+    "certificate_key",
+    "certificate_signature",
+    "own_key",
+    "certificate_validity",
+    "certificate_lifetime",
+    "claims_encoding",
+    "pubkey_hash",
+    "node",
+    "role",
+    "party",
+    "certificate_name",
+)
+_AFTER = ("session_binding", "voucher", "contract")
+
+
+def peer(
+    address: Annotated[
+        str, typer.Argument(metavar="HOST:PORT", help="The node's attestation port.")
+    ],
+    *,
+    contract: Annotated[
+        Path, typer.Option(help="The contract that both run under.", exists=True, dir_okay=False)
+    ],
+    own: Annotated[
+        str, typer.Option("--as", metavar="NAME", help="Which node of the contract asks.")
+    ],
+    node: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Who must answer; the parameter server if absent."),
+    ] = None,
+    party_key: Annotated[
+        Path | None,
+        typer.Option(help="Private key of the asking node's party (simulated contracts only)."),
+    ] = None,
+    pccs_url: Annotated[
+        str | None, typer.Option(help="PCCS to get collateral from, https (real TEEs only).")
+    ] = None,
+    collateral: Annotated[
+        Path | None,
+        typer.Option(help="Directory of collateral (real TEEs only).", file_okay=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Attest a running node: exit code 0 if it is accepted, 3 if it is refused.
+
+    This is the handshake that nodes do among themselves: both sides prove themselves, so the
+    asking side is a node of the contract too. It takes no running node's place; a peer to which
+    that node has attested itself refuses the older name, and the output says so.
+
+    Example: coterie attest peer 127.0.0.1:7440 --contract c.toml --as acme-worker --party-key k.pem
+    """
+    from coterie.nodes.process import find_node
+    from coterie.nodes.trust import NodeOptions, node_trust
+    from coterie.ratls.address import Address
+    from coterie.ratls.handshake import dial
+
+    agreed = load_contract(contract)
+    asking = find_node(agreed, own)
+    wanted = _wanted(agreed, node)
+    options = NodeOptions(
+        listen=None,
+        addresses={},
+        party_key=party_key,
+        pccs_url=pccs_url,
+        collateral=collateral,
+    )
+    target = Address.parse(address)
+    trust = node_trust(agreed, asking, options, incarnation=_LOOKING)
+    heard: list[Appraisal] = []
+    accepted: list[Peer] = []
+
+    def accept(found: Peer) -> int:
+        accepted.append(found)
+        return 0
+
+    trust = replace(trust, appraiser=trust.appraiser.heard_by(heard.append))
+    refusal: CoterieError | None = None
+    try:
+        dial(target, wanted, trust, admit=accept)
+    except (TrustError, ContractMismatch) as error:
+        refusal = error
+    judged = heard[-1] if heard else None
+    print_facts(_facts(wanted, accepted, judged, refusal), as_json=as_json)
+    if not accepted:
+        raise typer.Exit(REFUSED)
+
+
+def _wanted(contract: Contract, name: str | None) -> str:
+    from coterie.nodes.process import find_node
+
+    if name is not None:
+        return find_node(contract, name).name
+    servers = contract.by_role("ps")
+    if len(servers) != 1:
+        raise ContractInvalid(
+            "it is open who must answer",
+            expected="--node NAME",
+            seen=f"{len(servers)} parameter servers in the contract",
+            remedy="name the node whose attestation port this is",
+        )
+    return servers[0].name
+
+
+def _facts(
+    wanted: str, accepted: list[Peer], judged: Appraisal | None, refusal: CoterieError | None
+) -> dict[str, object]:
+    found = accepted[0] if accepted else None
+    reason = None if found else refusal
+    evidence = judged.evidence if judged else None
+    return {
+        "accepted": found is not None,
+        "failed_check": None if reason is None else _check(reason),
+        "reason": reason and reason.what,
+        "expected": reason and reason.expected,
+        "seen": reason and reason.seen,
+        "remedy": reason and reason.remedy,
+        "node": wanted,
+        "role": found and found.role,
+        "party": found and found.party,
+        "incarnation": found and found.incarnation,
+        "refused_by_peer": str(refusal) if found and refusal else None,
+        "tee": evidence and evidence.kind,
+        "stamp": "SIMULATED" if evidence and evidence.kind == "simulated" else None,
+        "tcb_status": evidence and evidence.tcb_status,
+        "advisories": list(evidence.advisories) if evidence else [],
+        "measurements": dict(measurements(evidence.quote.report)) if evidence else {},
+        "not_judged": [],
+        "expiry": found and found.expires_at.isoformat(),
+        "checks": [asdict(check) for check in _checks(found, judged, reason)],
+    }
+
+
+def _check(refusal: CoterieError) -> str:
+    """The failed check; refusals that are no evidence's have the names of `_AFTER`, or their own."""
+    if isinstance(refusal, EvidenceRefused):
+        return refusal.failed_check
+    if isinstance(refusal, VoucherRefused):
+        return "voucher"
+    return "contract" if isinstance(refusal, ContractMismatch) else "handshake"
+
+
+def _checks(
+    found: Peer | None, judged: Appraisal | None, refusal: CoterieError | None
+) -> tuple[Check, ...]:
+    appraised = judged.checks if judged else ()
+    if found is not None:
+        before = tuple(Check(name, "passed", "") for name in _BEFORE)
+        return (*before, *appraised, *(Check(name, "passed", "") for name in _AFTER))
+    if refusal is None or isinstance(refusal, HandshakeFailed):
+        return appraised
+    failed = _check(refusal)
+    if any(check.name == failed for check in appraised):
+        return appraised
+    return (*appraised, Check(failed, "failed", refusal.seen))

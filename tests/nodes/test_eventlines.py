@@ -1,0 +1,106 @@
+"""Events as JSON lines: every kind comes back, everything else is no event."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coterie.nodes.eventlines import MAX_LINE_BYTES, decode_event, describe_event, encode_event
+from coterie.ps import events
+
+EVENTS: list[tuple[events.Event, str]] = [
+    (
+        events.Started("acme-worker", "worker", "acme"),
+        "acme-worker started (worker of acme)",
+    ),
+    (events.Listening("ps0", "127.0.0.1:7440"), "ps0 listens on 127.0.0.1:7440"),
+    (events.Joined("w0", ("w1", "w2")), "w0 joined; waiting for w1, w2"),
+    (events.Joined("w2", ()), "w2 joined; all have come"),
+    (events.StepDone(3, 10, 512, 0.51239, 1.26), "step 3/10, loss 0.5124, 1.3 s"),
+    (events.CheckpointWritten(5, "ab" * 32), f"checkpoint at step 5, {'ab' * 8}"),
+    (events.Resumed(5, "ab" * 32), f"resumed from step 5, {'ab' * 8}"),
+    (events.ShardDelivered("w0", 12_345), "w0 holds 12,345 examples"),
+    (
+        events.Attested("ps0", "w0", "worker", "acme", "UpToDate", "cd" * 32),
+        f"ps0 attested w0 (worker of acme): UpToDate, {'cd' * 8}",
+    ),
+    (
+        events.Refused("ps0", "VoucherRefused", "no voucher"),
+        "ps0 refused a peer: VoucherRefused: no voucher",
+    ),
+    (
+        events.Failed("w0", 7, {"error": "NodeFailed", "what": "it burnt down"}),
+        "w0 failed (7): it burnt down",
+    ),
+    (events.Finished({"steps": 3, "test_auc": None, "mode": "hfl", "seconds": 1.5}), "Finished"),
+]
+
+
+def test_every_kind_of_event_is_in_this_table() -> None:
+    assert {type(event) for event, _ in EVENTS} == set(events.Event.__subclasses__())
+
+
+@pytest.mark.parametrize(("event", "sentence"), EVENTS, ids=lambda value: type(value).__name__)
+def test_an_event_comes_back_and_reads_well(event: events.Event, sentence: str) -> None:
+    line = encode_event(event)
+    assert "\n" not in line
+    assert decode_event(line) == event
+    assert decode_event(line + "\n") == event
+    assert describe_event(event) == sentence
+
+
+@given(st.text(), st.lists(st.text()).map(tuple))
+def test_any_text_survives(node: str, missing: tuple[str, ...]) -> None:
+    event = events.Joined(node, missing)
+    line = encode_event(event)
+    assert len(line.splitlines()) == 1 or "\n" not in line
+    assert decode_event(line) == event
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "\n",
+        "hello",
+        "[]",
+        "null",
+        "{",
+        "{}",
+        '{"event": "Nothing"}',
+        '{"event": "Event"}',
+        '{"event": "Joined"}',
+        '{"event": "Joined", "node": 1, "missing": []}',
+        '{"event": "Joined", "node": "w0", "missing": "w1"}',
+        '{"event": "StepDone", "step": "many"}',
+        ' {"event": "Listening", "node": "ps0", "address": "x"}',
+        '{"event": null}',
+        '{"event": 5}',
+    ],
+)
+def test_another_line_is_no_event(line: str) -> None:
+    assert decode_event(line) is None
+
+
+def test_a_line_that_is_too_long_is_no_event() -> None:
+    line = encode_event(events.Listening("ps0", "x" * MAX_LINE_BYTES))
+    assert decode_event(line) is None
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_an_event_or_none(text: str) -> None:
+    assert decode_event("{" + text) is None or json.loads("{" + text)
+
+
+# TypeError and RecursionError come through and end the supervisor's listener thread,
+# which then never says that the node has ended: the run hangs.
+@pytest.mark.parametrize(
+    "line",
+    ['{"event": []}', '{"event": {}}', '{"a": ' + "[" * 100_000],
+    ids=["list", "dict", "deep"],
+)
+def test_a_line_that_only_looks_like_an_event_is_none(line: str) -> None:
+    assert decode_event(line) is None

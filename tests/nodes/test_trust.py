@@ -1,0 +1,200 @@
+"""What a node gets from its host, and what of it is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import typer
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.testing import CliRunner
+
+from coterie.cli.node import node
+from coterie.contract import Contract, parse_contract
+from coterie.contract.signatures import public_key_text
+from coterie.errors import (
+    ContractInvalid,
+    CoterieError,
+    EnvironmentUnfit,
+    EvidenceRefused,
+    VoucherRefused,
+)
+from coterie.nodes.trust import NodeOptions, NoKeyServer, node_trust
+from coterie.ratls.trust import TrustContext
+from coterie.ratls.voucher import VoucherRequest
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+NO_OPTIONS = NodeOptions(listen=None, addresses={}, party_key=None)
+HEAD = """
+format = 1
+name = "test"
+mode = "hfl"
+parties = [{{name = "a", key = "{key}"}}, {{name = "b", key = "ed25519:{other}"}}]
+nodes = [
+  {{name = "ps", role = "ps", party = "a"}},
+  {{name = "w1", role = "worker", party = "a"}},
+  {{name = "w2", role = "worker", party = "b"}},
+]
+"""
+TABLES = {
+    "simulated": 'measurement = "own"',
+    "sgx": f'mrenclave = ["{"11" * 32}"]\nminimum_tcb_evaluation_number = 17',
+    "tdx": "\n".join(
+        (
+            "minimum_tcb_evaluation_number = 17",
+            f'mrtd = ["{"22" * 48}"]',
+            *(f'rtmr{i} = ["{"33" * 48}"]' for i in range(4)),
+            f'td_attributes = ["{"00" * 8}"]',
+            f'xfam = ["{"00" * 8}"]',
+        )
+    ),
+}
+
+
+def text_of(tee: str) -> str:
+    text = HEAD.format(key=public_key_text(KEY), other="44" * 32) + f'[trust]\ntee = "{tee}"\n'
+    for role in ("ps", "worker"):
+        text += f'[trust.roles.{role}]\naccepted_tcb_statuses = ["UpToDate"]\n{TABLES[tee]}\n'
+    return text
+
+
+def contract(tee: str) -> Contract:
+    return parse_contract(text_of(tee).encode(), "test")
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "a.pem"
+    path.write_bytes(
+        KEY.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return path
+
+
+def trust(
+    tee: str,
+    options: NodeOptions,
+    *,
+    root: Path = Path("/nowhere"),
+    host_clock: Callable[[], datetime] = lambda: NOW,
+) -> TrustContext:
+    agreed = contract(tee)
+    return node_trust(
+        agreed, agreed.nodes[0], options, incarnation=1, host_clock=host_clock, root=root
+    )
+
+
+def test_a_simulated_node_needs_its_partys_key(key_file: Path) -> None:
+    made = trust("simulated", replace(NO_OPTIONS, party_key=key_file))
+    assert made.credentials.current().voucher.node == "ps"
+
+    with pytest.raises(VoucherRefused) as refusal:
+        trust("simulated", NO_OPTIONS)
+    assert "--party-key" in refusal.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (replace(NO_OPTIONS, pccs_url="https://localhost:8081"), "--pccs-url"),
+        (replace(NO_OPTIONS, collateral=Path("collateral")), "--collateral"),
+    ],
+)
+def test_a_simulated_node_takes_no_real_collateral(
+    key_file: Path, options: NodeOptions, name: str
+) -> None:
+    with pytest.raises(ContractInvalid, match=name) as refusal:
+        trust("simulated", replace(options, party_key=key_file))
+    assert refusal.value.remedy
+
+
+@pytest.mark.parametrize("tee", ["sgx", "tdx"])
+class TestRealTees:
+    def test_a_machine_without_the_tee_is_told_what_to_do(self, tee: str, tmp_path: Path) -> None:
+        with pytest.raises(EnvironmentUnfit) as refusal:
+            trust(tee, NO_OPTIONS, root=tmp_path)
+        assert "coterie doctor" in refusal.value.remedy
+        assert "ENOENT" in refusal.value.seen
+
+    def test_a_partys_key_on_the_host_is_refused(self, tee: str, key_file: Path) -> None:
+        with pytest.raises(VoucherRefused) as refusal:
+            trust(tee, replace(NO_OPTIONS, party_key=key_file))
+        assert "key server" in refusal.value.expected
+
+    def test_a_pccs_without_tls_is_refused(self, tee: str) -> None:
+        with pytest.raises(EnvironmentUnfit) as refusal:
+            trust(tee, replace(NO_OPTIONS, pccs_url="http://localhost:8081"))
+        assert "https" in refusal.value.expected
+
+
+def test_without_a_key_server_nobody_vouches() -> None:
+    request = VoucherRequest(bytes(32), "a", "ps", "ps", bytes(32), 1)
+    with pytest.raises(VoucherRefused) as refusal:
+        NoKeyServer().vouch(request)
+    assert "simulated" in refusal.value.remedy
+
+
+class TestClock:
+    def test_does_not_go_behind_the_start_of_the_node(self, key_file: Path) -> None:
+        times = [NOW]
+        made = trust(
+            "simulated", replace(NO_OPTIONS, party_key=key_file), host_clock=lambda: times[-1]
+        )
+        times.append(NOW + timedelta(hours=1))
+        assert made.clock() == times[-1]
+
+        times.append(NOW - timedelta(minutes=2))
+        with pytest.raises(EvidenceRefused) as refusal:
+            made.clock()
+        assert refusal.value.failed_check == "clock"
+        with pytest.raises(CoterieError):  # no credentials by that clock either
+            made.credentials.current()
+
+    def test_stands_still_where_the_hosts_clock_is_corrected_a_little(self, key_file: Path) -> None:
+        times = [NOW]
+        made = trust(
+            "simulated", replace(NO_OPTIONS, party_key=key_file), host_clock=lambda: times[-1]
+        )
+        times.append(NOW - timedelta(seconds=30))
+        assert made.clock() == NOW
+
+
+class TestCommand:
+    """``coterie node`` with the options of the host."""
+
+    def run(self, folder: Path, tee: str, *options: str) -> BaseException | None:
+        file = folder / "contract.toml"
+        file.write_text(text_of(tee))
+        app = typer.Typer()
+        app.command()(node)
+        return CliRunner().invoke(app, [str(file), "ps", *options]).exception
+
+    @pytest.mark.parametrize("option", ["--pccs-url", "--collateral"])
+    def test_simulated_nodes_refuse_options_for_real_collateral(
+        self, tmp_path: Path, key_file: Path, option: str
+    ) -> None:
+        given = ("--party-key", str(key_file), option, "https://localhost:8081")
+        error = self.run(tmp_path, "simulated", *given)
+        assert isinstance(error, ContractInvalid)
+        assert option in error.what
+
+    def test_real_nodes_refuse_a_partys_key(self, tmp_path: Path, key_file: Path) -> None:
+        error = self.run(tmp_path, "sgx", "--party-key", str(key_file))
+        assert isinstance(error, VoucherRefused)
+        assert error.exit_code == 3
+
+    def test_real_nodes_take_collateral_and_need_their_tee(self, tmp_path: Path) -> None:
+        if Path("/dev/attestation").exists():
+            pytest.skip("this machine is an enclave")
+        error = self.run(tmp_path, "sgx", "--collateral", str(tmp_path))
+        assert isinstance(error, EnvironmentUnfit)
+        assert error.exit_code == 7

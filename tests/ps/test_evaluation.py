@@ -1,0 +1,138 @@
+"""Evaluation counts: bounded on arrival, added in contract order, withheld over few examples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from coterie.errors import MessageRefused
+from coterie.models.metrics import HISTOGRAM_BINS, ScoreHistogram
+from coterie.ps.evaluation import EvaluationTotals, SplitCounts
+from coterie.ps.wire import ps_pb2 as pb
+
+
+def counts(seed: int, validation: int = 10, test: int = 10) -> tuple[SplitCounts, ...]:
+    random = np.random.default_rng(seed)
+
+    def histogram(examples: int) -> ScoreHistogram:
+        labels = random.integers(0, 2, examples).astype(np.float32)
+        return ScoreHistogram.count(random.normal(size=examples).astype(np.float32), labels)
+
+    return (
+        SplitCounts("validation", histogram(validation)),
+        SplitCounts("test", histogram(test)),
+    )
+
+
+def same(a: ScoreHistogram, b: ScoreHistogram) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(a.to_arrays(), b.to_arrays(), strict=True))
+
+
+def test_counts_cross_the_wire_unchanged() -> None:
+    for count in counts(1):
+        back = SplitCounts.from_wire(
+            pb.EvaluationCounts.FromString(count.to_wire().SerializeToString())
+        )
+        assert back.split == count.split
+        assert same(back.histogram, count.histogram)
+
+
+def changed(**fields: str | bytes) -> pb.EvaluationCounts:
+    message = counts(1)[0].to_wire()
+    for name, value in fields.items():
+        setattr(message, name, value)
+    return message
+
+
+def int64s(*first: int) -> bytes:
+    values = np.zeros(2 * HISTOGRAM_BINS, "<i8")
+    values[: len(first)] = first
+    return values.tobytes()
+
+
+def float64s(*values: float) -> bytes:
+    return np.array(values, "<f8").tobytes()
+
+
+REFUSED: list[tuple[dict[str, str | bytes], str]] = [
+    ({"split": "train"}, "'train'"),
+    ({"split": ""}, "''"),
+    ({"split": "x" * 1000}, "'" + "x" * 39),
+    ({"counts": b""}, "(0, 24) bytes"),
+    ({"counts": bytes(16 * HISTOGRAM_BINS - 8)}, "(131064, 24) bytes"),
+    ({"sums": bytes(16)}, "(131072, 16) bytes"),
+    ({"counts": int64s(-1)}, "a count out of bounds"),
+    ({"counts": int64s(2**62, 2**62)}, "a count out of bounds"),
+    ({"sums": float64s(float("nan"), 1, 1)}, "nan"),
+    ({"sums": float64s(-1, 1, 1)}, "-1.0"),
+    ({"sums": float64s(1, 11, 1)}, "11.0"),
+    ({"sums": float64s(1, 1, 11)}, "11.0"),
+    ({"sums": float64s(1, 1, 0.5)}, "0.5"),
+]
+
+
+@pytest.mark.parametrize(("fields", "seen"), REFUSED)
+def test_counts_out_of_bounds_are_refused(fields: dict[str, str | bytes], seen: str) -> None:
+    with pytest.raises(MessageRefused) as refused:
+        SplitCounts.from_wire(changed(**fields))
+    assert refused.value.seen == seen
+    assert refused.value.expected
+
+
+def test_totals_add_up_in_contract_order_whatever_order_they_came_in() -> None:
+    reports = {f"w{i}": counts(i) for i in range(3)}
+    released = []
+    for order in (("w0", "w1", "w2"), ("w2", "w0", "w1")):
+        totals = EvaluationTotals(("w0", "w1", "w2"), minimum=1)
+        for owner in order:
+            totals.add(owner, reports[owner])
+        released.append(totals.released())
+    for one, other in zip(*released, strict=True):
+        assert same(one.histogram, other.histogram)
+    for i, split in enumerate(("validation", "test")):
+        first = reports["w0"][i].histogram
+        expected = first + reports["w1"][i].histogram + reports["w2"][i].histogram
+        assert released[0][i].split == split
+        assert same(released[0][i].histogram, expected)
+
+
+def test_a_repeated_report_is_ignored() -> None:
+    totals = EvaluationTotals(("w0",), minimum=1)
+    totals.add("w0", counts(1))
+    totals.add("w0", counts(2))
+    assert same(totals.released()[0].histogram, counts(1)[0].histogram)
+
+
+def test_missing_owners_are_named_in_contract_order() -> None:
+    totals = EvaluationTotals(("w0", "w1", "w2"), minimum=1)
+    totals.add("w1", counts(1))
+    assert totals.missing == ("w0", "w2")
+
+
+@pytest.mark.parametrize(
+    ("validation", "test", "released"),
+    [(25, 25, ["validation", "test"]), (25, 24, ["validation"]), (24, 25, ["test"]), (1, 1, [])],
+)
+def test_a_total_over_too_few_examples_is_withheld(
+    validation: int, test: int, released: list[str]
+) -> None:
+    totals = EvaluationTotals(("w0", "w1"), minimum=50)
+    totals.add("w0", counts(0, 25, 25))
+    totals.add("w1", counts(1, validation, test))
+    assert [total.split for total in totals.released()] == released
+
+
+def test_a_node_that_owns_no_data_is_refused() -> None:
+    totals = EvaluationTotals(("chief",), minimum=1)
+    with pytest.raises(MessageRefused) as refused:
+        totals.add("w0", counts(0))
+    assert (refused.value.expected, refused.value.seen) == ("a report by one of chief", "one by w0")
+
+
+@pytest.mark.parametrize("splits", [(), (0,), (1, 0), (0, 0), (0, 1, 1)])
+def test_a_report_that_has_not_every_split_once_is_refused(splits: tuple[int, ...]) -> None:
+    totals, both = EvaluationTotals(("w0",), minimum=1), counts(0)
+    with pytest.raises(MessageRefused) as refused:
+        totals.add("w0", tuple(both[i] for i in splits))
+    assert refused.value.expected == "the splits ('validation', 'test')"
+    assert totals.missing == ("w0",)

@@ -1,0 +1,349 @@
+"""The calls over real gRPC on loopback, with the plaintext fabric: same replies, same errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import grpc
+import numpy as np
+import pytest
+
+from coterie.contract import Contract
+from coterie.errors import (
+    AddressInUse,
+    CallRefused,
+    EnvironmentUnfit,
+    MessageRefused,
+    NodeFailed,
+    PeerUnreachable,
+    ProtocolError,
+    StepRefused,
+)
+from coterie.models.metrics import ScoreHistogram
+from coterie.plaintext.fabric import PlaintextFabric
+from coterie.ps.evaluation import SPLITS, SplitCounts
+from coterie.ps.events import Event, Listening
+from coterie.ps.memory import ShardService
+from coterie.ps.messages import max_message_bytes
+from coterie.ps.ports import Caller
+from coterie.ps.rpc import PERMISSIONS, RpcParameterServer
+from coterie.ps.wire import ps_pb2 as pb
+
+if TYPE_CHECKING:
+    from tests.ps.conftest import Run
+
+    MakeRun = Callable[..., Run]
+MakeContract = Callable[..., Contract]
+
+
+class Wire:
+    """Fabrics of one contract's nodes on loopback, each closed at the end."""
+
+    def __init__(self, contract: Contract, stack: ExitStack) -> None:
+        self.contract = contract
+        self.addresses: dict[str, str] = {}
+        self._stack = stack
+
+    def fabric(self, node: str, listen: str = "127.0.0.1:0") -> PlaintextFabric:
+        (entry,) = [n for n in self.contract.nodes if n.name == node]
+        fabric = PlaintextFabric(
+            self.contract,
+            entry,
+            listen=listen,
+            addresses=self.addresses,
+            incarnation=1,
+            on_event=self._hear,
+        )
+        self._stack.callback(fabric.close)
+        return fabric
+
+    def serve(self, run: Run) -> None:
+        self._stack.enter_context(self.fabric("ps0").serve_parameter_server(run.service))
+
+    def receive(self, node: str, service: ShardService) -> None:
+        self._stack.enter_context(self.fabric(node).serve_shard_receiver(service))
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Listening):
+            self.addresses[event.node] = event.address
+
+
+@contextmanager
+def wire_of(contract: Contract) -> Iterator[Wire]:
+    with ExitStack() as stack:
+        yield Wire(contract, stack)
+
+
+def join_request(examples: int = 8) -> pb.JoinRequest:
+    return pb.JoinRequest(train_examples=examples, data_set_digest=bytes(32))
+
+
+def test_a_run_over_grpc_gives_the_model_of_a_run_in_memory(
+    make_contract: MakeContract, make_run: MakeRun
+) -> None:
+    contract = make_contract(epochs=2, workers=3)
+    local = make_run(contract, examples=(9, 5, 2))
+    expected = local.finish()
+    run = make_run(contract, examples=(9, 5, 2))
+    with wire_of(contract) as wire:
+        wire.serve(run)
+        fabrics = [wire.fabric(f"w{worker}") for worker in range(3)]
+
+        def work(worker: int) -> None:
+            session = run.session(worker, fabrics[worker].parameter_server)
+            run.train(worker, session)
+
+        run.together(work)
+        lookup = (
+            fabrics[0].parameter_server().lookup(pb.LookupRequest(ps_incarnation=1, dense=True))
+        )
+        status = fabrics[2].parameter_server().status(pb.StatusRequest())
+    assert run.service._state.digest() == expected.model_digest
+    assert lookup.dense_parameters == local.service._state.dense.tobytes()
+    assert status.step == status.steps == 6
+
+
+def test_errors_of_the_tree_cross_the_wire_with_all_they_say(
+    make_contract: MakeContract, make_run: MakeRun
+) -> None:
+    contract = make_contract()
+    run = make_run(contract)
+    with wire_of(contract) as wire:
+        wire.serve(run)
+        server = wire.fabric("w0").parameter_server()
+        with pytest.raises(MessageRefused) as refused:
+            server.join(join_request(examples=0))
+        assert refused.value.what == "worker w0 brings no usable training data"
+        assert refused.value.expected == "1 to 1099511627776 examples and their SHA-256"
+        assert refused.value.seen == "0 examples, a digest of 32 bytes"
+        assert refused.value.remedy == "prepare its data again"
+        with pytest.raises(StepRefused, match="has not joined this incarnation"):
+            server.exchange(pb.ExchangeRequest(ps_incarnation=3))
+        run.service.fail(NodeFailed("w1 burnt down"))
+        with pytest.raises(NodeFailed, match="w1 burnt down"):
+            server.join(join_request())
+
+
+def test_the_chief_initializes_over_grpc(make_contract: MakeContract, make_run: MakeRun) -> None:
+    contract = make_contract("sdt")
+    run = make_run(contract)
+    dense = np.arange(15, dtype="<f4").tobytes()
+    with wire_of(contract) as wire:
+        wire.serve(run)
+        wire.fabric("chief").parameter_server().initialize(
+            pb.InitializeRequest(dense_parameters=dense)
+        )
+    assert run.service._state.dense.tobytes() == dense
+
+
+def test_a_server_that_goes_away_is_unreachable(
+    make_contract: MakeContract, make_run: MakeRun
+) -> None:
+    contract = make_contract()
+    with wire_of(contract) as wire, ExitStack() as server:
+        fabric = wire.fabric("ps0")
+        server.enter_context(fabric.serve_parameter_server(make_run(contract).service))
+        port = wire.fabric("w0").parameter_server()
+        assert port.join(join_request()).pending
+        server.close()
+        with pytest.raises(PeerUnreachable) as refused:
+            port.join(join_request())
+        assert refused.value.what == "ps0 cannot be reached"
+        assert refused.value.remedy
+
+
+def test_a_server_that_does_not_answer_in_time_is_unreachable(
+    make_contract: MakeContract, make_run: MakeRun
+) -> None:
+    contract = make_contract()
+    run = make_run(contract)
+    with wire_of(contract) as wire:
+        wire.serve(run)
+        fabric = wire.fabric("w0")
+        channel = fabric._dial("ps0")
+        hasty = RpcParameterServer(channel, "ps0", timeout=0.001, metadata=fabric._identity)
+        with pytest.raises(PeerUnreachable, match="ps0 cannot be reached"):
+            hasty.join(join_request())
+
+
+def test_nobody_listens(make_contract: MakeContract) -> None:
+    contract = make_contract(limits={"join_seconds": 0.05})
+    with wire_of(contract) as wire:
+        wire.addresses["ps0"] = "127.0.0.1:1"
+        with pytest.raises(PeerUnreachable, match="ps0 cannot be reached"):
+            wire.fabric("w0").parameter_server()
+
+
+def test_a_message_over_the_limit_is_refused(
+    make_contract: MakeContract, make_run: MakeRun
+) -> None:
+    contract = make_contract()
+    size = max_message_bytes(contract)
+    with wire_of(contract) as wire:
+        wire.serve(make_run(contract))
+        server = wire.fabric("w0").parameter_server()
+        with pytest.raises(MessageRefused, match="over the limit"):
+            server.lookup(pb.LookupRequest(row_ids=bytes(size)))
+        with pytest.raises(MessageRefused, match="row_ids is out of bounds"):
+            server.lookup(pb.LookupRequest(row_ids=bytes(size - 100)))
+        assert server.join(join_request()).pending
+
+
+def test_the_largest_report_fits(make_contract: MakeContract, make_run: MakeRun) -> None:
+    contract = make_contract(workers=1)
+    run = make_run(contract, examples=(4,))
+    with wire_of(contract) as wire:
+        wire.serve(run)
+        session = run.session(0, wire.fabric("w0").parameter_server)
+        run.train(0, session)
+        run_counts = session.report(tuple(counts()))
+    assert [total.split for total in run_counts] == ["validation", "test"]
+
+
+def counts() -> Iterable[SplitCounts]:
+    for split in SPLITS:
+        logits = np.linspace(-20, 20, 50_000)
+        yield SplitCounts(split, ScoreHistogram.count(logits, (logits > 0).astype(np.float64)))
+
+
+class Receiver:
+    """Keeps what is delivered; refuses parts of no bytes."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Caller, bytes]] = []
+
+    def deliver(self, caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
+        for part in parts:
+            if not part.records:
+                raise MessageRefused("an empty part", expected="records", seen="none")
+            self.heard.append((caller, part.records))
+        return pb.DeliverReply(examples=len(self.heard))
+
+    def fail(self, error: CoterieError) -> None:
+        raise error
+
+
+def test_shards_are_streamed_to_sdt_workers(make_contract: MakeContract) -> None:
+    contract, receiver = make_contract("sdt"), Receiver()
+    with wire_of(contract) as wire:
+        wire.receive("w1", receiver)
+        port = wire.fabric("chief").shard_receiver("w1")
+        pieces = [bytes([i]) * (1 << 20) for i in range(5)]
+        reply = port.deliver(pb.DeliverRequest(records=piece) for piece in pieces)
+        assert reply.examples == 5
+        assert [piece for _, piece in receiver.heard] == pieces
+        assert {caller for caller, _ in receiver.heard} == {Caller("chief", "chief", 1)}
+        with pytest.raises(MessageRefused, match="an empty part"):
+            port.deliver([pb.DeliverRequest()])
+
+
+def test_a_worker_that_goes_away_during_delivery_is_unreachable(
+    make_contract: MakeContract,
+) -> None:
+    contract = make_contract("sdt")
+    with wire_of(contract) as wire, ExitStack() as worker:
+        worker.enter_context(wire.fabric("w1").serve_shard_receiver(Receiver()))
+        port = wire.fabric("chief").shard_receiver("w1")
+        worker.close()
+        with pytest.raises(PeerUnreachable, match="w1 cannot be reached"):
+            port.deliver([pb.DeliverRequest(records=b"x")])
+
+
+@pytest.mark.parametrize("said", ["", "w9 1", "w0", "w0 x", "w0 -1"])
+def test_a_caller_without_a_known_name_is_refused(
+    make_contract: MakeContract, make_run: MakeRun, said: str
+) -> None:
+    contract = make_contract()
+    with wire_of(contract) as wire:
+        wire.serve(make_run(contract))
+        channel = wire.fabric("w0")._dial("ps0")
+        port = RpcParameterServer(channel, "ps0", metadata=(("coterie-node", said),))
+        with pytest.raises(CallRefused, match="did not say its name"):
+            port.status(pb.StatusRequest())
+
+
+def test_a_method_that_is_not_served_is_a_protocol_error(
+    make_contract: MakeContract, make_run: MakeRun
+) -> None:
+    """Several shards need Commit: it is in the protocol, but not served yet."""
+    contract = make_contract()
+    with wire_of(contract) as wire:
+        wire.serve(make_run(contract))
+        channel = wire.fabric("w0")._dial("ps0")
+        commit = channel.unary_unary(
+            "/coterie.ps.v1.ParameterServer/Commit",
+            pb.CommitRequest.SerializeToString,
+            pb.CommitReply.FromString,
+        )
+        with pytest.raises(grpc.RpcError) as refused:
+            commit(pb.CommitRequest(), timeout=10)
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_server_that_breaks_is_a_protocol_error(
+    make_contract: MakeContract, make_run: MakeRun
+) -> None:
+    contract = make_contract()
+    run = make_run(contract)
+
+    def broken(_event: Event) -> None:
+        raise RuntimeError("a defect")
+
+    run.service._on_event = broken
+    with wire_of(contract) as wire:
+        wire.serve(run)
+        with pytest.raises(ProtocolError, match="the call to ps0 failed") as refused:
+            wire.fabric("w0").parameter_server().join(join_request())
+        assert refused.value.seen.startswith("UNKNOWN")
+
+
+def test_an_address_in_use_is_named(make_contract: MakeContract, make_run: MakeRun) -> None:
+    contract = make_contract()
+    with wire_of(contract) as wire:
+        wire.serve(make_run(contract))
+        second = wire.fabric("ps0", listen=wire.addresses["ps0"])
+        with (
+            pytest.raises(AddressInUse, match=f"{wire.addresses['ps0']} cannot be bound"),
+            second.serve_parameter_server(make_run(contract).service),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "localhost:0", "10.0.0.1:0", "[::1]:0"])
+def test_the_plaintext_transport_never_leaves_this_machine(
+    make_contract: MakeContract, listen: str
+) -> None:
+    with (
+        wire_of(make_contract()) as wire,
+        pytest.raises(EnvironmentUnfit, match="never leaves this machine") as refused,
+    ):
+        wire.fabric("ps0", listen=listen)
+    assert refused.value.seen == listen
+
+
+def test_many_waiting_calls_do_not_keep_others_from_being_served(
+    make_contract: MakeContract, make_run: MakeRun
+) -> None:
+    contract = make_contract(workers=4)
+    run = make_run(contract, examples=(4, 4, 4, 4))
+    with wire_of(contract) as wire, ThreadPoolExecutor(4) as pool:
+        wire.serve(run)
+        sessions = [run.session(w, wire.fabric(f"w{w}").parameter_server) for w in range(4)]
+        joins = [pool.submit(session.join) for session in sessions]
+        assert {join.result().lane.steps for join in joins} == {1}
+
+
+def test_each_method_names_the_roles_that_may_call_it() -> None:
+    served = {f"/coterie.ps.v1.{s.name}/{m.name}" for s in SERVICES for m in s.methods}
+    commit = "/coterie.ps.v1.ParameterServer/Commit"
+    assert set(PERMISSIONS) == served - {commit}
+    assert PERMISSIONS["/coterie.ps.v1.ParameterServer/Initialize"] == {"chief"}
+    assert PERMISSIONS["/coterie.ps.v1.ShardReceiver/Deliver"] == {"chief"}
+    for method in ("Join", "Exchange", "Lookup", "Report"):
+        assert PERMISSIONS[f"/coterie.ps.v1.ParameterServer/{method}"] == {"worker", "chief"}
+
+
+SERVICES = pb.DESCRIPTOR.services_by_name.values()

@@ -1,0 +1,168 @@
+"""A gRPC service of every arity behind an attested server, and what dials it."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import grpc
+
+from coterie.errors import CoterieError, MessageRefused, StepRefused
+from coterie.ratls.transport import (
+    AttestedChannel,
+    AttestedServer,
+    ListenerLimits,
+    Permissions,
+    TrustContext,
+    peer_of,
+)
+
+if TYPE_CHECKING:
+    from tests.ratls.conftest import World
+
+LIMIT = 1 << 20
+WORKER = frozenset({"worker"})
+PERMISSIONS: Permissions = {
+    "/test.S/Who": frozenset({"worker", "chief"}),
+    "/test.S/Wait": frozenset({"worker"}),
+    "/test.S/Fail": frozenset({"worker"}),
+    "/test.S/Count": frozenset({"worker"}),
+    "/test.S/Sum": frozenset({"worker"}),
+    "/test.S/Each": frozenset({"worker"}),
+    "/test.S/ForTheChief": frozenset({"chief"}),
+    "/test.S/Missing": frozenset({"worker"}),
+}
+
+
+class Service:
+    """Handlers of every arity."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.leave = threading.Event()
+
+    def who(self, _: bytes, context: grpc.ServicerContext) -> bytes:
+        return peer_of(context).node.encode()
+
+    def wait(self, request: bytes, _: grpc.ServicerContext) -> bytes:
+        self.entered.set()
+        assert self.leave.wait(30)
+        return request
+
+    def fail(self, request: bytes, _: grpc.ServicerContext) -> bytes:
+        if request == b"message":
+            raise MessageRefused("too many rows", expected="3", seen="4", remedy="send 3")
+        if request == b"bug":
+            raise ZeroDivisionError("user 4711 has 0 clicks")
+        raise StepRefused("too late", expected="step 4", seen="step 3", remedy="join again")
+
+    def count(self, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+        for number in range(int(request)):
+            yield f"{peer_of(context).node} {number}".encode()
+
+    def sum(self, requests: Iterator[bytes], _: grpc.ServicerContext) -> bytes:
+        return str(sum(int(request) for request in requests)).encode()
+
+    def each(self, requests: Iterator[bytes], _: grpc.ServicerContext) -> Iterator[bytes]:
+        for request in requests:
+            yield request * 2
+
+    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+        return grpc.method_handlers_generic_handler(
+            "test.S",
+            {
+                "Who": grpc.unary_unary_rpc_method_handler(self.who),
+                "Wait": grpc.unary_unary_rpc_method_handler(self.wait),
+                "Fail": grpc.unary_unary_rpc_method_handler(self.fail),
+                "Count": grpc.unary_stream_rpc_method_handler(self.count),
+                "Sum": grpc.stream_unary_rpc_method_handler(self.sum),
+                "Each": grpc.stream_stream_rpc_method_handler(self.each),
+                "ForTheChief": grpc.unary_unary_rpc_method_handler(self.who),
+                "Unlisted": grpc.unary_unary_rpc_method_handler(self.who),
+            },
+        )
+
+
+def raw(message: bytes) -> bytes:
+    """Messages of this service are bytes."""
+    return message
+
+
+def free_address() -> str:
+    """An address whose port and next port are free, below the range of ephemeral ports."""
+    for port in random.sample(range(20_000, 30_000, 2), 100):
+        try:
+            with (
+                socket.create_server(("127.0.0.1", port)),
+                socket.create_server(("127.0.0.1", port + 1)),
+            ):
+                return f"127.0.0.1:{port}"
+        except OSError:
+            continue
+    raise AssertionError("no two neighbouring ports are free")
+
+
+class Net:
+    """One server and what tests dial it with; closes all of it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.service = Service()
+        self.refused: list[CoterieError] = []
+        self.refusal = threading.Event()
+        self._open: list[Callable[[], None]] = []
+
+    def note(self, _: str, error: CoterieError) -> None:
+        self.refused.append(error)
+        self.refusal.set()
+
+    def serve(
+        self,
+        trust: TrustContext | None = None,
+        *,
+        listen: str = "127.0.0.1:0",
+        limits: ListenerLimits | None = None,
+    ) -> AttestedServer:
+        server = AttestedServer(
+            trust or self.world.trust("ps0"),
+            listen=listen,
+            handlers=[self.service.handler()],
+            permissions=PERMISSIONS,
+            max_message_bytes=LIMIT,
+            workers=4,
+            refused=self.note,
+            limits=limits,
+        )
+        server.start()
+        self._open.append(server.stop)
+        return server
+
+    def dial(
+        self,
+        server: AttestedServer,
+        trust: TrustContext | None = None,
+        *,
+        waiter: Callable[[float], bool] | None = None,
+    ) -> AttestedChannel:
+        channel = AttestedChannel(
+            trust or self.world.trust("acme-worker"),
+            server.address,
+            "ps0",
+            LIMIT,
+            patience_seconds=10,
+            waiter=waiter,
+        )
+        self._open.append(channel.close)
+        return channel
+
+    def close(self) -> None:
+        self.service.leave.set()
+        for close in reversed(self._open):
+            close()
+
+
+def call(channel: AttestedChannel, method: str, request: bytes = b"") -> bytes:
+    return channel.channel.unary_unary(f"/test.S/{method}", raw, raw)(request)

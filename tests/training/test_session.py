@@ -1,0 +1,338 @@
+"""A node's standing with the server, against a server that follows a script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from coterie.errors import (
+    CoterieError,
+    MessageRefused,
+    PeerUnreachable,
+    ProtocolError,
+    RollbackRefused,
+    StepRefused,
+)
+from coterie.ps.aggregation import Gradients
+from coterie.ps.wire import ps_pb2 as pb
+from coterie.training.session import MAX_FAILURES, Position, ServerSession
+
+Answer = pb.JoinReply | pb.ExchangeReply | pb.ReportReply | pb.LookupReply | CoterieError
+NO_IDS = np.zeros(0, np.int32)
+
+
+class ScriptedServer:
+    """Answers calls one after the other as its script says, and keeps what it was asked."""
+
+    def __init__(self, *script: Answer) -> None:
+        self._script: Iterator[Answer] = iter(script)
+        self.asked: list[object] = []
+
+    def _next(self, request: object) -> Answer:
+        self.asked.append(request)
+        answer = next(self._script)
+        if isinstance(answer, CoterieError):
+            raise answer
+        return answer
+
+    def join(self, request: pb.JoinRequest) -> pb.JoinReply:
+        answer = self._next(request)
+        assert isinstance(answer, pb.JoinReply)
+        return answer
+
+    def initialize(self, request: pb.InitializeRequest) -> pb.InitializeReply:
+        self.asked.append(request)
+        return pb.InitializeReply()
+
+    def exchange(self, request: pb.ExchangeRequest) -> pb.ExchangeReply:
+        answer = self._next(request)
+        assert isinstance(answer, pb.ExchangeReply)
+        return answer
+
+    def lookup(self, request: pb.LookupRequest) -> pb.LookupReply:
+        answer = self._next(request)
+        assert isinstance(answer, pb.LookupReply)
+        return answer
+
+    def report(self, request: pb.ReportRequest) -> pb.ReportReply:
+        answer = self._next(request)
+        assert isinstance(answer, pb.ReportReply)
+        return answer
+
+    def status(self, request: pb.StatusRequest) -> pb.StatusReply:
+        raise AssertionError(request)
+
+
+def joined(step: int = 0, steps: int = 4, durable: pb.Checkpoint | None = None) -> pb.JoinReply:
+    return pb.JoinReply(
+        ps_incarnation=9, step=step, steps=steps, steps_per_epoch=steps, shards=1, durable=durable
+    )
+
+
+def checkpoint(step: int, content: int = 1) -> pb.Checkpoint:
+    return pb.Checkpoint(step=step, digest=bytes([content]) * 32)
+
+
+def after(step: int, rows: int = 0, durable: pb.Checkpoint | None = None) -> pb.ExchangeReply:
+    return pb.ExchangeReply(
+        step=step,
+        dense_parameters=np.arange(3, dtype="<f4").tobytes(),
+        rows=np.arange(2 * rows, dtype="<f4").tobytes(),
+        durable=durable,
+    )
+
+
+def session_with(
+    server: ScriptedServer, connect: Callable[[], ScriptedServer] | None = None
+) -> ServerSession:
+    return ServerSession(
+        connect or (lambda: server),
+        dim=2,
+        batch=4,
+        train_examples=10,
+        data_set_digest=bytes(32),
+    )
+
+
+GRADIENTS = Gradients(
+    4, 2.5, np.ones(3, np.float32), np.array([1, 6], np.int32), np.ones((2, 2), np.float32)
+)
+
+
+def test_joining_says_what_the_node_trains_on_and_learns_where_the_run_stands() -> None:
+    server = ScriptedServer(pb.JoinReply(pending=True), pb.JoinReply(pending=True), joined(2))
+    position = session_with(server).join()
+    request = pb.JoinRequest(train_examples=10, data_set_digest=bytes(32))
+    assert server.asked == [request] * 3
+    assert position.step == 2
+    assert (position.lane.examples, position.lane.batch, position.lane.steps) == (10, 4, 4)
+
+
+def test_a_push_is_repeated_as_it_is_until_its_step_is_done() -> None:
+    pending = pb.ExchangeReply(pending=True, staged=True)
+    server = ScriptedServer(joined(), pending, pending, after(1, rows=3))
+    session = session_with(server)
+    session.join()
+    parameters = session.push(0, GRADIENTS, np.array([0, 2, 5], np.int32))
+    request = pb.ExchangeRequest(
+        ps_incarnation=9,
+        step=0,
+        push=pb.Push(
+            examples=4,
+            loss_sum=2.5,
+            dense_gradient=np.ones(3, "<f4").tobytes(),
+            row_ids=np.array([1, 6], "<i4").tobytes(),
+            row_gradients=np.ones(4, "<f4").tobytes(),
+        ),
+        next_row_ids=np.array([0, 2, 5], "<i4").tobytes(),
+    )
+    assert server.asked[1:] == [request] * 3
+    assert parameters.step == 1
+    assert parameters.dense_p.tolist() == [0, 1, 2]
+    assert parameters.rows_ud.tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_a_pull_has_no_push() -> None:
+    server = ScriptedServer(joined(), after(0, rows=1))
+    session = session_with(server)
+    session.join()
+    session.pull(0, np.array([7], np.int32))
+    request = server.asked[1]
+    assert isinstance(request, pb.ExchangeRequest)
+    assert not request.HasField("push")
+
+
+@pytest.mark.parametrize("octets", [b"", bytes(15), bytes(24)])
+def test_rows_of_a_wrong_size_are_refused(octets: bytes) -> None:
+    server = ScriptedServer(joined(), pb.ExchangeReply(rows=octets, dense_parameters=bytes(12)))
+    session = session_with(server)
+    session.join()
+    with pytest.raises(ProtocolError) as refused:
+        session.pull(0, np.array([0, 1], np.int32))
+    assert refused.value.expected == "2 rows of 2 float32 values"
+    assert refused.value.seen == f"{len(octets)} bytes"
+
+
+def test_the_chief_sends_little_endian_float32() -> None:
+    server = ScriptedServer()
+    session_with(server).initialize(np.array([1.5, -2], np.float32))
+    dense = np.array([1.5, -2], "<f4").tobytes()
+    assert server.asked == [pb.InitializeRequest(dense_parameters=dense)]
+
+
+def test_lookups_name_the_servers_incarnation() -> None:
+    reply = pb.LookupReply(rows=np.arange(2, dtype="<f4").tobytes())
+    server = ScriptedServer(joined(), reply, pb.LookupReply(dense_parameters=bytes(12)))
+    session = session_with(server)
+    session.join()
+    assert session.lookup(np.array([3], np.int32)).tolist() == [[0, 1]]
+    assert session.dense().tolist() == [0, 0, 0]
+    ids = np.array([3], "<i4").tobytes()
+    assert server.asked[1:] == [
+        pb.LookupRequest(ps_incarnation=9, row_ids=ids),
+        pb.LookupRequest(ps_incarnation=9, dense=True),
+    ]
+
+
+# --- rollback ----------------------------------------------------------------------------------
+
+
+def test_a_server_behind_what_it_announced_in_a_reply_is_refused() -> None:
+    server = ScriptedServer(joined(), after(0, durable=checkpoint(3)), joined(2))
+    session = session_with(server)
+    session.join()
+    session.pull(0, NO_IDS)
+    with pytest.raises(RollbackRefused) as refused:
+        session.join()
+    assert refused.value.expected == f"step 3 or later (SHA-256 {'01' * 32})"
+    assert refused.value.seen == "step 2"
+    assert refused.value.remedy
+    request = server.asked[-1]
+    assert isinstance(request, pb.JoinRequest)
+    assert request.remembered == checkpoint(3)
+
+
+def test_a_server_behind_what_it_announced_on_joining_is_refused() -> None:
+    session = session_with(ScriptedServer(joined(5, durable=checkpoint(5)), joined(4)))
+    session.join()
+    with pytest.raises(RollbackRefused):
+        session.join()
+
+
+def test_a_server_that_lost_only_what_it_never_announced_is_followed() -> None:
+    server = ScriptedServer(
+        joined(), after(3, durable=checkpoint(2)), joined(2, durable=checkpoint(2))
+    )
+    session = session_with(server)
+    session.join()
+    session.pull(0, NO_IDS)
+    assert session.join().step == 2
+
+
+def test_the_newest_announcement_is_remembered() -> None:
+    replies = [after(0, durable=checkpoint(step)) for step in (1, 4, 2)]
+    session = session_with(ScriptedServer(joined(), *replies, joined(3)))
+    session.join()
+    for _ in replies:
+        session.pull(0, NO_IDS)
+    with pytest.raises(RollbackRefused, match="older checkpoint"):
+        session.join()
+
+
+# --- restarts ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [PeerUnreachable, StepRefused])
+def test_a_node_joins_again_where_the_run_stands(kind: type[CoterieError]) -> None:
+    servers = [ScriptedServer(joined(0)), ScriptedServer(joined(2))]
+    connections = iter(servers)
+    session = session_with(servers[0], lambda: next(connections))
+    positions: list[int] = []
+
+    def act(position: Position) -> str:
+        positions.append(position.step)
+        if position.step == 0:
+            raise kind("the server went away")
+        return "done"
+
+    assert session.through_restarts(act) == "done"
+    assert positions == [0, 2]
+
+
+def test_a_server_that_goes_away_during_a_join_is_waited_for() -> None:
+    session = session_with(ScriptedServer(PeerUnreachable("restarting"), joined(4)))
+    assert session.through_restarts(lambda position: position.step) == 4
+
+
+def test_after_the_last_step_the_server_may_be_gone() -> None:
+    """In SDT it counts a worker as done with the reply to its last call."""
+    session = session_with(ScriptedServer(joined(), after(4), PeerUnreachable("ps0 has ended")))
+    parameters = session.through_restarts(lambda _: session.pull(4, NO_IDS))
+    assert parameters.step == 4
+
+
+def test_a_node_that_comes_nowhere_gives_up() -> None:
+    server = ScriptedServer(*[joined(1)] * 20)
+    with pytest.raises(StepRefused, match="thrown out"):
+        session_with(server).through_restarts(refuse(StepRefused("thrown out")))
+    assert len(server.asked) == MAX_FAILURES
+
+
+def test_a_server_that_stays_away_is_given_up() -> None:
+    server = ScriptedServer(*[PeerUnreachable("away")] * 20)
+    with pytest.raises(PeerUnreachable, match="away"):
+        session_with(server).through_restarts(refuse(StepRefused("never reached")))
+    assert len(server.asked) == MAX_FAILURES
+
+
+def test_a_node_that_makes_progress_never_gives_up() -> None:
+    steps = [step // 3 for step in range(60)]
+    session = session_with(ScriptedServer(*[joined(step, steps=20) for step in steps], joined(20)))
+
+    def act(position: Position) -> int:
+        if position.step < 20:
+            raise PeerUnreachable("away again")
+        return position.step
+
+    assert session.through_restarts(act) == 20
+
+
+def test_other_errors_end_the_run_at_once() -> None:
+    server = ScriptedServer(*[joined()] * 5)
+    with pytest.raises(MessageRefused, match="nonsense"):
+        session_with(server).through_restarts(refuse(MessageRefused("nonsense")))
+    assert len(server.asked) == 1
+
+
+def refuse(error: CoterieError) -> Callable[[Position], None]:
+    def act(_position: Position) -> None:
+        raise error
+
+    return act
+
+
+def test_the_chief_gives_a_new_server_the_same_initial_parameters() -> None:
+    server = ScriptedServer(PeerUnreachable("restarting"), joined())
+    session = session_with(server)
+    session.initialize(np.ones(3, np.float32))
+    session.through_restarts(lambda _: None)
+    given = [request for request in server.asked if isinstance(request, pb.InitializeRequest)]
+    assert given == [pb.InitializeRequest(dense_parameters=np.ones(3, "<f4").tobytes())] * 2
+
+
+# --- what the lead should mend -----------------------------------------------------------------
+
+
+# the digest is remembered but never compared: a fork of the same step is taken.
+def test_another_checkpoint_of_the_remembered_step_is_refused() -> None:
+    server = ScriptedServer(joined(3, durable=checkpoint(3)), joined(3, durable=checkpoint(3, 2)))
+    session = session_with(server)
+    session.join()
+    with pytest.raises(RollbackRefused):
+        session.join()
+
+
+# dialling anew lies outside of the try: a server that is away twice ends the node.
+def test_a_server_that_goes_away_again_while_it_is_dialled_is_waited_for() -> None:
+    server = ScriptedServer(PeerUnreachable("restarting"), joined(4))
+    dialled: list[ScriptedServer] = []
+
+    def connect() -> ScriptedServer:
+        dialled.append(server)
+        if len(dialled) == 2:
+            raise PeerUnreachable("restarting still")
+        return server
+
+    session = session_with(server, connect)
+    assert session.through_restarts(lambda position: position.step) == 4
+
+
+# NumPy's ValueError comes through.
+def test_dense_parameters_of_a_wrong_size_are_refused() -> None:
+    reply = pb.ExchangeReply(dense_parameters=bytes(13))
+    session = session_with(ScriptedServer(joined(), reply))
+    session.join()
+    with pytest.raises(ProtocolError):
+        session.pull(0, NO_IDS)

@@ -9,6 +9,7 @@ import pytest
 
 from coterie.contract import Contract
 from coterie.errors import NodeFailed
+from coterie.errors import CoterieError
 from coterie.ps.memory import MemoryShardReceiver
 from coterie.ps.ports import Caller
 from coterie.ps.wire import ps_pb2 as pb
@@ -45,6 +46,9 @@ class Receiver:
     def deliver(self, caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
         self.heard = [(caller.node, len(part.records)) for part in parts]
         return pb.DeliverReply(examples=len(self.heard))
+
+    def fail(self, error: CoterieError) -> None:
+        raise error
 
 
 def test_a_shard_is_streamed_part_by_part() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from coterie.contract import Contract
 from coterie.errors import (
+    CoterieError,
     AddressInUse,
     CallRefused,
     EnvironmentUnfit,

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coterie.contract import Contract
-from coterie.errors import NodeFailed
-from coterie.errors import CoterieError
+from coterie.errors import CoterieError, NodeFailed
 from coterie.ps.memory import MemoryShardReceiver
 from coterie.ps.ports import Caller
 from coterie.ps.wire import ps_pb2 as pb

@@ -13,9 +13,9 @@ import pytest
 
 from coterie.contract import Contract
 from coterie.errors import (
-    CoterieError,
     AddressInUse,
     CallRefused,
+    CoterieError,
     EnvironmentUnfit,
     MessageRefused,
     NodeFailed,

@@ -32,6 +32,7 @@ says four things: what happened, what was expected, what was seen, and what to d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -201,3 +202,27 @@ class CheckpointDamaged(RunError):
 
 class EnvironmentUnfit(RunError):
     """This machine lacks something that the verb needs."""
+
+
+_TREE: dict[str, type[CoterieError]] = {
+    name: kind
+    for name, kind in list(globals().items())
+    if isinstance(kind, type) and issubclass(kind, CoterieError)
+}
+
+
+def error_from_dict(fields: Mapping[str, str]) -> CoterieError | None:
+    """The error whose ``to_dict`` gave these fields; None where the tree has no such class.
+
+    Fields may come from a peer: only classes of this module are made, and only from strings.
+    """
+    kind = _TREE.get(fields.get("error", ""))
+    if kind is None:
+        return None
+    what, expected, seen, remedy = (
+        fields.get(key, "") for key in ("what", "expected", "seen", "remedy")
+    )
+    if issubclass(kind, EvidenceRefused):
+        check = fields.get("failed_check") or "unknown"
+        return kind(check, what, expected=expected, seen=seen, remedy=remedy)
+    return kind(what, expected=expected, seen=seen, remedy=remedy)

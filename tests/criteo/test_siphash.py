@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from coterie.criteo.hashing import hash_strings, tensorflow_key
 from coterie.criteo.siphash import PADDING, siphash24
+from coterie.models.backend import configure_tensorflow
 
 KEY = bytes(range(16))
 
@@ -71,6 +72,7 @@ def test_lengths_beyond_one_byte_and_many_spans() -> None:
 
 
 def test_tensorflow_repeats_it() -> None:
+    configure_tensorflow(1)  # its settings hold for the whole process
     tensorflow = pytest.importorskip("tensorflow")
     key = bytes(range(240, 256))
     cells = ["", "a", "05db9164", "ünïcode ids", "x" * 100]

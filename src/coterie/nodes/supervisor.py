@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.contract import Contract, Node
-from coterie.errors import CoterieError, NodeFailed
+from coterie.errors import CoterieError, NodeFailed, error_from_dict
 from coterie.nodes.eventlines import decode_event
 from coterie.nodes.run_directory import RunDirectory
 from coterie.ps.events import Event, EventSink, Failed, Finished, Listening
-from coterie.ps.faults import error_from_dict
 from coterie.training.results import RunResult
 
 _STOP_SECONDS = 10.0

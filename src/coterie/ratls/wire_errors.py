@@ -8,7 +8,7 @@ from typing import cast
 import grpc
 
 from coterie import errors
-from coterie.errors import CoterieError, EvidenceRefused
+from coterie.errors import CoterieError, error_from_dict
 from coterie.ratls.messages import printable
 
 ERROR_KEY = "coterie-error-bin"
@@ -20,11 +20,6 @@ _CODES: tuple[tuple[type[CoterieError], grpc.StatusCode], ...] = (
     (errors.MessageRefused, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.CoterieError, grpc.StatusCode.FAILED_PRECONDITION),
 )
-_CLASSES: dict[str, type[CoterieError]] = {
-    name: value
-    for name, value in vars(errors).items()
-    if isinstance(value, type) and issubclass(value, CoterieError)
-}
 
 
 def status_code(error: CoterieError) -> grpc.StatusCode:
@@ -68,10 +63,4 @@ def _rebuild(data: bytes) -> CoterieError | None:
         if not isinstance(text, str):
             return None
         fields[key] = printable(text, _MAX_FIELD)
-    kind = _CLASSES.get(fields["error"])
-    if kind is None:
-        return None
-    what, expected, seen, remedy = (fields[key] for key in _FIELDS[1:5])
-    if issubclass(kind, EvidenceRefused):
-        return kind(fields["failed_check"], what, expected=expected, seen=seen, remedy=remedy)
-    return kind(what, expected=expected, seen=seen, remedy=remedy)
+    return error_from_dict(fields)

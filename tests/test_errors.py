@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coterie.errors import CoterieError, EvidenceRefused
-from coterie.ps.faults import error_from_dict
+from coterie.errors import CoterieError, EvidenceRefused, error_from_dict
 
 
 def tree(root: type[CoterieError]) -> list[type[CoterieError]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -44,21 +44,13 @@ from coterie.cli.evidence_files import (
     read_evidence,
 )
 from coterie.contract import Role, load_contract
+from coterie.contract.trust import TcbStatus
 from coterie.errors import EvidenceRefused
 
 app = typer.Typer(help="Judge, explain and collect attestation evidence.", no_args_is_help=True)
 app.command()(peer)
 
-STATUSES = (
-    "UpToDate",
-    "SWHardeningNeeded",
-    "ConfigurationNeeded",
-    "ConfigurationAndSWHardeningNeeded",
-    "OutOfDate",
-    "OutOfDateConfigurationNeeded",
-    "TDRelaunchAdvised",
-    "TDRelaunchAdvisedConfigurationNeeded",
-)
+STATUSES: tuple[str, ...] = get_args(TcbStatus)
 
 
 def _hex(octets: int) -> Callable[[list[str] | None], list[str] | None]:

@@ -11,7 +11,7 @@ import os
 import queue
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,13 +55,8 @@ class Supervisor:
         self._command = tuple(command)
         self._on_event = on_event
         self._heard: queue.Queue[Event | _Exited] = queue.Queue()
-        self._processes: dict[str, subprocess.Popen[str]] = {}
+        self._alive: set[str] = set()
         self._addresses: dict[str, str] = {}
-
-    @property
-    def processes(self) -> Mapping[str, subprocess.Popen[str]]:
-        """The running nodes by name."""
-        return self._processes
 
     def run(self) -> RunResult:
         """Starts all nodes and waits until all have ended.
@@ -84,13 +79,10 @@ class Supervisor:
                     stack.enter_context(self._started(node, owns_data=node.name in owners))
                 if contract.mode == "sdt" or wave[0].role == "ps":
                     listeners |= {node.name for node in wave}
-            alive = set(self._processes)
-            while alive:
+            while self._alive:
                 heard = self._next()
                 if isinstance(heard, Finished):
                     result = RunResult.model_validate(heard.result)
-                elif isinstance(heard, _Exited):
-                    alive.discard(heard.node)
         if result is None:
             raise NodeFailed("the parameter server ended without a result")
         return result
@@ -103,6 +95,7 @@ class Supervisor:
         """The next thing heard; raises if it is a node's failure."""
         heard = self._heard.get()
         if isinstance(heard, _Exited):
+            self._alive.discard(heard.node)
             if heard.code:
                 raise self._failure_of(heard)
             return heard
@@ -145,7 +138,7 @@ class Supervisor:
                 text=True,
                 env=_environment(self._contract),
             )
-        self._processes[node.name] = process
+        self._alive.add(node.name)
         listener = threading.Thread(
             target=self._listen, args=(node.name, process, folder / "events.jsonl")
         )

@@ -123,7 +123,6 @@ class Session:
     def __init__(self, inputs: SessionInputs) -> None:
         self._in = inputs
         self._frames = FrameReader()
-        self._peer_nonce = b""
         self._peer_voucher: Voucher | None = None
         self._acceptance: Acceptance | None = None
         self._state: State = "hello"
@@ -219,7 +218,6 @@ class Session:
                 seen="a reflection",
                 remedy="somebody mirrors this node's messages: check the address",
             )
-        self._peer_nonce = message.nonce
         quote = self._in.quote(
             session_report_data(
                 self._in.side,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from coterie.contract import contract_digest, data_digest, load_contract
+from coterie.contract.rollback import RollbackConsent
 from coterie.contract.signatures import (
     generate_party_key,
     load_party_key,
@@ -86,6 +87,52 @@ def verify(
     if wrong:
         raise wrong[0]
     verify_signatures(agreed, good)
+
+
+@app.command()
+def rollback(
+    contract: ContractPath,
+    key: Annotated[Path, typer.Option("--key", help="The party's private key.")],
+    party: Annotated[str, typer.Option("--party", help="The party's name in the contract.")],
+    step: Annotated[int, typer.Option("--step", min=0, help="The checkpoint's step.")],
+    digest: Annotated[str, typer.Option("--digest", help="The checkpoint's digest, hex.")],
+    out: Annotated[Path, typer.Option("--out", help="The consent; signatures are added to it.")],
+) -> None:
+    """Consent that a run goes on from an older checkpoint than was announced.
+
+    The error that refuses the server names step and digest. When all parties have signed, start
+    the parameter server with --rollback-consent.
+    """
+    agreed = load_contract(contract)
+    wanted = RollbackConsent(contract_digest(agreed), step, _digest(digest), {})
+    if out.exists():
+        found = RollbackConsent.read(out)
+        if (found.contract_digest, found.step, found.digest) != (
+            wanted.contract_digest,
+            wanted.step,
+            wanted.digest,
+        ):
+            raise OutputInUse(
+                f"{out} is a consent to something else",
+                expected=f"step {step}, digest {digest}",
+                seen=f"step {found.step}, digest {found.digest.hex()}",
+                remedy="name another --out",
+            )
+        wanted = found
+    signed = wanted.signed_by(agreed, load_party_key(key), party)
+    signed.write(out)
+    missing = [p.name for p in agreed.parties if p.name not in signed.signatures]
+    typer.echo(f"{out}: {party} consents" + (f"; missing: {', '.join(missing)}" if missing else ""))
+
+
+def _digest(text: str) -> bytes:
+    try:
+        octets = bytes.fromhex(text)
+    except ValueError:
+        octets = b""
+    if len(octets) != 32:
+        raise typer.BadParameter("64 hex digits are expected", param_hint="--digest")
+    return octets
 
 
 @app.command()

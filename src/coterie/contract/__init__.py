@@ -5,7 +5,13 @@ from coterie.contract.digest import canonical_json, contract_digest, data_digest
 from coterie.contract.loading import contract_from_json, load_contract, parse_contract
 from coterie.contract.model import DenseParameter, ModelSection
 from coterie.contract.schema import Contract, Node, Party
-from coterie.contract.training import DenseOptimizer, RowOptimizer, TrainingSection
+from coterie.contract.training import (
+    DenseOptimizer,
+    LimitsSection,
+    RateSchedule,
+    RowOptimizer,
+    TrainingSection,
+)
 from coterie.contract.trust import Role, RoleTrust, TrustSection
 
 __all__ = [
@@ -13,9 +19,11 @@ __all__ = [
     "DataSection",
     "DenseOptimizer",
     "DenseParameter",
+    "LimitsSection",
     "ModelSection",
     "Node",
     "Party",
+    "RateSchedule",
     "Role",
     "RoleTrust",
     "RowOptimizer",

@@ -15,6 +15,9 @@ from coterie.contract.trust import Role, TrustSection
 # gRPC carries messages below 2 GiB; this leaves room for small fields.
 MAX_STEP_BYTES = (1 << 31) - (1 << 21)
 
+# Every shard owns whole slices of the table: ps/slices.py.
+MAX_SHARDS = 64
+
 # A DNS label (RFC 1123): node names become host names in certificates.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
@@ -114,9 +117,9 @@ class Contract(Section):
 
     def _check_roles(self) -> None:
         servers, workers, chiefs = (self.by_role(role) for role in ("ps", "worker", "chief"))
-        if len(servers) != 1:
+        if not 1 <= len(servers) <= MAX_SHARDS:
             raise ValueError(
-                f"a contract needs exactly one node with role ps for now, not {len(servers)}"
+                f"a contract needs 1 to {MAX_SHARDS} nodes with role ps, not {len(servers)}"
             )
         if not workers:
             raise ValueError("a contract needs at least one node with role worker")
@@ -128,6 +131,7 @@ class Contract(Section):
                 raise ValueError("mode hfl needs one worker per party: each owns its party's data")
         elif len(chiefs) != 1:
             raise ValueError(f"mode sdt needs exactly one node with role chief, not {len(chiefs)}")
+        self._check_absence(len(workers))
         for node in self.nodes:
             listens = node.role == "ps" or (node.role == "worker" and self.mode == "sdt")
             if node.address is not None and not listens:
@@ -136,14 +140,27 @@ class Contract(Section):
                     "only dials out: remove it"
                 )
 
+    def _check_absence(self, workers: int) -> None:
+        quorum = self.limits.quorum
+        if self.mode == "sdt":
+            if quorum is not None:
+                raise ValueError("limits.quorum is for mode hfl: in sdt all data is one owner's")
+            if self.training.party_weight < 1:
+                raise ValueError("training.party_weight is for mode hfl: sdt has one data owner")
+        elif quorum is not None and not workers // 2 < quorum <= workers:
+            raise ValueError(
+                f"limits.quorum must be a strict majority of the {workers} workers "
+                f"({workers // 2 + 1} to {workers}), not {quorum}"
+            )
+
     def _check_message_size(self) -> None:
         dense = sum(parameter.size for parameter in self.model.dense_parameters(self.data))
-        rows = min(self.training.batch * len(self.data.categorical), self.data.total_rows)
+        rows = min(self.training.step_examples * len(self.data.categorical), self.data.total_rows)
         octets = 4 * dense + rows * (8 + 4 * self.model.embedding_dim)
         if octets > MAX_STEP_BYTES:
             raise ValueError(
                 f"a step's message may need {octets} bytes, more than {MAX_STEP_BYTES}: "
-                "lower training.batch, model.embedding_dim or the widths of the model"
+                "lower training.batch, training.local_steps, model.embedding_dim or the widths of the model"
             )
 
     def by_role(self, role: Role) -> tuple[Node, ...]:

@@ -128,6 +128,19 @@ def sign_contract(contract: Contract, key: Ed25519PrivateKey, party: str) -> Con
     Raises:
         SignatureRefused: The contract has no such party, or names another key for it.
     """
+    digest = contract_digest(contract)
+    signature = sign_statement(contract, key, party, _LABEL + digest)
+    return ContractSignature(1, party, digest.hex(), signature.hex())
+
+
+def sign_statement(
+    contract: Contract, key: Ed25519PrivateKey, party: str, statement: bytes
+) -> bytes:
+    """Signs a labelled statement for a party of a contract; 64 bytes.
+
+    Raises:
+        SignatureRefused: The contract has no such party, or names another key for it.
+    """
     expected = _party_key(contract, party)
     if not hmac.compare_digest(expected, public_key_text(key)):
         raise SignatureRefused(
@@ -136,8 +149,7 @@ def sign_contract(contract: Contract, key: Ed25519PrivateKey, party: str) -> Con
             seen=public_key_text(key),
             remedy=f"sign with {party}'s own key, or have the contract name this one",
         )
-    digest = contract_digest(contract)
-    return ContractSignature(1, party, digest.hex(), key.sign(_LABEL + digest).hex())
+    return key.sign(statement)
 
 
 def verify_signature(contract: Contract, signature: ContractSignature) -> None:
@@ -146,7 +158,7 @@ def verify_signature(contract: Contract, signature: ContractSignature) -> None:
     Raises:
         SignatureRefused: Of an unknown party, for another contract, or not by the party's key.
     """
-    expected = _party_key(contract, signature.party)
+    _party_key(contract, signature.party)
     digest = contract_digest(contract)
     if not hmac.compare_digest(signature.contract_digest.encode(), digest.hex().encode()):
         raise SignatureRefused(
@@ -156,14 +168,28 @@ def verify_signature(contract: Contract, signature: ContractSignature) -> None:
             remedy="sign this contract anew; whatever changed in it was not agreed on",
         )
     try:
+        octets = bytes.fromhex(signature.signature)
+    except ValueError:
+        octets = b""  # no signature at all: refused like a wrong one
+    verify_statement(contract, signature.party, _LABEL + digest, octets)
+
+
+def verify_statement(contract: Contract, party: str, statement: bytes, signature: bytes) -> None:
+    """Checks a party's signature on a labelled statement.
+
+    Raises:
+        SignatureRefused: Of an unknown party, or not by the party's key.
+    """
+    expected = _party_key(contract, party)
+    try:
         public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(expected.removeprefix(_PREFIX)))
-        public.verify(bytes.fromhex(signature.signature), _LABEL + digest)
+        public.verify(signature, statement)
     except (InvalidSignature, ValueError) as error:
         raise SignatureRefused(
-            f"the signature of {signature.party} is wrong",
+            f"the signature of {party} is wrong",
             expected=f"a signature with {expected}",
             seen="a signature with another key, or an altered one",
-            remedy=f"let {signature.party} sign with the key that the contract names",
+            remedy=f"let {party} sign with the key that the contract names",
         ) from error
 
 

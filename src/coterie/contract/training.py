@@ -2,62 +2,117 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from coterie.contract.section import Section
 
 LearningRate = Annotated[float, Field(gt=0, le=100)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Accumulator = Annotated[float, Field(ge=0, le=1e6)]
+Epsilon = Annotated[float, Field(ge=1e-30, le=1)]
 
 
 class DenseOptimizer(Section):
     """Optimizer of the dense parameters.
 
     Attributes:
-        kind: ``sgd`` or ``adagrad`` (Duchi et al., 2011).
-        learning_rate: Constant rate.
+        kind: ``sgd``, ``momentum`` (Polyak, 1964, as in Keras), ``adagrad`` (Duchi et al., 2011) or
+            ``adam`` (Kingma and Ba, 2015).
+        learning_rate: Rate, times the schedule's factor.
+        momentum: Share of the last update that ``momentum`` keeps.
+        beta_1: Adam's decay of the first moment.
+        beta_2: Adam's decay of the second moment.
         initial_accumulator: What Adagrad's sums of squares start from.
-        epsilon: Added to Adagrad's root.
+        epsilon: Added to Adagrad's and Adam's root.
     """
 
-    kind: Literal["sgd", "adagrad"] = "sgd"
+    kind: Literal["sgd", "momentum", "adagrad", "adam"] = "sgd"
     learning_rate: LearningRate = 0.1
-    initial_accumulator: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    epsilon: Annotated[float, Field(ge=1e-30, le=1)] = 1e-8
+    momentum: Decay = 0.9
+    beta_1: Decay = 0.9
+    beta_2: Decay = 0.999
+    initial_accumulator: Accumulator = 0.0
+    epsilon: Epsilon = 1e-8
 
 
 class RowOptimizer(Section):
     """Optimizer of the embedding rows; state exists only for rows that were touched.
 
     Attributes:
-        kind: ``sgd``, ``adagrad`` (a sum of squares per element) or ``rowwise_adagrad`` (one per
-            row: the mean of the squares, as in the reference DLRM).
-        learning_rate: Constant rate.
+        kind: ``sgd``, ``adagrad`` (a sum of squares per element), ``rowwise_adagrad`` (one per
+            row: the mean of the squares, as in the reference DLRM) or ``lazy_adam`` (Adam whose
+            moments decay only when their row is touched).
+        learning_rate: Rate, times the schedule's factor.
+        beta_1: Adam's decay of the first moment.
+        beta_2: Adam's decay of the second moment.
         initial_accumulator: What Adagrad's sums of squares start from.
-        epsilon: Added to Adagrad's root.
+        epsilon: Added to Adagrad's and Adam's root.
     """
 
-    kind: Literal["sgd", "adagrad", "rowwise_adagrad"] = "sgd"
+    kind: Literal["sgd", "adagrad", "rowwise_adagrad", "lazy_adam"] = "sgd"
     learning_rate: LearningRate = 0.1
-    initial_accumulator: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    epsilon: Annotated[float, Field(ge=1e-30, le=1)] = 1e-8
+    beta_1: Decay = 0.9
+    beta_2: Decay = 0.999
+    initial_accumulator: Accumulator = 0.0
+    epsilon: Epsilon = 1e-8
+
+
+class RateSchedule(Section):
+    """What the learning rates are multiplied by, as a function of the step.
+
+    Linear from 1/warmup_steps to 1 over the first ``warmup_steps`` steps; then 1; from
+    ``decay_start`` on, over ``decay_steps`` steps, ``(1 - final) * (1 - progress) ** power +
+    final``; then ``final``. With neither, constant.
+
+    Attributes:
+        warmup_steps: Length of the linear warm-up; 0 for none.
+        decay_start: First step of the polynomial decay; not before the warm-up's end.
+        decay_steps: Its length; 0 for none.
+        power: Its exponent.
+        final: Factor at its end.
+    """
+
+    warmup_steps: Annotated[int, Field(ge=0, le=2**40)] = 0
+    decay_start: Annotated[int, Field(ge=0, le=2**40)] = 0
+    decay_steps: Annotated[int, Field(ge=0, le=2**40)] = 0
+    power: Annotated[float, Field(gt=0, le=10)] = 1.0
+    final: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _decay_follows_the_warm_up(self) -> Self:
+        if self.decay_steps and self.decay_start < self.warmup_steps:
+            raise ValueError(
+                f"decay_start ({self.decay_start}) is before the warm-up's end "
+                f"({self.warmup_steps})"
+            )
+        return self
 
 
 class TrainingSection(Section):
     """How the model is trained.
 
     Attributes:
-        batch: Examples per worker and step.
+        batch: Examples per worker and batch.
         epochs: Passes over every party's training rows.
         seed: Seed of the initial parameters.
         threads: TensorFlow's intra-op threads per worker; part of the contract because sums
             depend on it.
         checkpoint_steps: The parameter server writes a checkpoint every so many steps (0: only
             at the end).
+        local_steps: Batches that a worker trains on its own copy before it pushes. With more than
+            1 a push is the change of its copy, which is the server optimizers' gradient
+            (federated averaging; McMahan et al., 2017, Reddi et al., 2021).
+        local_learning_rate: Rate of the workers' own SGD; needed with ``local_steps`` above 1.
+        update_norm: Bound on the Euclidean norm of each worker's mean gradient (of a step, dense
+            parameters and rows together); a longer one is scaled down to it.
+        party_weight: Cap on a worker's share of a step's update. What a cap takes away goes to
+            nobody: the update is so much smaller. Mode ``hfl`` only.
         dense: Optimizer of the dense parameters.
         rows: Optimizer of the embedding rows.
+        schedule: Of the learning rates.
     """
 
     batch: Annotated[int, Field(ge=1, le=65_536)] = 128
@@ -65,8 +120,26 @@ class TrainingSection(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     checkpoint_steps: Annotated[int, Field(ge=0)] = 0
+    local_steps: Annotated[int, Field(ge=1, le=1024)] = 1
+    local_learning_rate: LearningRate | None = None
+    update_norm: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    party_weight: Annotated[float, Field(gt=0, le=1)] = 1.0
     dense: DenseOptimizer = DenseOptimizer()
     rows: RowOptimizer = RowOptimizer()
+    schedule: RateSchedule = RateSchedule()
+
+    @model_validator(mode="after")
+    def _local_steps_have_a_rate(self) -> Self:
+        if (self.local_steps > 1) != (self.local_learning_rate is not None):
+            raise ValueError(
+                "local_steps above 1 and local_learning_rate go together: give both or neither"
+            )
+        return self
+
+    @property
+    def step_examples(self) -> int:
+        """Examples per worker and step, at most."""
+        return self.batch * self.local_steps
 
 
 class LimitsSection(Section):
@@ -75,12 +148,26 @@ class LimitsSection(Section):
     Attributes:
         join_seconds: How long a run waits for all nodes to come.
         step_seconds: How long a step waits for the slowest worker.
+        quorum: With at least so many workers present, a step does not wait for the others longer
+            than ``grace_seconds``: they are left out, and recorded, until they come back. A strict
+            majority of the workers. Mode ``hfl`` only; without it every step waits for all.
+        grace_seconds: See ``quorum``; the two go together.
         evaluation_minimum: Evaluation counts are released only over at least so many examples.
     """
 
     join_seconds: Seconds = 300.0
     step_seconds: Seconds = 300.0
+    quorum: Annotated[int, Field(ge=1, le=1024)] | None = None
+    grace_seconds: Seconds | None = None
     evaluation_minimum: Annotated[int, Field(ge=1)] = 100
+
+    @model_validator(mode="after")
+    def _quorum_has_a_grace(self) -> Self:
+        if (self.quorum is None) != (self.grace_seconds is None):
+            raise ValueError("quorum and grace_seconds go together: give both or neither")
+        if self.grace_seconds is not None and self.grace_seconds >= self.step_seconds:
+            raise ValueError("grace_seconds must be below step_seconds")
+        return self
 
 
 class EnclaveSection(Section):

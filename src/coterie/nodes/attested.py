@@ -93,19 +93,28 @@ class AttestedFabric:
         with self._serving(shard_receiver_handler(service, _caller_of)):
             yield
 
-    def parameter_server(self) -> ParameterServerPort:
+    def parameter_server(self, shard: int) -> ParameterServerPort:
         """See Fabric."""
-        (server,) = self._contract.by_role("ps")
-        return RpcParameterServer(self._dial(server), server.name)
+        server = self._contract.by_role("ps")[shard]
+        channel = self._dial(server, self._contract.limits.join_seconds)
+        return RpcParameterServer(
+            channel.channel, server.name, close=lambda: self._hang_up(channel)
+        )
 
-    def shard_receiver(self, worker: str) -> ShardReceiverPort:
+    def shard_receiver(self, worker: str, patience_seconds: float) -> ShardReceiverPort:
         """See Fabric."""
         (node,) = (node for node in self._contract.by_role("worker") if node.name == worker)
-        return RpcShardReceiver(self._dial(node), worker)
+        channel = self._dial(node, patience_seconds)
+        return RpcShardReceiver(channel.channel, worker, close=lambda: self._hang_up(channel))
 
     def close(self) -> None:
         """See Fabric."""
-        for channel in self._channels:
+        for channel in list(self._channels):
+            self._hang_up(channel)
+
+    def _hang_up(self, channel: AttestedChannel) -> None:
+        if channel in self._channels:
+            self._channels.remove(channel)
             channel.close()
 
     @contextmanager
@@ -126,17 +135,17 @@ class AttestedFabric:
         finally:
             server.stop(grace=5.0)
 
-    def _dial(self, node: Node) -> grpc.Channel:
+    def _dial(self, node: Node, patience_seconds: float) -> AttestedChannel:
         channel = AttestedChannel(
             self._trust,
             self._address_of(node),
             node.name,
             self._size,
-            patience_seconds=self._contract.limits.join_seconds,
+            patience_seconds=patience_seconds,
         )
         self._channels.append(channel)
         self._on_event(_attested(self._node.name, channel.peer))
-        return channel.channel
+        return channel
 
     def _address_of(self, node: Node) -> str:
         address = self._options.addresses.get(node.name, node.address)

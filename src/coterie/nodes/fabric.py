@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from coterie.contract import Contract, Node
+from coterie.contract.rollback import RollbackConsent
 from coterie.criteo.dataset import DataSet
 from coterie.ps.events import EventSink
 from coterie.ps.memory import ShardService
@@ -27,12 +28,12 @@ class Fabric(Protocol):
         """Serves an SDT worker's call while the context is open."""
         ...
 
-    def parameter_server(self) -> ParameterServerPort:
-        """Dials the parameter server, waiting for it at most ``limits.join_seconds``."""
+    def parameter_server(self, shard: int) -> ParameterServerPort:
+        """Dials a parameter server shard, waiting for it at most ``limits.join_seconds``."""
         ...
 
-    def shard_receiver(self, worker: str) -> ShardReceiverPort:
-        """Dials an SDT worker, waiting for it at most ``limits.join_seconds``."""
+    def shard_receiver(self, worker: str, patience_seconds: float) -> ShardReceiverPort:
+        """Dials an SDT worker, waiting for it at most so long."""
         ...
 
     def close(self) -> None:
@@ -52,7 +53,9 @@ class NodeContext:
         on_event: Hears what happens.
         monotonic: Seconds of a clock that only goes forward.
         open_data: Opens the party's prepared data set; only for nodes that own data.
-        out: Where checkpoints go; none are kept where it is absent.
+        out: Where checkpoints go, and what a node remembers of announced ones; nothing is kept
+            where it is absent.
+        consent: To go on from an older checkpoint, if all parties gave it.
     """
 
     contract: Contract
@@ -63,3 +66,4 @@ class NodeContext:
     monotonic: Callable[[], float]
     open_data: Callable[[], DataSet] | None = None
     out: Path | None = None
+    consent: RollbackConsent | None = None

@@ -30,23 +30,29 @@ def run_local(
         CoterieError: Any node failed; the others are stopped.
     """
     hub = MemoryHub(contract)
-    (server,) = contract.by_role("ps")
+    lead, *followers = contract.by_role("ps")
+    programs = [
+        *((node, run_parameter_server) for node in followers),
+        *((node, run_worker) for node in contract.by_role("worker")),
+        *((node, run_chief) for node in contract.by_role("chief")),
+    ]
     threads = [
         threading.Thread(target=_guarded, args=(hub, run, _context(hub, node, open_data, on_event)))
-        for role, run in (("worker", run_worker), ("chief", run_chief))
-        for node in contract.nodes
-        if node.role == role
+        for node, run in programs
     ]
     for thread in threads:
         thread.start()
     try:
-        return run_parameter_server(_context(hub, server, open_data, on_event))
+        outcome = run_parameter_server(_context(hub, lead, open_data, on_event))
     except BaseException as error:
         hub.fail(error if isinstance(error, CoterieError) else CoterieError(f"stopped: {error!r}"))
         raise
     finally:
         for thread in threads:
             thread.join()
+    if outcome is None:
+        raise AssertionError
+    return outcome
 
 
 def _context(
@@ -63,7 +69,7 @@ def _context(
     )
 
 
-def _guarded(hub: MemoryHub, run: Callable[[NodeContext], None], context: NodeContext) -> None:
+def _guarded(hub: MemoryHub, run: Callable[[NodeContext], object], context: NodeContext) -> None:
     try:
         run(context)
     except CoterieError as error:

@@ -40,14 +40,13 @@ class MemoryHub:
         for service in services:
             service.fail(error)
 
-    def find(self, node: str) -> ParameterService | ShardService:
-        """Waits for a node's service.
+    def find(self, node: str, seconds: float) -> ParameterService | ShardService:
+        """Waits for a node's service, at most so long.
 
         Raises:
             PeerUnreachable: It did not come in time.
             CoterieError: The run has failed meanwhile.
         """
-        seconds = self.contract.limits.join_seconds
         with self._changed:
             self._changed.wait_for(lambda: self._failure or node in self._services, seconds)
             if self._failure is not None:
@@ -82,16 +81,18 @@ class MemoryFabric:
         self._hub.register(self._node.name, service)
         yield
 
-    def parameter_server(self) -> ParameterServerPort:
+    def parameter_server(self, shard: int) -> ParameterServerPort:
         """See Fabric."""
-        service = self._hub.find(self._hub.contract.by_role("ps")[0].name)
+        contract = self._hub.contract
+        node = contract.by_role("ps")[shard].name
+        service = self._hub.find(node, contract.limits.join_seconds)
         if not isinstance(service, ParameterService):
-            raise PeerUnreachable("the parameter server is none")
+            raise PeerUnreachable(f"node {node} is no parameter server")
         return MemoryParameterServer(service, self._caller)
 
-    def shard_receiver(self, worker: str) -> ShardReceiverPort:
+    def shard_receiver(self, worker: str, patience_seconds: float) -> ShardReceiverPort:
         """See Fabric."""
-        service = self._hub.find(worker)
+        service = self._hub.find(worker, patience_seconds)
         if isinstance(service, ParameterService):
             raise PeerUnreachable(f"node {worker} takes no shards")
         return MemoryShardReceiver(service, self._caller)

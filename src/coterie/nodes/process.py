@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coterie.contract import Contract, Node
+from coterie.contract.rollback import RollbackConsent
 from coterie.errors import ContractInvalid, CoterieError
 from coterie.nodes.fabric import Fabric, NodeContext
 from coterie.ps.events import EventSink, Failed, Finished, Started
@@ -51,6 +52,7 @@ def run_node(
     data: Path | None,
     out: Path | None,
     on_event: EventSink,
+    consent: RollbackConsent | None = None,
 ) -> None:
     """Runs one node until it is done.
 
@@ -61,7 +63,8 @@ def run_node(
         transport: Name of what the fabric is made of.
         data: The party's prepared data set, where the node owns data.
         out: Where checkpoints and the result go, on the parameter server.
-        on_event: Hears what happens; at last ``Finished`` (server) or ``Failed``.
+        on_event: Hears what happens; at last ``Finished`` (shard 0) or ``Failed``.
+        consent: To go on from an older checkpoint, if all parties gave it; parameter servers only.
 
     Raises:
         CoterieError: The node failed; ``on_event`` has heard of it.
@@ -82,13 +85,15 @@ def run_node(
                 monotonic=time.monotonic,
                 open_data=_opener(contract, node, data),
                 out=out,
+                consent=consent,
             )
             if node.role == "ps":
                 outcome = run_parameter_server(context)
-                result = result_of(outcome, contract, transport)
-                if out is not None:
-                    (out / "result.json").write_text(result.model_dump_json(indent=2) + "\n")
-                on_event(Finished(result.model_dump()))
+                if outcome is not None:
+                    result = result_of(outcome, contract, transport)
+                    if out is not None:
+                        (out / "result.json").write_text(result.model_dump_json(indent=2) + "\n")
+                    on_event(Finished(result.model_dump(mode="json")))
             elif node.role == "worker":
                 run_worker(context)
             else:

@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from coterie.contract import contract_digest
 from coterie.criteo.dataset import DataSet
-from coterie.criteo.shards import Shard
-from coterie.errors import DataError
+from coterie.criteo.shards import Shard as DataShard
+from coterie.errors import CoterieError, DataError
 from coterie.nodes.fabric import NodeContext
-from coterie.ps.checkpoint import CheckpointStore, NoCheckpoints
+from coterie.ps.checkpoints import (
+    Checkpoints,
+    CheckpointStore,
+    DurableCheckpoint,
+    NoCheckpoints,
+)
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.service import ParameterService
+from coterie.ps.shard import CheckpointsMaker, Shard
 from coterie.training import chief
 from coterie.training.delivery import ShardInbox
 from coterie.training.evaluation import evaluate
+from coterie.training.remembered import CheckpointMemory
 from coterie.training.session import ServerSession
 from coterie.training.step import WorkerStep
-from coterie.training.worker import train
+from coterie.training.worker import Trainer
 
 
-def run_parameter_server(context: NodeContext) -> RunOutcome:
-    """Serves the run until everybody has trained, reported and heard of it."""
+def run_parameter_server(context: NodeContext) -> RunOutcome | None:
+    """Serves the run until everybody has trained, reported and left; shard 0 tells the outcome."""
     contract = context.contract
-    checkpoints = (
-        CheckpointStore(context.out / "checkpoints", contract_digest(contract))
-        if context.out is not None
-        else NoCheckpoints()
-    )
-    service = ParameterService(
+    shard = Shard(
         contract,
+        context.node.name,
         incarnation=context.incarnation,
         monotonic=context.monotonic,
         on_event=context.on_event,
-        checkpoints=checkpoints,
+        checkpoints=_checkpoints(context),
+        consent=context.consent,
     )
+    service = ParameterService(shard, lambda: context.fabric.parameter_server(0))
     with context.fabric.serve_parameter_server(service):
-        return service.wait_finished()
+        return service.drive()
 
 
 def run_worker(context: NodeContext) -> None:
@@ -44,31 +52,72 @@ def run_worker(context: NodeContext) -> None:
         data_set = _open(context)
         digest = bytes.fromhex(data_set.manifest.shard("train").sha256)
         worker_step = _step(context)
-        session = _session(context, data_set.train, digest)
-        train(session, data_set.train, worker_step)
-        evaluate(session, data_set, worker_step)
+        with _session(context, data_set.train, digest) as session:
+            _train(context, session, data_set.train, worker_step)
+            evaluate(session, data_set, worker_step)
+            session.leave()
         return
     inbox = ShardInbox(contract.data, max_bytes=contract.enclave.size_gib << 30)
     with context.fabric.serve_shard_receiver(inbox):
-        worker_step = _step(context)
-        shard, digest = inbox.wait(contract.limits.join_seconds)
-        train(_session(context, shard, digest), shard, worker_step)
+        try:
+            worker_step = _step(context)
+            shard, digest = inbox.wait(contract.limits.join_seconds)
+            with _session(context, shard, digest) as session:
+                _train(context, session, shard, worker_step)
+                session.leave()
+        finally:
+            inbox.close()
 
 
 def run_chief(context: NodeContext) -> None:
     """Gives the initial state, deals the data out, waits for the training, evaluates."""
+    contract = context.contract
     data_set = _open(context)
-    session = _session(context, None, b"")
-    chief.begin(
-        context.contract,
-        session,
+    deliveries = chief.Deliveries(
+        contract,
         data_set.train,
         context.fabric.shard_receiver,
         on_event=context.on_event,
+        monotonic=context.monotonic,
     )
-    worker_step = _step(context)
-    chief.wait_trained(session)
-    evaluate(session, data_set, worker_step)
+    with _session(context, None, b"") as session:
+        chief.initialize(contract, session)
+        with deliveries.going_on():
+            deliveries.wait_supplied()
+            worker_step = _step(context)
+            chief.wait_trained(session)
+        evaluate(session, data_set, worker_step)
+        session.leave()
+
+
+def _train(
+    context: NodeContext, session: ServerSession, shard: DataShard, worker_step: WorkerStep
+) -> None:
+    trainer = Trainer(session, shard, worker_step, context.contract.training, context.monotonic)
+    trainer.train()
+    context.on_event(trainer.times(context.node.name))
+
+
+def _checkpoints(context: NodeContext) -> CheckpointsMaker:
+    contract = context.contract
+    servers = [server.name for server in contract.by_role("ps")]
+    out = context.out
+
+    def make(
+        on_durable: Callable[[DurableCheckpoint], None], on_failure: Callable[[CoterieError], None]
+    ) -> Checkpoints:
+        if out is None:
+            return NoCheckpoints()
+        return CheckpointStore(
+            out / "checkpoints",
+            contract_digest(contract),
+            shard=servers.index(context.node.name),
+            shards=len(servers),
+            on_durable=on_durable,
+            on_failure=on_failure,
+        )
+
+    return make
 
 
 def _open(context: NodeContext) -> DataSet:
@@ -92,12 +141,20 @@ def _step(context: NodeContext) -> WorkerStep:
     return worker_step
 
 
-def _session(context: NodeContext, shard: Shard | None, digest: bytes) -> ServerSession:
-    contract = context.contract
-    return ServerSession(
+@contextmanager
+def _session(
+    context: NodeContext, shard: DataShard | None, digest: bytes
+) -> Iterator[ServerSession]:
+    path = context.out / "remembered-checkpoint.json" if context.out is not None else None
+    session = ServerSession(
         context.fabric.parameter_server,
-        dim=contract.model.embedding_dim,
-        batch=contract.training.batch,
+        context.contract,
         train_examples=shard.rows if shard is not None else 0,
         data_set_digest=digest,
+        memory=CheckpointMemory(path, context.contract),
+        monotonic=context.monotonic,
     )
+    try:
+        yield session
+    finally:
+        session.close()

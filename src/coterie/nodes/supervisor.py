@@ -67,7 +67,11 @@ class Supervisor:
         """
         contract = self._contract
         owners = {node.name for node in contract.data_owners()}
-        waves: list[tuple[Node, ...]] = [contract.by_role("ps"), contract.by_role("worker")]
+        lead, *followers = contract.by_role("ps")
+        waves: list[tuple[Node, ...]] = [(lead,)]
+        if followers:
+            waves.append(tuple(followers))
+        waves.append(contract.by_role("worker"))
         if contract.mode == "sdt":
             waves.append(contract.by_role("chief"))
         result: RunResult | None = None

@@ -83,14 +83,16 @@ class PlaintextFabric:
         with self._serving(shard_receiver_handler(service, self._caller_of)):
             yield
 
-    def parameter_server(self) -> ParameterServerPort:
+    def parameter_server(self, shard: int) -> ParameterServerPort:
         """See Fabric."""
-        (server,) = self._contract.by_role("ps")
-        return RpcParameterServer(self._dial(server.name), server.name, metadata=self._identity)
+        server = self._contract.by_role("ps")[shard].name
+        channel = self._dial(server, self._contract.limits.join_seconds)
+        return RpcParameterServer(channel, server, metadata=self._identity)
 
-    def shard_receiver(self, worker: str) -> ShardReceiverPort:
+    def shard_receiver(self, worker: str, patience_seconds: float) -> ShardReceiverPort:
         """See Fabric."""
-        return RpcShardReceiver(self._dial(worker), worker, metadata=self._identity)
+        channel = self._dial(worker, patience_seconds)
+        return RpcShardReceiver(channel, worker, metadata=self._identity)
 
     def close(self) -> None:
         """See Fabric."""
@@ -114,11 +116,11 @@ class PlaintextFabric:
         finally:
             server.stop(grace=5).wait()
 
-    def _dial(self, name: str) -> grpc.Channel:
+    def _dial(self, name: str, patience_seconds: float) -> grpc.Channel:
         channel = grpc.insecure_channel(self._addresses[name], options=self._options())
         self._channels.append(channel)
         try:
-            grpc.channel_ready_future(channel).result(self._contract.limits.join_seconds)
+            grpc.channel_ready_future(channel).result(patience_seconds)
         except grpc.FutureTimeoutError as error:
             raise PeerUnreachable(f"{name} cannot be reached") from error
         return channel

@@ -1,15 +1,17 @@
-"""The step barrier: a pure state machine that makes every update take effect exactly once.
+"""A shard's step barrier: a pure state machine that makes every update take effect exactly once.
 
-    push for the open step, first time   -> STAGED, or COMPLETE if it was the last one missing
+    push for the open step, first time   -> STAGED: nothing is applied yet
     push for the open step, once more    -> STAGED (the first one counts)
     push for the step applied last       -> APPLIED: answered again, never applied again
     anything else                        -> refused
 
+What is staged is applied when all shards hold the step: ps/council.py decides, ``take`` obeys.
 Pushes are keyed by (worker, step); the service keys them by server incarnation too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from coterie.errors import StepRefused
@@ -18,10 +20,10 @@ from coterie.ps.schedule import Schedule
 
 
 class Offer(Enum):
-    """What became of a push."""
+    """What became of a push, or would."""
 
+    TAKEN = "taken"
     STAGED = "staged"
-    COMPLETE = "complete"
     APPLIED = "applied"
 
 
@@ -31,32 +33,45 @@ class StepBarrier:
     Args:
         schedule: Who pushes when.
         step: The open step.
+        absent: Workers that the step does not wait for.
     """
 
-    def __init__(self, schedule: Schedule, step: int) -> None:
+    def __init__(self, schedule: Schedule, step: int, absent: Iterable[int] = ()) -> None:
         self._schedule = schedule
         self.step = step
+        self.absent = frozenset(absent)
         self._staged: dict[int, Gradients] = {}
 
     @property
-    def missing(self) -> tuple[int, ...]:
-        """Workers whose push the open step still lacks."""
+    def participants(self) -> tuple[int, ...]:
+        """Workers that have examples in the open step; none after the last step."""
         if self.step >= self._schedule.steps:
             return ()
-        return tuple(w for w in self._schedule.participants(self.step) if w not in self._staged)
+        return self._schedule.participants(self.step)
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Workers whose push the open step still waits for."""
+        return tuple(w for w in self.participants if w not in self._staged and w not in self.absent)
+
+    @property
+    def staged(self) -> tuple[int, ...]:
+        """Workers whose push of the open step has come, ascending."""
+        return tuple(sorted(self._staged))
+
+    def gradients(self, worker: int) -> Gradients:
+        """What a worker has staged."""
+        return self._staged[worker]
 
     def admits(self, worker: int, step: int) -> Offer:
         """Tells what would become of a push, before it is decoded.
-
-        Returns:
-            COMPLETE where it would be taken in, else STAGED or APPLIED.
 
         Raises:
             StepRefused: The step is neither open nor the one applied last, or not this worker's.
         """
         if step < self._schedule.steps and worker in self._schedule.participants(step):
             if step == self.step:
-                return Offer.STAGED if worker in self._staged else Offer.COMPLETE
+                return Offer.STAGED if worker in self._staged else Offer.TAKEN
             if step == self.step - 1:
                 return Offer.APPLIED
         raise StepRefused(
@@ -76,16 +91,19 @@ class StepBarrier:
             StepRefused: As ``admits``.
         """
         admitted = self.admits(worker, step)
-        if admitted is not Offer.COMPLETE:
-            return admitted
-        self._staged[worker] = gradients
-        return Offer.STAGED if self.missing else Offer.COMPLETE
+        if admitted is Offer.TAKEN:
+            self._staged[worker] = gradients
+        return admitted
 
-    def take(self) -> list[Gradients]:
-        """Hands out the complete step's pushes in worker order and opens the next step."""
-        if self.missing:
-            raise AssertionError
-        pushes = [self._staged[worker] for worker in sorted(self._staged)]
+    def take(self, contributors: Sequence[int], absent: Iterable[int]) -> list[Gradients]:
+        """Hands out the decided pushes in worker order and opens the next step.
+
+        Args:
+            contributors: Workers whose push counts, ascending; all of them are staged.
+            absent: Workers that the next step does not wait for.
+        """
+        pushes = [self._staged[worker] for worker in contributors]
         self._staged.clear()
         self.step += 1
+        self.absent = frozenset(absent)
         return pushes

@@ -81,13 +81,18 @@ class EvaluationTotals:
             raise _refused(f"the splits {SPLITS}", str(tuple(c.split for c in counts))[:80])
         self._reports.setdefault(owner, counts)
 
+    def reported(self, owner: str) -> bool:
+        """Whether an owner has reported."""
+        return owner in self._reports
+
     def released(self) -> tuple[SplitCounts, ...]:
-        """The totals of the splits that have enough examples, once nobody is missing."""
+        """The totals over all who have reported, of the splits that have enough examples."""
         totals: list[SplitCounts] = []
         for i, split in enumerate(SPLITS):
             total = ScoreHistogram.empty()
             for owner in self._owners:
-                total = total + self._reports[owner][i].histogram
+                if owner in self._reports:
+                    total = total + self._reports[owner][i].histogram
             if total.examples >= self._minimum:
                 totals.append(SplitCounts(split, total))
         return tuple(totals)

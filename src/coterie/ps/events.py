@@ -97,6 +97,62 @@ class Refused(Event):
 
 
 @dataclass(frozen=True)
+class LeftOut(Event):
+    """A worker stayed away longer than its grace: from ``step`` on the run does not wait for it."""
+
+    node: str
+    step: int
+
+
+@dataclass(frozen=True)
+class Returned(Event):
+    """A worker that had been left out takes part again, from ``step`` on."""
+
+    node: str
+    step: int
+
+
+@dataclass(frozen=True)
+class Restarted(Event):
+    """The server went back to a checkpoint (step 0: the beginning) since a shard of it was lost."""
+
+    node: str
+    step: int
+
+
+@dataclass(frozen=True)
+class WorkerTimes(Event):
+    """Where a worker's training time went, in seconds.
+
+    ``prepare`` is what computing waited for the next batch; ``transport`` is everything between
+    this node and the server that the server does not account for: serialization, gRPC, TLS, network.
+    """
+
+    node: str
+    steps: int
+    prepare: float
+    compute: float
+    transport: float
+    server: float
+    wait: float
+
+
+@dataclass(frozen=True)
+class ServerTimes(Event):
+    """Where a server's training time went, in seconds of its own threads, but for ``wait``.
+
+    ``wait`` is how long complete pushes of a worker waited for the last worker's, summed.
+    """
+
+    node: str
+    steps: int
+    decode: float
+    apply: float
+    read: float
+    wait: float
+
+
+@dataclass(frozen=True)
 class Failed(Event):
     """A node ends with an error of the tree: its fields, and the process's exit code."""
 
@@ -109,7 +165,7 @@ class Failed(Event):
 class Finished(Event):
     """The run is done: the fields of ``training.results.RunResult``."""
 
-    result: dict[str, str | int | float | None]
+    result: dict[str, object]
 
 
 EventSink = Callable[[Event], None]

@@ -71,11 +71,12 @@ def initial_dense(seed: int, parameters: Sequence[DenseParameter]) -> FloatArray
 
 def _outputs(seed: int, stream: int, counters: Uint64Array) -> Uint64Array:
     """SplitMix64's outputs at ``counters`` of the stream that (seed, stream) keys."""
-    key = _mix(np.array([seed], np.uint64) + np.array([stream], np.uint64) * _GAMMA)
-    return _mix(key + (counters + np.uint64(1)) * _GAMMA)
+    key = mix(np.array([seed], np.uint64) + np.array([stream], np.uint64) * _GAMMA)
+    return mix(key + (counters + np.uint64(1)) * _GAMMA)
 
 
-def _mix(z: Uint64Array) -> Uint64Array:
+def mix(z: Uint64Array) -> Uint64Array:
+    """SplitMix64's output function, element by element."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed: Uint64Array = z ^ (z >> np.uint64(31))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from coterie.contract import Contract
@@ -30,30 +30,54 @@ class Membership:
 
     Args:
         contract: Names the nodes: the workers, in SDT the chief too.
-        data_sets: What a checkpoint remembers of each worker's data; a worker that comes back
-            must still have the same.
+        data_sets: What is known of each worker's data; a worker that comes back must still have
+            the same.
+        left: Nodes that have already got all that they need.
     """
 
-    def __init__(self, contract: Contract, data_sets: Mapping[str, TrainingData]) -> None:
+    def __init__(
+        self, contract: Contract, data_sets: Mapping[str, TrainingData], left: Iterable[str] = ()
+    ) -> None:
         self.workers = tuple(node.name for node in contract.by_role("worker"))
         self._awaited = self.workers + tuple(node.name for node in contract.by_role("chief"))
         self._incarnations: dict[str, int] = {}
+        self._joined: set[str] = set()
         self._data_sets = dict(data_sets)
+        self.left = {node for node in left if node in self._awaited}
 
     @property
     def missing(self) -> tuple[str, ...]:
         """Nodes that have not come yet, in contract order."""
-        return tuple(node for node in self._awaited if node not in self._incarnations)
+        return tuple(n for n in self._awaited if n not in self._joined and n not in self.left)
 
     @property
     def joined(self) -> tuple[str, ...]:
         """Nodes that have come, in contract order."""
-        return tuple(node for node in self._awaited if node in self._incarnations)
+        return tuple(node for node in self._awaited if node in self._joined)
+
+    @property
+    def remaining(self) -> tuple[str, ...]:
+        """Nodes that still need the server, in contract order."""
+        return tuple(node for node in self._awaited if node not in self.left)
 
     @property
     def data_sets(self) -> dict[str, TrainingData]:
-        """Training data of each worker that has come."""
-        return {worker: self._data_sets[worker] for worker in self.workers}
+        """Training data of each worker that is known, in contract order."""
+        known = self._data_sets
+        return {worker: known[worker] for worker in self.workers if worker in known}
+
+    @property
+    def knows_all_data(self) -> bool:
+        """Whether the schedule can be made: every worker's examples are known."""
+        return len(self.data_sets) == len(self.workers)
+
+    def remember(self, data_sets: Mapping[str, TrainingData]) -> None:
+        """Takes over what a checkpoint knows of the workers' data."""
+        self._data_sets.update(data_sets)
+
+    def begin_anew(self) -> None:
+        """Forgets who has joined: the server went back to a checkpoint. Old processes stay old."""
+        self._joined.clear()
 
     def join(self, caller: Caller, train_examples: int, data_set_digest: bytes) -> bool:
         """Takes note of a node.
@@ -64,32 +88,21 @@ class Membership:
             data_set_digest: SHA-256 of its training shard, 32 bytes; empty for the chief.
 
         Returns:
-            Whether this incarnation is new here.
+            Whether it is new here: a process that had not joined yet.
 
         Raises:
             MessageRefused: A worker without training data, or with other data than before.
             StepRefused: A newer incarnation of the node has already come.
         """
-        if caller.role == "worker":
-            if not 0 < train_examples <= MAX_EXAMPLES or len(data_set_digest) != 32:
-                raise MessageRefused(
-                    f"worker {caller.node} brings no usable training data",
-                    expected=f"1 to {MAX_EXAMPLES} examples and their SHA-256",
-                    seen=f"{train_examples} examples, a digest of {len(data_set_digest)} bytes",
-                    remedy="prepare its data again",
-                )
-            brought = TrainingData(train_examples, data_set_digest.hex())
-            known = self._data_sets.setdefault(caller.node, brought)
-            if known != brought:
-                raise MessageRefused(
-                    f"worker {caller.node} came back with other training data",
-                    expected=f"{known.examples} examples, SHA-256 {known.digest}",
-                    seen=f"{brought.examples} examples, SHA-256 {brought.digest}",
-                    remedy="give it the data set that the run began with, or start a new run",
-                )
         self.check_incarnation(caller)
-        new = self._incarnations.get(caller.node) != caller.incarnation
+        if caller.role == "worker":
+            self._check_data(caller.node, train_examples, data_set_digest)
+        new = (
+            caller.node not in self._joined
+            or self._incarnations.get(caller.node) != caller.incarnation
+        )
         self._incarnations[caller.node] = caller.incarnation
+        self._joined.add(caller.node)
         return new
 
     def check_incarnation(self, caller: Caller) -> None:
@@ -121,3 +134,21 @@ class Membership:
                 remedy="run the same version of Coterie on all nodes",
             )
         return self.workers.index(caller.node)
+
+    def _check_data(self, worker: str, examples: int, digest: bytes) -> None:
+        if not 0 < examples <= MAX_EXAMPLES or len(digest) != 32:
+            raise MessageRefused(
+                f"worker {worker} brings no usable training data",
+                expected=f"1 to {MAX_EXAMPLES} examples and their SHA-256",
+                seen=f"{examples} examples, a digest of {len(digest)} bytes",
+                remedy="prepare its data again",
+            )
+        brought = TrainingData(examples, digest.hex())
+        known = self._data_sets.setdefault(worker, brought)
+        if known != brought:
+            raise MessageRefused(
+                f"worker {worker} came back with other training data",
+                expected=f"{known.examples} examples, SHA-256 {known.digest}",
+                seen=f"{brought.examples} examples, SHA-256 {brought.digest}",
+                remedy="give it the data set that the run began with, or start a new run",
+            )

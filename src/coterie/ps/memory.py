@@ -9,10 +9,15 @@ from coterie.errors import CoterieError
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
 
 
 class ShardService(Protocol):
     """An SDT worker's receiving side."""
+
+    def watch(self, caller: Caller, request: pb.WatchRequest) -> pb.WatchReply:
+        """Waits until a shard is needed."""
+        ...
 
     def deliver(self, caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
         """Takes a shard."""
@@ -43,7 +48,7 @@ class MemoryParameterServer:
         """See ParameterServerPort."""
         return self._service.initialize(self._caller, request)
 
-    def exchange(self, request: pb.ExchangeRequest) -> pb.ExchangeReply:
+    def exchange(self, request: ExchangeRequest) -> ExchangeReply:
         """See ParameterServerPort."""
         return self._service.exchange(self._caller, request)
 
@@ -54,6 +59,25 @@ class MemoryParameterServer:
     def report(self, request: pb.ReportRequest) -> pb.ReportReply:
         """See ParameterServerPort."""
         return self._service.report(self._caller, request)
+
+    def leave(self, request: pb.LeaveRequest) -> pb.LeaveReply:
+        """See ParameterServerPort."""
+        return self._service.leave(self._caller, request)
+
+    def enlist(self, request: pb.EnlistRequest) -> pb.EnlistReply:
+        """See ParameterServerPort."""
+        return self._service.enlist(self._caller, request)
+
+    def commit(self, request: pb.CommitRequest) -> pb.CommitReply:
+        """See ParameterServerPort."""
+        return self._service.commit(self._caller, request)
+
+    def conclude(self, request: pb.ConcludeRequest) -> pb.ConcludeReply:
+        """See ParameterServerPort."""
+        return self._service.conclude(self._caller, request)
+
+    def close(self) -> None:
+        """See ParameterServerPort."""
 
     def status(self, request: pb.StatusRequest) -> pb.StatusReply:
         """See ParameterServerPort."""
@@ -71,6 +95,13 @@ class MemoryShardReceiver:
     def __init__(self, service: ShardService, caller: Caller) -> None:
         self._service = service
         self._caller = caller
+
+    def watch(self, request: pb.WatchRequest) -> pb.WatchReply:
+        """See ShardReceiverPort."""
+        return self._service.watch(self._caller, request)
+
+    def close(self) -> None:
+        """See ShardReceiverPort."""
 
     def deliver(self, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
         """See ShardReceiverPort."""

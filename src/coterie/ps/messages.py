@@ -10,7 +10,7 @@ from coterie.errors import MessageRefused
 from coterie.models.metrics import HISTOGRAM_BINS, SUMS
 from coterie.ps.aggregation import Gradients
 from coterie.ps.evaluation import SPLITS
-from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.frames import Octets, Push
 
 FloatArray = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.int32]
@@ -25,8 +25,8 @@ _REMEDY = "run the same version of Coterie under the same contract on both sides
 def max_message_bytes(contract: Contract) -> int:
     """The largest message that this contract's sizes allow, plus room for small fields."""
     dense = 4 * sum(p.size for p in contract.model.dense_parameters(contract.data))
-    batch = max(contract.training.batch, EVALUATION_BATCH)
-    rows = min(batch * len(contract.data.categorical), contract.data.total_rows)
+    examples = max(contract.training.step_examples, EVALUATION_BATCH + 1)
+    rows = min(examples * len(contract.data.categorical), contract.data.total_rows)
     exchange = dense + rows * (8 + 4 * contract.model.embedding_dim)
     report = len(SPLITS) * 8 * (2 * HISTOGRAM_BINS + SUMS)
     return max(exchange, report, PART_BYTES) + _MESSAGE_OVERHEAD
@@ -37,15 +37,17 @@ class MessageBounds:
 
     Args:
         contract: Gives the bounds.
+        dense: Whether dense parameters are expected: by shard 0 only.
     """
 
-    def __init__(self, contract: Contract) -> None:
-        self._dense = sum(p.size for p in contract.model.dense_parameters(contract.data))
+    def __init__(self, contract: Contract, *, dense: bool = True) -> None:
+        parameters = contract.model.dense_parameters(contract.data) if dense else ()
+        self._dense = sum(parameter.size for parameter in parameters)
         self._dim = contract.model.embedding_dim
         self._total_rows = contract.data.total_rows
         self._columns = len(contract.data.categorical)
 
-    def row_ids(self, octets: bytes, *, examples: int, name: str) -> IdArray:
+    def row_ids(self, octets: Octets, *, examples: int, name: str) -> IdArray:
         """Decodes strictly ascending global rows.
 
         Args:
@@ -66,7 +68,7 @@ class MessageBounds:
             raise _refused(name, "strictly ascending ids", "another order or duplicates")
         return ids
 
-    def dense(self, octets: bytes, *, name: str) -> FloatArray:
+    def dense(self, octets: Octets, *, name: str) -> FloatArray:
         """Decodes the flat dense buffer, float32 [P].
 
         Raises:
@@ -74,7 +76,7 @@ class MessageBounds:
         """
         return _floats(octets, self._dense, name)
 
-    def rows(self, octets: bytes, count: int, *, name: str) -> FloatArray:
+    def rows(self, octets: Octets, count: int, *, name: str) -> FloatArray:
         """Decodes embedding rows, float32 [count, dim].
 
         Raises:
@@ -82,7 +84,7 @@ class MessageBounds:
         """
         return _floats(octets, count * self._dim, name).reshape(count, self._dim)
 
-    def push(self, push: pb.Push, *, examples: int) -> Gradients:
+    def push(self, push: Push, *, examples: int) -> Gradients:
         """Decodes a push.
 
         Args:
@@ -107,7 +109,7 @@ class MessageBounds:
         )
 
 
-def _floats(octets: bytes, count: int, name: str) -> FloatArray:
+def _floats(octets: Octets, count: int, name: str) -> FloatArray:
     if len(octets) != 4 * count:
         raise _refused(name, f"{count} float32 values ({4 * count} bytes)", f"{len(octets)} bytes")
     values = np.frombuffer(octets, "<f4")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import BaseModel, ConfigDict
+
+from coterie.ps.checkpoints import WorkerAbsence
 from coterie.ps.evaluation import SplitCounts
+from coterie.ps.wire import ps_pb2 as pb
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class RunOutcome:
         train_loss: Mean loss over the last epoch.
         totals: Released evaluation counts.
         model_digest: Digest of the model; 32 bytes.
+        absences: Who was left out when.
     """
 
     steps: int
@@ -26,3 +31,48 @@ class RunOutcome:
     train_loss: float
     totals: tuple[SplitCounts, ...]
     model_digest: bytes
+    absences: tuple[WorkerAbsence, ...] = ()
+
+    def to_json(self) -> bytes:
+        """The outcome as it is kept between restarts of the server."""
+        totals = pb.ReportReply(totals=[total.to_wire() for total in self.totals])
+        return (
+            _Stored(
+                steps=self.steps,
+                examples=self.examples,
+                seconds=self.seconds,
+                train_loss=self.train_loss,
+                totals=totals.SerializeToString().hex(),
+                model_digest=self.model_digest.hex(),
+                absences=self.absences,
+            )
+            .model_dump_json()
+            .encode()
+        )
+
+    @staticmethod
+    def from_json(octets: bytes) -> RunOutcome:
+        """Reads what ``to_json`` wrote; the store has checked that it is whole."""
+        stored = _Stored.model_validate_json(octets)
+        totals = pb.ReportReply.FromString(bytes.fromhex(stored.totals)).totals
+        return RunOutcome(
+            steps=stored.steps,
+            examples=stored.examples,
+            seconds=stored.seconds,
+            train_loss=stored.train_loss,
+            totals=tuple(SplitCounts.from_wire(total) for total in totals),
+            model_digest=bytes.fromhex(stored.model_digest),
+            absences=stored.absences,
+        )
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int
+    examples: int
+    seconds: float
+    train_loss: float
+    totals: str
+    model_digest: str
+    absences: tuple[WorkerAbsence, ...]

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from coterie.contract import Role
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
 
 
 @dataclass(frozen=True)
@@ -31,34 +32,62 @@ class Caller:
 class ParameterServerPort(Protocol):
     """A parameter server shard, as its callers see it. Every call may raise any CoterieError."""
 
-    def join(self, request: pb.JoinRequest) -> pb.JoinReply:
+    def join(self, request: pb.JoinRequest, /) -> pb.JoinReply:
         """Comes (back); waits for the others."""
         ...
 
-    def initialize(self, request: pb.InitializeRequest) -> pb.InitializeReply:
+    def initialize(self, request: pb.InitializeRequest, /) -> pb.InitializeReply:
         """Gives the initial dense parameters (chief)."""
         ...
 
-    def exchange(self, request: pb.ExchangeRequest) -> pb.ExchangeReply:
+    def exchange(self, request: ExchangeRequest, /) -> ExchangeReply:
         """Pushes a step and pulls the state after it."""
         ...
 
-    def lookup(self, request: pb.LookupRequest) -> pb.LookupReply:
+    def lookup(self, request: pb.LookupRequest, /) -> pb.LookupReply:
         """Reads rows for evaluation."""
         ...
 
-    def report(self, request: pb.ReportRequest) -> pb.ReportReply:
+    def report(self, request: pb.ReportRequest, /) -> pb.ReportReply:
         """Adds evaluation counts."""
         ...
 
-    def status(self, request: pb.StatusRequest) -> pb.StatusReply:
+    def leave(self, request: pb.LeaveRequest, /) -> pb.LeaveReply:
+        """Needs the server no more."""
+        ...
+
+    def status(self, request: pb.StatusRequest, /) -> pb.StatusReply:
         """Reads the state of the run."""
+        ...
+
+    def enlist(self, request: pb.EnlistRequest, /) -> pb.EnlistReply:
+        """A shard comes (back) to shard 0; waits for the others."""
+        ...
+
+    def commit(self, request: pb.CommitRequest, /) -> pb.CommitReply:
+        """A shard tells shard 0 what it has staged; waits for the decision."""
+        ...
+
+    def conclude(self, request: pb.ConcludeRequest, /) -> pb.ConcludeReply:
+        """A shard tells shard 0 its part of the model's digest."""
+        ...
+
+    def close(self) -> None:
+        """Ends the connection; the port is of no use afterwards."""
         ...
 
 
 class ShardReceiverPort(Protocol):
     """An SDT worker, as the chief sees it."""
 
-    def deliver(self, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
+    def watch(self, request: pb.WatchRequest, /) -> pb.WatchReply:
+        """Waits until the worker needs its shard."""
+        ...
+
+    def deliver(self, parts: Iterable[pb.DeliverRequest], /) -> pb.DeliverReply:
         """Streams a shard of training data."""
+        ...
+
+    def close(self) -> None:
+        """Ends the connection; the port is of no use afterwards."""
         ...

@@ -7,10 +7,11 @@ attested transport has proved. Errors of the tree travel in the status details.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from coterie.contract import Role
 from coterie.errors import CoterieError, MessageRefused, PeerUnreachable, ProtocolError
@@ -18,10 +19,13 @@ from coterie.ps.memory import ShardService
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
 from coterie.ratls.wire_errors import error_metadata, error_of, status_code
 
-Request = TypeVar("Request", bound=Message)
-Reply = TypeVar("Reply", bound=Message)
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+Sent = TypeVar("Sent", bound=Message)
+Received = TypeVar("Received", bound=Message)
 CallerOf = Callable[[grpc.ServicerContext], Caller]
 Metadata = tuple[tuple[str, str], ...]
 if TYPE_CHECKING:  # grpcio's classes take no type arguments at run time
@@ -29,6 +33,8 @@ if TYPE_CHECKING:  # grpcio's classes take no type arguments at run time
 
 _PS = "coterie.ps.v1.ParameterServer"
 _RECEIVER = "coterie.ps.v1.ShardReceiver"
+
+_WATCH_SECONDS = 120.0
 
 _UNREACHABLE = frozenset(
     {
@@ -44,42 +50,97 @@ PERMISSIONS: Mapping[str, frozenset[Role]] = {
     f"/{_PS}/Exchange": frozenset({"worker", "chief"}),
     f"/{_PS}/Lookup": frozenset({"worker", "chief"}),
     f"/{_PS}/Report": frozenset({"worker", "chief"}),
+    f"/{_PS}/Leave": frozenset({"worker", "chief"}),
     f"/{_PS}/Status": frozenset({"worker", "chief", "ps"}),
+    f"/{_PS}/Enlist": frozenset({"ps"}),
+    f"/{_PS}/Commit": frozenset({"ps"}),
+    f"/{_PS}/Conclude": frozenset({"ps"}),
+    f"/{_RECEIVER}/Watch": frozenset({"chief"}),
     f"/{_RECEIVER}/Deliver": frozenset({"chief"}),
 }
 
 
+@dataclass(frozen=True)
+class _Codec(Generic[Request, Reply]):
+    """How a method's messages become bytes and back."""
+
+    encode_request: Callable[[Request], bytes]
+    decode_request: Callable[[bytes], Request]
+    encode_reply: Callable[[Reply], bytes]
+    decode_reply: Callable[[bytes], Reply]
+
+
+def _protobuf(request: type[Sent], reply: type[Received]) -> _Codec[Sent, Received]:
+    return _Codec(
+        lambda message: message.SerializeToString(),
+        request.FromString,
+        lambda message: message.SerializeToString(),
+        reply.FromString,
+    )
+
+
+_JOIN = _protobuf(pb.JoinRequest, pb.JoinReply)
+_INITIALIZE = _protobuf(pb.InitializeRequest, pb.InitializeReply)
+_EXCHANGE = _Codec(
+    ExchangeRequest.encode, ExchangeRequest.decode, ExchangeReply.encode, ExchangeReply.decode
+)
+_LOOKUP = _protobuf(pb.LookupRequest, pb.LookupReply)
+_REPORT = _protobuf(pb.ReportRequest, pb.ReportReply)
+_LEAVE = _protobuf(pb.LeaveRequest, pb.LeaveReply)
+_STATUS = _protobuf(pb.StatusRequest, pb.StatusReply)
+_ENLIST = _protobuf(pb.EnlistRequest, pb.EnlistReply)
+_COMMIT = _protobuf(pb.CommitRequest, pb.CommitReply)
+_CONCLUDE = _protobuf(pb.ConcludeRequest, pb.ConcludeReply)
+_WATCH = _protobuf(pb.WatchRequest, pb.WatchReply)
+
+
 def parameter_server_handler(service: ParameterService, caller_of: CallerOf) -> Handler:
     """Serves a parameter server's calls."""
-
-    def unary(
-        call: Callable[[Caller, Request], Reply], request: type[Request]
-    ) -> grpc.RpcMethodHandler[Request, Reply]:
-        def handle(message: Request, context: grpc.ServicerContext) -> Reply:
-            try:
-                return call(caller_of(context), message)
-            except CoterieError as error:
-                _abort(context, error)
-
-        return grpc.unary_unary_rpc_method_handler(
-            handle, request.FromString, lambda reply: reply.SerializeToString()
-        )
-
     return grpc.method_handlers_generic_handler(
         _PS,
         {
-            "Join": unary(service.join, pb.JoinRequest),
-            "Initialize": unary(service.initialize, pb.InitializeRequest),
-            "Exchange": unary(service.exchange, pb.ExchangeRequest),
-            "Lookup": unary(service.lookup, pb.LookupRequest),
-            "Report": unary(service.report, pb.ReportRequest),
-            "Status": unary(service.status, pb.StatusRequest),
+            "Join": _serve(service.join, _JOIN, caller_of),
+            "Initialize": _serve(service.initialize, _INITIALIZE, caller_of),
+            "Exchange": _serve(service.exchange, _EXCHANGE, caller_of),
+            "Lookup": _serve(service.lookup, _LOOKUP, caller_of),
+            "Report": _serve(service.report, _REPORT, caller_of),
+            "Leave": _serve(service.leave, _LEAVE, caller_of),
+            "Status": _serve(service.status, _STATUS, caller_of),
+            "Enlist": _serve(service.enlist, _ENLIST, caller_of),
+            "Commit": _serve(service.commit, _COMMIT, caller_of),
+            "Conclude": _serve(service.conclude, _CONCLUDE, caller_of),
         },
     )
 
 
+def _serve(
+    call: Callable[[Caller, Request], Reply], codec: _Codec[Request, Reply], caller_of: CallerOf
+) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """A handler of raw bytes: so that a message which cannot be decoded is refused like any other."""
+
+    def handle(octets: bytes, context: grpc.ServicerContext) -> bytes:
+        try:
+            return codec.encode_reply(call(caller_of(context), _decoded(codec, octets)))
+        except CoterieError as error:
+            _abort(context, error)
+
+    return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def _decoded(codec: _Codec[Request, Reply], octets: bytes) -> Request:
+    try:
+        return codec.decode_request(octets)
+    except DecodeError as error:
+        raise MessageRefused(
+            "a message cannot be decoded",
+            expected="a message of this protocol",
+            seen=f"{len(octets)} bytes of something else",
+            remedy="run the same version of Coterie on both sides",
+        ) from error
+
+
 def shard_receiver_handler(service: ShardService, caller_of: CallerOf) -> Handler:
-    """Serves an SDT worker's one call."""
+    """Serves an SDT worker's calls."""
 
     def handle(
         parts: Iterator[pb.DeliverRequest], context: grpc.ServicerContext
@@ -92,9 +153,10 @@ def shard_receiver_handler(service: ShardService, caller_of: CallerOf) -> Handle
     return grpc.method_handlers_generic_handler(
         _RECEIVER,
         {
+            "Watch": _serve(service.watch, _WATCH, caller_of),
             "Deliver": grpc.stream_unary_rpc_method_handler(
                 handle, pb.DeliverRequest.FromString, lambda reply: reply.SerializeToString()
-            )
+            ),
         },
     )
 
@@ -116,6 +178,7 @@ class RpcParameterServer:
         peer: Its name, for errors.
         timeout: Seconds that a call may take; more than the server's longest wait.
         metadata: Sent with every call, for transports that do not prove who calls.
+        close: Ends the connection; closes the channel if absent.
     """
 
     def __init__(
@@ -124,54 +187,42 @@ class RpcParameterServer:
         peer: str,
         timeout: float = 120.0,
         metadata: Metadata = (),
+        close: Callable[[], None] | None = None,
     ) -> None:
-        self._channel = channel
-        self._peer = peer
-        self._timeout = timeout
-        self._metadata = metadata
-        self._join = self._method("Join", pb.JoinRequest, pb.JoinReply)
-        self._initialize = self._method("Initialize", pb.InitializeRequest, pb.InitializeReply)
-        self._exchange = self._method("Exchange", pb.ExchangeRequest, pb.ExchangeReply)
-        self._lookup = self._method("Lookup", pb.LookupRequest, pb.LookupReply)
-        self._report = self._method("Report", pb.ReportRequest, pb.ReportReply)
-        self._status = self._method("Status", pb.StatusRequest, pb.StatusReply)
+        call = _Caller(channel, _PS, peer, timeout, metadata)
+        self.join = call.method("Join", _JOIN)
+        self.initialize = call.method("Initialize", _INITIALIZE)
+        self.exchange = call.method("Exchange", _EXCHANGE)
+        self.lookup = call.method("Lookup", _LOOKUP)
+        self.report = call.method("Report", _REPORT)
+        self.leave = call.method("Leave", _LEAVE)
+        self.status = call.method("Status", _STATUS)
+        self.enlist = call.method("Enlist", _ENLIST)
+        self.commit = call.method("Commit", _COMMIT)
+        self.conclude = call.method("Conclude", _CONCLUDE)
+        self.close = close or channel.close
 
-    def join(self, request: pb.JoinRequest) -> pb.JoinReply:
-        """See ParameterServerPort."""
-        return self._join(request)
 
-    def initialize(self, request: pb.InitializeRequest) -> pb.InitializeReply:
-        """See ParameterServerPort."""
-        return self._initialize(request)
+@dataclass(frozen=True)
+class _Caller:
+    """Makes callable methods of one service of one peer."""
 
-    def exchange(self, request: pb.ExchangeRequest) -> pb.ExchangeReply:
-        """See ParameterServerPort."""
-        return self._exchange(request)
+    channel: grpc.Channel
+    service: str
+    peer: str
+    timeout: float
+    metadata: Metadata
 
-    def lookup(self, request: pb.LookupRequest) -> pb.LookupReply:
-        """See ParameterServerPort."""
-        return self._lookup(request)
-
-    def report(self, request: pb.ReportRequest) -> pb.ReportReply:
-        """See ParameterServerPort."""
-        return self._report(request)
-
-    def status(self, request: pb.StatusRequest) -> pb.StatusReply:
-        """See ParameterServerPort."""
-        return self._status(request)
-
-    def _method(
-        self, name: str, request: type[Request], reply: type[Reply]
-    ) -> Callable[[Request], Reply]:
-        invoke = self._channel.unary_unary(
-            f"/{_PS}/{name}", request.SerializeToString, reply.FromString
+    def method(self, name: str, codec: _Codec[Request, Reply]) -> Callable[[Request], Reply]:
+        invoke = self.channel.unary_unary(
+            f"/{self.service}/{name}", codec.encode_request, codec.decode_reply
         )
 
         def call(message: Request) -> Reply:
             try:
-                answer: Reply = invoke(message, timeout=self._timeout, metadata=self._metadata)
+                answer: Reply = invoke(message, timeout=self.timeout, metadata=self.metadata)
             except grpc.RpcError as error:
-                _reraise(error, self._peer)
+                _reraise(error, self.peer)
             return answer
 
         return call
@@ -185,6 +236,7 @@ class RpcShardReceiver:
         peer: Its name, for errors.
         timeout: Seconds that a delivery may take.
         metadata: Sent with every call, for transports that do not prove who calls.
+        close: Ends the connection; closes the channel if absent.
     """
 
     def __init__(
@@ -193,7 +245,12 @@ class RpcShardReceiver:
         peer: str,
         timeout: float = 3600.0,
         metadata: Metadata = (),
+        close: Callable[[], None] | None = None,
     ) -> None:
+        self.watch = _Caller(channel, _RECEIVER, peer, _WATCH_SECONDS, metadata).method(
+            "Watch", _WATCH
+        )
+        self.close = close or channel.close
         self._deliver = channel.stream_unary(
             f"/{_RECEIVER}/Deliver",
             pb.DeliverRequest.SerializeToString,

@@ -1,4 +1,4 @@
-"""The parameter server: turns calls into moves of the step barrier, under one lock.
+"""A parameter server shard's calls: each becomes a move of the shard's run, under one lock.
 
 Calls wait for others (joins, steps, reports) at most ``poll_seconds`` and then answer ``pending``;
 the caller repeats the same message, which is safe because repeated messages take effect once.
@@ -6,375 +6,311 @@ the caller repeats the same message, which is safe because repeated messages tak
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
-from coterie.contract import Contract
-from coterie.errors import (
-    CoterieError,
-    EnvironmentUnfit,
-    MessageRefused,
-    PeerUnreachable,
-    StepRefused,
-)
+import numpy as np
+
+from coterie.errors import CoterieError, MessageRefused, RollbackRefused, StepRefused
 from coterie.ps import events
-from coterie.ps.aggregation import is_finite, mean_gradients
-from coterie.ps.barrier import Offer, StepBarrier
-from coterie.ps.checkpoint import Checkpoints, DurableCheckpoint
-from coterie.ps.evaluation import EvaluationTotals, SplitCounts
-from coterie.ps.membership import Membership
+from coterie.ps.barrier import Offer
+from coterie.ps.evaluation import SplitCounts
+from coterie.ps.follower import Follower
+from coterie.ps.lead import Lead
 from coterie.ps.messages import EVALUATION_BATCH, MessageBounds
 from coterie.ps.outcome import RunOutcome
-from coterie.ps.ports import Caller
-from coterie.ps.schedule import Schedule
-from coterie.ps.state import ModelState
+from coterie.ps.ports import Caller, ParameterServerPort
+from coterie.ps.run import Run
+from coterie.ps.shard import Shard
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, octets_of
 
 
 class ParameterService:
     """One parameter server shard, whatever transport its calls come over.
 
     Args:
-        contract: What is trained, by whom.
-        incarnation: Of this process; larger than that of any earlier one.
-        monotonic: Seconds of a clock that only goes forward.
-        on_event: Hears what happens.
-        checkpoints: Where state is kept.
-        poll_seconds: How long a call waits before it answers ``pending``.
+        shard: Its state.
+        connect: Dials shard 0; only shards after the first do.
     """
 
     def __init__(
-        self,
-        contract: Contract,
-        *,
-        incarnation: int,
-        monotonic: Callable[[], float],
-        on_event: events.EventSink,
-        checkpoints: Checkpoints,
-        poll_seconds: float = 10.0,
+        self, shard: Shard, connect: Callable[[], ParameterServerPort] | None = None
     ) -> None:
-        self._contract = contract
-        self._incarnation = incarnation
-        self._monotonic = monotonic
-        self._on_event = on_event
-        self._checkpoints = checkpoints
-        self._poll_seconds = poll_seconds
-        self._bounds = MessageBounds(contract)
-        self._state = ModelState(contract)
-        self._totals = EvaluationTotals(
-            tuple(node.name for node in contract.data_owners()), contract.limits.evaluation_minimum
-        )
-        self._changed = threading.Condition()
-        self._durable: DurableCheckpoint | None = None
-        restored = checkpoints.restore_newest(self._state)
-        if restored is not None:
-            self._durable = restored[0]
-            on_event(events.Resumed(restored[0].step, restored[0].digest.hex()))
-        self._membership = Membership(contract, restored[1] if restored else {})
-        self._initialized = contract.mode == "hfl" or restored is not None
-        self._barrier: StepBarrier | None = None
-        self._schedule: Schedule | None = None
-        self._failure: CoterieError | None = None
-        self._dense_octets = b""
-        self._digest = b""
-        self._done_with: set[str] = set()
-        self._progress_at = self._training_began_at = self._training_ended_at = monotonic()
-
-    # --- calls ---------------------------------------------------------------------------------
-
-    def join(self, caller: Caller, request: pb.JoinRequest) -> pb.JoinReply:
-        """Notes a node; answers once everybody has come and the model is initialized."""
-        with self._changed:
-            self._raise_failure()
-            if self._membership.join(caller, request.train_examples, request.data_set_digest):
-                self._done_with.discard(caller.node)
-                self._on_event(events.Joined(caller.node, self._membership.missing))
-            self._begin_if_complete()
-            self._changed.notify_all()
-            if not self._wait(lambda: self._barrier is not None):
-                return pb.JoinReply(pending=True, ps_incarnation=self._incarnation)
-            schedule, _ = self._running()
-            return pb.JoinReply(
-                ps_incarnation=self._incarnation,
-                step=self._state.step,
-                steps=schedule.steps,
-                steps_per_epoch=schedule.steps_per_epoch,
-                shards=1,
-                durable=self._durable_message(),
-            )
-
-    def initialize(self, _caller: Caller, request: pb.InitializeRequest) -> pb.InitializeReply:
-        """Takes the chief's initial dense parameters, before the first step only."""
-        dense = self._bounds.dense(request.dense_parameters, name="dense_parameters")
-        with self._changed:
-            self._raise_failure()
-            if not self._initialized:
-                self._state.dense[:] = dense
-                self._initialized = True
-                self._begin_if_complete()
-                self._changed.notify_all()
-        return pb.InitializeReply()
-
-    def exchange(self, caller: Caller, request: pb.ExchangeRequest) -> pb.ExchangeReply:
-        """Takes a push, waits for the step, answers with the state after it."""
-        next_ids = self._bounds.row_ids(
-            request.next_row_ids, examples=self._contract.training.batch, name="next_row_ids"
-        )
-        pushes = request.HasField("push")
-        if pushes:
-            self._take_push(caller, request)
-        with self._changed:
-            self._check_caller(caller, request.ps_incarnation)
-            wanted = request.step + 1 if pushes else request.step
-            schedule, _ = self._running()
-            if not self._state.step <= wanted <= schedule.steps:
-                raise StepRefused(
-                    f"there is no state after {wanted} updates (any more)",
-                    expected=f"{self._state.step} to {schedule.steps} updates",
-                    seen=f"a call for {wanted}",
-                    remedy="join again: the reply names the open step",
-                )
-            if not self._wait(lambda: self._state.step >= wanted):
-                return pb.ExchangeReply(pending=True, step=self._state.step, staged=pushes)
-            self._check_caller(caller, request.ps_incarnation)
-            if self._state.step >= schedule.steps:
-                self._finished_with(caller.node, owners=False)
-            return pb.ExchangeReply(
-                step=self._state.step,
-                dense_parameters=self._dense_octets,
-                rows=self._state.table.read(next_ids).tobytes(),
-                durable=self._durable_message(),
-            )
-
-    def lookup(self, caller: Caller, request: pb.LookupRequest) -> pb.LookupReply:
-        """Reads rows for evaluation, once training has ended."""
-        ids = self._bounds.row_ids(request.row_ids, examples=EVALUATION_BATCH, name="row_ids")
-        with self._changed:
-            self._check_caller(caller, request.ps_incarnation)
-            self._check_trained()
-            self._progress_at = self._monotonic()
-            return pb.LookupReply(
-                dense_parameters=self._dense_octets if request.dense else b"",
-                rows=self._state.table.read_trained(ids).tobytes(),
-            )
-
-    def report(self, caller: Caller, request: pb.ReportRequest) -> pb.ReportReply:
-        """Adds a data owner's counts; answers with the totals once all have reported."""
-        counts = tuple(SplitCounts.from_wire(count) for count in request.counts)
-        with self._changed:
-            self._check_caller(caller, request.ps_incarnation)
-            self._check_trained()
-            self._totals.add(caller.node, counts)
-            self._progress_at = self._monotonic()
-            self._changed.notify_all()
-            if not self._wait(lambda: not self._totals.missing):
-                return pb.ReportReply(pending=True)
-            self._finished_with(caller.node, owners=True)
-            return pb.ReportReply(
-                totals=[total.to_wire() for total in self._totals.released()],
-                model_digest=self._digest,
-            )
-
-    def status(self, _caller: Caller, _request: pb.StatusRequest) -> pb.StatusReply:
-        """Reads the state of the run."""
-        with self._changed:
-            return pb.StatusReply(
-                ps_incarnation=self._incarnation,
-                step=self._state.step,
-                steps=self._schedule.steps if self._schedule else 0,
-                joined=self._membership.joined,
-                missing=self._membership.missing,
-                durable=self._durable_message(),
-            )
+        self._shard = shard
+        self._connect = connect
+        self._lead = Lead(shard) if shard.place.leads else None
+        self._bounds = MessageBounds(shard.contract, dense=shard.place.leads)
 
     # --- the run as a whole --------------------------------------------------------------------
 
-    def fail(self, error: CoterieError) -> None:
-        """Ends the run: every waiting and later call raises ``error``."""
-        with self._changed:
-            self._failure = self._failure or error
-            self._changed.notify_all()
-
-    def wait_finished(self) -> RunOutcome:
-        """Waits until everybody has trained, reported and heard of it.
+    def drive(self) -> RunOutcome | None:
+        """Serves the run to its end; the outcome is shard 0's to tell.
 
         Raises:
             PeerUnreachable: A node did not come, or stayed away, longer than the contract allows.
             CoterieError: The run failed.
         """
-        with self._changed:
-            while not self._everybody_done():
-                self._raise_failure()
-                left = self._progress_at + self._patience() - self._monotonic()
-                if left <= 0:
-                    self._failure = self._overdue()
-                    self._changed.notify_all()
-                else:
-                    self._changed.wait(left)
-            schedule, _ = self._running()
-            return RunOutcome(
-                steps=self._state.step,
-                examples=sum(schedule.examples) * schedule.epochs,
-                seconds=self._training_ended_at - self._training_began_at,
-                train_loss=self._state.epoch_loss / max(1, self._state.epoch_examples),
-                totals=self._totals.released(),
-                model_digest=self._digest,
+        try:
+            if self._lead is not None:
+                return self._lead.drive()
+            if self._connect is None:
+                raise AssertionError
+            Follower(self._shard, self._connect).drive()
+        except CoterieError as error:
+            self._shard.fail(error)
+            raise
+        finally:
+            self._shard.checkpoints.close()
+        return None
+
+    def fail(self, error: CoterieError) -> None:
+        """Ends the run: every waiting and later call raises ``error``."""
+        self._shard.fail(error)
+
+    # --- calls ---------------------------------------------------------------------------------
+
+    def join(self, caller: Caller, request: pb.JoinRequest) -> pb.JoinReply:
+        """Notes a node; answers once everybody has come and the model is initialized."""
+        shard = self._shard
+        with shard.changed:
+            shard.locked_raise_failure()
+            self._check_remembered(caller, request)
+            if self._lead is not None and self._lead.outcome is not None:
+                steps = self._lead.outcome.steps
+                return pb.JoinReply(step=steps, steps=steps, steps_per_epoch=steps, finished=True)
+            wanted = request.ps_incarnation
+            if not shard.locked_wait(
+                lambda: shard.run is not None and shard.run.incarnation >= wanted
+            ):
+                return pb.JoinReply(pending=True)
+            run = shard.locked_running()
+            if wanted and run.incarnation != wanted:
+                raise _refused_life(wanted, run.incarnation)
+            if run.membership.join(caller, request.train_examples, request.data_set_digest):
+                run.membership.left.discard(caller.node)
+                shard.on_event(events.Joined(caller.node, run.membership.missing))
+            self._hear_of(run, caller)
+            run.begin_if_complete()
+            shard.changed.notify_all()
+            if not shard.locked_wait(lambda: shard.run is not run or run.begun):
+                return pb.JoinReply(pending=True, ps_incarnation=run.incarnation)
+            if shard.run is not run:
+                return pb.JoinReply(pending=True)
+            schedule, _ = run.running()
+            return pb.JoinReply(
+                ps_incarnation=run.incarnation,
+                step=run.state.step,
+                steps=schedule.steps,
+                steps_per_epoch=schedule.steps_per_epoch,
+                shard=shard.place.shard,
+                shards=shard.place.shards,
+                durable=shard.durable_message(),
+                rollback=shard.rollback_message(),
             )
+
+    def initialize(self, _caller: Caller, request: pb.InitializeRequest) -> pb.InitializeReply:
+        """Takes the chief's initial dense parameters, before the first step only."""
+        shard = self._shard
+        dense = self._bounds.dense(request.dense_parameters, name="dense_parameters")
+        with shard.changed:
+            if self._lead is not None and self._lead.outcome is not None:
+                return pb.InitializeReply()
+            shard.locked_wait(lambda: shard.run is not None, shard.contract.limits.join_seconds)
+            run = shard.locked_running()
+            if not run.initialized:
+                run.state.dense[:] = dense
+                run.initialized = True
+                run.begin_if_complete()
+                shard.changed.notify_all()
+        return pb.InitializeReply()
+
+    def exchange(self, caller: Caller, request: ExchangeRequest) -> ExchangeReply:
+        """Takes a push, waits for the step, answers with the state after it."""
+        shard = self._shard
+        arrived = shard.monotonic()
+        next_ids = self._bounds.row_ids(
+            request.next_row_ids,
+            examples=shard.contract.training.step_examples,
+            name="next_row_ids",
+        )
+        if request.push is not None:
+            self._take_push(caller, request)
+        with shard.changed:
+            run = self._joined(caller, request.ps_incarnation)
+            self._hear_of(run, caller)
+            wanted = request.step + 1 if request.push is not None else request.step
+            schedule, _ = run.running()
+            if not run.state.step <= wanted <= schedule.steps:
+                raise StepRefused(
+                    f"there is no state after {wanted} updates (any more)",
+                    expected=f"{run.state.step} to {schedule.steps} updates",
+                    seen=f"a call for {wanted}",
+                    remedy="join again: the reply names the open step",
+                )
+            waits_from = shard.monotonic()
+            if not shard.locked_wait(lambda: shard.run is not run or run.state.step >= wanted):
+                return ExchangeReply(step=run.state.step, pending=True)
+            self._joined(caller, request.ps_incarnation)
+            waited = shard.monotonic() - waits_from
+            run.times.waited(waited)
+            with run.times.reading():
+                rows = octets_of(run.state.table.read(next_ids))
+            return ExchangeReply(
+                step=run.state.step,
+                dense_parameters=run.dense_octets,
+                rows=rows,
+                durable=shard.durable_message(),
+                served_seconds=shard.monotonic() - arrived,
+                waited_seconds=waited,
+            )
+
+    def lookup(self, caller: Caller, request: pb.LookupRequest) -> pb.LookupReply:
+        """Reads rows for evaluation, once training has ended."""
+        ids = self._bounds.row_ids(request.row_ids, examples=EVALUATION_BATCH + 1, name="row_ids")
+        shard = self._shard
+        with shard.changed:
+            run = self._joined(caller, request.ps_incarnation)
+            run.check_trained()
+            run.progress_at = shard.monotonic()
+            table = run.state.table
+            return pb.LookupReply(
+                dense_parameters=run.dense_octets if request.dense else b"",
+                rows=table.read(ids).tobytes(),
+                trained=table.trained(ids).astype(np.uint8).tobytes(),
+            )
+
+    def report(self, caller: Caller, request: pb.ReportRequest) -> pb.ReportReply:
+        """Adds a data owner's counts; answers with the totals once all have reported."""
+        counts = tuple(SplitCounts.from_wire(count) for count in request.counts)
+        shard = self._shard
+        lead = self._leading("a report")
+        with shard.changed:
+            if lead.outcome is None:
+                run = self._joined(caller, request.ps_incarnation)
+                run.check_trained()
+                lead.locked_report(caller.node, counts)
+                run.progress_at = shard.monotonic()
+                if not shard.locked_wait(lambda: shard.run is not run or lead.outcome is not None):
+                    return pb.ReportReply(pending=True)
+            if lead.outcome is None:
+                self._joined(caller, request.ps_incarnation)
+                return pb.ReportReply(pending=True)
+            return pb.ReportReply(
+                totals=[total.to_wire() for total in lead.outcome.totals],
+                model_digest=lead.outcome.model_digest,
+            )
+
+    def leave(self, caller: Caller, _request: pb.LeaveRequest) -> pb.LeaveReply:
+        """Notes that a node needs this shard no more."""
+        shard = self._shard
+        with shard.changed:
+            shard.locked_raise_failure()
+            shard.membership.check_incarnation(caller)
+            run = shard.run
+            over = self._lead is not None and self._lead.outcome is not None
+            if not over and (run is None or not run.trained):
+                raise StepRefused(
+                    f"node {caller.node} leaves before the last step",
+                    expected="training to the end",
+                    seen="a call to leave",
+                    remedy="join again: the reply names the open step",
+                )
+            shard.locked_leave(caller.node)
+        return pb.LeaveReply()
+
+    def status(self, _caller: Caller, _request: pb.StatusRequest) -> pb.StatusReply:
+        """Reads the state of the run."""
+        shard = self._shard
+        with shard.changed:
+            run = shard.run
+            return pb.StatusReply(
+                ps_incarnation=run.incarnation if run else 0,
+                step=run.state.step if run else 0,
+                steps=run.schedule.steps if run and run.schedule else 0,
+                joined=shard.membership.joined,
+                missing=shard.membership.missing,
+                durable=shard.durable_message(),
+            )
+
+    def enlist(self, caller: Caller, request: pb.EnlistRequest) -> pb.EnlistReply:
+        """See ``Lead.enlist``."""
+        return self._leading("an enlisting shard").enlist(caller, request)
+
+    def commit(self, caller: Caller, request: pb.CommitRequest) -> pb.CommitReply:
+        """See ``Lead.commit``."""
+        return self._leading("a commit").commit(caller, request)
+
+    def conclude(self, caller: Caller, request: pb.ConcludeRequest) -> pb.ConcludeReply:
+        """See ``Lead.conclude``."""
+        return self._leading("a conclusion").conclude(caller, request)
 
     # --- inside the lock -----------------------------------------------------------------------
 
-    def _take_push(self, caller: Caller, request: pb.ExchangeRequest) -> None:
-        with self._changed:
-            self._check_caller(caller, request.ps_incarnation)
-            schedule, barrier = self._running()
-            worker = self._membership.index_of(caller)
-            if barrier.admits(worker, request.step) is not Offer.COMPLETE:
+    def _take_push(self, caller: Caller, request: ExchangeRequest) -> None:
+        shard = self._shard
+        with shard.changed:
+            run = self._joined(caller, request.ps_incarnation)
+            schedule, barrier = run.running()
+            worker = run.membership.index_of(caller)
+            if barrier.admits(worker, request.step) is not Offer.TAKEN:
                 return
             examples = len(schedule.lane(worker).span(request.step))
-        gradients = self._bounds.push(request.push, examples=examples)
-        with self._changed:
-            self._check_caller(caller, request.ps_incarnation)
-            if barrier.offer(worker, request.step, gradients) is Offer.COMPLETE:
-                self._apply_step(schedule, barrier)
+        if request.push is None:
+            raise AssertionError
+        with run.times.decoding():
+            gradients = self._bounds.push(request.push, examples=examples)
+        with shard.changed:
+            if self._joined(caller, request.ps_incarnation) is not run:
+                return
+            if barrier.offer(worker, request.step, gradients) is Offer.TAKEN:
+                if self._lead is not None:
+                    self._lead.locked_advance()
+                elif not barrier.missing:
+                    shard.changed.notify_all()
 
-    def _apply_step(self, schedule: Schedule, barrier: StepBarrier) -> None:
-        gradients = mean_gradients(barrier.take())
-        if not is_finite(gradients):
-            self._failure = MessageRefused(
-                f"the gradients of step {self._state.step} add up to values that are not finite",
-                expected="finite float32 values",
-                seen="an overflow in the sum over the workers",
-                remedy="training diverged: lower the learning rate, or look at the workers' data",
-            )
-            self._changed.notify_all()
-            raise self._failure
-        first = self._state.step % schedule.steps_per_epoch == 0
-        self._state.apply(gradients, first_of_epoch=first)
-        self._dense_octets = self._state.dense.tobytes()
-        self._progress_at = self._monotonic()
-        last = self._state.step == schedule.steps
-        every = self._contract.training.checkpoint_steps
-        if last:
-            self._training_ended_at = self._progress_at
-            self._digest = self._state.digest()
-        if last or (every and self._state.step % every == 0):
-            self._checkpoint()
-        self._changed.notify_all()
-        self._on_event(
-            events.StepDone(
-                step=self._state.step,
-                steps=schedule.steps,
-                examples=gradients.examples,
-                loss=gradients.loss_sum / gradients.examples,
-                seconds=self._progress_at - self._training_began_at,
-            )
-        )
+    def _joined(self, caller: Caller, ps_incarnation: int) -> Run:
+        run = self._shard.locked_running()
+        run.check_caller(caller, ps_incarnation)
+        return run
 
-    def _checkpoint(self) -> None:
-        try:
-            saved = self._checkpoints.save(self._state, self._membership.data_sets)
-        except OSError as error:
-            self._failure = EnvironmentUnfit(
-                f"the checkpoint of step {self._state.step} cannot be written",
-                expected="a writable folder with room",
-                seen=error.strerror or type(error).__name__,
-                remedy="make room or mend the folder, then start the run again: it resumes",
-            )
-            self._changed.notify_all()
-            raise self._failure from error
-        if saved is not None:
-            self._durable = saved
-            self._on_event(events.CheckpointWritten(saved.step, saved.digest.hex()))
+    def _hear_of(self, run: Run, caller: Caller) -> None:
+        if run.council is not None and caller.role == "worker":
+            run.council.hear_of(run.membership.index_of(caller))
 
-    def _begin_if_complete(self) -> None:
-        if self._barrier is not None or self._membership.missing or not self._initialized:
+    def _check_remembered(self, caller: Caller, request: pb.JoinRequest) -> None:
+        """Whoever remembers a newer checkpoint than this server holds, stops the run."""
+        shard = self._shard
+        remembered = request.remembered
+        if not remembered.digest or self._lead is None or shard.run is None:
             return
-        data_sets = self._membership.data_sets
-        training = self._contract.training
-        self._schedule = Schedule(
-            tuple(data_sets[worker].examples for worker in self._membership.workers),
-            training.batch,
-            training.epochs,
+        announced = shard.announced.step if shard.announced else 0
+        if remembered.step <= announced or shard.consent is not None:
+            return  # the node itself checks digests, and that a consent names what it is offered
+        error = RollbackRefused(
+            f"node {caller.node} remembers a newer checkpoint than this server was restored from",
+            expected=f"step {remembered.step} or later (SHA-256 {remembered.digest.hex()[:64]})",
+            seen=f"step {announced}",
+            remedy="restore the server's newest checkpoint; if it is lost, all parties may agree "
+            "to go on from this one: coterie contract rollback",
         )
-        self._barrier = StepBarrier(self._schedule, self._state.step)
-        self._dense_octets = self._state.dense.tobytes()
-        if self._state.step >= self._schedule.steps:
-            self._digest = self._state.digest()
-        self._progress_at = self._training_began_at = self._training_ended_at = self._monotonic()
+        shard.fail(error)
+        raise error
 
-    def _running(self) -> tuple[Schedule, StepBarrier]:
-        if self._schedule is None or self._barrier is None:
-            raise StepRefused(
-                "the run has not begun",
-                expected="a join first",
-                seen="another call",
-                remedy="join: the reply comes when everybody has come",
+    def _leading(self, what: str) -> Lead:
+        if self._lead is None:
+            raise MessageRefused(
+                f"{what} came to another shard than the first",
+                expected="a call to shard 0",
+                seen=f"shard {self._shard.place.shard}",
+                remedy="run the same version of Coterie on all nodes",
             )
-        return self._schedule, self._barrier
+        return self._lead
 
-    def _check_caller(self, caller: Caller, ps_incarnation: int) -> None:
-        self._raise_failure()
-        self._membership.check_incarnation(caller)
-        if ps_incarnation != self._incarnation or caller.node not in self._membership.joined:
-            raise StepRefused(
-                f"node {caller.node} has not joined this incarnation of the parameter server",
-                expected=f"a join, and calls to server incarnation {self._incarnation}",
-                seen=f"a call to server incarnation {ps_incarnation}",
-                remedy="join again",
-            )
 
-    def _check_trained(self) -> None:
-        schedule, _ = self._running()
-        if self._state.step < schedule.steps:
-            raise StepRefused(
-                "the model can be evaluated only after training",
-                expected=f"step {schedule.steps}",
-                seen=f"step {self._state.step}",
-                remedy="wait for the last step's reply",
-            )
-
-    def _finished_with(self, node: str, *, owners: bool) -> None:
-        """Notes that a node has got its last reply."""
-        if owners or node not in {owner.name for owner in self._contract.data_owners()}:
-            self._done_with.add(node)
-            self._changed.notify_all()
-
-    def _everybody_done(self) -> bool:
-        return self._barrier is not None and set(self._membership.joined) <= self._done_with
-
-    def _patience(self) -> float:
-        limits = self._contract.limits
-        return limits.join_seconds if self._barrier is None else limits.step_seconds
-
-    def _overdue(self) -> CoterieError:
-        if self._barrier is None or self._schedule is None:
-            names = self._membership.missing or ("the chief's initial parameters",)
-            waited, key = "to join", "join_seconds"
-        elif self._state.step < self._schedule.steps:
-            names = tuple(self._membership.workers[w] for w in self._barrier.missing)
-            waited, key = f"to push step {self._state.step}", "step_seconds"
-        else:
-            names = tuple(n for n in self._membership.joined if n not in self._done_with)
-            waited, key = "to evaluate and report", "step_seconds"
-        return PeerUnreachable(
-            f"the run waits in vain for {', '.join(names)} {waited}",
-            expected=f"within limits.{key} = {self._patience():g} s",
-            seen="nothing",
-            remedy="look at that node's log; start it again, or raise the limit in the contract",
-        )
-
-    def _wait(self, ready: Callable[[], bool]) -> bool:
-        met = self._changed.wait_for(
-            lambda: self._failure is not None or ready(), timeout=self._poll_seconds
-        )
-        self._raise_failure()
-        return met
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-    def _durable_message(self) -> pb.Checkpoint | None:
-        if self._durable is None:
-            return None
-        return pb.Checkpoint(step=self._durable.step, digest=self._durable.digest)
+def _refused_life(wanted: int, seen: int) -> StepRefused:
+    return StepRefused(
+        "this shard is in another life of the server",
+        expected=f"server incarnation {wanted}",
+        seen=f"server incarnation {seen}",
+        remedy="join again",
+    )

@@ -1,8 +1,10 @@
-"""The model on the parameter server: dense parameters, rows, optimizer state, and the step."""
+"""The model on a parameter server shard: dense parameters, rows, optimizer state, and the step."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,59 +13,155 @@ from coterie.contract import Contract
 from coterie.ps.aggregation import Gradients
 from coterie.ps.initial import initial_dense
 from coterie.ps.optimizers import dense_update
+from coterie.ps.rates import rate_factor
+from coterie.ps.slices import SLICES, slices_of
 from coterie.ps.table import RowTable
 
 FloatArray = npt.NDArray[np.float32]
+IdArray = npt.NDArray[np.int32]
+
+_CHUNK_ROWS = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """What changed since the last snapshot, copied: one segment of a checkpoint.
+
+    Attributes:
+        step: Updates applied.
+        epoch_loss: Sum of losses since the epoch began.
+        epoch_examples: Examples since the epoch began.
+        dense_p: float32 [P]; [0] but on shard 0.
+        dense_state: The dense optimizer's state, float32 [S].
+        rows: Global rows, int32 [n], ascending.
+        values: float32 [n, dim].
+        row_state: float32 [n, width].
+    """
+
+    step: int
+    epoch_loss: float
+    epoch_examples: int
+    dense_p: FloatArray
+    dense_state: FloatArray
+    rows: IdArray
+    values: FloatArray
+    row_state: FloatArray
 
 
 class ModelState:
-    """Everything that training changes. Not thread-safe: the service guards it.
+    """Everything that training changes on a shard. Not thread-safe: the service guards it.
 
     Args:
         contract: Gives sizes, seed and optimizers.
+        shard: Which shard this is; the dense parameters are on shard 0.
+        shards: How many there are.
 
     Attributes:
         step: Updates applied so far.
         epoch_loss: Sum of losses since the epoch began, float64.
         epoch_examples: Examples since the epoch began.
-        dense: float32 [P].
+        dense: float32 [P]; [0] but on shard 0.
         optimizer: Of the dense parameters.
-        table: The embedding rows.
+        table: The shard's embedding rows.
     """
 
-    def __init__(self, contract: Contract) -> None:
-        parameters = contract.model.dense_parameters(contract.data)
-        self._seed = contract.training.seed
+    def __init__(self, contract: Contract, shard: int = 0, shards: int = 1) -> None:
+        parameters = contract.model.dense_parameters(contract.data) if shard == 0 else ()
+        self._shard, self._shards = shard, shards
+        self._schedule = contract.training.schedule
         self.step = 0
         self.epoch_loss = 0.0
         self.epoch_examples = 0
-        self.dense: FloatArray = initial_dense(self._seed, parameters)
+        self.dense: FloatArray = initial_dense(contract.training.seed, parameters)
         self.optimizer = dense_update(contract.training.dense, self.dense.size)
-        self.table = RowTable(contract)
+        self.table = RowTable(contract, shard, shards)
 
     def apply(self, gradients: Gradients, *, first_of_epoch: bool) -> None:
         """Applies one step's mean gradients and counts the step.
 
         Args:
-            gradients: As ``mean_gradients`` gives them; the dense part is used up.
+            gradients: As ``sum_gradients`` gives them; the dense part is used up.
             first_of_epoch: Whether the epoch's loss starts anew.
         """
+        factor = rate_factor(self._schedule, self.step)
+        self.optimizer.apply(self.dense, gradients.dense_p, step=self.step, factor=factor)
+        self.table.apply(gradients.row_ids_u, gradients.rows_ud, step=self.step, factor=factor)
+        self._count(gradients.loss_sum, gradients.examples, first_of_epoch=first_of_epoch)
+
+    def skip(self, *, first_of_epoch: bool) -> None:
+        """Counts a step that nobody had a part in; it changes nothing else."""
+        self._count(0.0, 0, first_of_epoch=first_of_epoch)
+
+    def snapshot(self, *, everything: bool = False) -> Snapshot:
+        """Copies what changed since the last snapshot, or everything that was ever trained."""
+        touched = self.table.take_touched()
+        rows = self.table.trained_rows() if everything else touched
+        return Snapshot(
+            step=self.step,
+            epoch_loss=self.epoch_loss,
+            epoch_examples=self.epoch_examples,
+            dense_p=self.dense.copy(),
+            dense_state=self.optimizer.state.copy(),
+            rows=rows,
+            values=self.table.values_of(rows),
+            row_state=self.table.state_of(rows),
+        )
+
+    def restore(self, segment: Snapshot) -> None:
+        """Puts a segment back; later ones overwrite what earlier ones hold."""
+        self.step = segment.step
+        self.epoch_loss = segment.epoch_loss
+        self.epoch_examples = segment.epoch_examples
+        self.dense[:] = segment.dense_p
+        self.optimizer.state[:] = segment.dense_state
+        self.table.restore(segment.rows, segment.values, segment.row_state)
+
+    def slice_digests(self) -> bytes:
+        """SHA-256 of each slice that this shard owns, in slice order, one after the other.
+
+        A slice's digest is over its trained rows in global order: row (int32), values (float32).
+        """
+        digests = [hashlib.sha256(b"coterie slice 1\0") for _ in range(SLICES)]
+        rows = self.table.trained_rows()
+        record = np.dtype([("row", "<i4"), ("values", "<f4", (self.table.dim,))])
+        for start in range(0, rows.size, _CHUNK_ROWS):
+            chunk = rows[start : start + _CHUNK_ROWS]
+            slices = slices_of(chunk)
+            order = np.argsort(slices, kind="stable")
+            records = np.empty(chunk.size, record)
+            records["row"] = chunk[order]
+            records["values"] = self.table.values_of(chunk[order])
+            ends = np.searchsorted(slices[order], np.arange(SLICES), side="right").tolist()
+            for index, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+                if end > begin:
+                    digests[index].update(records[begin:end].tobytes())
+        own = range(self._shard, SLICES, self._shards)
+        return b"".join(digests[index].digest() for index in own)
+
+    def _count(self, loss_sum: float, examples: int, *, first_of_epoch: bool) -> None:
         if first_of_epoch:
             self.epoch_loss, self.epoch_examples = 0.0, 0
-        self.optimizer.apply(self.dense, gradients.dense_p)
-        self.table.apply(gradients.row_ids_u, gradients.rows_ud)
-        self.epoch_loss += gradients.loss_sum
-        self.epoch_examples += gradients.examples
+        self.epoch_loss += loss_sum
+        self.epoch_examples += examples
         self.step += 1
 
-    def digest(self) -> bytes:
-        """SHA-256 over seed, step, dense parameters and updated rows in global order; 32 bytes."""
-        rows = self.table.trained_rows()
-        digest = hashlib.sha256(b"coterie model 1\0")
-        for count in (self._seed, self.step, self.dense.size, rows.size, self.table.dim):
-            digest.update(count.to_bytes(8, "little"))
-        digest.update(self.dense.astype("<f4", copy=False).tobytes())
-        digest.update(rows.astype("<i4", copy=False).tobytes())
-        for start in range(0, rows.size, 65_536):
-            digest.update(self.table.read(rows[start : start + 65_536]).astype("<f4").tobytes())
-        return digest.digest()
+
+def model_digest(
+    contract: Contract, step: int, dense_p: FloatArray, slice_digests: Sequence[bytes]
+) -> bytes:
+    """SHA-256 over seed, sizes, step, dense parameters and all slices; 32 bytes.
+
+    Args:
+        contract: Gives seed and sizes.
+        step: Updates applied.
+        dense_p: float32 [P].
+        slice_digests: Of all slices in order, whichever shard holds them.
+    """
+    digest = hashlib.sha256(b"coterie model 2\0")
+    sizes = (contract.data.total_rows, contract.model.embedding_dim)
+    for count in (contract.training.seed, step, dense_p.size, *sizes):
+        digest.update(count.to_bytes(8, "little"))
+    digest.update(dense_p.astype("<f4", copy=False).tobytes())
+    for part in slice_digests:
+        digest.update(part)
+    return digest.digest()

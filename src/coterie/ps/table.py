@@ -1,7 +1,8 @@
 """The fused embedding table of one parameter server shard.
 
-All columns' tables lie one after the other: global row = column offset + row. A row comes into
-being when it is updated first; reading never creates one.
+All columns' tables lie one after the other: global row = column offset + row. A shard keeps only its
+own rows, packed (``slices.py``). A row comes into being when it is updated first; reading never
+creates one.
 """
 
 from __future__ import annotations
@@ -10,26 +11,30 @@ import numpy as np
 import numpy.typing as npt
 
 from coterie.contract import Contract
-from coterie.errors import EnvironmentUnfit
+from coterie.errors import EnvironmentUnfit, MessageRefused
 from coterie.ps.initial import initial_rows
 from coterie.ps.optimizers import row_update
+from coterie.ps.slices import Sharding
 
 FloatArray = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.int32]
+BoolArray = npt.NDArray[np.bool_]
 
 
 class RowTable:
-    """Embedding rows with their optimizer state.
+    """A shard's embedding rows with their optimizer state. All arguments are global rows.
 
     Args:
         contract: Gives sizes, seed and optimizer.
+        shard: Which shard this is.
+        shards: How many there are.
 
     Attributes:
         rows: Number of global rows.
         dim: Width of a row.
     """
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, shard: int = 0, shards: int = 1) -> None:
         data = contract.data
         self.rows = data.total_rows
         self.dim = contract.model.embedding_dim
@@ -37,82 +42,128 @@ class RowTable:
         self._offsets = np.array(data.column_offsets, np.int64)
         # The reference DLRM starts a table of n rows from U(-sqrt(1/n), sqrt(1/n)).
         self._bounds = np.sqrt(1 / np.array(data.table_rows)).astype(np.float32)
+        self._places = Sharding(self.rows, shards).places(shard)
+        self._shares = shards > 1
+        count = self._places.count
         try:
-            self._values = np.empty((self.rows, self.dim), np.float32)
-            self._trained = np.zeros(self.rows, np.bool_)
-            self._update = row_update(contract.training.rows, self.rows, self.dim)
+            self._values = np.empty((count, self.dim), np.float32)
+            self._trained = np.zeros(count, np.bool_)
+            self._touched = np.zeros(count, np.bool_)
+            self._update = row_update(contract.training.rows, count, self.dim)
         except MemoryError as error:
             raise EnvironmentUnfit(
                 "the embedding table does not fit this machine",
-                expected=f"memory for {self.rows} rows of {self.dim} and their optimizer state",
+                expected=f"memory for {count} rows of {self.dim} and their optimizer state",
                 seen="too little",
-                remedy="take a larger machine, or smaller data.rows or model.embedding_dim",
+                remedy="take a larger machine, more parameter servers, or smaller data.rows or "
+                "model.embedding_dim",
             ) from error
 
     def read(self, rows: IdArray) -> FloatArray:
         """Rows as training sees them: never updated ones have their initial values.
 
         Args:
-            rows: Global rows, int32 [n], each in range.
+            rows: int32 [n], each in range and of this shard.
 
         Returns:
             float32 [n, dim], a copy.
+
+        Raises:
+            MessageRefused: Another shard holds one of them.
         """
-        values = self._values[rows]
-        new = np.flatnonzero(~self._trained[rows])
+        places = self._own(rows)
+        values: FloatArray = self._values.take(places, axis=0)
+        new = np.flatnonzero(~self._trained[places])
         if new.size:
             values[new] = self._initial(rows[new])
         return values
 
-    def read_trained(self, rows: IdArray) -> FloatArray:
-        """Rows as evaluation sees them: never updated ones share their out-of-vocabulary row.
+    def trained(self, rows: IdArray) -> BoolArray:
+        """Which of the rows were ever updated, bool [n].
 
-        Args:
-            rows: Global rows, int32 [n], each in range.
-
-        Returns:
-            float32 [n, dim], a copy.
+        Raises:
+            MessageRefused: Another shard holds one of them.
         """
-        first_rows = self._offsets[self._columns(rows)].astype(np.int32)
-        return self.read(np.where(self._trained[rows], rows, first_rows))
+        return self._trained[self._own(rows)]
 
-    def apply(self, rows: IdArray, gradient: FloatArray) -> None:
+    def apply(
+        self, rows: IdArray, gradient: FloatArray, *, step: int = 0, factor: float = 1.0
+    ) -> None:
         """Updates rows with a step's mean gradient.
 
         Args:
-            rows: Unique global rows, int32 [u].
+            rows: Unique, int32 [u].
             gradient: float32 [u, dim].
+            step: Updates applied before this one.
+            factor: Of the learning rate.
+
+        Raises:
+            MessageRefused: Another shard holds one of them.
         """
-        new = rows[~self._trained[rows]]
+        places = self._own(rows)
+        new = np.flatnonzero(~self._trained[places])
         if new.size:
-            self._values[new] = self._initial(new)
-            self._trained[new] = True
-        self._update.apply(self._values, rows, gradient)
+            self._values[places[new]] = self._initial(rows[new])
+            self._trained[places[new]] = True
+        self._touched[places] = True
+        self._update.apply(self._values, places, gradient, step=step, factor=factor)
 
     def trained_rows(self) -> IdArray:
-        """The global rows that were ever updated, ascending; int32 [n]."""
-        return np.flatnonzero(self._trained).astype(np.int32)
+        """The rows that were ever updated, ascending; int32 [n]."""
+        return self._places.rows_at(np.flatnonzero(self._trained))
+
+    def take_touched(self) -> IdArray:
+        """The rows that were updated since the last call, ascending; int32 [n]."""
+        places = np.flatnonzero(self._touched)
+        self._touched[places] = False
+        return self._places.rows_at(places)
+
+    def values_of(self, rows: IdArray) -> FloatArray:
+        """Values of trained rows, float32 [n, dim], a copy."""
+        values: FloatArray = self._values.take(self._own(rows), axis=0)
+        return values
 
     def state_of(self, rows: IdArray) -> FloatArray:
-        """Optimizer state of rows, float32 [n, width]; [0] where the optimizer has none."""
-        return self._update.state[rows] if self._update.state.size else self._update.state
+        """Optimizer state of rows, float32 [n, width], a copy; width 0 where there is none."""
+        if not self._update.state.size:
+            return np.zeros((rows.size, 0), np.float32)
+        state: FloatArray = self._update.state.take(self._own(rows), axis=0)
+        return state
+
+    @property
+    def state_width(self) -> int:
+        """Scalars of optimizer state per row."""
+        width: int = self._update.state.shape[1]
+        return width
 
     def restore(self, rows: IdArray, values: FloatArray, state: FloatArray) -> None:
         """Puts back rows that a checkpoint holds.
 
         Args:
-            rows: Global rows, int32 [n], ascending.
+            rows: int32 [n], unique.
             values: float32 [n, dim].
             state: As ``state_of`` gave it.
-        """
-        self._values[rows] = values
-        self._trained[rows] = True
-        if self._update.state.size:
-            self._update.state[rows] = state
 
-    def _columns(self, rows: IdArray) -> npt.NDArray[np.int64]:
-        return np.searchsorted(self._offsets, rows, side="right") - 1
+        Raises:
+            MessageRefused: Another shard holds one of them.
+        """
+        places = self._own(rows)
+        self._values[places] = values
+        self._trained[places] = True
+        if self._update.state.size:
+            self._update.state[places] = state
+
+    def _own(self, rows: IdArray) -> IdArray:
+        places = self._places.of(rows)
+        if self._shares and rows.size and places.min() < 0:
+            raise MessageRefused(
+                "a row was asked of a shard that does not hold it",
+                expected="rows of this shard",
+                seen=f"row {int(rows[int(places.argmin())])}",
+                remedy="run the same version of Coterie under the same contract on all nodes",
+            )
+        return places
 
     def _initial(self, rows: IdArray) -> FloatArray:
-        bounds = self._bounds[self._columns(rows)]
-        return initial_rows(self._seed, rows.astype(np.int64), bounds, self.dim)
+        columns = np.searchsorted(self._offsets, rows, side="right") - 1
+        return initial_rows(self._seed, rows.astype(np.int64), self._bounds[columns], self.dim)

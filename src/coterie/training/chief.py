@@ -2,68 +2,155 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 from coterie.contract import Contract
 from coterie.criteo.shards import Shard
-from coterie.errors import ProtocolError
+from coterie.errors import CoterieError, PeerUnreachable, ProtocolError
 from coterie.ps.events import EventSink, ShardDelivered
 from coterie.ps.initial import initial_dense
 from coterie.ps.ports import ShardReceiverPort
+from coterie.ps.wire import ps_pb2 as pb
 from coterie.training.delivery import shard_parts
 from coterie.training.session import Position, ServerSession
 
+_ATTEMPT_SECONDS = 1.0
 
-def begin(
-    contract: Contract,
-    session: ServerSession,
-    shard: Shard,
-    connect: Callable[[str], ShardReceiverPort],
-    *,
-    on_event: EventSink,
-) -> None:
-    """Gives the parameter server the initial state and every worker its shard.
+
+def initialize(contract: Contract, session: ServerSession) -> None:
+    """Gives the parameter server the model's initial dense parameters."""
+    parameters = contract.model.dense_parameters(contract.data)
+    session.initialize(initial_dense(contract.training.seed, parameters))
+
+
+class Deliveries:
+    """Keeps every worker supplied with its shard: at first, and whenever it starts anew.
 
     Args:
         contract: Names the workers.
-        session: With the parameter server.
         shard: All training data.
-        connect: Dials and attests a worker by name.
+        connect: Dials and attests a worker by name, within so many seconds.
         on_event: Hears of every delivery.
+        monotonic: Seconds of a clock that only goes forward.
     """
-    parameters = contract.model.dense_parameters(contract.data)
-    session.initialize(initial_dense(contract.training.seed, parameters))
-    workers = [worker.name for worker in contract.by_role("worker")]
-    with ThreadPoolExecutor(len(workers)) as pool:
-        deliveries = [
-            pool.submit(_deliver, shard, i, workers, connect) for i in range(len(workers))
+
+    def __init__(
+        self,
+        contract: Contract,
+        shard: Shard,
+        connect: Callable[[str, float], ShardReceiverPort],
+        *,
+        on_event: EventSink,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._workers = [worker.name for worker in contract.by_role("worker")]
+        self._patience = contract.limits.join_seconds
+        self._shard = shard
+        self._connect = connect
+        self._on_event = on_event
+        self._monotonic = monotonic
+        self._changed = threading.Condition()
+        self._over = False
+        self._supplied: set[str] = set()
+        self._ports: dict[str, ShardReceiverPort] = {}
+        self._failure: CoterieError | None = None
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Delivers on threads of its own while the context is open."""
+        threads = [
+            threading.Thread(target=self._supply, args=(index,), name=f"deliver-{worker}")
+            for index, worker in enumerate(self._workers)
         ]
-        for worker, delivery in zip(workers, deliveries, strict=True):
-            on_event(ShardDelivered(node=worker, examples=delivery.result()))
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._over = True
+                ports = list(self._ports.values())
+            for port in ports:
+                port.close()  # ends its waiting call
+            for thread in threads:
+                thread.join()
 
+    def wait_supplied(self) -> None:
+        """Waits until every worker holds its shard.
 
-def _deliver(
-    shard: Shard, index: int, workers: Sequence[str], connect: Callable[[str], ShardReceiverPort]
-) -> int:
-    reply = connect(workers[index]).deliver(shard_parts(shard, index, len(workers)))
-    expected = len(range(index, shard.rows, len(workers)))
-    if reply.examples != expected:
-        raise ProtocolError(
-            f"worker {workers[index]} acknowledges another shard than it was sent",
-            expected=f"{expected} examples",
-            seen=f"{reply.examples}",
-            remedy="run the same version of Coterie on all nodes",
-        )
-    return reply.examples
+        Raises:
+            CoterieError: A worker cannot be reached, or refuses its shard.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._failure is not None or len(self._supplied) == len(self._workers)
+            )
+            if self._failure is not None:
+                raise self._failure
+
+    def _supply(self, index: int) -> None:
+        worker = self._workers[index]
+        seen_at = self._monotonic()
+        while not self._over:
+            try:
+                port = self._connect(worker, _ATTEMPT_SECONDS)
+                seen_at = self._monotonic()
+                self._attend(port, index)
+            except PeerUnreachable as error:
+                # It may come back, with a new key: dial again, for a while.
+                if self._monotonic() - seen_at > self._patience:
+                    self._fail(error)
+                    return
+            except CoterieError as error:
+                self._fail(error)
+                return
+
+    def _attend(self, port: ShardReceiverPort, index: int) -> None:
+        worker = self._workers[index]
+        with self._changed:
+            self._ports[worker] = port
+        try:
+            waits = False
+            while not self._over:
+                if not port.watch(pb.WatchRequest(wait=waits)).pending:
+                    self._deliver(port, index)
+                waits = True
+                with self._changed:
+                    self._supplied.add(worker)
+                    self._changed.notify_all()
+        finally:
+            with self._changed:
+                del self._ports[worker]
+            port.close()
+
+    def _deliver(self, port: ShardReceiverPort, index: int) -> None:
+        worker = self._workers[index]
+        reply = port.deliver(shard_parts(self._shard, index, len(self._workers)))
+        expected = len(range(index, self._shard.rows, len(self._workers)))
+        if reply.examples != expected:
+            raise ProtocolError(
+                f"worker {worker} acknowledges another shard than it was sent",
+                expected=f"{expected} examples",
+                seen=f"{reply.examples}",
+                remedy="run the same version of Coterie on all nodes",
+            )
+        self._on_event(ShardDelivered(node=worker, examples=reply.examples))
+
+    def _fail(self, error: CoterieError) -> None:
+        with self._changed:
+            self._failure = self._failure or error
+            self._changed.notify_all()
 
 
 def wait_trained(session: ServerSession) -> None:
     """Joins the run and waits for its last step, through restarts of the parameter server."""
 
     def wait(position: Position) -> None:
-        session.pull(position.lane.steps, np.zeros(0, np.int32))
+        if not position.finished:
+            session.pull(position.lane.steps, np.zeros(0, np.int32))
 
     session.through_restarts(wait)

@@ -57,16 +57,33 @@ class ShardInbox:
     Args:
         data: The contract's data section.
         max_bytes: The largest shard that is taken.
+        poll_seconds: How long a call waits before it answers ``pending``.
     """
 
-    def __init__(self, data: DataSection, *, max_bytes: int) -> None:
+    def __init__(self, data: DataSection, *, max_bytes: int, poll_seconds: float = 10.0) -> None:
         self._data = data
         self._max_bytes = max_bytes
+        self._poll_seconds = poll_seconds
+        self._closed = threading.Event()
         self._arrived = threading.Event()
         self._lock = threading.Lock()
         self._shard: Shard | None = None
         self._failure: CoterieError | None = None
         self._digest = b""
+
+    def watch(self, _caller: Caller, request: pb.WatchRequest) -> pb.WatchReply:
+        """Tells whether the shard is still needed; if not, perhaps after a while.
+
+        A process needs its shard once: whoever watches learns from the lost connection that the
+        process has ended, and asks the next one.
+        """
+        if request.wait and self._arrived.is_set():
+            self._closed.wait(self._poll_seconds)
+        return pb.WatchReply(pending=self._arrived.is_set())
+
+    def close(self) -> None:
+        """Ends waiting calls: the process is about to end."""
+        self._closed.set()
 
     def deliver(self, _caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
         """Takes a shard. One that arrives again replaces nothing; it must be the same.

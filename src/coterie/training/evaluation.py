@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from coterie.contract import DataSection
 from coterie.criteo.dataset import DataSet
 from coterie.criteo.shards import Shard
 from coterie.models.metrics import ScoreHistogram
 from coterie.ps.evaluation import SPLITS, SplitCounts
 from coterie.ps.messages import EVALUATION_BATCH
-from coterie.training.session import FloatArray, ServerSession
+from coterie.training.session import FloatArray, IdArray, ServerSession
 from coterie.training.step import WorkerStep, unique_rows
 
 
@@ -26,7 +27,9 @@ def evaluate(
     Returns:
         The totals over all data owners, of the splits that have enough examples.
     """
-    return session.through_restarts(lambda _: _evaluate(session, data_set, worker_step))
+    return session.through_restarts(
+        lambda position: () if position.finished else _evaluate(session, data_set, worker_step)
+    )
 
 
 def _evaluate(
@@ -47,9 +50,21 @@ def _count(
     size = min(worker_step.batch, EVALUATION_BATCH)
     for start in range(0, shard.rows, size):
         batch = shard.batch(start, start + size)
-        unique = unique_rows(batch.ids_bm)
-        rows_ud = session.lookup(unique.ids_u)
-        embedded_bmd = np.take(rows_ud, unique.inverse_bm, axis=0)
+        rows_ud, inverse_bm = _rows(session, batch.ids_bm, shard.data)
+        embedded_bmd = np.take(rows_ud, inverse_bm, axis=0)
         logits = worker_step.scores(dense_p, batch.dense_bn, embedded_bmd)
         histogram = histogram + ScoreHistogram.count(logits, batch.labels_b)
     return histogram
+
+
+def _rows(session: ServerSession, ids_bm: IdArray, data: DataSection) -> tuple[FloatArray, IdArray]:
+    """The rows of a batch as evaluation sees them, and where each example's are among them.
+
+    Rows that nobody trained share their column's out-of-vocabulary row, which is its first.
+    """
+    offsets = np.array(data.column_offsets, np.int32)
+    unique = unique_rows(np.concatenate([ids_bm, offsets[None, :]]))
+    rows_ud, trained_u = session.lookup(unique.ids_u)
+    columns_u = np.searchsorted(offsets, unique.ids_u, side="right") - 1
+    firsts_u = unique.inverse_bm[-1][columns_u]
+    return np.where(trained_u[:, None], rows_ud, rows_ud[firsts_u]), unique.inverse_bm[:-1]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from coterie.contract import Contract, contract_digest
+from coterie.ps.checkpoints import WorkerAbsence
 from coterie.ps.outcome import RunOutcome
 
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -34,6 +35,7 @@ class RunResult(BaseModel):
         test_calibration: Mean prediction over mean label on the test part.
         model_digest: Digest of the model.
         contract_digest: Digest of the contract that the nodes ran under.
+        absences: Workers that were left out, and in which steps.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -54,6 +56,7 @@ class RunResult(BaseModel):
     test_calibration: float | None
     model_digest: Hex32
     contract_digest: Hex32
+    absences: Annotated[tuple[WorkerAbsence, ...], Field(strict=False)] = ()
 
 
 def result_of(outcome: RunOutcome, contract: Contract, transport: TransportName) -> RunResult:
@@ -79,4 +82,5 @@ def result_of(outcome: RunOutcome, contract: Contract, transport: TransportName)
         test_calibration=test.calibration if test else None,
         model_digest=outcome.model_digest.hex(),
         contract_digest=contract_digest(contract).hex(),
+        absences=outcome.absences,
     )

@@ -7,26 +7,41 @@ is refused: it would undo what was announced as done.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from coterie.errors import PeerUnreachable, ProtocolError, RollbackRefused, StepRefused
+from coterie.contract import Contract, contract_digest
+from coterie.contract.rollback import RollbackConsent
+from coterie.errors import PeerUnreachable, ProtocolError, StepRefused
 from coterie.ps.aggregation import Gradients
+from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.evaluation import SplitCounts
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.schedule import Lane
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Octets, Push, octets_of
+from coterie.training.remembered import CheckpointMemory, check_rollback
+from coterie.training.shards import Places, ServerShards, part_of
 
 FloatArray = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.int32]
+BoolArray = npt.NDArray[np.bool_]
 Outcome = TypeVar("Outcome")
 # A node that was thrown out this often without a step in between gives up.
-MAX_FAILURES = 5
-Reply = TypeVar("Reply", pb.JoinReply, pb.ExchangeReply, pb.ReportReply)
+MAX_FAILURES = 25
+
+
+class _MayBePending(Protocol):
+    @property
+    def pending(self) -> bool: ...
+
+
+Reply = TypeVar("Reply", bound=_MayBePending)
 
 
 @dataclass(frozen=True)
@@ -36,10 +51,12 @@ class Position:
     Attributes:
         step: Updates applied so far.
         lane: This worker's part of the run.
+        finished: The run's outcome is there: nothing is left to do.
     """
 
     step: int
     lane: Lane
+    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,67 +74,80 @@ class Parameters:
     rows_ud: FloatArray
 
 
+@dataclass
+class ExchangeTimes:
+    """Seconds that exchanges took: on the way, in the server, and waiting for other workers there."""
+
+    transport: float = 0.0
+    server: float = 0.0
+    wait: float = 0.0
+
+
 class ServerSession:
-    """Calls of one node to the parameter server.
+    """Calls of one node to the parameter server's shards.
 
     Args:
-        connect: Dials the server; called at first, and again when the server went away.
-        dim: Width of an embedding row.
-        batch: Examples per worker and step.
+        connect: Dials a shard, by number; called again when the server went away.
+        contract: What is trained.
         train_examples: What this node trains on; 0 for the chief.
         data_set_digest: SHA-256 of the training shard; empty for the chief.
+        memory: Remembers announced checkpoints, perhaps beyond this process.
+        monotonic: Seconds of a clock that only goes forward.
     """
 
     def __init__(
         self,
-        connect: Callable[[], ParameterServerPort],
+        connect: Callable[[int], ParameterServerPort],
+        contract: Contract,
         *,
-        dim: int,
-        batch: int,
         train_examples: int,
         data_set_digest: bytes = b"",
+        memory: CheckpointMemory | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._connect = connect
-        self._server = connect()
-        self._dim = dim
-        self._batch = batch
+        self._shards = ServerShards(connect, contract)
+        self._contract = contract
         self._train_examples = train_examples
         self._data_set_digest = data_set_digest
+        self._memory = memory or CheckpointMemory(None, contract)
+        self._monotonic = monotonic
         self._initial: pb.InitializeRequest | None = None
-        self._remembered: pb.Checkpoint | None = None
         self._incarnation = 0
+        self.times = ExchangeTimes()
 
     def join(self) -> Position:
         """Comes (back) and waits until everybody has.
 
         Raises:
             RollbackRefused: The server is older than a checkpoint that it announced.
+            StepRefused: The shards are not of one life of the server: join again.
             CoterieError: The server refuses.
         """
+        newest = self._memory.newest
         request = pb.JoinRequest(
             train_examples=self._train_examples,
-            remembered=self._remembered,
+            remembered=pb.Checkpoint(step=newest.step, digest=newest.digest) if newest else None,
             data_set_digest=self._data_set_digest,
         )
-        reply = _until_done(lambda: self._server.join(request))
-        remembered, durable = self._remembered, reply.durable
-        if remembered is not None and (
-            durable.step < remembered.step
-            or (durable.step == remembered.step and durable.digest != remembered.digest)
-        ):
-            raise RollbackRefused(
-                "the parameter server was restored from an older checkpoint than it had announced, "
-                "or from another one",
-                expected=f"step {remembered.step} or later (SHA-256 {remembered.digest.hex()})",
-                seen=f"step {reply.step}"
-                if reply.step < remembered.step
-                else f"checkpoint of step {durable.step} (SHA-256 {durable.digest.hex()})",
-                remedy="restore the server's newest checkpoint, or start a new run",
-            )
-        self._incarnation = reply.ps_incarnation
-        self._remember(reply.durable)
-        lane = Lane(self._train_examples, self._batch, reply.steps_per_epoch, reply.steps)
-        return Position(reply.step, lane)
+        first = _until_done(lambda: self._shards.ports[0].join(request))
+        batch = self._contract.training.step_examples
+        lane = Lane(self._train_examples, batch, first.steps_per_epoch, first.steps)
+        if first.finished:
+            return Position(first.step, lane, finished=True)
+        request.ps_incarnation = first.ps_incarnation
+        for port in self._shards.ports[1:]:
+            other = _until_done(lambda port=port: port.join(request))  # type: ignore[misc]
+            if (other.ps_incarnation, other.step) != (first.ps_incarnation, first.step):
+                raise StepRefused(
+                    "the parameter server's shards are not of one life",
+                    expected=f"incarnation {first.ps_incarnation} at step {first.step}",
+                    seen=f"incarnation {other.ps_incarnation} at step {other.step}",
+                    remedy="join again",
+                )
+        self._check_rollback(first)
+        self._incarnation = first.ps_incarnation
+        self._remember(first.durable)
+        return Position(first.step, lane)
 
     def through_restarts(self, action: Callable[[Position], Outcome]) -> Outcome:
         """Joins and acts; does both again whenever the server went away or started anew.
@@ -150,7 +180,7 @@ class ServerSession:
         """
         octets = dense_p.astype("<f4", copy=False).tobytes()
         self._initial = pb.InitializeRequest(dense_parameters=octets)
-        self._server.initialize(self._initial)
+        self._shards.ports[0].initialize(self._initial)
 
     def pull(self, step: int, row_ids_u: IdArray) -> Parameters:
         """Waits until ``step`` updates are applied and reads the model."""
@@ -164,76 +194,151 @@ class ServerSession:
             gradients: Of the sum of losses over this worker's examples.
             next_row_ids_u: The rows that the next batch needs.
         """
-        push = pb.Push(
-            examples=gradients.examples,
-            loss_sum=gradients.loss_sum,
-            dense_gradient=gradients.dense_p.tobytes(),
-            row_ids=gradients.row_ids_u.tobytes(),
-            row_gradients=gradients.rows_ud.tobytes(),
-        )
-        return self._exchange(step, push, next_row_ids_u)
+        return self._exchange(step, gradients, next_row_ids_u)
 
-    def lookup(self, row_ids_u: IdArray) -> FloatArray:
-        """Rows for evaluation, float32 [u, dim]."""
-        request = pb.LookupRequest(ps_incarnation=self._incarnation, row_ids=row_ids_u.tobytes())
-        return self._rows(self._server.lookup(request).rows, row_ids_u.size)
+    def lookup(self, row_ids_u: IdArray) -> tuple[FloatArray, BoolArray]:
+        """Rows for evaluation, float32 [u, dim], and which of them were ever updated, bool [u]."""
+        places = self._shards.deal(row_ids_u)
+
+        def look_up(shard: int) -> pb.LookupReply:
+            ids = part_of(row_ids_u, places[shard]).tobytes()
+            request = pb.LookupRequest(ps_incarnation=self._incarnation, row_ids=ids)
+            return self._shards.ports[shard].lookup(request)
+
+        replies = self._shards.on_each(look_up)
+        counts = [part_of(row_ids_u, place).size for place in places]
+        rows = [self._shards.rows(r.rows, n) for r, n in zip(replies, counts, strict=True)]
+        trained = np.zeros(row_ids_u.size, np.bool_)
+        for reply, place, count in zip(replies, places, counts, strict=True):
+            if len(reply.trained) != count:
+                raise _wrong_size("marks of trained rows", f"{count} bytes", len(reply.trained))
+            marks = np.frombuffer(reply.trained, np.uint8) != 0
+            trained[slice(None) if place is None else place] = marks
+        return self._shards.gather(rows, places, row_ids_u.size), trained
 
     def dense(self) -> FloatArray:
         """The trained dense parameters, float32 [P]."""
         request = pb.LookupRequest(ps_incarnation=self._incarnation, dense=True)
-        return self._dense(self._server.lookup(request).dense_parameters)
+        return _dense(self._shards.ports[0].lookup(request).dense_parameters)
 
     def report(self, counts: tuple[SplitCounts, ...]) -> tuple[SplitCounts, ...]:
         """Reports evaluation counts and waits for the totals over all data owners."""
         request = pb.ReportRequest(
             ps_incarnation=self._incarnation, counts=[count.to_wire() for count in counts]
         )
-        reply = _until_done(lambda: self._server.report(request))
+        reply = _until_done(lambda: self._shards.ports[0].report(request))
         return tuple(SplitCounts.from_wire(total) for total in reply.totals)
 
+    def leave(self) -> None:
+        """Tells every shard that this node needs it no more; shard 0 last: it ends the run.
+
+        A server that restarts in the middle is told again. One that is gone for good is not needed.
+        """
+        for shard in reversed(range(self._shards.count)):
+            self._leave(shard)
+
+    def close(self) -> None:
+        """Ends every connection."""
+        self._shards.close()
+
+    def _leave(self, shard: int) -> None:
+        for _ in range(MAX_FAILURES):
+            try:
+                self._shards.ports[shard].leave(pb.LeaveRequest(ps_incarnation=self._incarnation))
+            except StepRefused:
+                self.through_restarts(lambda _: None)
+            except PeerUnreachable:
+                try:
+                    self._reconnect()
+                    _ = self._shards.ports
+                except PeerUnreachable:
+                    return
+            else:
+                return
+
     def _reconnect(self) -> None:
-        self._server = self._connect()
+        self._shards.reconnect()
         if self._initial is not None:
-            self._server.initialize(self._initial)
+            self._shards.ports[0].initialize(self._initial)
 
-    def _exchange(self, step: int, push: pb.Push | None, row_ids_u: IdArray) -> Parameters:
-        request = pb.ExchangeRequest(
-            ps_incarnation=self._incarnation,
-            step=step,
-            push=push,
-            next_row_ids=row_ids_u.tobytes(),
-        )
-        reply = _until_done(lambda: self._server.exchange(request))
-        self._remember(reply.durable)
+    def _exchange(self, step: int, gradients: Gradients | None, row_ids_u: IdArray) -> Parameters:
+        began = self._monotonic()
+        next_places = self._shards.deal(row_ids_u)
+        places = self._shards.deal(gradients.row_ids_u) if gradients else None
+
+        def exchange(shard: int) -> ExchangeReply:
+            request = ExchangeRequest(
+                ps_incarnation=self._incarnation,
+                step=step,
+                push=_push(gradients, places[shard], shard) if gradients and places else None,
+                next_row_ids=octets_of(part_of(row_ids_u, next_places[shard])),
+            )
+            return _until_done(lambda: self._shards.ports[shard].exchange(request))
+
+        replies = self._shards.on_each(exchange)
+        self._account(began, replies)
+        self._remember(replies[0].durable)
+        rows = [
+            self._shards.rows(reply.rows, part_of(row_ids_u, place).size)
+            for reply, place in zip(replies, next_places, strict=True)
+        ]
         return Parameters(
-            reply.step,
-            self._dense(reply.dense_parameters),
-            self._rows(reply.rows, row_ids_u.size),
+            replies[0].step,
+            _dense(replies[0].dense_parameters),
+            self._shards.gather(rows, next_places, row_ids_u.size),
         )
 
-    def _dense(self, octets: bytes) -> FloatArray:
-        if len(octets) % 4:
-            raise ProtocolError(
-                "the parameter server sent dense parameters of a wrong size",
-                expected="float32 values",
-                seen=f"{len(octets)} bytes",
-                remedy="run the same version of Coterie on all nodes",
-            )
-        return np.frombuffer(octets, "<f4")
+    def _account(self, began: float, replies: list[ExchangeReply]) -> None:
+        slowest = max(replies, key=lambda reply: reply.served_seconds)
+        whole = self._monotonic() - began
+        wait = min(slowest.waited_seconds, whole)
+        server = min(max(slowest.served_seconds - wait, 0.0), whole - wait)
+        self.times.wait += wait
+        self.times.server += server
+        self.times.transport += whole - wait - server
 
-    def _rows(self, octets: bytes, count: int) -> FloatArray:
-        if len(octets) != 4 * count * self._dim:
-            raise ProtocolError(
-                "the parameter server sent rows of a wrong size",
-                expected=f"{count} rows of {self._dim} float32 values",
-                seen=f"{len(octets)} bytes",
-                remedy="run the same version of Coterie on all nodes",
+    def _check_rollback(self, reply: pb.JoinReply) -> None:
+        durable, rollback = reply.durable, reply.rollback
+        offered = DurableCheckpoint(durable.step, durable.digest) if durable.digest else None
+        consent = None
+        if reply.HasField("rollback"):
+            consent = RollbackConsent(
+                contract_digest(self._contract),
+                rollback.checkpoint.step,
+                rollback.checkpoint.digest,
+                {s.party: s.signature for s in rollback.signatures},
             )
-        return np.frombuffer(octets, "<f4").reshape(count, self._dim)
+        check_rollback(self._memory, offered, consent, self._contract)
 
-    def _remember(self, durable: pb.Checkpoint) -> None:
-        if durable.digest and (self._remembered is None or durable.step > self._remembered.step):
-            self._remembered = durable
+    def _remember(self, durable: pb.Checkpoint | None) -> None:
+        if durable is not None and durable.digest:
+            self._memory.remember(durable.step, durable.digest)
+
+
+def _push(gradients: Gradients, place: Places, shard: int) -> Push:
+    dense: Octets = octets_of(gradients.dense_p) if shard == 0 else b""
+    return Push(
+        examples=gradients.examples,
+        loss_sum=gradients.loss_sum,
+        dense_gradient=dense,
+        row_ids=octets_of(part_of(gradients.row_ids_u, place)),
+        row_gradients=octets_of(part_of(gradients.rows_ud, place)),
+    )
+
+
+def _dense(octets: Octets) -> FloatArray:
+    if len(octets) % 4:
+        raise _wrong_size("dense parameters", "float32 values", len(octets))
+    return np.frombuffer(octets, "<f4")
+
+
+def _wrong_size(what: str, expected: str, seen: int) -> ProtocolError:
+    return ProtocolError(
+        f"the parameter server sent {what} of a wrong size",
+        expected=expected,
+        seen=f"{seen} bytes",
+        remedy="run the same version of Coterie on all nodes",
+    )
 
 
 def _until_done(call: Callable[[], Reply]) -> Reply:

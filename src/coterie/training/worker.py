@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
+from coterie.contract import TrainingSection
 from coterie.criteo.shards import Batch, Shard
 from coterie.ps.aggregation import Gradients
+from coterie.ps.events import WorkerTimes
 from coterie.ps.schedule import Lane
+from coterie.training.local_steps import local_delta
 from coterie.training.session import Parameters, Position, ServerSession
 from coterie.training.step import UniqueRows, WorkerStep, sum_by_row, unique_rows
 
@@ -31,41 +35,98 @@ class Prepared:
     unique: UniqueRows
 
 
-def train(session: ServerSession, shard: Shard, worker_step: WorkerStep) -> None:
-    """Trains until the run's last step, joining again whenever the server starts anew.
+class Trainer:
+    """Trains one worker's examples.
 
     Args:
         session: With the parameter server.
         shard: This worker's training examples.
         worker_step: The compiled step.
-
-    Raises:
-        CoterieError: The server refuses this worker, or cannot be reached any more.
+        training: The contract's section.
+        monotonic: Seconds of a clock that only goes forward.
     """
-    session.through_restarts(lambda position: train_from(position, session, shard, worker_step))
+
+    def __init__(
+        self,
+        session: ServerSession,
+        shard: Shard,
+        worker_step: WorkerStep,
+        training: TrainingSection,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session = session
+        self._shard = shard
+        self._worker_step = worker_step
+        self._training = training
+        self._monotonic = monotonic
+        self._steps = 0
+        self._prepare_seconds = self._compute_seconds = 0.0
+
+    def train(self) -> None:
+        """Trains until the run's last step, joining again whenever the server starts anew.
+
+        Raises:
+            CoterieError: The server refuses this worker, or cannot be reached any more.
+        """
+        self._session.through_restarts(self._train_from)
+
+    def times(self, node: str) -> WorkerTimes:
+        """Where the time went so far."""
+        exchanges = self._session.times
+        return WorkerTimes(
+            node=node,
+            steps=self._steps,
+            prepare=self._prepare_seconds,
+            compute=self._compute_seconds,
+            transport=exchanges.transport,
+            server=exchanges.server,
+            wait=exchanges.wait,
+        )
+
+    def _train_from(self, position: Position) -> None:
+        """Trains from where the run stands to its last step."""
+        lane, session = position.lane, self._session
+        if position.finished:
+            return
+        with _prefetcher(self._shard, lane) as prepare:
+            current = prepare(position.step).result()
+            parameters = session.pull(current.step, current.unique.ids_u)
+            while current.step < lane.steps:
+                upcoming = prepare(current.step + 1)
+                gradients = self._compute(current, parameters)
+                following = self._await(upcoming)
+                if following.step == current.step + 1:
+                    parameters = session.push(current.step, gradients, following.unique.ids_u)
+                else:  # other workers have steps of their own in between
+                    session.push(current.step, gradients, np.zeros(0, np.int32))
+                    parameters = session.pull(following.step, following.unique.ids_u)
+                current = following
+                self._steps += 1
+
+    def _compute(self, prepared: Prepared, parameters: Parameters) -> Gradients:
+        began = self._monotonic()
+        try:
+            if self._training.local_learning_rate is None:
+                return gradients_of(self._worker_step, prepared, parameters)
+            return local_delta(
+                self._worker_step,
+                prepared.batch,
+                prepared.unique,
+                parameters,
+                batch_size=self._training.batch,
+                learning_rate=self._training.local_learning_rate,
+            )
+        finally:
+            self._compute_seconds += self._monotonic() - began
+
+    def _await(self, upcoming: Future[Prepared]) -> Prepared:
+        began = self._monotonic()
+        prepared = upcoming.result()
+        self._prepare_seconds += self._monotonic() - began
+        return prepared
 
 
-def train_from(
-    position: Position, session: ServerSession, shard: Shard, worker_step: WorkerStep
-) -> None:
-    """Trains from where the run stands to its last step."""
-    lane = position.lane
-    with _prefetcher(shard, lane) as prepare:
-        current = prepare(position.step).result()
-        parameters = session.pull(current.step, current.unique.ids_u)
-        while current.step < lane.steps:
-            upcoming = prepare(current.step + 1)
-            gradients = compute(worker_step, current, parameters)
-            following = upcoming.result()
-            if following.step == current.step + 1:
-                parameters = session.push(current.step, gradients, following.unique.ids_u)
-            else:  # other workers have steps of their own in between
-                session.push(current.step, gradients, np.zeros(0, np.int32))
-                parameters = session.pull(following.step, following.unique.ids_u)
-            current = following
-
-
-def compute(worker_step: WorkerStep, prepared: Prepared, parameters: Parameters) -> Gradients:
+def gradients_of(worker_step: WorkerStep, prepared: Prepared, parameters: Parameters) -> Gradients:
     """Gradients of the sum of losses over a step's examples."""
     batch, unique = prepared.batch, prepared.unique
     result = worker_step.gradients(

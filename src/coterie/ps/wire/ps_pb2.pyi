@@ -15,17 +15,19 @@ class Checkpoint(_message.Message):
     def __init__(self, step: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("train_examples", "remembered", "data_set_digest")
+    __slots__ = ("train_examples", "remembered", "data_set_digest", "ps_incarnation")
     TRAIN_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     REMEMBERED_FIELD_NUMBER: _ClassVar[int]
     DATA_SET_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     train_examples: int
     remembered: Checkpoint
     data_set_digest: bytes
-    def __init__(self, train_examples: _Optional[int] = ..., remembered: _Optional[_Union[Checkpoint, _Mapping]] = ..., data_set_digest: _Optional[bytes] = ...) -> None: ...
+    ps_incarnation: int
+    def __init__(self, train_examples: _Optional[int] = ..., remembered: _Optional[_Union[Checkpoint, _Mapping]] = ..., data_set_digest: _Optional[bytes] = ..., ps_incarnation: _Optional[int] = ...) -> None: ...
 
 class JoinReply(_message.Message):
-    __slots__ = ("pending", "ps_incarnation", "step", "steps", "steps_per_epoch", "shard", "shards", "durable")
+    __slots__ = ("pending", "ps_incarnation", "step", "steps", "steps_per_epoch", "shard", "shards", "durable", "rollback", "finished")
     PENDING_FIELD_NUMBER: _ClassVar[int]
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +36,8 @@ class JoinReply(_message.Message):
     SHARD_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
+    ROLLBACK_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
     pending: bool
     ps_incarnation: int
     step: int
@@ -42,7 +46,25 @@ class JoinReply(_message.Message):
     shard: int
     shards: int
     durable: Checkpoint
-    def __init__(self, pending: _Optional[bool] = ..., ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., steps_per_epoch: _Optional[int] = ..., shard: _Optional[int] = ..., shards: _Optional[int] = ..., durable: _Optional[_Union[Checkpoint, _Mapping]] = ...) -> None: ...
+    rollback: RollbackConsent
+    finished: bool
+    def __init__(self, pending: _Optional[bool] = ..., ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., steps_per_epoch: _Optional[int] = ..., shard: _Optional[int] = ..., shards: _Optional[int] = ..., durable: _Optional[_Union[Checkpoint, _Mapping]] = ..., rollback: _Optional[_Union[RollbackConsent, _Mapping]] = ..., finished: _Optional[bool] = ...) -> None: ...
+
+class RollbackConsent(_message.Message):
+    __slots__ = ("checkpoint", "signatures")
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURES_FIELD_NUMBER: _ClassVar[int]
+    checkpoint: Checkpoint
+    signatures: _containers.RepeatedCompositeFieldContainer[PartySignature]
+    def __init__(self, checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., signatures: _Optional[_Iterable[_Union[PartySignature, _Mapping]]] = ...) -> None: ...
+
+class PartySignature(_message.Message):
+    __slots__ = ("party", "signature")
+    PARTY_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    party: str
+    signature: bytes
+    def __init__(self, party: _Optional[str] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class InitializeRequest(_message.Message):
     __slots__ = ("dense_parameters",)
@@ -54,61 +76,113 @@ class InitializeReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class Push(_message.Message):
-    __slots__ = ("examples", "loss_sum", "dense_gradient", "row_ids", "row_gradients")
+class ExchangeRequestHead(_message.Message):
+    __slots__ = ("ps_incarnation", "step", "pushes", "examples", "loss_sum", "sizes")
+    PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    PUSHES_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     LOSS_SUM_FIELD_NUMBER: _ClassVar[int]
-    DENSE_GRADIENT_FIELD_NUMBER: _ClassVar[int]
-    ROW_IDS_FIELD_NUMBER: _ClassVar[int]
-    ROW_GRADIENTS_FIELD_NUMBER: _ClassVar[int]
+    SIZES_FIELD_NUMBER: _ClassVar[int]
+    ps_incarnation: int
+    step: int
+    pushes: bool
     examples: int
     loss_sum: float
-    dense_gradient: bytes
-    row_ids: bytes
-    row_gradients: bytes
-    def __init__(self, examples: _Optional[int] = ..., loss_sum: _Optional[float] = ..., dense_gradient: _Optional[bytes] = ..., row_ids: _Optional[bytes] = ..., row_gradients: _Optional[bytes] = ...) -> None: ...
+    sizes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., pushes: _Optional[bool] = ..., examples: _Optional[int] = ..., loss_sum: _Optional[float] = ..., sizes: _Optional[_Iterable[int]] = ...) -> None: ...
 
-class ExchangeRequest(_message.Message):
-    __slots__ = ("ps_incarnation", "step", "push", "next_row_ids")
-    PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
-    STEP_FIELD_NUMBER: _ClassVar[int]
-    PUSH_FIELD_NUMBER: _ClassVar[int]
-    NEXT_ROW_IDS_FIELD_NUMBER: _ClassVar[int]
-    ps_incarnation: int
-    step: int
-    push: Push
-    next_row_ids: bytes
-    def __init__(self, ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., push: _Optional[_Union[Push, _Mapping]] = ..., next_row_ids: _Optional[bytes] = ...) -> None: ...
-
-class ExchangeReply(_message.Message):
-    __slots__ = ("pending", "step", "dense_parameters", "rows", "durable", "staged")
+class ExchangeReplyHead(_message.Message):
+    __slots__ = ("pending", "step", "durable", "served_seconds", "waited_seconds", "sizes")
     PENDING_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
-    DENSE_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
-    ROWS_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
-    STAGED_FIELD_NUMBER: _ClassVar[int]
+    SERVED_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    WAITED_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SIZES_FIELD_NUMBER: _ClassVar[int]
     pending: bool
     step: int
-    dense_parameters: bytes
-    rows: bytes
     durable: Checkpoint
-    staged: bool
-    def __init__(self, pending: _Optional[bool] = ..., step: _Optional[int] = ..., dense_parameters: _Optional[bytes] = ..., rows: _Optional[bytes] = ..., durable: _Optional[_Union[Checkpoint, _Mapping]] = ..., staged: _Optional[bool] = ...) -> None: ...
+    served_seconds: float
+    waited_seconds: float
+    sizes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, pending: _Optional[bool] = ..., step: _Optional[int] = ..., durable: _Optional[_Union[Checkpoint, _Mapping]] = ..., served_seconds: _Optional[float] = ..., waited_seconds: _Optional[float] = ..., sizes: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class EnlistRequest(_message.Message):
+    __slots__ = ("available",)
+    AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    available: _containers.RepeatedCompositeFieldContainer[Checkpoint]
+    def __init__(self, available: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ...) -> None: ...
+
+class EnlistReply(_message.Message):
+    __slots__ = ("pending", "ps_incarnation", "restores", "step")
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    RESTORES_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    pending: bool
+    ps_incarnation: int
+    restores: bool
+    step: int
+    def __init__(self, pending: _Optional[bool] = ..., ps_incarnation: _Optional[int] = ..., restores: _Optional[bool] = ..., step: _Optional[int] = ...) -> None: ...
 
 class CommitRequest(_message.Message):
-    __slots__ = ("ps_incarnation", "step")
+    __slots__ = ("ps_incarnation", "step", "staged", "slice_norms", "durable", "writing")
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
+    STAGED_FIELD_NUMBER: _ClassVar[int]
+    SLICE_NORMS_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_FIELD_NUMBER: _ClassVar[int]
+    WRITING_FIELD_NUMBER: _ClassVar[int]
     ps_incarnation: int
     step: int
-    def __init__(self, ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ...) -> None: ...
+    staged: _containers.RepeatedScalarFieldContainer[int]
+    slice_norms: bytes
+    durable: _containers.RepeatedCompositeFieldContainer[Checkpoint]
+    writing: bool
+    def __init__(self, ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., staged: _Optional[_Iterable[int]] = ..., slice_norms: _Optional[bytes] = ..., durable: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., writing: _Optional[bool] = ...) -> None: ...
 
 class CommitReply(_message.Message):
-    __slots__ = ("step",)
-    STEP_FIELD_NUMBER: _ClassVar[int]
-    step: int
-    def __init__(self, step: _Optional[int] = ...) -> None: ...
+    __slots__ = ("pending", "weights", "absent", "checkpoint", "announced")
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    ABSENT_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    ANNOUNCED_FIELD_NUMBER: _ClassVar[int]
+    pending: bool
+    weights: bytes
+    absent: _containers.RepeatedScalarFieldContainer[int]
+    checkpoint: bool
+    announced: Checkpoint
+    def __init__(self, pending: _Optional[bool] = ..., weights: _Optional[bytes] = ..., absent: _Optional[_Iterable[int]] = ..., checkpoint: _Optional[bool] = ..., announced: _Optional[_Union[Checkpoint, _Mapping]] = ...) -> None: ...
+
+class ConcludeRequest(_message.Message):
+    __slots__ = ("ps_incarnation", "slice_digests", "durable")
+    PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    SLICE_DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_FIELD_NUMBER: _ClassVar[int]
+    ps_incarnation: int
+    slice_digests: bytes
+    durable: _containers.RepeatedCompositeFieldContainer[Checkpoint]
+    def __init__(self, ps_incarnation: _Optional[int] = ..., slice_digests: _Optional[bytes] = ..., durable: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ...) -> None: ...
+
+class ConcludeReply(_message.Message):
+    __slots__ = ("pending", "excused")
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    EXCUSED_FIELD_NUMBER: _ClassVar[int]
+    pending: bool
+    excused: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, pending: _Optional[bool] = ..., excused: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class LeaveRequest(_message.Message):
+    __slots__ = ("ps_incarnation",)
+    PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    ps_incarnation: int
+    def __init__(self, ps_incarnation: _Optional[int] = ...) -> None: ...
+
+class LeaveReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class LookupRequest(_message.Message):
     __slots__ = ("ps_incarnation", "row_ids", "dense")
@@ -121,12 +195,14 @@ class LookupRequest(_message.Message):
     def __init__(self, ps_incarnation: _Optional[int] = ..., row_ids: _Optional[bytes] = ..., dense: _Optional[bool] = ...) -> None: ...
 
 class LookupReply(_message.Message):
-    __slots__ = ("dense_parameters", "rows")
+    __slots__ = ("dense_parameters", "rows", "trained")
     DENSE_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
+    TRAINED_FIELD_NUMBER: _ClassVar[int]
     dense_parameters: bytes
     rows: bytes
-    def __init__(self, dense_parameters: _Optional[bytes] = ..., rows: _Optional[bytes] = ...) -> None: ...
+    trained: bytes
+    def __init__(self, dense_parameters: _Optional[bytes] = ..., rows: _Optional[bytes] = ..., trained: _Optional[bytes] = ...) -> None: ...
 
 class EvaluationCounts(_message.Message):
     __slots__ = ("split", "counts", "sums")
@@ -195,6 +271,18 @@ class DeliverRequest(_message.Message):
     header: ShardHeader
     records: bytes
     def __init__(self, header: _Optional[_Union[ShardHeader, _Mapping]] = ..., records: _Optional[bytes] = ...) -> None: ...
+
+class WatchRequest(_message.Message):
+    __slots__ = ("wait",)
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    wait: bool
+    def __init__(self, wait: _Optional[bool] = ...) -> None: ...
+
+class WatchReply(_message.Message):
+    __slots__ = ("pending",)
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    pending: bool
+    def __init__(self, pending: _Optional[bool] = ...) -> None: ...
 
 class DeliverReply(_message.Message):
     __slots__ = ("examples", "sha256")

@@ -1,0 +1,139 @@
+"""What a checkpoint holds beside the model, and what a server asks of whoever keeps checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from coterie.ps.membership import TrainingData
+from coterie.ps.state import ModelState, Snapshot
+
+MAX_NOTE_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class DurableCheckpoint:
+    """A checkpoint that lies on disk, whole and verified.
+
+    Attributes:
+        step: Updates that it holds.
+        digest: SHA-256 of its manifest, and so of all that it refers to; 32 bytes.
+    """
+
+    step: int
+    digest: bytes
+
+
+class WorkerAbsence(BaseModel):
+    """A worker had no part in the run from step ``start`` to before ``stop`` (None: to its end)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    worker: str
+    start: Annotated[int, Field(ge=0)]
+    stop: Annotated[int, Field(ge=0)] | None = None
+
+
+class RunRecord(BaseModel):
+    """What a server must know of a run beside the model.
+
+    Attributes:
+        data_sets: Of each worker, by node name; they fix the schedule.
+        absences: Who was left out when.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    data_sets: dict[str, TrainingData]
+    absences: Annotated[tuple[WorkerAbsence, ...], Field(strict=False)] = ()
+
+
+class Checkpoints(Protocol):
+    """Where a shard keeps its state: ``CheckpointStore`` on disk, ``NoCheckpoints`` in memory."""
+
+    @property
+    def writing(self) -> bool:
+        """Whether a checkpoint is still being written."""
+        ...
+
+    def available(self) -> tuple[DurableCheckpoint, ...]:
+        """What can be restored, oldest first."""
+        ...
+
+    def restore(self, step: int, state: ModelState) -> RunRecord:
+        """Fills a fresh state from the checkpoint of a step; newer checkpoints are forgotten."""
+        ...
+
+    def save(self, snapshot: Snapshot, record: RunRecord) -> None:
+        """Begins to make a snapshot durable; returns at once."""
+        ...
+
+    def flush(self) -> None:
+        """Waits until nothing is being written."""
+        ...
+
+    def retire(self, step: int) -> None:
+        """Checkpoints older than this are needed no more."""
+        ...
+
+    def put_note(self, name: str, octets: bytes) -> None:
+        """Keeps a small record durably; returns when it is."""
+        ...
+
+    def notes(self) -> dict[str, bytes]:
+        """The small records."""
+        ...
+
+    def forget_notes(self) -> None:
+        """Removes the small records."""
+        ...
+
+    def close(self) -> None:
+        """Finishes what is being written."""
+        ...
+
+
+class NoCheckpoints:
+    """Keeps nothing beyond this process: for runs in one process."""
+
+    def __init__(self) -> None:
+        self._notes: dict[str, bytes] = {}
+
+    @property
+    def writing(self) -> bool:
+        """Never."""
+        return False
+
+    def available(self) -> tuple[DurableCheckpoint, ...]:
+        """None."""
+        return ()
+
+    def restore(self, step: int, state: ModelState) -> RunRecord:
+        """There is nothing to restore: ``available`` says so."""
+        raise AssertionError((step, state.step))
+
+    def save(self, _snapshot: Snapshot, _record: RunRecord) -> None:
+        """Does nothing."""
+
+    def flush(self) -> None:
+        """Does nothing."""
+
+    def retire(self, _step: int) -> None:
+        """Does nothing."""
+
+    def put_note(self, name: str, octets: bytes) -> None:
+        """See Checkpoints; in memory."""
+        self._notes[name] = octets
+
+    def notes(self) -> dict[str, bytes]:
+        """See Checkpoints."""
+        return dict(self._notes)
+
+    def forget_notes(self) -> None:
+        """See Checkpoints."""
+        self._notes.clear()
+
+    def close(self) -> None:
+        """Does nothing."""

@@ -1,0 +1,297 @@
+"""A shard's checkpoints on disk: manifests that list segments, and one thread that writes them.
+
+A checkpoint is a manifest; its name holds its SHA-256, and it lists its segments' SHA-256, oldest
+first. Segments are merged so that their sizes at least double from newer to older: their number, and
+how often a row is written again, grow with the logarithm of the table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from coterie.errors import CheckpointDamaged, CoterieError, EnvironmentUnfit
+from coterie.ps.checkpoints.files import sync_directory, write_aside
+from coterie.ps.checkpoints.notes import Notes
+from coterie.ps.checkpoints.records import DurableCheckpoint, RunRecord
+from coterie.ps.checkpoints.segments import (
+    Segment,
+    merge_segments,
+    restore_segment,
+    segment_path,
+    write_segment,
+)
+from coterie.ps.state import ModelState, Snapshot
+
+_NAME = re.compile(r"^step-([0-9]{12})-([0-9a-f]{64})\.json$")
+_MAX_MANIFEST_BYTES = 64 << 20
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _ListedSegment(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    digest: Digest
+    rows: Annotated[int, Field(ge=0)]
+
+
+class _Manifest(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: Literal[2] = 2
+    contract_digest: Digest
+    shard: Annotated[int, Field(ge=0)]
+    shards: Annotated[int, Field(ge=1)]
+    step: Annotated[int, Field(ge=0)]
+    segments: Annotated[tuple[_ListedSegment, ...], Field(strict=False, min_length=1)]
+    record: RunRecord
+
+
+class CheckpointStore:
+    """The checkpoints of one shard of one run.
+
+    Args:
+        directory: Where they lie; made if absent.
+        contract_digest: Checkpoints of other contracts are refused.
+        shard: Which shard's.
+        shards: Of how many.
+        on_durable: Told of every checkpoint that is durable and verified, on the writer's thread.
+        on_failure: Told why none can be written.
+
+    Raises:
+        CheckpointDamaged: A checkpoint is torn, altered, or of another contract or shard. Nothing
+            older is taken in its place: that would be a rollback.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        contract_digest: bytes,
+        *,
+        shard: int = 0,
+        shards: int = 1,
+        on_durable: Callable[[DurableCheckpoint], None],
+        on_failure: Callable[[CoterieError], None],
+    ) -> None:
+        self._directory = directory
+        self._contract_digest = contract_digest.hex()
+        self._place = (shard, shards)
+        self._on_durable = on_durable
+        self._on_failure = on_failure
+        directory.mkdir(parents=True, exist_ok=True)
+        for torn in directory.glob("*.partial"):
+            torn.unlink()
+        self._notes = Notes(directory, contract_digest)
+        self._changed = threading.Condition()
+        self._manifests: dict[int, tuple[bytes, _Manifest]] = self._present()
+        self._segments: list[Segment] = []
+        self._pending = 0
+        self._retired = -1
+        self._jobs: queue.Queue[tuple[Snapshot, RunRecord] | None] = queue.Queue()
+        self._writer: threading.Thread | None = None
+
+    @property
+    def writing(self) -> bool:
+        """Whether a checkpoint is still being written."""
+        with self._changed:
+            return self._pending > 0
+
+    def available(self) -> tuple[DurableCheckpoint, ...]:
+        """What can be restored, oldest first."""
+        with self._changed:
+            return tuple(
+                DurableCheckpoint(step, digest)
+                for step, (digest, _) in sorted(self._manifests.items())
+            )
+
+    def restore(self, step: int, state: ModelState) -> RunRecord:
+        """Fills a fresh state from the checkpoint of a step; newer checkpoints are forgotten.
+
+        Raises:
+            CheckpointDamaged: A segment is torn or altered.
+        """
+        with self._changed:
+            for newer in [found for found in self._manifests if found > step]:
+                self._forget(newer)
+            _, manifest = self._manifests[step]
+        self._segments = [
+            restore_segment(self._directory, bytes.fromhex(listed.digest), state)
+            for listed in manifest.segments
+        ]
+        if state.step != step:
+            raise self._damaged(f"step {step}", f"step {state.step}")
+        self._sweep()
+        return manifest.record
+
+    def save(self, snapshot: Snapshot, record: RunRecord) -> None:
+        """Begins to make a snapshot durable; returns at once.
+
+        Args:
+            snapshot: What changed since the last one that was saved or restored.
+            record: What else must be known.
+        """
+        with self._changed:
+            self._pending += 1
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write_all, name="checkpoints")
+            self._writer.start()
+        self._jobs.put((snapshot, record))
+
+    def flush(self) -> None:
+        """Waits until nothing is being written."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending == 0)
+
+    def retire(self, step: int) -> None:
+        """Checkpoints older than this are needed no more; the writer removes them."""
+        with self._changed:
+            self._retired = max(self._retired, step)
+
+    def put_note(self, name: str, octets: bytes) -> None:
+        """Keeps a small record durably; returns when it is.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        self._notes.put(name, octets)
+
+    def notes(self) -> dict[str, bytes]:
+        """The small records.
+
+        Raises:
+            CheckpointDamaged: One is torn or altered.
+        """
+        return self._notes.all()
+
+    def forget_notes(self) -> None:
+        """Removes the small records."""
+        self._notes.forget()
+
+    def close(self) -> None:
+        """Finishes what is being written."""
+        if self._writer is not None:
+            self._jobs.put(None)
+            self._writer.join()
+            self._writer = None
+
+    # --- on the writer's thread ----------------------------------------------------------------
+
+    def _write_all(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                self._write(*job)
+                self._merge()
+                self._sweep()
+            except OSError as error:
+                self._on_failure(
+                    EnvironmentUnfit(
+                        f"the checkpoint of step {job[0].step} cannot be written",
+                        expected="a writable folder with room",
+                        seen=error.strerror or type(error).__name__,
+                        remedy="make room or mend the folder, then start the run again: it resumes",
+                    )
+                )
+            except CoterieError as error:
+                self._on_failure(error)
+            finally:
+                with self._changed:
+                    self._pending -= 1
+                    self._changed.notify_all()
+
+    def _write(self, snapshot: Snapshot, record: RunRecord) -> None:
+        self._segments.append(write_segment(self._directory, snapshot))
+        shard, shards = self._place
+        manifest = _Manifest(
+            contract_digest=self._contract_digest,
+            shard=shard,
+            shards=shards,
+            step=snapshot.step,
+            segments=tuple(
+                _ListedSegment(digest=s.digest.hex(), rows=s.rows) for s in self._segments
+            ),
+            record=record,
+        )
+        text = manifest.model_dump_json().encode()
+        digest = hashlib.sha256(text).digest()
+        write_aside(self._directory / f"step-{snapshot.step:012d}-{digest.hex()}.json", text)
+        with self._changed:
+            self._manifests[snapshot.step] = (digest, manifest)
+        self._on_durable(DurableCheckpoint(snapshot.step, digest))
+
+    def _merge(self) -> None:
+        """Merges while a segment is at least half as large as the one before it."""
+        segments = self._segments
+        while len(segments) > 1 and 2 * segments[-1].rows >= segments[-2].rows:
+            newer = segments.pop()
+            segments[-1] = merge_segments(self._directory, segments[-1], newer)
+            sync_directory(self._directory)
+
+    def _sweep(self) -> None:
+        """Removes retired checkpoints, and segments that nothing refers to."""
+        with self._changed:
+            newest = max(self._manifests, default=-1)
+            for step in [s for s in self._manifests if s < min(self._retired, newest)]:
+                self._forget(step)
+            needed = {s.digest for s in self._segments} | {
+                bytes.fromhex(listed.digest)
+                for _, manifest in self._manifests.values()
+                for listed in manifest.segments
+            }
+        for path in self._directory.glob("segment-*.bin"):
+            if path not in {segment_path(self._directory, digest) for digest in needed}:
+                path.unlink()
+
+    # --- manifests -----------------------------------------------------------------------------
+
+    def _forget(self, step: int) -> None:
+        digest, _ = self._manifests.pop(step)
+        (self._directory / f"step-{step:012d}-{digest.hex()}.json").unlink()
+
+    def _present(self) -> dict[int, tuple[bytes, _Manifest]]:
+        found: dict[int, tuple[bytes, _Manifest]] = {}
+        for path in self._directory.glob("step-*"):
+            match = _NAME.match(path.name)
+            if match is None:
+                raise self._damaged("names of manifests", path.name[:100])
+            step, digest = int(match[1]), bytes.fromhex(match[2])
+            manifest = self._read(path, digest)
+            if manifest.step != step or step in found:
+                raise self._damaged(f"one checkpoint of step {step}", path.name)
+            found[step] = (digest, manifest)
+        return found
+
+    def _read(self, path: Path, digest: bytes) -> _Manifest:
+        with path.open("rb") as file:
+            text = file.read(_MAX_MANIFEST_BYTES)
+        if hashlib.sha256(text).digest() != digest:
+            raise self._damaged(f"{path.name}: SHA-256 {digest.hex()}", "another")
+        try:
+            manifest = _Manifest.model_validate_json(text)
+        except ValidationError as error:
+            raise self._damaged(f"{path.name}: a manifest", "something else") from error
+        expected = (self._contract_digest, *self._place)
+        seen = (manifest.contract_digest, manifest.shard, manifest.shards)
+        if seen != expected:
+            raise self._damaged(
+                "contract {}, shard {} of {}".format(*expected),
+                "contract {}, shard {} of {}".format(*seen),
+            )
+        for listed in manifest.segments:
+            if not segment_path(self._directory, bytes.fromhex(listed.digest)).exists():
+                raise self._damaged(f"segment {listed.digest}", "none")
+        return manifest
+
+    def _damaged(self, expected: str, seen: str) -> CheckpointDamaged:
+        return CheckpointDamaged(
+            f"a checkpoint in {self._directory} is damaged or of another run",
+            expected=expected,
+            seen=seen,
+            remedy="restore the folder from a copy, or start anew in an empty output directory",
+        )

@@ -1,0 +1,291 @@
+"""One life of a shard's state: from a checkpoint (or the beginning) to the end of the run.
+
+When any shard loses its state, all go back to a common checkpoint and begin a new ``Run`` with a
+larger incarnation. Nothing here waits, locks or talks to anybody: ``service.py`` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from coterie.contract import Contract
+from coterie.errors import CoterieError, MessageRefused, PeerUnreachable, StepRefused
+from coterie.ps import events
+from coterie.ps.aggregation import Gradients, dense_norm, is_finite, slice_norms, sum_gradients
+from coterie.ps.barrier import StepBarrier
+from coterie.ps.checkpoints import WorkerAbsence
+from coterie.ps.council import Absence, Council, Decision, StagedReport
+from coterie.ps.membership import Membership
+from coterie.ps.ports import Caller
+from coterie.ps.schedule import Schedule
+from coterie.ps.state import ModelState
+from coterie.ps.times import ServerClock
+
+
+@dataclass(frozen=True)
+class ShardPlace:
+    """Which of how many shards."""
+
+    shard: int
+    shards: int
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is shard 0, which decides for all."""
+        return self.shard == 0
+
+
+class Run:
+    """The state of a run on one shard.
+
+    Args:
+        contract: What is trained, by whom.
+        place: Which shard this is.
+        incarnation: Of all shards together; every call names it.
+        state: The model, restored or new.
+        membership: Who takes part.
+        absences: The membership so far.
+        on_event: Hears what happens.
+        monotonic: Seconds of a clock that only goes forward.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        place: ShardPlace,
+        incarnation: int,
+        *,
+        state: ModelState,
+        membership: Membership,
+        absences: Iterable[Absence],
+        on_event: events.EventSink,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.contract = contract
+        self.place = place
+        self.incarnation = incarnation
+        self.state = state
+        self.membership = membership
+        self.times = ServerClock(monotonic)
+        self._absences = tuple(absences)
+        self._on_event = on_event
+        self._monotonic = monotonic
+        self.initialized = contract.mode == "hfl" or not place.leads or state.step > 0
+        self.schedule: Schedule | None = None
+        self.barrier: StepBarrier | None = None
+        self.council: Council | None = None
+        self.dense_octets = b""
+        self.progress_at = self.training_began_at = self.training_ended_at = monotonic()
+
+    @property
+    def begun(self) -> bool:
+        """Whether all have come."""
+        return self.barrier is not None
+
+    @property
+    def trained(self) -> bool:
+        """Whether the last step is applied."""
+        return self.schedule is not None and self.state.step >= self.schedule.steps
+
+    @property
+    def absences(self) -> tuple[Absence, ...]:
+        """The membership so far, as shard 0 knows it."""
+        return tuple(self.council.absences) if self.council else self._absences
+
+    def running(self) -> tuple[Schedule, StepBarrier]:
+        """Schedule and barrier.
+
+        Raises:
+            StepRefused: Not everybody has come yet.
+        """
+        if self.schedule is None or self.barrier is None:
+            raise StepRefused(
+                "the run has not begun",
+                expected="a join first",
+                seen="another call",
+                remedy="join: the reply comes when everybody has come",
+            )
+        return self.schedule, self.barrier
+
+    def check_caller(self, caller: Caller, ps_incarnation: int) -> None:
+        """Lets only nodes call that have joined this incarnation.
+
+        Raises:
+            StepRefused: This one has not, or was replaced.
+        """
+        self.membership.check_incarnation(caller)
+        if ps_incarnation != self.incarnation or caller.node not in self.membership.joined:
+            raise StepRefused(
+                f"node {caller.node} has not joined this incarnation of the parameter server",
+                expected=f"a join, and calls to server incarnation {self.incarnation}",
+                seen=f"a call to server incarnation {ps_incarnation}",
+                remedy="join again",
+            )
+
+    def check_trained(self) -> None:
+        """Refuses evaluation before the last step.
+
+        Raises:
+            StepRefused: Training goes on.
+        """
+        schedule, _ = self.running()
+        if not self.trained:
+            raise StepRefused(
+                "the model can be evaluated only after training",
+                expected=f"step {schedule.steps}",
+                seen=f"step {self.state.step}",
+                remedy="wait for the last step's reply",
+            )
+
+    def begin_if_complete(self) -> None:
+        """Begins once everybody has come and the model is initialized."""
+        membership = self.membership
+        if self.begun or not self.initialized or not membership.knows_all_data:
+            return
+        # Whoever trains on evaluates later: only a trained model's run may go on without some.
+        if membership.missing and not self._may_begin_without(membership.missing):
+            return
+        self._begin()
+
+    def _may_begin_without(self, missing: tuple[str, ...]) -> bool:
+        """Past the grace period of a resumed run a quorum is enough."""
+        limits = self.contract.limits
+        return (
+            limits.quorum is not None
+            and limits.grace_seconds is not None
+            and self.state.step > 0
+            and self._monotonic() - self.progress_at >= limits.grace_seconds
+            and len(self.membership.workers) - len(missing) >= limits.quorum
+        )
+
+    def _begin(self) -> None:
+        training = self.contract.training
+        data_sets = self.membership.data_sets
+        self.schedule = Schedule(
+            tuple(data_set.examples for data_set in data_sets.values()),
+            training.step_examples,
+            training.epochs,
+        )
+        step = self.state.step
+        if self.place.leads:
+            self.council = Council(self.contract, self.schedule, step, self._absences)
+            workers = self.membership.workers
+            present = [i for i, name in enumerate(workers) if name in self.membership.joined]
+            if step < self.schedule.steps:
+                for worker in self.council.begin_with(present):
+                    self._on_event(events.LeftOut(workers[worker], step))
+        absent = self.council.absent if self.council else frozenset[int]()
+        self.barrier = StepBarrier(self.schedule, step, absent)
+        self.dense_octets = self.state.dense.tobytes()
+        self.progress_at = self.training_began_at = self.training_ended_at = self._monotonic()
+
+    def staged_report(self) -> StagedReport:
+        """What this shard holds of the open step."""
+        _, barrier = self.running()
+        squares = {}
+        if self.contract.training.update_norm is not None:
+            squares = {w: _squares(barrier.gradients(w)) for w in barrier.staged}
+        return StagedReport(barrier.staged, squares)
+
+    def apply(self, decision: Decision) -> None:
+        """Applies the open step as decided.
+
+        Raises:
+            MessageRefused: The sum of the gradients overflows.
+        """
+        schedule, barrier = self.running()
+        pushes = barrier.take(decision.contributors, decision.absent)
+        first = self.state.step % schedule.steps_per_epoch == 0
+        with self.times.applying():
+            if pushes:
+                weights = [decision.weights[w] for w in decision.contributors]
+                gradients = sum_gradients(pushes, weights)
+                if not is_finite(gradients):
+                    raise _overflow(self.state.step)
+                self.state.apply(gradients, first_of_epoch=first)
+                self.dense_octets = self.state.dense.tobytes()
+            else:
+                self.state.skip(first_of_epoch=first)
+        self.progress_at = self._monotonic()
+        if self.trained:
+            self.training_ended_at = self.progress_at
+        if self.place.leads:
+            self._tell(decision, schedule, pushes)
+
+    def absences_by_name(self) -> tuple[WorkerAbsence, ...]:
+        """The membership so far, for people and files."""
+        workers = self.membership.workers
+        return tuple(
+            WorkerAbsence(worker=workers[a.worker], start=a.start, stop=a.stop)
+            for a in self.absences
+        )
+
+    def overdue(self) -> CoterieError:
+        """The error of a run that waits in vain: it names whom for."""
+        if self.schedule is None or self.barrier is None:
+            names = self.membership.missing or ("the chief's initial parameters",)
+            waited, key = "to join", "join_seconds"
+        elif not self.trained:
+            workers = tuple(self.membership.workers[w] for w in self.barrier.missing)
+            names = workers or ("the other parameter servers",)
+            waited, key = f"to push step {self.state.step}", "step_seconds"
+        else:
+            names = self.membership.remaining
+            waited, key = "to evaluate and report", "step_seconds"
+        return PeerUnreachable(
+            f"the run waits in vain for {', '.join(names)} {waited}",
+            expected=f"within limits.{key} = {self.patience():g} s",
+            seen="nothing",
+            remedy="look at that node's log; start it again, or raise the limit in the contract",
+        )
+
+    def patience(self) -> float:
+        """Seconds that the run waits without progress."""
+        limits = self.contract.limits
+        return limits.step_seconds if self.begun else limits.join_seconds
+
+    def seconds_left(self) -> float:
+        """Seconds to the next deadline without progress: the grace period's end, or the last."""
+        now = self._monotonic()
+        grace = self.contract.limits.grace_seconds
+        if grace is not None and now < self.progress_at + grace:
+            return self.progress_at + grace - now
+        return self.progress_at + self.patience() - now
+
+    def grace_over(self) -> bool:
+        """Whether the open step has waited for the contract's grace period."""
+        grace = self.contract.limits.grace_seconds
+        return grace is not None and self._monotonic() - self.progress_at >= grace
+
+    def _tell(self, decision: Decision, schedule: Schedule, pushes: list[Gradients]) -> None:
+        workers = self.membership.workers
+        for worker in decision.left_out:
+            self._on_event(events.LeftOut(workers[worker], decision.step))
+        for worker in decision.returned:
+            self._on_event(events.Returned(workers[worker], decision.step))
+        examples = sum(push.examples for push in pushes)
+        self._on_event(
+            events.StepDone(
+                step=self.state.step,
+                steps=schedule.steps,
+                examples=examples,
+                loss=sum(push.loss_sum for push in pushes) / examples if examples else 0.0,
+                seconds=self.progress_at - self.training_began_at,
+            )
+        )
+
+
+def _squares(gradients: Gradients) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.concatenate(([dense_norm(gradients)], slice_norms(gradients)))
+
+
+def _overflow(step: int) -> MessageRefused:
+    return MessageRefused(
+        f"the gradients of step {step} add up to values that are not finite",
+        expected="finite float32 values",
+        seen="an overflow in the sum over the workers",
+        remedy="training diverged: lower the learning rate, or look at the workers' data",
+    )

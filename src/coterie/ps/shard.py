@@ -1,0 +1,219 @@
+"""What the parts of one parameter server shard share: its run, its lock, its failure."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+from coterie.contract import Contract
+from coterie.contract.rollback import RollbackConsent
+from coterie.errors import CoterieError, EnvironmentUnfit, StepRefused
+from coterie.ps import events
+from coterie.ps.checkpoints import Checkpoints, DurableCheckpoint, RunRecord
+from coterie.ps.council import Absence
+from coterie.ps.membership import Membership
+from coterie.ps.run import Run, ShardPlace
+from coterie.ps.state import ModelState
+from coterie.ps.wire import ps_pb2 as pb
+
+_LEFT = "left-"
+
+
+class Shard:
+    """State and lock of a shard. What is named ``locked_...`` wants the lock held.
+
+    Args:
+        contract: What is trained, by whom.
+        node: Name of this shard's node.
+        incarnation: Of this process; larger than that of any earlier one.
+        monotonic: Seconds of a clock that only goes forward.
+        on_event: Hears what happens.
+        checkpoints: Makes this shard's store, given what hears of durable checkpoints and failures.
+        consent: To go on from an older checkpoint than was announced, if all parties gave it.
+        poll_seconds: How long a call waits before it answers ``pending``.
+
+    Attributes:
+        changed: The lock, notified whenever anything that a call waits for changes.
+        run: Present life of the state; None while it is being restored.
+        announced: Newest checkpoint that every shard holds.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        node: str,
+        *,
+        incarnation: int,
+        monotonic: Callable[[], float],
+        on_event: events.EventSink,
+        checkpoints: CheckpointsMaker,
+        consent: RollbackConsent | None = None,
+        poll_seconds: float = 10.0,
+    ) -> None:
+        servers = [server.name for server in contract.by_role("ps")]
+        self.contract = contract
+        self.node = node
+        self.place = ShardPlace(servers.index(node), len(servers))
+        self.incarnation = incarnation
+        self.monotonic = monotonic
+        self.on_event = on_event
+        self.consent = consent
+        self.poll_seconds = poll_seconds
+        self.changed = threading.Condition()
+        self.run: Run | None = None
+        self.announced: DurableCheckpoint | None = None
+        self.on_durable: Callable[[DurableCheckpoint], None] = lambda _: None
+        self._failure: CoterieError | None = None
+        self._restored = False
+        self.checkpoints = checkpoints(self._durable, self.fail)
+        notes = self.checkpoints.notes()
+        left = [name.removeprefix(_LEFT) for name in notes if name.startswith(_LEFT)]
+        self.membership = Membership(contract, {}, left)
+
+    # --- waiting and failing -------------------------------------------------------------------
+
+    def fail(self, error: CoterieError) -> None:
+        """Ends the run: every waiting and later call raises ``error``."""
+        with self.changed:
+            self._failure = self._failure or error
+            self.changed.notify_all()
+
+    def _durable(self, durable: DurableCheckpoint) -> None:
+        self.on_durable(durable)
+
+    def locked_raise_failure(self) -> None:
+        """Raises the error that ended the run, if one did."""
+        if self._failure is not None:
+            raise self._failure
+
+    def locked_wait(self, ready: Callable[[], bool], seconds: float | None = None) -> bool:
+        """Waits until ``ready``; for calls at most ``poll_seconds``.
+
+        Returns:
+            Whether it came true in time.
+
+        Raises:
+            CoterieError: The run failed.
+        """
+        met = self.changed.wait_for(
+            lambda: self._failure is not None or ready(),
+            timeout=self.poll_seconds if seconds is None else seconds,
+        )
+        self.locked_raise_failure()
+        return met
+
+    def locked_running(self) -> Run:
+        """The present run.
+
+        Raises:
+            StepRefused: The state is being restored.
+        """
+        self.locked_raise_failure()
+        if self.run is None:
+            raise StepRefused(
+                "the parameter server is restoring its state",
+                expected="a join first",
+                seen="another call",
+                remedy="join again: the reply comes when the state is restored",
+            )
+        return self.run
+
+    # --- restoring and keeping -----------------------------------------------------------------
+
+    def restore(self, step: int | None, incarnation: int) -> None:
+        """Begins a new run from a checkpoint, or from the beginning.
+
+        Args:
+            step: Of the checkpoint; None for the beginning.
+            incarnation: Of the new run.
+
+        Raises:
+            CheckpointDamaged: The checkpoint cannot be restored.
+        """
+        again, self._restored = self._restored, True
+        with self.changed:
+            self.run = None  # before the new state is made: memory holds one table, not two
+            self.changed.notify_all()
+        state = ModelState(self.contract, self.place.shard, self.place.shards)
+        absences: Iterable[Absence] = ()
+        record = None
+        if step is not None:
+            record = self.checkpoints.restore(step, state)
+            workers = self.membership.workers
+            absences = [Absence(workers.index(a.worker), a.start, a.stop) for a in record.absences]
+        elif not again:
+            self.checkpoints.forget_notes()
+            self.membership.left.clear()
+        with self.changed:
+            if record is not None:
+                self.membership.remember(record.data_sets)
+            self.membership.begin_anew()
+            self.run = Run(
+                self.contract,
+                self.place,
+                incarnation,
+                state=state,
+                membership=self.membership,
+                absences=absences,
+                on_event=self.on_event,
+                monotonic=self.monotonic,
+            )
+            self.run.begin_if_complete()
+            self.changed.notify_all()
+        if again:
+            self.on_event(events.Restarted(self.node, state.step))
+        elif step is not None:
+            digests = {c.step: c.digest for c in self.checkpoints.available()}
+            self.on_event(events.Resumed(step, digests[step].hex()))
+
+    def locked_save(self, run: Run) -> None:
+        """Hands the present state to the checkpoint writer."""
+        record = RunRecord(data_sets=self.membership.data_sets, absences=run.absences_by_name())
+        self.checkpoints.save(run.state.snapshot(), record)
+
+    def locked_leave(self, node: str) -> None:
+        """Notes, durably, that a node needs this shard no more."""
+        if node not in self.membership.left:
+            self.keep_note(_LEFT + node, b"")
+            self.membership.left.add(node)
+            self.changed.notify_all()
+
+    def keep_note(self, name: str, octets: bytes) -> None:
+        """Keeps a small record durably.
+
+        Raises:
+            EnvironmentUnfit: It cannot be written.
+        """
+        try:
+            self.checkpoints.put_note(name, octets)
+        except OSError as error:
+            raise EnvironmentUnfit(
+                "the parameter server cannot write to its folder",
+                expected="a writable folder with room",
+                seen=error.strerror or type(error).__name__,
+                remedy="make room or mend the folder, then start the run again: it resumes",
+            ) from error
+
+    def durable_message(self) -> pb.Checkpoint | None:
+        """The announced checkpoint as it travels."""
+        if self.announced is None:
+            return None
+        return pb.Checkpoint(step=self.announced.step, digest=self.announced.digest)
+
+    def rollback_message(self) -> pb.RollbackConsent | None:
+        """The parties' consent as it travels."""
+        consent = self.consent
+        if consent is None:
+            return None
+        return pb.RollbackConsent(
+            checkpoint=pb.Checkpoint(step=consent.step, digest=consent.digest),
+            signatures=[
+                pb.PartySignature(party=party, signature=signature)
+                for party, signature in consent.signatures.items()
+            ],
+        )
+
+
+CheckpointsMaker = Callable[
+    [Callable[[DurableCheckpoint], None], Callable[[CoterieError], None]], Checkpoints
+]

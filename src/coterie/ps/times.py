@@ -1,0 +1,64 @@
+"""Where a server's time goes: sums by kind of work, each added under the service's lock or not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from coterie.ps.events import ServerTimes
+
+
+class ServerClock:
+    """Adds up the seconds of a run's kinds of work. Safe to use from several threads.
+
+    Args:
+        monotonic: Seconds of a clock that only goes forward.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._steps = 0
+        self._sums = {"decode": 0.0, "apply": 0.0, "read": 0.0, "wait": 0.0}
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Time that decoding and bounding a push takes."""
+        with self._adding("decode"):
+            yield
+
+    @contextmanager
+    def applying(self) -> Iterator[None]:
+        """Time that a step's aggregation and update take."""
+        with self._adding("apply"):
+            yield
+        with self._lock:
+            self._steps += 1
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Time that gathering rows for a reply takes."""
+        with self._adding("read"):
+            yield
+
+    def waited(self, seconds: float) -> None:
+        """Adds what a caller waited for others."""
+        self._add("wait", seconds)
+
+    def event(self, node: str) -> ServerTimes:
+        """The sums so far."""
+        with self._lock:
+            return ServerTimes(node=node, steps=self._steps, **self._sums)
+
+    @contextmanager
+    def _adding(self, kind: str) -> Iterator[None]:
+        began = self._monotonic()
+        try:
+            yield
+        finally:
+            self._add(kind, self._monotonic() - began)
+
+    def _add(self, kind: str, seconds: float) -> None:
+        with self._lock:
+            self._sums[kind] += seconds

@@ -1,0 +1,165 @@
+"""Exchange's two messages on the wire: a protobuf head, then arrays as they lie in memory.
+
+    4 bytes    length of the head, little-endian
+    head       ExchangeRequestHead or ExchangeReplyHead
+    padding    zero bytes up to a multiple of 16, so that arrays lie aligned
+    arrays     one after the other; the head has their sizes
+
+An array is copied once on sending, into the frame, and not at all on arrival: arrays are views.
+Protobuf's Python messages would copy every bytes field twice more at either end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import DecodeError
+
+from coterie.errors import MessageRefused
+from coterie.ps.wire import ps_pb2 as pb
+
+Octets = bytes | memoryview
+
+_ALIGNMENT = 16
+_LENGTH_BYTES = 4
+_MAX_HEAD_BYTES = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Push:
+    """A worker's gradients of one step; see ``ps.proto`` for the arrays."""
+
+    examples: int
+    loss_sum: float
+    dense_gradient: Octets
+    row_ids: Octets
+    row_gradients: Octets
+
+
+@dataclass(frozen=True, eq=False)
+class ExchangeRequest:
+    """Pushes step ``step`` (or nothing) and asks for rows."""
+
+    ps_incarnation: int
+    step: int
+    push: Push | None
+    next_row_ids: Octets
+
+    def encode(self) -> bytes:
+        """The message as a frame."""
+        push = self.push
+        arrays: list[Octets] = [b"", b"", b"", self.next_row_ids]
+        if push is not None:
+            arrays[:3] = [push.dense_gradient, push.row_ids, push.row_gradients]
+        head = pb.ExchangeRequestHead(
+            ps_incarnation=self.ps_incarnation,
+            step=self.step,
+            pushes=push is not None,
+            examples=push.examples if push else 0,
+            loss_sum=push.loss_sum if push else 0.0,
+            sizes=[len(array) for array in arrays],
+        )
+        return _frame(head.SerializeToString(), arrays)
+
+    @staticmethod
+    def decode(octets: bytes) -> ExchangeRequest:
+        """Reads a frame.
+
+        Raises:
+            MessageRefused: It is none.
+        """
+        head = pb.ExchangeRequestHead()
+        dense, ids, rows, next_ids = _arrays(octets, head, 4)
+        push = Push(head.examples, head.loss_sum, dense, ids, rows) if head.pushes else None
+        return ExchangeRequest(head.ps_incarnation, head.step, push, next_ids)
+
+
+@dataclass(frozen=True, eq=False)
+class ExchangeReply:
+    """The state after a step, as far as it was asked for; or ``pending``: call again."""
+
+    step: int
+    pending: bool = False
+    dense_parameters: Octets = b""
+    rows: Octets = b""
+    durable: pb.Checkpoint | None = None
+    served_seconds: float = 0.0
+    waited_seconds: float = 0.0
+
+    def encode(self) -> bytes:
+        """The message as a frame."""
+        arrays = (self.dense_parameters, self.rows)
+        head = pb.ExchangeReplyHead(
+            pending=self.pending,
+            step=self.step,
+            durable=self.durable,
+            served_seconds=self.served_seconds,
+            waited_seconds=self.waited_seconds,
+            sizes=[len(array) for array in arrays],
+        )
+        return _frame(head.SerializeToString(), arrays)
+
+    @staticmethod
+    def decode(octets: bytes) -> ExchangeReply:
+        """Reads a frame.
+
+        Raises:
+            MessageRefused: It is none.
+        """
+        head = pb.ExchangeReplyHead()
+        dense, rows = _arrays(octets, head, 2)
+        return ExchangeReply(
+            head.step,
+            head.pending,
+            dense,
+            rows,
+            head.durable if head.HasField("durable") else None,
+            head.served_seconds,
+            head.waited_seconds,
+        )
+
+
+def octets_of(array: npt.NDArray[np.generic]) -> Octets:
+    """An array's memory as bytes, without a copy where it is contiguous."""
+    return memoryview(np.ascontiguousarray(array)).cast("B") if array.size else b""
+
+
+def _frame(head: bytes, arrays: Sequence[Octets]) -> bytes:
+    padding = -(_LENGTH_BYTES + len(head)) % _ALIGNMENT
+    length = len(head).to_bytes(_LENGTH_BYTES, "little")
+    return b"".join((length, head, bytes(padding), *arrays))
+
+
+def _arrays(
+    octets: bytes, head: pb.ExchangeRequestHead | pb.ExchangeReplyHead, count: int
+) -> tuple[memoryview, ...]:
+    length = int.from_bytes(octets[:_LENGTH_BYTES], "little")
+    if length > min(_MAX_HEAD_BYTES, len(octets) - _LENGTH_BYTES):
+        raise _refused(f"a head of at most {_MAX_HEAD_BYTES} bytes", f"{length} bytes")
+    end = _LENGTH_BYTES + length
+    try:
+        head.ParseFromString(octets[_LENGTH_BYTES:end])
+    except DecodeError as error:
+        raise _refused("a readable head", "something else") from error
+    sizes = list(head.sizes)
+    start = end + -end % _ALIGNMENT
+    if len(sizes) != count or start + sum(sizes) != len(octets) or any(octets[end:start]):
+        raise _refused(f"{count} arrays that fill the frame", f"{sizes[:8]} of {len(octets)} bytes")
+    view = memoryview(octets)
+    arrays: list[memoryview] = []
+    for size in sizes:
+        arrays.append(view[start : start + size])
+        start += size
+    return tuple(arrays)
+
+
+def _refused(expected: str, seen: str) -> MessageRefused:
+    return MessageRefused(
+        "the message is not a frame of this protocol",
+        expected=expected,
+        seen=seen,
+        remedy="run the same version of Coterie on both sides",
+    )

@@ -1,0 +1,105 @@
+"""Calls to all shards of the parameter server as if they were one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from coterie.contract import Contract
+from coterie.errors import ProtocolError
+from coterie.ps.ports import ParameterServerPort
+from coterie.ps.slices import Sharding
+
+IdArray = npt.NDArray[np.int32]
+FloatArray = npt.NDArray[np.float32]
+Answer = TypeVar("Answer")
+Scalar = TypeVar("Scalar", bound=np.generic)
+Places = npt.NDArray[np.intp] | None
+
+
+def part_of(array: npt.NDArray[Scalar], places: Places) -> npt.NDArray[Scalar]:
+    """The entries at places along axis 0; all of them, uncopied, for None."""
+    return array if places is None else array[places]
+
+
+class ServerShards:
+    """One connection to each shard.
+
+    Args:
+        connect: Dials a shard, by number.
+        contract: Gives the number of shards, and the rows that they share.
+    """
+
+    def __init__(self, connect: Callable[[int], ParameterServerPort], contract: Contract) -> None:
+        self.count = len(contract.by_role("ps"))
+        self._connect = connect
+        self._dim = contract.model.embedding_dim
+        self._sharding = Sharding(contract.data.total_rows, self.count)
+        self._ports: list[ParameterServerPort] = []
+        self._pool = ThreadPoolExecutor(self.count, "shard") if self.count > 1 else None
+
+    @property
+    def ports(self) -> list[ParameterServerPort]:
+        """The shards, dialled when first needed."""
+        if not self._ports:
+            self._ports = self.on_each(self._connect)
+        return self._ports
+
+    def reconnect(self) -> None:
+        """Drops every connection; the next call dials anew."""
+        for port in self._ports:
+            port.close()
+        self._ports = []
+
+    def close(self) -> None:
+        """Ends every connection."""
+        self.reconnect()
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def on_each(self, call: Callable[[int], Answer]) -> list[Answer]:
+        """Calls for every shard at once, by number; raises what the first failing one raised."""
+        if self._pool is None:
+            return [call(0)]
+        futures = [self._pool.submit(call, shard) for shard in range(self.count)]
+        outcomes = [future.exception() for future in futures]  # all of them, so that none goes on
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+        return [future.result() for future in futures]
+
+    def deal(self, row_ids_u: IdArray) -> list[Places]:
+        """For every shard, where its rows are among ``row_ids_u``; None: all of them."""
+        if self.count == 1:
+            return [None]
+        owners = self._sharding.owners(row_ids_u)
+        return [np.flatnonzero(owners == shard) for shard in range(self.count)]
+
+    def rows(self, octets: bytes | memoryview, count: int) -> FloatArray:
+        """Decodes rows of one shard, float32 [count, dim].
+
+        Raises:
+            ProtocolError: They are of another size.
+        """
+        if len(octets) != 4 * count * self._dim:
+            raise ProtocolError(
+                "the parameter server sent rows of a wrong size",
+                expected=f"{count} rows of {self._dim} float32 values",
+                seen=f"{len(octets)} bytes",
+                remedy="run the same version of Coterie on all nodes",
+            )
+        return np.frombuffer(octets, "<f4").reshape(count, self._dim)
+
+    def gather(self, parts: list[FloatArray], places: list[Places], count: int) -> FloatArray:
+        """Puts the shards' rows back in the order that was asked for, float32 [count, dim]."""
+        if self.count == 1:
+            return parts[0]
+        rows_ud = np.empty((count, self._dim), np.float32)
+        for part, place in zip(parts, places, strict=True):
+            if place is not None:
+                rows_ud[place] = part
+        return rows_ud

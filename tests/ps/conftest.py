@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from coterie.contract import Contract
-from coterie.errors import CoterieError
+from coterie.contract import Contract, contract_digest
+from coterie.errors import CoterieError, PeerUnreachable
 from coterie.models.metrics import ScoreHistogram
 from coterie.ps import events
 from coterie.ps.aggregation import Gradients
-from coterie.ps.checkpoint import Checkpoints, NoCheckpoints
+from coterie.ps.checkpoints import CheckpointStore, NoCheckpoints
 from coterie.ps.evaluation import SPLITS, SplitCounts
 from coterie.ps.memory import MemoryParameterServer
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller, ParameterServerPort
+from coterie.ps.run import Run as ShardRun
 from coterie.ps.service import ParameterService
+from coterie.ps.shard import CheckpointsMaker, Shard
+from coterie.ps.state import ModelState, model_digest
 from coterie.training.session import Parameters, Position, ServerSession
 
 POLL_SECONDS = 0.02
@@ -38,10 +42,11 @@ def small_contract(
     limits: dict[str, float] | None = None,
     dense: dict[str, object] | None = None,
     rows: dict[str, object] | None = None,
-    **training: int,
+    shards: int = 1,
+    **training: float,
 ) -> Contract:
     """A contract with three tables of 4, 5 and 6 rows; keyword arguments change [training]."""
-    nodes = [{"name": "ps0", "role": "ps", "party": "operator"}]
+    nodes = [{"name": f"ps{i}", "role": "ps", "party": "operator"} for i in range(shards)]
     nodes += [{"name": f"w{i}", "role": "worker", "party": f"p{i}"} for i in range(workers)]
     if mode == "sdt":
         nodes.append({"name": "chief", "role": "chief", "party": "operator"})
@@ -117,26 +122,82 @@ class Clock:
         return self.now
 
 
+def no_checkpoints(*_: object) -> NoCheckpoints:
+    """Keeps nothing."""
+    return NoCheckpoints()
+
+
+def store(directory: Path, contract: Contract) -> CheckpointsMaker:
+    """Keeps checkpoints in a folder."""
+    return lambda durable, failure: CheckpointStore(
+        directory, contract_digest(contract), on_durable=durable, on_failure=failure
+    )
+
+
+def digest_of(contract: Contract, state: ModelState) -> bytes:
+    """The digest of a model that is on one shard."""
+    octets = state.slice_digests()
+    slices = [octets[start : start + 32] for start in range(0, len(octets), 32)]
+    return model_digest(contract, state.step, state.dense, slices)
+
+
 @dataclass
 class Run:
     """One parameter server in memory, and the nodes that talk to it."""
 
     contract: Contract
     examples: tuple[int, ...] = (8, 8)
-    checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
+    checkpoints: CheckpointsMaker = no_checkpoints
     incarnation: int = 1
     clock: Clock = field(default_factory=Clock)
     heard: list[events.Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.service = ParameterService(
+        self.shard = Shard(
             self.contract,
+            "ps0",
             incarnation=self.incarnation,
             monotonic=self.clock,
             on_event=self.heard.append,
             checkpoints=self.checkpoints,
             poll_seconds=POLL_SECONDS,
         )
+        self.service = ParameterService(self.shard)
+        self._driver = ThreadPoolExecutor(1)
+        self._outcome: Future[RunOutcome | None] = self._driver.submit(self.service.drive)
+        with self.shard.changed:
+            self.shard.changed.wait_for(
+                lambda: self.shard.run is not None or self._outcome.done(), timeout=30
+            )
+        if self._outcome.done():
+            self.outcome()
+
+    def outcome(self) -> RunOutcome:
+        """Waits for the run's end."""
+        outcome = self._outcome.result(timeout=60)
+        assert outcome is not None
+        return outcome
+
+    def stop(self) -> None:
+        """Ends the server as a kill would: whoever calls cannot reach it."""
+        self.service.fail(PeerUnreachable("the server was killed"))
+        self._driver.shutdown()
+
+    @property
+    def life(self) -> ShardRun:
+        """The state's present life."""
+        assert self.shard.run is not None
+        return self.shard.run
+
+    @property
+    def state(self) -> ModelState:
+        """The model on the server."""
+        return self.life.state
+
+    @property
+    def digest(self) -> bytes:
+        """Of the model as it is now."""
+        return digest_of(self.contract, self.state)
 
     def port(self, node: str, incarnation: int = 1) -> MemoryParameterServer:
         """The server as a node sees it."""
@@ -147,10 +208,10 @@ class Run:
         self, worker: int, connect: Callable[[], ParameterServerPort] | None = None
     ) -> ServerSession:
         """A worker's session."""
+        dial = connect or (lambda: self.port(f"w{worker}"))
         return ServerSession(
-            connect or (lambda: self.port(f"w{worker}")),
-            dim=2,
-            batch=self.contract.training.batch,
+            lambda _: dial(),
+            self.contract,
             train_examples=self.examples[worker],
             data_set_digest=bytes(32),
         )
@@ -161,7 +222,7 @@ class Run:
         with ThreadPoolExecutor(len(workers) + 1) as pool:
             joins = [pool.submit(worker.join) for worker in workers]
             if self.contract.mode == "sdt":
-                chief = ServerSession(lambda: self.port("chief"), dim=2, batch=4, train_examples=0)
+                chief = ServerSession(lambda _: self.port("chief"), self.contract, train_examples=0)
                 chief.initialize(np.arange(15, dtype=np.float32))
                 joins.append(pool.submit(chief.join))
             for join in joins:
@@ -206,15 +267,10 @@ class Run:
             session = self.session(worker)
             self.train(worker, session)
             session.report(counts_of(worker))
+            session.leave()
 
-        with ThreadPoolExecutor(1) as pool:
-            outcome = pool.submit(self.service.wait_finished)
-            try:
-                self.together(work)
-            except BaseException as error:
-                self.service.fail(CoterieError(f"a worker failed: {error!r}"))
-                raise
-            return outcome.result()
+        self.together(work)
+        return self.outcome()
 
     def together(self, work: Callable[[int], None]) -> None:
         """Runs a function for every worker, each on a thread of its own."""
@@ -238,9 +294,17 @@ def make_contract() -> Callable[..., Contract]:
 
 
 @pytest.fixture
-def make_run() -> Callable[..., Run]:
-    """Builds a run: ``make_run(contract, examples=(8, 4))``."""
-    return Run
+def make_run() -> Iterator[Callable[..., Run]]:
+    """Builds a run: ``make_run(contract, examples=(8, 4))``; ends it after the test."""
+    runs: list[Run] = []
+
+    def make(*arguments: object, **options: object) -> Run:
+        runs.append(Run(*arguments, **options))  # type: ignore[arg-type]
+        return runs[-1]
+
+    yield make
+    for run in runs:
+        run.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.ps.aggregation import Gradients, mean_gradients
+from coterie.ps.aggregation import Gradients
+from tests.ps.calls import mean_gradients
 
 DIM, DENSE, ROWS = 3, 5, 20
 

@@ -55,8 +55,7 @@ class Interleavings(RuleBasedStateMachine):
             return Offer.APPLIED
         if step != self.open:
             return None
-        others = set(self.schedule.participants(step)) - {worker} - set(self.staged)
-        return Offer.STAGED if others or worker in self.staged else Offer.COMPLETE
+        return Offer.STAGED if worker in self.staged else Offer.TAKEN
 
     @rule(data=st.data(), distance=st.integers(-3, 3))
     def push(self, data: st.DataObject, distance: int) -> None:
@@ -74,17 +73,19 @@ class Interleavings(RuleBasedStateMachine):
         if step != self.open:
             return
         self.staged.setdefault(worker, self.attempt)
-        if expected is Offer.COMPLETE:
-            assert senders(self.barrier.take()) == sorted(self.staged.items())
-            self.applied.append(step)
-            self.open += 1
-            self.staged.clear()
 
-    @precondition(lambda self: self.staged)
-    @rule()
-    def a_step_that_lacks_pushes_cannot_be_taken(self) -> None:
-        with pytest.raises(AssertionError):
-            self.barrier.take()
+    @precondition(lambda self: self.open < self.schedule.steps)
+    @rule(data=st.data())
+    def decide(self, data: st.DataObject) -> None:
+        """The council may decide for any of those that are staged."""
+        chosen = sorted(
+            data.draw(st.sets(st.sampled_from(sorted(self.staged)))) if self.staged else []
+        )
+        taken = self.barrier.take(chosen, ())
+        assert senders(taken) == [(worker, self.staged[worker]) for worker in chosen]
+        self.applied.append(self.open)
+        self.open += 1
+        self.staged.clear()
 
     @invariant()
     def position_is_the_models(self) -> None:
@@ -106,8 +107,9 @@ def test_pushes_are_handed_out_in_worker_order_whatever_order_they_came_in(
 ) -> None:
     barrier = StepBarrier(Schedule((1,) * 5, 1, 1), 0)
     offers = [barrier.offer(worker, 0, push(worker)) for worker in order]
-    assert offers == [Offer.STAGED] * 4 + [Offer.COMPLETE]
-    assert [worker for worker, _ in senders(barrier.take())] == [0, 1, 2, 3, 4]
+    assert offers == [Offer.TAKEN] * 5
+    assert barrier.missing == ()
+    assert [worker for worker, _ in senders(barrier.take(barrier.staged, ()))] == [0, 1, 2, 3, 4]
 
 
 def test_the_first_of_two_pushes_counts() -> None:
@@ -116,12 +118,12 @@ def test_the_first_of_two_pushes_counts() -> None:
     assert barrier.admits(0, 0) is Offer.STAGED
     assert barrier.offer(0, 0, push(0, attempt=2)) is Offer.STAGED
     barrier.offer(1, 0, push(1))
-    assert senders(barrier.take()) == [(0, 1), (1, 0)]
+    assert senders(barrier.take((0, 1), ())) == [(0, 1), (1, 0)]
 
 
 def test_asking_changes_nothing() -> None:
     barrier = StepBarrier(Schedule((1,), 1, 1), 0)
-    assert barrier.admits(0, 0) is Offer.COMPLETE
+    assert barrier.admits(0, 0) is Offer.TAKEN
     assert barrier.missing == (0,)
 
 
@@ -141,3 +143,22 @@ def test_a_push_by_a_worker_without_examples_in_the_step_is_refused_as_that() ->
     with pytest.raises(StepRefused) as refused:
         barrier.admits(1, 1)
     assert "examples" in str(refused.value)
+
+
+def test_absent_workers_are_not_missed_but_their_pushes_are_taken() -> None:
+    barrier = StepBarrier(Schedule((2, 2, 2), 1, 1), 0, absent=(1,))
+    barrier.offer(0, 0, push(0))
+    assert barrier.missing == (2,)
+    assert barrier.offer(1, 0, push(1)) is Offer.TAKEN
+    barrier.offer(2, 0, push(2))
+    assert barrier.staged == (0, 1, 2)
+    barrier.take((0, 2), absent=())
+    assert barrier.missing == (0, 1, 2)
+
+
+def test_a_push_that_came_too_late_is_answered_like_one_that_was_applied() -> None:
+    barrier = StepBarrier(Schedule((2, 2), 1, 1), 0)
+    barrier.offer(0, 0, push(0))
+    barrier.take((0,), absent=(1,))
+    assert barrier.offer(1, 0, push(1)) is Offer.APPLIED
+    assert barrier.staged == ()

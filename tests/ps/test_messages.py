@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
@@ -16,6 +17,7 @@ from coterie.errors import MessageRefused
 from coterie.models.metrics import HISTOGRAM_BINS, SUMS
 from coterie.ps.messages import EVALUATION_BATCH, PART_BYTES, MessageBounds, max_message_bytes
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Push
 
 EXAMPLES = 3
 
@@ -33,18 +35,16 @@ def floats(*values: float) -> bytes:
     return np.array(values, "<f4").tobytes()
 
 
-def push(**fields: bytes | float) -> pb.Push:
+def push(**fields: bytes | float) -> Push:
     """A right push of three examples that touch the rows 1, 5 and 14, with some fields changed."""
-    message = pb.Push(
+    right = Push(
         examples=EXAMPLES,
         loss_sum=1.5,
         dense_gradient=floats(*range(15)),
         row_ids=ids(1, 5, 14),
         row_gradients=floats(*range(6)),
     )
-    for name, value in fields.items():
-        setattr(message, name, value)
-    return message
+    return dataclasses.replace(right, **fields)  # type: ignore[arg-type]
 
 
 def test_a_right_push_is_decoded(bounds: MessageBounds) -> None:
@@ -208,12 +208,14 @@ def test_no_more_ids_are_asked_for_than_the_tables_have_rows(bounds: MessageBoun
 def largest_exchange(contract: Contract) -> Sequence[int]:
     """Sizes of the largest push and reply that a contract's batch allows."""
     dense = 4 * sum(p.size for p in contract.model.dense_parameters(contract.data))
-    rows = min(contract.training.batch * len(contract.data.categorical), contract.data.total_rows)
+    rows = min(
+        contract.training.step_examples * len(contract.data.categorical), contract.data.total_rows
+    )
     width = contract.model.embedding_dim
-    request = pb.ExchangeRequest(
+    request = ExchangeRequest(
         ps_incarnation=2**63,
         step=2**63,
-        push=pb.Push(
+        push=Push(
             examples=2**31,
             loss_sum=1.0,
             dense_gradient=bytes(dense),
@@ -222,13 +224,13 @@ def largest_exchange(contract: Contract) -> Sequence[int]:
         ),
         next_row_ids=bytes(4 * rows),
     )
-    reply = pb.ExchangeReply(
+    reply = ExchangeReply(
         step=2**63,
         dense_parameters=bytes(dense),
         rows=bytes(4 * rows * width),
         durable=pb.Checkpoint(step=2**63, digest=bytes(32)),
     )
-    return request.ByteSize(), reply.ByteSize()
+    return len(request.encode()), len(reply.encode())
 
 
 @pytest.mark.parametrize("batch", [1, 128, 65_536])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -32,6 +33,7 @@ from coterie.ps.messages import max_message_bytes
 from coterie.ps.ports import Caller
 from coterie.ps.rpc import PERMISSIONS, RpcParameterServer
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.frames import ExchangeRequest
 
 if TYPE_CHECKING:
     from tests.ps.conftest import Run
@@ -94,16 +96,16 @@ def test_a_run_over_grpc_gives_the_model_of_a_run_in_memory(
         fabrics = [wire.fabric(f"w{worker}") for worker in range(3)]
 
         def work(worker: int) -> None:
-            session = run.session(worker, fabrics[worker].parameter_server)
+            session = run.session(worker, lambda: fabrics[worker].parameter_server(0))
             run.train(worker, session)
 
         run.together(work)
         lookup = (
-            fabrics[0].parameter_server().lookup(pb.LookupRequest(ps_incarnation=1, dense=True))
+            fabrics[0].parameter_server(0).lookup(pb.LookupRequest(ps_incarnation=1, dense=True))
         )
-        status = fabrics[2].parameter_server().status(pb.StatusRequest())
-    assert run.service._state.digest() == expected.model_digest
-    assert lookup.dense_parameters == local.service._state.dense.tobytes()
+        status = fabrics[2].parameter_server(0).status(pb.StatusRequest())
+    assert run.digest == expected.model_digest
+    assert lookup.dense_parameters == local.state.dense.tobytes()
     assert status.step == status.steps == 6
 
 
@@ -114,7 +116,7 @@ def test_errors_of_the_tree_cross_the_wire_with_all_they_say(
     run = make_run(contract)
     with wire_of(contract) as wire:
         wire.serve(run)
-        server = wire.fabric("w0").parameter_server()
+        server = wire.fabric("w0").parameter_server(0)
         with pytest.raises(MessageRefused) as refused:
             server.join(join_request(examples=0))
         assert refused.value.what == "worker w0 brings no usable training data"
@@ -122,7 +124,7 @@ def test_errors_of_the_tree_cross_the_wire_with_all_they_say(
         assert refused.value.seen == "0 examples, a digest of 32 bytes"
         assert refused.value.remedy == "prepare its data again"
         with pytest.raises(StepRefused, match="has not joined this incarnation"):
-            server.exchange(pb.ExchangeRequest(ps_incarnation=3))
+            server.exchange(ExchangeRequest(3, 0, None, b""))
         run.service.fail(NodeFailed("w1 burnt down"))
         with pytest.raises(NodeFailed, match="w1 burnt down"):
             server.join(join_request())
@@ -134,10 +136,10 @@ def test_the_chief_initializes_over_grpc(make_contract: MakeContract, make_run: 
     dense = np.arange(15, dtype="<f4").tobytes()
     with wire_of(contract) as wire:
         wire.serve(run)
-        wire.fabric("chief").parameter_server().initialize(
+        wire.fabric("chief").parameter_server(0).initialize(
             pb.InitializeRequest(dense_parameters=dense)
         )
-    assert run.service._state.dense.tobytes() == dense
+    assert run.state.dense.tobytes() == dense
 
 
 def test_a_server_that_goes_away_is_unreachable(
@@ -147,7 +149,7 @@ def test_a_server_that_goes_away_is_unreachable(
     with wire_of(contract) as wire, ExitStack() as server:
         fabric = wire.fabric("ps0")
         server.enter_context(fabric.serve_parameter_server(make_run(contract).service))
-        port = wire.fabric("w0").parameter_server()
+        port = wire.fabric("w0").parameter_server(0)
         assert port.join(join_request()).pending
         server.close()
         with pytest.raises(PeerUnreachable) as refused:
@@ -164,7 +166,7 @@ def test_a_server_that_does_not_answer_in_time_is_unreachable(
     with wire_of(contract) as wire:
         wire.serve(run)
         fabric = wire.fabric("w0")
-        channel = fabric._dial("ps0")
+        channel = fabric._dial("ps0", 30.0)
         hasty = RpcParameterServer(channel, "ps0", timeout=0.001, metadata=fabric._identity)
         with pytest.raises(PeerUnreachable, match="ps0 cannot be reached"):
             hasty.join(join_request())
@@ -175,7 +177,7 @@ def test_nobody_listens(make_contract: MakeContract) -> None:
     with wire_of(contract) as wire:
         wire.addresses["ps0"] = "127.0.0.1:1"
         with pytest.raises(PeerUnreachable, match="ps0 cannot be reached"):
-            wire.fabric("w0").parameter_server()
+            wire.fabric("w0").parameter_server(0)
 
 
 def test_a_message_over_the_limit_is_refused(
@@ -185,7 +187,7 @@ def test_a_message_over_the_limit_is_refused(
     size = max_message_bytes(contract)
     with wire_of(contract) as wire:
         wire.serve(make_run(contract))
-        server = wire.fabric("w0").parameter_server()
+        server = wire.fabric("w0").parameter_server(0)
         with pytest.raises(MessageRefused, match="over the limit"):
             server.lookup(pb.LookupRequest(row_ids=bytes(size)))
         with pytest.raises(MessageRefused, match="row_ids is out of bounds"):
@@ -198,7 +200,7 @@ def test_the_largest_report_fits(make_contract: MakeContract, make_run: MakeRun)
     run = make_run(contract, examples=(4,))
     with wire_of(contract) as wire:
         wire.serve(run)
-        session = run.session(0, wire.fabric("w0").parameter_server)
+        session = run.session(0, lambda: wire.fabric("w0").parameter_server(0))
         run.train(0, session)
         run_counts = session.report(tuple(counts()))
     assert [total.split for total in run_counts] == ["validation", "test"]
@@ -223,6 +225,9 @@ class Receiver:
             self.heard.append((caller, part.records))
         return pb.DeliverReply(examples=len(self.heard))
 
+    def watch(self, _caller: Caller, _request: pb.WatchRequest) -> pb.WatchReply:
+        return pb.WatchReply(pending=bool(self.heard))
+
     def fail(self, error: CoterieError) -> None:
         raise error
 
@@ -231,7 +236,8 @@ def test_shards_are_streamed_to_sdt_workers(make_contract: MakeContract) -> None
     contract, receiver = make_contract("sdt"), Receiver()
     with wire_of(contract) as wire:
         wire.receive("w1", receiver)
-        port = wire.fabric("chief").shard_receiver("w1")
+        port = wire.fabric("chief").shard_receiver("w1", 30.0)
+        assert not port.watch(pb.WatchRequest()).pending
         pieces = [bytes([i]) * (1 << 20) for i in range(5)]
         reply = port.deliver(pb.DeliverRequest(records=piece) for piece in pieces)
         assert reply.examples == 5
@@ -247,7 +253,7 @@ def test_a_worker_that_goes_away_during_delivery_is_unreachable(
     contract = make_contract("sdt")
     with wire_of(contract) as wire, ExitStack() as worker:
         worker.enter_context(wire.fabric("w1").serve_shard_receiver(Receiver()))
-        port = wire.fabric("chief").shard_receiver("w1")
+        port = wire.fabric("chief").shard_receiver("w1", 30.0)
         worker.close()
         with pytest.raises(PeerUnreachable, match="w1 cannot be reached"):
             port.deliver([pb.DeliverRequest(records=b"x")])
@@ -260,7 +266,7 @@ def test_a_caller_without_a_known_name_is_refused(
     contract = make_contract()
     with wire_of(contract) as wire:
         wire.serve(make_run(contract))
-        channel = wire.fabric("w0")._dial("ps0")
+        channel = wire.fabric("w0")._dial("ps0", 30.0)
         port = RpcParameterServer(channel, "ps0", metadata=(("coterie-node", said),))
         with pytest.raises(CallRefused, match="did not say its name"):
             port.status(pb.StatusRequest())
@@ -269,18 +275,13 @@ def test_a_caller_without_a_known_name_is_refused(
 def test_a_method_that_is_not_served_is_a_protocol_error(
     make_contract: MakeContract, make_run: MakeRun
 ) -> None:
-    """Several shards need Commit: it is in the protocol, but not served yet."""
     contract = make_contract()
     with wire_of(contract) as wire:
         wire.serve(make_run(contract))
-        channel = wire.fabric("w0")._dial("ps0")
-        commit = channel.unary_unary(
-            "/coterie.ps.v1.ParameterServer/Commit",
-            pb.CommitRequest.SerializeToString,
-            pb.CommitReply.FromString,
-        )
+        channel = wire.fabric("w0")._dial("ps0", 30.0)
+        invented = channel.unary_unary("/coterie.ps.v1.ParameterServer/RunGraph")
         with pytest.raises(grpc.RpcError) as refused:
-            commit(pb.CommitRequest(), timeout=10)
+            invented(b"", timeout=10)
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -293,11 +294,11 @@ def test_a_server_that_breaks_is_a_protocol_error(
     def broken(_event: Event) -> None:
         raise RuntimeError("a defect")
 
-    run.service._on_event = broken
+    run.shard.on_event = broken
     with wire_of(contract) as wire:
         wire.serve(run)
         with pytest.raises(ProtocolError, match="the call to ps0 failed") as refused:
-            wire.fabric("w0").parameter_server().join(join_request())
+            wire.fabric("w0").parameter_server(0).join(join_request())
         assert refused.value.seen.startswith("UNKNOWN")
 
 
@@ -332,18 +333,23 @@ def test_many_waiting_calls_do_not_keep_others_from_being_served(
     run = make_run(contract, examples=(4, 4, 4, 4))
     with wire_of(contract) as wire, ThreadPoolExecutor(4) as pool:
         wire.serve(run)
-        sessions = [run.session(w, wire.fabric(f"w{w}").parameter_server) for w in range(4)]
+        sessions = [
+            run.session(w, functools.partial(wire.fabric(f"w{w}").parameter_server, 0))
+            for w in range(4)
+        ]
         joins = [pool.submit(session.join) for session in sessions]
         assert {join.result().lane.steps for join in joins} == {1}
 
 
 def test_each_method_names_the_roles_that_may_call_it() -> None:
     served = {f"/coterie.ps.v1.{s.name}/{m.name}" for s in SERVICES for m in s.methods}
-    commit = "/coterie.ps.v1.ParameterServer/Commit"
-    assert set(PERMISSIONS) == served - {commit}
+    assert set(PERMISSIONS) == served
     assert PERMISSIONS["/coterie.ps.v1.ParameterServer/Initialize"] == {"chief"}
-    assert PERMISSIONS["/coterie.ps.v1.ShardReceiver/Deliver"] == {"chief"}
-    for method in ("Join", "Exchange", "Lookup", "Report"):
+    for method in ("Deliver", "Watch"):
+        assert PERMISSIONS[f"/coterie.ps.v1.ShardReceiver/{method}"] == {"chief"}
+    for method in ("Enlist", "Commit", "Conclude"):
+        assert PERMISSIONS[f"/coterie.ps.v1.ParameterServer/{method}"] == {"ps"}
+    for method in ("Join", "Exchange", "Lookup", "Report", "Leave"):
         assert PERMISSIONS[f"/coterie.ps.v1.ParameterServer/{method}"] == {"worker", "chief"}
 
 

@@ -6,11 +6,15 @@ import hashlib
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from coterie.contract import Contract
-from coterie.ps.aggregation import Gradients, mean_gradients
+from coterie.ps.aggregation import Gradients
 from coterie.ps.initial import initial_dense
-from coterie.ps.state import ModelState
+from coterie.ps.slices import SLICES, Sharding, slices_of
+from coterie.ps.state import ModelState, model_digest
+from tests.ps.calls import mean_gradients
+from tests.ps.conftest import digest_of
 
 
 def test_a_new_state_holds_the_initial_parameters(make_contract: Callable[..., Contract]) -> None:
@@ -50,17 +54,22 @@ def test_the_loss_is_summed_over_the_epoch_alone(
 def test_the_digest_is_the_documented_one(
     make_contract: Callable[..., Contract], make_gradients: Callable[..., Gradients]
 ) -> None:
-    state = ModelState(make_contract())
+    contract = make_contract()
+    state = ModelState(contract)
     state.apply(mean_gradients([make_gradients(0, 0, 4)]), first_of_epoch=True)
     rows = state.table.trained_rows()
     expected = hashlib.sha256(
-        b"coterie model 1\0"
-        + b"".join(n.to_bytes(8, "little") for n in (7, 1, 15, rows.size, 2))
+        b"coterie model 2\0"
+        + b"".join(n.to_bytes(8, "little") for n in (7, 1, 15, 15, 2))
         + state.dense.astype("<f4").tobytes()
-        + rows.astype("<i4").tobytes()
-        + state.table.read(rows).astype("<f4").tobytes()
     )
-    assert state.digest() == expected.digest()
+    records = {
+        row: np.int32(row).tobytes() + state.table.read(rows[rows == row]).tobytes() for row in rows
+    }
+    for index in range(SLICES):
+        own = b"".join(records[row] for row in rows[slices_of(rows) == index])
+        expected.update(hashlib.sha256(b"coterie slice 1\0" + own).digest())
+    assert digest_of(contract, state) == expected.digest()
 
 
 def test_the_digest_tells_seed_step_dense_parameters_and_rows_apart(
@@ -69,20 +78,75 @@ def test_the_digest_tells_seed_step_dense_parameters_and_rows_apart(
     digests = set()
     for seed in (7, 8):
         for steps in (0, 1, 2):
-            state = ModelState(make_contract(seed=seed))
+            contract = make_contract(seed=seed)
+            state = ModelState(contract)
             for step in range(steps):
                 state.apply(mean_gradients([make_gradients(0, step, 4)]), first_of_epoch=False)
-            digests.add(state.digest())
+            digests.add(digest_of(contract, state))
             state.dense[3] += 1
-            digests.add(state.digest())
+            digests.add(digest_of(contract, state))
             state.dense[3] -= 1
             state.table.apply(np.array([14], np.int32), np.ones((1, 2), np.float32))
-            digests.add(state.digest())
+            digests.add(digest_of(contract, state))
     assert len(digests) == 18
 
 
 def test_reading_does_not_change_the_digest(make_contract: Callable[..., Contract]) -> None:
-    state = ModelState(make_contract())
-    before = state.digest()
+    contract = make_contract()
+    state = ModelState(contract)
+    before = digest_of(contract, state)
     state.table.read(np.arange(15, dtype=np.int32))
-    assert state.digest() == before
+    assert digest_of(contract, state) == before
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 5])
+def test_the_number_of_shards_does_not_show_in_the_digest(
+    make_contract: Callable[..., Contract], shards: int
+) -> None:
+    small = make_contract(rows={"kind": "lazy_adam"}, dense={"kind": "adam"})
+    contract = small.model_copy(
+        update={"data": small.data.model_copy(update={"column_rows": {}, "rows": 3000})}
+    )
+    whole = ModelState(contract)
+    states = [ModelState(contract, shard, shards) for shard in range(shards)]
+    sharding = Sharding(contract.data.total_rows, shards)
+    random = np.random.default_rng(1)
+    for _ in range(4):
+        rows = np.sort(random.choice(9000, 700, replace=False)).astype(np.int32)
+        values = random.normal(size=(700, 2)).astype(np.float32)
+        dense = random.normal(size=15).astype(np.float32)
+        whole.apply(Gradients(4, 1.0, dense.copy(), rows, values), first_of_epoch=False)
+        for shard, state in enumerate(states):
+            own = sharding.owners(rows) == shard
+            part = dense.copy() if shard == 0 else np.zeros(0, np.float32)
+            state.apply(Gradients(4, 1.0, part, rows[own], values[own]), first_of_epoch=False)
+    parts = [state.slice_digests() for state in states]
+    slices = [parts[s % shards][s // shards * 32 : s // shards * 32 + 32] for s in range(SLICES)]
+    digest = model_digest(contract, 4, states[0].dense, slices)
+    assert digest == digest_of(contract, whole)
+
+
+def test_a_snapshot_holds_what_changed_and_restores_it(
+    make_contract: Callable[..., Contract], make_gradients: Callable[..., Gradients]
+) -> None:
+    contract = make_contract(rows={"kind": "rowwise_adagrad"}, dense={"kind": "adagrad"})
+    state, copy = ModelState(contract), ModelState(contract)
+    for step in range(6):
+        state.apply(mean_gradients([make_gradients(0, step, 4)]), first_of_epoch=step == 0)
+        if step % 2:
+            copy.restore(state.snapshot())
+    assert digest_of(contract, copy) == digest_of(contract, state)
+    assert (copy.step, copy.epoch_loss, copy.epoch_examples) == (6, state.epoch_loss, 24)
+    assert state.snapshot().rows.size == 0
+    everything = state.snapshot(everything=True)
+    assert everything.rows.tolist() == state.table.trained_rows().tolist()
+
+
+def test_a_step_that_nobody_has_a_part_in_changes_nothing_but_the_count(
+    make_contract: Callable[..., Contract],
+) -> None:
+    state = ModelState(make_contract())
+    before = state.dense.copy()
+    state.skip(first_of_epoch=True)
+    assert (state.step, state.epoch_examples) == (1, 0)
+    assert np.array_equal(state.dense, before)

@@ -1,4 +1,4 @@
-"""The fused table: rows come into being when they are updated; evaluation shares the OOV row."""
+"""The fused table: rows come into being when they are updated."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from coterie.contract import Contract
+from coterie.errors import MessageRefused
 from coterie.ps.initial import initial_rows
+from coterie.ps.slices import Sharding
 from coterie.ps.table import RowTable
 
 ALL = np.arange(15, dtype=np.int32)
-FIRST_ROWS = {0: 0, 4: 4, 9: 9}
 BOUNDS = np.sqrt(1 / np.repeat([4, 5, 6], [4, 5, 6])).astype(np.float32)
-KINDS = ["sgd", "adagrad", "rowwise_adagrad"]
+KINDS = ["sgd", "adagrad", "rowwise_adagrad", "lazy_adam"]
 
 
 @pytest.fixture(params=KINDS)
@@ -38,7 +39,7 @@ def test_rows_start_uniform_within_one_over_the_root_of_their_table(contract: Co
 
 def test_reading_never_creates_a_row(contract: Contract) -> None:
     table = RowTable(contract)
-    for read in (table.read, table.read_trained):
+    for read in (table.read, table.trained, table.state_of):
         read(ALL)
         assert table.trained_rows().size == 0
     table.apply(ids(2), ones(1))
@@ -71,16 +72,38 @@ def test_an_update_starts_from_the_initial_value(contract: Contract) -> None:
     assert np.allclose(before[[3, 11]] - after[[3, 11]], 0.1, atol=1e-6)
 
 
-def test_evaluation_reads_untrained_rows_as_their_columns_out_of_vocabulary_row(
-    contract: Contract,
-) -> None:
+def test_which_rows_were_ever_updated_is_known(contract: Contract) -> None:
     table = RowTable(contract)
     table.apply(ids(0, 2, 10), ones(3))
-    training, evaluation = table.read(ALL), table.read_trained(ALL)
-    for row in range(15):
-        first = max(start for start in FIRST_ROWS if start <= row)
-        source = row if row in (0, 2, 10) else first
-        assert np.array_equal(evaluation[row], training[source]), row
+    assert np.flatnonzero(table.trained(ALL)).tolist() == [0, 2, 10]
+
+
+def test_touched_rows_are_told_once(contract: Contract) -> None:
+    table = RowTable(contract)
+    table.apply(ids(7, 14), ones(2))
+    table.apply(ids(2, 7), ones(2))
+    assert table.take_touched().tolist() == [2, 7, 14]
+    assert table.take_touched().tolist() == []
+    table.apply(ids(7), ones(1))
+    assert table.take_touched().tolist() == [7]
+    assert table.trained_rows().tolist() == [2, 7, 14]
+
+
+def test_another_shards_row_is_refused(make_contract: Callable[..., Contract]) -> None:
+    big = make_contract().model_copy(
+        update={"data": make_contract().data.model_copy(update={"column_rows": {}, "rows": 500})}
+    )
+    sharding = Sharding(big.data.total_rows, 3)
+    table = RowTable(big, 1, 3)
+    rows = np.arange(big.data.total_rows, dtype=np.int32)
+    own = rows[sharding.owners(rows) == 1]
+    foreign = int(rows[sharding.owners(rows) != 1][0])
+    table.apply(own, np.ones((own.size, 2), np.float32))
+    assert table.trained_rows().tolist() == own.tolist()
+    for call in (table.read, table.trained):
+        with pytest.raises(MessageRefused, match="does not hold") as refused:
+            call(ids(foreign))
+        assert refused.value.seen == f"row {foreign}"
 
 
 def test_trained_rows_come_in_global_order_whatever_came_first(contract: Contract) -> None:
@@ -105,7 +128,7 @@ def test_a_restored_table_goes_on_as_the_first_one(contract: Contract) -> None:
         first.apply(rows, random.normal(size=(rows.size, 2)).astype(np.float32))
     rows = first.trained_rows()
     state = first.state_of(rows)
-    second.restore(rows, first.read(rows), state.reshape(rows.size, -1) if state.size else state)
+    second.restore(rows, first.values_of(rows), state)
     for table in (first, second):
         table.apply(ids(5, 7), ones(2))
     assert first.read(ALL).tobytes() == second.read(ALL).tobytes()

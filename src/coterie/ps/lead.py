@@ -43,7 +43,7 @@ class Lead:
         contract = shard.contract
         self._servers = [node.name for node in contract.by_role("ps")]
         self._owners = tuple(node.name for node in contract.data_owners())
-        self._incarnation = shard.incarnation
+        self._incarnation = shard.incarnation - 1  # the first life has the process's own
         self._enlisted: dict[int, tuple[DurableCheckpoint, ...]] = {}
         self._durable: dict[int, dict[int, bytes]] = {}
         self._digests: dict[int, bytes] = {}
@@ -196,14 +196,14 @@ class Lead:
         with shard.changed:
             run = shard.run
             while run is not None and shard.run is run:
-                shard.locked_raise_failure()
                 run.begin_if_complete()
                 self.locked_advance()
                 if run.trained:
                     self._locked_conclude(run)
                     self._locked_excuse(run)
-                if self.outcome is not None:
+                if self.outcome is not None or shard.run is not run:
                     break
+                shard.locked_raise_failure()  # perhaps while the lock was open
                 left = run.seconds_left()
                 if left <= 0:
                     shard.fail(run.overdue())
@@ -263,6 +263,7 @@ class Lead:
         deadline = shard.monotonic() + shard.contract.limits.step_seconds
         with shard.changed:
             while set(shard.membership.remaining) - self._excused:
+                shard.locked_raise_failure()
                 left = deadline - shard.monotonic()
                 if left <= 0:
                     for node in shard.membership.remaining:

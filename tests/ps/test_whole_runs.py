@@ -1,0 +1,74 @@
+"""Whole runs in memory: threads, their order and repeated messages do not show in the model."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from coterie.ps import events
+from coterie.ps.memory import MemoryParameterServer
+from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
+from tests.ps.calls import (
+    MakeContract,
+    MakeRun,
+)
+
+
+def test_a_run_from_end_to_end(make_contract: MakeContract, make_run: MakeRun) -> None:
+    run = make_run(make_contract(epochs=2), examples=(9, 5))
+    outcome = run.finish()
+    assert outcome.steps == 6
+    assert outcome.examples == 28
+    assert [total.split for total in outcome.totals] == ["validation", "test"]
+    assert [total.histogram.examples for total in outcome.totals] == [40, 40]
+    steps = [event for event in run.heard if isinstance(event, events.StepDone)]
+    assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6]
+    assert [step.examples for step in steps] == [8, 5, 1] * 2
+    last_epoch = sum(step.loss * step.examples for step in steps[3:]) / 14
+    assert outcome.train_loss == pytest.approx(last_epoch, rel=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["hfl", "sdt"])
+def test_threads_and_their_order_do_not_show_in_the_model(
+    make_contract: MakeContract, make_run: MakeRun, mode: str
+) -> None:
+    contract = make_contract(mode, workers=4, epochs=2)
+    digests = set()
+    for _ in range(3):
+        run = make_run(contract, examples=(12, 7, 4, 1))
+        if mode == "sdt":
+            run.join_all()
+        run.train_all()
+        digests.add(run.digest)
+    assert len(digests) == 1
+
+
+class Repeating(MemoryParameterServer):
+    """A port over which every exchange arrives twice, at the same time."""
+
+    def exchange(self, request: ExchangeRequest) -> ExchangeReply:
+        with ThreadPoolExecutor(2) as pool:
+            once = super().exchange
+            answers = [pool.submit(once, request) for _ in range(2)]
+        # A copy that comes when others have gone on is refused; the other one was answered.
+        good = [answer for answer in answers if answer.exception() is None]
+        return (good or answers)[0].result()
+
+
+def test_messages_that_arrive_twice_take_effect_once(
+    make_contract: MakeContract, make_run: MakeRun
+) -> None:
+    contract = make_contract(workers=3, epochs=2)
+    once = make_run(contract, examples=(12, 7, 4))
+    once.train_all()
+    twice = make_run(contract, examples=(12, 7, 4))
+
+    def work(worker: int) -> None:
+        caller = twice.port(f"w{worker}")._caller
+        session = twice.session(worker, lambda: Repeating(twice.service, caller))
+        twice.train(worker, session)
+
+    twice.together(work)
+    assert twice.state.step == 6
+    assert twice.digest == once.digest

@@ -122,7 +122,7 @@ UNKNOWN_KEYS = [
     (with_section("data", "typo = 1"), "data.typo"),
     (with_section("model", "typo = 1"), "model.typo"),
     (with_section("training", "typo = 1"), "training.typo"),
-    (with_section("training.dense", "momentum = 0.9"), "training.dense.momentum"),
+    (with_section("training.dense", "typo = 0.9"), "training.dense.typo"),
     (with_section("training.rows", "typo = 1"), "training.rows.typo"),
     (with_section("limits", "typo = 1"), "limits.typo"),
     (with_section("enclave", "typo = 1"), "enclave.typo"),
@@ -196,7 +196,14 @@ IMPOSSIBLE_VALUES = [
     ("training", "threads = 0", "training.threads"),
     ("training", "threads = 257", "training.threads"),
     ("training", "checkpoint_steps = -1", "training.checkpoint_steps"),
-    ("training.dense", 'kind = "adam"', "training.dense.kind"),
+    ("training.dense", 'kind = "lazy_adam"', "training.dense.kind"),
+    ("training.rows", 'kind = "adam"', "training.rows.kind"),
+    ("training.dense", "momentum = 1.0", "training.dense.momentum"),
+    ("training.rows", "beta_2 = 1.0", "training.rows.beta_2"),
+    ("training.schedule", "power = 0", "training.schedule.power"),
+    ("training", "local_steps = 0", "training.local_steps"),
+    ("training", "update_norm = 0", "training.update_norm"),
+    ("training", "party_weight = 1.5", "training.party_weight"),
     ("training.dense", 'kind = "rowwise_adagrad"', "training.dense.kind"),
     ("training.dense", "learning_rate = 0", "training.dense.learning_rate"),
     ("training.dense", "learning_rate = 101", "training.dense.learning_rate"),
@@ -282,11 +289,23 @@ PS_OF_HFL = '[[nodes]]\nname = "ps0"\nrole = "ps"\nparty = "operator"\naddress =
 ALL_WORKERS = HFL[HFL.index('[[nodes]]\nname = "acme-worker"') : HFL.index("[data]")]
 
 INCONSISTENT = [
-    ("no server", replaced(HFL, PS_OF_HFL, ""), "exactly one node with role ps for now, not 0"),
+    ("no server", replaced(HFL, PS_OF_HFL, ""), "needs 1 to 64 nodes with role ps, not 0"),
+    ("local steps without a rate", with_section("training", "local_steps = 2"), "go together"),
     (
-        "two servers",
-        replaced(HFL, WORKER, WORKER.replace('role = "worker"', 'role = "ps"')),
-        "exactly one node with role ps for now, not 2",
+        "a rate without local steps",
+        with_section("training", "local_learning_rate = 0.1"),
+        "go together",
+    ),
+    ("a quorum without a grace", with_section("limits", "quorum = 3"), "go together"),
+    (
+        "a quorum that is no majority",
+        with_section("limits", "quorum = 1\ngrace_seconds = 5"),
+        "must be a strict majority",
+    ),
+    (
+        "a grace beyond the step's limit",
+        with_section("limits", "quorum = 3\ngrace_seconds = 500"),
+        "grace_seconds must be below step_seconds",
     ),
     (
         "no worker",

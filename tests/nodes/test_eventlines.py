@@ -35,6 +35,17 @@ EVENTS: list[tuple[events.Event, str]] = [
         events.Failed("w0", 7, {"error": "NodeFailed", "what": "it burnt down"}),
         "w0 failed (7): it burnt down",
     ),
+    (events.LeftOut("w1", 7), "w1 is left out from step 7 on: it stayed away too long"),
+    (events.Returned("w1", 9), "w1 takes part again from step 9 on"),
+    (events.Restarted("ps0", 5), "ps0 went back to step 5: a shard had lost its state"),
+    (
+        events.WorkerTimes("w0", 100, 0.25, 3.0, 1.5, 0.75, 2.0),
+        "w0: 100 steps; compute 3.0 s, transport 1.5 s, server 0.8 s, waiting 2.0 s, data 0.2 s",
+    ),
+    (
+        events.ServerTimes("ps0", 100, 0.5, 1.25, 0.75, 4.0),
+        "ps0: 100 steps; decode 0.5 s, apply 1.2 s, read 0.8 s; workers waited 4.0 s",
+    ),
     (events.Finished({"steps": 3, "test_auc": None, "mode": "hfl", "seconds": 1.5}), "Finished"),
 ]
 

@@ -10,8 +10,9 @@ import pytest
 from coterie.contract import Contract, Node, parse_contract
 from coterie.errors import CoterieError, NodeFailed, PeerUnreachable
 from coterie.nodes.memory import MemoryFabric, MemoryHub
-from coterie.ps.checkpoint import NoCheckpoints
+from coterie.ps.checkpoints import NoCheckpoints
 from coterie.ps.service import ParameterService
+from coterie.ps.shard import Shard
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.training.delivery import ShardInbox
 
@@ -34,29 +35,32 @@ def fabric(hub: MemoryHub, name: str) -> MemoryFabric:
 
 def server(hub: MemoryHub) -> ParameterService:
     return ParameterService(
-        hub.contract,
-        incarnation=1,
-        monotonic=lambda: 0.0,
-        on_event=lambda _: None,
-        checkpoints=NoCheckpoints(),
-        poll_seconds=0.01,
+        Shard(
+            hub.contract,
+            "ps0",
+            incarnation=1,
+            monotonic=lambda: 0.0,
+            on_event=lambda _: None,
+            checkpoints=lambda *_: NoCheckpoints(),
+            poll_seconds=0.01,
+        )
     )
 
 
 def test_a_server_is_found_and_knows_who_calls() -> None:
     hub = MemoryHub(contract())
     with fabric(hub, "ps0").serve_parameter_server(server(hub)):
-        worker = fabric(hub, "worker1").parameter_server()
-        worker.join(pb.JoinRequest(train_examples=4, data_set_digest=bytes(32)))
-        status = fabric(hub, "chief").parameter_server().status(pb.StatusRequest())
-    assert list(status.joined) == ["worker1"]
+        worker = fabric(hub, "worker1").parameter_server(0)
+        assert worker.join(pb.JoinRequest(train_examples=4, data_set_digest=bytes(32))).pending
+        status = fabric(hub, "chief").parameter_server(0).status(pb.StatusRequest())
+    assert list(status.missing) == ["worker0", "worker1", "chief"], "its driver does not run"
     assert list(status.missing) == ["worker0", "chief"]
 
 
 def test_dialling_waits_until_the_other_node_serves() -> None:
     hub = MemoryHub(contract())
     with ThreadPoolExecutor(1) as pool:
-        dialled = pool.submit(fabric(hub, "worker0").parameter_server)
+        dialled = pool.submit(fabric(hub, "worker0").parameter_server, 0)
         with fabric(hub, "ps0").serve_parameter_server(server(hub)):
             assert dialled.result().status(pb.StatusRequest()).step == 0
 
@@ -66,7 +70,7 @@ def test_the_chief_finds_a_workers_inbox() -> None:
     with fabric(hub, "worker1").serve_shard_receiver(
         ShardInbox(hub.contract.data, max_bytes=1 << 20)
     ):
-        receiver = fabric(hub, "chief").shard_receiver("worker1")
+        receiver = fabric(hub, "chief").shard_receiver("worker1", 1.0)
         with pytest.raises(CoterieError, match="the delivered shard was refused"):
             receiver.deliver([])
 
@@ -74,9 +78,9 @@ def test_the_chief_finds_a_workers_inbox() -> None:
 def test_a_node_that_does_not_come_is_named() -> None:
     hub = MemoryHub(contract(join_seconds=0.01))
     with pytest.raises(PeerUnreachable, match=r"node ps0 did not come within 0\.01 s"):
-        fabric(hub, "worker0").parameter_server()
+        fabric(hub, "worker0").parameter_server(0)
     with pytest.raises(PeerUnreachable, match="node worker1 did not come"):
-        fabric(hub, "chief").shard_receiver("worker1")
+        fabric(hub, "chief").shard_receiver("worker1", 1.0)
 
 
 def test_services_of_another_kind_are_refused() -> None:
@@ -85,13 +89,13 @@ def test_services_of_another_kind_are_refused() -> None:
         fabric(hub, "ps0").serve_parameter_server(server(hub)),
         pytest.raises(PeerUnreachable, match="ps0 takes no shards"),
     ):
-        fabric(hub, "chief").shard_receiver("ps0")
+        fabric(hub, "chief").shard_receiver("ps0", 1.0)
     hub = MemoryHub(contract())
     with (
         fabric(hub, "ps0").serve_shard_receiver(ShardInbox(hub.contract.data, max_bytes=1 << 20)),
-        pytest.raises(PeerUnreachable, match="the parameter server is none"),
+        pytest.raises(PeerUnreachable, match="node ps0 is no parameter server"),
     ):
-        fabric(hub, "worker0").parameter_server()
+        fabric(hub, "worker0").parameter_server(0)
 
 
 def test_a_failure_reaches_who_dials_and_who_has_dialled() -> None:
@@ -100,8 +104,8 @@ def test_a_failure_reaches_who_dials_and_who_has_dialled() -> None:
         fabric(hub, "ps0").serve_parameter_server(server(hub)),
         ThreadPoolExecutor(1) as pool,
     ):
-        port = fabric(hub, "worker0").parameter_server()
-        dialling = pool.submit(fabric(hub, "chief").shard_receiver, "worker1")
+        port = fabric(hub, "worker0").parameter_server(0)
+        dialling = pool.submit(fabric(hub, "chief").shard_receiver, "worker1", 30.0)
         hub.fail(NodeFailed("worker1 burnt down"))
         with pytest.raises(NodeFailed, match="worker1 burnt down"):
             dialling.result()
@@ -117,7 +121,7 @@ def test_a_server_that_comes_after_the_failure_fails_too() -> None:
         fabric(hub, "ps0").serve_parameter_server(service),
         pytest.raises(NodeFailed, match="the chief has no data"),
     ):
-        service.wait_finished()
+        service.drive()
 
 
 def test_the_first_failure_is_the_one_that_is_told() -> None:
@@ -125,7 +129,7 @@ def test_the_first_failure_is_the_one_that_is_told() -> None:
     hub.fail(NodeFailed("the cause"))
     hub.fail(NodeFailed("a consequence"))
     with pytest.raises(NodeFailed, match="the cause"):
-        hub.find("ps0")
+        hub.find("ps0", 1.0)
 
 
 # an SDT worker that waits for its shard does not hear of the failure: `coterie local`

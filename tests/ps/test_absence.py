@@ -128,7 +128,7 @@ def test_finite_pushes_with_an_infinite_sum_end_the_run(
     run.join_all()
     gradients = make_gradients(0, 0, 4)
     huge = 1e308 if field == "loss_sum" else np.full_like(getattr(gradients, field), 3e38)
-    request = exchange(dataclasses.replace(gradients, **{field: huge}), 0)
+    request = exchange(dataclasses.replace(gradients, **{field: huge}), 0)  # type: ignore[arg-type]
 
     def push_both() -> None:
         for node in ("w0", "w1"):

@@ -42,6 +42,9 @@ class Receiver:
     def __init__(self) -> None:
         self.heard: list[tuple[str, int]] = []
 
+    def watch(self, _caller: Caller, _request: pb.WatchRequest) -> pb.WatchReply:
+        return pb.WatchReply(pending=bool(self.heard))
+
     def deliver(self, caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
         self.heard = [(caller.node, len(part.records)) for part in parts]
         return pb.DeliverReply(examples=len(self.heard))

@@ -17,9 +17,11 @@ from coterie.errors import (
 )
 from coterie.ps.aggregation import Gradients
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Push
 from coterie.training.session import MAX_FAILURES, Position, ServerSession
+from tests.ps.conftest import small_contract
 
-Answer = pb.JoinReply | pb.ExchangeReply | pb.ReportReply | pb.LookupReply | CoterieError
+Answer = pb.JoinReply | ExchangeReply | pb.ReportReply | pb.LookupReply | pb.LeaveReply | CoterieError
 NO_IDS = np.zeros(0, np.int32)
 
 
@@ -29,6 +31,7 @@ class ScriptedServer:
     def __init__(self, *script: Answer) -> None:
         self._script: Iterator[Answer] = iter(script)
         self.asked: list[object] = []
+        self.closed = 0
 
     def _next(self, request: object) -> Answer:
         self.asked.append(request)
@@ -46,9 +49,9 @@ class ScriptedServer:
         self.asked.append(request)
         return pb.InitializeReply()
 
-    def exchange(self, request: pb.ExchangeRequest) -> pb.ExchangeReply:
+    def exchange(self, request: ExchangeRequest) -> ExchangeReply:
         answer = self._next(request)
-        assert isinstance(answer, pb.ExchangeReply)
+        assert isinstance(answer, ExchangeReply)
         return answer
 
     def lookup(self, request: pb.LookupRequest) -> pb.LookupReply:
@@ -61,8 +64,25 @@ class ScriptedServer:
         assert isinstance(answer, pb.ReportReply)
         return answer
 
+    def leave(self, request: pb.LeaveRequest) -> pb.LeaveReply:
+        answer = self._next(request)
+        assert isinstance(answer, pb.LeaveReply)
+        return answer
+
     def status(self, request: pb.StatusRequest) -> pb.StatusReply:
         raise AssertionError(request)
+
+    def enlist(self, request: pb.EnlistRequest) -> pb.EnlistReply:
+        raise AssertionError(request)
+
+    def commit(self, request: pb.CommitRequest) -> pb.CommitReply:
+        raise AssertionError(request)
+
+    def conclude(self, request: pb.ConcludeRequest) -> pb.ConcludeReply:
+        raise AssertionError(request)
+
+    def close(self) -> None:
+        self.closed += 1
 
 
 def joined(step: int = 0, steps: int = 4, durable: pb.Checkpoint | None = None) -> pb.JoinReply:
@@ -75,8 +95,8 @@ def checkpoint(step: int, content: int = 1) -> pb.Checkpoint:
     return pb.Checkpoint(step=step, digest=bytes([content]) * 32)
 
 
-def after(step: int, rows: int = 0, durable: pb.Checkpoint | None = None) -> pb.ExchangeReply:
-    return pb.ExchangeReply(
+def after(step: int, rows: int = 0, durable: pb.Checkpoint | None = None) -> ExchangeReply:
+    return ExchangeReply(
         step=step,
         dense_parameters=np.arange(3, dtype="<f4").tobytes(),
         rows=np.arange(2 * rows, dtype="<f4").tobytes(),
@@ -87,12 +107,9 @@ def after(step: int, rows: int = 0, durable: pb.Checkpoint | None = None) -> pb.
 def session_with(
     server: ScriptedServer, connect: Callable[[], ScriptedServer] | None = None
 ) -> ServerSession:
+    dial = connect or (lambda: server)
     return ServerSession(
-        connect or (lambda: server),
-        dim=2,
-        batch=4,
-        train_examples=10,
-        data_set_digest=bytes(32),
+        lambda _: dial(), small_contract(), train_examples=10, data_set_digest=bytes(32)
     )
 
 
@@ -111,24 +128,21 @@ def test_joining_says_what_the_node_trains_on_and_learns_where_the_run_stands() 
 
 
 def test_a_push_is_repeated_as_it_is_until_its_step_is_done() -> None:
-    pending = pb.ExchangeReply(pending=True, staged=True)
+    pending = ExchangeReply(0, pending=True)
     server = ScriptedServer(joined(), pending, pending, after(1, rows=3))
     session = session_with(server)
     session.join()
     parameters = session.push(0, GRADIENTS, np.array([0, 2, 5], np.int32))
-    request = pb.ExchangeRequest(
-        ps_incarnation=9,
-        step=0,
-        push=pb.Push(
-            examples=4,
-            loss_sum=2.5,
-            dense_gradient=np.ones(3, "<f4").tobytes(),
-            row_ids=np.array([1, 6], "<i4").tobytes(),
-            row_gradients=np.ones(4, "<f4").tobytes(),
-        ),
-        next_row_ids=np.array([0, 2, 5], "<i4").tobytes(),
+    push = Push(
+        4,
+        2.5,
+        np.ones(3, "<f4").tobytes(),
+        np.array([1, 6], "<i4").tobytes(),
+        np.ones(4, "<f4").tobytes(),
     )
-    assert server.asked[1:] == [request] * 3
+    expected = ExchangeRequest(9, 0, push, np.array([0, 2, 5], "<i4").tobytes()).encode()
+    asked = [r.encode() for r in server.asked[1:] if isinstance(r, ExchangeRequest)]
+    assert asked == [expected] * 3
     assert parameters.step == 1
     assert parameters.dense_p.tolist() == [0, 1, 2]
     assert parameters.rows_ud.tolist() == [[0, 1], [2, 3], [4, 5]]
@@ -140,13 +154,13 @@ def test_a_pull_has_no_push() -> None:
     session.join()
     session.pull(0, np.array([7], np.int32))
     request = server.asked[1]
-    assert isinstance(request, pb.ExchangeRequest)
-    assert not request.HasField("push")
+    assert isinstance(request, ExchangeRequest)
+    assert request.push is None
 
 
 @pytest.mark.parametrize("octets", [b"", bytes(15), bytes(24)])
 def test_rows_of_a_wrong_size_are_refused(octets: bytes) -> None:
-    server = ScriptedServer(joined(), pb.ExchangeReply(rows=octets, dense_parameters=bytes(12)))
+    server = ScriptedServer(joined(), ExchangeReply(0, rows=octets, dense_parameters=bytes(12)))
     session = session_with(server)
     session.join()
     with pytest.raises(ProtocolError) as refused:
@@ -163,11 +177,12 @@ def test_the_chief_sends_little_endian_float32() -> None:
 
 
 def test_lookups_name_the_servers_incarnation() -> None:
-    reply = pb.LookupReply(rows=np.arange(2, dtype="<f4").tobytes())
+    reply = pb.LookupReply(rows=np.arange(2, dtype="<f4").tobytes(), trained=b"\1")
     server = ScriptedServer(joined(), reply, pb.LookupReply(dense_parameters=bytes(12)))
     session = session_with(server)
     session.join()
-    assert session.lookup(np.array([3], np.int32)).tolist() == [[0, 1]]
+    rows_ud, trained_u = session.lookup(np.array([3], np.int32))
+    assert (rows_ud.tolist(), trained_u.tolist()) == ([[0, 1]], [True])
     assert session.dense().tolist() == [0, 0, 0]
     ids = np.array([3], "<i4").tobytes()
     assert server.asked[1:] == [
@@ -187,7 +202,7 @@ def test_a_server_behind_what_it_announced_in_a_reply_is_refused() -> None:
     with pytest.raises(RollbackRefused) as refused:
         session.join()
     assert refused.value.expected == f"step 3 or later (SHA-256 {'01' * 32})"
-    assert refused.value.seen == "step 2"
+    assert refused.value.seen == "none"
     assert refused.value.remedy
     request = server.asked[-1]
     assert isinstance(request, pb.JoinRequest)
@@ -247,21 +262,20 @@ def test_a_server_that_goes_away_during_a_join_is_waited_for() -> None:
 
 
 def test_after_the_last_step_the_server_may_be_gone() -> None:
-    """In SDT it counts a worker as done with the reply to its last call."""
     session = session_with(ScriptedServer(joined(), after(4), PeerUnreachable("ps0 has ended")))
     parameters = session.through_restarts(lambda _: session.pull(4, NO_IDS))
     assert parameters.step == 4
 
 
 def test_a_node_that_comes_nowhere_gives_up() -> None:
-    server = ScriptedServer(*[joined(1)] * 20)
+    server = ScriptedServer(*[joined(1)] * 40)
     with pytest.raises(StepRefused, match="thrown out"):
         session_with(server).through_restarts(refuse(StepRefused("thrown out")))
     assert len(server.asked) == MAX_FAILURES
 
 
 def test_a_server_that_stays_away_is_given_up() -> None:
-    server = ScriptedServer(*[PeerUnreachable("away")] * 20)
+    server = ScriptedServer(*[PeerUnreachable("away")] * 40)
     with pytest.raises(PeerUnreachable, match="away"):
         session_with(server).through_restarts(refuse(StepRefused("never reached")))
     assert len(server.asked) == MAX_FAILURES
@@ -302,7 +316,40 @@ def test_the_chief_gives_a_new_server_the_same_initial_parameters() -> None:
     assert given == [pb.InitializeRequest(dense_parameters=np.ones(3, "<f4").tobytes())] * 2
 
 
-# --- what the lead should mend -----------------------------------------------------------------
+# --- leaving -----------------------------------------------------------------------------------
+
+
+def test_leaving_is_repeated_through_a_restart() -> None:
+    server = ScriptedServer(joined(4), PeerUnreachable("restarting"), pb.LeaveReply())
+    session = session_with(server)
+    session.join()
+    session.leave()
+    assert server.asked[1:] == [pb.LeaveRequest(ps_incarnation=9)] * 2
+
+
+def test_a_server_that_is_gone_for_good_needs_no_leave() -> None:
+    server = ScriptedServer(joined(4), PeerUnreachable("gone"))
+    dialled: list[ScriptedServer] = []
+
+    def connect() -> ScriptedServer:
+        if dialled:
+            raise PeerUnreachable("gone")
+        dialled.append(server)
+        return server
+
+    session = session_with(server, connect)
+    session.join()
+    session.leave()
+    assert len(server.asked) == 2
+
+
+def test_a_run_that_is_over_needs_nothing_but_a_leave() -> None:
+    over = pb.JoinReply(step=4, steps=4, steps_per_epoch=4, finished=True)
+    session = session_with(ScriptedServer(over))
+    assert session.join().finished
+
+
+# --- further -----------------------------------------------------------------------------------
 
 
 # the digest is remembered but never compared: a fork of the same step is taken.
@@ -331,7 +378,7 @@ def test_a_server_that_goes_away_again_while_it_is_dialled_is_waited_for() -> No
 
 # NumPy's ValueError comes through.
 def test_dense_parameters_of_a_wrong_size_are_refused() -> None:
-    reply = pb.ExchangeReply(dense_parameters=bytes(13))
+    reply = ExchangeReply(0, dense_parameters=bytes(13))
     session = session_with(ScriptedServer(joined(), reply))
     session.join()
     with pytest.raises(ProtocolError):

@@ -90,7 +90,7 @@ def verify(
 
 
 @app.command()
-def rollback(
+def rollback(  # noqa: PLR0917 (one per option)
     contract: ContractPath,
     key: Annotated[Path, typer.Option("--key", help="The party's private key.")],
     party: Annotated[str, typer.Option("--party", help="The party's name in the contract.")],

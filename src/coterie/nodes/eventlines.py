@@ -37,7 +37,7 @@ def decode_event(line: str) -> events.Event | None:
         return None
 
 
-def describe_event(event: events.Event) -> str:  # noqa: PLR0911 (one line per kind of event)
+def describe_event(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line per kind of event)
     """The event as a sentence for people."""
     match event:
         case events.Started(node, role, party):
@@ -59,6 +59,24 @@ def describe_event(event: events.Event) -> str:  # noqa: PLR0911 (one line per k
             return f"{node} attested {peer} ({role} of {party}): {tcb_status}, {measurement[:16]}"
         case events.Refused(node, error, reason):
             return f"{node} refused a peer: {error}: {reason}"
+        case events.LeftOut(node, step):
+            return f"{node} is left out from step {step} on: it stayed away too long"
+        case events.Returned(node, step):
+            return f"{node} takes part again from step {step} on"
+        case events.Restarted(node, step):
+            return f"{node} went back to step {step}: a shard had lost its state"
+        case events.WorkerTimes() as times:
+            return (
+                f"{times.node}: {times.steps} steps; compute {times.compute:.1f} s, "
+                f"transport {times.transport:.1f} s, server {times.server:.1f} s, "
+                f"waiting {times.wait:.1f} s, data {times.prepare:.1f} s"
+            )
+        case events.ServerTimes() as times:
+            return (
+                f"{times.node}: {times.steps} steps; decode {times.decode:.1f} s, "
+                f"apply {times.apply:.1f} s, read {times.read:.1f} s; "
+                f"workers waited {times.wait:.1f} s"
+            )
         case events.Failed(node, exit_code, error):
             return f"{node} failed ({exit_code}): {error.get('what', '')}"
         case _:

@@ -134,7 +134,11 @@ class ServerSession:
         lane = Lane(self._train_examples, batch, first.steps_per_epoch, first.steps)
         if first.finished:
             return Position(first.step, lane, finished=True)
-        request.ps_incarnation = first.ps_incarnation
+        request = pb.JoinRequest(
+            train_examples=self._train_examples,
+            data_set_digest=self._data_set_digest,
+            ps_incarnation=first.ps_incarnation,
+        )
         for port in self._shards.ports[1:]:
             other = _until_done(lambda port=port: port.join(request))  # type: ignore[misc]
             if (other.ps_incarnation, other.step) != (first.ps_incarnation, first.step):

@@ -17,11 +17,11 @@ from coterie.ps.slices import Sharding
 IdArray = npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float32]
 Answer = TypeVar("Answer")
-Scalar = TypeVar("Scalar", bound=np.generic)
+Array = TypeVar("Array", FloatArray, IdArray)
 Places = npt.NDArray[np.intp] | None
 
 
-def part_of(array: npt.NDArray[Scalar], places: Places) -> npt.NDArray[Scalar]:
+def part_of(array: Array, places: Places) -> Array:
     """The entries at places along axis 0; all of them, uncopied, for None."""
     return array if places is None else array[places]
 

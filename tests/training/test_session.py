@@ -21,7 +21,9 @@ from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Push
 from coterie.training.session import MAX_FAILURES, Position, ServerSession
 from tests.ps.conftest import small_contract
 
-Answer = pb.JoinReply | ExchangeReply | pb.ReportReply | pb.LookupReply | pb.LeaveReply | CoterieError
+Answer = (
+    pb.JoinReply | ExchangeReply | pb.ReportReply | pb.LookupReply | pb.LeaveReply | CoterieError
+)
 NO_IDS = np.zeros(0, np.int32)
 
 

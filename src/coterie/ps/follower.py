@@ -11,7 +11,7 @@ import numpy as np
 
 from coterie.errors import CoterieError, PeerUnreachable, StepRefused
 from coterie.ps.checkpoints import DurableCheckpoint
-from coterie.ps.council import Decision
+from coterie.ps.council import Decision, StagedReport
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.run import Run
 from coterie.ps.shard import Shard
@@ -74,7 +74,7 @@ class Follower:
         self._conclude(lead, run)
 
     def _next_commit(self, run: Run) -> pb.CommitRequest | None:
-        """Waits until there is something to tell; None once the last step is applied."""
+        """Waits until there is something to tell or to ask; None once the last step is applied."""
         shard = self._shard
         with shard.changed:
             while True:
@@ -83,15 +83,15 @@ class Follower:
                 if run.trained:
                     return None
                 if run.barrier is not None and (not run.barrier.missing or run.grace_over()):
-                    return self._commit(run)
+                    return self._commit(run, waits=True)
                 left = run.seconds_left()
                 if left <= 0:
                     shard.fail(run.overdue())
-                else:
-                    shard.changed.wait(left)
+                elif not shard.changed.wait(min(left, shard.poll_seconds / 5)):
+                    return self._commit(run, waits=False)  # does this life of the server go on?
 
-    def _commit(self, run: Run) -> pb.CommitRequest:
-        staged = run.staged_report()
+    def _commit(self, run: Run, *, waits: bool) -> pb.CommitRequest:
+        staged = run.staged_report() if run.begun else StagedReport((), {})
         norms = [staged.squares[w] for w in staged.workers if w in staged.squares]
         return pb.CommitRequest(
             ps_incarnation=run.incarnation,
@@ -100,6 +100,7 @@ class Follower:
             slice_norms=np.concatenate(norms).astype("<f8").tobytes() if norms else b"",
             durable=self._durable(),
             writing=self._shard.checkpoints.writing,
+            waits=waits,
         )
 
     def _obey(self, run: Run, step: int, reply: pb.CommitReply) -> None:

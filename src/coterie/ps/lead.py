@@ -86,11 +86,12 @@ class Lead:
             index = self._index(caller)
             self._note_durable(index, request.durable)
             (self._writing.add if request.writing else self._writing.discard)(index)
-            if request.step == run.state.step and not run.trained:
-                self._locked_council(run).report(index, _staged(run, request))
+            if run.council is not None and request.step == run.state.step and not run.trained:
+                run.council.report(index, _staged(run, request))
                 self.locked_advance()
             if not shard.locked_wait(
-                lambda: shard.run is not run or run.state.step > request.step or not run.begun
+                lambda: shard.run is not run or run.state.step > request.step,
+                seconds=None if request.waits else 0.0,
             ):
                 return pb.CommitReply(pending=True)
             self._check(caller, request.ps_incarnation)

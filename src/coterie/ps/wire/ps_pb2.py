@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63oterie/ps/wire/ps.proto\x12\rcoterie.ps.v1\"*\n\nCheckpoint\x12\x0c\n\x04step\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"\x85\x01\n\x0bJoinRequest\x12\x16\n\x0etrain_examples\x18\x01 \x01(\x04\x12-\n\nremembered\x18\x02 \x01(\x0b\x32\x19.coterie.ps.v1.Checkpoint\x12\x17\n\x0f\x64\x61ta_set_digest\x18\x03 \x01(\x0c\x12\x16\n\x0eps_incarnation\x18\x04 \x01(\x04\"\xf9\x01\n\tJoinReply\x12\x0f\n\x07pending\x18\x01 \x01(\x08\x12\x16\n\x0eps_incarnation\x18\x02 \x01(\x04\x12\x0c\n\x04step\x18\x03 \x01(\x04\x12\r\n\x05steps\x18\x04 \x01(\x04\x12\x17\n\x0fsteps_per_epoch\x18\x05 \x01(\x04\x12\r\n\x05shard\x18\x06 \x01(\r\x12\x0e\n\x06shards\x18\x07 \x01(\r\x12*\n\x07\x64urable\x18\x08 \x01(\x0b\x32\x19.coterie.ps.v1.Checkpoint\x12\x30\n\x08rollback\x18\t \x01(\x0b\x32\x1e.coterie.ps.v1.RollbackConsent\x12\x10\n\x08\x66inished\x18\n \x01(\x08\"s\n\x0fRollbackConsent\x12-\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x19.coterie.ps.v1.Checkpoint\x12\x31\n\nsignatures\x18\x02 \x03(\x0b\x32\x1d.coterie.ps.v1.PartySignature\"2\n\x0ePartySignature\x12\r\n\x05party\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"-\n\x11InitializeRequest\x12\x18\n\x10\x64\x65nse_parameters\x18\x01 \x01(\x0c\"\x11\n\x0fInitializeReply\"\x82\x01\n\x13\x45xchangeRequestHead\x12\x16\n\x0eps_incarnation\x18\x01 \x01(\x04\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12\x0e\n\x06pushes\x18\x03 \x01(\x08\x12\x10\n\x08\x65xamples\x18\x04 \x01(\r\x12\x10\n\x08loss_sum\x18\x05 \x01(\x01\x12\x11\n\x05sizes\x18\x06 \x03(\x04\x42\x02\x10\x01\"\xa1\x01\n\x11\x45xchangeReplyHead\x12\x0f\n\x07pending\x18\x01 \x01(\x08\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12*\n\x07\x64urable\x18\x03 \x01(\x0b\x32\x19.coterie.ps.v1.Checkpoint\x12\x16\n\x0eserved_seconds\x18\x04 \x01(\x01\x12\x16\n\x0ewaited_seconds\x18\x05 \x01(\x01\x12\x11\n\x05sizes\x18\x06 \x03(\x04\x42\x02\x10\x01\"=\n\rEnlistRequest\x12,\n\tavailable\x18\x01 \x03(\x0b\x32\x19.coterie.ps.v1.Checkpoint\"V\n\x0b\x45nlistReply\x12\x0f\n\x07pending\x18\x01 \x01(\x08\x12\x16\n\x0eps_incarnation\x18\x02 \x01(\x04\x12\x10\n\x08restores\x18\x03 \x01(\x08\x12\x0c\n\x04step\x18\x04 \x01(\x04\"\x97\x01\n\rCommitRequest\x12\x16\n\x0eps_incarnation\x18\x01 \x01(\x04\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12\x0e\n\x06staged\x18\x03 \x03(\r\x12\x13\n\x0bslice_norms\x18\x04 \x01(\x0c\x12*\n\x07\x64urable\x18\x05 \x03(\x0b\x32\x19.coterie.ps.v1.Checkpoint\x12\x0f\n\x07writing\x18\x06 \x01(\x08\"\x81\x01\n\x0b\x43ommitReply\x12\x0f\n\x07pending\x18\x01 \x01(\x08\x12\x0f\n\x07weights\x18\x02 \x01(\x0c\x12\x0e\n\x06\x61\x62sent\x18\x03 \x03(\r\x12\x12\n\ncheckpoint\x18\x04 \x01(\x08\x12,\n\tannounced\x18\x05 \x01(\x0b\x32\x19.coterie.ps.v1.Checkpoint\"l\n\x0f\x43oncludeRequest\x12\x16\n\x0eps_incarnation\x18\x01 \x01(\x04\x12\x15\n\rslice_digests\x18\x02 \x01(\x0c\x12*\n\x07\x64urable\x18\x03 \x03(\x0b\x32\x19.coterie.ps.v1.Checkpoint\"1\n\rConcludeReply\x12\x0f\n\x07pending\x18\x01 \x01(\x08\x12\x0f\n\x07\x65xcused\x18\x02 \x03(\t\"&\n\x0cLeaveRequest\x12\x16\n\x0eps_incarnation\x18\x01 \x01(\x04\"\x0c\n\nLeaveReply\"G\n\rLookupRequest\x12\x16\n\x0eps_incarnation\x18\x01 \x01(\x04\x12\x0f\n\x07row_ids\x18\x02 \x01(\x0c\x12\r\n\x05\x64\x65nse\x18\x03 \x01(\x08\"F\n\x0bLookupReply\x12\x18\n\x10\x64\x65nse_parameters\x18\x01 \x01(\x0c\x12\x0c\n\x04rows\x18\x02 \x01(\x0c\x12\x0f\n\x07trained\x18\x03 \x01(\x0c\"?\n\x10\x45valuationCounts\x12\r\n\x05split\x18\x01 \x01(\t\x12\x0e\n\x06\x63ounts\x18\x02 \x01(\x0c\x12\x0c\n\x04sums\x18\x03 \x01(\x0c\"X\n\rReportRequest\x12\x16\n\x0eps_incarnation\x18\x01 \x01(\x04\x12/\n\x06\x63ounts\x18\x02 \x03(\x0b\x32\x1f.coterie.ps.v1.EvaluationCounts\"e\n\x0bReportReply\x12\x0f\n\x07pending\x18\x01 \x01(\x08\x12/\n\x06totals\x18\x02 \x03(\x0b\x32\x1f.coterie.ps.v1.EvaluationCounts\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\x0c\"\x0f\n\rStatusRequest\"\x8f\x01\n\x0bStatusReply\x12\x16\n\x0eps_incarnation\x18\x01 \x01(\x04\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12\r\n\x05steps\x18\x03 \x01(\x04\x12\x0e\n\x06joined\x18\x04 \x03(\t\x12\x0f\n\x07missing\x18\x05 \x03(\t\x12*\n\x07\x64urable\x18\x06 \x01(\x0b\x32\x19.coterie.ps.v1.Checkpoint\"Z\n\x0bShardHeader\x12\x10\n\x08\x65xamples\x18\x01 \x01(\x04\x12\x14\n\x0crecord_bytes\x18\x02 \x01(\x04\x12\x13\n\x0b\x64\x61ta_digest\x18\x03 \x01(\x0c\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\"Y\n\x0e\x44\x65liverRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.coterie.ps.v1.ShardHeaderH\x00\x12\x11\n\x07records\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x1c\n\x0cWatchRequest\x12\x0c\n\x04wait\x18\x01 \x01(\x08\"\x1d\n\nWatchReply\x12\x0f\n\x07pending\x18\x01 \x01(\x08\"0\n\x0c\x44\x65liverReply\x12\x10\n\x08\x65xamples\x18\x01 \x01(\x04\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x32\xd0\x05\n\x0fParameterServer\x12<\n\x04Join\x12\x1a.coterie.ps.v1.JoinRequest\x1a\x18.coterie.ps.v1.JoinReply\x12N\n\nInitialize\x12 .coterie.ps.v1.InitializeRequest\x1a\x1e.coterie.ps.v1.InitializeReply\x12P\n\x08\x45xchange\x12\".coterie.ps.v1.ExchangeRequestHead\x1a .coterie.ps.v1.ExchangeReplyHead\x12\x42\n\x06Lookup\x12\x1c.coterie.ps.v1.LookupRequest\x1a\x1a.coterie.ps.v1.LookupReply\x12\x42\n\x06Report\x12\x1c.coterie.ps.v1.ReportRequest\x1a\x1a.coterie.ps.v1.ReportReply\x12?\n\x05Leave\x12\x1b.coterie.ps.v1.LeaveRequest\x1a\x19.coterie.ps.v1.LeaveReply\x12\x42\n\x06Status\x12\x1c.coterie.ps.v1.StatusRequest\x1a\x1a.coterie.ps.v1.StatusReply\x12\x42\n\x06\x45nlist\x12\x1c.coterie.ps.v1.EnlistRequest\x1a\x1a.coterie.ps.v1.EnlistReply\x12\x42\n\x06\x43ommit\x12\x1c.coterie.ps.v1.CommitRequest\x1a\x1a.coterie.ps.v1.CommitReply\x12H\n\x08\x43onclude\x12\x1e.coterie.ps.v1.ConcludeRequest\x1a\x1c.coterie.ps.v1.ConcludeReply2\x99\x01\n\rShardReceiver\x12?\n\x05Watch\x12\x1b.coterie.ps.v1.WatchRequest\x1a\x19.coterie.ps.v1.WatchReply\x12G\n\x07\x44\x65liver\x12\x1d.coterie.ps.v1.DeliverRequest\x1a\x1b.coterie.ps.v1.DeliverReply(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63oterie/ps/wire/ps.proto\x12\rcoterie.ps.v1\"*\n\nCheckpoint\x12\x0c\n\x04step\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"\x85\x01\n\x0bJoinRequest\x12\x16\n\x0etrain_examples\x18\x01 \x01(\x04\x12-\n\nremembered\x18\x02 \x01(\x0b\x32\x19.coterie.ps.v1.Checkpoint\x12\x17\n\x0f\x64\x61ta_set_digest\x18\x03 \x01(\x0c\x12\x16\n\x0eps_incarnation\x18\x04 \x01(\x04\"\xf9\x01\n\tJoinReply\x12\x0f\n\x07pending\x18\x01 \x01(\x08\x12\x16\n\x0eps_incarnation\x18\x02 \x01(\x04\x12\x0c\n\x04step\x18\x03 \x01(\x04\x12\r\n\x05steps\x18\x04 \x01(\x04\x12\x17\n\x0fsteps_per_epoch\x18\x05 \x01(\x04\x12\r\n\x05shard\x18\x06 \x01(\r\x12\x0e\n\x06shards\x18\x07 \x01(\r\x12*\n\x07\x64urable\x18\x08 \x01(\x0b\x32\x19.coterie.ps.v1.Checkpoint\x12\x30\n\x08rollback\x18\t \x01(\x0b\x32\x1e.coterie.ps.v1.RollbackConsent\x12\x10\n\x08\x66inished\x18\n \x01(\x08\"s\n\x0fRollbackConsent\x12-\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x19.coterie.ps.v1.Checkpoint\x12\x31\n\nsignatures\x18\x02 \x03(\x0b\x32\x1d.coterie.ps.v1.PartySignature\"2\n\x0ePartySignature\x12\r\n\x05party\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"-\n\x11InitializeRequest\x12\x18\n\x10\x64\x65nse_parameters\x18\x01 \x01(\x0c\"\x11\n\x0fInitializeReply\"\x82\x01\n\x13\x45xchangeRequestHead\x12\x16\n\x0eps_incarnation\x18\x01 \x01(\x04\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12\x0e\n\x06pushes\x18\x03 \x01(\x08\x12\x10\n\x08\x65xamples\x18\x04 \x01(\r\x12\x10\n\x08loss_sum\x18\x05 \x01(\x01\x12\x11\n\x05sizes\x18\x06 \x03(\x04\x42\x02\x10\x01\"\xa1\x01\n\x11\x45xchangeReplyHead\x12\x0f\n\x07pending\x18\x01 \x01(\x08\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12*\n\x07\x64urable\x18\x03 \x01(\x0b\x32\x19.coterie.ps.v1.Checkpoint\x12\x16\n\x0eserved_seconds\x18\x04 \x01(\x01\x12\x16\n\x0ewaited_seconds\x18\x05 \x01(\x01\x12\x11\n\x05sizes\x18\x06 \x03(\x04\x42\x02\x10\x01\"=\n\rEnlistRequest\x12,\n\tavailable\x18\x01 \x03(\x0b\x32\x19.coterie.ps.v1.Checkpoint\"V\n\x0b\x45nlistReply\x12\x0f\n\x07pending\x18\x01 \x01(\x08\x12\x16\n\x0eps_incarnation\x18\x02 \x01(\x04\x12\x10\n\x08restores\x18\x03 \x01(\x08\x12\x0c\n\x04step\x18\x04 \x01(\x04\"\xa6\x01\n\rCommitRequest\x12\x16\n\x0eps_incarnation\x18\x01 \x01(\x04\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12\x0e\n\x06staged\x18\x03 \x03(\r\x12\x13\n\x0bslice_norms\x18\x04 \x01(\x0c\x12*\n\x07\x64urable\x18\x05 \x03(\x0b\x32\x19.coterie.ps.v1.Checkpoint\x12\x0f\n\x07writing\x18\x06 \x01(\x08\x12\r\n\x05waits\x18\x07 \x01(\x08\"\x81\x01\n\x0b\x43ommitReply\x12\x0f\n\x07pending\x18\x01 \x01(\x08\x12\x0f\n\x07weights\x18\x02 \x01(\x0c\x12\x0e\n\x06\x61\x62sent\x18\x03 \x03(\r\x12\x12\n\ncheckpoint\x18\x04 \x01(\x08\x12,\n\tannounced\x18\x05 \x01(\x0b\x32\x19.coterie.ps.v1.Checkpoint\"l\n\x0f\x43oncludeRequest\x12\x16\n\x0eps_incarnation\x18\x01 \x01(\x04\x12\x15\n\rslice_digests\x18\x02 \x01(\x0c\x12*\n\x07\x64urable\x18\x03 \x03(\x0b\x32\x19.coterie.ps.v1.Checkpoint\"1\n\rConcludeReply\x12\x0f\n\x07pending\x18\x01 \x01(\x08\x12\x0f\n\x07\x65xcused\x18\x02 \x03(\t\"&\n\x0cLeaveRequest\x12\x16\n\x0eps_incarnation\x18\x01 \x01(\x04\"\x0c\n\nLeaveReply\"G\n\rLookupRequest\x12\x16\n\x0eps_incarnation\x18\x01 \x01(\x04\x12\x0f\n\x07row_ids\x18\x02 \x01(\x0c\x12\r\n\x05\x64\x65nse\x18\x03 \x01(\x08\"F\n\x0bLookupReply\x12\x18\n\x10\x64\x65nse_parameters\x18\x01 \x01(\x0c\x12\x0c\n\x04rows\x18\x02 \x01(\x0c\x12\x0f\n\x07trained\x18\x03 \x01(\x0c\"?\n\x10\x45valuationCounts\x12\r\n\x05split\x18\x01 \x01(\t\x12\x0e\n\x06\x63ounts\x18\x02 \x01(\x0c\x12\x0c\n\x04sums\x18\x03 \x01(\x0c\"X\n\rReportRequest\x12\x16\n\x0eps_incarnation\x18\x01 \x01(\x04\x12/\n\x06\x63ounts\x18\x02 \x03(\x0b\x32\x1f.coterie.ps.v1.EvaluationCounts\"e\n\x0bReportReply\x12\x0f\n\x07pending\x18\x01 \x01(\x08\x12/\n\x06totals\x18\x02 \x03(\x0b\x32\x1f.coterie.ps.v1.EvaluationCounts\x12\x14\n\x0cmodel_digest\x18\x03 \x01(\x0c\"\x0f\n\rStatusRequest\"\x8f\x01\n\x0bStatusReply\x12\x16\n\x0eps_incarnation\x18\x01 \x01(\x04\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12\r\n\x05steps\x18\x03 \x01(\x04\x12\x0e\n\x06joined\x18\x04 \x03(\t\x12\x0f\n\x07missing\x18\x05 \x03(\t\x12*\n\x07\x64urable\x18\x06 \x01(\x0b\x32\x19.coterie.ps.v1.Checkpoint\"Z\n\x0bShardHeader\x12\x10\n\x08\x65xamples\x18\x01 \x01(\x04\x12\x14\n\x0crecord_bytes\x18\x02 \x01(\x04\x12\x13\n\x0b\x64\x61ta_digest\x18\x03 \x01(\x0c\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\"Y\n\x0e\x44\x65liverRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.coterie.ps.v1.ShardHeaderH\x00\x12\x11\n\x07records\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x1c\n\x0cWatchRequest\x12\x0c\n\x04wait\x18\x01 \x01(\x08\"\x1d\n\nWatchReply\x12\x0f\n\x07pending\x18\x01 \x01(\x08\"0\n\x0c\x44\x65liverReply\x12\x10\n\x08\x65xamples\x18\x01 \x01(\x04\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x32\xd0\x05\n\x0fParameterServer\x12<\n\x04Join\x12\x1a.coterie.ps.v1.JoinRequest\x1a\x18.coterie.ps.v1.JoinReply\x12N\n\nInitialize\x12 .coterie.ps.v1.InitializeRequest\x1a\x1e.coterie.ps.v1.InitializeReply\x12P\n\x08\x45xchange\x12\".coterie.ps.v1.ExchangeRequestHead\x1a .coterie.ps.v1.ExchangeReplyHead\x12\x42\n\x06Lookup\x12\x1c.coterie.ps.v1.LookupRequest\x1a\x1a.coterie.ps.v1.LookupReply\x12\x42\n\x06Report\x12\x1c.coterie.ps.v1.ReportRequest\x1a\x1a.coterie.ps.v1.ReportReply\x12?\n\x05Leave\x12\x1b.coterie.ps.v1.LeaveRequest\x1a\x19.coterie.ps.v1.LeaveReply\x12\x42\n\x06Status\x12\x1c.coterie.ps.v1.StatusRequest\x1a\x1a.coterie.ps.v1.StatusReply\x12\x42\n\x06\x45nlist\x12\x1c.coterie.ps.v1.EnlistRequest\x1a\x1a.coterie.ps.v1.EnlistReply\x12\x42\n\x06\x43ommit\x12\x1c.coterie.ps.v1.CommitRequest\x1a\x1a.coterie.ps.v1.CommitReply\x12H\n\x08\x43onclude\x12\x1e.coterie.ps.v1.ConcludeRequest\x1a\x1c.coterie.ps.v1.ConcludeReply2\x99\x01\n\rShardReceiver\x12?\n\x05Watch\x12\x1b.coterie.ps.v1.WatchRequest\x1a\x19.coterie.ps.v1.WatchReply\x12G\n\x07\x44\x65liver\x12\x1d.coterie.ps.v1.DeliverRequest\x1a\x1b.coterie.ps.v1.DeliverReply(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,43 +58,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENLISTREPLY']._serialized_start=1070
   _globals['_ENLISTREPLY']._serialized_end=1156
   _globals['_COMMITREQUEST']._serialized_start=1159
-  _globals['_COMMITREQUEST']._serialized_end=1310
-  _globals['_COMMITREPLY']._serialized_start=1313
-  _globals['_COMMITREPLY']._serialized_end=1442
-  _globals['_CONCLUDEREQUEST']._serialized_start=1444
-  _globals['_CONCLUDEREQUEST']._serialized_end=1552
-  _globals['_CONCLUDEREPLY']._serialized_start=1554
-  _globals['_CONCLUDEREPLY']._serialized_end=1603
-  _globals['_LEAVEREQUEST']._serialized_start=1605
-  _globals['_LEAVEREQUEST']._serialized_end=1643
-  _globals['_LEAVEREPLY']._serialized_start=1645
-  _globals['_LEAVEREPLY']._serialized_end=1657
-  _globals['_LOOKUPREQUEST']._serialized_start=1659
-  _globals['_LOOKUPREQUEST']._serialized_end=1730
-  _globals['_LOOKUPREPLY']._serialized_start=1732
-  _globals['_LOOKUPREPLY']._serialized_end=1802
-  _globals['_EVALUATIONCOUNTS']._serialized_start=1804
-  _globals['_EVALUATIONCOUNTS']._serialized_end=1867
-  _globals['_REPORTREQUEST']._serialized_start=1869
-  _globals['_REPORTREQUEST']._serialized_end=1957
-  _globals['_REPORTREPLY']._serialized_start=1959
-  _globals['_REPORTREPLY']._serialized_end=2060
-  _globals['_STATUSREQUEST']._serialized_start=2062
-  _globals['_STATUSREQUEST']._serialized_end=2077
-  _globals['_STATUSREPLY']._serialized_start=2080
-  _globals['_STATUSREPLY']._serialized_end=2223
-  _globals['_SHARDHEADER']._serialized_start=2225
-  _globals['_SHARDHEADER']._serialized_end=2315
-  _globals['_DELIVERREQUEST']._serialized_start=2317
-  _globals['_DELIVERREQUEST']._serialized_end=2406
-  _globals['_WATCHREQUEST']._serialized_start=2408
-  _globals['_WATCHREQUEST']._serialized_end=2436
-  _globals['_WATCHREPLY']._serialized_start=2438
-  _globals['_WATCHREPLY']._serialized_end=2467
-  _globals['_DELIVERREPLY']._serialized_start=2469
-  _globals['_DELIVERREPLY']._serialized_end=2517
-  _globals['_PARAMETERSERVER']._serialized_start=2520
-  _globals['_PARAMETERSERVER']._serialized_end=3240
-  _globals['_SHARDRECEIVER']._serialized_start=3243
-  _globals['_SHARDRECEIVER']._serialized_end=3396
+  _globals['_COMMITREQUEST']._serialized_end=1325
+  _globals['_COMMITREPLY']._serialized_start=1328
+  _globals['_COMMITREPLY']._serialized_end=1457
+  _globals['_CONCLUDEREQUEST']._serialized_start=1459
+  _globals['_CONCLUDEREQUEST']._serialized_end=1567
+  _globals['_CONCLUDEREPLY']._serialized_start=1569
+  _globals['_CONCLUDEREPLY']._serialized_end=1618
+  _globals['_LEAVEREQUEST']._serialized_start=1620
+  _globals['_LEAVEREQUEST']._serialized_end=1658
+  _globals['_LEAVEREPLY']._serialized_start=1660
+  _globals['_LEAVEREPLY']._serialized_end=1672
+  _globals['_LOOKUPREQUEST']._serialized_start=1674
+  _globals['_LOOKUPREQUEST']._serialized_end=1745
+  _globals['_LOOKUPREPLY']._serialized_start=1747
+  _globals['_LOOKUPREPLY']._serialized_end=1817
+  _globals['_EVALUATIONCOUNTS']._serialized_start=1819
+  _globals['_EVALUATIONCOUNTS']._serialized_end=1882
+  _globals['_REPORTREQUEST']._serialized_start=1884
+  _globals['_REPORTREQUEST']._serialized_end=1972
+  _globals['_REPORTREPLY']._serialized_start=1974
+  _globals['_REPORTREPLY']._serialized_end=2075
+  _globals['_STATUSREQUEST']._serialized_start=2077
+  _globals['_STATUSREQUEST']._serialized_end=2092
+  _globals['_STATUSREPLY']._serialized_start=2095
+  _globals['_STATUSREPLY']._serialized_end=2238
+  _globals['_SHARDHEADER']._serialized_start=2240
+  _globals['_SHARDHEADER']._serialized_end=2330
+  _globals['_DELIVERREQUEST']._serialized_start=2332
+  _globals['_DELIVERREQUEST']._serialized_end=2421
+  _globals['_WATCHREQUEST']._serialized_start=2423
+  _globals['_WATCHREQUEST']._serialized_end=2451
+  _globals['_WATCHREPLY']._serialized_start=2453
+  _globals['_WATCHREPLY']._serialized_end=2482
+  _globals['_DELIVERREPLY']._serialized_start=2484
+  _globals['_DELIVERREPLY']._serialized_end=2532
+  _globals['_PARAMETERSERVER']._serialized_start=2535
+  _globals['_PARAMETERSERVER']._serialized_end=3255
+  _globals['_SHARDRECEIVER']._serialized_start=3258
+  _globals['_SHARDRECEIVER']._serialized_end=3411
 # @@protoc_insertion_point(module_scope)

@@ -127,20 +127,22 @@ class EnlistReply(_message.Message):
     def __init__(self, pending: _Optional[bool] = ..., ps_incarnation: _Optional[int] = ..., restores: _Optional[bool] = ..., step: _Optional[int] = ...) -> None: ...
 
 class CommitRequest(_message.Message):
-    __slots__ = ("ps_incarnation", "step", "staged", "slice_norms", "durable", "writing")
+    __slots__ = ("ps_incarnation", "step", "staged", "slice_norms", "durable", "writing", "waits")
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     STAGED_FIELD_NUMBER: _ClassVar[int]
     SLICE_NORMS_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
     WRITING_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FIELD_NUMBER: _ClassVar[int]
     ps_incarnation: int
     step: int
     staged: _containers.RepeatedScalarFieldContainer[int]
     slice_norms: bytes
     durable: _containers.RepeatedCompositeFieldContainer[Checkpoint]
     writing: bool
-    def __init__(self, ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., staged: _Optional[_Iterable[int]] = ..., slice_norms: _Optional[bytes] = ..., durable: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., writing: _Optional[bool] = ...) -> None: ...
+    waits: bool
+    def __init__(self, ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., staged: _Optional[_Iterable[int]] = ..., slice_norms: _Optional[bytes] = ..., durable: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., writing: _Optional[bool] = ..., waits: _Optional[bool] = ...) -> None: ...
 
 class CommitReply(_message.Message):
     __slots__ = ("pending", "weights", "absent", "checkpoint", "announced")

@@ -1,0 +1,325 @@
+"""Several shards in one process: one model, whatever their number, and through the loss of any."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coterie.contract import Contract, contract_digest
+from coterie.errors import CoterieError, MessageRefused, PeerUnreachable
+from coterie.ps import events
+from coterie.ps.aggregation import Gradients
+from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, NoCheckpoints
+from coterie.ps.memory import MemoryParameterServer
+from coterie.ps.outcome import RunOutcome
+from coterie.ps.ports import Caller
+from coterie.ps.service import ParameterService
+from coterie.ps.shard import Shard
+from coterie.ps.wire import ps_pb2 as pb
+from coterie.training.session import Position, ServerSession
+from tests.ps.conftest import Clock, counts_of, small_contract
+
+ROWS = 900
+EXAMPLES = (23, 16, 9)
+
+
+def contract_of(shards: int, **options: object) -> Contract:
+    """Three tables of 300 rows: several blocks, so that every shard holds some."""
+    small = small_contract(
+        workers=3,
+        shards=shards,
+        dense={"kind": "adam"},
+        rows={"kind": "rowwise_adagrad"},
+        epochs=2,
+        checkpoint_steps=2,
+        **options,  # type: ignore[arg-type]
+    )
+    data = small.data.model_copy(update={"column_rows": {}, "rows": 300})
+    return small.model_copy(update={"data": data})
+
+
+class Cluster:
+    """Parameter servers on threads; each may be killed and started again."""
+
+    def __init__(self, contract: Contract, folder: Path | None, clock: Clock | None = None) -> None:
+        self.contract = contract
+        self.names = [node.name for node in contract.by_role("ps")]
+        self.clock = clock or Clock()
+        self.heard: list[events.Event] = []
+        self.changed = threading.Condition()
+        self._folder = folder
+        self._pool = ThreadPoolExecutor(16)
+        self._lives = dict.fromkeys(self.names, 0)
+        self._services: dict[str, ParameterService] = {}
+        self._runs: dict[str, Future[RunOutcome | None]] = {}
+        for name in self.names:
+            self.start(name)
+
+    def start(self, name: str) -> None:
+        """Starts a server's next incarnation."""
+        self._lives[name] += 1
+        shard = Shard(
+            self.contract,
+            name,
+            incarnation=self._lives[name],
+            monotonic=self.clock,
+            on_event=self._hear,
+            checkpoints=lambda *told: self._store(name, *told),
+            poll_seconds=0.02,
+        )
+        life = self._lives[name]
+        service = ParameterService(shard, lambda: self.port(0, name, "ps", life))
+        with self.changed:
+            self._services[name] = service
+            self._runs[name] = self._pool.submit(service.drive)
+            self.changed.notify_all()
+
+    def kill(self, name: str) -> None:
+        """Ends a server; whoever calls cannot reach it."""
+        with self.changed:
+            service, run = self._services.pop(name), self._runs.pop(name)
+        service.fail(PeerUnreachable(f"{name} was killed"))
+        with pytest.raises(PeerUnreachable):
+            run.result(timeout=30)
+
+    def port(self, shard: int, node: str, role: str, incarnation: int = 1) -> MemoryParameterServer:
+        """Dials a shard, waiting until it is there."""
+        name = self.names[shard]
+        with self.changed:
+            assert self.changed.wait_for(lambda: name in self._services, timeout=30)
+            return MemoryParameterServer(self._services[name], Caller(node, role, incarnation))  # type: ignore[arg-type]
+
+    def session(self, worker: int) -> ServerSession:
+        """A worker's session with all shards."""
+        return ServerSession(
+            lambda shard: self.port(shard, f"w{worker}", "worker"),
+            self.contract,
+            train_examples=EXAMPLES[worker],
+            data_set_digest=bytes(32),
+        )
+
+    def work(self, worker: int) -> None:
+        """A worker's whole part, with gradients that depend on every bit it pulls."""
+        try:
+            self._work(worker)
+        except BaseException as error:  # or the others would wait for it
+            for service in list(self._services.values()):
+                service.fail(CoterieError(f"worker {worker} failed: {error!r}"))
+            raise
+
+    def _work(self, worker: int) -> None:
+        session = self.session(worker)
+        session.through_restarts(lambda position: train(session, position, worker))
+        session.through_restarts(
+            lambda position: () if position.finished else session.report(counts_of(worker))
+        )
+        session.leave()
+        session.close()
+
+    def finish(self, workers: tuple[int, ...] = (0, 1, 2)) -> RunOutcome:
+        """The workers' parts, then the outcome."""
+        futures = [self._pool.submit(self.work, worker) for worker in workers]
+        for future in futures:
+            future.result(timeout=60)
+        outcome = self.outcome()
+        for name in self.names[1:]:
+            self._runs[name].result(timeout=60)
+        return outcome
+
+    def outcome(self) -> RunOutcome:
+        outcome = self._runs[self.names[0]].result(timeout=60)
+        assert outcome is not None
+        return outcome
+
+    def wait_step(self, step: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(
+                lambda: any(isinstance(e, events.StepDone) and e.step >= step for e in self.heard),
+                timeout=60,
+            )
+
+    def close(self) -> None:
+        for service in self._services.values():
+            service.fail(CoterieError("the test is over"))
+        self._pool.shutdown()
+
+    def _hear(self, event: events.Event) -> None:
+        with self.changed:
+            self.heard.append(event)
+            self.changed.notify_all()
+
+    def _store(
+        self,
+        name: str,
+        on_durable: Callable[[DurableCheckpoint], None],
+        on_failure: Callable[[CoterieError], None],
+    ) -> CheckpointStore | NoCheckpoints:
+        if self._folder is None:
+            return NoCheckpoints()
+        return CheckpointStore(
+            self._folder / name,
+            contract_digest(self.contract),
+            shard=self.names.index(name),
+            shards=len(self.names),
+            on_durable=on_durable,
+            on_failure=on_failure,
+        )
+
+
+def row_ids(worker: int, step: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    random = np.random.default_rng((worker, step))
+    return np.sort(random.choice(ROWS, size=random.integers(1, 4), replace=False)).astype(np.int32)
+
+
+def train(session: ServerSession, position: Position, worker: int) -> None:
+    lane = position.lane
+    step = lane.next_step(position.step)
+    parameters = session.pull(step, row_ids(worker, step))
+    while step < lane.steps:
+        random = np.random.default_rng((worker, step, 1))
+        gradients = Gradients(
+            len(lane.span(step)),
+            0.5,
+            random.normal(size=15).astype(np.float32) + np.float32(0.1) * parameters.dense_p,
+            row_ids(worker, step),
+            np.float32(0.3) - np.float32(0.1) * parameters.rows_ud,
+        )
+        following = lane.next_step(step + 1)
+        if following == step + 1:
+            parameters = session.push(step, gradients, row_ids(worker, following))
+        else:
+            session.push(step, gradients, np.zeros(0, np.int32))
+            parameters = session.pull(following, row_ids(worker, following))
+        step = following
+
+
+@contextmanager
+def cluster_of(contract: Contract, folder: Path | None = None) -> Iterator[Cluster]:
+    cluster = Cluster(contract, folder)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> RunOutcome:
+    with cluster_of(contract_of(1)) as cluster:
+        return cluster.finish()
+
+
+@pytest.mark.parametrize("shards", [2, 4])
+def test_the_number_of_shards_does_not_show(shards: int, undisturbed: RunOutcome) -> None:
+    with cluster_of(contract_of(shards)) as cluster:
+        outcome = cluster.finish()
+    assert outcome.model_digest == undisturbed.model_digest
+    assert (outcome.steps, outcome.train_loss) == (undisturbed.steps, undisturbed.train_loss)
+    assert outcome.steps == 12
+
+
+@pytest.mark.parametrize("options", [{"update_norm": 0.5}, {"party_weight": 0.4}], ids=str)
+def test_bounds_on_updates_give_the_same_bits_on_any_number_of_shards(
+    options: dict[str, object], undisturbed: RunOutcome
+) -> None:
+    digests = set()
+    for shards in (1, 3):
+        with cluster_of(contract_of(shards, **options)) as cluster:
+            digests.add(cluster.finish().model_digest)
+    assert len(digests) == 1
+    assert undisturbed.model_digest not in digests
+
+
+@pytest.mark.parametrize(
+    "kills", [["ps1"], ["ps0"], ["ps2", "ps0", "ps1"], ["ps1", "ps1"]], ids=str
+)
+def test_the_loss_of_a_shard_takes_all_back_to_a_common_checkpoint(
+    kills: list[str], undisturbed: RunOutcome, tmp_path: Path
+) -> None:
+    with cluster_of(contract_of(3), tmp_path) as cluster, ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(cluster.finish)
+        for step, name in enumerate(kills, start=3):
+            cluster.wait_step(step)
+            cluster.kill(name)
+            cluster.start(name)
+        assert outcome.result(timeout=120).model_digest == undisturbed.model_digest
+
+
+def test_a_worker_that_stays_away_is_left_out_and_comes_back(tmp_path: Path) -> None:
+    contract = contract_of(2, limits={"quorum": 2, "grace_seconds": 5.0})
+    with cluster_of(contract, tmp_path) as cluster, ThreadPoolExecutor(4) as pool:
+        joining = [pool.submit(cluster.session(worker).join) for worker in range(3)]
+        for future in joining:
+            future.result(timeout=30)
+        present = [pool.submit(cluster.work, worker) for worker in (0, 1)]
+        late = Told(cluster)
+        cluster.clock.now += 6
+        late.nudge()
+        with cluster.changed:
+            assert cluster.changed.wait_for(
+                lambda: any(isinstance(e, events.LeftOut) for e in cluster.heard), timeout=30
+            )
+        (left,) = [event for event in cluster.heard if isinstance(event, events.LeftOut)]
+        assert (left.node, left.step) == ("w2", 0)
+        present.append(pool.submit(cluster.work, 2))
+        late.keep_going(present)
+        outcome = cluster.outcome()
+    (absence, *_) = outcome.absences
+    assert (absence.worker, absence.start) == ("w2", 0)
+    assert outcome.steps == 12
+
+
+class Told:
+    """Wakes everybody who waits for the clock: it moves when the test says so."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def nudge(self) -> None:
+        for service in list(self._cluster._services.values()):
+            with service._shard.changed:
+                service._shard.changed.notify_all()
+
+    def keep_going(self, futures: list[Future[None]]) -> None:
+        """Lets time pass until all are done: steps that wait for the late one go on without it."""
+        while not all(future.done() for future in futures):
+            self._cluster.clock.now += 1
+            self.nudge()
+            with self._cluster.changed:
+                self._cluster.changed.wait(0.05)
+        for future in futures:
+            future.result()
+
+
+def test_calls_between_shards_are_shard_0s_alone(tmp_path: Path) -> None:
+    with cluster_of(contract_of(2), tmp_path) as cluster:
+        wrong = cluster.port(1, "ps0", "ps")
+        for call in (
+            lambda: wrong.enlist(pb.EnlistRequest()),
+            lambda: wrong.commit(pb.CommitRequest()),
+            lambda: wrong.conclude(pb.ConcludeRequest()),
+            lambda: cluster.port(1, "w0", "worker").report(pb.ReportRequest()),
+        ):
+            with pytest.raises(MessageRefused, match="came to another shard than the first"):
+                call()
+        with pytest.raises(MessageRefused, match="called as a shard of the parameter server"):
+            cluster.port(0, "w0", "worker").enlist(pb.EnlistRequest())
+
+
+def test_a_shard_that_never_comes_is_named() -> None:
+    contract = contract_of(2, limits={"join_seconds": 0.05})
+    shard = Shard(
+        contract,
+        "ps0",
+        incarnation=1,
+        monotonic=Clock(),
+        on_event=lambda _: None,
+        checkpoints=lambda *_: NoCheckpoints(),
+    )
+    with pytest.raises(PeerUnreachable, match="the run waits in vain for ps1 to come"):
+        ParameterService(shard).drive()

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := src/coterie/requirements.lock
 DEV_LOCK := requirements-dev.lock
 
-.PHONY: demo test check format fuzz proto lock clean
+.PHONY: demo test check format fuzz faults faults-short proto lock clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/coterie demo
@@ -38,6 +38,13 @@ $(VENV)/.dev: $(VENV)/.runtime $(DEV_LOCK)
 fuzz: $(VENV)/.dev requirements-fuzz.lock
 	$(BIN)/pip install --quiet --require-hashes -r requirements-fuzz.lock
 	nice $(BIN)/python -m fuzz
+
+# Runs that are disturbed by seeded faults must end with the undisturbed model.
+faults: $(VENV)/.dev
+	$(BIN)/python -m faults --seeds 200
+
+faults-short: $(VENV)/.dev
+	$(BIN)/python -m faults --seeds 20
 
 # The generated wire module is committed, so that installing needs no protocol compiler.
 proto: $(VENV)/.dev

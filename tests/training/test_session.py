@@ -172,10 +172,12 @@ def test_rows_of_a_wrong_size_are_refused(octets: bytes) -> None:
 
 
 def test_the_chief_sends_little_endian_float32() -> None:
-    server = ScriptedServer()
-    session_with(server).initialize(np.array([1.5, -2], np.float32))
+    server = ScriptedServer(joined())
+    session = session_with(server)
+    session.initialize(np.array([1.5, -2], np.float32))
+    session.join()
     dense = np.array([1.5, -2], "<f4").tobytes()
-    assert server.asked == [pb.InitializeRequest(dense_parameters=dense)]
+    assert server.asked[0] == pb.InitializeRequest(dense_parameters=dense)
 
 
 def test_lookups_name_the_servers_incarnation() -> None:

@@ -8,7 +8,7 @@ Importing this module loads Keras and its backend.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, cast
 
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from coterie.errors import DataError
 
 Shape = tuple[int | None, ...]
+Gradient = Callable[[keras.KerasTensor], keras.KerasTensor]
 PADDING_ID = -1
 
 
@@ -57,21 +58,38 @@ class DotInteraction(keras.layers.Layer):  # type: ignore[misc]  # Keras has no 
     """Dot products of all pairs of vectors: [B, v, d] -> [B, v (v - 1) / 2].
 
     The strict lower triangle of T T^T, row by row: (1,0), (2,0), (2,1), (3,0), ...
+    Its gradient is written out: G T with G symmetric and zero on the diagonal is one gather and one
+    product, where differentiating element by element scatters and multiplies twice.
     """
 
     def build(self, input_shape: Shape) -> None:
-        """Fixes which elements of the flattened product are kept."""
+        """Fixes which elements of the flattened product are kept, and where each comes from."""
         vectors = cast("int", input_shape[1])
         rows, columns = np.tril_indices(vectors, -1)
         self._kept = (rows * vectors + columns).astype(np.int32)
+        # Each element of G is a pair's gradient, or, on the diagonal, the zero after the last pair.
+        source = np.full((vectors, vectors), rows.size, np.int32)
+        source[rows, columns] = source[columns, rows] = np.arange(rows.size)
+        self._source = source.reshape(-1)
         self.built = True
 
     def call(self, vectors_bvd: keras.KerasTensor) -> keras.KerasTensor:
         """Computes the pairs."""
         vectors = vectors_bvd.shape[1]
-        products_bvv = keras.ops.matmul(vectors_bvd, keras.ops.transpose(vectors_bvd, (0, 2, 1)))
-        flat = keras.ops.reshape(products_bvv, (-1, vectors * vectors))
-        return keras.ops.take(flat, self._kept, axis=1)
+
+        def pairs(t_bvd: keras.KerasTensor) -> tuple[keras.KerasTensor, Gradient]:
+            products_bvv = keras.ops.matmul(t_bvd, keras.ops.transpose(t_bvd, (0, 2, 1)))
+            flat = keras.ops.reshape(products_bvv, (-1, vectors * vectors))
+
+            def gradient(upstream_bp: keras.KerasTensor) -> keras.KerasTensor:
+                padded = keras.ops.pad(upstream_bp, ((0, 0), (0, 1)))
+                spread = keras.ops.take(padded, self._source, axis=1)
+                g_bvv = keras.ops.reshape(spread, (-1, vectors, vectors))
+                return keras.ops.matmul(g_bvv, t_bvd)
+
+            return keras.ops.take(flat, self._kept, axis=1), gradient
+
+        return keras.ops.custom_gradient(pairs)(vectors_bvd)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """[B, v, d] -> [B, v (v - 1) / 2]."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from coterie.contract import Contract, Node
 from coterie.criteo.dataset import DataSet
 from coterie.errors import CoterieError
-from coterie.nodes.fabric import NodeContext
+from coterie.nodes.fabric import Fabric, NodeContext
 from coterie.nodes.memory import MemoryFabric, MemoryHub
 from coterie.nodes.roles import run_chief, run_parameter_server, run_worker
 from coterie.ps.events import EventSink
@@ -17,7 +17,11 @@ from coterie.ps.outcome import RunOutcome
 
 
 def run_local(
-    contract: Contract, open_data: Callable[[Node], DataSet], on_event: EventSink
+    contract: Contract,
+    open_data: Callable[[Node], DataSet],
+    on_event: EventSink,
+    *,
+    fabric_of: Callable[[MemoryHub, Node], Fabric] = MemoryFabric,
 ) -> RunOutcome:
     """Runs a contract in this process; keeps nothing on disk.
 
@@ -25,11 +29,24 @@ def run_local(
         contract: What is trained, by whom.
         open_data: Opens the data of a node that owns some.
         on_event: Hears what happens.
+        fabric_of: Connects a node to the others.
 
     Raises:
         CoterieError: Any node failed; the others are stopped.
     """
     hub = MemoryHub(contract)
+
+    def context(node: Node) -> NodeContext:
+        return NodeContext(
+            contract=contract,
+            node=node,
+            fabric=fabric_of(hub, node),
+            incarnation=1,
+            on_event=on_event,
+            monotonic=time.monotonic,
+            open_data=(lambda: open_data(node)) if node in contract.data_owners() else None,
+        )
+
     lead, *followers = contract.by_role("ps")
     programs = [
         *((node, run_parameter_server) for node in followers),
@@ -37,13 +54,12 @@ def run_local(
         *((node, run_chief) for node in contract.by_role("chief")),
     ]
     threads = [
-        threading.Thread(target=_guarded, args=(hub, run, _context(hub, node, open_data, on_event)))
-        for node, run in programs
+        threading.Thread(target=_guarded, args=(hub, run, context(node))) for node, run in programs
     ]
     for thread in threads:
         thread.start()
     try:
-        outcome = run_parameter_server(_context(hub, lead, open_data, on_event))
+        outcome = run_parameter_server(context(lead))
     except BaseException as error:
         hub.fail(error if isinstance(error, CoterieError) else CoterieError(f"stopped: {error!r}"))
         raise
@@ -53,20 +69,6 @@ def run_local(
     if outcome is None:
         raise AssertionError
     return outcome
-
-
-def _context(
-    hub: MemoryHub, node: Node, open_data: Callable[[Node], DataSet], on_event: EventSink
-) -> NodeContext:
-    return NodeContext(
-        contract=hub.contract,
-        node=node,
-        fabric=MemoryFabric(hub, node),
-        incarnation=1,
-        on_event=on_event,
-        monotonic=time.monotonic,
-        open_data=(lambda: open_data(node)) if node in hub.contract.data_owners() else None,
-    )
 
 
 def _guarded(hub: MemoryHub, run: Callable[[NodeContext], object], context: NodeContext) -> None:

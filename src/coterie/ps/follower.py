@@ -1,21 +1,26 @@
 """What every shard but the first does: it enlists with shard 0, asks it step by step, concludes.
 
-A shard that loses touch with shard 0, or hears that the server's life has ended, enlists again.
+Calls that get lost are repeated, on a new connection: shard 0 takes each once. A shard that hears
+that the server's life has ended enlists again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
-from coterie.errors import CoterieError, PeerUnreachable, StepRefused
+from coterie.errors import PeerUnreachable, StepRefused
 from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.council import Decision, StagedReport
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.run import Run
 from coterie.ps.shard import Shard
 from coterie.ps.wire import ps_pb2 as pb
+
+Reply = TypeVar("Reply")
+_MAX_LOST = 25
 
 
 class Follower:
@@ -29,6 +34,7 @@ class Follower:
     def __init__(self, shard: Shard, connect: Callable[[], ParameterServerPort]) -> None:
         self._shard = shard
         self._connect = connect
+        self._attempt = 0
 
     def drive(self) -> None:
         """Follows shard 0 to the end of the run.
@@ -38,35 +44,34 @@ class Follower:
             CoterieError: The run failed.
         """
         shard = self._shard
-        while shard.membership.remaining:  # else this process came back after everybody had left
-            lead = self._connect()
-            try:
-                self._live(lead)
-                return
-            except (PeerUnreachable, StepRefused):
-                with shard.changed:
-                    shard.locked_raise_failure()
-                    shard.run = None
-                    shard.changed.notify_all()
-                shard.checkpoints.flush()
-            except CoterieError as error:
-                shard.fail(error)
-                raise
-            finally:
-                lead.close()
+        lead = _Lead(self._connect)
+        try:
+            while shard.membership.remaining:  # else it came back after everybody had left
+                try:
+                    self._live(lead)
+                    return
+                except StepRefused:
+                    with shard.changed:
+                        shard.locked_raise_failure()
+                        shard.run = None
+                        shard.changed.notify_all()
+                    shard.checkpoints.flush()
+        finally:
+            lead.close()
 
-    def _live(self, lead: ParameterServerPort) -> None:
+    def _live(self, lead: _Lead) -> None:
         """One life of the server: from a common checkpoint to the end of the run."""
         shard = self._shard
         available = [_message(found) for found in shard.checkpoints.available()]
-        request = pb.EnlistRequest(available=available)
-        while (plan := lead.enlist(request)).pending:
+        self._attempt += 1
+        request = pb.EnlistRequest(available=available, attempt=self._attempt)
+        while (plan := lead.call(lambda port: port.enlist(request))).pending:
             pass
         shard.restore(plan.step if plan.restores else None, plan.ps_incarnation)
         with shard.changed:
             run = shard.locked_running()
         while (commit := self._next_commit(run)) is not None:
-            reply = lead.commit(commit)
+            reply = lead.call(lambda port, commit=commit: port.commit(commit))  # type: ignore[misc]
             if not reply.pending:
                 self._obey(run, commit.step, reply)
         with shard.changed:
@@ -117,7 +122,7 @@ class Follower:
                 shard.checkpoints.retire(reply.announced.step)
             shard.changed.notify_all()
 
-    def _conclude(self, lead: ParameterServerPort, run: Run) -> None:
+    def _conclude(self, lead: _Lead, run: Run) -> None:
         """Tells this shard's part of the digest; stays until every node has left."""
         shard = self._shard
         digests = run.state.slice_digests()
@@ -125,7 +130,7 @@ class Follower:
         request = pb.ConcludeRequest(
             ps_incarnation=run.incarnation, slice_digests=digests, durable=self._durable()
         )
-        while (reply := lead.conclude(request)).pending:
+        while (reply := lead.call(lambda port: port.conclude(request))).pending:
             pass
         deadline = shard.monotonic() + shard.contract.limits.step_seconds
         with shard.changed:
@@ -137,6 +142,37 @@ class Follower:
 
     def _durable(self) -> list[pb.Checkpoint]:
         return [_message(found) for found in self._shard.checkpoints.available()]
+
+
+class _Lead:
+    """Shard 0 as another shard sees it: dialled anew whenever a call gets lost."""
+
+    def __init__(self, connect: Callable[[], ParameterServerPort]) -> None:
+        self._connect = connect
+        self._port: ParameterServerPort | None = None
+
+    def call(self, call: Callable[[ParameterServerPort], Reply]) -> Reply:
+        """Makes a call, and makes it again if it gets lost.
+
+        Raises:
+            PeerUnreachable: Shard 0 is gone, or call after call gets lost.
+        """
+        for attempt in range(_MAX_LOST, 0, -1):
+            if self._port is None:
+                self._port = self._connect()
+            try:
+                return call(self._port)
+            except PeerUnreachable:
+                self.close()
+                if attempt == 1:
+                    raise
+        raise AssertionError
+
+    def close(self) -> None:
+        """Ends the connection."""
+        if self._port is not None:
+            self._port.close()
+        self._port = None
 
 
 def _message(found: DurableCheckpoint) -> pb.Checkpoint:

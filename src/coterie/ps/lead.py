@@ -45,6 +45,7 @@ class Lead:
         self._owners = tuple(node.name for node in contract.data_owners())
         self._incarnation = shard.incarnation - 1  # the first life has the process's own
         self._enlisted: dict[int, tuple[DurableCheckpoint, ...]] = {}
+        self._attempts: dict[int, tuple[int, int]] = {}
         self._durable: dict[int, dict[int, bytes]] = {}
         self._digests: dict[int, bytes] = {}
         self._writing: set[int] = set()
@@ -65,15 +66,17 @@ class Lead:
         with shard.changed:
             shard.locked_raise_failure()
             index = self._index(caller)
-            run = shard.run
-            if run is not None and index in self._enlisted:
-                # It comes once more before anything happened: its reply was lost, or it is waiting.
-                if self._enlisted[index] == available and not self._has_moved(run):
-                    return self._plan(run)
-                shard.run = None
-                self._enlisted.clear()
-            self._enlisted[index] = available
-            shard.changed.notify_all()
+            attempt = (caller.incarnation, request.attempt)
+            known = self._attempts.get(index, (0, 0))
+            if attempt < known:
+                raise _out_of_step(0, 0)
+            if attempt > known:
+                self._attempts[index] = attempt
+                if shard.run is not None:  # the shard has lost its state, and all go back
+                    shard.run = None
+                    self._enlisted.clear()
+                self._enlisted[index] = available
+                shard.changed.notify_all()
             if not shard.locked_wait(lambda: shard.run is not None):
                 return pb.EnlistReply(pending=True)
             return self._plan(shard.locked_running())
@@ -298,9 +301,6 @@ class Lead:
         return pb.EnlistReply(
             ps_incarnation=run.incarnation, restores=run.state.step > 0, step=run.state.step
         )
-
-    def _has_moved(self, run: Run) -> bool:
-        return run.council is not None and run.council.last is not None
 
     def _index(self, caller: Caller) -> int:
         index = self._servers.index(caller.node) if caller.node in self._servers else 0

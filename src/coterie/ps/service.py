@@ -115,7 +115,7 @@ class ParameterService:
         with shard.changed:
             if self._lead is not None and self._lead.outcome is not None:
                 return pb.InitializeReply()
-            shard.locked_wait(lambda: shard.run is not None, shard.contract.limits.join_seconds)
+            shard.locked_wait(lambda: shard.run is not None)
             run = shard.locked_running()
             if not run.initialized:
                 run.state.dense[:] = dense

@@ -7,6 +7,7 @@ is refused: it would undo what was announced as done.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ class ServerSession:
         self._monotonic = monotonic
         self._initial: pb.InitializeRequest | None = None
         self._incarnation = 0
+        self._successes = 0
         self.times = ExchangeTimes()
 
     def join(self) -> Position:
@@ -123,6 +125,8 @@ class ServerSession:
             StepRefused: The shards are not of one life of the server: join again.
             CoterieError: The server refuses.
         """
+        if self._initial is not None:
+            self._shards.ports[0].initialize(self._initial)
         newest = self._memory.newest
         request = pb.JoinRequest(
             train_examples=self._train_examples,
@@ -164,27 +168,27 @@ class ServerSession:
         """
         failures, reached, broken = 0, -1, False
         while True:
-            step = reached
+            step, successes = reached, self._successes
             try:
                 if broken:
-                    self._reconnect()
+                    self._shards.reconnect()
                 position = self.join()
                 step = position.step
                 return action(position)
             except (PeerUnreachable, StepRefused):
-                failures = failures + 1 if step == reached else 1
+                progressed = step != reached or self._successes > successes
+                failures = 1 if progressed else failures + 1
                 if failures >= MAX_FAILURES:
                     raise
                 reached, broken = step, True
 
     def initialize(self, dense_p: FloatArray) -> None:
-        """Gives the model's initial dense parameters, float32 [P] (chief).
+        """Gives the model's initial dense parameters, float32 [P], with every join (chief).
 
         A server that starts anew is given them again; one that has trained ignores them.
         """
         octets = dense_p.astype("<f4", copy=False).tobytes()
         self._initial = pb.InitializeRequest(dense_parameters=octets)
-        self._shards.ports[0].initialize(self._initial)
 
     def pull(self, step: int, row_ids_u: IdArray) -> Parameters:
         """Waits until ``step`` updates are applied and reads the model."""
@@ -210,6 +214,7 @@ class ServerSession:
             return self._shards.ports[shard].lookup(request)
 
         replies = self._shards.on_each(look_up)
+        self._successes += 1
         counts = [part_of(row_ids_u, place).size for place in places]
         rows = [self._shards.rows(r.rows, n) for r, n in zip(replies, counts, strict=True)]
         trained = np.zeros(row_ids_u.size, np.bool_)
@@ -253,17 +258,12 @@ class ServerSession:
                 self.through_restarts(lambda _: None)
             except PeerUnreachable:
                 try:
-                    self._reconnect()
+                    self._shards.reconnect()
                     _ = self._shards.ports
                 except PeerUnreachable:
                     return
             else:
                 return
-
-    def _reconnect(self) -> None:
-        self._shards.reconnect()
-        if self._initial is not None:
-            self._shards.ports[0].initialize(self._initial)
 
     def _exchange(self, step: int, gradients: Gradients | None, row_ids_u: IdArray) -> Parameters:
         began = self._monotonic()
@@ -277,9 +277,11 @@ class ServerSession:
                 push=_push(gradients, places[shard], shard) if gradients and places else None,
                 next_row_ids=octets_of(part_of(row_ids_u, next_places[shard])),
             )
-            return _until_done(lambda: self._shards.ports[shard].exchange(request))
+            abandoned = self._shards.abandoned
+            return _until_done(lambda: self._shards.ports[shard].exchange(request), abandoned)
 
         replies = self._shards.on_each(exchange)
+        self._successes += 1
         self._account(began, replies)
         self._remember(replies[0].durable)
         rows = [
@@ -345,7 +347,8 @@ def _wrong_size(what: str, expected: str, seen: int) -> ProtocolError:
     )
 
 
-def _until_done(call: Callable[[], Reply]) -> Reply:
+def _until_done(call: Callable[[], Reply], abandoned: threading.Event | None = None) -> Reply:
     while (reply := call()).pending:
-        pass
+        if abandoned is not None and abandoned.is_set():
+            raise PeerUnreachable("another shard of the parameter server cannot be reached")
     return reply

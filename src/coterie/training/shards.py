@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import numpy as np
@@ -40,7 +41,9 @@ class ServerShards:
         self._dim = contract.model.embedding_dim
         self._sharding = Sharding(contract.data.total_rows, self.count)
         self._ports: list[ParameterServerPort] = []
-        self._pool = ThreadPoolExecutor(self.count, "shard") if self.count > 1 else None
+        # Calls that were left behind may hold their threads for a while.
+        self._pool = ThreadPoolExecutor(8 * self.count, "shard") if self.count > 1 else None
+        self.abandoned = threading.Event()
 
     @property
     def ports(self) -> list[ParameterServerPort]:
@@ -62,14 +65,19 @@ class ServerShards:
             self._pool.shutdown()
 
     def on_each(self, call: Callable[[int], Answer]) -> list[Answer]:
-        """Calls for every shard at once, by number; raises what the first failing one raised."""
+        """Calls for every shard at once, by number; raises as soon as one fails.
+
+        The others may then be waiting for the very step that the failed call would have completed:
+        they are left behind, and told so by ``abandoned``.
+        """
         if self._pool is None:
             return [call(0)]
+        self.abandoned = abandoned = threading.Event()
         futures = [self._pool.submit(call, shard) for shard in range(self.count)]
-        outcomes = [future.exception() for future in futures]  # all of them, so that none goes on
-        for outcome in outcomes:
-            if outcome is not None:
-                raise outcome
+        done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
+        if waiting or any(future.exception() for future in done):
+            abandoned.set()
+            raise next(e for future in done if (e := future.exception()) is not None)
         return [future.result() for future in futures]
 
     def deal(self, row_ids_u: IdArray) -> list[Places]:

@@ -109,10 +109,12 @@ class ExchangeReplyHead(_message.Message):
     def __init__(self, pending: _Optional[bool] = ..., step: _Optional[int] = ..., durable: _Optional[_Union[Checkpoint, _Mapping]] = ..., served_seconds: _Optional[float] = ..., waited_seconds: _Optional[float] = ..., sizes: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class EnlistRequest(_message.Message):
-    __slots__ = ("available",)
+    __slots__ = ("available", "attempt")
     AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     available: _containers.RepeatedCompositeFieldContainer[Checkpoint]
-    def __init__(self, available: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ...) -> None: ...
+    attempt: int
+    def __init__(self, available: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class EnlistReply(_message.Message):
     __slots__ = ("pending", "ps_incarnation", "restores", "step")

@@ -1,0 +1,148 @@
+"""Cases in one process: calls are lost, come twice, or come late, on their way to the server."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from coterie.contract import Node
+from coterie.criteo.dataset import open_dataset
+from coterie.errors import PeerUnreachable
+from coterie.nodes.local import run_local
+from coterie.nodes.memory import MemoryFabric, MemoryHub
+from coterie.ps.events import Event
+from coterie.ps.ports import ParameterServerPort
+from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
+from faults.plan import CallFaults, Case
+from faults.scene import Scene
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+class Trouble:
+    """Disturbs calls; safe to use from several threads. Counts what it did."""
+
+    def __init__(self, seed: int, faults: CallFaults) -> None:
+        self._dice = random.Random(seed)  # noqa: S311 (a plan, no secret)
+        self._faults = faults
+        self._lock = threading.Lock()
+        self.counts = dict.fromkeys(("lost_before", "lost_after", "twice", "at_once", "late"), 0)
+
+    def disturb(self, call: Callable[[Request], Reply], request: Request) -> Reply:
+        """Makes a call, or does not, or makes it twice."""
+        with self._lock:
+            drawn = [
+                name for name in self.counts if self._dice.random() < getattr(self._faults, name)
+            ]
+            pause = self._dice.random() * 0.02
+            for name in drawn:
+                self.counts[name] += 1
+        if "lost_before" in drawn:
+            raise PeerUnreachable("the call was lost on its way")
+        if "late" in drawn:
+            time.sleep(pause)  # the fault itself: others overtake this call
+        reply = self._repeated(call, request) if "at_once" in drawn else call(request)
+        if "twice" in drawn:
+            reply = call(request)
+        if "lost_after" in drawn:
+            raise PeerUnreachable("the reply was lost on its way")
+        return reply
+
+    @staticmethod
+    def _repeated(call: Callable[[Request], Reply], request: Request) -> Reply:
+        with ThreadPoolExecutor(2) as pool:
+            answers = [pool.submit(call, request) for _ in range(2)]
+        # A copy that comes when others have gone on is refused; the other one was answered.
+        good = [answer for answer in answers if answer.exception() is None]
+        return (good or answers)[0].result()
+
+
+class TroubledPort:
+    """A ParameterServerPort whose calls are disturbed."""
+
+    def __init__(self, port: ParameterServerPort, trouble: Trouble) -> None:
+        self._port = port
+        self._trouble = trouble
+
+    def join(self, request: pb.JoinRequest) -> pb.JoinReply:
+        """See ParameterServerPort."""
+        return self._trouble.disturb(self._port.join, request)
+
+    def initialize(self, request: pb.InitializeRequest) -> pb.InitializeReply:
+        """See ParameterServerPort."""
+        return self._trouble.disturb(self._port.initialize, request)
+
+    def exchange(self, request: ExchangeRequest) -> ExchangeReply:
+        """See ParameterServerPort."""
+        return self._trouble.disturb(self._port.exchange, request)
+
+    def lookup(self, request: pb.LookupRequest) -> pb.LookupReply:
+        """See ParameterServerPort."""
+        return self._trouble.disturb(self._port.lookup, request)
+
+    def report(self, request: pb.ReportRequest) -> pb.ReportReply:
+        """See ParameterServerPort."""
+        return self._trouble.disturb(self._port.report, request)
+
+    def leave(self, request: pb.LeaveRequest) -> pb.LeaveReply:
+        """See ParameterServerPort."""
+        return self._trouble.disturb(self._port.leave, request)
+
+    def status(self, request: pb.StatusRequest) -> pb.StatusReply:
+        """See ParameterServerPort."""
+        return self._trouble.disturb(self._port.status, request)
+
+    def enlist(self, request: pb.EnlistRequest) -> pb.EnlistReply:
+        """See ParameterServerPort."""
+        return self._trouble.disturb(self._port.enlist, request)
+
+    def commit(self, request: pb.CommitRequest) -> pb.CommitReply:
+        """See ParameterServerPort."""
+        return self._trouble.disturb(self._port.commit, request)
+
+    def conclude(self, request: pb.ConcludeRequest) -> pb.ConcludeReply:
+        """See ParameterServerPort."""
+        return self._trouble.disturb(self._port.conclude, request)
+
+    def close(self) -> None:
+        """See ParameterServerPort."""
+        self._port.close()
+
+
+def run_with_troubled_calls(case: Case, scene: Scene) -> tuple[str, dict[str, int]]:
+    """Runs a case; its model's digest, and how many calls were disturbed how.
+
+    Raises:
+        CoterieError: The run failed.
+    """
+    if case.calls is None:
+        raise AssertionError
+    trouble = Trouble(case.seed, case.calls)
+
+    class Fabric(MemoryFabric):
+        """The in-memory fabric, disturbed."""
+
+        def parameter_server(self, shard: int) -> ParameterServerPort:
+            """See Fabric."""
+            return TroubledPort(super().parameter_server(shard), trouble)
+
+    def fabric_of(hub: MemoryHub, node: Node) -> MemoryFabric:
+        return Fabric(hub, node)
+
+    outcome = run_local(
+        scene.contract,
+        lambda node: open_dataset(scene.data / node.party, scene.contract.data, party=node.party),
+        _ignore,
+        fabric_of=fabric_of,
+    )
+    return outcome.model_digest.hex(), trouble.counts
+
+
+def _ignore(_event: Event) -> None:
+    pass

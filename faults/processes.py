@@ -1,0 +1,177 @@
+"""Cases with real processes: nodes are killed by SIGKILL and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from coterie.contract import Node
+from faults.plan import Case
+from faults.scene import Scene
+
+_STEP_WAIT_SECONDS = 120.0
+_END_SECONDS = 240.0
+
+
+class CaseFailed(Exception):
+    """A case did not end as it must."""
+
+
+class Nodes:
+    """The processes of one run, and what they say.
+
+    Args:
+        scene: Contract, data and keys.
+        folder: Of the run.
+    """
+
+    def __init__(self, scene: Scene, folder: Path) -> None:
+        self._scene = scene
+        self._folder = folder
+        self._changed = threading.Condition()
+        self._processes: dict[str, subprocess.Popen[str]] = {}
+        self._threads: list[threading.Thread] = []
+        self._steps = 0
+        self._digest: str | None = None
+        contract = scene.contract
+        listening = [n.name for n in contract.nodes if n.role == "ps"]
+        if contract.mode == "sdt":
+            listening += [node.name for node in contract.by_role("worker")]
+        self._addresses = dict(zip(listening, free_addresses(len(listening)), strict=True))
+
+    def start(self, node: Node) -> None:
+        """Starts a node's process."""
+        home = self._folder / node.name
+        home.mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "coterie", "node", str(self._scene.file), node.name]
+        command += ["--out", str(home), "--log-format", "json", "--end-with-parent"]
+        command += ["--party-key", str(self._scene.keys[node.party])]
+        for name, address in self._addresses.items():
+            if name == node.name:
+                command += ["--listen", address]
+            else:
+                command += ["--address", f"{name}={address}"]
+        if node in self._scene.contract.data_owners():
+            command += ["--data", str(self._scene.data / node.party)]
+        with (home / "stderr.log").open("a") as errors:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
+        self._processes[node.name] = process
+        thread = threading.Thread(target=self._listen, args=(process, home / "events.jsonl"))
+        thread.start()
+        self._threads.append(thread)
+
+    def wait_steps(self, count: int) -> bool:
+        """Waits until so many more steps are done; False if the run ended first."""
+        with self._changed:
+            target = self._steps + count
+            self._changed.wait_for(
+                lambda: self._steps >= target or self._digest is not None, _STEP_WAIT_SECONDS
+            )
+            if self._steps < target and self._digest is None:
+                raise CaseFailed(f"no progress for {_STEP_WAIT_SECONDS:g} s: {self.last_words()}")
+            return self._digest is None
+
+    def kill(self, name: str) -> None:
+        """Ends a node at once."""
+        self._processes[name].kill()
+        self._processes[name].wait()
+
+    def finish(self) -> str:
+        """Waits until every node has ended well; the model's digest."""
+        deadline = time.monotonic() + _END_SECONDS
+        for name, process in self._processes.items():
+            try:
+                code = process.wait(max(1.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                raise CaseFailed(f"node {name} does not end: {self.last_words()}") from None
+            if code:
+                raise CaseFailed(f"node {name} ended with {code}: {self.last_words()}")
+        for thread in self._threads:
+            thread.join()
+        if self._digest is None:
+            raise CaseFailed("no node told a result")
+        return self._digest
+
+    def close(self) -> None:
+        """Ends every process that is left."""
+        for process in self._processes.values():
+            process.kill()
+            process.wait()
+        for thread in self._threads:
+            thread.join()
+
+    def last_words(self) -> str:
+        """The end of every node's error output."""
+        words = []
+        for path in sorted(self._folder.glob("*/stderr.log")):
+            lines = path.read_text(errors="replace").strip().splitlines()
+            words.append(f"{path.parent.name}: {lines[-1][:300] if lines else 'nothing'}")
+        return "; ".join(words)
+
+    def _listen(self, process: subprocess.Popen[str], log: Path) -> None:
+        if process.stdout is None:
+            raise AssertionError
+        with process.stdout, log.open("a") as kept:
+            for line in process.stdout:
+                kept.write(line)
+                event = json.loads(line)
+                with self._changed:
+                    self._steps += event["event"] == "StepDone"
+                    if event["event"] == "Finished":
+                        self._digest = event["result"]["model_digest"]
+                    self._changed.notify_all()
+
+
+def run_with_kills(case: Case, scene: Scene, folder: Path) -> tuple[str, list[str]]:
+    """Runs a case; its model's digest, and the nodes that were killed.
+
+    Raises:
+        CaseFailed: A node hung or ended with an error.
+    """
+    nodes = scene.contract.nodes
+    killed: list[str] = []
+    with ExitStack() as stack:
+        running = Nodes(scene, folder)
+        stack.callback(running.close)
+        for node in nodes:
+            running.start(node)
+        for kill in case.kills:
+            if not running.wait_steps(kill.after_steps):
+                break
+            node = nodes[kill.node % len(nodes)]
+            running.kill(node.name)
+            killed.append(node.name)
+            time.sleep(kill.pause_seconds)  # the fault itself: the node stays away
+            running.start(node)
+        return running.finish(), killed
+
+
+def free_addresses(count: int) -> list[str]:
+    """Loopback addresses whose port and the next one are free: a node listens on both."""
+    found: list[str] = []
+    with ExitStack() as stack:
+        while len(found) < count:
+            first = stack.enter_context(socket.socket())
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            second = stack.enter_context(socket.socket())
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            found.append(f"127.0.0.1:{port}")
+    return found

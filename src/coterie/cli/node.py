@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from coterie.contract import load_contract
+from coterie.contract import Contract, load_contract
+from coterie.contract.rollback import RollbackConsent
 from coterie.errors import ContractInvalid
 
 
@@ -20,7 +21,10 @@ def node(
         Path | None, typer.Option("--data", help="The party's own prepared data set.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Where a parameter server keeps its checkpoints.")
+        Path | None,
+        typer.Option(
+            "--out", help="Where checkpoints are kept, and what a node remembers of them."
+        ),
     ] = None,
     listen: Annotated[
         str | None, typer.Option("--listen", help="HOST:PORT instead of the contract's address.")
@@ -43,6 +47,13 @@ def node(
             help="Directory that `coterie attest fetch` filled; beside --pccs-url it keeps what that "
             "delivers (real TEEs only).",
             file_okay=False,
+        ),
+    ] = None,
+    rollback_consent: Annotated[
+        Path | None,
+        typer.Option(
+            help="All parties' consent to go on from an older checkpoint, as `coterie contract "
+            "rollback` writes it (parameter servers only)."
         ),
     ] = None,
     log_format: Annotated[
@@ -88,9 +99,18 @@ def node(
         ),
         "ra-tls",
         data=data,
+        consent=_consent(rollback_consent, contract),
         out=out,
         on_event=write,
     )
+
+
+def _consent(path: Path | None, contract: Contract) -> RollbackConsent | None:
+    if path is None:
+        return None
+    consent = RollbackConsent.read(path)
+    consent.verify(contract)
+    return consent
 
 
 def _addresses(pairs: list[str]) -> dict[str, str]:

@@ -85,10 +85,14 @@ class Nodes:
                 raise CaseFailed(f"no progress for {_STEP_WAIT_SECONDS:g} s: {self.last_words()}")
             return self._digest is None
 
-    def kill(self, name: str) -> None:
-        """Ends a node at once."""
-        self._processes[name].kill()
-        self._processes[name].wait()
+    def kill(self, name: str) -> bool:
+        """Ends a node at once; False if it has done its part and ended by itself."""
+        process = self._processes[name]
+        if process.poll() == 0:
+            return False
+        process.kill()
+        process.wait()
+        return True
 
     def finish(self) -> str:
         """Waits until every node has ended well; the model's digest."""
@@ -128,6 +132,7 @@ class Nodes:
         with process.stdout, log.open("a") as kept:
             for line in process.stdout:
                 kept.write(line)
+                kept.flush()
                 event = json.loads(line)
                 with self._changed:
                     self._steps += event["event"] == "StepDone"
@@ -153,10 +158,10 @@ def run_with_kills(case: Case, scene: Scene, folder: Path) -> tuple[str, list[st
             if not running.wait_steps(kill.after_steps):
                 break
             node = nodes[kill.node % len(nodes)]
-            running.kill(node.name)
-            killed.append(node.name)
-            time.sleep(kill.pause_seconds)  # the fault itself: the node stays away
-            running.start(node)
+            if running.kill(node.name):
+                killed.append(node.name)
+                time.sleep(kill.pause_seconds)  # the fault itself: the node stays away
+                running.start(node)
         return running.finish(), killed
 
 

@@ -27,6 +27,8 @@ from coterie.training.session import ServerSession
 from coterie.training.step import WorkerStep
 from coterie.training.worker import Trainer
 
+_ASK_SECONDS = 2.0
+
 
 def run_parameter_server(context: NodeContext) -> RunOutcome | None:
     """Serves the run until everybody has trained, reported and left; shard 0 tells the outcome."""
@@ -61,7 +63,10 @@ def run_worker(context: NodeContext) -> None:
     with context.fabric.serve_shard_receiver(inbox):
         try:
             worker_step = _step(context)
-            shard, digest = inbox.wait(contract.limits.join_seconds)
+            delivered = _await_data(context, inbox)
+            if delivered is None:
+                return
+            shard, digest = delivered
             with _session(context, shard, digest) as session:
                 _train(context, session, shard, worker_step)
                 session.leave()
@@ -78,16 +83,31 @@ def run_chief(context: NodeContext) -> None:
         data_set.train,
         context.fabric.shard_receiver,
         on_event=context.on_event,
-        monotonic=context.monotonic,
     )
-    with _session(context, None, b"") as session:
+    with (
+        _session(context, None, b"", while_waiting=deliveries.check) as session,
+        deliveries.going_on(),
+    ):
+        worker_step = _step(context)
         chief.initialize(contract, session)
-        with deliveries.going_on():
-            deliveries.wait_supplied()
-            worker_step = _step(context)
-            chief.wait_trained(session)
+        chief.wait_trained(session)
         evaluate(session, data_set, worker_step)
         session.leave()
+
+
+def _await_data(context: NodeContext, inbox: ShardInbox) -> tuple[DataShard, bytes] | None:
+    """Waits for the chief's delivery; None if the training has ended without it.
+
+    A worker that starts anew after the last step finds no chief, and is needed only to say so.
+    """
+    patience = context.contract.limits.join_seconds
+    deadline = context.monotonic() + patience
+    with _session(context, None, b"") as session:
+        while not inbox.arrived(_ASK_SECONDS) and context.monotonic() < deadline:
+            if session.training_ended():
+                session.leave()
+                return None
+    return inbox.wait(0)
 
 
 def _train(
@@ -143,7 +163,10 @@ def _step(context: NodeContext) -> WorkerStep:
 
 @contextmanager
 def _session(
-    context: NodeContext, shard: DataShard | None, digest: bytes
+    context: NodeContext,
+    shard: DataShard | None,
+    digest: bytes,
+    while_waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[ServerSession]:
     path = context.out / "remembered-checkpoint.json" if context.out is not None else None
     session = ServerSession(
@@ -152,6 +175,7 @@ def _session(
         train_examples=shard.rows if shard is not None else 0,
         data_set_digest=digest,
         memory=CheckpointMemory(path, context.contract),
+        while_waiting=while_waiting,
         monotonic=context.monotonic,
     )
     try:

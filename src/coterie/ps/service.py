@@ -148,7 +148,9 @@ class ParameterService:
                     remedy="join again: the reply names the open step",
                 )
             waits_from = shard.monotonic()
-            if not shard.locked_wait(lambda: shard.run is not run or run.state.step >= wanted):
+            if not shard.locked_wait(
+                lambda: shard.run is not run or shard.locked_told(run, wanted)
+            ):
                 return ExchangeReply(step=run.state.step, pending=True)
             self._joined(caller, request.ps_incarnation)
             waited = shard.monotonic() - waits_from

@@ -118,6 +118,18 @@ class Shard:
             )
         return self.run
 
+    def locked_told(self, run: Run, step: int) -> bool:
+        """Whether nodes may hear that ``step`` updates are applied.
+
+        Of the last one they hear when it is durable on every shard: they leave then, and could not
+        repeat what is lost. Shard 0 knows, and nobody goes on without its reply.
+        """
+        if run.state.step < step:
+            return False
+        if not (run.trained and self.place.leads and self.checkpoints.persistent):
+            return True
+        return self.announced is not None and self.announced.step >= step
+
     # --- restoring and keeping -----------------------------------------------------------------
 
     def restore(self, step: int | None, incarnation: int) -> None:

@@ -30,12 +30,13 @@ def initialize(contract: Contract, session: ServerSession) -> None:
 class Deliveries:
     """Keeps every worker supplied with its shard: at first, and whenever it starts anew.
 
+    Nobody is waited for here: the parameter server knows who is missing, and for how long.
+
     Args:
         contract: Names the workers.
         shard: All training data.
         connect: Dials and attests a worker by name, within so many seconds.
         on_event: Hears of every delivery.
-        monotonic: Seconds of a clock that only goes forward.
     """
 
     def __init__(
@@ -45,17 +46,13 @@ class Deliveries:
         connect: Callable[[str, float], ShardReceiverPort],
         *,
         on_event: EventSink,
-        monotonic: Callable[[], float],
     ) -> None:
         self._workers = [worker.name for worker in contract.by_role("worker")]
-        self._patience = contract.limits.join_seconds
         self._shard = shard
         self._connect = connect
         self._on_event = on_event
-        self._monotonic = monotonic
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._over = False
-        self._supplied: set[str] = set()
         self._ports: dict[str, ShardReceiverPort] = {}
         self._failure: CoterieError | None = None
 
@@ -71,7 +68,7 @@ class Deliveries:
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._over = True
                 ports = list(self._ports.values())
             for port in ports:
@@ -79,39 +76,30 @@ class Deliveries:
             for thread in threads:
                 thread.join()
 
-    def wait_supplied(self) -> None:
-        """Waits until every worker holds its shard.
+    def check(self) -> None:
+        """Raises the error that ended a delivery, if one did.
 
         Raises:
-            CoterieError: A worker cannot be reached, or refuses its shard.
+            CoterieError: A worker is not the contract's, or refuses its shard.
         """
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._failure is not None or len(self._supplied) == len(self._workers)
-            )
-            if self._failure is not None:
-                raise self._failure
+        if self._failure is not None:
+            raise self._failure
 
     def _supply(self, index: int) -> None:
         worker = self._workers[index]
-        seen_at = self._monotonic()
         while not self._over:
             try:
                 port = self._connect(worker, _ATTEMPT_SECONDS)
-                seen_at = self._monotonic()
                 self._attend(port, index)
-            except PeerUnreachable as error:
-                # It may come back, with a new key: dial again, for a while.
-                if self._monotonic() - seen_at > self._patience:
-                    self._fail(error)
-                    return
+            except PeerUnreachable:
+                continue  # it may come (back), with a new key: dial again
             except CoterieError as error:
-                self._fail(error)
+                self._failure = self._failure or error
                 return
 
     def _attend(self, port: ShardReceiverPort, index: int) -> None:
         worker = self._workers[index]
-        with self._changed:
+        with self._lock:
             self._ports[worker] = port
         try:
             waits = False
@@ -119,11 +107,8 @@ class Deliveries:
                 if not port.watch(pb.WatchRequest(wait=waits)).pending:
                     self._deliver(port, index)
                 waits = True
-                with self._changed:
-                    self._supplied.add(worker)
-                    self._changed.notify_all()
         finally:
-            with self._changed:
+            with self._lock:
                 del self._ports[worker]
             port.close()
 
@@ -139,11 +124,6 @@ class Deliveries:
                 remedy="run the same version of Coterie on all nodes",
             )
         self._on_event(ShardDelivered(node=worker, examples=reply.examples))
-
-    def _fail(self, error: CoterieError) -> None:
-        with self._changed:
-            self._failure = self._failure or error
-            self._changed.notify_all()
 
 
 def wait_trained(session: ServerSession) -> None:

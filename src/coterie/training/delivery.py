@@ -118,6 +118,10 @@ class ShardInbox:
             self._failure = error
         self._arrived.set()
 
+    def arrived(self, seconds: float) -> bool:
+        """Waits until there is a shard or a failure to ``wait`` for; whether there is."""
+        return self._arrived.wait(seconds)
+
     def wait(self, seconds: float) -> tuple[Shard, bytes]:
         """Waits for the shard.
 
@@ -134,7 +138,7 @@ class ShardInbox:
         if not arrived or self._shard is None:
             raise PeerUnreachable(
                 "the chief delivered no training data",
-                expected=f"a shard within limits.join_seconds = {seconds:g} s",
+                expected="a shard within the contract's limits.join_seconds",
                 seen="nothing",
                 remedy="look at the chief's log",
             )

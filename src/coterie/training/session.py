@@ -93,6 +93,7 @@ class ServerSession:
         train_examples: What this node trains on; 0 for the chief.
         data_set_digest: SHA-256 of the training shard; empty for the chief.
         memory: Remembers announced checkpoints, perhaps beyond this process.
+        while_waiting: Called whenever the server answers ``pending``; may raise to end the wait.
         monotonic: Seconds of a clock that only goes forward.
     """
 
@@ -104,6 +105,7 @@ class ServerSession:
         train_examples: int,
         data_set_digest: bytes = b"",
         memory: CheckpointMemory | None = None,
+        while_waiting: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._shards = ServerShards(connect, contract)
@@ -111,6 +113,7 @@ class ServerSession:
         self._train_examples = train_examples
         self._data_set_digest = data_set_digest
         self._memory = memory or CheckpointMemory(None, contract)
+        self._while_waiting = while_waiting
         self._monotonic = monotonic
         self._initial: pb.InitializeRequest | None = None
         self._incarnation = 0
@@ -133,7 +136,7 @@ class ServerSession:
             remembered=pb.Checkpoint(step=newest.step, digest=newest.digest) if newest else None,
             data_set_digest=self._data_set_digest,
         )
-        first = _until_done(lambda: self._shards.ports[0].join(request))
+        first = self._until_done(lambda: self._shards.ports[0].join(request))
         batch = self._contract.training.step_examples
         lane = Lane(self._train_examples, batch, first.steps_per_epoch, first.steps)
         if first.finished:
@@ -144,7 +147,7 @@ class ServerSession:
             ps_incarnation=first.ps_incarnation,
         )
         for port in self._shards.ports[1:]:
-            other = _until_done(lambda port=port: port.join(request))  # type: ignore[misc]
+            other = self._until_done(lambda port=port: port.join(request))  # type: ignore[misc]
             if (other.ps_incarnation, other.step) != (first.ps_incarnation, first.step):
                 raise StepRefused(
                     "the parameter server's shards are not of one life",
@@ -235,8 +238,17 @@ class ServerSession:
         request = pb.ReportRequest(
             ps_incarnation=self._incarnation, counts=[count.to_wire() for count in counts]
         )
-        reply = _until_done(lambda: self._shards.ports[0].report(request))
+        reply = self._until_done(lambda: self._shards.ports[0].report(request))
         return tuple(SplitCounts.from_wire(total) for total in reply.totals)
+
+    def training_ended(self) -> bool:
+        """Whether the last step is applied and durable; False as long as nobody can tell."""
+        try:
+            status = self._shards.ports[0].status(pb.StatusRequest())
+        except PeerUnreachable:
+            self._shards.reconnect()
+            return False
+        return 0 < status.steps <= status.durable.step
 
     def leave(self) -> None:
         """Tells every shard that this node needs it no more; shard 0 last: it ends the run.
@@ -278,7 +290,7 @@ class ServerSession:
                 next_row_ids=octets_of(part_of(row_ids_u, next_places[shard])),
             )
             abandoned = self._shards.abandoned
-            return _until_done(lambda: self._shards.ports[shard].exchange(request), abandoned)
+            return self._until_done(lambda: self._shards.ports[shard].exchange(request), abandoned)
 
         replies = self._shards.on_each(exchange)
         self._successes += 1
@@ -293,6 +305,15 @@ class ServerSession:
             _dense(replies[0].dense_parameters),
             self._shards.gather(rows, next_places, row_ids_u.size),
         )
+
+    def _until_done(
+        self, call: Callable[[], Reply], abandoned: threading.Event | None = None
+    ) -> Reply:
+        while (reply := call()).pending:
+            self._while_waiting()
+            if abandoned is not None and abandoned.is_set():
+                raise PeerUnreachable("another shard of the parameter server cannot be reached")
+        return reply
 
     def _account(self, began: float, replies: list[ExchangeReply]) -> None:
         slowest = max(replies, key=lambda reply: reply.served_seconds)
@@ -345,10 +366,3 @@ def _wrong_size(what: str, expected: str, seen: int) -> ProtocolError:
         seen=f"{seen} bytes",
         remedy="run the same version of Coterie on all nodes",
     )
-
-
-def _until_done(call: Callable[[], Reply], abandoned: threading.Event | None = None) -> Reply:
-    while (reply := call()).pending:
-        if abandoned is not None and abandoned.is_set():
-            raise PeerUnreachable("another shard of the parameter server cannot be reached")
-    return reply

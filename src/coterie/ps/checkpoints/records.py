@@ -54,6 +54,11 @@ class Checkpoints(Protocol):
     """Where a shard keeps its state: ``CheckpointStore`` on disk, ``NoCheckpoints`` in memory."""
 
     @property
+    def persistent(self) -> bool:
+        """Whether anything outlives this process."""
+        ...
+
+    @property
     def writing(self) -> bool:
         """Whether a checkpoint is still being written."""
         ...
@@ -97,6 +102,8 @@ class Checkpoints(Protocol):
 
 class NoCheckpoints:
     """Keeps nothing beyond this process: for runs in one process."""
+
+    persistent = False
 
     def __init__(self) -> None:
         self._notes: dict[str, bytes] = {}

@@ -70,6 +70,8 @@ class CheckpointStore:
             older is taken in its place: that would be a rollback.
     """
 
+    persistent = True
+
     def __init__(
         self,
         directory: Path,

@@ -192,6 +192,10 @@ class PeerUnreachable(RunError):
     """A node did not come, or went away."""
 
 
+class PeerBusy(PeerUnreachable):
+    """A node takes no further call of this one before it has answered earlier ones."""
+
+
 class NodeFailed(RunError):
     """A node's process ended with an error."""
 

@@ -115,7 +115,6 @@ class Setting:
             handlers=[],
             permissions={},
             max_message_bytes=1 << 16,
-            workers=1,
         )
         server.start()
         self._open.append(server)

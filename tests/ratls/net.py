@@ -14,6 +14,7 @@ from coterie.errors import CoterieError, MessageRefused, StepRefused
 from coterie.ratls.transport import (
     AttestedChannel,
     AttestedServer,
+    CallLimits,
     ListenerLimits,
     Permissions,
     TrustContext,
@@ -125,6 +126,7 @@ class Net:
         *,
         listen: str = "127.0.0.1:0",
         limits: ListenerLimits | None = None,
+        calls: CallLimits | None = None,
     ) -> AttestedServer:
         server = AttestedServer(
             trust or self.world.trust("ps0"),
@@ -132,9 +134,9 @@ class Net:
             handlers=[self.service.handler()],
             permissions=PERMISSIONS,
             max_message_bytes=LIMIT,
-            workers=4,
             refused=self.note,
             limits=limits,
+            calls=calls,
         )
         server.start()
         self._open.append(server.stop)

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     from coterie.ps.rpc import Handler
 
-_SPARE_THREADS = 4
-
 
 def attested_fabric(
     contract: Contract,
@@ -125,7 +123,6 @@ class AttestedFabric:
             handlers=[handler],
             permissions=PERMISSIONS,
             max_message_bytes=self._size,
-            workers=len(self._contract.nodes) + _SPARE_THREADS,
             refused=self._refused,
         )
         server.start()

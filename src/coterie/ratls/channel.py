@@ -11,6 +11,7 @@ import grpc
 
 from coterie.errors import CoterieError, PeerUnreachable
 from coterie.ratls.address import Address
+from coterie.ratls.calls import CallLimits
 from coterie.ratls.handshake import HANDSHAKE_SECONDS, AttestedPeer, dial
 from coterie.ratls.link import Link
 from coterie.ratls.peer import Peer
@@ -42,6 +43,7 @@ class AttestedChannel:
         patience_seconds: How long a node that does not answer is dialled again.
         waiter: Waits between two attempts for so many seconds; True means: give up. By default it
             waits for `close`.
+        calls: How long silence on the connection is borne.
 
     Raises:
         PeerUnreachable: The node did not answer in time.
@@ -58,12 +60,14 @@ class AttestedChannel:
         *,
         patience_seconds: float = 60.0,
         waiter: Waiter | None = None,
+        calls: CallLimits | None = None,
     ) -> None:
         self._trust = trust
         self._address = Address.parse(address)
         self._expected_node = expected_node
         self._max_message_bytes = max_message_bytes
         self._patience = patience_seconds
+        self._calls = calls or CallLimits()
         self._closed = threading.Event()
         self._waiter = waiter or self._closed.wait
         self._lock = threading.Lock()
@@ -168,6 +172,7 @@ class AttestedChannel:
                 ("grpc.service_config_disable_resolution", 1),
                 ("grpc.initial_reconnect_backoff_ms", 100),
                 ("grpc.max_reconnect_backoff_ms", 2000),
+                *self._calls.channel_options(),
             ),
         )
         try:

@@ -14,6 +14,7 @@ import grpc
 
 from coterie.contract import Role
 from coterie.errors import CallRefused, CoterieError
+from coterie.ratls.calls import CallsUnderWay
 from coterie.ratls.messages import printable
 from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard
@@ -57,12 +58,16 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
         permissions: Which roles may call a method, by full name; methods that are not listed
             are refused.
         clock: The time now, UTC.
+        calls_per_peer: How many calls of one peer may be under way at once.
     """
 
-    def __init__(self, pins: PinBoard, permissions: Permissions, clock: Clock) -> None:
+    def __init__(
+        self, pins: PinBoard, permissions: Permissions, clock: Clock, calls_per_peer: int
+    ) -> None:
         self._pins = pins
         self._permissions = dict(permissions)
         self._clock = clock
+        self._calls = CallsUnderWay(calls_per_peer)
 
     def intercept_service(
         self,
@@ -94,11 +99,13 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
             behaviour: Callable[[Req, grpc.ServicerContext], object],
         ) -> Callable[[Req, grpc.ServicerContext], object]:
             def answer(request: Req, context: grpc.ServicerContext) -> object:
-                self._admit(method, context)
+                end = self._admit(method, context)
                 try:
                     return behaviour(request, context)
                 except Exception as error:  # noqa: BLE001 (all become a status)
                     _fail(context, error)
+                finally:
+                    end()
 
             return answer
 
@@ -106,11 +113,13 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
             behaviour: Callable[[Req, grpc.ServicerContext], Iterator[object]],
         ) -> Callable[[Req, grpc.ServicerContext], Iterator[object]]:
             def answers(request: Req, context: grpc.ServicerContext) -> Iterator[object]:
-                self._admit(method, context)
+                end = self._admit(method, context)
                 try:
                     yield from behaviour(request, context)
                 except Exception as error:  # noqa: BLE001 (all become a status)
                     _fail(context, error)
+                finally:
+                    end()
 
             return answers
 
@@ -124,7 +133,7 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
         assert handler.stream_stream is not None
         return grpc.stream_stream_rpc_method_handler(many(handler.stream_stream), *codec)
 
-    def _admit(self, method: str, context: grpc.ServicerContext) -> None:
+    def _admit(self, method: str, context: grpc.ServicerContext) -> Callable[[], None]:
         try:
             peer = self._pins.lookup(_certificate_sha256(context), self._clock())
         except CallRefused as error:
@@ -140,8 +149,15 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
                 remedy="a node does what its role in the contract allows, and nothing else",
             )
             _abort(context, refusal, status_code(refusal))
+        try:
+            end = self._calls.enter(peer.node)
+        except CoterieError as error:
+            _abort(context, error, status_code(error))
+        if not context.add_callback(end):
+            end()  # the peer has hung up already
         with _callers_lock:
             _callers[context] = peer
+        return end
 
 
 def _certificate_sha256(context: grpc.ServicerContext) -> bytes:

@@ -15,6 +15,7 @@ from typing import cast
 import grpc
 
 from coterie.ratls.address import Address
+from coterie.ratls.calls import CallLimits
 from coterie.ratls.interceptor import AttestationInterceptor, Permissions
 from coterie.ratls.issuing import stray_certificate_pem
 from coterie.ratls.listener import (
@@ -30,6 +31,7 @@ from coterie.ratls.pins import PinBoard
 from coterie.ratls.trust import TrustContext
 
 _GRACE_SECONDS = 60.0
+_SPARE_THREADS = 4  # refuse what is over the limits
 
 
 class AttestedServer:
@@ -43,9 +45,9 @@ class AttestedServer:
         permissions: Which roles may call a method, by full name such as
             ``/coterie.ParameterServer/Join``; methods that are not listed are refused.
         max_message_bytes: Longest message, both ways.
-        workers: Threads that run handlers; a handler that waits holds one.
         refused: Told of every peer that the handshake refuses; logs by default.
         limits: Bounds of the attestation port.
+        calls: Bounds of the gRPC port.
     """
 
     def __init__(
@@ -56,18 +58,18 @@ class AttestedServer:
         handlers: Sequence[grpc.GenericRpcHandler],  # type: ignore[type-arg]  # of any messages
         permissions: Permissions,
         max_message_bytes: int,
-        workers: int,
         refused: Refused = log_refusal,
         limits: ListenerLimits | None = None,
+        calls: CallLimits | None = None,
     ) -> None:
         self._trust = trust
         self._wanted = Address.parse(listen)
         self._handlers = list(handlers)
         self._permissions = permissions
         self._max_message_bytes = max_message_bytes
-        self._workers = workers
         self._refused = refused
         self._limits = limits
+        self._calls = calls or CallLimits()
         self._pins = PinBoard()
         # gRPC needs at least one trusted certificate; nobody holds the key of this one.
         self._nobody = stray_certificate_pem(datetime.now(UTC))
@@ -123,17 +125,24 @@ class AttestedServer:
     def _start_grpc(self, port: int) -> None:
         age = int(self._trust.reattestation.total_seconds() * 1000)
         grace = int((self._trust.contract.limits.step_seconds + _GRACE_SECONDS) * 1000)
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="grpc-handler")
+        # A handler that waits holds a thread: there is one for every call that anybody may make.
+        threads = self._calls.per_peer * len(self._trust.contract.nodes) + _SPARE_THREADS
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="grpc-handler")
         server = grpc.server(
             pool,
             handlers=self._handlers,
-            interceptors=[AttestationInterceptor(self._pins, self._permissions, self._trust.clock)],
+            interceptors=[
+                AttestationInterceptor(
+                    self._pins, self._permissions, self._trust.clock, self._calls.per_peer
+                )
+            ],
             options=(
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", self._max_message_bytes),
                 ("grpc.max_send_message_length", self._max_message_bytes),
                 ("grpc.max_connection_age_ms", age),
                 ("grpc.max_connection_age_grace_ms", grace),
+                *self._calls.server_options(),
             ),
         )
         wanted = Address(self._wanted.host, port)

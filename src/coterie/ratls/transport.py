@@ -1,5 +1,6 @@
 """The transport: gRPC among attested nodes. What the rest of Coterie needs of this folder."""
 
+from coterie.ratls.calls import CallLimits
 from coterie.ratls.channel import AttestedChannel
 from coterie.ratls.interceptor import Permissions, peer_of
 from coterie.ratls.listener import ListenerLimits
@@ -11,6 +12,7 @@ from coterie.ratls.wire_errors import error_of
 __all__ = [
     "AttestedChannel",
     "AttestedServer",
+    "CallLimits",
     "ListenerLimits",
     "Peer",
     "Permissions",

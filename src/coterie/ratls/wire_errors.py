@@ -17,6 +17,7 @@ _MAX_BYTES = 4096
 _MAX_FIELD = 400
 _CODES: tuple[tuple[type[CoterieError], grpc.StatusCode], ...] = (
     (errors.TrustError, grpc.StatusCode.PERMISSION_DENIED),
+    (errors.PeerBusy, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (errors.MessageRefused, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.CoterieError, grpc.StatusCode.FAILED_PRECONDITION),
 )

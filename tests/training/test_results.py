@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from coterie.contract import Contract, contract_digest, load_contract
 from coterie.models.metrics import ScoreHistogram, evaluate
 from coterie.ps.evaluation import SplitCounts
+from coterie.ps.events import ServerTimes, WorkerTimes
 from coterie.ps.outcome import RunOutcome
 from coterie.training.results import RunResult, TransportName, result_of
 
@@ -131,3 +132,24 @@ def test_other_values_are_refused(key: str, value: object) -> None:
 def test_a_loss_that_is_not_finite_cannot_become_a_result() -> None:
     with pytest.raises(ValidationError):
         result_of(replace(OUTCOME, train_loss=float("nan")), HFL, "memory")
+
+
+def test_a_result_says_where_the_time_went() -> None:
+    server = ServerTimes("ps0", 10, decode=0.5, apply=1.0, read=0.25, wait=2.0)
+    worker = WorkerTimes("w0", 10, prepare=0.1, compute=2.0, transport=0.5, server=1.5, wait=0.5)
+
+    result = result_of(replace(OUTCOME, times=(server, worker)), HFL, "ra-tls")
+
+    assert result.times == {
+        "ps0": {"steps": 10, "decode": 0.5, "apply": 1.0, "read": 0.25, "wait": 2.0},
+        "w0": {
+            "steps": 10,
+            "prepare": 0.1,
+            "compute": 2.0,
+            "transport": 0.5,
+            "server": 1.5,
+            "wait": 0.5,
+        },
+    }
+    assert RunResult.model_validate_json(result.model_dump_json()) == result
+    assert RunResult.model_validate(result.model_dump(mode="json")) == result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -56,6 +57,12 @@ def node(
             "rollback` writes it (parameter servers only)."
         ),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Serve Prometheus metrics at http://127.0.0.1:PORT/metrics.", min=1, max=65535
+        ),
+    ] = None,
     log_format: Annotated[
         str, typer.Option("--log-format", help="Log lines as `text` or `json`.")
     ] = "text",
@@ -72,6 +79,8 @@ def node(
     from coterie.nodes.process import end_with_parent as watch_parent
     from coterie.nodes.process import find_node, run_node
     from coterie.nodes.trust import NodeOptions
+    from coterie.observability.exporter import serving_metrics
+    from coterie.observability.metrics import NodeMetrics
     from coterie.ps.events import Event
 
     if end_with_parent:
@@ -86,23 +95,34 @@ def node(
         collateral=collateral,
     )
     line = encode_event if log_format == "json" else describe_event
+    metrics = NodeMetrics(entry)
 
     def write(event: Event) -> None:
+        metrics.hear(event)
         sys.stdout.write(line(event) + "\n")
         sys.stdout.flush()
 
-    run_node(
-        contract,
-        entry,
-        lambda on_event, incarnation: attested_fabric(
-            contract, entry, options, on_event=on_event, incarnation=incarnation
-        ),
-        "ra-tls",
-        data=data,
-        consent=_consent(rollback_consent, contract),
-        out=out,
-        on_event=write,
-    )
+    consent = _consent(rollback_consent, contract)
+    with ExitStack() as stack:
+        if metrics_port is not None:
+            stack.enter_context(serving_metrics(metrics.registry, metrics_port))
+        run_node(
+            contract,
+            entry,
+            lambda on_event, incarnation: attested_fabric(
+                contract,
+                entry,
+                options,
+                on_event=on_event,
+                incarnation=incarnation,
+                observe=metrics.observe,
+            ),
+            "ra-tls",
+            data=data,
+            consent=consent,
+            out=out,
+            on_event=write,
+        )
 
 
 def _consent(path: Path | None, contract: Contract) -> RollbackConsent | None:

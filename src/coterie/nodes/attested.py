@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid, CoterieError
 from coterie.nodes.trust import NodeOptions, node_trust
+from coterie.ps.calls import CallObserver, ignore_call
 from coterie.ps.events import Attested, EventSink, Listening, Refused
 from coterie.ps.memory import ShardService
 from coterie.ps.messages import max_message_bytes
@@ -42,6 +43,7 @@ def attested_fabric(
     *,
     on_event: EventSink,
     incarnation: int,
+    observe: CallObserver = ignore_call,
 ) -> AttestedFabric:
     """Puts a node's trust together and gives it its fabric.
 
@@ -49,7 +51,7 @@ def attested_fabric(
         CoterieError: As ``node_trust``.
     """
     trust = node_trust(contract, node, options, incarnation=incarnation)
-    return AttestedFabric(contract, node, options, trust, on_event)
+    return AttestedFabric(contract, node, options, trust, on_event=on_event, observe=observe)
 
 
 class AttestedFabric:
@@ -61,6 +63,7 @@ class AttestedFabric:
         options: Addresses that take the place of the contract's.
         trust: Proves this node and judges the others.
         on_event: Hears of peers and refusals.
+        observe: Told of every call.
     """
 
     def __init__(
@@ -69,26 +72,29 @@ class AttestedFabric:
         node: Node,
         options: NodeOptions,
         trust: TrustContext,
+        *,
         on_event: EventSink,
+        observe: CallObserver = ignore_call,
     ) -> None:
         self._contract = contract
         self._node = node
         self._options = options
         self._trust = trust
         self._on_event = on_event
+        self._observe = observe
         self._channels: list[AttestedChannel] = []
         self._size = max_message_bytes(contract)
 
     @contextmanager
     def serve_parameter_server(self, service: ParameterService) -> Iterator[None]:
         """See Fabric."""
-        with self._serving(parameter_server_handler(service, _caller_of)):
+        with self._serving(parameter_server_handler(service, _caller_of, self._observe)):
             yield
 
     @contextmanager
     def serve_shard_receiver(self, service: ShardService) -> Iterator[None]:
         """See Fabric."""
-        with self._serving(shard_receiver_handler(service, _caller_of)):
+        with self._serving(shard_receiver_handler(service, _caller_of, self._observe)):
             yield
 
     def parameter_server(self, shard: int) -> ParameterServerPort:
@@ -96,14 +102,22 @@ class AttestedFabric:
         server = self._contract.by_role("ps")[shard]
         channel = self._dial(server, self._contract.limits.join_seconds)
         return RpcParameterServer(
-            channel.channel, server.name, close=lambda: self._hang_up(channel)
+            channel.channel,
+            server.name,
+            close=lambda: self._hang_up(channel),
+            observe=self._observe,
         )
 
     def shard_receiver(self, worker: str, patience_seconds: float) -> ShardReceiverPort:
         """See Fabric."""
         (node,) = (node for node in self._contract.by_role("worker") if node.name == worker)
         channel = self._dial(node, patience_seconds)
-        return RpcShardReceiver(channel.channel, worker, close=lambda: self._hang_up(channel))
+        return RpcShardReceiver(
+            channel.channel,
+            worker,
+            close=lambda: self._hang_up(channel),
+            observe=self._observe,
+        )
 
     def close(self) -> None:
         """See Fabric."""
@@ -124,6 +138,7 @@ class AttestedFabric:
             permissions=PERMISSIONS,
             max_message_bytes=self._size,
             refused=self._refused,
+            admitted=self._admitted,
         )
         server.start()
         self._on_event(Listening(self._node.name, server.address))
@@ -141,8 +156,11 @@ class AttestedFabric:
             patience_seconds=patience_seconds,
         )
         self._channels.append(channel)
-        self._on_event(_attested(self._node.name, channel.peer))
+        self._admitted(channel.peer)
         return channel
+
+    def _admitted(self, peer: Peer) -> None:
+        self._on_event(_attested(self._node.name, peer))
 
     def _address_of(self, node: Node) -> str:
         address = self._options.addresses.get(node.name, node.address)

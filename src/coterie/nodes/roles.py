@@ -16,6 +16,7 @@ from coterie.ps.checkpoints import (
     DurableCheckpoint,
     NoCheckpoints,
 )
+from coterie.ps.events import WorkerTimes
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import CheckpointsMaker, Shard
@@ -55,9 +56,9 @@ def run_worker(context: NodeContext) -> None:
         digest = bytes.fromhex(data_set.manifest.shard("train").sha256)
         worker_step = _step(context)
         with _session(context, data_set.train, digest) as session:
-            _train(context, session, data_set.train, worker_step)
+            times = _train(context, session, data_set.train, worker_step)
             evaluate(session, data_set, worker_step)
-            session.leave()
+            session.leave(times)
         return
     inbox = ShardInbox(contract.data, max_bytes=contract.enclave.size_gib << 30)
     with context.fabric.serve_shard_receiver(inbox):
@@ -68,8 +69,7 @@ def run_worker(context: NodeContext) -> None:
                 return
             shard, digest = delivered
             with _session(context, shard, digest) as session:
-                _train(context, session, shard, worker_step)
-                session.leave()
+                session.leave(_train(context, session, shard, worker_step))
         finally:
             inbox.close()
 
@@ -112,10 +112,12 @@ def _await_data(context: NodeContext, inbox: ShardInbox) -> tuple[DataShard, byt
 
 def _train(
     context: NodeContext, session: ServerSession, shard: DataShard, worker_step: WorkerStep
-) -> None:
+) -> WorkerTimes:
     trainer = Trainer(session, shard, worker_step, context.contract.training, context.monotonic)
     trainer.train()
-    context.on_event(trainer.times(context.node.name))
+    times = trainer.times(context.node.name)
+    context.on_event(times)
+    return times
 
 
 def _checkpoints(context: NodeContext) -> CheckpointsMaker:

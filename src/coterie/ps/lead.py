@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -53,6 +54,7 @@ class Lead:
         self._checkpoint_due = False
         self._totals = EvaluationTotals(self._owners, contract.limits.evaluation_minimum)
         self._excused: set[str] = set()
+        self._times: tuple[events.ServerTimes, ...] = ()
         self.outcome: RunOutcome | None = None
         shard.on_durable = self._own_durable
         self._restore_notes(shard.checkpoints.notes())
@@ -214,7 +216,8 @@ class Lead:
                 else:
                     shard.changed.wait(left)
             if run is not None:
-                shard.on_event(run.times.event(shard.node))
+                self._times = (run.times.event(shard.node),)
+                shard.on_event(*self._times)
 
     def _locked_conclude(self, run: Run) -> None:
         """Makes and keeps the outcome once digests and reports are there."""
@@ -274,7 +277,9 @@ class Lead:
                         shard.on_event(events.LeftOut(node, outcome.steps))
                     break
                 shard.changed.wait(left)
-        return outcome
+            said = shard.worker_times
+            times = [said[name] for name in shard.membership.workers if name in said]
+        return replace(outcome, times=(*self._times, *times))
 
     # --- inside the lock -----------------------------------------------------------------------
 

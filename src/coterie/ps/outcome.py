@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from coterie.ps.checkpoints import WorkerAbsence
 from coterie.ps.evaluation import SplitCounts
+from coterie.ps.events import ServerTimes, WorkerTimes
 from coterie.ps.wire import ps_pb2 as pb
 
 
@@ -23,6 +24,7 @@ class RunOutcome:
         totals: Released evaluation counts.
         model_digest: Digest of the model; 32 bytes.
         absences: Who was left out when.
+        times: Where the time of shard 0 and of the workers went; not kept between restarts.
     """
 
     steps: int
@@ -32,6 +34,7 @@ class RunOutcome:
     totals: tuple[SplitCounts, ...]
     model_digest: bytes
     absences: tuple[WorkerAbsence, ...] = ()
+    times: tuple[ServerTimes | WorkerTimes, ...] = ()
 
     def to_json(self) -> bytes:
         """The outcome as it is kept between restarts of the server."""

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, NoReturn, Protocol, runtime_checkable
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
 from coterie.contract import Role
 from coterie.errors import CoterieError, MessageRefused, PeerUnreachable, ProtocolError
+from coterie.ps.calls import CallObserver, CallTimer, ignore_call, work_of
 from coterie.ps.memory import ShardService
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
+from coterie.ps.wire import codecs
 from coterie.ps.wire import ps_pb2 as pb
-from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
+from coterie.ps.wire.codecs import Codec, Reply, Request
 from coterie.ratls.wire_errors import error_metadata, error_of, status_code
 
-Request = TypeVar("Request")
-Reply = TypeVar("Reply")
-Sent = TypeVar("Sent", bound=Message)
-Received = TypeVar("Received", bound=Message)
 CallerOf = Callable[[grpc.ServicerContext], Caller]
 Metadata = tuple[tuple[str, str], ...]
 if TYPE_CHECKING:  # grpcio's classes take no type arguments at run time
@@ -60,76 +58,60 @@ PERMISSIONS: Mapping[str, frozenset[Role]] = {
 }
 
 
-@dataclass(frozen=True)
-class _Codec(Generic[Request, Reply]):
-    """How a method's messages become bytes and back."""
-
-    encode_request: Callable[[Request], bytes]
-    decode_request: Callable[[bytes], Request]
-    encode_reply: Callable[[Reply], bytes]
-    decode_reply: Callable[[bytes], Reply]
-
-
-def _protobuf(request: type[Sent], reply: type[Received]) -> _Codec[Sent, Received]:
-    return _Codec(
-        lambda message: message.SerializeToString(),
-        request.FromString,
-        lambda message: message.SerializeToString(),
-        reply.FromString,
-    )
-
-
-_JOIN = _protobuf(pb.JoinRequest, pb.JoinReply)
-_INITIALIZE = _protobuf(pb.InitializeRequest, pb.InitializeReply)
-_EXCHANGE = _Codec(
-    ExchangeRequest.encode, ExchangeRequest.decode, ExchangeReply.encode, ExchangeReply.decode
-)
-_LOOKUP = _protobuf(pb.LookupRequest, pb.LookupReply)
-_REPORT = _protobuf(pb.ReportRequest, pb.ReportReply)
-_LEAVE = _protobuf(pb.LeaveRequest, pb.LeaveReply)
-_STATUS = _protobuf(pb.StatusRequest, pb.StatusReply)
-_ENLIST = _protobuf(pb.EnlistRequest, pb.EnlistReply)
-_COMMIT = _protobuf(pb.CommitRequest, pb.CommitReply)
-_CONCLUDE = _protobuf(pb.ConcludeRequest, pb.ConcludeReply)
-_WATCH = _protobuf(pb.WatchRequest, pb.WatchReply)
-
-
-def parameter_server_handler(service: ParameterService, caller_of: CallerOf) -> Handler:
+def parameter_server_handler(
+    service: ParameterService, caller_of: CallerOf, observe: CallObserver = ignore_call
+) -> Handler:
     """Serves a parameter server's calls."""
+    serve = _Server(caller_of, observe).method
     return grpc.method_handlers_generic_handler(
         _PS,
         {
-            "Join": _serve(service.join, _JOIN, caller_of),
-            "Initialize": _serve(service.initialize, _INITIALIZE, caller_of),
-            "Exchange": _serve(service.exchange, _EXCHANGE, caller_of),
-            "Lookup": _serve(service.lookup, _LOOKUP, caller_of),
-            "Report": _serve(service.report, _REPORT, caller_of),
-            "Leave": _serve(service.leave, _LEAVE, caller_of),
-            "Status": _serve(service.status, _STATUS, caller_of),
-            "Enlist": _serve(service.enlist, _ENLIST, caller_of),
-            "Commit": _serve(service.commit, _COMMIT, caller_of),
-            "Conclude": _serve(service.conclude, _CONCLUDE, caller_of),
+            "Join": serve("Join", service.join, codecs.JOIN),
+            "Initialize": serve("Initialize", service.initialize, codecs.INITIALIZE),
+            "Exchange": serve("Exchange", service.exchange, codecs.EXCHANGE),
+            "Lookup": serve("Lookup", service.lookup, codecs.LOOKUP),
+            "Report": serve("Report", service.report, codecs.REPORT),
+            "Leave": serve("Leave", service.leave, codecs.LEAVE),
+            "Status": serve("Status", service.status, codecs.STATUS),
+            "Enlist": serve("Enlist", service.enlist, codecs.ENLIST),
+            "Commit": serve("Commit", service.commit, codecs.COMMIT),
+            "Conclude": serve("Conclude", service.conclude, codecs.CONCLUDE),
         },
     )
 
 
-def _serve(
-    call: Callable[[Caller, Request], Reply], codec: _Codec[Request, Reply], caller_of: CallerOf
-) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """A handler of raw bytes: so that a message which cannot be decoded is refused like any other."""
+@dataclass(frozen=True)
+class _Server:
+    """Makes handlers of raw bytes: so that what cannot be decoded is refused like anything else."""
 
-    def handle(octets: bytes, context: grpc.ServicerContext) -> bytes:
-        try:
-            return codec.encode_reply(call(caller_of(context), _decoded(codec, octets)))
-        except CoterieError as error:
-            _abort(context, error)
+    caller_of: CallerOf
+    observe: CallObserver
 
-    return grpc.unary_unary_rpc_method_handler(handle)
+    def method(
+        self, name: str, call: Callable[[Caller, Request], Reply], codec: Codec[Request, Reply]
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        def handle(octets: bytes, context: grpc.ServicerContext) -> bytes:
+            with CallTimer(self.observe, "server", name) as timer:
+                timer.received = len(octets)
+                try:
+                    caller = self.caller_of(context)
+                    timer.peer = caller.node
+                    request = _decoded(codec.decode_request, octets)
+                    reply = call(caller, request)
+                except CoterieError as error:
+                    timer.error = type(error).__name__
+                    _abort(context, error)
+                encoded = codec.encode_reply(reply)
+                timer.sent = len(encoded)
+                timer.work = work_of(request, reply)
+                return encoded
+
+        return grpc.unary_unary_rpc_method_handler(handle)
 
 
-def _decoded(codec: _Codec[Request, Reply], octets: bytes) -> Request:
+def _decoded(decode: Callable[[bytes], Request], octets: bytes) -> Request:
     try:
-        return codec.decode_request(octets)
+        return decode(octets)
     except DecodeError as error:
         raise MessageRefused(
             "a message cannot be decoded",
@@ -139,7 +121,9 @@ def _decoded(codec: _Codec[Request, Reply], octets: bytes) -> Request:
         ) from error
 
 
-def shard_receiver_handler(service: ShardService, caller_of: CallerOf) -> Handler:
+def shard_receiver_handler(
+    service: ShardService, caller_of: CallerOf, observe: CallObserver = ignore_call
+) -> Handler:
     """Serves an SDT worker's calls."""
 
     def handle(
@@ -153,7 +137,7 @@ def shard_receiver_handler(service: ShardService, caller_of: CallerOf) -> Handle
     return grpc.method_handlers_generic_handler(
         _RECEIVER,
         {
-            "Watch": _serve(service.watch, _WATCH, caller_of),
+            "Watch": _Server(caller_of, observe).method("Watch", service.watch, codecs.WATCH),
             "Deliver": grpc.stream_unary_rpc_method_handler(
                 handle, pb.DeliverRequest.FromString, lambda reply: reply.SerializeToString()
             ),
@@ -179,27 +163,30 @@ class RpcParameterServer:
         timeout: Seconds that a call may take; more than the server's longest wait.
         metadata: Sent with every call, for transports that do not prove who calls.
         close: Ends the connection; closes the channel if absent.
+        observe: Told of every call.
     """
 
     def __init__(
         self,
         channel: grpc.Channel,
         peer: str,
+        *,
         timeout: float = 120.0,
         metadata: Metadata = (),
         close: Callable[[], None] | None = None,
+        observe: CallObserver = ignore_call,
     ) -> None:
-        call = _Caller(channel, _PS, peer, timeout, metadata)
-        self.join = call.method("Join", _JOIN)
-        self.initialize = call.method("Initialize", _INITIALIZE)
-        self.exchange = call.method("Exchange", _EXCHANGE)
-        self.lookup = call.method("Lookup", _LOOKUP)
-        self.report = call.method("Report", _REPORT)
-        self.leave = call.method("Leave", _LEAVE)
-        self.status = call.method("Status", _STATUS)
-        self.enlist = call.method("Enlist", _ENLIST)
-        self.commit = call.method("Commit", _COMMIT)
-        self.conclude = call.method("Conclude", _CONCLUDE)
+        call = _Caller(channel, _PS, peer, timeout, metadata, observe)
+        self.join = call.method("Join", codecs.JOIN)
+        self.initialize = call.method("Initialize", codecs.INITIALIZE)
+        self.exchange = call.method("Exchange", codecs.EXCHANGE)
+        self.lookup = call.method("Lookup", codecs.LOOKUP)
+        self.report = call.method("Report", codecs.REPORT)
+        self.leave = call.method("Leave", codecs.LEAVE)
+        self.status = call.method("Status", codecs.STATUS)
+        self.enlist = call.method("Enlist", codecs.ENLIST)
+        self.commit = call.method("Commit", codecs.COMMIT)
+        self.conclude = call.method("Conclude", codecs.CONCLUDE)
         self.close = close or channel.close
 
 
@@ -212,20 +199,32 @@ class _Caller:
     peer: str
     timeout: float
     metadata: Metadata
+    observe: CallObserver
 
-    def method(self, name: str, codec: _Codec[Request, Reply]) -> Callable[[Request], Reply]:
-        invoke = self.channel.unary_unary(
-            f"/{self.service}/{name}", codec.encode_request, codec.decode_reply
-        )
+    def method(self, name: str, codec: Codec[Request, Reply]) -> Callable[[Request], Reply]:
+        invoke = self.channel.unary_unary(f"/{self.service}/{name}", _raw, _raw)
 
         def call(message: Request) -> Reply:
-            try:
-                answer: Reply = invoke(message, timeout=self.timeout, metadata=self.metadata)
-            except grpc.RpcError as error:
-                _reraise(error, self.peer)
-            return answer
+            with CallTimer(self.observe, "client", name, self.peer) as timer:
+                octets = codec.encode_request(message)
+                timer.sent = len(octets)
+                try:
+                    answer: bytes = invoke(octets, timeout=self.timeout, metadata=self.metadata)
+                    timer.received = len(answer)
+                    reply = _decoded(codec.decode_reply, answer)
+                except grpc.RpcError as error:
+                    refused = _error_of(error, self.peer)
+                    timer.error = type(refused).__name__
+                    raise refused from error
+                timer.work = work_of(message, reply)
+                return reply
 
         return call
+
+
+def _raw(octets: bytes) -> bytes:
+    """Messages are bytes already: so that their size is known to whoever observes."""
+    return octets
 
 
 class RpcShardReceiver:
@@ -237,18 +236,21 @@ class RpcShardReceiver:
         timeout: Seconds that a delivery may take.
         metadata: Sent with every call, for transports that do not prove who calls.
         close: Ends the connection; closes the channel if absent.
+        observe: Told of every call.
     """
 
     def __init__(
         self,
         channel: grpc.Channel,
         peer: str,
+        *,
         timeout: float = 3600.0,
         metadata: Metadata = (),
         close: Callable[[], None] | None = None,
+        observe: CallObserver = ignore_call,
     ) -> None:
-        self.watch = _Caller(channel, _RECEIVER, peer, _WATCH_SECONDS, metadata).method(
-            "Watch", _WATCH
+        self.watch = _Caller(channel, _RECEIVER, peer, _WATCH_SECONDS, metadata, observe).method(
+            "Watch", codecs.WATCH
         )
         self.close = close or channel.close
         self._deliver = channel.stream_unary(
@@ -267,7 +269,7 @@ class RpcShardReceiver:
                 iter(parts), timeout=self._timeout, metadata=self._metadata
             )
         except grpc.RpcError as error:
-            _reraise(error, self._peer)
+            raise _error_of(error, self._peer) from error
         return reply
 
 
@@ -277,31 +279,32 @@ def _abort(context: grpc.ServicerContext, error: CoterieError) -> NoReturn:
     raise AssertionError  # abort raises
 
 
-def _reraise(error: grpc.RpcError, peer: str) -> NoReturn:
-    """Turns a failed call into an error of the tree."""
+def _error_of(error: grpc.RpcError, peer: str) -> CoterieError:
+    """What a failed call says, as an error of the tree."""
     said = error_of(error)
     if said is not None:
-        raise said from error
-    if not isinstance(error, _FailedCall):
-        raise ProtocolError(f"the call to {peer} failed", seen=repr(error)[:200]) from error
-    status, details = error.code(), (error.details() or "")[:200]
+        return said
+    failed: object = error  # grpcio's stub promises what not every RpcError has
+    if not isinstance(failed, _FailedCall):
+        return ProtocolError(f"the call to {peer} failed", seen=repr(error)[:200])
+    status, details = failed.code(), (failed.details() or "")[:200]
     if status in _UNREACHABLE:
-        raise PeerUnreachable(
+        return PeerUnreachable(
             f"{peer} cannot be reached",
             expected="a reply",
             seen=f"{status.name}: {details}",
             remedy="check that the node runs and that its address is right",
-        ) from error
+        )
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        raise MessageRefused(
+        return MessageRefused(
             f"a message to or from {peer} is over the limit",
             expected="a message of the size that the contract's batch and model need",
             seen=details,
             remedy="run the same version of Coterie under the same contract on both sides",
-        ) from error
-    raise ProtocolError(
+        )
+    return ProtocolError(
         f"the call to {peer} failed",
         expected="status OK",
         seen=f"{status.name}: {details}",
         remedy="look at that node's log",
-    ) from error
+    )

@@ -21,6 +21,7 @@ from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller, ParameterServerPort
 from coterie.ps.run import Run
 from coterie.ps.shard import Shard
+from coterie.ps.times import times_from_wire
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, octets_of
 
@@ -202,9 +203,12 @@ class ParameterService:
                 model_digest=lead.outcome.model_digest,
             )
 
-    def leave(self, caller: Caller, _request: pb.LeaveRequest) -> pb.LeaveReply:
+    def leave(self, caller: Caller, request: pb.LeaveRequest) -> pb.LeaveReply:
         """Notes that a node needs this shard no more."""
         shard = self._shard
+        times = None
+        if request.HasField("times") and caller.role == "worker":
+            times = times_from_wire(caller.node, request.times)
         with shard.changed:
             shard.locked_raise_failure()
             shard.membership.check_incarnation(caller)
@@ -217,6 +221,8 @@ class ParameterService:
                     seen="a call to leave",
                     remedy="join again: the reply names the open step",
                 )
+            if times is not None:
+                shard.worker_times[caller.node] = times
             shard.locked_leave(caller.node)
         return pb.LeaveReply()
 

@@ -36,6 +36,7 @@ class Shard:
         changed: The lock, notified whenever anything that a call waits for changes.
         run: Present life of the state; None while it is being restored.
         announced: Newest checkpoint that every shard holds.
+        worker_times: Where the time of workers that have left went.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Shard:
         self.changed = threading.Condition()
         self.run: Run | None = None
         self.announced: DurableCheckpoint | None = None
+        self.worker_times: dict[str, events.WorkerTimes] = {}
         self.on_durable: Callable[[DurableCheckpoint], None] = lambda _: None
         self._failure: CoterieError | None = None
         self._restored = False

@@ -1,12 +1,51 @@
-"""Where a server's time goes: sums by kind of work, each added under the service's lock or not."""
+"""Where a run's time goes: a server's sums by kind of work, and what workers say of theirs."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 
-from coterie.ps.events import ServerTimes
+from coterie.errors import MessageRefused
+from coterie.ps.events import ServerTimes, WorkerTimes
+from coterie.ps.wire import ps_pb2 as pb
+
+
+def times_to_wire(times: WorkerTimes) -> pb.WorkerTimes:
+    """A worker's times as they travel: its name is the caller's."""
+    return pb.WorkerTimes(
+        steps=times.steps,
+        prepare=times.prepare,
+        compute=times.compute,
+        transport=times.transport,
+        server=times.server,
+        wait=times.wait,
+    )
+
+
+def times_from_wire(node: str, message: pb.WorkerTimes) -> WorkerTimes:
+    """What a worker says of its time.
+
+    Raises:
+        MessageRefused: Some of it is no duration.
+    """
+    seconds = {
+        "prepare": message.prepare,
+        "compute": message.compute,
+        "transport": message.transport,
+        "server": message.server,
+        "wait": message.wait,
+    }
+    for name, value in seconds.items():
+        if not (isfinite(value) and value >= 0):
+            raise MessageRefused(
+                f"times.{name} of {node} is no duration",
+                expected="seconds, 0 or more",
+                seen=str(value),
+                remedy="run the same version of Coterie under the same contract on all nodes",
+            )
+    return WorkerTimes(node=node, steps=message.steps, **seconds)
 
 
 class ServerClock:

@@ -7,7 +7,7 @@ each of its TLS handshakes fetches the certificates that are pinned at that mome
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import cast
@@ -46,6 +46,7 @@ class AttestedServer:
             ``/coterie.ParameterServer/Join``; methods that are not listed are refused.
         max_message_bytes: Longest message, both ways.
         refused: Told of every peer that the handshake refuses; logs by default.
+        admitted: Told of every peer that is pinned.
         limits: Bounds of the attestation port.
         calls: Bounds of the gRPC port.
     """
@@ -59,6 +60,7 @@ class AttestedServer:
         permissions: Permissions,
         max_message_bytes: int,
         refused: Refused = log_refusal,
+        admitted: Callable[[Peer], None] = lambda _: None,
         limits: ListenerLimits | None = None,
         calls: CallLimits | None = None,
     ) -> None:
@@ -68,6 +70,7 @@ class AttestedServer:
         self._permissions = permissions
         self._max_message_bytes = max_message_bytes
         self._refused = refused
+        self._admitted = admitted
         self._limits = limits
         self._calls = calls or CallLimits()
         self._pins = PinBoard()
@@ -163,6 +166,7 @@ class AttestedServer:
 
     def _admit(self, peer: Peer) -> int:
         self._pins.add(peer)
+        self._admitted(peer)
         return self._grpc_port
 
     def _configuration(self) -> grpc.ServerCertificateConfiguration:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from coterie.contract import Contract, contract_digest
 from coterie.ps.checkpoints import WorkerAbsence
+from coterie.ps.events import ServerTimes, WorkerTimes
 from coterie.ps.outcome import RunOutcome
 
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -36,6 +37,8 @@ class RunResult(BaseModel):
         model_digest: Digest of the model.
         contract_digest: Digest of the contract that the nodes ran under.
         absences: Workers that were left out, and in which steps.
+        times: Where the time of the first shard and of every worker went: by node, its steps, and
+            seconds by kind of work (``ps.events.ServerTimes``, ``WorkerTimes``).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -57,6 +60,7 @@ class RunResult(BaseModel):
     model_digest: Hex32
     contract_digest: Hex32
     absences: Annotated[tuple[WorkerAbsence, ...], Field(strict=False)] = ()
+    times: dict[str, dict[str, float]] = {}
 
 
 def result_of(outcome: RunOutcome, contract: Contract, transport: TransportName) -> RunResult:
@@ -83,4 +87,10 @@ def result_of(outcome: RunOutcome, contract: Contract, transport: TransportName)
         model_digest=outcome.model_digest.hex(),
         contract_digest=contract_digest(contract).hex(),
         absences=outcome.absences,
+        times={times.node: _seconds(times) for times in outcome.times},
     )
+
+
+def _seconds(times: ServerTimes | WorkerTimes) -> dict[str, float]:
+    fields = times.to_dict()
+    return {name: value for name, value in fields.items() if isinstance(value, int | float)}

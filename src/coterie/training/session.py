@@ -22,8 +22,10 @@ from coterie.errors import PeerUnreachable, ProtocolError, StepRefused
 from coterie.ps.aggregation import Gradients
 from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.evaluation import SplitCounts
+from coterie.ps.events import WorkerTimes
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.schedule import Lane
+from coterie.ps.times import times_to_wire
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Octets, Push, octets_of
 from coterie.training.remembered import CheckpointMemory, check_rollback
@@ -250,22 +252,27 @@ class ServerSession:
             return False
         return 0 < status.steps <= status.durable.step
 
-    def leave(self) -> None:
+    def leave(self, times: WorkerTimes | None = None) -> None:
         """Tells every shard that this node needs it no more; shard 0 last: it ends the run.
 
         A server that restarts in the middle is told again. One that is gone for good is not needed.
+
+        Args:
+            times: Where a worker's time went, for the result.
         """
+        said = times_to_wire(times) if times is not None else None
         for shard in reversed(range(self._shards.count)):
-            self._leave(shard)
+            self._leave(shard, said)
 
     def close(self) -> None:
         """Ends every connection."""
         self._shards.close()
 
-    def _leave(self, shard: int) -> None:
+    def _leave(self, shard: int, times: pb.WorkerTimes | None) -> None:
         for _ in range(MAX_FAILURES):
             try:
-                self._shards.ports[shard].leave(pb.LeaveRequest(ps_incarnation=self._incarnation))
+                request = pb.LeaveRequest(ps_incarnation=self._incarnation, times=times)
+                self._shards.ports[shard].leave(request)
             except StepRefused:
                 self.through_restarts(lambda _: None)
             except PeerUnreachable:

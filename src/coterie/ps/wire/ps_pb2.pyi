@@ -179,10 +179,28 @@ class ConcludeReply(_message.Message):
     def __init__(self, pending: _Optional[bool] = ..., excused: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LeaveRequest(_message.Message):
-    __slots__ = ("ps_incarnation",)
+    __slots__ = ("ps_incarnation", "times")
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    TIMES_FIELD_NUMBER: _ClassVar[int]
     ps_incarnation: int
-    def __init__(self, ps_incarnation: _Optional[int] = ...) -> None: ...
+    times: WorkerTimes
+    def __init__(self, ps_incarnation: _Optional[int] = ..., times: _Optional[_Union[WorkerTimes, _Mapping]] = ...) -> None: ...
+
+class WorkerTimes(_message.Message):
+    __slots__ = ("steps", "prepare", "compute", "transport", "server", "wait")
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    PREPARE_FIELD_NUMBER: _ClassVar[int]
+    COMPUTE_FIELD_NUMBER: _ClassVar[int]
+    TRANSPORT_FIELD_NUMBER: _ClassVar[int]
+    SERVER_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    steps: int
+    prepare: float
+    compute: float
+    transport: float
+    server: float
+    wait: float
+    def __init__(self, steps: _Optional[int] = ..., prepare: _Optional[float] = ..., compute: _Optional[float] = ..., transport: _Optional[float] = ..., server: _Optional[float] = ..., wait: _Optional[float] = ...) -> None: ...
 
 class LeaveReply(_message.Message):
     __slots__ = ()

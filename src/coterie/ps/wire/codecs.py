@@ -28,6 +28,7 @@ class Codec(Generic[Request, Reply]):
 
 
 def protobuf_codec(request: type[Sent], reply: type[Received]) -> Codec[Sent, Received]:
+    """For methods whose messages are protobuf's."""
     return Codec(
         lambda message: message.SerializeToString(),
         request.FromString,

@@ -122,9 +122,9 @@ class ExchangeReply:
         )
 
 
-def octets_of(array: npt.NDArray[np.generic]) -> Octets:
+def octets_of(array: npt.NDArray[np.float32] | npt.NDArray[np.int32]) -> Octets:
     """An array's memory as bytes, without a copy where it is contiguous."""
-    return memoryview(np.ascontiguousarray(array)).cast("B") if array.size else b""
+    return np.ascontiguousarray(array).data.cast("B") if array.size else b""
 
 
 def _frame(head: bytes, arrays: Sequence[Octets]) -> bytes:

@@ -1,0 +1,56 @@
+"""Runs the benchmark suite: ``python -m benchmarks [--only CASE] [--repeat N] [--quick]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+from benchmarks.cases import Suite
+from benchmarks.comparing import Compared, take_turns
+from benchmarks.machine import description
+from benchmarks.markdown import document
+from benchmarks.results import CaseName, CaseResult, read_results
+from benchmarks.runs import workshop
+from benchmarks.tables import table_figures
+
+CASES = get_args(CaseName)
+
+
+def main() -> None:
+    """Runs the cases; writes JSON and a Markdown table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=CASES, action="append", help="run these cases alone")
+    parser.add_argument("--repeat", type=int, default=5, help="turns of every comparison")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the steps, to try it out")
+    parser.add_argument(
+        "--out", type=Path, default=Path("benchmarks.json"), help="the results, added to if there"
+    )
+    parser.add_argument("--write", type=Path, help="the results as Markdown")
+    options = parser.parse_args()
+    found = read_results(options.out)
+    with workshop() as shop:
+        suite = Suite(shop, options.repeat, quick=options.quick)
+        cases: dict[CaseName, Callable[[], dict[str, Compared]]] = {
+            "overhead": suite.overhead,
+            "peers": suite.peers,
+            "growth": suite.growth,
+            "checkpoints": suite.checkpoints,
+            "transport": suite.transport,
+            "tables": lambda: {"tables": take_turns({"criteo": table_figures}, 1, "tables")},
+        }
+        for name in options.only or CASES:
+            found.cases[name] = CaseResult(
+                machine=description(), quick=options.quick, results=cases[name]()
+            )
+            options.out.write_text(found.model_dump_json(indent=1) + "\n")
+    text = document(found)
+    if options.write is not None:
+        options.write.write_text(text)
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()

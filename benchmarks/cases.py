@@ -1,0 +1,163 @@
+"""What is compared with what; every case gives one ``Compared``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from benchmarks.comparing import Compared, Figures, Unavailable, take_turns
+from benchmarks.runs import Setup, Transport, Workshop
+
+_PEER_SECONDS = 600.0
+# At these sizes a run trains for ten seconds or more on two cores.
+_SMALL, _LARGE = 256, 64
+SCALES = {
+    "HFL 4 x 128": Setup("hfl", 4, 128, steps=_SMALL),
+    "HFL 4 x 2,048": Setup("hfl", 4, 2048, steps=_LARGE),
+    "SDT 2 x 128": Setup("sdt", 2, 128, steps=2 * _SMALL),
+    "SDT 2 x 2,048": Setup("sdt", 2, 2048, steps=_LARGE),
+}
+PEERS = {
+    "4 x 128": Setup("hfl", 4, 128, steps=_SMALL),
+    "2 x 2,048": Setup("hfl", 2, 2048, steps=_LARGE),
+}
+GROWTH = {
+    "workers": [Setup(workers=n, steps=_SMALL // n + 32) for n in (1, 2, 4, 8, 16)],
+    "shards": [Setup(shards=n, steps=96) for n in (1, 2, 4)],
+    "rows": [Setup(rows=n, steps=96) for n in (100_000, 1_000_000, 10_000_000, 33_762_577)],
+    "batch": [
+        Setup(workers=2, batch=n, steps=max(16, 96 * 128 // n)) for n in (128, 512, 2048, 8192)
+    ],
+}
+TORCH_PYTHON = "COTERIE_BENCHMARK_TORCH_PYTHON"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """How the cases are run.
+
+    Attributes:
+        workshop: Runs Coterie.
+        repeat: Turns of every comparison.
+        quick: A tenth of the steps: whether everything works, not how fast.
+    """
+
+    workshop: Workshop
+    repeat: int
+    quick: bool
+
+    def overhead(self) -> dict[str, Compared]:
+        """Attested against plaintext."""
+        return {
+            name: take_turns(
+                {
+                    "ra-tls": self._ours(setup, "ra-tls"),
+                    "plaintext": self._ours(setup, "PLAINTEXT"),
+                },
+                self.repeat,
+                name,
+            )
+            for name, setup in SCALES.items()
+        }
+
+    def peers(self) -> dict[str, Compared]:
+        """Attested Coterie against stock TensorFlow's server and against one process."""
+        return {
+            name: take_turns(
+                {
+                    "coterie ra-tls": self._ours(setup, "ra-tls"),
+                    "tensorflow ps": self._peer("tensorflow_ps", setup, "tables"),
+                    "tensorflow ps fused": self._peer("tensorflow_ps", setup, "fused"),
+                    "tensorflow single": self._peer("tensorflow_single", setup, "graph"),
+                    "tensorflow single xla": self._peer("tensorflow_single", setup, "xla"),
+                    "pytorch single": self._peer("torch_single", setup, "eager"),
+                },
+                self.repeat,
+                name,
+            )
+            for name, setup in PEERS.items()
+        }
+
+    def growth(self) -> dict[str, Compared]:
+        """One thing grows, the others stay; one turn each."""
+        return {
+            axis: take_turns(
+                {f"{getattr(setup, axis):,}": self._ours(setup, "ra-tls") for setup in setups},
+                1,
+                f"growth of {axis}",
+            )
+            for axis, setups in GROWTH.items()
+        }
+
+    def checkpoints(self) -> dict[str, Compared]:
+        """A checkpoint every two seconds or so against none but the last."""
+        setup = Setup("hfl", 4, 128, steps=_SMALL)
+        return {
+            "HFL 4 x 128": take_turns(
+                {
+                    "every 32 steps": self._ours(replace(setup, checkpoint_steps=32), "ra-tls"),
+                    "none": self._ours(setup, "ra-tls"),
+                },
+                self.repeat,
+                "checkpoints",
+            )
+        }
+
+    def transport(self) -> dict[str, Compared]:
+        """Bytes per CPU second."""
+        variants = ("plain", "tls", "grpc", "grpc-tls")
+        size = "64" if self.quick else "1024"
+        return {
+            "loopback": take_turns(
+                {
+                    variant: self._program("sockets", "--variant", variant, "--mebibytes", size)
+                    for variant in variants
+                },
+                self.repeat,
+                "transport",
+            )
+        }
+
+    def _ours(self, setup: Setup, transport: Transport) -> Callable[[], Figures]:
+        steps = max(16, setup.steps // 10) if self.quick else setup.steps
+
+        def run() -> Figures:
+            measured = self.workshop.run(replace(setup, steps=steps), transport)
+            return {k: v for k, v in measured.to_dict().items() if isinstance(v, float)}
+
+        return run
+
+    def _peer(self, script: str, setup: Setup, variant: str) -> Callable[[], Figures]:
+        steps = max(4, setup.steps // 10) if self.quick else setup.steps
+        return self._program(
+            script,
+            *("--workers", str(setup.workers), "--batch", str(setup.batch)),
+            *("--steps", str(steps), "--rows", str(setup.rows), "--variant", variant),
+        )
+
+    def _program(self, script: str, *arguments: str) -> Callable[[], Figures]:
+        python = sys.executable
+        if "torch" in script:
+            python = os.environ.get(TORCH_PYTHON, python)
+
+        def run() -> Figures:
+            done = subprocess.run(
+                [python, "-m", f"benchmarks.peers.{script}", *arguments],
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=_PEER_SECONDS,
+            )
+            lines = done.stdout.strip().splitlines()
+            if done.returncode or not lines:
+                raise Unavailable(f"{script} failed: {done.stderr.strip()[-200:]}")
+            figures = json.loads(lines[-1])
+            if "unavailable" in figures:
+                raise Unavailable(figures["unavailable"])
+            return {k: float(v) for k, v in figures.items() if isinstance(v, int | float)}
+
+        return run

@@ -1,0 +1,1 @@
+"""What Coterie is compared with: programs of their own, each printing one JSON object."""

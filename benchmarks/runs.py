@@ -1,0 +1,206 @@
+"""Coterie's own runs: contracts and data of any size, trained by real processes and measured."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.machine import Usage, usage
+from coterie.contract import Contract, parse_contract
+from coterie.criteo.preparation import prepare
+from coterie.criteo.synthetic import synthesize
+from coterie.nodes.run import ATTESTED_NODE, run_processes
+from coterie.ps.events import Event, StepDone
+
+Transport = Literal["ra-tls", "PLAINTEXT"]
+COLUMNS = 26
+_PLAINTEXT_NODE = (sys.executable, "-m", "coterie.plaintext")
+_EVALUATED = 1 / 7  # of a data set's rows are not trained on
+_MEASURED_FROM, _MEASURED_TO = 0.2, 0.95  # of a run's steps, for CPU and bytes
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What to run.
+
+    Attributes:
+        mode: ``hfl``: every worker has its own data; ``sdt``: a chief deals its data out.
+        workers: How many.
+        batch: Examples per worker and step.
+        shards: Parameter servers.
+        rows: Embedding rows in all.
+        steps: Updates.
+        checkpoint_steps: Steps between checkpoints; 0: only the last.
+        row_optimizer: Of the embedding rows.
+    """
+
+    mode: Literal["hfl", "sdt"] = "hfl"
+    workers: int = 4
+    batch: int = 128
+    shards: int = 1
+    rows: int = 1_000_000
+    steps: int = 200
+    checkpoint_steps: int = 0
+    row_optimizer: Literal["sgd", "rowwise_adagrad"] = "sgd"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run's figures.
+
+    Attributes:
+        examples_per_second: While training.
+        step_ms: Wall time per step.
+        server_cpu_ms: CPU of all parameter servers per step.
+        worker_cpu_ms: CPU of all workers per step.
+        bytes_per_example: Over the loopback device, both directions, all headers included.
+        model_digest: Of the trained model.
+        times: By node: seconds by kind of work, as in the run's result.
+    """
+
+    examples_per_second: float
+    step_ms: float
+    server_cpu_ms: float
+    worker_cpu_ms: float
+    bytes_per_example: float
+    model_digest: str
+    times: dict[str, dict[str, float]]
+
+    def to_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return asdict(self)
+
+
+class Workshop:
+    """Makes data sets once and runs contracts on them.
+
+    Args:
+        folder: For everything that is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._runs = 0
+        self._prepared = cache(self._prepare)
+
+    def run(self, setup: Setup, transport: Transport) -> Measured:
+        """Trains once, with processes of its own."""
+        contract = contract_of(setup)
+        data = self._prepared(replace(setup, shards=1, checkpoint_steps=0))
+        self._runs += 1
+        watch = _Watch(contract)
+        result = run_processes(
+            contract,
+            data,
+            self._folder / f"run-{self._runs}",
+            watch,
+            transport=transport,
+            command=ATTESTED_NODE if transport == "ra-tls" else _PLAINTEXT_NODE,
+        )
+        return Measured(
+            result.samples_per_second,
+            1000 * result.seconds / result.steps,
+            watch.cpu_ms("ps"),
+            watch.cpu_ms("worker"),
+            watch.bytes_per_example(),
+            result.model_digest,
+            result.times,
+        )
+
+    def _prepare(self, setup: Setup) -> Path:
+        rows = _rows(setup)
+        raw = self._folder / f"raw-{rows}.tsv"
+        if not raw.exists():
+            synthesize(raw, rows=rows, seed=5)
+        out = self._folder / f"data-{setup.mode}-{setup.workers}-{setup.rows}-{rows}"
+        if not out.exists():
+            prepare(raw, out, contract_of(setup), deal="round-robin")
+        return out
+
+
+@contextmanager
+def workshop() -> Iterator[Workshop]:
+    """A workshop in a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="coterie-benchmarks-") as folder:
+        yield Workshop(Path(folder))
+
+
+def contract_of(setup: Setup) -> Contract:
+    """The contract of a setup: simulated TEE, SGD, the paper's DLRM."""
+    names = [f"w{i}" for i in range(setup.workers)]
+    owners = names if setup.mode == "hfl" else ["owner"]
+    nodes = [(f"ps{i}", "ps", owners[0]) for i in range(setup.shards)]
+    nodes += [(name, "worker", name if setup.mode == "hfl" else "owner") for name in names]
+    if setup.mode == "sdt":
+        nodes.append(("chief", "chief", "owner"))
+    examples = _rows(setup) * (1 - _EVALUATED) / setup.workers
+    steps_per_epoch = max(1, int(examples) // setup.batch)
+    lines = ["format = 1", 'name = "benchmark"', f'mode = "{setup.mode}"']
+    lines += [f'[[parties]]\nname = "{owner}"' for owner in owners]
+    lines += [f'[[nodes]]\nname = "{n}"\nrole = "{r}"\nparty = "{p}"' for n, r, p in nodes]
+    lines += [
+        f"[data]\nrows = {-(-setup.rows // COLUMNS)}",
+        f"[training]\nbatch = {setup.batch}\nseed = 7",
+        f"epochs = {max(1, -(-setup.steps // steps_per_epoch))}",
+    ]
+    if setup.checkpoint_steps:
+        lines.append(f"checkpoint_steps = {setup.checkpoint_steps}")
+    lines += [
+        '[training.dense]\nkind = "sgd"\nlearning_rate = 0.01',
+        f'[training.rows]\nkind = "{setup.row_optimizer}"\nlearning_rate = 0.01',
+        '[trust]\ntee = "simulated"',
+    ]
+    for role in sorted({role for _, role, _ in nodes}):
+        lines.append(f'[trust.roles.{role}]\nmeasurement = "own"')
+        lines.append('accepted_tcb_statuses = ["UpToDate"]')
+    return parse_contract("\n".join(lines).encode(), "benchmark")
+
+
+def _rows(setup: Setup) -> int:
+    """Raw rows: what the steps need, at most half a million; more steps are more epochs."""
+    wanted = int(setup.workers * setup.batch * max(setup.steps, 1) / (1 - _EVALUATED)) + 1000
+    return min(wanted, 500_000)
+
+
+class _Watch:
+    """Hears a run's events, and reads what was used at two of its steps."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._roles = {node.name: node.role for node in contract.nodes}
+        self._began: tuple[StepDone, Usage] | None = None
+        self._ended: tuple[StepDone, Usage] | None = None
+        self._examples = 0
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, StepDone):
+            return
+        if self._began is None:
+            if event.step >= _MEASURED_FROM * event.steps:
+                self._began = (event, usage())
+        elif self._ended is None:
+            self._examples += event.examples
+            if event.step >= _MEASURED_TO * event.steps:
+                self._ended = (event, usage())
+
+    def cpu_ms(self, role: str) -> float:
+        """CPU per step of all nodes of a role, milliseconds."""
+        (first, before), (last, after) = self._marks()
+        names = [n for n in after.cpu if self._roles.get(n) == role and n in before.cpu]
+        seconds = sum(after.cpu[name] - before.cpu[name] for name in names)
+        return 1000 * seconds / (last.step - first.step)
+
+    def bytes_per_example(self) -> float:
+        """Bytes over the loopback device per example."""
+        (_, before), (_, after) = self._marks()
+        return (after.loopback_bytes - before.loopback_bytes) / max(1, self._examples)
+
+    def _marks(self) -> tuple[tuple[StepDone, Usage], tuple[StepDone, Usage]]:
+        if self._began is None or self._ended is None:
+            raise AssertionError("a run too short to be measured")
+        return self._began, self._ended

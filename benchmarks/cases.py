@@ -14,7 +14,7 @@ from benchmarks.runs import Setup, Transport, Workshop
 
 _PEER_SECONDS = 600.0
 # At these sizes a run trains for ten seconds or more on two cores.
-_SMALL, _LARGE = 256, 64
+_SMALL, _LARGE = 128, 32
 SCALES = {
     "HFL 4 x 128": Setup("hfl", 4, 128, steps=_SMALL),
     "HFL 4 x 2,048": Setup("hfl", 4, 2048, steps=_LARGE),
@@ -26,7 +26,7 @@ PEERS = {
     "2 x 2,048": Setup("hfl", 2, 2048, steps=_LARGE),
 }
 GROWTH = {
-    "workers": [Setup(workers=n, steps=_SMALL // n + 32) for n in (1, 2, 4, 8, 16)],
+    "workers": [Setup(workers=n, steps=256 // n + 32) for n in (1, 2, 4, 8, 16)],
     "shards": [Setup(shards=n, steps=96) for n in (1, 2, 4)],
     "rows": [Setup(rows=n, steps=96) for n in (100_000, 1_000_000, 10_000_000, 33_762_577)],
     "batch": [

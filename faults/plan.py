@@ -9,6 +9,7 @@ from typing import Literal
 Scheme = Literal["hfl", "hfl-2-shards", "sdt", "sdt-2-shards"]
 SCHEMES: tuple[Scheme, ...] = ("hfl", "hfl-2-shards", "sdt", "sdt-2-shards")
 PROCESS_SHARE = 0.3
+_LINES_EVERY, _REMOVAL_EVERY = 10, 20
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,21 @@ class Kill:
     node: int
     after_steps: int
     pause_seconds: float
+
+
+@dataclass(frozen=True)
+class LineFault:
+    """What happens to all connections to a node at once.
+
+    Attributes:
+        node: Which of the nodes that listen, by its place among them.
+        after_steps: Steps from the fault before, or from the start.
+        kind: ``cut``: they break; ``stall``: nothing more comes through, and nobody is told.
+    """
+
+    node: int
+    after_steps: int
+    kind: Literal["cut", "stall"]
 
 
 @dataclass(frozen=True)
@@ -47,11 +63,22 @@ class CallFaults:
 
 @dataclass(frozen=True)
 class Case:
-    """One run and what goes wrong in it: kills of processes, or faults of calls."""
+    """One run and what goes wrong in it: one of the following.
+
+    Attributes:
+        seed: Of the case.
+        scheme: What is run.
+        kills: Processes are killed and started again.
+        lines: Connections are hurt.
+        removed: A process is killed and stays away: the run must end with an error that names it.
+        calls: Calls are lost, doubled, or late; all nodes are in one process.
+    """
 
     seed: int
     scheme: Scheme
     kills: tuple[Kill, ...] = ()
+    lines: tuple[LineFault, ...] = ()
+    removed: Kill | None = None
     calls: CallFaults | None = None
 
 
@@ -59,6 +86,18 @@ def case_of(seed: int) -> Case:
     """The case of a seed."""
     dice = random.Random(seed)  # noqa: S311 (a plan, no secret)
     scheme = dice.choice(SCHEMES)
+    if seed % _LINES_EVERY == _LINES_EVERY - 1:  # rare kinds take the schemes in turn
+        scheme = SCHEMES[seed // (2 * _LINES_EVERY) % len(SCHEMES)]
+    if seed % _REMOVAL_EVERY == _REMOVAL_EVERY - 1:
+        return Case(seed, scheme, removed=Kill(dice.randrange(100), dice.randint(1, 40), 0.0))
+    if seed % _LINES_EVERY == _LINES_EVERY - 1:
+        lines = tuple(
+            LineFault(
+                dice.randrange(100), dice.randint(1, 30), dice.choice(("cut", "cut", "stall"))
+            )
+            for _ in range(dice.randint(1, 4))
+        )
+        return Case(seed, scheme, lines=lines)
     if dice.random() < PROCESS_SHARE:
         kills = tuple(
             Kill(dice.randrange(100), dice.randint(1, 40), dice.random())

@@ -13,7 +13,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from coterie.contract import Node
+from coterie.errors import NodeMissing
 from faults.plan import Case
+from faults.relay import Relay
 from faults.scene import Scene
 
 _STEP_WAIT_SECONDS = 120.0
@@ -30,9 +32,10 @@ class Nodes:
     Args:
         scene: Contract, data and keys.
         folder: Of the run.
+        relayed: Whether connections go through relays, so that they can be hurt.
     """
 
-    def __init__(self, scene: Scene, folder: Path) -> None:
+    def __init__(self, scene: Scene, folder: Path, *, relayed: bool = False) -> None:
         self._scene = scene
         self._folder = folder
         self._changed = threading.Condition()
@@ -44,7 +47,15 @@ class Nodes:
         listening = [n.name for n in contract.nodes if n.role == "ps"]
         if contract.mode == "sdt":
             listening += [node.name for node in contract.by_role("worker")]
-        self._addresses = dict(zip(listening, free_addresses(len(listening)), strict=True))
+        self._listen_at = dict(zip(listening, free_addresses(len(listening)), strict=True))
+        self._dial_at = dict(self._listen_at)
+        self.relays: list[Relay] = []
+        if relayed:
+            for place, (name, address) in enumerate(self._listen_at.items()):
+                port = int(address.rpartition(":")[2])
+                host = f"127.0.1.{place + 1}"
+                self.relays.append(Relay((port, port + 1), host=host))
+                self._dial_at[name] = f"{host}:{port}"
 
     def start(self, node: Node) -> None:
         """Starts a node's process."""
@@ -53,9 +64,9 @@ class Nodes:
         command = [sys.executable, "-m", "coterie", "node", str(self._scene.file), node.name]
         command += ["--out", str(home), "--log-format", "json", "--end-with-parent"]
         command += ["--party-key", str(self._scene.keys[node.party])]
-        for name, address in self._addresses.items():
+        for name, address in self._dial_at.items():
             if name == node.name:
-                command += ["--listen", address]
+                command += ["--listen", self._listen_at[name]]
             else:
                 command += ["--address", f"{name}={address}"]
         if node in self._scene.contract.data_owners():
@@ -110,6 +121,27 @@ class Nodes:
             raise CaseFailed("no node told a result")
         return self._digest
 
+    @property
+    def listening(self) -> tuple[str, ...]:
+        """The nodes that others dial, in the order of their relays."""
+        return tuple(self._listen_at)
+
+    def expect_failure(self, removed: str) -> None:
+        """Waits until every other node has ended with an error, and one has named the removed one."""
+        deadline = time.monotonic() + _END_SECONDS
+        for name, process in self._processes.items():
+            if name == removed:
+                continue
+            try:
+                code = process.wait(max(1.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                raise CaseFailed(f"node {name} does not end: {self.last_words()}") from None
+            if code != NodeMissing.exit_code:
+                raise CaseFailed(f"node {name} ended with {code}: {self.last_words()}")
+        said = [path.read_text(errors="replace") for path in self._folder.glob("*/stderr.log")]
+        if not any(removed in text for text in said):
+            raise CaseFailed(f"nobody names {removed}: {self.last_words()}")
+
     def close(self) -> None:
         """Ends every process that is left."""
         for process in self._processes.values():
@@ -117,6 +149,8 @@ class Nodes:
             process.wait()
         for thread in self._threads:
             thread.join()
+        for relay in self.relays:
+            relay.close()
 
     def last_words(self) -> str:
         """The end of every node's error output."""
@@ -163,6 +197,49 @@ def run_with_kills(case: Case, scene: Scene, folder: Path) -> tuple[str, list[st
                 time.sleep(kill.pause_seconds)  # the fault itself: the node stays away
                 running.start(node)
         return running.finish(), killed
+
+
+def run_with_hurt_lines(case: Case, scene: Scene, folder: Path) -> tuple[str, list[str]]:
+    """Runs a case; its model's digest, and what happened to connections.
+
+    Raises:
+        CaseFailed: A node hung or ended with an error.
+    """
+    happened: list[str] = []
+    with ExitStack() as stack:
+        running = Nodes(scene, folder, relayed=True)
+        stack.callback(running.close)
+        for node in scene.contract.nodes:
+            running.start(node)
+        for fault in case.lines:
+            if not running.wait_steps(fault.after_steps):
+                break
+            place = fault.node % len(running.relays)
+            relay = running.relays[place]
+            (relay.cut if fault.kind == "cut" else relay.stall)()
+            happened.append(f"{fault.kind} {list(running.listening)[place]}")
+        return running.finish(), happened
+
+
+def run_without(case: Case, scene: Scene, folder: Path) -> str:
+    """Runs a case in which a node goes away for good; that node's name.
+
+    Raises:
+        CaseFailed: The run did not end with errors of which one names the node.
+    """
+    if case.removed is None:
+        raise AssertionError
+    nodes = scene.contract.nodes
+    node = nodes[case.removed.node % len(nodes)]
+    with ExitStack() as stack:
+        running = Nodes(scene, folder)
+        stack.callback(running.close)
+        for each in nodes:
+            running.start(each)
+        if not running.wait_steps(case.removed.after_steps) or not running.kill(node.name):
+            raise CaseFailed(f"the run was over before {node.name} could be removed")
+        running.expect_failure(node.name)
+    return node.name
 
 
 def free_addresses(count: int) -> list[str]:

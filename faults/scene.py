@@ -31,8 +31,8 @@ learning_rate = 0.01
 kind = "rowwise_adagrad"
 learning_rate = 0.05
 [limits]
-join_seconds = 90
-step_seconds = 90
+join_seconds = {patience}
+step_seconds = {patience}
 [trust]
 tee = "simulated"
 """
@@ -55,8 +55,14 @@ class Scene:
     keys: dict[str, Path]
 
 
-def scenes(folder: Path) -> dict[Scheme, Scene]:
-    """Makes the scene of every scheme."""
+def scenes(folder: Path, patience: int = 90) -> dict[Scheme, Scene]:
+    """Makes the scene of every scheme.
+
+    Args:
+        folder: For everything that is made.
+        patience: Seconds that a run waits for a node.
+    """
+    folder.mkdir(exist_ok=True)
     raw = folder / "raw.tsv"
     synthesize(raw, rows=3500, seed=11)
     made: dict[Scheme, Scene] = {}
@@ -66,7 +72,7 @@ def scenes(folder: Path) -> dict[Scheme, Scene]:
         mode = scheme[:3]
         keys = {party: home / f"{party}.pem" for party in _PARTIES[mode]}
         publics = {party: public_key_text(generate_party_key(path)) for party, path in keys.items()}
-        text = _text(scheme, publics)
+        text = _text(scheme, publics, patience)
         (home / "contract.toml").write_text(text)
         contract = parse_contract(text.encode(), scheme)
         prepare(raw, home / "data", contract, deal="round-robin")
@@ -74,7 +80,7 @@ def scenes(folder: Path) -> dict[Scheme, Scene]:
     return made
 
 
-def _text(scheme: Scheme, publics: dict[str, str]) -> str:
+def _text(scheme: Scheme, publics: dict[str, str], patience: int) -> str:
     mode = scheme[:3]
     lines = ["format = 1", f'name = "{scheme}"', f'mode = "{mode}"']
     lines += [f'[[parties]]\nname = "{party}"\nkey = "{key}"' for party, key in publics.items()]
@@ -89,7 +95,7 @@ def _text(scheme: Scheme, publics: dict[str, str]) -> str:
             ("chief", "chief", host),
         ]
     lines += [f'[[nodes]]\nname = "{n}"\nrole = "{r}"\nparty = "{p}"' for n, r, p in nodes]
-    lines.append(_COMMON)
+    lines.append(_COMMON.format(patience=patience))
     for role in sorted({role for _, role, _ in nodes}):
         lines.append(f"[trust.roles.{role}]")
         lines.append('measurement = "own"\naccepted_tcb_statuses = ["UpToDate"]')

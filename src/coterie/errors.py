@@ -21,7 +21,9 @@
     `-- RunError                   7   the run cannot start or go on
         |-- OutputInUse                the output directory holds another run
         |-- AddressInUse               a listening port is taken
-        |-- PeerUnreachable            a node did not come, or went away
+        |-- PeerUnreachable            a node cannot be reached, or went away
+        |   `-- PeerBusy               it has too many calls of this node under way
+        |-- NodeMissing                the run ended because a node stayed away
         |-- NodeFailed                 a node's process ended with an error
         |-- CheckpointDamaged          a checkpoint is torn or altered
         `-- EnvironmentUnfit           this machine lacks something that the verb needs
@@ -189,11 +191,15 @@ class AddressInUse(RunError):
 
 
 class PeerUnreachable(RunError):
-    """A node did not come, or went away."""
+    """A node cannot be reached, or went away."""
 
 
 class PeerBusy(PeerUnreachable):
     """A node takes no further call of this one before it has answered earlier ones."""
+
+
+class NodeMissing(RunError):
+    """The run has ended: a node did not come, or stayed away for longer than the contract allows."""
 
 
 class NodeFailed(RunError):

@@ -11,7 +11,7 @@ import pytest
 from coterie.errors import (
     CoterieError,
     NodeFailed,
-    PeerUnreachable,
+    NodeMissing,
 )
 from coterie.ps.wire import ps_pb2 as pb
 from tests.ps.calls import (
@@ -31,7 +31,7 @@ def waited_for(run: Run) -> str:
     run.clock.now += 1_000
     with run.shard.changed:
         run.shard.changed.notify_all()
-    with pytest.raises(PeerUnreachable) as refused:
+    with pytest.raises(NodeMissing) as refused:
         run.outcome()
     assert refused.value.remedy
     return f"{refused.value.what}; {refused.value.expected}"
@@ -42,7 +42,7 @@ def test_a_worker_that_never_comes_is_named(make_contract: MakeContract, make_ru
     run.port("w1").join(join_request(4))
     said = waited_for(run)
     assert said == "the run waits in vain for w0, w2 to join; within limits.join_seconds = 60 s"
-    with pytest.raises(PeerUnreachable, match="w0, w2"):
+    with pytest.raises(NodeMissing, match="w0, w2"):
         run.port("w1").join(join_request(4))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from coterie.contract import Contract, contract_digest
-from coterie.errors import CoterieError, MessageRefused, PeerUnreachable
+from coterie.errors import CoterieError, MessageRefused, NodeMissing, PeerUnreachable
 from coterie.ps import events
 from coterie.ps.aggregation import Gradients
 from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, NoCheckpoints
@@ -321,5 +321,5 @@ def test_a_shard_that_never_comes_is_named() -> None:
         on_event=lambda _: None,
         checkpoints=lambda *_: NoCheckpoints(),
     )
-    with pytest.raises(PeerUnreachable, match="the run waits in vain for ps1 to come"):
+    with pytest.raises(NodeMissing, match="the run waits in vain for ps1 to come"):
         ParameterService(shard).drive()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from coterie.errors import (
     CoterieError,
     MessageRefused,
+    NodeMissing,
     PeerUnreachable,
     ProtocolError,
     RollbackRefused,
@@ -19,12 +21,13 @@ from coterie.ps.aggregation import Gradients
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Push
 from coterie.training.session import MAX_FAILURES, Position, ServerSession
-from tests.ps.conftest import small_contract
+from tests.ps.conftest import Clock, small_contract
 
 Answer = (
     pb.JoinReply | ExchangeReply | pb.ReportReply | pb.LookupReply | pb.LeaveReply | CoterieError
 )
 NO_IDS = np.zeros(0, np.int32)
+JOIN_SECONDS = small_contract().limits.join_seconds
 
 
 class ScriptedServer:
@@ -107,11 +110,17 @@ def after(step: int, rows: int = 0, durable: pb.Checkpoint | None = None) -> Exc
 
 
 def session_with(
-    server: ScriptedServer, connect: Callable[[], ScriptedServer] | None = None
+    server: ScriptedServer,
+    connect: Callable[[], ScriptedServer] | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> ServerSession:
     dial = connect or (lambda: server)
     return ServerSession(
-        lambda _: dial(), small_contract(), train_examples=10, data_set_digest=bytes(32)
+        lambda _: dial(),
+        small_contract(),
+        train_examples=10,
+        data_set_digest=bytes(32),
+        monotonic=monotonic,
     )
 
 
@@ -283,6 +292,33 @@ def test_a_server_that_stays_away_is_given_up() -> None:
     with pytest.raises(PeerUnreachable, match="away"):
         session_with(server).through_restarts(refuse(StepRefused("never reached")))
     assert len(server.asked) == MAX_FAILURES
+
+
+def test_a_server_that_cannot_be_dialled_for_as_long_as_the_contract_waits_is_given_up() -> None:
+    clock = Clock()
+    server = ScriptedServer(joined(1), PeerUnreachable("went away"))
+    dials = 0
+
+    def dial() -> ScriptedServer:
+        nonlocal dials
+        dials += 1
+        if dials == 1:
+            clock.now += 5 * JOIN_SECONDS  # of training
+            return server
+        clock.now += JOIN_SECONDS
+        raise PeerUnreachable("cannot be dialled")
+
+    session = session_with(server, dial, clock)
+    with pytest.raises(PeerUnreachable, match="cannot be dialled"):
+        session.through_restarts(lambda _: session.pull(2, NO_IDS))
+    assert dials == 2
+
+
+def test_a_server_that_says_that_the_run_has_ended_is_believed() -> None:
+    server = ScriptedServer(joined(1), NodeMissing("the run waits in vain for w1"))
+    session = session_with(server)
+    with pytest.raises(NodeMissing, match="w1"):
+        session.through_restarts(lambda _: session.pull(2, NO_IDS))
 
 
 def test_a_node_that_makes_progress_never_gives_up() -> None:

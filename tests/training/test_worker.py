@@ -73,6 +73,7 @@ def contract(mode: str) -> Contract:
 
 
 HFL, SDT = contract("hfl"), contract("sdt")
+FIRST_CHECKPOINT = HFL.training.checkpoint_steps
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,9 @@ class Host:
                     return result
                 with self._changed:
                     self._changed.wait_for(
-                        lambda kill_at=kill_at: self._step >= kill_at,  # type: ignore[misc]
+                        lambda kill_at=kill_at: (  # type: ignore[misc]
+                            self._step >= kill_at and (kill_at < FIRST_CHECKPOINT or self.announced)
+                        ),
                         timeout=60,
                     )
                 service.fail(PeerUnreachable("the server was killed"))
@@ -277,5 +280,6 @@ def test_workers_go_on_to_the_very_same_model_when_the_server_is_killed(
         outcome = served.result()
     assert outcome.model_digest.hex() == undisturbed.model_digest
     assert outcome.train_loss == undisturbed.train_loss
-    assert len(server.resumed) == sum(kill >= 4 for kill in kills)
+    # A server may get further than the step after which it is killed.
+    assert len(kills) >= len(server.resumed) >= sum(kill >= FIRST_CHECKPOINT for kill in kills)
     assert set(server.resumed) <= set(server.announced)

@@ -103,6 +103,11 @@ class Council:
         """Workers that the open step does not wait for."""
         return self.out - self._heard_of
 
+    @property
+    def silent(self) -> tuple[int, ...]:
+        """Shards that have not told yet what they hold of the open step."""
+        return tuple(shard for shard in range(self._shards) if shard not in self._reports)
+
     def hear_of(self, worker: int) -> None:
         """Notes a sign of life: steps decided from now on wait for this worker again."""
         if worker in self.out:

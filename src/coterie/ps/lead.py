@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from coterie.errors import CoterieError, MessageRefused, PeerUnreachable, StepRefused
+from coterie.errors import CoterieError, MessageRefused, NodeMissing, StepRefused
 from coterie.ps import events
 from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.council import Council, Decision, StagedReport
@@ -154,7 +154,7 @@ class Lead:
         """Leads the run to its end.
 
         Raises:
-            PeerUnreachable: A node did not come, or stayed away, longer than the contract allows.
+            NodeMissing: A node did not come, or stayed away, longer than the contract allows.
             CoterieError: The run failed.
         """
         while self.outcome is None:
@@ -171,7 +171,7 @@ class Lead:
         with shard.changed:
             if not shard.locked_wait(lambda: others <= self._enlisted.keys(), limit):
                 names = [self._servers[i] for i in sorted(others - self._enlisted.keys())]
-                error = PeerUnreachable(
+                error = NodeMissing(
                     f"the run waits in vain for {', '.join(names)} to come",
                     expected=f"within limits.join_seconds = {limit:g} s",
                     seen="nothing",

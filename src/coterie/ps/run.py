@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coterie.contract import Contract
-from coterie.errors import CoterieError, MessageRefused, PeerUnreachable, StepRefused
+from coterie.errors import CoterieError, MessageRefused, NodeMissing, StepRefused
 from coterie.ps import events
 from coterie.ps.aggregation import Gradients, dense_norm, is_finite, slice_norms, sum_gradients
 from coterie.ps.barrier import StepBarrier
@@ -230,17 +230,21 @@ class Run:
             waited, key = "to join", "join_seconds"
         elif not self.trained:
             workers = tuple(self.membership.workers[w] for w in self.barrier.missing)
-            names = workers or ("the other parameter servers",)
+            names = workers or self._silent_shards()
             waited, key = f"to push step {self.state.step}", "step_seconds"
         else:
             names = self.membership.remaining
             waited, key = "to evaluate and report", "step_seconds"
-        return PeerUnreachable(
+        return NodeMissing(
             f"the run waits in vain for {', '.join(names)} {waited}",
             expected=f"within limits.{key} = {self.patience():g} s",
             seen="nothing",
             remedy="look at that node's log; start it again, or raise the limit in the contract",
         )
+
+    def _silent_shards(self) -> tuple[str, ...]:
+        servers = [server.name for server in self.contract.by_role("ps")]
+        return tuple(servers[shard] for shard in self.council.silent) if self.council else ()
 
     def patience(self) -> float:
         """Seconds that the run waits without progress."""

@@ -48,7 +48,7 @@ class ParameterService:
         """Serves the run to its end; the outcome is shard 0's to tell.
 
         Raises:
-            PeerUnreachable: A node did not come, or stayed away, longer than the contract allows.
+            NodeMissing: A node did not come, or stayed away, longer than the contract allows.
             CoterieError: The run failed.
         """
         try:

@@ -35,7 +35,8 @@ FloatArray = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 Outcome = TypeVar("Outcome")
-# A node that was thrown out this often without a step in between gives up.
+# A node that was thrown out this often without a step in between gives up; so does one that has
+# had no reply for ``limits.join_seconds`` since it lost the server.
 MAX_FAILURES = 25
 
 
@@ -120,6 +121,7 @@ class ServerSession:
         self._initial: pb.InitializeRequest | None = None
         self._incarnation = 0
         self._successes = 0
+        self._replies = 0
         self.times = ExchangeTimes()
 
     def join(self) -> Position:
@@ -172,8 +174,9 @@ class ServerSession:
             CoterieError: The server refuses this node, or cannot be reached any more.
         """
         failures, reached, broken = 0, -1, False
+        lost_at, patience = self._monotonic(), self._contract.limits.join_seconds
         while True:
-            step, successes = reached, self._successes
+            step, successes, replies = reached, self._successes, self._replies
             try:
                 if broken:
                     self._shards.reconnect()
@@ -183,7 +186,10 @@ class ServerSession:
             except (PeerUnreachable, StepRefused):
                 progressed = step != reached or self._successes > successes
                 failures = 1 if progressed else failures + 1
-                if failures >= MAX_FAILURES:
+                now = self._monotonic()
+                if self._replies > replies:
+                    lost_at = now
+                if failures >= MAX_FAILURES or now - lost_at >= patience:
                     raise
                 reached, broken = step, True
 
@@ -317,9 +323,11 @@ class ServerSession:
         self, call: Callable[[], Reply], abandoned: threading.Event | None = None
     ) -> Reply:
         while (reply := call()).pending:
+            self._replies += 1
             self._while_waiting()
             if abandoned is not None and abandoned.is_set():
                 raise PeerUnreachable("another shard of the parameter server cannot be reached")
+        self._replies += 1
         return reply
 
     def _account(self, began: float, replies: list[ExchangeReply]) -> None:

@@ -1,0 +1,168 @@
+"""SDT's chief keeps workers supplied: at first, when they start anew, until it leaves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coterie.contract import Contract, parse_contract
+from coterie.criteo.shards import Shard
+from coterie.errors import CoterieError, MessageRefused, PeerUnreachable, ProtocolError
+from coterie.ps.events import Event, ShardDelivered
+from coterie.ps.ports import Caller, ShardReceiverPort
+from coterie.ps.wire import ps_pb2 as pb
+from coterie.training.chief import Deliveries
+from coterie.training.delivery import ShardInbox
+
+TEXT = (Path(__file__).parents[2] / "examples" / "sdt.toml").read_text()
+CHIEF = Caller("chief", "chief", 1)
+
+
+def contract() -> Contract:
+    return parse_contract(TEXT.replace("rows = 2000", "rows = 3").encode(), "small")
+
+
+def shard(rows: int = 9) -> Shard:
+    data = contract().data
+    words = np.zeros((rows, 1 + len(data.numeric) + len(data.categorical)), "<i4")
+    words[:, 1 + len(data.numeric) :] = np.array(data.column_offsets)
+    words[:, 1 + len(data.numeric)] += np.arange(rows, dtype=np.int32) % 3
+    return Shard(words, data)
+
+
+class Worker:
+    """A worker's process: an inbox, until it is killed."""
+
+    def __init__(self) -> None:
+        self.inbox = ShardInbox(contract().data, max_bytes=1 << 20, poll_seconds=30)
+        self.dead = threading.Event()
+
+    def kill(self) -> None:
+        self.dead.set()
+        self.inbox.close()
+
+
+class Port:
+    """A ShardReceiverPort to a worker's process."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def watch(self, request: pb.WatchRequest) -> pb.WatchReply:
+        reply = self._worker.inbox.watch(CHIEF, request)
+        if self._worker.dead.is_set():
+            raise PeerUnreachable("the worker is gone")
+        return reply
+
+    def deliver(self, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
+        return self._worker.inbox.deliver(CHIEF, parts)
+
+    def close(self) -> None:
+        self._worker.inbox.close()
+
+
+class Scene:
+    """A chief and the workers that it can reach at the moment."""
+
+    def __init__(self) -> None:
+        self.workers: dict[str, Worker] = {}
+        self.changed = threading.Condition()
+        self.delivered: list[str] = []
+        self.failure: CoterieError | None = None
+        self.deliveries = Deliveries(contract(), shard(), self.connect, on_event=self.hear)
+
+    def start(self, name: str) -> Worker:
+        worker = Worker()
+        with self.changed:
+            self.workers[name] = worker
+            self.changed.notify_all()
+        return worker
+
+    def connect(self, name: str, seconds: float) -> ShardReceiverPort:
+        with self.changed:
+            if self.failure is not None:
+                raise self.failure
+            here = self.changed.wait_for(
+                lambda: name in self.workers and not self.workers[name].dead.is_set(), seconds
+            )
+            if not here:
+                raise PeerUnreachable(f"{name} does not answer")
+            return Port(self.workers[name])
+
+    def hear(self, event: Event) -> None:
+        assert isinstance(event, ShardDelivered)
+        with self.changed:
+            self.delivered.append(event.node)
+            self.changed.notify_all()
+
+    def wait_delivered(self, *names: str) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: sorted(self.delivered) == sorted(names), 30)
+
+
+def test_every_worker_gets_its_part() -> None:
+    scene = Scene()
+    with scene.deliveries.going_on():
+        workers = [scene.start("worker0"), scene.start("worker1")]
+        scene.wait_delivered("worker0", "worker1")
+        for place, worker in enumerate(workers):
+            part, _ = worker.inbox.wait(0)
+            assert part.words.tolist() == shard().words[place::2].tolist()
+        scene.deliveries.check()
+
+
+def test_a_worker_that_starts_anew_gets_its_part_again() -> None:
+    scene = Scene()
+    with scene.deliveries.going_on():
+        first = scene.start("worker0")
+        scene.start("worker1")
+        scene.wait_delivered("worker0", "worker1")
+        first.kill()
+        again = scene.start("worker0")
+        scene.wait_delivered("worker0", "worker0", "worker1")
+        assert again.inbox.wait(0)[0].rows == 5
+
+
+def test_workers_that_never_come_do_not_keep_the_chief() -> None:
+    scene = Scene()
+    with scene.deliveries.going_on():
+        scene.start("worker0")
+        scene.wait_delivered("worker0")
+        scene.deliveries.check()  # whether worker1 is missed too long is the server's to say
+
+
+@pytest.mark.parametrize("refusal", [MessageRefused("too large"), CoterieError("not attested")])
+def test_a_refusal_ends_the_run(refusal: CoterieError) -> None:
+    scene = Scene()
+    scene.failure = refusal
+    with scene.deliveries.going_on():
+        pass
+    with pytest.raises(type(refusal)) as raised:
+        scene.deliveries.check()
+    assert raised.value is refusal
+
+
+def test_a_worker_that_acknowledges_another_shard_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene()
+    scene.start("worker1")
+    worker = scene.start("worker0")
+    refused = threading.Event()
+
+    def deliver(_caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
+        assert list(parts)
+        refused.set()
+        return pb.DeliverReply(examples=1)
+
+    monkeypatch.setattr(worker.inbox, "deliver", deliver)
+    with scene.deliveries.going_on():
+        assert refused.wait(30)
+    with pytest.raises(ProtocolError) as raised:
+        scene.deliveries.check()
+    assert raised.value.what == "worker worker0 acknowledges another shard than it was sent"
+    assert (raised.value.expected, raised.value.seen) == ("5 examples", "1")

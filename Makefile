@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := src/coterie/requirements.lock
 DEV_LOCK := requirements-dev.lock
 
-.PHONY: bench demo test check format fuzz faults faults-short proto lock clean
+.PHONY: bench demo test check format fuzz faults faults-short soak proto lock clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/coterie demo
@@ -45,6 +45,10 @@ faults: $(VENV)/.dev
 
 faults-short: $(VENV)/.dev
 	$(BIN)/python -m faults --seeds 20
+
+# Twenty thousand steps: fails if any node's memory grows.
+soak: $(VENV)/.dev
+	$(BIN)/python -m faults.soak --steps 20000
 
 # Takes about an hour on two cores that do nothing else; adds to benchmarks.json.
 bench: $(VENV)/.dev

@@ -15,7 +15,7 @@ from coterie.ps.events import Event
 from faults.calls import run_with_troubled_calls
 from faults.plan import Case, Scheme, case_of
 from faults.processes import CaseFailed, run_with_hurt_lines, run_with_kills, run_without
-from faults.scene import Scene, scenes
+from faults.scene import Pace, Scene, scenes
 
 
 def main() -> int:
@@ -34,7 +34,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="coterie-faults-") as name:
         folder = Path(name)
         made = scenes(folder / "patient")
-        impatient = scenes(folder / "impatient", patience=30)
+        impatient = scenes(folder / "impatient", Pace(patience=30))
         expected = {
             scheme: run_in_process(scene.contract, scene.data, _ignore).model_digest
             for scheme, scene in made.items()

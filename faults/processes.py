@@ -121,6 +121,15 @@ class Nodes:
             raise CaseFailed("no node told a result")
         return self._digest
 
+    def memory(self) -> dict[str, int]:
+        """Bytes of its own that each node holds in memory (proc_pid_status(5), ``RssAnon``)."""
+        held = {}
+        for name, process in self._processes.items():
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            (line,) = [line for line in status.splitlines() if line.startswith("RssAnon")]
+            held[name] = int(line.split()[1]) << 10
+        return held
+
     @property
     def listening(self) -> tuple[str, ...]:
         """The nodes that others dial, in the order of their relays."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from coterie.contract import Contract, parse_contract
@@ -21,9 +21,9 @@ bottom = [8, 4]
 top = [8, 1]
 [training]
 batch = 32
-epochs = 3
+epochs = {epochs}
 seed = 3
-checkpoint_steps = 15
+checkpoint_steps = {checkpoint_steps}
 [training.dense]
 kind = "adam"
 learning_rate = 0.01
@@ -36,6 +36,21 @@ step_seconds = {patience}
 [trust]
 tee = "simulated"
 """
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a scene's runs are, and how long they wait.
+
+    Attributes:
+        patience: Seconds that a run waits for a node.
+        epochs: Of about 47 steps each (hfl).
+        checkpoint_steps: Steps from one checkpoint to the next.
+    """
+
+    patience: int = 90
+    epochs: int = 3
+    checkpoint_steps: int = 15
 
 
 @dataclass(frozen=True)
@@ -55,12 +70,12 @@ class Scene:
     keys: dict[str, Path]
 
 
-def scenes(folder: Path, patience: int = 90) -> dict[Scheme, Scene]:
+def scenes(folder: Path, pace: Pace = Pace()) -> dict[Scheme, Scene]:
     """Makes the scene of every scheme.
 
     Args:
         folder: For everything that is made.
-        patience: Seconds that a run waits for a node.
+        pace: The same for all.
     """
     folder.mkdir(exist_ok=True)
     raw = folder / "raw.tsv"
@@ -72,7 +87,7 @@ def scenes(folder: Path, patience: int = 90) -> dict[Scheme, Scene]:
         mode = scheme[:3]
         keys = {party: home / f"{party}.pem" for party in _PARTIES[mode]}
         publics = {party: public_key_text(generate_party_key(path)) for party, path in keys.items()}
-        text = _text(scheme, publics, patience)
+        text = _text(scheme, publics, pace)
         (home / "contract.toml").write_text(text)
         contract = parse_contract(text.encode(), scheme)
         prepare(raw, home / "data", contract, deal="round-robin")
@@ -80,7 +95,7 @@ def scenes(folder: Path, patience: int = 90) -> dict[Scheme, Scene]:
     return made
 
 
-def _text(scheme: Scheme, publics: dict[str, str], patience: int) -> str:
+def _text(scheme: Scheme, publics: dict[str, str], pace: Pace) -> str:
     mode = scheme[:3]
     lines = ["format = 1", f'name = "{scheme}"', f'mode = "{mode}"']
     lines += [f'[[parties]]\nname = "{party}"\nkey = "{key}"' for party, key in publics.items()]
@@ -95,7 +110,7 @@ def _text(scheme: Scheme, publics: dict[str, str], patience: int) -> str:
             ("chief", "chief", host),
         ]
     lines += [f'[[nodes]]\nname = "{n}"\nrole = "{r}"\nparty = "{p}"' for n, r, p in nodes]
-    lines.append(_COMMON.format(patience=patience))
+    lines.append(_COMMON.format(**asdict(pace)))
     for role in sorted({role for _, role, _ in nodes}):
         lines.append(f"[trust.roles.{role}]")
         lines.append('measurement = "own"\naccepted_tcb_statuses = ["UpToDate"]')

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 from asn1crypto import pem
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import TdFields, tdx_quote
+from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.frames import ExchangeRequest, Push
 from coterie.ratls.evidence import InteroperableEvidence
 from coterie.ratls.issuing import issue_certificate
 from coterie.ratls.messages import (
@@ -22,7 +26,7 @@ from coterie.ratls.messages import (
     encode_message,
 )
 from coterie.ratls.voucher import Voucher
-from fuzz.targets import AT, COLLATERAL, PEER, QUOTE
+from fuzz.targets import AT, CALLS, COLLATERAL, PEER, QUOTE, SMALL_RUN
 
 VECTORS = Path(__file__).parents[2] / "shared" / "attestation-vectors"
 
@@ -36,6 +40,7 @@ def seeds(target: str) -> Iterator[bytes]:
         "claims": _claims,
         "messages": _messages,
         "collateral": _collateral,
+        "calls": _calls,
     }[target]()
 
 
@@ -99,3 +104,33 @@ def _collateral() -> Iterator[bytes]:
     yield SimulatedPki(tee="TDX").collateral(AT).to_json().encode()
     for file in sorted(VECTORS.glob("*/collateral.json")):
         yield file.read_bytes()
+
+
+def _calls() -> Iterator[bytes]:
+    """One good call of every method; the push completes half of a step."""
+    parameters = sum(math.prod(p.shape) for p in SMALL_RUN.model.dense_parameters(SMALL_RUN.data))
+    ids = np.arange(26, dtype="<i4") * 8
+    push = Push(
+        examples=4,
+        loss_sum=2.5,
+        dense_gradient=np.ones(parameters, "<f4").tobytes(),
+        row_ids=ids.tobytes(),
+        row_gradients=np.ones((26, 2), "<f4").tobytes(),
+    )
+    good: dict[str, bytes] = {
+        "join": pb.JoinRequest(train_examples=8, data_set_digest=bytes(32)).SerializeToString(),
+        "exchange": ExchangeRequest(1, 0, push, ids.tobytes()).encode(),
+        "lookup": pb.LookupRequest(ps_incarnation=1, row_ids=ids.tobytes()).SerializeToString(),
+        "report": pb.ReportRequest(ps_incarnation=1).SerializeToString(),
+        "leave": pb.LeaveRequest(ps_incarnation=1).SerializeToString(),
+        "status": b"",
+        "initialize": pb.InitializeRequest(
+            dense_parameters=bytes(push.dense_gradient)
+        ).SerializeToString(),
+        "enlist": pb.EnlistRequest(attempt=1).SerializeToString(),
+        "commit": pb.CommitRequest(ps_incarnation=1, staged=[0]).SerializeToString(),
+        "conclude": pb.ConcludeRequest(ps_incarnation=1).SerializeToString(),
+    }
+    for index, (name, _) in enumerate(CALLS):
+        yield bytes([index]) + good[name]
+    yield b"\1" + ExchangeRequest(1, 0, None, ids.tobytes()).encode()

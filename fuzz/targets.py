@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from google.protobuf.message import DecodeError
+
 from coterie.attestation.appraiser import assess
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.evidence import kind_of
@@ -22,6 +24,12 @@ from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.contract import Contract, parse_contract
 from coterie.errors import CoterieError, EvidenceRefused
+from coterie.ps.checkpoints import NoCheckpoints
+from coterie.ps.ports import Caller
+from coterie.ps.service import ParameterService
+from coterie.ps.shard import Shard
+from coterie.ps.wire import codecs
+from coterie.ps.wire import ps_pb2 as pb
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.claims import Claims, foreign_pubkey_hash
 from coterie.ratls.evidence import (
@@ -30,7 +38,7 @@ from coterie.ratls.evidence import (
     read_evidence,
     read_interoperable,
 )
-from coterie.ratls.messages import FrameReader, Hello, Refusal, encode_message
+from coterie.ratls.messages import FrameReader, Hello, Refusal, decode_message, encode_message
 from coterie.ratls.session import Session, SessionInputs
 from coterie.ratls.voucher import Voucher
 
@@ -38,8 +46,7 @@ AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PKI = SimulatedPki()
 QUOTE = sgx_quote(PKI, EnclaveFields(mrenclave=bytes(range(32))))
 COLLATERAL = PKI.collateral(AT)
-CONTRACT: Contract = parse_contract(
-    b"""
+_TEXT = b"""
 format = 1
 name = "fuzz"
 mode = "hfl"
@@ -57,8 +64,33 @@ accepted_tcb_statuses = ["UpToDate"]
 [trust.roles.worker]
 measurement = "own"
 accepted_tcb_statuses = ["UpToDate"]
+"""
+CONTRACT: Contract = parse_contract(_TEXT, "fuzz")
+SMALL_RUN: Contract = parse_contract(
+    _TEXT
+    + b"""
+[data]
+rows = 8
+[model]
+embedding_dim = 2
+bottom = [2]
+top = [1]
+[training]
+batch = 4
 """,
     "fuzz",
+)
+CALLS = (
+    ("join", codecs.JOIN),
+    ("exchange", codecs.EXCHANGE),
+    ("lookup", codecs.LOOKUP),
+    ("report", codecs.REPORT),
+    ("leave", codecs.LEAVE),
+    ("status", codecs.STATUS),
+    ("initialize", codecs.INITIALIZE),
+    ("enlist", codecs.ENLIST),
+    ("commit", codecs.COMMIT),
+    ("conclude", codecs.CONCLUDE),
 )
 OWN = Claims(bytes(32), bytes(32), "ps", "ps", "a", 1)
 PEER = replace(OWN, node="w1", role="worker")
@@ -119,7 +151,7 @@ def claims(data: bytes) -> None:
 
 def messages(data: bytes) -> None:
     """Handshake frames in two pieces, then the whole exchange, then a voucher."""
-    reader = FrameReader()
+    reader = FrameReader(decode_message)
     cut = data[0] if data else 0
     try:
         for piece in (data[:cut], data[cut:]):
@@ -155,6 +187,36 @@ def collateral(data: bytes) -> None:
         QUOTE, found, kind="simulated", root=PKI.trust_root, policies=(), at=AT
     ).verdict
     assert verdict is None or found.tcb_info == COLLATERAL.tcb_info
+
+
+def calls(data: bytes) -> None:
+    """A call of an attested worker to a parameter server that waits for its first push."""
+    service, worker = begun_server()
+    name, codec = CALLS[(data[0] if data else 0) % len(CALLS)]
+    try:
+        reply = getattr(service, name)(worker, codec.decode_request(data[1:]))
+    except (CoterieError, DecodeError):
+        return
+    assert codec.decode_reply(codec.encode_reply(reply)) is not None
+
+
+def begun_server() -> tuple[ParameterService, Caller]:
+    """A server that both workers have joined, and one of them."""
+    shard = Shard(
+        SMALL_RUN,
+        "ps",
+        incarnation=1,
+        monotonic=lambda: 0.0,
+        on_event=lambda _: None,
+        checkpoints=lambda *_: NoCheckpoints(),
+        poll_seconds=0.0,
+    )
+    service = ParameterService(shard)
+    shard.restore(None, 1)
+    workers = [Caller(name, "worker", 1) for name in ("w1", "w2")]
+    for worker in workers:
+        service.join(worker, pb.JoinRequest(train_examples=8, data_set_digest=bytes(32)))
+    return service, workers[0]
 
 
 def _judge(quote_bytes: bytes, _: bytes, stapled: bytes) -> None:
@@ -200,4 +262,5 @@ TARGETS = {
     "claims": Target(claims, 1 << 13),
     "messages": Target(messages, 1 << 15),
     "collateral": Target(collateral, 1 << 16),
+    "calls": Target(calls, 1 << 15),
 }

@@ -8,6 +8,8 @@
     |-- DataError                  5   raw or prepared data is not usable
     |   |-- RawDataInvalid             rows that are not in the Criteo format
     |   |-- ShardDamaged               truncated or altered shards and manifests
+    |   |-- SealBroken                 a sealed file was altered, cut or swapped
+    |   |-- KeyFileRefused             a file is no key of a sealed data set
     |   `-- DataSetMismatch            prepared under another contract's data section
     |-- TrustError                 3   somebody is not who or what the contract demands
     |   |-- EvidenceRefused            a quote, certificate or its claims failed a named check
@@ -109,6 +111,14 @@ class RawDataInvalid(DataError):
 
 class ShardDamaged(DataError):
     """A shard or manifest is truncated, altered or missing."""
+
+
+class SealBroken(DataError):
+    """A sealed file was altered, cut or swapped, or its key is another one."""
+
+
+class KeyFileRefused(DataError):
+    """A file is no key of a sealed data set."""
 
 
 class DataSetMismatch(DataError):

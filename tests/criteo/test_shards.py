@@ -11,13 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.contract import DataSection
+from coterie.criteo.shard_files import HEADER_BYTES, ShardWriter, open_shard
 from coterie.criteo.shards import (
-    HEADER_BYTES,
     Shard,
     ShardBuilder,
-    ShardWriter,
     join_shards,
-    open_shard,
     pack_records,
     record_bytes,
     shard_from_records,

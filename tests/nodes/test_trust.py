@@ -23,9 +23,8 @@ from coterie.errors import (
     EvidenceRefused,
     VoucherRefused,
 )
-from coterie.nodes.trust import NodeOptions, NoKeyServer, node_trust
+from coterie.nodes.trust import NodeOptions, node_trust
 from coterie.ratls.trust import TrustContext
-from coterie.ratls.voucher import VoucherRequest
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -134,13 +133,6 @@ class TestRealTees:
         with pytest.raises(EnvironmentUnfit) as refusal:
             trust(tee, replace(NO_OPTIONS, pccs_url="http://localhost:8081"))
         assert "https" in refusal.value.expected
-
-
-def test_without_a_key_server_nobody_vouches() -> None:
-    request = VoucherRequest(bytes(32), "a", "ps", "ps", bytes(32), 1)
-    with pytest.raises(VoucherRefused) as refusal:
-        NoKeyServer().vouch(request)
-    assert "simulated" in refusal.value.remedy
 
 
 class TestClock:

@@ -26,7 +26,8 @@ from coterie.ps.run import Run as ShardRun
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import CheckpointsMaker, Shard
 from coterie.ps.state import ModelState, model_digest
-from coterie.training.session import Parameters, Position, ServerSession
+from coterie.training.messages import Parameters
+from coterie.training.session import Position, ServerSession
 
 POLL_SECONDS = 0.02
 

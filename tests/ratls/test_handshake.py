@@ -41,7 +41,7 @@ from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.issuing import issue_certificate, spki_der
 from coterie.ratls.tls import ALPN
 from coterie.ratls.trust import Credentials, StapledOnly, TrustContext
-from coterie.ratls.voucher import Voucher, VoucherRequest
+from coterie.ratls.voucher import VOUCHER_LIFETIME, Voucher, sign_voucher
 
 if TYPE_CHECKING:
     from tests.ratls.conftest import World
@@ -229,15 +229,7 @@ def forge(world: World, forgery: Forgery) -> Credentials:
 
 
 def vouch(world: World, claims: Claims, party: str) -> Voucher:
-    request = VoucherRequest(
-        contract_digest=claims.contract_digest,
-        party=party,
-        node=claims.node,
-        role=claims.role,
-        spki_sha256=claims.pubkey_hash,
-        incarnation=claims.incarnation,
-    )
-    return world.vouchers(party).vouch(request)
+    return sign_voucher(world.keys[party], claims, expiry=world.clock() + VOUCHER_LIFETIME)
 
 
 def legacy(world: World, *oids: str) -> Credentials:

@@ -11,7 +11,7 @@ from coterie.attestation.tee.simulated import SimulatedTee
 from coterie.errors import ContractInvalid, EvidenceRefused, PeerUnreachable, VoucherRefused
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.trust import make_trust
-from coterie.ratls.voucher import Voucher, VoucherRequest
+from coterie.ratls.voucher import Voucher
 
 if TYPE_CHECKING:
     from tests.ratls.conftest import World
@@ -90,10 +90,10 @@ def test_a_key_server_that_is_away_for_a_while_stops_nobody(world: World) -> Non
         def __init__(self) -> None:
             self.away = False
 
-        def vouch(self, request: VoucherRequest) -> Voucher:
+        def vouch(self, identity: NodeIdentity) -> Voucher:
             if self.away:
                 raise PeerUnreachable("the key server is away")
-            return world.vouchers("operator").vouch(request)
+            return world.vouchers("operator").vouch(identity)
 
     source = Away()
     credentials = world.trust("ps0", vouchers=source).credentials

@@ -29,6 +29,7 @@ from coterie.ratls.messages import (
     Hello,
     Message,
     Refusal,
+    decode_message,
     encode_message,
 )
 from coterie.ratls.session import Direction, Session, SessionInputs, session_report_data
@@ -79,7 +80,7 @@ def sides(world: World) -> Sides:
 
 
 def decoded(frames: bytes) -> list[Message]:
-    reader = FrameReader()
+    reader = FrameReader(decode_message)
     reader.feed(frames)
     messages = []
     while (message := reader.next_message()) is not None:

@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.errors import VoucherRefused
-from coterie.ratls.voucher import PartyKeyVouchers, Voucher, VoucherRequest, verify_voucher
+from coterie.ratls.claims import Claims
+from coterie.ratls.voucher import PartyKeyVouchers, Voucher, sign_voucher, verify_voucher
 
 if TYPE_CHECKING:
     from tests.ratls.conftest import World
 
-REQUEST = VoucherRequest(b"c" * 32, "acme", "acme-worker", "worker", b"k" * 32, 7)
+CLAIMS = Claims(b"k" * 32, b"c" * 32, "acme-worker", "worker", "acme", 7)
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
-VOUCHER = PartyKeyVouchers(Ed25519PrivateKey.generate(), clock=lambda: AT).vouch(REQUEST)
+VOUCHER = sign_voucher(Ed25519PrivateKey.generate(), CLAIMS, expiry=AT + timedelta(hours=24))
 
 vouchers = st.builds(
     Voucher,
@@ -61,12 +62,13 @@ def test_the_signature_has_a_domain_of_its_own() -> None:
     assert VOUCHER.signature not in VOUCHER.signed_bytes()
 
 
-def test_a_voucher_ends_when_its_source_says() -> None:
+def test_a_voucher_ends_when_its_source_says(world: World) -> None:
+    identity = world.trust("acme-worker").credentials.current().identity
     source = PartyKeyVouchers(
         Ed25519PrivateKey.generate(), clock=lambda: AT, lifetime=timedelta(minutes=5)
     )
 
-    assert source.vouch(REQUEST).expires_at == AT + timedelta(minutes=5)
+    assert source.vouch(identity).expires_at == AT + timedelta(minutes=5)
 
 
 def test_a_good_voucher_is_returned(world: World) -> None:

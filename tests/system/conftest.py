@@ -50,18 +50,6 @@ step_seconds = 60
 tee = "simulated"
 """
 
-HFL_NODES = """
-format = 1
-name = "small-hfl"
-mode = "hfl"
-parties = [{ name = "operator" }, { name = "acme" }, { name = "bolt" }]
-nodes = [
-    { name = "ps0", role = "ps", party = "operator", address = "127.0.0.1:0" },
-    { name = "acme-worker", role = "worker", party = "acme" },
-    { name = "bolt-worker", role = "worker", party = "bolt" },
-]
-"""
-
 SDT_NODES = """
 format = 1
 name = "small-sdt"
@@ -76,14 +64,33 @@ nodes = [
 """
 
 
-def contract_text(mode: str) -> str:
+def hfl_nodes(companies: Sequence[str]) -> str:
+    """A parameter server of an operator, and one worker of each company."""
+    parties = ", ".join(f'{{ name = "{party}" }}' for party in ("operator", *companies))
+    workers = "".join(
+        f'    {{ name = "{company}-worker", role = "worker", party = "{company}" }},\n'
+        for company in companies
+    )
+    server = '{ name = "ps0", role = "ps", party = "operator", address = "127.0.0.1:0" }'
+    return f"""
+format = 1
+name = "small-hfl"
+mode = "hfl"
+parties = [{parties}]
+nodes = [
+    {server},
+{workers}]
+"""
+
+
+def contract_text(mode: str, companies: Sequence[str] = ("acme", "bolt")) -> str:
     """A small contract of either mode, as TOML."""
     roles = ("ps", "worker") if mode == "hfl" else ("ps", "worker", "chief")
     trust = "".join(
         f'\n[trust.roles.{role}]\nmeasurement = "own"\naccepted_tcb_statuses = ["UpToDate"]\n'
         for role in roles
     )
-    return (HFL_NODES if mode == "hfl" else SDT_NODES) + SMALL + trust
+    return (hfl_nodes(companies) if mode == "hfl" else SDT_NODES) + SMALL + trust
 
 
 @dataclass(frozen=True)
@@ -101,8 +108,9 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def make_scene(mode: str, raw: Path, folder: Path) -> Scene:
-    text = contract_text(mode)
+def make_scene(mode: str, raw: Path, folder: Path, text: str = "") -> Scene:
+    """Prepares the data of a contract; by default of the small one."""
+    text = text or contract_text(mode)
     contract_file = folder / f"{mode}.toml"
     contract_file.write_text(text)
     contract = parse_contract(text.encode(), mode)
@@ -213,17 +221,22 @@ StartNode = Callable[..., Node]
 
 
 class Federation:
-    """A contract with real party keys, and the files that its nodes need."""
+    """A contract with real party keys, and the files that its nodes need.
+
+    Args:
+        folder: For keys, and for what nodes keep.
+        scene: Its contract names parties without keys.
+    """
 
     def __init__(self, folder: Path, scene: Scene) -> None:
         self.folder = folder
         self.data = scene.data
-        text = contract_text("hfl")
-        for party in ("operator", "acme", "bolt"):
-            key = generate_party_key(folder / f"{party}.pem")
+        text = scene.contract.read_text()
+        for party in parse_contract(text.encode(), "scene").parties:
+            key = generate_party_key(folder / f"{party.name}.pem")
             text = text.replace(
-                f'{{ name = "{party}" }}',
-                f'{{ name = "{party}", key = "{public_key_text(key)}" }}',
+                f'{{ name = "{party.name}" }}',
+                f'{{ name = "{party.name}", key = "{public_key_text(key)}" }}',
             )
         self.text = text
         self.contract = self.write("contract.toml", text)

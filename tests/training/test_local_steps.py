@@ -7,7 +7,7 @@ import pytest
 
 from coterie.criteo.shards import Batch
 from coterie.training.local_steps import local_delta
-from coterie.training.session import Parameters
+from coterie.training.messages import Parameters
 from coterie.training.step import StepGradients, WorkerStep, unique_rows
 
 DIM, COLUMNS, NUMERIC = 2, 3, 4

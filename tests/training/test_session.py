@@ -20,7 +20,8 @@ from coterie.errors import (
 from coterie.ps.aggregation import Gradients
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Push
-from coterie.training.session import MAX_FAILURES, Position, ServerSession
+from coterie.training.patience import MAX_FAILURES
+from coterie.training.session import Position, ServerSession
 from tests.ps.conftest import Clock, small_contract
 
 Answer = (

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.contract import DataSection
 from coterie.criteo.manifest import Manifest, Split, read_manifest
-from coterie.criteo.shards import Shard, damaged, open_shard
+from coterie.criteo.shard_files import damaged, open_shard
+from coterie.criteo.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,31 @@ def open_dataset(directory: Path, data: DataSection, *, party: str) -> DataSet:
         ShardDamaged: A file is missing, truncated, altered, or contradicts the manifest.
         DataSetMismatch: Prepared under another data section, or for another party.
     """
-    manifest = read_manifest(directory, data, party=party)
+    return assemble_dataset(
+        read_manifest(directory, data, party=party),
+        directory,
+        lambda path, digest: open_shard(path, data, expected_digest=digest),
+    )
+
+
+def assemble_dataset(
+    manifest: Manifest, directory: Path, opener: Callable[[Path, bytes], Shard]
+) -> DataSet:
+    """Opens the shards that a manifest lists.
+
+    Args:
+        manifest: The manifest, checked.
+        directory: Where its shards lie.
+        opener: Opens and checks a shard, given its path and SHA-256.
+
+    Raises:
+        ShardDamaged: A shard has another number of examples, or the opener refuses it.
+    """
 
     def shard(split: Split) -> Shard:
         entry = manifest.shard(split)
         path = directory / entry.file
-        opened = open_shard(path, data, expected_digest=bytes.fromhex(entry.sha256))
+        opened = opener(path, bytes.fromhex(entry.sha256))
         if opened.rows != entry.rows:
             raise damaged(path, "row count", str(entry.rows), str(opened.rows))
         return opened

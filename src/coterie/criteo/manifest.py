@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coterie.contract import DataSection, data_digest
-from coterie.criteo.shards import damaged, wrong_data_section
+from coterie.criteo.shard_files import damaged, wrong_data_section
 from coterie.errors import DataSetMismatch
 
 MANIFEST_NAME = "manifest.json"
@@ -161,6 +161,22 @@ def read_manifest(directory: Path, data: DataSection, *, party: str) -> Manifest
         ) from error
     if len(text) > MAX_MANIFEST_BYTES:
         raise damaged(path, "size", f"at most {MAX_MANIFEST_BYTES} bytes", "more")
+    return check_manifest(text, path, data, party=party)
+
+
+def check_manifest(text: bytes, path: Path, data: DataSection, *, party: str) -> Manifest:
+    """Checks a manifest's content, as ``read_manifest`` does.
+
+    Args:
+        text: The manifest file.
+        path: What errors call it.
+        data: The contract's data section.
+        party: The party that is about to open it.
+
+    Raises:
+        ShardDamaged: It is no manifest.
+        DataSetMismatch: Prepared under another data section, or another party's.
+    """
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:

@@ -27,7 +27,8 @@ from coterie.criteo.compression import RawFile
 from coterie.criteo.hashing import rows_of_hashes
 from coterie.criteo.manifest import MANIFEST_NAME, SPLITS, Manifest, ShardEntry, Source, Split
 from coterie.criteo.reader import CriteoReader
-from coterie.criteo.shards import ShardWriter, pack_records
+from coterie.criteo.shard_files import ShardWriter
+from coterie.criteo.shards import pack_records
 from coterie.criteo.split import MINIMUM_ROWS, Deal, deal_rows, split_rows
 from coterie.criteo.staging import StagedRows, Staging, StagingWriter
 from coterie.criteo.statistics import TrainingStatistics, among

@@ -19,8 +19,9 @@ from coterie.attestation.tee.opening import open_tee
 from coterie.contract import Contract, Node
 from coterie.contract.signatures import load_party_key
 from coterie.errors import ContractInvalid, VoucherRefused
+from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.trust import Clock, StapledOnly, TrustContext, make_trust
-from coterie.ratls.voucher import PartyKeyVouchers, Voucher, VoucherRequest, VoucherSource
+from coterie.ratls.voucher import PartyKeyVouchers, Voucher, VoucherSource
 
 
 @dataclass(frozen=True)
@@ -113,15 +114,15 @@ def _vouchers(
 class NoKeyServer:
     """Stands where a party's key server will: it vouches for nobody."""
 
-    def vouch(self, request: VoucherRequest) -> Voucher:
+    def vouch(self, identity: NodeIdentity) -> Voucher:
         """Refuses.
 
         Raises:
             VoucherRefused: Always.
         """
         raise VoucherRefused(
-            f"nobody vouches for node {request.node}",
-            expected=f"a voucher by the key server of party {request.party}",
+            f"nobody vouches for node {identity.claims.node}",
+            expected=f"a voucher by the key server of party {identity.claims.party}",
             seen="no key server: this version does not have one yet",
             remedy='until there is one, run contracts with tee = "simulated"',
         )

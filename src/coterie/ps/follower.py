@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-import numpy as np
-
 from coterie.errors import PeerUnreachable, StepRefused
-from coterie.ps.checkpoints import DurableCheckpoint
-from coterie.ps.council import Decision, StagedReport
+from coterie.ps.between import checkpoint_to_wire, decision_from_wire, norms_to_wire
+from coterie.ps.council import StagedReport
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.run import Run
 from coterie.ps.shard import Shard
@@ -62,7 +60,7 @@ class Follower:
     def _live(self, lead: _Lead) -> None:
         """One life of the server: from a common checkpoint to the end of the run."""
         shard = self._shard
-        available = [_message(found) for found in shard.checkpoints.available()]
+        available = [checkpoint_to_wire(found) for found in shard.checkpoints.available()]
         self._attempt += 1
         request = pb.EnlistRequest(available=available, attempt=self._attempt)
         while (plan := lead.call(lambda port: port.enlist(request))).pending:
@@ -97,12 +95,11 @@ class Follower:
 
     def _commit(self, run: Run, *, waits: bool) -> pb.CommitRequest:
         staged = run.staged_report() if run.begun else StagedReport((), {})
-        norms = [staged.squares[w] for w in staged.workers if w in staged.squares]
         return pb.CommitRequest(
             ps_incarnation=run.incarnation,
             step=run.state.step,
             staged=staged.workers,
-            slice_norms=np.concatenate(norms).astype("<f8").tobytes() if norms else b"",
+            slice_norms=norms_to_wire(staged),
             durable=self._durable(),
             writing=self._shard.checkpoints.writing,
             waits=waits,
@@ -110,12 +107,10 @@ class Follower:
 
     def _obey(self, run: Run, step: int, reply: pb.CommitReply) -> None:
         shard = self._shard
-        weights = tuple(np.frombuffer(reply.weights, "<f8").tolist())
-        contributors = tuple(worker for worker, weight in enumerate(weights) if weight)
         with shard.changed:
             if shard.run is not run or run.state.step != step:
                 return
-            run.apply(Decision(step, weights, contributors, frozenset(reply.absent)))
+            run.apply(decision_from_wire(step, reply))
             if reply.checkpoint:
                 shard.locked_save(run)
             if reply.HasField("announced"):
@@ -141,7 +136,7 @@ class Follower:
                 shard.locked_wait(lambda: not shard.membership.remaining, left)
 
     def _durable(self) -> list[pb.Checkpoint]:
-        return [_message(found) for found in self._shard.checkpoints.available()]
+        return [checkpoint_to_wire(found) for found in self._shard.checkpoints.available()]
 
 
 class _Lead:
@@ -173,7 +168,3 @@ class _Lead:
         if self._port is not None:
             self._port.close()
         self._port = None
-
-
-def _message(found: DurableCheckpoint) -> pb.Checkpoint:
-    return pb.Checkpoint(step=found.step, digest=found.digest)

@@ -191,7 +191,7 @@ class ParameterService:
             if lead.outcome is None:
                 run = self._joined(caller, request.ps_incarnation)
                 run.check_trained()
-                lead.locked_report(caller.node, counts)
+                lead.ending.locked_report(caller.node, counts)
                 run.progress_at = shard.monotonic()
                 if not shard.locked_wait(lambda: shard.run is not run or lead.outcome is not None):
                     return pb.ReportReply(pending=True)

@@ -14,7 +14,7 @@ from coterie.ratls.certificate import RatlsCertificate, read_certificate
 from coterie.ratls.claims import Claims, report_data
 from coterie.ratls.evidence import InteroperableEvidence, check_pubkey_hash
 from coterie.ratls.issuing import DNS_SUFFIX
-from coterie.ratls.trust import TrustContext
+from coterie.ratls.trust import RelyingParty
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class JudgedCertificate:
 
 
 def judge_certificate(
-    der: bytes, trust: TrustContext, *, expected_node: str | None, at: datetime
+    der: bytes, trust: RelyingParty, *, expected_node: str | None, at: datetime
 ) -> JudgedCertificate:
     """Judges a peer's certificate by all that can be known inside the TLS handshake.
 
@@ -48,7 +48,7 @@ def judge_certificate(
 
     Args:
         der: The peer's certificate.
-        trust: This node's trust.
+        trust: This side's trust.
         expected_node: Who must answer, for the side that dialled; None for a listener.
         at: The time to judge at, UTC.
 
@@ -59,7 +59,7 @@ def judge_certificate(
             ``party``, ``certificate_name``, or one of the appraiser's.
     """
     certificate = read_certificate(der)
-    if trust.credentials.is_own_key(certificate.spki_sha256):
+    if trust.is_own_key(certificate.spki_sha256):
         raise EvidenceRefused(
             "own_key",
             "the peer shows this node's own key",
@@ -103,7 +103,7 @@ def judge_session(
     expected_report_data: bytes,
     stapled: bytes,
     *,
-    trust: TrustContext,
+    trust: RelyingParty,
     at: datetime,
 ) -> Verdict:
     """Judges a peer's session quote, and its certificate's quote where that is still open.
@@ -114,7 +114,7 @@ def judge_session(
         expected_report_data: What it must carry, 64 bytes.
         stapled: Collateral in JSON that the peer sent along; used only where this node has none,
             and then kept, part by part, as far as nothing newer is known.
-        trust: This node's trust.
+        trust: This side's trust.
         at: The time to judge at, UTC.
 
     Returns:
@@ -168,11 +168,11 @@ def judge_session(
     return fresh
 
 
-def _check_place(claims: Claims, trust: TrustContext, expected_node: str | None) -> None:
+def _check_place(claims: Claims, trust: RelyingParty, expected_node: str | None) -> None:
     contract: Contract = trust.contract
     remedy = "start every node under the name, role and party that one signed contract gives it"
     node = next((node for node in contract.nodes if node.name == claims.node), None)
-    if node is None or claims.node == trust.node.name:
+    if node is None or trust.is_own_name(claims.node):
         raise EvidenceRefused(
             "node",
             "the peer is not another node of this contract"

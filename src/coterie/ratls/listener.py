@@ -13,14 +13,13 @@ from dataclasses import dataclass
 
 from coterie.errors import AddressInUse, CoterieError
 from coterie.ratls.address import Address
-from coterie.ratls.handshake import HANDSHAKE_SECONDS, accept
-from coterie.ratls.peer import Peer
-from coterie.ratls.trust import TrustContext
+from coterie.ratls.handshake import HANDSHAKE_SECONDS
 
 _PAUSE_SECONDS = 0.05
 _log = logging.getLogger(__name__)
 
 Refused = Callable[[str, CoterieError], None]
+Handle = Callable[[socket.socket, float], None]
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,7 @@ class AttestationListener:
 
     Args:
         sock: A listening socket; it belongs to this object.
-        trust: This node's trust.
-        admit: Pins a peer and returns the gRPC port, or raises to refuse it.
+        handle: Does a handshake on a connection within so many seconds; raises to refuse the peer.
         refused: Told of every refusal: the remote host, and why.
         limits: Bounds.
     """
@@ -83,15 +81,13 @@ class AttestationListener:
     def __init__(
         self,
         sock: socket.socket,
-        trust: TrustContext,
-        admit: Callable[[Peer], int],
+        handle: Handle,
         *,
         refused: Refused = log_refusal,
         limits: ListenerLimits | None = None,
     ) -> None:
         self._socket = sock
-        self._trust = trust
-        self._admit = admit
+        self._handle = handle
         self._refused = refused
         self._limits = limits or ListenerLimits()
         self._lock = threading.Lock()
@@ -146,7 +142,7 @@ class AttestationListener:
 
     def _handshake(self, sock: socket.socket, host: str) -> None:
         try:
-            accept(sock, self._trust, self._admit, seconds=self._limits.seconds)
+            self._handle(sock, self._limits.seconds)
         except CoterieError as error:
             self._refused(host, error)
         except Exception:

@@ -5,8 +5,9 @@ Every frame is bounded before it is held, and decoded strictly before it is used
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from coterie.contract.loading import MAX_CONTRACT_BYTES
 from coterie.errors import MessageRefused
@@ -86,6 +87,7 @@ class Refusal:
     reason: Mapping[str, str]
 
 
+Decoded = TypeVar("Decoded")
 Message = Hello | EvidenceMessage | ContractMessage | Acceptance | Refusal
 
 
@@ -111,9 +113,29 @@ def encode_message(message: Message) -> bytes:
         case Acceptance(port, until):
             body = {"kind": "acceptance", "grpc_port": port, "valid_until": until}
         case Refusal(reason):
-            bounded = {key: printable(reason.get(key, "")) for key in _REFUSAL_KEYS}
-            body = {"kind": "refusal", **bounded}
-    data = cbor.encode(body)
+            body = refusal_body(reason)
+    return frame(cbor.encode(body))
+
+
+def refusal_body(reason: Mapping[str, str]) -> dict[str, cbor.CborValue]:
+    """A refusal's fields on the wire, bounded."""
+    return {"kind": "refusal", **{key: printable(reason.get(key, "")) for key in _REFUSAL_KEYS}}
+
+
+def refusal_of(body: dict[str, cbor.CborValue]) -> Refusal:
+    """Reads a refusal's fields.
+
+    Raises:
+        CborInvalid: Others than a refusal's.
+    """
+    cbor.exact_keys(body, frozenset({"kind", *_REFUSAL_KEYS}))
+    return Refusal(
+        {key: printable(cbor.take_text(body, key, most=MAX_TEXT)) for key in _REFUSAL_KEYS}
+    )
+
+
+def frame(data: bytes) -> bytes:
+    """A message's encoding as it travels: with its length before it."""
     return len(data).to_bytes(_PREFIX, "big") + data
 
 
@@ -129,10 +151,15 @@ def decode_message(data: bytes) -> Message:
         raise _refused("canonical CBOR of a message of this version", str(error)) from error
 
 
-class FrameReader:
-    """Cuts a stream of bytes into frames; holds at most one frame and what follows it."""
+class FrameReader(Generic[Decoded]):
+    """Cuts a stream of bytes into frames; holds at most one frame and what follows it.
 
-    def __init__(self) -> None:
+    Args:
+        decode: Decodes one frame's content.
+    """
+
+    def __init__(self, decode: Callable[[bytes], Decoded]) -> None:
+        self._decode = decode
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> None:
@@ -146,18 +173,18 @@ class FrameReader:
             raise _refused(f"at most {MAX_FRAME_BYTES} bytes a frame", "more, sent ahead")
         self._length()
 
-    def next_message(self) -> Message | None:
+    def next_message(self) -> Decoded | None:
         """The next whole message, or None until more bytes have come.
 
         Raises:
-            MessageRefused: As for `feed` and `decode_message`.
+            MessageRefused: As for `feed`, and what ``decode`` raises.
         """
         length = self._length()
         if length is None or len(self._buffer) < _PREFIX + length:
             return None
         data = bytes(self._buffer[_PREFIX : _PREFIX + length])
         del self._buffer[: _PREFIX + length]
-        return decode_message(data)
+        return self._decode(data)
 
     def _length(self) -> int | None:
         if len(self._buffer) < _PREFIX:
@@ -200,10 +227,7 @@ def _decode(body: dict[str, cbor.CborValue]) -> Message:
             cbor.take_int(body, "valid_until", most=253_402_300_799),
         )
     if kind == "refusal":
-        cbor.exact_keys(body, frozenset({"kind", *_REFUSAL_KEYS}))
-        return Refusal(
-            {key: printable(cbor.take_text(body, key, most=MAX_TEXT)) for key in _REFUSAL_KEYS}
-        )
+        return refusal_of(body)
     raise cbor.CborInvalid(f"unknown kind {printable(kind)}")
 
 

@@ -7,6 +7,7 @@ each of its TLS handshakes fetches the certificates that are pinned at that mome
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ import grpc
 
 from coterie.ratls.address import Address
 from coterie.ratls.calls import CallLimits
+from coterie.ratls.handshake import accept
 from coterie.ratls.interceptor import AttestationInterceptor, Permissions
 from coterie.ratls.issuing import stray_certificate_pem
 from coterie.ratls.listener import (
@@ -109,7 +111,7 @@ class AttestedServer:
             raise
         self._address = Address(self._wanted.host, port)
         self._listener = AttestationListener(
-            sock, self._trust, self._admit, refused=self._refused, limits=self._limits
+            sock, self._handshake, refused=self._refused, limits=self._limits
         )
         self._listener.start()
 
@@ -124,6 +126,9 @@ class AttestedServer:
         if self._pool is not None:
             self._pool.shutdown(wait=True)
             self._pool = None
+
+    def _handshake(self, sock: socket.socket, seconds: float) -> None:
+        accept(sock, self._trust, self._admit, seconds=seconds)
 
     def _start_grpc(self, port: int) -> None:
         age = int(self._trust.reattestation.total_seconds() * 1000)

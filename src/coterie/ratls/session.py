@@ -42,6 +42,7 @@ from coterie.ratls.messages import (
     Hello,
     Message,
     Refusal,
+    decode_message,
     encode_message,
     printable,
 )
@@ -122,7 +123,7 @@ class Session:
 
     def __init__(self, inputs: SessionInputs) -> None:
         self._in = inputs
-        self._frames = FrameReader()
+        self._frames = FrameReader(decode_message)
         self._peer_voucher: Voucher | None = None
         self._acceptance: Acceptance | None = None
         self._state: State = "hello"

@@ -16,14 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL, crypto
 
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed, PeerUnreachable
-from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.issuing import spki_der
 from coterie.ratls.messages import printable
 
@@ -53,6 +52,20 @@ class Deadline:
         return max(0.0, self.at - time.monotonic())
 
 
+class Shown(Protocol):
+    """What one side shows: a certificate and the key that it is for."""
+
+    @property
+    def certificate_der(self) -> bytes:
+        """The certificate."""
+        ...
+
+    @property
+    def private_key(self) -> ec.EllipticCurvePrivateKey:
+        """The key."""
+        ...
+
+
 class TlsConnection:
     """One side of one TLS connection.
 
@@ -65,25 +78,30 @@ class TlsConnection:
         at: The time at which certificates must be valid, UTC.
         deadline: By when everything must be done.
         peer_name: How errors call the peer.
+        alpn: Name of the exchange that follows.
     """
 
     def __init__(
         self,
         sock: socket.socket,
-        identity: NodeIdentity,
+        identity: Shown,
         judge: Judge,
         *,
         listener: bool,
         at: datetime,
         deadline: Deadline,
         peer_name: str,
+        alpn: bytes = ALPN,
     ) -> None:
+        self._alpn = alpn
         self._socket = sock
         self._deadline = deadline
         self._peer_name = peer_name
         sock.settimeout(0)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._connection = SSL.Connection(_context(identity, judge, listener=listener, at=at), sock)
+        self._connection = SSL.Connection(
+            _context(identity, judge, listener=listener, at=at, alpn=alpn), sock
+        )
         if listener:
             self._connection.set_accept_state()
         else:
@@ -98,10 +116,10 @@ class TlsConnection:
             PeerUnreachable: The peer went away or was too slow.
         """
         self._run(self._connection.do_handshake)
-        if self._connection.get_alpn_proto_negotiated() != ALPN:
+        if self._connection.get_alpn_proto_negotiated() != self._alpn:
             raise HandshakeFailed(
                 f"{self._peer_name} does not speak Coterie's attested handshake",
-                expected=f"application protocol {ALPN.decode()}",
+                expected=f"application protocol {self._alpn.decode()}",
                 seen=printable(repr(self._connection.get_alpn_proto_negotiated()), 80),
                 remedy="check the port: the attestation port is the one in the contract",
             )
@@ -228,7 +246,9 @@ def _wait(sock: socket.socket, events: int, deadline: Deadline) -> bool:
     return bool(poll.poll(deadline.remaining() * 1000))
 
 
-def _context(identity: NodeIdentity, judge: Judge, *, listener: bool, at: datetime) -> SSL.Context:
+def _context(
+    identity: Shown, judge: Judge, *, listener: bool, at: datetime, alpn: bytes
+) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_max_proto_version(SSL.TLS1_3_VERSION)
@@ -240,9 +260,9 @@ def _context(identity: NodeIdentity, judge: Judge, *, listener: bool, at: dateti
     assert store is not None
     store.set_time(at)
     if listener:
-        context.set_alpn_select_callback(_select_alpn)
+        context.set_alpn_select_callback(partial(_select_alpn, alpn))
     else:
-        context.set_alpn_protos([ALPN])
+        context.set_alpn_protos([alpn])
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verifier(judge))
     return context
 
@@ -287,12 +307,12 @@ def _chain_refused(error: int, depth: int) -> EvidenceRefused:
     )
 
 
-def _select_alpn(_: SSL.Connection, offered: list[bytes]) -> bytes:
-    if ALPN in offered:
-        return ALPN
+def _select_alpn(alpn: bytes, _: SSL.Connection, offered: list[bytes]) -> bytes:
+    if alpn in offered:
+        return alpn
     raise HandshakeFailed(
         "the peer does not speak Coterie's attested handshake",
-        expected=f"application protocol {ALPN.decode()}",
+        expected=f"application protocol {alpn.decode()}",
         seen=printable(repr(offered), 80),
         remedy="something else than a Coterie node dialled this port",
     )

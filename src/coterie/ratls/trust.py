@@ -19,7 +19,7 @@ from coterie.attestation.tee.base import Tee
 from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid, CoterieError, EvidenceRefused
 from coterie.ratls.identity import NodeIdentity
-from coterie.ratls.voucher import Voucher, VoucherRequest, VoucherSource, verify_voucher
+from coterie.ratls.voucher import Voucher, VoucherSource, verify_voucher
 
 Clock = Callable[[], datetime]
 _log = logging.getLogger(__name__)
@@ -122,19 +122,9 @@ class CredentialKeeper:
         identity = NodeIdentity.create(
             self._contract, self._node, self._tee, incarnation=self._incarnation, at=now
         )
-        claims = identity.claims
-        voucher = self._vouchers.vouch(
-            VoucherRequest(
-                contract_digest=claims.contract_digest,
-                party=claims.party,
-                node=claims.node,
-                role=claims.role,
-                spki_sha256=claims.pubkey_hash,
-                incarnation=claims.incarnation,
-            )
-        )
+        voucher = self._vouchers.vouch(identity)
         # A party key that is not the contract's should fail here, not at some peer.
-        verify_voucher(voucher, claims, contract=self._contract, at=now)
+        verify_voucher(voucher, identity.claims, contract=self._contract, at=now)
         return Credentials(identity, voucher)
 
 
@@ -156,27 +146,52 @@ class StapledOnly:
         )
 
 
-@dataclass(frozen=True)
-class TrustContext:
-    """All that a node needs to prove itself and to judge its peers.
+@dataclass(frozen=True, kw_only=True)
+class RelyingParty:
+    """All that is needed to judge a node of a contract; enough for who is no node itself.
 
     Attributes:
         contract: What was agreed.
-        node: This node, one of the contract's.
-        tee: What makes its quotes.
-        appraiser: Judges quotes by the contract's ``[trust]`` section.
+        appraiser: Judges quotes, by the contract's ``[trust]`` section or a stricter one.
         collateral: Where collateral comes from; also remembers what peers staple.
-        credentials: This node's own keys, certificates and vouchers.
         clock: The time now, UTC.
     """
 
     contract: Contract
-    node: Node
-    tee: Tee
     appraiser: Appraiser
     collateral: CachedCollateral
-    credentials: CredentialKeeper
     clock: Clock
+
+    def is_own_key(self, spki_sha256: bytes) -> bool:  # noqa: ARG002 (nodes have some)
+        """Whether a key is one of this side's own node."""
+        return False
+
+    def is_own_name(self, node: str) -> bool:  # noqa: ARG002 (nodes have one)
+        """Whether a name is that of this side's own node."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrustContext(RelyingParty):
+    """All that a node needs to prove itself and to judge its peers.
+
+    Attributes:
+        node: This node, one of the contract's.
+        tee: What makes its quotes.
+        credentials: This node's own keys, certificates and vouchers.
+    """
+
+    node: Node
+    tee: Tee
+    credentials: CredentialKeeper
+
+    def is_own_key(self, spki_sha256: bytes) -> bool:
+        """See RelyingParty."""
+        return self.credentials.is_own_key(spki_sha256)
+
+    def is_own_name(self, node: str) -> bool:
+        """See RelyingParty."""
+        return node == self.node.name
 
     @property
     def reattestation(self) -> timedelta:

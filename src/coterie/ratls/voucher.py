@@ -19,36 +19,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PublicKey,
 )
 
-from coterie.contract import Contract, Role
+from coterie.contract import Contract
 from coterie.errors import VoucherRefused
 from coterie.ratls import cbor
 from coterie.ratls.claims import Claims
+from coterie.ratls.identity import NodeIdentity
 
 MAX_VOUCHER_BYTES = 1024
+VOUCHER_LIFETIME = timedelta(hours=24)
 _LABEL = b"coterie voucher 1\0"
 _LAST_SECOND = 253_402_300_799  # of the year 9999
 _KEYS = frozenset({"contract", "node", "role", "spki", "incarnation", "expiry", "signature"})
-
-
-@dataclass(frozen=True)
-class VoucherRequest:
-    """What a node asks its party to vouch for.
-
-    Attributes:
-        contract_digest: 32 bytes.
-        party: Whose voucher is asked for.
-        node: The node's name.
-        role: Its role.
-        spki_sha256: SHA-256 of its public key, 32 bytes.
-        incarnation: Number of this start of the node.
-    """
-
-    contract_digest: bytes
-    party: str
-    node: str
-    role: Role
-    spki_sha256: bytes
-    incarnation: int
 
 
 @dataclass(frozen=True)
@@ -130,8 +111,8 @@ class Voucher:
 class VoucherSource(Protocol):
     """Where a node gets its party's voucher: a key in this process, or a key server."""
 
-    def vouch(self, request: VoucherRequest) -> Voucher:
-        """Returns a voucher for the request.
+    def vouch(self, identity: NodeIdentity) -> Voucher:
+        """Returns a voucher for a new identity of this node.
 
         Raises:
             VoucherRefused: The party does not vouch for this node.
@@ -153,24 +134,35 @@ class PartyKeyVouchers:
         key: Ed25519PrivateKey,
         *,
         clock: Callable[[], datetime],
-        lifetime: timedelta = timedelta(hours=24),
+        lifetime: timedelta = VOUCHER_LIFETIME,
     ) -> None:
         self._key = key
         self._clock = clock
         self._lifetime = lifetime
 
-    def vouch(self, request: VoucherRequest) -> Voucher:
+    def vouch(self, identity: NodeIdentity) -> Voucher:
         """Signs a voucher for whatever is asked: who holds a party's key speaks for the party."""
-        unsigned = Voucher(
-            contract_digest=request.contract_digest,
-            node=request.node,
-            role=request.role,
-            spki_sha256=request.spki_sha256,
-            incarnation=request.incarnation,
-            expiry=int((self._clock() + self._lifetime).timestamp()),
-            signature=b"",
-        )
-        return replace(unsigned, signature=self._key.sign(unsigned.signed_bytes()))
+        return sign_voucher(self._key, identity.claims, expiry=self._clock() + self._lifetime)
+
+
+def sign_voucher(key: Ed25519PrivateKey, claims: Claims, *, expiry: datetime) -> Voucher:
+    """Makes a voucher.
+
+    Args:
+        key: The party's private key.
+        claims: Of the node.
+        expiry: Until when it is valid, UTC.
+    """
+    unsigned = Voucher(
+        contract_digest=claims.contract_digest,
+        node=claims.node,
+        role=claims.role,
+        spki_sha256=claims.pubkey_hash,
+        incarnation=claims.incarnation,
+        expiry=int(expiry.timestamp()),
+        signature=b"",
+    )
+    return replace(unsigned, signature=key.sign(unsigned.signed_bytes()))
 
 
 def verify_voucher(

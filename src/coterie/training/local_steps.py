@@ -12,7 +12,7 @@ import numpy as np
 
 from coterie.criteo.shards import Batch
 from coterie.ps.aggregation import Gradients
-from coterie.training.session import Parameters
+from coterie.training.messages import Parameters
 from coterie.training.step import UniqueRows, WorkerStep, sum_by_row, unique_rows
 
 

@@ -16,28 +16,32 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from coterie.contract import Contract, contract_digest
-from coterie.contract.rollback import RollbackConsent
-from coterie.errors import PeerUnreachable, ProtocolError, StepRefused
+from coterie.contract import Contract
+from coterie.errors import PeerUnreachable, StepRefused
 from coterie.ps.aggregation import Gradients
-from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.evaluation import SplitCounts
 from coterie.ps.events import WorkerTimes
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.schedule import Lane
 from coterie.ps.times import times_to_wire
 from coterie.ps.wire import ps_pb2 as pb
-from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Octets, Push, octets_of
+from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, octets_of
+from coterie.training.messages import (
+    Parameters,
+    dense_of,
+    offered_checkpoint,
+    offered_consent,
+    push_of,
+    wrong_size,
+)
+from coterie.training.patience import MAX_FAILURES, Patience
 from coterie.training.remembered import CheckpointMemory, check_rollback
-from coterie.training.shards import Places, ServerShards, part_of
+from coterie.training.shards import ServerShards, part_of
 
 FloatArray = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 Outcome = TypeVar("Outcome")
-# A node that was thrown out this often without a step in between gives up; so does one that has
-# had no reply for ``limits.join_seconds`` since it lost the server.
-MAX_FAILURES = 25
 
 
 class _MayBePending(Protocol):
@@ -61,21 +65,6 @@ class Position:
     step: int
     lane: Lane
     finished: bool = False
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """The model as far as a batch needs it.
-
-    Attributes:
-        step: Updates that it holds.
-        dense_p: float32 [P].
-        rows_ud: Rows of the asked ids, float32 [u, dim].
-    """
-
-    step: int
-    dense_p: FloatArray
-    rows_ud: FloatArray
 
 
 @dataclass
@@ -159,7 +148,12 @@ class ServerSession:
                     seen=f"incarnation {other.ps_incarnation} at step {other.step}",
                     remedy="join again",
                 )
-        self._check_rollback(first)
+        check_rollback(
+            self._memory,
+            offered_checkpoint(first),
+            offered_consent(first, self._contract),
+            self._contract,
+        )
         self._incarnation = first.ps_incarnation
         self._remember(first.durable)
         return Position(first.step, lane)
@@ -173,8 +167,8 @@ class ServerSession:
         Raises:
             CoterieError: The server refuses this node, or cannot be reached any more.
         """
-        failures, reached, broken = 0, -1, False
-        lost_at, patience = self._monotonic(), self._contract.limits.join_seconds
+        patience = Patience(self._contract.limits.join_seconds, self._monotonic)
+        reached, broken = -1, False
         while True:
             step, successes, replies = reached, self._successes, self._replies
             try:
@@ -185,11 +179,7 @@ class ServerSession:
                 return action(position)
             except (PeerUnreachable, StepRefused):
                 progressed = step != reached or self._successes > successes
-                failures = 1 if progressed else failures + 1
-                now = self._monotonic()
-                if self._replies > replies:
-                    lost_at = now
-                if failures >= MAX_FAILURES or now - lost_at >= patience:
+                if patience.ends(progressed=progressed, heard=self._replies > replies):
                     raise
                 reached, broken = step, True
 
@@ -231,7 +221,7 @@ class ServerSession:
         trained = np.zeros(row_ids_u.size, np.bool_)
         for reply, place, count in zip(replies, places, counts, strict=True):
             if len(reply.trained) != count:
-                raise _wrong_size("marks of trained rows", f"{count} bytes", len(reply.trained))
+                raise wrong_size("marks of trained rows", f"{count} bytes", len(reply.trained))
             marks = np.frombuffer(reply.trained, np.uint8) != 0
             trained[slice(None) if place is None else place] = marks
         return self._shards.gather(rows, places, row_ids_u.size), trained
@@ -239,7 +229,7 @@ class ServerSession:
     def dense(self) -> FloatArray:
         """The trained dense parameters, float32 [P]."""
         request = pb.LookupRequest(ps_incarnation=self._incarnation, dense=True)
-        return _dense(self._shards.ports[0].lookup(request).dense_parameters)
+        return dense_of(self._shards.ports[0].lookup(request).dense_parameters)
 
     def report(self, counts: tuple[SplitCounts, ...]) -> tuple[SplitCounts, ...]:
         """Reports evaluation counts and waits for the totals over all data owners."""
@@ -299,7 +289,7 @@ class ServerSession:
             request = ExchangeRequest(
                 ps_incarnation=self._incarnation,
                 step=step,
-                push=_push(gradients, places[shard], shard) if gradients and places else None,
+                push=push_of(gradients, places[shard], shard) if gradients and places else None,
                 next_row_ids=octets_of(part_of(row_ids_u, next_places[shard])),
             )
             abandoned = self._shards.abandoned
@@ -315,7 +305,7 @@ class ServerSession:
         ]
         return Parameters(
             replies[0].step,
-            _dense(replies[0].dense_parameters),
+            dense_of(replies[0].dense_parameters),
             self._shards.gather(rows, next_places, row_ids_u.size),
         )
 
@@ -339,45 +329,6 @@ class ServerSession:
         self.times.server += server
         self.times.transport += whole - wait - server
 
-    def _check_rollback(self, reply: pb.JoinReply) -> None:
-        durable, rollback = reply.durable, reply.rollback
-        offered = DurableCheckpoint(durable.step, durable.digest) if durable.digest else None
-        consent = None
-        if reply.HasField("rollback"):
-            consent = RollbackConsent(
-                contract_digest(self._contract),
-                rollback.checkpoint.step,
-                rollback.checkpoint.digest,
-                {s.party: s.signature for s in rollback.signatures},
-            )
-        check_rollback(self._memory, offered, consent, self._contract)
-
     def _remember(self, durable: pb.Checkpoint | None) -> None:
         if durable is not None and durable.digest:
             self._memory.remember(durable.step, durable.digest)
-
-
-def _push(gradients: Gradients, place: Places, shard: int) -> Push:
-    dense: Octets = octets_of(gradients.dense_p) if shard == 0 else b""
-    return Push(
-        examples=gradients.examples,
-        loss_sum=gradients.loss_sum,
-        dense_gradient=dense,
-        row_ids=octets_of(part_of(gradients.row_ids_u, place)),
-        row_gradients=octets_of(part_of(gradients.rows_ud, place)),
-    )
-
-
-def _dense(octets: Octets) -> FloatArray:
-    if len(octets) % 4:
-        raise _wrong_size("dense parameters", "float32 values", len(octets))
-    return np.frombuffer(octets, "<f4")
-
-
-def _wrong_size(what: str, expected: str, seen: int) -> ProtocolError:
-    return ProtocolError(
-        f"the parameter server sent {what} of a wrong size",
-        expected=expected,
-        seen=f"{seen} bytes",
-        remedy="run the same version of Coterie on all nodes",
-    )

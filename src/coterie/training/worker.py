@@ -16,7 +16,8 @@ from coterie.ps.aggregation import Gradients
 from coterie.ps.events import WorkerTimes
 from coterie.ps.schedule import Lane
 from coterie.training.local_steps import local_delta
-from coterie.training.session import Parameters, Position, ServerSession
+from coterie.training.messages import Parameters
+from coterie.training.session import Position, ServerSession
 from coterie.training.step import UniqueRows, WorkerStep, sum_by_row, unique_rows
 
 

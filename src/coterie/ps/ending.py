@@ -1,0 +1,148 @@
+"""How a run ends on shard 0: reports and digests come in, the outcome is kept, nodes leave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from coterie.ps import events
+from coterie.ps.between import DIGEST_BYTES
+from coterie.ps.evaluation import EvaluationTotals, SplitCounts
+from coterie.ps.outcome import RunOutcome
+from coterie.ps.run import Run
+from coterie.ps.shard import Shard
+from coterie.ps.slices import SLICES
+from coterie.ps.state import model_digest
+from coterie.ps.wire import ps_pb2 as pb
+
+_REPORT = "report-"
+_OUTCOME = "outcome"
+
+
+class Ending:
+    """Makes the outcome of a run once; what is named ``locked_...`` wants the shard's lock held.
+
+    Args:
+        shard: Shard 0.
+        notes: What it kept before it was started again.
+
+    Attributes:
+        outcome: None until it is kept.
+        excused: Data owners whose reports are not waited for any more.
+    """
+
+    def __init__(self, shard: Shard, notes: Mapping[str, bytes]) -> None:
+        contract = shard.contract
+        self._shard = shard
+        self._shards = len(contract.by_role("ps"))
+        self._owners = tuple(node.name for node in contract.data_owners())
+        self._totals = EvaluationTotals(self._owners, contract.limits.evaluation_minimum)
+        self._digests: dict[int, bytes] = {}
+        self.excused: set[str] = set()
+        self.outcome: RunOutcome | None = None
+        for owner in self._owners:
+            octets = notes.get(_REPORT + owner)
+            if octets is not None:
+                counts = pb.ReportRequest.FromString(octets).counts
+                self._totals.add(owner, tuple(SplitCounts.from_wire(c) for c in counts))
+        if _OUTCOME in notes:
+            self.outcome = RunOutcome.from_json(notes[_OUTCOME])
+
+    def begin_anew(self) -> None:
+        """Forgets digests of a state that was lost."""
+        self._digests.clear()
+
+    def locked_digests(self, shard: int, digests: bytes) -> None:
+        """Takes a shard's part of the model's digest."""
+        self._digests[shard] = digests
+        self._shard.changed.notify_all()
+
+    def locked_report(self, owner: str, counts: tuple[SplitCounts, ...]) -> None:
+        """Adds a data owner's counts, durably."""
+        if not self._totals.reported(owner):
+            self._totals.add(owner, counts)
+            message = pb.ReportRequest(counts=[count.to_wire() for count in counts])
+            self._shard.keep_note(_REPORT + owner, message.SerializeToString())
+        self._shard.changed.notify_all()
+
+    def locked_conclude(self, run: Run) -> None:
+        """Makes and keeps the outcome once digests and reports are there."""
+        self._locked_own_digests(run)
+        self._locked_excuse(run)
+        missing = set(self._totals.missing) - self.excused
+        if len(self._digests) < self._shards or missing or self._shard.run is not run:
+            return
+        schedule, _ = run.running()
+        outcome = RunOutcome(
+            steps=run.state.step,
+            examples=sum(schedule.examples) * schedule.epochs,
+            seconds=run.training_ended_at - run.training_began_at,
+            train_loss=run.state.epoch_loss / max(1, run.state.epoch_examples),
+            totals=self._totals.released(),
+            model_digest=model_digest(
+                run.contract, run.state.step, run.state.dense, self._slice_digests()
+            ),
+            absences=run.absences_by_name(),
+        )
+        self._shard.keep_note(_OUTCOME, outcome.to_json())
+        self.outcome = outcome
+        self._shard.changed.notify_all()
+
+    def see_off(self, outcome: RunOutcome, served: tuple[events.ServerTimes, ...]) -> RunOutcome:
+        """Waits until every node has what it needs; whoever does not come for it is not waited for.
+
+        Args:
+            outcome: As it was kept.
+            served: Where the server's own time went.
+
+        Returns:
+            The outcome with everybody's times.
+        """
+        shard = self._shard
+        deadline = shard.monotonic() + shard.contract.limits.step_seconds
+        with shard.changed:
+            while set(shard.membership.remaining) - self.excused:
+                shard.locked_raise_failure()
+                left = deadline - shard.monotonic()
+                if left <= 0:
+                    for node in shard.membership.remaining:
+                        shard.on_event(events.LeftOut(node, outcome.steps))
+                    break
+                shard.changed.wait(left)
+            said = shard.worker_times
+            times = [said[name] for name in shard.membership.workers if name in said]
+        return replace(outcome, times=(*served, *times))
+
+    def _locked_own_digests(self, run: Run) -> None:
+        shard = self._shard
+        if 0 in self._digests:
+            return
+        shard.changed.release()  # the state does not change any more; others may read it
+        try:
+            own = run.state.slice_digests()
+            shard.checkpoints.flush()
+        finally:
+            shard.changed.acquire()
+        if shard.run is run:
+            self.locked_digests(0, own)
+
+    def _locked_excuse(self, run: Run) -> None:
+        """Past the grace period a quorum's reports are enough."""
+        quorum = self._shard.contract.limits.quorum
+        missing = self._totals.missing
+        if quorum is None or not missing or not run.grace_over():
+            return
+        if len(self._owners) - len(missing) >= quorum:
+            for owner in missing:
+                if owner not in self.excused:
+                    self.excused.add(owner)
+                    self._shard.on_event(events.LeftOut(owner, run.state.step))
+            self._shard.changed.notify_all()
+
+    def _slice_digests(self) -> list[bytes]:
+        """All slices' digests in order: slice s is shard s mod n's, in its order."""
+        digests: list[bytes] = []
+        for index in range(SLICES):
+            place = index // self._shards * DIGEST_BYTES
+            digests.append(self._digests[index % self._shards][place : place + DIGEST_BYTES])
+        return digests

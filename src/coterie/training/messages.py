@@ -1,0 +1,86 @@
+"""A worker's side of the server's messages: pushes out; parameters and consents in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from coterie.contract import Contract, contract_digest
+from coterie.contract.rollback import RollbackConsent
+from coterie.errors import ProtocolError
+from coterie.ps.aggregation import Gradients
+from coterie.ps.checkpoints import DurableCheckpoint
+from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.frames import Octets, Push, octets_of
+from coterie.training.shards import Places, part_of
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The model as far as a batch needs it.
+
+    Attributes:
+        step: Updates that it holds.
+        dense_p: float32 [P].
+        rows_ud: Rows of the asked ids, float32 [u, dim].
+    """
+
+    step: int
+    dense_p: FloatArray
+    rows_ud: FloatArray
+
+
+def push_of(gradients: Gradients, place: Places, shard: int) -> Push:
+    """What one shard gets of a push: its rows, and shard 0 the dense gradient."""
+    dense: Octets = octets_of(gradients.dense_p) if shard == 0 else b""
+    return Push(
+        examples=gradients.examples,
+        loss_sum=gradients.loss_sum,
+        dense_gradient=dense,
+        row_ids=octets_of(part_of(gradients.row_ids_u, place)),
+        row_gradients=octets_of(part_of(gradients.rows_ud, place)),
+    )
+
+
+def dense_of(octets: Octets) -> FloatArray:
+    """Dense parameters that came, float32 [P].
+
+    Raises:
+        ProtocolError: They are no float32 values.
+    """
+    if len(octets) % 4:
+        raise wrong_size("dense parameters", "float32 values", len(octets))
+    return np.frombuffer(octets, "<f4")
+
+
+def offered_checkpoint(reply: pb.JoinReply) -> DurableCheckpoint | None:
+    """The newest announced checkpoint that a server names when it is joined."""
+    durable = reply.durable
+    return DurableCheckpoint(durable.step, durable.digest) if durable.digest else None
+
+
+def offered_consent(reply: pb.JoinReply, contract: Contract) -> RollbackConsent | None:
+    """The parties' consent that a server shows when it is joined."""
+    if not reply.HasField("rollback"):
+        return None
+    rollback = reply.rollback
+    return RollbackConsent(
+        contract_digest(contract),
+        rollback.checkpoint.step,
+        rollback.checkpoint.digest,
+        {signed.party: signed.signature for signed in rollback.signatures},
+    )
+
+
+def wrong_size(what: str, expected: str, seen: int) -> ProtocolError:
+    """The error of a message of a wrong size."""
+    return ProtocolError(
+        f"the parameter server sent {what} of a wrong size",
+        expected=expected,
+        seen=f"{seen} bytes",
+        remedy="run the same version of Coterie on all nodes",
+    )

@@ -50,7 +50,7 @@ faults-short: $(VENV)/.dev
 soak: $(VENV)/.dev
 	$(BIN)/python -m faults.soak --steps 20000
 
-# Takes about an hour on two cores that do nothing else; adds to benchmarks.json.
+# Takes about half an hour on two cores that do nothing else; adds to benchmarks.json.
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
 

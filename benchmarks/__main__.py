@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import get_args
 
 from benchmarks.cases import Suite
-from benchmarks.comparing import Compared, take_turns
+from benchmarks.comparing import Compared
 from benchmarks.machine import description
-from benchmarks.markdown import document
+from benchmarks.markdown import document, write_page
 from benchmarks.results import CaseName, CaseResult, read_results
 from benchmarks.runs import workshop
-from benchmarks.tables import table_figures
 
 CASES = get_args(CaseName)
 
@@ -28,7 +27,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("benchmarks.json"), help="the results, added to if there"
     )
-    parser.add_argument("--write", type=Path, help="the results as Markdown")
+    parser.add_argument("--write", type=Path, help="the results as Markdown, into a page")
     options = parser.parse_args()
     found = read_results(options.out)
     with workshop() as shop:
@@ -39,7 +38,7 @@ def main() -> None:
             "growth": suite.growth,
             "checkpoints": suite.checkpoints,
             "transport": suite.transport,
-            "tables": lambda: {"tables": take_turns({"criteo": table_figures}, 1, "tables")},
+            "tables": suite.tables,
         }
         for name in options.only or CASES:
             found.cases[name] = CaseResult(
@@ -48,7 +47,7 @@ def main() -> None:
             options.out.write_text(found.model_dump_json(indent=1) + "\n")
     text = document(found)
     if options.write is not None:
-        options.write.write_text(text)
+        write_page(options.write, text)
     sys.stdout.write(text)
 
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 
 from benchmarks.comparing import Compared, Figures, Unavailable, take_turns
 from benchmarks.runs import Setup, Transport, Workshop
+from benchmarks.tables import CRITEO_ROWS, SMALL_ROWS, table_figures
 
 _PEER_SECONDS = 600.0
 # At these sizes a run trains for ten seconds or more on two cores.
 _SMALL, _LARGE = 128, 32
+_LONG = 1024  # until the table's memory has been touched
 SCALES = {
     "HFL 4 x 128": Setup("hfl", 4, 128, steps=_SMALL),
     "HFL 4 x 2,048": Setup("hfl", 4, 2048, steps=_LARGE),
@@ -28,7 +30,7 @@ PEERS = {
 GROWTH = {
     "workers": [Setup(workers=n, steps=256 // n + 32) for n in (1, 2, 4, 8, 16)],
     "shards": [Setup(shards=n, steps=96) for n in (1, 2, 4)],
-    "rows": [Setup(rows=n, steps=96) for n in (100_000, 1_000_000, 10_000_000, 33_762_577)],
+    "rows": [Setup(rows=n, steps=96) for n in (100_000, 1_000_000, 10_000_000, CRITEO_ROWS)],
     "batch": [
         Setup(workers=2, batch=n, steps=max(16, 96 * 128 // n)) for n in (128, 512, 2048, 8192)
     ],
@@ -105,6 +107,20 @@ class Suite:
                 self.repeat,
                 "checkpoints",
             )
+        }
+
+    def tables(self) -> dict[str, Compared]:
+        """Criteo's number of rows against a million: the shard's own work, and whole steps."""
+        return {
+            "shard": take_turns({"criteo": table_figures}, 1, "a shard alone"),
+            "whole steps": take_turns(
+                {
+                    f"{rows:,}": self._ours(Setup(rows=rows, steps=_LONG), "ra-tls")
+                    for rows in (SMALL_ROWS, CRITEO_ROWS)
+                },
+                min(3, self.repeat),
+                "whole steps",
+            ),
         }
 
     def transport(self) -> dict[str, Compared]:

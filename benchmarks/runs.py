@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +23,7 @@ Transport = Literal["ra-tls", "PLAINTEXT"]
 COLUMNS = 26
 _PLAINTEXT_NODE = (sys.executable, "-m", "coterie.plaintext")
 _EVALUATED = 1 / 7  # of a data set's rows are not trained on
-_MEASURED_FROM, _MEASURED_TO = 0.2, 0.95  # of a run's steps, for CPU and bytes
+_MEASURED_FROM, _MEASURED_TO = 0.2, 0.95  # of a run's steps, for all but examples per second
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Measured:
 
     Attributes:
         examples_per_second: While training.
-        step_ms: Wall time per step.
+        step_ms: Wall time per step, in the same part of the run as CPU and bytes.
         server_cpu_ms: CPU of all parameter servers per step.
         worker_cpu_ms: CPU of all workers per step.
         bytes_per_example: Over the loopback device, both directions, all headers included.
@@ -105,7 +106,7 @@ class Workshop:
         )
         return Measured(
             result.samples_per_second,
-            1000 * result.seconds / result.steps,
+            watch.step_ms(),
             watch.cpu_ms("ps"),
             watch.cpu_ms("worker"),
             watch.bytes_per_example(),
@@ -168,13 +169,22 @@ def _rows(setup: Setup) -> int:
     return min(wanted, 500_000)
 
 
+@dataclass(frozen=True)
+class _Mark:
+    """A moment of a run: after so many steps, what was used."""
+
+    step: int
+    at: float
+    usage: Usage
+
+
 class _Watch:
     """Hears a run's events, and reads what was used at two of its steps."""
 
     def __init__(self, contract: Contract) -> None:
         self._roles = {node.name: node.role for node in contract.nodes}
-        self._began: tuple[StepDone, Usage] | None = None
-        self._ended: tuple[StepDone, Usage] | None = None
+        self._began: _Mark | None = None
+        self._ended: _Mark | None = None
         self._examples = 0
 
     def __call__(self, event: Event) -> None:
@@ -182,25 +192,31 @@ class _Watch:
             return
         if self._began is None:
             if event.step >= _MEASURED_FROM * event.steps:
-                self._began = (event, usage())
+                self._began = _Mark(event.step, time.monotonic(), usage())
         elif self._ended is None:
             self._examples += event.examples
             if event.step >= _MEASURED_TO * event.steps:
-                self._ended = (event, usage())
+                self._ended = _Mark(event.step, time.monotonic(), usage())
+
+    def step_ms(self) -> float:
+        """Wall time per step, milliseconds."""
+        first, last = self._marks()
+        return 1000 * (last.at - first.at) / (last.step - first.step)
 
     def cpu_ms(self, role: str) -> float:
         """CPU per step of all nodes of a role, milliseconds."""
-        (first, before), (last, after) = self._marks()
-        names = [n for n in after.cpu if self._roles.get(n) == role and n in before.cpu]
-        seconds = sum(after.cpu[name] - before.cpu[name] for name in names)
-        return 1000 * seconds / (last.step - first.step)
+        first, last = self._marks()
+        before, after = first.usage.cpu, last.usage.cpu
+        names = [n for n in after if self._roles.get(n) == role and n in before]
+        return 1000 * sum(after[n] - before[n] for n in names) / (last.step - first.step)
 
     def bytes_per_example(self) -> float:
         """Bytes over the loopback device per example."""
-        (_, before), (_, after) = self._marks()
-        return (after.loopback_bytes - before.loopback_bytes) / max(1, self._examples)
+        first, last = self._marks()
+        octets = last.usage.loopback_bytes - first.usage.loopback_bytes
+        return octets / max(1, self._examples)
 
-    def _marks(self) -> tuple[tuple[StepDone, Usage], tuple[StepDone, Usage]]:
+    def _marks(self) -> tuple[_Mark, _Mark]:
         if self._began is None or self._ended is None:
             raise AssertionError("a run too short to be measured")
         return self._began, self._ended

@@ -22,7 +22,7 @@ from coterie.ps.aggregation import Gradients, sum_gradients
 from coterie.ps.state import ModelState
 
 CRITEO_ROWS = 33_762_577
-_SMALL_ROWS = 1_000_000
+SMALL_ROWS = 1_000_000
 _WORKERS, _BATCH, _STEPS = 4, 128, 60
 _CHUNK_ROWS = 1 << 16
 
@@ -30,7 +30,7 @@ _CHUNK_ROWS = 1 << 16
 def table_figures() -> Figures:
     """Figures of the large table over those of a small one, measured in one process each."""
     found = {}
-    for rows in (_SMALL_ROWS, CRITEO_ROWS):
+    for rows in (SMALL_ROWS, CRITEO_ROWS):
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.tables", "--rows", str(rows)],
             check=True,
@@ -38,7 +38,7 @@ def table_figures() -> Figures:
             text=True,
         )
         found[rows] = json.loads(done.stdout.splitlines()[-1])
-    large, small = found[CRITEO_ROWS], found[_SMALL_ROWS]
+    large, small = found[CRITEO_ROWS], found[SMALL_ROWS]
     return {
         "start_seconds": large["start_seconds"],
         "memory_over_state": large["memory_bytes"] / large["state_bytes"],

@@ -15,6 +15,7 @@
     |   |-- EvidenceRefused            a quote, certificate or its claims failed a named check
     |   |-- HandshakeFailed            the attested handshake broke off
     |   |-- VoucherRefused             the party did not vouch for the node
+    |   |-- KeyRefused                 a key server does not give a node what it asks for
     |   |-- RollbackRefused            a parameter server is older than a checkpoint it announced
     |   `-- CallRefused                this role may not call this method, or its pin has expired
     |-- ProtocolError              6   a peer sent what the protocol forbids
@@ -25,6 +26,7 @@
         |-- AddressInUse               a listening port is taken
         |-- PeerUnreachable            a node cannot be reached, or went away
         |   `-- PeerBusy               it has too many calls of this node under way
+        |-- JournalBroken              a key server's log was touched
         |-- NodeMissing                the run ended because a node stayed away
         |-- NodeFailed                 a node's process ended with an error
         |-- CheckpointDamaged          a checkpoint is torn or altered
@@ -164,6 +166,10 @@ class VoucherRefused(TrustError):
     """The party did not vouch for the node, or its voucher is not valid."""
 
 
+class KeyRefused(TrustError):
+    """A key server does not give a node what it asks for."""
+
+
 class RollbackRefused(TrustError):
     """A parameter server was restored from an older checkpoint than it had announced as durable."""
 
@@ -206,6 +212,10 @@ class PeerUnreachable(RunError):
 
 class PeerBusy(PeerUnreachable):
     """A node takes no further call of this one before it has answered earlier ones."""
+
+
+class JournalBroken(RunError):
+    """A key server's log was touched, or cannot be written."""
 
 
 class NodeMissing(RunError):

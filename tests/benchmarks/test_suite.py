@@ -5,14 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from benchmarks.comparing import Compared, Unavailable, take_turns
-from benchmarks.markdown import document
+from benchmarks.markdown import MARK, document, write_page
 from benchmarks.peers.model import COLUMNS, NUMERIC, batches, column_rows
-from benchmarks.results import CaseResult, Results, read_results
+from benchmarks.results import CaseName, CaseResult, Results, read_results
 from benchmarks.runs import Setup, contract_of
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +92,21 @@ def test_a_goal_that_is_missed_is_shown_as_missed() -> None:
     text = document(Results(cases={"overhead": case}))
     assert "SDT 2 x 2,048: at most 1.05 | 1.30 | **no** |" in text
     assert "Tried out only: these figures say nothing." in text
+
+
+def test_the_page_shows_what_was_measured() -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    measured = read_results(ROOT / "benchmarks" / "measured.json")
+    assert set(measured.cases) == set(get_args(CaseName))
+    assert not any(case.quick for case in measured.cases.values())
+    assert page.partition(MARK)[2].strip() == document(measured).strip()
+
+
+def test_a_pages_own_text_is_kept(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"why\n{MARK}\nold\n")
+    write_page(page, "new\n")
+    assert page.read_text() == f"why\n{MARK}\n\nnew\n"
 
 
 def test_results_outlive_the_process(tmp_path: Path) -> None:

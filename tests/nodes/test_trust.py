@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from coterie.cli.node import node
 from coterie.contract import Contract, parse_contract
-from coterie.contract.signatures import public_key_text
+from coterie.contract.signatures import public_key_text, sign_contract, signature_path
 from coterie.errors import (
     ContractInvalid,
     CoterieError,
@@ -28,12 +28,13 @@ from coterie.ratls.trust import TrustContext
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 NO_OPTIONS = NodeOptions(listen=None, addresses={}, party_key=None)
 HEAD = """
 format = 1
 name = "test"
 mode = "hfl"
-parties = [{{name = "a", key = "{key}"}}, {{name = "b", key = "ed25519:{other}"}}]
+parties = [{{name = "a", key = "{key}"}}, {{name = "b", key = "{other}"}}]
 nodes = [
   {{name = "ps", role = "ps", party = "a"}},
   {{name = "w1", role = "worker", party = "a"}},
@@ -56,7 +57,10 @@ TABLES = {
 
 
 def text_of(tee: str) -> str:
-    text = HEAD.format(key=public_key_text(KEY), other="44" * 32) + f'[trust]\ntee = "{tee}"\n'
+    text = (
+        HEAD.format(key=public_key_text(KEY), other=public_key_text(OTHER_KEY))
+        + f'[trust]\ntee = "{tee}"\n'
+    )
     for role in ("ps", "worker"):
         text += f'[trust.roles.{role}]\naccepted_tcb_statuses = ["UpToDate"]\n{TABLES[tee]}\n'
     return text
@@ -120,9 +124,15 @@ def test_a_simulated_node_takes_no_real_collateral(
 class TestRealTees:
     def test_a_machine_without_the_tee_is_told_what_to_do(self, tee: str, tmp_path: Path) -> None:
         with pytest.raises(EnvironmentUnfit) as refusal:
-            trust(tee, NO_OPTIONS, root=tmp_path)
+            trust(tee, replace(NO_OPTIONS, key_server="localhost:1"), root=tmp_path)
         assert "coterie doctor" in refusal.value.remedy
         assert "ENOENT" in refusal.value.seen
+
+    def test_without_a_key_server_nobody_vouches(self, tee: str, tmp_path: Path) -> None:
+        with pytest.raises(VoucherRefused, match="nobody vouches for node ps") as refusal:
+            trust(tee, NO_OPTIONS, root=tmp_path)
+        assert refusal.value.expected == "the key server of party a"
+        assert refusal.value.remedy == "give --key-server HOST:PORT"
 
     def test_a_partys_key_on_the_host_is_refused(self, tee: str, key_file: Path) -> None:
         with pytest.raises(VoucherRefused) as refusal:
@@ -166,6 +176,9 @@ class TestCommand:
     def run(self, folder: Path, tee: str, *options: str) -> BaseException | None:
         file = folder / "contract.toml"
         file.write_text(text_of(tee))
+        for party, key in (("a", KEY), ("b", OTHER_KEY)):
+            signature = sign_contract(contract(tee), key, party)
+            signature_path(file, party).write_text(signature.to_json())
         app = typer.Typer()
         app.command()(node)
         return CliRunner().invoke(app, [str(file), "ps", *options]).exception
@@ -187,6 +200,7 @@ class TestCommand:
     def test_real_nodes_take_collateral_and_need_their_tee(self, tmp_path: Path) -> None:
         if Path("/dev/attestation").exists():
             pytest.skip("this machine is an enclave")
-        error = self.run(tmp_path, "sgx", "--collateral", str(tmp_path))
+        given = ("--collateral", str(tmp_path), "--key-server", "localhost:1")
+        error = self.run(tmp_path, "sgx", *given)
         assert isinstance(error, EnvironmentUnfit)
         assert error.exit_code == 7

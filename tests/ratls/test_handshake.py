@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
 from coterie.attestation.clock import FlooredClock
+from coterie.attestation.collateral_source import StapledOnly
 from coterie.attestation.tee.simulated import SimulatedTee
 from coterie.errors import (
     ContractMismatch,
@@ -40,7 +41,7 @@ from coterie.ratls.handshake import AttestedPeer, accept, dial
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.issuing import issue_certificate, spki_der
 from coterie.ratls.tls import ALPN
-from coterie.ratls.trust import Credentials, StapledOnly, TrustContext
+from coterie.ratls.trust import Credentials, TrustContext
 from coterie.ratls.voucher import VOUCHER_LIFETIME, Voucher, sign_voucher
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coterie.attestation.collateral import Collateral
-from coterie.attestation.collateral_source import CachedCollateral, SimulatedCollateral
+from coterie.attestation.collateral_source import CachedCollateral, SimulatedCollateral, StapledOnly
 from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
 from coterie.attestation.verdict import Verdict
 from coterie.errors import EvidenceRefused, HandshakeFailed
 from coterie.ratls.judging import judge_certificate, judge_session
-from coterie.ratls.trust import StapledOnly, TrustContext, make_trust
+from coterie.ratls.trust import TrustContext, make_trust
 from tests.ratls.conftest import MEASUREMENT
 
 if TYPE_CHECKING:

@@ -99,7 +99,7 @@ def test_a_missing_worker_ends_the_wait_with_its_name(
         short, "ps0", "--listen", "127.0.0.1:0", "--party-key", federation.key("operator")
     )
     error = failure(server)
-    assert error["error"] == "PeerUnreachable"
+    assert error["error"] == "NodeMissing"
     assert "acme-worker, bolt-worker to join" in error["what"]
     assert server.finish() == 7
 

@@ -61,6 +61,24 @@ class SimulatedCollateral:
         return self._pki.collateral(at)
 
 
+class StapledOnly:
+    """The collateral source of a node that can reach nothing but its peers."""
+
+    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+        """Finds none.
+
+        Raises:
+            EvidenceRefused: ``collateral_missing``, always.
+        """
+        raise EvidenceRefused(
+            "collateral_missing",
+            "this node has no source of collateral and the peer stapled none",
+            expected="collateral from a PCCS, from a directory, or stapled by the peer",
+            seen="none",
+            remedy="give this node or its peer --pccs-url or a collateral directory",
+        )
+
+
 class DirectoryCollateral:
     """Collateral in files, one per platform: ``<tee>-<fmspc>-<ca>.json``; for offline use.
 

@@ -39,10 +39,13 @@ def register() -> None:
     from coterie.cli.contract import app as contract
     from coterie.cli.doctor import doctor
     from coterie.cli.prepare import prepare
+    from coterie.cli.seal import keyserver, seal
     from coterie.cli.synthesize import synthesize
 
     app.command()(synthesize)
     app.command()(prepare)
+    app.command()(seal)
+    app.command()(keyserver)
     app.command()(run.run)
     app.command()(run.local)
     app.command()(run.bench)

@@ -11,6 +11,7 @@ import typer
 
 from coterie.contract import Contract, load_contract
 from coterie.contract.rollback import RollbackConsent
+from coterie.contract.signatures import check_consent
 from coterie.errors import ContractInvalid
 
 
@@ -37,6 +38,14 @@ def node(
     party_key: Annotated[
         Path | None,
         typer.Option("--party-key", help="The party's private key (simulated contracts only)."),
+    ] = None,
+    key_server: Annotated[
+        str | None,
+        typer.Option(
+            "--key-server",
+            metavar="HOST:PORT",
+            help="The party's key server: it vouches for this node, and opens sealed data.",
+        ),
     ] = None,
     pccs_url: Annotated[
         str | None,
@@ -86,6 +95,7 @@ def node(
     if end_with_parent:
         watch_parent()
     contract = load_contract(contract_file)
+    check_consent(contract, contract_file)
     entry = find_node(contract, name)
     options = NodeOptions(
         listen=listen,
@@ -93,6 +103,7 @@ def node(
         party_key=party_key,
         pccs_url=pccs_url,
         collateral=collateral,
+        key_server=key_server,
     )
     line = encode_event if log_format == "json" else describe_event
     metrics = NodeMetrics(entry)

@@ -109,10 +109,13 @@ class Contract(Section):
         for role in sorted({node.role for node in self.nodes}):
             if self.trust.roles.of(role) is None:
                 raise ValueError(f"[trust.roles.{role}] is missing, but nodes have this role")
-        if self.trust.tee != "simulated":
+        if self.trust.signatures_demanded:
             for party in self.parties:
                 if party.key is None:
-                    raise ValueError(f"party {party.name} has no key: only simulated parties may")
+                    raise ValueError(
+                        f"party {party.name} has no key: only simulated parties may, and only where "
+                        "trust.demand_signatures is not set"
+                    )
         return self
 
     def _check_roles(self) -> None:

@@ -141,6 +141,16 @@ def sign_statement(
     Raises:
         SignatureRefused: The contract has no such party, or names another key for it.
     """
+    check_party_key(contract, key, party)
+    return key.sign(statement)
+
+
+def check_party_key(contract: Contract, key: Ed25519PrivateKey, party: str) -> None:
+    """Checks that a private key is the one that a contract names for a party.
+
+    Raises:
+        SignatureRefused: The contract has no such party, or names another key for it.
+    """
     expected = _party_key(contract, party)
     if not hmac.compare_digest(expected, public_key_text(key)):
         raise SignatureRefused(
@@ -149,7 +159,6 @@ def sign_statement(
             seen=public_key_text(key),
             remedy=f"sign with {party}'s own key, or have the contract name this one",
         )
-    return key.sign(statement)
 
 
 def verify_signature(contract: Contract, signature: ContractSignature) -> None:
@@ -209,6 +218,23 @@ def verify_signatures(contract: Contract, signatures: Iterable[ContractSignature
             expected=f"signatures of {', '.join(party.name for party in contract.parties)}"[:500],
             seen=f"none of {', '.join(missing)}"[:500],
             remedy="let them run `coterie contract sign` and send their .sig files",
+        )
+
+
+def check_consent(contract: Contract, contract_path: Path) -> None:
+    """Refuses a contract that demands signatures and lacks one, in the files beside it.
+
+    Raises:
+        SignatureRefused: A party has not signed, or a signature is wrong.
+    """
+    if contract.trust.signatures_demanded:
+        verify_signatures(
+            contract,
+            [
+                load_signature(path)
+                for party in contract.parties
+                if (path := signature_path(contract_path, party.name)).exists()
+            ],
         )
 
 

@@ -106,13 +106,21 @@ class TrustSection(Section):
         tee: The one kind of TEE of this contract; simulated and real never mix.
         certificate_minutes: Lifetime of a node's certificate, at most a day.
         reattestation_minutes: A pinned certificate is trusted for so long, then attested anew.
+        demand_signatures: Nodes and key servers refuse the contract unless all parties have signed
+            it; under real TEEs they always do.
         roles: Reference values per role.
     """
 
     tee: Literal["simulated", "sgx", "tdx"]
     certificate_minutes: Annotated[int, Field(ge=1, le=1440)] = 720
     reattestation_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
+    demand_signatures: bool = False
     roles: RolesTrust = RolesTrust()
+
+    @property
+    def signatures_demanded(self) -> bool:
+        """Whether nobody runs under the contract before all parties have signed it."""
+        return self.demand_signatures or self.tee != "simulated"
 
     @model_validator(mode="after")
     def _reference_values_are_complete(self) -> Self:

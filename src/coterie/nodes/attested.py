@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid, CoterieError
+from coterie.nodes.fabric import no_key
 from coterie.nodes.trust import NodeOptions, node_trust
 from coterie.ps.calls import CallObserver, ignore_call
 from coterie.ps.events import Attested, EventSink, Listening, Refused
@@ -118,6 +119,12 @@ class AttestedFabric:
             close=lambda: self._hang_up(channel),
             observe=self._observe,
         )
+
+    def data_key(self, set_id: bytes) -> bytes:
+        """See Fabric."""
+        if self._trust.keys is None:
+            raise no_key(self._node.name, "no key server")
+        return self._trust.keys.data_key(self._trust.credentials.current().identity, set_id)
 
     def close(self) -> None:
         """See Fabric."""

@@ -11,6 +11,7 @@ from typing import Protocol
 from coterie.contract import Contract, Node
 from coterie.contract.rollback import RollbackConsent
 from coterie.criteo.dataset import DataSet
+from coterie.errors import KeyRefused
 from coterie.ps.events import EventSink
 from coterie.ps.memory import ShardService
 from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
@@ -34,6 +35,10 @@ class Fabric(Protocol):
 
     def shard_receiver(self, worker: str, patience_seconds: float) -> ShardReceiverPort:
         """Dials an SDT worker, waiting for it at most so long."""
+        ...
+
+    def data_key(self, set_id: bytes) -> bytes:
+        """Fetches the key of the party's sealed data set, 32 bytes."""
         ...
 
     def close(self) -> None:
@@ -67,3 +72,13 @@ class NodeContext:
     open_data: Callable[[], DataSet] | None = None
     out: Path | None = None
     consent: RollbackConsent | None = None
+
+
+def no_key(node: str, seen: str) -> KeyRefused:
+    """The error of a node that has nobody to ask for the key of its sealed data."""
+    return KeyRefused(
+        f"nobody gives node {node} the key of its sealed data",
+        expected="its party's key server, and an attested run",
+        seen=seen,
+        remedy="give --key-server HOST:PORT, or --data a data set that is not sealed",
+    )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from coterie.contract import Contract, Node
 from coterie.errors import CoterieError, PeerUnreachable
+from coterie.nodes.fabric import no_key
 from coterie.ps.memory import MemoryParameterServer, MemoryShardReceiver, ShardService
 from coterie.ps.ports import Caller, ParameterServerPort, ShardReceiverPort
 from coterie.ps.service import ParameterService
@@ -96,6 +97,12 @@ class MemoryFabric:
         if isinstance(service, ParameterService):
             raise PeerUnreachable(f"node {worker} takes no shards")
         return MemoryShardReceiver(service, self._caller)
+
+    def data_key(self, set_id: bytes) -> bytes:
+        """See Fabric."""
+        raise no_key(
+            self._node.name, f"a run without attestation, and data set {set_id.hex()[:16]}"
+        )
 
     def close(self) -> None:
         """See Fabric."""

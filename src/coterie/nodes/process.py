@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 import time
@@ -83,7 +82,7 @@ def run_node(
                 incarnation=incarnation,
                 on_event=on_event,
                 monotonic=time.monotonic,
-                open_data=_opener(contract, node, data),
+                open_data=_opener(contract, node, data, fabric),
                 out=out,
                 consent=consent,
             )
@@ -105,12 +104,25 @@ def run_node(
         raise
 
 
-def _opener(contract: Contract, node: Node, data: Path | None) -> Callable[[], DataSet] | None:
+def _opener(
+    contract: Contract, node: Node, data: Path | None, fabric: Fabric
+) -> Callable[[], DataSet] | None:
+    """Opens the party's data set: as it is, or, if it is sealed, in memory with a fetched key."""
     if data is None:
         return None
     from coterie.criteo.dataset import open_dataset
+    from coterie.sealing import SealedDataSet, open_sealed_dataset
+    from coterie.sealing.dataset import check_owner
 
-    return functools.partial(open_dataset, data, contract.data, party=node.party)
+    def opened() -> DataSet:
+        sealed = SealedDataSet.at(data)
+        if sealed is None:
+            return open_dataset(data, contract.data, party=node.party)
+        check_owner(sealed, contract.data, party=node.party)
+        key = fabric.data_key(sealed.set_id)
+        return open_sealed_dataset(sealed, key, contract.data, party=node.party)
+
+    return opened
 
 
 def end_with_parent() -> None:

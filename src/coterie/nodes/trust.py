@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from coterie.attestation.clock import FlooredClock
-from coterie.attestation.collateral_source import (
-    CachedCollateral,
-    CollateralSource,
-    DirectoryCollateral,
-    SimulatedCollateral,
-)
-from coterie.attestation.pccs import PccsCollateral
+from coterie.attestation.collateral_options import collateral_from_options
 from coterie.attestation.tee.opening import open_tee
 from coterie.contract import Contract, Node
 from coterie.contract.signatures import load_party_key
-from coterie.errors import ContractInvalid, VoucherRefused
-from coterie.ratls.identity import NodeIdentity
-from coterie.ratls.trust import Clock, StapledOnly, TrustContext, make_trust
-from coterie.ratls.voucher import PartyKeyVouchers, Voucher, VoucherSource
+from coterie.errors import VoucherRefused
+from coterie.keyserver.client import KeyServerClient
+from coterie.ratls.address import Address
+from coterie.ratls.trust import Clock, TrustContext, make_trust
+from coterie.ratls.voucher import PartyKeyVouchers, VoucherSource
 
 
 @dataclass(frozen=True)
@@ -35,6 +30,7 @@ class NodeOptions:
         pccs_url: Address of a PCCS; in contracts for real TEEs only.
         collateral: Directory of collateral; in contracts for real TEEs only. Beside a PCCS it
             keeps what that delivered.
+        key_server: ``HOST:PORT`` of the party's key server: it vouches, and opens sealed data.
     """
 
     listen: str | None
@@ -42,6 +38,7 @@ class NodeOptions:
     party_key: Path | None
     pccs_url: str | None = None
     collateral: Path | None = None
+    key_server: str | None = None
 
 
 def node_trust(
@@ -74,10 +71,32 @@ def node_trust(
         EvidenceRefused: ``clock``: the host's clock was set back.
     """
     clock = FlooredClock(host_clock(), clock=host_clock)
-    vouchers = _vouchers(contract, node, options, clock)
-    collateral = _collateral(contract, options, clock)
+    collateral = collateral_from_options(
+        contract.trust.tee,
+        pccs_url=options.pccs_url,
+        folder=options.collateral,
+        observe=clock.observe,
+    )
+    _check_voucher_options(contract, node, options)
     tee = open_tee(contract.trust.tee, root=root)
-    return make_trust(
+    keys = None
+    if options.key_server is not None:
+        keys = KeyServerClient(
+            Address.parse(options.key_server),
+            contract,
+            node.party,
+            tee,
+            collateral,
+            clock,
+            patience_seconds=contract.limits.join_seconds,
+        )
+    vouchers: VoucherSource
+    if options.party_key is not None:
+        vouchers = PartyKeyVouchers(load_party_key(options.party_key), clock=clock)
+    else:
+        assert keys is not None
+        vouchers = keys
+    trust = make_trust(
         contract,
         node.name,
         tee,
@@ -86,64 +105,24 @@ def node_trust(
         collateral=collateral,
         incarnation=incarnation,
     )
+    return replace(trust, keys=keys)
 
 
-def _vouchers(
-    contract: Contract, node: Node, options: NodeOptions, clock: FlooredClock
-) -> VoucherSource:
+def _check_voucher_options(contract: Contract, node: Node, options: NodeOptions) -> None:
     real = contract.trust.tee != "simulated"
     if real and options.party_key is not None:
         raise VoucherRefused(
             f"a party's key does not belong on the host of node {node.name}",
             expected=f"a voucher by party {node.party}'s key server, after it has attested the node",
             seen="--party-key",
-            remedy="leave --party-key out: it is for simulated contracts only",
+            remedy="give --key-server instead: --party-key is for simulated contracts only",
         )
-    if real:
-        return NoKeyServer()
-    if options.party_key is None:
+    if options.party_key is None and options.key_server is None:
         raise VoucherRefused(
             f"nobody vouches for node {node.name}",
-            expected=f"the key of party {node.party}",
+            expected=f"the key server of party {node.party}"
+            + ("" if real else ", or the party's key"),
             seen="none",
-            remedy="give --party-key FILE; coterie contract keygen makes one",
+            remedy="give --key-server HOST:PORT"
+            + ("" if real else ", or --party-key FILE; coterie contract keygen makes one"),
         )
-    return PartyKeyVouchers(load_party_key(options.party_key), clock=clock)
-
-
-class NoKeyServer:
-    """Stands where a party's key server will: it vouches for nobody."""
-
-    def vouch(self, identity: NodeIdentity) -> Voucher:
-        """Refuses.
-
-        Raises:
-            VoucherRefused: Always.
-        """
-        raise VoucherRefused(
-            f"nobody vouches for node {identity.claims.node}",
-            expected=f"a voucher by the key server of party {identity.claims.party}",
-            seen="no key server: this version does not have one yet",
-            remedy='until there is one, run contracts with tee = "simulated"',
-        )
-
-
-def _collateral(contract: Contract, options: NodeOptions, clock: FlooredClock) -> CachedCollateral:
-    kind = contract.trust.tee
-    url, folder = options.pccs_url, options.collateral
-    if kind == "simulated":
-        for name, value in (("--pccs-url", url), ("--collateral", folder)):
-            if value is not None:
-                raise ContractInvalid(
-                    f"{name} has no meaning under a simulated contract",
-                    expected="a simulated node, which makes its vendor's collateral by itself",
-                    seen=f"{name} {value}"[:200],
-                    remedy=f"leave {name} out, or use a contract for a real TEE",
-                )
-        return CachedCollateral(SimulatedCollateral(), kind=kind)
-    directory = None if folder is None else DirectoryCollateral(folder)
-    source: CollateralSource = directory or StapledOnly()
-    if url is not None:
-        source = PccsCollateral(url)
-    keep = directory if url is not None else None
-    return CachedCollateral(source, kind=kind, directory=keep, observe=clock.observe)

@@ -11,6 +11,7 @@ import grpc
 
 from coterie.contract import Contract, Node
 from coterie.errors import AddressInUse, CallRefused, EnvironmentUnfit, PeerUnreachable
+from coterie.nodes.fabric import no_key
 from coterie.ps.events import EventSink, Listening
 from coterie.ps.memory import ShardService
 from coterie.ps.messages import max_message_bytes
@@ -93,6 +94,12 @@ class PlaintextFabric:
         """See Fabric."""
         channel = self._dial(worker, patience_seconds)
         return RpcShardReceiver(channel, worker, metadata=self._identity)
+
+    def data_key(self, set_id: bytes) -> bytes:
+        """See Fabric."""
+        raise no_key(
+            self._node.name, f"a run without attestation, and data set {set_id.hex()[:16]}"
+        )
 
     def close(self) -> None:
         """See Fabric."""

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from coterie.attestation.appraiser import Appraiser
-from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import (
     CachedCollateral,
     CollateralSource,
     SimulatedCollateral,
+    StapledOnly,
 )
 from coterie.attestation.tee.base import Tee
 from coterie.contract import Contract, Node
@@ -128,24 +129,6 @@ class CredentialKeeper:
         return Credentials(identity, voucher)
 
 
-class StapledOnly:
-    """The collateral source of a node that can reach nothing but its peers."""
-
-    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
-        """Finds none.
-
-        Raises:
-            EvidenceRefused: ``collateral_missing``, always.
-        """
-        raise EvidenceRefused(
-            "collateral_missing",
-            "this node has no source of collateral and the peer stapled none",
-            expected="collateral from a PCCS, from a directory, or stapled by the peer",
-            seen="none",
-            remedy="give this node or its peer --pccs-url or a collateral directory",
-        )
-
-
 @dataclass(frozen=True, kw_only=True)
 class RelyingParty:
     """All that is needed to judge a node of a contract; enough for who is no node itself.
@@ -171,6 +154,18 @@ class RelyingParty:
         return False
 
 
+class DataKeySource(Protocol):
+    """Where a node gets the key of its sealed data: its party's key server."""
+
+    def data_key(self, identity: NodeIdentity, set_id: bytes) -> bytes:
+        """The key of a sealed data set, 32 bytes.
+
+        Raises:
+            CoterieError: This node may not have it, or the source cannot be reached.
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrustContext(RelyingParty):
     """All that a node needs to prove itself and to judge its peers.
@@ -179,11 +174,13 @@ class TrustContext(RelyingParty):
         node: This node, one of the contract's.
         tee: What makes its quotes.
         credentials: This node's own keys, certificates and vouchers.
+        keys: Where keys of sealed data come from, if anywhere.
     """
 
     node: Node
     tee: Tee
     credentials: CredentialKeeper
+    keys: DataKeySource | None = None
 
     def is_own_key(self, spki_sha256: bytes) -> bool:
         """See RelyingParty."""

@@ -1,0 +1,93 @@
+"""``coterie seal`` and ``coterie keyserver``: data that lie anywhere, and who may open them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+
+def seal(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="A party's own prepared data set, OUT/PARTY.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Gets the sealed data set.")],
+    contract: Annotated[
+        Path, typer.Option("--to", metavar="CONTRACT", help="The contract it was prepared under.")
+    ],
+    key: Annotated[
+        Path,
+        typer.Option(
+            "--key", metavar="FILE", help="Gets the key: for the party's key server only."
+        ),
+    ],
+    party: Annotated[str, typer.Option("--party", help="Whose data it is.")],
+) -> None:
+    """Seal a prepared data set: it may then lie on a disk that nobody trusts.
+
+    Example: coterie seal data/acme acme-sealed --to contract.toml --party acme --key acme-data.key
+    """
+    from coterie.contract import load_contract
+    from coterie.sealing import DataKey, seal_dataset
+
+    agreed = load_contract(contract)
+    made = DataKey.generate(party)
+    made.write(key)  # before the data: a sealed set without its key would be lost
+    try:
+        sealed = seal_dataset(data, out, agreed.data, made)
+    except BaseException:
+        key.unlink()
+        raise
+    typer.echo(f"{out}: data set {sealed.set_id.hex()} of {party}, sealed; its key is in {key}")
+
+
+def keyserver(
+    policy_file: Annotated[
+        Path, typer.Argument(metavar="POLICY", help="Who gets what, TOML (docs/sealing.md).")
+    ],
+    *,
+    party_key: Annotated[Path, typer.Option("--party-key", help="The party's private key.")],
+    listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")],
+    log: Annotated[Path, typer.Option("--log", help="Gets a line for every request.")],
+    pccs_url: Annotated[
+        str | None, typer.Option(help="PCCS to get collateral from, https (real TEEs only).")
+    ] = None,
+    collateral: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory that `coterie attest fetch` filled (real TEEs only).", file_okay=False
+        ),
+    ] = None,
+) -> None:
+    """Run a party's key server, at the party's own place: it vouches and gives keys.
+
+    Only nodes get anything that prove, on that very connection, to be the party's under the
+    policy's contract and in a TEE that the policy trusts. Ends on SIGINT or SIGTERM.
+    """
+    from coterie.contract.signatures import load_party_key
+    from coterie.keyserver.policy import KeyPolicy
+    from coterie.keyserver.server import KeyServer
+
+    server = KeyServer(
+        KeyPolicy.read(policy_file),
+        load_party_key(party_key),
+        listen=listen,
+        log=log,
+        pccs_url=pccs_url,
+        collateral=collateral,
+        tell=lambda fields: typer.echo(json.dumps(fields)),
+    )
+    ended = threading.Event()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        ended.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    with server.serving():
+        ended.wait()

@@ -1,0 +1,215 @@
+"""A node's side of its party's key server: it proves itself anew for everything that it asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from coterie.attestation.collateral_source import CollateralSource
+from coterie.attestation.tee.base import Tee
+from coterie.contract import Contract
+from coterie.errors import CoterieError, HandshakeFailed, MessageRefused, PeerUnreachable
+from coterie.keyserver.messages import (
+    ALPN,
+    Grant,
+    KeyRequest,
+    Message,
+    ServerHello,
+    Wanted,
+    decode_message,
+    encode_message,
+)
+from coterie.keyserver.session import EXPORTER_LABEL, request_report_data, verify_session
+from coterie.ratls.address import Address
+from coterie.ratls.handshake import HANDSHAKE_SECONDS
+from coterie.ratls.identity import NodeIdentity
+from coterie.ratls.issuing import spki_der
+from coterie.ratls.messages import FrameReader, Refusal
+from coterie.ratls.session import EXPORTER_BYTES, refused_by_peer
+from coterie.ratls.tls import Deadline, TlsConnection
+from coterie.ratls.trust import Clock
+from coterie.ratls.voucher import Voucher
+from coterie.sealing.chunks import KEY_BYTES
+
+_FIRST_DELAY_SECONDS = 0.1
+_LONGEST_DELAY_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class KeyServerClient:
+    """Asks a party's key server; also a VoucherSource.
+
+    Attributes:
+        address: Where it listens: an untrusted hint.
+        contract: Names the party's key.
+        party: Whose key server it must be.
+        tee: Makes this node's quotes.
+        collateral: For this node's quotes, where the server has none.
+        clock: The time now, UTC.
+        patience_seconds: How long the server is waited for.
+        waiter: Waits so many seconds; whether waiting is to end.
+    """
+
+    address: Address
+    contract: Contract
+    party: str
+    tee: Tee
+    collateral: CollateralSource
+    clock: Clock
+    patience_seconds: float = 0.0
+    waiter: Callable[[float], bool] = threading.Event().wait
+
+    def vouch(self, identity: NodeIdentity) -> Voucher:
+        """The party's voucher for an identity.
+
+        Raises:
+            KeyRefused: The party does not vouch for this node, or another party's server answers.
+            CoterieError: The server refuses the evidence, or cannot be reached.
+        """
+        return Voucher.from_cbor(self._ask(identity, "voucher", b""))
+
+    def data_key(self, identity: NodeIdentity, set_id: bytes) -> bytes:
+        """The key of a sealed data set, 32 bytes.
+
+        Raises:
+            KeyRefused: This node may not have it, or another party's server answers.
+            CoterieError: The server refuses the evidence, or cannot be reached.
+        """
+        key = self._ask(identity, "data", set_id)
+        if len(key) != KEY_BYTES:
+            raise _out_of_order(f"a key of {KEY_BYTES} bytes", f"{len(key)} bytes")
+        return key
+
+    def _ask(self, identity: NodeIdentity, wanted: Wanted, set_id: bytes) -> bytes:
+        deadline = Deadline.after(self.patience_seconds)
+        delay = _FIRST_DELAY_SECONDS
+        while True:
+            try:
+                return _Conversation(self, identity).run(wanted, set_id)
+            except PeerUnreachable:
+                left = deadline.remaining()
+                if left <= 0 or self.waiter(min(delay, left)):
+                    raise
+            delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
+
+
+class _Conversation:
+    """One connection."""
+
+    def __init__(self, client: KeyServerClient, identity: NodeIdentity) -> None:
+        self._client = client
+        self._identity = identity
+        self._name = f"the key server of {client.party}"
+        self._at: datetime = client.clock()
+        self._server_key = b""
+        self._frames = FrameReader(decode_message)
+
+    def run(self, wanted: Wanted, set_id: bytes) -> bytes:
+        connection = self._connect()
+        try:
+            connection.handshake()
+            content = self._converse(connection, wanted, set_id)
+        except BaseException:
+            connection.close_with_last_word()
+            raise
+        connection.close()
+        return content
+
+    def _connect(self) -> TlsConnection:
+        address = self._client.address
+        try:
+            sock = socket.create_connection((address.host, address.port), timeout=HANDSHAKE_SECONDS)
+        except OSError as error:
+            raise PeerUnreachable(
+                f"{self._name} does not answer at {address}",
+                expected="a listening key server",
+                seen=error.strerror or str(error) or type(error).__name__,
+                remedy="start it with `coterie keyserver`, or correct --key-server",
+            ) from error
+        try:
+            return TlsConnection(
+                sock,
+                self._identity,
+                self._judge,
+                listener=False,
+                at=self._at,
+                deadline=Deadline.after(HANDSHAKE_SECONDS),
+                peer_name=self._name,
+                alpn=ALPN,
+            )
+        except BaseException:
+            sock.close()
+            raise
+
+    def _judge(self, der: bytes) -> bytes:
+        """Takes any key for now: the party's signature on the session says whether it counts."""
+        key = x509.load_der_x509_certificate(der).public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise HandshakeFailed(
+                f"{self._name} shows a key of another kind",
+                expected="a P-256 key",
+                seen=type(key).__name__,
+                remedy="correct --key-server: something else answers there",
+            )
+        spki = spki_der(key)
+        self._server_key = hashlib.sha256(spki).digest()
+        return spki
+
+    def _converse(self, connection: TlsConnection, wanted: Wanted, set_id: bytes) -> bytes:
+        exporter = connection.exporter(EXPORTER_LABEL, EXPORTER_BYTES)
+        hello = self._receive(connection)
+        if not isinstance(hello, ServerHello):
+            raise _out_of_order("a hello", type(hello).__name__)
+        node_key = self._identity.spki_digest
+        verify_session(
+            self._client.contract,
+            self._client.party,
+            hello.signature,
+            exporter=exporter,
+            server_key=self._server_key,
+            node_key=node_key,
+        )
+        quote = self._client.tee.quote(
+            request_report_data(
+                exporter=exporter,
+                node_key=node_key,
+                server_key=self._server_key,
+                nonce=hello.nonce,
+            )
+        )
+        staple = self._staple(quote) if hello.wants_collateral else b""
+        connection.send(encode_message(KeyRequest(wanted, set_id, quote, staple)))
+        grant = self._receive(connection)
+        if not isinstance(grant, Grant):
+            raise _out_of_order("an answer", type(grant).__name__)
+        return grant.content
+
+    def _receive(self, connection: TlsConnection) -> Message:
+        while (message := self._frames.next_message()) is None:
+            self._frames.feed(connection.receive())
+        if isinstance(message, Refusal):
+            raise refused_by_peer(message, self._name)
+        return message
+
+    def _staple(self, quote: bytes) -> bytes:
+        try:
+            collateral = self._client.collateral.collateral_for(quote, self._at)
+        except CoterieError:
+            return b""  # the server then says that collateral is missing
+        return collateral.to_json().encode()
+
+
+def _out_of_order(expected: str, seen: str) -> MessageRefused:
+    return MessageRefused(
+        "the key server sent a message out of order",
+        expected=expected,
+        seen=seen,
+        remedy="run the same version of Coterie on both sides",
+    )

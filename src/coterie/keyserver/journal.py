@@ -1,0 +1,123 @@
+"""The key server's log: lines are only ever added, and each carries the digest of the one before.
+
+So a line that is altered, removed or put in later shows, except at the end: whoever keeps the last
+digest elsewhere sees that too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from coterie.errors import JournalBroken
+
+_START = "0" * 64
+_MAX_LINE = 1 << 14
+
+
+class Journal:
+    """An append-only log file. Thread-safe.
+
+    Args:
+        path: The file; made if absent, readable by its owner only.
+
+    Raises:
+        JournalBroken: It cannot be written, or its chain of digests is broken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        chain = verify_journal(path) if path.exists() else Chain(_START, 0)
+        self._last = chain.last
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+            handle = os.open(path, flags, 0o600)
+            os.ftruncate(handle, chain.octets)  # of a torn line nothing was given out
+            self._file = os.fdopen(handle, "ab")
+        except OSError as error:
+            raise _broken(path, error.strerror or type(error).__name__) from error
+
+    @property
+    def last(self) -> str:
+        """Digest of the last line, hex."""
+        with self._lock:
+            return self._last
+
+    def add(self, fields: Mapping[str, str | int]) -> None:
+        """Adds a line, durably.
+
+        Raises:
+            JournalBroken: It cannot be written: then nothing may be given out either.
+        """
+        with self._lock:
+            line = json.dumps({**fields, "previous": self._last}, sort_keys=True).encode() + b"\n"
+            try:
+                self._file.write(line)
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise _broken(self._path, error.strerror or type(error).__name__) from error
+            self._last = hashlib.sha256(line).hexdigest()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A log whose digests hold.
+
+    Attributes:
+        last: Digest of the last line, hex.
+        octets: Bytes of all whole lines; a last line that was cut while it was written is not one.
+    """
+
+    last: str
+    octets: int
+
+
+def verify_journal(path: Path) -> Chain:
+    """Follows the chain of a log from its first line to its last.
+
+    Raises:
+        JournalBroken: A line was altered, removed or put in, or is no line of such a log.
+    """
+    last, octets = _START, 0
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.endswith(b"\n") and len(line) < _MAX_LINE:
+            break
+        try:
+            value: object = json.loads(line)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise _broken(path, f"something else in line {number}")
+        if value.get("previous") != last:
+            raise _broken(path, f"another predecessor in line {number}")
+        last, octets = hashlib.sha256(line).hexdigest(), octets + len(line)
+    return Chain(last, octets)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(_MAX_LINE):
+                yield line
+    except OSError as error:
+        raise _broken(path, error.strerror or type(error).__name__) from error
+
+
+def _broken(path: Path, seen: str) -> JournalBroken:
+    return JournalBroken(
+        f"the key server's log {path} cannot be gone on with",
+        expected="a file to append to, in which every line names the digest of the one before",
+        seen=seen,
+        remedy="keep the file as evidence, find out who touched it, and name another --log",
+    )

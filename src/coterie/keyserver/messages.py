@@ -1,0 +1,166 @@
+"""The messages between a node and a key server: framed and encoded like the handshake's.
+
+After TLS 1.3 (application protocol ``coterie-keys/1``):
+
+1. The server says hello: a nonce, and its party's signature on this very TLS session.
+2. The node asks for one thing, with a quote that was made for this session.
+3. The server grants it, or refuses and says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from coterie.errors import MessageRefused
+from coterie.ratls import cbor
+from coterie.ratls.evidence import MAX_QUOTE_BYTES
+from coterie.ratls.messages import (
+    MAX_FRAME_BYTES,
+    MAX_STAPLE_BYTES,
+    NONCE_BYTES,
+    Refusal,
+    frame,
+    printable,
+    refusal_body,
+    refusal_of,
+)
+from coterie.ratls.voucher import MAX_VOUCHER_BYTES
+
+ALPN = b"coterie-keys/1"
+VERSION = 1
+Wanted = Literal["voucher", "data"]
+_SIGNATURE_BYTES = 64
+_SET_ID_BYTES = 32
+
+
+@dataclass(frozen=True)
+class ServerHello:
+    """The server's first message.
+
+    Attributes:
+        nonce: 32 fresh random bytes that the node's quote must cover.
+        signature: Ed25519 by the party's key, over the label, the TLS exporter and both keys.
+        wants_collateral: The server has no collateral for the node's quote: please staple it.
+    """
+
+    nonce: bytes
+    signature: bytes
+    wants_collateral: bool
+
+
+@dataclass(frozen=True)
+class KeyRequest:
+    """What a node asks for.
+
+    Attributes:
+        wanted: ``voucher``: the party's word for the key that this session is with; ``data``: the
+            key of a sealed data set.
+        set_id: Which data set, 32 bytes; empty for a voucher.
+        quote: Made for this session.
+        collateral: For the quote, JSON; empty unless the server asked for it.
+    """
+
+    wanted: Wanted
+    set_id: bytes
+    quote: bytes
+    collateral: bytes
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What was asked for.
+
+    Attributes:
+        content: A voucher in CBOR, or a key of 32 bytes.
+    """
+
+    content: bytes
+
+    def __repr__(self) -> str:
+        return f"Grant({len(self.content)} bytes)"
+
+
+Message = ServerHello | KeyRequest | Grant | Refusal
+
+
+def encode_message(message: Message) -> bytes:
+    """One frame."""
+    body: Mapping[str, cbor.CborValue]
+    match message:
+        case ServerHello(nonce, signature, wants):
+            body = {
+                "kind": "hello",
+                "version": VERSION,
+                "nonce": nonce,
+                "signature": signature,
+                "wants_collateral": wants,
+            }
+        case KeyRequest(wanted, set_id, quote, collateral):
+            body = {
+                "kind": "request",
+                "wanted": wanted,
+                "set_id": set_id,
+                "quote": quote,
+                "collateral": collateral,
+            }
+        case Grant(content):
+            body = {"kind": "grant", "content": content}
+        case Refusal(reason):
+            body = refusal_body(reason)
+    return frame(cbor.encode(body))
+
+
+def decode_message(data: bytes) -> Message:
+    """Decodes one frame's content strictly.
+
+    Raises:
+        MessageRefused: Not the canonical encoding of a message of this version.
+    """
+    try:
+        return _decode(cbor.decode_map(data, max_bytes=MAX_FRAME_BYTES))
+    except cbor.CborInvalid as error:
+        raise MessageRefused(
+            "a message between node and key server cannot be read",
+            expected="canonical CBOR of a message of this version",
+            seen=printable(str(error)),
+            remedy="run the same version of Coterie on both sides",
+        ) from error
+
+
+def _decode(body: dict[str, cbor.CborValue]) -> Message:
+    kind = cbor.take_text(body, "kind", most=16)
+    match kind:
+        case "hello":
+            cbor.exact_keys(
+                body, frozenset({"kind", "version", "nonce", "signature", "wants_collateral"})
+            )
+            cbor.take_int(body, "version", least=VERSION, most=VERSION)
+            return ServerHello(
+                cbor.take_bytes(body, "nonce", least=NONCE_BYTES, most=NONCE_BYTES),
+                cbor.take_bytes(body, "signature", least=_SIGNATURE_BYTES, most=_SIGNATURE_BYTES),
+                cbor.take_bool(body, "wants_collateral"),
+            )
+        case "request":
+            cbor.exact_keys(body, frozenset({"kind", "wanted", "set_id", "quote", "collateral"}))
+            return _request(body)
+        case "grant":
+            cbor.exact_keys(body, frozenset({"kind", "content"}))
+            return Grant(cbor.take_bytes(body, "content", least=1, most=MAX_VOUCHER_BYTES))
+        case "refusal":
+            return refusal_of(body)
+    raise cbor.CborInvalid("an unknown kind of message")
+
+
+def _request(body: dict[str, cbor.CborValue]) -> KeyRequest:
+    wanted = cbor.take_text(body, "wanted", most=16)
+    size = {"voucher": 0, "data": _SET_ID_BYTES}.get(wanted)
+    if size is None:
+        raise cbor.CborInvalid("a wish for something unknown")
+    return KeyRequest(
+        cast("Wanted", wanted),
+        cbor.take_bytes(body, "set_id", least=size, most=size),
+        cbor.take_bytes(body, "quote", least=1, most=MAX_QUOTE_BYTES),
+        cbor.take_bytes(body, "collateral", least=0, most=MAX_STAPLE_BYTES),
+    )

@@ -1,0 +1,183 @@
+"""What a party's key server gives to whom: the owner's own policy, apart from the contract.
+
+A policy is a TOML file:
+
+    format = 1
+    party = "acme"
+    contract = "contract.toml"      # beside the policy; no other contract's nodes get anything
+
+    [[data]]                        # one for each sealed data set
+    key = "acme-data.key"
+    roles = ["worker"]
+
+    [trust]                         # optional: stricter than the contract's own section
+    ...
+"""
+
+from __future__ import annotations
+
+import hmac
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from coterie.contract import Contract, Role, contract_digest, load_contract
+from coterie.contract.trust import TrustSection
+from coterie.errors import ContractInvalid, ContractMismatch, KeyRefused
+from coterie.keyserver.messages import KeyRequest
+from coterie.ratls.claims import Claims
+from coterie.sealing.keys import DataKey
+
+_MAX_BYTES = 1 << 16
+
+
+class _DataEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    key: str
+    roles: Annotated[tuple[Role, ...], Field(strict=False, min_length=1)]
+
+
+class _PolicyFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: Literal[1]
+    party: str
+    contract: str
+    data: Annotated[tuple[_DataEntry, ...], Field(strict=False)] = ()
+    trust: TrustSection | None = None
+
+
+@dataclass(frozen=True)
+class Release:
+    """A key, and the roles that may have it."""
+
+    key: DataKey
+    roles: frozenset[Role]
+
+
+@dataclass(frozen=True)
+class KeyPolicy:
+    """Decides about requests of nodes whose evidence has been judged.
+
+    Attributes:
+        party: Whose key server this is.
+        contract: The only contract whose nodes get anything.
+        contract_path: Where it lies: signatures lie beside it.
+        trust: What counts as proof: the policy's own section, or the contract's.
+        releases: By data set id.
+    """
+
+    party: str
+    contract: Contract
+    contract_path: Path
+    trust: TrustSection
+    releases: Mapping[bytes, Release]
+
+    @classmethod
+    def read(cls, path: Path) -> KeyPolicy:
+        """Reads a policy, its contract and its keys.
+
+        Raises:
+            ContractInvalid: The policy or the contract is not valid.
+            KeyFileRefused: A key file is none.
+        """
+        try:
+            with path.open("rb") as file:
+                text = file.read(_MAX_BYTES + 1)
+            found = _PolicyFile.model_validate(tomllib.loads(text.decode()))
+        except (OSError, ValueError, RecursionError) as error:
+            raise _invalid(path, _said(error)) from error
+        contract_path = path.parent / found.contract
+        contract = load_contract(contract_path)
+        if found.party not in {party.name for party in contract.parties}:
+            raise _invalid(path, f"party {found.party!r}, which is not in the contract")
+        trust = found.trust or contract.trust
+        if trust.tee != contract.trust.tee:
+            raise _invalid(path, f"trust.tee {trust.tee!r} under a contract of another kind")
+        releases: dict[bytes, Release] = {}
+        for entry in found.data:
+            key = DataKey.read(path.parent / entry.key)
+            if key.party != found.party:
+                raise _invalid(path, f"the key {entry.key}, of party {key.party!r}")
+            if key.set_id in releases:
+                raise _invalid(path, f"the key {entry.key} twice")
+            releases[key.set_id] = Release(key, frozenset(entry.roles))
+        return cls(found.party, contract, contract_path, trust, releases)
+
+    def check_voucher(self, claims: Claims) -> None:
+        """Decides whether the party vouches for a node.
+
+        Raises:
+            ContractMismatch: It runs under another contract.
+            KeyRefused: It is another party's.
+        """
+        self._check_contract(claims)
+        self._check_party(claims)
+
+    def data_key(self, claims: Claims, request: KeyRequest) -> bytes:
+        """The key of a data set, if the node may have it.
+
+        Raises:
+            ContractMismatch: The node runs under another contract.
+            KeyRefused: It is another party's, or in another role, or there is no such data set.
+        """
+        self._check_contract(claims)
+        self._check_party(claims)
+        release = self.releases.get(request.set_id)
+        if release is None:
+            raise KeyRefused(
+                f"the key server of {self.party} has no key for this data set",
+                expected=f"one of {', '.join(i.hex()[:16] for i in self.releases) or 'none'}"[:400],
+                seen=request.set_id.hex()[:16],
+                remedy="list the data set's key in the policy, and start the key server anew",
+            )
+        if claims.role not in release.roles:
+            raise KeyRefused(
+                f"node {claims.node} may not have the key of this data set",
+                expected=f"role {' or '.join(sorted(release.roles))}",
+                seen=f"role {claims.role}",
+                remedy="if it should, add its role to the data set's roles in the policy",
+            )
+        return release.key.key
+
+    def _check_contract(self, claims: Claims) -> None:
+        own = contract_digest(self.contract)
+        if not hmac.compare_digest(claims.contract_digest, own):
+            raise ContractMismatch(
+                f"node {claims.node} runs under another contract than {self.party}'s key server",
+                expected=f"contract {own.hex()}",
+                seen=f"contract {claims.contract_digest.hex()}",
+                remedy="give both the same signed contract: compare `coterie contract show`",
+            )
+
+    def _check_party(self, claims: Claims) -> None:
+        if claims.party != self.party:
+            raise KeyRefused(
+                f"node {claims.node} is of another party than this key server",
+                expected=f"party {self.party}",
+                seen=f"party {claims.party}",
+                remedy="let the node ask its own party's key server",
+            )
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        problem = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return str(error)[:200]
+
+
+def _invalid(path: Path, seen: str) -> ContractInvalid:
+    return ContractInvalid(
+        f"the key server's policy {path} is not valid",
+        expected="TOML with format, party, contract, and perhaps data and trust",
+        seen=seen,
+        remedy="see docs/sealing.md",
+    )

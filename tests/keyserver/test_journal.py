@@ -1,0 +1,79 @@
+"""The key server's log grows line by line, and shows what was done to it."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from coterie.errors import JournalBroken
+from coterie.keyserver.journal import Journal, verify_journal
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    journal = Journal(tmp_path / "log.jsonl")
+    for number in range(4):
+        journal.add({"node": f"w{number}", "outcome": "granted"})
+    journal.close()
+    return tmp_path / "log.jsonl"
+
+
+def test_a_log_goes_on_where_it_ended(path: Path) -> None:
+    before = path.read_bytes()
+    journal = Journal(path)
+    journal.add({"node": "w4", "outcome": "granted"})
+    assert journal.last == verify_journal(path).last
+    journal.close()
+    after = path.read_bytes()
+    assert after.startswith(before)
+    assert [json.loads(line)["node"] for line in after.splitlines()] == [f"w{i}" for i in range(5)]
+
+
+def test_a_log_is_its_owners(path: Path) -> None:
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def altered(lines: list[bytes]) -> list[bytes]:
+    return [lines[0], lines[1].replace(b"granted", b"refused"), *lines[2:]]
+
+
+@pytest.mark.parametrize(
+    ("change", "seen"),
+    [
+        (altered, "another predecessor in line 3"),
+        (lambda lines: [lines[0], *lines[2:]], "another predecessor in line 2"),
+        (lambda lines: lines[1:], "another predecessor in line 1"),
+        (lambda lines: [lines[1], lines[0], *lines[2:]], "another predecessor in line 1"),
+        (lambda lines: [*lines[:2], b"garbage\n", *lines[2:]], "something else in line 3"),
+        (lambda lines: [*lines, b"x" * (1 << 15)], "something else in line 5"),
+    ],
+    ids=["altered", "removed", "beginning removed", "swapped", "put in", "a long line"],
+)
+def test_a_log_that_was_touched_is_not_gone_on_with(
+    path: Path, change: Callable[[list[bytes]], list[bytes]], seen: str
+) -> None:
+    path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
+    with pytest.raises(JournalBroken) as refusal:
+        Journal(path)
+    assert refusal.value.seen == seen
+
+
+def test_a_last_line_that_was_cut_in_writing_is_dropped(path: Path) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"node": "w4", "out')
+    journal = Journal(path)
+    journal.add({"node": "w5", "outcome": "granted"})
+    journal.close()
+    lines = path.read_bytes().splitlines()
+    assert len(lines) == 5
+    assert json.loads(lines[-1])["node"] == "w5"
+    verify_journal(path)
+
+
+def test_a_log_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(JournalBroken, match="cannot be gone on with"):
+        Journal(tmp_path / "absent" / "log.jsonl")

@@ -1,0 +1,191 @@
+"""Whole runs on sealed data: key servers vouch and give keys, and nobody else has any."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.conftest import Federation, StartNode, coterie, environment
+
+pytestmark = pytest.mark.system
+
+DEMAND = '[trust]\ntee = "simulated"\ndemand_signatures = true'
+PARTIES = ("operator", "acme", "bolt")
+
+
+class Process:
+    """A key server in the background."""
+
+    def __init__(self, arguments: list[str | Path]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "coterie", "keyserver", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            pytest.fail(f"the key server ended: {self.process.communicate()[1]}")
+        self.address = str(json.loads(line)["address"])
+
+    def end(self) -> list[dict[str, str]]:
+        """Ends it in good order; what it told."""
+        self.process.terminate()
+        told, errors = self.process.communicate(timeout=30)
+        assert self.process.returncode == 0, errors
+        return [json.loads(line) for line in told.splitlines()]
+
+
+@pytest.fixture
+def signed(federation: Federation) -> Federation:
+    """A contract that demands signatures, and has them; everybody's data is sealed."""
+    text = federation.text.replace('[trust]\ntee = "simulated"', DEMAND)
+    assert text != federation.text
+    federation.contract = federation.write("contract.toml", text)
+    for party in PARTIES:
+        sign(federation, party)
+    return federation
+
+
+def sign(federation: Federation, party: str) -> None:
+    done = coterie(
+        "contract", "sign", federation.contract, "--key", federation.key(party), "--party", party
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def seal(federation: Federation, party: str) -> Path:
+    out = federation.folder / f"{party}-sealed"
+    done = coterie(
+        *("seal", federation.data / party, out, "--to", federation.contract),
+        *("--party", party, "--key", federation.folder / f"{party}-data.key"),
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture
+def key_server(signed: Federation) -> Iterator[Callable[[str], Process]]:
+    started: list[Process] = []
+
+    def start(party: str) -> Process:
+        text = f'format = 1\nparty = "{party}"\ncontract = "contract.toml"\n'
+        if (signed.folder / f"{party}-data.key").exists():
+            text += f'[[data]]\nkey = "{party}-data.key"\nroles = ["worker"]\n'
+        policy = signed.write(f"{party}-policy.toml", text)
+        log = signed.folder / f"{party}-log.jsonl"
+        arguments: list[str | Path] = [policy, "--party-key", signed.key(party)]
+        started.append(Process([*arguments, "--listen", "127.0.0.1:0", "--log", log]))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.process.poll() is None:
+            process.process.kill()
+            process.process.communicate()
+
+
+def test_sealed_data_train_the_same_model(
+    signed: Federation,
+    hfl_digest: str,
+    start_node: StartNode,
+    key_server: Callable[[str], Process],
+) -> None:
+    sealed = {party: seal(signed, party) for party in ("acme", "bolt")}
+    servers = {party: key_server(party) for party in PARTIES}
+    ps = start_node(
+        *(signed.contract, "ps0", "--listen", "127.0.0.1:0", "--out", signed.folder / "ps0"),
+        *("--key-server", servers["operator"].address),
+    )
+    address = str(ps.wait_event("Listening")["address"])
+    workers = [
+        start_node(
+            *(signed.contract, f"{party}-worker", "--address", f"ps0={address}"),
+            *("--data", sealed[party], "--key-server", servers[party].address),
+        )
+        for party in ("acme", "bolt")
+    ]
+    result = ps.wait_event("Finished")["result"]
+    assert isinstance(result, dict)
+    assert result["model_digest"] == hfl_digest
+    assert [node.finish() for node in (ps, *workers)] == [0, 0, 0]
+    granted = [(told["node"], told["wanted"]) for told in servers["acme"].end()]
+    assert granted == [("acme-worker", "voucher"), ("acme-worker", "data")]
+
+
+def test_the_key_of_another_partys_data_is_not_given(
+    signed: Federation, start_node: StartNode, key_server: Callable[[str], Process]
+) -> None:
+    sealed = seal(signed, "acme")
+    stolen = signed.folder / "stolen"
+    stolen.mkdir()
+    for path in sealed.iterdir():
+        text = path.read_bytes().replace(b'"acme"', b'"bolt"')
+        (stolen / path.name).write_bytes(text)
+    server = key_server("bolt")
+    ps, address = signed.server(start_node)
+    worker = start_node(
+        *(signed.contract, "bolt-worker", "--address", f"ps0={address}"),
+        *("--data", stolen, "--key-server", server.address),
+    )
+    error = worker.wait_event("Failed")["error"]
+    assert isinstance(error, dict)
+    assert "KeyRefused: the key server of bolt has no key for this data set" in error["what"]
+    assert worker.finish() == 3
+    ps.kill()
+
+
+def test_sealed_data_without_a_key_server_are_not_opened(
+    signed: Federation, start_node: StartNode
+) -> None:
+    sealed = seal(signed, "acme")
+    ps, address = signed.server(start_node)
+    worker = start_node(
+        *(signed.contract, "acme-worker", "--address", f"ps0={address}"),
+        *("--data", sealed, "--party-key", signed.key("acme")),
+    )
+    error = worker.wait_event("Failed")["error"]
+    assert isinstance(error, dict)
+    assert (error["error"], error["seen"]) == ("KeyRefused", "no key server")
+    assert worker.finish() == 3
+    ps.kill()
+
+
+def test_nobody_runs_under_a_contract_that_not_all_have_signed(signed: Federation) -> None:
+    (signed.folder / "contract.toml.bolt.sig").unlink()
+    policy = signed.write("policy.toml", 'format = 1\nparty = "acme"\ncontract = "contract.toml"\n')
+    key = ("--party-key", signed.key("acme"))
+    listen = ("--listen", "127.0.0.1:0")
+    for command in (
+        ("node", signed.contract, "acme-worker", *key),
+        ("keyserver", policy, *key, *listen, "--log", signed.folder / "log.jsonl"),
+    ):
+        done = coterie(*command)
+        assert done.returncode == 4
+        assert "1 of 3 parties have not signed the contract" in done.stderr
+        assert "none of bolt" in done.stderr
+
+
+def test_a_contract_that_was_changed_after_signing_is_refused(signed: Federation) -> None:
+    text = signed.contract.read_text()
+    signed.contract.write_text(text.replace("seed = 3", "seed = 4"))
+    done = coterie("node", signed.contract, "acme-worker", "--party-key", signed.key("acme"))
+    assert done.returncode == 4
+    assert "the signature of operator is for another contract" in done.stderr
+
+
+def test_a_key_server_takes_its_own_partys_key_only(signed: Federation) -> None:
+    policy = signed.write("policy.toml", 'format = 1\nparty = "acme"\ncontract = "contract.toml"\n')
+    done = coterie(
+        *("keyserver", policy, "--party-key", signed.key("bolt")),
+        *("--listen", "127.0.0.1:0", "--log", signed.folder / "log.jsonl"),
+    )
+    assert done.returncode == 4
+    assert "this is not the key that the contract names for acme" in done.stderr

@@ -52,6 +52,8 @@ class Cluster:
         self.names = [node.name for node in contract.by_role("ps")]
         self.clock = clock or Clock()
         self.heard: list[events.Event] = []
+        self.may_follow = threading.Event()  # other shards hear what shard 0 decided
+        self.may_follow.set()
         self.changed = threading.Condition()
         self._folder = folder
         self._pool = ThreadPoolExecutor(16)
@@ -74,7 +76,7 @@ class Cluster:
             poll_seconds=0.02,
         )
         life = self._lives[name]
-        service = ParameterService(shard, lambda: self.port(0, name, "ps", life))
+        service = ParameterService(shard, lambda: self._lead_of(name, life))
         with self.changed:
             self._services[name] = service
             self._runs[name] = self._pool.submit(service.drive)
@@ -94,6 +96,19 @@ class Cluster:
         with self.changed:
             assert self.changed.wait_for(lambda: name in self._services, timeout=30)
             return MemoryParameterServer(self._services[name], Caller(node, role, incarnation))  # type: ignore[arg-type]
+
+    def _lead_of(self, name: str, life: int) -> MemoryParameterServer:
+        port = self.port(0, name, "ps", life)
+        commit = port.commit
+
+        def held(request: pb.CommitRequest) -> pb.CommitReply:
+            reply = commit(request)
+            if not reply.pending:
+                assert self.may_follow.wait(timeout=30)
+            return reply
+
+        port.commit = held  # type: ignore[method-assign]
+        return port
 
     def session(self, worker: int) -> ServerSession:
         """A worker's session with all shards."""
@@ -294,6 +309,44 @@ class Told:
                 self._cluster.changed.wait(0.05)
         for future in futures:
             future.result()
+
+
+def test_a_node_that_joins_waits_for_a_shard_that_lags_behind_shard_0(tmp_path: Path) -> None:
+    """As after a stalled connection: shard 1 has not heard yet what shard 0 has decided."""
+    with cluster_of(contract_of(2), tmp_path) as cluster, ThreadPoolExecutor(4) as pool:
+        cluster.may_follow.clear()
+        parts = [pool.submit(cluster.work, worker) for worker in range(3)]
+        cluster.wait_step(1)
+        lags = threading.Event()
+
+        def connect(shard: int) -> MemoryParameterServer:
+            port = cluster.port(shard, "w0", "worker")
+            join = port.join
+
+            def watched(request: pb.JoinRequest) -> pb.JoinReply:
+                reply = join(request)
+                if reply.pending:
+                    lags.set()
+                return reply
+
+            port.join = watched  # type: ignore[method-assign]
+            return port
+
+        again = ServerSession(
+            connect, cluster.contract, train_examples=EXAMPLES[0], data_set_digest=bytes(32)
+        )
+        joined = pool.submit(again.join)
+        joined.add_done_callback(lambda _: lags.set())
+        lags.wait(timeout=30)
+        refused = joined.done()
+        cluster.may_follow.set()
+        assert not refused
+        assert joined.result(timeout=30).step >= 1
+        for part in parts:
+            part.result(timeout=60)
+        again.leave()  # or the server would wait for it
+        again.close()
+        cluster.outcome()
 
 
 def test_calls_between_shards_are_shard_0s_alone(tmp_path: Path) -> None:

@@ -93,7 +93,9 @@ class ParameterService:
             self._hear_of(run, caller)
             run.begin_if_complete()
             shard.changed.notify_all()
-            if not shard.locked_wait(lambda: shard.run is not run or run.begun):
+            if not shard.locked_wait(
+                lambda: shard.run is not run or (run.begun and run.state.step >= request.step)
+            ):
                 return pb.JoinReply(pending=True, ps_incarnation=run.incarnation)
             if shard.run is not run:
                 return pb.JoinReply(pending=True)

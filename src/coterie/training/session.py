@@ -138,6 +138,7 @@ class ServerSession:
             train_examples=self._train_examples,
             data_set_digest=self._data_set_digest,
             ps_incarnation=first.ps_incarnation,
+            step=first.step,
         )
         for port in self._shards.ports[1:]:
             other = self._until_done(lambda port=port: port.join(request))  # type: ignore[misc]

@@ -15,16 +15,18 @@ class Checkpoint(_message.Message):
     def __init__(self, step: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("train_examples", "remembered", "data_set_digest", "ps_incarnation")
+    __slots__ = ("train_examples", "remembered", "data_set_digest", "ps_incarnation", "step")
     TRAIN_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     REMEMBERED_FIELD_NUMBER: _ClassVar[int]
     DATA_SET_DIGEST_FIELD_NUMBER: _ClassVar[int]
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
     train_examples: int
     remembered: Checkpoint
     data_set_digest: bytes
     ps_incarnation: int
-    def __init__(self, train_examples: _Optional[int] = ..., remembered: _Optional[_Union[Checkpoint, _Mapping]] = ..., data_set_digest: _Optional[bytes] = ..., ps_incarnation: _Optional[int] = ...) -> None: ...
+    step: int
+    def __init__(self, train_examples: _Optional[int] = ..., remembered: _Optional[_Union[Checkpoint, _Mapping]] = ..., data_set_digest: _Optional[bytes] = ..., ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ...) -> None: ...
 
 class JoinReply(_message.Message):
     __slots__ = ("pending", "ps_incarnation", "step", "steps", "steps_per_epoch", "shard", "shards", "durable", "rollback", "finished")

@@ -92,10 +92,20 @@ def generate_party_key(path: Path) -> Ed25519PrivateKey:
     """
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_key_file(path, pem)
+    return key
+
+
+def write_key_file(path: Path, content: bytes) -> None:
+    """Writes a secret, readable by its owner only; never overwrites.
+
+    Raises:
+        OutputInUse: The file exists, or cannot be made.
+    """
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "wb") as file:
-            file.write(pem)
+            file.write(content)
     except OSError as error:
         raise OutputInUse(
             f"the key file {path} cannot be made",
@@ -103,7 +113,6 @@ def generate_party_key(path: Path) -> Ed25519PrivateKey:
             seen=error.strerror or str(error),
             remedy="choose another path; a key is never overwritten",
         ) from error
-    return key
 
 
 def load_party_key(path: Path) -> Ed25519PrivateKey:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from coterie.errors import KeyFileRefused, OutputInUse
+from coterie.contract.signatures import write_key_file
+from coterie.errors import KeyFileRefused
 from coterie.sealing.chunks import ID_BYTES, KEY_BYTES
 
 _MAX_BYTES = 4096
@@ -80,17 +80,7 @@ class DataKey:
             "set_id": self.set_id.hex(),
             "key": self.key.hex(),
         }
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(handle, "w") as file:
-                file.write(json.dumps(content, indent=1) + "\n")
-        except OSError as error:
-            raise OutputInUse(
-                f"the key file {path} cannot be made",
-                expected="a path where no file is, in a folder that exists",
-                seen=error.strerror or type(error).__name__,
-                remedy="choose another path; a key is never overwritten",
-            ) from error
+        write_key_file(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def _refused(path: Path, seen: str) -> KeyFileRefused:

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import Federation, StartNode, coterie, environment
+from coterie.contract import parse_contract
+from tests.system.conftest import (
+    Federation,
+    Scene,
+    StartNode,
+    coterie,
+    environment,
+    result_json,
+)
 
 pytestmark = pytest.mark.system
 
@@ -43,15 +51,19 @@ class Process:
         return [json.loads(line) for line in told.splitlines()]
 
 
-@pytest.fixture
-def signed(federation: Federation) -> Federation:
-    """A contract that demands signatures, and has them; everybody's data is sealed."""
+def demanding(federation: Federation) -> Federation:
+    """The same under a contract that demands signatures, and has them."""
     text = federation.text.replace('[trust]\ntee = "simulated"', DEMAND)
     assert text != federation.text
     federation.contract = federation.write("contract.toml", text)
-    for party in PARTIES:
-        sign(federation, party)
+    for party in parse_contract(text.encode(), "signed").parties:
+        sign(federation, party.name)
     return federation
+
+
+@pytest.fixture
+def signed(federation: Federation) -> Federation:
+    return demanding(federation)
 
 
 def sign(federation: Federation, party: str) -> None:
@@ -71,17 +83,22 @@ def seal(federation: Federation, party: str) -> Path:
     return out
 
 
+StartKeyServer = Callable[[Federation, str], Process]
+
+
 @pytest.fixture
-def key_server(signed: Federation) -> Iterator[Callable[[str], Process]]:
+def key_server() -> Iterator[StartKeyServer]:
+    """Starts key servers; one that has a data key gives it to the role that owns data."""
     started: list[Process] = []
 
-    def start(party: str) -> Process:
+    def start(federation: Federation, party: str) -> Process:
         text = f'format = 1\nparty = "{party}"\ncontract = "contract.toml"\n'
-        if (signed.folder / f"{party}-data.key").exists():
-            text += f'[[data]]\nkey = "{party}-data.key"\nroles = ["worker"]\n'
-        policy = signed.write(f"{party}-policy.toml", text)
-        log = signed.folder / f"{party}-log.jsonl"
-        arguments: list[str | Path] = [policy, "--party-key", signed.key(party)]
+        if (federation.folder / f"{party}-data.key").exists():
+            role = "chief" if 'mode = "sdt"' in federation.text else "worker"
+            text += f'[[data]]\nkey = "{party}-data.key"\nroles = ["{role}"]\n'
+        policy = federation.write(f"{party}-policy.toml", text)
+        log = federation.folder / f"{party}-log.jsonl"
+        arguments: list[str | Path] = [policy, "--party-key", federation.key(party)]
         started.append(Process([*arguments, "--listen", "127.0.0.1:0", "--log", log]))
         return started[-1]
 
@@ -96,10 +113,10 @@ def test_sealed_data_train_the_same_model(
     signed: Federation,
     hfl_digest: str,
     start_node: StartNode,
-    key_server: Callable[[str], Process],
+    key_server: StartKeyServer,
 ) -> None:
     sealed = {party: seal(signed, party) for party in ("acme", "bolt")}
-    servers = {party: key_server(party) for party in PARTIES}
+    servers = {party: key_server(signed, party) for party in PARTIES}
     ps = start_node(
         *(signed.contract, "ps0", "--listen", "127.0.0.1:0", "--out", signed.folder / "ps0"),
         *("--key-server", servers["operator"].address),
@@ -120,8 +137,33 @@ def test_sealed_data_train_the_same_model(
     assert granted == [("acme-worker", "voucher"), ("acme-worker", "data")]
 
 
+def test_a_chief_deals_out_sealed_data(
+    sdt: Scene, tmp_path: Path, start_node: StartNode, key_server: StartKeyServer
+) -> None:
+    owner = demanding(Federation(tmp_path, sdt))
+    sealed = seal(owner, "owner")
+    server = key_server(owner, "owner")
+    keys = ("--key-server", server.address)
+    addresses: list[str] = []
+    listening = []
+    for name in ("ps0", "worker0", "worker1"):
+        known = addresses[:2] if name != "ps0" else []
+        out = ("--out", tmp_path / name)
+        node = start_node(owner.contract, name, "--listen", "127.0.0.1:0", *keys, *known, *out)
+        addresses += ["--address", f"{name}={node.wait_event('Listening')['address']}"]
+        listening.append(node)
+    chief = start_node(owner.contract, "chief", "--data", sealed, *keys, *addresses)
+    result = listening[0].wait_event("Finished")["result"]
+    assert isinstance(result, dict)
+    local = result_json(coterie("local", sdt.contract, "--data", sdt.data, "--json"))
+    assert result["model_digest"] == local["model_digest"]
+    assert [node.finish() for node in (*listening, chief)] == [0, 0, 0, 0]
+    granted = {(told["node"], told["wanted"]) for told in server.end()}
+    assert {node for node, wanted in granted if wanted == "data"} == {"chief"}
+
+
 def test_the_key_of_another_partys_data_is_not_given(
-    signed: Federation, start_node: StartNode, key_server: Callable[[str], Process]
+    signed: Federation, start_node: StartNode, key_server: StartKeyServer
 ) -> None:
     sealed = seal(signed, "acme")
     stolen = signed.folder / "stolen"
@@ -129,7 +171,7 @@ def test_the_key_of_another_partys_data_is_not_given(
     for path in sealed.iterdir():
         text = path.read_bytes().replace(b'"acme"', b'"bolt"')
         (stolen / path.name).write_bytes(text)
-    server = key_server("bolt")
+    server = key_server(signed, "bolt")
     ps, address = signed.server(start_node)
     worker = start_node(
         *(signed.contract, "bolt-worker", "--address", f"ps0={address}"),

@@ -33,7 +33,8 @@ def test_the_reference_program_s_printed_run_is_reproduced() -> None:
     import keras
     import tensorflow as tf
 
-    from coterie.models.dlrm import DLRM, FeatureConfig, TableConfig
+    from coterie.models.dlrm import DLRM
+    from coterie.models.embedding import FeatureConfig, TableConfig
 
     run = json.loads(GOLDEN.read_text())
     dim = run["architecture"]["bottom"][-1]
@@ -109,7 +110,7 @@ def test_pairs_are_the_strict_lower_triangle_row_by_row() -> None:
 
 
 def test_tables_sum_multi_hot_rows_and_skip_padding() -> None:
-    from coterie.models.dlrm import EmbeddingTables, FeatureConfig, TableConfig
+    from coterie.models.embedding import EmbeddingTables, FeatureConfig, TableConfig
 
     shared = TableConfig("shared", 4, 3)
     layer = EmbeddingTables([FeatureConfig("a", shared), FeatureConfig("b", shared)])
@@ -130,7 +131,8 @@ def test_tables_sum_multi_hot_rows_and_skip_padding() -> None:
 def test_a_model_is_saved_and_loaded_by_keras(tmp_path: Path) -> None:
     import keras
 
-    from coterie.models.dlrm import DLRM, FeatureConfig, TableConfig
+    from coterie.models.dlrm import DLRM
+    from coterie.models.embedding import FeatureConfig, TableConfig
 
     model = DLRM(
         [FeatureConfig(f"C{i}", TableConfig(f"C{i}", 4 + i, 3)) for i in range(2)],
@@ -151,7 +153,8 @@ def test_a_model_is_saved_and_loaded_by_keras(tmp_path: Path) -> None:
 def test_a_model_learns_with_keras_own_fit() -> None:
     import keras
 
-    from coterie.models.dlrm import DLRM, FeatureConfig, TableConfig
+    from coterie.models.dlrm import DLRM
+    from coterie.models.embedding import FeatureConfig, TableConfig
 
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)

@@ -30,9 +30,18 @@ class Relay:
         ports: Their numbers.
         host: Where to listen, such as 127.0.0.2.
         target: Where to relay to.
+        delay_seconds: How late everything arrives: the fault of a long way.
     """
 
-    def __init__(self, ports: tuple[int, ...], *, host: str, target: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        ports: tuple[int, ...],
+        *,
+        host: str,
+        target: str = "127.0.0.1",
+        delay_seconds: float = 0.0,
+    ) -> None:
+        self._delay = delay_seconds
         self._ports = ports
         self._host = host
         self._target = target
@@ -97,6 +106,8 @@ class Relay:
     ) -> None:
         with contextlib.suppress(OSError):
             while octets := await source.read(_CHUNK_BYTES):
+                if self._delay:
+                    await asyncio.sleep(self._delay)
                 await line.open.wait()
                 sink.write(octets)
                 await sink.drain()

@@ -164,9 +164,15 @@ def result_json(finished: subprocess.CompletedProcess[str]) -> dict[str, object]
 class Node:
     """A node that runs in the background; its events are read line by line."""
 
-    def __init__(self, arguments: Sequence[str | Path], env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str | Path],
+        env: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
         self.process = subprocess.Popen(
             [
+                *prefix,
                 *(sys.executable, "-m", "coterie", "node"),
                 *map(str, arguments),
                 *("--log-format", "json", "--end-with-parent"),
@@ -207,8 +213,10 @@ def start_node() -> Iterator[Callable[..., Node]]:
     """Starts nodes, and ends those that a test leaves behind."""
     nodes: list[Node] = []
 
-    def start(*arguments: str | Path, env: dict[str, str] | None = None) -> Node:
-        nodes.append(Node(arguments, env))
+    def start(
+        *arguments: str | Path, env: dict[str, str] | None = None, prefix: Sequence[str] = ()
+    ) -> Node:
+        nodes.append(Node(arguments, env, prefix))
         return nodes[-1]
 
     yield start

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from coterie.contract import Node
@@ -147,7 +148,11 @@ class Nodes:
                 raise CaseFailed(f"node {name} does not end: {self.last_words()}") from None
             if code != NodeMissing.exit_code:
                 raise CaseFailed(f"node {name} ended with {code}: {self.last_words()}")
-        said = [path.read_text(errors="replace") for path in self._folder.glob("*/stderr.log")]
+        said = [
+            (self._folder / name / "stderr.log").read_text(errors="replace")
+            for name in self._processes
+            if name != removed
+        ]
         if not any(removed in text for text in said):
             raise CaseFailed(f"nobody names {removed}: {self.last_words()}")
 
@@ -184,6 +189,18 @@ class Nodes:
                     self._changed.notify_all()
 
 
+@contextmanager
+def running_nodes(scene: Scene, folder: Path, *, relayed: bool = False) -> Iterator[Nodes]:
+    """Every node of a scene, started; what is left of them is ended."""
+    nodes = Nodes(scene, folder, relayed=relayed)
+    try:
+        for node in scene.contract.nodes:
+            nodes.start(node)
+        yield nodes
+    finally:
+        nodes.close()
+
+
 def run_with_kills(case: Case, scene: Scene, folder: Path) -> tuple[str, list[str]]:
     """Runs a case; its model's digest, and the nodes that were killed.
 
@@ -192,11 +209,7 @@ def run_with_kills(case: Case, scene: Scene, folder: Path) -> tuple[str, list[st
     """
     nodes = scene.contract.nodes
     killed: list[str] = []
-    with ExitStack() as stack:
-        running = Nodes(scene, folder)
-        stack.callback(running.close)
-        for node in nodes:
-            running.start(node)
+    with running_nodes(scene, folder) as running:
         for kill in case.kills:
             if not running.wait_steps(kill.after_steps):
                 break
@@ -215,11 +228,7 @@ def run_with_hurt_lines(case: Case, scene: Scene, folder: Path) -> tuple[str, li
         CaseFailed: A node hung or ended with an error.
     """
     happened: list[str] = []
-    with ExitStack() as stack:
-        running = Nodes(scene, folder, relayed=True)
-        stack.callback(running.close)
-        for node in scene.contract.nodes:
-            running.start(node)
+    with running_nodes(scene, folder, relayed=True) as running:
         for fault in case.lines:
             if not running.wait_steps(fault.after_steps):
                 break
@@ -240,11 +249,7 @@ def run_without(case: Case, scene: Scene, folder: Path) -> str:
         raise AssertionError
     nodes = scene.contract.nodes
     node = nodes[case.removed.node % len(nodes)]
-    with ExitStack() as stack:
-        running = Nodes(scene, folder)
-        stack.callback(running.close)
-        for each in nodes:
-            running.start(each)
+    with running_nodes(scene, folder) as running:
         if not running.wait_steps(case.removed.after_steps) or not running.kill(node.name):
             raise CaseFailed(f"the run was over before {node.name} could be removed")
         running.expect_failure(node.name)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
 from faults.plan import Scheme
-from faults.processes import Nodes
+from faults.processes import running_nodes
 from faults.scene import Pace, scenes
 
 _STEPS_PER_EPOCH = 47
@@ -28,18 +27,15 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=20_000, help="at least so many")
     steps = parser.parse_args().steps
     pace = Pace(epochs=steps // _STEPS_PER_EPOCH + 1, checkpoint_steps=100)
-    with tempfile.TemporaryDirectory(prefix="coterie-soak-") as name, ExitStack() as stack:
+    readings = []
+    with tempfile.TemporaryDirectory(prefix="coterie-soak-") as name:
         scene = scenes(Path(name) / "scenes", pace)[_SCHEME]
-        running = Nodes(scene, Path(name))
-        stack.callback(running.close)
-        for node in scene.contract.nodes:
-            running.start(node)
-        readings = []
-        for piece in range(1, _PIECES):
-            running.wait_steps(steps // _PIECES)
-            readings.append(running.memory())
-            _say(f"{piece * steps // _PIECES:>7,} steps", readings[-1])
-        digest = running.finish()
+        with running_nodes(scene, Path(name)) as running:
+            for piece in range(1, _PIECES):
+                running.wait_steps(steps // _PIECES)
+                readings.append(running.memory())
+                _say(f"{piece * steps // _PIECES:>7,} steps", readings[-1])
+            digest = running.finish()
     early, late = readings[_PIECES // 4 - 1], readings[-1]
     between = (_PIECES - 1 - _PIECES // 4) * steps // _PIECES
     growth = {name: late[name] - early[name] for name in early}

@@ -79,6 +79,17 @@ class StapledOnly:
         )
 
 
+def stapled(source: CollateralSource, quote: bytes, at: datetime) -> bytes:
+    """Collateral for one's own quote as it travels, JSON; empty if there is none to be had.
+
+    The peer then says that collateral is missing.
+    """
+    try:
+        return source.collateral_for(quote, at).to_json().encode()
+    except CoterieError:
+        return b""
+
+
 class DirectoryCollateral:
     """Collateral in files, one per platform: ``<tee>-<fmspc>-<ca>.json``; for offline use.
 

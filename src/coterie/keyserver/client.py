@@ -12,10 +12,10 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from coterie.attestation.collateral_source import CollateralSource
+from coterie.attestation.collateral_source import CollateralSource, stapled
 from coterie.attestation.tee.base import Tee
 from coterie.contract import Contract
-from coterie.errors import CoterieError, HandshakeFailed, MessageRefused, PeerUnreachable
+from coterie.errors import HandshakeFailed, MessageRefused, PeerUnreachable
 from coterie.keyserver.messages import (
     ALPN,
     Grant,
@@ -184,7 +184,9 @@ class _Conversation:
                 nonce=hello.nonce,
             )
         )
-        staple = self._staple(quote) if hello.wants_collateral else b""
+        staple = b""
+        if hello.wants_collateral:
+            staple = stapled(self._client.collateral, quote, self._at)
         connection.send(encode_message(KeyRequest(wanted, set_id, quote, staple)))
         grant = self._receive(connection)
         if not isinstance(grant, Grant):
@@ -192,18 +194,10 @@ class _Conversation:
         return grant.content
 
     def _receive(self, connection: TlsConnection) -> Message:
-        while (message := self._frames.next_message()) is None:
-            self._frames.feed(connection.receive())
+        message = self._frames.read_message(connection.receive)
         if isinstance(message, Refusal):
             raise refused_by_peer(message, self._name)
         return message
-
-    def _staple(self, quote: bytes) -> bytes:
-        try:
-            collateral = self._client.collateral.collateral_for(quote, self._at)
-        except CoterieError:
-            return b""  # the server then says that collateral is missing
-        return collateral.to_json().encode()
 
 
 def _out_of_order(expected: str, seen: str) -> MessageRefused:

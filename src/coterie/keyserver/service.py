@@ -217,9 +217,7 @@ class _Conversation:
         return answer(judged, request, self._at)
 
     def _receive(self) -> KeyRequest:
-        frames = FrameReader(decode_message)
-        while (message := frames.next_message()) is None:
-            frames.feed(self._connection.receive())
+        message = FrameReader(decode_message).read_message(self._connection.receive)
         if not isinstance(message, KeyRequest):
             raise MessageRefused(
                 "the node sent a message out of order",

@@ -1,4 +1,4 @@
-"""What shards tell each other, to and from messages; what comes is bounded before it is used."""
+"""What shards tell each other, to and from messages; reports that come are bounded before they are used."""
 
 from __future__ import annotations
 

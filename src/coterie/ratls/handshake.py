@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from coterie.attestation.collateral_source import stapled
 from coterie.attestation.verdict import Verdict
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed, PeerUnreachable
 from coterie.ratls.address import Address
@@ -196,11 +197,7 @@ class _Handshake:
         )
 
     def _staple(self, quote: bytes) -> bytes:
-        try:
-            collateral = self._trust.collateral.collateral_for(quote, self._at)
-        except CoterieError:
-            return b""  # the peer then says that collateral is missing
-        return collateral.to_json().encode()
+        return stapled(self._trust.collateral, quote, self._at)
 
     def _judge_session(self, quote: bytes, report_data: bytes, stapled: bytes) -> None:
         assert self._judged is not None

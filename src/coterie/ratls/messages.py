@@ -186,6 +186,16 @@ class FrameReader(Generic[Decoded]):
         del self._buffer[: _PREFIX + length]
         return self._decode(data)
 
+    def read_message(self, receive: Callable[[], bytes]) -> Decoded:
+        """The next whole message, for which ``receive`` is called as long as it takes.
+
+        Raises:
+            MessageRefused: As for `next_message`; and what ``receive`` raises.
+        """
+        while (message := self.next_message()) is None:
+            self.feed(receive())
+        return message
+
     def _length(self) -> int | None:
         if len(self._buffer) < _PREFIX:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
-import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -89,25 +89,22 @@ def seal_dataset(directory: Path, out: Path, data: DataSection, key: DataKey) ->
     """
     found = open_dataset(directory, data, party=key.party)
     names = [MANIFEST_NAME, *(found.manifest.shard(split).file for split in SPLITS)]
-    hidden = out.with_name(f".{out.name}.sealing")
     try:
         if out.exists():
             raise FileExistsError(None, "it exists", str(out))
-        hidden.mkdir()
-        try:
+        with tempfile.TemporaryDirectory(prefix=".seal-", dir=out.parent) as hidden:
+            made = Path(hidden) / out.name
+            made.mkdir()
             for name in names:
-                _seal_file(directory / name, hidden / f"{name}.sealed", _seal(key, name))
+                _seal_file(directory / name, made / f"{name}.sealed", _seal(key, name))
             cover = _Cover(
                 format=1,
                 party=key.party,
                 set_id=key.set_id.hex(),
                 data_digest=data_digest(data).hex(),
             )
-            (hidden / COVER_NAME).write_text(cover.model_dump_json(indent=1) + "\n")
-            hidden.rename(out)
-        except BaseException:
-            shutil.rmtree(hidden, ignore_errors=True)
-            raise
+            (made / COVER_NAME).write_text(cover.model_dump_json(indent=1) + "\n")
+            made.rename(out)
     except OSError as error:
         raise OutputInUse(
             f"the sealed data set {out} cannot be made",

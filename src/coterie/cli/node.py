@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from coterie.contract import Contract, load_contract
-from coterie.contract.rollback import RollbackConsent
-from coterie.contract.signatures import check_consent
 from coterie.errors import ContractInvalid
 
 
@@ -83,65 +78,27 @@ def node(
 
     Example: coterie node examples/hfl.toml acme-worker --data prepared/acme --party-key acme.pem
     """
-    from coterie.nodes.attested import attested_fabric
     from coterie.nodes.eventlines import describe_event, encode_event
     from coterie.nodes.process import end_with_parent as watch_parent
-    from coterie.nodes.process import find_node, run_node
+    from coterie.nodes.starting import NodeFiles, start_node
     from coterie.nodes.trust import NodeOptions
-    from coterie.observability.exporter import serving_metrics
-    from coterie.observability.metrics import NodeMetrics
-    from coterie.ps.events import Event
 
     if end_with_parent:
         watch_parent()
-    contract = load_contract(contract_file)
-    check_consent(contract, contract_file)
-    entry = find_node(contract, name)
-    options = NodeOptions(
-        listen=listen,
-        addresses=_addresses(address or []),
-        party_key=party_key,
-        pccs_url=pccs_url,
-        collateral=collateral,
-        key_server=key_server,
+    start_node(
+        name,
+        NodeFiles(contract_file, data=data, out=out, rollback_consent=rollback_consent),
+        NodeOptions(
+            listen=listen,
+            addresses=_addresses(address or []),
+            party_key=party_key,
+            pccs_url=pccs_url,
+            collateral=collateral,
+            key_server=key_server,
+        ),
+        line=encode_event if log_format == "json" else describe_event,
+        metrics_port=metrics_port,
     )
-    line = encode_event if log_format == "json" else describe_event
-    metrics = NodeMetrics(entry)
-
-    def write(event: Event) -> None:
-        metrics.hear(event)
-        sys.stdout.write(line(event) + "\n")
-        sys.stdout.flush()
-
-    consent = _consent(rollback_consent, contract)
-    with ExitStack() as stack:
-        if metrics_port is not None:
-            stack.enter_context(serving_metrics(metrics.registry, metrics_port))
-        run_node(
-            contract,
-            entry,
-            lambda on_event, incarnation: attested_fabric(
-                contract,
-                entry,
-                options,
-                on_event=on_event,
-                incarnation=incarnation,
-                observe=metrics.observe,
-            ),
-            "ra-tls",
-            data=data,
-            consent=consent,
-            out=out,
-            on_event=write,
-        )
-
-
-def _consent(path: Path | None, contract: Contract) -> RollbackConsent | None:
-    if path is None:
-        return None
-    consent = RollbackConsent.read(path)
-    consent.verify(contract)
-    return consent
 
 
 def _addresses(pairs: list[str]) -> dict[str, str]:

@@ -1,0 +1,97 @@
+"""Starts one node from its contract's file and what its host says: the command line's way, and the enclave's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from coterie.contract import Contract, load_contract
+from coterie.contract.rollback import RollbackConsent
+from coterie.contract.signatures import check_consent
+from coterie.nodes.attested import attested_fabric
+from coterie.nodes.process import find_node, run_node
+from coterie.nodes.trust import NodeOptions
+from coterie.observability.exporter import serving_metrics
+from coterie.observability.metrics import NodeMetrics
+from coterie.ps.events import Event
+
+
+@dataclass(frozen=True)
+class NodeFiles:
+    """Where a node reads and writes.
+
+    Attributes:
+        contract: The contract, with its parties' signatures beside it.
+        data: The party's prepared or sealed data set, where the node owns data.
+        out: Where checkpoints are kept, and what the node remembers of them.
+        rollback_consent: All parties' consent to go on from an older checkpoint.
+    """
+
+    contract: Path
+    data: Path | None = None
+    out: Path | None = None
+    rollback_consent: Path | None = None
+
+
+def start_node(
+    name: str,
+    files: NodeFiles,
+    options: NodeOptions,
+    *,
+    line: Callable[[Event], str],
+    metrics_port: int | None = None,
+) -> None:
+    """Runs an attested node until it is done; every event is a line on standard output.
+
+    Args:
+        name: Which of the contract's nodes.
+        files: Where it reads and writes.
+        options: What else its host says; untrusted.
+        line: Makes a line of an event.
+        metrics_port: Where Prometheus metrics are served, on loopback.
+
+    Raises:
+        CoterieError: The node failed; the last line says so, once the contract has been read.
+    """
+    contract = load_contract(files.contract)
+    check_consent(contract, files.contract)
+    node = find_node(contract, name)
+    consent = _consent(files.rollback_consent, contract)
+    metrics = NodeMetrics(node)
+
+    def write(event: Event) -> None:
+        metrics.hear(event)
+        sys.stdout.write(line(event) + "\n")
+        sys.stdout.flush()
+
+    with ExitStack() as stack:
+        if metrics_port is not None:
+            stack.enter_context(serving_metrics(metrics.registry, metrics_port))
+        run_node(
+            contract,
+            node,
+            lambda on_event, incarnation: attested_fabric(
+                contract,
+                node,
+                options,
+                on_event=on_event,
+                incarnation=incarnation,
+                observe=metrics.observe,
+            ),
+            "ra-tls",
+            data=files.data,
+            consent=consent,
+            out=files.out,
+            on_event=write,
+        )
+
+
+def _consent(path: Path | None, contract: Contract) -> RollbackConsent | None:
+    if path is None:
+        return None
+    consent = RollbackConsent.read(path)
+    consent.verify(contract)
+    return consent

@@ -5,19 +5,22 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from coterie.contract import Node
 from coterie.criteo.dataset import open_dataset
-from coterie.errors import PeerUnreachable
+from coterie.errors import ModelDamaged, PeerUnreachable
 from coterie.nodes.local import run_local
 from coterie.nodes.memory import MemoryFabric, MemoryHub
 from coterie.ps.events import Event
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
+from coterie.trained.model import MODEL_NAME, PlainModelFile, TrainedModel
 from faults.plan import CallFaults, Case
 from faults.scene import Scene
 
@@ -110,6 +113,10 @@ class TroubledPort:
         """See ParameterServerPort."""
         return self._trouble.disturb(self._port.conclude, request)
 
+    def download(self, request: pb.DownloadRequest) -> Iterator[pb.DownloadPart]:
+        """See ParameterServerPort."""
+        return self._trouble.disturb(self._port.download, request)
+
     def close(self) -> None:
         """See ParameterServerPort."""
         self._port.close()
@@ -135,12 +142,20 @@ def run_with_troubled_calls(case: Case, scene: Scene) -> tuple[str, dict[str, in
     def fabric_of(hub: MemoryHub, node: Node) -> MemoryFabric:
         return Fabric(hub, node)
 
-    outcome = run_local(
-        scene.contract,
-        lambda node: open_dataset(scene.data / node.party, scene.contract.data, party=node.party),
-        _ignore,
-        fabric_of=fabric_of,
-    )
+    with TemporaryDirectory() as scratch:
+        keeper = PlainModelFile(Path(scratch) / MODEL_NAME)
+        outcome = run_local(
+            scene.contract,
+            lambda node: open_dataset(
+                scene.data / node.party, scene.contract.data, party=node.party
+            ),
+            _ignore,
+            fabric_of=fabric_of,
+            keep_model=keeper,
+        )
+        kept = TrainedModel.read(keeper.path).digest
+    if kept != outcome.model_digest:
+        raise ModelDamaged("a node kept another model than the outcome names", seen=kept.hex())
     return outcome.model_digest.hex(), trouble.counts
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from coterie.contract import Node
 from coterie.errors import NodeMissing
+from coterie.trained import MODEL_NAME, TrainedModel
 from faults.plan import Case
 from faults.relay import Relay
 from faults.scene import Scene
@@ -120,6 +121,10 @@ class Nodes:
             thread.join()
         if self._digest is None:
             raise CaseFailed("no node told a result")
+        for node in self._scene.contract.model_recipients():
+            model = TrainedModel.read(self._folder / node.name / MODEL_NAME)
+            if model.digest.hex() != self._digest:
+                raise CaseFailed(f"{node.name} keeps model {model.digest.hex()}")
         return self._digest
 
     def memory(self) -> dict[str, int]:

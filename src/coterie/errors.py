@@ -10,6 +10,7 @@
     |   |-- ShardDamaged               truncated or altered shards and manifests
     |   |-- SealBroken                 a sealed file was altered, cut or swapped
     |   |-- KeyFileRefused             a file is no key of a sealed data set
+    |   |-- ModelDamaged               a trained model's file was altered or cut
     |   `-- DataSetMismatch            prepared under another contract's data section
     |-- TrustError                 3   somebody is not who or what the contract demands
     |   |-- EvidenceRefused            a quote, certificate or its claims failed a named check
@@ -121,6 +122,10 @@ class SealBroken(DataError):
 
 class KeyFileRefused(DataError):
     """A file is no key of a sealed data set."""
+
+
+class ModelDamaged(DataError):
+    """The file of a trained model cannot be read, or was altered or cut."""
 
 
 class DataSetMismatch(DataError):

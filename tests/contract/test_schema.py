@@ -188,6 +188,8 @@ IMPOSSIBLE_VALUES = [
     ("model", "top = []", "model.top"),
     ("model", "top = [65_537, 1]", "model.top.0"),
     ("model", "top = [8, 2]", "model: top must end with 1 (the logit), not 2"),
+    ("results", "model_parties = []", "results.model_parties"),
+    ("results", 'model_parties = ["Acme"]', "results.model_parties.0"),
     ("training", "batch = 0", "training.batch"),
     ("training", "batch = 65_537", "training.batch"),
     ("training", "batch = 128.5", "training.batch"),
@@ -353,6 +355,21 @@ INCONSISTENT = [
         replaced(SDT, CHIEF, CHIEF + 'address = "10.0.0.1:1"\n'),
         "node chief has an address, but a chief in mode sdt only dials out",
     ),
+    (
+        "a model for a party that is not there",
+        with_section("results", 'model_parties = ["erin"]'),
+        "results.model_parties names 'erin', which is not in [[parties]]",
+    ),
+    (
+        "a model for a party twice",
+        with_section("results", 'model_parties = ["acme", "acme"]'),
+        "results.model_parties must be unique",
+    ),
+    (
+        "a model for a party that nobody takes it for",
+        with_section("results", 'model_parties = ["operator"]'),
+        "results.model_parties names operator, which has no worker and no chief",
+    ),
     ("a role without reference values", replaced(HFL, PS_TRUST, ""), "[trust.roles.ps] is missing"),
     (
         "a simulated role that accepts nothing",
@@ -443,3 +460,11 @@ def test_a_column_name_with_a_newline_at_its_end_is_refused() -> None:
 def test_an_epsilon_that_float32_rounds_to_zero_is_refused(section: str) -> None:
     with pytest.raises(ContractInvalid, match="not valid"):
         parse(with_section(section, "epsilon = 1e-60"))
+
+
+def test_the_model_goes_to_those_who_own_data_unless_the_contract_says_otherwise() -> None:
+    named = with_section("results", 'model_parties = ["dune", "bolt"]')
+    workers = ["acme-worker", "bolt-worker", "corn-worker", "dune-worker"]
+    assert [node.name for node in parse(HFL).model_recipients()] == workers
+    assert [node.name for node in parse(SDT).model_recipients()] == ["chief"]
+    assert [node.name for node in parse(named).model_recipients()] == [workers[1], workers[3]]

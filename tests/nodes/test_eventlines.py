@@ -35,6 +35,14 @@ EVENTS: list[tuple[events.Event, str]] = [
         events.Failed("w0", 7, {"error": "NodeFailed", "what": "it burnt down"}),
         "w0 failed (7): it burnt down",
     ),
+    (
+        events.ModelKept("w0", "out/model.coterie", "ab" * 32),
+        f"w0 keeps the trained model {'ab' * 8} in out/model.coterie",
+    ),
+    (
+        events.ModelNotKept("w0"),
+        "w0 may keep the trained model but has no --out: it does not",
+    ),
     (events.LeftOut("w1", 7), "w1 is left out from step 7 on: it stayed away too long"),
     (events.Returned("w1", 9), "w1 takes part again from step 9 on"),
     (events.Restarted("ps0", 5), "ps0 went back to step 5: a shard had lost its state"),

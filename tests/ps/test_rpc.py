@@ -6,13 +6,14 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
 import numpy as np
 import pytest
 
-from coterie.contract import Contract
+from coterie.contract import Contract, ResultsSection
 from coterie.errors import (
     AddressInUse,
     CallRefused,
@@ -34,6 +35,8 @@ from coterie.ps.ports import Caller
 from coterie.ps.rpc import PERMISSIONS, RpcParameterServer
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeRequest
+from coterie.trained.model import PlainModelFile, TrainedModel
+from coterie.training.receiving import receive_model
 
 if TYPE_CHECKING:
     from tests.ps.conftest import Run
@@ -107,6 +110,29 @@ def test_a_run_over_grpc_gives_the_model_of_a_run_in_memory(
     assert run.digest == expected.model_digest
     assert lookup.dense_parameters == local.state.dense.tobytes()
     assert status.step == status.steps == 6
+
+
+def test_the_model_streams_over_grpc_and_a_refusal_of_it_crosses_the_wire(
+    make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
+) -> None:
+    contract = make_contract().model_copy(update={"results": ResultsSection(model_parties=("p0",))})
+    run = make_run(contract)
+    with wire_of(contract) as wire:
+        wire.serve(run)
+        fabrics = [wire.fabric(f"w{worker}") for worker in range(2)]
+
+        def work(worker: int) -> None:
+            session = run.session(worker, lambda: fabrics[worker].parameter_server(0))
+            run.train(worker, session)
+            session.report(tuple(counts()))
+
+        run.together(work)
+        session = run.session(0, lambda: fabrics[0].parameter_server(0))
+        keeper = PlainModelFile(tmp_path / "model.coterie")
+        digest = receive_model(session, contract, keeper.writing)
+        with pytest.raises(CallRefused, match="node w1 does not get the trained model"):
+            next(fabrics[1].parameter_server(0).download(pb.DownloadRequest()))
+    assert TrainedModel.read(keeper.path).digest == digest == run.digest
 
 
 def test_errors_of_the_tree_cross_the_wire_with_all_they_say(

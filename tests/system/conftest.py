@@ -275,6 +275,7 @@ class Federation:
         key: str | None = None,
         party: str = "acme",
         env: dict[str, str] | None = None,
+        out: Path | None = None,
     ) -> Node:
         return start(
             contract or self.contract,
@@ -282,6 +283,7 @@ class Federation:
             "--address", f"ps0={address}",
             "--data", self.data / party,
             "--party-key", self.key(key or party),
+            *(("--out", out) if out is not None else ()),
             env=env,
         )  # fmt: skip
 

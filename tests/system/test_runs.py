@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from coterie.trained import TrainedModel
 from tests.system.conftest import (
     Federation,
     Scene,
     StartNode,
+    contract_text,
     coterie,
     environment,
+    make_scene,
     result_json,
 )
 
@@ -62,9 +65,61 @@ def test_a_run_keeps_its_result_and_forgets_the_throw_away_keys(
     assert kept == result_json(first)
     assert kept["model_digest"] == hfl_digest
     assert not list(out.rglob("*.pem"))
+    for folder in (out, out / "nodes" / "acme-worker", out / "nodes" / "bolt-worker"):
+        model = TrainedModel.read(folder / "model.coterie")
+        assert model.digest.hex() == hfl_digest
+        assert model.contract_digest.hex() == kept["contract_digest"]
+    assert not (out / "nodes" / "ps0" / "model.coterie").exists()
 
     second = coterie("run", hfl.contract, "--data", hfl.data, "--out", out, "--json")
     assert result_json(second) == kept
+
+
+def test_only_parties_that_the_contract_names_get_the_model(
+    raw: Path, hfl_digest: str, tmp_path: Path
+) -> None:
+    text = contract_text("hfl").replace(
+        "[trust]", '[results]\nmodel_parties = ["bolt"]\n\n[trust]', 1
+    )
+    scene = make_scene("hfl", raw, tmp_path, text)
+    out = tmp_path / "run"
+    result_json(coterie("run", scene.contract, "--data", scene.data, "--out", out, "--json"))
+    found = sorted(path.relative_to(out).as_posix() for path in out.rglob("model.coterie"))
+    assert found == ["model.coterie", "nodes/bolt-worker/model.coterie"]
+    assert TrainedModel.read(out / "model.coterie").digest.hex() == hfl_digest
+
+
+def test_sdt_and_local_runs_leave_one_model(sdt: Scene, tmp_path: Path) -> None:
+    run, local = tmp_path / "run", tmp_path / "local"
+    data = ("--data", sdt.data, "--json")
+    result = result_json(coterie("run", sdt.contract, *data, "--out", run))
+    result_json(coterie("local", sdt.contract, *data, "--out", local))
+    models = [TrainedModel.read(folder / "model.coterie") for folder in (run, local)]
+    assert {model.digest.hex() for model in models} == {result["model_digest"]}
+    assert (run / "nodes" / "chief" / "model.coterie").exists()
+    assert json.loads((local / "result.json").read_text())["transport"] == "memory"
+
+    again = coterie("local", sdt.contract, *data, "--out", local)
+    assert again.returncode == 7
+    assert json.loads(again.stdout)["error"] == "OutputInUse"
+
+
+def test_a_recipient_that_is_killed_before_it_has_the_model_gets_it_when_it_comes_back(
+    hfl_digest: str, federation: Federation, start_node: StartNode
+) -> None:
+    server, address = federation.server(start_node)
+    outs = {party: federation.folder / f"{party}-out" for party in ("acme", "bolt")}
+    acme = federation.worker(start_node, address, party="acme", out=outs["acme"])
+    bolt = federation.worker(start_node, address, party="bolt", out=outs["bolt"])
+    acme.wait_event("WorkerTimes")
+    acme.kill()
+    assert not (outs["acme"] / "model.coterie").exists()
+    again = federation.worker(start_node, address, party="acme", out=outs["acme"])
+    kept = again.wait_event("ModelKept")
+    assert [node.finish() for node in (again, bolt, server)] == [0, 0, 0]
+    assert kept["digest"] == hfl_digest
+    for out in outs.values():
+        assert TrainedModel.read(out / "model.coterie").digest.hex() == hfl_digest
 
 
 def test_an_interrupted_run_goes_on_to_the_same_model(

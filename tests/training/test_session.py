@@ -75,6 +75,9 @@ class ScriptedServer:
         assert isinstance(answer, pb.LeaveReply)
         return answer
 
+    def download(self, request: pb.DownloadRequest) -> Iterator[pb.DownloadPart]:
+        raise AssertionError(request)
+
     def status(self, request: pb.StatusRequest) -> pb.StatusReply:
         raise AssertionError(request)
 

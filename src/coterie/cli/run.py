@@ -44,16 +44,24 @@ def run(
         console.print_result(result, contract.name)
 
 
-def local(contract_file: ContractFile, data: DataFolder, as_json: AsJson = False) -> None:
+def local(
+    contract_file: ContractFile,
+    data: DataFolder,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="New directory for the result and the trained model."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Train the same in one process, without attestation: the reference for every run.
 
-    Example: coterie local examples/hfl.toml --data prepared
+    Example: coterie local examples/hfl.toml --data prepared --out local1
     """
     from coterie.nodes.run import run_in_process
 
     contract = load_contract(contract_file)
     with shown(console.err, contract.name) as on_event:
-        result = run_in_process(contract, data, on_event)
+        result = run_in_process(contract, data, on_event, out=out)
     if as_json:
         console.print_json(result.model_dump())
     else:

@@ -4,7 +4,7 @@ from coterie.contract.data import DataSection
 from coterie.contract.digest import canonical_json, contract_digest, data_digest, differences
 from coterie.contract.loading import contract_from_json, load_contract, parse_contract
 from coterie.contract.model import DenseParameter, ModelSection
-from coterie.contract.schema import Contract, Node, Party
+from coterie.contract.schema import Contract, Node, Party, ResultsSection
 from coterie.contract.training import (
     DenseOptimizer,
     LimitsSection,
@@ -24,6 +24,7 @@ __all__ = [
     "Node",
     "Party",
     "RateSchedule",
+    "ResultsSection",
     "Role",
     "RoleTrust",
     "RowOptimizer",

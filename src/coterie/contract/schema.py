@@ -61,6 +61,18 @@ class Node(Section):
         return value
 
 
+class ResultsSection(Section):
+    """Who gets what comes out of a run.
+
+    Attributes:
+        model_parties: Parties that get the trained model; absent: the parties that own data.
+    """
+
+    model_parties: (
+        Annotated[tuple[Name, ...], Field(strict=False, min_length=1, max_length=1024)] | None
+    ) = None
+
+
 class Contract(Section):
     """The file that all parties agree on.
 
@@ -74,6 +86,7 @@ class Contract(Section):
         model: Sizes of the model.
         training: Optimizers, batch, epochs, seed.
         limits: Bounds on time and size.
+        results: Who gets the trained model.
         enclave: Size of SGX enclaves.
         trust: What counts as proof.
     """
@@ -87,6 +100,7 @@ class Contract(Section):
     model: ModelSection = ModelSection()
     training: TrainingSection = TrainingSection()
     limits: LimitsSection = LimitsSection()
+    results: ResultsSection = ResultsSection()
     enclave: EnclaveSection = EnclaveSection()
     trust: TrustSection
 
@@ -105,6 +119,7 @@ class Contract(Section):
                     f"node {node.name} belongs to party {node.party!r}, which is not in [[parties]]"
                 )
         self._check_roles()
+        self._check_recipients(known)
         self._check_message_size()
         for role in sorted({node.role for node in self.nodes}):
             if self.trust.roles.of(role) is None:
@@ -143,6 +158,21 @@ class Contract(Section):
                     "only dials out: remove it"
                 )
 
+    def _check_recipients(self, known: set[str]) -> None:
+        named = self.results.model_parties or ()
+        if len(set(named)) != len(named):
+            raise ValueError(f"results.model_parties must be unique: {', '.join(sorted(named))}")
+        for party in named:
+            if party not in known:
+                raise ValueError(
+                    f"results.model_parties names {party!r}, which is not in [[parties]]"
+                )
+            if self._recipient(party) is None:
+                raise ValueError(
+                    f"results.model_parties names {party}, which has no worker and no chief: "
+                    "nobody could take the model for it"
+                )
+
     def _check_absence(self, workers: int) -> None:
         quorum = self.limits.quorum
         if self.mode == "sdt":
@@ -173,3 +203,17 @@ class Contract(Section):
     def data_owners(self) -> tuple[Node, ...]:
         """The nodes that open a data set: HFL's workers, SDT's chief."""
         return self.by_role("worker" if self.mode == "hfl" else "chief")
+
+    def model_recipients(self) -> tuple[Node, ...]:
+        """The nodes that get the trained model: one of each party that does, in contract order.
+
+        A party's chief if it has one, else the first of its workers.
+        """
+        parties = self.results.model_parties
+        named = {node.party for node in self.data_owners()} if parties is None else set(parties)
+        found = (self._recipient(party.name) for party in self.parties if party.name in named)
+        return tuple(node for node in found if node is not None)
+
+    def _recipient(self, party: str) -> Node | None:
+        candidates = (*self.by_role("chief"), *self.by_role("worker"))
+        return next((node for node in candidates if node.party == party), None)

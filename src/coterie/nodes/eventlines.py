@@ -77,6 +77,10 @@ def describe_event(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one l
                 f"apply {times.apply:.1f} s, read {times.read:.1f} s; "
                 f"workers waited {times.wait:.1f} s"
             )
+        case events.ModelKept(node, path, digest):
+            return f"{node} keeps the trained model {digest[:16]} in {path}"
+        case events.ModelNotKept(node):
+            return f"{node} may keep the trained model but has no --out: it does not"
         case events.Failed(node, exit_code, error):
             return f"{node} failed ({exit_code}): {error.get('what', '')}"
         case _:

@@ -16,6 +16,7 @@ from coterie.ps.events import EventSink
 from coterie.ps.memory import ShardService
 from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
 from coterie.ps.service import ParameterService
+from coterie.trained.format import Target
 
 
 class Fabric(Protocol):
@@ -46,6 +47,19 @@ class Fabric(Protocol):
         ...
 
 
+class ModelKeeper(Protocol):
+    """Where a node keeps the trained model."""
+
+    @property
+    def path(self) -> Path:
+        """The file, once it is there."""
+        ...
+
+    def writing(self, size: int) -> AbstractContextManager[Target]:
+        """Opens the file, of so many bytes; it is there, whole, if the context ends well."""
+        ...
+
+
 @dataclass(frozen=True)
 class NodeContext:
     """Everything that a node's program gets from outside.
@@ -61,6 +75,8 @@ class NodeContext:
         out: Where checkpoints go, and what a node remembers of announced ones; nothing is kept
             where it is absent.
         consent: To go on from an older checkpoint, if all parties gave it.
+        keep_model: Opens what the trained model is written to, given its size in bytes; used at
+            nodes of parties that get it only.
     """
 
     contract: Contract
@@ -72,6 +88,7 @@ class NodeContext:
     open_data: Callable[[], DataSet] | None = None
     out: Path | None = None
     consent: RollbackConsent | None = None
+    keep_model: ModelKeeper | None = None
 
 
 def no_key(node: str, seen: str) -> KeyRefused:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from coterie.contract import Contract, Node
 from coterie.criteo.dataset import DataSet
 from coterie.errors import CoterieError
-from coterie.nodes.fabric import Fabric, NodeContext
+from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext
 from coterie.nodes.memory import MemoryFabric, MemoryHub
 from coterie.nodes.roles import run_chief, run_parameter_server, run_worker
 from coterie.ps.events import EventSink
@@ -22,19 +22,22 @@ def run_local(
     on_event: EventSink,
     *,
     fabric_of: Callable[[MemoryHub, Node], Fabric] = MemoryFabric,
+    keep_model: ModelKeeper | None = None,
 ) -> RunOutcome:
-    """Runs a contract in this process; keeps nothing on disk.
+    """Runs a contract in this process; keeps nothing on disk but the trained model, if asked to.
 
     Args:
         contract: What is trained, by whom.
         open_data: Opens the data of a node that owns some.
         on_event: Hears what happens.
         fabric_of: Connects a node to the others.
+        keep_model: Where the first of the nodes that get the trained model keeps it.
 
     Raises:
         CoterieError: Any node failed; the others are stopped.
     """
     hub = MemoryHub(contract)
+    keeping = contract.model_recipients()[:1]
 
     def context(node: Node) -> NodeContext:
         return NodeContext(
@@ -45,6 +48,7 @@ def run_local(
             on_event=on_event,
             monotonic=time.monotonic,
             open_data=(lambda: open_data(node)) if node in contract.data_owners() else None,
+            keep_model=keep_model if node in keeping else None,
         )
 
     lead, *followers = contract.by_role("ps")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from coterie.contract import Contract, Node
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import ContractInvalid, CoterieError
-from coterie.nodes.fabric import Fabric, NodeContext
+from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext
 from coterie.ps.events import EventSink, Failed, Finished, Started
+from coterie.trained.model import MODEL_NAME, PlainModelFile
 from coterie.training.results import TransportName, result_of
 
 if TYPE_CHECKING:  # opening data sets is for data owners; a parameter server never loads it
@@ -85,6 +86,7 @@ def run_node(
                 open_data=_opener(contract, node, data, fabric),
                 out=out,
                 consent=consent,
+                keep_model=_keeper(out) if transport == "ra-tls" else None,
             )
             if node.role == "ps":
                 outcome = run_parameter_server(context)
@@ -123,6 +125,10 @@ def _opener(
         return open_sealed_dataset(sealed, key, contract.data, party=node.party)
 
     return opened
+
+
+def _keeper(out: Path | None) -> ModelKeeper | None:
+    return PlainModelFile(out / MODEL_NAME) if out is not None else None
 
 
 def end_with_parent() -> None:

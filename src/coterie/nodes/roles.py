@@ -16,13 +16,14 @@ from coterie.ps.checkpoints import (
     DurableCheckpoint,
     NoCheckpoints,
 )
-from coterie.ps.events import WorkerTimes
+from coterie.ps.events import ModelKept, ModelNotKept, WorkerTimes
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import CheckpointsMaker, Shard
 from coterie.training import chief
 from coterie.training.delivery import ShardInbox
 from coterie.training.evaluation import evaluate
+from coterie.training.receiving import receive_model
 from coterie.training.remembered import CheckpointMemory
 from coterie.training.session import ServerSession
 from coterie.training.step import WorkerStep
@@ -58,6 +59,7 @@ def run_worker(context: NodeContext) -> None:
         with _session(context, data_set.train, digest) as session:
             times = _train(context, session, data_set.train, worker_step)
             evaluate(session, data_set, worker_step)
+            _take_model(context, session)
             session.leave(times)
         return
     inbox = ShardInbox(contract.data, max_bytes=contract.enclave.size_gib << 30)
@@ -69,7 +71,9 @@ def run_worker(context: NodeContext) -> None:
                 return
             shard, digest = delivered
             with _session(context, shard, digest) as session:
-                session.leave(_train(context, session, shard, worker_step))
+                times = _train(context, session, shard, worker_step)
+                _take_model(context, session)
+                session.leave(times)
         finally:
             inbox.close()
 
@@ -92,6 +96,7 @@ def run_chief(context: NodeContext) -> None:
         chief.initialize(contract, session)
         chief.wait_trained(session)
         evaluate(session, data_set, worker_step)
+        _take_model(context, session)
         session.leave()
 
 
@@ -105,6 +110,7 @@ def _await_data(context: NodeContext, inbox: ShardInbox) -> tuple[DataShard, byt
     with _session(context, None, b"") as session:
         while not inbox.arrived(_ASK_SECONDS) and context.monotonic() < deadline:
             if session.training_ended():
+                _take_model(context, session)
                 session.leave()
                 return None
     return inbox.wait(0)
@@ -118,6 +124,18 @@ def _train(
     times = trainer.times(context.node.name)
     context.on_event(times)
     return times
+
+
+def _take_model(context: NodeContext, session: ServerSession) -> None:
+    """Downloads and keeps the trained model, at a node of a party that gets it."""
+    if context.node not in context.contract.model_recipients():
+        return
+    keeper = context.keep_model
+    if keeper is None:
+        context.on_event(ModelNotKept(context.node.name))
+        return
+    digest = receive_model(session, context.contract, keeper.writing)
+    context.on_event(ModelKept(context.node.name, str(keeper.path), digest.hex()))
 
 
 def _checkpoints(context: NodeContext) -> CheckpointsMaker:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coterie.contract import Contract, Node
-from coterie.nodes.run_directory import open_run_directory
+from coterie.nodes.run_directory import open_run_directory, require_empty, write_result
 from coterie.nodes.supervisor import Supervisor
 from coterie.ps.events import EventSink
+from coterie.trained.model import MODEL_NAME, PlainModelFile
 from coterie.training.results import RunResult, TransportName, result_of
 
 ATTESTED_NODE = (sys.executable, "-m", "coterie", "node")
@@ -49,26 +50,36 @@ def run_processes(
         return result
 
 
-def run_in_process(contract: Contract, data: Path, on_event: EventSink) -> RunResult:
+def run_in_process(
+    contract: Contract, data: Path, on_event: EventSink, *, out: Path | None = None
+) -> RunResult:
     """Runs every node of a contract as a thread of this process, over the in-memory transport.
 
     Args:
         contract: What is trained, by whom.
         data: Holds one prepared data set per data-owning party, in a folder of its name.
         on_event: Hears what happens.
+        out: Gets the result and the trained model; nothing is kept where it is absent.
 
     Raises:
+        OutputInUse: ``out`` holds something already.
         CoterieError: The run failed.
     """
     from coterie.criteo.dataset import open_dataset
     from coterie.nodes.local import run_local
 
+    if out is not None:
+        require_empty(out)
     outcome = run_local(
         contract,
         lambda node: open_dataset(data / node.party, contract.data, party=node.party),
         on_event,
+        keep_model=PlainModelFile(out / MODEL_NAME) if out is not None else None,
     )
-    return result_of(outcome, contract, "memory")
+    result = result_of(outcome, contract, "memory")
+    if out is not None:
+        write_result(out, result)
+    return result
 
 
 def run_alone(contract: Contract, worker: Node, data: Path, on_event: EventSink) -> RunResult:

@@ -19,7 +19,8 @@ from coterie.contract import (
     load_contract,
 )
 from coterie.contract.signatures import generate_party_key, public_key_text
-from coterie.errors import ContractInvalid, OutputInUse
+from coterie.errors import ContractInvalid, ModelDamaged, OutputInUse
+from coterie.trained import MODEL_NAME, TrainedModel
 from coterie.training.results import RunResult, TransportName
 
 _STAMP = "run.json"
@@ -76,14 +77,36 @@ class RunDirectory:
             raise _in_use(self.path, "a result of this version", str(error.errors()[0])) from error
 
     def finish(self, result: RunResult) -> None:
-        """Keeps the result and forgets the throw-away keys."""
-        partial = self.path / (_RESULT + ".partial")
-        partial.write_text(result.model_dump_json(indent=2) + "\n")
-        partial.rename(self.path / _RESULT)
+        """Keeps the model and the result, and forgets the throw-away keys.
+
+        Raises:
+            ModelDamaged: A node kept another model than the result names.
+        """
+        self._keep_model(result)
+        write_result(self.path, result)
         for key in self._keys.glob("*.pem"):
             key.unlink()
         if self._keys.exists():
             self._keys.rmdir()
+
+    def _keep_model(self, result: RunResult) -> None:
+        """Puts the model at the run's top level too, if a node of the run got it."""
+        for node in self.contract.model_recipients():
+            source = self.node(node.name) / MODEL_NAME
+            if not source.exists():
+                continue
+            digest = TrainedModel.read(source).digest.hex()
+            if digest != result.model_digest:
+                raise ModelDamaged(
+                    f"{source} is another model than the run's result names",
+                    expected=f"model {result.model_digest}",
+                    seen=f"model {digest}",
+                    remedy="start the run anew in another directory",
+                )
+            target = self.path / MODEL_NAME
+            target.unlink(missing_ok=True)
+            target.hardlink_to(source)
+            return
 
     @property
     def _keys(self) -> Path:
@@ -139,6 +162,28 @@ def open_run_directory(
         else:
             directory.create(contract, transport)
         yield directory
+
+
+def require_empty(path: Path) -> None:
+    """Makes a directory if it is absent; refuses one that holds anything.
+
+    Raises:
+        OutputInUse: It does, or it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        names = sorted(entry.name for entry in path.iterdir())
+    except OSError as error:
+        raise _in_use(path, "an empty directory", error.strerror or "none") from error
+    if names:
+        raise _in_use(path, "an empty directory", ", ".join(names[:5]))
+
+
+def write_result(directory: Path, result: RunResult) -> None:
+    """Keeps a run's result, whole or not at all."""
+    partial = directory / (_RESULT + ".partial")
+    partial.write_text(result.model_dump_json(indent=2) + "\n")
+    partial.rename(directory / _RESULT)
 
 
 def _require_own_or_empty(path: Path) -> None:

@@ -86,7 +86,7 @@ class Ending:
         )
         self._shard.keep_note(_OUTCOME, outcome.to_json())
         self.outcome = outcome
-        self._shard.changed.notify_all()
+        self._shard.locked_conclude(run.state)
 
     def see_off(self, outcome: RunOutcome, served: tuple[events.ServerTimes, ...]) -> RunOutcome:
         """Waits until every node has what it needs; whoever does not come for it is not waited for.
@@ -99,11 +99,11 @@ class Ending:
             The outcome with everybody's times.
         """
         shard = self._shard
-        deadline = shard.monotonic() + shard.contract.limits.step_seconds
+        began = shard.monotonic()
         with shard.changed:
             while set(shard.membership.remaining) - self.excused:
                 shard.locked_raise_failure()
-                left = deadline - shard.monotonic()
+                left = shard.seconds_to_leave(began)
                 if left <= 0:
                     for node in shard.membership.remaining:
                         shard.on_event(events.LeftOut(node, outcome.steps))

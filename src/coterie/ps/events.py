@@ -153,6 +153,22 @@ class ServerTimes(Event):
 
 
 @dataclass(frozen=True)
+class ModelKept(Event):
+    """A node of a party that gets the trained model has written it; ``digest`` is the model's."""
+
+    node: str
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class ModelNotKept(Event):
+    """A node of a party that gets the trained model was not told where to write it."""
+
+    node: str
+
+
+@dataclass(frozen=True)
 class Failed(Event):
     """A node ends with an error of the tree: its fields, and the process's exit code."""
 

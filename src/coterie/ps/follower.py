@@ -6,7 +6,7 @@ that the server's life has ended enlists again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from coterie.errors import PeerUnreachable, StepRefused
@@ -65,6 +65,12 @@ class Follower:
         request = pb.EnlistRequest(available=available, attempt=self._attempt)
         while (plan := lead.call(lambda port: port.enlist(request))).pending:
             pass
+        if plan.finished:
+            shard.restore_final(plan.step)
+            with shard.changed:
+                shard.locked_conclude(shard.final)
+            self._see_off(plan.excused)
+            return
         shard.restore(plan.step if plan.restores else None, plan.ps_incarnation)
         with shard.changed:
             run = shard.locked_running()
@@ -127,13 +133,20 @@ class Follower:
         )
         while (reply := lead.call(lambda port: port.conclude(request))).pending:
             pass
-        deadline = shard.monotonic() + shard.contract.limits.step_seconds
         with shard.changed:
-            while set(shard.membership.remaining) - set(reply.excused):
-                left = deadline - shard.monotonic()
+            shard.locked_conclude(run.state)
+        self._see_off(reply.excused)
+
+    def _see_off(self, excused: Iterable[str]) -> None:
+        """Waits until every node has what it needs."""
+        shard = self._shard
+        began, spared = shard.monotonic(), set(excused)
+        with shard.changed:
+            while set(shard.membership.remaining) - spared:
+                left = shard.seconds_to_leave(began)
                 if left <= 0:
                     return
-                shard.locked_wait(lambda: not shard.membership.remaining, left)
+                shard.locked_wait(lambda: not set(shard.membership.remaining) - spared, left)
 
     def _durable(self) -> list[pb.Checkpoint]:
         return [checkpoint_to_wire(found) for found in self._shard.checkpoints.available()]

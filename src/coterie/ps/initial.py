@@ -12,14 +12,44 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from coterie.contract import DenseParameter
+from coterie.contract import Contract, DenseParameter
 
 FloatArray = npt.NDArray[np.float32]
+IdArray = npt.NDArray[np.int32]
 Uint64Array = npt.NDArray[np.uint64]
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _ROW_STREAM = 1
 _DENSE_STREAM = 2
+
+
+class InitialRows:
+    """The rows of a contract's fused table before they are trained.
+
+    Args:
+        contract: Gives sizes and seed.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        data = contract.data
+        self._dim = contract.model.embedding_dim
+        self._seed = contract.training.seed
+        self._offsets = np.array(data.column_offsets, np.int64)
+        # The reference DLRM starts a table of n rows from U(-sqrt(1/n), sqrt(1/n)).
+        self._bounds = np.sqrt(1 / np.array(data.table_rows)).astype(np.float32)
+
+    def columns(self, rows: IdArray) -> npt.NDArray[np.intp]:
+        """The categorical column of each global row, [n]."""
+        return np.searchsorted(self._offsets, rows, side="right") - 1
+
+    def firsts(self, rows: IdArray) -> IdArray:
+        """The out-of-vocabulary row of each global row's column, int32 [n]."""
+        return self._offsets[self.columns(rows)].astype(np.int32)
+
+    def of(self, rows: IdArray) -> FloatArray:
+        """Initial values of global rows, float32 [n, dim]."""
+        bounds = self._bounds[self.columns(rows)]
+        return initial_rows(self._seed, rows.astype(np.int64), bounds, self._dim)
 
 
 def initial_rows(

@@ -62,6 +62,10 @@ class Lead:
         with shard.changed:
             shard.locked_raise_failure()
             index = self._index(caller)
+            if self.outcome is not None:
+                return pb.EnlistReply(
+                    finished=True, step=self.outcome.steps, excused=sorted(self.ending.excused)
+                )
             attempt = (caller.incarnation, request.attempt)
             known = self._attempts.get(index, (0, 0))
             if attempt < known:
@@ -154,6 +158,7 @@ class Lead:
             self._gather()
             self._shard.restore(self._agree(), self._incarnation)
             self._watch()
+        self._shard.restore_final(outcome.steps)
         return self.ending.see_off(outcome, self._times)
 
     def _gather(self) -> None:

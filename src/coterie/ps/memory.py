@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from coterie.errors import CoterieError
@@ -63,6 +63,10 @@ class MemoryParameterServer:
     def leave(self, request: pb.LeaveRequest) -> pb.LeaveReply:
         """See ParameterServerPort."""
         return self._service.leave(self._caller, request)
+
+    def download(self, request: pb.DownloadRequest) -> Iterator[pb.DownloadPart]:
+        """See ParameterServerPort."""
+        return self._service.download(self._caller, request)
 
     def enlist(self, request: pb.EnlistRequest) -> pb.EnlistReply:
         """See ParameterServerPort."""

@@ -5,7 +5,7 @@ Real implementations: ``rpc.py`` (gRPC). In memory: ``memory.py``. Both raise th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,6 +54,10 @@ class ParameterServerPort(Protocol):
 
     def leave(self, request: pb.LeaveRequest, /) -> pb.LeaveReply:
         """Needs the server no more."""
+        ...
+
+    def download(self, request: pb.DownloadRequest, /) -> Iterator[pb.DownloadPart]:
+        """Streams the shard's part of the trained model."""
         ...
 
     def status(self, request: pb.StatusRequest, /) -> pb.StatusReply:

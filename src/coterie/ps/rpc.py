@@ -33,6 +33,7 @@ _PS = "coterie.ps.v1.ParameterServer"
 _RECEIVER = "coterie.ps.v1.ShardReceiver"
 
 _WATCH_SECONDS = 120.0
+_DOWNLOAD_SECONDS = 6 * 3600.0  # a connection that stalls is dropped long before
 
 _UNREACHABLE = frozenset(
     {
@@ -49,6 +50,7 @@ PERMISSIONS: Mapping[str, frozenset[Role]] = {
     f"/{_PS}/Lookup": frozenset({"worker", "chief"}),
     f"/{_PS}/Report": frozenset({"worker", "chief"}),
     f"/{_PS}/Leave": frozenset({"worker", "chief"}),
+    f"/{_PS}/Download": frozenset({"worker", "chief"}),
     f"/{_PS}/Status": frozenset({"worker", "chief", "ps"}),
     f"/{_PS}/Enlist": frozenset({"ps"}),
     f"/{_PS}/Commit": frozenset({"ps"}),
@@ -62,7 +64,8 @@ def parameter_server_handler(
     service: ParameterService, caller_of: CallerOf, observe: CallObserver = ignore_call
 ) -> Handler:
     """Serves a parameter server's calls."""
-    serve = _Server(caller_of, observe).method
+    server = _Server(caller_of, observe)
+    serve = server.method
     return grpc.method_handlers_generic_handler(
         _PS,
         {
@@ -72,6 +75,7 @@ def parameter_server_handler(
             "Lookup": serve("Lookup", service.lookup, codecs.LOOKUP),
             "Report": serve("Report", service.report, codecs.REPORT),
             "Leave": serve("Leave", service.leave, codecs.LEAVE),
+            "Download": server.stream("Download", service.download, codecs.DOWNLOAD),
             "Status": serve("Status", service.status, codecs.STATUS),
             "Enlist": serve("Enlist", service.enlist, codecs.ENLIST),
             "Commit": serve("Commit", service.commit, codecs.COMMIT),
@@ -107,6 +111,30 @@ class _Server:
                 return encoded
 
         return grpc.unary_unary_rpc_method_handler(handle)
+
+    def stream(
+        self,
+        name: str,
+        call: Callable[[Caller, Request], Iterator[Reply]],
+        codec: Codec[Request, Reply],
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """A method whose replies are a stream."""
+
+        def handle(octets: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+            with CallTimer(self.observe, "server", name) as timer:
+                timer.received = len(octets)
+                try:
+                    caller = self.caller_of(context)
+                    timer.peer = caller.node
+                    for reply in call(caller, _decoded(codec.decode_request, octets)):
+                        encoded = codec.encode_reply(reply)
+                        timer.sent += len(encoded)
+                        yield encoded
+                except CoterieError as error:
+                    timer.error = type(error).__name__
+                    _abort(context, error)
+
+        return grpc.unary_stream_rpc_method_handler(handle)
 
 
 def _decoded(decode: Callable[[bytes], Request], octets: bytes) -> Request:
@@ -183,6 +211,7 @@ class RpcParameterServer:
         self.lookup = call.method("Lookup", codecs.LOOKUP)
         self.report = call.method("Report", codecs.REPORT)
         self.leave = call.method("Leave", codecs.LEAVE)
+        self.download = call.stream("Download", codecs.DOWNLOAD, _DOWNLOAD_SECONDS)
         self.status = call.method("Status", codecs.STATUS)
         self.enlist = call.method("Enlist", codecs.ENLIST)
         self.commit = call.method("Commit", codecs.COMMIT)
@@ -218,6 +247,30 @@ class _Caller:
                     raise refused from error
                 timer.work = work_of(message, reply)
                 return reply
+
+        return call
+
+    def stream(
+        self, name: str, codec: Codec[Request, Reply], timeout: float
+    ) -> Callable[[Request], Iterator[Reply]]:
+        """A method whose replies are a stream."""
+        invoke = self.channel.unary_stream(f"/{self.service}/{name}", _raw, _raw)
+
+        def call(message: Request) -> Iterator[Reply]:
+            with CallTimer(self.observe, "client", name, self.peer) as timer:
+                octets = codec.encode_request(message)
+                timer.sent = len(octets)
+                answers = invoke(octets, timeout=timeout, metadata=self.metadata)
+                try:
+                    for answer in answers:
+                        timer.received += len(answer)
+                        yield _decoded(codec.decode_reply, answer)
+                except grpc.RpcError as error:
+                    refused = _error_of(error, self.peer)
+                    timer.error = type(refused).__name__
+                    raise refused from error
+                finally:
+                    answers.cancel()  # type: ignore[no-untyped-call]  # for whoever stops listening in the middle
 
         return call
 

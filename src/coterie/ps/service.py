@@ -6,13 +6,14 @@ the caller repeats the same message, which is safe because repeated messages tak
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from coterie.errors import CoterieError, MessageRefused, RollbackRefused, StepRefused
 from coterie.ps import events
 from coterie.ps.barrier import Offer
+from coterie.ps.download import check_recipient, model_parts
 from coterie.ps.evaluation import SplitCounts
 from coterie.ps.follower import Follower
 from coterie.ps.lead import Lead
@@ -216,7 +217,7 @@ class ParameterService:
             shard.membership.check_incarnation(caller)
             run = shard.run
             over = self._lead is not None and self._lead.outcome is not None
-            if not over and (run is None or not run.trained):
+            if not (over or shard.concluded) and (run is None or not run.trained):
                 raise StepRefused(
                     f"node {caller.node} leaves before the last step",
                     expected="training to the end",
@@ -227,6 +228,28 @@ class ParameterService:
                 shard.worker_times[caller.node] = times
             shard.locked_leave(caller.node)
         return pb.LeaveReply()
+
+    def download(self, caller: Caller, _request: pb.DownloadRequest) -> Iterator[pb.DownloadPart]:
+        """Streams the trained model to a node that gets it, once the run's outcome is made.
+
+        Raises:
+            CallRefused: The contract does not name this node's party, or names another node of it.
+        """
+        shard = self._shard
+        check_recipient(shard.contract, caller)
+        with shard.changed:
+            shard.membership.check_incarnation(caller)
+            if not shard.locked_wait(lambda: shard.final is not None):
+                yield pb.DownloadPart(pending=True)
+                return
+            final = shard.final
+            digest = self._lead.outcome.model_digest if self._lead and self._lead.outcome else b""
+        if final is None:
+            raise AssertionError
+        for part in model_parts(final, digest):
+            yield part
+            with shard.changed:
+                shard.served_at = shard.monotonic()
 
     def status(self, _caller: Caller, _request: pb.StatusRequest) -> pb.StatusReply:
         """Reads the state of the run."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from coterie.contract import Contract
 from coterie.contract.rollback import RollbackConsent
-from coterie.errors import CoterieError, EnvironmentUnfit, StepRefused
+from coterie.errors import CheckpointDamaged, CoterieError, EnvironmentUnfit, StepRefused
 from coterie.ps import events
 from coterie.ps.checkpoints import Checkpoints, DurableCheckpoint, RunRecord
 from coterie.ps.council import Absence
@@ -37,6 +37,10 @@ class Shard:
         run: Present life of the state; None while it is being restored.
         announced: Newest checkpoint that every shard holds.
         worker_times: Where the time of workers that have left went.
+        concluded: The run's outcome is made: nothing changes any more.
+        final: The trained model, once the run is concluded; None too where a server that came
+            back then has nobody to give it to.
+        served_at: When a part of the model was last given out.
     """
 
     def __init__(
@@ -64,6 +68,9 @@ class Shard:
         self.run: Run | None = None
         self.announced: DurableCheckpoint | None = None
         self.worker_times: dict[str, events.WorkerTimes] = {}
+        self.concluded = False
+        self.final: ModelState | None = None
+        self.served_at = 0.0
         self.on_durable: Callable[[DurableCheckpoint], None] = lambda _: None
         self._failure: CoterieError | None = None
         self._restored = False
@@ -180,6 +187,36 @@ class Shard:
             digests = {c.step: c.digest for c in self.checkpoints.available()}
             self.on_event(events.Resumed(step, digests[step].hex()))
 
+    def restore_final(self, step: int) -> None:
+        """After a restart: gets the trained model back, if somebody may still come for it.
+
+        Args:
+            step: The run's last.
+
+        Raises:
+            CheckpointDamaged: Its checkpoint is torn or lost.
+        """
+        recipients = {node.name for node in self.contract.model_recipients()}
+        if self.final is not None or not recipients & set(self.membership.remaining):
+            return
+        if step not in {found.step for found in self.checkpoints.available()}:
+            raise CheckpointDamaged(
+                "the checkpoint of the trained model is lost",
+                expected=f"a checkpoint of step {step}",
+                seen="none",
+                remedy="restore the folder from a copy",
+            )
+        state = ModelState(self.contract, self.place.shard, self.place.shards)
+        self.checkpoints.restore(step, state)
+        with self.changed:
+            self.locked_conclude(state)
+
+    def locked_conclude(self, state: ModelState | None) -> None:
+        """Notes that the run's outcome is made, and the model that may be given out."""
+        self.concluded = True
+        self.final = state
+        self.changed.notify_all()
+
     def locked_save(self, run: Run) -> None:
         """Hands the present state to the checkpoint writer."""
         record = RunRecord(data_sets=self.membership.data_sets, absences=run.absences_by_name())
@@ -191,6 +228,11 @@ class Shard:
             self.keep_note(_LEFT + node, b"")
             self.membership.left.add(node)
             self.changed.notify_all()
+
+    def seconds_to_leave(self, began: float) -> float:
+        """How long nodes are still waited for, since the end began, that take nothing any more."""
+        last = max(began, self.served_at)
+        return last + self.contract.limits.step_seconds - self.monotonic()
 
     def keep_note(self, name: str, octets: bytes) -> None:
         """Keeps a small record durably.

@@ -10,6 +10,8 @@ rows, then over slices in their order: so they are the same, bit for bit, for an
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +20,7 @@ from coterie.ps.initial import mix
 SLICES = 256
 _BLOCK_BITS = 6
 
+FloatArray = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.int32]
 IndexArray = npt.NDArray[np.int64]
 
@@ -33,6 +36,39 @@ def slices_of(rows: IdArray) -> npt.NDArray[np.uint8]:
     """
     blocks = (rows >> _BLOCK_BITS).astype(np.uint64)
     return (mix(blocks) >> np.uint64(56)).astype(np.uint8)
+
+
+class SliceDigests:
+    """SHA-256 of every slice, over its trained rows in global order: row (int32), values (float32).
+
+    Args:
+        dim: Width of a row.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self._record = np.dtype([("row", "<i4"), ("values", "<f4", (dim,))])
+        self._digests = [hashlib.sha256(b"coterie slice 1\0") for _ in range(SLICES)]
+
+    def update(self, rows: IdArray, values: FloatArray) -> None:
+        """Adds rows.
+
+        Args:
+            rows: int32 [n], ascending, and above all that came before.
+            values: float32 [n, dim].
+        """
+        slices = slices_of(rows)
+        order = np.argsort(slices, kind="stable")
+        records = np.empty(rows.size, self._record)
+        records["row"] = rows[order]
+        records["values"] = values[order]
+        ends = np.searchsorted(slices[order], np.arange(SLICES), side="right").tolist()
+        for index, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            if end > begin:
+                self._digests[index].update(records[begin:end].tobytes())
+
+    def digests(self) -> list[bytes]:
+        """Of all slices, in their order; 32 bytes each."""
+        return [digest.digest() for digest in self._digests]
 
 
 class Sharding:

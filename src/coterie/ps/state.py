@@ -14,7 +14,7 @@ from coterie.ps.aggregation import Gradients
 from coterie.ps.initial import initial_dense
 from coterie.ps.optimizers import dense_update
 from coterie.ps.rates import rate_factor
-from coterie.ps.slices import SLICES, slices_of
+from coterie.ps.slices import SliceDigests
 from coterie.ps.table import RowTable
 
 FloatArray = npt.NDArray[np.float32]
@@ -119,24 +119,14 @@ class ModelState:
     def slice_digests(self) -> bytes:
         """SHA-256 of each slice that this shard owns, in slice order, one after the other.
 
-        A slice's digest is over its trained rows in global order: row (int32), values (float32).
+        A slice's digest is over its trained rows: see ``SliceDigests``.
         """
-        digests = [hashlib.sha256(b"coterie slice 1\0") for _ in range(SLICES)]
+        digests = SliceDigests(self.table.dim)
         rows = self.table.trained_rows()
-        record = np.dtype([("row", "<i4"), ("values", "<f4", (self.table.dim,))])
         for start in range(0, rows.size, _CHUNK_ROWS):
             chunk = rows[start : start + _CHUNK_ROWS]
-            slices = slices_of(chunk)
-            order = np.argsort(slices, kind="stable")
-            records = np.empty(chunk.size, record)
-            records["row"] = chunk[order]
-            records["values"] = self.table.values_of(chunk[order])
-            ends = np.searchsorted(slices[order], np.arange(SLICES), side="right").tolist()
-            for index, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-                if end > begin:
-                    digests[index].update(records[begin:end].tobytes())
-        own = range(self._shard, SLICES, self._shards)
-        return b"".join(digests[index].digest() for index in own)
+            digests.update(chunk, self.table.values_of(chunk))
+        return b"".join(digests.digests()[self._shard :: self._shards])
 
     def _count(self, loss_sum: float, examples: int, *, first_of_epoch: bool) -> None:
         if first_of_epoch:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from coterie.contract import Contract
 from coterie.errors import EnvironmentUnfit, MessageRefused
-from coterie.ps.initial import initial_rows
+from coterie.ps.initial import InitialRows
 from coterie.ps.optimizers import row_update
 from coterie.ps.slices import Sharding
 
@@ -38,10 +38,7 @@ class RowTable:
         data = contract.data
         self.rows = data.total_rows
         self.dim = contract.model.embedding_dim
-        self._seed = contract.training.seed
-        self._offsets = np.array(data.column_offsets, np.int64)
-        # The reference DLRM starts a table of n rows from U(-sqrt(1/n), sqrt(1/n)).
-        self._bounds = np.sqrt(1 / np.array(data.table_rows)).astype(np.float32)
+        self._initial = InitialRows(contract)
         self._places = Sharding(self.rows, shards).places(shard)
         self._shares = shards > 1
         count = self._places.count
@@ -75,7 +72,7 @@ class RowTable:
         values: FloatArray = self._values.take(places, axis=0)
         new = np.flatnonzero(~self._trained[places])
         if new.size:
-            values[new] = self._initial(rows[new])
+            values[new] = self._initial.of(rows[new])
         return values
 
     def trained(self, rows: IdArray) -> BoolArray:
@@ -103,7 +100,7 @@ class RowTable:
         places = self._own(rows)
         new = np.flatnonzero(~self._trained[places])
         if new.size:
-            self._values[places[new]] = self._initial(rows[new])
+            self._values[places[new]] = self._initial.of(rows[new])
             self._trained[places[new]] = True
         self._touched[places] = True
         self._update.apply(self._values, places, gradient, step=step, factor=factor)
@@ -163,7 +160,3 @@ class RowTable:
                 remedy="run the same version of Coterie under the same contract on all nodes",
             )
         return places
-
-    def _initial(self, rows: IdArray) -> FloatArray:
-        columns = np.searchsorted(self._offsets, rows, side="right") - 1
-        return initial_rows(self._seed, rows.astype(np.int64), self._bounds[columns], self.dim)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -239,6 +239,16 @@ class ServerSession:
         )
         reply = self._until_done(lambda: self._shards.ports[0].report(request))
         return tuple(SplitCounts.from_wire(total) for total in reply.totals)
+
+    def downloads(self) -> list[Callable[[], Iterator[pb.DownloadPart]]]:
+        """The trained model's parts, shard by shard: each starts when it is called."""
+        ports = self._shards.ports
+        return [lambda port=port: port.download(pb.DownloadRequest()) for port in ports]  # type: ignore[misc]
+
+    def waited(self) -> None:
+        """To be called whenever a stream says ``pending``."""
+        self._replies += 1
+        self._while_waiting()
 
     def training_ended(self) -> bool:
         """Whether the last step is applied and durable; False as long as nobody can tell."""

@@ -45,6 +45,7 @@ EXCHANGE = Codec(
 LOOKUP = protobuf_codec(pb.LookupRequest, pb.LookupReply)
 REPORT = protobuf_codec(pb.ReportRequest, pb.ReportReply)
 LEAVE = protobuf_codec(pb.LeaveRequest, pb.LeaveReply)
+DOWNLOAD = protobuf_codec(pb.DownloadRequest, pb.DownloadPart)
 STATUS = protobuf_codec(pb.StatusRequest, pb.StatusReply)
 ENLIST = protobuf_codec(pb.EnlistRequest, pb.EnlistReply)
 COMMIT = protobuf_codec(pb.CommitRequest, pb.CommitReply)

@@ -119,16 +119,20 @@ class EnlistRequest(_message.Message):
     def __init__(self, available: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class EnlistReply(_message.Message):
-    __slots__ = ("pending", "ps_incarnation", "restores", "step")
+    __slots__ = ("pending", "ps_incarnation", "restores", "step", "finished", "excused")
     PENDING_FIELD_NUMBER: _ClassVar[int]
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     RESTORES_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    EXCUSED_FIELD_NUMBER: _ClassVar[int]
     pending: bool
     ps_incarnation: int
     restores: bool
     step: int
-    def __init__(self, pending: _Optional[bool] = ..., ps_incarnation: _Optional[int] = ..., restores: _Optional[bool] = ..., step: _Optional[int] = ...) -> None: ...
+    finished: bool
+    excused: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, pending: _Optional[bool] = ..., ps_incarnation: _Optional[int] = ..., restores: _Optional[bool] = ..., step: _Optional[int] = ..., finished: _Optional[bool] = ..., excused: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CommitRequest(_message.Message):
     __slots__ = ("ps_incarnation", "step", "staged", "slice_norms", "durable", "writing", "waits")
@@ -207,6 +211,40 @@ class WorkerTimes(_message.Message):
 class LeaveReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class DownloadRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DownloadPart(_message.Message):
+    __slots__ = ("pending", "header", "rows")
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    pending: bool
+    header: ModelHeader
+    rows: ModelRows
+    def __init__(self, pending: _Optional[bool] = ..., header: _Optional[_Union[ModelHeader, _Mapping]] = ..., rows: _Optional[_Union[ModelRows, _Mapping]] = ...) -> None: ...
+
+class ModelHeader(_message.Message):
+    __slots__ = ("step", "rows", "dense_parameters", "model_digest")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    DENSE_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    step: int
+    rows: int
+    dense_parameters: bytes
+    model_digest: bytes
+    def __init__(self, step: _Optional[int] = ..., rows: _Optional[int] = ..., dense_parameters: _Optional[bytes] = ..., model_digest: _Optional[bytes] = ...) -> None: ...
+
+class ModelRows(_message.Message):
+    __slots__ = ("row_ids", "values")
+    ROW_IDS_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    row_ids: bytes
+    values: bytes
+    def __init__(self, row_ids: _Optional[bytes] = ..., values: _Optional[bytes] = ...) -> None: ...
 
 class LookupRequest(_message.Message):
     __slots__ = ("ps_incarnation", "row_ids", "dense")

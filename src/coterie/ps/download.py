@@ -1,0 +1,58 @@
+"""The trained model on its way out: who may have it, and in what parts it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from coterie.contract import Contract
+from coterie.errors import CallRefused
+from coterie.ps.messages import PART_BYTES
+from coterie.ps.ports import Caller
+from coterie.ps.state import ModelState
+from coterie.ps.wire import ps_pb2 as pb
+
+
+def check_recipient(contract: Contract, caller: Caller) -> None:
+    """Refuses the model to every node but those that the contract gives it to.
+
+    Raises:
+        CallRefused: This is none.
+    """
+    recipients = [node.name for node in contract.model_recipients()]
+    if caller.node not in recipients:
+        raise CallRefused(
+            f"node {caller.node} does not get the trained model",
+            expected=f"a call by {' or '.join(recipients)}"[:400],
+            seen=caller.node,
+            remedy="results.model_parties of the contract says which parties get it; each takes it "
+            "by its chief or its first worker",
+        )
+
+
+def model_parts(state: ModelState, digest: bytes) -> Iterator[pb.DownloadPart]:
+    """One shard's part of the model, piece by piece.
+
+    Args:
+        state: Trained to the end; it does not change any more.
+        digest: Of the whole model; empty but on shard 0.
+    """
+    table = state.table
+    rows = table.trained_rows()
+    yield pb.DownloadPart(
+        header=pb.ModelHeader(
+            step=state.step,
+            rows=rows.size,
+            dense_parameters=state.dense.tobytes(),
+            model_digest=digest,
+        )
+    )
+    count = rows_per_part(table.dim)
+    for start in range(0, rows.size, count):
+        chunk = rows[start : start + count]
+        values = table.values_of(chunk).tobytes()
+        yield pb.DownloadPart(rows=pb.ModelRows(row_ids=chunk.tobytes(), values=values))
+
+
+def rows_per_part(dim: int) -> int:
+    """Rows of a width that one part holds at most."""
+    return PART_BYTES // (4 + 4 * dim)

@@ -17,6 +17,7 @@
     |   |-- HandshakeFailed            the attested handshake broke off
     |   |-- VoucherRefused             the party did not vouch for the node
     |   |-- KeyRefused                 a key server does not give a node what it asks for
+    |   |-- ManifestRefused            an enclave's manifest lets the host choose what it must not
     |   |-- RollbackRefused            a parameter server is older than a checkpoint it announced
     |   `-- CallRefused                this role may not call this method, or its pin has expired
     |-- ProtocolError              6   a peer sent what the protocol forbids
@@ -173,6 +174,10 @@ class VoucherRefused(TrustError):
 
 class KeyRefused(TrustError):
     """A key server does not give a node what it asks for."""
+
+
+class ManifestRefused(TrustError):
+    """An enclave's manifest has a setting that is not known to be safe."""
 
 
 class RollbackRefused(TrustError):

@@ -36,6 +36,7 @@ def register() -> None:
     """Adds every verb to the application."""
     from coterie.cli import demo, node, run
     from coterie.cli.attest import app as attest
+    from coterie.cli.build import app as build
     from coterie.cli.contract import app as contract
     from coterie.cli.doctor import doctor
     from coterie.cli.prepare import prepare
@@ -54,6 +55,7 @@ def register() -> None:
     app.command()(doctor)
     app.add_typer(contract, name="contract")
     app.add_typer(attest, name="attest")
+    app.add_typer(build, name="build")
 
 
 def main() -> None:

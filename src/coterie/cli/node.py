@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from coterie.contract import load_contract
 from coterie.errors import ContractInvalid
 
 
@@ -86,6 +87,7 @@ def node(
     if end_with_parent:
         watch_parent()
     start_node(
+        load_contract(contract_file),
         name,
         NodeFiles(contract_file, data=data, out=out, rollback_consent=rollback_consent),
         NodeOptions(

@@ -7,6 +7,7 @@ from coterie.contract.model import DenseParameter, ModelSection
 from coterie.contract.schema import Contract, Node, Party, ResultsSection
 from coterie.contract.training import (
     DenseOptimizer,
+    EnclaveSection,
     LimitsSection,
     RateSchedule,
     RowOptimizer,
@@ -19,6 +20,7 @@ __all__ = [
     "DataSection",
     "DenseOptimizer",
     "DenseParameter",
+    "EnclaveSection",
     "LimitsSection",
     "ModelSection",
     "Node",

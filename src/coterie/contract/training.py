@@ -171,12 +171,15 @@ class LimitsSection(Section):
 
 
 class EnclaveSection(Section):
-    """Size of the SGX enclaves; read when manifests are rendered, never at run time.
+    """Size of the SGX enclaves, by role; it goes into the manifests, and so into the measurements.
 
     Attributes:
-        size_gib: Enclave size in GiB.
+        size_gib: Size of the enclaves of workers and of the chief in GiB; also the most that a
+            worker of mode ``sdt`` takes from the chief.
+        ps_size_gib: Size of a parameter server's enclave in GiB.
         max_threads: Enclave threads.
     """
 
     size_gib: Annotated[int, Field(ge=1, le=1024)] = 16
+    ps_size_gib: Annotated[int, Field(ge=1, le=1024)] = 16
     max_threads: Annotated[int, Field(ge=1, le=65_536)] = 256

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from coterie.contract import Contract, Node
 from coterie.contract.rollback import RollbackConsent
-from coterie.errors import ContractInvalid, CoterieError
+from coterie.errors import ContractInvalid, CoterieError, DataError
 from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext
 from coterie.ps.events import EventSink, Failed, Finished, Started
 from coterie.trained.model import MODEL_NAME, PlainModelFile
@@ -50,6 +50,7 @@ def run_node(
     transport: TransportName,
     *,
     data: Path | None,
+    sealed_only: bool = False,
     out: Path | None,
     on_event: EventSink,
     consent: RollbackConsent | None = None,
@@ -62,6 +63,7 @@ def run_node(
         make_fabric: Connects the node, given its event sink and incarnation.
         transport: Name of what the fabric is made of.
         data: The party's prepared data set, where the node owns data.
+        sealed_only: Whether a data set in the clear is refused, since the host could have made it.
         out: Where checkpoints and the result go, on the parameter server.
         on_event: Hears what happens; at last ``Finished`` (shard 0) or ``Failed``.
         consent: To go on from an older checkpoint, if all parties gave it; parameter servers only.
@@ -83,7 +85,7 @@ def run_node(
                 incarnation=incarnation,
                 on_event=on_event,
                 monotonic=time.monotonic,
-                open_data=_opener(contract, node, data, fabric),
+                open_data=_opener(contract, node, data, fabric, sealed_only=sealed_only),
                 out=out,
                 consent=consent,
                 keep_model=_keeper(out) if transport == "ra-tls" else None,
@@ -107,7 +109,7 @@ def run_node(
 
 
 def _opener(
-    contract: Contract, node: Node, data: Path | None, fabric: Fabric
+    contract: Contract, node: Node, data: Path | None, fabric: Fabric, *, sealed_only: bool
 ) -> Callable[[], DataSet] | None:
     """Opens the party's data set: as it is, or, if it is sealed, in memory with a fetched key."""
     if data is None:
@@ -118,6 +120,13 @@ def _opener(
 
     def opened() -> DataSet:
         sealed = SealedDataSet.at(data)
+        if sealed is None and sealed_only:
+            raise DataError(
+                f"the data set of node {node.name} is not sealed, or not there",
+                expected="what coterie seal wrote",
+                seen="something else",
+                remedy="seal it with coterie seal, and put the result where the node looks for data",
+            )
         if sealed is None:
             return open_dataset(data, contract.data, party=node.party)
         check_owner(sealed, contract.data, party=node.party)

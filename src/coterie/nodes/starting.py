@@ -1,4 +1,4 @@
-"""Starts one node from its contract's file and what its host says: the command line's way, and the enclave's."""
+"""Starts one node from its contract and what its host says, for the command line and the enclave."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from coterie.contract import Contract, load_contract
+from coterie.contract import Contract
 from coterie.contract.rollback import RollbackConsent
 from coterie.contract.signatures import check_consent
 from coterie.nodes.attested import attested_fabric
@@ -24,19 +24,22 @@ class NodeFiles:
     """Where a node reads and writes.
 
     Attributes:
-        contract: The contract, with its parties' signatures beside it.
+        contract: The contract's file, with its parties' signatures beside it.
         data: The party's prepared or sealed data set, where the node owns data.
+        sealed_only: Whether data in the clear is refused.
         out: Where checkpoints are kept, and what the node remembers of them.
         rollback_consent: All parties' consent to go on from an older checkpoint.
     """
 
     contract: Path
     data: Path | None = None
+    sealed_only: bool = False
     out: Path | None = None
     rollback_consent: Path | None = None
 
 
 def start_node(
+    contract: Contract,
     name: str,
     files: NodeFiles,
     options: NodeOptions,
@@ -47,6 +50,7 @@ def start_node(
     """Runs an attested node until it is done; every event is a line on standard output.
 
     Args:
+        contract: What ``files.contract`` holds; read once, by the caller.
         name: Which of the contract's nodes.
         files: Where it reads and writes.
         options: What else its host says; untrusted.
@@ -54,9 +58,8 @@ def start_node(
         metrics_port: Where Prometheus metrics are served, on loopback.
 
     Raises:
-        CoterieError: The node failed; the last line says so, once the contract has been read.
+        CoterieError: The node failed; the last line says so, once the contract has been accepted.
     """
-    contract = load_contract(files.contract)
     check_consent(contract, files.contract)
     node = find_node(contract, name)
     consent = _consent(files.rollback_consent, contract)
@@ -83,6 +86,7 @@ def start_node(
             ),
             "ra-tls",
             data=files.data,
+            sealed_only=files.sealed_only,
             consent=consent,
             out=files.out,
             on_event=write,

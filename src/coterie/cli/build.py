@@ -1,0 +1,106 @@
+"""``coterie build``: enclave images that every party can build for itself, and compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coterie.enclave.contents import IMAGES, ImageName
+
+app = typer.Typer(no_args_is_help=True, help="Build enclave images, and check manifests.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command()
+def gramine(
+    out: Annotated[Path, typer.Option("--out", help="Gets a folder for each image.")],
+    *,
+    contract: Annotated[
+        Path | None, typer.Option(help="Contract whose [enclave] gives the sizes.")
+    ] = None,
+    image: Annotated[
+        list[str] | None, typer.Option(help="Only this image, ps or worker; repeatable.")
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="RSA key that signs, PEM, 3072 bits, exponent 3; without it: none."),
+    ] = None,
+    security_version: Annotated[
+        int, typer.Option(min=1, max=65535, help="ISV_SVN: up with every mended weakness.")
+    ] = 1,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="For gramine-direct: no SGX, proves nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Lay out the nodes' files, render the manifests, and print what the enclaves measure.
+
+    Example: coterie build gramine --out enclaves --contract contract.toml
+    """
+    from coterie.cli import console
+    from coterie.contract import EnclaveSection, load_contract
+    from coterie.enclave.building import BuildOptions, build_image
+    from coterie.enclave.gramine import GramineTools
+
+    sizes = EnclaveSection() if contract is None else load_contract(contract).enclave
+    options = BuildOptions(sizes, security_version=security_version, key=key, direct=direct)
+    tools = GramineTools.installed()
+    built = [build_image(name, out, options, tools) for name in _images(image)]
+    if as_json:
+        console.print_json(
+            {
+                one.image: {
+                    "folder": str(one.folder),
+                    "files": one.files,
+                    "bytes": one.octets,
+                    "files_sha256": one.digest.hex(),
+                    "mrenclave": one.measurement.mrenclave.hex() if one.measurement else None,
+                    "mrsigner": one.measurement.mrsigner.hex()
+                    if one.measurement and one.measurement.mrsigner
+                    else None,
+                }
+                for one in built
+            }
+        )
+        return
+    for one in built:
+        typer.echo(f"{one.folder}: {one.files:,} files, {one.octets >> 20:,} MiB")
+        typer.echo(f"  files      {one.digest.hex()}  (SHA-256 of files.sha256)")
+        if direct:
+            typer.echo("  DIRECT: no SGX, no measurement; anybody on the host can read everything")
+        elif one.measurement is None:
+            typer.echo("  MRENCLAVE  not computed: Gramine with SGX is not installed here")
+        else:
+            signer = one.measurement.mrsigner
+            typer.echo(f"  MRENCLAVE  {one.measurement.mrenclave.hex()}")
+            typer.echo(f"  MRSIGNER   {signer.hex() if signer else 'none: not signed, give --key'}")
+
+
+@app.command()
+def check(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A Gramine manifest.")],
+    as_json: AsJson = False,
+) -> None:
+    """Refuse a manifest that lets the host choose code, arguments, environment or files.
+
+    Example: coterie build check enclaves/worker/manifest.toml
+    """
+    from coterie.cli import console
+    from coterie.enclave.lint import check_manifest, read_manifest
+
+    check_manifest(read_manifest(manifest))
+    if as_json:
+        console.print_json({"manifest": str(manifest), "accepted": True})
+    else:
+        typer.echo(f"{manifest}: every setting is known and safe")
+
+
+def _images(names: list[str] | None) -> tuple[ImageName, ...]:
+    wanted = [image for image in IMAGES if names is None or image in names]
+    unknown = sorted(set(names or ()) - set(IMAGES))
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is no image: {', '.join(IMAGES)}")
+    return tuple(wanted)

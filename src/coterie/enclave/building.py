@@ -1,0 +1,131 @@
+"""Builds enclave images: files laid out, manifest rendered and checked, measured where Gramine is."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import coterie
+from coterie.contract import EnclaveSection
+from coterie.enclave.contents import DISTRIBUTIONS, ImageName
+from coterie.enclave.gramine import GramineTools, Measurement
+from coterie.enclave.interpreter import interpreter_files, package_files
+from coterie.enclave.libraries import system_libraries
+from coterie.enclave.lint import check_manifest
+from coterie.enclave.manifest import RUNTIME, Settings, render_manifest
+from coterie.enclave.staging import image_digest, image_list, stage
+from coterie.errors import OutputInUse
+
+RENDERED = "manifest.toml"
+FILES = "files.sha256"
+# What the host puts beside the image before it starts a node; mounted by the manifest.
+HOST_FOLDERS = ("inputs", "data", "out", "checkpoints")
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a build is asked for.
+
+    Attributes:
+        sizes: The contract's section, or its defaults.
+        security_version: ISV_SVN of the enclaves.
+        key: Signs the enclaves; without one they are measured only.
+        direct: For ``gramine-direct``: runs without SGX, and proves nothing.
+    """
+
+    sizes: EnclaveSection
+    security_version: int = 1
+    key: Path | None = None
+    direct: bool = False
+
+
+@dataclass(frozen=True)
+class BuiltImage:
+    """An image.
+
+    Attributes:
+        image: For which nodes.
+        folder: Where it lies; nodes are started there.
+        files: Number of measured files.
+        octets: Their size.
+        digest: SHA-256 of the list of files; 32 bytes.
+        measurement: None without Gramine, or for ``gramine-direct``.
+    """
+
+    image: ImageName
+    folder: Path
+    files: int
+    octets: int
+    digest: bytes
+    measurement: Measurement | None
+
+
+def build_image(
+    image: ImageName, out: Path, options: BuildOptions, tools: GramineTools | None
+) -> BuiltImage:
+    """Builds one image below ``out``, in a folder of its name.
+
+    Args:
+        image: For which nodes.
+        out: Made if absent.
+        options: What is asked for.
+        tools: Gramine, where it is installed.
+
+    Raises:
+        OutputInUse: The folder is there already.
+        EnvironmentUnfit: The installation is not the lock file's, or a tool fails.
+        ManifestRefused: The rendered manifest is not what an enclave of Coterie may have.
+    """
+    folder = out / image
+    if folder.exists():
+        raise OutputInUse(
+            f"the folder {folder} is there already",
+            expected="a new folder",
+            seen="an existing one",
+            remedy="name another --out, or remove it",
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{image}-", dir=out))
+    try:
+        partial.chmod(0o755)
+        built = _build(image, partial, options, tools)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return BuiltImage(image, folder, *built)
+
+
+def _build(
+    image: ImageName, folder: Path, options: BuildOptions, tools: GramineTools | None
+) -> tuple[int, int, bytes, Measurement | None]:
+    lock = Path(coterie.__file__).parent / "requirements.lock"
+    sources = [*interpreter_files(), *package_files(DISTRIBUTIONS[image], lock)]
+    sources += system_libraries(sources)
+    files = stage(sources, folder / "home")
+    (folder / FILES).write_bytes(image_list(files))
+    for name in HOST_FOLDERS:
+        (folder / name).mkdir()
+    sizes = options.sizes
+    settings = Settings(
+        image,
+        size_gib=sizes.ps_size_gib if image == "ps" else sizes.size_gib,
+        max_threads=sizes.max_threads,
+        security_version=options.security_version,
+        direct=options.direct,
+        runtime=RUNTIME if tools is None else tools.runtime(),
+    )
+    text = render_manifest(settings, files)
+    (folder / RENDERED).write_text(text)
+    if not options.direct:
+        check_manifest(text)
+    measurement = None
+    if tools is not None:
+        completed = tools.complete(folder, folder / RENDERED)
+        if not options.direct:
+            check_manifest(completed.read_text())
+            measurement = tools.measure(folder, options.key)
+    octets = sum((folder / "home" / file.path).stat().st_size for file in files)
+    return len(files), octets, image_digest(files), measurement

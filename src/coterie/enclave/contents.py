@@ -1,0 +1,159 @@
+"""What an enclave image holds: which packages for which nodes, and which of their files.
+
+Two images are enough, so there are two measurements: parameter servers do without TensorFlow. Lists
+name what goes in; patterns name what of it is left out, because it is no part of a running node.
+Less means fewer files to check at the start, and less to trust.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import Final, Literal, get_args
+
+ImageName = Literal["ps", "worker"]
+IMAGES: Final[tuple[ImageName, ...]] = get_args(ImageName)
+
+_SERVER: Final = (
+    "annotated-types",
+    "asn1crypto",
+    "cbor2",
+    "certifi",
+    "cffi",
+    "cryptography",
+    "dcap-qvl",
+    "grpcio",
+    "numpy",
+    "prometheus-client",
+    "protobuf",
+    "pydantic",
+    "pydantic-core",
+    "pyopenssl",
+    "typing-extensions",
+    "typing-inspection",
+)
+_TENSORFLOW: Final = (
+    "absl-py",
+    "astunparse",
+    "charset-normalizer",
+    "flatbuffers",
+    "gast",
+    "google-pasta",
+    "h5py",
+    "idna",
+    "keras",
+    "ml-dtypes",
+    "namex",
+    "opt-einsum",
+    "optree",
+    "packaging",
+    "requests",
+    "rich",
+    "six",
+    "tensorflow-cpu",
+    "termcolor",
+    "urllib3",
+    "wrapt",
+)
+#: Distributions by image; a chief runs the workers' image.
+DISTRIBUTIONS: Final[dict[ImageName, tuple[str, ...]]] = {
+    "ps": _SERVER,
+    "worker": tuple(sorted((*_SERVER, *_TENSORFLOW))),
+}
+
+# Coterie's own folders that no node runs; the plaintext transport above all (decision 9).
+_NOT_FOR_NODES: Final = (
+    "coterie/cli/*",
+    "coterie/plaintext/*",
+    "coterie/report/*",
+    "coterie/criteo/preparation.py",
+    "coterie/criteo/synthetic.py",
+    "coterie/criteo/world.py",
+    "coterie/enclave/manifest.template",
+    "coterie/requirements.lock",
+)
+_NOT_FOR_RUNNING: Final = (
+    "*/__pycache__/*",
+    "*.pyc",
+    "*.pyi",
+    "*.pyx",
+    "*.pxd",
+    "*.h",
+    "*.hpp",
+    "*.c",
+    "*.cc",
+    "*.a",
+    "*.typed",
+    "*.dist-info/*",
+    "*/tests/*",
+    "../*",
+    "*.pth",
+    "grpc_tools/*",
+    "google/protobuf/*.proto",
+    "google/_upb/*.md",
+    "numpy/f2py/*",
+    "numpy/distutils/*",
+    "numpy/doc/*",
+    "numpy/_core/lib/pkgconfig/*",
+    "pydantic/v1/*",
+    "pydantic/mypy.py",
+    "tensorflow/include/*",
+    "tensorflow/tools/pip_package/*",
+)
+# Needed although a pattern above says otherwise.
+_NEEDED: Final = (
+    "*.dist-info/METADATA",
+    "numpy/_core/tests/_natype.py",
+)
+_STANDARD_LIBRARY_WITHOUT: Final = (
+    "__pycache__/*",
+    "*/__pycache__/*",
+    "site-packages/*",
+    "config-*",
+    "curses/*",
+    "dbm/*",
+    "distutils/*",
+    "ensurepip/*",
+    "idlelib/*",
+    "lib2to3/*",
+    "pydoc_data/*",
+    "sqlite3/*",
+    "test/*",
+    "*/test/*",
+    "*/tests/*",
+    "tkinter/*",
+    "turtle*",
+    "venv/*",
+    "*.a",
+    "*.txt",
+    "lib-dynload/_crypt*",
+    "lib-dynload/_curses*",
+    "lib-dynload/_dbm*",
+    "lib-dynload/_gdbm*",
+    "lib-dynload/_sqlite3*",
+    "lib-dynload/_test*",
+    "lib-dynload/_tkinter*",
+    "lib-dynload/_xx*",
+    "lib-dynload/nis*",
+    "lib-dynload/ossaudiodev*",
+    "lib-dynload/readline*",
+    "lib-dynload/xx*",
+    "lib-dynload/_ctypes_test*",
+)
+
+
+def belongs(path: PurePosixPath) -> bool:
+    """Whether a file of an installed distribution, named from site-packages, goes into images."""
+    text = path.as_posix()
+    if _matches(text, _NEEDED):
+        return True
+    return not _matches(text, _NOT_FOR_RUNNING) and not _matches(text, _NOT_FOR_NODES)
+
+
+def standard(path: PurePosixPath) -> bool:
+    """Whether a file of the standard library, named from its folder, goes into images."""
+    return not _matches(path.as_posix(), _STANDARD_LIBRARY_WITHOUT)
+
+
+def _matches(text: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(text, pattern) for pattern in patterns)

@@ -1,0 +1,73 @@
+"""What a node inside of an enclave learns from its host: its name, and where others listen.
+
+The host chooses these, so none of them is believed: a wrong name ends at the claims and the voucher, a
+wrong address at whoever does not prove himself there. There is nothing else to choose: no path, no
+switch, no environment variable (docs/threat-model.md, "Why a host's inputs may be untrusted").
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from coterie.errors import EnvironmentUnfit
+
+MAX_INPUT_BYTES = 1 << 16
+
+HostAndPort = Annotated[str, Field(pattern=r"^[0-9A-Za-z._:\[\]-]{1,255}:[0-9]{1,5}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+
+
+class NodeInputs(BaseModel):
+    """The content of ``node.toml``.
+
+    Attributes:
+        name: Which of the contract's nodes this is.
+        listen: ``HOST:PORT`` in place of the contract's address.
+        addresses: Where other nodes listen, by name.
+        key_servers: Where parties' key servers listen, by party.
+        pccs_url: Address of a PCCS.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Name
+    listen: HostAndPort | None = None
+    addresses: dict[Name, HostAndPort] = {}
+    key_servers: dict[Name, HostAndPort] = {}
+    pccs_url: Annotated[str, Field(pattern=r"^https://[!-~]{1,500}$")] | None = None
+
+
+def read_inputs(path: Path) -> NodeInputs:
+    """Reads ``node.toml``.
+
+    Raises:
+        EnvironmentUnfit: It cannot be read, is too large, or holds anything else.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_INPUT_BYTES + 1)
+    except OSError as error:
+        raise _unfit(error.strerror or type(error).__name__) from error
+    if len(text) > MAX_INPUT_BYTES:
+        raise _unfit(f"more than {MAX_INPUT_BYTES} bytes")
+    try:
+        return NodeInputs.model_validate(tomllib.loads(text.decode()))
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise _unfit(f"{key}: {problem['msg']}") from error
+    except (ValueError, RecursionError) as error:
+        raise _unfit(str(error)[:300]) from error
+
+
+def _unfit(seen: str) -> EnvironmentUnfit:
+    return EnvironmentUnfit(
+        "what the host says to this node, node.toml, cannot be used",
+        expected="TOML with name, and where needed listen, addresses, key_servers, pccs_url",
+        seen=seen,
+        remedy="write the file anew; docs/deployment.md shows one",
+    )

@@ -1,0 +1,95 @@
+"""Renders an image's Gramine manifest from the one template; what varies is listed in ``Settings``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from coterie.enclave.contents import ImageName
+from coterie.enclave.staging import StagedFile
+from coterie.errors import EnvironmentUnfit
+
+#: Where Debian's and Ubuntu's packages of Gramine put the C library that goes into enclaves.
+RUNTIME: Final = "/usr/lib/x86_64-linux-gnu/gramine/runtime/glibc"
+
+#: SGX product numbers by image; with a signer in place of a measurement the contract names one.
+PRODUCTS: Final[dict[ImageName, int]] = {"ps": 1, "worker": 2}
+
+# gramine-direct has no sealing keys: the key is in the manifest, for everybody to read.
+_DIRECT_KEY: Final = 'insecure__keys.direct = "00112233445566778899aabbccddeeff"\n'
+_TEMPLATE = Path(__file__).with_name("manifest.template")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What differs between manifests, beside the measured files.
+
+    Attributes:
+        image: For which nodes.
+        size_gib: Enclave size, or with EDMM its upper limit.
+        max_threads: Thread slots that are there from the start.
+        security_version: ISV_SVN; goes up with every release that mends a weakness.
+        direct: For ``gramine-direct``: runs without SGX, and proves nothing.
+        runtime: Gramine's own C library, on the host.
+    """
+
+    image: ImageName
+    size_gib: int
+    max_threads: int
+    security_version: int = 1
+    direct: bool = False
+    runtime: str = RUNTIME
+
+    @property
+    def argv(self) -> list[str]:
+        """The node's command line."""
+        python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        fixed = [python, "-I", "-B", "-m", "coterie.enclave"]
+        return [*fixed, "direct"] if self.direct else fixed
+
+    @property
+    def key_name(self) -> str:
+        """Gramine's name of the key that encrypts what a node keeps."""
+        return "direct" if self.direct else "_sgx_mrenclave"
+
+
+def render_manifest(settings: Settings, files: Iterable[StagedFile]) -> str:
+    """The manifest's text; the same for everybody who renders the same image.
+
+    Args:
+        settings: What varies.
+        files: The image's files.
+
+    Raises:
+        EnvironmentUnfit: The image has no CA certificates.
+    """
+    listed = sorted(files, key=lambda file: file.path.as_posix())
+    certificates = [file.path for file in listed if file.path.match("certifi/cacert.pem")]
+    if len(certificates) != 1:
+        raise EnvironmentUnfit(
+            "the image has no CA certificates",
+            expected="one file certifi/cacert.pem",
+            seen=str(len(certificates)),
+            remedy="install the lock file anew, into an empty virtual environment",
+        )
+    return Template(_TEMPLATE.read_text()).substitute(
+        python=settings.argv[0],
+        argv=json.dumps(settings.argv),
+        certificates=certificates[0],
+        runtime=settings.runtime,
+        key_name=settings.key_name,
+        insecure_key=_DIRECT_KEY if settings.direct else "",
+        size_gib=settings.size_gib,
+        max_threads=settings.max_threads,
+        product=PRODUCTS[settings.image],
+        security_version=settings.security_version,
+        trusted_files="\n".join(
+            f'  {{ uri = {json.dumps(f"file:home/{file.path}")}, sha256 = "{file.sha256.hex()}" }},'
+            for file in listed
+        ),
+    )

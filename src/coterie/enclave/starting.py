@@ -1,0 +1,84 @@
+"""Starts a node inside of an enclave, from fixed folders and the host's inputs alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from coterie.contract import Contract, Node, load_contract
+from coterie.enclave.inputs import NodeInputs, read_inputs
+from coterie.enclave.layout import Mounts
+from coterie.errors import ContractInvalid, VoucherRefused
+from coterie.nodes.eventlines import encode_event
+from coterie.nodes.process import find_node
+from coterie.nodes.starting import NodeFiles, start_node
+from coterie.nodes.trust import NodeOptions
+
+
+def start_from_inputs(root: Path, *, direct: bool) -> None:
+    """Runs the node to its end.
+
+    Args:
+        root: Root of the file tree.
+        direct: The manifest is for ``gramine-direct``: nothing is proved, the simulated TEE is
+            admitted, and ``sgx`` has no quotes.
+
+    Raises:
+        ContractInvalid: The contract is for another kind of TEE, or has no such node.
+        VoucherRefused: No key server of the node's party is named.
+        CoterieError: As ``start_node``.
+    """
+    mounts = Mounts(root)
+    inputs = read_inputs(mounts.node)
+    contract = load_contract(mounts.contract)
+    _check_tee(contract, direct=direct)
+    node = find_node(contract, inputs.name)
+    # TensorFlow's and OpenMP's pools are as large as the contract says, whatever the machine has.
+    os.environ["OMP_NUM_THREADS"] = str(contract.training.threads)
+    start_node(
+        contract,
+        inputs.name,
+        NodeFiles(
+            mounts.contract,
+            data=mounts.data if node in contract.data_owners() else None,
+            sealed_only=True,
+            out=mounts.out,
+            rollback_consent=_if_there(mounts.inputs / "rollback-consent.json"),
+        ),
+        _options(inputs, mounts, node),
+        line=encode_event,
+    )
+
+
+def _check_tee(contract: Contract, *, direct: bool) -> None:
+    kinds = ("sgx", "simulated") if direct else ("sgx",)
+    if contract.trust.tee not in kinds:
+        raise ContractInvalid(
+            "this image runs contracts of another kind of TEE",
+            expected=f"trust.tee = {' or '.join(kinds)}",
+            seen=contract.trust.tee,
+            remedy="use a contract for SGX; coterie node runs the others",
+        )
+
+
+def _options(inputs: NodeInputs, mounts: Mounts, node: Node) -> NodeOptions:
+    own = inputs.key_servers.get(node.party)
+    if own is None:
+        raise VoucherRefused(
+            f"nobody vouches for node {node.name}",
+            expected=f"the key server of party {node.party} in key_servers of node.toml",
+            seen=", ".join(sorted(inputs.key_servers)) or "none",
+            remedy=f'add {node.party} = "HOST:PORT" below [key_servers]',
+        )
+    return NodeOptions(
+        listen=inputs.listen,
+        addresses=inputs.addresses,
+        party_key=None,
+        pccs_url=inputs.pccs_url,
+        collateral=_if_there(mounts.inputs / "collateral"),
+        key_server=own,
+    )
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.exists() else None

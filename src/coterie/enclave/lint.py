@@ -18,7 +18,8 @@ from coterie.errors import ManifestRefused
 
 MAX_MANIFEST_BYTES = 64 << 20
 _HEX32 = re.compile(r"[0-9a-f]{64}")
-_HOME_FILE = re.compile(r"file:home/(?!.*(?:^|/)\.\.(?:/|$))[^\x00-\x1f]+[^/\x00-\x1f]")
+_RUNTIME_FOLDER = re.compile(r"file:/[A-Za-z0-9._/+-]*gramine/runtime/glibc/")
+_MEASURED = re.compile(_RUNTIME_FOLDER.pattern + r"[ -~]+|file:home/[ -~]+")
 
 Value = object
 
@@ -222,25 +223,23 @@ def _trusted(value: Value) -> Iterator[Finding]:
         yield Finding(_TRUSTED, "the image's files", _shown(value))
         return
     for entry in value:
-        match entry:
-            case str() if re.fullmatch(_GRAMINE + "runtime/glibc/", entry):
-                pass
-            case {"uri": str() as uri, **rest} if not rest and re.fullmatch(
-                _GRAMINE + "runtime/glibc/", uri
-            ):
-                pass
-            case {"uri": str() as uri, "sha256": str() as digest, **rest} if (
-                not rest
-                and _HEX32.fullmatch(digest)
-                and (_HOME_FILE.fullmatch(uri) or re.fullmatch(_GRAMINE + r"runtime/glibc/.+", uri))
-            ):
-                pass
-            case _:
-                yield Finding(
-                    _TRUSTED,
-                    "files of the image and of Gramine's runtime, with SHA-256",
-                    _shown(entry),
-                )
+        if not _is_measured(entry):
+            expected = "files of the image and of Gramine's runtime, with SHA-256"
+            yield Finding(_TRUSTED, expected, _shown(entry))
+
+
+def _is_measured(entry: Value) -> bool:
+    """A file below one of two folders, with its digest; or the runtime's folder, for Gramine to list."""
+    match entry:
+        case {"uri": str(uri), "sha256": str(digest), **rest} if not rest:
+            climbs = ".." in uri.split("/")
+            return bool(_MEASURED.fullmatch(uri) and _HEX32.fullmatch(digest)) and not climbs
+        case {"uri": str(uri), **rest} if not rest:
+            return bool(_RUNTIME_FOLDER.fullmatch(uri))
+        case str(uri):
+            return bool(_RUNTIME_FOLDER.fullmatch(uri))
+        case _:
+            return False
 
 
 def _flatten(table: dict[str, Value], prefix: str) -> Iterator[tuple[str, Value]]:

@@ -1,0 +1,267 @@
+"""Nodes from enclave images: a federated run with nothing of this machine but what the images hold.
+
+The images' own interpreters run them; and, where Gramine is installed, its library OS does, with every
+file checked against the manifest. Neither is SGX: that needs the hardware.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import tomlkit
+
+from coterie.attestation.measurement import package_measurement
+from coterie.contract import EnclaveSection
+from coterie.enclave.building import BuildOptions, BuiltImage, build_image
+from coterie.enclave.contents import ImageName
+from coterie.enclave.gramine import GramineTools
+from tests.system.conftest import Federation
+from tests.system.test_sealed import PARTIES, StartKeyServer, demanding, key_server, seal
+
+__all__ = ["key_server"]
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+
+# What stands in for the enclave's mounts where there is no Gramine: the same entry, another root.
+_ENTRY = (
+    "import sys; from pathlib import Path; from coterie.enclave.__main__ import main; "
+    "sys.exit(main(['direct'], root=Path(sys.argv[1])))"
+)
+
+
+class Image:
+    """A built image, from which nodes get a folder each."""
+
+    def __init__(self, built: BuiltImage) -> None:
+        self.home = built.folder / "home"
+        self.folder = built.folder
+        (self.python,) = (self.home / "bin").glob("python3.*")
+
+    def place(self, folder: Path, inputs: dict[str, object], contract: Federation) -> None:
+        """Makes a node's folder: what the manifest mounts, and what the host says."""
+        for name in ("inputs", "data", "out", "checkpoints"):
+            (folder / name).mkdir(parents=True)
+        (folder / "home").symlink_to(self.home)
+        for manifest in self.folder.glob("coterie.manifest"):
+            shutil.copy(manifest, folder)
+        for path in contract.folder.glob("contract.toml*"):
+            shutil.copy(path, folder / "inputs")
+        (folder / "inputs" / "node.toml").write_text(tomlkit.dumps(inputs))
+
+
+class EnclaveNode:
+    """A node that was started from its folder alone."""
+
+    def __init__(self, command: Sequence[str], folder: Path, env: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.said: list[str] = []
+
+    def wait_event(self, kind: str) -> dict[str, object]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line)
+            if line.startswith("{") and json.loads(line)["event"] == kind:
+                return dict(json.loads(line))
+        pytest.fail(f"the node ended without {kind}: {''.join(self.said[-5:])}")
+
+    def finish(self) -> int:
+        assert self.process.stdout is not None
+        self.said += self.process.stdout.read().splitlines(keepends=True)
+        return self.process.wait(120)
+
+
+StartEnclave = Callable[[Image, Path], EnclaveNode]
+
+
+@pytest.fixture
+def start_image() -> Iterator[Callable[[Sequence[str], Path, dict[str, str]], EnclaveNode]]:
+    started: list[EnclaveNode] = []
+
+    def start(command: Sequence[str], folder: Path, env: dict[str, str]) -> EnclaveNode:
+        started.append(EnclaveNode(command, folder, env))
+        return started[-1]
+
+    yield start
+    for node in started:
+        if node.process.poll() is None:
+            node.process.kill()
+        node.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[ImageName, Image]]:
+    """Both images, for ``gramine-direct`` where that is installed."""
+    out = tmp_path_factory.mktemp("images")
+    options = BuildOptions(EnclaveSection(size_gib=8, ps_size_gib=4), direct=True)
+    tools = GramineTools.installed()
+    yield {name: Image(build_image(name, out, options, tools)) for name in ("ps", "worker")}
+    shutil.rmtree(out)
+
+
+@pytest.fixture(params=["python", "gramine-direct"])
+def start(
+    request: pytest.FixtureRequest,
+    start_image: Callable[[Sequence[str], Path, dict[str, str]], EnclaveNode],
+) -> StartEnclave:
+    """Starts a node from its folder: by the image's interpreter, or by Gramine's library OS."""
+    if request.param == "python":
+
+        def by_python(image: Image, folder: Path) -> EnclaveNode:
+            (folder / "coterie").symlink_to(folder)
+            env = {
+                "LD_LIBRARY_PATH": f"{image.home}/lib:{image.home}/lib/system",
+                "HOME": str(folder),
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+            }
+            command = [str(image.python), "-I", "-B", "-c", _ENTRY, str(folder)]
+            return start_image(command, folder, env)
+
+        return by_python
+    program = shutil.which("gramine-direct")
+    if program is None:
+        pytest.skip("gramine-direct is not installed here: images run without a library OS only")
+
+    def by_gramine(_image: Image, folder: Path) -> EnclaveNode:
+        # The host's environment goes along, and must not matter.
+        return start_image([program, "coterie"], folder, {**os.environ, "PYTHONPATH": "/nowhere"})
+
+    return by_gramine
+
+
+def of_images(federation: Federation, image: Image) -> Federation:
+    """The same under a contract that accepts the images' program and no other."""
+    (package,) = image.home.glob("lib/python3.*/site-packages/coterie")
+    measured = package_measurement(package).hex()
+    text = federation.text.replace('measurement = "own"', f'mrenclave = ["{measured}"]')
+    # A library OS reads and hashes TensorFlow at every start, twice.
+    text = text.replace("join_seconds = 60", "join_seconds = 300")
+    assert text != federation.text
+    federation.text = text
+    return demanding(federation)
+
+
+def test_a_federated_run_from_images_gives_the_same_model(
+    images: dict[ImageName, Image],
+    start: StartEnclave,
+    federation: Federation,
+    hfl_digest: str,
+    key_server: StartKeyServer,
+) -> None:
+    contract = of_images(federation, images["worker"])
+    sealed = {party: seal(contract, party) for party in ("acme", "bolt")}
+    servers = {party: key_server(contract, party).address for party in PARTIES}
+    ps = contract.folder / "node-ps0"
+    images["ps"].place(
+        ps,
+        {"name": "ps0", "listen": "127.0.0.1:0", "key_servers": {"operator": servers["operator"]}},
+        contract,
+    )
+    server = start(images["ps"], ps)
+    address = str(server.wait_event("Listening")["address"])
+    workers = []
+    for party in ("acme", "bolt"):
+        folder = contract.folder / f"node-{party}"
+        images["worker"].place(
+            folder,
+            {
+                "name": f"{party}-worker",
+                "addresses": {"ps0": address},
+                "key_servers": {party: servers[party]},
+            },
+            contract,
+        )
+        shutil.copytree(sealed[party], folder / "data", dirs_exist_ok=True)
+        workers.append(start(images["worker"], folder))
+    result = server.wait_event("Finished")["result"]
+    assert isinstance(result, dict)
+    assert result["model_digest"] == hfl_digest
+    assert [node.finish() for node in (server, *workers)] == [0, 0, 0]
+
+
+def test_data_in_the_clear_are_refused(
+    images: dict[ImageName, Image],
+    start: StartEnclave,
+    federation: Federation,
+    key_server: StartKeyServer,
+) -> None:
+    contract = of_images(federation, images["worker"])
+    folder = contract.folder / "node"
+    images["worker"].place(
+        folder,
+        {
+            "name": "acme-worker",
+            "addresses": {"ps0": "127.0.0.1:9"},
+            "key_servers": {"acme": key_server(contract, "acme").address},
+        },
+        contract,
+    )
+    shutil.copytree(contract.data / "acme", folder / "data", dirs_exist_ok=True)
+    node = start(images["worker"], folder)
+    error = node.wait_event("Failed")["error"]
+    assert isinstance(error, dict)
+    assert error["error"] == "DataError"
+    assert error["what"] == "the data set of node acme-worker is not sealed, or not there"
+    assert node.finish() == 5
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        ({"name": "nobody"}, 4, "the contract has no node 'nobody'"),
+        ({"name": "acme-worker"}, 3, "nobody vouches for node acme-worker"),
+        (
+            {"name": "acme-worker", "key_servers": {"bolt": "127.0.0.1:9"}},
+            3,
+            "nobody vouches for node acme-worker",
+        ),
+        ({"name": "acme-worker", "out": "/tmp"}, 7, "out: Extra inputs are not permitted"),
+    ],
+)
+def test_inputs_of_the_host_that_are_refused(
+    images: dict[ImageName, Image],
+    start: StartEnclave,
+    federation: Federation,
+    refused: tuple[dict[str, object], int, str],
+) -> None:
+    inputs, code, said = refused
+    contract = of_images(federation, images["worker"])
+    folder = contract.folder / "node"
+    images["ps"].place(folder, inputs, contract)
+    node = start(images["ps"], folder)
+    assert node.finish() == code
+    assert said in "".join(node.said)
+
+
+def test_an_altered_file_of_the_image_stops_the_node_under_gramine(
+    images: dict[ImageName, Image],
+    federation: Federation,
+    tmp_path: Path,
+    start_image: Callable[[Sequence[str], Path, dict[str, str]], EnclaveNode],
+) -> None:
+    program = shutil.which("gramine-direct")
+    if program is None:
+        pytest.skip("gramine-direct is not installed here: nothing checks trusted files")
+    folder = tmp_path / "node"
+    images["ps"].place(folder, {"name": "nobody"}, of_images(federation, images["ps"]))
+    (folder / "home").unlink()
+    shutil.copytree(images["ps"].home, folder / "home")
+    (entry,) = (folder / "home").glob("lib/python3.*/site-packages/coterie/enclave/starting.py")
+    entry.write_text(entry.read_text() + "\n")
+    (cached,) = entry.parent.glob("__pycache__/starting.*.pyc")
+    cached.write_bytes(cached.read_bytes() + b"\0")
+    node = start_image([program, "coterie"], folder, dict(os.environ))
+    assert node.finish() != 0
+    assert "the contract has no node" not in "".join(node.said)

@@ -36,7 +36,8 @@ from coterie.ratls.session import EXPORTER_BYTES, refused_by_peer
 from coterie.ratls.tls import Deadline, TlsConnection
 from coterie.ratls.trust import Clock
 from coterie.ratls.voucher import Voucher
-from coterie.sealing.chunks import KEY_BYTES
+from coterie.sealing.chunks import ID_BYTES, KEY_BYTES
+from coterie.sealing.shares import SHARE_BYTES
 
 _FIRST_DELAY_SECONDS = 0.1
 _LONGEST_DELAY_SECONDS = 2.0
@@ -86,6 +87,30 @@ class KeyServerClient:
         if len(key) != KEY_BYTES:
             raise _out_of_order(f"a key of {KEY_BYTES} bytes", f"{len(key)} bytes")
         return key
+
+    def model_key(self, identity: NodeIdentity) -> tuple[bytes, bytes]:
+        """Id and key, 32 bytes each, that the party's trained model is to be sealed under.
+
+        Raises:
+            KeyRefused: This node may not have it, or another party's server answers.
+            CoterieError: The server refuses the evidence, or cannot be reached.
+        """
+        content = self._ask(identity, "model", b"")
+        if len(content) != ID_BYTES + KEY_BYTES:
+            raise _out_of_order(f"a key of {ID_BYTES + KEY_BYTES} bytes", f"{len(content)} bytes")
+        return content[:ID_BYTES], content[ID_BYTES:]
+
+    def share(self, identity: NodeIdentity) -> bytes:
+        """The party's share of the key of the run's checkpoints, 32 bytes.
+
+        Raises:
+            KeyRefused: This node may not have it, or another party's server answers.
+            CoterieError: The server refuses the evidence, or cannot be reached.
+        """
+        share = self._ask(identity, "share", b"")
+        if len(share) != SHARE_BYTES:
+            raise _out_of_order(f"a share of {SHARE_BYTES} bytes", f"{len(share)} bytes")
+        return share
 
     def _ask(self, identity: NodeIdentity, wanted: Wanted, set_id: bytes) -> bytes:
         deadline = Deadline.after(self.patience_seconds)

@@ -30,7 +30,7 @@ from coterie.ratls.voucher import MAX_VOUCHER_BYTES
 
 ALPN = b"coterie-keys/1"
 VERSION = 1
-Wanted = Literal["voucher", "data"]
+Wanted = Literal["voucher", "data", "model", "share"]
 _SIGNATURE_BYTES = 64
 _SET_ID_BYTES = 32
 
@@ -56,8 +56,9 @@ class KeyRequest:
 
     Attributes:
         wanted: ``voucher``: the party's word for the key that this session is with; ``data``: the
-            key of a sealed data set.
-        set_id: Which data set, 32 bytes; empty for a voucher.
+            key of a sealed data set; ``model``: the key that the party's trained model is to be
+            sealed under; ``share``: the party's share of the key of the run's checkpoints.
+        set_id: Which data set, 32 bytes; empty for anything else.
         quote: Made for this session.
         collateral: For the quote, JSON; empty unless the server asked for it.
     """
@@ -73,7 +74,7 @@ class Grant:
     """What was asked for.
 
     Attributes:
-        content: A voucher in CBOR, or a key of 32 bytes.
+        content: A voucher in CBOR; a key or share of 32 bytes; of a model's key its id first.
     """
 
     content: bytes
@@ -155,7 +156,7 @@ def _decode(body: dict[str, cbor.CborValue]) -> Message:
 
 def _request(body: dict[str, cbor.CborValue]) -> KeyRequest:
     wanted = cbor.take_text(body, "wanted", most=16)
-    size = {"voucher": 0, "data": _SET_ID_BYTES}.get(wanted)
+    size = {"voucher": 0, "data": _SET_ID_BYTES, "model": 0, "share": 0}.get(wanted)
     if size is None:
         raise cbor.CborInvalid("a wish for something unknown")
     return KeyRequest(

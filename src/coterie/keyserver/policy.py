@@ -23,6 +23,7 @@ import hmac
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,6 +34,7 @@ from coterie.contract.trust import TrustSection
 from coterie.errors import ContractInvalid, ContractMismatch, KeyRefused
 from coterie.keyserver.messages import KeyRequest
 from coterie.ratls.claims import Claims
+from coterie.ratls.voucher import Voucher, verify_voucher
 from coterie.sealing.keys import DataKey
 
 _MAX_BYTES = 1 << 16
@@ -186,14 +188,21 @@ class KeyPolicy:
             )
         return self.model
 
-    def check_share(self, claims: Claims) -> None:
+    def check_share(self, claims: Claims, voucher: bytes, *, at: datetime) -> None:
         """Decides whether a node gets the party's share of the key of the run's checkpoints.
 
-        It may be of any party: the parameter server holds the checkpoints of all.
+        It may be of any party, but that party must vouch for it: evidence alone says what runs, not
+        whose it is.
+
+        Args:
+            claims: The node's, judged.
+            voucher: Of the node's own party, CBOR.
+            at: The time now, UTC.
 
         Raises:
             ContractMismatch: It runs under another contract.
             KeyRefused: It is no parameter server, or the contract has no sealed checkpoints.
+            VoucherRefused: Its own party does not vouch for it.
         """
         self._check_contract(claims)
         if claims.role != "ps":
@@ -210,6 +219,7 @@ class KeyPolicy:
                 seen="neither",
                 remedy="run the same version of Coterie on both sides",
             )
+        verify_voucher(Voucher.from_cbor(voucher), claims, contract=self.contract, at=at)
 
     def _check_contract(self, claims: Claims) -> None:
         own = contract_digest(self.contract)

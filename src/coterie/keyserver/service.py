@@ -159,7 +159,7 @@ class KeyService:
                 key = policy.model_key(claims)
                 return key.set_id + key.key
             case "share":
-                policy.check_share(claims)
+                policy.check_share(claims, request.voucher, at=at)
                 return party_share(self._key, policy.contract)
             case _:
                 assert_never(request.wanted)

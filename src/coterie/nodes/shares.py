@@ -72,7 +72,8 @@ def _share(trust: TrustContext, options: NodeOptions, party: str) -> bytes:
             trust.clock,
             patience_seconds=trust.contract.limits.join_seconds,
         )
-        return client.share(trust.credentials.current().identity)
+        own_credentials = trust.credentials.current()
+        return client.share(own_credentials.identity, own_credentials.voucher)
     path = options.party_keys.get(party) or (options.party_key if own else None)
     if path is None:
         simulated = trust.contract.trust.tee == "simulated"

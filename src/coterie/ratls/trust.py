@@ -173,14 +173,6 @@ class KeySource(Protocol):
         """
         ...
 
-    def share(self, identity: NodeIdentity) -> bytes:
-        """The party's share of the key of the run's checkpoints, 32 bytes.
-
-        Raises:
-            CoterieError: This node may not have it, or the source cannot be reached.
-        """
-        ...
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrustContext(RelyingParty):

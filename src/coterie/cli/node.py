@@ -23,7 +23,8 @@ def node(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Where checkpoints are kept, and what a node remembers of them."
+            "--out",
+            help="Where checkpoints are kept, what a node remembers of them, and the trained model.",
         ),
     ] = None,
     listen: Annotated[

@@ -96,12 +96,16 @@ class Suite:
         }
 
     def checkpoints(self) -> dict[str, Compared]:
-        """A checkpoint every two seconds or so against none but the last."""
+        """A checkpoint every two seconds or so, open and sealed, against none but the last."""
         setup = Setup("hfl", 4, 128, steps=_SMALL)
+        often = replace(setup, checkpoint_steps=32)
         return {
             "HFL 4 x 128": take_turns(
                 {
-                    "every 32 steps": self._ours(replace(setup, checkpoint_steps=32), "ra-tls"),
+                    "every 32 steps": self._ours(often, "ra-tls"),
+                    "every 32 steps, sealed": self._ours(
+                        replace(often, seal_checkpoints=True), "ra-tls"
+                    ),
                     "none": self._ours(setup, "ra-tls"),
                 },
                 self.repeat,

@@ -101,6 +101,12 @@ GOALS: Sequence[Goal] = (
         lambda value: value >= 0.95,
     ),
     Goal(
+        "sealed checkpoints: at least 0.95 of the throughput with open ones",
+        "checkpoints",
+        _ratio("HFL 4 x 128", "every 32 steps, sealed", "every 32 steps"),
+        lambda value: value >= 0.95,
+    ),
+    Goal(
         "33,762,577 rows: memory in MB beyond 1.15 x (table + state), at most 300",
         "tables",
         _table("memory_beyond_1.15_state_mb"),

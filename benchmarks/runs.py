@@ -38,6 +38,7 @@ class Setup:
         rows: Embedding rows in all.
         steps: Updates.
         checkpoint_steps: Steps between checkpoints; 0: only the last.
+        seal_checkpoints: Whether they are sealed.
         row_optimizer: Of the embedding rows.
     """
 
@@ -48,6 +49,7 @@ class Setup:
     rows: int = 1_000_000
     steps: int = 200
     checkpoint_steps: int = 0
+    seal_checkpoints: bool = False
     row_optimizer: Literal["sgd", "rowwise_adagrad"] = "sgd"
 
 
@@ -93,7 +95,7 @@ class Workshop:
     def run(self, setup: Setup, transport: Transport) -> Measured:
         """Trains once, with processes of its own."""
         contract = contract_of(setup)
-        data = self._prepared(replace(setup, shards=1, checkpoint_steps=0))
+        data = self._prepared(replace(setup, shards=1, checkpoint_steps=0, seal_checkpoints=False))
         self._runs += 1
         watch = _Watch(contract)
         result = run_processes(
@@ -155,7 +157,7 @@ def contract_of(setup: Setup) -> Contract:
     lines += [
         '[training.dense]\nkind = "sgd"\nlearning_rate = 0.01',
         f'[training.rows]\nkind = "{setup.row_optimizer}"\nlearning_rate = 0.01',
-        '[trust]\ntee = "simulated"',
+        f'[trust]\ntee = "simulated"\nseal_checkpoints = {str(setup.seal_checkpoints).lower()}',
     ]
     for role in sorted({role for _, role, _ in nodes}):
         lines.append(f'[trust.roles.{role}]\nmeasurement = "own"')

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from asn1crypto import pem
@@ -13,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import TdFields, tdx_quote
+from coterie.keyserver.messages import Grant, KeyRequest, ServerHello
+from coterie.keyserver.messages import encode_message as encode_key_message
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeRequest, Push
 from coterie.ratls.evidence import InteroperableEvidence
@@ -26,6 +29,7 @@ from coterie.ratls.messages import (
     encode_message,
 )
 from coterie.ratls.voucher import Voucher
+from coterie.trained import TrainedModel
 from fuzz.targets import AT, CALLS, COLLATERAL, PEER, QUOTE, SMALL_RUN
 
 VECTORS = Path(__file__).parents[2] / "shared" / "attestation-vectors"
@@ -41,6 +45,8 @@ def seeds(target: str) -> Iterator[bytes]:
         "messages": _messages,
         "collateral": _collateral,
         "calls": _calls,
+        "keys": _keys,
+        "model": _models,
     }[target]()
 
 
@@ -134,3 +140,28 @@ def _calls() -> Iterator[bytes]:
     for index, (name, _) in enumerate(CALLS):
         yield bytes([index]) + good[name]
     yield b"\1" + ExchangeRequest(1, 0, None, ids.tobytes()).encode()
+
+
+def _keys() -> Iterator[bytes]:
+    for message in (
+        ServerHello(bytes(32), bytes(64), wants_collateral=True),
+        KeyRequest("voucher", b"", b"", QUOTE, b""),
+        KeyRequest("data", bytes(32), b"", QUOTE, b"{}"),
+        KeyRequest("model", b"", b"", QUOTE, b""),
+        KeyRequest("share", b"", b"voucher", QUOTE, b""),
+        Grant(bytes(64)),
+        Refusal({"error": "KeyRefused", "what": "no"}),
+    ):
+        yield encode_key_message(message)[4:]
+
+
+def _models() -> Iterator[bytes]:
+    dense = sum(p.size for p in SMALL_RUN.model.dense_parameters(SMALL_RUN.data))
+    for rows in (0, 3):
+        ids = np.arange(rows, dtype=np.int32) * 8
+        model = TrainedModel.of(
+            SMALL_RUN, 2, np.ones(dense, np.float32), ids, np.ones((rows, 2), np.float32)
+        )
+        with TemporaryDirectory() as folder:
+            model.write(Path(folder) / "model")
+            yield (Path(folder) / "model").read_bytes()

@@ -24,6 +24,8 @@ from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.contract import Contract, parse_contract
 from coterie.errors import CoterieError, EvidenceRefused
+from coterie.keyserver.messages import decode_message as decode_key_message
+from coterie.keyserver.messages import encode_message as encode_key_message
 from coterie.ps.checkpoints import NoCheckpoints
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
@@ -41,6 +43,7 @@ from coterie.ratls.evidence import (
 from coterie.ratls.messages import FrameReader, Hello, Refusal, decode_message, encode_message
 from coterie.ratls.session import Session, SessionInputs
 from coterie.ratls.voucher import Voucher
+from coterie.trained import TrainedModel
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PKI = SimulatedPki()
@@ -200,6 +203,25 @@ def calls(data: bytes) -> None:
     assert codec.decode_reply(codec.encode_reply(reply)) is not None
 
 
+def keys(data: bytes) -> None:
+    """A message between a node and a key server."""
+    try:
+        message = decode_key_message(data)
+    except CoterieError:
+        return
+    if not isinstance(message, Refusal):  # of its texts only what is printable is kept
+        assert encode_key_message(message)[4:] == data
+
+
+def model(data: bytes) -> None:
+    """The file of a trained model."""
+    try:
+        found = TrainedModel.from_bytes(data, "fuzz")
+    except CoterieError:
+        return
+    assert found.file_bytes == len(data)
+
+
 def begun_server() -> tuple[ParameterService, Caller]:
     """A server that both workers have joined, and one of them."""
     shard = Shard(
@@ -263,4 +285,6 @@ TARGETS = {
     "messages": Target(messages, 1 << 15),
     "collateral": Target(collateral, 1 << 16),
     "calls": Target(calls, 1 << 15),
+    "keys": Target(keys, 1 << 13),
+    "model": Target(model, 1 << 13),
 }

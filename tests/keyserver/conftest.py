@@ -26,6 +26,7 @@ from coterie.sealing import DataKey
 from tests.ratls.conftest import MEASUREMENT, World
 
 KEY = DataKey("acme", b"\1" * 32, b"\2" * 32)
+MODEL_KEY = DataKey("acme", b"\3" * 32, b"\4" * 32)
 
 
 @dataclass
@@ -44,7 +45,8 @@ class Owner:
     def policy(self, contract: Contract | None = None) -> KeyPolicy:
         agreed = contract or self.world.contract
         releases = {KEY.set_id: Release(KEY, frozenset({"worker"}))}
-        return KeyPolicy("acme", agreed, self.folder / "contract.toml", agreed.trust, releases)
+        path = self.folder / "contract.toml"
+        return KeyPolicy("acme", agreed, path, agreed.trust, releases, MODEL_KEY)
 
     @contextmanager
     def serving(self, policy: KeyPolicy | None = None, *, signer: str = "acme") -> Iterator[None]:
@@ -69,10 +71,16 @@ class Owner:
             listener.stop()
             journal.close()
 
-    def client(self, *, measurement: bytes = MEASUREMENT, party: str = "acme") -> KeyServerClient:
+    def client(
+        self,
+        *,
+        measurement: bytes = MEASUREMENT,
+        party: str = "acme",
+        contract: Contract | None = None,
+    ) -> KeyServerClient:
         return KeyServerClient(
             self.address,
-            self.world.contract,
+            contract or self.world.contract,
             party,
             SimulatedTee(measurement),
             SimulatedCollateral(),

@@ -52,6 +52,16 @@ def test_a_policy_names_contract_and_keys_beside_it(folder: Path) -> None:
     assert policy.releases[key.set_id].roles == {"worker"}
 
 
+MODEL = '[model]\nkey = "{key}"\n'
+
+
+def test_a_policy_may_name_a_key_for_the_model(folder: Path) -> None:
+    assert read(folder, POLICY).model is None
+    DataKey.generate("acme").write(folder / "model.key")
+    policy = read(folder, POLICY + MODEL.format(key="model.key"))
+    assert policy.model == DataKey.read(folder / "model.key")
+
+
 def test_a_policy_may_trust_less_than_the_contract(folder: Path) -> None:
     value = f'mrenclave = ["{"11" * 32}"]'
     policy = read(folder, POLICY + TRUST.format(tee="simulated", value=value))
@@ -79,6 +89,9 @@ SGX = (
         (POLICY.replace('["worker"]', '["root"]'), "data.0.roles"),
         (POLICY.replace("acme.key", "bolt.key"), "the key bolt.key, of party 'bolt'"),
         (POLICY + POLICY.partition("[[data]]")[2].join(["[[data]]", ""]), "the key acme.key twice"),
+        (POLICY + MODEL.format(key="bolt.key"), "the key bolt.key, of party 'bolt'"),
+        (POLICY + MODEL.format(key="acme.key"), "one key for a data set and for the model"),
+        (POLICY + "[model]\n", "model.key: Field required"),
         (POLICY + TRUST.format(tee="sgx", value=SGX), "trust.tee 'sgx'"),
         (POLICY + TRUST.format(tee="simulated", value=""), "trust.roles.worker needs"),
     ],

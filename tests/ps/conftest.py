@@ -18,6 +18,7 @@ from coterie.models.metrics import ScoreHistogram
 from coterie.ps import events
 from coterie.ps.aggregation import Gradients
 from coterie.ps.checkpoints import CheckpointStore, NoCheckpoints
+from coterie.ps.checkpoints.casing import OpenCasing
 from coterie.ps.evaluation import SPLITS, SplitCounts
 from coterie.ps.memory import MemoryParameterServer
 from coterie.ps.outcome import RunOutcome
@@ -26,6 +27,7 @@ from coterie.ps.run import Run as ShardRun
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import CheckpointsMaker, Shard
 from coterie.ps.state import ModelState, model_digest
+from coterie.sealing.casing import SealedCasing
 from coterie.training.messages import Parameters
 from coterie.training.session import Position, ServerSession
 
@@ -128,10 +130,12 @@ def no_checkpoints(*_: object) -> NoCheckpoints:
     return NoCheckpoints()
 
 
-def store(directory: Path, contract: Contract) -> CheckpointsMaker:
+def store(directory: Path, contract: Contract, *, sealed: bool = False) -> CheckpointsMaker:
     """Keeps checkpoints in a folder."""
+    digest = contract_digest(contract)
+    casing = SealedCasing(bytes(32), digest, (0, 1)) if sealed else OpenCasing()
     return lambda durable, failure: CheckpointStore(
-        directory, contract_digest(contract), on_durable=durable, on_failure=failure
+        directory, digest, casing=casing, on_durable=durable, on_failure=failure
     )
 
 

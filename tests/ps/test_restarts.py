@@ -133,12 +133,13 @@ def test_a_damaged_checkpoint_stops_the_server_from_starting(
         make_run(contract, checkpoints=store(tmp_path, contract), incarnation=2)
 
 
+@pytest.mark.parametrize("sealed", [False, True], ids=["open", "sealed"])
 def test_a_worker_refuses_a_server_that_was_rolled_back(
-    make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
+    make_contract: MakeContract, make_run: MakeRun, tmp_path: Path, sealed: bool
 ) -> None:
     contract = make_contract(epochs=2, checkpoint_steps=1)
     old, new = tmp_path / "old", tmp_path / "new"
-    run = make_run(contract, checkpoints=store(new, contract))
+    run = make_run(contract, checkpoints=store(new, contract, sealed=sealed))
     server = [run]
     sessions = [run.session(w, lambda w=w: server[0].port(f"w{w}")) for w in (0, 1)]  # type: ignore[misc]
     run.together(lambda w: run.train(w, sessions[w], until=2))
@@ -149,7 +150,8 @@ def test_a_worker_refuses_a_server_that_was_rolled_back(
     run.shard.checkpoints.flush()
     run.together(lambda w: sessions[w].through_restarts(lambda _: None))  # hears of the checkpoint
     run.stop()
-    server[0] = make_run(contract, checkpoints=store(old, contract), incarnation=2)
+    again = store(old, contract, sealed=sealed)
+    server[0] = make_run(contract, checkpoints=again, incarnation=2)
 
     def rejoin(worker: int) -> None:
         with pytest.raises(RollbackRefused) as refused:
@@ -172,3 +174,32 @@ def test_a_checkpoint_that_cannot_be_written_fails_the_run_for_everybody(
         run.train_all()
     with pytest.raises(EnvironmentUnfit, match="the checkpoint of step 1 cannot be written"):
         run.port("w0").exchange(exchange(None, 0))
+
+
+def test_another_run_of_the_same_contract_is_refused_by_those_who_remember_the_first(
+    make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
+) -> None:
+    """Its files open, since contract and parties are the same: what was announced tells them apart."""
+    contract = make_contract(epochs=2, checkpoint_steps=1)
+    mine, other = (
+        make_run(contract, checkpoints=store(tmp_path / name, contract, sealed=True))
+        for name in ("mine", "other")
+    )
+    server = [mine]
+    sessions = [mine.session(w, lambda w=w: server[0].port(f"w{w}")) for w in (0, 1)]  # type: ignore[misc]
+    mine.together(lambda w: mine.train(w, sessions[w], until=2))
+    mine.shard.checkpoints.flush()
+    mine.together(lambda w: sessions[w].through_restarts(lambda _: None))
+    other.state.dense[0] += 1
+    other.train_all(until=2)
+    other.shard.checkpoints.flush()
+    for run in (mine, other):
+        run.stop()
+    again = store(tmp_path / "other", contract, sealed=True)
+    server[0] = make_run(contract, checkpoints=again, incarnation=2)
+
+    def rejoin(worker: int) -> None:
+        with pytest.raises(RollbackRefused, match="or from another one"):
+            sessions[worker].through_restarts(lambda position: position)
+
+    server[0].together(rejoin)

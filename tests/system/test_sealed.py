@@ -2,63 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from coterie.contract import parse_contract
-from tests.system.conftest import (
-    Federation,
-    Scene,
-    StartNode,
-    coterie,
-    environment,
-    result_json,
-)
+from tests.system.conftest import Federation, Scene, StartNode, coterie, result_json
+from tests.system.sealed import PARTIES, KeyServers, demanding, seal
 
 pytestmark = pytest.mark.system
-
-DEMAND = '[trust]\ntee = "simulated"\ndemand_signatures = true'
-PARTIES = ("operator", "acme", "bolt")
-
-
-class Process:
-    """A key server in the background."""
-
-    def __init__(self, arguments: list[str | Path]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "coterie", "keyserver", *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(),
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            pytest.fail(f"the key server ended: {self.process.communicate()[1]}")
-        self.address = str(json.loads(line)["address"])
-
-    def end(self) -> list[dict[str, str]]:
-        """Ends it in good order; what it told."""
-        self.process.terminate()
-        told, errors = self.process.communicate(timeout=30)
-        assert self.process.returncode == 0, errors
-        return [json.loads(line) for line in told.splitlines()]
-
-
-def demanding(federation: Federation) -> Federation:
-    """The same under a contract that demands signatures, and has them."""
-    text = federation.text.replace('[trust]\ntee = "simulated"', DEMAND)
-    assert text != federation.text
-    federation.contract = federation.write("contract.toml", text)
-    for party in parse_contract(text.encode(), "signed").parties:
-        sign(federation, party.name)
-    return federation
 
 
 @pytest.fixture
@@ -66,54 +18,18 @@ def signed(federation: Federation) -> Federation:
     return demanding(federation)
 
 
-def sign(federation: Federation, party: str) -> None:
-    done = coterie(
-        "contract", "sign", federation.contract, "--key", federation.key(party), "--party", party
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def seal(federation: Federation, party: str) -> Path:
-    out = federation.folder / f"{party}-sealed"
-    done = coterie(
-        *("seal", federation.data / party, out, "--to", federation.contract),
-        *("--party", party, "--key", federation.folder / f"{party}-data.key"),
-    )
-    assert done.returncode == 0, done.stderr
-    return out
-
-
-StartKeyServer = Callable[[Federation, str], Process]
-
-
 @pytest.fixture
-def key_server() -> Iterator[StartKeyServer]:
-    """Starts key servers; one that has a data key gives it to the role that owns data."""
-    started: list[Process] = []
-
-    def start(federation: Federation, party: str) -> Process:
-        text = f'format = 1\nparty = "{party}"\ncontract = "contract.toml"\n'
-        if (federation.folder / f"{party}-data.key").exists():
-            role = "chief" if 'mode = "sdt"' in federation.text else "worker"
-            text += f'[[data]]\nkey = "{party}-data.key"\nroles = ["{role}"]\n'
-        policy = federation.write(f"{party}-policy.toml", text)
-        log = federation.folder / f"{party}-log.jsonl"
-        arguments: list[str | Path] = [policy, "--party-key", federation.key(party)]
-        started.append(Process([*arguments, "--listen", "127.0.0.1:0", "--log", log]))
-        return started[-1]
-
-    yield start
-    for process in started:
-        if process.process.poll() is None:
-            process.process.kill()
-            process.process.communicate()
+def key_server() -> Iterator[KeyServers]:
+    servers = KeyServers()
+    yield servers
+    servers.close()
 
 
 def test_sealed_data_train_the_same_model(
     signed: Federation,
     hfl_digest: str,
     start_node: StartNode,
-    key_server: StartKeyServer,
+    key_server: KeyServers,
 ) -> None:
     sealed = {party: seal(signed, party) for party in ("acme", "bolt")}
     servers = {party: key_server(signed, party) for party in PARTIES}
@@ -138,7 +54,7 @@ def test_sealed_data_train_the_same_model(
 
 
 def test_a_chief_deals_out_sealed_data(
-    sdt: Scene, tmp_path: Path, start_node: StartNode, key_server: StartKeyServer
+    sdt: Scene, tmp_path: Path, start_node: StartNode, key_server: KeyServers
 ) -> None:
     owner = demanding(Federation(tmp_path, sdt))
     sealed = seal(owner, "owner")
@@ -163,7 +79,7 @@ def test_a_chief_deals_out_sealed_data(
 
 
 def test_the_key_of_another_partys_data_is_not_given(
-    signed: Federation, start_node: StartNode, key_server: StartKeyServer
+    signed: Federation, start_node: StartNode, key_server: KeyServers
 ) -> None:
     sealed = seal(signed, "acme")
     stolen = signed.folder / "stolen"

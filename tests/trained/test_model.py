@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -163,7 +164,7 @@ def test_bytes_at_the_end_are_refused(octets: bytes) -> None:
         TrainedModel.from_bytes(octets + b"\0", "model.coterie")
 
 
-def _octets() -> bytes:
+def _octets(text: bytes | None = None) -> bytes:
     parts: list[bytes] = []
 
     class Target:
@@ -172,7 +173,9 @@ def _octets() -> bytes:
 
     state = trained_state()
     rows = state.table.trained_rows()
-    writer = ModelWriter(Target(), CONTRACT, steps=1, dense_p=state.dense, rows=rows.size)
+    writer = ModelWriter(
+        Target(), CONTRACT, steps=1, dense_p=state.dense, rows=rows.size, text=text
+    )
     writer.append(rows, state.table.values_of(rows))
     writer.finish()
     return b"".join(parts)
@@ -273,3 +276,16 @@ def test_reading_a_model_loads_no_tensorflow() -> None:
         "assert not {'tensorflow', 'keras', 'grpc'} & sys.modules.keys(), sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_contract_of_an_earlier_schema_stays_as_it_was_agreed(tmp_path: Path) -> None:
+    value = json.loads(canonical_json(CONTRACT))
+    del value["results"]  # a key that came later, with a default
+    text = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    digest = hashlib.sha256(b"coterie contract 1\0" + text).digest()
+    older = TrainedModel.from_bytes(_octets(text), "older")
+    assert older.contract == CONTRACT
+    assert older.contract_digest == digest != contract_digest(CONTRACT)
+    older.write(tmp_path / "again")
+    assert TrainedModel.read(tmp_path / "again").contract_digest == digest
+    assert (tmp_path / "again").stat().st_size == older.file_bytes

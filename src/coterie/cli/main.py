@@ -40,12 +40,14 @@ def register() -> None:
     from coterie.cli.contract import app as contract
     from coterie.cli.doctor import doctor
     from coterie.cli.prepare import prepare
-    from coterie.cli.seal import keyserver, seal
+    from coterie.cli.seal import keyserver, seal, seal_key, unseal
     from coterie.cli.synthesize import synthesize
 
     app.command()(synthesize)
     app.command()(prepare)
     app.command()(seal)
+    app.command()(seal_key)
+    app.command()(unseal)
     app.command()(keyserver)
     app.command()(run.run)
     app.command()(run.local)

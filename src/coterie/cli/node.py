@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 
 from coterie.contract import load_contract
 from coterie.errors import ContractInvalid
+
+_PARTY = re.compile(r"[a-z0-9-]{1,63}")
 
 
 def node(
@@ -21,7 +24,8 @@ def node(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Where checkpoints are kept, and what a node remembers of them."
+            "--out",
+            help="Where checkpoints are kept, what a node remembers of them, and the trained model.",
         ),
     ] = None,
     listen: Annotated[
@@ -32,15 +36,21 @@ def node(
         typer.Option("--address", help="NAME=HOST:PORT of another node; repeatable."),
     ] = None,
     party_key: Annotated[
-        Path | None,
-        typer.Option("--party-key", help="The party's private key (simulated contracts only)."),
+        list[str] | None,
+        typer.Option(
+            "--party-key",
+            metavar="[PARTY=]FILE",
+            help="The party's private key (simulated contracts only); on a parameter server that "
+            "seals its checkpoints also other parties', as PARTY=FILE.",
+        ),
     ] = None,
     key_server: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--key-server",
-            metavar="HOST:PORT",
-            help="The party's key server: it vouches for this node, and opens sealed data.",
+            metavar="[PARTY=]HOST:PORT",
+            help="The party's key server: it vouches for this node, and opens sealed data. On a "
+            "parameter server that seals its checkpoints also other parties', as PARTY=HOST:PORT.",
         ),
     ] = None,
     pccs_url: Annotated[
@@ -86,6 +96,8 @@ def node(
 
     if end_with_parent:
         watch_parent()
+    own_key, keys = _own_and_others("--party-key", party_key or [])
+    own_server, servers = _own_and_others("--key-server", key_server or [])
     start_node(
         load_contract(contract_file),
         name,
@@ -93,13 +105,41 @@ def node(
         NodeOptions(
             listen=listen,
             addresses=_addresses(address or []),
-            party_key=party_key,
+            party_key=Path(own_key) if own_key is not None else None,
+            party_keys={party: Path(path) for party, path in keys.items()},
+            key_servers=servers,
             pccs_url=pccs_url,
             collateral=collateral,
-            key_server=key_server,
+            key_server=own_server,
         ),
         line=encode_event if log_format == "json" else describe_event,
         metrics_port=metrics_port,
+    )
+
+
+def _own_and_others(option: str, values: list[str]) -> tuple[str | None, dict[str, str]]:
+    """What is given for the node's own party, and by name for others."""
+    own: list[str] = []
+    others: dict[str, str] = {}
+    for value in values:
+        party, equals, rest = value.partition("=")
+        if equals and _PARTY.fullmatch(party):
+            if party in others:
+                raise _twice(option, party)
+            others[party] = rest
+        else:
+            own.append(value)
+    if len(own) > 1:
+        raise _twice(option, "the node's own party")
+    return (own[0] if own else None), others
+
+
+def _twice(option: str, party: str) -> ContractInvalid:
+    return ContractInvalid(
+        f"{option} is given twice for {party}",
+        expected=f"one {option} for each party",
+        seen="two",
+        remedy="for other parties than the node's own write PARTY= before the value",
     )
 
 

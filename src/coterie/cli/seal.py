@@ -46,6 +46,51 @@ def seal(
     typer.echo(f"{out}: data set {sealed.set_id.hex()} of {party}, sealed; its key is in {key}")
 
 
+def seal_key(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Gets the key; never overwritten.")],
+    party: Annotated[str, typer.Option("--party", help="Whose model it will seal.")],
+) -> None:
+    """Make the key that a party's trained model is sealed under on other people's machines.
+
+    It belongs into the policy of the party's key server, and opens the model at home.
+
+    Example: coterie seal-key acme-model.key --party acme
+    """
+    from coterie.sealing import DataKey
+
+    made = DataKey.generate(party)
+    made.write(out)
+    typer.echo(f"{out}: key {made.set_id.hex()[:16]} for {party}'s trained model")
+
+
+def unseal(
+    sealed: Annotated[
+        Path, typer.Argument(metavar="SEALED", help="What a node wrote: model.coterie.sealed.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Gets the model; a new file.")],
+    key: Annotated[
+        Path, typer.Option("--key", metavar="FILE", help="What `coterie seal-key` wrote.")
+    ],
+) -> None:
+    """Open a sealed trained model, at the party's own place.
+
+    Example: coterie unseal model.coterie.sealed model.coterie --key acme-model.key
+    """
+    from coterie.errors import OutputInUse
+    from coterie.sealing import DataKey
+    from coterie.sealing.model import open_sealed_model
+    from coterie.trained import TrainedModel
+
+    octets = open_sealed_model(sealed, DataKey.read(key))
+    model = TrainedModel.from_bytes(octets, str(sealed))
+    if out.exists():
+        raise OutputInUse(
+            f"{out} exists", expected="a new file", seen=str(out), remedy="name another path"
+        )
+    model.write(out)
+    typer.echo(f"{out}: model {model.digest.hex()} of contract {model.contract_digest.hex()[:16]}")
+
+
 def keyserver(
     policy_file: Annotated[
         Path, typer.Argument(metavar="POLICY", help="Who gets what, TOML (docs/sealing.md).")

@@ -108,6 +108,8 @@ class TrustSection(Section):
         reattestation_minutes: A pinned certificate is trusted for so long, then attested anew.
         demand_signatures: Nodes and key servers refuse the contract unless all parties have signed
             it; under real TEEs they always do.
+        seal_checkpoints: The parameter server seals its checkpoints under a key from shares of all
+            parties; under real TEEs it always does.
         roles: Reference values per role.
     """
 
@@ -115,12 +117,18 @@ class TrustSection(Section):
     certificate_minutes: Annotated[int, Field(ge=1, le=1440)] = 720
     reattestation_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
     demand_signatures: bool = False
+    seal_checkpoints: bool = False
     roles: RolesTrust = RolesTrust()
 
     @property
     def signatures_demanded(self) -> bool:
         """Whether nobody runs under the contract before all parties have signed it."""
         return self.demand_signatures or self.tee != "simulated"
+
+    @property
+    def checkpoints_sealed(self) -> bool:
+        """Whether nobody but the attested parameter server can read or make checkpoints."""
+        return self.seal_checkpoints or self.tee != "simulated"
 
     @model_validator(mode="after")
     def _reference_values_are_complete(self) -> Self:

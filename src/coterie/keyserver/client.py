@@ -36,7 +36,8 @@ from coterie.ratls.session import EXPORTER_BYTES, refused_by_peer
 from coterie.ratls.tls import Deadline, TlsConnection
 from coterie.ratls.trust import Clock
 from coterie.ratls.voucher import Voucher
-from coterie.sealing.chunks import KEY_BYTES
+from coterie.sealing.chunks import ID_BYTES, KEY_BYTES
+from coterie.sealing.shares import SHARE_BYTES
 
 _FIRST_DELAY_SECONDS = 0.1
 _LONGEST_DELAY_SECONDS = 2.0
@@ -73,7 +74,7 @@ class KeyServerClient:
             KeyRefused: The party does not vouch for this node, or another party's server answers.
             CoterieError: The server refuses the evidence, or cannot be reached.
         """
-        return Voucher.from_cbor(self._ask(identity, "voucher", b""))
+        return Voucher.from_cbor(self._ask(identity, "voucher"))
 
     def data_key(self, identity: NodeIdentity, set_id: bytes) -> bytes:
         """The key of a sealed data set, 32 bytes.
@@ -82,22 +83,60 @@ class KeyServerClient:
             KeyRefused: This node may not have it, or another party's server answers.
             CoterieError: The server refuses the evidence, or cannot be reached.
         """
-        key = self._ask(identity, "data", set_id)
+        key = self._ask(identity, "data", set_id=set_id)
         if len(key) != KEY_BYTES:
             raise _out_of_order(f"a key of {KEY_BYTES} bytes", f"{len(key)} bytes")
         return key
 
-    def _ask(self, identity: NodeIdentity, wanted: Wanted, set_id: bytes) -> bytes:
+    def model_key(self, identity: NodeIdentity) -> tuple[bytes, bytes]:
+        """Id and key, 32 bytes each, that the party's trained model is to be sealed under.
+
+        Raises:
+            KeyRefused: This node may not have it, or another party's server answers.
+            CoterieError: The server refuses the evidence, or cannot be reached.
+        """
+        content = self._ask(identity, "model")
+        if len(content) != ID_BYTES + KEY_BYTES:
+            raise _out_of_order(f"a key of {ID_BYTES + KEY_BYTES} bytes", f"{len(content)} bytes")
+        return content[:ID_BYTES], content[ID_BYTES:]
+
+    def share(self, identity: NodeIdentity, voucher: Voucher) -> bytes:
+        """The party's share of the key of the run's checkpoints, 32 bytes.
+
+        Args:
+            identity: Of the parameter server; it may be of another party.
+            voucher: Of the parameter server's own party.
+
+        Raises:
+            KeyRefused: This node may not have it, or another party's server answers.
+            CoterieError: The server refuses evidence or voucher, or cannot be reached.
+        """
+        share = self._ask(identity, "share", voucher=voucher.to_cbor())
+        if len(share) != SHARE_BYTES:
+            raise _out_of_order(f"a share of {SHARE_BYTES} bytes", f"{len(share)} bytes")
+        return share
+
+    def _ask(
+        self, identity: NodeIdentity, wanted: Wanted, *, set_id: bytes = b"", voucher: bytes = b""
+    ) -> bytes:
+        wish = _Wish(wanted, set_id, voucher)
         deadline = Deadline.after(self.patience_seconds)
         delay = _FIRST_DELAY_SECONDS
         while True:
             try:
-                return _Conversation(self, identity).run(wanted, set_id)
+                return _Conversation(self, identity).run(wish)
             except PeerUnreachable:
                 left = deadline.remaining()
                 if left <= 0 or self.waiter(min(delay, left)):
                     raise
             delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
+
+
+@dataclass(frozen=True)
+class _Wish:
+    wanted: Wanted
+    set_id: bytes
+    voucher: bytes
 
 
 class _Conversation:
@@ -111,11 +150,11 @@ class _Conversation:
         self._server_key = b""
         self._frames = FrameReader(decode_message)
 
-    def run(self, wanted: Wanted, set_id: bytes) -> bytes:
+    def run(self, wish: _Wish) -> bytes:
         connection = self._connect()
         try:
             connection.handshake()
-            content = self._converse(connection, wanted, set_id)
+            content = self._converse(connection, wish)
         except BaseException:
             connection.close_with_last_word()
             raise
@@ -162,7 +201,7 @@ class _Conversation:
         self._server_key = hashlib.sha256(spki).digest()
         return spki
 
-    def _converse(self, connection: TlsConnection, wanted: Wanted, set_id: bytes) -> bytes:
+    def _converse(self, connection: TlsConnection, wish: _Wish) -> bytes:
         exporter = connection.exporter(EXPORTER_LABEL, EXPORTER_BYTES)
         hello = self._receive(connection)
         if not isinstance(hello, ServerHello):
@@ -187,7 +226,8 @@ class _Conversation:
         staple = b""
         if hello.wants_collateral:
             staple = stapled(self._client.collateral, quote, self._at)
-        connection.send(encode_message(KeyRequest(wanted, set_id, quote, staple)))
+        request = KeyRequest(wish.wanted, wish.set_id, wish.voucher, quote, staple)
+        connection.send(encode_message(request))
         grant = self._receive(connection)
         if not isinstance(grant, Grant):
             raise _out_of_order("an answer", type(grant).__name__)

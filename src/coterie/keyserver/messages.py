@@ -30,7 +30,7 @@ from coterie.ratls.voucher import MAX_VOUCHER_BYTES
 
 ALPN = b"coterie-keys/1"
 VERSION = 1
-Wanted = Literal["voucher", "data"]
+Wanted = Literal["voucher", "data", "model", "share"]
 _SIGNATURE_BYTES = 64
 _SET_ID_BYTES = 32
 
@@ -56,14 +56,18 @@ class KeyRequest:
 
     Attributes:
         wanted: ``voucher``: the party's word for the key that this session is with; ``data``: the
-            key of a sealed data set.
-        set_id: Which data set, 32 bytes; empty for a voucher.
+            key of a sealed data set; ``model``: the key that the party's trained model is to be
+            sealed under; ``share``: the party's share of the key of the run's checkpoints.
+        set_id: Which data set, 32 bytes; empty for anything else.
+        voucher: Of the node's own party, CBOR, where another party's server is asked for its share;
+            else empty.
         quote: Made for this session.
         collateral: For the quote, JSON; empty unless the server asked for it.
     """
 
     wanted: Wanted
     set_id: bytes
+    voucher: bytes
     quote: bytes
     collateral: bytes
 
@@ -73,7 +77,7 @@ class Grant:
     """What was asked for.
 
     Attributes:
-        content: A voucher in CBOR, or a key of 32 bytes.
+        content: A voucher in CBOR; a key or share of 32 bytes; of a model's key its id first.
     """
 
     content: bytes
@@ -97,11 +101,12 @@ def encode_message(message: Message) -> bytes:
                 "signature": signature,
                 "wants_collateral": wants,
             }
-        case KeyRequest(wanted, set_id, quote, collateral):
+        case KeyRequest(wanted, set_id, voucher, quote, collateral):
             body = {
                 "kind": "request",
                 "wanted": wanted,
                 "set_id": set_id,
+                "voucher": voucher,
                 "quote": quote,
                 "collateral": collateral,
             }
@@ -143,7 +148,9 @@ def _decode(body: dict[str, cbor.CborValue]) -> Message:
                 cbor.take_bool(body, "wants_collateral"),
             )
         case "request":
-            cbor.exact_keys(body, frozenset({"kind", "wanted", "set_id", "quote", "collateral"}))
+            cbor.exact_keys(
+                body, frozenset({"kind", "wanted", "set_id", "voucher", "quote", "collateral"})
+            )
             return _request(body)
         case "grant":
             cbor.exact_keys(body, frozenset({"kind", "content"}))
@@ -155,12 +162,15 @@ def _decode(body: dict[str, cbor.CborValue]) -> Message:
 
 def _request(body: dict[str, cbor.CborValue]) -> KeyRequest:
     wanted = cbor.take_text(body, "wanted", most=16)
-    size = {"voucher": 0, "data": _SET_ID_BYTES}.get(wanted)
+    size = {"voucher": 0, "data": _SET_ID_BYTES, "model": 0, "share": 0}.get(wanted)
     if size is None:
         raise cbor.CborInvalid("a wish for something unknown")
     return KeyRequest(
         cast("Wanted", wanted),
         cbor.take_bytes(body, "set_id", least=size, most=size),
+        cbor.take_bytes(
+            body, "voucher", least=0, most=MAX_VOUCHER_BYTES if wanted == "share" else 0
+        ),
         cbor.take_bytes(body, "quote", least=1, most=MAX_QUOTE_BYTES),
         cbor.take_bytes(body, "collateral", least=0, most=MAX_STAPLE_BYTES),
     )

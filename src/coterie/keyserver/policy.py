@@ -10,6 +10,9 @@ A policy is a TOML file:
     key = "acme-data.key"
     roles = ["worker"]
 
+    [model]                         # where the party's trained model is to be sealed
+    key = "acme-model.key"
+
     [trust]                         # optional: stricter than the contract's own section
     ...
 """
@@ -20,6 +23,7 @@ import hmac
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,6 +34,7 @@ from coterie.contract.trust import TrustSection
 from coterie.errors import ContractInvalid, ContractMismatch, KeyRefused
 from coterie.keyserver.messages import KeyRequest
 from coterie.ratls.claims import Claims
+from coterie.ratls.voucher import Voucher, verify_voucher
 from coterie.sealing.keys import DataKey
 
 _MAX_BYTES = 1 << 16
@@ -42,6 +47,12 @@ class _DataEntry(BaseModel):
     roles: Annotated[tuple[Role, ...], Field(strict=False, min_length=1)]
 
 
+class _ModelEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    key: str
+
+
 class _PolicyFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -49,6 +60,7 @@ class _PolicyFile(BaseModel):
     party: str
     contract: str
     data: Annotated[tuple[_DataEntry, ...], Field(strict=False)] = ()
+    model: _ModelEntry | None = None
     trust: TrustSection | None = None
 
 
@@ -70,6 +82,7 @@ class KeyPolicy:
         contract_path: Where it lies: signatures lie beside it.
         trust: What counts as proof: the policy's own section, or the contract's.
         releases: By data set id.
+        model: The key that the party's trained model is sealed under on other parties' machines.
     """
 
     party: str
@@ -77,6 +90,7 @@ class KeyPolicy:
     contract_path: Path
     trust: TrustSection
     releases: Mapping[bytes, Release]
+    model: DataKey | None = None
 
     @classmethod
     def read(cls, path: Path) -> KeyPolicy:
@@ -101,13 +115,14 @@ class KeyPolicy:
             raise _invalid(path, f"trust.tee {trust.tee!r} under a contract of another kind")
         releases: dict[bytes, Release] = {}
         for entry in found.data:
-            key = DataKey.read(path.parent / entry.key)
-            if key.party != found.party:
-                raise _invalid(path, f"the key {entry.key}, of party {key.party!r}")
+            key = _key(path, entry.key, found.party)
             if key.set_id in releases:
                 raise _invalid(path, f"the key {entry.key} twice")
             releases[key.set_id] = Release(key, frozenset(entry.roles))
-        return cls(found.party, contract, contract_path, trust, releases)
+        model = None if found.model is None else _key(path, found.model.key, found.party)
+        if model is not None and model.set_id in releases:
+            raise _invalid(path, "one key for a data set and for the model")
+        return cls(found.party, contract, contract_path, trust, releases, model)
 
     def check_voucher(self, claims: Claims) -> None:
         """Decides whether the party vouches for a node.
@@ -145,6 +160,67 @@ class KeyPolicy:
             )
         return release.key.key
 
+    def model_key(self, claims: Claims) -> DataKey:
+        """The key that the party's trained model is sealed under, if the node may have it.
+
+        Raises:
+            ContractMismatch: The node runs under another contract.
+            KeyRefused: The contract does not give it the model, it is another party's, or there is
+                no such key.
+        """
+        self._check_contract(claims)
+        self._check_party(claims)
+        recipients = {node.name for node in self.contract.model_recipients()}
+        if claims.node not in recipients:
+            raise KeyRefused(
+                f"node {claims.node} does not get the trained model, nor the key to seal it",
+                expected=f"{' or '.join(sorted(recipients))}"[:400],
+                seen=claims.node,
+                remedy="results.model_parties of the contract says which parties get the model",
+            )
+        if self.model is None:
+            raise KeyRefused(
+                f"the key server of {self.party} has no key for the trained model",
+                expected="a [model] section in its policy",
+                seen="none",
+                remedy="make a key with `coterie seal-key`, name it in the policy, and start the key "
+                "server anew",
+            )
+        return self.model
+
+    def check_share(self, claims: Claims, voucher: bytes, *, at: datetime) -> None:
+        """Decides whether a node gets the party's share of the key of the run's checkpoints.
+
+        It may be of any party, but that party must vouch for it: evidence alone says what runs, not
+        whose it is.
+
+        Args:
+            claims: The node's, judged.
+            voucher: Of the node's own party, CBOR.
+            at: The time now, UTC.
+
+        Raises:
+            ContractMismatch: It runs under another contract.
+            KeyRefused: It is no parameter server, or the contract has no sealed checkpoints.
+            VoucherRefused: Its own party does not vouch for it.
+        """
+        self._check_contract(claims)
+        if claims.role != "ps":
+            raise KeyRefused(
+                f"node {claims.node} may not have a share of the checkpoints' key",
+                expected="role ps",
+                seen=f"role {claims.role}",
+                remedy="only the parameter server reads checkpoints",
+            )
+        if not self.contract.trust.checkpoints_sealed:
+            raise KeyRefused(
+                "under this contract checkpoints are not sealed",
+                expected="trust.seal_checkpoints = true, or a real TEE",
+                seen="neither",
+                remedy="run the same version of Coterie on both sides",
+            )
+        verify_voucher(Voucher.from_cbor(voucher), claims, contract=self.contract, at=at)
+
     def _check_contract(self, claims: Claims) -> None:
         own = contract_digest(self.contract)
         if not hmac.compare_digest(claims.contract_digest, own):
@@ -165,6 +241,13 @@ class KeyPolicy:
             )
 
 
+def _key(policy: Path, name: str, party: str) -> DataKey:
+    key = DataKey.read(policy.parent / name)
+    if key.party != party:
+        raise _invalid(policy, f"the key {name}, of party {key.party!r}")
+    return key
+
+
 def _said(error: Exception) -> str:
     if isinstance(error, ValidationError):
         problem = error.errors(include_url=False, include_input=False)[0]
@@ -177,7 +260,7 @@ def _said(error: Exception) -> str:
 def _invalid(path: Path, seen: str) -> ContractInvalid:
     return ContractInvalid(
         f"the key server's policy {path} is not valid",
-        expected="TOML with format, party, contract, and perhaps data and trust",
+        expected="TOML with format, party, contract, and perhaps data, model and trust",
         seen=seen,
         remedy="see docs/sealing.md",
     )

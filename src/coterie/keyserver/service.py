@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import assert_never
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -35,6 +36,7 @@ from coterie.ratls.session import EXPORTER_BYTES
 from coterie.ratls.tls import Deadline, TlsConnection
 from coterie.ratls.trust import RelyingParty
 from coterie.ratls.voucher import VOUCHER_LIFETIME, sign_voucher
+from coterie.sealing.shares import party_share
 
 _CERTIFICATE_LIFETIME = timedelta(hours=24)
 
@@ -123,11 +125,7 @@ class KeyService:
         refusal: CoterieError | None = None
         content = b""
         try:
-            if request.wanted == "voucher":
-                self._policy.check_voucher(claims)
-                content = sign_voucher(self._key, claims, expiry=at + VOUCHER_LIFETIME).to_cbor()
-            else:
-                content = self._policy.data_key(claims, request)
+            content = self._decide(claims, request, at)
         except CoterieError as error:
             refusal = error
         self._journal.add(
@@ -148,6 +146,23 @@ class KeyService:
         if refusal is not None:
             raise refusal
         return content
+
+    def _decide(self, claims: Claims, request: KeyRequest, at: datetime) -> bytes:
+        policy = self._policy
+        match request.wanted:
+            case "voucher":
+                policy.check_voucher(claims)
+                return sign_voucher(self._key, claims, expiry=at + VOUCHER_LIFETIME).to_cbor()
+            case "data":
+                return policy.data_key(claims, request)
+            case "model":
+                key = policy.model_key(claims)
+                return key.set_id + key.key
+            case "share":
+                policy.check_share(claims, request.voucher, at=at)
+                return party_share(self._key, policy.contract)
+            case _:
+                assert_never(request.wanted)
 
 
 class _Conversation:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid, CoterieError
 from coterie.nodes.fabric import no_key
+from coterie.nodes.shares import fetch_checkpoint_key
 from coterie.nodes.trust import NodeOptions, node_trust
 from coterie.ps.calls import CallObserver, ignore_call
 from coterie.ps.events import Attested, EventSink, Listening, Refused
@@ -125,6 +126,21 @@ class AttestedFabric:
         if self._trust.keys is None:
             raise no_key(self._node.name, "no key server")
         return self._trust.keys.data_key(self._trust.credentials.current().identity, set_id)
+
+    @property
+    def has_key_server(self) -> bool:
+        """See Fabric."""
+        return self._trust.keys is not None
+
+    def model_key(self) -> tuple[bytes, bytes]:
+        """See Fabric."""
+        if self._trust.keys is None:
+            raise no_key(self._node.name, "no key server")
+        return self._trust.keys.model_key(self._trust.credentials.current().identity)
+
+    def checkpoint_key(self) -> bytes:
+        """See Fabric."""
+        return fetch_checkpoint_key(self._trust, self._options)
 
     def close(self) -> None:
         """See Fabric."""

@@ -42,6 +42,22 @@ class Fabric(Protocol):
         """Fetches the key of the party's sealed data set, 32 bytes."""
         ...
 
+    @property
+    def has_key_server(self) -> bool:
+        """Whether the node was given its party's key server."""
+        ...
+
+    def model_key(self) -> tuple[bytes, bytes]:
+        """Fetches id and key, 32 bytes each, that the party's trained model is to be sealed under."""
+        ...
+
+    def checkpoint_key(self) -> bytes | None:
+        """Puts the key of sealed checkpoints together, 32 bytes, from the shares of all parties.
+
+        None: nothing is sealed over this fabric. It is not for data that matter.
+        """
+        ...
+
     def close(self) -> None:
         """Closes every connection."""
         ...

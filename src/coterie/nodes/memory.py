@@ -104,5 +104,18 @@ class MemoryFabric:
             self._node.name, f"a run without attestation, and data set {set_id.hex()[:16]}"
         )
 
+    @property
+    def has_key_server(self) -> bool:
+        """See Fabric."""
+        return False
+
+    def model_key(self) -> tuple[bytes, bytes]:
+        """See Fabric."""
+        raise no_key(self._node.name, "a run without attestation")
+
+    def checkpoint_key(self) -> bytes | None:
+        """See Fabric."""
+        return None
+
     def close(self) -> None:
         """See Fabric."""

@@ -88,7 +88,9 @@ def run_node(
                 open_data=_opener(contract, node, data, fabric, sealed_only=sealed_only),
                 out=out,
                 consent=consent,
-                keep_model=_keeper(out) if transport == "ra-tls" else None,
+                keep_model=_keeper(contract, node, fabric, data, out)
+                if transport == "ra-tls"
+                else None,
             )
             if node.role == "ps":
                 outcome = run_parameter_server(context)
@@ -136,8 +138,23 @@ def _opener(
     return opened
 
 
-def _keeper(out: Path | None) -> ModelKeeper | None:
-    return PlainModelFile(out / MODEL_NAME) if out is not None else None
+def _keeper(
+    contract: Contract, node: Node, fabric: Fabric, data: Path | None, out: Path | None
+) -> ModelKeeper | None:
+    """Where the node keeps the trained model: sealed, unless its data lie open on its host.
+
+    The key is fetched now: after the training it would be too late to find that there is none.
+    """
+    if out is None or node not in contract.model_recipients():
+        return None
+    from coterie.sealing import SealedDataSet
+    from coterie.sealing.keys import DataKey
+    from coterie.sealing.model import SEALED_MODEL_NAME, SealedModelFile
+
+    at_home = data is not None and SealedDataSet.at(data) is None
+    if at_home or not fabric.has_key_server:
+        return PlainModelFile(out / MODEL_NAME)
+    return SealedModelFile(out / SEALED_MODEL_NAME, DataKey(node.party, *fabric.model_key()))
 
 
 def end_with_parent() -> None:

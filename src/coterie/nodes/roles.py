@@ -16,10 +16,12 @@ from coterie.ps.checkpoints import (
     DurableCheckpoint,
     NoCheckpoints,
 )
+from coterie.ps.checkpoints.casing import Casing, OpenCasing
 from coterie.ps.events import ModelKept, ModelNotKept, WorkerTimes
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import CheckpointsMaker, Shard
+from coterie.sealing.casing import SealedCasing
 from coterie.training import chief
 from coterie.training.delivery import ShardInbox
 from coterie.training.evaluation import evaluate
@@ -148,16 +150,26 @@ def _checkpoints(context: NodeContext) -> CheckpointsMaker:
     ) -> Checkpoints:
         if out is None:
             return NoCheckpoints()
+        place = (servers.index(context.node.name), len(servers))
         return CheckpointStore(
             out / "checkpoints",
             contract_digest(contract),
-            shard=servers.index(context.node.name),
-            shards=len(servers),
+            shard=place[0],
+            shards=place[1],
+            casing=_casing(context, place),
             on_durable=on_durable,
             on_failure=on_failure,
         )
 
     return make
+
+
+def _casing(context: NodeContext, place: tuple[int, int]) -> Casing:
+    contract = context.contract
+    key = context.fabric.checkpoint_key() if contract.trust.checkpoints_sealed else None
+    if key is None:
+        return OpenCasing()
+    return SealedCasing(key, contract_digest(contract), place)
 
 
 def _open(context: NodeContext) -> DataSet:

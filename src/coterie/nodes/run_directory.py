@@ -103,9 +103,7 @@ class RunDirectory:
                     seen=f"model {digest}",
                     remedy="start the run anew in another directory",
                 )
-            target = self.path / MODEL_NAME
-            target.unlink(missing_ok=True)
-            target.hardlink_to(source)
+            _link_or_copy(source, self.path / MODEL_NAME)
             return
 
     @property
@@ -184,6 +182,17 @@ def write_result(directory: Path, result: RunResult) -> None:
     partial = directory / (_RESULT + ".partial")
     partial.write_text(result.model_dump_json(indent=2) + "\n")
     partial.rename(directory / _RESULT)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Gives a file that does not change any more a second name, whole or not at all."""
+    partial = target.with_name(target.name + ".partial")
+    partial.unlink(missing_ok=True)
+    try:
+        partial.hardlink_to(source)
+    except OSError:  # not every file system has links
+        shutil.copyfile(source, partial)
+    partial.rename(target)
 
 
 def _require_own_or_empty(path: Path) -> None:

@@ -133,6 +133,11 @@ class Supervisor:
         key = self._directory.key_file(node.party)
         if key is not None:
             arguments += ["--party-key", str(key)]
+        if node.role == "ps" and self._contract.trust.checkpoints_sealed:
+            for party in self._contract.parties:
+                share = self._directory.key_file(party.name)
+                if share is not None and party.name != node.party:
+                    arguments += ["--party-key", f"{party.name}={share}"]
         with (folder / "stderr.log").open("a") as errors:
             process = subprocess.Popen(
                 arguments,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from coterie.contract import Contract, Node
 from coterie.contract.signatures import load_party_key
 from coterie.errors import VoucherRefused
 from coterie.keyserver.client import KeyServerClient
+from coterie.nodes.shares import check_share_options
 from coterie.ratls.address import Address
 from coterie.ratls.trust import Clock, TrustContext, make_trust
 from coterie.ratls.voucher import PartyKeyVouchers, VoucherSource
@@ -31,6 +32,9 @@ class NodeOptions:
         collateral: Directory of collateral; in contracts for real TEEs only. Beside a PCCS it
             keeps what that delivered.
         key_server: ``HOST:PORT`` of the party's key server: it vouches, and opens sealed data.
+        key_servers: ``HOST:PORT`` of other parties' key servers, by party: each gives a parameter
+            server its share of the key of sealed checkpoints.
+        party_keys: Other parties' private keys in their place; in simulated contracts only.
     """
 
     listen: str | None
@@ -39,6 +43,8 @@ class NodeOptions:
     pccs_url: str | None = None
     collateral: Path | None = None
     key_server: str | None = None
+    key_servers: Mapping[str, str] = field(default_factory=dict)
+    party_keys: Mapping[str, Path] = field(default_factory=dict)
 
 
 def node_trust(
@@ -78,6 +84,7 @@ def node_trust(
         observe=clock.observe,
     )
     _check_voucher_options(contract, node, options)
+    check_share_options(contract, node, options)
     tee = open_tee(contract.trust.tee, root=root)
     keys = None
     if options.key_server is not None:
@@ -110,7 +117,7 @@ def node_trust(
 
 def _check_voucher_options(contract: Contract, node: Node, options: NodeOptions) -> None:
     real = contract.trust.tee != "simulated"
-    if real and options.party_key is not None:
+    if real and (options.party_key is not None or options.party_keys):
         raise VoucherRefused(
             f"a party's key does not belong on the host of node {node.name}",
             expected=f"a voucher by party {node.party}'s key server, after it has attested the node",

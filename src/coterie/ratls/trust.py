@@ -154,11 +154,19 @@ class RelyingParty:
         return False
 
 
-class DataKeySource(Protocol):
-    """Where a node gets the key of its sealed data: its party's key server."""
+class KeySource(Protocol):
+    """Where a node gets keys: its party's key server."""
 
     def data_key(self, identity: NodeIdentity, set_id: bytes) -> bytes:
         """The key of a sealed data set, 32 bytes.
+
+        Raises:
+            CoterieError: This node may not have it, or the source cannot be reached.
+        """
+        ...
+
+    def model_key(self, identity: NodeIdentity) -> tuple[bytes, bytes]:
+        """Id and key, 32 bytes each, that the party's trained model is to be sealed under.
 
         Raises:
             CoterieError: This node may not have it, or the source cannot be reached.
@@ -174,13 +182,13 @@ class TrustContext(RelyingParty):
         node: This node, one of the contract's.
         tee: What makes its quotes.
         credentials: This node's own keys, certificates and vouchers.
-        keys: Where keys of sealed data come from, if anywhere.
+        keys: The party's key server, where there is one.
     """
 
     node: Node
     tee: Tee
     credentials: CredentialKeeper
-    keys: DataKeySource | None = None
+    keys: KeySource | None = None
 
     def is_own_key(self, spki_sha256: bytes) -> bool:
         """See RelyingParty."""

@@ -25,7 +25,6 @@ from __future__ import annotations
 import hmac
 import secrets
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -65,6 +64,139 @@ class Seal:
         return f"Seal(set_id={self.set_id.hex()}, name={self.name!r})"
 
 
+class SealWriter:
+    """Seals what is written, piece by piece.
+
+    Args:
+        target: Gets the sealed file.
+        size: Bytes of plaintext that will be written.
+        under: Key, set and name.
+    """
+
+    def __init__(self, target: BinaryIO, size: int, under: Seal) -> None:
+        salt = secrets.token_bytes(ID_BYTES)
+        self._header = _HEADER.pack(_MAGIC, CHUNK_BYTES, size, bytes(8), under.set_id, salt)
+        self._cipher = _cipher(under, salt)
+        self._count = _chunks(size)
+        self._target = target
+        self._under = under
+        self._size = self._missing = size
+        self._index = 0
+        self._held = bytearray()
+        target.write(self._header)
+
+    def write(self, octets: bytes | memoryview, /) -> None:
+        """Takes the next bytes.
+
+        Raises:
+            SealBroken: They are more than was said.
+        """
+        self._missing -= len(octets)
+        if self._missing < 0:
+            raise _broken(self._under.name, f"{self._size} bytes to seal", "more")
+        self._held += octets
+        while len(self._held) > CHUNK_BYTES:
+            self._seal(bytes(self._held[:CHUNK_BYTES]))
+            del self._held[:CHUNK_BYTES]
+
+    def finish(self) -> None:
+        """Seals the last chunk.
+
+        Raises:
+            SealBroken: Less was written than was said.
+        """
+        if self._missing:
+            raise _broken(self._under.name, f"{self._size} bytes to seal", "fewer")
+        self._seal(bytes(self._held))
+
+    def _seal(self, plain: bytes) -> None:
+        place = self._header + _PLACE.pack(self._index, self._count)
+        self._target.write(self._cipher.encrypt(_nonce(self._index), plain, place))
+        self._index += 1
+
+
+class SealReader:
+    """Opens a sealed file chunk by chunk, at any place of it.
+
+    Args:
+        source: The sealed file.
+        sealed_size: Its bytes.
+        under: Key, set and name.
+
+    Attributes:
+        size: Bytes of plaintext.
+
+    Raises:
+        SealBroken: It is no sealed file of this set, or its size is wrong.
+    """
+
+    def __init__(self, source: BinaryIO, sealed_size: int, under: Seal) -> None:
+        header = source.read(HEADER_BYTES)
+        if len(header) != HEADER_BYTES:
+            raise _broken(under.name, f"a header of {HEADER_BYTES} bytes", f"{len(header)} bytes")
+        magic, chunk_bytes, size, zero, set_id, salt = _HEADER.unpack(header)
+        if (magic, chunk_bytes, zero) != (_MAGIC, CHUNK_BYTES, bytes(8)):
+            raise _broken(under.name, "a sealed file of this format", "another header")
+        if not hmac.compare_digest(set_id, under.set_id):
+            raise _broken(under.name, f"set {under.set_id.hex()}", f"set {set_id.hex()}")
+        self._count = _chunks(size)
+        if sealed_size != HEADER_BYTES + size + self._count * TAG_BYTES:
+            expected = f"{self._count} chunks with {size} bytes"
+            raise _broken(under.name, expected, f"{sealed_size} bytes")
+        self.size: int = size
+        self._header = header
+        self._cipher = _cipher(under, salt)
+        self._source = source
+        self._name = under.name
+        self._place = 0
+        self._opened: tuple[int, bytes] = (-1, b"")
+
+    def seek(self, place: int) -> None:
+        """Goes to a place of the plaintext."""
+        self._place = place
+
+    def read(self, count: int) -> bytes:
+        """The next bytes of the plaintext, fewer at its end.
+
+        Raises:
+            SealBroken: A bit was altered, or a chunk moved or cut.
+        """
+        parts: list[bytes] = []
+        stop = min(self._place + count, self.size)
+        while self._place < stop:
+            index, start = divmod(self._place, CHUNK_BYTES)
+            part = self.chunk(index)[start : start + stop - self._place]
+            parts.append(part)
+            self._place += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def chunk(self, index: int) -> bytes:
+        """The plaintext of a chunk.
+
+        Raises:
+            SealBroken: A bit was altered, or a chunk moved or cut.
+        """
+        if self._opened[0] != index:
+            self._source.seek(HEADER_BYTES + index * (CHUNK_BYTES + TAG_BYTES))
+            length = min(CHUNK_BYTES, self.size - index * CHUNK_BYTES) + TAG_BYTES
+            self._opened = (index, self._open(index, self._source.read(length)))
+        return self._opened[1]
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return self._count
+
+    def _open(self, index: int, sealed: bytes) -> bytes:
+        place = self._header + _PLACE.pack(index, self._count)
+        try:
+            return self._cipher.decrypt(_nonce(index), sealed, place)
+        except InvalidTag as error:
+            raise _broken(
+                self._name, "what was sealed under this key", f"another chunk {index}"
+            ) from error
+
+
 def seal(source: BinaryIO, size: int, target: BinaryIO, under: Seal) -> None:
     """Seals a file.
 
@@ -77,17 +209,10 @@ def seal(source: BinaryIO, size: int, target: BinaryIO, under: Seal) -> None:
     Raises:
         SealBroken: The source has another size.
     """
-    salt = secrets.token_bytes(ID_BYTES)
-    header = _HEADER.pack(_MAGIC, CHUNK_BYTES, size, bytes(8), under.set_id, salt)
-    cipher, count = _cipher(under, salt), _chunks(size)
-    target.write(header)
-    for index in range(count):
-        plain = source.read(CHUNK_BYTES)
-        if len(plain) != min(CHUNK_BYTES, size - index * CHUNK_BYTES):
-            raise _broken(under.name, f"{size} bytes to seal", "fewer")
-        target.write(cipher.encrypt(_nonce(index), plain, header + _PLACE.pack(index, count)))
-    if source.read(1):
-        raise _broken(under.name, f"{size} bytes to seal", "more")
+    writer = SealWriter(target, size, under)
+    while plain := source.read(CHUNK_BYTES):
+        writer.write(plain)
+    writer.finish()
 
 
 def unseal(source: BinaryIO, sealed_size: int, under: Seal) -> memoryview:
@@ -104,38 +229,15 @@ def unseal(source: BinaryIO, sealed_size: int, under: Seal) -> memoryview:
     Raises:
         SealBroken: Another key, set or name; or a bit was altered, a chunk moved, added or cut.
     """
-    header = source.read(HEADER_BYTES)
-    if len(header) != HEADER_BYTES:
-        raise _broken(under.name, f"a header of {HEADER_BYTES} bytes", f"{len(header)} bytes")
-    magic, chunk_bytes, size, zero, set_id, salt = _HEADER.unpack(header)
-    if (magic, chunk_bytes, zero) != (_MAGIC, CHUNK_BYTES, bytes(8)):
-        raise _broken(under.name, "a sealed file of this format", "another header")
-    if not hmac.compare_digest(set_id, under.set_id):
-        raise _broken(under.name, f"set {under.set_id.hex()}", f"set {set_id.hex()}")
-    count = _chunks(size)
-    if sealed_size != HEADER_BYTES + size + count * TAG_BYTES:
-        raise _broken(under.name, f"{count} chunks with {size} bytes", f"{sealed_size} bytes")
-    plain = bytearray(size)
-    open_chunk = _opener(_cipher(under, salt), header, count, under.name)
-    for index in range(count):
+    reader = SealReader(source, sealed_size, under)
+    plain = bytearray(reader.size)
+    for index in range(reader.chunks):
         start = index * CHUNK_BYTES
-        length = min(CHUNK_BYTES, size - start)
-        plain[start : start + length] = open_chunk(index, source.read(length + TAG_BYTES))
+        opened = reader.chunk(index)
+        plain[start : start + len(opened)] = opened
     if source.read(1):
-        raise _broken(under.name, f"{count} chunks", "more")
+        raise _broken(under.name, f"{reader.chunks} chunks", "more")
     return memoryview(plain).toreadonly()
-
-
-def _opener(cipher: AESGCM, header: bytes, count: int, name: str) -> Callable[[int, bytes], bytes]:
-    def open_chunk(index: int, sealed: bytes) -> bytes:
-        try:
-            return cipher.decrypt(_nonce(index), sealed, header + _PLACE.pack(index, count))
-        except InvalidTag as error:
-            raise _broken(
-                name, "what was sealed under this key", f"another chunk {index}"
-            ) from error
-
-    return open_chunk
 
 
 def _cipher(under: Seal, salt: bytes) -> AESGCM:

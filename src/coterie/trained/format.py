@@ -28,7 +28,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from coterie.contract import Contract, canonical_json, contract_digest
+from coterie.contract import Contract, canonical_json
 from coterie.ps.slices import SliceDigests
 from coterie.ps.state import model_digest
 
@@ -90,10 +90,18 @@ class ModelWriter:
         steps: Updates applied.
         dense_p: Dense parameters, float32 [P].
         rows: How many rows will follow.
+        text: The contract as it was agreed, if an earlier version of Coterie wrote it.
     """
 
     def __init__(
-        self, target: Target, contract: Contract, *, steps: int, dense_p: FloatArray, rows: int
+        self,
+        target: Target,
+        contract: Contract,
+        *,
+        steps: int,
+        dense_p: FloatArray,
+        rows: int,
+        text: bytes | None = None,
     ) -> None:
         self._target = target
         self._contract = contract
@@ -104,14 +112,14 @@ class ModelWriter:
         dim = contract.model.embedding_dim
         self._record = record_type(dim)
         self._slices = SliceDigests(dim)
-        text = canonical_json(contract)
+        text = canonical_json(contract) if text is None else text
         header = HEADER.pack(
             MAGIC, FORMAT_VERSION, dim, len(text), dense_p.size, rows, steps, bytes(16)
         )
         dense = _pad(self._dense.tobytes())
         self._digests = [
             hashlib.sha256(header).digest(),
-            contract_digest(contract),
+            text_digest(text),
             hashlib.sha256(dense).digest(),
         ]
         self._rows = hashlib.sha256()
@@ -148,6 +156,13 @@ class ModelWriter:
         said = b"".join((*self._digests, self._rows.digest(), digest))
         self._target.write(said + hashlib.sha256(said).digest())
         return digest
+
+
+def text_digest(text: bytes | memoryview) -> bytes:
+    """The digest of a canonical contract, as ``contract_digest``; 32 bytes."""
+    digest = hashlib.sha256(b"coterie contract 1\0")
+    digest.update(text)
+    return digest.digest()
 
 
 def _pad(octets: bytes) -> bytes:

@@ -24,7 +24,7 @@ from coterie.trained.format import (
     IdArray,
     ModelWriter,
     Target,
-    model_file_bytes,
+    file_bytes,
 )
 from coterie.trained.reading import Contents, damaged, read_contents
 
@@ -54,6 +54,7 @@ class TrainedModel:
     def __init__(self, contents: Contents) -> None:
         self.contract: Contract = contents.contract
         self.contract_digest = contents.contract_digest
+        self._contract_text = contents.contract_text
         self.steps = contents.steps
         self.digest = contents.digest
         self.dense: FloatArray = contents.dense_p
@@ -135,7 +136,12 @@ class TrainedModel:
         with written_aside(path) as file:
             rows = self.row_ids.size
             writer = ModelWriter(
-                file, self.contract, steps=self.steps, dense_p=self.dense, rows=rows
+                file,
+                self.contract,
+                steps=self.steps,
+                dense_p=self.dense,
+                rows=rows,
+                text=self._contract_text,
             )
             writer.append(self.row_ids, self.row_values)
             writer.finish()
@@ -143,7 +149,8 @@ class TrainedModel:
     @property
     def file_bytes(self) -> int:
         """Size of the model's file."""
-        return model_file_bytes(self.contract, self.row_ids.size)
+        dim = self.contract.model.embedding_dim
+        return file_bytes(len(self._contract_text), self.dense.size, self.row_ids.size, dim)
 
     def parameters(self) -> dict[str, FloatArray]:
         """The dense parameters by name, each in its shape; read-only views of ``dense``."""

@@ -25,9 +25,10 @@ from coterie.trained.format import (
     file_bytes,
     padded,
     record_type,
+    text_digest,
 )
 
-_CONTRACT_LABEL = b"coterie contract 1\0"
+_SEALED = b"COTSEAL1"
 _DIGEST = 32
 
 
@@ -37,8 +38,9 @@ class Contents:
 
     Attributes:
         contract: That it was trained under.
-        contract_digest: Of the contract as it was written; a later version of Coterie may fill in
-            more defaults.
+        contract_text: The contract as it was written; a later version of Coterie may fill in more
+            defaults.
+        contract_digest: Of that text.
         steps: Updates applied.
         dense_p: float32 [P].
         row_ids: int32 [n], ascending.
@@ -47,6 +49,7 @@ class Contents:
     """
 
     contract: Contract
+    contract_text: bytes
     contract_digest: bytes
     steps: int
     dense_p: FloatArray
@@ -86,7 +89,7 @@ def read_contents(octets: memoryview, name: str) -> Contents:
     _check(name, "header", digests[0], hashlib.sha256(octets[:HEADER_BYTES]).digest())
     start = HEADER_BYTES
     text = octets[start : start + header.contract_bytes]
-    _check(name, "contract", digests[1], hashlib.sha256(_CONTRACT_LABEL + text).digest())
+    _check(name, "contract", digests[1], text_digest(text))
     start += padded(header.contract_bytes)
     if any(octets[HEADER_BYTES + header.contract_bytes : start]):
         raise damaged(name, "padding after the contract", "zero bytes", "others")
@@ -104,6 +107,7 @@ def read_contents(octets: memoryview, name: str) -> Contents:
     _check(name, "model digest", digests[4], seen)
     return Contents(
         contract=contract,
+        contract_text=bytes(text),
         contract_digest=digests[1],
         steps=header.steps,
         dense_p=dense_p,
@@ -128,6 +132,13 @@ def _header(octets: memoryview, name: str) -> _Header:
     magic, version, dim, contract_bytes, dense, rows, steps, zero = HEADER.unpack(
         octets[:HEADER_BYTES]
     )
+    if magic == _SEALED:
+        raise ModelDamaged(
+            f"the model {name} is sealed",
+            expected="an opened one",
+            seen="a sealed file",
+            remedy="open it at home first: coterie unseal SEALED OUT --key FILE",
+        )
     if magic != MAGIC:
         raise damaged(name, "magic", repr(MAGIC), repr(magic))
     if version != FORMAT_VERSION:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from coterie.ps.aggregation import Gradients
 from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, RunRecord, WorkerAbsence
 from coterie.ps.membership import TrainingData
 from coterie.ps.state import ModelState
+from coterie.sealing.casing import SealedCasing
 from tests.ps.conftest import digest_of, small_contract
 
 RECORD = RunRecord(
@@ -41,18 +43,23 @@ def big(dense: str = "adagrad", rows: str = "rowwise_adagrad", **options: int) -
 
 
 class Opened:
-    """A store and what it told."""
+    """A store and what it told; ``sealed`` is set for every test in turn."""
+
+    sealed = False
 
     def __init__(
         self, directory: Path, contract: Contract, shard: int = 0, shards: int = 1
     ) -> None:
+        digest = contract_digest(contract)
+        casing = SealedCasing(digest[::-1], digest, (shard, shards)) if self.sealed else None
         self.durable: list[DurableCheckpoint] = []
         self.failures: list[CoterieError] = []
         self.store = CheckpointStore(
             directory,
-            contract_digest(contract),
+            digest,
             shard=shard,
             shards=shards,
+            casing=casing,
             on_durable=self.durable.append,
             on_failure=self.failures.append,
         )
@@ -61,6 +68,13 @@ class Opened:
         self.store.save(state.snapshot(), RECORD)
         self.store.flush()
         return self.durable[-1]
+
+
+@pytest.fixture(autouse=True, params=["open", "sealed"], scope="module")
+def casing(request: pytest.FixtureRequest) -> Iterator[None]:
+    Opened.sealed = request.param == "sealed"
+    yield
+    Opened.sealed = False
 
 
 def train(state: ModelState, seed: int, rows: int = 20) -> None:
@@ -204,7 +218,8 @@ def test_a_renamed_manifest_is_refused(tmp_path: Path) -> None:
     contract, good = saved_once(tmp_path)
     (path,) = good.glob("step-*.json")
     path.rename(good / path.name.replace("000001-", "000002-"))
-    assert "one checkpoint of step 2" in str(refused(good, contract).expected)
+    expected = "what was sealed" if Opened.sealed else "one checkpoint of step 2"
+    assert expected in refused(good, contract).expected
 
 
 def test_checkpoints_of_another_contract_or_shard_are_refused(tmp_path: Path) -> None:
@@ -212,10 +227,17 @@ def test_checkpoints_of_another_contract_or_shard_are_refused(tmp_path: Path) ->
     other = big(seed=8)
     with pytest.raises(CheckpointDamaged) as refusal:
         Opened(good, other)
-    assert refusal.value.expected == f"contract {contract_digest(other).hex()}, shard 0 of 1"
+    if Opened.sealed:
+        assert refusal.value.expected.endswith(f"set {contract_digest(other).hex()}")
+        assert refusal.value.seen == f"set {contract_digest(contract).hex()}"
+    else:
+        assert refusal.value.expected == f"contract {contract_digest(other).hex()}, shard 0 of 1"
     with pytest.raises(CheckpointDamaged) as refusal:
         Opened(good, contract, shard=1, shards=2)
-    assert refusal.value.seen == f"contract {contract_digest(contract).hex()}, shard 0 of 1"
+    if Opened.sealed:
+        assert refusal.value.seen == "another chunk 0"
+    else:
+        assert refusal.value.seen == f"contract {contract_digest(contract).hex()}, shard 0 of 1"
 
 
 def test_half_written_files_are_cleared_away(tmp_path: Path) -> None:
@@ -258,7 +280,7 @@ def test_damaged_notes_are_refused(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "note-report-w0.bin"
     octets = path.read_bytes()
     if damage == "altered":
-        path.write_bytes(octets.replace(b"counts", b"Counts"))
+        path.write_bytes(octets[:-40] + bytes([octets[-40] ^ 1]) + octets[-39:])
     elif damage == "torn":
         path.write_bytes(octets[:-1])
     elif damage == "renamed":
@@ -274,6 +296,7 @@ import sys
 from pathlib import Path
 from coterie.ps.state import ModelState
 from tests.ps.checkpoints.test_store import Opened, big, train
+Opened.sealed = sys.argv[2] == "sealed"
 contract = big()
 state, opened = ModelState(contract), Opened(Path(sys.argv[1]), contract)
 for step in range(10_000):
@@ -286,7 +309,7 @@ for step in range(10_000):
 @pytest.mark.parametrize("lines", [1, 7, 20])
 def test_a_killed_writer_leaves_what_it_announced(lines: int, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path)],
+        [sys.executable, "-c", WRITER, str(tmp_path), "sealed" if Opened.sealed else "open"],
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[3],

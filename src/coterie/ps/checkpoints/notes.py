@@ -6,8 +6,8 @@ import hashlib
 import re
 from pathlib import Path
 
-from coterie.errors import CheckpointDamaged
-from coterie.ps.checkpoints.files import write_aside
+from coterie.errors import CheckpointDamaged, SealBroken
+from coterie.ps.checkpoints.files import SmallFiles
 from coterie.ps.checkpoints.records import MAX_NOTE_BYTES
 
 _MAGIC = b"coterie note 1\n"
@@ -21,10 +21,12 @@ class Notes:
     Args:
         directory: Where they lie.
         contract_digest: Of the run.
+        files: Writes and reads them.
     """
 
-    def __init__(self, directory: Path, contract_digest: bytes) -> None:
+    def __init__(self, directory: Path, contract_digest: bytes, files: SmallFiles) -> None:
         self._directory = directory
+        self._files = files
         self._head = _MAGIC + contract_digest
 
     def put(self, name: str, octets: bytes) -> None:
@@ -36,7 +38,7 @@ class Notes:
         if not _NAME.match(name) or len(octets) > MAX_NOTE_BYTES:
             raise AssertionError
         content = self._head + name.encode() + b"\0" + octets
-        write_aside(self._path(name), content + hashlib.sha256(content).digest())
+        self._files.write(self._path(name), content + hashlib.sha256(content).digest())
 
     def all(self) -> dict[str, bytes]:
         """Every note.
@@ -58,15 +60,21 @@ class Notes:
         return self._directory / f"note-{name}.bin"
 
     def _read(self, path: Path) -> bytes:
-        with path.open("rb") as file:
-            whole = file.read(MAX_NOTE_BYTES + 1024)
+        try:
+            whole = self._files.read(path, MAX_NOTE_BYTES + 1024)
+        except SealBroken as error:
+            raise _damaged(path, error.expected, error.seen) from error
         content, digest = whole[:-_DIGEST_BYTES], whole[-_DIGEST_BYTES:]
         head = self._head + path.stem.removeprefix("note-").encode() + b"\0"
         if hashlib.sha256(content).digest() != digest or not content.startswith(head):
-            raise CheckpointDamaged(
-                f"the note {path} is damaged or of another run",
-                expected="what was written",
-                seen=f"{len(whole)} bytes that are not",
-                remedy="restore the folder from a copy, or start anew in an empty output directory",
-            )
+            raise _damaged(path, "what was written", f"{len(whole)} bytes that are not")
         return content[len(head) :]
+
+
+def _damaged(path: Path, expected: str, seen: str) -> CheckpointDamaged:
+    return CheckpointDamaged(
+        f"the note {path} is damaged or of another run",
+        expected=expected,
+        seen=seen,
+        remedy="restore the folder from a copy, or start anew in an empty output directory",
+    )

@@ -17,17 +17,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from coterie.errors import CheckpointDamaged, CoterieError, EnvironmentUnfit
-from coterie.ps.checkpoints.files import sync_directory, write_aside
+from coterie.errors import CheckpointDamaged, CoterieError, EnvironmentUnfit, SealBroken
+from coterie.ps.checkpoints.casing import Casing, OpenCasing
+from coterie.ps.checkpoints.files import SmallFiles, sync_directory
 from coterie.ps.checkpoints.notes import Notes
 from coterie.ps.checkpoints.records import DurableCheckpoint, RunRecord
-from coterie.ps.checkpoints.segments import (
-    Segment,
-    merge_segments,
-    restore_segment,
-    segment_path,
-    write_segment,
-)
+from coterie.ps.checkpoints.segment_files import Segment, SegmentFolder
+from coterie.ps.checkpoints.segments import merge_segments, restore_segment, write_segment
 from coterie.ps.state import ModelState, Snapshot
 
 _NAME = re.compile(r"^step-([0-9]{12})-([0-9a-f]{64})\.json$")
@@ -62,6 +58,7 @@ class CheckpointStore:
         contract_digest: Checkpoints of other contracts are refused.
         shard: Which shard's.
         shards: Of how many.
+        casing: Whether what is written is sealed; files of the other kind are refused.
         on_durable: Told of every checkpoint that is durable and verified, on the writer's thread.
         on_failure: Told why none can be written.
 
@@ -79,10 +76,14 @@ class CheckpointStore:
         *,
         shard: int = 0,
         shards: int = 1,
+        casing: Casing | None = None,
         on_durable: Callable[[DurableCheckpoint], None],
         on_failure: Callable[[CoterieError], None],
     ) -> None:
         self._directory = directory
+        casing = casing or OpenCasing()
+        self._folder = SegmentFolder(directory, casing)
+        self._files = SmallFiles(casing)
         self._contract_digest = contract_digest.hex()
         self._place = (shard, shards)
         self._on_durable = on_durable
@@ -90,7 +91,7 @@ class CheckpointStore:
         directory.mkdir(parents=True, exist_ok=True)
         for torn in directory.glob("*.partial"):
             torn.unlink()
-        self._notes = Notes(directory, contract_digest)
+        self._notes = Notes(directory, contract_digest, self._files)
         self._changed = threading.Condition()
         self._manifests: dict[int, tuple[bytes, _Manifest]] = self._present()
         self._segments: list[Segment] = []
@@ -124,7 +125,7 @@ class CheckpointStore:
                 self._forget(newer)
             _, manifest = self._manifests[step]
         self._segments = [
-            restore_segment(self._directory, bytes.fromhex(listed.digest), state)
+            restore_segment(self._folder, bytes.fromhex(listed.digest), state)
             for listed in manifest.segments
         ]
         if state.step != step:
@@ -208,7 +209,7 @@ class CheckpointStore:
                     self._changed.notify_all()
 
     def _write(self, snapshot: Snapshot, record: RunRecord) -> None:
-        self._segments.append(write_segment(self._directory, snapshot))
+        self._segments.append(write_segment(self._folder, snapshot))
         shard, shards = self._place
         manifest = _Manifest(
             contract_digest=self._contract_digest,
@@ -222,7 +223,7 @@ class CheckpointStore:
         )
         text = manifest.model_dump_json().encode()
         digest = hashlib.sha256(text).digest()
-        write_aside(self._directory / f"step-{snapshot.step:012d}-{digest.hex()}.json", text)
+        self._files.write(self._manifest_path(snapshot.step, digest), text)
         with self._changed:
             self._manifests[snapshot.step] = (digest, manifest)
         self._on_durable(DurableCheckpoint(snapshot.step, digest))
@@ -232,7 +233,7 @@ class CheckpointStore:
         segments = self._segments
         while len(segments) > 1 and 2 * segments[-1].rows >= segments[-2].rows:
             newer = segments.pop()
-            segments[-1] = merge_segments(self._directory, segments[-1], newer)
+            segments[-1] = merge_segments(self._folder, segments[-1], newer)
             sync_directory(self._directory)
 
     def _sweep(self) -> None:
@@ -247,14 +248,17 @@ class CheckpointStore:
                 for listed in manifest.segments
             }
         for path in self._directory.glob("segment-*.bin"):
-            if path not in {segment_path(self._directory, digest) for digest in needed}:
+            if path not in {self._folder.path(digest) for digest in needed}:
                 path.unlink()
 
     # --- manifests -----------------------------------------------------------------------------
 
     def _forget(self, step: int) -> None:
         digest, _ = self._manifests.pop(step)
-        (self._directory / f"step-{step:012d}-{digest.hex()}.json").unlink()
+        self._manifest_path(step, digest).unlink()
+
+    def _manifest_path(self, step: int, digest: bytes) -> Path:
+        return self._directory / f"step-{step:012d}-{digest.hex()}.json"
 
     def _present(self) -> dict[int, tuple[bytes, _Manifest]]:
         found: dict[int, tuple[bytes, _Manifest]] = {}
@@ -270,8 +274,10 @@ class CheckpointStore:
         return found
 
     def _read(self, path: Path, digest: bytes) -> _Manifest:
-        with path.open("rb") as file:
-            text = file.read(_MAX_MANIFEST_BYTES)
+        try:
+            text = self._files.read(path, _MAX_MANIFEST_BYTES)
+        except SealBroken as error:
+            raise self._damaged(f"{path.name}: {error.expected}", error.seen) from error
         if hashlib.sha256(text).digest() != digest:
             raise self._damaged(f"{path.name}: SHA-256 {digest.hex()}", "another")
         try:
@@ -286,7 +292,7 @@ class CheckpointStore:
                 "contract {}, shard {} of {}".format(*seen),
             )
         for listed in manifest.segments:
-            if not segment_path(self._directory, bytes.fromhex(listed.digest)).exists():
+            if not self._folder.path(bytes.fromhex(listed.digest)).exists():
                 raise self._damaged(f"segment {listed.digest}", "none")
         return manifest
 

@@ -89,8 +89,8 @@ REFUSED: dict[str, tuple[str, Change]] = {
         lambda m: m["sgx"].update(file_check_policy="allow_all_but_log"),
     ),
     "code from an allowed folder": ("fs.mounts", _mount(2, uri="file:inputs")),
-    "out in the clear": ("fs.mounts", lambda m: m["fs"]["mounts"][6].pop("type")),
-    "out under the signer's key": ("fs.mounts", _mount(6, key_name="_sgx_mrsigner")),
+    "memory in the clear": ("fs.mounts", lambda m: m["fs"]["mounts"][7].pop("type")),
+    "memory under the signer's key": ("fs.mounts", _mount(7, key_name="_sgx_mrsigner")),
     "a mount more": (
         "fs.mounts",
         lambda m: m["fs"]["mounts"].append({"path": "/home", "uri": "file:/home"}),

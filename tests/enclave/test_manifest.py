@@ -67,10 +67,10 @@ def test_allowed_files_hold_no_code_and_nothing_secret_in_the_clear(
     parsed: dict[str, Any],
 ) -> None:
     allowed = parsed["sgx"]["allowed_files"]
-    assert allowed == ["file:inputs/", "file:data/", "file:checkpoints/"]
+    assert allowed == ["file:inputs/", "file:data/", "file:out/"]
     mounted = {mount["path"]: mount for mount in parsed["fs"]["mounts"]}
-    assert mounted["/coterie/out"]["type"] == "encrypted"
-    assert mounted["/coterie/out"]["key_name"] == "_sgx_mrenclave"
+    assert mounted["/coterie/memory"]["type"] == "encrypted"
+    assert mounted["/coterie/memory"]["key_name"] == "_sgx_mrenclave"
     assert mounted["/tmp"]["type"] == "tmpfs"
     assert parsed["fs"]["root"] == {"type": "tmpfs"}
     assert "insecure__keys" not in parsed["fs"]

@@ -18,13 +18,13 @@ import tomlkit
 
 from coterie.attestation.measurement import package_measurement
 from coterie.contract import EnclaveSection
-from coterie.enclave.building import BuildOptions, BuiltImage, build_image
+from coterie.enclave.building import HOST_FOLDERS, BuildOptions, BuiltImage, build_image
 from coterie.enclave.contents import ImageName
 from coterie.enclave.gramine import GramineTools
-from tests.system.conftest import Federation
-from tests.system.test_sealed import PARTIES, StartKeyServer, demanding, key_server, seal
-
-__all__ = ["key_server"]
+from coterie.sealing.model import SEALED_MODEL_NAME
+from coterie.trained import TrainedModel
+from tests.system.conftest import Federation, coterie
+from tests.system.sealed import PARTIES, KeyServers, demanding, seal, seal_key
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -45,7 +45,7 @@ class Image:
 
     def place(self, folder: Path, inputs: dict[str, object], contract: Federation) -> None:
         """Makes a node's folder: what the manifest mounts, and what the host says."""
-        for name in ("inputs", "data", "out", "checkpoints"):
+        for name in HOST_FOLDERS:
             (folder / name).mkdir(parents=True)
         (folder / "home").symlink_to(self.home)
         for manifest in self.folder.glob("coterie.manifest"):
@@ -150,7 +150,14 @@ def of_images(federation: Federation, image: Image) -> Federation:
     text = text.replace("join_seconds = 60", "join_seconds = 300")
     assert text != federation.text
     federation.text = text
-    return demanding(federation)
+    return demanding(federation, "seal_checkpoints = true")
+
+
+@pytest.fixture
+def key_server() -> Iterator[KeyServers]:
+    servers = KeyServers()
+    yield servers
+    servers.close()
 
 
 def test_a_federated_run_from_images_gives_the_same_model(
@@ -158,15 +165,17 @@ def test_a_federated_run_from_images_gives_the_same_model(
     start: StartEnclave,
     federation: Federation,
     hfl_digest: str,
-    key_server: StartKeyServer,
+    key_server: KeyServers,
 ) -> None:
     contract = of_images(federation, images["worker"])
     sealed = {party: seal(contract, party) for party in ("acme", "bolt")}
+    for party in ("acme", "bolt"):
+        seal_key(contract, party)
     servers = {party: key_server(contract, party).address for party in PARTIES}
     ps = contract.folder / "node-ps0"
     images["ps"].place(
         ps,
-        {"name": "ps0", "listen": "127.0.0.1:0", "key_servers": {"operator": servers["operator"]}},
+        {"name": "ps0", "listen": "127.0.0.1:0", "key_servers": servers},
         contract,
     )
     server = start(images["ps"], ps)
@@ -189,13 +198,25 @@ def test_a_federated_run_from_images_gives_the_same_model(
     assert isinstance(result, dict)
     assert result["model_digest"] == hfl_digest
     assert [node.finish() for node in (server, *workers)] == [0, 0, 0]
+    # What leaves the enclaves is sealed: the checkpoints, and the model for each company.
+    assert next((ps / "out" / "checkpoints").iterdir())
+    for party in ("acme", "bolt"):
+        left = contract.folder / f"node-{party}" / "out"
+        assert [path.name for path in left.iterdir()] == [SEALED_MODEL_NAME]
+    opened = contract.folder / "model.coterie"
+    done = coterie(
+        *("unseal", contract.folder / "node-acme" / "out" / SEALED_MODEL_NAME, opened),
+        *("--key", contract.folder / "acme-model.key"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert TrainedModel.read(opened).digest.hex() == hfl_digest
 
 
 def test_data_in_the_clear_are_refused(
     images: dict[ImageName, Image],
     start: StartEnclave,
     federation: Federation,
-    key_server: StartKeyServer,
+    key_server: KeyServers,
 ) -> None:
     contract = of_images(federation, images["worker"])
     folder = contract.folder / "node"

@@ -21,7 +21,7 @@ from coterie.errors import OutputInUse
 RENDERED = "manifest.toml"
 FILES = "files.sha256"
 # What the host puts beside the image before it starts a node; mounted by the manifest.
-HOST_FOLDERS = ("inputs", "data", "out", "checkpoints")
+HOST_FOLDERS = ("inputs", "data", "out", "memory")
 
 
 @dataclass(frozen=True)

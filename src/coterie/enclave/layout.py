@@ -31,8 +31,13 @@ class Mounts:
 
     @property
     def out(self) -> Path:
-        """What the node keeps; encrypted by the enclave, but for what is sealed by the node itself."""
+        """Untrusted: what the node keeps or gives away, each sealed by the node itself, or public."""
         return self.root / "coterie" / "out"
+
+    @property
+    def memory(self) -> Path:
+        """What the node remembers; encrypted by the library OS under a key of this enclave."""
+        return self.root / "coterie" / "memory"
 
     @property
     def contract(self) -> Path:

@@ -89,15 +89,15 @@ _MOUNTS: Final[tuple[dict[str, str], ...]] = (
     {"path": "/etc/hosts", "uri": "file:home/etc/hosts"},
     {"path": "/coterie/inputs", "uri": "file:inputs"},
     {"path": "/coterie/data", "uri": "file:data"},
+    {"path": "/coterie/out", "uri": "file:out"},
     {
         "type": "encrypted",
-        "path": "/coterie/out",
-        "uri": "file:out",
+        "path": "/coterie/memory",
+        "uri": "file:memory",
         "key_name": "_sgx_mrenclave",
     },
-    {"path": "/coterie/out/checkpoints", "uri": "file:checkpoints"},
 )
-_ALLOWED = ["file:inputs/", "file:data/", "file:checkpoints/"]
+_ALLOWED = ["file:inputs/", "file:data/", "file:out/"]
 _ENVIRONMENT: Final[dict[str, str]] = {
     "LD_LIBRARY_PATH": "/lib:/opt/coterie/lib:/opt/coterie/lib/system",
     "PATH": "/opt/coterie/bin",

@@ -43,6 +43,7 @@ def start_from_inputs(root: Path, *, direct: bool) -> None:
             data=mounts.data if node in contract.data_owners() else None,
             sealed_only=True,
             out=mounts.out,
+            memory=mounts.memory,
             rollback_consent=_if_there(mounts.inputs / "rollback-consent.json"),
         ),
         _options(inputs, mounts, node),
@@ -77,6 +78,9 @@ def _options(inputs: NodeInputs, mounts: Mounts, node: Node) -> NodeOptions:
         pccs_url=inputs.pccs_url,
         collateral=_if_there(mounts.inputs / "collateral"),
         key_server=own,
+        key_servers={
+            party: address for party, address in inputs.key_servers.items() if party != node.party
+        },
     )
 
 

@@ -88,8 +88,8 @@ class NodeContext:
         on_event: Hears what happens.
         monotonic: Seconds of a clock that only goes forward.
         open_data: Opens the party's prepared data set; only for nodes that own data.
-        out: Where checkpoints go, and what a node remembers of announced ones; nothing is kept
-            where it is absent.
+        out: Where checkpoints and the trained model go; nothing is kept where it is absent.
+        memory: Where a node remembers announced checkpoints; nowhere if absent.
         consent: To go on from an older checkpoint, if all parties gave it.
         keep_model: Opens what the trained model is written to, given its size in bytes; used at
             nodes of parties that get it only.
@@ -103,6 +103,7 @@ class NodeContext:
     monotonic: Callable[[], float]
     open_data: Callable[[], DataSet] | None = None
     out: Path | None = None
+    memory: Path | None = None
     consent: RollbackConsent | None = None
     keep_model: ModelKeeper | None = None
 

@@ -52,6 +52,7 @@ def run_node(
     data: Path | None,
     sealed_only: bool = False,
     out: Path | None,
+    memory: Path | None = None,
     on_event: EventSink,
     consent: RollbackConsent | None = None,
 ) -> None:
@@ -64,7 +65,8 @@ def run_node(
         transport: Name of what the fabric is made of.
         data: The party's prepared data set, where the node owns data.
         sealed_only: Whether a data set in the clear is refused, since the host could have made it.
-        out: Where checkpoints and the result go, on the parameter server.
+        out: Where checkpoints and the result go, on the parameter server, and the trained model.
+        memory: Where the node remembers announced checkpoints; absent: in ``out``.
         on_event: Hears what happens; at last ``Finished`` (shard 0) or ``Failed``.
         consent: To go on from an older checkpoint, if all parties gave it; parameter servers only.
 
@@ -87,6 +89,7 @@ def run_node(
                 monotonic=time.monotonic,
                 open_data=_opener(contract, node, data, fabric, sealed_only=sealed_only),
                 out=out,
+                memory=memory or out,
                 consent=consent,
                 keep_model=_keeper(contract, node, fabric, data, out)
                 if transport == "ra-tls"

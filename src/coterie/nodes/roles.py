@@ -200,7 +200,8 @@ def _session(
     digest: bytes,
     while_waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[ServerSession]:
-    path = context.out / "remembered-checkpoint.json" if context.out is not None else None
+    folder = context.memory
+    path = folder / "remembered-checkpoint.json" if folder is not None else None
     session = ServerSession(
         context.fabric.parameter_server,
         context.contract,

@@ -27,7 +27,8 @@ class NodeFiles:
         contract: The contract's file, with its parties' signatures beside it.
         data: The party's prepared or sealed data set, where the node owns data.
         sealed_only: Whether data in the clear is refused.
-        out: Where checkpoints are kept, and what the node remembers of them.
+        out: Where checkpoints and the trained model are kept.
+        memory: Where the node remembers announced checkpoints; absent: in ``out``.
         rollback_consent: All parties' consent to go on from an older checkpoint.
     """
 
@@ -35,6 +36,7 @@ class NodeFiles:
     data: Path | None = None
     sealed_only: bool = False
     out: Path | None = None
+    memory: Path | None = None
     rollback_consent: Path | None = None
 
 
@@ -89,6 +91,7 @@ def start_node(
             sealed_only=files.sealed_only,
             consent=consent,
             out=files.out,
+            memory=files.memory,
             on_event=write,
         )
 

@@ -60,6 +60,7 @@ def test_a_policy_may_name_a_key_for_the_model(folder: Path) -> None:
     DataKey.generate("acme").write(folder / "model.key")
     policy = read(folder, POLICY + MODEL.format(key="model.key"))
     assert policy.model == DataKey.read(folder / "model.key")
+    assert read(folder, POLICY + "[model]\nplain = true\n").model == "plain"
 
 
 def test_a_policy_may_trust_less_than_the_contract(folder: Path) -> None:
@@ -91,7 +92,8 @@ SGX = (
         (POLICY + POLICY.partition("[[data]]")[2].join(["[[data]]", ""]), "the key acme.key twice"),
         (POLICY + MODEL.format(key="bolt.key"), "the key bolt.key, of party 'bolt'"),
         (POLICY + MODEL.format(key="acme.key"), "one key for a data set and for the model"),
-        (POLICY + "[model]\n", "model.key: Field required"),
+        (POLICY + "[model]\n", "model: Value error, give a key, or plain = true"),
+        (POLICY + MODEL.format(key="acme.key") + "plain = true\n", "give a key, or plain = true"),
         (POLICY + TRUST.format(tee="sgx", value=SGX), "trust.tee 'sgx'"),
         (POLICY + TRUST.format(tee="simulated", value=""), "trust.roles.worker needs"),
     ],

@@ -163,6 +163,11 @@ def test_a_node_that_gets_the_model_gets_the_key_to_seal_it(owner: Owner) -> Non
     assert MODEL_KEY.key.hex() not in owner.log.read_text()
 
 
+def test_a_party_may_say_that_its_nodes_host_is_its_own(owner: Owner) -> None:
+    with owner.serving(replace(owner.policy(), model="plain")):
+        assert owner.client().model_key(owner.identity()) is None
+
+
 MODEL_REFUSALS = [
     Refusal(
         "another party's node",
@@ -184,7 +189,7 @@ MODEL_REFUSALS = [
     ),
     Refusal(
         "a policy without a key for it",
-        "KeyRefused: the key server of acme has no key for the trained model",
+        "KeyRefused: the key server of acme does not say how the trained model is kept",
         identity=Owner.identity,
         policy=lambda o: replace(o.policy(), model=None),
     ),

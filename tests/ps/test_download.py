@@ -70,6 +70,20 @@ def test_nobody_gets_a_model_before_the_outcome_is_made(
     assert [part.pending for part in run.port("w0").download(REQUEST)] == [True], "not reported"
 
 
+def test_the_server_is_not_held_up_by_a_node_that_does_not_read_on(
+    make_contract: MakeContract, make_run: MakeRun
+) -> None:
+    run = make_run(make_contract())
+    waiting = run.port("w0").download(REQUEST)
+    assert next(waiting).pending
+    trained(run)  # by other threads, while the first stream is open still
+    taking = run.port("w0").download(REQUEST)
+    assert next(taking).WhichOneof("part") == "header"
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(lambda: list(taking)).result(timeout=30)
+        assert other.submit(lambda: list(waiting)).result(timeout=30) == []
+
+
 def named(contract: Contract, *parties: str) -> Contract:
     return contract.model_copy(update={"results": ResultsSection(model_parties=parties)})
 

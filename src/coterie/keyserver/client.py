@@ -18,6 +18,7 @@ from coterie.contract import Contract
 from coterie.errors import HandshakeFailed, MessageRefused, PeerUnreachable
 from coterie.keyserver.messages import (
     ALPN,
+    PLAIN,
     Grant,
     KeyRequest,
     Message,
@@ -88,14 +89,18 @@ class KeyServerClient:
             raise _out_of_order(f"a key of {KEY_BYTES} bytes", f"{len(key)} bytes")
         return key
 
-    def model_key(self, identity: NodeIdentity) -> tuple[bytes, bytes]:
+    def model_key(self, identity: NodeIdentity) -> tuple[bytes, bytes] | None:
         """Id and key, 32 bytes each, that the party's trained model is to be sealed under.
+
+        None: the party lets this node keep the model open.
 
         Raises:
             KeyRefused: This node may not have it, or another party's server answers.
             CoterieError: The server refuses the evidence, or cannot be reached.
         """
         content = self._ask(identity, "model")
+        if content == PLAIN:
+            return None
         if len(content) != ID_BYTES + KEY_BYTES:
             raise _out_of_order(f"a key of {ID_BYTES + KEY_BYTES} bytes", f"{len(content)} bytes")
         return content[:ID_BYTES], content[ID_BYTES:]

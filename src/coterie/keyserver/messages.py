@@ -31,6 +31,7 @@ from coterie.ratls.voucher import MAX_VOUCHER_BYTES
 ALPN = b"coterie-keys/1"
 VERSION = 1
 Wanted = Literal["voucher", "data", "model", "share"]
+PLAIN = b"plain"
 _SIGNATURE_BYTES = 64
 _SET_ID_BYTES = 32
 
@@ -77,7 +78,8 @@ class Grant:
     """What was asked for.
 
     Attributes:
-        content: A voucher in CBOR; a key or share of 32 bytes; of a model's key its id first.
+        content: A voucher in CBOR; a key or share of 32 bytes; of a model's key its id first, or
+            ``PLAIN``: the party lets the node keep the model open.
     """
 
     content: bytes

@@ -10,8 +10,8 @@ A policy is a TOML file:
     key = "acme-data.key"
     roles = ["worker"]
 
-    [model]                         # where the party's trained model is to be sealed
-    key = "acme-model.key"
+    [model]                         # how the party's node keeps the trained model: sealed under
+    key = "acme-model.key"          # this key; or open, with `plain = true`: its host is the party's
 
     [trust]                         # optional: stricter than the contract's own section
     ...
@@ -25,9 +25,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from coterie.contract import Contract, Role, contract_digest, load_contract
 from coterie.contract.trust import TrustSection
@@ -50,7 +50,14 @@ class _DataEntry(BaseModel):
 class _ModelEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    key: str
+    key: str | None = None
+    plain: bool = False
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.key is None) != self.plain:
+            raise ValueError("give a key, or plain = true")
+        return self
 
 
 class _PolicyFile(BaseModel):
@@ -82,7 +89,8 @@ class KeyPolicy:
         contract_path: Where it lies: signatures lie beside it.
         trust: What counts as proof: the policy's own section, or the contract's.
         releases: By data set id.
-        model: The key that the party's trained model is sealed under on other parties' machines.
+        model: How the party's node keeps the trained model: sealed under this key, or open; None
+            if it may not at all.
     """
 
     party: str
@@ -90,7 +98,7 @@ class KeyPolicy:
     contract_path: Path
     trust: TrustSection
     releases: Mapping[bytes, Release]
-    model: DataKey | None = None
+    model: DataKey | Literal["plain"] | None = None
 
     @classmethod
     def read(cls, path: Path) -> KeyPolicy:
@@ -119,8 +127,11 @@ class KeyPolicy:
             if key.set_id in releases:
                 raise _invalid(path, f"the key {entry.key} twice")
             releases[key.set_id] = Release(key, frozenset(entry.roles))
-        model = None if found.model is None else _key(path, found.model.key, found.party)
-        if model is not None and model.set_id in releases:
+        model: DataKey | Literal["plain"] | None = None
+        if found.model is not None:
+            named = found.model.key
+            model = "plain" if named is None else _key(path, named, found.party)
+        if isinstance(model, DataKey) and model.set_id in releases:
             raise _invalid(path, "one key for a data set and for the model")
         return cls(found.party, contract, contract_path, trust, releases, model)
 
@@ -160,8 +171,10 @@ class KeyPolicy:
             )
         return release.key.key
 
-    def model_key(self, claims: Claims) -> DataKey:
-        """The key that the party's trained model is sealed under, if the node may have it.
+    def model_key(self, claims: Claims) -> DataKey | Literal["plain"]:
+        """How a node keeps the trained model: sealed under a key, or open, if its host is the party's.
+
+        Only the party can know that: whatever the node sees is chosen by its host.
 
         Raises:
             ContractMismatch: The node runs under another contract.
@@ -180,11 +193,11 @@ class KeyPolicy:
             )
         if self.model is None:
             raise KeyRefused(
-                f"the key server of {self.party} has no key for the trained model",
+                f"the key server of {self.party} does not say how the trained model is kept",
                 expected="a [model] section in its policy",
                 seen="none",
-                remedy="make a key with `coterie seal-key`, name it in the policy, and start the key "
-                "server anew",
+                remedy="make a key with `coterie seal-key` and name it in the policy, or, where the "
+                "node's machine is the party's own, write plain = true; start the key server anew",
             )
         return self.model
 

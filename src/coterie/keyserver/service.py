@@ -20,6 +20,7 @@ from coterie.errors import CoterieError, HandshakeFailed, MessageRefused, PeerUn
 from coterie.keyserver.journal import Journal
 from coterie.keyserver.messages import (
     ALPN,
+    PLAIN,
     Grant,
     KeyRequest,
     ServerHello,
@@ -157,7 +158,7 @@ class KeyService:
                 return policy.data_key(claims, request)
             case "model":
                 key = policy.model_key(claims)
-                return key.set_id + key.key
+                return PLAIN if key == "plain" else key.set_id + key.key
             case "share":
                 policy.check_share(claims, request.voucher, at=at)
                 return party_share(self._key, policy.contract)

@@ -42,13 +42,11 @@ class Fabric(Protocol):
         """Fetches the key of the party's sealed data set, 32 bytes."""
         ...
 
-    @property
-    def has_key_server(self) -> bool:
-        """Whether the node was given its party's key server."""
-        ...
+    def model_key(self) -> tuple[bytes, bytes] | None:
+        """Fetches id and key, 32 bytes each, that the party's trained model is to be sealed under.
 
-    def model_key(self) -> tuple[bytes, bytes]:
-        """Fetches id and key, 32 bytes each, that the party's trained model is to be sealed under."""
+        None: the model may be kept open, since the party says so, or since nothing is attested.
+        """
         ...
 
     def checkpoint_key(self) -> bytes | None:

@@ -104,14 +104,9 @@ class MemoryFabric:
             self._node.name, f"a run without attestation, and data set {set_id.hex()[:16]}"
         )
 
-    @property
-    def has_key_server(self) -> bool:
+    def model_key(self) -> tuple[bytes, bytes] | None:
         """See Fabric."""
-        return False
-
-    def model_key(self) -> tuple[bytes, bytes]:
-        """See Fabric."""
-        raise no_key(self._node.name, "a run without attestation")
+        return None
 
     def checkpoint_key(self) -> bytes | None:
         """See Fabric."""

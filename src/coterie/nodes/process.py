@@ -91,9 +91,7 @@ def run_node(
                 out=out,
                 memory=memory or out,
                 consent=consent,
-                keep_model=_keeper(contract, node, fabric, data, out)
-                if transport == "ra-tls"
-                else None,
+                keep_model=_keeper(contract, node, fabric, out) if transport == "ra-tls" else None,
             )
             if node.role == "ps":
                 outcome = run_parameter_server(context)
@@ -141,23 +139,21 @@ def _opener(
     return opened
 
 
-def _keeper(
-    contract: Contract, node: Node, fabric: Fabric, data: Path | None, out: Path | None
-) -> ModelKeeper | None:
-    """Where the node keeps the trained model: sealed, unless its data lie open on its host.
+def _keeper(contract: Contract, node: Node, fabric: Fabric, out: Path | None) -> ModelKeeper | None:
+    """Where the node keeps the trained model: sealed, unless its party's key server says otherwise.
 
-    The key is fetched now: after the training it would be too late to find that there is none.
+    Nothing that the host chooses decides it. The key is fetched now: after the training it would be
+    too late to find that there is none.
     """
     if out is None or node not in contract.model_recipients():
         return None
-    from coterie.sealing import SealedDataSet
+    key = fabric.model_key()
+    if key is None:
+        return PlainModelFile(out / MODEL_NAME)
     from coterie.sealing.keys import DataKey
     from coterie.sealing.model import SEALED_MODEL_NAME, SealedModelFile
 
-    at_home = data is not None and SealedDataSet.at(data) is None
-    if at_home or not fabric.has_key_server:
-        return PlainModelFile(out / MODEL_NAME)
-    return SealedModelFile(out / SEALED_MODEL_NAME, DataKey(node.party, *fabric.model_key()))
+    return SealedModelFile(out / SEALED_MODEL_NAME, DataKey(node.party, *key))
 
 
 def end_with_parent() -> None:

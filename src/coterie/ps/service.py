@@ -237,15 +237,14 @@ class ParameterService:
         """
         shard = self._shard
         check_recipient(shard.contract, caller)
-        with shard.changed:
+        with shard.changed:  # never held while a part is on its way: others may send it
             shard.membership.check_incarnation(caller)
-            if not shard.locked_wait(lambda: shard.final is not None):
-                yield pb.DownloadPart(pending=True)
-                return
+            shard.locked_wait(lambda: shard.final is not None)
             final = shard.final
             digest = self._lead.outcome.model_digest if self._lead and self._lead.outcome else b""
         if final is None:
-            raise AssertionError
+            yield pb.DownloadPart(pending=True)
+            return
         for part in model_parts(final, digest):
             yield part
             with shard.changed:

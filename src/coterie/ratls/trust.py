@@ -165,8 +165,10 @@ class KeySource(Protocol):
         """
         ...
 
-    def model_key(self, identity: NodeIdentity) -> tuple[bytes, bytes]:
+    def model_key(self, identity: NodeIdentity) -> tuple[bytes, bytes] | None:
         """Id and key, 32 bytes each, that the party's trained model is to be sealed under.
+
+        None: the party lets this node keep the model open.
 
         Raises:
             CoterieError: This node may not have it, or the source cannot be reached.

@@ -52,7 +52,7 @@ def verify(
 
     Says in plain words what it proves and what not. A changed byte is refused with its place.
 
-    Example: coterie receipt verify run1/receipt.jsonl --contract examples/hfl.toml
+    Example: coterie receipt verify run1/receipt.jsonl --contract run1/contract.json
     """
     from coterie.receipts.verification import verify_receipt
     from coterie.receipts.words import does_not_prove, proves

@@ -16,6 +16,8 @@ from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import TdFields, tdx_quote
 from coterie.keyserver.messages import Grant, KeyRequest, ServerHello
 from coterie.keyserver.messages import encode_message as encode_key_message
+from coterie.ps.checkpoints import DurableCheckpoint
+from coterie.ps.overview import Overview
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeRequest, Push
 from coterie.ratls.evidence import InteroperableEvidence
@@ -29,6 +31,9 @@ from coterie.ratls.messages import (
     encode_message,
 )
 from coterie.ratls.voucher import Voucher
+from coterie.receipts import bodies, entries
+from coterie.receipts.bodies import Body
+from coterie.status import messages as status
 from coterie.trained import TrainedModel
 from fuzz.targets import AT, CALLS, COLLATERAL, PEER, QUOTE, SMALL_RUN
 
@@ -47,6 +52,8 @@ def seeds(target: str) -> Iterator[bytes]:
         "calls": _calls,
         "keys": _keys,
         "model": _models,
+        "visitors": _visitors,
+        "receipt": _receipt,
     }[target]()
 
 
@@ -110,6 +117,32 @@ def _collateral() -> Iterator[bytes]:
     yield SimulatedPki(tee="TDX").collateral(AT).to_json().encode()
     for file in sorted(VECTORS.glob("*/collateral.json")):
         yield file.read_bytes()
+
+
+def _visitors() -> Iterator[bytes]:
+    voucher = Voucher(bytes(32), "ps", "ps", bytes(32), 1, 1_900_000_000, bytes(64)).to_cbor()
+    run = Overview("training", 1, 2, 9, ("w1",), ("w2",), (), DurableCheckpoint(1, bytes(32)))
+    peers = (status.SeenPeer("w1", 1, "UpToDate", "00" * 32, 1, 2),)
+    yield status.encode_message(status.Ask("a", bytes(64), bytes(32), wants_collateral=True))[4:]
+    yield status.encode_message(status.Answer(QUOTE, voucher, b"", run, peers))[4:]
+
+
+def _receipt() -> Iterator[bytes]:
+    told: list[Body] = [
+        bodies.NodeJoined(node="w1", incarnation=1, examples=8, data_set="00" * 32),
+        bodies.Checkpoint(step=5, digest="00" * 32, examples=40, loss=0.5),
+        bodies.PeerRefused(error="EvidenceRefused", reason="no"),
+    ]
+    for der in _certificates():
+        certificate = entries.text(der)
+        told.append(
+            bodies.Server(
+                reason="start", certificate=certificate, voucher="", collateral=None, lost=0
+            )
+        )
+    for index, body in enumerate(told):
+        said = entries.statement(index=index, at=AT, body=body, previous=entries.GENESIS)
+        yield entries.canonical({**said, "signature": "00" * 64})
 
 
 def _calls() -> Iterator[bytes]:

@@ -43,6 +43,10 @@ from coterie.ratls.evidence import (
 from coterie.ratls.messages import FrameReader, Hello, Refusal, decode_message, encode_message
 from coterie.ratls.session import Session, SessionInputs
 from coterie.ratls.voucher import Voucher
+from coterie.receipts import entries
+from coterie.receipts.bodies import Server
+from coterie.receipts.chain import server_key
+from coterie.status import messages as status
 from coterie.trained import TrainedModel
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -222,6 +226,27 @@ def model(data: bytes) -> None:
     assert found.file_bytes == len(data)
 
 
+def visitors(data: bytes) -> None:
+    """What a visitor and a server say to each other: one encoding per meaning."""
+    try:
+        message = status.decode_message(data)
+    except CoterieError:
+        return
+    assert isinstance(message, Refusal) or status.encode_message(message)[4:] == data
+
+
+def receipt(data: bytes) -> None:
+    """A line of a receipt: read strictly, and the key that it introduces, if it does."""
+    try:
+        entry = entries.decode_line(data, 1)
+        if isinstance(entry.body, Server):
+            server_key(entry)
+    except CoterieError:
+        return
+    assert entry.digest == entries.line_digest(data)
+    assert data.isascii()
+
+
 def begun_server() -> tuple[ParameterService, Caller]:
     """A server that both workers have joined, and one of them."""
     shard = Shard(
@@ -287,4 +312,6 @@ TARGETS = {
     "calls": Target(calls, 1 << 15),
     "keys": Target(keys, 1 << 13),
     "model": Target(model, 1 << 13),
+    "visitors": Target(visitors, 1 << 15),
+    "receipt": Target(receipt, 1 << 15),
 }

@@ -19,6 +19,7 @@
     |   |-- KeyRefused                 a key server does not give a node what it asks for
     |   |-- ManifestRefused            an enclave's manifest lets the host choose what it must not
     |   |-- RollbackRefused            a parameter server is older than a checkpoint it announced
+    |   |-- ReceiptRefused             a receipt was altered, is not whole, or does not add up
     |   `-- CallRefused                this role may not call this method, or its pin has expired
     |-- ProtocolError              6   a peer sent what the protocol forbids
     |   |-- MessageRefused             a limit, shape, id or value out of bounds
@@ -182,6 +183,23 @@ class ManifestRefused(TrustError):
 
 class RollbackRefused(TrustError):
     """A parameter server was restored from an older checkpoint than it had announced as durable."""
+
+
+class ReceiptRefused(TrustError):
+    """A receipt was altered, is not whole, or does not add up; the place is named."""
+
+    def __init__(
+        self, what: str, *, place: str = "", expected: str = "", seen: str = "", remedy: str = ""
+    ) -> None:
+        super().__init__(what, expected=expected, seen=seen, remedy=remedy)
+        self.place = place
+
+    def to_dict(self) -> dict[str, str]:
+        """The error as flat strings, the place among them."""
+        return {**super().to_dict(), "place": self.place}
+
+    def __str__(self) -> str:
+        return f"{self.place}: {super().__str__()}" if self.place else super().__str__()
 
 
 class CallRefused(TrustError):

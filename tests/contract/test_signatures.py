@@ -32,6 +32,8 @@ from coterie.contract.signatures import (
     public_key_text,
     sign_contract,
     signature_path,
+    signatures_beside,
+    valid_signatures,
     verify_signature,
     verify_signatures,
 )
@@ -310,3 +312,24 @@ class TestCommandLine:
         assert [node["name"] for node in shown["nodes"]] == ["ps0", "acme-worker"]
         assert shown["parties"][1]["key"] == contract.parties[1].key
         assert contract_digest(contract).hex() in self.run("show", path)[0]
+
+
+class TestBesideTheContract:
+    def test_those_that_hold_are_found(
+        self, path: Path, contract: Contract, keys: dict[str, Ed25519PrivateKey]
+    ) -> None:
+        good = sign_contract(contract, keys["acme"], "acme")
+        other = replace(sign_contract(contract, keys["operator"], "operator"), signature="00" * 64)
+        for signature in (good, other):
+            signature_path(path, signature.party).write_text(signature.to_json())
+        assert valid_signatures(contract, path) == (good,)
+        with pytest.raises(SignatureRefused, match="signature of operator is wrong"):
+            verify_signatures(contract, signatures_beside(contract, path))
+
+    def test_there_may_be_none(self, path: Path, contract: Contract) -> None:
+        assert valid_signatures(contract, path) == ()
+
+    def test_an_unreadable_one_is_refused(self, path: Path, contract: Contract) -> None:
+        signature_path(path, "acme").write_text("no signature")
+        with pytest.raises(SignatureRefused, match="no signature file"):
+            valid_signatures(contract, path)

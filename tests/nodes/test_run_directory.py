@@ -143,6 +143,16 @@ def test_a_finished_run_keeps_its_result_and_forgets_its_keys(tmp_path: Path) ->
 # --- refusals ----------------------------------------------------------------------------------
 
 
+def test_a_runs_receipt_is_copied_to_where_people_look(tmp_path: Path) -> None:
+    with open_run_directory(tmp_path / "run", HFL, "ra-tls") as directory:
+        directory.keep_receipt("ps0")
+        assert not (tmp_path / "run" / "receipt.jsonl").exists(), "plaintext runs have none"
+        (directory.node("ps0") / "receipt.jsonl").write_bytes(b"an entry\n")
+        directory.keep_receipt("ps0")
+    assert (tmp_path / "run" / "receipt.jsonl").read_bytes() == b"an entry\n"
+    assert not list((tmp_path / "run").glob("*.partial"))
+
+
 def test_another_contracts_run_is_refused(tmp_path: Path) -> None:
     begin(tmp_path)
     before = snapshot(tmp_path)

@@ -146,6 +146,35 @@ def digest_of(contract: Contract, state: ModelState) -> bytes:
     return model_digest(contract, state.step, state.dense, slices)
 
 
+def train_worker(worker: int, session: ServerSession, until: int | None = None) -> None:
+    """A worker's loop with fake gradients, up to the run's end or to step ``until``."""
+
+    def take_part(position: Position) -> None:
+        lane = position.lane
+        step = lane.next_step(position.step)
+        stop_at(step)
+        parameters = session.pull(step, row_ids(worker, step))
+        while step < lane.steps:
+            examples = len(lane.span(step))
+            gradients = fake_gradients(worker, step, examples, parameters)
+            following = lane.next_step(step + 1)
+            if following == step + 1:
+                parameters = session.push(step, gradients, row_ids(worker, following))
+                stop_at(following)
+            else:
+                session.push(step, gradients, np.zeros(0, np.int32))
+                stop_at(following)
+                parameters = session.pull(following, row_ids(worker, following))
+            step = following
+
+    def stop_at(step: int) -> None:
+        if until is not None and step >= until:
+            raise _Stopped
+
+    with suppress(_Stopped):
+        session.through_restarts(take_part)
+
+
 @dataclass
 class Run:
     """One parameter server in memory, and the nodes that talk to it."""
@@ -234,32 +263,8 @@ class Run:
                 join.result()
 
     def train(self, worker: int, session: ServerSession, until: int | None = None) -> None:
-        """A worker's loop with fake gradients, up to the run's end or to step ``until``."""
-
-        def take_part(position: Position) -> None:
-            lane = position.lane
-            step = lane.next_step(position.step)
-            stop_at(step)
-            parameters = session.pull(step, row_ids(worker, step))
-            while step < lane.steps:
-                examples = len(lane.span(step))
-                gradients = fake_gradients(worker, step, examples, parameters)
-                following = lane.next_step(step + 1)
-                if following == step + 1:
-                    parameters = session.push(step, gradients, row_ids(worker, following))
-                    stop_at(following)
-                else:
-                    session.push(step, gradients, np.zeros(0, np.int32))
-                    stop_at(following)
-                    parameters = session.pull(following, row_ids(worker, following))
-                step = following
-
-        def stop_at(step: int) -> None:
-            if until is not None and step >= until:
-                raise _Stopped
-
-        with suppress(_Stopped):
-            session.through_restarts(take_part)
+        """See ``train_worker``."""
+        train_worker(worker, session, until)
 
     def train_all(self, until: int | None = None) -> None:
         """All workers' loops at once."""

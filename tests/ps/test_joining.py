@@ -53,7 +53,11 @@ def test_joins_are_told_with_those_still_missing(
     run.port("w1").join(join_request(8))
     run.port("w1").join(join_request(8))
     run.port("w0").join(join_request(8))
-    assert run.heard == [events.Joined("w1", ("w0",)), events.Joined("w0", ())]
+    brought = (1, 8, "00" * 32)
+    assert run.heard == [
+        events.Joined("w1", ("w0",), *brought),
+        events.Joined("w0", (), *brought),
+    ]
 
 
 def test_sdt_begins_when_the_chief_has_initialized_and_joined(

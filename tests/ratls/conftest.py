@@ -105,6 +105,12 @@ class FixedCredentials:
         return spki_sha256 == self._shown.identity.spki_digest
 
 
+def attested(peer: AttestedPeer | None) -> AttestedPeer:
+    """What a listener that receives no visitors accepts."""
+    assert peer is not None
+    return peer
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a handshake ended on both sides."""
@@ -189,7 +195,7 @@ class World:
         def answer(server: socket.socket) -> None:
             sock, _ = server.accept()
             try:
-                ended.append(accept(sock, listener, admit, seconds=seconds))
+                ended.append(attested(accept(sock, listener, admit, seconds=seconds)))
             except CoterieError as error:
                 ended.append(error)
 

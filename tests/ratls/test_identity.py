@@ -6,10 +6,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from coterie.attestation.tee.simulated import SimulatedTee
 from coterie.errors import ContractInvalid, EvidenceRefused, PeerUnreachable, VoucherRefused
-from coterie.ratls.identity import NodeIdentity
+from coterie.ratls.identity import P256_ORDER, NodeIdentity
 from coterie.ratls.trust import make_trust
 from coterie.ratls.voucher import Voucher
 
@@ -33,6 +36,19 @@ def test_its_claims_are_for_its_key(world: World) -> None:
     assert made.claims.pubkey_hash == made.spki_digest
     assert (made.claims.node, made.claims.role, made.claims.party) == ("ps0", "ps", "operator")
     assert made.claims.incarnation == 3
+
+
+def test_it_signs_statements_in_one_form(world: World) -> None:
+    """Of the two values of s that verify, the lower one: a signature cannot be turned into another."""
+    made = identity(world)
+    for number in range(20):
+        statement = b"a label\0" + bytes([number])
+        signature = made.sign(statement)
+        r, s = (int.from_bytes(signature[part : part + 32], "big") for part in (0, 32))
+        assert len(signature) == 64
+        assert s <= P256_ORDER // 2
+        public = made.private_key.public_key()
+        public.verify(encode_dss_signature(r, s), statement, ec.ECDSA(hashes.SHA256()))
 
 
 def test_every_identity_has_a_key_of_its_own(world: World) -> None:

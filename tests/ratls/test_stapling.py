@@ -33,7 +33,8 @@ def judge(victim: TrustContext, peer: TrustContext, stapled: bytes) -> Verdict:
     der = peer.credentials.current().identity.certificate_der
     judged = judge_certificate(der, victim, expected_node=None, at=at)
     assert judged.verdict is None
-    return judge_session(judged, peer.tee.quote(DATA), DATA, stapled, trust=victim, at=at)
+    quote = peer.tee.quote(DATA)
+    return judge_session(judged, quote, DATA, stapled, trust=victim, at=at).verdict
 
 
 def as_json(collateral: Collateral) -> bytes:

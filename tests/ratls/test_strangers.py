@@ -28,7 +28,7 @@ from coterie.ratls.trust import TrustContext
 
 if TYPE_CHECKING:
     from tests.ratls.conftest import World
-from tests.ratls.conftest import GRPC_PORT
+from tests.ratls.conftest import GRPC_PORT, attested
 
 
 def run_listener(
@@ -40,7 +40,7 @@ def run_listener(
         thread.start()
         sock, _ = server.accept()
         try:
-            return accept(sock, trust, lambda _: GRPC_PORT, seconds=seconds)
+            return attested(accept(sock, trust, lambda _: GRPC_PORT, seconds=seconds))
         except CoterieError as error:
             return error
         finally:

@@ -20,6 +20,7 @@ from coterie.ratls.handshake import AttestedPeer, accept, dial
 from coterie.ratls.messages import Hello, Refusal, decode_message, encode_message
 from coterie.ratls.tls import Deadline, TlsConnection
 from coterie.ratls.trust import TrustContext
+from tests.ratls.conftest import attested
 
 if TYPE_CHECKING:
     from tests.ratls.conftest import World
@@ -88,7 +89,7 @@ def serving(answer: Callable[[socket.socket], Ended]) -> Iterator[tuple[Address,
 def honest(trust: TrustContext, *, seconds: float = SECONDS) -> Callable[[socket.socket], Ended]:
     def answer(sock: socket.socket) -> Ended:
         try:
-            return accept(sock, trust, lambda _: 4711, seconds=seconds)
+            return attested(accept(sock, trust, lambda _: 4711, seconds=seconds))
         except CoterieError as error:
             return error
 

@@ -23,7 +23,7 @@ from coterie.enclave.contents import ImageName
 from coterie.enclave.gramine import GramineTools
 from coterie.sealing.model import SEALED_MODEL_NAME
 from coterie.trained import TrainedModel
-from tests.system.conftest import Federation, coterie
+from tests.system.conftest import Federation, coterie, result_json
 from tests.system.sealed import PARTIES, KeyServers, demanding, seal, seal_key
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
@@ -210,6 +210,10 @@ def test_a_federated_run_from_images_gives_the_same_model(
     )
     assert done.returncode == 0, done.stderr
     assert TrainedModel.read(opened).digest.hex() == hfl_digest
+
+    receipt = ps / "out" / "receipt.jsonl"
+    accepted = coterie("receipt", "verify", receipt, "--contract", contract.contract, "--json")
+    assert result_json(accepted)["signed_by"] == list(PARTIES)
 
 
 def test_data_in_the_clear_are_refused(

@@ -90,7 +90,7 @@ def peer(
 
     agreed = load_contract(contract)
     asking = find_node(agreed, own)
-    wanted = _wanted(agreed, node)
+    wanted = wanted_server(agreed, node)
     options = NodeOptions(
         listen=None,
         addresses={},
@@ -119,7 +119,12 @@ def peer(
         raise typer.Exit(REFUSED)
 
 
-def _wanted(contract: Contract, name: str | None) -> str:
+def wanted_server(contract: Contract, name: str | None) -> str:
+    """Who must answer: the named node, or the one parameter server.
+
+    Raises:
+        ContractInvalid: There is no such node, or there are several servers.
+    """
     from coterie.nodes.process import find_node
 
     if name is not None:

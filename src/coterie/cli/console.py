@@ -16,6 +16,7 @@ err = Console(stderr=True)
 
 _ERROR_LINES = (
     ("check", "failed_check"),
+    ("place", "place"),
     ("expected", "expected"),
     ("seen", "seen"),
     ("remedy", "remedy"),

@@ -67,6 +67,9 @@ def demo(
         "HFL, attested and in one process: models "
         + (f"equal, bit for bit ({joint.model_digest[:16]})" if same else "DIFFER")
     )
+    for run in ("run-hfl", "run-sdt"):
+        receipt = f"{out}/{run}/receipt.jsonl"
+        say(f"Receipt: {receipt}; check it with: coterie receipt verify {receipt}", soft_wrap=True)
     say(f"SIMULATED: the TEE proves nothing here. Everything is in {out}/")
     if not same:
         raise typer.Exit(1)

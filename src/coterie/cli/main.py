@@ -40,7 +40,9 @@ def register() -> None:
     from coterie.cli.contract import app as contract
     from coterie.cli.doctor import doctor
     from coterie.cli.prepare import prepare
+    from coterie.cli.receipt import app as receipt
     from coterie.cli.seal import keyserver, seal, seal_key, unseal
+    from coterie.cli.status import status
     from coterie.cli.synthesize import synthesize
 
     app.command()(synthesize)
@@ -55,9 +57,11 @@ def register() -> None:
     app.command()(node.node)
     app.command()(demo.demo)
     app.command()(doctor)
+    app.command()(status)
     app.add_typer(contract, name="contract")
     app.add_typer(attest, name="attest")
     app.add_typer(build, name="build")
+    app.add_typer(receipt, name="receipt")
 
 
 def main() -> None:

@@ -1,7 +1,13 @@
 """The contract: the file that all parties agree on and sign."""
 
 from coterie.contract.data import DataSection
-from coterie.contract.digest import canonical_json, contract_digest, data_digest, differences
+from coterie.contract.digest import (
+    agreed_digest,
+    canonical_json,
+    contract_digest,
+    data_digest,
+    differences,
+)
 from coterie.contract.loading import contract_from_json, load_contract, parse_contract
 from coterie.contract.model import DenseParameter, ModelSection
 from coterie.contract.schema import Contract, Node, Party, ResultsSection
@@ -32,6 +38,7 @@ __all__ = [
     "RowOptimizer",
     "TrainingSection",
     "TrustSection",
+    "agreed_digest",
     "canonical_json",
     "contract_digest",
     "contract_from_json",

@@ -18,15 +18,22 @@ def canonical_json(contract: Contract) -> bytes:
 
     Formatting, key order and the nodes' addresses do not show in it.
     """
-    value = contract.model_dump(mode="json")
-    for node in value["nodes"]:
-        del node["address"]
-    return _encode(value)
+    return _encode(_canonical(contract))
 
 
 def contract_digest(contract: Contract) -> bytes:
     """SHA-256 over a label and the canonical form; 32 bytes. Every claim carries it."""
-    return hashlib.sha256(b"coterie contract 1\0" + canonical_json(contract)).digest()
+    return agreed_digest(_canonical(contract))
+
+
+def agreed_digest(canonical: object) -> bytes:
+    """The digest of a contract as it was agreed, 32 bytes.
+
+    Args:
+        canonical: The parsed canonical form, as kept at the time: a later version that knows more
+            keys would fill in their defaults.
+    """
+    return hashlib.sha256(b"coterie contract 1\0" + _encode(canonical)).digest()
 
 
 def data_digest(data: DataSection) -> bytes:
@@ -59,6 +66,13 @@ def differences(mine: bytes, theirs: bytes) -> list[str]:
         for key in sorted(here.keys() | there.keys())
         if here.get(key) != there.get(key)
     ]
+
+
+def _canonical(contract: Contract) -> object:
+    value = contract.model_dump(mode="json")
+    for node in value["nodes"]:
+        del node["address"]
+    return value
 
 
 def _encode(value: object) -> bytes:

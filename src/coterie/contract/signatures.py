@@ -10,6 +10,7 @@ import hmac
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -170,14 +171,21 @@ def check_party_key(contract: Contract, key: Ed25519PrivateKey, party: str) -> N
         )
 
 
-def verify_signature(contract: Contract, signature: ContractSignature) -> None:
+def verify_signature(
+    contract: Contract, signature: ContractSignature, *, digest: bytes | None = None
+) -> None:
     """Checks one party's signature on a contract.
+
+    Args:
+        contract: Names the party's key.
+        signature: The signature.
+        digest: Of the contract as it was agreed, if not this version's; 32 bytes.
 
     Raises:
         SignatureRefused: Of an unknown party, for another contract, or not by the party's key.
     """
     _party_key(contract, signature.party)
-    digest = contract_digest(contract)
+    digest = digest or contract_digest(contract)
     if not hmac.compare_digest(signature.contract_digest.encode(), digest.hex().encode()):
         raise SignatureRefused(
             f"the signature of {signature.party} is for another contract",
@@ -211,15 +219,17 @@ def verify_statement(contract: Contract, party: str, statement: bytes, signature
         ) from error
 
 
-def verify_signatures(contract: Contract, signatures: Iterable[ContractSignature]) -> None:
-    """Checks that every party of a contract has signed it.
+def verify_signatures(
+    contract: Contract, signatures: Iterable[ContractSignature], *, digest: bytes | None = None
+) -> None:
+    """Checks that every party of a contract has signed it; arguments as ``verify_signature``.
 
     Raises:
         SignatureRefused: A signature is wrong, or some parties have not signed.
     """
     signed = set()
     for signature in signatures:
-        verify_signature(contract, signature)
+        verify_signature(contract, signature, digest=digest)
         signed.add(signature.party)
     if missing := [party.name for party in contract.parties if party.name not in signed]:
         raise SignatureRefused(
@@ -237,14 +247,30 @@ def check_consent(contract: Contract, contract_path: Path) -> None:
         SignatureRefused: A party has not signed, or a signature is wrong.
     """
     if contract.trust.signatures_demanded:
-        verify_signatures(
-            contract,
-            [
-                load_signature(path)
-                for party in contract.parties
-                if (path := signature_path(contract_path, party.name)).exists()
-            ],
-        )
+        verify_signatures(contract, signatures_beside(contract, contract_path))
+
+
+def signatures_beside(contract: Contract, contract_path: Path) -> tuple[ContractSignature, ...]:
+    """The parties' signatures that lie beside a contract.
+
+    Raises:
+        SignatureRefused: One cannot be read.
+    """
+    return tuple(
+        load_signature(path)
+        for party in contract.parties
+        if (path := signature_path(contract_path, party.name)).exists()
+    )
+
+
+def valid_signatures(contract: Contract, contract_path: Path) -> tuple[ContractSignature, ...]:
+    """Those of the signatures beside a contract that hold; who has to sign, ``check_consent`` says."""
+    valid = []
+    for signature in signatures_beside(contract, contract_path):
+        with suppress(SignatureRefused):
+            verify_signature(contract, signature)
+            valid.append(signature)
+    return tuple(valid)
 
 
 def signature_path(contract_path: Path, party: str) -> Path:

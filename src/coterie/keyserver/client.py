@@ -9,13 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from coterie.attestation.collateral_source import CollateralSource, stapled
 from coterie.attestation.tee.base import Tee
 from coterie.contract import Contract
-from coterie.errors import HandshakeFailed, MessageRefused, PeerUnreachable
+from coterie.errors import MessageRefused, PeerUnreachable
 from coterie.keyserver.messages import (
     ALPN,
     PLAIN,
@@ -31,11 +28,11 @@ from coterie.keyserver.session import EXPORTER_LABEL, request_report_data, verif
 from coterie.ratls.address import Address
 from coterie.ratls.handshake import HANDSHAKE_SECONDS
 from coterie.ratls.identity import NodeIdentity
-from coterie.ratls.issuing import spki_der
 from coterie.ratls.messages import FrameReader, Refusal
 from coterie.ratls.session import EXPORTER_BYTES, refused_by_peer
 from coterie.ratls.tls import Deadline, TlsConnection
 from coterie.ratls.trust import Clock
+from coterie.ratls.visitors import unproved_key
 from coterie.ratls.voucher import Voucher
 from coterie.sealing.chunks import ID_BYTES, KEY_BYTES
 from coterie.sealing.shares import SHARE_BYTES
@@ -194,15 +191,7 @@ class _Conversation:
 
     def _judge(self, der: bytes) -> bytes:
         """Takes any key for now: the party's signature on the session says whether it counts."""
-        key = x509.load_der_x509_certificate(der).public_key()
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            raise HandshakeFailed(
-                f"{self._name} shows a key of another kind",
-                expected="a P-256 key",
-                seen=type(key).__name__,
-                remedy="correct --key-server: something else answers there",
-            )
-        spki = spki_der(key)
+        spki = unproved_key(der, self._name)
         self._server_key = hashlib.sha256(spki).digest()
         return spki
 

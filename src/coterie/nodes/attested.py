@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coterie.contract import Contract, Node
@@ -15,6 +16,7 @@ from coterie.ps.calls import CallObserver, ignore_call
 from coterie.ps.events import Attested, EventSink, Listening, Refused
 from coterie.ps.memory import ShardService
 from coterie.ps.messages import max_message_bytes
+from coterie.ps.overview import Overview
 from coterie.ps.ports import Caller, ParameterServerPort, ShardReceiverPort
 from coterie.ps.rpc import (
     PERMISSIONS,
@@ -31,6 +33,8 @@ from coterie.ratls.transport import (
     TrustContext,
     peer_of,
 )
+from coterie.receipts.recorder import Recorder
+from coterie.status.service import StatusService
 
 if TYPE_CHECKING:
     import grpc
@@ -86,11 +90,13 @@ class AttestedFabric:
         self._observe = observe
         self._channels: list[AttestedChannel] = []
         self._size = max_message_bytes(contract)
+        self._receipt: Recorder | None = None
 
     @contextmanager
     def serve_parameter_server(self, service: ParameterService) -> Iterator[None]:
         """See Fabric."""
-        with self._serving(parameter_server_handler(service, _caller_of, self._observe)):
+        handler = parameter_server_handler(service, _caller_of, self._observe)
+        with self._serving(handler, service.overview):
             yield
 
     @contextmanager
@@ -137,6 +143,12 @@ class AttestedFabric:
         """See Fabric."""
         return fetch_checkpoint_key(self._trust, self._options)
 
+    def open_receipt(self, folder: Path) -> Recorder:
+        """See Fabric."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._receipt = Recorder(folder, self._trust, self._options.signatures)
+        return self._receipt
+
     def close(self) -> None:
         """See Fabric."""
         for channel in list(self._channels):
@@ -148,7 +160,12 @@ class AttestedFabric:
             channel.close()
 
     @contextmanager
-    def _serving(self, handler: Handler) -> Iterator[None]:
+    def _serving(
+        self, handler: Handler, overview: Callable[[], Overview] | None = None
+    ) -> Iterator[None]:
+        reception = None
+        if overview is not None:
+            reception = StatusService(self._trust, overview, lambda: server.peers).reception
         server = AttestedServer(
             self._trust,
             listen=self._options.listen or self._address_of(self._node),
@@ -157,6 +174,7 @@ class AttestedFabric:
             max_message_bytes=self._size,
             refused=self._refused,
             admitted=self._admitted,
+            reception=reception,
         )
         server.start()
         self._on_event(Listening(self._node.name, server.address))
@@ -178,6 +196,8 @@ class AttestedFabric:
         return channel
 
     def _admitted(self, peer: Peer) -> None:
+        if self._receipt is not None:
+            self._receipt.attested(peer)
         self._on_event(_attested(self._node.name, peer))
 
     def _address_of(self, node: Node) -> str:
@@ -193,7 +213,10 @@ class AttestedFabric:
 
     def _refused(self, address: str, error: CoterieError) -> None:
         reason = f"{error} (from {address})"
-        self._on_event(Refused(self._node.name, type(error).__name__, reason[:1000]))
+        refused = Refused(self._node.name, type(error).__name__, reason[:1000])
+        if self._receipt is not None:
+            self._receipt.hear(refused)
+        self._on_event(refused)
 
 
 def _caller_of(context: grpc.ServicerContext) -> Caller:

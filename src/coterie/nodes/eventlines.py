@@ -44,7 +44,7 @@ def describe_event(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one l
             return f"{node} started ({role} of {party})"
         case events.Listening(node, address):
             return f"{node} listens on {address}"
-        case events.Joined(node, missing):
+        case events.Joined(node=node, missing=missing):
             waiting = f"; waiting for {', '.join(missing)}" if missing else "; all have come"
             return f"{node} joined{waiting}"
         case events.StepDone(step, steps, _, loss, seconds):

@@ -12,11 +12,41 @@ from coterie.contract import Contract, Node
 from coterie.contract.rollback import RollbackConsent
 from coterie.criteo.dataset import DataSet
 from coterie.errors import KeyRefused
-from coterie.ps.events import EventSink
+from coterie.ps.events import Event, EventSink
 from coterie.ps.memory import ShardService
 from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
 from coterie.ps.service import ParameterService
 from coterie.trained.format import Target
+from coterie.training.results import RunResult
+
+
+class RunReceipt(Protocol):
+    """Keeps the signed account of a run."""
+
+    def hear(self, event: Event) -> None:
+        """Takes note of an event."""
+        ...
+
+    def finish(self, result: RunResult) -> None:
+        """Writes the outcome; raises why the receipt could not be kept."""
+        ...
+
+    def close(self) -> None:
+        """Closes the file."""
+        ...
+
+
+class NoReceipt:
+    """Of runs in which nobody proves anything, and of nodes that keep nothing."""
+
+    def hear(self, event: Event) -> None:
+        """Does nothing."""
+
+    def finish(self, result: RunResult) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
 
 
 class Fabric(Protocol):
@@ -54,6 +84,10 @@ class Fabric(Protocol):
 
         None: nothing is sealed over this fabric. It is not for data that matter.
         """
+        ...
+
+    def open_receipt(self, folder: Path) -> RunReceipt:
+        """Opens the run's receipt in shard 0's folder."""
         ...
 
     def close(self) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from coterie.contract import Contract, Node
 from coterie.errors import CoterieError, PeerUnreachable
-from coterie.nodes.fabric import no_key
+from coterie.nodes.fabric import NoReceipt, no_key
 from coterie.ps.memory import MemoryParameterServer, MemoryShardReceiver, ShardService
 from coterie.ps.ports import Caller, ParameterServerPort, ShardReceiverPort
 from coterie.ps.service import ParameterService
@@ -111,6 +112,10 @@ class MemoryFabric:
     def checkpoint_key(self) -> bytes | None:
         """See Fabric."""
         return None
+
+    def open_receipt(self, _folder: Path) -> NoReceipt:
+        """See Fabric."""
+        return NoReceipt()
 
     def close(self) -> None:
         """See Fabric."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from coterie.contract import Contract, Node
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import ContractInvalid, CoterieError, DataError
-from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext
-from coterie.ps.events import EventSink, Failed, Finished, Started
+from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext, NoReceipt, RunReceipt
+from coterie.ps.events import Event, EventSink, Failed, Finished, Started
 from coterie.trained.model import MODEL_NAME, PlainModelFile
 from coterie.training.results import TransportName, result_of
 
@@ -77,15 +77,23 @@ def run_node(
 
     incarnation = new_incarnation()
     on_event(Started(node.name, node.role, node.party))
+    receipt: RunReceipt = NoReceipt()
+
+    def hear(event: Event) -> None:
+        receipt.hear(event)
+        on_event(event)
+
     try:
         fabric = make_fabric(on_event, incarnation)
         try:
+            if out is not None and node == contract.by_role("ps")[0]:
+                receipt = fabric.open_receipt(out)
             context = NodeContext(
                 contract=contract,
                 node=node,
                 fabric=fabric,
                 incarnation=incarnation,
-                on_event=on_event,
+                on_event=hear,
                 monotonic=time.monotonic,
                 open_data=_opener(contract, node, data, fabric, sealed_only=sealed_only),
                 out=out,
@@ -99,6 +107,7 @@ def run_node(
                     result = result_of(outcome, contract, transport)
                     if out is not None:
                         (out / "result.json").write_text(result.model_dump_json(indent=2) + "\n")
+                    receipt.finish(result)
                     on_event(Finished(result.model_dump(mode="json")))
             elif node.role == "worker":
                 run_worker(context)
@@ -107,8 +116,10 @@ def run_node(
         finally:
             fabric.close()
     except CoterieError as error:
-        on_event(Failed(node.name, error.exit_code, error.to_dict()))
+        hear(Failed(node.name, error.exit_code, error.to_dict()))
         raise
+    finally:
+        receipt.close()
 
 
 def _opener(

@@ -20,6 +20,7 @@ from coterie.contract import (
 )
 from coterie.contract.signatures import generate_party_key, public_key_text
 from coterie.errors import ContractInvalid, ModelDamaged, OutputInUse
+from coterie.receipts import NAME as RECEIPT
 from coterie.trained import MODEL_NAME, TrainedModel
 from coterie.training.results import RunResult, TransportName
 
@@ -66,6 +67,14 @@ class RunDirectory:
         path = self.path / "nodes" / name
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    def keep_receipt(self, server: str) -> None:
+        """Copies the receipt of the first server to where people look for it; if there is one."""
+        kept = self.node(server) / RECEIPT
+        if kept.exists():
+            partial = self.path / (RECEIPT + ".partial")
+            shutil.copyfile(kept, partial)
+            partial.rename(self.path / RECEIPT)
 
     def result(self) -> RunResult | None:
         """The result, once the run has finished."""

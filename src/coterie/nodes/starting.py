@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coterie.contract import Contract
 from coterie.contract.rollback import RollbackConsent
-from coterie.contract.signatures import check_consent
+from coterie.contract.signatures import check_consent, valid_signatures
 from coterie.nodes.attested import attested_fabric
 from coterie.nodes.process import find_node, run_node
 from coterie.nodes.trust import NodeOptions
@@ -65,6 +65,7 @@ def start_node(
     check_consent(contract, files.contract)
     node = find_node(contract, name)
     consent = _consent(files.rollback_consent, contract)
+    options = replace(options, signatures=valid_signatures(contract, files.contract))
     metrics = NodeMetrics(node)
 
     def write(event: Event) -> None:

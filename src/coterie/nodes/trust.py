@@ -11,7 +11,7 @@ from coterie.attestation.clock import FlooredClock
 from coterie.attestation.collateral_options import collateral_from_options
 from coterie.attestation.tee.opening import open_tee
 from coterie.contract import Contract, Node
-from coterie.contract.signatures import load_party_key
+from coterie.contract.signatures import ContractSignature, load_party_key
 from coterie.errors import VoucherRefused
 from coterie.keyserver.client import KeyServerClient
 from coterie.nodes.shares import check_share_options
@@ -35,6 +35,7 @@ class NodeOptions:
         key_servers: ``HOST:PORT`` of other parties' key servers, by party: each gives a parameter
             server its share of the key of sealed checkpoints.
         party_keys: Other parties' private keys in their place; in simulated contracts only.
+        signatures: The parties' signatures on the contract that lie beside it; for the receipt.
     """
 
     listen: str | None
@@ -45,6 +46,7 @@ class NodeOptions:
     key_server: str | None = None
     key_servers: Mapping[str, str] = field(default_factory=dict)
     party_keys: Mapping[str, Path] = field(default_factory=dict)
+    signatures: tuple[ContractSignature, ...] = ()
 
 
 def node_trust(

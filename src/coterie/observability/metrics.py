@@ -80,7 +80,7 @@ class NodeMetrics:
             case events.Restarted(_, step):
                 self._step.set(step)
                 self._restarts.inc()
-            case events.Joined(peer, _):
+            case events.Joined(node=peer):
                 self._joined.labels(peer).inc()
             case events.LeftOut(peer, _):
                 self._left_out.labels(peer).inc()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
 
 from coterie.contract import Contract, Node
 from coterie.errors import AddressInUse, CallRefused, EnvironmentUnfit, PeerUnreachable
-from coterie.nodes.fabric import no_key
+from coterie.nodes.fabric import NoReceipt, no_key
 from coterie.ps.events import EventSink, Listening
 from coterie.ps.memory import ShardService
 from coterie.ps.messages import max_message_bytes
@@ -108,6 +109,10 @@ class PlaintextFabric:
     def checkpoint_key(self) -> bytes | None:
         """See Fabric."""
         return None
+
+    def open_receipt(self, _folder: Path) -> NoReceipt:
+        """See Fabric."""
+        return NoReceipt()
 
     def close(self) -> None:
         """See Fabric."""

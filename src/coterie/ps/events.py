@@ -34,10 +34,16 @@ class Listening(Event):
 
 @dataclass(frozen=True)
 class Joined(Event):
-    """A node joined the run; ``missing`` are those still awaited."""
+    """A node joined the run; ``missing`` are those still awaited.
+
+    ``examples`` and ``data_set`` (SHA-256 of its training shard, hex) are what a worker brings.
+    """
 
     node: str
     missing: tuple[str, ...]
+    incarnation: int = 0
+    examples: int = 0
+    data_set: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from coterie.ps.follower import Follower
 from coterie.ps.lead import Lead
 from coterie.ps.messages import EVALUATION_BATCH, MessageBounds
 from coterie.ps.outcome import RunOutcome
+from coterie.ps.overview import Overview, overview_of
 from coterie.ps.ports import Caller, ParameterServerPort
 from coterie.ps.run import Run
 from coterie.ps.shard import Shard
@@ -90,7 +91,15 @@ class ParameterService:
                 raise _refused_life(wanted, run.incarnation)
             if run.membership.join(caller, request.train_examples, request.data_set_digest):
                 run.membership.left.discard(caller.node)
-                shard.on_event(events.Joined(caller.node, run.membership.missing))
+                shard.on_event(
+                    events.Joined(
+                        caller.node,
+                        run.membership.missing,
+                        incarnation=caller.incarnation,
+                        examples=request.train_examples,
+                        data_set=request.data_set_digest.hex(),
+                    )
+                )
             self._hear_of(run, caller)
             run.begin_if_complete()
             shard.changed.notify_all()
@@ -263,6 +272,10 @@ class ParameterService:
                 missing=shard.membership.missing,
                 durable=shard.durable_message(),
             )
+
+    def overview(self) -> Overview:
+        """What an operator may see."""
+        return overview_of(self._shard, self._lead)
 
     def enlist(self, caller: Caller, request: pb.EnlistRequest) -> pb.EnlistReply:
         """See ``Lead.enlist``."""

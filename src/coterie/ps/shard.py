@@ -90,6 +90,11 @@ class Shard:
     def _durable(self, durable: DurableCheckpoint) -> None:
         self.on_durable(durable)
 
+    @property
+    def failed(self) -> bool:
+        """Whether the run has ended with an error."""
+        return self._failure is not None
+
     def locked_raise_failure(self) -> None:
         """Raises the error that ended the run, if one did."""
         if self._failure is not None:
@@ -184,8 +189,13 @@ class Shard:
         if again:
             self.on_event(events.Restarted(self.node, state.step))
         elif step is not None:
-            digests = {c.step: c.digest for c in self.checkpoints.available()}
-            self.on_event(events.Resumed(step, digests[step].hex()))
+            self.on_event(events.Resumed(step, self._digest_of(step).hex()))
+
+    def _digest_of(self, step: int) -> bytes:
+        """As it was announced; another shard than the first knows only its own part."""
+        if self.announced is not None and self.announced.step == step:
+            return self.announced.digest
+        return {c.step: c.digest for c in self.checkpoints.available()}[step]
 
     def restore_final(self, step: int) -> None:
         """After a restart: gets the trained model back, if somebody may still come for it.

@@ -6,6 +6,7 @@ attested before the exchange in `coterie.ratls.session` has ended.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import socket
 from collections.abc import Callable
@@ -13,12 +14,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from coterie.attestation.collateral_source import stapled
-from coterie.attestation.verdict import Verdict
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed, PeerUnreachable
 from coterie.ratls.address import Address
-from coterie.ratls.judging import JudgedCertificate, judge_certificate, judge_session
+from coterie.ratls.judging import (
+    JudgedCertificate,
+    JudgedSession,
+    judge_certificate,
+    judge_session,
+)
 from coterie.ratls.messages import NONCE_BYTES
-from coterie.ratls.peer import Peer
+from coterie.ratls.peer import Peer, Proof
 from coterie.ratls.session import (
     EXPORTER_BYTES,
     EXPORTER_LABEL,
@@ -28,6 +33,7 @@ from coterie.ratls.session import (
 )
 from coterie.ratls.tls import Deadline, TlsConnection
 from coterie.ratls.trust import Credentials, TrustContext
+from coterie.ratls.visitors import Reception, Visit, unproved_key
 
 HANDSHAKE_SECONDS = 10.0
 
@@ -71,7 +77,9 @@ def dial(
             seen=error.strerror or str(error) or type(error).__name__,
             remedy="start that node, or correct its address",
         ) from error
-    return _handshake(sock, trust, "dialler", expected_node, deadline=deadline, admit=admit)
+    attested = _handshake(sock, trust, "dialler", expected_node, deadline=deadline, admit=admit)
+    assert attested is not None  # only listeners have visitors
+    return attested
 
 
 def accept(
@@ -80,7 +88,8 @@ def accept(
     admit: Callable[[Peer], int],
     *,
     seconds: float = HANDSHAKE_SECONDS,
-) -> AttestedPeer:
+    reception: Reception | None = None,
+) -> AttestedPeer | None:
     """Does the listener's side of the handshake on an accepted connection.
 
     Args:
@@ -89,14 +98,18 @@ def accept(
         admit: Pins the peer and returns the gRPC port; called before the peer learns that it is
             accepted. May raise a CoterieError to refuse it.
         seconds: Time for all of it.
+        reception: Serves who is no node; without it such visitors are refused.
 
     Returns:
-        The peer, and the credentials that it now has pinned.
+        The peer, and the credentials that it now has pinned; None after a visitor was served.
 
     Raises:
-        CoterieError: As for `dial`, and what ``admit`` raises.
+        CoterieError: As for `dial`, and what ``admit`` and the reception raise.
     """
-    return _handshake(sock, trust, "listener", None, deadline=Deadline.after(seconds), admit=admit)
+    deadline = Deadline.after(seconds)
+    return _handshake(
+        sock, trust, "listener", None, deadline=deadline, admit=admit, reception=reception
+    )
 
 
 @dataclass(frozen=True)
@@ -120,9 +133,10 @@ def _handshake(
     *,
     deadline: Deadline,
     admit: Callable[[Peer], int],
-) -> AttestedPeer:
+    reception: Reception | None = None,
+) -> AttestedPeer | None:
     try:
-        handshake = _Handshake(trust, side, expected_node, at=trust.clock())
+        handshake = _Handshake(trust, side, expected_node, at=trust.clock(), reception=reception)
         credentials = trust.credentials.current()
         connection = handshake.connect(sock, credentials, deadline)
     except BaseException:
@@ -135,14 +149,23 @@ class _Handshake:
     """One handshake of one side."""
 
     def __init__(
-        self, trust: TrustContext, side: Direction, expected_node: str | None, *, at: datetime
+        self,
+        trust: TrustContext,
+        side: Direction,
+        expected_node: str | None,
+        *,
+        at: datetime,
+        reception: Reception | None,
     ) -> None:
         self._trust = trust
         self._side = side
         self._expected_node = expected_node
         self._at = at
         self._judged: JudgedCertificate | None = None
-        self._verdict: Verdict | None = None
+        self._reception = reception
+        self._visitor = b""
+        self._fresh: JudgedSession | None = None
+        self._quote = b""
 
     def connect(
         self, sock: socket.socket, credentials: Credentials, deadline: Deadline
@@ -155,15 +178,21 @@ class _Handshake:
             at=self._at,
             deadline=deadline,
             peer_name=self._expected_node or "the peer",
+            others={self._reception.alpn: self._judge_visitor} if self._reception else None,
         )
 
     def run(
         self, connection: TlsConnection, credentials: Credentials, admit: Callable[[Peer], int]
-    ) -> AttestedPeer:
+    ) -> AttestedPeer | None:
         try:
             connection.handshake()
+            if self._reception is not None and connection.protocol == self._reception.alpn:
+                visit = Visit(connection, credentials, self._visitor, self._at)
+                self._reception.serve(visit)
+                connection.close()
+                return None
             session = self._session(connection, credentials)
-            peer = self._exchange(connection, session, admit)
+            peer = self._exchange(connection, session, credentials, admit)
         except BaseException:
             connection.close_with_last_word()
             raise
@@ -175,6 +204,11 @@ class _Handshake:
             der, self._trust, expected_node=self._expected_node, at=self._at
         )
         return self._judged.certificate.spki_der
+
+    def _judge_visitor(self, der: bytes) -> bytes:
+        spki = unproved_key(der, "the visitor")
+        self._visitor = hashlib.sha256(spki).digest()
+        return spki
 
     def _session(self, connection: TlsConnection, credentials: Credentials) -> Session:
         judged = self._judged
@@ -201,12 +235,17 @@ class _Handshake:
 
     def _judge_session(self, quote: bytes, report_data: bytes, stapled: bytes) -> None:
         assert self._judged is not None
-        self._verdict = judge_session(
+        self._quote = quote
+        self._fresh = judge_session(
             self._judged, quote, report_data, stapled, trust=self._trust, at=self._at
         )
 
     def _exchange(
-        self, connection: TlsConnection, session: Session, admit: Callable[[Peer], int]
+        self,
+        connection: TlsConnection,
+        session: Session,
+        credentials: Credentials,
+        admit: Callable[[Peer], int],
     ) -> Peer:
         peer: Peer | None = None
         try:
@@ -214,7 +253,7 @@ class _Handshake:
             while session.state != "done":
                 connection.send(session.receive(connection.receive()))
                 if session.state == "ready":
-                    peer = self._peer(session)
+                    peer = self._peer(session, credentials)
                     port = admit(peer)
                     connection.send(
                         session.acknowledge(grpc_port=port, valid_until=peer.expires_at)
@@ -236,10 +275,11 @@ class _Handshake:
         except CoterieError:
             return  # the peer went away; the refusal stands all the same
 
-    def _peer(self, session: Session) -> Peer:
-        judged, verdict = self._judged, self._verdict
+    def _peer(self, session: Session, credentials: Credentials) -> Peer:
+        judged, fresh = self._judged, self._fresh
         assert judged is not None
-        assert verdict is not None
+        assert fresh is not None
+        verdict = fresh.verdict
         claims, certificate = judged.claims, judged.certificate
         ends = [
             self._at + self._trust.reattestation,
@@ -270,4 +310,13 @@ class _Handshake:
             attested_at=self._at,
             expires_at=min(ends),
             grpc_port=0,
+            proof=Proof(
+                voucher=session.peer_voucher.to_cbor(),
+                quote=self._quote,
+                exporter=session.exporter,
+                nonce=session.nonce,
+                dialled=self._side == "listener",
+                own_key=credentials.identity.spki_digest,
+                collateral=fresh.collateral,
+            ),
         )

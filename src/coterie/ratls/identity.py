@@ -8,8 +8,9 @@ import ssl
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from coterie.attestation.tee.base import Tee
 from coterie.contract import Contract, Node, contract_digest
@@ -17,6 +18,10 @@ from coterie.ratls.certificate import RatlsCertificate, read_certificate
 from coterie.ratls.claims import Claims, report_data
 from coterie.ratls.evidence import InteroperableEvidence
 from coterie.ratls.issuing import issue_certificate, spki_der
+
+P256_ORDER = (
+    0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # SP 800-186, 3.2.1.3
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class NodeIdentity:
     Attributes:
         claims: What the certificate's quote covers.
         certificate: The node's own certificate, read back.
-        private_key: The key. Hand it to TLS libraries, to nothing else.
+        private_key: The key. Hand it to TLS libraries, to nothing else; `sign` is for the rest.
     """
 
     claims: Claims
@@ -97,6 +102,16 @@ class NodeIdentity:
     def certificate_pem(self) -> bytes:
         """The certificate as gRPC takes it."""
         return ssl.DER_cert_to_PEM_cert(self.certificate.der).encode()
+
+    def sign(self, statement: bytes) -> bytes:
+        """Signs a labelled statement: ECDSA over SHA-256; r and the lower one of the two s, 32 bytes each.
+
+        TLS signs with this key too. What it signs begins with 64 spaces (TLS 1.3) or with random
+        numbers of both sides (TLS 1.2): so a statement must begin with a label, and be text.
+        """
+        der = self.private_key.sign(statement, ec.ECDSA(hashes.SHA256()))
+        r, s = decode_dss_signature(der)
+        return r.to_bytes(32, "big") + min(s, P256_ORDER - s).to_bytes(32, "big")
 
     def private_key_pem(self) -> bytes:
         """The key as gRPC takes it: unencrypted PKCS#8. Never log or store it."""

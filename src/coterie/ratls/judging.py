@@ -39,6 +39,19 @@ class JudgedCertificate:
     no_collateral: CoterieError | None
 
 
+@dataclass(frozen=True)
+class JudgedSession:
+    """A peer's session quote, accepted.
+
+    Attributes:
+        verdict: On the session quote; on that of the certificate it was the same.
+        collateral: What both were judged by.
+    """
+
+    verdict: Verdict
+    collateral: Collateral
+
+
 def judge_certificate(
     der: bytes, trust: RelyingParty, *, expected_node: str | None, at: datetime
 ) -> JudgedCertificate:
@@ -105,7 +118,7 @@ def judge_session(
     *,
     trust: RelyingParty,
     at: datetime,
-) -> Verdict:
+) -> JudgedSession:
     """Judges a peer's session quote, and its certificate's quote where that is still open.
 
     Args:
@@ -116,9 +129,6 @@ def judge_session(
             and then kept, part by part, as far as nothing newer is known.
         trust: This side's trust.
         at: The time to judge at, UTC.
-
-    Returns:
-        The verdict on the session quote, its expiry lowered to the certificate verdict's.
 
     Raises:
         EvidenceRefused: ``session_binding``: the quote is not for this session or is not of the
@@ -165,7 +175,7 @@ def judge_session(
             seen=f"{dict(fresh.measurements)} on platform {fresh.ppid}"[:500],
             remedy="somebody relays evidence between programs: find out who answers there",
         )
-    return fresh
+    return JudgedSession(fresh, collateral)
 
 
 def _check_place(claims: Claims, trust: RelyingParty, expected_node: str | None) -> None:

@@ -3,11 +3,38 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from coterie.attestation.collateral import Collateral
 from coterie.attestation.verdict import Verdict
 from coterie.contract import Role
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a peer showed beside its certificate: enough to judge it once more, by somebody else.
+
+    The exporter is a digest of the ended session's secret for one label (RFC 8446, 7.5): it opens
+    nothing, and no other session has it.
+
+    Attributes:
+        voucher: Its party's voucher, CBOR.
+        quote: Its session quote.
+        exporter: Keying material exported from the session, 32 bytes.
+        nonce: This side's nonce, which the quote covers; 32 bytes.
+        dialled: Whether the peer was the dialler.
+        own_key: SHA-256 of the key that this side showed, 32 bytes.
+        collateral: What certificate and quote were judged by.
+    """
+
+    voucher: bytes
+    quote: bytes
+    exporter: bytes
+    nonce: bytes
+    dialled: bool
+    own_key: bytes
+    collateral: Collateral
 
 
 @dataclass(frozen=True)
@@ -28,6 +55,7 @@ class Peer:
         expires_at: The least of re-attestation time and the ends of certificate, voucher and
             collateral, UTC; the pin is good until then.
         grpc_port: Where its gRPC server listens; 0 for a peer that dialled.
+        proof: What it showed; absent where only the verdict is of interest.
     """
 
     node: str
@@ -42,6 +70,7 @@ class Peer:
     attested_at: datetime
     expires_at: datetime
     grpc_port: int
+    proof: Proof | None = field(default=None, repr=False, compare=False)
 
     @property
     def certificate_pem(self) -> bytes:

@@ -31,6 +31,7 @@ from coterie.ratls.listener import (
 from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard
 from coterie.ratls.trust import TrustContext
+from coterie.ratls.visitors import Reception
 
 _GRACE_SECONDS = 60.0
 _SPARE_THREADS = 4  # refuse what is over the limits
@@ -51,6 +52,7 @@ class AttestedServer:
         admitted: Told of every peer that is pinned.
         limits: Bounds of the attestation port.
         calls: Bounds of the gRPC port.
+        reception: Serves visitors at the attestation port.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class AttestedServer:
         admitted: Callable[[Peer], None] = lambda _: None,
         limits: ListenerLimits | None = None,
         calls: CallLimits | None = None,
+        reception: Reception | None = None,
     ) -> None:
         self._trust = trust
         self._wanted = Address.parse(listen)
@@ -75,6 +78,7 @@ class AttestedServer:
         self._admitted = admitted
         self._limits = limits
         self._calls = calls or CallLimits()
+        self._reception = reception
         self._pins = PinBoard()
         # gRPC needs at least one trusted certificate; nobody holds the key of this one.
         self._nobody = stray_certificate_pem(datetime.now(UTC))
@@ -128,7 +132,7 @@ class AttestedServer:
             self._pool = None
 
     def _handshake(self, sock: socket.socket, seconds: float) -> None:
-        accept(sock, self._trust, self._admit, seconds=seconds)
+        accept(sock, self._trust, self._admit, seconds=seconds, reception=self._reception)
 
     def _start_grpc(self, port: int) -> None:
         age = int(self._trust.reattestation.total_seconds() * 1000)

@@ -134,6 +134,16 @@ class Session:
         return self._state
 
     @property
+    def nonce(self) -> bytes:
+        """This side's nonce, which the peer's quote covers."""
+        return self._in.nonce
+
+    @property
+    def exporter(self) -> bytes:
+        """Keying material exported from the TLS session."""
+        return self._in.exporter
+
+    @property
     def peer_voucher(self) -> Voucher:
         """The peer's voucher; known once the state is ``acceptance`` or later."""
         assert self._peer_voucher is not None

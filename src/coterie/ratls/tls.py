@@ -12,7 +12,7 @@ import contextlib
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -79,6 +79,7 @@ class TlsConnection:
         deadline: By when everything must be done.
         peer_name: How errors call the peer.
         alpn: Name of the exchange that follows.
+        others: Judges of further exchanges that a listener offers, by name.
     """
 
     def __init__(
@@ -92,15 +93,17 @@ class TlsConnection:
         deadline: Deadline,
         peer_name: str,
         alpn: bytes = ALPN,
+        others: Mapping[bytes, Judge] | None = None,
     ) -> None:
-        self._alpn = alpn
+        judges = {alpn: judge, **(others or {})}
+        self._protocols = tuple(judges)
         self._socket = sock
         self._deadline = deadline
         self._peer_name = peer_name
         sock.settimeout(0)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection = SSL.Connection(
-            _context(identity, judge, listener=listener, at=at, alpn=alpn), sock
+            _context(identity, judges, listener=listener, at=at), sock
         )
         if listener:
             self._connection.set_accept_state()
@@ -116,13 +119,18 @@ class TlsConnection:
             PeerUnreachable: The peer went away or was too slow.
         """
         self._run(self._connection.do_handshake)
-        if self._connection.get_alpn_proto_negotiated() != self._alpn:
+        if self.protocol not in self._protocols:
             raise HandshakeFailed(
                 f"{self._peer_name} does not speak Coterie's attested handshake",
-                expected=f"application protocol {self._alpn.decode()}",
-                seen=printable(repr(self._connection.get_alpn_proto_negotiated()), 80),
+                expected=f"application protocol {_names(self._protocols)}",
+                seen=printable(repr(self.protocol), 80),
                 remedy="check the port: the attestation port is the one in the contract",
             )
+
+    @property
+    def protocol(self) -> bytes:
+        """Name of the exchange that both sides agreed on."""
+        return self._connection.get_alpn_proto_negotiated()
 
     def exporter(self, label: bytes, length: int) -> bytes:
         """Keying material of this session (RFC 8446, 7.5)."""
@@ -247,7 +255,7 @@ def _wait(sock: socket.socket, events: int, deadline: Deadline) -> bool:
 
 
 def _context(
-    identity: Shown, judge: Judge, *, listener: bool, at: datetime, alpn: bytes
+    identity: Shown, judges: Mapping[bytes, Judge], *, listener: bool, at: datetime
 ) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
@@ -260,18 +268,21 @@ def _context(
     assert store is not None
     store.set_time(at)
     if listener:
-        context.set_alpn_select_callback(partial(_select_alpn, alpn))
+        context.set_alpn_select_callback(partial(_select_alpn, tuple(judges)))
     else:
-        context.set_alpn_protos([alpn])
-    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verifier(judge))
+        context.set_alpn_protos(list(judges))
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verifier(judges))
     return context
 
 
-def _verifier(judge: Judge) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
+def _verifier(
+    judges: Mapping[bytes, Judge],
+) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
     judged: list[bytes] = []
+    first = next(iter(judges.values()))
 
     def verify(
-        _: SSL.Connection, certificate: crypto.X509, error: int, depth: int, __: int
+        connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, _: int
     ) -> bool:
         if error not in _ACCEPTED_ERRORS or depth != 0:
             raise _chain_refused(error, depth)
@@ -280,6 +291,9 @@ def _verifier(judge: Judge) -> Callable[[SSL.Connection, crypto.X509, int, int, 
             return True
         if judged:
             raise _chain_refused(error, depth)
+        # The names were exchanged before the certificates (RFC 8446, 4.3.1 and 4.4.2).
+        # Without a name it is judged like any node, and refused when the handshake is done.
+        judge = judges.get(connection.get_alpn_proto_negotiated(), first)
         if judge(der) != _public_key(certificate):
             raise _chain_refused(error, depth)  # two parsers see two keys: somebody is playing
         judged.append(der)
@@ -307,12 +321,17 @@ def _chain_refused(error: int, depth: int) -> EvidenceRefused:
     )
 
 
-def _select_alpn(alpn: bytes, _: SSL.Connection, offered: list[bytes]) -> bytes:
-    if alpn in offered:
-        return alpn
+def _names(protocols: tuple[bytes, ...]) -> str:
+    return " or ".join(name.decode() for name in protocols)
+
+
+def _select_alpn(known: tuple[bytes, ...], _: SSL.Connection, offered: list[bytes]) -> bytes:
+    for alpn in known:
+        if alpn in offered:
+            return alpn
     raise HandshakeFailed(
         "the peer does not speak Coterie's attested handshake",
-        expected=f"application protocol {alpn.decode()}",
+        expected=f"application protocol {_names(known)}",
         seen=printable(repr(offered), 80),
         remedy="something else than a Coterie node dialled this port",
     )

@@ -1,0 +1,134 @@
+"""``coterie receipt``: checks a run's signed account offline, and shows it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coterie.cli import console
+from coterie.contract import load_contract
+from coterie.errors import ReceiptRefused
+
+app = typer.Typer(no_args_is_help=True, help="Check and show the signed account of a run.")
+
+ReceiptPath = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The receipt: receipt.jsonl of a run.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+
+
+@app.command()
+def verify(
+    receipt: ReceiptPath,
+    *,
+    contract: Annotated[
+        Path | None,
+        typer.Option(help="The contract that it must be of; else the one inside counts."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="A trained model: it must be the one that came out.")
+    ] = None,
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            help="Judge all evidence at this time (UTC), not at the receipt's.", formats=_TIMES
+        ),
+    ] = None,
+    collateral: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory that `coterie attest fetch` filled: for a server whose collateral is "
+            "not in the receipt.",
+            file_okay=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check all of a receipt, offline: exit code 0 if it is accepted, 3 if it is refused.
+
+    Says in plain words what it proves and what not. A changed byte is refused with its place.
+
+    Example: coterie receipt verify run1/receipt.jsonl --contract run1/contract.json
+    """
+    from coterie.receipts.verification import verify_receipt
+    from coterie.receipts.words import does_not_prove, proves
+
+    found = verify_receipt(
+        receipt,
+        expected=load_contract(contract) if contract is not None else None,
+        folder=collateral,
+        at=at.replace(tzinfo=UTC) if at is not None else None,
+    )
+    if model is not None:
+        _check_model(found.contract_digest, found.outcome.model_digest, model)
+    if as_json:
+        console.print_json(
+            {
+                **found.to_dict(),
+                "model_checked": model is not None,
+                "proves": proves(found),
+                "does_not_prove": does_not_prove(found),
+            }
+        )
+        return
+    say = console.out.print
+    say(f"{receipt}: accepted  [bold]{found.stamp}[/]", highlight=False)
+    say("\n[bold]It proves[/]")
+    for line in proves(found):
+        say(f"- {line}", highlight=False, markup=False, soft_wrap=True)
+    if model is not None:
+        say(f"- {model} is the model that came out.", highlight=False, markup=False, soft_wrap=True)
+    say("\n[bold]It does not prove[/]")
+    for line in does_not_prove(found):
+        say(f"- {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def show(receipt: ReceiptPath, as_json: AsJson = False) -> None:
+    """Show a receipt's entries; of each only place, order and signature are checked.
+
+    A receipt of a run that goes on, or that failed, can be shown but not accepted.
+
+    Example: coterie receipt show run1/receipt.jsonl
+    """
+    from coterie.receipts.reading import read_entries
+    from coterie.receipts.words import describe
+
+    if as_json:
+        console.print_json(
+            [
+                {
+                    "line": entry.line,
+                    "kind": entry.body.kind,
+                    "at": entry.at.isoformat(),
+                    **entry.body.model_dump(mode="json"),
+                }
+                for entry in read_entries(receipt)
+            ]
+        )
+        return
+    for entry in read_entries(receipt):
+        typer.echo(f"{entry.line:>5}  {entry.at:%Y-%m-%d %H:%M:%S}  {describe(entry)}")
+
+
+def _check_model(contract_digest: str, digest: str, path: Path) -> None:
+    """Refuses a model file that is not the run's; its reader has checked the file against itself."""
+    from coterie.trained import TrainedModel
+
+    found = TrainedModel.read(path)
+    for what, expected, seen in (
+        ("contract", contract_digest, found.contract_digest.hex()),
+        ("digest", digest, found.digest.hex()),
+    ):
+        if expected != seen:
+            raise ReceiptRefused(
+                f"the model {path} is not the one that came out of this run: its {what} is another",
+                place="the model",
+                expected=expected,
+                seen=seen,
+                remedy="name the model of the run that the receipt is of",
+            )

@@ -1,0 +1,132 @@
+"""``coterie status``: where a running parameter server stands, attested and read-only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from coterie.cli import console
+from coterie.contract import Contract, load_contract
+from coterie.contract.signatures import load_party_key, public_key_text
+from coterie.errors import SignatureRefused
+
+
+def status(
+    address: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="HOST:PORT of its attestation port.")
+    ],
+    *,
+    contract: Annotated[
+        Path, typer.Option(help="The contract of the run.", exists=True, dir_okay=False)
+    ],
+    party_key: Annotated[
+        Path, typer.Option(help="Private key of a party of the contract: it signs the question.")
+    ],
+    node: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Which shard must answer; the only one if absent."),
+    ] = None,
+    pccs_url: Annotated[
+        str | None, typer.Option(help="PCCS to get collateral from, https (real TEEs only).")
+    ] = None,
+    collateral: Annotated[
+        Path | None,
+        typer.Option(help="Directory of collateral (real TEEs only).", file_okay=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Ask a running parameter server where it stands; nothing is changed by it.
+
+    The server proves itself as it does to nodes. Any party of the contract may ask.
+
+    Example: coterie status 10.0.0.7:7440 --contract mine.toml --party-key acme.pem
+    """
+    from coterie.attestation.clock import FlooredClock
+    from coterie.attestation.collateral_options import collateral_from_options
+    from coterie.cli.attest_peer import wanted_server
+    from coterie.ratls.address import Address
+    from coterie.ratls.trust import RelyingParty
+    from coterie.receipts.verification import appraiser_for
+    from coterie.status.client import ask_status
+
+    agreed = load_contract(contract)
+    key = load_party_key(party_key)
+    clock = FlooredClock(datetime.now(UTC))
+    trust = RelyingParty(
+        contract=agreed,
+        appraiser=appraiser_for(agreed),
+        collateral=collateral_from_options(
+            agreed.trust.tee, pccs_url=pccs_url, folder=collateral, observe=clock.observe
+        ),
+        clock=clock,
+    )
+    name = wanted_server(agreed, node)
+    said = ask_status(
+        Address.parse(address), name, trust, key, _party_of(agreed, public_key_text(key))
+    )
+    run, peers = said.answer.overview, said.answer.peers
+    facts: dict[str, object] = {
+        "node": name,
+        "stamp": "SIMULATED" if said.verdict.simulated else said.verdict.tee,
+        "tcb_status": said.verdict.tcb_status,
+        "measurements": dict(said.verdict.measurements),
+        "process_incarnation": said.incarnation,
+        **asdict(run),
+        "checkpoint": run.checkpoint
+        and {"step": run.checkpoint.step, "digest": run.checkpoint.digest.hex()},
+        "peers": [
+            {**asdict(peer), "attested_at": _time(peer.attested_at), "until": _time(peer.until)}
+            for peer in peers
+        ],
+    }
+    if as_json:
+        console.print_json(facts)
+        return
+    say = console.out.print
+    say(f"{name}: {run.phase}  [bold]{facts['stamp']}[/]", highlight=False)
+    kept = run.checkpoint
+    say(
+        f"step {run.step} of {run.steps or '?'}; checkpoint "
+        + (f"at step {kept.step}, {kept.digest.hex()[:16]}" if kept else "none yet"),
+        highlight=False,
+    )
+    table = Table()
+    for title in ("node", "run", "attested", "until", "platform", "measurement"):
+        table.add_column(title)
+    states = {
+        **dict.fromkeys(run.joined, "joined"),
+        **dict.fromkeys(run.missing, "missing"),
+        **dict.fromkeys(run.left_out, "left out"),
+    }
+    seen = {peer.node: peer for peer in peers}
+    for entry in agreed.nodes:
+        peer = seen.get(entry.name)
+        proof = (
+            (_time(peer.attested_at), _time(peer.until), peer.tcb_status, peer.measurement[:16])
+            if peer
+            else ("", "", "", "")
+        )
+        if entry.name != name:
+            table.add_row(entry.name, states.get(entry.name, ""), *proof)
+    say(table)
+
+
+def _party_of(contract: Contract, key: str) -> str:
+    for party in contract.parties:
+        if party.key == key:
+            return party.name
+    raise SignatureRefused(
+        "this is no key of a party of the contract",
+        expected=f"the key of one of {', '.join(party.name for party in contract.parties)}"[:300],
+        seen=key,
+        remedy="give --party-key your party's key, and --contract the file that names it",
+    )
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()

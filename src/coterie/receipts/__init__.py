@@ -1,0 +1,8 @@
+"""The receipt: a signed, hash-chained account of an attested run, and its offline verification.
+
+``recorder`` writes it, on shard 0; ``reading`` and ``chain`` say whether a byte was changed;
+``verification`` judges the evidence in it; ``history`` says whether the account adds up; ``words``
+says what it proves.
+"""
+
+NAME = "receipt.jsonl"

@@ -1,0 +1,144 @@
+"""Whether entries follow each other: a pure state machine.
+
+The rules, in order:
+
+1. the first entry is the server's, the second the contract; nothing comes after the outcome;
+2. numbers go up by one;
+3. every entry names the hash of the one before it;
+4. times do not go back;
+5. every entry is signed by the key in force: that of the last ``server`` entry, itself included.
+
+So a change to any byte breaks a rule at the line where it was made. What a key is worth is not this
+module's matter: ``verification`` judges the evidence for it.
+"""
+
+from __future__ import annotations
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from coterie.errors import EvidenceRefused, ReceiptRefused
+from coterie.ratls.certificate import read_certificate
+from coterie.ratls.identity import P256_ORDER
+from coterie.receipts.bodies import Agreement, Body, Outcome, Server
+from coterie.receipts.entries import GENESIS, Entry, octets, refused
+
+_FIRST: dict[int, type[Body]] = {0: Server, 1: Agreement}
+
+
+class Chain:
+    """What the next entry must be.
+
+    Attributes:
+        length: Entries so far.
+        last: The last one.
+    """
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.last: Entry | None = None
+        self._key: ec.EllipticCurvePublicKey | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the outcome has come: nothing may follow it."""
+        return self.last is not None and isinstance(self.last.body, Outcome)
+
+    @property
+    def head(self) -> str:
+        """Hash of the last entry."""
+        return GENESIS if self.last is None else self.last.digest
+
+    def take(self, entry: Entry) -> None:
+        """Takes the next entry.
+
+        Raises:
+            ReceiptRefused: It breaks a rule; the place is its line.
+        """
+        self._check_order(entry)
+        if entry.previous != self.head:
+            raise refused(
+                "it does not follow the entry before it", entry.place, self.head, entry.previous
+            )
+        if self.last is not None and entry.at < self.last.at:
+            raise refused(
+                "it is older than the entry before it",
+                entry.place,
+                f"{self.last.at.isoformat()} or later",
+                entry.at.isoformat(),
+            )
+        if isinstance(entry.body, Server):
+            self._key = server_key(entry)
+        assert self._key is not None  # the first entry is the server's
+        verify(self._key, entry)
+        self.length += 1
+        self.last = entry
+
+    def _check_order(self, entry: Entry) -> None:
+        if self.complete:
+            raise refused(
+                "it comes after the outcome", entry.place, "nothing", f"a {entry.body.kind}"
+            )
+        if entry.index != self.length:
+            what = (
+                f"{entry.index - self.length} entries before it are missing"
+                if entry.index > self.length
+                else "an entry with this number came already"
+            )
+            raise refused(what, entry.place, f"number {self.length}", f"number {entry.index}")
+        first = _FIRST.get(self.length)
+        if first is not None and not isinstance(entry.body, first):
+            raise refused(
+                "it is in the wrong place", entry.place, f"a {first.kind} entry", entry.body.kind
+            )
+        if self.length > 1 and isinstance(entry.body, Agreement):
+            raise refused("the contract came already", entry.place, "one contract", "a second one")
+
+
+def server_key(entry: Entry) -> ec.EllipticCurvePublicKey:
+    """The key that a ``server`` entry introduces.
+
+    Raises:
+        ReceiptRefused: Its certificate cannot be read, or is for a key of another kind.
+    """
+    assert isinstance(entry.body, Server)
+    try:
+        spki = read_certificate(octets(entry.body.certificate)).spki_der
+    except EvidenceRefused as error:
+        raise refused(
+            "its certificate cannot be read", entry.place, error.expected, str(error)[:300]
+        ) from error
+    key = load_der_public_key(spki)
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise refused("its key is of another kind", entry.place, "P-256", type(key).__name__)
+    return key
+
+
+def verify(key: ec.EllipticCurvePublicKey, entry: Entry) -> None:
+    """Checks an entry's signature.
+
+    Of the two values of s that would verify, only the lower one is accepted: else the last signature
+    could be changed without notice.
+
+    Raises:
+        ReceiptRefused: It is not by this key, or over something else.
+    """
+    r, s = (int.from_bytes(entry.signature[part : part + 32], "big") for part in (0, 32))
+    try:
+        key.verify(encode_dss_signature(r, s), entry.signed, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature as error:
+        raise _altered(entry) from error
+    if s > P256_ORDER // 2:
+        raise _altered(entry)
+
+
+def _altered(entry: Entry) -> ReceiptRefused:
+    return refused(
+        "it was altered: its signature does not fit",
+        entry.place,
+        "a signature by the key of the last server entry, over this entry",
+        "another key's, or over other values",
+    )

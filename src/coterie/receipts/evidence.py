@@ -1,0 +1,280 @@
+"""Judges the evidence in a receipt, by the code that judged it in the run.
+
+Evidence is judged at the time when the server says that it judged it, by the collateral that it
+used. That time is bounded by what was signed by others: a certificate is valid for hours around it,
+and collateral that was issued later refuses it. Another time can be given for all of it.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+from coterie.attestation.appraiser import Appraiser
+from coterie.attestation.collateral import Collateral
+from coterie.attestation.collateral_source import CachedCollateral, CollateralSource, StapledOnly
+from coterie.attestation.freshness import freshness
+from coterie.attestation.platforms import platform_of
+from coterie.attestation.statements import parse_statement
+from coterie.contract import Contract
+from coterie.errors import CoterieError, EvidenceRefused, ReceiptRefused
+from coterie.ratls.certificate import read_certificate
+from coterie.ratls.judging import JudgedCertificate, judge_certificate, judge_session
+from coterie.ratls.session import session_report_data
+from coterie.ratls.trust import RelyingParty
+from coterie.ratls.voucher import Voucher, verify_voucher
+from coterie.receipts import bodies, entries
+from coterie.receipts.entries import Entry, octets, refused
+from coterie.receipts.findings import Proved
+
+_MAX_COLLATERAL = 512
+T = TypeVar("T")
+
+
+class EvidenceJudge:
+    """Judges certificates, session quotes and vouchers.
+
+    Args:
+        collateral: Where collateral comes from that the receipt lacks.
+        at: When to judge; the entries' own times where it is absent.
+
+    Attributes:
+        digest: Of the contract as it was agreed, 32 bytes.
+        proved: What was accepted.
+        incarnation: Of the newest start of the server that was judged.
+    """
+
+    def __init__(self, collateral: CollateralSource | None, at: datetime | None) -> None:
+        self._source: CollateralSource = collateral or StapledOnly()
+        self._at = at
+        self._contract: Contract | None = None
+        self._appraiser: Appraiser | None = None
+        self._collateral: dict[str, Collateral] = {}
+        self._servers: list[tuple[Entry, bodies.Server]] = []
+        self._server_keys: set[str] = set()
+        self.incarnation = -1
+        self.digest = b""
+        self.proved: list[Proved] = []
+
+    def judge_by(self, contract: Contract, digest: bytes, appraiser: Appraiser) -> None:
+        """Sets the rules, and the digest that claims must have."""
+        self._contract, self.digest, self._appraiser = contract, digest, appraiser
+
+    def keep_server(self, entry: Entry, server: bodies.Server) -> None:
+        """Notes a key of the server; its evidence is judged when all collateral has come.
+
+        Raises:
+            ReceiptRefused: Its certificate or collateral cannot be read.
+        """
+        certificate = within(entry, lambda: read_certificate(octets(server.certificate)))
+        self._servers.append((entry, server))
+        self._server_keys.add(certificate.spki_sha256.hex())
+        if server.collateral is not None:
+            digest = entries.collateral_digest(server.collateral)
+            self.keep_collateral(entry, digest, server.collateral)
+
+    def keep_collateral(self, entry: Entry, digest: str, fields: dict[str, str]) -> None:
+        """Notes collateral that other entries name.
+
+        Raises:
+            ReceiptRefused: It is malformed, or its digest is another.
+        """
+        seen = entries.collateral_digest(fields)
+        if seen != digest:
+            what = "the collateral has another digest than the receipt says"
+            raise refused(what, entry.place, digest, seen)
+        if len(self._collateral) >= _MAX_COLLATERAL:
+            raise refused("too much collateral", entry.place, f"at most {_MAX_COLLATERAL}", "more")
+        self._collateral[digest] = within(
+            entry, lambda: Collateral.from_json(entries.canonical(fields))
+        )
+
+    def judge_servers(self) -> None:
+        """Judges the evidence of every key that signs.
+
+        Raises:
+            ReceiptRefused: One fails; the place is its line.
+        """
+        for entry, server in self._servers:
+            within(entry, partial(self._judge_server, entry, server))
+        self._servers.clear()
+
+    def _check_start(self, entry: Entry, server: bodies.Server, incarnation: int) -> None:
+        """Of two processes of the server the newer one goes on."""
+        before, self.incarnation = self.incarnation, incarnation
+        fits = incarnation == before if server.reason == "renewal" else incarnation > before
+        if not fits:
+            raise refused(
+                f"a {server.reason} by another start of the server",
+                entry.place,
+                f"start {before}" + ("" if server.reason == "renewal" else " is over: a later one"),
+                f"start {incarnation}",
+            )
+
+    def judge_node(self, entry: Entry, node: bodies.AttestedNode) -> None:
+        """Judges a node's evidence.
+
+        Raises:
+            ReceiptRefused: It fails; the place is its line.
+        """
+        within(entry, partial(self._judge_node, entry, node))
+
+    @property
+    def contract(self) -> Contract:
+        """The receipt's contract: its second entry, so known before any node's evidence."""
+        assert self._contract is not None
+        return self._contract
+
+    def _judge_server(self, entry: Entry, server: bodies.Server) -> None:
+        der = octets(server.certificate)
+        at = self._at or entry.at
+        lead = self.contract.by_role("ps")[0].name
+        source: CollateralSource
+        if server.collateral is not None:
+            source = _Named(self._collateral[entries.collateral_digest(server.collateral)])
+        else:
+            source = _Fitting(tuple(self._collateral.values()), self._source)
+        judged = self._judge(der, server.voucher, lead, source, at)
+        if judged.verdict is None:
+            raise ReceiptRefused(
+                "the receipt is refused: the server's evidence cannot be judged",
+                place=entry.place,
+                expected="collateral of its platform, its own or brought by a node on another such",
+                seen="none in the receipt",
+                remedy="give --collateral DIR, a directory that `coterie attest fetch` filled",
+            )
+        self._check_start(entry, server, judged.claims.incarnation)
+        self.proved.append(Proved.of(entry.line, server.reason, judged, judged.verdict, at))
+
+    def _judge_node(self, entry: Entry, node: bodies.AttestedNode) -> None:
+        said = datetime.fromisoformat(node.attested_at)
+        at = self._at or said
+        if said > entry.at:
+            raise refused(
+                "it was attested after it was written",
+                entry.place,
+                f"{entry.at.isoformat()} or before",
+                node.attested_at,
+            )
+        collateral = self._collateral.get(node.collateral)
+        if collateral is None:
+            raise refused(
+                "its collateral is missing", entry.place, f"collateral {node.collateral}", "none"
+            )
+        source = _Named(collateral)
+        judged = self._judge(octets(node.certificate), node.voucher, node.node, source, at)
+        if node.incarnation != judged.claims.incarnation:
+            raise refused(
+                "it claims another start than the receipt says",
+                entry.place,
+                str(node.incarnation),
+                str(judged.claims.incarnation),
+            )
+        session = node.session
+        if session.server_key not in self._server_keys:
+            raise refused(
+                "its session was with another key than the server's",
+                entry.place,
+                "the key of a server entry before it",
+                session.server_key,
+            )
+        fresh = judge_session(
+            judged,
+            octets(session.quote),
+            session_report_data(
+                "dialler" if session.dialled else "listener",
+                exporter=bytes.fromhex(session.exporter),
+                own_key=judged.certificate.spki_sha256,
+                peer_key=bytes.fromhex(session.server_key),
+                peer_nonce=bytes.fromhex(session.nonce),
+            ),
+            b"",
+            trust=self._trust(source, at),
+            at=at,
+        )
+        again = bodies.Appraised.of(fresh.verdict)
+        if again != node.verdict:
+            raise refused(
+                "its evidence gives another verdict than the receipt says",
+                entry.place,
+                str(node.verdict)[:400],
+                str(again)[:400],
+            )
+        self.proved.append(Proved.of(entry.line, "attested", judged, fresh.verdict, at))
+
+    def _judge(
+        self, der: bytes, voucher: str, node: str, source: CollateralSource, at: datetime
+    ) -> JudgedCertificate:
+        judged = judge_certificate(der, self._trust(source, at), expected_node=node, at=at)
+        if not hmac.compare_digest(judged.claims.contract_digest, self.digest):
+            raise EvidenceRefused(
+                "contract_digest",
+                f"{node} claims another contract than the receipt's",
+                expected=self.digest.hex(),
+                seen=judged.claims.contract_digest.hex(),
+                remedy="evidence of another run was put into this receipt",
+            )
+        verify_voucher(
+            Voucher.from_cbor(octets(voucher)), judged.claims, contract=self.contract, at=at
+        )
+        return judged
+
+    def _trust(self, source: CollateralSource, at: datetime) -> RelyingParty:
+        assert self._appraiser is not None
+        return RelyingParty(
+            contract=self.contract,
+            appraiser=self._appraiser,
+            collateral=CachedCollateral(source, kind=self.contract.trust.tee),
+            clock=lambda: at,
+        )
+
+
+@dataclass(frozen=True)
+class _Named:
+    """The collateral that an entry names, as a source."""
+
+    collateral: Collateral
+
+    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+        """See CollateralSource."""
+        return self.collateral
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """All collateral of a receipt as a source: the newest for a quote's platform at the time."""
+
+    held: tuple[Collateral, ...]
+    otherwise: CollateralSource
+
+    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:
+        """See CollateralSource."""
+        fmspc = bytes.fromhex(platform_of(quote).fmspc)
+        fitting = {
+            freshness(held).newest: held
+            for held in self.held
+            if parse_statement(held.tcb_info, "tcb_info").fmspc == fmspc
+            and freshness(held).newest <= at
+        }
+        return fitting[max(fitting)] if fitting else self.otherwise.collateral_for(quote, at)
+
+
+def within(entry: Entry, judge: Callable[[], T]) -> T:
+    """Does what may refuse an entry; the refusal then names its place."""
+    try:
+        return judge()
+    except ReceiptRefused:
+        raise
+    except CoterieError as error:
+        check = f"[{error.failed_check}] " if isinstance(error, EvidenceRefused) else ""
+        raise ReceiptRefused(
+            f"the receipt is refused: {check}{error.what}",
+            place=entry.place,
+            expected=error.expected,
+            seen=error.seen,
+            remedy=error.remedy,
+        ) from error

@@ -1,0 +1,290 @@
+"""Whether a receipt's account adds up under its contract: a pure state machine over its entries.
+
+Every node that joined had proved itself; a worker's data set stays the same within a run; a run that
+goes back forgets what came after; the outcome's steps, examples and absences follow from what came
+before. What a host can make get lost (the tail before a restart) is not refused but told: as a gap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coterie.contract import Contract
+from coterie.ps.schedule import Schedule
+from coterie.receipts import bodies
+from coterie.receipts.entries import Entry, refused
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What a worker trained on: number of examples, and SHA-256 of the training shard, hex."""
+
+    examples: int
+    data_set: str
+
+
+class History:
+    """The account so far.
+
+    Args:
+        contract: Of the run.
+
+    Attributes:
+        data_sets: By worker, of this run.
+        joins: By node: how often it joined.
+        checkpoints: Number of checkpoints told.
+        last_checkpoint: Step and digest of the newest.
+        starts: Of the server's process.
+        went_back: Steps to which the run went back, in order.
+        refusals: Told in full.
+        failures: Errors with which the server ended.
+        gaps: What is missing, in words.
+        counted_only: What was left out for its number, in words.
+        outcome: The last entry, once it has come.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        self._lead = contract.by_role("ps")[0].name
+        self._roles = {node.name: node.role for node in contract.nodes}
+        self._attested: set[tuple[str, int]] = set()
+        self._known: dict[int, str] = {}
+        self._out: list[tuple[str, int, int | None]] = []
+        self._restarted = False
+        self.data_sets: dict[str, Brought] = {}
+        self.joins: dict[str, int] = {}
+        self.checkpoints = 0
+        self.last_checkpoint: tuple[int, str] | None = None
+        self.starts = 0
+        self.went_back: list[int] = []
+        self.refusals = 0
+        self.failures: list[str] = []
+        self.gaps: list[str] = []
+        self.counted_only: list[str] = []
+        self.outcome: bodies.Outcome | None = None
+
+    def take(self, entry: Entry) -> None:
+        """Takes the next entry.
+
+        Raises:
+            ReceiptRefused: It contradicts the contract, or what came before.
+        """
+        match entry.body:
+            case bodies.Server() as server:
+                self._started(entry, server)
+            case bodies.AttestedNode() as node:
+                self._role_of(entry, node.node)
+                self._attested.add((node.node, node.incarnation))
+            case bodies.NodeJoined() as joined:
+                self._joined(entry, joined)
+            case bodies.ServerResumed(step=step, digest=digest):
+                self._resumed(step, digest)
+            case bodies.ServerRestarted(step=step):
+                self._cut(step)
+            case bodies.Checkpoint() as checkpoint:
+                self._checkpoint(entry, checkpoint)
+            case bodies.NodeLeftOut(node=node_name, step=step):
+                self._role_of(entry, node_name)
+                self._out.append((node_name, step, None))
+            case bodies.NodeReturned(node=node_name, step=step):
+                self._returned(entry, node_name, step)
+            case bodies.PeerRefused():
+                self.refusals += 1
+            case bodies.ServerFailed(error=error, reason=reason):
+                self.failures.append(f"{error}: {reason}")
+            case bodies.Outcome() as outcome:
+                self._concluded(entry, outcome)
+            case _:
+                pass
+
+    # --- one kind each -------------------------------------------------------------------------
+
+    def _started(self, entry: Entry, server: bodies.Server) -> None:
+        if (server.reason == "start") != (entry.index == 0):
+            raise refused(
+                "the server starts at the wrong place",
+                entry.place,
+                "a start first, restarts and renewals later",
+                f"a {server.reason} as number {entry.index}",
+            )
+        if server.reason != "renewal":
+            self.starts += 1
+            self._restarted = True
+        if server.lost:
+            self.gaps.append(
+                f"a crash before line {entry.line} left {server.lost} bytes of an entry, which are lost"
+            )
+
+    def _joined(self, entry: Entry, joined: bodies.NodeJoined) -> None:
+        role = self._role_of(entry, joined.node)
+        if role == "ps":
+            raise refused(
+                "a parameter server joins", entry.place, "a worker or the chief", joined.node
+            )
+        if (joined.node, joined.incarnation) not in self._attested:
+            raise refused(
+                f"{joined.node} joined without having proved itself",
+                entry.place,
+                f"an attested entry before it, for start {joined.incarnation} of {joined.node}",
+                "none",
+            )
+        if self._restarted:  # and nothing was resumed: from the beginning
+            self._restarted = False
+            self._begin_anew()
+        self.joins[joined.node] = self.joins.get(joined.node, 0) + 1
+        if role == "chief":
+            if joined.examples or joined.data_set is not None:
+                raise refused("the chief brings training data", entry.place, "none", "some")
+            return
+        if not joined.examples or joined.data_set is None:
+            raise refused(
+                f"{joined.node} joined without data",
+                entry.place,
+                "examples and their digest",
+                "none",
+            )
+        brought = Brought(joined.examples, joined.data_set)
+        known = self.data_sets.setdefault(joined.node, brought)
+        if known != brought:
+            raise refused(
+                f"{joined.node} came back with other training data",
+                entry.place,
+                str(known),
+                str(brought),
+            )
+
+    def _resumed(self, step: int, digest: str) -> None:
+        self._restarted = False
+        if self._known.get(step) != digest:
+            self.gaps.append(
+                f"the server went on from a checkpoint of step {step} that this receipt does not "
+                "tell of: entries before it are missing"
+            )
+        newest = max(self._known, default=0)
+        if step < newest:
+            self.went_back.append(step)
+        self._cut(step, tell=False)
+
+    def _checkpoint(self, entry: Entry, checkpoint: bodies.Checkpoint) -> None:
+        newest = max(self._known, default=0)
+        if checkpoint.step <= newest:
+            raise refused(
+                "a checkpoint is not newer than the one before it",
+                entry.place,
+                f"a step after {newest}",
+                f"step {checkpoint.step}",
+            )
+        self._known[checkpoint.step] = checkpoint.digest
+        self.checkpoints += 1
+        self.last_checkpoint = (checkpoint.step, checkpoint.digest)
+
+    def _returned(self, entry: Entry, node: str, step: int) -> None:
+        open_ones = [out for out in self._out if out[0] == node and out[2] is None]
+        if not open_ones and not self.gaps:
+            raise refused(
+                f"{node} returns without having been left out",
+                entry.place,
+                "a left_out entry",
+                "none",
+            )
+        self._out = [(*out[:2], step) if out in open_ones else out for out in self._out]
+
+    def _concluded(self, entry: Entry, outcome: bodies.Outcome) -> None:
+        self.outcome = outcome
+        if outcome.nodes != len(self._contract.nodes):
+            raise refused(
+                "the outcome is of another number of nodes",
+                entry.place,
+                str(len(self._contract.nodes)),
+                str(outcome.nodes),
+            )
+        for what, number in sorted(outcome.not_kept.items()):
+            whom = "refusals" if what == "refused" else f"attestations of {what}"
+            self.counted_only.append(f"{number} more {whom}")
+        if self.gaps:
+            return  # what is missing may explain what does not add up
+        self._check_schedule(entry, outcome)
+        self._check_absences(entry, outcome)
+        if self.last_checkpoint is None or self.last_checkpoint[0] != outcome.steps:
+            raise refused(
+                "the last step's checkpoint is missing",
+                entry.place,
+                f"a checkpoint of step {outcome.steps} before the outcome",
+                f"{self.last_checkpoint or 'none'}",
+            )
+
+    def _check_schedule(self, entry: Entry, outcome: bodies.Outcome) -> None:
+        workers = [node.name for node in self._contract.by_role("worker")]
+        missing = [worker for worker in workers if worker not in self.data_sets]
+        if missing:
+            raise refused(
+                f"{', '.join(missing)[:200]} never joined",
+                entry.place,
+                "every worker's data before the outcome",
+                "none",
+            )
+        training = self._contract.training
+        schedule = Schedule(
+            tuple(self.data_sets[worker].examples for worker in workers),
+            training.step_examples,
+            training.epochs,
+        )
+        expected = (schedule.steps, sum(schedule.examples) * schedule.epochs)
+        seen = (outcome.steps, outcome.examples)
+        if seen != expected:
+            raise refused(
+                "steps and examples do not follow from the data sets",
+                entry.place,
+                "{} steps, {} examples".format(*expected),
+                "{} steps, {} examples".format(*seen),
+            )
+
+    def _check_absences(self, entry: Entry, outcome: bodies.Outcome) -> None:
+        told = {(a.worker, a.start, a.stop) for a in outcome.absences}
+        lived = {out for out in self._out if out[1] < outcome.steps}
+        if told != lived:
+            raise refused(
+                "the outcome's absences are not those that were told",
+                entry.place,
+                str(sorted(lived, key=str))[:300],
+                str(sorted(told, key=str))[:300],
+            )
+        if told and self._contract.limits.quorum is None:
+            raise refused(
+                "workers were left out, but the contract has no quorum",
+                entry.place,
+                "nobody left out",
+                str(sorted(told, key=str))[:300],
+            )
+
+    # --- going back ----------------------------------------------------------------------------
+
+    def _begin_anew(self) -> None:
+        if self.last_checkpoint is not None or self._out or self.data_sets:
+            self.went_back.append(0)
+        self.data_sets.clear()
+        self._cut(0, tell=False)
+
+    def _cut(self, step: int, *, tell: bool = True) -> None:
+        """Forgets what came after a step."""
+        if tell:
+            self.went_back.append(step)
+        self._known = {known: digest for known, digest in self._known.items() if known <= step}
+        self._out = [
+            (node, start, None if stop is not None and stop >= step else stop)
+            for node, start, stop in self._out
+            if start < step
+        ]
+        if self.last_checkpoint is not None and self.last_checkpoint[0] > step:
+            self.last_checkpoint = None
+
+    def _role_of(self, entry: Entry, node: str) -> str:
+        role = self._roles.get(node)
+        if role is None or node == self._lead:
+            raise refused(
+                "it is about no other node of the contract",
+                entry.place,
+                f"one of {', '.join(sorted(self._roles.keys() - {self._lead}))}"[:300],
+                node,
+            )
+        return role

@@ -1,0 +1,68 @@
+"""Reads a receipt's file: line by line, bounded, whole lines only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from coterie.errors import ReceiptRefused
+from coterie.receipts.chain import Chain
+from coterie.receipts.entries import MAX_LINE_BYTES, Entry, decode_line, refused
+
+
+def read_entries(path: Path) -> Iterator[Entry]:
+    """The entries of a receipt, each checked against those before it.
+
+    Whether the last one is the outcome is not checked: see ``read_receipt``.
+
+    Raises:
+        ReceiptRefused: The file cannot be read, or a byte of it was changed; the place is named.
+    """
+    chain = Chain()
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.endswith(b"\n"):
+            what = "it is too long" if len(line) > MAX_LINE_BYTES else "it is cut off"
+            raise refused(
+                what,
+                f"line {number}",
+                f"a whole line of at most {MAX_LINE_BYTES} bytes",
+                f"{len(line)} bytes without a line's end",
+            )
+        entry = decode_line(line[:-1], number)
+        chain.take(entry)
+        yield entry
+
+
+def read_receipt(path: Path) -> Iterator[Entry]:
+    """The entries of a finished receipt.
+
+    Raises:
+        ReceiptRefused: As for ``read_entries``; or it ends before the outcome.
+    """
+    chain_end = None
+    for entry in read_entries(path):
+        chain_end = entry
+        yield entry
+    seen = f"a {chain_end.body.kind} entry" if chain_end else "nothing"
+    if chain_end is None or chain_end.body.kind != "outcome":
+        raise refused(
+            "it ends before the outcome",
+            f"after line {chain_end.line if chain_end else 0}",
+            "the outcome as the last entry",
+            f"{seen}: the run is not finished, or entries were cut off",
+        )
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                yield line
+    except OSError as error:
+        raise ReceiptRefused(
+            f"the receipt {path} cannot be read",
+            place="the file",
+            expected="a receipt.jsonl that a parameter server wrote",
+            seen=error.strerror or type(error).__name__,
+            remedy="check the path; a run keeps its receipt in the folder of its first server",
+        ) from error

@@ -1,0 +1,311 @@
+"""Writes the receipt of a run, on shard 0, from what it hears: peers that prove themselves, and events.
+
+What grows with the number of steps is added up; what strangers can cause without end is counted after
+the first ones. A node's evidence is written when it joins: who only knocks leaves no megabytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+
+from coterie.attestation.clock import clock_is_behind
+from coterie.attestation.collateral import Collateral
+from coterie.contract import canonical_json, contract_digest
+from coterie.contract.signatures import ContractSignature
+from coterie.errors import CoterieError, EvidenceRefused, ReceiptRefused
+from coterie.ps import events
+from coterie.ratls.identity import NodeIdentity
+from coterie.ratls.peer import Peer
+from coterie.ratls.trust import Credentials, TrustContext
+from coterie.receipts import NAME, bodies, entries
+from coterie.receipts.bodies import Body
+from coterie.receipts.chain import Chain
+from coterie.receipts.file import ReceiptFile
+from coterie.receipts.telling import attested_body, outcome_of, told
+from coterie.receipts.verification import Verifier
+from coterie.training.results import RunResult
+
+_KEPT_REFUSALS = 100
+_KEPT_ATTESTATIONS = 100
+_CLOCK_TOLERANCE = timedelta(minutes=1)
+_log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Keeps a run's receipt. Thread-safe.
+
+    If the receipt cannot be written any more, the run goes on, and ``finish`` says why.
+
+    Args:
+        folder: The server's folder; a receipt that is there already is gone on with.
+        trust: This node's trust; its key signs.
+        signatures: The parties' on the contract, as far as they are known.
+
+    Raises:
+        ReceiptRefused: The receipt that is there was altered, or is not one of this contract and node.
+        EvidenceRefused: ``clock``: this host's clock is behind that receipt; ``incarnation``: so is
+            this process.
+        EnvironmentUnfit: It cannot be written.
+    """
+
+    def __init__(
+        self, folder: Path, trust: TrustContext, signatures: Iterable[ContractSignature] = ()
+    ) -> None:
+        self._trust = trust
+        self._lock = threading.Lock()
+        self._chain = Chain()
+        self._identity: NodeIdentity | None = None
+        self._collateral: set[str] = set()
+        self._proved: dict[str, Peer] = {}
+        self._joined: dict[str, int] = {}
+        self._certificates: set[bytes] = set()
+        self._attestations: Counter[str] = Counter()
+        self._not_kept: Counter[str] = Counter()
+        self._refusals = 0
+        self._examples, self._loss = 0, 0.0
+        self._failure: CoterieError | None = None
+        self._file = ReceiptFile(folder / NAME)
+        try:
+            self._go_on()
+            if not self._chain.complete:
+                self._begin(signatures)
+        except BaseException:
+            self._file.close()
+            raise
+
+    # --- what it hears -------------------------------------------------------------------------
+
+    def attested(self, peer: Peer) -> None:
+        """Takes note of a peer that passed the handshake. Called before it can call anything."""
+        if peer.proof is None:
+            return
+        renewed = self._renewed(peer.proof.own_key)  # may ask a server: so before the lock is held
+        with self._lock:
+            if not self._closed:
+                self._guarded(lambda: self._take_peer(peer, renewed))
+
+    def hear(self, event: events.Event) -> None:
+        """Takes note of an event of shard 0."""
+        with self._lock:
+            if isinstance(event, events.StepDone):
+                self._examples += event.examples
+                self._loss += event.loss * event.examples
+            elif not self._closed:
+                self._guarded(lambda: self._take(event))
+
+    def finish(self, result: RunResult) -> None:
+        """Writes the outcome.
+
+        Raises:
+            EnvironmentUnfit: The receipt cannot be written, or could not some time before.
+            ReceiptRefused: It holds another outcome already.
+        """
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            not_kept = dict(self._not_kept)
+            if self._refusals > _KEPT_REFUSALS:
+                not_kept["refused"] = self._refusals - _KEPT_REFUSALS
+            outcome = outcome_of(result, not_kept)
+            if not self._chain.complete:
+                self._append(outcome, durably=True)
+                return
+            assert self._chain.last is not None
+            kept = self._chain.last.body
+            if kept.model_copy(update={"not_kept": outcome.not_kept}) != outcome:
+                raise ReceiptRefused(
+                    "the receipt holds another outcome than this run's",
+                    place=self._chain.last.place,
+                    expected=str(outcome)[:400],
+                    seen=str(kept)[:400],
+                    remedy="keep both files and report this",
+                )
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    # --- inside the lock -----------------------------------------------------------------------
+
+    @property
+    def _closed(self) -> bool:
+        return self._chain.complete or self._failure is not None
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except CoterieError as error:
+            self._failure = error
+        except ValueError as error:  # a defect of ours must not take the training down with it
+            self._failure = CoterieError(
+                "the receipt cannot hold what happened", seen=str(error)[:400]
+            )
+
+    def _take_peer(self, peer: Peer, renewed: tuple[NodeIdentity, bodies.Server] | None) -> None:
+        if renewed is not None:
+            self._show(*renewed)
+        known = self._proved.get(peer.node)
+        if known is None or peer.incarnation >= known.incarnation:
+            self._proved[peer.node] = peer
+        if peer.role == "ps" or self._joined.get(peer.node) == peer.incarnation:
+            self._keep_peer(peer)
+
+    def _take(self, event: events.Event) -> None:
+        match event:
+            case events.Joined() as joined:
+                self._take_join(joined)
+            case events.CheckpointWritten(step, digest):
+                loss = self._loss / self._examples if self._examples else None
+                self._append(
+                    bodies.Checkpoint(step=step, digest=digest, examples=self._examples, loss=loss)
+                )
+                self._examples, self._loss = 0, 0.0
+            case events.Refused():
+                self._refusals += 1
+                if self._refusals <= _KEPT_REFUSALS:
+                    self._append(told(event))
+            case events.Failed():
+                self._append(told(event), durably=True)
+            case _:
+                if (body := told(event)) is not None:
+                    self._append(body)
+
+    def _take_join(self, joined: events.Joined) -> None:
+        peer = self._proved.get(joined.node)
+        if peer is None or peer.incarnation != joined.incarnation or not self._keep_peer(peer):
+            return  # counted already, or replaced by a newer process meanwhile, which joins itself
+        self._joined[joined.node] = joined.incarnation
+        self._append(told(joined))
+
+    def _keep_peer(self, peer: Peer) -> bool:
+        """Writes a peer's evidence, once per certificate; whether it is in the receipt."""
+        assert peer.proof is not None
+        if peer.certificate_sha256 in self._certificates:
+            return True
+        if self._attestations[peer.node] >= _KEPT_ATTESTATIONS:
+            self._not_kept[peer.node] += 1
+            return False
+        self._attestations[peer.node] += 1
+        self._certificates.add(peer.certificate_sha256)
+        self._append(attested_body(peer, peer.proof, self._keep_collateral(peer.proof.collateral)))
+        return True
+
+    def _keep_collateral(self, collateral: Collateral) -> str:
+        fields = entries.collateral_fields(collateral)
+        digest = entries.collateral_digest(fields)
+        if digest not in self._collateral:
+            self._append(bodies.Signed(digest=digest, fields=fields))
+            self._collateral.add(digest)
+        return digest
+
+    # --- the server's own evidence -------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """Checks what an earlier process has written: its host may have touched it."""
+        trust = self._trust
+        verifier = Verifier(
+            lambda _: trust.appraiser, expected=trust.contract, collateral=trust.collateral
+        )
+        for entry in self._file.entries():
+            self._chain.take(entry)
+            verifier.take(entry)
+            match entry.body:
+                case bodies.Signed(digest=digest):
+                    self._collateral.add(digest)
+                case bodies.Server(collateral=fields) if fields is not None:
+                    self._collateral.add(entries.collateral_digest(fields))
+        if self._chain.length == 1:  # the process ended at its very start
+            self._file.clear()
+            self._chain, self._collateral = Chain(), set()
+            return
+        newest = verifier.check_servers() if self._chain.length else -1
+        own = trust.credentials.incarnation
+        if own <= newest and not self._chain.complete:
+            raise EvidenceRefused(
+                "incarnation",
+                "an older start of this server came after a newer one",
+                expected=f"later than {newest}, which the receipt tells of",
+                seen=str(own),
+                remedy="of two processes of one node the newer one counts; if the host's clock was "
+                "set back, correct it",
+            )
+        last = self._chain.last
+        if last is not None and (now := trust.clock()) < last.at - _CLOCK_TOLERANCE:
+            raise clock_is_behind(now, last.at)
+
+    def _begin(self, signatures: Iterable[ContractSignature]) -> None:
+        shown = self._trust.credentials.current()
+        if self._chain.length:
+            self._show(shown.identity, self._evidence(shown, "restart"))
+            return
+        self._show(shown.identity, self._evidence(shown, "start"))
+        contract = self._trust.contract
+        tee = contract.trust.tee
+        self._append(
+            bodies.Agreement(
+                format=1,
+                stamp="SIMULATED" if tee == "simulated" else tee,
+                digest=contract_digest(contract).hex(),
+                contract=entries.json_of(canonical_json(contract)),
+                signatures=tuple(
+                    bodies.PartySignature(party=one.party, signature=one.signature)
+                    for one in signatures
+                ),
+            ),
+            durably=True,
+        )
+
+    def _renewed(self, key: bytes) -> tuple[NodeIdentity, bodies.Server] | None:
+        """A renewed key of this node, once a peer has seen it, and the evidence for it."""
+        known = self._identity
+        if known is None or key == known.spki_digest:
+            return None
+        for shown in self._trust.credentials.held():
+            newer = shown.identity.certificate.not_before >= known.certificate.not_before
+            if shown.identity.spki_digest == key and newer:
+                return shown.identity, self._evidence(shown, "renewal")
+        return None
+
+    def _show(self, identity: NodeIdentity, evidence: bodies.Server) -> None:
+        """Writes this node's own evidence: its key signs from here on."""
+        if self._identity is None or self._identity.spki_digest != identity.spki_digest:
+            self._identity = identity
+            self._append(evidence, durably=True)
+            if evidence.collateral is not None:
+                self._collateral.add(entries.collateral_digest(evidence.collateral))
+
+    def _evidence(self, shown: Credentials, reason: bodies.ServerReason) -> bodies.Server:
+        quote = shown.identity.certificate.evidence.quote
+        fields = None
+        try:
+            collateral = self._trust.collateral.collateral_for(quote, self._trust.clock())
+        except CoterieError:  # others on the same kind of platform may bring it
+            _log.info("no collateral for this node's own evidence: the receipt goes without")
+        else:
+            fields = entries.collateral_fields(collateral)
+        return bodies.Server(
+            reason=reason,
+            certificate=entries.text(shown.identity.certificate_der),
+            voucher=entries.text(shown.voucher.to_cbor()),
+            collateral=fields,
+            lost=self._file.lost if reason != "renewal" else 0,
+        )
+
+    def _append(self, body: Body, *, durably: bool = False) -> None:
+        assert self._identity is not None
+        at = self._trust.clock()
+        if self._chain.last is not None:
+            at = max(at, self._chain.last.at)  # a process before this one may be a little ahead
+        fields = entries.statement(
+            index=self._chain.length, at=at, body=body, previous=self._chain.head
+        )
+        fields["signature"] = self._identity.sign(entries.signed_bytes(fields)).hex()
+        line = entries.canonical(fields)
+        entry = entries.decode_line(line, self._chain.length + 1)
+        self._file.append(line, durably=durably)
+        self._chain.take(entry)

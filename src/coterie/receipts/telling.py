@@ -1,0 +1,94 @@
+"""What happens, as the bodies of entries: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import overload
+
+from coterie.ps import events
+from coterie.ratls.messages import printable
+from coterie.ratls.peer import Peer, Proof
+from coterie.receipts import bodies, entries
+from coterie.receipts.bodies import Body
+from coterie.training.results import RunResult
+
+_TEXT = 400
+
+
+@overload
+def told(event: events.Joined | events.Refused | events.Failed) -> Body: ...
+@overload
+def told(event: events.Event) -> Body | None: ...
+def told(event: events.Event) -> Body | None:  # noqa: PLR0911 (one line per kind)
+    """An event of shard 0 as an entry's body; None for those that a receipt does not tell of."""
+    match event:
+        case events.Joined() as joined:
+            return bodies.NodeJoined(
+                node=joined.node,
+                incarnation=joined.incarnation,
+                examples=joined.examples,
+                data_set=joined.data_set or None,
+            )
+        case events.Resumed(step, digest):
+            return bodies.ServerResumed(step=step, digest=digest)
+        case events.Restarted(step=step):
+            return bodies.ServerRestarted(step=step)
+        case events.LeftOut(node, step):
+            return bodies.NodeLeftOut(node=node, step=step)
+        case events.Returned(node, step):
+            return bodies.NodeReturned(node=node, step=step)
+        case events.Refused(error=error, reason=reason):
+            return bodies.PeerRefused(error=_text(error), reason=_text(reason))
+        case events.Failed(error=fields):
+            error, reason = fields.get("error", ""), fields.get("what", "")
+            return bodies.ServerFailed(error=_text(error), reason=_text(reason))
+        case _:
+            return None
+
+
+def attested_body(peer: Peer, proof: Proof, collateral: str) -> Body:
+    """A node's evidence.
+
+    Args:
+        peer: The node.
+        proof: What it showed beside its certificate.
+        collateral: Digest of what it was judged by.
+    """
+    return bodies.AttestedNode(
+        node=peer.node,
+        incarnation=peer.incarnation,
+        attested_at=peer.attested_at.isoformat(),
+        certificate=entries.text(peer.certificate_der),
+        voucher=entries.text(proof.voucher),
+        session=bodies.SessionProof(
+            quote=entries.text(proof.quote),
+            exporter=proof.exporter.hex(),
+            nonce=proof.nonce.hex(),
+            dialled=proof.dialled,
+            server_key=proof.own_key.hex(),
+        ),
+        collateral=collateral,
+        verdict=bodies.Appraised.of(peer.verdict),
+    )
+
+
+def outcome_of(result: RunResult, not_kept: Mapping[str, int]) -> bodies.Outcome:
+    """A result as the receipt holds it: without times, which no evidence is for."""
+    return bodies.Outcome(
+        steps=result.steps,
+        examples=result.examples,
+        nodes=result.nodes,
+        train_loss=result.train_loss,
+        validation_auc=result.validation_auc,
+        test_auc=result.test_auc,
+        test_logloss=result.test_logloss,
+        test_accuracy=result.test_accuracy,
+        test_calibration=result.test_calibration,
+        absences=result.absences,
+        model_digest=result.model_digest,
+        not_kept=dict(not_kept),
+    )
+
+
+def _text(said: str) -> str:
+    return printable(said, _TEXT)

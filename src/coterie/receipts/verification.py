@@ -1,0 +1,208 @@
+"""Judges a receipt: contract, signatures, evidence, account."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from coterie.attestation.appraiser import Appraiser
+from coterie.attestation.collateral_source import (
+    CollateralSource,
+    DirectoryCollateral,
+)
+from coterie.attestation.measurement import own_package_measurement
+from coterie.contract import Contract, agreed_digest, contract_digest, contract_from_json
+from coterie.contract.signatures import ContractSignature, verify_signature, verify_signatures
+from coterie.receipts import bodies, entries
+from coterie.receipts.entries import Entry, refused
+from coterie.receipts.evidence import EvidenceJudge, within
+from coterie.receipts.findings import Findings
+from coterie.receipts.history import History
+from coterie.receipts.reading import read_receipt
+
+
+class Verifier:
+    """Judges entries that ``reading`` has found in order.
+
+    Args:
+        appraiser_of: Makes what judges evidence by a contract's rules.
+        expected: The contract that it must be; the receipt's own counts where it is absent.
+        collateral: Where collateral comes from that the receipt lacks.
+        at: When to judge; the entries' own times where it is absent.
+    """
+
+    def __init__(
+        self,
+        appraiser_of: Callable[[Contract], Appraiser],
+        *,
+        expected: Contract | None = None,
+        collateral: CollateralSource | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        self._appraiser_of = appraiser_of
+        self._expected = expected
+        self._evidence = EvidenceJudge(collateral, at)
+        self._at = at
+        self._signers: tuple[str, ...] = ()
+        self._stamp: bodies.Stamp = "SIMULATED"
+        self._history: History | None = None
+        self._waiting: list[Entry] = []
+        self._first: datetime | None = None
+        self._last: datetime | None = None
+        self._count = 0
+
+    def take(self, entry: Entry) -> None:
+        """Judges an entry; the server's own evidence waits until all collateral has come.
+
+        Raises:
+            ReceiptRefused: It fails; the place is its line.
+        """
+        self._count += 1
+        self._first = self._first or entry.at
+        self._last = entry.at
+        match entry.body:
+            case bodies.Server() as server:
+                self._evidence.keep_server(entry, server)
+            case bodies.Agreement() as agreement:
+                self._agree(entry, agreement)
+            case bodies.Signed(digest=digest, fields=fields):
+                self._evidence.keep_collateral(entry, digest, fields)
+            case bodies.AttestedNode() as node:
+                self._evidence.judge_node(entry, node)
+            case _:
+                pass
+        if self._history is None:
+            self._waiting.append(entry)
+            return
+        for earlier in (*self._waiting, entry):
+            self._history.take(earlier)
+        self._waiting.clear()
+
+    def check_servers(self) -> int:
+        """Judges the evidence of every key that signs.
+
+        Returns:
+            Incarnation of the server's newest start.
+
+        Raises:
+            ReceiptRefused: One fails; the place is its line.
+        """
+        self._evidence.judge_servers()
+        return self._evidence.incarnation
+
+    def findings(self) -> Findings:
+        """What a whole receipt says, all of it judged.
+
+        Raises:
+            ReceiptRefused: The server's evidence fails.
+        """
+        self.check_servers()
+        history = self._history
+        assert history is not None  # the reader refuses a receipt without contract and outcome
+        assert history.outcome is not None
+        assert self._first is not None
+        assert self._last is not None
+        return Findings(
+            contract=self._evidence.contract,
+            contract_digest=self._evidence.digest.hex(),
+            stamp=self._stamp,
+            signers=self._signers,
+            proved=tuple(self._evidence.proved),
+            history=history,
+            outcome=history.outcome,
+            entries=self._count,
+            first=self._first,
+            last=self._last,
+            judged_at=self._at,
+        )
+
+    # --- contract and collateral ---------------------------------------------------------------
+
+    def _agree(self, entry: Entry, agreement: bodies.Agreement) -> None:
+        contract = within(entry, lambda: _contract_of(agreement.contract))
+        agreed = agreed_digest(agreement.contract)
+        digest = agreed.hex()
+        if digest != agreement.digest:
+            raise refused(
+                "the contract has another digest than the receipt says",
+                entry.place,
+                agreement.digest,
+                digest,
+            )
+        if self._expected is not None:
+            expected = contract_digest(self._expected)
+            if expected not in {agreed, contract_digest(contract)}:
+                raise refused(
+                    "it is the receipt of another contract", entry.place, expected.hex(), digest
+                )
+        tee = contract.trust.tee
+        stamp: bodies.Stamp = "SIMULATED" if tee == "simulated" else tee
+        if agreement.stamp != stamp:
+            raise refused("it bears the wrong stamp", entry.place, stamp, agreement.stamp)
+        signatures = [
+            ContractSignature(1, one.party, digest, one.signature) for one in agreement.signatures
+        ]
+        within(entry, lambda: _check_signatures(contract, agreed, signatures))
+        self._stamp = stamp
+        self._signers = tuple(one.party for one in signatures)
+        self._evidence.judge_by(contract, agreed, self._appraiser_of(contract))
+        self._history = History(contract)
+
+
+def _contract_of(fields: dict[str, JsonValue]) -> Contract:
+    return contract_from_json(entries.canonical(fields), "the receipt")
+
+
+def _check_signatures(
+    contract: Contract, agreed: bytes, signatures: Iterable[ContractSignature]
+) -> None:
+    if contract.trust.signatures_demanded:
+        verify_signatures(contract, signatures, digest=agreed)
+        return
+    for signature in signatures:
+        verify_signature(contract, signature, digest=agreed)
+
+
+def appraiser_for(contract: Contract) -> Appraiser:
+    """Judges by a contract's rules; ``measurement = "own"`` means this very installation."""
+    simulated = contract.trust.tee == "simulated"
+    return Appraiser(
+        contract.trust, own_measurement=own_package_measurement() if simulated else None
+    )
+
+
+def verify_receipt(
+    path: Path,
+    *,
+    appraiser_of: Callable[[Contract], Appraiser] = appraiser_for,
+    expected: Contract | None = None,
+    folder: Path | None = None,
+    at: datetime | None = None,
+) -> Findings:
+    """Checks all of a receipt, offline.
+
+    Args:
+        path: The file.
+        appraiser_of: Makes what judges evidence by a contract's rules.
+        expected: The contract that it must be of; the receipt's own counts where it is absent.
+        folder: Directory of collateral for servers whose collateral is not in the receipt.
+        at: When to judge evidence, UTC; at the receipt's own times where it is absent.
+
+    Returns:
+        What it says, all of it judged.
+
+    Raises:
+        ReceiptRefused: Something fails; the place is named.
+    """
+    verifier = Verifier(
+        appraiser_of,
+        expected=expected,
+        collateral=DirectoryCollateral(folder) if folder is not None else None,
+        at=at,
+    )
+    for entry in read_receipt(path):
+        verifier.take(entry)
+    return verifier.findings()

@@ -1,0 +1,124 @@
+"""What an accepted receipt proves, and what not, in plain words."""
+
+from __future__ import annotations
+
+from coterie.receipts import bodies
+from coterie.receipts.entries import Entry
+from coterie.receipts.findings import Findings
+
+_TEES = {"SIMULATED": "a simulated TEE", "sgx": "an SGX enclave", "tdx": "a TDX guest"}
+
+
+def proves(found: Findings) -> tuple[str, ...]:
+    """What follows from an accepted receipt, if one trusts what ``does_not_prove`` names."""
+    contract, outcome, history = found.contract, found.outcome, found.history
+    digest = found.contract_digest
+    signers = ", ".join(found.signers)
+    server = contract.by_role("ps")[0].name
+    lines = [
+        (
+            f"No byte was changed since {server} wrote it: {found.entries} entries, each signed by a key "
+            "that was made in its TEE."
+        ),
+        f"The run was under contract {contract.name} with digest {digest}; "
+        + (f"signed by {signers}." if signers else "no party's signature is in it."),
+        (
+            f"{len({proved.node for proved in found.proved})} nodes proved to {server} that they run, in "
+            f"{_TEES[found.stamp]}, what the contract lists, for the party that the contract names; "
+            "their evidence and their parties' vouchers were judged again, here."
+        ),
+    ]
+    for worker, brought in history.data_sets.items():
+        lines.append(
+            f"{worker} trained on {brought.examples:,} examples; SHA-256 of its training shard "
+            f"{brought.data_set}."
+        )
+    absent = ", ".join(
+        f"{a.worker} from step {a.start} to "
+        + ("the end" if a.stop is None else f"before step {a.stop}")
+        for a in outcome.absences
+    )
+    lines.append(f"Left out were: {absent}." if absent else "No worker was left out of any step.")
+    if history.starts > 1 or history.went_back:
+        back = ", ".join(map(str, history.went_back)) or "none"
+        lines.append(
+            f"The server's process was started {history.starts} times; steps that the run went back "
+            f"to: {back}."
+        )
+    auc = "not released" if outcome.test_auc is None else f"{outcome.test_auc:.4f}"
+    lines.append(
+        f"After {outcome.steps:,} steps over {outcome.examples:,} examples the model has digest "
+        f"{outcome.model_digest}; test AUC {auc}."
+    )
+    return tuple(lines)
+
+
+def does_not_prove(found: Findings) -> tuple[str, ...]:
+    """What does not follow from it."""
+    digest = found.contract_digest
+    lines = []
+    if found.stamp == "SIMULATED":
+        lines.append(
+            "SIMULATED: everybody can make such evidence. Only the parties' vouchers are worth "
+            "something here, and only against those who do not have a party's key."
+        )
+    lines += [
+        (
+            f"That the contract is yours: compare its digest, {digest}, with the one that you signed, or "
+            "give --contract."
+        ),
+        "That the data are true, or the parties' own: the digests say which data, not what is in them.",
+        (
+            "How the other shards of the server and the workers judged each other: each did by the same "
+            "contract, which their measurements stand for."
+        ),
+        (
+            "Anything of times but their order: they are the server's host's clock, within the hours for "
+            "which certificates and collateral were valid."
+        ),
+        (
+            "That no flaw of the platform was used that became known later: evidence is judged by what "
+            "the vendor had said at the time."
+        ),
+        "What was done before the first or after the last entry, with the model least of all.",
+    ]
+    lines += [f"Counted, not told: {counted}." for counted in found.history.counted_only]
+    lines += [f"Gap: {gap}." for gap in found.gaps]
+    return tuple(lines)
+
+
+def describe(entry: Entry) -> str:  # noqa: PLR0911, PLR0912 (one line per kind)
+    """An entry as a sentence."""
+    match entry.body:
+        case bodies.Server(reason=reason, lost=lost):
+            cut = f"; {lost} bytes were lost" if lost else ""
+            return f"the server shows its evidence ({reason}){cut}"
+        case bodies.Agreement(stamp=stamp, digest=digest, signatures=signatures):
+            signed = ", ".join(one.party for one in signatures) or "nobody"
+            return f"contract {digest}, signed by {signed}  {stamp}"
+        case bodies.Signed(digest=digest):
+            return f"collateral {digest[:16]}"
+        case bodies.AttestedNode(node=node, incarnation=incarnation, verdict=verdict):
+            return f"{node} (start {incarnation}) proved itself: {verdict.tcb_status}"
+        case bodies.NodeJoined(node=node, examples=examples, data_set=data_set):
+            brought = f" with {examples:,} examples, {data_set}" if data_set else ""
+            return f"{node} joined{brought}"
+        case bodies.NodeLeftOut(node=node, step=step):
+            return f"{node} is left out from step {step} on"
+        case bodies.NodeReturned(node=node, step=step):
+            return f"{node} takes part again from step {step} on"
+        case bodies.PeerRefused(error=error, reason=reason):
+            return f"refused a peer: {error}: {reason}"
+        case bodies.ServerResumed(step=step, digest=digest):
+            return f"resumed from step {step}, {digest}"
+        case bodies.ServerRestarted(step=step):
+            return f"went back to step {step}: a shard had lost its state"
+        case bodies.Checkpoint(step=step, digest=digest, loss=loss):
+            mean = "" if loss is None else f", loss {loss:.4f}"
+            return f"checkpoint at step {step}{mean}, {digest}"
+        case bodies.ServerFailed(error=error, reason=reason):
+            return f"failed: {error}: {reason}"
+        case bodies.Outcome(steps=steps, model_digest=digest):
+            return f"outcome after {steps:,} steps: model {digest}"
+        case _:
+            return entry.body.kind

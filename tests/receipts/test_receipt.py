@@ -1,0 +1,122 @@
+"""A run's receipt: what is in it, that it is accepted, and what it is said to prove."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from coterie.contract import contract_digest
+from coterie.errors import ReceiptRefused
+from coterie.receipts import bodies
+from coterie.receipts.reading import read_entries
+from coterie.receipts.verification import verify_receipt
+from coterie.receipts.words import describe, does_not_prove, proves
+from tests.ratls.conftest import World
+from tests.receipts.conftest import EXAMPLES, MODEL, Scene, judge
+
+KINDS = [
+    "server", "contract",
+    "attested", "joined", "attested", "joined", "refused",
+    "checkpoint", "checkpoint", "outcome",
+]  # fmt: skip
+
+
+def test_a_run_is_told_in_order(finished: Scene) -> None:
+    assert finished.kinds() == KINDS
+
+
+def test_a_whole_receipt_is_accepted(finished: Scene) -> None:
+    found = finished.verify()
+    assert found.stamp == "SIMULATED"
+    assert found.contract == finished.world.contract
+    assert found.signers == ("operator", "acme", "bolt")
+    assert [(p.occasion, p.node, p.role, p.party, p.incarnation) for p in found.proved] == [
+        ("attested", "acme-worker", "worker", "acme", 7),
+        ("attested", "bolt-worker", "worker", "bolt", 7),
+        ("start", "ps0", "ps", "operator", 1),
+    ]
+    assert {brought.examples for brought in found.history.data_sets.values()} == {EXAMPLES}
+    assert (found.history.checkpoints, found.history.refusals, found.gaps) == (2, 1, ())
+    assert found.outcome.model_digest == MODEL
+    assert found.outcome.test_auc == 0.7
+    assert found.entries == len(KINDS)
+
+
+def test_its_words_name_what_counts(finished: Scene) -> None:
+    found = finished.verify()
+    yes, no = " ".join(proves(found)), " ".join(does_not_prove(found))
+    assert contract_digest(found.contract).hex() in yes
+    assert "signed by operator, acme, bolt" in yes
+    assert "acme-worker trained on 256 examples" in yes
+    assert MODEL in yes
+    assert "No worker was left out" in yes
+    assert "SIMULATED: everybody can make such evidence" in no
+    assert "That the data are true" in no
+    assert "Gap" not in no
+
+
+def test_every_entry_can_be_described(finished: Scene) -> None:
+    described = [describe(entry) for entry in read_entries(finished.path)]
+    assert described[0] == "the server shows its evidence (start)"
+    assert described[1].endswith("signed by operator, acme, bolt  SIMULATED")
+    assert "proved itself: UpToDate" in described[2]
+    assert described[-1] == f"outcome after 2 steps: model {MODEL}"
+
+
+def test_steps_are_added_up_between_checkpoints(finished: Scene) -> None:
+    first, second = (b for b in finished.bodies() if isinstance(b, bodies.Checkpoint))
+    assert (first.step, first.examples, first.loss) == (1, 256, 0.5)
+    assert (second.step, second.examples, second.loss) == (2, 256, 0.25)
+
+
+def test_the_contract_can_be_demanded(finished: Scene) -> None:
+    contract = finished.world.contract
+    assert verify_receipt(finished.path, appraiser_of=judge, expected=contract).gaps == ()
+    with pytest.raises(ReceiptRefused, match="the receipt of another contract") as refusal:
+        verify_receipt(finished.path, appraiser_of=judge, expected=World().contract)
+    assert refusal.value.place == "line 2 (contract)"
+
+
+def test_all_can_be_judged_at_another_time(finished: Scene) -> None:
+    now = finished.world.clock()
+    found = finished.verify(at=now + timedelta(hours=1))
+    assert {proved.at for proved in found.proved} == {now + timedelta(hours=1)}
+    with pytest.raises(ReceiptRefused, match="certificate_validity") as refusal:
+        finished.verify(at=now + timedelta(days=2))
+    assert refusal.value.place == "line 3 (attested)"
+
+
+def test_another_program_is_refused(finished: Scene) -> None:
+    other = replace(finished)
+    with pytest.raises(ReceiptRefused, match=r"\[mrenclave\]") as refusal:
+        verify_receipt(
+            other.path,
+            appraiser_of=lambda contract: type(judge(contract))(
+                contract.trust, own_measurement=bytes(32)
+            ),
+        )
+    assert refusal.value.place == "line 3 (attested)"
+
+
+def test_an_unfinished_receipt_can_be_read_but_not_accepted(scene: Scene) -> None:
+    recorder = scene.recorder()
+    scene.run(recorder)
+    recorder.close()
+    assert scene.kinds() == KINDS[:-1]
+    with pytest.raises(ReceiptRefused, match="ends before the outcome") as refusal:
+        scene.verify()
+    assert refusal.value.place == "after line 9"
+
+
+def test_a_file_that_is_not_there_is_named(scene: Scene) -> None:
+    with pytest.raises(ReceiptRefused, match="cannot be read"):
+        scene.verify()
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"{}\n", b"x", b"\x80\n", b"[" * 100_000 + b"\n"])
+def test_something_else_is_no_receipt(scene: Scene, content: bytes) -> None:
+    scene.path.write_bytes(content)
+    with pytest.raises(ReceiptRefused):
+        scene.verify()

@@ -19,9 +19,11 @@ ID = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r"), max_size
 INTEGER = st.none() | st.integers(-(2**63) + 1, 2**63 - 1)
 
 
-def read(path: Path, data: DataSection, **options: int) -> tuple[list[list[object]], CriteoReader]:
+def read(
+    path: Path, data: DataSection, *, max_bad_rows: int = 0, block_bytes: int = 8 << 20
+) -> tuple[list[list[object]], CriteoReader]:
     """All rows of a file as Python values, and the reader."""
-    reader = CriteoReader(RawFile(path), data, **options)
+    reader = CriteoReader(RawFile(path), data, max_bad_rows=max_bad_rows, block_bytes=block_bytes)
     rows: list[list[object]] = []
     for block in reader.rows():
         text = block.text.tobytes()

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from coterie.contract import Contract, DataSection
 from coterie.criteo.compression import RawFile
 from coterie.criteo.layout import Layout
+from coterie.criteo.numeric import MISSING
 from coterie.criteo.preparation import prepare
-from coterie.criteo.reader import MISSING, CriteoReader
+from coterie.criteo.reader import CriteoReader
 from coterie.errors import RawDataInvalid
 
 DATA = DataSection(numeric=("age", "price", "visits"), categorical=("shop", "C2", "C3", "C4", "C5"))
@@ -54,7 +55,7 @@ def write(path: Path, rows: list[Row], delimiter: str) -> Path:
     return path
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["0", "1"]), *[NUMBER] * 3, *[CELL] * 5).map(list), min_size=1

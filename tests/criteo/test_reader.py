@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from coterie.contract import DataSection
 from coterie.criteo.compression import RawFile
 from coterie.criteo.lines import MAX_LINE_BYTES, LineBlock
-from coterie.criteo.reader import MISSING, CriteoReader, parse_block
+from coterie.criteo.numeric import MISSING
+from coterie.criteo.reader import CriteoReader, parse_block
 from coterie.errors import RawDataInvalid
 
 GOOD = b"1\t5\t-3\ta\tbb\tccc"

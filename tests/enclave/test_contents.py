@@ -34,7 +34,7 @@ def test_every_module_that_a_node_loads_is_in_its_image() -> None:
 
 
 def test_what_no_node_loads_is_not() -> None:
-    for module in ("api", "serving/export", "serving/layers", "criteo/reader", "criteo/decimals",
+    for module in ("api", "serving/export", "serving/layers", "criteo/reader", "criteo/numeric",
                    "cli/main", "plaintext/fabric"):  # fmt: skip
         assert (SITE / "coterie" / f"{module}.py").exists()
         assert not belongs(PurePosixPath(f"coterie/{module}.py"))

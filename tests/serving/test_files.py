@@ -184,6 +184,14 @@ def test_a_model_is_found_by_its_file_or_its_run(dlrm: Trained, tmp_path: Path) 
             open_model(path)
 
 
+def test_a_sealed_model_must_be_opened_first(tmp_path: Path) -> None:
+    (tmp_path / "model.coterie.sealed").write_bytes(b"sealed")
+    for path in (tmp_path, tmp_path / "model.coterie.sealed"):
+        with pytest.raises(ModelDamaged, match="is sealed") as refusal:
+            open_model(path)
+        assert "coterie unseal" in refusal.value.remedy
+
+
 def test_metrics_of_a_part_without_examples_are_not_defined(dlrm: Trained, tmp_path: Path) -> None:
     raw = tmp_path / "raw.tsv"
     raw.write_text("\n".join(dlrm.raw.read_text().splitlines()[:1]) + "\n")

@@ -7,14 +7,13 @@ from decimal import Decimal
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.contract import DataSection
-from coterie.criteo.decimals import decimal_cells
 from coterie.criteo.encoding import log_features
 from coterie.criteo.hashing import column_key, global_rows, tensorflow_key
-from coterie.criteo.reader import MISSING
+from coterie.criteo.numeric import MISSING, decimal_cells
 from coterie.serving.layers import HashedRows, LogFeatures, RowLookup
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(
@@ -39,7 +38,6 @@ def layer_of(data: DataSection) -> HashedRows:
     return HashedRows(data.table_rows, keys)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=20),
     st.integers(0, 2**63 - 1),
@@ -55,7 +53,6 @@ def test_ids_hash_to_the_rows_of_data_preparation(
         assert seen[:, column].numpy().tolist() == global_rows(cells, data, column).tolist()
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-(2**63) + 1, 2**63 - 1) | st.none(), min_size=1, max_size=30))
 def test_numbers_become_the_features_of_data_preparation(cells: list[int | None]) -> None:
     numbers = np.array([MISSING if cell is None else cell for cell in cells], np.int64)
@@ -68,7 +65,6 @@ def test_numbers_become_the_features_of_data_preparation(cells: list[int | None]
     np.testing.assert_allclose(LogFeatures([1])(floats).numpy(), expected, rtol=1.2e-7)
 
 
-@settings(deadline=None)
 @given(st.lists(st.decimals(0, 10**9, places=4) | st.none(), min_size=1, max_size=20))
 def test_decimals_are_rounded_as_in_data_preparation(cells: list[Decimal | None]) -> None:
     data = DataSection(numeric=("I1",), decimals={"I1": 2})

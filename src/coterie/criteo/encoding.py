@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from coterie.contract import DataSection
 from coterie.criteo.hashing import column_key, rows_of_hashes
-from coterie.criteo.reader import MISSING, RawRows
+from coterie.criteo.numeric import MISSING
+from coterie.criteo.reader import RawRows
 from coterie.criteo.shards import Batch
 from coterie.criteo.siphash import siphash24
 

@@ -21,21 +21,16 @@ from numpy.typing import NDArray
 
 from coterie.contract import DataSection
 from coterie.criteo.compression import RawFile
-from coterie.criteo.decimals import decimal_cells
 from coterie.criteo.layout import Arrangement, Layout, arrangement_of, without_header
 from coterie.criteo.lines import MAX_LINE_BYTES, LineBlock, line_blocks
+from coterie.criteo.numeric import number_cells
 from coterie.criteo.siphash import PADDING
 from coterie.errors import RawDataInvalid
 
-MISSING = np.iinfo(np.int64).min
-"""Stands for a missing numeric cell; the one 64-bit value that a cell may not hold."""
-
 NAMED_LINES = 100
 _BLOCK_BYTES = 8 << 20
-_TAB, _NEWLINE, _RETURN, _MINUS, _ZERO = b"\t\n\r-0"
-_MAX_DIGITS = 19
+_TAB, _NEWLINE, _RETURN, _ZERO = b"\t\n\r0"
 
-Flags = NDArray[np.bool_]
 Offsets = NDArray[np.int64]
 
 
@@ -237,7 +232,7 @@ def parse_block(
     lengths[:, -1] -= (lengths[:, -1] > 0) & (text[ends[:, -1] - 1] == _RETURN)
 
     label_fits = (lengths[:, 0] == 1) & np.isin(text[starts[:, 0]], (_ZERO, _ZERO + 1))
-    numbers, fits = _number_cells(
+    numbers, fits = number_cells(
         text, starts[:, 1 : 1 + numeric], lengths[:, 1 : 1 + numeric], data
     )
     keep = label_fits & fits.all(axis=1)
@@ -269,37 +264,6 @@ def _rows(
     ids = slice(1 + numbers.shape[1], None)
     labels = (text[starts[:, 0]] - np.uint8(_ZERO)).astype(np.uint8)
     return RawRows(lines, labels, numbers, text, starts[:, ids], lengths[:, ids])
-
-
-def _number_cells(
-    text: NDArray[np.uint8], starts: Offsets, lengths: Offsets, data: DataSection
-) -> tuple[NDArray[np.int64], Flags]:
-    """Values of numeric cells (``MISSING`` where empty) and whether each is one; same shapes."""
-    numbers, fits = _integer_cells(text, starts, lengths)
-    for name, places in data.decimals.items():
-        i = data.numeric.index(name)
-        numbers[:, i], fits[:, i] = decimal_cells(text, starts[:, i], lengths[:, i], places)
-    numbers[lengths == 0] = MISSING
-    return numbers, fits
-
-
-def _integer_cells(
-    text: NDArray[np.uint8], starts: Offsets, lengths: Offsets
-) -> tuple[NDArray[np.int64], Flags]:
-    """Values of integer cells and whether each is empty or an integer; same shapes."""
-    negative = (lengths > 0) & (text[starts] == _MINUS)
-    first, digits = starts + negative, lengths - negative
-    fits = (lengths == 0) | ((digits >= 1) & (digits <= _MAX_DIGITS))
-    value = np.zeros(starts.shape, np.uint64)
-    for place in range(int(digits.max(initial=0, where=fits))):
-        active = fits & (digits > place)
-        digit = text[first[active] + place] - np.uint8(_ZERO)
-        value[active] = value[active] * np.uint64(10) + digit
-        fits[active] = digit <= 9
-    fits &= value <= np.uint64(np.iinfo(np.int64).max)
-    signed = np.where(fits, value, 0).astype(np.int64)
-    signed[negative] *= -1
-    return signed, fits
 
 
 def _lines_of_invalid_text(text: bytes) -> list[int]:

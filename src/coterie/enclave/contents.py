@@ -69,7 +69,7 @@ _NOT_FOR_NODES: Final = (
     "coterie/report/*",
     "coterie/serving/*",
     "coterie/criteo/compression.py",
-    "coterie/criteo/decimals.py",
+    "coterie/criteo/numeric.py",
     "coterie/criteo/encoding.py",
     "coterie/criteo/layout.py",
     "coterie/criteo/lines.py",

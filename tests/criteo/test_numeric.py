@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from coterie.contract import Contract, DataSection, data_digest
 from coterie.criteo.compression import RawFile
 from coterie.criteo.dataset import open_dataset
-from coterie.criteo.decimals import decimal_cells
+from coterie.criteo.numeric import MISSING, decimal_cells
 from coterie.criteo.preparation import prepare
-from coterie.criteo.reader import MISSING, CriteoReader
+from coterie.criteo.reader import CriteoReader
 from coterie.errors import RawDataInvalid
 
 

@@ -212,8 +212,8 @@ def test_what_no_contract_can_hold_is_named(
 
 
 def test_a_model_needs_two_inputs_and_one_logit() -> None:
-    dense = keras.Input((NUMERIC,))
-    embedded = keras.Input((CATEGORICAL, DIM))
+    dense = keras.Input((NUMERIC,), name="a")
+    embedded = keras.Input((CATEGORICAL, DIM), name="b")
     joined = flat(dense, embedded)
     for model, what in (
         (keras.Model(dense, layers.Dense(1)(dense)), "two inputs"),
@@ -221,6 +221,8 @@ def test_a_model_needs_two_inputs_and_one_logit() -> None:
         (keras.Model([dense, embedded], layers.Dense(2)(joined)), "one logit per example"),
         (keras.Model([dense, embedded], [layers.Dense(1)(joined)] * 2), "several outputs"),
         (keras.Sequential([layers.Dense(1)]), "no functional Keras model"),
+        (keras.Model({"a": dense, "b": embedded}, layers.Dense(1)(joined)), "inputs by name"),
+        (keras.Model([dense, embedded], layers.Dense(1)(dense)), "fits no contract"),
         ("a model", "no functional Keras model"),
     ):
         with pytest.raises(ModelUnfit) as refusal:

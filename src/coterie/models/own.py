@@ -89,6 +89,8 @@ def describe_model(model: keras.Model) -> KerasModelSection:
     if [len(shape) for shape in shapes] != [2, 3] or None in shapes[0][1:] + shapes[1][1:]:
         expected = "[batch, numeric] and [batch, columns, dim], in this order"
         raise _unfit("does not have the two inputs", expected, _shapes(model.inputs))
+    if not isinstance(model.get_config()["input_layers"], list):
+        raise _unfit("has its inputs by name", "a list of the two inputs", "a dictionary")
     if len(model.outputs) != 1:
         raise _unfit("has several outputs", "one, the logit", str(len(model.outputs)))
     sections, layers = _sections(model)
@@ -101,9 +103,12 @@ def describe_model(model: keras.Model) -> KerasModelSection:
     if not parameters:
         raise _unfit("has nothing to train", "at least one trained variable", "none")
     _require_the_same(model, parameters)
-    return KerasModelSection(
-        kind="keras", embedding_dim=dim, layers=tuple(sections), parameters=parameters
-    )
+    try:
+        return KerasModelSection(
+            kind="keras", embedding_dim=dim, layers=tuple(sections), parameters=parameters
+        )
+    except ValidationError as error:
+        raise _unfit("fits no contract", "a model as in docs/contract.md", _first(error)) from error
 
 
 def _layer_class(kind: str) -> type[keras.Layer]:
@@ -180,8 +185,8 @@ def _checked_section(
     try:
         return LayerSection(name=name, kind=kind, inputs=inputs, options=options)
     except ValidationError as error:
-        seen = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-        raise _unfit(f"holds {name}", "names and options as in docs/contract.md", seen) from error
+        expected = "names and options as in docs/contract.md"
+        raise _unfit(f"holds {name}", expected, _first(error)) from error
 
 
 def _options(layer: keras.Layer, kind: str) -> dict[str, OptionValue]:
@@ -262,6 +267,10 @@ def _require_the_same(model: keras.Model, parameters: tuple[ParameterSection, ..
             "variables of the listed layers alone, all trained",
             ", ".join(different)[:200],
         )
+
+
+def _first(error: ValidationError) -> str:
+    return error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
 
 
 def _shapes(tensors: Sequence[keras.KerasTensor]) -> str:

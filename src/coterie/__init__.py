@@ -1,3 +1,88 @@
-"""Coterie: companies train recommendation models together without showing each other their data."""
+"""Coterie: companies train recommendation models together without showing each other their data.
+
+The names below are the public interface; ``docs/python.md`` shows them at work. They are loaded when
+they are used first, and none loads TensorFlow before it has to. Everything else may change.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from coterie.api import (
+        describe_model,
+        evaluate,
+        export,
+        load_contract,
+        load_model,
+        local,
+        predict,
+        prepare,
+        read_result,
+        results_frame,
+        run,
+        synthesize,
+    )
+    from coterie.contract import Contract, KerasModelSection
+    from coterie.criteo.preparation import PrepareReport
+    from coterie.criteo.synthetic import SynthesizeReport
+    from coterie.errors import CoterieError
+    from coterie.models.metrics import Metrics
+    from coterie.serving.evaluation import Evaluation
+    from coterie.serving.prediction import Predictions
+    from coterie.trained import TrainedModel
+    from coterie.training.results import RunResult
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Contract",
+    "CoterieError",
+    "Evaluation",
+    "KerasModelSection",
+    "Metrics",
+    "Predictions",
+    "PrepareReport",
+    "RunResult",
+    "SynthesizeReport",
+    "TrainedModel",
+    "__version__",
+    "describe_model",
+    "evaluate",
+    "export",
+    "load_contract",
+    "load_model",
+    "local",
+    "predict",
+    "prepare",
+    "read_result",
+    "results_frame",
+    "run",
+    "synthesize",
+]
+
+_CLASSES = {
+    "Contract": "coterie.contract",
+    "CoterieError": "coterie.errors",
+    "Evaluation": "coterie.serving.evaluation",
+    "KerasModelSection": "coterie.contract",
+    "Metrics": "coterie.models.metrics",
+    "Predictions": "coterie.serving.prediction",
+    "PrepareReport": "coterie.criteo.preparation",
+    "RunResult": "coterie.training.results",
+    "SynthesizeReport": "coterie.criteo.synthetic",
+    "TrainedModel": "coterie.trained",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'coterie' has no attribute {name!r}")
+    found: object = getattr(import_module(_CLASSES.get(name, "coterie.api")), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

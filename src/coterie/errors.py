@@ -3,6 +3,7 @@
     CoterieError
     |-- ContractError              4   the contract is not usable
     |   |-- ContractInvalid            unknown keys, impossible values, inconsistent node sets
+    |   |-- ModelUnfit                 layers that do not fit together, or that no contract can hold
     |   |-- ContractMismatch           two nodes hold contracts that differ
     |   `-- SignatureRefused           a party's signature on the contract is missing or wrong
     |-- DataError                  5   raw or prepared data is not usable
@@ -11,6 +12,7 @@
     |   |-- SealBroken                 a sealed file was altered, cut or swapped
     |   |-- KeyFileRefused             a file is no key of a sealed data set
     |   |-- ModelDamaged               a trained model's file was altered or cut
+    |   |-- ResultUnreadable           a run has left no result, or one of another version
     |   `-- DataSetMismatch            prepared under another contract's data section
     |-- TrustError                 3   somebody is not who or what the contract demands
     |   |-- EvidenceRefused            a quote, certificate or its claims failed a named check
@@ -96,6 +98,10 @@ class ContractInvalid(ContractError):
     """The contract has unknown keys, impossible values or an inconsistent set of nodes."""
 
 
+class ModelUnfit(ContractError):
+    """Layers of a contract's own model do not fit together, or no contract can hold a model."""
+
+
 class ContractMismatch(ContractError):
     """Two nodes hold contracts that differ."""
 
@@ -128,6 +134,10 @@ class KeyFileRefused(DataError):
 
 class ModelDamaged(DataError):
     """The file of a trained model cannot be read, or was altered or cut."""
+
+
+class ResultUnreadable(DataError):
+    """A run's directory holds no result, or one of another version."""
 
 
 class DataSetMismatch(DataError):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from coterie.contract import Contract, parse_contract
+from coterie.contract import Contract, ModelSection, parse_contract
 from coterie.errors import ContractInvalid
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -82,6 +82,7 @@ def test_what_a_contract_leaves_out_has_the_reference_dlrm_as_default() -> None:
     contract = parse(replaced(HFL, HFL[HFL.index("[data]") : HFL.index("[trust]")], ""))
     assert contract.data.numeric == tuple(f"I{i}" for i in range(1, 14))
     assert contract.data.categorical == tuple(f"C{i}" for i in range(1, 27))
+    assert isinstance(contract.model, ModelSection)
     assert contract.model.embedding_dim == 16
     assert contract.model.bottom == (512, 256, 64, 16)
     assert contract.model.top == (512, 256, 1)

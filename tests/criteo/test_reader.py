@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from coterie.contract import DataSection
 from coterie.criteo.compression import RawFile
 from coterie.criteo.lines import MAX_LINE_BYTES, LineBlock
-from coterie.criteo.reader import MISSING, CriteoReader, parse_block
+from coterie.criteo.numeric import MISSING
+from coterie.criteo.reader import CriteoReader, parse_block
 from coterie.errors import RawDataInvalid
 
 GOOD = b"1\t5\t-3\ta\tbb\tccc"
@@ -19,9 +20,11 @@ ID = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r"), max_size
 INTEGER = st.none() | st.integers(-(2**63) + 1, 2**63 - 1)
 
 
-def read(path: Path, data: DataSection, **options: int) -> tuple[list[list[object]], CriteoReader]:
+def read(
+    path: Path, data: DataSection, *, max_bad_rows: int = 0, block_bytes: int = 8 << 20
+) -> tuple[list[list[object]], CriteoReader]:
     """All rows of a file as Python values, and the reader."""
-    reader = CriteoReader(RawFile(path), data, **options)
+    reader = CriteoReader(RawFile(path), data, max_bad_rows=max_bad_rows, block_bytes=block_bytes)
     rows: list[list[object]] = []
     for block in reader.rows():
         text = block.text.tobytes()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.contract import DataSection
-from coterie.criteo.reader import MISSING
+from coterie.criteo.numeric import MISSING
 from coterie.criteo.staging import StagedRows, missing_hashes
 from coterie.criteo.statistics import TrainingStatistics, among
 

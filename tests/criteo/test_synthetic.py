@@ -7,7 +7,8 @@ import pytest
 
 from coterie.contract import DataSection
 from coterie.criteo.compression import RawFile
-from coterie.criteo.reader import MISSING, CriteoReader
+from coterie.criteo.numeric import MISSING
+from coterie.criteo.reader import CriteoReader
 from coterie.criteo.synthetic import synthesize
 from coterie.criteo.world import CATEGORICAL, NUMERIC, World
 from coterie.errors import EnvironmentUnfit, OutputInUse

@@ -16,8 +16,11 @@ from coterie.contract import (
     Contract,
     DataSection,
     DenseOptimizer,
+    KerasModelSection,
+    LayerSection,
     ModelSection,
     Node,
+    ParameterSection,
     Party,
     RateSchedule,
     ResultsSection,
@@ -26,6 +29,7 @@ from coterie.contract import (
     TrainingSection,
     TrustSection,
 )
+from coterie.contract.layers import ACTIVATIONS, LAYERS
 from coterie.contract.section import Section
 from coterie.contract.training import EnclaveSection, LimitsSection
 from coterie.contract.trust import RolesTrust
@@ -38,6 +42,9 @@ SECTIONS: dict[str, type[Section]] = {
     "[[nodes]]": Node,
     "[data]": DataSection,
     "[model]": ModelSection,
+    "[model], kind keras": KerasModelSection,
+    "[[model.layers]]": LayerSection,
+    "[[model.parameters]]": ParameterSection,
     "[training]": TrainingSection,
     "[training.dense]": DenseOptimizer,
     "[training.rows]": RowOptimizer,
@@ -126,7 +133,7 @@ def constraints_of(field: FieldInfo) -> list[int | float]:
 def spellings(number: float) -> set[str]:
     """How the page may write a bound."""
     powers = {2**16: "2^16", 2**63: "2^63"}
-    return {f"{number:.0f}", powers.get(int(number), "")}
+    return {f"{abs(number):.0f}", powers.get(int(number), "")}
 
 
 def test_the_page_has_exactly_the_sections_of_the_schema() -> None:
@@ -158,6 +165,14 @@ def test_a_key_lists_its_choices(title: str, name: str, field: FieldInfo) -> Non
         if get_origin(found) is Literal:
             for choice in get_args(found):
                 assert f"`{json.dumps(choice)}`" in row.type
+
+
+def test_the_page_lists_every_layer_with_its_options_and_every_activation() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for kind, rule in LAYERS.items():
+        options = ", ".join(f"`{name}`" for name in sorted(rule.options)) or "none"
+        assert f"| `{kind}` | {options} |" in text
+    assert ", ".join(f"`{name}`" for name in sorted(ACTIVATIONS)) in text
 
 
 def test_the_constraints_are_found_at_all() -> None:

@@ -15,8 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from coterie.contract import DataSection, ModelSection
-from coterie.errors import EnvironmentUnfit, MessageRefused
+from coterie.contract import (
+    AnyModelSection,
+    DataSection,
+    KerasModelSection,
+    LayerSection,
+    ModelSection,
+    ParameterSection,
+)
+from coterie.errors import EnvironmentUnfit, MessageRefused, ModelUnfit
 from coterie.training.step import WorkerStep, pad, sum_by_row, unique_rows
 
 Floats = npt.NDArray[np.float32]
@@ -37,7 +44,7 @@ class Examples:
     labels_b: Floats
 
 
-def examples_for(model: ModelSection, data: DataSection, count: int, seed: int = 0) -> Examples:
+def examples_for(model: AnyModelSection, data: DataSection, count: int, seed: int = 0) -> Examples:
     rng = np.random.default_rng(seed)
     parameters = [
         rng.normal(0, parameter.standard_deviation, parameter.size)
@@ -238,6 +245,56 @@ def test_another_keras_model_can_take_the_core_s_place() -> None:
 
     with pytest.raises(EnvironmentUnfit, match="not the contract's dense parameters"):
         WorkerStep(SMALL, COLUMNS, BATCH, 1, linear)
+
+
+def own_model(*, gamma: str = "norm/gamma", beta: str = "norm/beta") -> KerasModelSection:
+    """Norm and output of the joined inputs; norm's two parameters have one shape."""
+    return KerasModelSection(
+        kind="keras",
+        embedding_dim=3,
+        layers=(
+            LayerSection(name="flat", kind="Flatten", inputs=("embedded",)),
+            LayerSection(name="joined", kind="Concatenate", inputs=("numeric", "flat")),
+            LayerSection(name="norm", kind="LayerNormalization", inputs=("joined",)),
+            LayerSection(name="out", kind="Dense", inputs=("norm",), options={"units": 1}),
+        ),
+        parameters=(
+            ParameterSection(name=gamma, shape=(11,), standard_deviation=0.0, mean=1.0),
+            ParameterSection(name=beta, shape=(11,), standard_deviation=0.0),
+            ParameterSection(name="out/kernel", shape=(11, 1), standard_deviation=0.3),
+            ParameterSection(name="out/bias", shape=(1,), standard_deviation=0.0),
+        ),
+    )
+
+
+def test_a_contract_s_own_model_is_computed_as_it_is_written() -> None:
+    model = own_model()
+    x = examples_for(model, COLUMNS, BATCH)
+    step = WorkerStep(model, COLUMNS, BATCH, 1)
+    joined = np.concatenate([x.dense_bn, x.embedded_bmd.reshape(BATCH, -1)], axis=1)
+    mean, variance = joined.mean(1, keepdims=True), joined.var(1, keepdims=True)
+    gamma, beta, kernel, bias = np.split(x.flat_p, [11, 22, 33])
+    expected = ((joined - mean) / np.sqrt(variance + 1e-3) * gamma + beta) @ kernel + bias
+    scores = step.scores(x.flat_p, x.dense_bn, x.embedded_bmd)
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+
+    loss = step.gradients(x.flat_p, x.dense_bn, x.embedded_bmd, x.labels_b)
+    nudged = x.flat_p - np.float32(1e-3) * loss.dense_p
+    again = step.gradients(nudged, x.dense_bn, x.embedded_bmd, x.labels_b)
+    drop = loss.loss_sum - again.loss_sum
+    assert drop == pytest.approx(1e-3 * float((loss.dense_p**2).sum()), rel=0.05)
+
+
+def test_equal_models_share_one_compilation() -> None:
+    step, again = (WorkerStep(own_model(), COLUMNS, BATCH, 1) for _ in range(2))
+    assert step._gradients is again._gradients
+
+
+def test_parameters_of_one_shape_are_told_apart_by_name() -> None:
+    swapped = own_model(gamma="norm/beta", beta="norm/gamma")
+    with pytest.raises(ModelUnfit, match="not the contract's dense") as refusal:
+        WorkerStep(swapped, COLUMNS, BATCH, 1)
+    assert refusal.value.seen.startswith("norm/gamma (11,), norm/beta (11,), out/kernel (11, 1)")
 
 
 def test_a_process_has_one_setting_of_threads(step: WorkerStep) -> None:

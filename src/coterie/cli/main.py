@@ -39,9 +39,11 @@ def register() -> None:
     from coterie.cli.build import app as build
     from coterie.cli.contract import app as contract
     from coterie.cli.doctor import doctor
+    from coterie.cli.model import app as model
     from coterie.cli.prepare import prepare
     from coterie.cli.receipt import app as receipt
     from coterie.cli.seal import keyserver, seal, seal_key, unseal
+    from coterie.cli.serving import evaluate, export, predict
     from coterie.cli.status import status
     from coterie.cli.synthesize import synthesize
 
@@ -54,11 +56,15 @@ def register() -> None:
     app.command()(run.run)
     app.command()(run.local)
     app.command()(run.bench)
+    app.command()(evaluate)
+    app.command()(predict)
+    app.command()(export)
     app.command()(node.node)
     app.command()(demo.demo)
     app.command()(doctor)
     app.command()(status)
     app.add_typer(contract, name="contract")
+    app.add_typer(model, name="model")
     app.add_typer(attest, name="attest")
     app.add_typer(build, name="build")
     app.add_typer(receipt, name="receipt")

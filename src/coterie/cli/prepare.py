@@ -1,4 +1,4 @@
-"""``coterie prepare``: raw Criteo files to prepared data sets."""
+"""``coterie prepare``: raw files to prepared data sets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DealChoice(StrEnum):
 
 def prepare(  # noqa: PLR0917  the command line's arguments, not a call's
     raw: Annotated[
-        Path, typer.Argument(metavar="RAW", help="Raw file: TSV, plain, .gz, .xz or .zst.")
+        Path, typer.Argument(metavar="RAW", help="Raw file: TSV or CSV, plain, .gz, .xz or .zst.")
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Gets one folder per party.")],
     contract: Annotated[
@@ -50,14 +50,18 @@ def prepare(  # noqa: PLR0917  the command line's arguments, not a call's
         str | None,
         typer.Option(metavar="P", help="RAW is this party's own file; prepare it alone."),
     ] = None,
+    label: Annotated[
+        str, typer.Option(metavar="NAME", help="The label's name in RAW's header, if it has one.")
+    ] = "label",
     max_bad_rows: Annotated[
         int, typer.Option(min=0, metavar="N", help="Skip and report at most N malformed rows.")
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Prepare raw Criteo data: split, deal, hash, and write binary shards with a manifest.
+    """Prepare raw data: split, deal, hash, and write binary shards with a manifest.
 
-    The first six sevenths of the rows train, the next fourteenth tests, the last one validates.
+    RAW is in Criteo's format (label, numbers, ids, separated by tabs, no header), or its first line
+    names the label and the contract's columns, in any order and among others. The first six sevenths of the rows train, the next fourteenth tests, the last one validates.
     Nothing is written unless everything succeeds.
 
     Example: coterie prepare train.txt.gz data --contract examples/criteo-hfl.toml
@@ -74,6 +78,7 @@ def prepare(  # noqa: PLR0917  the command line's arguments, not a call's
             load_contract(contract),
             deal="round-robin" if deal is DealChoice.ROUND_ROBIN else "contiguous",
             party=party,
+            label=label,
             max_bad_rows=max_bad_rows,
             progress=progress,
         )

@@ -8,9 +8,10 @@ from coterie.contract.digest import (
     data_digest,
     differences,
 )
+from coterie.contract.keras_model import KerasModelSection, LayerSection, ParameterSection
 from coterie.contract.loading import contract_from_json, load_contract, parse_contract
 from coterie.contract.model import DenseParameter, ModelSection
-from coterie.contract.schema import Contract, Node, Party, ResultsSection
+from coterie.contract.schema import AnyModelSection, Contract, Node, Party, ResultsSection
 from coterie.contract.training import (
     DenseOptimizer,
     EnclaveSection,
@@ -22,14 +23,18 @@ from coterie.contract.training import (
 from coterie.contract.trust import Role, RoleTrust, TrustSection
 
 __all__ = [
+    "AnyModelSection",
     "Contract",
     "DataSection",
     "DenseOptimizer",
     "DenseParameter",
     "EnclaveSection",
+    "KerasModelSection",
+    "LayerSection",
     "LimitsSection",
     "ModelSection",
     "Node",
+    "ParameterSection",
     "Party",
     "RateSchedule",
     "ResultsSection",

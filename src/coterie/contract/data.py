@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from coterie.contract.section import Section
 
@@ -12,6 +12,7 @@ CRITEO_NUMERIC = tuple(f"I{i}" for i in range(1, 14))
 CRITEO_CATEGORICAL = tuple(f"C{i}" for i in range(1, 27))
 
 ColumnName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+Places = Annotated[int, Field(ge=1, le=9)]
 TableRows = Annotated[int, Field(ge=2, le=1_000_000_000)]
 
 
@@ -21,6 +22,8 @@ class DataSection(Section):
     Attributes:
         numeric: Names of the numeric columns, in file order.
         categorical: Names of the categorical columns, in file order.
+        decimals: Numeric columns that hold decimal numbers, with the places that are kept; the
+            others hold integers. Left out of the canonical form where it is empty.
         rows: Rows of each column's embedding table unless ``column_rows`` says otherwise. Row 0
             of a table is the out-of-vocabulary row; ids hash to the rows 1 .. rows - 1.
         column_rows: Table sizes of single columns.
@@ -36,6 +39,7 @@ class DataSection(Section):
     categorical: Annotated[
         tuple[ColumnName, ...], Field(strict=False, min_length=1, max_length=4096)
     ] = CRITEO_CATEGORICAL
+    decimals: dict[ColumnName, Places] = {}
     rows: TableRows = 10_000
     column_rows: dict[ColumnName, TableRows] = {}
     hash_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -48,6 +52,8 @@ class DataSection(Section):
         if len(set(names)) != len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             raise ValueError(f"column names must be unique; twice: {', '.join(twice)}")
+        if unknown := sorted(set(self.decimals) - set(self.numeric)):
+            raise ValueError(f"decimals names {', '.join(unknown)}, which is not in data.numeric")
         if unknown := sorted(set(self.column_rows) - set(self.categorical)):
             raise ValueError(
                 f"column_rows names {', '.join(unknown)}, which is not in data.categorical"
@@ -55,6 +61,21 @@ class DataSection(Section):
         if self.total_rows > 2**31 - 1:
             raise ValueError(f"tables have {self.total_rows} rows in all; at most 2147483647 fit")
         return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_empty_decimals(
+        self, default: SerializerFunctionWrapHandler
+    ) -> dict[str, object]:
+        """The key is younger than data that were prepared without it, whose digest must stay."""
+        value: dict[str, object] = default(self)
+        if not self.decimals:
+            value.pop("decimals", None)
+        return value
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Units in 1 of each numeric column, in column order: 1, or a power of ten for decimals."""
+        return tuple(10 ** self.decimals.get(name, 0) for name in self.numeric)
 
     @property
     def table_rows(self) -> tuple[int, ...]:

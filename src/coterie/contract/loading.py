@@ -93,7 +93,7 @@ def _validate(value: object, source: str) -> Contract:
         problems = error.errors(include_url=False)
         lines = []
         for problem in problems[:5]:
-            key = ".".join(str(part) for part in problem["loc"]) or "the contract"
+            key = _key(problem["loc"]) or "the contract"
             message = problem["msg"].removeprefix("Value error, ")
             seen = (
                 "" if isinstance(problem["input"], dict) else f" (seen: {problem['input']!r:.80})"
@@ -109,3 +109,11 @@ def _validate(value: object, source: str) -> Contract:
             seen="; ".join(lines),
             remedy="correct or remove the keys that are named",
         ) from error
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """A key as it is in the file: without the tag that pydantic puts behind ``model``."""
+    first, *rest = location or ("",)
+    if first == "model" and rest and rest[0] in {"dlrm", "keras"}:
+        rest = rest[1:]
+    return ".".join(str(part) for part in (first, *rest))

@@ -23,11 +23,13 @@ class DenseParameter:
         name: Path of the variable, for example ``bottom_0/kernel``.
         shape: Its shape; kernels are (inputs, outputs).
         standard_deviation: Of the normal distribution that it starts from.
+        mean: Of that distribution.
     """
 
     name: str
     shape: tuple[int, ...]
     standard_deviation: float
+    mean: float = 0.0
 
     @property
     def size(self) -> int:

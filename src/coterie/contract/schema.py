@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from coterie.contract.data import DataSection
+from coterie.contract.keras_model import KerasModelSection
 from coterie.contract.model import ModelSection
 from coterie.contract.section import Section
 from coterie.contract.training import EnclaveSection, LimitsSection, TrainingSection
@@ -20,6 +21,24 @@ MAX_SHARDS = 64
 
 # A DNS label (RFC 1123): node names become host names in certificates.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+
+
+def _model_kind(value: object) -> str:
+    """Which ``[model]`` section a value is: the DLRM where it does not say."""
+    if isinstance(value, dict):
+        return str(value.get("kind", "dlrm"))
+    return str(getattr(value, "kind", "dlrm"))
+
+
+AnyModelSection = ModelSection | KerasModelSection
+_OneModelSection = Annotated[
+    Annotated[ModelSection, Tag("dlrm")] | Annotated[KerasModelSection, Tag("keras")],
+    Discriminator(
+        _model_kind,
+        custom_error_type="model_kind",
+        custom_error_message='model.kind must be "dlrm" or "keras"',
+    ),
+]
 
 
 class Party(Section):
@@ -83,7 +102,7 @@ class Contract(Section):
         parties: The companies.
         nodes: Their programs.
         data: Columns, table sizes, hashing.
-        model: Sizes of the model.
+        model: Sizes of the DLRM, or a model of one's own.
         training: Optimizers, batch, epochs, seed.
         limits: Bounds on time and size.
         results: Who gets the trained model.
@@ -97,7 +116,7 @@ class Contract(Section):
     parties: Annotated[tuple[Party, ...], Field(strict=False, min_length=1, max_length=1024)]
     nodes: Annotated[tuple[Node, ...], Field(strict=False, min_length=2, max_length=1024)]
     data: DataSection = DataSection()
-    model: ModelSection = ModelSection()
+    model: _OneModelSection = ModelSection()
     training: TrainingSection = TrainingSection()
     limits: LimitsSection = LimitsSection()
     results: ResultsSection = ResultsSection()

@@ -61,7 +61,9 @@ class ShardEntry(_Record):
 
 
 class NumericColumn(_Record):
-    """Statistics of a numeric column over the training rows; raw integers, missing cells left out.
+    """Statistics of a numeric column over the training rows; missing cells left out.
+
+    Numbers are as in the raw file; of decimal columns in units of the last place that is kept.
 
     Attributes:
         name: The column.
@@ -152,6 +154,20 @@ def read_manifest(directory: Path, data: DataSection, *, party: str) -> Manifest
         DataSetMismatch: Prepared under another data section, or another party's.
     """
     path = directory / MANIFEST_NAME
+    return check_manifest(_read(path), path, data, party=party)
+
+
+def party_of(directory: Path) -> str:
+    """Whose data set a directory says it holds; nothing else of it is checked.
+
+    Raises:
+        ShardDamaged: The manifest is missing, too large, or not a manifest.
+    """
+    path = directory / MANIFEST_NAME
+    return _parse(_read(path), path).party
+
+
+def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             text = file.read(MAX_MANIFEST_BYTES + 1)
@@ -161,7 +177,7 @@ def read_manifest(directory: Path, data: DataSection, *, party: str) -> Manifest
         ) from error
     if len(text) > MAX_MANIFEST_BYTES:
         raise damaged(path, "size", f"at most {MAX_MANIFEST_BYTES} bytes", "more")
-    return check_manifest(text, path, data, party=party)
+    return text
 
 
 def check_manifest(text: bytes, path: Path, data: DataSection, *, party: str) -> Manifest:
@@ -177,14 +193,7 @@ def check_manifest(text: bytes, path: Path, data: DataSection, *, party: str) ->
         ShardDamaged: It is no manifest.
         DataSetMismatch: Prepared under another data section, or another party's.
     """
-    try:
-        manifest = Manifest.model_validate_json(text)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise damaged(
-            path, "content", "a manifest of format 1", f"{key}: {problem['msg']}"
-        ) from error
+    manifest = _parse(text, path)
     seen = bytes.fromhex(manifest.data_digest)
     if not hmac.compare_digest(seen, data_digest(data)):
         raise wrong_data_section(path, data_digest(data), seen)
@@ -196,3 +205,14 @@ def check_manifest(text: bytes, path: Path, data: DataSection, *, party: str) ->
             remedy="point --data at the directory that holds one folder per party",
         )
     return manifest
+
+
+def _parse(text: bytes, path: Path) -> Manifest:
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise damaged(
+            path, "content", "a manifest of format 1", f"{key}: {problem['msg']}"
+        ) from error

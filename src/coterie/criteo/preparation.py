@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from coterie.contract import Contract, DataSection, data_digest
 from coterie.criteo.compression import RawFile
 from coterie.criteo.hashing import rows_of_hashes
+from coterie.criteo.layout import Layout
 from coterie.criteo.manifest import MANIFEST_NAME, SPLITS, Manifest, ShardEntry, Source, Split
 from coterie.criteo.reader import CriteoReader
 from coterie.criteo.shard_files import ShardWriter
@@ -64,17 +65,20 @@ def prepare(
     *,
     deal: Deal = "contiguous",
     party: str | None = None,
+    label: str = "label",
     max_bad_rows: int = 0,
     progress: Progress = _no_progress,
 ) -> PrepareReport:
     """Prepares the data sets of all data owners, or of one party from its own file.
 
     Args:
-        raw: The raw file; plain, gzip, xz or Zstandard.
+        raw: The raw file; plain, gzip, xz or Zstandard; in the Criteo format, or with a header that
+            names the contract's columns, separated by tabs or commas.
         out: Gets one folder per party; created if need be.
         contract: Columns, table sizes, hashing, ``min_count``, and who owns data.
         deal: How all three splits are dealt to the parties of a federated contract.
         party: Prepare this party's own file: all rows are its.
+        label: The label's name in the header, where there is one.
         max_bad_rows: So many bad rows are skipped and reported.
         progress: Called as the work goes on.
 
@@ -86,7 +90,8 @@ def prepare(
     """
     owners, data = _owners(contract, party), contract.data
     with _workspace(out, owners) as work:
-        staging, source = _stage(RawFile(raw), work, data, max_bad_rows, progress)
+        reader = CriteoReader(RawFile(raw), data, layout=Layout(label), max_bad_rows=max_bad_rows)
+        staging, source = _stage(reader, work, data, progress)
         split = split_rows(source.rows)
         if len(split.train) < len(owners) or source.rows < MINIMUM_ROWS:
             raise RawDataInvalid(
@@ -154,10 +159,9 @@ def _workspace(out: Path, owners: list[str]) -> Iterator[Path]:
 
 
 def _stage(
-    raw: RawFile, work: Path, data: DataSection, max_bad_rows: int, progress: Progress
+    reader: CriteoReader, work: Path, data: DataSection, progress: Progress
 ) -> tuple[Staging, Source]:
-    reader = CriteoReader(raw, data, max_bad_rows=max_bad_rows)
-    path = work / "staging"
+    raw, path = reader.raw, work / "staging"
     with path.open("wb") as file:
         writer = StagingWriter(file, data)
         for rows in reader.rows():
@@ -213,7 +217,8 @@ class _Builder:
                 writer = ShardWriter(target, self._data, len(shares[split]))
                 for rows in self._staging.read(shares[split]):
                     ids = self._global_rows(rows, frequent if split == "train" else None)
-                    writer.append(pack_records(rows.labels_b.astype(np.float32), rows.dense(), ids))
+                    labels, dense = rows.labels_b.astype(np.float32), rows.dense(self._data)
+                    writer.append(pack_records(labels, dense, ids))
                     done += len(ids)
                     self._progress(f"write {party}", done, total)
                 digest = writer.finish()

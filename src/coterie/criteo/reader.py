@@ -1,9 +1,10 @@
-"""Reads the Criteo display-advertising format in blocks of parsed rows.
+"""Reads raw files in the Criteo display-advertising format, or laid out otherwise, as parsed rows.
 
 One row per line: the label (0 or 1), the numeric columns (signed integers of up to 64 bits, as in
-the 1 TB variant), the categorical columns (ids, any UTF-8 text without tab and newline); cells are
+the 1 TB variant, or decimals where the contract says so), the categorical columns (ids, any UTF-8 text without tab and newline); cells are
 separated by tabs, missing cells are empty, there is no header. A carriage return before the
-newline belongs to the line's end.
+newline belongs to the line's end. Files with a header, or with commas, are turned into this form
+first (:mod:`coterie.criteo.layout`).
 
 The parser works on whole blocks: it finds all separators at once, so cells are spans of the block's
 bytes and never become Python objects. Rows that break the format are counted, and named by line
@@ -12,7 +13,7 @@ number and reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,19 +21,16 @@ from numpy.typing import NDArray
 
 from coterie.contract import DataSection
 from coterie.criteo.compression import RawFile
+from coterie.criteo.layout import Arrangement, Layout, arrangement_of, without_header
 from coterie.criteo.lines import MAX_LINE_BYTES, LineBlock, line_blocks
+from coterie.criteo.numeric import number_cells
 from coterie.criteo.siphash import PADDING
 from coterie.errors import RawDataInvalid
 
-MISSING = np.iinfo(np.int64).min
-"""Stands for a missing numeric cell; the one 64-bit value that a cell may not hold."""
-
 NAMED_LINES = 100
 _BLOCK_BYTES = 8 << 20
-_TAB, _NEWLINE, _RETURN, _MINUS, _ZERO = b"\t\n\r-0"
-_MAX_DIGITS = 19
+_TAB, _NEWLINE, _RETURN, _ZERO = b"\t\n\r0"
 
-Flags = NDArray[np.bool_]
 Offsets = NDArray[np.int64]
 
 
@@ -41,13 +39,16 @@ class RawRows:
     """Parsed rows: b examples in file order.
 
     Attributes:
-        labels_b: 0 or 1, uint8, shape (b,).
-        numeric_bn: Numeric cells, int64, shape (b, n); ``MISSING`` where the cell is empty.
+        lines_b: 1-based line of each in the file, int64, shape (b,).
+        labels_b: 0 or 1, uint8, shape (b,); 0 where the file has no labels.
+        numeric_bn: Numeric cells, int64, shape (b, n), in units of the column's last place;
+            ``MISSING`` where the cell is empty.
         text: The bytes that the ids lie in, padded for :mod:`coterie.criteo.siphash`.
         starts_bm: First byte of each id in ``text``, shape (b, m).
         lengths_bm: Bytes of each id, shape (b, m); 0 where the cell is empty.
     """
 
+    lines_b: Offsets
     labels_b: NDArray[np.uint8]
     numeric_bn: NDArray[np.int64]
     text: NDArray[np.uint8]
@@ -80,11 +81,14 @@ class CriteoReader:
     Args:
         raw: The file.
         data: The contract's data section: the columns, and how many rows to read.
+        layout: What is known of the file beforehand.
         max_bad_rows: So many bad rows are skipped; one more is an error.
         block_bytes: Decompressed bytes that are parsed at a time.
 
     Attributes:
+        raw: The file.
         bad: The bad rows so far.
+        labelled: Whether the file has labels; known once the first rows have come.
     """
 
     def __init__(
@@ -92,14 +96,17 @@ class CriteoReader:
         raw: RawFile,
         data: DataSection,
         *,
+        layout: Layout | None = None,
         max_bad_rows: int = 0,
         block_bytes: int = _BLOCK_BYTES,
     ) -> None:
-        self._raw = raw
+        self.raw = raw
         self._data = data
+        self._layout = layout or Layout()
         self._max_bad_rows = max_bad_rows
         self._block_bytes = block_bytes
         self.bad = BadRows()
+        self.labelled = self._layout.label_needed
 
     def rows(self) -> Iterator[RawRows]:
         """The good rows, in blocks; the file is read to its end even past the row limit.
@@ -108,34 +115,49 @@ class CriteoReader:
             RawDataInvalid: Too many bad rows, no rows at all, a damaged or unreadable file.
         """
         left = self._data.row_limit
-        for block in line_blocks(self._raw.pieces(), self._block_bytes):
-            if block.first_line == 1:
-                self._refuse_archive(block)
+        for block, arrangement in self._blocks():
             if left == 0:
                 continue  # the rest counts for the file's digest only
-            rows = self._parse(block, left)
+            rows = self._parse(block, arrangement, left)
             if left is not None:
                 left -= len(rows.labels_b)
             if self.bad.count > self._max_bad_rows:
                 raise self._too_many_bad_rows()
             if len(rows.labels_b):
                 yield rows
-        if not self._raw.consumed:
+        if not self.raw.consumed:
             raise RawDataInvalid(
-                f"the raw file {self._raw.path} is empty",
+                f"the raw file {self.raw.path} is empty",
                 expected="rows in the Criteo format",
                 seen="0 bytes",
                 remedy="check the path; coterie synthesize makes data to try things with",
             )
 
-    def _parse(self, block: LineBlock, limit: int | None) -> RawRows:
+    def _blocks(self) -> Iterator[tuple[LineBlock, Arrangement]]:
+        """The file's lines, its header apart, and how they are laid out."""
+        blocks = line_blocks(self.raw.pieces(), self._block_bytes)
+        first = next(blocks, None)
+        if first is None:
+            return
+        self._refuse_archive(first)
+        line = first.text.partition(b"\n")[0]
+        arrangement = arrangement_of(line, self._data, self._layout, source=str(self.raw.path))
+        self.labelled = arrangement.labelled
+        for block in without_header(first) if arrangement.header else (first,):
+            yield block, arrangement
+        for block in blocks:
+            yield block, arrangement
+
+    def _parse(self, block: LineBlock, arrangement: Arrangement, limit: int | None) -> RawRows:
         """Parses a block up to the limit; bad rows behind the last row wanted do not count."""
-        rows, bad = parse_block(block, self._data)
+        block, unturned = arrangement.rearrange(block)
+        rows, bad = parse_block(block, self._data, unturned)
         if limit is not None and len(rows.labels_b) >= limit:
             good = np.delete(np.arange(block.text.count(b"\n")), [line for line, _ in bad])
             last = int(good[limit - 1])
             bad = [(line, reason) for line, reason in bad if line < last]
             rows = RawRows(
+                rows.lines_b[:limit],
                 rows.labels_b[:limit],
                 rows.numeric_bn[:limit],
                 rows.text,
@@ -149,7 +171,7 @@ class CriteoReader:
     def _refuse_archive(self, block: LineBlock) -> None:
         if block.text[257:262] == b"ustar":
             raise RawDataInvalid(
-                f"{self._raw.path} is a tar archive, not a raw file",
+                f"{self.raw.path} is a tar archive, not a raw file",
                 expected="rows in the Criteo format",
                 seen="a tar header",
                 remedy="extract it first: tar -xf FILE train.txt",
@@ -159,16 +181,23 @@ class CriteoReader:
         named = "; ".join(self.bad.lines[:5])
         cells = 1 + len(self._data.numeric) + len(self._data.categorical)
         return RawDataInvalid(
-            f"{self._raw.path} has rows that are not in the Criteo format",
-            expected=f"{cells} tab-separated cells: label, integers, ids; "
-            f"at most {self._max_bad_rows} bad rows",
+            f"{self.raw.path} has rows that are not in the Criteo format",
+            expected=f"{cells} tab-separated cells: label, integers, ids; or a header that names "
+            f"them; at most {self._max_bad_rows} bad rows",
             seen=named + ("; and more" if self.bad.count > 5 else ""),
             remedy="correct the lines, or allow so many to be skipped: --max-bad-rows N",
         )
 
 
-def parse_block(block: LineBlock, data: DataSection) -> tuple[RawRows, list[tuple[int, str]]]:
+def parse_block(
+    block: LineBlock, data: DataSection, known: Mapping[int, str] | None = None
+) -> tuple[RawRows, list[tuple[int, str]]]:
     """Parses whole lines.
+
+    Args:
+        block: The lines.
+        data: The contract's columns.
+        known: Lines that are bad already, by their place in the block, with reasons.
 
     Returns:
         The good rows, and for each bad one its 0-based line within the block and a reason.
@@ -178,13 +207,15 @@ def parse_block(block: LineBlock, data: DataSection) -> tuple[RawRows, list[tupl
     if block.overlong:
         none = np.empty((0, cells), np.int64)
         numbers = none[:, 1 : 1 + numeric]
-        return _rows(text, none, none, numbers), [(0, f"more than {MAX_LINE_BYTES} bytes")]
+        return _rows(text, none[:, 0], none, none, numbers), [
+            (0, f"more than {MAX_LINE_BYTES} bytes")
+        ]
     content = text[:-PADDING]
     separators = np.flatnonzero((content == _TAB) | (content == _NEWLINE))
     newlines = np.flatnonzero(content[separators] == _NEWLINE)
     line_starts = np.concatenate([[0], separators[newlines[:-1]] + 1])
     counts = np.diff(newlines, prepend=-1)
-    reasons: dict[int, str] = {}
+    reasons = dict(known or {})
     for line in np.flatnonzero(separators[newlines] - line_starts > MAX_LINE_BYTES).tolist():
         reasons[line] = f"more than {MAX_LINE_BYTES} bytes"
     for line in _lines_of_invalid_text(block.text):
@@ -201,7 +232,9 @@ def parse_block(block: LineBlock, data: DataSection) -> tuple[RawRows, list[tupl
     lengths[:, -1] -= (lengths[:, -1] > 0) & (text[ends[:, -1] - 1] == _RETURN)
 
     label_fits = (lengths[:, 0] == 1) & np.isin(text[starts[:, 0]], (_ZERO, _ZERO + 1))
-    numbers, fits = _integer_cells(text, starts[:, 1 : 1 + numeric], lengths[:, 1 : 1 + numeric])
+    numbers, fits = number_cells(
+        text, starts[:, 1 : 1 + numeric], lengths[:, 1 : 1 + numeric], data
+    )
     keep = label_fits & fits.all(axis=1)
     for row in np.flatnonzero(~keep):
         column = 0 if not label_fits[row] else 1 + int(np.argmin(fits[row]))
@@ -212,39 +245,25 @@ def parse_block(block: LineBlock, data: DataSection) -> tuple[RawRows, list[tupl
         reasons[int(lines[row])] = (
             f"label {cell!r} is not 0 or 1"
             if column == 0
-            else f"{data.numeric[column - 1]} = {cell!r} is not a 64-bit integer"
+            else f"{data.numeric[column - 1]} = {cell!r} is not a "
+            + ("decimal number" if data.units[column - 1] > 1 else "64-bit integer")
         )
     if not keep.all():
         starts, lengths, numbers = starts[keep], lengths[keep], numbers[keep]
-    return _rows(text, starts, lengths, numbers), sorted(reasons.items())
+    numbered = lines[keep] + block.first_line
+    return _rows(text, numbered, starts, lengths, numbers), sorted(reasons.items())
 
 
 def _rows(
-    text: NDArray[np.uint8], starts: Offsets, lengths: Offsets, numbers: NDArray[np.int64]
+    text: NDArray[np.uint8],
+    lines: Offsets,
+    starts: Offsets,
+    lengths: Offsets,
+    numbers: NDArray[np.int64],
 ) -> RawRows:
     ids = slice(1 + numbers.shape[1], None)
     labels = (text[starts[:, 0]] - np.uint8(_ZERO)).astype(np.uint8)
-    return RawRows(labels, numbers, text, starts[:, ids], lengths[:, ids])
-
-
-def _integer_cells(
-    text: NDArray[np.uint8], starts: Offsets, lengths: Offsets
-) -> tuple[NDArray[np.int64], Flags]:
-    """Values of integer cells (``MISSING`` where empty) and whether each is one; same shapes."""
-    negative = (lengths > 0) & (text[starts] == _MINUS)
-    first, digits = starts + negative, lengths - negative
-    fits = (lengths == 0) | ((digits >= 1) & (digits <= _MAX_DIGITS))
-    value = np.zeros(starts.shape, np.uint64)
-    for place in range(int(digits.max(initial=0, where=fits))):
-        active = fits & (digits > place)
-        digit = text[first[active] + place] - np.uint8(_ZERO)
-        value[active] = value[active] * np.uint64(10) + digit
-        fits[active] = digit <= 9
-    fits &= value <= np.uint64(np.iinfo(np.int64).max)
-    signed = np.where(fits, value, 0).astype(np.int64)
-    signed[negative] *= -1
-    signed[lengths == 0] = MISSING
-    return signed, fits
+    return RawRows(lines, labels, numbers, text, starts[:, ids], lengths[:, ids])
 
 
 def _lines_of_invalid_text(text: bytes) -> list[int]:

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.contract import DataSection
+from coterie.criteo.encoding import log_features
 from coterie.criteo.hashing import column_key, hash_strings
-from coterie.criteo.reader import MISSING, RawRows
+from coterie.criteo.reader import RawRows
 from coterie.criteo.siphash import siphash24
 
 _ROWS_AT_A_TIME = 1 << 16
@@ -37,10 +38,9 @@ class StagedRows:
     numeric_bn: NDArray[np.int64]
     hashes_bm: NDArray[np.uint64]
 
-    def dense(self) -> NDArray[np.float32]:
-        """log(x + 1) in double precision, rounded to float32; negative and missing cells are 0."""
-        assert MISSING < 0
-        return np.log1p(np.maximum(self.numeric_bn, 0).astype(np.float64)).astype(np.float32)
+    def dense(self, data: DataSection) -> NDArray[np.float32]:
+        """The dense values that a model takes, shape (b, n)."""
+        return log_features(self.numeric_bn, data)
 
 
 class StagingWriter:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from coterie.contract import DataSection
 from coterie.criteo.manifest import CategoricalColumn, NumericColumn
-from coterie.criteo.reader import MISSING
+from coterie.criteo.numeric import MISSING
 from coterie.criteo.staging import StagedRows, missing_hashes
 
 _UNCOUNTED = 1 << 20

@@ -63,10 +63,20 @@ DISTRIBUTIONS: Final[dict[ImageName, tuple[str, ...]]] = {
 
 # Coterie's own folders that no node runs; the plaintext transport above all (decision 9).
 _NOT_FOR_NODES: Final = (
+    "coterie/api.py",
     "coterie/cli/*",
     "coterie/plaintext/*",
     "coterie/report/*",
+    "coterie/serving/*",
+    "coterie/criteo/compression.py",
+    "coterie/criteo/numeric.py",
+    "coterie/criteo/encoding.py",
+    "coterie/criteo/layout.py",
+    "coterie/criteo/lines.py",
     "coterie/criteo/preparation.py",
+    "coterie/criteo/reader.py",
+    "coterie/criteo/staging.py",
+    "coterie/criteo/statistics.py",
     "coterie/criteo/synthetic.py",
     "coterie/criteo/world.py",
     "coterie/enclave/manifest.template",

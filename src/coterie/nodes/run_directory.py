@@ -19,7 +19,7 @@ from coterie.contract import (
     load_contract,
 )
 from coterie.contract.signatures import generate_party_key, public_key_text
-from coterie.errors import ContractInvalid, ModelDamaged, OutputInUse
+from coterie.errors import ContractInvalid, ModelDamaged, OutputInUse, ResultUnreadable
 from coterie.receipts import NAME as RECEIPT
 from coterie.trained import MODEL_NAME, TrainedModel
 from coterie.training.results import RunResult, TransportName
@@ -184,6 +184,28 @@ def require_empty(path: Path) -> None:
         raise _in_use(path, "an empty directory", error.strerror or "none") from error
     if names:
         raise _in_use(path, "an empty directory", ", ".join(names[:5]))
+
+
+def read_result(directory: Path) -> RunResult:
+    """Reads the result that a finished run left.
+
+    Raises:
+        ResultUnreadable: There is none, or it is of another version.
+    """
+    path = directory / _RESULT
+    try:
+        return RunResult.model_validate_json(path.read_bytes())
+    except OSError as error:
+        seen = error.strerror or type(error).__name__
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        seen = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+    raise ResultUnreadable(
+        f"the result {path} cannot be read",
+        expected="what a finished run of this version left",
+        seen=seen,
+        remedy="name the directory of a finished run; the same command again finishes one",
+    )
 
 
 def write_result(directory: Path, result: RunResult) -> None:

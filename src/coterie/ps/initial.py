@@ -95,7 +95,10 @@ def initial_dense(seed: int, parameters: Sequence[DenseParameter]) -> FloatArray
         [parameter.standard_deviation for parameter in parameters],
         [parameter.size for parameter in parameters],
     )
-    values: FloatArray = (normal * deviations).astype(np.float32)
+    means = np.repeat(
+        [parameter.mean for parameter in parameters], [parameter.size for parameter in parameters]
+    )
+    values: FloatArray = (normal * deviations + means).astype(np.float32)
     return values
 
 

@@ -16,9 +16,10 @@ from typing import Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from coterie.contract import DataSection, ModelSection
-from coterie.errors import EnvironmentUnfit, MessageRefused
+from coterie.contract import AnyModelSection, DataSection
+from coterie.errors import MessageRefused
 from coterie.models.backend import configure_tensorflow
+from coterie.models.core import check_core, core_of
 
 Float32s = npt.NDArray[np.float32]
 Int32s = npt.NDArray[np.int32]
@@ -101,25 +102,28 @@ def sum_by_row(gradient_bmd: Float32s, rows: UniqueRows) -> Float32s:
 class WorkerStep:
     """The worker's compiled functions for one model, one data schema and one batch size.
 
-    Any Keras model from (dense [B, n], embedded [B, m, dim]) to logits [B] can stand for the DLRM,
-    as long as its trainable variables are the contract's dense parameters and it has no other
-    state. Objects may be used by several threads at once.
+    The model is the contract's: the DLRM, or its own Keras layers. Any Keras model from (dense
+    [B, n], embedded [B, m, dim]) to logits [B] can stand for it, as long as its trainable variables
+    are the contract's dense parameters and it has no other state. Objects may be used by several
+    threads at once.
 
     Args:
         model: The contract's model section.
         data: The contract's data section.
         batch: Examples per step, B.
         threads: Intra-op threads, as in ``configure_tensorflow``.
-        core: Makes the Keras model; the DLRM's dense core if absent.
+        core: Makes the Keras model; the contract's if absent.
 
     Raises:
-        EnvironmentUnfit: TensorFlow already runs with other settings, or the core's variables are
-            not the contract's dense parameters.
+        ModelUnfit: The contract's own layers do not fit together, or give other variables than its
+            parameters.
+        EnvironmentUnfit: TensorFlow already runs with other settings, or the variables of ``core``
+            are not the contract's dense parameters.
     """
 
     def __init__(
         self,
-        model: ModelSection,
+        model: AnyModelSection,
         data: DataSection,
         batch: int,
         threads: int,
@@ -127,13 +131,16 @@ class WorkerStep:
     ) -> None:
         configure_tensorflow(threads)
         self.batch = batch
-        self.shapes = tuple(parameter.shape for parameter in model.dense_parameters(data))
-        self.parameters = sum(parameter.size for parameter in model.dense_parameters(data))
+        parameters = model.dense_parameters(data)
+        self.shapes = tuple(parameter.shape for parameter in parameters)
+        self.parameters = sum(parameter.size for parameter in parameters)
         self.numeric, self.categorical = len(data.numeric), len(data.categorical)
         self.dim = model.embedding_dim
         sizes = (batch, self.numeric, self.categorical, self.dim)
+        make = core or core_of(model, data)
         with _lock:
-            self._gradients, self._scores = _compile(model, core, self.shapes, sizes)
+            names = tuple(parameter.name for parameter in parameters) if core is None else None
+            self._gradients, self._scores = _compile(make, names, self.shapes, sizes)
 
     def gradients(
         self,
@@ -214,8 +221,8 @@ class _Compiled(Protocol):
 
 @functools.lru_cache(maxsize=8)
 def _compile(
-    model: ModelSection,
-    make: Callable[[], object] | None,
+    make: Callable[[], object],
+    names: tuple[str, ...] | None,
     shapes: tuple[tuple[int, ...], ...],
     sizes: tuple[int, int, int, int],
 ) -> tuple[_Compiled, _Compiled]:
@@ -223,12 +230,10 @@ def _compile(
     import keras
     import tensorflow as tf
 
-    from coterie.models.dlrm import DLRMCore
-
     batch, numeric, categorical, dim = sizes
-    core = cast("keras.Model", make() if make else DLRMCore(model.bottom, model.top))
+    core = cast("keras.Model", make())
     core.build(((batch, numeric), (batch, categorical, dim)))
-    _check_core(core, shapes)
+    check_core(core, names, shapes)
     parts = [int(np.prod(shape)) for shape in shapes]
 
     def forward(flat_p: tf.Tensor, dense_bn: tf.Tensor, embedded_bmd: tf.Tensor) -> tf.Tensor:
@@ -275,21 +280,6 @@ def _compile(
 
     inputs = (flat_spec, dense_spec, embedded_spec)
     return compiled(gradients, (*inputs, batch_spec, batch_spec)), compiled(scores, inputs)
-
-
-def _check_core(core: object, shapes: tuple[tuple[int, ...], ...]) -> None:
-    import keras
-
-    model = cast("keras.Model", core)
-    seen = tuple(tuple(variable.shape) for variable in model.trainable_variables)
-    others = len(model.non_trainable_variables)
-    if seen != shapes or others:
-        raise EnvironmentUnfit(
-            "the Keras model's variables are not the contract's dense parameters",
-            expected=f"shapes {shapes}, nothing else",
-            seen=f"shapes {seen} and {others} variables that are not trained",
-            remedy="give the model exactly these variables in this order, built on the first call",
-        )
 
 
 def _require(name: str, array: Float32s, shape: tuple[int, ...]) -> None:

@@ -1,0 +1,316 @@
+"""What ``import coterie`` offers: the verbs of the command line as functions.
+
+From raw data to a scored file, in one process (see :func:`run` for attested runs)::
+
+    >>> import coterie
+    >>> coterie.synthesize("raw.tsv", rows=3000, seed=1).rows
+    3000
+    >>> contract = coterie.load_contract("contract.toml")
+    >>> report = coterie.prepare("raw.tsv", "data", contract)
+    >>> [manifest.party for manifest in report.manifests]
+    ['acme', 'bolt']
+    >>> result = coterie.local(contract, "data", out="run")
+    >>> result == coterie.read_result("run")
+    True
+    >>> model = coterie.load_model("run")
+    >>> coterie.evaluate(model, "data").parts["test"].auc == result.test_auc
+    True
+    >>> coterie.predict(model, "raw.tsv", "scores.parquet").rows
+    3000
+    >>> coterie.results_frame([result]).select("mode", "steps", "examples")
+    shape: (1, 3)
+    ┌──────┬───────┬──────────┐
+    │ mode ┆ steps ┆ examples │
+    │ ---  ┆ ---   ┆ ---      │
+    │ str  ┆ i64   ┆ i64      │
+    ╞══════╪═══════╪══════════╡
+    │ hfl  ┆ 21    ┆ 2572     │
+    └──────┴───────┴──────────┘
+
+Every function raises a subclass of :class:`coterie.CoterieError`, and nothing else, for what a user
+can mend. TensorFlow is loaded by those that need it, with Coterie's settings: one number of threads
+per process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coterie.contract import Contract, KerasModelSection
+from coterie.contract import load_contract as _load_contract
+from coterie.criteo.split import Deal
+from coterie.ps.events import Event
+from coterie.trained import TrainedModel
+from coterie.training.results import RunResult
+
+if TYPE_CHECKING:
+    import keras
+    import polars as pl
+
+    from coterie.criteo.preparation import PrepareReport
+    from coterie.criteo.synthetic import SynthesizeReport
+    from coterie.serving.evaluation import Evaluation
+    from coterie.serving.export import Format
+    from coterie.serving.prediction import Predictions
+
+StrPath = str | os.PathLike[str]
+
+
+def _silent(_event: Event) -> None:
+    pass
+
+
+def load_contract(path: StrPath) -> Contract:
+    """Reads and checks a contract.
+
+    Args:
+        path: A TOML file, or a ``.json`` file in the canonical form.
+
+    Raises:
+        ContractInvalid: The file cannot be read or breaks the schema; the keys are named.
+    """
+    return _load_contract(Path(path))
+
+
+def synthesize(out: StrPath, *, rows: int, seed: int) -> SynthesizeReport:
+    """Writes a raw file of Criteo's shape with a planted signal, to try things with.
+
+    Args:
+        out: A new file; ``.gz``, ``.xz`` and ``.zst`` are compressed.
+        rows: How many rows.
+        seed: The same seed and rows give the same file.
+
+    Raises:
+        OutputInUse: The file exists.
+        EnvironmentUnfit: It cannot be written.
+    """
+    from coterie.criteo import synthetic
+
+    return synthetic.synthesize(Path(out), rows=rows, seed=seed)
+
+
+def prepare(
+    raw: StrPath,
+    out: StrPath,
+    contract: Contract,
+    *,
+    deal: Deal = "contiguous",
+    party: str | None = None,
+    label: str = "label",
+    max_bad_rows: int = 0,
+) -> PrepareReport:
+    """Prepares the data sets of all data owners, or of one party from its own file.
+
+    Args:
+        raw: In Criteo's format, or with a header that names the label and the contract's columns,
+            separated by tabs or commas; plain, gzip, xz or Zstandard.
+        out: Gets one folder per party.
+        contract: Columns, table sizes, hashing, and who owns data.
+        deal: How rows are dealt to several parties.
+        party: ``raw`` is this party's own file.
+        label: The label's name in the header.
+        max_bad_rows: So many bad rows are skipped and reported.
+
+    Raises:
+        RawDataInvalid: Rows are not in the format; the lines are named.
+        OutputInUse: A party's folder is not empty.
+    """
+    from coterie.criteo import preparation
+
+    return preparation.prepare(
+        Path(raw),
+        Path(out),
+        contract,
+        deal=deal,
+        party=party,
+        label=label,
+        max_bad_rows=max_bad_rows,
+    )
+
+
+def run(
+    contract: Contract,
+    data: StrPath,
+    out: StrPath,
+    *,
+    on_event: Callable[[Event], None] = _silent,
+) -> RunResult:
+    """Trains: every node of the contract as an attested process on this machine.
+
+    Args:
+        contract: What is trained, by whom.
+        data: What ``prepare`` wrote: one folder per party.
+        out: The run's directory, new or to be resumed.
+        on_event: Hears what happens.
+
+    Raises:
+        CoterieError: The run failed; no process is left.
+    """
+    from coterie.nodes.run import run_processes
+
+    return run_processes(contract, Path(data), Path(out), on_event)
+
+
+def local(
+    contract: Contract,
+    data: StrPath,
+    *,
+    out: StrPath | None = None,
+    on_event: Callable[[Event], None] = _silent,
+) -> RunResult:
+    """Trains the same in this process, without attestation: the same model, bit for bit.
+
+    Args:
+        contract: What is trained, by whom.
+        data: What ``prepare`` wrote.
+        out: A new directory for the result and the trained model; nothing is kept without it.
+        on_event: Hears what happens.
+
+    Raises:
+        CoterieError: The run failed.
+    """
+    from coterie.nodes.run import run_in_process
+
+    return run_in_process(contract, Path(data), on_event, out=None if out is None else Path(out))
+
+
+def read_result(run: StrPath) -> RunResult:
+    """Reads the result of a finished run.
+
+    Args:
+        run: The run's directory.
+
+    Raises:
+        ResultUnreadable: The run has not finished, or its result is of another version.
+    """
+    from coterie.nodes import run_directory
+
+    return run_directory.read_result(Path(run))
+
+
+def results_frame(results: Iterable[RunResult]) -> pl.DataFrame:
+    """Results as a table, a row each, with the names of ``RunResult``.
+
+    Args:
+        results: Of any runs.
+
+    Returns:
+        A frame of the fields that every result has and that hold one number or text.
+    """
+    import polars as pl
+
+    kinds: dict[object, type[pl.DataType]] = {int: pl.Int64, float: pl.Float64}
+    kinds[float | None] = pl.Float64
+    schema = {
+        name: kinds.get(field.annotation, pl.String)
+        for name, field in RunResult.model_fields.items()
+        if field.is_required()
+    }
+    rows = [result.model_dump(mode="json", include=set(schema)) for result in results]
+    return pl.DataFrame(rows, schema=schema)
+
+
+def load_model(path: StrPath) -> TrainedModel:
+    """Reads a trained model, and checks every byte of it.
+
+    Args:
+        path: A ``model.coterie``, or the directory of the run that left it.
+
+    Raises:
+        ModelDamaged: There is none, or any byte was altered.
+    """
+    from coterie.serving.opening import open_model
+
+    return open_model(Path(path))
+
+
+def evaluate(
+    model: TrainedModel, data: StrPath, *, label: str = "label", max_bad_rows: int = 0
+) -> Evaluation:
+    """Measures a model on prepared data sets, or on a raw file with labels.
+
+    Args:
+        model: The model.
+        data: What ``prepare`` wrote, whole or one party's folder; or a raw file.
+        label: The label's name in a raw file's header.
+        max_bad_rows: So many bad rows of a raw file are skipped.
+
+    Raises:
+        DataError: The data are not this contract's, damaged or not in the format.
+    """
+    from coterie.serving import evaluation
+
+    return evaluation.evaluate(model, Path(data), label=label, max_bad_rows=max_bad_rows)
+
+
+def predict(
+    model: TrainedModel,
+    raw: StrPath,
+    out: StrPath,
+    *,
+    label: str = "label",
+    max_bad_rows: int = 0,
+) -> Predictions:
+    """Scores every row of a raw file, in bounded memory.
+
+    Args:
+        model: The model.
+        raw: Rows in the contract's columns, with or without a label.
+        out: A new ``.csv`` or ``.parquet`` file of the columns ``line`` and ``probability``.
+        label: The label's name in the header, where there is one.
+        max_bad_rows: So many bad rows are skipped.
+
+    Raises:
+        OutputInUse: ``out`` exists, or has another suffix.
+        RawDataInvalid: The raw file has bad rows or is damaged.
+    """
+    from coterie.serving import prediction
+
+    return prediction.predict(model, Path(raw), Path(out), label=label, max_bad_rows=max_bad_rows)
+
+
+def export(model: TrainedModel, out: StrPath, *, format: Format = "saved_model") -> Path:  # noqa: A002
+    """Exports a model for serving: it takes raw cells and gives probabilities.
+
+    Args:
+        model: The model.
+        out: A new folder, or for ``keras`` a new file that ends in ``.keras``.
+        format: ``saved_model`` or ``keras``.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        OutputInUse: ``out`` exists.
+    """
+    _configure(model.contract)
+    from coterie.serving import export as exporting
+
+    return exporting.export(model, Path(out), format=format)
+
+
+def describe_model(model: keras.Model) -> KerasModelSection:
+    """Writes a contract's ``[model]`` section of a Keras model of one's own.
+
+    Args:
+        model: A functional model of two inputs, dense features [batch, numeric] and embedded ids
+            [batch, columns, dim], and one output, the logit [batch, 1].
+
+    Returns:
+        The section; its ``to_toml()`` is what a contract file holds.
+
+    Raises:
+        ModelUnfit: No contract can hold the model; the first layer in the way is named.
+    """
+    from coterie.models.own import describe_model
+
+    return describe_model(model)
+
+
+def _configure(contract: Contract) -> None:
+    from coterie.models.backend import configure_tensorflow
+
+    configure_tensorflow(contract.training.threads)

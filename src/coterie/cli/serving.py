@@ -1,0 +1,150 @@
+"""``coterie evaluate``, ``predict`` and ``export``: what is done with a trained model."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from coterie.cli import console
+
+ModelPath = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="A model.coterie, or the directory of a finished run."),
+]
+Label = Annotated[
+    str, typer.Option(metavar="NAME", help="The label's name in a raw file's header, if any.")
+]
+MaxBadRows = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Skip and report at most N malformed rows.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+class FormatChoice(StrEnum):
+    """What a model is exported as."""
+
+    SAVED_MODEL = "saved_model"
+    KERAS = "keras"
+
+
+def evaluate(
+    model: ModelPath,
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="What `coterie prepare` wrote, or a raw file."),
+    ],
+    label: Label = "label",
+    max_bad_rows: MaxBadRows = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a trained model on data: AUC, log loss, accuracy, calibration.
+
+    Of prepared data, the validation and the test part; of a raw file with labels, every row.
+
+    Example: coterie evaluate run1 prepared
+    """
+    from coterie.serving import evaluation
+    from coterie.serving.opening import open_model
+
+    found = evaluation.evaluate(open_model(model), data, label=label, max_bad_rows=max_bad_rows)
+    if as_json:
+        console.print_json(found.to_dict())
+        return
+    table = Table("part")
+    for name in ("examples", "AUC", "log loss", "accuracy", "calibration"):
+        table.add_column(name, justify="right")
+    for part, metrics in found.parts.items():
+        values = (metrics.auc, metrics.log_loss, metrics.accuracy, metrics.calibration)
+        shown = ("not defined" if value is None else f"{value:.4f}" for value in values)
+        table.add_row(part, f"{metrics.examples:,}", *shown)
+    console.out.print(f"model {found.model_digest}", highlight=False, soft_wrap=True)
+    console.out.print(table)
+    _print_bad(found.bad_lines)
+
+
+def predict(  # noqa: PLR0917  the command line's arguments, not a call's
+    model: ModelPath,
+    raw: Annotated[
+        Path,
+        typer.Argument(metavar="RAW", help="Raw file with or without labels, as for `prepare`."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="A new .csv or .parquet file.")
+    ],
+    label: Label = "label",
+    max_bad_rows: MaxBadRows = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Score every row of a raw file; write its line number and click probability.
+
+    Example: coterie predict run1 test.tsv --out predictions.parquet
+    """
+    from coterie.cli.prepare import progress_bar
+    from coterie.serving import prediction
+    from coterie.serving.opening import open_model
+
+    trained = open_model(model)
+    with progress_bar() as progress:
+        done = prediction.predict(
+            trained, raw, out, label=label, max_bad_rows=max_bad_rows, progress=progress
+        )
+    if as_json:
+        console.print_json(done.to_dict())
+        return
+    mean = "no rows" if done.mean_probability is None else f"{done.mean_probability:.4f}"
+    console.out.print(
+        f"{escape(done.file)}: {done.rows:,} rows, {done.bad_rows:,} bad ones skipped; "
+        f"mean probability {mean}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    _print_bad(done.bad_lines)
+
+
+def export(
+    model: ModelPath,
+    out: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="A new folder, or for keras a new file ending .keras."),
+    ],
+    format: Annotated[  # noqa: A002  the option's name
+        FormatChoice, typer.Option("--format", help="SavedModel, or one Keras file.")
+    ] = FormatChoice.SAVED_MODEL,
+    as_json: AsJson = False,
+) -> None:
+    """Export a trained model for serving: raw cells in, click probabilities out.
+
+    Hashing and the log transform are inside. A SavedModel needs TensorFlow alone.
+
+    Example: coterie export run1 models/clicks/1
+    """
+    from coterie.models.backend import configure_tensorflow
+    from coterie.serving.opening import open_model
+
+    trained = open_model(model)
+    configure_tensorflow(trained.contract.training.threads)
+    from coterie.serving import export as exporting
+
+    written = exporting.export(
+        trained, out, format="keras" if format is FormatChoice.KERAS else "saved_model"
+    )
+    if as_json:
+        console.print_json(
+            {"out": str(written), "format": format, "model_digest": trained.digest.hex()}
+        )
+        return
+    console.out.print(
+        f"{escape(str(written))}: {format} of model {trained.digest.hex()}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _print_bad(lines: tuple[str, ...]) -> None:
+    for line in lines:
+        console.out.print(f"  skipped {escape(line)}", highlight=False, soft_wrap=True)

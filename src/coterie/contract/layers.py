@@ -1,0 +1,139 @@
+"""The Keras layers that a contract's own model may be built of, and what may be said of each.
+
+A contract describes a model as data: a list of layers by name, each with its kind, its inputs and
+plain options. Nothing in it is code, and nothing of Keras's serialized form is read. Every kind and
+every option is listed here; all else is refused. What is missing is missing on purpose: layers with
+state that is not trained (BatchNormalization), with randomness (Dropout), or that hold code (Lambda).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+OptionValue = bool | int | float | str | list[int]
+
+NUMERIC_INPUT = "numeric"
+"""The dense features, [batch, numeric columns]."""
+
+EMBEDDED_INPUT = "embedded"
+"""The looked-up embedding rows, [batch, categorical columns, embedding_dim]."""
+
+ACTIVATIONS = frozenset(
+    {
+        *("linear", "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "mish"),
+        *("sigmoid", "hard_sigmoid", "tanh", "softplus", "softsign", "softmax", "exponential"),
+    }
+)
+
+MAX_WIDTH = 65_536
+
+
+@dataclass(frozen=True)
+class LayerRule:
+    """What a contract may say of one kind of layer.
+
+    Attributes:
+        options: Every option, and whether a value of it is acceptable.
+        fewest: Inputs that it needs at least.
+        most: Inputs that it takes at most.
+        parameters: Names of the variables that it may have.
+    """
+
+    options: Mapping[str, Callable[[OptionValue], bool]] = field(default_factory=dict)
+    fewest: int = 1
+    most: int = 1
+    parameters: tuple[str, ...] = ()
+
+    def problem(self, options: Mapping[str, OptionValue], inputs: int) -> str | None:
+        """Names the first thing that this kind does not take, or None."""
+        if not self.fewest <= inputs <= self.most:
+            return f"takes {self.fewest} to {self.most} inputs, not {inputs}"
+        for name, value in options.items():
+            check = self.options.get(name)
+            if check is None:
+                known = ", ".join(sorted(self.options)) or "none"
+                return f"has no option {name!r}; it takes: {known}"
+            if not check(value):
+                return f"does not take {name} = {value!r:.60}"
+        return None
+
+
+def _whole(value: OptionValue) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _flag(value: OptionValue) -> bool:
+    return isinstance(value, bool)
+
+
+def _number(value: OptionValue) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e6
+
+
+def _width(value: OptionValue) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_WIDTH
+
+
+def _axis(value: OptionValue) -> bool:
+    # The last axis, or one counted from 1: axis 0 would mix the examples of a batch.
+    return (
+        isinstance(value, int) and not isinstance(value, bool) and (value == -1 or 1 <= value < 8)
+    )
+
+
+def _axes(value: OptionValue) -> bool:
+    return _axis(value) or (
+        isinstance(value, list) and 1 <= len(value) <= 8 and all(_axis(axis) for axis in value)
+    )
+
+
+def _shape(value: OptionValue) -> bool:
+    return (
+        isinstance(value, list)
+        and 1 <= len(value) <= 8
+        and all(_whole(size) and (size == -1 or 1 <= size <= 1 << 24) for size in value)
+    )
+
+
+def _activation(value: OptionValue) -> bool:
+    return isinstance(value, str) and value in ACTIVATIONS
+
+
+_MANY = 64
+_MERGE = LayerRule(fewest=2, most=_MANY)
+
+LAYERS: Mapping[str, LayerRule] = {
+    "Activation": LayerRule({"activation": _activation}),
+    "Add": _MERGE,
+    "Average": _MERGE,
+    "Concatenate": LayerRule({"axis": _axis}, fewest=2, most=_MANY),
+    "Dense": LayerRule(
+        {"units": _width, "activation": _activation, "use_bias": _flag},
+        parameters=("kernel", "bias"),
+    ),
+    "Dot": LayerRule({"axes": _axes, "normalize": _flag}, fewest=2, most=2),
+    "DotInteraction": LayerRule(),  # Coterie's own: the DLRM's pairwise products
+    "ELU": LayerRule({"alpha": _number}),
+    "Flatten": LayerRule(),
+    "GlobalAveragePooling1D": LayerRule({"keepdims": _flag}),
+    "GlobalMaxPooling1D": LayerRule({"keepdims": _flag}),
+    "LayerNormalization": LayerRule(
+        {"axis": _axes, "epsilon": _number, "center": _flag, "scale": _flag},
+        parameters=("gamma", "beta"),
+    ),
+    "LeakyReLU": LayerRule({"negative_slope": _number}),
+    "Maximum": _MERGE,
+    "Minimum": _MERGE,
+    "Multiply": _MERGE,
+    "PReLU": LayerRule({"shared_axes": _axes}, parameters=("alpha",)),
+    "Permute": LayerRule({"dims": _axes}),
+    "RMSNormalization": LayerRule({"axis": _axes, "epsilon": _number}, parameters=("scale",)),
+    "ReLU": LayerRule({"max_value": _number, "negative_slope": _number, "threshold": _number}),
+    "RepeatVector": LayerRule({"n": _width}),
+    "Rescaling": LayerRule({"scale": _number, "offset": _number}),
+    "Reshape": LayerRule({"target_shape": _shape}),
+    "Softmax": LayerRule({"axis": _axes}),
+    "Subtract": LayerRule(fewest=2, most=2),
+    "UnitNormalization": LayerRule({"axis": _axes}),
+}

@@ -1,0 +1,6 @@
+"""What is done with a trained model: evaluate it, score files, export it for serving.
+
+``scoring`` computes as workers do in evaluation, bit for bit; ``evaluation`` and ``prediction`` stream
+files through it; ``layers`` holds the Keras layers that take raw cells, and ``export`` writes them.
+Only ``layers`` and ``export`` load TensorFlow when they are imported.
+"""

@@ -1,0 +1,116 @@
+"""How good a trained model is on data: prepared data sets, or raw files with labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from coterie.contract import DataSection
+from coterie.criteo.compression import RawFile
+from coterie.criteo.dataset import open_dataset
+from coterie.criteo.encoding import encode_rows
+from coterie.criteo.layout import Layout
+from coterie.criteo.manifest import MANIFEST_NAME, party_of
+from coterie.criteo.reader import CriteoReader
+from coterie.criteo.shards import Shard
+from coterie.errors import DataSetMismatch
+from coterie.models.metrics import Metrics, ScoreHistogram
+from coterie.serving.scoring import Scorer
+from coterie.trained import TrainedModel
+
+_ROWS_AT_A_TIME = 1 << 14
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The quality of a model on some data.
+
+    Attributes:
+        model_digest: Of the model, 64 hex digits.
+        parts: Metrics by part: ``validation`` and ``test`` of prepared data, ``all`` of a raw file.
+            From counts of scores, as in a run: AUC to about the width of a bin.
+        bad_lines: The first hundred of a raw file's rows that were skipped, with reasons.
+    """
+
+    model_digest: str
+    parts: dict[str, Metrics]
+    bad_lines: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """The evaluation for JSON."""
+        return {
+            "model_digest": self.model_digest,
+            **{part: metrics.to_dict() for part, metrics in self.parts.items()},
+            "bad_lines": self.bad_lines,
+        }
+
+
+def evaluate(
+    model: TrainedModel, data: Path, *, label: str = "label", max_bad_rows: int = 0
+) -> Evaluation:
+    """Scores data and measures how well the scores fit the labels.
+
+    Args:
+        model: The model.
+        data: A party's prepared data set, or the folder that ``coterie prepare`` filled with one
+            per party, which count as one then; or a raw file with labels.
+        label: The label's name in a raw file's header.
+        max_bad_rows: So many bad rows of a raw file are skipped.
+
+    Raises:
+        DataSetMismatch: The data were prepared under another data section, or there are none.
+        ShardDamaged: A prepared file is damaged.
+        RawDataInvalid: The raw file has bad rows, or no labels.
+    """
+    section = model.contract.data
+    if data.is_dir():
+        histograms = _of_data_sets(Scorer(model), _data_sets(data, model), section)
+        parts = {part: histogram.metrics() for part, histogram in histograms.items()}
+        return Evaluation(model.digest.hex(), parts)
+    section = section.model_copy(update={"row_limit": None})
+    reader = CriteoReader(RawFile(data), section, layout=Layout(label), max_bad_rows=max_bad_rows)
+    counts = _of_rows(Scorer(model), reader, section)
+    return Evaluation(model.digest.hex(), {"all": counts.metrics()}, tuple(reader.bad.lines))
+
+
+def _data_sets(folder: Path, model: TrainedModel) -> list[Path]:
+    """The prepared data sets in a folder: itself, or one per party."""
+    if (folder / MANIFEST_NAME).exists():
+        return [folder]
+    parties = [node.party for node in model.contract.data_owners()]
+    found = [folder / party for party in parties if (folder / party / MANIFEST_NAME).exists()]
+    if not found:
+        raise DataSetMismatch(
+            f"{folder} holds no prepared data set of a party of the model's contract",
+            expected=f"{MANIFEST_NAME}, or a folder of that party: {', '.join(parties)[:200]}",
+            seen="neither",
+            remedy="name what coterie prepare wrote, or a raw file",
+        )
+    return found
+
+
+def _of_data_sets(
+    scorer: Scorer, folders: list[Path], section: DataSection
+) -> dict[str, ScoreHistogram]:
+    validation = test = ScoreHistogram.empty()
+    for folder in folders:
+        data_set = open_dataset(folder, section, party=party_of(folder))
+        validation = validation + _of_shard(scorer, data_set.validation)
+        test = test + _of_shard(scorer, data_set.test)
+    return {"validation": validation, "test": test}
+
+
+def _of_shard(scorer: Scorer, shard: Shard) -> ScoreHistogram:
+    histogram = ScoreHistogram.empty()
+    for start in range(0, shard.rows, _ROWS_AT_A_TIME):
+        batch = shard.batch(start, start + _ROWS_AT_A_TIME)
+        histogram = histogram + ScoreHistogram.count(scorer.logits(batch), batch.labels_b)
+    return histogram
+
+
+def _of_rows(scorer: Scorer, reader: CriteoReader, section: DataSection) -> ScoreHistogram:
+    histogram = ScoreHistogram.empty()
+    for rows in reader.rows():
+        batch = encode_rows(rows, section)
+        histogram = histogram + ScoreHistogram.count(scorer.logits(batch), batch.labels_b)
+    return histogram

@@ -1,0 +1,165 @@
+"""Exports a trained model for serving: raw cells in, probabilities out, nothing of Coterie needed.
+
+``saved_model`` is TensorFlow's own format, as TensorFlow Serving loads it; plain TensorFlow runs it.
+``keras`` is one file for ``keras.models.load_model``; it needs :mod:`coterie.serving.layers`.
+Importing this module loads TensorFlow.
+"""
+
+from __future__ import annotations
+
+import keyword
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, cast
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from coterie.criteo.hashing import column_key, tensorflow_key
+from coterie.errors import EnvironmentUnfit, OutputInUse
+from coterie.models.core import core_of
+from coterie.models.dlrm import assign_flat
+from coterie.serving.layers import HashedRows, LogFeatures, RowLookup, ServingModel
+from coterie.trained import TrainedModel
+
+Format = Literal["saved_model", "keras"]
+
+
+def serving_model(model: TrainedModel) -> ServingModel:
+    """The Keras model that takes raw cells, with all values of a trained model.
+
+    Args:
+        model: The trained model.
+
+    Returns:
+        A model from a mapping of column names to cells [B] to probabilities [B].
+    """
+    contract = model.contract
+    data = contract.data
+    keys = [tensorflow_key(column_key(data.hash_seed, name)) for name in data.categorical]
+    columns = len(data.categorical)
+    vectors = columns + model.row_ids.size
+    lookup = RowLookup(data.total_rows, vectors, contract.model.embedding_dim, name="rows")
+    core = cast("keras.Model", core_of(contract.model, data)())
+    serving = ServingModel(
+        numeric=data.numeric,
+        categorical=data.categorical,
+        features=LogFeatures(data.units, name="features"),
+        hashing=HashedRows(data.table_rows, keys, name="hashing"),
+        lookup=lookup,
+        core=core,
+        name="coterie",
+    )
+    # First each column's out-of-vocabulary vector, which rows that nobody trained share.
+    index = np.repeat(np.arange(columns, dtype=np.int32), data.table_rows)
+    index[model.row_ids] = np.arange(columns, vectors, dtype=np.int32)
+    firsts = model.rows(np.array(data.column_offsets, np.int32))
+    lookup.index.assign(index)
+    lookup.values.assign(np.concatenate([firsts, model.row_values]))
+    assign_flat(core.trainable_variables, model.dense)
+    return serving
+
+
+def export(model: TrainedModel, out: Path, *, format: Format = "saved_model") -> Path:  # noqa: A002
+    """Exports a trained model.
+
+    Args:
+        model: The trained model.
+        out: A new folder (``saved_model``) or a new file that ends in ``.keras`` (``keras``).
+        format: Which of the two.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        OutputInUse: ``out`` exists, or does not end in ``.keras``.
+        EnvironmentUnfit: It cannot be written.
+    """
+    if format == "keras" and out.suffix != ".keras":
+        raise OutputInUse(
+            f"{out} is no name of a Keras file",
+            expected="a name that ends in .keras",
+            seen=out.suffix or "no suffix",
+            remedy="name the file so, or export with --format saved_model",
+        )
+    if out.exists() or out.is_symlink():
+        raise OutputInUse(
+            f"{out} exists",
+            expected="a new file or folder",
+            seen="an existing one",
+            remedy="choose another OUT, or remove it",
+        )
+    serving = serving_model(model)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
+            aside = Path(folder, "model.keras" if format == "keras" else "model")
+            if format == "keras":
+                serving.save(aside)
+            else:
+                _save(serving, aside)
+            shutil.move(aside, out)
+    except OSError as error:
+        raise EnvironmentUnfit(
+            f"{out} cannot be written",
+            expected="a writable directory with room for the model",
+            seen=error.strerror or type(error).__name__,
+            remedy="choose another OUT, or make room",
+        ) from error
+    return out
+
+
+def input_names(columns: Iterable[str]) -> dict[str, str]:
+    """The signatures' input of each column: its name, if need be with underscores behind it.
+
+    TensorFlow makes a Python function of every signature and tells inputs apart without regard to
+    case, so ``class`` cannot be an input, nor ``shop`` beside ``Shop``.
+    """
+    columns = list(columns)
+    own = {column.lower() for column in columns}
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for column in columns:
+        name = column
+        while (
+            keyword.iskeyword(name)
+            or name.lower() in taken
+            or (name != column and name.lower() in own)
+        ):
+            name += "_"
+        names[column] = name
+        taken.add(name.lower())
+    return names
+
+
+class _Servable(tf.Module):  # type: ignore[misc]  # TensorFlow has no type stubs
+    """What a SavedModel keeps: variables and functions, no Python classes."""
+
+    def __init__(self, serving: ServingModel) -> None:
+        super().__init__()
+        self.kept = [variable.value for variable in serving.variables]
+
+
+def _save(serving: ServingModel, out: Path) -> None:
+    """Writes the two signatures: all cells as text, or numeric cells as numbers."""
+    columns = (*serving.numeric, *serving.categorical)
+    names = input_names(columns)
+
+    def serve(**cells: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probability": serving({column: cells[names[column]] for column in columns})}
+
+    def signature(numeric: tf.DType) -> object:
+        kinds = dict.fromkeys(serving.numeric, numeric)
+        kinds |= dict.fromkeys(serving.categorical, tf.string)
+        specs = {names[column]: tf.TensorSpec((None,), kind) for column, kind in kinds.items()}
+        return tf.function(serve, autograph=False).get_concrete_function(**specs)
+
+    tf.saved_model.save(
+        _Servable(serving),
+        str(out),
+        signatures={"serving_default": signature(tf.string), "numbers": signature(tf.float64)},
+        options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
+    )

@@ -1,0 +1,179 @@
+"""`import coterie` is small, sorted, lazy, typed and documented; its page's and docstring's code runs."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import doctest
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import coterie
+import coterie.api
+from coterie.errors import ContractInvalid, ResultUnreadable
+from coterie.models.backend import configure_tensorflow
+from coterie.training.results import RunResult
+from tests.conftest import REPOSITORY
+from tests.system.conftest import SMALL, contract_text
+
+PAGE = REPOSITORY / "docs" / "python.md"
+
+SURFACE = [
+    "Contract", "CoterieError", "Evaluation", "KerasModelSection", "Metrics", "Predictions",
+    "PrepareReport", "RunResult", "SynthesizeReport", "TrainedModel", "__version__",
+    "describe_model", "evaluate", "export", "load_contract", "load_model", "local", "predict",
+    "prepare", "read_result", "results_frame", "run", "synthesize",
+]  # fmt: skip
+
+
+def in_a_process(code: str) -> str:
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return run.stdout.strip()
+
+
+def test_the_surface_is_exactly_this_and_sorted() -> None:
+    assert coterie.__all__ == SURFACE == sorted(SURFACE)
+    assert dir(coterie) == SURFACE
+
+
+@pytest.mark.parametrize("name", [name for name in SURFACE if name != "__version__"])
+def test_every_name_is_there_documented_and_typed(name: str) -> None:
+    found = getattr(coterie, name)
+    assert inspect.getdoc(found)
+    if inspect.isfunction(found):
+        signature = inspect.signature(found)
+        assert signature.return_annotation is not inspect.Signature.empty
+        for parameter in signature.parameters.values():
+            assert parameter.annotation is not inspect.Parameter.empty
+            if parameter.default is not inspect.Parameter.empty:
+                assert parameter.kind is inspect.Parameter.KEYWORD_ONLY  # options have names
+    assert f"`{name}" in PAGE.read_text(encoding="utf-8")
+
+
+def test_other_names_are_no_attributes() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'train'"):
+        coterie.train  # noqa: B018  # type: ignore[attr-defined]
+
+
+def test_the_names_for_type_checkers_are_the_names_at_run_time() -> None:
+    tree = ast.parse(Path(coterie.__file__).read_text(encoding="utf-8"))
+    typed = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("coterie.")
+        for alias in node.names
+    }
+    assert typed == set(SURFACE) - {"__version__"}
+
+
+def test_importing_coterie_loads_nothing_else() -> None:
+    code = (
+        "import sys, coterie\n"
+        "heavy = {'tensorflow', 'keras', 'polars', 'numpy', 'pydantic', 'grpc'}\n"
+        "print(sorted(heavy & set(sys.modules)),\n"
+        "      sorted(name for name in sys.modules if name.startswith('coterie')))"
+    )
+    assert in_a_process(code) == "[] ['coterie']"
+
+
+def test_only_what_computes_loads_tensorflow() -> None:
+    code = (
+        "import sys, coterie\n"
+        "for name in coterie.__all__: getattr(coterie, name)\n"
+        "print({'tensorflow', 'keras'} & set(sys.modules))"
+    )
+    assert in_a_process(code) == "set()"
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (Path(coterie.__file__).parent / "py.typed").exists()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the files that the examples name."""
+    configure_tensorflow(1)
+    text = contract_text("hfl")
+    nodes = text[: text.index(SMALL.split("\n", 2)[1])]
+    trust = text[text.index('[trust]\ntee = "simulated"') :]
+    columns = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
+    files = {
+        "contract.toml": text,
+        "hfl.toml": text,
+        "shop.toml": nodes + columns + trust,
+        "nodes.toml": nodes + trust,
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    with (tmp_path / "shop.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            ["country", "clicked", "age", "visits", "basket", "shop", "device", "campaign", "hour"]
+        )
+        for i in range(1500):
+            writer.writerow(
+                ["fr", i % 2, 20 + i % 50, i % 7, f"{i / 8:.2f}", f"s{i % 9}", "tv", "", i % 24]
+            )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_docstrings_example_runs(folder: Path) -> None:
+    assert folder == Path.cwd()
+    seen = doctest.testmod(coterie.api, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert seen.attempted >= 9
+    assert seen.failed == 0
+
+
+def test_the_pages_examples_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 4
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), names)  # the project's own page
+    assert (folder / "models" / "clicks" / "1" / "saved_model.pb").exists()
+    assert pl.read_csv(folder / "shop-scores.csv").height == 1500
+    assert isinstance(names["section"], coterie.KerasModelSection)
+    assert "cannot be read" in capsys.readouterr().out
+
+
+RESULT = RunResult(
+    mode="hfl", transport="memory", tee="none", nodes=3, steps=10, examples=640, seconds=1.5,
+    samples_per_second=426.7, train_loss=0.5, validation_auc=None, test_auc=0.75,
+    test_logloss=0.5, test_accuracy=0.8, test_calibration=1.0, model_digest="a" * 64,
+    contract_digest="b" * 64,
+)  # fmt: skip
+
+
+def test_results_become_a_frame_of_plain_columns() -> None:
+    frame = coterie.results_frame([RESULT, RESULT.model_copy(update={"steps": 20})])
+    assert frame["steps"].to_list() == [10, 20]
+    assert frame["validation_auc"].to_list() == [None, None]
+    assert frame.schema["validation_auc"] == pl.Float64
+    assert set(frame.schema.dtypes()) == {pl.String, pl.Int64, pl.Float64}
+    assert {"mode", "model_digest", "test_auc"} <= set(frame.columns)
+    assert not {"times", "absences"} & set(frame.columns)
+    assert coterie.results_frame([]).schema == frame.schema
+
+
+@pytest.mark.parametrize("content", [None, "{}", "no JSON"])
+def test_a_run_without_a_result_is_named(content: str | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "result.json").write_text(content)
+    with pytest.raises(ResultUnreadable, match="cannot be read") as refusal:
+        coterie.read_result(tmp_path)
+    assert refusal.value.seen
+
+
+def test_a_contract_that_breaks_the_schema_is_named(tmp_path: Path) -> None:
+    (tmp_path / "contract.toml").write_text("format = 1\n")
+    with pytest.raises(ContractInvalid) as refusal:
+        coterie.load_contract(tmp_path / "contract.toml")
+    assert refusal.value.exit_code == 4
+    assert isinstance(refusal.value, coterie.CoterieError)

@@ -1,0 +1,255 @@
+"""Keras models become contract sections and come back as the same function."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import TypeAlias
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from coterie.contract import KerasModelSection, LayerSection
+from coterie.contract.layers import ACTIVATIONS, LAYERS
+from coterie.errors import ModelUnfit
+from coterie.models.dlrm import DLRMCore, DotInteraction, assign_flat
+from coterie.models.own import build_model, describe_model
+
+NUMERIC, CATEGORICAL, DIM = 3, 5, 4
+Tensor: TypeAlias = keras.KerasTensor
+
+
+def model_of(body: Callable[[Tensor, Tensor], Tensor]) -> keras.Model:
+    dense = keras.Input((NUMERIC,), name="features")
+    embedded = keras.Input((CATEGORICAL, DIM), name="ids")
+    return keras.Model([dense, embedded], body(dense, embedded))
+
+
+def with_all_layers(dense: Tensor, embedded: Tensor) -> Tensor:
+    """Uses every kind of layer that a contract can hold, once at least."""
+    x = layers.Concatenate(axis=1)([dense, layers.Flatten()(embedded)])
+    x = layers.LayerNormalization(name="norm")(x)
+    y = layers.Dense(8, activation="gelu", use_bias=False)(x)
+    y = layers.RMSNormalization()(layers.PReLU()(y))
+    y = layers.UnitNormalization()(layers.LeakyReLU(negative_slope=0.1)(y))
+    z = layers.Dense(8)(x)
+    z = layers.Rescaling(2.0, 0.5)(layers.ELU()(layers.ReLU(max_value=6.0)(z)))
+    merged = [
+        layer()([y, z])
+        for layer in (
+            *(layers.Add, layers.Average, layers.Maximum, layers.Minimum),
+            *(layers.Multiply, layers.Subtract),
+        )
+    ]
+    merged.append(layers.Dot(axes=1)([y, z]))
+    repeated = layers.Permute((2, 1))(layers.RepeatVector(3)(y))
+    merged.append(layers.GlobalAveragePooling1D()(layers.Softmax()(repeated)))
+    merged.append(layers.GlobalMaxPooling1D()(layers.Reshape((2, 4))(z)))
+    merged.append(DotInteraction()(embedded))
+    return layers.Dense(1)(layers.Activation("tanh")(layers.Concatenate()(merged)))
+
+
+def dlrm_by_hand(dense: Tensor, embedded: Tensor) -> Tensor:
+    hidden = layers.Dense(DIM, activation="relu", name="bottom_0")(dense)
+    stacked = layers.Concatenate(axis=1)([layers.Reshape((1, DIM))(hidden), embedded])
+    top = layers.Concatenate()([hidden, DotInteraction()(stacked)])
+    return layers.Dense(1, name="top_0")(top)
+
+
+def inputs(count: int = 6) -> list[np.ndarray]:
+    random = np.random.default_rng(1)
+    return [
+        random.random((count, NUMERIC), np.float32),
+        random.normal(size=(count, CATEGORICAL, DIM)).astype(np.float32),
+    ]
+
+
+def rebuilt(section: KerasModelSection) -> keras.Model:
+    return build_model(section.layers, NUMERIC, CATEGORICAL, DIM)
+
+
+@pytest.mark.parametrize("body", [with_all_layers, dlrm_by_hand])
+def test_a_described_model_is_rebuilt_as_the_same_function(
+    body: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    model = model_of(body)
+    section = describe_model(model)
+    again = rebuilt(KerasModelSection.model_validate_json(section.model_dump_json()))
+    values = {variable.path: variable.numpy() for variable in model.variables}
+    for variable, parameter in zip(again.trainable_variables, section.parameters, strict=True):
+        assert (variable.path, tuple(variable.shape)) == (parameter.name, parameter.shape)
+        variable.assign(values[variable.path])
+    np.testing.assert_allclose(
+        again(inputs()).numpy(), model(inputs()).numpy()[:, 0], rtol=1e-6, atol=1e-6
+    )
+
+
+def test_every_kind_of_layer_is_tried() -> None:
+    assert {layer.kind for layer in describe_model(model_of(with_all_layers)).layers} == set(LAYERS)
+
+
+def test_the_dlrm_by_hand_is_the_dlrm() -> None:
+    own = rebuilt(describe_model(model_of(dlrm_by_hand)))
+    core = DLRMCore((DIM,), (1,))
+    core.build(((None, NUMERIC), (None, CATEGORICAL, DIM)))
+    flat = np.random.default_rng(0).normal(size=core.count_params()).astype(np.float32)
+    assign_flat(core.trainable_variables, flat)
+    assign_flat(own.trainable_variables, flat)
+    np.testing.assert_allclose(own(inputs()).numpy(), core(inputs()).numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_every_activation_that_is_listed_is_keras_s(activation: str) -> None:
+    section = describe_model(
+        model_of(lambda d, e: layers.Dense(1)(layers.Dense(8, activation=activation)(flat(d, e))))
+    )
+    assert section.layers[-2].options["activation"] == activation
+    assert rebuilt(section)(inputs()).shape == (6,)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "mean", "deviation"),
+    [
+        (keras.initializers.Zeros(), 0, 0),
+        (keras.initializers.Ones(), 1, 0),
+        (keras.initializers.Constant(0.25), 0.25, 0),
+        (keras.initializers.GlorotUniform(seed=1), 0, None),
+        (keras.initializers.GlorotNormal(seed=1), 0, None),
+        (keras.initializers.HeNormal(seed=1), 0, None),
+        (keras.initializers.HeUniform(seed=1), 0, None),
+        (keras.initializers.LecunNormal(seed=1), 0, None),
+        (keras.initializers.RandomNormal(0.5, 0.2, seed=1), 0.5, None),
+        (keras.initializers.TruncatedNormal(0.5, 0.2, seed=1), 0.5, None),
+        (keras.initializers.RandomUniform(-0.5, 1.5, seed=1), 0.5, None),
+    ],
+)
+def test_initial_values_keep_mean_and_deviation_of_the_initializer(
+    initializer: keras.initializers.Initializer, mean: float, deviation: float | None
+) -> None:
+    hidden = layers.Dense(400, kernel_initializer=initializer, name="hidden")
+    model = model_of(
+        lambda d, e: layers.Dense(1)(hidden(layers.Concatenate()([d, layers.Flatten()(e)])))
+    )
+    (kernel,) = (p for p in describe_model(model).parameters if p.name == "hidden/kernel")
+    drawn = hidden.kernel.numpy()
+    assert kernel.mean == mean
+    assert drawn.mean() == pytest.approx(kernel.mean, abs=0.05)
+    if deviation is None:
+        assert drawn.std() == pytest.approx(kernel.standard_deviation, rel=0.05)
+    else:
+        assert kernel.standard_deviation == deviation
+
+
+def flat(dense: Tensor, embedded: Tensor) -> Tensor:
+    return layers.Concatenate()([dense, layers.Flatten()(embedded)])
+
+
+class Doubled(layers.Layer):  # type: ignore[misc]  # Keras has no type stubs
+    """A class of the user's own."""
+
+    def call(self, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+class Dense(layers.Dense):  # type: ignore[misc]  # Keras has no type stubs
+    """One that takes a listed name."""
+
+
+def shared(dense: Tensor, embedded: Tensor) -> Tensor:
+    layer = layers.Dense(NUMERIC + CATEGORICAL * DIM, name="shared")
+    return layers.Dense(1)(layer(layer(flat(dense, embedded))))
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (lambda d, e: layers.Dense(1)(layers.Dropout(0.5)(flat(d, e))), "a Dropout"),
+        (lambda d, e: layers.Dense(1)(layers.BatchNormalization()(flat(d, e))), "a BatchNorm"),
+        (lambda d, e: layers.Dense(1)(layers.Lambda(lambda x: x)(flat(d, e))), "a Lambda"),
+        (lambda d, e: layers.Dense(1)(flat(d, e) * 2.0), "a Multiply"),
+        (lambda d, e: layers.Dense(1)(Doubled()(flat(d, e))), "a Doubled"),
+        (lambda d, e: Dense(1)(flat(d, e)), "a Dense"),
+        (shared, "uses shared several times"),
+        (
+            lambda d, e: layers.Dense(1, kernel_regularizer="l2", name="out")(flat(d, e)),
+            "holds out with a kernel_regularizer",
+        ),
+        (
+            lambda d, e: layers.Dense(1, kernel_constraint="NonNeg", name="out")(flat(d, e)),
+            "holds out with a kernel_constraint",
+        ),
+        (
+            lambda d, e: layers.Dense(1, kernel_initializer="orthogonal")(flat(d, e)),
+            "with Orthogonal",
+        ),
+        (
+            lambda d, e: layers.Dense(1, dtype="float16", name="half")(flat(d, e)),
+            "holds half of another kind of numbers",
+        ),
+        (
+            lambda d, e: layers.Dense(1, trainable=False, name="ice")(flat(d, e)),
+            "holds ice of another kind of numbers, or frozen",
+        ),
+        (lambda d, e: layers.Dense(1, name="a-b")(flat(d, e)), "holds a-b"),
+        (
+            lambda d, e: layers.Dense(1)(layers.Concatenate()(
+                [d, layers.Flatten(data_format="channels_first", name="f")(e)])),
+            "holds f with data_format",
+        ),
+        (lambda d, e: layers.Dense(1)(layers.Softmax(axis=-2)(flat(d, e))), "holds softmax"),
+    ],
+)  # fmt: skip
+def test_what_no_contract_can_hold_is_named(
+    body: Callable[[Tensor, Tensor], Tensor], what: str
+) -> None:
+    with pytest.raises(ModelUnfit, match="the Keras model ") as refusal:
+        describe_model(model_of(body))
+    assert what in refusal.value.what
+    assert "docs/contract.md" in refusal.value.remedy
+
+
+def test_a_model_needs_two_inputs_and_one_logit() -> None:
+    dense = keras.Input((NUMERIC,), name="a")
+    embedded = keras.Input((CATEGORICAL, DIM), name="b")
+    joined = flat(dense, embedded)
+    for model, what in (
+        (keras.Model(dense, layers.Dense(1)(dense)), "two inputs"),
+        (keras.Model([embedded, dense], layers.Dense(1)(joined)), "two inputs"),
+        (keras.Model([dense, embedded], layers.Dense(2)(joined)), "one logit per example"),
+        (keras.Model([dense, embedded], [layers.Dense(1)(joined)] * 2), "several outputs"),
+        (keras.Sequential([layers.Dense(1)]), "no functional Keras model"),
+        (keras.Model({"a": dense, "b": embedded}, layers.Dense(1)(joined)), "inputs by name"),
+        (keras.Model([dense, embedded], layers.Dense(1)(dense)), "fits no contract"),
+        ("a model", "no functional Keras model"),
+    ):
+        with pytest.raises(ModelUnfit) as refusal:
+            describe_model(model)
+        assert what in refusal.value.what
+
+
+def test_layers_that_do_not_fit_together_are_named() -> None:
+    wrong = (
+        LayerSection(name="joined", kind="Add", inputs=("numeric", "embedded")),
+        LayerSection(name="logit", kind="Dense", inputs=("joined",), options={"units": 1}),
+    )
+    with pytest.raises(ModelUnfit, match="layer joined of the contract's model") as refusal:
+        build_model(wrong, NUMERIC, CATEGORICAL, DIM)
+    assert "[None, 3] and [None, 5, 4]" in refusal.value.expected
+    assert refusal.value.seen
+    unsaid = LayerSection(name="logit", kind="Dense", inputs=("numeric",))
+    with pytest.raises(ModelUnfit, match="layer logit"):
+        build_model([unsaid], NUMERIC, CATEGORICAL, DIM)
+
+
+def test_the_example_contract_is_what_its_script_prints() -> None:
+    from tests.conftest import REPOSITORY
+
+    script = REPOSITORY / "examples" / "dcn_v2.py"
+    printed = subprocess.run(
+        [sys.executable, str(script)], check=True, capture_output=True, text=True
+    ).stdout
+    text = (REPOSITORY / "examples" / "dcn-hfl.toml").read_text()
+    assert text.endswith(printed.strip() + "\n")

@@ -40,6 +40,7 @@ def register() -> None:
     from coterie.cli.contract import app as contract
     from coterie.cli.doctor import doctor
     from coterie.cli.prepare import prepare
+    from coterie.cli.report import report
     from coterie.cli.seal import keyserver, seal, seal_key, unseal
     from coterie.cli.synthesize import synthesize
 
@@ -54,6 +55,7 @@ def register() -> None:
     app.command()(run.bench)
     app.command()(node.node)
     app.command()(demo.demo)
+    app.command()(report)
     app.command()(doctor)
     app.add_typer(contract, name="contract")
     app.add_typer(attest, name="attest")

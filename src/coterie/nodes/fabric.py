@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from coterie.contract import Contract, Node
 from coterie.contract.rollback import RollbackConsent
@@ -17,6 +17,9 @@ from coterie.ps.memory import ShardService
 from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
 from coterie.ps.service import ParameterService
 from coterie.trained.format import Target
+
+if TYPE_CHECKING:  # a parameter server never loads what scores
+    from coterie.training.evaluation import ScoreSink
 
 
 class Fabric(Protocol):
@@ -93,6 +96,8 @@ class NodeContext:
         consent: To go on from an older checkpoint, if all parties gave it.
         keep_model: Opens what the trained model is written to, given its size in bytes; used at
             nodes of parties that get it only.
+        on_scores: Hears the scores of this node's own held-out rows, for comparisons on its own
+            machine; they are never sent.
     """
 
     contract: Contract
@@ -106,6 +111,7 @@ class NodeContext:
     memory: Path | None = None
     consent: RollbackConsent | None = None
     keep_model: ModelKeeper | None = None
+    on_scores: ScoreSink | None = None
 
 
 def no_key(node: str, seen: str) -> KeyRefused:

@@ -168,9 +168,7 @@ class WorkerStep:
             pad(labels_b, self.batch),
             pad(weights_b, self.batch),
         )
-        return StepGradients(
-            float(loss), examples, int(correct), dense_p, gradient_bmd[:examples]
-        )
+        return StepGradients(float(loss), examples, int(correct), dense_p, gradient_bmd[:examples])
 
     def scores(self, flat_p: Float32s, dense_bn: Float32s, embedded_bmd: Float32s) -> Float32s:
         """Computes the logits, float32 [b], of at most a batch of examples.

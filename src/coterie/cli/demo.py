@@ -125,16 +125,15 @@ def _summary(hfl: Contract, joint: RunResult, sdt: Contract, rented: RunResult) 
 def _worth(comparison: Comparison) -> Table:
     table = Table()
     table.add_column("model")
-    for name in ("training examples", "test AUC", "", "joining gains", ""):
+    for name in ("trained on", "test AUC", "joining gains"):
         table.add_column(name, justify="right")
     for model in comparison.models:
         row = [
             f"[bold]{model.name}" if model.kind == "joint" else model.name,
             f"{model.examples or 0:,}",
-            f"{model.auc:.4f}",
-            f"{model.auc_low:.4f} to {model.auc_high:.4f}",
+            f"{model.auc:.4f} ±{(model.auc_high - model.auc_low) / 2:.4f}",
         ]
-        if model.gain is not None:
-            row += [f"{model.gain:+.4f}", f"{model.gain_low:+.4f} to {model.gain_high:+.4f}"]
+        if model.gain is not None and model.gain_high is not None:
+            row.append(f"{model.gain:+.4f} ±{model.gain_high - model.gain:.4f}")
         table.add_row(*row)
     return table

@@ -97,10 +97,11 @@ def _numbers(state: RunState) -> Text:
         parts.append(f"accuracy {state.accuracy:.1%}")
     if state.examples_per_second is not None:
         parts.append(f"{state.examples_per_second:,.0f} examples/s")
-    if state.validation_auc is not None:
-        parts.append(f"validation AUC {state.validation_auc:.4f}")
-    if state.test_auc is not None:
-        parts.append(f"test AUC {state.test_auc:.4f}")
+    aucs = (("validation", state.validation_auc), ("test", state.test_auc))
+    known = [f"{value:.4f} {split}" for split, value in aucs if value is not None]
+    if known:
+        parts = [part for part in parts if not part.endswith("/s")]  # what is over gives its room
+        parts.append(f"AUC {', '.join(known)}")
     return Text("  ".join(parts) or "the nodes gather", style="" if parts else "dim")
 
 

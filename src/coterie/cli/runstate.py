@@ -103,6 +103,12 @@ class RunState:
         if isinstance(event, events.Finished):
             return replace(
                 self,
+                nodes={
+                    name: replace(node, standing="finished")
+                    if node.standing not in ("failed", "left out")
+                    else node
+                    for name, node in self.nodes.items()
+                },
                 validation_auc=_number(event.result.get("validation_auc")),
                 test_auc=_number(event.result.get("test_auc")),
             )

@@ -303,7 +303,7 @@ def _curves(
     axes = figure.subplots()
     windows = set()
     for place, line in enumerate(drawn):
-        window = max(1, len(line.points) // 10)
+        window = max(1, len(line.points) // 20)
         windows.add(window)
         steps = [point.step for point in line.points]
         colour = SERIES[place % len(SERIES)].light
@@ -318,14 +318,30 @@ def _curves(
             label=line.label,
             marker="o" if len(steps) == 1 else None,
         )
+    cut = _cut(axes, [value(p) for line in drawn for p in line.points[len(line.points) // 10 :]])
     axes.set_xlabel("step")
     axes.set_ylabel(axis)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if percent:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     _legend(axes, len(drawn))
-    smooth = "" if windows == {1} else " Bold: mean of the last tenth; thin: as it was."
-    return finish(figure, name, title, f"On each step's examples, before its update.{smooth}")
+    caption = "On each step's examples, before its update."
+    if windows != {1}:
+        caption += " Bold: moving mean; thin: as it was."
+    if cut:
+        caption += " The first steps lie beyond the axis."
+    return finish(figure, name, title, caption)
+
+
+def _cut(axes: Axes, later: Sequence[float]) -> bool:
+    """Fits the axis to all but the first tenth, which may be far off; whether that cut something."""
+    low, high = axes.get_ylim()
+    margin = 0.15 * (max(later) - min(later)) or 0.01
+    bottom, top = min(later) - margin, max(later) + margin
+    if high - low < 1.5 * (top - bottom):
+        return False
+    axes.set_ylim(bottom, top)
+    return True
 
 
 def _legend(axes: Axes, lines: int) -> None:

@@ -115,10 +115,9 @@ class Report:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: a heading, and its figures."""
+    """The figures of a part of the page."""
 
     identity: str
-    heading: str
     drawings: tuple[Drawing, ...]
 
 
@@ -127,7 +126,8 @@ def render(report: Report, sections: Sequence[Section]) -> str:
 
     Args:
         report: Its values.
-        sections: Its figures; ``worth``, ``training``, ``quality`` and ``time`` have a place.
+        sections: Its figures; ``worth``, ``training``, ``quality``, ``times`` and ``breakdown-N``
+            (of run N) have a place.
     """
     environment = Environment(
         loader=PackageLoader("coterie.report"),
@@ -153,7 +153,7 @@ def render(report: Report, sections: Sequence[Section]) -> str:
         },
         times=[_times(run.result) for run in report.runs],
         settings=[_settings(run.contract) for run in report.runs],
-        number=Number,
+        measurements=[_measurements(run) for run in report.runs],
         theme=_theme(),
         version=__version__,
     )
@@ -228,6 +228,19 @@ def _times(result: RunResult) -> list[tuple[str, list[tuple[str, Number]]]]:
             )
         )
     return rows
+
+
+def _measurements(run: RunRecord) -> list[tuple[str, str]]:
+    """Every measurement in full, and whose it is."""
+    nodes: dict[str, list[str]] = {}
+    for node in run.participants:
+        if node.measurement:
+            nodes.setdefault(node.measurement, []).append(node.name)
+    every = len(run.participants)
+    return [
+        (measurement, "all nodes" if len(names) == every else ", ".join(names))
+        for measurement, names in nodes.items()
+    ]
 
 
 def _settings(contract: Contract) -> list[tuple[str, str]]:

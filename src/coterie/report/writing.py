@@ -100,27 +100,22 @@ def _sections(report: Report) -> list[Section]:
     seconds: dict[str, tuple[float, ...]] = {}
     if report.pairs is not None:
         seconds = {"attested": report.pairs.attested, "plaintext": report.pairs.plaintext}
-    time: list[Drawing | None] = [figures.time_figure("time", seconds)]
+    sections = [
+        Section("worth", _present(worth)),
+        Section("training", _present([figures.loss_figure(lines), figures.accuracy_figure(lines)])),
+        Section(
+            "quality",
+            _present([figures.roc_figure(counted), figures.calibration_figure(counted)]),
+        ),
+        Section("times", _present([figures.time_figure("time", seconds)])),
+    ]
     for place, run in enumerate(runs):
-        name = f"breakdown-{place}" if len(runs) > 1 else "breakdown"
+        name = f"breakdown-{place}"
         drawing = figures.breakdown_figure(name, run.result.times)
         if drawing is not None and len(runs) > 1:
             drawing = drawing.renamed(f"{drawing.title}: {run.title}")
-        time.append(drawing)
-    return [
-        Section("worth", "What joining is worth", _present(worth)),
-        Section(
-            "training",
-            "Training",
-            _present([figures.loss_figure(lines), figures.accuracy_figure(lines)]),
-        ),
-        Section(
-            "quality",
-            "How good the model is",
-            _present([figures.roc_figure(counted), figures.calibration_figure(counted)]),
-        ),
-        Section("time", "Where the time went", _present(time)),
-    ]
+        sections.append(Section(name, _present([drawing])))
+    return sections
 
 
 def _present(drawings: list[Drawing | None] | list[Drawing]) -> tuple[Drawing, ...]:

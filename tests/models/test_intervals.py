@@ -31,7 +31,8 @@ def by_definition(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]
 
 def binned(scores: np.ndarray) -> np.ndarray:
     """Scores as the histogram sees them."""
-    return np.floor((scores + 16) / (32 / 8192))
+    bins: np.ndarray = np.floor((scores + 16) / (32 / 8192))
+    return bins
 
 
 @pytest.mark.parametrize("rows", [20, 301, 2000])
@@ -90,7 +91,8 @@ def test_a_paired_difference_has_the_variance_of_the_placements_difference() -> 
     x, y = labels == 1, labels == 0
 
     def kernel(scores: np.ndarray) -> np.ndarray:
-        return (scores[x][:, None] > scores[y][None, :]).astype(np.float64)
+        above: np.ndarray = (scores[x][:, None] > scores[y][None, :]).astype(np.float64)
+        return above
 
     difference = kernel(first) - kernel(second)
     variance = (

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from coterie.cli.report import TensorBoard, leave_node_report
+from coterie.cli.report import TensorBoard, leave_node_report, tensorboard_sink
 from coterie.contract import load_contract
 from coterie.errors import ContractInvalid
 from coterie.nodes.eventlog import all_of, event_log
@@ -119,9 +119,7 @@ def node(
         if out is not None and keeps:
             sinks.append(stack.enter_context(event_log(out)))
         if tensorboard is not None:
-            from coterie.report.tensorboard import tensorboard_log
-
-            sinks.append(stack.enter_context(tensorboard_log(tensorboard)))
+            sinks.append(stack.enter_context(tensorboard_sink(tensorboard)))
         start_node(
             contract,
             name,

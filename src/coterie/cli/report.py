@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +16,7 @@ from coterie.contract import Contract, canonical_json
 from coterie.errors import CoterieError
 from coterie.nodes.eventlog import all_of
 from coterie.ps.events import EventSink
+from coterie.report.packages import EVENT_FILES, PAGES, require
 
 TensorBoard = Annotated[
     Path | None,
@@ -37,6 +38,7 @@ def report(
 
     Example: coterie report run1
     """
+    require(PAGES, "reports")
     from coterie.report.writing import report_folder
 
     page = report_folder(folder)
@@ -53,6 +55,7 @@ def leave_report(make: Callable[[], Path]) -> None:
         make: Makes it; gives the page's path.
     """
     try:
+        require(PAGES, "reports")
         page = make()
     except CoterieError as error:
         console.err.print(f"no report: {error}", highlight=False, markup=False, soft_wrap=True)
@@ -86,6 +89,18 @@ def leave_node_report(folder: Path, contract: Contract) -> None:
     leave_run_report(folder)
 
 
+def tensorboard_sink(folder: Path) -> AbstractContextManager[EventSink]:
+    """A sink that writes TensorBoard's event files.
+
+    Raises:
+        EnvironmentUnfit: The package that writes them is not installed.
+    """
+    require(EVENT_FILES, "TensorBoard's event files")
+    from coterie.report.tensorboard import tensorboard_log
+
+    return tensorboard_log(folder)
+
+
 @contextmanager
 def watched(
     where: Console,
@@ -107,9 +122,7 @@ def watched(
     with ExitStack() as stack:
         sinks: list[EventSink] = []
         if tensorboard is not None:
-            from coterie.report.tensorboard import tensorboard_log
-
-            sinks.append(stack.enter_context(tensorboard_log(tensorboard)))
+            sinks.append(stack.enter_context(tensorboard_sink(tensorboard)))
         sinks.append(stack.enter_context(shown(where, title or contract.name, contract, stamp)))
         yield all_of(*sinks)
 

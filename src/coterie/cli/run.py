@@ -69,7 +69,9 @@ def local(
     data: DataFolder,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="New directory for the result, its report and the trained model."),
+        typer.Option(
+            "--out", help="New directory for the result, its report and the trained model."
+        ),
     ] = None,
     compare: Annotated[
         bool,

@@ -19,7 +19,7 @@ from coterie.training.evaluation import ScoreSink
 
 
 @dataclass(frozen=True, eq=False)
-class TestScores:
+class HeldOutScores:
     """What a model says of test rows.
 
     Attributes:
@@ -35,30 +35,30 @@ class ScoreKeeper:
     """Keeps the scores of data owners' test rows, as ``run_local`` or a node gives them."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, TestScores] = {}
+        self._kept: dict[str, HeldOutScores] = {}
 
     def hear(self, owner: str, split: str, logits: Floats, labels: Floats) -> None:
         """Takes an owner's scores; those of a repeated evaluation take the place of the first."""
         if split == "test":
-            self._kept[owner] = TestScores(logits, labels)
+            self._kept[owner] = HeldOutScores(logits, labels)
 
     def sink_of(self, owner: Node) -> ScoreSink:
         """Who hears an owner's scores."""
         return lambda split, logits, labels: self.hear(owner.name, split, logits, labels)
 
-    def of(self, owners: tuple[Node, ...]) -> TestScores | None:
+    def of(self, owners: tuple[Node, ...]) -> HeldOutScores | None:
         """The owners' rows, one owner after the other; None where one has told none."""
         found = [self._kept[owner.name] for owner in owners if owner.name in self._kept]
         if len(found) < len(owners):
             return None
-        return TestScores(
+        return HeldOutScores(
             np.concatenate([scores.logits for scores in found]),
             np.concatenate([scores.labels for scores in found]),
         )
 
 
 def compare_in_the_clear(
-    contract: Contract, data: Path, joint: RunOutcome, scores: TestScores
+    contract: Contract, data: Path, joint: RunOutcome, scores: HeldOutScores
 ) -> Comparison | None:
     """Trains every company by itself, and all data in one place; compares on everybody's test rows.
 
@@ -107,7 +107,7 @@ def compare_in_the_clear(
 
 
 def compare_privately(
-    contract: Contract, worker: Node, data_set: DataSet, joint: TestScores
+    contract: Contract, worker: Node, data_set: DataSet, joint: HeldOutScores
 ) -> Comparison | None:
     """Trains a party's own model on its own data; compares on its own test rows. Nothing is sent.
 

@@ -10,19 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from coterie.errors import EnvironmentUnfit
-from coterie.report import palette
+import matplotlib as mpl
+from matplotlib.figure import Figure
 
-try:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-except ImportError as error:
-    raise EnvironmentUnfit(
-        "reports cannot be made here",
-        expected="the optional packages of coterie[report]",
-        seen=f"no module named {error.name}",
-        remedy="pip install 'coterie[report]', or run `coterie report DIR` where they are",
-    ) from error
+from coterie.report import palette
 
 SIZE = (4.5, 3.1)  # inches: as many CSS pixels as a phone shows without shrinking the text much
 _SVG = "http://www.w3.org/2000/svg"

@@ -9,18 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from coterie.errors import EnvironmentUnfit
-from coterie.ps.events import Event, EventSink, Finished, StepDone
+from tensorboardX import SummaryWriter
 
-try:
-    from tensorboardX import SummaryWriter
-except ImportError as error:
-    raise EnvironmentUnfit(
-        "TensorBoard's event files cannot be written here",
-        expected="the optional packages of coterie[report]",
-        seen=f"no module named {error.name}",
-        remedy="pip install 'coterie[report]', or leave --tensorboard away",
-    ) from error
+from coterie.ps.events import Event, EventSink, Finished, StepDone
 
 _FLUSH_SECONDS = 10
 _FINAL = {

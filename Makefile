@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := src/coterie/requirements.lock
+REPORT_LOCK := requirements-report.lock
 DEV_LOCK := requirements-dev.lock
 
 .PHONY: bench demo test check format fuzz faults faults-short soak proto lock clean
 
-demo: $(VENV)/.runtime
+demo: $(VENV)/.runtime $(VENV)/.report
 	$(BIN)/coterie demo
 
 test: $(VENV)/.dev
@@ -28,6 +29,11 @@ $(VENV)/.runtime: $(LOCK) pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --require-hashes -r $(LOCK)
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# What draws reports: for whoever starts runs, not for nodes.
+$(VENV)/.report: $(VENV)/.runtime $(REPORT_LOCK)
+	$(BIN)/pip install --quiet --require-hashes -r $(REPORT_LOCK)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime $(DEV_LOCK)
@@ -63,7 +69,9 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	    --no-header --no-emit-index-url --no-emit-find-links pyproject.toml requirements-build.in -o $(LOCK)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	    --no-header --no-emit-index-url --no-emit-find-links pyproject.toml requirements-build.in --group dev -c $(LOCK) -o $(DEV_LOCK)
+	    --no-header --no-emit-index-url --no-emit-find-links pyproject.toml requirements-build.in --extra report -c $(LOCK) -o $(REPORT_LOCK)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	    --no-header --no-emit-index-url --no-emit-find-links pyproject.toml requirements-build.in --extra report --group dev -c $(LOCK) -o $(DEV_LOCK)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	    --no-header --no-emit-index-url --no-emit-find-links --group fuzz -c $(LOCK) -o requirements-fuzz.lock
 

@@ -40,6 +40,7 @@ def push(**fields: bytes | float) -> Push:
     right = Push(
         examples=EXAMPLES,
         loss_sum=1.5,
+        correct=2,
         dense_gradient=floats(*range(15)),
         row_ids=ids(1, 5, 14),
         row_gradients=floats(*range(6)),
@@ -51,6 +52,7 @@ def test_a_right_push_is_decoded(bounds: MessageBounds) -> None:
     gradients = bounds.push(push(), examples=EXAMPLES)
     assert gradients.examples == EXAMPLES
     assert gradients.loss_sum == 1.5
+    assert gradients.correct == 2
     assert gradients.dense_p.tolist() == list(range(15))
     assert gradients.row_ids_u.tolist() == [1, 5, 14]
     assert gradients.rows_ud.tolist() == [[0, 1], [2, 3], [4, 5]]
@@ -68,6 +70,7 @@ REFUSED_PUSHES: list[tuple[dict[str, bytes | float], str, str, str]] = [
     ({"examples": 4}, "push.examples is out of bounds", "3 by the schedule", "4"),
     ({"examples": 0}, "push.examples is out of bounds", "3 by the schedule", "0"),
     ({"loss_sum": float("nan")}, "push.loss_sum is out of bounds", "0 to 3e+06", "nan"),
+    ({"correct": 4}, "push.correct is out of bounds", "0 to 3", "4"),
     ({"loss_sum": float("-inf")}, "push.loss_sum is out of bounds", "0 to 3e+06", "-inf"),
     (
         {"dense_gradient": floats(*range(14))},

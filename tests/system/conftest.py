@@ -169,13 +169,16 @@ class Node:
         arguments: Sequence[str | Path],
         env: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
+        *,
+        supervised: bool = True,
     ) -> None:
         self.process = subprocess.Popen(
             [
                 *prefix,
                 *(sys.executable, "-m", "coterie", "node"),
                 *map(str, arguments),
-                *("--log-format", "json", "--end-with-parent"),
+                *("--log-format", "json"),
+                *(("--end-with-parent",) if supervised else ()),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -214,9 +217,12 @@ def start_node() -> Iterator[Callable[..., Node]]:
     nodes: list[Node] = []
 
     def start(
-        *arguments: str | Path, env: dict[str, str] | None = None, prefix: Sequence[str] = ()
+        *arguments: str | Path,
+        env: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        supervised: bool = True,
     ) -> Node:
-        nodes.append(Node(arguments, env, prefix))
+        nodes.append(Node(arguments, env, prefix, supervised=supervised))
         return nodes[-1]
 
     yield start
@@ -256,13 +262,14 @@ class Federation:
     def key(self, party: str) -> Path:
         return self.folder / f"{party}.pem"
 
-    def server(self, start: StartNode) -> tuple[Node, str]:
+    def server(self, start: StartNode, *, supervised: bool = True) -> tuple[Node, str]:
         node = start(
             self.contract,
             "ps0",
             "--listen", "127.0.0.1:0",
             "--out", self.folder / "ps0",
             "--party-key", self.key("operator"),
+            supervised=supervised,
         )  # fmt: skip
         return node, str(node.wait_event("Listening")["address"])
 

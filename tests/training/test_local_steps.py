@@ -30,6 +30,7 @@ class QuadraticStep:
         return StepGradients(
             examples=len(labels_b),
             loss_sum=float((error**2).sum() / 2),
+            correct=int(((score > 0) == (labels_b > 0)).sum()),
             dense_p=(error[:, None] * dense_bn).sum(axis=0),
             embedded_bmd=np.broadcast_to(error[:, None, None], embedded_bmd.shape).copy(),
         )

@@ -158,6 +158,16 @@ def test_gradients_of_two_batches_add_up_to_those_of_both(step: WorkerStep) -> N
     assert parts[0].loss_sum + parts[1].loss_sum == pytest.approx(whole.loss_sum, rel=1e-5)
 
 
+@pytest.mark.parametrize("count", [BATCH, 5, 1])
+def test_correct_predictions_are_counted_but_not_those_of_padding(
+    step: WorkerStep, count: int
+) -> None:
+    x = examples_for(SMALL, COLUMNS, count, seed=count)
+    scores = step.scores(x.flat_p, x.dense_bn, x.embedded_bmd)
+    result = step.gradients(x.flat_p, x.dense_bn, x.embedded_bmd, x.labels_b)
+    assert result.correct == int(((scores > 0) == (x.labels_b > 0)).sum())
+
+
 def test_weight_zero_takes_an_example_out(step: WorkerStep) -> None:
     x = examples_for(SMALL, COLUMNS, BATCH)
     weights = np.array([1, 1, 1, 0, 0, 0, 0, 0], np.float32)
@@ -165,6 +175,7 @@ def test_weight_zero_takes_an_example_out(step: WorkerStep) -> None:
     fewer = step.gradients(x.flat_p, x.dense_bn[:3], x.embedded_bmd[:3], x.labels_b[:3])
     np.testing.assert_allclose(weighted.dense_p, fewer.dense_p, atol=1e-6)
     assert not weighted.embedded_bmd[3:].any()
+    assert weighted.correct == fewer.correct
 
 
 def test_another_process_computes_the_same_bits() -> None:

@@ -17,7 +17,7 @@ from coterie.criteo.dataset import DataSet, open_dataset
 from coterie.criteo.preparation import prepare
 from coterie.criteo.synthetic import synthesize
 from coterie.errors import CoterieError, DataSetMismatch, PeerUnreachable, ShardDamaged
-from coterie.nodes.run import run_alone, run_in_process
+from coterie.nodes.run import run_in_process
 from coterie.ps import events
 from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint
 from coterie.ps.memory import MemoryParameterServer
@@ -127,12 +127,6 @@ def test_an_sdt_run_deals_all_rows_and_gives_one_model_however_often_it_runs(
     assert first.model_digest == second.model_digest
     assert first.test_auc == second.test_auc
     assert first.train_loss == second.train_loss
-
-
-def test_a_company_alone_is_evaluated_on_everybodys_rows(data: Prepared) -> None:
-    alone = run_alone(HFL, HFL.by_role("worker")[0], data.hfl, quiet)
-    assert (alone.nodes, alone.examples) == (2, 180)
-    assert alone.test_logloss is not None
 
 
 @pytest.mark.parametrize("damage", ["w1's shard", "other contract"])

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from coterie.errors import CoterieError
+from coterie.ps.checkpoints import WorkerAbsence
 from coterie.training.results import RunResult
 
 out = Console()
@@ -58,8 +59,10 @@ def print_result(result: RunResult, title: str) -> None:
     table = Table(show_header=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for key, value in result.model_dump().items():
-        table.add_row(_LABELS[key], _show(value))
+    for key, label in _LABELS.items():
+        table.add_row(label, _show(getattr(result, key)))
+    for absence in result.absences:
+        table.add_row("left out", _absence(absence))
     out.print(f"\n{title}  [bold]{stamp_of(result)}[/]", highlight=False)
     out.print(table)
 
@@ -77,6 +80,11 @@ def report(error: CoterieError, *, as_json: bool) -> int:
                     f"  [dim]{label + ':':<10}[/]{_escape(text)}", soft_wrap=True, highlight=False
                 )
     return error.exit_code
+
+
+def _absence(absence: WorkerAbsence) -> str:
+    end = "the end" if absence.stop is None else str(absence.stop)
+    return f"{absence.worker}, from step {absence.start} to {end}"
 
 
 def _escape(text: str) -> str:

@@ -10,9 +10,10 @@ import typer
 from rich.table import Table
 
 from coterie.cli import console
-from coterie.cli.progress import shown
+from coterie.cli.report import leave_report, leave_run_report, watched
 from coterie.contract import Contract, load_contract
 from coterie.errors import OutputInUse
+from coterie.training.comparison import Comparison
 from coterie.training.results import RunResult
 
 _MARK = ".coterie-demo"
@@ -34,7 +35,7 @@ def demo(
     """
     from coterie.criteo.preparation import prepare
     from coterie.criteo.synthetic import synthesize
-    from coterie.nodes.run import run_alone, run_in_process, run_processes
+    from coterie.nodes.run import run_in_process, run_processes
 
     hfl = load_contract(contracts / "hfl.toml")
     sdt = load_contract(contracts / "sdt.toml")
@@ -46,22 +47,24 @@ def demo(
     prepare(out / "raw.tsv", out / "data-sdt", sdt)
 
     say("[bold]2[/] HFL: a parameter server and four companies, attested  SIMULATED")
-    with shown(console.out, "hfl") as on_event:
+    with watched(console.out, hfl, "SIMULATED", title="hfl") as on_event:
         joint = run_processes(hfl, out / "data-hfl", out / "run-hfl", on_event)
-    say("[bold]3[/] the same in one process, and each company alone")
-    reference = run_in_process(hfl, out / "data-hfl", lambda _: None)
-    alone = [
-        (worker.party, run_alone(hfl, worker, out / "data-hfl", lambda _: None))
-        for worker in hfl.by_role("worker")
-    ]
+    say("[bold]3[/] the same in one process; each company alone; all data in one place")
+    reference = run_in_process(
+        hfl, out / "data-hfl", lambda _: None, out=out / "run-local", compare=True
+    )
+    worth = Comparison.read(out / "run-local")
     say("[bold]4[/] SDT: a chief, a parameter server and two workers, attested  SIMULATED")
-    with shown(console.out, "sdt") as on_event:
+    with watched(console.out, sdt, "SIMULATED", title="sdt") as on_event:
         rented = run_processes(sdt, out / "data-sdt", out / "run-sdt", on_event)
 
     say("\nTwo attested runs  [bold]SIMULATED[/]")
     say(_summary(hfl, joint, sdt, rented))
-    say("\nWhat joining is worth: AUC on everybody's test rows")
-    say(_worth(joint, alone, rented))
+    if worth is not None:
+        say(
+            f"\nWhat joining is worth: AUC on the same {worth.test_examples:,} test rows, 95 % intervals"
+        )
+        say(_worth(worth))
     same = joint.model_digest == reference.model_digest
     say(
         "HFL, attested and in one process: models "
@@ -70,9 +73,20 @@ def demo(
     for run in ("run-hfl", "run-sdt"):
         receipt = f"{out}/{run}/receipt.jsonl"
         say(f"Receipt: {receipt}; check it with: coterie receipt verify {receipt}", soft_wrap=True)
+    for folder in ("run-hfl", "run-local", "run-sdt"):
+        leave_run_report(out / folder)
+    leave_report(lambda: _report(out, worth))
     say(f"SIMULATED: the TEE proves nothing here. Everything is in {out}/")
     if not same:
         raise typer.Exit(1)
+
+
+def _report(out: Path, worth: Comparison | None) -> Path:
+    from coterie.report.record import read_run
+    from coterie.report.writing import report_demo
+
+    runs = (read_run(out / "run-hfl", "HFL"), read_run(out / "run-sdt", "SDT"))
+    return report_demo(out, runs, worth)
 
 
 def _make_folder(out: Path) -> None:
@@ -111,13 +125,18 @@ def _summary(hfl: Contract, joint: RunResult, sdt: Contract, rented: RunResult) 
     return table
 
 
-def _worth(joint: RunResult, alone: list[tuple[str, RunResult]], pooled: RunResult) -> Table:
+def _worth(comparison: Comparison) -> Table:
     table = Table()
     table.add_column("model")
-    table.add_column("training examples", justify="right")
-    table.add_column("test AUC", justify="right")
-    for party, result in alone:
-        table.add_row(f"{party} alone", f"{result.examples:,}", f"{result.test_auc:.4f}")
-    table.add_row("[bold]joint (HFL)", f"{joint.examples:,}", f"[bold]{joint.test_auc:.4f}")
-    table.add_row("all in one place (SDT)", f"{pooled.examples:,}", f"{pooled.test_auc:.4f}")
+    for name in ("trained on", "test AUC", "joining gains"):
+        table.add_column(name, justify="right")
+    for model in comparison.models:
+        row = [
+            f"[bold]{model.name}" if model.kind == "joint" else model.name,
+            f"{model.examples or 0:,}",
+            f"{model.auc:.4f} ±{(model.auc_high - model.auc_low) / 2:.4f}",
+        ]
+        if model.gain is not None and model.gain_high is not None:
+            row.append(f"{model.gain:+.4f} ±{model.gain_high - model.gain:.4f}")
+        table.add_row(*row)
     return table

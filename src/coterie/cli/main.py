@@ -42,6 +42,7 @@ def register() -> None:
     from coterie.cli.model import app as model
     from coterie.cli.prepare import prepare
     from coterie.cli.receipt import app as receipt
+    from coterie.cli.report import report
     from coterie.cli.seal import keyserver, seal, seal_key, unseal
     from coterie.cli.serving import evaluate, export, predict
     from coterie.cli.status import status
@@ -61,6 +62,7 @@ def register() -> None:
     app.command()(export)
     app.command()(node.node)
     app.command()(demo.demo)
+    app.command()(report)
     app.command()(doctor)
     app.command()(status)
     app.add_typer(contract, name="contract")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from coterie.cli.report import TensorBoard, leave_node_report, tensorboard_sink
 from coterie.contract import load_contract
 from coterie.errors import ContractInvalid
+from coterie.nodes.eventlog import all_of, event_log
+from coterie.ps.events import EventSink
 
 _PARTY = re.compile(r"[a-z0-9-]{1,63}")
 
@@ -81,6 +85,15 @@ def node(
     log_format: Annotated[
         str, typer.Option("--log-format", help="Log lines as `text` or `json`.")
     ] = "text",
+    compare_alone: Annotated[
+        bool,
+        typer.Option(
+            "--compare-alone",
+            help="HFL workers: afterwards train on this party's data alone, too, and write to --out "
+            "what joining was worth on its own test rows. Nothing of it is sent.",
+        ),
+    ] = False,
+    tensorboard: TensorBoard = None,
     end_with_parent: Annotated[
         bool, typer.Option("--end-with-parent", help="End when standard input ends.")
     ] = False,
@@ -96,25 +109,38 @@ def node(
 
     if end_with_parent:
         watch_parent()
+    contract = load_contract(contract_file)
     own_key, keys = _own_and_others("--party-key", party_key or [])
     own_server, servers = _own_and_others("--key-server", key_server or [])
-    start_node(
-        load_contract(contract_file),
-        name,
-        NodeFiles(contract_file, data=data, out=out, rollback_consent=rollback_consent),
-        NodeOptions(
-            listen=listen,
-            addresses=_addresses(address or []),
-            party_key=Path(own_key) if own_key is not None else None,
-            party_keys={party: Path(path) for party, path in keys.items()},
-            key_servers=servers,
-            pccs_url=pccs_url,
-            collateral=collateral,
-            key_server=own_server,
-        ),
-        line=encode_event if log_format == "json" else describe_event,
-        metrics_port=metrics_port,
-    )
+    # under `coterie run` the process above keeps the log and makes the report
+    keeps = out is not None and not end_with_parent
+    with ExitStack() as stack:
+        sinks: list[EventSink] = []
+        if out is not None and keeps:
+            sinks.append(stack.enter_context(event_log(out)))
+        if tensorboard is not None:
+            sinks.append(stack.enter_context(tensorboard_sink(tensorboard)))
+        start_node(
+            contract,
+            name,
+            NodeFiles(contract_file, data=data, out=out, rollback_consent=rollback_consent),
+            NodeOptions(
+                listen=listen,
+                addresses=_addresses(address or []),
+                party_key=Path(own_key) if own_key is not None else None,
+                party_keys={party: Path(path) for party, path in keys.items()},
+                key_servers=servers,
+                pccs_url=pccs_url,
+                collateral=collateral,
+                key_server=own_server,
+            ),
+            line=encode_event if log_format == "json" else describe_event,
+            metrics_port=metrics_port,
+            also=all_of(*sinks),
+            compare_alone=compare_alone,
+        )
+    if out is not None and keeps:
+        leave_node_report(out, contract)
 
 
 def _own_and_others(option: str, values: list[str]) -> tuple[str | None, dict[str, str]]:

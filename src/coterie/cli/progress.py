@@ -1,4 +1,4 @@
-"""Shows a run while it goes on: a bar on a terminal, plain log lines elsewhere."""
+"""Shows a run while it goes on: one steady view on a terminal, plain log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,35 +6,44 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.live import Live
 
+from coterie.cli.liveview import RunView
+from coterie.cli.runstate import RunState
+from coterie.contract import Contract
 from coterie.nodes.eventlines import describe_event
+from coterie.ps import events
 from coterie.ps.events import Event, EventSink, Finished, StepDone
 
 _LINES_PER_RUN = 10
+_REDRAWS_PER_SECOND = 5
+# What stays on the screen above the view: nobody should have to have looked in time.
+_LASTING = (
+    events.Refused,
+    events.LeftOut,
+    events.Returned,
+    events.Resumed,
+    events.Restarted,
+    events.Failed,
+)
 
 
 @contextmanager
-def shown(console: Console, title: str) -> Iterator[EventSink]:
+def shown(console: Console, title: str, contract: Contract, stamp: str) -> Iterator[EventSink]:
     """Gives an event sink that shows what it hears until the context ends.
 
     Args:
         console: Where to.
         title: Name of the run.
+        contract: What runs.
+        stamp: What the run proves, in a word.
     """
-    if console.is_terminal:
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total} steps"),
-            TextColumn("loss {task.fields[loss]:.4f}"),
-            TextColumn("{task.fields[speed]:,.0f} examples/s"),
-            TimeRemainingColumn(),
-            console=console,
-        ) as progress:
-            yield _Bar(progress, title)
-    else:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield _Lines(console, title)
+        return
+    view = RunView(title, stamp, RunState.of(contract))
+    with Live(view, console=console, refresh_per_second=_REDRAWS_PER_SECOND) as live:
+        yield _Live(live, view)
 
 
 class _Average:
@@ -57,27 +66,17 @@ class _Average:
         return loss, speed
 
 
-class _Bar:
-    def __init__(self, progress: Progress, title: str) -> None:
-        self._progress = progress
-        self._title = title
-        self._average = _Average()
-        self._task: TaskID | None = None
+class _Live:
+    def __init__(self, live: Live, view: RunView) -> None:
+        self._live = live
+        self._view = view
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Finished):
-            return
-        if not isinstance(event, StepDone):
-            self._progress.console.print(describe_event(event), highlight=False, markup=False)
-            return
-        if self._task is None:
-            self._task = self._progress.add_task(
-                self._title, total=event.steps, loss=event.loss, speed=0.0
+        self._view.state = self._view.state.after(event)
+        if isinstance(event, _LASTING):
+            self._live.console.print(
+                describe_event(event), highlight=False, markup=False, style="yellow"
             )
-        self._average.add(event)
-        if event.step % max(1, event.steps // 200) == 0 or event.step == event.steps:
-            loss, speed = self._average.take(event.seconds)
-            self._progress.update(self._task, completed=event.step, loss=loss, speed=speed)
 
 
 class _Lines:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -11,8 +12,14 @@ from typing import Annotated
 import typer
 
 from coterie.cli import console
-from coterie.cli.progress import shown
-from coterie.contract import load_contract
+from coterie.cli.report import (
+    TensorBoard,
+    attested_stamp,
+    leave_run_report,
+    watched,
+)
+from coterie.contract import Contract, load_contract
+from coterie.training.results import RunResult
 
 ContractFile = Annotated[
     Path, typer.Argument(help="The contract, a TOML file.", metavar="CONTRACT")
@@ -25,8 +32,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 def run(
     contract_file: ContractFile,
+    *,
     data: DataFolder,
     out: Annotated[Path, typer.Option("--out", help="The run's directory, new or to resume.")],
+    compare_alone: Annotated[
+        bool,
+        typer.Option(
+            "--compare-alone",
+            help="HFL: every company's node also trains by itself, and keeps to itself what joining "
+            "was worth to it.",
+        ),
+    ] = False,
+    tensorboard: TensorBoard = None,
     as_json: AsJson = False,
 ) -> None:
     """Train: every node of the contract as an attested process on this machine.
@@ -36,8 +53,10 @@ def run(
     from coterie.nodes.run import run_processes
 
     contract = load_contract(contract_file)
-    with shown(console.err, contract.name) as on_event:
-        result = run_processes(contract, data, out, on_event)
+    stamp = attested_stamp(contract)
+    with watched(console.err, contract, stamp, tensorboard=tensorboard) as on_event:
+        result = run_processes(contract, data, out, on_event, compare_alone=compare_alone)
+    leave_run_report(out)
     if as_json:
         console.print_json(result.model_dump())
     else:
@@ -46,11 +65,22 @@ def run(
 
 def local(
     contract_file: ContractFile,
+    *,
     data: DataFolder,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="New directory for the result and the trained model."),
+        typer.Option(
+            "--out", help="New directory for the result, its report and the trained model."
+        ),
     ] = None,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            help="With --out, HFL: also train every company alone and all data in one place. Reads "
+            "all parties' rows: for public or synthetic data.",
+        ),
+    ] = True,
+    tensorboard: TensorBoard = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the same in one process, without attestation: the reference for every run.
@@ -60,8 +90,16 @@ def local(
     from coterie.nodes.run import run_in_process
 
     contract = load_contract(contract_file)
-    with shown(console.err, contract.name) as on_event:
-        result = run_in_process(contract, data, on_event, out=out)
+    with watched(console.err, contract, "LOCAL", tensorboard=tensorboard) as on_event:
+        result = run_in_process(
+            contract,
+            data,
+            on_event,
+            out=out,
+            compare=compare and out is not None and contract.mode == "hfl",
+        )
+    if out is not None:
+        leave_run_report(out)
     if as_json:
         console.print_json(result.model_dump())
     else:
@@ -72,48 +110,66 @@ def bench(
     contract_file: ContractFile,
     data: DataFolder,
     repeat: Annotated[int, typer.Option(min=1, max=100, help="Alternating pairs.")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="New directory for the runs, bench.json and the report."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train attested and in plaintext in turn; print both and the ratio of their training times.
 
-    Example: coterie bench examples/sdt.toml --data prepared --repeat 5 --json
+    Example: coterie bench examples/sdt.toml --data prepared --repeat 5 --out bench1 --json
     """
-    from coterie.nodes.run import run_processes
+    from coterie.nodes.run_directory import require_empty
 
     contract = load_contract(contract_file)
-    plaintext_node = (sys.executable, "-m", "coterie.plaintext")
-    pairs = []
+    if out is not None:
+        require_empty(out)
     with tempfile.TemporaryDirectory(prefix="coterie-bench-") as scratch:
-        for i in range(repeat):
-            with shown(console.err, f"{contract.name} attested") as on_event:
-                attested = run_processes(contract, data, Path(scratch, f"attested-{i}"), on_event)
-            with shown(console.err, f"{contract.name} PLAINTEXT") as on_event:
-                plaintext = run_processes(
-                    contract,
-                    data,
-                    Path(scratch, f"plaintext-{i}"),
-                    on_event,
-                    transport="PLAINTEXT",
-                    command=plaintext_node,
-                )
-            pairs.append((attested, plaintext))
+        pairs = _pairs(contract, data, out or Path(scratch), repeat)
     attested, plaintext = pairs[-1]
     overheads = [one.seconds / other.seconds for one, other in pairs]
+    same = attested.model_digest == plaintext.model_digest
+    summary = {
+        "attested": attested.model_dump(),
+        "plaintext": plaintext.model_dump(),
+        "overhead": median(overheads),
+        "overheads": overheads,
+        "same_model": same,
+    }
+    if out is not None:
+        (out / "bench.json").write_text(json.dumps(summary, indent=2) + "\n")
+        leave_run_report(out)
     if as_json:
-        console.print_json(
-            {
-                "attested": attested.model_dump(),
-                "plaintext": plaintext.model_dump(),
-                "overhead": median(overheads),
-                "overheads": overheads,
-                "same_model": attested.model_digest == plaintext.model_digest,
-            }
-        )
+        console.print_json(summary)
         return
     console.print_result(attested, f"{contract.name}, attested")
     console.print_result(plaintext, f"{contract.name}, plaintext")
-    same = attested.model_digest == plaintext.model_digest
     console.out.print(
         f"overhead {median(overheads):.2f}x, median of {repeat}; "
         f"models {'equal, bit for bit' if same else 'DIFFER'}"
     )
+
+
+def _pairs(
+    contract: Contract, data: Path, folder: Path, repeat: int
+) -> list[tuple[RunResult, RunResult]]:
+    from coterie.nodes.run import run_processes
+
+    plaintext_node = (sys.executable, "-m", "coterie.plaintext")
+    stamp, name = attested_stamp(contract), contract.name
+    pairs: list[tuple[RunResult, RunResult]] = []
+    for i in range(repeat):
+        with watched(console.err, contract, stamp, title=f"{name} attested") as on_event:
+            attested = run_processes(contract, data, folder / f"attested-{i}", on_event)
+        with watched(console.err, contract, "PLAINTEXT", title=f"{name} PLAINTEXT") as on_event:
+            plaintext = run_processes(
+                contract,
+                data,
+                folder / f"plaintext-{i}",
+                on_event,
+                transport="PLAINTEXT",
+                command=plaintext_node,
+            )
+        pairs.append((attested, plaintext))
+    return pairs

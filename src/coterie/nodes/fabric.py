@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from coterie.contract import Contract, Node
 from coterie.contract.rollback import RollbackConsent
@@ -47,6 +47,10 @@ class NoReceipt:
 
     def close(self) -> None:
         """Does nothing."""
+
+
+if TYPE_CHECKING:  # a parameter server never loads what scores
+    from coterie.training.evaluation import ScoreSink
 
 
 class Fabric(Protocol):
@@ -125,6 +129,8 @@ class NodeContext:
         consent: To go on from an older checkpoint, if all parties gave it.
         keep_model: Opens what the trained model is written to, given its size in bytes; used at
             nodes of parties that get it only.
+        on_scores: Hears the scores of this node's own held-out rows, for comparisons on its own
+            machine; they are never sent.
     """
 
     contract: Contract
@@ -138,6 +144,7 @@ class NodeContext:
     memory: Path | None = None
     consent: RollbackConsent | None = None
     keep_model: ModelKeeper | None = None
+    on_scores: ScoreSink | None = None
 
 
 def no_key(node: str, seen: str) -> KeyRefused:

@@ -14,6 +14,7 @@ from coterie.nodes.memory import MemoryFabric, MemoryHub
 from coterie.nodes.roles import run_chief, run_parameter_server, run_worker
 from coterie.ps.events import EventSink
 from coterie.ps.outcome import RunOutcome
+from coterie.training.evaluation import ScoreSink
 
 
 def run_local(
@@ -23,6 +24,7 @@ def run_local(
     *,
     fabric_of: Callable[[MemoryHub, Node], Fabric] = MemoryFabric,
     keep_model: ModelKeeper | None = None,
+    scores_of: Callable[[Node], ScoreSink] | None = None,
 ) -> RunOutcome:
     """Runs a contract in this process; keeps nothing on disk but the trained model, if asked to.
 
@@ -32,6 +34,7 @@ def run_local(
         on_event: Hears what happens.
         fabric_of: Connects a node to the others.
         keep_model: Where the first of the nodes that get the trained model keeps it.
+        scores_of: Gives each data owner who hears its held-out rows' scores.
 
     Raises:
         CoterieError: Any node failed; the others are stopped.
@@ -49,6 +52,7 @@ def run_local(
             monotonic=time.monotonic,
             open_data=(lambda: open_data(node)) if node in contract.data_owners() else None,
             keep_model=keep_model if node in keeping else None,
+            on_scores=scores_of(node) if scores_of and node in contract.data_owners() else None,
         )
 
     lead, *followers = contract.by_role("ps")

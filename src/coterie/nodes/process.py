@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext, NoReceipt, Ru
 from coterie.ps.events import Event, EventSink, Failed, Finished, Started
 from coterie.trained.model import MODEL_NAME, PlainModelFile
 from coterie.training.results import TransportName, result_of
+from coterie.training.scores import Evaluation
 
 if TYPE_CHECKING:  # opening data sets is for data owners; a parameter server never loads it
     from coterie.criteo.dataset import DataSet
@@ -55,6 +57,7 @@ def run_node(
     memory: Path | None = None,
     on_event: EventSink,
     consent: RollbackConsent | None = None,
+    compare_alone: bool = False,
 ) -> None:
     """Runs one node until it is done.
 
@@ -69,12 +72,16 @@ def run_node(
         memory: Where the node remembers announced checkpoints; absent: in ``out``.
         on_event: Hears what happens; at last ``Finished`` (shard 0) or ``Failed``.
         consent: To go on from an older checkpoint, if all parties gave it; parameter servers only.
+        compare_alone: Once the run is over for this worker, train its party's own model, too, and
+            write to ``out`` what joining was worth on the party's own test rows.
 
     Raises:
         CoterieError: The node failed; ``on_event`` has heard of it.
     """
     from coterie.nodes.roles import run_chief, run_parameter_server, run_worker
 
+    if compare_alone:
+        _check_comparable(contract, node, out)
     incarnation = new_incarnation()
     on_event(Started(node.name, node.role, node.party))
     receipt: RunReceipt = NoReceipt()
@@ -106,9 +113,12 @@ def run_node(
                 if outcome is not None:
                     result = result_of(outcome, contract, transport)
                     if out is not None:
+                        Evaluation.of(outcome).write(out)
                         (out / "result.json").write_text(result.model_dump_json(indent=2) + "\n")
                     receipt.finish(result)
                     on_event(Finished(result.model_dump(mode="json")))
+            elif node.role == "worker" and compare_alone:
+                _run_and_compare(context)
             elif node.role == "worker":
                 run_worker(context)
             else:
@@ -120,6 +130,32 @@ def run_node(
         raise
     finally:
         receipt.close()
+
+
+def _check_comparable(contract: Contract, node: Node, out: Path | None) -> None:
+    if contract.mode != "hfl" or node.role != "worker" or out is None:
+        raise ContractInvalid(
+            f"node {node.name} has nothing to compare the joint model with",
+            expected="a worker of a contract of mode hfl, and a directory for what it finds",
+            seen=f"a {node.role} of a contract of mode {contract.mode}, "
+            + ("no directory" if out is None else "a directory"),
+            remedy="leave --compare-alone away, or give it to a company's worker with --out DIR",
+        )
+
+
+def _run_and_compare(context: NodeContext) -> None:
+    """Runs a worker; then compares the joint model with one of its party's data alone."""
+    from coterie.nodes.comparing import ScoreKeeper, compare_privately
+    from coterie.nodes.roles import run_worker
+
+    keeper = ScoreKeeper()
+    run_worker(replace(context, on_scores=keeper.sink_of(context.node)))
+    scores = keeper.of((context.node,))
+    if scores is None or context.open_data is None or context.out is None:
+        return  # the node came back to a run that it had finished: the joint model is gone
+    comparison = compare_privately(context.contract, context.node, context.open_data(), scores)
+    if comparison is not None:
+        comparison.write(context.out)
 
 
 def _opener(

@@ -60,7 +60,7 @@ def run_worker(context: NodeContext) -> None:
         worker_step = _step(context)
         with _session(context, data_set.train, digest) as session:
             times = _train(context, session, data_set.train, worker_step)
-            evaluate(session, data_set, worker_step)
+            evaluate(session, data_set, worker_step, context.on_scores)
             _take_model(context, session)
             session.leave(times)
         return
@@ -97,7 +97,7 @@ def run_chief(context: NodeContext) -> None:
         worker_step = _step(context)
         chief.initialize(contract, session)
         chief.wait_trained(session)
-        evaluate(session, data_set, worker_step)
+        evaluate(session, data_set, worker_step, context.on_scores)
         _take_model(context, session)
         session.leave()
 

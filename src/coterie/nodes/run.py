@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from coterie.contract import Contract, Node
-from coterie.nodes.run_directory import open_run_directory, require_empty, write_result
+from coterie.contract import Contract, canonical_json
+from coterie.nodes.eventlog import all_of, event_log
+from coterie.nodes.run_directory import CONTRACT, open_run_directory, require_empty, write_result
 from coterie.nodes.supervisor import Supervisor
-from coterie.ps.events import EventSink
+from coterie.ps.events import EventSink, Finished
 from coterie.trained.model import MODEL_NAME, PlainModelFile
 from coterie.training.results import RunResult, TransportName, result_of
+from coterie.training.scores import Evaluation
 
 ATTESTED_NODE = (sys.executable, "-m", "coterie", "node")
 
@@ -24,6 +27,7 @@ def run_processes(
     *,
     transport: TransportName = "ra-tls",
     command: Sequence[str] = ATTESTED_NODE,
+    compare_alone: bool = False,
 ) -> RunResult:
     """Runs every node of a contract as a process of its own; resumes an interrupted run.
 
@@ -34,6 +38,8 @@ def run_processes(
         on_event: Hears what happens.
         transport: Name of the transport that ``command`` uses.
         command: What starts a node.
+        compare_alone: Every worker also trains its party's own model, and writes into its own folder
+            what joining was worth to it; attested runs of mode ``hfl`` only.
 
     Returns:
         The result; of a run that has already finished, the one that it left.
@@ -45,14 +51,20 @@ def run_processes(
         finished = directory.result()
         if finished is not None:
             return finished
-        result = Supervisor(directory, data, command, on_event).run()
+        options = ("--compare-alone",) if compare_alone else ()
+        result = Supervisor(directory, data, command, on_event, worker_options=options).run()
         directory.keep_receipt(directory.contract.by_role("ps")[0].name)
         directory.finish(result)
         return result
 
 
 def run_in_process(
-    contract: Contract, data: Path, on_event: EventSink, *, out: Path | None = None
+    contract: Contract,
+    data: Path,
+    on_event: EventSink,
+    *,
+    out: Path | None = None,
+    compare: bool = False,
 ) -> RunResult:
     """Runs every node of a contract as a thread of this process, over the in-memory transport.
 
@@ -60,57 +72,39 @@ def run_in_process(
         contract: What is trained, by whom.
         data: Holds one prepared data set per data-owning party, in a folder of its name.
         on_event: Hears what happens.
-        out: Gets the result and the trained model; nothing is kept where it is absent.
+        out: Gets the result, all that a report is made of, and the trained model; nothing is kept where it is absent.
+        compare: Train every company by itself, too, and all data in one place; ``hfl`` with ``out``
+            only. For public or synthetic data: it reads all parties' rows.
 
     Raises:
         OutputInUse: ``out`` holds something already.
         CoterieError: The run failed.
     """
     from coterie.criteo.dataset import open_dataset
+    from coterie.nodes.comparing import ScoreKeeper, compare_in_the_clear
     from coterie.nodes.local import run_local
 
-    if out is not None:
-        require_empty(out)
-    outcome = run_local(
-        contract,
-        lambda node: open_dataset(data / node.party, contract.data, party=node.party),
-        on_event,
-        keep_model=PlainModelFile(out / MODEL_NAME) if out is not None else None,
-    )
+    keeper = ScoreKeeper()
+    with ExitStack() as stack:
+        sinks = [on_event]
+        if out is not None:
+            require_empty(out)
+            (out / CONTRACT).write_bytes(canonical_json(contract))
+            sinks.append(stack.enter_context(event_log(out)))
+        outcome = run_local(
+            contract,
+            lambda node: open_dataset(data / node.party, contract.data, party=node.party),
+            all_of(*sinks),
+            scores_of=keeper.sink_of if compare else None,
+            keep_model=PlainModelFile(out / MODEL_NAME) if out is not None else None,
+        )
     result = result_of(outcome, contract, "memory")
+    on_event(Finished(result.model_dump(mode="json")))
     if out is not None:
+        Evaluation.of(outcome).write(out)
+        scores = keeper.of(contract.data_owners()) if compare else None
+        comparison = compare_in_the_clear(contract, data, outcome, scores) if scores else None
+        if comparison is not None:
+            comparison.write(out)
         write_result(out, result)
     return result
-
-
-def run_alone(contract: Contract, worker: Node, data: Path, on_event: EventSink) -> RunResult:
-    """Trains one HFL company by itself, and evaluates it on everybody's validation and test rows.
-
-    A comparison in the clear: for public or synthetic data only (it reads all parties' rows).
-
-    Args:
-        contract: The joint contract, mode ``hfl``.
-        worker: The company's worker in it.
-        data: Holds every party's prepared data set.
-        on_event: Hears what happens.
-
-    Raises:
-        CoterieError: The run failed.
-    """
-    from coterie.criteo.dataset import DataSet, open_dataset
-    from coterie.criteo.shards import join_shards
-    from coterie.nodes.local import run_local
-
-    everybody = [
-        open_dataset(data / node.party, contract.data, party=node.party)
-        for node in contract.data_owners()
-    ]
-    own = everybody[contract.data_owners().index(worker)]
-    pooled = DataSet(
-        manifest=own.manifest,
-        train=own.train,
-        validation=join_shards([data_set.validation for data_set in everybody]),
-        test=join_shards([data_set.test for data_set in everybody]),
-    )
-    alone = contract.model_copy(update={"nodes": (*contract.by_role("ps"), worker)})
-    return result_of(run_local(alone, lambda _: pooled, on_event), alone, "memory")

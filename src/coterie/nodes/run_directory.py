@@ -25,8 +25,8 @@ from coterie.trained import MODEL_NAME, TrainedModel
 from coterie.training.results import RunResult, TransportName
 
 _STAMP = "run.json"
-_CONTRACT = "contract.json"
-_RESULT = "result.json"
+CONTRACT = "contract.json"
+RESULT = "result.json"
 _STAGING = "keys.partial"
 _LOCK = ".lock"
 
@@ -55,7 +55,7 @@ class RunDirectory:
     @property
     def contract_file(self) -> Path:
         """The contract as the nodes read it."""
-        return self.path / _CONTRACT
+        return self.path / CONTRACT
 
     def key_file(self, party: str) -> Path | None:
         """A party's throw-away key, where this run made one."""
@@ -79,7 +79,7 @@ class RunDirectory:
     def result(self) -> RunResult | None:
         """The result, once the run has finished."""
         try:
-            return RunResult.model_validate_json((self.path / _RESULT).read_bytes())
+            return RunResult.model_validate_json((self.path / RESULT).read_bytes())
         except FileNotFoundError:
             return None
         except ValidationError as error:
@@ -192,7 +192,7 @@ def read_result(directory: Path) -> RunResult:
     Raises:
         ResultUnreadable: There is none, or it is of another version.
     """
-    path = directory / _RESULT
+    path = directory / RESULT
     try:
         return RunResult.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -210,9 +210,9 @@ def read_result(directory: Path) -> RunResult:
 
 def write_result(directory: Path, result: RunResult) -> None:
     """Keeps a run's result, whole or not at all."""
-    partial = directory / (_RESULT + ".partial")
+    partial = directory / (RESULT + ".partial")
     partial.write_text(result.model_dump_json(indent=2) + "\n")
-    partial.rename(directory / _RESULT)
+    partial.rename(directory / RESULT)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

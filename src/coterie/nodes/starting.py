@@ -16,7 +16,7 @@ from coterie.nodes.process import find_node, run_node
 from coterie.nodes.trust import NodeOptions
 from coterie.observability.exporter import serving_metrics
 from coterie.observability.metrics import NodeMetrics
-from coterie.ps.events import Event
+from coterie.ps.events import Event, EventSink
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ def start_node(
     *,
     line: Callable[[Event], str],
     metrics_port: int | None = None,
+    also: EventSink = lambda _: None,
+    compare_alone: bool = False,
 ) -> None:
     """Runs an attested node until it is done; every event is a line on standard output.
 
@@ -58,6 +60,8 @@ def start_node(
         options: What else its host says; untrusted.
         line: Makes a line of an event.
         metrics_port: Where Prometheus metrics are served, on loopback.
+        also: Hears every event, too.
+        compare_alone: See ``run_node``.
 
     Raises:
         CoterieError: The node failed; the last line says so, once the contract has been accepted.
@@ -70,6 +74,7 @@ def start_node(
 
     def write(event: Event) -> None:
         metrics.hear(event)
+        also(event)
         sys.stdout.write(line(event) + "\n")
         sys.stdout.flush()
 
@@ -94,6 +99,7 @@ def start_node(
             out=files.out,
             memory=files.memory,
             on_event=write,
+            compare_alone=compare_alone,
         )
 
 

@@ -40,6 +40,7 @@ class Supervisor:
         data: Holds one prepared data set per data-owning party, in a folder of its name.
         command: What starts a node: ``coterie node``, or the plaintext benchmark's twin.
         on_event: Hears every node's events.
+        worker_options: What else workers are started with.
     """
 
     def __init__(
@@ -48,12 +49,15 @@ class Supervisor:
         data: Path,
         command: Sequence[str],
         on_event: EventSink,
+        *,
+        worker_options: Sequence[str] = (),
     ) -> None:
         self._directory = directory
         self._contract: Contract = directory.contract
         self._data = data
         self._command = tuple(command)
         self._on_event = on_event
+        self._worker_options = tuple(worker_options)
         self._heard: queue.Queue[Event | _Exited] = queue.Queue()
         self._alive: set[str] = set()
         self._addresses: dict[str, str] = {}
@@ -128,6 +132,8 @@ class Supervisor:
         arguments += ["--listen", "127.0.0.1:0"]
         for name, address in self._addresses.items():
             arguments += ["--address", f"{name}={address}"]
+        if node.role == "worker":
+            arguments += self._worker_options
         if owns_data:
             arguments += ["--data", str(self._data / node.party)]
         key = self._directory.key_file(node.party)

@@ -25,6 +25,7 @@ class Gradients:
         dense_p: float32 [P]; [0] on shards that hold no dense parameters.
         row_ids_u: Global rows, int32 [u], strictly ascending.
         rows_ud: float32 [u, dim].
+        correct: Examples on the right side of probability one half; only told, never trained on.
     """
 
     examples: int
@@ -32,6 +33,7 @@ class Gradients:
     dense_p: FloatArray
     row_ids_u: IdArray
     rows_ud: FloatArray
+    correct: int = 0
 
 
 def is_finite(gradients: Gradients) -> bool:
@@ -71,6 +73,7 @@ def sum_gradients(pushes: Sequence[Gradients], weights: Sequence[float]) -> Grad
         dense,
         ids,
         rows,
+        sum(push.correct for push in pushes),
     )
 
 

@@ -48,13 +48,18 @@ class Joined(Event):
 
 @dataclass(frozen=True)
 class StepDone(Event):
-    """A step was applied. ``loss`` is its mean over ``examples`` examples."""
+    """A step was applied. ``loss`` is its mean over ``examples`` examples.
+
+    ``accuracy`` is the share of them whose label the prediction agreed with before the update; None
+    where nobody had a part in the step.
+    """
 
     step: int
     steps: int
     examples: int
     loss: float
     seconds: float
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True)

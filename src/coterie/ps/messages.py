@@ -99,6 +99,8 @@ class MessageBounds:
         limit = MAX_LOSS * examples
         if not 0 <= push.loss_sum <= limit:  # false for NaN
             raise _refused("push.loss_sum", f"0 to {limit:g}", str(push.loss_sum))
+        if push.correct > examples:
+            raise _refused("push.correct", f"0 to {examples}", str(push.correct))
         ids = self.row_ids(push.row_ids, examples=examples, name="push.row_ids")
         return Gradients(
             examples=examples,
@@ -106,6 +108,7 @@ class MessageBounds:
             dense_p=self.dense(push.dense_gradient, name="push.dense_gradient"),
             row_ids_u=ids,
             rows_ud=self.rows(push.row_gradients, ids.size, name="push.row_gradients"),
+            correct=push.correct,
         )
 
 

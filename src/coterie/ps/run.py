@@ -278,6 +278,7 @@ class Run:
                 examples=examples,
                 loss=sum(push.loss_sum for push in pushes) / examples if examples else 0.0,
                 seconds=self.progress_at - self.training_began_at,
+                accuracy=sum(push.correct for push in pushes) / examples if examples else None,
             )
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from coterie.contract import DataSection
@@ -13,9 +15,15 @@ from coterie.ps.messages import EVALUATION_BATCH
 from coterie.training.session import FloatArray, IdArray, ServerSession
 from coterie.training.step import WorkerStep, unique_rows
 
+ScoreSink = Callable[[str, FloatArray, FloatArray], None]
+"""Takes a split's name, its logits, float32 [n], and its labels, float32 [n]."""
+
 
 def evaluate(
-    session: ServerSession, data_set: DataSet, worker_step: WorkerStep
+    session: ServerSession,
+    data_set: DataSet,
+    worker_step: WorkerStep,
+    on_scores: ScoreSink | None = None,
 ) -> tuple[SplitCounts, ...]:
     """Scores the validation and test examples, reports the counts, waits for the totals.
 
@@ -23,28 +31,44 @@ def evaluate(
         session: With the parameter server, which has done the last step.
         data_set: This owner's data.
         worker_step: The compiled model.
+        on_scores: Hears the single scores of these rows, which leave this process no other way;
+            again, and the same, if the server starts anew.
 
     Returns:
         The totals over all data owners, of the splits that have enough examples.
     """
     return session.through_restarts(
-        lambda position: () if position.finished else _evaluate(session, data_set, worker_step)
+        lambda position: (
+            () if position.finished else _evaluate(session, data_set, worker_step, on_scores)
+        )
     )
 
 
 def _evaluate(
-    session: ServerSession, data_set: DataSet, worker_step: WorkerStep
+    session: ServerSession,
+    data_set: DataSet,
+    worker_step: WorkerStep,
+    on_scores: ScoreSink | None,
 ) -> tuple[SplitCounts, ...]:
     dense_p = session.dense()
     shards = {"validation": data_set.validation, "test": data_set.test}
-    counts = tuple(
-        SplitCounts(split, _count(session, shards[split], dense_p, worker_step)) for split in SPLITS
-    )
-    return session.report(counts)
+    counts: list[SplitCounts] = []
+    for split in SPLITS:
+        kept: list[tuple[FloatArray, FloatArray]] | None = None if on_scores is None else []
+        histogram = _count(session, shards[split], dense_p, worker_step, kept)
+        counts.append(SplitCounts(split, histogram))
+        if on_scores is not None and kept:
+            logits, labels = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+            on_scores(split, logits, labels)
+    return session.report(tuple(counts))
 
 
 def _count(
-    session: ServerSession, shard: Shard, dense_p: FloatArray, worker_step: WorkerStep
+    session: ServerSession,
+    shard: Shard,
+    dense_p: FloatArray,
+    worker_step: WorkerStep,
+    kept: list[tuple[FloatArray, FloatArray]] | None,
 ) -> ScoreHistogram:
     histogram = ScoreHistogram.empty()
     size = min(worker_step.batch, EVALUATION_BATCH)
@@ -54,6 +78,8 @@ def _count(
         embedded_bmd = np.take(rows_ud, inverse_bm, axis=0)
         logits = worker_step.scores(dense_p, batch.dense_bn, embedded_bmd)
         histogram = histogram + ScoreHistogram.count(logits, batch.labels_b)
+        if kept is not None:
+            kept.append((logits, batch.labels_b))
     return histogram
 
 

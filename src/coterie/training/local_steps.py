@@ -36,10 +36,11 @@ def local_delta(
         learning_rate: Of the local SGD, on each batch's mean gradient.
 
     Returns:
-        The change times the number of examples; losses are those met on the way.
+        The change times the number of examples; losses and correct
+        predictions are those met on the way.
     """
     dense_p, rows_ud = parameters.dense_p.copy(), parameters.rows_ud.copy()
-    examples, loss_sum = len(batch.labels_b), 0.0
+    examples, loss_sum, correct = len(batch.labels_b), 0.0, 0
     for start in range(0, examples, batch_size):
         part = slice(start, start + batch_size)
         local = unique_rows(unique.inverse_bm[part])
@@ -53,10 +54,12 @@ def local_delta(
         dense_p -= rate * result.dense_p
         rows_ud[local.ids_u] -= rate * sum_by_row(result.embedded_bmd, local)
         loss_sum += result.loss_sum
+        correct += result.correct
     weight = np.float32(examples)
     return Gradients(
         examples=examples,
         loss_sum=loss_sum,
+        correct=correct,
         dense_p=(parameters.dense_p - dense_p) * weight,
         row_ids_u=unique.ids_u,
         rows_ud=(parameters.rows_ud - rows_ud) * weight,

@@ -43,6 +43,7 @@ def push_of(gradients: Gradients, place: Places, shard: int) -> Push:
         dense_gradient=dense,
         row_ids=octets_of(part_of(gradients.row_ids_u, place)),
         row_gradients=octets_of(part_of(gradients.rows_ud, place)),
+        correct=gradients.correct,
     )
 
 

@@ -48,12 +48,14 @@ class StepGradients:
     Attributes:
         loss_sum: Sum of the binary cross-entropies, in nats.
         examples: Examples summed over, padding apart.
+        correct: Examples on the right side of probability one half.
         dense_p: float32 [P], gradient for the dense parameters, in canonical order.
         embedded_bmd: float32 [examples, m, dim], gradient for the embedding vectors.
     """
 
     loss_sum: float
     examples: int
+    correct: int
     dense_p: Float32s
     embedded_bmd: Float32s
 
@@ -166,14 +168,14 @@ class WorkerStep:
         weights_b = np.ones(examples, np.float32) if weights_b is None else weights_b
         _require("labels", labels_b, (examples,))
         _require("weights", weights_b, (examples,))
-        loss, dense_p, gradient_bmd = self._gradients(
+        loss, correct, dense_p, gradient_bmd = self._gradients(
             flat_p,
             pad(dense_bn, self.batch),
             pad(embedded_bmd, self.batch),
             pad(labels_b, self.batch),
             pad(weights_b, self.batch),
         )
-        return StepGradients(float(loss), examples, dense_p, gradient_bmd[:examples])
+        return StepGradients(float(loss), examples, int(correct), dense_p, gradient_bmd[:examples])
 
     def scores(self, flat_p: Float32s, dense_bn: Float32s, embedded_bmd: Float32s) -> Float32s:
         """Computes the logits, float32 [b], of at most a batch of examples.
@@ -256,7 +258,9 @@ def _compile(
             logits_b = forward(flat_p, dense_bn, embedded_bmd)
             losses_b = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels_b, logits=logits_b)
             loss = tf.reduce_sum(losses_b * weights_b)
-        return (loss, *tape.gradient(loss, (flat_p, embedded_bmd)))
+        right_b = tf.logical_and(tf.equal(logits_b > 0, labels_b > 0), weights_b > 0)
+        correct = tf.math.count_nonzero(right_b, dtype=tf.int32)
+        return (loss, correct, *tape.gradient(loss, (flat_p, embedded_bmd)))
 
     flat_spec = tf.TensorSpec((sum(parts),), tf.float32)
     dense_spec = tf.TensorSpec((batch, numeric), tf.float32)

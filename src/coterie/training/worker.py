@@ -139,6 +139,7 @@ def gradients_of(worker_step: WorkerStep, prepared: Prepared, parameters: Parame
     return Gradients(
         examples=result.examples,
         loss_sum=result.loss_sum,
+        correct=result.correct,
         dense_p=result.dense_p,
         row_ids_u=unique.ids_u,
         rows_ud=sum_by_row(result.embedded_bmd, unique),

@@ -37,6 +37,7 @@ class Push:
     dense_gradient: Octets
     row_ids: Octets
     row_gradients: Octets
+    correct: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,7 @@ class ExchangeRequest:
             pushes=push is not None,
             examples=push.examples if push else 0,
             loss_sum=push.loss_sum if push else 0.0,
+            correct=push.correct if push else 0,
             sizes=[len(array) for array in arrays],
         )
         return _frame(head.SerializeToString(), arrays)
@@ -73,7 +75,9 @@ class ExchangeRequest:
         """
         head = pb.ExchangeRequestHead()
         dense, ids, rows, next_ids = _arrays(octets, head, 4)
-        push = Push(head.examples, head.loss_sum, dense, ids, rows) if head.pushes else None
+        push = None
+        if head.pushes:
+            push = Push(head.examples, head.loss_sum, dense, ids, rows, head.correct)
         return ExchangeRequest(head.ps_incarnation, head.step, push, next_ids)
 
 

@@ -79,20 +79,22 @@ class InitializeReply(_message.Message):
     def __init__(self) -> None: ...
 
 class ExchangeRequestHead(_message.Message):
-    __slots__ = ("ps_incarnation", "step", "pushes", "examples", "loss_sum", "sizes")
+    __slots__ = ("ps_incarnation", "step", "pushes", "examples", "loss_sum", "sizes", "correct")
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     PUSHES_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     LOSS_SUM_FIELD_NUMBER: _ClassVar[int]
     SIZES_FIELD_NUMBER: _ClassVar[int]
+    CORRECT_FIELD_NUMBER: _ClassVar[int]
     ps_incarnation: int
     step: int
     pushes: bool
     examples: int
     loss_sum: float
     sizes: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., pushes: _Optional[bool] = ..., examples: _Optional[int] = ..., loss_sum: _Optional[float] = ..., sizes: _Optional[_Iterable[int]] = ...) -> None: ...
+    correct: int
+    def __init__(self, ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., pushes: _Optional[bool] = ..., examples: _Optional[int] = ..., loss_sum: _Optional[float] = ..., sizes: _Optional[_Iterable[int]] = ..., correct: _Optional[int] = ...) -> None: ...
 
 class ExchangeReplyHead(_message.Message):
     __slots__ = ("pending", "step", "durable", "served_seconds", "waited_seconds", "sizes")

@@ -1,0 +1,133 @@
+"""``coterie report``, and how the other verbs leave a report of what they ran."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from coterie.cli import console
+from coterie.cli.progress import shown
+from coterie.contract import Contract, canonical_json
+from coterie.errors import CoterieError
+from coterie.nodes.eventlog import all_of
+from coterie.ps.events import EventSink
+from coterie.report.packages import EVENT_FILES, PAGES, require
+
+TensorBoard = Annotated[
+    Path | None,
+    typer.Option("--tensorboard", metavar="DIR", help="Write TensorBoard's event files there."),
+]
+
+
+def report(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="A run's directory, a benchmark's, or what a node was given with --out.",
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Make the report of a finished run (again): report.html and its figures, in its directory.
+
+    Example: coterie report run1
+    """
+    require(PAGES, "reports")
+    from coterie.report.writing import report_folder
+
+    page = report_folder(folder)
+    if as_json:
+        console.print_json({"report": str(page)})
+    else:
+        typer.echo(str(page))
+
+
+def leave_report(make: Callable[[], Path]) -> None:
+    """Makes a report after a run: where that fails, the run is no worse for it.
+
+    Args:
+        make: Makes it; gives the page's path.
+    """
+    try:
+        require(PAGES, "reports")
+        page = make()
+    except CoterieError as error:
+        console.err.print(f"no report: {error}", highlight=False, markup=False, soft_wrap=True)
+    else:
+        console.err.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
+
+
+def leave_run_report(folder: Path) -> None:
+    """Makes the report of the finished run in a directory, and those of its workers alone."""
+
+    def make() -> Path:
+        from coterie.report.writing import report_folder, report_parties
+
+        report_parties(folder)
+        return report_folder(folder)
+
+    leave_report(make)
+
+
+def leave_node_report(folder: Path, contract: Contract) -> None:
+    """Makes the report of what a node left in its own folder, if that is enough for one.
+
+    A parameter server's first shard leaves a run's result, a worker perhaps its party's comparison.
+    """
+    from coterie.training import comparison
+
+    if (folder / "result.json").exists():
+        (folder / "contract.json").write_bytes(canonical_json(contract))
+    elif not (folder / comparison.FILE).exists():
+        return
+    leave_run_report(folder)
+
+
+def tensorboard_sink(folder: Path) -> AbstractContextManager[EventSink]:
+    """A sink that writes TensorBoard's event files.
+
+    Raises:
+        EnvironmentUnfit: The package that writes them is not installed.
+    """
+    require(EVENT_FILES, "TensorBoard's event files")
+    from coterie.report.tensorboard import tensorboard_log
+
+    return tensorboard_log(folder)
+
+
+@contextmanager
+def watched(
+    where: Console,
+    contract: Contract,
+    stamp: str,
+    *,
+    title: str | None = None,
+    tensorboard: Path | None = None,
+) -> Iterator[EventSink]:
+    """An event sink that shows a run, and logs it for TensorBoard where asked to.
+
+    Args:
+        where: Shows it.
+        contract: What runs.
+        stamp: What the run proves, in a word.
+        title: The run's name; the contract's if absent.
+        tensorboard: Gets event files.
+    """
+    with ExitStack() as stack:
+        sinks: list[EventSink] = []
+        if tensorboard is not None:
+            sinks.append(stack.enter_context(tensorboard_sink(tensorboard)))
+        sinks.append(stack.enter_context(shown(where, title or contract.name, contract, stamp)))
+        yield all_of(*sinks)
+
+
+def attested_stamp(contract: Contract) -> str:
+    """What an attested run of this contract proves, in a word."""
+    tee = contract.trust.tee
+    return tee.upper() if tee != "simulated" else "SIMULATED"

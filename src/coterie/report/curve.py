@@ -1,0 +1,93 @@
+"""The training curve of a run of any length in a bounded number of points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coterie.ps.events import Event, Restarted, Resumed, StepDone
+
+MAX_POINTS = 512
+
+
+@dataclass(frozen=True)
+class Point:
+    """Consecutive steps, put together.
+
+    Attributes:
+        step: The last of them.
+        examples: Trained in them.
+        loss: Mean over these examples.
+        accuracy: Share of them that was predicted right before its update; None where not told.
+    """
+
+    step: int
+    examples: int
+    loss: float
+    accuracy: float | None
+
+
+class Curve:
+    """Hears a run's events, in order; when it is full, pairs of points become one.
+
+    Args:
+        max_points: How many points are kept at most.
+    """
+
+    def __init__(self, max_points: int = MAX_POINTS) -> None:
+        self._max_points = max_points
+        self._width = 1  # steps per point
+        self._points: list[Point] = []
+        self._open: list[StepDone] = []
+        self.steps = 0
+
+    def hear(self, event: Event) -> None:
+        """Takes note of a step; after a return to a checkpoint later points are forgotten."""
+        match event:
+            case StepDone():
+                self.steps = event.steps
+                self._open.append(event)
+                if len(self._open) >= self._width:
+                    self._close()
+            case Resumed(step, _) | Restarted(_, step):
+                self._open = [done for done in self._open if done.step <= step]
+                self._points = [point for point in self._points if point.step <= step]
+            case _:
+                pass
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The curve so far."""
+        rest = [_merged([_point(done) for done in self._open])] if self._open else []
+        return (*self._points, *rest)
+
+    def _close(self) -> None:
+        self._points.append(_merged([_point(done) for done in self._open]))
+        self._open.clear()
+        if len(self._points) >= self._max_points:
+            pairs = zip(self._points[::2], self._points[1::2], strict=False)
+            rest = self._points[len(self._points) // 2 * 2 :]
+            self._points = [_merged(list(pair)) for pair in pairs] + rest
+            self._width *= 2
+
+
+def smoothed(points: tuple[Point, ...], window: int) -> tuple[Point, ...]:
+    """Each point with its ``window - 1`` predecessors, weighted by examples."""
+    return tuple(_merged(list(points[max(0, i + 1 - window) : i + 1])) for i in range(len(points)))
+
+
+def _point(done: StepDone) -> Point:
+    return Point(done.step, done.examples, done.loss, done.accuracy)
+
+
+def _merged(points: list[Point]) -> Point:
+    if len(points) == 1:
+        return points[0]
+    examples = sum(point.examples for point in points)
+    judged = [(point, point.accuracy) for point in points if point.accuracy is not None]
+    known = sum(point.examples for point, _ in judged)
+    return Point(
+        step=points[-1].step,
+        examples=examples,
+        loss=sum(point.loss * point.examples for point in points) / max(1, examples),
+        accuracy=sum(value * point.examples for point, value in judged) / known if known else None,
+    )

@@ -1,0 +1,269 @@
+"""The report as one HTML page: values from the record, markup from the template, nothing from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from coterie import __version__
+from coterie.contract import Contract
+from coterie.models.intervals import Interval, auc_interval
+from coterie.report import palette
+from coterie.report.drawing import Drawing
+from coterie.report.record import RunRecord
+from coterie.training.comparison import Comparison
+from coterie.training.results import RunResult
+
+_STAMPS = {
+    "SIMULATED": "The TEE was simulated: this shows how the run works, and proves nothing about the "
+    "machines that it ran on.",
+    "PLAINTEXT": "Neither encrypted nor attested: a benchmark, and nothing else.",
+    "LOCAL": "All nodes ran in one process, without attestation.",
+    "PRIVATE": "Made by one party from its own rows, for itself. It was not sent to anybody.",
+}
+_NUMBERS = (
+    ("steps", "steps", ",d"),
+    ("examples", "examples trained", ",d"),
+    ("seconds", "training time, s", ",.2f"),
+    ("samples_per_second", "examples per second", ",.0f"),
+    ("train_loss", "training loss, last epoch", ".4f"),
+    ("validation_auc", "validation AUC", ".4f"),
+    ("test_auc", "test AUC", ".4f"),
+    ("test_logloss", "test log loss", ".4f"),
+    ("test_accuracy", "test accuracy", ".2%"),
+    ("test_calibration", "test calibration", ".3f"),
+)
+_FORMS = {key: form for key, _, form in _NUMBERS}
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number as it is shown, and as it is.
+
+    Attributes:
+        key: Its name in ``result.json``; other names for what is not in there.
+        value: The number; None where it is not defined.
+        form: Format specification.
+    """
+
+    key: str
+    value: float | None
+    form: str
+
+    @property
+    def text(self) -> str:
+        """Rounded."""
+        if self.value is None:
+            return "not defined"
+        whole = int(self.value) if self.form.endswith("d") else self.value
+        return format(whole, self.form)
+
+    @property
+    def exact(self) -> str:
+        """All digits."""
+        return "" if self.value is None else repr(self.value)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One of the numbers to see first."""
+
+    label: str
+    number: Number
+    note: str = ""
+    run: int = 0
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Attested and plaintext runs in turn.
+
+    Attributes:
+        attested: Seconds of training of every attested run.
+        plaintext: Of every plaintext run.
+    """
+
+    attested: tuple[float, ...]
+    plaintext: tuple[float, ...]
+
+    @property
+    def overheads(self) -> tuple[float, ...]:
+        """Ratio of the times of each pair."""
+        return tuple(a / p for a, p in zip(self.attested, self.plaintext, strict=True))
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a page shows.
+
+    Attributes:
+        title: For people.
+        runs: The runs, the most important first; none in a party's private comparison.
+        comparison: What joining was worth, where it was measured.
+        pairs: Where attested and plaintext runs were timed.
+    """
+
+    title: str
+    runs: tuple[RunRecord, ...] = ()
+    comparison: Comparison | None = None
+    pairs: Pairs | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """The figures of a part of the page."""
+
+    identity: str
+    drawings: tuple[Drawing, ...]
+
+
+def render(report: Report, sections: Sequence[Section]) -> str:
+    """The page.
+
+    Args:
+        report: Its values.
+        sections: Its figures; ``worth``, ``training``, ``quality``, ``times`` and ``breakdown-N``
+            (of run N) have a place.
+    """
+    environment = Environment(
+        loader=PackageLoader("coterie.report"),
+        autoescape=True,  # names and reasons come from contracts and peers
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html.j2")
+    stamps = list(dict.fromkeys(run.stamp for run in report.runs)) or ["PRIVATE"]
+    return template.render(
+        report=report,
+        stamps=[(stamp, _STAMPS.get(stamp, "Every node proved itself.")) for stamp in stamps],
+        tiles=_tiles(report),
+        numbers=[
+            (label, [Number(key, getattr(run.result, key), form) for run in report.runs])
+            for key, label, form in _NUMBERS
+        ],
+        intervals=[_interval_of(run) for run in report.runs],
+        figures={
+            section.identity: [(drawing, Markup(drawing.inline())) for drawing in section.drawings]  # noqa: S704 (made by us, from numbers and checked names)
+            for section in sections
+        },
+        times=[_times(run.result) for run in report.runs],
+        settings=[_settings(run.contract) for run in report.runs],
+        measurements=[_measurements(run) for run in report.runs],
+        theme=_theme(),
+        version=__version__,
+    )
+
+
+def _tiles(report: Report) -> list[Tile]:
+    if not report.runs:
+        return _gain_tiles(report.comparison)
+    first = report.runs[0]
+    tiles: list[Tile] = []
+    if report.pairs is not None:
+        overhead = Number("overhead", median(report.pairs.overheads), ".2f")
+        tiles.append(
+            Tile("attested against plaintext, times", overhead, "median of training times")
+        )
+    auc = _interval_of(first)
+    tiles.append(
+        Tile(
+            "test AUC",
+            _number(first.result, "test_auc"),
+            f"95 %: {auc.low:.4f} to {auc.high:.4f}" if auc else "",
+        )
+    )
+    tiles += _gain_tiles(report.comparison)
+    tiles += [
+        Tile("test log loss", _number(first.result, "test_logloss"), "nats; lower is better"),
+        Tile("test accuracy", _number(first.result, "test_accuracy"), "at probability one half"),
+        Tile(
+            "calibration",
+            _number(first.result, "test_calibration"),
+            "predicted / observed; ideal 1",
+        ),
+        Tile("examples per second", _number(first.result, "samples_per_second"), "in training"),
+        Tile("training time, s", _number(first.result, "seconds"), f"{first.result.steps:,} steps"),
+    ]
+    return tiles
+
+
+def _gain_tiles(comparison: Comparison | None) -> list[Tile]:
+    """The joint model's mean gain over companies alone."""
+    if comparison is None:
+        return []
+    gains = [m.gain for m in comparison.models if m.kind == "alone" and m.gain is not None]
+    if not gains:
+        return []
+    note = "AUC over a company alone" + (", mean" if len(gains) > 1 else "")
+    return [Tile("joining gains", Number("mean_gain", sum(gains) / len(gains), "+.4f"), note)]
+
+
+def _number(result: RunResult, key: str) -> Number:
+    return Number(key, getattr(result, key), _FORMS[key])
+
+
+def _interval_of(run: RunRecord) -> Interval | None:
+    counts = run.evaluation.test
+    return auc_interval(counts.histogram()) if counts is not None else None
+
+
+def _times(result: RunResult) -> list[tuple[str, list[tuple[str, Number]]]]:
+    """Milliseconds per step by node and kind of work."""
+    rows: list[tuple[str, list[tuple[str, Number]]]] = []
+    for node, sums in result.times.items():
+        steps = sums.get("steps", 0)
+        rows.append(
+            (
+                node,
+                [
+                    (kind, Number(f"times.{node}.{kind}", 1000 * seconds / steps, ",.2f"))
+                    for kind, seconds in sums.items()
+                    if kind != "steps" and steps
+                ],
+            )
+        )
+    return rows
+
+
+def _measurements(run: RunRecord) -> list[tuple[str, str]]:
+    """Every measurement in full, and whose it is."""
+    nodes: dict[str, list[str]] = {}
+    for node in run.participants:
+        if node.measurement:
+            nodes.setdefault(node.measurement, []).append(node.name)
+    every = len(run.participants)
+    return [
+        (measurement, "all nodes" if len(names) == every else ", ".join(names))
+        for measurement, names in nodes.items()
+    ]
+
+
+def _settings(contract: Contract) -> list[tuple[str, str]]:
+    training, data, model = contract.training, contract.data, contract.model
+    return [
+        ("scheme", contract.mode.upper()),
+        ("batch", f"{training.batch:,} examples per worker"),
+        ("local steps", f"{training.local_steps:,}"),
+        ("epochs", f"{training.epochs:,}"),
+        ("dense optimizer", f"{training.dense.kind}, rate {training.dense.learning_rate:g}"),
+        ("row optimizer", f"{training.rows.kind}, rate {training.rows.learning_rate:g}"),
+        ("columns", f"{len(data.numeric)} numeric, {len(data.categorical)} categorical"),
+        ("embedding rows", f"{data.total_rows:,} x {model.embedding_dim}"),
+        ("seed", f"{training.seed}"),
+        ("TEE demanded", contract.trust.tee),
+    ]
+
+
+def _theme() -> Markup:
+    def rules(*, dark: bool) -> str:
+        return "".join(f"{s.variable}:{s.dark if dark else s.light};" for s in palette.ALL)
+
+    return Markup(  # noqa: S704 (constants of ours)
+        f":root{{{rules(dark=False)}}}"
+        f"@media (prefers-color-scheme: dark){{:root{{{rules(dark=True)}}}}}"
+    )

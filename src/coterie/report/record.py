@@ -1,0 +1,215 @@
+"""What a report is made of: a finished run's files, read back as values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from coterie.contract import Contract, load_contract
+from coterie.errors import DataError
+from coterie.nodes.eventlog import read_events
+from coterie.ps import events
+from coterie.report.curve import Curve, Point
+from coterie.training.comparison import Comparison
+from coterie.training.results import RunResult
+from coterie.training.scores import Evaluation
+
+MAX_INCIDENTS = 100
+
+
+@dataclass(frozen=True)
+class Participant:
+    """A node, and how it proved itself.
+
+    Attributes:
+        name: Its name.
+        role: Its role.
+        party: Whose it is.
+        measurement: What its peers saw; empty where nobody attested it.
+        tcb_status: Likewise.
+        judges: The nodes that attested it.
+    """
+
+    name: str
+    role: str
+    party: str
+    measurement: str
+    tcb_status: str
+    judges: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Incident:
+    """Something that did not go as planned.
+
+    Attributes:
+        kind: A word or two.
+        text: What happened.
+        times: How often, in the same words.
+    """
+
+    kind: str
+    text: str
+    times: int
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A finished run.
+
+    Attributes:
+        title: For people.
+        contract: What its nodes ran under.
+        result: What came of it.
+        evaluation: The counted scores, where they were kept.
+        curve: Loss and accuracy by step; empty where no log was kept.
+        participants: Every node of the contract.
+        incidents: Refusals and faults, in the order of their first occurrence.
+        comparison: What joining was worth, where it was measured.
+    """
+
+    title: str
+    contract: Contract
+    result: RunResult
+    evaluation: Evaluation
+    curve: tuple[Point, ...]
+    participants: tuple[Participant, ...]
+    incidents: tuple[Incident, ...]
+    comparison: Comparison | None
+
+    @property
+    def stamp(self) -> str:
+        """The word that says how little or how much the run proves."""
+        if self.result.transport == "ra-tls":
+            return self.result.tee.upper()
+        return "PLAINTEXT" if self.result.transport == "PLAINTEXT" else "LOCAL"
+
+
+def read_run(folder: Path, title: str | None = None) -> RunRecord:
+    """Reads a run: the directory of ``coterie run`` or ``local``, or a parameter server's ``--out``.
+
+    Args:
+        folder: The directory.
+        title: For people; the contract's name if absent.
+
+    Raises:
+        DataError: No finished run is there, or a file of it is not of this version.
+        ContractInvalid: Its contract is not readable.
+    """
+    result = _result(folder)
+    contract = load_contract(folder / "contract.json")
+    lead = folder / "nodes" / contract.by_role("ps")[0].name
+    supervised = lead.is_dir()
+    curve, attested, incidents = Curve(), _Attestations(), _Incidents()
+    for event in read_events(lead if supervised else folder):
+        curve.hear(event)
+    for event in _all_events(folder, contract, supervised=supervised):
+        attested.hear(event)
+        incidents.hear(event)
+    return RunRecord(
+        title=title or contract.name,
+        contract=contract,
+        result=result,
+        evaluation=Evaluation.read(lead if supervised else folder) or Evaluation(),
+        curve=curve.points,
+        participants=tuple(attested.participant(contract, node.name) for node in contract.nodes),
+        incidents=incidents.found,
+        comparison=Comparison.read(folder),
+    )
+
+
+def _result(folder: Path) -> RunResult:
+    path = folder / "result.json"
+    try:
+        return RunResult.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(
+            f"{folder} holds no finished run",
+            expected="result.json, as `coterie run`, `local` or a parameter server writes it",
+            seen=error.strerror or "none",
+            remedy="name the run's directory; a run that was interrupted goes on by its command",
+        ) from error
+    except ValidationError as error:
+        raise DataError(
+            f"{path} is no result of this version",
+            expected="what a run writes",
+            seen=str(error.errors()[0])[:300],
+            remedy="make the report with the version that trained",
+        ) from error
+
+
+def _all_events(folder: Path, contract: Contract, *, supervised: bool) -> Iterator[events.Event]:
+    if not supervised:
+        yield from read_events(folder)
+        return
+    for node in contract.nodes:
+        yield from read_events(folder / "nodes" / node.name)
+
+
+class _Attestations:
+    def __init__(self) -> None:
+        self._last: dict[str, events.Attested] = {}
+        self._judges: dict[str, dict[str, None]] = {}
+
+    def hear(self, event: events.Event) -> None:
+        if isinstance(event, events.Attested):
+            self._last[event.peer] = event
+            self._judges.setdefault(event.peer, {})[event.node] = None
+
+    def participant(self, contract: Contract, name: str) -> Participant:
+        (node,) = (node for node in contract.nodes if node.name == name)
+        seen = self._last.get(name)
+        return Participant(
+            name=name,
+            role=node.role,
+            party=node.party,
+            measurement=seen.measurement if seen else "",
+            tcb_status=seen.tcb_status if seen else "",
+            judges=tuple(self._judges.get(name, ())),
+        )
+
+
+class _Incidents:
+    """Collects what went wrong; different words are kept up to a bound, and then only counted."""
+
+    def __init__(self) -> None:
+        self._found: Counter[tuple[str, str]] = Counter()
+        self._more = 0
+
+    def hear(self, event: events.Event) -> None:
+        said = _incident(event)
+        if said is None:
+            return
+        if said in self._found or len(self._found) < MAX_INCIDENTS:
+            self._found[said] += 1
+        else:
+            self._more += 1
+
+    @property
+    def found(self) -> tuple[Incident, ...]:
+        listed = [Incident(kind, text, times) for (kind, text), times in self._found.items()]
+        if self._more:
+            listed.append(Incident("more", "others, see the nodes' logs", self._more))
+        return tuple(listed)
+
+
+def _incident(event: events.Event) -> tuple[str, str] | None:  # noqa: PLR0911 (one line per kind)
+    match event:
+        case events.Refused(node, error, reason):
+            return "refusal", f"{node} refused a peer or call: {error}: {reason}"
+        case events.LeftOut(node, step):
+            return "absence", f"{node} was left out from step {step} on"
+        case events.Returned(node, step):
+            return "return", f"{node} took part again from step {step} on"
+        case events.Resumed(step, _):
+            return "restart", f"the server went on from its checkpoint of step {step}"
+        case events.Restarted(_, step):
+            return "restart", f"all shards went back to step {step}: one had lost its state"
+        case events.Failed(node, exit_code, error):
+            return "failure", f"{node} ended with exit code {exit_code}: {error.get('what', '')}"
+        case _:
+            return None

@@ -1,0 +1,122 @@
+"""Makes a report's files: the page, and its figures in a folder beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from coterie.report import figures
+from coterie.report.drawing import Drawing, style
+from coterie.report.page import Pairs, Report, Section, render
+from coterie.report.record import RunRecord, read_run
+from coterie.training.comparison import FILE as COMPARISON
+from coterie.training.comparison import Comparison
+
+PAGE = "report.html"
+FIGURES = "figures"
+
+
+def write_report(folder: Path, report: Report) -> Path:
+    """Writes ``report.html`` and ``figures/*.png`` and ``*.svg``.
+
+    Args:
+        folder: Where to.
+        report: What they show.
+
+    Returns:
+        The page's path.
+    """
+    with style():
+        sections = _sections(report)
+    for section in sections:
+        for drawing in section.drawings:
+            drawing.save(folder / FIGURES)
+    page = folder / PAGE
+    partial = folder / (PAGE + ".partial")
+    partial.write_text(render(report, sections), encoding="utf-8")
+    partial.rename(page)
+    return page
+
+
+def report_folder(folder: Path) -> Path:
+    """Reads what lies in a directory and writes its report there; returns the page's path.
+
+    That is a finished run, or the pairs of runs of a benchmark, or, in a worker's own directory, its
+    party's private comparison.
+
+    Raises:
+        DataError: There is no finished run, or it is not of this version.
+        ContractInvalid: Its contract is not readable.
+    """
+    pairs = _benchmark(folder)
+    if pairs:
+        return _report_pairs(folder, pairs)
+    comparison = Comparison.read(folder)
+    if comparison is not None and comparison.scope == "own":
+        title = f"{comparison.party}: joint or alone"
+        return write_report(folder, Report(title, comparison=comparison))
+    run = read_run(folder)
+    return write_report(folder, Report(run.title, (run,), comparison))
+
+
+def report_parties(folder: Path) -> None:
+    """Writes the private reports of a run's workers, each into its own folder, where there are any."""
+    for found in sorted(folder.glob(f"nodes/*/{COMPARISON}")):
+        report_folder(found.parent)
+
+
+def report_demo(folder: Path, runs: tuple[RunRecord, ...], comparison: Comparison | None) -> Path:
+    """Writes the report of several runs of different schemes and what joining was worth."""
+    return write_report(folder, Report("Coterie's demonstration", runs, comparison))
+
+
+def _benchmark(folder: Path) -> list[tuple[Path, Path]]:
+    """The pairs of runs that a benchmark left."""
+    pairs: list[tuple[Path, Path]] = []
+    while (attested := folder / f"attested-{len(pairs)}").is_dir():
+        pairs.append((attested, folder / f"plaintext-{len(pairs)}"))
+    return pairs
+
+
+def _report_pairs(folder: Path, paths: list[tuple[Path, Path]]) -> Path:
+    runs = [
+        (read_run(attested, "attested"), read_run(plaintext, "plaintext"))
+        for attested, plaintext in paths
+    ]
+    pairs = Pairs(
+        tuple(attested.result.seconds for attested, _ in runs),
+        tuple(plaintext.result.seconds for _, plaintext in runs),
+    )
+    title = f"{runs[-1][0].contract.name}: attested and plaintext"
+    return write_report(folder, Report(title, runs[-1], pairs=pairs))
+
+
+def _sections(report: Report) -> list[Section]:
+    runs = report.runs
+    lines = [figures.Line(run.title, run.curve) for run in runs]
+    counted = [(run.title, run.evaluation.test.histogram()) for run in runs if run.evaluation.test]
+    if report.pairs is not None:
+        counted = counted[:1]  # the models are the same, bit for bit, or the page says so
+    worth = [figures.worth_figure(report.comparison)] if report.comparison else []
+    seconds: dict[str, tuple[float, ...]] = {}
+    if report.pairs is not None:
+        seconds = {"attested": report.pairs.attested, "plaintext": report.pairs.plaintext}
+    sections = [
+        Section("worth", _present(worth)),
+        Section("training", _present([figures.loss_figure(lines), figures.accuracy_figure(lines)])),
+        Section(
+            "quality",
+            _present([figures.roc_figure(counted), figures.calibration_figure(counted)]),
+        ),
+        Section("times", _present([figures.time_figure("time", seconds)])),
+    ]
+    for place, run in enumerate(runs):
+        name = f"breakdown-{place}"
+        drawing = figures.breakdown_figure(name, run.result.times)
+        if drawing is not None and len(runs) > 1:
+            drawing = drawing.renamed(f"{drawing.title}: {run.title}")
+        sections.append(Section(name, _present([drawing])))
+    return sections
+
+
+def _present(drawings: list[Drawing | None] | list[Drawing]) -> tuple[Drawing, ...]:
+    return tuple(drawing for drawing in drawings if drawing is not None)

@@ -1,0 +1,125 @@
+"""Figures show the numbers that they are given, and take the page's colours."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from coterie.models.metrics import ScoreHistogram
+from coterie.report import figures, palette
+from coterie.report.curve import Point
+from coterie.report.drawing import Drawing, style
+from tests.report.runs import HFL, comparison, outcome, scores
+
+POINTS = tuple(Point(i, 100, 1 / i, 1 - 1 / i) for i in range(1, 120))
+HISTOGRAM = ScoreHistogram.count(*scores())
+TIMES = {times.node: dict(vars(times)) for times in outcome(HFL).times}
+
+
+def all_drawings() -> list[Drawing]:
+    times = {
+        node: {key: value for key, value in fields.items() if key != "node"}
+        for node, fields in TIMES.items()
+    }
+    with style():
+        made = [
+            figures.loss_figure([figures.Line("one", POINTS), figures.Line("two", POINTS)]),
+            figures.accuracy_figure([figures.Line("one", POINTS)]),
+            figures.time_figure(
+                "time", {"attested": (4.0, 4.4, 4.2), "plaintext": (3.0, 3.2, 3.1)}
+            ),
+            figures.roc_figure([("one", HISTOGRAM)]),
+            figures.calibration_figure([("one", HISTOGRAM)]),
+            figures.worth_figure(comparison()),
+            figures.breakdown_figure("breakdown-0", times),
+        ]
+    found = [drawing for drawing in made if drawing is not None]
+    assert len(found) == len(made)
+    return found
+
+
+DRAWINGS = all_drawings()
+each = pytest.mark.parametrize("drawing", DRAWINGS, ids=lambda drawing: drawing.name)
+
+
+@each
+def test_a_figure_is_a_png_and_an_svg(drawing: Drawing) -> None:
+    assert drawing.png.startswith(b"\x89PNG\r\n\x1a\n")
+    assert ET.fromstring(drawing.source).tag == "{http://www.w3.org/2000/svg}svg"
+
+
+@each
+def test_on_the_page_it_takes_the_pages_colours(drawing: Drawing) -> None:
+    inline = drawing.inline()
+    for shade in palette.ALL:
+        assert shade.light not in inline.lower()
+    left = set(re.findall(r"#[0-9a-f]{6}\b", inline.lower()))
+    assert left <= {"#ffffff", "#000000"}, "a colour that the dark page would not change"
+    assert "var(--ink)" in inline or "var(--muted)" in inline
+
+
+@each
+def test_on_the_page_it_has_a_title_and_loads_nothing(drawing: Drawing) -> None:
+    root = ET.fromstring(drawing.inline())
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == drawing.title
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            if key.endswith("href"):
+                assert value.startswith("#")
+            assert "url(" not in value.replace("url(#", "")
+        assert not element.tag.endswith(("script", "image", "foreignObject", "metadata"))
+
+
+def test_ids_of_one_page_are_different_and_lead_somewhere() -> None:
+    ids: list[str] = []
+    for drawing in DRAWINGS:
+        root = ET.fromstring(drawing.inline())
+        own = [value for element in root.iter() if (value := element.get("id"))]
+        for reference in re.findall(r"url\(#([^)]+)\)|href=\"#([^\"]+)\"", drawing.inline()):
+            assert (reference[0] or reference[1]) in own
+        ids += own
+    assert len(ids) == len(set(ids))
+
+
+def test_the_same_values_give_the_same_figure() -> None:
+    again = all_drawings()
+    assert [drawing.source for drawing in again] == [drawing.source for drawing in DRAWINGS]
+
+
+def test_nothing_is_drawn_of_nothing() -> None:
+    with style():
+        assert figures.loss_figure([]) is None
+        assert figures.loss_figure([figures.Line("empty", ())]) is None
+        untold = tuple(Point(i, 10, 0.5, None) for i in range(1, 5))
+        assert figures.accuracy_figure([figures.Line("old", untold)]) is None
+        assert figures.roc_figure([]) is None
+        assert figures.calibration_figure([]) is None
+        assert figures.time_figure("time", {}) is None
+        assert figures.breakdown_figure("breakdown", {}) is None
+
+
+def test_the_roc_curve_has_the_auc_of_the_counts() -> None:
+    false_k, true_k = figures.roc_points(HISTOGRAM)
+    assert (false_k[0], true_k[0], false_k[-1], true_k[-1]) == (0, 0, 1, 1)
+    assert len(false_k) <= 202
+    auc = HISTOGRAM.metrics().auc
+    assert np.trapezoid(true_k, false_k) == pytest.approx(auc, abs=2e-3)
+
+
+def test_calibration_groups_hold_every_example_once() -> None:
+    groups = figures.calibration_groups(HISTOGRAM)
+    logits, labels = scores()
+    assert len(groups) == 10
+    assert sum(group.examples for group in groups) == len(labels)
+    assert max(g.examples for g in groups) - min(g.examples for g in groups) < 40
+    observed = sum(group.examples * group.observed for group in groups)
+    predicted = sum(group.examples * group.predicted for group in groups)
+    assert observed == pytest.approx(labels.sum())
+    assert predicted == pytest.approx(HISTOGRAM.prediction_sum, rel=1e-3)
+    assert [g.predicted for g in groups] == sorted(g.predicted for g in groups)
+    assert figures.calibration_groups(ScoreHistogram.empty()) == []
+    assert len(figures.calibration_groups(ScoreHistogram.count(logits[:3], labels[:3]))) == 3

@@ -1,0 +1,174 @@
+"""What a report is made of is read back from a run's files, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from coterie.contract import canonical_json
+from coterie.errors import ContractInvalid, CoterieError, DataError
+from coterie.nodes.eventlog import event_log
+from coterie.nodes.run_directory import write_result
+from coterie.ps import events
+from coterie.report.record import MAX_INCIDENTS, Incident, read_run
+from coterie.training.results import TransportName, result_of
+from coterie.training.scores import Evaluation
+from tests.report.runs import HFL, MEASUREMENT, SDT, STEPS, outcome, steps, write_run
+
+
+def test_a_supervised_run_is_read_whole(tmp_path: Path) -> None:
+    result = write_run(tmp_path)
+    with event_log(tmp_path / "nodes" / "acme-worker") as log:
+        log(events.Attested("acme-worker", "ps0", "ps", "operator", "UpToDate", MEASUREMENT))
+    run = read_run(tmp_path)
+    assert run.title == "hfl-example"
+    assert run.result == result
+    assert run.evaluation == Evaluation.of(outcome(HFL))
+    assert [point.step for point in run.curve] == list(range(1, STEPS + 1))
+    assert [node.name for node in run.participants] == [node.name for node in HFL.nodes]
+    server, worker = run.participants[:2]
+    assert (server.measurement, server.judges) == (MEASUREMENT, ("acme-worker",))
+    assert (worker.tcb_status, worker.judges) == ("UpToDate", ("ps0",))
+    assert run.incidents == ()
+    assert run.comparison is None
+
+
+def test_a_parameter_servers_own_folder_is_enough(tmp_path: Path) -> None:
+    with event_log(tmp_path) as log:
+        for event in steps():
+            log(event)
+    finished = outcome(SDT)
+    write_result(tmp_path, result_of(finished, SDT, "ra-tls"))
+    (tmp_path / "contract.json").write_bytes(canonical_json(SDT))
+    run = read_run(tmp_path, "mine")
+    assert (run.title, len(run.curve)) == ("mine", STEPS)
+    assert run.evaluation == Evaluation(), "no counts were kept: curves are left out"
+    assert all(not node.judges for node in run.participants)
+
+
+@pytest.mark.parametrize(
+    ("transport", "tee", "stamp"),
+    [
+        ("ra-tls", "simulated", "SIMULATED"),
+        ("ra-tls", "sgx", "SGX"),
+        ("ra-tls", "tdx", "TDX"),
+        ("PLAINTEXT", "simulated", "PLAINTEXT"),
+        ("memory", "sgx", "LOCAL"),
+    ],
+)
+def test_a_run_is_stamped(tmp_path: Path, transport: TransportName, tee: str, stamp: str) -> None:
+    result = write_run(tmp_path, transport=transport)
+    trust = HFL.trust.model_copy(update={"tee": tee})
+    contract = HFL.model_copy(update={"trust": trust})
+    write_result(tmp_path, result_of(outcome(contract), contract, transport))
+    assert read_run(tmp_path).stamp == stamp
+    assert result.transport == transport
+
+
+def test_what_went_wrong_is_listed_once_with_its_count(tmp_path: Path) -> None:
+    refused = events.Refused("ps0", "EvidenceRefused", "[mrenclave] another program")
+    write_run(
+        tmp_path,
+        more=(
+            *(refused, refused, refused),
+            events.LeftOut("corn-worker", 7),
+            events.Returned("corn-worker", 9),
+            events.Resumed(5, "00" * 32),
+            events.Restarted("ps1", 5),
+            events.Failed("dune-worker", 5, {"what": "no data"}),
+        ),
+    )
+    kinds = [(incident.kind, incident.times) for incident in read_run(tmp_path).incidents]
+    assert kinds == [
+        ("refusal", 3),
+        ("absence", 1),
+        ("return", 1),
+        ("restart", 1),
+        ("restart", 1),
+        ("failure", 1),
+    ]
+    assert "[mrenclave] another program" in read_run(tmp_path).incidents[0].text
+
+
+def test_a_flood_of_refusals_is_bounded(tmp_path: Path) -> None:
+    flood = [
+        events.Refused("ps0", "HandshakeFailed", f"from port {port}")
+        for port in range(MAX_INCIDENTS + 50)
+    ]
+    write_run(tmp_path, more=flood)
+    incidents = read_run(tmp_path).incidents
+    assert len(incidents) == MAX_INCIDENTS + 1
+    assert incidents[-1] == Incident("more", "others, see the nodes' logs", 50)
+
+
+def damaged(folder: Path, name: str, text: str | None) -> CoterieError:
+    write_run(folder)
+    path = folder / name
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text)
+    with pytest.raises(CoterieError) as refusal:
+        read_run(folder)
+    return refusal.value
+
+
+def test_a_directory_without_a_finished_run_is_refused(tmp_path: Path) -> None:
+    error = damaged(tmp_path, "result.json", None)
+    assert isinstance(error, DataError)
+    assert error.what == f"{tmp_path} holds no finished run"
+
+
+@pytest.mark.parametrize("text", ["", "{}", "null", '{"mode": "hfl"}'])
+def test_a_result_of_another_kind_is_refused(tmp_path: Path, text: str) -> None:
+    assert "is no result of this version" in damaged(tmp_path, "result.json", text).what
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"bins": 4096},
+        {"test": {"first": 8192}},
+        {
+            "test": {
+                "first": 8191,
+                "positives": [1, 1],
+                "negatives": [1, 1],
+                "loss_sum": 1,
+                "prediction_sum": 1,
+                "correct": 1,
+            }
+        },
+        {
+            "test": {
+                "first": 0,
+                "positives": [1],
+                "negatives": [],
+                "loss_sum": 1,
+                "prediction_sum": 1,
+                "correct": 1,
+            }
+        },
+        {"unknown": 1},
+    ],
+)
+def test_counted_scores_of_another_kind_are_refused(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    error = damaged(tmp_path, "nodes/ps0/evaluation.json", json.dumps(change))
+    assert isinstance(error, DataError)
+    assert "holds no counted scores of this version" in error.what
+
+
+def test_a_run_without_its_contract_is_refused(tmp_path: Path) -> None:
+    assert isinstance(damaged(tmp_path, "contract.json", None), ContractInvalid)
+
+
+def test_lines_that_hold_no_event_are_left_out(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    with (tmp_path / "nodes" / "ps0" / "events.jsonl").open("ab") as log:
+        log.write(b'not json\n{"event": "Nonsense"}\n\xff\xfe\n{"event": "StepDone"}\n{"torn": ')
+    assert len(read_run(tmp_path).curve) == STEPS

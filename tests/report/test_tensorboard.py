@@ -1,0 +1,68 @@
+"""Event files are TensorBoard's own: TensorFlow, which wrote none of it, reads them back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from coterie.ps import events
+from coterie.report.tensorboard import tensorboard_log
+from coterie.training.results import result_of
+from tests.report.runs import HFL, STEPS, outcome, steps
+
+
+def read(folder: Path) -> dict[str, dict[int, float]]:
+    """Every scalar by tag and step, read with TensorFlow."""
+    import tensorflow as tf
+    from tensorflow.core.util import event_pb2
+
+    (file,) = folder.glob("events.out.tfevents.*")
+    found: dict[str, dict[int, float]] = defaultdict(dict)
+    versions = []
+    for record in tf.data.TFRecordDataset(str(file)):  # checks the checksums
+        event = event_pb2.Event.FromString(record.numpy())
+        if event.file_version:
+            versions.append(event.file_version)
+        for value in event.summary.value:
+            found[value.tag][event.step] = value.simple_value
+    assert versions == ["brain.Event:2"]
+    return found
+
+
+def test_every_step_and_the_final_metrics_are_there(tmp_path: Path) -> None:
+    result = result_of(outcome(HFL), HFL, "ra-tls")
+    with tensorboard_log(tmp_path / "run") as log:
+        for event in (events.Joined("acme-worker", ()), *steps()):
+            log(event)
+        log(events.Finished(result.model_dump(mode="json")))
+    found = read(tmp_path / "run")
+    assert found["train/loss"] == {s: pytest.approx(0.5 + 1 / s) for s in range(1, STEPS + 1)}
+    assert found["train/accuracy"] == {
+        s: pytest.approx(0.75 - 0.2 / s) for s in range(1, STEPS + 1)
+    }
+    speeds = found["train/examples_per_second"]
+    assert speeds == {s: pytest.approx(512 / 0.05, rel=1e-4) for s in range(1, STEPS + 1)}
+    assert found["test/auc"] == {STEPS: pytest.approx(result.test_auc)}
+    assert found["validation/auc"] == {STEPS: pytest.approx(result.validation_auc)}
+    assert found["test/calibration"] == {STEPS: pytest.approx(result.test_calibration)}
+
+
+def test_what_is_not_defined_is_not_written(tmp_path: Path) -> None:
+    with tensorboard_log(tmp_path) as log:
+        log(events.StepDone(1, 2, 0, 0.0, 0.0, None))
+        log(events.Finished({"test_auc": None}))
+    found = read(tmp_path)
+    assert found.keys() == {"train/loss"}
+
+
+def test_the_file_is_whole_after_a_failed_run(tmp_path: Path) -> None:
+    def broken_off() -> None:
+        with tensorboard_log(tmp_path) as log:
+            log(steps()[0])
+            raise RuntimeError("broke off")
+
+    with pytest.raises(RuntimeError, match="broke off"):
+        broken_off()
+    assert read(tmp_path)["train/loss"].keys() == {1}

@@ -135,9 +135,9 @@ class Live:
             on_event=hear,
         )
 
-    def stop_server(self) -> None:
-        """Ends shard 0 with an error."""
-        service = self.fabrics["ps0"].service
+    def stop_server(self, name: str = "ps0") -> None:
+        """Ends a server with an error."""
+        service = self.fabrics[name].service
         assert service is not None
         service.fail(NodeMissing("stopped by the test"))
 
@@ -213,12 +213,13 @@ def test_a_run_tells_of_itself(tmp_path: Path, shards: int) -> None:
     assert not (tmp_path / "ps1" / NAME).exists()
 
 
-def test_a_server_that_starts_again_goes_on_with_its_receipt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("until", [1, 2, 3])
+def test_a_server_that_starts_again_goes_on_with_its_receipt(tmp_path: Path, until: int) -> None:
     live = Live.of(tmp_path)
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(live.serve, "ps0")
         live.wait_listening("ps0")
-        for done in [pool.submit(live.work, worker, 2) for worker in range(2)]:
+        for done in [pool.submit(live.work, worker, until) for worker in range(2)]:
             done.result(timeout=60)
         live.stop_server()
         with pytest.raises(CoterieError):
@@ -324,3 +325,28 @@ def test_a_party_looks_at_a_running_server(tmp_path: Path) -> None:
         for future in (first, second, *serving):
             future.result(timeout=100)
     assert live.verify().gaps == ()
+
+
+def test_a_shard_that_lost_its_state_is_told(tmp_path: Path) -> None:
+    live = Live.of(tmp_path, shards=2)
+    with ThreadPoolExecutor(8) as pool:
+        lead = pool.submit(live.serve, "ps0")
+        live.wait_listening("ps0")
+        shard = pool.submit(live.serve, "ps1")
+        live.wait_listening("ps1")
+        for done in [pool.submit(live.work, worker, 2) for worker in range(2)]:
+            done.result(timeout=60)
+        live.stop_server("ps1")
+        with pytest.raises(CoterieError):
+            shard.result(timeout=60)
+        again = pool.submit(live.serve, "ps1")
+        live.wait_event("ps0", events.Restarted)
+        working = [pool.submit(live.work, worker) for worker in range(2)]
+        for future in (*working, again, lead):
+            future.result(timeout=100)
+    found = live.verify()
+    (told,) = (e for e in live.heard["ps0"] if isinstance(e, events.Restarted))
+    assert found.history.went_back == [told.step]
+    assert found.history.starts == 1
+    assert found.gaps == ()
+    assert len([proved for proved in found.proved if proved.node == "ps1"]) == 2

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coterie.contract import (
     Contract,
@@ -191,3 +193,42 @@ def test_models_are_bounded() -> None:
 def test_nothing_that_is_listed_holds_code_or_hidden_state() -> None:
     assert not set(LAYERS) & {"Lambda", "Dropout", "BatchNormalization", "RNN", "Wrapper"}
     assert all(name.isidentifier() for name in [*LAYERS, *ACTIVATIONS])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+KEYS = ("name", "kind", "inputs", "options", "shape", "mean", "standard_deviation")
+
+
+@given(
+    part=st.sampled_from(["layers", "parameters"]),
+    place=st.integers(0, 4),
+    key=st.sampled_from(KEYS) | st.text(max_size=5),
+    value=JSON,
+)
+def test_whatever_a_peer_sends_is_a_contract_or_refused(
+    part: str, place: int, key: str, value: object
+) -> None:
+    sent = json.loads(canonical_json(parse()))
+    entries = sent["model"][part]
+    entries[place % len(entries)][key] = value
+    try:
+        contract = contract_from_json(json.dumps(sent).encode(), "peer")
+    except ContractInvalid:
+        return
+    assert contract_from_json(canonical_json(contract), "again").model == contract.model
+
+
+@given(JSON)
+def test_whatever_a_peer_calls_a_model_is_refused(value: object) -> None:
+    sent = json.loads(canonical_json(parse()))
+    sent["model"] = value
+    if value == {}:
+        return  # the DLRM of default sizes
+    with pytest.raises(ContractInvalid):
+        contract_from_json(json.dumps(sent).encode(), "peer")

@@ -1,10 +1,12 @@
 """The two verbs print a summary or one JSON object, and let errors of the tree through."""
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 import typer
+import zstandard
 from typer.testing import CliRunner
 
 from coterie.cli.prepare import prepare
@@ -80,3 +82,21 @@ def test_deal_and_party_exclude_each_other(raw: Path, tmp_path: Path) -> None:
 def test_help_has_an_example() -> None:
     for verb in ("prepare", "synthesize"):
         assert f"Example: coterie {verb} " in run(verb, "--help")
+
+
+def test_a_file_with_a_header_and_a_label_of_its_own(raw: Path, tmp_path: Path) -> None:
+    plain, named = tmp_path / "plain.tsv", tmp_path / "named.csv"
+    plain.write_bytes(zstandard.ZstdDecompressor().stream_reader(raw.read_bytes()).read())
+    columns = [f"I{i}" for i in range(1, 14)] + [f"C{i}" for i in range(1, 27)]
+    with named.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clicked", *columns])
+        writer.writerows(line.split("\t") for line in plain.read_text().splitlines())
+    digests = []
+    for name, source, label in (("a", plain, "label"), ("b", named, "clicked")):
+        arguments = ("prepare", source, tmp_path / name, "--contract", CONTRACT, "--label", label)
+        value = json.loads(run(*arguments, "--json"))
+        digests.append([party["train"]["sha256"] for party in value["parties"]])
+    assert digests[0] == digests[1]
+    with pytest.raises(RawDataInvalid, match="does not name every column"):
+        run("prepare", named, tmp_path / "c", "--contract", CONTRACT)

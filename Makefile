@@ -6,7 +6,7 @@ LOCK := src/coterie/requirements.lock
 REPORT_LOCK := requirements-report.lock
 DEV_LOCK := requirements-dev.lock
 
-.PHONY: bench demo test check format fuzz faults faults-short soak proto lock clean
+.PHONY: bench demo test check format docs pages dist fuzz faults faults-short soak proto lock clean
 
 demo: $(VENV)/.runtime $(VENV)/.report
 	$(BIN)/coterie demo
@@ -18,6 +18,21 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+# The documentation as a site in build/site; strict: a broken link fails.
+docs: $(VENV)/.dev
+	$(BIN)/python -m handbook check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Wheel and source archive in dist/, and a check of both in an environment of their own.
+dist: $(VENV)/.runtime
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+	PYTHON=$(abspath $(BIN))/python .ci/dist
+
+# Brings the generated parts of pages up to date: contract keys, command line.
+pages: $(VENV)/.dev
+	$(BIN)/python -m handbook write
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format

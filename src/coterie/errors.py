@@ -1,6 +1,7 @@
 """Every error that Coterie raises on purpose, as one tree.
 
     CoterieError
+    |-- UsageError                 2   the command line was given what it does not know
     |-- ContractError              4   the contract is not usable
     |   |-- ContractInvalid            unknown keys, impossible values, inconsistent node sets
     |   |-- ModelUnfit                 layers that do not fit together, or that no contract can hold
@@ -37,7 +38,7 @@
         |-- CheckpointDamaged          a checkpoint is torn or altered
         `-- EnvironmentUnfit           this machine lacks something that the verb needs
 
-The number is the process's exit code (0 is success, 1 an internal defect, 2 a usage error). Each error
+The number is the process's exit code (0 is success, 1 an internal defect, 130 an interruption). Each error
 says four things: what happened, what was expected, what was seen, and what to do about it.
 """
 
@@ -86,6 +87,12 @@ class CoterieError(Exception):
             "seen": self.seen,
             "remedy": self.remedy,
         }
+
+
+class UsageError(CoterieError):
+    """The command line was given arguments that it does not know, or too few of them."""
+
+    exit_code = 2
 
 
 class ContractError(CoterieError):

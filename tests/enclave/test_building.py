@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from typer.testing import CliRunner
 
-from coterie.cli.main import app, register
+from coterie.cli.main import application
 from coterie.contract import EnclaveSection
 from coterie.enclave.building import FILES, HOST_FOLDERS, RENDERED, BuildOptions, build_image
 from coterie.enclave.gramine import MANIFEST, GramineTools
@@ -87,9 +87,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_the_command_line_refuses_an_altered_manifest(folder: Path, tmp_path: Path) -> None:
-    if not app.registered_commands:
-        register()
-    runner = CliRunner()
+    app, runner = application(), CliRunner()
     accepted = runner.invoke(app, ["build", "check", str(folder / RENDERED), "--json"])
     assert json.loads(accepted.stdout)["accepted"] is True
     altered = tmp_path / "manifest"

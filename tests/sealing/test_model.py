@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,20 @@ class TestCommands:
         assert self.run(unseal, tmp_path / "m", model, "--key", key) is None
         assert model.read_bytes() == _octets()
         assert isinstance(self.run(unseal, tmp_path / "m", model, "--key", key), OutputInUse)
+
+    def test_what_was_opened_is_told_as_json(self, tmp_path: Path) -> None:
+        KEY.write(tmp_path / "acme.key")
+        path = sealed(tmp_path / "m", _octets())
+        app = typer.Typer()
+        app.command()(unseal)
+        words = [str(path), str(tmp_path / "out"), "--key", str(tmp_path / "acme.key"), "--json"]
+        told = json.loads(CliRunner().invoke(app, words).stdout)
+        model = TrainedModel.read(tmp_path / "out")
+        assert told == {
+            "file": str(tmp_path / "out"),
+            "model_digest": model.digest.hex(),
+            "contract_digest": model.contract_digest.hex(),
+        }
 
     def test_what_is_no_model_inside_is_not_written(self, tmp_path: Path) -> None:
         KEY.write(tmp_path / "acme.key")

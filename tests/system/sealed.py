@@ -21,7 +21,15 @@ class KeyServer:
 
     def __init__(self, arguments: list[str | Path]) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "coterie", "keyserver", *map(str, arguments)],
+            [
+                sys.executable,
+                "-m",
+                "coterie",
+                "keyserver",
+                *map(str, arguments),
+                "--log-format",
+                "json",
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

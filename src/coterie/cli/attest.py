@@ -95,7 +95,7 @@ def verify(
     pccs_url: Annotated[str | None, typer.Option(help="Ask this PCCS instead (https).")] = None,
     at: At = None,
     contract: Annotated[
-        Path | None, typer.Option(help="Judge by this contract's [trust] section.", exists=True)
+        Path | None, typer.Option(help="Judge by what this contract trusts.", exists=True)
     ] = None,
     role: Annotated[Role | None, typer.Option(help="The node's role; with --contract.")] = None,
     tee: Annotated[

@@ -19,7 +19,7 @@ def gramine(
     out: Annotated[Path, typer.Option("--out", help="Gets a folder for each image.")],
     *,
     contract: Annotated[
-        Path | None, typer.Option(help="Contract whose [enclave] gives the sizes.")
+        Path | None, typer.Option(help="Contract whose enclave section gives the sizes.")
     ] = None,
     image: Annotated[
         list[str] | None, typer.Option(help="Only this image, ps or worker; repeatable.")

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from coterie.cli.logs import LogFormat, settings
 from coterie.errors import CoterieError
 from coterie.ps.checkpoints import WorkerAbsence
 from coterie.training.results import RunResult
@@ -68,9 +69,15 @@ def print_result(result: RunResult, title: str) -> None:
 
 
 def report(error: CoterieError, *, as_json: bool) -> int:
-    """Prints an error in its one shape; returns its exit code."""
+    """Prints an error in its one shape; returns its exit code.
+
+    A JSON object where results are JSON; a line of the log where that is JSON; lines for people.
+    """
+    chosen = settings()
     if as_json:
         print_json(error.to_dict())
+    elif chosen.form is LogFormat.JSON:
+        err.out(json.dumps(error.to_dict(), ensure_ascii=False), highlight=False)
     else:
         err.print(f"[bold red]error:[/] {_escape(error.what)}", soft_wrap=True, highlight=False)
         said = error.to_dict()
@@ -79,6 +86,11 @@ def report(error: CoterieError, *, as_json: bool) -> int:
                 err.print(
                     f"  [dim]{label + ':':<10}[/]{_escape(text)}", soft_wrap=True, highlight=False
                 )
+        cause = error.__cause__
+        while chosen.verbose and cause is not None:
+            text = f"{type(cause).__name__}: {cause}"
+            err.print(f"  [dim]cause:    [/]{_escape(text)}", soft_wrap=True, highlight=False)
+            cause = cause.__cause__
     return error.exit_code
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from coterie.cli import console
+from coterie.cli.options import AsJson
 from coterie.contract import contract_digest, data_digest, load_contract
 from coterie.contract.rollback import RollbackConsent
 from coterie.contract.signatures import (
@@ -30,9 +31,18 @@ ContractPath = Annotated[Path, typer.Argument(metavar="CONTRACT", help="The cont
 @app.command()
 def keygen(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Where the private key goes.")],
+    *,
+    as_json: AsJson = False,
 ) -> None:
-    """Make a party's Ed25519 key; print the public half, for the contract."""
-    typer.echo(public_key_text(generate_party_key(out)))
+    """Make a party's Ed25519 key; print the public half, for the contract.
+
+    Example: coterie contract keygen acme.pem
+    """
+    public = public_key_text(generate_party_key(out))
+    if as_json:
+        console.print_json({"file": str(out), "key": public})
+    else:
+        typer.echo(public)
 
 
 @app.command()
@@ -40,8 +50,13 @@ def sign(
     contract: ContractPath,
     key: Annotated[Path, typer.Option("--key", help="The party's private key.")],
     party: Annotated[str, typer.Option("--party", help="The party's name in the contract.")],
+    *,
+    as_json: AsJson = False,
 ) -> None:
-    """Sign a contract for a party; writes CONTRACT.PARTY.sig beside it."""
+    """Sign a contract for a party; writes CONTRACT.PARTY.sig beside it.
+
+    Example: coterie contract sign contract.toml --key acme.pem --party acme
+    """
     signature = sign_contract(load_contract(contract), load_party_key(key), party)
     path = signature_path(contract, party)
     try:
@@ -53,7 +68,11 @@ def sign(
             seen=error.strerror or str(error),
             remedy="copy the contract to a folder of your own and sign it there",
         ) from error
-    typer.echo(f"{path}: {party} signed contract {signature.contract_digest}")
+    if as_json:
+        digest = signature.contract_digest
+        console.print_json({"file": str(path), "party": party, "contract_digest": digest})
+    else:
+        typer.echo(f"{path}: {party} signed contract {signature.contract_digest}")
 
 
 @app.command()
@@ -63,30 +82,38 @@ def verify(
         list[Path] | None,
         typer.Argument(metavar="[SIG]...", help="By default those beside the contract."),
     ] = None,
+    *,
+    as_json: AsJson = False,
 ) -> None:
-    """Tell who signed a contract and who is missing; fails unless all parties did."""
+    """Tell who signed a contract and who is missing; fails unless all parties did.
+
+    Example: coterie contract verify contract.toml
+    """
     agreed = load_contract(contract)
     paths = signatures or [
         path for party in agreed.parties if (path := signature_path(contract, party.name)).exists()
     ]
     good, wrong = [], []
+    found: list[str] = []
     for path in paths:
         try:
             signature = load_signature(path)
             verify_signature(agreed, signature)
         except SignatureRefused as error:
             wrong.append(error)
-            typer.echo(f"wrong    {path}: {error.what}")
+            found.append(f"wrong    {path}: {error.what}")
         else:
             good.append(signature)
-            typer.echo(f"signed   {signature.party}")
-    signed = {signature.party for signature in good}
-    for party in agreed.parties:
-        if party.name not in signed:
-            typer.echo(f"missing  {party.name}")
+            found.append(f"signed   {signature.party}")
+    signed = [signature.party for signature in good]
+    found += [f"missing  {party.name}" for party in agreed.parties if party.name not in signed]
+    if not as_json:
+        typer.echo("\n".join(found))
     if wrong:
         raise wrong[0]
     verify_signatures(agreed, good)
+    if as_json:
+        console.print_json({"contract_digest": contract_digest(agreed).hex(), "signed": signed})
 
 
 @app.command()
@@ -97,11 +124,16 @@ def rollback(  # noqa: PLR0917 (one per option)
     step: Annotated[int, typer.Option("--step", min=0, help="The checkpoint's step.")],
     digest: Annotated[str, typer.Option("--digest", help="The checkpoint's digest, hex.")],
     out: Annotated[Path, typer.Option("--out", help="The consent; signatures are added to it.")],
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Consent that a run goes on from an older checkpoint than was announced.
 
     The error that refuses the server names step and digest. When all parties have signed, start
     the parameter server with --rollback-consent.
+
+    Example: coterie contract rollback c.toml --key acme.pem --party acme --step 40 --digest HEX
+    --out consent.json
     """
     agreed = load_contract(contract)
     wanted = RollbackConsent(contract_digest(agreed), step, _digest(digest), {})
@@ -122,6 +154,9 @@ def rollback(  # noqa: PLR0917 (one per option)
     signed = wanted.signed_by(agreed, load_party_key(key), party)
     signed.write(out)
     missing = [p.name for p in agreed.parties if p.name not in signed.signatures]
+    if as_json:
+        console.print_json({"file": str(out), "party": party, "missing": missing})
+        return
     typer.echo(f"{out}: {party} consents" + (f"; missing: {', '.join(missing)}" if missing else ""))
 
 
@@ -138,9 +173,13 @@ def _digest(text: str) -> bytes:
 @app.command()
 def show(
     contract: ContractPath,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    *,
+    as_json: AsJson = False,
 ) -> None:
-    """Show a contract's digests, nodes and parties."""
+    """Show a contract's digests, nodes and parties.
+
+    Example: coterie contract show examples/hfl.toml
+    """
     agreed = load_contract(contract)
     digests = {
         "contract_digest": contract_digest(agreed).hex(),
@@ -155,7 +194,7 @@ def show(
             "parties": [party.model_dump(mode="json") for party in agreed.parties],
             "nodes": [node.model_dump(mode="json") for node in agreed.nodes],
         }
-        typer.echo(json.dumps(summary, indent=1))
+        console.print_json(summary)
         return
     typer.echo(f"contract {agreed.name}: mode {agreed.mode}, tee {agreed.trust.tee}")
     for name, value in digests.items():

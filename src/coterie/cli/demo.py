@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.table import Table
 
 from coterie.cli import console
+from coterie.cli.drafting import Mode, demonstration, draft_contract
+from coterie.cli.options import AsJson
 from coterie.cli.report import leave_report, leave_run_report, watched
 from coterie.contract import Contract, load_contract
 from coterie.errors import OutputInUse
@@ -21,11 +23,10 @@ _SEED = 2022
 
 
 def demo(
-    contracts: Annotated[
-        Path, typer.Option("--contracts", help="Folder with hfl.toml and sdt.toml.")
-    ] = Path("examples"),
+    *,
     out: Annotated[Path, typer.Option("--out", help="Made anew each time.")] = Path("demo"),
     rows: Annotated[int, typer.Option(min=1000, help="Synthetic examples.")] = 60_000,
+    as_json: AsJson = False,
 ) -> None:
     """Train HFL (server and four companies) and SDT (chief, server, two workers), attested.
 
@@ -37,17 +38,17 @@ def demo(
     from coterie.criteo.synthetic import synthesize
     from coterie.nodes.run import run_in_process, run_processes
 
-    hfl = load_contract(contracts / "hfl.toml")
-    sdt = load_contract(contracts / "sdt.toml")
     _make_folder(out)
-    say = console.out.print
+    hfl, sdt = (_contract(out, mode) for mode in get_args(Mode))
+    told = console.err if as_json else console.out
+    say = told.print
     say(f"[bold]1[/] {rows:,} synthetic examples in Criteo's format, dealt to the companies")
     synthesize(out / "raw.tsv", rows=rows, seed=_SEED)
     prepare(out / "raw.tsv", out / "data-hfl", hfl, deal="round-robin")
     prepare(out / "raw.tsv", out / "data-sdt", sdt)
 
     say("[bold]2[/] HFL: a parameter server and four companies, attested  SIMULATED")
-    with watched(console.out, hfl, "SIMULATED", title="hfl") as on_event:
+    with watched(told, hfl, "SIMULATED", title="hfl") as on_event:
         joint = run_processes(hfl, out / "data-hfl", out / "run-hfl", on_event)
     say("[bold]3[/] the same in one process; each company alone; all data in one place")
     reference = run_in_process(
@@ -55,30 +56,51 @@ def demo(
     )
     worth = Comparison.read(out / "run-local")
     say("[bold]4[/] SDT: a chief, a parameter server and two workers, attested  SIMULATED")
-    with watched(console.out, sdt, "SIMULATED", title="sdt") as on_event:
+    with watched(told, sdt, "SIMULATED", title="sdt") as on_event:
         rented = run_processes(sdt, out / "data-sdt", out / "run-sdt", on_event)
 
+    same = joint.model_digest == reference.model_digest
+    if not as_json:
+        _print(_summary(hfl, joint, sdt, rented), worth, out, joint.model_digest if same else "")
+    for folder in ("run-hfl", "run-local", "run-sdt"):
+        leave_run_report(out / folder)
+    leave_report(lambda: _report(out, worth))
+    say(f"SIMULATED: the TEE proves nothing here. Everything is in {out}/")
+    if as_json:
+        console.print_json(
+            {
+                "hfl": joint.model_dump(),
+                "sdt": rented.model_dump(),
+                "same_model": same,
+                "directory": str(out),
+            }
+        )
+    if not same:
+        raise typer.Exit(1)
+
+
+def _print(summary: Table, worth: Comparison | None, out: Path, same_digest: str) -> None:
+    say = console.out.print
     say("\nTwo attested runs  [bold]SIMULATED[/]")
-    say(_summary(hfl, joint, sdt, rented))
+    say(summary)
     if worth is not None:
         say(
             f"\nWhat joining is worth: AUC on the same {worth.test_examples:,} test rows, 95 % intervals"
         )
         say(_worth(worth))
-    same = joint.model_digest == reference.model_digest
     say(
         "HFL, attested and in one process: models "
-        + (f"equal, bit for bit ({joint.model_digest[:16]})" if same else "DIFFER")
+        + (f"equal, bit for bit ({same_digest[:16]})" if same_digest else "DIFFER")
     )
     for run in ("run-hfl", "run-sdt"):
         receipt = f"{out}/{run}/receipt.jsonl"
         say(f"Receipt: {receipt}; check it with: coterie receipt verify {receipt}", soft_wrap=True)
-    for folder in ("run-hfl", "run-local", "run-sdt"):
-        leave_run_report(out / folder)
-    leave_report(lambda: _report(out, worth))
-    say(f"SIMULATED: the TEE proves nothing here. Everything is in {out}/")
-    if not same:
-        raise typer.Exit(1)
+
+
+def _contract(out: Path, mode: Mode) -> Contract:
+    path = out / f"{mode}.toml"
+    path.write_text(draft_contract(demonstration(mode)), encoding="utf-8")
+    return load_contract(path)
 
 
 def _report(out: Path, worth: Comparison | None) -> Path:

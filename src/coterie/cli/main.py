@@ -1,44 +1,62 @@
-"""The console script: registers the verbs and gives errors of the tree their one shape."""
+"""The console script: registers the verbs, and gives every error its one shape."""
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 import sys
+from collections.abc import Sequence
+from functools import cache
+from typing import Annotated, Protocol, runtime_checkable
 
 import typer
+from typer.exceptions import TyperException
 
 from coterie import __version__
-from coterie.errors import CoterieError
+from coterie.cli import logs
+from coterie.cli.common import complete, reflowed
+from coterie.errors import CoterieError, UsageError
 
-app = typer.Typer(
-    name="coterie",
-    help="Train recommendation models among companies that do not show each other their data.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
+INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
 
 
-@app.callback(invoke_without_command=True)
 def root(
-    version: bool = typer.Option(False, "--version", help="Print the version and end."),
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+    verbose: logs.Verbose = False,
+    log_format: logs.Format = None,
 ) -> None:
     """Train recommendation models among companies that do not show each other their data.
 
-    Exit codes: 0 success, 1 internal defect, 2 usage, 3 trust, 4 contract, 5 data, 6 protocol, 7 run.
+    Exit codes: 0 success, 1 internal defect, 2 usage, 3 trust, 4 contract, 5 data, 6 protocol,
+    7 run, 130 interrupted. Errors say what happened, what was expected, what was seen and what
+    to do; with --json they are one JSON object on standard output, as results are.
     """
+    logs.choose(verbose=verbose, form=log_format)
     if version:
         typer.echo(__version__)
         raise typer.Exit
 
 
-def register() -> None:
-    """Adds every verb to the application."""
+@runtime_checkable
+class _Context(Protocol):
+    """What the parser's errors know of the command; its class is private to typer."""
+
+    command_path: str
+
+    def get_usage(self) -> str: ...
+
+
+@cache
+def application() -> typer.Typer:
+    """The command line with all of its verbs."""
     from coterie.cli import demo, node, run
     from coterie.cli.attest import app as attest
     from coterie.cli.build import app as build
     from coterie.cli.contract import app as contract
     from coterie.cli.doctor import doctor
+    from coterie.cli.init import init
     from coterie.cli.model import app as model
     from coterie.cli.prepare import prepare
     from coterie.cli.receipt import app as receipt
@@ -48,6 +66,15 @@ def register() -> None:
     from coterie.cli.status import status
     from coterie.cli.synthesize import synthesize
 
+    app = typer.Typer(
+        name="coterie",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+    )
+
+    app.callback(invoke_without_command=True, help=reflowed(root))(root)
+    app.command()(init)
     app.command()(synthesize)
     app.command()(prepare)
     app.command()(seal)
@@ -70,6 +97,8 @@ def register() -> None:
     app.add_typer(attest, name="attest")
     app.add_typer(build, name="build")
     app.add_typer(receipt, name="receipt")
+    complete(app)
+    return app
 
 
 def main() -> None:
@@ -77,10 +106,64 @@ def main() -> None:
     # Arrow kernels and TensorFlow print banners on import; users asked for none.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    register()
     try:
-        app()
-    except CoterieError as error:
-        from coterie.cli.console import report
+        code = invoke(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = _nobody_reads()
+    sys.exit(code)
 
-        sys.exit(report(error, as_json="--json" in sys.argv))
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Runs one command; errors are printed in their one shape.
+
+    Args:
+        arguments: What stands behind ``coterie``.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BrokenPipeError: Nobody reads standard output any more.
+    """
+    from coterie.cli.console import report
+
+    as_json = "--json" in arguments
+    logs.start()
+    try:
+        code = application()(list(arguments), prog_name="coterie", standalone_mode=False)
+    except CoterieError as error:
+        return report(error, as_json=as_json)
+    except TyperException as error:
+        if not error.format_message():  # a group without a verb has shown its help
+            return error.exit_code
+        return report(_usage(error, arguments), as_json=as_json)
+    except typer.Abort:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise BrokenPipeError from error
+        raise
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: TyperException, arguments: Sequence[str]) -> UsageError:
+    """What the parser refuses, in the shape of all errors."""
+    context: object = getattr(error, "ctx", None)
+    path, usage = "coterie", "coterie [OPTIONS] COMMAND [ARGS]..."
+    if isinstance(context, _Context):
+        path, usage = context.command_path, context.get_usage().removeprefix("Usage: ")
+    message = error.format_message().rstrip(".")
+    return UsageError(
+        message[0].lower() + message[1:],
+        expected=" ".join(usage.split()),
+        seen=shlex.join(["coterie", *arguments]),
+        remedy=f"`{path} --help` tells what there is",
+    )
+
+
+def _nobody_reads() -> int:
+    """Ends quietly: Python would complain again when it flushes standard output at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1

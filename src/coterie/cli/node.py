@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from coterie.cli.logs import line_of
 from coterie.cli.report import TensorBoard, leave_node_report, tensorboard_sink
 from coterie.contract import load_contract
 from coterie.errors import ContractInvalid
@@ -82,9 +83,6 @@ def node(
             help="Serve Prometheus metrics at http://127.0.0.1:PORT/metrics.", min=1, max=65535
         ),
     ] = None,
-    log_format: Annotated[
-        str, typer.Option("--log-format", help="Log lines as `text` or `json`.")
-    ] = "text",
     compare_alone: Annotated[
         bool,
         typer.Option(
@@ -102,7 +100,6 @@ def node(
 
     Example: coterie node examples/hfl.toml acme-worker --data prepared/acme --party-key acme.pem
     """
-    from coterie.nodes.eventlines import describe_event, encode_event
     from coterie.nodes.process import end_with_parent as watch_parent
     from coterie.nodes.starting import NodeFiles, start_node
     from coterie.nodes.trust import NodeOptions
@@ -134,7 +131,7 @@ def node(
                 collateral=collateral,
                 key_server=own_server,
             ),
-            line=encode_event if log_format == "json" else describe_event,
+            line=line_of,
             metrics_port=metrics_port,
             also=all_of(*sinks),
             compare_alone=compare_alone,

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 
 from coterie.cli.liveview import RunView
+from coterie.cli.logs import every_event
 from coterie.cli.runstate import RunState
 from coterie.contract import Contract
 from coterie.nodes.eventlines import describe_event
@@ -38,6 +39,9 @@ def shown(console: Console, title: str, contract: Contract, stamp: str) -> Itera
         contract: What runs.
         stamp: What the run proves, in a word.
     """
+    if (write := every_event(title)) is not None:
+        yield write
+        return
     if not console.is_terminal or console.is_dumb_terminal:
         yield _Lines(console, title)
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 from pathlib import Path
@@ -10,6 +9,10 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+
+from coterie.cli import console
+from coterie.cli.logs import line_of_fields
+from coterie.cli.options import AsJson
 
 
 def seal(
@@ -27,6 +30,8 @@ def seal(
         ),
     ],
     party: Annotated[str, typer.Option("--party", help="Whose data it is.")],
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Seal a prepared data set: it may then lie on a disk that nobody trusts.
 
@@ -43,12 +48,18 @@ def seal(
     except BaseException:
         key.unlink()
         raise
+    if as_json:
+        value = {"directory": str(out), "data_set": sealed.set_id.hex(), "party": party}
+        console.print_json({**value, "key_file": str(key)})
+        return
     typer.echo(f"{out}: data set {sealed.set_id.hex()} of {party}, sealed; its key is in {key}")
 
 
 def seal_key(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Gets the key; never overwritten.")],
     party: Annotated[str, typer.Option("--party", help="Whose model it will seal.")],
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Make the key that a party's trained model is sealed under on other people's machines.
 
@@ -60,6 +71,9 @@ def seal_key(
 
     made = DataKey.generate(party)
     made.write(out)
+    if as_json:
+        console.print_json({"file": str(out), "key_id": made.set_id.hex(), "party": party})
+        return
     typer.echo(f"{out}: key {made.set_id.hex()[:16]} for {party}'s trained model")
 
 
@@ -71,6 +85,8 @@ def unseal(
     key: Annotated[
         Path, typer.Option("--key", metavar="FILE", help="What `coterie seal-key` wrote.")
     ],
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Open a sealed trained model, at the party's own place.
 
@@ -88,6 +104,11 @@ def unseal(
             f"{out} exists", expected="a new file", seen=str(out), remedy="name another path"
         )
     model.write(out)
+    if as_json:
+        digest = model.contract_digest.hex()
+        value = {"file": str(out), "model_digest": model.digest.hex(), "contract_digest": digest}
+        console.print_json(value)
+        return
     typer.echo(f"{out}: model {model.digest.hex()} of contract {model.contract_digest.hex()[:16]}")
 
 
@@ -113,6 +134,9 @@ def keyserver(
 
     Only nodes get anything that prove, on that very connection, to be the party's under the
     policy's contract and in a TEE that the policy trusts. Ends on SIGINT or SIGTERM.
+
+    Example: coterie keyserver policy.toml --party-key acme.pem --listen 127.0.0.1:7500 --log
+    journal.jsonl
     """
     from coterie.contract.signatures import load_party_key
     from coterie.keyserver.policy import KeyPolicy
@@ -125,7 +149,7 @@ def keyserver(
         log=log,
         pccs_url=pccs_url,
         collateral=collateral,
-        tell=lambda fields: typer.echo(json.dumps(fields)),
+        tell=lambda fields: typer.echo(line_of_fields(fields)),
     )
     ended = threading.Event()
 

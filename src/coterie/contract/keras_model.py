@@ -27,7 +27,8 @@ class LayerSection(Section):
     Attributes:
         name: Unique in the model.
         kind: Name of the Keras layer; ``contract/layers.py`` lists them.
-        inputs: What it is called on: ``numeric``, ``embedded``, or layers above it.
+        inputs: What it is called on: ``numeric`` ([batch, numeric columns], log features),
+            ``embedded`` ([batch, categorical columns, ``embedding_dim``]), or layers above it.
         options: Arguments of the layer, as in Keras.
     """
 

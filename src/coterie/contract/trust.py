@@ -44,12 +44,16 @@ class RoleTrust(Section):
         isv_prod_id: Product id of the signer's enclave.
         minimum_isv_svn: Lowest accepted security version.
         mrtd: Accepted TDX measurements of the initial guest (hex).
-        rtmr0: Accepted values of run-time register 0; likewise 1 to 3.
+        rtmr0: Accepted values of run-time register 0 (hex).
+        rtmr1: Accepted values of run-time register 1 (hex).
+        rtmr2: Accepted values of run-time register 2 (hex).
+        rtmr3: Accepted values of run-time register 3 (hex).
         td_attributes: Accepted TDX attribute words (hex); debug is refused whatever is listed.
         xfam: Accepted extended-feature masks (hex).
-        accepted_tcb_statuses: Platform states that are accepted.
+        accepted_tcb_statuses: Platform states that are accepted; must not stay empty. ``Revoked``
+            cannot be listed.
         accepted_advisories: Advisories that may be open on an accepted platform.
-        minimum_tcb_evaluation_number: Oldest accepted collateral.
+        minimum_tcb_evaluation_number: Oldest accepted collateral; required for ``sgx`` and ``tdx``.
         fmspc: Accepted platform families (hex; all if empty).
         ppid: Accepted single platforms (hex; all if empty).
     """
@@ -83,7 +87,13 @@ class RoleTrust(Section):
 
 
 class RolesTrust(Section):
-    """One table per role: ``[trust.roles.ps]``, ``[trust.roles.worker]``, ``[trust.roles.chief]``."""
+    """One table per role: ``[trust.roles.ps]``, ``[trust.roles.worker]``, ``[trust.roles.chief]``.
+
+    Attributes:
+        ps: Reference values for the parameter server.
+        worker: Reference values for workers.
+        chief: Reference values for the chief.
+    """
 
     ps: RoleTrust | None = None
     worker: RoleTrust | None = None

@@ -1,0 +1,186 @@
+"""Drafts a contract: from a few answers to a commented, valid TOML file that people go on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Mode = Literal["hfl", "sdt"]
+Tee = Literal["simulated", "sgx", "tdx"]
+
+# The registers of a TDX guest that a contract has to name: contract/trust.py.
+TDX_VALUES = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "td_attributes", "xfam")
+
+_FIRST_PORT = 7440
+_PORT_STEP = 10  # a node that listens takes a port and the next one
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What has to be known to draft a contract.
+
+    Attributes:
+        name: Name of the undertaking.
+        mode: Scheme.
+        owners: Parties that own data; one in mode ``sdt``.
+        operator: Who runs the parameter server; in mode ``sdt`` the owner.
+        workers: Number of workers in mode ``sdt``; in mode ``hfl`` every owner has one.
+        tee: Kind of TEE.
+        keys: Public keys by party, as contracts name them.
+        table_rows: Rows of every embedding table.
+        batch: Examples per worker and step.
+        epochs: Passes over the data.
+        reference: Reference values: names of keys of ``[trust.roles.ROLE]``, and the accepted hex
+            values of each; none for the simulated TEE.
+        minimum_evaluation: Oldest accepted collateral; real TEEs only.
+    """
+
+    name: str
+    mode: Mode
+    owners: tuple[str, ...]
+    operator: str
+    workers: int = 2
+    tee: Tee = "simulated"
+    keys: Mapping[str, str] = field(default_factory=dict)
+    table_rows: int = 10_000
+    batch: int = 128
+    epochs: int = 1
+    reference: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    minimum_evaluation: int | None = None
+
+    @property
+    def parties(self) -> tuple[str, ...]:
+        """All parties: the operator first, if it owns no data."""
+        return self.owners if self.operator in self.owners else (self.operator, *self.owners)
+
+
+def sizes_for(examples: int) -> tuple[int, int]:
+    """Rows per embedding table and batch that suit an owner's number of examples.
+
+    Small batches learn most from few examples; with many, larger ones spend less on the network
+    (docs/benchmarks.md). A table with far more rows than distinct ids wastes memory, one with far
+    fewer makes ids collide.
+    """
+    table_rows = 10_000 if examples < 1_000_000 else 100_000 if examples < 10_000_000 else 1_000_000
+    return table_rows, 128 if examples < 1_000_000 else 2048
+
+
+def demonstration(mode: Mode) -> Draft:
+    """The small contracts of ``examples/`` and of ``coterie demo``."""
+    if mode == "hfl":
+        owners = ("acme", "bolt", "corn", "dune")
+        return Draft("hfl-example", "hfl", owners, "operator", table_rows=2000)
+    return Draft("sdt-example", "sdt", ("owner",), "owner", table_rows=2000, batch=256)
+
+
+def draft_contract(draft: Draft) -> str:
+    """The contract's TOML text."""
+    return "\n".join([*_head(draft), *_nodes(draft), *_training(draft), *_trust(draft)])
+
+
+def _head(draft: Draft) -> list[str]:
+    what = (
+        "Companies train one model; each keeps its data on its own machine. A parameter server sums."
+        if draft.mode == "hfl"
+        else "One company rents computers: its chief deals its data to attested workers; nobody else "
+        "sees it."
+    )
+    lines = [
+        f"# {what}",
+        "# All parties agree on this file, to the last value: its digest is in every attestation.",
+        "# Every key: docs/contract.md. Look at it with `coterie contract show`.",
+        "format = 1",
+        f"name = {_text(draft.name)}",
+        f"mode = {_text(draft.mode)}",
+        "",
+    ]
+    if draft.tee == "simulated" and not draft.keys:
+        lines += [
+            "# Parties without a key are for the simulated TEE only: `coterie run` makes throw-away",
+            '# keys. `coterie contract keygen` makes a real one; it goes here as key = "ed25519:...".',
+        ]
+    for party in draft.parties:
+        lines += ["[[parties]]", f"name = {_text(party)}"]
+        if party in draft.keys:
+            lines.append(f"key = {_text(draft.keys[party])}")
+        lines.append("")
+    return lines
+
+
+def _nodes(draft: Draft) -> list[str]:
+    lines = [
+        "# Addresses are hints outside of the digest: put in where the machines are. A node takes",
+        "# that port and the next one. Nodes without an address only dial out.",
+    ]
+
+    def add(name: str, role: str, party: str, port: int | None = None) -> None:
+        lines.extend(["[[nodes]]", f"name = {_text(name)}", f"role = {_text(role)}"])
+        lines.append(f"party = {_text(party)}")
+        if port is not None:
+            lines.append(f'address = "127.0.0.1:{port}"')
+        lines.append("")
+
+    if draft.mode == "hfl":
+        add("ps0", "ps", draft.operator, _FIRST_PORT)
+        for owner in draft.owners:
+            add(f"{owner}-worker", "worker", owner)
+    else:
+        (owner,) = draft.owners
+        add("chief", "chief", owner)
+        add("ps0", "ps", owner, _FIRST_PORT)
+        for i in range(draft.workers):
+            add(f"worker{i}", "worker", owner, _FIRST_PORT + _PORT_STEP * (i + 1))
+    return lines
+
+
+def _training(draft: Draft) -> list[str]:
+    return [
+        "# Columns are Criteo's unless they are listed here. Ids are hashed to the rows of a table;",
+        "# those that a party sees less than min_count times share one row.",
+        "[data]",
+        f"rows = {draft.table_rows}",
+        "min_count = 2",
+        "hash_seed = 2022",
+        "",
+        "[training]",
+        f"batch = {draft.batch}  # examples per worker and step",
+        f"epochs = {draft.epochs}",
+        "seed = 7",
+        "",
+        "[training.dense]",
+        'kind = "adagrad"',
+        "learning_rate = 0.01",
+        "",
+        "[training.rows]",
+        'kind = "rowwise_adagrad"',
+        "learning_rate = 0.01",
+        "",
+    ]
+
+
+def _trust(draft: Draft) -> list[str]:
+    if draft.tee == "simulated":
+        lines = ["# The simulated TEE proves nothing: it is for trying things out."]
+        values = ['measurement = "own"  # the very package that a node runs itself']
+    else:
+        lines = [
+            "# Nothing is accepted that is not listed. Every party checks these values itself."
+        ]
+        values = [
+            f"{name} = [{', '.join(map(_text, accepted))}]"
+            for name, accepted in draft.reference.items()
+        ]
+        values.append(f"minimum_tcb_evaluation_number = {draft.minimum_evaluation}")
+    values.append('accepted_tcb_statuses = ["UpToDate"]')
+    lines += ["[trust]", f"tee = {_text(draft.tee)}"]
+    roles = ("ps", "worker") if draft.mode == "hfl" else ("ps", "worker", "chief")
+    for role in roles:
+        lines += ["", f"[trust.roles.{role}]", *values]
+    return [*lines, ""]
+
+
+def _text(value: str) -> str:
+    """A TOML basic string; JSON's escapes are TOML's (TOML 1.0, "String")."""
+    return json.dumps(value, ensure_ascii=False)

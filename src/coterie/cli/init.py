@@ -1,0 +1,242 @@
+"""``coterie init``: a few questions, and a contract to go on with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from coterie.cli import console
+from coterie.cli.drafting import TDX_VALUES, Draft, Mode, Tee, draft_contract, sizes_for
+from coterie.cli.options import AsJson
+from coterie.cli.questions import Questions
+from coterie.contract import contract_digest, parse_contract
+from coterie.errors import OutputInUse, UsageError
+
+_KEY = "Public key of {}, ed25519:... (`coterie contract keygen` prints it)"
+
+
+def init(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The contract, TOML; a new file.")],
+    *,
+    scheme: Annotated[
+        Mode | None,
+        typer.Option(help="hfl: every company keeps its data; sdt: one rents computers."),
+    ] = None,
+    party: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=KEY]",
+            help="A company that owns data, with its public key if it has one; repeatable in hfl.",
+        ),
+    ] = None,
+    operator: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[=KEY]", help="Who runs the parameter server; hfl only."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=1000, metavar="N", help="Rented workers; sdt only.")
+    ] = None,
+    examples: Annotated[
+        int | None,
+        typer.Option(min=14, metavar="N", help="About how many rows of data an owner has."),
+    ] = None,
+    epochs: Annotated[
+        int, typer.Option(min=1, max=10_000, metavar="N", help="Passes over the data.")
+    ] = 1,
+    tee: Annotated[Tee | None, typer.Option(help="The TEE that nodes run in.")] = None,
+    mrenclave: Annotated[
+        list[str] | None, typer.Option(metavar="HEX", help="Accepted MRENCLAVE; sgx only.")
+    ] = None,
+    evidence: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Take the reference values from this quote or certificate, which you have judged "
+            "(`coterie attest verify`); sgx and tdx.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    minimum_evaluation: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Oldest accepted TCB evaluation data number; sgx and tdx."
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the undertaking; else OUT's.")
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Ask nothing: what is not said has its default.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a few questions and write a commented, valid contract. Nothing is overwritten.
+
+    Every question has an option: what is said is not asked. The answers fill in what parties have
+    to agree on; everything else has the default that docs/contract.md names.
+
+    Example: coterie init contract.toml --scheme hfl --party acme --party bolt --yes
+    """
+    if out.exists():
+        raise _exists(out)
+    ask = Questions(silent=yes)
+    mode: Mode = scheme or ask.choice("scheme", "Scheme", get_args(Mode), "hfl")
+    owners, keys = _owners(ask, mode, party or [])
+    if mode == "hfl":
+        _refuse("--workers", workers, "in hfl every party has one worker")
+        spoken = operator or ask.text("operator", "Who runs the parameter server", "operator")
+        running, key = _named(spoken)
+        keys |= {running: key} if key else {}
+    else:
+        _refuse("--operator", operator, "in sdt the owner runs everything")
+        running = owners[0]
+        workers = workers or ask.number("workers", "How many rented workers", 2)
+    about = examples or ask.number("examples", "About how many rows of data has an owner", 100_000)
+    kind: Tee = tee or ask.choice("tee", "TEE", get_args(Tee), "simulated")
+    table_rows, batch = sizes_for(about)
+    reference: dict[str, tuple[str, ...]] = {}
+    if kind == "simulated":
+        for option, value in (
+            ("--mrenclave", mrenclave),
+            ("--evidence", evidence),
+            ("--minimum-evaluation", minimum_evaluation),
+        ):
+            _refuse(option, value, "the simulated TEE has no reference values")
+    else:
+        reference = _reference(ask, kind, mrenclave or [], evidence)
+        question = "Oldest accepted TCB evaluation data number"
+        minimum_evaluation = minimum_evaluation or ask.number("minimum-evaluation", question, None)
+        for one in dict.fromkeys((running, *owners)):
+            option = "operator" if one == running and one not in owners else "party"
+            keys[one] = keys.get(one) or ask.text(option, _KEY.format(one), None)
+    draft = Draft(
+        name=name or _name_of(out),
+        mode=mode,
+        owners=owners,
+        operator=running,
+        workers=workers or 2,
+        tee=kind,
+        keys=keys,
+        table_rows=table_rows,
+        batch=batch,
+        epochs=epochs,
+        reference=reference,
+        minimum_evaluation=minimum_evaluation,
+    )
+    _write(out, draft, as_json=as_json)
+
+
+def _write(out: Path, draft: Draft, *, as_json: bool) -> None:
+    text = draft_contract(draft)
+    agreed = parse_contract(text.encode(), str(out))
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise _exists(out) from error
+    except OSError as error:
+        raise OutputInUse(
+            f"the contract {out} cannot be written",
+            expected="a folder that can be written",
+            seen=error.strerror or str(error),
+            remedy="name another OUT",
+        ) from error
+    digest = contract_digest(agreed).hex()
+    if as_json:
+        console.print_json({"file": str(out), "name": agreed.name, "contract_digest": digest})
+        return
+    typer.echo(
+        f"{out}: contract {agreed.name}, {agreed.mode}, {len(agreed.nodes)} nodes of "
+        f"{len(agreed.parties)} {'party' if len(agreed.parties) == 1 else 'parties'}, "
+        f"tee {agreed.trust.tee}"
+    )
+    typer.echo(f"next: coterie prepare RAW data --contract {out}")
+
+
+def _owners(ask: Questions, mode: Mode, said: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    if not said and mode == "hfl":
+        said = ask.text("party", "Companies that own data", "acme bolt").split()
+    elif not said:
+        said = [ask.text("party", "The company that owns the data", "owner")]
+    named = [_named(one) for one in said]
+    if mode == "sdt" and len(named) != 1:
+        raise UsageError(
+            "sdt has one owner of data",
+            expected="one --party",
+            seen=", ".join(owner for owner, _ in named),
+            remedy="name one, or take --scheme hfl",
+        )
+    return tuple(owner for owner, _ in named), {owner: key for owner, key in named if key}
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, _, key = text.strip().partition("=")
+    return name, key
+
+
+def _reference(
+    ask: Questions, kind: Tee, mrenclave: list[str], evidence: Path | None
+) -> dict[str, tuple[str, ...]]:
+    found: Mapping[str, str] = {}
+    if evidence is not None:
+        found = _measured(evidence, kind)
+    if kind == "tdx":
+        _refuse("--mrenclave", mrenclave, "it is for sgx")
+        if not found:
+            file = ask.text("evidence", "File with a quote of the agreed guest", None)
+            found = _measured(Path(file), kind)
+        return {name: (found[name],) for name in TDX_VALUES}
+    values = [*(one.lower() for one in mrenclave)]
+    values += [found["mrenclave"]] if found else []
+    if not values:
+        values = ask.text("mrenclave", "Accepted MRENCLAVE, hex", None).lower().split()
+    return {"mrenclave": tuple(dict.fromkeys(values))}
+
+
+def _measured(file: Path, kind: Tee) -> Mapping[str, str]:
+    """What evidence says of its program; unjudged."""
+    from coterie.attestation.evidence import kind_of
+    from coterie.attestation.policy import measurements
+    from coterie.attestation.quote import parse_quote
+    from coterie.cli.evidence_files import read_evidence
+
+    if not file.is_file():
+        raise UsageError(f"there is no file {file}", expected="a quote or a certificate")
+    quote = parse_quote(read_evidence(file).quote)
+    if kind_of(quote) != kind:
+        raise UsageError(
+            f"{file} is evidence of another TEE",
+            expected=kind,
+            seen=kind_of(quote),
+            remedy="name evidence of the agreed program, or another --tee",
+        )
+    return dict(measurements(quote.report))
+
+
+def _refuse(option: str, value: object, why: str) -> None:
+    if value:
+        raise UsageError(
+            f"{option} does not belong here: {why}",
+            expected=f"no {option}",
+            seen=option,
+            remedy="`coterie init --help` tells what there is",
+        )
+
+
+def _name_of(out: Path) -> str:
+    """A DNS label made of a file's name."""
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in out.stem.lower())
+    return kept.strip("-")[:63].strip("-") or "contract"
+
+
+def _exists(out: Path) -> OutputInUse:
+    return OutputInUse(
+        f"{out} exists",
+        expected="no such file",
+        seen=str(out),
+        remedy="name another OUT; a contract is not overwritten",
+    )

@@ -1,0 +1,123 @@
+"""What the command line logs: how much (``-v``) and in which form (``--log-format``)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from coterie.nodes.eventlines import describe_event, encode_event
+from coterie.ps.events import Event, EventSink
+
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Log every event, each step too, and errors' causes."),
+]
+
+
+class LogFormat(StrEnum):
+    """Forms of a log line."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Format = Annotated[
+    LogFormat | None,
+    typer.Option("--log-format", help="Log lines as text (unless said otherwise) or as JSON."),
+]
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """How this process logs.
+
+    Attributes:
+        form: Of every line.
+        verbose: Every event, and the causes of errors.
+    """
+
+    form: LogFormat = LogFormat.TEXT
+    verbose: bool = False
+
+
+class _Process:
+    """What this process was told; the same for all of its threads, which all log."""
+
+    settings = LogSettings()
+
+
+def settings() -> LogSettings:
+    """What was asked for on the command line."""
+    return _Process.settings
+
+
+def start() -> None:
+    """Forgets what another command of this process has asked for."""
+    _Process.settings = LogSettings()
+
+
+def choose(*, verbose: bool, form: LogFormat | None) -> None:
+    """Adds what was asked for at one place of the command line to what was asked for before it."""
+    found = settings()
+    found = replace(found, form=form or found.form, verbose=verbose or found.verbose)
+    _Process.settings = found
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if found.form is LogFormat.JSON else None)
+    logger = logging.getLogger("coterie")
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG if found.verbose else logging.WARNING)
+
+
+def line_of(event: Event) -> str:
+    """An event as a line of the chosen form."""
+    return encode_event(event) if settings().form is LogFormat.JSON else describe_event(event)
+
+
+def line_of_fields(fields: Mapping[str, str]) -> str:
+    """A log entry that is no event, as a line of the chosen form."""
+    if settings().form is LogFormat.JSON:
+        return json.dumps(dict(fields), ensure_ascii=False)
+    head, *rest = fields.items()
+    return " ".join([head[1], *(f"{name}={json.dumps(text)}" for name, text in rest if text)])
+
+
+def every_event(title: str) -> EventSink | None:
+    """Writes every event to standard error; None where a summary is wanted.
+
+    Args:
+        title: Name of the run, put before lines for people.
+    """
+    chosen = settings()
+    if chosen.form is LogFormat.TEXT and not chosen.verbose:
+        return None
+    before = "" if chosen.form is LogFormat.JSON else f"{title}: "
+
+    def write(event: Event) -> None:
+        sys.stderr.write(f"{before}{line_of(event)}\n")
+
+    return write
+
+
+class _Json(logging.Formatter):
+    """A log record as one JSON object."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        value = {
+            "event": "Log",
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            value["exception"] = self.formatException(record.exc_info)
+        return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,94 @@
+"""Drafts are contracts: whatever is answered, the text is valid and says what was answered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coterie.cli.drafting import (
+    TDX_VALUES,
+    Draft,
+    Mode,
+    Tee,
+    demonstration,
+    draft_contract,
+    sizes_for,
+)
+from coterie.contract import contract_digest, load_contract, parse_contract
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+KEY = "ed25519:" + "ab" * 32
+LENGTHS = {"td_attributes": 8, "xfam": 8}
+
+names = st.from_regex(r"\A[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?\Z")
+
+
+@st.composite
+def drafts(draw: st.DrawFn) -> Draft:
+    mode: Mode = draw(st.sampled_from(["hfl", "sdt"]))
+    owners = tuple(
+        draw(st.lists(names, min_size=1, max_size=5 if mode == "hfl" else 1, unique=True))
+    )
+    operator = draw(names) if mode == "hfl" else owners[0]
+    tee: Tee = draw(st.sampled_from(["simulated", "sgx", "tdx"]))
+    real = tee != "simulated"
+    reference = {
+        "simulated": {},
+        "sgx": {"mrenclave": ["cd" * 32, "ef" * 32]},
+        "tdx": {name: ["ab" * LENGTHS.get(name, 48)] for name in TDX_VALUES},
+    }[tee]
+    return Draft(
+        name=draw(names),
+        mode=mode,
+        owners=owners,
+        operator=operator,
+        workers=draw(st.integers(1, 20)),
+        tee=tee,
+        keys={party: KEY for party in {operator, *owners} if real or draw(st.booleans())},
+        table_rows=draw(st.integers(2, 1_000_000)),
+        batch=draw(st.integers(1, 4096)),
+        epochs=draw(st.integers(1, 100)),
+        reference=reference,
+        minimum_evaluation=draw(st.integers(1, 100)) if real else None,
+    )
+
+
+@given(drafts())
+def test_a_draft_is_a_valid_contract_that_says_it(draft: Draft) -> None:
+    contract = parse_contract(draft_contract(draft).encode(), "draft")
+    assert (contract.name, contract.mode, contract.trust.tee) == (draft.name, draft.mode, draft.tee)
+    assert {party.name for party in contract.parties} == set(draft.parties)
+    assert {p.name: p.key for p in contract.parties if p.key} == dict(draft.keys)
+    assert [node.party for node in contract.data_owners()] == list(draft.owners)
+    workers = len(draft.owners) if draft.mode == "hfl" else draft.workers
+    assert len(contract.by_role("worker")) == workers
+    assert contract.data.rows == draft.table_rows
+    assert (contract.training.batch, contract.training.epochs) == (draft.batch, draft.epochs)
+    table = contract.trust.roles.worker
+    assert table is not None
+    for name, accepted in draft.reference.items():
+        assert list(getattr(table, name)) == list(accepted)
+    assert table.minimum_tcb_evaluation_number == draft.minimum_evaluation
+
+
+@given(drafts())
+def test_sections_are_explained(draft: Draft) -> None:
+    blocks = draft_contract(draft).split("\n\n")
+    for title in ("format =", "[[nodes]]", "[data]", "[trust]"):
+        first = next(block for block in blocks if title in block)
+        assert first.startswith("# "), first
+
+
+@pytest.mark.parametrize("mode", ["hfl", "sdt"])
+def test_the_demonstration_is_the_example(mode: Mode) -> None:
+    drafted = parse_contract(draft_contract(demonstration(mode)).encode(), "draft")
+    assert contract_digest(drafted) == contract_digest(load_contract(EXAMPLES / f"{mode}.toml"))
+
+
+def test_sizes_grow_with_the_data() -> None:
+    assert sizes_for(14) == sizes_for(999_999) == (10_000, 128)
+    assert sizes_for(1_000_000) == (100_000, 2048)
+    assert sizes_for(45_000_000) == (1_000_000, 2048)

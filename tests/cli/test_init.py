@@ -1,0 +1,211 @@
+"""``coterie init`` writes a valid contract from options or answers, and never over a file."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coterie.contract import Contract, contract_digest, load_contract
+from tests.cli.conftest import Run
+
+KEY = "ed25519:" + "ab" * 32
+MRENCLAVE = "cd" * 32
+
+
+def drafted(run: Run, out: Path, *options: str) -> Contract:
+    ran = run("init", out, *options, "--json")
+    assert ran.code == 0, ran.out
+    contract = load_contract(out)
+    assert ran.value == {
+        "file": str(out),
+        "name": contract.name,
+        "contract_digest": contract_digest(contract).hex(),
+    }
+    return contract
+
+
+def test_defaults_are_two_companies(run: Run, tmp_path: Path) -> None:
+    contract = drafted(run, tmp_path / "Our Model.toml", "--yes")
+    assert contract.name == "our-model"
+    assert contract.mode == "hfl"
+    assert [party.name for party in contract.parties] == ["operator", "acme", "bolt"]
+    assert contract.trust.tee == "simulated"
+    assert (contract.data.rows, contract.training.batch) == (10_000, 128)
+
+
+def test_options_are_answers(run: Run, tmp_path: Path) -> None:
+    options = ("--scheme", "sdt", "--party", "mine", "--workers", "3", "--examples", "5000000")
+    contract = drafted(
+        run, tmp_path / "c.toml", *options, "--yes", "--name", "big", "--epochs", "2"
+    )
+    assert (contract.name, contract.mode, contract.training.epochs) == ("big", "sdt", 2)
+    assert len(contract.by_role("worker")) == 3
+    assert (contract.data.rows, contract.training.batch) == (100_000, 2048)
+
+
+def test_an_operator_may_own_data(run: Run, tmp_path: Path) -> None:
+    options = ("--party", "acme", "--party", "bolt", "--operator", "acme")
+    contract = drafted(run, tmp_path / "c.toml", *options, "--yes")
+    assert [party.name for party in contract.parties] == ["acme", "bolt"]
+    assert contract.by_role("ps")[0].party == "acme"
+
+
+def test_a_contract_for_sgx_names_keys_and_reference_values(run: Run, tmp_path: Path) -> None:
+    contract = drafted(
+        run,
+        tmp_path / "c.toml",
+        *("--party", f"acme={KEY}", "--operator", f"host={KEY}", "--tee", "sgx"),
+        *("--mrenclave", MRENCLAVE.upper(), "--minimum-evaluation", "17", "--yes"),
+    )
+    assert {party.key for party in contract.parties} == {KEY}
+    table = contract.trust.roles.ps
+    assert table is not None
+    assert (table.mrenclave, table.minimum_tcb_evaluation_number) == ((MRENCLAVE,), 17)
+
+
+def test_a_summary_names_the_next_step(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "c.toml"
+    text = run("init", out, "--yes").out
+    assert "contract c, hfl, 3 nodes of 3 parties, tee simulated" in text
+    assert f"--contract {out}" in text
+
+
+REFUSED = [
+    (("--scheme", "sdt", "--operator", "me"), "--operator does not belong here"),
+    (("--workers", "2"), "--workers does not belong here"),
+    (("--scheme", "sdt", "--party", "a", "--party", "b"), "sdt has one owner of data"),
+    (("--mrenclave", MRENCLAVE), "--mrenclave does not belong here"),
+    (("--minimum-evaluation", "3"), "--minimum-evaluation does not belong here"),
+    (("--tee", "sgx"), "it is open: accepted MRENCLAVE"),
+    (("--tee", "sgx", "--mrenclave", MRENCLAVE), "it is open: oldest accepted TCB"),
+    (("--tee", "tdx"), "it is open: file with a quote"),
+    (
+        ("--tee", "sgx", "--mrenclave", MRENCLAVE, "--minimum-evaluation", "3"),
+        "it is open: public key of operator",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "what"), REFUSED)
+def test_what_does_not_fit_is_refused(
+    options: tuple[str, ...], what: str, run: Run, tmp_path: Path
+) -> None:
+    ran = run("init", tmp_path / "c.toml", *options, "--yes", "--json")
+    assert ran.code == 2
+    assert str(ran.value["what"]).startswith(what)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_fits_no_contract_is_refused_before_anything_is_written(
+    run: Run, tmp_path: Path
+) -> None:
+    ran = run("init", tmp_path / "c.toml", "--party", "Big Corp", "--yes", "--json")
+    assert (ran.code, ran.value["error"]) == (4, "ContractInvalid")
+    assert "parties.1.name" in str(ran.value["seen"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "c.toml"
+    out.write_text("mine")
+    ran = run("init", out, "--yes", "--json")
+    assert (ran.code, ran.value["error"]) == (7, "OutputInUse")
+    assert out.read_text() == "mine"
+
+
+def test_a_folder_that_is_not_there_is_named(run: Run, tmp_path: Path) -> None:
+    ran = run("init", tmp_path / "no" / "c.toml", "--yes", "--json")
+    assert (ran.code, ran.value["error"]) == (7, "OutputInUse")
+    assert ran.value["seen"] == "No such file or directory"
+
+
+def test_without_a_terminal_nothing_is_asked(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "coterie", "init", str(tmp_path / "c.toml")],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "standard input is no terminal" in done.stderr
+    assert "--scheme, or --yes for the defaults" in done.stderr
+
+
+class Terminal:
+    """A command on a real pseudo-terminal; answers are typed when their question is there."""
+
+    def __init__(self, *words: str) -> None:
+        self.shown = ""
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "coterie", *words],
+            stdin=slave,
+            stdout=subprocess.PIPE,
+            stderr=slave,
+            text=True,
+            env={**os.environ, "TERM": "dumb", "COLUMNS": "200"},
+        )
+        os.close(slave)
+
+    def answer(self, question: str, said: str) -> None:
+        """Types a line once the question is shown."""
+        self._wait(question)
+        os.write(self._master, f"{said}\n".encode())
+
+    def _wait(self, text: str) -> None:
+        while text not in self.shown:
+            ready, _, _ = select.select([self._master], [], [], 60)
+            assert ready, self.shown
+            self.shown += os.read(self._master, 4096).decode()
+        self.shown = self.shown.partition(text)[2]
+
+    def finish(self) -> str:
+        """Waits for the end; what was printed on standard output."""
+        out, _ = self.process.communicate(timeout=60)
+        os.close(self._master)
+        assert self.process.returncode == 0, self.shown
+        return str(out)
+
+
+@pytest.mark.system
+def test_questions_are_asked_on_a_terminal_and_wrong_answers_again(tmp_path: Path) -> None:
+    out = tmp_path / "c.toml"
+    terminal = Terminal("init", str(out), "--json")
+    terminal.answer("Scheme (hfl, sdt)", "both")
+    terminal.answer("'both' is none of hfl, sdt", "hfl")
+    terminal.answer("Companies that own data", "acme bolt corn")
+    terminal.answer("Who runs the parameter server", "")
+    terminal.answer("rows of data", "many")
+    terminal.answer("'many' is no positive number", "2,000,000")
+    terminal.answer("TEE (simulated, sgx, tdx)", "sgx")
+    terminal.answer("Accepted MRENCLAVE", MRENCLAVE)
+    terminal.answer("TCB evaluation data number", "17")
+    for party in ("operator", "acme", "bolt", "corn"):
+        terminal.answer(f"Public key of {party}", KEY)
+    printed = terminal.finish()
+    contract = load_contract(out)
+    assert contract_digest(contract).hex() in printed
+    assert [party.name for party in contract.parties] == ["operator", "acme", "bolt", "corn"]
+    assert (contract.data.rows, contract.training.batch) == (100_000, 2048)
+    assert contract.trust.tee == "sgx"
+
+
+@pytest.mark.system
+def test_an_interrupted_question_writes_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "c.toml"
+    terminal = Terminal("init", str(out))
+    terminal.answer("Scheme (hfl, sdt)", "hfl")
+    terminal._wait("Companies that own data")
+    terminal.process.send_signal(2)
+    printed, _ = terminal.process.communicate(timeout=60)
+    assert terminal.process.returncode == 130
+    assert printed == ""
+    assert not out.exists()

@@ -1,0 +1,97 @@
+"""What is logged: a summary for people, every event if asked, JSON if asked."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import threading
+
+import pytest
+from rich.console import Console
+
+from coterie.cli import logs
+from coterie.cli.drafting import demonstration, draft_contract
+from coterie.cli.logs import LogFormat
+from coterie.cli.progress import shown
+from coterie.contract import parse_contract
+from coterie.ps.events import Event, Started, StepDone
+
+CONTRACT = parse_contract(draft_contract(demonstration("hfl")).encode(), "draft")
+STEPS: list[Event] = [
+    Started("ps0", "ps", "operator"),
+    *(StepDone(step, 100, 64, 0.5, step / 10) for step in range(1, 101)),
+]
+
+
+def log(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What a run's events give, on a console that is no terminal."""
+    console = Console(file=io.StringIO(), width=200)
+    with shown(console, "mine", CONTRACT, "SIMULATED") as on_event:
+        for event in STEPS:
+            on_event(event)
+    assert isinstance(console.file, io.StringIO)
+    return (console.file.getvalue() + capsys.readouterr().err).splitlines()
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    logs.start()
+
+
+def test_a_summary_has_ten_lines_of_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = log(capsys)
+    assert lines[0] == "mine: ps0 started (ps of operator)"
+    assert len(lines) == 11
+
+
+def test_verbose_has_every_step(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.choose(verbose=True, form=None)
+    lines = log(capsys)
+    assert len(lines) == 101
+    assert all(line.startswith("mine: ") for line in lines)
+
+
+def test_json_has_an_object_per_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.choose(verbose=False, form=LogFormat.JSON)
+    events = [json.loads(line)["event"] for line in log(capsys)]
+    assert events == ["Started", *["StepDone"] * 100]
+
+
+def test_what_is_said_before_the_verb_holds_unless_it_is_said_again() -> None:
+    logs.choose(verbose=True, form=LogFormat.JSON)
+    logs.choose(verbose=False, form=None)
+    assert logs.settings() == logs.LogSettings(LogFormat.JSON, verbose=True)
+    logs.choose(verbose=False, form=LogFormat.TEXT)
+    assert logs.settings().form is LogFormat.TEXT
+
+
+def test_warnings_are_lines_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.choose(verbose=False, form=LogFormat.JSON)
+    logger = logging.getLogger("coterie.ratls.listener")
+    logger.warning("refused %s", "somebody")
+    logger.debug("not worth a line")
+    value = json.loads(capsys.readouterr().err)
+    assert (value["event"], value["level"], value["message"]) == (
+        *("Log", "warning", "refused somebody"),
+    )
+    logs.choose(verbose=True, form=LogFormat.TEXT)
+    logger.debug("worth a line now")
+    assert capsys.readouterr().err == "worth a line now\n"
+
+
+def test_entries_that_are_no_events_have_both_forms() -> None:
+    fields = {"event": "Refused", "from": "10.0.0.1", "what": 'a "quoted" word', "seen": ""}
+    assert logs.line_of_fields(fields) == 'Refused from="10.0.0.1" what="a \\"quoted\\" word"'
+    logs.choose(verbose=False, form=LogFormat.JSON)
+    assert json.loads(logs.line_of_fields(fields)) == fields
+
+
+def test_all_threads_log_alike() -> None:
+    """A node's events come from its gRPC server's threads."""
+    logs.choose(verbose=False, form=LogFormat.JSON)
+    lines: list[str] = []
+    thread = threading.Thread(target=lambda: lines.append(logs.line_of(STEPS[0])))
+    thread.start()
+    thread.join()
+    assert json.loads(lines[0])["event"] == "Started"

@@ -1,0 +1,58 @@
+"""What the project's own files promise: the gate, the hooks, the changelog, types."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import coterie
+
+ROOT = Path(__file__).parents[2]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
+
+
+def test_the_gate_runs_what_it_should() -> None:
+    gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert {"check", "docs", "test", "dist", "faults-short"} <= set(
+        re.findall(r"^make ([a-z-]+)$", gate, flags=re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", ".ci/run", "docs/benchmarks.md"])
+def test_make_targets_that_are_named_exist(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:^|[`(])make ([a-z-]+)", text, flags=re.MULTILINE))
+    assert named
+    assert named <= TARGETS
+
+
+def test_hooks_run_the_checks_tools_and_fetch_nothing() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert [repository["repo"] for repository in hooks["repos"]] == ["local"]
+    entries = [hook["entry"] for hook in hooks["repos"][0]["hooks"]]
+    assert {hook["language"] for hook in hooks["repos"][0]["hooks"]} == {"system"}
+    assert {entry.split()[0] for entry in entries} <= {
+        f".venv/bin/{name}" for name in ("ruff", "mypy", "python")
+    }
+    _, _, check = MAKEFILE.partition("\ncheck:")
+    commands = re.findall(r"\$\(BIN\)/(.+)", check.partition("\n\n")[0])
+    for command in commands:
+        words = command.replace("--check", "").split()
+        assert any(
+            entry.removeprefix(".venv/bin/").split()[: len(words)] == words for entry in entries
+        )
+
+
+def test_the_changelog_has_this_version_first() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    first = re.search(r"^## (\S+?),? ", text, flags=re.MULTILINE)
+    assert first is not None
+    assert first.group(1) == coterie.__version__
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (Path(coterie.__file__).parent / "py.typed").is_file()

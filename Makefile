@@ -74,6 +74,8 @@ lock:
 	    --no-header --no-emit-index-url --no-emit-find-links pyproject.toml requirements-build.in --extra report --group dev -c $(LOCK) -o $(DEV_LOCK)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	    --no-header --no-emit-index-url --no-emit-find-links --group fuzz -c $(LOCK) -o requirements-fuzz.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	    --no-header --no-emit-index-url --no-emit-find-links --group sbom -c $(DEV_LOCK) -o requirements-sbom.lock
 
 clean:
 	rm -rf $(VENV) build dist demo

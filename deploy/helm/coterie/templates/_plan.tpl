@@ -105,7 +105,18 @@ capabilities:
 {{- end -}}
 {{- end -}}
 
-{{- /* A node's command line, as a YAML list. Takes dict "root", "node", "nodes". */ -}}
+{{- /* Who vouches for a node: refuses where nobody does. Takes dict "root", "node". */ -}}
+{{- define "coterie.checkVoucher" -}}
+{{- $values := .root.Values -}}
+{{- if and (eq $values.tee "sgx") $values.partyKeys -}}
+  {{- fail "partyKeys are for simulated contracts only: under a real TEE give keyServers" -}}
+{{- end -}}
+{{- if not (or (get $values.keyServers .node.party) (get $values.partyKeys .node.party)) -}}
+  {{- fail (printf "nobody vouches for node %s: give keyServers.%s%s" .node.name .node.party (ternary "" (printf ", or partyKeys.%s" .node.party) (eq $values.tee "sgx"))) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* A simulated node's command line, as a YAML list. Takes dict "root", "node", "nodes". */ -}}
 {{- define "coterie.arguments" -}}
 {{- $root := .root -}}
 {{- $values := .root.Values -}}
@@ -125,22 +136,36 @@ capabilities:
 {{- if $node.owns }}
 - --data=/data
 {{- end }}
-{{- if eq $values.tee "simulated" }}
-  {{- if get $values.partyKeys $node.party }}
+{{- if get $values.partyKeys $node.party }}
 - --party-key=/party/key.pem
-  {{- else if not (get $values.keyServers $node.party) }}
-    {{- fail (printf "nobody vouches for node %s: give partyKeys.%s or keyServers.%s" $node.name $node.party $node.party) }}
-  {{- end }}
-{{- else }}
-  {{- if $values.partyKeys }}
-    {{- fail "partyKeys are for simulated contracts only: under a real TEE give keyServers" }}
-  {{- end }}
-- --pccs-url={{ required "pccs.url is empty: under sgx every node judges by collateral from a PCCS" $values.pccs.url }}
-  {{- if not (get $values.keyServers $node.party) }}
-    {{- fail (printf "nobody vouches for node %s: give keyServers.%s" $node.name $node.party) }}
-  {{- end }}
 {{- end }}
 {{- with get $values.keyServers $node.party }}
 - --key-server={{ .address }}
 {{- end }}
 {{- end -}}
+
+{{- /*
+What an enclave is told, node.toml: its arguments are measured, so there are none to give here.
+Takes dict "root", "node", "nodes".
+*/ -}}
+{{- define "coterie.inputs" -}}
+{{- $root := .root -}}
+{{- $values := .root.Values -}}
+{{- $node := .node -}}
+{{- $nodes := .nodes -}}
+name = {{ $node.name | quote }}
+{{- if $node.listens }}
+listen = "0.0.0.0:{{ $node.port }}"
+{{- end }}
+pccs_url = {{ required "pccs.url is empty: under sgx every node judges by collateral from a PCCS" $values.pccs.url | quote }}
+{{- if $node.dials }}
+
+[addresses]
+{{- range $node.dials }}
+{{ . }} = {{ include "coterie.address" (dict "root" $root "name" . "nodes" $nodes) | quote }}
+{{- end }}
+{{- end }}
+
+[key_servers]
+{{ $node.party }} = {{ (get $values.keyServers $node.party).address | quote }}
+{{ end -}}

@@ -10,6 +10,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from coterie.cli.main import app, register
+from coterie.enclave.inputs import NodeInputs
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,7 @@ def told_by_arguments(arguments: Sequence[str]) -> Told:
 
 
 def told_by_inputs(text: str) -> Told:
-    """What an enclave is told by ``node.toml``."""
-    found = tomllib.loads(text)
-    name, listen = found.pop("name"), found.pop("listen", None)
-    addresses, pccs_url = found.pop("addresses", {}), found.pop("pccs_url")
-    ((_, key_server),) = found.pop("key_servers").items()
-    assert found == {}
-    return Told(name, listen, addresses, key_server, pccs_url)
+    """What an enclave is told by ``node.toml``, read by the enclave's own reader."""
+    found = NodeInputs.model_validate(tomllib.loads(text))
+    ((_, key_server),) = found.key_servers.items()
+    return Told(found.name, found.listen, dict(found.addresses), key_server, found.pccs_url)

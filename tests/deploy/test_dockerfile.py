@@ -14,8 +14,12 @@ from pathlib import Path
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from typer.core import TyperGroup
 
+from coterie.enclave.building import HOST_FOLDERS
+from coterie.enclave.gramine import MANIFEST
 from tests.deploy.rendering import ROOT
+from tests.deploy.telling import command_line
 
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
 IGNORE = DOCKERFILE.with_name("Dockerfile.dockerignore")
@@ -190,6 +194,27 @@ def test_the_enclave_image_takes_no_arguments() -> None:
     assert values("gramine", "CMD") == []
     assert values("gramine", "ENV") == []
     assert values("gramine", "WORKDIR") == ["/enclave"]
+    assert MANIFEST == "coterie.manifest"
+
+
+def test_the_enclave_is_built_by_a_command_that_exists() -> None:
+    program = "/opt/coterie/bin/coterie"
+    (build,) = (command for command in commands("enclave") if program in command)
+    group, verb, *arguments = build[build.index(program) + 1 :]
+    command = command_line().commands[group]
+    assert isinstance(command, TyperGroup)
+    known = {option for one in command.commands[verb].params for option in one.opts}
+    assert {one for one in arguments if one.startswith("--")} == {
+        *("--out", "--image", "--contract", "--key"),
+    }
+    assert {one for one in arguments if one.startswith("--")} <= known
+
+
+def test_what_an_enclave_keeps_and_reads_lies_where_its_manifest_says() -> None:
+    made = shlex.split(runs("gramine")[0])
+    folders = {path.removeprefix("/enclave/") for path in made if path.startswith("/enclave/")}
+    assert folders == {"out", "checkpoints"}
+    assert folders | {"inputs", "data"} == set(HOST_FOLDERS)
 
 
 def test_what_is_copied_is_there_and_reaches_the_builder() -> None:

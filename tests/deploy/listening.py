@@ -20,3 +20,10 @@ def dials_of(contract: Contract, node: Node) -> tuple[Node, ...]:
     if node.role == "ps":
         return () if node == servers[0] else servers[:1]
     return servers + (contract.by_role("worker") if node.role == "chief" else ())
+
+
+def key_servers_of(contract: Contract, node: Node) -> tuple[str, ...]:
+    """Whose key servers a node asks on SGX: its own party's, the parameter server everybody's."""
+    if node.role != "ps":
+        return (node.party,)
+    return (node.party, *(one.name for one in contract.parties if one.name != node.party))

@@ -20,7 +20,7 @@ class Told:
     name: str
     listen: str | None
     addresses: dict[str, str]
-    key_server: str | None
+    key_servers: dict[str, str]
     pccs_url: str | None
     data: str | None = None
     out: str | None = None
@@ -50,23 +50,38 @@ def told_by_arguments(arguments: Sequence[str]) -> Told:
     """What ``coterie node ...`` is told."""
     verb, found = parse(arguments)
     assert verb == "node"
-    assert str(found.pop("contract_file")) == "/contract/contract.toml"
-    addresses = found.pop("address")
-    assert isinstance(addresses, list | tuple | None)
-    known = {
-        key: None if value is None else str(value)
-        for key, value in found.items()
-        if key in {"listen", "key_server", "pccs_url", "data", "out", "party_key"}
-    }
+    assert str(found["contract_file"]) == "/contract/contract.toml"
+    own, others = _several(found, "key_server")
+    party_key, no_others = _several(found, "party_key")
+    assert no_others == {}
     return Told(
         name=str(found["name"]),
-        addresses=dict(str(pair).split("=", 1) for pair in addresses or ()),
-        **known,
+        listen=_one(found, "listen"),
+        addresses=_several(found, "address")[1],
+        key_servers=others | ({"": own} if own is not None else {}),
+        pccs_url=_one(found, "pccs_url"),
+        data=_one(found, "data"),
+        out=_one(found, "out"),
+        party_key=party_key,
     )
+
+
+def _one(found: dict[str, object], name: str) -> str | None:
+    return None if found[name] is None else str(found[name])
+
+
+def _several(found: dict[str, object], name: str) -> tuple[str | None, dict[str, str]]:
+    """A repeatable option: what is given without a name, and the rest by name."""
+    values = found[name] or ()
+    assert isinstance(values, list | tuple)
+    named = dict(str(value).split("=", 1) for value in values if "=" in str(value))
+    (own,) = [str(value) for value in values if "=" not in str(value)] or [None]
+    return own, named
 
 
 def told_by_inputs(text: str) -> Told:
     """What an enclave is told by ``node.toml``, read by the enclave's own reader."""
     found = NodeInputs.model_validate(tomllib.loads(text))
-    ((_, key_server),) = found.key_servers.items()
-    return Told(found.name, found.listen, dict(found.addresses), key_server, found.pccs_url)
+    return Told(
+        found.name, found.listen, dict(found.addresses), dict(found.key_servers), found.pccs_url
+    )

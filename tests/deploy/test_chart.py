@@ -10,7 +10,8 @@ import pytest
 import yaml
 from kubernetes_validate import validate
 
-from tests.deploy.listening import dials_of, listens
+from coterie.enclave.building import HOST_FOLDERS
+from tests.deploy.listening import dials_of, key_servers_of, listens
 from tests.deploy.rendering import (
     CHART,
     DIGESTS,
@@ -144,7 +145,9 @@ def test_a_node_is_told_what_the_contract_says(
             told = told_by_inputs(
                 of_kind(objects, "ConfigMap")["inputs"]["data"][f"{node.name}.toml"]
             )
-            assert told.key_server == f"keys.{node.party}.example:7500"
+            assert told.key_servers == {
+                party: f"keys.{party}.example:7500" for party in key_servers_of(contract, node)
+            }
             assert told.pccs_url == "https://pccs.example:8081"
         assert told.name == node.name
         assert told.listen == (
@@ -181,8 +184,10 @@ def test_an_enclave_finds_its_files_where_its_manifest_looks(objects: list[Objec
         assert paths["/enclave/inputs/node.toml"]["subPath"] == "node.toml"
         assert paths["/enclave/inputs/contract.toml"]["subPath"] == "contract.toml"
         assert all(one["readOnly"] for path, one in paths.items() if "/inputs/" in path)
-        assert paths["/enclave/out"]["name"] == paths["/enclave/checkpoints"]["name"] == "state"
-        assert paths["/enclave/out"]["subPath"] != paths["/enclave/checkpoints"]["subPath"]
+        assert paths["/enclave/out"]["name"] == paths["/enclave/memory"]["name"] == "state"
+        assert paths["/enclave/out"]["subPath"] != paths["/enclave/memory"]["subPath"]
+        folders = {path.split("/")[2] for path in paths if path.startswith("/enclave/")}
+        assert folders <= set(HOST_FOLDERS)
         (inputs,) = (v for v in pod["spec"]["volumes"] if v["name"] == "inputs")
         assert {"key": f"{name}.toml", "path": "node.toml"} in [
             item
@@ -234,7 +239,8 @@ def test_what_a_container_asks_for_is_all_it_gets(objects: list[Object]) -> None
 def test_only_the_quoting_service_may_provision(
     experiment: tuple[Mode, TeeName], objects: list[Object]
 ) -> None:
-    for pod in pods(objects).values():
+    enclave = paper_contract(*experiment).enclave
+    for name, pod in pods(objects).items():
         asked = {
             container["name"]: {
                 key.removeprefix("sgx.intel.com/"): value
@@ -248,7 +254,10 @@ def test_only_the_quoting_service_may_provision(
         else:
             assert asked == {
                 "aesm": {"enclave": "1", "provision": "1", "epc": "64Mi"},
-                "node": {"enclave": "1", "epc": "32Gi"},
+                "node": {
+                    "enclave": "1",
+                    "epc": f"{enclave.ps_size_gib if name == 'ps0' else enclave.size_gib}Gi",
+                },
             }
 
 
@@ -367,7 +376,8 @@ def test_a_node_may_dial_whom_it_has_to_and_nobody_else(
             assert port is not None
             expected.append((other.name, [port, port + 1]))
         if experiment[1] == "sgx":
-            expected += [(keys[node.party], [7500]), ("203.0.113.9/32", [8081])]
+            expected += [(keys[party], [7500]) for party in key_servers_of(contract, node)]
+            expected += [("203.0.113.9/32", [8081])]
         seen = []
         for rule in policy(objects, node.name)["egress"]:
             (peer,) = rule["to"]

@@ -80,12 +80,23 @@ REFUSALS: list[tuple[str, Mode, TeeName, Callable[[Object], None], str]] = [
         "partyKeys are for simulated contracts only",
     ),
     (
-        *("nobody to vouch", "hfl", "sgx", drop("keyServers.bolt")),
-        "nobody vouches for node bolt-worker: give keyServers.bolt",
+        *("nobody to vouch", "hfl", "sgx", drop("keyServers.operator")),
+        "nobody vouches for node ps0: give keyServers.operator",
     ),
     (
         *("nobody to vouch, simulated", "hfl", "simulated", drop("partyKeys.dune")),
         "give keyServers.dune, or partyKeys.dune",
+    ),
+    (
+        *("a party without a share", "hfl", "sgx"),
+        lambda values: (put("parties", ["operator"])(values), drop("keyServers.corn")(values))[0],
+        "node ps0 needs a share of the checkpoints' key from every party: give keyServers.corn",
+    ),
+    (
+        "sealed checkpoints without key servers",
+        *("hfl", "simulated"),
+        replaced('tee = "simulated"', 'tee = "simulated"\nseal_checkpoints = true'),
+        "give keyServers.acme",
     ),
     ("no data", "sdt", "sgx", drop("data.owner"), "data.owner is empty: node chief owns data"),
     ("no PCCS", "sdt", "sgx", put("pccs.url", ""), "pccs.url is empty"),

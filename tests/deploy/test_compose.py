@@ -18,7 +18,7 @@ from tests.deploy.composing import (
     load_compose,
     required_variables,
 )
-from tests.deploy.listening import dials_of, listens
+from tests.deploy.listening import dials_of, key_servers_of, listens
 from tests.deploy.rendering import EXPERIMENTS, Mode, Object, TeeName, paper_contract
 from tests.deploy.telling import Told, parse, told_by_arguments, told_by_inputs
 
@@ -254,9 +254,7 @@ def test_a_node_finds_its_files(experiment: tuple[Mode, TeeName], content: Objec
             assert seen.party_key == "/run/secrets/party.pem"
             continue
         assert set(binds(service)) == {"/var/run/aesmd"} | ({"/enclave/data"} if owns else set())
-        assert set(kept(service)) == {"/enclave/out"} | (
-            {"/enclave/checkpoints"} if node.role == "ps" else set()
-        )
+        assert set(kept(service)) == {"/enclave/out", "/enclave/memory"}
         assert sorted(one["target"] for one in service["configs"]) == sorted(
             [
                 *("/enclave/inputs/contract.toml", "/enclave/inputs/node.toml"),
@@ -295,10 +293,13 @@ def test_every_party_has_a_key_server_on_sgx_and_its_nodes_ask_that_one(
     assert sorted(key_servers(content)) == sorted(party.name for party in contract.parties)
     for node in contract.nodes:
         seen = told(content, node.name)
-        assert seen.key_server == f"{node.party}-keys:7500"
+        assert seen.key_servers == {
+            party: f"{party}-keys:7500" for party in key_servers_of(contract, node)
+        }
         assert seen.pccs_url == ENVIRONMENT["PCCS_URL"]
         own, servers = content["services"][node.name], key_servers(content)
-        assert set(own["networks"]) & set(servers[node.party]["networks"])
+        for party in seen.key_servers:
+            assert set(own["networks"]) & set(servers[party]["networks"])
 
 
 def test_a_key_server_holds_its_own_partys_key_and_policy() -> None:

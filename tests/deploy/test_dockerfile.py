@@ -213,7 +213,7 @@ def test_the_enclave_is_built_by_a_command_that_exists() -> None:
 def test_what_an_enclave_keeps_and_reads_lies_where_its_manifest_says() -> None:
     made = shlex.split(runs("gramine")[0])
     folders = {path.removeprefix("/enclave/") for path in made if path.startswith("/enclave/")}
-    assert folders == {"out", "checkpoints"}
+    assert folders == {"out", "memory"}
     assert folders | {"inputs", "data"} == set(HOST_FOLDERS)
 
 

@@ -43,6 +43,7 @@ run start in a state that its nodes refuse anyway is refused here, by name.
       "listens" (or (eq .role "ps") (and (eq .role "worker") (not $hfl)))
       "owns" (eq .role (ternary "worker" "chief" $hfl))
       "here" (or (empty $values.parties) (has .party $values.parties))
+      "sharers" (ternary $parties (list) (and (eq .role "ps") (or (ne $values.tee "simulated") (eq (toString $trust.seal_checkpoints) "true"))))
       "port" (regexFind "[0-9]+$" (.address | default ":7440"))) -}}
 {{- end -}}
 {{- dict "mode" $contract.mode "nodes" $nodes | toJson -}}
@@ -114,6 +115,11 @@ capabilities:
 {{- if not (or (get $values.keyServers .node.party) (get $values.partyKeys .node.party)) -}}
   {{- fail (printf "nobody vouches for node %s: give keyServers.%s%s" .node.name .node.party (ternary "" (printf ", or partyKeys.%s" .node.party) (eq $values.tee "sgx"))) -}}
 {{- end -}}
+{{- range without .node.sharers .node.party -}}
+  {{- if not (get $values.keyServers .) -}}
+    {{- fail (printf "node %s needs a share of the checkpoints' key from every party: give keyServers.%s" $.node.name .) -}}
+  {{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* A simulated node's command line, as a YAML list. Takes dict "root", "node", "nodes". */ -}}
@@ -142,6 +148,9 @@ capabilities:
 {{- with get $values.keyServers $node.party }}
 - --key-server={{ .address }}
 {{- end }}
+{{- range without $node.sharers $node.party }}
+- --key-server={{ . }}={{ (get $values.keyServers .).address }}
+{{- end }}
 {{- end -}}
 
 {{- /*
@@ -168,4 +177,7 @@ pccs_url = {{ required "pccs.url is empty: under sgx every node judges by collat
 
 [key_servers]
 {{ $node.party }} = {{ (get $values.keyServers $node.party).address | quote }}
+{{- range without $node.sharers $node.party }}
+{{ . }} = {{ (get $values.keyServers .).address | quote }}
+{{- end }}
 {{ end -}}

@@ -75,8 +75,9 @@ def _several(found: dict[str, object], name: str) -> tuple[str | None, dict[str,
     values = found[name] or ()
     assert isinstance(values, list | tuple)
     named = dict(str(value).split("=", 1) for value in values if "=" in str(value))
-    (own,) = [str(value) for value in values if "=" not in str(value)] or [None]
-    return own, named
+    own = [str(value) for value in values if "=" not in str(value)]
+    assert len(own) <= 1
+    return (own[0] if own else None), named
 
 
 def told_by_inputs(text: str) -> Told:

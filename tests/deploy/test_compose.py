@@ -25,12 +25,6 @@ from tests.deploy.telling import Told, parse, told_by_arguments, told_by_inputs
 SCRIPTS = Path(sys.executable).parent
 
 
-@pytest.fixture(params=EXPERIMENTS, ids="-".join)
-def experiment(request: pytest.FixtureRequest) -> tuple[Mode, TeeName]:
-    mode, tee = request.param
-    return mode, tee
-
-
 @pytest.fixture
 def content(experiment: tuple[Mode, TeeName]) -> Object:
     return load_compose(*experiment)

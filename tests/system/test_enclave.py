@@ -302,8 +302,9 @@ def test_a_node_ends_when_its_host_says_so(
     contract = of_images(federation, images["worker"])
     folder = contract.folder / "node-ps0"
     servers = {party: key_server(contract, party).address for party in PARTIES}
-    inputs = {"name": "ps0", "listen": "127.0.0.1:0", "key_servers": servers}
-    images["ps"].place(folder, inputs, contract)
+    images["ps"].place(
+        folder, {"name": "ps0", "listen": "127.0.0.1:0", "key_servers": servers}, contract
+    )
     node = start(images["ps"], folder)
     node.wait_event("Listening")
     node.process.terminate()

@@ -6,7 +6,15 @@ LOCK := src/coterie/requirements.lock
 REPORT_LOCK := requirements-report.lock
 DEV_LOCK := requirements-dev.lock
 
-.PHONY: bench demo test check format docs pages dist fuzz faults faults-short soak proto lock clean
+# Which base images `make pin` looks up; the builds take them by digest only, from this file.
+PINS := deploy/docker/pins.env
+BASE_PYTHON ?= python:3.11-slim-bookworm
+BASE_GRAMINE ?= gramineproject/gramine:stable-noble
+ifneq ($(wildcard $(PINS)),)
+include $(PINS)
+endif
+
+.PHONY: bench demo test check format docs pages dist fuzz faults faults-short soak proto lock pin image enclave clean
 
 demo: $(VENV)/.runtime $(VENV)/.report
 	$(BIN)/coterie demo
@@ -89,6 +97,28 @@ lock:
 	    --no-header --no-emit-index-url --no-emit-find-links pyproject.toml requirements-build.in --extra report --group dev -c $(LOCK) -o $(DEV_LOCK)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	    --no-header --no-emit-index-url --no-emit-find-links --group fuzz -c $(LOCK) -o requirements-fuzz.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	    --no-header --no-emit-index-url --no-emit-find-links --group sbom -c $(DEV_LOCK) -o requirements-sbom.lock
+
+# Writes down which base images are built on: look at the difference, then commit. Needs a registry.
+pin:
+	{ printf 'PYTHON_IMAGE=%s@' $(BASE_PYTHON) && \
+	  docker buildx imagetools inspect --format '{{.Manifest.Digest}}' $(BASE_PYTHON) && \
+	  printf 'GRAMINE_IMAGE=%s@' $(BASE_GRAMINE) && \
+	  docker buildx imagetools inspect --format '{{.Manifest.Digest}}' $(BASE_GRAMINE); } >$(PINS).new
+	mv $(PINS).new $(PINS)
+
+$(PINS):
+	@echo "base images are not pinned yet: make pin, look at $(PINS), commit it" >&2; exit 1
+
+image: $(PINS)
+	docker build -f deploy/docker/Dockerfile --target node --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) -t coterie .
+
+# ENCLAVE: ps or worker. CONTRACT: a file below here. KEY: an RSA key, 3072 bits, exponent 3.
+enclave: $(PINS)
+	docker build -f deploy/docker/Dockerfile --target gramine --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) \
+	    --build-arg GRAMINE_IMAGE=$(GRAMINE_IMAGE) --build-arg ENCLAVE=$(ENCLAVE) \
+	    --build-arg CONTRACT=$(CONTRACT) --secret id=enclave-key,src=$(KEY) -t coterie-$(ENCLAVE) .
 
 clean:
 	rm -rf $(VENV) build dist demo

@@ -31,6 +31,7 @@ EVENTS: list[tuple[events.Event, str]] = [
         events.Refused("ps0", "VoucherRefused", "no voucher"),
         "ps0 refused a peer: VoucherRefused: no voucher",
     ),
+    (events.Stopped("w0"), "w0 was told to end (SIGTERM); the same command goes on"),
     (
         events.Failed("w0", 7, {"error": "NodeFailed", "what": "it burnt down"}),
         "w0 failed (7): it burnt down",

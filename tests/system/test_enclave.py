@@ -21,6 +21,7 @@ from coterie.contract import EnclaveSection
 from coterie.enclave.building import HOST_FOLDERS, BuildOptions, BuiltImage, build_image
 from coterie.enclave.contents import ImageName
 from coterie.enclave.gramine import GramineTools
+from coterie.nodes.stopping import EXIT_CODE
 from coterie.sealing.model import SEALED_MODEL_NAME
 from coterie.trained import TrainedModel
 from tests.system.conftest import Federation, coterie, result_json
@@ -290,3 +291,22 @@ def test_an_altered_file_of_the_image_stops_the_node_under_gramine(
     node = start_image([program, "coterie"], folder, dict(os.environ))
     assert node.finish() != 0
     assert "the contract has no node" not in "".join(node.said)
+
+
+def test_a_node_ends_when_its_host_says_so(
+    images: dict[ImageName, Image],
+    start: StartEnclave,
+    federation: Federation,
+    key_server: KeyServers,
+) -> None:
+    contract = of_images(federation, images["worker"])
+    folder = contract.folder / "node-ps0"
+    servers = {party: key_server(contract, party).address for party in PARTIES}
+    images["ps"].place(
+        folder, {"name": "ps0", "listen": "127.0.0.1:0", "key_servers": servers}, contract
+    )
+    node = start(images["ps"], folder)
+    node.wait_event("Listening")
+    node.process.terminate()
+    assert node.wait_event("Stopped") == {"event": "Stopped", "node": "ps0"}
+    assert node.finish() == EXIT_CODE

@@ -98,6 +98,8 @@ def node(
 ) -> None:
     """Run one node of a contract; start the parameter server first, the others in any order.
 
+    SIGTERM ends it at once, with exit code 143; the same command goes on where it was.
+
     Example: coterie node examples/hfl.toml acme-worker --data prepared/acme --party-key acme.pem
     """
     from coterie.nodes.process import end_with_parent as watch_parent

@@ -81,6 +81,8 @@ def describe_event(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one l
             return f"{node} keeps the trained model {digest[:16]} in {path}"
         case events.ModelNotKept(node):
             return f"{node} may keep the trained model but has no --out: it does not"
+        case events.Stopped(node):
+            return f"{node} was told to end (SIGTERM); the same command goes on"
         case events.Failed(node, exit_code, error):
             return f"{node} failed ({exit_code}): {error.get('what', '')}"
         case _:

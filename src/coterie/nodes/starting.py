@@ -13,6 +13,7 @@ from coterie.contract.rollback import RollbackConsent
 from coterie.contract.signatures import check_consent, valid_signatures
 from coterie.nodes.attested import attested_fabric
 from coterie.nodes.process import find_node, run_node
+from coterie.nodes.stopping import end_on_sigterm
 from coterie.nodes.trust import NodeOptions
 from coterie.observability.exporter import serving_metrics
 from coterie.observability.metrics import NodeMetrics
@@ -53,6 +54,8 @@ def start_node(
 ) -> None:
     """Runs an attested node until it is done; every event is a line on standard output.
 
+    SIGTERM ends the process; call this on the main thread.
+
     Args:
         contract: What ``files.contract`` holds; read once, by the caller.
         name: Which of the contract's nodes.
@@ -78,6 +81,7 @@ def start_node(
         sys.stdout.write(line(event) + "\n")
         sys.stdout.flush()
 
+    end_on_sigterm(node.name, write)
     with ExitStack() as stack:
         if metrics_port is not None:
             stack.enter_context(serving_metrics(metrics.registry, metrics_port))

@@ -180,6 +180,13 @@ class ModelNotKept(Event):
 
 
 @dataclass(frozen=True)
+class Stopped(Event):
+    """A node was told to end (SIGTERM) before its work was done; the same command goes on."""
+
+    node: str
+
+
+@dataclass(frozen=True)
 class Failed(Event):
     """A node ends with an error of the tree: its fields, and the process's exit code."""
 

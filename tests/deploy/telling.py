@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import typer.main
 from typer.core import TyperGroup
 
-from coterie.cli.main import app, register
+from coterie.cli.main import application
 from coterie.enclave.inputs import NodeInputs
 
 
@@ -29,9 +29,7 @@ class Told:
 
 def command_line() -> TyperGroup:
     """The console script's own parser."""
-    if not app.registered_commands:
-        register()
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(application())
     assert isinstance(group, TyperGroup)
     return group
 

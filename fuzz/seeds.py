@@ -152,6 +152,7 @@ def _calls() -> Iterator[bytes]:
     push = Push(
         examples=4,
         loss_sum=2.5,
+        correct=1,
         dense_gradient=np.ones(parameters, "<f4").tobytes(),
         row_ids=ids.tobytes(),
         row_gradients=np.ones((26, 2), "<f4").tobytes(),

@@ -30,6 +30,7 @@ def push_of(gradients: Gradients) -> Push:
         dense_gradient=octets_of(gradients.dense_p),
         row_ids=octets_of(gradients.row_ids_u),
         row_gradients=octets_of(gradients.rows_ud),
+        correct=gradients.correct,
     )
 
 

@@ -98,7 +98,8 @@ def fake_gradients(
     if parameters is not None:
         dense += np.float32(0.1) * parameters.dense_p
         rows += np.float32(0.1) * parameters.rows_ud
-    return Gradients(examples, float(random.random()) * examples, dense, ids, rows)
+    loss_sum = float(random.random()) * examples
+    return Gradients(examples, loss_sum, dense, ids, rows, correct=examples // 2)
 
 
 def counts_of(worker: int, examples: int = 20) -> tuple[SplitCounts, ...]:

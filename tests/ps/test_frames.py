@@ -22,13 +22,13 @@ WORDS = st.binary(max_size=40).map(lambda octets: octets[: len(octets) // 4 * 4]
 def test_a_request_survives(  # noqa: PLR0917 (one argument per field)
     incarnation: int, step: int, pushes: bool, dense: bytes, ids: bytes, rows: bytes, after: bytes
 ) -> None:
-    push = Push(7, 0.25, dense, ids, rows) if pushes else None
+    push = Push(7, 0.25, dense, ids, rows, correct=3) if pushes else None
     seen = ExchangeRequest.decode(ExchangeRequest(incarnation, step, push, after).encode())
     assert (seen.ps_incarnation, seen.step, bytes(seen.next_row_ids)) == (incarnation, step, after)
     if seen.push is None:
         assert push is None
     else:
-        assert (seen.push.examples, seen.push.loss_sum) == (7, 0.25)
+        assert (seen.push.examples, seen.push.loss_sum, seen.push.correct) == (7, 0.25, 3)
         arrays = (seen.push.dense_gradient, seen.push.row_ids, seen.push.row_gradients)
         assert tuple(map(bytes, arrays)) == (dense, ids, rows)
 

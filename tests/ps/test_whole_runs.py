@@ -25,6 +25,7 @@ def test_a_run_from_end_to_end(make_contract: MakeContract, make_run: MakeRun) -
     steps = [event for event in run.heard if isinstance(event, events.StepDone)]
     assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6]
     assert [step.examples for step in steps] == [8, 5, 1] * 2
+    assert [step.accuracy for step in steps] == [4 / 8, 2 / 5, 0 / 1] * 2
     last_epoch = sum(step.loss * step.examples for step in steps[3:]) / 14
     assert outcome.train_loss == pytest.approx(last_epoch, rel=1e-12)
 

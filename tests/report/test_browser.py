@@ -110,6 +110,11 @@ def test_the_report_in_a_browser(
         ".map(e => e.tagName + ' ' + e.textContent.slice(0, 40))"
     )
     assert wider == []
+    fuller = driver.execute_script(
+        "return [...document.querySelectorAll('.card')].filter(e => e.scrollWidth > e.clientWidth)"
+        ".map(e => e.textContent.trim().slice(0, 40))"
+    )
+    assert fuller == [], "nothing is wider than its card"
 
     background, ink = driver.execute_script(
         "const style = getComputedStyle(document.body); return [style.backgroundColor, style.color]"

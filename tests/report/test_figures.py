@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-import numpy as np
 import pytest
 
 from coterie.models.metrics import ScoreHistogram
-from coterie.report import figures, palette
+from coterie.report import figures, palette, quality
 from coterie.report.curve import Point
 from coterie.report.drawing import Drawing, style
 from tests.report.runs import HFL, comparison, outcome, scores
@@ -31,8 +30,8 @@ def all_drawings() -> list[Drawing]:
             figures.time_figure(
                 "time", {"attested": (4.0, 4.4, 4.2), "plaintext": (3.0, 3.2, 3.1)}
             ),
-            figures.roc_figure([("one", HISTOGRAM)]),
-            figures.calibration_figure([("one", HISTOGRAM)]),
+            quality.roc_figure([("one", HISTOGRAM)]),
+            quality.calibration_figure([("one", HISTOGRAM)]),
             figures.worth_figure(comparison()),
             figures.breakdown_figure("breakdown-0", times),
         ]
@@ -96,30 +95,7 @@ def test_nothing_is_drawn_of_nothing() -> None:
         assert figures.loss_figure([figures.Line("empty", ())]) is None
         untold = tuple(Point(i, 10, 0.5, None) for i in range(1, 5))
         assert figures.accuracy_figure([figures.Line("old", untold)]) is None
-        assert figures.roc_figure([]) is None
-        assert figures.calibration_figure([]) is None
+        assert quality.roc_figure([]) is None
+        assert quality.calibration_figure([]) is None
         assert figures.time_figure("time", {}) is None
         assert figures.breakdown_figure("breakdown", {}) is None
-
-
-def test_the_roc_curve_has_the_auc_of_the_counts() -> None:
-    false_k, true_k = figures.roc_points(HISTOGRAM)
-    assert (false_k[0], true_k[0], false_k[-1], true_k[-1]) == (0, 0, 1, 1)
-    assert len(false_k) <= 202
-    auc = HISTOGRAM.metrics().auc
-    assert np.trapezoid(true_k, false_k) == pytest.approx(auc, abs=2e-3)
-
-
-def test_calibration_groups_hold_every_example_once() -> None:
-    groups = figures.calibration_groups(HISTOGRAM)
-    logits, labels = scores()
-    assert len(groups) == 10
-    assert sum(group.examples for group in groups) == len(labels)
-    assert max(g.examples for g in groups) - min(g.examples for g in groups) < 40
-    observed = sum(group.examples * group.observed for group in groups)
-    predicted = sum(group.examples * group.predicted for group in groups)
-    assert observed == pytest.approx(labels.sum())
-    assert predicted == pytest.approx(HISTOGRAM.prediction_sum, rel=1e-3)
-    assert [g.predicted for g in groups] == sorted(g.predicted for g in groups)
-    assert figures.calibration_groups(ScoreHistogram.empty()) == []
-    assert len(figures.calibration_groups(ScoreHistogram.count(logits[:3], labels[:3]))) == 3

@@ -139,7 +139,7 @@ def node(
             compare_alone=compare_alone,
         )
     if out is not None and keeps:
-        leave_node_report(out, contract)
+        leave_node_report(out)
 
 
 def _own_and_others(option: str, values: list[str]) -> tuple[str | None, dict[str, str]]:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from coterie.cli import console
 from coterie.cli.progress import shown
-from coterie.contract import Contract, canonical_json
+from coterie.contract import Contract
 from coterie.errors import CoterieError
 from coterie.nodes.eventlog import all_of
 from coterie.ps.events import EventSink
@@ -75,18 +75,16 @@ def leave_run_report(folder: Path) -> None:
     leave_report(make)
 
 
-def leave_node_report(folder: Path, contract: Contract) -> None:
+def leave_node_report(folder: Path) -> None:
     """Makes the report of what a node left in its own folder, if that is enough for one.
 
     A parameter server's first shard leaves a run's result, a worker perhaps its party's comparison.
     """
+    from coterie.nodes.run_directory import RESULT
     from coterie.training import comparison
 
-    if (folder / "result.json").exists():
-        (folder / "contract.json").write_bytes(canonical_json(contract))
-    elif not (folder / comparison.FILE).exists():
-        return
-    leave_run_report(folder)
+    if (folder / RESULT).exists() or (folder / comparison.FILE).exists():
+        leave_run_report(folder)
 
 
 def tensorboard_sink(folder: Path) -> AbstractContextManager[EventSink]:

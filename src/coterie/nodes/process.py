@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coterie.contract import Contract, Node
+from coterie.contract import Contract, Node, canonical_json
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import ContractInvalid, CoterieError, DataError
 from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext, NoReceipt, RunReceipt
@@ -113,6 +113,7 @@ def run_node(
                 if outcome is not None:
                     result = result_of(outcome, contract, transport)
                     if out is not None:
+                        (out / "contract.json").write_bytes(canonical_json(contract))
                         Evaluation.of(outcome).write(out)
                         (out / "result.json").write_text(result.model_dump_json(indent=2) + "\n")
                     receipt.finish(result)

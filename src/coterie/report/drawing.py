@@ -11,10 +11,12 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from coterie.report import palette
 
+DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)), "-.")
 SIZE = (4.5, 3.1)  # inches: as many CSS pixels as a phone shows without shrinking the text much
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
@@ -91,6 +93,12 @@ def style() -> Iterator[None]:
 def new_figure(height: float = SIZE[1]) -> Figure:
     """An empty figure of the usual width, in inches."""
     return Figure(figsize=(SIZE[0], height), layout="constrained")
+
+
+def legend(axes: Axes, lines: int) -> None:
+    """Names the lines, where there is more than one."""
+    if lines > 1:
+        axes.legend(labelcolor=palette.MUTED.light)
 
 
 def finish(figure: Figure, name: str, title: str, caption: str) -> Drawing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from coterie.report import figures
+from coterie.report import figures, quality
 from coterie.report.drawing import Drawing, style
 from coterie.report.page import Pairs, Report, Section, render
 from coterie.report.record import RunRecord, read_run
@@ -105,7 +105,7 @@ def _sections(report: Report) -> list[Section]:
         Section("training", _present([figures.loss_figure(lines), figures.accuracy_figure(lines)])),
         Section(
             "quality",
-            _present([figures.roc_figure(counted), figures.calibration_figure(counted)]),
+            _present([quality.roc_figure(counted), quality.calibration_figure(counted)]),
         ),
         Section("times", _present([figures.time_figure("time", seconds)])),
     ]

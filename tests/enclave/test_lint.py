@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +206,43 @@ def test_nothing_may_be_left_out(manifest: str, section: str, key: str) -> None:
     del parsed[section][key]
     with pytest.raises(ManifestRefused):
         check_manifest(tomlkit.dumps(parsed))
+
+
+def plain_settings(table: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from plain_settings(value, (*above, key))
+        else:
+            yield (*above, key)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    list(
+        plain_settings(
+            tomllib.loads(render_manifest(Settings("ps", size_gib=1, max_threads=8), FILES))
+        )
+    ),
+    ids=".".join,
+)
+def test_a_quoted_key_stands_for_no_setting(manifest: str, parts: tuple[str, ...]) -> None:
+    # Gramine reads the nested key; the good value of the quoted one must not hide a bad one.
+    parsed = tomllib.loads(manifest)
+    table = parsed
+    for part in parts[:-1]:
+        table = table[part]
+    parsed[".".join(parts)] = table[parts[-1]]
+    table[parts[-1]] = "whatever the host likes"
+    keys = [finding.key for finding in findings(tomlkit.dumps(parsed))]
+    assert repr((".".join(parts),)) in keys
+    assert ".".join(parts) in keys
+
+
+def test_a_setting_that_stands_quoted_only_is_missing(manifest: str) -> None:
+    parsed = tomllib.loads(manifest)
+    parsed["sgx.debug"] = parsed["sgx"].pop("debug")
+    keys = [finding.key for finding in findings(tomlkit.dumps(parsed))]
+    assert keys == ["('sgx.debug',)", "sgx.debug"]
 
 
 def test_a_direct_manifest_is_no_enclave() -> None:

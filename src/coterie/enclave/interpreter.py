@@ -44,7 +44,8 @@ def interpreter_files() -> Iterator[SourceFile]:
     shared = Path(str(sysconfig.get_config_var("LIBDIR"))) / str(
         sysconfig.get_config_var("INSTSONAME")
     )
-    if sysconfig.get_config_var("Py_ENABLE_SHARED"):
+    # Debian's interpreter holds the library itself; one that needs it says so to the linker.
+    if sysconfig.get_config_var("Py_ENABLE_SHARED") and shared.exists():
         yield SourceFile(shared.resolve(), PurePosixPath("lib", shared.name))
     library = Path(sysconfig.get_path("stdlib", vars={"installed_base": str(base)}))
     for path in sorted(library.rglob("*")):

@@ -17,6 +17,7 @@ from typing import Final
 from coterie.errors import ManifestRefused
 
 MAX_MANIFEST_BYTES = 64 << 20
+_PLAIN = re.compile(r"[A-Za-z0-9_]+")
 _HEX32 = re.compile(r"[0-9a-f]{64}")
 _RUNTIME_FOLDER = re.compile(r"file:/[A-Za-z0-9._/+-]*gramine/runtime/glibc/")
 _MEASURED = re.compile(_RUNTIME_FOLDER.pattern + r"[ -~]+|file:home/[ -~]+")
@@ -204,7 +205,13 @@ def findings(text: str) -> Iterator[Finding]:
     except (ValueError, RecursionError) as error:
         yield Finding("TOML", "TOML 1.0", str(error)[:200])
         return
-    settings = dict(_flatten(manifest, ""))
+    settings: dict[str, Value] = {}
+    for parts, value in _flatten(manifest, ()):
+        # A quoted "sgx.debug" is another key than debug of [sgx], and must not stand for it.
+        if all(_PLAIN.fullmatch(part) for part in parts):
+            settings[".".join(parts)] = value
+        else:
+            yield Finding(repr(parts)[:200], "keys of letters, digits and _", _shown(value))
     trusted = settings.pop(_TRUSTED, None)
     for key, value in settings.items():
         rule = _RULES.get(key)
@@ -242,13 +249,14 @@ def _is_measured(entry: Value) -> bool:
             return False
 
 
-def _flatten(table: dict[str, Value], prefix: str) -> Iterator[tuple[str, Value]]:
+def _flatten(
+    table: dict[str, Value], above: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Value]]:
     for key, value in table.items():
-        name = f"{prefix}{key}"
         if isinstance(value, dict) and value:
-            yield from _flatten(value, name + ".")
+            yield from _flatten(value, (*above, key))
         else:
-            yield name, value
+            yield (*above, key), value
 
 
 def _shown(value: Value) -> str:

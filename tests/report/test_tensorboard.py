@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from coterie.models.backend import configure_tensorflow
 from coterie.ps import events
 from coterie.report.tensorboard import tensorboard_log
 from coterie.training.results import result_of
@@ -15,6 +16,7 @@ from tests.report.runs import HFL, STEPS, outcome, steps
 
 def read(folder: Path) -> dict[str, dict[int, float]]:
     """Every scalar by tag and step, read with TensorFlow."""
+    configure_tensorflow(1)  # its settings hold for the whole process: other tests need these
     import tensorflow as tf
     from tensorflow.core.util import event_pb2
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from coterie.keyserver.messages import (
 )
 from coterie.keyserver.session import EXPORTER_LABEL, request_report_data, verify_session
 from coterie.ratls.address import Address
+from coterie.ratls.dialling import Destination
 from coterie.ratls.handshake import HANDSHAKE_SECONDS
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.messages import FrameReader, Refusal
@@ -153,41 +153,16 @@ class _Conversation:
         self._frames = FrameReader(decode_message)
 
     def run(self, wish: _Wish) -> bytes:
-        connection = self._connect()
-        try:
-            connection.handshake()
-            content = self._converse(connection, wish)
-        except BaseException:
-            connection.close_with_last_word()
-            raise
-        connection.close()
-        return content
-
-    def _connect(self) -> TlsConnection:
-        address = self._client.address
-        try:
-            sock = socket.create_connection((address.host, address.port), timeout=HANDSHAKE_SECONDS)
-        except OSError as error:
-            raise PeerUnreachable(
-                f"{self._name} does not answer at {address}",
-                expected="a listening key server",
-                seen=error.strerror or str(error) or type(error).__name__,
-                remedy="start it with `coterie keyserver`, or correct --key-server",
-            ) from error
-        try:
-            return TlsConnection(
-                sock,
-                self._identity,
-                self._judge,
-                listener=False,
-                at=self._at,
-                deadline=Deadline.after(HANDSHAKE_SECONDS),
-                peer_name=self._name,
-                alpn=ALPN,
-            )
-        except BaseException:
-            sock.close()
-            raise
+        destination = Destination(
+            self._client.address,
+            self._name,
+            expected="a listening key server",
+            remedy="start it with `coterie keyserver`, or correct --key-server",
+        )
+        with destination.conversation(
+            self._identity, self._judge, alpn=ALPN, at=self._at, seconds=HANDSHAKE_SECONDS
+        ) as connection:
+            return self._converse(connection, wish)
 
     def _judge(self, der: bytes) -> bytes:
         """Takes any key for now: the party's signature on the session says whether it counts."""

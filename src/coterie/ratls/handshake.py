@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from coterie.attestation.collateral_source import stapled
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed, PeerUnreachable
 from coterie.ratls.address import Address
+from coterie.ratls.dialling import Destination
 from coterie.ratls.judging import (
     JudgedCertificate,
     JudgedSession,
@@ -68,15 +69,7 @@ def dial(
         MessageRefused: The peer broke the exchange's rules.
     """
     deadline = Deadline.after(seconds)
-    try:
-        sock = socket.create_connection((address.host, address.port), timeout=seconds)
-    except OSError as error:
-        raise PeerUnreachable(
-            f"{expected_node} does not answer at {address}",
-            expected="its attestation port",
-            seen=error.strerror or str(error) or type(error).__name__,
-            remedy="start that node, or correct its address",
-        ) from error
+    sock = Destination(address, expected_node).connect(seconds)
     attested = _handshake(sock, trust, "dialler", expected_node, deadline=deadline, admit=admit)
     assert attested is not None  # only listeners have visitors
     return attested

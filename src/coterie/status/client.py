@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-import socket
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,15 +13,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from coterie.attestation.verdict import Verdict
 from coterie.contract import contract_digest
 from coterie.contract.signatures import sign_statement
-from coterie.errors import ContractMismatch, MessageRefused, PeerUnreachable
+from coterie.errors import ContractMismatch, MessageRefused
 from coterie.keyserver.service import ServerIdentity
 from coterie.ratls.address import Address
+from coterie.ratls.dialling import Destination
 from coterie.ratls.handshake import HANDSHAKE_SECONDS
 from coterie.ratls.issuing import spki_der
 from coterie.ratls.judging import JudgedCertificate, judge_certificate, judge_session
 from coterie.ratls.messages import NONCE_BYTES, FrameReader, Refusal
 from coterie.ratls.session import EXPORTER_BYTES, refused_by_peer, session_report_data
-from coterie.ratls.tls import Deadline, TlsConnection
+from coterie.ratls.tls import TlsConnection
 from coterie.ratls.trust import RelyingParty
 from coterie.ratls.voucher import Voucher, verify_voucher
 from coterie.status.messages import (
@@ -88,41 +88,10 @@ class _Visit:
         self._judged: JudgedCertificate | None = None
 
     def run(self, key: Ed25519PrivateKey, party: str) -> AttestedStatus:
-        connection = self._connect()
-        try:
-            connection.handshake()
-            status = self._converse(connection, key, party)
-        except BaseException:
-            connection.close_with_last_word()
-            raise
-        connection.close()
-        return status
-
-    def _connect(self) -> TlsConnection:
-        address = self._address
-        try:
-            sock = socket.create_connection((address.host, address.port), timeout=HANDSHAKE_SECONDS)
-        except OSError as error:
-            raise PeerUnreachable(
-                f"{self._node} does not answer at {address}",
-                expected="its attestation port",
-                seen=error.strerror or str(error) or type(error).__name__,
-                remedy="start that node, or correct its address",
-            ) from error
-        try:
-            return TlsConnection(
-                sock,
-                self._identity,
-                self._judge,
-                listener=False,
-                at=self._at,
-                deadline=Deadline.after(HANDSHAKE_SECONDS),
-                peer_name=self._node,
-                alpn=ALPN,
-            )
-        except BaseException:
-            sock.close()
-            raise
+        with Destination(self._address, self._node).conversation(
+            self._identity, self._judge, alpn=ALPN, at=self._at, seconds=HANDSHAKE_SECONDS
+        ) as connection:
+            return self._converse(connection, key, party)
 
     def _judge(self, der: bytes) -> bytes:
         self._judged = judge_certificate(der, self._trust, expected_node=self._node, at=self._at)

@@ -106,7 +106,7 @@ class ContractInvalid(ContractError):
 
 
 class ModelUnfit(ContractError):
-    """Layers of a contract's own model do not fit together, or no contract can hold a model."""
+    """A contract's own model does not fit together or is too large, or no contract can hold a model."""
 
 
 class ContractMismatch(ContractError):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from coterie.cli import console
+from coterie.cli import console, logs
+from coterie.errors import EvidenceRefused
 from coterie.ps.checkpoints import WorkerAbsence
 from coterie.training.results import result_of
 from tests.report.runs import HFL, outcome
@@ -28,3 +30,33 @@ def test_a_result_with_times_and_absences_is_printed(monkeypatch: pytest.MonkeyP
     assert "acme-worker, from step 3 to 9" in text
     assert "corn-worker, from step 7 to the end" in text
     screen.file.close()
+
+
+HOSTILE = "\x1b[2J\x9b1m[bold]\n  remedy: trust it"
+
+
+def test_an_error_with_a_strangers_words_keeps_its_four_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs.start()
+    monkeypatch.setattr(console, "err", Console(stderr=True))
+    error = EvidenceRefused(
+        "node", f"no {HOSTILE}", expected=HOSTILE, seen=HOSTILE, remedy="look there"
+    )
+    assert console.report(error, as_json=False) == 3
+    shown = "?[2J?1m[bold]?  remedy: trust it"
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: no {shown}",
+        "  check:    node",
+        f"  expected: {shown}",
+        f"  seen:     {shown}",
+        "  remedy:   look there",
+    ]
+
+
+def test_an_error_as_json_is_printable(capsys: pytest.CaptureFixture[str]) -> None:
+    error = EvidenceRefused("node", HOSTILE, expected="x", seen="\x9b", remedy="y")
+    console.report(error, as_json=True)
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said.isprintable()
+    assert json.loads(said)["what"] == HOSTILE

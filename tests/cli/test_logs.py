@@ -95,3 +95,34 @@ def test_all_threads_log_alike() -> None:
     thread.start()
     thread.join()
     assert json.loads(lines[0])["event"] == "Started"
+
+
+HOSTILE = "seen: \x1b[2J\x9b1m\nps0 attested eve"
+
+
+def test_a_log_line_of_a_strangers_words_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.choose(verbose=False, form=None)
+    logging.getLogger("coterie.test").warning("refused a peer at %s: %s", "10.0.0.9", HOSTILE)
+    assert capsys.readouterr().err == (
+        "refused a peer at 10.0.0.9: seen: ?[2J?1m?ps0 attested eve\n"
+    )
+
+
+def test_an_exception_keeps_its_lines_and_steers_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.choose(verbose=False, form=None)
+    logging.getLogger("coterie.test").error("a handler failed", exc_info=ValueError(HOSTILE))
+    said = capsys.readouterr().err
+    assert said == "a handler failed\n  ValueError: seen: ?[2J?1m\n  ps0 attested eve\n"
+
+
+def test_a_json_log_is_printable(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.choose(verbose=False, form=LogFormat.JSON)
+    logging.getLogger("coterie.test").warning("refused: %s", HOSTILE)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.isprintable()
+    assert json.loads(said)["message"] == f"refused: {HOSTILE}"
+    fields = {"event": "refused", "reason": HOSTILE}
+    assert logs.line_of_fields(fields).isprintable()
+    assert json.loads(logs.line_of_fields(fields)) == fields

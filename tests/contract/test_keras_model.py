@@ -146,6 +146,16 @@ def test_a_layer_that_is_not_listed_is_refused(kind: str) -> None:
         ("axis = -1", "axis = 0", "does not take axis = 0"),
         ("axis = [-1]", "axis = [1, 0]", "does not take axis"),
         ("axis = [-1]", "axis = -2", "does not take axis"),
+        (
+            'kind = "Flatten"',
+            'kind = "Reshape"\noptions = { target_shape = [1024, 1025] }',
+            "does not take target_shape = [1024, 1025]",
+        ),
+        (
+            'kind = "Flatten"',
+            'kind = "Reshape"\noptions = { target_shape = [-1, 1048577] }',
+            "does not take target_shape",
+        ),
         ("epsilon = 1e-3", "epsilon = nan", "model.layers.3.options.epsilon"),
         ("epsilon = 1e-3", "kernel_regularizer = 'l2'", "has no option 'kernel_regularizer'"),
         ("units = 8,", "units = 8, dtype = 'float16',", "has no option 'dtype'"),

@@ -274,7 +274,17 @@ IMPOSSIBLE_NAMES = [
     (replaced(HFL, '"operator"\n', f'"operator"\nkey = "{KEY.upper()}"\n'), "parties.0.key"),
     *(
         (replaced(HFL, "127.0.0.1:7440", address), "nodes.0.address")
-        for address in ("", "localhost", ":7440", "host:", "host:x", "host:65536", "host:-1")
+        for address in (
+            "",
+            "localhost",
+            ":7440",
+            "host:",
+            "host:x",
+            "host:65536",
+            "host:-1",
+            "\\u001b[2J:1",
+            "a\\nb:1",
+        )
     ),
 ]
 

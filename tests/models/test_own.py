@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 from keras import layers
 
 from coterie.contract import KerasModelSection, LayerSection
-from coterie.contract.layers import ACTIVATIONS, LAYERS
+from coterie.contract.layers import ACTIVATIONS, LAYERS, OptionValue
 from coterie.errors import ModelUnfit
 from coterie.models.dlrm import DLRMCore, DotInteraction, assign_flat
 from coterie.models.own import build_model, describe_model
@@ -68,7 +69,8 @@ def inputs(count: int = 6) -> list[np.ndarray]:
 
 
 def rebuilt(section: KerasModelSection) -> keras.Model:
-    return build_model(section.layers, NUMERIC, CATEGORICAL, DIM)
+    listed = sum(math.prod(parameter.shape) for parameter in section.parameters)
+    return build_model(section.layers, NUMERIC, CATEGORICAL, DIM, parameters=listed)
 
 
 @pytest.mark.parametrize("body", [with_all_layers, dlrm_by_hand])
@@ -236,12 +238,80 @@ def test_layers_that_do_not_fit_together_are_named() -> None:
         LayerSection(name="logit", kind="Dense", inputs=("joined",), options={"units": 1}),
     )
     with pytest.raises(ModelUnfit, match="layer joined of the contract's model") as refusal:
-        build_model(wrong, NUMERIC, CATEGORICAL, DIM)
+        build_model(wrong, NUMERIC, CATEGORICAL, DIM, parameters=100)
     assert "[None, 3] and [None, 5, 4]" in refusal.value.expected
     assert refusal.value.seen
     unsaid = LayerSection(name="logit", kind="Dense", inputs=("numeric",))
     with pytest.raises(ModelUnfit, match="layer logit"):
-        build_model([unsaid], NUMERIC, CATEGORICAL, DIM)
+        build_model([unsaid], NUMERIC, CATEGORICAL, DIM, parameters=100)
+
+
+def test_sizes_are_known_before_a_layer_is_made() -> None:
+    for layer in model_of(with_all_layers).layers[2:]:
+        called = layer.input if isinstance(layer.input, list) else [layer.input]
+        shapes = [tuple(tensor.shape) for tensor in called]
+        foretold = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes)
+        assert tuple(foretold) == tuple(layer.output.shape), layer.name
+
+
+def chain(*steps: tuple[str, dict[str, OptionValue]]) -> list[LayerSection]:
+    """Layers one after another on the numeric columns."""
+    names = ["numeric", *(f"l{i}" for i in range(len(steps)))]
+    return [
+        LayerSection(name=name, kind=kind, inputs=(before,), options=options)
+        for before, name, (kind, options) in zip(names, names[1:], steps, strict=False)
+    ]
+
+
+WIDE: tuple[str, dict[str, OptionValue]] = ("Dense", {"units": 65_536, "use_bias": False})
+
+
+@pytest.mark.parametrize(
+    ("steps", "parameters", "what", "expected", "seen"),
+    [
+        (
+            [("RepeatVector", {"n": 65_536}), ("Flatten", {}), ("RepeatVector", {"n": 65_536})],
+            100,
+            "layer l2 of the contract's model gives too much",
+            "at most 1,048,576 values for each example",
+            "12,884,901,888: [None, 65536, 196608]",
+        ),
+        (
+            [("RepeatVector", {"n": 65_536}), ("DotInteraction", {})],
+            100,
+            "layer l1 of the contract's model gives too much",
+            "at most 1,048,576 values for each example",
+            "2,147,450,880: [None, 2147450880]",
+        ),
+        (
+            [WIDE, WIDE],
+            NUMERIC * 65_536 + 8,
+            "layer l1 of the contract's model needs more parameters than the contract lists",
+            "at most 8 scalars from this layer on",
+            "more",
+        ),
+        (
+            [("LayerNormalization", {}), ("Dense", {"units": 1})],
+            2 * NUMERIC - 1,
+            "layer l0 of the contract's model needs more parameters than the contract lists",
+            "at most 5 scalars from this layer on",
+            "more",
+        ),
+    ],
+    ids=["repeated", "all pairs", "a kernel of 16 GiB", "a few too many"],
+)
+def test_a_small_contract_does_not_decide_over_much_memory(
+    steps: list[tuple[str, dict[str, OptionValue]]],
+    parameters: int,
+    what: str,
+    expected: str,
+    seen: str,
+) -> None:
+    with pytest.raises(ModelUnfit) as refusal:
+        build_model(chain(*steps), NUMERIC, CATEGORICAL, DIM, parameters=parameters)
+    assert refusal.value.what == what
+    assert refusal.value.expected == expected
+    assert refusal.value.seen == seen
 
 
 def test_the_example_contract_is_what_its_script_prints() -> None:

@@ -76,7 +76,8 @@ def test_an_event_comes_back_and_reads_well(event: events.Event, sentence: str) 
 def test_any_text_survives(node: str, missing: tuple[str, ...]) -> None:
     event = events.Joined(node, missing)
     line = encode_event(event)
-    assert len(line.splitlines()) == 1 or "\n" not in line
+    assert line.isascii()
+    assert line.isprintable()
     assert decode_event(line) == event
 
 
@@ -124,3 +125,27 @@ def test_any_text_is_an_event_or_none(text: str) -> None:
 )
 def test_a_line_that_only_looks_like_an_event_is_none(line: str) -> None:
     assert decode_event(line) is None
+
+
+HOSTILE = "\x1b[2J\x9b1;1H\nps0 attested eve (worker of acme): UpToDate, deadbeef\u202e"
+
+
+@pytest.mark.parametrize(
+    ("event", "sentence"),
+    [
+        (
+            events.Refused("ps0", "X", HOSTILE),
+            "ps0 refused a peer: X: ?[2J?1;1H?ps0 attested eve (worker of acme): UpToDate, deadbeef?",
+        ),
+        (
+            events.Failed("w0", 6, {"error": "RemoteError", "what": HOSTILE}),
+            "w0 failed (6): ?[2J?1;1H?ps0 attested eve (worker of acme): UpToDate, deadbeef?",
+        ),
+    ],
+)
+def test_a_strangers_words_are_one_line_that_steers_nothing(
+    event: events.Event, sentence: str
+) -> None:
+    assert describe_event(event) == sentence
+    assert encode_event(event).isprintable()
+    assert decode_event(encode_event(event)) == event

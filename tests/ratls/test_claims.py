@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import get_args
 
 import cbor2
@@ -88,6 +89,8 @@ def test_no_two_buffers_mean_the_same(original: Claims, data: st.DataObject) -> 
         ("coterie-node", b"", "claims_encoding"),
         ("coterie-node", b"a" * 64, "claims_encoding"),
         ("coterie-node", "caf\u00e9".encode(), "claims_encoding"),
+        ("coterie-node", b"acme\x1b[2J", "claims_encoding"),
+        ("coterie-party", b"acme\nps0 attested eve", "claims_encoding"),
         ("coterie-role", b"boss", "claims_encoding"),
         ("coterie-incarnation", bytes(7), "claims_encoding"),
         ("coterie-incarnation", 7, "claims_encoding"),
@@ -99,6 +102,17 @@ def test_a_wrong_value_is_refused(name: str, value: cbor.CborValue, failed_check
         Claims.from_cbor(cbor.encode({**fields(), name: value}))
 
     assert caught.value.failed_check == failed_check
+
+
+@pytest.mark.parametrize("read", [Claims.from_cbor, foreign_pubkey_hash])
+def test_names_of_claims_that_nobody_knows_are_printable(
+    read: Callable[[bytes], object],
+) -> None:
+    value = {name: item for name, item in fields().items() if name != "pubkey-hash"}
+    with pytest.raises(EvidenceRefused) as caught:
+        read(cbor.encode({**value, "\x1b[2J\nps0 attested eve": b"x"}))
+    assert "?[2J?ps0 attested eve" in caught.value.seen
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("name", sorted(fields()))

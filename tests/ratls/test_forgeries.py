@@ -14,6 +14,8 @@ from coterie.errors import (
     EvidenceRefused,
     HandshakeFailed,
 )
+from coterie.nodes.eventlines import describe_event
+from coterie.ps.events import Refused
 from coterie.ratls.evidence import LEGACY_OIDS
 from coterie.ratls.handshake import AttestedPeer
 
@@ -120,6 +122,34 @@ class TestForgedCertificates:
         assert isinstance(outcome.listener, HandshakeFailed)
         assert outcome.listener.what == "the peer refused this node's certificate or evidence"
         assert "log of the peer" in outcome.listener.remedy
+
+    @pytest.mark.parametrize(
+        ("dns_node", "shown"),
+        [
+            ("a\x1b[31mred", ".a?[31mred.coterie.invalid"),
+            (
+                "a\nps0 attested eve (worker of acme): UpToDate",
+                ".a?ps0 attested eve (worker of acme): UpToDate.coterie.invalid",
+            ),
+        ],
+        ids=["an escape", "a line feed"],
+    )
+    def test_its_dns_name_steers_no_terminal_and_forges_no_log_line(
+        self, world: World, dns_node: str, shown: str
+    ) -> None:
+        forged = forge(world, Forgery("a DNS name", "certificate_name", dns_node=dns_node))
+        assert any(dns_node in name for name in forged.identity.certificate.dns_names)
+
+        outcome = world.handshake(
+            world.showing(world.trust("acme-worker"), forged), world.trust("ps0")
+        )
+
+        assert isinstance(outcome.listener, EvidenceRefused)
+        assert outcome.listener.failed_check == "certificate_name"
+        assert outcome.listener.seen.endswith(shown)
+        assert str(outcome.listener).isprintable()
+        told = describe_event(Refused("ps0", "EvidenceRefused", str(outcome.listener)))
+        assert told.isprintable()
 
     def test_the_unforged_one_is_accepted(self, world: World) -> None:
         honest = forge(world, Forgery("nothing", ""))

@@ -10,7 +10,6 @@ from coterie.errors import MessageRefused
 from coterie.ratls import cbor
 from coterie.ratls.messages import (
     MAX_FRAME_BYTES,
-    MAX_TEXT,
     Acceptance,
     ContractMessage,
     EvidenceMessage,
@@ -20,8 +19,8 @@ from coterie.ratls.messages import (
     Refusal,
     decode_message,
     encode_message,
-    printable,
 )
+from coterie.text import MAX_TEXT
 
 KEYS = ("error", "what", "expected", "seen", "remedy", "failed_check")
 
@@ -136,9 +135,3 @@ def test_a_refusals_text_is_bounded_and_fit_for_a_terminal() -> None:
     assert len(message.reason["what"]) == MAX_TEXT
     assert message.reason["what"].startswith("?[2Jxxx")
     assert message.reason["expected"] == ""
-
-
-@given(st.text(max_size=100), st.integers(3, 50))
-def test_printable_text_is_printable_and_bounded(text: str, limit: int) -> None:
-    assert printable(text, limit).isprintable()
-    assert len(printable(text, limit)) <= limit

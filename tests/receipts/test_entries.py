@@ -113,3 +113,47 @@ def test_kinds_are_known_by_their_names() -> None:
         "attested", "checkpoint", "collateral", "contract", "failed", "joined", "left_out",
         "outcome", "refused", "restarted", "resumed", "returned", "server",
     ]  # fmt: skip
+
+
+ESCAPE = "\x1b[2J\x1b[1;1HACCEPTED"
+ABSENCE = {"worker": ESCAPE, "start": 1, "stop": None}
+OUTCOME: dict[str, object] = {
+    "steps": 2, "examples": 512, "nodes": 3, "train_loss": 0.5, "validation_auc": None,
+    "test_auc": None, "test_logloss": None, "test_accuracy": None, "test_calibration": None,
+    "absences": [], "model_digest": "ab" * 32, "not_kept": {},
+}  # fmt: skip
+JOINING: dict[str, object] = JOINED.model_dump(mode="json")
+
+
+@pytest.mark.parametrize("written", [ESCAPE, "\x9b2J", "a\nb", "a\u2028b", "\u202eb"])
+@pytest.mark.parametrize("kind", ["refused", "failed"])
+@pytest.mark.parametrize("key", ["error", "reason"])
+def test_a_text_that_cannot_be_printed_is_refused(kind: str, key: str, written: str) -> None:
+    body = {"error": "X", "reason": "Y", key: written}
+    with pytest.raises(ReceiptRefused, match="a value is not what it must be") as refusal:
+        entries.decode_line(line(kind=kind, body=body), 3)
+    assert refusal.value.place == f"line 3 ({kind})"
+    assert refusal.value.expected == "Value error, not printable text"
+    assert refusal.value.seen == f"in {key}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "seen"),
+    [
+        ("joined", {**JOINING, "node": ESCAPE}, "in node"),
+        ("joined", {**JOINING, "node": "Acme Worker"}, "in node"),
+        ("joined", {**JOINING, "node": "w0\n"}, "in node"),
+        ("left_out", {"node": ESCAPE, "step": 1}, "in node"),
+        ("returned", {"node": ESCAPE, "step": 1}, "in node"),
+        ("outcome", {**OUTCOME, "absences": [ABSENCE]}, "in absences.0"),
+        ("outcome", {**OUTCOME, "not_kept": {ESCAPE: 1}}, f"in not_kept.{ESCAPE}.[key]"),
+    ],
+)
+def test_a_name_that_no_contract_can_hold_is_refused(
+    kind: str, body: dict[str, object], seen: str
+) -> None:
+    with pytest.raises(ReceiptRefused, match="a value is not what it must be") as refusal:
+        entries.decode_line(line(kind=kind, body=body), 3)
+    assert refusal.value.place == f"line 3 ({kind})"
+    assert "String should match pattern" in refusal.value.expected
+    assert refusal.value.seen == seen

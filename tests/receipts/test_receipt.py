@@ -65,6 +65,12 @@ def test_every_entry_can_be_described(finished: Scene) -> None:
     assert described[-1] == f"outcome after 2 steps: model {MODEL}"
 
 
+def test_a_description_steers_no_terminal_whatever_an_entry_holds(finished: Scene) -> None:
+    entry = next(read_entries(finished.path))
+    body = bodies.PeerRefused.model_construct(error="X", reason="\x1b[2J\n    7  accepted")
+    assert describe(replace(entry, body=body)) == "refused a peer: X: ?[2J?    7  accepted"
+
+
 def test_steps_are_added_up_between_checkpoints(finished: Scene) -> None:
     first, second = (b for b in finished.bodies() if isinstance(b, bodies.Checkpoint))
     assert (first.step, first.examples, first.loss) == (1, 256, 0.5)

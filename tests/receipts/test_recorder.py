@@ -130,6 +130,41 @@ def test_a_history_that_its_host_cut_short_shows(scene: Scene) -> None:
     assert "Gap: the server went on" in " ".join(does_not_prove(found))
 
 
+def test_what_its_host_cut_off_after_a_checkpoint_shows_nowhere_but_is_said_to_be_open(
+    scene: Scene,
+) -> None:
+    """The checkpoint is known, so there is no gap: the words do not claim that all was told."""
+    first = scene.recorder()
+    scene.run(first, until=1)
+    whole = scene.path.read_bytes()
+    first.hear(events.Refused("ps0", "EvidenceRefused", "[measurement] another program"))
+    scene.join(first, "acme-worker", incarnation=8)
+    first.hear(events.Failed("ps0", 6, {"error": "MessageRefused", "what": "a bad push"}))
+    first.close()
+    assert scene.path.read_bytes().startswith(whole)
+    assert len(scene.path.read_bytes()) > len(whole)
+    scene.path.write_bytes(whole)
+    again = restarted(scene)
+    again.hear(events.Resumed(1, DIGEST(1)))
+    for worker in ("acme-worker", "bolt-worker"):
+        scene.join(again, worker, incarnation=9)
+    again.hear(events.CheckpointWritten(2, DIGEST(2)))
+    again.finish(scene.result())
+    again.close()
+
+    found = scene.verify()
+    assert (found.gaps, found.history.failures, found.history.refusals) == ((), [], 1)
+    (said,) = (line for line in does_not_prove(found) if line.startswith("That all was told"))
+    assert said.startswith(
+        "That all was told: the server was started 2 times. Before each restart its host could cut "
+        "off what came after the last checkpoint, which shows as no gap: "
+    )
+
+
+def test_a_receipt_without_a_restart_has_no_such_place(finished: Scene) -> None:
+    assert "That all was told" not in " ".join(does_not_prove(finished.verify()))
+
+
 def test_a_torn_last_line_is_cut_off_and_told(scene: Scene) -> None:
     first = scene.recorder()
     scene.run(first, until=1)

@@ -16,15 +16,17 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
+from coterie.contract import Contract
 from coterie.criteo.compression import RawFile
 from coterie.criteo.encoding import encode_rows
 from coterie.criteo.layout import Layout
 from coterie.criteo.reader import CriteoReader
-from coterie.errors import EnvironmentUnfit, OutputInUse
+from coterie.errors import EnvironmentUnfit, ModelUnfit, OutputInUse
 from coterie.serving.export import Format, export, input_names
 from coterie.serving.scoring import Scorer, probabilities
 from coterie.trained import TrainedModel
 from tests.conftest import REPOSITORY
+from tests.ps.conftest import small_contract
 from tests.serving.conftest import Trained
 
 COUNT = 1000
@@ -88,6 +90,24 @@ def test_a_saved_model_gives_the_trainers_predictions_without_coterie(
     assert seen.shape == (COUNT,)
     assert len(np.unique(seen)) > COUNT // 2
     np.testing.assert_allclose(seen, expected(trained), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_small_file_with_a_huge_table_is_not_exported(form: Format, tmp_path: Path) -> None:
+    """Its index would need 7.5 GiB, several times over."""
+    value = small_contract().model_dump(mode="json")
+    value["data"]["column_rows"] = {"C1": 10**9, "C2": 10**9, "C3": 6}
+    contract = Contract.model_validate(value)
+    dense = sum(part.size for part in contract.model.dense_parameters(contract.data))
+    rows = (np.zeros(0, np.int32), np.zeros((0, 2), np.float32))
+    model = TrainedModel.of(contract, 1, np.zeros(dense, np.float32), *rows)
+    assert model.file_bytes < 4096
+    with pytest.raises(ModelUnfit, match="too many rows to be exported") as refusal:
+        export(model, tmp_path / "out" / "model.keras", format=form)
+    assert refusal.value.expected == "at most 134,217,728 rows in all"
+    assert refusal.value.seen == "2,000,000,006 rows, an index of 8,000,000,024 bytes"
+    assert "coterie predict" in refusal.value.remedy
+    assert not list(tmp_path.iterdir())
 
 
 def test_columns_that_tensorflow_cannot_tell_apart_get_underscores() -> None:

@@ -8,6 +8,7 @@ import typer
 
 from coterie.attestation.appraiser import Appraisal
 from coterie.attestation.tee.base import TeeKind
+from coterie.text import printable
 
 
 def print_outcome(
@@ -66,7 +67,7 @@ def print_facts(value: dict[str, object], *, as_json: bool) -> None:
         console.print_json(value)
         return
     for line in _lines(value, ""):
-        typer.echo(line)
+        typer.echo(printable(line, None))
 
 
 def _lines(value: dict[str, object], indent: str) -> list[str]:

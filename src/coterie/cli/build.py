@@ -86,6 +86,9 @@ def check(
 ) -> None:
     """Refuse a manifest that lets the host choose code, arguments, environment or files.
 
+    Reads the manifest alone: that the digests in it are those of files.sha256, or of the files, is
+    not checked. To know what is measured, build the image yourself and compare.
+
     Example: coterie build check enclaves/worker/manifest.toml
     """
     from coterie.cli import console
@@ -95,7 +98,7 @@ def check(
     if as_json:
         console.print_json({"manifest": str(manifest), "accepted": True})
     else:
-        typer.echo(f"{manifest}: every setting is known and safe")
+        typer.echo(f"{manifest}: every setting is known and safe; files not compared")
 
 
 def _images(names: list[str] | None) -> tuple[ImageName, ...]:

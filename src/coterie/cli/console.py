@@ -11,6 +11,7 @@ from rich.table import Table
 from coterie.cli.logs import LogFormat, settings
 from coterie.errors import CoterieError
 from coterie.ps.checkpoints import WorkerAbsence
+from coterie.text import printable
 from coterie.training.results import RunResult
 
 out = Console()
@@ -51,8 +52,8 @@ def stamp_of(result: RunResult) -> str:
 
 
 def print_json(value: object) -> None:
-    """One JSON object on standard output."""
-    typer.echo(json.dumps(value, ensure_ascii=False))
+    """One JSON object on standard output, in ASCII: no terminal takes it for a command."""
+    typer.echo(json.dumps(value))
 
 
 def print_result(result: RunResult, title: str) -> None:
@@ -77,7 +78,7 @@ def report(error: CoterieError, *, as_json: bool) -> int:
     if as_json:
         print_json(error.to_dict())
     elif chosen.form is LogFormat.JSON:
-        err.out(json.dumps(error.to_dict(), ensure_ascii=False), highlight=False)
+        err.out(json.dumps(error.to_dict()), highlight=False)
     else:
         err.print(f"[bold red]error:[/] {_escape(error.what)}", soft_wrap=True, highlight=False)
         said = error.to_dict()
@@ -100,7 +101,8 @@ def _absence(absence: WorkerAbsence) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
+    """Text of an error, which may hold a stranger's words: no markup, no control characters."""
+    return printable(text, None).replace("[", r"\[")
 
 
 def _show(value: str | float | None) -> str:

@@ -15,6 +15,7 @@ import typer
 
 from coterie.nodes.eventlines import describe_event, encode_event
 from coterie.ps.events import Event, EventSink
+from coterie.text import printable
 
 Verbose = Annotated[
     bool,
@@ -70,7 +71,7 @@ def choose(*, verbose: bool, form: LogFormat | None) -> None:
     found = replace(found, form=form or found.form, verbose=verbose or found.verbose)
     _Process.settings = found
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json() if found.form is LogFormat.JSON else None)
+    handler.setFormatter(_Json() if found.form is LogFormat.JSON else _Text())
     logger = logging.getLogger("coterie")
     logger.handlers = [handler]
     logger.propagate = False
@@ -85,7 +86,7 @@ def line_of(event: Event) -> str:
 def line_of_fields(fields: Mapping[str, str]) -> str:
     """A log entry that is no event, as a line of the chosen form."""
     if settings().form is LogFormat.JSON:
-        return json.dumps(dict(fields), ensure_ascii=False)
+        return json.dumps(dict(fields))
     head, *rest = fields.items()
     return " ".join([head[1], *(f"{name}={json.dumps(text)}" for name, text in rest if text)])
 
@@ -107,6 +108,16 @@ def every_event(title: str) -> EventSink | None:
     return write
 
 
+class _Text(logging.Formatter):
+    """A log record as text: one line, and indented, so that none looks like another, its exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        lines = [record.getMessage()]
+        if record.exc_info:
+            lines += self.formatException(record.exc_info).split("\n")
+        return "\n  ".join(printable(line, None) for line in lines)
+
+
 class _Json(logging.Formatter):
     """A log record as one JSON object."""
 
@@ -120,4 +131,4 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             value["exception"] = self.formatException(record.exc_info)
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value)

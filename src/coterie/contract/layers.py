@@ -8,6 +8,7 @@ state that is not trained (BatchNormalization), with randomness (Dropout), or th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -27,6 +28,9 @@ ACTIVATIONS = frozenset(
 )
 
 MAX_WIDTH = 65_536
+
+MAX_OUTPUT = 1 << 20
+"""Values that a layer may give for one example: a small contract must not decide over much memory."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,8 @@ def _shape(value: OptionValue) -> bool:
     return (
         isinstance(value, list)
         and 1 <= len(value) <= 8
-        and all(_whole(size) and (size == -1 or 1 <= size <= 1 << 24) for size in value)
+        and all(_whole(size) and (size == -1 or size >= 1) for size in value)
+        and math.prod(map(abs, value)) <= MAX_OUTPUT
     )
 
 

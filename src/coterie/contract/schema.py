@@ -77,6 +77,8 @@ class Node(Section):
             host, colon, port = value.rpartition(":")
             if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65_536):
                 raise ValueError(f"{value!r} is not HOST:PORT")
+            if not host.isprintable():
+                raise ValueError(f"{value!r} holds characters that cannot be printed")
         return value
 
 

@@ -22,11 +22,11 @@ from coterie.ratls.messages import (
     NONCE_BYTES,
     Refusal,
     frame,
-    printable,
     refusal_body,
     refusal_of,
 )
 from coterie.ratls.voucher import MAX_VOUCHER_BYTES
+from coterie.text import printable
 
 ALPN = b"coterie-keys/1"
 VERSION = 1

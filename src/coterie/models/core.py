@@ -42,23 +42,31 @@ class OwnModelMaker:
         numeric: Number of numeric columns.
         categorical: Number of categorical columns.
         embedding_dim: Width of an embedding row.
+        parameters: Scalars that the section lists; the layers must not need more.
     """
 
     layers: tuple[str, ...]
     numeric: int
     categorical: int
     embedding_dim: int
+    parameters: int
 
     def __call__(self) -> object:
         """A ``keras.Model`` (dense [B, n], embedded [B, m, dim]) -> logits [B].
 
         Raises:
-            ModelUnfit: The layers do not fit together.
+            ModelUnfit: The layers do not fit together, or need too much memory.
         """
         from coterie.models.own import build_model
 
         layers = [LayerSection.model_validate_json(layer) for layer in self.layers]
-        return build_model(layers, self.numeric, self.categorical, self.embedding_dim)
+        return build_model(
+            layers,
+            self.numeric,
+            self.categorical,
+            self.embedding_dim,
+            parameters=self.parameters,
+        )
 
 
 def core_of(model: AnyModelSection, data: DataSection) -> Callable[[], object]:
@@ -69,6 +77,7 @@ def core_of(model: AnyModelSection, data: DataSection) -> Callable[[], object]:
             len(data.numeric),
             len(data.categorical),
             model.embedding_dim,
+            sum(parameter.size for parameter in model.dense_parameters(data)),
         )
     return DlrmMaker(model.bottom, model.top)
 

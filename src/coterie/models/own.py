@@ -13,7 +13,7 @@ import keras
 from pydantic import ValidationError
 
 from coterie.contract import KerasModelSection, LayerSection, ParameterSection
-from coterie.contract.layers import EMBEDDED_INPUT, LAYERS, NUMERIC_INPUT, OptionValue
+from coterie.contract.layers import EMBEDDED_INPUT, LAYERS, MAX_OUTPUT, NUMERIC_INPUT, OptionValue
 from coterie.errors import ModelUnfit
 from coterie.models.dlrm import DotInteraction
 
@@ -21,7 +21,12 @@ _BOILERPLATE = {"name", "trainable", "dtype", "autocast"}
 
 
 def build_model(
-    layers: Sequence[LayerSection], numeric: int, categorical: int, embedding_dim: int
+    layers: Sequence[LayerSection],
+    numeric: int,
+    categorical: int,
+    embedding_dim: int,
+    *,
+    parameters: int,
 ) -> keras.Model:
     """Builds the Keras model of a contract.
 
@@ -30,12 +35,14 @@ def build_model(
         numeric: Number of numeric columns, n.
         categorical: Number of categorical columns, m.
         embedding_dim: Width of an embedding row.
+        parameters: Scalars that the trained variables may have in all.
 
     Returns:
         A model (dense [B, n], embedded [B, m, dim]) -> logits [B].
 
     Raises:
-        ModelUnfit: The layers do not fit together or give more than one logit per example.
+        ModelUnfit: The layers do not fit together, give more than one logit per example, or need
+            more memory than is allowed; which is found before that memory is taken.
     """
     inputs = (
         keras.Input((numeric,), name=NUMERIC_INPUT),
@@ -43,10 +50,12 @@ def build_model(
     )
     known = dict(zip((NUMERIC_INPUT, EMBEDDED_INPUT), inputs, strict=True))
     output = inputs[0]
+    left = parameters
     for section in layers:
         called = [known[name] for name in section.inputs]
         try:
             layer = _layer_class(section.kind)(name=section.name, **_arguments(section))
+            _require_small(section, layer, called, left)
             output = layer(called[0] if len(called) == 1 else called)
         except (ValueError, TypeError, IndexError) as error:
             raise ModelUnfit(
@@ -55,6 +64,9 @@ def build_model(
                 seen=str(error).split("\n", 1)[0][:200],
                 remedy="correct the layer's options or inputs in [[model.layers]]",
             ) from error
+        if layer.count_params() > left:
+            raise _too_many_parameters(section, left)
+        left -= layer.count_params()
         known[section.name] = output
     if tuple(output.shape) != (None, 1):
         raise ModelUnfit(
@@ -64,6 +76,36 @@ def build_model(
             remedy="end the model with a Dense layer of 1 unit and no activation",
         )
     return keras.Model(inputs, keras.layers.Reshape((), name="coterie-logit")(output))
+
+
+def _require_small(
+    section: LayerSection, layer: keras.Layer, called: Sequence[keras.KerasTensor], left: int
+) -> None:
+    """Refuses a layer whose output or kernel is too large, before it is called and so made.
+
+    Of the listed kinds only Dense can have far more parameters than its inputs have values.
+    """
+    shapes = [tuple(tensor.shape) for tensor in called]
+    shape = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes)
+    values = math.prod(shape[1:])
+    if values > MAX_OUTPUT:
+        raise ModelUnfit(
+            f"layer {section.name} of the contract's model gives too much",
+            expected=f"at most {MAX_OUTPUT:,} values for each example",
+            seen=f"{values:,}: {list(shape)}",
+            remedy="make the layer, or what it repeats or combines, smaller",
+        )
+    if isinstance(layer, keras.layers.Dense) and shapes[0][-1] * layer.units > left:
+        raise _too_many_parameters(section, left)
+
+
+def _too_many_parameters(section: LayerSection, left: int) -> ModelUnfit:
+    return ModelUnfit(
+        f"layer {section.name} of the contract's model needs more parameters than the contract lists",
+        expected=f"at most {left:,} scalars from this layer on",
+        seen="more",
+        remedy="let coterie model describe write the section",
+    )
 
 
 def describe_model(model: keras.Model) -> KerasModelSection:
@@ -95,7 +137,7 @@ def describe_model(model: keras.Model) -> KerasModelSection:
         raise _unfit("has several outputs", "one, the logit", str(len(model.outputs)))
     sections, layers = _sections(model)
     (_, numeric), (_, categorical, dim) = shapes
-    rebuilt = build_model(sections, numeric, categorical, dim)
+    rebuilt = build_model(sections, numeric, categorical, dim, parameters=model.count_params())
     parameters = tuple(
         _parameter(layers, variable.path, tuple(variable.shape))
         for variable in rebuilt.trainable_variables

@@ -7,6 +7,7 @@ import json
 from pydantic import TypeAdapter, ValidationError
 
 from coterie.ps import events
+from coterie.text import printable
 
 MAX_LINE_BYTES = 1 << 20
 _ADAPTERS: dict[str, TypeAdapter[events.Event]] = {
@@ -15,8 +16,8 @@ _ADAPTERS: dict[str, TypeAdapter[events.Event]] = {
 
 
 def encode_event(event: events.Event) -> str:
-    """The event as one line of JSON, without the line's end."""
-    return json.dumps(event.to_dict(), ensure_ascii=False)
+    """The event as one line of JSON in ASCII, without the line's end."""
+    return json.dumps(event.to_dict())
 
 
 def decode_event(line: str) -> events.Event | None:
@@ -37,8 +38,12 @@ def decode_event(line: str) -> events.Event | None:
         return None
 
 
-def describe_event(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line per kind of event)
-    """The event as a sentence for people."""
+def describe_event(event: events.Event) -> str:
+    """The event as one line for people; what a peer has put into it cannot steer a terminal."""
+    return printable(_sentence(event), None)
+
+
+def _sentence(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line per kind of event)
     match event:
         case events.Started(node, role, party):
             return f"{node} started ({role} of {party})"

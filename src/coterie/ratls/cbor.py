@@ -11,6 +11,8 @@ from typing import NoReturn
 
 import cbor2
 
+from coterie.text import printable
+
 CborScalar = int | bytes | str | bool | None
 CborValue = CborScalar | list["CborValue"] | dict[str, "CborValue"]
 
@@ -78,7 +80,7 @@ def exact_keys(value: dict[str, CborValue], keys: frozenset[str]) -> None:
         CborInvalid: Names the keys.
     """
     if unknown := sorted(value.keys() - keys):
-        raise CborInvalid(f"unknown keys: {', '.join(unknown)[:200]}")
+        raise CborInvalid(f"unknown keys: {printable(', '.join(unknown), 200)}")
     if missing := sorted(keys - value.keys()):
         raise CborInvalid(f"missing keys: {', '.join(missing)}")
 

@@ -15,6 +15,7 @@ from typing import get_args
 from coterie.contract import Role
 from coterie.errors import EvidenceRefused
 from coterie.ratls import cbor
+from coterie.text import printable
 
 MAX_CLAIMS_BYTES = 4096
 SHA_256_ID = 1  # IANA Named Information Hash Algorithm Registry
@@ -115,7 +116,7 @@ def _pubkey_hash(value: dict[str, cbor.CborValue]) -> bytes:
             "pubkey_hash",
             "the claims do not say which key they are for",
             expected="a claim pubkey-hash",
-            seen=f"claims {', '.join(sorted(value))[:200] or 'none'}",
+            seen=f"claims {printable(', '.join(sorted(value)), 200) or 'none'}",
             remedy=_REMEDY,
         )
     packed = cbor.take_bytes(value, _PUBKEY_HASH, least=1, most=128)
@@ -140,9 +141,12 @@ def _pubkey_hash(value: dict[str, cbor.CborValue]) -> bytes:
 
 def _name(value: dict[str, cbor.CborValue], key: str) -> str:
     try:
-        return cbor.take_bytes(value, key, least=1, most=_NAME_BYTES).decode("ascii")
+        name = cbor.take_bytes(value, key, least=1, most=_NAME_BYTES).decode("ascii")
     except UnicodeDecodeError as error:
         raise cbor.CborInvalid(f"{key} must be ASCII") from error
+    if not name.isprintable():
+        raise cbor.CborInvalid(f"{key} must be printable ASCII")
+    return name
 
 
 def _role(name: str) -> Role:

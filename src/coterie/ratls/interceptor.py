@@ -15,11 +15,11 @@ import grpc
 from coterie.contract import Role
 from coterie.errors import CallRefused, CoterieError
 from coterie.ratls.calls import CallsUnderWay
-from coterie.ratls.messages import printable
 from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard
 from coterie.ratls.trust import Clock
 from coterie.ratls.wire_errors import error_metadata, status_code
+from coterie.text import printable
 
 _log = logging.getLogger(__name__)
 Req = TypeVar("Req")

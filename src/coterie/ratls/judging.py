@@ -15,6 +15,7 @@ from coterie.ratls.claims import Claims, report_data
 from coterie.ratls.evidence import InteroperableEvidence, check_pubkey_hash
 from coterie.ratls.issuing import DNS_SUFFIX
 from coterie.ratls.trust import RelyingParty
+from coterie.text import printable
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,6 @@ def _check_name(certificate: RatlsCertificate, claims: Claims) -> None:
             "certificate_name",
             f"the certificate of {claims.node} has another DNS name than its claims give it",
             expected=expected,
-            seen=", ".join(certificate.dns_names)[:300] or "none",
+            seen=printable(", ".join(certificate.dns_names), 300) or "none",
             remedy="nodes make their certificates themselves: start the peer with `coterie node`",
         )

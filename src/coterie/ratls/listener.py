@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from coterie.errors import AddressInUse, CoterieError
 from coterie.ratls.address import Address
 from coterie.ratls.handshake import HANDSHAKE_SECONDS
+from coterie.text import printable
 
 _PAUSE_SECONDS = 0.05
 _log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class ListenerLimits:
 
 def log_refusal(host: str, error: CoterieError) -> None:
     """Writes why a peer was refused to the log."""
-    _log.warning("refused a peer at %s: %s", host, error)
+    _log.warning("refused a peer at %s: %s", host, printable(str(error), None))
 
 
 def listen(address: Address) -> socket.socket:

@@ -14,12 +14,12 @@ from coterie.errors import MessageRefused
 from coterie.ratls import cbor
 from coterie.ratls.evidence import MAX_QUOTE_BYTES
 from coterie.ratls.voucher import MAX_VOUCHER_BYTES
+from coterie.text import MAX_TEXT, printable
 
 VERSION = 1
 NONCE_BYTES = 32
 MAX_STAPLE_BYTES = 1 << 20
 MAX_FRAME_BYTES = 1 << 21
-MAX_TEXT = 600
 _PREFIX = 4
 _REFUSAL_KEYS = ("error", "what", "expected", "seen", "remedy", "failed_check")
 
@@ -203,12 +203,6 @@ class FrameReader(Generic[Decoded]):
         if length > MAX_FRAME_BYTES:
             raise _refused(f"at most {MAX_FRAME_BYTES} bytes a frame", f"{length} bytes")
         return length
-
-
-def printable(text: str, limit: int = MAX_TEXT) -> str:
-    """Text of a peer, bounded and without control characters, fit for a terminal and a log."""
-    clean = "".join(char if char.isprintable() else "?" for char in text[: limit + 1])
-    return clean if len(clean) <= limit else clean[: limit - 3] + "..."
 
 
 def _decode(body: dict[str, cbor.CborValue]) -> Message:

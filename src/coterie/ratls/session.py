@@ -44,9 +44,9 @@ from coterie.ratls.messages import (
     Refusal,
     decode_message,
     encode_message,
-    printable,
 )
 from coterie.ratls.voucher import Voucher, verify_voucher
+from coterie.text import printable
 
 EXPORTER_LABEL = b"EXPORTER-coterie-ra-tls-1"
 EXPORTER_BYTES = 32

@@ -24,7 +24,7 @@ from OpenSSL import SSL, crypto
 
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed, PeerUnreachable
 from coterie.ratls.issuing import spki_der
-from coterie.ratls.messages import printable
+from coterie.text import printable
 
 ALPN = b"coterie-ra-tls/1"
 _ACCEPTED_ERRORS = frozenset({0, 18})  # X509_V_OK, X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT

@@ -68,6 +68,8 @@ def unproved_key(der: bytes, who: str) -> bytes:
         raise _other_kind(who, "a certificate that cannot be read") from error
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise _other_kind(who, type(key).__name__)
+    if not isinstance(key.curve, ec.SECP256R1):
+        raise _other_kind(who, f"a key on {key.curve.name}")
     return spki_der(key)
 
 

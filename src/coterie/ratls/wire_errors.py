@@ -9,7 +9,7 @@ import grpc
 
 from coterie import errors
 from coterie.errors import CoterieError, error_from_dict
-from coterie.ratls.messages import printable
+from coterie.text import printable
 
 ERROR_KEY = "coterie-error-bin"
 _FIELDS = ("error", "what", "expected", "seen", "remedy", "failed_check")

@@ -1,6 +1,7 @@
 """What the entries of a receipt say: a strict body per kind.
 
-Every value has exactly one spelling: lower-case hex, padded base64, times in UTC with their zone.
+Every value has exactly one spelling: lower-case hex, padded base64, times in UTC with their zone. Names
+are those that a contract can hold, texts are printable: a receipt is shown on its reader's terminal.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import binascii
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from coterie.attestation.verdict import Verdict
+from coterie.contract.schema import Name
 from coterie.ps.checkpoints import WorkerAbsence
 
 
@@ -36,12 +38,23 @@ def _moment(text: str) -> str:
     return text
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("not printable text")
+    return text
+
+
+def _by_name(absence: WorkerAbsence) -> WorkerAbsence:
+    _NAME.validate_python(absence.worker)
+    return absence
+
+
+_NAME = TypeAdapter[str](Name)
 Base64 = Annotated[str, Field(max_length=1 << 18), AfterValidator(_base64)]
 Moment = Annotated[str, Field(max_length=40), AfterValidator(_moment)]
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
-Name = Annotated[str, Field(min_length=1, max_length=63)]
-Text = Annotated[str, Field(max_length=400)]
+Text = Annotated[str, Field(max_length=400), AfterValidator(_printable)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Stamp = Literal["SIMULATED", "sgx", "tdx"]
 ServerReason = Literal["start", "restart", "renewal"]
@@ -120,7 +133,7 @@ class Appraised(BaseModel):
 
     tcb_status: Text
     advisories: Annotated[tuple[Text, ...], Field(strict=False)]
-    measurements: dict[str, str]
+    measurements: dict[Text, Text]
     fmspc: Text
     ppid: Text
     evaluation_number: Count
@@ -286,9 +299,11 @@ class Outcome(Body):
     test_logloss: float | None
     test_accuracy: float | None
     test_calibration: float | None
-    absences: Annotated[tuple[WorkerAbsence, ...], Field(strict=False)]
+    absences: Annotated[
+        tuple[Annotated[WorkerAbsence, AfterValidator(_by_name)], ...], Field(strict=False)
+    ]
     model_digest: Hex32
-    not_kept: dict[str, Count]
+    not_kept: dict[Name, Count]
 
 
 KINDS: dict[str, type[Body]] = {kind.kind: kind for kind in Body.__subclasses__()}

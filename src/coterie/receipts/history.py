@@ -2,7 +2,9 @@
 
 Every node that joined had proved itself; a worker's data set stays the same within a run; a run that
 goes back forgets what came after; the outcome's steps, examples and absences follow from what came
-before. What a host can make get lost (the tail before a restart) is not refused but told: as a gap.
+before. A server that goes on from a checkpoint that the receipt does not know shows that entries are
+missing: that is not refused but told, as a gap. What came after the last checkpoint before a restart can
+be cut off without leaving a gap; ``words`` says so for every receipt with a restart.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import overload
 
 from coterie.ps import events
-from coterie.ratls.messages import printable
 from coterie.ratls.peer import Peer, Proof
 from coterie.receipts import bodies, entries
 from coterie.receipts.bodies import Body
+from coterie.text import printable
 from coterie.training.results import RunResult
 
 _TEXT = 400

@@ -5,6 +5,7 @@ from __future__ import annotations
 from coterie.receipts import bodies
 from coterie.receipts.entries import Entry
 from coterie.receipts.findings import Findings
+from coterie.text import printable
 
 _TEES = {"SIMULATED": "a simulated TEE", "sgx": "an SGX enclave", "tdx": "a TDX guest"}
 
@@ -50,7 +51,7 @@ def proves(found: Findings) -> tuple[str, ...]:
         f"After {outcome.steps:,} steps over {outcome.examples:,} examples the model has digest "
         f"{outcome.model_digest}; test AUC {auc}."
     )
-    return tuple(lines)
+    return _clean(lines)
 
 
 def does_not_prove(found: Findings) -> tuple[str, ...]:
@@ -82,13 +83,27 @@ def does_not_prove(found: Findings) -> tuple[str, ...]:
         ),
         "What was done before the first or after the last entry, with the model least of all.",
     ]
+    if found.history.starts > 1:
+        lines.append(
+            f"That all was told: the server was started {found.history.starts} times. Before each restart its host "
+            "could cut off what came after the last checkpoint, which shows as no gap: refusals, attestations, "
+            "who was left out, the error that ended it."
+        )
     lines += [f"Counted, not told: {counted}." for counted in found.history.counted_only]
     lines += [f"Gap: {gap}." for gap in found.gaps]
-    return tuple(lines)
+    return _clean(lines)
 
 
-def describe(entry: Entry) -> str:  # noqa: PLR0911, PLR0912 (one line per kind)
-    """An entry as a sentence."""
+def describe(entry: Entry) -> str:
+    """An entry as one line; what its writer has put into it cannot steer a terminal."""
+    return printable(_sentence(entry), None)
+
+
+def _clean(lines: list[str]) -> tuple[str, ...]:
+    return tuple(printable(line, None) for line in lines)
+
+
+def _sentence(entry: Entry) -> str:  # noqa: PLR0911, PLR0912 (one line per kind)
     match entry.body:
         case bodies.Server(reason=reason, lost=lost):
             cut = f"; {lost} bytes were lost" if lost else ""

@@ -19,13 +19,18 @@ import numpy as np
 import tensorflow as tf
 
 from coterie.criteo.hashing import column_key, tensorflow_key
-from coterie.errors import EnvironmentUnfit, OutputInUse
+from coterie.errors import EnvironmentUnfit, ModelUnfit, OutputInUse
 from coterie.models.core import core_of
 from coterie.models.dlrm import assign_flat
 from coterie.serving.layers import HashedRows, LogFeatures, RowLookup, ServingModel
 from coterie.trained import TrainedModel
 
 Format = Literal["saved_model", "keras"]
+
+MAX_INDEX_BYTES = 1 << 29
+"""Largest index of an exported model, which has a number for every row that its contract names: a file
+of a few kilobytes can name two thousand million."""
+_INDEX_TYPE = np.dtype(np.int32)
 
 
 def serving_model(model: TrainedModel) -> ServingModel:
@@ -36,9 +41,20 @@ def serving_model(model: TrainedModel) -> ServingModel:
 
     Returns:
         A model from a mapping of column names to cells [B] to probabilities [B].
+
+    Raises:
+        ModelUnfit: Its tables have too many rows, or its layers do not fit together.
     """
     contract = model.contract
     data = contract.data
+    size = data.total_rows * _INDEX_TYPE.itemsize
+    if size > MAX_INDEX_BYTES:
+        raise ModelUnfit(
+            "the model's tables have too many rows to be exported",
+            expected=f"at most {MAX_INDEX_BYTES // _INDEX_TYPE.itemsize:,} rows in all",
+            seen=f"{data.total_rows:,} rows, an index of {size:,} bytes",
+            remedy="score with coterie predict, which needs no index; or train with smaller tables",
+        )
     keys = [tensorflow_key(column_key(data.hash_seed, name)) for name in data.categorical]
     columns = len(data.categorical)
     vectors = columns + model.row_ids.size
@@ -54,8 +70,8 @@ def serving_model(model: TrainedModel) -> ServingModel:
         name="coterie",
     )
     # First each column's out-of-vocabulary vector, which rows that nobody trained share.
-    index = np.repeat(np.arange(columns, dtype=np.int32), data.table_rows)
-    index[model.row_ids] = np.arange(columns, vectors, dtype=np.int32)
+    index = np.repeat(np.arange(columns, dtype=_INDEX_TYPE), data.table_rows)
+    index[model.row_ids] = np.arange(columns, vectors, dtype=_INDEX_TYPE)
     firsts = model.rows(np.array(data.column_offsets, np.int32))
     lookup.index.assign(index)
     lookup.values.assign(np.concatenate([firsts, model.row_values]))
@@ -76,6 +92,7 @@ def export(model: TrainedModel, out: Path, *, format: Format = "saved_model") ->
 
     Raises:
         OutputInUse: ``out`` exists, or does not end in ``.keras``.
+        ModelUnfit: The model is too large, or its layers do not fit together.
         EnvironmentUnfit: It cannot be written.
     """
     if format == "keras" and out.suffix != ".keras":

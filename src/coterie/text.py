@@ -1,0 +1,22 @@
+"""Text of strangers, made fit for terminals and logs.
+
+A terminal obeys what it is shown (ECMA-48 control sequences), a line feed begins a new log line, and
+characters that turn the direction of writing (Unicode UAX 9) make a line read otherwise than it is.
+"""
+
+from __future__ import annotations
+
+MAX_TEXT = 600
+
+
+def printable(text: str, limit: int | None = MAX_TEXT) -> str:
+    """Text with a question mark for each character that does not just show itself.
+
+    Args:
+        text: Of anybody.
+        limit: Longest result, in characters; None where the text is bounded already.
+    """
+    if limit is None:
+        limit = len(text)
+    clean = "".join(char if char.isprintable() else "?" for char in text[: limit + 1])
+    return clean if len(clean) <= limit else clean[: limit - 3] + "..."

@@ -14,6 +14,7 @@ from coterie.attestation.appraiser import Appraiser
 from coterie.contract import Contract, contract_digest
 from coterie.contract.signatures import ContractSignature, sign_contract
 from coterie.ps import events
+from coterie.ps.outcome import RunEnd
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.peer import Peer
 from coterie.ratls.trust import TrustContext
@@ -31,6 +32,8 @@ __all__ = ["nothing_leaks"]
 
 EXAMPLES = 256  # of each worker: two steps of 128
 MODEL = "ab" * 32
+RUN = "5e" * 32
+END = RunEnd(RUN, f"{2:064x}")
 
 
 def judge(contract: Contract) -> Appraiser:
@@ -64,7 +67,12 @@ class Scene:
         return tuple(sign_contract(contract, key, name) for name, key in self.world.keys.items())
 
     def recorder(self) -> Recorder:
-        return Recorder(self.folder, self.server, self.signatures())
+        """The server's process starts; the first one begins a run."""
+        begins = not self.path.exists() or len(self.path.read_bytes().splitlines()) < 2
+        recorder = Recorder(self.folder, self.server, self.signatures())
+        if begins:
+            recorder.hear(events.Begun(RUN))
+        return recorder
 
     def attest(self, recorder: Recorder | None, node: str, incarnation: int = 7) -> Peer:
         """A real handshake of a node with the server."""
@@ -123,7 +131,7 @@ class Scene:
         """A finished run's receipt."""
         recorder = self.recorder()
         self.run(recorder)
-        recorder.finish(self.result())
+        recorder.finish(self.result(), END)
         recorder.close()
         return self.path
 

@@ -33,11 +33,11 @@ def test_a_restarted_server_goes_on_with_its_receipt(scene: Scene) -> None:
     scene.run(first, until=1)
     first.close()
     again = restarted(scene)
-    again.hear(events.Resumed(1, DIGEST(1)))
+    again.hear(events.Resumed(1, DIGEST(1), RUN))
     for worker in ("acme-worker", "bolt-worker"):
         scene.join(again, worker)
     again.hear(events.CheckpointWritten(2, DIGEST(2)))
-    again.finish(scene.result())
+    again.finish(scene.result(), END)
     again.close()
 
     found = scene.verify()
@@ -55,9 +55,9 @@ def test_a_run_that_goes_back_further_says_so(scene: Scene) -> None:
     scene.run(first, until=2)
     first.close()
     again = restarted(scene)
-    again.hear(events.Resumed(1, DIGEST(1)))
+    again.hear(events.Resumed(1, DIGEST(1), RUN))
     again.hear(events.CheckpointWritten(2, DIGEST(7)))
-    again.finish(scene.result())
+    again.finish(scene.result(), END)
     again.close()
     found = scene.verify()
     assert found.history.went_back == [1]
@@ -72,7 +72,7 @@ def test_a_run_that_begins_anew_may_bring_other_data(scene: Scene) -> None:
     scene.join(again, "acme-worker", incarnation=8, data=2)
     scene.join(again, "bolt-worker", incarnation=8)
     again.hear(events.CheckpointWritten(2, DIGEST(2)))
-    again.finish(scene.result())
+    again.finish(scene.result(), END)
     again.close()
     found = scene.verify()
     assert found.history.went_back == [0]
@@ -88,13 +88,13 @@ def test_absences_follow_the_run_back(scene: Scene) -> None:
     first.hear(events.LeftOut("bolt-worker", 1))
     first.close()
     again = restarted(scene)
-    again.hear(events.Resumed(1, DIGEST(1)))
+    again.hear(events.Resumed(1, DIGEST(1), RUN))
     again.hear(events.LeftOut("acme-worker", 1))
     again.hear(events.Returned("acme-worker", 2))
     again.hear(events.CheckpointWritten(2, DIGEST(2)))
     again.hear(events.LeftOut("bolt-worker", 2))  # did not come for the outcome
     absences = [{"worker": "acme-worker", "start": 1, "stop": 2}]
-    again.finish(scene.result(absences=absences))
+    again.finish(scene.result(absences=absences), END)
     again.close()
     found = scene.verify()
     assert [a.worker for a in found.outcome.absences] == ["acme-worker"]
@@ -119,8 +119,8 @@ def test_a_history_that_its_host_cut_short_shows(scene: Scene) -> None:
     lines = scene.path.read_bytes().splitlines(keepends=True)
     scene.path.write_bytes(b"".join(lines[:6]))
     again = restarted(scene)
-    again.hear(events.Resumed(2, DIGEST(2)))
-    again.finish(scene.result())
+    again.hear(events.Resumed(2, DIGEST(2), RUN))
+    again.finish(scene.result(), END)
     again.close()
     found = scene.verify()
     (gap,) = found.gaps
@@ -172,9 +172,9 @@ def test_a_torn_last_line_is_cut_off_and_told(scene: Scene) -> None:
     whole = scene.path.read_bytes()
     scene.path.write_bytes(whole + whole[:100])
     again = restarted(scene)
-    again.hear(events.Resumed(1, DIGEST(1)))
+    again.hear(events.Resumed(1, DIGEST(1), RUN))
     again.hear(events.CheckpointWritten(2, DIGEST(2)))
-    again.finish(scene.result())
+    again.finish(scene.result(), END)
     again.close()
     found = scene.verify()
     assert found.gaps == ("a crash before line 9 left 100 bytes of an entry, which are lost",)
@@ -236,7 +236,7 @@ def test_what_it_cannot_hold_is_told_at_the_end(scene: Scene) -> None:
     scene.run(recorder, until=1)
     recorder.hear(events.CheckpointWritten(2, "no digest"))
     with pytest.raises(CoterieError, match="cannot hold what happened"):
-        recorder.finish(scene.result())
+        recorder.finish(scene.result(), END)
     recorder.close()
 
 
@@ -254,8 +254,8 @@ def test_a_clock_that_is_a_little_behind_does_not(scene: Scene) -> None:
     first.close()
     scene.world.clock.advance(-timedelta(seconds=30))
     again = restarted(scene)
-    again.hear(events.Resumed(2, DIGEST(2)))
-    again.finish(scene.result())
+    again.hear(events.Resumed(2, DIGEST(2), RUN))
+    again.finish(scene.result(), END)
     again.close()
     assert scene.verify().gaps == ()
 
@@ -265,7 +265,7 @@ def test_a_finished_receipt_stays_as_it_is(scene: Scene) -> None:
     again = restarted(scene)
     again.hear(events.LeftOut("acme-worker", 2))
     scene.attest(again, "acme-worker", 9)
-    again.finish(scene.result())
+    again.finish(scene.result(), END)
     again.close()
     assert scene.path.read_bytes() == content
 
@@ -274,7 +274,7 @@ def test_a_second_outcome_is_refused(scene: Scene) -> None:
     scene.whole()
     again = restarted(scene)
     with pytest.raises(ReceiptRefused, match="another outcome"):
-        again.finish(scene.result(model_digest="cd" * 32))
+        again.finish(scene.result(model_digest="cd" * 32), END)
     again.close()
 
 
@@ -285,9 +285,9 @@ def test_a_failed_run_says_why_and_can_go_on(scene: Scene) -> None:
     first.close()
     assert scene.kinds()[-1] == "failed"
     again = restarted(scene)
-    again.hear(events.Resumed(1, DIGEST(1)))
+    again.hear(events.Resumed(1, DIGEST(1), RUN))
     again.hear(events.CheckpointWritten(2, DIGEST(2)))
-    again.finish(scene.result())
+    again.finish(scene.result(), END)
     again.close()
     assert scene.verify().history.failures == ["NodeMissing: bolt stayed away"]
 
@@ -298,7 +298,7 @@ def test_a_renewed_key_of_the_server_signs_on(scene: Scene) -> None:
     scene.world.clock.advance(timedelta(hours=11, minutes=30))
     scene.join(recorder, "bolt-worker")
     recorder.hear(events.CheckpointWritten(2, DIGEST(2)))
-    recorder.finish(scene.result())
+    recorder.finish(scene.result(), END)
     recorder.close()
     found = scene.verify()
     servers = [proved for proved in found.proved if proved.node == "ps0"]
@@ -312,7 +312,7 @@ def test_a_renewed_key_of_a_worker_is_in_it(scene: Scene) -> None:
     scene.run(recorder, until=1)
     scene.attest(recorder, "acme-worker", 7)  # another key: the test's trust is made anew
     recorder.hear(events.CheckpointWritten(2, DIGEST(2)))
-    recorder.finish(scene.result())
+    recorder.finish(scene.result(), END)
     recorder.close()
     keys = {p.key for p in scene.verify().proved if p.node == "acme-worker"}
     assert len(keys) == 2
@@ -334,7 +334,7 @@ def test_refusals_are_counted_after_the_first_hundred(scene: Scene) -> None:
     scene.run(recorder)
     for number in range(150):
         recorder.hear(events.Refused("ps0", "EvidenceRefused", "\x1b[31m" + "x" * number * 10))
-    recorder.finish(scene.result())
+    recorder.finish(scene.result(), END)
     recorder.close()
     found = scene.verify()
     assert found.history.refusals == 100
@@ -354,7 +354,7 @@ def test_attestations_of_a_node_are_counted_after_the_first_hundred(scene: Scene
         again = replace(peer, incarnation=8 + number, certificate_sha256=number.to_bytes(32, "big"))
         recorder.attested(again)
         recorder.hear(events.Joined("acme-worker", (), 8 + number, 256, b"a1".hex() * 16))
-    recorder.finish(scene.result())
+    recorder.finish(scene.result(), END)
     recorder.close()
     assert scene.kinds().count("attested") == 101
     assert scene.kinds().count("joined") == 101
@@ -374,7 +374,7 @@ def test_a_server_without_collateral_leaves_it_to_others(scene: Scene) -> None:
     """Its own is found among what its peers brought: they are on the same kind of platform."""
     recorder = scene.recorder()
     scene.run(recorder)
-    recorder.finish(scene.result())
+    recorder.finish(scene.result(), END)
     recorder.close()
     bare = replace(scene.server, collateral=CachedCollateral(StapledOnly(), kind="simulated"))
     folder = scene.folder / "bare"
@@ -386,7 +386,7 @@ def test_a_server_without_collateral_leaves_it_to_others(scene: Scene) -> None:
         digest = (f"{peer.node[0]}1").encode().hex() * 16
         alone.hear(events.Joined(peer.node, (), peer.incarnation, 256, digest))
     alone.hear(events.CheckpointWritten(2, DIGEST(2)))
-    alone.finish(scene.result())
+    alone.finish(scene.result(), END)
     alone.close()
     found = scene.verify(folder / "receipt.jsonl")
     assert found.outcome.model_digest == MODEL
@@ -401,7 +401,7 @@ def test_a_receipt_that_cannot_be_written_is_told_at_the_end(scene: Scene) -> No
     recorder.hear(events.CheckpointWritten(2, DIGEST(2)))
     recorder.hear(events.LeftOut("acme-worker", 2))
     with pytest.raises(EnvironmentUnfit, match="cannot be written"):
-        recorder.finish(scene.result())
+        recorder.finish(scene.result(), END)
     assert scene.path.read_bytes() == content
 
 

@@ -22,7 +22,10 @@ from tests.ps.conftest import digest_of, small_contract
 CONTRACT = small_contract()
 KEY = bytes(range(32))
 PLANTED = np.array([1.2345678, -8.7654321], "<f4")  # a row's values, and dense parameters'
-RECORD = RunRecord(data_sets={"w0": TrainingData(8, "ab" * 32), "w1": TrainingData(5, "cd" * 32)})
+RECORD = RunRecord(
+    run_id="5e" * 32,
+    data_sets={"w0": TrainingData(8, "ab" * 32), "w1": TrainingData(5, "cd" * 32)},
+)
 
 
 def sealed(key: bytes = KEY, contract: Contract = CONTRACT, shard: int = 0) -> SealedCasing:

@@ -159,7 +159,7 @@ class RunState:
                 return self._with(node, standing="left out")
             case events.Returned(node, _):
                 return self._with(node, standing="training")
-            case events.Resumed(step, _) | events.Restarted(_, step):
+            case events.Resumed(step=step) | events.Restarted(step=step):
                 return replace(self, step=step, recent=())
             case events.WorkerTimes(node=node) | events.ServerTimes(node=node):
                 return self._with(node, standing="finished")

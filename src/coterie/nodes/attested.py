@@ -72,6 +72,8 @@ class AttestedFabric:
         observe: Told of every call.
     """
 
+    proves_nothing = False
+
     def __init__(
         self,
         contract: Contract,

@@ -56,6 +56,8 @@ def _sentence(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line p
             return f"step {step}/{steps}, loss {loss:.4f}, {seconds:.1f} s"
         case events.CheckpointWritten(step, digest):
             return f"checkpoint at step {step}, {digest[:16]}"
+        case events.Begun(run):
+            return f"run {run[:16]} begins"
         case events.Resumed(step, digest):
             return f"resumed from step {step}, {digest[:16]}"
         case events.ShardDelivered(node, examples):

@@ -14,6 +14,7 @@ from coterie.criteo.dataset import DataSet
 from coterie.errors import KeyRefused
 from coterie.ps.events import Event, EventSink
 from coterie.ps.memory import ShardService
+from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
 from coterie.ps.service import ParameterService
 from coterie.trained.format import Target
@@ -27,8 +28,8 @@ class RunReceipt(Protocol):
         """Takes note of an event."""
         ...
 
-    def finish(self, result: RunResult) -> None:
-        """Writes the outcome; raises why the receipt could not be kept."""
+    def finish(self, result: RunResult, end: RunEnd) -> None:
+        """Writes the outcome, of a run and checkpoint; raises why the receipt could not be kept."""
         ...
 
     def close(self) -> None:
@@ -42,7 +43,7 @@ class NoReceipt:
     def hear(self, event: Event) -> None:
         """Does nothing."""
 
-    def finish(self, result: RunResult) -> None:
+    def finish(self, result: RunResult, end: RunEnd) -> None:
         """Does nothing."""
 
     def close(self) -> None:
@@ -55,6 +56,15 @@ if TYPE_CHECKING:  # a parameter server never loads what scores
 
 class Fabric(Protocol):
     """How one node serves and reaches others. Errors are of the tree."""
+
+    @property
+    def proves_nothing(self) -> bool:
+        """Whether nobody proves anything over it: then nothing is sealed either.
+
+        Of the in-memory fabric and the plaintext twin, which are not for data that matter. Nothing
+        else makes up for a key that is missing.
+        """
+        ...
 
     def serve_parameter_server(self, service: ParameterService) -> AbstractContextManager[object]:
         """Serves the parameter server's calls while the context is open."""
@@ -83,10 +93,11 @@ class Fabric(Protocol):
         """
         ...
 
-    def checkpoint_key(self) -> bytes | None:
+    def checkpoint_key(self) -> bytes:
         """Puts the key of sealed checkpoints together, 32 bytes, from the shares of all parties.
 
-        None: nothing is sealed over this fabric. It is not for data that matter.
+        Raises:
+            KeyRefused: There is no such key over this fabric, or a share is refused.
         """
         ...
 
@@ -129,6 +140,7 @@ class NodeContext:
         consent: To go on from an older checkpoint, if all parties gave it.
         keep_model: Opens what the trained model is written to, given its size in bytes; used at
             nodes of parties that get it only.
+        on_outcome: Hears of the run's outcome on shard 0, when it is kept.
         on_scores: Hears the scores of this node's own held-out rows, for comparisons on its own
             machine; they are never sent.
     """
@@ -144,7 +156,18 @@ class NodeContext:
     memory: Path | None = None
     consent: RollbackConsent | None = None
     keep_model: ModelKeeper | None = None
+    on_outcome: Callable[[RunOutcome], None] = lambda _: None
     on_scores: ScoreSink | None = None
+
+
+def nothing_sealed(node: str) -> KeyRefused:
+    """The error of asking for the key of sealed checkpoints where nobody proves anything."""
+    return KeyRefused(
+        f"there is no key for the checkpoints of node {node}",
+        expected="an attested run",
+        seen="a run in which nobody proves anything",
+        remedy="run it with coterie node or coterie run",
+    )
 
 
 def no_key(node: str, seen: str) -> KeyRefused:

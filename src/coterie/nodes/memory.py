@@ -9,7 +9,7 @@ from pathlib import Path
 
 from coterie.contract import Contract, Node
 from coterie.errors import CoterieError, PeerUnreachable
-from coterie.nodes.fabric import NoReceipt, no_key
+from coterie.nodes.fabric import NoReceipt, no_key, nothing_sealed
 from coterie.ps.memory import MemoryParameterServer, MemoryShardReceiver, ShardService
 from coterie.ps.ports import Caller, ParameterServerPort, ShardReceiverPort
 from coterie.ps.service import ParameterService
@@ -66,6 +66,8 @@ class MemoryFabric:
         node: The node that uses this fabric.
     """
 
+    proves_nothing = True
+
     def __init__(self, hub: MemoryHub, node: Node) -> None:
         self._hub = hub
         self._node = node
@@ -109,9 +111,9 @@ class MemoryFabric:
         """See Fabric."""
         return None
 
-    def checkpoint_key(self) -> bytes | None:
+    def checkpoint_key(self) -> bytes:
         """See Fabric."""
-        return None
+        raise nothing_sealed(self._node.name)
 
     def open_receipt(self, _folder: Path) -> NoReceipt:
         """See Fabric."""

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from coterie.contract import Contract, Node, canonical_json
 from coterie.contract.rollback import RollbackConsent
-from coterie.errors import ContractInvalid, CoterieError, DataError
+from coterie.errors import ContractInvalid, CoterieError, DataError, EnvironmentUnfit
 from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext, NoReceipt, RunReceipt
+from coterie.ps.checkpoints.files import write_aside
 from coterie.ps.events import Event, EventSink, Failed, Finished, Started
+from coterie.ps.outcome import RunOutcome
 from coterie.trained.model import MODEL_NAME, PlainModelFile
-from coterie.training.results import TransportName, result_of
+from coterie.training.results import RunResult, TransportName, result_of
 from coterie.training.scores import Evaluation
 
 if TYPE_CHECKING:  # opening data sets is for data owners; a parameter server never loads it
@@ -109,15 +111,10 @@ def run_node(
                 keep_model=_keeper(contract, node, fabric, out) if transport == "ra-tls" else None,
             )
             if node.role == "ps":
-                outcome = run_parameter_server(context)
+                results = _Results(contract, transport, out, receipt)
+                outcome = run_parameter_server(replace(context, on_outcome=results.keep))
                 if outcome is not None:
-                    result = result_of(outcome, contract, transport)
-                    if out is not None:
-                        (out / "contract.json").write_bytes(canonical_json(contract))
-                        Evaluation.of(outcome).write(out)
-                        (out / "result.json").write_text(result.model_dump_json(indent=2) + "\n")
-                    receipt.finish(result)
-                    on_event(Finished(result.model_dump(mode="json")))
+                    on_event(Finished(results.complete(outcome).model_dump(mode="json")))
             elif node.role == "worker" and compare_alone:
                 _run_and_compare(context)
             elif node.role == "worker":
@@ -131,6 +128,58 @@ def run_node(
         raise
     finally:
         receipt.close()
+
+
+class _Results:
+    """Writes what came out, once it is kept: no node that is slow to leave holds that up."""
+
+    def __init__(
+        self, contract: Contract, transport: TransportName, out: Path | None, receipt: RunReceipt
+    ) -> None:
+        self._contract = contract
+        self._transport: TransportName = transport
+        self._out = out
+        self._receipt = receipt
+        self._failure: CoterieError | None = None
+
+    def keep(self, outcome: RunOutcome) -> None:
+        """Writes result and receipt; what goes wrong is told at the end: nodes still need the model."""
+        try:
+            if self._out is not None:
+                self._write("contract.json", canonical_json(self._contract))
+                Evaluation.of(outcome).write(self._out)
+            self._receipt.finish(self._result(outcome), outcome.end)
+        except CoterieError as error:
+            self._failure = error
+
+    def complete(self, outcome: RunOutcome) -> RunResult:
+        """Writes the result again, with everybody's times.
+
+        Raises:
+            CoterieError: Something could not be written.
+        """
+        result = self._result(outcome)
+        if self._failure is not None:
+            raise self._failure
+        return result
+
+    def _result(self, outcome: RunOutcome) -> RunResult:
+        result = result_of(outcome, self._contract, self._transport)
+        if self._out is not None:
+            self._write("result.json", result.model_dump_json(indent=2).encode() + b"\n")
+        return result
+
+    def _write(self, name: str, octets: bytes) -> None:
+        assert self._out is not None
+        try:
+            write_aside(self._out / name, octets)
+        except OSError as error:
+            raise EnvironmentUnfit(
+                f"{name} cannot be written",
+                expected="a writable folder with room",
+                seen=error.strerror or type(error).__name__,
+                remedy="make room or mend the folder, then start the run again: it resumes",
+            ) from error
 
 
 def _check_comparable(contract: Contract, node: Node, out: Path | None) -> None:

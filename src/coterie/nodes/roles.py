@@ -48,7 +48,7 @@ def run_parameter_server(context: NodeContext) -> RunOutcome | None:
     )
     service = ParameterService(shard, lambda: context.fabric.parameter_server(0))
     with context.fabric.serve_parameter_server(service):
-        return service.drive()
+        return service.drive(context.on_outcome)
 
 
 def run_worker(context: NodeContext) -> None:
@@ -166,10 +166,9 @@ def _checkpoints(context: NodeContext) -> CheckpointsMaker:
 
 def _casing(context: NodeContext, place: tuple[int, int]) -> Casing:
     contract = context.contract
-    key = context.fabric.checkpoint_key() if contract.trust.checkpoints_sealed else None
-    if key is None:
+    if not contract.trust.checkpoints_sealed or context.fabric.proves_nothing:
         return OpenCasing()
-    return SealedCasing(key, contract_digest(contract), place)
+    return SealedCasing(context.fabric.checkpoint_key(), contract_digest(contract), place)
 
 
 def _open(context: NodeContext) -> DataSet:

@@ -74,7 +74,7 @@ class NodeMetrics:
                 self._examples.inc(examples)
             case events.CheckpointWritten(step, _):
                 self._checkpoint.set(step)
-            case events.Resumed(step, _):
+            case events.Resumed(step=step):
                 self._step.set(step)
                 self._checkpoint.set(step)
             case events.Restarted(_, step):

@@ -12,7 +12,7 @@ import grpc
 
 from coterie.contract import Contract, Node
 from coterie.errors import AddressInUse, CallRefused, EnvironmentUnfit, PeerUnreachable
-from coterie.nodes.fabric import NoReceipt, no_key
+from coterie.nodes.fabric import NoReceipt, no_key, nothing_sealed
 from coterie.ps.events import EventSink, Listening
 from coterie.ps.memory import ShardService
 from coterie.ps.messages import max_message_bytes
@@ -45,6 +45,8 @@ class PlaintextFabric:
     Raises:
         EnvironmentUnfit: An address is not on loopback.
     """
+
+    proves_nothing = True
 
     def __init__(
         self,
@@ -106,9 +108,9 @@ class PlaintextFabric:
         """See Fabric."""
         return None
 
-    def checkpoint_key(self) -> bytes | None:
+    def checkpoint_key(self) -> bytes:
         """See Fabric."""
-        return None
+        raise nothing_sealed(self._node.name)
 
     def open_receipt(self, _folder: Path) -> NoReceipt:
         """See Fabric."""

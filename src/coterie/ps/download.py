@@ -6,10 +6,34 @@ from collections.abc import Iterator
 
 from coterie.contract import Contract
 from coterie.errors import CallRefused
+from coterie.ps.membership import Membership
 from coterie.ps.messages import PART_BYTES
 from coterie.ps.ports import Caller
 from coterie.ps.state import ModelState
 from coterie.ps.wire import ps_pb2 as pb
+
+
+def part_count(state: ModelState) -> int:
+    """How many parts one shard's part of the model is sent in, the header among them."""
+    rows = int(state.table.trained_rows().size)
+    return 1 + -(-rows // rows_per_part(state.table.dim))
+
+
+def check_not_left(membership: Membership, caller: Caller) -> None:
+    """Refuses the model to a process that has said that it needs nothing any more.
+
+    A newer process of the node may have lost what the older one had.
+
+    Raises:
+        CallRefused: This one has.
+    """
+    if membership.left.get(caller.node, -1) >= caller.incarnation:
+        raise CallRefused(
+            f"node {caller.node} has left, and asks for the trained model",
+            expected="the download before it leaves",
+            seen=f"a call by incarnation {caller.incarnation}, which has left",
+            remedy="start the node again: it takes the model, and leaves",
+        )
 
 
 def check_recipient(contract: Contract, caller: Caller) -> None:

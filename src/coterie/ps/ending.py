@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from coterie.ps import events
 from coterie.ps.between import DIGEST_BYTES
+from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.evaluation import EvaluationTotals, SplitCounts
-from coterie.ps.outcome import RunOutcome
+from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.ps.run import Run
 from coterie.ps.shard import Shard
 from coterie.ps.slices import SLICES
@@ -23,34 +23,44 @@ class Ending:
     """Makes the outcome of a run once; what is named ``locked_...`` wants the shard's lock held.
 
     Args:
-        shard: Shard 0.
-        notes: What it kept before it was started again.
+        shard: Shard 0, with what it kept before it was started again.
 
     Attributes:
         outcome: None until it is kept.
         excused: Data owners whose reports are not waited for any more.
     """
 
-    def __init__(self, shard: Shard, notes: Mapping[str, bytes]) -> None:
+    def __init__(self, shard: Shard) -> None:
         contract = shard.contract
         self._shard = shard
         self._shards = len(contract.by_role("ps"))
         self._owners = tuple(node.name for node in contract.data_owners())
-        self._totals = EvaluationTotals(self._owners, contract.limits.evaluation_minimum)
+        self._minimum = contract.limits.evaluation_minimum
+        self._totals = EvaluationTotals(self._owners, self._minimum)
         self._digests: dict[int, bytes] = {}
         self.excused: set[str] = set()
         self.outcome: RunOutcome | None = None
-        for owner in self._owners:
-            octets = notes.get(_REPORT + owner)
-            if octets is not None:
-                counts = pb.ReportRequest.FromString(octets).counts
-                self._totals.add(owner, tuple(SplitCounts.from_wire(c) for c in counts))
+        notes = shard.checkpoints.notes()
         if _OUTCOME in notes:
             self.outcome = RunOutcome.from_json(notes[_OUTCOME])
 
-    def begin_anew(self) -> None:
-        """Forgets digests of a state that was lost."""
+    def begin_anew(self, restored: DurableCheckpoint | None) -> None:
+        """Forgets the end of a state that was lost.
+
+        Args:
+            restored: The common checkpoint that the next life begins at; reports that were made at
+                that very one still hold.
+        """
         self._digests.clear()
+        if restored is None:
+            self.excused.clear()
+        self._totals = EvaluationTotals(self._owners, self._minimum)
+        notes = self._shard.checkpoints.notes() if restored is not None else {}
+        for owner in self._owners:
+            octets = notes.get(_REPORT + owner, b"")
+            if restored is not None and octets[:DIGEST_BYTES] == restored.digest:
+                counts = pb.ReportRequest.FromString(octets[DIGEST_BYTES:]).counts
+                self._totals.add(owner, tuple(SplitCounts.from_wire(c) for c in counts))
 
     def locked_digests(self, shard: int, digests: bytes) -> None:
         """Takes a shard's part of the model's digest."""
@@ -58,11 +68,12 @@ class Ending:
         self._shard.changed.notify_all()
 
     def locked_report(self, owner: str, counts: tuple[SplitCounts, ...]) -> None:
-        """Adds a data owner's counts, durably."""
+        """Adds a data owner's counts, durably; wants the last step to be durable everywhere."""
         if not self._totals.reported(owner):
             self._totals.add(owner, counts)
             message = pb.ReportRequest(counts=[count.to_wire() for count in counts])
-            self._shard.keep_note(_REPORT + owner, message.SerializeToString())
+            note = self._checkpoint() + message.SerializeToString()
+            self._shard.keep_note(_REPORT + owner, note)
         self._shard.changed.notify_all()
 
     def locked_conclude(self, run: Run) -> None:
@@ -71,6 +82,8 @@ class Ending:
         self._locked_excuse(run)
         missing = set(self._totals.missing) - self.excused
         if len(self._digests) < self._shards or missing or self._shard.run is not run:
+            return
+        if not self._shard.locked_ended(run):
             return
         schedule, _ = run.running()
         outcome = RunOutcome(
@@ -82,11 +95,17 @@ class Ending:
             model_digest=model_digest(
                 run.contract, run.state.step, run.state.dense, self._slice_digests()
             ),
+            end=RunEnd(self._shard.checkpoints.run_id, self._checkpoint().hex()),
             absences=run.absences_by_name(),
         )
         self._shard.keep_note(_OUTCOME, outcome.to_json())
         self.outcome = outcome
         self._shard.locked_conclude(run.state)
+
+    def _checkpoint(self) -> bytes:
+        """Digest of the common checkpoint of the last step; empty where none are kept."""
+        announced = self._shard.announced
+        return announced.digest if announced is not None else b""
 
     def see_off(self, outcome: RunOutcome, served: tuple[events.ServerTimes, ...]) -> RunOutcome:
         """Waits until every node has what it needs; whoever does not come for it is not waited for.
@@ -99,11 +118,10 @@ class Ending:
             The outcome with everybody's times.
         """
         shard = self._shard
-        began = shard.monotonic()
         with shard.changed:
             while set(shard.membership.remaining) - self.excused:
                 shard.locked_raise_failure()
-                left = shard.seconds_to_leave(began)
+                left = shard.departures.seconds_left()
                 if left <= 0:
                     for node in shard.membership.remaining:
                         shard.on_event(events.LeftOut(node, outcome.steps))

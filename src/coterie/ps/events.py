@@ -71,11 +71,19 @@ class CheckpointWritten(Event):
 
 
 @dataclass(frozen=True)
+class Begun(Event):
+    """The server begins a run from nothing; ``run`` is its random name, 64 hex digits."""
+
+    run: str
+
+
+@dataclass(frozen=True)
 class Resumed(Event):
-    """The server goes on from a checkpoint."""
+    """The server goes on from a checkpoint of a run."""
 
     step: int
     digest: str
+    run: str = ""
 
 
 @dataclass(frozen=True)

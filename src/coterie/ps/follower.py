@@ -6,10 +6,11 @@ that the server's life has ended enlists again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from coterie.errors import PeerUnreachable, StepRefused
+from coterie.errors import MessageRefused, PeerUnreachable, StepRefused
 from coterie.ps.between import checkpoint_to_wire, decision_from_wire, norms_to_wire
 from coterie.ps.council import StagedReport
 from coterie.ps.ports import ParameterServerPort
@@ -19,6 +20,7 @@ from coterie.ps.wire import ps_pb2 as pb
 
 Reply = TypeVar("Reply")
 _MAX_LOST = 25
+_RUN_ID = re.compile(r"^[0-9a-f]{64}$")
 
 
 class Follower:
@@ -62,16 +64,24 @@ class Follower:
         shard = self._shard
         available = [checkpoint_to_wire(found) for found in shard.checkpoints.available()]
         self._attempt += 1
-        request = pb.EnlistRequest(available=available, attempt=self._attempt)
+        request = pb.EnlistRequest(
+            available=available,
+            attempt=self._attempt,
+            run_id=shard.checkpoints.run_id if available else "",
+        )
         while (plan := lead.call(lambda port: port.enlist(request))).pending:
             pass
+        if not _RUN_ID.match(plan.run_id):
+            raise MessageRefused("run_id", expected="64 hex digits", seen=repr(plan.run_id)[:200])
         if plan.finished:
+            if shard.checkpoints.persistent:
+                shard.check_final(plan.step, plan.run_id)
             shard.restore_final(plan.step)
             with shard.changed:
                 shard.locked_conclude(shard.final)
             self._see_off(plan.excused)
             return
-        shard.restore(plan.step if plan.restores else None, plan.ps_incarnation)
+        shard.restore(plan.step if plan.restores else None, plan.ps_incarnation, plan.run_id)
         with shard.changed:
             run = shard.locked_running()
         while (commit := self._next_commit(run)) is not None:
@@ -140,10 +150,10 @@ class Follower:
     def _see_off(self, excused: Iterable[str]) -> None:
         """Waits until every node has what it needs."""
         shard = self._shard
-        began, spared = shard.monotonic(), set(excused)
+        spared = set(excused)
         with shard.changed:
             while set(shard.membership.remaining) - spared:
-                left = shard.seconds_to_leave(began)
+                left = shard.departures.seconds_left()
                 if left <= 0:
                     return
                 shard.locked_wait(lambda: not set(shard.membership.remaining) - spared, left)

@@ -8,7 +8,7 @@ back and begin anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from coterie.errors import CoterieError, MessageRefused, NodeMissing, StepRefused
 from coterie.ps import events
@@ -20,7 +20,7 @@ from coterie.ps.ending import Ending
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller
 from coterie.ps.run import Run
-from coterie.ps.shard import Shard
+from coterie.ps.shard import Shard, other_run
 from coterie.ps.wire import ps_pb2 as pb
 
 
@@ -45,7 +45,7 @@ class Lead:
         self._replies: pb.CommitReply | None = None
         self._checkpoint_due = False
         self._times: tuple[events.ServerTimes, ...] = ()
-        self.ending = Ending(shard, shard.checkpoints.notes())
+        self.ending = Ending(shard)
         shard.on_durable = self._own_durable
 
     @property
@@ -62,9 +62,13 @@ class Lead:
         with shard.changed:
             shard.locked_raise_failure()
             index = self._index(caller)
+            self._check_run(caller, request.run_id)
             if self.outcome is not None:
                 return pb.EnlistReply(
-                    finished=True, step=self.outcome.steps, excused=sorted(self.ending.excused)
+                    finished=True,
+                    step=self.outcome.steps,
+                    excused=sorted(self.ending.excused),
+                    run_id=self.outcome.end.run_id,
                 )
             attempt = (caller.incarnation, request.attempt)
             known = self._attempts.get(index, (0, 0))
@@ -81,7 +85,10 @@ class Lead:
                 return pb.EnlistReply(pending=True)
             run = shard.locked_running()
             return pb.EnlistReply(
-                ps_incarnation=run.incarnation, restores=run.state.step > 0, step=run.state.step
+                ps_incarnation=run.incarnation,
+                restores=run.state.step > 0,
+                step=run.state.step,
+                run_id=shard.checkpoints.run_id,
             )
 
     def commit(self, caller: Caller, request: pb.CommitRequest) -> pb.CommitReply:
@@ -147,18 +154,28 @@ class Lead:
 
     # --- the run as a whole, on the server's main thread ---------------------------------------
 
-    def drive(self) -> RunOutcome:
+    def drive(self, on_outcome: Callable[[RunOutcome], None]) -> RunOutcome:
         """Leads the run to its end.
+
+        Args:
+            on_outcome: Hears of the outcome when it is kept, before anybody is waited for to leave.
 
         Raises:
             NodeMissing: A node did not come, or stayed away, longer than the contract allows.
             CoterieError: The run failed.
         """
+        if self.outcome is not None:
+            self._shard.resume_end(self.outcome.steps, self.outcome.end)
         while (outcome := self.outcome) is None:
             self._gather()
-            self._shard.restore(self._agree(), self._incarnation)
+            step, run_id = self._agree()
+            self._shard.restore(step, self._incarnation, run_id)
             self._watch()
+        on_outcome(outcome)
         self._shard.restore_final(outcome.steps)
+        with self._shard.changed:
+            if not self._shard.concluded:  # it came back, and nobody comes for the model any more
+                self._shard.locked_conclude(None)
         return self.ending.see_off(outcome, self._times)
 
     def _gather(self) -> None:
@@ -179,16 +196,26 @@ class Lead:
                 raise error
         shard.checkpoints.flush()
 
-    def _agree(self) -> int | None:
-        """Begins a new life at the newest checkpoint that all shards hold; None if there is none."""
+    def _agree(self) -> tuple[int | None, str]:
+        """Begins a new life at the newest checkpoint that all shards hold.
+
+        Returns:
+            Its step, None if there is none; and the run that it is of, or that begins.
+        """
         own = self._shard.checkpoints.available()
         with self._shard.changed:
             self._incarnation += 1
-            self.ending.begin_anew()
             self._writing.clear()
             self._replies, self._checkpoint_due = None, False
+            told = self._shard.announced
             common = self._shard.announced = self._ledger.begin({0: own, **self._enlisted})
-        return common.step if common else None
+            self.ending.begin_anew(common)
+        if common is None:
+            return None, self._shard.new_run_id()
+        if self._incarnation > self._shard.incarnation and common.step > (told.step if told else 0):
+            # all held it when a shard was lost, and nobody had said so yet
+            self._shard.on_event(events.CheckpointWritten(common.step, common.digest.hex()))
+        return common.step, self._shard.checkpoints.run_id
 
     def _watch(self) -> None:
         """Watches over deadlines until the outcome is kept or the state is lost."""
@@ -239,6 +266,12 @@ class Lead:
                 remedy="run the same version of Coterie on all nodes",
             )
         return index
+
+    def _check_run(self, caller: Caller, run_id: str) -> None:
+        """Refuses a shard whose checkpoints are of another run than this one's."""
+        checkpoints = self._shard.checkpoints
+        if run_id and checkpoints.available() and run_id != checkpoints.run_id:
+            raise other_run(caller.node, checkpoints.run_id, run_id)
 
     def _check(self, caller: Caller, ps_incarnation: int) -> Run:
         self._shard.locked_raise_failure()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from coterie.contract import Contract
@@ -32,18 +32,19 @@ class Membership:
         contract: Names the nodes: the workers, in SDT the chief too.
         data_sets: What is known of each worker's data; a worker that comes back must still have
             the same.
-        left: Nodes that have already got all that they need.
+
+    Attributes:
+        workers: Names, in contract order.
+        left: Nodes that have got all that they need, and the incarnation that said so.
     """
 
-    def __init__(
-        self, contract: Contract, data_sets: Mapping[str, TrainingData], left: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, contract: Contract, data_sets: Mapping[str, TrainingData]) -> None:
         self.workers = tuple(node.name for node in contract.by_role("worker"))
         self._awaited = self.workers + tuple(node.name for node in contract.by_role("chief"))
         self._incarnations: dict[str, int] = {}
         self._joined: set[str] = set()
         self._data_sets = dict(data_sets)
-        self.left = {node for node in left if node in self._awaited}
+        self.left: dict[str, int] = {}
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -74,6 +75,11 @@ class Membership:
     def remember(self, data_sets: Mapping[str, TrainingData]) -> None:
         """Takes over what a checkpoint knows of the workers' data."""
         self._data_sets.update(data_sets)
+
+    def leave(self, node: str, incarnation: int) -> None:
+        """Takes note that a node needs nothing any more; nodes that nobody awaits do not matter."""
+        if node in self._awaited:
+            self.left[node] = incarnation
 
     def begin_anew(self) -> None:
         """Forgets who has joined: the server went back to a checkpoint. Old processes stay old."""

@@ -13,6 +13,20 @@ from coterie.ps.wire import ps_pb2 as pb
 
 
 @dataclass(frozen=True)
+class RunEnd:
+    """Which run an outcome is of, and which checkpoint of it.
+
+    Attributes:
+        run_id: Random name of the run, 64 hex digits.
+        checkpoint: Digest of the last step's checkpoint, of all shards together, 64 hex digits;
+            empty where none are kept.
+    """
+
+    run_id: str
+    checkpoint: str
+
+
+@dataclass(frozen=True)
 class RunOutcome:
     """A finished run.
 
@@ -23,6 +37,7 @@ class RunOutcome:
         train_loss: Mean loss over the last epoch.
         totals: Released evaluation counts.
         model_digest: Digest of the model; 32 bytes.
+        end: The run and checkpoint that it is of.
         absences: Who was left out when.
         times: Where the time of shard 0 and of the workers went; not kept between restarts.
     """
@@ -33,6 +48,7 @@ class RunOutcome:
     train_loss: float
     totals: tuple[SplitCounts, ...]
     model_digest: bytes
+    end: RunEnd
     absences: tuple[WorkerAbsence, ...] = ()
     times: tuple[ServerTimes | WorkerTimes, ...] = ()
 
@@ -47,6 +63,8 @@ class RunOutcome:
                 train_loss=self.train_loss,
                 totals=totals.SerializeToString().hex(),
                 model_digest=self.model_digest.hex(),
+                run_id=self.end.run_id,
+                checkpoint=self.end.checkpoint,
                 absences=self.absences,
             )
             .model_dump_json()
@@ -65,6 +83,7 @@ class RunOutcome:
             train_loss=stored.train_loss,
             totals=tuple(SplitCounts.from_wire(total) for total in totals),
             model_digest=bytes.fromhex(stored.model_digest),
+            end=RunEnd(stored.run_id, stored.checkpoint),
             absences=stored.absences,
         )
 
@@ -78,4 +97,6 @@ class _Stored(BaseModel):
     train_loss: float
     totals: str
     model_digest: str
+    run_id: str
+    checkpoint: str
     absences: tuple[WorkerAbsence, ...]

@@ -13,7 +13,7 @@ import numpy as np
 from coterie.errors import CoterieError, MessageRefused, RollbackRefused, StepRefused
 from coterie.ps import events
 from coterie.ps.barrier import Offer
-from coterie.ps.download import check_recipient, model_parts
+from coterie.ps.download import check_not_left, check_recipient, model_parts
 from coterie.ps.evaluation import SplitCounts
 from coterie.ps.follower import Follower
 from coterie.ps.lead import Lead
@@ -46,8 +46,11 @@ class ParameterService:
 
     # --- the run as a whole --------------------------------------------------------------------
 
-    def drive(self) -> RunOutcome | None:
+    def drive(self, on_outcome: Callable[[RunOutcome], None] = lambda _: None) -> RunOutcome | None:
         """Serves the run to its end; the outcome is shard 0's to tell.
+
+        Args:
+            on_outcome: Hears of it when it is kept; nodes may still be waited for to leave then.
 
         Raises:
             NodeMissing: A node did not come, or stayed away, longer than the contract allows.
@@ -55,7 +58,7 @@ class ParameterService:
         """
         try:
             if self._lead is not None:
-                return self._lead.drive()
+                return self._lead.drive(on_outcome)
             if self._connect is None:
                 raise AssertionError
             Follower(self._shard, self._connect).drive()
@@ -90,7 +93,7 @@ class ParameterService:
             if wanted and run.incarnation != wanted:
                 raise _refused_life(wanted, run.incarnation)
             if run.membership.join(caller, request.train_examples, request.data_set_digest):
-                run.membership.left.discard(caller.node)
+                run.membership.left.pop(caller.node, None)
                 shard.on_event(
                     events.Joined(
                         caller.node,
@@ -203,6 +206,9 @@ class ParameterService:
             if lead.outcome is None:
                 run = self._joined(caller, request.ps_incarnation)
                 run.check_trained()
+                if not shard.locked_wait(lambda: shard.run is not run or shard.locked_ended(run)):
+                    return pb.ReportReply(pending=True)
+                self._joined(caller, request.ps_incarnation)
                 lead.ending.locked_report(caller.node, counts)
                 run.progress_at = shard.monotonic()
                 if not shard.locked_wait(lambda: shard.run is not run or lead.outcome is not None):
@@ -233,31 +239,41 @@ class ParameterService:
                     seen="a call to leave",
                     remedy="join again: the reply names the open step",
                 )
+            if run is not None:
+                shard.locked_wait(
+                    lambda: shard.run is not run or shard.concluded or shard.locked_ended(run)
+                )
+                if not shard.concluded and (shard.run is not run or not shard.locked_ended(run)):
+                    raise _not_durable(caller)
             if times is not None:
                 shard.worker_times[caller.node] = times
-            shard.locked_leave(caller.node)
+            shard.locked_leave(caller.node, caller.incarnation)
         return pb.LeaveReply()
 
     def download(self, caller: Caller, _request: pb.DownloadRequest) -> Iterator[pb.DownloadPart]:
         """Streams the trained model to a node that gets it, once the run's outcome is made.
 
         Raises:
-            CallRefused: The contract does not name this node's party, or names another node of it.
+            CallRefused: The contract does not name this node's party, or names another node of it;
+                or this process has left.
         """
         shard = self._shard
         check_recipient(shard.contract, caller)
         with shard.changed:  # never held while a part is on its way: others may send it
             shard.membership.check_incarnation(caller)
+            check_not_left(shard.membership, caller)
             shard.locked_wait(lambda: shard.final is not None)
             final = shard.final
             digest = self._lead.outcome.model_digest if self._lead and self._lead.outcome else b""
         if final is None:
             yield pb.DownloadPart(pending=True)
             return
-        for part in model_parts(final, digest):
+        for sent, part in enumerate(model_parts(final, digest), 1):
             yield part
             with shard.changed:
-                shard.served_at = shard.monotonic()
+                check_not_left(shard.membership, caller)
+                if caller.node in shard.membership.remaining:
+                    shard.departures.sent(caller.node, sent)
 
     def status(self, _caller: Caller, _request: pb.StatusRequest) -> pb.StatusReply:
         """Reads the state of the run."""
@@ -350,6 +366,15 @@ class ParameterService:
                 remedy="run the same version of Coterie on all nodes",
             )
         return self._lead
+
+
+def _not_durable(caller: Caller) -> StepRefused:
+    return StepRefused(
+        f"node {caller.node} leaves before the last step is durable",
+        expected="its checkpoint on the disk",
+        seen="a call to leave",
+        remedy="join again: the reply comes when it is",
+    )
 
 
 def _refused_life(wanted: int, seen: int) -> StepRefused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Iterable
 
@@ -11,7 +12,10 @@ from coterie.errors import CheckpointDamaged, CoterieError, EnvironmentUnfit, St
 from coterie.ps import events
 from coterie.ps.checkpoints import Checkpoints, DurableCheckpoint, RunRecord
 from coterie.ps.council import Absence
+from coterie.ps.departures import Departures
+from coterie.ps.download import part_count
 from coterie.ps.membership import Membership
+from coterie.ps.outcome import RunEnd
 from coterie.ps.run import Run, ShardPlace
 from coterie.ps.state import ModelState
 from coterie.ps.wire import ps_pb2 as pb
@@ -31,6 +35,7 @@ class Shard:
         checkpoints: Makes this shard's store, given what hears of durable checkpoints and failures.
         consent: To go on from an older checkpoint than was announced, if all parties gave it.
         poll_seconds: How long a call waits before it answers ``pending``.
+        new_run_id: Makes the random name of a run that begins, 64 hex digits.
 
     Attributes:
         changed: The lock, notified whenever anything that a call waits for changes.
@@ -40,7 +45,7 @@ class Shard:
         concluded: The run's outcome is made: nothing changes any more.
         final: The trained model, once the run is concluded; None too where a server that came
             back then has nobody to give it to.
-        served_at: When a part of the model was last given out.
+        departures: When nodes must have left, once the run is concluded.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Shard:
         checkpoints: CheckpointsMaker,
         consent: RollbackConsent | None = None,
         poll_seconds: float = 10.0,
+        new_run_id: Callable[[], str] = lambda: secrets.token_hex(32),
     ) -> None:
         servers = [server.name for server in contract.by_role("ps")]
         self.contract = contract
@@ -64,20 +70,24 @@ class Shard:
         self.on_event = on_event
         self.consent = consent
         self.poll_seconds = poll_seconds
+        self.new_run_id = new_run_id
         self.changed = threading.Condition()
         self.run: Run | None = None
         self.announced: DurableCheckpoint | None = None
         self.worker_times: dict[str, events.WorkerTimes] = {}
         self.concluded = False
         self.final: ModelState | None = None
-        self.served_at = 0.0
+        self.departures = Departures(contract.limits.step_seconds, monotonic)
         self.on_durable: Callable[[DurableCheckpoint], None] = lambda _: None
         self._failure: CoterieError | None = None
         self._restored = False
         self.checkpoints = checkpoints(self._durable, self.fail)
         notes = self.checkpoints.notes()
-        left = [name.removeprefix(_LEFT) for name in notes if name.startswith(_LEFT)]
-        self.membership = Membership(contract, {}, left)
+        self.membership = Membership(contract, {})
+        for name, octets in notes.items():
+            if name.startswith(_LEFT):
+                node = name.removeprefix(_LEFT)
+                self.membership.leave(node, int.from_bytes(octets, "big"))
 
     # --- waiting and failing -------------------------------------------------------------------
 
@@ -132,6 +142,18 @@ class Shard:
             )
         return self.run
 
+    def locked_ended(self, run: Run) -> bool:
+        """Whether the last step is applied and durable here, and, on shard 0, everywhere.
+
+        What is kept of a run's end is kept with the checkpoint of its last step.
+        """
+        if not run.trained or not self.checkpoints.persistent:
+            return run.trained
+        kept = self.checkpoints.available()
+        return (
+            bool(kept) and kept[-1].step == run.state.step and self.locked_told(run, kept[-1].step)
+        )
+
     def locked_told(self, run: Run, step: int) -> bool:
         """Whether nodes may hear that ``step`` updates are applied.
 
@@ -146,15 +168,16 @@ class Shard:
 
     # --- restoring and keeping -----------------------------------------------------------------
 
-    def restore(self, step: int | None, incarnation: int) -> None:
-        """Begins a new run from a checkpoint, or from the beginning.
+    def restore(self, step: int | None, incarnation: int, run_id: str) -> None:
+        """Begins a new life from a checkpoint, or from the beginning.
 
         Args:
             step: Of the checkpoint; None for the beginning.
-            incarnation: Of the new run.
+            incarnation: Of the new life.
+            run_id: Of the run that goes on, or begins.
 
         Raises:
-            CheckpointDamaged: The checkpoint cannot be restored.
+            CheckpointDamaged: The checkpoint cannot be restored, or is of another run.
         """
         again, self._restored = self._restored, True
         with self.changed:
@@ -164,13 +187,16 @@ class Shard:
         absences: Iterable[Absence] = ()
         record = None
         if step is not None:
+            self.check_run(run_id)
             record = self.checkpoints.restore(step, state)
             workers = self.membership.workers
             absences = [Absence(workers.index(a.worker), a.start, a.stop) for a in record.absences]
-        elif not again:
-            self.checkpoints.forget_notes()
-            self.membership.left.clear()
+        else:
+            self.checkpoints.begin(run_id)
+        self._tell(state.step, run_id, again=again, begins=step is None)
         with self.changed:
+            if not self._end_is_kept():
+                self.membership.left.clear()
             if record is not None:
                 self.membership.remember(record.data_sets)
             self.membership.begin_anew()
@@ -186,16 +212,49 @@ class Shard:
             )
             self.run.begin_if_complete()
             self.changed.notify_all()
+
+    def check_run(self, run_id: str) -> None:
+        """Refuses checkpoints of another run under the same contract.
+
+        Raises:
+            CheckpointDamaged: This shard's are.
+        """
+        if self.checkpoints.run_id != run_id:
+            raise other_run(self.node, run_id, self.checkpoints.run_id or "none")
+
+    def _tell(self, step: int, run_id: str, *, again: bool, begins: bool) -> None:
+        """Tells where a life begins, before any node can hear of it."""
         if again:
-            self.on_event(events.Restarted(self.node, state.step))
-        elif step is not None:
-            self.on_event(events.Resumed(step, self._digest_of(step).hex()))
+            self.on_event(events.Restarted(self.node, step))
+        if begins:
+            self.on_event(events.Begun(run_id))
+        elif not again:
+            self.on_event(events.Resumed(step, self._digest_of(step).hex(), run_id))
+
+    def _end_is_kept(self) -> bool:
+        """Whether notes of the run's end are here: they count with its last checkpoint only."""
+        return bool(self.checkpoints.notes())
 
     def _digest_of(self, step: int) -> bytes:
         """As it was announced; another shard than the first knows only its own part."""
         if self.announced is not None and self.announced.step == step:
             return self.announced.digest
         return {c.step: c.digest for c in self.checkpoints.available()}[step]
+
+    def resume_end(self, step: int, end: RunEnd) -> None:
+        """After a restart of shard 0: goes on at the run's end.
+
+        Args:
+            step: The run's last.
+            end: Of its outcome.
+
+        Raises:
+            CheckpointDamaged: The checkpoint that the outcome is of is not here.
+        """
+        self.check_final(step, end.run_id)
+        with self.changed:
+            self.announced = DurableCheckpoint(step, bytes.fromhex(end.checkpoint))
+        self.on_event(events.Resumed(step, end.checkpoint, end.run_id))
 
     def restore_final(self, step: int) -> None:
         """After a restart: gets the trained model back, if somebody may still come for it.
@@ -209,6 +268,21 @@ class Shard:
         recipients = {node.name for node in self.contract.model_recipients()}
         if self.final is not None or not recipients & set(self.membership.remaining):
             return
+        state = ModelState(self.contract, self.place.shard, self.place.shards)
+        self.checkpoints.restore(step, state)
+        with self.changed:
+            self.locked_conclude(state)
+
+    def check_final(self, step: int, run_id: str) -> None:
+        """After a restart, when the run's outcome is made: its last checkpoint must be here.
+
+        Args:
+            step: The run's last.
+            run_id: Of the run.
+
+        Raises:
+            CheckpointDamaged: It is lost, or what is here is of another run.
+        """
         if step not in {found.step for found in self.checkpoints.available()}:
             raise CheckpointDamaged(
                 "the checkpoint of the trained model is lost",
@@ -216,36 +290,34 @@ class Shard:
                 seen="none",
                 remedy="restore the folder from a copy",
             )
-        state = ModelState(self.contract, self.place.shard, self.place.shards)
-        self.checkpoints.restore(step, state)
-        with self.changed:
-            self.locked_conclude(state)
+        self.check_run(run_id)
 
     def locked_conclude(self, state: ModelState | None) -> None:
         """Notes that the run's outcome is made, and the model that may be given out."""
         self.concluded = True
         self.final = state
+        parts = part_count(state) if state is not None else 0
+        self.departures.begin(parts * len(self.contract.model_recipients()))
         self.changed.notify_all()
 
     def locked_save(self, run: Run) -> None:
         """Hands the present state to the checkpoint writer."""
-        record = RunRecord(data_sets=self.membership.data_sets, absences=run.absences_by_name())
+        record = RunRecord(
+            run_id=self.checkpoints.run_id,
+            data_sets=self.membership.data_sets,
+            absences=run.absences_by_name(),
+        )
         self.checkpoints.save(run.state.snapshot(), record)
 
-    def locked_leave(self, node: str) -> None:
+    def locked_leave(self, node: str, incarnation: int) -> None:
         """Notes, durably, that a node needs this shard no more."""
-        if node not in self.membership.left:
-            self.keep_note(_LEFT + node, b"")
-            self.membership.left.add(node)
+        if self.membership.left.get(node, -1) < incarnation:
+            self.keep_note(_LEFT + node, incarnation.to_bytes(8, "big"))
+            self.membership.leave(node, incarnation)
             self.changed.notify_all()
 
-    def seconds_to_leave(self, began: float) -> float:
-        """How long nodes are still waited for, since the end began, that take nothing any more."""
-        last = max(began, self.served_at)
-        return last + self.contract.limits.step_seconds - self.monotonic()
-
     def keep_note(self, name: str, octets: bytes) -> None:
-        """Keeps a small record durably.
+        """Keeps a small record of the run's end durably.
 
         Raises:
             EnvironmentUnfit: It cannot be written.
@@ -278,6 +350,17 @@ class Shard:
                 for party, signature in consent.signatures.items()
             ],
         )
+
+
+def other_run(node: str, expected: str, seen: str) -> CheckpointDamaged:
+    """The error of a shard whose checkpoints are of another run under the same contract."""
+    return CheckpointDamaged(
+        f"the checkpoints of {node} are of another run than shard 0's",
+        expected=f"run {expected}",
+        seen=f"run {seen}"[:200],
+        remedy="start every parameter server with the folder that it had in this run, or all of them "
+        "in empty ones",
+    )
 
 
 CheckpointsMaker = Callable[

@@ -237,13 +237,22 @@ class PeerRefused(Body):
     reason: Text
 
 
+class RunBegun(Body):
+    """The server began a run from nothing; ``run`` is its random name."""
+
+    kind = "begun"
+
+    run: Hex32
+
+
 class ServerResumed(Body):
-    """The server went on from a checkpoint after its process had been started anew."""
+    """The server went on from a checkpoint of a run after its process had been started anew."""
 
     kind = "resumed"
 
     step: Count
     digest: Hex32
+    run: Hex32
 
 
 class ServerRestarted(Body):
@@ -285,6 +294,8 @@ class Outcome(Body):
     """What came out: always the last entry. The numbers are those of ``result.json``.
 
     Attributes:
+        run: Which of the runs that were begun.
+        checkpoint: Digest of the checkpoint that it was made from: the last one.
         not_kept: How many refusals (``refused``) and later attestations (by node) were counted only.
     """
 
@@ -303,6 +314,8 @@ class Outcome(Body):
         tuple[Annotated[WorkerAbsence, AfterValidator(_by_name)], ...], Field(strict=False)
     ]
     model_digest: Hex32
+    run: Hex32
+    checkpoint: Hex32
     not_kept: dict[Name, Count]
 
 

@@ -36,6 +36,7 @@ class History:
         joins: By node: how often it joined.
         checkpoints: Number of checkpoints told.
         last_checkpoint: Step and digest of the newest.
+        run: The run that the account is of, by its random name.
         starts: Of the server's process.
         went_back: Steps to which the run went back, in order.
         refusals: Told in full.
@@ -53,6 +54,8 @@ class History:
         self._known: dict[int, str] = {}
         self._out: list[tuple[str, int, int | None]] = []
         self._restarted = False
+        self._runs: set[str] = set()
+        self.run = ""
         self.data_sets: dict[str, Brought] = {}
         self.joins: dict[str, int] = {}
         self.checkpoints = 0
@@ -65,7 +68,7 @@ class History:
         self.counted_only: list[str] = []
         self.outcome: bodies.Outcome | None = None
 
-    def take(self, entry: Entry) -> None:
+    def take(self, entry: Entry) -> None:  # noqa: PLR0912 (one line per kind)
         """Takes the next entry.
 
         Raises:
@@ -79,8 +82,10 @@ class History:
                 self._attested.add((node.node, node.incarnation))
             case bodies.NodeJoined() as joined:
                 self._joined(entry, joined)
-            case bodies.ServerResumed(step=step, digest=digest):
-                self._resumed(step, digest)
+            case bodies.RunBegun(run=run):
+                self._begun(entry, run)
+            case bodies.ServerResumed() as resumed:
+                self._resumed(resumed)
             case bodies.ServerRestarted(step=step):
                 self._cut(step)
             case bodies.Checkpoint() as checkpoint:
@@ -130,9 +135,7 @@ class History:
                 f"an attested entry before it, for start {joined.incarnation} of {joined.node}",
                 "none",
             )
-        if self._restarted:  # and nothing was resumed: from the beginning
-            self._restarted = False
-            self._begin_anew()
+        self._check_going(entry, f"{joined.node} joins")
         self.joins[joined.node] = self.joins.get(joined.node, 0) + 1
         if role == "chief":
             if joined.examples or joined.data_set is not None:
@@ -155,9 +158,24 @@ class History:
                 str(brought),
             )
 
-    def _resumed(self, step: int, digest: str) -> None:
-        self._restarted = False
-        if self._known.get(step) != digest:
+    def _begun(self, entry: Entry, run: str) -> None:
+        if run in self._runs:
+            raise refused(
+                "a run begins twice", entry.place, "a run that is not told of yet", f"run {run}"
+            )
+        if self._restarted and self.run:  # else the server told already that it went back
+            self.went_back.append(0)
+        self._runs.add(run)
+        self.run, self._restarted = run, False
+        self.data_sets.clear()
+        self._cut(0, tell=False)
+
+    def _resumed(self, resumed: bodies.ServerResumed) -> None:
+        step, digest = resumed.step, resumed.digest
+        known = self._known if resumed.run == self.run else {}
+        self._runs.add(resumed.run)
+        self.run, self._restarted = resumed.run, False
+        if known.get(step) != digest:
             self.gaps.append(
                 f"the server went on from a checkpoint of step {step} that this receipt does not "
                 "tell of: entries before it are missing"
@@ -166,8 +184,11 @@ class History:
         if step < newest:
             self.went_back.append(step)
         self._cut(step, tell=False)
+        self._known[step] = digest
+        self.last_checkpoint = (step, digest)
 
     def _checkpoint(self, entry: Entry, checkpoint: bodies.Checkpoint) -> None:
+        self._check_going(entry, "a checkpoint is written")
         newest = max(self._known, default=0)
         if checkpoint.step <= newest:
             raise refused(
@@ -193,6 +214,8 @@ class History:
 
     def _concluded(self, entry: Entry, outcome: bodies.Outcome) -> None:
         self.outcome = outcome
+        self._check_going(entry, "the run ends")
+        self._check_end(entry, outcome)
         if outcome.nodes != len(self._contract.nodes):
             raise refused(
                 "the outcome is of another number of nodes",
@@ -207,12 +230,39 @@ class History:
             return  # what is missing may explain what does not add up
         self._check_schedule(entry, outcome)
         self._check_absences(entry, outcome)
+
+    def _check_going(self, entry: Entry, what: str) -> None:
+        """Nothing happens between a start of the server and what it begins or resumes."""
+        if self._restarted or not self.run:
+            raise refused(
+                f"{what}, but no run was begun or resumed since the server's start",
+                entry.place,
+                "a begun or resumed entry before it",
+                "none",
+            )
+
+    def _check_end(self, entry: Entry, outcome: bodies.Outcome) -> None:
+        """The outcome is of this run, and of its last checkpoint; a gap explains nothing else."""
+        if outcome.run != self.run:
+            raise refused(
+                "the outcome is of another run",
+                entry.place,
+                f"run {self.run}",
+                f"run {outcome.run}",
+            )
         if self.last_checkpoint is None or self.last_checkpoint[0] != outcome.steps:
             raise refused(
                 "the last step's checkpoint is missing",
                 entry.place,
                 f"a checkpoint of step {outcome.steps} before the outcome",
                 f"{self.last_checkpoint or 'none'}",
+            )
+        if outcome.checkpoint != self.last_checkpoint[1]:
+            raise refused(
+                "the outcome is of another checkpoint than the last one",
+                entry.place,
+                self.last_checkpoint[1],
+                outcome.checkpoint,
             )
 
     def _check_schedule(self, entry: Entry, outcome: bodies.Outcome) -> None:
@@ -260,12 +310,6 @@ class History:
             )
 
     # --- going back ----------------------------------------------------------------------------
-
-    def _begin_anew(self) -> None:
-        if self.last_checkpoint is not None or self._out or self.data_sets:
-            self.went_back.append(0)
-        self.data_sets.clear()
-        self._cut(0, tell=False)
 
     def _cut(self, step: int, *, tell: bool = True) -> None:
         """Forgets what came after a step."""

@@ -19,6 +19,7 @@ from coterie.contract import canonical_json, contract_digest
 from coterie.contract.signatures import ContractSignature
 from coterie.errors import CoterieError, EvidenceRefused, ReceiptRefused
 from coterie.ps import events
+from coterie.ps.outcome import RunEnd
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.peer import Peer
 from coterie.ratls.trust import Credentials, TrustContext
@@ -98,8 +99,12 @@ class Recorder:
             elif not self._closed:
                 self._guarded(lambda: self._take(event))
 
-    def finish(self, result: RunResult) -> None:
+    def finish(self, result: RunResult, end: RunEnd) -> None:
         """Writes the outcome.
+
+        Args:
+            result: What came out.
+            end: The run, and the checkpoint of its last step, that it is of.
 
         Raises:
             EnvironmentUnfit: The receipt cannot be written, or could not some time before.
@@ -111,7 +116,7 @@ class Recorder:
             not_kept = dict(self._not_kept)
             if self._refusals > _KEPT_REFUSALS:
                 not_kept["refused"] = self._refusals - _KEPT_REFUSALS
-            outcome = outcome_of(result, not_kept)
+            outcome = outcome_of(result, end, not_kept)
             if not self._chain.complete:
                 self._append(outcome, durably=True)
                 return

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import overload
 
 from coterie.ps import events
+from coterie.ps.outcome import RunEnd
 from coterie.ratls.peer import Peer, Proof
 from coterie.receipts import bodies, entries
 from coterie.receipts.bodies import Body
@@ -29,8 +30,10 @@ def told(event: events.Event) -> Body | None:  # noqa: PLR0911 (one line per kin
                 examples=joined.examples,
                 data_set=joined.data_set or None,
             )
-        case events.Resumed(step, digest):
-            return bodies.ServerResumed(step=step, digest=digest)
+        case events.Begun(run):
+            return bodies.RunBegun(run=run)
+        case events.Resumed(step, digest, run):
+            return bodies.ServerResumed(step=step, digest=digest, run=run)
         case events.Restarted(step=step):
             return bodies.ServerRestarted(step=step)
         case events.LeftOut(node, step):
@@ -72,7 +75,7 @@ def attested_body(peer: Peer, proof: Proof, collateral: str) -> Body:
     )
 
 
-def outcome_of(result: RunResult, not_kept: Mapping[str, int]) -> bodies.Outcome:
+def outcome_of(result: RunResult, end: RunEnd, not_kept: Mapping[str, int]) -> bodies.Outcome:
     """A result as the receipt holds it: without times, which no evidence is for."""
     return bodies.Outcome(
         steps=result.steps,
@@ -86,6 +89,8 @@ def outcome_of(result: RunResult, not_kept: Mapping[str, int]) -> bodies.Outcome
         test_calibration=result.test_calibration,
         absences=result.absences,
         model_digest=result.model_digest,
+        run=end.run_id,
+        checkpoint=end.checkpoint,
         not_kept=dict(not_kept),
     )
 

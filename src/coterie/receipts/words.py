@@ -124,6 +124,8 @@ def _sentence(entry: Entry) -> str:  # noqa: PLR0911, PLR0912 (one line per kind
             return f"{node} takes part again from step {step} on"
         case bodies.PeerRefused(error=error, reason=reason):
             return f"refused a peer: {error}: {reason}"
+        case bodies.RunBegun(run=run):
+            return f"run {run} begins"
         case bodies.ServerResumed(step=step, digest=digest):
             return f"resumed from step {step}, {digest}"
         case bodies.ServerRestarted(step=step):

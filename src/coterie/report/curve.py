@@ -48,7 +48,7 @@ class Curve:
                 self._open.append(event)
                 if len(self._open) >= self._width:
                     self._close()
-            case Resumed(step, _) | Restarted(_, step):
+            case Resumed(step=step) | Restarted(step=step):
                 self._open = [done for done in self._open if done.step <= step]
                 self._points = [point for point in self._points if point.step <= step]
             case _:

@@ -205,7 +205,7 @@ def _incident(event: events.Event) -> tuple[str, str] | None:  # noqa: PLR0911 (
             return "absence", f"{node} was left out from step {step} on"
         case events.Returned(node, step):
             return "return", f"{node} took part again from step {step} on"
-        case events.Resumed(step, _):
+        case events.Resumed(step=step):
             return "restart", f"the server went on from its checkpoint of step {step}"
         case events.Restarted(_, step):
             return "restart", f"all shards went back to step {step}: one had lost its state"

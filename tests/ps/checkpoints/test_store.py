@@ -24,7 +24,9 @@ from coterie.ps.state import ModelState
 from coterie.sealing.casing import SealedCasing
 from tests.ps.conftest import digest_of, small_contract
 
+RUN, OTHER_RUN = "5e" * 32, "07" * 32
 RECORD = RunRecord(
+    run_id=RUN,
     data_sets={"w0": TrainingData(8, "ab" * 32), "w1": TrainingData(5, "cd" * 32)},
     absences=(WorkerAbsence(worker="w1", start=3, stop=5), WorkerAbsence(worker="w0", start=6)),
 )
@@ -64,8 +66,10 @@ class Opened:
             on_failure=self.failures.append,
         )
 
-    def save(self, state: ModelState) -> DurableCheckpoint:
-        self.store.save(state.snapshot(), RECORD)
+    def save(self, state: ModelState, run_id: str = RUN) -> DurableCheckpoint:
+        if self.store.run_id != run_id:
+            self.store.begin(run_id)
+        self.store.save(state.snapshot(), RECORD.model_copy(update={"run_id": run_id}))
         self.store.flush()
         return self.durable[-1]
 
@@ -261,22 +265,124 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     assert opened.durable == []
 
 
-def test_notes_are_kept_and_forgotten(tmp_path: Path) -> None:
+def ended(folder: Path, contract: Contract, run_id: str = RUN, seed: int = 0) -> CheckpointStore:
+    """A run's two checkpoints, and notes of its end."""
+    state, opened = ModelState(contract), Opened(folder, contract)
+    for step in (1, 2):
+        train(state, seed + step)
+        opened.save(state, run_id)
+    opened.store.put_note("report-w0", b"counts")
+    opened.store.put_note("left-w0", b"")
+    opened.store.put_note("report-w0", b"other counts")
+    return opened.store
+
+
+def test_notes_are_kept_with_the_checkpoint_of_the_end(tmp_path: Path) -> None:
     contract = big()
-    store = Opened(tmp_path, contract).store
-    store.put_note("report-w0", b"counts")
-    store.put_note("left-w0", b"")
-    store.put_note("report-w0", b"other counts")
+    ended(tmp_path, contract)
     again = Opened(tmp_path, contract).store
-    assert again.notes() == {"left-w0": b"", "report-w0": b"other counts"}
-    again.forget_notes()
-    assert Opened(tmp_path, contract).store.notes() == {}
+    kept = {"left-w0": b"", "report-w0": b"other counts"}
+    assert again.notes() == kept
+    again.restore(2, ModelState(contract))
+    assert again.notes() == kept
+    again.restore(1, ModelState(contract))
+    assert again.notes() == {}, "the end that they were made at is forgotten"
+    assert not list(tmp_path.glob("note-*"))
+
+
+def test_a_run_that_begins_anew_counts_nothing_of_the_one_before(tmp_path: Path) -> None:
+    contract = big()
+    ended(tmp_path, contract)
+    before = {path.name for path in tmp_path.glob("step-*")}
+    opened = Opened(tmp_path, contract)
+    opened.store.begin(OTHER_RUN)
+    assert (opened.store.available(), opened.store.notes()) == ((), {})
+    assert {path.name for path in tmp_path.glob("step-*")} == before, "nodes may yet refuse"
+    state = ModelState(contract)
+    train(state, 7)
+    saved = opened.save(state, OTHER_RUN)
+    opened.store.close()
+    again = Opened(tmp_path, contract)
+    assert again.store.available() == (saved,)
+    assert again.store.run_id == OTHER_RUN
+    back = ModelState(contract)
+    again.store.restore(1, back)
+    assert digest_of(contract, back) == digest_of(contract, state)
+
+
+def test_checkpoints_of_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
+    contract = big()
+    ended(tmp_path / "one", contract)
+    state, other = ModelState(contract), Opened(tmp_path / "two", contract)
+    for step in (1, 2, 3):
+        train(state, step)
+        other.save(state, OTHER_RUN)
+    other.store.close()
+    for path in (*(tmp_path / "two").glob("step-*3-*"), *(tmp_path / "two").glob("segment-*")):
+        shutil.copy(path, tmp_path / "one")
+    with pytest.raises(CheckpointDamaged, match="is damaged or of another run") as refused:
+        Opened(tmp_path / "one", contract)
+    assert refused.value.expected == "checkpoints of one run"
+    assert refused.value.seen == f"of the runs {OTHER_RUN}, {RUN}"
+
+
+def test_notes_of_another_run_are_refused(tmp_path: Path) -> None:
+    """Contract and key are the same: each note names its run."""
+    contract = big()
+    ended(tmp_path / "one", contract)
+    ended(tmp_path / "two", contract, OTHER_RUN)
+    shutil.copy(tmp_path / "two" / "note-report-w0.bin", tmp_path / "one")
+    with pytest.raises(CheckpointDamaged, match=r"note-report-w0.bin is .* of another run") as refused:
+        Opened(tmp_path / "one", contract).store.notes()
+    assert refused.value.expected == f"a note of run {RUN}"
+    assert refused.value.seen == f"one of run {OTHER_RUN}"
+
+
+def test_notes_without_any_checkpoint_are_refused(tmp_path: Path) -> None:
+    contract = big()
+    ended(tmp_path / "one", contract)
+    (tmp_path / "two").mkdir()
+    shutil.copy(tmp_path / "one" / "note-report-w0.bin", tmp_path / "two")
+    with pytest.raises(CheckpointDamaged, match="is damaged or of another run") as refused:
+        Opened(tmp_path / "two", contract).store.notes()
+    assert refused.value.expected == "no note without a checkpoint"
+    assert refused.value.seen == f"one of run {RUN}"
+
+
+def test_notes_of_another_end_of_the_same_run_are_refused(tmp_path: Path) -> None:
+    contract = big()
+    ended(tmp_path / "one", contract)
+    newest = ended(tmp_path / "two", contract, seed=50).available()[-1]
+    shutil.copy(tmp_path / "two" / "note-report-w0.bin", tmp_path / "one")
+    with pytest.raises(CheckpointDamaged, match="is damaged or of another run") as refused:
+        Opened(tmp_path / "one", contract).store.notes()
+    assert refused.value.expected == f"its checkpoint, SHA-256 {newest.digest.hex()}"
+    assert refused.value.seen == "others"
+
+
+def test_names_of_manifests_do_not_tell_what_is_in_them(tmp_path: Path) -> None:
+    contract = big()
+    store = ended(tmp_path, contract)
+    names = " ".join(path.name for path in tmp_path.iterdir())
+    told = [found.digest.hex() in names for found in store.available()]
+    assert told == [not Opened.sealed] * 2
+
+
+def test_a_manifest_under_another_name_is_refused(tmp_path: Path) -> None:
+    contract = big()
+    ended(tmp_path, contract)
+    path = max(tmp_path.glob("step-*"))
+    renamed = path.with_name(f"{path.name[:18]}{bytes(32).hex()}.json")
+    path.rename(renamed)
+    with pytest.raises(CheckpointDamaged, match="is damaged or of another run") as refused:
+        Opened(tmp_path, contract)
+    assert renamed.name in refused.value.expected
 
 
 @pytest.mark.parametrize("damage", ["altered", "torn", "renamed", "other contract"])
 def test_damaged_notes_are_refused(damage: str, tmp_path: Path) -> None:
     contract = big()
-    Opened(tmp_path, contract).store.put_note("report-w0", b"counts")
+    ended(tmp_path, contract)
     path = tmp_path / "note-report-w0.bin"
     octets = path.read_bytes()
     if damage == "altered":

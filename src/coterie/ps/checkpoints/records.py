@@ -11,6 +11,7 @@ from coterie.ps.membership import TrainingData
 from coterie.ps.state import ModelState, Snapshot
 
 MAX_NOTE_BYTES = 8 << 20
+RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,15 @@ class RunRecord(BaseModel):
     """What a server must know of a run beside the model.
 
     Attributes:
+        run_id: Random, made when the run began from nothing; 64 hex digits. Contract and keys are
+            the same in every run of one contract: this tells their files apart.
         data_sets: Of each worker, by node name; they fix the schedule.
         absences: Who was left out when.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    run_id: RunId
     data_sets: dict[str, TrainingData]
     absences: Annotated[tuple[WorkerAbsence, ...], Field(strict=False)] = ()
 
@@ -63,8 +67,17 @@ class Checkpoints(Protocol):
         """Whether a checkpoint is still being written."""
         ...
 
+    @property
+    def run_id(self) -> str:
+        """Of the run whose checkpoints these are; empty where there are none."""
+        ...
+
+    def begin(self, run_id: str) -> None:
+        """Begins a run from nothing: what is here of another one does not count any more."""
+        ...
+
     def available(self) -> tuple[DurableCheckpoint, ...]:
-        """What can be restored, oldest first."""
+        """What can be restored of this run, oldest first."""
         ...
 
     def restore(self, step: int, state: ModelState) -> RunRecord:
@@ -84,15 +97,11 @@ class Checkpoints(Protocol):
         ...
 
     def put_note(self, name: str, octets: bytes) -> None:
-        """Keeps a small record durably; returns when it is."""
+        """Keeps a small record of this run's end durably, with the newest checkpoint."""
         ...
 
     def notes(self) -> dict[str, bytes]:
-        """The small records."""
-        ...
-
-    def forget_notes(self) -> None:
-        """Removes the small records."""
+        """The small records that belong to checkpoints that are here."""
         ...
 
     def close(self) -> None:
@@ -107,11 +116,22 @@ class NoCheckpoints:
 
     def __init__(self) -> None:
         self._notes: dict[str, bytes] = {}
+        self._run_id = ""
 
     @property
     def writing(self) -> bool:
         """Never."""
         return False
+
+    @property
+    def run_id(self) -> str:
+        """See Checkpoints."""
+        return self._run_id
+
+    def begin(self, run_id: str) -> None:
+        """See Checkpoints."""
+        self._run_id = run_id
+        self._notes.clear()
 
     def available(self) -> tuple[DurableCheckpoint, ...]:
         """None."""
@@ -137,10 +157,6 @@ class NoCheckpoints:
     def notes(self) -> dict[str, bytes]:
         """See Checkpoints."""
         return dict(self._notes)
-
-    def forget_notes(self) -> None:
-        """See Checkpoints."""
-        self._notes.clear()
 
     def close(self) -> None:
         """Does nothing."""

@@ -1,7 +1,7 @@
 """A shard's checkpoints on disk: manifests that list segments, and one thread that writes them.
 
-A checkpoint is a manifest; its name holds its SHA-256, and it lists its segments' SHA-256, oldest
-first. Segments are merged so that their sizes at least double from newer to older: their number, and
+A checkpoint is a manifest; its digest is its SHA-256, its name follows from that, keyed where it is
+sealed, and it lists its segments' SHA-256, oldest first. Segments are merged so that their sizes at least double from newer to older: their number, and
 how often a row is written again, grow with the logarithm of the table.
 """
 
@@ -41,7 +41,7 @@ class _ListedSegment(BaseModel):
 class _Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     contract_digest: Digest
     shard: Annotated[int, Field(ge=0)]
     shards: Annotated[int, Field(ge=1)]
@@ -94,6 +94,8 @@ class CheckpointStore:
         self._notes = Notes(directory, contract_digest, self._files)
         self._changed = threading.Condition()
         self._manifests: dict[int, tuple[bytes, _Manifest]] = self._present()
+        self._lost: dict[int, bytes] = {}
+        self._run_id = next((m.record.run_id for _, m in self._manifests.values()), "")
         self._segments: list[Segment] = []
         self._pending = 0
         self._retired = -1
@@ -106,8 +108,27 @@ class CheckpointStore:
         with self._changed:
             return self._pending > 0
 
+    @property
+    def run_id(self) -> str:
+        """Of the run whose checkpoints these are; empty where there are none."""
+        with self._changed:
+            return self._run_id
+
+    def begin(self, run_id: str) -> None:
+        """Begins a run from nothing.
+
+        What is here of another run does not count any more; it is removed when the first checkpoint
+        of this one is written, not before: nodes may yet refuse to begin anew.
+        """
+        with self._changed:
+            self._lost |= {step: digest for step, (digest, _) in self._manifests.items()}
+            self._manifests.clear()
+            self._run_id = run_id
+        self._segments = []
+        self._notes.forget()
+
     def available(self) -> tuple[DurableCheckpoint, ...]:
-        """What can be restored, oldest first."""
+        """What can be restored of this run, oldest first."""
         with self._changed:
             return tuple(
                 DurableCheckpoint(step, digest)
@@ -124,6 +145,7 @@ class CheckpointStore:
             for newer in [found for found in self._manifests if found > step]:
                 self._forget(newer)
             _, manifest = self._manifests[step]
+        self._notes.forget(but=self.available())
         self._segments = [
             restore_segment(self._folder, bytes.fromhex(listed.digest), state)
             for listed in manifest.segments
@@ -158,24 +180,21 @@ class CheckpointStore:
             self._retired = max(self._retired, step)
 
     def put_note(self, name: str, octets: bytes) -> None:
-        """Keeps a small record durably; returns when it is.
+        """Keeps a small record of this run's end durably, with the newest checkpoint.
 
         Raises:
             OSError: It cannot be written.
         """
-        self._notes.put(name, octets)
+        newest = self.available()[-1]
+        self._notes.put(name, octets, run_id=self.run_id, checkpoint=newest.digest)
 
     def notes(self) -> dict[str, bytes]:
-        """The small records.
+        """The small records that belong to checkpoints that are here.
 
         Raises:
-            CheckpointDamaged: One is torn or altered.
+            CheckpointDamaged: One is torn, altered, or of another run or checkpoint.
         """
-        return self._notes.all()
-
-    def forget_notes(self) -> None:
-        """Removes the small records."""
-        self._notes.forget()
+        return self._notes.all(self.run_id, self.available())
 
     def close(self) -> None:
         """Finishes what is being written."""
@@ -209,6 +228,11 @@ class CheckpointStore:
                     self._changed.notify_all()
 
     def _write(self, snapshot: Snapshot, record: RunRecord) -> None:
+        for step, digest in self._lost.items():
+            self._manifest_path(step, digest).unlink(missing_ok=True)
+        if self._lost:
+            sync_directory(self._directory)  # never two runs' checkpoints, whenever it ends
+            self._lost.clear()
         self._segments.append(write_segment(self._folder, snapshot))
         shard, shards = self._place
         manifest = _Manifest(
@@ -258,7 +282,7 @@ class CheckpointStore:
         self._manifest_path(step, digest).unlink()
 
     def _manifest_path(self, step: int, digest: bytes) -> Path:
-        return self._directory / f"step-{step:012d}-{digest.hex()}.json"
+        return self._directory / f"step-{step:012d}-{self._files.casing.name_of(digest)}.json"
 
     def _present(self) -> dict[int, tuple[bytes, _Manifest]]:
         found: dict[int, tuple[bytes, _Manifest]] = {}
@@ -266,20 +290,24 @@ class CheckpointStore:
             match = _NAME.match(path.name)
             if match is None:
                 raise self._damaged("names of manifests", path.name[:100])
-            step, digest = int(match[1]), bytes.fromhex(match[2])
-            manifest = self._read(path, digest)
+            step = int(match[1])
+            digest, manifest = self._read(path)
             if manifest.step != step or step in found:
                 raise self._damaged(f"one checkpoint of step {step}", path.name)
             found[step] = (digest, manifest)
+        runs = sorted({manifest.record.run_id for _, manifest in found.values()})
+        if len(runs) > 1:
+            raise self._damaged("checkpoints of one run", f"of the runs {', '.join(runs)}")
         return found
 
-    def _read(self, path: Path, digest: bytes) -> _Manifest:
+    def _read(self, path: Path) -> tuple[bytes, _Manifest]:
         try:
             text = self._files.read(path, _MAX_MANIFEST_BYTES)
         except SealBroken as error:
             raise self._damaged(f"{path.name}: {error.expected}", error.seen) from error
-        if hashlib.sha256(text).digest() != digest:
-            raise self._damaged(f"{path.name}: SHA-256 {digest.hex()}", "another")
+        digest = hashlib.sha256(text).digest()
+        if not path.name.endswith(f"-{self._files.casing.name_of(digest)}.json"):
+            raise self._damaged(f"{path.name}: what its name says", "another")
         try:
             manifest = _Manifest.model_validate_json(text)
         except ValidationError as error:
@@ -294,7 +322,7 @@ class CheckpointStore:
         for listed in manifest.segments:
             if not self._folder.path(bytes.fromhex(listed.digest)).exists():
                 raise self._damaged(f"segment {listed.digest}", "none")
-        return manifest
+        return digest, manifest
 
     def _damaged(self, expected: str, seen: str) -> CheckpointDamaged:
         return CheckpointDamaged(

@@ -113,28 +113,32 @@ class ExchangeReplyHead(_message.Message):
     def __init__(self, pending: _Optional[bool] = ..., step: _Optional[int] = ..., durable: _Optional[_Union[Checkpoint, _Mapping]] = ..., served_seconds: _Optional[float] = ..., waited_seconds: _Optional[float] = ..., sizes: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class EnlistRequest(_message.Message):
-    __slots__ = ("available", "attempt")
+    __slots__ = ("available", "attempt", "run_id")
     AVAILABLE_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
     available: _containers.RepeatedCompositeFieldContainer[Checkpoint]
     attempt: int
-    def __init__(self, available: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., attempt: _Optional[int] = ...) -> None: ...
+    run_id: str
+    def __init__(self, available: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., attempt: _Optional[int] = ..., run_id: _Optional[str] = ...) -> None: ...
 
 class EnlistReply(_message.Message):
-    __slots__ = ("pending", "ps_incarnation", "restores", "step", "finished", "excused")
+    __slots__ = ("pending", "ps_incarnation", "restores", "step", "finished", "excused", "run_id")
     PENDING_FIELD_NUMBER: _ClassVar[int]
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     RESTORES_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     EXCUSED_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
     pending: bool
     ps_incarnation: int
     restores: bool
     step: int
     finished: bool
     excused: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, pending: _Optional[bool] = ..., ps_incarnation: _Optional[int] = ..., restores: _Optional[bool] = ..., step: _Optional[int] = ..., finished: _Optional[bool] = ..., excused: _Optional[_Iterable[str]] = ...) -> None: ...
+    run_id: str
+    def __init__(self, pending: _Optional[bool] = ..., ps_incarnation: _Optional[int] = ..., restores: _Optional[bool] = ..., step: _Optional[int] = ..., finished: _Optional[bool] = ..., excused: _Optional[_Iterable[str]] = ..., run_id: _Optional[str] = ...) -> None: ...
 
 class CommitRequest(_message.Message):
     __slots__ = ("ps_incarnation", "step", "staged", "slice_norms", "durable", "writing", "waits")

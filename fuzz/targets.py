@@ -259,7 +259,7 @@ def begun_server() -> tuple[ParameterService, Caller]:
         poll_seconds=0.0,
     )
     service = ParameterService(shard)
-    shard.restore(None, 1)
+    shard.restore(None, 1, "5e" * 32)
     workers = [Caller(name, "worker", 1) for name in ("w1", "w2")]
     for worker in workers:
         service.join(worker, pb.JoinRequest(train_examples=8, data_set_digest=bytes(32)))

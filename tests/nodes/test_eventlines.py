@@ -21,6 +21,7 @@ EVENTS: list[tuple[events.Event, str]] = [
     (events.Joined("w2", ()), "w2 joined; all have come"),
     (events.StepDone(3, 10, 512, 0.51239, 1.26), "step 3/10, loss 0.5124, 1.3 s"),
     (events.CheckpointWritten(5, "ab" * 32), f"checkpoint at step 5, {'ab' * 8}"),
+    (events.Begun("ab" * 32), f"run {'ab' * 8} begins"),
     (events.Resumed(5, "ab" * 32), f"resumed from step 5, {'ab' * 8}"),
     (events.ShardDelivered("w0", 12_345), "w0 holds 12,345 examples"),
     (

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from coterie.contract import Contract, contract_digest, load_contract, parse_contract
 from coterie.errors import OutputInUse
 from coterie.nodes.run_directory import open_run_directory
-from coterie.ps.outcome import RunOutcome
+from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.training.results import RunResult, result_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -32,7 +32,13 @@ PARTIES = ["operator", "acme", "bolt", "corn", "dune"]
 
 def result() -> RunResult:
     outcome = RunOutcome(
-        steps=1, examples=2, seconds=1.0, train_loss=0.5, totals=(), model_digest=bytes(32)
+        steps=1,
+        examples=2,
+        seconds=1.0,
+        train_loss=0.5,
+        totals=(),
+        model_digest=bytes(32),
+        end=RunEnd("5e" * 32, "c4" * 32),
     )
     return result_of(outcome, HFL, "ra-tls")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -199,13 +200,27 @@ class Run:
         )
         self.service = ParameterService(self.shard)
         self._driver = ThreadPoolExecutor(1)
-        self._outcome: Future[RunOutcome | None] = self._driver.submit(self.service.drive)
+        self.told: queue.SimpleQueue[RunOutcome] = queue.SimpleQueue()
+        self._outcome: Future[RunOutcome | None] = self._driver.submit(
+            self.service.drive, self.told.put
+        )
         with self.shard.changed:
             self.shard.changed.wait_for(
                 lambda: self.shard.run is not None or self._outcome.done(), timeout=30
             )
         if self._outcome.done():
             self.outcome()
+
+    @property
+    def over(self) -> bool:
+        """Whether the server has ended."""
+        return self._outcome.done()
+
+    def pass_time(self, seconds: float) -> None:
+        """Turns the clock on; whoever waits looks at it."""
+        self.clock.now += seconds
+        with self.shard.changed:
+            self.shard.changed.notify_all()
 
     def outcome(self) -> RunOutcome:
         """Waits for the run's end."""

@@ -10,6 +10,7 @@ import pytest
 
 from coterie.contract import Contract, ResultsSection
 from coterie.errors import CallRefused, CheckpointDamaged, StepRefused
+from coterie.ps import events
 from coterie.ps.memory import MemoryParameterServer
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller
@@ -137,13 +138,10 @@ def test_a_server_that_restarts_when_all_recipients_have_left_restores_nothing(
     trained(first)
     first.session(0).leave()
     first.stop()
-    for path in (tmp_path / "ps0").glob("segment-*"):
-        path.unlink()
-    for path in (tmp_path / "ps0").glob("step-*"):
-        path.unlink()
     second = Restarted(contract, tmp_path / "ps0")
     second.session(1).leave()
     assert second.driver.result(timeout=30) is not None
+    assert second.shard.final is None
 
 
 def test_a_model_whose_checkpoint_is_lost_is_not_replaced_by_another(
@@ -155,8 +153,52 @@ def test_a_model_whose_checkpoint_is_lost_is_not_replaced_by_another(
     first.stop()
     for path in (tmp_path / "ps0").glob("step-*"):
         path.unlink()
-    with pytest.raises(CheckpointDamaged, match="checkpoint of the trained model is lost"):
-        Restarted(contract, tmp_path / "ps0").driver.result(timeout=30)
+    with pytest.raises(CheckpointDamaged, match="is damaged or of another run") as refused:
+        Restarted(contract, tmp_path / "ps0")
+    assert refused.value.expected == "no note without a checkpoint"
+
+
+def test_downloads_that_begin_anew_do_not_keep_the_server(
+    make_contract: MakeContract, make_run: MakeRun
+) -> None:
+    """Only who gets further than it ever was is waited for; the outcome is told before that."""
+    contract = make_contract(limits={"step_seconds": 10.0})
+    run = make_run(contract)
+    trained(run)
+    run.session(1).leave()
+    port = run.port("w0")
+    for _ in range(2):
+        assert not run.over
+        assert len(list(port.download(REQUEST))) == 2
+        run.pass_time(9.0)
+    assert run.outcome().model_digest == run.digest
+    assert [e.node for e in run.heard if isinstance(e, events.LeftOut)] == ["w0"]
+
+
+def test_the_outcome_is_told_before_anybody_has_left(
+    make_contract: MakeContract, make_run: MakeRun
+) -> None:
+    run = make_run(make_contract())
+    trained(run)
+    told = run.told.get(timeout=30)
+    assert not run.over, "nobody has left"
+    assert told.model_digest == run.digest
+    for worker in range(2):
+        run.session(worker).leave()
+    assert run.outcome().end == told.end
+
+
+def test_a_process_that_has_left_is_refused_the_model(
+    make_contract: MakeContract, make_run: MakeRun
+) -> None:
+    run = make_run(make_contract())
+    trained(run)
+    run.session(0).leave()
+    with pytest.raises(CallRefused, match="w0 has left, and asks for the trained model") as refused:
+        next(run.port("w0").download(REQUEST))
+    assert refused.value.seen == "a call by incarnation 1, which has left"
+    newer = run.port("w0", incarnation=2).download(REQUEST)
+    assert next(newer).WhichOneof("part") == "header", "it may have lost what the older one had"
 
 
 class Restarted:
@@ -173,6 +215,7 @@ class Restarted:
             checkpoints=store(folder, contract),
             poll_seconds=POLL_SECONDS,
         )
+        self.shard = shard
         self._service = ParameterService(shard)
         pool = ThreadPoolExecutor(1)
         self.driver: Future[RunOutcome | None] = pool.submit(self._service.drive)

@@ -26,7 +26,9 @@ from coterie.receipts.verification import verify_receipt
 from tests.ratls.conftest import World
 from tests.receipts.conftest import Scene, judge, resign, resign_each
 
-SERVER, CONTRACT, ACME, ACME_JOINS, BOLT, BOLT_JOINS, REFUSED, FIRST, LAST, OUTCOME = range(10)
+SERVER, CONTRACT, BEGUN, ACME, ACME_JOINS, BOLT, BOLT_JOINS, REFUSED, FIRST, LAST, OUTCOME = range(
+    11
+)
 Change = Callable[[Scene, list[Body]], list[Body]]
 
 
@@ -134,55 +136,59 @@ ABSENT = (WorkerAbsence(worker="acme-worker", start=1),)
 LEFT_OUT = bodies.NodeLeftOut(node="acme-worker", step=1)
 
 LIES = [
-    Lie("a worker that never proved itself", 3, "without having proved itself", without(ACME)),
-    Lie("another start than the proved one", 4, "without having proved", updated(ACME_JOINS, incarnation=8)),
-    Lie("a node of no contract", 4, "no other node of the contract", updated(ACME_JOINS, node="eve")),
-    Lie("the server itself joins", 4, "no other node of the contract", updated(ACME_JOINS, node="ps0")),
-    Lie("a worker without data", 4, "without data", updated(ACME_JOINS, examples=0)),
-    Lie("a worker without a digest", 4, "without data", updated(ACME_JOINS, data_set=None)),
+    Lie("a worker that never proved itself", 4, "without having proved itself", without(ACME)),
+    Lie("another start than the proved one", 5, "without having proved", updated(ACME_JOINS, incarnation=8)),
+    Lie("a node of no contract", 5, "no other node of the contract", updated(ACME_JOINS, node="eve")),
+    Lie("the server itself joins", 5, "no other node of the contract", updated(ACME_JOINS, node="ps0")),
+    Lie("a worker without data", 5, "without data", updated(ACME_JOINS, examples=0)),
+    Lie("a worker without a digest", 5, "without data", updated(ACME_JOINS, data_set=None)),
     Lie(
-        "a worker that comes back with other data", 5, "came back with other training data",
+        "a worker that comes back with other data", 6, "came back with other training data",
         lambda _, told: [*told[:BOLT], told[ACME_JOINS].model_copy(update={"data_set": "77" * 32}), *told[BOLT:]],
     ),
-    Lie("a worker that is missing", 8, "bolt-worker never joined", without(BOLT, BOLT_JOINS)),
-    Lie("more data than was trained", 10, "steps and examples", updated(BOLT_JOINS, examples=999)),
-    Lie("fewer steps", 10, "steps and examples", updated(OUTCOME, steps=1)),
-    Lie("more examples", 10, "steps and examples", updated(OUTCOME, examples=513)),
-    Lie("other nodes", 10, "another number of nodes", updated(OUTCOME, nodes=4)),
-    Lie("no last checkpoint", 9, "last step's checkpoint", without(LAST)),
-    Lie("checkpoints in another order", 9, "not newer", updated(LAST, step=1)),
-    Lie("an absence that nobody told of", 10, "absences", updated(OUTCOME, absences=ABSENT)),
-    Lie("an absence that is hushed up", 11, "absences", inserted(LAST, LEFT_OUT)),
+    Lie("a worker that is missing", 9, "bolt-worker never joined", without(BOLT, BOLT_JOINS)),
+    Lie("more data than was trained", 11, "steps and examples", updated(BOLT_JOINS, examples=999)),
+    Lie("fewer steps", 11, "steps and examples", updated(OUTCOME, steps=1)),
+    Lie("more examples", 11, "steps and examples", updated(OUTCOME, examples=513)),
+    Lie("other nodes", 11, "another number of nodes", updated(OUTCOME, nodes=4)),
+    Lie("no last checkpoint", 10, "last step's checkpoint", without(LAST)),
+    Lie("checkpoints in another order", 10, "not newer", updated(LAST, step=1)),
+    Lie("an absence that nobody told of", 11, "absences", updated(OUTCOME, absences=ABSENT)),
+    Lie("an absence that is hushed up", 12, "absences", inserted(LAST, LEFT_OUT)),
     Lie(
-        "an absence without a quorum", 11, "no quorum",
+        "an absence without a quorum", 12, "no quorum",
         lambda scene, told: updated(OUTCOME + 1, absences=ABSENT)(scene, inserted(LAST, LEFT_OUT)(scene, told)),
     ),
     Lie(
-        "a return of somebody present", 9, "without having been left out",
+        "a return of somebody present", 10, "without having been left out",
         inserted(LAST, bodies.NodeReturned(node="acme-worker", step=1)),
     ),
-    Lie("a start in the middle", 9, "wrong place", lambda _, told: [*told[:LAST], told[SERVER], *told[LAST:]]),
+    Lie("a start in the middle", 10, "wrong place", lambda _, told: [*told[:LAST], told[SERVER], *told[LAST:]]),
     Lie("a restart at the beginning", 1, "wrong place", updated(SERVER, reason="restart")),
     Lie("no contract", 2, "wrong place", without(CONTRACT)),
     Lie("two contracts", 3, "came already", lambda _, told: [*told[:2], told[1], *told[2:]]),
     Lie("no server", 1, "wrong place", without(SERVER)),
-    Lie("something after the outcome", 11, "after the outcome", lambda _, told: [*told, told[REFUSED]]),
+    Lie("something after the outcome", 12, "after the outcome", lambda _, told: [*told, told[REFUSED]]),
+    Lie("no run begins", 4, "no run was begun or resumed", without(BEGUN)),
+    Lie("a run that begins twice", 4, "a run begins twice", lambda _, told: [*told[:BEGUN], told[BEGUN], *told[BEGUN:]]),
+    Lie("the outcome of another run", 11, "of another run", updated(OUTCOME, run="07" * 32)),
+    Lie("the outcome of another checkpoint", 11, "of another checkpoint", updated(OUTCOME, checkpoint="07" * 32)),
     Lie("another digest of the contract", 2, "another digest", updated(CONTRACT, digest="00" * 32)),
     Lie("another stamp", 2, "wrong stamp", updated(CONTRACT, stamp="sgx")),
     Lie("a contract that is none", 2, "not valid", updated(CONTRACT, contract={"format": 1})),
     Lie("a wrong signature on the contract", 2, "signature of acme is wrong", signed_by_strangers),
-    Lie("another contract", 3, r"\[contract_digest\]", other_contract),
-    Lie("another node's evidence", 3, r"\[node\]", updated(ACME, node="bolt-worker")),
-    Lie("another start than claimed", 3, "another start", updated(ACME, incarnation=9)),
-    Lie("a session with somebody else", 3, "another key than the server's", session(server_key="00" * 32)),
-    Lie("another exporter", 3, r"\[session_binding\]", session(exporter="00" * 32)),
-    Lie("another nonce", 3, r"\[session_binding\]", session(nonce="00" * 32)),
-    Lie("the other direction", 3, r"\[session_binding\]", session(dialled=False)),
-    Lie("the quote of another session", 3, r"\[session_binding\]", quote_of_bolt),
-    Lie("another verdict than the evidence gives", 3, "another verdict", another_verdict),
-    Lie("collateral that is not there", 3, "collateral is missing", updated(ACME, collateral="00" * 32)),
-    Lie("a time after its writing", 3, "after it was written", updated(ACME, attested_at="2099-01-01T00:00:00+00:00")),
-    Lie("a time before its certificate", 3, "certificate_validity|clock", updated(ACME, attested_at="2026-01-01T00:00:00+00:00")),
+    Lie("another contract", 4, r"\[contract_digest\]", other_contract),
+    Lie("another node's evidence", 4, r"\[node\]", updated(ACME, node="bolt-worker")),
+    Lie("another start than claimed", 4, "another start", updated(ACME, incarnation=9)),
+    Lie("a session with somebody else", 4, "another key than the server's", session(server_key="00" * 32)),
+    Lie("another exporter", 4, r"\[session_binding\]", session(exporter="00" * 32)),
+    Lie("another nonce", 4, r"\[session_binding\]", session(nonce="00" * 32)),
+    Lie("the other direction", 4, r"\[session_binding\]", session(dialled=False)),
+    Lie("the quote of another session", 4, r"\[session_binding\]", quote_of_bolt),
+    Lie("another verdict than the evidence gives", 4, "another verdict", another_verdict),
+    Lie("collateral that is not there", 4, "collateral is missing", updated(ACME, collateral="00" * 32)),
+    Lie("a time after its writing", 4, "after it was written", updated(ACME, attested_at="2099-01-01T00:00:00+00:00")),
+    Lie("a time before its certificate", 4, "certificate_validity|clock", updated(ACME, attested_at="2026-01-01T00:00:00+00:00")),
     Lie("a voucher by another party", 1, "not signed by party operator", voucher_by_bolt),
     Lie("no voucher", 1, "voucher cannot be read", updated(SERVER, voucher="")),
     Lie("a certificate that is none", 1, "certificate cannot be read", updated(SERVER, certificate="AAAA")),
@@ -242,11 +248,14 @@ def test_another_start_of_the_server_than_told_is_refused(
     server = told[SERVER].model_copy(update=shown)
     own = scene.server.credentials.current().identity
     now = scene.world.clock()
-    signers = [own] * OUTCOME + [other.identity] * 2
-    resign_each([*told[:OUTCOME], server, told[OUTCOME]], signers, scene.path, lambda _: now)
+    run, checkpoint = told[OUTCOME].model_dump()["run"], told[LAST].model_dump()
+    resumed = bodies.ServerResumed(step=2, digest=checkpoint["digest"], run=run)
+    signers = [own] * OUTCOME + [other.identity] * 3
+    account = [*told[:OUTCOME], server, resumed, told[OUTCOME]]
+    resign_each(account, signers, scene.path, lambda _: now)
     with pytest.raises(ReceiptRefused, match=f"a {reason} by another start") as refusal:
         scene.verify()
-    assert refusal.value.place == "line 10 (server)"
+    assert refusal.value.place == "line 11 (server)"
 
 
 def test_a_server_that_runs_another_program_is_refused(scene: Scene) -> None:
@@ -261,7 +270,8 @@ def test_a_server_that_runs_another_program_is_refused(scene: Scene) -> None:
     }
     server = told[SERVER].model_copy(update=shown)
     now = scene.world.clock()
-    resign([server, told[CONTRACT], told[OUTCOME]], impostor.identity, scene.path, lambda _: now)
+    kept = [server, told[CONTRACT], told[BEGUN], told[LAST], told[OUTCOME]]
+    resign(kept, impostor.identity, scene.path, lambda _: now)
     with pytest.raises(ReceiptRefused, match=r"\[mrenclave\]") as refusal:
         scene.verify()
     assert refusal.value.place == "line 1 (server)"
@@ -274,7 +284,8 @@ def test_a_server_without_collateral_needs_a_directory(scene: Scene, tmp_path: P
     server = told[SERVER].model_copy(update={"collateral": None, "lost": 1})
     own = scene.server.credentials.current().identity
     now = scene.world.clock()
-    resign([server, told[CONTRACT], told[OUTCOME]], own, scene.path, lambda _: now)
+    kept = [server, told[CONTRACT], told[BEGUN], told[LAST], told[OUTCOME]]
+    resign(kept, own, scene.path, lambda _: now)
     with pytest.raises(ReceiptRefused, match="evidence cannot be judged") as refusal:
         scene.verify()
     assert refusal.value.place == "line 1 (server)"
@@ -311,5 +322,5 @@ def test_a_contract_of_an_older_version_keeps_its_digest(scene: Scene) -> None:
     resign(told, scene.server.credentials.current().identity, scene.path, lambda _: now)
     with pytest.raises(ReceiptRefused, match=r"\[contract_digest\]") as refusal:
         scene.verify()  # its signatures hold: only this run's evidence claims the other digest
-    assert refusal.value.place == "line 3 (attested)"
+    assert refusal.value.place == "line 4 (attested)"
     assert refusal.value.expected == digest.hex()

@@ -204,7 +204,7 @@ def test_the_other_value_of_s_is_refused(finished: Scene, scene: Scene) -> None:
     scene.path.write_bytes(whole([*lines, entries.canonical(said) + b"\n"]))
     with pytest.raises(ReceiptRefused, match="signature does not fit") as refusal:
         scene.verify()
-    assert refusal.value.place == "line 10 (outcome)"
+    assert refusal.value.place == "line 11 (outcome)"
 
 
 @pytest.mark.parametrize(
@@ -214,8 +214,8 @@ def test_the_other_value_of_s_is_refused(finished: Scene, scene: Scene) -> None:
         lambda said: json.dumps(said, separators=(",", ":")).encode()[::1],
         lambda said: entries.canonical(said) + b" ",
         lambda said: b" " + entries.canonical(said),
-        lambda said: entries.canonical(said).replace(b'"index":9', b'"index":9.0'),
-        lambda said: entries.canonical(said).replace(b'"index":9', b'"index":9,"index":9'),
+        lambda said: entries.canonical(said).replace(b'"index":10', b'"index":10.0'),
+        lambda said: entries.canonical(said).replace(b'"index":10', b'"index":10,"index":10'),
         lambda said: entries.canonical(said).replace(b'"kind"', b'"\\u006bind"'),
         lambda said: entries.canonical(said) + b"\r",
     ],
@@ -229,7 +229,7 @@ def test_another_spelling_is_refused(
     scene.path.write_bytes(whole([*lines, spell(reordered) + b"\n"]))
     with pytest.raises(ReceiptRefused) as refusal:
         scene.verify()
-    assert refusal.value.place.startswith("line 10")
+    assert refusal.value.place.startswith("line 11")
 
 
 def test_a_receipt_that_is_signed_anew_by_another_key_is_refused(

@@ -14,10 +14,10 @@ from coterie.receipts.reading import read_entries
 from coterie.receipts.verification import verify_receipt
 from coterie.receipts.words import describe, does_not_prove, proves
 from tests.ratls.conftest import World
-from tests.receipts.conftest import EXAMPLES, MODEL, Scene, judge
+from tests.receipts.conftest import EXAMPLES, MODEL, RUN, Scene, judge
 
 KINDS = [
-    "server", "contract",
+    "server", "contract", "begun",
     "attested", "joined", "attested", "joined", "refused",
     "checkpoint", "checkpoint", "outcome",
 ]  # fmt: skip
@@ -61,7 +61,8 @@ def test_every_entry_can_be_described(finished: Scene) -> None:
     described = [describe(entry) for entry in read_entries(finished.path)]
     assert described[0] == "the server shows its evidence (start)"
     assert described[1].endswith("signed by operator, acme, bolt  SIMULATED")
-    assert "proved itself: UpToDate" in described[2]
+    assert described[2] == f"run {RUN} begins"
+    assert "proved itself: UpToDate" in described[3]
     assert described[-1] == f"outcome after 2 steps: model {MODEL}"
 
 
@@ -91,7 +92,7 @@ def test_all_can_be_judged_at_another_time(finished: Scene) -> None:
     assert {proved.at for proved in found.proved} == {now + timedelta(hours=1)}
     with pytest.raises(ReceiptRefused, match="certificate_validity") as refusal:
         finished.verify(at=now + timedelta(days=2))
-    assert refusal.value.place == "line 3 (attested)"
+    assert refusal.value.place == "line 4 (attested)"
 
 
 def test_another_program_is_refused(finished: Scene) -> None:
@@ -103,7 +104,7 @@ def test_another_program_is_refused(finished: Scene) -> None:
                 contract.trust, own_measurement=bytes(32)
             ),
         )
-    assert refusal.value.place == "line 3 (attested)"
+    assert refusal.value.place == "line 4 (attested)"
 
 
 def test_an_unfinished_receipt_can_be_read_but_not_accepted(scene: Scene) -> None:
@@ -113,7 +114,7 @@ def test_an_unfinished_receipt_can_be_read_but_not_accepted(scene: Scene) -> Non
     assert scene.kinds() == KINDS[:-1]
     with pytest.raises(ReceiptRefused, match="ends before the outcome") as refusal:
         scene.verify()
-    assert refusal.value.place == "after line 9"
+    assert refusal.value.place == "after line 10"
 
 
 def test_a_file_that_is_not_there_is_named(scene: Scene) -> None:

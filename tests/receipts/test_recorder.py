@@ -17,9 +17,10 @@ from coterie.receipts import bodies
 from coterie.receipts.recorder import Recorder
 from coterie.receipts.words import does_not_prove, proves
 from tests.ratls.conftest import World
-from tests.receipts.conftest import MODEL, Scene
+from tests.receipts.conftest import END, MODEL, RUN, Scene
 
 DIGEST = "{:064x}".format
+OTHER_RUN = "07" * 32
 
 
 def restarted(scene: Scene, incarnation: int = 2) -> Recorder:
@@ -57,7 +58,7 @@ def test_a_run_that_goes_back_further_says_so(scene: Scene) -> None:
     again = restarted(scene)
     again.hear(events.Resumed(1, DIGEST(1), RUN))
     again.hear(events.CheckpointWritten(2, DIGEST(7)))
-    again.finish(scene.result(), END)
+    again.finish(scene.result(), replace(END, checkpoint=DIGEST(7)))
     again.close()
     found = scene.verify()
     assert found.history.went_back == [1]
@@ -69,10 +70,11 @@ def test_a_run_that_begins_anew_may_bring_other_data(scene: Scene) -> None:
     scene.join(first, "acme-worker", data=1)
     first.close()
     again = restarted(scene)
+    again.hear(events.Begun(OTHER_RUN))
     scene.join(again, "acme-worker", incarnation=8, data=2)
     scene.join(again, "bolt-worker", incarnation=8)
     again.hear(events.CheckpointWritten(2, DIGEST(2)))
-    again.finish(scene.result(), END)
+    again.finish(scene.result(), replace(END, run_id=OTHER_RUN))
     again.close()
     found = scene.verify()
     assert found.history.went_back == [0]
@@ -117,7 +119,7 @@ def test_a_history_that_its_host_cut_short_shows(scene: Scene) -> None:
     scene.run(first, until=2)
     first.close()
     lines = scene.path.read_bytes().splitlines(keepends=True)
-    scene.path.write_bytes(b"".join(lines[:6]))
+    scene.path.write_bytes(b"".join(lines[:7]))
     again = restarted(scene)
     again.hear(events.Resumed(2, DIGEST(2), RUN))
     again.finish(scene.result(), END)
@@ -177,7 +179,7 @@ def test_a_torn_last_line_is_cut_off_and_told(scene: Scene) -> None:
     again.finish(scene.result(), END)
     again.close()
     found = scene.verify()
-    assert found.gaps == ("a crash before line 9 left 100 bytes of an entry, which are lost",)
+    assert found.gaps == ("a crash before line 10 left 100 bytes of an entry, which are lost",)
 
 
 @pytest.mark.parametrize("kept", [0, 1])
@@ -189,7 +191,7 @@ def test_a_receipt_that_holds_nothing_yet_begins_anew(scene: Scene, kept: int) -
     again.close()
     first = scene.bodies()[0]
     assert isinstance(first, bodies.Server)
-    assert (first.reason, scene.kinds()) == ("start", ["server", "contract"])
+    assert (first.reason, scene.kinds()) == ("start", ["server", "contract", "begun"])
 
 
 def test_a_touched_receipt_stops_the_server(scene: Scene) -> None:
@@ -201,7 +203,7 @@ def test_a_touched_receipt_stops_the_server(scene: Scene) -> None:
     scene.path.write_bytes(bytes(content))
     with pytest.raises(ReceiptRefused, match="signature does not fit") as refusal:
         restarted(scene)
-    assert refusal.value.place == "line 8 (checkpoint)"
+    assert refusal.value.place == "line 9 (checkpoint)"
     assert scene.path.read_bytes() == bytes(content), "it is evidence: nothing is changed in it"
 
 
@@ -323,9 +325,9 @@ def test_evidence_is_written_when_a_node_takes_part(scene: Scene) -> None:
     recorder = scene.recorder()
     for incarnation in range(5):
         scene.attest(recorder, "acme-worker", incarnation)
-    assert scene.kinds() == ["server", "contract"]
+    assert scene.kinds() == ["server", "contract", "begun"]
     recorder.hear(events.Joined("acme-worker", (), 3, 256, "00" * 32))
-    assert scene.kinds() == ["server", "contract"], "an older start than the newest known"
+    assert scene.kinds() == ["server", "contract", "begun"], "an older start than the newest known"
     recorder.close()
 
 
@@ -380,6 +382,7 @@ def test_a_server_without_collateral_leaves_it_to_others(scene: Scene) -> None:
     folder = scene.folder / "bare"
     folder.mkdir()
     alone = Recorder(folder, bare, ())
+    alone.hear(events.Begun(RUN))
     peers = [scene.attest(None, worker) for worker in ("acme-worker", "bolt-worker")]
     for peer in peers:
         alone.attested(peer)
@@ -409,3 +412,43 @@ def test_a_link_is_not_followed(scene: Scene, tmp_path: Path) -> None:
     scene.path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(EnvironmentUnfit, match="cannot be written"):
         scene.recorder()
+
+
+def test_an_outcome_that_an_earlier_run_left_is_refused(scene: Scene) -> None:
+    """A server that starts again and at once tells an end that it did not come to."""
+    first = scene.recorder()
+    scene.run(first)
+    first.close()
+    again = restarted(scene)
+    again.finish(scene.result(model_digest="cd" * 32, test_auc=0.99), END)
+    again.close()
+    with pytest.raises(ReceiptRefused, match="no run was begun or resumed") as refusal:
+        scene.verify()
+    assert refusal.value.place == "line 12 (outcome)"
+    assert refusal.value.expected == "a begun or resumed entry before it"
+
+
+def test_an_outcome_of_another_run_is_refused_through_any_gap(scene: Scene) -> None:
+    first = scene.recorder()
+    scene.run(first)
+    first.close()
+    again = restarted(scene)
+    again.hear(events.Resumed(2, DIGEST(7), OTHER_RUN))
+    again.finish(scene.result(), END)
+    again.close()
+    with pytest.raises(ReceiptRefused, match="the outcome is of another run") as refusal:
+        scene.verify()
+    assert (refusal.value.expected, refusal.value.seen) == (f"run {OTHER_RUN}", f"run {RUN}")
+
+
+def test_another_runs_checkpoint_and_outcome_show_as_a_gap(scene: Scene) -> None:
+    """Its host has put all of another run's folder in this one's place, but not its receipt."""
+    first = scene.recorder()
+    scene.run(first)
+    first.close()
+    again = restarted(scene)
+    again.hear(events.Resumed(2, DIGEST(2), OTHER_RUN))
+    again.finish(scene.result(), replace(END, run_id=OTHER_RUN))
+    again.close()
+    (gap,) = scene.verify().gaps
+    assert gap.startswith("the server went on from a checkpoint of step 2 that this receipt")

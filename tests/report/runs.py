@@ -13,7 +13,7 @@ from coterie.nodes.eventlog import event_log
 from coterie.nodes.run_directory import write_result
 from coterie.ps import events
 from coterie.ps.evaluation import SplitCounts
-from coterie.ps.outcome import RunOutcome
+from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.training.comparison import Comparison, Scored
 from coterie.training.results import RunResult, TransportName, result_of
 from coterie.training.scores import Evaluation
@@ -44,6 +44,7 @@ def outcome(contract: Contract, seconds: float = 4.25) -> RunOutcome:
         train_loss=0.560712345,
         totals=(SplitCounts("validation", counts), SplitCounts("test", counts)),
         model_digest=bytes(range(32)),
+        end=RunEnd("5e" * 32, "c4" * 32),
         times=tuple(times),
     )
 

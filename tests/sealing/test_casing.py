@@ -45,6 +45,7 @@ def opened(folder: Path, casing: Casing, contract: Contract = CONTRACT) -> Check
 def trained(folder: Path, casing: Casing, steps: int = 4) -> ModelState:
     """Checkpoints of a model whose values are known; all are kept."""
     state, store = ModelState(CONTRACT), opened(folder, casing)
+    store.begin(RECORD.run_id)
     for step in range(steps):
         ids = np.arange(0, 12 - 3 * step, 2, dtype=np.int32)
         push = Gradients(4, 1.0, np.zeros(15, np.float32), ids, np.zeros((ids.size, 2), np.float32))
@@ -188,7 +189,7 @@ def test_damage_is_refused(damage: Callable[[Path], None], tmp_path: Path) -> No
 
 def _open_all(folder: Path) -> None:
     store = opened(folder, sealed())
-    store.notes()
+    assert store.notes() == {"report-w0": b"a party's counts"}
     for step in (4, 3, 2, 1):
         store.restore(step, ModelState(CONTRACT))
     store.close()

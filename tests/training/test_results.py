@@ -13,7 +13,7 @@ from coterie.contract import Contract, contract_digest, load_contract
 from coterie.models.metrics import ScoreHistogram, evaluate
 from coterie.ps.evaluation import SplitCounts
 from coterie.ps.events import ServerTimes, WorkerTimes
-from coterie.ps.outcome import RunOutcome
+from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.training.results import RunResult, TransportName, result_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -28,6 +28,7 @@ OUTCOME = RunOutcome(
     train_loss=0.5,
     totals=(SplitCounts("validation", COUNTS), SplitCounts("test", COUNTS)),
     model_digest=bytes(range(32)),
+    end=RunEnd("5e" * 32, "c4" * 32),
 )
 # The keys that issue #2 promises to whoever reads --json.
 PROMISED = [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from coterie.models.metrics import HISTOGRAM_BINS, ScoreHistogram
 from coterie.ps.evaluation import SplitCounts
-from coterie.ps.outcome import RunOutcome
+from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.training.scores import CountedScores, Evaluation
 
 
@@ -47,6 +47,7 @@ def test_a_file_holds_the_released_splits(splits: tuple[str, ...], tmp_path: Pat
         train_loss=0.5,
         totals=tuple(SplitCounts(split, histogram) for split in splits),
         model_digest=bytes(32),
+        end=RunEnd("5e" * 32, "c4" * 32),
     )
     Evaluation.of(outcome).write(tmp_path)
     found = Evaluation.read(tmp_path)

@@ -215,7 +215,6 @@ class History:
     def _concluded(self, entry: Entry, outcome: bodies.Outcome) -> None:
         self.outcome = outcome
         self._check_going(entry, "the run ends")
-        self._check_end(entry, outcome)
         if outcome.nodes != len(self._contract.nodes):
             raise refused(
                 "the outcome is of another number of nodes",
@@ -226,10 +225,10 @@ class History:
         for what, number in sorted(outcome.not_kept.items()):
             whom = "refusals" if what == "refused" else f"attestations of {what}"
             self.counted_only.append(f"{number} more {whom}")
-        if self.gaps:
-            return  # what is missing may explain what does not add up
-        self._check_schedule(entry, outcome)
-        self._check_absences(entry, outcome)
+        if not self.gaps:  # else what is missing may explain what does not add up
+            self._check_schedule(entry, outcome)
+            self._check_absences(entry, outcome)
+        self._check_end(entry, outcome)
 
     def _check_going(self, entry: Entry, what: str) -> None:
         """Nothing happens between a start of the server and what it begins or resumes."""

@@ -332,7 +332,9 @@ def test_notes_of_another_run_are_refused(tmp_path: Path) -> None:
     ended(tmp_path / "one", contract)
     ended(tmp_path / "two", contract, OTHER_RUN)
     shutil.copy(tmp_path / "two" / "note-report-w0.bin", tmp_path / "one")
-    with pytest.raises(CheckpointDamaged, match=r"note-report-w0.bin is .* of another run") as refused:
+    with pytest.raises(
+        CheckpointDamaged, match=r"note-report-w0.bin is .* of another run"
+    ) as refused:
         Opened(tmp_path / "one", contract).store.notes()
     assert refused.value.expected == f"a note of run {RUN}"
     assert refused.value.seen == f"one of run {OTHER_RUN}"

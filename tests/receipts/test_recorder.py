@@ -147,11 +147,11 @@ def test_what_its_host_cut_off_after_a_checkpoint_shows_nowhere_but_is_said_to_b
     assert len(scene.path.read_bytes()) > len(whole)
     scene.path.write_bytes(whole)
     again = restarted(scene)
-    again.hear(events.Resumed(1, DIGEST(1)))
+    again.hear(events.Resumed(1, DIGEST(1), RUN))
     for worker in ("acme-worker", "bolt-worker"):
         scene.join(again, worker, incarnation=9)
     again.hear(events.CheckpointWritten(2, DIGEST(2)))
-    again.finish(scene.result())
+    again.finish(scene.result(), END)
     again.close()
 
     found = scene.verify()

@@ -54,7 +54,8 @@ def test_joins_are_told_with_those_still_missing(
     run.port("w1").join(join_request(8))
     run.port("w0").join(join_request(8))
     brought = (1, 8, "00" * 32)
-    assert run.heard == [
+    assert run.heard[0] == events.Begun(run.shard.checkpoints.run_id)
+    assert run.heard[1:] == [
         events.Joined("w1", ("w0",), *brought),
         events.Joined("w0", (), *brought),
     ]

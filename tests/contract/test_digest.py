@@ -94,7 +94,7 @@ LEAVES = [path for path, _ in leaves(tree(CONTRACT))]
 
 
 def test_every_section_has_leaves_to_flip() -> None:
-    assert {path[0] for path in LEAVES} == set(Contract.model_fields)
+    assert {path[0] for path in LEAVES} == set(Contract.model_fields) - {"tensorflow"}
     assert len(LEAVES) > 100
 
 

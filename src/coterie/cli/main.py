@@ -65,6 +65,7 @@ def application() -> typer.Typer:
     from coterie.cli.serving import evaluate, export, predict
     from coterie.cli.status import status
     from coterie.cli.synthesize import synthesize
+    from coterie.cli.tensorflow import app as tensorflow
 
     app = typer.Typer(
         name="coterie",
@@ -97,6 +98,7 @@ def application() -> typer.Typer:
     app.add_typer(attest, name="attest")
     app.add_typer(build, name="build")
     app.add_typer(receipt, name="receipt")
+    app.add_typer(tensorflow, name="tensorflow")
     complete(app)
     return app
 

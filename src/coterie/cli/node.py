@@ -125,7 +125,7 @@ def node(
             NodeFiles(contract_file, data=data, out=out, rollback_consent=rollback_consent),
             NodeOptions(
                 listen=listen,
-                addresses=_addresses(address or []),
+                addresses=addresses_of(address or []),
                 party_key=Path(own_key) if own_key is not None else None,
                 party_keys={party: Path(path) for party, path in keys.items()},
                 key_servers=servers,
@@ -168,7 +168,12 @@ def _twice(option: str, party: str) -> ContractInvalid:
     )
 
 
-def _addresses(pairs: list[str]) -> dict[str, str]:
+def addresses_of(pairs: list[str]) -> dict[str, str]:
+    """Reads NAME=HOST:PORT pairs.
+
+    Raises:
+        ContractInvalid: One of them is no such pair.
+    """
     for pair in pairs:
         if "=" not in pair:
             raise ContractInvalid(

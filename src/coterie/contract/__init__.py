@@ -12,6 +12,7 @@ from coterie.contract.keras_model import KerasModelSection, LayerSection, Parame
 from coterie.contract.loading import contract_from_json, load_contract, parse_contract
 from coterie.contract.model import DenseParameter, ModelSection
 from coterie.contract.schema import AnyModelSection, Contract, Node, Party, ResultsSection
+from coterie.contract.tensorflow import TensorFlowSection
 from coterie.contract.training import (
     DenseOptimizer,
     EnclaveSection,
@@ -41,6 +42,7 @@ __all__ = [
     "Role",
     "RoleTrust",
     "RowOptimizer",
+    "TensorFlowSection",
     "TrainingSection",
     "TrustSection",
     "agreed_digest",

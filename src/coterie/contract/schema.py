@@ -10,6 +10,7 @@ from coterie.contract.data import DataSection
 from coterie.contract.keras_model import KerasModelSection
 from coterie.contract.model import ModelSection
 from coterie.contract.section import Section
+from coterie.contract.tensorflow import TensorFlowSection
 from coterie.contract.training import EnclaveSection, LimitsSection, TrainingSection
 from coterie.contract.trust import Role, TrustSection
 
@@ -18,6 +19,11 @@ MAX_STEP_BYTES = (1 << 31) - (1 << 21)
 
 # Every shard owns whole slices of the table: ps/slices.py.
 MAX_SHARDS = 64
+
+NOT_FOR_HFL = (
+    "[tensorflow] is not for mode hfl, because whoever drives a TensorFlow cluster can run any graph on "
+    "any of its nodes"
+)
 
 # A DNS label (RFC 1123): node names become host names in certificates.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
@@ -110,6 +116,7 @@ class Contract(Section):
         results: Who gets the trained model.
         enclave: Size of SGX enclaves.
         trust: What counts as proof.
+        tensorflow: Present where a TensorFlow program runs, not Coterie's own training.
     """
 
     format: Literal[1]
@@ -124,6 +131,7 @@ class Contract(Section):
     results: ResultsSection = ResultsSection()
     enclave: EnclaveSection = EnclaveSection()
     trust: TrustSection
+    tensorflow: TensorFlowSection | None = None
 
     @model_validator(mode="after")
     def _nodes_fit_the_mode(self) -> Self:
@@ -156,9 +164,12 @@ class Contract(Section):
 
     def _check_roles(self) -> None:
         servers, workers, chiefs = (self.by_role(role) for role in ("ps", "worker", "chief"))
-        if not 1 <= len(servers) <= MAX_SHARDS:
+        if self.tensorflow is not None and self.mode == "hfl":
+            raise ValueError(NOT_FOR_HFL)
+        least = 1 if self.tensorflow is None else 0
+        if not least <= len(servers) <= MAX_SHARDS:
             raise ValueError(
-                f"a contract needs 1 to {MAX_SHARDS} nodes with role ps, not {len(servers)}"
+                f"a contract needs {least} to {MAX_SHARDS} nodes with role ps, not {len(servers)}"
             )
         if not workers:
             raise ValueError("a contract needs at least one node with role worker")
@@ -173,6 +184,7 @@ class Contract(Section):
         self._check_absence(len(workers))
         for node in self.nodes:
             listens = node.role == "ps" or (node.role == "worker" and self.mode == "sdt")
+            listens |= self.tensorflow is not None
             if node.address is not None and not listens:
                 raise ValueError(
                     f"node {node.name} has an address, but a {node.role} in mode {self.mode} "

@@ -68,6 +68,7 @@ _NOT_FOR_NODES: Final = (
     "coterie/plaintext/*",
     "coterie/report/*",
     "coterie/serving/*",
+    "coterie/tensorflow/*",
     "coterie/criteo/compression.py",
     "coterie/criteo/numeric.py",
     "coterie/criteo/encoding.py",

@@ -42,6 +42,21 @@ def find_node(contract: Contract, name: str) -> Node:
     )
 
 
+def check_engine(contract: Contract) -> None:
+    """Checks that a contract is one for Coterie's own training.
+
+    Raises:
+        ContractInvalid: It has a ``[tensorflow]`` section.
+    """
+    if contract.tensorflow is not None:
+        raise ContractInvalid(
+            f"contract {contract.name} is one for a TensorFlow program",
+            expected="no section [tensorflow]",
+            seen="[tensorflow]",
+            remedy="use `coterie tensorflow run` and `coterie tensorflow node`, or remove the section",
+        )
+
+
 def new_incarnation() -> int:
     """A number larger than that of any earlier process of this node: milliseconds since 1970."""
     return time.time_ns() // 1_000_000
@@ -82,6 +97,7 @@ def run_node(
     """
     from coterie.nodes.roles import run_chief, run_parameter_server, run_worker
 
+    check_engine(contract)
     if compare_alone:
         _check_comparable(contract, node, out)
     incarnation = new_incarnation()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from coterie.contract import Contract, canonical_json
 from coterie.nodes.eventlog import all_of, event_log
+from coterie.nodes.process import check_engine
 from coterie.nodes.run_directory import CONTRACT, open_run_directory, require_empty, write_result
 from coterie.nodes.supervisor import Supervisor
 from coterie.ps.events import EventSink, Finished
@@ -47,6 +48,7 @@ def run_processes(
     Raises:
         CoterieError: The run failed; no process is left.
     """
+    check_engine(contract)
     with open_run_directory(out, contract, transport) as directory:
         finished = directory.result()
         if finished is not None:
@@ -84,6 +86,7 @@ def run_in_process(
     from coterie.nodes.comparing import ScoreKeeper, compare_in_the_clear
     from coterie.nodes.local import run_local
 
+    check_engine(contract)
     keeper = ScoreKeeper()
     with ExitStack() as stack:
         sinks = [on_event]

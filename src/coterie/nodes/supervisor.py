@@ -151,7 +151,7 @@ class Supervisor:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env=_environment(self._contract),
+                env=thread_environment(self._contract),
             )
         self._alive.add(node.name)
         listener = threading.Thread(
@@ -161,7 +161,7 @@ class Supervisor:
         try:
             yield
         finally:
-            _stop(process)
+            stop_process(process)
             listener.join()
 
     def _listen(self, name: str, process: subprocess.Popen[str], log: Path) -> None:
@@ -178,7 +178,7 @@ class Supervisor:
             self._heard.put(_Exited(name, process.wait()))
 
 
-def _environment(contract: Contract) -> dict[str, str]:
+def thread_environment(contract: Contract) -> dict[str, str]:
     """The child's environment: this one's, with thread pools of the contract's size."""
     threads = str(contract.training.threads)
     return {
@@ -190,7 +190,7 @@ def _environment(contract: Contract) -> dict[str, str]:
     }
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
+def stop_process(process: subprocess.Popen[str]) -> None:
     """Ends a process: by the end of its input, then by force."""
     if process.stdin is not None:
         process.stdin.close()

@@ -1,0 +1,185 @@
+"""``coterie tensorflow``: any TensorFlow cluster program over attested sockets, for one owner's nodes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coterie.cli.node import addresses_of
+from coterie.contract import load_contract
+from coterie.contract.signatures import check_consent
+
+app = typer.Typer(
+    name="tensorflow",
+    help="Run any TensorFlow cluster program, attested (one owner's nodes only).",
+    no_args_is_help=True,
+)
+
+ContractFile = Annotated[Path, typer.Argument(metavar="CONTRACT", help="The contract.")]
+ProgramFile = Annotated[Path, typer.Argument(metavar="PROGRAM.py", help="What every node runs.")]
+Arguments = Annotated[
+    list[str] | None, typer.Argument(metavar="[-- ARGS]", help="The program's arguments.")
+]
+
+
+@app.command()
+def run(
+    contract_file: ContractFile,
+    program_file: ProgramFile,
+    arguments: Arguments = None,
+    *,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Keep what the nodes wrote in this new directory.")
+    ] = None,
+) -> None:
+    """Start every node of the contract on this machine; end when the chief's program has ended.
+
+    Example: coterie tensorflow run examples/tensorflow/cluster.toml examples/tensorflow/dlrm_in_graph.py
+    """
+    import tempfile
+
+    from coterie.cli import console
+    from coterie.tensorflow.local import run_cluster
+    from coterie.tensorflow.measuring import read_program
+
+    contract = load_contract(contract_file)
+    program = read_program(program_file)
+
+    def say(text: str) -> None:
+        console.err.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def printed(node: str, line: str) -> None:
+        if contract.by_role("chief")[0].name == node:
+            typer.echo(line)
+        else:
+            say(f"{node}: {line}")
+
+    with tempfile.TemporaryDirectory(prefix="coterie-tensorflow-") as scratch:
+        folder = Path(scratch, "run") if out is None else out
+        run_cluster(contract, program, arguments or [], folder, say=say, printed=printed)
+
+
+@app.command()
+def node(
+    contract_file: ContractFile,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which of its nodes to run.")],
+    program_file: ProgramFile,
+    arguments: Arguments = None,
+    *,
+    listen: Annotated[
+        str | None, typer.Option("--listen", help="HOST:PORT instead of the contract's address.")
+    ] = None,
+    address: Annotated[
+        list[str] | None,
+        typer.Option("--address", help="NAME=HOST:PORT of another node; repeatable."),
+    ] = None,
+    party_key: Annotated[
+        Path | None,
+        typer.Option("--party-key", help="The party's private key (simulated contracts only)."),
+    ] = None,
+    key_server: Annotated[
+        str | None,
+        typer.Option(
+            "--key-server",
+            metavar="HOST:PORT",
+            help="The party's key server: it vouches for this node.",
+        ),
+    ] = None,
+    pccs_url: Annotated[
+        str | None, typer.Option(help="PCCS to get collateral from, https (real TEEs only).")
+    ] = None,
+    collateral: Annotated[
+        Path | None,
+        typer.Option(help="Directory of collateral (real TEEs only).", file_okay=False),
+    ] = None,
+    log_format: Annotated[
+        str, typer.Option("--log-format", help="Log lines as `text` or `json`.")
+    ] = "text",
+    end_with_parent: Annotated[
+        bool, typer.Option("--end-with-parent", help="End when standard input ends.")
+    ] = False,
+    inherited: Annotated[
+        str | None, typer.Option("--inherited", help="Two listening descriptors.", hidden=True)
+    ] = None,
+) -> None:
+    """Run one node of a TensorFlow cluster: PORT is for attestation, PORT + 1 for TensorFlow.
+
+    A node without an address only dials out; the others reach it through connections that it opened.
+
+    Example: coterie tensorflow node cluster.toml worker0 train.py --party-key owner.pem
+    """
+    from coterie.nodes.eventlines import describe_event, encode_event
+    from coterie.nodes.process import end_with_parent as watch_parent
+    from coterie.nodes.process import find_node
+    from coterie.nodes.trust import NodeOptions
+    from coterie.ps.events import Event
+    from coterie.tensorflow.cluster import check_contract
+    from coterie.tensorflow.measuring import read_program
+    from coterie.tensorflow.node import Start, die_with_parent, ensure_preloaded, run_node
+
+    contract = load_contract(contract_file)
+    check_contract(contract)
+    entry = find_node(contract, name)
+    program = read_program(program_file)
+    ensure_preloaded()
+    if end_with_parent:
+        watch_parent()
+        die_with_parent()
+    check_consent(contract, contract_file)
+    line = encode_event if log_format == "json" else describe_event
+
+    def write(event: Event) -> None:
+        sys.stdout.write(line(event) + "\n")
+        sys.stdout.flush()
+
+    descriptors = None
+    if inherited is not None:
+        attestation, data = (int(number) for number in inherited.split(",", 1))
+        descriptors = (attestation, data)
+    options = NodeOptions(
+        listen=listen,
+        addresses=addresses_of(address or []),
+        party_key=party_key,
+        pccs_url=pccs_url,
+        collateral=collateral,
+        key_server=key_server,
+    )
+    run_node(Start(contract, entry, program, arguments or [], options, descriptors), write)
+
+
+@app.command()
+def measure(
+    program_file: ProgramFile,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Print the digests of a program and of the installed TensorFlow, as lines for the contract.
+
+    Example: coterie tensorflow measure train.py >> cluster.toml
+    """
+    from coterie.tensorflow.measuring import read_program, tensorflow_folder, wheel_digest
+
+    digests = {
+        "program": read_program(program_file).digest,
+        "wheel": wheel_digest(tensorflow_folder()),
+    }
+    if as_json:
+        typer.echo(json.dumps(digests))
+        return
+    typer.echo("[tensorflow]")
+    for key, digest in digests.items():
+        typer.echo(f'{key} = "{digest}"')
+
+
+@app.command()
+def build() -> None:
+    """Build the native part, where a C compiler and OpenSSL's headers are.
+
+    Example: coterie tensorflow build
+    """
+    from coterie.tensorflow import building
+
+    typer.echo(building.build())

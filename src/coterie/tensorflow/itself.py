@@ -1,0 +1,83 @@
+"""Connections of a node with itself: the chief's coordination service, for one, is dialled by the chief too.
+
+They are TLS like all others, since a hop through the host's kernel must not be readable either.
+"""
+
+from __future__ import annotations
+
+import hmac
+import socket
+import threading
+
+from coterie.errors import EnvironmentUnfit
+from coterie.ratls.tls import Deadline
+from coterie.tensorflow.connections import Contexts
+from coterie.tensorflow.native import Native
+
+_LOOK_SECONDS = 1.0
+_HANDSHAKE_SECONDS = 10.0
+_INCARNATION = 1  # any but 0: it lives and ends with this process
+
+
+class OwnKeeper:
+    """Keeps connections of this node with itself ready.
+
+    Args:
+        native: The native part.
+        contexts: This node's certificates.
+        index: This node's place among the contract's nodes.
+        ready: How many connections shall wait.
+    """
+
+    def __init__(self, native: Native, contexts: Contexts, index: int, ready: int) -> None:
+        self._native = native
+        self._contexts = contexts
+        self._index = index
+        self._ready = ready
+        self._stopping = False
+        self._changed = threading.Event()
+        self._thread = threading.Thread(target=self._look_after, name="keeper-of-itself")
+
+    def start(self) -> None:
+        """Makes the first ones, then starts to look after them."""
+        self._fill()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends, and cuts them."""
+        self._stopping = True
+        self._changed.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._native.cut(self._index, 0)
+
+    def look(self) -> None:
+        """Tells it that one was used."""
+        self._changed.set()
+
+    def _look_after(self) -> None:
+        while not self._stopping:
+            self._changed.clear()
+            self._fill()
+            self._changed.wait(_LOOK_SECONDS)
+
+    def _fill(self) -> None:
+        while self._native.parked(self._index) < self._ready:
+            self._connect()
+
+    def _connect(self) -> None:
+        context = self._contexts.current()
+        one, other = socket.socketpair()
+        dialler = self._native.open(one, context, listener=False)
+        listener = self._native.open(other, context, listener=True)
+        deadline = Deadline.after(_HANDSHAKE_SECONDS)
+        answering = threading.Thread(target=listener.handshake, args=(deadline,))
+        answering.start()
+        done = dialler.handshake(deadline)
+        answering.join()
+        if not done or not hmac.compare_digest(dialler.shown(), listener.shown()):
+            dialler.drop()
+            listener.drop()
+            raise EnvironmentUnfit("this node's TLS handshake with itself failed")
+        listener.hand_over(self._index, _INCARNATION, to_dial=False)
+        dialler.hand_over(self._index, _INCARNATION, to_dial=True)

@@ -1,0 +1,148 @@
+"""What runs: the program's bytes, and the installed TensorFlow's code, each with its digest.
+
+The contract holds both digests, and every claim holds the contract's. A node hashes what it found, refuses
+what the contract does not name, and runs the very bytes that it hashed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from coterie.contract import Contract, TensorFlowSection
+from coterie.errors import ContractInvalid, EnvironmentUnfit
+
+MAX_PROGRAM_BYTES = 1 << 20
+_WHEEL_LABEL = b"coterie tensorflow wheel 1\0"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program, read once.
+
+    Attributes:
+        path: Where it was.
+        source: Its bytes.
+    """
+
+    path: Path
+    source: bytes
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bytes, hex."""
+        return hashlib.sha256(self.source).hexdigest()
+
+
+def read_program(path: Path) -> Program:
+    """Reads a program.
+
+    Raises:
+        EnvironmentUnfit: It cannot be read, or is too large.
+    """
+    try:
+        with path.open("rb") as file:
+            source = file.read(MAX_PROGRAM_BYTES + 1)
+    except OSError as error:
+        raise EnvironmentUnfit(
+            f"the program {path} cannot be read",
+            expected="a Python file",
+            seen=error.strerror or str(error),
+            remedy="check the path",
+        ) from error
+    if len(source) > MAX_PROGRAM_BYTES:
+        raise EnvironmentUnfit(
+            f"the program {path} is too large",
+            expected=f"at most {MAX_PROGRAM_BYTES} bytes",
+            seen="more",
+            remedy="a program is one Python file; data do not belong into it",
+        )
+    return Program(path, source)
+
+
+def tensorflow_folder() -> Path:
+    """The folder of the installed TensorFlow; TensorFlow is not loaded by this.
+
+    Raises:
+        EnvironmentUnfit: It is not installed.
+    """
+    spec = importlib.util.find_spec("tensorflow")
+    if spec is None or spec.origin is None:
+        raise EnvironmentUnfit(
+            "TensorFlow is not installed",
+            expected="the package tensorflow or tensorflow-cpu",
+            seen="none",
+            remedy="install Coterie with its dependencies",
+        )
+    return Path(spec.origin).resolve().parent
+
+
+def wheel_digest(folder: Path) -> str:
+    """Digest of a TensorFlow installation's code: Python files and shared objects, sorted by path.
+
+    Headers, licences and interpreter caches do not count. Caches are not executed unless their source
+    agrees (the interpreter checks date and size), so in an enclave the manifest must leave them out.
+
+    Args:
+        folder: The package's folder.
+
+    Returns:
+        64 hex digits.
+
+    Raises:
+        EnvironmentUnfit: A file cannot be read.
+    """
+    digest = hashlib.sha256(_WHEEL_LABEL)
+    try:
+        files = sorted(
+            (path.relative_to(folder).as_posix().encode(), path)
+            for pattern in ("*.py", "*.so", "*.so.*")
+            for path in folder.rglob(pattern)
+        )
+        for name, path in files:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").digest()
+            digest.update(len(name).to_bytes(8, "big") + name + content)
+    except OSError as error:
+        raise EnvironmentUnfit(
+            f"TensorFlow at {folder} cannot be measured",
+            expected="readable files",
+            seen=error.strerror or str(error),
+            remedy="install it anew",
+        ) from error
+    return digest.hexdigest()
+
+
+def completed(contract: Contract, program: Program, wheel: str) -> Contract:
+    """A simulated contract with the digests filled in that it leaves out; others as they are."""
+    section = contract.tensorflow
+    if section is None or contract.trust.tee != "simulated":
+        return contract
+    filled = TensorFlowSection(
+        program=section.program or program.digest, wheel=section.wheel or wheel
+    )
+    return contract.model_copy(update={"tensorflow": filled})
+
+
+def check_digests(contract: Contract, program: Program, wheel: str) -> None:
+    """Checks that what is here is what the contract names.
+
+    Raises:
+        ContractInvalid: The contract leaves a digest out, or names another one.
+    """
+    section = contract.tensorflow or TensorFlowSection()
+    for key, what, expected, seen in (
+        ("program", f"the program {program.path.name}", section.program, program.digest),
+        ("wheel", "the installed TensorFlow", section.wheel, wheel),
+    ):
+        if expected is None or not hmac.compare_digest(expected, seen):
+            raise ContractInvalid(
+                f"{what} is not the one that contract {contract.name} names",
+                expected=f"tensorflow.{key} = {expected or 'a digest, but the contract has none'}",
+                seen=seen,
+                remedy="give the file that was agreed on; or agree on this one: `coterie tensorflow "
+                "measure PROGRAM.py` prints the lines for the contract",
+            )

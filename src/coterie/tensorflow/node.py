@@ -1,0 +1,216 @@
+"""One node of a TensorFlow cluster as a process: layer below, self-test, then the program, in this process.
+
+The keys never leave it. The library is preloaded: a process that began without it starts itself anew.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import linecache
+import os
+import signal
+import sys
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from coterie.contract import Contract, Node
+from coterie.errors import AddressInUse, ContractInvalid, CoterieError
+from coterie.nodes.process import new_incarnation
+from coterie.nodes.trust import NodeOptions, node_trust
+from coterie.ps.events import Attested, EventSink, Failed, Listening, Refused, Started
+from coterie.ratls.address import Address
+from coterie.ratls.peer import Peer
+from coterie.tensorflow.building import LIBRARY
+from coterie.tensorflow.cluster import tf_config
+from coterie.tensorflow.measuring import (
+    Program,
+    check_digests,
+    tensorflow_folder,
+    wheel_digest,
+)
+from coterie.tensorflow.native import Native, load
+from coterie.tensorflow.selftest import self_test
+from coterie.tensorflow.sockets import AttestedSockets, Ports
+
+_PRELOAD = "LD_PRELOAD"
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def ensure_preloaded() -> None:
+    """Starts this process anew with the library in front of libc, unless it is; forgets it for children.
+
+    Raises:
+        EnvironmentUnfit: The library is missing, or was built of another source.
+    """
+    load()
+    others = os.environ.get(_PRELOAD, "").split(os.pathsep)
+    if str(LIBRARY) not in others:
+        first = os.pathsep.join([str(LIBRARY), *filter(None, others)])
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, _PRELOAD: first})  # noqa: S606 (itself)
+    kept = [one for one in others if one != str(LIBRARY)]
+    if kept:
+        os.environ[_PRELOAD] = os.pathsep.join(kept)
+    else:
+        del os.environ[_PRELOAD]
+
+
+def die_with_parent() -> None:
+    """Has the kernel end this process when the one above it ends.
+
+    A thread that watches for it is not enough here: some calls of TensorFlow hold the interpreter's lock
+    for as long as they wait for their peers.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a node is started with.
+
+    Attributes:
+        contract: What was agreed.
+        node: This node's entry in it.
+        program: What it runs.
+        arguments: The program's.
+        options: What the host gives.
+        descriptors: Two listening sockets that this process inherited, in place of an address.
+    """
+
+    contract: Contract
+    node: Node
+    program: Program
+    arguments: Sequence[str]
+    options: NodeOptions
+    descriptors: tuple[int, int] | None = None
+
+
+def run_node(start: Start, on_event: EventSink) -> None:
+    """Runs one node until its program ends.
+
+    Args:
+        start: What it is started with.
+        on_event: Hears what happens; at last ``Failed``, if it does.
+
+    Raises:
+        CoterieError: The node failed; ``on_event`` has heard of it.
+    """
+    node = start.node
+    on_event(Started(node.name, node.role, node.party))
+    try:
+        _run(start, on_event)
+    except CoterieError as error:
+        on_event(Failed(node.name, error.exit_code, error.to_dict()))
+        raise
+
+
+def _run(start: Start, on_event: EventSink) -> None:
+    contract, node = start.contract, start.node
+    folder = tensorflow_folder()
+    check_digests(contract, start.program, wheel_digest(folder))
+    trust = node_trust(contract, node, start.options, incarnation=new_incarnation())
+    native = Native(folder, contract.nodes.index(node))
+    ports = _ports(start)
+    if ports is not None:
+        host, port = ports.attestation.getsockname()[:2]
+        on_event(Listening(node.name, str(Address(host, port))))
+
+    def attested(peer: Peer) -> None:
+        measurement = next(iter(dict(peer.verdict.measurements).values()), "")
+        on_event(
+            Attested(
+                node=node.name,
+                peer=peer.node,
+                role=peer.role,
+                party=peer.party,
+                tcb_status=peer.verdict.tcb_status,
+                measurement=measurement,
+            )
+        )
+
+    def refused(address: str, error: CoterieError) -> None:
+        reason = f"{error} (from {address})"
+        on_event(Refused(node.name, type(error).__name__, reason[:1000]))
+
+    layer = AttestedSockets(
+        trust, native, _places(start), ports, attested=attested, refused=refused
+    )
+    with layer:
+        self_test(native, trust.credentials.current().identity)
+        layer.wait_ready(contract.limits.join_seconds)
+        os.environ["TF_CONFIG"] = tf_config(contract, node)
+        execute(start.program, start.arguments)
+
+
+class _Source:
+    """The module's loader: gives its source to those who ask (PEP 302), as AutoGraph does."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def get_source(self, _: str) -> str:
+        """The measured text."""
+        return self._text
+
+
+def execute(program: Program, arguments: Sequence[str]) -> None:
+    """Runs a program as ``__main__``: the bytes that were measured, whatever lies on the disk by now.
+
+    Its folder is not on the import path, so it imports installed packages only. Code that asks for its
+    source, as AutoGraph does to rewrite it, gets those bytes too: the file name is one that cannot exist.
+
+    Args:
+        program: The program.
+        arguments: What it finds in ``sys.argv``.
+    """
+    name = f"/dev/null/{program.path.name}"
+    text = program.source.decode()
+    code = compile(program.source, name, "exec", dont_inherit=True)
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    module = types.ModuleType("__main__")
+    module.__dict__.update(__file__=name, __loader__=_Source(text), __builtins__=__builtins__)
+    sys.modules["__main__"] = module
+    sys.argv = [str(program.path), *arguments]
+    sys.path = [entry for entry in sys.path if entry and Path(entry) != Path.cwd()]
+    exec(code, module.__dict__)  # noqa: S102 (the program that the contract names is what this verb runs)
+
+
+def _ports(start: Start) -> Ports | None:
+    if start.descriptors is not None:
+        import socket
+
+        try:
+            inherited = [socket.socket(fileno=number) for number in start.descriptors]
+        except OSError as error:
+            raise AddressInUse(
+                "the listening sockets that this node should inherit are not there",
+                expected="two open sockets",
+                seen=error.strerror or str(error),
+                remedy="start nodes with --listen; `coterie tensorflow run` alone passes sockets on",
+            ) from error
+        for sock in inherited:
+            sock.set_inheritable(False)
+        return Ports(*inherited)
+    wanted = start.options.listen or start.node.address
+    return None if wanted is None else Ports.bind(Address.parse(wanted))
+
+
+def _places(start: Start) -> dict[str, Address]:
+    """Where other nodes listen; those without an address, or with port 0, are not known to."""
+    names = {node.name for node in start.contract.nodes}
+    unknown = sorted(set(start.options.addresses) - names)
+    if unknown:
+        raise ContractInvalid(
+            f"the contract has no node {unknown[0]!r}",
+            expected=f"one of {', '.join(sorted(names))}"[:300],
+            seen=unknown[0][:100],
+            remedy="give --address with a node's name",
+        )
+    known = {
+        node.name: start.options.addresses.get(node.name, node.address)
+        for node in start.contract.nodes
+        if node != start.node
+    }
+    places = {name: Address.parse(text) for name, text in known.items() if text is not None}
+    return {name: place for name, place in places.items() if place.port}

@@ -1,0 +1,163 @@
+"""The self-test before a program runs: a canary that TensorFlow sends must leave in TLS, and not otherwise.
+
+A session is opened to a virtual address behind which there is no node but this test. It holds the
+other end of the connection: what comes out raw, and, since it ends the TLS, what was meant. The canary, the
+name of an operation, must be in the latter and not in the former. TensorFlow's eager state is not touched.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+
+from cryptography import x509
+from OpenSSL import SSL
+
+from coterie.errors import EnvironmentUnfit
+from coterie.ratls.identity import NodeIdentity
+from coterie.ratls.tls import Deadline
+from coterie.tensorflow.cluster import virtual_address
+from coterie.tensorflow.native import CANARY_NODE, Native, not_in_front
+
+_PROTOCOL = b"coterie-tf/1"
+_EMPTY_SETTINGS = bytes(
+    [0, 0, 0, 4, 0, 0, 0, 0, 0]
+)  # HTTP/2 (RFC 9113, 6.5): a server speaks so first
+_CANCEL = bytes([0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8])  # RST_STREAM (6.4) of the only call
+_PREFACE = b"PRI * HTTP/2.0"
+_SECONDS = 20.0
+_READ_BYTES = 1 << 16
+_MOST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What came through the connection.
+
+    Attributes:
+        raw: As it left the process.
+        meant: After TLS.
+    """
+
+    raw: bytes
+    meant: bytes
+
+
+def self_test(native: Native, identity: NodeIdentity) -> None:
+    """Tests that TensorFlow's connections pass through the native part, and leave it in TLS.
+
+    Args:
+        native: The native part, armed.
+        identity: Any identity, for both ends of the test's connection.
+
+    Raises:
+        EnvironmentUnfit: They do not; nothing may run in this process.
+    """
+    canary = f"canary_{secrets.token_hex(16)}"
+    ours, theirs = socket.socketpair()
+    with theirs:
+        listener = _Listener(theirs, identity, canary.encode())
+        link = native.open(ours, native.context(identity), listener=False)
+        answering = threading.Thread(target=listener.run, name="self-test-listener")
+        answering.start()
+        try:
+            if not link.handshake(Deadline.after(_SECONDS)):
+                link.drop()
+                raise _unfit("the test's own TLS handshake failed")
+            link.hand_over(CANARY_NODE, 1, to_dial=True)
+            _send(canary, listener)
+        finally:
+            with suppress(OSError):
+                theirs.shutdown(socket.SHUT_RDWR)
+            answering.join()
+    check(listener.heard, canary.encode())
+
+
+def check(heard: Heard, canary: bytes) -> None:
+    """Judges what was heard.
+
+    Raises:
+        EnvironmentUnfit: The canary did not come, or came in plaintext.
+    """
+    if canary in heard.raw or _PREFACE in heard.raw:
+        raise _unfit("the canary in plaintext")
+    if canary not in heard.meant:
+        raise not_in_front()
+
+
+def _send(canary: str, listener: _Listener) -> None:
+    """Has TensorFlow send a graph with the canary; ends when it came, or TensorFlow gave up."""
+    import tensorflow as tf
+
+    graph = tf.Graph()
+    with graph.as_default():
+        fetched = tf.constant(0.0, name=canary)
+    options = tf.compat.v1.ConfigProto(operation_timeout_in_ms=int(_SECONDS * 1000))
+    target = f"grpc://{virtual_address(CANARY_NODE)}"
+
+    def run() -> None:
+        with suppress(tf.errors.OpError):  # nobody answers the call itself
+            session = tf.compat.v1.Session(target, graph=graph, config=options)
+            session.run(fetched)
+
+    sender = threading.Thread(target=run, name="self-test-sender")
+    sender.start()
+    listener.done.wait(_SECONDS)
+    sender.join()
+
+
+class _Listener:
+    """The other end: ends the TLS in memory, so that it sees both sides of it."""
+
+    def __init__(self, sock: socket.socket, identity: NodeIdentity, canary: bytes) -> None:
+        context = SSL.Context(SSL.TLS_METHOD)
+        context.set_min_proto_version(SSL.TLS1_3_VERSION)
+        context.use_certificate(x509.load_der_x509_certificate(identity.certificate_der))
+        context.use_privatekey(identity.private_key)
+        context.set_alpn_select_callback(lambda _, __: _PROTOCOL)
+        self._tls = SSL.Connection(context)
+        self._tls.set_accept_state()
+        self._socket = sock
+        self._canary = canary
+        self._raw = bytearray()
+        self._meant = bytearray()
+        self.done = threading.Event()
+
+    @property
+    def heard(self) -> Heard:
+        """What came until now."""
+        return Heard(bytes(self._raw), bytes(self._meant))
+
+    def run(self) -> None:
+        """Answers until the connection ends."""
+        greeted = False
+        with suppress(OSError):
+            while (data := self._socket.recv(_READ_BYTES)) and len(self._raw) < _MOST_BYTES:
+                self._raw += data
+                self._tls.bio_write(data)
+                with suppress(SSL.WantReadError):
+                    self._tls.do_handshake()
+                    while True:
+                        self._meant += self._tls.recv(_READ_BYTES)
+                if not greeted and self._meant.startswith(_PREFACE):
+                    self._tls.sendall(_EMPTY_SETTINGS)
+                    greeted = True
+                if come := self._canary in self._meant:
+                    self._tls.sendall(_CANCEL)
+                with suppress(SSL.WantReadError):
+                    self._socket.sendall(self._tls.bio_read(_READ_BYTES))
+                if come or self._canary in self._raw:
+                    break
+        self.done.set()
+
+
+def _unfit(seen: str) -> EnvironmentUnfit:
+    return EnvironmentUnfit(
+        "the self-test of TensorFlow's connections failed, so nothing runs here",
+        expected="a canary that leaves this process inside of TLS",
+        seen=seen,
+        remedy="run `coterie tensorflow build`, and use a TensorFlow release that the documentation names",
+    )

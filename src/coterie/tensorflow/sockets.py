@@ -1,0 +1,231 @@
+"""The attested layer under one node's TensorFlow: two ports, a keeper per peer, and what wakes them."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from coterie.contract import Contract, Node
+from coterie.errors import ContractInvalid, NodeMissing
+from coterie.ratls.address import Address
+from coterie.ratls.handshake import accept
+from coterie.ratls.listener import AttestationListener, listen
+from coterie.ratls.peer import Peer
+from coterie.ratls.trust import TrustContext
+from coterie.tensorflow.board import Board
+from coterie.tensorflow.connections import Contexts, receive
+from coterie.tensorflow.itself import OwnKeeper
+from coterie.tensorflow.keeper import READY, Attested, Keeper, Layer, Refused
+from coterie.tensorflow.native import Native
+
+
+@dataclass(frozen=True)
+class Ports:
+    """A listening node's two sockets.
+
+    Attributes:
+        attestation: Attested handshakes.
+        data: TensorFlow's connections.
+    """
+
+    attestation: socket.socket
+    data: socket.socket
+
+    @classmethod
+    def bind(cls, wanted: Address) -> Ports:
+        """Binds PORT and PORT + 1; with port 0 the system chooses both.
+
+        Raises:
+            AddressInUse: One of them cannot be bound.
+        """
+        attestation = listen(wanted)
+        following = wanted.port + 1 if wanted.port else 0
+        try:
+            return cls(attestation, listen(Address(wanted.host, following)))
+        except BaseException:
+            attestation.close()
+            raise
+
+    def close(self) -> None:
+        """Closes both."""
+        self.attestation.close()
+        self.data.close()
+
+
+class AttestedSockets:
+    """Everything below TensorFlow, for one node.
+
+    Args:
+        trust: Proves this node and judges the others.
+        native: The native part, armed.
+        places: Attestation ports by node; those who are not there only dial out.
+        ports: This node's own listening sockets, which it owns from now on; None if it only dials out.
+        attested: Told of every peer that is attested.
+        refused: Told of every refusal.
+
+    Raises:
+        ContractInvalid: This node and another one both only dial out.
+    """
+
+    def __init__(
+        self,
+        trust: TrustContext,
+        native: Native,
+        places: Mapping[str, Address],
+        ports: Ports | None,
+        *,
+        attested: Attested,
+        refused: Refused,
+    ) -> None:
+        contract = trust.contract
+        check_reachable(contract, trust.node, places, listens=ports is not None)
+        self._index_of = {node.name: i for i, node in enumerate(contract.nodes)}
+        self._attested = attested
+        self._native = native
+        self._layer = Layer(
+            trust=trust,
+            native=native,
+            contexts=Contexts(native, trust.credentials),
+            board=Board(trust.clock),
+            data_port=0 if ports is None else int(ports.data.getsockname()[1]),
+        )
+        self._own = OwnKeeper(native, self._layer.contexts, self._index_of[trust.node.name], READY)
+        self._own_index = self._index_of[trust.node.name]
+        self._keepers = {
+            self._index_of[node.name]: Keeper(
+                self._layer,
+                node.name,
+                self._index_of[node.name],
+                places.get(node.name),
+                attested=attested,
+                refused=refused,
+            )
+            for node in contract.nodes
+            if node.name != trust.node.name
+        }
+        self._listeners = (
+            ()
+            if ports is None
+            else (
+                AttestationListener(ports.attestation, self._attest, refused=refused),
+                AttestationListener(ports.data, self._receive, refused=refused),
+            )
+        )
+        self._bell = threading.Thread(target=self._hear, name="tensorflow-dials")
+        self._wake, self._woken = socket.socketpair()
+        self._stopped = False
+
+    def start(self) -> None:
+        """Starts to attest, and to be attested."""
+        self._own.start()
+        self._bell.start()
+        for listener in self._listeners:
+            listener.start()
+        for keeper in self._keepers.values():
+            keeper.start()
+
+    def stop(self) -> None:
+        """Ends all of it, and cuts every connection; once is enough."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._wake.send(b"x")
+        self._bell.join()
+        for listener in self._listeners:
+            listener.stop()
+        for keeper in self._keepers.values():
+            keeper.stop()
+        self._own.stop()
+        for index in self._keepers:
+            self._native.cut(index, 0)
+        self._wake.close()
+        self._woken.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def wait_ready(self, seconds: float, *, now: Callable[[], float] = time.monotonic) -> None:
+        """Waits until every other node is attested and can be dialled.
+
+        Raises:
+            CoterieError: Why one was refused, or refused this node.
+            NodeMissing: Some have not come in time.
+        """
+        until = now() + seconds
+        for keeper in self._keepers.values():
+            while not keeper.ready.wait(min(0.2, max(0.0, until - now()))):
+                for error in (one.error for one in self._keepers.values()):
+                    if error is not None:
+                        raise error
+                if now() >= until:
+                    raise self._missing(seconds)
+
+    def _missing(self, seconds: float) -> NodeMissing:
+        waiting = [one.node for one in self._keepers.values() if not one.ready.is_set()]
+        return NodeMissing(
+            f"waited {seconds:g} s for {', '.join(waiting)} to be attested",
+            expected="every node of the contract",
+            seen="no answer, or no connection",
+            remedy="start every node, and open the port after its attestation port too; "
+            "limits.join_seconds says how long nodes wait",
+        )
+
+    def _attest(self, sock: socket.socket, seconds: float) -> None:
+        attested = accept(sock, self._layer.trust, self._layer.admit, seconds=seconds)
+        assert attested is not None  # visitors are for those who have a reception
+        self._layer.board.record(attested)
+        self._attested(attested.peer)
+        self._look(self._index_of[attested.peer.node])
+
+    def _receive(self, sock: socket.socket, seconds: float) -> None:
+        layer = self._layer
+        peer: Peer = receive(
+            sock,
+            seconds,
+            native=self._native,
+            contexts=layer.contexts,
+            board=layer.board,
+            index_of=self._index_of,
+        )
+        self._look(self._index_of[peer.node])
+
+    def _look(self, index: int) -> None:
+        if index == self._own_index:
+            self._own.look()
+        elif index in self._keepers:
+            self._keepers[index].look()
+
+    def _hear(self) -> None:
+        """Tells the keepers whom TensorFlow dials."""
+        poll = select.poll()
+        poll.register(self._native.dialled, select.POLLIN)
+        poll.register(self._woken, select.POLLIN)
+        while self._woken.fileno() not in {descriptor for descriptor, _ in poll.poll()}:
+            self._look(int.from_bytes(self._native.dialled.recv(2), "big"))
+
+
+def check_reachable(
+    contract: Contract, node: Node, places: Mapping[str, Address], *, listens: bool
+) -> None:
+    """Checks that a node and each other one can meet: one of two must listen.
+
+    Raises:
+        ContractInvalid: Two nodes that both only dial out.
+    """
+    silent = [one.name for one in contract.nodes if one != node and one.name not in places]
+    if silent and not listens:
+        raise ContractInvalid(
+            f"nodes {node.name} and {', '.join(silent)} only dial out, so they cannot reach each other",
+            expected="an address for every node but one",
+            seen=f"none for {node.name}, {', '.join(silent)}",
+            remedy="give the nodes addresses in the contract, or with --listen and --address",
+        )

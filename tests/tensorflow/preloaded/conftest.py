@@ -1,0 +1,164 @@
+"""One node's attested layer, and peers that dial it. The process has the native part in front of libc."""
+
+from __future__ import annotations
+
+import hashlib
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from OpenSSL import SSL
+
+from coterie.errors import CoterieError
+from coterie.ratls.address import Address
+from coterie.ratls.handshake import AttestedPeer, dial
+from coterie.ratls.identity import NodeIdentity
+from coterie.ratls.peer import Peer
+from coterie.ratls.trust import TrustContext
+from coterie.tensorflow.native import Native
+from coterie.tensorflow.sockets import AttestedSockets, Ports
+from tests.ratls.conftest import World
+
+ALPN, BACK = b"coterie-tf/1", b"coterie-tf-back/1"
+ACME = 1  # acme-worker's place among the contract's nodes
+
+
+@pytest.fixture(scope="session")
+def native() -> Iterator[Native]:
+    armed = Native(Path("/nobody/calls/from/here"), 0)
+    yield armed
+    armed.close()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+class Layer:
+    """ps0's attested layer; workers only dial out."""
+
+    def __init__(self, world: World, native: Native, places: dict[str, Address]) -> None:
+        self.world = world
+        self.native = native
+        self.ports = Ports.bind(Address("127.0.0.1", 0))
+        self.attestation = Address(*self.ports.attestation.getsockname())
+        self.data = Address(*self.ports.data.getsockname())
+        self.refusals: list[CoterieError] = []
+        self.admitted: list[Peer] = []
+        self._changed = threading.Condition()
+        self.sockets = AttestedSockets(
+            world.trust("ps0"),
+            native,
+            places,
+            self.ports,
+            attested=self._admit,
+            refused=self._refuse,
+        )
+
+    def _admit(self, peer: Peer) -> None:
+        with self._changed:
+            self.admitted.append(peer)
+            self._changed.notify_all()
+
+    def _refuse(self, _: str, error: CoterieError) -> None:
+        with self._changed:
+            self.refusals.append(error)
+            self._changed.notify_all()
+
+    def refusal(self, *kinds: type[CoterieError]) -> CoterieError:
+        """Waits for a refusal of some kind."""
+        with self._changed:
+            found = self._changed.wait_for(
+                lambda: [one for one in self.refusals if isinstance(one, kinds)], timeout=20
+            )
+        assert found, self.refusals
+        return found[0]
+
+    def attest(self, trust: TrustContext) -> AttestedPeer:
+        """Has a worker attest itself and ps0."""
+        return dial(self.attestation, "ps0", trust)
+
+
+@pytest.fixture
+def layer(world: World, native: Native) -> Iterator[Layer]:
+    made = Layer(world, native, {})
+    with made.sockets:
+        yield made
+
+
+class Line:
+    """A TLS connection to the data port, as a peer's."""
+
+    def __init__(
+        self,
+        at: Address,
+        identity: NodeIdentity | None,
+        *,
+        alpn: bytes | None = ALPN,
+        version: int = SSL.TLS1_3_VERSION,
+    ) -> None:
+        self.socket = socket.create_connection((at.host, at.port), timeout=20)
+        context = SSL.Context(SSL.TLS_METHOD)
+        context.set_max_proto_version(version)
+        if alpn is not None:
+            context.set_alpn_protos([alpn])
+        if identity is not None:
+            from cryptography import x509
+
+            context.use_certificate(x509.load_der_x509_certificate(identity.certificate_der))
+            context.use_privatekey(identity.private_key)
+        self.socket.settimeout(None)
+        self.tls = SSL.Connection(context, self.socket)
+        self.tls.set_connect_state()
+
+    def shake_hands(self) -> Line:
+        self.tls.do_handshake()
+        return self
+
+    def shown(self) -> bytes:
+        """SHA-256 of the certificate that the other side showed."""
+        certificate = self.tls.get_peer_certificate(as_cryptography=True)
+        assert certificate is not None
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        return hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
+
+    def wait_end(self) -> None:
+        """Waits until the other side has ended the connection."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLRDHUP)
+        assert poll.poll(20_000), "the connection is still open"
+
+    def is_open(self) -> bool:
+        poll = select.poll()
+        poll.register(self.socket, select.POLLRDHUP)
+        return not poll.poll(0)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+@pytest.fixture
+def line(layer: Layer) -> Iterator[Callable[..., Line]]:
+    lines: list[Line] = []
+
+    def make(identity: NodeIdentity | None, **options: object) -> Line:
+        lines.append(Line(layer.data, identity, **options))  # type: ignore[arg-type]
+        return lines[-1]
+
+    yield make
+    for one in lines:
+        one.close()
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Waits for what another thread does and does not tell."""
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until, what
+        select.select([], [], [], 0.01)

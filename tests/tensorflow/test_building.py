@@ -1,0 +1,67 @@
+"""Without a compiler or OpenSSL's headers nothing is built, and the error says what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from coterie.errors import EnvironmentUnfit
+from coterie.tensorflow import building, selftest
+from coterie.tensorflow.native import load
+from coterie.tensorflow.selftest import Heard
+
+
+def test_the_native_part_is_small_enough_to_review() -> None:
+    assert len(building.SOURCE.read_text().splitlines()) < 500
+
+
+def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EnvironmentUnfit) as refused:
+        building.compiler()
+    assert refused.value.expected == "a C compiler"
+    assert "libssl-dev" in refused.value.remedy
+
+
+def test_missing_headers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "cc"
+    broken.write_text("#!/bin/sh\necho 'fatal error: openssl/ssl.h: No such file' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(EnvironmentUnfit) as refused:
+        building.compiler()
+    assert refused.value.expected.startswith("OpenSSL's headers")
+    assert "openssl/ssl.h" in refused.value.seen
+
+
+def test_a_library_of_another_source_is_refused(
+    native_part: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load()
+    monkeypatch.setattr("coterie.tensorflow.native.source_digest", lambda: "00" * 32)
+    with pytest.raises(EnvironmentUnfit, match="built of another source"):
+        load()
+
+
+def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coterie.tensorflow.native.LIBRARY", tmp_path / "none.so")
+    with pytest.raises(EnvironmentUnfit) as refused:
+        load()
+    assert refused.value.remedy.startswith("run `coterie tensorflow build`")
+
+
+@pytest.mark.parametrize(
+    ("heard", "seen"),
+    [
+        (Heard(b"... canary_1 ...", b"... canary_1 ..."), "the canary in plaintext"),
+        (Heard(b"PRI * HTTP/2.0\r\n", b"canary_1"), "the canary in plaintext"),
+        (Heard(b"\x17\x03\x03", b""), "a process without it"),
+        (Heard(b"", b""), "a process without it"),
+    ],
+)
+def test_the_self_test_judges_what_it_heard(heard: Heard, seen: str) -> None:
+    with pytest.raises(EnvironmentUnfit) as refused:
+        selftest.check(heard, b"canary_1")
+    assert refused.value.seen == seen
+    selftest.check(Heard(b"\x17\x03\x03", b"... canary_1 ..."), b"canary_1")

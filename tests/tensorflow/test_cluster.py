@@ -1,0 +1,115 @@
+"""What TensorFlow is told of the cluster, and which contracts may have one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from coterie.contract import (
+    Contract,
+    canonical_json,
+    contract_digest,
+    load_contract,
+    parse_contract,
+)
+from coterie.errors import ContractInvalid
+from coterie.ratls.address import Address
+from coterie.tensorflow.cluster import check_contract, tf_config, virtual_address
+from coterie.tensorflow.sockets import check_reachable
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TEXT = (EXAMPLES / "tensorflow" / "cluster.toml").read_text()
+
+
+def contract(text: str = TEXT) -> Contract:
+    return parse_contract(text.encode(), "cluster.toml")
+
+
+def test_every_task_finds_its_place_under_virtual_addresses() -> None:
+    agreed = contract()
+    configs = [json.loads(tf_config(agreed, node)) for node in agreed.nodes]
+    assert [config["task"] for config in configs] == [
+        {"type": "chief", "index": 0},
+        {"type": "ps", "index": 0},
+        {"type": "worker", "index": 0},
+        {"type": "worker", "index": 1},
+    ]
+    assert all(config["cluster"] == configs[0]["cluster"] for config in configs)
+    assert configs[0]["cluster"] == {
+        "chief": ["239.67.0.0:2222"],
+        "ps": ["239.67.0.1:2222"],
+        "worker": ["239.67.0.2:2222", "239.67.0.3:2222"],
+    }
+    assert virtual_address(1023) == "239.67.3.255:2222"
+
+
+def test_no_kernel_opens_a_connection_to_a_virtual_address() -> None:
+    host, port = virtual_address(1).split(":")
+    unreachable = os.strerror(errno.ENETUNREACH)
+    with socket.socket() as plain, pytest.raises(OSError, match=unreachable):
+        plain.connect((host, int(port)))
+
+
+def test_federated_contracts_cannot_have_the_section() -> None:
+    hfl = (EXAMPLES / "hfl.toml").read_text() + "\n[tensorflow]\n"
+    with pytest.raises(ContractInvalid, match="can run any graph on any of its nodes"):
+        contract(hfl)
+
+
+def test_federated_contracts_are_refused_without_the_section_too() -> None:
+    with pytest.raises(ContractInvalid, match="can run any graph on any of its nodes"):
+        check_contract(load_contract(EXAMPLES / "hfl.toml"))
+
+
+def test_other_contracts_need_the_section() -> None:
+    with pytest.raises(ContractInvalid) as refused:
+        check_contract(load_contract(EXAMPLES / "sdt.toml"))
+    assert refused.value.expected == "a section [tensorflow]"
+
+
+def test_only_with_the_section_may_servers_be_absent_and_chiefs_have_an_address() -> None:
+    mirrored = (EXAMPLES / "tensorflow" / "mirrored.toml").read_text()
+    assert not contract(mirrored).by_role("ps")
+    with pytest.raises(ContractInvalid, match="1 to 64 nodes with role ps"):
+        contract(mirrored.replace("[tensorflow]\n", ""))
+    listening = TEXT.replace(
+        'role = "chief"\nparty = "owner"\n',
+        'role = "chief"\nparty = "owner"\naddress = "127.0.0.1:7430"\n',
+    )
+    assert contract(listening).by_role("chief")[0].address == "127.0.0.1:7430"
+    with pytest.raises(ContractInvalid, match="only dials out"):
+        contract(listening.replace("[tensorflow]\n", ""))
+
+
+def test_the_digests_are_in_the_contracts_digest_and_an_absent_section_is_not() -> None:
+    plain = contract()
+    named = contract(TEXT.replace("[tensorflow]\n", f'[tensorflow]\nprogram = "{"ab" * 32}"\n'))
+    other = contract(TEXT.replace("[tensorflow]\n", f'[tensorflow]\nwheel = "{"ab" * 32}"\n'))
+    assert len({contract_digest(plain), contract_digest(named), contract_digest(other)}) == 3
+    assert b"tensorflow" not in canonical_json(load_contract(EXAMPLES / "sdt.toml"))
+
+
+@pytest.mark.parametrize("digest", ["ab" * 31, "AB" * 32, "", "zz" * 32])
+def test_a_digest_is_64_hex_digits(digest: str) -> None:
+    with pytest.raises(ContractInvalid, match=r"tensorflow\.program"):
+        contract(TEXT.replace("[tensorflow]\n", f'[tensorflow]\nprogram = "{digest}"\n'))
+
+
+def test_of_two_nodes_one_must_listen() -> None:
+    agreed = contract()
+    chief, server = agreed.nodes[0], agreed.nodes[1]
+    everywhere = {node.name: Address("10.0.0.1", 7440) for node in agreed.nodes[1:]}
+    check_reachable(agreed, chief, everywhere, listens=False)
+    check_reachable(agreed, server, {}, listens=True)
+    with pytest.raises(ContractInvalid, match="chief and ps0 only dial out"):
+        check_reachable(
+            agreed,
+            chief,
+            {name: place for name, place in everywhere.items() if name != "ps0"},
+            listens=False,
+        )

@@ -43,7 +43,7 @@ kind = "rowwise_adagrad"
 learning_rate = 0.05
 
 [limits]
-join_seconds = 60
+join_seconds = 300
 step_seconds = 60
 
 [trust]

@@ -147,8 +147,6 @@ def of_images(federation: Federation, image: Image) -> Federation:
     (package,) = image.home.glob("lib/python3.*/site-packages/coterie")
     measured = package_measurement(package).hex()
     text = federation.text.replace('measurement = "own"', f'mrenclave = ["{measured}"]')
-    # A library OS reads and hashes TensorFlow at every start, twice.
-    text = text.replace("join_seconds = 60", "join_seconds = 300")
     assert text != federation.text
     federation.text = text
     return demanding(federation, "seal_checkpoints = true")

@@ -93,7 +93,7 @@ def test_a_missing_worker_ends_the_wait_with_its_name(
     federation: Federation, start_node: StartNode
 ) -> None:
     short = federation.write(
-        "short.toml", federation.text.replace("join_seconds = 60", "join_seconds = 0.5")
+        "short.toml", federation.text.replace("join_seconds = 300", "join_seconds = 0.5")
     )
     server = start_node(
         short, "ps0", "--listen", "127.0.0.1:0", "--party-key", federation.key("operator")

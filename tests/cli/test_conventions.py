@@ -17,8 +17,8 @@ from handbook.commands import Verb, groups, misuse, root, verbs
 from tests.cli.conftest import Run
 
 VERBS = verbs()
-# Verbs that print a log until they end, and no result.
-LOGGING = {"coterie node", "coterie keyserver"}
+# Verbs that print a log, or what a program says, until they end, and no result.
+LOGGING = {"coterie node", "coterie keyserver", "coterie tensorflow run", "coterie tensorflow node"}
 # One letter says the same everywhere.
 LETTERS = {"-v": "--verbose", "-y": "--yes"}
 ERROR_KEYS = {"error", "what", "expected", "seen", "remedy"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from asn1crypto import pem
+from asn1crypto import x509 as asn1
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -307,6 +308,16 @@ def test_a_damaged_certificate_is_refused(data: st.DataObject) -> None:
 
     with pytest.raises(EvidenceRefused):
         read_certificate(bytes(der))
+
+
+def test_a_signature_with_unused_bits_is_refused() -> None:
+    contents = asn1.Certificate.load(CERTIFICATE)["signature_value"].contents
+    der = bytearray(CERTIFICATE)
+    der[CERTIFICATE.rindex(contents)] = 1
+
+    with pytest.raises(EvidenceRefused) as refused:
+        read_certificate(bytes(der))
+    assert (refused.value.failed_check, refused.value.seen) == ("signature", "unused bits")
 
 
 @given(st.binary(min_size=1, max_size=300), st.binary(max_size=300))

@@ -222,6 +222,7 @@ def test_data_in_the_clear_are_refused(
     key_server: KeyServers,
 ) -> None:
     contract = of_images(federation, images["worker"])
+    seal_key(contract, "acme")
     folder = contract.folder / "node"
     images["worker"].place(
         folder,

@@ -70,9 +70,9 @@ def test_a_changed_byte_is_refused_with_its_place(run: Path, tmp_path: Path) -> 
     said = coterie("receipt", "verify", tmp_path / "touched.jsonl", "--json")
     assert said.returncode == 3
     error = json.loads(said.stdout)
-    assert (error["error"], error["place"]) == ("ReceiptRefused", "line 4 (joined)")
+    assert (error["error"], error["place"]) == ("ReceiptRefused", "line 5 (joined)")
     text = coterie("receipt", "verify", tmp_path / "touched.jsonl")
-    assert "line 4 (joined)" in text.stderr
+    assert "line 5 (joined)" in text.stderr
     assert "Traceback" not in text.stderr
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,12 @@ def test_missing_headers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         building.compiler()
     assert refused.value.expected.startswith("OpenSSL's headers")
     assert "openssl/ssl.h" in refused.value.seen
+
+
+def test_the_verb_says_where_the_library_is(native_part: None) -> None:
+    command = [sys.executable, "-m", "coterie", "tensorflow", "build", "--json"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(said.stdout) == {"library": str(building.LIBRARY)}
 
 
 def test_a_library_of_another_source_is_refused(

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from coterie.cli.logs import line_of
 from coterie.cli.node import addresses_of
 from coterie.contract import load_contract
 from coterie.contract.signatures import check_consent
@@ -20,9 +21,13 @@ app = typer.Typer(
 )
 
 ContractFile = Annotated[Path, typer.Argument(metavar="CONTRACT", help="The contract.")]
-ProgramFile = Annotated[Path, typer.Argument(metavar="PROGRAM.py", help="What every node runs.")]
+ProgramFile = Annotated[
+    Path, typer.Argument(metavar="PROGRAM", help="What every node runs, a Python file.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Arguments = Annotated[
-    list[str] | None, typer.Argument(metavar="[-- ARGS]", help="The program's arguments.")
+    list[str] | None,
+    typer.Argument(metavar="[ARGS]...", help="The program's arguments, after `--`."),
 ]
 
 
@@ -96,9 +101,6 @@ def node(
         Path | None,
         typer.Option(help="Directory of collateral (real TEEs only).", file_okay=False),
     ] = None,
-    log_format: Annotated[
-        str, typer.Option("--log-format", help="Log lines as `text` or `json`.")
-    ] = "text",
     end_with_parent: Annotated[
         bool, typer.Option("--end-with-parent", help="End when standard input ends.")
     ] = False,
@@ -112,7 +114,6 @@ def node(
 
     Example: coterie tensorflow node cluster.toml worker0 train.py --party-key owner.pem
     """
-    from coterie.nodes.eventlines import describe_event, encode_event
     from coterie.nodes.process import end_with_parent as watch_parent
     from coterie.nodes.process import find_node
     from coterie.nodes.trust import NodeOptions
@@ -130,10 +131,9 @@ def node(
         watch_parent()
         die_with_parent()
     check_consent(contract, contract_file)
-    line = encode_event if log_format == "json" else describe_event
 
     def write(event: Event) -> None:
-        sys.stdout.write(line(event) + "\n")
+        sys.stdout.write(line_of(event) + "\n")
         sys.stdout.flush()
 
     descriptors = None
@@ -154,7 +154,7 @@ def node(
 @app.command()
 def measure(
     program_file: ProgramFile,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print the digests of a program and of the installed TensorFlow, as lines for the contract.
 
@@ -175,11 +175,12 @@ def measure(
 
 
 @app.command()
-def build() -> None:
+def build(as_json: AsJson = False) -> None:
     """Build the native part, where a C compiler and OpenSSL's headers are.
 
     Example: coterie tensorflow build
     """
     from coterie.tensorflow import building
 
-    typer.echo(building.build())
+    library = building.build()
+    typer.echo(json.dumps({"library": str(library)}) if as_json else library)

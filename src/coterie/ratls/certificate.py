@@ -175,6 +175,9 @@ def _check_signature(certificate: asn1.Certificate, key: ec.EllipticCurvePublicK
         )
     if outer["parameters"].native is not None:
         raise _refused("signature", "no algorithm parameters, or NULL", "others")
+    # The first octet counts unused bits (X.690, 8.6.2.2); a signature has whole octets.
+    if certificate["signature_value"].contents[:1] != b"\0":
+        raise _refused("signature", "a signature of whole octets", "unused bits")
     try:
         key.verify(
             certificate["signature_value"].native, body.dump(), ec.ECDSA(_HASHES[outer.hash_algo])

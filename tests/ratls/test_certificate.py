@@ -317,7 +317,10 @@ def test_a_signature_with_unused_bits_is_refused() -> None:
 
     with pytest.raises(EvidenceRefused) as refused:
         read_certificate(bytes(der))
-    assert (refused.value.failed_check, refused.value.seen) == ("signature", "unused bits")
+    assert (refused.value.failed_check, refused.value.seen) == (
+        "certificate_signature",
+        "unused bits",
+    )
 
 
 @given(st.binary(min_size=1, max_size=300), st.binary(max_size=300))

@@ -81,7 +81,7 @@ def test_another_time_can_be_asked_for(run: Path) -> None:
     said = coterie("receipt", "verify", run / "receipt.jsonl", "--at", "2049-01-01", "--json")
     assert said.returncode == 3
     error = json.loads(said.stdout)
-    assert error["place"] == "line 3 (attested)"
+    assert error["place"] == "line 4 (attested)"
     assert "certificate_validity" in error["what"]
 
 

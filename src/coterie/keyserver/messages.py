@@ -13,20 +13,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from coterie.errors import MessageRefused
 from coterie.ratls import cbor
 from coterie.ratls.evidence import MAX_QUOTE_BYTES
 from coterie.ratls.messages import (
-    MAX_FRAME_BYTES,
     MAX_STAPLE_BYTES,
     NONCE_BYTES,
     Refusal,
+    decode_strictly,
     frame,
     refusal_body,
     refusal_of,
 )
 from coterie.ratls.voucher import MAX_VOUCHER_BYTES
-from coterie.text import printable
 
 ALPN = b"coterie-keys/1"
 VERSION = 1
@@ -125,15 +123,7 @@ def decode_message(data: bytes) -> Message:
     Raises:
         MessageRefused: Not the canonical encoding of a message of this version.
     """
-    try:
-        return _decode(cbor.decode_map(data, max_bytes=MAX_FRAME_BYTES))
-    except cbor.CborInvalid as error:
-        raise MessageRefused(
-            "a message between node and key server cannot be read",
-            expected="canonical CBOR of a message of this version",
-            seen=printable(str(error)),
-            remedy="run the same version of Coterie on both sides",
-        ) from error
+    return decode_strictly(data, _decode, between="node and key server")
 
 
 def _decode(body: dict[str, cbor.CborValue]) -> Message:

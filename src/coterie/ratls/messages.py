@@ -151,6 +151,30 @@ def decode_message(data: bytes) -> Message:
         raise _refused("canonical CBOR of a message of this version", str(error)) from error
 
 
+def decode_strictly(
+    data: bytes, decode: Callable[[dict[str, cbor.CborValue]], Decoded], *, between: str
+) -> Decoded:
+    """Decodes one frame of a protocol that is spoken beside the handshake.
+
+    Args:
+        data: The frame's content.
+        decode: Makes a message of its map; raises ``CborInvalid`` for any other.
+        between: Who speaks it, for errors.
+
+    Raises:
+        MessageRefused: Not the canonical encoding of a message of this version.
+    """
+    try:
+        return decode(cbor.decode_map(data, max_bytes=MAX_FRAME_BYTES))
+    except cbor.CborInvalid as error:
+        raise MessageRefused(
+            f"a message between {between} cannot be read",
+            expected="canonical CBOR of a message of this version",
+            seen=printable(str(error)),
+            remedy="run the same version of Coterie on both sides",
+        ) from error
+
+
 class FrameReader(Generic[Decoded]):
     """Cuts a stream of bytes into frames; holds at most one frame and what follows it.
 

@@ -13,22 +13,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal, cast, get_args
 
-from coterie.errors import MessageRefused
 from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.overview import Overview, Phase
 from coterie.ratls import cbor
 from coterie.ratls.evidence import MAX_QUOTE_BYTES
 from coterie.ratls.messages import (
-    MAX_FRAME_BYTES,
     MAX_STAPLE_BYTES,
     NONCE_BYTES,
     Refusal,
+    decode_strictly,
     frame,
     refusal_body,
     refusal_of,
 )
 from coterie.ratls.voucher import MAX_VOUCHER_BYTES
-from coterie.text import printable
 
 ALPN = b"coterie-status/1"
 EXPORTER_LABEL = b"EXPORTER-coterie-status-1"
@@ -146,15 +144,7 @@ def decode_message(data: bytes) -> Message:
     Raises:
         MessageRefused: Not the canonical encoding of a message of this version.
     """
-    try:
-        return _decode(cbor.decode_map(data, max_bytes=MAX_FRAME_BYTES))
-    except cbor.CborInvalid as error:
-        raise MessageRefused(
-            "a message between server and visitor cannot be read",
-            expected="canonical CBOR of a message of this version",
-            seen=printable(str(error)),
-            remedy="run the same version of Coterie on both sides",
-        ) from error
+    return decode_strictly(data, _decode, between="server and visitor")
 
 
 def _decode(body: dict[str, cbor.CborValue]) -> Message:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from coterie.errors import DataError
 from coterie.models.intervals import Interval, paired_aucs
 from coterie.models.metrics import Floats
+from coterie.training.beside import read_beside
 
 FILE = "comparison.json"
 MAX_FILE_BYTES = 1 << 20
@@ -132,19 +132,9 @@ class Comparison(BaseModel):
         Raises:
             DataError: It is no such file.
         """
-        path = folder / FILE
-        try:
-            with path.open("rb") as file:
-                return cls.model_validate_json(file.read(MAX_FILE_BYTES))
-        except FileNotFoundError:
-            return None
-        except ValidationError as error:
-            raise DataError(
-                f"{path} holds no comparison of this version",
-                expected="what a run writes beside its result",
-                seen=str(error.errors()[0])[:300],
-                remedy="delete the file: the report is then made without it",
-            ) from error
+        return read_beside(
+            folder / FILE, cls, max_bytes=MAX_FILE_BYTES, holds="comparison", without="it"
+        )
 
     def write(self, folder: Path) -> None:
         """Writes the file."""

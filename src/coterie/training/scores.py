@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from coterie.errors import DataError
 from coterie.models.metrics import HISTOGRAM_BINS, LOGIT_BOUND, ScoreHistogram
 from coterie.ps.outcome import RunOutcome
+from coterie.training.beside import read_beside
 
 FILE = "evaluation.json"
 MAX_FILE_BYTES = 4 << 20
@@ -102,19 +102,9 @@ class Evaluation(BaseModel):
         Raises:
             DataError: It is no such file.
         """
-        path = folder / FILE
-        try:
-            with path.open("rb") as file:
-                return cls.model_validate_json(file.read(MAX_FILE_BYTES))
-        except FileNotFoundError:
-            return None
-        except ValidationError as error:
-            raise DataError(
-                f"{path} holds no counted scores of this version",
-                expected="what a run writes beside its result",
-                seen=str(error.errors()[0])[:300],
-                remedy="delete the file: the report is then made without curves",
-            ) from error
+        return read_beside(
+            folder / FILE, cls, max_bytes=MAX_FILE_BYTES, holds="counted scores", without="curves"
+        )
 
     def write(self, folder: Path) -> None:
         """Writes the file."""

@@ -1,0 +1,41 @@
+"""Reads the files that a run writes beside its result, with one error for what they are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from coterie.errors import DataError
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+def read_beside(
+    path: Path, kind: type[Record], *, max_bytes: int, holds: str, without: str
+) -> Record | None:
+    """Reads a file; None where there is none.
+
+    Args:
+        path: The file.
+        kind: What it holds.
+        max_bytes: No more of it is read.
+        holds: What it should hold, for errors.
+        without: How the report is made if it is deleted, for errors.
+
+    Raises:
+        DataError: It is no such file.
+    """
+    try:
+        with path.open("rb") as file:
+            return kind.model_validate_json(file.read(max_bytes))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise DataError(
+            f"{path} holds no {holds} of this version",
+            expected="what a run writes beside its result",
+            seen=str(error.errors()[0])[:300],
+            remedy=f"delete the file: the report is then made without {without}",
+        ) from error

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -48,6 +49,7 @@ class Opened:
     """A store and what it told; ``sealed`` is set for every test in turn."""
 
     sealed = False
+    present: ClassVar[list[Opened]] = []
 
     def __init__(
         self, directory: Path, contract: Contract, shard: int = 0, shards: int = 1
@@ -65,6 +67,7 @@ class Opened:
             on_durable=self.durable.append,
             on_failure=self.failures.append,
         )
+        self.present.append(self)
 
     def save(self, state: ModelState, run_id: str = RUN) -> DurableCheckpoint:
         if self.store.run_id != run_id:
@@ -79,6 +82,8 @@ def casing(request: pytest.FixtureRequest) -> Iterator[None]:
     Opened.sealed = request.param == "sealed"
     yield
     Opened.sealed = False
+    while Opened.present:
+        Opened.present.pop().store.close()
 
 
 def train(state: ModelState, seed: int, rows: int = 20) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from coterie.errors import (
     CoterieError,
     EnvironmentUnfit,
     EvidenceRefused,
+    SignatureRefused,
     VoucherRefused,
 )
 from coterie.nodes.trust import NodeOptions, node_trust
@@ -173,10 +174,14 @@ class TestClock:
 class TestCommand:
     """``coterie node`` with the options of the host."""
 
-    def run(self, folder: Path, tee: str, *options: str) -> BaseException | None:
+    def run(
+        self, folder: Path, tee: str, *options: str, signed: Sequence[str] = ("a", "b")
+    ) -> BaseException | None:
         file = folder / "contract.toml"
         file.write_text(text_of(tee))
         for party, key in (("a", KEY), ("b", OTHER_KEY)):
+            if party not in signed:
+                continue
             signature = sign_contract(contract(tee), key, party)
             signature_path(file, party).write_text(signature.to_json())
         app = typer.Typer()
@@ -196,6 +201,19 @@ class TestCommand:
         error = self.run(tmp_path, "sgx", "--party-key", str(key_file))
         assert isinstance(error, VoucherRefused)
         assert error.exit_code == 3
+
+    @pytest.mark.parametrize("tee", ["sgx", "tdx"])
+    @pytest.mark.parametrize(
+        ("signed", "missing"), [((), "none of a, b"), (("a",), "none of b")], ids=["none", "one"]
+    )
+    def test_real_nodes_need_every_partys_signature_though_no_key_says_so(
+        self, tmp_path: Path, tee: str, signed: tuple[str, ...], missing: str
+    ) -> None:
+        assert "demand_signatures" not in text_of(tee)
+        error = self.run(tmp_path, tee, "--key-server", "localhost:1", signed=signed)
+        assert isinstance(error, SignatureRefused)
+        assert error.seen == missing
+        assert error.exit_code == 4
 
     def test_real_nodes_take_collateral_and_need_their_tee(self, tmp_path: Path) -> None:
         if Path("/dev/attestation").exists():

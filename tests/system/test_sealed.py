@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -97,6 +97,50 @@ def test_the_key_of_another_partys_data_is_not_given(
     assert isinstance(error, dict)
     assert "KeyRefused: the key server of bolt has no key for this data set" in error["what"]
     assert worker.finish() == 3
+    ps.kill()
+
+
+def flipped(folder: Path) -> None:
+    path = folder / "train.shard.sealed"
+    octets = bytearray(path.read_bytes())
+    octets[len(octets) // 2] ^= 1
+    path.write_bytes(octets)
+
+
+def cut(folder: Path) -> None:
+    path = folder / "train.shard.sealed"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def swapped(folder: Path) -> None:
+    (folder / "test.shard.sealed").replace(folder / "validation.shard.sealed")
+
+
+@pytest.mark.parametrize(
+    ("change", "file"),
+    [(flipped, "train.shard"), (cut, "train.shard"), (swapped, "validation.shard")],
+    ids=["a bit", "the end", "another file"],
+)
+def test_a_worker_trains_on_nothing_that_its_host_has_touched(
+    signed: Federation,
+    start_node: StartNode,
+    key_server: KeyServers,
+    change: Callable[[Path], None],
+    file: str,
+) -> None:
+    sealed = seal(signed, "acme")
+    change(sealed)
+    server = key_server(signed, "acme")
+    ps, address = signed.server(start_node)
+    worker = start_node(
+        *(signed.contract, "acme-worker", "--address", f"ps0={address}"),
+        *("--data", sealed, "--key-server", server.address),
+    )
+    error = worker.wait_event("Failed")["error"]
+    assert isinstance(error, dict)
+    assert error["error"] == "SealBroken"
+    assert f"the sealed file {file} cannot be opened" in error["what"]
+    assert worker.finish() == 5
     ps.kill()
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,33 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentUnfit, match="gramine-manifest does not do what is needed"):
         build_image("ps", tmp_path, OPTIONS, failing)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("direct", "seen"),
+    [(True, "--direct"), (False, "Gramine with SGX is not installed here")],
+)
+def test_a_key_that_nothing_signs_with_is_refused(
+    tmp_path: Path, seen: str, *, direct: bool
+) -> None:
+    options = replace(OPTIONS, key=tmp_path / "key.pem", direct=direct)
+    with pytest.raises(EnvironmentUnfit, match="nothing signs with the key") as refused:
+        build_image("ps", tmp_path, options, None)
+    assert refused.value.seen == seen
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_builds_and_tells_what_is_measured(folder: Path, tmp_path: Path) -> None:
+    arguments = ["build", "gramine", "--out", str(tmp_path), "--image", "ps", "--json"]
+    done = CliRunner().invoke(application(), arguments)
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)["ps"]
+    assert told["folder"] == str(tmp_path / "ps")
+    assert told["files_sha256"] == hashlib.sha256((folder / FILES).read_bytes()).hexdigest()
+    assert told["files"] == len((folder / FILES).read_text().splitlines())
+    tools = GramineTools.installed()
+    assert bool(told["mrenclave"]) == (tools is not None and tools.signs)
+    assert told["mrsigner"] is None
 
 
 def test_the_command_line_refuses_an_altered_manifest(folder: Path, tmp_path: Path) -> None:

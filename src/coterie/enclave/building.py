@@ -16,7 +16,7 @@ from coterie.enclave.libraries import system_libraries
 from coterie.enclave.lint import check_manifest
 from coterie.enclave.manifest import RUNTIME, Settings, render_manifest
 from coterie.enclave.staging import image_digest, image_list, stage
-from coterie.errors import OutputInUse
+from coterie.errors import EnvironmentUnfit, OutputInUse
 
 RENDERED = "manifest.toml"
 FILES = "files.sha256"
@@ -75,9 +75,11 @@ def build_image(
 
     Raises:
         OutputInUse: The folder is there already.
-        EnvironmentUnfit: The installation is not the lock file's, or a tool fails.
+        EnvironmentUnfit: The installation is not the lock file's, a tool fails, or a key is given
+            where nothing signs with it.
         ManifestRefused: The rendered manifest is not what an enclave of Coterie may have.
     """
+    _check_key(options, tools)
     folder = out / image
     if folder.exists():
         raise OutputInUse(
@@ -96,6 +98,18 @@ def build_image(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return BuiltImage(image, folder, *built)
+
+
+def _check_key(options: BuildOptions, tools: GramineTools | None) -> None:
+    """Nobody shall take an enclave for signed because a key was named."""
+    if options.key is None or (tools is not None and tools.signs and not options.direct):
+        return
+    raise EnvironmentUnfit(
+        "nothing signs with the key that was given",
+        expected="an image for SGX, and gramine-sgx-sign",
+        seen="--direct" if options.direct else "Gramine with SGX is not installed here",
+        remedy="leave out --key; or build in the image of deploy/docker/Dockerfile",
+    )
 
 
 def _build(

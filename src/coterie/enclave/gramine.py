@@ -63,6 +63,11 @@ class GramineTools:
         manifest = shutil.which("gramine-manifest")
         return None if manifest is None else cls(manifest, shutil.which("gramine-sgx-sign"))
 
+    @property
+    def signs(self) -> bool:
+        """Whether Gramine was built with SGX here, so that it measures and signs."""
+        return self._sign is not None
+
     def runtime(self) -> str:
         """Where Gramine's own C library for enclaves lies.
 

@@ -68,7 +68,7 @@ def test_it_opens(folder: Path, contract: Contract) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "what"),
     [
-        (remove("manifest.json"), ShardDamaged, "file is wrong"),
+        (remove("manifest.json"), ShardDamaged, "acme holds no prepared data set"),
         (remove("train.shard"), ShardDamaged, "file is wrong"),
         (put("manifest.json", b""), ShardDamaged, "content is wrong"),
         (put("manifest.json", b"{"), ShardDamaged, "content is wrong"),

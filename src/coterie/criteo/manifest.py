@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coterie.contract import DataSection, data_digest
 from coterie.criteo.shard_files import damaged, wrong_data_section
-from coterie.errors import DataSetMismatch
+from coterie.errors import DataSetMismatch, ShardDamaged
 
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 24
@@ -171,6 +171,13 @@ def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             text = file.read(MAX_MANIFEST_BYTES + 1)
+    except FileNotFoundError as error:
+        raise ShardDamaged(
+            f"{path.parent} holds no prepared data set",
+            expected=f"{path.name}, as `coterie prepare` writes it",
+            seen="no such file",
+            remedy="check the path; or prepare the data: coterie prepare RAW OUT --contract C",
+        ) from error
     except OSError as error:
         raise damaged(
             path, "file", "a prepared data set", error.strerror or type(error).__name__

@@ -34,7 +34,8 @@ def _verb(verb: Verb, level: str) -> str:
 
 
 def _row(one: Parameter) -> str:
-    names = ", ".join(f"`{spelling}`" for spelling in one.spellings)
+    spellings = (*one.spellings, one.opposite) if one.opposite else one.spellings
+    names = ", ".join(f"`{spelling}`" for spelling in spellings)
     takes = f"`{one.kind.strip('<>').replace('|', ', ')}`" if one.kind and one.is_option else ""
     if one.repeatable:
         takes = f"{takes} (repeatable)".strip()

@@ -31,6 +31,7 @@ class Parameter:
         repeatable: Whether it may be given more than once.
         default: Its default; empty if there is none.
         help: What it means.
+        opposite: How a switch that is on unless it is said otherwise is turned off; else empty.
     """
 
     spellings: tuple[str, ...]
@@ -39,6 +40,7 @@ class Parameter:
     repeatable: bool
     default: str
     help: str
+    opposite: str = ""
 
     @property
     def is_option(self) -> bool:
@@ -175,16 +177,22 @@ def _parameter(parameter: object, context: typer.Context) -> Parameter:
     assert isinstance(parameter, TyperOption | TyperArgument)
     switch = isinstance(parameter, TyperOption) and parameter.is_flag
     option = isinstance(parameter, TyperOption)
-    default = parameter.default
     kind = parameter.metavar or parameter.display_type(context)
     return Parameter(
         tuple(parameter.opts) if option else (parameter.metavar or parameter.opts[0].upper(),),
         "" if switch else re.sub(r"list\[(.*)\]", r"\1", kind),
         parameter.required,
         (isinstance(parameter, TyperOption) and parameter.multiple) or parameter.nargs != 1,
-        "" if default is None or default is False or switch else str(default),
+        _default(parameter),
         plain(parameter.help or ""),
+        "".join(parameter.secondary_opts),
     )
+
+
+def _default(parameter: TyperOption | TyperArgument) -> str:
+    if isinstance(parameter, TyperOption) and parameter.is_flag:
+        return parameter.opts[0] if parameter.default is True else ""
+    return "" if parameter.default is None else str(parameter.default)
 
 
 def plain(markup: str) -> str:

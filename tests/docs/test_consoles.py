@@ -120,6 +120,7 @@ def test_what_changes_from_run_to_run_is_the_same(shown: str, seen: str) -> None
         ("step 5/5", "step 5/6"),
         ("acme signed", "bolt signed"),
         ("digest 0123456789abcdef01", "digest none"),
+        ("contract_digest  0123456789abcdef01", "contract_digest  fedcba9876543210aa"),
         ('{"seconds": 1.5, "steps": 3}', '{"seconds": 1.5, "steps": 4}'),
         ("│ steps │ 101 │", "│ steps │ 102 │"),
     ],

@@ -14,16 +14,20 @@ import pytest
 from cryptography import x509
 from OpenSSL import SSL
 
+from coterie.errors import EnvironmentUnfit
 from coterie.ratls.address import Address
 from coterie.ratls.handshake import accept
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.trust import TrustContext
+from coterie.tensorflow.connections import Contexts
+from coterie.tensorflow.itself import OwnKeeper
 from coterie.tensorflow.keeper import READY
 from coterie.tensorflow.native import Native
 from tests.ratls.conftest import World
 from tests.tensorflow.preloaded.conftest import ACME, ALPN, Layer, Line, wait_until
 
 MakeLine = Callable[..., Line]
+PS0 = 0
 
 
 def tls(sock: socket.socket, identity: NodeIdentity, *, listener: bool) -> SSL.Connection:
@@ -42,6 +46,36 @@ def tls(sock: socket.socket, identity: NodeIdentity, *, listener: bool) -> SSL.C
     else:
         connection.set_connect_state()
     return connection
+
+
+def test_a_host_between_the_ends_of_a_nodes_own_connection_is_noticed(
+    world: World, native: Native, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust = world.trust("ps0")
+    hosts_own = world.trust("ps0").credentials.current().identity
+    threads: list[threading.Thread] = []
+    pairs = [socket.socketpair(), socket.socketpair()]
+
+    def between(listener: bool, sock: socket.socket) -> None:
+        with contextlib.suppress(SSL.Error), sock:
+            tls(sock, hosts_own, listener=listener).do_handshake()
+
+    def meddled() -> tuple[socket.socket, socket.socket]:
+        for listener, pair in zip((True, False), pairs, strict=True):
+            threads.append(threading.Thread(target=between, args=(listener, pair[1])))
+            threads[-1].start()
+        return pairs[0][0], pairs[1][0]
+
+    monkeypatch.setattr(socket, "socketpair", meddled)
+    keeper = OwnKeeper(native, Contexts(native, trust.credentials), PS0, 1)
+    try:
+        with pytest.raises(EnvironmentUnfit):
+            keeper.start()
+        assert native.parked(PS0) == 0
+    finally:
+        keeper.stop()
+        for thread in threads:
+            thread.join()
 
 
 class Resetting:

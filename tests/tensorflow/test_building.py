@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,29 @@ def test_missing_headers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         building.compiler()
     assert refused.value.expected.startswith("OpenSSL's headers")
     assert "openssl/ssl.h" in refused.value.seen
+
+
+def test_openssl_obeys_no_configuration_of_the_host(native_part: None, tmp_path: Path) -> None:
+    """One could name a provider: a shared object that OpenSSL loads into the process."""
+    settings = tmp_path / "openssl.cnf"
+    settings.write_text(
+        "openssl_conf = all\nconfig_diagnostics = 1\n[all]\nproviders = some\n[some]\nforeign = other\n"
+        "[other]\nmodule = /nowhere/foreign.so\nactivate = 1\n"
+    )
+    library = building.LIBRARY
+    made = (
+        f"import ctypes; ssl = ctypes.CDLL({str(library)!r}); ssl.TLS_method.restype = ctypes.c_void_p\n"
+        "ssl.SSL_CTX_new.restype, ssl.SSL_CTX_new.argtypes = ctypes.c_void_p, [ctypes.c_void_p]\n"
+        "print(bool(ssl.SSL_CTX_new(ssl.TLS_method())))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", made],
+        env={**os.environ, "LD_PRELOAD": str(library), "OPENSSL_CONF": str(settings)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == "True\n"
 
 
 def test_the_verb_says_where_the_library_is(native_part: None) -> None:

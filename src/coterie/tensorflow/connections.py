@@ -132,18 +132,20 @@ def receive(
         CallRefused: The certificate is not pinned here.
         PeerBusy: The peer has too many idle connections.
     """
-    prepare(sock)
-    link = native.open(sock, contexts.current(), listener=True)
-    try:
-        _shake_hands(link, seconds)
-        peer = board.judge(link.shown())
-        index = index_of[peer.node]
-        _check_idle(peer, native.parked(index) if link.is_back else native.unused(index))
-    except BaseException:
-        link.drop()
-        raise
-    link.hand_over(index, peer.incarnation, to_dial=link.is_back)
-    return peer
+    with sock:  # it stays the caller's meanwhile, who may shut it down: the link has a descriptor of its own
+        prepare(sock)
+        own = contexts.current()
+        link = native.open(sock.dup(), own, listener=True)
+        try:
+            _shake_hands(link, seconds)
+            peer = board.judge(link.shown())
+            index = index_of[peer.node]
+            _check_idle(peer, native.parked(index) if link.is_back else native.unused(index))
+        except BaseException:
+            link.drop()
+            raise
+        link.hand_over(index, peer.incarnation, to_dial=link.is_back)
+        return peer
 
 
 def _shake_hands(link: Link, seconds: float) -> None:

@@ -1,22 +1,25 @@
 """Connections of a node with itself: the chief's coordination service, for one, is dialled by the chief too.
 
-They are TLS like all others, since a hop through the host's kernel must not be readable either.
+They are TLS like all others, since a hop through the host's kernel must not be readable either. Nor may the
+host stand in between: both ends must show this node's own certificate, whose key nobody else has.
 """
 
 from __future__ import annotations
 
 import hmac
+import logging
 import socket
 import threading
 
-from coterie.errors import EnvironmentUnfit
+from coterie.errors import CoterieError, EnvironmentUnfit
 from coterie.ratls.tls import Deadline
 from coterie.tensorflow.connections import Contexts
 from coterie.tensorflow.native import Native
 
 _LOOK_SECONDS = 1.0
 _HANDSHAKE_SECONDS = 10.0
-_INCARNATION = 1  # any but 0: it lives and ends with this process
+_INCARNATION = 1  # one is enough: it lives and ends with this process
+_log = logging.getLogger(__name__)
 
 
 class OwnKeeper:
@@ -58,11 +61,14 @@ class OwnKeeper:
     def _look_after(self) -> None:
         while not self._stopping:
             self._changed.clear()
-            self._fill()
+            try:
+                self._fill()
+            except CoterieError as error:
+                _log.warning("no connection of this node with itself: %s", error)
             self._changed.wait(_LOOK_SECONDS)
 
     def _fill(self) -> None:
-        while self._native.parked(self._index) < self._ready:
+        for _ in range(self._ready - self._native.parked(self._index)):
             self._connect()
 
     def _connect(self) -> None:
@@ -71,13 +77,22 @@ class OwnKeeper:
         dialler = self._native.open(one, context, listener=False)
         listener = self._native.open(other, context, listener=True)
         deadline = Deadline.after(_HANDSHAKE_SECONDS)
-        answering = threading.Thread(target=listener.handshake, args=(deadline,))
+        done: list[bool] = []
+        answering = threading.Thread(target=lambda: done.append(listener.handshake(deadline)))
         answering.start()
-        done = dialler.handshake(deadline)
+        done.append(dialler.handshake(deadline))
         answering.join()
-        if not done or not hmac.compare_digest(dialler.shown(), listener.shown()):
+        own = context.certificate_der
+        if done != [True, True] or not all(
+            hmac.compare_digest(end.shown(), own) for end in (dialler, listener)
+        ):
             dialler.drop()
             listener.drop()
-            raise EnvironmentUnfit("this node's TLS handshake with itself failed")
+            raise EnvironmentUnfit(
+                "this node's TLS handshake with itself failed",
+                expected="this node's own certificate at both ends",
+                seen="another one, or no handshake in time",
+                remedy="the host meddles with this process's own sockets, or is too slow: find out which",
+            )
         listener.hand_over(self._index, _INCARNATION, to_dial=False)
         dialler.hand_over(self._index, _INCARNATION, to_dial=True)

@@ -157,14 +157,23 @@ class Keeper:
         if standing is None:
             return
         if self._address is not None and standing.peer.grpc_port:
-            while layer.native.parked(self._index) < READY and not self._stopping:
-                link = self._connect(standing, back=False)
-                link.hand_over(self._index, standing.peer.incarnation, to_dial=True)
-            while not layer.data_port and layer.native.unused(self._index) < READY:
-                link = self._connect(standing, back=True)
-                link.hand_over(self._index, standing.peer.incarnation, to_dial=False)
+            self._add(standing, READY - layer.native.parked(self._index), back=False)
+            if not layer.data_port:
+                self._add(standing, READY - layer.native.unused(self._index), back=True)
         if layer.native.parked(self._index):
             self.ready.set()
+
+    def _add(self, standing: AttestedPeer, number: int, *, back: bool) -> None:
+        """Makes a number of connections, not more: some that the host ends at once are missed at the next look.
+
+        Whoever went on until enough wait would do so for ever, and look at no pin any more.
+        """
+        for _ in range(number):
+            if self._stopping:
+                return
+            link = self._connect(standing, back=back)
+            link.hand_over(self._index, standing.peer.incarnation, to_dial=not back)
+            self._cut()
 
     def _connect(self, standing: AttestedPeer, *, back: bool) -> Link:
         assert self._address is not None

@@ -30,6 +30,9 @@ class Context:
     Args:
         library: The native part.
         identity: Key and certificate.
+
+    Attributes:
+        certificate_der: What it shows.
     """
 
     def __init__(self, library: ctypes.CDLL, identity: NodeIdentity) -> None:
@@ -39,6 +42,7 @@ class Context:
             serialization.NoEncryption(),
         )
         self._library = library
+        self.certificate_der = identity.certificate_der
         self.pointer: int | None = library.coterie_context(
             identity.certificate_der, len(identity.certificate_der), key, len(key)
         )

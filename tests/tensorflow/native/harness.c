@@ -9,6 +9,7 @@
    was written; an orderly end comes only after all of it; and no descriptor or link is left. */
 #define INTERPOSED(name) wrapped_##name
 #define SOURCE_DIGEST "harness"
+#define FRESH_KEY 5 /* so that keys are changed all the time */
 #include "attested_sockets.c"
 
 #include <arpa/inet.h>
@@ -16,7 +17,9 @@
 #include <openssl/x509v3.h>
 #include <linux/sockios.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #define CHECK(condition) \
@@ -231,6 +234,111 @@ static void round_of(SSL_CTX *ctx, int listener, uint64_t seed, uint64_t most) {
   pthread_join(threads[4], NULL);
 }
 
+/* A connection without a relay: TensorFlow has accepted one end, `*other` is the test's. */
+static int meet(SSL_CTX *ctx, int listener, uint64_t incarnation, struct link **other) {
+  uint64_t random = 1;
+  int ends[2], accepted;
+  pair(ends, &random);
+  struct handshake h[2] = {{coterie_open(ends[0], ctx, 0, 0), 0}, {coterie_open(ends[1], ctx, 1, 0), 0}};
+  pthread_t threads[2];
+  for (int i = 0; i < 2; i++) fcntl(ends[i], F_SETFL, O_NONBLOCK), pthread_create(&threads[i], NULL, shake, &h[i]);
+  for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+  CHECK(!h[0].result && !h[1].result);
+  coterie_hand_over(h[1].l, 9, incarnation, 0);
+  CHECK((accepted = wrapped_accept4(listener, NULL, NULL, 0)) >= 0);
+  return *other = h[0].l, accepted;
+}
+static void say(struct link *l, const char *text) {
+  CHECK(SSL_write(l->ssl, text, (int)strlen(text)) == (int)strlen(text) && flush(l) == 1);
+}
+static ssize_t hear(int fd, int *inq) { /* `inq`: what TCP_INQ tells, -1 if nothing */
+  unsigned char buffer[100];
+  char control[64];
+  struct iovec v = {buffer, sizeof buffer};
+  struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+  ssize_t n = wrapped_recvmsg(fd, &m, 0);
+  struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+  *inq = -1;
+  if (c) memcpy(inq, CMSG_DATA(c), sizeof *inq);
+  return n;
+}
+/* A peer that is killed: its last words and its end come together, in one event of an edge-triggered epoll. */
+static void last_words(SSL_CTX *ctx, int listener) {
+  struct link *other;
+  int fd = meet(ctx, listener, 5, &other), all = epoll_create1(0), one = 1, inq;
+  struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+  CHECK(!wrapped_setsockopt(fd, IPPROTO_TCP, TCP_INQ, &one, sizeof one) && !epoll_ctl(all, EPOLL_CTL_ADD, fd, &event));
+  say(other, "words"), coterie_drop(other);
+  CHECK(wait_for(fd, POLLRDHUP) && epoll_wait(all, &event, 1, 5000) == 1 && hear(fd, &inq) == 5);
+  CHECK(inq == 1 || epoll_wait(all, &event, 1, 500) == 1); /* else nobody would ever look again */
+  CHECK(hear(fd, &inq) == -1 && errno == ECONNRESET);
+  wrapped_close(fd), close(all);
+}
+/* A connection that breaks leaves nothing behind by which the same thread takes another one for broken. */
+static void breaks_alone(SSL_CTX *ctx, int listener) {
+  struct link *bad, *good;
+  int a = meet(ctx, listener, 5, &bad), b = meet(ctx, listener, 5, &good), inq;
+  say(bad, "x");
+  CHECK(send(bad->fd, "\x17\x03\x03\0\x20 no record at all, but long enough", 37, 0) == 37);
+  for (int waiting = 0; waiting < 59; ioctl(a, FIONREAD, &waiting)) usleep(100);
+  CHECK(hear(a, &inq) == 1 && hear(b, &inq) == -1 && errno == EAGAIN);
+  say(good, "x");
+  CHECK(wait_for(b, POLLIN) && hear(b, &inq) == 1 && hear(a, &inq) == -1 && errno == ECONNRESET);
+  wrapped_close(a), wrapped_close(b), coterie_drop(bad), coterie_drop(good);
+}
+/* A child process holds the same keys, and perhaps the same memory (vfork): it must not speak with them. */
+static void children(SSL_CTX *ctx, int listener) {
+  struct link *other;
+  int fd = meet(ctx, listener, 5, &other), inq, status, links = coterie_count(-1, 0);
+  struct iovec v = {"child", 5};
+  struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+  pthread_mutex_lock(&board); /* as another thread may hold it */
+  pid_t child = fork();
+  if (child == 0) _exit(wrapped_sendmsg(fd, &m, 0) != -1 || wrapped_close(fd) || wrapped_close(listener));
+  pthread_mutex_unlock(&board);
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
+  if ((child = vfork()) == 0) _exit(wrapped_close(fd) || wrapped_close(listener)); /* as subprocess does */
+  CHECK(waitpid(child, &status, 0) == child && status == 0 && coterie_count(-1, 0) == links);
+  m.msg_iov->iov_base = "mine!";
+  unsigned char got[9];
+  CHECK(wrapped_sendmsg(fd, &m, 0) == 5 && wait_for(other->fd, POLLIN));
+  CHECK(SSL_read(other->ssl, got, sizeof got) == 5 && !memcmp(got, "mine!", 5));
+  say(other, "x");
+  CHECK(wait_for(fd, POLLIN) && hear(fd, &inq) == 1);
+  wrapped_close(fd), coterie_drop(other);
+}
+static int updates;
+static void count_updates(int written, int version, int type, const void *of, size_t len, SSL *ssl, void *unused) {
+  (void)version, (void)ssl, (void)unused;
+  if (written && type == SSL3_RT_HANDSHAKE && len && *(const unsigned char *)of == SSL3_MT_KEY_UPDATE) updates++;
+}
+/* AES-GCM bears a number of records under one key only, and connections live long. */
+static void fresh_keys(SSL_CTX *ctx, int listener) {
+  struct link *other;
+  int fd = meet(ctx, listener, 5, &other);
+  unsigned char got[9];
+  struct iovec v = {"words", 5};
+  struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+  SSL_set_msg_callback(atomic_load(&table[fd])->ssl, count_updates);
+  for (int i = 1; i <= 3 * FRESH_KEY; i++) {
+    CHECK(wrapped_sendmsg(fd, &m, 0) == 5 && wait_for(other->fd, POLLIN) && SSL_read(other->ssl, got, sizeof got) == 5);
+    CHECK(updates == i / FRESH_KEY);
+  }
+  wrapped_close(fd), coterie_drop(other);
+}
+/* Incarnations are the peers' numbers: 0 is one, too. */
+static void cuts(SSL_CTX *ctx, int listener) {
+  for (uint64_t incarnation = 0; incarnation < 2; incarnation++) {
+    struct link *other;
+    int fd = meet(ctx, listener, incarnation, &other), inq;
+    coterie_cut(8, 0), coterie_cut(9, incarnation ? 1 : 7);
+    CHECK((hear(fd, &inq) == -1 && errno == EAGAIN) == (incarnation == 1));
+    coterie_cut(9, 0);
+    CHECK(hear(fd, &inq) == -1 && errno == ECONNRESET);
+    wrapped_close(fd), coterie_drop(other);
+  }
+}
+
 static void refusals(void) {
   struct sockaddr_in real = {.sin_family = AF_INET, .sin_port = htons(VIRTUAL_PORT), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}, nobody = real, other = real;
   struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(VIRTUAL_PORT), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
@@ -255,6 +363,10 @@ static void refusals(void) {
   freeaddrinfo(found);
 }
 
+/* Threads of TensorFlow's still use connections when exit() has called every handler, OpenSSL's own among them. */
+static void still_there(void) { SSL_CTX_free(context()); }
+__attribute__((constructor(101))) static void before_all(void) { atexit(still_there); } /* so it is called last */
+
 int main(int argc, char **argv) {
   CHECK(argc == 4);
   uint64_t rounds = strtoull(argv[1], NULL, 10), seed = strtoull(argv[2], NULL, 10), most = strtoull(argv[3], NULL, 10);
@@ -264,6 +376,7 @@ int main(int argc, char **argv) {
   refusals();
   CHECK((listener = wrapped_socket(AF_INET6, SOCK_STREAM, 0)) >= 0 && !wrapped_bind(listener, (void *)&any, sizeof any) && !wrapped_listen(listener, 5));
   SSL_CTX *ctx = context();
+  last_words(ctx, listener), breaks_alone(ctx, listener), children(ctx, listener), fresh_keys(ctx, listener), cuts(ctx, listener);
   round_of(ctx, listener, seed, most); /* what OpenSSL makes once */
   int before = descriptors(), links = coterie_count(-1, 0);
   for (uint64_t i = 1; i <= rounds; i++) {

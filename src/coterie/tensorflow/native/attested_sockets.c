@@ -31,6 +31,7 @@
 
 #ifndef INTERPOSED /* the sanitizers' harness gives the calls other names */
 #define INTERPOSED(name) name
+#define FRESH_KEY (1u << 23) /* records; AES-GCM bears 2^24.5 of them under one key (RFC 8446, 5.5) */
 #endif
 #define VIRTUAL 0xef430000u /* 239.67.0.0: node i is 239.67.(i / 256).(i % 256) */
 enum { VIRTUAL_PORT = 2222, MAX_NODES = 1025, MAX_FD = 65536 };
@@ -43,16 +44,16 @@ struct link {
   unsigned refs; /* guarded by board */
   uint64_t incarnation;
   pthread_mutex_t lock;
-  bool bound, back, inq, drained, broken, used;
+  bool bound, back, inq, broken, used;
   SSL *ssl;
   unsigned char *out, *piece;
-  size_t out_from, out_to, sealed; /* sealed: plaintext in `out`, for the caller to present again */
+  size_t out_from, out_to, sealed, records; /* sealed: plaintext in `out`, for the caller to present again */
   struct link *older;
 };
 static pthread_mutex_t board = PTHREAD_MUTEX_INITIALIZER;
 static struct link *_Atomic table[MAX_FD];
 static struct link *newest, *port;
-static int live, own_node, bell = -1;
+static int live, owner, own_node, bell = -1; /* owner: this process */
 static char folder[1024];
 static atomic_bool armed;
 static BIO_METHOD *method;
@@ -65,7 +66,9 @@ static const unsigned char protocols[2][18] = {"\x0c" "coterie-tf/1", "\x11" "co
 #define DECLARE(name) static __typeof__(name) *real_##name;
 #define FIND(name) *(void **)&real_##name = dlsym(RTLD_NEXT, #name);
 CALLS(DECLARE)
-__attribute__((constructor)) static void resolve(void) { CALLS(FIND) }
+static void resolve(void) { CALLS(FIND) }
+/* OpenSSL obeys no openssl.cnf of the host, and does not end before TensorFlow's threads do. */
+__attribute__((constructor)) static void begin(void) { resolve(), OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL); }
 #define CALL(name, ...) ((real_##name ? (void)0 : resolve()), real_##name(__VA_ARGS__)) /* others' constructors may come first */
 static int refuse(int code) { return errno = code, -1; }
 
@@ -75,7 +78,8 @@ static bool is_tensorflow(void *caller) {
   return atomic_load(&armed) && (!*folder || (dladdr(caller, &info) && info.dli_fname && !strncmp(info.dli_fname, folder, strlen(folder))));
 }
 #define TENSORFLOW is_tensorflow(__builtin_return_address(0))
-static bool tracked(int fd) { return fd >= 0 && fd < MAX_FD && atomic_load_explicit(&table[fd], memory_order_acquire); }
+/* Not in a child process: the keys are this one's and, after vfork, so is the memory. */
+static bool tracked(int fd) { return fd >= 0 && fd < MAX_FD && atomic_load(&table[fd]) && getpid() == owner; }
 static struct link *take(int fd) {
   struct link *l = NULL;
   if (!tracked(fd)) return NULL;
@@ -123,13 +127,11 @@ static int tell_address(int node, struct sockaddr *a, socklen_t *len) {
 /* ---- TLS: bytes in and out ---- */
 static int bio_read(BIO *bio, char *to, int len) {
   struct link *l = BIO_get_data(bio);
-  ssize_t n = -1;
+  ssize_t n;
   BIO_clear_retry_flags(bio);
-  if (l->drained) errno = EAGAIN; /* empty since the last short read; an edge of epoll tells of more */
-  else do n = CALL(recv, l->fd, to, (size_t)len, MSG_DONTWAIT);
-    while (n < 0 && errno == EINTR);
+  do n = CALL(recv, l->fd, to, (size_t)len, MSG_DONTWAIT); while (n < 0 && errno == EINTR);
   if (n < 0 && errno == EAGAIN) BIO_set_retry_read(bio);
-  return l->drained = n < len, (int)n;
+  return (int)n; /* a short one says nothing: the connection's end may follow, of which epoll has told already */
 }
 /* 1: all is sent; 0: the kernel takes no more now; -1: the connection is broken. */
 static int flush(struct link *l) {
@@ -176,6 +178,7 @@ static ssize_t seal(struct link *l, const struct msghdr *m) {
   if (!sent) return refuse(EAGAIN);
   done = l->sealed, l->sealed = 0;
   while (sent && (len = gather(m, done + batch, l->piece))) {
+    if (++l->records % FRESH_KEY == 0) SSL_key_update(l->ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
     int n = SSL_write(l->ssl, l->piece, (int)len);
     if (n <= 0) return give_up(l); /* the handshake is done and `out` has room: there is nothing to wait for */
     batch += (size_t)n;
@@ -192,7 +195,7 @@ static ssize_t unseal(struct link *l, struct msghdr *m, int flags) {
   if (flags & MSG_ERRQUEUE) return refuse(EAGAIN);
   if (flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)) return refuse(EOPNOTSUPP);
   if (l->broken) return give_up(l);
-  l->drained = false;
+  ERR_clear_error(); /* else SSL_get_error() takes what another connection has left for this one's */
   for (size_t i = 0; i < m->msg_iovlen && more; i++)
     for (size_t at = 0; at < m->msg_iov[i].iov_len && more;) {
       int n = SSL_read(l->ssl, (char *)m->msg_iov[i].iov_base + at, (int)(m->msg_iov[i].iov_len - at));
@@ -267,8 +270,7 @@ static int dial(struct link *raw, uint32_t ip) {
   if (l && CALL(dup3, l->fd, raw->fd, O_CLOEXEC) < 0) give(l), l = NULL;
   if (!l) return refuse(ECONNREFUSED);
   pthread_mutex_lock(&board);
-  CALL(close, l->fd);
-  l->fd = raw->fd, raw->fd = -1;
+  CALL(close, l->fd), l->fd = raw->fd, raw->fd = -1;
   atomic_store(&table[l->fd], l);
   raw->refs--; /* the table's; the caller has one more */
   pthread_mutex_unlock(&board);
@@ -364,8 +366,7 @@ int INTERPOSED(getaddrinfo)(const char *host, const char *service, const struct 
   return CALL(getaddrinfo, host, service, hints, found);
 }
 int INTERPOSED(fcntl)(int fd, int cmd, ...) {
-  va_list rest;
-  va_start(rest, cmd);
+  va_list rest; va_start(rest, cmd);
   void *argument = va_arg(rest, void *);
   va_end(rest);
   return (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) && tracked(fd) ? refuse(EOPNOTSUPP) : CALL(fcntl, fd, cmd, argument);
@@ -406,7 +407,7 @@ int coterie_arm(const char *of, int node, int socket) {
   if (atomic_load(&armed) || strlen(of) >= sizeof folder || node < 0 || node >= MAX_NODES) return -1;
   method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "coterie");
   if (!method || !BIO_meth_set_read(method, bio_read) || !BIO_meth_set_write(method, bio_write) || !BIO_meth_set_ctrl(method, bio_ctrl)) return -1;
-  strcpy(folder, of), own_node = node, bell = socket;
+  strcpy(folder, of), own_node = node, bell = socket, owner = getpid();
   return atomic_store(&armed, true), 0;
 }
 /* Python judges the certificate before it hands the connection over. TLS has shown by then that the peer
@@ -456,8 +457,7 @@ struct link *coterie_open(int fd, SSL_CTX *ctx, int listener, int back) {
 int coterie_step(struct link *l) {
   const unsigned char *chosen;
   unsigned len;
-  l->drained = false;
-  int n = SSL_do_handshake(l->ssl), sent = flush(l), why = n == 1 ? SSL_ERROR_NONE : SSL_get_error(l->ssl, n);
+  int n = (ERR_clear_error(), SSL_do_handshake(l->ssl)), sent = flush(l), why = n == 1 ? SSL_ERROR_NONE : SSL_get_error(l->ssl, n);
   ERR_clear_error();
   if (sent < 0 || (n != 1 && why != SSL_ERROR_WANT_READ)) return -1;
   if (n != 1 || !sent) return sent ? POLLIN : POLLOUT;
@@ -484,7 +484,7 @@ void coterie_hand_over(struct link *l, int node, uint64_t incarnation, int to_di
 void coterie_cut(int node, uint64_t incarnation) {
   pthread_mutex_lock(&board);
   for (struct link *l = newest; l; l = l->older)
-    if (l->incarnation && l->node == node && l->incarnation != incarnation) CALL(shutdown, l->fd, SHUT_RDWR);
+    if (l->place && l->node == node && (!incarnation || l->incarnation != incarnation)) CALL(shutdown, l->fd, SHUT_RDWR);
   pthread_mutex_unlock(&board);
 }
 /* How many connections with a node are parked, or given without its having spoken; for -1, all descriptors. */

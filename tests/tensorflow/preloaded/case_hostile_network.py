@@ -1,0 +1,165 @@
+"""What a host or a network that meddles with connections achieves: delay, and no more."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Self
+
+import pytest
+from cryptography import x509
+from OpenSSL import SSL
+
+from coterie.errors import EnvironmentUnfit
+from coterie.ratls.address import Address
+from coterie.ratls.handshake import accept
+from coterie.ratls.identity import NodeIdentity
+from coterie.ratls.trust import TrustContext
+from coterie.tensorflow.connections import Contexts
+from coterie.tensorflow.itself import OwnKeeper
+from coterie.tensorflow.keeper import READY
+from coterie.tensorflow.native import Native
+from tests.ratls.conftest import World
+from tests.tensorflow.preloaded.conftest import ACME, ALPN, Layer, Line, wait_until
+
+MakeLine = Callable[..., Line]
+PS0 = 0
+
+
+def tls(sock: socket.socket, identity: NodeIdentity, *, listener: bool) -> SSL.Connection:
+    """One end of a TLS connection as whoever has the key can make it."""
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.use_certificate(x509.load_der_x509_certificate(identity.certificate_der))
+    context.use_privatekey(identity.private_key)
+    context.set_alpn_select_callback(lambda _, __: ALPN)
+    context.set_alpn_protos([ALPN])
+    if listener:
+        context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    sock.settimeout(None)
+    connection = SSL.Connection(context, sock)
+    if listener:
+        connection.set_accept_state()
+    else:
+        connection.set_connect_state()
+    return connection
+
+
+def test_a_host_between_the_ends_of_a_nodes_own_connection_is_noticed(
+    world: World, native: Native, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust = world.trust("ps0")
+    hosts_own = world.trust("ps0").credentials.current().identity
+    threads: list[threading.Thread] = []
+    pairs = [socket.socketpair(), socket.socketpair()]
+
+    def between(listener: bool, sock: socket.socket) -> None:
+        with contextlib.suppress(SSL.Error), sock:
+            tls(sock, hosts_own, listener=listener).do_handshake()
+
+    def meddled() -> tuple[socket.socket, socket.socket]:
+        for listener, pair in zip((True, False), pairs, strict=True):
+            threads.append(threading.Thread(target=between, args=(listener, pair[1])))
+            threads[-1].start()
+        return pairs[0][0], pairs[1][0]
+
+    monkeypatch.setattr(socket, "socketpair", meddled)
+    keeper = OwnKeeper(native, Contexts(native, trust.credentials), PS0, 1)
+    try:
+        with pytest.raises(EnvironmentUnfit):
+            keeper.start()
+        assert native.parked(PS0) == 0
+    finally:
+        keeper.stop()
+        for thread in threads:
+            thread.join()
+
+
+class Resetting:
+    """acme-worker behind a host that ends every data connection after its handshake."""
+
+    def __init__(self, trust: TrustContext) -> None:
+        self._trust = trust
+        self._identity = trust.credentials.current().identity
+        self._attestation = socket.create_server(("127.0.0.1", 0))
+        self._data = socket.create_server(("127.0.0.1", 0))
+        self.at = Address(*self._attestation.getsockname()[:2])
+        self.met = 0
+        self._threads = [threading.Thread(target=run) for run in (self._attest, self._reset)]
+
+    def _attest(self) -> None:
+        """Once: what comes later is not answered."""
+        with self._attestation:
+            sock, _ = self._attestation.accept()
+            accept(sock, self._trust, lambda _: int(self._data.getsockname()[1]))
+
+    def _reset(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self._data.accept()
+                with sock, contextlib.suppress(SSL.Error):
+                    tls(sock, self._identity, listener=True).do_handshake()
+                self.met += 1
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for sock in (self._attestation, self._data):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        self._data.close()
+
+
+@pytest.fixture
+def resetting(world: World) -> Iterator[Resetting]:
+    with Resetting(world.trust("acme-worker", incarnation=1)) as host:
+        yield host
+
+
+class TestAHostThatEndsEveryConnection:
+    @pytest.fixture
+    def layer(self, world: World, native: Native, resetting: Resetting) -> Iterator[Layer]:
+        made = Layer(world, native, {"acme-worker": resetting.at})
+        with made.sockets:
+            yield made
+
+    def test_does_not_keep_an_expired_peers_connections_alive(
+        self, world: World, layer: Layer, line: MakeLine, native: Native, resetting: Resetting
+    ) -> None:
+        wait_until(lambda: resetting.met > 0, "nothing was dialled")
+        attested = layer.attest(world.trust("acme-worker", incarnation=1))
+        old = line(attested.credentials.identity).shake_hands()
+        wait_until(lambda: native.unused(ACME) >= 1, "it was not handed over")
+
+        world.clock.advance(timedelta(minutes=61))
+
+        old.wait_end()
+
+    def test_is_not_dialled_all_the_time(self, layer: Layer, resetting: Resetting) -> None:
+        del layer
+        wait_until(lambda: resetting.met > 0, "nothing was dialled")
+        before = resetting.met
+        time.sleep(2.0)
+        assert resetting.met - before <= 4 * READY
+
+
+def test_silent_strangers_do_not_hold_up_the_end(layer: Layer) -> None:
+    silent = [
+        socket.create_connection((at.host, at.port)) for at in (layer.attestation, layer.data)
+    ]
+    try:
+        time.sleep(0.2)  # until both are in their handshakes
+        began = time.monotonic()
+        layer.sockets.stop()
+        assert time.monotonic() - began < 5
+    finally:
+        for sock in silent:
+            sock.close()

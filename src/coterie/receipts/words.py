@@ -29,7 +29,9 @@ def proves(found: Findings) -> tuple[str, ...]:
             "their evidence and their parties' vouchers were judged again, here."
         ),
     ]
-    for worker, brought in history.data_sets.items():
+    workers = [node.name for node in contract.nodes if node.name in history.data_sets]
+    for worker in workers:  # in the contract's order, whoever joined first
+        brought = history.data_sets[worker]
         lines.append(
             f"{worker} trained on {brought.examples:,} examples; SHA-256 of its training shard "
             f"{brought.data_set}."

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import Self
 
 import pytest
@@ -77,6 +78,24 @@ def test_a_parameter_server_strategy_with_one_worker_gives_the_plain_ones_losses
     plain = run_plain_cluster(load_contract(contract), program, ["--steps", "20"])
     assert len(losses(plain)) == 20
     assert losses(attested(contract, program, "--steps", "20")) == losses(plain)
+
+
+def test_a_parameter_server_strategy_with_two_workers_learns_as_the_plain_one_does() -> None:
+    """Asynchronous: no two runs are alike, but step i has the same batch in all of them."""
+    contract, program = EXAMPLES / "cluster.toml", EXAMPLES / "dlrm_parameter_server.py"
+    arguments = ["--steps", "200"]
+    plain = tenths(run_plain_cluster(load_contract(contract), program, arguments))
+    ours = tenths(attested(contract, program, *arguments))
+    for first, last in (plain, ours):
+        assert last < 0.9 * first
+    assert ours == pytest.approx(plain, rel=0.1)
+
+
+def tenths(lines: list[str]) -> tuple[float, float]:
+    """Mean loss of the first and of the last tenth of the steps."""
+    values = [float.fromhex(line.split(" loss ")[1]) for line in losses(lines)]
+    assert len(values) == 200
+    return fmean(values[:20]), fmean(values[-20:])
 
 
 class Capture:

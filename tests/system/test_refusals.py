@@ -133,6 +133,23 @@ def test_data_of_another_contract_is_refused(hfl: Scene, tmp_path: Path) -> None
     finished = coterie("run", other, "--data", hfl.data, "--out", tmp_path / "out", "--json")
     assert finished.returncode == 5
     assert json.loads(finished.stdout)["error"] == "DataSetMismatch"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_data_is_refused_before_anything_starts(
+    hfl: Scene, tmp_path: Path
+) -> None:
+    finished = coterie("run", hfl.contract, "--data", tmp_path, "--out", tmp_path / "out", "--json")
+    assert finished.returncode == 5
+    assert json.loads(finished.stdout) == {
+        "error": "ShardDamaged",
+        "what": f"{tmp_path / 'acme'} holds no prepared data set",
+        "expected": "manifest.json, as `coterie prepare` writes it",
+        "seen": "no such file",
+        "remedy": "check the path; or prepare the data: coterie prepare RAW OUT --contract C",
+    }
+    assert not (tmp_path / "out").exists()
+    assert "started" not in finished.stderr
 
 
 def test_a_users_mistake_never_shows_a_traceback(tmp_path: Path) -> None:

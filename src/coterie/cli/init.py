@@ -155,6 +155,7 @@ def _write(out: Path, draft: Draft, *, as_json: bool) -> None:
         f"tee {agreed.trust.tee}"
     )
     typer.echo(f"next: coterie prepare RAW data --contract {out}")
+    typer.echo("no data at hand: coterie synthesize RAW makes a file to try it with")
 
 
 def _owners(ask: Questions, mode: Mode, said: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:

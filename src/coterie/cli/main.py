@@ -30,7 +30,7 @@ def root(
     """Train recommendation models among companies that do not show each other their data.
 
     Exit codes: 0 success, 1 internal defect, 2 usage, 3 trust, 4 contract, 5 data, 6 protocol,
-    7 run, 130 interrupted. Errors say what happened, what was expected, what was seen and what
+    7 run, 130 interrupted, 143 a node was told to end. Errors say what happened, what was expected, what was seen and what
     to do; with --json they are one JSON object on standard output, as results are.
     """
     logs.choose(verbose=verbose, form=log_format)
@@ -75,30 +75,23 @@ def application() -> typer.Typer:
     )
 
     app.callback(invoke_without_command=True, help=reflowed(root))(root)
-    app.command()(init)
-    app.command()(synthesize)
-    app.command()(prepare)
-    app.command()(seal)
-    app.command()(seal_key)
-    app.command()(unseal)
-    app.command()(keyserver)
-    app.command()(run.run)
-    app.command()(run.local)
-    app.command()(run.bench)
-    app.command()(evaluate)
-    app.command()(predict)
-    app.command()(export)
-    app.command()(node.node)
-    app.command()(demo.demo)
-    app.command()(report)
-    app.command()(doctor)
-    app.command()(status)
-    app.add_typer(contract, name="contract")
-    app.add_typer(model, name="model")
-    app.add_typer(attest, name="attest")
-    app.add_typer(build, name="build")
-    app.add_typer(receipt, name="receipt")
-    app.add_typer(tensorflow, name="tensorflow")
+    for panel, commands in (
+        ("Start here", (demo.demo, init, doctor)),
+        ("Data", (synthesize, prepare, seal, seal_key, unseal, keyserver)),
+        ("Training", (run.run, run.local, run.bench, node.node, status)),
+        ("Results", (report, evaluate, predict, export)),
+    ):
+        for command in commands:
+            app.command(rich_help_panel=panel)(command)
+    for name, panel, group in (
+        ("tensorflow", "Training", tensorflow),
+        ("model", "Results", model),
+        ("receipt", "Trust", receipt),
+        ("contract", "Trust", contract),
+        ("attest", "Trust", attest),
+        ("build", "Trust", build),
+    ):
+        app.add_typer(group, name=name, rich_help_panel=panel)
     complete(app)
     return app
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from coterie.contract import Contract, canonical_json
+from coterie.criteo.manifest import read_manifest
 from coterie.nodes.eventlog import all_of, event_log
 from coterie.nodes.process import check_engine
 from coterie.nodes.run_directory import CONTRACT, open_run_directory, require_empty, write_result
@@ -49,6 +50,9 @@ def run_processes(
         CoterieError: The run failed; no process is left.
     """
     check_engine(contract)
+    if not out.exists():  # before anything is started, or left behind
+        for owner in contract.data_owners():
+            read_manifest(data / owner.party, contract.data, party=owner.party)
     with open_run_directory(out, contract, transport) as directory:
         finished = directory.result()
         if finished is not None:

@@ -17,6 +17,8 @@ FILES = (
     StagedFile(PurePosixPath("lib/python3.11/site-packages/coterie/errors.py"), b"\3" * 32),
 )
 SETTINGS = Settings("worker", size_gib=32, max_threads=512)
+NATIVE = "lib/python3.11/site-packages/coterie/tensorflow/native/libattested_sockets.so"
+FILES_FOR_PROGRAMS = (*FILES, StagedFile(PurePosixPath(NATIVE), b"\4" * 32))
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path, PurePosixPath
 
 import coterie
-from coterie.enclave.contents import belongs
+from coterie.enclave.contents import IMAGES, USUAL_IMAGES, belongs
+from coterie.tensorflow.measuring import tensorflow_folder
 
 # Everything that a node of any role imports, late imports among them.
 NODES = (
@@ -18,6 +19,11 @@ NODES = (
     "from coterie.training.step import WorkerStep\n"
     "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'coterie'\n"
     "        and m.__file__), sep='\\n')"
+)
+# And what a node of a TensorFlow program's cluster imports, before the program.
+PROGRAMS = (
+    "import coterie.enclave.program, coterie.tensorflow.cluster, coterie.tensorflow.measuring\n"
+    "import coterie.tensorflow.node\n"
 )
 SITE = Path(coterie.__file__).parents[1]
 
@@ -33,8 +39,32 @@ def test_every_module_that_a_node_loads_is_in_its_image() -> None:
     assert [str(file) for file in files if not belongs(file)] == []
 
 
+def test_every_module_below_a_tensorflow_program_is_in_its_image() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAMS + NODES], check=True, capture_output=True, text=True
+    )
+    files = [named(Path(line)) for line in run.stdout.split()]
+    native = PurePosixPath("coterie/tensorflow/native")
+    files += [native / "attested_sockets.c", native / "libattested_sockets.so"]
+    assert [str(file) for file in files if not belongs(file, "tensorflow")] == []
+
+
+def test_the_image_for_tensorflow_programs_has_all_code_that_the_wheels_digest_covers() -> None:
+    folder = tensorflow_folder()
+    code = [path for pattern in ("*.py", "*.so", "*.so.*") for path in folder.rglob(pattern)]
+    assert len(code) > 1000
+    inside = [PurePosixPath(path.relative_to(folder.parent).as_posix()) for path in code]
+    assert [str(path) for path in inside if not belongs(path, "tensorflow")] == []
+
+
+def test_nodes_of_coteries_own_training_have_nothing_of_that_layer() -> None:
+    for image in USUAL_IMAGES:
+        assert not belongs(PurePosixPath("coterie/tensorflow/node.py"), image)
+
+
 def test_what_no_node_loads_is_not() -> None:
     for module in ("api", "serving/export", "serving/layers", "criteo/reader", "criteo/numeric",
                    "cli/main", "plaintext/fabric"):  # fmt: skip
         assert (SITE / "coterie" / f"{module}.py").exists()
-        assert not belongs(PurePosixPath(f"coterie/{module}.py"))
+        for image in IMAGES:
+            assert not belongs(PurePosixPath(f"coterie/{module}.py"), image)

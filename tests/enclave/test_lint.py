@@ -13,7 +13,7 @@ import tomlkit
 from coterie.enclave.lint import check_manifest, findings, read_manifest
 from coterie.enclave.manifest import Settings, render_manifest
 from coterie.errors import ManifestRefused
-from tests.enclave.conftest import FILES
+from tests.enclave.conftest import FILES, FILES_FOR_PROGRAMS
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -61,6 +61,10 @@ REFUSED: dict[str, tuple[str, Change]] = {
     "libraries of the host": (
         "loader.env.LD_LIBRARY_PATH",
         lambda m: m["loader"]["env"].update(LD_LIBRARY_PATH="/coterie/data:/lib"),
+    ),
+    "a library of the host in front": (
+        "loader.env.LD_PRELOAD",
+        lambda m: m["loader"]["env"].update(LD_PRELOAD="/coterie/inputs/libattested_sockets.so"),
     ),
     "certificates of the host": (
         "loader.env.SSL_CERT_FILE",
@@ -148,7 +152,7 @@ REFUSED: dict[str, tuple[str, Change]] = {
     "a size that is none": ("sgx.enclave_size", lambda m: m["sgx"].update(enclave_size="0G")),
     "a number as text": ("sgx.max_threads", lambda m: m["sgx"].update(max_threads="8")),
     "truth as a number": ("sgx.isvsvn", lambda m: m["sgx"].update(isvsvn=True)),
-    "another product": ("sgx.isvprodid", lambda m: m["sgx"].update(isvprodid=3)),
+    "another product": ("sgx.isvprodid", lambda m: m["sgx"].update(isvprodid=4)),
     "a trusted file without a digest": (
         "sgx.trusted_files",
         lambda m: m["sgx"]["trusted_files"].append("file:home/lib/x.so"),
@@ -172,6 +176,11 @@ REFUSED: dict[str, tuple[str, Change]] = {
     "no trusted files": ("sgx.trusted_files", lambda m: m["sgx"].pop("trusted_files")),
     "a key of tomorrow": ("sgx.brand_new", lambda m: m["sgx"].update(brand_new=1)),
 }
+
+
+def test_a_manifest_for_tensorflow_programs_is_accepted() -> None:
+    settings = Settings("tensorflow", size_gib=32, max_threads=512)
+    assert not list(findings(render_manifest(settings, FILES_FOR_PROGRAMS)))
 
 
 def test_what_the_template_makes_is_accepted(manifest: str) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from coterie.contract import EnclaveSection
+from coterie.enclave.contents import IMAGES
 from coterie.enclave.manifest import Settings, render_manifest
 from coterie.errors import EnvironmentUnfit
-from tests.enclave.conftest import FILES, SETTINGS
+from tests.enclave.conftest import FILES, FILES_FOR_PROGRAMS, NATIVE, SETTINGS
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +87,25 @@ def test_the_same_image_gives_the_same_text_whatever_the_order_of_its_files() ->
 
 def test_images_differ_in_their_product_number() -> None:
     numbers = {
-        tomllib.loads(render_manifest(Settings(image, size_gib=1, max_threads=8), FILES))["sgx"][
-            "isvprodid"
-        ]
-        for image in ("ps", "worker")
+        tomllib.loads(
+            render_manifest(Settings(image, size_gib=1, max_threads=8), FILES_FOR_PROGRAMS)
+        )["sgx"]["isvprodid"]
+        for image in IMAGES
     }
-    assert numbers == {1, 2}
+    assert numbers == {1, 2, 3}
+
+
+def test_the_image_for_tensorflow_programs_has_its_native_part_in_front_and_no_other_has() -> None:
+    for image in IMAGES:
+        settings = Settings(image, size_gib=1, max_threads=8)
+        env = tomllib.loads(render_manifest(settings, FILES_FOR_PROGRAMS))["loader"]["env"]
+        preloaded = f"/opt/coterie/{NATIVE}" if image == "tensorflow" else None
+        assert env.get("LD_PRELOAD") == preloaded
+
+
+def test_an_image_for_tensorflow_programs_without_the_native_part_is_refused() -> None:
+    with pytest.raises(EnvironmentUnfit, match="the image has no native part"):
+        render_manifest(Settings("tensorflow", size_gib=1, max_threads=8), FILES)
 
 
 def test_direct_manifests_say_so_to_the_program_and_have_a_key_for_everybody() -> None:

@@ -6,83 +6,26 @@ file checked against the manifest. Neither is SGX: that needs the hardware.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-import tomlkit
 
 from coterie.attestation.measurement import package_measurement
 from coterie.contract import EnclaveSection
-from coterie.enclave.building import HOST_FOLDERS, BuildOptions, BuiltImage, build_image
+from coterie.enclave.building import BuildOptions, build_image
 from coterie.enclave.contents import ImageName
 from coterie.enclave.gramine import GramineTools
 from coterie.nodes.stopping import EXIT_CODE
 from coterie.sealing.model import SEALED_MODEL_NAME
 from coterie.trained import TrainedModel
 from tests.system.conftest import Federation, coterie, result_json
+from tests.system.enclaves import EnclaveNode, Image, python_command
 from tests.system.sealed import PARTIES, KeyServers, demanding, seal, seal_key
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
-
-# What stands in for the enclave's mounts where there is no Gramine: the same entry, another root.
-_ENTRY = (
-    "import sys; from pathlib import Path; from coterie.enclave.__main__ import main; "
-    "sys.exit(main(['direct'], root=Path(sys.argv[1])))"
-)
-
-
-class Image:
-    """A built image, from which nodes get a folder each."""
-
-    def __init__(self, built: BuiltImage) -> None:
-        self.home = built.folder / "home"
-        self.folder = built.folder
-        (self.python,) = (self.home / "bin").glob("python3.*")
-
-    def place(self, folder: Path, inputs: dict[str, object], contract: Federation) -> None:
-        """Makes a node's folder: what the manifest mounts, and what the host says."""
-        for name in HOST_FOLDERS:
-            (folder / name).mkdir(parents=True)
-        (folder / "home").symlink_to(self.home)
-        for manifest in self.folder.glob("coterie.manifest"):
-            shutil.copy(manifest, folder)
-        for path in contract.folder.glob("contract.toml*"):
-            shutil.copy(path, folder / "inputs")
-        (folder / "inputs" / "node.toml").write_text(tomlkit.dumps(inputs))
-
-
-class EnclaveNode:
-    """A node that was started from its folder alone."""
-
-    def __init__(self, command: Sequence[str], folder: Path, env: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.said: list[str] = []
-
-    def wait_event(self, kind: str) -> dict[str, object]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.said.append(line)
-            if line.startswith("{") and json.loads(line)["event"] == kind:
-                return dict(json.loads(line))
-        pytest.fail(f"the node ended without {kind}: {''.join(self.said[-5:])}")
-
-    def finish(self) -> int:
-        assert self.process.stdout is not None
-        self.said += self.process.stdout.read().splitlines(keepends=True)
-        return self.process.wait(120)
-
 
 StartEnclave = Callable[[Image, Path], EnclaveNode]
 
@@ -121,13 +64,7 @@ def start(
     if request.param == "python":
 
         def by_python(image: Image, folder: Path) -> EnclaveNode:
-            (folder / "coterie").symlink_to(folder)
-            env = {
-                "LD_LIBRARY_PATH": f"{image.home}/lib:{image.home}/lib/system",
-                "HOME": str(folder),
-                "TF_CPP_MIN_LOG_LEVEL": "3",
-            }
-            command = [str(image.python), "-I", "-B", "-c", _ENTRY, str(folder)]
+            command, env = python_command(image, folder)
             return start_image(command, folder, env)
 
         return by_python

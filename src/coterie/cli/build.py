@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from coterie.enclave.contents import IMAGES, ImageName
+from coterie.enclave.contents import IMAGES, USUAL_IMAGES, ImageName
 
 app = typer.Typer(no_args_is_help=True, help="Build enclave images, and check manifests.")
 
@@ -22,7 +22,8 @@ def gramine(
         Path | None, typer.Option(help="Contract whose enclave section gives the sizes.")
     ] = None,
     image: Annotated[
-        list[str] | None, typer.Option(help="Only this image, ps or worker; repeatable.")
+        list[str] | None,
+        typer.Option(help="Only this image: ps, worker, or tensorflow (if asked for); repeatable."),
     ] = None,
     key: Annotated[
         Path | None,
@@ -102,7 +103,7 @@ def check(
 
 
 def _images(names: list[str] | None) -> tuple[ImageName, ...]:
-    wanted = [image for image in IMAGES if names is None or image in names]
+    wanted = [image for image in IMAGES if image in (USUAL_IMAGES if names is None else names)]
     unknown = sorted(set(names or ()) - set(IMAGES))
     if unknown:
         raise typer.BadParameter(f"{unknown[0]!r} is no image: {', '.join(IMAGES)}")

@@ -17,6 +17,7 @@ from coterie.enclave.lint import check_manifest
 from coterie.enclave.manifest import RUNTIME, Settings, render_manifest
 from coterie.enclave.staging import image_digest, image_list, stage
 from coterie.errors import EnvironmentUnfit, OutputInUse
+from coterie.tensorflow.native import load
 
 RENDERED = "manifest.toml"
 FILES = "files.sha256"
@@ -115,8 +116,10 @@ def _check_key(options: BuildOptions, tools: GramineTools | None) -> None:
 def _build(
     image: ImageName, folder: Path, options: BuildOptions, tools: GramineTools | None
 ) -> tuple[int, int, bytes, Measurement | None]:
+    if image == "tensorflow":
+        load()  # its native part is compiled where the package is installed: it is here, and of this source
     lock = Path(coterie.__file__).parent / "requirements.lock"
-    sources = [*interpreter_files(), *package_files(DISTRIBUTIONS[image], lock)]
+    sources = [*interpreter_files(), *package_files(DISTRIBUTIONS[image], lock, image)]
     sources += system_libraries(sources)
     files = stage(sources, folder / "home")
     (folder / FILES).write_bytes(image_list(files))

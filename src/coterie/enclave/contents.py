@@ -1,7 +1,7 @@
 """What an enclave image holds: which packages for which nodes, and which of their files.
 
-Two images are enough, so there are two measurements: parameter servers do without TensorFlow. Lists
-name what goes in; patterns name what of it is left out, because it is no part of a running node.
+Two images are enough for Coterie's own training, so there are two measurements: parameter servers do
+without TensorFlow. A third one, built only when it is asked for, runs TensorFlow programs. Lists name what goes in; patterns name what of it is left out, because it is no part of a running node.
 Less means fewer files to check at the start, and less to trust.
 """
 
@@ -11,8 +11,10 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Final, Literal, get_args
 
-ImageName = Literal["ps", "worker"]
+ImageName = Literal["ps", "worker", "tensorflow"]
 IMAGES: Final[tuple[ImageName, ...]] = get_args(ImageName)
+#: What is built where no image is named.
+USUAL_IMAGES: Final[tuple[ImageName, ...]] = ("ps", "worker")
 
 _SERVER: Final = (
     "annotated-types",
@@ -55,10 +57,12 @@ _TENSORFLOW: Final = (
     "urllib3",
     "wrapt",
 )
+_WORKER: Final = tuple(sorted((*_SERVER, *_TENSORFLOW)))
 #: Distributions by image; a chief runs the workers' image.
 DISTRIBUTIONS: Final[dict[ImageName, tuple[str, ...]]] = {
     "ps": _SERVER,
-    "worker": tuple(sorted((*_SERVER, *_TENSORFLOW))),
+    "worker": _WORKER,
+    "tensorflow": _WORKER,
 }
 
 # Coterie's own folders that no node runs; the plaintext transport above all (decision 9).
@@ -116,6 +120,14 @@ _NEEDED: Final = (
     "*.dist-info/METADATA",
     "numpy/_core/tests/_natype.py",
 )
+# For TensorFlow programs: the layer below, whose library says of which source it is, and all of TensorFlow's
+# code, so that its digest is the one that contracts name.
+_FOR_PROGRAMS: Final = (
+    "coterie/tensorflow/*.py",
+    "coterie/tensorflow/native/attested_sockets.c",
+    "coterie/tensorflow/native/libattested_sockets.so",
+    "tensorflow/*.py",
+)
 _STANDARD_LIBRARY_WITHOUT: Final = (
     "__pycache__/*",
     "*/__pycache__/*",
@@ -153,10 +165,10 @@ _STANDARD_LIBRARY_WITHOUT: Final = (
 )
 
 
-def belongs(path: PurePosixPath) -> bool:
-    """Whether a file of an installed distribution, named from site-packages, goes into images."""
+def belongs(path: PurePosixPath, image: ImageName = "worker") -> bool:
+    """Whether a file of an installed distribution, named from site-packages, goes into an image."""
     text = path.as_posix()
-    if _matches(text, _NEEDED):
+    if _matches(text, _NEEDED) or (image == "tensorflow" and _matches(text, _FOR_PROGRAMS)):
         return True
     return not _matches(text, _NOT_FOR_RUNNING) and not _matches(text, _NOT_FOR_NODES)
 

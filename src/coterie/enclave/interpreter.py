@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import coterie
-from coterie.enclave.contents import belongs, standard
+from coterie.enclave.contents import ImageName, belongs, standard
 from coterie.errors import EnvironmentUnfit
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)(?: *; *([^\\]+))?", re.MULTILINE)
@@ -54,12 +54,15 @@ def interpreter_files() -> Iterator[SourceFile]:
             yield SourceFile(path, PurePosixPath("lib", version) / relative)
 
 
-def package_files(names: tuple[str, ...], lock: Path) -> Iterator[SourceFile]:
+def package_files(
+    names: tuple[str, ...], lock: Path, image: ImageName = "worker"
+) -> Iterator[SourceFile]:
     """The files of installed distributions, and Coterie's own.
 
     Args:
         names: Distributions.
         lock: The lock file; versions must be the ones that it pins.
+        image: Which of their files are wanted.
 
     Raises:
         EnvironmentUnfit: A distribution is missing, of another version, or has altered files.
@@ -69,16 +72,18 @@ def package_files(names: tuple[str, ...], lock: Path) -> Iterator[SourceFile]:
         "lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages"
     )
     for name in names:
-        for relative, source in _distribution(name, pins):
+        for relative, source in _distribution(name, pins, image):
             yield SourceFile(source, site / relative)
     package = Path(coterie.__file__).parent
     for path in sorted(package.rglob("*")):
         relative = PurePosixPath(package.name) / path.relative_to(package).as_posix()
-        if path.is_file() and belongs(relative):
+        if path.is_file() and belongs(relative, image):
             yield SourceFile(path, site / relative)
 
 
-def _distribution(name: str, pins: dict[str, set[str]]) -> Iterator[tuple[PurePosixPath, Path]]:
+def _distribution(
+    name: str, pins: dict[str, set[str]], image: ImageName
+) -> Iterator[tuple[PurePosixPath, Path]]:
     try:
         found = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError as error:
@@ -89,7 +94,7 @@ def _distribution(name: str, pins: dict[str, set[str]]) -> Iterator[tuple[PurePo
         )
     for file in sorted(found.files or (), key=str):
         relative = PurePosixPath(file.as_posix())
-        if not belongs(relative):
+        if not belongs(relative, image):
             continue
         source = Path(str(file.locate()))
         if file.hash is not None:

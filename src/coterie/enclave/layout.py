@@ -45,6 +45,11 @@ class Mounts:
         return self.inputs / "contract.toml"
 
     @property
+    def program(self) -> Path:
+        """A TensorFlow cluster's program; the contract names its digest."""
+        return self.inputs / "program.py"
+
+    @property
     def node(self) -> Path:
         """The file that names the node and says where others are."""
         return self.inputs / "node.toml"

@@ -122,6 +122,12 @@ _RULES: Final[dict[str, _Rule]] = {
         r"/opt/coterie/lib/python3\.[0-9]{1,2}/site-packages/certifi/cacert\.pem",
         "the image's CA certificates",
     ),
+    "loader.env.LD_PRELOAD": _like(
+        r"/opt/coterie/lib/python3\.[0-9]{1,2}/site-packages/coterie/tensorflow/native/"
+        r"libattested_sockets\.so",
+        "the image's own native part",
+        optional=True,
+    ),
     "loader.entrypoint.uri": _like(_GRAMINE + r"libsysdb\.so", "Gramine's LibOS", optional=True),
     "loader.entrypoint.sha256": _like(_HEX32.pattern, "a SHA-256", optional=True),
     "fs.start_dir": _is("/"),
@@ -138,7 +144,7 @@ _RULES: Final[dict[str, _Rule]] = {
     "sgx.edmm_enable": _is(value=True),
     "sgx.enclave_size": _like(r"[1-9][0-9]{0,3}G", "a size in GiB"),
     "sgx.max_threads": _number(1, 65_536),
-    "sgx.isvprodid": _number(1, 2),
+    "sgx.isvprodid": _number(1, 3),
     "sgx.isvsvn": _number(1, 65_535),
     "sgx.use_exinfo": _is(value=False),
     "sgx.allowed_files": _is(_ALLOWED),

@@ -6,11 +6,12 @@ import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from string import Template
 from typing import Final
 
 from coterie.enclave.contents import ImageName
+from coterie.enclave.layout import HOME
 from coterie.enclave.staging import StagedFile
 from coterie.errors import EnvironmentUnfit
 
@@ -18,7 +19,7 @@ from coterie.errors import EnvironmentUnfit
 RUNTIME: Final = "/usr/lib/x86_64-linux-gnu/gramine/runtime/glibc"
 
 #: SGX product numbers by image; with a signer in place of a measurement the contract names one.
-PRODUCTS: Final[dict[ImageName, int]] = {"ps": 1, "worker": 2}
+PRODUCTS: Final[dict[ImageName, int]] = {"ps": 1, "worker": 2, "tensorflow": 3}
 
 # gramine-direct has no sealing keys: the key is in the manifest, for everybody to read.
 _DIRECT_KEY: Final = 'insecure__keys.direct = "00112233445566778899aabbccddeeff"\n'
@@ -69,20 +70,20 @@ def render_manifest(settings: Settings, files: Iterable[StagedFile]) -> str:
         EnvironmentUnfit: The image has no CA certificates.
     """
     listed = sorted(files, key=lambda file: file.path.as_posix())
-    certificates = [file.path for file in listed if file.path.match("certifi/cacert.pem")]
-    if len(certificates) != 1:
-        raise EnvironmentUnfit(
-            "the image has no CA certificates",
-            expected="one file certifi/cacert.pem",
-            seen=str(len(certificates)),
-            remedy="install the lock file anew, into an empty virtual environment",
+    certificates = _only(listed, "certifi/cacert.pem", "CA certificates")
+    preload = ""
+    if settings.image == "tensorflow":
+        library = _only(
+            listed, "native/libattested_sockets.so", "native part for TensorFlow programs"
         )
+        preload = f'LD_PRELOAD = "{HOME / library}"\n'
     return Template(_TEMPLATE.read_text()).substitute(
         python=settings.argv[0],
         argv=json.dumps(settings.argv),
-        certificates=certificates[0],
+        certificates=certificates,
         runtime=settings.runtime,
         key_name=settings.key_name,
+        preload=preload,
         insecure_key=_DIRECT_KEY if settings.direct else "",
         size_gib=settings.size_gib,
         max_threads=settings.max_threads,
@@ -92,4 +93,17 @@ def render_manifest(settings: Settings, files: Iterable[StagedFile]) -> str:
             f'  {{ uri = {json.dumps(f"file:home/{file.path}")}, sha256 = "{file.sha256.hex()}" }},'
             for file in listed
         ),
+    )
+
+
+def _only(files: Iterable[StagedFile], pattern: str, what: str) -> PurePosixPath:
+    """The one file of an image that the manifest itself names."""
+    found = [file.path for file in files if file.path.match(pattern)]
+    if len(found) == 1:
+        return found[0]
+    raise EnvironmentUnfit(
+        f"the image has no {what}",
+        expected=f"one file {pattern}",
+        seen=str(len(found)),
+        remedy="install the lock file anew, into an empty virtual environment",
     )

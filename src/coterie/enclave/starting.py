@@ -8,6 +8,7 @@ from pathlib import Path
 from coterie.contract import Contract, Node, load_contract
 from coterie.enclave.inputs import NodeInputs, read_inputs
 from coterie.enclave.layout import Mounts
+from coterie.enclave.program import start_program
 from coterie.errors import ContractInvalid, VoucherRefused
 from coterie.nodes.eventlines import encode_event
 from coterie.nodes.process import find_node
@@ -33,8 +34,12 @@ def start_from_inputs(root: Path, *, direct: bool) -> None:
     contract = load_contract(mounts.contract)
     _check_tee(contract, direct=direct)
     node = find_node(contract, inputs.name)
+    options = _options(inputs, mounts, node)
     # TensorFlow's and OpenMP's pools are as large as the contract says, whatever the machine has.
     os.environ["OMP_NUM_THREADS"] = str(contract.training.threads)
+    if contract.tensorflow is not None:
+        start_program(contract, node, mounts, options)
+        return
     start_node(
         contract,
         inputs.name,
@@ -46,7 +51,7 @@ def start_from_inputs(root: Path, *, direct: bool) -> None:
             memory=mounts.memory,
             rollback_consent=_if_there(mounts.inputs / "rollback-consent.json"),
         ),
-        _options(inputs, mounts, node),
+        options,
         line=encode_event,
     )
 

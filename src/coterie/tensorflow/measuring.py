@@ -84,7 +84,7 @@ def wheel_digest(folder: Path) -> str:
     """Digest of a TensorFlow installation's code: Python files and shared objects, sorted by path.
 
     Headers, licences and interpreter caches do not count. Caches are not executed unless their source
-    agrees (the interpreter checks date and size), so in an enclave the manifest must leave them out.
+    agrees (the interpreter checks date and size); in an enclave image they do not ask, and are measured by the manifest.
 
     Args:
         folder: The package's folder.

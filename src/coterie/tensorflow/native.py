@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from coterie.errors import EnvironmentUnfit
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.tls import Deadline
+from coterie.tensorflow.bell import Bell
 from coterie.tensorflow.building import LIBRARY, source_digest
 
 CANARY_NODE = 1024  # beyond every node of a contract: the self-test's
@@ -115,7 +116,7 @@ class Native:
         own_node: This node's index.
 
     Attributes:
-        dialled: Readable when TensorFlow has dialled nodes; two bytes each, big-endian.
+        dialled: Rings when TensorFlow dials a node.
 
     Raises:
         EnvironmentUnfit: The library is missing, is of another source, or does not stand in front.
@@ -125,16 +126,14 @@ class Native:
         self._library = load()
         if not self._library.coterie_in_front():
             raise not_in_front()
-        self.dialled, self._bell = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.dialled.settimeout(0)
+        self.dialled = Bell()
         below = f"{folder.resolve()}{os.sep}".encode()
-        if self._library.coterie_arm(below, own_node, self._bell.fileno()):
+        if self._library.coterie_arm(below, own_node, self.dialled.rope):
             raise EnvironmentUnfit("the native part is in use by another node of this process")
 
     def close(self) -> None:
         """Hears of nothing any more; for the end of a process, since the library stays armed."""
         self.dialled.close()
-        self._bell.close()
 
     def context(self, identity: NodeIdentity) -> Context:
         """A context of one of this node's identities."""

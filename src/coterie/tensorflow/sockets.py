@@ -210,7 +210,8 @@ class AttestedSockets:
         poll.register(self._native.dialled, select.POLLIN)
         poll.register(self._woken, select.POLLIN)
         while self._woken.fileno() not in {descriptor for descriptor, _ in poll.poll()}:
-            self._look(int.from_bytes(self._native.dialled.recv(2), "big"))
+            for index in self._native.dialled.heard():
+                self._look(index)
 
 
 def check_reachable(

@@ -163,7 +163,11 @@ def test_exit_codes_are_in_the_help(run: Run) -> None:
         return {kind.exit_code, *(code for child in kind.__subclasses__() for code in tree(child))}
 
     listed = text.partition("Exit codes: ")[2].partition(".")[0]
-    assert {int(part.split()[0]) for part in listed.split(",")} == tree(CoterieError) | {0, 130, 143}
+    assert {int(part.split()[0]) for part in listed.split(",")} == tree(CoterieError) | {
+        0,
+        130,
+        143,
+    }
 
 
 def test_the_application_is_made_once() -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ settings.load_profile("coterie")
 
 _SECONDS_TO_END = 10.0
 # What a file left running fails that file; the files after it are not waited with, nor blamed.
-_told: set[threading.Thread | str] = set()
+_told: set[threading.Thread | int] = set()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -33,10 +34,9 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None, item: pytest.Item) -> 
     end = time.monotonic() + _SECONDS_TO_END
     for thread in _foreground_threads():
         thread.join(max(0.0, end - time.monotonic()))
-    left = _foreground_threads()
-    threads = [thread.name for thread in left]
-    processes = [process for process in _child_processes() if process not in _told]
-    _told.update(processes, left)
+    threads = _foreground_threads()
+    processes = {pid: name for pid, name in _child_processes().items() if pid not in _told}
+    _told.update(threads, processes)
     assert not threads, f"{item.path.name} left threads running: {threads}"
     assert not processes, f"{item.path.name} left processes running: {processes}"
 
@@ -50,14 +50,12 @@ def _foreground_threads() -> list[threading.Thread]:
     ]
 
 
-def _child_processes() -> list[str]:
-    """Command lines of this process's children; none where there is no /proc."""
-    children = (
-        pid
-        for task in Path("/proc/self/task").glob("*/children")
-        for pid in task.read_text().split()
-    )
-    return [
-        Path("/proc", pid, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        for pid in children
-    ]
+def _child_processes() -> dict[int, str]:
+    """Command lines of this process's children by their numbers; none where there is no /proc."""
+    found: dict[int, str] = {}
+    for children in Path("/proc/self/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # that thread has just ended
+            for pid in children.read_text().split():
+                words = Path("/proc", pid, "cmdline").read_bytes()  # ours to reap, so it is there
+                found[int(pid)] = words.replace(b"\0", b" ").decode(errors="replace")
+    return found

@@ -30,8 +30,9 @@ def root(
     """Train recommendation models among companies that do not show each other their data.
 
     Exit codes: 0 success, 1 internal defect, 2 usage, 3 trust, 4 contract, 5 data, 6 protocol,
-    7 run, 130 interrupted, 143 a node was told to end. Errors say what happened, what was expected, what was seen and what
-    to do; with --json they are one JSON object on standard output, as results are.
+    7 run, 130 interrupted, 143 a node was told to end. Errors say what happened, what was
+    expected, what was seen and what to do; with --json they are one JSON object on standard
+    output, as results are.
     """
     logs.choose(verbose=verbose, form=log_format)
     if version:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,6 @@ import typer
 from coterie.cli.logs import line_of
 from coterie.cli.node import addresses_of
 from coterie.contract import load_contract
-from coterie.contract.signatures import check_consent
 
 app = typer.Typer(
     name="tensorflow",
@@ -114,28 +112,18 @@ def node(
 
     Example: coterie tensorflow node cluster.toml worker0 train.py --party-key owner.pem
     """
+    from coterie.nodes.eventlog import printed
     from coterie.nodes.process import end_with_parent as watch_parent
     from coterie.nodes.process import find_node
     from coterie.nodes.trust import NodeOptions
-    from coterie.ps.events import Event
-    from coterie.tensorflow.cluster import check_contract
-    from coterie.tensorflow.measuring import read_program
-    from coterie.tensorflow.node import Start, die_with_parent, ensure_preloaded, run_node
+    from coterie.tensorflow.node import Start, agreed_program, die_with_parent, run_node
 
     contract = load_contract(contract_file)
-    check_contract(contract)
     entry = find_node(contract, name)
-    program = read_program(program_file)
-    ensure_preloaded()
+    program = agreed_program(contract, contract_file, program_file)
     if end_with_parent:
         watch_parent()
         die_with_parent()
-    check_consent(contract, contract_file)
-
-    def write(event: Event) -> None:
-        sys.stdout.write(line_of(event) + "\n")
-        sys.stdout.flush()
-
     descriptors = None
     if inherited is not None:
         attestation, data = (int(number) for number in inherited.split(",", 1))
@@ -148,7 +136,9 @@ def node(
         collateral=collateral,
         key_server=key_server,
     )
-    run_node(Start(contract, entry, program, arguments or [], options, descriptors), write)
+    run_node(
+        Start(contract, entry, program, arguments or [], options, descriptors), printed(line_of)
+    )
 
 
 @app.command()

@@ -1,8 +1,9 @@
 """What an enclave image holds: which packages for which nodes, and which of their files.
 
 Two images are enough for Coterie's own training, so there are two measurements: parameter servers do
-without TensorFlow. A third one, built only when it is asked for, runs TensorFlow programs. Lists name what goes in; patterns name what of it is left out, because it is no part of a running node.
-Less means fewer files to check at the start, and less to trust.
+without TensorFlow. A third one, built only when it is asked for, runs TensorFlow programs. Lists name
+what goes in; patterns name what of it is left out, because it is no part of a running node. Less
+means fewer files to check at the start, and less to trust.
 """
 
 from __future__ import annotations

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.util import find_spec
 
 from coterie.contract import Contract, Node
-from coterie.contract.signatures import check_consent
 from coterie.enclave.layout import Mounts
 from coterie.errors import EnvironmentUnfit
-from coterie.nodes.eventlines import encode_event
+from coterie.nodes.eventlog import printed
 from coterie.nodes.trust import NodeOptions
-from coterie.ps.events import Event
 
 _LAYER = "coterie.tensorflow"
 
@@ -36,17 +33,7 @@ def start_program(contract: Contract, node: Node, mounts: Mounts, options: NodeO
             seen="an image for Coterie's own training",
             remedy="build it with `coterie build gramine --image tensorflow`",
         )
-    from coterie.tensorflow.cluster import check_contract
-    from coterie.tensorflow.measuring import read_program
-    from coterie.tensorflow.node import Start, ensure_preloaded, run_node
+    from coterie.tensorflow.node import Start, agreed_program, run_node
 
-    check_contract(contract)
-    program = read_program(mounts.program)
-    ensure_preloaded()
-    check_consent(contract, mounts.contract)
-
-    def write(event: Event) -> None:
-        sys.stdout.write(encode_event(event) + "\n")
-        sys.stdout.flush()
-
-    run_node(Start(contract, node, program, (), options), write)
+    program = agreed_program(contract, mounts.contract, mounts.program)
+    run_node(Start(contract, node, program, (), options), printed())

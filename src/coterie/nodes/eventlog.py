@@ -1,9 +1,10 @@
-"""A run's events in a file: one JSON line each, appended, so that a resumed run's log goes on."""
+"""Where a node's and a run's events go: a file, to which a resumed run appends, and standard output."""
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,6 +41,20 @@ def read_events(folder: Path) -> Iterator[Event]:
             event = decode_event(line.decode("utf-8", "replace").rstrip("\n"))
             if event is not None:
                 yield event
+
+
+def printed(line: Callable[[Event], str] = encode_event) -> EventSink:
+    """A sink that writes every event as a line to standard output, at once.
+
+    Args:
+        line: Makes a line of an event.
+    """
+
+    def write(event: Event) -> None:
+        sys.stdout.write(line(event) + "\n")
+        sys.stdout.flush()
+
+    return write
 
 
 def all_of(*sinks: EventSink) -> EventSink:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from coterie.contract import Contract
 from coterie.contract.rollback import RollbackConsent
 from coterie.contract.signatures import check_consent, valid_signatures
 from coterie.nodes.attested import attested_fabric
+from coterie.nodes.eventlog import all_of, printed
 from coterie.nodes.process import find_node, run_node
 from coterie.nodes.stopping import end_on_sigterm
 from coterie.nodes.trust import NodeOptions
@@ -74,13 +74,7 @@ def start_node(
     consent = _consent(files.rollback_consent, contract)
     options = replace(options, signatures=valid_signatures(contract, files.contract))
     metrics = NodeMetrics(node)
-
-    def write(event: Event) -> None:
-        metrics.hear(event)
-        also(event)
-        sys.stdout.write(line(event) + "\n")
-        sys.stdout.flush()
-
+    write = all_of(metrics.hear, also, printed(line))
     end_on_sigterm(node.name, write)
     with ExitStack() as stack:
         if metrics_port is not None:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from coterie.contract import load_contract
 from coterie.errors import CoterieError
-from coterie.nodes.eventlines import encode_event
+from coterie.nodes.eventlog import printed
 from coterie.nodes.process import end_with_parent, find_node, run_node
 from coterie.plaintext.fabric import PlaintextFabric
-from coterie.ps.events import Event
 
 
 def main() -> int:
@@ -47,17 +46,12 @@ def main() -> int:
             "PLAINTEXT",
             data=options.data,
             out=options.out,
-            on_event=_print,
+            on_event=printed(),
         )
     except CoterieError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     return 0
-
-
-def _print(event: Event) -> None:
-    sys.stdout.write(encode_event(event) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.contract import Contract, Node
+from coterie.contract.signatures import check_consent
 from coterie.errors import AddressInUse, ContractInvalid, CoterieError
 from coterie.nodes.process import new_incarnation
 from coterie.nodes.trust import NodeOptions, node_trust
@@ -23,10 +24,11 @@ from coterie.ps.events import Attested, EventSink, Failed, Listening, Refused, S
 from coterie.ratls.address import Address
 from coterie.ratls.peer import Peer
 from coterie.tensorflow.building import LIBRARY
-from coterie.tensorflow.cluster import tf_config
+from coterie.tensorflow.cluster import check_contract, tf_config
 from coterie.tensorflow.measuring import (
     Program,
     check_digests,
+    read_program,
     tensorflow_folder,
     wheel_digest,
 )
@@ -54,6 +56,25 @@ def ensure_preloaded() -> None:
         os.environ[_PRELOAD] = os.pathsep.join(kept)
     else:
         del os.environ[_PRELOAD]
+
+
+def agreed_program(contract: Contract, contract_file: Path, program_file: Path) -> Program:
+    """Reads what a node is to run, in a process that has the library in front of libc from now on.
+
+    Args:
+        contract: What was agreed.
+        contract_file: Where it lies, with its parties' signatures beside it.
+        program_file: The program; ``run_node`` compares its digest with the contract's.
+
+    Raises:
+        EnvironmentUnfit: The program cannot be read, or the library is missing.
+        CoterieError: The contract is not for TensorFlow clusters, or a signature that it needs is missing.
+    """
+    check_contract(contract)
+    program = read_program(program_file)
+    ensure_preloaded()
+    check_consent(contract, contract_file)
+    return program
 
 
 def die_with_parent() -> None:

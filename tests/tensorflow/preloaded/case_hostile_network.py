@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Self
 
 import pytest
@@ -18,6 +19,7 @@ from coterie.errors import EnvironmentUnfit
 from coterie.ratls.address import Address
 from coterie.ratls.handshake import accept
 from coterie.ratls.identity import NodeIdentity
+from coterie.ratls.listener import ListenerLimits
 from coterie.ratls.trust import TrustContext
 from coterie.tensorflow.connections import Contexts
 from coterie.tensorflow.itself import OwnKeeper
@@ -151,15 +153,27 @@ class TestAHostThatEndsEveryConnection:
         assert resetting.met - before <= 4 * READY
 
 
-def test_silent_strangers_do_not_hold_up_the_end(layer: Layer) -> None:
+@pytest.fixture
+def endless_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handshakes end when they are broken off, or not at all."""
+    endless = partial(ListenerLimits, seconds=100_000.0)
+    monkeypatch.setattr("coterie.ratls.listener.ListenerLimits", endless)
+
+
+def test_silent_strangers_do_not_hold_up_the_end(endless_patience: None, layer: Layer) -> None:
+    before = layer.native.live()
     silent = [
         socket.create_connection((at.host, at.port)) for at in (layer.attestation, layer.data)
     ]
     try:
-        time.sleep(0.2)  # until both are in their handshakes
-        began = time.monotonic()
+        wait_until(
+            lambda: (
+                layer.native.live() > before
+                and all(len(one._pending) == 1 for one in layer.sockets._listeners)
+            ),
+            "not both are in their handshakes",
+        )
         layer.sockets.stop()
-        assert time.monotonic() - began < 5
     finally:
         for sock in silent:
             sock.close()

@@ -99,12 +99,12 @@ class TlsConnection:
         self._protocols = tuple(judges)
         self._socket = sock
         self._deadline = deadline
+        self._listener = listener
         self._peer_name = peer_name
         sock.settimeout(0)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._connection = SSL.Connection(
-            _context(identity, judges, listener=listener, at=at), sock
-        )
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._connection = self._begin(_context(identity, judges, listener=listener, at=at))
         if listener:
             self._connection.set_accept_state()
         else:
@@ -191,21 +191,28 @@ class TlsConnection:
                 return
             drained += len(data)
 
+    def _begin(self, context: SSL.Context) -> SSL.Connection:
+        return SSL.Connection(context, self._socket)
+
+    def _more_input(self) -> bool:
+        """Waits for it; False when the deadline has passed."""
+        return _wait(self._socket, select.POLLIN, self._deadline)
+
     def _run(self, step: Callable[[], T]) -> T:
         while True:
             try:
                 return step()
             except SSL.WantReadError:
-                events = select.POLLIN
+                ready = self._more_input()
             except SSL.WantWriteError:
-                events = select.POLLOUT
+                ready = _wait(self._socket, select.POLLOUT, self._deadline)
             except SSL.ZeroReturnError as error:
                 raise self._gone("it closed the connection") from error
             except SSL.SysCallError as error:
                 raise self._gone(str(error.args[-1])) from error
             except SSL.Error as error:
                 raise self._tls_error(error) from error
-            if not _wait(self._socket, events, self._deadline):
+            if not ready:
                 raise self._gone("it did not answer in time")
 
     def _gone(self, seen: str) -> PeerUnreachable:
@@ -239,6 +246,9 @@ class TlsConnection:
                 "expected and what it saw; most often the two run different versions, or one "
                 "clock is wrong",
             )
+        return self._failed(seen)
+
+    def _failed(self, seen: str) -> HandshakeFailed:
         return HandshakeFailed(
             f"TLS with {self._peer_name} failed",
             expected="mutual TLS 1.3",

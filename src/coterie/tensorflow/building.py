@@ -18,7 +18,7 @@ from coterie.errors import EnvironmentUnfit
 SOURCE = Path(__file__).parent / "native" / "attested_sockets.c"
 LIBRARY = SOURCE.with_name("libattested_sockets.so")
 FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-Wall", "-Wextra", "-fstack-protector-strong")
-_LINK = ("-shared", "-Wl,-z,relro,-z,now,-z,defs", "-lssl", "-lcrypto", "-lpthread", "-ldl")
+_LINK = ("-shared", "-Wl,-z,relro,-z,now,-z,defs", "-lcrypto", "-lpthread", "-ldl")
 _BUILD_SECONDS = 120
 
 
@@ -39,10 +39,10 @@ def compiler() -> str:
     with tempfile.TemporaryDirectory(prefix="coterie-cc-") as scratch:
         probe = Path(scratch, "probe.c")
         probe.write_text(
-            "#include <openssl/ssl.h>\n#if OPENSSL_VERSION_NUMBER < 0x30000000L\n#error old\n#endif\n"
-            "int main(void) { return SSL_CTX_new(TLS_method()) == 0; }\n"
+            "#include <openssl/evp.h>\n#if OPENSSL_VERSION_NUMBER < 0x30000000L\n#error old\n#endif\n"
+            "int main(void) { return EVP_aes_128_gcm() == 0; }\n"
         )
-        tried = _run([found, str(probe), "-o", str(probe.with_suffix("")), "-lssl", "-lcrypto"])
+        tried = _run([found, str(probe), "-o", str(probe.with_suffix("")), "-lcrypto"])
     if tried.returncode:
         raise _unfit("OpenSSL's headers and library, 3.0 or newer", _last_words(tried.stderr))
     return found

@@ -6,14 +6,14 @@ host stand in between: both ends must show this node's own certificate, whose ke
 
 from __future__ import annotations
 
-import hmac
 import logging
 import socket
 import threading
 
 from coterie.errors import CoterieError, EnvironmentUnfit
 from coterie.ratls.tls import Deadline
-from coterie.tensorflow.connections import Contexts
+from coterie.ratls.trust import TrustContext
+from coterie.tensorflow.connections import DataConnection, showing_only
 from coterie.tensorflow.native import Native
 
 _LOOK_SECONDS = 1.0
@@ -27,14 +27,14 @@ class OwnKeeper:
 
     Args:
         native: The native part.
-        contexts: This node's certificates.
+        trust: This node's certificates, and the time.
         index: This node's place among the contract's nodes.
         ready: How many connections shall wait.
     """
 
-    def __init__(self, native: Native, contexts: Contexts, index: int, ready: int) -> None:
+    def __init__(self, native: Native, trust: TrustContext, index: int, ready: int) -> None:
         self._native = native
-        self._contexts = contexts
+        self._trust = trust
         self._index = index
         self._ready = ready
         self._stopping = False
@@ -72,27 +72,44 @@ class OwnKeeper:
             self._connect()
 
     def _connect(self) -> None:
-        context = self._contexts.current()
-        one, other = socket.socketpair()
-        dialler = self._native.open(one, context, listener=False)
-        listener = self._native.open(other, context, listener=True)
-        deadline = Deadline.after(_HANDSHAKE_SECONDS)
-        done: list[bool] = []
-        answering = threading.Thread(target=lambda: done.append(listener.handshake(deadline)))
+        ends = socket.socketpair()
+        dialler, listener = (self._end(sock, listener=sock is ends[1]) for sock in ends)
+        failed: list[CoterieError] = []
+
+        def shake_hands(end: DataConnection) -> None:
+            try:
+                end.handshake()
+            except CoterieError as error:
+                failed.append(error)
+
+        answering = threading.Thread(target=shake_hands, args=(listener,))
         answering.start()
-        done.append(dialler.handshake(deadline))
+        shake_hands(dialler)
         answering.join()
-        own = context.certificate_der
-        if done != [True, True] or not all(
-            hmac.compare_digest(end.shown(), own) for end in (dialler, listener)
-        ):
-            dialler.drop()
-            listener.drop()
-            raise EnvironmentUnfit(
-                "this node's TLS handshake with itself failed",
-                expected="this node's own certificate at both ends",
-                seen="another one, or no handshake in time",
-                remedy="the host meddles with this process's own sockets, or is too slow: find out which",
-            )
-        listener.hand_over(self._index, _INCARNATION, to_dial=False)
-        dialler.hand_over(self._index, _INCARNATION, to_dial=True)
+        if failed:
+            dialler.close()
+            listener.close()
+            raise _meddled() from failed[0]
+        listener.hand_over(self._native, self._index, _INCARNATION, to_dial=False)
+        dialler.hand_over(self._native, self._index, _INCARNATION, to_dial=True)
+
+    def _end(self, sock: socket.socket, *, listener: bool) -> DataConnection:
+        identity = self._trust.credentials.current().identity
+        return DataConnection(
+            sock,
+            identity,
+            showing_only(identity.certificate_der, _meddled),
+            listener=listener,
+            at=self._trust.clock(),
+            deadline=Deadline.after(_HANDSHAKE_SECONDS),
+            peer_name="this node itself",
+        )
+
+
+def _meddled() -> EnvironmentUnfit:
+    return EnvironmentUnfit(
+        "this node's TLS handshake with itself failed",
+        expected="this node's own certificate at both ends",
+        seen="another one, or no handshake in time",
+        remedy="the host meddles with this process's own sockets, or is too slow: find out which",
+    )

@@ -13,8 +13,8 @@ from coterie.ratls.handshake import HANDSHAKE_SECONDS, AttestedPeer, dial
 from coterie.ratls.peer import Peer
 from coterie.ratls.trust import TrustContext
 from coterie.tensorflow.board import Board
-from coterie.tensorflow.connections import Contexts, connect
-from coterie.tensorflow.native import Link, Native
+from coterie.tensorflow.connections import DataConnection, connect
+from coterie.tensorflow.native import Native
 
 Attested = Callable[[Peer], None]
 Refused = Callable[[str, CoterieError], None]
@@ -34,14 +34,12 @@ class Layer:
     Attributes:
         trust: This node's trust.
         native: The native part.
-        contexts: This node's certificates.
         board: Who is attested.
         data_port: This node's data port; 0 if it only dials out.
     """
 
     trust: TrustContext
     native: Native
-    contexts: Contexts
     board: Board
     data_port: int
 
@@ -171,16 +169,16 @@ class Keeper:
         for _ in range(number):
             if self._stopping:
                 return
-            link = self._connect(standing, back=back)
-            link.hand_over(self._index, standing.peer.incarnation, to_dial=not back)
+            self._connect(standing, back=back).hand_over(
+                self._layer.native, self._index, standing.peer.incarnation, to_dial=not back
+            )
             self._cut()
 
-    def _connect(self, standing: AttestedPeer, *, back: bool) -> Link:
+    def _connect(self, standing: AttestedPeer, *, back: bool) -> DataConnection:
         assert self._address is not None
         try:
             return connect(
-                self._layer.native,
-                self._layer.contexts,
+                self._layer.trust,
                 self._address.host,
                 standing,
                 back=back,

@@ -1,4 +1,4 @@
-"""The native part as Python sees it: contexts, links, and whether it stands in front of libc at all.
+"""The native part as Python sees it, and whether it stands in front of libc at all.
 
 One per process, since the library is. All of its calls release the interpreter's lock, none calls back.
 """
@@ -7,105 +7,15 @@ from __future__ import annotations
 
 import ctypes
 import os
-import select
-import socket
 from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
-
 from coterie.errors import EnvironmentUnfit
-from coterie.ratls.identity import NodeIdentity
-from coterie.ratls.tls import Deadline
+from coterie.ratls.traffic import Taken
 from coterie.tensorflow.bell import Bell
 from coterie.tensorflow.building import LIBRARY, source_digest
 
 CANARY_NODE = 1024  # beyond every node of a contract: the self-test's
-_MAX_CERTIFICATE_BYTES = 1 << 16
-_POINTER = ctypes.c_void_p
 _INT = ctypes.c_int
-
-
-class Context:
-    """One of this node's certificates with its key, for TLS.
-
-    Args:
-        library: The native part.
-        identity: Key and certificate.
-
-    Attributes:
-        certificate_der: What it shows.
-    """
-
-    def __init__(self, library: ctypes.CDLL, identity: NodeIdentity) -> None:
-        key = identity.private_key.private_bytes(
-            serialization.Encoding.DER,
-            serialization.PrivateFormat.TraditionalOpenSSL,
-            serialization.NoEncryption(),
-        )
-        self._library = library
-        self.certificate_der = identity.certificate_der
-        self.pointer: int | None = library.coterie_context(
-            identity.certificate_der, len(identity.certificate_der), key, len(key)
-        )
-        if not self.pointer:
-            raise EnvironmentUnfit("OpenSSL does not take this node's key or certificate")
-
-    def __del__(self) -> None:
-        # OpenSSL counts references: links under way keep theirs.
-        if getattr(self, "pointer", None):
-            self._library.SSL_CTX_free(self.pointer)
-
-
-class Link:
-    """A TLS connection, until it is handed over or dropped.
-
-    Args:
-        library: The native part.
-        pointer: The connection there.
-        descriptor: Its socket.
-    """
-
-    def __init__(self, library: ctypes.CDLL, pointer: int, descriptor: int) -> None:
-        self._library = library
-        self._pointer: int | None = pointer
-        self.descriptor = descriptor
-
-    def handshake(self, deadline: Deadline) -> bool:
-        """Does the handshake; False if it failed or took too long."""
-        poll = select.poll()
-        while (wants := int(self._library.coterie_step(self._pointer))) > 0:
-            poll.register(self.descriptor, wants)
-            if not poll.poll(deadline.remaining() * 1000):
-                return False
-        return wants == 0
-
-    def shown(self) -> bytes:
-        """The peer's certificate, DER; empty if it is too large."""
-        room = ctypes.create_string_buffer(_MAX_CERTIFICATE_BYTES)
-        length = int(self._library.coterie_shown(self._pointer, room, len(room)))
-        return room.raw[: max(length, 0)]
-
-    @property
-    def is_back(self) -> bool:
-        """Whether who dialled this connection is who TensorFlow will dial through it."""
-        return bool(self._library.coterie_is_back(self._pointer))
-
-    def hand_over(self, node: int, incarnation: int, *, to_dial: bool) -> None:
-        """Gives the connection to TensorFlow.
-
-        Args:
-            node: Whom the connection is with: index among the contract's nodes.
-            incarnation: Which start of it.
-            to_dial: Whether TensorFlow dials with it, or accepts it.
-        """
-        pointer, self._pointer = self._pointer, None
-        self._library.coterie_hand_over(pointer, node, incarnation, int(to_dial))
-
-    def drop(self) -> None:
-        """Closes it, unless it was given away."""
-        pointer, self._pointer = self._pointer, None
-        if pointer is not None:
-            self._library.coterie_drop(pointer)
 
 
 class Native:
@@ -135,28 +45,24 @@ class Native:
         """Hears of nothing any more; for the end of a process, since the library stays armed."""
         self.dialled.close()
 
-    def context(self, identity: NodeIdentity) -> Context:
-        """A context of one of this node's identities."""
-        return Context(self._library, identity)
-
-    def open(
-        self, sock: socket.socket, context: Context, *, listener: bool, back: bool = False
-    ) -> Link:
-        """Takes a connected socket over, for a handshake.
+    def hand_over(self, taken: Taken, node: int, incarnation: int, *, to_dial: bool) -> None:
+        """Gives a connection to TensorFlow, whose peer was judged in the handshake.
 
         Args:
-            sock: The connection; it belongs to the link from now on.
-            context: What this side shows.
-            listener: Whether the peer dialled.
-            back: As the dialler: whether the peer's TensorFlow shall dial through it.
+            taken: The connection.
+            node: Whom it is with: index among the contract's nodes.
+            incarnation: Which start of it.
+            to_dial: Whether TensorFlow dials with it, or accepts it.
+
+        Raises:
+            EnvironmentUnfit: There is no memory for it, or it is one descriptor too many.
         """
-        sock.settimeout(0)
-        descriptor = sock.detach()
-        pointer = self._library.coterie_open(descriptor, context.pointer, int(listener), int(back))
-        if not pointer:
-            os.close(descriptor)
-            raise EnvironmentUnfit("OpenSSL cannot make another connection")
-        return Link(self._library, pointer, descriptor)
+        with taken.socket as sock:  # detached, or closed
+            if self._library.coterie_hand_over(
+                sock.fileno(), node, incarnation, int(to_dial), taken.sending, taken.receiving
+            ):
+                raise EnvironmentUnfit("the native part cannot take another connection")
+            sock.detach()
 
     def cut(self, node: int, incarnation: int) -> None:
         """Breaks every connection with a node, but not those with one incarnation of it (0: all)."""
@@ -195,17 +101,13 @@ def load() -> ctypes.CDLL:
         "source_digest": (ctypes.c_char_p, []),
         "in_front": (_INT, []),
         "arm": (_INT, [ctypes.c_char_p, _INT, _INT]),
-        "context": (_POINTER, [ctypes.c_char_p, _INT, ctypes.c_char_p, _INT]),
-        "open": (_POINTER, [_INT, _POINTER, _INT, _INT]),
-        "step": (_INT, [_POINTER]),
-        "shown": (_INT, [_POINTER, _POINTER, _INT]),
-        "is_back": (_INT, [_POINTER]),
-        "hand_over": (None, [_POINTER, _INT, ctypes.c_uint64, _INT]),
+        "hand_over": (
+            _INT,
+            [_INT, _INT, ctypes.c_uint64, _INT, ctypes.c_char_p, ctypes.c_char_p],
+        ),
         "cut": (None, [_INT, ctypes.c_uint64]),
         "count": (_INT, [_INT, _INT]),
-        "drop": (None, [_POINTER]),
     }
-    library.SSL_CTX_free.restype, library.SSL_CTX_free.argtypes = None, [_POINTER]
     for name, (result, arguments) in functions.items():
         function = getattr(library, f"coterie_{name}")
         function.restype, function.argtypes = result, arguments

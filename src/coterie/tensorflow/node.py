@@ -158,7 +158,7 @@ def _run(start: Start, on_event: EventSink) -> None:
         trust, native, _places(start), ports, attested=attested, refused=refused
     )
     with layer:
-        self_test(native, trust.credentials.current().identity)
+        self_test(native, trust.credentials.current().identity, trust.clock())
         layer.wait_ready(contract.limits.join_seconds)
         os.environ["TF_CONFIG"] = tf_config(contract, node)
         execute(start.program, start.arguments)

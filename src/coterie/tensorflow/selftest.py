@@ -12,17 +12,18 @@ import socket
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 from cryptography import x509
 from OpenSSL import SSL
 
-from coterie.errors import EnvironmentUnfit
+from coterie.errors import CoterieError, EnvironmentUnfit
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.tls import Deadline
 from coterie.tensorflow.cluster import virtual_address
+from coterie.tensorflow.connections import ALPN, DataConnection, showing_only
 from coterie.tensorflow.native import CANARY_NODE, Native, not_in_front
 
-_PROTOCOL = b"coterie-tf/1"
 _EMPTY_SETTINGS = bytes(
     [0, 0, 0, 4, 0, 0, 0, 0, 0]
 )  # HTTP/2 (RFC 9113, 6.5): a server speaks so first
@@ -46,12 +47,13 @@ class Heard:
     meant: bytes
 
 
-def self_test(native: Native, identity: NodeIdentity) -> None:
+def self_test(native: Native, identity: NodeIdentity, at: datetime) -> None:
     """Tests that TensorFlow's connections pass through the native part, and leave it in TLS.
 
     Args:
         native: The native part, armed.
         identity: Any identity, for both ends of the test's connection.
+        at: The time now, UTC.
 
     Raises:
         EnvironmentUnfit: They do not; nothing may run in this process.
@@ -60,14 +62,20 @@ def self_test(native: Native, identity: NodeIdentity) -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         listener = _Listener(theirs, identity, canary.encode())
-        link = native.open(ours, native.context(identity), listener=False)
+        connection = DataConnection(
+            ours,
+            identity,
+            showing_only(identity.certificate_der, lambda: _unfit("another certificate")),
+            listener=True,  # OpenSSL's listeners send tickets, which no data connection has
+            at=at,
+            deadline=Deadline.after(_SECONDS),
+            peer_name="the self-test",
+        )
         answering = threading.Thread(target=listener.run, name="self-test-listener")
         answering.start()
         try:
-            if not link.handshake(Deadline.after(_SECONDS)):
-                link.drop()
-                raise _unfit("the test's own TLS handshake failed")
-            link.hand_over(CANARY_NODE, 1, to_dial=True)
+            _shake_hands(connection)
+            connection.hand_over(native, CANARY_NODE, 1, to_dial=True)
             _send(canary, listener)
         finally:
             with suppress(OSError):
@@ -86,6 +94,13 @@ def check(heard: Heard, canary: bytes) -> None:
         raise _unfit("the canary in plaintext")
     if canary not in heard.meant:
         raise not_in_front()
+
+
+def _shake_hands(connection: DataConnection) -> None:
+    try:
+        connection.handshake()
+    except CoterieError as error:
+        raise _unfit(f"the test's own TLS handshake failed: {error.seen}") from error
 
 
 def _send(canary: str, listener: _Listener) -> None:
@@ -117,9 +132,9 @@ class _Listener:
         context.set_min_proto_version(SSL.TLS1_3_VERSION)
         context.use_certificate(x509.load_der_x509_certificate(identity.certificate_der))
         context.use_privatekey(identity.private_key)
-        context.set_alpn_select_callback(lambda _, __: _PROTOCOL)
+        context.set_alpn_protos([ALPN])
         self._tls = SSL.Connection(context)
-        self._tls.set_accept_state()
+        self._tls.set_connect_state()
         self._socket = sock
         self._canary = canary
         self._raw = bytearray()
@@ -134,7 +149,10 @@ class _Listener:
     def run(self) -> None:
         """Answers until the connection ends."""
         greeted = False
-        with suppress(OSError):
+        with suppress(OSError, SSL.Error):
+            with suppress(SSL.WantReadError):
+                self._tls.do_handshake()
+            self._send()
             while (data := self._socket.recv(_READ_BYTES)) and len(self._raw) < _MOST_BYTES:
                 self._raw += data
                 self._tls.bio_write(data)
@@ -147,11 +165,14 @@ class _Listener:
                     greeted = True
                 if come := self._canary in self._meant:
                     self._tls.sendall(_CANCEL)
-                with suppress(SSL.WantReadError):
-                    self._socket.sendall(self._tls.bio_read(_READ_BYTES))
+                self._send()
                 if come or self._canary in self._raw:
                     break
         self.done.set()
+
+    def _send(self) -> None:
+        with suppress(SSL.WantReadError):  # there is nothing
+            self._socket.sendall(self._tls.bio_read(_READ_BYTES))
 
 
 def _unfit(seen: str) -> EnvironmentUnfit:

@@ -18,7 +18,7 @@ from coterie.ratls.listener import AttestationListener, listen
 from coterie.ratls.peer import Peer
 from coterie.ratls.trust import TrustContext
 from coterie.tensorflow.board import Board
-from coterie.tensorflow.connections import Contexts, receive
+from coterie.tensorflow.connections import receive
 from coterie.tensorflow.itself import OwnKeeper
 from coterie.tensorflow.keeper import READY, Attested, Keeper, Layer, Refused
 from coterie.tensorflow.native import Native
@@ -90,11 +90,10 @@ class AttestedSockets:
         self._layer = Layer(
             trust=trust,
             native=native,
-            contexts=Contexts(native, trust.credentials),
             board=Board(trust.clock),
             data_port=0 if ports is None else int(ports.data.getsockname()[1]),
         )
-        self._own = OwnKeeper(native, self._layer.contexts, self._index_of[trust.node.name], READY)
+        self._own = OwnKeeper(native, trust, self._index_of[trust.node.name], READY)
         self._own_index = self._index_of[trust.node.name]
         self._keepers = {
             self._index_of[node.name]: Keeper(
@@ -191,8 +190,8 @@ class AttestedSockets:
         peer: Peer = receive(
             sock,
             seconds,
+            trust=layer.trust,
             native=self._native,
-            contexts=layer.contexts,
             board=layer.board,
             index_of=self._index_of,
         )

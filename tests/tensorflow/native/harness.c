@@ -2,11 +2,12 @@
 
      harness ROUNDS SEED MAX_BYTES
 
-   Every round is a connection: a handshake, both ends handed over, dialled and accepted by the virtual
+   Every round is a connection: both ends handed over with secrets, dialled and accepted by the virtual
    address, and a stream of pseudo-random bytes each way, written and read by two threads per end with random
    vectors. A relay between the ends cuts the bytes into random pieces, holds them back, lets them run together,
    and in some rounds resets, half-closes or changes a byte. Whatever it does: what is read is a prefix of what
-   was written; an orderly end comes only after all of it; and no descriptor or link is left. */
+   was written; an orderly end comes only after all of it; and no descriptor or link is left. Before the rounds,
+   OpenSSL itself is the peer, after its own handshake: what one seals the other opens. */
 #define INTERPOSED(name) wrapped_##name
 #define SOURCE_DIGEST "harness"
 #define FRESH_KEY 5 /* so that keys are changed all the time */
@@ -14,6 +15,7 @@
 
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <linux/sockios.h>
 #include <stdio.h>
@@ -41,20 +43,29 @@ static unsigned char byte_at(uint64_t seed, uint64_t i) {
   return (unsigned char)(next(&word) >> (8 * (i % 8)));
 }
 
+struct secrets { unsigned char client[SECRET], server[SECRET]; };
+static void note_secret(const SSL *ssl, const char *line) {
+  struct secrets *of = SSL_get_app_data(ssl);
+  bool client = !strncmp(line, "CLIENT_TRAFFIC_SECRET_0 ", 24), server = !strncmp(line, "SERVER_TRAFFIC_SECRET_0 ", 24);
+  size_t len = 0;
+  if (!client && !server) return;
+  CHECK(OPENSSL_hexstr2buf_ex(client ? of->client : of->server, SECRET, &len, strrchr(line, ' ') + 1, '\0') && len == SECRET);
+}
 static SSL_CTX *context(void) {
   EVP_PKEY *key = EVP_EC_gen("P-256");
   X509 *cert = X509_new();
-  unsigned char *cert_der = NULL, *key_der = NULL;
+  SSL_CTX *ctx = SSL_CTX_new(TLS_method());
   X509_set_version(cert, 2);
   ASN1_INTEGER_set(X509_get_serialNumber(cert), 7);
   X509_gmtime_adj(X509_getm_notBefore(cert), -60);
   X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
   X509_set_pubkey(cert, key);
   X509_sign(cert, key, EVP_sha256());
-  int cert_len = i2d_X509(cert, &cert_der), key_len = i2d_PrivateKey(key, &key_der);
-  SSL_CTX *ctx = coterie_context(cert_der, cert_len, key_der, key_len);
-  CHECK(ctx && !coterie_context(cert_der, cert_len - 1, key_der, key_len));
-  X509_free(cert), EVP_PKEY_free(key), OPENSSL_free(cert_der), OPENSSL_free(key_der);
+  CHECK(SSL_CTX_use_certificate(ctx, cert) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1);
+  CHECK(SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) && SSL_CTX_set_num_tickets(ctx, 0));
+  CHECK(SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256"));
+  SSL_CTX_set_keylog_callback(ctx, note_secret);
+  X509_free(cert), EVP_PKEY_free(key);
   return ctx;
 }
 
@@ -161,17 +172,6 @@ static void *read_all(void *argument) {
   return NULL;
 }
 
-struct handshake { struct link *l; int result; };
-static void *shake(void *argument) {
-  struct handshake *h = argument;
-  while ((h->result = coterie_step(h->l)) > 0) {
-    struct pollfd p = {.fd = h->l->fd, .events = (short)h->result};
-    if (poll(&p, 1, 5000) == 0) { h->result = -1; break; } /* as Python's deadline: half of the line is dead */
-  }
-  if (h->result < 0) shutdown(h->l->fd, SHUT_RDWR);
-  return NULL;
-}
-
 static void pair(int of[2], uint64_t *random) {
   int server = socket(AF_INET, SOCK_STREAM, 0), small = 4096 + (int)(next(random) % 30000);
   struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -183,43 +183,27 @@ static void pair(int of[2], uint64_t *random) {
   close(server);
 }
 
-static void round_of(SSL_CTX *ctx, int listener, uint64_t seed, uint64_t most) {
+static void round_of(int listener, uint64_t seed, uint64_t most) {
   uint64_t random = seed;
   int left[2], right[2], one = 1, node = (int)(next(&random) % 1024);
   enum fault fault = next(&random) % 2 ? NONE : (enum fault)(next(&random) % FAULTS);
   pair(left, &random), pair(right, &random);
   fcntl(left[0], F_SETFL, O_NONBLOCK), fcntl(right[1], F_SETFL, O_NONBLOCK);
   struct relay between = {left[1], right[0], fault == CUT ? NONE : fault, next(&random), 4000 + next(&random) % (most + 1)};
-  bool early = fault != HALF_CLOSE && next(&random) % 8 == 0; /* the fault hits the handshake */
-  if (early) between.after = next(&random) % 2000;
   pthread_t threads[5];
+  struct secrets secrets;
+  for (size_t i = 0; i < sizeof secrets; i++) ((unsigned char *)&secrets)[i] = (unsigned char)next(&random);
   pthread_create(&threads[4], NULL, relay, &between);
-  struct handshake h[2] = {{coterie_open(left[0], ctx, 0, (int)(seed % 2)), 0}, {coterie_open(right[1], ctx, 1, 0), 0}};
-  for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, shake, &h[i]);
-  for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
-  if (h[0].result || h[1].result) {
-    CHECK(fault != NONE);
-    coterie_drop(h[0].l), coterie_drop(h[1].l);
-    pthread_join(threads[4], NULL);
-    return;
-  }
-  unsigned char der[4096];
-  CHECK(coterie_is_back(h[1].l) == (int)(seed % 2) && coterie_shown(h[0].l, der, sizeof der) > 0 && coterie_shown(h[0].l, der, 8) == -1);
-  coterie_hand_over(h[0].l, node, 5, 1), coterie_hand_over(h[1].l, node, 5, 0);
+  CHECK(!coterie_hand_over(left[0], node, 5, 1, secrets.client, secrets.server));
+  CHECK(!coterie_hand_over(right[1], node, 5, 0, secrets.server, secrets.client));
   struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(VIRTUAL_PORT), .sin_addr.s_addr = htonl(VIRTUAL | (uint32_t)node)}, from;
   socklen_t len = sizeof from;
   int dialled = wrapped_socket(AF_INET, SOCK_STREAM, 0), accepted;
-  if (wrapped_connect(dialled, (void *)&to, sizeof to)) { /* the fault came between */
-    CHECK(fault != NONE && errno == ECONNREFUSED);
-    CHECK((accepted = wrapped_accept4(listener, NULL, NULL, 0)) >= 0);
-    wrapped_close(accepted), wrapped_close(dialled);
-    pthread_join(threads[4], NULL);
-    return;
-  }
+  CHECK(!wrapped_connect(dialled, (void *)&to, sizeof to));
   CHECK(wait_for(listener, POLLIN) && (accepted = wrapped_accept4(listener, (void *)&from, &len, SOCK_NONBLOCK)) >= 0);
   CHECK(from.sin_addr.s_addr == to.sin_addr.s_addr);
   CHECK(!wrapped_getpeername(dialled, (void *)&from, &len) && from.sin_addr.s_addr == to.sin_addr.s_addr);
-  CHECK(!wrapped_setsockopt(accepted, IPPROTO_TCP, TCP_INQ, &one, sizeof one));
+  CHECK(wrapped_setsockopt(accepted, IPPROTO_TCP, TCP_INQ, &one, sizeof one) == -1 && errno == ENOPROTOOPT);
   CHECK(wrapped_setsockopt(accepted, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof one) == -1 && errno == ENOPROTOOPT);
   CHECK(wrapped_write(dialled, "plain", 5) == -1 && errno == EOPNOTSUPP);
   CHECK(wrapped_send(dialled, "plain", 5, 0) == -1 && errno == EOPNOTSUPP);
@@ -234,62 +218,100 @@ static void round_of(SSL_CTX *ctx, int listener, uint64_t seed, uint64_t most) {
   pthread_join(threads[4], NULL);
 }
 
-/* A connection without a relay: TensorFlow has accepted one end, `*other` is the test's. */
-static int meet(SSL_CTX *ctx, int listener, uint64_t incarnation, struct link **other) {
+/* A connection without a relay whose other end is OpenSSL's: TensorFlow has accepted one, `*other` is the test's. */
+static int meet(SSL_CTX *ctx, int listener, uint64_t incarnation, SSL **other) {
   uint64_t random = 1;
   int ends[2], accepted;
+  struct secrets secrets[2];
+  SSL *ssl[2];
   pair(ends, &random);
-  struct handshake h[2] = {{coterie_open(ends[0], ctx, 0, 0), 0}, {coterie_open(ends[1], ctx, 1, 0), 0}};
-  pthread_t threads[2];
-  for (int i = 0; i < 2; i++) fcntl(ends[i], F_SETFL, O_NONBLOCK), pthread_create(&threads[i], NULL, shake, &h[i]);
-  for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
-  CHECK(!h[0].result && !h[1].result);
-  coterie_hand_over(h[1].l, 9, incarnation, 0);
+  for (int i = 0; i < 2; i++) {
+    fcntl(ends[i], F_SETFL, O_NONBLOCK);
+    CHECK((ssl[i] = SSL_new(ctx)) && SSL_set_fd(ssl[i], ends[i]) && SSL_set_app_data(ssl[i], &secrets[i]));
+    i ? SSL_set_accept_state(ssl[i]) : SSL_set_connect_state(ssl[i]);
+  }
+  for (int done[2] = {-1, -1}; done[0] != 1 || done[1] != 1;)
+    for (int i = 0; i < 2; i++) CHECK((done[i] = SSL_do_handshake(ssl[i])) == 1 || SSL_get_error(ssl[i], done[i]) == SSL_ERROR_WANT_READ);
+  CHECK(!memcmp(&secrets[0], &secrets[1], sizeof *secrets));
+  SSL_free(ssl[1]);
+  CHECK(!coterie_hand_over(ends[1], 9, incarnation, 0, secrets[1].server, secrets[1].client));
   CHECK((accepted = wrapped_accept4(listener, NULL, NULL, 0)) >= 0);
-  return *other = h[0].l, accepted;
+  return *other = ssl[0], accepted;
 }
-static void say(struct link *l, const char *text) {
-  CHECK(SSL_write(l->ssl, text, (int)strlen(text)) == (int)strlen(text) && flush(l) == 1);
+static void part(SSL *other) {
+  int fd = SSL_get_fd(other);
+  SSL_free(other), close(fd);
 }
-static ssize_t hear(int fd, int *inq) { /* `inq`: what TCP_INQ tells, -1 if nothing */
+static void tell(SSL *other, const char *text) { CHECK(SSL_write(other, text, (int)strlen(text)) == (int)strlen(text)); }
+static ssize_t hear(int fd) {
   unsigned char buffer[100];
-  char control[64];
   struct iovec v = {buffer, sizeof buffer};
-  struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-  ssize_t n = wrapped_recvmsg(fd, &m, 0);
-  struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-  *inq = -1;
-  if (c) memcpy(inq, CMSG_DATA(c), sizeof *inq);
-  return n;
+  struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+  return wrapped_recvmsg(fd, &m, 0);
 }
 /* A peer that is killed: its last words and its end come together, in one event of an edge-triggered epoll. */
 static void last_words(SSL_CTX *ctx, int listener) {
-  struct link *other;
-  int fd = meet(ctx, listener, 5, &other), all = epoll_create1(0), one = 1, inq;
+  SSL *other;
+  int fd = meet(ctx, listener, 5, &other), all = epoll_create1(0);
   struct epoll_event event = {.events = EPOLLIN | EPOLLET};
-  CHECK(!wrapped_setsockopt(fd, IPPROTO_TCP, TCP_INQ, &one, sizeof one) && !epoll_ctl(all, EPOLL_CTL_ADD, fd, &event));
-  say(other, "words"), coterie_drop(other);
-  CHECK(wait_for(fd, POLLRDHUP) && epoll_wait(all, &event, 1, 5000) == 1 && hear(fd, &inq) == 5);
-  CHECK(inq == 1 || epoll_wait(all, &event, 1, 500) == 1); /* else nobody would ever look again */
-  CHECK(hear(fd, &inq) == -1 && errno == ECONNRESET);
+  CHECK(!epoll_ctl(all, EPOLL_CTL_ADD, fd, &event));
+  tell(other, "words"), part(other);
+  CHECK(wait_for(fd, POLLRDHUP) && epoll_wait(all, &event, 1, 5000) == 1 && hear(fd) == 5);
+  CHECK(hear(fd) == -1 && errno == ECONNRESET); /* gRPC reads on until EAGAIN or the end */
   wrapped_close(fd), close(all);
 }
-/* A connection that breaks leaves nothing behind by which the same thread takes another one for broken. */
+/* An orderly end is one, however often it is asked for; without close_notify it is none. */
+static void ends(SSL_CTX *ctx, int listener) {
+  SSL *other;
+  int fd = meet(ctx, listener, 5, &other);
+  tell(other, "words");
+  CHECK(SSL_shutdown(other) == 0 && wait_for(fd, POLLIN) && hear(fd) == 5 && hear(fd) == 0 && hear(fd) == 0);
+  wrapped_close(fd);
+  CHECK(SSL_shutdown(other) == 1);
+  part(other);
+}
+/* A connection that breaks takes no other one with it, even in the same thread, and says so to its peer. */
 static void breaks_alone(SSL_CTX *ctx, int listener) {
-  struct link *bad, *good;
-  int a = meet(ctx, listener, 5, &bad), b = meet(ctx, listener, 5, &good), inq;
-  say(bad, "x");
-  CHECK(send(bad->fd, "\x17\x03\x03\0\x20 no record at all, but long enough", 37, 0) == 37);
-  for (int waiting = 0; waiting < 59; ioctl(a, FIONREAD, &waiting)) usleep(100);
-  CHECK(hear(a, &inq) == 1 && hear(b, &inq) == -1 && errno == EAGAIN);
-  say(good, "x");
-  CHECK(wait_for(b, POLLIN) && hear(b, &inq) == 1 && hear(a, &inq) == -1 && errno == ECONNRESET);
-  wrapped_close(a), wrapped_close(b), coterie_drop(bad), coterie_drop(good);
+  SSL *bad, *good;
+  unsigned char got[9];
+  int a = meet(ctx, listener, 5, &bad), b = meet(ctx, listener, 5, &good);
+  tell(bad, "x");
+  CHECK(send(SSL_get_fd(bad), "\x17\x03\x03\0\x20 no record at all, but long enough", 37, 0) == 37);
+  for (int waiting = 0; waiting < 60; ioctl(a, FIONREAD, &waiting)) usleep(100);
+  CHECK(hear(a) == 1 && hear(b) == -1 && errno == EAGAIN);
+  tell(good, "x");
+  CHECK(wait_for(b, POLLIN) && hear(b) == 1 && hear(a) == -1 && errno == ECONNRESET);
+  CHECK(wait_for(SSL_get_fd(bad), POLLIN) && SSL_read(bad, got, sizeof got) <= 0);
+  CHECK(ERR_GET_REASON(ERR_get_error()) == SSL_R_SSLV3_ALERT_BAD_RECORD_MAC);
+  wrapped_close(a), wrapped_close(b), part(bad), part(good);
+}
+/* Records that are none of this protocol's, in good TLS or not: each breaks its connection, and gives no byte. */
+static void odd_records(SSL_CTX *ctx, int listener) {
+  static const char plain[] = "\x16\x03\x03\0\x05hello", old[] = "\x17\x03\x01\0\x20" "12345678901234567890123456789012",
+                    empty[] = "\x17\x03\x03\0\0", tiny[] = "\x17\x03\x03\0\x10" "1234567890123456", huge[] = "\x17\x03\x03\x40\x12";
+  static const struct { const char *bytes; size_t len; } raw[] = {{plain, 10}, {old, 37}, {empty, 5}, {tiny, 21}, {huge, 5}};
+  SSL *other;
+  for (size_t i = 0; i < sizeof raw / sizeof *raw; i++) {
+    int fd = meet(ctx, listener, 5, &other);
+    CHECK(send(SSL_get_fd(other), raw[i].bytes, raw[i].len, 0) == (ssize_t)raw[i].len && wait_for(fd, POLLIN));
+    CHECK(hear(fd) == -1 && errno == ECONNRESET && hear(fd) == -1 && errno == ECONNRESET);
+    wrapped_close(fd), part(other);
+  }
+  int fd = meet(ctx, listener, 5, &other);
+  CHECK(SSL_set_block_padding(other, 256)); /* this implementation pads nothing, and takes nothing padded */
+  tell(other, "words");
+  CHECK(wait_for(fd, POLLIN) && hear(fd) == -1 && errno == ECONNRESET);
+  wrapped_close(fd), part(other);
+  fd = meet(ctx, listener, 5, &other);
+  CHECK(SSL_key_update(other, SSL_KEY_UPDATE_REQUESTED)); /* nor does it take orders */
+  tell(other, "words");
+  CHECK(wait_for(fd, POLLIN) && hear(fd) == -1 && errno == ECONNRESET);
+  wrapped_close(fd), part(other);
 }
 /* A child process holds the same keys, and perhaps the same memory (vfork): it must not speak with them. */
 static void children(SSL_CTX *ctx, int listener) {
-  struct link *other;
-  int fd = meet(ctx, listener, 5, &other), inq, status, links = coterie_count(-1, 0);
+  SSL *other;
+  int fd = meet(ctx, listener, 5, &other), status, links = coterie_count(-1, 0);
   struct iovec v = {"child", 5};
   struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
   pthread_mutex_lock(&board); /* as another thread may hold it */
@@ -301,41 +323,46 @@ static void children(SSL_CTX *ctx, int listener) {
   CHECK(waitpid(child, &status, 0) == child && status == 0 && coterie_count(-1, 0) == links);
   m.msg_iov->iov_base = "mine!";
   unsigned char got[9];
-  CHECK(wrapped_sendmsg(fd, &m, 0) == 5 && wait_for(other->fd, POLLIN));
-  CHECK(SSL_read(other->ssl, got, sizeof got) == 5 && !memcmp(got, "mine!", 5));
-  say(other, "x");
-  CHECK(wait_for(fd, POLLIN) && hear(fd, &inq) == 1);
-  wrapped_close(fd), coterie_drop(other);
+  CHECK(wrapped_sendmsg(fd, &m, 0) == 5 && wait_for(SSL_get_fd(other), POLLIN));
+  CHECK(SSL_read(other, got, sizeof got) == 5 && !memcmp(got, "mine!", 5));
+  tell(other, "x");
+  CHECK(wait_for(fd, POLLIN) && hear(fd) == 1);
+  wrapped_close(fd), part(other);
 }
 static int updates;
 static void count_updates(int written, int version, int type, const void *of, size_t len, SSL *ssl, void *unused) {
   (void)version, (void)ssl, (void)unused;
-  if (written && type == SSL3_RT_HANDSHAKE && len && *(const unsigned char *)of == SSL3_MT_KEY_UPDATE) updates++;
+  if (!written && type == SSL3_RT_HANDSHAKE && len && *(const unsigned char *)of == SSL3_MT_KEY_UPDATE) updates++;
 }
 /* AES-GCM bears a number of records under one key only, and connections live long. */
 static void fresh_keys(SSL_CTX *ctx, int listener) {
-  struct link *other;
+  SSL *other;
   int fd = meet(ctx, listener, 5, &other);
   unsigned char got[9];
   struct iovec v = {"words", 5};
   struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
-  SSL_set_msg_callback(atomic_load(&table[fd])->ssl, count_updates);
-  for (int i = 1; i <= 3 * FRESH_KEY; i++) {
-    CHECK(wrapped_sendmsg(fd, &m, 0) == 5 && wait_for(other->fd, POLLIN) && SSL_read(other->ssl, got, sizeof got) == 5);
-    CHECK(updates == i / FRESH_KEY);
+  SSL_set_msg_callback(other, count_updates);
+  for (int i = 1; i <= 3 * FRESH_KEY + 1; i++) {
+    CHECK(wrapped_sendmsg(fd, &m, 0) == 5 && wait_for(SSL_get_fd(other), POLLIN) && SSL_read(other, got, sizeof got) == 5);
+    CHECK(updates == (i - 1) / FRESH_KEY);
+    CHECK(i % 2 || SSL_key_update(other, SSL_KEY_UPDATE_NOT_REQUESTED)); /* and the other way */
+    tell(other, "words");
+    ssize_t heard;
+    while ((heard = hear(fd)) == -1 && errno == EAGAIN) CHECK(wait_for(fd, POLLIN)); /* the update comes by itself */
+    CHECK(heard == 5);
   }
-  wrapped_close(fd), coterie_drop(other);
+  wrapped_close(fd), part(other);
 }
 /* Incarnations are the peers' numbers: 0 is one, too. */
 static void cuts(SSL_CTX *ctx, int listener) {
   for (uint64_t incarnation = 0; incarnation < 2; incarnation++) {
-    struct link *other;
-    int fd = meet(ctx, listener, incarnation, &other), inq;
+    SSL *other;
+    int fd = meet(ctx, listener, incarnation, &other);
     coterie_cut(8, 0), coterie_cut(9, incarnation ? 1 : 7);
-    CHECK((hear(fd, &inq) == -1 && errno == EAGAIN) == (incarnation == 1));
+    CHECK((hear(fd) == -1 && errno == EAGAIN) == (incarnation == 1));
     coterie_cut(9, 0);
-    CHECK(hear(fd, &inq) == -1 && errno == ECONNRESET);
-    wrapped_close(fd), coterie_drop(other);
+    CHECK(hear(fd) == -1 && errno == ECONNRESET);
+    wrapped_close(fd), part(other);
   }
 }
 
@@ -364,7 +391,10 @@ static void refusals(void) {
 }
 
 /* Threads of TensorFlow's still use connections when exit() has called every handler, OpenSSL's own among them. */
-static void still_there(void) { SSL_CTX_free(context()); }
+static void still_there(void) {
+  unsigned char secret[SECRET] = {0}, key[16];
+  CHECK(expand(secret, "key", key, sizeof key));
+}
 __attribute__((constructor(101))) static void before_all(void) { atexit(still_there); } /* so it is called last */
 
 int main(int argc, char **argv) {
@@ -376,19 +406,19 @@ int main(int argc, char **argv) {
   refusals();
   CHECK((listener = wrapped_socket(AF_INET6, SOCK_STREAM, 0)) >= 0 && !wrapped_bind(listener, (void *)&any, sizeof any) && !wrapped_listen(listener, 5));
   SSL_CTX *ctx = context();
-  last_words(ctx, listener), breaks_alone(ctx, listener), children(ctx, listener), fresh_keys(ctx, listener), cuts(ctx, listener);
-  round_of(ctx, listener, seed, most); /* what OpenSSL makes once */
+  last_words(ctx, listener), ends(ctx, listener), breaks_alone(ctx, listener), odd_records(ctx, listener);
+  children(ctx, listener), fresh_keys(ctx, listener), cuts(ctx, listener), SSL_CTX_free(ctx);
+  round_of(listener, seed, most); /* what OpenSSL makes once */
   int before = descriptors(), links = coterie_count(-1, 0);
   for (uint64_t i = 1; i <= rounds; i++) {
-    round_of(ctx, listener, seed + i, most);
+    round_of(listener, seed + i, most);
     char rung[16];
     while (recv(bell_of[1], rung, sizeof rung, MSG_DONTWAIT) > 0) continue;
   }
   CHECK(wrapped_accept4(listener, NULL, NULL, 0) == -1 && errno == EAGAIN);
   CHECK(descriptors() == before && coterie_count(-1, 0) == links && links == 1);
-  wrapped_close(listener), SSL_CTX_free(ctx), close(bell_of[0]), close(bell_of[1]);
+  wrapped_close(listener), close(bell_of[0]), close(bell_of[1]);
   CHECK(coterie_count(-1, 0) == 0);
-  BIO_meth_free(method);
   printf("%llu connections, seed %llu: no byte and no descriptor lost\n", (unsigned long long)rounds, (unsigned long long)seed);
   return 0;
 }

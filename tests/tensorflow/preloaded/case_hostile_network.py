@@ -21,7 +21,6 @@ from coterie.ratls.handshake import accept
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.listener import ListenerLimits
 from coterie.ratls.trust import TrustContext
-from coterie.tensorflow.connections import Contexts
 from coterie.tensorflow.itself import OwnKeeper
 from coterie.tensorflow.keeper import READY
 from coterie.tensorflow.native import Native
@@ -69,7 +68,7 @@ def test_a_host_between_the_ends_of_a_nodes_own_connection_is_noticed(
         return pairs[0][0], pairs[1][0]
 
     monkeypatch.setattr(socket, "socketpair", meddled)
-    keeper = OwnKeeper(native, Contexts(native, trust.credentials), PS0, 1)
+    keeper = OwnKeeper(native, trust, PS0, 1)
     try:
         with pytest.raises(EnvironmentUnfit):
             keeper.start()

@@ -1,22 +1,24 @@
 /* TLS 1.3 inside the socket calls of TensorFlow's gRPC.
-   The library stands in front of libc (LD_PRELOAD). TensorFlow, told apart from other callers by the file
-   that the return address lies in, may make TCP sockets only, connect them only to virtual addresses
-   (multicast, RFC 2365: no kernel opens a TCP connection to one, so without this library nothing leaves)
-   and bind only its own virtual port. Whatever else is done with such a descriptor is an error, never
-   plaintext. Connections are made, shaken hands on and judged by Python, then handed over: PARKED
-   for TensorFlow to dial with, or QUEUED for it to accept. From then on what it sends and receives is TLS.
-   There is no policy here, no callback into Python, no thread, no file, no environment. A descriptor is RAW,
-   a socket that TensorFlow has made; PORT, the one that it listens on (an eventfd, readable while a connection
-   waits); or LINK, a TLS connection. `board` guards table, lists and counts, a link's `lock` its TLS state;
-   whoever needs both takes the link's first. */
+   The library stands in front of libc (LD_PRELOAD). TensorFlow, told apart from other callers by the file that the return
+   address lies in, may make TCP sockets only, connect them only to virtual addresses (multicast, RFC 2365: no kernel opens
+   a TCP connection to one, so without this library nothing leaves) and bind only its own virtual port. Whatever else is
+   done with such a descriptor is an error, never plaintext. Connections are made, shaken hands on and judged by Python,
+   then handed over with their traffic secrets: PARKED for TensorFlow to dial with, or QUEUED for it to accept. From then on
+   what it sends and receives are records of TLS 1.3, sealed and opened by OpenSSL's AES-GCM. There is no policy here, no
+   handshake, no callback into Python, no thread, no file, no environment. A descriptor is RAW, a socket that TensorFlow has
+   made; PORT, the one that it listens on (an eventfd, readable while a connection waits); or LINK, a TLS connection. `board`
+   guards table, lists and counts, a link's `lock` its TLS state; whoever needs both takes the link's first. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
+#include <openssl/core_names.h>
 #include <openssl/err.h>
-#include <openssl/ssl.h>
+#include <openssl/evp.h>
+#include <openssl/kdf.h>
+#include <openssl/params.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -35,19 +37,28 @@
 #endif
 #define VIRTUAL 0xef430000u /* 239.67.0.0: node i is 239.67.(i / 256).(i % 256) */
 enum { VIRTUAL_PORT = 2222, MAX_NODES = 1025, MAX_FD = 65536 };
-enum { RECORD = 16384, OUT = 131072, OUT_FULL = OUT - 18432 }; /* a sealed record takes less than 18 KiB */
+enum { SECRET = 32, HEAD = 5, RECORD = 16384, TAG = 16, OVERHEAD = 1 + TAG, SHORT = 64, ALERT = 21, HANDSHAKE = 22, APPLICATION_DATA = 23 };
+enum { BUFFER = 131072, OUT_FULL = BUFFER - 18432 }; /* room for one more sealed record, and a key update before it */
+enum progress { BROKEN = -1, LATER, MORE, OVER };
+static const char goodbye[] = {1, 0}, bad_record[] = {2, 20}, key_update[] = {24, 0, 0, 1, 0}; /* 6.1, 6.2, 4.6.3 */
 
+struct way { /* one direction of a connection; `bytes` are sealed records, complete but for those from the kernel */
+  EVP_CIPHER_CTX *aead;
+  unsigned char secret[SECRET], iv[12], *bytes;
+  size_t from, to;
+  uint64_t records; /* under this key: the sequence number */
+  int seals;
+};
 struct link {
   enum { RAW, PORT, LINK } kind;
-  enum { HELD, PARKED, DIALLED, QUEUED, ACCEPTED } place; /* held by Python; parked to dial with; queued to accept */
-  int fd, node;
-  unsigned refs; /* guarded by board */
+  enum { HELD, PARKED, DIALLED, QUEUED, ACCEPTED } place; /* parked to dial with; queued to accept */
+  int fd, node, refs; /* refs: guarded by board */
   uint64_t incarnation;
   pthread_mutex_t lock;
-  bool bound, back, inq, broken, used;
-  SSL *ssl;
-  unsigned char *out, *piece;
-  size_t out_from, out_to, sealed, records; /* sealed: plaintext in `out`, for the caller to present again */
+  bool bound, broken, used, over, closing;
+  struct way in, out;
+  unsigned char *rest; /* opened, and not read yet */
+  size_t rest_from, rest_to, sealed; /* sealed: plaintext in `out`, for the caller to present again */
   struct link *older;
 };
 static pthread_mutex_t board = PTHREAD_MUTEX_INITIALIZER;
@@ -56,9 +67,6 @@ static struct link *newest, *port;
 static int live, owner, own_node, bell = -1; /* owner: this process */
 static char folder[1024];
 static atomic_bool armed;
-static BIO_METHOD *method;
-/* The second one: who dials below is who TensorFlow dials. */
-static const unsigned char protocols[2][18] = {"\x0c" "coterie-tf/1", "\x11" "coterie-tf-back/1"};
 #define CALLS(X)                                                                                          \
   X(socket) X(connect) X(bind) X(listen) X(accept) X(accept4) X(getsockname) X(getpeername) X(setsockopt) \
   X(shutdown) X(close) X(fcntl) X(dup) X(dup2) X(dup3) X(getaddrinfo) X(sendmsg) X(recvmsg) X(sendmmsg)   \
@@ -68,7 +76,7 @@ static const unsigned char protocols[2][18] = {"\x0c" "coterie-tf/1", "\x11" "co
 CALLS(DECLARE)
 static void resolve(void) { CALLS(FIND) }
 /* OpenSSL obeys no openssl.cnf of the host, and does not end before TensorFlow's threads do. */
-__attribute__((constructor)) static void begin(void) { resolve(), OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL); }
+__attribute__((constructor)) static void begin(void) { resolve(), OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL); }
 #define CALL(name, ...) ((real_##name ? (void)0 : resolve()), real_##name(__VA_ARGS__)) /* others' constructors may come first */
 static int refuse(int code) { return errno = code, -1; }
 
@@ -97,8 +105,8 @@ static void give(struct link *l) {
   pthread_mutex_unlock(&board);
   if (!last) return;
   if (l->fd >= 0) CALL(close, l->fd);
-  SSL_free(l->ssl);
-  pthread_mutex_destroy(&l->lock), free(l->out), free(l->piece), free(l);
+  EVP_CIPHER_CTX_free(l->in.aead), EVP_CIPHER_CTX_free(l->out.aead), free(l->in.bytes), free(l->out.bytes), free(l->rest);
+  pthread_mutex_destroy(&l->lock), OPENSSL_cleanse(l, sizeof *l), free(l);
 }
 static struct link *make(int kind, int fd) {
   struct link *l = calloc(1, sizeof *l);
@@ -124,117 +132,170 @@ static int tell_address(int node, struct sockaddr *a, socklen_t *len) {
   return 0;
 }
 
-/* ---- TLS: bytes in and out ---- */
-static int bio_read(BIO *bio, char *to, int len) {
-  struct link *l = BIO_get_data(bio);
-  ssize_t n;
-  BIO_clear_retry_flags(bio);
-  do n = CALL(recv, l->fd, to, (size_t)len, MSG_DONTWAIT); while (n < 0 && errno == EINTR);
-  if (n < 0 && errno == EAGAIN) BIO_set_retry_read(bio);
-  return (int)n; /* a short one says nothing: the connection's end may follow, of which epoll has told already */
+/* ---- records of TLS 1.3 (RFC 8446, 5.2): AES-128-GCM from where the caller's bytes lie to where they go ---- */
+/* What HKDF-Expand-Label gives for SHA-256 (RFC 8446, 7.1). */
+static bool expand(const unsigned char *secret, const char *label, unsigned char *to, size_t len) {
+  EVP_KDF *kdf = EVP_KDF_fetch(NULL, "TLS13-KDF", NULL);
+  EVP_KDF_CTX *ctx = EVP_KDF_CTX_new(kdf);
+  int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
+  OSSL_PARAM given[] = {
+      OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode), OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, "SHA256", 0),
+      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)secret, SECRET),
+      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_PREFIX, "tls13 ", 6),
+      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_LABEL, (void *)label, strlen(label)), OSSL_PARAM_construct_end()};
+  bool good = ctx && EVP_KDF_derive(ctx, to, len, given) == 1;
+  return EVP_KDF_CTX_free(ctx), EVP_KDF_free(kdf), good;
+}
+/* Key and IV of a secret (7.3); or, with `next`, of the one that follows it (7.2). */
+static bool use_secret(struct way *w, bool next) {
+  unsigned char key[16], following[SECRET];
+  bool good = !next || (expand(w->secret, "traffic upd", following, SECRET) && memcpy(w->secret, following, SECRET));
+  good = good && expand(w->secret, "key", key, sizeof key) && expand(w->secret, "iv", w->iv, sizeof w->iv) &&
+         EVP_CipherInit_ex(w->aead, EVP_aes_128_gcm(), NULL, key, NULL, w->seals) == 1;
+  OPENSSL_cleanse(key, sizeof key), OPENSSL_cleanse(following, sizeof following);
+  return w->records = 0, good;
+}
+static bool open_way(struct way *w, const unsigned char *secret) {
+  memcpy(w->secret, secret, SECRET);
+  return (w->aead = EVP_CIPHER_CTX_new()) && (w->bytes = malloc(BUFFER)) && use_secret(w, false);
+}
+static bool cipher(struct way *w, unsigned char *to, const unsigned char *from, size_t len) {
+  int n;
+  return EVP_CipherUpdate(w->aead, to, &n, from, (int)len) == 1;
+}
+/* The nonce is the IV with the record's number in it (5.3); what is authenticated beside the body is its head. */
+static bool begin_record(struct way *w, const unsigned char *head) {
+  unsigned char nonce[sizeof w->iv];
+  uint64_t number = w->records++;
+  for (int i = 0; i < 12; i++) nonce[i] = (unsigned char)(w->iv[i] ^ (i < 4 ? 0 : number >> 8 * (11 - i)));
+  return EVP_CipherInit_ex(w->aead, NULL, NULL, NULL, nonce, -1) == 1 && cipher(w, NULL, head, HEAD);
+}
+static bool end_record(struct way *w, unsigned char *tag) { /* makes the tag, or verifies it */
+  int n;
+  bool good = (w->seals || EVP_CIPHER_CTX_ctrl(w->aead, EVP_CTRL_AEAD_SET_TAG, TAG, tag) == 1) && EVP_CipherFinal_ex(w->aead, tag, &n) == 1;
+  return good && (!w->seals || EVP_CIPHER_CTX_ctrl(w->aead, EVP_CTRL_AEAD_GET_TAG, TAG, tag) == 1);
+}
+/* Where byte `at` of the caller's buffers lies, and how many follow it there; 0 at their end. */
+static size_t place(const struct msghdr *m, size_t at, unsigned char **is) {
+  for (size_t i = 0; i < m->msg_iovlen; at -= m->msg_iov[i++].iov_len)
+    if (at < m->msg_iov[i].iov_len) return *is = (unsigned char *)m->msg_iov[i].iov_base + at, m->msg_iov[i].iov_len - at;
+  return 0;
+}
+/* Seals `len` bytes of what the caller presents, from byte `at` on, as one record into `out`, which has room for it. */
+static bool seal_record(struct link *l, unsigned char type, const struct msghdr *m, size_t at, size_t len) {
+  struct way *w = &l->out;
+  size_t body = len + OVERHEAD;
+  unsigned char *to = w->bytes + w->to, head[HEAD] = {APPLICATION_DATA, 3, 3, (unsigned char)(body >> 8), (unsigned char)body}, *from;
+  bool good = begin_record(w, head);
+  memcpy(to, head, HEAD), to += HEAD;
+  for (size_t here; good && len; at += here, len -= here, to += here) {
+    if ((here = place(m, at, &from)) > len) here = len;
+    good = here && cipher(w, to, from, here);
+  }
+  good = good && cipher(w, to, &type, 1) && end_record(w, to + 1);
+  return w->to += good ? HEAD + body : 0, good;
+}
+static bool say(struct link *l, unsigned char type, const char *what, size_t len) {
+  struct iovec v = {(void *)what, len};
+  return seal_record(l, type, &(struct msghdr){.msg_iov = &v, .msg_iovlen = 1}, 0, len);
 }
 /* 1: all is sent; 0: the kernel takes no more now; -1: the connection is broken. */
 static int flush(struct link *l) {
-  while (l->out_from < l->out_to) {
-    ssize_t n = CALL(send, l->fd, l->out + l->out_from, l->out_to - l->out_from, MSG_DONTWAIT | MSG_NOSIGNAL);
+  struct way *w = &l->out;
+  for (ssize_t n; w->from < w->to; w->from += n > 0 ? (size_t)n : 0) {
+    n = CALL(send, l->fd, w->bytes + w->from, w->to - w->from, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n < 0 && errno != EINTR) return errno == EAGAIN ? 0 : -1;
-    if (n > 0) l->out_from += (size_t)n;
   }
-  l->out_from = l->out_to = 0;
-  return 1;
+  return w->from = w->to = 0, 1;
 }
-static int bio_write(BIO *bio, const char *from, int len) {
-  struct link *l = BIO_get_data(bio);
-  BIO_clear_retry_flags(bio);
-  if ((size_t)len > OUT - l->out_to && flush(l) < 0) return -1;
-  if ((size_t)len > OUT - l->out_to) return BIO_set_retry_write(bio), -1;
-  memcpy(l->out + l->out_to, from, (size_t)len);
-  l->out_to += (size_t)len;
-  return len;
-}
-/* What OpenSSL believes flushed, flush() sends: many records at once. */
-static long bio_ctrl(BIO *bio, int cmd, long n, void *p) { return (void)bio, (void)n, (void)p, cmd == BIO_CTRL_FLUSH; }
-static int give_up(struct link *l) { /* after the alert, if TLS made one */
-  return l->broken = true, (void)flush(l), ERR_clear_error(), refuse(ECONNRESET);
-}
-/* Up to one record of what the caller presents, from byte `at` on. */
-static size_t gather(const struct msghdr *m, size_t at, unsigned char *to) {
-  size_t len = 0;
-  for (size_t i = 0; i < m->msg_iovlen && len < RECORD; i++) {
-    size_t here = m->msg_iov[i].iov_len, skip = at < here ? at : here;
-    size_t n = here - skip < RECORD - len ? here - skip : RECORD - len;
-    if (n) memcpy(to + len, (char *)m->msg_iov[i].iov_base + skip, n);
-    at -= skip, len += n;
-  }
-  return len;
-}
+static int give_up(struct link *l) { return l->broken = true, ERR_clear_error(), refuse(ECONNRESET); }
 /* Bytes count as sent once the kernel has them: what was sealed and does not fit is presented again. */
 static ssize_t seal(struct link *l, const struct msghdr *m) {
-  size_t total = 0, done, batch = 0, len;
+  size_t total = 0, done, batch = 0;
   if (m->msg_controllen || m->msg_namelen) return refuse(EOPNOTSUPP);
   for (size_t i = 0; i < m->msg_iovlen; i++) total += m->msg_iov[i].iov_len;
   int sent = l->broken ? -1 : flush(l);
   if (sent < 0 || l->sealed > total) return give_up(l);
   if (!sent) return refuse(EAGAIN);
   done = l->sealed, l->sealed = 0;
-  while (sent && (len = gather(m, done + batch, l->piece))) {
-    if (++l->records % FRESH_KEY == 0) SSL_key_update(l->ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
-    int n = SSL_write(l->ssl, l->piece, (int)len);
-    if (n <= 0) return give_up(l); /* the handshake is done and `out` has room: there is nothing to wait for */
-    batch += (size_t)n;
-    if (l->out_to < OUT_FULL && done + batch < total) continue;
+  while (sent && done + batch < total) {
+    size_t left = total - done - batch, len = left < RECORD ? left : RECORD;
+    if (l->out.records == FRESH_KEY && !(say(l, HANDSHAKE, key_update, sizeof key_update) && use_secret(&l->out, true))) return give_up(l);
+    if (!seal_record(l, APPLICATION_DATA, m, done + batch, len)) return give_up(l);
+    batch += len;
+    if (l->out.to < OUT_FULL && len < left) continue;
     if ((sent = flush(l)) < 0) return give_up(l);
     if (sent) done += batch, batch = 0;
   }
   l->sealed = batch;
   return done || !total ? (ssize_t)done : refuse(EAGAIN);
 }
+/* Opens one record from `in`: into the caller's buffers from byte `*got` on, what does not fit into `rest`. Nothing
+   of it counts before its tag is verified. What could be other than data is short, and goes to `rest` first. */
+static enum progress open_record(struct link *l, const struct msghdr *m, size_t *got) {
+  struct way *w = &l->in;
+  unsigned char *head = w->bytes + w->from, *from = head + HEAD, *to, type;
+  size_t have = w->to - w->from, body = have < HEAD ? 0 : (size_t)head[3] << 8 | head[4], direct = 0, here;
+  bool odd = have >= HEAD && (head[0] != APPLICATION_DATA || head[1] != 3 || head[2] != 3 || body < OVERHEAD || body > RECORD + OVERHEAD);
+  if (odd || have < HEAD + body) return odd ? BROKEN : LATER;
+  size_t len = body - OVERHEAD;
+  bool good = begin_record(w, head), is_short = len <= SHORT;
+  w->from += HEAD + body;
+  for (; good && !is_short && direct < len && (here = place(m, *got + direct, &to)); direct += here) {
+    if (here > len - direct) here = len - direct;
+    good = cipher(w, to, from + direct, here);
+  }
+  good = good && (direct == len || cipher(w, l->rest, from + direct, len - direct)) && cipher(w, &type, from + len, 1);
+  if (!good || !end_record(w, from + len + 1)) return BROKEN;
+  if (type == APPLICATION_DATA) return *got += direct, l->rest_from = 0, l->rest_to = len - direct, MORE;
+  if (type == HANDSHAKE && len == sizeof key_update && !memcmp(l->rest, key_update, len)) return use_secret(w, true) ? MORE : BROKEN;
+  return type == ALERT && len == sizeof goodbye && !memcmp(l->rest, goodbye, len) ? OVER : BROKEN; /* padding: 5.4, nobody pads */
+}
+static enum progress refill(struct link *l) {
+  struct way *w = &l->in;
+  ssize_t n;
+  memmove(w->bytes, w->bytes + w->from, w->to - w->from), w->to -= w->from, w->from = 0;
+  do n = CALL(recv, l->fd, w->bytes + w->to, BUFFER - w->to, MSG_DONTWAIT); while (n < 0 && errno == EINTR);
+  if (n > 0) w->to += (size_t)n; /* a short one says nothing: the connection's end may follow, of which epoll has told already */
+  return n > 0 ? MORE : n < 0 && errno == EAGAIN ? LATER : BROKEN;
+}
 static ssize_t unseal(struct link *l, struct msghdr *m, int flags) {
-  size_t got = 0, room = m->msg_controllen;
-  bool more = true, over = false;
+  size_t got = 0, here;
+  enum progress now = MORE;
+  unsigned char *to;
   if (flags & MSG_ERRQUEUE) return refuse(EAGAIN);
   if (flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)) return refuse(EOPNOTSUPP);
   if (l->broken) return give_up(l);
-  ERR_clear_error(); /* else SSL_get_error() takes what another connection has left for this one's */
-  for (size_t i = 0; i < m->msg_iovlen && more; i++)
-    for (size_t at = 0; at < m->msg_iov[i].iov_len && more;) {
-      int n = SSL_read(l->ssl, (char *)m->msg_iov[i].iov_base + at, (int)(m->msg_iov[i].iov_len - at));
-      int why = n > 0 ? SSL_ERROR_NONE : SSL_get_error(l->ssl, n);
-      if (n > 0) at += (size_t)n, got += (size_t)n;
-      else more = false, over = why == SSL_ERROR_ZERO_RETURN, l->broken = !over && why != SSL_ERROR_WANT_READ;
-    }
-  if (l->broken && !got) return give_up(l); /* what came before it still counts */
-  (void)flush(l);                           /* an answer of TLS itself, such as to a key update */
-  m->msg_flags = 0, m->msg_namelen = 0, m->msg_controllen = 0;
-  if (!got) return over ? 0 : refuse(EAGAIN);
-  if (!l->used) pthread_mutex_lock(&board), l->used = true, pthread_mutex_unlock(&board);
-  if (l->inq && m->msg_control && room >= CMSG_SPACE(sizeof(int))) {
-    struct cmsghdr *c = m->msg_control;
-    int left = more || over || l->broken; /* whether reading on gives something now */
-    c->cmsg_level = IPPROTO_TCP, c->cmsg_type = TCP_CM_INQ, c->cmsg_len = CMSG_LEN(sizeof left);
-    memcpy(CMSG_DATA(c), &left, sizeof left);
-    m->msg_controllen = CMSG_SPACE(sizeof left);
+  while (now == MORE && (here = place(m, got, &to))) {
+    size_t rest = l->rest_to - l->rest_from, n = here < rest ? here : rest;
+    if (rest) memcpy(to, l->rest + l->rest_from, n), l->rest_from += n, got += n;
+    else if (l->over) now = OVER;
+    else if ((now = open_record(l, m, &got)) == LATER && !got) now = refill(l); /* TensorFlow reads on until EAGAIN */
   }
+  l->over = l->over || now == OVER;
+  if (now == BROKEN && !l->sealed) (void)(say(l, ALERT, bad_record, sizeof bad_record) && flush(l));
+  if (now == BROKEN && !got) return give_up(l);
+  l->broken = now == BROKEN; /* what came before still counts */
+  m->msg_flags = 0, m->msg_namelen = 0, m->msg_controllen = 0;
+  if (!got) return now == LATER ? refuse(EAGAIN) : 0;
+  if (!l->used) pthread_mutex_lock(&board), l->used = true, pthread_mutex_unlock(&board);
   return (ssize_t)got;
 }
 static void say_goodbye(struct link *l) {
-  if (l->kind == LINK && !l->broken && !l->sealed) SSL_shutdown(l->ssl), (void)flush(l);
-  ERR_clear_error();
+  if (l->kind == LINK && !l->broken && !l->closing && !l->sealed) l->closing = say(l, ALERT, goodbye, sizeof goodbye), (void)flush(l);
 }
 
 /* ---- what TensorFlow calls ---- */
 /* Does `action` on a tracked descriptor, under its lock; other descriptors fall through. */
-#define ON_LINK(type, action)       \
-  do {                              \
-    struct link *l = take(fd);      \
-    if (!l) break;                  \
-    pthread_mutex_lock(&l->lock);   \
-    type result = action;           \
-    int saved = errno;              \
-    pthread_mutex_unlock(&l->lock); \
-    give(l);                        \
-    errno = saved;                  \
-    return result;                  \
+#define ON_LINK(type, action)                \
+  do {                                       \
+    struct link *l = take(fd);               \
+    if (!l) break;                           \
+    pthread_mutex_lock(&l->lock);            \
+    type result = action;                    \
+    int saved = errno;                       \
+    pthread_mutex_unlock(&l->lock), give(l); \
+    return errno = saved, result;            \
   } while (0)
 int INTERPOSED(socket)(int domain, int type, int protocol) {
   if (!TENSORFLOW) return CALL(socket, domain, type, protocol);
@@ -323,14 +384,12 @@ int INTERPOSED(getpeername)(int fd, struct sockaddr *a, socklen_t *len) {
   ON_LINK(int, l->kind == LINK ? tell_address(l->node, a, len) : refuse(ENOTCONN));
   return CALL(getpeername, fd, a, len);
 }
-/* An allow-list: others could send past TLS (zero copy, kTLS), or count bytes that TLS holds. */
-static int set_option(struct link *l, int level, int name, const int *value, socklen_t len) {
+/* An allow-list: others could send past TLS (zero copy, kTLS), or count bytes of the kernel, not of TLS (TCP_INQ). */
+static int set_option(struct link *l, int level, int name, const void *value, socklen_t len) {
   bool tcp = level == IPPROTO_TCP && (name == TCP_NODELAY || name == TCP_USER_TIMEOUT);
   bool any = level == SOL_SOCKET && (name == SO_REUSEADDR || name == SO_REUSEPORT || name == SO_KEEPALIVE);
-  bool inq = level == IPPROTO_TCP && name == TCP_INQ && l->kind == LINK && len == sizeof *value; /* unseal() tells it */
-  if (inq) l->inq = *value;
-  if (!inq && !tcp && !any && !(level == IPPROTO_IPV6 && name == IPV6_V6ONLY)) return refuse(ENOPROTOOPT);
-  return inq || l->kind == PORT ? 0 : CALL(setsockopt, l->fd, level, name, value, len);
+  if (!tcp && !any && !(level == IPPROTO_IPV6 && name == IPV6_V6ONLY)) return refuse(ENOPROTOOPT);
+  return l->kind == PORT ? 0 : CALL(setsockopt, l->fd, level, name, value, len);
 }
 int INTERPOSED(setsockopt)(int fd, int level, int name, const void *value, socklen_t len) {
   ON_LINK(int, set_option(l, level, name, value, len));
@@ -366,8 +425,8 @@ int INTERPOSED(getaddrinfo)(const char *host, const char *service, const struct 
   return CALL(getaddrinfo, host, service, hints, found);
 }
 int INTERPOSED(fcntl)(int fd, int cmd, ...) {
-  va_list rest; va_start(rest, cmd);
-  void *argument = va_arg(rest, void *);
+  va_list rest;
+  void *argument = (va_start(rest, cmd), va_arg(rest, void *));
   va_end(rest);
   return (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) && tracked(fd) ? refuse(EOPNOTSUPP) : CALL(fcntl, fd, cmd, argument);
 }
@@ -405,80 +464,21 @@ int coterie_in_front(void) {
 /* From now on callers in files below `of` are TensorFlow; `socket` gets a node's number (2 bytes) whenever they dial it. */
 int coterie_arm(const char *of, int node, int socket) {
   if (atomic_load(&armed) || strlen(of) >= sizeof folder || node < 0 || node >= MAX_NODES) return -1;
-  method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "coterie");
-  if (!method || !BIO_meth_set_read(method, bio_read) || !BIO_meth_set_write(method, bio_write) || !BIO_meth_set_ctrl(method, bio_ctrl)) return -1;
   strcpy(folder, of), own_node = node, bell = socket, owner = getpid();
   return atomic_store(&armed, true), 0;
 }
-/* Python judges the certificate before it hands the connection over. TLS has shown by then that the peer
-   has its key, and nothing of TensorFlow's has been sent. */
-static int leave_to_python(X509_STORE_CTX *store, void *unused) { return (void)unused, X509_STORE_CTX_get0_cert(store) != NULL; }
-static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *len, const unsigned char *in, unsigned in_len, void *unused) {
-  (void)unused;
-  for (int i = 0; i < 2; i++)
-    if (in_len == 1u + protocols[i][0] && !memcmp(in, protocols[i], in_len))
-      return ((struct link *)SSL_get_app_data(ssl))->back = i, *out = in + 1, *len = in[0], SSL_TLSEXT_ERR_OK;
-  return SSL_TLSEXT_ERR_ALERT_FATAL;
-}
-/* One of this node's certificates with its key, both DER. */
-SSL_CTX *coterie_context(const unsigned char *cert, int cert_len, const unsigned char *key, int key_len) {
-  SSL_CTX *ctx = SSL_CTX_new(TLS_method());
-  bool good = ctx && SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) && SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) &&
-              SSL_CTX_set_num_tickets(ctx, 0) && SSL_CTX_set1_sigalgs_list(ctx, "ECDSA+SHA256") &&
-              SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384") &&
-              SSL_CTX_use_certificate_ASN1(ctx, cert_len, cert) == 1 &&
-              SSL_CTX_use_PrivateKey_ASN1(EVP_PKEY_EC, ctx, key, key_len) == 1 && SSL_CTX_check_private_key(ctx) == 1;
-  ERR_clear_error();
-  if (!good) return SSL_CTX_free(ctx), NULL;
-  SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-  SSL_CTX_set_cert_verify_callback(ctx, leave_to_python, NULL);
-  SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, NULL);
-  SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-  SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
-  SSL_CTX_set_default_read_buffer_len(ctx, 65536);
-  return ctx;
-}
-/* Takes a connected socket over for a handshake. `back`: see `protocols`; for a listener the peer says it. */
-struct link *coterie_open(int fd, SSL_CTX *ctx, int listener, int back) {
+/* Gives a connection to TensorFlow, to dial with or to accept: Python has shaken hands on it and judged the peer, and neither
+   has sent anything since. The secrets are those of its traffic, of TLS_AES_128_GCM_SHA256. 0: the descriptor is taken. */
+int coterie_hand_over(int fd, int node, uint64_t incarnation, int to_dial, const unsigned char *sending, const unsigned char *receiving) {
   struct link *l = fd >= 0 && fd < MAX_FD ? make(LINK, fd) : NULL;
-  BIO *bio = BIO_new(method);
-  if (l) l->ssl = SSL_new(ctx), l->out = malloc(OUT), l->piece = malloc(RECORD), l->back = back;
-  if (!l || !bio || !l->ssl || !l->out || !l->piece || SSL_set_alpn_protos(l->ssl, protocols[!!back], 1u + protocols[!!back][0])) {
-    if (l) l->fd = -1, give(l); /* it stays the caller's */
-    return BIO_free(bio), NULL;
-  }
-  BIO_set_data(bio, l), BIO_set_init(bio, 1), SSL_set_bio(l->ssl, bio, bio);
-  SSL_set_app_data(l->ssl, l);
-  listener ? SSL_set_accept_state(l->ssl) : SSL_set_connect_state(l->ssl);
-  return l;
-}
-/* 0: the handshake is done; -1: it has failed; else what poll must wait for. It reads no byte too many: epoll
-   must still find TensorFlow's first ones in the kernel. */
-int coterie_step(struct link *l) {
-  const unsigned char *chosen;
-  unsigned len;
-  int n = (ERR_clear_error(), SSL_do_handshake(l->ssl)), sent = flush(l), why = n == 1 ? SSL_ERROR_NONE : SSL_get_error(l->ssl, n);
-  ERR_clear_error();
-  if (sent < 0 || (n != 1 && why != SSL_ERROR_WANT_READ)) return -1;
-  if (n != 1 || !sent) return sent ? POLLIN : POLLOUT;
-  SSL_get0_alpn_selected(l->ssl, &chosen, &len);
-  return len == protocols[l->back][0] && !memcmp(chosen, protocols[l->back] + 1, len) ? 0 : -1;
-}
-/* The peer's certificate in DER; its length, or -1 if there is none or it does not fit. */
-int coterie_shown(struct link *l, unsigned char *der, int room) {
-  X509 *cert = SSL_get0_peer_certificate(l->ssl);
-  int len = cert ? i2d_X509(cert, NULL) : -1;
-  return len > 0 && len <= room ? i2d_X509(cert, &der) : -1;
-}
-int coterie_is_back(struct link *l) { return l->back; }
-void coterie_drop(struct link *l) { give(l); }
-/* Gives a judged connection to TensorFlow: to dial with, or to accept. */
-void coterie_hand_over(struct link *l, int node, uint64_t incarnation, int to_dial) {
-  SSL_set_read_ahead(l->ssl, 1);
+  if (!l) return -1;
+  l->out.seals = 1;
+  if (!open_way(&l->out, sending) || !open_way(&l->in, receiving) || !(l->rest = malloc(RECORD))) return l->fd = -1, give(l), -1;
   pthread_mutex_lock(&board);
   l->node = node, l->incarnation = incarnation, l->place = to_dial ? PARKED : QUEUED;
   if (!to_dial && port) (void)!CALL(write, port->fd, &(uint64_t){1}, sizeof(uint64_t));
   pthread_mutex_unlock(&board);
+  return 0;
 }
 /* Breaks every connection with a node, but not those with one incarnation of it (0: all). */
 void coterie_cut(int node, uint64_t incarnation) {

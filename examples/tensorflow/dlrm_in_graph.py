@@ -5,7 +5,7 @@ Each worker's part of a step makes its own synthetic click data, takes the dense
 rows that it needs from the parameter server, and gives gradients back; the server adds them in the workers'
 order and updates. The whole loop is in the graph, so the chief only hears the losses.
 
-    dlrm_in_graph.py [--steps 50] [--batch 128] [--rows 100000]
+    dlrm_in_graph.py [--steps 50] [--batch 128] [--rows 100000] [--every STEPS]
 """
 
 import argparse
@@ -64,8 +64,10 @@ def clicks(
     return x, ids, tf.cast(labels, tf.float32)
 
 
-def train(steps: int, batch: int, rows: int, workers: int, rate: float) -> None:
-    """Builds the function and runs it in ten parts."""
+def train(options: argparse.Namespace, workers: int) -> None:
+    """Builds the function, and calls it for some steps at a time."""
+    steps, batch, rows = options.steps, options.batch, options.rows
+    every = options.every or max(1, steps // 10)
     with tf.device(SERVER):
         dense = tf.Variable(initial_dense())
         table = tf.Variable(tf.random.stateless_uniform([rows, DIM], [7, 99], -0.01, 0.01))
@@ -96,18 +98,17 @@ def train(steps: int, batch: int, rows: int, workers: int, rate: float) -> None:
         for i in tf.range(count):
             parts = [gradients(worker, first + i) for worker in range(workers)]
             with tf.device(SERVER):
-                share = rate / workers
+                share = options.rate / workers
                 dense.assign_sub(share * tf.add_n([part[1] for part in parts]))
                 for _, _, unique, by_rows in parts:
                     table.scatter_sub(tf.IndexedSlices(share * by_rows, unique))
                 losses = losses.write(i, tf.add_n([part[0] for part in parts]) / workers)
         return losses.stack()
 
-    part = max(1, steps // 10)
     run(tf.constant(0), tf.constant(0))  # compiles, trains nothing
     began, done = time.monotonic(), 0
     while done < steps:
-        count = min(part, steps - done)
+        count = min(every, steps - done)
         for i, loss in enumerate(run(tf.constant(done), tf.constant(count)).numpy()):
             print(f"step {done + i + 1} loss {float(loss).hex()}", flush=True)
         done += count
@@ -125,6 +126,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rate", type=float, default=0.1)
+    parser.add_argument("--every", type=int, default=0, help="steps per call; 0: a tenth of all")
     options = parser.parse_args()
     config = json.loads(os.environ["TF_CONFIG"])
     task = config["task"]
@@ -142,7 +144,7 @@ def main() -> None:
     tf.config.experimental_connect_to_cluster(
         cluster, job_name="chief", task_index=0, make_master_device_default=False
     )
-    train(options.steps, options.batch, options.rows, cluster.num_tasks("worker"), options.rate)
+    train(options, cluster.num_tasks("worker"))
 
 
 main()

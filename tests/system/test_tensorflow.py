@@ -367,9 +367,9 @@ def test_a_process_whose_tensorflow_escapes_the_native_part_refuses_to_run(tmp_p
         "from tests.ratls.conftest import World\n"
         "selftest._SECONDS = 3.0\n"
         "native = Native(Path('/nowhere'), 0)\n"
-        "identity = World().trust('ps0').credentials.current().identity\n"
+        "trust = World().trust('ps0')\n"
         "try:\n"
-        "    selftest.self_test(native, identity)\n"
+        "    selftest.self_test(native, trust.credentials.current().identity, trust.clock())\n"
         "except EnvironmentUnfit as error:\n"
         "    print(error.what)\n"
     )

@@ -30,13 +30,13 @@ def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_missing_headers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "cc"
-    broken.write_text("#!/bin/sh\necho 'fatal error: openssl/ssl.h: No such file' >&2\nexit 1\n")
+    broken.write_text("#!/bin/sh\necho 'fatal error: openssl/evp.h: No such file' >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(EnvironmentUnfit) as refused:
         building.compiler()
     assert refused.value.expected.startswith("OpenSSL's headers")
-    assert "openssl/ssl.h" in refused.value.seen
+    assert "openssl/evp.h" in refused.value.seen
 
 
 def test_openssl_obeys_no_configuration_of_the_host(native_part: None, tmp_path: Path) -> None:
@@ -48,9 +48,9 @@ def test_openssl_obeys_no_configuration_of_the_host(native_part: None, tmp_path:
     )
     library = building.LIBRARY
     made = (
-        f"import ctypes; ssl = ctypes.CDLL({str(library)!r}); ssl.TLS_method.restype = ctypes.c_void_p\n"
-        "ssl.SSL_CTX_new.restype, ssl.SSL_CTX_new.argtypes = ctypes.c_void_p, [ctypes.c_void_p]\n"
-        "print(bool(ssl.SSL_CTX_new(ssl.TLS_method())))"
+        f"import ctypes; crypto = ctypes.CDLL({str(library)!r}); fetch = crypto.EVP_KDF_fetch\n"
+        "fetch.restype, fetch.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p]\n"
+        "print(bool(fetch(None, b'TLS13-KDF', None)))"
     )
     said = subprocess.run(
         [sys.executable, "-c", made],

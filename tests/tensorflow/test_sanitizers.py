@@ -18,6 +18,6 @@ def test_no_byte_no_descriptor_and_no_race(
 ) -> None:
     harness = build_harness(sanitizers, tmp_path)
     rounds = 250 if sanitizers == "address,undefined" else 60
-    said = run_harness(harness, rounds=rounds, seed=1, most_bytes=40_000, processes=4)
+    said = run_harness(harness, rounds=rounds, seed=1, most_bytes=150_000, processes=4)
     assert said == [f"{rounds} connections, seed {s}: no byte and no descriptor lost" for s in
                     range(1, 4 * rounds + 1, rounds)]  # fmt: skip

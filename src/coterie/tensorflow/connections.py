@@ -83,7 +83,7 @@ class DataConnection:
         try:
             self._tls.handshake()
         except BaseException:
-            self._tls.close_with_last_word()
+            self._tls.close()
             raise
 
     @property

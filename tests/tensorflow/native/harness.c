@@ -128,17 +128,21 @@ static bool wait_for(int fd, short events) {
 static void *write_all(void *argument) {
   struct end *e = argument;
   uint64_t random = e->random ^ 1, sent = 0;
-  static const size_t room = 65536;
+  size_t presented = 0; /* and not sent: gRPC presents at least that much again */
+  static const size_t room = 262144;
   unsigned char *buffer = malloc(room);
   while (sent < e->out.total) {
     size_t len = e->out.total - sent < room ? (size_t)(e->out.total - sent) : room;
     for (size_t i = 0; i < len; i++) buffer[i] = byte_at(e->out.seed, sent + i);
     struct iovec v[16];
     struct msghdr m = {.msg_iov = v, .msg_iovlen = vectors(v, buffer, len, &random)};
+    size_t total = 0;
+    for (size_t i = 0; i < m.msg_iovlen; i++) total += v[i].iov_len;
+    if (total < presented) v[m.msg_iovlen - 1].iov_len += presented - total, total = presented;
     ssize_t n;
     while ((n = wrapped_sendmsg(e->fd, &m, MSG_NOSIGNAL)) < 0 && errno == EAGAIN) CHECK(wait_for(e->fd, POLLOUT)); /* the same bytes again */
     if (n < 0) { CHECK(e->fault != NONE && (errno == ECONNRESET || errno == EPIPE)); break; }
-    sent += (uint64_t)n;
+    sent += (uint64_t)n, presented = total - (size_t)n;
   }
   for (int queued = 1; e->fault == NONE && queued && !ioctl(e->fd, SIOCOUTQ, &queued);) usleep(queued ? 50 : 0); /* room for the goodbye */
   wrapped_shutdown(e->fd, sent < e->out.total ? SHUT_RDWR : SHUT_WR);
@@ -149,7 +153,7 @@ static void *write_all(void *argument) {
 static void *read_all(void *argument) {
   struct end *e = argument;
   uint64_t random = e->random ^ 2, got = 0;
-  static const size_t room = 65536;
+  static const size_t room = 262144;
   unsigned char *buffer = malloc(room);
   char control[64];
   for (;;) {

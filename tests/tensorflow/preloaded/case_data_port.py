@@ -127,20 +127,26 @@ def test_plaintext_is_refused(layer: Layer, native: Native) -> None:
         {"alpn": b"h2"},
         {"alpn": b"coterie-ra-tls/1"},
         {"alpn": None},
-        {"anonymous": True},
     ],
-    ids=["TLS 1.2", "HTTP/2", "the attestation port's protocol", "no protocol", "no certificate"],
+    ids=["TLS 1.2", "HTTP/2", "the attestation port's protocol", "no protocol"],
 )
 def test_other_tls_is_refused(
     world: World, layer: Layer, line: MakeLine, native: Native, options: dict[str, object]
 ) -> None:
     attested = layer.attest(world.trust("acme-worker"))
-    anonymous = options.pop("anonymous", False)
-    connection = line(None if anonymous else attested.credentials.identity, **options)
+    connection = line(attested.credentials.identity, **options)
     with contextlib.suppress(SSL.Error):
         connection.shake_hands()
     connection.wait_end()
     layer.refusal(HandshakeFailed)
+    assert native.unused(ACME) == 0
+
+
+def test_who_shows_no_certificate_is_refused(layer: Layer, line: MakeLine, native: Native) -> None:
+    line(None).shake_hands().wait_end()
+    refusal = layer.refusal(EvidenceRefused)
+    assert isinstance(refusal, EvidenceRefused)
+    assert refusal.failed_check == "certificate_missing"
     assert native.unused(ACME) == 0
 
 

@@ -38,7 +38,7 @@
 #define VIRTUAL 0xef430000u /* 239.67.0.0: node i is 239.67.(i / 256).(i % 256) */
 enum { VIRTUAL_PORT = 2222, MAX_NODES = 1025, MAX_FD = 65536 };
 enum { SECRET = 32, HEAD = 5, RECORD = 16384, TAG = 16, OVERHEAD = 1 + TAG, SHORT = 64, ALERT = 21, HANDSHAKE = 22, APPLICATION_DATA = 23 };
-enum { BUFFER = 131072, OUT_FULL = BUFFER - 18432 }; /* room for one more sealed record, and a key update before it */
+enum { IN = 262144, OUT = 524288, OUT_FIRST = 65536, OUT_FULL = OUT - 18432 }; /* room for one more sealed record, and a key update */
 enum progress { BROKEN = -1, LATER, MORE, OVER };
 static const char goodbye[] = {1, 0}, bad_record[] = {2, 20}, key_update[] = {24, 0, 0, 1, 0}; /* 6.1, 6.2, 4.6.3 */
 
@@ -157,7 +157,7 @@ static bool use_secret(struct way *w, bool next) {
 }
 static bool open_way(struct way *w, const unsigned char *secret) {
   memcpy(w->secret, secret, SECRET);
-  return (w->aead = EVP_CIPHER_CTX_new()) && (w->bytes = malloc(BUFFER)) && use_secret(w, false);
+  return (w->aead = EVP_CIPHER_CTX_new()) && (w->bytes = malloc(w->seals ? OUT : IN)) && use_secret(w, false);
 }
 static bool cipher(struct way *w, unsigned char *to, const unsigned char *from, size_t len) {
   int n;
@@ -211,7 +211,7 @@ static int flush(struct link *l) {
 static int give_up(struct link *l) { return l->broken = true, ERR_clear_error(), refuse(ECONNRESET); }
 /* Bytes count as sent once the kernel has them: what was sealed and does not fit is presented again. */
 static ssize_t seal(struct link *l, const struct msghdr *m) {
-  size_t total = 0, done, batch = 0;
+  size_t total = 0, done, batch = 0, full = OUT_FIRST; /* soon the peer has something to do; then few calls */
   if (m->msg_controllen || m->msg_namelen) return refuse(EOPNOTSUPP);
   for (size_t i = 0; i < m->msg_iovlen; i++) total += m->msg_iov[i].iov_len;
   int sent = l->broken ? -1 : flush(l);
@@ -223,9 +223,9 @@ static ssize_t seal(struct link *l, const struct msghdr *m) {
     if (l->out.records == FRESH_KEY && !(say(l, HANDSHAKE, key_update, sizeof key_update) && use_secret(&l->out, true))) return give_up(l);
     if (!seal_record(l, APPLICATION_DATA, m, done + batch, len)) return give_up(l);
     batch += len;
-    if (l->out.to < OUT_FULL && len < left) continue;
+    if (l->out.to < full && len < left) continue;
     if ((sent = flush(l)) < 0) return give_up(l);
-    if (sent) done += batch, batch = 0;
+    if (sent) done += batch, batch = 0, full = 2 * full < OUT_FULL ? 2 * full : OUT_FULL;
   }
   l->sealed = batch;
   return done || !total ? (ssize_t)done : refuse(EAGAIN);
@@ -255,7 +255,7 @@ static enum progress refill(struct link *l) {
   struct way *w = &l->in;
   ssize_t n;
   memmove(w->bytes, w->bytes + w->from, w->to - w->from), w->to -= w->from, w->from = 0;
-  do n = CALL(recv, l->fd, w->bytes + w->to, BUFFER - w->to, MSG_DONTWAIT); while (n < 0 && errno == EINTR);
+  do n = CALL(recv, l->fd, w->bytes + w->to, IN - w->to, MSG_DONTWAIT); while (n < 0 && errno == EINTR);
   if (n > 0) w->to += (size_t)n; /* a short one says nothing: the connection's end may follow, of which epoll has told already */
   return n > 0 ? MORE : n < 0 && errno == EAGAIN ? LATER : BROKEN;
 }

@@ -1,0 +1,173 @@
+"""TLS handshakes after which somebody else seals and opens the records."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+import pytest
+from cryptography import x509
+from OpenSSL import SSL
+
+from coterie.errors import CallRefused, CoterieError, HandshakeFailed, PeerUnreachable
+from coterie.ratls.identity import NodeIdentity
+from coterie.ratls.tls import Deadline, Judge
+from coterie.ratls.traffic import Taken, TlsHandshake
+from coterie.ratls.visitors import unproved_key
+from tests.ratls.conftest import World
+
+ALPN = b"test/1"
+
+
+def anyone(shown: bytes) -> bytes:
+    return unproved_key(shown, "the peer")
+
+
+def nobody(_: bytes) -> bytes:
+    raise CallRefused("not you")
+
+
+class Ends:
+    """Both ends of a connection."""
+
+    def __init__(self) -> None:
+        world = World()
+        self.identity: NodeIdentity = world.trust("ps0").credentials.current().identity
+        self.at: datetime = world.clock()
+        self.here, self.there = socket.socketpair()
+
+    def end(self, *, listener: bool, judge: Judge = anyone, seconds: float = 20.0) -> TlsHandshake:
+        return TlsHandshake(
+            self.there if listener else self.here,
+            self.identity,
+            judge,
+            listener=listener,
+            at=self.at,
+            deadline=Deadline.after(seconds),
+            peer_name="the peer",
+            alpn=ALPN,
+        )
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    made = Ends()
+    yield made
+    made.here.close()
+    made.there.close()
+
+
+def both(*steps: Callable[[], None]) -> list[CoterieError | None]:
+    """Does things at the same time; returns what each raised."""
+    raised: list[CoterieError | None] = [None] * len(steps)
+
+    def run(i: int) -> None:
+        try:
+            steps[i]()
+        except CoterieError as error:
+            raised[i] = error
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(steps))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised
+
+
+def taken(ends: Ends) -> tuple[Taken, Taken]:
+    dialler, listener = ends.end(listener=False), ends.end(listener=True)
+    assert both(dialler.handshake, listener.handshake) == [None, None]
+    return dialler.take(), listener.take()
+
+
+def test_what_one_end_sends_by_the_other_receives_by(ends: Ends) -> None:
+    dialler, listener = taken(ends)
+    assert dialler.sending == listener.receiving
+    assert dialler.receiving == listener.sending
+    assert dialler.sending != dialler.receiving
+    assert {len(dialler.sending), len(dialler.receiving)} == {32}
+
+
+def test_nothing_follows_the_handshake_not_even_tickets(ends: Ends) -> None:
+    for end in taken(ends):
+        with pytest.raises(BlockingIOError):
+            end.socket.recv(1)
+
+
+def test_what_follows_the_handshake_is_left_unread(ends: Ends) -> None:
+    dialler, listener = ends.end(listener=False), ends.end(listener=True)
+
+    def dial_and_speak() -> None:
+        dialler.handshake()
+        dialler.take().socket.sendall(b"first words")
+
+    assert both(dial_and_speak, listener.handshake) == [None, None]
+    assert listener.take().socket.recv(100) == b"first words"
+
+
+def test_secrets_are_not_shown(ends: Ends) -> None:
+    dialler, _ = taken(ends)
+    assert repr(dialler.sending) not in repr(dialler)
+    assert "sending" not in repr(dialler)
+
+
+@pytest.mark.parametrize("refusing", [0, 1])
+def test_a_judges_refusal_is_raised_and_told(ends: Ends, refusing: int) -> None:
+    judges: list[Judge] = [anyone, anyone]
+    judges[refusing] = nobody
+    raised = both(
+        ends.end(listener=False, judge=judges[0]).handshake,
+        ends.end(listener=True, judge=judges[1]).handshake,
+    )
+    assert isinstance(raised[refusing], CallRefused)
+    if refusing == 0:  # in TLS 1.3 a dialler is done before the listener judges
+        assert isinstance(raised[1], HandshakeFailed)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x16\x02\x00\x00\x05hello", b"\x16\x03\x01\xff\xff"],
+)
+def test_what_is_not_tls_is_refused_at_once(ends: Ends, said: bytes) -> None:
+    ends.here.sendall(said)
+    with pytest.raises(HandshakeFailed) as refused:
+        ends.end(listener=True, seconds=1000.0).handshake()
+    assert refused.value.seen == "something that is not TLS"
+
+
+def test_an_end_within_a_record_is_unreachability(ends: Ends) -> None:
+    ends.here.sendall(b"\x16\x03\x01\x02\x00 the rest never comes")
+    ends.here.shutdown(socket.SHUT_WR)
+    with pytest.raises(PeerUnreachable) as refused:
+        ends.end(listener=True).handshake()
+    assert refused.value.seen == "it closed the connection"
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05])
+def test_silence_ends_with_the_deadline(ends: Ends, seconds: float) -> None:
+    with pytest.raises(PeerUnreachable) as refused:
+        ends.end(listener=True, seconds=seconds).handshake()
+    assert refused.value.seen == "it did not answer in time"
+
+
+@pytest.mark.parametrize("listener", [True, False])
+def test_another_suite_is_not_agreed_on(ends: Ends, listener: bool) -> None:
+    """The records would be of other keys than who takes the connection seals with."""
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_tls13_ciphersuites(b"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256")
+    context.use_certificate(x509.load_der_x509_certificate(ends.identity.certificate_der))
+    context.use_privatekey(ends.identity.private_key)
+    context.set_alpn_select_callback(lambda *_: ALPN)
+    context.set_alpn_protos([ALPN])
+    other = SSL.Connection(context, ends.here if listener else ends.there)
+    other.set_connect_state() if listener else other.set_accept_state()
+
+    def shake() -> None:
+        with pytest.raises(SSL.Error):
+            other.do_handshake()
+
+    own, _ = both(ends.end(listener=listener).handshake, shake)
+    assert isinstance(own, HandshakeFailed)

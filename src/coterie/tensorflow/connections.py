@@ -166,11 +166,12 @@ def receive(
         CallRefused: The certificate is not pinned here.
         PeerBusy: The peer has too many idle connections.
     """
-    judged: list[Peer] = []
+    judged: list[bytes] = []
 
     def judge(shown: bytes) -> bytes:
-        judged.append(board.judge(shown))
-        return unproved_key(shown, judged[0].node)
+        peer = board.judge(shown)
+        judged.append(shown)
+        return unproved_key(shown, peer.node)
 
     with sock:  # it stays the caller's meanwhile, who may shut it down
         _keep_alive(sock)
@@ -187,12 +188,17 @@ def receive(
             connection.handshake()
         except (HandshakeFailed, PeerUnreachable) as error:
             raise _not_tls(error) from error
-        peer = judged[0]
-        index = index_of[peer.node]
-        idle = native.parked(index) if connection.is_back else native.unused(index)
-        if idle >= MAX_IDLE:
+        try:
+            peer = board.judge(
+                judged[0]
+            )  # once more: the peer may have let its pin run out meanwhile
+            index = index_of[peer.node]
+            idle = native.parked(index) if connection.is_back else native.unused(index)
+            if idle >= MAX_IDLE:
+                raise _too_many(peer, idle)
+        except CoterieError:
             connection.close()
-            raise _too_many(peer, idle)
+            raise
         connection.hand_over(native, index, peer.incarnation, to_dial=connection.is_back)
         return peer
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from cryptography import x509
 from OpenSSL import SSL
 
 from coterie.attestation.tee.simulated import SimulatedTee
@@ -15,11 +17,13 @@ from coterie.errors import CallRefused, EvidenceRefused, HandshakeFailed, Vouche
 from coterie.ratls.evidence import LEGACY_OIDS
 from coterie.ratls.handshake import dial
 from coterie.ratls.trust import make_trust
+from coterie.tensorflow.board import Board
+from coterie.tensorflow.connections import receive
 from coterie.tensorflow.native import Native
 from tests.ratls.conftest import World
 from tests.ratls.forging import Forgery, forge, legacy
 from tests.ratls.test_forgeries import FORGERIES
-from tests.tensorflow.preloaded.conftest import ACME, BACK, Layer, Line, wait_until
+from tests.tensorflow.preloaded.conftest import ACME, ALPN, BACK, Layer, Line, wait_until
 
 MakeLine = Callable[..., Line]
 
@@ -239,3 +243,71 @@ def test_dialling_needs_the_same_contract(world: World, layer: Layer) -> None:
     other = world.changed("training", "batch", value=7)
     with pytest.raises(ContractMismatch, match=r"training\.batch"):
         dial(layer.attestation, "ps0", world.trust("acme-worker", contract=other))
+
+
+def records(flight: bytes) -> list[bytes]:
+    """The TLS records of a flight."""
+    found = []
+    while flight:
+        length = 5 + int.from_bytes(flight[3:5])
+        found.append(flight[:length])
+        flight = flight[length:]
+    return found
+
+
+def test_a_pin_that_runs_out_within_the_handshake_opens_nothing(
+    world: World, layer: Layer, native: Native
+) -> None:
+    """The certificate comes before the peer's last record, with which it can take its time."""
+    attested = layer.attest(world.trust("acme-worker"))
+    identity = attested.credentials.identity
+    now, asked = [world.clock()], threading.Event()
+
+    def clock() -> datetime:
+        at = now[0]
+        asked.set()
+        return at
+
+    board = Board(clock)
+    board.admit(layer.wait_admitted())
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_alpn_protos([ALPN])
+    context.use_certificate(x509.load_der_x509_certificate(identity.certificate_der))
+    context.use_privatekey(identity.private_key)
+    peer = SSL.Connection(context)
+    peer.set_connect_state()
+    here, there = socket.socketpair()
+    raised: list[Exception] = []
+
+    def listen() -> None:
+        try:
+            receive(
+                there,
+                20.0,
+                trust=world.trust("ps0"),
+                native=native,
+                board=board,
+                index_of={"acme-worker": ACME},
+            )
+        except CallRefused as error:
+            raised.append(error)
+
+    listening = threading.Thread(target=listen)
+    listening.start()
+    with here:
+        for _ in range(100):
+            with contextlib.suppress(SSL.WantReadError):
+                peer.do_handshake()
+                break
+            with contextlib.suppress(SSL.WantReadError):
+                here.sendall(peer.bio_read(1 << 16))
+            peer.bio_write(here.recv(1 << 16))
+        *before, finished = records(peer.bio_read(1 << 16))
+        assert not asked.is_set()
+        here.sendall(b"".join(before))
+        assert asked.wait(20)
+        now[0] += timedelta(minutes=61)
+        here.sendall(finished)
+        listening.join()
+    assert [type(error) for error in raised] == [CallRefused]
+    assert native.unused(ACME) == 0

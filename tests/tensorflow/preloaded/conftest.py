@@ -79,6 +79,12 @@ class Layer:
         assert found, self.refusals
         return found[0]
 
+    def wait_admitted(self) -> Peer:
+        """Waits for an attested peer."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.admitted, timeout=20)
+        return self.admitted[-1]
+
     def attest(self, trust: TrustContext) -> AttestedPeer:
         """Has a worker attest itself and ps0."""
         return dial(self.attestation, "ps0", trust)

@@ -99,7 +99,7 @@ class Side:
     """A cluster that trains when it is told to, and stands still otherwise.
 
     Args:
-        command: Starts it; all of its processes must stay in one group. The chief's lines come first.
+        command: Starts it; all of its processes must stay in one group.
         every: Steps between two of the moments that count.
     """
 
@@ -113,7 +113,10 @@ class Side:
             text=True,
             start_new_session=True,
         )
-        self._part()  # up and warm
+
+    def warm_up(self) -> None:
+        """Waits until it trains, and stops it."""
+        self._part()
         self._signal(signal.SIGSTOP)
 
     def seconds_per_step(self, parts: int) -> float:
@@ -128,8 +131,8 @@ class Side:
         return taken / (parts * self._every)
 
     def close(self) -> None:
-        """Ends it."""
-        self._process.terminate()
+        """Ends it, as Ctrl-C does: so it removes its files; what does not end by that is killed."""
+        self._process.send_signal(signal.SIGINT)
         self._signal(signal.SIGCONT)
         with suppress(subprocess.TimeoutExpired):
             self._process.communicate(timeout=_SECONDS_TO_END)
@@ -160,14 +163,8 @@ def main() -> None:
     )
     parser.add_argument("--plain", action="store_true", help="be the plain cluster")
     options = parser.parse_args()
-    arguments = [
-        "--steps",
-        str(10**6),
-        "--every",
-        str(options.every),
-        "--batch",
-        str(options.batch),
-    ]
+    arguments = ["--steps", str(10**6)]
+    arguments += ["--every", str(options.every), "--batch", str(options.batch)]
     if options.plain:
         with plain_cluster(load_contract(_CLUSTER), _PROGRAM, arguments, None) as chief:
             chief.wait()
@@ -179,6 +176,8 @@ def main() -> None:
             stack.enter_context(closing(Side(command, options.every)))
             for command in (own, [*coterie, "--", *arguments])
         )
+        plain.warm_up()
+        attested.warm_up()
         pairs = [
             (plain.seconds_per_step(_PARTS), attested.seconds_per_step(_PARTS))
             for _ in range(options.pairs)

@@ -76,10 +76,6 @@ class Native:
         """How many connections TensorFlow was given on which a node has not spoken yet."""
         return int(self._library.coterie_count(node, 1))
 
-    def live(self) -> int:
-        """How many descriptors the library looks after."""
-        return int(self._library.coterie_count(-1, 0))
-
 
 def load() -> ctypes.CDLL:
     """Loads the library.

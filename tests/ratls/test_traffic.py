@@ -153,6 +153,31 @@ def test_silence_ends_with_the_deadline(ends: Ends, seconds: float) -> None:
     assert refused.value.seen == "it did not answer in time"
 
 
+@pytest.mark.parametrize("most", [1, 7, 1000, 1 << 16])
+def test_pieces_of_any_size_make_a_handshake(ends: Ends, most: int) -> None:
+    """A relay cuts what either side sends, within records and across them."""
+    far, farther = socket.socketpair()
+    near, ends.there = ends.there, farther
+
+    def relay(source: socket.socket, sink: socket.socket) -> None:
+        while piece := source.recv(most):
+            sink.sendall(piece)
+
+    relays = [
+        threading.Thread(target=relay, args=pair, daemon=True)
+        for pair in ((near, far), (far, near))
+    ]
+    for thread in relays:
+        thread.start()
+    with near, far:
+        dialler, listener = taken(ends)
+        assert dialler.sending == listener.receiving
+        for end in (near, far):
+            end.shutdown(socket.SHUT_RDWR)
+        for thread in relays:
+            thread.join()
+
+
 @pytest.mark.parametrize("listener", [True, False])
 def test_another_suite_is_not_agreed_on(ends: Ends, listener: bool) -> None:
     """The records would be of other keys than who takes the connection seals with."""

@@ -12,7 +12,6 @@ import typer
 from rich.text import Text
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.exceptions import TyperException
-from typer.main import get_command
 
 from coterie.cli.main import application
 
@@ -82,8 +81,8 @@ class Verb:
 @cache
 def root() -> TyperGroup:
     """The application as the parser has it."""
-    command = get_command(application())
-    assert isinstance(command, TyperGroup)
+    command = application()
+    command.load_all()
     return command
 
 

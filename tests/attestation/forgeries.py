@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from coterie.attestation.appraiser import assess
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.policy import Policy
-from coterie.attestation.tee.base import TeeKind
 from coterie.attestation.tee.simulated.keys import derive_key, sign_raw
 from coterie.attestation.tee.simulated.pki import Member, SimulatedPki, Span
 from coterie.attestation.tee.simulated.quotes import (
@@ -22,6 +21,7 @@ from coterie.attestation.tee.simulated.quotes import (
     sgx_quote,
     tdx_quote,
 )
+from coterie.kinds import TeeKind
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ISSUED = datetime(2026, 2, 28, tzinfo=UTC)

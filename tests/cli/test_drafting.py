@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from coterie.cli.drafting import (
     TDX_VALUES,
     Draft,
-    Mode,
-    Tee,
     demonstration,
     draft_contract,
     sizes_for,
 )
 from coterie.contract import contract_digest, load_contract, parse_contract
+from coterie.kinds import Mode, TeeKind
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 KEY = "ed25519:" + "ab" * 32
@@ -33,7 +32,7 @@ def drafts(draw: st.DrawFn) -> Draft:
         draw(st.lists(names, min_size=1, max_size=5 if mode == "hfl" else 1, unique=True))
     )
     operator = draw(names) if mode == "hfl" else owners[0]
-    tee: Tee = draw(st.sampled_from(["simulated", "sgx", "tdx"]))
+    tee: TeeKind = draw(st.sampled_from(["simulated", "sgx", "tdx"]))
     real = tee != "simulated"
     reference = {
         "simulated": {},

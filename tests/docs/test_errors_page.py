@@ -10,8 +10,8 @@ import pytest
 
 from coterie.attestation.appraiser import TDX_REGISTERS
 from coterie.attestation.evidence import check_names
-from coterie.attestation.tee.base import TeeKind
 from coterie.errors import CoterieError
+from coterie.kinds import TeeKind
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")

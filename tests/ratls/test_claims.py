@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.contract import Role
 from coterie.errors import EvidenceRefused
+from coterie.kinds import Role
 from coterie.ratls import cbor
 from coterie.ratls.claims import (
     MAX_CLAIMS_BYTES,

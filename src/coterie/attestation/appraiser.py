@@ -24,10 +24,10 @@ from coterie.attestation.policy import (
     measurements,
 )
 from coterie.attestation.roots import TrustRoot, root_for
-from coterie.attestation.tee.base import TeeKind
 from coterie.attestation.verdict import Check, CheckList, Verdict
-from coterie.contract.trust import Role, RoleTrust, TrustSection
+from coterie.contract.trust import RoleTrust, TrustSection
 from coterie.errors import EvidenceRefused
+from coterie.kinds import Role, TeeKind
 
 TDX_REGISTERS = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "td_attributes", "xfam")
 

@@ -14,8 +14,8 @@ from coterie.attestation.collateral_source import (
     StapledOnly,
 )
 from coterie.attestation.pccs import PccsCollateral
-from coterie.attestation.tee.base import TeeKind
 from coterie.errors import ContractInvalid
+from coterie.kinds import TeeKind
 
 
 def collateral_from_options(

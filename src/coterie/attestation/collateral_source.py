@@ -20,10 +20,10 @@ from coterie.attestation.evidence import authenticate
 from coterie.attestation.freshness import freshness, newest
 from coterie.attestation.platforms import Platform, platform_of
 from coterie.attestation.roots import root_for
-from coterie.attestation.tee.base import TeeKind
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.verdict import CheckList
 from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused
+from coterie.kinds import TeeKind
 
 _REFRESH_BEFORE_EXPIRY = timedelta(days=1)
 

@@ -35,9 +35,9 @@ from coterie.attestation.collateral import Collateral
 from coterie.attestation.quote import TEE_TDX, Quote, parse_quote
 from coterie.attestation.roots import SIMULATED_NAMES, TrustRoot
 from coterie.attestation.statements import parse_statement, verify_statement
-from coterie.attestation.tee.base import TeeKind
 from coterie.attestation.verdict import CheckList
 from coterie.errors import EvidenceRefused
+from coterie.kinds import TeeKind
 
 CHAINS = ("pck_chain", "pck_crl_chain", "tcb_info_chain", "qe_identity_chain")
 _DESCRIPTIONS: dict[TeeKind, str] = {

@@ -10,7 +10,7 @@ import base64
 from dataclasses import dataclass
 from functools import lru_cache
 
-from coterie.attestation.tee.base import TeeKind
+from coterie.kinds import TeeKind
 
 # Intel SGX Root CA (public), as published at
 # https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer;

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from coterie.attestation.tee.base import TeeKind
 from coterie.errors import EvidenceRefused
+from coterie.kinds import TeeKind
 
 Outcome = Literal["passed", "failed", "not_run"]
 

@@ -7,45 +7,18 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from coterie.attestation.appraiser import Appraisal, Appraiser, assess
-from coterie.attestation.collateral import MAX_COLLATERAL_BYTES, Collateral
-from coterie.attestation.collateral_source import (
-    CachedCollateral,
-    DirectoryCollateral,
-    SimulatedCollateral,
-)
-from coterie.attestation.evidence import kind_of
-from coterie.attestation.measurement import own_package_measurement
-from coterie.attestation.pccs import PccsCollateral
-from coterie.attestation.platforms import platform_of
-from coterie.attestation.policy import (
-    AdvisoriesWithin,
-    MeasurementIn,
-    MinimumEvaluation,
-    Policy,
-    ReportDataIs,
-    TcbStatusIn,
-    measurements,
-)
-from coterie.attestation.quote import parse_quote
-from coterie.attestation.roots import root_for
-from coterie.attestation.tee.base import TeeKind
-from coterie.attestation.verdict import Check
 from coterie.cli.attest_output import print_facts, print_outcome
 from coterie.cli.attest_peer import peer
-from coterie.cli.evidence_files import (
-    CERTIFICATE_CHECKS,
-    binding,
-    certificate_facts,
-    read_evidence,
-)
-from coterie.contract import Role, load_contract
-from coterie.contract.trust import TcbStatus
 from coterie.errors import EvidenceRefused
+from coterie.kinds import Role, TcbStatus, TeeKind
+
+if TYPE_CHECKING:
+    from coterie.attestation.collateral import Collateral
+    from coterie.attestation.policy import Policy
 
 app = typer.Typer(help="Judge, explain and collect attestation evidence.", no_args_is_help=True)
 app.command()(peer)
@@ -126,6 +99,23 @@ def verify(
 
     Example: coterie attest verify quote.bin --collateral DIR --accept-status SWHardeningNeeded
     """
+    from coterie.attestation.appraiser import Appraisal, Appraiser, assess
+    from coterie.attestation.evidence import kind_of
+    from coterie.attestation.measurement import own_package_measurement
+    from coterie.attestation.policy import (
+        AdvisoriesWithin,
+        MeasurementIn,
+        MinimumEvaluation,
+        ReportDataIs,
+        TcbStatusIn,
+        measurements,
+    )
+    from coterie.attestation.quote import parse_quote
+    from coterie.attestation.roots import root_for
+    from coterie.attestation.verdict import Check
+    from coterie.cli.evidence_files import CERTIFICATE_CHECKS, binding, read_evidence
+    from coterie.contract import load_contract
+
     policies: list[Policy] = [TcbStatusIn(tuple(accept_status or ("UpToDate",)))]
     if accept_advisory:
         policies.append(AdvisoriesWithin(tuple(accept_advisory)))
@@ -176,6 +166,12 @@ def show(file: EvidenceFile, *, as_json: AsJson = False) -> None:
 
     Example: coterie attest show certificate.pem
     """
+    from coterie.attestation.evidence import kind_of
+    from coterie.attestation.platforms import platform_of
+    from coterie.attestation.policy import measurements
+    from coterie.attestation.quote import parse_quote
+    from coterie.cli.evidence_files import certificate_facts, read_evidence
+
     stored = read_evidence(file)
     quote = parse_quote(stored.quote)
     platform = platform_of(stored.quote)
@@ -209,6 +205,13 @@ def fetch(
 
     Example: coterie attest fetch quote.bin --pccs-url https://localhost:8081 --out collateral
     """
+    from coterie.attestation.collateral_source import CachedCollateral, DirectoryCollateral
+    from coterie.attestation.evidence import kind_of
+    from coterie.attestation.pccs import PccsCollateral
+    from coterie.attestation.platforms import platform_of
+    from coterie.attestation.quote import parse_quote
+    from coterie.cli.evidence_files import read_evidence
+
     stored = read_evidence(file)
     kind: TeeKind = "tdx" if kind_of(parse_quote(stored.quote)) == "tdx" else "sgx"
     directory = DirectoryCollateral(out)
@@ -225,6 +228,10 @@ def fetch(
 def _collateral(
     quote: bytes, path: Path | None, pccs_url: str | None, kind: TeeKind, at: datetime
 ) -> Collateral:
+    from coterie.attestation.collateral import MAX_COLLATERAL_BYTES, Collateral
+    from coterie.attestation.collateral_source import DirectoryCollateral, SimulatedCollateral
+    from coterie.attestation.pccs import PccsCollateral
+
     if path is not None and path.is_dir():
         return DirectoryCollateral(path).collateral_for(quote, at)
     if path is not None:

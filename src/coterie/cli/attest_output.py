@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 
-from coterie.attestation.appraiser import Appraisal
-from coterie.attestation.tee.base import TeeKind
+from coterie.kinds import TeeKind
 from coterie.text import printable
+
+if TYPE_CHECKING:
+    from coterie.attestation.appraiser import Appraisal
 
 
 def print_outcome(

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coterie.attestation.appraiser import Appraisal
-from coterie.attestation.policy import measurements
-from coterie.attestation.verdict import Check
 from coterie.cli.attest_output import print_facts
-from coterie.contract import Contract, load_contract
 from coterie.errors import (
     ContractInvalid,
     ContractMismatch,
@@ -22,7 +18,12 @@ from coterie.errors import (
     TrustError,
     VoucherRefused,
 )
-from coterie.ratls.peer import Peer
+
+if TYPE_CHECKING:
+    from coterie.attestation.appraiser import Appraisal
+    from coterie.attestation.verdict import Check
+    from coterie.contract import Contract
+    from coterie.ratls.peer import Peer
 
 REFUSED = TrustError.exit_code
 # Lower than any start of a node: whoever only looks must not take a running node's place.
@@ -83,6 +84,7 @@ def peer(
 
     Example: coterie attest peer 127.0.0.1:7440 --contract c.toml --as acme-worker --party-key k.pem
     """
+    from coterie.contract import load_contract
     from coterie.nodes.process import find_node
     from coterie.nodes.trust import NodeOptions, node_trust
     from coterie.ratls.address import Address
@@ -143,6 +145,8 @@ def wanted_server(contract: Contract, name: str | None) -> str:
 def _facts(
     wanted: str, accepted: list[Peer], judged: Appraisal | None, refusal: CoterieError | None
 ) -> dict[str, object]:
+    from coterie.attestation.policy import measurements
+
     found = accepted[0] if accepted else None
     reason = None if found else refusal
     evidence = judged.evidence if judged else None
@@ -181,6 +185,8 @@ def _check(refusal: CoterieError) -> str:
 def _checks(
     found: Peer | None, judged: Appraisal | None, refusal: CoterieError | None
 ) -> tuple[Check, ...]:
+    from coterie.attestation.verdict import Check
+
     appraised = judged.checks if judged else ()
     if found is not None:
         before = tuple(Check(name, "passed", "") for name in _BEFORE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -10,9 +11,11 @@ from rich.table import Table
 
 from coterie.cli.logs import LogFormat, settings
 from coterie.errors import CoterieError
-from coterie.ps.checkpoints import WorkerAbsence
 from coterie.text import printable
-from coterie.training.results import RunResult
+
+if TYPE_CHECKING:
+    from coterie.ps.checkpoints import WorkerAbsence
+    from coterie.training.results import RunResult
 
 out = Console()
 err = Console(stderr=True)

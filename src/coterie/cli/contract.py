@@ -9,18 +9,6 @@ import typer
 
 from coterie.cli import console
 from coterie.cli.options import AsJson
-from coterie.contract import contract_digest, data_digest, load_contract
-from coterie.contract.rollback import RollbackConsent
-from coterie.contract.signatures import (
-    generate_party_key,
-    load_party_key,
-    load_signature,
-    public_key_text,
-    sign_contract,
-    signature_path,
-    verify_signature,
-    verify_signatures,
-)
 from coterie.errors import OutputInUse, SignatureRefused
 
 app = typer.Typer(no_args_is_help=True, help="Party keys, signatures, and a look at a contract.")
@@ -38,6 +26,8 @@ def keygen(
 
     Example: coterie contract keygen acme.pem
     """
+    from coterie.contract.signatures import generate_party_key, public_key_text
+
     public = public_key_text(generate_party_key(out))
     if as_json:
         console.print_json({"file": str(out), "key": public})
@@ -57,6 +47,9 @@ def sign(
 
     Example: coterie contract sign contract.toml --key acme.pem --party acme
     """
+    from coterie.contract import load_contract
+    from coterie.contract.signatures import load_party_key, sign_contract, signature_path
+
     signature = sign_contract(load_contract(contract), load_party_key(key), party)
     path = signature_path(contract, party)
     try:
@@ -89,6 +82,14 @@ def verify(
 
     Example: coterie contract verify contract.toml
     """
+    from coterie.contract import contract_digest, load_contract
+    from coterie.contract.signatures import (
+        load_signature,
+        signature_path,
+        verify_signature,
+        verify_signatures,
+    )
+
     agreed = load_contract(contract)
     paths = signatures or [
         path for party in agreed.parties if (path := signature_path(contract, party.name)).exists()
@@ -135,6 +136,10 @@ def rollback(  # noqa: PLR0917 (one per option)
     Example: coterie contract rollback c.toml --key acme.pem --party acme --step 40 --digest HEX
     --out consent.json
     """
+    from coterie.contract import contract_digest, load_contract
+    from coterie.contract.rollback import RollbackConsent
+    from coterie.contract.signatures import load_party_key
+
     agreed = load_contract(contract)
     wanted = RollbackConsent(contract_digest(agreed), step, _digest(digest), {})
     if out.exists():
@@ -180,6 +185,8 @@ def show(
 
     Example: coterie contract show examples/hfl.toml
     """
+    from coterie.contract import contract_digest, data_digest, load_contract
+
     agreed = load_contract(contract)
     digests = {
         "contract_digest": contract_digest(agreed).hex(),

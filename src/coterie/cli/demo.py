@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.table import Table
 
 from coterie.cli import console
-from coterie.cli.drafting import Mode, demonstration, draft_contract
+from coterie.cli.drafting import demonstration, draft_contract
 from coterie.cli.options import AsJson
 from coterie.cli.report import leave_report, leave_run_report, watched
-from coterie.contract import Contract, load_contract
 from coterie.errors import OutputInUse
-from coterie.training.comparison import Comparison
-from coterie.training.results import RunResult
+from coterie.kinds import Mode
+
+if TYPE_CHECKING:
+    from coterie.contract import Contract
+    from coterie.training.comparison import Comparison
+    from coterie.training.results import RunResult
 
 _MARK = ".coterie-demo"
 _SEED = 2022
@@ -37,6 +40,7 @@ def demo(
     from coterie.criteo.preparation import prepare
     from coterie.criteo.synthetic import synthesize
     from coterie.nodes.run import run_in_process, run_processes
+    from coterie.training.comparison import Comparison
 
     _make_folder(out)
     hfl, sdt = (_contract(out, mode) for mode in get_args(Mode))
@@ -98,6 +102,8 @@ def _print(summary: Table, worth: Comparison | None, out: Path, same_digest: str
 
 
 def _contract(out: Path, mode: Mode) -> Contract:
+    from coterie.contract import load_contract
+
     path = out / f"{mode}.toml"
     path.write_text(draft_contract(demonstration(mode)), encoding="utf-8")
     return load_contract(path)

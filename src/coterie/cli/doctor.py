@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coterie.attestation.tee.base import TeeKind
-from coterie.attestation.tee.survey import TeeSurvey, survey
 from coterie.errors import EnvironmentUnfit
+from coterie.kinds import TeeKind
+
+if TYPE_CHECKING:
+    from coterie.attestation.tee.survey import TeeSurvey
 
 
 def doctor(
@@ -29,6 +31,7 @@ def doctor(
 
     Example: coterie doctor --tee sgx --pccs-url https://localhost:8081
     """
+    from coterie.attestation.tee.survey import survey
     from coterie.cli import console
 
     surveys = survey(root)

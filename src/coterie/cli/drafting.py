@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
-Mode = Literal["hfl", "sdt"]
-Tee = Literal["simulated", "sgx", "tdx"]
+from coterie.kinds import Mode, TeeKind
 
 # The registers of a TDX guest that a contract has to name: contract/trust.py.
 TDX_VALUES = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "td_attributes", "xfam")
@@ -42,7 +40,7 @@ class Draft:
     owners: tuple[str, ...]
     operator: str
     workers: int = 2
-    tee: Tee = "simulated"
+    tee: TeeKind = "simulated"
     keys: Mapping[str, str] = field(default_factory=dict)
     table_rows: int = 10_000
     batch: int = 128

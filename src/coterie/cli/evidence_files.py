@@ -10,8 +10,9 @@ from asn1crypto import pem
 
 from coterie.attestation.policy import Policy, ReportDataIs
 from coterie.attestation.verdict import Check
-from coterie.contract import Contract, Role, contract_digest
+from coterie.contract import Contract, contract_digest
 from coterie.errors import EvidenceRefused
+from coterie.kinds import Role
 from coterie.ratls.certificate import RatlsCertificate, read_certificate
 from coterie.ratls.claims import Claims
 from coterie.ratls.evidence import InteroperableEvidence

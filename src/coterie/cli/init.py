@@ -9,11 +9,11 @@ from typing import Annotated, get_args
 import typer
 
 from coterie.cli import console
-from coterie.cli.drafting import TDX_VALUES, Draft, Mode, Tee, draft_contract, sizes_for
+from coterie.cli.drafting import TDX_VALUES, Draft, draft_contract, sizes_for
 from coterie.cli.options import AsJson
 from coterie.cli.questions import Questions
-from coterie.contract import contract_digest, parse_contract
 from coterie.errors import OutputInUse, UsageError
+from coterie.kinds import Mode, TeeKind
 
 _KEY = "Public key of {}, ed25519:... (`coterie contract keygen` prints it)"
 
@@ -46,7 +46,7 @@ def init(
     epochs: Annotated[
         int, typer.Option(min=1, max=10_000, metavar="N", help="Passes over the data.")
     ] = 1,
-    tee: Annotated[Tee | None, typer.Option(help="The TEE that nodes run in.")] = None,
+    tee: Annotated[TeeKind | None, typer.Option(help="The TEE that nodes run in.")] = None,
     mrenclave: Annotated[
         list[str] | None, typer.Option(metavar="HEX", help="Accepted MRENCLAVE; sgx only.")
     ] = None,
@@ -96,7 +96,7 @@ def init(
         running = owners[0]
         workers = workers or ask.number("workers", "How many rented workers", 2)
     about = examples or ask.number("examples", "About how many rows of data has an owner", 100_000)
-    kind: Tee = tee or ask.choice("tee", "TEE", get_args(Tee), "simulated")
+    kind: TeeKind = tee or ask.choice("tee", "TEE", get_args(TeeKind), "simulated")
     table_rows, batch = sizes_for(about)
     reference: dict[str, tuple[str, ...]] = {}
     if kind == "simulated":
@@ -131,6 +131,8 @@ def init(
 
 
 def _write(out: Path, draft: Draft, *, as_json: bool) -> None:
+    from coterie.contract import contract_digest, parse_contract
+
     text = draft_contract(draft)
     agreed = parse_contract(text.encode(), str(out))
     try:
@@ -180,7 +182,7 @@ def _named(text: str) -> tuple[str, str]:
 
 
 def _reference(
-    ask: Questions, kind: Tee, mrenclave: list[str], evidence: Path | None
+    ask: Questions, kind: TeeKind, mrenclave: list[str], evidence: Path | None
 ) -> dict[str, tuple[str, ...]]:
     found: Mapping[str, str] = {}
     if evidence is not None:
@@ -198,7 +200,7 @@ def _reference(
     return {"mrenclave": tuple(dict.fromkeys(values))}
 
 
-def _measured(file: Path, kind: Tee) -> Mapping[str, str]:
+def _measured(file: Path, kind: TeeKind) -> Mapping[str, str]:
     """What evidence says of its program; unjudged."""
     from coterie.attestation.evidence import kind_of
     from coterie.attestation.policy import measurements

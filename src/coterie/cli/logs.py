@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coterie.nodes.eventlines import describe_event, encode_event
-from coterie.ps.events import Event, EventSink
 from coterie.text import printable
+
+if TYPE_CHECKING:
+    from coterie.ps.events import Event, EventSink
 
 Verbose = Annotated[
     bool,
@@ -80,6 +81,8 @@ def choose(*, verbose: bool, form: LogFormat | None) -> None:
 
 def line_of(event: Event) -> str:
     """An event as a line of the chosen form."""
+    from coterie.nodes.eventlines import describe_event, encode_event
+
     return encode_event(event) if settings().form is LogFormat.JSON else describe_event(event)
 
 

@@ -12,10 +12,12 @@ from typing import Annotated, Protocol, runtime_checkable
 
 import typer
 from typer.exceptions import TyperException
+from typer.main import get_command
 
 from coterie import __version__
 from coterie.cli import logs
-from coterie.cli.common import complete, reflowed
+from coterie.cli.common import reflowed
+from coterie.cli.lazy import Entry, LazyGroup
 from coterie.errors import CoterieError, UsageError
 
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
@@ -49,52 +51,66 @@ class _Context(Protocol):
     def get_usage(self) -> str: ...
 
 
-@cache
-def application() -> typer.Typer:
-    """The command line with all of its verbs."""
-    from coterie.cli import demo, node, run
-    from coterie.cli.attest import app as attest
-    from coterie.cli.build import app as build
-    from coterie.cli.contract import app as contract
-    from coterie.cli.doctor import doctor
-    from coterie.cli.init import init
-    from coterie.cli.model import app as model
-    from coterie.cli.prepare import prepare
-    from coterie.cli.receipt import app as receipt
-    from coterie.cli.report import report
-    from coterie.cli.seal import keyserver, seal, seal_key, unseal
-    from coterie.cli.serving import evaluate, export, predict
-    from coterie.cli.status import status
-    from coterie.cli.synthesize import synthesize
-    from coterie.cli.tensorflow import app as tensorflow
+_VERBS = (
+    ("Start here", (
+        ("demo", "demo:demo", "Train HFL (server and four companies) and SDT (chief, server, two workers), attested."),
+        ("init", "init:init", "Ask a few questions and write a commented, valid contract. Nothing is overwritten."),
+        ("doctor", "doctor:doctor", "Tell what this machine has of each TEE and what is missing."),
+    )),
+    ("Data", (
+        ("synthesize", "synthesize:synthesize", "Write a Criteo-shaped raw file with a planted, learnable signal."),
+        ("prepare", "prepare:prepare", "Prepare raw data: split, deal, hash, and write binary shards with a manifest."),
+        ("seal", "seal:seal", "Seal a prepared data set: it may then lie on a disk that nobody trusts."),
+        ("seal-key", "seal:seal_key", "Make the key that a party's trained model is sealed under on other people's machines."),
+        ("unseal", "seal:unseal", "Open a sealed trained model, at the party's own place."),
+        ("keyserver", "seal:keyserver", "Run a party's key server, at the party's own place: it vouches and gives keys."),
+    )),
+    ("Training", (
+        ("run", "run:run", "Train: every node of the contract as an attested process on this machine."),
+        ("local", "run:local", "Train the same in one process, without attestation: the reference for every run."),
+        ("bench", "run:bench", "Train attested and in plaintext in turn; print both and the ratio of their training times."),
+        ("node", "node:node", "Run one node of a contract; start the parameter server first, the others in any order."),
+        ("status", "status:status", "Ask a running parameter server where it stands; nothing is changed by it."),
+        ("tensorflow", "tensorflow:app", "Run any TensorFlow cluster program, attested (one owner's nodes only)."),
+    )),
+    ("Results", (
+        ("report", "report:report", "Make the report of a finished run (again): report.html and its figures, in its directory."),
+        ("evaluate", "serving:evaluate", "Measure a trained model on data: AUC, log loss, accuracy, calibration."),
+        ("predict", "serving:predict", "Score every row of a raw file; write its line number and click probability."),
+        ("export", "serving:export", "Export a trained model for serving: raw cells in, click probabilities out."),
+        ("model", "model:app", "A Keras model of one's own, for a contract."),
+    )),
+    ("Trust", (
+        ("receipt", "receipt:app", "Check and show the signed account of a run."),
+        ("contract", "contract:app", "Party keys, signatures, and a look at a contract."),
+        ("attest", "attest:app", "Judge, explain and collect attestation evidence."),
+        ("build", "build:app", "Build enclave images, and check manifests."),
+    )),
+)  # fmt: skip
 
+
+@cache
+def application() -> LazyGroup:
+    """The command line of this process."""
+    return make_application()
+
+
+def make_application() -> LazyGroup:
+    """A command line with all of its verbs, which are imported when they are called."""
     app = typer.Typer(
         name="coterie",
+        cls=LazyGroup,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
     )
-
     app.callback(invoke_without_command=True, help=reflowed(root))(root)
-    for panel, commands in (
-        ("Start here", (demo.demo, init, doctor)),
-        ("Data", (synthesize, prepare, seal, seal_key, unseal, keyserver)),
-        ("Training", (run.run, run.local, run.bench, node.node, status)),
-        ("Results", (report, evaluate, predict, export)),
-    ):
-        for command in commands:
-            app.command(rich_help_panel=panel)(command)
-    for name, panel, group in (
-        ("tensorflow", "Training", tensorflow),
-        ("model", "Results", model),
-        ("receipt", "Trust", receipt),
-        ("contract", "Trust", contract),
-        ("attest", "Trust", attest),
-        ("build", "Trust", build),
-    ):
-        app.add_typer(group, name=name, rich_help_panel=panel)
-    complete(app)
-    return app
+    group = get_command(app)
+    assert isinstance(group, LazyGroup)
+    for panel, verbs in _VERBS:
+        for name, place, summary in verbs:
+            group.add_command(Entry(name, place, panel, summary))
+    return group
 
 
 def main() -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from coterie.cli.logs import line_of
 from coterie.cli.report import TensorBoard, leave_node_report, tensorboard_sink
-from coterie.contract import load_contract
 from coterie.errors import ContractInvalid
-from coterie.nodes.eventlog import all_of, event_log
-from coterie.ps.events import EventSink
+
+if TYPE_CHECKING:
+    from coterie.ps.events import EventSink
 
 _PARTY = re.compile(r"[a-z0-9-]{1,63}")
 
@@ -102,6 +102,8 @@ def node(
 
     Example: coterie node examples/hfl.toml acme-worker --data prepared/acme --party-key acme.pem
     """
+    from coterie.contract import load_contract
+    from coterie.nodes.eventlog import all_of, event_log
     from coterie.nodes.process import end_with_parent as watch_parent
     from coterie.nodes.starting import NodeFiles, start_node
     from coterie.nodes.trust import NodeOptions

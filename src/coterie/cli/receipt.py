@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from coterie.cli import console
-from coterie.contract import load_contract
 from coterie.errors import ReceiptRefused
 
 app = typer.Typer(no_args_is_help=True, help="Check and show the signed account of a run.")
@@ -54,6 +53,7 @@ def verify(
 
     Example: coterie receipt verify run1/receipt.jsonl --contract run1/contract.json
     """
+    from coterie.contract import load_contract
     from coterie.receipts.verification import verify_receipt
     from coterie.receipts.words import does_not_prove, proves
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from coterie.cli import console
-from coterie.cli.progress import shown
-from coterie.contract import Contract
 from coterie.errors import CoterieError
-from coterie.nodes.eventlog import all_of
-from coterie.ps.events import EventSink
 from coterie.report.packages import EVENT_FILES, PAGES, require
+
+if TYPE_CHECKING:
+    from coterie.contract import Contract
+    from coterie.ps.events import EventSink
 
 TensorBoard = Annotated[
     Path | None,
@@ -117,6 +117,9 @@ def watched(
         title: The run's name; the contract's if absent.
         tensorboard: Gets event files.
     """
+    from coterie.cli.progress import shown
+    from coterie.nodes.eventlog import all_of
+
     with ExitStack() as stack:
         sinks: list[EventSink] = []
         if tensorboard is not None:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 from statistics import median
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,8 +18,10 @@ from coterie.cli.report import (
     leave_run_report,
     watched,
 )
-from coterie.contract import Contract, load_contract
-from coterie.training.results import RunResult
+
+if TYPE_CHECKING:
+    from coterie.contract import Contract
+    from coterie.training.results import RunResult
 
 ContractFile = Annotated[
     Path, typer.Argument(help="The contract, a TOML file.", metavar="CONTRACT")
@@ -50,6 +52,7 @@ def run(
 
     Example: coterie run examples/hfl.toml --data prepared --out run1
     """
+    from coterie.contract import load_contract
     from coterie.nodes.run import run_processes
 
     contract = load_contract(contract_file)
@@ -87,6 +90,7 @@ def local(
 
     Example: coterie local examples/hfl.toml --data prepared --out local1
     """
+    from coterie.contract import load_contract
     from coterie.nodes.run import run_in_process
 
     contract = load_contract(contract_file)
@@ -120,6 +124,7 @@ def bench(
 
     Example: coterie bench examples/sdt.toml --data prepared --repeat 5 --out bench1 --json
     """
+    from coterie.contract import load_contract
     from coterie.nodes.run_directory import require_empty
 
     contract = load_contract(contract_file)

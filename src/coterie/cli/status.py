@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from coterie.cli import console
-from coterie.contract import Contract, load_contract
-from coterie.contract.signatures import load_party_key, public_key_text
 from coterie.errors import SignatureRefused
+
+if TYPE_CHECKING:
+    from coterie.contract import Contract
 
 
 def status(
@@ -49,6 +50,8 @@ def status(
     from coterie.attestation.clock import FlooredClock
     from coterie.attestation.collateral_options import collateral_from_options
     from coterie.cli.attest_peer import wanted_server
+    from coterie.contract import load_contract
+    from coterie.contract.signatures import load_party_key, public_key_text
     from coterie.ratls.address import Address
     from coterie.ratls.trust import RelyingParty
     from coterie.receipts.verification import appraiser_for

@@ -10,7 +10,6 @@ import typer
 
 from coterie.cli.logs import line_of
 from coterie.cli.node import addresses_of
-from coterie.contract import load_contract
 
 app = typer.Typer(
     name="tensorflow",
@@ -46,6 +45,7 @@ def run(
     import tempfile
 
     from coterie.cli import console
+    from coterie.contract import load_contract
     from coterie.tensorflow.local import run_cluster
     from coterie.tensorflow.measuring import read_program
 
@@ -112,6 +112,7 @@ def node(
 
     Example: coterie tensorflow node cluster.toml worker0 train.py --party-key owner.pem
     """
+    from coterie.contract import load_contract
     from coterie.nodes.eventlog import printed
     from coterie.nodes.process import end_with_parent as watch_parent
     from coterie.nodes.process import find_node

@@ -21,7 +21,7 @@ from coterie.contract.training import (
     RowOptimizer,
     TrainingSection,
 )
-from coterie.contract.trust import Role, RoleTrust, TrustSection
+from coterie.contract.trust import RoleTrust, TrustSection
 
 __all__ = [
     "AnyModelSection",
@@ -39,7 +39,6 @@ __all__ = [
     "Party",
     "RateSchedule",
     "ResultsSection",
-    "Role",
     "RoleTrust",
     "RowOptimizer",
     "TensorFlowSection",

@@ -12,7 +12,8 @@ from coterie.contract.model import ModelSection
 from coterie.contract.section import Section
 from coterie.contract.tensorflow import TensorFlowSection
 from coterie.contract.training import EnclaveSection, LimitsSection, TrainingSection
-from coterie.contract.trust import Role, TrustSection
+from coterie.contract.trust import TrustSection
+from coterie.kinds import Mode, Role
 
 # gRPC carries messages below 2 GiB; this leaves room for small fields.
 MAX_STEP_BYTES = (1 << 31) - (1 << 21)
@@ -121,7 +122,7 @@ class Contract(Section):
 
     format: Literal[1]
     name: Name
-    mode: Literal["hfl", "sdt"]
+    mode: Mode
     parties: Annotated[tuple[Party, ...], Field(strict=False, min_length=1, max_length=1024)]
     nodes: Annotated[tuple[Node, ...], Field(strict=False, min_length=2, max_length=1024)]
     data: DataSection = DataSection()

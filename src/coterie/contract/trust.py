@@ -7,18 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from coterie.contract.section import Section
-
-Role = Literal["ps", "worker", "chief"]
-TcbStatus = Literal[
-    "UpToDate",
-    "SWHardeningNeeded",
-    "ConfigurationNeeded",
-    "ConfigurationAndSWHardeningNeeded",
-    "OutOfDate",
-    "OutOfDateConfigurationNeeded",
-    "TDRelaunchAdvised",
-    "TDRelaunchAdvisedConfigurationNeeded",
-]
+from coterie.kinds import Role, TcbStatus, TeeKind
 
 
 def _hex(octets: int) -> object:
@@ -123,7 +112,7 @@ class TrustSection(Section):
         roles: Reference values per role.
     """
 
-    tee: Literal["simulated", "sgx", "tdx"]
+    tee: TeeKind
     certificate_minutes: Annotated[int, Field(ge=1, le=1440)] = 720
     reattestation_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
     demand_signatures: bool = False

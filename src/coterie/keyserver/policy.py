@@ -29,10 +29,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from coterie.contract import Contract, Role, contract_digest, load_contract
+from coterie.contract import Contract, contract_digest, load_contract
 from coterie.contract.trust import TrustSection
 from coterie.errors import ContractInvalid, ContractMismatch, KeyRefused
 from coterie.keyserver.messages import KeyRequest
+from coterie.kinds import Role
 from coterie.ratls.claims import Claims
 from coterie.ratls.voucher import Voucher, verify_voucher
 from coterie.sealing.keys import DataKey

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, runtime_checkable
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from coterie.contract import Role
 from coterie.errors import CoterieError, MessageRefused, PeerUnreachable, ProtocolError
+from coterie.kinds import Role
 from coterie.ps.calls import CallObserver, CallTimer, ignore_call, work_of
 from coterie.ps.memory import ShardService
 from coterie.ps.ports import Caller

@@ -12,8 +12,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import get_args
 
-from coterie.contract import Role
 from coterie.errors import EvidenceRefused
+from coterie.kinds import Role
 from coterie.ratls import cbor
 from coterie.text import printable
 

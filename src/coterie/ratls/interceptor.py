@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 
 import grpc
 
-from coterie.contract import Role
 from coterie.errors import CallRefused, CoterieError
+from coterie.kinds import Role
 from coterie.ratls.calls import CallsUnderWay
 from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.verdict import Verdict
-from coterie.contract import Role
+from coterie.kinds import Role
 
 
 @dataclass(frozen=True)

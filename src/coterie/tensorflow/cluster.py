@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from typing import get_args
 
-from coterie.contract import Contract, Node, Role
+from coterie.contract import Contract, Node
 from coterie.contract.schema import NOT_FOR_HFL
 from coterie.errors import ContractInvalid
+from coterie.kinds import Role
 
 VIRTUAL_PORT = 2222
 

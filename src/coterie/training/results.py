@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from coterie.contract import Contract, contract_digest
+from coterie.kinds import Mode
 from coterie.ps.checkpoints import WorkerAbsence
 from coterie.ps.events import ServerTimes, WorkerTimes
 from coterie.ps.outcome import RunOutcome
@@ -43,7 +44,7 @@ class RunResult(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    mode: Literal["hfl", "sdt"]
+    mode: Mode
     transport: TransportName
     tee: TeeStamp
     nodes: int

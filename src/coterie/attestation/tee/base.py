@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-TeeKind = Literal["simulated", "sgx", "tdx"]
+from coterie.kinds import TeeKind
 
 
 @dataclass(frozen=True)

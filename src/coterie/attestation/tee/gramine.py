@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from coterie.attestation.tee.base import TeeDescription, TeeKind
+from coterie.attestation.tee.base import TeeDescription
 from coterie.attestation.tee.checking import (
     READ_LIMIT,
     REPORT_DATA_BYTES,
@@ -20,6 +20,7 @@ from coterie.attestation.tee.checking import (
 )
 from coterie.attestation.tee.files import KernelFiles, SystemFiles
 from coterie.errors import EnvironmentUnfit
+from coterie.kinds import TeeKind
 
 ATTESTATION_FOLDER = "dev/attestation"
 _SOURCE = "Gramine's /dev/attestation"

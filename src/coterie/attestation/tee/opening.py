@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from coterie.attestation.measurement import own_package_measurement
-from coterie.attestation.tee.base import Tee, TeeKind
+from coterie.attestation.tee.base import Tee
 from coterie.attestation.tee.gramine import GramineTee
 from coterie.attestation.tee.simulated import SimulatedTee
 from coterie.attestation.tee.tdx import TdxTee
+from coterie.kinds import TeeKind
 
 
 def open_tee(kind: TeeKind, *, root: Path = Path("/")) -> Tee:

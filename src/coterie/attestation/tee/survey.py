@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from coterie.attestation.tee.base import TeeKind
 from coterie.attestation.tee.gramine import ATTESTATION_FOLDER
 from coterie.attestation.tee.tdx import REPORT_FOLDER
+from coterie.kinds import TeeKind
 
 _READ_LIMIT = 1 << 20
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from coterie.attestation.tee.base import TeeDescription, TeeKind
+from coterie.attestation.tee.base import TeeDescription
 from coterie.attestation.tee.checking import (
     READ_LIMIT,
     REPORT_DATA_BYTES,
@@ -23,6 +23,7 @@ from coterie.attestation.tee.checking import (
 )
 from coterie.attestation.tee.files import KernelFiles, SystemFiles
 from coterie.errors import EnvironmentUnfit
+from coterie.kinds import TeeKind
 
 REPORT_FOLDER = "sys/kernel/config/tsm/report"
 PROVIDER = "tdx_guest"

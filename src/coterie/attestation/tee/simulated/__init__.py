@@ -6,9 +6,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from coterie.attestation.collateral import Collateral
-from coterie.attestation.tee.base import TeeDescription, TeeKind
+from coterie.attestation.tee.base import TeeDescription
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
+from coterie.kinds import TeeKind
 
 __all__ = ["SimulatedPki", "SimulatedTee"]
 

@@ -1,0 +1,22 @@
+"""Words of which there is a fixed list: contracts, evidence and the command line share them.
+
+This module imports nothing, so that ``coterie --help`` can name them at once.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Mode = Literal["hfl", "sdt"]
+Role = Literal["ps", "worker", "chief"]
+TeeKind = Literal["simulated", "sgx", "tdx"]
+TcbStatus = Literal[
+    "UpToDate",
+    "SWHardeningNeeded",
+    "ConfigurationNeeded",
+    "ConfigurationAndSWHardeningNeeded",
+    "OutOfDate",
+    "OutOfDateConfigurationNeeded",
+    "TDRelaunchAdvised",
+    "TDRelaunchAdvisedConfigurationNeeded",
+]

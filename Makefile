@@ -1,4 +1,5 @@
 # The two commands of the README are `make demo` and `make test`; each makes .venv by itself.
+# `make help` lists the targets.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,35 +15,58 @@ ifneq ($(wildcard $(PINS)),)
 include $(PINS)
 endif
 
-.PHONY: bench demo test check format docs pages dist fuzz faults faults-short soak proto lock pin image enclave clean
+# Worker processes of the test suite; each may load TensorFlow, which takes about a gigabyte.
+JOBS ?= $(shell n=$$(nproc); echo $$(( n > 8 ? 8 : n )))
+PYTEST = $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 
-demo: $(VENV)/.runtime $(VENV)/.report
+# Tests start many Python processes: their bytecode is kept even where the environment says not to.
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help demo test test-quick test-all test-slow coverage check format docs pages dist fuzz faults faults-short \
+    soak bench proto lock pin image enclave clean
+
+# A target's line here stands behind its two number signs.
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.runtime $(VENV)/.report ## train both schemes on synthetic data, attested (about two minutes)
 	$(BIN)/coterie demo
 
-test: $(VENV)/.dev
-	$(BIN)/pytest
+test: $(VENV)/.dev ## run what a change can break (under ten minutes on two cores)
+	$(PYTEST) -m "not slow"
 
-check: $(VENV)/.dev
+test-quick: $(VENV)/.dev ## run what needs neither TensorFlow nor another process (under a minute)
+	$(PYTEST) --quick
+
+test-all: $(VENV)/.dev ## run everything, whole: also what is exhaustive, or slow by nature
+	$(PYTEST) --exhaustive
+
+test-slow: $(VENV)/.dev ## run what test-all runs beyond test
+	$(PYTEST) -m "slow or sampled" --exhaustive
+
+coverage: $(VENV)/.dev ## run test and tell which lines and branches it reaches
+	$(PYTEST) -m "not slow" --cov --cov-report=
+	@echo "least covered modules:"; $(BIN)/coverage report --sort=cover | head -12
+	@echo "coverage, lines and branches: $$($(BIN)/coverage report --format=total) %"
+
+check: $(VENV)/.dev ## check format, lint and types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-# The documentation as a site in build/site; strict: a broken link fails.
-docs: $(VENV)/.dev
+docs: $(VENV)/.dev ## build the documentation as a site in build/site, strictly
 	$(BIN)/python -m handbook check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# Wheel and source archive in dist/, and a check of both in an environment of their own.
-dist: $(VENV)/.runtime
+dist: $(VENV)/.runtime ## build wheel and source archive, and use them in an environment of their own
 	rm -rf dist
 	$(BIN)/python -m hatchling build
 	PYTHON=$(abspath $(BIN))/python .ci/dist
 
-# Brings the generated parts of pages up to date: contract keys, command line.
-pages: $(VENV)/.dev
+pages: $(VENV)/.dev ## bring generated parts of pages up to date
 	$(BIN)/python -m handbook write
 
-format: $(VENV)/.dev
+format: $(VENV)/.dev ## format the code, and mend what the linter can
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
@@ -63,32 +87,26 @@ $(VENV)/.dev: $(VENV)/.runtime $(DEV_LOCK)
 	$(BIN)/pip install --quiet --require-hashes -r $(DEV_LOCK)
 	touch $@
 
-# Ten minutes of coverage-guided fuzzing of everything that parses what peers send.
-fuzz: $(VENV)/.dev requirements-fuzz.lock
+fuzz: $(VENV)/.dev requirements-fuzz.lock ## fuzz what parses peers' bytes, for ten minutes
 	$(BIN)/pip install --quiet --require-hashes -r requirements-fuzz.lock
 	nice $(BIN)/python -m fuzz
 
-# Runs that are disturbed by seeded faults must end with the undisturbed model.
-faults: $(VENV)/.dev
+faults: $(VENV)/.dev ## disturb 200 runs by seeded faults; each must end with the undisturbed model
 	$(BIN)/python -m faults --seeds 200
 
-faults-short: $(VENV)/.dev
+faults-short: $(VENV)/.dev ## the same with 20 runs
 	$(BIN)/python -m faults --seeds 20
 
-# Twenty thousand steps: fails if any node's memory grows.
-soak: $(VENV)/.dev
+soak: $(VENV)/.dev ## train 20,000 steps; fail if a node's memory grows
 	$(BIN)/python -m faults.soak --steps 20000
 
-# Takes about half an hour on two cores that do nothing else; adds to benchmarks.json.
-bench: $(VENV)/.dev
+bench: $(VENV)/.dev ## measure; half an hour on two cores that do nothing else
 	$(BIN)/python -m benchmarks
 
-# The generated wire module is committed, so that installing needs no protocol compiler.
-proto: $(VENV)/.dev
+proto: $(VENV)/.dev ## generate the wire module anew (committed: installing needs no compiler)
 	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src src/coterie/ps/wire/ps.proto
 
-# Pins every package, for all platforms, by hash. Needs uv.
-lock:
+lock: ## pin every package by hash (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	    --no-header --no-emit-index-url --no-emit-find-links pyproject.toml requirements-build.in -o $(LOCK)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
@@ -100,8 +118,7 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	    --no-header --no-emit-index-url --no-emit-find-links --group sbom -c $(DEV_LOCK) -o requirements-sbom.lock
 
-# Writes down which base images are built on: look at the difference, then commit. Needs a registry.
-pin:
+pin: ## write down which base images are built on (needs a registry)
 	{ printf 'PYTHON_IMAGE=%s@' $(BASE_PYTHON) && \
 	  docker buildx imagetools inspect --format '{{.Manifest.Digest}}' $(BASE_PYTHON) && \
 	  printf 'GRAMINE_IMAGE=%s@' $(BASE_GRAMINE) && \
@@ -111,14 +128,14 @@ pin:
 $(PINS):
 	@echo "base images are not pinned yet: make pin, look at $(PINS), commit it" >&2; exit 1
 
-image: $(PINS)
+image: $(PINS) ## build the node's container image
 	docker build -f deploy/docker/Dockerfile --target node --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) -t coterie .
 
 # ENCLAVE: ps or worker. CONTRACT: a file below here. KEY: an RSA key, 3072 bits, exponent 3.
-enclave: $(PINS)
+enclave: $(PINS) ## build an enclave's image; ENCLAVE=ps or worker, CONTRACT=, KEY=
 	docker build -f deploy/docker/Dockerfile --target gramine --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) \
 	    --build-arg GRAMINE_IMAGE=$(GRAMINE_IMAGE) --build-arg ENCLAVE=$(ENCLAVE) \
 	    --build-arg CONTRACT=$(CONTRACT) --secret id=enclave-key,src=$(KEY) -t coterie-$(ENCLAVE) .
 
-clean:
+clean: ## remove what was built
 	rm -rf $(VENV) build dist demo

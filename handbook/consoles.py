@@ -7,7 +7,8 @@ empty, and ``coterie`` and ``python`` are those of this environment.
 
 What changes from run to run is not compared: ports, times, speeds, and digests but those of a contract
 that is shown, which are the same for everybody who follows the page. Measured numbers with a
-decimal point may differ a little, since other processors add in another order.
+decimal point may differ a little, since other processors add in another order and a small model
+amplifies that.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PAGES = Path(__file__).resolve().parent.parent / "docs"
-TOLERANCE = 0.02
+TOLERANCE = 0.05
 COMMAND_SECONDS = 240
 
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)

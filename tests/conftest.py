@@ -1,8 +1,13 @@
-"""What holds for all tests: where the project lies, and that nothing is left running."""
+"""What holds for all tests: where the project lies, and that nothing is left running.
+
+``--quick`` runs what needs neither TensorFlow nor another process (``make test-quick``), and fails
+a test that needs them all the same. ``--exhaustive`` runs whole what is else sampled.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +17,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from coterie.errors import EnvironmentUnfit
+from coterie.models.backend import configure_tensorflow
+from coterie.tensorflow.building import build
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Each worker process of the suite has a core; nodes that tests start share them.
+for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+    os.environ.setdefault(_pool, "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -20,9 +32,73 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 settings.register_profile("coterie", deadline=None)
 settings.load_profile("coterie")
 
+QUICK = "not system and not tensorflow and not long and not slow"
+_PROCESS_STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"})
+_LOOPBACK = ("127.", "::1", "localhost")
+
 _SECONDS_TO_END = 10.0
 # What a file left running fails that file; the files after it are not waited with, nor blamed.
 _told: set[threading.Thread | int] = set()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help=f"run tests that are {QUICK}")
+    parser.addoption("--exhaustive", action="store_true", help="run whole what is else sampled")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("quick"):
+        config.option.markexpr = QUICK
+        sys.addaudithook(_refuse_what_is_not_quick)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Builds the native part before any node measures the package, which it is a part of."""
+    if "PYTEST_XDIST_WORKER" in os.environ or session.config.getoption("quick"):
+        return
+    with suppress(EnvironmentUnfit):  # the tests that need it say what is missing
+        build()
+
+
+class _Running:
+    """Whether a test runs, as opposed to the suite around it."""
+
+    test = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    _Running.test = True
+    try:
+        return (yield)
+    finally:
+        _Running.test = False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """TensorFlow's settings hold for a whole process, so whichever test is first makes them."""
+    if item.get_closest_marker("tensorflow") is not None:
+        configure_tensorflow(1)
+
+
+def _refuse_what_is_not_quick(event: str, arguments: tuple[object, ...]) -> None:
+    """An audit hook (PEP 578): it cannot be taken away again, so it looks whether a test runs."""
+    if not _Running.test:
+        return
+    if event in _PROCESS_STARTS:
+        raise AssertionError(f"{event}: a test that starts a process is marked system")
+    if event == "import" and arguments[0] == "tensorflow":
+        raise AssertionError("a test that loads TensorFlow is marked tensorflow")
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = str(arguments[1][0])
+        assert host.startswith(_LOOPBACK), f"a test dials {host}"
+
+
+@pytest.fixture(scope="session")
+def exhaustive(request: pytest.FixtureRequest) -> bool:
+    """Whether everything is tried that is else sampled."""
+    return bool(request.config.getoption("exhaustive"))
 
 
 @pytest.hookimpl(wrapper=True)

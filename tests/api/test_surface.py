@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 import coterie
@@ -72,6 +71,7 @@ def test_the_names_for_type_checkers_are_the_names_at_run_time() -> None:
     assert typed == set(SURFACE) - {"__version__"}
 
 
+@pytest.mark.system
 def test_importing_coterie_loads_nothing_else() -> None:
     code = (
         "import sys, coterie\n"
@@ -82,6 +82,7 @@ def test_importing_coterie_loads_nothing_else() -> None:
     assert in_a_process(code) == "[] ['coterie']"
 
 
+@pytest.mark.system
 def test_only_what_computes_loads_tensorflow() -> None:
     code = (
         "import sys, coterie\n"
@@ -124,6 +125,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.tensorflow
 def test_the_docstrings_example_runs(folder: Path) -> None:
     assert folder == Path.cwd()
     seen = doctest.testmod(coterie.api, optionflags=doctest.NORMALIZE_WHITESPACE)
@@ -131,6 +133,7 @@ def test_the_docstrings_example_runs(folder: Path) -> None:
     assert seen.failed == 0
 
 
+@pytest.mark.tensorflow
 def test_the_pages_examples_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) == 4
@@ -138,6 +141,8 @@ def test_the_pages_examples_run(folder: Path, capsys: pytest.CaptureFixture[str]
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)  # the project's own page
     assert (folder / "models" / "clicks" / "1" / "saved_model.pb").exists()
+    import polars as pl
+
     assert pl.read_csv(folder / "shop-scores.csv").height == 1500
     assert isinstance(names["section"], coterie.KerasModelSection)
     assert "cannot be read" in capsys.readouterr().out
@@ -155,6 +160,8 @@ def test_results_become_a_frame_of_plain_columns() -> None:
     frame = coterie.results_frame([RESULT, RESULT.model_copy(update={"steps": 20})])
     assert frame["steps"].to_list() == [10, 20]
     assert frame["validation_auc"].to_list() == [None, None]
+    import polars as pl
+
     assert frame.schema["validation_auc"] == pl.Float64
     assert set(frame.schema.dtypes()) == {pl.String, pl.Int64, pl.Float64}
     assert {"mode", "model_digest", "test_auc"} <= set(frame.columns)

@@ -180,6 +180,7 @@ def test_nothing_to_measure_is_told(tmp_path: Path) -> None:
         package_measurement(tmp_path)
 
 
+@pytest.mark.system
 def test_attestation_needs_no_tensorflow() -> None:
     program = (
         "import sys, coterie.attestation, coterie.cli.attest, coterie.cli.doctor, "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +18,8 @@ from coterie.attestation.quote import parse_quote
 from coterie.attestation.roots import INTEL_ROOT
 from coterie.contract.trust import RolesTrust, RoleTrust, TrustSection
 from coterie.errors import EvidenceRefused
+
+Sampled = Callable[[Iterable[tuple[int, int]], int], list[tuple[int, int]]]
 
 VECTORS = Path(__file__).parents[2].parent / "shared" / "attestation-vectors"
 NAMES = (
@@ -57,7 +58,6 @@ REFUSALS = {
     "SEPT_VE_DISABLE is not enabled": "td_sept_ve_disable",
     "No matching TCB level found": "tcb_level",
 }
-WHOLE_RUN = "COTERIE_ALL_BIT_FLIPS"
 
 
 @dataclass(frozen=True)
@@ -237,13 +237,14 @@ def bits(length: int) -> Iterable[tuple[int, int]]:
     return ((byte, bit) for byte in range(length) for bit in range(8))
 
 
-def sampled(everything: Iterable[tuple[int, int]], every: int) -> list[tuple[int, int]]:
-    """All of it if the environment asks for the whole run, else a sample; says so."""
-    items = list(everything)
-    if os.environ.get(WHOLE_RUN) == "1":
-        return items
-    print(f"{len(items[::every])} of {len(items)}; set {WHOLE_RUN}=1 for the whole run")
-    return items[::every]
+@pytest.fixture
+def sampled(*, exhaustive: bool) -> Sampled:
+    """Of many changes all, or every so many'th."""
+
+    def sample(everything: Iterable[tuple[int, int]], every: int) -> list[tuple[int, int]]:
+        return list(everything)[:: 1 if exhaustive else every]
+
+    return sample
 
 
 def refused(attempt: Callable[[], Appraisal]) -> bool:
@@ -257,7 +258,8 @@ def refused(attempt: Callable[[], Appraisal]) -> bool:
 @pytest.mark.parametrize(
     "name", ["sgx_v3_konvera_gramine_ratls_swhardening", "tdx_v4_phala", "tdx_v5_google_sample"]
 )
-def test_every_bit_of_a_quote_counts(name: str) -> None:
+@pytest.mark.sampled
+def test_every_bit_of_a_quote_counts(name: str, sampled: Sampled) -> None:
     vector = read(name)
     kind = kind_of(parse_quote(vector.quote))
     assert vector.assess().verdict is not None
@@ -284,7 +286,8 @@ def test_every_bit_of_a_quote_counts(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["sgx_v3_konvera_gramine_ratls_swhardening", "tdx_v4_phala"])
 @pytest.mark.parametrize("field", sorted(Collateral.__dataclass_fields__))
-def test_every_byte_of_collateral_counts(name: str, field: str) -> None:
+@pytest.mark.sampled
+def test_every_byte_of_collateral_counts(name: str, field: str, sampled: Sampled) -> None:
     vector = read(name)
     original: str | bytes = getattr(vector.collateral, field)
     data = original.encode() if isinstance(original, str) else original

@@ -144,6 +144,7 @@ def test_peers_train_on_what_the_model_takes() -> None:
     assert not (made[0].ids_bm == made[1].ids_bm).all()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     "module",
     [

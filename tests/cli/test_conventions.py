@@ -201,6 +201,7 @@ HEAVY = {
 }
 
 
+@pytest.mark.system
 def test_help_of_all_verbs_loads_nothing_heavy() -> None:
     words = [[], *(list(verb.words[1:]) for verb in VERBS)]
     done = subprocess.run(

@@ -88,6 +88,7 @@ def test_usage_errors_name_what_is_wrong(words: tuple[str, ...], seen: str, run:
     assert seen.lower() in ran.err.lower()
 
 
+@pytest.mark.system
 def test_a_reader_that_goes_away_gives_no_traceback() -> None:
     read, write = os.pipe()
     os.close(read)

@@ -125,6 +125,7 @@ def test_a_folder_that_is_not_there_is_named(run: Run, tmp_path: Path) -> None:
     assert ran.value["seen"] == "No such file or directory"
 
 
+@pytest.mark.system
 def test_without_a_terminal_nothing_is_asked(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "coterie", "init", str(tmp_path / "c.toml")],

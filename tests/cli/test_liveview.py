@@ -17,6 +17,9 @@ from coterie.nodes.eventlines import encode_event
 from coterie.ps import events
 from tests.report.runs import HFL, MEASUREMENT, attestations, steps
 
+pytestmark = pytest.mark.system
+
+
 # Shows the events that come on standard input; a line that holds none ends the program.
 PROGRAM = """
 import sys

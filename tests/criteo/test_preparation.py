@@ -294,6 +294,7 @@ def test_progress_reaches_its_end(
     assert all(done == total for done, total in last.values())
 
 
+@pytest.mark.long
 def test_the_real_sample(real_sample: Path, make_contract: MakeContract, tmp_path: Path) -> None:
     contract = make_contract("sdt", {}).model_copy(
         update={"data": DataSection(rows=2_000, min_count=4)}

@@ -71,6 +71,7 @@ def test_lengths_beyond_one_byte_and_many_spans() -> None:
         assert hashes[i] == one_by_one(messages[i], KEY)
 
 
+@pytest.mark.tensorflow
 def test_tensorflow_repeats_it() -> None:
     configure_tensorflow(1)  # its settings hold for the whole process
     tensorflow = pytest.importorskip("tensorflow")

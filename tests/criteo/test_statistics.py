@@ -3,6 +3,7 @@
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +53,7 @@ def test_statistics(pieces: list[list[tuple[int, int]]]) -> None:
     assert ids.rare_share == rare_cells / max(1, len(cells))
 
 
+@pytest.mark.long
 def test_a_million_distinct_ids_in_many_pieces() -> None:
     statistics = TrainingStatistics(SMALL)
     for first in range(0, 3_000_000, 250_000):

@@ -6,7 +6,6 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import typer.main
 from typer.core import TyperGroup
 
 from coterie.cli.main import application
@@ -29,8 +28,8 @@ class Told:
 
 def command_line() -> TyperGroup:
     """The console script's own parser."""
-    group = typer.main.get_command(application())
-    assert isinstance(group, TyperGroup)
+    group = application()
+    group.load_all()
     return group
 
 

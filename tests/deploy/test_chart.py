@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import helm_python
 import pytest
-from kubernetes_validate import validate
 
 from coterie.enclave.building import HOST_FOLDERS
 from tests.deploy.charting import node_container, of_kind, pods
@@ -34,8 +33,11 @@ def test_the_golden_file_is_what_the_chart_renders(experiment: tuple[Mode, TeeNa
     )
 
 
-@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.long
+@pytest.mark.parametrize("version", [pytest.param(OLDEST, marks=pytest.mark.slow), NEWEST])
 def test_every_object_fits_the_schema_of_kubernetes(objects: list[Object], version: str) -> None:
+    from kubernetes_validate import validate  # takes a second to load
+
     assert [validate(found, version, strict=True) for found in objects] == [version] * len(objects)
 
 

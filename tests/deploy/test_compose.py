@@ -73,6 +73,7 @@ def test_there_is_a_file_for_each_experiment_and_no_other() -> None:
     assert sorted(FOLDER.glob("*.yaml")) == sorted(compose_file(*pair) for pair in EXPERIMENTS)
 
 
+@pytest.mark.system
 def test_it_fits_the_schema_of_the_compose_specification(
     experiment: tuple[Mode, TeeName],
 ) -> None:
@@ -88,6 +89,7 @@ def test_it_fits_the_schema_of_the_compose_specification(
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.system
 def test_docker_itself_accepts_it(experiment: tuple[Mode, TeeName], content: Object) -> None:
     docker = shutil.which("docker")
     if docker is None:

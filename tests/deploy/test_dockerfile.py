@@ -12,8 +12,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from typer.core import TyperGroup
 
 from coterie.enclave.building import HOST_FOLDERS
@@ -75,6 +73,7 @@ def locked(path: Path = LOCK) -> set[tuple[str, str]]:
     return set(pattern.findall(path.read_text(encoding="utf-8")))
 
 
+@pytest.mark.system
 def test_the_linter_finds_nothing() -> None:
     done = subprocess.run(
         [SCRIPTS / "hadolint", "--failure-threshold", "style", DOCKERFILE],
@@ -103,6 +102,7 @@ def test_a_base_image_has_no_default() -> None:
         assert not [one for one in steps if one.name == "ARG" and "=" in one.value]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize(
     ("image", "accepted"),
@@ -234,6 +234,7 @@ def test_what_is_copied_is_there_and_reaches_the_builder() -> None:
                 assert any(fnmatch(source, p) or source.startswith(f"{p}/") for p in allowed)
 
 
+@pytest.mark.system
 def test_the_list_of_what_is_in_the_image_names_every_locked_package(tmp_path: Path) -> None:
     (command,) = (c for c in commands("sbom") if Path(c[0]).name == "cyclonedx-py")
     out = tmp_path / "sbom.json"
@@ -250,6 +251,9 @@ def test_the_list_of_what_is_in_the_image_names_every_locked_package(tmp_path: P
     )
     assert done.returncode == 0, done.stderr
     text = out.read_text(encoding="utf-8")
+    from cyclonedx.schema import SchemaVersion  # takes a second to load
+    from cyclonedx.validation.json import JsonStrictValidator
+
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     bill = json.loads(text)
     assert bill["metadata"]["component"]["name"] == "coterie"

@@ -13,12 +13,19 @@ from handbook.consoles import commands, matches, run, same_line
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
+LONG = {"tutorial-sdt"}  # the second tutorial: `make test` follows the first, `make test-all` both
 FENCE = re.compile(r"^```(?:bash|sh|console)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.system
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("page", consoles.pages(), ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.stem, marks=[pytest.mark.slow] if page.stem in LONG else [])
+        for page in consoles.pages()
+    ],
+)
 def test_a_page_does_what_it_shows(page: Path, tmp_path: Path) -> None:
     for command in commands(page.read_text(encoding="utf-8")):
         seen = run(command.line, tmp_path)
@@ -82,6 +89,7 @@ def test_commands_and_their_outputs_are_told_apart() -> None:
     ]
 
 
+@pytest.mark.system
 def test_commands_run_in_their_folder(tmp_path: Path) -> None:
     for command in commands(PAGE):
         assert matches(command.shown, run(command.line, tmp_path))
@@ -89,6 +97,7 @@ def test_commands_run_in_their_folder(tmp_path: Path) -> None:
     assert run("exit 3", tmp_path) == ["exit code 3"]
 
 
+@pytest.mark.system
 def test_a_page_is_brought_up_to_date(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE.replace("three\n$ false", "four\n$ false"))

@@ -17,9 +17,24 @@ TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
 
 def test_the_gate_runs_what_it_should() -> None:
     gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert {"check", "docs", "test", "dist", "faults-short"} <= set(
-        re.findall(r"^make ([a-z-]+)$", gate, flags=re.MULTILINE)
+    assert {"check", "docs", "coverage", "test-slow", "dist", "faults-short"} <= set(
+        re.findall(r"^make ([a-z-]+)", gate, flags=re.MULTILINE)
     )
+
+
+def test_what_test_leaves_out_is_what_test_slow_runs() -> None:
+    """So that `make coverage` and `make test-slow`, as in the gate, are `make test-all`."""
+    chosen = dict(re.findall(r"^([a-z-]+):.*\n\t\$\(PYTEST\)(.*)$", MAKEFILE, flags=re.MULTILINE))
+    assert chosen["test"].strip() == '-m "not slow"'
+    assert chosen["coverage"].startswith(chosen["test"])
+    assert chosen["test-slow"].strip() == '-m "slow or sampled" --exhaustive'
+    assert chosen["test-all"].strip() == "--exhaustive"
+
+
+def test_every_target_for_people_has_its_line_of_help() -> None:
+    phony = MAKEFILE.partition(".PHONY:")[2].partition("\n\n")[0].replace("\\", "").split()
+    helped = re.findall(r"^([a-z-]+):.* ## [a-z].*[^.]$", MAKEFILE, flags=re.MULTILINE)
+    assert sorted(helped) == sorted(phony)
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", ".ci/run", "docs/benchmarks.md"])

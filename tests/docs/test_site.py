@@ -74,6 +74,7 @@ def html_pages(site: Path) -> list[Path]:
     return sorted(site.rglob("*.html"))
 
 
+@pytest.mark.system
 def test_every_page_of_the_documentation_is_there(site: Path) -> None:
     docs = ROOT / "docs"
     for page in docs.rglob("*.md"):
@@ -82,6 +83,7 @@ def test_every_page_of_the_documentation_is_there(site: Path) -> None:
         assert (site / f"{name}.html").is_file()
 
 
+@pytest.mark.system
 def test_pages_fetch_nothing_from_elsewhere(site: Path) -> None:
     fetched = 0
     for path in html_pages(site):
@@ -91,6 +93,7 @@ def test_pages_fetch_nothing_from_elsewhere(site: Path) -> None:
     assert fetched > 100  # the parser still finds them
 
 
+@pytest.mark.system
 def test_styles_fetch_nothing_from_elsewhere(site: Path) -> None:
     styles = sorted(site.rglob("*.css"))
     assert styles
@@ -99,6 +102,7 @@ def test_styles_fetch_nothing_from_elsewhere(site: Path) -> None:
         assert outside(re.findall(r"(?:url\(|@import )['\"]?([^'\")\s]+)", text)) == []
 
 
+@pytest.mark.system
 def test_browsers_are_told_to_fetch_nothing_from_elsewhere(site: Path) -> None:
     for path in html_pages(site):
         policy = Page(path.read_text(encoding="utf-8")).policy
@@ -106,6 +110,7 @@ def test_browsers_are_told_to_fetch_nothing_from_elsewhere(site: Path) -> None:
         assert "http" not in policy
 
 
+@pytest.mark.system
 def test_nothing_asks_for_the_diagram_script(site: Path) -> None:
     """The theme would load Mermaid from elsewhere for an element of this class."""
     for path in html_pages(site):

@@ -13,15 +13,14 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from typer.testing import CliRunner
 
-from coterie.cli.main import application
 from coterie.contract import EnclaveSection
 from coterie.enclave.building import FILES, HOST_FOLDERS, RENDERED, BuildOptions, build_image
 from coterie.enclave.gramine import MANIFEST, GramineTools
 from coterie.enclave.lint import check_manifest
 from coterie.enclave.manifest import RUNTIME
 from coterie.errors import EnvironmentUnfit, ManifestRefused, OutputInUse
+from tests.command_line import called
 
 OPTIONS = BuildOptions(EnclaveSection(size_gib=8, ps_size_gib=4, max_threads=64))
 
@@ -32,18 +31,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_image("ps", tmp_path_factory.mktemp("built"), OPTIONS, None).folder
 
 
+@pytest.mark.system
 def test_a_party_elsewhere_builds_the_same_image(folder: Path, tmp_path: Path) -> None:
     other = build_image("ps", tmp_path / "elsewhere", OPTIONS, None).folder
     for name in (FILES, RENDERED):
         assert (other / name).read_bytes() == (folder / name).read_bytes(), name
 
 
+@pytest.mark.system
 def test_the_image_has_no_trace_of_whoever_built_it(folder: Path) -> None:
     text = (folder / RENDERED).read_text()
     assert str(folder.parent) not in text
     assert set(re.findall(r'"file:(/[^"]*)"', text)) == {RUNTIME, f"{RUNTIME}/"}
 
 
+@pytest.mark.system
 def test_no_node_no_party_and_no_data_are_in_the_measured_part(folder: Path) -> None:
     trusted = {
         entry["uri"]
@@ -58,6 +60,7 @@ def test_no_node_no_party_and_no_data_are_in_the_measured_part(folder: Path) -> 
     } == trusted
 
 
+@pytest.mark.system
 def test_the_server_has_neither_tensorflow_nor_the_plaintext_transport(folder: Path) -> None:
     text = (folder / FILES).read_text()
     assert "site-packages/coterie/ps/service.py" in text
@@ -65,15 +68,18 @@ def test_the_server_has_neither_tensorflow_nor_the_plaintext_transport(folder: P
         assert f"site-packages/{absent}" not in text, absent
 
 
+@pytest.mark.system
 def test_the_contract_sets_the_size_by_role(folder: Path) -> None:
     sgx = tomllib.loads((folder / RENDERED).read_text())["sgx"]
     assert (sgx["enclave_size"], sgx["max_threads"]) == ("4G", 64)
 
 
+@pytest.mark.system
 def test_the_manifest_passes_the_lint(folder: Path) -> None:
     check_manifest((folder / RENDERED).read_text())
 
 
+@pytest.mark.system
 def test_an_existing_image_is_left_as_it_is(folder: Path) -> None:
     before = sorted(path.name for path in folder.iterdir())
     with pytest.raises(OutputInUse, match="is there already"):
@@ -81,6 +87,7 @@ def test_an_existing_image_is_left_as_it_is(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
+@pytest.mark.system
 def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
     failing = GramineTools("/no/such/gramine-manifest", None)
     with pytest.raises(EnvironmentUnfit, match="gramine-manifest does not do what is needed"):
@@ -102,10 +109,10 @@ def test_a_key_that_nothing_signs_with_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.system
 def test_the_command_line_builds_and_tells_what_is_measured(folder: Path, tmp_path: Path) -> None:
-    arguments = ["build", "gramine", "--out", str(tmp_path), "--image", "ps", "--json"]
-    done = CliRunner().invoke(application(), arguments)
-    assert done.exit_code == 0, done.output
+    done = called("build", "gramine", "--out", tmp_path, "--image", "ps", "--json")
+    assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)["ps"]
     assert told["folder"] == str(tmp_path / "ps")
     assert told["files_sha256"] == hashlib.sha256((folder / FILES).read_bytes()).hexdigest()
@@ -115,15 +122,18 @@ def test_the_command_line_builds_and_tells_what_is_measured(folder: Path, tmp_pa
     assert told["mrsigner"] is None
 
 
+@pytest.mark.system
 def test_the_command_line_refuses_an_altered_manifest(folder: Path, tmp_path: Path) -> None:
-    app, runner = application(), CliRunner()
-    accepted = runner.invoke(app, ["build", "check", str(folder / RENDERED), "--json"])
+    accepted = called("build", "check", folder / RENDERED, "--json")
     assert json.loads(accepted.stdout)["accepted"] is True
     altered = tmp_path / "manifest"
     altered.write_text((folder / RENDERED).read_text().replace("debug = false", "debug = true"))
-    refused = runner.invoke(app, ["build", "check", str(altered)])
-    assert isinstance(refused.exception, ManifestRefused)
-    assert (refused.exception.expected, refused.exception.seen) == ("False", "True")
+    refused = called("build", "check", altered, "--json")
+    assert refused.returncode == ManifestRefused.exit_code
+    error = json.loads(refused.stdout)
+    assert (error["error"], error["expected"], error["seen"]) == (
+        *("ManifestRefused", "False", "True"),
+    )
 
 
 def signing_key(path: Path) -> Path:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path, PurePosixPath
 
+import pytest
+
 import coterie
 from coterie.enclave.contents import IMAGES, USUAL_IMAGES, belongs
 from coterie.tensorflow.measuring import tensorflow_folder
@@ -32,6 +34,7 @@ def named(path: Path) -> PurePosixPath:
     return PurePosixPath(path.relative_to(SITE).as_posix())
 
 
+@pytest.mark.system
 def test_every_module_that_a_node_loads_is_in_its_image() -> None:
     run = subprocess.run([sys.executable, "-c", NODES], check=True, capture_output=True, text=True)
     files = [named(Path(line)) for line in run.stdout.split()]
@@ -39,6 +42,7 @@ def test_every_module_that_a_node_loads_is_in_its_image() -> None:
     assert [str(file) for file in files if not belongs(file)] == []
 
 
+@pytest.mark.system
 def test_every_module_below_a_tensorflow_program_is_in_its_image() -> None:
     run = subprocess.run(
         [sys.executable, "-c", PROGRAMS + NODES], check=True, capture_output=True, text=True

@@ -43,6 +43,7 @@ def run(home: Path, code: str) -> str:
     return said.stdout.strip()
 
 
+@pytest.mark.system
 def test_two_parties_lay_out_the_same_bytes(
     interpreter: list[SourceFile], home: Path, tmp_path: Path
 ) -> None:
@@ -52,6 +53,7 @@ def test_two_parties_lay_out_the_same_bytes(
     assert image_digest(first) == image_digest(second)
 
 
+@pytest.mark.system
 def test_the_list_is_what_sha256sum_checks(interpreter: list[SourceFile], tmp_path: Path) -> None:
     files = stage(interpreter, tmp_path / "home")
     (tmp_path / "files.sha256").write_bytes(image_list(files))
@@ -59,17 +61,20 @@ def test_the_list_is_what_sha256sum_checks(interpreter: list[SourceFile], tmp_pa
     subprocess.run(check, cwd=tmp_path / "home", check=True)
 
 
+@pytest.mark.system
 def test_the_interpreter_runs_from_the_image_alone(home: Path) -> None:
     assert run(home, "import ssl, sys; print(sys.prefix)") == str(home)
     assert run(home, "import sys; print(all(p.startswith(sys.prefix) for p in sys.path))") == "True"
 
 
+@pytest.mark.system
 def test_bytecode_is_not_checked_against_its_source(home: Path) -> None:
     (cached,) = (home / LIBRARY / "json" / "__pycache__").glob("__init__.cpython-*.pyc")
     # PEP 552: bit 0 says that it goes by a hash of the source, bit 1 that the hash is checked.
     assert int.from_bytes(cached.read_bytes()[4:8], "little") == 0b01
 
 
+@pytest.mark.system
 def test_bytecode_names_the_path_inside_of_the_enclave_and_not_the_builders(home: Path) -> None:
     (cached,) = (home / LIBRARY / "json" / "__pycache__").glob("__init__.cpython-*.pyc")
     octets = cached.read_bytes()
@@ -77,10 +82,12 @@ def test_bytecode_names_the_path_inside_of_the_enclave_and_not_the_builders(home
     assert str(home).encode() not in octets
 
 
+@pytest.mark.system
 def test_times_are_fixed(home: Path) -> None:
     assert {path.stat().st_mtime for path in home.rglob("*")} == {0}
 
 
+@pytest.mark.system
 def test_what_is_no_part_of_a_running_node_stays_out(home: Path) -> None:
     for name in ("test", "idlelib", "tkinter", "ensurepip", "site-packages", "lib2to3"):
         assert not (home / LIBRARY / name).exists(), name
@@ -94,6 +101,7 @@ def test_two_files_in_one_place_are_refused(tmp_path: Path) -> None:
         stage(twice, tmp_path / "home")
 
 
+@pytest.mark.system
 def test_a_module_that_does_not_compile_is_refused(
     interpreter: list[SourceFile], tmp_path: Path
 ) -> None:
@@ -104,6 +112,7 @@ def test_a_module_that_does_not_compile_is_refused(
         stage(files, tmp_path / "home")
 
 
+@pytest.mark.system
 def test_an_existing_folder_is_left_as_it_is(interpreter: list[SourceFile], tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     with pytest.raises(EnvironmentUnfit) as caught:

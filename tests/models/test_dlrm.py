@@ -13,6 +13,9 @@ import pytest
 from coterie.contract import DataSection, ModelSection
 from coterie.errors import DataError
 
+pytestmark = pytest.mark.tensorflow
+
+
 Floats = npt.NDArray[np.float32]
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "dlrm" / "golden_tiny_run.json"

@@ -234,6 +234,7 @@ def test_arbitrary_arrays_are_read_or_refused(sums: npt.NDArray[np.float64], cou
     json.dumps(metrics.to_dict(), allow_nan=False)
 
 
+@pytest.mark.system
 def test_metrics_do_not_load_tensorflow() -> None:
     code = "import sys, coterie.models; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

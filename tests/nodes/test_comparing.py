@@ -71,6 +71,7 @@ def joint_scores(contract: Contract, data: Path) -> ScoreKeeper:
     return keeper
 
 
+@pytest.mark.tensorflow
 def test_every_company_alone_and_all_data_are_compared_with_the_joint_model(
     local: Finished,
 ) -> None:
@@ -94,6 +95,7 @@ def test_every_company_alone_and_all_data_are_compared_with_the_joint_model(
         assert model.gain_low <= joint.auc - model.auc <= model.gain_high
 
 
+@pytest.mark.tensorflow
 def test_all_data_in_one_place_trains_the_joint_model_but_for_the_order_of_sums(
     local: Finished,
 ) -> None:
@@ -101,6 +103,7 @@ def test_all_data_in_one_place_trains_the_joint_model_but_for_the_order_of_sums(
     assert joint.auc == pytest.approx(pooled.auc, abs=0.02)
 
 
+@pytest.mark.tensorflow
 def test_a_run_in_this_process_leaves_all_that_a_report_is_made_of(local: Finished) -> None:
     run = read_run(local.folder)
     assert run.result == local.result
@@ -114,6 +117,7 @@ def test_a_run_in_this_process_leaves_all_that_a_report_is_made_of(local: Finish
     assert metrics.examples == local.comparison.test_examples
 
 
+@pytest.mark.tensorflow
 def test_a_directory_that_is_in_use_is_left_as_it_is(local: Finished, data: Path) -> None:
     before = (local.folder / "result.json").read_bytes()
     with pytest.raises(OutputInUse):
@@ -121,6 +125,7 @@ def test_a_directory_that_is_in_use_is_left_as_it_is(local: Finished, data: Path
     assert (local.folder / "result.json").read_bytes() == before
 
 
+@pytest.mark.tensorflow
 def test_the_scores_of_an_evaluation_are_those_that_were_counted(
     local: Finished, data: Path
 ) -> None:
@@ -133,6 +138,7 @@ def test_the_scores_of_an_evaluation_are_those_that_were_counted(
     assert exact.accuracy == local.result.test_accuracy
 
 
+@pytest.mark.tensorflow
 def test_a_party_compares_on_its_own_rows_alone(data: Path) -> None:
     worker = OWNERS[1]
     data_set = open_dataset(data / "bolt", CONTRACT.data, party="bolt")
@@ -148,6 +154,7 @@ def test_a_party_compares_on_its_own_rows_alone(data: Path) -> None:
     assert (alone.name, alone.examples) == ("bolt alone", data_set.train.rows)
 
 
+@pytest.mark.tensorflow
 def test_quorum_and_caps_of_the_joint_contract_do_not_hinder_one_party(data: Path) -> None:
     limits = CONTRACT.limits.model_copy(update={"quorum": 2, "grace_seconds": 5.0})
     training = CONTRACT.training.model_copy(update={"party_weight": 0.5})
@@ -220,6 +227,7 @@ def test_a_comparison_of_another_kind_is_refused(tmp_path: Path, text: str) -> N
         Comparison.read(tmp_path)
 
 
+@pytest.mark.tensorflow
 def test_a_comparison_is_read_as_it_was_written(local: Finished, tmp_path: Path) -> None:
     assert Comparison.read(tmp_path) is None
     local.comparison.write(tmp_path)

@@ -222,6 +222,7 @@ with open(sys.argv[1], "w") as lock:
 """
 
 
+@pytest.mark.system
 def test_a_directory_that_another_process_uses_is_refused(tmp_path: Path) -> None:
     begin(tmp_path)
     holder = subprocess.Popen(

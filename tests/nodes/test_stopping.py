@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from coterie.nodes.eventlines import decode_event
 from coterie.nodes.stopping import EXIT_CODE
 from coterie.ps.events import Stopped
-from tests.system.conftest import Federation, StartNode
 
-# The fixtures of the system tests: a small contract, its data, and a way to start nodes.
-from tests.system.conftest import federation as federation  # noqa: PLC0414
-from tests.system.conftest import hfl as hfl  # noqa: PLC0414
-from tests.system.conftest import hfl_digest as hfl_digest  # noqa: PLC0414
-from tests.system.conftest import raw as raw  # noqa: PLC0414
-from tests.system.conftest import start_node as start_node  # noqa: PLC0414
+pytestmark = pytest.mark.system
 
-FIRST_PROCESS = ("unshare", "--pid", "--fork", "--kill-child")
+
 # Minutes inside of one call into C, which no signal interrupts.
 DEEP_IN_C = """
 import hashlib, sys
@@ -68,47 +60,3 @@ def test_the_other_signals_keep_their_meaning() -> None:
     assert process.returncode == -signal.SIGINT
     assert told == ""
     assert "KeyboardInterrupt" in errors
-
-
-@pytest.mark.system
-def test_a_server_that_was_told_to_end_goes_on_later(
-    federation: Federation, hfl_digest: str, start_node: StartNode
-) -> None:
-    first, address = federation.server(start_node)
-    workers = [federation.worker(start_node, address, party=party) for party in ("acme", "bolt")]
-    first.wait_event("CheckpointWritten")
-    first.process.terminate()
-    assert first.wait_event("Stopped") == {"event": "Stopped", "node": "ps0"}
-    assert first.finish() == EXIT_CODE
-    second = start_node(
-        federation.contract, "ps0",
-        "--listen", address, "--out", federation.folder / "ps0",
-        "--party-key", federation.key("operator"),
-    )  # fmt: skip
-    result = second.wait_event("Finished")["result"]
-    assert isinstance(result, dict)
-    assert result["model_digest"] == hfl_digest
-    assert [node.finish() for node in (second, *workers)] == [0, 0, 0]
-
-
-@pytest.mark.system
-def test_it_ends_the_first_process_of_a_container(
-    federation: Federation, start_node: StartNode
-) -> None:
-    """The kernel drops SIGTERM to the first process of a PID namespace that has no handler."""
-    possible = subprocess.run([*FIRST_PROCESS, "true"], capture_output=True, text=True, check=False)
-    if possible.returncode != 0:
-        pytest.skip(f"no PID namespaces here: {possible.stderr.strip()}")
-    node = start_node(
-        federation.contract, "ps0",
-        "--listen", "127.0.0.1:0", "--out", federation.folder / "ps0",
-        "--party-key", federation.key("operator"),
-        prefix=FIRST_PROCESS,
-    )  # fmt: skip
-    node.wait_event("Listening")
-    outer = node.process.pid
-    (inner,) = Path(f"/proc/{outer}/task/{outer}/children").read_text().split()
-    assert Path(f"/proc/{inner}/status").read_text().split("NSpid:")[1].split()[1] == "1"
-    os.kill(int(inner), signal.SIGTERM)
-    node.wait_event("Stopped")
-    assert node.finish() == EXIT_CODE

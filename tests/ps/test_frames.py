@@ -19,7 +19,7 @@ WORDS = st.binary(max_size=40).map(lambda octets: octets[: len(octets) // 4 * 4]
 @given(
     st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.booleans(), WORDS, WORDS, WORDS, WORDS
 )
-def test_a_request_survives(  # noqa: PLR0917 (one argument per field)
+def test_a_request_survives(
     incarnation: int, step: int, pushes: bool, dense: bytes, ids: bytes, rows: bytes, after: bytes
 ) -> None:
     push = Push(7, 0.25, dense, ids, rows, correct=3) if pushes else None

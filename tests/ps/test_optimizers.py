@@ -137,6 +137,7 @@ def test_state_is_as_wide_as_the_optimizer_needs() -> None:
     assert widths == [0, 6, 3, 1, 1]
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(
     "settings",
     [

@@ -19,6 +19,7 @@ def test_the_warm_up_is_linear_and_ends_at_one() -> None:
     assert [rate_factor(schedule, step) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(("power", "final"), [(1.0, 0.0), (2.0, 0.1), (0.5, 0.5)])
 def test_the_decay_is_keras_polynomial_decay(power: float, final: float) -> None:
     configure_tensorflow(1)

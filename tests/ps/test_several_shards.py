@@ -86,15 +86,21 @@ class Cluster:
         """Ends a server; whoever calls cannot reach it."""
         with self.changed:
             service, run = self._services.pop(name), self._runs.pop(name)
+            self.changed.notify_all()  # it may wait for another one that was killed
         service.fail(PeerUnreachable(f"{name} was killed"))
         with pytest.raises(PeerUnreachable):
             run.result(timeout=30)
 
     def port(self, shard: int, node: str, role: str, incarnation: int = 1) -> MemoryParameterServer:
-        """Dials a shard, waiting until it is there."""
+        """Dials a shard, waiting until it is there, or until a shard that dials is killed."""
         name = self.names[shard]
         with self.changed:
-            assert self.changed.wait_for(lambda: name in self._services, timeout=30)
+            assert self.changed.wait_for(
+                lambda: name in self._services or (role == "ps" and node not in self._services),
+                timeout=30,
+            )
+            if name not in self._services:
+                raise PeerUnreachable(f"{node} was killed")
             return MemoryParameterServer(self._services[name], Caller(node, role, incarnation))  # type: ignore[arg-type]
 
     def _lead_of(self, name: str, life: int) -> MemoryParameterServer:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -220,8 +221,12 @@ def twice(oid: str) -> bytes:
     return changed
 
 
+@cache
+def rsa_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)
+
+
 GOOD = raw(INTEROPERABLE_OID, evidence().to_extension())
-RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 ODD = [
     Odd("no extension at all", "evidence_extension", lambda: certificate(
         (x509.BasicConstraints(ca=False, path_length=None), True))),
@@ -236,14 +241,14 @@ ODD = [
         (x509.UnrecognizedExtension(ObjectIdentifier(INTEROPERABLE_OID), b"\x05\x00"), True))),
     Odd("an authority", "certificate_ca", lambda: certificate(
         GOOD, (x509.BasicConstraints(ca=True, path_length=None), True))),
-    Odd("an RSA key", "certificate_key", lambda: certificate(GOOD, key=RSA)),
+    Odd("an RSA key", "certificate_key", lambda: certificate(GOOD, key=rsa_key())),
     Odd("a P-521 key", "certificate_key", lambda: certificate(
         GOOD, key=ec.generate_private_key(ec.SECP521R1()))),
     Odd("a key on another curve", "certificate_key", lambda: certificate(
         GOOD, key=ec.generate_private_key(ec.SECP256K1()))),
     Odd("another signer", "certificate_signature", lambda: certificate(
         GOOD, signer=ec.generate_private_key(ec.SECP256R1()))),
-    Odd("an RSA signature", "certificate_signature", lambda: certificate(GOOD, signer=RSA)),
+    Odd("an RSA signature", "certificate_signature", lambda: certificate(GOOD, signer=rsa_key())),
     Odd("another evidence format", "evidence_encoding", lambda: certificate(
         raw(INTEROPERABLE_OID, b"\xd9\xea\x61" + evidence().to_extension()[3:]))),
     Odd("no evidence format", "evidence_encoding", lambda: certificate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
@@ -42,17 +43,18 @@ def test_a_key_on_p256_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "seen"),
+    ("make", "seen"),
     [
-        (ec.generate_private_key(ec.SECP384R1()), "a key on secp384r1"),
-        (ec.generate_private_key(ec.SECP521R1()), "a key on secp521r1"),
-        (ec.generate_private_key(ec.SECP256K1()), "a key on secp256k1"),
-        (ed25519.Ed25519PrivateKey.generate(), "Ed25519PublicKey"),
-        (rsa.generate_private_key(65537, 2048), "RSAPublicKey"),
+        (lambda: ec.generate_private_key(ec.SECP384R1()), "a key on secp384r1"),
+        (lambda: ec.generate_private_key(ec.SECP521R1()), "a key on secp521r1"),
+        (lambda: ec.generate_private_key(ec.SECP256K1()), "a key on secp256k1"),
+        (ed25519.Ed25519PrivateKey.generate, "Ed25519PublicKey"),
+        (lambda: rsa.generate_private_key(65537, 2048), "RSAPublicKey"),
     ],
     ids=["P-384", "P-521", "secp256k1", "Ed25519", "RSA"],
 )
-def test_any_other_key_is_refused(key: Key, seen: str) -> None:
+def test_any_other_key_is_refused(make: Callable[[], Key], seen: str) -> None:
+    key = make()
     with pytest.raises(HandshakeFailed) as refusal:
         unproved_key(certificate(key), "the visitor")
     assert refusal.value.what == "the visitor shows a key of another kind"

@@ -13,16 +13,18 @@ from coterie.report.curve import Point
 from coterie.report.drawing import Drawing, style
 from tests.report.runs import HFL, comparison, outcome, scores
 
+pytestmark = pytest.mark.long
+
+
 POINTS = tuple(Point(i, 100, 1 / i, 1 - 1 / i) for i in range(1, 120))
-HISTOGRAM = ScoreHistogram.count(*scores())
-TIMES = {times.node: dict(vars(times)) for times in outcome(HFL).times}
 
 
 def all_drawings() -> list[Drawing]:
     times = {
-        node: {key: value for key, value in fields.items() if key != "node"}
-        for node, fields in TIMES.items()
+        found.node: {key: value for key, value in vars(found).items() if key != "node"}
+        for found in outcome(HFL).times
     }
+    histogram = ScoreHistogram.count(*scores())
     with style():
         made = [
             figures.loss_figure([figures.Line("one", POINTS), figures.Line("two", POINTS)]),
@@ -30,8 +32,8 @@ def all_drawings() -> list[Drawing]:
             figures.time_figure(
                 "time", {"attested": (4.0, 4.4, 4.2), "plaintext": (3.0, 3.2, 3.1)}
             ),
-            quality.roc_figure([("one", HISTOGRAM)]),
-            quality.calibration_figure([("one", HISTOGRAM)]),
+            quality.roc_figure([("one", histogram)]),
+            quality.calibration_figure([("one", histogram)]),
             figures.worth_figure(comparison()),
             figures.breakdown_figure("breakdown-0", times),
         ]
@@ -40,17 +42,28 @@ def all_drawings() -> list[Drawing]:
     return found
 
 
-DRAWINGS = all_drawings()
-each = pytest.mark.parametrize("drawing", DRAWINGS, ids=lambda drawing: drawing.name)
+NAMES = ("loss", "accuracy", "time", "roc", "calibration", "worth", "breakdown-0")
 
 
-@each
+@pytest.fixture(scope="module")
+def drawings() -> dict[str, Drawing]:
+    return {drawing.name: drawing for drawing in all_drawings()}
+
+
+@pytest.fixture(params=NAMES)
+def drawing(request: pytest.FixtureRequest, drawings: dict[str, Drawing]) -> Drawing:
+    return drawings[request.param]
+
+
+def test_all_of_them_are_looked_at(drawings: dict[str, Drawing]) -> None:
+    assert tuple(drawings) == NAMES
+
+
 def test_a_figure_is_a_png_and_an_svg(drawing: Drawing) -> None:
     assert drawing.png.startswith(b"\x89PNG\r\n\x1a\n")
     assert ET.fromstring(drawing.source).tag == "{http://www.w3.org/2000/svg}svg"
 
 
-@each
 def test_on_the_page_it_takes_the_pages_colours(drawing: Drawing) -> None:
     inline = drawing.inline()
     for shade in palette.ALL:
@@ -60,7 +73,6 @@ def test_on_the_page_it_takes_the_pages_colours(drawing: Drawing) -> None:
     assert "var(--ink)" in inline or "var(--muted)" in inline
 
 
-@each
 def test_on_the_page_it_has_a_title_and_loads_nothing(drawing: Drawing) -> None:
     root = ET.fromstring(drawing.inline())
     assert root.get("role") == "img"
@@ -73,9 +85,9 @@ def test_on_the_page_it_has_a_title_and_loads_nothing(drawing: Drawing) -> None:
         assert not element.tag.endswith(("script", "image", "foreignObject", "metadata"))
 
 
-def test_ids_of_one_page_are_different_and_lead_somewhere() -> None:
+def test_ids_of_one_page_are_different_and_lead_somewhere(drawings: dict[str, Drawing]) -> None:
     ids: list[str] = []
-    for drawing in DRAWINGS:
+    for drawing in drawings.values():
         root = ET.fromstring(drawing.inline())
         own = [value for element in root.iter() if (value := element.get("id"))]
         for reference in re.findall(r"url\(#([^)]+)\)|href=\"#([^\"]+)\"", drawing.inline()):
@@ -84,9 +96,11 @@ def test_ids_of_one_page_are_different_and_lead_somewhere() -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_the_same_values_give_the_same_figure() -> None:
+def test_the_same_values_give_the_same_figure(drawings: dict[str, Drawing]) -> None:
     again = all_drawings()
-    assert [drawing.source for drawing in again] == [drawing.source for drawing in DRAWINGS]
+    assert [drawing.source for drawing in again] == [
+        drawing.source for drawing in drawings.values()
+    ]
 
 
 def test_nothing_is_drawn_of_nothing() -> None:

@@ -21,6 +21,9 @@ from coterie.training.comparison import Comparison, Scored
 from coterie.training.results import result_of
 from tests.report.runs import HFL, MEASUREMENT, SDT, comparison, outcome, scores, write_run
 
+pytestmark = pytest.mark.long
+
+
 VOID = {"meta", "link", "br"}
 
 

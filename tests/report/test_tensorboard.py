@@ -13,6 +13,8 @@ from coterie.report.tensorboard import tensorboard_log
 from coterie.training.results import result_of
 from tests.report.runs import HFL, STEPS, outcome, steps
 
+pytestmark = pytest.mark.tensorflow
+
 
 def read(folder: Path) -> dict[str, dict[int, float]]:
     """Every scalar by tag and step, read with TensorFlow."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -14,7 +14,15 @@ from coterie.cli.model import app as model_app
 from coterie.cli.serving import evaluate, export, predict
 from coterie.contract import KerasModelSection, parse_contract
 from coterie.errors import ModelDamaged, ModelUnfit, OutputInUse
+from tests.lazily import Lazily
 from tests.serving.conftest import ROWS, Trained, with_model
+
+if TYPE_CHECKING:
+    import keras
+else:
+    keras = Lazily("keras")
+
+pytestmark = pytest.mark.tensorflow
 
 app = typer.Typer()
 app.command()(evaluate)

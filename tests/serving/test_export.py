@@ -9,12 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
-import tensorflow as tf
 
 from coterie.contract import Contract
 from coterie.criteo.compression import RawFile
@@ -22,12 +21,24 @@ from coterie.criteo.encoding import encode_rows
 from coterie.criteo.layout import Layout
 from coterie.criteo.reader import CriteoReader
 from coterie.errors import EnvironmentUnfit, ModelUnfit, OutputInUse
-from coterie.serving.export import Format, export, input_names
 from coterie.serving.scoring import Scorer, probabilities
 from coterie.trained import TrainedModel
 from tests.conftest import REPOSITORY
+from tests.lazily import Lazily
 from tests.ps.conftest import small_contract
 from tests.serving.conftest import Trained
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from coterie.serving import export as exporting
+    from coterie.serving.export import Format
+else:
+    keras, tf = Lazily("keras"), Lazily("tensorflow")
+    exporting = Lazily("coterie.serving.export")
+
+pytestmark = pytest.mark.tensorflow
 
 COUNT = 1000
 FORMATS: list[Format] = ["saved_model", "keras"]
@@ -66,15 +77,16 @@ def columns(trained: Trained) -> dict[str, tf.Tensor]:
 
 @pytest.fixture(scope="module")
 def exported(dlrm: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(dlrm.model, tmp_path_factory.mktemp("export") / "1")
+    return exporting.export(dlrm.model, tmp_path_factory.mktemp("export") / "1")
 
 
+@pytest.mark.system
 def test_a_saved_model_gives_the_trainers_predictions_without_coterie(
     trained: Trained, tmp_path: Path, without_coterie: Callable[[], dict[str, str]]
 ) -> None:
-    export(trained.model, tmp_path / "1")
+    exporting.export(trained.model, tmp_path / "1")
     cells = trained.cells(COUNT)
-    names = input_names(cells)
+    names = exporting.input_names(cells)
     cells = {names[column]: column_cells for column, column_cells in cells.items()}
     (tmp_path / "cells.json").write_text(json.dumps(cells))
     run = subprocess.run(
@@ -103,7 +115,7 @@ def test_a_small_file_with_a_huge_table_is_not_exported(form: Format, tmp_path: 
     model = TrainedModel.of(contract, 1, np.zeros(dense, np.float32), *rows)
     assert model.file_bytes < 4096
     with pytest.raises(ModelUnfit, match="too many rows to be exported") as refusal:
-        export(model, tmp_path / "out" / "model.keras", format=form)
+        exporting.export(model, tmp_path / "out" / "model.keras", format=form)
     assert refusal.value.expected == "at most 134,217,728 rows in all"
     assert refusal.value.seen == "2,000,000,006 rows, an index of 8,000,000,024 bytes"
     assert "coterie predict" in refusal.value.remedy
@@ -111,7 +123,7 @@ def test_a_small_file_with_a_huge_table_is_not_exported(form: Format, tmp_path: 
 
 
 def test_columns_that_tensorflow_cannot_tell_apart_get_underscores() -> None:
-    names = input_names(["class", "class_", "I1", "import", "shop", "Shop", "SHOP"])
+    names = exporting.input_names(["class", "class_", "I1", "import", "shop", "Shop", "SHOP"])
     assert names == {
         "class": "class__", "class_": "class_", "I1": "I1", "import": "import_",
         "shop": "shop", "Shop": "Shop_", "SHOP": "SHOP__",
@@ -120,7 +132,7 @@ def test_columns_that_tensorflow_cannot_tell_apart_get_underscores() -> None:
 
 @keras_saves
 def test_a_keras_file_gives_the_trainers_predictions(trained: Trained, tmp_path: Path) -> None:
-    export(trained.model, tmp_path / "model.keras", format="keras")
+    exporting.export(trained.model, tmp_path / "model.keras", format="keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     seen = loaded(columns(trained)).numpy()
     np.testing.assert_allclose(seen, expected(trained), atol=1e-6, rtol=0)
@@ -128,9 +140,10 @@ def test_a_keras_file_gives_the_trainers_predictions(trained: Trained, tmp_path:
     np.testing.assert_allclose(loaded.predict(batches, verbose=0), seen, atol=1e-6)
 
 
+@pytest.mark.system
 @keras_saves
 def test_a_keras_file_loads_in_another_process(dlrm: Trained, tmp_path: Path) -> None:
-    export(dlrm.model, tmp_path / "model.keras", format="keras")
+    exporting.export(dlrm.model, tmp_path / "model.keras", format="keras")
     code = (
         "import sys, coterie.serving.layers, keras\n"
         "model = keras.models.load_model(sys.argv[1])\n"
@@ -219,23 +232,23 @@ def test_nothing_is_overwritten_and_nothing_is_left_behind(
     out = tmp_path / "there.keras"
     out.touch()
     with pytest.raises(OutputInUse, match="exists"):
-        export(dlrm.model, out, format=format_)
+        exporting.export(dlrm.model, out, format=format_)
     assert out.read_bytes() == b""
     with pytest.raises(EnvironmentUnfit, match="cannot be written"):
-        export(dlrm.model, out / "below.keras", format=format_)
+        exporting.export(dlrm.model, out / "below.keras", format=format_)
     assert [path.name for path in tmp_path.iterdir()] == ["there.keras"]
 
 
 def test_a_keras_file_ends_in_keras(dlrm: Trained, tmp_path: Path) -> None:
     with pytest.raises(OutputInUse, match="no name of a Keras file"):
-        export(dlrm.model, tmp_path / "model", format="keras")
+        exporting.export(dlrm.model, tmp_path / "model", format="keras")
 
 
 def test_a_model_without_trained_rows_can_be_exported(dlrm: Trained, tmp_path: Path) -> None:
     contract, dense = dlrm.contract, dlrm.model.dense
     none = np.zeros((0, contract.model.embedding_dim), np.float32)
     untrained = TrainedModel.of(contract, 1, np.array(dense), np.zeros(0, np.int32), none)
-    served = tf.saved_model.load(str(export(untrained, tmp_path / "1")))
+    served = tf.saved_model.load(str(exporting.export(untrained, tmp_path / "1")))
     scores = served.signatures["serving_default"](**columns(dlrm))["probability"].numpy()
     assert np.isfinite(scores).all()
     shutil.rmtree(tmp_path / "1")

@@ -26,6 +26,8 @@ from coterie.serving.opening import open_model
 from coterie.serving.prediction import predict
 from tests.serving.conftest import ROWS, Trained
 
+pytestmark = pytest.mark.tensorflow
+
 
 def label_of(trained: Trained) -> str:
     return "clicked" if trained.raw.suffix == ".csv" else "label"

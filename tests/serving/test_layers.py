@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +14,16 @@ from coterie.contract import DataSection
 from coterie.criteo.encoding import log_features
 from coterie.criteo.hashing import column_key, global_rows, tensorflow_key
 from coterie.criteo.numeric import MISSING, decimal_cells
-from coterie.serving.layers import HashedRows, LogFeatures, RowLookup
+from tests.lazily import Lazily
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from coterie.serving import layers
+else:
+    tf, layers = Lazily("tensorflow"), Lazily("coterie.serving.layers")
+
+pytestmark = pytest.mark.tensorflow
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(
     [
@@ -33,9 +42,9 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(
 )
 
 
-def layer_of(data: DataSection) -> HashedRows:
+def layer_of(data: DataSection) -> layers.HashedRows:
     keys = [tensorflow_key(column_key(data.hash_seed, name)) for name in data.categorical]
-    return HashedRows(data.table_rows, keys)
+    return layers.HashedRows(data.table_rows, keys)
 
 
 @given(
@@ -58,11 +67,11 @@ def test_numbers_become_the_features_of_data_preparation(cells: list[int | None]
     numbers = np.array([MISSING if cell is None else cell for cell in cells], np.int64)
     expected = log_features(numbers[:, None], DataSection(numeric=("I1",)))
     texts = tf.constant([["" if cell is None else str(cell)] for cell in cells])
-    np.testing.assert_allclose(LogFeatures([1])(texts).numpy(), expected, rtol=1.2e-7)
+    np.testing.assert_allclose(layers.LogFeatures([1])(texts).numpy(), expected, rtol=1.2e-7)
     floats = tf.constant(
         [[float("nan") if cell is None else float(cell)] for cell in cells], tf.float64
     )
-    np.testing.assert_allclose(LogFeatures([1])(floats).numpy(), expected, rtol=1.2e-7)
+    np.testing.assert_allclose(layers.LogFeatures([1])(floats).numpy(), expected, rtol=1.2e-7)
 
 
 @given(st.lists(st.decimals(0, 10**9, places=4) | st.none(), min_size=1, max_size=20))
@@ -74,13 +83,13 @@ def test_decimals_are_rounded_as_in_data_preparation(cells: list[Decimal | None]
     units, fits = decimal_cells(octets, np.cumsum(lengths) - lengths, lengths, 2)
     assert fits.all()
     expected = log_features(units[:, None], data)
-    seen = LogFeatures(data.units)(tf.constant([[text] for text in texts])).numpy()
+    seen = layers.LogFeatures(data.units)(tf.constant([[text] for text in texts])).numpy()
     np.testing.assert_allclose(seen, expected, rtol=1.2e-7)
 
 
 def test_numbers_beyond_the_format_are_still_finite() -> None:
     cells = tf.constant([["inf"], ["1e300"], ["nan"], ["-inf"], ["2.5"]])
-    seen = LogFeatures([1])(cells).numpy()[:, 0]
+    seen = layers.LogFeatures([1])(cells).numpy()[:, 0]
     assert np.isfinite(seen).all()
     assert seen.tolist()[2:4] == [0.0, 0.0]
     assert seen[4] == np.float32(np.log(3.5))
@@ -88,11 +97,11 @@ def test_numbers_beyond_the_format_are_still_finite() -> None:
 
 def test_what_is_no_number_is_an_error() -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="abc"):
-        LogFeatures([1])(tf.constant([["abc"]]))
+        layers.LogFeatures([1])(tf.constant([["abc"]]))
 
 
 def test_rows_are_looked_up_through_the_index() -> None:
-    lookup = RowLookup(5, 2, 3)
+    lookup = layers.RowLookup(5, 2, 3)
     lookup.index.assign([0, 1, 0, 1, 1])
     lookup.values.assign([[1, 2, 3], [4, 5, 6]])
     seen = lookup(tf.constant([[0, 1], [2, 4]], tf.int64)).numpy()

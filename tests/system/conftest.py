@@ -1,4 +1,9 @@
-"""Real processes on loopback: a small data set, a small contract, and a way to start the CLI."""
+"""A small data set, a small contract, ways to start nodes and verbs, and runs that tests share.
+
+A verb runs in this process unless a test gives it an environment: then, and where a test kills or
+signals, a process is what is tested. Nodes are threads (``start_thread``) or processes
+(``start_node``) by the same rule.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -16,7 +22,12 @@ from coterie.contract import parse_contract
 from coterie.contract.signatures import generate_party_key, public_key_text
 from coterie.criteo.preparation import prepare
 from coterie.criteo.synthetic import synthesize
+from tests.command_line import called
+from tests.sharing import made_once
+from tests.system.threads import ThreadNode
 
+# Their ends are signals, so they are processes whatever a test shows of them.
+UNTIL_A_SIGNAL = ("node", "keyserver")
 SMALL = """
 [data]
 rows = 64
@@ -103,9 +114,11 @@ class Scene:
 
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("raw") / "raw.tsv"
-    synthesize(path, rows=4000, seed=11)
-    return path
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        synthesize(folder / "raw.tsv", rows=4000, seed=11)
+
+    return made_once(tmp_path_factory, "raw", make) / "raw.tsv"
 
 
 def make_scene(mode: str, raw: Path, folder: Path, text: str = "") -> Scene:
@@ -118,21 +131,105 @@ def make_scene(mode: str, raw: Path, folder: Path, text: str = "") -> Scene:
     return Scene(contract_file, folder / "data")
 
 
+def shared_scene(mode: str, raw: Path, factory: pytest.TempPathFactory) -> Scene:
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        make_scene(mode, raw, folder)
+
+    folder = made_once(factory, mode, make)
+    return Scene(folder / f"{mode}.toml", folder / "data")
+
+
 @pytest.fixture(scope="session")
 def hfl(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    return make_scene("hfl", raw, tmp_path_factory.mktemp("hfl"))
+    return shared_scene("hfl", raw, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def sdt(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    return make_scene("sdt", raw, tmp_path_factory.mktemp("sdt"))
+    return shared_scene("sdt", raw, tmp_path_factory)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A verb that has run, and the folder that it left: shared, so only to be looked at."""
+
+    out: Path
+    stdout: str
+    stderr: str
+
+    @property
+    def result(self) -> dict[str, object]:
+        """The one JSON object that the command printed."""
+        value = json.loads(self.stdout)
+        assert isinstance(value, dict)
+        return value
+
+
+class SharedRuns:
+    """Runs that several tests look at; each is made once."""
+
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        self._factory = factory
+
+    def __call__(self, verb: str, scene: Scene, *more: str) -> Ran:
+        """Runs ``coterie VERB`` on a scene with ``--out``; FOLDER in ``more`` is beside it."""
+
+        def make(folder: Path) -> None:
+            folder.mkdir()
+            words = [word.replace("FOLDER", str(folder)) for word in more]
+            done = coterie(
+                verb, scene.contract, "--data", scene.data, "--out", folder / "out", "--json",
+                *words,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            (folder / "stdout").write_text(done.stdout)
+            (folder / "stderr").write_text(done.stderr)
+
+        folder = made_once(self._factory, f"{verb}-{scene.contract.stem}", make)
+        texts = [(folder / name).read_text() for name in ("stdout", "stderr")]
+        return Ran(folder / "out", *texts)
 
 
 @pytest.fixture(scope="session")
-def hfl_digest(hfl: Scene) -> str:
+def shared_runs(tmp_path_factory: pytest.TempPathFactory) -> SharedRuns:
+    return SharedRuns(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def hfl_local(hfl: Scene, shared_runs: SharedRuns) -> Ran:
+    """The reference: HFL in one process, with its comparison and report."""
+    return shared_runs("local", hfl)
+
+
+@pytest.fixture(scope="session")
+def sdt_local(sdt: Scene, shared_runs: SharedRuns) -> Ran:
+    """The reference for SDT."""
+    return shared_runs("local", sdt)
+
+
+@pytest.fixture(scope="session")
+def hfl_bench(hfl: Scene, shared_runs: SharedRuns) -> Ran:
+    """HFL attested and in plaintext, every node a process."""
+    return shared_runs("bench", hfl)
+
+
+@pytest.fixture(scope="session")
+def sdt_bench(sdt: Scene, shared_runs: SharedRuns) -> Ran:
+    """SDT attested and in plaintext, every node a process."""
+    return shared_runs("bench", sdt)
+
+
+@pytest.fixture(scope="session")
+def hfl_run(hfl: Scene, shared_runs: SharedRuns) -> Ran:
+    """HFL attested, every node a process; each company compares; TensorBoard's files in board."""
+    return shared_runs("run", hfl, "--compare-alone", "--tensorboard", "FOLDER/board")
+
+
+@pytest.fixture(scope="session")
+def hfl_digest(hfl_local: Ran) -> str:
     """Digest of the model that an undisturbed run gives."""
-    local = result_json(coterie("local", hfl.contract, "--data", hfl.data, "--json"))
-    return str(local["model_digest"])
+    return str(hfl_local.result["model_digest"])
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -142,9 +239,12 @@ def environment(**changes: str) -> dict[str, str]:
 def coterie(
     *arguments: str | Path, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the command line to its end."""
+    """Runs a verb to its end: here, or as a process where it has another environment."""
+    words = [str(word) for word in arguments]
+    if env is None and words[0] not in UNTIL_A_SIGNAL:
+        return called(*words)
     return subprocess.run(
-        [sys.executable, "-m", "coterie", *map(str, arguments)],
+        [sys.executable, "-m", "coterie", *words],
         capture_output=True,
         text=True,
         timeout=240,
@@ -231,7 +331,23 @@ def start_node() -> Iterator[Callable[..., Node]]:
             node.kill()
 
 
+@pytest.fixture
+def start_thread() -> Iterator[Callable[..., ThreadNode]]:
+    """Starts nodes as threads; a test waits for the end of each."""
+    nodes: list[ThreadNode] = []
+
+    def start(*arguments: str | Path) -> ThreadNode:
+        nodes.append(ThreadNode(arguments))
+        return nodes[-1]
+
+    yield start
+    for node in nodes:
+        node.finish()
+
+
 StartNode = Callable[..., Node]
+StartThread = Callable[..., ThreadNode]
+AnyNode = TypeVar("AnyNode", Node, ThreadNode)
 
 
 class Federation:
@@ -262,28 +378,33 @@ class Federation:
     def key(self, party: str) -> Path:
         return self.folder / f"{party}.pem"
 
-    def server(self, start: StartNode, *, supervised: bool = True) -> tuple[Node, str]:
+    def server(
+        self,
+        start: Callable[..., AnyNode],
+        listen: str = "127.0.0.1:0",
+        **options: bool,
+    ) -> tuple[AnyNode, str]:
         node = start(
             self.contract,
             "ps0",
-            "--listen", "127.0.0.1:0",
+            "--listen", listen,
             "--out", self.folder / "ps0",
             "--party-key", self.key("operator"),
-            supervised=supervised,
+            **options,
         )  # fmt: skip
         return node, str(node.wait_event("Listening")["address"])
 
     def worker(
         self,
-        start: StartNode,
+        start: Callable[..., AnyNode],
         address: str,
         *,
         contract: Path | None = None,
         key: str | None = None,
         party: str = "acme",
-        env: dict[str, str] | None = None,
         out: Path | None = None,
-    ) -> Node:
+        **options: dict[str, str],
+    ) -> AnyNode:
         return start(
             contract or self.contract,
             f"{party}-worker",
@@ -291,8 +412,32 @@ class Federation:
             "--data", self.data / party,
             "--party-key", self.key(key or party),
             *(("--out", out) if out is not None else ()),
-            env=env,
+            **options,
         )  # fmt: skip
+
+
+def rented(
+    owner: Federation,
+    start: Callable[..., AnyNode],
+    data: Path,
+    trusting: Sequence[str | Path],
+) -> list[AnyNode]:
+    """Starts SDT's nodes: parameter server, two workers, chief.
+
+    Args:
+        owner: The contract of the one party.
+        start: Starts a node.
+        data: The chief's data set.
+        trusting: What vouches for every node: ``--party-key`` or ``--key-server``, and its value.
+    """
+    nodes: list[AnyNode] = []
+    known: list[str] = []
+    for name in ("ps0", "worker0", "worker1"):
+        listen = ("--listen", "127.0.0.1:0", "--out", owner.folder / name)
+        nodes.append(start(owner.contract, name, *listen, *trusting, *known))
+        known += ["--address", f"{name}={nodes[-1].wait_event('Listening')['address']}"]
+    nodes.append(start(owner.contract, "chief", "--data", data, *trusting, *known))
+    return nodes
 
 
 @pytest.fixture

@@ -2,51 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
 from coterie.contract import parse_contract
-from tests.system.conftest import Federation, coterie, environment
+from tests.system.conftest import Federation, coterie
+from tests.system.threads import ThreadKeyServer
 
 DEMAND = '[trust]\ntee = "simulated"\ndemand_signatures = true'
 PARTIES = ("operator", "acme", "bolt")
-
-
-class KeyServer:
-    """A key server in the background."""
-
-    def __init__(self, arguments: list[str | Path]) -> None:
-        self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "coterie",
-                "keyserver",
-                *map(str, arguments),
-                "--log-format",
-                "json",
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(),
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            pytest.fail(f"the key server ended: {self.process.communicate()[1]}")
-        self.address = str(json.loads(line)["address"])
-
-    def end(self) -> list[dict[str, str]]:
-        """Ends it in good order; what it told."""
-        self.process.terminate()
-        told, errors = self.process.communicate(timeout=30)
-        assert self.process.returncode == 0, errors
-        return [json.loads(line) for line in told.splitlines()]
 
 
 def demanding(federation: Federation, *trust: str) -> Federation:
@@ -100,17 +63,14 @@ class KeyServers:
     """Starts key servers; what is left of them is ended."""
 
     def __init__(self) -> None:
-        self._started: list[KeyServer] = []
+        self._started: list[ThreadKeyServer] = []
 
-    def __call__(self, federation: Federation, party: str) -> KeyServer:
+    def __call__(self, federation: Federation, party: str) -> ThreadKeyServer:
         log = federation.folder / f"{party}-log.jsonl"
-        arguments: list[str | Path] = [policy_of(federation, party)]
-        arguments += ["--party-key", federation.key(party)]
-        self._started.append(KeyServer([*arguments, "--listen", "127.0.0.1:0", "--log", log]))
+        policy = policy_of(federation, party)
+        self._started.append(ThreadKeyServer(policy, federation.key(party), log))
         return self._started[-1]
 
     def close(self) -> None:
         for server in self._started:
-            if server.process.poll() is None:
-                server.process.kill()
-                server.process.communicate()
+            server.end()

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.system.conftest import coterie, result_json
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 SAMPLE = REPOSITORY.parent / "shared" / "data" / "criteo_kaggle_sample.tsv.xz"
 

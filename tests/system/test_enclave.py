@@ -96,6 +96,7 @@ def key_server() -> Iterator[KeyServers]:
     servers.close()
 
 
+@pytest.mark.slow
 def test_a_federated_run_from_images_gives_the_same_model(
     images: dict[ImageName, Image],
     start: StartEnclave,

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.serving.conftest import DCN
-from tests.system.conftest import contract_text, coterie, make_scene, result_json
+from tests.system.conftest import (
+    Federation,
+    StartThread,
+    contract_text,
+    coterie,
+    make_scene,
+    rented,
+    result_json,
+)
 
 pytestmark = pytest.mark.system
 
@@ -22,19 +30,29 @@ def with_dcn(mode: str) -> str:
 
 @pytest.mark.parametrize("mode", ["hfl", "sdt"])
 def test_dcn_trains_attested_to_the_model_of_one_process(
-    mode: str, raw: Path, tmp_path: Path
+    mode: str, raw: Path, tmp_path: Path, start_thread: StartThread
 ) -> None:
     scene = make_scene(mode, raw, tmp_path, with_dcn(mode))
-    arguments = (scene.contract, "--data", scene.data, "--json", "--out")
-    local = result_json(coterie("local", *arguments, tmp_path / "local"))
-    attested = result_json(coterie("run", *arguments, tmp_path / "run"))
+    data = ("--data", scene.data, "--no-compare", "--json")
+    local = result_json(coterie("local", scene.contract, *data, "--out", tmp_path / "local"))
+    parties = Federation(tmp_path, scene)
+    if mode == "hfl":
+        server, address = parties.server(start_thread)
+        workers = [parties.worker(start_thread, address, party=party) for party in ("acme", "bolt")]
+        nodes = [server, *workers]
+    else:
+        key = ("--party-key", parties.key("owner"))
+        nodes = rented(parties, start_thread, scene.data / "owner", key)
+    attested = nodes[0].wait_event("Finished")["result"]
+    assert isinstance(attested, dict)
+    assert {node.finish() for node in nodes} == {0}
     assert attested["model_digest"] == local["model_digest"]
     assert attested["test_auc"] == local["test_auc"]
     assert attested["tee"] == "SIMULATED"
     assert isinstance(local["test_auc"], float)
     assert local["test_auc"] > 0.55
 
-    seen = result_json(coterie("evaluate", tmp_path / "run", scene.data, "--json"))
+    seen = result_json(coterie("evaluate", tmp_path / "local", scene.data, "--json"))
     assert isinstance(seen["test"], dict)
     assert seen["test"]["auc"] == local["test_auc"]
 

@@ -9,8 +9,10 @@ import pytest
 
 from tests.system.conftest import (
     Federation,
+    Ran,
     Scene,
     StartNode,
+    StartThread,
     contract_text,
     coterie,
     make_scene,
@@ -21,11 +23,9 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
-def run(hfl: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(hfl_run: Ran) -> Path:
     """The directory of a finished run."""
-    out = tmp_path_factory.mktemp("run") / "out"
-    result_json(coterie("run", hfl.contract, "--data", hfl.data, "--out", out, "--json"))
-    return out
+    return hfl_run.out
 
 
 def test_a_run_leaves_a_receipt_that_is_accepted(run: Path, hfl_digest: str) -> None:
@@ -85,7 +85,9 @@ def test_another_time_can_be_asked_for(run: Path) -> None:
     assert "certificate_validity" in error["what"]
 
 
-def test_another_contract_or_model_is_refused(run: Path, sdt: Scene, tmp_path: Path) -> None:
+def test_another_contract_or_model_is_refused(
+    run: Path, sdt: Scene, sdt_bench: Ran, tmp_path: Path
+) -> None:
     receipt = run / "receipt.jsonl"
     other = coterie("receipt", "verify", receipt, "--contract", sdt.contract, "--json")
     assert other.returncode == 3
@@ -94,8 +96,7 @@ def test_another_contract_or_model_is_refused(run: Path, sdt: Scene, tmp_path: P
     model.write_bytes(b"no model")
     damaged = coterie("receipt", "verify", receipt, "--model", model, "--json")
     assert json.loads(damaged.stdout)["error"] == "ModelDamaged"
-    out = tmp_path / "sdt"
-    result_json(coterie("run", sdt.contract, "--data", sdt.data, "--out", out, "--json"))
+    out = sdt_bench.out / "attested-0"
     swapped = coterie("receipt", "verify", receipt, "--model", out / "model.coterie", "--json")
     assert swapped.returncode == 3
     assert json.loads(swapped.stdout)["place"] == "the model"
@@ -104,19 +105,13 @@ def test_another_contract_or_model_is_refused(run: Path, sdt: Scene, tmp_path: P
 
 
 def test_a_killed_server_goes_on_with_its_receipt(
-    hfl_digest: str, federation: Federation, start_node: StartNode
+    hfl_digest: str, federation: Federation, start_node: StartNode, start_thread: StartThread
 ) -> None:
     server, address = federation.server(start_node)
-    workers = [federation.worker(start_node, address, party=party) for party in ("acme", "bolt")]
+    workers = [federation.worker(start_thread, address, party=party) for party in ("acme", "bolt")]
     server.wait_event("CheckpointWritten")
     server.kill()
-    again = start_node(
-        federation.contract,
-        "ps0",
-        "--listen", address,
-        "--out", federation.folder / "ps0",
-        "--party-key", federation.key("operator"),
-    )  # fmt: skip
+    again, _ = federation.server(start_thread, address)
     again.wait_event("Finished")
     assert [node.finish() for node in (again, *workers)] == [0, 0, 0]
     said = result_json(
@@ -132,9 +127,11 @@ def test_a_killed_server_goes_on_with_its_receipt(
     assert said["joins"] == {"acme-worker": 2, "bolt-worker": 2}
 
 
-def test_a_party_looks_at_a_running_server(federation: Federation, start_node: StartNode) -> None:
-    server, address = federation.server(start_node)
-    acme = federation.worker(start_node, address, party="acme")
+def test_a_party_looks_at_a_running_server(
+    federation: Federation, start_thread: StartThread
+) -> None:
+    server, address = federation.server(start_thread)
+    acme = federation.worker(start_thread, address, party="acme")
     server.wait_event("Joined")
     question = ("status", address, "--contract", federation.contract, "--json", "--party-key")
     said = result_json(coterie(*question, federation.key("bolt")))
@@ -154,25 +151,38 @@ def test_a_party_looks_at_a_running_server(federation: Federation, start_node: S
     assert refused.returncode == 4
     assert json.loads(refused.stdout)["error"] == "SignatureRefused"
 
-    bolt = federation.worker(start_node, address, party="bolt")
+    bolt = federation.worker(start_thread, address, party="bolt")
     server.wait_event("Finished")
     assert [node.finish() for node in (server, acme, bolt)] == [0, 0, 0]
 
 
-def test_another_shard_is_in_the_receipt(raw: Path, tmp_path: Path) -> None:
+def test_another_shard_is_in_the_receipt(
+    raw: Path, tmp_path: Path, start_thread: StartThread
+) -> None:
     first = '{ name = "ps0", role = "ps", party = "operator", address = "127.0.0.1:0" }'
     text = contract_text("hfl").replace(first, f"{first},\n    {first.replace('ps0', 'ps1')}")
-    scene = make_scene("hfl", raw, tmp_path, text)
-    out = tmp_path / "run"
-    result_json(coterie("run", scene.contract, "--data", scene.data, "--out", out, "--json"))
-    said = result_json(
-        coterie(
-            "receipt", "verify", out / "receipt.jsonl", "--model", out / "model.coterie", "--json"
-        )
+    two = Federation(tmp_path, make_scene("hfl", raw, tmp_path, text))
+    ps0, address = two.server(start_thread)
+    known = ["--address", f"ps0={address}"]
+    ps1 = start_thread(
+        *(two.contract, "ps1", "--listen", "127.0.0.1:0", "--out", tmp_path / "ps1"),
+        *("--party-key", two.key("operator"), *known),
     )
+    known += ["--address", f"ps1={ps1.wait_event('Listening')['address']}"]
+    workers = [
+        start_thread(
+            *(two.contract, f"{party}-worker", "--data", two.data / party, *known),
+            *("--party-key", two.key(party), "--out", tmp_path / f"{party}-out"),
+        )
+        for party in ("acme", "bolt")
+    ]
+    assert [node.finish() for node in (ps0, ps1, *workers)] == [0, 0, 0, 0]
+    model = tmp_path / "acme-out" / "model.coterie"
+    receipt = tmp_path / "ps0" / "receipt.jsonl"
+    said = result_json(coterie("receipt", "verify", receipt, "--model", model, "--json"))
     evidence = said["evidence"]
     assert isinstance(evidence, list)
     assert {proved["node"] for proved in evidence} == {
         "ps0", "ps1", "acme-worker", "bolt-worker",
     }  # fmt: skip
-    assert not (out / "nodes" / "ps1" / "receipt.jsonl").exists()
+    assert not (tmp_path / "ps1" / "receipt.jsonl").exists()

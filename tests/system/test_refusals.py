@@ -15,26 +15,28 @@ from tests.system.conftest import (
     Node,
     Scene,
     StartNode,
+    StartThread,
     contract_text,
     coterie,
     environment,
 )
+from tests.system.threads import ThreadNode
 
 pytestmark = pytest.mark.system
 
 
-def failure(node: Node) -> dict[str, str]:
+def failure(node: Node | ThreadNode) -> dict[str, str]:
     error = node.wait_event("Failed")["error"]
     assert isinstance(error, dict)
     return error
 
 
 def test_contracts_that_differ_in_one_value_are_refused_by_its_name(
-    federation: Federation, start_node: StartNode
+    federation: Federation, start_node: StartNode, start_thread: StartThread
 ) -> None:
     server, address = federation.server(start_node)
     other = federation.write("other.toml", federation.text.replace("batch = 64", "batch = 65"))
-    worker = federation.worker(start_node, address, contract=other)
+    worker = federation.worker(start_thread, address, contract=other)
     error = failure(worker)
     assert error["error"] == "ContractMismatch"
     assert "training.batch: 65 here, 64 there" in json.dumps(error)
@@ -61,11 +63,11 @@ def test_changed_code_is_refused(
 
 
 def test_a_worker_without_its_partys_voucher_does_not_start(
-    federation: Federation, start_node: StartNode
+    federation: Federation, start_thread: StartThread
 ) -> None:
-    _, address = federation.server(start_node)
+    address = "127.0.0.1:9"  # it ends before it dials
     for key in ("bolt", "operator"):
-        worker = federation.worker(start_node, address, key=key)
+        worker = federation.worker(start_thread, address, key=key)
         assert failure(worker)["error"] == "VoucherRefused"
         assert worker.finish() == 3
     unvouched = coterie(
@@ -90,12 +92,12 @@ def test_a_port_in_use_is_refused(federation: Federation) -> None:
 
 
 def test_a_missing_worker_ends_the_wait_with_its_name(
-    federation: Federation, start_node: StartNode
+    federation: Federation, start_thread: StartThread
 ) -> None:
     short = federation.write(
         "short.toml", federation.text.replace("join_seconds = 300", "join_seconds = 0.5")
     )
-    server = start_node(
+    server = start_thread(
         short, "ps0", "--listen", "127.0.0.1:0", "--party-key", federation.key("operator")
     )
     error = failure(server)
@@ -158,12 +160,3 @@ def test_a_users_mistake_never_shows_a_traceback(tmp_path: Path) -> None:
     assert "cannot be read" in finished.stderr
     assert "Traceback" not in finished.stderr
     assert not (tmp_path / "out").exists()
-
-
-def test_help_answers_without_loading_tensorflow() -> None:
-    finished = coterie("--help", env=environment(PYTHONPROFILEIMPORTTIME="1"))
-    assert finished.returncode == 0
-    loaded = {line.rpartition("|")[2].strip() for line in finished.stderr.splitlines()}
-    assert "coterie.cli.main" in loaded
-    assert not loaded & {"tensorflow", "keras", "polars"}
-    assert "prepare" in finished.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,28 +11,34 @@ import pytest
 from coterie.training.comparison import Comparison
 from tests.report.test_page import check_numbers, page_of
 from tests.report.test_tensorboard import read as read_tensorboard
-from tests.system.conftest import Federation, Scene, StartNode, coterie, environment, result_json
+from tests.system.conftest import (
+    Federation,
+    Ran,
+    Scene,
+    StartNode,
+    StartThread,
+    coterie,
+    environment,
+    result_json,
+)
 
 pytestmark = pytest.mark.system
 
 
 def test_an_attested_run_leaves_its_report_and_every_company_its_own(
-    hfl: Scene, hfl_digest: str, tmp_path: Path
+    hfl_run: Ran, hfl_digest: str
 ) -> None:
-    out, board = tmp_path / "run", tmp_path / "board"
-    arguments = ("run", hfl.contract, "--data", hfl.data, "--out", out)
-    finished = coterie(*arguments, "--compare-alone", "--tensorboard", board, "--json")
-    result = result_json(finished)
+    out, result = hfl_run.out, hfl_run.result
     assert result["model_digest"] == hfl_digest
-    assert f"report: {out}/report.html" in finished.stderr
+    assert f"report: {out}/report.html" in hfl_run.stderr
     page = page_of(out / "report.html")
     check_numbers(page, "0", json.loads((out / "result.json").read_text()))
     assert "SIMULATED" in page.text
     assert "acme-worker, bolt-worker" in page.text, "who attested the server"
 
-    steps = read_tensorboard(board)["train/loss"]
-    assert list(steps) == list(range(1, 28))
-    assert read_tensorboard(board)["test/auc"][27] == pytest.approx(result["test_auc"])
+    board = read_tensorboard(out.parent / "board")
+    assert list(board["train/loss"]) == list(range(1, 28))
+    assert board["test/auc"][27] == pytest.approx(result["test_auc"])
 
     for party in ("acme", "bolt"):
         folder = out / "nodes" / f"{party}-worker"
@@ -47,12 +54,9 @@ def test_an_attested_run_leaves_its_report_and_every_company_its_own(
     assert Comparison.read(out / "nodes" / "ps0") is None
 
 
-def test_a_run_in_one_process_compares_everybody(
-    hfl: Scene, hfl_digest: str, tmp_path: Path
-) -> None:
+def test_a_run_in_one_process_compares_everybody(hfl_local: Ran, tmp_path: Path) -> None:
     out = tmp_path / "local"
-    finished = coterie("local", hfl.contract, "--data", hfl.data, "--out", out, "--json")
-    assert result_json(finished)["model_digest"] == hfl_digest
+    shutil.copytree(hfl_local.out, out)
     page = page_of(out / "report.html")
     check_numbers(page, "0", json.loads((out / "result.json").read_text()))
     assert {model for model, key in page.numbers if key == "auc"} == {
@@ -67,21 +71,18 @@ def test_a_run_in_one_process_compares_everybody(
 
 
 def test_comparing_is_left_away_on_demand_and_where_there_is_one_owner(
-    hfl: Scene, sdt: Scene, tmp_path: Path
+    hfl: Scene, sdt_local: Ran, tmp_path: Path
 ) -> None:
-    for scene, more in ((hfl, ["--no-compare"]), (sdt, [])):
-        out = tmp_path / scene.contract.stem
-        result_json(
-            coterie("local", scene.contract, "--data", scene.data, "--out", out, *more, "--json")
-        )
-        assert Comparison.read(out) is None
-        assert (out / "report.html").exists()
+    out = tmp_path / "hfl"
+    data = ("--data", hfl.data, "--out", out)
+    result_json(coterie("local", hfl.contract, *data, "--no-compare", "--json"))
+    for folder in (out, sdt_local.out):
+        assert Comparison.read(folder) is None
+        assert (folder / "report.html").exists()
 
 
-def test_a_benchmark_leaves_both_runs_and_their_times(sdt: Scene, tmp_path: Path) -> None:
-    out = tmp_path / "bench"
-    finished = coterie("bench", sdt.contract, "--data", sdt.data, "--out", out, "--json")
-    both = result_json(finished)
+def test_a_benchmark_leaves_both_runs_and_their_times(sdt: Scene, sdt_bench: Ran) -> None:
+    out, both = sdt_bench.out, sdt_bench.result
     assert json.loads((out / "bench.json").read_text()) == both
     page = page_of(out / "report.html")
     for run, name in (("0", "attested"), ("1", "plaintext")):
@@ -95,12 +96,12 @@ def test_a_benchmark_leaves_both_runs_and_their_times(sdt: Scene, tmp_path: Path
 
 
 def test_a_server_started_by_itself_leaves_the_report_of_the_run(
-    hfl_digest: str, federation: Federation, start_node: StartNode
+    hfl_digest: str, federation: Federation, start_node: StartNode, start_thread: StartThread
 ) -> None:
     """Without a process above it a node keeps its own log."""
     server, address = federation.server(start_node, supervised=False)
-    workers = [federation.worker(start_node, address, party=party) for party in ("acme", "bolt")]
-    assert [node.finish() for node in (server, *workers)] == [0, 0, 0]
+    workers = [federation.worker(start_thread, address, party=party) for party in ("acme", "bolt")]
+    assert [server.finish(), *(node.finish() for node in workers)] == [0, 0, 0]
     out = federation.folder / "ps0"
     page = page_of(out / "report.html")
     result = json.loads((out / "result.json").read_text())

@@ -13,12 +13,12 @@ import pytest
 from coterie.trained import TrainedModel
 from tests.system.conftest import (
     Federation,
+    Ran,
     Scene,
     StartNode,
-    contract_text,
+    StartThread,
     coterie,
     environment,
-    make_scene,
     result_json,
 )
 
@@ -35,9 +35,8 @@ KEYS = {
 def test_local_attested_and_plaintext_runs_give_one_model(
     mode: str, request: pytest.FixtureRequest
 ) -> None:
-    scene: Scene = request.getfixturevalue(mode)
-    local = result_json(coterie("local", scene.contract, "--data", scene.data, "--json"))
-    both = result_json(coterie("bench", scene.contract, "--data", scene.data, "--json"))
+    local: dict[str, object] = request.getfixturevalue(f"{mode}_local").result
+    both: dict[str, object] = request.getfixturevalue(f"{mode}_bench").result
     attested, plaintext = both["attested"], both["plaintext"]
     assert isinstance(attested, dict)
     assert isinstance(plaintext, dict)
@@ -57,12 +56,11 @@ def test_local_attested_and_plaintext_runs_give_one_model(
 
 
 def test_a_run_keeps_its_result_and_forgets_the_throw_away_keys(
-    hfl: Scene, hfl_digest: str, tmp_path: Path
+    hfl: Scene, hfl_run: Ran, hfl_digest: str
 ) -> None:
-    out = tmp_path / "run"
-    first = coterie("run", hfl.contract, "--data", hfl.data, "--out", out, "--json")
+    out = hfl_run.out
     kept = json.loads((out / "result.json").read_text())
-    assert kept == result_json(first)
+    assert kept == hfl_run.result
     assert kept["model_digest"] == hfl_digest
     assert not list(out.rglob("*.pem"))
     for folder in (out, out / "nodes" / "acme-worker", out / "nodes" / "bolt-worker"):
@@ -76,45 +74,45 @@ def test_a_run_keeps_its_result_and_forgets_the_throw_away_keys(
 
 
 def test_only_parties_that_the_contract_names_get_the_model(
-    raw: Path, hfl_digest: str, tmp_path: Path
+    federation: Federation, hfl_digest: str, start_thread: StartThread
 ) -> None:
-    text = contract_text("hfl").replace(
-        "[trust]", '[results]\nmodel_parties = ["bolt"]\n\n[trust]', 1
-    )
-    scene = make_scene("hfl", raw, tmp_path, text)
-    out = tmp_path / "run"
-    result_json(coterie("run", scene.contract, "--data", scene.data, "--out", out, "--json"))
-    found = sorted(path.relative_to(out).as_posix() for path in out.rglob("model.coterie"))
-    assert found == ["model.coterie", "nodes/bolt-worker/model.coterie"]
-    assert TrainedModel.read(out / "model.coterie").digest.hex() == hfl_digest
+    text = federation.text.replace("[trust]", '[results]\nmodel_parties = ["bolt"]\n\n[trust]', 1)
+    federation.contract = federation.write("contract.toml", text)
+    server, address = federation.server(start_thread)
+    outs = {party: federation.folder / party for party in ("acme", "bolt")}
+    workers = [
+        federation.worker(start_thread, address, party=party, out=out)
+        for party, out in outs.items()
+    ]
+    assert [node.finish() for node in (server, *workers)] == [0, 0, 0]
+    found = sorted(federation.folder.rglob("model.coterie"))
+    assert found == [outs["bolt"] / "model.coterie"]
+    assert TrainedModel.read(found[0]).digest.hex() == hfl_digest
 
 
-def test_sdt_and_local_runs_leave_one_model(sdt: Scene, tmp_path: Path) -> None:
-    run, local = tmp_path / "run", tmp_path / "local"
-    data = ("--data", sdt.data, "--json")
-    result = result_json(coterie("run", sdt.contract, *data, "--out", run))
-    result_json(coterie("local", sdt.contract, *data, "--out", local))
+def test_sdt_and_local_runs_leave_one_model(sdt: Scene, sdt_bench: Ran, sdt_local: Ran) -> None:
+    run, local = sdt_bench.out / "attested-0", sdt_local.out
     models = [TrainedModel.read(folder / "model.coterie") for folder in (run, local)]
-    assert {model.digest.hex() for model in models} == {result["model_digest"]}
+    assert {model.digest.hex() for model in models} == {sdt_local.result["model_digest"]}
     assert (run / "nodes" / "chief" / "model.coterie").exists()
     assert json.loads((local / "result.json").read_text())["transport"] == "memory"
 
-    again = coterie("local", sdt.contract, *data, "--out", local)
+    again = coterie("local", sdt.contract, "--data", sdt.data, "--json", "--out", local)
     assert again.returncode == 7
     assert json.loads(again.stdout)["error"] == "OutputInUse"
 
 
 def test_a_recipient_that_is_killed_before_it_has_the_model_gets_it_when_it_comes_back(
-    hfl_digest: str, federation: Federation, start_node: StartNode
+    hfl_digest: str, federation: Federation, start_node: StartNode, start_thread: StartThread
 ) -> None:
-    server, address = federation.server(start_node)
+    server, address = federation.server(start_thread)
     outs = {party: federation.folder / f"{party}-out" for party in ("acme", "bolt")}
     acme = federation.worker(start_node, address, party="acme", out=outs["acme"])
-    bolt = federation.worker(start_node, address, party="bolt", out=outs["bolt"])
+    bolt = federation.worker(start_thread, address, party="bolt", out=outs["bolt"])
     acme.wait_event("WorkerTimes")
     acme.kill()
     assert not (outs["acme"] / "model.coterie").exists()
-    again = federation.worker(start_node, address, party="acme", out=outs["acme"])
+    again = federation.worker(start_thread, address, party="acme", out=outs["acme"])
     kept = again.wait_event("ModelKept")
     assert [node.finish() for node in (again, bolt, server)] == [0, 0, 0]
     assert kept["digest"] == hfl_digest
@@ -150,10 +148,10 @@ def test_an_interrupted_run_goes_on_to_the_same_model(
 
 
 def test_nodes_started_one_by_one_give_the_same_model(
-    hfl_digest: str, federation: Federation, start_node: StartNode
+    hfl_digest: str, federation: Federation, start_thread: StartThread
 ) -> None:
-    server, address = federation.server(start_node)
-    workers = [federation.worker(start_node, address, party=party) for party in ("acme", "bolt")]
+    server, address = federation.server(start_thread)
+    workers = [federation.worker(start_thread, address, party=party) for party in ("acme", "bolt")]
     attested = workers[0].wait_event("Attested")
     assert (attested["peer"], attested["role"], attested["party"]) == ("ps0", "ps", "operator")
     result = server.wait_event("Finished")["result"]
@@ -163,14 +161,14 @@ def test_nodes_started_one_by_one_give_the_same_model(
 
 
 def test_a_killed_worker_comes_back_and_the_model_is_the_same(
-    hfl_digest: str, federation: Federation, start_node: StartNode
+    hfl_digest: str, federation: Federation, start_node: StartNode, start_thread: StartThread
 ) -> None:
-    server, address = federation.server(start_node)
-    bolt = federation.worker(start_node, address, party="bolt")
+    server, address = federation.server(start_thread)
+    bolt = federation.worker(start_thread, address, party="bolt")
     acme = federation.worker(start_node, address, party="acme")
     server.wait_event("CheckpointWritten")
     acme.kill()
-    again = federation.worker(start_node, address, party="acme")
+    again = federation.worker(start_thread, address, party="acme")
     result = server.wait_event("Finished")["result"]
     assert isinstance(result, dict)
     assert result["model_digest"] == hfl_digest

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import Federation, Scene, StartNode, coterie, result_json
+from tests.system.conftest import Federation, Ran, Scene, StartThread, coterie, rented
 from tests.system.sealed import PARTIES, KeyServers, demanding, seal
 
 pytestmark = pytest.mark.system
+
+# A worker opens its data before it dials: whoever is refused then needs no server.
+NOBODY = "127.0.0.1:9"
 
 
 @pytest.fixture
@@ -28,18 +31,18 @@ def key_server() -> Iterator[KeyServers]:
 def test_sealed_data_train_the_same_model(
     signed: Federation,
     hfl_digest: str,
-    start_node: StartNode,
+    start_thread: StartThread,
     key_server: KeyServers,
 ) -> None:
     sealed = {party: seal(signed, party) for party in ("acme", "bolt")}
     servers = {party: key_server(signed, party) for party in PARTIES}
-    ps = start_node(
+    ps = start_thread(
         *(signed.contract, "ps0", "--listen", "127.0.0.1:0", "--out", signed.folder / "ps0"),
         *("--key-server", servers["operator"].address),
     )
     address = str(ps.wait_event("Listening")["address"])
     workers = [
-        start_node(
+        start_thread(
             *(signed.contract, f"{party}-worker", "--address", f"ps0={address}"),
             *("--data", sealed[party], "--key-server", servers[party].address),
         )
@@ -54,32 +57,26 @@ def test_sealed_data_train_the_same_model(
 
 
 def test_a_chief_deals_out_sealed_data(
-    sdt: Scene, tmp_path: Path, start_node: StartNode, key_server: KeyServers
+    sdt: Scene,
+    sdt_local: Ran,
+    tmp_path: Path,
+    start_thread: StartThread,
+    key_server: KeyServers,
 ) -> None:
     owner = demanding(Federation(tmp_path, sdt))
     sealed = seal(owner, "owner")
     server = key_server(owner, "owner")
-    keys = ("--key-server", server.address)
-    addresses: list[str] = []
-    listening = []
-    for name in ("ps0", "worker0", "worker1"):
-        known = addresses[:2] if name != "ps0" else []
-        out = ("--out", tmp_path / name)
-        node = start_node(owner.contract, name, "--listen", "127.0.0.1:0", *keys, *known, *out)
-        addresses += ["--address", f"{name}={node.wait_event('Listening')['address']}"]
-        listening.append(node)
-    chief = start_node(owner.contract, "chief", "--data", sealed, *keys, *addresses)
-    result = listening[0].wait_event("Finished")["result"]
+    nodes = rented(owner, start_thread, sealed, ("--key-server", server.address))
+    result = nodes[0].wait_event("Finished")["result"]
     assert isinstance(result, dict)
-    local = result_json(coterie("local", sdt.contract, "--data", sdt.data, "--json"))
-    assert result["model_digest"] == local["model_digest"]
-    assert [node.finish() for node in (*listening, chief)] == [0, 0, 0, 0]
+    assert result["model_digest"] == sdt_local.result["model_digest"]
+    assert [node.finish() for node in nodes] == [0, 0, 0, 0]
     granted = {(told["node"], told["wanted"]) for told in server.end()}
     assert {node for node, wanted in granted if wanted == "data"} == {"chief"}
 
 
 def test_the_key_of_another_partys_data_is_not_given(
-    signed: Federation, start_node: StartNode, key_server: KeyServers
+    signed: Federation, start_thread: StartThread, key_server: KeyServers
 ) -> None:
     sealed = seal(signed, "acme")
     stolen = signed.folder / "stolen"
@@ -88,16 +85,14 @@ def test_the_key_of_another_partys_data_is_not_given(
         text = path.read_bytes().replace(b'"acme"', b'"bolt"')
         (stolen / path.name).write_bytes(text)
     server = key_server(signed, "bolt")
-    ps, address = signed.server(start_node)
-    worker = start_node(
-        *(signed.contract, "bolt-worker", "--address", f"ps0={address}"),
+    worker = start_thread(
+        *(signed.contract, "bolt-worker", "--address", f"ps0={NOBODY}"),
         *("--data", stolen, "--key-server", server.address),
     )
     error = worker.wait_event("Failed")["error"]
     assert isinstance(error, dict)
     assert "KeyRefused: the key server of bolt has no key for this data set" in error["what"]
     assert worker.finish() == 3
-    ps.kill()
 
 
 def flipped(folder: Path) -> None:
@@ -123,7 +118,7 @@ def swapped(folder: Path) -> None:
 )
 def test_a_worker_trains_on_nothing_that_its_host_has_touched(
     signed: Federation,
-    start_node: StartNode,
+    start_thread: StartThread,
     key_server: KeyServers,
     change: Callable[[Path], None],
     file: str,
@@ -131,9 +126,8 @@ def test_a_worker_trains_on_nothing_that_its_host_has_touched(
     sealed = seal(signed, "acme")
     change(sealed)
     server = key_server(signed, "acme")
-    ps, address = signed.server(start_node)
-    worker = start_node(
-        *(signed.contract, "acme-worker", "--address", f"ps0={address}"),
+    worker = start_thread(
+        *(signed.contract, "acme-worker", "--address", f"ps0={NOBODY}"),
         *("--data", sealed, "--key-server", server.address),
     )
     error = worker.wait_event("Failed")["error"]
@@ -141,23 +135,20 @@ def test_a_worker_trains_on_nothing_that_its_host_has_touched(
     assert error["error"] == "SealBroken"
     assert f"the sealed file {file} cannot be opened" in error["what"]
     assert worker.finish() == 5
-    ps.kill()
 
 
 def test_sealed_data_without_a_key_server_are_not_opened(
-    signed: Federation, start_node: StartNode
+    signed: Federation, start_thread: StartThread
 ) -> None:
     sealed = seal(signed, "acme")
-    ps, address = signed.server(start_node)
-    worker = start_node(
-        *(signed.contract, "acme-worker", "--address", f"ps0={address}"),
+    worker = start_thread(
+        *(signed.contract, "acme-worker", "--address", f"ps0={NOBODY}"),
         *("--data", sealed, "--party-key", signed.key("acme")),
     )
     error = worker.wait_event("Failed")["error"]
     assert isinstance(error, dict)
     assert (error["error"], error["seen"]) == ("KeyRefused", "no key server")
     assert worker.finish() == 3
-    ps.kill()
 
 
 def test_nobody_runs_under_a_contract_that_not_all_have_signed(signed: Federation) -> None:

@@ -6,24 +6,26 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from coterie.trained import TrainedModel
 from tests.system.conftest import (
+    AnyNode,
     Federation,
-    Node,
-    Scene,
+    Ran,
     StartNode,
+    StartThread,
     contract_text,
     coterie,
     environment,
     make_scene,
     result_json,
 )
-from tests.system.sealed import PARTIES, KeyServer, KeyServers, demanding, seal, seal_key
+from tests.system.sealed import PARTIES, KeyServers, demanding, seal, seal_key
+from tests.system.threads import ThreadKeyServer
 
 pytestmark = pytest.mark.system
 
@@ -44,16 +46,18 @@ def key_server() -> Iterator[KeyServers]:
 
 
 def start_server(
-    federation: Federation, start: StartNode, servers: dict[str, KeyServer], listen: str
-) -> Node:
+    federation: Federation,
+    start: Callable[..., AnyNode],
+    servers: dict[str, ThreadKeyServer],
+    listen: str,
+) -> AnyNode:
     """The parameter server: its own party's key server, and the others' by name."""
-    own = servers["operator"].address
-    others = [f"{party}={server.address}" for party, server in servers.items()]
-    named = [item for other in others[1:] for item in ("--key-server", other)]
-    return start(
-        *(federation.contract, "ps0", "--listen", listen, "--out", federation.folder / "ps0"),
-        *("--key-server", own, *named),
-    )
+    named: list[str] = []
+    for party, server in servers.items():
+        address = server.address if party == "operator" else f"{party}={server.address}"
+        named += ["--key-server", address]
+    out = federation.folder / "ps0"
+    return start(federation.contract, "ps0", "--listen", listen, "--out", out, *named)
 
 
 def on_disk(folder: Path) -> dict[str, bytes]:
@@ -69,9 +73,10 @@ def patterns(model: TrainedModel) -> list[bytes]:
 
 def test_a_server_killed_in_mid_run_goes_on_from_sealed_checkpoints_and_shows_its_host_nothing(
     sealing: Federation,
-    hfl: Scene,
+    hfl_run: Ran,
     hfl_digest: str,
     start_node: StartNode,
+    start_thread: StartThread,
     key_server: KeyServers,
 ) -> None:
     sealed = {party: seal(sealing, party) for party in ("acme", "bolt")}
@@ -81,7 +86,7 @@ def test_a_server_killed_in_mid_run_goes_on_from_sealed_checkpoints_and_shows_it
     address = str(first.wait_event("Listening")["address"])
     outs = {party: sealing.folder / f"{party}-out" for party in ("acme", "bolt")}
     workers = [
-        start_node(
+        start_thread(
             *(sealing.contract, f"{party}-worker", "--address", f"ps0={address}"),
             *("--data", sealed[party], "--key-server", servers[party].address),
             *("--out", outs[party]),
@@ -90,7 +95,7 @@ def test_a_server_killed_in_mid_run_goes_on_from_sealed_checkpoints_and_shows_it
     ]
     first.wait_event("CheckpointWritten")
     first.kill()
-    second = start_server(sealing, start_node, servers, address)
+    second = start_server(sealing, start_thread, servers, address)
     assert second.wait_event("Resumed")["step"]
     result = second.wait_event("Finished")["result"]
     assert isinstance(result, dict)
@@ -106,10 +111,8 @@ def test_a_server_killed_in_mid_run_goes_on_from_sealed_checkpoints_and_shows_it
     assert model.digest.hex() == hfl_digest
     _refuse_unsealing(outs["acme"] / "model.coterie.sealed", keys["bolt"], sealing.folder)
 
-    plain = sealing.folder / "plain"
-    result_json(coterie("run", hfl.contract, "--data", hfl.data, "--out", plain, "--json"))
     secrets = patterns(model)
-    hosts = on_disk(plain / "nodes" / "ps0" / "checkpoints")
+    hosts = on_disk(hfl_run.out / "nodes" / "ps0" / "checkpoints")
     assert any(secret in octets for octets in hosts.values() for secret in secrets), "not planted"
     for folder in (sealing.folder / "ps0", *outs.values()):
         found = [p for p, o in on_disk(folder).items() if any(secret in o for secret in secrets)]
@@ -132,12 +135,12 @@ def _refuse_unsealing(sealed: Path, wrong: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["acme", "operator"])
 def test_a_server_that_lacks_a_partys_share_does_not_start(
-    sealing: Federation, start_node: StartNode, missing: str
+    sealing: Federation, start_thread: StartThread, missing: str
 ) -> None:
     keys = [("--party-key", f"{p}={sealing.key(p)}") for p in PARTIES if p not in (missing, "bolt")]
     # Without its own party's share there is no voucher either.
     own = [] if missing == "operator" else ["--party-key", str(sealing.key("operator"))]
-    node = start_node(
+    node = start_thread(
         *(sealing.contract, "ps0", "--listen", "127.0.0.1:0", "--out", sealing.folder / "ps0"),
         *(item for pair in keys for item in pair),
         *own,
@@ -156,10 +159,12 @@ def test_a_server_that_lacks_a_partys_share_does_not_start(
     assert not (sealing.folder / "ps0" / "checkpoints").exists()
 
 
-def test_a_key_server_that_is_down_is_named(federation: Federation, start_node: StartNode) -> None:
+def test_a_key_server_that_is_down_is_named(
+    federation: Federation, start_thread: StartThread
+) -> None:
     federation.text = federation.text.replace("join_seconds = 300", "join_seconds = 1")
     sealing = demanding(federation, SEAL)
-    node = start_node(
+    node = start_thread(
         *(sealing.contract, "ps0", "--listen", "127.0.0.1:0", "--out", sealing.folder / "ps0"),
         *("--party-key", sealing.key("operator"), "--party-key", f"acme={sealing.key('acme')}"),
         *("--key-server", "bolt=127.0.0.1:1"),
@@ -180,23 +185,21 @@ def test_a_worker_takes_no_other_partys_key_server(sealing: Federation) -> None:
 
 
 def test_checkpoints_of_another_contract_are_refused(
-    sealing: Federation, start_node: StartNode
+    sealing: Federation, start_thread: StartThread
 ) -> None:
     out = sealing.folder / "ps0"
     keys = [item for p in PARTIES for item in ("--party-key", f"{p}={sealing.key(p)}")]
     start = ("ps0", "--listen", "127.0.0.1:0", "--out", out, *keys)
     start = (*start, "--party-key", sealing.key("operator"))
-    server = start_node(sealing.contract, *start)
+    server = start_thread(sealing.contract, *start)
     address = str(server.wait_event("Listening")["address"])
-    workers = [sealing.worker(start_node, address, party=party) for party in ("acme", "bolt")]
-    server.wait_event("CheckpointWritten")
-    for node in (server, *workers):
-        node.kill()
+    workers = [sealing.worker(start_thread, address, party=party) for party in ("acme", "bolt")]
+    assert [node.finish() for node in (server, *workers)] == [0, 0, 0]
     # What remains are the checkpoints; the receipt of another run is refused before them.
     (out / "receipt.jsonl").unlink()
     sealing.text = sealing.text.replace("seed = 3", "seed = 4")
     other = demanding_again(sealing)
-    refused = start_node(other.contract, *start)
+    refused = start_thread(other.contract, *start)
     error = refused.wait_event("Failed")["error"]
     assert isinstance(error, dict)
     assert error["error"] == "CheckpointDamaged"

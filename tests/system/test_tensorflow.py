@@ -53,7 +53,10 @@ def losses(lines: list[str]) -> list[str]:
     ("contract", "program", "arguments"),
     [
         ("cluster.toml", "dlrm_in_graph.py", ("--steps", "20", "--rows", "5000")),
-        ("mirrored.toml", "multi_worker_mirrored.py", ("--steps", "10")),
+        pytest.param(
+            *("mirrored.toml", "multi_worker_mirrored.py", ("--steps", "10")),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_an_attested_run_gives_the_plain_ones_losses_bit_for_bit(
@@ -67,6 +70,7 @@ def test_an_attested_run_gives_the_plain_ones_losses_bit_for_bit(
     assert losses(lines) == losses(plain)
 
 
+@pytest.mark.slow
 def test_a_parameter_server_strategy_with_one_worker_gives_the_plain_ones_losses(
     tmp_path: Path,
 ) -> None:
@@ -80,6 +84,7 @@ def test_a_parameter_server_strategy_with_one_worker_gives_the_plain_ones_losses
     assert losses(attested(contract, program, "--steps", "20")) == losses(plain)
 
 
+@pytest.mark.slow
 def test_a_parameter_server_strategy_with_two_workers_learns_as_the_plain_one_does() -> None:
     """Asynchronous: no two runs are alike, but step i has the same batch in all of them."""
     contract, program = EXAMPLES / "cluster.toml", EXAMPLES / "dlrm_parameter_server.py"
@@ -143,6 +148,7 @@ class Capture:
             tails[flow] = seen[-longest:]
 
 
+@pytest.mark.slow
 def test_no_canary_crosses_the_wire_attested_and_all_do_in_plaintext(tmp_path: Path) -> None:
     canary = f"canary_{secrets.token_hex(8)}"
     texts = [
@@ -235,6 +241,7 @@ def read_until(process: subprocess.Popen[str], *starts: str) -> str:
     pytest.fail(f"the node ended: {process.communicate()[1][-3000:]}")
 
 
+@pytest.mark.slow
 def test_a_worker_dies_is_dropped_and_comes_back_with_a_new_key(
     make_cluster: Callable[..., Cluster], tmp_path: Path
 ) -> None:
@@ -258,6 +265,7 @@ def test_a_worker_dies_is_dropped_and_comes_back_with_a_new_key(
     assert chief.wait(60) == 0
 
 
+@pytest.mark.slow
 def test_keys_are_renewed_while_a_program_trains(make_cluster: Callable[..., Cluster]) -> None:
     """Certificates and pins of one minute: training goes on when all that it began with has expired."""
     cluster = make_cluster(

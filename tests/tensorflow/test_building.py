@@ -28,6 +28,7 @@ def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "libssl-dev" in refused.value.remedy
 
 
+@pytest.mark.system
 def test_missing_headers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "cc"
     broken.write_text("#!/bin/sh\necho 'fatal error: openssl/evp.h: No such file' >&2\nexit 1\n")
@@ -39,6 +40,7 @@ def test_missing_headers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "openssl/evp.h" in refused.value.seen
 
 
+@pytest.mark.system
 def test_openssl_obeys_no_configuration_of_the_host(native_part: None, tmp_path: Path) -> None:
     """One could name a provider: a shared object that OpenSSL loads into the process."""
     settings = tmp_path / "openssl.cnf"
@@ -62,12 +64,14 @@ def test_openssl_obeys_no_configuration_of_the_host(native_part: None, tmp_path:
     assert said.stdout == "True\n"
 
 
+@pytest.mark.system
 def test_the_verb_says_where_the_library_is(native_part: None) -> None:
     command = [sys.executable, "-m", "coterie", "tensorflow", "build", "--json"]
     said = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(said.stdout) == {"library": str(building.LIBRARY)}
 
 
+@pytest.mark.system
 def test_a_library_of_another_source_is_refused(
     native_part: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

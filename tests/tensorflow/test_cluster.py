@@ -48,6 +48,7 @@ def test_every_task_finds_its_place_under_virtual_addresses() -> None:
     assert virtual_address(1023) == "239.67.3.255:2222"
 
 
+@pytest.mark.system
 def test_no_kernel_opens_a_connection_to_a_virtual_address() -> None:
     host, port = virtual_address(1).split(":")
     unreachable = os.strerror(errno.ENETUNREACH)

@@ -7,7 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from coterie.tensorflow.building import LIBRARY
+
+pytestmark = pytest.mark.system
+
 
 CASES = Path(__file__).parent / "preloaded"
 

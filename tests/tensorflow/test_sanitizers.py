@@ -11,6 +11,8 @@ import pytest
 
 from faults.native_part import SANITIZERS, build_harness, run_harness
 
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
 
 @pytest.mark.parametrize("sanitizers", SANITIZERS)
 def test_no_byte_no_descriptor_and_no_race(

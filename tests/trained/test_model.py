@@ -270,6 +270,7 @@ def test_a_file_of_that_name_is_replaced(model: TrainedModel, tmp_path: Path) ->
     assert TrainedModel.read(tmp_path / "model.coterie").digest == model.digest
 
 
+@pytest.mark.system
 def test_reading_a_model_loads_no_tensorflow() -> None:
     code = (
         "import sys, coterie.trained, coterie.trained.reading\n"

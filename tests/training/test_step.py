@@ -104,6 +104,7 @@ def step() -> WorkerStep:
     return WorkerStep(SMALL, COLUMNS, BATCH, 1)
 
 
+@pytest.mark.tensorflow
 def test_scores_are_the_reference_s(step: WorkerStep) -> None:
     x = examples_for(SMALL, COLUMNS, BATCH)
     expected = reference_logits(
@@ -114,6 +115,7 @@ def test_scores_are_the_reference_s(step: WorkerStep) -> None:
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("count", [BATCH, 5, 1])
 def test_gradients_are_those_of_the_sum_of_losses(step: WorkerStep, count: int) -> None:
     x = examples_for(SMALL, COLUMNS, count, seed=count)
@@ -147,6 +149,7 @@ def test_gradients_are_those_of_the_sum_of_losses(step: WorkerStep, count: int) 
         np.testing.assert_allclose(gradient.reshape(-1), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.tensorflow
 def test_gradients_of_two_batches_add_up_to_those_of_both(step: WorkerStep) -> None:
     x = examples_for(SMALL, COLUMNS, BATCH)
     whole = step.gradients(x.flat_p, x.dense_bn, x.embedded_bmd, x.labels_b)
@@ -158,6 +161,7 @@ def test_gradients_of_two_batches_add_up_to_those_of_both(step: WorkerStep) -> N
     assert parts[0].loss_sum + parts[1].loss_sum == pytest.approx(whole.loss_sum, rel=1e-5)
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("count", [BATCH, 5, 1])
 def test_correct_predictions_are_counted_but_not_those_of_padding(
     step: WorkerStep, count: int
@@ -168,6 +172,7 @@ def test_correct_predictions_are_counted_but_not_those_of_padding(
     assert result.correct == int(((scores > 0) == (x.labels_b > 0)).sum())
 
 
+@pytest.mark.tensorflow
 def test_weight_zero_takes_an_example_out(step: WorkerStep) -> None:
     x = examples_for(SMALL, COLUMNS, BATCH)
     weights = np.array([1, 1, 1, 0, 0, 0, 0, 0], np.float32)
@@ -178,6 +183,7 @@ def test_weight_zero_takes_an_example_out(step: WorkerStep) -> None:
     assert weighted.correct == fewer.correct
 
 
+@pytest.mark.system
 def test_another_process_computes_the_same_bits() -> None:
     code = (
         "import importlib.util, sys\n"
@@ -197,6 +203,7 @@ def test_another_process_computes_the_same_bits() -> None:
     ]
 
 
+@pytest.mark.tensorflow
 def test_threads_of_one_process_compute_the_same_bits() -> None:
     alone = digest_of_a_step(ModelSection(), DataSection(), 128)
     with ThreadPoolExecutor(4) as threads:
@@ -206,6 +213,7 @@ def test_threads_of_one_process_compute_the_same_bits() -> None:
         assert {future.result() for future in together} == {alone}
 
 
+@pytest.mark.system
 def test_several_intra_op_threads_compute_the_same_bits_every_time() -> None:
     code = (
         "import numpy as np\n"
@@ -225,6 +233,7 @@ def test_several_intra_op_threads_compute_the_same_bits_every_time() -> None:
     assert run.stdout.strip() == "1"
 
 
+@pytest.mark.tensorflow
 def test_another_keras_model_can_take_the_core_s_place() -> None:
     import keras
 
@@ -278,6 +287,7 @@ def own_model(*, gamma: str = "norm/gamma", beta: str = "norm/beta") -> KerasMod
     )
 
 
+@pytest.mark.tensorflow
 def test_a_contract_s_own_model_is_computed_as_it_is_written() -> None:
     model = own_model()
     x = examples_for(model, COLUMNS, BATCH)
@@ -296,11 +306,13 @@ def test_a_contract_s_own_model_is_computed_as_it_is_written() -> None:
     assert drop == pytest.approx(1e-3 * float((loss.dense_p**2).sum()), rel=0.05)
 
 
+@pytest.mark.tensorflow
 def test_equal_models_share_one_compilation() -> None:
     step, again = (WorkerStep(own_model(), COLUMNS, BATCH, 1) for _ in range(2))
     assert step._gradients is again._gradients
 
 
+@pytest.mark.tensorflow
 def test_parameters_of_one_shape_are_told_apart_by_name() -> None:
     swapped = own_model(gamma="norm/beta", beta="norm/gamma")
     with pytest.raises(ModelUnfit, match="not the contract's dense") as refusal:
@@ -308,6 +320,7 @@ def test_parameters_of_one_shape_are_told_apart_by_name() -> None:
     assert refusal.value.seen.startswith("norm/gamma (11,), norm/beta (11,), out/kernel (11, 1)")
 
 
+@pytest.mark.tensorflow
 def test_a_process_has_one_setting_of_threads(step: WorkerStep) -> None:
     x = examples_for(SMALL, COLUMNS, 1)
     step.scores(x.flat_p, x.dense_bn, x.embedded_bmd)
@@ -317,6 +330,7 @@ def test_a_process_has_one_setting_of_threads(step: WorkerStep) -> None:
     assert "1 intra-op threads" in refusal.value.seen
 
 
+@pytest.mark.system
 def test_the_host_s_environment_does_not_reach_tensorflow() -> None:
     code = (
         "import os; os.environ.update(KERAS_BACKEND='jax', XLA_FLAGS='--xla_cpu_enable_fast_math')\n"
@@ -329,11 +343,13 @@ def test_the_host_s_environment_does_not_reach_tensorflow() -> None:
     assert run.stderr == ""
 
 
+@pytest.mark.system
 def test_importing_the_step_does_not_load_tensorflow() -> None:
     code = "import sys, coterie.training.step; sys.exit('tensorflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.system
 def test_flags_that_tensorflow_has_already_read_are_refused() -> None:
     code = (
         "import os; os.environ['XLA_FLAGS'] = '--xla_cpu_enable_fast_math=true'\n"
@@ -347,6 +363,7 @@ def test_flags_that_tensorflow_has_already_read_are_refused() -> None:
     assert run.stdout.strip() == "XLA_FLAGS was set before TensorFlow was loaded"
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("broken", "named"),
     [

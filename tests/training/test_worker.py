@@ -30,6 +30,9 @@ from coterie.training.session import ServerSession
 from coterie.training.step import WorkerStep
 from coterie.training.worker import Trainer
 
+pytestmark = pytest.mark.tensorflow
+
+
 ROWS = 420  # 360 to train on
 SMALL = """
 [data]

@@ -103,7 +103,7 @@ def node(
     Example: coterie node examples/hfl.toml acme-worker --data prepared/acme --party-key acme.pem
     """
     from coterie.contract import load_contract
-    from coterie.nodes.eventlog import all_of, event_log
+    from coterie.nodes.eventlog import all_of, event_log, printed
     from coterie.nodes.process import end_with_parent as watch_parent
     from coterie.nodes.starting import NodeFiles, start_node
     from coterie.nodes.trust import NodeOptions
@@ -135,9 +135,8 @@ def node(
                 collateral=collateral,
                 key_server=own_server,
             ),
-            line=line_of,
+            tell=all_of(*sinks, printed(line_of)),
             metrics_port=metrics_port,
-            also=all_of(*sinks),
             compare_alone=compare_alone,
         )
     if out is not None and keeps:

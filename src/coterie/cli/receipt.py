@@ -76,7 +76,7 @@ def verify(
         )
         return
     say = console.out.print
-    say(f"{receipt}: accepted  [bold]{found.stamp}[/]", highlight=False)
+    say(f"{receipt}: accepted  [bold]{found.stamp}[/]", highlight=False, soft_wrap=True)
     say("\n[bold]It proves[/]")
     for line in proves(found):
         say(f"- {line}", highlight=False, markup=False, soft_wrap=True)

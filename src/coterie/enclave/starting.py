@@ -10,7 +10,7 @@ from coterie.enclave.inputs import NodeInputs, read_inputs
 from coterie.enclave.layout import Mounts
 from coterie.enclave.program import start_program
 from coterie.errors import ContractInvalid, VoucherRefused
-from coterie.nodes.eventlines import encode_event
+from coterie.nodes.eventlog import printed
 from coterie.nodes.process import find_node
 from coterie.nodes.starting import NodeFiles, start_node
 from coterie.nodes.trust import NodeOptions
@@ -52,7 +52,7 @@ def start_from_inputs(root: Path, *, direct: bool) -> None:
             rollback_consent=_if_there(mounts.inputs / "rollback-consent.json"),
         ),
         options,
-        line=encode_event,
+        tell=printed(),
     )
 
 

@@ -11,13 +11,13 @@ from coterie.contract import Contract
 from coterie.contract.rollback import RollbackConsent
 from coterie.contract.signatures import check_consent, valid_signatures
 from coterie.nodes.attested import attested_fabric
-from coterie.nodes.eventlog import all_of, printed
+from coterie.nodes.eventlog import all_of
 from coterie.nodes.process import find_node, run_node
 from coterie.nodes.stopping import end_on_sigterm
 from coterie.nodes.trust import NodeOptions
 from coterie.observability.exporter import serving_metrics
 from coterie.observability.metrics import NodeMetrics
-from coterie.ps.events import Event, EventSink
+from coterie.ps.events import EventSink
 
 
 @dataclass(frozen=True)
@@ -47,35 +47,35 @@ def start_node(
     files: NodeFiles,
     options: NodeOptions,
     *,
-    line: Callable[[Event], str],
+    tell: EventSink,
     metrics_port: int | None = None,
-    also: EventSink = lambda _: None,
     compare_alone: bool = False,
+    on_sigterm: Callable[[str, EventSink], None] = end_on_sigterm,
 ) -> None:
-    """Runs an attested node until it is done; every event is a line on standard output.
+    """Runs an attested node until it is done.
 
-    SIGTERM ends the process; call this on the main thread.
+    SIGTERM ends the process, so this is called on the main thread, unless ``on_sigterm`` differs.
 
     Args:
         contract: What ``files.contract`` holds; read once, by the caller.
         name: Which of the contract's nodes.
         files: Where it reads and writes.
         options: What else its host says; untrusted.
-        line: Makes a line of an event.
+        tell: Hears every event.
         metrics_port: Where Prometheus metrics are served, on loopback.
-        also: Hears every event, too.
         compare_alone: See ``run_node``.
+        on_sigterm: Prepares the process for SIGTERM, given the node's name and who hears of it.
 
     Raises:
-        CoterieError: The node failed; the last line says so, once the contract has been accepted.
+        CoterieError: The node failed; the last event says so, once the contract has been accepted.
     """
     check_consent(contract, files.contract)
     node = find_node(contract, name)
     consent = _consent(files.rollback_consent, contract)
     options = replace(options, signatures=valid_signatures(contract, files.contract))
     metrics = NodeMetrics(node)
-    write = all_of(metrics.hear, also, printed(line))
-    end_on_sigterm(node.name, write)
+    write = all_of(metrics.hear, tell)
+    on_sigterm(node.name, write)
     with ExitStack() as stack:
         if metrics_port is not None:
             stack.enter_context(serving_metrics(metrics.registry, metrics_port))

@@ -120,6 +120,7 @@ def test_a_chain_of_increments_restores_the_very_same_state(
     )
 
 
+@pytest.mark.long
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -419,6 +420,7 @@ for step in range(10_000):
 """
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("lines", [1, 7, 20])
 def test_a_killed_writer_leaves_what_it_announced(lines: int, tmp_path: Path) -> None:
     process = subprocess.Popen(

@@ -15,7 +15,7 @@ Time is an argument. Reference values and accepted states are the policy's matte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cryptography.x509.oid import NameOID
@@ -32,6 +32,7 @@ from coterie.attestation.chains import (
     verify_not_revoked,
 )
 from coterie.attestation.collateral import Collateral
+from coterie.attestation.pem import encode_chain
 from coterie.attestation.quote import TEE_TDX, Quote, parse_quote
 from coterie.attestation.roots import SIMULATED_NAMES, TrustRoot
 from coterie.attestation.statements import parse_statement, verify_statement
@@ -123,7 +124,7 @@ def authenticate(
     checks.passed("quote_format", f"version {quote.version}, {len(quote.canonical)} bytes")
     _verify_kind(quote, kind, checks)
     verify_attributes(quote.report, checks)
-    ends = _verify_certificates(quote, collateral, root, at, checks)
+    ends, collateral = _verify_certificates(quote, collateral, root, at, checks)
     tcb_info = parse_statement(collateral.tcb_info, "tcb_info")
     checks.passed("tcb_info_format")
     info_id, qe_id = ("TDX", "TD_QE") if kind == "tdx" else ("SGX", "QE")
@@ -178,7 +179,8 @@ def _verify_kind(quote: Quote, kind: TeeKind, checks: CheckList) -> None:
 
 def _verify_certificates(
     quote: Quote, collateral: Collateral, root: TrustRoot, at: datetime, checks: CheckList
-) -> list[datetime]:
+) -> tuple[list[datetime], Collateral]:
+    """Verifies chains and CRLs; returns their ends and the collateral with canonical chains."""
     names = root.names
     rules = {
         "pck_chain": ChainRule("pck_chain", ((names.pck,), names.pck_cas)),
@@ -215,11 +217,18 @@ def _verify_certificates(
     checks.passed("pck_crl_format")
     pck_end = verify_crl(pck_crl, "pck_crl", issuer=pck_ca, at=at, checks=checks)
     signers = (chains["tcb_info_chain"][0], chains["qe_identity_chain"][0])
-    verify_not_revoked((root_certificate,), root_crl, "root_revocation", checks)
+    roots = tuple(dict.fromkeys(chain[-1] for chain in chains.values()))
+    verify_not_revoked(roots, root_crl, "root_revocation", checks)
     verify_not_revoked((pck_ca, crl_ca), root_crl, "pck_ca_revocation", checks)
     verify_not_revoked(signers, root_crl, "tcb_signer_revocation", checks)
     verify_not_revoked((pck,), pck_crl, "pck_revocation", checks)
-    return [root_end, pck_end, *(chain_end(chain) for chain in chains.values())]
+    canonical = replace(
+        collateral,
+        pck_crl_issuer_chain=encode_chain(chains["pck_crl_chain"]),
+        tcb_info_issuer_chain=encode_chain(chains["tcb_info_chain"]),
+        qe_identity_issuer_chain=encode_chain(chains["qe_identity_chain"]),
+    )
+    return [root_end, pck_end, *(chain_end(chain) for chain in chains.values())], canonical
 
 
 def _verify_same(check: str, seen: bytes, expected: bytes, title: str, checks: CheckList) -> None:

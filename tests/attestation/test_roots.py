@@ -32,6 +32,7 @@ from tests.attestation.forgeries import (
 # As Intel's earlier certificate of its root: the same name, serial number and key until 2033.
 UNTIL_2033: Span = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2033, 5, 21, tzinfo=UTC))
 EARLIER = replace(HONEST, spans=(("root", UNTIL_2033),))
+ROOT_KEY = HONEST.key("root")
 ROOT = x509.load_der_x509_certificate(HONEST.root_certificate_der)
 CHAINS: dict[str, tuple[Member, str]] = {
     "pck_chain": ("pck", ""),
@@ -45,8 +46,8 @@ CHAINS: dict[str, tuple[Member, str]] = {
 class Root:
     """Another certificate for the root, and what is other about it."""
 
-    key: ec.EllipticCurvePrivateKey = HONEST.key("root")
-    signer: ec.EllipticCurvePrivateKey = HONEST.key("root")
+    key: ec.EllipticCurvePrivateKey = ROOT_KEY
+    signer: ec.EllipticCurvePrivateKey = ROOT_KEY
     subject: x509.Name = ROOT.subject
     issuer: x509.Name = ROOT.subject
     serial: int = 1

@@ -242,6 +242,19 @@ IMPOSSIBLE_VALUES = [
         "mrsigner, isv_prod_id and minimum_isv_svn go together",
     ),
     ("trust.roles.ps", "minimum_isv_svn = 65536", "trust.roles.ps.minimum_isv_svn"),
+    ("trust.roles.ps", 'refused_advisories = ["SA-1"]', "trust.roles.ps.refused_advisories.0"),
+    (
+        "trust.roles.ps",
+        'refused_advisories = ["INTEL-SA-00001"]\naccepted_advisories = ["INTEL-SA-00002"]',
+        "accepted_advisories and refused_advisories are two ways to say it",
+    ),
+    ("trust.roles.ps", "out_of_date_grace_days = -1", "trust.roles.ps.out_of_date_grace_days"),
+    (
+        "trust.roles.ps",
+        "out_of_date_grace_days = 30",
+        "accepted_tcb_statuses lists no OutOfDate",
+    ),
+    ("trust.roles.ps", "refuse_smt = 1", "trust.roles.ps.refuse_smt"),
 ]
 
 

@@ -13,9 +13,13 @@ from datetime import datetime
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.evidence import AuthenticEvidence, authenticate, check_names
 from coterie.attestation.policy import (
+    FEATURES,
     AdvisoriesWithin,
+    AdvisoriesWithout,
+    FeatureOff,
     MeasurementIn,
     MinimumEvaluation,
+    OutOfDateWithin,
     PlatformIn,
     Policy,
     ProductOf,
@@ -160,8 +164,13 @@ def policies_of(table: RoleTrust, own_measurement: bytes | None) -> tuple[Policy
     """
     policies: list[Policy] = [
         TcbStatusIn(table.accepted_tcb_statuses),
-        AdvisoriesWithin(table.accepted_advisories),
+        AdvisoriesWithout(table.refused_advisories)
+        if table.refused_advisories
+        else AdvisoriesWithin(table.accepted_advisories),
     ]
+    if table.out_of_date_grace_days is not None:
+        policies.append(OutOfDateWithin(table.out_of_date_grace_days))
+    policies += [FeatureOff(name) for name in FEATURES if getattr(table, f"refuse_{name}")]
     if table.minimum_tcb_evaluation_number is not None:
         policies.append(MinimumEvaluation(table.minimum_tcb_evaluation_number))
     if table.measurement == "own":
@@ -217,11 +226,11 @@ def assess(
         return Appraisal(None, error, _with_the_rest(checks, kind, policies), evidence)
     verdict = Verdict(
         tee=kind,
-        tcb_status=evidence.tcb_status,
-        advisories=evidence.advisories,
+        tcb_status=evidence.tcb.status,
+        advisories=evidence.tcb.advisories,
         measurements=measurements(evidence.quote.report),
-        fmspc=evidence.fmspc.hex(),
-        ppid=evidence.ppid.hex(),
+        fmspc=evidence.platform.fmspc.hex(),
+        ppid=evidence.platform.ppid.hex(),
         evaluation_number=evidence.evaluation_number,
         checks=checks.checks,
         expiry=evidence.expiry,

@@ -56,22 +56,20 @@ class AuthenticEvidence:
     Attributes:
         kind: Kind of TEE.
         quote: The parsed quote.
-        tcb_status: Worst TCB status.
-        advisories: Open advisories.
-        fmspc: Platform family, 6 bytes.
-        ppid: Platform id, 16 bytes.
+        tcb: State of its platform: status, open advisories, levels.
+        platform: Which platform it is, and how it is configured.
         evaluation_number: The lower one of TCB info's and QE identity's.
         expiry: When the first of chains, CRLs and statements runs out.
+        at: The moment that counted.
     """
 
     kind: TeeKind
     quote: Quote
-    tcb_status: str
-    advisories: tuple[str, ...]
-    fmspc: bytes
-    ppid: bytes
+    tcb: dcap.TcbState
+    platform: dcap.PlatformIdentity
     evaluation_number: int
     expiry: datetime
+    at: datetime
 
 
 def check_names(kind: TeeKind) -> tuple[str, ...]:
@@ -135,23 +133,24 @@ def authenticate(
     verify_statement(
         qe_identity, "qe_identity", identity=qe_id, versions=qe_versions, at=at, checks=checks
     )
-    fmspc, pce_id = dcap.platform_identity(quote.pck_chain_pem)
+    platform = dcap.platform_identity(quote.pck_chain_pem)
     checks.passed("pck_extension")
-    _verify_same("fmspc", fmspc, tcb_info.fmspc, "platform family (FMSPC)", checks)
-    _verify_same("pce_id", pce_id, tcb_info.pce_id, "provisioning enclave (PCE id)", checks)
-    state = dcap.verify_quote(quote.canonical, collateral, root, at)
+    _verify_same("fmspc", platform.fmspc, tcb_info.fmspc, "platform family (FMSPC)", checks)
+    _verify_same(
+        "pce_id", platform.pce_id, tcb_info.pce_id, "provisioning enclave (PCE id)", checks
+    )
+    tcb = dcap.verify_quote(quote.canonical, collateral, root, at)
     for name in dcap.CHECKS:
         if kind == "tdx" or name != "tdx_module":
             checks.passed(name)
     return AuthenticEvidence(
         kind=kind,
         quote=quote,
-        tcb_status=state.status,
-        advisories=state.advisories,
-        fmspc=fmspc,
-        ppid=state.ppid,
+        tcb=tcb,
+        platform=platform,
         evaluation_number=min(tcb_info.evaluation_number, qe_identity.evaluation_number),
         expiry=min(*ends, tcb_info.next_update, qe_identity.next_update),
+        at=at,
     )
 
 

@@ -8,10 +8,13 @@ from typing import Annotated
 import typer
 
 from coterie.cli import console
+from coterie.cli.contract_pin import pin
 from coterie.cli.options import AsJson
 from coterie.errors import OutputInUse, SignatureRefused
 
 app = typer.Typer(no_args_is_help=True, help="Party keys, signatures, and a look at a contract.")
+
+app.command()(pin)
 
 ContractPath = Annotated[Path, typer.Argument(metavar="CONTRACT", help="The contract, TOML.")]
 

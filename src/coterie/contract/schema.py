@@ -120,6 +120,8 @@ class Contract(Section):
         tensorflow: Present where a TensorFlow program runs, not Coterie's own training.
     """
 
+    LATER = frozenset({"tensorflow"})
+
     format: Literal[1]
     name: Name
     mode: Mode

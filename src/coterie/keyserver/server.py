@@ -36,7 +36,8 @@ class KeyServer:
         log: The journal.
         pccs_url: Address of a PCCS; in contracts for real TEEs only.
         collateral: Directory of collateral; in contracts for real TEEs only.
-        tell: Told of its address, and of every request, as flat strings.
+        tell: Told of its address, of every request, and of what looks wrong in the policy, as flat
+            strings.
         host_clock: The host's time, UTC.
         limits: Bounds of its port.
 
@@ -91,6 +92,8 @@ class KeyServer:
             JournalBroken: The journal cannot be gone on with.
         """
         wanted = Address.parse(self._listen)
+        for warning in self._policy.warnings():
+            self._tell(warning)
         journal = Journal(self._log)
         try:
             service = KeyService(self._policy, self._key, self._trust, journal, self._decided)

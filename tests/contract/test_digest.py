@@ -254,6 +254,7 @@ DIGEST_BEFORE = "69070634756f225baa7c7b659c9856d57135cc23d25f51dc563871d6ca79881
 DATA_DIGEST_BEFORE = "fbc40a2ea9cb530f1a5ddc1f4593ee9ad5fc6e313def3647eb6a80f6111adc4a"
 # Table, the default spelled out if TOML can, and another value.
 LATER = {
+    "not_after": ("[trust]", None, '"2030-01-01T00:00:00Z"'),
     "refused_advisories": ("[trust.roles.ps]", "[]", '["INTEL-SA-00001"]'),
     "out_of_date_grace_days": ("[trust.roles.ps]", None, "0"),
     "refuse_smt": ("[trust.roles.ps]", "false", "true"),
@@ -287,9 +288,24 @@ def test_a_later_key_counts_when_it_says_something_new(key: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "line", [f'next_key = "ed25519:{"cd" * 32}"', 'key_not_after = "2030-01-01T00:00:00Z"']
+)
+def test_a_later_key_of_a_party_counts_when_it_is_there(line: str) -> None:
+    key = f'key = "ed25519:{"ab" * 32}"'
+    without, having = (
+        parse_contract(BEFORE.replace('{name = "a"}', f'{{name = "a", {text}}}').encode(), "t")
+        for text in (key, f"{key}, {line}")
+    )
+    name = line.partition(" ")[0].encode()
+    assert name not in canonical_json(without)
+    assert name in canonical_json(having)
+    assert contract_digest(without) != contract_digest(having)
+
+
 def test_every_later_key_is_tried() -> None:
     def later(section: type[Section]) -> set[str]:
         return set(section.LATER).union(*(later(one) for one in section.__subclasses__()))
 
     # A contract with [tensorflow] has no model to train: tests/tensorflow tries it.
-    assert later(Section) == {*LATER, "tensorflow"}
+    assert later(Section) == {*LATER, "next_key", "key_not_after", "tensorflow"}

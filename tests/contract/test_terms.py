@@ -74,6 +74,8 @@ CASES = [
     (('tee = "sgx"', 'tee = "sgx"\nreattestation_minutes = 90'), "trust.reattestation_minutes", "trust", "looser", "60 -> 90"),
     (('tee = "sgx"', 'tee = "sgx"\n[enclave]\nsize_gib = 8'), "enclave.size_gib", "trust", "other", "16 -> 8"),
     (("batch = 128", "update_norm = 1.0"), "training.update_norm", "trust", "tighter", "not set -> 1.0"),
+    (('key = "KEY_B"'.replace("KEY_B", KEYS["b"]), f'key = "{KEYS["b"]}", next_key = "{KEYS["c"]}"'), "parties[b].next_key", "trust", "looser", f"not set -> {KEYS['c']}"),
+    (('tee = "sgx"', 'tee = "sgx"\nnot_after = "2030-01-01T00:00:00Z"'), "trust.not_after", "trust", "tighter", "not set -> 2030-01-01T00:00:00Z"),
     ((KEYS["b"], KEYS["c"]), "parties[b].key", "trust", "other", f"{KEYS['b']} -> {KEYS['c']}"),
     (('"ps", party = "a"', '"ps", party = "b"'), "nodes[ps].party", "trust", "other", "a -> b"),
     (("batch = 128", "batch = 1"), "training.batch", "release", "looser", "128 -> 1"),
@@ -193,7 +195,8 @@ def test_every_rule_is_for_a_key_that_there_is() -> None:
     from coterie.contract.terms import _RELEASE, _RULES, _TRUST
 
     keys = {term.key for term in terms_of(parse(SGX))}
-    roles = {key.rpartition(".")[2] for key in keys if key.startswith("trust.roles.ps.")}
+    tables = ("trust.roles.ps.", "parties[a].")
+    roles = {key.rpartition(".")[2] for key in keys if key.startswith(tables)}
     whole = {key for key in _RULES if "." in key or " " in key}
     assert whole | _RELEASE | _TRUST <= keys
     assert set(_RULES) - whole <= roles

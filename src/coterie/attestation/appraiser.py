@@ -7,7 +7,7 @@ the failing one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from coterie.attestation.collateral import Collateral
@@ -17,6 +17,7 @@ from coterie.attestation.policy import (
     AdvisoriesWithin,
     AdvisoriesWithout,
     FeatureOff,
+    InForce,
     MeasurementIn,
     MinimumEvaluation,
     OutOfDateWithin,
@@ -29,6 +30,7 @@ from coterie.attestation.policy import (
 )
 from coterie.attestation.roots import TrustRoot, root_for
 from coterie.attestation.verdict import Check, CheckList, Verdict
+from coterie.contract.moments import moment
 from coterie.contract.trust import RoleTrust, TrustSection
 from coterie.errors import EvidenceRefused
 from coterie.kinds import Role, TeeKind
@@ -134,8 +136,17 @@ class Appraiser:
             return Appraisal(None, error, checks.checks)
         if report_data is not None:
             policies = (*policies, ReportDataIs(report_data))
-        kind = self._trust.tee
-        return assess(quote, collateral, kind=kind, root=root_for(kind), policies=policies, at=at)
+        kind, end = self._trust.tee, self._trust.not_after
+        if end is not None:
+            policies = (InForce(moment(end)), *policies)
+        outcome = assess(
+            quote, collateral, kind=kind, root=root_for(kind), policies=policies, at=at
+        )
+        if end is None or outcome.verdict is None:
+            return outcome
+        # What is pinned on a verdict ends with the contract.
+        verdict = replace(outcome.verdict, expiry=min(outcome.verdict.expiry, moment(end)))
+        return replace(outcome, verdict=verdict)
 
     def policies(self, role: Role) -> tuple[Policy, ...]:
         """What the contract demands of one role.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from coterie.attestation.evidence import AuthenticEvidence
@@ -81,6 +81,26 @@ class AdvisoriesWithin:
                 remedy="update the platform, or list the advisories in accepted_advisories",
             )
         checks.passed("advisories", ", ".join(evidence.tcb.advisories) or "none open")
+
+
+@dataclass(frozen=True)
+class InForce:
+    """The contract that the evidence is judged by has not ended."""
+
+    end: datetime
+    check_names = ("contract_expiry",)
+
+    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+        """Makes the check ``contract_expiry``."""
+        if evidence.at > self.end:
+            raise EvidenceRefused(
+                "contract_expiry",
+                f"the contract ended at {self.end.isoformat()}",
+                expected=f"a moment until {self.end.isoformat()} (trust.not_after)",
+                seen=evidence.at.isoformat(),
+                remedy="agree on a new contract and let all parties sign it",
+            )
+        checks.passed("contract_expiry", self.end.isoformat())
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,9 @@ def show(
     lines = [f"contract {agreed.name}: mode {agreed.mode}, tee {agreed.trust.tee}"]
     lines += [f"{name:16} {value}" for name, value in digests.items()]
     for party in agreed.parties:
-        lines.append(f"party  {party.name:20} {party.key or '(no key: simulated only)'}")
+        more = f" until {party.key_not_after}" if party.key_not_after else ""
+        more += f", next {party.next_key}" if party.next_key else ""
+        lines.append(f"party  {party.name:20} {party.key or '(no key: simulated only)'}{more}")
     for node in agreed.nodes:
         where = f" at {node.address}" if node.address else ""
         lines.append(f"node   {node.name:20} {node.role:7} of {node.party}{where}")

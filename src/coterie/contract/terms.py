@@ -209,7 +209,8 @@ _Rule = Callable[[object, object], Effect]
 
 
 def _effect(key: str, old: object, new: object) -> Effect:
-    rule = _RULES.get(key.rpartition(".")[2] if key.startswith("trust.roles.") else key)
+    by_name = key.startswith(("trust.roles.", "parties["))
+    rule = _RULES.get(key.rpartition(".")[2] if by_name else key)
     return "other" if rule is None else rule(old, new)
 
 
@@ -272,6 +273,9 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(
         ("refuse_smt", "refuse_dynamic_platform", "refuse_cached_keys"), _ON_IS_TIGHTER
     ),
+    "next_key": _more_is("looser", unset="tighter"),
+    "key_not_after": _more_is("looser", unset="looser"),
+    "trust.not_after": _more_is("looser", unset="looser"),
     "trust.tee": lambda _, new: "looser" if new == "simulated" else "other",
     "trust.demand_signatures": _ON_IS_TIGHTER,
     "trust.seal_checkpoints": _ON_IS_TIGHTER,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from coterie.contract.moments import Moment
 from coterie.contract.section import Section
 from coterie.kinds import Role, TcbStatus, TeeKind
 
@@ -150,7 +151,11 @@ class TrustSection(Section):
         seal_checkpoints: The parameter server seals its checkpoints under a key from shares of all
             parties; under real TEEs it always does.
         roles: Reference values per role.
+        not_after: When the contract ends, as ``2027-01-31T12:00:00Z``; from then on nodes and key
+            servers refuse it and its nodes' evidence, also in the middle of a run.
     """
+
+    LATER = frozenset({"not_after"})
 
     tee: TeeKind
     certificate_minutes: Annotated[int, Field(ge=1, le=1440)] = 720
@@ -158,6 +163,7 @@ class TrustSection(Section):
     demand_signatures: bool = False
     seal_checkpoints: bool = False
     roles: RolesTrust = RolesTrust()
+    not_after: Moment | None = None
 
     @property
     def signatures_demanded(self) -> bool:

@@ -42,6 +42,7 @@ class KeyServer:
         limits: Bounds of its port.
 
     Raises:
+        ContractExpired: The contract has ended.
         SignatureRefused: The key is not the one that the contract names for the party, or parties
             have not signed the contract.
         ContractInvalid: An option has no meaning under this contract.
@@ -61,9 +62,9 @@ class KeyServer:
         host_clock: Clock = lambda: datetime.now(UTC),
         limits: ListenerLimits | None = None,
     ) -> None:
-        check_party_key(policy.contract, key, policy.party)
-        check_consent(policy.contract, policy.contract_path)
         clock = FlooredClock(host_clock(), clock=host_clock)
+        check_party_key(policy.contract, key, policy.party, at=clock())
+        check_consent(policy.contract, policy.contract_path, at=clock())
         tee = policy.trust.tee
         self._trust = RelyingParty(
             contract=policy.contract,

@@ -15,10 +15,6 @@ from coterie.errors import OutputInUse, SignatureRefused
 
 app = typer.Typer(no_args_is_help=True, help="Party keys, signatures, and a look at a contract.")
 
-app.command()(show)
-app.command()(diff)
-app.command()(pin)
-
 ContractPath = Annotated[Path, typer.Argument(metavar="CONTRACT", help="The contract, TOML.")]
 
 
@@ -179,3 +175,8 @@ def _digest(text: str) -> bytes:
     if len(octets) != 32:
         raise typer.BadParameter("64 hex digits are expected", param_hint="--digest")
     return octets
+
+
+app.command()(show)
+app.command()(diff)
+app.command()(pin)

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from coterie.attestation.appraiser import assess
-from coterie.attestation.pem import PemMalformed, encode_chain, parse_chain
+from coterie.attestation.pem import PemMalformed, canonical_chain, encode, parse_chain
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.tee.simulated.quotes import honest_quoting_enclave
 from tests.attestation.forgeries import AT, HONEST, TDX, Row, block, put_field
@@ -23,7 +24,7 @@ def lines_of(width: int) -> Callable[[str], str]:
     def apply(chain: str) -> str:
         parts = []
         for one in parse_chain(chain, 4):
-            begin, *body, end = encode_chain((one,)).splitlines()
+            begin, *body, end = encode(one.public_bytes(Encoding.DER)).splitlines()
             text = "".join(body)
             lines = [text[i : i + width] for i in range(0, len(text), width)]
             parts.append("\n".join((begin, *lines, end, "")))
@@ -60,8 +61,8 @@ MALFORMED = {
 
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
 def test_a_chain_is_read_whatever_its_lines(spelling: Callable[[str], str]) -> None:
-    chain = parse_chain(spelling(CHAIN), 4)
-    assert encode_chain(chain) == CHAIN
+    assert parse_chain(spelling(CHAIN), 4) == parse_chain(CHAIN, 4)
+    assert canonical_chain(spelling(CHAIN), 4) == CHAIN
 
 
 @pytest.mark.parametrize("change", MALFORMED.values(), ids=MALFORMED)
@@ -70,6 +71,8 @@ def test_a_chain_that_could_be_read_in_two_ways_is_refused(change: Callable[[str
     assert changed != CHAIN
     with pytest.raises(PemMalformed):
         parse_chain(changed, 4)
+    with pytest.raises(PemMalformed):
+        canonical_chain(changed, 4)
 
 
 @pytest.mark.parametrize("size", [0, 584, 648], ids=["v3", "v4", "v5"])

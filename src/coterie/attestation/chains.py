@@ -24,7 +24,7 @@ from coterie.attestation.roots import TrustRoot
 from coterie.attestation.verdict import CheckList
 from coterie.errors import EvidenceRefused
 
-_LONGEST = 4
+LONGEST_CHAIN = 4
 _REFETCH = "fetch the collateral anew: coterie attest fetch"
 
 
@@ -50,7 +50,7 @@ def read_chain(text: str, rule: ChainRule) -> tuple[x509.Certificate, ...]:
         EvidenceRefused: It is no plain PEM chain (check ``<rule.check>_format``).
     """
     try:
-        return parse_chain(text, _LONGEST)
+        return parse_chain(text, LONGEST_CHAIN)
     except PemMalformed as error:
         raise EvidenceRefused(
             f"{rule.check}_format",

@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from coterie.attestation import dcap
 from coterie.attestation.attributes import SGX_RULES, TDX_RULES, verify_attributes
 from coterie.attestation.chains import (
+    LONGEST_CHAIN,
     ChainRule,
     chain_end,
     read_chain,
@@ -32,7 +33,7 @@ from coterie.attestation.chains import (
     verify_not_revoked,
 )
 from coterie.attestation.collateral import Collateral
-from coterie.attestation.pem import encode_chain
+from coterie.attestation.pem import canonical_chain
 from coterie.attestation.quote import TEE_TDX, Quote, parse_quote
 from coterie.attestation.roots import SIMULATED_NAMES, TrustRoot
 from coterie.attestation.statements import parse_statement, verify_statement
@@ -223,9 +224,11 @@ def _verify_certificates(
     verify_not_revoked((pck,), pck_crl, "pck_revocation", checks)
     canonical = replace(
         collateral,
-        pck_crl_issuer_chain=encode_chain(chains["pck_crl_chain"]),
-        tcb_info_issuer_chain=encode_chain(chains["tcb_info_chain"]),
-        qe_identity_issuer_chain=encode_chain(chains["qe_identity_chain"]),
+        pck_crl_issuer_chain=canonical_chain(collateral.pck_crl_issuer_chain, LONGEST_CHAIN),
+        tcb_info_issuer_chain=canonical_chain(collateral.tcb_info_issuer_chain, LONGEST_CHAIN),
+        qe_identity_issuer_chain=canonical_chain(
+            collateral.qe_identity_issuer_chain, LONGEST_CHAIN
+        ),
     )
     return [root_end, pck_end, *(chain_end(chain) for chain in chains.values())], canonical
 

@@ -3,7 +3,7 @@
 Text that no signature covers must not be a place to hide things, and two verifiers must not read
 two different chains from it. So a chain is accepted only if encoding its certificates anew, with
 the width of their lines and the ends of lines that it has, gives the same text; and whoever reads
-on is given the canonical text (:func:`encode_chain`), never the one that came in.
+on is given the canonical text (:func:`canonical_chain`), never the one that came in.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding
 
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _WIDTH = 64
@@ -37,6 +36,19 @@ def parse_chain(text: str, longest: int) -> tuple[x509.Certificate, ...]:
     Raises:
         PemMalformed: Anything else.
     """
+    return tuple(_parse_wholly(der) for der in _decoded(text, longest))
+
+
+def canonical_chain(text: str, longest: int) -> str:
+    """The same chain in canonical PEM: 64 characters per line, bare line feeds (RFC 7468, strict form).
+
+    Raises:
+        PemMalformed: As :func:`parse_chain`, but for what is in the certificates.
+    """
+    return "".join(encode(der) for der in _decoded(text, longest))
+
+
+def _decoded(text: str, longest: int) -> list[bytes]:
     ending = "\r\n" if "\r\n" in text else "\n"
     begin, end = f"{_BEGIN}{ending}", f"{_END}{ending}"
     blocks = (text if text.endswith(ending) else text + ending).split(end)
@@ -55,8 +67,8 @@ def parse_chain(text: str, longest: int) -> tuple[x509.Certificate, ...]:
             raise PemMalformed("a certificate that is no base64") from error
         if _spelled(der, len(lines[0]), ending) != block + end:
             raise PemMalformed("a certificate whose lines are not of one width")
-        chain.append(_parse_wholly(der))
-    return tuple(chain)
+        chain.append(der)
+    return chain
 
 
 @lru_cache(maxsize=128)
@@ -87,11 +99,6 @@ def _parse_wholly(der: bytes) -> x509.Certificate:
     if certificate.serial_number <= 0:
         raise PemMalformed("a certificate without a positive serial number")
     return certificate
-
-
-def encode_chain(chain: tuple[x509.Certificate, ...]) -> str:
-    """A chain in canonical PEM: 64 characters per line, bare line feeds (RFC 7468, strict form)."""
-    return "".join(encode(one.public_bytes(Encoding.DER)) for one in chain)
 
 
 def encode(der: bytes) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
-from coterie.attestation.pem import PemMalformed, encode_chain, parse_chain
+from coterie.attestation.pem import PemMalformed, canonical_chain, parse_chain
 from coterie.attestation.reports import (
     ENCLAVE_REPORT_BYTES,
     TD_REPORT_15_BYTES,
@@ -112,8 +112,7 @@ def parse_quote(data: bytes) -> Quote:
         raise _refused(f"{_QE_AUTH_BYTES} bytes of QE authentication data", f"{size} bytes")
     certified.take(_QE_AUTH_BYTES)
     found = certified.certification(_PCK_CHAIN).rest
-    chain = _read_chain(found)
-    pem = encode_chain(chain)
+    pem, chain = _read_chain(found)
     unpadded = data[: len(data) - len(reader.rest)]
     lengths = [-auth_size - 4, -len(found) - 4]
     if version != 3:
@@ -154,18 +153,19 @@ def _read_report(reader: _Reader, version: int) -> EnclaveReport | TdReport:
     return TdReport.parse(reader.take(size))
 
 
-def _read_chain(data: bytes) -> tuple[x509.Certificate, ...]:
+def _read_chain(data: bytes) -> tuple[str, tuple[x509.Certificate, ...]]:
     if len(data) > MAX_CHAIN_BYTES:
         raise _refused(f"a PCK chain of at most {MAX_CHAIN_BYTES} bytes", f"{len(data)} bytes")
     text = data[:-1] if data.endswith(b"\0") else data
     try:
         chain = parse_chain(text.decode("ascii"), PCK_CHAIN_LENGTH)
+        pem = canonical_chain(text.decode("ascii"), PCK_CHAIN_LENGTH)
     except (UnicodeDecodeError, PemMalformed) as error:
         seen = str(error) if isinstance(error, PemMalformed) else "text that is not ASCII"
         raise _refused("a PEM chain of PCK certificate, CA and root", seen) from error
     if len(chain) != PCK_CHAIN_LENGTH:
         raise _refused("a PEM chain of PCK certificate, CA and root", f"{len(chain)} certificates")
-    return chain
+    return pem, chain
 
 
 class _Reader:

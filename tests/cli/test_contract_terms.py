@@ -54,6 +54,22 @@ def test_show_says_everything_that_concerns_trust_and_release(run: Run, tmp_path
     )
 
 
+def test_no_measurement_or_machine_is_left_out_of_what_people_read(
+    run: Run, tmp_path: Path
+) -> None:
+    machines = [f"{i:032x}" for i in range(40)]
+    line = f"ppid = {machines}".replace("'", '"')
+    path = edited(tmp_path, ("[trust.roles.ps]", f"[trust.roles.ps]\n{line}"))
+    text = run("contract", "show", path).out
+    assert [machine for machine in machines if machine not in text] == []
+
+
+def test_show_names_the_layers_of_a_model_of_ones_own(run: Run) -> None:
+    text = run("contract", "show", EXAMPLES / "dcn-hfl.toml").out
+    (line,) = (line for line in text.splitlines() if "model.layers (order)" in line)
+    assert "deep_0" in line
+
+
 def test_show_as_json_holds_every_term(run: Run) -> None:
     value = run("contract", "show", HFL, "--json").value
     assert value["contract_digest"] == contract_digest(load_contract(HFL)).hex()

@@ -17,7 +17,6 @@ from coterie.text import printable
 if TYPE_CHECKING:
     from coterie.contract.terms import Group, Term
 
-# What is said of each group in `show`; data columns and layers are in the JSON.
 _HEADS = {
     "trust": "trust: who is believed",
     "release": "release: what leaves, to whom, over how many",
@@ -93,15 +92,15 @@ def _lines(group: Group, terms: Iterable[Term], derived: dict[str, str]) -> Iter
         name = term.key.rpartition(".")[2]
         if term.key.startswith("trust.roles.") and term.default and name not in _ALWAYS:
             continue
-        if term.key.startswith("model.layers"):
-            continue
+        if term.key.startswith(("model.layers[", "model.parameters[")):
+            continue  # by name only; the JSON has them whole
         words = term.words
-        if isinstance(term.value, list) and len(term.value) > _LONGEST:
+        if group == "data" and isinstance(term.value, list) and len(term.value) > _LONGEST:
             words = f"{len(term.value)}: {term.value[0]} to {term.value[-1]}"
         if name in {"fmspc", "ppid"} and not term.value:
             words = "any platform"
-        if term.key in {"name", "mode", "format", "trust.tee"} or (group == "trust" and not words):
-            continue
+        if term.key in {"name", "mode", "format", "trust.tee"}:
+            continue  # said above
         yield f"  {term.key:44} {words}"
 
 

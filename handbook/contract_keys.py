@@ -33,6 +33,10 @@ _PATTERNS = {
     ),
     r"^ed25519:[0-9a-f]{64}$": ("text", "`ed25519:` and 64 lower-case hex digits"),
     r"^[A-Za-z][A-Za-z0-9_]{0,63}/[a-z_]{1,32}$": ("text", "`LAYER/VARIABLE`"),
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$": (
+        "text",
+        "a moment, UTC, in this one spelling",
+    ),
     r"^INTEL-(SA|DOC)-[0-9]{5}$": ("text", "`INTEL-SA-` or `INTEL-DOC-` and 5 digits"),
 }
 

@@ -6,6 +6,7 @@
     |   |-- ContractInvalid            unknown keys, impossible values, inconsistent node sets
     |   |-- ModelUnfit                 layers that do not fit together, or that no contract can hold
     |   |-- ContractMismatch           two nodes hold contracts that differ
+    |   |-- ContractExpired            the contract has ended
     |   `-- SignatureRefused           a party's signature on the contract is missing or wrong
     |-- DataError                  5   raw or prepared data is not usable
     |   |-- RawDataInvalid             rows that are not in the Criteo format
@@ -111,6 +112,10 @@ class ModelUnfit(ContractError):
 
 class ContractMismatch(ContractError):
     """Two nodes hold contracts that differ."""
+
+
+class ContractExpired(ContractError):
+    """The contract has ended: its ``trust.not_after`` has passed."""
 
 
 class SignatureRefused(ContractError):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import typer
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from typer.testing import CliRunner
 
 from coterie.attestation.collateral_source import DirectoryCollateral
@@ -243,9 +249,108 @@ def test_show_explains_without_judging(simulated: Path) -> None:
     assert "interoperable" in run("attest", "show", real(RATLS_CERTIFICATE)).text
 
 
-def test_show_refuses_garbage(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"hello")
-    assert isinstance(run("attest", "show", tmp_path / "file").error, EvidenceRefused)
+WRAPPED: dict[str, Callable[[bytes], bytes]] = {
+    "base64": base64.b64encode,
+    "base64 in lines": base64.encodebytes,
+    "base64 for addresses, without padding": lambda data: base64.urlsafe_b64encode(data).rstrip(
+        b"="
+    ),
+    "hex": lambda data: data.hex().encode() + b"\n",
+    "base64 with CRLF": lambda data: base64.encodebytes(data).replace(b"\n", b"\r\n"),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_a_quote_in_text_is_shown_and_judged_as_the_quote(
+    wrap: Callable[[bytes], bytes], simulated: Path
+) -> None:
+    text = simulated.with_name("quote.txt")
+    text.write_bytes(wrap(simulated.read_bytes()))
+    shown = run("attest", "show", text, "--json")
+    assert shown.value == run("attest", "show", simulated, "--json").value
+    assert run("attest", "verify", text, "--tee", "simulated").code == 0
+
+
+def rsa_certificate(quote: bytes) -> bytes:
+    """A certificate as older Gramine makes it: an RSA key and the legacy extension; DER."""
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "RATLS")])
+    legacy = x509.ObjectIdentifier("1.2.840.113741.1337.6")
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(AT)
+        .not_valid_after(AT.replace(year=2027))
+        .add_extension(x509.UnrecognizedExtension(legacy, quote), critical=False)
+        .sign(key, hashes.SHA256())
+        .public_bytes(Encoding.DER)
+    )
+
+
+def test_show_explains_a_certificate_that_no_node_may_have(simulated: Path) -> None:
+    der = rsa_certificate(simulated.read_bytes())
+    file = simulated.with_name("certificate.pem")
+    body = base64.encodebytes(der).replace(b"\n", b"\r\n")
+    begin, end = b"-----BEGIN CERTIFICATE-----\r\n", b"-----END CERTIFICATE-----\r\n"
+    file.write_bytes(begin + body + end)
+    value = run("attest", "show", file, "--json").value
+    assert (value["judged"], value["tee_claimed"]) == (False, "simulated")
+    certificate = value["certificate"]
+    assert isinstance(certificate, dict)
+    assert (certificate["key"], certificate["serial_number"]) == ("RSA 2048 bits", "7")
+    assert certificate["extension"] == "Gramine legacy 1.2.840.113741.1337.6"
+    assert certificate["not_after"] == "2027-03-01T12:00:00+00:00"
+    ran = run("attest", "verify", file, "--tee", "simulated", "--json")
+    assert (ran.code, ran.value["failed_check"]) == (3, "certificate_key")
+
+
+def test_show_explains_chains_and_what_a_platform_certificate_says(tmp_path: Path) -> None:
+    file = tmp_path / "chain.pem"
+    file.write_text(SimulatedPki(configuration=(True, False, False)).pck_chain)
+    value = run("attest", "show", file, "--json").value
+    assert {"certificate", "certificate_2", "certificate_3"} <= value.keys()
+    leaf = value["certificate"]
+    assert isinstance(leaf, dict)
+    assert leaf["extension"] == "no evidence that is known"
+    flags = {name: leaf["pck"][name] for name in ("dynamic_platform", "cached_keys", "smt")}
+    assert flags == {"dynamic_platform": "yes", "cached_keys": "no", "smt": "no"}
+    text = run("attest", "show", file).text
+    assert "judged: False" in text
+    assert "authority: True" in text
+    ran = run("attest", "verify", file, "--tee", "simulated", "--json")
+    assert (ran.code, ran.value["seen"]) == (3, "3 certificates")
+
+
+def test_show_explains_real_certificates_of_another_vendor() -> None:
+    file = real(VECTORS.with_name("attestation-vectors-cloud") / "amd" / "milan_ask_ark_asvk.pem")
+    first = run("attest", "show", file, "--json").value["certificate"]
+    assert isinstance(first, dict)
+    assert (first["key"], first["signature"]) == ("RSA 4096 bits", "rsassa_pss")
+
+
+@pytest.mark.parametrize(
+    ("data", "check", "seen"),
+    [
+        (b"hello", "quote_format", "5 bytes"),
+        (
+            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "certificate_encoding",
+            "",
+        ),
+        (b"-----BEGIN X-----\nAAAA\n-----END X-----\n", "certificate_encoding", "a PEM block X"),
+        (b"-----BEGIN CERTIFICATE-----\n", "certificate_encoding", ""),
+        (bytes(1 << 19), "certificate_encoding", "more"),
+    ],
+)
+def test_show_refuses_garbage(data: bytes, check: str, seen: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(data)
+    error = run("attest", "show", tmp_path / "file").error
+    assert isinstance(error, EvidenceRefused)
+    assert error.failed_check == check
+    assert seen in error.seen
 
 
 def test_fetch_speaks_https_only(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import dcap_qvl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coterie.attestation.appraiser import assess
 from coterie.attestation.clock import FlooredClock
 from coterie.attestation.collateral import MAX_COLLATERAL_BYTES, Collateral
 from coterie.attestation.collateral_source import (
@@ -64,6 +66,23 @@ def test_json_with_a_wrong_value_is_refused(name: str, wrong: object) -> None:
 
 def test_json_with_more_fields_is_refused() -> None:
     assert "extra" in refused(json.dumps({**json.loads(NEW.to_json()), "extra": ""}))
+
+
+@pytest.mark.parametrize("chain", [PKI.pck_chain, SimulatedPki(seed=b"a stranger").pck_chain, ""])
+def test_the_chain_that_dcap_qvl_adds_counts_for_nothing(chain: str) -> None:
+    text = json.dumps({**json.loads(NEW.to_json()), "pck_certificate_chain": chain})
+    written = dcap_qvl.QuoteCollateralV3.from_json(text).to_json()
+    assert json.loads(written)["pck_certificate_chain"] == chain
+    collateral = Collateral.from_json(written)
+    assert collateral == NEW
+    outcome = assess(QUOTE, collateral, kind="simulated", root=PKI.trust_root, policies=(), at=AT)
+    assert outcome.refusal is None
+
+
+@pytest.mark.parametrize("wrong", [None, 1, [], {}])
+def test_a_chain_that_is_no_text_is_refused(wrong: object) -> None:
+    value = {**json.loads(NEW.to_json()), "pck_certificate_chain": wrong}
+    assert "another type" in refused(json.dumps(value))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, b"\xff\xfe"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,7 +14,15 @@ import pytest
 from coterie.attestation.appraiser import TDX_REGISTERS, Appraisal, Appraiser, assess
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.evidence import kind_of
-from coterie.attestation.policy import AdvisoriesWithin, Policy, TcbStatusIn, measurements
+from coterie.attestation.policy import (
+    FEATURES,
+    AdvisoriesWithin,
+    FeatureOff,
+    OutOfDateWithin,
+    Policy,
+    TcbStatusIn,
+    measurements,
+)
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.roots import INTEL_ROOT
 from coterie.contract.trust import RolesTrust, RoleTrust, TrustSection
@@ -159,6 +168,71 @@ def test_padding_changes_nothing_and_trailing_bytes_are_refused(name: str) -> No
     with pytest.raises(EvidenceRefused) as refusal:
         parse_quote(vector.quote + b"\0\1")
     assert refusal.value.failed_check == "quote_format"
+
+
+def respelled(quote: bytes, spelling: Callable[[str], str]) -> bytes:
+    """A quote whose chain is written in another way; no signature covers that."""
+    whole = parse_quote(quote).canonical
+    start = whole.index(b"-----BEGIN")
+    tail = whole[whole.rindex(b"-----END") :].partition(b"\n")[2]
+    end = len(whole) - len(tail)
+    chain = spelling(whole[start:end].decode()).encode() + tail
+    body = {3: 384, 4: 584}.get(whole[0]) or 6 + struct.unpack_from("<I", whole, 50)[0]
+    outer, inner = 48 + body, start - 4
+    framed = bytearray(whole[:start] + chain)
+    for place in (outer, inner) if whole[0] == 3 else (outer, outer + 4 + 128 + 2, inner):
+        (size,) = struct.unpack_from("<I", framed, place)
+        struct.pack_into("<I", framed, place, size + len(framed) - len(whole))
+    return bytes(framed)
+
+
+def wide(chain: str) -> str:
+    """76 characters to a line, as MIME has them."""
+    blocks = chain.split("-----END CERTIFICATE-----\n")[:-1]
+    wider = []
+    for block in blocks:
+        begin, *lines = block.splitlines()
+        text = "".join(lines)
+        wider += [begin, *(text[i : i + 76] for i in range(0, len(text), 76))]
+        wider.append("-----END CERTIFICATE-----")
+    return "\n".join((*wider, ""))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "spelling", [wide, lambda chain: chain.replace("\n", "\r\n")], ids=["76 wide", "CRLF"]
+)
+def test_the_lines_of_a_chain_change_nothing(name: str, spelling: Callable[[str], str]) -> None:
+    vector = read(name)
+    changed = respelled(vector.quote, spelling)
+    assert changed != parse_quote(vector.quote).canonical
+    assert parse_quote(changed) == parse_quote(parse_quote(vector.quote).canonical)
+    before, after = vector.assess(), replace(vector, quote=changed).assess()
+    assert after.verdict == before.verdict
+    assert (after.refusal is None) == (before.refusal is None)
+
+
+@pytest.mark.parametrize(
+    ("name", "on", "date"),
+    [
+        ("sgx_v3_integritee", {"smt", "dynamic_platform", "cached_keys"}, "2023-08-09"),
+        ("sgx_v3_oasis", {"dynamic_platform"}, "2022-08-10"),
+    ],
+)
+def test_real_platforms_say_how_they_are_configured_and_since_when(
+    name: str, on: set[str], date: str
+) -> None:
+    vector = read(name)
+    for feature in FEATURES:
+        refusal = vector.assess(FeatureOff(feature)).refusal
+        assert (refusal is not None) == (feature in on)
+        if refusal is not None:
+            assert (refusal.failed_check, refusal.seen) == (f"platform_{feature}", "on")
+    days = (vector.at - datetime.fromisoformat(date).replace(tzinfo=UTC)).days
+    assert vector.assess(OutOfDateWithin(days + 1)).refusal is None
+    refusal = vector.assess(OutOfDateWithin(days)).refusal
+    assert refusal is not None
+    assert (refusal.failed_check, refusal.seen) == ("tcb_date", f"the platform's level of {date}")
 
 
 def reference_values(vector: Vector) -> TrustSection:

@@ -20,6 +20,7 @@ from coterie.contract import (
     differences,
     parse_contract,
 )
+from coterie.contract.section import Section
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TEXT = (EXAMPLES / "hfl.toml").read_text()
@@ -218,3 +219,84 @@ def test_nodes_in_another_order_are_a_difference_that_is_named() -> None:
     other = CONTRACT.model_copy(update={"nodes": (nodes[0], nodes[2], nodes[1], *nodes[3:])})
     assert contract_digest(other) != contract_digest(CONTRACT)
     assert differences(canonical_json(CONTRACT), canonical_json(other)) != []
+
+
+# As the version before any key of LATER computed them.
+BEFORE = """
+format = 1
+name = "tiny"
+mode = "hfl"
+parties = [{name = "a"}, {name = "b"}]
+nodes = [
+  {name = "ps", role = "ps", party = "a"},
+  {name = "w1", role = "worker", party = "a"},
+  {name = "w2", role = "worker", party = "b"},
+]
+[trust]
+tee = "simulated"
+[trust.roles.ps]
+measurement = "own"
+accepted_tcb_statuses = ["UpToDate", "OutOfDate"]
+[trust.roles.worker]
+measurement = "own"
+accepted_tcb_statuses = ["UpToDate"]
+"""
+DIGEST_BEFORE = "69070634756f225baa7c7b659c9856d57135cc23d25f51dc563871d6ca798815"
+DATA_DIGEST_BEFORE = "fbc40a2ea9cb530f1a5ddc1f4593ee9ad5fc6e313def3647eb6a80f6111adc4a"
+# Table, the default spelled out if TOML can, and another value.
+LATER = {
+    "not_after": ("[trust]", None, '"2030-01-01T00:00:00Z"'),
+    "refused_advisories": ("[trust.roles.ps]", "[]", '["INTEL-SA-00001"]'),
+    "out_of_date_grace_days": ("[trust.roles.ps]", None, "0"),
+    "refuse_smt": ("[trust.roles.ps]", "false", "true"),
+    "refuse_dynamic_platform": ("[trust.roles.ps]", "false", "true"),
+    "refuse_cached_keys": ("[trust.roles.ps]", "false", "true"),
+}
+
+
+def of_before(table: str = "", line: str = "") -> Contract:
+    return parse_contract(BEFORE.replace(table, f"{table}\n{line}", 1).encode(), "t")
+
+
+def test_a_contract_without_later_keys_keeps_its_digest() -> None:
+    assert contract_digest(of_before()).hex() == DIGEST_BEFORE
+    assert data_digest(of_before().data).hex() == DATA_DIGEST_BEFORE
+
+
+@pytest.mark.parametrize("key", LATER)
+def test_a_later_key_counts_when_it_says_something_new(key: str) -> None:
+    table, default, other = LATER[key]
+    if default is not None:
+        same = of_before(table, f"{key} = {default}")
+        assert contract_digest(same).hex() == DIGEST_BEFORE
+        assert key.encode() not in canonical_json(same)
+    changed = of_before(table, f"{key} = {other}")
+    assert contract_digest(changed).hex() != DIGEST_BEFORE
+    assert contract_from_json(canonical_json(changed), "peer") == changed
+    assert any(
+        key in line and "absent here" in line
+        for line in differences(canonical_json(of_before()), canonical_json(changed))
+    )
+
+
+@pytest.mark.parametrize(
+    "line", [f'next_key = "ed25519:{"cd" * 32}"', 'key_not_after = "2030-01-01T00:00:00Z"']
+)
+def test_a_later_key_of_a_party_counts_when_it_is_there(line: str) -> None:
+    key = f'key = "ed25519:{"ab" * 32}"'
+    without, having = (
+        parse_contract(BEFORE.replace('{name = "a"}', f'{{name = "a", {text}}}').encode(), "t")
+        for text in (key, f"{key}, {line}")
+    )
+    name = line.partition(" ")[0].encode()
+    assert name not in canonical_json(without)
+    assert name in canonical_json(having)
+    assert contract_digest(without) != contract_digest(having)
+
+
+def test_every_later_key_is_tried() -> None:
+    def later(section: type[Section]) -> set[str]:
+        return set(section.LATER).union(*(later(one) for one in section.__subclasses__()))
+
+    # A contract with [tensorflow] has no model to train: tests/tensorflow tries it.
+    assert later(Section) == {*LATER, "next_key", "key_not_after", "tensorflow"}

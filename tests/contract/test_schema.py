@@ -227,6 +227,9 @@ IMPOSSIBLE_VALUES = [
     ("trust", "certificate_minutes = 0", "trust.certificate_minutes"),
     ("trust", "certificate_minutes = 1441", "trust.certificate_minutes"),
     ("trust", "reattestation_minutes = 0", "trust.reattestation_minutes"),
+    ("trust", 'not_after = "2030-01-01"', "trust.not_after"),
+    ("trust", 'not_after = "2030-02-30T00:00:00Z"', "trust.not_after"),
+    ("trust", "not_after = 2030-01-01T00:00:00Z", "trust.not_after"),
     ("trust.roles.ps", 'measurement = "any"', "trust.roles.ps.measurement"),
     ("trust.roles.ps", 'mrenclave = ["11"]', "trust.roles.ps.mrenclave.0"),
     ("trust.roles.ps", f'mrenclave = ["{"AB" * 32}"]', "trust.roles.ps.mrenclave.0"),
@@ -242,6 +245,19 @@ IMPOSSIBLE_VALUES = [
         "mrsigner, isv_prod_id and minimum_isv_svn go together",
     ),
     ("trust.roles.ps", "minimum_isv_svn = 65536", "trust.roles.ps.minimum_isv_svn"),
+    ("trust.roles.ps", 'refused_advisories = ["SA-1"]', "trust.roles.ps.refused_advisories.0"),
+    (
+        "trust.roles.ps",
+        'refused_advisories = ["INTEL-SA-00001"]\naccepted_advisories = ["INTEL-SA-00002"]',
+        "accepted_advisories and refused_advisories are two ways to say it",
+    ),
+    ("trust.roles.ps", "out_of_date_grace_days = -1", "trust.roles.ps.out_of_date_grace_days"),
+    (
+        "trust.roles.ps",
+        "out_of_date_grace_days = 30",
+        "accepted_tcb_statuses lists no OutOfDate",
+    ),
+    ("trust.roles.ps", "refuse_smt = 1", "trust.roles.ps.refuse_smt"),
 ]
 
 

@@ -71,6 +71,38 @@ def test_a_policy_may_trust_less_than_the_contract(folder: Path) -> None:
     assert policy.trust.roles.ps is None
 
 
+PPID = f'measurement = "own"\nppid = ["{"ab" * 16}"]'
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        (POLICY, False),
+        (POLICY + "[model]\nplain = true\n", True),
+        (POLICY + "[model]\nplain = true\n" + TRUST.format(tee="simulated", value=PPID), False),
+        (POLICY + MODEL.format(key="model.key"), False),
+    ],
+    ids=["no model", "plain, on any machine", "plain, on its own machines", "sealed"],
+)
+def test_a_model_in_the_clear_on_any_machine_is_warned_of(
+    text: str, warned: bool, folder: Path
+) -> None:
+    DataKey.generate("acme").write(folder / "model.key")
+    warnings = read(folder, text).warnings()
+    assert len(warnings) == warned
+    for warning in warnings:
+        assert "IN THE CLEAR" in warning["what"]
+        assert "ppid in trust.roles.worker" in warning["expected"]
+
+
+def test_a_party_whose_nodes_do_not_get_the_model_is_not_warned(folder: Path) -> None:
+    contract = folder / "contract.toml"
+    contract.write_text(
+        contract.read_text().replace("[trust]", '[results]\nmodel_parties = ["bolt"]\n[trust]', 1)
+    )
+    assert read(folder, POLICY + "[model]\nplain = true\n").warnings() == ()
+
+
 SGX = (
     'mrsigner = "'
     + "11" * 32

@@ -172,6 +172,12 @@ def test_no_canary_crosses_the_wire_attested_and_all_do_in_plaintext(tmp_path: P
     assert not ours.found & {*texts, canary.encode(), b"tensorflow.WorkerService"}
 
 
+def test_a_program_runs_where_nobody_of_its_user_looks_into_it() -> None:
+    """The node has started itself anew, with the layer in front of libc, before it read its key."""
+    lines = attested(EXAMPLES / "mirrored.toml", PROGRAMS / "dumpable.py")
+    assert lines == ["dumpable 0"]
+
+
 class Cluster:
     """Nodes that are started one by one, under a contract with real keys and digests."""
 

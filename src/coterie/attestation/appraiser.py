@@ -7,15 +7,20 @@ the failing one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.evidence import AuthenticEvidence, authenticate, check_names
 from coterie.attestation.policy import (
+    FEATURES,
     AdvisoriesWithin,
+    AdvisoriesWithout,
+    FeatureOff,
+    InForce,
     MeasurementIn,
     MinimumEvaluation,
+    OutOfDateWithin,
     PlatformIn,
     Policy,
     ProductOf,
@@ -25,6 +30,7 @@ from coterie.attestation.policy import (
 )
 from coterie.attestation.roots import TrustRoot, root_for
 from coterie.attestation.verdict import Check, CheckList, Verdict
+from coterie.contract.moments import moment
 from coterie.contract.trust import RoleTrust, TrustSection
 from coterie.errors import EvidenceRefused
 from coterie.kinds import Role, TeeKind
@@ -130,8 +136,17 @@ class Appraiser:
             return Appraisal(None, error, checks.checks)
         if report_data is not None:
             policies = (*policies, ReportDataIs(report_data))
-        kind = self._trust.tee
-        return assess(quote, collateral, kind=kind, root=root_for(kind), policies=policies, at=at)
+        kind, end = self._trust.tee, self._trust.not_after
+        if end is not None:
+            policies = (InForce(moment(end)), *policies)
+        outcome = assess(
+            quote, collateral, kind=kind, root=root_for(kind), policies=policies, at=at
+        )
+        if end is None or outcome.verdict is None:
+            return outcome
+        # What is pinned on a verdict ends with the contract.
+        verdict = replace(outcome.verdict, expiry=min(outcome.verdict.expiry, moment(end)))
+        return replace(outcome, verdict=verdict)
 
     def policies(self, role: Role) -> tuple[Policy, ...]:
         """What the contract demands of one role.
@@ -160,8 +175,13 @@ def policies_of(table: RoleTrust, own_measurement: bytes | None) -> tuple[Policy
     """
     policies: list[Policy] = [
         TcbStatusIn(table.accepted_tcb_statuses),
-        AdvisoriesWithin(table.accepted_advisories),
+        AdvisoriesWithout(table.refused_advisories)
+        if table.refused_advisories
+        else AdvisoriesWithin(table.accepted_advisories),
     ]
+    if table.out_of_date_grace_days is not None:
+        policies.append(OutOfDateWithin(table.out_of_date_grace_days))
+    policies += [FeatureOff(name) for name in FEATURES if getattr(table, f"refuse_{name}")]
     if table.minimum_tcb_evaluation_number is not None:
         policies.append(MinimumEvaluation(table.minimum_tcb_evaluation_number))
     if table.measurement == "own":
@@ -217,11 +237,11 @@ def assess(
         return Appraisal(None, error, _with_the_rest(checks, kind, policies), evidence)
     verdict = Verdict(
         tee=kind,
-        tcb_status=evidence.tcb_status,
-        advisories=evidence.advisories,
+        tcb_status=evidence.tcb.status,
+        advisories=evidence.tcb.advisories,
         measurements=measurements(evidence.quote.report),
-        fmspc=evidence.fmspc.hex(),
-        ppid=evidence.ppid.hex(),
+        fmspc=evidence.platform.fmspc.hex(),
+        ppid=evidence.platform.ppid.hex(),
         evaluation_number=evidence.evaluation_number,
         checks=checks.checks,
         expiry=evidence.expiry,

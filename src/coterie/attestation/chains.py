@@ -24,7 +24,7 @@ from coterie.attestation.roots import TrustRoot
 from coterie.attestation.verdict import CheckList
 from coterie.errors import EvidenceRefused
 
-_LONGEST = 4
+LONGEST_CHAIN = 4
 _REFETCH = "fetch the collateral anew: coterie attest fetch"
 
 
@@ -47,10 +47,10 @@ def read_chain(text: str, rule: ChainRule) -> tuple[x509.Certificate, ...]:
     """Reads a PEM chain; whether it has the rule's length is a matter of roles.
 
     Raises:
-        EvidenceRefused: It is no canonical PEM chain (check ``<rule.check>_format``).
+        EvidenceRefused: It is no plain PEM chain (check ``<rule.check>_format``).
     """
     try:
-        return parse_chain(text, _LONGEST)
+        return parse_chain(text, LONGEST_CHAIN)
     except PemMalformed as error:
         raise EvidenceRefused(
             f"{rule.check}_format",
@@ -81,21 +81,22 @@ def verify_chain(
     Raises:
         EvidenceRefused: It fails a check, named ``<rule.check>_<root|role|signature|validity>``.
     """
-    if chain[-1].public_bytes(Encoding.DER) != root.certificate:
+    if not _is_root(chain[-1], root):
         raise EvidenceRefused(
             f"{rule.check}_root",
             f"the {_words(rule)} ends at another root",
-            expected=f"the root of {root.vendor}",
+            expected=f"the root of {root.vendor}: its name, its key, signed with that key",
             seen=_common_name(chain[-1].subject) or "a root without a name",
             remedy="accept evidence of this kind only under a contract whose trust.tee says so",
         )
     checks.passed(f"{rule.check}_root", f"the root of {root.vendor}")
+    _verify_role(chain[-1], (root.names.root,), rule, root, is_ca=True)
     for i, (certificate, names) in enumerate(zip(chain, rule.names, strict=False)):
         _verify_role(certificate, names, rule, root, is_ca=i > 0 or rule.crl_signer)
     if len(chain) != len(rule.names) + 1:
         raise _wrong_role(rule, f"{len(rule.names) + 1} certificates", f"{len(chain)}")
     checks.passed(f"{rule.check}_role", _common_name(chain[0].subject))
-    # The root is the trust anchor itself, compared byte by byte above.
+    # The root's own signature was checked with its identity, above.
     if not all(_signature_holds(*pair) for pair in pairwise(chain)):
         raise EvidenceRefused(
             f"{rule.check}_signature",
@@ -116,6 +117,27 @@ def verify_chain(
                 remedy=_REFETCH,
             )
     checks.passed(f"{rule.check}_validity", f"until {chain_end(chain).isoformat()}")
+
+
+def _is_root(certificate: x509.Certificate, root: TrustRoot) -> bool:
+    """Whether a certificate is of the trust anchor: a name and a key (RFC 5280, 6.1.1).
+
+    Intel has certified its root's key twice, with different validity, and both certificates are
+    in quotes. Any other text of the root must bear the root's own signature.
+    """
+    if certificate.public_bytes(Encoding.DER) == root.certificate:
+        return True
+    anchor = _anchor(root.certificate)
+    return (
+        certificate.subject == certificate.issuer == anchor.subject
+        and certificate.public_key() == anchor.public_key()
+        and _signature_holds(certificate, certificate)
+    )
+
+
+@lru_cache(maxsize=8)
+def _anchor(der: bytes) -> x509.Certificate:
+    return x509.load_der_x509_certificate(der)
 
 
 def chain_end(chain: tuple[x509.Certificate, ...]) -> datetime:
@@ -167,6 +189,9 @@ def _signature_holds(certificate: x509.Certificate, issuer: x509.Certificate) ->
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         return False
     if not isinstance(certificate.signature_hash_algorithm, hashes.SHA256):
+        return False
+    # One reading of the signature: an octet before it counts unused bits (X.690, 8.6.2.2).
+    if not certificate.public_bytes(Encoding.DER).endswith(b"\0" + certificate.signature):
         return False
     try:
         certificate.verify_directly_issued_by(issuer)

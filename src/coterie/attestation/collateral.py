@@ -2,6 +2,9 @@
 
 The nine fields are those of DCAP's version 3 collateral (Intel PCS API v4). Nothing in here is
 trusted until the appraiser has checked its signatures; this module only bounds and carries it.
+
+dcap-qvl 0.7 writes a tenth, the platform's own PCK chain, and prefers it to the chain in the quote. That
+would be a second reading of who made a quote, so it is read over: the chain in the quote counts.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ MAX_TEXT_CHARS = 1 << 18
 MAX_CRL_BYTES = 1 << 18
 SIGNATURE_BYTES = 64
 
+_READ_OVER = "pck_certificate_chain"
 _BINARY = ("root_ca_crl", "pck_crl", "tcb_info_signature", "qe_identity_signature")
 
 
@@ -69,6 +73,8 @@ class Collateral:
     def from_json(cls, text: str | bytes) -> Collateral:
         """Reads the JSON form: an object with the nine fields, binary ones in hex.
 
+        The tenth field of dcap-qvl 0.7, ``pck_certificate_chain``, may be there and counts for nothing.
+
         Args:
             text: At most ``MAX_COLLATERAL_BYTES``.
 
@@ -83,6 +89,8 @@ class Collateral:
             raise _refused("collateral", "a JSON object", "no JSON") from error
         if not isinstance(value, dict):
             raise _refused("collateral", "a JSON object", type(value).__name__)
+        if not isinstance(value.pop(_READ_OVER, ""), str):
+            raise _refused(_READ_OVER, "a string", "another type")
         names = {field.name for field in fields(cls)}
         if missing := names - value.keys():
             raise _refused("collateral", "nine fields", f"without {', '.join(sorted(missing))}")

@@ -6,6 +6,7 @@ they are mapped to names of checks here, and a sentence that is not known stays 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -42,18 +43,33 @@ CHECKS = (
 
 
 @dataclass(frozen=True)
+class TcbLevel:
+    """The TCB level that one part of the platform has reached.
+
+    Attributes:
+        part: ``platform`` or ``quoting enclave``.
+        status: Its status.
+        date: The level's date: what has become known later, it does not mend.
+    """
+
+    part: str
+    status: str
+    date: datetime
+
+
+@dataclass(frozen=True)
 class TcbState:
     """State of the platform that made a quote.
 
     Attributes:
         status: Worst status of platform, quoting enclave and TDX module.
         advisories: Open advisories, sorted.
-        ppid: Platform id, as the PCK certificate has it.
+        levels: Levels of platform and quoting enclave; a TDX module's is not told.
     """
 
     status: str
     advisories: tuple[str, ...]
-    ppid: bytes
+    levels: tuple[TcbLevel, ...]
 
 
 def verify_quote(quote: bytes, collateral: Collateral, root: TrustRoot, at: datetime) -> TcbState:
@@ -69,28 +85,102 @@ def verify_quote(quote: bytes, collateral: Collateral, root: TrustRoot, at: date
         EvidenceRefused: dcap-qvl refuses; one of ``CHECKS``.
     """
     try:
-        report = dcap_qvl.verify_with_root_ca(
-            quote, _native(collateral), root.certificate, int(at.timestamp())
+        moment = int(at.timestamp())
+        claims = dcap_qvl.QuoteVerifier(root.certificate).verify_with_policy(
+            quote,
+            _native(collateral),
+            moment,
+            # Every policy is ours: policy.py.
+            dcap_qvl.QuotePolicy.claims_only(moment),
         )
-        return TcbState(
-            str(report.status),
-            tuple(sorted(str(advisory) for advisory in report.advisory_ids)),
-            bytes(report.ppid),
-        )
+        return _state(json.loads(claims.to_json()))
     except (ValueError, OverflowError) as error:
         sentence = str(error).removeprefix("Verification failed: ")[:300]
         raise _refusal(sentence) from error
 
 
-def platform_identity(pck_chain_pem: str) -> tuple[bytes, bytes]:
-    """FMSPC (6 bytes) and PCE id (2 bytes) of a PCK certificate's SGX extension.
+def _state(claims: dict[str, dict[str, object]]) -> TcbState:
+    """Reads the claims; what they lack is a version of dcap-qvl that nobody tested: refused.
+
+    Raises:
+        ValueError: They are not as dcap-qvl 0.7 writes them.
+    """
+    try:
+        tcb = claims["tcb"]
+        return TcbState(
+            _text(tcb["status"]),
+            _texts(tcb["advisory_ids"]),
+            tuple(
+                _level(part, claims[key]["tcb_level"])
+                for part, key in (("platform", "platform"), ("quoting enclave", "qe"))
+            ),
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"claims of another form: {error!r}") from error
+
+
+def _level(part: str, level: object) -> TcbLevel:
+    if not isinstance(level, dict):
+        raise TypeError(f"the level of the {part} is no object")
+    date = datetime.fromisoformat(_text(level["tcbDate"]))
+    if date.tzinfo is None:
+        raise ValueError(f"the level of the {part} has a date without a zone")
+    return TcbLevel(part, _text(level["tcbStatus"]), date)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"a list expected, not {type(value).__name__}")
+    return tuple(sorted(_text(item) for item in value))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"text expected, not {type(value).__name__}")
+    return value
+
+
+@dataclass(frozen=True)
+class PlatformIdentity:
+    """What a PCK certificate says of its platform.
+
+    Attributes:
+        fmspc: Platform family, 6 bytes.
+        ppid: The platform, 16 bytes.
+        pce_id: Provisioning enclave, 2 bytes.
+        smt: Whether simultaneous multithreading is on; None where the certificate does not say.
+        dynamic_platform: Whether packages can be added to it; None likewise.
+        cached_keys: Whether Intel's registration service keeps its keys; None likewise.
+    """
+
+    fmspc: bytes
+    ppid: bytes
+    pce_id: bytes
+    smt: bool | None
+    dynamic_platform: bool | None
+    cached_keys: bool | None
+
+
+def platform_identity(pck_chain_pem: str) -> PlatformIdentity:
+    """Reads a PCK certificate's SGX extension.
+
+    Args:
+        pck_chain_pem: Canonical PEM, the PCK certificate first.
 
     Raises:
         EvidenceRefused: The extension is missing or malformed (check ``pck_extension``).
     """
     try:
         extension = dcap_qvl.parse_pck_extension_from_pem(pck_chain_pem.encode())
-        return bytes(extension.fmspc), bytes(extension.pce_id)
+        dynamic, cached, smt = (_flag(extension, number) for number in (1, 2, 3))
+        return PlatformIdentity(
+            bytes(extension.fmspc),
+            bytes(extension.ppid),
+            bytes(extension.pce_id),
+            smt=smt,
+            dynamic_platform=dynamic,
+            cached_keys=cached,
+        )
     except ValueError as error:
         raise EvidenceRefused(
             "pck_extension",
@@ -99,6 +189,13 @@ def platform_identity(pck_chain_pem: str) -> tuple[bytes, bytes]:
             seen=str(error)[:200],
             remedy="do not use this platform",
         ) from error
+
+
+def _flag(extension: dcap_qvl.PckExtension, number: int) -> bool | None:
+    """A flag of the extension's configuration (SGX PCK Certificate Profile, 1.3.5)."""
+    value = extension.get_value(f"1.2.840.113741.1.13.1.7.{number}")
+    # DER knows two spellings of a boolean; any other is as good as none.
+    return {b"\xff": True, b"\0": False}.get(bytes(value)) if value is not None else None
 
 
 @lru_cache(maxsize=16)

@@ -15,7 +15,7 @@ Time is an argument. Reference values and accepted states are the policy's matte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cryptography.x509.oid import NameOID
@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from coterie.attestation import dcap
 from coterie.attestation.attributes import SGX_RULES, TDX_RULES, verify_attributes
 from coterie.attestation.chains import (
+    LONGEST_CHAIN,
     ChainRule,
     chain_end,
     read_chain,
@@ -32,6 +33,7 @@ from coterie.attestation.chains import (
     verify_not_revoked,
 )
 from coterie.attestation.collateral import Collateral
+from coterie.attestation.pem import canonical_chain
 from coterie.attestation.quote import TEE_TDX, Quote, parse_quote
 from coterie.attestation.roots import SIMULATED_NAMES, TrustRoot
 from coterie.attestation.statements import parse_statement, verify_statement
@@ -55,22 +57,20 @@ class AuthenticEvidence:
     Attributes:
         kind: Kind of TEE.
         quote: The parsed quote.
-        tcb_status: Worst TCB status.
-        advisories: Open advisories.
-        fmspc: Platform family, 6 bytes.
-        ppid: Platform id, 16 bytes.
+        tcb: State of its platform: status, open advisories, levels.
+        platform: Which platform it is, and how it is configured.
         evaluation_number: The lower one of TCB info's and QE identity's.
         expiry: When the first of chains, CRLs and statements runs out.
+        at: The moment that counted.
     """
 
     kind: TeeKind
     quote: Quote
-    tcb_status: str
-    advisories: tuple[str, ...]
-    fmspc: bytes
-    ppid: bytes
+    tcb: dcap.TcbState
+    platform: dcap.PlatformIdentity
     evaluation_number: int
     expiry: datetime
+    at: datetime
 
 
 def check_names(kind: TeeKind) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ def authenticate(
     checks.passed("quote_format", f"version {quote.version}, {len(quote.canonical)} bytes")
     _verify_kind(quote, kind, checks)
     verify_attributes(quote.report, checks)
-    ends = _verify_certificates(quote, collateral, root, at, checks)
+    ends, collateral = _verify_certificates(quote, collateral, root, at, checks)
     tcb_info = parse_statement(collateral.tcb_info, "tcb_info")
     checks.passed("tcb_info_format")
     info_id, qe_id = ("TDX", "TD_QE") if kind == "tdx" else ("SGX", "QE")
@@ -134,23 +134,24 @@ def authenticate(
     verify_statement(
         qe_identity, "qe_identity", identity=qe_id, versions=qe_versions, at=at, checks=checks
     )
-    fmspc, pce_id = dcap.platform_identity(quote.pck_chain_pem)
+    platform = dcap.platform_identity(quote.pck_chain_pem)
     checks.passed("pck_extension")
-    _verify_same("fmspc", fmspc, tcb_info.fmspc, "platform family (FMSPC)", checks)
-    _verify_same("pce_id", pce_id, tcb_info.pce_id, "provisioning enclave (PCE id)", checks)
-    state = dcap.verify_quote(quote.canonical, collateral, root, at)
+    _verify_same("fmspc", platform.fmspc, tcb_info.fmspc, "platform family (FMSPC)", checks)
+    _verify_same(
+        "pce_id", platform.pce_id, tcb_info.pce_id, "provisioning enclave (PCE id)", checks
+    )
+    tcb = dcap.verify_quote(quote.canonical, collateral, root, at)
     for name in dcap.CHECKS:
         if kind == "tdx" or name != "tdx_module":
             checks.passed(name)
     return AuthenticEvidence(
         kind=kind,
         quote=quote,
-        tcb_status=state.status,
-        advisories=state.advisories,
-        fmspc=fmspc,
-        ppid=state.ppid,
+        tcb=tcb,
+        platform=platform,
         evaluation_number=min(tcb_info.evaluation_number, qe_identity.evaluation_number),
         expiry=min(*ends, tcb_info.next_update, qe_identity.next_update),
+        at=at,
     )
 
 
@@ -178,7 +179,8 @@ def _verify_kind(quote: Quote, kind: TeeKind, checks: CheckList) -> None:
 
 def _verify_certificates(
     quote: Quote, collateral: Collateral, root: TrustRoot, at: datetime, checks: CheckList
-) -> list[datetime]:
+) -> tuple[list[datetime], Collateral]:
+    """Verifies chains and CRLs; returns their ends and the collateral with canonical chains."""
     names = root.names
     rules = {
         "pck_chain": ChainRule("pck_chain", ((names.pck,), names.pck_cas)),
@@ -215,11 +217,20 @@ def _verify_certificates(
     checks.passed("pck_crl_format")
     pck_end = verify_crl(pck_crl, "pck_crl", issuer=pck_ca, at=at, checks=checks)
     signers = (chains["tcb_info_chain"][0], chains["qe_identity_chain"][0])
-    verify_not_revoked((root_certificate,), root_crl, "root_revocation", checks)
+    roots = tuple(dict.fromkeys(chain[-1] for chain in chains.values()))
+    verify_not_revoked(roots, root_crl, "root_revocation", checks)
     verify_not_revoked((pck_ca, crl_ca), root_crl, "pck_ca_revocation", checks)
     verify_not_revoked(signers, root_crl, "tcb_signer_revocation", checks)
     verify_not_revoked((pck,), pck_crl, "pck_revocation", checks)
-    return [root_end, pck_end, *(chain_end(chain) for chain in chains.values())]
+    canonical = replace(
+        collateral,
+        pck_crl_issuer_chain=canonical_chain(collateral.pck_crl_issuer_chain, LONGEST_CHAIN),
+        tcb_info_issuer_chain=canonical_chain(collateral.tcb_info_issuer_chain, LONGEST_CHAIN),
+        qe_identity_issuer_chain=canonical_chain(
+            collateral.qe_identity_issuer_chain, LONGEST_CHAIN
+        ),
+    )
+    return [root_end, pck_end, *(chain_end(chain) for chain in chains.values())], canonical
 
 
 def _verify_same(check: str, seen: bytes, expected: bytes, title: str, checks: CheckList) -> None:

@@ -1,7 +1,9 @@
-"""PEM certificate chains, read strictly: one spelling per chain, nothing between or after.
+"""PEM certificate chains, read strictly: nothing between or after, and one reading per chain.
 
 Text that no signature covers must not be a place to hide things, and two verifiers must not read
-two different chains from it. So a chain is accepted only if encoding it anew gives the same text.
+two different chains from it. So a chain is accepted only if encoding its certificates anew, with
+the width of their lines and the ends of lines that it has, gives the same text; and whoever reads
+on is given the canonical text (:func:`canonical_chain`), never the one that came in.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ from functools import lru_cache
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
-_BEGIN, _END = "-----BEGIN CERTIFICATE-----\n", "-----END CERTIFICATE-----\n"
-_LINE = 64
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+_WIDTH = 64
 
 
 class PemMalformed(ValueError):
-    """The text is no canonical chain; the message says why."""
+    """The text is no chain in plain PEM; the message says why."""
 
 
 @lru_cache(maxsize=64)
@@ -26,31 +28,47 @@ def parse_chain(text: str, longest: int) -> tuple[x509.Certificate, ...]:
     """Reads a chain of one to ``longest`` certificates.
 
     Args:
-        text: PEM with 64 characters per line and bare line feeds (RFC 7468, strict form); the last
-            line feed may be missing.
+        text: PEM (RFC 7468). Lines may have any width, the same throughout a certificate but for
+            its last line, and end in LF or CRLF, the same throughout the text; the last line's
+            end may be missing.
         longest: Most certificates.
 
     Raises:
         PemMalformed: Anything else.
     """
-    blocks = (text if text.endswith("\n") else text + "\n").split(_END)
+    return tuple(_parse_wholly(der) for der in _decoded(text, longest))
+
+
+def canonical_chain(text: str, longest: int) -> str:
+    """The same chain in canonical PEM: 64 characters per line, bare line feeds (RFC 7468, strict form).
+
+    Raises:
+        PemMalformed: As :func:`parse_chain`, but for what is in the certificates.
+    """
+    return "".join(encode(der) for der in _decoded(text, longest))
+
+
+def _decoded(text: str, longest: int) -> list[bytes]:
+    ending = "\r\n" if "\r\n" in text else "\n"
+    begin, end = f"{_BEGIN}{ending}", f"{_END}{ending}"
+    blocks = (text if text.endswith(ending) else text + ending).split(end)
     if blocks.pop() != "":
         raise PemMalformed("text after the certificates" if blocks else "no certificate")
     if len(blocks) > longest:
         raise PemMalformed(f"{len(blocks)} certificates, more than {longest}")
     chain = []
     for block in blocks:
-        begin, body = block[: len(_BEGIN)], block[len(_BEGIN) :]
-        if begin != _BEGIN:
+        if not block.startswith(begin):
             raise PemMalformed("text before a certificate")
+        lines = block.removeprefix(begin).split(ending)
         try:
-            der = base64.b64decode(body.replace("\n", ""), validate=True)
+            der = base64.b64decode("".join(lines), validate=True)
         except (binascii.Error, ValueError) as error:
             raise PemMalformed("a certificate that is no base64") from error
-        if encode(der) != block + _END:
-            raise PemMalformed("a certificate in non-canonical PEM")
-        chain.append(_parse_wholly(der))
-    return tuple(chain)
+        if _spelled(der, len(lines[0]), ending) != block + end:
+            raise PemMalformed("a certificate whose lines are not of one width")
+        chain.append(der)
+    return chain
 
 
 @lru_cache(maxsize=128)
@@ -85,6 +103,10 @@ def _parse_wholly(der: bytes) -> x509.Certificate:
 
 def encode(der: bytes) -> str:
     """One certificate in canonical PEM."""
+    return _spelled(der, _WIDTH, "\n")
+
+
+def _spelled(der: bytes, width: int, ending: str) -> str:
     text = base64.b64encode(der).decode()
-    lines = "".join(f"{text[i : i + _LINE]}\n" for i in range(0, len(text), _LINE))
-    return _BEGIN + lines + _END
+    lines = [text[i : i + width] for i in range(0, len(text), max(width, 1))]
+    return ending.join((_BEGIN, *lines, _END, ""))

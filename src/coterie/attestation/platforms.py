@@ -38,7 +38,7 @@ def platform_of(data: bytes) -> Platform:
         EvidenceRefused: The quote is malformed.
     """
     quote = parse_quote(data)
-    fmspc, _ = dcap.platform_identity(quote.pck_chain_pem)
+    fmspc = dcap.platform_identity(quote.pck_chain_pem).fmspc
     issuer = quote.pck_chain[0].issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
     processor = any("Processor" in str(name.value) for name in issuer)
     return Platform(

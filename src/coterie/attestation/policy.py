@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from coterie.attestation.evidence import AuthenticEvidence
 from coterie.attestation.reports import EnclaveReport, TdReport
 from coterie.attestation.verdict import CheckList
 from coterie.errors import EvidenceRefused
+
+OUT_OF_DATE = frozenset({"OutOfDate", "OutOfDateConfigurationNeeded"})
+# What a PCK certificate says of a platform's configuration, by the names of dcap.PlatformIdentity.
+FEATURES = {
+    "smt": "simultaneous multithreading: a sibling thread shares its core's caches",
+    "dynamic_platform": "packages added to it after it was registered",
+    "cached_keys": "its platform keys kept by Intel's registration service",
+}
 
 
 class Policy(Protocol):
@@ -42,16 +51,16 @@ class TcbStatusIn:
 
     def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
         """Makes the check ``tcb_status``."""
-        if evidence.tcb_status not in self.accepted:
+        if evidence.tcb.status not in self.accepted:
             raise EvidenceRefused(
                 "tcb_status",
-                f"the platform's TCB status is {evidence.tcb_status}",
+                f"the platform's TCB status is {evidence.tcb.status}",
                 expected=" or ".join(self.accepted) or "no status at all: none is listed",
-                seen=evidence.tcb_status
-                + (f" ({', '.join(evidence.advisories)})" if evidence.advisories else ""),
+                seen=evidence.tcb.status
+                + (f" ({', '.join(evidence.tcb.advisories)})" if evidence.tcb.advisories else ""),
                 remedy="update the platform, or list the status in accepted_tcb_statuses",
             )
-        checks.passed("tcb_status", evidence.tcb_status)
+        checks.passed("tcb_status", evidence.tcb.status)
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class AdvisoriesWithin:
 
     def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
         """Makes the check ``advisories``."""
-        if unlisted := sorted(set(evidence.advisories) - set(self.accepted)):
+        if unlisted := sorted(set(evidence.tcb.advisories) - set(self.accepted)):
             raise EvidenceRefused(
                 "advisories",
                 "the platform is open to advisories that are not accepted",
@@ -71,7 +80,108 @@ class AdvisoriesWithin:
                 seen=", ".join(unlisted),
                 remedy="update the platform, or list the advisories in accepted_advisories",
             )
-        checks.passed("advisories", ", ".join(evidence.advisories) or "none open")
+        checks.passed("advisories", ", ".join(evidence.tcb.advisories) or "none open")
+
+
+@dataclass(frozen=True)
+class InForce:
+    """The contract that the evidence is judged by has not ended."""
+
+    end: datetime
+    check_names = ("contract_expiry",)
+
+    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+        """Makes the check ``contract_expiry``."""
+        if evidence.at > self.end:
+            raise EvidenceRefused(
+                "contract_expiry",
+                f"the contract ended at {self.end.isoformat()}",
+                expected=f"a moment until {self.end.isoformat()} (trust.not_after)",
+                seen=evidence.at.isoformat(),
+                remedy="agree on a new contract and let all parties sign it",
+            )
+        checks.passed("contract_expiry", self.end.isoformat())
+
+
+@dataclass(frozen=True)
+class AdvisoriesWithout:
+    """No refused advisory is open; any other may be: weaker than a list of accepted ones."""
+
+    refused: tuple[str, ...]
+    check_names = ("advisories",)
+
+    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+        """Makes the check ``advisories``."""
+        if found := sorted(set(evidence.tcb.advisories) & set(self.refused)):
+            raise EvidenceRefused(
+                "advisories",
+                "the platform is open to advisories that are refused",
+                expected=f"none of {', '.join(self.refused)}",
+                seen=", ".join(found),
+                remedy="update the platform, or agree on a contract that does not refuse them",
+            )
+        checks.passed("advisories", ", ".join(evidence.tcb.advisories) or "none open")
+
+
+@dataclass(frozen=True)
+class OutOfDateWithin:
+    """A platform that is out of date has been so for not too long, by the dates of its TCB levels.
+
+    A part that is out of date without a date (a TDX module's is not told) is refused.
+    """
+
+    days: int
+    check_names = ("tcb_date",)
+
+    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+        """Makes the check ``tcb_date``."""
+        if evidence.tcb.status not in OUT_OF_DATE:
+            checks.passed("tcb_date", f"not out of date: {evidence.tcb.status}")
+            return
+        late = [level for level in evidence.tcb.levels if level.status in OUT_OF_DATE]
+        oldest = min(late, key=lambda level: level.date, default=None)
+        if oldest is None or oldest.date + timedelta(days=self.days) < evidence.at:
+            raise EvidenceRefused(
+                "tcb_date",
+                "the platform is out of date for longer than is granted",
+                expected=f"a TCB level dated no more than {self.days} days before "
+                f"{evidence.at.date().isoformat()}",
+                seen=f"the {oldest.part}'s level of {oldest.date.date().isoformat()}"
+                if oldest
+                else "a TDX module whose level has no date",
+                remedy="update the platform, or agree on a longer out_of_date_grace_days",
+            )
+        checks.passed("tcb_date", f"{oldest.part} of {oldest.date.date().isoformat()}")
+
+
+@dataclass(frozen=True)
+class FeatureOff:
+    """The PCK certificate says that a feature of the platform is off; saying nothing is not enough.
+
+    Attributes:
+        feature: One of ``FEATURES``.
+    """
+
+    feature: str
+
+    @property
+    def check_names(self) -> tuple[str, ...]:
+        """``platform_smt``, ``platform_dynamic_platform`` or ``platform_cached_keys``."""
+        return (f"platform_{self.feature}",)
+
+    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+        """Makes the one check."""
+        seen: bool | None = getattr(evidence.platform, self.feature)
+        if seen is not False:
+            raise EvidenceRefused(
+                f"platform_{self.feature}",
+                f"the platform may have {FEATURES[self.feature]}",
+                expected="a PCK certificate that says: off",
+                seen="on" if seen else "a certificate that does not say (CA: processor)",
+                remedy="configure the platform and register it anew, or agree on a contract "
+                f"without refuse_{self.feature}",
+            )
+        checks.passed(f"platform_{self.feature}", "off")
 
 
 @dataclass(frozen=True)
@@ -181,7 +291,7 @@ class PlatformIn:
 
     def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
         """Compares the platform with the list."""
-        seen = (evidence.fmspc if self.field == "fmspc" else evidence.ppid).hex()
+        seen = (evidence.platform.fmspc if self.field == "fmspc" else evidence.platform.ppid).hex()
         if seen not in self.accepted:
             raise EvidenceRefused(
                 f"platform_{self.field}",

@@ -2,7 +2,8 @@
 
 It refuses what a lenient reader would skip, because those bytes are covered by no signature:
 lengths that do not add up, bytes after the quote other than NUL padding, certification data other
-than a PCK chain (type 5; inside type 6 in v4 and v5), and text around the chain.
+than a PCK chain (type 5; inside type 6 in v4 and v5), and text around the chain. A chain whose lines
+have another width or end in CRLF is read, and put in canonical form before anybody else reads it.
 
 Sources: Intel SGX ECDSA Quote Library Reference, appendix A.4 (v3); Intel TDX DCAP Quoting Library
 API, appendix A.3 (v4, v5).
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
-from coterie.attestation.pem import PemMalformed, parse_chain
+from coterie.attestation.pem import PemMalformed, canonical_chain, parse_chain
 from coterie.attestation.reports import (
     ENCLAVE_REPORT_BYTES,
     TD_REPORT_15_BYTES,
@@ -52,8 +53,9 @@ class Quote:
         report: The signed body.
         qe_report: Report of the quoting enclave.
         pck_chain: PCK certificate, its CA, the root.
-        pck_chain_pem: The same as text.
-        canonical: The quote without padding.
+        pck_chain_pem: The same as canonical text.
+        canonical: The quote without padding, its chain in canonical text: what is judged, stored
+            and sent on.
     """
 
     version: int
@@ -100,7 +102,6 @@ def parse_quote(data: bytes) -> Quote:
     report = _read_report(reader, version)
     auth_size = reader.integer("<I")
     auth = _Reader(reader.take(auth_size), "the signature data")
-    canonical = data[: len(data) - len(reader.rest)]
     if len(reader.rest) > MAX_PADDING_BYTES or any(reader.rest):
         raise _refused("nothing but NUL padding after the quote", f"{len(reader.rest)} bytes")
     auth.take(128)  # quote signature and attestation key: fixed lengths, signed content
@@ -110,8 +111,35 @@ def parse_quote(data: bytes) -> Quote:
     if (size := certified.integer("<H")) != _QE_AUTH_BYTES:
         raise _refused(f"{_QE_AUTH_BYTES} bytes of QE authentication data", f"{size} bytes")
     certified.take(_QE_AUTH_BYTES)
-    pem, chain = _read_chain(certified.certification(_PCK_CHAIN).rest)
+    found = certified.certification(_PCK_CHAIN).rest
+    pem, chain = _read_chain(found)
+    unpadded = data[: len(data) - len(reader.rest)]
+    lengths = [-auth_size - 4, -len(found) - 4]
+    if version != 3:
+        lengths.append(-auth_size + 128 + 2)
+    canonical = _with_chain(unpadded, found, pem, lengths)
     return Quote(version, tee_type, qe_svn, pce_svn, report, qe_report, chain, pem, canonical)
+
+
+def _with_chain(quote: bytes, found: bytes, pem: str, lengths: list[int]) -> bytes:
+    """The quote with its chain in canonical text, which no signature covers.
+
+    Args:
+        quote: The quote without padding; the chain is its end.
+        found: The chain as it came in.
+        pem: The same chain in canonical text.
+        lengths: Where, counted from the end, the lengths are that count the chain in.
+    """
+    # Intel's quoting library counts the C string's terminator in; it stays if it is there.
+    chain = pem.encode() + found[len(found.rstrip(b"\0")) :]
+    if chain == found:
+        return quote
+    framed = bytearray(quote)
+    for position in lengths:
+        place = len(quote) + position
+        (size,) = struct.unpack_from("<I", framed, place)
+        struct.pack_into("<I", framed, place, size + len(chain) - len(found))
+    return bytes(framed[: len(quote) - len(found)]) + chain
 
 
 def _read_report(reader: _Reader, version: int) -> EnclaveReport | TdReport:
@@ -128,11 +156,10 @@ def _read_report(reader: _Reader, version: int) -> EnclaveReport | TdReport:
 def _read_chain(data: bytes) -> tuple[str, tuple[x509.Certificate, ...]]:
     if len(data) > MAX_CHAIN_BYTES:
         raise _refused(f"a PCK chain of at most {MAX_CHAIN_BYTES} bytes", f"{len(data)} bytes")
-    # Intel's quoting library counts the C string's terminator in.
     text = data[:-1] if data.endswith(b"\0") else data
     try:
-        pem = text.decode("ascii")
-        chain = parse_chain(pem, PCK_CHAIN_LENGTH)
+        chain = parse_chain(text.decode("ascii"), PCK_CHAIN_LENGTH)
+        pem = canonical_chain(text.decode("ascii"), PCK_CHAIN_LENGTH)
     except (UnicodeDecodeError, PemMalformed) as error:
         seen = str(error) if isinstance(error, PemMalformed) else "text that is not ASCII"
         raise _refused("a PEM chain of PCK certificate, CA and root", seen) from error

@@ -14,7 +14,8 @@ from coterie.kinds import TeeKind
 
 # Intel SGX Root CA (public), as published at
 # https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer;
-# SHA-256 44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3.
+# SHA-256 44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3. An earlier certificate of the
+# same name, serial number and key ends in 2033 (SHA-256 fc64f807...) and is in real quotes: chains.py takes both.
 _INTEL_ROOT = """
 MIICjzCCAjSgAwIBAgIUImUM1lqdNInzg7SVUr9QGzknBqwwCgYIKoZIzj0EAwIwaDEaMBgGA1UEAwwRSW50ZWwgU0dY
 IFJvb3QgQ0ExGjAYBgNVBAoMEUludGVsIENvcnBvcmF0aW9uMRQwEgYDVQQHDAtTYW50YSBDbGFyYTELMAkGA1UECAwC
@@ -55,7 +56,7 @@ class TrustRoot:
     Attributes:
         vendor: What the root stands for, for people.
         simulated: Whether it proves nothing.
-        certificate: The self-signed root certificate, DER.
+        certificate: The self-signed root certificate, DER: it names the anchor's name and key.
         names: Names of the roles under it.
     """
 

@@ -46,7 +46,7 @@ def _status(values: list[str] | None) -> list[str] | None:
 EvidenceFile = Annotated[
     Path,
     typer.Argument(
-        help="A raw quote, or a certificate in DER or PEM.",
+        help="A quote, or a certificate; DER, PEM, base64 or hex.",
         metavar="FILE",
         exists=True,
         dir_okay=False,
@@ -162,32 +162,13 @@ def verify(
 
 @app.command()
 def show(file: EvidenceFile, *, as_json: AsJson = False) -> None:
-    """Explain what evidence says, without judging it.
+    """Explain what evidence says, without judging it; also certificates that no node may have.
 
     Example: coterie attest show certificate.pem
     """
-    from coterie.attestation.evidence import kind_of
-    from coterie.attestation.platforms import platform_of
-    from coterie.attestation.policy import measurements
-    from coterie.attestation.quote import parse_quote
-    from coterie.cli.evidence_files import certificate_facts, read_evidence
+    from coterie.cli.evidence_shown import evidence_facts
 
-    stored = read_evidence(file)
-    quote = parse_quote(stored.quote)
-    platform = platform_of(stored.quote)
-    value: dict[str, object] = {
-        "judged": False,
-        "tee_claimed": kind_of(quote),
-        "quote_version": quote.version,
-        "quote_bytes": len(quote.canonical),
-        "measurements": dict(measurements(quote.report)),
-        "report_data": quote.report_data.hex(),
-        "platform": asdict(platform),
-        "pck_chain": [certificate.subject.rfc4514_string() for certificate in quote.pck_chain],
-    }
-    if stored.certificate is not None:
-        value["certificate"] = certificate_facts(stored.certificate)
-    print_facts(value, as_json=as_json)
+    print_facts(evidence_facts(file), as_json=as_json)
 
 
 @app.command()

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from coterie.cli import console
+from coterie.cli.contract_pin import pin
+from coterie.cli.contract_terms import diff, show
 from coterie.cli.options import AsJson
 from coterie.errors import OutputInUse, SignatureRefused
 
@@ -175,39 +177,6 @@ def _digest(text: str) -> bytes:
     return octets
 
 
-@app.command()
-def show(
-    contract: ContractPath,
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Show a contract's digests, nodes and parties.
-
-    Example: coterie contract show examples/hfl.toml
-    """
-    from coterie.contract import contract_digest, data_digest, load_contract
-
-    agreed = load_contract(contract)
-    digests = {
-        "contract_digest": contract_digest(agreed).hex(),
-        "data_digest": data_digest(agreed.data).hex(),
-    }
-    if as_json:
-        summary = {
-            "name": agreed.name,
-            "mode": agreed.mode,
-            "tee": agreed.trust.tee,
-            **digests,
-            "parties": [party.model_dump(mode="json") for party in agreed.parties],
-            "nodes": [node.model_dump(mode="json") for node in agreed.nodes],
-        }
-        console.print_json(summary)
-        return
-    typer.echo(f"contract {agreed.name}: mode {agreed.mode}, tee {agreed.trust.tee}")
-    for name, value in digests.items():
-        typer.echo(f"{name:16} {value}")
-    for party in agreed.parties:
-        typer.echo(f"party  {party.name:20} {party.key or '(no key: simulated only)'}")
-    for node in agreed.nodes:
-        where = f" at {node.address}" if node.address else ""
-        typer.echo(f"node   {node.name:20} {node.role:7} of {node.party}{where}")
+app.command()(show)
+app.command()(diff)
+app.command()(pin)

@@ -1,7 +1,9 @@
-"""Evidence in files: a raw quote, or a certificate that carries one."""
+"""Evidence in files: a quote, or a certificate that carries one; raw, in base64, in hex or in PEM."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +30,8 @@ CERTIFICATE_CHECKS = tuple(
         "pubkey_hash",
     )
 )
-_PEM = b"-----BEGIN CERTIFICATE-----"
+MAX_CERTIFICATES = 8
+_PEM = b"-----BEGIN "
 _DER = b"\x30"
 
 
@@ -46,24 +49,77 @@ class StoredEvidence:
 
 
 def read_evidence(file: Path) -> StoredEvidence:
-    """Reads a file; its first bytes, which differ for all three forms, say what it is."""
-    with file.open("rb") as stream:
-        data = stream.read(MAX_FILE_BYTES)
-    if data.startswith(_PEM):
-        try:
-            _, _, data = pem.unarmor(data)
-        except ValueError as error:
-            raise EvidenceRefused(
-                "certificate_encoding",
-                f"{file} is no certificate in PEM",
-                expected="one certificate",
-                seen=str(error)[:200],
-                remedy="give a raw quote, or a certificate in DER or PEM",
-            ) from error
-    elif not data.startswith(_DER):
+    """Reads evidence that is to be judged: a quote, or one certificate that carries it.
+
+    Raises:
+        EvidenceRefused: There are several certificates, or the certificate is none that a node may have.
+    """
+    parts = read_parts(file)
+    if len(parts) > 1:
+        raise _unreadable(file, "one certificate", f"{len(parts)} certificates")
+    (data,) = parts
+    if not data.startswith(_DER):
         return StoredEvidence(data, None)
     certificate = read_certificate(data)
     return StoredEvidence(certificate.evidence.quote, certificate)
+
+
+def read_parts(file: Path) -> tuple[bytes, ...]:
+    """Takes the wrapping off a file: PEM with one or more certificates, base64, hex, or none.
+
+    The first bytes of quotes and certificates differ from those of all text, and so say what it is.
+
+    Returns:
+        A quote, or certificates in DER, which begin with 0x30.
+
+    Raises:
+        EvidenceRefused: It begins like PEM and is none, or is too large.
+    """
+    with file.open("rb") as stream:
+        data = stream.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise _unreadable(file, f"at most {MAX_FILE_BYTES} bytes", "more")
+    if data.lstrip().startswith(_PEM):
+        return _from_pem(data.lstrip(), file)
+    text = b"".join(data.split())
+    for decode in (binascii.unhexlify, _from_base64):
+        try:
+            found = decode(text)
+        except ValueError:  # binascii.Error is one
+            continue
+        # A quote's version, or a certificate: a raw quote is never taken for text.
+        if found[:2] in {b"\3\0", b"\4\0", b"\5\0"} or found.startswith(_DER):
+            return (found,)
+    return (data,)
+
+
+def _from_base64(text: bytes) -> bytes:
+    plain = text.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
+    return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
+
+
+def _from_pem(data: bytes, file: Path) -> tuple[bytes, ...]:
+    parts = []
+    try:
+        for label, _, der in pem.unarmor(data, multiple=True):
+            if label != "CERTIFICATE" or not der.startswith(_DER):
+                raise _unreadable(file, "certificates", f"a PEM block {label[:60]}")
+            parts.append(der)
+    except ValueError as error:
+        raise _unreadable(file, "certificates in PEM", str(error)[:200]) from error
+    if not 1 <= len(parts) <= MAX_CERTIFICATES:
+        raise _unreadable(file, f"1 to {MAX_CERTIFICATES} certificates", f"{len(parts)}")
+    return tuple(parts)
+
+
+def _unreadable(file: Path, expected: str, seen: str) -> EvidenceRefused:
+    return EvidenceRefused(
+        "certificate_encoding",
+        f"{file} holds no evidence that can be read",
+        expected=expected,
+        seen=seen,
+        remedy="give a quote, or a certificate in DER or PEM; quotes may be in base64 or hex",
+    )
 
 
 def binding(
@@ -89,30 +145,3 @@ def binding(
                     remedy="judge it by the contract and role that its node was started with",
                 )
     return ReportDataIs(expected)
-
-
-def certificate_facts(certificate: RatlsCertificate) -> dict[str, object]:
-    """What a certificate says, unjudged."""
-    facts: dict[str, object] = {
-        "spki_sha256": certificate.spki_sha256.hex(),
-        "not_before": certificate.not_before.isoformat(),
-        "not_after": certificate.not_after.isoformat(),
-        "extension": "interoperable",
-    }
-    evidence = certificate.evidence
-    if not isinstance(evidence, InteroperableEvidence):
-        return {**facts, "extension": f"Gramine legacy {evidence.oid}"}
-    try:
-        claims = Claims.from_cbor(evidence.claims)
-    except EvidenceRefused as error:
-        return {**facts, "claims": f"not Coterie's: {error.seen}"}
-    return {
-        **facts,
-        "claims": {
-            "contract_digest": claims.contract_digest.hex(),
-            "node": claims.node,
-            "role": claims.role,
-            "party": claims.party,
-            "incarnation": claims.incarnation,
-        },
-    }

@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Annotated, Protocol, runtime_checkable
 
@@ -18,7 +19,8 @@ from coterie import __version__
 from coterie.cli import logs
 from coterie.cli.common import reflowed
 from coterie.cli.lazy import Entry, LazyGroup
-from coterie.errors import CoterieError, UsageError
+from coterie.errors import CoterieError, EnvironmentUnfit, UsageError
+from coterie.private_memory import keep_memory_private
 
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
 
@@ -118,6 +120,10 @@ def main() -> None:
     # Arrow kernels and TensorFlow print banners on import; users asked for none.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    # Every verb: which of them read a key today, nobody has to remember. Where it cannot be had, those that
+    # hold keys for long say so themselves.
+    with suppress(EnvironmentUnfit):
+        keep_memory_private()
     try:
         code = invoke(sys.argv[1:])
         sys.stdout.flush()

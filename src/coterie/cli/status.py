@@ -121,7 +121,7 @@ def status(
 
 def _party_of(contract: Contract, key: str) -> str:
     for party in contract.parties:
-        if party.key == key:
+        if key in party.keys_at(None):
             return party.name
     raise SignatureRefused(
         "this is no key of a party of the contract",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from coterie.contract.data import DataSection
 from coterie.contract.schema import Contract
+from coterie.contract.section import Section
 
 Scalar = str | int | float | bool | None
 _ABSENT = "absent"
@@ -38,7 +39,7 @@ def agreed_digest(canonical: object) -> bytes:
 
 def data_digest(data: DataSection) -> bytes:
     """SHA-256 over a label and the canonical data section; 32 bytes. Prepared data carries it."""
-    return hashlib.sha256(b"coterie data 1\0" + _encode(data.model_dump(mode="json"))).digest()
+    return hashlib.sha256(b"coterie data 1\0" + _encode(_dumped(data))).digest()
 
 
 def differences(mine: bytes, theirs: bytes) -> list[str]:
@@ -69,14 +70,28 @@ def differences(mine: bytes, theirs: bytes) -> list[str]:
 
 
 def _canonical(contract: Contract) -> object:
-    value = contract.model_dump(mode="json")
-    if (
-        contract.tensorflow is None
-    ):  # other contracts have the digest that they had before there was it
-        del value["tensorflow"]
-    for node in value["nodes"]:
+    nodes = [_dumped(node) for node in contract.nodes]
+    for node in nodes:
         del node["address"]
-    return value
+    return {**_dumped(contract), "nodes": nodes}
+
+
+def _dumped(section: Section) -> dict[str, object]:
+    """A section without the keys that later versions added and that say what was so before them."""
+    known = type(section).model_fields
+    return {
+        name: _shown(getattr(section, name, None), plain)
+        for name, plain in section.model_dump(mode="json").items()
+        if name not in section.LATER or getattr(section, name) != known[name].default
+    }
+
+
+def _shown(item: object, plain: object) -> object:
+    if isinstance(item, Section):
+        return _dumped(item)
+    if isinstance(item, tuple) and isinstance(plain, list):
+        return [_shown(*pair) for pair in zip(item, plain, strict=True)]
+    return plain
 
 
 def _encode(value: object) -> bytes:

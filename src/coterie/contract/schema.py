@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -9,6 +10,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from coterie.contract.data import DataSection
 from coterie.contract.keras_model import KerasModelSection
 from coterie.contract.model import ModelSection
+from coterie.contract.moments import Moment, moment
 from coterie.contract.section import Section
 from coterie.contract.tensorflow import TensorFlowSection
 from coterie.contract.training import EnclaveSection, LimitsSection, TrainingSection
@@ -25,6 +27,8 @@ NOT_FOR_HFL = (
     "[tensorflow] is not for mode hfl, because whoever drives a TensorFlow cluster can run any graph on "
     "any of its nodes"
 )
+
+PublicKey = Annotated[str, Field(pattern=r"^ed25519:[0-9a-f]{64}$")]
 
 # A DNS label (RFC 1123): node names become host names in certificates.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
@@ -55,10 +59,34 @@ class Party(Section):
         name: Its name in this contract.
         key: Its Ed25519 public key, ``ed25519:`` and 64 hex digits. Contracts with the simulated
             TEE may leave it out: ``coterie run`` then makes a throw-away key.
+        next_key: A key that counts beside it, from the start: so that the party can change over to
+            it without a new contract.
+        key_not_after: When ``key`` stops counting, as ``2027-01-31T12:00:00Z``; what was signed with
+            it is refused from then on.
     """
 
+    LATER = frozenset({"next_key", "key_not_after"})
+
     name: Name
-    key: Annotated[str, Field(pattern=r"^ed25519:[0-9a-f]{64}$")] | None = None
+    key: PublicKey | None = None
+    next_key: PublicKey | None = None
+    key_not_after: Moment | None = None
+
+    def keys_at(self, at: datetime | None) -> tuple[str, ...]:
+        """The keys that count at a moment, as the contract spells them; for None, all."""
+        ended = (
+            at is not None and self.key_not_after is not None and at > moment(self.key_not_after)
+        )
+        keys = (None if ended else self.key, self.next_key)
+        return tuple(key for key in keys if key is not None)
+
+    @model_validator(mode="after")
+    def _keys_fit_together(self) -> Self:
+        if self.key is None and (self.next_key or self.key_not_after):
+            raise ValueError("next_key and key_not_after are for a party that has a key")
+        if self.key is not None and self.next_key == self.key:
+            raise ValueError("next_key is the key itself: make another one")
+        return self
 
 
 class Node(Section):
@@ -119,6 +147,8 @@ class Contract(Section):
         trust: What counts as proof.
         tensorflow: Present where a TensorFlow program runs, not Coterie's own training.
     """
+
+    LATER = frozenset({"tensorflow"})
 
     format: Literal[1]
     name: Name

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -27,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from coterie.contract.digest import contract_digest
+from coterie.contract.moments import check_in_force
 from coterie.contract.schema import Contract
 from coterie.errors import OutputInUse, SignatureRefused
 
@@ -155,24 +157,36 @@ def sign_statement(
     return key.sign(statement)
 
 
-def check_party_key(contract: Contract, key: Ed25519PrivateKey, party: str) -> None:
-    """Checks that a private key is the one that a contract names for a party.
+def check_party_key(
+    contract: Contract, key: Ed25519PrivateKey, party: str, *, at: datetime | None = None
+) -> None:
+    """Checks that a private key is one that a contract names for a party.
+
+    Args:
+        contract: Names the keys.
+        key: The private key.
+        party: Whose it is to be.
+        at: The moment at which the key must count; None for any.
 
     Raises:
         SignatureRefused: The contract has no such party, or names another key for it.
     """
-    expected = _party_key(contract, party)
-    if not hmac.compare_digest(expected, public_key_text(key)):
+    expected = party_keys(contract, party, at)
+    if not any(hmac.compare_digest(one, public_key_text(key)) for one in expected):
         raise SignatureRefused(
             f"this is not the key that the contract names for {party}",
-            expected=expected,
+            expected=" or ".join(expected),
             seen=public_key_text(key),
             remedy=f"sign with {party}'s own key, or have the contract name this one",
         )
 
 
 def verify_signature(
-    contract: Contract, signature: ContractSignature, *, digest: bytes | None = None
+    contract: Contract,
+    signature: ContractSignature,
+    *,
+    digest: bytes | None = None,
+    at: datetime | None = None,
 ) -> None:
     """Checks one party's signature on a contract.
 
@@ -180,11 +194,12 @@ def verify_signature(
         contract: Names the party's key.
         signature: The signature.
         digest: Of the contract as it was agreed, if not this version's; 32 bytes.
+        at: The moment at which the key must count; None for any: when it was signed, nobody knows.
 
     Raises:
         SignatureRefused: Of an unknown party, for another contract, or not by the party's key.
     """
-    _party_key(contract, signature.party)
+    party_keys(contract, signature.party, at)
     digest = digest or contract_digest(contract)
     if not hmac.compare_digest(signature.contract_digest.encode(), digest.hex().encode()):
         raise SignatureRefused(
@@ -197,30 +212,54 @@ def verify_signature(
         octets = bytes.fromhex(signature.signature)
     except ValueError:
         octets = b""  # no signature at all: refused like a wrong one
-    verify_statement(contract, signature.party, _LABEL + digest, octets)
+    verify_statement(contract, signature.party, _LABEL + digest, octets, at=at)
 
 
-def verify_statement(contract: Contract, party: str, statement: bytes, signature: bytes) -> None:
+def verify_statement(
+    contract: Contract,
+    party: str,
+    statement: bytes,
+    signature: bytes,
+    *,
+    at: datetime | None = None,
+) -> None:
     """Checks a party's signature on a labelled statement.
 
+    Args:
+        contract: Names the party's keys.
+        party: Who is to have signed.
+        statement: What was signed.
+        signature: 64 bytes.
+        at: The moment at which the key must count; None for any.
+
     Raises:
-        SignatureRefused: Of an unknown party, or not by the party's key.
+        SignatureRefused: Of an unknown party, or not by a key of the party's that counts.
     """
-    expected = _party_key(contract, party)
-    try:
-        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(expected.removeprefix(_PREFIX)))
-        public.verify(signature, statement)
-    except (InvalidSignature, ValueError) as error:
+    expected = party_keys(contract, party, at)
+    if not any(_signed_with(key, statement, signature) for key in expected):
         raise SignatureRefused(
             f"the signature of {party} is wrong",
-            expected=f"a signature with {expected}",
+            expected=f"a signature with {' or '.join(expected)}",
             seen="a signature with another key, or an altered one",
             remedy=f"let {party} sign with the key that the contract names",
-        ) from error
+        )
+
+
+def _signed_with(key: str, statement: bytes, signature: bytes) -> bool:
+    try:
+        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.removeprefix(_PREFIX)))
+        public.verify(signature, statement)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def verify_signatures(
-    contract: Contract, signatures: Iterable[ContractSignature], *, digest: bytes | None = None
+    contract: Contract,
+    signatures: Iterable[ContractSignature],
+    *,
+    digest: bytes | None = None,
+    at: datetime | None = None,
 ) -> None:
     """Checks that every party of a contract has signed it; arguments as ``verify_signature``.
 
@@ -229,7 +268,7 @@ def verify_signatures(
     """
     signed = set()
     for signature in signatures:
-        verify_signature(contract, signature, digest=digest)
+        verify_signature(contract, signature, digest=digest, at=at)
         signed.add(signature.party)
     if missing := [party.name for party in contract.parties if party.name not in signed]:
         raise SignatureRefused(
@@ -240,14 +279,21 @@ def verify_signatures(
         )
 
 
-def check_consent(contract: Contract, contract_path: Path) -> None:
-    """Refuses a contract that demands signatures and lacks one, in the files beside it.
+def check_consent(contract: Contract, contract_path: Path, *, at: datetime) -> None:
+    """Refuses a contract that has ended, or that demands signatures and lacks one in the files beside it.
+
+    Args:
+        contract: What was agreed.
+        contract_path: Where it lies.
+        at: The time now, UTC: a party whose key has ended has to sign again with its next one.
 
     Raises:
+        ContractExpired: It has ended.
         SignatureRefused: A party has not signed, or a signature is wrong.
     """
+    check_in_force(contract, at)
     if contract.trust.signatures_demanded:
-        verify_signatures(contract, signatures_beside(contract, contract_path))
+        verify_signatures(contract, signatures_beside(contract, contract_path), at=at)
 
 
 def signatures_beside(contract: Contract, contract_path: Path) -> tuple[ContractSignature, ...]:
@@ -287,7 +333,12 @@ def load_signature(path: Path) -> ContractSignature:
     return ContractSignature.from_json(_read(path), str(path))
 
 
-def _party_key(contract: Contract, name: str) -> str:
+def party_keys(contract: Contract, name: str, at: datetime | None) -> tuple[str, ...]:
+    """A party's public keys that count at a moment, as the contract spells them; for None, all.
+
+    Raises:
+        SignatureRefused: The contract has no such party, or no key for it that counts.
+    """
     party = next((party for party in contract.parties if party.name == name), None)
     if party is None:
         raise SignatureRefused(
@@ -303,7 +354,15 @@ def _party_key(contract: Contract, name: str) -> str:
             seen="none",
             remedy="`coterie contract keygen` makes a key; put its public half into [[parties]]",
         )
-    return party.key
+    keys = party.keys_at(at)
+    if not keys:
+        raise SignatureRefused(
+            f"the key of {name} ended at {party.key_not_after}, and the contract names no next one",
+            expected=f"a moment until {party.key_not_after} (key_not_after), or a next_key",
+            seen=at.isoformat() if at else "",
+            remedy=f"agree on a contract with {name}'s next_key, or set this machine's clock",
+        )
+    return keys
 
 
 def _read(path: Path) -> bytes:

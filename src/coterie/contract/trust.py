@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from coterie.contract.moments import Moment
 from coterie.contract.section import Section
 from coterie.kinds import Role, TcbStatus, TeeKind
 
@@ -45,7 +46,29 @@ class RoleTrust(Section):
         minimum_tcb_evaluation_number: Oldest accepted collateral; required for ``sgx`` and ``tdx``.
         fmspc: Accepted platform families (hex; all if empty).
         ppid: Accepted single platforms (hex; all if empty).
+        refused_advisories: Advisories that must not be open, while any other may be. Takes the place
+            of ``accepted_advisories``, which must then stay empty, and is weaker: advisories that
+            nobody knows of yet are accepted.
+        out_of_date_grace_days: A platform that is accepted as ``OutOfDate`` or
+            ``OutOfDateConfigurationNeeded`` is refused when the date of its TCB level, or of its
+            quoting enclave's, is longer ago; without it, such a platform may be of any age.
+        refuse_smt: Refuse platforms whose PCK certificate does not say that simultaneous
+            multithreading is off; certificates of the processor CA never say it.
+        refuse_dynamic_platform: Refuse platforms whose PCK certificate does not say that no packages
+            can be added.
+        refuse_cached_keys: Refuse platforms whose PCK certificate does not say that Intel's
+            registration service keeps none of their keys.
     """
+
+    LATER = frozenset(
+        {
+            "refused_advisories",
+            "out_of_date_grace_days",
+            "refuse_smt",
+            "refuse_dynamic_platform",
+            "refuse_cached_keys",
+        }
+    )
 
     measurement: Literal["own"] | None = None
     mrenclave: Annotated[tuple[Hex32, ...], Field(strict=False)] = ()
@@ -64,6 +87,24 @@ class RoleTrust(Section):
     minimum_tcb_evaluation_number: Annotated[int, Field(ge=1)] | None = None
     fmspc: Annotated[tuple[Hex6, ...], Field(strict=False)] = ()
     ppid: Annotated[tuple[Hex16, ...], Field(strict=False)] = ()
+    refused_advisories: Annotated[tuple[Advisory, ...], Field(strict=False)] = ()
+    out_of_date_grace_days: Annotated[int, Field(ge=0, le=3660)] | None = None
+    refuse_smt: bool = False
+    refuse_dynamic_platform: bool = False
+    refuse_cached_keys: bool = False
+
+    @model_validator(mode="after")
+    def _policies_fit_together(self) -> Self:
+        if self.refused_advisories and self.accepted_advisories:
+            raise ValueError(
+                "accepted_advisories and refused_advisories are two ways to say it: give one"
+            )
+        late = {"OutOfDate", "OutOfDateConfigurationNeeded"} & set(self.accepted_tcb_statuses)
+        if self.out_of_date_grace_days is not None and not late:
+            raise ValueError(
+                "out_of_date_grace_days grants nothing: accepted_tcb_statuses lists no OutOfDate"
+            )
+        return self
 
     @model_validator(mode="after")
     def _signer_is_complete(self) -> Self:
@@ -110,7 +151,11 @@ class TrustSection(Section):
         seal_checkpoints: The parameter server seals its checkpoints under a key from shares of all
             parties; under real TEEs it always does.
         roles: Reference values per role.
+        not_after: When the contract ends, as ``2027-01-31T12:00:00Z``; from then on nodes and key
+            servers refuse it and its nodes' evidence, also in the middle of a run.
     """
+
+    LATER = frozenset({"not_after"})
 
     tee: TeeKind
     certificate_minutes: Annotated[int, Field(ge=1, le=1440)] = 720
@@ -118,6 +163,7 @@ class TrustSection(Section):
     demand_signatures: bool = False
     seal_checkpoints: bool = False
     roles: RolesTrust = RolesTrust()
+    not_after: Moment | None = None
 
     @property
     def signatures_demanded(self) -> bool:

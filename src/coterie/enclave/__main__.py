@@ -26,8 +26,14 @@ def main(arguments: list[str], *, root: Path = Path("/")) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from coterie.enclave.starting import start_from_inputs
-    from coterie.errors import CoterieError
+    from coterie.errors import CoterieError, EnvironmentUnfit
+    from coterie.private_memory import keep_memory_private
 
+    try:
+        keep_memory_private()
+    except EnvironmentUnfit as error:
+        # A library OS may not know these calls, and what they keep out the enclave keeps out anyway.
+        sys.stderr.write(f"warning: {error}\n")
     try:
         start_from_inputs(root, direct=arguments == [DIRECT])
     except CoterieError as error:

@@ -183,6 +183,7 @@ class _Conversation:
             exporter=exporter,
             server_key=self._server_key,
             node_key=node_key,
+            at=self._client.clock(),
         )
         quote = self._client.tee.quote(
             request_report_data(

@@ -136,6 +136,31 @@ class KeyPolicy:
             raise _invalid(path, "one key for a data set and for the model")
         return cls(found.party, contract, contract_path, trust, releases, model)
 
+    def warnings(self) -> tuple[Mapping[str, str], ...]:
+        """What the policy allows that its owner may not have meant; each as flat strings."""
+        tables = {
+            node.role: self.trust.roles.of(node.role)
+            for node in self.contract.model_recipients()
+            if node.party == self.party
+        }
+        anywhere = sorted(
+            role for role, table in tables.items() if table is not None and not table.ppid
+        )
+        if self.model != "plain" or not anywhere:
+            return ()
+        where = " and ".join(f"trust.roles.{role}" for role in anywhere)
+        return (
+            {
+                "event": "WARNING",
+                "what": f"whoever starts {self.party}'s node on a machine of his own gets the trained "
+                "model IN THE CLEAR: the policy says plain = true and lists no machine",
+                "expected": f"ppid in {where} of the policy: the machines that are {self.party}'s own",
+                "seen": "any platform",
+                "remedy": "list ppid (coterie attest show names a quote's), or name a key under "
+                "[model], which coterie seal-key makes",
+            },
+        )
+
     def check_voucher(self, claims: Claims) -> None:
         """Decides whether the party vouches for a node.
 

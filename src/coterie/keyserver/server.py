@@ -36,11 +36,13 @@ class KeyServer:
         log: The journal.
         pccs_url: Address of a PCCS; in contracts for real TEEs only.
         collateral: Directory of collateral; in contracts for real TEEs only.
-        tell: Told of its address, and of every request, as flat strings.
+        tell: Told of its address, of every request, and of what looks wrong in the policy, as flat
+            strings.
         host_clock: The host's time, UTC.
         limits: Bounds of its port.
 
     Raises:
+        ContractExpired: The contract has ended.
         SignatureRefused: The key is not the one that the contract names for the party, or parties
             have not signed the contract.
         ContractInvalid: An option has no meaning under this contract.
@@ -60,9 +62,9 @@ class KeyServer:
         host_clock: Clock = lambda: datetime.now(UTC),
         limits: ListenerLimits | None = None,
     ) -> None:
-        check_party_key(policy.contract, key, policy.party)
-        check_consent(policy.contract, policy.contract_path)
         clock = FlooredClock(host_clock(), clock=host_clock)
+        check_party_key(policy.contract, key, policy.party, at=clock())
+        check_consent(policy.contract, policy.contract_path, at=clock())
         tee = policy.trust.tee
         self._trust = RelyingParty(
             contract=policy.contract,
@@ -91,6 +93,8 @@ class KeyServer:
             JournalBroken: The journal cannot be gone on with.
         """
         wanted = Address.parse(self._listen)
+        for warning in self._policy.warnings():
+            self._tell(warning)
         journal = Journal(self._log)
         try:
             service = KeyService(self._policy, self._key, self._trust, journal, self._decided)

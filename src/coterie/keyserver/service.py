@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from coterie.contract.moments import check_in_force
 from coterie.errors import CoterieError, HandshakeFailed, MessageRefused, PeerUnreachable
 from coterie.keyserver.journal import Journal
 from coterie.keyserver.messages import (
@@ -150,6 +151,7 @@ class KeyService:
 
     def _decide(self, claims: Claims, request: KeyRequest, at: datetime) -> bytes:
         policy = self._policy
+        check_in_force(policy.contract, at)
         match request.wanted:
             case "voucher":
                 policy.check_voucher(claims)

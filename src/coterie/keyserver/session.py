@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from coterie.contract import Contract
@@ -35,6 +37,7 @@ def verify_session(
     exporter: bytes,
     server_key: bytes,
     node_key: bytes,
+    at: datetime,
 ) -> None:
     """Checks that a session is with a party's key server.
 
@@ -42,7 +45,9 @@ def verify_session(
         KeyRefused: The party has no key in the contract, or did not sign.
     """
     try:
-        verify_statement(contract, party, _statement(exporter, server_key, node_key), signature)
+        verify_statement(
+            contract, party, _statement(exporter, server_key, node_key), signature, at=at
+        )
     except SignatureRefused as error:
         raise KeyRefused(
             f"what answers is not the key server of party {party}",

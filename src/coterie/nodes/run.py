@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 from coterie.contract import Contract, canonical_json
+from coterie.contract.moments import check_in_force
 from coterie.criteo.manifest import read_manifest
 from coterie.nodes.eventlog import all_of, event_log
 from coterie.nodes.process import check_engine
@@ -30,6 +32,7 @@ def run_processes(
     transport: TransportName = "ra-tls",
     command: Sequence[str] = ATTESTED_NODE,
     compare_alone: bool = False,
+    host_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> RunResult:
     """Runs every node of a contract as a process of its own; resumes an interrupted run.
 
@@ -42,6 +45,7 @@ def run_processes(
         command: What starts a node.
         compare_alone: Every worker also trains its party's own model, and writes into its own folder
             what joining was worth to it; attested runs of mode ``hfl`` only.
+        host_clock: The time now, UTC: nothing is started under a contract that has ended.
 
     Returns:
         The result; of a run that has already finished, the one that it left.
@@ -51,12 +55,14 @@ def run_processes(
     """
     check_engine(contract)
     if not out.exists():  # before anything is started, or left behind
+        check_in_force(contract, host_clock())
         for owner in contract.data_owners():
             read_manifest(data / owner.party, contract.data, party=owner.party)
     with open_run_directory(out, contract, transport) as directory:
         finished = directory.result()
         if finished is not None:
             return finished
+        check_in_force(contract, host_clock())
         options = ("--compare-alone",) if compare_alone else ()
         result = Supervisor(directory, data, command, on_event, worker_options=options).run()
         directory.keep_receipt(directory.contract.by_role("ps")[0].name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from coterie.contract import Contract
@@ -69,7 +70,7 @@ def start_node(
     Raises:
         CoterieError: The node failed; the last event says so, once the contract has been accepted.
     """
-    check_consent(contract, files.contract)
+    check_consent(contract, files.contract, at=datetime.now(UTC))
     node = find_node(contract, name)
     consent = _consent(files.rollback_consent, contract)
     options = replace(options, signatures=valid_signatures(contract, files.contract))

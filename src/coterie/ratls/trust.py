@@ -18,6 +18,7 @@ from coterie.attestation.collateral_source import (
 )
 from coterie.attestation.tee.base import Tee
 from coterie.contract import Contract, Node
+from coterie.contract.moments import check_in_force
 from coterie.errors import ContractInvalid, CoterieError, EvidenceRefused
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.voucher import Voucher, VoucherSource, verify_voucher
@@ -80,11 +81,13 @@ class CredentialKeeper:
         """The credentials to show now; renewed where their end is near.
 
         Raises:
+            ContractExpired: The contract has ended.
             EnvironmentUnfit: The TEE cannot make a quote.
             VoucherRefused: The party does not vouch for this node.
         """
         with self._lock:
             now = self._clock()
+            check_in_force(self._contract, now)
             if self._renew_at is None or now >= self._renew_at:
                 self._renew(now)
             return self._held[0]

@@ -13,14 +13,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-    Ed25519PrivateKey,
-    Ed25519PublicKey,
-)
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from coterie.contract import Contract
-from coterie.errors import VoucherRefused
+from coterie.contract.signatures import party_keys, verify_statement
+from coterie.errors import SignatureRefused, VoucherRefused
 from coterie.ratls import cbor
 from coterie.ratls.claims import Claims
 from coterie.ratls.identity import NodeIdentity
@@ -190,7 +187,7 @@ def verify_voucher(
             seen="none",
             remedy="start that node with its party's key or key server",
         )
-    _check_signature(voucher, claims, contract)
+    _check_signature(voucher, claims, contract, at)
     for what, covered, actual in (
         ("contract", voucher.contract_digest, claims.contract_digest),
         ("node", voucher.node.encode(), claims.node.encode()),
@@ -215,22 +212,23 @@ def verify_voucher(
     return voucher
 
 
-def _check_signature(voucher: Voucher, claims: Claims, contract: Contract) -> None:
-    key = next((party.key for party in contract.parties if party.name == claims.party), None)
-    if key is None:
+def _check_signature(voucher: Voucher, claims: Claims, contract: Contract, at: datetime) -> None:
+    try:
+        keys = party_keys(contract, claims.party, at)
+    except SignatureRefused as error:
         raise VoucherRefused(
             f"nobody can vouch for party {claims.party}",
-            expected="a key for the party in the contract",
-            seen="none",
-            remedy=f"add the party's public key to [[parties]] {claims.party}",
-        )
+            expected=f"a key for the party in the contract: {error.expected}",
+            seen=f"none: {error.what}",
+            remedy=error.remedy,
+        ) from error
     try:
-        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.removeprefix("ed25519:")))
-        public.verify(voucher.signature, voucher.signed_bytes())
-    except InvalidSignature as error:
+        signed = voucher.signed_bytes()
+        verify_statement(contract, claims.party, signed, voucher.signature, at=at)
+    except SignatureRefused as error:
         raise VoucherRefused(
             f"the voucher of node {claims.node} is not signed by party {claims.party}",
-            expected=f"a signature with {key}",
+            expected=f"a signature with {' or '.join(keys)}",
             seen="a signature with another key, or over other values",
             remedy="the node's own party must vouch for it, with the key that the contract names",
         ) from error

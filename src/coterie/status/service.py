@@ -87,6 +87,7 @@ class StatusService:
                 ask.party,
                 session_statement(exporter=exporter, server_key=own_key, visitor_key=visit.key),
                 ask.signature,
+                at=visit.at,
             )
         except SignatureRefused as error:
             raise CallRefused(

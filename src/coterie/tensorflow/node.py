@@ -13,6 +13,7 @@ import sys
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from coterie.contract import Contract, Node
@@ -73,7 +74,7 @@ def agreed_program(contract: Contract, contract_file: Path, program_file: Path) 
     check_contract(contract)
     program = read_program(program_file)
     ensure_preloaded()
-    check_consent(contract, contract_file)
+    check_consent(contract, contract_file, at=datetime.now(UTC))
     return program
 
 

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 SGX_EXTENSION_OID = "1.2.840.113741.1.13.1"
 
-_INTEGER, _OCTETS, _OID, _ENUMERATED, _SEQUENCE = 0x02, 0x04, 0x06, 0x0A, 0x30
+_BOOLEAN, _INTEGER, _OCTETS, _OID, _ENUMERATED, _SEQUENCE = 0x01, 0x02, 0x04, 0x06, 0x0A, 0x30
 
 
 def sgx_extension(
-    *, ppid: bytes, cpu_svn: bytes, pce_svn: int, pce_id: bytes, fmspc: bytes
+    *,
+    ppid: bytes,
+    cpu_svn: bytes,
+    pce_svn: int,
+    pce_id: bytes,
+    fmspc: bytes,
+    configuration: tuple[bool, bool, bool] | None = None,
 ) -> bytes:
     """Encodes the extension's value in DER.
 
@@ -21,9 +27,15 @@ def sgx_extension(
         pce_svn: Security version of the provisioning certification enclave.
         pce_id: Id of that enclave, 2 bytes.
         fmspc: Family, model, stepping, platform and custom SKU, 6 bytes.
+        configuration: Whether the platform is dynamic, its keys are cached and SMT is on; None as in
+            certificates of the processor CA, which do not say.
     """
     components = [_entry((2, i + 1), _integer(svn)) for i, svn in enumerate(cpu_svn)]
     tcb = [*components, _entry((2, 17), _integer(pce_svn)), _entry((2, 18), _tlv(_OCTETS, cpu_svn))]
+    flags = [
+        _entry((7, i + 1), _tlv(_BOOLEAN, b"\xff" if flag else b"\0"))
+        for i, flag in enumerate(configuration or ())
+    ]
     return _tlv(
         _SEQUENCE,
         _entry((1,), _tlv(_OCTETS, ppid)),
@@ -31,6 +43,7 @@ def sgx_extension(
         _entry((3,), _tlv(_OCTETS, pce_id)),
         _entry((4,), _tlv(_OCTETS, fmspc)),
         _entry((5,), _tlv(_ENUMERATED, b"\0")),
+        *([_entry((7,), _tlv(_SEQUENCE, *flags))] if flags else []),
     )
 
 

@@ -68,6 +68,7 @@ class SimulatedPki:
         module_signer: MRSIGNERSEAM that TDX TCB info names, 48 bytes.
         tee: Whose TCB info and QE identity are issued.
         certify_platform: Whether the PCK certificate says which platform it is for.
+        configuration: What it says of the platform: dynamic, keys cached, SMT; None if nothing.
     """
 
     seed: bytes = PUBLIC_SEED
@@ -100,6 +101,7 @@ class SimulatedPki:
     module_signer: bytes = bytes(48)
     tee: Literal["SGX", "TDX"] = "SGX"
     certify_platform: bool = True
+    configuration: tuple[bool, bool, bool] | None = None
 
     def key(self, member: Member) -> ec.EllipticCurvePrivateKey:
         """The private key of a member; public knowledge."""
@@ -247,6 +249,7 @@ class SimulatedPki:
                 pce_svn=self.pce_svn,
                 pce_id=self.pce_id,
                 fmspc=self.fmspc,
+                configuration=self.configuration,
             )
             oid = x509.ObjectIdentifier(SGX_EXTENSION_OID)
             builder = builder.add_extension(

@@ -18,11 +18,13 @@ class SimulatedLevel:
         status: TCB status of whoever reaches the level.
         advisories: Advisories that are open at the level.
         svn: Lowest security version that reaches it (all SGX components alike).
+        date: The level's date; of the statement's issue if None.
     """
 
     status: str = "UpToDate"
     advisories: tuple[str, ...] = ()
     svn: int = 2
+    date: datetime | None = None
 
 
 def tcb_info(
@@ -102,7 +104,7 @@ def _tdx_components(level: SimulatedLevel) -> list[dict[str, int]]:
 
 
 def _outcome(level: SimulatedLevel, issued: datetime) -> dict[str, object]:
-    outcome: dict[str, object] = {"tcbDate": _iso(issued), "tcbStatus": level.status}
+    outcome: dict[str, object] = {"tcbDate": _iso(level.date or issued), "tcbStatus": level.status}
     if level.advisories:
         outcome["advisoryIDs"] = list(level.advisories)
     return outcome

@@ -1,0 +1,74 @@
+"""``coterie contract pin``: a role's reference values, from a file into the contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coterie.cli import console
+from coterie.cli.options import AsJson
+from coterie.errors import ContractInvalid, OutputInUse
+from coterie.kinds import Role
+
+
+def pin(
+    contract: Annotated[Path, typer.Argument(metavar="CONTRACT", help="The contract, TOML.")],
+    values: Annotated[
+        Path, typer.Argument(metavar="VALUES", help="Reference values, JSON (docs/contract.md).")
+    ],
+    role: Annotated[Role, typer.Option(help="Whose reference values they are.")],
+    out: Annotated[Path, typer.Option(help="The new contract; never overwritten.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Write a contract anew, with a role's reference values taken from a file.
+
+    Every key that says which program is meant is replaced, and nothing else; the file's digest stands
+    beside the values. The new contract has another digest: let all parties sign it.
+
+    Example: coterie contract pin contract.toml values.json --role worker --out new.toml
+    """
+    from coterie.contract import contract_digest, parse_contract
+    from coterie.contract.references import read_references, with_references
+
+    references = read_references(values)
+    try:
+        text = contract.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ContractInvalid(
+            f"the contract {contract} cannot be read",
+            expected="a TOML file, UTF-8",
+            seen=str(error)[:200],
+            remedy="check the path; a canonical form (.json) cannot be changed",
+        ) from error
+    changed = with_references(text, str(contract), role, references)
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(changed)
+    except OSError as error:
+        raise OutputInUse(
+            f"the contract {out} cannot be written",
+            expected="a path where no file is, in a folder that exists",
+            seen=error.strerror or str(error),
+            remedy="name another --out",
+        ) from error
+    before, after = (
+        contract_digest(parse_contract(one.encode(), str(contract))).hex()
+        for one in (text, changed)
+    )
+    result = {
+        "file": str(out),
+        "role": role,
+        "values": references.values,
+        "values_sha256": references.digest.hex(),
+        "digest_before": before,
+        "contract_digest": after,
+    }
+    if as_json:
+        console.print_json(result)
+        return
+    typer.echo(f"{out}: {role} may be {', '.join(references.values)} of {values}")
+    typer.echo(f"values SHA-256  {references.digest.hex()}")
+    typer.echo(f"digest          {before} -> {after}")

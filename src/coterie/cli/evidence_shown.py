@@ -1,0 +1,149 @@
+"""What evidence says, for ``coterie attest show``: explained as far as it can be read, never judged.
+
+So certificates are read here that no node may have: with RSA keys, of authorities, signed by others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+
+from asn1crypto import keys
+from asn1crypto import x509 as asn1
+
+from coterie.attestation import dcap
+from coterie.attestation.evidence import kind_of
+from coterie.attestation.pem import encode
+from coterie.attestation.platforms import platform_of
+from coterie.attestation.policy import measurements
+from coterie.attestation.quote import parse_quote
+from coterie.cli.evidence_files import read_parts
+from coterie.errors import EvidenceRefused
+from coterie.ratls.claims import Claims
+from coterie.ratls.evidence import Evidence, InteroperableEvidence, read_evidence
+
+_CERTIFICATE = b"\x30"
+_PCK_EXTENSION = "1.2.840.113741.1.13.1"
+
+
+def evidence_facts(file: Path) -> dict[str, object]:
+    """What a file says: a quote, a certificate with a quote, or certificates alone.
+
+    Raises:
+        EvidenceRefused: It is nothing of the kind, or what it carries is malformed.
+    """
+    parts = read_parts(file)
+    facts: dict[str, object] = {"judged": False}
+    if not parts[0].startswith(_CERTIFICATE):
+        return {**facts, **_quote_facts(parts[0])}
+    for i, der in enumerate(parts):
+        shown, evidence = _certificate_facts(der)
+        if evidence is not None:
+            facts |= _quote_facts(evidence.quote)
+        facts["certificate" if i == 0 else f"certificate_{i + 1}"] = shown
+    return facts
+
+
+def _quote_facts(data: bytes) -> dict[str, object]:
+    quote = parse_quote(data)
+    return {
+        "tee_claimed": kind_of(quote),
+        "quote_version": quote.version,
+        "quote_bytes": len(quote.canonical),
+        "measurements": dict(measurements(quote.report)),
+        "report_data": quote.report_data.hex(),
+        "platform": asdict(platform_of(data)),
+        "pck": _platform_facts(quote.pck_chain_pem),
+        "pck_chain": [certificate.subject.rfc4514_string() for certificate in quote.pck_chain],
+    }
+
+
+def _platform_facts(pem: str) -> dict[str, object]:
+    platform = dcap.platform_identity(pem)
+    words = {True: "yes", False: "no", None: "not said"}
+    return {
+        "fmspc": platform.fmspc.hex(),
+        "ppid": platform.ppid.hex(),
+        "pce_id": platform.pce_id.hex(),
+        "smt": words[platform.smt],
+        "dynamic_platform": words[platform.dynamic_platform],
+        "cached_keys": words[platform.cached_keys],
+    }
+
+
+def _certificate_facts(der: bytes) -> tuple[dict[str, object], Evidence | None]:
+    try:
+        return _read(der)
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        RecursionError,  # the parser parses when it is asked
+    ) as error:
+        raise EvidenceRefused(
+            "certificate_encoding",
+            "the certificate cannot be read",
+            expected="one X.509 certificate in DER",
+            seen=str(error)[:200],
+            remedy="give a quote, or a certificate in DER or PEM",
+        ) from error
+
+
+def _read(der: bytes) -> tuple[dict[str, object], Evidence | None]:
+    certificate = asn1.Certificate.load(der, strict=True)
+    body = certificate["tbs_certificate"]
+    spki = body["subject_public_key_info"]
+    extensions = {
+        one["extn_id"].dotted: one["extn_value"].contents for one in body["extensions"] or ()
+    }
+    constraints = certificate.basic_constraints_value
+    validity = body["validity"]
+    facts: dict[str, object] = {
+        "subject": certificate.subject.human_friendly,
+        "issuer": certificate.issuer.human_friendly,
+        "serial_number": f"{certificate.serial_number:x}",
+        "key": _key(spki),
+        "signature": certificate["signature_algorithm"]["algorithm"].native,
+        "authority": bool(constraints is not None and constraints["ca"].native),
+        "spki_sha256": hashlib.sha256(spki.dump()).hexdigest(),
+        "not_before": validity["not_before"].native.isoformat(),
+        "not_after": validity["not_after"].native.isoformat(),
+    }
+    if _PCK_EXTENSION in extensions:
+        facts["pck"] = _platform_facts(encode(der))
+    try:
+        evidence = read_evidence(extensions)
+    except EvidenceRefused as error:
+        if error.failed_check != "evidence_extension":
+            raise
+        return {**facts, "extension": "no evidence that is known"}, None
+    return {**facts, **_evidence_facts(evidence)}, evidence
+
+
+def _key(spki: keys.PublicKeyInfo) -> str:
+    algorithm: str = spki.algorithm
+    detail = spki.curve[1] if algorithm == "ec" else f"{spki.bit_size} bits"
+    return f"{algorithm.upper()} {detail}"
+
+
+def _evidence_facts(evidence: Evidence) -> dict[str, object]:
+    if not isinstance(evidence, InteroperableEvidence):
+        return {"extension": f"Gramine legacy {evidence.oid}"}
+    try:
+        claims = Claims.from_cbor(evidence.claims)
+    except EvidenceRefused as error:
+        return {"extension": "interoperable", "claims": f"not Coterie's: {error.seen}"}
+    return {
+        "extension": "interoperable",
+        "claims": {
+            "contract_digest": claims.contract_digest.hex(),
+            "node": claims.node,
+            "role": claims.role,
+            "party": claims.party,
+            "incarnation": claims.incarnation,
+        },
+    }

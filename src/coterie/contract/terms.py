@@ -1,0 +1,291 @@
+"""A contract's terms in plain words, and what changed between two of them, the dangerous first.
+
+Parties compare contracts before they sign. A digest says that something differs; this says what, in
+the order in which it matters: whose evidence is believed, what leaves the TEEs and to whom, how the
+model is trained, on which data, and bounds and names last. A section that nobody has put in its place
+counts as trust: it is shown first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from inspect import getdoc
+from typing import Literal
+
+from coterie.contract.schema import Contract
+from coterie.contract.section import Section
+
+Group = Literal["trust", "release", "training", "data", "limits"]
+Effect = Literal["looser", "tighter", "other"]
+RECIPIENTS = "results (recipients)"
+GROUPS: tuple[Group, ...] = ("trust", "release", "training", "data", "limits")
+
+_GROUPS: dict[str, Group] = {
+    "results": "release",
+    "training": "training",
+    "model": "training",
+    "data": "data",
+    "limits": "limits",
+    "name": "limits",
+    "format": "limits",
+}
+# How few examples what leaves a TEE is made of, and how few parties.
+_RELEASE = {"training.batch", "limits.evaluation_minimum", "limits.quorum"}
+# How much one party can do to the model.
+_TRUST = {"training.update_norm", "training.party_weight"}
+_EFFECTS: tuple[Effect, ...] = ("looser", "other", "tighter")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One value that a contract fixes.
+
+    Attributes:
+        key: Where it stands, such as ``trust.roles.ps.fmspc`` or ``parties[acme].key``.
+        value: As in JSON; defaults are filled in.
+        meaning: What the key is for, one sentence; from its section's docstring.
+        default: Whether it is what holds without it.
+    """
+
+    key: str
+    value: object
+    meaning: str
+    default: bool
+
+    @property
+    def group(self) -> Group:
+        """What it concerns."""
+        return group_of(self.key)
+
+    @property
+    def words(self) -> str:
+        """The value for people."""
+        return words_of(self.value)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one key says in one contract and not in the other.
+
+    Attributes:
+        key: Where it stands.
+        old: Value before; None where there was none.
+        new: Value after; None where there is none.
+        what: The change in words.
+        effect: ``looser``: more is accepted, released or possible than before; ``tighter``: less;
+            ``other``: neither, or both.
+        meaning: What the key is for.
+    """
+
+    key: str
+    old: object
+    new: object
+    what: str
+    effect: Effect
+    meaning: str
+
+    @property
+    def group(self) -> Group:
+        """What it concerns."""
+        return group_of(self.key)
+
+
+def terms_of(contract: Contract) -> tuple[Term, ...]:
+    """Everything that a contract fixes, and its nodes' addresses, which it only hints at."""
+    named = contract.results.model_parties is None
+    recipients = list(dict.fromkeys(node.party for node in contract.model_recipients()))
+    meaning = "Parties that get the trained model, whether named or as owners of data"
+    return (*_walk(contract, ""), Term(RECIPIENTS, recipients, meaning, default=named))
+
+
+def group_of(key: str) -> Group:
+    """What a key concerns."""
+    if key.endswith("].address"):
+        return "limits"  # a hint outside of the digest
+    if key in _TRUST:
+        return "trust"
+    if key in _RELEASE:
+        return "release"
+    return _GROUPS.get(re.split(r"[.\[ ]", key, maxsplit=1)[0], "trust")
+
+
+def changes_between(old: Contract, new: Contract) -> tuple[Change, ...]:
+    """What changed, by group, and in each what is looser first."""
+    before, after = ({term.key: term for term in terms_of(one)} for one in (old, new))
+    found = [
+        _change(key, before.get(key), after.get(key))
+        for key in dict.fromkeys((*before, *after))
+        if key not in before or key not in after or before[key].value != after[key].value
+    ]
+    entries = {change.key for change in found if change.key.endswith("]")}
+    # Of a party or node that came or went, one line is enough.
+    found = [
+        change
+        for change in found
+        if _entry(change.key) not in entries - {change.key}
+        and not (change.key.endswith(" (order)") and _members(change.old) != _members(change.new))
+    ]
+    return tuple(sorted(found, key=_danger))
+
+
+def _danger(change: Change) -> tuple[int, int, bool]:
+    """What is sorted by: group, effect, and within trust evidence and parties before sizes."""
+    first = change.key.startswith(("trust.", "parties", "nodes", "mode"))
+    return GROUPS.index(change.group), _EFFECTS.index(change.effect), not first
+
+
+def _members(names: object) -> set[str]:
+    return {str(name) for name in names} if isinstance(names, list) else set()
+
+
+def words_of(value: object) -> str:
+    """A value for people."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(words_of(item) for item in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={words_of(item)}" for key, item in value.items()) or "none"
+    return str(value)
+
+
+def _walk(section: Section, path: str) -> Iterator[Term]:
+    meanings = _meanings(type(section))
+    for name, plain in section.model_dump(mode="json").items():
+        item, key = getattr(section, name), f"{path}{name}"
+        field = type(section).model_fields[name]
+        if isinstance(item, Section):
+            yield from _walk(item, f"{key}.")
+        elif isinstance(item, tuple) and item and all(isinstance(one, Section) for one in item):
+            names = [getattr(one, "name", i) for i, one in enumerate(item)]
+            yield Term(f"{key} (order)", names, meanings[name], default=False)
+            for one, label in zip(item, names, strict=True):
+                yield Term(f"{key}[{label}]", str(label), meanings[name], default=False)
+                yield from _walk(one, f"{key}[{label}].")
+        else:
+            same = not field.is_required() and item == field.default
+            yield Term(key, plain, meanings.get(name, ""), default=same)
+
+
+def _meanings(section: type[Section]) -> dict[str, str]:
+    """The first sentence that a section's docstring says of each key."""
+    _, _, text = (getdoc(section) or "").partition("Attributes:\n")
+    joined = re.sub(r"\n {5,}", " ", text)
+    found = re.findall(r"^ {4}([a-z_0-9]+): (.*)$", joined, flags=re.MULTILINE)
+    return {name: re.split(r"[.;](?: |$)", line)[0].replace("``", "") for name, line in found}
+
+
+def _entry(key: str) -> str:
+    """The party, node or layer that a key is of; empty if of none."""
+    return key[: key.index("]") + 1] if "]" in key else ""
+
+
+def _change(key: str, before: Term | None, after: Term | None) -> Change:
+    term = after or before
+    assert term is not None
+    old, new = (None if one is None else one.value for one in (before, after))
+    if key.endswith("]"):
+        what, effect = ("is new", "looser") if before is None else ("is gone", "tighter")
+        return Change(key, old, new, what, effect, term.meaning)  # type: ignore[arg-type]
+    return Change(key, old, new, _what(old, new), _effect(key, old, new), term.meaning)
+
+
+def _what(old: object, new: object) -> str:
+    if isinstance(old, list) and isinstance(new, list) and old and new:
+        came = [item for item in new if item not in old]
+        went = [item for item in old if item not in new]
+        parts = [f"also {words_of(came)}"] if came else []
+        parts += [f"no longer {words_of(went)}"] if went else []
+        if parts:
+            return "; ".join(parts)
+    return f"{words_of(old)} -> {words_of(new)}"
+
+
+_Rule = Callable[[object, object], Effect]
+
+
+def _effect(key: str, old: object, new: object) -> Effect:
+    by_name = key.startswith(("trust.roles.", "parties["))
+    rule = _RULES.get(key.rpartition(".")[2] if by_name else key)
+    return "other" if rule is None else rule(old, new)
+
+
+def _more_is(more: Effect, *, unset: Effect) -> _Rule:
+    """A number, or text that sorts like one: what more of it does, and what it does to be without."""
+    less: Effect = "tighter" if more == "looser" else "looser"
+    back: Effect = "tighter" if unset == "looser" else "looser"
+
+    def rule(old: object, new: object) -> Effect:
+        if new is None:
+            return unset
+        if old is None:
+            return back
+        if isinstance(old, str) and isinstance(new, str):
+            return more if new > old else less
+        if isinstance(old, int | float) and isinstance(new, int | float):
+            return more if new > old else less
+        return "other"
+
+    return rule
+
+
+def _list(longer: Effect, *, empty: Effect) -> _Rule:
+    """A list: what it does to have more entries, and what it does to be empty."""
+    shorter: Effect = "tighter" if longer == "looser" else "looser"
+    back: Effect = "tighter" if empty == "looser" else "looser"
+
+    def rule(old: object, new: object) -> Effect:
+        before = old if isinstance(old, list) else []
+        after = new if isinstance(new, list) else []
+        if not after or not before:
+            return empty if not after else back
+        came = any(item not in before for item in after)
+        went = any(item not in after for item in before)
+        # An entry for another: more than before, as far as the entry that came goes.
+        return longer if came and longer == "looser" else shorter if went else longer
+
+    return rule
+
+
+_ACCEPTS = _list("looser", empty="tighter")
+# Without any value such a register is not looked at.
+_DEMANDS = _list("looser", empty="looser")
+_ON_IS_TIGHTER = _more_is("tighter", unset="looser")
+_RULES: dict[str, _Rule] = {
+    "accepted_tcb_statuses": _ACCEPTS,
+    "accepted_advisories": _ACCEPTS,
+    # With any entry it takes the place of the list of accepted ones, and accepts all others.
+    "refused_advisories": _list("tighter", empty="tighter"),
+    **dict.fromkeys(
+        (
+            *("mrenclave", "mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "td_attributes", "xfam"),
+            *("fmspc", "ppid"),
+        ),
+        _DEMANDS,
+    ),
+    "minimum_isv_svn": _more_is("tighter", unset="looser"),
+    "minimum_tcb_evaluation_number": _more_is("tighter", unset="looser"),
+    "out_of_date_grace_days": _more_is("looser", unset="looser"),
+    **dict.fromkeys(
+        ("refuse_smt", "refuse_dynamic_platform", "refuse_cached_keys"), _ON_IS_TIGHTER
+    ),
+    "next_key": _more_is("looser", unset="tighter"),
+    "key_not_after": _more_is("looser", unset="looser"),
+    "trust.not_after": _more_is("looser", unset="looser"),
+    "trust.tee": lambda _, new: "looser" if new == "simulated" else "other",
+    "trust.demand_signatures": _ON_IS_TIGHTER,
+    "trust.seal_checkpoints": _ON_IS_TIGHTER,
+    "trust.certificate_minutes": _more_is("looser", unset="looser"),
+    "trust.reattestation_minutes": _more_is("looser", unset="looser"),
+    "training.update_norm": _more_is("looser", unset="looser"),
+    "training.party_weight": _more_is("looser", unset="looser"),
+    "training.batch": _more_is("tighter", unset="looser"),
+    "limits.evaluation_minimum": _more_is("tighter", unset="looser"),
+    # Without one, every step waits for all.
+    "limits.quorum": _more_is("tighter", unset="tighter"),
+    RECIPIENTS: _ACCEPTS,
+}

@@ -1,0 +1,180 @@
+"""Processes with keys leave no core, and nobody of their user looks into them: real processes, really tried."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+
+from coterie.contract.signatures import generate_party_key, public_key_text
+
+ROOT = Path(__file__).parents[1]
+CONTRACT = """
+format = 1
+name = "tiny"
+mode = "hfl"
+parties = [{{name = "acme", key = "{key}"}}, {{name = "bolt", key = "{key}"}}]
+nodes = [
+  {{name = "ps0", role = "ps", party = "acme", address = "127.0.0.1:0"}},
+  {{name = "w1", role = "worker", party = "acme"}},
+  {{name = "w2", role = "worker", party = "bolt"}},
+]
+[trust]
+tee = "simulated"
+[trust.roles.ps]
+measurement = "own"
+accepted_tcb_statuses = ["UpToDate"]
+[trust.roles.worker]
+measurement = "own"
+accepted_tcb_statuses = ["UpToDate"]
+"""
+SAYS_ALL = """
+import ctypes, resource, sys
+from coterie.private_memory import keep_memory_private
+prctl = ctypes.CDLL(None).prctl
+before = prctl(3, 0, 0, 0, 0)
+keep_memory_private()
+print(before, prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))
+"""
+# The enclave's program, here without inputs: it ends with an error, and has seen to its memory before.
+ENCLAVE = """
+import ctypes, resource, sys
+from pathlib import Path
+from coterie.enclave.__main__ import main
+code = main([], root=Path(sys.argv[1]))
+print(code, ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))
+"""
+LOOKS = """
+import sys
+for name in ("mem", "environ", "maps"):
+    try:
+        open(f"/proc/{sys.argv[1]}/{name}", "rb").read(1 if name == "mem" else -1)
+    except PermissionError:
+        print("refused", name)
+    except OSError:
+        print("opened", name)
+    else:
+        print("read", name)
+"""
+# Root may look into anything by its capabilities: without them it is a user like any other (24:
+# PR_CAPBSET_DROP; for other users there is nothing to drop, and it fails).
+LIKE_ANY_USER = """
+import ctypes, os, sys
+for capability in range(64):
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    key = generate_party_key(tmp_path / "party.pem")
+    (tmp_path / "contract.toml").write_text(CONTRACT.format(key=public_key_text(key)))
+    (tmp_path / "policy.toml").write_text(
+        'format = 1\nparty = "acme"\ncontract = "contract.toml"\n'
+    )
+    return tmp_path
+
+
+@contextmanager
+def started(arguments: list[str], folder: Path, *, until: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that may leave cores as large as it likes, once it has said a word; killed in the end."""
+    shell = ["/bin/sh", "-c", 'ulimit -S -c $(ulimit -H -c) && exec "$@"', "sh", *arguments]
+    with subprocess.Popen(
+        [sys.executable, "-c", LIKE_ANY_USER, *shell],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            said = list(takewhile(lambda line: until not in line, process.stdout))
+            assert process.poll() is None, "".join(said)
+            yield process
+        finally:
+            process.kill()
+
+
+def look_into(process: subprocess.Popen[str]) -> list[str]:
+    """What another process of the same user gets to see."""
+    looked = subprocess.run(
+        [sys.executable, "-c", LIKE_ANY_USER, sys.executable, "-c", LOOKS, str(process.pid)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return looked.stdout.splitlines()
+
+
+def module(*words: str) -> list[str]:
+    return [sys.executable, "-m", "coterie", *words]
+
+
+KEYSERVER = module(
+    *("keyserver", "policy.toml", "--party-key", "party.pem"),
+    *("--listen", "127.0.0.1:0", "--log", "log.jsonl"),
+)
+SERVER = module(
+    *("node", "contract.toml", "ps0", "--party-key", "party.pem", "--listen", "127.0.0.1:0"),
+    *("--out", "out"),
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "until"),
+    [(KEYSERVER, "Listening"), (SERVER, "listens on")],
+    ids=["key server", "parameter server"],
+)
+class TestAProcessWithKeys:
+    def test_nobody_of_its_user_looks_into_it(
+        self, arguments: list[str], until: str, folder: Path
+    ) -> None:
+        with started(arguments, folder, until=until) as process:
+            assert look_into(process) == ["refused mem", "refused environ", "refused maps"]
+
+    def test_it_leaves_no_core(self, arguments: list[str], until: str, folder: Path) -> None:
+        if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0:
+            pytest.skip("no process here may leave a core")
+        with started(arguments, folder, until=until) as process:
+            limits = Path(f"/proc/{process.pid}/limits").read_text()
+            process.send_signal(signal.SIGSEGV)
+            _, status = os.waitpid(process.pid, 0)
+            process.returncode = -signal.SIGSEGV
+        assert os.WTERMSIG(status) == signal.SIGSEGV
+        assert not os.WCOREDUMP(status)
+        assert not list(folder.glob("core*"))
+        (line,) = (line for line in limits.splitlines() if line.startswith("Max core file size"))
+        assert line.split()[4:6] == ["0", "0"]
+
+
+def test_a_process_that_does_nothing_of_the_kind_can_be_looked_into(folder: Path) -> None:
+    """So the tests above would see it."""
+    sleeper = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(600)"]
+    with started(sleeper, folder, until="here") as process:
+        assert "read environ" in look_into(process)
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [(SAYS_ALL, "1 0 (0, 0)\n"), (ENCLAVE, "7 0 (0, 0)\n")],
+    ids=["itself", "enclave"],
+)
+def test_a_process_says_so_of_itself(program: str, said: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )
+    assert done.stdout == said

@@ -14,6 +14,8 @@ from coterie.contract import Contract
 from coterie.errors import MessageRefused, PeerUnreachable
 from coterie.keyserver.messages import (
     ALPN,
+    GRANT_BYTES,
+    HELLO_BYTES,
     PLAIN,
     Grant,
     KeyRequest,
@@ -150,7 +152,7 @@ class _Conversation:
         self._name = f"the key server of {client.party}"
         self._at: datetime = client.clock()
         self._server_key = b""
-        self._frames = FrameReader(decode_message)
+        self._frames = FrameReader(decode_message, HELLO_BYTES)
 
     def run(self, wish: _Wish) -> bytes:
         destination = Destination(
@@ -197,6 +199,7 @@ class _Conversation:
             staple = stapled(self._client.collateral, quote, self._at)
         request = KeyRequest(wish.wanted, wish.set_id, wish.voucher, quote, staple)
         connection.send(encode_message(request))
+        self._frames.most = GRANT_BYTES
         grant = self._receive(connection)
         if not isinstance(grant, Grant):
             raise _out_of_order("an answer", type(grant).__name__)

@@ -29,6 +29,7 @@ MAX_VOUCHER_BYTES = 1024
 VOUCHER_LIFETIME = timedelta(hours=24)
 _LABEL = b"coterie voucher 1\0"
 _LAST_SECOND = 253_402_300_799  # of the year 9999
+_ITEMS = 15
 _KEYS = frozenset({"contract", "node", "role", "spki", "incarnation", "expiry", "signature"})
 
 
@@ -72,7 +73,7 @@ class Voucher:
             VoucherRefused: It is not encoded as it must be.
         """
         try:
-            value = cbor.decode_map(data, max_bytes=MAX_VOUCHER_BYTES)
+            value = cbor.decode_map(data, max_bytes=MAX_VOUCHER_BYTES, max_items=_ITEMS)
             cbor.exact_keys(value, _KEYS)
             return cls(
                 contract_digest=cbor.take_bytes(value, "contract", least=32, most=32),

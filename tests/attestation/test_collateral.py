@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -20,6 +21,7 @@ from coterie.attestation.collateral_source import (
     SimulatedCollateral,
 )
 from coterie.attestation.freshness import freshness, newest
+from coterie.attestation.lookups import LookUps
 from coterie.attestation.platforms import Platform, platform_of
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
@@ -183,6 +185,12 @@ class Queue:
 DOWN = EnvironmentUnfit("the PCCS is down")
 
 
+def later() -> LookUps:
+    """Look-ups between which an hour passes."""
+    hours = itertools.count(0.0, 3600.0)
+    return LookUps(seconds=7200.0, monotonic=lambda: next(hours))
+
+
 def test_the_cache_asks_once_while_collateral_is_current() -> None:
     source = Queue([NEW])
     cache = CachedCollateral(source, kind="simulated")
@@ -191,14 +199,14 @@ def test_the_cache_asks_once_while_collateral_is_current() -> None:
 
 
 def test_the_cache_refreshes_before_the_end() -> None:
-    later = PKI.issue(AT + 27 * DAY)
-    cache = CachedCollateral(Queue([NEW, later]), kind="simulated")
+    newer = PKI.issue(AT + 27 * DAY)
+    cache = CachedCollateral(Queue([NEW, newer]), kind="simulated", look_ups=later())
     cache.collateral_for(QUOTE, AT)
-    assert cache.collateral_for(QUOTE, AT + 28 * DAY + DAY / 2) == later
+    assert cache.collateral_for(QUOTE, AT + 28 * DAY + DAY / 2) == newer
 
 
 def test_the_cache_survives_an_outage_while_collateral_is_current() -> None:
-    cache = CachedCollateral(Queue([NEW, DOWN, DOWN]), kind="simulated")
+    cache = CachedCollateral(Queue([NEW, DOWN, DOWN]), kind="simulated", look_ups=later())
     cache.collateral_for(QUOTE, AT)
     assert cache.collateral_for(QUOTE, AT + 28 * DAY + DAY / 2) == NEW
     with pytest.raises(EnvironmentUnfit):
@@ -214,7 +222,7 @@ def test_the_cache_takes_nothing_older() -> None:
 
 def test_the_cache_takes_nothing_forged() -> None:
     forged = SimulatedPki(seed=b"a stranger").issue(AT)
-    cache = CachedCollateral(Queue([forged, NEW]), kind="simulated")
+    cache = CachedCollateral(Queue([forged, NEW]), kind="simulated", look_ups=later())
     with pytest.raises(EvidenceRefused) as refusal:
         cache.collateral_for(QUOTE, AT)
     assert refusal.value.failed_check == "pck_crl_chain_root"
@@ -258,8 +266,10 @@ class TestAClockThatIsBehind:
 
     def test_from_the_source_while_older_collateral_is_current(self) -> None:
         told: list[datetime] = []
-        later = PKI.issue(AT + 40 * DAY)
-        cache = CachedCollateral(Queue([NEW, later]), kind="simulated", observe=told.append)
+        newer = PKI.issue(AT + 40 * DAY)
+        cache = CachedCollateral(
+            Queue([NEW, newer]), kind="simulated", observe=told.append, look_ups=later()
+        )
         cache.collateral_for(QUOTE, AT)
         with pytest.raises(EvidenceRefused) as refusal:
             cache.collateral_for(QUOTE, AT + 28 * DAY + DAY / 2)

@@ -13,6 +13,7 @@ from datetime import datetime
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.evidence import AuthenticEvidence, authenticate, check_names
 from coterie.attestation.policy import (
+    OF_THE_QUOTE,
     AdvisoriesWithin,
     MeasurementIn,
     MinimumEvaluation,
@@ -24,6 +25,7 @@ from coterie.attestation.policy import (
     measurements,
 )
 from coterie.attestation.roots import TrustRoot, root_for
+from coterie.attestation.screening import screen
 from coterie.attestation.verdict import Check, CheckList, Verdict
 from coterie.contract.trust import RoleTrust, TrustSection
 from coterie.errors import EvidenceRefused
@@ -102,6 +104,31 @@ class Appraiser:
             assert outcome.refusal is not None
             raise outcome.refusal
         return outcome.verdict
+
+    def screen(self, quote: bytes, *, report_data: bytes, role: Role, at: datetime) -> None:
+        """Makes the checks of :meth:`appraise` that need no collateral: before any is asked for.
+
+        Args:
+            quote: The quote.
+            report_data: The 64 bytes that it must carry.
+            role: Role that the peer claims.
+            at: The moment that counts, with a time zone.
+
+        Raises:
+            EvidenceRefused: A check failed.
+        """
+        kind, checks = self._trust.tee, CheckList()
+        policies: tuple[Policy, ...] = ()
+        try:
+            policies = (*self.policies(role), ReportDataIs(report_data))
+            screened = screen(quote, kind=kind, root=root_for(kind), at=at, checks=checks)
+            for policy in policies:
+                if isinstance(policy, OF_THE_QUOTE):
+                    policy.verify(screened, checks)
+        except EvidenceRefused as error:
+            checks.failed(error)
+            self._heard(Appraisal(None, error, _with_the_rest(checks, kind, policies)))
+            raise
 
     def assess(
         self,

@@ -11,9 +11,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from coterie.attestation.evidence import AuthenticEvidence
+from coterie.attestation.quote import Quote
 from coterie.attestation.reports import EnclaveReport, TdReport
 from coterie.attestation.verdict import CheckList
 from coterie.errors import EvidenceRefused
+
+
+class Quoted(Protocol):
+    """What some policies need of evidence, before collateral has authenticated all of it."""
+
+    @property
+    def quote(self) -> Quote:
+        """The quote."""
+        ...
 
 
 class Policy(Protocol):
@@ -112,7 +122,7 @@ class MeasurementIn:
         """The register's name."""
         return (self.check,)
 
-    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+    def verify(self, evidence: Quoted, checks: CheckList) -> None:
         """Compares the register with the list."""
         seen = dict(measurements(evidence.quote.report)).get(self.check)
         if seen is None or seen not in self.accepted:
@@ -134,7 +144,7 @@ class ProductOf:
     minimum_isv_svn: int
     check_names = ("isv_prod_id", "isv_svn")
 
-    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+    def verify(self, evidence: Quoted, checks: CheckList) -> None:
         """Makes the checks ``isv_prod_id`` and ``isv_svn``."""
         report = evidence.quote.report
         product, svn = (
@@ -200,7 +210,7 @@ class ReportDataIs:
     expected: bytes
     check_names = ("report_data",)
 
-    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+    def verify(self, evidence: Quoted, checks: CheckList) -> None:
         """Makes the check ``report_data``."""
         seen = evidence.quote.report_data
         if not hmac.compare_digest(seen, self.expected):
@@ -212,6 +222,10 @@ class ReportDataIs:
                 remedy="the peer must quote the key and claims that it presents",
             )
         checks.passed("report_data", seen.hex())
+
+
+# Policies that look at the quote alone.
+OF_THE_QUOTE = (MeasurementIn, ProductOf, ReportDataIs)
 
 
 def measurements(report: EnclaveReport | TdReport) -> tuple[tuple[str, str], ...]:

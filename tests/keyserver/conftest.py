@@ -49,7 +49,9 @@ class Owner:
         return KeyPolicy("acme", agreed, path, agreed.trust, releases, MODEL_KEY)
 
     @contextmanager
-    def serving(self, policy: KeyPolicy | None = None, *, signer: str = "acme") -> Iterator[None]:
+    def serving(
+        self, policy: KeyPolicy | None = None, *, signer: str = "acme", port: int = 0
+    ) -> Iterator[None]:
         policy = policy or self.policy()
         trust = RelyingParty(
             contract=policy.contract,
@@ -59,10 +61,10 @@ class Owner:
         )
         journal = Journal(self.log)
         service = KeyService(policy, self.world.keys[signer], trust, journal)
-        sock = listen(Address("127.0.0.1", 0))
+        sock = listen(Address("127.0.0.1", port))
         self.address = Address(*sock.getsockname())
         listener = AttestationListener(
-            sock, service.handle, refused=lambda _, error: self.refused.append(error)
+            sock, service.handle, refused=lambda _, error, __: self.refused.append(error)
         )
         listener.start()
         try:

@@ -114,9 +114,10 @@ class Net:
         self.service = Service()
         self.refused: list[CoterieError] = []
         self.refusal = threading.Event()
+        self.serving = False
         self._open: list[Callable[[], None]] = []
 
-    def note(self, _: str, error: CoterieError) -> None:
+    def note(self, _: str, error: CoterieError, __: int) -> None:
         self.refused.append(error)
         self.refusal.set()
 
@@ -139,6 +140,7 @@ class Net:
             calls=calls,
         )
         server.start()
+        self.serving = True
         self._open.append(server.stop)
         return server
 
@@ -148,13 +150,14 @@ class Net:
         trust: TrustContext | None = None,
         *,
         waiter: Callable[[float], bool] | None = None,
+        patience_seconds: float = 10,
     ) -> AttestedChannel:
         channel = AttestedChannel(
             trust or self.world.trust("acme-worker"),
             server.address,
             "ps0",
             LIMIT,
-            patience_seconds=10,
+            patience_seconds=patience_seconds,
             waiter=waiter,
         )
         self._open.append(channel.close)

@@ -104,7 +104,7 @@ class Scene:
         sock = listen(Address("127.0.0.1", 0))
         self.address = Address(*sock.getsockname())
         listener = AttestationListener(
-            sock, handle, refused=lambda _, error: self.refused.append(error)
+            sock, handle, refused=lambda _, error, __: self.refused.append(error)
         )
         listener.start()
         try:

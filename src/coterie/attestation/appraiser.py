@@ -24,8 +24,9 @@ from coterie.attestation.policy import (
     TcbStatusIn,
     measurements,
 )
+from coterie.attestation.quote import Quote
 from coterie.attestation.roots import TrustRoot, root_for
-from coterie.attestation.screening import screen
+from coterie.attestation.screening import Screened, screen
 from coterie.attestation.verdict import Check, CheckList, Verdict
 from coterie.contract.trust import RoleTrust, TrustSection
 from coterie.errors import EvidenceRefused
@@ -43,12 +44,14 @@ class Appraisal:
         refusal: The error, if it is not.
         checks: Every check: passed, failed, or not run after the failure.
         evidence: What was authenticated, even if a policy then refused it.
+        quote: What a genuine TEE made, even if it was refused before collateral was asked for.
     """
 
     verdict: Verdict | None
     refusal: EvidenceRefused | None
     checks: tuple[Check, ...]
     evidence: AuthenticEvidence | None = None
+    quote: Quote | None = None
 
 
 class Appraiser:
@@ -119,6 +122,7 @@ class Appraiser:
         """
         kind, checks = self._trust.tee, CheckList()
         policies: tuple[Policy, ...] = ()
+        screened: Screened | None = None
         try:
             policies = (*self.policies(role), ReportDataIs(report_data))
             screened = screen(quote, kind=kind, root=root_for(kind), at=at, checks=checks)
@@ -127,7 +131,9 @@ class Appraiser:
                     policy.verify(screened, checks)
         except EvidenceRefused as error:
             checks.failed(error)
-            self._heard(Appraisal(None, error, _with_the_rest(checks, kind, policies)))
+            found = screened.quote if screened else None
+            rest = _with_the_rest(checks, kind, policies)
+            self._heard(Appraisal(None, error, rest, quote=found))
             raise
 
     def assess(
@@ -241,7 +247,8 @@ def assess(
             policy.verify(evidence, checks)
     except EvidenceRefused as error:
         checks.failed(error)
-        return Appraisal(None, error, _with_the_rest(checks, kind, policies), evidence)
+        rest = _with_the_rest(checks, kind, policies)
+        return Appraisal(None, error, rest, evidence, evidence.quote if evidence else None)
     verdict = Verdict(
         tee=kind,
         tcb_status=evidence.tcb_status,
@@ -253,7 +260,7 @@ def assess(
         checks=checks.checks,
         expiry=evidence.expiry,
     )
-    return Appraisal(verdict, None, verdict.checks, evidence)
+    return Appraisal(verdict, None, verdict.checks, evidence, evidence.quote)
 
 
 def _with_the_rest(

@@ -192,6 +192,7 @@ class AttestedFabric:
             node.name,
             self._size,
             patience_seconds=patience_seconds,
+            failed=self._refused,
         )
         self._channels.append(channel)
         self._admitted(channel.peer)
@@ -213,9 +214,9 @@ class AttestedFabric:
             )
         return address
 
-    def _refused(self, address: str, error: CoterieError) -> None:
+    def _refused(self, address: str, error: CoterieError, count: int) -> None:
         reason = f"{error} (from {address})"
-        refused = Refused(self._node.name, type(error).__name__, reason[:1000])
+        refused = Refused(self._node.name, type(error).__name__, reason[:1000], count)
         if self._receipt is not None:
             self._receipt.hear(refused)
         self._on_event(refused)

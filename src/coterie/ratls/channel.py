@@ -16,6 +16,7 @@ from coterie.ratls.handshake import HANDSHAKE_SECONDS, AttestedPeer, dial
 from coterie.ratls.link import Link
 from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard
+from coterie.ratls.refusals import Refused, Tally, log_refusal
 from coterie.ratls.switching import SwitchingChannel
 from coterie.ratls.tls import Deadline
 from coterie.ratls.trust import TrustContext
@@ -29,25 +30,26 @@ _LONGEST_DELAY_SECONDS = 2.0
 class AttestedChannel:
     """Calls to one attested node.
 
-    The constructor dials until the node answers, so a returned channel is attested. When three
+    The constructor dials until the node has proved itself, so a returned channel is attested. When three
     quarters of the pin's time are over, or after a call found the connection broken, the next call
-    attests anew first; calls under way end on the old connection. A node that does not answer
-    meanwhile is tried again later, as long as the old pin holds; a node that is refused is refused
-    at once.
+    attests anew first; calls under way end on the old connection. Until the node has proved itself,
+    whatever answers in its place, or nothing, is no reason to give up: anybody on the way can do that.
+    What the node itself says then, or what is found about it, counts at once.
 
     Args:
         trust: This node's trust.
         address: ``HOST:PORT`` of the node's attestation port; an untrusted hint.
         expected_node: The node's name.
         max_message_bytes: Longest message, both ways.
-        patience_seconds: How long a node that does not answer is dialled again.
+        patience_seconds: How long a node is dialled again that does not answer, or not with proof.
         waiter: Waits between two attempts for so many seconds; True means: give up. By default it
             waits for `close`.
         calls: How long silence on the connection is borne.
+        failed: Told of attempts that others follow, as `Tally` tells.
 
     Raises:
         PeerUnreachable: The node did not answer in time.
-        TrustError: It was refused, or refused this node.
+        TrustError: It was refused, or refused this node; if nobody proved himself, the last reason.
         ContractMismatch: The contracts differ; the values are named.
     """
 
@@ -61,6 +63,7 @@ class AttestedChannel:
         patience_seconds: float = 60.0,
         waiter: Waiter | None = None,
         calls: CallLimits | None = None,
+        failed: Refused = log_refusal,
     ) -> None:
         self._trust = trust
         self._address = Address.parse(address)
@@ -68,6 +71,7 @@ class AttestedChannel:
         self._max_message_bytes = max_message_bytes
         self._patience = patience_seconds
         self._calls = calls or CallLimits()
+        self._failed = Tally(failed)
         self._closed = threading.Event()
         self._waiter = waiter or self._closed.wait
         self._lock = threading.Lock()
@@ -124,7 +128,9 @@ class AttestedChannel:
     def _renew(self, now: datetime) -> None:
         try:
             self._replace(0.0)
-        except PeerUnreachable:
+        except CoterieError as error:
+            if _is_final(error):
+                raise
             # The pin still holds, so go on and try again when a quarter of the rest is over.
             self._renew_at = now + (self._attested.peer.expires_at - now) / 4
 
@@ -142,19 +148,26 @@ class AttestedChannel:
         deadline = Deadline.after(patience_seconds)
         delay = _FIRST_DELAY_SECONDS
         while True:
+            # What this side lacks itself is no matter of patience.
+            self._trust.clock()
+            self._trust.credentials.current()
             try:
-                attested = dial(self._address, self._expected_node, self._trust)
+                attested = dial(self._address, self._expected_node, self._trust, admit=self._pin)
                 return self._open(attested), attested
-            except PeerUnreachable as error:
-                if deadline.remaining() <= 0:
+            except CoterieError as error:
+                if _is_final(error) or deadline.remaining() <= 0:
                     raise
+                self._failed.note(str(self._address), error)
                 if self._waiter(min(delay, deadline.remaining())):
                     raise self._unreachable("this side has closed the channel") from error
             delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
 
+    def _pin(self, peer: Peer) -> int:
+        self._pins.add(peer)
+        return 0  # this side serves nothing
+
     def _open(self, attested: AttestedPeer) -> Link:
         peer, identity = attested.peer, attested.credentials.identity
-        self._pins.add(peer)
         target = Address(self._address.host, peer.grpc_port)
         channel = grpc.secure_channel(
             str(target),
@@ -192,3 +205,8 @@ class AttestedChannel:
             seen=seen,
             remedy="start that node, correct its address, and open both ports",
         )
+
+
+def _is_final(error: CoterieError) -> bool:
+    """Whether dialling again changes nothing: the node has proved itself, and there is no way with it."""
+    return error.peer_proved and not isinstance(error, PeerUnreachable)

@@ -23,13 +23,12 @@ from coterie.ratls.issuing import stray_certificate_pem
 from coterie.ratls.listener import (
     AttestationListener,
     ListenerLimits,
-    Refused,
     address_in_use,
     listen,
-    log_refusal,
 )
 from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard
+from coterie.ratls.refusals import Refused, log_refusal
 from coterie.ratls.trust import TrustContext
 from coterie.ratls.visitors import Reception
 
@@ -48,7 +47,7 @@ class AttestedServer:
         permissions: Which roles may call a method, by full name such as
             ``/coterie.ParameterServer/Join``; methods that are not listed are refused.
         max_message_bytes: Longest message, both ways.
-        refused: Told of every peer that the handshake refuses; logs by default.
+        refused: Told of peers that the handshake refuses, as `Tally` tells; logs by default.
         admitted: Told of every peer that is pinned.
         limits: Bounds of the attestation port.
         calls: Bounds of the gRPC port.

@@ -150,9 +150,9 @@ def _run(start: Start, on_event: EventSink) -> None:
             )
         )
 
-    def refused(address: str, error: CoterieError) -> None:
+    def refused(address: str, error: CoterieError, count: int) -> None:
         reason = f"{error} (from {address})"
-        on_event(Refused(node.name, type(error).__name__, reason[:1000]))
+        on_event(Refused(node.name, type(error).__name__, reason[:1000], count))
 
     layer = AttestedSockets(
         trust, native, _places(start), ports, attested=attested, refused=refused

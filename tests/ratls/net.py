@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from coterie.errors import CoterieError, MessageRefused, StepRefused
+from coterie.ratls.connections import ConnectionLimits
 from coterie.ratls.transport import (
     AttestedChannel,
     AttestedServer,
@@ -128,6 +129,7 @@ class Net:
         listen: str = "127.0.0.1:0",
         limits: ListenerLimits | None = None,
         calls: CallLimits | None = None,
+        connections: ConnectionLimits | None = None,
     ) -> AttestedServer:
         server = AttestedServer(
             trust or self.world.trust("ps0"),
@@ -138,6 +140,7 @@ class Net:
             refused=self.note,
             limits=limits,
             calls=calls,
+            connections=connections,
         )
         server.start()
         self.serving = True

@@ -106,12 +106,12 @@ def test_a_peer_that_sends_far_ahead_is_refused() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        {"kind": "hello", "version": 2, "nonce": bytes(32), "wants_collateral": False},
-        {"kind": "hello", "version": 1, "nonce": bytes(31), "wants_collateral": False},
-        {"kind": "hello", "version": 1, "nonce": bytes(32), "wants_collateral": 0},
+        {"kind": "hello", "version": 1, "nonce": bytes(32), "wants_collateral": False},
+        {"kind": "hello", "version": 2, "nonce": bytes(31), "wants_collateral": False},
+        {"kind": "hello", "version": 2, "nonce": bytes(32), "wants_collateral": 0},
         {"kind": "hello", "version": True, "nonce": bytes(32), "wants_collateral": False},
-        {"kind": "hello", "version": 1, "nonce": bytes(32)},
-        {"kind": "hello", "version": 1, "nonce": bytes(32), "wants_collateral": False, "x": 1},
+        {"kind": "hello", "version": 2, "nonce": bytes(32)},
+        {"kind": "hello", "version": 2, "nonce": bytes(32), "wants_collateral": False, "x": 1},
         {"kind": "evidence", "quote": b"", "voucher": b"", "collateral": b""},
         {"kind": "acceptance", "grpc_port": 65_536, "valid_until": 1},
         {"kind": "acceptance", "grpc_port": -1, "valid_until": 1},

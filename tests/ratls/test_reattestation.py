@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from coterie.errors import EvidenceRefused
+from coterie.ratls.link import SESSION_KEY
 from tests.ratls.net import Net, call, free_address, raw
 
 
@@ -114,7 +115,8 @@ class TestReattestation:
             (("grpc.ssl_target_name_override", pinned.dns_name),),
         ) as reconnected:
             who = reconnected.unary_unary("/test.S/Who", raw, raw)
-            assert who(b"", timeout=10) == b"acme-worker"
+            token = ((SESSION_KEY, pinned.call_token),)
+            assert who(b"", timeout=10, metadata=token) == b"acme-worker"
 
     def test_does_not_lose_a_call_under_way(self, net: Net) -> None:
         channel = net.dial(net.serve())

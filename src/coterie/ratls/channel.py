@@ -9,6 +9,7 @@ from typing import Self
 
 import grpc
 
+from coterie import grpc_settings
 from coterie.errors import CoterieError, PeerUnreachable
 from coterie.ratls.address import Address
 from coterie.ratls.calls import CallLimits
@@ -48,6 +49,7 @@ class AttestedChannel:
         failed: Told of attempts that others follow, as `Tally` tells.
 
     Raises:
+        EnvironmentUnfit: gRPC would accept TLS 1.2.
         PeerUnreachable: The node did not answer in time.
         TrustError: It was refused, or refused this node; if nobody proved himself, the last reason.
         ContractMismatch: The contracts differ; the values are named.
@@ -65,6 +67,7 @@ class AttestedChannel:
         calls: CallLimits | None = None,
         failed: Refused = log_refusal,
     ) -> None:
+        grpc_settings.check()
         self._trust = trust
         self._address = Address.parse(address)
         self._expected_node = expected_node
@@ -196,7 +199,7 @@ class AttestedChannel:
         except BaseException:
             channel.close()
             raise
-        return Link(channel)
+        return Link(channel, peer.call_token)
 
     def _unreachable(self, seen: str) -> CoterieError:
         return PeerUnreachable(

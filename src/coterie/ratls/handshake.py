@@ -38,6 +38,8 @@ from coterie.ratls.trust import Credentials, TrustContext
 from coterie.ratls.visitors import Reception, Visit, unproved_key
 
 HANDSHAKE_SECONDS = 10.0
+_TOKEN_LABEL = b"EXPORTER-coterie-grpc-1"
+_TOKEN_BYTES = 32
 
 
 def dial(
@@ -262,7 +264,8 @@ class _Handshake:
                 connection.send(answer)
                 if session.state == "ready":
                     with _said_in(session):
-                        peer = self._peer(session, credentials)
+                        token = connection.exporter(_TOKEN_LABEL, _TOKEN_BYTES)
+                        peer = replace(self._peer(session, credentials), call_token=token)
                         port = admit(peer)
                     connection.send(
                         session.acknowledge(grpc_port=port, valid_until=peer.expires_at)

@@ -17,7 +17,7 @@ from coterie.ratls.evidence import MAX_QUOTE_BYTES
 from coterie.ratls.voucher import MAX_VOUCHER_BYTES
 from coterie.text import MAX_TEXT, printable
 
-VERSION = 1
+VERSION = 2  # 1 had no token that binds calls to the session
 NONCE_BYTES = 32
 MAX_STAPLE_BYTES = 1 << 20
 MAX_FRAME_BYTES = 1 << 21

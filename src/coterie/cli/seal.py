@@ -141,7 +141,10 @@ def keyserver(
     from coterie.contract.signatures import load_party_key
     from coterie.keyserver.policy import KeyPolicy
     from coterie.keyserver.server import KeyServer
+    from coterie.nodes.descriptors import OWN, make_room
+    from coterie.ratls.listener import ListenerLimits
 
+    make_room(OWN + ListenerLimits().pending)
     server = KeyServer(
         KeyPolicy.read(policy_file),
         load_party_key(party_key),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid, CoterieError
+from coterie.nodes.descriptors import OWN
 from coterie.nodes.fabric import no_key
 from coterie.nodes.shares import fetch_checkpoint_key
 from coterie.nodes.trust import NodeOptions, node_trust
@@ -29,6 +30,8 @@ from coterie.ps.service import ParameterService
 from coterie.ratls.transport import (
     AttestedChannel,
     AttestedServer,
+    ConnectionLimits,
+    ListenerLimits,
     Peer,
     TrustContext,
     peer_of,
@@ -40,6 +43,12 @@ if TYPE_CHECKING:
     import grpc
 
     from coterie.ps.rpc import Handler
+
+
+def descriptors_needed(contract: Contract) -> int:
+    """How many descriptors a node may hold at once, whatever strangers do at its ports."""
+    listener, grpc_port = ListenerLimits(), ConnectionLimits()
+    return OWN + listener.pending + grpc_port.in_all(len(contract.nodes))
 
 
 def attested_fabric(

@@ -118,13 +118,15 @@ class AttestationListener:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(self._woken, select.POLLIN)
+        stopping = select.poll()  # unlike select(), for descriptors of any number
+        stopping.register(self._woken, select.POLLIN)
         while self._woken.fileno() not in {fd for fd, _ in poll.poll()}:
             try:
                 sock, remote = self._socket.accept()
             except OSError:
                 # The peer has left again, or descriptors are short. That is load, and passes: those
                 # who wait are accepted when handshakes under way have ended.
-                select.select([self._woken], [], [], _PAUSE_SECONDS)
+                stopping.poll(_PAUSE_SECONDS * 1000)
                 continue
             self._take(sock, str(remote[0]))
 
@@ -169,6 +171,11 @@ class AttestationListener:
         )
 
     def _handshake(self, sock: socket.socket, host: str) -> None:
+        with self._lock:
+            dropped = sock not in self._pending
+        if dropped:  # before it had its turn
+            sock.close()
+            return
         try:
             self._handle(sock, self._limits.seconds)
         except CoterieError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import grpc
@@ -66,6 +68,8 @@ class TestReattestation:
             thread.start()
         for _ in range(steps):
             net.world.clock.advance(step)
+            while called.acquire(blocking=False):
+                pass  # calls of before do not count: no step may pass without any
             for _ in range(6):
                 assert called.acquire(timeout=30), failures
         enough.set()
@@ -165,6 +169,29 @@ class TestReattestation:
         net.world.clock.advance(timedelta(minutes=50))
 
         assert call(channel, "Who") == b"acme-worker"
+
+    def test_an_attestation_port_that_says_nothing_holds_up_one_call_at_most(
+        self, net: Net
+    ) -> None:
+        server = net.serve()
+        channel = net.dial(server)
+        assert server._listener is not None
+        server._listener.stop()
+        server._listener = None
+        net.world.clock.advance(timedelta(minutes=50))
+        host, port = server.address.rsplit(":", 1)
+        with (
+            socket.create_server((host, int(port))) as silent,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            first = pool.submit(call, channel, "Who")
+            dialled, _ = silent.accept()
+            with dialled:
+                for _ in range(5):
+                    assert call(channel, "Who") == b"acme-worker"
+                assert channel.peer.node == "ps0"
+                assert not first.done()
+            assert first.result(30) == b"acme-worker"
 
     def test_a_server_with_other_code_is_refused(self, net: Net) -> None:
         address = free_address()

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 from coterie.attestation.collateral_source import CollateralSource, stapled
 from coterie.attestation.tee.base import Tee
@@ -70,6 +71,7 @@ class KeyServerClient:
     patience_seconds: float = 0.0
     waiter: Callable[[float], bool] = threading.Event().wait
     failed: Refused = log_refusal
+    over_network: ClassVar[bool] = True
 
     def vouch(self, identity: NodeIdentity) -> Voucher:
         """The party's voucher for an identity.

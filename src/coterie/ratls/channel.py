@@ -77,7 +77,9 @@ class AttestedChannel:
         self._failed = Tally(failed)
         self._closed = threading.Event()
         self._waiter = waiter or self._closed.wait
-        self._lock = threading.Lock()
+        # Not held while anybody is dialled: whoever has a link that holds goes on with it.
+        self._changed = threading.Condition()
+        self._attesting = False
         self._pins = PinBoard()
         self._link, self._attested = self._connect(patience_seconds)
         self._renew_at = self._renewal_time()
@@ -91,7 +93,7 @@ class AttestedChannel:
     @property
     def peer(self) -> Peer:
         """The node as it was attested last."""
-        with self._lock:
+        with self._changed:
             return self._attested.peer
 
     def reattest(self) -> Peer:
@@ -100,14 +102,16 @@ class AttestedChannel:
         Raises:
             CoterieError: As for the constructor.
         """
-        with self._lock:
-            self._replace(self._patience)
-            return self._attested.peer
+        with self._changed:
+            self._changed.wait_for(lambda: not self._attesting)
+            self._attesting = True
+        self._replace(self._patience)
+        return self.peer
 
     def close(self) -> None:
         """Closes; calls under way are cancelled, waiting ends."""
         self._closed.set()
-        with self._lock:
+        with self._changed:
             self._link.close()
 
     def __enter__(self) -> Self:
@@ -117,16 +121,26 @@ class AttestedChannel:
         self.close()
 
     def _lease(self) -> Link:
-        with self._lock:
-            if self._closed.is_set():
-                raise self._unreachable("this side has closed the channel")
-            now = self._trust.clock()
-            if self._link.suspect or now >= self._attested.peer.expires_at:
-                self._replace(self._patience)
-            elif now >= self._renew_at:
+        while True:
+            with self._changed:
+                if self._closed.is_set():
+                    raise self._unreachable("this side has closed the channel")
+                now = self._trust.clock()
+                end = self._attested.peer.expires_at
+                holds = not self._link.suspect and now < end
+                # Who goes on while another one renews must not arrive after the pin has ended.
+                enough = self._renew_at + (end - self._renew_at) / 2
+                if holds and now < (enough if self._attesting else self._renew_at):
+                    self._link.begin()
+                    return self._link
+                if self._attesting:
+                    self._changed.wait()
+                    continue
+                self._attesting = True
+            if holds:
                 self._renew(now)
-            self._link.begin()
-            return self._link
+            else:
+                self._replace(self._patience)
 
     def _renew(self, now: datetime) -> None:
         try:
@@ -135,13 +149,27 @@ class AttestedChannel:
             if _is_final(error):
                 raise
             # The pin still holds, so go on and try again when a quarter of the rest is over.
-            self._renew_at = now + (self._attested.peer.expires_at - now) / 4
+            with self._changed:
+                self._renew_at = now + (self._attested.peer.expires_at - now) / 4
 
     def _replace(self, patience_seconds: float) -> None:
-        link, attested = self._connect(patience_seconds)
-        self._link.retire()
-        self._link, self._attested = link, attested
-        self._renew_at = self._renewal_time()
+        """Attests anew; only who has set ``_attesting`` calls it, and it is unset in the end."""
+        try:
+            link, attested = self._connect(patience_seconds)
+        except BaseException:
+            with self._changed:
+                self._attesting = False
+                self._changed.notify_all()
+            raise
+        with self._changed:
+            self._attesting = False
+            self._changed.notify_all()
+            if self._closed.is_set():
+                link.close()
+                return
+            self._link.retire()
+            self._link, self._attested = link, attested
+            self._renew_at = self._renewal_time()
 
     def _renewal_time(self) -> datetime:
         peer = self._attested.peer

@@ -204,7 +204,7 @@ class AttestedServer:
         peers = self._pins.trusted(self._trust.clock())
         trusted = tuple(peer.certificate_pem for peer in peers)
         state = (tuple(item.spki_digest for item in held), trusted)
-        if state == self._seen:
+        if state == self._seen or not held:  # there is nothing new to show
             return cast("grpc.ServerCertificateConfiguration", None)
         self._seen = state
         return grpc.ssl_server_certificate_configuration(

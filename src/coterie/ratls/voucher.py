@@ -112,6 +112,11 @@ class Voucher:
 class VoucherSource(Protocol):
     """Where a node gets its party's voucher: a key in this process, or a key server."""
 
+    @property
+    def over_network(self) -> bool:
+        """Whether somebody is asked who may not answer: then nothing waits for it that need not."""
+        ...
+
     def vouch(self, identity: NodeIdentity) -> Voucher:
         """Returns a voucher for a new identity of this node.
 
@@ -129,6 +134,8 @@ class PartyKeyVouchers:
         clock: The time now, UTC.
         lifetime: How long a voucher is valid.
     """
+
+    over_network = False
 
     def __init__(
         self,

@@ -20,7 +20,8 @@ from coterie.keyserver.policy import KeyPolicy, Release
 from coterie.keyserver.service import KeyService
 from coterie.ratls.address import Address
 from coterie.ratls.identity import NodeIdentity
-from coterie.ratls.listener import AttestationListener, listen
+from coterie.ratls.listener import AttestationListener, ListenerLimits, listen
+from coterie.ratls.refusals import Refused
 from coterie.ratls.trust import RelyingParty
 from coterie.sealing import DataKey
 from tests.ratls.conftest import MEASUREMENT, World
@@ -50,7 +51,13 @@ class Owner:
 
     @contextmanager
     def serving(
-        self, policy: KeyPolicy | None = None, *, signer: str = "acme", port: int = 0
+        self,
+        policy: KeyPolicy | None = None,
+        *,
+        signer: str = "acme",
+        port: int = 0,
+        limits: ListenerLimits | None = None,
+        refused: Refused | None = None,
     ) -> Iterator[None]:
         policy = policy or self.policy()
         trust = RelyingParty(
@@ -64,7 +71,10 @@ class Owner:
         sock = listen(Address("127.0.0.1", port))
         self.address = Address(*sock.getsockname())
         listener = AttestationListener(
-            sock, service.handle, refused=lambda _, error, __: self.refused.append(error)
+            sock,
+            service.handle,
+            refused=refused or (lambda _, error, __: self.refused.append(error)),
+            limits=limits,
         )
         listener.start()
         try:

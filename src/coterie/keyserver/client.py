@@ -12,7 +12,7 @@ from typing import ClassVar
 from coterie.attestation.collateral_source import CollateralSource, stapled
 from coterie.attestation.tee.base import Tee
 from coterie.contract import Contract
-from coterie.errors import CoterieError, MessageRefused
+from coterie.errors import CoterieError, MessageRefused, PeerUnreachable
 from coterie.keyserver.messages import (
     ALPN,
     GRANT_BYTES,
@@ -59,7 +59,7 @@ class KeyServerClient:
         patience_seconds: How long the server is asked again that does not answer, or not with its
             party's signature.
         waiter: Waits so many seconds; whether waiting is to end.
-        failed: Told of attempts that others follow, as `Tally` tells.
+        failed: Told of answers that were no proof, as `Tally` tells; others follow.
     """
 
     address: Address
@@ -141,7 +141,8 @@ class KeyServerClient:
                 left = deadline.remaining()
                 if error.peer_proved or left <= 0 or self.waiter(min(delay, left)):
                     raise
-                tally.note(str(self.address), error)
+                if not isinstance(error, PeerUnreachable):  # waiting is no news
+                    tally.note(str(self.address), error)
             delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
 
 

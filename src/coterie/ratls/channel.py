@@ -46,7 +46,7 @@ class AttestedChannel:
         waiter: Waits between two attempts for so many seconds; True means: give up. By default it
             waits for `close`.
         calls: How long silence on the connection is borne.
-        failed: Told of attempts that others follow, as `Tally` tells.
+        failed: Told of answers that were no proof, as `Tally` tells; others follow.
 
     Raises:
         EnvironmentUnfit: gRPC would accept TLS 1.2.
@@ -188,7 +188,8 @@ class AttestedChannel:
             except CoterieError as error:
                 if _is_final(error) or deadline.remaining() <= 0:
                     raise
-                self._failed.note(str(self._address), error)
+                if not isinstance(error, PeerUnreachable):  # waiting is no news
+                    self._failed.note(str(self._address), error)
                 if self._waiter(min(delay, deadline.remaining())):
                     raise self._unreachable("this side has closed the channel") from error
             delay = min(2 * delay, _LONGEST_DELAY_SECONDS)

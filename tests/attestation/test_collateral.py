@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -71,6 +72,28 @@ def test_json_with_more_fields_is_refused() -> None:
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, b"\xff\xfe"])
 def test_no_json_object_is_refused(text: str | bytes) -> None:
     refused(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"tcb_info":[' + b"[]," * 300_000 + b"[]]}",
+        b"[" + b"{}," * 300_000 + b"{}]",
+        b"{" + b",".join(b'"%x":""' % i for i in range(90_000)) + b"}",
+        b'{"tcb_info":' + b"[" * 500_000,
+        b'{"' + b"\\" * 1_000_000,
+        b'{"a"' * 250_000,
+    ],
+    ids=["lists", "objects", "texts", "depth", "escapes", "no end"],
+)
+def test_a_flood_of_values_costs_nothing(text: bytes) -> None:
+    tracemalloc.start()
+    try:
+        refused(text)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * MAX_COLLATERAL_BYTES  # the text itself, once decoded
 
 
 def test_too_large_json_is_refused() -> None:

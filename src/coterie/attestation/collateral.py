@@ -7,6 +7,7 @@ trusted until the appraiser has checked its signatures; this module only bounds 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, fields
 
 from coterie.errors import EvidenceRefused
@@ -16,6 +17,9 @@ MAX_TEXT_CHARS = 1 << 18
 MAX_CRL_BYTES = 1 << 18
 SIGNATURE_BYTES = 64
 
+# An object with nothing in it but texts, and few of them: what anything else would become in memory
+# is its sender's choice. All quantifiers are possessive, so that it takes one look at each character.
+_OF_TEXTS = re.compile(r'\s*+\{(?:\s*+"(?:[^"\\]++|\\.)*+"\s*+[:,]?+){0,64}+\s*+\}\s*+', re.DOTALL)
 _BINARY = ("root_ca_crl", "pck_crl", "tcb_info_signature", "qe_identity_signature")
 
 
@@ -78,6 +82,9 @@ class Collateral:
         if len(text) > MAX_COLLATERAL_BYTES:
             raise _refused("collateral", f"<= {MAX_COLLATERAL_BYTES} bytes", f"{len(text)} bytes")
         try:
+            text = text if isinstance(text, str) else text.decode()
+            if not _OF_TEXTS.fullmatch(text):
+                raise _refused("collateral", "a JSON object of texts", "something else")
             value: object = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise _refused("collateral", "a JSON object", "no JSON") from error

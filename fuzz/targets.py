@@ -40,7 +40,14 @@ from coterie.ratls.evidence import (
     read_evidence,
     read_interoperable,
 )
-from coterie.ratls.messages import FrameReader, Hello, Refusal, decode_message, encode_message
+from coterie.ratls.messages import (
+    MAX_FRAME_BYTES,
+    FrameReader,
+    Hello,
+    Refusal,
+    decode_message,
+    encode_message,
+)
 from coterie.ratls.session import Session, SessionInputs
 from coterie.ratls.voucher import Voucher
 from coterie.receipts import entries
@@ -159,7 +166,7 @@ def claims(data: bytes) -> None:
 
 def messages(data: bytes) -> None:
     """Handshake frames in two pieces, then the whole exchange, then a voucher."""
-    reader = FrameReader(decode_message)
+    reader = FrameReader(decode_message, MAX_FRAME_BYTES)
     cut = data[0] if data else 0
     try:
         for piece in (data[:cut], data[cut:]):
@@ -230,7 +237,7 @@ def model(data: bytes) -> None:
 def visitors(data: bytes) -> None:
     """What a visitor and a server say to each other: one encoding per meaning."""
     try:
-        message = status.decode_message(data)
+        message = status.decode_message(data, status.answer_items(3))
     except CoterieError:
         return
     assert isinstance(message, Refusal) or status.encode_message(message)[4:] == data

@@ -9,6 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from coterie import grpc_settings
+
+grpc_settings.prepare()
+
 if TYPE_CHECKING:
     from coterie.api import (
         describe_model,

@@ -57,9 +57,15 @@ class CoterieError(Exception):
         expected: What would have been right.
         seen: What was found instead.
         remedy: What the reader can do now.
+
+    Attributes:
+        peer_proved: Whether it is the word of a peer that had proved itself, or about such a one. Any
+            other error of a connection may be the work of whoever sits on the way: so it is no
+            reason to give up.
     """
 
     exit_code: ClassVar[int] = 1
+    peer_proved: bool = False
 
     def __init__(self, what: str, *, expected: str = "", seen: str = "", remedy: str = "") -> None:
         super().__init__(what)

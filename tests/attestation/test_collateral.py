@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -22,6 +24,7 @@ from coterie.attestation.collateral_source import (
     SimulatedCollateral,
 )
 from coterie.attestation.freshness import freshness, newest
+from coterie.attestation.lookups import LookUps
 from coterie.attestation.platforms import Platform, platform_of
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
@@ -88,6 +91,28 @@ def test_a_chain_that_is_no_text_is_refused(wrong: object) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, b"\xff\xfe"])
 def test_no_json_object_is_refused(text: str | bytes) -> None:
     refused(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"tcb_info":[' + b"[]," * 300_000 + b"[]]}",
+        b"[" + b"{}," * 300_000 + b"{}]",
+        b"{" + b",".join(b'"%x":""' % i for i in range(90_000)) + b"}",
+        b'{"tcb_info":' + b"[" * 500_000,
+        b'{"' + b"\\" * 1_000_000,
+        b'{"a"' * 250_000,
+    ],
+    ids=["lists", "objects", "texts", "depth", "escapes", "no end"],
+)
+def test_a_flood_of_values_costs_nothing(text: bytes) -> None:
+    tracemalloc.start()
+    try:
+        refused(text)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * MAX_COLLATERAL_BYTES  # the text itself, once decoded
 
 
 def test_too_large_json_is_refused() -> None:
@@ -202,6 +227,12 @@ class Queue:
 DOWN = EnvironmentUnfit("the PCCS is down")
 
 
+def later() -> LookUps:
+    """Look-ups between which an hour passes."""
+    hours = itertools.count(0.0, 3600.0)
+    return LookUps(seconds=7200.0, monotonic=lambda: next(hours))
+
+
 def test_the_cache_asks_once_while_collateral_is_current() -> None:
     source = Queue([NEW])
     cache = CachedCollateral(source, kind="simulated")
@@ -210,14 +241,14 @@ def test_the_cache_asks_once_while_collateral_is_current() -> None:
 
 
 def test_the_cache_refreshes_before_the_end() -> None:
-    later = PKI.issue(AT + 27 * DAY)
-    cache = CachedCollateral(Queue([NEW, later]), kind="simulated")
+    newer = PKI.issue(AT + 27 * DAY)
+    cache = CachedCollateral(Queue([NEW, newer]), kind="simulated", look_ups=later())
     cache.collateral_for(QUOTE, AT)
-    assert cache.collateral_for(QUOTE, AT + 28 * DAY + DAY / 2) == later
+    assert cache.collateral_for(QUOTE, AT + 28 * DAY + DAY / 2) == newer
 
 
 def test_the_cache_survives_an_outage_while_collateral_is_current() -> None:
-    cache = CachedCollateral(Queue([NEW, DOWN, DOWN]), kind="simulated")
+    cache = CachedCollateral(Queue([NEW, DOWN, DOWN]), kind="simulated", look_ups=later())
     cache.collateral_for(QUOTE, AT)
     assert cache.collateral_for(QUOTE, AT + 28 * DAY + DAY / 2) == NEW
     with pytest.raises(EnvironmentUnfit):
@@ -233,7 +264,7 @@ def test_the_cache_takes_nothing_older() -> None:
 
 def test_the_cache_takes_nothing_forged() -> None:
     forged = SimulatedPki(seed=b"a stranger").issue(AT)
-    cache = CachedCollateral(Queue([forged, NEW]), kind="simulated")
+    cache = CachedCollateral(Queue([forged, NEW]), kind="simulated", look_ups=later())
     with pytest.raises(EvidenceRefused) as refusal:
         cache.collateral_for(QUOTE, AT)
     assert refusal.value.failed_check == "pck_crl_chain_root"
@@ -277,8 +308,10 @@ class TestAClockThatIsBehind:
 
     def test_from_the_source_while_older_collateral_is_current(self) -> None:
         told: list[datetime] = []
-        later = PKI.issue(AT + 40 * DAY)
-        cache = CachedCollateral(Queue([NEW, later]), kind="simulated", observe=told.append)
+        newer = PKI.issue(AT + 40 * DAY)
+        cache = CachedCollateral(
+            Queue([NEW, newer]), kind="simulated", observe=told.append, look_ups=later()
+        )
         cache.collateral_for(QUOTE, AT)
         with pytest.raises(EvidenceRefused) as refusal:
             cache.collateral_for(QUOTE, AT + 28 * DAY + DAY / 2)

@@ -23,6 +23,7 @@ from coterie.attestation.pccs import (
     INTEL_PCS_URL,
     INTEL_ROOT_CRL_URL,
     MAX_ANSWER_BYTES,
+    TIMEOUT_SECONDS,
     Answer,
     PccsCollateral,
     UrllibHttps,
@@ -47,7 +48,8 @@ class Service:
     change: Mapping[str, Answer | Exception] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    def get(self, url: str) -> Answer:
+    def get(self, url: str, seconds: float = 0.0) -> Answer:
+        assert 0 < seconds <= TIMEOUT_SECONDS
         self.asked.append(url)
         answers = self.answers()
         assert url in answers

@@ -20,7 +20,8 @@ from coterie.keyserver.policy import KeyPolicy, Release
 from coterie.keyserver.service import KeyService
 from coterie.ratls.address import Address
 from coterie.ratls.identity import NodeIdentity
-from coterie.ratls.listener import AttestationListener, listen
+from coterie.ratls.listener import AttestationListener, ListenerLimits, listen
+from coterie.ratls.refusals import Refused
 from coterie.ratls.trust import RelyingParty
 from coterie.sealing import DataKey
 from tests.ratls.conftest import MEASUREMENT, World
@@ -49,7 +50,15 @@ class Owner:
         return KeyPolicy("acme", agreed, path, agreed.trust, releases, MODEL_KEY)
 
     @contextmanager
-    def serving(self, policy: KeyPolicy | None = None, *, signer: str = "acme") -> Iterator[None]:
+    def serving(
+        self,
+        policy: KeyPolicy | None = None,
+        *,
+        signer: str = "acme",
+        port: int = 0,
+        limits: ListenerLimits | None = None,
+        refused: Refused | None = None,
+    ) -> Iterator[None]:
         policy = policy or self.policy()
         trust = RelyingParty(
             contract=policy.contract,
@@ -59,10 +68,13 @@ class Owner:
         )
         journal = Journal(self.log)
         service = KeyService(policy, self.world.keys[signer], trust, journal)
-        sock = listen(Address("127.0.0.1", 0))
+        sock = listen(Address("127.0.0.1", port))
         self.address = Address(*sock.getsockname())
         listener = AttestationListener(
-            sock, service.handle, refused=lambda _, error: self.refused.append(error)
+            sock,
+            service.handle,
+            refused=refused or (lambda _, error, __: self.refused.append(error)),
+            limits=limits,
         )
         listener.start()
         try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -22,6 +24,7 @@ from coterie.errors import (
 from coterie.keyserver.client import KeyServerClient
 from coterie.keyserver.journal import verify_journal
 from coterie.keyserver.policy import KeyPolicy, Release
+from coterie.ratls.address import Address
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.voucher import verify_voucher
 from tests.keyserver.conftest import KEY, Owner
@@ -219,3 +222,71 @@ def test_strangers_are_dropped(owner: Owner, octets: bytes) -> None:
                 pass
         assert owner.client().data_key(owner.identity(), KEY.set_id) == KEY.key
     assert len(owner.refused) == 1
+
+
+FORGED: dict[str, tuple[bytes, type[CoterieError]]] = {
+    "an HTTP error": (b"HTTP/1.1 400 Bad Request\r\n\r\n", HandshakeFailed),
+    "a TLS alert": (b"\x15\x03\x03\x00\x02\x02\x28", HandshakeFailed),
+    "nothing": (b"", PeerUnreachable),
+}
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_a_forged_answer_does_not_end_the_asking(owner: Owner, kind: str) -> None:
+    octets, expected = FORGED[kind]
+    told: list[CoterieError] = []
+    server = socket.create_server(("127.0.0.1", 0))
+    owner.address = Address(*server.getsockname())
+
+    def forge() -> None:
+        sock, _ = server.accept()
+        server.close()
+        with sock, suppress(OSError):
+            sock.recv(4096)
+            sock.sendall(octets)
+            sock.shutdown(socket.SHUT_WR)
+            while sock.recv(4096):
+                pass
+
+    forger = threading.Thread(target=forge)
+    forger.start()
+    with ExitStack() as stack:
+
+        def then(_: float) -> bool:
+            forger.join()
+            stack.enter_context(owner.serving(port=owner.address.port))
+            return False
+
+        client = replace(
+            owner.client(),
+            patience_seconds=60.0,
+            waiter=then,
+            failed=lambda _, error, __: told.append(error),
+        )
+        assert client.data_key(owner.identity(), KEY.set_id) == KEY.key
+    assert [type(error) for error in told] == ([] if expected is PeerUnreachable else [expected])
+
+
+def test_another_servers_answer_is_told_when_patience_ends(owner: Owner) -> None:
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return len(waits) == 3
+
+    with owner.serving(signer="bolt"):
+        client = replace(owner.client(), patience_seconds=60.0, waiter=wait)
+        with pytest.raises(KeyRefused, match="not the key server of party acme"):
+            client.vouch(owner.identity())
+    assert len(waits) == 3
+
+
+def test_a_refusal_by_the_partys_own_server_ends_the_asking_at_once(owner: Owner) -> None:
+    def never(_: float) -> bool:
+        raise AssertionError("waited")
+
+    with owner.serving():
+        client = replace(owner.client(), patience_seconds=60.0, waiter=never)
+        with pytest.raises(HandshakeFailed, match="has no key for this data set") as refusal:
+            client.data_key(owner.identity(), b"\7" * 32)
+    assert refusal.value.peer_proved

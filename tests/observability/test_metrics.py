@@ -39,6 +39,7 @@ def test_events_become_figures() -> None:
         events.Joined("w0", ("w1",)),
         events.Attested("ps0", "w0", "worker", "bolt", "UpToDate", "ab"),
         events.Refused("ps0", "EvidenceRefused", "debug"),
+        events.Refused("ps0", "EvidenceRefused", "debug", 9),
         events.StepDone(1, 8, 100, 0.7, 1.5),
         events.StepDone(2, 8, 60, 0.5, 2.5),
         events.CheckpointWritten(2, "00"),
@@ -62,7 +63,7 @@ def test_events_become_figures() -> None:
     assert found['coterie_left_out_total{peer="w1"}'] == 1
     assert found['coterie_returned_total{peer="w1"}'] == 1
     assert found['coterie_handshakes_total{peer="w0"}'] == 1
-    assert found['coterie_refusals_total{error="EvidenceRefused"}'] == 1
+    assert found['coterie_refusals_total{error="EvidenceRefused"}'] == 10
 
 
 def test_a_run_that_resumes_stands_where_its_checkpoint_does() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from coterie.errors import CoterieError, MessageRefused, StepRefused
+from coterie.ratls.connections import ConnectionLimits
 from coterie.ratls.transport import (
     AttestedChannel,
     AttestedServer,
@@ -114,9 +115,10 @@ class Net:
         self.service = Service()
         self.refused: list[CoterieError] = []
         self.refusal = threading.Event()
+        self.serving = False
         self._open: list[Callable[[], None]] = []
 
-    def note(self, _: str, error: CoterieError) -> None:
+    def note(self, _: str, error: CoterieError, __: int) -> None:
         self.refused.append(error)
         self.refusal.set()
 
@@ -127,6 +129,7 @@ class Net:
         listen: str = "127.0.0.1:0",
         limits: ListenerLimits | None = None,
         calls: CallLimits | None = None,
+        connections: ConnectionLimits | None = None,
     ) -> AttestedServer:
         server = AttestedServer(
             trust or self.world.trust("ps0"),
@@ -137,8 +140,10 @@ class Net:
             refused=self.note,
             limits=limits,
             calls=calls,
+            connections=connections,
         )
         server.start()
+        self.serving = True
         self._open.append(server.stop)
         return server
 
@@ -148,13 +153,14 @@ class Net:
         trust: TrustContext | None = None,
         *,
         waiter: Callable[[float], bool] | None = None,
+        patience_seconds: float = 10,
     ) -> AttestedChannel:
         channel = AttestedChannel(
             trust or self.world.trust("acme-worker"),
             server.address,
             "ps0",
             LIMIT,
-            patience_seconds=10,
+            patience_seconds=patience_seconds,
             waiter=waiter,
         )
         self._open.append(channel.close)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,10 +13,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from coterie.attestation.tee.simulated import SimulatedTee
-from coterie.errors import ContractInvalid, EvidenceRefused, PeerUnreachable, VoucherRefused
+from coterie.errors import (
+    ContractInvalid,
+    CoterieError,
+    EvidenceRefused,
+    PeerUnreachable,
+    VoucherRefused,
+)
 from coterie.ratls.identity import P256_ORDER, NodeIdentity
-from coterie.ratls.trust import make_trust
+from coterie.ratls.trust import CredentialKeeper, Credentials, make_trust
 from coterie.ratls.voucher import Voucher
+from tests.ratls.conftest import MEASUREMENT
 
 if TYPE_CHECKING:
     from tests.ratls.conftest import World
@@ -103,6 +112,8 @@ def test_short_vouchers_are_renewed_at_half_time(world: World) -> None:
 
 def test_a_key_server_that_is_away_for_a_while_stops_nobody(world: World) -> None:
     class Away:
+        over_network = False
+
         def __init__(self) -> None:
             self.away = False
 
@@ -161,3 +172,120 @@ def test_a_simulated_node_under_a_production_contract_is_refused(world: World) -
 
     assert caught.value.failed_check == "tee_kind"
     assert (caught.value.expected, caught.value.seen) == ("sgx", "simulated")
+
+
+class KeyServer:
+    """Vouches when it is let; counts how often it was asked."""
+
+    over_network = True
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.asked = threading.Semaphore(0)
+        self.answer = threading.Event()
+        self.answer.set()
+        self.error: CoterieError | None = None
+
+    def vouch(self, identity: NodeIdentity) -> Voucher:
+        self.asked.release()
+        assert self.answer.wait(30)
+        if self.error is not None:
+            raise self.error
+        return self._world.vouchers("operator").vouch(identity)
+
+
+def keeper(world: World, server: KeyServer) -> CredentialKeeper:
+    made = CredentialKeeper(
+        world.contract,
+        world.node("ps0"),
+        SimulatedTee(MEASUREMENT),
+        server,
+        world.clock,
+        incarnation=1,
+        wait_seconds=0.0,
+    )
+    made.current()
+    assert server.asked.acquire(timeout=0)
+    return made
+
+
+def renewed(credentials: CredentialKeeper, old: Credentials) -> Credentials:
+    """Waits until there are others."""
+    for thread in threading.enumerate():
+        if thread.name == "credentials":
+            thread.join(30)
+    new = credentials.current()
+    assert new is not old
+    return new
+
+
+def test_a_key_server_that_does_not_answer_is_waited_for_by_nobody(world: World) -> None:
+    server = KeyServer(world)
+    credentials = keeper(world, server)
+    first = credentials.current()
+    server.answer.clear()
+    world.clock.advance(timedelta(hours=11))
+
+    for _ in range(20):
+        assert credentials.current() is first
+        assert credentials.held() == (first,)
+        assert credentials.is_own_key(first.identity.spki_digest)
+    assert server.asked.acquire(timeout=30)
+    assert not server.asked.acquire(timeout=0), "it is asked once at a time"
+
+    server.answer.set()
+    second = renewed(credentials, first)
+    assert credentials.held() == (second, first)
+
+
+def test_credentials_that_have_run_out_are_not_shown(world: World) -> None:
+    server = KeyServer(world)
+    credentials = keeper(world, server)
+    first = credentials.current()
+    server.answer.clear()
+    world.clock.advance(timedelta(hours=11))
+    assert credentials.current() is first
+    world.clock.advance(timedelta(hours=2))
+
+    with pytest.raises(PeerUnreachable, match="credentials of node ps0 have run out") as unfit:
+        credentials.current()
+    assert unfit.value.seen == "no answer of its key server yet"
+    assert credentials.held() == ()
+    server.answer.set()
+    assert credentials.held() in ((), (renewed(credentials, first),))
+
+
+def test_a_renewal_that_is_refused_is_made_again_later(world: World) -> None:
+    server = KeyServer(world)
+    credentials = keeper(world, server)
+    first = credentials.current()
+    server.error = VoucherRefused("not you")
+    world.clock.advance(timedelta(hours=11))
+    assert credentials.current() is first
+    for thread in threading.enumerate():
+        if thread.name == "credentials":
+            thread.join(30)
+    assert server.asked.acquire(timeout=30)
+    assert credentials.current() is first
+    assert not server.asked.acquire(timeout=0), "not before a quarter of the rest is over"
+
+    server.error = None
+    world.clock.advance(timedelta(minutes=30))
+    assert credentials.current() is first
+    renewed(credentials, first)
+
+
+def test_handshakes_go_on_on_both_sides_while_a_key_server_is_absent(world: World) -> None:
+    server = KeyServer(world)
+    trust = replace(world.trust("ps0"), credentials=keeper(world, server))
+    server.answer.clear()
+    world.clock.advance(timedelta(hours=11))
+    try:
+        for _ in range(3):
+            assert world.handshake(world.trust("acme-worker"), trust).attested
+            outcome = world.handshake(
+                trust, world.trust("acme-worker"), expected_node="acme-worker"
+            )
+            assert outcome.attested
+    finally:
+        server.answer.set()

@@ -45,7 +45,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
 
 @given(messages)
 def test_what_is_encoded_is_decoded_again(message: Message) -> None:
-    reader = FrameReader(decode_message)
+    reader = FrameReader(decode_message, MAX_FRAME_BYTES)
     reader.feed(encode_message(message))
 
     assert reader.next_message() == message
@@ -55,7 +55,7 @@ def test_what_is_encoded_is_decoded_again(message: Message) -> None:
 @given(st.lists(messages, min_size=1, max_size=4), st.integers(1, 64))
 def test_frames_are_cut_alike_however_they_arrive(sent: list[Message], size: int) -> None:
     stream = b"".join(encode_message(message) for message in sent)
-    reader, received = FrameReader(decode_message), []
+    reader, received = FrameReader(decode_message, MAX_FRAME_BYTES), []
     for i in range(0, len(stream), size):
         reader.feed(stream[i : i + size])
         while (message := reader.next_message()) is not None:
@@ -88,14 +88,14 @@ def test_a_changed_byte_gives_another_message_or_none(
 
 
 def test_a_frame_that_says_it_is_too_long_is_refused_at_once() -> None:
-    reader = FrameReader(decode_message)
+    reader = FrameReader(decode_message, MAX_FRAME_BYTES)
 
     with pytest.raises(MessageRefused):
         reader.feed((MAX_FRAME_BYTES + 1).to_bytes(4, "big"))
 
 
 def test_a_peer_that_sends_far_ahead_is_refused() -> None:
-    reader = FrameReader(decode_message)
+    reader = FrameReader(decode_message, MAX_FRAME_BYTES)
     frame = MAX_FRAME_BYTES.to_bytes(4, "big") + bytes(MAX_FRAME_BYTES)
     reader.feed(frame)
 
@@ -106,12 +106,12 @@ def test_a_peer_that_sends_far_ahead_is_refused() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        {"kind": "hello", "version": 2, "nonce": bytes(32), "wants_collateral": False},
-        {"kind": "hello", "version": 1, "nonce": bytes(31), "wants_collateral": False},
-        {"kind": "hello", "version": 1, "nonce": bytes(32), "wants_collateral": 0},
+        {"kind": "hello", "version": 1, "nonce": bytes(32), "wants_collateral": False},
+        {"kind": "hello", "version": 2, "nonce": bytes(31), "wants_collateral": False},
+        {"kind": "hello", "version": 2, "nonce": bytes(32), "wants_collateral": 0},
         {"kind": "hello", "version": True, "nonce": bytes(32), "wants_collateral": False},
-        {"kind": "hello", "version": 1, "nonce": bytes(32)},
-        {"kind": "hello", "version": 1, "nonce": bytes(32), "wants_collateral": False, "x": 1},
+        {"kind": "hello", "version": 2, "nonce": bytes(32)},
+        {"kind": "hello", "version": 2, "nonce": bytes(32), "wants_collateral": False, "x": 1},
         {"kind": "evidence", "quote": b"", "voucher": b"", "collateral": b""},
         {"kind": "acceptance", "grpc_port": 65_536, "valid_until": 1},
         {"kind": "acceptance", "grpc_port": -1, "valid_until": 1},

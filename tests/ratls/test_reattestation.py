@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import grpc
 import pytest
 
 from coterie.errors import EvidenceRefused
+from coterie.ratls.link import SESSION_KEY
 from tests.ratls.net import Net, call, free_address, raw
 
 
@@ -65,6 +68,8 @@ class TestReattestation:
             thread.start()
         for _ in range(steps):
             net.world.clock.advance(step)
+            while called.acquire(blocking=False):
+                pass  # calls of before do not count: no step may pass without any
             for _ in range(6):
                 assert called.acquire(timeout=30), failures
         enough.set()
@@ -114,7 +119,8 @@ class TestReattestation:
             (("grpc.ssl_target_name_override", pinned.dns_name),),
         ) as reconnected:
             who = reconnected.unary_unary("/test.S/Who", raw, raw)
-            assert who(b"", timeout=10) == b"acme-worker"
+            token = ((SESSION_KEY, pinned.call_token),)
+            assert who(b"", timeout=10, metadata=token) == b"acme-worker"
 
     def test_does_not_lose_a_call_under_way(self, net: Net) -> None:
         channel = net.dial(net.serve())
@@ -164,10 +170,33 @@ class TestReattestation:
 
         assert call(channel, "Who") == b"acme-worker"
 
-    def test_a_server_with_other_code_is_refused_at_once(self, net: Net) -> None:
+    def test_an_attestation_port_that_says_nothing_holds_up_one_call_at_most(
+        self, net: Net
+    ) -> None:
+        server = net.serve()
+        channel = net.dial(server)
+        assert server._listener is not None
+        server._listener.stop()
+        server._listener = None
+        net.world.clock.advance(timedelta(minutes=50))
+        host, port = server.address.rsplit(":", 1)
+        with (
+            socket.create_server((host, int(port))) as silent,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            first = pool.submit(call, channel, "Who")
+            dialled, _ = silent.accept()
+            with dialled:
+                for _ in range(5):
+                    assert call(channel, "Who") == b"acme-worker"
+                assert channel.peer.node == "ps0"
+                assert not first.done()
+            assert first.result(30) == b"acme-worker"
+
+    def test_a_server_with_other_code_is_refused(self, net: Net) -> None:
         address = free_address()
         server = net.serve(listen=address)
-        channel = net.dial(server)
+        channel = net.dial(server, waiter=lambda _: False, patience_seconds=0)
         server.stop()
         net.serve(net.world.trust("ps0", measurement=b"\x66" * 32), listen=address)
 

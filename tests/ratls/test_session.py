@@ -22,6 +22,7 @@ from coterie.errors import (
 )
 from coterie.ratls.judging import judge_certificate, judge_session
 from coterie.ratls.messages import (
+    MAX_FRAME_BYTES,
     Acceptance,
     ContractMessage,
     EvidenceMessage,
@@ -80,7 +81,7 @@ def sides(world: World) -> Sides:
 
 
 def decoded(frames: bytes) -> list[Message]:
-    reader = FrameReader(decode_message)
+    reader = FrameReader(decode_message, MAX_FRAME_BYTES)
     reader.feed(frames)
     messages = []
     while (message := reader.next_message()) is not None:
@@ -162,7 +163,9 @@ class TestBinding:
         assert self.refused(sides.listener, relayed).failed_check == "session_binding"
 
     def test_reflected_evidence_is_refused(self, sides: Sides) -> None:
-        another_session = replace(sides.listener, nonce=secrets.token_bytes(32))
+        another_session = replace(
+            sides.listener, nonce=secrets.token_bytes(32), voucher=sides.dialler.voucher
+        )
         own = evidence_from(another_session, sides.listener.nonce)
 
         assert self.refused(sides.listener, own).failed_check == "session_binding"

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,13 @@ from coterie.errors import CoterieError, EvidenceRefused, PeerUnreachable
 from coterie.ratls.address import Address
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.handshake import AttestedPeer, accept, dial
-from coterie.ratls.messages import Hello, Refusal, decode_message, encode_message
+from coterie.ratls.messages import (
+    EvidenceMessage,
+    Hello,
+    Refusal,
+    decode_message,
+    encode_message,
+)
 from coterie.ratls.tls import Deadline, TlsConnection
 from coterie.ratls.trust import TrustContext
 from tests.ratls.conftest import attested
@@ -175,7 +182,10 @@ def test_reflected_evidence_is_refused(server: TrustContext, worker: TrustContex
         thief, buffer = dial_as(worker, address), bytearray()
         frame(thief, buffer)
         thief.send(encode_message(Hello(b"\4" * 32, wants_collateral=False)))
-        thief.send(frame(thief, buffer))
+        reflected = decode_message(frame(thief, buffer)[4:])
+        assert isinstance(reflected, EvidenceMessage)
+        own_voucher = worker.credentials.current().voucher.to_cbor()
+        thief.send(encode_message(replace(reflected, voucher=own_voucher)))
         refusal(thief, buffer)
     assert_bound(at_server[0])
 

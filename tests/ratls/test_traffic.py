@@ -12,6 +12,7 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from coterie.errors import CallRefused, CoterieError, HandshakeFailed, PeerUnreachable
+from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.tls import Deadline, Judge
 from coterie.ratls.traffic import Taken, TlsHandshake
@@ -22,7 +23,7 @@ ALPN = b"test/1"
 
 
 def anyone(shown: bytes) -> bytes:
-    return unproved_key(shown, "the peer")
+    return unproved_key(shown, "the peer", most=MAX_CERTIFICATE_BYTES)
 
 
 def nobody(_: bytes) -> bytes:

@@ -254,15 +254,6 @@ class TestReaching:
                 waiter=lambda _: True,
             )
 
-    def test_a_refused_peer_is_not_dialled_again(self, net: Net) -> None:
-        server = net.serve()
-
-        def never(_: float) -> bool:
-            raise AssertionError("waited")
-
-        with pytest.raises(EvidenceRefused):
-            net.dial(server, net.world.trust("acme-worker", measurement=b"\x66" * 32), waiter=never)
-
     def test_a_closed_channel_makes_no_calls(self, net: Net) -> None:
         channel = net.dial(net.serve())
         channel.close()

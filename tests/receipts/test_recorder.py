@@ -348,6 +348,18 @@ def test_refusals_are_counted_after_the_first_hundred(scene: Scene) -> None:
     assert "\\u001b" not in scene.path.read_text()
 
 
+def test_refusals_that_were_told_together_are_all_counted(scene: Scene) -> None:
+    recorder = scene.recorder()
+    scene.run(recorder)
+    for count in (1, 9, 90):
+        recorder.hear(events.Refused("ps0", "HandshakeFailed", "TLS failed", count))
+    recorder.finish(scene.result(), END)
+    recorder.close()
+    found = scene.verify()
+    assert found.history.refusals == 1 + 3, "the scene has one of its own"
+    assert found.history.counted_only == ["97 more refusals"]
+
+
 def test_attestations_of_a_node_are_counted_after_the_first_hundred(scene: Scene) -> None:
     recorder = scene.recorder()
     scene.run(recorder)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -48,6 +49,8 @@ from coterie.status.messages import (
     Answer,
     Ask,
     SeenPeer,
+    answer_bytes,
+    answer_items,
     decode_message,
     encode_message,
     session_statement,
@@ -101,7 +104,7 @@ class Scene:
         sock = listen(Address("127.0.0.1", 0))
         self.address = Address(*sock.getsockname())
         listener = AttestationListener(
-            sock, handle, refused=lambda _, error: self.refused.append(error)
+            sock, handle, refused=lambda _, error, __: self.refused.append(error)
         )
         listener.start()
         try:
@@ -219,7 +222,9 @@ def forged_ask(
         connection.send(encode_message(change(exporter, seen[0], identity.spki_sha256)))
         from coterie.ratls.messages import FrameReader
 
-        return FrameReader(decode_message).read_message(connection.receive)
+        return FrameReader(
+            partial(decode_message, items=answer_items(3)), answer_bytes(3, stapled=True)
+        ).read_message(connection.receive)
     finally:
         connection.close()
 
@@ -378,7 +383,7 @@ MESSAGES = [
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_a_message_comes_back_whole(message: Ask | Answer) -> None:
-    assert decode_message(encode_message(message)[4:]) == message
+    assert decode_message(encode_message(message)[4:], 10_000) == message
 
 
 def test_an_answer_holds_nothing_of_anybodys_data() -> None:
@@ -408,4 +413,4 @@ def test_an_answer_holds_nothing_of_anybodys_data() -> None:
 )
 def test_a_message_out_of_bounds_is_refused(message: Ask | Answer) -> None:
     with pytest.raises(MessageRefused):
-        decode_message(encode_message(message)[4:])
+        decode_message(encode_message(message)[4:], 10_000)

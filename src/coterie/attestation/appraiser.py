@@ -14,6 +14,7 @@ from coterie.attestation.collateral import Collateral
 from coterie.attestation.evidence import AuthenticEvidence, authenticate, check_names
 from coterie.attestation.policy import (
     FEATURES,
+    OF_THE_QUOTE,
     AdvisoriesWithin,
     AdvisoriesWithout,
     FeatureOff,
@@ -28,7 +29,9 @@ from coterie.attestation.policy import (
     TcbStatusIn,
     measurements,
 )
+from coterie.attestation.quote import Quote
 from coterie.attestation.roots import TrustRoot, root_for
+from coterie.attestation.screening import Screened, screen
 from coterie.attestation.verdict import Check, CheckList, Verdict
 from coterie.contract.moments import moment
 from coterie.contract.trust import RoleTrust, TrustSection
@@ -47,12 +50,14 @@ class Appraisal:
         refusal: The error, if it is not.
         checks: Every check: passed, failed, or not run after the failure.
         evidence: What was authenticated, even if a policy then refused it.
+        quote: What a genuine TEE made, even if it was refused before collateral was asked for.
     """
 
     verdict: Verdict | None
     refusal: EvidenceRefused | None
     checks: tuple[Check, ...]
     evidence: AuthenticEvidence | None = None
+    quote: Quote | None = None
 
 
 class Appraiser:
@@ -108,6 +113,34 @@ class Appraiser:
             assert outcome.refusal is not None
             raise outcome.refusal
         return outcome.verdict
+
+    def screen(self, quote: bytes, *, report_data: bytes, role: Role, at: datetime) -> None:
+        """Makes the checks of :meth:`appraise` that need no collateral: before any is asked for.
+
+        Args:
+            quote: The quote.
+            report_data: The 64 bytes that it must carry.
+            role: Role that the peer claims.
+            at: The moment that counts, with a time zone.
+
+        Raises:
+            EvidenceRefused: A check failed.
+        """
+        kind, checks = self._trust.tee, CheckList()
+        policies: tuple[Policy, ...] = ()
+        screened: Screened | None = None
+        try:
+            policies = (*self.policies(role), ReportDataIs(report_data))
+            screened = screen(quote, kind=kind, root=root_for(kind), at=at, checks=checks)
+            for policy in policies:
+                if isinstance(policy, OF_THE_QUOTE):
+                    policy.verify(screened, checks)
+        except EvidenceRefused as error:
+            checks.failed(error)
+            found = screened.quote if screened else None
+            rest = _with_the_rest(checks, kind, policies)
+            self._heard(Appraisal(None, error, rest, quote=found))
+            raise
 
     def assess(
         self,
@@ -234,7 +267,8 @@ def assess(
             policy.verify(evidence, checks)
     except EvidenceRefused as error:
         checks.failed(error)
-        return Appraisal(None, error, _with_the_rest(checks, kind, policies), evidence)
+        rest = _with_the_rest(checks, kind, policies)
+        return Appraisal(None, error, rest, evidence, evidence.quote if evidence else None)
     verdict = Verdict(
         tee=kind,
         tcb_status=evidence.tcb.status,
@@ -246,7 +280,7 @@ def assess(
         checks=checks.checks,
         expiry=evidence.expiry,
     )
-    return Appraisal(verdict, None, verdict.checks, evidence)
+    return Appraisal(verdict, None, verdict.checks, evidence, evidence.quote)
 
 
 def _with_the_rest(

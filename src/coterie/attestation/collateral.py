@@ -10,6 +10,7 @@ would be a second reading of who made a quote, so it is read over: the chain in 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, fields
 
 from coterie.errors import EvidenceRefused
@@ -20,6 +21,9 @@ MAX_CRL_BYTES = 1 << 18
 SIGNATURE_BYTES = 64
 
 _READ_OVER = "pck_certificate_chain"
+# An object with nothing in it but texts, and few of them: what anything else would become in memory
+# is its sender's choice. All quantifiers are possessive, so that it takes one look at each character.
+_OF_TEXTS = re.compile(r'\s*+\{(?:\s*+"(?:[^"\\]++|\\.)*+"\s*+[:,]?+){0,64}+\s*+\}\s*+', re.DOTALL)
 _BINARY = ("root_ca_crl", "pck_crl", "tcb_info_signature", "qe_identity_signature")
 
 
@@ -84,6 +88,9 @@ class Collateral:
         if len(text) > MAX_COLLATERAL_BYTES:
             raise _refused("collateral", f"<= {MAX_COLLATERAL_BYTES} bytes", f"{len(text)} bytes")
         try:
+            text = text if isinstance(text, str) else text.decode()
+            if not _OF_TEXTS.fullmatch(text):
+                raise _refused("collateral", "a JSON object of texts", "something else")
             value: object = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise _refused("collateral", "a JSON object", "no JSON") from error

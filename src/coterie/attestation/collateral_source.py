@@ -18,6 +18,7 @@ from coterie.attestation.clock import clock_is_behind
 from coterie.attestation.collateral import MAX_COLLATERAL_BYTES, Collateral
 from coterie.attestation.evidence import authenticate
 from coterie.attestation.freshness import freshness, newest
+from coterie.attestation.lookups import LookUps
 from coterie.attestation.platforms import Platform, platform_of
 from coterie.attestation.roots import root_for
 from coterie.attestation.tee.simulated.pki import SimulatedPki
@@ -172,6 +173,7 @@ class CachedCollateral:
         kind: The contract's kind of TEE; its root says what is genuine.
         directory: Where collateral survives restarts; nowhere if absent.
         observe: Told the newest date of issue of all that proved genuine: it has certainly passed.
+        look_ups: Bounds what the source is asked.
     """
 
     def __init__(
@@ -181,18 +183,21 @@ class CachedCollateral:
         kind: TeeKind,
         directory: DirectoryCollateral | None = None,
         observe: Callable[[datetime], None] = lambda _: None,
+        look_ups: LookUps | None = None,
     ) -> None:
         self._source = source
         self._kind = kind
         self._directory = directory
         self._observe = observe
+        self._look_ups = look_ups or LookUps()
         self._held: dict[Platform, Collateral] = {}
         self._lock = threading.Lock()
 
     def collateral_for(self, quote: bytes, at: datetime) -> Collateral:
         """Returns the newest collateral known, from the source if what is held runs out soon.
 
-        If the source fails, what is held is returned as long as it is current.
+        If the source fails, what is held is returned as long as it is current. Whose quote this is must
+        be known to be a genuine TEE's: else strangers choose what the source is asked for.
 
         Raises:
             EvidenceRefused: As a source, or what it gave is not genuine, or not current; ``clock``
@@ -205,8 +210,10 @@ class CachedCollateral:
         if held is not None and at < freshness(held).expiry - _REFRESH_BEFORE_EXPIRY:
             return held
         try:
-            fetched = self._source.collateral_for(quote, at)
-            return self.remember(quote, fetched, at)
+            return self._look_ups.outcome(
+                platform,
+                lambda: self.remember(quote, self._source.collateral_for(quote, at), at),
+            )
         except CoterieError as error:
             if held is None or at >= freshness(held).expiry or _is_about_the_clock(error):
                 raise

@@ -121,7 +121,7 @@ def authenticate(
         raise ValueError("the moment of an appraisal needs a time zone")
     quote = parse_quote(data)
     checks.passed("quote_format", f"version {quote.version}, {len(quote.canonical)} bytes")
-    _verify_kind(quote, kind, checks)
+    verify_kind(quote, kind, checks)
     verify_attributes(quote.report, checks)
     ends, collateral = _verify_certificates(quote, collateral, root, at, checks)
     tcb_info = parse_statement(collateral.tcb_info, "tcb_info")
@@ -164,7 +164,17 @@ def kind_of(quote: Quote) -> TeeKind:
     return "simulated" if simulated else "sgx"
 
 
-def _verify_kind(quote: Quote, kind: TeeKind, checks: CheckList) -> None:
+def pck_chain_rule(root: TrustRoot) -> ChainRule:
+    """What the chain in a quote must look like under a root."""
+    return ChainRule("pck_chain", ((root.names.pck,), root.names.pck_cas))
+
+
+def verify_kind(quote: Quote, kind: TeeKind, checks: CheckList) -> None:
+    """Refuses a quote of another kind of TEE than the demanded one.
+
+    Raises:
+        EvidenceRefused: ``tee_kind``.
+    """
     seen = kind_of(quote)
     if seen != kind:
         raise EvidenceRefused(
@@ -183,7 +193,7 @@ def _verify_certificates(
     """Verifies chains and CRLs; returns their ends and the collateral with canonical chains."""
     names = root.names
     rules = {
-        "pck_chain": ChainRule("pck_chain", ((names.pck,), names.pck_cas)),
+        "pck_chain": pck_chain_rule(root),
         "pck_crl_chain": ChainRule("pck_crl_chain", (names.pck_cas,), crl_signer=True),
         "tcb_info_chain": ChainRule("tcb_info_chain", ((names.tcb_signer,),)),
         "qe_identity_chain": ChainRule("qe_identity_chain", ((names.tcb_signer,),)),

@@ -30,7 +30,7 @@ from coterie.errors import EnvironmentUnfit, EvidenceRefused
 INTEL_PCS_URL = "https://api.trustedservices.intel.com"
 INTEL_ROOT_CRL_URL = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
 MAX_ANSWER_BYTES = 1 << 18
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 20.0  # for all that one platform needs
 
 _TCB_CHAIN = "TCB-Info-Issuer-Chain"
 _QE_CHAIN = "SGX-Enclave-Identity-Issuer-Chain"
@@ -53,8 +53,8 @@ class Answer:
 class HttpsGet(Protocol):
     """The transport."""
 
-    def get(self, url: str) -> Answer:
-        """Gets a resource.
+    def get(self, url: str, seconds: float = TIMEOUT_SECONDS) -> Answer:
+        """Gets a resource within so many seconds.
 
         Raises:
             EnvironmentUnfit: It cannot be had.
@@ -89,14 +89,17 @@ class PccsCollateral:
             EnvironmentUnfit: The service cannot be reached or does not have it.
             EvidenceRefused: An answer is malformed (check ``collateral_format``).
         """
-        tcb = self._get(f"{platform.tee}/certification/v4/tcb?fmspc={platform.fmspc.upper()}")
-        identity = self._get(f"{platform.tee}/certification/v4/qe/identity")
-        crl = self._get(f"sgx/certification/v4/pckcrl?ca={platform.ca}&encoding=der")
-        root_crl = (
-            self._http.get(INTEL_ROOT_CRL_URL)
-            if self._base == INTEL_PCS_URL
-            else self._get("sgx/certification/v4/rootcacrl")
-        )
+        until = time.monotonic() + TIMEOUT_SECONDS
+
+        def get(url: str) -> Answer:
+            return self._http.get(url, max(0.1, until - time.monotonic()))
+
+        base = self._base
+        tcb = get(f"{base}/{platform.tee}/certification/v4/tcb?fmspc={platform.fmspc.upper()}")
+        identity = get(f"{base}/{platform.tee}/certification/v4/qe/identity")
+        crl = get(f"{base}/sgx/certification/v4/pckcrl?ca={platform.ca}&encoding=der")
+        intel = base == INTEL_PCS_URL
+        root_crl = get(INTEL_ROOT_CRL_URL if intel else f"{base}/sgx/certification/v4/rootcacrl")
         tcb_info, tcb_signature = _signed_part(tcb.body, "tcbInfo")
         qe_identity, qe_signature = _signed_part(identity.body, "enclaveIdentity")
         return Collateral(
@@ -110,9 +113,6 @@ class PccsCollateral:
             qe_identity=qe_identity,
             qe_identity_signature=qe_signature,
         )
-
-    def _get(self, path: str) -> Answer:
-        return self._http.get(f"{self._base}/{path}")
 
 
 class UrllibHttps:
@@ -136,13 +136,13 @@ class UrllibHttps:
         ):
             self._opener.add_handler(handler)
 
-    def get(self, url: str) -> Answer:
+    def get(self, url: str, seconds: float = TIMEOUT_SECONDS) -> Answer:
         """Gets a resource; https only, no redirects, bounded."""
         require_https(url)
         request = urllib.request.Request(url, headers={"Accept": "*/*"})  # noqa: S310 - https
         try:
-            with self._opener.open(request, timeout=TIMEOUT_SECONDS) as response:
-                body = _read(response)
+            with self._opener.open(request, timeout=seconds) as response:
+                body = _read(response, seconds)
                 headers = {name.lower(): value for name, value in response.headers.items()}
         except urllib.error.HTTPError as error:
             error.close()
@@ -155,16 +155,16 @@ class UrllibHttps:
         return Answer(headers, body)
 
 
-def _read(response: HTTPResponse) -> bytes:
+def _read(response: HTTPResponse, seconds: float) -> bytes:
     """Reads a body of at most ``MAX_ANSWER_BYTES`` and one more; a server that drips is left."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
+    deadline = time.monotonic() + seconds
     body = b""
     while len(body) <= MAX_ANSWER_BYTES and (
         piece := response.read1(MAX_ANSWER_BYTES + 1 - len(body))
     ):
         body += piece
         if time.monotonic() > deadline:
-            raise TimeoutError(f"no whole answer within {TIMEOUT_SECONDS:.0f} s")
+            raise TimeoutError(f"no whole answer within {seconds:.0f} s")
     return body
 
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from coterie.attestation.evidence import AuthenticEvidence
+from coterie.attestation.quote import Quote
 from coterie.attestation.reports import EnclaveReport, TdReport
 from coterie.attestation.verdict import CheckList
 from coterie.errors import EvidenceRefused
@@ -23,6 +24,15 @@ FEATURES = {
     "dynamic_platform": "packages added to it after it was registered",
     "cached_keys": "its platform keys kept by Intel's registration service",
 }
+
+
+class Quoted(Protocol):
+    """What some policies need of evidence, before collateral has authenticated all of it."""
+
+    @property
+    def quote(self) -> Quote:
+        """The quote."""
+        ...
 
 
 class Policy(Protocol):
@@ -222,7 +232,7 @@ class MeasurementIn:
         """The register's name."""
         return (self.check,)
 
-    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+    def verify(self, evidence: Quoted, checks: CheckList) -> None:
         """Compares the register with the list."""
         seen = dict(measurements(evidence.quote.report)).get(self.check)
         if seen is None or seen not in self.accepted:
@@ -244,7 +254,7 @@ class ProductOf:
     minimum_isv_svn: int
     check_names = ("isv_prod_id", "isv_svn")
 
-    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+    def verify(self, evidence: Quoted, checks: CheckList) -> None:
         """Makes the checks ``isv_prod_id`` and ``isv_svn``."""
         report = evidence.quote.report
         product, svn = (
@@ -310,7 +320,7 @@ class ReportDataIs:
     expected: bytes
     check_names = ("report_data",)
 
-    def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
+    def verify(self, evidence: Quoted, checks: CheckList) -> None:
         """Makes the check ``report_data``."""
         seen = evidence.quote.report_data
         if not hmac.compare_digest(seen, self.expected):
@@ -322,6 +332,10 @@ class ReportDataIs:
                 remedy="the peer must quote the key and claims that it presents",
             )
         checks.passed("report_data", seen.hex())
+
+
+# Policies that look at the quote alone.
+OF_THE_QUOTE = (MeasurementIn, ProductOf, ReportDataIs)
 
 
 def measurements(report: EnclaveReport | TdReport) -> tuple[tuple[str, str], ...]:

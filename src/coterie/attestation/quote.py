@@ -42,6 +42,27 @@ _V5_BODIES = {2: TD_REPORT_BYTES, 3: TD_REPORT_15_BYTES, 4: TD_REPORT_15_EXTENDE
 
 
 @dataclass(frozen=True)
+class QuoteProof:
+    """The signatures in a quote, and what they are over.
+
+    Attributes:
+        signed: Header and body.
+        signature: By the attestation key over these: r and s, 32 bytes each.
+        attestation_key: Point on P-256: x and y, 32 bytes each.
+        qe_report: Report of the quoting enclave, 384 bytes.
+        qe_signature: By the PCK key over that report: r and s, 32 bytes each.
+        qe_auth: What the report binds beside the attestation key.
+    """
+
+    signed: bytes
+    signature: bytes
+    attestation_key: bytes
+    qe_report: bytes
+    qe_signature: bytes
+    qe_auth: bytes
+
+
+@dataclass(frozen=True)
 class Quote:
     """A quote whose framing is beyond doubt; its signatures are not checked yet.
 
@@ -56,6 +77,7 @@ class Quote:
         pck_chain_pem: The same as canonical text.
         canonical: The quote without padding, its chain in canonical text: what is judged, stored
             and sent on.
+        proof: What ties its body to the PCK certificate.
     """
 
     version: int
@@ -67,6 +89,7 @@ class Quote:
     pck_chain: tuple[x509.Certificate, ...]
     pck_chain_pem: str
     canonical: bytes
+    proof: QuoteProof
 
     @property
     def report_data(self) -> bytes:
@@ -100,25 +123,36 @@ def parse_quote(data: bytes) -> Quote:
     if vendor != INTEL_QE_VENDOR:
         raise _refused("Intel's quoting enclave", f"vendor {vendor.hex()}")
     report = _read_report(reader, version)
+    signed = data[: len(data) - len(reader.rest)]
     auth_size = reader.integer("<I")
     auth = _Reader(reader.take(auth_size), "the signature data")
     if len(reader.rest) > MAX_PADDING_BYTES or any(reader.rest):
         raise _refused("nothing but NUL padding after the quote", f"{len(reader.rest)} bytes")
-    auth.take(128)  # quote signature and attestation key: fixed lengths, signed content
+    signature, attestation_key = auth.take(64), auth.take(64)
     certified = auth if version == 3 else auth.certification(_QE_REPORT)
-    qe_report = EnclaveReport.parse(certified.take(ENCLAVE_REPORT_BYTES))
-    certified.take(64)
+    qe_report = certified.take(ENCLAVE_REPORT_BYTES)
+    qe_signature = certified.take(64)
     if (size := certified.integer("<H")) != _QE_AUTH_BYTES:
         raise _refused(f"{_QE_AUTH_BYTES} bytes of QE authentication data", f"{size} bytes")
-    certified.take(_QE_AUTH_BYTES)
+    qe_auth = certified.take(_QE_AUTH_BYTES)
     found = certified.certification(_PCK_CHAIN).rest
     pem, chain = _read_chain(found)
     unpadded = data[: len(data) - len(reader.rest)]
     lengths = [-auth_size - 4, -len(found) - 4]
     if version != 3:
         lengths.append(-auth_size + 128 + 2)
-    canonical = _with_chain(unpadded, found, pem, lengths)
-    return Quote(version, tee_type, qe_svn, pce_svn, report, qe_report, chain, pem, canonical)
+    return Quote(
+        version=version,
+        tee_type=tee_type,
+        qe_svn=qe_svn,
+        pce_svn=pce_svn,
+        report=report,
+        qe_report=EnclaveReport.parse(qe_report),
+        pck_chain=chain,
+        pck_chain_pem=pem,
+        canonical=_with_chain(unpadded, found, pem, lengths),
+        proof=QuoteProof(signed, signature, attestation_key, qe_report, qe_signature, qe_auth),
+    )
 
 
 def _with_chain(quote: bytes, found: bytes, pem: str, lengths: list[int]) -> bytes:

@@ -145,11 +145,14 @@ def wanted_server(contract: Contract, name: str | None) -> str:
 def _facts(
     wanted: str, accepted: list[Peer], judged: Appraisal | None, refusal: CoterieError | None
 ) -> dict[str, object]:
+    from coterie.attestation.evidence import kind_of
     from coterie.attestation.policy import measurements
 
     found = accepted[0] if accepted else None
     reason = None if found else refusal
     evidence = judged.evidence if judged else None
+    quote = judged.quote if judged else None
+    tee = kind_of(quote) if quote else None
     return {
         "accepted": found is not None,
         "failed_check": None if reason is None else _check(reason),
@@ -162,11 +165,11 @@ def _facts(
         "party": found and found.party,
         "incarnation": found and found.incarnation,
         "refused_by_peer": str(refusal) if found and refusal else None,
-        "tee": evidence and evidence.kind,
-        "stamp": "SIMULATED" if evidence and evidence.kind == "simulated" else None,
+        "tee": tee,
+        "stamp": "SIMULATED" if tee == "simulated" else None,
         "tcb_status": evidence and evidence.tcb.status,
         "advisories": list(evidence.tcb.advisories) if evidence else [],
-        "measurements": dict(measurements(evidence.quote.report)) if evidence else {},
+        "measurements": dict(measurements(quote.report)) if quote else {},
         "not_judged": [],
         "expiry": found and found.expires_at.isoformat(),
         "checks": [asdict(check) for check in _checks(found, judged, reason)],

@@ -141,9 +141,12 @@ def keyserver(
     from coterie.contract.signatures import load_party_key
     from coterie.keyserver.policy import KeyPolicy
     from coterie.keyserver.server import KeyServer
+    from coterie.nodes.descriptors import OWN, make_room
     from coterie.private_memory import keep_memory_private
+    from coterie.ratls.listener import ListenerLimits
 
     keep_memory_private()
+    make_room(OWN + ListenerLimits().pending)
     server = KeyServer(
         KeyPolicy.read(policy_file),
         load_party_key(party_key),

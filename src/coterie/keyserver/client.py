@@ -7,13 +7,16 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 from coterie.attestation.collateral_source import CollateralSource, stapled
 from coterie.attestation.tee.base import Tee
 from coterie.contract import Contract
-from coterie.errors import MessageRefused, PeerUnreachable
+from coterie.errors import CoterieError, MessageRefused, PeerUnreachable
 from coterie.keyserver.messages import (
     ALPN,
+    GRANT_BYTES,
+    HELLO_BYTES,
     PLAIN,
     Grant,
     KeyRequest,
@@ -29,6 +32,7 @@ from coterie.ratls.dialling import Destination
 from coterie.ratls.handshake import HANDSHAKE_SECONDS
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.messages import FrameReader, Refusal
+from coterie.ratls.refusals import Refused, Tally, log_refusal
 from coterie.ratls.session import EXPORTER_BYTES, refused_by_peer
 from coterie.ratls.tls import Deadline, TlsConnection
 from coterie.ratls.trust import Clock
@@ -52,8 +56,10 @@ class KeyServerClient:
         tee: Makes this node's quotes.
         collateral: For this node's quotes, where the server has none.
         clock: The time now, UTC.
-        patience_seconds: How long the server is waited for.
+        patience_seconds: How long the server is asked again that does not answer, or not with its
+            party's signature.
         waiter: Waits so many seconds; whether waiting is to end.
+        failed: Told of answers that were no proof, as `Tally` tells; others follow.
     """
 
     address: Address
@@ -64,6 +70,8 @@ class KeyServerClient:
     clock: Clock
     patience_seconds: float = 0.0
     waiter: Callable[[float], bool] = threading.Event().wait
+    failed: Refused = log_refusal
+    over_network: ClassVar[bool] = True
 
     def vouch(self, identity: NodeIdentity) -> Voucher:
         """The party's voucher for an identity.
@@ -124,13 +132,17 @@ class KeyServerClient:
         wish = _Wish(wanted, set_id, voucher)
         deadline = Deadline.after(self.patience_seconds)
         delay = _FIRST_DELAY_SECONDS
+        tally = Tally(self.failed)
         while True:
             try:
                 return _Conversation(self, identity).run(wish)
-            except PeerUnreachable:
+            except CoterieError as error:
+                # Before the party has signed the session, anybody on the way may have answered.
                 left = deadline.remaining()
-                if left <= 0 or self.waiter(min(delay, left)):
+                if error.peer_proved or left <= 0 or self.waiter(min(delay, left)):
                     raise
+                if not isinstance(error, PeerUnreachable):  # waiting is no news
+                    tally.note(str(self.address), error)
             delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
 
 
@@ -150,7 +162,8 @@ class _Conversation:
         self._name = f"the key server of {client.party}"
         self._at: datetime = client.clock()
         self._server_key = b""
-        self._frames = FrameReader(decode_message)
+        self._frames = FrameReader(decode_message, HELLO_BYTES)
+        self._proved = False
 
     def run(self, wish: _Wish) -> bytes:
         destination = Destination(
@@ -198,6 +211,8 @@ class _Conversation:
             staple = stapled(self._client.collateral, quote, self._at)
         request = KeyRequest(wish.wanted, wish.set_id, wish.voucher, quote, staple)
         connection.send(encode_message(request))
+        self._frames.most = GRANT_BYTES
+        self._proved = True
         grant = self._receive(connection)
         if not isinstance(grant, Grant):
             raise _out_of_order("an answer", type(grant).__name__)
@@ -206,7 +221,9 @@ class _Conversation:
     def _receive(self, connection: TlsConnection) -> Message:
         message = self._frames.read_message(connection.receive)
         if isinstance(message, Refusal):
-            raise refused_by_peer(message, self._name)
+            refusal = refused_by_peer(message, self._name)
+            refusal.peer_proved = self._proved
+            raise refusal
         return message
 
 

@@ -18,8 +18,10 @@ from coterie.ratls.evidence import MAX_QUOTE_BYTES
 from coterie.ratls.messages import (
     MAX_STAPLE_BYTES,
     NONCE_BYTES,
+    REFUSAL_BYTES,
     Refusal,
     decode_strictly,
+    evidence_bytes,
     frame,
     refusal_body,
     refusal_of,
@@ -30,6 +32,9 @@ ALPN = b"coterie-keys/1"
 VERSION = 1
 Wanted = Literal["voucher", "data", "model", "share"]
 PLAIN = b"plain"
+# Longest contents of a frame, by what it may be; a refusal may stand in an answer's place.
+HELLO_BYTES = 256
+GRANT_BYTES = REFUSAL_BYTES
 _SIGNATURE_BYTES = 64
 _SET_ID_BYTES = 32
 
@@ -87,6 +92,15 @@ class Grant:
 
 
 Message = ServerHello | KeyRequest | Grant | Refusal
+
+
+def request_bytes(*, stapled: bool) -> int:
+    """Longest content of the frame with a node's request.
+
+    Args:
+        stapled: Whether the node was asked for its collateral.
+    """
+    return evidence_bytes(stapled=stapled)
 
 
 def encode_message(message: Message) -> bytes:

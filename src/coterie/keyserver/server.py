@@ -116,5 +116,5 @@ class KeyServer:
         if refusal is None:
             self._tell({"event": "Granted", "node": claims.node, "wanted": wanted})
 
-    def _refused(self, host: str, error: CoterieError) -> None:
-        self._tell({"event": "Refused", "from": host, **error.to_dict()})
+    def _refused(self, host: str, error: CoterieError, count: int) -> None:
+        self._tell({"event": "Refused", "from": host, "count": str(count), **error.to_dict()})

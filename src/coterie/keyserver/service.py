@@ -27,6 +27,7 @@ from coterie.keyserver.messages import (
     ServerHello,
     decode_message,
     encode_message,
+    request_bytes,
 )
 from coterie.keyserver.policy import KeyPolicy
 from coterie.keyserver.session import EXPORTER_LABEL, request_report_data, sign_session
@@ -227,15 +228,16 @@ class _Conversation:
         signature = sign_session(key, exporter=exporter, **keys)
         hello = ServerHello(nonce, signature, wants_collateral=judged.collateral is None)
         self._connection.send(encode_message(hello))
-        request = self._receive()
+        request = self._receive(stapled=hello.wants_collateral)
         expected = request_report_data(exporter=exporter, nonce=nonce, **keys)
         judge_session(
             judged, request.quote, expected, request.collateral, trust=self._trust, at=self._at
         )
         return answer(judged, request, self._at)
 
-    def _receive(self) -> KeyRequest:
-        message = FrameReader(decode_message).read_message(self._connection.receive)
+    def _receive(self, *, stapled: bool) -> KeyRequest:
+        frames = FrameReader(decode_message, request_bytes(stapled=stapled))
+        message = frames.read_message(self._connection.receive)
         if not isinstance(message, KeyRequest):
             raise MessageRefused(
                 "the node sent a message out of order",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid, CoterieError
+from coterie.nodes.descriptors import OWN
 from coterie.nodes.fabric import no_key
 from coterie.nodes.shares import fetch_checkpoint_key
 from coterie.nodes.trust import NodeOptions, node_trust
@@ -29,6 +30,8 @@ from coterie.ps.service import ParameterService
 from coterie.ratls.transport import (
     AttestedChannel,
     AttestedServer,
+    ConnectionLimits,
+    ListenerLimits,
     Peer,
     TrustContext,
     peer_of,
@@ -40,6 +43,12 @@ if TYPE_CHECKING:
     import grpc
 
     from coterie.ps.rpc import Handler
+
+
+def descriptors_needed(contract: Contract) -> int:
+    """How many descriptors a node may hold at once, whatever strangers do at its ports."""
+    listener, grpc_port = ListenerLimits(), ConnectionLimits()
+    return OWN + listener.pending + grpc_port.in_all(len(contract.nodes))
 
 
 def attested_fabric(
@@ -192,6 +201,7 @@ class AttestedFabric:
             node.name,
             self._size,
             patience_seconds=patience_seconds,
+            failed=self._refused,
         )
         self._channels.append(channel)
         self._admitted(channel.peer)
@@ -213,9 +223,9 @@ class AttestedFabric:
             )
         return address
 
-    def _refused(self, address: str, error: CoterieError) -> None:
+    def _refused(self, address: str, error: CoterieError, count: int) -> None:
         reason = f"{error} (from {address})"
-        refused = Refused(self._node.name, type(error).__name__, reason[:1000])
+        refused = Refused(self._node.name, type(error).__name__, reason[:1000], count)
         if self._receipt is not None:
             self._receipt.hear(refused)
         self._on_event(refused)

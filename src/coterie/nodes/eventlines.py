@@ -64,8 +64,9 @@ def _sentence(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line p
             return f"{node} holds {examples:,} examples"
         case events.Attested(node, peer, role, party, tcb_status, measurement):
             return f"{node} attested {peer} ({role} of {party}): {tcb_status}, {measurement[:16]}"
-        case events.Refused(node, error, reason):
-            return f"{node} refused a peer: {error}: {reason}"
+        case events.Refused(node, error, reason, count):
+            times = f" {count} times" if count > 1 else ""
+            return f"{node} refused a peer{times}: {error}: {reason}"
         case events.LeftOut(node, step):
             return f"{node} is left out from step {step} on: it stayed away too long"
         case events.Returned(node, step):

@@ -11,7 +11,8 @@ from pathlib import Path
 from coterie.contract import Contract
 from coterie.contract.rollback import RollbackConsent
 from coterie.contract.signatures import check_consent, valid_signatures
-from coterie.nodes.attested import attested_fabric
+from coterie.nodes.attested import attested_fabric, descriptors_needed
+from coterie.nodes.descriptors import make_room
 from coterie.nodes.eventlog import all_of
 from coterie.nodes.process import find_node, run_node
 from coterie.nodes.stopping import end_on_sigterm
@@ -68,9 +69,11 @@ def start_node(
         on_sigterm: Prepares the process for SIGTERM, given the node's name and who hears of it.
 
     Raises:
+        EnvironmentUnfit: Too few descriptors, among others.
         CoterieError: The node failed; the last event says so, once the contract has been accepted.
     """
     check_consent(contract, files.contract, at=datetime.now(UTC))
+    make_room(descriptors_needed(contract))
     node = find_node(contract, name)
     consent = _consent(files.rollback_consent, contract)
     options = replace(options, signatures=valid_signatures(contract, files.contract))

@@ -89,7 +89,7 @@ class NodeMetrics:
             case events.Attested() as attested:
                 self._attested.labels(attested.peer).inc()
             case events.Refused() as refused:
-                self._refused.labels(refused.error).inc()
+                self._refused.labels(refused.error).inc(refused.count)
             case _:
                 pass
 

@@ -108,11 +108,12 @@ class Attested(Event):
 
 @dataclass(frozen=True)
 class Refused(Event):
-    """A peer or call was refused."""
+    """A peer or call was refused, ``count`` times since the same was told last."""
 
     node: str
     error: str
     reason: str
+    count: int = 1
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from coterie.errors import EvidenceRefused
-from coterie.ratls.evidence import Evidence, read_evidence
+from coterie.ratls.evidence import (
+    EVIDENCE_OIDS,
+    MAX_EXTENSION_BYTES,
+    Evidence,
+    read_evidence,
+)
+from coterie.ratls.outline import OutlineBroken, bytes_beside
 
-MAX_CERTIFICATE_BYTES = 64 * 1024
+MAX_BESIDE_BYTES = 2048
+MAX_CERTIFICATE_BYTES = MAX_EXTENSION_BYTES + MAX_BESIDE_BYTES
 MAX_LIFETIME = timedelta(hours=24)
 
 _CURVES = ("secp256r1", "secp384r1")
@@ -103,6 +110,15 @@ def read_certificate(der: bytes) -> RatlsCertificate:
     """
     if len(der) > MAX_CERTIFICATE_BYTES:
         raise _refused("encoding", f"at most {MAX_CERTIFICATE_BYTES} bytes", f"{len(der)} bytes")
+    try:
+        beside = bytes_beside(der, EVIDENCE_OIDS)
+    except OutlineBroken as error:
+        raise _refused("encoding", "one X.509 v3 certificate in DER", str(error)) from error
+    # What parsing costs grows with what is beside the evidence: its content is read as octets.
+    if beside > MAX_BESIDE_BYTES:
+        raise _refused(
+            "encoding", f"at most {MAX_BESIDE_BYTES} bytes beside the evidence", f"{beside} bytes"
+        )
     try:
         return _read(der)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:

@@ -9,6 +9,7 @@ from typing import Self
 
 import grpc
 
+from coterie import grpc_settings
 from coterie.errors import CoterieError, PeerUnreachable
 from coterie.ratls.address import Address
 from coterie.ratls.calls import CallLimits
@@ -16,6 +17,7 @@ from coterie.ratls.handshake import HANDSHAKE_SECONDS, AttestedPeer, dial
 from coterie.ratls.link import Link
 from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard
+from coterie.ratls.refusals import Refused, Tally, log_refusal
 from coterie.ratls.switching import SwitchingChannel
 from coterie.ratls.tls import Deadline
 from coterie.ratls.trust import TrustContext
@@ -29,25 +31,27 @@ _LONGEST_DELAY_SECONDS = 2.0
 class AttestedChannel:
     """Calls to one attested node.
 
-    The constructor dials until the node answers, so a returned channel is attested. When three
+    The constructor dials until the node has proved itself, so a returned channel is attested. When three
     quarters of the pin's time are over, or after a call found the connection broken, the next call
-    attests anew first; calls under way end on the old connection. A node that does not answer
-    meanwhile is tried again later, as long as the old pin holds; a node that is refused is refused
-    at once.
+    attests anew first; calls under way end on the old connection. Until the node has proved itself,
+    whatever answers in its place, or nothing, is no reason to give up: anybody on the way can do that.
+    What the node itself says then, or what is found about it, counts at once.
 
     Args:
         trust: This node's trust.
         address: ``HOST:PORT`` of the node's attestation port; an untrusted hint.
         expected_node: The node's name.
         max_message_bytes: Longest message, both ways.
-        patience_seconds: How long a node that does not answer is dialled again.
+        patience_seconds: How long a node is dialled again that does not answer, or not with proof.
         waiter: Waits between two attempts for so many seconds; True means: give up. By default it
             waits for `close`.
         calls: How long silence on the connection is borne.
+        failed: Told of answers that were no proof, as `Tally` tells; others follow.
 
     Raises:
+        EnvironmentUnfit: gRPC would accept TLS 1.2.
         PeerUnreachable: The node did not answer in time.
-        TrustError: It was refused, or refused this node.
+        TrustError: It was refused, or refused this node; if nobody proved himself, the last reason.
         ContractMismatch: The contracts differ; the values are named.
     """
 
@@ -61,16 +65,21 @@ class AttestedChannel:
         patience_seconds: float = 60.0,
         waiter: Waiter | None = None,
         calls: CallLimits | None = None,
+        failed: Refused = log_refusal,
     ) -> None:
+        grpc_settings.check()
         self._trust = trust
         self._address = Address.parse(address)
         self._expected_node = expected_node
         self._max_message_bytes = max_message_bytes
         self._patience = patience_seconds
         self._calls = calls or CallLimits()
+        self._failed = Tally(failed)
         self._closed = threading.Event()
         self._waiter = waiter or self._closed.wait
-        self._lock = threading.Lock()
+        # Not held while anybody is dialled: whoever has a link that holds goes on with it.
+        self._changed = threading.Condition()
+        self._attesting = False
         self._pins = PinBoard()
         self._link, self._attested = self._connect(patience_seconds)
         self._renew_at = self._renewal_time()
@@ -84,7 +93,7 @@ class AttestedChannel:
     @property
     def peer(self) -> Peer:
         """The node as it was attested last."""
-        with self._lock:
+        with self._changed:
             return self._attested.peer
 
     def reattest(self) -> Peer:
@@ -93,14 +102,16 @@ class AttestedChannel:
         Raises:
             CoterieError: As for the constructor.
         """
-        with self._lock:
-            self._replace(self._patience)
-            return self._attested.peer
+        with self._changed:
+            self._changed.wait_for(lambda: not self._attesting)
+            self._attesting = True
+        self._replace(self._patience)
+        return self.peer
 
     def close(self) -> None:
         """Closes; calls under way are cancelled, waiting ends."""
         self._closed.set()
-        with self._lock:
+        with self._changed:
             self._link.close()
 
     def __enter__(self) -> Self:
@@ -110,29 +121,55 @@ class AttestedChannel:
         self.close()
 
     def _lease(self) -> Link:
-        with self._lock:
-            if self._closed.is_set():
-                raise self._unreachable("this side has closed the channel")
-            now = self._trust.clock()
-            if self._link.suspect or now >= self._attested.peer.expires_at:
-                self._replace(self._patience)
-            elif now >= self._renew_at:
+        while True:
+            with self._changed:
+                if self._closed.is_set():
+                    raise self._unreachable("this side has closed the channel")
+                now = self._trust.clock()
+                end = self._attested.peer.expires_at
+                holds = not self._link.suspect and now < end
+                # Who goes on while another one renews must not arrive after the pin has ended.
+                enough = self._renew_at + (end - self._renew_at) / 2
+                if holds and now < (enough if self._attesting else self._renew_at):
+                    self._link.begin()
+                    return self._link
+                if self._attesting:
+                    self._changed.wait()
+                    continue
+                self._attesting = True
+            if holds:
                 self._renew(now)
-            self._link.begin()
-            return self._link
+            else:
+                self._replace(self._patience)
 
     def _renew(self, now: datetime) -> None:
         try:
             self._replace(0.0)
-        except PeerUnreachable:
+        except CoterieError as error:
+            if _is_final(error):
+                raise
             # The pin still holds, so go on and try again when a quarter of the rest is over.
-            self._renew_at = now + (self._attested.peer.expires_at - now) / 4
+            with self._changed:
+                self._renew_at = now + (self._attested.peer.expires_at - now) / 4
 
     def _replace(self, patience_seconds: float) -> None:
-        link, attested = self._connect(patience_seconds)
-        self._link.retire()
-        self._link, self._attested = link, attested
-        self._renew_at = self._renewal_time()
+        """Attests anew; only who has set ``_attesting`` calls it, and it is unset in the end."""
+        try:
+            link, attested = self._connect(patience_seconds)
+        except BaseException:
+            with self._changed:
+                self._attesting = False
+                self._changed.notify_all()
+            raise
+        with self._changed:
+            self._attesting = False
+            self._changed.notify_all()
+            if self._closed.is_set():
+                link.close()
+                return
+            self._link.retire()
+            self._link, self._attested = link, attested
+            self._renew_at = self._renewal_time()
 
     def _renewal_time(self) -> datetime:
         peer = self._attested.peer
@@ -142,19 +179,27 @@ class AttestedChannel:
         deadline = Deadline.after(patience_seconds)
         delay = _FIRST_DELAY_SECONDS
         while True:
+            # What this side lacks itself is no matter of patience.
+            self._trust.clock()
+            self._trust.credentials.current()
             try:
-                attested = dial(self._address, self._expected_node, self._trust)
+                attested = dial(self._address, self._expected_node, self._trust, admit=self._pin)
                 return self._open(attested), attested
-            except PeerUnreachable as error:
-                if deadline.remaining() <= 0:
+            except CoterieError as error:
+                if _is_final(error) or deadline.remaining() <= 0:
                     raise
+                if not isinstance(error, PeerUnreachable):  # waiting is no news
+                    self._failed.note(str(self._address), error)
                 if self._waiter(min(delay, deadline.remaining())):
                     raise self._unreachable("this side has closed the channel") from error
             delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
 
+    def _pin(self, peer: Peer) -> int:
+        self._pins.add(peer)
+        return 0  # this side serves nothing
+
     def _open(self, attested: AttestedPeer) -> Link:
         peer, identity = attested.peer, attested.credentials.identity
-        self._pins.add(peer)
         target = Address(self._address.host, peer.grpc_port)
         channel = grpc.secure_channel(
             str(target),
@@ -183,7 +228,7 @@ class AttestedChannel:
         except BaseException:
             channel.close()
             raise
-        return Link(channel)
+        return Link(channel, peer.call_token)
 
     def _unreachable(self, seen: str) -> CoterieError:
         return PeerUnreachable(
@@ -192,3 +237,8 @@ class AttestedChannel:
             seen=seen,
             remedy="start that node, correct its address, and open both ports",
         )
+
+
+def _is_final(error: CoterieError) -> bool:
+    """Whether dialling again changes nothing: the node has proved itself, and there is no way with it."""
+    return error.peer_proved and not isinstance(error, PeerUnreachable)

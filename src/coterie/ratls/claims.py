@@ -18,6 +18,7 @@ from coterie.ratls import cbor
 from coterie.text import printable
 
 MAX_CLAIMS_BYTES = 4096
+MAX_CLAIMS_ITEMS = 64  # other producers have claims of their own
 SHA_256_ID = 1  # IANA Named Information Hash Algorithm Registry
 
 _PUBKEY_HASH = "pubkey-hash"
@@ -78,7 +79,7 @@ class Claims:
                 ``pubkey_hash_algorithm``.
         """
         try:
-            value = cbor.decode_map(data, max_bytes=MAX_CLAIMS_BYTES)
+            value = cbor.decode_map(data, max_bytes=MAX_CLAIMS_BYTES, max_items=MAX_CLAIMS_ITEMS)
             pubkey_hash = _pubkey_hash(value)
             cbor.exact_keys(value, _KEYS)
             return cls(
@@ -105,7 +106,14 @@ def foreign_pubkey_hash(data: bytes) -> bytes:
         EvidenceRefused: As for `Claims.from_cbor`.
     """
     try:
-        return _pubkey_hash(cbor.decode_map(data, max_bytes=MAX_CLAIMS_BYTES, canonical=False))
+        return _pubkey_hash(
+            cbor.decode_map(
+                data,
+                max_bytes=MAX_CLAIMS_BYTES,
+                max_items=MAX_CLAIMS_ITEMS,
+                canonical=False,
+            )
+        )
     except cbor.CborInvalid as error:
         raise _bad_encoding(str(error)) from error
 
@@ -120,7 +128,7 @@ def _pubkey_hash(value: dict[str, cbor.CborValue]) -> bytes:
             remedy=_REMEDY,
         )
     packed = cbor.take_bytes(value, _PUBKEY_HASH, least=1, most=128)
-    entry = cbor.decode(packed, max_bytes=128)
+    entry = cbor.decode(packed, max_bytes=128, max_items=3)
     if not isinstance(entry, list) or len(entry) != 2:
         raise cbor.CborInvalid("pubkey-hash must be an array of algorithm and hash")
     algorithm, digest = entry

@@ -23,6 +23,12 @@ LEGACY_OIDS = ("0.6.9.42.840.113741.1337.6", "1.2.840.113741.1337.6")
 MAX_QUOTE_BYTES = 32 * 1024
 MAX_EXTENSION_BYTES = MAX_QUOTE_BYTES + MAX_CLAIMS_BYTES + 64
 
+# The same as they are encoded (X.690, 8.19).
+EVIDENCE_OIDS = tuple(
+    bytes.fromhex(text)
+    for text in ("0606678105050409", "060b06092a864886f84d8a3906", "06092a864886f84d8a3906")
+)
+
 _TAG_60000 = b"\xd9\xea\x60"
 
 
@@ -106,7 +112,7 @@ def read_interoperable(value: bytes) -> InteroperableEvidence:
     if not value.startswith(_TAG_60000):
         raise _bad("CBOR tag 60000 (an Intel quote)", f"bytes that begin {value[:3].hex() or '-'}")
     try:
-        items = cbor.decode(value[len(_TAG_60000) :], max_bytes=MAX_EXTENSION_BYTES)
+        items = cbor.decode(value[len(_TAG_60000) :], max_bytes=MAX_EXTENSION_BYTES, max_items=3)
     except cbor.CborInvalid as error:
         raise _bad("canonical CBOR [quote, claims]", str(error)) from error
     if not isinstance(items, list) or len(items) != 2:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -37,6 +38,8 @@ from coterie.ratls.trust import Credentials, TrustContext
 from coterie.ratls.visitors import Reception, Visit, unproved_key
 
 HANDSHAKE_SECONDS = 10.0
+_TOKEN_LABEL = b"EXPORTER-coterie-grpc-1"
+_TOKEN_BYTES = 32
 
 
 def dial(
@@ -61,6 +64,7 @@ def dial(
         The peer, and the credentials that it now has pinned.
 
     Raises:
+        EnvironmentUnfit: This node's TEE makes no quote.
         PeerUnreachable: Nobody listens there, or the peer went away or was too slow.
         EvidenceRefused: The peer's evidence failed a check.
         VoucherRefused: Its voucher is missing or wrong.
@@ -136,6 +140,16 @@ def _handshake(
         sock.close()
         raise
     return handshake.run(connection, credentials, admit)
+
+
+@contextmanager
+def _said_in(session: Session) -> Iterator[None]:
+    """Marks errors in what a peer said, not in how it arrived: TLS that breaks is anybody's work."""
+    try:
+        yield
+    except CoterieError as error:
+        error.peer_proved = session.peer_proved
+        raise
 
 
 class _Handshake:
@@ -244,10 +258,15 @@ class _Handshake:
         try:
             connection.send(session.start())
             while session.state != "done":
-                connection.send(session.receive(connection.receive()))
+                received = connection.receive()
+                with _said_in(session):
+                    answer = session.receive(received)
+                connection.send(answer)
                 if session.state == "ready":
-                    peer = self._peer(session, credentials)
-                    port = admit(peer)
+                    with _said_in(session):
+                        token = connection.exporter(_TOKEN_LABEL, _TOKEN_BYTES)
+                        peer = replace(self._peer(session, credentials), call_token=token)
+                        port = admit(peer)
                     connection.send(
                         session.acknowledge(grpc_port=port, valid_until=peer.expires_at)
                     )

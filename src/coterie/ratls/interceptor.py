@@ -15,6 +15,7 @@ import grpc
 from coterie.errors import CallRefused, CoterieError
 from coterie.kinds import Role
 from coterie.ratls.calls import CallsUnderWay
+from coterie.ratls.link import SESSION_KEY
 from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard
 from coterie.ratls.trust import Clock
@@ -59,14 +60,22 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
             are refused.
         clock: The time now, UTC.
         calls_per_peer: How many calls of one peer may be under way at once.
+        admitted: Told of every call that is admitted: the other end of its connection.
     """
 
     def __init__(
-        self, pins: PinBoard, permissions: Permissions, clock: Clock, calls_per_peer: int
+        self,
+        pins: PinBoard,
+        permissions: Permissions,
+        clock: Clock,
+        calls_per_peer: int,
+        *,
+        admitted: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._pins = pins
         self._permissions = dict(permissions)
         self._clock = clock
+        self._admitted = admitted
         self._calls = CallsUnderWay(calls_per_peer)
 
     def intercept_service(
@@ -135,11 +144,13 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
 
     def _admit(self, method: str, context: grpc.ServicerContext) -> Callable[[], None]:
         try:
-            peer = self._pins.lookup(_certificate_sha256(context), self._clock())
+            now = self._clock()
+            peer = self._pins.caller(_certificate_sha256(context), _token(context), now)
         except CallRefused as error:
             _abort(context, error, grpc.StatusCode.UNAUTHENTICATED)
         except CoterieError as error:  # this host's clock is behind
             _abort(context, error, status_code(error))
+        self._admitted(context.peer())
         roles = self._permissions[method]
         if peer.role not in roles:
             refusal = CallRefused(
@@ -166,6 +177,11 @@ def _certificate_sha256(context: grpc.ServicerContext) -> bytes:
     if len(pem) != 1:
         return b""  # on no board: the lookup refuses it
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem[0].decode("ascii"))).digest()
+
+
+def _token(context: grpc.ServicerContext) -> bytes:
+    found = [value for key, value in context.invocation_metadata() if key == SESSION_KEY]
+    return found[0] if len(found) == 1 and isinstance(found[0], bytes) else b""
 
 
 def _fail(context: grpc.ServicerContext, error: Exception) -> NoReturn:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -95,6 +97,10 @@ def judge_certificate(
     check_pubkey_hash(claims.pubkey_hash, certificate.spki_der)
     _check_place(claims, trust, expected_node)
     _check_name(certificate, claims)
+    # All that needs no collateral comes first: a stranger chooses nothing that anybody is asked for.
+    trust.appraiser.screen(
+        evidence.quote, report_data=report_data(evidence.claims), role=claims.role, at=at
+    )
     try:
         collateral = trust.collateral.collateral_for(evidence.quote, at)
     except (EvidenceRefused, RunError) as error:
@@ -137,6 +143,10 @@ def judge_session(
         CoterieError: Why there is no collateral.
     """
     collateral, verdict = judged.collateral, judged.verdict
+    with _about_the_session(judged.claims.node):
+        trust.appraiser.screen(
+            quote, report_data=expected_report_data, role=judged.claims.role, at=at
+        )
     if collateral is None:
         if not stapled and judged.no_collateral is not None:
             raise judged.no_collateral
@@ -150,24 +160,13 @@ def judge_session(
             at=at,
         )
     assert verdict is not None
-    try:
-        fresh = trust.appraiser.appraise(
-            quote,
-            report_data=expected_report_data,
-            role=judged.claims.role,
-            collateral=collateral,
-            at=at,
-        )
-    except EvidenceRefused as error:
-        if error.failed_check != "report_data":
-            raise
-        raise EvidenceRefused(
-            "session_binding",
-            f"the session evidence of {judged.claims.node} was made for another session",
-            expected=error.expected,
-            seen=error.seen,
-            remedy="somebody replays or relays evidence: find out who sits between the nodes",
-        ) from error
+    fresh = trust.appraiser.appraise(
+        quote,
+        report_data=expected_report_data,
+        role=judged.claims.role,
+        collateral=collateral,
+        at=at,
+    )
     if (fresh.measurements, fresh.ppid) != (verdict.measurements, verdict.ppid):
         raise EvidenceRefused(
             "session_binding",
@@ -177,6 +176,22 @@ def judge_session(
             remedy="somebody relays evidence between programs: find out who answers there",
         )
     return JudgedSession(fresh, collateral)
+
+
+@contextmanager
+def _about_the_session(node: str) -> Iterator[None]:
+    try:
+        yield
+    except EvidenceRefused as error:
+        if error.failed_check != "report_data":
+            raise
+        raise EvidenceRefused(
+            "session_binding",
+            f"the session evidence of {node} was made for another session",
+            expected=error.expected,
+            seen=error.seen,
+            remedy="somebody replays or relays evidence: find out who sits between the nodes",
+        ) from error
 
 
 def _check_place(claims: Claims, trust: RelyingParty, expected_node: str | None) -> None:

@@ -6,6 +6,7 @@ import threading
 
 import grpc
 
+SESSION_KEY = "coterie-session-bin"
 _SUSPECT_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED})
 
 
@@ -14,10 +15,12 @@ class Link:
 
     Args:
         channel: The channel; it belongs to this object.
+        token: What every call on it carries: only the two ends of the attested session know it.
     """
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, token: bytes) -> None:
         self.channel = channel
+        self.metadata = ((SESSION_KEY, token),)
         self._lock = threading.Lock()
         self._calls = 0
         self._retired = False

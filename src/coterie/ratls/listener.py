@@ -9,17 +9,17 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
-from coterie.errors import AddressInUse, CoterieError
+from coterie.errors import AddressInUse, CoterieError, PeerBusy
 from coterie.ratls.address import Address
 from coterie.ratls.handshake import HANDSHAKE_SECONDS
-from coterie.text import printable
+from coterie.ratls.refusals import Refused, Tally, log_refusal, origin
 
 _PAUSE_SECONDS = 0.05
 _log = logging.getLogger(__name__)
 
-Refused = Callable[[str, CoterieError], None]
 Handle = Callable[[socket.socket, float], None]
 
 
@@ -28,19 +28,15 @@ class ListenerLimits:
     """Bounds of an attestation port.
 
     Attributes:
-        pending: Handshakes under way at once; further connections are closed at once.
-        pending_per_host: The same for one remote host.
+        pending: Handshakes under way at once. A further connection of an address that has fewer of
+            them than another takes the place of that one's oldest; any other is closed at once.
+        pending_per_host: Most of one address; further ones are closed at once.
         seconds: Time for one handshake; slower peers are dropped.
     """
 
     pending: int = 32
     pending_per_host: int = 16
     seconds: float = HANDSHAKE_SECONDS
-
-
-def log_refusal(host: str, error: CoterieError) -> None:
-    """Writes why a peer was refused to the log."""
-    _log.warning("refused a peer at %s: %s", host, printable(str(error), None))
 
 
 def listen(address: Address) -> socket.socket:
@@ -75,7 +71,7 @@ class AttestationListener:
     Args:
         sock: A listening socket; it belongs to this object.
         handle: Does a handshake on a connection within so many seconds; raises to refuse the peer.
-        refused: Told of every refusal: the remote host, and why.
+        refused: Told of refusals, as `Tally` tells: the remote host, why, and how often.
         limits: Bounds.
     """
 
@@ -89,7 +85,7 @@ class AttestationListener:
     ) -> None:
         self._socket = sock
         self._handle = handle
-        self._refused = refused
+        self._tally = Tally(refused)
         self._limits = limits or ListenerLimits()
         self._lock = threading.Lock()
         self._pending: dict[socket.socket, str] = {}
@@ -114,6 +110,7 @@ class AttestationListener:
                 except OSError:
                     continue  # it has just ended by itself
         self._pool.shutdown(wait=True)
+        self._tally.flush()
         for end in (self._socket, self._wake, self._woken):
             end.close()
 
@@ -121,34 +118,71 @@ class AttestationListener:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(self._woken, select.POLLIN)
+        stopping = select.poll()  # unlike select(), for descriptors of any number
+        stopping.register(self._woken, select.POLLIN)
         while self._woken.fileno() not in {fd for fd, _ in poll.poll()}:
             try:
                 sock, remote = self._socket.accept()
             except OSError:
-                # The peer has left again, or descriptors are short: then give them time to close.
-                select.select([self._woken], [], [], _PAUSE_SECONDS)
+                # The peer has left again, or descriptors are short. That is load, and passes: those
+                # who wait are accepted when handshakes under way have ended.
+                stopping.poll(_PAUSE_SECONDS * 1000)
                 continue
             self._take(sock, str(remote[0]))
 
     def _take(self, sock: socket.socket, host: str) -> None:
+        place = origin(host)
         with self._lock:
-            here = Counter(self._pending.values())[host]
-            full = len(self._pending) >= self._limits.pending
-            if not full and here < self._limits.pending_per_host:
-                self._pending[sock] = host
-                self._pool.submit(self._handshake, sock, host)
-                return
-        sock.close()
-        _log.warning("dropped a connection from %s: too many handshakes under way", host)
+            taken = self._has_room(place)
+            if taken:
+                self._pending[sock] = place
+                try:
+                    self._pool.submit(self._handshake, sock, host)
+                except RuntimeError:  # the system gives no further thread: load, too
+                    del self._pending[sock]
+                    taken = False
+        if not taken:
+            sock.close()
+            self._tally.note(host, self._busy())
+
+    def _has_room(self, place: str) -> bool:
+        """Whether an address gets a place; makes one at the cost of who has most of them."""
+        held = Counter(self._pending.values())
+        if held[place] >= self._limits.pending_per_host:
+            return False
+        if len(self._pending) < self._limits.pending:
+            return True
+        greedy, most = held.most_common(1)[0]
+        if most <= held[place] + 1:
+            return False
+        oldest = next(sock for sock, other in self._pending.items() if other == greedy)
+        del self._pending[oldest]
+        with suppress(OSError):  # it has just ended by itself
+            oldest.shutdown(socket.SHUT_RDWR)
+        return True
+
+    def _busy(self) -> PeerBusy:
+        return PeerBusy(
+            "dropped a connection: too many handshakes are under way",
+            expected=f"at most {self._limits.pending_per_host} of one address, "
+            f"{self._limits.pending} in all",
+            seen="one more",
+            remedy="nodes dial again by themselves; if this goes on, find out who knocks",
+        )
 
     def _handshake(self, sock: socket.socket, host: str) -> None:
+        with self._lock:
+            dropped = sock not in self._pending
+        if dropped:  # before it had its turn
+            sock.close()
+            return
         try:
             self._handle(sock, self._limits.seconds)
         except CoterieError as error:
-            self._refused(host, error)
+            self._tally.note(host, error)
         except Exception:
             _log.exception("a handshake with %s failed for an internal reason", host)
             raise
         finally:
             with self._lock:
-                del self._pending[sock]
+                self._pending.pop(sock, None)

@@ -1,6 +1,7 @@
 """The messages of the session exchange: 4-byte big-endian length, then deterministic CBOR.
 
-Every frame is bounded before it is held, and decoded strictly before it is used.
+Every frame is bounded by what may come next before it is held; its items are counted before it is
+decoded, and it is decoded strictly before it is used.
 """
 
 from __future__ import annotations
@@ -16,11 +17,18 @@ from coterie.ratls.evidence import MAX_QUOTE_BYTES
 from coterie.ratls.voucher import MAX_VOUCHER_BYTES
 from coterie.text import MAX_TEXT, printable
 
-VERSION = 1
+VERSION = 2  # 1 had no token that binds calls to the session
 NONCE_BYTES = 32
 MAX_STAPLE_BYTES = 1 << 20
 MAX_FRAME_BYTES = 1 << 21
+# Longest contents of a frame, by what it may be.
+HELLO_BYTES = 128
+REFUSAL_BYTES = 1 << 14
+ACCEPTANCE_BYTES = REFUSAL_BYTES  # a refusal may stand in its place
+CONTRACT_BYTES = MAX_CONTRACT_BYTES + 64
 _PREFIX = 4
+_AHEAD_BYTES = 1 << 16  # what one read of a connection brings beyond the frame that is due
+_ITEMS = 16  # no message of the exchange has more
 _REFUSAL_KEYS = ("error", "what", "expected", "seen", "remedy", "failed_check")
 
 
@@ -139,6 +147,15 @@ def frame(data: bytes) -> bytes:
     return len(data).to_bytes(_PREFIX, "big") + data
 
 
+def evidence_bytes(*, stapled: bool) -> int:
+    """Longest content of the frame with a peer's evidence, or of a refusal in its place.
+
+    Args:
+        stapled: Whether the peer was asked for its collateral.
+    """
+    return MAX_QUOTE_BYTES + MAX_VOUCHER_BYTES + (MAX_STAPLE_BYTES if stapled else 0) + 128
+
+
 def decode_message(data: bytes) -> Message:
     """Decodes one frame's content strictly.
 
@@ -146,13 +163,17 @@ def decode_message(data: bytes) -> Message:
         MessageRefused: Not the canonical encoding of a message of this version.
     """
     try:
-        return _decode(cbor.decode_map(data, max_bytes=MAX_FRAME_BYTES))
+        return _decode(cbor.decode_map(data, max_bytes=MAX_FRAME_BYTES, max_items=_ITEMS))
     except cbor.CborInvalid as error:
         raise _refused("canonical CBOR of a message of this version", str(error)) from error
 
 
 def decode_strictly(
-    data: bytes, decode: Callable[[dict[str, cbor.CborValue]], Decoded], *, between: str
+    data: bytes,
+    decode: Callable[[dict[str, cbor.CborValue]], Decoded],
+    *,
+    between: str,
+    items: int = _ITEMS,
 ) -> Decoded:
     """Decodes one frame of a protocol that is spoken beside the handshake.
 
@@ -160,12 +181,13 @@ def decode_strictly(
         data: The frame's content.
         decode: Makes a message of its map; raises ``CborInvalid`` for any other.
         between: Who speaks it, for errors.
+        items: Most items that a message may have.
 
     Raises:
         MessageRefused: Not the canonical encoding of a message of this version.
     """
     try:
-        return decode(cbor.decode_map(data, max_bytes=MAX_FRAME_BYTES))
+        return decode(cbor.decode_map(data, max_bytes=MAX_FRAME_BYTES, max_items=items))
     except cbor.CborInvalid as error:
         raise MessageRefused(
             f"a message between {between} cannot be read",
@@ -176,15 +198,18 @@ def decode_strictly(
 
 
 class FrameReader(Generic[Decoded]):
-    """Cuts a stream of bytes into frames; holds at most one frame and what follows it.
+    """Cuts a stream of bytes into frames; holds at most one frame and what one read brings after it.
 
     Args:
         decode: Decodes one frame's content.
+        most: Longest content of the next frame; to be set anew whenever something else is due.
     """
 
-    def __init__(self, decode: Callable[[bytes], Decoded]) -> None:
+    def __init__(self, decode: Callable[[bytes], Decoded], most: int) -> None:
+        assert most <= MAX_FRAME_BYTES
         self._decode = decode
         self._buffer = bytearray()
+        self.most = most
 
     def feed(self, data: bytes) -> None:
         """Takes bytes as they come.
@@ -193,9 +218,9 @@ class FrameReader(Generic[Decoded]):
             MessageRefused: A frame says that it is too long, or far too much was sent ahead.
         """
         self._buffer += data
-        if len(self._buffer) > 2 * (MAX_FRAME_BYTES + _PREFIX):
-            raise _refused(f"at most {MAX_FRAME_BYTES} bytes a frame", "more, sent ahead")
         self._length()
+        if len(self._buffer) > _PREFIX + self.most + _AHEAD_BYTES:
+            raise _refused(f"at most {self.most} bytes here", "more, sent ahead")
 
     def next_message(self) -> Decoded | None:
         """The next whole message, or None until more bytes have come.
@@ -224,8 +249,8 @@ class FrameReader(Generic[Decoded]):
         if len(self._buffer) < _PREFIX:
             return None
         length = int.from_bytes(self._buffer[:_PREFIX], "big")
-        if length > MAX_FRAME_BYTES:
-            raise _refused(f"at most {MAX_FRAME_BYTES} bytes a frame", f"{length} bytes")
+        if length > self.most:
+            raise _refused(f"at most {self.most} bytes here", f"{length} bytes")
         return length
 
 

@@ -56,6 +56,8 @@ class Peer:
             collateral, UTC; the pin is good until then.
         grpc_port: Where its gRPC server listens; 0 for a peer that dialled.
         proof: What it showed; absent where only the verdict is of interest.
+        call_token: Exported from the attested session (RFC 8446, 7.5), 32 bytes: the dialler shows it
+            with every call. A secret of both ends.
     """
 
     node: str
@@ -71,6 +73,7 @@ class Peer:
     expires_at: datetime
     grpc_port: int
     proof: Proof | None = field(default=None, repr=False, compare=False)
+    call_token: bytes = field(default=b"", repr=False, compare=False)
 
     @property
     def certificate_pem(self) -> bytes:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hmac
 import threading
 from datetime import datetime
 
 from coterie.errors import CallRefused, EvidenceRefused
 from coterie.ratls.peer import Peer
+
+# A node's connections share its certificate; each comes of a session of its own.
+SESSIONS_PER_CERTIFICATE = 64
 
 
 class PinBoard:
@@ -20,6 +24,7 @@ class PinBoard:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pins: dict[bytes, Peer] = {}
+        self._tokens: dict[bytes, dict[bytes, datetime]] = {}  # of a certificate, oldest first
         self._newest: dict[str, int] = {}
         self._version = 0
 
@@ -47,6 +52,11 @@ class PinBoard:
                 and (pin.node != peer.node or pin.incarnation == peer.incarnation)
             }
             self._pins[peer.certificate_sha256] = peer
+            self._tokens = {digest: self._tokens.get(digest, {}) for digest in self._pins}
+            tokens = self._tokens[peer.certificate_sha256]
+            tokens[peer.call_token] = peer.expires_at
+            while len(tokens) > SESSIONS_PER_CERTIFICATE:
+                del tokens[next(iter(tokens))]
             self._version += 1
 
     def lookup(self, certificate_sha256: bytes, now: datetime) -> Peer:
@@ -74,6 +84,33 @@ class PinBoard:
                 expected=f"a call before {peer.expires_at.isoformat()}",
                 seen=now.isoformat(),
                 remedy="attest again; clients do so by themselves, so check both clocks",
+            )
+        return peer
+
+    def caller(self, certificate_sha256: bytes, token: bytes, now: datetime) -> Peer:
+        """The peer behind a call: it has the certificate's key, and knows of an attested session.
+
+        Args:
+            certificate_sha256: SHA-256 of the DER certificate, 32 bytes.
+            token: What the call carries: `Peer.call_token` of a session that has not run out.
+            now: The time now, UTC.
+
+        Raises:
+            CallRefused: As for `lookup`; or the token is that of no such session: a stolen key alone
+                has none.
+        """
+        peer = self.lookup(certificate_sha256, now)
+        with self._lock:
+            tokens = tuple(self._tokens.get(certificate_sha256, {}).items())
+        # Every one is compared, so that the time tells nothing.
+        fits = [hmac.compare_digest(token, known) and now < until for known, until in tokens]
+        if not token or not any(fits):
+            raise CallRefused(
+                f"a call with the key of {peer.node} is of no attested session of it",
+                expected="the token of a session that was attested here and has not run out",
+                seen="another one" if token else "none",
+                remedy="attest again; clients do so by themselves, so if this goes on, somebody else "
+                "has that node's key",
             )
         return peer
 

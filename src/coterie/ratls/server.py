@@ -15,21 +15,22 @@ from typing import cast
 
 import grpc
 
+from coterie import grpc_settings
 from coterie.ratls.address import Address
 from coterie.ratls.calls import CallLimits
+from coterie.ratls.connections import ConnectionLimits, Connections
 from coterie.ratls.handshake import accept
 from coterie.ratls.interceptor import AttestationInterceptor, Permissions
 from coterie.ratls.issuing import stray_certificate_pem
 from coterie.ratls.listener import (
     AttestationListener,
     ListenerLimits,
-    Refused,
     address_in_use,
     listen,
-    log_refusal,
 )
 from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard
+from coterie.ratls.refusals import Refused, log_refusal
 from coterie.ratls.trust import TrustContext
 from coterie.ratls.visitors import Reception
 
@@ -48,10 +49,11 @@ class AttestedServer:
         permissions: Which roles may call a method, by full name such as
             ``/coterie.ParameterServer/Join``; methods that are not listed are refused.
         max_message_bytes: Longest message, both ways.
-        refused: Told of every peer that the handshake refuses; logs by default.
+        refused: Told of peers that the handshake refuses, as `Tally` tells; logs by default.
         admitted: Told of every peer that is pinned.
         limits: Bounds of the attestation port.
-        calls: Bounds of the gRPC port.
+        calls: Bounds of calls at the gRPC port.
+        connections: Bounds of connections to it.
         reception: Serves visitors at the attestation port.
     """
 
@@ -67,6 +69,7 @@ class AttestedServer:
         admitted: Callable[[Peer], None] = lambda _: None,
         limits: ListenerLimits | None = None,
         calls: CallLimits | None = None,
+        connections: ConnectionLimits | None = None,
         reception: Reception | None = None,
     ) -> None:
         self._trust = trust
@@ -78,6 +81,8 @@ class AttestedServer:
         self._admitted = admitted
         self._limits = limits
         self._calls = calls or CallLimits()
+        self._connection_limits = connections or ConnectionLimits()
+        self._connections = Connections(self._connection_limits)
         self._reception = reception
         self._pins = PinBoard()
         # gRPC needs at least one trusted certificate; nobody holds the key of this one.
@@ -105,7 +110,9 @@ class AttestedServer:
 
         Raises:
             AddressInUse: A port cannot be bound.
+            EnvironmentUnfit: gRPC would accept TLS 1.2.
         """
+        grpc_settings.check()
         sock = listen(self._wanted)
         port = int(sock.getsockname()[1])
         try:
@@ -145,13 +152,21 @@ class AttestedServer:
             handlers=self._handlers,
             interceptors=[
                 AttestationInterceptor(
-                    self._pins, self._permissions, self._trust.clock, self._calls.per_peer
+                    self._pins,
+                    self._permissions,
+                    self._trust.clock,
+                    self._calls.per_peer,
+                    admitted=self._connections.proved,
                 )
             ],
             options=(
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", self._max_message_bytes),
                 ("grpc.max_send_message_length", self._max_message_bytes),
+                (
+                    "grpc.max_allowed_incoming_connections",
+                    self._connection_limits.in_all(len(self._trust.contract.nodes)),
+                ),
                 ("grpc.max_connection_age_ms", age),
                 ("grpc.max_connection_age_grace_ms", grace),
                 *self._calls.server_options(),
@@ -170,6 +185,7 @@ class AttestedServer:
             raise address_in_use(wanted, str(error)[:200]) from error
         if bound == 0:
             raise address_in_use(wanted, "gRPC cannot bind it")
+        self._connections.watch(bound)
         server.start()
         self._grpc, self._pool, self._grpc_port = server, pool, bound
 
@@ -179,12 +195,16 @@ class AttestedServer:
         return self._grpc_port
 
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
-        """The certificates of this moment; None where nothing has changed (the stub errs)."""
+        """The certificates of this moment; None where nothing has changed (the stub errs).
+
+        gRPC asks for them whenever it has accepted a connection.
+        """
+        self._connections.accepted()
         held = [item.identity for item in self._trust.credentials.held()]
         peers = self._pins.trusted(self._trust.clock())
         trusted = tuple(peer.certificate_pem for peer in peers)
         state = (tuple(item.spki_digest for item in held), trusted)
-        if state == self._seen:
+        if state == self._seen or not held:  # there is nothing new to show
             return cast("grpc.ServerCertificateConfiguration", None)
         self._seen = state
         return grpc.ssl_server_certificate_configuration(

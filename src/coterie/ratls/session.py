@@ -7,7 +7,8 @@ The rules, the same for both sides:
    own key's hash || peer key's hash || peer's nonce) || 32 zero bytes. So evidence that was replayed,
    relayed from another connection or reflected does not fit. With it goes the party's voucher, and
    collateral where the peer asked for it.
-3. Each judges both quotes of the peer (the certificate's, the session's), then the voucher.
+3. Each judges the peer's voucher, which no stranger has and which is cheap to check, then both its
+   quotes (the certificate's, the session's), and only then looks at collateral that came along.
 4. Where the contract digests differ, each sends its contract, names the values that differ, refuses.
 5. Otherwise the dialler accepts; the listener pins the dialler, and only then accepts, naming its
    gRPC port. A dialler that holds the acceptance can call at once.
@@ -35,6 +36,9 @@ from coterie.errors import (
 )
 from coterie.ratls.claims import Claims
 from coterie.ratls.messages import (
+    ACCEPTANCE_BYTES,
+    CONTRACT_BYTES,
+    HELLO_BYTES,
     Acceptance,
     ContractMessage,
     EvidenceMessage,
@@ -44,6 +48,7 @@ from coterie.ratls.messages import (
     Refusal,
     decode_message,
     encode_message,
+    evidence_bytes,
 )
 from coterie.ratls.voucher import Voucher, verify_voucher
 from coterie.text import printable
@@ -123,15 +128,21 @@ class Session:
 
     def __init__(self, inputs: SessionInputs) -> None:
         self._in = inputs
-        self._frames = FrameReader(decode_message)
+        self._frames = FrameReader(decode_message, HELLO_BYTES)
         self._peer_voucher: Voucher | None = None
         self._acceptance: Acceptance | None = None
+        self._peer_proved = False
         self._state: State = "hello"
 
     @property
     def state(self) -> State:
         """What this side waits for; ``ready`` means: for its own `acknowledge`."""
         return self._state
+
+    @property
+    def peer_proved(self) -> bool:
+        """Whether the peer's evidence and voucher hold: what comes after is its own word."""
+        return self._peer_proved
 
     @property
     def nonce(self) -> bytes:
@@ -240,17 +251,10 @@ class Session:
         )
         staple = self._in.staple(quote) if message.wants_collateral else b""
         self._state = "evidence"
+        self._frames.most = evidence_bytes(stapled=self._in.wants_collateral)
         return encode_message(EvidenceMessage(quote, self._in.voucher, staple))
 
     def _on_evidence(self, message: EvidenceMessage) -> bytes:
-        expected = session_report_data(
-            _OTHER[self._in.side],
-            exporter=self._in.exporter,
-            own_key=self._in.peer.pubkey_hash,
-            peer_key=self._in.own.pubkey_hash,
-            peer_nonce=self._in.nonce,
-        )
-        self._in.judge(message.quote, expected, message.collateral)
         differ = not hmac.compare_digest(
             self._in.own.contract_digest, self._in.peer.contract_digest
         )
@@ -265,10 +269,21 @@ class Session:
                     "; the contracts differ too: compare `coterie contract show` of both"
                 )
             raise
+        expected = session_report_data(
+            _OTHER[self._in.side],
+            exporter=self._in.exporter,
+            own_key=self._in.peer.pubkey_hash,
+            peer_key=self._in.own.pubkey_hash,
+            peer_nonce=self._in.nonce,
+        )
+        self._in.judge(message.quote, expected, message.collateral)
+        self._peer_proved = True
         if differ:
             self._state = "contract"
+            self._frames.most = CONTRACT_BYTES
             return encode_message(ContractMessage(canonical_json(self._in.contract)))
         self._state = "ready" if self._in.side == "dialler" else "acceptance"
+        self._frames.most = ACCEPTANCE_BYTES
         return b""
 
     def _on_acceptance(self, message: Acceptance) -> bytes:

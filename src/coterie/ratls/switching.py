@@ -159,7 +159,7 @@ class _Unary(Generic[Req, Res]):
         link = self._lease()
         code: grpc.StatusCode | None = None
         try:
-            return self._on(link.channel).with_call(request, **options)
+            return self._on(link.channel).with_call(request, **_with_token(link, options))
         except grpc.RpcError as error:
             code = error.code()
             raise
@@ -168,7 +168,8 @@ class _Unary(Generic[Req, Res]):
 
     def future(self, request: Req, **options: Unpack[CallOptions]) -> grpc.CallFuture[Res]:
         link = self._lease()
-        return _started(link, lambda: self._on(link.channel).future(request, **options))
+        full = _with_token(link, options)
+        return _started(link, lambda: self._on(link.channel).future(request, **full))
 
 
 class _Streaming(Generic[Req, Res]):
@@ -184,7 +185,13 @@ class _Streaming(Generic[Req, Res]):
 
     def __call__(self, request: Req, **options: Unpack[CallOptions]) -> grpc.CallIterator[Res]:
         link = self._lease()
-        return _started(link, lambda: self._on(link.channel)(request, **options))
+        full = _with_token(link, options)
+        return _started(link, lambda: self._on(link.channel)(request, **full))
+
+
+def _with_token(link: Link, options: CallOptions) -> CallOptions:
+    metadata = (*(options.get("metadata") or ()), *link.metadata)
+    return {**options, "metadata": metadata}
 
 
 def _started(link: Link, start: Callable[[], AnyCall]) -> AnyCall:

@@ -2,6 +2,7 @@
 
 from coterie.ratls.calls import CallLimits
 from coterie.ratls.channel import AttestedChannel
+from coterie.ratls.connections import ConnectionLimits
 from coterie.ratls.interceptor import Permissions, peer_of
 from coterie.ratls.listener import ListenerLimits
 from coterie.ratls.peer import Peer
@@ -13,6 +14,7 @@ __all__ = [
     "AttestedChannel",
     "AttestedServer",
     "CallLimits",
+    "ConnectionLimits",
     "ListenerLimits",
     "Peer",
     "Permissions",

@@ -18,6 +18,9 @@ from coterie.ratls.issuing import spki_der
 from coterie.ratls.tls import TlsConnection
 from coterie.ratls.trust import Credentials
 
+# A certificate of which nothing counts but its key has 300 bytes.
+THROW_AWAY_BYTES = 1024
+
 
 @dataclass(frozen=True)
 class Visit:
@@ -49,12 +52,13 @@ class Reception:
     serve: Callable[[Visit], None]
 
 
-def unproved_key(der: bytes, who: str) -> bytes:
+def unproved_key(der: bytes, who: str, *, most: int = THROW_AWAY_BYTES) -> bytes:
     """The key in a certificate that proves nothing: a signature on the session is to say whose it is.
 
     Args:
         der: The certificate.
         who: How errors call its owner.
+        most: Longest certificate that is read; nodes' certificates are longer than throw-away ones.
 
     Returns:
         DER SubjectPublicKeyInfo.
@@ -62,6 +66,8 @@ def unproved_key(der: bytes, who: str) -> bytes:
     Raises:
         HandshakeFailed: It cannot be read, or is a key of another kind.
     """
+    if len(der) > most:
+        raise _other_kind(who, f"a certificate of {len(der)} bytes, more than {most}")
     try:
         key = x509.load_der_x509_certificate(der).public_key()
     except ValueError as error:

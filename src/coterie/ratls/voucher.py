@@ -26,6 +26,7 @@ MAX_VOUCHER_BYTES = 1024
 VOUCHER_LIFETIME = timedelta(hours=24)
 _LABEL = b"coterie voucher 1\0"
 _LAST_SECOND = 253_402_300_799  # of the year 9999
+_ITEMS = 15
 _KEYS = frozenset({"contract", "node", "role", "spki", "incarnation", "expiry", "signature"})
 
 
@@ -69,7 +70,7 @@ class Voucher:
             VoucherRefused: It is not encoded as it must be.
         """
         try:
-            value = cbor.decode_map(data, max_bytes=MAX_VOUCHER_BYTES)
+            value = cbor.decode_map(data, max_bytes=MAX_VOUCHER_BYTES, max_items=_ITEMS)
             cbor.exact_keys(value, _KEYS)
             return cls(
                 contract_digest=cbor.take_bytes(value, "contract", least=32, most=32),
@@ -108,6 +109,11 @@ class Voucher:
 class VoucherSource(Protocol):
     """Where a node gets its party's voucher: a key in this process, or a key server."""
 
+    @property
+    def over_network(self) -> bool:
+        """Whether somebody is asked who may not answer: then nothing waits for it that need not."""
+        ...
+
     def vouch(self, identity: NodeIdentity) -> Voucher:
         """Returns a voucher for a new identity of this node.
 
@@ -125,6 +131,8 @@ class PartyKeyVouchers:
         clock: The time now, UTC.
         lifetime: How long a voucher is valid.
     """
+
+    over_network = False
 
     def __init__(
         self,

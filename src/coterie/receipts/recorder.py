@@ -67,7 +67,7 @@ class Recorder:
         self._certificates: set[bytes] = set()
         self._attestations: Counter[str] = Counter()
         self._not_kept: Counter[str] = Counter()
-        self._refusals = 0
+        self._refusals = self._refusals_not_kept = 0
         self._examples, self._loss = 0, 0.0
         self._failure: CoterieError | None = None
         self._file = ReceiptFile(folder / NAME)
@@ -114,8 +114,8 @@ class Recorder:
             if self._failure is not None:
                 raise self._failure
             not_kept = dict(self._not_kept)
-            if self._refusals > _KEPT_REFUSALS:
-                not_kept["refused"] = self._refusals - _KEPT_REFUSALS
+            if self._refusals_not_kept:
+                not_kept["refused"] = self._refusals_not_kept
             outcome = outcome_of(result, end, not_kept)
             if not self._chain.complete:
                 self._append(outcome, durably=True)
@@ -170,10 +170,13 @@ class Recorder:
                     bodies.Checkpoint(step=step, digest=digest, examples=self._examples, loss=loss)
                 )
                 self._examples, self._loss = 0, 0.0
-            case events.Refused():
-                self._refusals += 1
-                if self._refusals <= _KEPT_REFUSALS:
+            case events.Refused(count=count):
+                # Not all of them are told one by one: what was not written is counted.
+                if self._refusals < _KEPT_REFUSALS:
                     self._append(told(event))
+                    self._refusals += 1
+                    count -= 1
+                self._refusals_not_kept += count
             case events.Failed():
                 self._append(told(event), durably=True)
             case _:

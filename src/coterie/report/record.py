@@ -199,8 +199,9 @@ class _Incidents:
 
 def _incident(event: events.Event) -> tuple[str, str] | None:  # noqa: PLR0911 (one line per kind)
     match event:
-        case events.Refused(node, error, reason):
-            return "refusal", f"{node} refused a peer or call: {error}: {reason}"
+        case events.Refused(node, error, reason, count):
+            times = f" {count} times" if count > 1 else ""
+            return "refusal", f"{node} refused a peer or call{times}: {error}: {reason}"
         case events.LeftOut(node, step):
             return "absence", f"{node} was left out from step {step} on"
         case events.Returned(node, step):

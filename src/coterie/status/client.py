@@ -7,6 +7,7 @@ import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -31,6 +32,8 @@ from coterie.status.messages import (
     Answer,
     Ask,
     Message,
+    answer_bytes,
+    answer_items,
     decode_message,
     encode_message,
     session_statement,
@@ -119,7 +122,11 @@ class _Visit:
         connection.send(
             encode_message(Ask(party, signature, nonce, wants_collateral=judged.collateral is None))
         )
-        answer = self._receive(connection)
+        answer = self._receive(connection, stapled=judged.collateral is None)
+        # Its party's word is cheap to check, and whoever has it is no stranger: so it comes first.
+        verify_voucher(
+            Voucher.from_cbor(answer.voucher), judged.claims, contract=contract, at=self._at
+        )
         fresh = judge_session(
             judged,
             answer.quote,
@@ -134,13 +141,14 @@ class _Visit:
             trust=self._trust,
             at=self._at,
         )
-        verify_voucher(
-            Voucher.from_cbor(answer.voucher), judged.claims, contract=contract, at=self._at
-        )
         return AttestedStatus(answer, fresh.verdict, judged.claims.incarnation)
 
-    def _receive(self, connection: TlsConnection) -> Answer:
-        message: Message = FrameReader(decode_message).read_message(connection.receive)
+    def _receive(self, connection: TlsConnection, *, stapled: bool) -> Answer:
+        nodes = len(self._trust.contract.nodes)
+        frames: FrameReader[Message] = FrameReader(
+            partial(decode_message, items=answer_items(nodes)), answer_bytes(nodes, stapled=stapled)
+        )
+        message = frames.read_message(connection.receive)
         if isinstance(message, Refusal):
             raise refused_by_peer(message, self._node)
         if not isinstance(message, Answer):

@@ -22,6 +22,7 @@ from coterie.ratls.messages import (
     NONCE_BYTES,
     Refusal,
     decode_strictly,
+    evidence_bytes,
     frame,
     refusal_body,
     refusal_of,
@@ -33,7 +34,10 @@ EXPORTER_LABEL = b"EXPORTER-coterie-status-1"
 VERSION = 1
 _LABEL = b"coterie status 1\0"
 _SIGNATURE_BYTES = 64
+ASK_BYTES, ASK_ITEMS = 256, 16
 _MAX_NODES = 1024
+_NODE_ITEMS = 16  # a name in each of three lists, and 13 items of what is seen of it
+_NODE_BYTES = 1024
 _MAX_NAME = 63
 _LAST_SECOND = 253_402_300_799
 
@@ -138,13 +142,32 @@ def encode_message(message: Message) -> bytes:
     return frame(cbor.encode(body))
 
 
-def decode_message(data: bytes) -> Message:
+def answer_bytes(nodes: int, *, stapled: bool) -> int:
+    """Longest content of the frame with a server's answer, or of a refusal in its place.
+
+    Args:
+        nodes: How many nodes the contract has.
+        stapled: Whether the server was asked for its collateral.
+    """
+    return evidence_bytes(stapled=stapled) + _NODE_BYTES * (nodes + 1)
+
+
+def answer_items(nodes: int) -> int:
+    """Most items in an answer about so many nodes."""
+    return 64 + _NODE_ITEMS * nodes
+
+
+def decode_message(data: bytes, items: int) -> Message:
     """Decodes one frame's content strictly.
+
+    Args:
+        data: The content.
+        items: Most items that what is due may have.
 
     Raises:
         MessageRefused: Not the canonical encoding of a message of this version.
     """
-    return decode_strictly(data, _decode, between="server and visitor")
+    return decode_strictly(data, _decode, between="server and visitor", items=items)
 
 
 def _decode(body: dict[str, cbor.CborValue]) -> Message:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from coterie.attestation.collateral_source import stapled
 from coterie.contract.signatures import verify_statement
@@ -24,6 +25,8 @@ from coterie.ratls.trust import TrustContext
 from coterie.ratls.visitors import Reception, Visit
 from coterie.status.messages import (
     ALPN,
+    ASK_BYTES,
+    ASK_ITEMS,
     EXPORTER_LABEL,
     Answer,
     Ask,
@@ -71,7 +74,8 @@ class StatusService:
         visit.connection.send(encode_message(answer))
 
     def _answer(self, visit: Visit) -> Answer:
-        ask = FrameReader(decode_message).read_message(visit.connection.receive)
+        frames = FrameReader(partial(decode_message, items=ASK_ITEMS), ASK_BYTES)
+        ask = frames.read_message(visit.connection.receive)
         if not isinstance(ask, Ask):
             raise MessageRefused(
                 "the visitor sent a message out of order",

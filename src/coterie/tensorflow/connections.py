@@ -16,6 +16,7 @@ from datetime import datetime
 
 from coterie.errors import CoterieError, HandshakeFailed, PeerBusy, PeerUnreachable
 from coterie.ratls.address import Address
+from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
 from coterie.ratls.dialling import Destination
 from coterie.ratls.handshake import AttestedPeer
 from coterie.ratls.identity import NodeIdentity
@@ -106,7 +107,9 @@ def showing_only(certificate_der: bytes, refusal: Callable[[], CoterieError]) ->
     def judge(shown: bytes) -> bytes:
         if not hmac.compare_digest(shown, certificate_der):
             raise refusal()
-        return unproved_key(certificate_der, "the pinned certificate's owner")
+        return unproved_key(
+            certificate_der, "the pinned certificate's owner", most=MAX_CERTIFICATE_BYTES
+        )
 
     return judge
 
@@ -171,7 +174,7 @@ def receive(
     def judge(shown: bytes) -> bytes:
         peer = board.judge(shown)
         judged.append(shown)
-        return unproved_key(shown, peer.node)
+        return unproved_key(shown, peer.node, most=MAX_CERTIFICATE_BYTES)
 
     with sock:  # it stays the caller's meanwhile, who may shut it down
         _keep_alive(sock)

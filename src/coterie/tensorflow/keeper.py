@@ -11,13 +11,13 @@ from coterie.errors import CoterieError, PeerUnreachable
 from coterie.ratls.address import Address
 from coterie.ratls.handshake import HANDSHAKE_SECONDS, AttestedPeer, dial
 from coterie.ratls.peer import Peer
+from coterie.ratls.refusals import Refused, Tally
 from coterie.ratls.trust import TrustContext
 from coterie.tensorflow.board import Board
 from coterie.tensorflow.connections import DataConnection, connect
 from coterie.tensorflow.native import Native
 
 Attested = Callable[[Peer], None]
-Refused = Callable[[str, CoterieError], None]
 
 # Connections that wait for TensorFlow to dial. It opens two or three to a peer, some of them in calls that
 # hold the interpreter's lock, while no keeper can make more. The peer's server drops silent ones in a minute.
@@ -76,7 +76,7 @@ class Keeper:
         self._index = index
         self._address = address
         self._attested = attested
-        self._refused = refused
+        self._tally = Tally(refused)
         self._suspect = False  # it may have a new key: renewed, or of a new process
         self._delay = _FIRST_DELAY_SECONDS
         self._fresh: AttestedPeer | None = None  # attested since a connection last failed
@@ -116,7 +116,7 @@ class Keeper:
                 wait = 0.0
             except CoterieError as error:
                 self.error = error
-                self._refused(str(self._address or self.node), error)
+                self._tally.note(str(self._address or self.node), error)
                 wait = self._slower()
             self._changed.wait(wait)
 

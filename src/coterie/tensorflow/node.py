@@ -19,13 +19,16 @@ from pathlib import Path
 from coterie.contract import Contract, Node
 from coterie.contract.signatures import check_consent
 from coterie.errors import AddressInUse, ContractInvalid, CoterieError
+from coterie.nodes.descriptors import OWN, make_room
 from coterie.nodes.process import new_incarnation
 from coterie.nodes.trust import NodeOptions, node_trust
 from coterie.ps.events import Attested, EventSink, Failed, Listening, Refused, Started
 from coterie.ratls.address import Address
+from coterie.ratls.listener import ListenerLimits
 from coterie.ratls.peer import Peer
 from coterie.tensorflow.building import LIBRARY
 from coterie.tensorflow.cluster import check_contract, tf_config
+from coterie.tensorflow.connections import MAX_IDLE
 from coterie.tensorflow.measuring import (
     Program,
     check_digests,
@@ -129,6 +132,8 @@ def run_node(start: Start, on_event: EventSink) -> None:
 
 def _run(start: Start, on_event: EventSink) -> None:
     contract, node = start.contract, start.node
+    listeners = 2 * ListenerLimits().pending
+    make_room(OWN + listeners + 4 * MAX_IDLE * len(contract.nodes))
     folder = tensorflow_folder()
     check_digests(contract, start.program, wheel_digest(folder))
     trust = node_trust(contract, node, start.options, incarnation=new_incarnation())
@@ -151,9 +156,9 @@ def _run(start: Start, on_event: EventSink) -> None:
             )
         )
 
-    def refused(address: str, error: CoterieError) -> None:
+    def refused(address: str, error: CoterieError, count: int) -> None:
         reason = f"{error} (from {address})"
-        on_event(Refused(node.name, type(error).__name__, reason[:1000]))
+        on_event(Refused(node.name, type(error).__name__, reason[:1000], count))
 
     layer = AttestedSockets(
         trust, native, _places(start), ports, attested=attested, refused=refused

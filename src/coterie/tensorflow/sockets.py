@@ -16,11 +16,12 @@ from coterie.ratls.address import Address
 from coterie.ratls.handshake import accept
 from coterie.ratls.listener import AttestationListener, listen
 from coterie.ratls.peer import Peer
+from coterie.ratls.refusals import Refused
 from coterie.ratls.trust import TrustContext
 from coterie.tensorflow.board import Board
 from coterie.tensorflow.connections import receive
 from coterie.tensorflow.itself import OwnKeeper
-from coterie.tensorflow.keeper import READY, Attested, Keeper, Layer, Refused
+from coterie.tensorflow.keeper import READY, Attested, Keeper, Layer
 from coterie.tensorflow.native import Native
 
 
@@ -156,16 +157,18 @@ class AttestedSockets:
         """Waits until every other node is attested and can be dialled.
 
         Raises:
-            CoterieError: Why one was refused, or refused this node.
+            CoterieError: Why one was refused, or refused this node: at once if it had proved itself,
+                else, since somebody else may have answered in its place, when the time is up.
             NodeMissing: Some have not come in time.
         """
         until = now() + seconds
         for keeper in self._keepers.values():
             while not keeper.ready.wait(min(0.2, max(0.0, until - now()))):
+                late = now() >= until
                 for error in (one.error for one in self._keepers.values()):
-                    if error is not None:
+                    if error is not None and (late or error.peer_proved):
                         raise error
-                if now() >= until:
+                if late:
                     raise self._missing(seconds)
 
     def _missing(self, seconds: float) -> NodeMissing:

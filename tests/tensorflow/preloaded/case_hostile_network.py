@@ -15,7 +15,7 @@ import pytest
 from cryptography import x509
 from OpenSSL import SSL
 
-from coterie.errors import EnvironmentUnfit
+from coterie.errors import EnvironmentUnfit, HandshakeFailed
 from coterie.ratls.address import Address
 from coterie.ratls.handshake import accept
 from coterie.ratls.identity import NodeIdentity
@@ -172,3 +172,36 @@ def test_silent_strangers_do_not_hold_up_the_end(endless_patience: None, layer: 
     finally:
         for sock in silent:
             sock.close()
+
+
+def test_an_answer_in_a_peers_place_does_not_end_the_waiting_for_it(
+    world: World, native: Native
+) -> None:
+    """Whoever sits on the way can send one: it counts when the time is up, and is then told."""
+    looks = 0
+
+    def answer(server: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # it was closed: the test is over
+            while True:
+                sock, _ = server.accept()
+                with sock:
+                    sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer, args=(server,))
+        thread.start()
+        layer = Layer(world, native, {"acme-worker": Address(*server.getsockname())})
+
+        def now() -> float:
+            nonlocal looks
+            looks += 1
+            return 0.0 if looks < 8 else 10.0
+
+        with layer.sockets:
+            refusal = layer.refusal(HandshakeFailed)
+            assert not refusal.peer_proved
+            with pytest.raises(HandshakeFailed, match="TLS with acme-worker failed"):
+                layer.sockets.wait_ready(5.0, now=now)
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert looks >= 8, "it was waited for until the time was up"

@@ -65,7 +65,7 @@ class Layer:
             self.admitted.append(peer)
             self._changed.notify_all()
 
-    def _refuse(self, _: str, error: CoterieError) -> None:
+    def _refuse(self, _: str, error: CoterieError, __: int) -> None:
         with self._changed:
             self.refusals.append(error)
             self._changed.notify_all()

@@ -1,0 +1,106 @@
+"""What a quote shows by itself, without collateral: a chain to the root, and signatures down to its body.
+
+It proves that some genuine TEE, in whatever state, made the quote. A stranger without one gets no further:
+nobody is asked for collateral, and none that came along is read. All of it is checked once more, with
+collateral, by ``evidence.authenticate``; only that says what the evidence is worth.
+
+Source: Intel SGX ECDSA Quote Library Reference, appendix A.4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+from coterie.attestation.attributes import verify_attributes
+from coterie.attestation.chains import verify_chain
+from coterie.attestation.evidence import pck_chain_rule, verify_kind
+from coterie.attestation.quote import Quote, parse_quote
+from coterie.attestation.roots import TrustRoot
+from coterie.attestation.verdict import CheckList
+from coterie.errors import EvidenceRefused
+from coterie.kinds import TeeKind
+
+CHECKS = ("quoting_enclave_signature", "quoting_enclave_binding", "quote_signature")
+
+
+@dataclass(frozen=True)
+class Screened:
+    """A quote that a genuine TEE made, in whatever state its platform is.
+
+    Attributes:
+        quote: The parsed quote.
+    """
+
+    quote: Quote
+
+
+def screen(
+    data: bytes, *, kind: TeeKind, root: TrustRoot, at: datetime, checks: CheckList
+) -> Screened:
+    """Checks what can be checked of a quote without collateral.
+
+    Args:
+        data: The quote, with NUL padding or without.
+        kind: The one kind of TEE that is accepted.
+        root: The one root that is accepted.
+        at: The moment that counts, with a time zone.
+        checks: Takes up every check that passed.
+
+    Raises:
+        EvidenceRefused: A check failed; it has the name that ``authenticate`` gives it.
+    """
+    quote = parse_quote(data)
+    checks.passed("quote_format", f"version {quote.version}, {len(quote.canonical)} bytes")
+    verify_kind(quote, kind, checks)
+    verify_attributes(quote.report, checks)
+    verify_chain(quote.pck_chain, pck_chain_rule(root), root=root, at=at, checks=checks)
+    proof = quote.proof
+    pck_key = quote.pck_chain[0].public_key()
+    if not _signed(pck_key, proof.qe_signature, proof.qe_report):
+        raise _refused("quoting_enclave_signature", "the report of the quoting enclave")
+    checks.passed("quoting_enclave_signature")
+    bound = hashlib.sha256(proof.attestation_key + proof.qe_auth).digest()
+    if not hmac.compare_digest(quote.qe_report.report_data, bound + bytes(32)):
+        raise _refused("quoting_enclave_binding", "the attestation key")
+    checks.passed("quoting_enclave_binding")
+    if not _signed(_point(proof.attestation_key), proof.signature, proof.signed):
+        raise _refused("quote_signature", "the quote's body")
+    checks.passed("quote_signature")
+    return Screened(quote)
+
+
+def _point(octets: bytes) -> ec.EllipticCurvePublicKey | None:
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\4" + octets)
+    except ValueError:
+        return None
+
+
+def _signed(key: object, signature: bytes, content: bytes) -> bool:
+    """Whether a P-256 key signed it, with SHA-256; r and s, 32 bytes each."""
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        return False
+    numbers = (int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
+    try:
+        key.verify(encode_dss_signature(*numbers), content, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _refused(check: str, what: str) -> EvidenceRefused:
+    return EvidenceRefused(
+        check,
+        "the quote's signatures do not hold",
+        expected=f"{what}, vouched for by what stands above it",
+        seen="another signature, or one over other bytes",
+        remedy="no genuine platform makes such a quote: find out who answers there",
+    )

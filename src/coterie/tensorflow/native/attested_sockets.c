@@ -77,8 +77,9 @@ static char folder[1024];
 static atomic_bool armed;
 #define CALLS(X)                                                                                          \
   X(socket) X(connect) X(bind) X(listen) X(accept) X(accept4) X(getsockname) X(getpeername) X(setsockopt) \
-  X(shutdown) X(close) X(fcntl) X(dup) X(dup2) X(dup3) X(getaddrinfo) X(sendmsg) X(recvmsg) X(sendmmsg)   \
-  X(recvmmsg) X(read) X(write) X(readv) X(writev) X(recv) X(send) X(recvfrom) X(sendto) X(sendfile) X(splice)
+  X(shutdown) X(close) X(fcntl) X(fcntl64) X(dup) X(dup2) X(dup3) X(getaddrinfo) X(sendmsg) X(recvmsg)    \
+  X(sendmmsg) X(recvmmsg) X(read) X(write) X(readv) X(writev) X(recv) X(send) X(recvfrom) X(sendto)       \
+  X(sendfile) X(sendfile64) X(splice)
 #define DECLARE(name) static __typeof__(name) *real_##name;
 #define FIND(name) *(void **)&real_##name = dlsym(RTLD_NEXT, #name);
 CALLS(DECLARE)
@@ -490,14 +491,20 @@ int INTERPOSED(getaddrinfo)(const char *host, const char *service, const struct 
   if (TENSORFLOW) numeric.ai_flags |= AI_NUMERICHOST, hints = &numeric; /* no name goes to the network */
   return CALL(getaddrinfo, host, service, hints, found);
 }
-int INTERPOSED(fcntl)(int fd, int cmd, ...) {
-  va_list rest;
-  void *argument = (va_start(rest, cmd), va_arg(rest, void *));
-  va_end(rest);
+/* No second descriptor, and none that a program which is started would have. */
+static int may_control(int fd, int cmd, void *argument) {
   bool spreads = cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC || (cmd == F_SETFD && !((uintptr_t)argument & FD_CLOEXEC));
-  if (known(fd) && is_child()) return refuse(EBADF);
-  return known(fd) && spreads ? refuse(EOPNOTSUPP) : CALL(fcntl, fd, cmd, argument);
+  return !known(fd) ? 0 : is_child() ? refuse(EBADF) : spreads ? refuse(EOPNOTSUPP) : 0;
 }
+#define FCNTL(name)                                                             \
+  int INTERPOSED(name)(int fd, int cmd, ...) {                                  \
+    va_list rest;                                                               \
+    void *argument = (va_start(rest, cmd), va_arg(rest, void *));               \
+    va_end(rest);                                                               \
+    return may_control(fd, cmd, argument) ? -1 : CALL(name, fd, cmd, argument); \
+  }
+FCNTL(fcntl)
+FCNTL(fcntl64)
 /* What else could move bytes, or give a second descriptor. */
 #define REFUSED(type, name, bad, declared, ...) \
   type INTERPOSED(name) declared { return bad ? refuse(is_child() ? EBADF : EOPNOTSUPP) : CALL(name, __VA_ARGS__); }
@@ -517,6 +524,7 @@ REFUSED(ssize_t, sendto, BAD, (int fd, const void *b, size_t n, int f, const str
 REFUSED(int, sendmmsg, BAD, (int fd, struct mmsghdr *m, unsigned n, int f), fd, m, n, f)
 REFUSED(int, recvmmsg, BAD, (int fd, struct mmsghdr *m, unsigned n, int f, struct timespec *t), fd, m, n, f, t)
 REFUSED(ssize_t, sendfile, known(to) || known(fd), (int to, int fd, off_t *at, size_t n), to, fd, at, n)
+REFUSED(ssize_t, sendfile64, known(to) || known(fd), (int to, int fd, off64_t *at, size_t n), to, fd, at, n)
 REFUSED(ssize_t, splice, known(fd) || known(to), (int fd, off64_t *a, int to, off64_t *b, size_t n, unsigned f), fd, a, to, b, n, f)
 
 /* ---- what Python calls ---- */

@@ -16,7 +16,12 @@ int call_listen(int fd) {
   int failed = bind(fd, (void *)&any, sizeof any);
   return failed ? failed : listen(fd, 5);
 }
-int call_accept(int fd) { return accept4(fd, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC); }
+int call_accept(int fd, int *node) {
+  struct sockaddr_in from;
+  socklen_t len = sizeof from;
+  int accepted = accept4(fd, (void *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  return *node = accepted < 0 ? -1 : (int)(ntohl(from.sin_addr.s_addr) & 0xffff), accepted;
+}
 int call_connect(int fd, int node) {
   struct sockaddr_in to = at(0xef430000u | (unsigned)node); /* 239.67.0.0 */
   return connect(fd, (void *)&to, sizeof to);

@@ -40,9 +40,14 @@ class Caller:
         self._checked(self._calls.call_listen(fd))
         return fd
 
-    def accept(self, port: int) -> int:
-        """A connection that was handed over to be accepted."""
-        return self._checked(self._calls.call_accept(port))
+    def accept(self, port: int, of: int) -> int:
+        """The next connection with a node that was handed over to be accepted; others before it are closed."""
+        while True:
+            node = ctypes.c_int()
+            fd = self._checked(self._calls.call_accept(port, ctypes.byref(node)))
+            if node.value == of:
+                return fd
+            os.close(fd)
 
     def connect(self, node: int) -> int:
         """A connection that was parked."""

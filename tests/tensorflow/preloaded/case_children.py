@@ -125,9 +125,7 @@ def test_a_forked_child_cannot_write_to_a_connection(
     assert connection.is_open()
 
 
-def test_nor_can_it_read_what_is_meant_for_its_parent(
-    dialled: Connection, caller: Caller
-) -> None:
+def test_nor_can_it_read_what_is_meant_for_its_parent(dialled: Connection, caller: Caller) -> None:
     dialled.far.send(Sealer(RECEIVING).record(b"for the parent"))
 
     told = in_child(lambda: os.read(dialled.fd, 10), lambda: caller.receive(dialled.fd))
@@ -193,9 +191,7 @@ def test_what_is_not_the_layers_goes_on_in_children(dialled: Connection) -> None
 
 def _mappings(*flags: str) -> int:
     lines = Path("/proc/self/smaps").read_text().splitlines()
-    return sum(
-        set(flags) <= set(line.split()[1:]) for line in lines if line.startswith("VmFlags:")
-    )
+    return sum(set(flags) <= set(line.split()[1:]) for line in lines if line.startswith("VmFlags:"))
 
 
 def test_a_connections_secrets_stay_out_of_core_dumps_children_and_swap(

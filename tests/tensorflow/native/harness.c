@@ -332,10 +332,11 @@ static void odd_records(SSL_CTX *ctx, int listener) {
   wrapped_close(fd), part(other);
 }
 /* What a child finds: no descriptor that anything can be sent on or read from, no secret, no lock that is held. */
+static bool held;
 static void *hold_board(void *ready) {
-  pthread_mutex_lock(&board);
+  pthread_mutex_lock(&board), held = true;
   pthread_barrier_wait(ready), usleep(20000); /* fork() waits for it */
-  pthread_mutex_unlock(&board);
+  held = false, pthread_mutex_unlock(&board);
   return NULL;
 }
 static bool is_refused(int fd) { /* by this library, to whom the memory tells what was */
@@ -353,6 +354,7 @@ static bool is_dead(int fd) { /* to the kernel, so to everybody; what the harnes
 }
 static int child_of_fork(int fd, int parked, int listener, const struct link *secret) {
   alarm(20); /* whoever waits for a lock fails */
+  if (held) return 7;
   if (!is_dead(fd) || !is_dead(parked) || !is_dead(listener)) return 2;
   if (wrapped_socket(AF_INET, SOCK_STREAM, 0) != -1 || errno != EACCES) return 3;
   if (!zeroes(secret, sizeof *secret)) return 4;

@@ -149,8 +149,11 @@ static void before_fork(void) { pthread_mutex_lock(&board); }
 static void after_fork(void) { pthread_mutex_unlock(&board); }
 static void in_child(void) {
   int dead = newest ? open("/", O_PATH | O_CLOEXEC) : -1; /* every call on it is EBADF, also one that passes this library by */
-  for (int fd = 0; newest && fd < MAX_FD; fd++)
-    if (atomic_exchange(&table[fd], NULL) && CALL(dup3, dead, fd, O_CLOEXEC) < 0) CALL(close, fd);
+  for (int fd = 0; newest && fd < MAX_FD; fd++) {
+    if (!known(fd)) continue;
+    if (CALL(dup3, dead, fd, O_CLOEXEC) < 0) CALL(close, fd);
+    atomic_store(&table[fd], NULL);
+  }
   if (dead >= 0) CALL(close, dead);
   forked = true, newest = port = NULL, live = 0;
   pthread_mutex_unlock(&board);

@@ -576,6 +576,17 @@ static void cuts(SSL_CTX *ctx, int listener) {
   }
 }
 
+/* Descriptors that are closed by other calls, close_range() for one: who gets the number next is no older connection. */
+static void closed_otherwise(SSL_CTX *ctx, int listener) {
+  SSL *other;
+  int fd = meet(ctx, listener, 5, &other), links = coterie_count(-1, 0);
+  CHECK(!syscall(SYS_close, fd) && wrapped_socket(AF_INET, SOCK_STREAM, 0) == fd && coterie_count(-1, 0) == links);
+  CHECK(hear(fd) == -1 && errno == ENOTCONN);
+  coterie_cut(9, 0);
+  CHECK(!wrapped_close(fd) && coterie_count(-1, 0) == links - 1);
+  part(other);
+}
+
 static void refusals(void) {
   struct sockaddr_in real = {.sin_family = AF_INET, .sin_port = htons(VIRTUAL_PORT), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}, nobody = real, other = real;
   struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(VIRTUAL_PORT), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
@@ -618,7 +629,7 @@ int main(int argc, char **argv) {
   SSL_CTX *ctx = context();
   last_words(ctx, listener), ends(ctx, listener), breaks_alone(ctx, listener), odd_records(ctx, listener);
   children(ctx, listener), secrets_in_memory(ctx, listener), fresh_keys(ctx, listener), cuts(ctx, listener);
-  answers(ctx, listener), answers_when_there_is_room(ctx, listener), SSL_CTX_free(ctx);
+  answers(ctx, listener), answers_when_there_is_room(ctx, listener), closed_otherwise(ctx, listener), SSL_CTX_free(ctx);
   without_data(listener), one_call(listener);
   round_of(listener, seed, most); /* what OpenSSL makes once */
   int before = descriptors(), links = coterie_count(-1, 0);

@@ -139,9 +139,10 @@ static struct link *make(int kind, int fd) {
   if (!l) return NULL;
   l->kind = kind, l->fd = fd, l->refs = 1, l->spare = SPARE, pthread_mutex_init(&l->lock, NULL);
   pthread_mutex_lock(&board);
-  if ((stale = atomic_load(&table[fd]))) stale->fd = -1, stale->place = HELD; /* it was closed by a call that does not come here */
+  if ((stale = atomic_load(&table[fd]))) stale->fd = -1, stale->place = HELD, port = stale == port ? NULL : port;
   atomic_store(&table[fd], l), l->older = newest, newest = l, live++;
   pthread_mutex_unlock(&board);
+  if (stale) give(stale); /* its descriptor was closed by a call that does not come here */
   return l;
 }
 /* fork() finds the board in order, and leaves the child a dead descriptor for each of the layer's. */

@@ -579,11 +579,13 @@ static void cuts(SSL_CTX *ctx, int listener) {
 /* Descriptors that are closed by other calls, close_range() for one: who gets the number next is no older connection. */
 static void closed_otherwise(SSL_CTX *ctx, int listener) {
   SSL *other;
-  int fd = meet(ctx, listener, 5, &other), links = coterie_count(-1, 0);
-  CHECK(!syscall(SYS_close, fd) && wrapped_socket(AF_INET, SOCK_STREAM, 0) == fd && coterie_count(-1, 0) == links);
-  CHECK(hear(fd) == -1 && errno == ENOTCONN);
+  static const unsigned char secret[SECRET] = {1};
+  int fd = meet(ctx, listener, 5, &other), links = coterie_count(-1, 0), ends[2];
+  CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends) && dup2(ends[0], fd) == fd && !close(ends[0])); /* which closes it first */
+  CHECK(!coterie_hand_over(fd, 8, 5, 1, secret, secret) && coterie_count(-1, 0) == links);
   coterie_cut(9, 0);
-  CHECK(!wrapped_close(fd) && coterie_count(-1, 0) == links - 1);
+  CHECK(coterie_count(8, 0) == 1 && !close(ends[1]) && coterie_count(8, 0) == 0 && coterie_count(-1, 0) == links - 1);
+  CHECK(fcntl(fd, F_GETFD) == -1 && errno == EBADF);
   part(other);
 }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
@@ -113,6 +115,20 @@ def test_secrets_are_not_shown(ends: Ends) -> None:
     dialler, _ = taken(ends)
     assert repr(dialler.sending) not in repr(dialler)
     assert "sending" not in repr(dialler)
+
+
+def test_openssls_copies_of_the_secrets_go_at_once_not_when_the_collector_comes(ends: Ends) -> None:
+    dialler, listener = ends.end(listener=False), ends.end(listener=True)
+    assert both(dialler.handshake, listener.handshake) == [None, None]
+    openssls = [weakref.ref(end._connection) for end in (dialler, listener)]
+    gc.disable()
+    try:
+        for end in (dialler, listener):
+            end.take()
+        assert [one() for one in openssls] == [None, None]
+        assert [end._secrets for end in (dialler, listener)] == [{}, {}]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("refusing", [0, 1])

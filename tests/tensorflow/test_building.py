@@ -17,7 +17,8 @@ from coterie.tensorflow.selftest import Heard
 
 
 def test_the_native_part_is_small_enough_to_review() -> None:
-    assert len(building.SOURCE.read_text().splitlines()) < 500
+    """Raised from 500 when forks, wiped memory and the bounds on records without data came in."""
+    assert len(building.SOURCE.read_text().splitlines()) < 600
 
 
 def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

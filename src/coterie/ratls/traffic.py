@@ -72,10 +72,16 @@ class TlsHandshake(TlsConnection):
             self._send_flight()
 
     def take(self) -> Taken:
-        """What goes on after the handshake; this object has no part in it any more."""
+        """What goes on after the handshake; this object has no part in it any more, and forgets the secrets.
+
+        OpenSSL overwrites its own when its objects are freed, which is now and not when the collector comes.
+        """
         own, other = (_SERVER, _CLIENT) if self._listener else (_CLIENT, _SERVER)
         self._socket.settimeout(0)
-        return Taken(self._socket, self._secrets[own], self._secrets[other])
+        taken = Taken(self._socket, self._secrets[own], self._secrets[other])
+        self._secrets.clear()
+        del self._connection
+        return taken
 
     def _more_input(self) -> bool:
         self._send_flight()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from coterie.errors import CoterieError, PeerUnreachable
+from coterie.errors import CoterieError, MessageRefused, PeerUnreachable
 from coterie.ratls.address import Address
 from coterie.ratls.handshake import HANDSHAKE_SECONDS, AttestedPeer, dial
 from coterie.ratls.peer import Peer
@@ -106,6 +106,7 @@ class Keeper:
             self._changed.clear()
             wait = _LOOK_SECONDS
             self._cut()
+            self._tell_unruly()
             try:
                 self._attest()
                 self._fill()
@@ -128,6 +129,11 @@ class Keeper:
     def _cut(self) -> None:
         incarnation = self._layer.board.live_incarnation(self.node)
         self._layer.native.cut(self._index, incarnation)
+
+    def _tell_unruly(self) -> None:
+        """Nothing else changes: TensorFlow dials again, if it wants to, and the peer was attested."""
+        if ended := self._layer.native.unruly(self._index):
+            self._refused(str(self._address or self.node), unruly(self.node, ended))
 
     def _attest(self) -> None:
         standing = self._layer.board.standing(self.node)
@@ -190,6 +196,16 @@ class Keeper:
             if fresh or isinstance(error, PeerUnreachable):
                 raise
             raise _OtherKey from error
+
+
+def unruly(node: str, ended: int) -> MessageRefused:
+    """The error of a peer whose records would only keep this node busy."""
+    return MessageRefused(
+        f"{node} sent TLS records without data, so {ended} of its connections were ended",
+        expected="16 of them at most, and one more per 4,096 records with data",
+        seen="more key updates, or empty records",
+        remedy="no release of Coterie sends them: find out what runs there, and whether its program was touched",
+    )
 
 
 class _OtherKey(Exception):

@@ -68,6 +68,10 @@ class Native:
         """Breaks every connection with a node, but not those with one incarnation of it (0: all)."""
         self._library.coterie_cut(node, incarnation)
 
+    def unruly(self, node: int) -> int:
+        """How many connections with a node were ended, since this was last asked, as records came without data."""
+        return int(self._library.coterie_unruly(node))
+
     def parked(self, node: int) -> int:
         """How many connections wait for TensorFlow to dial a node."""
         return int(self._library.coterie_count(node, 0))
@@ -103,6 +107,7 @@ def load() -> ctypes.CDLL:
         ),
         "cut": (None, [_INT, ctypes.c_uint64]),
         "count": (_INT, [_INT, _INT]),
+        "unruly": (_INT, [_INT]),
     }
     for name, (result, arguments) in functions.items():
         function = getattr(library, f"coterie_{name}")

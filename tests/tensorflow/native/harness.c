@@ -6,12 +6,20 @@
    address, and a stream of pseudo-random bytes each way, written and read by two threads per end with random
    vectors. A relay between the ends cuts the bytes into random pieces, holds them back, lets them run together,
    and in some rounds resets, half-closes or changes a byte. Whatever it does: what is read is a prefix of what
-   was written; an orderly end comes only after all of it; and no descriptor or link is left. Before the rounds,
-   OpenSSL itself is the peer, after its own handshake: what one seals the other opens. */
+   was written; an orderly end comes only after all of it; and no descriptor or link is left, and nothing in a link's
+   memory when it is given back. Before the rounds, OpenSSL itself is the peer, after its own handshake: what one seals
+   the other opens; or a liar is, who has the keys. */
+#define _GNU_SOURCE
+#include <sys/mman.h>
+static int unmap_zeroes(void *at, size_t len);
+#define munmap unmap_zeroes
 #define INTERPOSED(name) wrapped_##name
 #define SOURCE_DIGEST "harness"
 #define FRESH_KEY 5 /* so that keys are changed all the time */
+#define EARNS_ONE 4
+#define ONE_CALL 40
 #include "attested_sockets.c"
+#undef munmap
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -21,11 +29,23 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #define CHECK(condition) \
   do { if (!(condition)) { fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno); abort(); } } while (0)
+
+static bool zeroes(const void *at, size_t len) {
+  const unsigned char *bytes = at;
+  while (len && !*bytes) bytes++, len--;
+  return !len;
+}
+static int unmap_zeroes(void *at, size_t len) { /* the last page is there for who goes too far */
+  CHECK(zeroes(at, len - (size_t)sysconf(_SC_PAGESIZE)));
+  return munmap(at, len);
+}
 
 enum fault { NONE, RESET, HALF_CLOSE, CHANGE, CUT, FAULTS };
 struct stream { uint64_t seed, total; };
@@ -119,6 +139,10 @@ static size_t vectors(struct iovec *v, unsigned char *buffer, size_t room, uint6
     at += v[n].iov_len;
   }
   return n;
+}
+static bool wait_now(int fd, short events) {
+  struct pollfd p = {.fd = fd, .events = events};
+  return poll(&p, 1, 0) > 0;
 }
 static bool wait_for(int fd, short events) {
   struct pollfd p = {.fd = fd, .events = events};
@@ -306,31 +330,97 @@ static void odd_records(SSL_CTX *ctx, int listener) {
   tell(other, "words");
   CHECK(wait_for(fd, POLLIN) && hear(fd) == -1 && errno == ECONNRESET);
   wrapped_close(fd), part(other);
-  fd = meet(ctx, listener, 5, &other);
-  CHECK(SSL_key_update(other, SSL_KEY_UPDATE_REQUESTED)); /* nor does it take orders */
-  tell(other, "words");
-  CHECK(wait_for(fd, POLLIN) && hear(fd) == -1 && errno == ECONNRESET);
-  wrapped_close(fd), part(other);
 }
-/* A child process holds the same keys, and perhaps the same memory (vfork): it must not speak with them. */
-static void children(SSL_CTX *ctx, int listener) {
-  SSL *other;
-  int fd = meet(ctx, listener, 5, &other), status, links = coterie_count(-1, 0);
+/* What a child finds: no descriptor that anything can be sent on or read from, no secret, no lock that is held. */
+static bool held;
+static void *hold_board(void *ready) {
+  pthread_mutex_lock(&board), held = true;
+  pthread_barrier_wait(ready), usleep(20000); /* fork() waits for it */
+  held = false, pthread_mutex_unlock(&board);
+  return NULL;
+}
+static bool is_refused(int fd) { /* by this library, to whom the memory tells what was */
   struct iovec v = {"child", 5};
   struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
-  pthread_mutex_lock(&board); /* as another thread may hold it */
-  pid_t child = fork();
-  if (child == 0) _exit(wrapped_sendmsg(fd, &m, 0) != -1 || wrapped_close(fd) || wrapped_close(listener));
-  pthread_mutex_unlock(&board);
-  CHECK(waitpid(child, &status, 0) == child && status == 0);
-  if ((child = vfork()) == 0) _exit(wrapped_close(fd) || wrapped_close(listener)); /* as subprocess does */
-  CHECK(waitpid(child, &status, 0) == child && status == 0 && coterie_count(-1, 0) == links);
-  m.msg_iov->iov_base = "mine!";
+  bool refused = wrapped_sendmsg(fd, &m, 0) == -1 && errno == EBADF && wrapped_write(fd, "plain", 5) == -1 && errno == EBADF;
+  refused = refused && wrapped_recvmsg(fd, &m, 0) == -1 && errno == EBADF && wrapped_dup2(fd, 100) == -1 && errno == EBADF;
+  return refused && wrapped_fcntl(fd, F_SETFD, 0) == -1 && errno == EBADF;
+}
+static bool is_dead(int fd) { /* to the kernel, so to everybody; what the harness calls, it calls as TensorFlow */
+  struct iovec v = {"child", 5};
+  struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+  bool dead = syscall(SYS_write, fd, "plain", 5) == -1 && errno == EBADF && syscall(SYS_read, fd, v.iov_base, 0) == -1 && errno == EBADF;
+  return dead && syscall(SYS_sendmsg, fd, &m, 0) == -1 && errno == EBADF && wrapped_sendmsg(fd, &m, 0) == -1 && wrapped_write(fd, "plain", 5) == -1;
+}
+static int child_of_fork(int fd, int parked, int listener, const struct link *secret) {
+  alarm(20); /* whoever waits for a lock fails */
+  if (held) return 7;
+  if (!is_dead(fd) || !is_dead(parked) || !is_dead(listener)) return 2;
+  if (wrapped_socket(AF_INET, SOCK_STREAM, 0) != -1 || errno != EACCES) return 3;
+  if (!zeroes(secret, sizeof *secret)) return 4;
+  coterie_cut(9, 0), coterie_count(9, 1); /* as whoever unwinds the stack does */
+  if (coterie_hand_over(dup(0), 9, 5, 1, (unsigned char[SECRET]){0}, (unsigned char[SECRET]){0}) != -1) return 5;
+  return wrapped_close(fd) || wrapped_close(parked) || wrapped_close(listener) ? 6 : 0;
+}
+static int ended(pid_t child) {
+  int status;
+  CHECK(waitpid(child, &status, 0) == child);
+  return status;
+}
+/* A child process holds the same descriptors, and perhaps the same memory (vfork): it must not speak on them. */
+static void children(SSL_CTX *ctx, int listener) {
+  SSL *other;
+  int fd = meet(ctx, listener, 5, &other), links = coterie_count(-1, 0), parked[2];
+  struct link *secret = atomic_load(&table[fd]);
+  struct iovec v = {"mine!", 5};
+  struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
   unsigned char got[9];
+  uint64_t random = 1;
+  pthread_barrier_t ready;
+  pthread_t holder;
+  pair(parked, &random);
+  CHECK(!coterie_hand_over(parked[0], 8, 5, 1, (unsigned char[SECRET]){1}, (unsigned char[SECRET]){2}));
+  CHECK(wrapped_sendmsg(parked[0], &m, 0) == -1 && errno == ENOTCONN); /* nobody has dialled it yet */
+  pthread_barrier_init(&ready, NULL, 2), pthread_create(&holder, NULL, hold_board, &ready), pthread_barrier_wait(&ready);
+  pid_t child = fork();
+  if (child == 0) syscall(SYS_exit_group, child_of_fork(fd, parked[0], listener, secret)); /* TSan misses the parent's threads in _exit */
+  CHECK(ended(child) == 0);
+  pthread_join(holder, NULL), pthread_barrier_destroy(&ready);
+  if ((child = vfork()) == 0) _exit(!(is_refused(fd) || is_dead(fd)) || wrapped_close(fd) || wrapped_close(listener)); /* as subprocess does; TSan forks */
+  CHECK(ended(child) == 0 && coterie_count(-1, 0) == links + 1);
+  if ((child = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0)) == 0) _exit(!is_refused(fd) || !is_refused(parked[0])); /* no handler runs */
+  CHECK(ended(child) == 0);
+  CHECK(!wait_now(parked[1], POLLIN | POLLRDHUP) && !wait_now(SSL_get_fd(other), POLLIN | POLLRDHUP)); /* not a byte, and no end */
   CHECK(wrapped_sendmsg(fd, &m, 0) == 5 && wait_for(SSL_get_fd(other), POLLIN));
   CHECK(SSL_read(other, got, sizeof got) == 5 && !memcmp(got, "mine!", 5));
   tell(other, "x");
   CHECK(wait_for(fd, POLLIN) && hear(fd) == 1);
+  CHECK(fcntl(fd, F_GETFD) == FD_CLOEXEC && fcntl(parked[0], F_GETFD) == FD_CLOEXEC && fcntl(listener, F_GETFD) == FD_CLOEXEC);
+  CHECK(wrapped_fcntl(fd, F_SETFD, 0) == -1 && errno == EOPNOTSUPP && !wrapped_fcntl(fd, F_SETFD, FD_CLOEXEC));
+  wrapped_close(fd), part(other), close(parked[1]);
+  CHECK(coterie_count(8, 0) == 0 && coterie_count(-1, 0) == links - 1);
+}
+/* What the kernel is told of the memory in which secrets are, and what is left there when the connection has broken. */
+static void secrets_in_memory(SSL_CTX *ctx, int listener) {
+  SSL *other;
+  int fd = meet(ctx, listener, 5, &other), told = 0;
+  struct link *l = atomic_load(&table[fd]);
+  char line[512];
+  FILE *maps = fopen("/proc/self/smaps", "r");
+  for (unsigned long from, to, in = 0; fgets(line, sizeof line, maps);) {
+    if (sscanf(line, "%lx-%lx ", &from, &to) == 2) in = from <= (uintptr_t)l && (uintptr_t)(l + 1) == to;
+    else if (in && !strncmp(line, "VmFlags:", 8)) told = strstr(line, " dd") && strstr(line, " wf"); /* the last byte is the mapping's */
+  }
+  fclose(maps);
+  CHECK(told && !zeroes(l->in.secret, SECRET) && !zeroes(l->out.secret, SECRET));
+  char many[200]; /* more than `hear` asks for */
+  memset(many, 'x', sizeof many);
+  CHECK(SSL_write(other, many, sizeof many) == sizeof many && wait_for(fd, POLLIN) && hear(fd) == 100);
+  CHECK(!zeroes(l->rest, sizeof l->rest));
+  CHECK(hear(fd) == 100 && send(SSL_get_fd(other), "\x16\x03\x03\0\x05hello", 10, 0) == 10 && wait_for(fd, POLLIN));
+  CHECK(hear(fd) == -1 && errno == ECONNRESET);
+  CHECK(zeroes(l->in.secret, SECRET) && zeroes(l->out.secret, SECRET) && zeroes(l->in.iv, 12) && zeroes(l->out.iv, 12));
+  CHECK(zeroes(l->rest, sizeof l->rest) && !EVP_CIPHER_CTX_get0_cipher(l->in.aead) && !EVP_CIPHER_CTX_get0_cipher(l->out.aead));
   wrapped_close(fd), part(other);
 }
 static int updates;
@@ -357,6 +447,122 @@ static void fresh_keys(SSL_CTX *ctx, int listener) {
   }
   wrapped_close(fd), part(other);
 }
+static void change_keys(SSL *other, int how) { CHECK(SSL_key_update(other, how) && SSL_do_handshake(other) == 1); }
+/* Who asks for new keys gets them before the next data, once, however often it has asked (RFC 8446, 4.6.3). */
+static void answers(SSL_CTX *ctx, int listener) {
+  SSL *other;
+  int fd = meet(ctx, listener, 5, &other);
+  unsigned char got[9];
+  struct iovec v = {"words", 5};
+  struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+  SSL_set_msg_callback(other, count_updates), updates = 0;
+  for (int i = 0; i < 3; i++) change_keys(other, SSL_KEY_UPDATE_REQUESTED);
+  tell(other, "words");
+  while (hear(fd) != 5) CHECK(errno == EAGAIN && wait_for(fd, POLLIN));
+  for (int i = 1; i <= FRESH_KEY + 1; i++) {
+    CHECK(wrapped_sendmsg(fd, &m, 0) == 5 && wait_for(SSL_get_fd(other), POLLIN) && SSL_read(other, got, sizeof got) == 5);
+    CHECK(updates == 1 + (i > FRESH_KEY)); /* its own turn comes after as many records as ever */
+  }
+  wrapped_close(fd), part(other);
+}
+/* Asked while what was sealed waits for room: that goes first, and nothing is lost or sealed twice. */
+static void answers_when_there_is_room(SSL_CTX *ctx, int listener) {
+  SSL *other;
+  int fd = meet(ctx, listener, 5, &other), sent = 0, got = 0;
+  static unsigned char all[3000000], back[sizeof all];
+  for (size_t i = 0; i < sizeof all; i++) all[i] = byte_at(3, i);
+  SSL_set_msg_callback(other, count_updates), updates = 0;
+  for (bool asked = false; got < (int)sizeof all;) {
+    struct iovec v = {all + sent, sizeof all - (size_t)sent};
+    struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+    ssize_t n = v.iov_len ? wrapped_sendmsg(fd, &m, 0) : 0;
+    CHECK(n >= 0 || errno == EAGAIN);
+    sent += n > 0 ? (int)n : 0;
+    if (n < 0 && !asked) { /* the kernel is full */
+      CHECK(atomic_load(&table[fd])->sealed);
+      asked = true;
+      change_keys(other, SSL_KEY_UPDATE_REQUESTED), tell(other, "x");
+      while (hear(fd) != 1) CHECK(errno == EAGAIN && wait_for(fd, POLLIN));
+      CHECK(atomic_load(&table[fd])->owes);
+    }
+    for (int here; (here = SSL_read(other, back + got, (int)sizeof back - got)) > 0;) got += here;
+  }
+  CHECK(sent == got && !memcmp(all, back, sizeof all) && !atomic_load(&table[fd])->owes && updates > 1);
+  wrapped_close(fd), part(other);
+}
+/* A peer with the right keys and other manners: `liar` seals what no release of ours would. */
+static void meet_liar(int listener, int *honest, int *liar) {
+  static const unsigned char here[SECRET] = {1}, there[SECRET] = {2};
+  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(VIRTUAL_PORT), .sin_addr.s_addr = htonl(VIRTUAL | 9)};
+  uint64_t random = 1;
+  int ends[2];
+  pair(ends, &random);
+  fcntl(ends[0], F_SETFL, O_NONBLOCK), fcntl(ends[1], F_SETFL, O_NONBLOCK);
+  CHECK(!coterie_hand_over(ends[0], 9, 5, 1, here, there) && !coterie_hand_over(ends[1], 9, 5, 0, there, here));
+  CHECK((*liar = wrapped_socket(AF_INET, SOCK_STREAM, 0)) >= 0 && !wrapped_connect(*liar, (void *)&to, sizeof to));
+  CHECK((*honest = wrapped_accept4(listener, NULL, NULL, 0)) >= 0);
+}
+static void lie(int liar, unsigned char type, const char *what, size_t len) {
+  struct link *l = atomic_load(&table[liar]);
+  CHECK(say(l, type, what, len) && (type != HANDSHAKE || use_secret(&l->out, true)) && flush(l) == 1);
+}
+static void close_both(int honest, int liar) { wrapped_close(honest), wrapped_close(liar); }
+static void lies_end(int honest, int liar) { /* for TensorFlow, for the peer, and for Python, who asks */
+  CHECK(wait_for(honest, POLLIN) && hear(honest) == -1 && errno == EPROTO && hear(honest) == -1 && errno == EPROTO);
+  struct iovec v = {"words", 5};
+  struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+  CHECK(wrapped_sendmsg(honest, &m, 0) == -1 && errno == EPROTO);
+  CHECK(coterie_unruly(8) == 0 && coterie_unruly(9) == 1 && coterie_unruly(9) == 0);
+  CHECK(wait_for(liar, POLLIN) && hear(liar) == -1 && errno == ECONNRESET);
+  struct link *l = atomic_load(&table[liar]); /* which took the alert for what it is, and has forgotten all since */
+  CHECK(l->in.records == 1);
+  close_both(honest, liar);
+}
+static void fill(int fd, int waiting) {
+  for (int n = 0; n < waiting; ioctl(fd, FIONREAD, &n)) usleep(100);
+}
+static void without_data(int listener) {
+  static const char asking[] = {24, 0, 0, 1, 1}, other[] = {24, 0, 0, 1, 2};
+  int honest, liar, updates_sent = 0;
+  for (int kind = 0; kind < 3; kind++) { /* as many as are spared, and one more: new keys, asked for some, nothing at all */
+    meet_liar(listener, &honest, &liar);
+    for (int i = 0; i < SPARE; i++) lie(liar, kind < 2 ? HANDSHAKE : APPLICATION_DATA, kind ? asking : key_update, kind < 2 ? 5 : 0);
+    fill(honest, SPARE * (HEAD + OVERHEAD));
+    CHECK(hear(honest) == -1 && errno == EAGAIN);
+    lie(liar, APPLICATION_DATA, "words", 5);
+    CHECK(wait_for(honest, POLLIN) && hear(honest) == 5);
+    lie(liar, kind < 2 ? HANDSHAKE : APPLICATION_DATA, kind ? asking : key_update, kind < 2 ? 5 : 0);
+    lies_end(honest, liar);
+  }
+  meet_liar(listener, &honest, &liar); /* some data with each is not enough */
+  for (ssize_t n = 1; n == 1; updates_sent++) {
+    lie(liar, HANDSHAKE, key_update, sizeof key_update), lie(liar, APPLICATION_DATA, "x", 1);
+    while ((n = hear(honest)) == -1 && errno == EAGAIN) wait_for(honest, POLLIN);
+    CHECK(n == 1 || updates_sent == SPARE + SPARE / (EARNS_ONE - 1)); /* in 21 records with data 5 more are earned */
+  }
+  CHECK(updates_sent == 1 + SPARE + SPARE / (EARNS_ONE - 1) && coterie_unruly(9) == 1);
+  close_both(honest, liar);
+  meet_liar(listener, &honest, &liar); /* so much is */
+  for (int i = 0; i < 20 * SPARE * EARNS_ONE; i++) {
+    if (i % EARNS_ONE == 0) lie(liar, HANDSHAKE, asking, sizeof asking);
+    lie(liar, APPLICATION_DATA, "x", 1);
+    for (ssize_t n; (n = hear(honest)) != 1;) CHECK(n == -1 && errno == EAGAIN && wait_for(honest, POLLIN));
+  }
+  close_both(honest, liar);
+  meet_liar(listener, &honest, &liar); /* it says neither yes nor no */
+  lie(liar, HANDSHAKE, other, sizeof other);
+  CHECK(wait_for(honest, POLLIN) && hear(honest) == -1 && errno == ECONNRESET && coterie_unruly(9) == 0);
+  close_both(honest, liar);
+}
+/* A call opens so many records; the next one goes on, and the last one says that there is nothing more. */
+static void one_call(int listener) {
+  int honest, liar;
+  meet_liar(listener, &honest, &liar);
+  for (int i = 0; i < 2 * ONE_CALL + 7; i++) lie(liar, APPLICATION_DATA, "x", 1);
+  fill(honest, (2 * ONE_CALL + 7) * (HEAD + 1 + OVERHEAD));
+  CHECK(hear(honest) == ONE_CALL && hear(honest) == ONE_CALL && hear(honest) == 7 && hear(honest) == -1 && errno == EAGAIN);
+  close_both(honest, liar);
+}
 /* Incarnations are the peers' numbers: 0 is one, too. */
 static void cuts(SSL_CTX *ctx, int listener) {
   for (uint64_t incarnation = 0; incarnation < 2; incarnation++) {
@@ -368,6 +574,19 @@ static void cuts(SSL_CTX *ctx, int listener) {
     CHECK(hear(fd) == -1 && errno == ECONNRESET);
     wrapped_close(fd), part(other);
   }
+}
+
+/* Descriptors that are closed by other calls, close_range() for one: who gets the number next is no older connection. */
+static void closed_otherwise(SSL_CTX *ctx, int listener) {
+  SSL *other;
+  static const unsigned char secret[SECRET] = {1};
+  int fd = meet(ctx, listener, 5, &other), links = coterie_count(-1, 0), ends[2];
+  CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends) && dup2(ends[0], fd) == fd && !close(ends[0])); /* which closes it first */
+  CHECK(!coterie_hand_over(fd, 8, 5, 1, secret, secret) && coterie_count(-1, 0) == links);
+  coterie_cut(9, 0);
+  CHECK(coterie_count(8, 0) == 1 && !close(ends[1]) && coterie_count(8, 0) == 0 && coterie_count(-1, 0) == links - 1);
+  CHECK(fcntl(fd, F_GETFD) == -1 && errno == EBADF);
+  part(other);
 }
 
 static void refusals(void) {
@@ -411,7 +630,9 @@ int main(int argc, char **argv) {
   CHECK((listener = wrapped_socket(AF_INET6, SOCK_STREAM, 0)) >= 0 && !wrapped_bind(listener, (void *)&any, sizeof any) && !wrapped_listen(listener, 5));
   SSL_CTX *ctx = context();
   last_words(ctx, listener), ends(ctx, listener), breaks_alone(ctx, listener), odd_records(ctx, listener);
-  children(ctx, listener), fresh_keys(ctx, listener), cuts(ctx, listener), SSL_CTX_free(ctx);
+  children(ctx, listener), secrets_in_memory(ctx, listener), fresh_keys(ctx, listener), cuts(ctx, listener);
+  answers(ctx, listener), answers_when_there_is_room(ctx, listener), closed_otherwise(ctx, listener), SSL_CTX_free(ctx);
+  without_data(listener), one_call(listener);
   round_of(listener, seed, most); /* what OpenSSL makes once */
   int before = descriptors(), links = coterie_count(-1, 0);
   for (uint64_t i = 1; i <= rounds; i++) {

@@ -22,16 +22,28 @@ from coterie.ratls.trust import TrustContext
 from coterie.tensorflow.native import Native
 from coterie.tensorflow.sockets import AttestedSockets, Ports
 from tests.ratls.conftest import World
+from tests.tensorflow.preloaded.calling import Caller
 
 ALPN, BACK = b"coterie-tf/1", b"coterie-tf-back/1"
 ACME = 1  # acme-worker's place among the contract's nodes
 
 
 @pytest.fixture(scope="session")
-def native() -> Iterator[Native]:
-    armed = Native(Path("/nobody/calls/from/here"), 0)
+def tensorflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder whose files the native part takes for TensorFlow's."""
+    return tmp_path_factory.mktemp("tensorflow")
+
+
+@pytest.fixture(scope="session")
+def native(tensorflow: Path) -> Iterator[Native]:
+    armed = Native(tensorflow, 0)
     yield armed
     armed.close()
+
+
+@pytest.fixture(scope="session")
+def caller(native: Native, tensorflow: Path) -> Caller:
+    return Caller(tensorflow)
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@
    what it sends and receives are records of TLS 1.3, sealed and opened by OpenSSL's AES-GCM. There is no policy here, no
    handshake, no callback into Python, no thread, no file, no environment. A descriptor is RAW, a socket that TensorFlow has
    made; PORT, the one that it listens on (an eventfd, readable while a connection waits); or LINK, a TLS connection. `board`
-   guards table, lists and counts, a link's `lock` its TLS state; whoever needs both takes the link's first. */
+   guards table, lists and counts, a link's `lock` its TLS state; whoever needs both takes the link's first. A child process
+   has no part in any of it: its copies of descriptors are dead, its copies of secrets zeroes. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -26,6 +27,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -34,13 +36,16 @@
 #ifndef INTERPOSED /* the sanitizers' harness gives the calls other names */
 #define INTERPOSED(name) name
 #define FRESH_KEY (1u << 23) /* records; AES-GCM bears 2^24.5 of them under one key (RFC 8446, 5.5) */
+#define EARNS_ONE 4096       /* records with data, after which the peer may send one more without */
+#define ONE_CALL 1024        /* records that one call opens at most */
 #endif
 #define VIRTUAL 0xef430000u /* 239.67.0.0: node i is 239.67.(i / 256).(i % 256) */
 enum { VIRTUAL_PORT = 2222, MAX_NODES = 1025, MAX_FD = 65536 };
+enum { SPARE = 16 }; /* records without data that a peer may send ahead of any with */
 enum { SECRET = 32, HEAD = 5, RECORD = 16384, TAG = 16, OVERHEAD = 1 + TAG, SHORT = 64, ALERT = 21, HANDSHAKE = 22, APPLICATION_DATA = 23 };
 enum { IN = 262144, OUT = 524288, OUT_FIRST = 65536, OUT_FULL = OUT - 18432 }; /* room for one more sealed record, and a key update */
-enum progress { BROKEN = -1, LATER, MORE, OVER };
-static const char goodbye[] = {1, 0}, bad_record[] = {2, 20}, key_update[] = {24, 0, 0, 1, 0}; /* 6.1, 6.2, 4.6.3 */
+enum progress { UNRULY = -2, BROKEN, LATER, MORE, OVER };
+static const char goodbye[] = {1, 0}, unexpected[] = {2, 10}, bad_record[] = {2, 20}, key_update[] = {24, 0, 0, 1, 0}; /* 6.1, 6.2, 4.6.3 */
 
 struct way { /* one direction of a connection; `bytes` are sealed records, complete but for those from the kernel */
   EVP_CIPHER_CTX *aead;
@@ -55,29 +60,32 @@ struct link {
   int fd, node, refs; /* refs: guarded by board */
   uint64_t incarnation;
   pthread_mutex_t lock;
-  bool bound, broken, used, over, closing;
+  int broken; /* the error of every call from now on */
+  bool bound, used, over, closing, owes; /* owes: the peer has asked for new keys of this side, too */
   struct way in, out;
-  unsigned char *rest; /* opened, and not read yet */
+  unsigned spare, paid; /* how many records without data may come, and how many came with some since one was earned */
   size_t rest_from, rest_to, sealed; /* sealed: plaintext in `out`, for the caller to present again */
   struct link *older;
+  unsigned char rest[RECORD]; /* opened, and not read yet */
 };
 static pthread_mutex_t board = PTHREAD_MUTEX_INITIALIZER;
 static struct link *_Atomic table[MAX_FD];
 static struct link *newest, *port;
-static int live, owner, own_node, bell = -1; /* owner: this process */
+static int live, owner, own_node, bell = -1, unruly[MAX_NODES]; /* owner: this process */
+static bool forked; /* so this is another one */
 static char folder[1024];
 static atomic_bool armed;
 #define CALLS(X)                                                                                          \
   X(socket) X(connect) X(bind) X(listen) X(accept) X(accept4) X(getsockname) X(getpeername) X(setsockopt) \
-  X(shutdown) X(close) X(fcntl) X(dup) X(dup2) X(dup3) X(getaddrinfo) X(sendmsg) X(recvmsg) X(sendmmsg)   \
-  X(recvmmsg) X(read) X(write) X(readv) X(writev) X(recv) X(send) X(recvfrom) X(sendto) X(sendfile) X(splice)
+  X(shutdown) X(close) X(fcntl) X(fcntl64) X(dup) X(dup2) X(dup3) X(getaddrinfo) X(sendmsg) X(recvmsg)    \
+  X(sendmmsg) X(recvmmsg) X(read) X(write) X(readv) X(writev) X(recv) X(send) X(recvfrom) X(sendto)       \
+  X(sendfile) X(sendfile64) X(splice)
 #define DECLARE(name) static __typeof__(name) *real_##name;
 #define FIND(name) *(void **)&real_##name = dlsym(RTLD_NEXT, #name);
 CALLS(DECLARE)
 static void resolve(void) { CALLS(FIND) }
-/* OpenSSL obeys no openssl.cnf of the host, and does not end before TensorFlow's threads do. */
-__attribute__((constructor)) static void begin(void) { resolve(), OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL); }
 #define CALL(name, ...) ((real_##name ? (void)0 : resolve()), real_##name(__VA_ARGS__)) /* others' constructors may come first */
+_Static_assert(SPARE < ONE_CALL, "a call that opens as many as it may has met data");
 static int refuse(int code) { return errno = code, -1; }
 
 /* ---- descriptors ---- */
@@ -86,15 +94,28 @@ static bool is_tensorflow(void *caller) {
   return atomic_load(&armed) && (!*folder || (dladdr(caller, &info) && info.dli_fname && !strncmp(info.dli_fname, folder, strlen(folder))));
 }
 #define TENSORFLOW is_tensorflow(__builtin_return_address(0))
-/* Not in a child process: the keys are this one's and, after vfork, so is the memory. */
-static bool tracked(int fd) { return fd >= 0 && fd < MAX_FD && atomic_load(&table[fd]) && getpid() == owner; }
+static bool known(int fd) { return fd >= 0 && fd < MAX_FD && atomic_load(&table[fd]); }
+/* Its memory may be the parent's (vfork), and the board locked for ever (a bare clone): it reads the table, and touches nothing. */
+static bool is_child(void) { return forked || getpid() != owner; }
 static struct link *take(int fd) {
   struct link *l = NULL;
-  if (!tracked(fd)) return NULL;
   pthread_mutex_lock(&board);
   if ((l = atomic_load(&table[fd]))) l->refs++;
   pthread_mutex_unlock(&board);
   return l;
+}
+/* Memory for secrets: in no core dump, in no swap if this user may lock so much, zeroes in a child; who writes beyond its end faults. */
+static void *keep(size_t size) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), room = (size + page - 1) / page * page;
+  unsigned char *at = mmap(NULL, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (at == MAP_FAILED) return NULL;
+  (void)!madvise(at, room, MADV_DONTDUMP), (void)!madvise(at, room, MADV_WIPEONFORK), (void)!mlock(at, room);
+  (void)!mprotect(at + room, page, PROT_NONE); /* the library OS of an enclave may lack any of these */
+  return at + room - size;
+}
+static void wipe(void *kept, size_t size) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), room = (size + page - 1) / page * page;
+  OPENSSL_cleanse(kept, size), munmap((unsigned char *)kept + size - room, room + page);
 }
 static void give(struct link *l) {
   pthread_mutex_lock(&board);
@@ -104,18 +125,44 @@ static void give(struct link *l) {
   if (last) *at = l->older, live--;
   pthread_mutex_unlock(&board);
   if (!last) return;
-  if (l->fd >= 0) CALL(close, l->fd);
-  EVP_CIPHER_CTX_free(l->in.aead), EVP_CIPHER_CTX_free(l->out.aead), free(l->in.bytes), free(l->out.bytes), free(l->rest);
-  pthread_mutex_destroy(&l->lock), OPENSSL_cleanse(l, sizeof *l), free(l);
+  EVP_CIPHER_CTX_free(l->in.aead), EVP_CIPHER_CTX_free(l->out.aead), free(l->in.bytes), free(l->out.bytes); /* those are sealed */
+  pthread_mutex_destroy(&l->lock), wipe(l, sizeof *l);
+}
+/* Who calls it has the board, and the table's reference from now on. */
+static int drop(struct link *l) {
+  int fd = l->fd;
+  l->fd = -1, l->place = HELD, atomic_store(&table[fd], NULL);
+  return CALL(close, fd);
 }
 static struct link *make(int kind, int fd) {
-  struct link *l = calloc(1, sizeof *l);
+  struct link *stale, *l = fd < 0 || fd >= MAX_FD || is_child() ? NULL : keep(sizeof *l);
   if (!l) return NULL;
-  l->kind = kind, l->fd = fd, l->refs = 1, pthread_mutex_init(&l->lock, NULL);
+  l->kind = kind, l->fd = fd, l->refs = 1, l->spare = SPARE, pthread_mutex_init(&l->lock, NULL);
   pthread_mutex_lock(&board);
-  l->older = newest, newest = l, live++;
+  if ((stale = atomic_load(&table[fd]))) stale->fd = -1, stale->place = HELD, port = stale == port ? NULL : port;
+  atomic_store(&table[fd], l), l->older = newest, newest = l, live++;
   pthread_mutex_unlock(&board);
+  if (stale) give(stale); /* its descriptor was closed by a call that does not come here */
   return l;
+}
+/* fork() finds the board in order, and leaves the child a dead descriptor for each of the layer's. */
+static void before_fork(void) { pthread_mutex_lock(&board); }
+static void after_fork(void) { pthread_mutex_unlock(&board); }
+static void in_child(void) {
+  int dead = newest ? open("/", O_PATH | O_CLOEXEC) : -1; /* every call on it is EBADF, also one that passes this library by */
+  for (int fd = 0; newest && fd < MAX_FD; fd++) {
+    if (!known(fd)) continue;
+    if (CALL(dup3, dead, fd, O_CLOEXEC) < 0) CALL(close, fd);
+    atomic_store(&table[fd], NULL);
+  }
+  if (dead >= 0) CALL(close, dead);
+  forked = true, newest = port = NULL, live = 0;
+  pthread_mutex_unlock(&board);
+}
+/* OpenSSL obeys no openssl.cnf of the host, and does not end before TensorFlow's threads do. */
+__attribute__((constructor)) static void begin(void) {
+  resolve(), OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL);
+  pthread_atfork(before_fork, after_fork, in_child);
 }
 /* The IPv4 address, also a mapped one; anything else is 0xffffffff. The port lies at one place in both. */
 static uint32_t ipv4(const struct sockaddr *a, socklen_t len) {
@@ -208,23 +255,30 @@ static int flush(struct link *l) {
   }
   return w->from = w->to = 0, 1;
 }
-static int give_up(struct link *l) { return l->broken = true, ERR_clear_error(), refuse(ECONNRESET); }
+static void forget(struct way *w) { EVP_CIPHER_CTX_reset(w->aead), OPENSSL_cleanse(w->secret, SECRET), OPENSSL_cleanse(w->iv, sizeof w->iv); }
+/* The connection is over: nothing is sealed or opened any more. */
+static int give_up(struct link *l, int code) {
+  if (!l->broken) l->broken = code, forget(&l->in), forget(&l->out), OPENSSL_cleanse(l->rest, sizeof l->rest);
+  return ERR_clear_error(), refuse(l->broken);
+}
 /* Bytes count as sent once the kernel has them: what was sealed and does not fit is presented again. */
 static ssize_t seal(struct link *l, const struct msghdr *m) {
   size_t total = 0, done, batch = 0, full = OUT_FIRST; /* soon the peer has something to do; then few calls */
   if (m->msg_controllen || m->msg_namelen) return refuse(EOPNOTSUPP);
   for (size_t i = 0; i < m->msg_iovlen; i++) total += m->msg_iov[i].iov_len;
   int sent = l->broken ? -1 : flush(l);
-  if (sent < 0 || l->sealed > total) return give_up(l);
+  if (sent < 0 || l->sealed > total) return give_up(l, ECONNRESET);
   if (!sent) return refuse(EAGAIN);
   done = l->sealed, l->sealed = 0;
   while (sent && done + batch < total) {
     size_t left = total - done - batch, len = left < RECORD ? left : RECORD;
-    if (l->out.records == FRESH_KEY && !(say(l, HANDSHAKE, key_update, sizeof key_update) && use_secret(&l->out, true))) return give_up(l);
-    if (!seal_record(l, APPLICATION_DATA, m, done + batch, len)) return give_up(l);
+    bool fresh = l->owes || l->out.records == FRESH_KEY; /* whatever was asked meanwhile, one answer before the next data will do (4.6.3) */
+    if (fresh && !(say(l, HANDSHAKE, key_update, sizeof key_update) && use_secret(&l->out, true))) return give_up(l, ECONNRESET);
+    l->owes = false;
+    if (!seal_record(l, APPLICATION_DATA, m, done + batch, len)) return give_up(l, ECONNRESET);
     batch += len;
     if (l->out.to < full && len < left) continue;
-    if ((sent = flush(l)) < 0) return give_up(l);
+    if ((sent = flush(l)) < 0) return give_up(l, ECONNRESET);
     if (sent) done += batch, batch = 0, full = 2 * full < OUT_FULL ? 2 * full : OUT_FULL;
   }
   l->sealed = batch;
@@ -247,9 +301,16 @@ static enum progress open_record(struct link *l, const struct msghdr *m, size_t 
   }
   good = good && (direct == len || cipher(w, l->rest, from + direct, len - direct)) && cipher(w, &type, from + len, 1);
   if (!good || !end_record(w, from + len + 1)) return BROKEN;
-  if (type == APPLICATION_DATA) return *got += direct, l->rest_from = 0, l->rest_to = len - direct, MORE;
-  if (type == HANDSHAKE && len == sizeof key_update && !memcmp(l->rest, key_update, len)) return use_secret(w, true) ? MORE : BROKEN;
-  return type == ALERT && len == sizeof goodbye && !memcmp(l->rest, goodbye, len) ? OVER : BROKEN; /* padding: 5.4, nobody pads */
+  if (type == APPLICATION_DATA && len) {
+    if (++l->paid == EARNS_ONE) l->paid = 0, l->spare += l->spare < SPARE;
+    return *got += direct, l->rest_from = 0, l->rest_to = len - direct, MORE;
+  }
+  if (type == ALERT && len == sizeof goodbye && !memcmp(l->rest, goodbye, len)) return OVER;
+  bool update = type == HANDSHAKE && len == sizeof key_update && !memcmp(l->rest, key_update, len - 1) && l->rest[len - 1] <= 1;
+  if (!update && type != APPLICATION_DATA) return BROKEN; /* padding, too: 5.4, nobody pads */
+  if (!l->spare--) return UNRULY; /* each costs this side more than its sender */
+  if (update) l->owes |= l->rest[len - 1];
+  return !update || use_secret(w, true) ? MORE : BROKEN;
 }
 static enum progress refill(struct link *l) {
   struct way *w = &l->in;
@@ -261,21 +322,24 @@ static enum progress refill(struct link *l) {
 }
 static ssize_t unseal(struct link *l, struct msghdr *m, int flags) {
   size_t got = 0, here;
+  int opened = 0;
   enum progress now = MORE;
   unsigned char *to;
   if (flags & MSG_ERRQUEUE) return refuse(EAGAIN);
   if (flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CMSG_CLOEXEC)) return refuse(EOPNOTSUPP);
-  if (l->broken) return give_up(l);
+  if (l->broken) return give_up(l, ECONNRESET);
   while (now == MORE && (here = place(m, got, &to))) {
     size_t rest = l->rest_to - l->rest_from, n = here < rest ? here : rest;
     if (rest) memcpy(to, l->rest + l->rest_from, n), l->rest_from += n, got += n;
     else if (l->over) now = OVER;
-    else if ((now = open_record(l, m, &got)) == LATER && !got) now = refill(l); /* TensorFlow reads on until EAGAIN */
+    else if (opened == ONE_CALL) break; /* with data by then: others wait for the lock */
+    else if ((now = open_record(l, m, &got)) != LATER) opened++;
+    else if (!got) now = refill(l); /* TensorFlow reads on until EAGAIN */
   }
   l->over = l->over || now == OVER;
-  if (now == BROKEN && !l->sealed) (void)(say(l, ALERT, bad_record, sizeof bad_record) && flush(l));
-  if (now == BROKEN && !got) return give_up(l);
-  l->broken = now == BROKEN; /* what came before still counts */
+  if (now < LATER && !l->sealed) (void)(say(l, ALERT, now == UNRULY ? unexpected : bad_record, sizeof bad_record) && flush(l));
+  if (now == UNRULY) pthread_mutex_lock(&board), unruly[l->node]++, pthread_mutex_unlock(&board);
+  if (now < LATER && give_up(l, now == UNRULY ? EPROTO : ECONNRESET) && !got) return -1; /* what came before still counts */
   m->msg_flags = 0, m->msg_namelen = 0, m->msg_controllen = 0;
   if (!got) return now == LATER ? refuse(EAGAIN) : 0;
   if (!l->used) pthread_mutex_lock(&board), l->used = true, pthread_mutex_unlock(&board);
@@ -286,9 +350,11 @@ static void say_goodbye(struct link *l) {
 }
 
 /* ---- what TensorFlow calls ---- */
-/* Does `action` on a tracked descriptor, under its lock; other descriptors fall through. */
+/* Does `action` on a descriptor of the layer, under its lock; other descriptors fall through. */
 #define ON_LINK(type, action)                \
   do {                                       \
+    if (!known(fd)) break;                   \
+    if (is_child()) return refuse(EBADF);    \
     struct link *l = take(fd);               \
     if (!l) break;                           \
     pthread_mutex_lock(&l->lock);            \
@@ -299,43 +365,46 @@ static void say_goodbye(struct link *l) {
   } while (0)
 int INTERPOSED(socket)(int domain, int type, int protocol) {
   if (!TENSORFLOW) return CALL(socket, domain, type, protocol);
+  if (is_child()) return refuse(EACCES);
   if ((domain != AF_INET && domain != AF_INET6) || (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != SOCK_STREAM) return refuse(EAFNOSUPPORT);
   int fd = CALL(socket, domain, type | SOCK_CLOEXEC, protocol);
-  struct link *l = fd >= 0 && fd < MAX_FD ? make(RAW, fd) : NULL;
-  if (l) atomic_store(&table[fd], l);
-  else if (fd >= 0) CALL(close, fd);
+  struct link *l = make(RAW, fd);
+  if (!l && fd >= 0) CALL(close, fd);
   return l ? fd : refuse(EMFILE);
 }
-/* A parked connection with a node, taken out; or (`ended`) one that has ended before TensorFlow had it. */
-static struct link *pick(int node, bool ended) {
-  pthread_mutex_lock(&board);
+/* A parked connection with a node; or (`ended`) one that has ended before TensorFlow had it. Who calls it has the board. */
+static struct link *find(int node, bool ended) {
   struct link *l = newest;
   for (; l; l = l->older) {
     struct pollfd end = {.fd = l->fd, .events = POLLRDHUP};
     bool waits = l->place == PARKED || (ended && l->place == QUEUED);
     if (waits && l->node == node && (poll(&end, 1, 0) != 0) == ended) break;
   }
-  if (l) l->place = ended ? HELD : DIALLED;
-  pthread_mutex_unlock(&board);
   return l;
 }
-#define SWEEP(node) for (struct link *ended; (ended = pick(node, true));) give(ended)
+static void sweep(int node) {
+  struct link *l;
+  do {
+    pthread_mutex_lock(&board);
+    if ((l = find(node, true))) drop(l);
+    pthread_mutex_unlock(&board);
+    if (l) give(l);
+  } while (l);
+}
 /* A parked connection takes the socket's place, of which epoll has not been told yet. */
 static int dial(struct link *raw, uint32_t ip) {
   int node = (int)(ip & 0xffff);
   unsigned char line[2] = {(unsigned char)(node >> 8), (unsigned char)node};
   if (raw->kind != RAW || raw->bound || raw->fd < 0 || (ip & 0xffff0000u) != VIRTUAL || node >= MAX_NODES) return refuse(EACCES);
-  SWEEP(node);
-  struct link *l = pick(node, false);
-  CALL(send, bell, line, sizeof line, MSG_DONTWAIT | MSG_NOSIGNAL); /* Python makes the next one */
-  if (l && CALL(dup3, l->fd, raw->fd, O_CLOEXEC) < 0) give(l), l = NULL;
-  if (!l) return refuse(ECONNREFUSED);
+  sweep(node);
   pthread_mutex_lock(&board);
-  CALL(close, l->fd), l->fd = raw->fd, raw->fd = -1;
-  atomic_store(&table[l->fd], l);
-  raw->refs--; /* the table's; the caller has one more */
+  struct link *l = find(node, false);
+  if (l && CALL(dup3, l->fd, raw->fd, O_CLOEXEC) < 0) l = NULL;
+  if (l) drop(l), l->fd = raw->fd, l->place = DIALLED, atomic_store(&table[l->fd], l), raw->fd = -1;
+  if (l) raw->refs--; /* the table's; the caller has one more */
   pthread_mutex_unlock(&board);
-  return 0;
+  CALL(send, bell, line, sizeof line, MSG_DONTWAIT | MSG_NOSIGNAL); /* Python makes the next one */
+  return l ? 0 : refuse(ECONNREFUSED);
 }
 int INTERPOSED(connect)(int fd, const struct sockaddr *a, socklen_t len) {
   ON_LINK(int, dial(l, ipv4(a, len)));
@@ -368,7 +437,7 @@ static int accept_queued(struct link *at, struct sockaddr *a, socklen_t *len) {
   if (at->kind != PORT) return refuse(EACCES);
   pthread_mutex_lock(&board);
   for (struct link *l = newest; l; l = l->older) oldest = l->place == QUEUED ? l : oldest;
-  if (oldest) oldest->place = ACCEPTED, atomic_store(&table[oldest->fd], oldest);
+  if (oldest) oldest->place = ACCEPTED;
   else (void)!CALL(read, at->fd, &rings, sizeof rings);
   pthread_mutex_unlock(&board);
   return oldest ? tell_address(oldest->node, a, len), oldest->fd : refuse(EAGAIN);
@@ -378,7 +447,7 @@ int INTERPOSED(accept4)(int fd, struct sockaddr *a, socklen_t *len, int flags) {
   return TENSORFLOW ? refuse(EACCES) : CALL(accept4, fd, a, len, flags);
 }
 int INTERPOSED(getsockname)(int fd, struct sockaddr *a, socklen_t *len) {
-  return tracked(fd) ? tell_address(own_node, a, len) : CALL(getsockname, fd, a, len);
+  return known(fd) ? tell_address(own_node, a, len) : CALL(getsockname, fd, a, len);
 }
 int INTERPOSED(getpeername)(int fd, struct sockaddr *a, socklen_t *len) {
   ON_LINK(int, l->kind == LINK ? tell_address(l->node, a, len) : refuse(ENOTCONN));
@@ -395,12 +464,14 @@ int INTERPOSED(setsockopt)(int fd, int level, int name, const void *value, sockl
   ON_LINK(int, set_option(l, level, name, value, len));
   return CALL(setsockopt, fd, level, name, value, len);
 }
+/* Whether TensorFlow has it, and not Python still. */
+static bool given(struct link *l, int fd) { return l->fd == fd && (l->place == DIALLED || l->place == ACCEPTED); }
 ssize_t INTERPOSED(sendmsg)(int fd, const struct msghdr *m, int flags) {
-  ON_LINK(ssize_t, l->kind == LINK && l->fd == fd ? seal(l, m) : refuse(ENOTCONN));
+  ON_LINK(ssize_t, given(l, fd) ? seal(l, m) : refuse(ENOTCONN));
   return TENSORFLOW ? refuse(EACCES) : CALL(sendmsg, fd, m, flags);
 }
 ssize_t INTERPOSED(recvmsg)(int fd, struct msghdr *m, int flags) {
-  ON_LINK(ssize_t, l->kind == LINK && l->fd == fd ? unseal(l, m, flags) : refuse(ENOTCONN));
+  ON_LINK(ssize_t, given(l, fd) ? unseal(l, m, flags) : refuse(ENOTCONN));
   return TENSORFLOW ? refuse(EACCES) : CALL(recvmsg, fd, m, flags);
 }
 int INTERPOSED(shutdown)(int fd, int how) {
@@ -408,13 +479,13 @@ int INTERPOSED(shutdown)(int fd, int how) {
   return CALL(shutdown, fd, how);
 }
 int INTERPOSED(close)(int fd) {
-  struct link *l = take(fd);
+  struct link *l = !known(fd) || is_child() ? NULL : take(fd);
   if (!l) return CALL(close, fd);
   pthread_mutex_lock(&l->lock);
   say_goodbye(l);
   pthread_mutex_lock(&board);
   bool ours = atomic_load(&table[fd]) == l; /* else another thread has just closed it */
-  int result = ours ? (atomic_store(&table[fd], NULL), l->refs--, l->fd = -1, CALL(close, fd)) : refuse(EBADF);
+  int result = ours ? (l->refs--, drop(l)) : refuse(EBADF);
   if (l == port) port = NULL;
   pthread_mutex_unlock(&board), pthread_mutex_unlock(&l->lock);
   return give(l), result;
@@ -424,32 +495,41 @@ int INTERPOSED(getaddrinfo)(const char *host, const char *service, const struct 
   if (TENSORFLOW) numeric.ai_flags |= AI_NUMERICHOST, hints = &numeric; /* no name goes to the network */
   return CALL(getaddrinfo, host, service, hints, found);
 }
-int INTERPOSED(fcntl)(int fd, int cmd, ...) {
-  va_list rest;
-  void *argument = (va_start(rest, cmd), va_arg(rest, void *));
-  va_end(rest);
-  return (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) && tracked(fd) ? refuse(EOPNOTSUPP) : CALL(fcntl, fd, cmd, argument);
+/* No second descriptor, and none that a program which is started would have. */
+static int may_control(int fd, int cmd, void *argument) {
+  bool spreads = cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC || (cmd == F_SETFD && !((uintptr_t)argument & FD_CLOEXEC));
+  return !known(fd) ? 0 : is_child() ? refuse(EBADF) : spreads ? refuse(EOPNOTSUPP) : 0;
 }
+#define FCNTL(name)                                                             \
+  int INTERPOSED(name)(int fd, int cmd, ...) {                                  \
+    va_list rest;                                                               \
+    void *argument = (va_start(rest, cmd), va_arg(rest, void *));               \
+    va_end(rest);                                                               \
+    return may_control(fd, cmd, argument) ? -1 : CALL(name, fd, cmd, argument); \
+  }
+FCNTL(fcntl)
+FCNTL(fcntl64)
 /* What else could move bytes, or give a second descriptor. */
 #define REFUSED(type, name, bad, declared, ...) \
-  type INTERPOSED(name) declared { return bad ? refuse(EOPNOTSUPP) : CALL(name, __VA_ARGS__); }
-#define BAD (tracked(fd) || TENSORFLOW)
+  type INTERPOSED(name) declared { return bad ? refuse(is_child() ? EBADF : EOPNOTSUPP) : CALL(name, __VA_ARGS__); }
+#define BAD (known(fd) || TENSORFLOW)
 REFUSED(int, accept, BAD, (int fd, struct sockaddr *a, socklen_t *n), fd, a, n)
-REFUSED(int, dup, tracked(fd), (int fd), fd)
-REFUSED(int, dup2, tracked(fd) || tracked(to), (int fd, int to), fd, to)
-REFUSED(int, dup3, tracked(fd) || tracked(to), (int fd, int to, int f), fd, to, f)
-REFUSED(ssize_t, read, tracked(fd), (int fd, void *b, size_t n), fd, b, n)
-REFUSED(ssize_t, write, tracked(fd), (int fd, const void *b, size_t n), fd, b, n)
-REFUSED(ssize_t, readv, tracked(fd), (int fd, const struct iovec *v, int n), fd, v, n)
-REFUSED(ssize_t, writev, tracked(fd), (int fd, const struct iovec *v, int n), fd, v, n)
+REFUSED(int, dup, known(fd), (int fd), fd)
+REFUSED(int, dup2, known(fd) || (known(to) && !is_child()), (int fd, int to), fd, to)
+REFUSED(int, dup3, known(fd) || (known(to) && !is_child()), (int fd, int to, int f), fd, to, f)
+REFUSED(ssize_t, read, known(fd), (int fd, void *b, size_t n), fd, b, n)
+REFUSED(ssize_t, write, known(fd), (int fd, const void *b, size_t n), fd, b, n)
+REFUSED(ssize_t, readv, known(fd), (int fd, const struct iovec *v, int n), fd, v, n)
+REFUSED(ssize_t, writev, known(fd), (int fd, const struct iovec *v, int n), fd, v, n)
 REFUSED(ssize_t, recv, BAD, (int fd, void *b, size_t n, int f), fd, b, n, f)
 REFUSED(ssize_t, send, BAD, (int fd, const void *b, size_t n, int f), fd, b, n, f)
 REFUSED(ssize_t, recvfrom, BAD, (int fd, void *b, size_t n, int f, struct sockaddr *a, socklen_t *l), fd, b, n, f, a, l)
 REFUSED(ssize_t, sendto, BAD, (int fd, const void *b, size_t n, int f, const struct sockaddr *a, socklen_t l), fd, b, n, f, a, l)
 REFUSED(int, sendmmsg, BAD, (int fd, struct mmsghdr *m, unsigned n, int f), fd, m, n, f)
 REFUSED(int, recvmmsg, BAD, (int fd, struct mmsghdr *m, unsigned n, int f, struct timespec *t), fd, m, n, f, t)
-REFUSED(ssize_t, sendfile, tracked(to) || tracked(fd), (int to, int fd, off_t *at, size_t n), to, fd, at, n)
-REFUSED(ssize_t, splice, tracked(fd) || tracked(to), (int fd, off64_t *a, int to, off64_t *b, size_t n, unsigned f), fd, a, to, b, n, f)
+REFUSED(ssize_t, sendfile, known(to) || known(fd), (int to, int fd, off_t *at, size_t n), to, fd, at, n)
+REFUSED(ssize_t, sendfile64, known(to) || known(fd), (int to, int fd, off64_t *at, size_t n), to, fd, at, n)
+REFUSED(ssize_t, splice, known(fd) || known(to), (int fd, off64_t *a, int to, off64_t *b, size_t n, unsigned f), fd, a, to, b, n, f)
 
 /* ---- what Python calls ---- */
 const char *coterie_source_digest(void) { return SOURCE_DIGEST; } /* of this file; `building.py` sets it */
@@ -464,21 +544,22 @@ int coterie_in_front(void) {
 /* From now on callers in files below `of` are TensorFlow; `socket` gets a node's number (2 bytes) whenever they dial it. */
 int coterie_arm(const char *of, int node, int socket) {
   if (atomic_load(&armed) || strlen(of) >= sizeof folder || node < 0 || node >= MAX_NODES) return -1;
-  strcpy(folder, of), own_node = node, bell = socket, owner = getpid();
+  strcpy(folder, of), own_node = node, bell = socket, owner = getpid(), forked = false;
   return atomic_store(&armed, true), 0;
 }
 /* Gives a connection to TensorFlow, to dial with or to accept: Python has shaken hands on it and judged the peer, and neither
    has sent anything since. The secrets are those of its traffic, of TLS_AES_128_GCM_SHA256. 0: the descriptor is taken. */
 int coterie_hand_over(int fd, int node, uint64_t incarnation, int to_dial, const unsigned char *sending, const unsigned char *receiving) {
-  struct link *l = fd >= 0 && fd < MAX_FD ? make(LINK, fd) : NULL;
+  struct link *l = CALL(fcntl, fd, F_SETFD, FD_CLOEXEC) || node < 0 || node >= MAX_NODES ? NULL : make(LINK, fd);
   if (!l) return -1;
   l->out.seals = 1;
-  if (!open_way(&l->out, sending) || !open_way(&l->in, receiving) || !(l->rest = malloc(RECORD))) return l->fd = -1, give(l), -1;
+  bool good = open_way(&l->out, sending) && open_way(&l->in, receiving);
   pthread_mutex_lock(&board);
   l->node = node, l->incarnation = incarnation, l->place = to_dial ? PARKED : QUEUED;
-  if (!to_dial && port) (void)!CALL(write, port->fd, &(uint64_t){1}, sizeof(uint64_t));
+  if (!good) l->fd = -1, l->place = HELD, atomic_store(&table[fd], NULL);
+  else if (!to_dial && port) (void)!CALL(write, port->fd, &(uint64_t){1}, sizeof(uint64_t));
   pthread_mutex_unlock(&board);
-  return 0;
+  return good ? 0 : (give(l), -1);
 }
 /* Breaks every connection with a node, but not those with one incarnation of it (0: all). */
 void coterie_cut(int node, uint64_t incarnation) {
@@ -489,11 +570,19 @@ void coterie_cut(int node, uint64_t incarnation) {
 }
 /* How many connections with a node are parked, or given without its having spoken; for -1, all descriptors. */
 int coterie_count(int node, int given) {
-  SWEEP(node);
+  sweep(node);
   pthread_mutex_lock(&board);
   int n = node < 0 ? live : 0;
   for (struct link *l = newest; l; l = l->older)
     n += l->node == node && !l->used && (given ? l->place >= QUEUED : l->place == PARKED);
+  pthread_mutex_unlock(&board);
+  return n;
+}
+/* How many connections with a node were ended, since it was last asked, because of what came without data. */
+int coterie_unruly(int node) {
+  pthread_mutex_lock(&board);
+  int n = unruly[node];
+  unruly[node] = 0;
   pthread_mutex_unlock(&board);
   return n;
 }

@@ -133,7 +133,7 @@ class Keeper:
     def _tell_unruly(self) -> None:
         """Nothing else changes: TensorFlow dials again, if it wants to, and the peer was attested."""
         if ended := self._layer.native.unruly(self._index):
-            self._refused(str(self._address or self.node), unruly(self.node, ended))
+            self._tally.note(str(self._address or self.node), unruly(self.node, ended))
 
     def _attest(self) -> None:
         standing = self._layer.board.standing(self.node)

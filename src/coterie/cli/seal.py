@@ -141,9 +141,7 @@ def keyserver(
     from coterie.contract.signatures import load_party_key
     from coterie.keyserver.policy import KeyPolicy
     from coterie.keyserver.server import KeyServer
-    from coterie.private_memory import keep_memory_private
 
-    keep_memory_private()
     server = KeyServer(
         KeyPolicy.read(policy_file),
         load_party_key(party_key),

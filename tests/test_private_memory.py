@@ -164,6 +164,50 @@ def test_a_process_that_does_nothing_of_the_kind_can_be_looked_into(folder: Path
         assert "read environ" in look_into(process)
 
 
+# A sandbox in which prctl(PR_SET_DUMPABLE) fails: a filter of system calls (seccomp(2)), kept over execve.
+SANDBOXED = """
+import ctypes, os, platform, struct, sys
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+number = {"x86_64": 157, "aarch64": 167}[platform.machine()]
+load, equal, answer = 0x20, 0x15, 0x06
+steps = (
+    (load, 0, 0, 0), (equal, 0, 3, number),  # another system call than prctl: allowed
+    (load, 0, 0, 16), (equal, 0, 1, 4),  # its first argument is another than PR_SET_DUMPABLE: allowed
+    (answer, 0, 0, 0x00050001), (answer, 0, 0, 0x7FFF0000),  # EPERM; allowed
+)
+program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+filter = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(program))
+assert prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+assert prctl(22, 2, filter, 0, 0) == 0, ctypes.get_errno()  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("keyserver", "policy.toml", "--party-key", "party.pem"), 7, "keep its memory to itself"),
+        (("-v", "node", "contract.toml", "ps0"), 7, "keep its memory to itself"),
+        (("tensorflow", "node", "c.toml", "w", "p.py"), 7, "keep its memory to itself"),
+        (("contract", "show", "contract.toml"), 0, "contract tiny"),
+    ],
+    ids=["key server", "node", "tensorflow", "a look at a contract"],
+)
+def test_what_holds_keys_does_not_start_where_it_cannot_be_had(
+    words: tuple[str, ...], code: int, said: str, folder: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SANDBOXED, *module(*words)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("program", "said"),
     [(SAYS_ALL, "1 0 (0, 0)\n"), (ENCLAVE, "7 0 (0, 0)\n")],
@@ -178,3 +222,16 @@ def test_a_process_says_so_of_itself(program: str, said: str, tmp_path: Path) ->
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
     )
     assert done.stdout == said
+
+
+def test_the_enclaves_program_warns_and_goes_on(tmp_path: Path) -> None:
+    """A library OS may not know the call; what it keeps out, the enclave keeps out anyway."""
+    done = subprocess.run(
+        [sys.executable, "-c", SANDBOXED, sys.executable, "-c", ENCLAVE, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )
+    assert done.stdout == "7 1 (0, 0)\n"
+    assert done.stderr.startswith("warning: this process cannot keep its memory to itself")

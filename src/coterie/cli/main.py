@@ -7,7 +7,6 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cache
 from typing import Annotated, Protocol, runtime_checkable
 
@@ -22,6 +21,7 @@ from coterie.cli.lazy import Entry, LazyGroup
 from coterie.errors import CoterieError, EnvironmentUnfit, UsageError
 from coterie.private_memory import keep_memory_private
 
+_KEY_HOLDERS = frozenset({"node", "keyserver", "tensorflow"})
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
 
 
@@ -120,12 +120,8 @@ def main() -> None:
     # Arrow kernels and TensorFlow print banners on import; users asked for none.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    # Every verb: which of them read a key today, nobody has to remember. Where it cannot be had, those that
-    # hold keys for long say so themselves.
-    with suppress(EnvironmentUnfit):
-        keep_memory_private()
     try:
-        code = invoke(sys.argv[1:])
+        code = _refused_memory() or invoke(sys.argv[1:])
         sys.stdout.flush()
     except BrokenPipeError:
         code = _nobody_reads()
@@ -164,6 +160,21 @@ def invoke(arguments: Sequence[str]) -> int:
             raise BrokenPipeError from error
         raise
     return code if isinstance(code, int) else 0
+
+
+def _refused_memory() -> int:
+    """Keeps this process's memory to itself, whatever the verb: which of them read a key, nobody has to remember.
+
+    Where that cannot be had, it is the end of those that hold keys for long; returns their exit code, else 0.
+    """
+    try:
+        keep_memory_private()
+    except EnvironmentUnfit as error:
+        if _KEY_HOLDERS & set(sys.argv[1:]):
+            from coterie.cli.console import report
+
+            return report(error, as_json="--json" in sys.argv)
+    return 0
 
 
 def _usage(error: TyperException, arguments: Sequence[str]) -> UsageError:

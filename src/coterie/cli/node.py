@@ -107,9 +107,7 @@ def node(
     from coterie.nodes.process import end_with_parent as watch_parent
     from coterie.nodes.starting import NodeFiles, start_node
     from coterie.nodes.trust import NodeOptions
-    from coterie.private_memory import keep_memory_private
 
-    keep_memory_private()
     if end_with_parent:
         watch_parent()
     contract = load_contract(contract_file)

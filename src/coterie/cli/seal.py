@@ -142,10 +142,8 @@ def keyserver(
     from coterie.keyserver.policy import KeyPolicy
     from coterie.keyserver.server import KeyServer
     from coterie.nodes.descriptors import OWN, make_room
-    from coterie.private_memory import keep_memory_private
     from coterie.ratls.listener import ListenerLimits
 
-    keep_memory_private()
     make_room(OWN + ListenerLimits().pending)
     server = KeyServer(
         KeyPolicy.read(policy_file),

@@ -117,13 +117,11 @@ def node(
     from coterie.nodes.process import end_with_parent as watch_parent
     from coterie.nodes.process import find_node
     from coterie.nodes.trust import NodeOptions
-    from coterie.private_memory import keep_memory_private
     from coterie.tensorflow.node import Start, agreed_program, die_with_parent, run_node
 
     contract = load_contract(contract_file)
     entry = find_node(contract, name)
     program = agreed_program(contract, contract_file, program_file)
-    keep_memory_private()  # once more: agreed_program may have started this process anew
     if end_with_parent:
         watch_parent()
         die_with_parent()

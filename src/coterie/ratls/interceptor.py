@@ -15,10 +15,10 @@ import grpc
 from coterie.errors import CallRefused, CoterieError
 from coterie.kinds import Role
 from coterie.ratls.calls import CallsUnderWay
+from coterie.ratls.credentials import Clock
 from coterie.ratls.link import SESSION_KEY
 from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard
-from coterie.ratls.trust import Clock
 from coterie.ratls.wire_errors import error_metadata, status_code
 from coterie.text import printable
 

@@ -15,7 +15,6 @@ import os
 import socket
 import stat
 import threading
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -97,16 +96,17 @@ class Connections:
             _shut(there[end], self._port, end)
 
     def _surplus(self) -> list[Endpoint]:
-        """The oldest connections of whoever has too many."""
-        surplus: list[Endpoint] = []
-        held = Counter(origin(host) for host, _ in self._unproved)
+        """The oldest connections of whoever has most, until no address and all together have too many."""
+        held: dict[str, list[Endpoint]] = {}  # by address, in the order in which it was seen first
         for end in self._unproved:
-            place = origin(end[0])
-            over = sum(held.values()) > self._limits.unproved
-            greedy = over and held[place] == max(held.values())
-            if held[place] > self._limits.unproved_per_host or greedy:
-                surplus.append(end)
-                held[place] -= 1
+            held.setdefault(origin(end[0]), []).append(end)
+        surplus: list[Endpoint] = []
+        while held:
+            most = max(held.values(), key=len)
+            too_many = len(self._unproved) - len(surplus) > self._limits.unproved
+            if not too_many and len(most) <= self._limits.unproved_per_host:
+                break
+            surplus.append(most.pop(0))
         return surplus
 
     def _connected(self) -> dict[Endpoint, int]:

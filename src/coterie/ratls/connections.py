@@ -41,6 +41,11 @@ class ConnectionLimits:
     unproved_per_host: int = 16
     per_peer: int = 16
 
+    @classmethod
+    def for_nodes(cls, nodes: int) -> ConnectionLimits:
+        """For a contract of so many nodes: they may all come from one address, and at once."""
+        return cls(cls.unproved + nodes, cls.unproved_per_host + nodes)
+
     def in_all(self, nodes: int) -> int:
         """Most connections that gRPC may accept at once, under a contract of so many nodes."""
         return self.unproved + 2 * _EVERY + self.per_peer * nodes

@@ -139,7 +139,7 @@ class KeyServerClient:
             except CoterieError as error:
                 # Before the party has signed the session, anybody on the way may have answered.
                 left = deadline.remaining()
-                if error.peer_proved or left <= 0 or self.waiter(min(delay, left)):
+                if not error.may_pass or left <= 0 or self.waiter(min(delay, left)):
                     raise
                 if not isinstance(error, PeerUnreachable):  # waiting is no news
                     tally.note(str(self.address), error)

@@ -39,7 +39,7 @@ class ConnectionLimits:
 
     unproved: int = 64
     unproved_per_host: int = 16
-    per_peer: int = 16
+    per_peer: int = 8
 
     @classmethod
     def for_nodes(cls, nodes: int) -> ConnectionLimits:

@@ -67,6 +67,7 @@ class Connections:
         self._accepted = 0
         self._unproved: dict[Endpoint, None] = {}  # in the order in which they were seen
         self._proved: set[Endpoint] = set()
+        self._named: set[str] = set()  # the same as gRPC names them, since the last look
 
     def watch(self, port: int) -> None:
         """Says which port it is."""
@@ -78,6 +79,9 @@ class Connections:
         Args:
             peer: As gRPC names its other end: ``ipv4:10.0.0.7:4711``, ``ipv6:%5B::1%5D:4711``.
         """
+        if peer in self._named:
+            return
+        self._named.add(peer)
         host, _, port = unquote(peer).partition(":")[2].rpartition(":")
         if port.isdigit():
             self._proved.add((_plain(host.strip("[]")), int(port)))
@@ -92,6 +96,7 @@ class Connections:
     def _look(self) -> None:
         there = self._connected()
         self._proved &= there.keys()
+        self._named = set()
         self._unproved = {
             end: None
             for end in (*self._unproved, *there)

@@ -85,6 +85,11 @@ class CoterieError(Exception):
                 parts.append(f"{label}: {text}")
         return "; ".join(parts)
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether dialling again may help: nobody who had proved himself said it, or the peer is gone."""
+        return not self.peer_proved or isinstance(self, PeerUnreachable)
+
     def to_dict(self) -> dict[str, str]:
         """The error as flat strings, for JSON output and for the wire."""
         return {

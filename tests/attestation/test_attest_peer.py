@@ -21,9 +21,9 @@ from coterie.contract import Contract, load_contract
 from coterie.contract.signatures import public_key_text
 from coterie.errors import ContractInvalid, PeerUnreachable, VoucherRefused
 from coterie.ratls.address import Address
+from coterie.ratls.credentials import Credentials
 from coterie.ratls.handshake import dial
 from coterie.ratls.transport import AttestedServer, TrustContext, make_trust
-from coterie.ratls.trust import Credentials
 from coterie.ratls.voucher import PartyKeyVouchers
 from tests.ratls.conftest import FixedCredentials
 

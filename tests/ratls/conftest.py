@@ -17,9 +17,10 @@ from coterie.contract import Contract, Node, parse_contract
 from coterie.contract.signatures import public_key_text
 from coterie.errors import CoterieError
 from coterie.ratls.address import Address
+from coterie.ratls.credentials import Credentials
 from coterie.ratls.handshake import AttestedPeer, accept, dial
 from coterie.ratls.peer import Peer
-from coterie.ratls.trust import Credentials, TrustContext, make_trust
+from coterie.ratls.trust import TrustContext, make_trust
 from coterie.ratls.voucher import PartyKeyVouchers, VoucherSource
 from tests.ratls.net import Net
 

@@ -19,10 +19,10 @@ from coterie.attestation.tee.simulated import SimulatedTee
 from coterie.ratls import cbor
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.claims import Claims, report_data
+from coterie.ratls.credentials import Credentials
 from coterie.ratls.evidence import InteroperableEvidence
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.issuing import issue_certificate, spki_der
-from coterie.ratls.trust import Credentials
 from coterie.ratls.voucher import VOUCHER_LIFETIME, Voucher, sign_voucher
 
 if TYPE_CHECKING:

@@ -122,6 +122,27 @@ def test_only_this_ports_connections_are_looked_at() -> None:
         assert [is_over(sock) for sock in ends] == [False, True, False, False] + [False] * 4
 
 
+@pytest.mark.parametrize(
+    ("sources", "each", "left"),
+    [(1, 40, 4), (3, 40, 12), (13, 3, 12), (40, 1, 12), (12, 1, 12), (6, 2, 12), (2, 5, 8)],
+)
+def test_one_look_leaves_what_may_be_left(sources: int, each: int, left: int) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as server, ExitStack() as stack:
+        watched = Connections(FEW)
+        watched.watch(server.getsockname()[1])
+        ends = []
+        for number in range(sources * each):
+            source = (f"127.0.2.{1 + number % sources}", 0)
+            ends.append(socket.create_connection(server.getsockname(), source_address=source))
+            stack.enter_context(ends[-1])
+            stack.enter_context(server.accept()[0])
+        for _ in range(8):
+            watched.accepted()
+        for sock in ends:
+            sock.settimeout(0)
+        assert sum(not is_over(sock) for sock in ends) == left
+
+
 def test_an_address_is_one_however_it_is_spelled() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
         watched = Connections(ConnectionLimits(unproved=0, unproved_per_host=0))

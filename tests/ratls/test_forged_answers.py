@@ -21,6 +21,7 @@ from coterie.errors import (
     VoucherRefused,
 )
 from coterie.ratls.address import Address
+from coterie.ratls.credentials import Credentials
 from coterie.ratls.handshake import accept, dial
 from coterie.ratls.messages import (
     HELLO_BYTES,
@@ -31,7 +32,7 @@ from coterie.ratls.messages import (
     encode_message,
 )
 from coterie.ratls.transport import AttestedChannel
-from coterie.ratls.trust import Credentials, TrustContext
+from coterie.ratls.trust import TrustContext
 from tests.ratls.conftest import World
 from tests.ratls.forging import Forgery, forge, vouch
 from tests.ratls.net import LIMIT, Net, call, free_address

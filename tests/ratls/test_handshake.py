@@ -20,7 +20,7 @@ from coterie.errors import (
     PeerUnreachable,
     VoucherRefused,
 )
-from coterie.ratls.trust import Credentials
+from coterie.ratls.credentials import Credentials
 from coterie.ratls.voucher import Voucher
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from coterie.errors import (
     PeerUnreachable,
     VoucherRefused,
 )
+from coterie.ratls.credentials import CredentialKeeper, Credentials
 from coterie.ratls.identity import P256_ORDER, NodeIdentity
-from coterie.ratls.trust import CredentialKeeper, Credentials, make_trust
+from coterie.ratls.trust import make_trust
 from coterie.ratls.voucher import Voucher
 from tests.ratls.conftest import MEASUREMENT
 

@@ -21,9 +21,10 @@ from coterie.errors import (
     VoucherRefused,
 )
 from coterie.ratls.claims import report_data
+from coterie.ratls.credentials import Credentials
 from coterie.ratls.evidence import InteroperableEvidence
 from coterie.ratls.identity import NodeIdentity
-from coterie.ratls.trust import Credentials, TrustContext
+from coterie.ratls.trust import TrustContext
 from tests.ratls.forging import vouch
 
 if TYPE_CHECKING:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +13,13 @@ import pytest
 
 from coterie.contract import Contract, parse_contract
 from coterie.criteo.shards import Shard
-from coterie.errors import CoterieError, MessageRefused, PeerUnreachable, ProtocolError
+from coterie.errors import (
+    CoterieError,
+    EvidenceRefused,
+    MessageRefused,
+    PeerUnreachable,
+    ProtocolError,
+)
 from coterie.ps.events import Event, ShardDelivered
 from coterie.ps.ports import Caller, ShardReceiverPort
 from coterie.ps.wire import ps_pb2 as pb
@@ -138,12 +146,49 @@ def test_workers_that_never_come_do_not_keep_the_chief() -> None:
 @pytest.mark.parametrize("refusal", [MessageRefused("too large"), CoterieError("not attested")])
 def test_a_refusal_ends_the_run(refusal: CoterieError) -> None:
     scene = Scene()
+    refusal.peer_proved = True
     scene.failure = refusal
     with scene.deliveries.going_on():
         pass
     with pytest.raises(type(refusal)) as raised:
         scene.deliveries.check()
     assert raised.value is refusal
+
+
+def test_an_answer_in_a_workers_place_is_borne_as_long_as_nodes_are_waited_for() -> None:
+    scene = Scene()
+    forged: Counter[str] = Counter()
+
+    def connect(name: str, seconds: float) -> ShardReceiverPort:
+        forged[name] += 1
+        if forged[name] <= 3:
+            raise EvidenceRefused("evidence_extension", "no evidence")
+        return scene.connect(name, seconds)
+
+    deliveries = Deliveries(
+        contract(), shard(), connect, on_event=scene.hear, monotonic=lambda: 0.0
+    )
+    with deliveries.going_on():
+        for name in ("worker0", "worker1"):
+            scene.start(name)
+        scene.wait_delivered("worker0", "worker1")
+        deliveries.check()
+
+
+def test_an_answer_without_proof_is_told_when_the_time_is_up() -> None:
+    scene = Scene()
+    seconds = itertools.count(0.0, contract().limits.join_seconds)
+    scene.deliveries = Deliveries(
+        contract(), shard(), scene.connect, on_event=scene.hear, monotonic=lambda: next(seconds)
+    )
+    scene.failure = EvidenceRefused("evidence_extension", "no evidence")
+    with scene.deliveries.going_on():
+        for thread in threading.enumerate():
+            if thread.name.startswith("deliver-"):
+                thread.join(30)
+    with pytest.raises(EvidenceRefused) as raised:
+        scene.deliveries.check()
+    assert raised.value is scene.failure
 
 
 def test_a_worker_that_acknowledges_another_shard_is_refused(

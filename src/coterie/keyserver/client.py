@@ -28,6 +28,7 @@ from coterie.keyserver.messages import (
 )
 from coterie.keyserver.session import EXPORTER_LABEL, request_report_data, verify_session
 from coterie.ratls.address import Address
+from coterie.ratls.credentials import Clock
 from coterie.ratls.dialling import Destination
 from coterie.ratls.handshake import HANDSHAKE_SECONDS
 from coterie.ratls.identity import NodeIdentity
@@ -35,7 +36,6 @@ from coterie.ratls.messages import FrameReader, Refusal
 from coterie.ratls.refusals import Refused, Tally, log_refusal
 from coterie.ratls.session import EXPORTER_BYTES, refused_by_peer
 from coterie.ratls.tls import Deadline, TlsConnection
-from coterie.ratls.trust import Clock
 from coterie.ratls.visitors import unproved_key
 from coterie.ratls.voucher import Voucher
 from coterie.sealing.chunks import ID_BYTES, KEY_BYTES
@@ -139,7 +139,7 @@ class KeyServerClient:
             except CoterieError as error:
                 # Before the party has signed the session, anybody on the way may have answered.
                 left = deadline.remaining()
-                if error.peer_proved or left <= 0 or self.waiter(min(delay, left)):
+                if not error.may_pass or left <= 0 or self.waiter(min(delay, left)):
                     raise
                 if not isinstance(error, PeerUnreachable):  # waiting is no news
                     tally.note(str(self.address), error)

@@ -20,8 +20,9 @@ from coterie.keyserver.policy import KeyPolicy
 from coterie.keyserver.service import KeyService
 from coterie.ratls.address import Address
 from coterie.ratls.claims import Claims
+from coterie.ratls.credentials import Clock
 from coterie.ratls.listener import AttestationListener, ListenerLimits, listen
-from coterie.ratls.trust import Clock, RelyingParty
+from coterie.ratls.trust import RelyingParty
 
 Tell = Callable[[Mapping[str, str]], None]
 

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
 def descriptors_needed(contract: Contract) -> int:
     """How many descriptors a node may hold at once, whatever strangers do at its ports."""
-    listener, grpc_port = ListenerLimits(), ConnectionLimits()
-    return OWN + listener.pending + grpc_port.in_all(len(contract.nodes))
+    nodes = len(contract.nodes)
+    return OWN + ListenerLimits().pending + ConnectionLimits.for_nodes(nodes).in_all(nodes)
 
 
 def attested_fabric(

@@ -16,7 +16,8 @@ from coterie.errors import VoucherRefused
 from coterie.keyserver.client import KeyServerClient
 from coterie.nodes.shares import check_share_options
 from coterie.ratls.address import Address
-from coterie.ratls.trust import Clock, TrustContext, make_trust
+from coterie.ratls.credentials import Clock
+from coterie.ratls.trust import TrustContext, make_trust
 from coterie.ratls.voucher import PartyKeyVouchers, VoucherSource
 
 

@@ -146,7 +146,7 @@ class AttestedChannel:
         try:
             self._replace(0.0)
         except CoterieError as error:
-            if _is_final(error):
+            if not error.may_pass:
                 raise
             # The pin still holds, so go on and try again when a quarter of the rest is over.
             with self._changed:
@@ -186,7 +186,7 @@ class AttestedChannel:
                 attested = dial(self._address, self._expected_node, self._trust, admit=self._pin)
                 return self._open(attested), attested
             except CoterieError as error:
-                if _is_final(error) or deadline.remaining() <= 0:
+                if not error.may_pass or deadline.remaining() <= 0:
                     raise
                 if not isinstance(error, PeerUnreachable):  # waiting is no news
                     self._failed.note(str(self._address), error)
@@ -237,8 +237,3 @@ class AttestedChannel:
             seen=seen,
             remedy="start that node, correct its address, and open both ports",
         )
-
-
-def _is_final(error: CoterieError) -> bool:
-    """Whether dialling again changes nothing: the node has proved itself, and there is no way with it."""
-    return error.peer_proved and not isinstance(error, PeerUnreachable)

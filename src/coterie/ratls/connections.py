@@ -15,7 +15,6 @@ import os
 import socket
 import stat
 import threading
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -40,7 +39,12 @@ class ConnectionLimits:
 
     unproved: int = 64
     unproved_per_host: int = 16
-    per_peer: int = 16
+    per_peer: int = 8
+
+    @classmethod
+    def for_nodes(cls, nodes: int) -> ConnectionLimits:
+        """For a contract of so many nodes: they may all come from one address, and at once."""
+        return cls(cls.unproved + nodes, cls.unproved_per_host + nodes)
 
     def in_all(self, nodes: int) -> int:
         """Most connections that gRPC may accept at once, under a contract of so many nodes."""
@@ -63,6 +67,7 @@ class Connections:
         self._accepted = 0
         self._unproved: dict[Endpoint, None] = {}  # in the order in which they were seen
         self._proved: set[Endpoint] = set()
+        self._named: set[str] = set()  # the same as gRPC names them, since the last look
 
     def watch(self, port: int) -> None:
         """Says which port it is."""
@@ -74,6 +79,9 @@ class Connections:
         Args:
             peer: As gRPC names its other end: ``ipv4:10.0.0.7:4711``, ``ipv6:%5B::1%5D:4711``.
         """
+        if peer in self._named:
+            return
+        self._named.add(peer)
         host, _, port = unquote(peer).partition(":")[2].rpartition(":")
         if port.isdigit():
             self._proved.add((_plain(host.strip("[]")), int(port)))
@@ -88,6 +96,7 @@ class Connections:
     def _look(self) -> None:
         there = self._connected()
         self._proved &= there.keys()
+        self._named = set()
         self._unproved = {
             end: None
             for end in (*self._unproved, *there)
@@ -97,16 +106,17 @@ class Connections:
             _shut(there[end], self._port, end)
 
     def _surplus(self) -> list[Endpoint]:
-        """The oldest connections of whoever has too many."""
-        surplus: list[Endpoint] = []
-        held = Counter(origin(host) for host, _ in self._unproved)
+        """The oldest connections of whoever has most, until no address and all together have too many."""
+        held: dict[str, list[Endpoint]] = {}  # by address, in the order in which it was seen first
         for end in self._unproved:
-            place = origin(end[0])
-            over = sum(held.values()) > self._limits.unproved
-            greedy = over and held[place] == max(held.values())
-            if held[place] > self._limits.unproved_per_host or greedy:
-                surplus.append(end)
-                held[place] -= 1
+            held.setdefault(origin(end[0]), []).append(end)
+        surplus: list[Endpoint] = []
+        while held:
+            most = max(held.values(), key=len)
+            too_many = len(self._unproved) - len(surplus) > self._limits.unproved
+            if not too_many and len(most) <= self._limits.unproved_per_host:
+                break
+            surplus.append(most.pop(0))
         return surplus
 
     def _connected(self) -> dict[Endpoint, int]:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from coterie.attestation.collateral_source import stapled
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed, PeerUnreachable
 from coterie.ratls.address import Address
+from coterie.ratls.credentials import Credentials
 from coterie.ratls.dialling import Destination
 from coterie.ratls.judging import (
     JudgedCertificate,
@@ -34,7 +35,7 @@ from coterie.ratls.session import (
     SessionInputs,
 )
 from coterie.ratls.tls import Deadline, TlsConnection
-from coterie.ratls.trust import Credentials, TrustContext
+from coterie.ratls.trust import TrustContext
 from coterie.ratls.visitors import Reception, Visit, unproved_key
 
 HANDSHAKE_SECONDS = 10.0

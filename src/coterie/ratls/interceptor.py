@@ -15,10 +15,10 @@ import grpc
 from coterie.errors import CallRefused, CoterieError
 from coterie.kinds import Role
 from coterie.ratls.calls import CallsUnderWay
+from coterie.ratls.credentials import Clock
 from coterie.ratls.link import SESSION_KEY
 from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard
-from coterie.ratls.trust import Clock
 from coterie.ratls.wire_errors import error_metadata, status_code
 from coterie.text import printable
 
@@ -90,7 +90,8 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
         if method not in self._permissions:
             return grpc.unary_unary_rpc_method_handler(self._unlisted)
         handler = continuation(handler_call_details)
-        return None if handler is None else self._guarded(method, handler)
+        token = _token(handler_call_details)
+        return None if handler is None else self._guarded(method, token, handler)
 
     def _unlisted(self, _: object, context: grpc.ServicerContext) -> NoReturn:
         error = CallRefused(
@@ -102,13 +103,13 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
         _abort(context, error, status_code(error))
 
     def _guarded(
-        self, method: str, handler: grpc.RpcMethodHandler[object, object]
+        self, method: str, token: bytes, handler: grpc.RpcMethodHandler[object, object]
     ) -> grpc.RpcMethodHandler[object, object]:
         def one(
             behaviour: Callable[[Req, grpc.ServicerContext], object],
         ) -> Callable[[Req, grpc.ServicerContext], object]:
             def answer(request: Req, context: grpc.ServicerContext) -> object:
-                end = self._admit(method, context)
+                end = self._admit(method, token, context)
                 try:
                     return behaviour(request, context)
                 except Exception as error:  # noqa: BLE001 (all become a status)
@@ -122,7 +123,7 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
             behaviour: Callable[[Req, grpc.ServicerContext], Iterator[object]],
         ) -> Callable[[Req, grpc.ServicerContext], Iterator[object]]:
             def answers(request: Req, context: grpc.ServicerContext) -> Iterator[object]:
-                end = self._admit(method, context)
+                end = self._admit(method, token, context)
                 try:
                     yield from behaviour(request, context)
                 except Exception as error:  # noqa: BLE001 (all become a status)
@@ -142,10 +143,12 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
         assert handler.stream_stream is not None
         return grpc.stream_stream_rpc_method_handler(many(handler.stream_stream), *codec)
 
-    def _admit(self, method: str, context: grpc.ServicerContext) -> Callable[[], None]:
+    def _admit(
+        self, method: str, token: bytes, context: grpc.ServicerContext
+    ) -> Callable[[], None]:
         try:
             now = self._clock()
-            peer = self._pins.caller(_certificate_sha256(context), _token(context), now)
+            peer = self._pins.caller(_certificate_sha256(context), token, now)
         except CallRefused as error:
             _abort(context, error, grpc.StatusCode.UNAUTHENTICATED)
         except CoterieError as error:  # this host's clock is behind
@@ -179,8 +182,8 @@ def _certificate_sha256(context: grpc.ServicerContext) -> bytes:
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem[0].decode("ascii"))).digest()
 
 
-def _token(context: grpc.ServicerContext) -> bytes:
-    found = [value for key, value in context.invocation_metadata() if key == SESSION_KEY]
+def _token(call: grpc.HandlerCallDetails) -> bytes:
+    found = [value for key, value in call.invocation_metadata if key == SESSION_KEY]
     return found[0] if len(found) == 1 and isinstance(found[0], bytes) else b""
 
 

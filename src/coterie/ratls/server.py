@@ -81,7 +81,8 @@ class AttestedServer:
         self._admitted = admitted
         self._limits = limits
         self._calls = calls or CallLimits()
-        self._connection_limits = connections or ConnectionLimits()
+        nodes = len(trust.contract.nodes)
+        self._connection_limits = connections or ConnectionLimits.for_nodes(nodes)
         self._connections = Connections(self._connection_limits)
         self._reception = reception
         self._pins = PinBoard()

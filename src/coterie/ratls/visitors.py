@@ -14,9 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from coterie.errors import HandshakeFailed
+from coterie.ratls.credentials import Credentials
 from coterie.ratls.issuing import spki_der
 from coterie.ratls.tls import TlsConnection
-from coterie.ratls.trust import Credentials
 
 # A certificate of which nothing counts but its key has 300 bytes.
 THROW_AWAY_BYTES = 1024

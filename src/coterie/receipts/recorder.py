@@ -20,9 +20,10 @@ from coterie.contract.signatures import ContractSignature
 from coterie.errors import CoterieError, EvidenceRefused, ReceiptRefused
 from coterie.ps import events
 from coterie.ps.outcome import RunEnd
+from coterie.ratls.credentials import Credentials
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.peer import Peer
-from coterie.ratls.trust import Credentials, TrustContext
+from coterie.ratls.trust import TrustContext
 from coterie.receipts import NAME, bodies, entries
 from coterie.receipts.bodies import Body
 from coterie.receipts.chain import Chain

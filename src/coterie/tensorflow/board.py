@@ -12,10 +12,10 @@ import hashlib
 import threading
 
 from coterie.errors import EvidenceRefused
+from coterie.ratls.credentials import Clock
 from coterie.ratls.handshake import AttestedPeer
 from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard
-from coterie.ratls.trust import Clock
 
 
 class Board:

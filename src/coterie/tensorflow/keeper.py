@@ -144,9 +144,11 @@ class Keeper:
             return
         try:
             attested = dial(self._address, self.node, self._layer.trust, admit=self._layer.admit)
-        except PeerUnreachable:
-            if standing is None or self._suspect:
+        except CoterieError as error:
+            if standing is None or self._suspect or not error.may_pass:
                 raise
+            if not isinstance(error, PeerUnreachable):
+                self._tally.note(str(self._address), error)
             return  # the pin still holds: tried again at the next look
         self._layer.board.record(attested)
         self._suspect, self._fresh = False, attested

@@ -166,7 +166,7 @@ class AttestedSockets:
             while not keeper.ready.wait(min(0.2, max(0.0, until - now()))):
                 late = now() >= until
                 for error in (one.error for one in self._keepers.values()):
-                    if error is not None and (late or error.peer_proved):
+                    if error is not None and (late or not error.may_pass):
                         raise error
                 if late:
                     raise self._missing(seconds)

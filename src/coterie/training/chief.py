@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -37,6 +38,7 @@ class Deliveries:
         shard: All training data.
         connect: Dials and attests a worker by name, within so many seconds.
         on_event: Hears of every delivery.
+        monotonic: Seconds of a clock that only goes forward.
     """
 
     def __init__(
@@ -46,7 +48,10 @@ class Deliveries:
         connect: Callable[[str, float], ShardReceiverPort],
         *,
         on_event: EventSink,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._monotonic = monotonic
+        self._patience = contract.limits.join_seconds
         self._workers = [worker.name for worker in contract.by_role("worker")]
         self._shard = shard
         self._connect = connect
@@ -87,12 +92,24 @@ class Deliveries:
 
     def _supply(self, index: int) -> None:
         worker = self._workers[index]
+        answered: float | None = None  # since when somebody answers who does not prove himself
         while not self._over:
             try:
                 port = self._connect(worker, _ATTEMPT_SECONDS)
-                self._attend(port, index)
             except PeerUnreachable:
                 continue  # it may come (back), with a new key: dial again
+            except CoterieError as error:
+                now = self._monotonic()
+                answered = now if answered is None else answered
+                if error.may_pass and now - answered < self._patience:
+                    continue  # whoever sits on the way can answer in a worker's place
+                self._failure = self._failure or error
+                return
+            answered = None
+            try:
+                self._attend(port, index)
+            except PeerUnreachable:
+                continue
             except CoterieError as error:
                 self._failure = self._failure or error
                 return

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coterie.contract import Contract
-from coterie.errors import PeerUnreachable, StepRefused
+from coterie.errors import CoterieError, PeerUnreachable, StepRefused
 from coterie.ps.aggregation import Gradients
 from coterie.ps.evaluation import SplitCounts
 from coterie.ps.events import WorkerTimes
@@ -286,7 +286,9 @@ class ServerSession:
                 try:
                     self._shards.reconnect()
                     _ = self._shards.ports
-                except PeerUnreachable:
+                except CoterieError as error:
+                    if not error.may_pass:
+                        raise
                     return
             else:
                 return

@@ -80,7 +80,7 @@ def leave_node_report(folder: Path) -> None:
 
     A parameter server's first shard leaves a run's result, a worker perhaps its party's comparison.
     """
-    from coterie.nodes.run_directory import RESULT
+    from coterie.nodes.result_file import RESULT
     from coterie.training import comparison
 
     if (folder / RESULT).exists() or (folder / comparison.FILE).exists():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid, CoterieError
+from coterie.files import make_folder, writing
 from coterie.nodes.fabric import no_key
 from coterie.nodes.shares import fetch_checkpoint_key
 from coterie.nodes.trust import NodeOptions, node_trust
@@ -147,7 +148,8 @@ class AttestedFabric:
 
     def open_receipt(self, folder: Path) -> Recorder:
         """See Fabric."""
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(f"the folder {folder}"):
+            make_folder(folder)
         self._receipt = Recorder(folder, self._trust, self._options.signatures)
         return self._receipt
 

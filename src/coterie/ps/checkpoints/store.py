@@ -18,8 +18,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coterie.errors import CheckpointDamaged, CoterieError, EnvironmentUnfit, SealBroken
+from coterie.files import make_folder, sync_folder
 from coterie.ps.checkpoints.casing import Casing, OpenCasing
-from coterie.ps.checkpoints.files import SmallFiles, sync_directory
+from coterie.ps.checkpoints.files import SmallFiles
 from coterie.ps.checkpoints.notes import Notes
 from coterie.ps.checkpoints.records import DurableCheckpoint, RunRecord
 from coterie.ps.checkpoints.segment_files import Segment, SegmentFolder
@@ -88,7 +89,7 @@ class CheckpointStore:
         self._place = (shard, shards)
         self._on_durable = on_durable
         self._on_failure = on_failure
-        directory.mkdir(parents=True, exist_ok=True)
+        make_folder(directory)
         for torn in directory.glob("*.partial"):
             torn.unlink()
         self._notes = Notes(directory, contract_digest, self._files)
@@ -231,7 +232,7 @@ class CheckpointStore:
         for step, digest in self._lost.items():
             self._manifest_path(step, digest).unlink(missing_ok=True)
         if self._lost:
-            sync_directory(self._directory)  # never two runs' checkpoints, whenever it ends
+            sync_folder(self._directory)  # never two runs' checkpoints, whenever it ends
             self._lost.clear()
         self._segments.append(write_segment(self._folder, snapshot))
         shard, shards = self._place
@@ -258,7 +259,7 @@ class CheckpointStore:
         while len(segments) > 1 and 2 * segments[-1].rows >= segments[-2].rows:
             newer = segments.pop()
             segments[-1] = merge_segments(self._folder, segments[-1], newer)
-            sync_directory(self._directory)
+            sync_folder(self._directory)
 
     def _sweep(self) -> None:
         """Removes retired checkpoints, and segments that nothing refers to."""

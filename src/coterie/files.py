@@ -11,14 +11,17 @@ import errno
 import fcntl
 import logging
 import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from coterie.errors import EnvironmentUnfit, OutputInUse
 
+Told = TypeVar("Told")
 LOCK = ".lock"
 # A process that was told to end, or whose parent was killed, holds its folder for a moment longer.
 PATIENCE_SECONDS = 3.0
@@ -121,6 +124,23 @@ def unreadable(what: str, error: OSError) -> EnvironmentUnfit:
     )
 
 
+def machine_error(what: str, error: OSError) -> EnvironmentUnfit:
+    """The error of a file, folder or device that is not as it must be; the file is named.
+
+    Args:
+        what: What cannot go on for it.
+        error: As the system gave it.
+    """
+    place = f"{error.filename}: " if error.filename else ""
+    return EnvironmentUnfit(
+        what,
+        expected="files and folders that can be read and written, and room for them",
+        seen=f"{place}{reason(error)}",
+        remedy="make room, or correct the file, its folder or their owner; then run the same "
+        "command again",
+    )
+
+
 @contextmanager
 def writing(what: str | Path) -> Iterator[None]:
     """Makes errors of the disk errors of the tree. Nothing but files may be touched inside.
@@ -212,3 +232,49 @@ def _try(descriptor: int, path: Path) -> bool:
             raise unwritable(f"the lock of {path}", error) from error
         _log.warning("%s cannot be locked (%s): see that nobody else uses it", path, reason(error))
     return True
+
+
+# --- telling -------------------------------------------------------------------------------------
+
+
+def unhindered(
+    sink: Callable[[Told], None], what: str, once_broken: Callable[[], None] = lambda: None
+) -> Callable[[Told], None]:
+    """A sink that tells another one until that cannot write any more, and then goes on without it.
+
+    Args:
+        sink: The other.
+        what: Its name, for standard error.
+        once_broken: Called when it cannot write any more.
+    """
+    broken = threading.Event()
+
+    def tell(said: Told) -> None:
+        if broken.is_set():
+            return
+        try:
+            sink(said)
+        except OSError as error:
+            broken.set()
+            once_broken()
+            say_unwritten(what, error)
+
+    return tell
+
+
+def say_unwritten(what: str, error: OSError) -> None:
+    """Says on standard error, if anybody reads it, that something is not written any more."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(
+            f"{what} cannot be written ({reason(error)}): what happens is not told there; "
+            "the work goes on\n"
+        )
+        sys.stderr.flush()
+
+
+def silence_output() -> None:
+    """Sends what is printed from now on nowhere: Python would complain again at its end."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

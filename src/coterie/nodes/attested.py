@@ -14,7 +14,7 @@ from coterie.nodes.fabric import no_key
 from coterie.nodes.shares import fetch_checkpoint_key
 from coterie.nodes.trust import NodeOptions, node_trust
 from coterie.ps.calls import CallObserver, ignore_call
-from coterie.ps.events import Attested, EventSink, Listening, Refused
+from coterie.ps.events import Attested, EventSink, Listening, Refused, Waiting
 from coterie.ps.memory import ShardService
 from coterie.ps.messages import max_message_bytes
 from coterie.ps.overview import Overview
@@ -194,6 +194,15 @@ class AttestedFabric:
             node.name,
             self._size,
             patience_seconds=patience_seconds,
+            on_wait=lambda waited, left, error: self._on_event(
+                Waiting(
+                    self._node.name,
+                    (node.name,),
+                    round(waited, 1),
+                    round(left, 1),
+                    f"{error.what}: {error.seen}",
+                )
+            ),
         )
         self._channels.append(channel)
         self._admitted(channel.peer)

@@ -9,10 +9,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from coterie.files import reason
+from coterie.files import say_unwritten, silence_output, unhindered
 from coterie.nodes.eventlines import MAX_LINE_BYTES, decode_event, encode_event
 from coterie.ps.events import Event, EventSink, StepDone
 
@@ -115,50 +115,7 @@ def printed(line: Callable[[Event], str] = encode_event) -> EventSink:
         sys.stdout.write(line(event) + "\n")
         sys.stdout.flush()
 
-    return unhindered(write, "standard output", _silence)
-
-
-def unhindered(
-    sink: EventSink, what: str, once_broken: Callable[[], None] = lambda: None
-) -> EventSink:
-    """A sink that tells another one until that cannot write any more, and then goes on without it.
-
-    Args:
-        sink: The other.
-        what: Its name, for standard error.
-        once_broken: Called when it cannot write any more.
-    """
-    broken = threading.Event()
-
-    def tell(event: Event) -> None:
-        if broken.is_set():
-            return
-        try:
-            sink(event)
-        except OSError as error:
-            broken.set()
-            once_broken()
-            say_unwritten(what, error)
-
-    return tell
-
-
-def say_unwritten(what: str, error: OSError) -> None:
-    """Says on standard error, if anybody reads it, that something is not written any more."""
-    with suppress(OSError, ValueError):
-        sys.stderr.write(
-            f"{what} cannot be written ({reason(error)}): what happens is not told there; "
-            "the training goes on\n"
-        )
-        sys.stderr.flush()
-
-
-def _silence() -> None:
-    """Sends what is printed from now on nowhere: Python would complain again at its end."""
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+    return unhindered(write, "standard output", silence_output)
 
 
 def all_of(*sinks: EventSink) -> EventSink:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from coterie.contract import Contract, Node, canonical_json
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import ContractInvalid, CoterieError, DataError
-from coterie.files import only_writer, write_whole, writing
+from coterie.files import machine_error, only_writer, write_whole, writing
 from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext, NoReceipt, RunReceipt
 from coterie.ps.events import Event, EventSink, Failed, Finished, Started
 from coterie.ps.outcome import RunOutcome
@@ -103,10 +103,7 @@ def run_node(
     check_engine(contract)
     if compare_alone:
         _check_comparable(contract, node, out)
-    with ExitStack() as held:
-        for folder in {out, memory}:
-            if folder is not None:
-                held.enter_context(only_writer(folder))
+    with _held(out, memory):
         incarnation = new_incarnation()  # of two processes, the one that holds the folder is newer
         on_event(Started(node.name, node.role, node.party))
         receipt: RunReceipt = NoReceipt()
@@ -148,11 +145,30 @@ def run_node(
                     run_chief(context)
             finally:
                 fabric.close()
-        except CoterieError as error:
-            hear(Failed(node.name, error.exit_code, error.to_dict()))
-            raise
+        except (CoterieError, OSError) as error:
+            known = _known(node, error)
+            hear(Failed(node.name, known.exit_code, known.to_dict()))
+            if known is error:
+                raise
+            raise known from error
         finally:
             receipt.close()
+
+
+@contextmanager
+def _held(*folders: Path | None) -> Iterator[None]:
+    """Holds folders, each once."""
+    with ExitStack() as held:
+        for folder in sorted({folder for folder in folders if folder is not None}):
+            held.enter_context(only_writer(folder))
+        yield
+
+
+def _known(node: Node, error: CoterieError | OSError) -> CoterieError:
+    """The error in the tree, also where it is of a file that nobody thought of."""
+    if isinstance(error, OSError):
+        return machine_error(f"node {node.name} cannot go on", error)
+    return error
 
 
 class _Results:

@@ -6,7 +6,7 @@ larger incarnation. Nothing here waits, locks or talks to anybody: ``service.py`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -223,24 +223,35 @@ class Run:
             for a in self.absences
         )
 
-    def overdue(self) -> CoterieError:
-        """The error of a run that waits in vain: it names whom for."""
-        if self.schedule is None or self.barrier is None:
-            names = self.membership.missing or ("the chief's initial parameters",)
+    def overdue(self, reasons: Mapping[str, str]) -> CoterieError:
+        """The error of a run that waits in vain: it names whom for.
+
+        Args:
+            reasons: What nodes that ended have said, by name.
+        """
+        names = self.awaited()
+        said = "; ".join(f"{n} said: {reasons[n]}" for n in names if n in reasons)
+        if not self.begun:
             waited, key = "to join", "join_seconds"
         elif not self.trained:
-            workers = tuple(self.membership.workers[w] for w in self.barrier.missing)
-            names = workers or self._silent_shards()
             waited, key = f"to push step {self.state.step}", "step_seconds"
         else:
-            names = self.membership.remaining
             waited, key = "to evaluate and report", "step_seconds"
         return NodeMissing(
             f"the run waits in vain for {', '.join(names)} {waited}",
             expected=f"within limits.{key} = {self.patience():g} s",
-            seen="nothing",
+            seen=said or "nothing",
             remedy="look at that node's log; start it again, or raise the limit in the contract",
         )
+
+    def awaited(self) -> tuple[str, ...]:
+        """Whom the run waits for at present."""
+        if self.barrier is None:
+            return self.membership.missing or ("the chief's initial parameters",)
+        if self.trained:
+            return self.membership.remaining
+        workers = tuple(self.membership.workers[w] for w in self.barrier.missing)
+        return workers or self._silent_shards()
 
     def _silent_shards(self) -> tuple[str, ...]:
         servers = [server.name for server in self.contract.by_role("ps")]
@@ -257,7 +268,11 @@ class Run:
         grace = self.contract.limits.grace_seconds
         if grace is not None and now < self.progress_at + grace:
             return self.progress_at + grace - now
-        return self.progress_at + self.patience() - now
+        return self.last_seconds()
+
+    def last_seconds(self) -> float:
+        """Seconds until the run ends if there is no progress."""
+        return self.progress_at + self.patience() - self._monotonic()
 
     def grace_over(self) -> bool:
         """Whether the open step has waited for the contract's grace period."""

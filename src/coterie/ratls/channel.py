@@ -21,9 +21,12 @@ from coterie.ratls.tls import Deadline
 from coterie.ratls.trust import TrustContext
 
 Waiter = Callable[[float], bool]
+WaitSink = Callable[[float, float, CoterieError], None]
 
 _FIRST_DELAY_SECONDS = 0.05
 _LONGEST_DELAY_SECONDS = 2.0
+_FIRST_WORD_SECONDS = 3.0
+_LONGEST_SILENCE_SECONDS = 60.0
 
 
 class AttestedChannel:
@@ -44,6 +47,8 @@ class AttestedChannel:
         waiter: Waits between two attempts for so many seconds; True means: give up. By default it
             waits for `close`.
         calls: How long silence on the connection is borne.
+        on_wait: Told, at growing intervals, that the node does not answer: since how many seconds,
+            for how many more it is dialled, and why not.
 
     Raises:
         PeerUnreachable: The node did not answer in time.
@@ -61,6 +66,7 @@ class AttestedChannel:
         patience_seconds: float = 60.0,
         waiter: Waiter | None = None,
         calls: CallLimits | None = None,
+        on_wait: WaitSink = lambda _waited, _left, _error: None,
     ) -> None:
         self._trust = trust
         self._address = Address.parse(address)
@@ -68,6 +74,7 @@ class AttestedChannel:
         self._max_message_bytes = max_message_bytes
         self._patience = patience_seconds
         self._calls = calls or CallLimits()
+        self._on_wait = on_wait
         self._closed = threading.Event()
         self._waiter = waiter or self._closed.wait
         self._lock = threading.Lock()
@@ -140,14 +147,18 @@ class AttestedChannel:
 
     def _connect(self, patience_seconds: float) -> tuple[Link, AttestedPeer]:
         deadline = Deadline.after(patience_seconds)
-        delay = _FIRST_DELAY_SECONDS
+        delay, say_at = _FIRST_DELAY_SECONDS, _FIRST_WORD_SECONDS
         while True:
             try:
                 attested = dial(self._address, self._expected_node, self._trust)
                 return self._open(attested), attested
             except PeerUnreachable as error:
-                if deadline.remaining() <= 0:
+                left = deadline.remaining()
+                if left <= 0:
                     raise
+                if (waited := patience_seconds - left) >= say_at:
+                    self._on_wait(waited, left, error)
+                    say_at = waited + min(waited, _LONGEST_SILENCE_SECONDS)
                 if self._waiter(min(delay, deadline.remaining())):
                     raise self._unreachable("this side has closed the channel") from error
             delay = min(2 * delay, _LONGEST_DELAY_SECONDS)

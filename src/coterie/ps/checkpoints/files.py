@@ -6,7 +6,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from coterie.files import write_whole
+from coterie.files import reading, write_whole
 from coterie.ps.checkpoints.casing import Casing
 
 
@@ -37,6 +37,7 @@ class SmallFiles:
 
         Raises:
             SealBroken: It is not what was written under this name.
+            EnvironmentUnfit: The disk does not give it.
         """
-        with path.open("rb") as file:
+        with reading(path), path.open("rb") as file:
             return self.casing.reader(file, path.name).read(most)

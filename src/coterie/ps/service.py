@@ -18,9 +18,11 @@ from coterie.errors import (
     MessageRefused,
     RollbackRefused,
     StepRefused,
+    TrainingDiverged,
 )
 from coterie.ps import events
 from coterie.ps.barrier import Offer
+from coterie.ps.divergence import diverged
 from coterie.ps.download import check_not_left, check_recipient, model_parts
 from coterie.ps.evaluation import SplitCounts
 from coterie.ps.follower import Follower
@@ -357,6 +359,12 @@ class ParameterService:
         with shard.changed:
             shard.membership.check_incarnation(caller)
             shard.standstill.hear(caller.node, request)
+            run = shard.run
+            diverges = request.error == TrainingDiverged.__name__ and caller.role == "worker"
+            # With a quorum the others may go on without it, as without one that stays away.
+            if diverges and run is not None and shard.contract.limits.quorum is None:
+                seen = shard.standstill.reason_of((caller.node,))
+                shard.fail(diverged(run.state.step, seen, run.losses))
             shard.changed.notify_all()
         return pb.TellReply()
 

@@ -14,7 +14,7 @@ from coterie.nodes.attested import attested_fabric
 from coterie.nodes.eventlog import all_of, printed
 from coterie.nodes.process import find_node, run_node
 from coterie.nodes.stopping import end_on_sigterm
-from coterie.nodes.trust import NodeOptions
+from coterie.nodes.trust import NodeOptions, check_addresses
 from coterie.observability.exporter import serving_metrics
 from coterie.observability.metrics import NodeMetrics
 from coterie.ps.events import Event, EventSink
@@ -71,6 +71,7 @@ def start_node(
     """
     check_consent(contract, files.contract)
     node = find_node(contract, name)
+    check_addresses(contract, options)
     consent = _consent(files.rollback_consent, contract)
     options = replace(options, signatures=valid_signatures(contract, files.contract))
     metrics = NodeMetrics(node)

@@ -97,6 +97,10 @@ class TroubledPort:
         """See ParameterServerPort."""
         return self._trouble.disturb(self._port.leave, request)
 
+    def tell(self, request: pb.TellRequest) -> pb.TellReply:
+        """See ParameterServerPort."""
+        return self._port.tell(request)
+
     def status(self, request: pb.StatusRequest) -> pb.StatusReply:
         """See ParameterServerPort."""
         return self._trouble.disturb(self._port.status, request)

@@ -186,9 +186,9 @@ def read_result(run: StrPath) -> RunResult:
     Raises:
         ResultUnreadable: The run has not finished, or its result is of another version.
     """
-    from coterie.nodes import run_directory
+    from coterie.nodes import result_file
 
-    return run_directory.read_result(Path(run))
+    return result_file.read_result(Path(run))
 
 
 def results_frame(results: Iterable[RunResult]) -> pl.DataFrame:

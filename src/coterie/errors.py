@@ -37,6 +37,7 @@
         |-- NodeMissing                the run ended because a node stayed away
         |-- NodeFailed                 a node's process ended with an error
         |-- CheckpointDamaged          a checkpoint is torn or altered
+        |-- TrainingDiverged           losses or gradients grew out of all bounds
         `-- EnvironmentUnfit           this machine lacks something that the verb needs
 
 The number is the process's exit code (0 is success, 1 an internal defect, 130 an interruption). Each error
@@ -289,6 +290,10 @@ class NodeFailed(RunError):
 
 class CheckpointDamaged(RunError):
     """A checkpoint is torn, altered or of another run."""
+
+
+class TrainingDiverged(RunError):
+    """Losses or gradients grew out of all bounds: the contract's settings or the data do not fit."""
 
 
 class EnvironmentUnfit(RunError):

@@ -1,6 +1,7 @@
 """Shards return exactly what was written, and refuse whatever is not that."""
 
 import hashlib
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -226,3 +227,73 @@ def builder() -> ShardBuilder:
 def test_torn_surplus_and_missing_records_are_refused(act: Callable[[], Shard | None]) -> None:
     with pytest.raises(MessageRefused):
         act()
+
+
+# --- a file that changes while it is in use ----------------------------------------------------
+
+MANY = 5 * (1 << 14) - 100  # pieces that are read and checked one by one, the last one shorter
+
+
+@pytest.fixture(scope="module")
+def many() -> bytes:
+    numbers = np.arange(MANY)
+    return pack_records(
+        (numbers % 2).astype(np.float32),
+        np.stack([numbers, numbers / 2], axis=1).astype(np.float32),
+        np.stack([numbers % 50, 50 + numbers % 50, 100 + numbers % 50], axis=1).astype(np.int32),
+    ).tobytes()
+
+
+def test_any_span_of_a_file_is_what_memory_holds(many: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "train.shard"
+    shard = open_shard(path, SMALL, expected_digest=write(path, many))
+    words = np.frombuffer(many, "<i4").reshape(MANY, -1)
+    random = np.random.default_rng(1)
+    spans = [(0, 1), (16383, 16385), (0, MANY), (MANY - 3, MANY + 9), (MANY, MANY + 1), (7, 7)]
+    spans += [tuple(sorted(random.integers(0, MANY, 2).tolist())) for _ in range(40)]
+    for start, stop in spans:
+        batch = shard.batch(start, stop)
+        assert np.array_equal(batch.ids_bm, words[start:stop, 3:])
+        assert not batch.labels_b.flags.writeable
+    assert shard.records(3, MANY, 7) == words[3::7].tobytes()
+
+
+def test_a_file_that_is_cut_short_in_use_is_named_and_does_not_end_the_process(
+    many: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "train.shard"
+    shard = open_shard(path, SMALL, expected_digest=write(path, many))
+    os.truncate(path, 128 + 20_000 * WIDTH)
+    assert shard.batch(0, 128).labels_b.size == 128, "what is there still is as it was"
+    with pytest.raises(ShardDamaged) as error:
+        shard.batch(40_000, 40_128)
+    assert error.value.what == f"{path} is damaged: its size is wrong"
+    assert error.value.seen == f"{128 + 20_000 * WIDTH} bytes"
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(0, b"\0\0\x80?"), (12, (1 << 30).to_bytes(4, "little"))],
+    ids=["label", "id"],
+)
+def test_a_file_that_is_overwritten_in_use_is_never_trained_on(
+    many: bytes, tmp_path: Path, place: int, value: bytes
+) -> None:
+    path = tmp_path / "train.shard"
+    shard = open_shard(path, SMALL, expected_digest=write(path, many))
+    with path.open("r+b") as file:
+        file.seek(128 + 50_000 * WIDTH + place)
+        file.write(value)
+    with pytest.raises(ShardDamaged) as error:
+        shard.batch(49_900, 50_100)
+    assert error.value.what == f"{path} is damaged: its content is wrong"
+    assert "altered while it was in use" in error.value.seen
+
+
+def test_a_file_that_is_replaced_or_removed_in_use_does_not_matter(
+    many: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "train.shard"
+    shard = open_shard(path, SMALL, expected_digest=write(path, many))
+    path.unlink()
+    assert shard.records(0, MANY) == many

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from coterie.errors import JournalBroken
-from coterie.keyserver.journal import Journal, verify_journal
+from coterie.errors import JournalBroken, OutputInUse
+from coterie.keyserver.journal import Chain, Journal, verify_journal
+from faults.disk import no_room
 
 
 @pytest.fixture
@@ -77,3 +78,29 @@ def test_a_last_line_that_was_cut_in_writing_is_dropped(path: Path) -> None:
 def test_a_log_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(JournalBroken, match="cannot be gone on with"):
         Journal(tmp_path / "absent" / "log.jsonl")
+
+
+def test_a_second_server_with_the_same_log_is_refused_and_the_first_goes_on(path: Path) -> None:
+    first = Journal(path)
+    before = path.read_bytes()
+    with pytest.raises(OutputInUse) as refusal:
+        Journal(path)
+    assert refusal.value.what == f"{path} is in use by another process"
+    assert "--log" in refusal.value.remedy
+    assert path.read_bytes() == before
+    first.add({"node": "w4", "outcome": "granted"})
+    first.close()
+    Journal(path).close()
+    assert verify_journal(path).last == first.last
+
+
+def test_a_log_that_finds_no_room_gives_nothing_out_and_goes_on_once_there_is(path: Path) -> None:
+    journal = Journal(path)
+    before = path.read_bytes()
+    with pytest.raises(JournalBroken), no_room(len(before) + 10):
+        journal.add({"node": "w4", "outcome": "granted"})
+    assert path.read_bytes() == before, "of a line that was not written whole nothing stays"
+    journal.add({"node": "w5", "outcome": "granted"})
+    journal.close()
+    assert verify_journal(path) == Chain(journal.last, path.stat().st_size)
+    assert json.loads(path.read_bytes().splitlines()[-1])["node"] == "w5"

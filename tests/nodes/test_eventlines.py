@@ -32,6 +32,22 @@ EVENTS: list[tuple[events.Event, str]] = [
         events.Refused("ps0", "VoucherRefused", "no voucher"),
         "ps0 refused a peer: VoucherRefused: no voucher",
     ),
+    (
+        events.Waiting("ps0", ("w0", "w1"), 12.4, 287.6, "w0 ended, EnvironmentUnfit: full"),
+        "ps0 has waited 12 s for w0, w1: w0 ended, EnvironmentUnfit: full (at most 288 s more)",
+    ),
+    (
+        events.Waiting("w0", ("ps0",), 3.0, 297.0),
+        "w0 has waited 3 s for ps0 (at most 297 s more)",
+    ),
+    (
+        events.Ended("w0", "EnvironmentUnfit", "its disk is full"),
+        "w0 says that it ends: EnvironmentUnfit: its disk is full",
+    ),
+    (
+        events.Ended("w0", "EnvironmentUnfit", "its disk is full", goes_on=True),
+        "w0 says that it pauses: EnvironmentUnfit: its disk is full",
+    ),
     (events.Stopped("w0"), "w0 was told to end (SIGTERM); the same command goes on"),
     (
         events.Failed("w0", 7, {"error": "NodeFailed", "what": "it burnt down"}),

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
-from coterie.nodes.eventlog import FILE, all_of, event_log, read_events
+import pytest
+
+from coterie.nodes.eventlog import FILE, LineLog, all_of, event_log, read_events
 from coterie.ps import events
+from faults.disk import no_room
 
 JOINED = events.Joined("acme", ("bolt",))
 
@@ -57,3 +63,94 @@ def test_several_sinks_hear_the_same() -> None:
     all_of(first.append, second.append)(JOINED)
     all_of()(JOINED)
     assert first == second == [JOINED]
+
+
+# --- what cannot be written --------------------------------------------------------------------
+
+
+def test_a_log_without_room_holds_what_it_was_told_until_there_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with event_log(tmp_path) as log:
+        log(JOINED)
+        size = (tmp_path / FILE).stat().st_size
+        with no_room(size + 10):
+            for _ in range(3):
+                log(JOINED)
+            assert (tmp_path / FILE).stat().st_size <= size + 10
+        log(JOINED)
+        assert list(read_events(tmp_path)) == [JOINED] * 5
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        (
+            f"{tmp_path / FILE} cannot be written (File too large): what happens is not told there; "
+            "the work goes on"
+        )
+    ]
+
+
+def test_a_log_that_never_finds_room_ends_nothing_and_grows_no_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / FILE).mkdir()
+    log = LineLog(tmp_path / FILE)
+    for number in range(3000):
+        log.add(f"{number:06}" + "x" * 1000, at_once=True)
+    assert len(log._held) < 2 << 20
+    (tmp_path / FILE).rmdir()
+    log.close()
+    lines = (tmp_path / FILE).read_text().splitlines()
+    assert lines[-1].startswith("002999")
+    assert all(line == "" or len(line) == 1006 for line in lines), "whole lines, the newest"
+    assert capsys.readouterr().err.count("Is a directory") == 1
+
+
+PRINT = """
+import sys
+from coterie.nodes.eventlog import printed
+from coterie.ps.events import Started
+tell = printed()
+for _ in range(3):
+    tell(Started("ps0", "ps", "operator"))
+print("more")
+sys.stderr.write("went on\\n")
+"""
+
+
+def test_a_closed_standard_output_ends_nothing_and_is_said_once() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", PRINT],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert ended.returncode == 0
+    assert ended.stderr.splitlines() == [
+        (
+            "standard output cannot be written (Broken pipe): what happens is not told there; "
+            "the work goes on"
+        ),
+        "went on",
+    ]
+
+
+def test_a_standard_output_on_a_full_disk_ends_nothing() -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", PRINT],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ended.returncode == 0
+    assert ended.stderr.count("No space left on device") == 1
+    assert ended.stderr.endswith("went on\n")

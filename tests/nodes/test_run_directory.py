@@ -17,10 +17,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from coterie.contract import Contract, contract_digest, load_contract, parse_contract
-from coterie.errors import OutputInUse
+from coterie.errors import EnvironmentUnfit, OutputInUse
 from coterie.nodes.run_directory import open_run_directory
 from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.training.results import RunResult, result_of
+from faults.disk import PowerCut, no_room
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TEXT = (EXAMPLES / "hfl.toml").read_text()
@@ -134,6 +135,72 @@ def test_an_interrupted_beginning_begins_anew(
     again = begin(tmp_path)
     for party in again.parties:
         assert public_key(tmp_path / "keys" / f"{party.name}.pem") == party.key
+
+
+def test_a_power_cut_once_the_nodes_may_start_loses_nothing(tmp_path: Path) -> None:
+    disk = PowerCut(tmp_path / "disk")
+    disk.root.mkdir()
+    with disk.watching(), open_run_directory(disk.root / "run", HFL, "ra-tls") as directory:
+        begun = directory.contract
+        disk.image(tmp_path / "image")
+    with open_run_directory(tmp_path / "image" / "run", HFL, "ra-tls") as directory:
+        assert contract_digest(directory.contract) == contract_digest(begun)
+        for party in begun.parties:
+            key = directory.key_file(party.name)
+            assert key is not None
+            assert public_key(key) == party.key
+            assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+def test_a_power_cut_at_any_moment_of_the_beginning_leaves_a_run_that_can_begin(
+    tmp_path: Path,
+) -> None:
+    disk = PowerCut(tmp_path / "disk")
+    disk.root.mkdir()
+    images: list[Path] = []
+    disk.on_sync = lambda: images.append(disk.image(tmp_path / f"image-{len(images)}"))
+    with disk.watching():
+        begin(disk.root / "run")
+    assert len(images) > 2 * len(PARTIES)
+    for image in images:
+        again = begin(image / "run")
+        for party in again.parties:
+            assert public_key(image / "run" / "keys" / f"{party.name}.pem") == party.key
+        assert not list(image.glob("run/*.partial"))
+
+
+def test_a_power_cut_after_the_end_keeps_the_result(tmp_path: Path) -> None:
+    disk = PowerCut(tmp_path / "disk")
+    disk.root.mkdir()
+    with disk.watching(), open_run_directory(disk.root / "run", HFL, "ra-tls") as directory:
+        directory.finish(result())
+    image = disk.image(tmp_path / "image")
+    with open_run_directory(image / "run", HFL, "ra-tls") as directory:
+        assert directory.result() == result()
+
+
+@pytest.mark.parametrize("octets", [0, 100, 1000])
+def test_a_disk_that_is_full_at_the_start_says_so_and_leaves_a_run_that_can_begin(
+    tmp_path: Path, octets: int
+) -> None:
+    with (
+        pytest.raises(EnvironmentUnfit) as error,
+        no_room(octets),
+        open_run_directory(tmp_path / "run", HFL, "ra-tls"),
+    ):
+        pass
+    assert error.value.what.endswith("cannot be written")
+    assert error.value.seen == "File too large"
+    begin(tmp_path / "run")
+
+
+def test_a_result_that_finds_no_room_says_so_and_can_be_kept_later(tmp_path: Path) -> None:
+    with open_run_directory(tmp_path, HFL, "ra-tls") as directory:
+        with pytest.raises(EnvironmentUnfit, match=r"result\.json cannot be written"), no_room():
+            directory.finish(result())
+        assert directory.result() is None
+        directory.finish(result())
+        assert directory.result() == result()
 
 
 def test_a_finished_run_keeps_its_result_and_forgets_its_keys(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -127,6 +129,33 @@ class Clock:
         return self.now
 
 
+Kind = TypeVar("Kind", bound=events.Event)
+
+
+class Heard(list[events.Event]):
+    """Events in order, which a test can wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = threading.Condition()
+
+    def append(self, event: events.Event) -> None:
+        """Hears one."""
+        with self._changed:
+            super().append(event)
+            self._changed.notify_all()
+
+    def wait(self, kind: type[Kind]) -> Kind:
+        """Waits for the first of a kind."""
+
+        def found() -> list[Kind]:
+            return [event for event in self if isinstance(event, kind)]
+
+        with self._changed:
+            assert self._changed.wait_for(found, timeout=30), f"no {kind.__name__}"
+            return found()[0]
+
+
 def no_checkpoints(*_: object) -> NoCheckpoints:
     """Keeps nothing."""
     return NoCheckpoints()
@@ -186,7 +215,7 @@ class Run:
     checkpoints: CheckpointsMaker = no_checkpoints
     incarnation: int = 1
     clock: Clock = field(default_factory=Clock)
-    heard: list[events.Event] = field(default_factory=list)
+    heard: Heard = field(default_factory=Heard)
 
     def __post_init__(self) -> None:
         self.shard = Shard(

@@ -254,6 +254,7 @@ def trained_cluster(cluster: Cluster) -> None:
     with ThreadPoolExecutor(3) as pool:
         for future in [pool.submit(work, worker) for worker in range(3)]:
             future.result(timeout=60)
+    cluster.wait_concluded()
 
 
 def leave_all(cluster: Cluster) -> RunOutcome:

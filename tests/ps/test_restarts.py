@@ -9,7 +9,6 @@ import pytest
 
 from coterie.errors import (
     CheckpointDamaged,
-    EnvironmentUnfit,
     RollbackRefused,
 )
 from coterie.ps import events
@@ -160,20 +159,6 @@ def test_a_worker_refuses_a_server_that_was_rolled_back(
         assert refused.value.seen == f"step {kept}"
 
     run.together(rejoin)
-
-
-def test_a_checkpoint_that_cannot_be_written_fails_the_run_for_everybody(
-    make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
-) -> None:
-    contract = make_contract(checkpoint_steps=1, epochs=100)
-    folder = tmp_path / "checkpoints"
-    run = make_run(contract, checkpoints=store(folder, contract))
-    run.join_all()
-    folder.rename(tmp_path / "gone")
-    with pytest.raises(EnvironmentUnfit, match="the checkpoint of step 1 cannot be written"):
-        run.train_all()
-    with pytest.raises(EnvironmentUnfit, match="the checkpoint of step 1 cannot be written"):
-        run.port("w0").exchange(exchange(None, 0))
 
 
 def test_another_run_of_the_same_contract_is_refused_by_those_who_remember_the_first(

@@ -91,6 +91,13 @@ class Cluster:
         with pytest.raises(PeerUnreachable):
             run.result(timeout=30)
 
+    def wait_concluded(self) -> None:
+        """Waits until every server has heard that the outcome is made."""
+        for service in self._services.values():
+            shard = service.shard
+            with shard.changed:
+                assert shard.changed.wait_for(lambda shard=shard: shard.concluded, timeout=30)  # type: ignore[misc]
+
     def port(self, shard: int, node: str, role: str, incarnation: int = 1) -> MemoryParameterServer:
         """Dials a shard, waiting until it is there, or until a shard that dials is killed."""
         name = self.names[shard]
@@ -303,8 +310,8 @@ class Told:
 
     def nudge(self) -> None:
         for service in list(self._cluster._services.values()):
-            with service._shard.changed:
-                service._shard.changed.notify_all()
+            with service.shard.changed:
+                service.shard.changed.notify_all()
 
     def keep_going(self, futures: list[Future[None]]) -> None:
         """Lets time pass until all are done: steps that wait for the late one go on without it."""

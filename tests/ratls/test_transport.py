@@ -31,6 +31,7 @@ from coterie.ratls.transport import (
     peer_of,
 )
 from tests.ratls.net import LIMIT, Net, call, free_address, raw
+from tests.ratls.test_address import has_ipv6
 
 
 class TestCalls:
@@ -379,3 +380,37 @@ class TestListening:
             once()
 
         assert files() <= before + 2
+
+
+class TestWhereANodeListens:
+    @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+    @pytest.mark.parametrize("listen", ["[::]:0", "0.0.0.0:0"])
+    @pytest.mark.parametrize("dialled", ["127.0.0.1", "[::1]"])
+    def test_both_ports_take_both_families(self, net: Net, listen: str, dialled: str) -> None:
+        port = net.serve(listen=listen).address.rpartition(":")[2]
+
+        with AttestedChannel(
+            net.world.trust("acme-worker"), f"{dialled}:{port}", "ps0", LIMIT, patience_seconds=10
+        ) as channel:
+            assert call(channel, "Who") == b"acme-worker"
+
+    def test_a_name_with_several_addresses_has_one_for_both_ports(self, net: Net) -> None:
+        port = net.serve(listen="localhost:0").address.rpartition(":")[2]
+
+        with AttestedChannel(
+            net.world.trust("acme-worker"), f"127.0.0.1:{port}", "ps0", LIMIT, patience_seconds=10
+        ) as channel:
+            assert call(channel, "Who") == b"acme-worker"
+
+    def test_the_last_port_is_refused_since_two_are_needed(self, net: Net) -> None:
+        with pytest.raises(ContractInvalid, match="cannot listen at") as error:
+            net.serve(listen="127.0.0.1:65535")
+        assert "65534" in error.value.expected
+
+    def test_a_proxy_in_the_environment_is_not_asked(
+        self, net: Net, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+        assert call(net.dial(net.serve()), "Who") == b"acme-worker"

@@ -10,7 +10,7 @@ import numpy as np
 from coterie.contract import Contract, canonical_json, load_contract
 from coterie.models.metrics import ScoreHistogram
 from coterie.nodes.eventlog import event_log
-from coterie.nodes.run_directory import write_result
+from coterie.nodes.result_file import write_result
 from coterie.ps import events
 from coterie.ps.evaluation import SplitCounts
 from coterie.ps.outcome import RunEnd, RunOutcome

@@ -13,7 +13,7 @@ from coterie.contract import canonical_json
 from coterie.errors import DataError
 from coterie.models.intervals import auc_interval
 from coterie.models.metrics import ScoreHistogram
-from coterie.nodes.run_directory import write_result
+from coterie.nodes.result_file import write_result
 from coterie.ps import events
 from coterie.report.record import read_run
 from coterie.report.writing import report_demo, report_folder, report_parties

@@ -10,7 +10,7 @@ import pytest
 from coterie.contract import canonical_json
 from coterie.errors import ContractInvalid, CoterieError, DataError
 from coterie.nodes.eventlog import event_log
-from coterie.nodes.run_directory import write_result
+from coterie.nodes.result_file import write_result
 from coterie.ps import events
 from coterie.report.record import MAX_INCIDENTS, Incident, read_run
 from coterie.training.results import TransportName, result_of

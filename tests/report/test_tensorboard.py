@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from coterie.errors import EnvironmentUnfit
 from coterie.models.backend import configure_tensorflow
 from coterie.ps import events
 from coterie.report.tensorboard import tensorboard_log
 from coterie.training.results import result_of
+from faults.disk import no_room
 from tests.report.runs import HFL, STEPS, outcome, steps
 
 pytestmark = pytest.mark.tensorflow
@@ -70,3 +72,23 @@ def test_the_file_is_whole_after_a_failed_run(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="broke off"):
         broken_off()
     assert read(tmp_path)["train/loss"].keys() == {1}
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_trained(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(EnvironmentUnfit) as error, tensorboard_log(tmp_path / "file" / "board"):
+        pass
+    assert error.value.what.startswith("TensorBoard's event file in ")
+    assert error.value.seen == "Not a directory"
+
+
+def test_a_disk_that_gets_full_stops_the_file_and_not_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tensorboard_log(tmp_path) as log, no_room(4096):
+        for step in range(2000):  # more than any queue holds
+            log(events.StepDone(step + 1, 2000, 512, 0.5, 0.1 * step, 0.75))
+        log(events.Finished({"test_auc": 0.5}))
+    assert capsys.readouterr().err.count("File too large") == 1

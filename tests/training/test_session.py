@@ -81,6 +81,9 @@ class ScriptedServer:
     def status(self, request: pb.StatusRequest) -> pb.StatusReply:
         raise AssertionError(request)
 
+    def tell(self, request: pb.TellRequest) -> pb.TellReply:
+        raise AssertionError(request)
+
     def enlist(self, request: pb.EnlistRequest) -> pb.EnlistReply:
         raise AssertionError(request)
 

@@ -5,7 +5,6 @@ No source is trusted: everything that one returns is judged by the appraiser.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from coterie.attestation.roots import root_for
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.verdict import CheckList
 from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused
+from coterie.files import make_folder, sync_folder, write_whole
 from coterie.kinds import TeeKind
 
 _REFRESH_BEFORE_EXPIRY = timedelta(days=1)
@@ -148,15 +148,13 @@ class DirectoryCollateral:
             held = self.read(platform)
             collateral = collateral if held is None else newest(held, collateral)
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=".", suffix=".json")
-            try:
-                with os.fdopen(descriptor, "w") as file:
-                    file.write(collateral.to_json())
-                Path(name).replace(path)
-            except OSError:
-                Path(name).unlink(missing_ok=True)
-                raise
+            make_folder(self._folder)
+            # Nodes of one machine may share the folder: each writes under a name of its own.
+            with tempfile.TemporaryDirectory(dir=self._folder, prefix=".") as aside:
+                whole = Path(aside, path.name)
+                write_whole(whole, collateral.to_json().encode())
+                whole.replace(path)
+            sync_folder(self._folder)
         except OSError as error:
             raise _unfit(path, "written", error) from error
         return path

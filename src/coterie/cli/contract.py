@@ -51,11 +51,12 @@ def sign(
     """
     from coterie.contract import load_contract
     from coterie.contract.signatures import load_party_key, sign_contract, signature_path
+    from coterie.files import write_whole
 
     signature = sign_contract(load_contract(contract), load_party_key(key), party)
     path = signature_path(contract, party)
     try:
-        path.write_text(signature.to_json(), encoding="utf-8")
+        write_whole(path, signature.to_json().encode())
     except OSError as error:
         raise OutputInUse(
             f"the signature {path} cannot be written",

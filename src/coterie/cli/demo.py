@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -14,6 +16,7 @@ from coterie.cli.drafting import demonstration, draft_contract
 from coterie.cli.options import AsJson
 from coterie.cli.report import leave_report, leave_run_report, watched
 from coterie.errors import OutputInUse
+from coterie.files import LOCK, only_writer, write_whole, writing
 from coterie.kinds import Mode
 
 if TYPE_CHECKING:
@@ -37,12 +40,16 @@ def demo(
 
     Example: coterie demo
     """
+    with _made_anew(out):
+        _show(out, rows, as_json=as_json)
+
+
+def _show(out: Path, rows: int, *, as_json: bool) -> None:
     from coterie.criteo.preparation import prepare
     from coterie.criteo.synthetic import synthesize
     from coterie.nodes.run import run_in_process, run_processes
     from coterie.training.comparison import Comparison
 
-    _make_folder(out)
     hfl, sdt = (_contract(out, mode) for mode in get_args(Mode))
     told = console.err if as_json else console.out
     say = told.print
@@ -105,7 +112,8 @@ def _contract(out: Path, mode: Mode) -> Contract:
     from coterie.contract import load_contract
 
     path = out / f"{mode}.toml"
-    path.write_text(draft_contract(demonstration(mode)), encoding="utf-8")
+    with writing(path):
+        write_whole(path, draft_contract(demonstration(mode)).encode())
     return load_contract(path)
 
 
@@ -117,18 +125,33 @@ def _report(out: Path, worth: Comparison | None) -> Path:
     return report_demo(out, runs, worth)
 
 
-def _make_folder(out: Path) -> None:
-    if out.exists():
-        if not (out / _MARK).exists():
-            raise OutputInUse(
-                f"{out} exists and is no demo's folder",
-                expected="no such folder, or one that a demo made",
-                seen=str(out),
-                remedy="name another --out DIR",
-            )
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    (out / _MARK).touch()
+@contextmanager
+def _made_anew(out: Path) -> Iterator[None]:
+    """Makes the demo's folder, in the place of an earlier demo's, and holds it."""
+    _require_own(out)
+    with only_writer(out):
+        _require_own(out)
+        with writing(f"the folder {out}"):
+            for entry in out.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                elif entry.name not in (LOCK, _MARK):
+                    entry.unlink()
+            (out / _MARK).touch()
+        yield
+
+
+def _require_own(out: Path) -> None:
+    if not out.exists():
+        return
+    names = {entry.name for entry in out.iterdir()} if out.is_dir() else {out.name}
+    if _MARK not in names and names != {LOCK}:
+        raise OutputInUse(
+            f"{out} exists and is no demo's folder",
+            expected="no such folder, or one that a demo made",
+            seen=str(out),
+            remedy="name another --out DIR",
+        )
 
 
 def _summary(hfl: Contract, joint: RunResult, sdt: Contract, rented: RunResult) -> Table:

@@ -19,9 +19,12 @@ from coterie.cli import logs
 from coterie.cli.common import reflowed
 from coterie.cli.lazy import Entry, LazyGroup
 from coterie.errors import CoterieError, EnvironmentUnfit, UsageError
+from coterie.files import machine_error
 from coterie.private_memory import keep_memory_private
 
 _KEY_HOLDERS = frozenset({"node", "keyserver", "tensorflow"})
+# What a disk says without naming a file: full, beyond a quota, too large, read-only, broken.
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
 
 
@@ -158,7 +161,9 @@ def invoke(arguments: Sequence[str]) -> int:
     except OSError as error:
         if error.errno == errno.EPIPE:
             raise BrokenPipeError from error
-        raise
+        if error.errno is None or (error.filename is None and error.errno not in _OF_DISKS):
+            raise  # not the machine's fault: a defect of ours
+        return report(machine_error("this command cannot go on", error), as_json=as_json)
     return code if isinstance(code, int) else 0
 
 

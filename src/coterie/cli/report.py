@@ -12,6 +12,7 @@ from rich.console import Console
 
 from coterie.cli import console
 from coterie.errors import CoterieError
+from coterie.files import unhindered
 from coterie.report.packages import EVENT_FILES, PAGES, require
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def leave_node_report(folder: Path) -> None:
 
     A parameter server's first shard leaves a run's result, a worker perhaps its party's comparison.
     """
-    from coterie.nodes.run_directory import RESULT
+    from coterie.nodes.result_file import RESULT
     from coterie.training import comparison
 
     if (folder / RESULT).exists() or (folder / comparison.FILE).exists():
@@ -91,7 +92,7 @@ def tensorboard_sink(folder: Path) -> AbstractContextManager[EventSink]:
     """A sink that writes TensorBoard's event files.
 
     Raises:
-        EnvironmentUnfit: The package that writes them is not installed.
+        EnvironmentUnfit: The package that writes them is not installed, or they cannot be written.
     """
     require(EVENT_FILES, "TensorBoard's event files")
     from coterie.report.tensorboard import tensorboard_log
@@ -124,7 +125,8 @@ def watched(
         sinks: list[EventSink] = []
         if tensorboard is not None:
             sinks.append(stack.enter_context(tensorboard_sink(tensorboard)))
-        sinks.append(stack.enter_context(shown(where, title or contract.name, contract, stamp)))
+        display = stack.enter_context(shown(where, title or contract.name, contract, stamp))
+        sinks.append(unhindered(display, "the display"))
         yield all_of(*sinks)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -125,13 +126,17 @@ def bench(
     Example: coterie bench examples/sdt.toml --data prepared --repeat 5 --out bench1 --json
     """
     from coterie.contract import load_contract
-    from coterie.nodes.run_directory import require_empty
+    from coterie.files import write_whole, writing
+    from coterie.nodes.run_directory import new_directory
 
     contract = load_contract(contract_file)
-    if out is not None:
-        require_empty(out)
-    with tempfile.TemporaryDirectory(prefix="coterie-bench-") as scratch:
-        pairs = _pairs(contract, data, out or Path(scratch), repeat)
+    with ExitStack() as stack:
+        if out is None:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="coterie-bench-")))
+        else:
+            folder = out
+            stack.enter_context(new_directory(out))
+        pairs = _pairs(contract, data, folder, repeat)
     attested, plaintext = pairs[-1]
     overheads = [one.seconds / other.seconds for one, other in pairs]
     same = attested.model_digest == plaintext.model_digest
@@ -143,7 +148,8 @@ def bench(
         "same_model": same,
     }
     if out is not None:
-        (out / "bench.json").write_text(json.dumps(summary, indent=2) + "\n")
+        with writing(out / "bench.json"):
+            write_whole(out / "bench.json", json.dumps(summary, indent=2).encode() + b"\n")
         leave_run_report(out)
     if as_json:
         console.print_json(summary)

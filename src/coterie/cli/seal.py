@@ -13,6 +13,7 @@ import typer
 from coterie.cli import console
 from coterie.cli.logs import line_of_fields
 from coterie.cli.options import AsJson
+from coterie.files import silence_output, unhindered
 
 
 def seal(
@@ -152,7 +153,9 @@ def keyserver(
         log=log,
         pccs_url=pccs_url,
         collateral=collateral,
-        tell=lambda fields: typer.echo(line_of_fields(fields)),
+        tell=unhindered(
+            lambda fields: typer.echo(line_of_fields(fields)), "standard output", silence_output
+        ),
     )
     ended = threading.Event()
 

@@ -20,6 +20,7 @@ from coterie.contract.digest import contract_digest
 from coterie.contract.schema import Contract
 from coterie.contract.signatures import sign_statement, verify_statement
 from coterie.errors import SignatureRefused
+from coterie.files import write_whole, writing
 
 _LABEL = b"coterie rollback consent 1\0"
 _MAX_FILE_BYTES = 1 << 20
@@ -80,14 +81,19 @@ class RollbackConsent:
             verify_statement(contract, party, self._statement(), signature)
 
     def write(self, path: Path) -> None:
-        """Writes the consent file."""
+        """Writes the consent file, durably.
+
+        Raises:
+            EnvironmentUnfit: It cannot be written.
+        """
         stored = _Stored(
             contract_digest=self.contract_digest.hex(),
             step=self.step,
             digest=self.digest.hex(),
             signatures={party: value.hex() for party, value in self.signatures.items()},
         )
-        path.write_text(stored.model_dump_json(indent=1) + "\n")
+        with writing(path):
+            write_whole(path, stored.model_dump_json(indent=1).encode() + b"\n")
 
     @staticmethod
     def read(path: Path) -> RollbackConsent:

@@ -31,6 +31,7 @@ from coterie.contract.digest import contract_digest
 from coterie.contract.moments import check_in_force
 from coterie.contract.schema import Contract
 from coterie.errors import OutputInUse, SignatureRefused
+from coterie.files import sync_folder, unwritable
 
 MAX_FILE_BYTES = 16 * 1024
 _LABEL = b"coterie contract signature 1\0"
@@ -91,7 +92,8 @@ def generate_party_key(path: Path) -> Ed25519PrivateKey:
         path: Where the PEM (unencrypted PKCS#8) goes.
 
     Raises:
-        OutputInUse: The file exists, or cannot be made.
+        OutputInUse: The file exists, or its folder does not.
+        EnvironmentUnfit: It cannot be written.
     """
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -100,16 +102,26 @@ def generate_party_key(path: Path) -> Ed25519PrivateKey:
 
 
 def write_key_file(path: Path, content: bytes) -> None:
-    """Writes a secret, readable by its owner only; never overwrites.
+    """Writes a secret, durably, readable by its owner only; never overwrites.
 
     Raises:
-        OutputInUse: The file exists, or cannot be made.
+        OutputInUse: The file exists, or its folder does not.
+        EnvironmentUnfit: It cannot be written.
     """
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            sync_folder(path.parent)
+        except BaseException:
+            path.unlink(missing_ok=True)  # it is this process's, and no key yet
+            raise
     except OSError as error:
+        if not isinstance(error, FileExistsError | FileNotFoundError | NotADirectoryError):
+            raise unwritable(f"the key file {path}", error) from error
         raise OutputInUse(
             f"the key file {path} cannot be made",
             expected="a path where no file is, in a folder that exists",

@@ -34,6 +34,7 @@ from coterie.criteo.split import MINIMUM_ROWS, Deal, deal_rows, split_rows
 from coterie.criteo.staging import StagedRows, Staging, StagingWriter
 from coterie.criteo.statistics import TrainingStatistics, among
 from coterie.errors import DataSetMismatch, EnvironmentUnfit, OutputInUse, RawDataInvalid
+from coterie.files import sync_folder
 
 Progress = Callable[[str, int, int], None]
 """Told the stage's name, how much of it is done, and how much there is."""
@@ -241,7 +242,7 @@ class _Builder:
             target.write(manifest.to_bytes())
             target.flush()
             os.fsync(target.fileno())
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
         return manifest
 
     def _global_rows(
@@ -266,16 +267,8 @@ def _install(work: Path, out: Path, owners: list[str]) -> None:
             _refuse_used(out, [owner])
             (work / owner).rename(out / owner)
             installed.append(out / owner)
-        _sync_folder(out)
+        sync_folder(out)
     except BaseException:
         for folder in installed:
             shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

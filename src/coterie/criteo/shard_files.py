@@ -17,16 +17,20 @@ bytes        type        what
 
 Then come the records of `coterie.criteo.shards`. A shard says nothing that is not checked: its size
 against the header, its header against the contract, its SHA-256 against the manifest, and every
-value's range.
+value's range. Whoever writes the disk can change it afterwards: so every piece of records is checked
+again, by its own SHA-256, when it is read to be used. Nothing is mapped: a file that is cut short under
+a mapping ends the process (SIGBUS).
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import mmap
 import os
 import struct
+import threading
+import weakref
+from collections import OrderedDict
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,6 +46,7 @@ FORMAT_VERSION = 1
 _MAGIC = b"COTSHARD"
 _HEADER = struct.Struct("<8sIIIIQ32s64s")
 _ROWS_AT_A_TIME = 1 << 14
+_KEPT_PIECES = 4  # of one reader and the next, of several that follow each other
 _PREPARE_AGAIN = "prepare the data set again: coterie prepare RAW OUT --contract C"
 
 
@@ -94,7 +99,7 @@ class ShardWriter:
 
 
 def open_shard(path: Path, data: DataSection, *, expected_digest: bytes) -> Shard:
-    """Opens a shard file, reads all of it once to check it, and maps it into memory.
+    """Opens a shard file and reads all of it once to check it; the file stays open.
 
     Args:
         path: The file.
@@ -106,18 +111,101 @@ def open_shard(path: Path, data: DataSection, *, expected_digest: bytes) -> Shar
         DataSetMismatch: Prepared under another data section.
     """
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size < HEADER_BYTES:
-                raise _too_short(path, size)
-            # Checked is the mapping, not the file: in an enclave the mapping is a copy, and what
-            # the host does to the file after it no longer matters.
-            mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise damaged(
-            path, "file", "a readable shard", error.strerror or type(error).__name__
-        ) from error
-    return check_shard(memoryview(mapped), path, data, expected_digest=expected_digest)
+        raise _unreadable(path, error) from error
+    records = CheckedFile(path, file)
+    records.check(data, expected_digest)
+    return Shard(records, data)
+
+
+class CheckedFile:
+    """The records of a shard file, read in pieces; each piece is what was checked first. Thread-safe.
+
+    Args:
+        path: What errors call it.
+        file: Open for reading; it belongs to this object.
+    """
+
+    def __init__(self, path: Path, file: int) -> None:
+        self._path = path
+        self._file = file
+        self._close = weakref.finalize(self, os.close, file)
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[int, NDArray[np.int32]] = OrderedDict()
+        self._digests: list[bytes] = []
+        self._width = 0
+        self.rows = 0
+
+    def check(self, data: DataSection, expected_digest: bytes) -> None:
+        """Reads all of the file; see ``open_shard``."""
+        header = self._octets(0, HEADER_BYTES)
+        size = os.fstat(self._file).st_size
+        self._width, self.rows = record_bytes(data), _check_header(header, size, self._path, data)
+        hasher, problem = hashlib.sha256(header), None
+        for first in range(0, self.rows, _ROWS_AT_A_TIME):
+            octets = self._piece(first // _ROWS_AT_A_TIME)
+            hasher.update(octets)
+            self._digests.append(hashlib.sha256(octets).digest())
+            problem = problem or find_bad_value(self._words(octets), data, first)
+        _check_content(self._path, expected_digest, hasher.digest(), problem)
+
+    def read(self, start: int, stop: int) -> NDArray[np.int32]:
+        """See Records."""
+        stop = min(stop, self.rows)
+        parts = (
+            [np.empty((0, self._width // 4), "<i4")]
+            if start >= stop
+            else [
+                self._checked(piece)[max(0, start - first) : stop - first]
+                for piece in range(start // _ROWS_AT_A_TIME, -(-stop // _ROWS_AT_A_TIME))
+                for first in (piece * _ROWS_AT_A_TIME,)
+            ]
+        )
+        words = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        words.setflags(write=False)
+        return words
+
+    def _checked(self, piece: int) -> NDArray[np.int32]:
+        with self._lock:
+            words = self._kept.pop(piece, None)
+            if words is None:
+                octets = self._piece(piece)
+                if not hmac.compare_digest(hashlib.sha256(octets).digest(), self._digests[piece]):
+                    raise damaged(
+                        self._path,
+                        "content",
+                        "what was there when the file was opened",
+                        f"other values in records {piece * _ROWS_AT_A_TIME} and following: the file "
+                        "was altered while it was in use",
+                    )
+                words = self._words(octets)
+            self._kept[piece] = words
+            if len(self._kept) > _KEPT_PIECES:
+                self._kept.popitem(last=False)
+            return words
+
+    def _piece(self, piece: int) -> bytes:
+        first = piece * _ROWS_AT_A_TIME
+        count = min(_ROWS_AT_A_TIME, self.rows - first)
+        return self._octets(HEADER_BYTES + first * self._width, count * self._width)
+
+    def _words(self, octets: bytes) -> NDArray[np.int32]:
+        return np.frombuffer(octets, "<i4").reshape(-1, self._width // 4)
+
+    def _octets(self, place: int, size: int) -> bytes:
+        parts: list[bytes] = []
+        missing = size
+        try:
+            while missing and (part := os.pread(self._file, missing, place + size - missing)):
+                parts.append(part)
+                missing -= len(part)
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
+        if missing:
+            seen = f"{os.fstat(self._file).st_size} bytes"
+            raise damaged(self._path, "size", f"at least {place + size} bytes", seen)
+        return b"".join(parts)
 
 
 def check_shard(
@@ -136,8 +224,8 @@ def check_shard(
         DataSetMismatch: Prepared under another data section.
     """
     if len(octets) < HEADER_BYTES:
-        raise _too_short(path, len(octets))
-    _check_header(octets, path, data)
+        raise damaged(path, "size", f"at least {HEADER_BYTES} bytes", f"{len(octets)} bytes")
+    _check_header(octets[:HEADER_BYTES], len(octets), path, data)
     words = np.frombuffer(octets, "<i4", offset=HEADER_BYTES)
     words = words.reshape(-1, record_bytes(data) // 4)
     hasher, problem = hashlib.sha256(octets[:HEADER_BYTES]), None
@@ -145,12 +233,15 @@ def check_shard(
         some = words[first : first + _ROWS_AT_A_TIME]
         hasher.update(some.data)
         problem = problem or find_bad_value(some, data, first)
-    if not hmac.compare_digest(hasher.digest(), expected_digest):
-        seen = f"{hasher.hexdigest()} (the file was altered)"
-        raise damaged(path, "SHA-256", expected_digest.hex(), seen)
+    _check_content(path, expected_digest, hasher.digest(), problem)
+    return Shard(words, data)
+
+
+def _check_content(path: Path, expected: bytes, seen: bytes, problem: str | None) -> None:
+    if not hmac.compare_digest(seen, expected):
+        raise damaged(path, "SHA-256", expected.hex(), f"{seen.hex()} (the file was altered)")
     if problem:
         raise damaged(path, "content", "values within bounds", problem)
-    return Shard(words, data)
 
 
 def damaged(path: Path, check: str, expected: str, seen: str) -> ShardDamaged:
@@ -173,11 +264,9 @@ def wrong_data_section(path: Path, expected: bytes, seen: bytes) -> DataSetMisma
     )
 
 
-def _check_header(octets: memoryview, path: Path, data: DataSection) -> None:
-    """Checks a file's header against the contract, and its size against the header."""
-    magic, version, numeric, categorical, width, rows, digest, zero = _HEADER.unpack(
-        octets[:HEADER_BYTES]
-    )
+def _check_header(header: bytes | memoryview, octets: int, path: Path, data: DataSection) -> int:
+    """Checks a header against the contract, and the file's size against it; its number of records."""
+    magic, version, numeric, categorical, width, rows, digest, zero = _HEADER.unpack(header)
     if magic != _MAGIC:
         raise damaged(path, "magic", repr(_MAGIC), repr(magic))
     if version != FORMAT_VERSION:
@@ -188,9 +277,10 @@ def _check_header(octets: memoryview, path: Path, data: DataSection) -> None:
     if (numeric, categorical, width) != widths or zero.strip(b"\0"):
         raise damaged(path, "header", f"widths {widths}", f"{(numeric, categorical, width)}")
     size = HEADER_BYTES + rows * width
-    if len(octets) != size:
-        raise damaged(path, "size", f"{size} bytes for {rows} records", f"{len(octets)} bytes")
+    if octets != size:
+        raise damaged(path, "size", f"{size} bytes for {rows} records", f"{octets} bytes")
+    return int(rows)
 
 
-def _too_short(path: Path, size: int) -> ShardDamaged:
-    return damaged(path, "size", f"at least {HEADER_BYTES} bytes", f"{size} bytes")
+def _unreadable(path: Path, error: OSError) -> ShardDamaged:
+    return damaged(path, "file", "a readable shard", error.strerror or type(error).__name__)

@@ -1,14 +1,15 @@
 """Prepared examples as fixed-width binary records: shards held in memory, and their batches.
 
 A record is the label (float32, 0 or 1), n dense values (float32, log(x + 1), never negative) and m
-global rows (int32). Every field has four bytes, so that a memory-mapped file is one matrix and a
-batch is three views of it.
+global rows (int32). Every field has four bytes, so that records are one matrix and a batch is three views
+of it. Records lie in memory, or in a file that is read and checked piece by piece (``shard_files.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,35 +38,82 @@ def record_bytes(data: DataSection) -> int:
     return 4 * (1 + len(data.numeric) + len(data.categorical))
 
 
+class Records(Protocol):
+    """Where records lie."""
+
+    @property
+    def rows(self) -> int:
+        """Number of records."""
+        ...
+
+    def read(self, start: int, stop: int) -> NDArray[np.int32]:
+        """Records start .. stop - 1 as int32 words, shape (b, 1 + n + m), read-only; fewer at the end.
+
+        Raises:
+            ShardDamaged: They are not what was checked.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class RecordsInMemory:
+    """Records as one array of int32 words, shape (rows, 1 + n + m)."""
+
+    words: NDArray[np.int32]
+
+    @property
+    def rows(self) -> int:
+        """See Records."""
+        return int(self.words.shape[0])
+
+    def read(self, start: int, stop: int) -> NDArray[np.int32]:
+        """See Records; a view."""
+        return self.words[start:stop]
+
+
 class Shard:
-    """Examples in records, in a memory-mapped file or in memory.
+    """Examples in records.
 
     Args:
-        records: The records as int32 words, shape (rows, 1 + n + m).
+        records: The records, or all of them as int32 words, shape (rows, 1 + n + m).
         data: The data section that they were prepared under.
     """
 
-    def __init__(self, records: NDArray[np.int32], data: DataSection) -> None:
-        self._words = records
-        self._floats = records.view("<f4")
+    def __init__(self, records: Records | NDArray[np.int32], data: DataSection) -> None:
+        self._records: Records = (
+            RecordsInMemory(records) if isinstance(records, np.ndarray) else records
+        )
         self._dense = slice(1, 1 + len(data.numeric))
         self._ids = slice(1 + len(data.numeric), None)
         self.data = data
 
     @property
     def words(self) -> NDArray[np.int32]:
-        """All records as int32 words, shape (rows, 1 + n + m)."""
-        return self._words
+        """All records as int32 words, shape (rows, 1 + n + m), in memory from then on."""
+        return self._records.read(0, self.rows)
+
+    def some_words(self, start: int, stop: int) -> NDArray[np.int32]:
+        """Records start .. stop - 1 as int32 words, shape (b, 1 + n + m).
+
+        Raises:
+            ShardDamaged: The file is not what was checked any more.
+        """
+        return self._records.read(start, stop)
 
     @property
     def rows(self) -> int:
         """Number of examples."""
-        return int(self._words.shape[0])
+        return self._records.rows
 
     def batch(self, start: int, stop: int) -> Batch:
-        """Examples start .. stop - 1 as views, fewer where the shard ends before ``stop``."""
-        floats = self._floats[start:stop]
-        return Batch(floats[:, 0], floats[:, self._dense], self._words[start:stop, self._ids])
+        """Examples start .. stop - 1, fewer where the shard ends before ``stop``.
+
+        Raises:
+            ShardDamaged: The file is not what was checked any more.
+        """
+        words = self._records.read(start, stop)
+        floats = words.view("<f4")
+        return Batch(floats[:, 0], floats[:, self._dense], words[:, self._ids])
 
     def records(self, start: int, stop: int, step: int = 1) -> bytes:
         """The records of every ``step``-th example of start .. stop - 1, for the wire.
@@ -73,7 +121,7 @@ class Shard:
         Worker i of n holds the examples i, i + n, i + 2n, ...: ``records(i, rows, n)``, or piece by
         piece ``records(i + k * n, min(rows, i + (k + p) * n), n)`` with k counting in steps of p.
         """
-        return self._words[start:stop:step].tobytes()
+        return self._records.read(start, stop)[::step].tobytes()
 
 
 class ShardBuilder:

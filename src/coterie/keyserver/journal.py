@@ -6,15 +6,18 @@ digest elsewhere sees that too.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.errors import JournalBroken
+from coterie.files import hold, reason, sync_folder, writing
 
 _START = "0" * 64
 _MAX_LINE = 1 << 14
@@ -27,21 +30,29 @@ class Journal:
         path: The file; made if absent, readable by its owner only.
 
     Raises:
-        JournalBroken: It cannot be written, or its chain of digests is broken.
+        OutputInUse: Another key server uses it.
+        EnvironmentUnfit: Its folder cannot be written.
+        JournalBroken: It cannot be opened, or its chain of digests is broken.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        chain = verify_journal(path) if path.exists() else Chain(_START, 0)
-        self._last = chain.last
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-            handle = os.open(path, flags, 0o600)
-            os.ftruncate(handle, chain.octets)  # of a torn line nothing was given out
-            self._file = os.fdopen(handle, "ab")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._file = os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0)
         except OSError as error:
-            raise _broken(path, error.strerror or type(error).__name__) from error
+            raise _broken(path, reason(error)) from error
+        try:
+            hold(self._file.fileno(), path)  # before it is read: another server may add lines
+            chain = verify_journal(path)
+            with writing(path):
+                self._file.truncate(chain.octets)  # of a torn line nothing was given out
+                sync_folder(path.parent)
+        except BaseException:
+            self._file.close()
+            raise
+        self._last, self._octets = chain.last, chain.octets
 
     @property
     def last(self) -> str:
@@ -58,16 +69,25 @@ class Journal:
         with self._lock:
             line = json.dumps({**fields, "previous": self._last}, sort_keys=True).encode() + b"\n"
             try:
-                self._file.write(line)
-                self._file.flush()
-                os.fsync(self._file.fileno())
+                self._write(line)
             except OSError as error:
-                raise _broken(self._path, error.strerror or type(error).__name__) from error
-            self._last = hashlib.sha256(line).hexdigest()
+                self._take_back()
+                raise _broken(self._path, reason(error)) from error
+            self._last, self._octets = hashlib.sha256(line).hexdigest(), self._octets + len(line)
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file, and lets it go."""
         self._file.close()
+
+    def _write(self, line: bytes) -> None:
+        if self._file.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(self._file.fileno())
+
+    def _take_back(self) -> None:
+        """Cuts off what there is of a line for which nothing was given out; else at the next start."""
+        with suppress(OSError):
+            self._file.truncate(self._octets)
 
 
 @dataclass(frozen=True)
@@ -111,7 +131,7 @@ def _lines(path: Path) -> Iterator[bytes]:
             while line := file.readline(_MAX_LINE):
                 yield line
     except OSError as error:
-        raise _broken(path, error.strerror or type(error).__name__) from error
+        raise _broken(path, reason(error)) from error
 
 
 def _broken(path: Path, seen: str) -> JournalBroken:

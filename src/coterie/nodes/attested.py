@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid, CoterieError
+from coterie.files import make_folder, writing
 from coterie.nodes.descriptors import OWN
 from coterie.nodes.fabric import no_key
 from coterie.nodes.shares import fetch_checkpoint_key
 from coterie.nodes.trust import NodeOptions, node_trust
 from coterie.ps.calls import CallObserver, ignore_call
-from coterie.ps.events import Attested, EventSink, Listening, Refused
+from coterie.ps.events import Attested, EventSink, Listening, Refused, Waiting
 from coterie.ps.memory import ShardService
 from coterie.ps.messages import max_message_bytes
 from coterie.ps.overview import Overview
@@ -156,7 +157,8 @@ class AttestedFabric:
 
     def open_receipt(self, folder: Path) -> Recorder:
         """See Fabric."""
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(f"the folder {folder}"):
+            make_folder(folder)
         self._receipt = Recorder(folder, self._trust, self._options.signatures)
         return self._receipt
 
@@ -202,6 +204,15 @@ class AttestedFabric:
             self._size,
             patience_seconds=patience_seconds,
             failed=self._refused,
+            on_wait=lambda waited, left, error: self._on_event(
+                Waiting(
+                    self._node.name,
+                    (node.name,),
+                    round(waited, 1),
+                    round(left, 1),
+                    f"{error.what}: {error.seen}",
+                )
+            ),
         )
         self._channels.append(channel)
         self._admitted(channel.peer)

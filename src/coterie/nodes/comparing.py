@@ -159,7 +159,7 @@ def _interleaved(shards: list[Shard], size: int) -> Shard:
     """All examples, in turn ``size`` of each shard: step by step what the parties' batches hold."""
     longest = max(shard.rows for shard in shards)
     pieces = [
-        shard.words[start : start + size]
+        shard.some_words(start, start + size)
         for start in range(0, longest, size)
         for shard in shards
         if start < shard.rows

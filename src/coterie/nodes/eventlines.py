@@ -89,6 +89,15 @@ def _sentence(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line p
             return f"{node} keeps the trained model {digest[:16]} in {path}"
         case events.ModelNotKept(node):
             return f"{node} may keep the trained model but has no --out: it does not"
+        case events.Waiting(node, names, seconds, left, reason):
+            why = f": {reason}" if reason else ""
+            return (
+                f"{node} has waited {seconds:.0f} s for {', '.join(names)}{why} "
+                f"(at most {left:.0f} s more)"
+            )
+        case events.Ended(node, error, reason, goes_on):
+            does = "pauses" if goes_on else "ends"
+            return f"{node} says that it {does}: {error}{f': {reason}' if reason else ''}"
         case events.Stopped(node):
             return f"{node} was told to end (SIGTERM); the same command goes on"
         case events.Failed(node, exit_code, error):

@@ -1,33 +1,94 @@
-"""Where a node's and a run's events go: a file, to which a resumed run appends, and standard output."""
+"""Where a node's and a run's events go: a file, to which a resumed run appends, and standard output.
+
+None of these may end a training or stop it: what cannot be written is said once, on standard error.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from coterie.files import say_unwritten, silence_output, unhindered
 from coterie.nodes.eventlines import MAX_LINE_BYTES, decode_event, encode_event
 from coterie.ps.events import Event, EventSink, StepDone
 
 FILE = "events.jsonl"
+_MOST_HELD_BYTES = 1 << 20
+
+
+class LineLog:
+    """Appends lines to a file that is made when the first one comes. Thread-safe.
+
+    What cannot be written is held for the next attempt, as far as that goes: where there is room
+    again in time, nothing is missing.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._file: int | None = None
+        self._held = b""
+        self._said = False
+
+    def add(self, line: str, *, at_once: bool) -> None:
+        """Adds a line, without its end.
+
+        Args:
+            line: The text.
+            at_once: Whether to write it now; else it waits for the next one that is.
+        """
+        with self._lock:
+            self._held += line.encode() + b"\n"
+            if at_once or len(self._held) > _MOST_HELD_BYTES:
+                self._write()
+
+    def close(self) -> None:
+        """Writes what waits, and closes the file."""
+        with self._lock:
+            if self._held:
+                self._write()
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
+
+    def _write(self) -> None:
+        try:
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = os.open(
+                    self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
+                )
+            while self._held:
+                self._held = self._held[os.write(self._file, self._held) :]
+        except OSError as error:
+            if not self._said:
+                self._said = True
+                say_unwritten(str(self._path), error)
+            if len(self._held) > _MOST_HELD_BYTES:
+                # The newest lines go on, behind a line's end: the one before may be torn.
+                kept = self._held[-_MOST_HELD_BYTES // 2 :]
+                self._held = b"\n" + kept[kept.find(b"\n") + 1 :]
 
 
 @contextmanager
 def event_log(folder: Path) -> Iterator[EventSink]:
-    """A sink that appends to the folder's log. Steps wait in a buffer for the next other event."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = threading.Lock()  # nodes of one process tell from threads of their own
-    with (folder / FILE).open("a", encoding="utf-8") as log:
+    """A sink that appends to the log in a folder. Steps wait in a buffer for the next other event."""
+    log = LineLog(folder / FILE)
 
-        def keep(event: Event) -> None:
-            with lock:
-                log.write(encode_event(event) + "\n")
-                if not isinstance(event, StepDone):
-                    log.flush()
+    def keep(event: Event) -> None:
+        log.add(encode_event(event), at_once=not isinstance(event, StepDone))
 
+    try:
         yield keep
+    finally:
+        log.close()
 
 
 def read_events(folder: Path) -> Iterator[Event]:
@@ -54,7 +115,7 @@ def printed(line: Callable[[Event], str] = encode_event) -> EventSink:
         sys.stdout.write(line(event) + "\n")
         sys.stdout.flush()
 
-    return write
+    return unhindered(write, "standard output", silence_output)
 
 
 def all_of(*sinks: EventSink) -> EventSink:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coterie.contract import Contract, Node, canonical_json
 from coterie.contract.rollback import RollbackConsent
-from coterie.errors import ContractInvalid, CoterieError, DataError, EnvironmentUnfit
+from coterie.errors import ContractInvalid, CoterieError, DataError
+from coterie.files import machine_error, only_writer, write_whole, writing
 from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext, NoReceipt, RunReceipt
-from coterie.ps.checkpoints.files import write_aside
 from coterie.ps.events import Event, EventSink, Failed, Finished, Started
 from coterie.ps.outcome import RunOutcome
 from coterie.trained.model import MODEL_NAME, PlainModelFile
@@ -93,6 +94,8 @@ def run_node(
             write to ``out`` what joining was worth on the party's own test rows.
 
     Raises:
+        OutputInUse: Another process uses ``out`` or ``memory``; nobody has heard of this one.
+        EnvironmentUnfit: They cannot be written, likewise.
         CoterieError: The node failed; ``on_event`` has heard of it.
     """
     from coterie.nodes.roles import run_chief, run_parameter_server, run_worker
@@ -100,50 +103,72 @@ def run_node(
     check_engine(contract)
     if compare_alone:
         _check_comparable(contract, node, out)
-    incarnation = new_incarnation()
-    on_event(Started(node.name, node.role, node.party))
-    receipt: RunReceipt = NoReceipt()
+    with _held(out, memory):
+        incarnation = new_incarnation()  # of two processes, the one that holds the folder is newer
+        on_event(Started(node.name, node.role, node.party))
+        receipt: RunReceipt = NoReceipt()
 
-    def hear(event: Event) -> None:
-        receipt.hear(event)
-        on_event(event)
+        def hear(event: Event) -> None:
+            receipt.hear(event)
+            on_event(event)
 
-    try:
-        fabric = make_fabric(on_event, incarnation)
         try:
-            if out is not None and node == contract.by_role("ps")[0]:
-                receipt = fabric.open_receipt(out)
-            context = NodeContext(
-                contract=contract,
-                node=node,
-                fabric=fabric,
-                incarnation=incarnation,
-                on_event=hear,
-                monotonic=time.monotonic,
-                open_data=_opener(contract, node, data, fabric, sealed_only=sealed_only),
-                out=out,
-                memory=memory or out,
-                consent=consent,
-                keep_model=_keeper(contract, node, fabric, out) if transport == "ra-tls" else None,
-            )
-            if node.role == "ps":
-                results = _Results(contract, transport, out, receipt)
-                outcome = run_parameter_server(replace(context, on_outcome=results.keep))
-                if outcome is not None:
-                    on_event(Finished(results.complete(outcome).model_dump(mode="json")))
-            elif node.role == "worker" and compare_alone:
-                _run_and_compare(context)
-            elif node.role == "worker":
-                run_worker(context)
-            else:
-                run_chief(context)
+            fabric = make_fabric(on_event, incarnation)
+            try:
+                if out is not None and node == contract.by_role("ps")[0]:
+                    receipt = fabric.open_receipt(out)
+                context = NodeContext(
+                    contract=contract,
+                    node=node,
+                    fabric=fabric,
+                    incarnation=incarnation,
+                    on_event=hear,
+                    monotonic=time.monotonic,
+                    open_data=_opener(contract, node, data, fabric, sealed_only=sealed_only),
+                    out=out,
+                    memory=memory or out,
+                    consent=consent,
+                    keep_model=_keeper(contract, node, fabric, out)
+                    if transport == "ra-tls"
+                    else None,
+                )
+                if node.role == "ps":
+                    results = _Results(contract, transport, out, receipt)
+                    outcome = run_parameter_server(replace(context, on_outcome=results.keep))
+                    if outcome is not None:
+                        on_event(Finished(results.complete(outcome).model_dump(mode="json")))
+                elif node.role == "worker" and compare_alone:
+                    _run_and_compare(context)
+                elif node.role == "worker":
+                    run_worker(context)
+                else:
+                    run_chief(context)
+            finally:
+                fabric.close()
+        except (CoterieError, OSError) as error:
+            known = _known(node, error)
+            hear(Failed(node.name, known.exit_code, known.to_dict()))
+            if known is error:
+                raise
+            raise known from error
         finally:
-            fabric.close()
-    except CoterieError as error:
-        hear(Failed(node.name, error.exit_code, error.to_dict()))
-        raise
-    finally:
-        receipt.close()
+            receipt.close()
+
+
+@contextmanager
+def _held(*folders: Path | None) -> Iterator[None]:
+    """Holds folders, each once."""
+    with ExitStack() as held:
+        for folder in sorted({folder for folder in folders if folder is not None}):
+            held.enter_context(only_writer(folder))
+        yield
+
+
+def _known(node: Node, error: CoterieError | OSError) -> CoterieError:
+    """The error in the tree, also where it is of a file that nobody thought of."""
+    if isinstance(error, OSError):
+        return machine_error(f"node {node.name} cannot go on", error)
+    return error
 
 
 class _Results:
@@ -187,15 +212,8 @@ class _Results:
 
     def _write(self, name: str, octets: bytes) -> None:
         assert self._out is not None
-        try:
-            write_aside(self._out / name, octets)
-        except OSError as error:
-            raise EnvironmentUnfit(
-                f"{name} cannot be written",
-                expected="a writable folder with room",
-                seen=error.strerror or type(error).__name__,
-                remedy="make room or mend the folder, then start the run again: it resumes",
-            ) from error
+        with writing(name):
+            write_whole(self._out / name, octets)
 
 
 def _check_comparable(contract: Contract, node: Node, out: Path | None) -> None:

@@ -17,21 +17,23 @@ from coterie.ps.checkpoints import (
     NoCheckpoints,
 )
 from coterie.ps.checkpoints.casing import Casing, OpenCasing
-from coterie.ps.events import ModelKept, ModelNotKept, WorkerTimes
+from coterie.ps.events import ModelKept, ModelNotKept, Waiting, WorkerTimes
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import CheckpointsMaker, Shard
+from coterie.ps.waiting import Patience
 from coterie.sealing.casing import SealedCasing
 from coterie.training import chief
 from coterie.training.delivery import ShardInbox
 from coterie.training.evaluation import evaluate
 from coterie.training.receiving import receive_model
 from coterie.training.remembered import CheckpointMemory
-from coterie.training.session import ServerSession
+from coterie.training.session import ServerSession, WaitsFor
 from coterie.training.step import WorkerStep
 from coterie.training.worker import Trainer
 
 _ASK_SECONDS = 2.0
+_FAREWELL_SECONDS = 10.0  # a worker that computes hears of the end at its next call
 
 
 def run_parameter_server(context: NodeContext) -> RunOutcome | None:
@@ -48,7 +50,11 @@ def run_parameter_server(context: NodeContext) -> RunOutcome | None:
     )
     service = ParameterService(shard, lambda: context.fabric.parameter_server(0))
     with context.fabric.serve_parameter_server(service):
-        return service.drive(context.on_outcome)
+        try:
+            return service.drive(context.on_outcome)
+        except Exception:
+            service.see_off_failed(_FAREWELL_SECONDS)
+            raise
 
 
 def run_worker(context: NodeContext) -> None:
@@ -108,9 +114,14 @@ def _await_data(context: NodeContext, inbox: ShardInbox) -> tuple[DataShard, byt
     A worker that starts anew after the last step finds no chief, and is needed only to say so.
     """
     patience = context.contract.limits.join_seconds
-    deadline = context.monotonic() + patience
+    began = context.monotonic()
+    deadline, saying = began + patience, Patience()
+    chiefs = tuple(chief.name for chief in context.contract.by_role("chief"))
     with _session(context, None, b"") as session:
-        while not inbox.arrived(_ASK_SECONDS) and context.monotonic() < deadline:
+        while not inbox.arrived(_ASK_SECONDS) and (now := context.monotonic()) < deadline:
+            if saying.due(now, began):
+                waited, left = round(now - began, 1), round(deadline - now, 1)
+                context.on_event(Waiting(context.node.name, chiefs, waited, left, "its data"))
             if session.training_ended():
                 _take_model(context, session)
                 session.leave()
@@ -192,6 +203,18 @@ def _step(context: NodeContext) -> WorkerStep:
     return worker_step
 
 
+def _waiting(context: NodeContext, waits: WaitsFor) -> Waiting:
+    limits = context.contract.limits
+    limit = limits.step_seconds if waits.begun else limits.join_seconds
+    return Waiting(
+        context.node.name,
+        waits.names or ("the parameter server",),
+        round(waits.seconds, 1),
+        round(max(0.0, limit - waits.seconds), 1),
+        waits.reason,
+    )
+
+
 @contextmanager
 def _session(
     context: NodeContext,
@@ -209,8 +232,15 @@ def _session(
         memory=CheckpointMemory(path, context.contract),
         while_waiting=while_waiting,
         monotonic=context.monotonic,
+        on_waiting=lambda waits: context.on_event(_waiting(context, waits)),
     )
     try:
         yield session
+    except CoterieError as error:
+        session.tell(error)
+        raise
+    except Exception as error:
+        session.tell(CoterieError("an internal reason", seen=type(error).__name__))
+        raise
     finally:
         session.close()

@@ -11,9 +11,11 @@ from pathlib import Path
 from coterie.contract import Contract, canonical_json
 from coterie.contract.moments import check_in_force
 from coterie.criteo.manifest import read_manifest
+from coterie.files import write_whole, writing
 from coterie.nodes.eventlog import all_of, event_log
 from coterie.nodes.process import check_engine
-from coterie.nodes.run_directory import CONTRACT, open_run_directory, require_empty, write_result
+from coterie.nodes.result_file import write_result
+from coterie.nodes.run_directory import CONTRACT, new_directory, open_run_directory
 from coterie.nodes.supervisor import Supervisor
 from coterie.ps.events import EventSink, Finished
 from coterie.trained.model import MODEL_NAME, PlainModelFile
@@ -89,7 +91,7 @@ def run_in_process(
             only. For public or synthetic data: it reads all parties' rows.
 
     Raises:
-        OutputInUse: ``out`` holds something already.
+        OutputInUse: ``out`` holds something already, or another process uses it.
         CoterieError: The run failed.
     """
     from coterie.criteo.dataset import open_dataset
@@ -101,8 +103,9 @@ def run_in_process(
     with ExitStack() as stack:
         sinks = [on_event]
         if out is not None:
-            require_empty(out)
-            (out / CONTRACT).write_bytes(canonical_json(contract))
+            stack.enter_context(new_directory(out))
+            with writing(out / CONTRACT):
+                write_whole(out / CONTRACT, canonical_json(contract))
             sinks.append(stack.enter_context(event_log(out)))
         outcome = run_local(
             contract,
@@ -111,13 +114,13 @@ def run_in_process(
             scores_of=keeper.sink_of if compare else None,
             keep_model=PlainModelFile(out / MODEL_NAME) if out is not None else None,
         )
-    result = result_of(outcome, contract, "memory")
-    on_event(Finished(result.model_dump(mode="json")))
-    if out is not None:
-        Evaluation.of(outcome).write(out)
-        scores = keeper.of(contract.data_owners()) if compare else None
-        comparison = compare_in_the_clear(contract, data, outcome, scores) if scores else None
-        if comparison is not None:
-            comparison.write(out)
-        write_result(out, result)
-    return result
+        result = result_of(outcome, contract, "memory")
+        on_event(Finished(result.model_dump(mode="json")))
+        if out is not None:
+            Evaluation.of(outcome).write(out)
+            scores = keeper.of(contract.data_owners()) if compare else None
+            comparison = compare_in_the_clear(contract, data, outcome, scores) if scores else None
+            if comparison is not None:
+                comparison.write(out)
+            write_result(out, result)
+        return result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,16 +18,27 @@ from coterie.contract import (
     load_contract,
 )
 from coterie.contract.signatures import generate_party_key, public_key_text
-from coterie.errors import ContractInvalid, ModelDamaged, OutputInUse, ResultUnreadable
+from coterie.errors import ContractInvalid, CoterieError, ModelDamaged, OutputInUse
+from coterie.files import (
+    LOCK,
+    make_folder,
+    only_writer,
+    reason,
+    sync_folder,
+    unreadable,
+    write_whole,
+    writing,
+    written_aside,
+)
+from coterie.nodes.result_file import RESULT, write_result
 from coterie.receipts import NAME as RECEIPT
 from coterie.trained import MODEL_NAME, TrainedModel
 from coterie.training.results import RunResult, TransportName
 
 _STAMP = "run.json"
 CONTRACT = "contract.json"
-RESULT = "result.json"
-_STAGING = "keys.partial"
-_LOCK = ".lock"
+_KEYS = "keys"
+_STAGING = "new.partial"  # as long as it is there, what has moved out of it is no run yet
 
 
 class _Stamp(BaseModel):
@@ -65,16 +75,16 @@ class RunDirectory:
     def node(self, name: str) -> Path:
         """A node's own folder."""
         path = self.path / "nodes" / name
-        path.mkdir(parents=True, exist_ok=True)
+        with writing(f"the folder {path}"):
+            make_folder(path)
         return path
 
     def keep_receipt(self, server: str) -> None:
         """Copies the receipt of the first server to where people look for it; if there is one."""
         kept = self.node(server) / RECEIPT
         if kept.exists():
-            partial = self.path / (RECEIPT + ".partial")
-            shutil.copyfile(kept, partial)
-            partial.rename(self.path / RECEIPT)
+            with writing(self.path / RECEIPT):
+                _copy(kept, self.path / RECEIPT)
 
     def result(self) -> RunResult | None:
         """The result, once the run has finished."""
@@ -90,13 +100,13 @@ class RunDirectory:
 
         Raises:
             ModelDamaged: A node kept another model than the result names.
+            EnvironmentUnfit: The folder cannot be written.
         """
         self._keep_model(result)
         write_result(self.path, result)
-        for key in self._keys.glob("*.pem"):
-            key.unlink()
-        if self._keys.exists():
-            self._keys.rmdir()
+        with writing(self._keys):
+            if self._keys.exists():
+                shutil.rmtree(self._keys)
 
     def _keep_model(self, result: RunResult) -> None:
         """Puts the model at the run's top level too, if a node of the run got it."""
@@ -112,33 +122,52 @@ class RunDirectory:
                     seen=f"model {digest}",
                     remedy="start the run anew in another directory",
                 )
-            _link_or_copy(source, self.path / MODEL_NAME)
+            with writing(self.path / MODEL_NAME):
+                _link_or_copy(source, self.path / MODEL_NAME)
             return
 
     @property
     def _keys(self) -> Path:
-        return self.path / "keys"
+        return self.path / _KEYS
 
     def create(self, given: Contract, transport: TransportName) -> None:
-        """Makes keys for the parties that have none, and writes contract and stamp.
+        """Makes keys for the parties that have none, and writes contract and stamp, durably.
 
-        The stamp comes last: without it a directory counts as somebody else's.
+        All of it is made in a folder of its own and moved out of there, the stamp last: a directory
+        with neither that folder nor the stamp is somebody else's.
+
+        Raises:
+            EnvironmentUnfit: The directory cannot be written; it is as it was then.
         """
         staging = self.path / _STAGING
+        made = {name: staging / name for name in (_KEYS, CONTRACT, _STAMP)}
+        with writing(f"the run's directory {self.path}"):
+            self._clear_unfinished()
+            staging.mkdir(mode=0o700)
+            sync_folder(self.path)  # before anything else: it says whose the rest is
+            try:
+                made[_KEYS].mkdir(mode=0o700)
+                self.contract = _with_keys(given, made[_KEYS])
+                write_whole(made[CONTRACT], canonical_json(self.contract))
+                stamp = _Stamp(
+                    given_contract_digest=contract_digest(given).hex(), transport=transport
+                )
+                write_whole(made[_STAMP], stamp.model_dump_json().encode() + b"\n")
+                for name, path in made.items():
+                    path.rename(self.path / name)
+                    sync_folder(self.path)
+                staging.rmdir()
+            except (CoterieError, OSError):
+                self._clear_unfinished()
+                raise
+
+    def _clear_unfinished(self) -> None:
+        """Removes what a beginning that was cut off has left; of a run that has begun nothing."""
+        staging = self.path / _STAGING
+        if staging.exists() and not (self.path / _STAMP).exists():
+            shutil.rmtree(self._keys, ignore_errors=True)
+            self.contract_file.unlink(missing_ok=True)
         shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(mode=0o700)
-        parties = []
-        for party in given.parties:
-            if party.key is not None:
-                parties.append(party)
-                continue
-            key = generate_party_key(staging / f"{party.name}.pem")
-            parties.append(party.model_copy(update={"key": public_key_text(key)}))
-        staging.rename(self._keys)
-        self.contract = given.model_copy(update={"parties": tuple(parties)})
-        self.contract_file.write_bytes(canonical_json(self.contract))
-        stamp = _Stamp(given_contract_digest=contract_digest(given).hex(), transport=transport)
-        (self.path / _STAMP).write_text(stamp.model_dump_json() + "\n")
 
 
 @contextmanager
@@ -154,65 +183,59 @@ def open_run_directory(
 
     Raises:
         OutputInUse: The directory holds something else, or another process uses it.
+        EnvironmentUnfit: It cannot be written.
     """
     _require_own_or_empty(path)
-    with (path / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise _in_use(path, "no other process", "one that is running") from error
+    with only_writer(path):
         _require_own_or_empty(path)
         directory = RunDirectory(path, contract)
         if (path / _STAMP).exists():
             _check_stamp(path, contract, transport)
             directory.contract = _stored_contract(directory.contract_file, contract)
+            shutil.rmtree(
+                path / _STAGING, ignore_errors=True
+            )  # the end of its beginning was cut off
         else:
             directory.create(contract, transport)
         yield directory
 
 
-def require_empty(path: Path) -> None:
-    """Makes a directory if it is absent; refuses one that holds anything.
+@contextmanager
+def new_directory(path: Path) -> Iterator[None]:
+    """Makes a directory if it is absent, and holds it; refuses one that holds anything.
 
     Raises:
-        OutputInUse: It does, or it cannot be made.
+        OutputInUse: It does, or something else has its name, or another process uses it.
+        EnvironmentUnfit: It cannot be made or written.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        names = sorted(entry.name for entry in path.iterdir())
-    except OSError as error:
-        raise _in_use(path, "an empty directory", error.strerror or "none") from error
+    _require_empty(path)
+    with only_writer(path):
+        _require_empty(path)
+        yield
+
+
+def _require_empty(path: Path) -> None:
+    names = sorted(_names(path, "an empty directory") - {LOCK})
     if names:
         raise _in_use(path, "an empty directory", ", ".join(names[:5]))
 
 
-def read_result(directory: Path) -> RunResult:
-    """Reads the result that a finished run left.
-
-    Raises:
-        ResultUnreadable: There is none, or it is of another version.
-    """
-    path = directory / RESULT
-    try:
-        return RunResult.model_validate_json(path.read_bytes())
-    except OSError as error:
-        seen = error.strerror or type(error).__name__
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        seen = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-    raise ResultUnreadable(
-        f"the result {path} cannot be read",
-        expected="what a finished run of this version left",
-        seen=seen,
-        remedy="name the directory of a finished run; the same command again finishes one",
-    )
+def _with_keys(given: Contract, folder: Path) -> Contract:
+    """The contract with throw-away keys, made in a folder, for the parties that have none."""
+    parties = []
+    for party in given.parties:
+        if party.key is not None:
+            parties.append(party)
+            continue
+        key = generate_party_key(folder / f"{party.name}.pem")
+        parties.append(party.model_copy(update={"key": public_key_text(key)}))
+    return given.model_copy(update={"parties": tuple(parties)})
 
 
-def write_result(directory: Path, result: RunResult) -> None:
-    """Keeps a run's result, whole or not at all."""
-    partial = directory / (RESULT + ".partial")
-    partial.write_text(result.model_dump_json(indent=2) + "\n")
-    partial.rename(directory / RESULT)
+def _copy(source: Path, target: Path) -> None:
+    """Copies a file, durably, whole or not at all."""
+    with source.open("rb") as original, written_aside(target) as copy:
+        shutil.copyfileobj(original, copy)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -222,20 +245,31 @@ def _link_or_copy(source: Path, target: Path) -> None:
     try:
         partial.hardlink_to(source)
     except OSError:  # not every file system has links
-        shutil.copyfile(source, partial)
+        _copy(source, target)
+        return
     partial.rename(target)
+    sync_folder(target.parent)
 
 
 def _require_own_or_empty(path: Path) -> None:
-    """Makes the directory if it is absent; refuses one that holds anything else than a run."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        names = {entry.name for entry in path.iterdir()}
-    except OSError as error:
-        raise _in_use(path, "a directory, new or of this run", error.strerror or "none") from error
-    others = names - {_LOCK, _STAGING}
+    """Refuses a directory that holds anything else than a run, or the beginning of one."""
+    names = _names(path, "a directory, new or of this run")
+    begun = {_STAGING, _KEYS, CONTRACT} if _STAGING in names else set()
+    others = names - {LOCK} - begun
     if others and _STAMP not in names:
         raise _in_use(path, "an empty directory", ", ".join(sorted(others)[:5]))
+
+
+def _names(path: Path, expected: str) -> set[str]:
+    """What is in a directory; nothing where there is none yet."""
+    try:
+        return {entry.name for entry in path.iterdir()}
+    except FileNotFoundError:
+        return set()
+    except NotADirectoryError as error:
+        raise _in_use(path, expected, reason(error)) from error
+    except OSError as error:
+        raise unreadable(f"the directory {path}", error) from error
 
 
 def _stored_contract(path: Path, given: Contract) -> Contract:

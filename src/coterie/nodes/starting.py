@@ -16,7 +16,7 @@ from coterie.nodes.descriptors import make_room
 from coterie.nodes.eventlog import all_of
 from coterie.nodes.process import find_node, run_node
 from coterie.nodes.stopping import end_on_sigterm
-from coterie.nodes.trust import NodeOptions
+from coterie.nodes.trust import NodeOptions, check_addresses
 from coterie.observability.exporter import serving_metrics
 from coterie.observability.metrics import NodeMetrics
 from coterie.ps.events import EventSink
@@ -75,6 +75,7 @@ def start_node(
     check_consent(contract, files.contract, at=datetime.now(UTC))
     make_room(descriptors_needed(contract))
     node = find_node(contract, name)
+    check_addresses(contract, options)
     consent = _consent(files.rollback_consent, contract)
     options = replace(options, signatures=valid_signatures(contract, files.contract))
     metrics = NodeMetrics(node)

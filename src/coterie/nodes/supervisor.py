@@ -12,15 +12,17 @@ import queue
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.contract import Contract, Node
 from coterie.errors import CoterieError, NodeFailed, error_from_dict
+from coterie.files import writing
 from coterie.nodes.eventlines import decode_event
+from coterie.nodes.eventlog import LineLog
 from coterie.nodes.run_directory import RunDirectory
-from coterie.ps.events import Event, EventSink, Failed, Finished, Listening
+from coterie.ps.events import Event, EventSink, Failed, Finished, Listening, StepDone
 from coterie.training.results import RunResult
 
 _STOP_SECONDS = 10.0
@@ -144,7 +146,9 @@ class Supervisor:
                 share = self._directory.key_file(party.name)
                 if share is not None and party.name != node.party:
                     arguments += ["--party-key", f"{party.name}={share}"]
-        with (folder / "stderr.log").open("a") as errors:
+        with writing(folder / "stderr.log"):
+            errors = (folder / "stderr.log").open("a")
+        with errors:
             process = subprocess.Popen(
                 arguments,
                 stdin=subprocess.PIPE,
@@ -168,10 +172,10 @@ class Supervisor:
         if process.stdout is None:
             raise AssertionError
         try:
-            with process.stdout, log.open("a") as kept:
+            with process.stdout, closing(LineLog(log)) as kept:
                 for line in process.stdout:
-                    kept.write(line)
                     event = decode_event(line)
+                    kept.add(line.rstrip("\n"), at_once=not isinstance(event, StepDone))
                     if event is not None:
                         self._heard.put(event)
         finally:

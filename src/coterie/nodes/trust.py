@@ -12,7 +12,7 @@ from coterie.attestation.collateral_options import collateral_from_options
 from coterie.attestation.tee.opening import open_tee
 from coterie.contract import Contract, Node
 from coterie.contract.signatures import ContractSignature, load_party_key
-from coterie.errors import VoucherRefused
+from coterie.errors import ContractInvalid, VoucherRefused
 from coterie.keyserver.client import KeyServerClient
 from coterie.nodes.shares import check_share_options
 from coterie.ratls.address import Address
@@ -116,6 +116,26 @@ def node_trust(
         incarnation=incarnation,
     )
     return replace(trust, keys=keys)
+
+
+def check_addresses(contract: Contract, options: NodeOptions) -> None:
+    """Checks where this node listens and dials, before anything is tried for minutes.
+
+    Raises:
+        ContractInvalid: The contract has no such node, or something is no address.
+    """
+    names = [node.name for node in contract.nodes]
+    for name, address in options.addresses.items():
+        if name not in names:
+            raise ContractInvalid(
+                f"the contract has no node {name[:100]!r}",
+                expected=f"one of {', '.join(sorted(names))}"[:300],
+                seen=name[:100],
+                remedy="give --address with a node's name",
+            )
+        Address.parse(address)
+    if options.listen is not None:
+        Address.parse(options.listen).following()
 
 
 def _check_voucher_options(contract: Contract, node: Node, options: NodeOptions) -> None:

@@ -160,4 +160,5 @@ class PlaintextFabric:
             ("grpc.max_receive_message_length", self._size),
             ("grpc.max_send_message_length", self._size),
             ("grpc.so_reuseport", 0),
+            ("grpc.enable_http_proxy", 0),
         ]

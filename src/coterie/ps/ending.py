@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from coterie.errors import EnvironmentUnfit
 from coterie.ps import events
 from coterie.ps.between import DIGEST_BYTES
 from coterie.ps.checkpoints import DurableCheckpoint
@@ -44,6 +45,13 @@ class Ending:
         if _OUTCOME in notes:
             self.outcome = RunOutcome.from_json(notes[_OUTCOME])
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Who has to report or to tell its part of the model's digest yet."""
+        servers = [server.name for server in self._shard.contract.by_role("ps")]
+        owners = tuple(owner for owner in self._totals.missing if owner not in self.excused)
+        return owners or tuple(n for i, n in enumerate(servers) if i not in self._digests)
+
     def begin_anew(self, restored: DurableCheckpoint | None) -> None:
         """Forgets the end of a state that was lost.
 
@@ -68,12 +76,16 @@ class Ending:
         self._shard.changed.notify_all()
 
     def locked_report(self, owner: str, counts: tuple[SplitCounts, ...]) -> None:
-        """Adds a data owner's counts, durably; wants the last step to be durable everywhere."""
+        """Adds a data owner's counts, durably; wants the last step to be durable everywhere.
+
+        Raises:
+            EnvironmentUnfit: The disk does not take them: they are not added.
+        """
         if not self._totals.reported(owner):
-            self._totals.add(owner, counts)
             message = pb.ReportRequest(counts=[count.to_wire() for count in counts])
             note = self._checkpoint() + message.SerializeToString()
-            self._shard.keep_note(_REPORT + owner, note)
+            self._shard.standstill.put_note(_REPORT + owner, note)
+            self._totals.add(owner, counts)
         self._shard.changed.notify_all()
 
     def locked_conclude(self, run: Run) -> None:
@@ -98,7 +110,10 @@ class Ending:
             end=RunEnd(self._shard.checkpoints.run_id, self._checkpoint().hex()),
             absences=run.absences_by_name(),
         )
-        self._shard.keep_note(_OUTCOME, outcome.to_json())
+        try:
+            self._shard.standstill.put_note(_OUTCOME, outcome.to_json())
+        except EnvironmentUnfit:
+            return  # the run pauses, and this is tried again
         self.outcome = outcome
         self._shard.locked_conclude(run.state)
 
@@ -138,7 +153,6 @@ class Ending:
         shard.changed.release()  # the state does not change any more; others may read it
         try:
             own = run.state.slice_digests()
-            shard.checkpoints.flush()
         finally:
             shard.changed.acquire()
         if shard.run is run:

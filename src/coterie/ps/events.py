@@ -189,6 +189,30 @@ class ModelNotKept(Event):
 
 
 @dataclass(frozen=True)
+class Waiting(Event):
+    """A node waits: for whom, or what, since when; said again at growing intervals.
+
+    ``reason`` is what is known of why, and ``seconds_left`` when the wait ends the run at the latest.
+    """
+
+    node: str
+    names: tuple[str, ...]
+    seconds: float
+    seconds_left: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Ended(Event):
+    """A node told the server that it ends, or pauses, and why: its error's class and words."""
+
+    node: str
+    error: str
+    reason: str = ""
+    goes_on: bool = False
+
+
+@dataclass(frozen=True)
 class Stopped(Event):
     """A node was told to end (SIGTERM) before its work was done; the same command goes on."""
 

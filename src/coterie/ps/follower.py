@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TypeVar
 
-from coterie.errors import MessageRefused, PeerUnreachable, StepRefused
+from coterie.errors import CoterieError, MessageRefused, PeerUnreachable, StepRefused
 from coterie.ps.between import checkpoint_to_wire, decision_from_wire, norms_to_wire
 from coterie.ps.council import StagedReport
+from coterie.ps.farewell import farewell_of
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.run import Run
 from coterie.ps.shard import Shard
@@ -55,7 +57,10 @@ class Follower:
                         shard.locked_raise_failure()
                         shard.run = None
                         shard.changed.notify_all()
-                    shard.checkpoints.flush()
+                    shard.checkpoints.settle()
+        except CoterieError as error:
+            lead.tell(error)
+            raise
         finally:
             lead.close()
 
@@ -101,16 +106,21 @@ class Follower:
                 run.begin_if_complete()
                 if run.trained:
                     return None
-                if run.barrier is not None and (not run.barrier.missing or run.grace_over()):
+                ready = run.barrier is not None and (not run.barrier.missing or run.grace_over())
+                if ready and shard.standstill.trouble is None:
                     return self._commit(run, waits=True)
                 left = run.seconds_left()
                 if left <= 0:
-                    shard.fail(run.overdue())
-                elif not shard.changed.wait(min(left, shard.poll_seconds / 5)):
+                    shard.fail(shard.standstill.trouble or run.overdue(shard.standstill.reasons))
+                    continue
+                shard.standstill.say(run.awaited(), run.progress_at, run.last_seconds())
+                if not shard.changed.wait(min(left, shard.poll_seconds / 5)):
                     return self._commit(run, waits=False)  # does this life of the server go on?
 
     def _commit(self, run: Run, *, waits: bool) -> pb.CommitRequest:
-        staged = run.staged_report() if run.begun else StagedReport((), {})
+        # A step that this shard could not keep is not to be decided.
+        shows = run.begun and self._shard.standstill.trouble is None
+        staged = run.staged_report() if shows else StagedReport((), {})
         return pb.CommitRequest(
             ps_incarnation=run.incarnation,
             step=run.state.step,
@@ -137,7 +147,7 @@ class Follower:
         """Tells this shard's part of the digest; stays until every node has left."""
         shard = self._shard
         digests = run.state.slice_digests()
-        shard.checkpoints.flush()
+        shard.standstill.flush(shard.contract.limits.step_seconds)
         request = pb.ConcludeRequest(
             ps_incarnation=run.incarnation, slice_digests=digests, durable=self._durable()
         )
@@ -185,6 +195,12 @@ class _Lead:
                 if attempt == 1:
                     raise
         raise AssertionError
+
+    def tell(self, error: CoterieError) -> None:
+        """Says why this shard ends, if shard 0 hears."""
+        if self._port is not None and not isinstance(error, PeerUnreachable):
+            with suppress(CoterieError):
+                self._port.tell(farewell_of(error))
 
     def close(self) -> None:
         """Ends the connection."""

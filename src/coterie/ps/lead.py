@@ -49,6 +49,11 @@ class Lead:
         shard.on_durable = self._own_durable
 
     @property
+    def enlisted(self) -> set[str]:
+        """Names of the other shards that take part."""
+        return {self._servers[index] for index in self._enlisted}
+
+    @property
     def outcome(self) -> RunOutcome | None:
         """The run's outcome, once it is kept."""
         return self.ending.outcome
@@ -136,10 +141,21 @@ class Lead:
 
     # --- what the shard's own calls need -------------------------------------------------------
 
+    def locked_awaited(self) -> tuple[str, ...]:
+        """Whom the run waits for at present."""
+        run = self._shard.run
+        if run is None:
+            return tuple(
+                name for i, name in enumerate(self._servers) if i and i not in self._enlisted
+            )
+        return self.ending.missing if run.trained else run.awaited()
+
     def locked_advance(self) -> None:
         """Decides and applies the open step, and steps that nobody has a part in."""
         shard = self._shard
         while (run := shard.run) is not None and run.begun and not run.trained:
+            if shard.standstill.trouble is not None:
+                return  # what is learned now could not be kept
             grace_over = run.grace_over()
             if run.barrier is not None and (grace_over or not run.barrier.missing):
                 self._locked_council(run).report(0, run.staged_report())
@@ -184,8 +200,15 @@ class Lead:
         limit = shard.contract.limits.join_seconds
         others = set(range(1, len(self._servers)))
         with shard.changed:
-            if not shard.locked_wait(lambda: others <= self._enlisted.keys(), limit):
-                names = [self._servers[i] for i in sorted(others - self._enlisted.keys())]
+            since, left = shard.monotonic(), limit
+            while not others <= self._enlisted.keys():
+                names = tuple(self._servers[i] for i in sorted(others - self._enlisted.keys()))
+                look = min(left, shard.standstill.say(names, since, left))
+                if shard.locked_wait(lambda: others <= self._enlisted.keys(), look):
+                    break
+                left -= look
+                if left > 0:
+                    continue
                 error = NodeMissing(
                     f"the run waits in vain for {', '.join(names)} to come",
                     expected=f"within limits.join_seconds = {limit:g} s",
@@ -194,7 +217,7 @@ class Lead:
                 )
                 shard.fail(error)
                 raise error
-        shard.checkpoints.flush()
+        shard.checkpoints.settle()
 
     def _agree(self) -> tuple[int | None, str]:
         """Begins a new life at the newest checkpoint that all shards hold.
@@ -232,9 +255,12 @@ class Lead:
                 shard.locked_raise_failure()  # perhaps while the lock was open
                 left = run.seconds_left()
                 if left <= 0:
-                    shard.fail(run.overdue())
+                    shard.fail(shard.standstill.trouble or run.overdue(shard.standstill.reasons))
                 else:
-                    shard.changed.wait(left)
+                    look = shard.standstill.say(
+                        self.locked_awaited(), run.progress_at, run.last_seconds()
+                    )
+                    shard.changed.wait(min(left, look))
             if run is not None:
                 self._times = (run.times.event(shard.node),)
                 shard.on_event(*self._times)

@@ -68,6 +68,10 @@ class MemoryParameterServer:
         """See ParameterServerPort."""
         return self._service.download(self._caller, request)
 
+    def tell(self, request: pb.TellRequest) -> pb.TellReply:
+        """See ParameterServerPort."""
+        return self._service.tell(self._caller, request)
+
     def enlist(self, request: pb.EnlistRequest) -> pb.EnlistReply:
         """See ParameterServerPort."""
         return self._service.enlist(self._caller, request)

@@ -9,6 +9,7 @@ from coterie.contract import Contract
 from coterie.errors import MessageRefused
 from coterie.models.metrics import HISTOGRAM_BINS, SUMS
 from coterie.ps.aggregation import Gradients
+from coterie.ps.divergence import MAX_LOSS
 from coterie.ps.evaluation import SPLITS
 from coterie.ps.wire.frames import Octets, Push
 
@@ -17,7 +18,6 @@ IdArray = npt.NDArray[np.int32]
 
 _MESSAGE_OVERHEAD = 64 << 10
 EVALUATION_BATCH = 4096
-MAX_LOSS = 1e6  # of one example; a training that gets there has diverged
 PART_BYTES = 1 << 20  # of a shard that the chief delivers
 _REMEDY = "run the same version of Coterie under the same contract on both sides"
 

@@ -64,6 +64,10 @@ class ParameterServerPort(Protocol):
         """Reads the state of the run."""
         ...
 
+    def tell(self, request: pb.TellRequest, /) -> pb.TellReply:
+        """Says why this node ends."""
+        ...
+
     def enlist(self, request: pb.EnlistRequest, /) -> pb.EnlistReply:
         """A shard comes (back) to shard 0; waits for the others."""
         ...

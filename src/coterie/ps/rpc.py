@@ -52,6 +52,7 @@ PERMISSIONS: Mapping[str, frozenset[Role]] = {
     f"/{_PS}/Leave": frozenset({"worker", "chief"}),
     f"/{_PS}/Download": frozenset({"worker", "chief"}),
     f"/{_PS}/Status": frozenset({"worker", "chief", "ps"}),
+    f"/{_PS}/Tell": frozenset({"worker", "chief", "ps"}),
     f"/{_PS}/Enlist": frozenset({"ps"}),
     f"/{_PS}/Commit": frozenset({"ps"}),
     f"/{_PS}/Conclude": frozenset({"ps"}),
@@ -77,6 +78,7 @@ def parameter_server_handler(
             "Leave": serve("Leave", service.leave, codecs.LEAVE),
             "Download": server.stream("Download", service.download, codecs.DOWNLOAD),
             "Status": serve("Status", service.status, codecs.STATUS),
+            "Tell": serve("Tell", service.tell, codecs.TELL),
             "Enlist": serve("Enlist", service.enlist, codecs.ENLIST),
             "Commit": serve("Commit", service.commit, codecs.COMMIT),
             "Conclude": serve("Conclude", service.conclude, codecs.CONCLUDE),
@@ -213,6 +215,7 @@ class RpcParameterServer:
         self.leave = call.method("Leave", codecs.LEAVE)
         self.download = call.stream("Download", codecs.DOWNLOAD, _DOWNLOAD_SECONDS)
         self.status = call.method("Status", codecs.STATUS)
+        self.tell = call.method("Tell", codecs.TELL)
         self.enlist = call.method("Enlist", codecs.ENLIST)
         self.commit = call.method("Commit", codecs.COMMIT)
         self.conclude = call.method("Conclude", codecs.CONCLUDE)

@@ -6,23 +6,27 @@ larger incarnation. Nothing here waits, locks or talks to anybody: ``service.py`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from coterie.contract import Contract
-from coterie.errors import CoterieError, MessageRefused, NodeMissing, StepRefused
+from coterie.errors import CoterieError, NodeMissing, StepRefused
 from coterie.ps import events
 from coterie.ps.aggregation import Gradients, dense_norm, is_finite, slice_norms, sum_gradients
 from coterie.ps.barrier import StepBarrier
 from coterie.ps.checkpoints import WorkerAbsence
 from coterie.ps.council import Absence, Council, Decision, StagedReport
+from coterie.ps.divergence import diverged
 from coterie.ps.membership import Membership
 from coterie.ps.ports import Caller
 from coterie.ps.schedule import Schedule
 from coterie.ps.state import ModelState
 from coterie.ps.times import ServerClock
+
+_TOLD_LOSSES = 5
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ class Run:
         self.barrier: StepBarrier | None = None
         self.council: Council | None = None
         self.dense_octets = b""
+        self.losses: deque[float] = deque(maxlen=_TOLD_LOSSES)
         self.progress_at = self.training_began_at = self.training_ended_at = monotonic()
 
     @property
@@ -194,7 +199,7 @@ class Run:
         """Applies the open step as decided.
 
         Raises:
-            MessageRefused: The sum of the gradients overflows.
+            TrainingDiverged: The sum of the gradients overflows.
         """
         schedule, barrier = self.running()
         pushes = barrier.take(decision.contributors, decision.absent)
@@ -204,7 +209,9 @@ class Run:
                 weights = [decision.weights[w] for w in decision.contributors]
                 gradients = sum_gradients(pushes, weights)
                 if not is_finite(gradients):
-                    raise _overflow(self.state.step)
+                    raise diverged(
+                        self.state.step, "an overflow in the sum over the workers", self.losses
+                    )
                 self.state.apply(gradients, first_of_epoch=first)
                 self.dense_octets = self.state.dense.tobytes()
             else:
@@ -223,24 +230,35 @@ class Run:
             for a in self.absences
         )
 
-    def overdue(self) -> CoterieError:
-        """The error of a run that waits in vain: it names whom for."""
-        if self.schedule is None or self.barrier is None:
-            names = self.membership.missing or ("the chief's initial parameters",)
+    def overdue(self, reasons: Mapping[str, str]) -> CoterieError:
+        """The error of a run that waits in vain: it names whom for.
+
+        Args:
+            reasons: What nodes that ended have said, by name.
+        """
+        names = self.awaited()
+        said = "; ".join(f"{n} said: {reasons[n]}" for n in names if n in reasons)
+        if not self.begun:
             waited, key = "to join", "join_seconds"
         elif not self.trained:
-            workers = tuple(self.membership.workers[w] for w in self.barrier.missing)
-            names = workers or self._silent_shards()
             waited, key = f"to push step {self.state.step}", "step_seconds"
         else:
-            names = self.membership.remaining
             waited, key = "to evaluate and report", "step_seconds"
         return NodeMissing(
             f"the run waits in vain for {', '.join(names)} {waited}",
             expected=f"within limits.{key} = {self.patience():g} s",
-            seen="nothing",
+            seen=said or "nothing",
             remedy="look at that node's log; start it again, or raise the limit in the contract",
         )
+
+    def awaited(self) -> tuple[str, ...]:
+        """Whom the run waits for at present."""
+        if self.barrier is None:
+            return self.membership.missing or ("the chief's initial parameters",)
+        if self.trained:
+            return self.membership.remaining
+        workers = tuple(self.membership.workers[w] for w in self.barrier.missing)
+        return workers or self._silent_shards()
 
     def _silent_shards(self) -> tuple[str, ...]:
         servers = [server.name for server in self.contract.by_role("ps")]
@@ -257,7 +275,11 @@ class Run:
         grace = self.contract.limits.grace_seconds
         if grace is not None and now < self.progress_at + grace:
             return self.progress_at + grace - now
-        return self.progress_at + self.patience() - now
+        return self.last_seconds()
+
+    def last_seconds(self) -> float:
+        """Seconds until the run ends if there is no progress."""
+        return self.progress_at + self.patience() - self._monotonic()
 
     def grace_over(self) -> bool:
         """Whether the open step has waited for the contract's grace period."""
@@ -271,12 +293,15 @@ class Run:
         for worker in decision.returned:
             self._on_event(events.Returned(workers[worker], decision.step))
         examples = sum(push.examples for push in pushes)
+        loss = sum(push.loss_sum for push in pushes) / examples if examples else 0.0
+        if examples:
+            self.losses.append(loss)
         self._on_event(
             events.StepDone(
                 step=self.state.step,
                 steps=schedule.steps,
                 examples=examples,
-                loss=sum(push.loss_sum for push in pushes) / examples if examples else 0.0,
+                loss=loss,
                 seconds=self.progress_at - self.training_began_at,
                 accuracy=sum(push.correct for push in pushes) / examples if examples else None,
             )
@@ -285,12 +310,3 @@ class Run:
 
 def _squares(gradients: Gradients) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.concatenate(([dense_norm(gradients)], slice_norms(gradients)))
-
-
-def _overflow(step: int) -> MessageRefused:
-    return MessageRefused(
-        f"the gradients of step {step} add up to values that are not finite",
-        expected="finite float32 values",
-        seen="an overflow in the sum over the workers",
-        remedy="training diverged: lower the learning rate, or look at the workers' data",
-    )

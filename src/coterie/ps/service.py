@@ -7,12 +7,22 @@ the caller repeats the same message, which is safe because repeated messages tak
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import TypeVar
 
 import numpy as np
 
-from coterie.errors import CoterieError, MessageRefused, RollbackRefused, StepRefused
+from coterie.errors import (
+    CoterieError,
+    EnvironmentUnfit,
+    MessageRefused,
+    RollbackRefused,
+    StepRefused,
+    TrainingDiverged,
+)
 from coterie.ps import events
 from coterie.ps.barrier import Offer
+from coterie.ps.divergence import diverged
 from coterie.ps.download import check_not_left, check_recipient, model_parts
 from coterie.ps.evaluation import SplitCounts
 from coterie.ps.follower import Follower
@@ -27,6 +37,25 @@ from coterie.ps.times import times_from_wire
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, octets_of
 
+_AGAIN_SECONDS = 1.0
+_Request = TypeVar("_Request")
+_Reply = TypeVar("_Reply")
+_Call = Callable[["ParameterService", Caller, _Request], _Reply]
+
+
+def _heard(call: _Call[_Request, _Reply]) -> _Call[_Request, _Reply]:
+    """A call that notes who was answered with the error that ended the run."""
+
+    @wraps(call)
+    def answered(service: ParameterService, caller: Caller, request: _Request) -> _Reply:
+        try:
+            return call(service, caller, request)
+        except CoterieError:
+            service.shard.heard(caller.node)
+            raise
+
+    return answered
+
 
 class ParameterService:
     """One parameter server shard, whatever transport its calls come over.
@@ -34,12 +63,15 @@ class ParameterService:
     Args:
         shard: Its state.
         connect: Dials shard 0; only shards after the first do.
+
+    Attributes:
+        shard: Its state.
     """
 
     def __init__(
         self, shard: Shard, connect: Callable[[], ParameterServerPort] | None = None
     ) -> None:
-        self._shard = shard
+        self.shard = shard
         self._connect = connect
         self._lead = Lead(shard) if shard.place.leads else None
         self._bounds = MessageBounds(shard.contract, dense=shard.place.leads)
@@ -59,25 +91,44 @@ class ParameterService:
         try:
             if self._lead is not None:
                 return self._lead.drive(on_outcome)
-            if self._connect is None:
-                raise AssertionError
-            Follower(self._shard, self._connect).drive()
+            assert self._connect is not None
+            Follower(self.shard, self._connect).drive()
         except CoterieError as error:
-            self._shard.fail(error)
+            self.shard.fail(error)
+            raise
+        except Exception as error:
+            self.shard.fail(
+                CoterieError(
+                    f"the parameter server {self.shard.node} failed for an internal reason",
+                    seen=type(error).__name__,
+                    remedy="look at that node's log and report it",
+                )
+            )
             raise
         finally:
-            self._shard.checkpoints.close()
+            self.shard.checkpoints.close()
         return None
+
+    def see_off_failed(self, seconds: float) -> None:
+        """After a failure: stays until everybody who takes part has heard of it, at most so long."""
+        shard = self.shard
+        with shard.changed:
+            left = shard.membership.left
+            nodes = {node for node in shard.membership.joined if node not in left}
+            if self._lead is not None:
+                nodes |= self._lead.enlisted
+        shard.see_off_failed(nodes, seconds)
 
     def fail(self, error: CoterieError) -> None:
         """Ends the run: every waiting and later call raises ``error``."""
-        self._shard.fail(error)
+        self.shard.fail(error)
 
     # --- calls ---------------------------------------------------------------------------------
 
+    @_heard
     def join(self, caller: Caller, request: pb.JoinRequest) -> pb.JoinReply:
         """Notes a node; answers once everybody has come and the model is initialized."""
-        shard = self._shard
+        shard = self.shard
         with shard.changed:
             shard.locked_raise_failure()
             self._check_remembered(caller, request)
@@ -92,6 +143,7 @@ class ParameterService:
             run = shard.locked_running()
             if wanted and run.incarnation != wanted:
                 raise _refused_life(wanted, run.incarnation)
+            shard.standstill.forget(caller.node)
             if run.membership.join(caller, request.train_examples, request.data_set_digest):
                 run.membership.left.pop(caller.node, None)
                 shard.on_event(
@@ -124,9 +176,10 @@ class ParameterService:
                 rollback=shard.rollback_message(),
             )
 
+    @_heard
     def initialize(self, _caller: Caller, request: pb.InitializeRequest) -> pb.InitializeReply:
         """Takes the chief's initial dense parameters, before the first step only."""
-        shard = self._shard
+        shard = self.shard
         dense = self._bounds.dense(request.dense_parameters, name="dense_parameters")
         with shard.changed:
             if self._lead is not None and self._lead.outcome is not None:
@@ -140,9 +193,10 @@ class ParameterService:
                 shard.changed.notify_all()
         return pb.InitializeReply()
 
+    @_heard
     def exchange(self, caller: Caller, request: ExchangeRequest) -> ExchangeReply:
         """Takes a push, waits for the step, answers with the state after it."""
-        shard = self._shard
+        shard = self.shard
         arrived = shard.monotonic()
         next_ids = self._bounds.row_ids(
             request.next_row_ids,
@@ -154,6 +208,7 @@ class ParameterService:
         with shard.changed:
             run = self._joined(caller, request.ps_incarnation)
             self._hear_of(run, caller)
+            shard.standstill.forget(caller.node)
             wanted = request.step + 1 if request.push is not None else request.step
             schedule, _ = run.running()
             if not run.state.step <= wanted <= schedule.steps:
@@ -182,10 +237,11 @@ class ParameterService:
                 waited_seconds=waited,
             )
 
+    @_heard
     def lookup(self, caller: Caller, request: pb.LookupRequest) -> pb.LookupReply:
         """Reads rows for evaluation, once training has ended."""
         ids = self._bounds.row_ids(request.row_ids, examples=EVALUATION_BATCH + 1, name="row_ids")
-        shard = self._shard
+        shard = self.shard
         with shard.changed:
             run = self._joined(caller, request.ps_incarnation)
             run.check_trained()
@@ -197,10 +253,11 @@ class ParameterService:
                 trained=table.trained(ids).astype(np.uint8).tobytes(),
             )
 
+    @_heard
     def report(self, caller: Caller, request: pb.ReportRequest) -> pb.ReportReply:
         """Adds a data owner's counts; answers with the totals once all have reported."""
         counts = tuple(SplitCounts.from_wire(count) for count in request.counts)
-        shard = self._shard
+        shard = self.shard
         lead = self._leading("a report")
         with shard.changed:
             if lead.outcome is None:
@@ -209,7 +266,11 @@ class ParameterService:
                 if not shard.locked_wait(lambda: shard.run is not run or shard.locked_ended(run)):
                     return pb.ReportReply(pending=True)
                 self._joined(caller, request.ps_incarnation)
-                lead.ending.locked_report(caller.node, counts)
+                try:
+                    lead.ending.locked_report(caller.node, counts)
+                except EnvironmentUnfit:
+                    shard.locked_wait(lambda: False, _AGAIN_SECONDS)
+                    return pb.ReportReply(pending=True)  # and is sent again
                 run.progress_at = shard.monotonic()
                 if not shard.locked_wait(lambda: shard.run is not run or lead.outcome is not None):
                     return pb.ReportReply(pending=True)
@@ -221,9 +282,10 @@ class ParameterService:
                 model_digest=lead.outcome.model_digest,
             )
 
+    @_heard
     def leave(self, caller: Caller, request: pb.LeaveRequest) -> pb.LeaveReply:
         """Notes that a node needs this shard no more."""
-        shard = self._shard
+        shard = self.shard
         times = None
         if request.HasField("times") and caller.role == "worker":
             times = times_from_wire(caller.node, request.times)
@@ -257,7 +319,7 @@ class ParameterService:
             CallRefused: The contract does not name this node's party, or names another node of it;
                 or this process has left.
         """
-        shard = self._shard
+        shard = self.shard
         check_recipient(shard.contract, caller)
         with shard.changed:  # never held while a part is on its way: others may send it
             shard.membership.check_incarnation(caller)
@@ -277,7 +339,7 @@ class ParameterService:
 
     def status(self, _caller: Caller, _request: pb.StatusRequest) -> pb.StatusReply:
         """Reads the state of the run."""
-        shard = self._shard
+        shard = self.shard
         with shard.changed:
             run = shard.run
             return pb.StatusReply(
@@ -287,28 +349,54 @@ class ParameterService:
                 joined=shard.membership.joined,
                 missing=shard.membership.missing,
                 durable=shard.durable_message(),
+                waits_for=self._locked_awaited(),
+                reason=shard.standstill.reason_of(self._locked_awaited()),
             )
+
+    def tell(self, caller: Caller, request: pb.TellRequest) -> pb.TellReply:
+        """Notes why a node ends; who waits for it hears that."""
+        shard = self.shard
+        with shard.changed:
+            shard.membership.check_incarnation(caller)
+            shard.standstill.hear(caller.node, request)
+            run = shard.run
+            diverges = request.error == TrainingDiverged.__name__ and caller.role == "worker"
+            # With a quorum the others may go on without it, as without one that stays away.
+            if diverges and run is not None and shard.contract.limits.quorum is None:
+                seen = shard.standstill.reason_of((caller.node,))
+                shard.fail(diverged(run.state.step, seen, run.losses))
+            shard.changed.notify_all()
+        return pb.TellReply()
 
     def overview(self) -> Overview:
         """What an operator may see."""
-        return overview_of(self._shard, self._lead)
+        return overview_of(self.shard, self._lead)
 
+    @_heard
     def enlist(self, caller: Caller, request: pb.EnlistRequest) -> pb.EnlistReply:
         """See ``Lead.enlist``."""
         return self._leading("an enlisting shard").enlist(caller, request)
 
+    @_heard
     def commit(self, caller: Caller, request: pb.CommitRequest) -> pb.CommitReply:
         """See ``Lead.commit``."""
         return self._leading("a commit").commit(caller, request)
 
+    @_heard
     def conclude(self, caller: Caller, request: pb.ConcludeRequest) -> pb.ConcludeReply:
         """See ``Lead.conclude``."""
         return self._leading("a conclusion").conclude(caller, request)
 
     # --- inside the lock -----------------------------------------------------------------------
 
+    def _locked_awaited(self) -> tuple[str, ...]:
+        if self._lead is not None:
+            return self._lead.locked_awaited()
+        run = self.shard.run
+        return run.awaited() if run is not None else ()
+
     def _take_push(self, caller: Caller, request: ExchangeRequest) -> None:
-        shard = self._shard
+        shard = self.shard
         with shard.changed:
             run = self._joined(caller, request.ps_incarnation)
             schedule, barrier = run.running()
@@ -330,7 +418,7 @@ class ParameterService:
                     shard.changed.notify_all()
 
     def _joined(self, caller: Caller, ps_incarnation: int) -> Run:
-        run = self._shard.locked_running()
+        run = self.shard.locked_running()
         run.check_caller(caller, ps_incarnation)
         return run
 
@@ -340,7 +428,7 @@ class ParameterService:
 
     def _check_remembered(self, caller: Caller, request: pb.JoinRequest) -> None:
         """Whoever remembers a newer checkpoint than this server holds, stops the run."""
-        shard = self._shard
+        shard = self.shard
         remembered = request.remembered
         if not remembered.digest or self._lead is None or shard.run is None:
             return
@@ -362,7 +450,7 @@ class ParameterService:
             raise MessageRefused(
                 f"{what} came to another shard than the first",
                 expected="a call to shard 0",
-                seen=f"shard {self._shard.place.shard}",
+                seen=f"shard {self.shard.place.shard}",
                 remedy="run the same version of Coterie on all nodes",
             )
         return self._lead

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from coterie.contract import Contract
 from coterie.contract.rollback import RollbackConsent
@@ -17,6 +18,7 @@ from coterie.ps.download import part_count
 from coterie.ps.membership import Membership
 from coterie.ps.outcome import RunEnd
 from coterie.ps.run import Run, ShardPlace
+from coterie.ps.standstill import Standstill
 from coterie.ps.state import ModelState
 from coterie.ps.wire import ps_pb2 as pb
 
@@ -46,6 +48,7 @@ class Shard:
         final: The trained model, once the run is concluded; None too where a server that came
             back then has nobody to give it to.
         departures: When nodes must have left, once the run is concluded.
+        standstill: What holds the run up.
     """
 
     def __init__(
@@ -80,8 +83,10 @@ class Shard:
         self.departures = Departures(contract.limits.step_seconds, monotonic)
         self.on_durable: Callable[[DurableCheckpoint], None] = lambda _: None
         self._failure: CoterieError | None = None
+        self._heard: set[str] = set()
         self._restored = False
         self.checkpoints = checkpoints(self._durable, self.fail)
+        self.standstill = Standstill(node, self.checkpoints, on_event, monotonic)
         notes = self.checkpoints.notes()
         self.membership = Membership(contract, {})
         for name, octets in notes.items():
@@ -104,6 +109,21 @@ class Shard:
     def failed(self) -> bool:
         """Whether the run has ended with an error."""
         return self._failure is not None
+
+    def heard(self, node: str) -> None:
+        """Notes that a node was answered with the error that ended the run, if one did."""
+        with self.changed:
+            if self._failure is not None:
+                self._heard.add(node)
+                self.changed.notify_all()
+
+    def see_off_failed(self, nodes: Iterable[str], seconds: float) -> None:
+        """After a failure: waits until these nodes have heard of it or ended, at most so long."""
+        awaited = set(nodes)
+        with self.changed:
+            self.changed.wait_for(
+                lambda: not awaited - self._heard - self.standstill.reasons.keys(), timeout=seconds
+            )
 
     def locked_raise_failure(self) -> None:
         """Raises the error that ended the run, if one did."""
@@ -312,25 +332,12 @@ class Shard:
     def locked_leave(self, node: str, incarnation: int) -> None:
         """Notes, durably, that a node needs this shard no more."""
         if self.membership.left.get(node, -1) < incarnation:
-            self.keep_note(_LEFT + node, incarnation.to_bytes(8, "big"))
+            with suppress(
+                EnvironmentUnfit
+            ):  # told by the trouble; else a restart waits for it in vain
+                self.standstill.put_note(_LEFT + node, incarnation.to_bytes(8, "big"))
             self.membership.leave(node, incarnation)
             self.changed.notify_all()
-
-    def keep_note(self, name: str, octets: bytes) -> None:
-        """Keeps a small record of the run's end durably.
-
-        Raises:
-            EnvironmentUnfit: It cannot be written.
-        """
-        try:
-            self.checkpoints.put_note(name, octets)
-        except OSError as error:
-            raise EnvironmentUnfit(
-                "the parameter server cannot write to its folder",
-                expected="a writable folder with room",
-                seen=error.strerror or type(error).__name__,
-                remedy="make room or mend the folder, then start the run again: it resumes",
-            ) from error
 
     def durable_message(self) -> pb.Checkpoint | None:
         """The announced checkpoint as it travels."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from dataclasses import dataclass
 
 from coterie.errors import ContractInvalid
+
+_LAST_PORT = 65_535
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
 
 
 @dataclass(frozen=True)
@@ -26,19 +31,43 @@ class Address:
         Raises:
             ContractInvalid: The text is no such address.
         """
-        host, colon, port = text.rpartition(":")
+        host, _, port = text.rpartition(":")
         if host.startswith("[") and host.endswith("]"):
             host = host[1:-1]
         digits = port.isascii() and port.isdigit() and len(port) <= 5
-        if not (host and colon and digits and int(port) < 65_536):
+        if not (_is_host(host) and digits and int(port) <= _LAST_PORT):
             raise ContractInvalid(
                 f"{text[:100]!r} is not an address",
-                expected="HOST:PORT",
+                expected="HOST:PORT, a name or a number and nothing before or behind it",
                 seen=text[:100],
-                remedy="for example 10.0.0.7:7440 or [::1]:7440",
+                remedy="for example 10.0.0.7:7440 or [::1]:7440; no http://",
             )
         return cls(host, int(port))
+
+    def following(self) -> Address:
+        """The second port of a node: the next one; of a port that the system chooses, another such.
+
+        Raises:
+            ContractInvalid: There is none after the last one.
+        """
+        if self.port == _LAST_PORT:
+            raise ContractInvalid(
+                f"a node cannot listen at {self}",
+                expected=f"a port up to {_LAST_PORT - 1}: the one after it is used, too",
+                seen=str(self.port),
+                remedy="choose another port",
+            )
+        return Address(self.host, self.port + 1 if self.port else 0)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+
+def _is_host(text: str) -> bool:
+    """Whether it is a name (RFC 1123, and the underscores that people use) or a numeric address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return _NAME.fullmatch(text) is not None
+    return True

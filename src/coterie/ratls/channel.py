@@ -23,9 +23,12 @@ from coterie.ratls.tls import Deadline
 from coterie.ratls.trust import TrustContext
 
 Waiter = Callable[[float], bool]
+WaitSink = Callable[[float, float, CoterieError], None]
 
 _FIRST_DELAY_SECONDS = 0.05
 _LONGEST_DELAY_SECONDS = 2.0
+_FIRST_WORD_SECONDS = 3.0
+_LONGEST_SILENCE_SECONDS = 60.0
 
 
 class AttestedChannel:
@@ -47,6 +50,8 @@ class AttestedChannel:
             waits for `close`.
         calls: How long silence on the connection is borne.
         failed: Told of answers that were no proof, as `Tally` tells; others follow.
+        on_wait: Told, at growing intervals, that the node has not proved itself: since how many
+            seconds, for how many more it is dialled, and why not.
 
     Raises:
         EnvironmentUnfit: gRPC would accept TLS 1.2.
@@ -66,6 +71,7 @@ class AttestedChannel:
         waiter: Waiter | None = None,
         calls: CallLimits | None = None,
         failed: Refused = log_refusal,
+        on_wait: WaitSink = lambda _waited, _left, _error: None,
     ) -> None:
         grpc_settings.check()
         self._trust = trust
@@ -75,6 +81,7 @@ class AttestedChannel:
         self._patience = patience_seconds
         self._calls = calls or CallLimits()
         self._failed = Tally(failed)
+        self._on_wait = on_wait
         self._closed = threading.Event()
         self._waiter = waiter or self._closed.wait
         # Not held while anybody is dialled: whoever has a link that holds goes on with it.
@@ -177,7 +184,7 @@ class AttestedChannel:
 
     def _connect(self, patience_seconds: float) -> tuple[Link, AttestedPeer]:
         deadline = Deadline.after(patience_seconds)
-        delay = _FIRST_DELAY_SECONDS
+        delay, say_at = _FIRST_DELAY_SECONDS, _FIRST_WORD_SECONDS
         while True:
             # What this side lacks itself is no matter of patience.
             self._trust.clock()
@@ -186,10 +193,14 @@ class AttestedChannel:
                 attested = dial(self._address, self._expected_node, self._trust, admit=self._pin)
                 return self._open(attested), attested
             except CoterieError as error:
-                if not error.may_pass or deadline.remaining() <= 0:
+                left = deadline.remaining()
+                if not error.may_pass or left <= 0:
                     raise
                 if not isinstance(error, PeerUnreachable):  # waiting is no news
                     self._failed.note(str(self._address), error)
+                if (waited := patience_seconds - left) >= say_at:
+                    self._on_wait(waited, left, error)
+                    say_at = waited + min(waited, _LONGEST_SILENCE_SECONDS)
                 if self._waiter(min(delay, deadline.remaining())):
                     raise self._unreachable("this side has closed the channel") from error
             delay = min(2 * delay, _LONGEST_DELAY_SECONDS)

@@ -18,6 +18,8 @@ from coterie.ratls.handshake import HANDSHAKE_SECONDS
 from coterie.ratls.refusals import Refused, Tally, log_refusal, origin
 
 _PAUSE_SECONDS = 0.05
+_BACKLOG = 128
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 (what users may ask for)
 _log = logging.getLogger(__name__)
 
 Handle = Callable[[socket.socket, float], None]
@@ -40,19 +42,51 @@ class ListenerLimits:
 
 
 def listen(address: Address) -> socket.socket:
-    """Binds a listening TCP socket.
+    """Binds a listening TCP socket: to one address, or, for ``0.0.0.0`` and ``[::]``, to both families.
+
+    A name that has several addresses stands for the first, IPv4 before IPv6. gRPC takes both wildcards
+    for both families, and all addresses of a name: give it what ``bound`` says, so that a node's two
+    ports are reached in the same way.
 
     Raises:
         AddressInUse: The address cannot be bound.
     """
     try:
-        family, _, _, _, target = socket.getaddrinfo(
+        found = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        )
+        family, _, _, _, target = min(found, key=lambda one: one[0] != socket.AF_INET)
+        host, port = str(target[0]), int(target[1])
+        if host in _WILDCARDS and _has_both_families():
+            return socket.create_server(
+                ("::", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
+            )
         # Reuse of addresses, not of ports: a second listener on the port is refused.
-        return socket.create_server((str(target[0]), int(target[1])), family=family, backlog=128)
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise address_in_use(address, error.strerror or str(error)) from error
+
+
+def _has_both_families() -> bool:
+    """Whether this machine has IPv6, and sockets that take IPv4 too."""
+    if not socket.has_dualstack_ipv6():
+        return False
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:  # the kernel knows IPv6, but it is turned off
+        return False
+
+
+def bound(sock: socket.socket) -> Address:
+    """Where a socket listens, in numbers."""
+    host, port = sock.getsockname()[:2]
+    return Address(str(host), int(port))
+
+
+def plain_host(host: str) -> str:
+    """A peer's address: of one that came by IPv4 to a socket of both families, the IPv4 one."""
+    return host.removeprefix("::ffff:") if "." in host else host
 
 
 def address_in_use(address: Address, seen: str) -> AddressInUse:
@@ -128,7 +162,7 @@ class AttestationListener:
                 # who wait are accepted when handshakes under way have ended.
                 stopping.poll(_PAUSE_SECONDS * 1000)
                 continue
-            self._take(sock, str(remote[0]))
+            self._take(sock, plain_host(str(remote[0])))
 
     def _take(self, sock: socket.socket, host: str) -> None:
         place = origin(host)

@@ -26,6 +26,7 @@ from coterie.ratls.listener import (
     AttestationListener,
     ListenerLimits,
     address_in_use,
+    bound,
     listen,
 )
 from coterie.ratls.peer import Peer
@@ -114,10 +115,11 @@ class AttestedServer:
             EnvironmentUnfit: gRPC would accept TLS 1.2.
         """
         grpc_settings.check()
+        following = self._wanted.following()
         sock = listen(self._wanted)
-        port = int(sock.getsockname()[1])
+        port = bound(sock).port
         try:
-            self._start_grpc(0 if self._wanted.port == 0 else port + 1)
+            self._start_grpc(Address(bound(sock).host, following.port))
         except BaseException:
             sock.close()
             raise
@@ -142,7 +144,7 @@ class AttestedServer:
     def _handshake(self, sock: socket.socket, seconds: float) -> None:
         accept(sock, self._trust, self._admit, seconds=seconds, reception=self._reception)
 
-    def _start_grpc(self, port: int) -> None:
+    def _start_grpc(self, wanted: Address) -> None:
         age = int(self._trust.reattestation.total_seconds() * 1000)
         grace = int((self._trust.contract.limits.step_seconds + _GRACE_SECONDS) * 1000)
         # A handler that waits holds a thread: there is one for every call that anybody may make.
@@ -173,7 +175,6 @@ class AttestedServer:
                 *self._calls.server_options(),
             ),
         )
-        wanted = Address(self._wanted.host, port)
         configuration = self._configuration()
         try:
             bound = server.add_secure_port(

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from coterie.errors import EnvironmentUnfit
+from coterie.files import sync_folder, unwritable
 from coterie.receipts.entries import Entry
 from coterie.receipts.reading import read_entries
 
@@ -42,6 +43,7 @@ class ReceiptFile:
                 whole = _end_of_last_line(self._file, size)
                 if whole < size:
                     os.ftruncate(self._file, whole)
+                sync_folder(path.parent)
             except OSError:
                 os.close(self._file)
                 raise
@@ -108,9 +110,4 @@ def _end_of_last_line(file: int, size: int) -> int:
 
 
 def _unfit(path: Path, error: OSError) -> EnvironmentUnfit:
-    return EnvironmentUnfit(
-        f"the receipt {path} cannot be written",
-        expected="a writable folder with room",
-        seen=error.strerror or type(error).__name__,
-        remedy="make room or mend the folder, then start the run again: it resumes",
-    )
+    return unwritable(f"the receipt {path}", error)

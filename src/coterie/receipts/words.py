@@ -29,6 +29,7 @@ def proves(found: Findings) -> tuple[str, ...]:
             "their evidence and their parties' vouchers were judged again, here."
         ),
     ]
+    lines += _upgrades(found)
     workers = [node.name for node in contract.nodes if node.name in history.data_sets]
     for worker in workers:  # in the contract's order, whoever joined first
         brought = history.data_sets[worker]
@@ -54,6 +55,21 @@ def proves(found: Findings) -> tuple[str, ...]:
         f"{outcome.model_digest}; test AUC {auc}."
     )
     return _clean(lines)
+
+
+def _upgrades(found: Findings) -> list[str]:
+    """Nodes that ran one program after the other, all of them listed by the contract."""
+    ran: dict[str, dict[str, int]] = {}
+    for proved in sorted(found.proved, key=lambda proved: proved.line):
+        measured = ", ".join(f"{name} {value}" for name, value in proved.measurements)
+        ran.setdefault(proved.node, {}).setdefault(measured, proved.line)
+    return [
+        f"{node} ran more than one program that the contract lists: "
+        + "; ".join(f"{measured} (first in line {line})" for measured, line in programs.items())
+        + "."
+        for node, programs in ran.items()
+        if len(programs) > 1
+    ]
 
 
 def does_not_prove(found: Findings) -> tuple[str, ...]:

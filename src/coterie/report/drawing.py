@@ -14,6 +14,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from coterie.files import make_folder, write_whole
 from coterie.report import palette
 
 DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)), "-.")
@@ -44,10 +45,14 @@ class Drawing:
     png: bytes
 
     def save(self, folder: Path) -> None:
-        """Writes the two files."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{self.name}.svg").write_bytes(self.source)
-        (folder / f"{self.name}.png").write_bytes(self.png)
+        """Writes the two files.
+
+        Raises:
+            OSError: They cannot be written.
+        """
+        make_folder(folder)
+        write_whole(folder / f"{self.name}.svg", self.source)
+        write_whole(folder / f"{self.name}.png", self.png)
 
     def renamed(self, title: str) -> Drawing:
         """The same under another title."""

@@ -1,16 +1,21 @@
 """TensorBoard's event files, written while a run goes on, without TensorFlow.
 
-tensorboardX writes the format (TFRecord frames of Event messages); it is as small as what it does.
+tensorboardX writes the format (TFRecord frames of Event messages); it is as small as what it does. Its
+own thread is not used: that dies when the disk is full, and whoever logs then waits for it for ever.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event as Record
+from tensorboardX.summary import scalar
 
+from coterie.files import make_folder, unhindered, writing
 from coterie.ps.events import Event, EventSink, Finished, StepDone
 
 _FLUSH_SECONDS = 10
@@ -27,23 +32,31 @@ _FINAL = {
 
 @contextmanager
 def tensorboard_log(folder: Path) -> Iterator[EventSink]:
-    """A sink that writes an event file into a folder.
+    """A sink that writes an event file into a folder; once it cannot, the run goes on without it.
 
     Args:
         folder: Made if absent; one run's, as TensorBoard understands it.
+
+    Raises:
+        EnvironmentUnfit: The folder or the file cannot be made.
     """
-    writer = SummaryWriter(str(folder), flush_secs=_FLUSH_SECONDS)
+    with writing(f"TensorBoard's event file in {folder}"):
+        make_folder(folder)
+        writer = EventsWriter(str(folder / "events"))
+        writer.flush()
     try:
-        yield _Log(writer)
+        yield unhindered(_Log(writer), f"TensorBoard's event file in {folder}")
     finally:
-        writer.close()
+        with suppress(OSError):  # has been said, if it could not be written
+            writer.close()
 
 
 class _Log:
-    def __init__(self, writer: SummaryWriter) -> None:
+    def __init__(self, writer: EventsWriter) -> None:
         self._writer = writer
         self._step = 0
         self._seconds = 0.0
+        self._flush_at = time.monotonic() + _FLUSH_SECONDS
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, StepDone):
@@ -52,14 +65,22 @@ class _Log:
             for key, tag in _FINAL.items():
                 value = event.result.get(key)
                 if isinstance(value, int | float):
-                    self._writer.add_scalar(tag, value, self._step)
+                    self._add(tag, value, self._step)
+            self._writer.flush()
 
     def _hear_step(self, done: StepDone) -> None:
-        self._writer.add_scalar("train/loss", done.loss, done.step)
+        self._add("train/loss", done.loss, done.step)
         if done.accuracy is not None:
-            self._writer.add_scalar("train/accuracy", done.accuracy, done.step)
+            self._add("train/accuracy", done.accuracy, done.step)
         passed = done.seconds - self._seconds
         if passed > 0:
             speed = done.examples / passed
-            self._writer.add_scalar("train/examples_per_second", speed, done.step)
+            self._add("train/examples_per_second", speed, done.step)
         self._step, self._seconds = done.step, done.seconds
+        if time.monotonic() >= self._flush_at:
+            self._flush_at = time.monotonic() + _FLUSH_SECONDS
+            self._writer.flush()
+
+    def _add(self, tag: str, value: float, step: int) -> None:
+        record = Record(summary=scalar(tag, value), step=step, wall_time=time.time())
+        self._writer.write_event(record)

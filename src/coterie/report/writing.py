@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from coterie.files import write_whole, writing
 from coterie.report import figures, quality
 from coterie.report.drawing import Drawing, style
 from coterie.report.page import Pairs, Report, Section, render
@@ -24,16 +25,19 @@ def write_report(folder: Path, report: Report) -> Path:
 
     Returns:
         The page's path.
+
+    Raises:
+        EnvironmentUnfit: They cannot be written.
     """
     with style():
         sections = _sections(report)
-    for section in sections:
-        for drawing in section.drawings:
-            drawing.save(folder / FIGURES)
     page = folder / PAGE
-    partial = folder / (PAGE + ".partial")
-    partial.write_text(render(report, sections), encoding="utf-8")
-    partial.rename(page)
+    text = render(report, sections).encode()
+    with writing(f"the report {page}"):
+        for section in sections:
+            for drawing in section.drawings:
+                drawing.save(folder / FIGURES)
+        write_whole(page, text)
     return page
 
 

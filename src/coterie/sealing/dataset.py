@@ -16,6 +16,7 @@ from coterie.criteo.dataset import DataSet, assemble_dataset, open_dataset
 from coterie.criteo.manifest import MANIFEST_NAME, SPLITS, check_manifest
 from coterie.criteo.shard_files import check_shard
 from coterie.errors import DataSetMismatch, OutputInUse, SealBroken
+from coterie.files import sync_folder, write_whole
 from coterie.sealing.chunks import Seal, seal, unseal
 from coterie.sealing.keys import DataKey
 
@@ -103,8 +104,9 @@ def seal_dataset(directory: Path, out: Path, data: DataSection, key: DataKey) ->
                 set_id=key.set_id.hex(),
                 data_digest=data_digest(data).hex(),
             )
-            (made / COVER_NAME).write_text(cover.model_dump_json(indent=1) + "\n")
+            write_whole(made / COVER_NAME, cover.model_dump_json(indent=1).encode() + b"\n")
             made.rename(out)
+            sync_folder(out.parent)
     except OSError as error:
         raise OutputInUse(
             f"the sealed data set {out} cannot be made",

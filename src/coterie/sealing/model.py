@@ -12,7 +12,7 @@ from coterie.errors import SealBroken
 from coterie.sealing.chunks import Seal, SealWriter, unseal
 from coterie.sealing.keys import DataKey
 from coterie.trained.format import Target
-from coterie.trained.model import MODEL_NAME, written_aside
+from coterie.trained.model import MODEL_NAME, model_written
 
 SEALED_MODEL_NAME = MODEL_NAME + ".sealed"
 
@@ -36,7 +36,7 @@ class SealedModelFile:
         Raises:
             OutputInUse: It cannot be written.
         """
-        with written_aside(self.path) as file:
+        with model_written(self.path) as file:
             writer = SealWriter(file, size, _under(self.key))
             yield writer
             writer.finish()

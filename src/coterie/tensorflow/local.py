@@ -17,6 +17,7 @@ from pathlib import Path
 
 from coterie.contract import Contract, Node
 from coterie.errors import CoterieError, NodeFailed, error_from_dict
+from coterie.files import writing
 from coterie.nodes.eventlines import decode_event, describe_event
 from coterie.nodes.run_directory import RunDirectory, open_run_directory
 from coterie.nodes.supervisor import stop_process, thread_environment
@@ -161,7 +162,9 @@ class _Cluster:
             command += ["--party-key", str(key)]
         if self._arguments:
             command += ["--", *self._arguments]
-        with (folder / "stderr.log").open("a") as errors:
+        with writing(folder / "stderr.log"):
+            errors = (folder / "stderr.log").open("a")
+        with errors:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from coterie.contract import Contract, Node
 from coterie.contract.signatures import check_consent
-from coterie.errors import AddressInUse, ContractInvalid, CoterieError
+from coterie.errors import AddressInUse, CoterieError
 from coterie.nodes.descriptors import OWN, make_room
 from coterie.nodes.process import new_incarnation
-from coterie.nodes.trust import NodeOptions, node_trust
+from coterie.nodes.trust import NodeOptions, check_addresses, node_trust
 from coterie.ps.events import Attested, EventSink, Failed, Listening, Refused, Started
 from coterie.ratls.address import Address
-from coterie.ratls.listener import ListenerLimits
+from coterie.ratls.listener import ListenerLimits, bound
 from coterie.ratls.peer import Peer
 from coterie.tensorflow.building import LIBRARY
 from coterie.tensorflow.cluster import check_contract, tf_config
@@ -44,6 +44,14 @@ _PRELOAD = "LD_PRELOAD"
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
+def ignore_proxies() -> None:
+    """Has gRPC dial nodes itself, whatever proxy the environment names; the program's own HTTP may use one.
+
+    gRPC asks ``grpc_proxy`` first, and takes an empty one for none.
+    """
+    os.environ["grpc_proxy"] = ""  # noqa: SIM112 (gRPC reads it in this case)
+
+
 def ensure_preloaded() -> None:
     """Starts this process anew with the library in front of libc, unless it is; forgets it for children.
 
@@ -51,6 +59,7 @@ def ensure_preloaded() -> None:
         EnvironmentUnfit: The library is missing, or was built of another source.
     """
     load()
+    ignore_proxies()
     others = os.environ.get(_PRELOAD, "").split(os.pathsep)
     if str(LIBRARY) not in others:
         first = os.pathsep.join([str(LIBRARY), *filter(None, others)])
@@ -140,8 +149,7 @@ def _run(start: Start, on_event: EventSink) -> None:
     native = Native(folder, contract.nodes.index(node))
     ports = _ports(start)
     if ports is not None:
-        host, port = ports.attestation.getsockname()[:2]
-        on_event(Listening(node.name, str(Address(host, port))))
+        on_event(Listening(node.name, str(bound(ports.attestation))))
 
     def attested(peer: Peer) -> None:
         measurement = next(iter(dict(peer.verdict.measurements).values()), "")
@@ -225,15 +233,7 @@ def _ports(start: Start) -> Ports | None:
 
 def _places(start: Start) -> dict[str, Address]:
     """Where other nodes listen; those without an address, or with port 0, are not known to."""
-    names = {node.name for node in start.contract.nodes}
-    unknown = sorted(set(start.options.addresses) - names)
-    if unknown:
-        raise ContractInvalid(
-            f"the contract has no node {unknown[0]!r}",
-            expected=f"one of {', '.join(sorted(names))}"[:300],
-            seen=unknown[0][:100],
-            remedy="give --address with a node's name",
-        )
+    check_addresses(start.contract, start.options)
     known = {
         node.name: start.options.addresses.get(node.name, node.address)
         for node in start.contract.nodes

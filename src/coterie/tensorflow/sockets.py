@@ -14,7 +14,7 @@ from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid, NodeMissing
 from coterie.ratls.address import Address
 from coterie.ratls.handshake import accept
-from coterie.ratls.listener import AttestationListener, listen
+from coterie.ratls.listener import AttestationListener, bound, listen
 from coterie.ratls.peer import Peer
 from coterie.ratls.refusals import Refused
 from coterie.ratls.trust import TrustContext
@@ -44,10 +44,10 @@ class Ports:
         Raises:
             AddressInUse: One of them cannot be bound.
         """
+        following = wanted.following()
         attestation = listen(wanted)
-        following = wanted.port + 1 if wanted.port else 0
         try:
-            return cls(attestation, listen(Address(wanted.host, following)))
+            return cls(attestation, listen(Address(bound(attestation).host, following.port)))
         except BaseException:
             attestation.close()
             raise

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from coterie.contract import Contract
 from coterie.errors import DataError, ModelDamaged, OutputInUse
-from coterie.ps.checkpoints.files import sync_directory
+from coterie.files import make_folder, reason, written_aside
 from coterie.ps.initial import InitialRows
 from coterie.trained.format import (
     HEADER_BYTES,
@@ -133,7 +133,7 @@ class TrainedModel:
         Raises:
             OutputInUse: It cannot be written.
         """
-        with written_aside(path) as file:
+        with model_written(path) as file:
             rows = self.row_ids.size
             writer = ModelWriter(
                 file,
@@ -228,35 +228,26 @@ class PlainModelFile:
         Raises:
             OutputInUse: It cannot be written.
         """
-        with written_aside(self.path) as file:
+        with model_written(self.path) as file:
             yield file
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file beside ``path``; it takes that name, durably, if the context ends well.
+def model_written(path: Path) -> Iterator[BinaryIO]:
+    """Opens a model's file, which is there, whole and durable, if the context ends well.
 
     Raises:
         OutputInUse: It cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-        partial.rename(path)
-        sync_directory(path.parent)
+        make_folder(path.parent)
+        with written_aside(path) as file:
+            yield file
     except OSError as error:
         raise OutputInUse(
             f"the model {path} cannot be written",
             expected="a writable folder with room",
-            seen=error.strerror or type(error).__name__,
+            seen=reason(error),
             remedy="make room or mend the folder",
         ) from error
 

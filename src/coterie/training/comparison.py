@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from coterie.files import write_whole, writing
 from coterie.models.intervals import Interval, paired_aucs
 from coterie.models.metrics import Floats
 from coterie.training.beside import read_beside
@@ -137,5 +138,10 @@ class Comparison(BaseModel):
         )
 
     def write(self, folder: Path) -> None:
-        """Writes the file."""
-        (folder / FILE).write_text(self.model_dump_json(indent=2) + "\n")
+        """Writes the file, durably.
+
+        Raises:
+            EnvironmentUnfit: It cannot be written.
+        """
+        with writing(folder / FILE):
+            write_whole(folder / FILE, self.model_dump_json(indent=2).encode() + b"\n")

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from coterie.contract import Contract, contract_digest
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import CheckpointDamaged, RollbackRefused
+from coterie.files import make_folder, reading, write_whole, writing
 from coterie.ps.checkpoints import DurableCheckpoint
-from coterie.ps.checkpoints.files import write_aside
 
 _MAX_FILE_BYTES = 4096
 
@@ -33,6 +33,7 @@ class CheckpointMemory:
 
     Raises:
         CheckpointDamaged: The file is not what was written.
+        EnvironmentUnfit: The disk does not give it.
     """
 
     def __init__(self, path: Path | None, contract: Contract) -> None:
@@ -46,27 +47,40 @@ class CheckpointMemory:
         return self._newest
 
     def remember(self, step: int, digest: bytes) -> None:
-        """Takes note of an announced checkpoint; an older one is ignored."""
+        """Takes note of an announced checkpoint; an older one is ignored.
+
+        Raises:
+            EnvironmentUnfit: It cannot be written.
+        """
         if self._newest is None or step > self._newest.step:
             self.replace(DurableCheckpoint(step, digest))
 
     def replace(self, checkpoint: DurableCheckpoint) -> None:
-        """Takes note of a checkpoint that all parties agreed to go on from."""
+        """Takes note of a checkpoint that all parties agreed to go on from.
+
+        Raises:
+            EnvironmentUnfit: It cannot be written: what is not kept would be forgotten at a restart.
+        """
         if self._path is not None:
             stored = _Stored(
                 contract_digest=self._contract_digest,
                 step=checkpoint.step,
                 digest=checkpoint.digest.hex(),
             )
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_aside(self._path, stored.model_dump_json().encode())
+            with writing(f"the checkpoint that this node remembers, {self._path},"):
+                make_folder(self._path.parent)
+                write_whole(self._path, stored.model_dump_json().encode())
         self._newest = checkpoint
 
     def _read(self) -> DurableCheckpoint | None:
-        if self._path is None or not self._path.exists():
+        if self._path is None:
             return None
-        with self._path.open("rb") as file:
-            text = file.read(_MAX_FILE_BYTES)
+        with reading(self._path):
+            try:
+                with self._path.open("rb") as file:
+                    text = file.read(_MAX_FILE_BYTES)
+            except FileNotFoundError:
+                return None
         try:
             stored = _Stored.model_validate_json(text)
         except ValidationError as error:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from coterie.files import write_whole, writing
 from coterie.models.metrics import HISTOGRAM_BINS, LOGIT_BOUND, ScoreHistogram
 from coterie.ps.outcome import RunOutcome
 from coterie.training.beside import read_beside
@@ -107,5 +108,10 @@ class Evaluation(BaseModel):
         )
 
     def write(self, folder: Path) -> None:
-        """Writes the file."""
-        (folder / FILE).write_text(self.model_dump_json() + "\n")
+        """Writes the file, durably.
+
+        Raises:
+            EnvironmentUnfit: It cannot be written.
+        """
+        with writing(folder / FILE):
+            write_whole(folder / FILE, self.model_dump_json().encode() + b"\n")

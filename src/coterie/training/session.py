@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -17,15 +18,18 @@ import numpy as np
 import numpy.typing as npt
 
 from coterie.contract import Contract
-from coterie.errors import CoterieError, PeerUnreachable, StepRefused
+from coterie.errors import CoterieError, EnvironmentUnfit, PeerUnreachable, StepRefused
 from coterie.ps.aggregation import Gradients
 from coterie.ps.evaluation import SplitCounts
 from coterie.ps.events import WorkerTimes
+from coterie.ps.farewell import farewell_of
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.schedule import Lane
 from coterie.ps.times import times_to_wire
+from coterie.ps.waiting import Patience as Saying
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, octets_of
+from coterie.text import printable
 from coterie.training.messages import (
     Parameters,
     dense_of,
@@ -42,6 +46,9 @@ FloatArray = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 Outcome = TypeVar("Outcome")
+_FAREWELL_SECONDS = 5.0
+_AGAIN_SECONDS = 1.0
+_MOST_NAMES, _NAME = 20, 60
 
 
 class _MayBePending(Protocol):
@@ -67,6 +74,23 @@ class Position:
     finished: bool = False
 
 
+@dataclass(frozen=True)
+class WaitsFor:
+    """For whom a run waits, as the server says.
+
+    Attributes:
+        names: Nodes.
+        reason: What is known of why.
+        seconds: Since when this node has waited.
+        begun: Whether all had come before.
+    """
+
+    names: tuple[str, ...]
+    reason: str
+    seconds: float
+    begun: bool
+
+
 @dataclass
 class ExchangeTimes:
     """Seconds that exchanges took: on the way, in the server, and waiting for other workers there."""
@@ -87,6 +111,7 @@ class ServerSession:
         memory: Remembers announced checkpoints, perhaps beyond this process.
         while_waiting: Called whenever the server answers ``pending``; may raise to end the wait.
         monotonic: Seconds of a clock that only goes forward.
+        on_waiting: Told, at growing intervals, for whom the run waits.
     """
 
     def __init__(
@@ -99,6 +124,7 @@ class ServerSession:
         memory: CheckpointMemory | None = None,
         while_waiting: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
+        on_waiting: Callable[[WaitsFor], None] = lambda _: None,
     ) -> None:
         self._shards = ServerShards(connect, contract)
         self._contract = contract
@@ -107,6 +133,9 @@ class ServerSession:
         self._memory = memory or CheckpointMemory(None, contract)
         self._while_waiting = while_waiting
         self._monotonic = monotonic
+        self._on_waiting = on_waiting
+        self._patience = Saying()
+        self._closed = threading.Event()
         self._initial: pb.InitializeRequest | None = None
         self._incarnation = 0
         self._successes = 0
@@ -271,8 +300,29 @@ class ServerSession:
         for shard in reversed(range(self._shards.count)):
             self._leave(shard, said)
 
+    def tell(self, error: CoterieError, *, goes_on: bool = False) -> None:
+        """Says why this node ends, if the server can be reached still; waits some seconds at most.
+
+        Args:
+            error: Why.
+            goes_on: It does not end but tries again.
+        """
+        ports = self._shards.open_ports
+        if not ports or isinstance(error, PeerUnreachable):
+            return
+
+        def say() -> None:
+            with suppress(CoterieError):
+                ports[0].tell(farewell_of(error, goes_on=goes_on))
+
+        # A connection that broke meanwhile would be made anew, with much more patience.
+        telling = threading.Thread(target=say, name="farewell", daemon=True)
+        telling.start()
+        telling.join(_FAREWELL_SECONDS)
+
     def close(self) -> None:
-        """Ends every connection."""
+        """Ends every connection, and pauses."""
+        self._closed.set()
         self._shards.close()
 
     def _leave(self, shard: int, times: pb.WorkerTimes | None) -> None:
@@ -306,7 +356,9 @@ class ServerSession:
                 next_row_ids=octets_of(part_of(row_ids_u, next_places[shard])),
             )
             abandoned = self._shards.abandoned
-            return self._until_done(lambda: self._shards.ports[shard].exchange(request), abandoned)
+            return self._until_done(
+                lambda: self._shards.ports[shard].exchange(request), abandoned, says=shard == 0
+            )
 
         replies = self._shards.on_each(exchange)
         self._successes += 1
@@ -323,15 +375,39 @@ class ServerSession:
         )
 
     def _until_done(
-        self, call: Callable[[], Reply], abandoned: threading.Event | None = None
+        self,
+        call: Callable[[], Reply],
+        abandoned: threading.Event | None = None,
+        *,
+        says: bool = True,
     ) -> Reply:
+        began = self._monotonic()
         while (reply := call()).pending:
             self._replies += 1
             self._while_waiting()
+            if says:
+                self._say_waiting(began)
             if abandoned is not None and abandoned.is_set():
                 raise PeerUnreachable("another shard of the parameter server cannot be reached")
         self._replies += 1
         return reply
+
+    def _say_waiting(self, since: float) -> None:
+        """Asks for whom the run waits, and says so, if it is time to."""
+        now = self._monotonic()
+        if not self._patience.due(now, since):
+            return
+        with suppress(PeerUnreachable):  # then the call that waits hears of it, too
+            status = self._shards.ports[0].status(pb.StatusRequest())
+            names = tuple(status.waits_for)[:_MOST_NAMES]
+            self._on_waiting(
+                WaitsFor(
+                    names=tuple(printable(name, _NAME) for name in names),
+                    reason=printable(status.reason),
+                    seconds=now - since,
+                    begun=status.steps > 0,
+                )
+            )
 
     def _account(self, began: float, replies: list[ExchangeReply]) -> None:
         slowest = max(replies, key=lambda reply: reply.served_seconds)
@@ -343,5 +419,23 @@ class ServerSession:
         self.times.transport += whole - wait - server
 
     def _remember(self, durable: pb.Checkpoint | None) -> None:
-        if durable is not None and durable.digest:
-            self._memory.remember(durable.step, durable.digest)
+        """Takes note of a checkpoint; pauses while the disk takes no note, and says so."""
+        if durable is None or not durable.digest:
+            return
+        began, limit = self._monotonic(), self._contract.limits.step_seconds
+        while True:
+            try:
+                self._memory.remember(durable.step, durable.digest)
+            except EnvironmentUnfit as error:
+                waited = self._monotonic() - began
+                if waited >= limit:
+                    raise
+                if not waited or self._patience.due(self._monotonic(), began):
+                    self.tell(error, goes_on=True)
+                    names = ("this node's own disk",)
+                    reason = f"{error.what}: {error.seen}; make room or mend the folder"
+                    self._on_waiting(WaitsFor(names, reason, waited, begun=True))
+                if self._closed.wait(min(_AGAIN_SECONDS, limit - waited)):
+                    raise
+            else:
+                return

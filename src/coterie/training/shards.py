@@ -52,6 +52,11 @@ class ServerShards:
             self._ports = self.on_each(self._connect)
         return self._ports
 
+    @property
+    def open_ports(self) -> list[ParameterServerPort]:
+        """The connections that there are; none is made."""
+        return list(self._ports)
+
     def reconnect(self) -> None:
         """Drops every connection; the next call dials anew."""
         for port in self._ports:

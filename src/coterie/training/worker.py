@@ -13,6 +13,7 @@ import numpy as np
 from coterie.contract import TrainingSection
 from coterie.criteo.shards import Batch, Shard
 from coterie.ps.aggregation import Gradients
+from coterie.ps.divergence import check_converging
 from coterie.ps.events import WorkerTimes
 from coterie.ps.schedule import Lane
 from coterie.training.local_steps import local_delta
@@ -107,18 +108,23 @@ class Trainer:
     def _compute(self, prepared: Prepared, parameters: Parameters) -> Gradients:
         began = self._monotonic()
         try:
-            if self._training.local_learning_rate is None:
-                return gradients_of(self._worker_step, prepared, parameters)
-            return local_delta(
-                self._worker_step,
-                prepared.batch,
-                prepared.unique,
-                parameters,
-                batch_size=self._training.batch,
-                learning_rate=self._training.local_learning_rate,
-            )
+            gradients = self._gradients(prepared, parameters)
+            check_converging(prepared.step, gradients)
+            return gradients
         finally:
             self._compute_seconds += self._monotonic() - began
+
+    def _gradients(self, prepared: Prepared, parameters: Parameters) -> Gradients:
+        if self._training.local_learning_rate is None:
+            return gradients_of(self._worker_step, prepared, parameters)
+        return local_delta(
+            self._worker_step,
+            prepared.batch,
+            prepared.unique,
+            parameters,
+            batch_size=self._training.batch,
+            learning_rate=self._training.local_learning_rate,
+        )
 
     def _await(self, upcoming: Future[Prepared]) -> Prepared:
         began = self._monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, RunRecord
 from coterie.ps.membership import TrainingData
 from coterie.ps.state import ModelState
 from coterie.sealing.casing import SealedCasing
+from faults.disk import no_room
 from tests.ps.conftest import digest_of, small_contract
 
 RUN, OTHER_RUN = "5e" * 32, "07" * 32
@@ -258,17 +260,100 @@ def test_half_written_files_are_cleared_away(tmp_path: Path) -> None:
     assert not list(good.glob("*.partial"))
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def trouble(opened: Opened) -> EnvironmentUnfit:
+    """Waits until the writer has met the disk's refusal."""
+    while (found := opened.store.trouble) is None:
+        assert not opened.store.flush(0.01)
+    return found
+
+
+def test_a_folder_that_cannot_be_written_is_tried_again_until_it_can(tmp_path: Path) -> None:
     contract = big()
     state, opened = ModelState(contract), Opened(tmp_path / "folder", contract)
     (tmp_path / "folder").rename(tmp_path / "elsewhere")
     train(state, 0)
+    opened.store.begin(RUN)
     opened.store.save(state.snapshot(), RECORD)
-    opened.store.close()
-    (failure,) = opened.failures
-    assert isinstance(failure, EnvironmentUnfit)
-    assert failure.what == "the checkpoint of step 1 cannot be written"
+    error = trouble(opened)
+    assert error.what == f"the checkpoint of step 1 in {tmp_path / 'folder'} cannot be written"
+    assert error.seen == os.strerror(errno.ENOENT)
+    assert opened.store.writing
     assert opened.durable == []
+    (tmp_path / "elsewhere").rename(tmp_path / "folder")
+    opened.store.flush()
+    assert opened.store.trouble is None
+    assert [found.step for found in opened.durable] == [1]
+    assert opened.failures == []
+    restored = ModelState(contract)
+    Opened(tmp_path / "folder", contract).store.restore(1, restored)
+    assert digest_of(contract, restored) == digest_of(contract, state)
+
+
+@pytest.mark.parametrize("octets", [0, 100, 500])
+def test_a_full_disk_loses_nothing_that_was_durable_and_nothing_that_was_to_be(
+    tmp_path: Path, octets: int
+) -> None:
+    contract = big()
+    state, opened = ModelState(contract), Opened(tmp_path, contract)
+    train(state, 0)
+    first = opened.save(state)
+    train(state, 1)
+    with no_room(octets):
+        opened.store.save(state.snapshot(), RECORD)
+        assert trouble(opened).seen == os.strerror(errno.EFBIG)
+        assert opened.store.available() == (first,)
+        assert not list(tmp_path.glob("*.partial")), "its room may be what is lacking"
+    opened.store.flush()
+    assert [found.step for found in opened.store.available()] == [1, 2]
+    restored = ModelState(contract)
+    Opened(tmp_path, contract).store.restore(2, restored)
+    assert digest_of(contract, restored) == digest_of(contract, state)
+
+
+def test_what_the_disk_does_not_take_is_given_up_when_the_run_ends(tmp_path: Path) -> None:
+    contract = big()
+    state, opened = ModelState(contract), Opened(tmp_path, contract)
+    (tmp_path / "segment.partial").mkdir()
+    train(state, 0)
+    opened.store.begin(RUN)
+    opened.store.save(state.snapshot(), RECORD)
+    assert trouble(opened).seen == os.strerror(errno.EISDIR)
+    opened.store.close()
+    assert (opened.durable, opened.failures, opened.store.writing) == ([], [], False)
+
+
+def test_a_disk_that_does_not_give_a_manifest_back_is_named(tmp_path: Path) -> None:
+    contract = big()
+    state, opened = ModelState(contract), Opened(tmp_path, contract)
+    train(state, 0)
+    opened.save(state)
+    opened.store.close()
+    (manifest,) = tmp_path.glob("step-*.json")
+    manifest.unlink()
+    manifest.symlink_to("/proc/self/mem")  # which gives EIO or EINVAL, as a broken disk does
+    with pytest.raises(EnvironmentUnfit) as error:
+        Opened(tmp_path, contract)
+    assert error.value.what == f"{manifest} cannot be read"
+
+
+def test_a_disk_that_does_not_give_a_segment_back_is_named(tmp_path: Path) -> None:
+    contract = big()
+    state, opened = ModelState(contract), Opened(tmp_path, contract)
+    train(state, 0)
+    opened.save(state)
+    opened.store.close()
+    (segment,) = tmp_path.glob("segment-*.bin")
+    segment.unlink()
+    segment.symlink_to("/proc/self/mem")
+    with pytest.raises(EnvironmentUnfit) as error:
+        Opened(tmp_path, contract).store.restore(1, ModelState(contract))
+    assert error.value.what == f"{segment} cannot be read"
+
+
+def test_something_else_in_a_partial_files_place_is_an_error_of_the_tree(tmp_path: Path) -> None:
+    (tmp_path / "segment.partial").mkdir()
+    with pytest.raises(EnvironmentUnfit, match="folder of checkpoints"):
+        Opened(tmp_path, big())
 
 
 def ended(folder: Path, contract: Contract, run_id: str = RUN, seed: int = 0) -> CheckpointStore:

@@ -1,37 +1,13 @@
-"""Writing small files so that they are there whole or not at all."""
+"""Small files of a checkpoint folder, in the casing of all that lies there."""
 
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from coterie.files import reading, write_whole
 from coterie.ps.checkpoints.casing import Casing
-
-
-def write_aside(path: Path, octets: bytes) -> None:
-    """Writes to the side, syncs, and renames; returns once the file is durable.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(octets)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
-    sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Makes renames in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True)
@@ -54,13 +30,14 @@ class SmallFiles:
         target = self.casing.writer(whole, len(octets), path.name)
         target.write(octets)
         target.finish()
-        write_aside(path, whole.getvalue())
+        write_whole(path, whole.getvalue())
 
     def read(self, path: Path, most: int) -> bytes:
         """Reads a file, at most so many bytes of it.
 
         Raises:
             SealBroken: It is not what was written under this name.
+            EnvironmentUnfit: The disk does not give it.
         """
-        with path.open("rb") as file:
+        with reading(path), path.open("rb") as file:
             return self.casing.reader(file, path.name).read(most)

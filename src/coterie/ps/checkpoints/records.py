@@ -7,6 +7,7 @@ from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from coterie.errors import EnvironmentUnfit
 from coterie.ps.membership import TrainingData
 from coterie.ps.state import ModelState, Snapshot
 
@@ -88,8 +89,17 @@ class Checkpoints(Protocol):
         """Begins to make a snapshot durable; returns at once."""
         ...
 
-    def flush(self) -> None:
-        """Waits until nothing is being written."""
+    @property
+    def trouble(self) -> EnvironmentUnfit | None:
+        """Why the disk takes no checkpoint at present; None while it does."""
+        ...
+
+    def flush(self, seconds: float | None = None) -> bool:
+        """Waits until nothing is being written, at most so long; whether it came to that."""
+        ...
+
+    def settle(self) -> None:
+        """Waits until nothing is being written; what the disk does not take is given up."""
         ...
 
     def retire(self, step: int) -> None:
@@ -105,7 +115,7 @@ class Checkpoints(Protocol):
         ...
 
     def close(self) -> None:
-        """Finishes what is being written."""
+        """Finishes what is being written, unless the disk does not take it."""
         ...
 
 
@@ -144,7 +154,13 @@ class NoCheckpoints:
     def save(self, _snapshot: Snapshot, _record: RunRecord) -> None:
         """Does nothing."""
 
-    def flush(self) -> None:
+    trouble = None
+
+    def flush(self, _seconds: float | None = None) -> bool:
+        """Nothing is ever being written."""
+        return True
+
+    def settle(self) -> None:
         """Does nothing."""
 
     def retire(self, _step: int) -> None:

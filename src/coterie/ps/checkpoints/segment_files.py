@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coterie.errors import CheckpointDamaged, SealBroken
+from coterie.files import reading, unreadable
 from coterie.ps.checkpoints.casing import Casing, Source
 
 MAGIC = b"coterie segment 1\n"
@@ -98,8 +99,11 @@ class SegmentReader:
             self._file: BinaryIO = self.path.open("rb")
         except FileNotFoundError as error:
             raise damaged_file(self.path, "the file", "none") from error
+        except OSError as error:
+            raise unreadable(str(self.path), error) from error
         try:
-            self._source = opened_segment(folder, self._file, self.path)
+            with reading(self.path):
+                self._source = opened_segment(folder, self._file, self.path)
             self.footer, self._footer_octets = self._read_footer()
         except BaseException:
             self._file.close()
@@ -137,7 +141,8 @@ class SegmentReader:
 
     def _read(self, size: int) -> bytes:
         try:
-            octets = self._source.read(size)
+            with reading(self.path):
+                octets = self._source.read(size)
         except SealBroken as error:
             raise damaged_file(self.path, error.expected, error.seen) from error
         self._hash.update(octets)
@@ -163,9 +168,10 @@ class SegmentReader:
         return footer, text + tail[:4]
 
     def _part(self, place: int, size: int) -> bytes:
-        self._source.seek(place)
         try:
-            return self._source.read(size)
+            with reading(self.path):
+                self._source.seek(place)
+                return self._source.read(size)
         except SealBroken as error:
             raise damaged_file(self.path, error.expected, error.seen) from error
 

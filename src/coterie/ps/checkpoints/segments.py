@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -168,23 +169,28 @@ def _write(folder: SegmentFolder, parts: Iterator[bytes], footer: Footer) -> byt
     text = footer.model_dump_json().encode()
     tail = text + len(text).to_bytes(4, "little")
     content = footer.head_bytes + footer.rows * footer.record.itemsize + len(tail)
-    with partial.open("w+b") as file:
-        target = folder.casing.writer(file, content + DIGEST_BYTES, SEGMENT)
-        for part in chain(parts, [tail]):
-            digest.update(part)
-            target.write(part)
-        target.write(digest.digest())
-        target.finish()
-        file.flush()
-        os.fsync(file.fileno())
-        file.seek(0)
-        seen = hashlib.sha256()
-        source = opened_segment(folder, file, partial)
-        for start in range(0, content, _READ_BYTES):
-            seen.update(source.read(min(_READ_BYTES, content - start)))
-    if seen.digest() != digest.digest():
-        raise damaged_file(partial, f"SHA-256 {digest.hexdigest()}", seen.hexdigest())
-    partial.rename(folder.path(digest.digest()))
+    try:
+        with partial.open("w+b") as file:
+            target = folder.casing.writer(file, content + DIGEST_BYTES, SEGMENT)
+            for part in chain(parts, [tail]):
+                digest.update(part)
+                target.write(part)
+            target.write(digest.digest())
+            target.finish()
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            seen = hashlib.sha256()
+            source = opened_segment(folder, file, partial)
+            for start in range(0, content, _READ_BYTES):
+                seen.update(source.read(min(_READ_BYTES, content - start)))
+        if seen.digest() != digest.digest():
+            raise damaged_file(partial, f"SHA-256 {digest.hexdigest()}", seen.hexdigest())
+        partial.rename(folder.path(digest.digest()))
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()  # its room may be what is lacking
+        raise
     return digest.digest()
 
 

@@ -8,7 +8,6 @@ how often a row is written again, grow with the logarithm of the table.
 from __future__ import annotations
 
 import hashlib
-import queue
 import re
 import threading
 from collections.abc import Callable
@@ -18,12 +17,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coterie.errors import CheckpointDamaged, CoterieError, EnvironmentUnfit, SealBroken
+from coterie.files import make_folder, sync_folder, writing
 from coterie.ps.checkpoints.casing import Casing, OpenCasing
-from coterie.ps.checkpoints.files import SmallFiles, sync_directory
+from coterie.ps.checkpoints.files import SmallFiles
 from coterie.ps.checkpoints.notes import Notes
 from coterie.ps.checkpoints.records import DurableCheckpoint, RunRecord
 from coterie.ps.checkpoints.segment_files import Segment, SegmentFolder
 from coterie.ps.checkpoints.segments import merge_segments, restore_segment, write_segment
+from coterie.ps.checkpoints.writer import Writer
 from coterie.ps.state import ModelState, Snapshot
 
 _NAME = re.compile(r"^step-([0-9]{12})-([0-9a-f]{64})\.json$")
@@ -60,11 +61,12 @@ class CheckpointStore:
         shards: Of how many.
         casing: Whether what is written is sealed; files of the other kind are refused.
         on_durable: Told of every checkpoint that is durable and verified, on the writer's thread.
-        on_failure: Told why none can be written.
+        on_failure: Told of a checkpoint that is not what was written, or that the disk does not give back.
 
     Raises:
         CheckpointDamaged: A checkpoint is torn, altered, or of another contract or shard. Nothing
             older is taken in its place: that would be a rollback.
+        EnvironmentUnfit: The folder cannot be written, or the disk does not give what is there.
     """
 
     persistent = True
@@ -87,31 +89,33 @@ class CheckpointStore:
         self._contract_digest = contract_digest.hex()
         self._place = (shard, shards)
         self._on_durable = on_durable
-        self._on_failure = on_failure
-        directory.mkdir(parents=True, exist_ok=True)
-        for torn in directory.glob("*.partial"):
-            torn.unlink()
+        with writing(f"the folder of checkpoints {directory}"):
+            make_folder(directory)
+            for torn in directory.glob("*.partial"):
+                torn.unlink()
         self._notes = Notes(directory, contract_digest, self._files)
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._manifests: dict[int, tuple[bytes, _Manifest]] = self._present()
         self._lost: dict[int, bytes] = {}
         self._run_id = next((m.record.run_id for _, m in self._manifests.values()), "")
         self._segments: list[Segment] = []
-        self._pending = 0
         self._retired = -1
-        self._jobs: queue.Queue[tuple[Snapshot, RunRecord] | None] = queue.Queue()
-        self._writer: threading.Thread | None = None
+        self._writer = Writer(on_failure)
 
     @property
     def writing(self) -> bool:
         """Whether a checkpoint is still being written."""
-        with self._changed:
-            return self._pending > 0
+        return self._writer.writing
+
+    @property
+    def trouble(self) -> EnvironmentUnfit | None:
+        """Why the disk takes no checkpoint at present; None while it does."""
+        return self._writer.trouble
 
     @property
     def run_id(self) -> str:
         """Of the run whose checkpoints these are; empty where there are none."""
-        with self._changed:
+        with self._lock:
             return self._run_id
 
     def begin(self, run_id: str) -> None:
@@ -120,16 +124,17 @@ class CheckpointStore:
         What is here of another run does not count any more; it is removed when the first checkpoint
         of this one is written, not before: nodes may yet refuse to begin anew.
         """
-        with self._changed:
+        with self._lock:
             self._lost |= {step: digest for step, (digest, _) in self._manifests.items()}
             self._manifests.clear()
             self._run_id = run_id
         self._segments = []
-        self._notes.forget()
+        with writing(self._directory):
+            self._notes.forget()
 
     def available(self) -> tuple[DurableCheckpoint, ...]:
         """What can be restored of this run, oldest first."""
-        with self._changed:
+        with self._lock:
             return tuple(
                 DurableCheckpoint(step, digest)
                 for step, (digest, _) in sorted(self._manifests.items())
@@ -140,19 +145,22 @@ class CheckpointStore:
 
         Raises:
             CheckpointDamaged: A segment is torn or altered.
+            EnvironmentUnfit: The disk does not give it, or cannot be written.
         """
-        with self._changed:
-            for newer in [found for found in self._manifests if found > step]:
-                self._forget(newer)
-            _, manifest = self._manifests[step]
-        self._notes.forget(but=self.available())
+        with writing(self._directory):
+            with self._lock:
+                for newer in [found for found in self._manifests if found > step]:
+                    self._forget(newer)
+                _, manifest = self._manifests[step]
+            self._notes.forget(but=self.available())
         self._segments = [
             restore_segment(self._folder, bytes.fromhex(listed.digest), state)
             for listed in manifest.segments
         ]
         if state.step != step:
             raise self._damaged(f"step {step}", f"step {state.step}")
-        self._sweep()
+        with writing(self._directory):
+            self._sweep()
         return manifest.record
 
     def save(self, snapshot: Snapshot, record: RunRecord) -> None:
@@ -162,21 +170,22 @@ class CheckpointStore:
             snapshot: What changed since the last one that was saved or restored.
             record: What else must be known.
         """
-        with self._changed:
-            self._pending += 1
-        if self._writer is None:
-            self._writer = threading.Thread(target=self._write_all, name="checkpoints")
-            self._writer.start()
-        self._jobs.put((snapshot, record))
+        self._writer.add(
+            f"the checkpoint of step {snapshot.step} in {self._directory}",
+            (lambda: self._write(snapshot, record), self._merge, self._sweep),
+        )
 
-    def flush(self) -> None:
-        """Waits until nothing is being written."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._pending == 0)
+    def flush(self, seconds: float | None = None) -> bool:
+        """Waits until nothing is being written, at most so long; whether it came to that."""
+        return self._writer.flush(seconds)
+
+    def settle(self) -> None:
+        """Waits until nothing is being written; what the disk does not take is given up."""
+        self._writer.settle()
 
     def retire(self, step: int) -> None:
         """Checkpoints older than this are needed no more; the writer removes them."""
-        with self._changed:
+        with self._lock:
             self._retired = max(self._retired, step)
 
     def put_note(self, name: str, octets: bytes) -> None:
@@ -197,58 +206,32 @@ class CheckpointStore:
         return self._notes.all(self.run_id, self.available())
 
     def close(self) -> None:
-        """Finishes what is being written."""
-        if self._writer is not None:
-            self._jobs.put(None)
-            self._writer.join()
-            self._writer = None
+        """Finishes what is being written, unless the disk does not take it."""
+        self._writer.close()
 
-    # --- on the writer's thread ----------------------------------------------------------------
-
-    def _write_all(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                self._write(*job)
-                self._merge()
-                self._sweep()
-            except OSError as error:
-                self._on_failure(
-                    EnvironmentUnfit(
-                        f"the checkpoint of step {job[0].step} cannot be written",
-                        expected="a writable folder with room",
-                        seen=error.strerror or type(error).__name__,
-                        remedy="make room or mend the folder, then start the run again: it resumes",
-                    )
-                )
-            except CoterieError as error:
-                self._on_failure(error)
-            finally:
-                with self._changed:
-                    self._pending -= 1
-                    self._changed.notify_all()
+    # --- on the writer's thread: all of it can be repeated --------------------------------------
 
     def _write(self, snapshot: Snapshot, record: RunRecord) -> None:
         for step, digest in self._lost.items():
             self._manifest_path(step, digest).unlink(missing_ok=True)
         if self._lost:
-            sync_directory(self._directory)  # never two runs' checkpoints, whenever it ends
+            sync_folder(self._directory)  # never two runs' checkpoints, whenever it ends
             self._lost.clear()
-        self._segments.append(write_segment(self._folder, snapshot))
+        segments = [*self._segments, write_segment(self._folder, snapshot)]
         shard, shards = self._place
         manifest = _Manifest(
             contract_digest=self._contract_digest,
             shard=shard,
             shards=shards,
             step=snapshot.step,
-            segments=tuple(
-                _ListedSegment(digest=s.digest.hex(), rows=s.rows) for s in self._segments
-            ),
+            segments=tuple(_ListedSegment(digest=s.digest.hex(), rows=s.rows) for s in segments),
             record=record,
         )
         text = manifest.model_dump_json().encode()
         digest = hashlib.sha256(text).digest()
         self._files.write(self._manifest_path(snapshot.step, digest), text)
-        with self._changed:
+        self._segments = segments
+        with self._lock:
             self._manifests[snapshot.step] = (digest, manifest)
         self._on_durable(DurableCheckpoint(snapshot.step, digest))
 
@@ -256,13 +239,12 @@ class CheckpointStore:
         """Merges while a segment is at least half as large as the one before it."""
         segments = self._segments
         while len(segments) > 1 and 2 * segments[-1].rows >= segments[-2].rows:
-            newer = segments.pop()
-            segments[-1] = merge_segments(self._folder, segments[-1], newer)
-            sync_directory(self._directory)
+            segments[-2:] = [merge_segments(self._folder, *segments[-2:])]
+            sync_folder(self._directory)
 
     def _sweep(self) -> None:
         """Removes retired checkpoints, and segments that nothing refers to."""
-        with self._changed:
+        with self._lock:
             newest = max(self._manifests, default=-1)
             for step in [s for s in self._manifests if s < min(self._retired, newest)]:
                 self._forget(step)
@@ -273,13 +255,14 @@ class CheckpointStore:
             }
         for path in self._directory.glob("segment-*.bin"):
             if path not in {self._folder.path(digest) for digest in needed}:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     # --- manifests -----------------------------------------------------------------------------
 
     def _forget(self, step: int) -> None:
-        digest, _ = self._manifests.pop(step)
-        self._manifest_path(step, digest).unlink()
+        digest, _ = self._manifests[step]
+        self._manifest_path(step, digest).unlink(missing_ok=True)
+        del self._manifests[step]
 
     def _manifest_path(self, step: int, digest: bytes) -> Path:
         return self._directory / f"step-{step:012d}-{self._files.casing.name_of(digest)}.json"

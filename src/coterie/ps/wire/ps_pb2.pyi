@@ -305,20 +305,38 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("ps_incarnation", "step", "steps", "joined", "missing", "durable")
+    __slots__ = ("ps_incarnation", "step", "steps", "joined", "missing", "durable", "waits_for", "reason")
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     JOINED_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     ps_incarnation: int
     step: int
     steps: int
     joined: _containers.RepeatedScalarFieldContainer[str]
     missing: _containers.RepeatedScalarFieldContainer[str]
     durable: Checkpoint
-    def __init__(self, ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., joined: _Optional[_Iterable[str]] = ..., missing: _Optional[_Iterable[str]] = ..., durable: _Optional[_Union[Checkpoint, _Mapping]] = ...) -> None: ...
+    waits_for: _containers.RepeatedScalarFieldContainer[str]
+    reason: str
+    def __init__(self, ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., joined: _Optional[_Iterable[str]] = ..., missing: _Optional[_Iterable[str]] = ..., durable: _Optional[_Union[Checkpoint, _Mapping]] = ..., waits_for: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class TellRequest(_message.Message):
+    __slots__ = ("error", "reason", "goes_on")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    GOES_ON_FIELD_NUMBER: _ClassVar[int]
+    error: str
+    reason: str
+    goes_on: bool
+    def __init__(self, error: _Optional[str] = ..., reason: _Optional[str] = ..., goes_on: _Optional[bool] = ...) -> None: ...
+
+class TellReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class ShardHeader(_message.Message):
     __slots__ = ("examples", "record_bytes", "data_digest", "sha256")

@@ -1,0 +1,280 @@
+"""A node's files: small ones whole and durable or not at all, one writer for a folder, errors of the tree.
+
+Whatever is written through here is on the disk when the call returns: first the file, then the folder
+that names it (fsync(2)). A folder has one writer at a time: a lock of the kernel's (flock(2)) says so,
+which ends with its holder, however that ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from coterie.errors import EnvironmentUnfit, OutputInUse
+
+Told = TypeVar("Told")
+LOCK = ".lock"
+# A process that was told to end, or whose parent was killed, holds its folder for a moment longer.
+PATIENCE_SECONDS = 3.0
+_ASK_SECONDS = 0.05
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
+_log = logging.getLogger(__name__)
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def write_whole(path: Path, octets: bytes) -> None:
+    """Puts a file in the place of what has its name, whole or not at all; durable on return.
+
+    Raises:
+        OSError: It cannot be written; what was there before is there still.
+    """
+    with written_aside(path) as file:
+        file.write(octets)
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file beside ``path``; it takes that name, durably, if the context ends well.
+
+    Raises:
+        OSError: It cannot be written; nothing is left beside ``path`` then.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+    except BaseException:
+        try:
+            partial.unlink(missing_ok=True)
+        except OSError:  # what went wrong before says more
+            _log.info("%s is left behind", partial)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable.
+
+    Raises:
+        OSError: It cannot be read, or not be synced.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder, and those above it that are not there, durably.
+
+    Raises:
+        OSError: It cannot be made, or something else has its name.
+    """
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    for made in reversed(missing):
+        made.mkdir(exist_ok=True)
+        sync_folder(made.parent)
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+def reason(error: OSError) -> str:
+    """What the system says, in words."""
+    return error.strerror or type(error).__name__
+
+
+def unwritable(what: str, error: OSError) -> EnvironmentUnfit:
+    """The error of something that cannot be written, whatever keeps it from that."""
+    return EnvironmentUnfit(
+        f"{what} cannot be written",
+        expected="a writable folder with room",
+        seen=reason(error),
+        remedy="make room or mend the folder, then start the run again: it resumes",
+    )
+
+
+def unreadable(what: str, error: OSError) -> EnvironmentUnfit:
+    """The error of a file that is there and that the disk does not give."""
+    return EnvironmentUnfit(
+        f"{what} cannot be read",
+        expected="a file that this user may read, on a disk without faults",
+        seen=reason(error),
+        remedy="mend the disk or the folder's owner, then start the same command again",
+    )
+
+
+def machine_error(what: str, error: OSError) -> EnvironmentUnfit:
+    """The error of a file, folder or device that is not as it must be; the file is named.
+
+    Args:
+        what: What cannot go on for it.
+        error: As the system gave it.
+    """
+    place = f"{error.filename}: " if error.filename else ""
+    return EnvironmentUnfit(
+        what,
+        expected="files and folders that can be read and written, and room for them",
+        seen=f"{place}{reason(error)}",
+        remedy="make room, or correct the file, its folder or their owner; then run the same "
+        "command again",
+    )
+
+
+@contextmanager
+def writing(what: str | Path) -> Iterator[None]:
+    """Makes errors of the disk errors of the tree. Nothing but files may be touched inside.
+
+    Raises:
+        EnvironmentUnfit: Something could not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(str(what), error) from error
+
+
+@contextmanager
+def reading(what: str | Path) -> Iterator[None]:
+    """Makes errors of the disk errors of the tree. Nothing but files may be touched inside.
+
+    Raises:
+        EnvironmentUnfit: Something could not be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(str(what), error) from error
+
+
+# --- one writer ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def only_writer(folder: Path, *, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
+    """Holds a folder for this process; made if absent. The holder's end, of any kind, lets it go.
+
+    Args:
+        folder: What is held; its file ``.lock`` stays, and says nothing by being there.
+        patience_seconds: How long a holder is waited for: it may be ending.
+
+    Raises:
+        OutputInUse: Somebody else holds it.
+        EnvironmentUnfit: The folder cannot be made or written.
+    """
+    with writing(f"the folder {folder}"):
+        make_folder(folder)
+        descriptor = os.open(
+            folder / LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
+        )
+    try:
+        hold(descriptor, folder, patience_seconds=patience_seconds)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def hold(descriptor: int, path: Path, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    """Locks an open file until it is closed; what it guards is called ``path``.
+
+    Where a file system or an enclave's library OS knows no such locks, the log says so, and it is up
+    to the operator that nobody else writes there.
+
+    Raises:
+        OutputInUse: Somebody else holds it.
+    """
+    if not _held_within(patience_seconds, lambda: _try(descriptor, path)):
+        raise OutputInUse(
+            f"{path} is in use by another process",
+            expected="no other process",
+            seen="one that is running",
+            remedy="let that one go on, or end it first; for another run or node name another "
+            "place (--out, --log)",
+        )
+
+
+def _held_within(seconds: float, attempt: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not attempt():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_ASK_SECONDS)
+    return True
+
+
+def _try(descriptor: int, path: Path) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise unwritable(f"the lock of {path}", error) from error
+        _log.warning("%s cannot be locked (%s): see that nobody else uses it", path, reason(error))
+    return True
+
+
+# --- telling -------------------------------------------------------------------------------------
+
+
+def unhindered(
+    sink: Callable[[Told], None], what: str, once_broken: Callable[[], None] = lambda: None
+) -> Callable[[Told], None]:
+    """A sink that tells another one until that cannot write any more, and then goes on without it.
+
+    Args:
+        sink: The other.
+        what: Its name, for standard error.
+        once_broken: Called when it cannot write any more.
+    """
+    broken = threading.Event()
+
+    def tell(said: Told) -> None:
+        if broken.is_set():
+            return
+        try:
+            sink(said)
+        except OSError as error:
+            broken.set()
+            once_broken()
+            say_unwritten(what, error)
+
+    return tell
+
+
+def say_unwritten(what: str, error: OSError) -> None:
+    """Says on standard error, if anybody reads it, that something is not written any more."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(
+            f"{what} cannot be written ({reason(error)}): what happens is not told there; "
+            "the work goes on\n"
+        )
+        sys.stderr.flush()
+
+
+def silence_output() -> None:
+    """Sends what is printed from now on nowhere: Python would complain again at its end."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -1,0 +1,45 @@
+"""A run's result as a file in its directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from coterie.errors import ResultUnreadable
+from coterie.files import reason, write_whole, writing
+from coterie.training.results import RunResult
+
+RESULT = "result.json"
+
+
+def read_result(directory: Path) -> RunResult:
+    """Reads the result that a finished run left.
+
+    Raises:
+        ResultUnreadable: There is none, or it is of another version.
+    """
+    path = directory / RESULT
+    try:
+        return RunResult.model_validate_json(path.read_bytes())
+    except OSError as error:
+        seen = reason(error)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        seen = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+    raise ResultUnreadable(
+        f"the result {path} cannot be read",
+        expected="what a finished run of this version left",
+        seen=seen,
+        remedy="name the directory of a finished run; the same command again finishes one",
+    )
+
+
+def write_result(directory: Path, result: RunResult) -> None:
+    """Keeps a run's result, durably, whole or not at all.
+
+    Raises:
+        EnvironmentUnfit: It cannot be written.
+    """
+    with writing(directory / RESULT):
+        write_whole(directory / RESULT, result.model_dump_json(indent=2).encode() + b"\n")

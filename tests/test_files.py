@@ -1,0 +1,155 @@
+"""Files are there whole and durably, or not at all; a folder has one writer; errors are of the tree."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coterie.errors import EnvironmentUnfit, OutputInUse
+from coterie.files import (
+    LOCK,
+    make_folder,
+    only_writer,
+    reading,
+    write_whole,
+    writing,
+    written_aside,
+)
+from faults.disk import PowerCut, no_room
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def test_a_file_that_was_written_survives_a_power_cut(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    disk = PowerCut(root)
+    with disk.watching():
+        make_folder(root / "deep" / "below")
+        write_whole(root / "deep" / "below" / "file", b"first")
+        write_whole(root / "deep" / "below" / "file", b"second")
+        (root / "deep" / "below" / "other").write_bytes(b"never synced")
+    image = disk.image(tmp_path / "image")
+    assert (image / "deep" / "below" / "file").read_bytes() == b"second"
+    assert not (image / "deep" / "below" / "other").exists(), "the model of a power cut is none"
+
+
+def test_at_every_moment_a_power_cut_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    seen: list[bytes] = []
+    disk = PowerCut(root)
+    with disk.watching():
+        write_whole(root / "file", b"first")
+        disk.on_sync = lambda: seen.append(
+            (disk.image(tmp_path / f"image-{len(seen)}") / "file").read_bytes()
+        )
+        write_whole(root / "file", b"second, and longer")
+    assert seen == [b"first", b"second, and longer"]
+
+
+def test_a_full_disk_leaves_what_was_there_and_nothing_beside_it(tmp_path: Path) -> None:
+    write_whole(tmp_path / "file", b"old")
+    with pytest.raises(OSError, match=os.strerror(errno.EFBIG)), no_room():
+        write_whole(tmp_path / "file", b"new")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"old"}
+
+
+def test_a_write_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
+    write_whole(tmp_path / "file", b"old")
+
+    def interrupted() -> None:
+        with written_aside(tmp_path / "file") as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"old"}
+
+
+def test_a_file_in_the_place_of_a_folder_is_an_error_of_the_tree(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(EnvironmentUnfit) as error, writing("the log"):
+        make_folder(tmp_path / "file" / "below")
+    assert error.value.what == "the log cannot be written"
+    assert error.value.seen == os.strerror(errno.ENOTDIR)
+    with pytest.raises(EnvironmentUnfit) as error, reading("the note"):
+        (tmp_path / "file" / "below").read_bytes()
+    assert error.value.what == "the note cannot be read"
+
+
+# --- one writer --------------------------------------------------------------------------------
+
+HOLD = """
+import sys
+from pathlib import Path
+from coterie.files import only_writer
+with only_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_writer_is_refused_in_the_same_process_too(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    with only_writer(folder):
+        with pytest.raises(OutputInUse) as error, only_writer(folder, patience_seconds=0):
+            pass
+        assert error.value.what == f"{folder} is in use by another process"
+        assert (error.value.expected, error.value.seen) == (
+            "no other process",
+            "one that is running",
+        )
+        assert "--out" in error.value.remedy
+    with only_writer(folder, patience_seconds=0):
+        assert [path.name for path in folder.iterdir()] == [LOCK]
+
+
+def test_a_holder_that_is_killed_lets_go(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(OutputInUse), only_writer(tmp_path, patience_seconds=0):
+            pass
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    with only_writer(tmp_path, patience_seconds=0):
+        pass
+
+
+def test_a_holder_that_is_ending_is_waited_for(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == b"held\n"
+        holder.stdin.close()
+        with only_writer(tmp_path, patience_seconds=60):
+            pass
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_folder_that_cannot_be_made_is_an_error_of_the_tree(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(EnvironmentUnfit, match="cannot be written"), only_writer(tmp_path / name):
+        pass
+
+
+def test_a_link_in_the_locks_place_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / LOCK).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(EnvironmentUnfit), only_writer(tmp_path / "folder"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()

@@ -177,7 +177,7 @@ class AttestedServer:
         )
         configuration = self._configuration()
         try:
-            bound = server.add_secure_port(
+            port = server.add_secure_port(
                 str(wanted),
                 grpc.dynamic_ssl_server_credentials(
                     configuration, self._configuration, require_client_authentication=True
@@ -185,11 +185,11 @@ class AttestedServer:
             )
         except RuntimeError as error:
             raise address_in_use(wanted, str(error)[:200]) from error
-        if bound == 0:
+        if port == 0:
             raise address_in_use(wanted, "gRPC cannot bind it")
-        self._connections.watch(bound)
+        self._connections.watch(port)
         server.start()
-        self._grpc, self._pool, self._grpc_port = server, pool, bound
+        self._grpc, self._pool, self._grpc_port = server, pool, port
 
     def _admit(self, peer: Peer) -> int:
         self._pins.add(peer)

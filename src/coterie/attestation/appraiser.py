@@ -12,16 +12,13 @@ from datetime import datetime
 
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.evidence import AuthenticEvidence, authenticate, check_names
+from coterie.attestation.platform_policy import FEATURES, FeatureOff, OutOfDateWithin, PlatformIn
 from coterie.attestation.policy import (
-    FEATURES,
     AdvisoriesWithin,
     AdvisoriesWithout,
-    FeatureOff,
     InForce,
     MeasurementIn,
     MinimumEvaluation,
-    OutOfDateWithin,
-    PlatformIn,
     Policy,
     ProductOf,
     ReportDataIs,

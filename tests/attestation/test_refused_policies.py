@@ -8,15 +8,12 @@ from datetime import datetime, timedelta
 import pytest
 
 from coterie.attestation.appraiser import assess
+from coterie.attestation.platform_policy import FEATURES, FeatureOff, OutOfDateWithin, PlatformIn
 from coterie.attestation.policy import (
-    FEATURES,
     AdvisoriesWithin,
     AdvisoriesWithout,
-    FeatureOff,
     MeasurementIn,
     MinimumEvaluation,
-    OutOfDateWithin,
-    PlatformIn,
     Policy,
     ProductOf,
     ReportDataIs,

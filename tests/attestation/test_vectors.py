@@ -14,11 +14,9 @@ import pytest
 from coterie.attestation.appraiser import TDX_REGISTERS, Appraisal, Appraiser, assess
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.evidence import kind_of
+from coterie.attestation.platform_policy import FEATURES, FeatureOff, OutOfDateWithin
 from coterie.attestation.policy import (
-    FEATURES,
     AdvisoriesWithin,
-    FeatureOff,
-    OutOfDateWithin,
     Policy,
     TcbStatusIn,
     measurements,

@@ -12,17 +12,14 @@ from datetime import datetime
 
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.evidence import AuthenticEvidence, authenticate, check_names
+from coterie.attestation.platform_policy import FEATURES, FeatureOff, OutOfDateWithin, PlatformIn
 from coterie.attestation.policy import (
-    FEATURES,
     OF_THE_QUOTE,
     AdvisoriesWithin,
     AdvisoriesWithout,
-    FeatureOff,
     InForce,
     MeasurementIn,
     MinimumEvaluation,
-    OutOfDateWithin,
-    PlatformIn,
     Policy,
     ProductOf,
     ReportDataIs,

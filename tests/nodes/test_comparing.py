@@ -112,7 +112,7 @@ def test_a_run_in_this_process_leaves_all_that_a_report_is_made_of(local: Finish
     assert len(run.curve) == local.result.steps
     counts = run.evaluation.test
     assert counts is not None
-    metrics = counts.histogram().metrics()
+    metrics = counts.metrics()
     assert (metrics.auc, metrics.log_loss) == (local.result.test_auc, local.result.test_logloss)
     assert metrics.examples == local.comparison.test_examples
 

@@ -367,7 +367,7 @@ def test_the_number_of_steps_costs_no_bytes(scene: Scene) -> None:
     recorder = scene.recorder()
     before = scene.path.stat().st_size
     for step in range(20_000):
-        recorder.hear(events.StepDone(step, 20_000, 256, 0.5, 1.0))
+        recorder.hear(events.StepDone(step, 20_000, 256, 0.5, 1.0, 0.5, 1, 256))
     assert scene.path.stat().st_size == before
     recorder.close()
 

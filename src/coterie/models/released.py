@@ -63,20 +63,19 @@ class ReleasedScores(BaseModel):
         return self
 
     @classmethod
-    def of(cls, parts: Sequence[ScoreHistogram], enough: Enough, *, exact: bool = False) -> Self:
+    def of(cls, parts: Sequence[ScoreHistogram], enough: Enough | None = None) -> Self:
         """Merges the counts of all parties; together they must hold enough.
 
         Args:
             parts: One per party.
-            enough: What may be shown.
-            exact: Nothing is merged: narrow bins stay.
+            enough: What may be shown; without it everything may, and the narrow bins stay.
         """
         total = sum(parts, ScoreHistogram.empty())
         of_party = np.stack([part.positives + part.negatives for part in parts])
-        edges = _filled(total) if exact else merged_edges(of_party, enough)
+        edges = _filled(total) if enough is None else merged_edges(of_party, enough)
         counts = total.positives + total.negatives
         classes = [[part.positives.sum() for part in parts], [p.negatives.sum() for p in parts]]
-        shown = exact or bool(enough(np.array(classes, np.int64).T).all())
+        shown = enough is None or bool(enough(np.array(classes, np.int64).T).all())
         interval = auc_interval(total) if shown else None
         starts = edges[:-1]
         examples = np.add.reduceat(counts, starts)

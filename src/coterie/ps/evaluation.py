@@ -94,7 +94,9 @@ class EvaluationTotals:
         for i, split in enumerate(SPLITS):
             parts = [report[i].histogram for report in reports]
             if self._rule.allows([part.examples for part in parts]):
-                totals[split] = ReleasedScores.of(parts, self._rule.allows, exact=self._rule.exact)
+                totals[split] = ReleasedScores.of(
+                    parts, None if self._rule.exact else self._rule.allows
+                )
         return totals
 
 

@@ -154,6 +154,14 @@ def test_a_party_compares_on_its_own_rows_alone(data: Path) -> None:
     assert (alone.name, alone.examples) == ("bolt alone", data_set.train.rows)
 
 
+def test_few_test_rows_of_a_class_are_not_compared(data: Path) -> None:
+    data_set = open_dataset(data / "bolt", CONTRACT.data, party="bolt")
+    labels = (np.arange(100) < 9).astype(np.float32)
+    for few in (labels, 1 - labels):
+        scores = HeldOutScores(np.linspace(-1, 1, 100, dtype=np.float32), few)
+        assert compare_privately(CONTRACT, OWNERS[1], data_set, scores) is None
+
+
 @pytest.mark.tensorflow
 def test_quorum_and_caps_of_the_joint_contract_do_not_hinder_one_party(data: Path) -> None:
     limits = CONTRACT.limits.model_copy(update={"quorum": 2, "grace_seconds": 5.0})

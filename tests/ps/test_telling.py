@@ -15,7 +15,7 @@ from coterie.observability.metrics import NodeMetrics
 from coterie.ps import events
 from coterie.training.results import result_of
 from coterie.training.scores import FILE, Evaluation
-from tests.ps.calls import MakeContract, MakeGradients, MakeRun
+from tests.ps.calls import MakeContract, MakeGradients, MakeRun, exchange
 from tests.ps.conftest import Run, counts_of, store
 
 EXAMPLES = (19, 4)  # batches of 2: w0 is alone from step 2 on, and ends with a single example
@@ -145,3 +145,31 @@ def test_nothing_is_told_of_an_epoch_that_is_too_small(
         (None, None, 0)
     ] * 2
     assert result_of(outcome, run.contract, "ra-tls").train_loss is None
+
+
+def test_steps_that_are_trained_again_without_a_party_do_not_give_it_away(
+    make_contract: MakeContract, make_run: MakeRun, make_gradients: MakeGradients
+) -> None:
+    """A host lets all train a step, restarts its server, and keeps one party's packets back."""
+    limits = {"evaluation_minimum": 8, "quorum": 2, "grace_seconds": 5.0}
+    contract = make_contract(workers=3, limits=limits)
+
+    def first_step(run: Run) -> events.StepDone:
+        return next(event for event in run.heard if isinstance(event, events.StepDone))
+
+    everybody = make_run(contract, (8, 8, 8))
+    everybody.train_all(until=1)
+    assert first_step(everybody).loss is not None
+    everybody.stop()
+    two = make_run(contract, (8, 8, 8))
+    two.join_all()
+    for worker in (0, 1):
+        two.port(f"w{worker}").exchange(exchange(make_gradients(worker, 0, 4), 0))
+    two.pass_time(6.0)
+    with two.shard.changed:
+        assert two.shard.changed.wait_for(lambda: two.state.step == 1, timeout=30)
+        assert [a.worker for a in two.life.absences_by_name()] == ["w2"]
+    told = first_step(two)
+    assert (told.examples, told.loss, told.accuracy) == (8, None, None)
+    with two.shard.changed:
+        assert two.life.train_loss() is None

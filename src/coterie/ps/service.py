@@ -255,7 +255,7 @@ class ParameterService:
 
     @_heard
     def report(self, caller: Caller, request: pb.ReportRequest) -> pb.ReportReply:
-        """Adds a data owner's counts; answers with the totals once all have reported."""
+        """Adds a data owner's counts; answers once all have reported."""
         counts = tuple(SplitCounts.from_wire(count) for count in request.counts)
         shard = self.shard
         lead = self._leading("a report")
@@ -277,10 +277,7 @@ class ParameterService:
             if lead.outcome is None:
                 self._joined(caller, request.ps_incarnation)
                 return pb.ReportReply(pending=True)
-            return pb.ReportReply(
-                totals=[total.to_wire() for total in lead.outcome.totals],
-                model_digest=lead.outcome.model_digest,
-            )
+            return pb.ReportReply(model_digest=lead.outcome.model_digest)
 
     @_heard
     def leave(self, caller: Caller, request: pb.LeaveRequest) -> pb.LeaveReply:

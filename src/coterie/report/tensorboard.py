@@ -69,7 +69,8 @@ class _Log:
             self._writer.flush()
 
     def _hear_step(self, done: StepDone) -> None:
-        self._add("train/loss", done.loss, done.step)
+        if done.loss is not None:
+            self._add("train/loss", done.loss, done.step)
         if done.accuracy is not None:
             self._add("train/accuracy", done.accuracy, done.step)
         passed = done.seconds - self._seconds

@@ -6,11 +6,11 @@ that the server's life has ended enlists again.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from coterie.errors import MessageRefused, PeerUnreachable, StepRefused
+from coterie.errors import PeerUnreachable, StepRefused
+from coterie.ps.announcing import run_id_from_wire
 from coterie.ps.between import checkpoint_to_wire, decision_from_wire, norms_to_wire
 from coterie.ps.council import StagedReport
 from coterie.ps.ports import ParameterServerPort
@@ -20,7 +20,6 @@ from coterie.ps.wire import ps_pb2 as pb
 
 Reply = TypeVar("Reply")
 _MAX_LOST = 25
-_RUN_ID = re.compile(r"^[0-9a-f]{64}$")
 
 
 class Follower:
@@ -71,8 +70,7 @@ class Follower:
         )
         while (plan := lead.call(lambda port: port.enlist(request))).pending:
             pass
-        if not _RUN_ID.match(plan.run_id):
-            raise MessageRefused("run_id", expected="64 hex digits", seen=repr(plan.run_id)[:200])
+        run_id_from_wire(plan.run_id)
         if plan.finished:
             if shard.checkpoints.persistent:
                 shard.check_final(plan.step, plan.run_id)
@@ -111,13 +109,14 @@ class Follower:
 
     def _commit(self, run: Run, *, waits: bool) -> pb.CommitRequest:
         staged = run.staged_report() if run.begun else StagedReport((), {})
+        writing = self._shard.checkpoints.writing  # before what is durable: nothing falls between
         return pb.CommitRequest(
             ps_incarnation=run.incarnation,
             step=run.state.step,
             staged=staged.workers,
             slice_norms=norms_to_wire(staged),
             durable=self._durable(),
-            writing=self._shard.checkpoints.writing,
+            writing=writing,
             waits=waits,
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from coterie.errors import CoterieError, MessageRefused, RollbackRefused, StepRefused
 from coterie.ps import events
+from coterie.ps.announcing import remembered_from_wire
 from coterie.ps.barrier import Offer
 from coterie.ps.download import check_not_left, check_recipient, model_parts
 from coterie.ps.evaluation import SplitCounts
@@ -80,10 +81,19 @@ class ParameterService:
         shard = self._shard
         with shard.changed:
             shard.locked_raise_failure()
-            self._check_remembered(caller, request)
             if self._lead is not None and self._lead.outcome is not None:
+                if not shard.locked_wait(lambda: bool(shard.lineage.run_id)):
+                    return pb.JoinReply(pending=True)
+                self._check_remembered(caller, request)
                 steps = self._lead.outcome.steps
-                return pb.JoinReply(step=steps, steps=steps, steps_per_epoch=steps, finished=True)
+                return pb.JoinReply(
+                    step=steps,
+                    steps=steps,
+                    steps_per_epoch=steps,
+                    finished=True,
+                    lineage=shard.lineage_message(),
+                )
+            self._check_remembered(caller, request)
             wanted = request.ps_incarnation
             if not shard.locked_wait(
                 lambda: shard.run is not None and shard.run.incarnation >= wanted
@@ -120,8 +130,7 @@ class ParameterService:
                 steps_per_epoch=schedule.steps_per_epoch,
                 shard=shard.place.shard,
                 shards=shard.place.shards,
-                durable=shard.durable_message(),
-                rollback=shard.rollback_message(),
+                lineage=shard.lineage_message(),
             )
 
     def initialize(self, _caller: Caller, request: pb.InitializeRequest) -> pb.InitializeReply:
@@ -268,7 +277,7 @@ class ParameterService:
         if final is None:
             yield pb.DownloadPart(pending=True)
             return
-        for sent, part in enumerate(model_parts(final, digest), 1):
+        for sent, part in enumerate(model_parts(final, digest, shard.checkpoints.run_id), 1):
             yield part
             with shard.changed:
                 check_not_left(shard.membership, caller)
@@ -286,7 +295,7 @@ class ParameterService:
                 steps=run.schedule.steps if run and run.schedule else 0,
                 joined=shard.membership.joined,
                 missing=shard.membership.missing,
-                durable=shard.durable_message(),
+                lineage=shard.lineage_message(),
             )
 
     def overview(self) -> Overview:
@@ -339,23 +348,27 @@ class ParameterService:
             run.council.hear_of(run.membership.index_of(caller))
 
     def _check_remembered(self, caller: Caller, request: pb.JoinRequest) -> None:
-        """Whoever remembers a newer checkpoint than this server holds, stops the run."""
+        """Whoever remembers another run, or a checkpoint that this one did not pass, stops the run.
+
+        The node itself checks that a consent was signed, and that it did not take it before.
+        """
         shard = self._shard
-        remembered = request.remembered
-        if not remembered.digest or self._lead is None or shard.run is None:
+        if self._lead is None or (shard.run is None and self._lead.outcome is None):
             return
-        announced = shard.announced.step if shard.announced else 0
-        if remembered.step <= announced or shard.consent is not None:
-            return  # the node itself checks digests, and that a consent names what it is offered
-        error = RollbackRefused(
-            f"node {caller.node} remembers a newer checkpoint than this server was restored from",
-            expected=f"step {remembered.step} or later (SHA-256 {remembered.digest.hex()[:64]})",
-            seen=f"step {announced}",
-            remedy="restore the server's newest checkpoint; if it is lost, all parties may agree "
-            "to go on from this one: coterie contract rollback",
-        )
-        shard.fail(error)
-        raise error
+        remembered = remembered_from_wire(request.remembered)
+        if remembered is None:
+            return
+        try:
+            shard.lineage.check(remembered)
+        except RollbackRefused as error:
+            refused = RollbackRefused(
+                f"node {caller.node} remembers otherwise: {error.what}",
+                expected=error.expected,
+                seen=error.seen,
+                remedy=error.remedy,
+            )
+            shard.fail(refused)
+            raise refused from error
 
     def _leading(self, what: str) -> Lead:
         if self._lead is None:

@@ -10,7 +10,9 @@ from coterie.contract import Contract
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import CheckpointDamaged, CoterieError, EnvironmentUnfit, StepRefused
 from coterie.ps import events
+from coterie.ps.announcing import lineage_to_wire
 from coterie.ps.checkpoints import Checkpoints, DurableCheckpoint, RunRecord
+from coterie.ps.checkpoints.lineage import Lineage
 from coterie.ps.council import Absence
 from coterie.ps.departures import Departures
 from coterie.ps.download import part_count
@@ -40,7 +42,8 @@ class Shard:
     Attributes:
         changed: The lock, notified whenever anything that a call waits for changes.
         run: Present life of the state; None while it is being restored.
-        announced: Newest checkpoint that every shard holds.
+        lineage: The run, and the checkpoints that were announced: those that every shard holds. Of
+            the run's alone on other shards than the first.
         worker_times: Where the time of workers that have left went.
         concluded: The run's outcome is made: nothing changes any more.
         final: The trained model, once the run is concluded; None too where a server that came
@@ -73,7 +76,7 @@ class Shard:
         self.new_run_id = new_run_id
         self.changed = threading.Condition()
         self.run: Run | None = None
-        self.announced: DurableCheckpoint | None = None
+        self.lineage = Lineage()
         self.worker_times: dict[str, events.WorkerTimes] = {}
         self.concluded = False
         self.final: ModelState | None = None
@@ -96,6 +99,11 @@ class Shard:
         with self.changed:
             self._failure = self._failure or error
             self.changed.notify_all()
+
+    @property
+    def announced(self) -> DurableCheckpoint | None:
+        """The newest checkpoint that every shard holds."""
+        return self.lineage.newest
 
     def _durable(self, durable: DurableCheckpoint) -> None:
         self.on_durable(durable)
@@ -252,8 +260,10 @@ class Shard:
             CheckpointDamaged: The checkpoint that the outcome is of is not here.
         """
         self.check_final(step, end.run_id)
+        newest = DurableCheckpoint(step, bytes.fromhex(end.checkpoint))
         with self.changed:
-            self.announced = DurableCheckpoint(step, bytes.fromhex(end.checkpoint))
+            self.lineage = Lineage.restored(self.checkpoints.record(step), newest, self.consent)
+            self.changed.notify_all()
         self.on_event(events.Resumed(step, end.checkpoint, end.run_id))
 
     def restore_final(self, step: int) -> None:
@@ -302,10 +312,13 @@ class Shard:
 
     def locked_save(self, run: Run) -> None:
         """Hands the present state to the checkpoint writer."""
+        passed, consents = self.lineage.record()
         record = RunRecord(
             run_id=self.checkpoints.run_id,
             data_sets=self.membership.data_sets,
             absences=run.absences_by_name(),
+            passed=passed,
+            consents=tuple(consent.stored() for consent in consents),
         )
         self.checkpoints.save(run.state.snapshot(), record)
 
@@ -338,18 +351,9 @@ class Shard:
             return None
         return pb.Checkpoint(step=self.announced.step, digest=self.announced.digest)
 
-    def rollback_message(self) -> pb.RollbackConsent | None:
-        """The parties' consent as it travels."""
-        consent = self.consent
-        if consent is None:
-            return None
-        return pb.RollbackConsent(
-            checkpoint=pb.Checkpoint(step=consent.step, digest=consent.digest),
-            signatures=[
-                pb.PartySignature(party=party, signature=signature)
-                for party, signature in consent.signatures.items()
-            ],
-        )
+    def lineage_message(self) -> pb.Lineage | None:
+        """Run and announced checkpoints as they travel; shard 0 knows them."""
+        return lineage_to_wire(self.lineage) if self.place.leads else None
 
 
 def other_run(node: str, expected: str, seen: str) -> CheckpointDamaged:

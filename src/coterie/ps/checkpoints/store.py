@@ -1,17 +1,19 @@
 """A shard's checkpoints on disk: manifests that list segments, and one thread that writes them.
 
 A checkpoint is a manifest; its digest is its SHA-256, its name follows from that, keyed where it is
-sealed, and it lists its segments' SHA-256, oldest first. Segments are merged so that their sizes at least double from newer to older: their number, and
+sealed, and it lists its segments' SHA-256, oldest first. Each names the manifest before it by its
+digest, the first one the run: those in a folder are one piece of one chain, or refused. Segments are merged so that their sizes at least double from newer to older: their number, and
 how often a row is written again, grow with the logarithm of the table.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import queue
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,14 +23,15 @@ from coterie.errors import CheckpointDamaged, CoterieError, EnvironmentUnfit, Se
 from coterie.ps.checkpoints.casing import Casing, OpenCasing
 from coterie.ps.checkpoints.files import SmallFiles, sync_directory
 from coterie.ps.checkpoints.notes import Notes
-from coterie.ps.checkpoints.records import DurableCheckpoint, RunRecord
+from coterie.ps.checkpoints.records import Digest, DurableCheckpoint, RunRecord
 from coterie.ps.checkpoints.segment_files import Segment, SegmentFolder
 from coterie.ps.checkpoints.segments import merge_segments, restore_segment, write_segment
 from coterie.ps.state import ModelState, Snapshot
+from coterie.text import format_of
 
 _NAME = re.compile(r"^step-([0-9]{12})-([0-9a-f]{64})\.json$")
 _MAX_MANIFEST_BYTES = 64 << 20
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_FORMAT = 4
 
 
 class _ListedSegment(BaseModel):
@@ -41,8 +44,9 @@ class _ListedSegment(BaseModel):
 class _Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    format: Literal[3] = 3
+    format: Literal[4] = 4
     contract_digest: Digest
+    previous: Digest
     shard: Annotated[int, Field(ge=0)]
     shards: Annotated[int, Field(ge=1)]
     step: Annotated[int, Field(ge=0)]
@@ -63,8 +67,9 @@ class CheckpointStore:
         on_failure: Told why none can be written.
 
     Raises:
-        CheckpointDamaged: A checkpoint is torn, altered, or of another contract or shard. Nothing
-            older is taken in its place: that would be a rollback.
+        CheckpointDamaged: A checkpoint is torn, altered, or of another contract, shard or format, or
+            they are not one piece of one run's. Nothing older is taken in its place: that would be
+            a rollback.
     """
 
     persistent = True
@@ -96,6 +101,7 @@ class CheckpointStore:
         self._manifests: dict[int, tuple[bytes, _Manifest]] = self._present()
         self._lost: dict[int, bytes] = {}
         self._run_id = next((m.record.run_id for _, m in self._manifests.values()), "")
+        self._tip = self._run_id
         self._segments: list[Segment] = []
         self._pending = 0
         self._retired = -1
@@ -123,7 +129,7 @@ class CheckpointStore:
         with self._changed:
             self._lost |= {step: digest for step, (digest, _) in self._manifests.items()}
             self._manifests.clear()
-            self._run_id = run_id
+            self._run_id = self._tip = run_id
         self._segments = []
         self._notes.forget()
 
@@ -135,6 +141,11 @@ class CheckpointStore:
                 for step, (digest, _) in sorted(self._manifests.items())
             )
 
+    def record(self, step: int) -> RunRecord:
+        """What is known of the run beside the model, by the checkpoint of a step."""
+        with self._changed:
+            return self._manifests[step][1].record
+
     def restore(self, step: int, state: ModelState) -> RunRecord:
         """Fills a fresh state from the checkpoint of a step; newer checkpoints are forgotten.
 
@@ -142,9 +153,9 @@ class CheckpointStore:
             CheckpointDamaged: A segment is torn or altered.
         """
         with self._changed:
-            for newer in [found for found in self._manifests if found > step]:
-                self._forget(newer)
-            _, manifest = self._manifests[step]
+            self._forget(sorted((s for s in self._manifests if s > step), reverse=True))
+            digest, manifest = self._manifests[step]
+            self._tip = digest.hex()
         self._notes.forget(but=self.available())
         self._segments = [
             restore_segment(self._folder, bytes.fromhex(listed.digest), state)
@@ -228,15 +239,17 @@ class CheckpointStore:
                     self._changed.notify_all()
 
     def _write(self, snapshot: Snapshot, record: RunRecord) -> None:
-        for step, digest in self._lost.items():
-            self._manifest_path(step, digest).unlink(missing_ok=True)
-        if self._lost:
-            sync_directory(self._directory)  # never two runs' checkpoints, whenever it ends
-            self._lost.clear()
+        for step in sorted(
+            self._lost, reverse=True
+        ):  # never two runs' checkpoints, whenever it ends
+            self._manifest_path(step, self._lost[step]).unlink(missing_ok=True)
+            sync_directory(self._directory)
+        self._lost.clear()
         self._segments.append(write_segment(self._folder, snapshot))
         shard, shards = self._place
         manifest = _Manifest(
             contract_digest=self._contract_digest,
+            previous=self._tip,
             shard=shard,
             shards=shards,
             step=snapshot.step,
@@ -250,6 +263,7 @@ class CheckpointStore:
         self._files.write(self._manifest_path(snapshot.step, digest), text)
         with self._changed:
             self._manifests[snapshot.step] = (digest, manifest)
+            self._tip = digest.hex()
         self._on_durable(DurableCheckpoint(snapshot.step, digest))
 
     def _merge(self) -> None:
@@ -264,8 +278,7 @@ class CheckpointStore:
         """Removes retired checkpoints, and segments that nothing refers to."""
         with self._changed:
             newest = max(self._manifests, default=-1)
-            for step in [s for s in self._manifests if s < min(self._retired, newest)]:
-                self._forget(step)
+            self._forget(sorted(s for s in self._manifests if s < min(self._retired, newest)))
             needed = {s.digest for s in self._segments} | {
                 bytes.fromhex(listed.digest)
                 for _, manifest in self._manifests.values()
@@ -277,9 +290,12 @@ class CheckpointStore:
 
     # --- manifests -----------------------------------------------------------------------------
 
-    def _forget(self, step: int) -> None:
-        digest, _ = self._manifests.pop(step)
-        self._manifest_path(step, digest).unlink()
+    def _forget(self, steps: Iterable[int]) -> None:
+        """Removes manifests one after the other, so that what is left is one piece at any moment."""
+        for step in steps:
+            digest, _ = self._manifests.pop(step)
+            self._manifest_path(step, digest).unlink()
+            sync_directory(self._directory)
 
     def _manifest_path(self, step: int, digest: bytes) -> Path:
         return self._directory / f"step-{step:012d}-{self._files.casing.name_of(digest)}.json"
@@ -298,7 +314,19 @@ class CheckpointStore:
         runs = sorted({manifest.record.run_id for _, manifest in found.values()})
         if len(runs) > 1:
             raise self._damaged("checkpoints of one run", f"of the runs {', '.join(runs)}")
+        self._check_chain(found)
         return found
+
+    def _check_chain(self, found: Mapping[int, tuple[bytes, _Manifest]]) -> None:
+        """Each names the one before it; before the oldest there may have been others."""
+        steps = sorted(found)
+        for older, newer in itertools.pairwise(steps):
+            digest, previous = found[older][0].hex(), found[newer][1].previous
+            if previous != digest:
+                raise self._damaged(
+                    f"before step {newer} the checkpoint that it follows, SHA-256 {previous}",
+                    f"one of step {older}, SHA-256 {digest}: one is missing, or they are of two lives",
+                )
 
     def _read(self, path: Path) -> tuple[bytes, _Manifest]:
         try:
@@ -311,7 +339,9 @@ class CheckpointStore:
         try:
             manifest = _Manifest.model_validate_json(text)
         except ValidationError as error:
-            raise self._damaged(f"{path.name}: a manifest", "something else") from error
+            raise self._damaged(
+                f"{path.name}: a manifest, format {_FORMAT}", _form_of(text)
+            ) from error
         expected = (self._contract_digest, *self._place)
         seen = (manifest.contract_digest, manifest.shard, manifest.shards)
         if seen != expected:
@@ -331,3 +361,11 @@ class CheckpointStore:
             seen=seen,
             remedy="restore the folder from a copy, or start anew in an empty output directory",
         )
+
+
+def _form_of(text: bytes) -> str:
+    """What a manifest that cannot be read is, as far as it says so."""
+    found = format_of(text)
+    if found in {None, _FORMAT}:
+        return "something else"
+    return f"format {found}, of another version of Coterie: finish the run with that version"

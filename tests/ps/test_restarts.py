@@ -99,7 +99,10 @@ def test_replies_name_the_last_durable_checkpoint(
     written = [event for event in run.heard if isinstance(event, events.CheckpointWritten)]
     assert reply.durable is not None
     assert reply.durable.digest.hex() == written[-1].digest
-    assert run.port("w0").join(join_request(8)).durable == reply.durable
+    lineage = run.port("w0").join(join_request(8)).lineage
+    assert lineage.durable == reply.durable
+    assert [(c.step, c.digest.hex()) for c in lineage.passed] == [(2, written[0].digest)]
+    assert lineage.run_id == run.shard.checkpoints.run_id
 
 
 def test_a_checkpoint_is_durable_before_it_is_announced(
@@ -156,8 +159,8 @@ def test_a_worker_refuses_a_server_that_was_rolled_back(
     def rejoin(worker: int) -> None:
         with pytest.raises(RollbackRefused) as refused:
             sessions[worker].through_restarts(lambda position: position)
-        assert refused.value.expected.startswith("step ")
-        assert refused.value.seen == f"step {kept}"
+        assert refused.value.expected.startswith(f"run {run.shard.checkpoints.run_id}, step ")
+        assert f", step {kept} (SHA-256 " in refused.value.seen
 
     run.together(rejoin)
 
@@ -176,10 +179,11 @@ def test_a_checkpoint_that_cannot_be_written_fails_the_run_for_everybody(
         run.port("w0").exchange(exchange(None, 0))
 
 
+@pytest.mark.parametrize("further", [0, 1], ids=["as far", "further"])
 def test_another_run_of_the_same_contract_is_refused_by_those_who_remember_the_first(
-    make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
+    make_contract: MakeContract, make_run: MakeRun, tmp_path: Path, further: int
 ) -> None:
-    """Its files open, since contract and parties are the same: what was announced tells them apart."""
+    """Its files open, since contract and parties are the same: its name tells it apart."""
     contract = make_contract(epochs=2, checkpoint_steps=1)
     mine, other = (
         make_run(contract, checkpoints=store(tmp_path / name, contract, sealed=True))
@@ -187,19 +191,71 @@ def test_another_run_of_the_same_contract_is_refused_by_those_who_remember_the_f
     )
     server = [mine]
     sessions = [mine.session(w, lambda w=w: server[0].port(f"w{w}")) for w in (0, 1)]  # type: ignore[misc]
-    mine.together(lambda w: mine.train(w, sessions[w], until=2))
-    mine.shard.checkpoints.flush()
+    for step in (1, 2):
+        mine.together(lambda w, step=step: mine.train(w, sessions[w], until=step))  # type: ignore[misc]
+        mine.shard.checkpoints.flush()
     mine.together(lambda w: sessions[w].through_restarts(lambda _: None))
     other.state.dense[0] += 1
-    other.train_all(until=2)
-    other.shard.checkpoints.flush()
+    for step in range(1, 3 + further):
+        other.train_all(until=step)
+        other.shard.checkpoints.flush()
     for run in (mine, other):
         run.stop()
     again = store(tmp_path / "other", contract, sealed=True)
     server[0] = make_run(contract, checkpoints=again, incarnation=2)
 
     def rejoin(worker: int) -> None:
-        with pytest.raises(RollbackRefused, match="or from another one"):
+        with pytest.raises(RollbackRefused, match="goes on with another run") as refused:
+            sessions[worker].through_restarts(lambda position: position)
+        assert refused.value.expected.startswith(f"run {mine.shard.checkpoints.run_id}, step 2 ")
+        assert refused.value.seen.startswith(
+            f"run {other.shard.checkpoints.run_id}, step {2 + further} "
+        )
+
+    server[0].together(rejoin)
+
+
+def test_a_run_that_was_set_back_and_went_on_is_refused_by_those_who_remember_more(
+    make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
+) -> None:
+    """Workers that forgot train on from an old copy, further than the one who remembers had seen."""
+    contract = make_contract(epochs=3, checkpoint_steps=1)
+    run = make_run(contract, checkpoints=store(tmp_path / "new", contract))
+    server = [run]
+    sessions = [run.session(w, lambda w=w: server[0].port(f"w{w}")) for w in (0, 1)]  # type: ignore[misc]
+    for step in (1, 2, 3):
+        run.together(lambda w, step=step: run.train(w, sessions[w], until=step))  # type: ignore[misc]
+        run.shard.checkpoints.flush()
+        if step == 1:
+            shutil.copytree(tmp_path / "new", tmp_path / "old")
+    run.together(lambda w: sessions[w].through_restarts(lambda _: None))
+    run.stop()
+    fork = make_run(contract, checkpoints=store(tmp_path / "old", contract), incarnation=2)
+    fork.life.state.dense[0] += 1  # else the same steps make the very same checkpoints
+    for step in (2, 3, 4):
+        fork.train_all(until=step)
+        fork.shard.checkpoints.flush()
+    fork.stop()
+    server[0] = make_run(contract, checkpoints=store(tmp_path / "old", contract), incarnation=3)
+    assert server[0].state.step == 4
+
+    def rejoin(worker: int) -> None:
+        with pytest.raises(RollbackRefused, match=r"older checkpoint .* or from another one"):
             sessions[worker].through_restarts(lambda position: position)
 
     server[0].together(rejoin)
+
+
+def test_what_was_not_announced_when_the_next_checkpoint_began_is_never_announced(
+    make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
+) -> None:
+    """Each checkpoint holds those that were announced before it: none may be added behind its back."""
+    contract = make_contract(checkpoint_steps=1)
+    run = make_run(contract, checkpoints=store(tmp_path, contract))
+    run.train_all()
+    run.shard.checkpoints.flush()
+    told = [(e.step, e.digest) for e in run.heard if isinstance(e, events.CheckpointWritten)]
+    run.stop()
+    assert len(told) >= 1
+    record = run.shard.checkpoints.record(told[-1][0])
+    assert [(passed.step, passed.digest) for passed in record.passed] == told[:-1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +43,10 @@ def serve(federation: Federation, start: StartThread, out: Path) -> tuple[Thread
 
 def train(federation: Federation, start: StartThread, name: str) -> Trained:
     server, address = serve(federation, start, federation.folder / name)
-    workers = [federation.worker(start, address, party=party) for party in COMPANIES]
+    workers = [
+        federation.worker(start, address, party=party, out=federation.folder / f"{name}-{party}")
+        for party in COMPANIES
+    ]
     run = server.wait_event("Begun")["run"]
     first = server.wait_event("CheckpointWritten")
     assert [node.finish() for node in (server, *workers)] == [0, 0, 0]
@@ -54,8 +56,8 @@ def train(federation: Federation, start: StartThread, name: str) -> Trained:
 
 
 @pytest.fixture
-def sealing(federation: Federation) -> Iterator[Federation]:
-    yield demanding(federation, "seal_checkpoints = true")
+def sealing(federation: Federation) -> Federation:
+    return demanding(federation, "seal_checkpoints = true")
 
 
 def test_workers_of_one_run_do_not_go_on_with_the_folder_of_another_that_is_further(
@@ -83,3 +85,22 @@ def test_workers_of_one_run_do_not_go_on_with_the_folder_of_another_that_is_furt
             assert f"run {mine.run}, step {mine.first.step} " in error["expected"]
             assert f"run {other.run}, step " in error["seen"]
             assert node.finish() == 3
+
+
+def test_workers_do_not_go_on_with_a_receipt_whose_end_was_cut_off(
+    sealing: Federation, start_thread: StartThread
+) -> None:
+    train(sealing, start_thread, "mine")
+    folder = sealing.folder / "mine"
+    for note in (folder / "checkpoints").glob("note-left-*"):
+        note.unlink()
+    receipt = folder / "receipt.jsonl"
+    lines = receipt.read_bytes().splitlines(keepends=True)
+    receipt.write_bytes(b"".join(lines[:4]))
+    server, address = serve(sealing, start_thread, folder)
+    worker = sealing.worker(start_thread, address, out=sealing.folder / "mine-acme")
+    for node in (worker, server):
+        error = failure(node)
+        assert error["error"] == "ReceiptRefused"
+        assert "the end of the receipt was cut off" in error["what"]
+        assert node.finish() == 3

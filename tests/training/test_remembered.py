@@ -12,9 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from coterie.contract import Contract, contract_digest, parse_contract
 from coterie.contract.rollback import RollbackConsent
 from coterie.contract.signatures import public_key_text
-from coterie.errors import CheckpointDamaged, RollbackRefused, SignatureRefused
+from coterie.errors import CheckpointDamaged, ReceiptRefused, RollbackRefused, SignatureRefused
+from coterie.ps.announcing import ReceiptHead
 from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.checkpoints.lineage import Announced, Lineage
+from coterie.ps.wire import ps_pb2 as pb
 from coterie.training.remembered import CheckpointMemory
 
 KEY = Ed25519PrivateKey.generate()
@@ -254,3 +256,64 @@ class TestConsent:
         with pytest.raises(SignatureRefused):
             memory.follow(server(checkpoint(2), consents=(unsigned,)))
         assert memory.newest == at(3)
+
+
+def entries_of(memory: CheckpointMemory) -> int:
+    message = memory.message()
+    assert message is not None
+    return message.receipt.entries
+
+
+class TestReceipt:
+    """How far the run's receipt went is remembered too."""
+
+    SEEN, CUT = ReceiptHead(9, bytes([9]) * 32), ReceiptHead(5, bytes([5]) * 32)
+
+    def remembering(self, path: Path | None = None) -> CheckpointMemory:
+        memory = memory_of(at(3), path=path)
+        memory.remember(None, self.CUT)
+        memory.remember(at(4), self.SEEN)
+        memory.remember(None, self.CUT)
+        return memory
+
+    def test_it_outlives_the_process_and_is_told(self, tmp_path: Path) -> None:
+        path = tmp_path / "remembered.json"
+        self.remembering(path)
+        assert CheckpointMemory(path, contract()).message() == pb.Remembered(
+            run_id=RUN,
+            checkpoint=pb.Checkpoint(step=4, digest=checkpoint(4).digest),
+            receipt=pb.ReceiptHead(entries=9, digest=self.SEEN.digest),
+        )
+
+    def test_one_that_goes_on_is_followed(self) -> None:
+        further = ReceiptHead(12, bytes([12]) * 32)
+        memory = self.remembering()
+        memory.join(server(checkpoint(4)), further, kept=True)
+        assert entries_of(memory) == 12
+
+    @pytest.mark.parametrize("shown", [None, CUT, ReceiptHead(12, bytes(32))])
+    def test_one_that_was_cut_is_refused(self, shown: ReceiptHead | None) -> None:
+        memory = self.remembering()
+        with pytest.raises(ReceiptRefused) as refused:
+            memory.join(server(checkpoint(4)), shown, kept=False)
+        assert refused.value.what == (
+            "the end of the receipt was cut off, or the server goes on with another receipt"
+        )
+        assert refused.value.expected == (
+            f"one that begins with 9 entries, the last one with hash {'09' * 32}"
+        )
+        assert refused.value.seen == (
+            "none"
+            if shown is None
+            else f"{shown.entries} entries, the last one with hash {shown.digest.hex()}"
+        )
+        assert entries_of(memory) == 9
+
+    def test_a_copy_that_the_parties_agreed_on_may_hold_an_older_one_once(self) -> None:
+        memory = self.remembering()
+        back = server(checkpoint(2), consents=(consent_to(checkpoint(2), checkpoint(4)),))
+        memory.join(back, self.CUT, kept=False)
+        assert entries_of(memory) == 5
+        memory.remember(None, self.SEEN)
+        with pytest.raises(RollbackRefused, match="was used before"):
+            memory.join(back, self.CUT, kept=False)

@@ -45,6 +45,7 @@ def run_parameter_server(context: NodeContext) -> RunOutcome | None:
         on_event=context.on_event,
         checkpoints=_checkpoints(context),
         consent=context.consent,
+        receipt=context.receipt,
     )
     service = ParameterService(shard, lambda: context.fabric.parameter_server(0))
     with context.fabric.serve_parameter_server(service):

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from coterie.errors import CoterieError, MessageRefused, RollbackRefused, StepRefused
+from coterie.errors import CoterieError, MessageRefused, StepRefused, TrustError
 from coterie.ps import events
-from coterie.ps.announcing import remembered_from_wire
+from coterie.ps.announcing import check_remembered, keeps_receipt
 from coterie.ps.barrier import Offer
 from coterie.ps.download import check_not_left, check_recipient, model_parts
 from coterie.ps.evaluation import SplitCounts
@@ -92,6 +92,8 @@ class ParameterService:
                     steps_per_epoch=steps,
                     finished=True,
                     lineage=shard.lineage_message(),
+                    receipt=shard.receipt_message(),
+                    receipt_kept=keeps_receipt(shard.receipt, request.remembered),
                 )
             self._check_remembered(caller, request)
             wanted = request.ps_incarnation
@@ -131,6 +133,8 @@ class ParameterService:
                 shard=shard.place.shard,
                 shards=shard.place.shards,
                 lineage=shard.lineage_message(),
+                receipt=shard.receipt_message(),
+                receipt_kept=keeps_receipt(shard.receipt, request.remembered),
             )
 
     def initialize(self, _caller: Caller, request: pb.InitializeRequest) -> pb.InitializeReply:
@@ -187,6 +191,7 @@ class ParameterService:
                 dense_parameters=run.dense_octets,
                 rows=rows,
                 durable=shard.durable_message(),
+                receipt=shard.receipt_message(),
                 served_seconds=shard.monotonic() - arrived,
                 waited_seconds=waited,
             )
@@ -348,27 +353,15 @@ class ParameterService:
             run.council.hear_of(run.membership.index_of(caller))
 
     def _check_remembered(self, caller: Caller, request: pb.JoinRequest) -> None:
-        """Whoever remembers another run, or a checkpoint that this one did not pass, stops the run.
-
-        The node itself checks that a consent was signed, and that it did not take it before.
-        """
+        """Whoever remembers otherwise than what this server goes on with stops the run."""
         shard = self._shard
         if self._lead is None or (shard.run is None and self._lead.outcome is None):
             return
-        remembered = remembered_from_wire(request.remembered)
-        if remembered is None:
-            return
         try:
-            shard.lineage.check(remembered)
-        except RollbackRefused as error:
-            refused = RollbackRefused(
-                f"node {caller.node} remembers otherwise: {error.what}",
-                expected=error.expected,
-                seen=error.seen,
-                remedy=error.remedy,
-            )
-            shard.fail(refused)
-            raise refused from error
+            check_remembered(caller.node, request.remembered, shard.lineage, shard.receipt)
+        except TrustError as error:
+            shard.fail(error)
+            raise
 
     def _leading(self, what: str) -> Lead:
         if self._lead is None:

@@ -10,7 +10,7 @@ from coterie.contract import Contract
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import CheckpointDamaged, CoterieError, EnvironmentUnfit, StepRefused
 from coterie.ps import events
-from coterie.ps.announcing import lineage_to_wire
+from coterie.ps.announcing import KeptReceipt, NoReceiptKept, lineage_to_wire, receipt_to_wire
 from coterie.ps.checkpoints import Checkpoints, DurableCheckpoint, RunRecord
 from coterie.ps.checkpoints.lineage import Lineage
 from coterie.ps.council import Absence
@@ -37,6 +37,7 @@ class Shard:
         checkpoints: Makes this shard's store, given what hears of durable checkpoints and failures.
         consent: To go on from an older checkpoint than was announced, if all parties gave it.
         poll_seconds: How long a call waits before it answers ``pending``.
+        receipt: Of the run, on shard 0.
         new_run_id: Makes the random name of a run that begins, 64 hex digits.
 
     Attributes:
@@ -62,6 +63,7 @@ class Shard:
         checkpoints: CheckpointsMaker,
         consent: RollbackConsent | None = None,
         poll_seconds: float = 10.0,
+        receipt: KeptReceipt | None = None,
         new_run_id: Callable[[], str] = lambda: secrets.token_hex(32),
     ) -> None:
         servers = [server.name for server in contract.by_role("ps")]
@@ -73,6 +75,7 @@ class Shard:
         self.on_event = on_event
         self.consent = consent
         self.poll_seconds = poll_seconds
+        self.receipt = receipt or NoReceiptKept()
         self.new_run_id = new_run_id
         self.changed = threading.Condition()
         self.run: Run | None = None
@@ -350,6 +353,10 @@ class Shard:
         if self.announced is None:
             return None
         return pb.Checkpoint(step=self.announced.step, digest=self.announced.digest)
+
+    def receipt_message(self) -> pb.ReceiptHead | None:
+        """How far the receipt is, as it travels."""
+        return receipt_to_wire(self.receipt.head())
 
     def lineage_message(self) -> pb.Lineage | None:
         """Run and announced checkpoints as they travel; shard 0 knows them."""

@@ -1,7 +1,7 @@
 """What a node remembers of a run, and how it judges a server that comes back.
 
-The newest announced checkpoint and the run that it is of; consents to roll back that the node has taken,
-each for one use.
+The newest announced checkpoint and the run that it is of; how far the run's receipt went; consents to
+roll back that the node has taken, each for one use.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from coterie.contract import Contract, contract_digest
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import CheckpointDamaged, RollbackRefused
+from coterie.ps.announcing import ReceiptHead, receipt_cut, receipt_to_wire
+from coterie.ps.between import checkpoint_to_wire
 from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.checkpoints.files import write_aside
 from coterie.ps.checkpoints.lineage import Announced, Lineage
@@ -45,20 +47,36 @@ class _StoredCheckpoint(BaseModel):
         return Announced(self.run_id, DurableCheckpoint(self.step, bytes.fromhex(self.digest)))
 
 
+class _StoredReceipt(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    entries: Annotated[int, Field(ge=1)]
+    digest: _Digest
+
+    @classmethod
+    def of(cls, head: ReceiptHead | None) -> _StoredReceipt | None:
+        return cls(entries=head.entries, digest=head.digest.hex()) if head is not None else None
+
+    def head(self) -> ReceiptHead:
+        return ReceiptHead(self.entries, bytes.fromhex(self.digest))
+
+
 class _Stored(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format: Literal[2]
     contract_digest: _Digest
     newest: _StoredCheckpoint | None
+    receipt: _StoredReceipt | None
     taken: Annotated[tuple[_Digest, ...], Field(strict=False, max_length=MAX_CONSENTS)]
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What is remembered: the newest checkpoint, and names of consents that were taken."""
+    """What is remembered: newest checkpoint, receipt, and names of consents that were taken."""
 
     newest: Announced | None = None
+    receipt: ReceiptHead | None = None
     taken: tuple[str, ...] = ()
 
 
@@ -85,43 +103,64 @@ class CheckpointMemory:
         return self._known.newest
 
     def message(self) -> pb.Remembered | None:
-        """What is remembered, as it travels."""
-        newest = self._known.newest
+        """What is remembered, as it travels; None where that is nothing."""
+        newest, receipt = self._known.newest, receipt_to_wire(self._known.receipt)
         if newest is None:
-            return None
-        found = newest.checkpoint
+            return pb.Remembered(receipt=receipt) if receipt is not None else None
         return pb.Remembered(
-            run_id=newest.run_id,
-            checkpoint=pb.Checkpoint(step=found.step, digest=found.digest),
+            run_id=newest.run_id, checkpoint=checkpoint_to_wire(newest.checkpoint), receipt=receipt
         )
 
-    def remember(self, announced: Announced) -> None:
-        """Takes note of a checkpoint that a server announces which is followed; older ones do not count."""
-        newest = self._known.newest
-        if newest is None or announced.checkpoint.step > newest.checkpoint.step:
-            self._keep(replace(self._known, newest=announced))
+    def remember(self, announced: Announced | None, receipt: ReceiptHead | None = None) -> None:
+        """Takes note of what a server tells that is followed; what is older does not count.
+
+        Args:
+            announced: A checkpoint.
+            receipt: How far the run's receipt is.
+        """
+        known = self._known
+        if announced is not None and (
+            known.newest is None or announced.checkpoint.step > known.newest.checkpoint.step
+        ):
+            known = replace(known, newest=announced)
+        if receipt is not None and (
+            known.receipt is None or receipt.entries > known.receipt.entries
+        ):
+            known = replace(known, receipt=receipt)
+        if known != self._known:
+            self._keep(known)
 
     def follow(self, lineage: Lineage) -> None:
+        """Judges a server of which no receipt is known; see ``join``."""
+        self.join(lineage, None, kept=True)
+
+    def join(self, lineage: Lineage, receipt: ReceiptHead | None, *, kept: bool) -> None:
         """Judges a server that is joined, and takes note of where it is.
 
         Args:
             lineage: Its run, announced checkpoints, and consents.
+            receipt: How far its receipt is.
+            kept: Whether, as it says, that begins with what is remembered of it.
 
         Raises:
             RollbackRefused: It goes on with another run than is remembered, or from an older
                 checkpoint, or another one, and no consent says so that was not taken before.
+            ReceiptRefused: The receipt was cut, and no consent says that the server lost something.
             SignatureRefused: The consent is not every party's.
         """
-        remembered = self._known.newest
-        consents = lineage.check(remembered) if remembered is not None else ()
-        if lineage.newest is None:
-            return
-        offered = Announced(lineage.run_id, lineage.newest)
-        if not consents:
-            self.remember(offered)
-            return
-        taken = self._take(consents)
-        self._keep(_Known(offered, (*self._known.taken, taken)))
+        known = self._known
+        consents = lineage.check(known.newest) if known.newest is not None else ()
+        if known.receipt is not None and not kept and not consents:
+            # The copy that the server came back from, as all agreed, may hold an older receipt.
+            consents = lineage.consents_for(known.newest) if known.newest is not None else ()
+            if not consents:
+                raise receipt_cut(known.receipt, receipt)
+        newest = lineage.newest
+        offered = Announced(lineage.run_id, newest) if newest is not None else None
+        if consents:
+            self._keep(_Known(offered, receipt, (*known.taken, self._take(consents))))
+        else:
+            self.remember(offered, receipt)
 
     def _take(self, consents: tuple[RollbackConsent, ...]) -> str:
         """Name of the first consent that was not taken before."""
@@ -144,6 +183,7 @@ class CheckpointMemory:
                 format=2,
                 contract_digest=self._contract_digest,
                 newest=_StoredCheckpoint.of(known.newest),
+                receipt=_StoredReceipt.of(known.receipt),
                 taken=known.taken,
             )
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +205,8 @@ class CheckpointMemory:
         if stored.contract_digest != self._contract_digest:
             return _Known()
         newest = stored.newest.announced() if stored.newest is not None else None
-        return _Known(newest, stored.taken)
+        receipt = stored.receipt.head() if stored.receipt is not None else None
+        return _Known(newest, receipt, stored.taken)
 
     def _damaged(self, text: bytes, found: int | None) -> CheckpointDamaged:
         if found not in {None, _FORMAT}:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from coterie.contract import Contract
 from coterie.errors import PeerUnreachable, StepRefused
 from coterie.ps.aggregation import Gradients
-from coterie.ps.announcing import lineage_from_wire
+from coterie.ps.announcing import lineage_from_wire, receipt_from_wire
 from coterie.ps.between import checkpoint_from_wire
 from coterie.ps.checkpoints.lineage import Announced
 from coterie.ps.evaluation import SplitCounts
@@ -137,7 +137,7 @@ class ServerSession:
             data_set_digest=self._data_set_digest,
         )
         first = self._until_done(lambda: self._shards.ports[0].join(request))
-        self._follow(first.lineage)
+        self._follow(first.lineage, first)
         batch = self._contract.training.step_examples
         lane = Lane(self._train_examples, batch, first.steps_per_epoch, first.steps)
         if first.finished:
@@ -313,7 +313,7 @@ class ServerSession:
         replies = self._shards.on_each(exchange)
         self._successes += 1
         self._account(began, replies)
-        self._remember(replies[0].durable)
+        self._remember(replies[0])
         rows = [
             self._shards.rows(reply.rows, part_of(row_ids_u, place).size)
             for reply, place in zip(replies, next_places, strict=True)
@@ -344,11 +344,19 @@ class ServerSession:
         self.times.server += server
         self.times.transport += whole - wait - server
 
-    def _follow(self, message: pb.Lineage) -> None:
+    def _follow(self, message: pb.Lineage, joined: pb.JoinReply | None = None) -> None:
         lineage = lineage_from_wire(message, self._contract)
-        self._memory.follow(lineage)
+        if joined is not None:
+            receipt = receipt_from_wire(joined.receipt)
+            self._memory.join(lineage, receipt, kept=joined.receipt_kept)
+        else:
+            self._memory.follow(lineage)
         self._run_id = lineage.run_id
 
-    def _remember(self, durable: pb.Checkpoint | None) -> None:
-        if durable is not None and durable.digest:  # of the life that was joined, and so of its run
-            self._memory.remember(Announced(self._run_id, checkpoint_from_wire(durable)))
+    def _remember(self, reply: ExchangeReply) -> None:
+        """Takes note of what a reply tells: of the life that was joined, and so of its run."""
+        durable, announced = reply.durable, None
+        if durable is not None and durable.digest:
+            announced = Announced(self._run_id, checkpoint_from_wire(durable))
+        receipt = receipt_from_wire(reply.receipt) if reply.receipt is not None else None
+        self._memory.remember(announced, receipt)

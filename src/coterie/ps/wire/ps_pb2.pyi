@@ -47,7 +47,7 @@ class JoinRequest(_message.Message):
     def __init__(self, train_examples: _Optional[int] = ..., remembered: _Optional[_Union[Remembered, _Mapping]] = ..., data_set_digest: _Optional[bytes] = ..., ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ...) -> None: ...
 
 class JoinReply(_message.Message):
-    __slots__ = ("pending", "ps_incarnation", "step", "steps", "steps_per_epoch", "shard", "shards", "lineage", "finished", "receipt")
+    __slots__ = ("pending", "ps_incarnation", "step", "steps", "steps_per_epoch", "shard", "shards", "lineage", "finished", "receipt", "receipt_kept")
     PENDING_FIELD_NUMBER: _ClassVar[int]
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,7 @@ class JoinReply(_message.Message):
     LINEAGE_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_KEPT_FIELD_NUMBER: _ClassVar[int]
     pending: bool
     ps_incarnation: int
     step: int
@@ -68,7 +69,8 @@ class JoinReply(_message.Message):
     lineage: Lineage
     finished: bool
     receipt: ReceiptHead
-    def __init__(self, pending: _Optional[bool] = ..., ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., steps_per_epoch: _Optional[int] = ..., shard: _Optional[int] = ..., shards: _Optional[int] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., finished: _Optional[bool] = ..., receipt: _Optional[_Union[ReceiptHead, _Mapping]] = ...) -> None: ...
+    receipt_kept: bool
+    def __init__(self, pending: _Optional[bool] = ..., ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., steps_per_epoch: _Optional[int] = ..., shard: _Optional[int] = ..., shards: _Optional[int] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., finished: _Optional[bool] = ..., receipt: _Optional[_Union[ReceiptHead, _Mapping]] = ..., receipt_kept: _Optional[bool] = ...) -> None: ...
 
 class Lineage(_message.Message):
     __slots__ = ("run_id", "durable", "passed", "consents")

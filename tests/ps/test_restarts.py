@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from coterie.contract import Contract, contract_digest
+from coterie.contract.rollback import RollbackConsent
+from coterie.contract.signatures import public_key_text
 from coterie.errors import (
     CheckpointDamaged,
     EnvironmentUnfit,
     RollbackRefused,
+    SignatureRefused,
 )
 from coterie.ps import events
+from coterie.ps.checkpoints import DurableCheckpoint
+from coterie.training.session import Position, ServerSession
 from tests.ps.calls import (
     MakeContract,
     MakeGradients,
@@ -20,7 +29,7 @@ from tests.ps.calls import (
     exchange,
     join_request,
 )
-from tests.ps.conftest import store
+from tests.ps.conftest import Run, store
 
 
 @pytest.mark.parametrize("kinds", [("sgd", "sgd"), ("adagrad", "rowwise_adagrad")])
@@ -259,3 +268,124 @@ def test_what_was_not_announced_when_the_next_checkpoint_began_is_never_announce
     assert len(told) >= 1
     record = run.shard.checkpoints.record(told[-1][0])
     assert [(passed.step, passed.digest) for passed in record.passed] == told[:-1]
+
+
+class TestConsent:
+    """The newest checkpoint is lost; all parties agree to go on from a copy of an older one."""
+
+    @pytest.fixture
+    def lost(self, make_contract: MakeContract, make_run: MakeRun, tmp_path: Path) -> Lost:
+        return Lost(make_contract(epochs=3, checkpoint_steps=1), make_run, tmp_path)
+
+    def test_the_run_goes_on_from_there_and_the_same_consent_counts_once(self, lost: Lost) -> None:
+        consent = lost.consent()
+        lost.restart("copy", consent)
+        lost.together(lambda position: position.step == 1)
+        lost.train(until=2)
+        announced = lost.newest
+        lost.restart("copy", consent)  # as it is now, the option left where it was
+        lost.together(lambda position: position.step == 2)
+        lost.restart("second copy", consent)
+
+        def refused(worker: int) -> None:
+            with pytest.raises(RollbackRefused, match="was used before: it is for one time") as why:
+                lost.sessions[worker].through_restarts(lambda _: None)
+            assert why.value.seen == consent.words
+
+        lost.server.together(refused)
+        assert announced.step < lost.given_up.step, "the replay is within what was given up"
+
+    def test_a_worker_that_was_away_finds_it_in_the_checkpoints_since(self, lost: Lost) -> None:
+        consent = lost.consent()
+        lost.restart("copy", consent)
+        late = lost.sessions[1]
+        lost.sessions[1] = lost.session(1)  # another process of the node goes on in its place
+        for step in (2, 3):
+            lost.train(until=step)
+        lost.restart("copy", None)
+        lost.sessions[1] = late
+        lost.together(lambda position: position.step == 3)
+
+    def test_without_it_the_copy_is_refused(self, lost: Lost) -> None:
+        lost.restart("copy", None)
+
+        def refused(worker: int) -> None:
+            with pytest.raises(RollbackRefused, match="restored from an older checkpoint"):
+                lost.sessions[worker].through_restarts(lambda _: None)
+
+        lost.server.together(refused)
+
+    @pytest.mark.parametrize(
+        "other", [{"run_id": "0b" * 32}, {"step": 2}, {"digest": bytes(32)}], ids=str
+    )
+    def test_a_server_does_not_start_with_one_for_something_else(
+        self, lost: Lost, other: dict[str, object]
+    ) -> None:
+        with pytest.raises(SignatureRefused, match="is for another checkpoint than the server"):
+            lost.restart("copy", replace(lost.consent(), **other))  # type: ignore[arg-type]
+
+
+class Lost:
+    """A run at step 3 whose server is gone, and two copies of its folder as it was at step 1."""
+
+    def __init__(self, contract: Contract, make_run: MakeRun, folder: Path) -> None:
+        self.keys = {party.name: Ed25519PrivateKey.generate() for party in contract.parties}
+        parties = [
+            party.model_copy(update={"key": public_key_text(self.keys[party.name])})
+            for party in contract.parties
+        ]
+        self.contract = contract.model_copy(update={"parties": tuple(parties)})
+        self._make_run, self._folder, self._incarnation = make_run, folder, 0
+        self.server = self.start("new", None)
+        self.sessions = [self.session(worker) for worker in (0, 1)]
+        for step in (1, 2, 3):
+            self.train(until=step)
+            if step == 1:
+                self.kept = self.newest
+                for name in ("copy", "second copy"):
+                    shutil.copytree(folder / "new", folder / name)
+        self.given_up = self.newest
+
+    @property
+    def newest(self) -> DurableCheckpoint:
+        assert self.server.shard.announced is not None
+        return self.server.shard.announced
+
+    def start(self, name: str, consent: RollbackConsent | None) -> Run:
+        self._incarnation += 1
+        checkpoints = store(self._folder / name, self.contract, sealed=True)
+        return self._make_run(
+            self.contract, checkpoints=checkpoints, incarnation=self._incarnation, consent=consent
+        )
+
+    def restart(self, name: str, consent: RollbackConsent | None) -> None:
+        self.server.stop()
+        self.server = self.start(name, consent)
+
+    def session(self, worker: int) -> ServerSession:
+        return self.server.session(worker, lambda: self.server.port(f"w{worker}"))
+
+    def together(self, holds: Callable[[Position], bool]) -> None:
+        def join(worker: int) -> None:
+            assert self.sessions[worker].through_restarts(holds)
+
+        self.server.together(join)
+
+    def train(self, until: int) -> None:
+        self.server.together(lambda w: self.server.train(w, self.sessions[w], until=until))
+        self.server.shard.checkpoints.flush()
+        self.together(lambda _: True)  # everybody hears of the checkpoint
+
+    def consent(self) -> RollbackConsent:
+        consent = RollbackConsent(
+            contract_digest(self.contract),
+            self.server.shard.lineage.run_id,
+            self.kept.step,
+            self.kept.digest,
+            self.given_up.step,
+            self.given_up.digest,
+            {},
+        )
+        for party, key in self.keys.items():
+            consent = consent.signed_by(self.contract, key, party)
+        return consent

@@ -255,21 +255,6 @@ def test_a_run_that_was_set_back_and_went_on_is_refused_by_those_who_remember_mo
     server[0].together(rejoin)
 
 
-def test_what_was_not_announced_when_the_next_checkpoint_began_is_never_announced(
-    make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
-) -> None:
-    """Each checkpoint holds those that were announced before it: none may be added behind its back."""
-    contract = make_contract(checkpoint_steps=1)
-    run = make_run(contract, checkpoints=store(tmp_path, contract))
-    run.train_all()
-    run.shard.checkpoints.flush()
-    told = [(e.step, e.digest) for e in run.heard if isinstance(e, events.CheckpointWritten)]
-    run.stop()
-    assert len(told) >= 1
-    record = run.shard.checkpoints.record(told[-1][0])
-    assert [(passed.step, passed.digest) for passed in record.passed] == told[:-1]
-
-
 class TestConsent:
     """The newest checkpoint is lost; all parties agree to go on from a copy of an older one."""
 

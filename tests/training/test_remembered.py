@@ -228,6 +228,23 @@ class TestConsent:
         again.follow(server(checkpoint(2), consents=(consent, once_more)))
         assert again.newest == at(2)
 
+    def test_one_that_was_shown_without_need_is_used_too(self) -> None:
+        """This node had not heard of what the others lost."""
+        memory = memory_of(at(2))
+        consent = consent_to(checkpoint(2), checkpoint(9))
+        memory.follow(server(checkpoint(2), consents=(consent,)))
+        memory.remember(at(4, 7))
+        with pytest.raises(RollbackRefused, match="was used before"):
+            memory.follow(server(checkpoint(2), consents=(consent,)))
+
+    def test_a_run_goes_back_only_so_often(self) -> None:
+        memory = memory_of(at(2))
+        many = [consent_to(checkpoint(1), checkpoint(30 + n)) for n in range(17)]
+        memory.follow(server(checkpoint(2), consents=tuple(many[:16])))
+        with pytest.raises(RollbackRefused, match="too often") as refused:
+            memory.follow(server(checkpoint(2), consents=tuple(many[16:])))
+        assert (refused.value.expected, refused.value.seen) == ("at most 16 times", "17")
+
     @pytest.mark.parametrize(
         "consent",
         [

@@ -79,6 +79,17 @@ class _Known:
     receipt: ReceiptHead | None = None
     taken: tuple[str, ...] = ()
 
+    def later(self, announced: Announced | None, receipt: ReceiptHead | None) -> _Known:
+        """What is known once a server that is followed has told this; what is older does not count."""
+        newest, head = self.newest, self.receipt
+        if announced is not None and (
+            newest is None or announced.checkpoint.step > newest.checkpoint.step
+        ):
+            newest = announced
+        if receipt is not None and (head is None or receipt.entries > head.entries):
+            head = receipt
+        return _Known(newest, head, self.taken)
+
 
 class CheckpointMemory:
     """What a node has seen of a run, kept beyond its process where it may.
@@ -118,17 +129,7 @@ class CheckpointMemory:
             announced: A checkpoint.
             receipt: How far the run's receipt is.
         """
-        known = self._known
-        if announced is not None and (
-            known.newest is None or announced.checkpoint.step > known.newest.checkpoint.step
-        ):
-            known = replace(known, newest=announced)
-        if receipt is not None and (
-            known.receipt is None or receipt.entries > known.receipt.entries
-        ):
-            known = replace(known, receipt=receipt)
-        if known != self._known:
-            self._keep(known)
+        self._keep(self._known.later(announced, receipt))
 
     def follow(self, lineage: Lineage) -> None:
         """Judges a server of which no receipt is known; see ``join``."""
@@ -157,27 +158,44 @@ class CheckpointMemory:
                 raise receipt_cut(known.receipt, receipt)
         newest = lineage.newest
         offered = Announced(lineage.run_id, newest) if newest is not None else None
+        taken = (*known.taken, *self._use(lineage, consents))
         if consents:
-            self._keep(_Known(offered, receipt, (*known.taken, self._take(consents))))
+            self._keep(_Known(offered, receipt, taken))
         else:
-            self.remember(offered, receipt)
+            self._keep(replace(known, taken=taken).later(offered, receipt))
 
-    def _take(self, consents: tuple[RollbackConsent, ...]) -> str:
-        """Name of the first consent that was not taken before."""
-        fresh = [consent for consent in consents if consent.name not in self._known.taken]
-        if not fresh or len(self._known.taken) >= MAX_CONSENTS:
+    def _use(self, lineage: Lineage, needed: tuple[RollbackConsent, ...]) -> list[str]:
+        """Names of consents that are used up now: all that are shown, needed or not.
+
+        Args:
+            lineage: Has them.
+            needed: Of these one is needed that was not taken before; none if nothing was lost.
+        """
+        taken = self._known.taken
+        fresh = [consent for consent in needed if consent.name not in taken]
+        if needed and not fresh:
             raise RollbackRefused(
                 "the consent to roll back was used before: it is for one time",
-                expected="a consent of all parties that this node has not taken yet"
-                + ("" if not fresh else f", and at most {MAX_CONSENTS} of a run"),
-                seen=consents[0].words,
+                expected="a consent of all parties that this node has not taken yet",
+                seen=needed[0].words,
                 remedy="restore the server's newest checkpoint; if it is lost again, let all parties "
                 "sign anew what is given up now (coterie contract rollback)",
             )
-        fresh[0].verify(self._contract)
-        return fresh[0].name
+        if fresh:
+            fresh[0].verify(self._contract)
+        names = [consent.name for consent in lineage.consents if consent.name not in taken]
+        if len(taken) + len(names) > MAX_CONSENTS:
+            raise RollbackRefused(
+                "the run went back by consent too often",
+                expected=f"at most {MAX_CONSENTS} times",
+                seen=f"{len(taken) + len(names)}",
+                remedy="start a new run",
+            )
+        return names
 
     def _keep(self, known: _Known) -> None:
+        if known == self._known:
+            return
         if self._path is not None:
             stored = _Stored(
                 format=2,

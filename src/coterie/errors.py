@@ -22,7 +22,7 @@
     |   |-- VoucherRefused             the party did not vouch for the node
     |   |-- KeyRefused                 a key server does not give a node what it asks for
     |   |-- ManifestRefused            an enclave's manifest lets the host choose what it must not
-    |   |-- RollbackRefused            a parameter server is older than a checkpoint it announced
+    |   |-- RollbackRefused            a parameter server is set back, or goes on with another run
     |   |-- ReceiptRefused             a receipt was altered, is not whole, or does not add up
     |   `-- CallRefused                this role may not call this method, or its pin has expired
     |-- ProtocolError              6   a peer sent what the protocol forbids
@@ -216,7 +216,7 @@ class ManifestRefused(TrustError):
 
 
 class RollbackRefused(TrustError):
-    """A parameter server was restored from an older checkpoint than it had announced as durable."""
+    """A parameter server goes on with another run, or an older checkpoint than it had announced."""
 
 
 class ReceiptRefused(TrustError):

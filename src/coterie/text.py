@@ -6,6 +6,8 @@ characters that turn the direction of writing (Unicode UAX 9) make a line read o
 
 from __future__ import annotations
 
+import json
+
 MAX_TEXT = 600
 
 
@@ -20,3 +22,13 @@ def printable(text: str, limit: int | None = MAX_TEXT) -> str:
         limit = len(text)
     clean = "".join(char if char.isprintable() else "?" for char in text[: limit + 1])
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
+
+
+def format_of(text: bytes) -> int | None:
+    """The number under ``format`` in a JSON object; None where there is none, or no such object."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    found = value.get("format") if isinstance(value, dict) else None
+    return found if type(found) is int else None

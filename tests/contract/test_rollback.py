@@ -16,7 +16,8 @@ from coterie.contract.rollback import RollbackConsent
 from coterie.contract.signatures import generate_party_key, load_party_key, public_key_text
 from coterie.errors import CoterieError, OutputInUse, SignatureRefused
 
-DIGEST = bytes(range(32))
+DIGEST, GIVEN_UP = bytes(range(32)), bytes(range(32, 64))
+RUN = "5e" * 32
 TEXT = """
 format = 1
 name = "{name}"
@@ -57,15 +58,21 @@ class Parties:
     def named(self, name: str) -> Contract:
         return parse_contract(self.text(name).encode(), name)
 
+    def unsigned(self) -> RollbackConsent:
+        return RollbackConsent(contract_digest(self.contract), RUN, 40, DIGEST, 60, GIVEN_UP, {})
+
     def consent(self, *parties: str) -> RollbackConsent:
-        consent = RollbackConsent(contract_digest(self.contract), 40, DIGEST, {})
+        consent = self.unsigned()
         for party in parties:
             consent = consent.signed_by(self.contract, self.keys[party], party)
         return consent
 
-    def roll_back(self, party: str, *, step: int = 40, digest: str = DIGEST.hex()) -> str:
+    def roll_back(
+        self, party: str, *, step: int = 40, digest: str = DIGEST.hex(), run: str = RUN
+    ) -> str:
         arguments = ["rollback", str(self.file), "--key", str(self.files[party]), "--party", party]
         arguments += ["--step", str(step), "--digest", digest, "--out", str(self.out)]
+        arguments += ["--run", run, "--given-up-step", "60", "--given-up-digest", GIVEN_UP.hex()]
         done = CliRunner().invoke(app, arguments)
         if isinstance(done.exception, CoterieError):
             raise done.exception
@@ -95,11 +102,24 @@ def test_a_consent_of_some_does_not(parties: Parties) -> None:
     assert refused.value.seen == "none of operator"
 
 
-@pytest.mark.parametrize("other", [{"step": 41}, {"digest": bytes(32)}], ids=["step", "digest"])
-def test_signatures_are_for_one_checkpoint(parties: Parties, other: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"step": 41},
+        {"digest": bytes(32)},
+        {"run_id": "0b" * 32},
+        {"given_up_step": 61},
+        {"given_up_digest": bytes(32)},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_signatures_are_for_one_run_checkpoint_and_loss(
+    parties: Parties, other: dict[str, object]
+) -> None:
     consent = replace(parties.consent("operator", "acme"), **other)  # type: ignore[arg-type]
     with pytest.raises(SignatureRefused, match="signature of"):
         consent.verify(parties.contract)
+    assert consent.name != parties.consent("operator", "acme").name
 
 
 def test_signatures_are_for_one_contract(parties: Parties) -> None:
@@ -115,7 +135,7 @@ def test_signatures_are_for_one_contract(parties: Parties) -> None:
 
 
 def test_nobody_signs_for_another_party(parties: Parties) -> None:
-    consent = RollbackConsent(contract_digest(parties.contract), 40, DIGEST, {})
+    consent = parties.unsigned()
     with pytest.raises(SignatureRefused):
         consent.signed_by(parties.contract, parties.keys["acme"], "operator")
     with pytest.raises(SignatureRefused):
@@ -146,6 +166,22 @@ def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     assert refused.value.seen == "another form"
 
 
+def test_a_consent_that_names_no_run_is_refused_as_of_an_earlier_version(tmp_path: Path) -> None:
+    path = tmp_path / "consent.json"
+    old = {
+        "format": 1,
+        "contract_digest": "0" * 64,
+        "step": 1,
+        "digest": "0" * 64,
+        "signatures": {},
+    }
+    path.write_text(json.dumps(old))
+    with pytest.raises(SignatureRefused) as refused:
+        RollbackConsent.read(path)
+    assert refused.value.expected == "what `coterie contract rollback` writes, format 2"
+    assert refused.value.seen == "format 1"
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SignatureRefused) as refused:
         RollbackConsent.read(tmp_path / "none.json")
@@ -163,5 +199,10 @@ class TestCommand:
         before = parties.out.read_bytes()
         with pytest.raises(OutputInUse) as refused:
             parties.roll_back("operator", step=39)
-        assert refused.value.seen == f"step 40, digest {DIGEST.hex()}"
+        assert refused.value.seen == parties.unsigned().words
+        assert f"run {RUN}: step 39, digest {DIGEST.hex()}, in place of step 60" in (
+            refused.value.expected
+        )
+        with pytest.raises(OutputInUse):
+            parties.roll_back("operator", run="0b" * 32)
         assert parties.out.read_bytes() == before

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pytest
 
 from coterie.contract import Contract, contract_digest
+from coterie.contract.rollback import RollbackConsent
 from coterie.errors import CoterieError, PeerUnreachable
 from coterie.models.metrics import ScoreHistogram
 from coterie.ps import events
@@ -214,6 +215,7 @@ class Run:
     examples: tuple[int, ...] = (8, 8)
     checkpoints: CheckpointsMaker = no_checkpoints
     incarnation: int = 1
+    consent: RollbackConsent | None = None
     clock: Clock = field(default_factory=Clock)
     heard: Heard = field(default_factory=Heard)
 
@@ -225,6 +227,7 @@ class Run:
             monotonic=self.clock,
             on_event=self.heard.append,
             checkpoints=self.checkpoints,
+            consent=self.consent,
             poll_seconds=POLL_SECONDS,
         )
         self.service = ParameterService(self.shard)
@@ -238,6 +241,7 @@ class Run:
                 lambda: self.shard.run is not None or self._outcome.done(), timeout=30
             )
         if self._outcome.done():
+            self._driver.shutdown()
             self.outcome()
 
     @property

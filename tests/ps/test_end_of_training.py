@@ -7,6 +7,7 @@ from pathlib import Path
 
 from coterie.contract import Contract, contract_digest
 from coterie.errors import CoterieError
+from coterie.ps import events
 from coterie.ps.aggregation import Gradients
 from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, RunRecord
 from coterie.ps.shard import CheckpointsMaker
@@ -123,3 +124,54 @@ def test_a_worker_that_comes_after_the_end_finds_that_out_and_may_leave(
     assert late.training_ended()
     late.leave()
     assert run.shard.membership.remaining == ("w0",)
+
+
+class QueueingDisk(CheckpointStore):
+    """A disk on which nothing arrives before the test lets it."""
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **options)  # type: ignore[arg-type]
+        self.held: list[tuple[Snapshot, RunRecord]] = []
+
+    @property
+    def writing(self) -> bool:
+        """See Checkpoints."""
+        return bool(self.held) or super().writing
+
+    def save(self, snapshot: Snapshot, record: RunRecord) -> None:
+        """See Checkpoints."""
+        self.held.append((snapshot, record))
+
+    def let_all(self) -> None:
+        """Writes what was held back, in order."""
+        while self.held:
+            super().save(*self.held.pop(0))
+            self.flush()
+
+
+def test_what_is_not_announced_when_the_next_checkpoint_begins_is_never_announced(
+    make_contract: MakeContract,
+    make_run: MakeRun,
+    make_gradients: MakeGradients,
+    tmp_path: Path,
+) -> None:
+    """Each checkpoint holds those that were announced before it: none may be added behind its back."""
+    contract = make_contract(checkpoint_steps=1)
+    run = make_run(
+        contract,
+        checkpoints=lambda durable, failure: QueueingDisk(
+            tmp_path, contract_digest(contract), on_durable=durable, on_failure=failure
+        ),
+    )
+    run.join_all()
+    for step in range(STEPS):
+        push_all(run, step, make_gradients)
+    checkpoints = run.shard.checkpoints
+    assert isinstance(checkpoints, QueueingDisk)
+    assert len(checkpoints.held) == 2, "the last one is begun though the first one is on its way"
+
+    checkpoints.let_all()
+
+    told = [event.step for event in run.heard if isinstance(event, events.CheckpointWritten)]
+    assert told == [STEPS]
+    assert checkpoints.record(STEPS).passed == ()

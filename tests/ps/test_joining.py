@@ -28,7 +28,14 @@ def test_a_join_is_pending_until_everybody_has_come(
     run = make_run(make_contract(epochs=3), incarnation=7)
     request = join_request(8)
     assert run.port("w0").join(request) == pb.JoinReply(pending=True, ps_incarnation=7)
-    complete = pb.JoinReply(ps_incarnation=7, step=0, steps=6, steps_per_epoch=2, shards=1)
+    complete = pb.JoinReply(
+        ps_incarnation=7,
+        step=0,
+        steps=6,
+        steps_per_epoch=2,
+        shards=1,
+        lineage=pb.Lineage(run_id=run.shard.checkpoints.run_id),
+    )
     assert run.port("w1").join(request) == complete
     assert run.port("w0").join(request) == complete
 

@@ -305,7 +305,7 @@ def test_a_method_that_is_not_served_is_a_protocol_error(
     with wire_of(contract) as wire:
         wire.serve(make_run(contract))
         channel = wire.fabric("w0")._dial("ps0", 30.0)
-        invented = channel.unary_unary("/coterie.ps.v1.ParameterServer/RunGraph", None, None)
+        invented = channel.unary_unary("/coterie.ps.v2.ParameterServer/RunGraph", None, None)
         with pytest.raises(grpc.RpcError) as refused:
             invented(b"", timeout=10)
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
@@ -368,15 +368,15 @@ def test_many_waiting_calls_do_not_keep_others_from_being_served(
 
 
 def test_each_method_names_the_roles_that_may_call_it() -> None:
-    served = {f"/coterie.ps.v1.{s.name}/{m.name}" for s in SERVICES for m in s.methods}
+    served = {f"/coterie.ps.v2.{s.name}/{m.name}" for s in SERVICES for m in s.methods}
     assert set(PERMISSIONS) == served
-    assert PERMISSIONS["/coterie.ps.v1.ParameterServer/Initialize"] == {"chief"}
+    assert PERMISSIONS["/coterie.ps.v2.ParameterServer/Initialize"] == {"chief"}
     for method in ("Deliver", "Watch"):
-        assert PERMISSIONS[f"/coterie.ps.v1.ShardReceiver/{method}"] == {"chief"}
+        assert PERMISSIONS[f"/coterie.ps.v2.ShardReceiver/{method}"] == {"chief"}
     for method in ("Enlist", "Commit", "Conclude"):
-        assert PERMISSIONS[f"/coterie.ps.v1.ParameterServer/{method}"] == {"ps"}
+        assert PERMISSIONS[f"/coterie.ps.v2.ParameterServer/{method}"] == {"ps"}
     for method in ("Join", "Exchange", "Lookup", "Report", "Leave"):
-        assert PERMISSIONS[f"/coterie.ps.v1.ParameterServer/{method}"] == {"worker", "chief"}
+        assert PERMISSIONS[f"/coterie.ps.v2.ParameterServer/{method}"] == {"worker", "chief"}
 
 
 SERVICES = pb.DESCRIPTOR.services_by_name.values()

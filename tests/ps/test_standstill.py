@@ -159,4 +159,4 @@ def test_a_worker_whose_disk_takes_no_note_pauses_says_so_and_goes_on(
     assert (ended.node, ended.error, ended.goes_on) == ("w0", "EnvironmentUnfit", True)
     newest = CheckpointMemory(memory, contract).newest
     assert newest is not None
-    assert newest.step == 8
+    assert newest.checkpoint.step == 8

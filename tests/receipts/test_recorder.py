@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +14,10 @@ from coterie.attestation.collateral_source import CachedCollateral, StapledOnly
 from coterie.contract import Contract
 from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused, ReceiptRefused
 from coterie.ps import events
-from coterie.receipts import bodies
+from coterie.ps.announcing import ReceiptHead, check_remembered, receipt_to_wire
+from coterie.ps.checkpoints.lineage import Lineage
+from coterie.ps.wire import ps_pb2 as pb
+from coterie.receipts import bodies, entries
 from coterie.receipts.recorder import Recorder
 from coterie.receipts.words import does_not_prove, proves
 from tests.ratls.conftest import World
@@ -480,3 +484,76 @@ def test_another_runs_checkpoint_and_outcome_show_as_a_gap(scene: Scene) -> None
     again.close()
     (gap,) = scene.verify().gaps
     assert gap.startswith("the server went on from a checkpoint of step 2 that this receipt")
+
+
+# --- what nodes remember of it -----------------------------------------------------------------
+
+
+def remembered(head: ReceiptHead | None) -> pb.Remembered:
+    return pb.Remembered(receipt=receipt_to_wire(head))
+
+
+def test_nodes_hear_how_far_the_receipt_is_on_the_disk(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = scene.recorder()
+    synced: list[int] = []
+    real = os.fsync
+
+    def fsync(file: int) -> None:
+        real(file)
+        synced.append(len(scene.path.read_bytes().splitlines()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    scene.join(recorder, "acme-worker")
+    head = recorder.head()
+    recorder.close()
+    lines = scene.path.read_bytes().splitlines()
+    assert head == ReceiptHead(len(lines), bytes.fromhex(entries.line_digest(lines[-1])))
+    assert synced[-1] == len(lines), "a crash of the machine takes nothing back that was told"
+
+
+def test_what_cannot_be_synced_is_not_told(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = scene.recorder()
+    before = recorder.head()
+    scene.join(recorder, "acme-worker")
+
+    def fsync(_file: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert recorder.head() == before
+    with pytest.raises(EnvironmentUnfit, match=r"the receipt .* cannot be written"):
+        recorder.finish(scene.result(), END)
+    recorder.close()
+
+
+def test_a_receipt_whose_end_was_cut_off_is_refused_by_who_remembers_it(scene: Scene) -> None:
+    """What came after the last checkpoint shows as no gap: only whoever has seen it knows."""
+    first = scene.recorder()
+    scene.run(first, until=1)
+    kept = first.head()
+    first.hear(events.LeftOut("bolt-worker", 1))
+    seen = first.head()
+    first.close()
+    whole = scene.path.read_bytes()
+    scene.path.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
+    again = restarted(scene)
+    again.hear(events.Resumed(1, DIGEST(1), RUN))
+    lineage = Lineage(RUN)
+    check_remembered("acme-worker", remembered(kept), lineage, again)
+    check_remembered("acme-worker", remembered(None), lineage, again)
+    assert seen is not None
+    with pytest.raises(ReceiptRefused) as refused:
+        check_remembered("bolt-worker", remembered(seen), lineage, again)
+    again.close()
+    assert refused.value.what == (
+        "node bolt-worker remembers otherwise: the end of the receipt was cut off, or the server "
+        "goes on with another receipt"
+    )
+    assert refused.value.expected == (
+        f"one that begins with {seen.entries} entries, the last one with hash {seen.digest.hex()}"
+    )
+    again = restarted(scene, incarnation=3)
+    check_remembered("acme-worker", remembered(kept), lineage, again)
+    again.close()

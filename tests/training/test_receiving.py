@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.contract import Contract
-from coterie.errors import PeerUnreachable, ProtocolError
+from coterie.errors import PeerUnreachable, ProtocolError, RollbackRefused
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.slices import Sharding
 from coterie.ps.wire import ps_pb2 as pb
@@ -24,6 +24,7 @@ from tests.ps.test_several_shards import contract_of
 ONE = small_contract()
 TWO = contract_of(2)
 Parts = list[pb.DownloadPart]
+RUN = "5e" * 32
 
 
 class Shard:
@@ -33,7 +34,13 @@ class Shard:
         self._streams = list(streams)
 
     def join(self, _request: pb.JoinRequest) -> pb.JoinReply:
-        return pb.JoinReply(step=2, steps=2, steps_per_epoch=2, finished=True)
+        return pb.JoinReply(
+            step=2,
+            steps=2,
+            steps_per_epoch=2,
+            finished=True,
+            lineage=pb.Lineage(run_id=RUN),
+        )
 
     def download(self, _request: pb.DownloadRequest) -> Iterator[pb.DownloadPart]:
         stream = self._streams.pop(0) if len(self._streams) > 1 else self._streams[0]
@@ -54,13 +61,16 @@ def rows_part(ids: list[int], dim: int = 2, value: float = 0.5) -> pb.DownloadPa
     )
 
 
-def header(rows: int, *, step: int = 2, dense: int = 15, digest: bytes = b"") -> pb.DownloadPart:
+def header(
+    rows: int, *, step: int = 2, dense: int = 15, digest: bytes = b"", run: str = RUN
+) -> pb.DownloadPart:
     return pb.DownloadPart(
         header=pb.ModelHeader(
             step=step,
             rows=rows,
             dense_parameters=np.zeros(dense, "<f4").tobytes(),
             model_digest=digest,
+            run_id=run,
         )
     )
 
@@ -92,6 +102,14 @@ def test_a_model_that_comes_in_parts_is_kept_whole(tmp_path: Path) -> None:
     path = tmp_path / "model.coterie"
     assert received(ONE, path, Shard(GOOD)) == DIGEST
     assert TrainedModel.read(path).row_ids.tolist() == IDS
+
+
+def test_the_model_of_another_run_is_refused_and_not_kept(tmp_path: Path) -> None:
+    other = [header(3, digest=DIGEST, run="0b" * 32), *GOOD[1:]]
+    with pytest.raises(RollbackRefused, match="the model of another run") as refused:
+        received(ONE, tmp_path / "m", Shard(other))
+    assert (refused.value.expected, refused.value.seen) == (f"run {RUN}", f"run {'0b' * 32}")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_stream_that_is_pending_is_asked_for_again(tmp_path: Path) -> None:

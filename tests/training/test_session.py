@@ -28,6 +28,7 @@ Answer = (
     pb.JoinReply | ExchangeReply | pb.ReportReply | pb.LookupReply | pb.LeaveReply | CoterieError
 )
 NO_IDS = np.zeros(0, np.int32)
+RUN = "5e" * 32
 JOIN_SECONDS = small_contract().limits.join_seconds
 
 
@@ -99,8 +100,17 @@ class ScriptedServer:
 
 def joined(step: int = 0, steps: int = 4, durable: pb.Checkpoint | None = None) -> pb.JoinReply:
     return pb.JoinReply(
-        ps_incarnation=9, step=step, steps=steps, steps_per_epoch=steps, shards=1, durable=durable
+        ps_incarnation=9,
+        step=step,
+        steps=steps,
+        steps_per_epoch=steps,
+        shards=1,
+        lineage=lineage(durable),
     )
+
+
+def lineage(durable: pb.Checkpoint | None = None, run: str = RUN) -> pb.Lineage:
+    return pb.Lineage(run_id=run, durable=durable)
 
 
 def checkpoint(step: int, content: int = 1) -> pb.Checkpoint:
@@ -221,12 +231,14 @@ def test_a_server_behind_what_it_announced_in_a_reply_is_refused() -> None:
     session.pull(0, NO_IDS)
     with pytest.raises(RollbackRefused) as refused:
         session.join()
-    assert refused.value.expected == f"step 3 or later (SHA-256 {'01' * 32})"
-    assert refused.value.seen == "none"
+    assert refused.value.expected == (
+        f"run {RUN}, step 3 (SHA-256 {'01' * 32}), or what came of it"
+    )
+    assert refused.value.seen == f"run {RUN} from its beginning"
     assert refused.value.remedy
     request = server.asked[-1]
     assert isinstance(request, pb.JoinRequest)
-    assert request.remembered == checkpoint(3)
+    assert request.remembered == pb.Remembered(run_id=RUN, checkpoint=checkpoint(3))
 
 
 def test_a_server_behind_what_it_announced_on_joining_is_refused() -> None:
@@ -254,6 +266,63 @@ def test_the_newest_announcement_is_remembered() -> None:
         session.pull(0, NO_IDS)
     with pytest.raises(RollbackRefused, match="older checkpoint"):
         session.join()
+
+
+@pytest.mark.parametrize("finished", [False, True], ids=["going on", "finished"])
+def test_a_server_that_goes_on_with_another_run_is_refused_however_far_it_is(
+    finished: bool,
+) -> None:
+    other = joined(4, durable=checkpoint(4))
+    other.lineage.run_id = "0b" * 32
+    other.lineage.passed.append(checkpoint(3))
+    other.finished = finished
+    session = session_with(ScriptedServer(joined(3, durable=checkpoint(3)), other))
+    session.join()
+    with pytest.raises(RollbackRefused, match="goes on with another run") as refused:
+        session.join()
+    assert refused.value.expected.startswith(f"run {RUN}, step 3 (SHA-256 {'01' * 32})")
+    assert refused.value.seen == f"run {'0b' * 32}, step 4 (SHA-256 {'01' * 32})"
+
+
+@pytest.mark.parametrize("passed", [[], [checkpoint(3, 2)]], ids=["none", "another"])
+def test_a_server_that_came_by_another_way_is_refused_though_it_is_further(
+    passed: list[pb.Checkpoint],
+) -> None:
+    fork = joined(4, durable=checkpoint(4))
+    fork.lineage.passed.extend(passed)
+    session = session_with(ScriptedServer(joined(3, durable=checkpoint(3)), fork))
+    session.join()
+    with pytest.raises(RollbackRefused, match=r"older checkpoint .* or from another one"):
+        session.join()
+
+
+def test_a_server_that_came_through_what_is_remembered_is_followed() -> None:
+    further = joined(4, durable=checkpoint(4))
+    further.lineage.passed.extend([checkpoint(2), checkpoint(3)])
+    session = session_with(ScriptedServer(joined(3, durable=checkpoint(3)), further))
+    session.join()
+    assert session.join().step == 4
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        (pb.Lineage(), "run_id is out of bounds"),
+        (pb.Lineage(run_id=RUN + "\n"), "run_id is out of bounds"),
+        (pb.Lineage(run_id=RUN, passed=[checkpoint(1)] * 129), "passed is out of bounds"),
+        (
+            pb.Lineage(run_id=RUN, consents=[pb.RollbackConsent()] * 17),
+            "consents is out of bounds",
+        ),
+        (pb.Lineage(run_id=RUN, durable=pb.Checkpoint(step=1)), "checkpoint.digest is out"),
+    ],
+    ids=["no run", "no name", "too many checkpoints", "too many consents", "no digest"],
+)
+def test_a_lineage_out_of_bounds_is_refused(wrong: pb.Lineage, what: str) -> None:
+    reply = joined()
+    reply.lineage.CopyFrom(wrong)
+    with pytest.raises(MessageRefused, match=what):
+        session_with(ScriptedServer(reply)).join()
 
 
 # --- restarts ----------------------------------------------------------------------------------
@@ -391,7 +460,7 @@ def test_a_server_that_is_gone_for_good_needs_no_leave() -> None:
 
 
 def test_a_run_that_is_over_needs_nothing_but_a_leave() -> None:
-    over = pb.JoinReply(step=4, steps=4, steps_per_epoch=4, finished=True)
+    over = pb.JoinReply(step=4, steps=4, steps_per_epoch=4, finished=True, lineage=lineage())
     session = session_with(ScriptedServer(over))
     assert session.join().finished
 

@@ -125,37 +125,48 @@ def rollback(  # noqa: PLR0917 (one per option)
     contract: ContractPath,
     key: Annotated[Path, typer.Option("--key", help="The party's private key.")],
     party: Annotated[str, typer.Option("--party", help="The party's name in the contract.")],
-    step: Annotated[int, typer.Option("--step", min=0, help="The checkpoint's step.")],
-    digest: Annotated[str, typer.Option("--digest", help="The checkpoint's digest, hex.")],
+    run: Annotated[str, typer.Option("--run", help="The run's name, hex.")],
+    step: Annotated[int, typer.Option("--step", min=0, help="The checkpoint to go on from.")],
+    digest: Annotated[str, typer.Option("--digest", help="Its digest, hex.")],
+    given_up_step: Annotated[
+        int,
+        typer.Option("--given-up-step", min=0, help="The newest checkpoint that a node remembers."),
+    ],
+    given_up_digest: Annotated[str, typer.Option("--given-up-digest", help="Its digest, hex.")],
     out: Annotated[Path, typer.Option("--out", help="The consent; signatures are added to it.")],
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Consent that a run goes on from an older checkpoint than was announced.
+    """Consent, once, that a run goes on from an older checkpoint than was announced.
 
-    The error that refuses the server names step and digest. When all parties have signed, start
-    the parameter server with --rollback-consent.
+    The errors that refuse the server name the run and both checkpoints; what is given up is the
+    newest that any node names. When all parties have signed, start the parameter server with
+    --rollback-consent. A node takes a consent once.
 
-    Example: coterie contract rollback c.toml --key acme.pem --party acme --step 40 --digest HEX
-    --out consent.json
+    Example: coterie contract rollback c.toml --key acme.pem --party acme --run HEX --step 40
+    --digest HEX --given-up-step 60 --given-up-digest HEX --out consent.json
     """
     from coterie.contract import contract_digest, load_contract
     from coterie.contract.rollback import RollbackConsent
     from coterie.contract.signatures import load_party_key
 
     agreed = load_contract(contract)
-    wanted = RollbackConsent(contract_digest(agreed), step, _digest(digest), {})
+    wanted = RollbackConsent(
+        contract_digest(agreed),
+        _hex(run, "--run").hex(),
+        step,
+        _hex(digest, "--digest"),
+        given_up_step,
+        _hex(given_up_digest, "--given-up-digest"),
+        {},
+    )
     if out.exists():
         found = RollbackConsent.read(out)
-        if (found.contract_digest, found.step, found.digest) != (
-            wanted.contract_digest,
-            wanted.step,
-            wanted.digest,
-        ):
+        if found.name != wanted.name:
             raise OutputInUse(
                 f"{out} is a consent to something else",
-                expected=f"step {step}, digest {digest}",
-                seen=f"step {found.step}, digest {found.digest.hex()}",
+                expected=wanted.words,
+                seen=found.words,
                 remedy="name another --out",
             )
         wanted = found
@@ -168,13 +179,13 @@ def rollback(  # noqa: PLR0917 (one per option)
     typer.echo(f"{out}: {party} consents" + (f"; missing: {', '.join(missing)}" if missing else ""))
 
 
-def _digest(text: str) -> bytes:
+def _hex(text: str, option: str) -> bytes:
     try:
         octets = bytes.fromhex(text)
     except ValueError:
         octets = b""
     if len(octets) != 32:
-        raise typer.BadParameter("64 hex digits are expected", param_hint="--digest")
+        raise typer.BadParameter("64 hex digits are expected", param_hint=option)
     return octets
 
 

@@ -1,15 +1,18 @@
 """The parties' consent to go on from an older checkpoint than the server had announced.
 
 A server that lost its newest checkpoint looks like one that was rolled back by its host, so nodes
-refuse it. Only all parties together may say that it was an accident: each signs (contract, step,
-digest of the checkpoint) with its Ed25519 key; the server shows the consent to every node.
+refuse it. Only all parties together may say that it was an accident: each signs (contract, run,
+checkpoint to go on from, newest checkpoint that was announced and is given up) with its Ed25519 key;
+the server shows the consent to every node. It is for one use: a node takes it once, and only where
+what it remembers is not newer than what is given up.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,26 +24,48 @@ from coterie.contract.schema import Contract
 from coterie.contract.signatures import sign_statement, verify_statement
 from coterie.errors import SignatureRefused
 from coterie.files import write_whole, writing
+from coterie.text import format_of
 
-_LABEL = b"coterie rollback consent 1\0"
+_FORMAT = 2
+_LABEL = b"coterie rollback consent 2\0"
 _MAX_FILE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class RollbackConsent:
-    """Parties' signatures that a run may go on from a checkpoint, whatever was announced.
+    """Parties' signatures that a run may go on from a checkpoint, though a newer one was announced.
 
     Attributes:
         contract_digest: Of the run's contract; 32 bytes.
-        step: The checkpoint's step.
-        digest: The checkpoint's digest as it was announced; 32 bytes.
+        run_id: Random name of the run, 64 hex digits.
+        step: Of the checkpoint to go on from.
+        digest: Its digest as it was announced; 32 bytes.
+        given_up_step: Of the newest checkpoint that was announced.
+        given_up_digest: Its digest; 32 bytes.
         signatures: Ed25519 signatures by party.
     """
 
     contract_digest: bytes
+    run_id: str
     step: int
     digest: bytes
+    given_up_step: int
+    given_up_digest: bytes
     signatures: Mapping[str, bytes]
+
+    @property
+    def name(self) -> str:
+        """SHA-256 of what the parties sign, hex: whoever has taken the consent knows it by that."""
+        return hashlib.sha256(self._statement()).hexdigest()
+
+    @property
+    def words(self) -> str:
+        """What is consented to, for people."""
+        return (
+            f"contract {self.contract_digest.hex()}, run {self.run_id}: step {self.step}, digest "
+            f"{self.digest.hex()}, in place of step {self.given_up_step}, digest "
+            f"{self.given_up_digest.hex()}"
+        )
 
     def signed_by(self, contract: Contract, key: Ed25519PrivateKey, party: str) -> RollbackConsent:
         """This consent with one more signature.
@@ -49,12 +74,7 @@ class RollbackConsent:
             SignatureRefused: The contract has no such party, or names another key for it.
         """
         signature = sign_statement(contract, key, party, self._statement())
-        return RollbackConsent(
-            self.contract_digest,
-            self.step,
-            self.digest,
-            {**self.signatures, party: signature},
-        )
+        return replace(self, signatures={**self.signatures, party: signature})
 
     def verify(self, contract: Contract) -> None:
         """Checks that every party of the contract has signed.
@@ -86,14 +106,20 @@ class RollbackConsent:
         Raises:
             EnvironmentUnfit: It cannot be written.
         """
-        stored = _Stored(
+        with writing(path):
+            write_whole(path, self.stored().model_dump_json(indent=1).encode() + b"\n")
+
+    def stored(self) -> StoredConsent:
+        """The consent as it is kept in files."""
+        return StoredConsent(
             contract_digest=self.contract_digest.hex(),
+            run_id=self.run_id,
             step=self.step,
             digest=self.digest.hex(),
+            given_up_step=self.given_up_step,
+            given_up_digest=self.given_up_digest.hex(),
             signatures={party: value.hex() for party, value in self.signatures.items()},
         )
-        with writing(path):
-            write_whole(path, stored.model_dump_json(indent=1).encode() + b"\n")
 
     @staticmethod
     def read(path: Path) -> RollbackConsent:
@@ -104,30 +130,63 @@ class RollbackConsent:
         """
         try:
             with path.open("rb") as file:
-                stored = _Stored.model_validate_json(file.read(_MAX_FILE_BYTES))
+                text = file.read(_MAX_FILE_BYTES)
+            stored = StoredConsent.model_validate_json(text)
         except (OSError, ValidationError) as error:
             raise SignatureRefused(
                 f"{path} is no consent to roll back",
-                expected="what `coterie contract rollback` writes",
-                seen=error.strerror or "no file" if isinstance(error, OSError) else "another form",
+                expected=f"what `coterie contract rollback` writes, format {_FORMAT}",
+                seen=error.strerror or "no file" if isinstance(error, OSError) else _form_of(text),
                 remedy="let the parties sign again",
             ) from error
-        return RollbackConsent(
-            bytes.fromhex(stored.contract_digest),
-            stored.step,
-            bytes.fromhex(stored.digest),
-            {party: bytes.fromhex(value) for party, value in stored.signatures.items()},
-        )
+        return stored.opened()
 
     def _statement(self) -> bytes:
-        return _LABEL + self.contract_digest + self.step.to_bytes(8, "little") + self.digest
+        return b"".join(
+            (
+                _LABEL,
+                self.contract_digest,
+                bytes.fromhex(self.run_id),
+                self.step.to_bytes(8, "little"),
+                self.digest,
+                self.given_up_step.to_bytes(8, "little"),
+                self.given_up_digest,
+            )
+        )
 
 
-class _Stored(BaseModel):
+def _form_of(text: bytes) -> str:
+    """What a file that is no consent of this format is, as far as it says so."""
+    found = format_of(text)
+    return "another form" if found in {None, _FORMAT} else f"format {found}"
+
+
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Step = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class StoredConsent(BaseModel):
+    """A consent as it is kept in files."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    format: Literal[1] = 1
-    contract_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    step: Annotated[int, Field(ge=0, lt=2**63)]
-    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    format: Literal[2] = 2
+    contract_digest: _Digest
+    run_id: _Digest
+    step: _Step
+    digest: _Digest
+    given_up_step: _Step
+    given_up_digest: _Digest
     signatures: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]]
+
+    def opened(self) -> RollbackConsent:
+        """The consent."""
+        return RollbackConsent(
+            bytes.fromhex(self.contract_digest),
+            self.run_id,
+            self.step,
+            bytes.fromhex(self.digest),
+            self.given_up_step,
+            bytes.fromhex(self.given_up_digest),
+            {party: bytes.fromhex(value) for party, value in self.signatures.items()},
+        )

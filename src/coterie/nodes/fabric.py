@@ -12,6 +12,7 @@ from coterie.contract import Contract, Node
 from coterie.contract.rollback import RollbackConsent
 from coterie.criteo.dataset import DataSet
 from coterie.errors import KeyRefused
+from coterie.ps.announcing import KeptReceipt, NoReceiptKept
 from coterie.ps.events import Event, EventSink
 from coterie.ps.memory import ShardService
 from coterie.ps.outcome import RunEnd, RunOutcome
@@ -21,7 +22,7 @@ from coterie.trained.format import Target
 from coterie.training.results import RunResult
 
 
-class RunReceipt(Protocol):
+class RunReceipt(KeptReceipt, Protocol):
     """Keeps the signed account of a run."""
 
     def hear(self, event: Event) -> None:
@@ -37,7 +38,7 @@ class RunReceipt(Protocol):
         ...
 
 
-class NoReceipt:
+class NoReceipt(NoReceiptKept):
     """Of runs in which nobody proves anything, and of nodes that keep nothing."""
 
     def hear(self, event: Event) -> None:
@@ -138,6 +139,7 @@ class NodeContext:
         out: Where checkpoints and the trained model go; nothing is kept where it is absent.
         memory: Where a node remembers announced checkpoints; nowhere if absent.
         consent: To go on from an older checkpoint, if all parties gave it.
+        receipt: Of the run, on shard 0.
         keep_model: Opens what the trained model is written to, given its size in bytes; used at
             nodes of parties that get it only.
         on_outcome: Hears of the run's outcome on shard 0, when it is kept.
@@ -156,6 +158,7 @@ class NodeContext:
     out: Path | None = None
     memory: Path | None = None
     consent: RollbackConsent | None = None
+    receipt: KeptReceipt | None = None
     keep_model: ModelKeeper | None = None
     on_outcome: Callable[[RunOutcome], None] = lambda _: None
     on_scores: ScoreSink | None = None

@@ -131,6 +131,7 @@ def run_node(
                     out=out,
                     memory=memory or out,
                     consent=consent,
+                    receipt=receipt,
                     keep_model=_keeper(contract, node, fabric, out)
                     if transport == "ra-tls"
                     else None,

@@ -49,6 +49,7 @@ def run_parameter_server(context: NodeContext) -> RunOutcome | None:
         checkpoints=_checkpoints(context),
         consent=context.consent,
         disclosure=EVERYTHING if context.discloses_everything else None,
+        receipt=context.receipt,
     )
     service = ParameterService(shard, lambda: context.fabric.parameter_server(0))
     with context.fabric.serve_parameter_server(service):

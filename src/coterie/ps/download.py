@@ -53,12 +53,13 @@ def check_recipient(contract: Contract, caller: Caller) -> None:
         )
 
 
-def model_parts(state: ModelState, digest: bytes) -> Iterator[pb.DownloadPart]:
+def model_parts(state: ModelState, digest: bytes, run_id: str) -> Iterator[pb.DownloadPart]:
     """One shard's part of the model, piece by piece.
 
     Args:
         state: Trained to the end; it does not change any more.
         digest: Of the whole model; empty but on shard 0.
+        run_id: Of the run that it came out of.
     """
     table = state.table
     rows = table.trained_rows()
@@ -68,6 +69,7 @@ def model_parts(state: ModelState, digest: bytes) -> Iterator[pb.DownloadPart]:
             rows=rows.size,
             dense_parameters=state.dense.tobytes(),
             model_digest=digest,
+            run_id=run_id,
         )
     )
     count = rows_per_part(table.dim)

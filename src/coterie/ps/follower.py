@@ -6,12 +6,12 @@ that the server's life has ended enlists again.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TypeVar
 
-from coterie.errors import CoterieError, MessageRefused, PeerUnreachable, StepRefused
+from coterie.errors import CoterieError, PeerUnreachable, StepRefused
+from coterie.ps.announcing import run_id_from_wire
 from coterie.ps.between import checkpoint_to_wire, decision_from_wire, norms_to_wire
 from coterie.ps.council import StagedReport
 from coterie.ps.farewell import farewell_of
@@ -22,7 +22,6 @@ from coterie.ps.wire import ps_pb2 as pb
 
 Reply = TypeVar("Reply")
 _MAX_LOST = 25
-_RUN_ID = re.compile(r"^[0-9a-f]{64}$")
 
 
 class Follower:
@@ -76,8 +75,7 @@ class Follower:
         )
         while (plan := lead.call(lambda port: port.enlist(request))).pending:
             pass
-        if not _RUN_ID.match(plan.run_id):
-            raise MessageRefused("run_id", expected="64 hex digits", seen=repr(plan.run_id)[:200])
+        run_id_from_wire(plan.run_id)
         if plan.finished:
             if shard.checkpoints.persistent:
                 shard.check_final(plan.step, plan.run_id)
@@ -121,13 +119,14 @@ class Follower:
         # A step that this shard could not keep is not to be decided.
         shows = run.begun and self._shard.standstill.trouble is None
         staged = run.staged_report() if shows else StagedReport((), {})
+        writing = self._shard.checkpoints.writing  # before what is durable: nothing falls between
         return pb.CommitRequest(
             ps_incarnation=run.incarnation,
             step=run.state.step,
             staged=staged.workers,
             slice_norms=norms_to_wire(staged),
             durable=self._durable(),
-            writing=self._shard.checkpoints.writing,
+            writing=writing,
             waits=waits,
         )
 

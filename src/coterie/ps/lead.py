@@ -15,6 +15,7 @@ from coterie.ps import events
 from coterie.ps.between import checkpoint_from_wire, decision_to_wire, staged_from_wire
 from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.checkpoints.ledger import Ledger
+from coterie.ps.checkpoints.lineage import Lineage
 from coterie.ps.council import Council, Decision
 from coterie.ps.ending import Ending
 from coterie.ps.outcome import RunOutcome
@@ -44,6 +45,7 @@ class Lead:
         self._writing: set[int] = set()
         self._replies: pb.CommitReply | None = None
         self._checkpoint_due = False
+        self._begun = 0
         self._times: tuple[events.ServerTimes, ...] = ()
         self.ending = Ending(shard)
         shard.on_durable = self._own_durable
@@ -231,14 +233,24 @@ class Lead:
             self._writing.clear()
             self._replies, self._checkpoint_due = None, False
             told = self._shard.announced
-            common = self._shard.announced = self._ledger.begin({0: own, **self._enlisted})
+            common = self._ledger.begin({0: own, **self._enlisted})
+            self._shard.lineage = self._lineage(common)
+            self._begun = 0
             self.ending.begin_anew(common)
         if common is None:
-            return None, self._shard.new_run_id()
+            return None, self._shard.lineage.run_id
         if self._incarnation > self._shard.incarnation and common.step > (told.step if told else 0):
             # all held it when a shard was lost, and nobody had said so yet
             self._shard.on_event(events.CheckpointWritten(common.step, common.digest.hex()))
         return common.step, self._shard.checkpoints.run_id
+
+    def _lineage(self, common: DurableCheckpoint | None) -> Lineage:
+        shard = self._shard
+        if common is not None:
+            return Lineage.restored(shard.checkpoints.record(common.step), common, shard.consent)
+        lineage = Lineage(shard.new_run_id())
+        lineage.check_target(shard.consent)
+        return lineage
 
     def _watch(self) -> None:
         """Watches over deadlines until the outcome is kept or the state is lost."""
@@ -276,6 +288,7 @@ class Lead:
         writes = run.trained or (self._checkpoint_due and not busy)
         if writes:
             self._checkpoint_due = False
+            self._begun = run.state.step  # it holds which ones were announced: no older one will be
             shard.locked_save(run)
         self._replies = decision_to_wire(
             decision, checkpoint=writes, announced=shard.durable_message()
@@ -331,9 +344,10 @@ class Lead:
     def _announce(self) -> None:
         """Announces the newest checkpoint that all shards hold."""
         shard = self._shard
-        newest = self._ledger.newest(after=shard.announced.step if shard.announced else -1)
+        announced = shard.announced.step if shard.announced else -1
+        newest = self._ledger.newest(after=max(announced, self._begun - 1))
         if newest is not None:
-            shard.announced = newest
+            shard.lineage = shard.lineage.announce(newest)
             shard.checkpoints.retire(newest.step)
             shard.on_event(events.CheckpointWritten(newest.step, newest.digest.hex()))
             shard.changed.notify_all()

@@ -29,8 +29,8 @@ Metadata = tuple[tuple[str, str], ...]
 if TYPE_CHECKING:  # grpcio's classes take no type arguments at run time
     Handler = grpc.GenericRpcHandler[Message, Message]
 
-_PS = "coterie.ps.v1.ParameterServer"
-_RECEIVER = "coterie.ps.v1.ShardReceiver"
+_PS = "coterie.ps.v2.ParameterServer"
+_RECEIVER = "coterie.ps.v2.ShardReceiver"
 
 _WATCH_SECONDS = 120.0
 _DOWNLOAD_SECONDS = 6 * 3600.0  # a connection that stalls is dropped long before

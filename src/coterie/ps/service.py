@@ -16,11 +16,12 @@ from coterie.errors import (
     CoterieError,
     EnvironmentUnfit,
     MessageRefused,
-    RollbackRefused,
     StepRefused,
     TrainingDiverged,
+    TrustError,
 )
 from coterie.ps import events
+from coterie.ps.announcing import check_remembered, keeps_receipt
 from coterie.ps.barrier import Offer
 from coterie.ps.divergence import diverged
 from coterie.ps.download import check_not_left, check_recipient, model_parts
@@ -131,10 +132,21 @@ class ParameterService:
         shard = self.shard
         with shard.changed:
             shard.locked_raise_failure()
-            self._check_remembered(caller, request)
             if self._lead is not None and self._lead.outcome is not None:
+                if not shard.locked_wait(lambda: bool(shard.lineage.run_id)):
+                    return pb.JoinReply(pending=True)
+                self._check_remembered(caller, request)
                 steps = self._lead.outcome.steps
-                return pb.JoinReply(step=steps, steps=steps, steps_per_epoch=steps, finished=True)
+                return pb.JoinReply(
+                    step=steps,
+                    steps=steps,
+                    steps_per_epoch=steps,
+                    finished=True,
+                    lineage=shard.lineage_message(),
+                    receipt=shard.receipt_message(),
+                    receipt_kept=keeps_receipt(shard.receipt, request.remembered),
+                )
+            self._check_remembered(caller, request)
             wanted = request.ps_incarnation
             if not shard.locked_wait(
                 lambda: shard.run is not None and shard.run.incarnation >= wanted
@@ -172,8 +184,9 @@ class ParameterService:
                 steps_per_epoch=schedule.steps_per_epoch,
                 shard=shard.place.shard,
                 shards=shard.place.shards,
-                durable=shard.durable_message(),
-                rollback=shard.rollback_message(),
+                lineage=shard.lineage_message(),
+                receipt=shard.receipt_message(),
+                receipt_kept=keeps_receipt(shard.receipt, request.remembered),
             )
 
     @_heard
@@ -233,6 +246,7 @@ class ParameterService:
                 dense_parameters=run.dense_octets,
                 rows=rows,
                 durable=shard.durable_message(),
+                receipt=shard.receipt_message(),
                 served_seconds=shard.monotonic() - arrived,
                 waited_seconds=waited,
             )
@@ -327,7 +341,7 @@ class ParameterService:
         if final is None:
             yield pb.DownloadPart(pending=True)
             return
-        for sent, part in enumerate(model_parts(final, digest), 1):
+        for sent, part in enumerate(model_parts(final, digest, shard.checkpoints.run_id), 1):
             yield part
             with shard.changed:
                 check_not_left(shard.membership, caller)
@@ -345,7 +359,7 @@ class ParameterService:
                 steps=run.schedule.steps if run and run.schedule else 0,
                 joined=shard.membership.joined,
                 missing=shard.membership.missing,
-                durable=shard.durable_message(),
+                lineage=shard.lineage_message(),
                 waits_for=self._locked_awaited(),
                 reason=shard.standstill.reason_of(self._locked_awaited()),
             )
@@ -424,23 +438,15 @@ class ParameterService:
             run.council.hear_of(run.membership.index_of(caller))
 
     def _check_remembered(self, caller: Caller, request: pb.JoinRequest) -> None:
-        """Whoever remembers a newer checkpoint than this server holds, stops the run."""
+        """Whoever remembers otherwise than what this server goes on with stops the run."""
         shard = self.shard
-        remembered = request.remembered
-        if not remembered.digest or self._lead is None or shard.run is None:
+        if self._lead is None or (shard.run is None and self._lead.outcome is None):
             return
-        announced = shard.announced.step if shard.announced else 0
-        if remembered.step <= announced or shard.consent is not None:
-            return  # the node itself checks digests, and that a consent names what it is offered
-        error = RollbackRefused(
-            f"node {caller.node} remembers a newer checkpoint than this server was restored from",
-            expected=f"step {remembered.step} or later (SHA-256 {remembered.digest.hex()[:64]})",
-            seen=f"step {announced}",
-            remedy="restore the server's newest checkpoint; if it is lost, all parties may agree "
-            "to go on from this one: coterie contract rollback",
-        )
-        shard.fail(error)
-        raise error
+        try:
+            check_remembered(caller.node, request.remembered, shard.lineage, shard.receipt)
+        except TrustError as error:
+            shard.fail(error)
+            raise
 
     def _leading(self, what: str) -> Lead:
         if self._lead is None:

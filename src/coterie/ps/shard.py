@@ -11,7 +11,9 @@ from coterie.contract import Contract
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import CheckpointDamaged, CoterieError, EnvironmentUnfit, StepRefused
 from coterie.ps import events
+from coterie.ps.announcing import KeptReceipt, NoReceiptKept, lineage_to_wire, receipt_to_wire
 from coterie.ps.checkpoints import Checkpoints, DurableCheckpoint, RunRecord
+from coterie.ps.checkpoints.lineage import Lineage
 from coterie.ps.council import Absence
 from coterie.ps.departures import Departures
 from coterie.ps.disclosure import Disclosure
@@ -38,13 +40,15 @@ class Shard:
         checkpoints: Makes this shard's store, given what hears of durable checkpoints and failures.
         consent: To go on from an older checkpoint than was announced, if all parties gave it.
         poll_seconds: How long a call waits before it answers ``pending``.
+        receipt: Of the run, on shard 0.
         new_run_id: Makes the random name of a run that begins, 64 hex digits.
         disclosure: What may be told of the data; the contract's rule if absent.
 
     Attributes:
         changed: The lock, notified whenever anything that a call waits for changes.
         run: Present life of the state; None while it is being restored.
-        announced: Newest checkpoint that every shard holds.
+        lineage: The run, and the checkpoints that were announced: those that every shard holds. Of
+            the run's alone on other shards than the first.
         worker_times: Where the time of workers that have left went.
         concluded: The run's outcome is made: nothing changes any more.
         final: The trained model, once the run is concluded; None too where a server that came
@@ -64,6 +68,7 @@ class Shard:
         checkpoints: CheckpointsMaker,
         consent: RollbackConsent | None = None,
         poll_seconds: float = 10.0,
+        receipt: KeptReceipt | None = None,
         new_run_id: Callable[[], str] = lambda: secrets.token_hex(32),
         disclosure: Disclosure | None = None,
     ) -> None:
@@ -76,11 +81,12 @@ class Shard:
         self.on_event = on_event
         self.consent = consent
         self.poll_seconds = poll_seconds
+        self.receipt = receipt or NoReceiptKept()
         self.new_run_id = new_run_id
         self.disclosure = disclosure or Disclosure.of(contract)
         self.changed = threading.Condition()
         self.run: Run | None = None
-        self.announced: DurableCheckpoint | None = None
+        self.lineage = Lineage()
         self.worker_times: dict[str, events.WorkerTimes] = {}
         self.concluded = False
         self.final: ModelState | None = None
@@ -105,6 +111,11 @@ class Shard:
         with self.changed:
             self._failure = self._failure or error
             self.changed.notify_all()
+
+    @property
+    def announced(self) -> DurableCheckpoint | None:
+        """The newest checkpoint that every shard holds."""
+        return self.lineage.newest
 
     def _durable(self, durable: DurableCheckpoint) -> None:
         self.on_durable(durable)
@@ -277,8 +288,10 @@ class Shard:
             CheckpointDamaged: The checkpoint that the outcome is of is not here.
         """
         self.check_final(step, end.run_id)
+        newest = DurableCheckpoint(step, bytes.fromhex(end.checkpoint))
         with self.changed:
-            self.announced = DurableCheckpoint(step, bytes.fromhex(end.checkpoint))
+            self.lineage = Lineage.restored(self.checkpoints.record(step), newest, self.consent)
+            self.changed.notify_all()
         self.on_event(events.Resumed(step, end.checkpoint, end.run_id))
 
     def restore_final(self, step: int) -> None:
@@ -327,10 +340,13 @@ class Shard:
 
     def locked_save(self, run: Run) -> None:
         """Hands the present state to the checkpoint writer."""
+        passed, consents = self.lineage.record()
         record = RunRecord(
             run_id=self.checkpoints.run_id,
             data_sets=self.membership.data_sets,
             absences=run.absences_by_name(),
+            passed=passed,
+            consents=tuple(consent.stored() for consent in consents),
         )
         self.checkpoints.save(run.state.snapshot(), record)
 
@@ -350,18 +366,13 @@ class Shard:
             return None
         return pb.Checkpoint(step=self.announced.step, digest=self.announced.digest)
 
-    def rollback_message(self) -> pb.RollbackConsent | None:
-        """The parties' consent as it travels."""
-        consent = self.consent
-        if consent is None:
-            return None
-        return pb.RollbackConsent(
-            checkpoint=pb.Checkpoint(step=consent.step, digest=consent.digest),
-            signatures=[
-                pb.PartySignature(party=party, signature=signature)
-                for party, signature in consent.signatures.items()
-            ],
-        )
+    def receipt_message(self) -> pb.ReceiptHead | None:
+        """How far the receipt is, as it travels."""
+        return receipt_to_wire(self.receipt.head())
+
+    def lineage_message(self) -> pb.Lineage | None:
+        """Run and announced checkpoints as they travel; shard 0 knows them."""
+        return lineage_to_wire(self.lineage) if self.place.leads else None
 
 
 def other_run(node: str, expected: str, seen: str) -> CheckpointDamaged:

@@ -90,6 +90,17 @@ class ReceiptFile:
         if written != len(octets):
             raise _unfit(self._path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
+    def sync(self) -> None:
+        """Waits until all of it is on the disk.
+
+        Raises:
+            EnvironmentUnfit: It cannot be written.
+        """
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            raise _unfit(self._path, error) from error
+
     def close(self) -> None:
         """Closes the file."""
         os.close(self._file)

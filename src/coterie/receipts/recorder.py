@@ -19,6 +19,7 @@ from coterie.contract import canonical_json, contract_digest
 from coterie.contract.signatures import ContractSignature
 from coterie.errors import CoterieError, EvidenceRefused, ReceiptRefused
 from coterie.ps import events
+from coterie.ps.announcing import ReceiptHead
 from coterie.ps.outcome import RunEnd
 from coterie.ratls.credentials import Credentials
 from coterie.ratls.identity import NodeIdentity
@@ -61,6 +62,8 @@ class Recorder:
         self._trust = trust
         self._lock = threading.Lock()
         self._chain = Chain()
+        self._digests: list[bytes] = []
+        self._on_disk = 0
         self._identity: NodeIdentity | None = None
         self._collateral: set[str] = set()
         self._proved: dict[str, Peer] = {}
@@ -134,6 +137,21 @@ class Recorder:
                     seen=str(kept)[:400],
                     remedy="keep both files and report this",
                 )
+
+    def head(self) -> ReceiptHead | None:
+        """How far the receipt is, on the disk: nobody hears of an entry that a crash may take back."""
+        with self._lock:
+            if self._on_disk < len(self._digests) and self._failure is None:
+                self._guarded(self._sync)
+            if not self._on_disk:
+                return None
+            return ReceiptHead(self._on_disk, self._digests[self._on_disk - 1])
+
+    def holds(self, head: ReceiptHead) -> bool:
+        """Whether the receipt goes on from there."""
+        with self._lock:
+            known = self._digests[head.entries - 1 : head.entries]
+            return known == [head.digest]
 
     def close(self) -> None:
         """Closes the file."""
@@ -225,7 +243,7 @@ class Recorder:
             lambda _: trust.appraiser, expected=trust.contract, collateral=trust.collateral
         )
         for entry in self._file.entries():
-            self._chain.take(entry)
+            self._take_entry(entry)
             verifier.take(entry)
             match entry.body:
                 case bodies.Signed(digest=digest):
@@ -235,6 +253,7 @@ class Recorder:
         if self._chain.length == 1:  # the process ended at its very start
             self._file.clear()
             self._chain, self._collateral = Chain(), set()
+            self._digests.clear()
             return
         newest = verifier.check_servers() if self._chain.length else -1
         own = trust.credentials.incarnation
@@ -321,4 +340,14 @@ class Recorder:
         line = entries.canonical(fields)
         entry = entries.decode_line(line, self._chain.length + 1)
         self._file.append(line, durably=durably)
+        self._take_entry(entry)
+        if durably:
+            self._on_disk = len(self._digests)
+
+    def _take_entry(self, entry: entries.Entry) -> None:
         self._chain.take(entry)
+        self._digests.append(bytes.fromhex(entry.digest))
+
+    def _sync(self) -> None:
+        self._file.sync()
+        self._on_disk = len(self._digests)

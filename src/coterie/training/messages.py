@@ -1,4 +1,4 @@
-"""A worker's side of the server's messages: pushes out; parameters and consents in."""
+"""A worker's side of the server's messages: pushes out, parameters in."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from coterie.contract import Contract, contract_digest
-from coterie.contract.rollback import RollbackConsent
 from coterie.errors import ProtocolError
 from coterie.ps.aggregation import Gradients
-from coterie.ps.checkpoints import DurableCheckpoint
-from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import Octets, Push, octets_of
 from coterie.training.shards import Places, part_of
 
@@ -56,25 +52,6 @@ def dense_of(octets: Octets) -> FloatArray:
     if len(octets) % 4:
         raise wrong_size("dense parameters", "float32 values", len(octets))
     return np.frombuffer(octets, "<f4")
-
-
-def offered_checkpoint(reply: pb.JoinReply) -> DurableCheckpoint | None:
-    """The newest announced checkpoint that a server names when it is joined."""
-    durable = reply.durable
-    return DurableCheckpoint(durable.step, durable.digest) if durable.digest else None
-
-
-def offered_consent(reply: pb.JoinReply, contract: Contract) -> RollbackConsent | None:
-    """The parties' consent that a server shows when it is joined."""
-    if not reply.HasField("rollback"):
-        return None
-    rollback = reply.rollback
-    return RollbackConsent(
-        contract_digest(contract),
-        rollback.checkpoint.step,
-        rollback.checkpoint.digest,
-        {signed.party: signed.signature for signed in rollback.signatures},
-    )
 
 
 def wrong_size(what: str, expected: str, seen: int) -> ProtocolError:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coterie.contract import Contract
-from coterie.errors import ProtocolError
+from coterie.errors import ProtocolError, RollbackRefused
 from coterie.ps.download import rows_per_part
 from coterie.ps.slices import Sharding
 from coterie.ps.wire import ps_pb2 as pb
@@ -45,6 +45,7 @@ def receive_model(
 
     Raises:
         CallRefused: This node does not get the model.
+        RollbackRefused: The server has the model of another run than the one that was joined.
         ProtocolError: What came is not the model that the server named.
         CoterieError: The server cannot be reached any more; or the model cannot be written.
     """
@@ -65,7 +66,9 @@ def _receive(
     dense_p = _dense(contract, lead.header)
     if len(lead.header.model_digest) != _DIGEST_BYTES:
         raise _refused("a digest of 32 bytes", f"{len(lead.header.model_digest)} bytes")
-    for part in parts[1:]:
+    for part in parts:
+        if part.header.run_id != session.run_id:
+            raise _other_run(session.run_id, part.header.run_id)
         if part.header.step != lead.header.step:
             raise _refused(f"step {lead.header.step}", f"step {part.header.step}")
     rows = sum(part.header.rows for part in parts)
@@ -184,4 +187,13 @@ def _refused(expected: str, seen: str) -> ProtocolError:
         expected=expected,
         seen=seen,
         remedy="run the same version of Coterie under the same contract on all nodes",
+    )
+
+
+def _other_run(expected: str, seen: str) -> RollbackRefused:
+    return RollbackRefused(
+        "the parameter server sends the model of another run than the one that this node took part in",
+        expected=f"run {expected}",
+        seen=f"run {seen[:64]}",
+        remedy="start every parameter server with the folder that it had in that run",
     )

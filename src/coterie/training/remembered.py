@@ -1,9 +1,14 @@
-"""What a node remembers of announced checkpoints, and how it judges a server that comes back."""
+"""What a node remembers of a run, and how it judges a server that comes back.
+
+The newest announced checkpoint and the run that it is of; how far the run's receipt went; consents to
+roll back that the node has taken, each for one use.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -11,123 +16,251 @@ from coterie.contract import Contract, contract_digest
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import CheckpointDamaged, RollbackRefused
 from coterie.files import make_folder, reading, write_whole, writing
+from coterie.ps.announcing import ReceiptHead, receipt_cut, receipt_to_wire
+from coterie.ps.between import checkpoint_to_wire
 from coterie.ps.checkpoints import DurableCheckpoint
+from coterie.ps.checkpoints.lineage import Announced, Lineage
+from coterie.ps.checkpoints.records import MAX_CONSENTS
+from coterie.ps.wire import ps_pb2 as pb
+from coterie.text import format_of
 
+_FORMAT = 2
 _MAX_FILE_BYTES = 4096
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _StoredCheckpoint(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    run_id: _Digest
+    step: Annotated[int, Field(ge=0)]
+    digest: _Digest
+
+    @classmethod
+    def of(cls, newest: Announced | None) -> _StoredCheckpoint | None:
+        if newest is None:
+            return None
+        found = newest.checkpoint
+        return cls(run_id=newest.run_id, step=found.step, digest=found.digest.hex())
+
+    def announced(self) -> Announced:
+        return Announced(self.run_id, DurableCheckpoint(self.step, bytes.fromhex(self.digest)))
+
+
+class _StoredReceipt(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    entries: Annotated[int, Field(ge=1)]
+    digest: _Digest
+
+    @classmethod
+    def of(cls, head: ReceiptHead | None) -> _StoredReceipt | None:
+        return cls(entries=head.entries, digest=head.digest.hex()) if head is not None else None
+
+    def head(self) -> ReceiptHead:
+        return ReceiptHead(self.entries, bytes.fromhex(self.digest))
 
 
 class _Stored(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    contract_digest: str
-    step: Annotated[int, Field(ge=0)]
-    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    format: Literal[2]
+    contract_digest: _Digest
+    newest: _StoredCheckpoint | None
+    receipt: _StoredReceipt | None
+    taken: Annotated[tuple[_Digest, ...], Field(strict=False, max_length=MAX_CONSENTS)]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is remembered: newest checkpoint, receipt, and names of consents that were taken."""
+
+    newest: Announced | None = None
+    receipt: ReceiptHead | None = None
+    taken: tuple[str, ...] = ()
+
+    def later(self, announced: Announced | None, receipt: ReceiptHead | None) -> _Known:
+        """What is known once a server that is followed has told this; what is older does not count."""
+        newest, head = self.newest, self.receipt
+        if announced is not None and (
+            newest is None or announced.checkpoint.step > newest.checkpoint.step
+        ):
+            newest = announced
+        if receipt is not None and (head is None or receipt.entries > head.entries):
+            head = receipt
+        return _Known(newest, head, self.taken)
 
 
 class CheckpointMemory:
-    """The newest announced checkpoint that a node has seen, kept beyond its process where it may.
+    """What a node has seen of a run, kept beyond its process where it may.
 
     Args:
         path: The file; nothing outlives the process where it is absent.
         contract: Of the run; what was remembered under another contract does not count.
 
     Raises:
-        CheckpointDamaged: The file is not what was written.
+        CheckpointDamaged: The file is not what was written, or of another version.
         EnvironmentUnfit: The disk does not give it.
     """
 
     def __init__(self, path: Path | None, contract: Contract) -> None:
         self._path = path
+        self._contract = contract
         self._contract_digest = contract_digest(contract).hex()
-        self._newest = self._read()
+        self._known = self._read()
 
     @property
-    def newest(self) -> DurableCheckpoint | None:
+    def newest(self) -> Announced | None:
         """The newest announced checkpoint."""
-        return self._newest
+        return self._known.newest
 
-    def remember(self, step: int, digest: bytes) -> None:
-        """Takes note of an announced checkpoint; an older one is ignored.
+    def message(self) -> pb.Remembered | None:
+        """What is remembered, as it travels; None where that is nothing."""
+        newest, receipt = self._known.newest, receipt_to_wire(self._known.receipt)
+        if newest is None:
+            return pb.Remembered(receipt=receipt) if receipt is not None else None
+        return pb.Remembered(
+            run_id=newest.run_id, checkpoint=checkpoint_to_wire(newest.checkpoint), receipt=receipt
+        )
+
+    def remember(self, announced: Announced | None, receipt: ReceiptHead | None = None) -> None:
+        """Takes note of what a server tells that is followed; what is older does not count.
+
+        Args:
+            announced: A checkpoint.
+            receipt: How far the run's receipt is.
+        """
+        self._keep(self._known.later(announced, receipt))
+
+    def follow(self, lineage: Lineage) -> None:
+        """Judges a server of which no receipt is known; see ``join``."""
+        self.join(lineage, None, kept=True)
+
+    def join(self, lineage: Lineage, receipt: ReceiptHead | None, *, kept: bool) -> None:
+        """Judges a server that is joined, and takes note of where it is.
+
+        Args:
+            lineage: Its run, announced checkpoints, and consents.
+            receipt: How far its receipt is.
+            kept: Whether, as it says, that begins with what is remembered of it.
 
         Raises:
-            EnvironmentUnfit: It cannot be written.
+            RollbackRefused: It goes on with another run than is remembered, or from an older
+                checkpoint, or another one, and no consent says so that was not taken before.
+            ReceiptRefused: The receipt was cut, and no consent says that the server lost something.
+            SignatureRefused: The consent is not every party's.
         """
-        if self._newest is None or step > self._newest.step:
-            self.replace(DurableCheckpoint(step, digest))
+        known = self._known
+        consents = lineage.check(known.newest) if known.newest is not None else ()
+        if known.receipt is not None and not kept and not consents:
+            # The copy that the server came back from, as all agreed, may hold an older receipt.
+            consents = lineage.consents_for(known.newest) if known.newest is not None else ()
+            if not consents:
+                raise receipt_cut(known.receipt, receipt)
+        newest = lineage.newest
+        offered = Announced(lineage.run_id, newest) if newest is not None else None
+        taken = (*known.taken, *self._use(lineage, consents))
+        if consents:
+            self._keep(_Known(offered, receipt, taken))
+        else:
+            self._keep(replace(known, taken=taken).later(offered, receipt))
 
-    def replace(self, checkpoint: DurableCheckpoint) -> None:
-        """Takes note of a checkpoint that all parties agreed to go on from.
+    def _use(self, lineage: Lineage, needed: tuple[RollbackConsent, ...]) -> list[str]:
+        """Names of consents that are used up now: all that are shown, needed or not.
 
-        Raises:
-            EnvironmentUnfit: It cannot be written: what is not kept would be forgotten at a restart.
+        Args:
+            lineage: Has them.
+            needed: Of these one is needed that was not taken before; none if nothing was lost.
         """
+        taken = self._known.taken
+        fresh = [consent for consent in needed if consent.name not in taken]
+        if needed and not fresh:
+            raise RollbackRefused(
+                "the consent to roll back was used before: it is for one time",
+                expected="a consent of all parties that this node has not taken yet",
+                seen=needed[0].words,
+                remedy="restore the server's newest checkpoint; if it is lost again, let all parties "
+                "sign anew what is given up now (coterie contract rollback)",
+            )
+        if fresh:
+            fresh[0].verify(self._contract)
+        names = [consent.name for consent in lineage.consents if consent.name not in taken]
+        if len(taken) + len(names) > MAX_CONSENTS:
+            raise RollbackRefused(
+                "the run went back by consent too often",
+                expected=f"at most {MAX_CONSENTS} times",
+                seen=f"{len(taken) + len(names)}",
+                remedy="start a new run",
+            )
+        return names
+
+    def _keep(self, known: _Known) -> None:
+        if known == self._known:
+            return
         if self._path is not None:
             stored = _Stored(
+                format=2,
                 contract_digest=self._contract_digest,
-                step=checkpoint.step,
-                digest=checkpoint.digest.hex(),
+                newest=_StoredCheckpoint.of(known.newest),
+                receipt=_StoredReceipt.of(known.receipt),
+                taken=known.taken,
             )
-            with writing(f"the checkpoint that this node remembers, {self._path},"):
+            with writing(f"what this node remembers of the run, {self._path},"):
                 make_folder(self._path.parent)
                 write_whole(self._path, stored.model_dump_json().encode())
-        self._newest = checkpoint
+        self._known = known
 
-    def _read(self) -> DurableCheckpoint | None:
+    def _read(self) -> _Known:
         if self._path is None:
-            return None
+            return _Known()
         with reading(self._path):
             try:
                 with self._path.open("rb") as file:
                     text = file.read(_MAX_FILE_BYTES)
             except FileNotFoundError:
-                return None
+                return _Known()
         try:
             stored = _Stored.model_validate_json(text)
         except ValidationError as error:
-            raise CheckpointDamaged(
-                f"what this node remembers in {self._path} is damaged",
-                expected="a checkpoint's step and digest",
-                seen=f"{len(text)} bytes of something else",
-                remedy="restore the file from a copy; without it a rollback goes undetected here",
-            ) from error
+            first = _FirstFormat.of(text)
+            if first is not None and first.contract_digest != self._contract_digest:
+                return _Known()
+            raise self._damaged(text, 1 if first is not None else format_of(text)) from error
         if stored.contract_digest != self._contract_digest:
+            return _Known()
+        newest = stored.newest.announced() if stored.newest is not None else None
+        receipt = stored.receipt.head() if stored.receipt is not None else None
+        return _Known(newest, receipt, stored.taken)
+
+    def _damaged(self, text: bytes, found: int | None) -> CheckpointDamaged:
+        if found not in {None, _FORMAT}:
+            return CheckpointDamaged(
+                f"what this node remembers in {self._path} was written by another version of Coterie",
+                expected=f"format {_FORMAT}, which names the run",
+                seen=f"format {found}",
+                remedy="finish the run with the version that it was begun with, or start a new run with "
+                "empty folders",
+            )
+        return CheckpointDamaged(
+            f"what this node remembers in {self._path} is damaged",
+            expected="a run's name, a checkpoint's step and digest",
+            seen=f"{len(text)} bytes of something else",
+            remedy="restore the file from a copy; without it a rollback goes undetected here",
+        )
+
+
+class _FirstFormat(BaseModel):
+    """What versions before wrote: it named no run, and no format."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    contract_digest: _Digest
+    step: Annotated[int, Field(ge=0)]
+    digest: _Digest
+
+    @classmethod
+    def of(cls, text: bytes) -> _FirstFormat | None:
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
             return None
-        return DurableCheckpoint(stored.step, bytes.fromhex(stored.digest))
-
-
-def check_rollback(
-    memory: CheckpointMemory,
-    offered: DurableCheckpoint | None,
-    consent: RollbackConsent | None,
-    contract: Contract,
-) -> None:
-    """Refuses a server that is older than what this node remembers, unless all parties agreed.
-
-    Args:
-        memory: What this node has seen announced.
-        offered: The newest checkpoint that the server announces now.
-        consent: To go on from an older one, if the server has it.
-        contract: Names the parties.
-
-    Raises:
-        RollbackRefused: The server fell behind, or has another checkpoint of the same step.
-        SignatureRefused: The consent is not every party's.
-    """
-    remembered = memory.newest
-    if remembered is None or offered == remembered:
-        return
-    if offered is not None and offered.step > remembered.step:
-        return
-    if consent is not None and offered == DurableCheckpoint(consent.step, consent.digest):
-        consent.verify(contract)
-        memory.replace(offered)
-        return
-    seen = "none" if offered is None else f"step {offered.step} (SHA-256 {offered.digest.hex()})"
-    raise RollbackRefused(
-        "the parameter server was restored from an older checkpoint than it had announced, "
-        "or from another one",
-        expected=f"step {remembered.step} or later (SHA-256 {remembered.digest.hex()})",
-        seen=seen,
-        remedy="restore the server's newest checkpoint; if it is lost, all parties may consent to "
-        "go on from this one (coterie contract rollback), or start a new run",
-    )

@@ -1,8 +1,8 @@
 """A node's standing with the parameter server: joins, repeats what is pending, remembers.
 
 The server answers ``pending`` rather than let a call hang; repeating the same message is safe. The
-newest durable checkpoint that a reply named is remembered, and a server that has fallen behind it
-is refused: it would undo what was announced as done.
+newest durable checkpoint that a reply named is remembered with its run, and a server that goes on with
+another run, or has fallen behind, is refused: it would undo what was announced as done.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ import numpy.typing as npt
 from coterie.contract import Contract
 from coterie.errors import CoterieError, EnvironmentUnfit, PeerUnreachable, StepRefused
 from coterie.ps.aggregation import Gradients
+from coterie.ps.announcing import lineage_from_wire, receipt_from_wire
+from coterie.ps.between import checkpoint_from_wire
+from coterie.ps.checkpoints.lineage import Announced
 from coterie.ps.evaluation import SplitCounts
 from coterie.ps.events import WorkerTimes
 from coterie.ps.farewell import farewell_of
@@ -33,13 +36,11 @@ from coterie.text import printable
 from coterie.training.messages import (
     Parameters,
     dense_of,
-    offered_checkpoint,
-    offered_consent,
     push_of,
     wrong_size,
 )
 from coterie.training.patience import MAX_FAILURES, Patience
-from coterie.training.remembered import CheckpointMemory, check_rollback
+from coterie.training.remembered import CheckpointMemory
 from coterie.training.shards import ServerShards, part_of
 
 FloatArray = npt.NDArray[np.float32]
@@ -138,27 +139,34 @@ class ServerSession:
         self._closed = threading.Event()
         self._initial: pb.InitializeRequest | None = None
         self._incarnation = 0
+        self._run_id = ""
         self._successes = 0
         self._replies = 0
         self.times = ExchangeTimes()
+
+    @property
+    def run_id(self) -> str:
+        """Name of the run that was joined, 64 hex digits; empty before."""
+        return self._run_id
 
     def join(self) -> Position:
         """Comes (back) and waits until everybody has.
 
         Raises:
-            RollbackRefused: The server is older than a checkpoint that it announced.
+            RollbackRefused: The server goes on with another run, or from an older checkpoint than one
+                that it announced.
             StepRefused: The shards are not of one life of the server: join again.
             CoterieError: The server refuses.
         """
         if self._initial is not None:
             self._shards.ports[0].initialize(self._initial)
-        newest = self._memory.newest
         request = pb.JoinRequest(
             train_examples=self._train_examples,
-            remembered=pb.Checkpoint(step=newest.step, digest=newest.digest) if newest else None,
+            remembered=self._memory.message(),
             data_set_digest=self._data_set_digest,
         )
         first = self._until_done(lambda: self._shards.ports[0].join(request))
+        self._follow(first.lineage, first)
         batch = self._contract.training.step_examples
         lane = Lane(self._train_examples, batch, first.steps_per_epoch, first.steps)
         if first.finished:
@@ -178,14 +186,7 @@ class ServerSession:
                     seen=f"incarnation {other.ps_incarnation} at step {other.step}",
                     remedy="join again",
                 )
-        check_rollback(
-            self._memory,
-            offered_checkpoint(first),
-            offered_consent(first, self._contract),
-            self._contract,
-        )
         self._incarnation = first.ps_incarnation
-        self._remember(first.durable)
         return Position(first.step, lane)
 
     def through_restarts(self, action: Callable[[Position], Outcome]) -> Outcome:
@@ -285,7 +286,10 @@ class ServerSession:
         except PeerUnreachable:
             self._shards.reconnect()
             return False
-        return 0 < status.steps <= status.durable.step
+        if not 0 < status.steps <= status.lineage.durable.step:
+            return False
+        self._follow(status.lineage)
+        return True
 
     def leave(self, times: WorkerTimes | None = None) -> None:
         """Tells every shard that this node needs it no more; shard 0 last: it ends the run.
@@ -362,7 +366,7 @@ class ServerSession:
         replies = self._shards.on_each(exchange)
         self._successes += 1
         self._account(began, replies)
-        self._remember(replies[0].durable)
+        self._remember(replies[0])
         rows = [
             self._shards.rows(reply.rows, part_of(row_ids_u, place).size)
             for reply, place in zip(replies, next_places, strict=True)
@@ -417,14 +421,29 @@ class ServerSession:
         self.times.server += server
         self.times.transport += whole - wait - server
 
-    def _remember(self, durable: pb.Checkpoint | None) -> None:
-        """Takes note of a checkpoint; pauses while the disk takes no note, and says so."""
-        if durable is None or not durable.digest:
-            return
+    def _follow(self, message: pb.Lineage, joined: pb.JoinReply | None = None) -> None:
+        lineage = lineage_from_wire(message, self._contract)
+        if joined is not None:
+            receipt, kept = receipt_from_wire(joined.receipt), joined.receipt_kept
+            self._note(lambda: self._memory.join(lineage, receipt, kept=kept))
+        else:
+            self._note(lambda: self._memory.follow(lineage))
+        self._run_id = lineage.run_id
+
+    def _remember(self, reply: ExchangeReply) -> None:
+        """Takes note of what a reply tells: of the life that was joined, and so of its run."""
+        durable, announced = reply.durable, None
+        if durable is not None and durable.digest:
+            announced = Announced(self._run_id, checkpoint_from_wire(durable))
+        receipt = receipt_from_wire(reply.receipt) if reply.receipt is not None else None
+        self._note(lambda: self._memory.remember(announced, receipt))
+
+    def _note(self, keep: Callable[[], None]) -> None:
+        """Takes a note; pauses while the disk takes none, and says so."""
         began, limit = self._monotonic(), self._contract.limits.step_seconds
         while True:
             try:
-                self._memory.remember(durable.step, durable.digest)
+                keep()
             except EnvironmentUnfit as error:
                 waited = self._monotonic() - began
                 if waited >= limit:

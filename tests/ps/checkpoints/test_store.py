@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -27,6 +29,7 @@ from coterie.sealing.casing import SealedCasing
 from faults.disk import no_room
 from tests.ps.conftest import digest_of, small_contract
 
+ROOT = Path(__file__).parents[3]
 RUN, OTHER_RUN = "5e" * 32, "07" * 32
 RECORD = RunRecord(
     run_id=RUN,
@@ -417,6 +420,94 @@ def test_checkpoints_of_two_runs_in_one_folder_are_refused(tmp_path: Path) -> No
     assert refused.value.seen == f"of the runs {OTHER_RUN}, {RUN}"
 
 
+def chained(folder: Path, contract: Contract, run_id: str = RUN, seed: int = 0) -> Path:
+    """Three checkpoints of a run, none of them retired."""
+    state, opened = ModelState(contract), Opened(folder, contract)
+    for step in (1, 2, 3):
+        train(state, seed + step)
+        opened.save(state, run_id)
+    opened.store.close()
+    return folder
+
+
+def test_each_manifest_names_the_one_before_it_and_the_first_one_the_run(tmp_path: Path) -> None:
+    contract = big()
+    if Opened.sealed:
+        pytest.skip("the files are opened here")
+    chained(tmp_path, contract)
+    named = RUN
+    for path in sorted(tmp_path.glob("step-*")):
+        text = path.read_bytes()
+        assert json.loads(text)["previous"] == named
+        named = hashlib.sha256(text).hexdigest()
+
+
+def test_a_folder_with_a_manifest_left_out_is_refused(tmp_path: Path) -> None:
+    contract = big()
+    chained(tmp_path, contract)
+    one, two, _ = (found.digest.hex() for found in Opened(tmp_path, contract).store.available())
+    (left_out,) = tmp_path.glob("step-*2-*")
+    left_out.unlink()
+    with pytest.raises(CheckpointDamaged, match="is damaged or of another run") as refused:
+        Opened(tmp_path, contract)
+    assert refused.value.expected == (
+        f"before step 3 the checkpoint that it follows, SHA-256 {two}"
+    )
+    assert refused.value.seen == (
+        f"one of step 1, SHA-256 {one}: one is missing, or they are of two lives"
+    )
+
+
+def test_a_folder_put_together_from_two_lives_of_a_run_is_refused(tmp_path: Path) -> None:
+    contract = big()
+    chained(tmp_path / "one", contract)
+    chained(tmp_path / "two", contract, seed=50)
+    for path in (*(tmp_path / "two").glob("step-*3-*"), *(tmp_path / "two").glob("segment-*")):
+        shutil.copy(path, tmp_path / "one")
+    (last,) = (
+        p for p in (tmp_path / "one").glob("step-*3-*") if not (tmp_path / "two" / p.name).exists()
+    )
+    last.unlink()
+    with pytest.raises(CheckpointDamaged, match="is damaged or of another run") as refused:
+        Opened(tmp_path / "one", contract)
+    assert refused.value.expected.startswith("before step 3 the checkpoint that it follows")
+    assert refused.value.seen.startswith("one of step 2, SHA-256 ")
+
+
+def test_the_chain_goes_on_where_a_life_begins(tmp_path: Path) -> None:
+    contract = big()
+    chained(tmp_path, contract)
+    opened, back = Opened(tmp_path, contract), ModelState(contract)
+    opened.store.restore(2, back)
+    train(back, 70)
+    opened.save(back)
+    opened.store.retire(2)
+    train(back, 71)
+    opened.save(back)
+    opened.store.close()
+    assert [found.step for found in Opened(tmp_path, contract).store.available()] == [2, 3, 4]
+
+
+def test_manifests_of_another_format_are_refused_by_name(tmp_path: Path) -> None:
+    contract = big()
+    if Opened.sealed:
+        pytest.skip("the files are written here")
+    chained(tmp_path, contract)
+    for path in tmp_path.glob("step-*"):
+        fields = json.loads(path.read_bytes())
+        path.unlink()
+        del fields["previous"]
+        text = json.dumps({**fields, "format": 3}).encode()
+        name = f"step-{fields['step']:012d}-{hashlib.sha256(text).hexdigest()}.json"
+        (tmp_path / name).write_bytes(text)
+    with pytest.raises(CheckpointDamaged) as refused:
+        Opened(tmp_path, contract)
+    assert refused.value.expected.endswith(": a manifest, format 4")
+    assert refused.value.seen == (
+        "format 3, of another version of Coterie: finish the run with that version"
+    )
+
+
 def test_notes_of_another_run_are_refused(tmp_path: Path) -> None:
     """Contract and key are the same: each note names its run."""
     contract = big()
@@ -512,8 +603,8 @@ def test_a_killed_writer_leaves_what_it_announced(lines: int, tmp_path: Path) ->
         [sys.executable, "-c", WRITER, str(tmp_path), "sealed" if Opened.sealed else "open"],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[3],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
     )
     assert process.stdout is not None
     for _ in range(lines):

@@ -7,12 +7,16 @@ from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from coterie.contract.rollback import StoredConsent
 from coterie.errors import EnvironmentUnfit
 from coterie.ps.membership import TrainingData
 from coterie.ps.state import ModelState, Snapshot
 
 MAX_NOTE_BYTES = 8 << 20
-RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+MAX_PASSED = 128
+MAX_CONSENTS = 16
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+RunId = Digest
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,15 @@ class WorkerAbsence(BaseModel):
     stop: Annotated[int, Field(ge=0)] | None = None
 
 
+class PassedCheckpoint(BaseModel):
+    """A checkpoint that was announced before."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    step: Annotated[int, Field(ge=0)]
+    digest: Digest
+
+
 class RunRecord(BaseModel):
     """What a server must know of a run beside the model.
 
@@ -46,6 +59,8 @@ class RunRecord(BaseModel):
             the same in every run of one contract: this tells their files apart.
         data_sets: Of each worker, by node name; they fix the schedule.
         absences: Who was left out when.
+        passed: The newest checkpoints that were announced before this one, oldest first; on shard 0.
+        consents: By which the run went back to an older checkpoint; on shard 0.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -53,6 +68,10 @@ class RunRecord(BaseModel):
     run_id: RunId
     data_sets: dict[str, TrainingData]
     absences: Annotated[tuple[WorkerAbsence, ...], Field(strict=False)] = ()
+    passed: Annotated[tuple[PassedCheckpoint, ...], Field(strict=False, max_length=MAX_PASSED)] = ()
+    consents: Annotated[
+        tuple[StoredConsent, ...], Field(strict=False, max_length=MAX_CONSENTS)
+    ] = ()
 
 
 class Checkpoints(Protocol):
@@ -79,6 +98,10 @@ class Checkpoints(Protocol):
 
     def available(self) -> tuple[DurableCheckpoint, ...]:
         """What can be restored of this run, oldest first."""
+        ...
+
+    def record(self, step: int) -> RunRecord:
+        """What is known of the run beside the model, by the checkpoint of a step."""
         ...
 
     def restore(self, step: int, state: ModelState) -> RunRecord:
@@ -146,6 +169,10 @@ class NoCheckpoints:
     def available(self) -> tuple[DurableCheckpoint, ...]:
         """None."""
         return ()
+
+    def record(self, step: int) -> RunRecord:
+        """There is nothing: ``available`` says so."""
+        raise AssertionError(step)
 
     def restore(self, step: int, state: ModelState) -> RunRecord:
         """There is nothing to restore: ``available`` says so."""

@@ -1,16 +1,18 @@
 """A shard's checkpoints on disk: manifests that list segments, and one thread that writes them.
 
 A checkpoint is a manifest; its digest is its SHA-256, its name follows from that, keyed where it is
-sealed, and it lists its segments' SHA-256, oldest first. Segments are merged so that their sizes at least double from newer to older: their number, and
+sealed, and it lists its segments' SHA-256, oldest first. Each names the manifest before it by its
+digest, the first one the run: those in a folder are one piece of one chain, or refused. Segments are merged so that their sizes at least double from newer to older: their number, and
 how often a row is written again, grow with the logarithm of the table.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,15 +23,16 @@ from coterie.files import make_folder, sync_folder, writing
 from coterie.ps.checkpoints.casing import Casing, OpenCasing
 from coterie.ps.checkpoints.files import SmallFiles
 from coterie.ps.checkpoints.notes import Notes
-from coterie.ps.checkpoints.records import DurableCheckpoint, RunRecord
+from coterie.ps.checkpoints.records import Digest, DurableCheckpoint, RunRecord
 from coterie.ps.checkpoints.segment_files import Segment, SegmentFolder
 from coterie.ps.checkpoints.segments import merge_segments, restore_segment, write_segment
 from coterie.ps.checkpoints.writer import Writer
 from coterie.ps.state import ModelState, Snapshot
+from coterie.text import format_of
 
 _NAME = re.compile(r"^step-([0-9]{12})-([0-9a-f]{64})\.json$")
 _MAX_MANIFEST_BYTES = 64 << 20
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_FORMAT = 4
 
 
 class _ListedSegment(BaseModel):
@@ -42,8 +45,9 @@ class _ListedSegment(BaseModel):
 class _Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    format: Literal[3] = 3
+    format: Literal[4] = 4
     contract_digest: Digest
+    previous: Digest
     shard: Annotated[int, Field(ge=0)]
     shards: Annotated[int, Field(ge=1)]
     step: Annotated[int, Field(ge=0)]
@@ -64,8 +68,9 @@ class CheckpointStore:
         on_failure: Told of a checkpoint that is not what was written, or that the disk does not give back.
 
     Raises:
-        CheckpointDamaged: A checkpoint is torn, altered, or of another contract or shard. Nothing
-            older is taken in its place: that would be a rollback.
+        CheckpointDamaged: A checkpoint is torn, altered, or of another contract, shard or format, or
+            they are not one piece of one run's. Nothing older is taken in its place: that would be
+            a rollback.
         EnvironmentUnfit: The folder cannot be written, or the disk does not give what is there.
     """
 
@@ -98,6 +103,7 @@ class CheckpointStore:
         self._manifests: dict[int, tuple[bytes, _Manifest]] = self._present()
         self._lost: dict[int, bytes] = {}
         self._run_id = next((m.record.run_id for _, m in self._manifests.values()), "")
+        self._tip = self._run_id
         self._segments: list[Segment] = []
         self._retired = -1
         self._writer = Writer(on_failure)
@@ -127,7 +133,7 @@ class CheckpointStore:
         with self._lock:
             self._lost |= {step: digest for step, (digest, _) in self._manifests.items()}
             self._manifests.clear()
-            self._run_id = run_id
+            self._run_id = self._tip = run_id
         self._segments = []
         with writing(self._directory):
             self._notes.forget()
@@ -140,6 +146,11 @@ class CheckpointStore:
                 for step, (digest, _) in sorted(self._manifests.items())
             )
 
+    def record(self, step: int) -> RunRecord:
+        """What is known of the run beside the model, by the checkpoint of a step."""
+        with self._lock:
+            return self._manifests[step][1].record
+
     def restore(self, step: int, state: ModelState) -> RunRecord:
         """Fills a fresh state from the checkpoint of a step; newer checkpoints are forgotten.
 
@@ -149,9 +160,9 @@ class CheckpointStore:
         """
         with writing(self._directory):
             with self._lock:
-                for newer in [found for found in self._manifests if found > step]:
-                    self._forget(newer)
-                _, manifest = self._manifests[step]
+                self._forget(sorted((s for s in self._manifests if s > step), reverse=True))
+                digest, manifest = self._manifests[step]
+                self._tip = digest.hex()
             self._notes.forget(but=self.available())
         self._segments = [
             restore_segment(self._folder, bytes.fromhex(listed.digest), state)
@@ -212,15 +223,17 @@ class CheckpointStore:
     # --- on the writer's thread: all of it can be repeated --------------------------------------
 
     def _write(self, snapshot: Snapshot, record: RunRecord) -> None:
-        for step, digest in self._lost.items():
-            self._manifest_path(step, digest).unlink(missing_ok=True)
-        if self._lost:
-            sync_folder(self._directory)  # never two runs' checkpoints, whenever it ends
-            self._lost.clear()
+        for step in sorted(
+            self._lost, reverse=True
+        ):  # never two runs' checkpoints, whenever it ends
+            self._manifest_path(step, self._lost[step]).unlink(missing_ok=True)
+            sync_folder(self._directory)
+        self._lost.clear()
         segments = [*self._segments, write_segment(self._folder, snapshot)]
         shard, shards = self._place
         manifest = _Manifest(
             contract_digest=self._contract_digest,
+            previous=self._tip,
             shard=shard,
             shards=shards,
             step=snapshot.step,
@@ -233,6 +246,7 @@ class CheckpointStore:
         self._segments = segments
         with self._lock:
             self._manifests[snapshot.step] = (digest, manifest)
+            self._tip = digest.hex()
         self._on_durable(DurableCheckpoint(snapshot.step, digest))
 
     def _merge(self) -> None:
@@ -246,8 +260,7 @@ class CheckpointStore:
         """Removes retired checkpoints, and segments that nothing refers to."""
         with self._lock:
             newest = max(self._manifests, default=-1)
-            for step in [s for s in self._manifests if s < min(self._retired, newest)]:
-                self._forget(step)
+            self._forget(sorted(s for s in self._manifests if s < min(self._retired, newest)))
             needed = {s.digest for s in self._segments} | {
                 bytes.fromhex(listed.digest)
                 for _, manifest in self._manifests.values()
@@ -259,10 +272,13 @@ class CheckpointStore:
 
     # --- manifests -----------------------------------------------------------------------------
 
-    def _forget(self, step: int) -> None:
-        digest, _ = self._manifests[step]
-        self._manifest_path(step, digest).unlink(missing_ok=True)
-        del self._manifests[step]
+    def _forget(self, steps: Iterable[int]) -> None:
+        """Removes manifests one after the other, so that what is left is one piece at any moment."""
+        for step in steps:
+            digest, _ = self._manifests[step]
+            self._manifest_path(step, digest).unlink(missing_ok=True)
+            sync_folder(self._directory)
+            del self._manifests[step]
 
     def _manifest_path(self, step: int, digest: bytes) -> Path:
         return self._directory / f"step-{step:012d}-{self._files.casing.name_of(digest)}.json"
@@ -281,7 +297,19 @@ class CheckpointStore:
         runs = sorted({manifest.record.run_id for _, manifest in found.values()})
         if len(runs) > 1:
             raise self._damaged("checkpoints of one run", f"of the runs {', '.join(runs)}")
+        self._check_chain(found)
         return found
+
+    def _check_chain(self, found: Mapping[int, tuple[bytes, _Manifest]]) -> None:
+        """Each names the one before it; before the oldest there may have been others."""
+        steps = sorted(found)
+        for older, newer in itertools.pairwise(steps):
+            digest, previous = found[older][0].hex(), found[newer][1].previous
+            if previous != digest:
+                raise self._damaged(
+                    f"before step {newer} the checkpoint that it follows, SHA-256 {previous}",
+                    f"one of step {older}, SHA-256 {digest}: one is missing, or they are of two lives",
+                )
 
     def _read(self, path: Path) -> tuple[bytes, _Manifest]:
         try:
@@ -294,7 +322,9 @@ class CheckpointStore:
         try:
             manifest = _Manifest.model_validate_json(text)
         except ValidationError as error:
-            raise self._damaged(f"{path.name}: a manifest", "something else") from error
+            raise self._damaged(
+                f"{path.name}: a manifest, format {_FORMAT}", _form_of(text)
+            ) from error
         expected = (self._contract_digest, *self._place)
         seen = (manifest.contract_digest, manifest.shard, manifest.shards)
         if seen != expected:
@@ -314,3 +344,11 @@ class CheckpointStore:
             seen=seen,
             remedy="restore the folder from a copy, or start anew in an empty output directory",
         )
+
+
+def _form_of(text: bytes) -> str:
+    """What a manifest that cannot be read is, as far as it says so."""
+    found = format_of(text)
+    if found in {None, _FORMAT}:
+        return "something else"
+    return f"format {found}, of another version of Coterie: finish the run with that version"

@@ -92,6 +92,7 @@ class ExchangeReply:
     durable: pb.Checkpoint | None = None
     served_seconds: float = 0.0
     waited_seconds: float = 0.0
+    receipt: pb.ReceiptHead | None = None
 
     def encode(self) -> bytes:
         """The message as a frame."""
@@ -103,6 +104,7 @@ class ExchangeReply:
             served_seconds=self.served_seconds,
             waited_seconds=self.waited_seconds,
             sizes=[len(array) for array in arrays],
+            receipt=self.receipt,
         )
         return _frame(head.SerializeToString(), arrays)
 
@@ -123,6 +125,7 @@ class ExchangeReply:
             head.durable if head.HasField("durable") else None,
             head.served_seconds,
             head.waited_seconds,
+            head.receipt if head.HasField("receipt") else None,
         )
 
 

@@ -14,6 +14,24 @@ class Checkpoint(_message.Message):
     digest: bytes
     def __init__(self, step: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
+class Remembered(_message.Message):
+    __slots__ = ("run_id", "checkpoint", "receipt")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    checkpoint: Checkpoint
+    receipt: ReceiptHead
+    def __init__(self, run_id: _Optional[str] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., receipt: _Optional[_Union[ReceiptHead, _Mapping]] = ...) -> None: ...
+
+class ReceiptHead(_message.Message):
+    __slots__ = ("entries", "digest")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    entries: int
+    digest: bytes
+    def __init__(self, entries: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
 class JoinRequest(_message.Message):
     __slots__ = ("train_examples", "remembered", "data_set_digest", "ps_incarnation", "step")
     TRAIN_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
@@ -22,14 +40,14 @@ class JoinRequest(_message.Message):
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     train_examples: int
-    remembered: Checkpoint
+    remembered: Remembered
     data_set_digest: bytes
     ps_incarnation: int
     step: int
-    def __init__(self, train_examples: _Optional[int] = ..., remembered: _Optional[_Union[Checkpoint, _Mapping]] = ..., data_set_digest: _Optional[bytes] = ..., ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ...) -> None: ...
+    def __init__(self, train_examples: _Optional[int] = ..., remembered: _Optional[_Union[Remembered, _Mapping]] = ..., data_set_digest: _Optional[bytes] = ..., ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ...) -> None: ...
 
 class JoinReply(_message.Message):
-    __slots__ = ("pending", "ps_incarnation", "step", "steps", "steps_per_epoch", "shard", "shards", "durable", "rollback", "finished")
+    __slots__ = ("pending", "ps_incarnation", "step", "steps", "steps_per_epoch", "shard", "shards", "lineage", "finished", "receipt", "receipt_kept")
     PENDING_FIELD_NUMBER: _ClassVar[int]
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -37,9 +55,10 @@ class JoinReply(_message.Message):
     STEPS_PER_EPOCH_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
-    DURABLE_FIELD_NUMBER: _ClassVar[int]
-    ROLLBACK_FIELD_NUMBER: _ClassVar[int]
+    LINEAGE_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_KEPT_FIELD_NUMBER: _ClassVar[int]
     pending: bool
     ps_incarnation: int
     step: int
@@ -47,18 +66,35 @@ class JoinReply(_message.Message):
     steps_per_epoch: int
     shard: int
     shards: int
-    durable: Checkpoint
-    rollback: RollbackConsent
+    lineage: Lineage
     finished: bool
-    def __init__(self, pending: _Optional[bool] = ..., ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., steps_per_epoch: _Optional[int] = ..., shard: _Optional[int] = ..., shards: _Optional[int] = ..., durable: _Optional[_Union[Checkpoint, _Mapping]] = ..., rollback: _Optional[_Union[RollbackConsent, _Mapping]] = ..., finished: _Optional[bool] = ...) -> None: ...
+    receipt: ReceiptHead
+    receipt_kept: bool
+    def __init__(self, pending: _Optional[bool] = ..., ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., steps_per_epoch: _Optional[int] = ..., shard: _Optional[int] = ..., shards: _Optional[int] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., finished: _Optional[bool] = ..., receipt: _Optional[_Union[ReceiptHead, _Mapping]] = ..., receipt_kept: _Optional[bool] = ...) -> None: ...
+
+class Lineage(_message.Message):
+    __slots__ = ("run_id", "durable", "passed", "consents")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_FIELD_NUMBER: _ClassVar[int]
+    PASSED_FIELD_NUMBER: _ClassVar[int]
+    CONSENTS_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    durable: Checkpoint
+    passed: _containers.RepeatedCompositeFieldContainer[Checkpoint]
+    consents: _containers.RepeatedCompositeFieldContainer[RollbackConsent]
+    def __init__(self, run_id: _Optional[str] = ..., durable: _Optional[_Union[Checkpoint, _Mapping]] = ..., passed: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., consents: _Optional[_Iterable[_Union[RollbackConsent, _Mapping]]] = ...) -> None: ...
 
 class RollbackConsent(_message.Message):
-    __slots__ = ("checkpoint", "signatures")
+    __slots__ = ("checkpoint", "signatures", "run_id", "given_up")
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     SIGNATURES_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_UP_FIELD_NUMBER: _ClassVar[int]
     checkpoint: Checkpoint
     signatures: _containers.RepeatedCompositeFieldContainer[PartySignature]
-    def __init__(self, checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., signatures: _Optional[_Iterable[_Union[PartySignature, _Mapping]]] = ...) -> None: ...
+    run_id: str
+    given_up: Checkpoint
+    def __init__(self, checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., signatures: _Optional[_Iterable[_Union[PartySignature, _Mapping]]] = ..., run_id: _Optional[str] = ..., given_up: _Optional[_Union[Checkpoint, _Mapping]] = ...) -> None: ...
 
 class PartySignature(_message.Message):
     __slots__ = ("party", "signature")
@@ -97,20 +133,22 @@ class ExchangeRequestHead(_message.Message):
     def __init__(self, ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., pushes: _Optional[bool] = ..., examples: _Optional[int] = ..., loss_sum: _Optional[float] = ..., sizes: _Optional[_Iterable[int]] = ..., correct: _Optional[int] = ...) -> None: ...
 
 class ExchangeReplyHead(_message.Message):
-    __slots__ = ("pending", "step", "durable", "served_seconds", "waited_seconds", "sizes")
+    __slots__ = ("pending", "step", "durable", "served_seconds", "waited_seconds", "sizes", "receipt")
     PENDING_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
     SERVED_SECONDS_FIELD_NUMBER: _ClassVar[int]
     WAITED_SECONDS_FIELD_NUMBER: _ClassVar[int]
     SIZES_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
     pending: bool
     step: int
     durable: Checkpoint
     served_seconds: float
     waited_seconds: float
     sizes: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, pending: _Optional[bool] = ..., step: _Optional[int] = ..., durable: _Optional[_Union[Checkpoint, _Mapping]] = ..., served_seconds: _Optional[float] = ..., waited_seconds: _Optional[float] = ..., sizes: _Optional[_Iterable[int]] = ...) -> None: ...
+    receipt: ReceiptHead
+    def __init__(self, pending: _Optional[bool] = ..., step: _Optional[int] = ..., durable: _Optional[_Union[Checkpoint, _Mapping]] = ..., served_seconds: _Optional[float] = ..., waited_seconds: _Optional[float] = ..., sizes: _Optional[_Iterable[int]] = ..., receipt: _Optional[_Union[ReceiptHead, _Mapping]] = ...) -> None: ...
 
 class EnlistRequest(_message.Message):
     __slots__ = ("available", "attempt", "run_id")
@@ -233,16 +271,18 @@ class DownloadPart(_message.Message):
     def __init__(self, pending: _Optional[bool] = ..., header: _Optional[_Union[ModelHeader, _Mapping]] = ..., rows: _Optional[_Union[ModelRows, _Mapping]] = ...) -> None: ...
 
 class ModelHeader(_message.Message):
-    __slots__ = ("step", "rows", "dense_parameters", "model_digest")
+    __slots__ = ("step", "rows", "dense_parameters", "model_digest", "run_id")
     STEP_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     DENSE_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
     step: int
     rows: int
     dense_parameters: bytes
     model_digest: bytes
-    def __init__(self, step: _Optional[int] = ..., rows: _Optional[int] = ..., dense_parameters: _Optional[bytes] = ..., model_digest: _Optional[bytes] = ...) -> None: ...
+    run_id: str
+    def __init__(self, step: _Optional[int] = ..., rows: _Optional[int] = ..., dense_parameters: _Optional[bytes] = ..., model_digest: _Optional[bytes] = ..., run_id: _Optional[str] = ...) -> None: ...
 
 class ModelRows(_message.Message):
     __slots__ = ("row_ids", "values")
@@ -303,13 +343,13 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("ps_incarnation", "step", "steps", "joined", "missing", "durable", "waits_for", "reason")
+    __slots__ = ("ps_incarnation", "step", "steps", "joined", "missing", "lineage", "waits_for", "reason")
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     JOINED_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
-    DURABLE_FIELD_NUMBER: _ClassVar[int]
+    LINEAGE_FIELD_NUMBER: _ClassVar[int]
     WAITS_FOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     ps_incarnation: int
@@ -317,10 +357,10 @@ class StatusReply(_message.Message):
     steps: int
     joined: _containers.RepeatedScalarFieldContainer[str]
     missing: _containers.RepeatedScalarFieldContainer[str]
-    durable: Checkpoint
+    lineage: Lineage
     waits_for: _containers.RepeatedScalarFieldContainer[str]
     reason: str
-    def __init__(self, ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., joined: _Optional[_Iterable[str]] = ..., missing: _Optional[_Iterable[str]] = ..., durable: _Optional[_Union[Checkpoint, _Mapping]] = ..., waits_for: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ...) -> None: ...
+    def __init__(self, ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., joined: _Optional[_Iterable[str]] = ..., missing: _Optional[_Iterable[str]] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., waits_for: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class TellRequest(_message.Message):
     __slots__ = ("error", "reason", "goes_on")

@@ -20,7 +20,7 @@ from coterie.ps.events import Event, Started, StepDone
 CONTRACT = parse_contract(draft_contract(demonstration("hfl")).encode(), "draft")
 STEPS: list[Event] = [
     Started("ps0", "ps", "operator"),
-    *(StepDone(step, 100, 64, 0.5, step / 10) for step in range(1, 101)),
+    *(StepDone(step, 100, 64, 0.5, step / 10, 0.5, 1, 64) for step in range(1, 101)),
 ]
 
 
@@ -43,6 +43,18 @@ def test_a_summary_has_ten_lines_of_steps(capsys: pytest.CaptureFixture[str]) ->
     lines = log(capsys)
     assert lines[0] == "mine: ps0 started (ps of operator)"
     assert len(lines) == 11
+
+
+def test_steps_without_a_loss_have_lines_without_one() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    with shown(console, "mine", CONTRACT, "SIMULATED") as on_event:
+        on_event(StepDone(1, 2, 64, None, 1.0))
+        on_event(StepDone(2, 2, 64, 0.5, 2.0, 0.5, 2, 128))
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().splitlines() == [
+        "mine: step 1/2, 64 examples/s",
+        "mine: step 2/2, loss 0.5000, 64 examples/s",
+    ]
 
 
 def test_verbose_has_every_step(capsys: pytest.CaptureFixture[str]) -> None:

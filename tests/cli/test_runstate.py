@@ -83,16 +83,17 @@ def test_pace_and_time_left_follow_the_last_steps() -> None:
 
 
 def test_a_restarted_server_starts_a_new_clock() -> None:
-    again = events.StepDone(11, 60, 512, 0.5, 0.05, 0.7)
+    again = events.StepDone(11, 60, 512, 0.5, 0.05, 0.7, 1, 512)
     state = after(*steps()[:30], events.Resumed(10, "00"), again, start=joined())
     assert (state.step, state.examples_per_second) == (11, None)
     without_notice = after(*steps()[:30], again, start=joined())
     assert without_notice.seconds_left is None
 
 
-def test_a_step_that_nobody_had_a_part_in_keeps_the_accuracy() -> None:
+def test_a_step_that_nothing_is_told_of_keeps_loss_and_accuracy() -> None:
     before = after(*steps()[:3])
-    assert before.after(events.StepDone(4, 60, 0, 0.0, 0.3)).accuracy == before.accuracy
+    then = before.after(events.StepDone(4, 60, 8, None, 0.3))
+    assert (then.step, then.loss, then.accuracy) == (4, before.loss, before.accuracy)
 
 
 def test_the_end_brings_the_metrics() -> None:

@@ -112,7 +112,7 @@ def test_a_run_in_this_process_leaves_all_that_a_report_is_made_of(local: Finish
     assert len(run.curve) == local.result.steps
     counts = run.evaluation.test
     assert counts is not None
-    metrics = counts.histogram().metrics()
+    metrics = counts.metrics()
     assert (metrics.auc, metrics.log_loss) == (local.result.test_auc, local.result.test_logloss)
     assert metrics.examples == local.comparison.test_examples
 
@@ -152,6 +152,14 @@ def test_a_party_compares_on_its_own_rows_alone(data: Path) -> None:
     assert joint.auc == pytest.approx(evaluate(scores.logits, scores.labels).auc)
     assert joint.examples is None, "how much the others trained on is not told"
     assert (alone.name, alone.examples) == ("bolt alone", data_set.train.rows)
+
+
+def test_few_test_rows_of_a_class_are_not_compared(data: Path) -> None:
+    data_set = open_dataset(data / "bolt", CONTRACT.data, party="bolt")
+    labels = (np.arange(100) < 9).astype(np.float32)
+    for few in (labels, 1 - labels):
+        scores = HeldOutScores(np.linspace(-1, 1, 100, dtype=np.float32), few)
+        assert compare_privately(CONTRACT, OWNERS[1], data_set, scores) is None
 
 
 @pytest.mark.tensorflow

@@ -19,7 +19,12 @@ EVENTS: list[tuple[events.Event, str]] = [
     (events.Listening("ps0", "127.0.0.1:7440"), "ps0 listens on 127.0.0.1:7440"),
     (events.Joined("w0", ("w1", "w2")), "w0 joined; waiting for w1, w2"),
     (events.Joined("w2", ()), "w2 joined; all have come"),
-    (events.StepDone(3, 10, 512, 0.51239, 1.26), "step 3/10, loss 0.5124, 1.3 s"),
+    (events.StepDone(3, 10, 9, 0.51239, 1.26, 0.5, 1, 9), "step 3/10, loss 0.5124, 1.3 s"),
+    (
+        events.StepDone(3, 10, 9, 0.51239, 1.26, 0.5, 4, 101),
+        "step 3/10, loss 0.5124 over 4 steps, 1.3 s",
+    ),
+    (events.StepDone(3, 10, 9, None, 1.26), "step 3/10, 1.3 s"),
     (events.CheckpointWritten(5, "ab" * 32), f"checkpoint at step 5, {'ab' * 8}"),
     (events.Begun("ab" * 32), f"run {'ab' * 8} begins"),
     (events.Resumed(5, "ab" * 32), f"resumed from step 5, {'ab' * 8}"),

@@ -12,7 +12,7 @@ JOINED = events.Joined("acme", ("bolt",))
 
 
 def test_what_was_told_is_read_back_over_several_lives(tmp_path: Path) -> None:
-    step = events.StepDone(1, 2, 3, 0.5, 0.1, 0.25)
+    step = events.StepDone(1, 2, 3, 0.5, 0.1, 0.25, 1, 3)
     for event in (JOINED, step):
         with event_log(tmp_path / "deep" / "folder") as log:
             log(event)

@@ -36,7 +36,7 @@ def result() -> RunResult:
         examples=2,
         seconds=1.0,
         train_loss=0.5,
-        totals=(),
+        totals={},
         model_digest=bytes(32),
         end=RunEnd("5e" * 32, "c4" * 32),
     )

@@ -7,6 +7,8 @@ import pytest
 
 from coterie.errors import MessageRefused
 from coterie.models.metrics import HISTOGRAM_BINS, ScoreHistogram
+from coterie.models.released import ReleasedScores
+from coterie.ps.disclosure import EVERYTHING, Disclosure
 from coterie.ps.evaluation import EvaluationTotals, SplitCounts
 from coterie.ps.wire import ps_pb2 as pb
 
@@ -83,28 +85,26 @@ def test_totals_add_up_in_contract_order_whatever_order_they_came_in() -> None:
     reports = {f"w{i}": counts(i) for i in range(3)}
     released = []
     for order in (("w0", "w1", "w2"), ("w2", "w0", "w1")):
-        totals = EvaluationTotals(("w0", "w1", "w2"), minimum=1)
+        totals = EvaluationTotals(("w0", "w1", "w2"), EVERYTHING)
         for owner in order:
             totals.add(owner, reports[owner])
         released.append(totals.released())
-    for one, other in zip(*released, strict=True):
-        assert same(one.histogram, other.histogram)
+    assert released[0] == released[1]
     for i, split in enumerate(("validation", "test")):
         first = reports["w0"][i].histogram
         expected = first + reports["w1"][i].histogram + reports["w2"][i].histogram
-        assert released[0][i].split == split
-        assert same(released[0][i].histogram, expected)
+        assert released[0][split] == ReleasedScores.of([expected])
 
 
 def test_a_repeated_report_is_ignored() -> None:
-    totals = EvaluationTotals(("w0",), minimum=1)
+    totals = EvaluationTotals(("w0",), EVERYTHING)
     totals.add("w0", counts(1))
     totals.add("w0", counts(2))
-    assert same(totals.released()[0].histogram, counts(1)[0].histogram)
+    assert totals.released()["validation"] == ReleasedScores.of([counts(1)[0].histogram])
 
 
 def test_missing_owners_are_named_in_contract_order() -> None:
-    totals = EvaluationTotals(("w0", "w1", "w2"), minimum=1)
+    totals = EvaluationTotals(("w0", "w1", "w2"), EVERYTHING)
     totals.add("w1", counts(1))
     assert totals.missing == ("w0", "w2")
 
@@ -116,14 +116,22 @@ def test_missing_owners_are_named_in_contract_order() -> None:
 def test_a_total_over_too_few_examples_is_withheld(
     validation: int, test: int, released: list[str]
 ) -> None:
-    totals = EvaluationTotals(("w0", "w1"), minimum=50)
+    totals = EvaluationTotals(("w0", "w1"), Disclosure(50, 2))
     totals.add("w0", counts(0, 25, 25))
     totals.add("w1", counts(1, validation, test))
-    assert [total.split for total in totals.released()] == released
+    assert [*totals.released()] == released
+
+
+def test_one_partys_total_is_withheld_however_large_it_is() -> None:
+    totals = EvaluationTotals(("w0", "w1"), Disclosure(10, 2))
+    totals.add("w0", counts(0, 500, 500))
+    assert not totals.released(), "the other is excused"
+    totals.add("w1", counts(1, 0, 1))
+    assert [*totals.released()] == ["test"]
 
 
 def test_a_node_that_owns_no_data_is_refused() -> None:
-    totals = EvaluationTotals(("chief",), minimum=1)
+    totals = EvaluationTotals(("chief",), EVERYTHING)
     with pytest.raises(MessageRefused) as refused:
         totals.add("w0", counts(0))
     assert (refused.value.expected, refused.value.seen) == ("a report by one of chief", "one by w0")
@@ -131,7 +139,7 @@ def test_a_node_that_owns_no_data_is_refused() -> None:
 
 @pytest.mark.parametrize("splits", [(), (0,), (1, 0), (0, 0), (0, 1, 1)])
 def test_a_report_that_has_not_every_split_once_is_refused(splits: tuple[int, ...]) -> None:
-    totals, both = EvaluationTotals(("w0",), minimum=1), counts(0)
+    totals, both = EvaluationTotals(("w0",), EVERYTHING), counts(0)
     with pytest.raises(MessageRefused) as refused:
         totals.add("w0", tuple(both[i] for i in splits))
     assert refused.value.expected == "the splits ('validation', 'test')"

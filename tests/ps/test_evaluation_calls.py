@@ -9,7 +9,6 @@ from coterie.errors import (
     MessageRefused,
     StepRefused,
 )
-from coterie.ps.evaluation import SplitCounts
 from coterie.ps.wire import ps_pb2 as pb
 from tests.ps.calls import (
     EVERY_ROW,
@@ -70,7 +69,7 @@ def test_totals_are_answered_when_all_owners_have_reported(
     done = totals(run, "w1")
     assert totals(run, "w0") == done
     assert done.model_digest == run.digest
-    assert [SplitCounts.from_wire(t).histogram.examples for t in done.totals] == [40, 40]
+    assert [scores.examples for scores in run.told.get().totals.values()] == [40, 40]
 
 
 def test_totals_over_too_few_examples_are_withheld(
@@ -79,7 +78,8 @@ def test_totals_over_too_few_examples_are_withheld(
     run = make_run(make_contract(limits={"evaluation_minimum": 41}))
     run.train_all()
     report(run, "w0")
-    assert not totals(run, "w1").totals
+    totals(run, "w1")
+    assert run.told.get().totals == {}
 
 
 def test_in_sdt_only_the_chief_reports(make_contract: MakeContract, make_run: MakeRun) -> None:
@@ -89,7 +89,8 @@ def test_in_sdt_only_the_chief_reports(make_contract: MakeContract, make_run: Ma
     with pytest.raises(MessageRefused) as refused:
         report(run, "w0")
     assert refused.value.seen == "one by w0"
-    assert len(totals(run, "chief").totals) == 2
+    totals(run, "chief")
+    assert run.told.get().totals.keys() == {"validation", "test"}
 
 
 def test_the_status_tells_how_far_the_run_is(

@@ -71,6 +71,13 @@ REFUSED_PUSHES: list[tuple[dict[str, bytes | float], str, str, str]] = [
     ({"examples": 0}, "push.examples is out of bounds", "3 by the schedule", "0"),
     ({"loss_sum": float("nan")}, "push.loss_sum is out of bounds", "0 to 3e+06", "nan"),
     ({"correct": 4}, "push.correct is out of bounds", "0 to 3", "4"),
+    # of one party's step: its value is nobody else's
+    (
+        {"loss_sum": 3.1e6},
+        "push.loss_sum is out of bounds",
+        "0 to 3e+06",
+        "a number out of bounds",
+    ),
     ({"loss_sum": float("-inf")}, "push.loss_sum is out of bounds", "0 to 3e+06", "-inf"),
     (
         {"dense_gradient": floats(*range(14))},

@@ -20,13 +20,15 @@ def test_a_run_from_end_to_end(make_contract: MakeContract, make_run: MakeRun) -
     outcome = run.finish()
     assert outcome.steps == 6
     assert outcome.examples == 28
-    assert [total.split for total in outcome.totals] == ["validation", "test"]
-    assert [total.histogram.examples for total in outcome.totals] == [40, 40]
+    assert [*outcome.totals] == ["validation", "test"]
+    assert [scores.examples for scores in outcome.totals.values()] == [40, 40]
     steps = [event for event in run.heard if isinstance(event, events.StepDone)]
     assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6]
     assert [step.examples for step in steps] == [8, 5, 1] * 2
-    assert [step.accuracy for step in steps] == [4 / 8, 2 / 5, 0 / 1] * 2
-    last_epoch = sum(step.loss * step.examples for step in steps[3:]) / 14
+    # the last step is one example of one party: it is told together with the one before
+    assert [step.accuracy for step in steps] == [4 / 8, None, 2 / 6] * 2
+    assert [step.over_steps for step in steps] == [1, 0, 2] * 2
+    last_epoch = sum((step.loss or 0) * step.over_examples for step in steps[3:]) / 14
     assert outcome.train_loss == pytest.approx(last_epoch, rel=1e-12)
 
 

@@ -102,7 +102,7 @@ class Scene:
             events.Refused("ps0", "EvidenceRefused", "[tcb_status] debug (from 10.0.0.9)")
         )
         for step in range(1, until + 1):
-            recorder.hear(events.StepDone(step, 2, 2 * 128, 0.5 / step, float(step)))
+            recorder.hear(events.StepDone(step, 2, 256, 0.5 / step, float(step), 0.5, 1, 256))
             recorder.hear(events.CheckpointWritten(step, f"{step:064x}"))
 
     def result(self, **changes: object) -> RunResult:

@@ -367,9 +367,25 @@ def test_the_number_of_steps_costs_no_bytes(scene: Scene) -> None:
     recorder = scene.recorder()
     before = scene.path.stat().st_size
     for step in range(20_000):
-        recorder.hear(events.StepDone(step, 20_000, 256, 0.5, 1.0))
+        recorder.hear(events.StepDone(step, 20_000, 256, 0.5, 1.0, 0.5, 1, 256))
     assert scene.path.stat().st_size == before
     recorder.close()
+
+
+def test_a_checkpoint_has_the_loss_of_the_windows_that_were_told(scene: Scene) -> None:
+    recorder = scene.recorder()
+    scene.run(recorder, until=0)
+    for step, loss, over in ((1, None, 0), (2, 0.5, 12), (3, None, 0), (4, None, 0), (5, 0.25, 24)):
+        recorder.hear(events.StepDone(step, 5, 8, loss, 1.0, loss, 2, over))
+        if step in (1, 3, 5):
+            recorder.hear(events.CheckpointWritten(step, f"{step:064x}"))
+    recorder.close()
+    told = [body for body in scene.bodies() if isinstance(body, bodies.Checkpoint)]
+    assert [(entry.step, entry.examples, entry.loss) for entry in told] == [
+        (1, 8, None),
+        (3, 16, 0.5),
+        (5, 16, 0.25),
+    ]
 
 
 def test_a_server_without_collateral_leaves_it_to_others(scene: Scene) -> None:

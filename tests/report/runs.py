@@ -9,10 +9,11 @@ import numpy as np
 
 from coterie.contract import Contract, canonical_json, load_contract
 from coterie.models.metrics import ScoreHistogram
+from coterie.models.released import ReleasedScores
 from coterie.nodes.eventlog import event_log
 from coterie.nodes.run_directory import write_result
 from coterie.ps import events
-from coterie.ps.evaluation import SplitCounts
+from coterie.ps.disclosure import Disclosure
 from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.training.comparison import Comparison, Scored
 from coterie.training.results import RunResult, TransportName, result_of
@@ -31,8 +32,13 @@ def scores(rows: int = 2000, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
     return 0.9 * labels - 1.4 + random.standard_normal(rows), labels
 
 
+def released() -> ReleasedScores:
+    """What a server whose contract asks for 100 examples releases of these scores."""
+    return ReleasedScores.of([ScoreHistogram.count(*scores())], Disclosure(100, 1).allows)
+
+
 def outcome(contract: Contract, seconds: float = 4.25) -> RunOutcome:
-    counts = ScoreHistogram.count(*scores())
+    counts = released()
     times = [events.ServerTimes("ps0", STEPS, 0.11, 0.42, 0.13, 4.9)] + [
         events.WorkerTimes(node.name, STEPS, 0.01 * (i + 1), 1.4, 1.9, 0.21, 1.3)
         for i, node in enumerate(contract.by_role("worker"))
@@ -42,7 +48,7 @@ def outcome(contract: Contract, seconds: float = 4.25) -> RunOutcome:
         examples=51_429,
         seconds=seconds,
         train_loss=0.560712345,
-        totals=(SplitCounts("validation", counts), SplitCounts("test", counts)),
+        totals={"validation": counts, "test": counts},
         model_digest=bytes(range(32)),
         end=RunEnd("5e" * 32, "c4" * 32),
         times=tuple(times),
@@ -51,7 +57,7 @@ def outcome(contract: Contract, seconds: float = 4.25) -> RunOutcome:
 
 def steps(count: int = STEPS) -> list[events.Event]:
     return [
-        events.StepDone(step, count, 512, 0.5 + 1 / step, step / 20, 0.75 - 0.2 / step)
+        events.StepDone(step, count, 512, 0.5 + 1 / step, step / 20, 0.75 - 0.2 / step, 1, 512)
         for step in range(1, count + 1)
     ]
 

@@ -11,7 +11,7 @@ from coterie.report.curve import Curve, Point, smoothed
 
 
 def step(number: int, loss: float, examples: int = 10, accuracy: float | None = 0.5) -> StepDone:
-    return StepDone(number, 1000, examples, loss, float(number), accuracy)
+    return StepDone(number, 1000, examples, loss, float(number), accuracy, 1, examples)
 
 
 def test_short_runs_keep_every_step() -> None:
@@ -60,6 +60,19 @@ def test_steps_that_are_done_again_count_once(back: Resumed | Restarted) -> None
         curve.hear(step(number, 2.0))
     assert [point.step for point in curve.points] == list(range(1, 11))
     assert [point.loss for point in curve.points] == [1.0] * 5 + [2.0] * 5
+
+
+def test_steps_without_values_make_no_points_and_windows_weigh_what_they_are_over() -> None:
+    curve = Curve()
+    for number in range(1, 7):
+        told = number % 3 == 0
+        curve.hear(
+            StepDone(number, 6, 4, 0.5, 1.0, 0.25, 3, 12)
+            if told
+            else StepDone(number, 6, 4, None, 1.0)
+        )
+    assert curve.points == (Point(3, 12, 0.5, 0.25), Point(6, 12, 0.5, 0.25))
+    assert curve.steps == 6
 
 
 def test_smoothing_weighs_by_examples() -> None:

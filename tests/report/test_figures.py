@@ -7,11 +7,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from coterie.models.metrics import ScoreHistogram
 from coterie.report import figures, palette, quality
 from coterie.report.curve import Point
 from coterie.report.drawing import Drawing, style
-from tests.report.runs import HFL, comparison, outcome, scores
+from tests.report.runs import HFL, comparison, outcome, released
 
 pytestmark = pytest.mark.long
 
@@ -24,7 +23,6 @@ def all_drawings() -> list[Drawing]:
         found.node: {key: value for key, value in vars(found).items() if key != "node"}
         for found in outcome(HFL).times
     }
-    histogram = ScoreHistogram.count(*scores())
     with style():
         made = [
             figures.loss_figure([figures.Line("one", POINTS), figures.Line("two", POINTS)]),
@@ -32,8 +30,8 @@ def all_drawings() -> list[Drawing]:
             figures.time_figure(
                 "time", {"attested": (4.0, 4.4, 4.2), "plaintext": (3.0, 3.2, 3.1)}
             ),
-            quality.roc_figure([("one", histogram)]),
-            quality.calibration_figure([("one", histogram)]),
+            quality.roc_figure([("one", released())]),
+            quality.calibration_figure([("one", released())]),
             figures.worth_figure(comparison()),
             figures.breakdown_figure("breakdown-0", times),
         ]

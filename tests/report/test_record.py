@@ -126,32 +126,30 @@ def test_a_result_of_another_kind_is_refused(tmp_path: Path, text: str) -> None:
     assert "is no result of this version" in damaged(tmp_path, "result.json", text).what
 
 
+COUNTED: dict[str, object] = {
+    "edges": [0, 8192],
+    "positives": [1],
+    "negatives": [1],
+    "predictions": [0.5],
+    "loss_sum": 1,
+    "prediction_sum": 1,
+    "correct": 1,
+    "auc": 0.5,
+    "auc_standard_error": None,
+}
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2},
+        {"format": 1},
         {"bins": 4096},
-        {"test": {"first": 8192}},
-        {
-            "test": {
-                "first": 8191,
-                "positives": [1, 1],
-                "negatives": [1, 1],
-                "loss_sum": 1,
-                "prediction_sum": 1,
-                "correct": 1,
-            }
-        },
-        {
-            "test": {
-                "first": 0,
-                "positives": [1],
-                "negatives": [],
-                "loss_sum": 1,
-                "prediction_sum": 1,
-                "correct": 1,
-            }
-        },
+        {"test": {"edges": [0, 8192]}},
+        {"test": {**COUNTED, "edges": [0, 8193]}},
+        {"test": {**COUNTED, "edges": [8192, 0]}},
+        {"test": {**COUNTED, "edges": [0]}},
+        {"test": {**COUNTED, "negatives": []}},
+        {"test": {**COUNTED, "predictions": [1.5]}},
         {"unknown": 1},
     ],
 )

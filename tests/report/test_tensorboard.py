@@ -55,10 +55,10 @@ def test_every_step_and_the_final_metrics_are_there(tmp_path: Path) -> None:
 
 def test_what_is_not_defined_is_not_written(tmp_path: Path) -> None:
     with tensorboard_log(tmp_path) as log:
-        log(events.StepDone(1, 2, 0, 0.0, 0.0, None))
+        log(events.StepDone(1, 2, 8, None, 0.5, None))
         log(events.Finished({"test_auc": None}))
     found = read(tmp_path)
-    assert found.keys() == {"train/loss"}
+    assert found.keys() == {"train/examples_per_second"}
 
 
 def test_the_file_is_whole_after_a_failed_run(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ learning_rate = 0.05
 [limits]
 join_seconds = 300
 step_seconds = 60
+evaluation_minimum = 10
 
 [trust]
 tee = "simulated"

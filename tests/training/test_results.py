@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from coterie.contract import Contract, contract_digest, load_contract
 from coterie.models.metrics import ScoreHistogram, evaluate
-from coterie.ps.evaluation import SplitCounts
+from coterie.models.released import ReleasedScores
 from coterie.ps.events import ServerTimes, WorkerTimes
 from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.training.results import RunResult, TransportName, result_of
@@ -20,13 +20,13 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 HFL = load_contract(EXAMPLES / "hfl.toml")
 LOGITS = np.linspace(-2, 2, 41)
 LABELS = (np.arange(41) % 3 == 0).astype(np.float64)
-COUNTS = ScoreHistogram.count(LOGITS, LABELS)
+COUNTS = ReleasedScores.of([ScoreHistogram.count(LOGITS, LABELS)])
 OUTCOME = RunOutcome(
     steps=10,
     examples=5_000,
     seconds=4.0,
     train_loss=0.5,
-    totals=(SplitCounts("validation", COUNTS), SplitCounts("test", COUNTS)),
+    totals={"validation": COUNTS, "test": COUNTS},
     model_digest=bytes(range(32)),
     end=RunEnd("5e" * 32, "c4" * 32),
 )
@@ -89,15 +89,15 @@ def test_only_attested_transports_are_stamped_with_a_tee(
 
 
 def test_withheld_totals_leave_their_metrics_out() -> None:
-    result = result_of(replace(OUTCOME, totals=()), HFL, "memory")
+    result = result_of(replace(OUTCOME, totals={}), HFL, "memory")
     assert result.validation_auc is None
     assert result.test_auc is result.test_logloss is result.test_accuracy is None
     assert result.train_loss == 0.5
 
 
 def test_one_class_has_no_auc() -> None:
-    negatives = ScoreHistogram.count(LOGITS, np.zeros(41))
-    result = result_of(replace(OUTCOME, totals=(SplitCounts("test", negatives),)), HFL, "memory")
+    negatives = ReleasedScores.of([ScoreHistogram.count(LOGITS, np.zeros(41))])
+    result = result_of(replace(OUTCOME, totals={"test": negatives}), HFL, "memory")
     assert result.test_auc is None
     assert result.test_calibration is None
     assert result.test_logloss is not None

@@ -111,7 +111,8 @@ def test_a_federated_run_learns_and_says_so(data: Prepared) -> None:
     assert 0 < result.test_auc < 1
     steps = [event for event in heard if isinstance(event, events.StepDone)]
     first, last = (
-        sum(step.loss * step.examples for step in part) for part in (steps[:12], steps[36:])
+        sum((step.loss or 0) * step.over_examples for step in part)
+        for part in (steps[:12], steps[36:])
     )
     assert last < first
     assert result.train_loss == pytest.approx(last / 360)

@@ -148,7 +148,8 @@ def _summary(hfl: Contract, joint: RunResult, sdt: Contract, rented: RunResult) 
         ("test accuracy", "test_accuracy", ".4f"),
     )
     for label, key, form in rows:
-        table.add_row(label, *(format(getattr(result, key), form) for result in (joint, rented)))
+        values = [getattr(result, key) for result in (joint, rented)]
+        table.add_row(label, *("-" if value is None else format(value, form) for value in values))
     table.add_row("model digest", joint.model_digest[:16], rented.model_digest[:16])
     return table
 

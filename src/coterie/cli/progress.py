@@ -55,18 +55,21 @@ class _Average:
 
     def __init__(self) -> None:
         self._loss = 0.0
-        self._examples = 0
+        self._examples = self._told = 0
         self._began = 0.0
 
     def add(self, step: StepDone) -> None:
-        self._loss += step.loss * step.examples
+        if step.loss is not None:
+            self._loss += step.loss * step.over_examples
+            self._told += step.over_examples
         self._examples += step.examples
 
-    def take(self, seconds: float) -> tuple[float, float]:
-        """Mean loss and examples per second; starts anew."""
-        loss = self._loss / max(1, self._examples)
+    def take(self, seconds: float) -> tuple[float | None, float]:
+        """Mean loss, where any was told, and examples per second; starts anew."""
+        loss = self._loss / self._told if self._told else None
         speed = self._examples / max(1e-9, seconds - self._began)
-        self._loss, self._examples, self._began = 0.0, 0, seconds
+        self._loss, self._began = 0.0, seconds
+        self._examples = self._told = 0
         return loss, speed
 
 
@@ -104,8 +107,9 @@ class _Lines:
         if event.step % max(1, event.steps // _LINES_PER_RUN) == 0 or event.step == event.steps:
             loss, speed = self._average.take(event.seconds)
             self._console.print(
-                f"{self._title}: step {event.step}/{event.steps}, loss {loss:.4f}, "
-                f"{speed:,.0f} examples/s",
+                f"{self._title}: step {event.step}/{event.steps}, "
+                + (f"loss {loss:.4f}, " if loss is not None else "")
+                + f"{speed:,.0f} examples/s",
                 highlight=False,
                 soft_wrap=True,
                 markup=False,

@@ -55,7 +55,7 @@ class RunState:
         nodes: By name, in contract order.
         step: Updates applied.
         steps: Of the whole run; 0 before it is known.
-        loss: Mean over the last steps.
+        loss: Mean over the last steps; None where not told.
         accuracy: Likewise; None where not told.
         validation_auc: Once the run has been evaluated.
         test_auc: Likewise.

@@ -152,7 +152,9 @@ class LimitsSection(Section):
             than ``grace_seconds``: they are left out, and recorded, until they come back. A strict
             majority of the workers. Mode ``hfl`` only; without it every step waits for all.
         grace_seconds: See ``quorum``; the two go together.
-        evaluation_minimum: Evaluation counts are released only over at least so many examples.
+        evaluation_minimum: No loss, metric or count of scores leaves the server's TEE that is over
+            fewer examples, or, where several parties own data, over one party's alone: steps of small
+            batches are told together, bins of scores are merged. 1 shows single examples.
     """
 
     join_seconds: Seconds = 300.0

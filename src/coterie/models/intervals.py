@@ -74,6 +74,11 @@ def auc_interval(histogram: ScoreHistogram) -> Interval | None:
     return _interval(auc, float(of_positives / count + of_negatives / others), 0.0, 1.0)
 
 
+def interval_of(auc: float, standard_error: float) -> Interval:
+    """The interval of an AUC whose standard error is known."""
+    return _interval(auc, standard_error**2, 0.0, 1.0)
+
+
 def paired_aucs(scores: list[Floats], labels: Floats) -> Paired | None:
     """Compares models on the same examples by DeLong's paired test.
 

@@ -12,6 +12,7 @@ from coterie.criteo.dataset import DataSet, open_dataset
 from coterie.criteo.shards import Shard, join_shards
 from coterie.models.metrics import Floats
 from coterie.nodes.local import run_local
+from coterie.ps.disclosure import Disclosure
 from coterie.ps.events import Event
 from coterie.ps.outcome import RunOutcome
 from coterie.training.comparison import Comparison, Scored
@@ -118,11 +119,16 @@ def compare_privately(
         joint: The joint model's scores of the party's test rows.
 
     Returns:
-        None where the test rows do not hold each class at least twice.
+        None where the test rows do not hold ``limits.evaluation_minimum`` examples of each class, and
+        each at least twice: what is compared leaves the TEE.
 
     Raises:
         CoterieError: The training failed.
     """
+    rule = Disclosure(contract.limits.evaluation_minimum, 1)
+    positives = int((joint.labels == 1).sum())
+    if not rule.allows([[positives, len(joint.labels) - positives]]).all():
+        return None
     outcome, logits = _train_alone(contract, worker, data_set, contract.training.batch)
     scored = [
         Scored("joint", "joint", None, joint.logits),

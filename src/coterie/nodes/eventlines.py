@@ -52,8 +52,8 @@ def _sentence(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line p
         case events.Joined(node=node, missing=missing):
             waiting = f"; waiting for {', '.join(missing)}" if missing else "; all have come"
             return f"{node} joined{waiting}"
-        case events.StepDone(step, steps, _, loss, seconds):
-            return f"step {step}/{steps}, loss {loss:.4f}, {seconds:.1f} s"
+        case events.StepDone() as done:
+            return f"step {done.step}/{done.steps}, {_loss(done)}{done.seconds:.1f} s"
         case events.CheckpointWritten(step, digest):
             return f"checkpoint at step {step}, {digest[:16]}"
         case events.Begun(run):
@@ -94,3 +94,10 @@ def _sentence(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line p
             return f"{node} failed ({exit_code}): {error.get('what', '')}"
         case _:
             return type(event).__name__
+
+
+def _loss(done: events.StepDone) -> str:
+    if done.loss is None:
+        return ""
+    steps = f" over {done.over_steps} steps" if done.over_steps > 1 else ""
+    return f"loss {done.loss:.4f}{steps}, "

@@ -143,6 +143,7 @@ class NodeContext:
         on_outcome: Hears of the run's outcome on shard 0, when it is kept.
         on_scores: Hears the scores of this node's own held-out rows, for comparisons on its own
             machine; they are never sent.
+        discloses_everything: Of runs in one process: shard 0 tells of every step and every score.
     """
 
     contract: Contract
@@ -158,6 +159,7 @@ class NodeContext:
     keep_model: ModelKeeper | None = None
     on_outcome: Callable[[RunOutcome], None] = lambda _: None
     on_scores: ScoreSink | None = None
+    discloses_everything: bool = False
 
 
 def nothing_sealed(node: str) -> KeyRefused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -23,6 +24,8 @@ from coterie.training.scores import Evaluation
 
 if TYPE_CHECKING:  # opening data sets is for data owners; a parameter server never loads it
     from coterie.criteo.dataset import DataSet
+
+_log = logging.getLogger(__name__)
 
 
 def find_node(contract: Contract, name: str) -> Node:
@@ -220,7 +223,9 @@ def _run_and_compare(context: NodeContext) -> None:
     if scores is None or context.open_data is None or context.out is None:
         return  # the node came back to a run that it had finished: the joint model is gone
     comparison = compare_privately(context.contract, context.node, context.open_data(), scores)
-    if comparison is not None:
+    if comparison is None:
+        _log.warning("no comparison: a class has fewer test rows than limits.evaluation_minimum")
+    else:
         comparison.write(context.out)
 
 

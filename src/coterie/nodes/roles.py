@@ -17,6 +17,7 @@ from coterie.ps.checkpoints import (
     NoCheckpoints,
 )
 from coterie.ps.checkpoints.casing import Casing, OpenCasing
+from coterie.ps.disclosure import EVERYTHING
 from coterie.ps.events import ModelKept, ModelNotKept, WorkerTimes
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.service import ParameterService
@@ -45,6 +46,7 @@ def run_parameter_server(context: NodeContext) -> RunOutcome | None:
         on_event=context.on_event,
         checkpoints=_checkpoints(context),
         consent=context.consent,
+        disclosure=EVERYTHING if context.discloses_everything else None,
     )
     service = ParameterService(shard, lambda: context.fabric.parameter_server(0))
     with context.fabric.serve_parameter_server(service):

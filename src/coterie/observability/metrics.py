@@ -34,7 +34,7 @@ class NodeMetrics:
 
         self._step = gauge("step", "Updates applied so far")
         self._steps = gauge("steps_planned", "Updates in the whole run")
-        self._loss = gauge("train_loss", "Mean loss of the last step")
+        self._loss = gauge("train_loss", "Mean loss of the last steps that may be told")
         self._examples = counter("examples", "Examples trained by this process's steps")
         self._checkpoint = gauge("checkpoint_step", "Step of the newest durable checkpoint")
         self._restarts = counter("restarts", "Times the server went back to a checkpoint")
@@ -67,10 +67,11 @@ class NodeMetrics:
     def hear(self, event: events.Event) -> None:
         """Takes note of an event."""
         match event:
-            case events.StepDone(step, steps, examples, loss, _):
+            case events.StepDone(step, steps, examples, loss):
                 self._step.set(step)
                 self._steps.set(steps)
-                self._loss.set(loss)
+                if loss is not None:
+                    self._loss.set(loss)
                 self._examples.inc(examples)
             case events.CheckpointWritten(step, _):
                 self._checkpoint.set(step)

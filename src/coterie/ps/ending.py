@@ -35,8 +35,7 @@ class Ending:
         self._shard = shard
         self._shards = len(contract.by_role("ps"))
         self._owners = tuple(node.name for node in contract.data_owners())
-        self._minimum = contract.limits.evaluation_minimum
-        self._totals = EvaluationTotals(self._owners, self._minimum)
+        self._totals = EvaluationTotals(self._owners, shard.disclosure)
         self._digests: dict[int, bytes] = {}
         self.excused: set[str] = set()
         self.outcome: RunOutcome | None = None
@@ -54,7 +53,7 @@ class Ending:
         self._digests.clear()
         if restored is None:
             self.excused.clear()
-        self._totals = EvaluationTotals(self._owners, self._minimum)
+        self._totals = EvaluationTotals(self._owners, self._shard.disclosure)
         notes = self._shard.checkpoints.notes() if restored is not None else {}
         for owner in self._owners:
             octets = notes.get(_REPORT + owner, b"")
@@ -90,7 +89,7 @@ class Ending:
             steps=run.state.step,
             examples=sum(schedule.examples) * schedule.epochs,
             seconds=run.training_ended_at - run.training_began_at,
-            train_loss=run.state.epoch_loss / max(1, run.state.epoch_examples),
+            train_loss=run.train_loss(),
             totals=self._totals.released(),
             model_digest=model_digest(
                 run.contract, run.state.step, run.state.dense, self._slice_digests()

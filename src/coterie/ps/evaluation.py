@@ -1,4 +1,4 @@
-"""Sums the data owners' evaluation counts; releases them only over enough examples."""
+"""Sums the data owners' evaluation counts; what is released is over enough examples, in all its parts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 
 from coterie.errors import MessageRefused
 from coterie.models.metrics import HISTOGRAM_BINS, SUMS, ScoreHistogram
+from coterie.models.released import ReleasedScores
+from coterie.ps.disclosure import Disclosure
 from coterie.ps.wire import ps_pb2 as pb
 
 SPLITS = ("validation", "test")
@@ -15,11 +17,11 @@ SPLITS = ("validation", "test")
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """Counts over one split.
+    """One owner's counts over one split: for the server's TEE, and no other eyes.
 
     Attributes:
         split: ``validation`` or ``test``.
-        histogram: The scores, counted; nothing of a single example is in it.
+        histogram: The scores, counted; most bins hold one example or none.
     """
 
     split: str
@@ -56,12 +58,12 @@ class EvaluationTotals:
 
     Args:
         owners: Names of the nodes that report, in contract order.
-        minimum: A total over fewer examples is withheld.
+        disclosure: What may be released.
     """
 
-    def __init__(self, owners: tuple[str, ...], minimum: int) -> None:
+    def __init__(self, owners: tuple[str, ...], disclosure: Disclosure) -> None:
         self._owners = owners
-        self._minimum = minimum
+        self._rule = disclosure
         self._reports: dict[str, tuple[SplitCounts, ...]] = {}
 
     @property
@@ -85,17 +87,17 @@ class EvaluationTotals:
         """Whether an owner has reported."""
         return owner in self._reports
 
-    def released(self) -> tuple[SplitCounts, ...]:
-        """The totals over all who have reported, of the splits that have enough examples."""
-        totals: list[SplitCounts] = []
+    def released(self) -> dict[str, ReleasedScores]:
+        """The totals over all who have reported, by split, of those that are over enough."""
+        reports = [self._reports[owner] for owner in self._owners if owner in self._reports]
+        totals: dict[str, ReleasedScores] = {}
         for i, split in enumerate(SPLITS):
-            total = ScoreHistogram.empty()
-            for owner in self._owners:
-                if owner in self._reports:
-                    total = total + self._reports[owner][i].histogram
-            if total.examples >= self._minimum:
-                totals.append(SplitCounts(split, total))
-        return tuple(totals)
+            parts = [report[i].histogram for report in reports]
+            if self._rule.allows([part.examples for part in parts]):
+                totals[split] = ReleasedScores.of(
+                    parts, None if self._rule.exact else self._rule.allows
+                )
+        return totals
 
 
 def _refused(expected: str, seen: str) -> MessageRefused:

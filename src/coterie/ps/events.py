@@ -48,18 +48,22 @@ class Joined(Event):
 
 @dataclass(frozen=True)
 class StepDone(Event):
-    """A step was applied. ``loss`` is its mean over ``examples`` examples.
+    """A step was applied, to ``examples`` examples.
 
-    ``accuracy`` is the share of them whose label the prediction agreed with before the update; None
-    where nobody had a part in the step.
+    ``loss`` and ``accuracy`` (the share of labels that the prediction agreed with before the update)
+    are means over the last ``over_steps`` steps, this one included, and their ``over_examples``
+    examples. They come only with the steps at which such a window ends (``ps.disclosure``), and are
+    None, over 0 examples, at all others. No two windows share a step.
     """
 
     step: int
     steps: int
     examples: int
-    loss: float
+    loss: float | None
     seconds: float
     accuracy: float | None = None
+    over_steps: int = 0
+    over_examples: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -98,7 +100,10 @@ class MessageBounds:
             raise _refused("push.examples", f"{examples} by the schedule", str(push.examples))
         limit = MAX_LOSS * examples
         if not 0 <= push.loss_sum <= limit:  # false for NaN
-            raise _refused("push.loss_sum", f"0 to {limit:g}", str(push.loss_sum))
+            # a number is not told: it is of one party's step, perhaps of a single example
+            finite = math.isfinite(push.loss_sum)
+            seen = "a number out of bounds" if finite else str(push.loss_sum)
+            raise _refused("push.loss_sum", f"0 to {limit:g}", seen)
         if push.correct > examples:
             raise _refused("push.correct", f"0 to {examples}", str(push.correct))
         ids = self.row_ids(push.row_ids, examples=examples, name="push.row_ids")

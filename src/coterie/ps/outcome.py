@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from coterie.errors import CheckpointDamaged
+from coterie.models.released import ReleasedScores
 from coterie.ps.checkpoints import WorkerAbsence
-from coterie.ps.evaluation import SplitCounts
 from coterie.ps.events import ServerTimes, WorkerTimes
-from coterie.ps.wire import ps_pb2 as pb
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class RunOutcome:
         steps: Updates applied.
         examples: Examples trained, all epochs.
         seconds: From the last join to the last update; after a restart, of this process alone.
-        train_loss: Mean loss over the last epoch.
-        totals: Released evaluation counts.
+        train_loss: Mean loss over the last epoch; None where it may not be told.
+        totals: Released evaluation counts, by split.
         model_digest: Digest of the model; 32 bytes.
         end: The run and checkpoint that it is of.
         absences: Who was left out when.
@@ -45,8 +46,8 @@ class RunOutcome:
     steps: int
     examples: int
     seconds: float
-    train_loss: float
-    totals: tuple[SplitCounts, ...]
+    train_loss: float | None
+    totals: Mapping[str, ReleasedScores]
     model_digest: bytes
     end: RunEnd
     absences: tuple[WorkerAbsence, ...] = ()
@@ -54,14 +55,13 @@ class RunOutcome:
 
     def to_json(self) -> bytes:
         """The outcome as it is kept between restarts of the server."""
-        totals = pb.ReportReply(totals=[total.to_wire() for total in self.totals])
         return (
             _Stored(
                 steps=self.steps,
                 examples=self.examples,
                 seconds=self.seconds,
                 train_loss=self.train_loss,
-                totals=totals.SerializeToString().hex(),
+                totals=dict(self.totals),
                 model_digest=self.model_digest.hex(),
                 run_id=self.end.run_id,
                 checkpoint=self.end.checkpoint,
@@ -73,15 +73,26 @@ class RunOutcome:
 
     @staticmethod
     def from_json(octets: bytes) -> RunOutcome:
-        """Reads what ``to_json`` wrote; the store has checked that it is whole."""
-        stored = _Stored.model_validate_json(octets)
-        totals = pb.ReportReply.FromString(bytes.fromhex(stored.totals)).totals
+        """Reads what ``to_json`` wrote; the store has checked that it is whole.
+
+        Raises:
+            CheckpointDamaged: Another version wrote it.
+        """
+        try:
+            stored = _Stored.model_validate_json(octets)
+        except ValidationError as error:
+            raise CheckpointDamaged(
+                "the kept outcome of the run is none of this version",
+                expected="what this version keeps",
+                seen=str(error.errors(include_input=False)[0])[:300],
+                remedy="let the version that finished the run end it",
+            ) from error
         return RunOutcome(
             steps=stored.steps,
             examples=stored.examples,
             seconds=stored.seconds,
             train_loss=stored.train_loss,
-            totals=tuple(SplitCounts.from_wire(total) for total in totals),
+            totals=stored.totals,
             model_digest=bytes.fromhex(stored.model_digest),
             end=RunEnd(stored.run_id, stored.checkpoint),
             absences=stored.absences,
@@ -94,8 +105,8 @@ class _Stored(BaseModel):
     steps: int
     examples: int
     seconds: float
-    train_loss: float
-    totals: str
+    train_loss: float | None
+    totals: dict[str, ReleasedScores]
     model_digest: str
     run_id: str
     checkpoint: str

@@ -18,6 +18,7 @@ from coterie.ps.aggregation import Gradients, dense_norm, is_finite, slice_norms
 from coterie.ps.barrier import StepBarrier
 from coterie.ps.checkpoints import WorkerAbsence
 from coterie.ps.council import Absence, Council, Decision, StagedReport
+from coterie.ps.disclosure import Disclosure, StepWindows
 from coterie.ps.membership import Membership
 from coterie.ps.ports import Caller
 from coterie.ps.schedule import Schedule
@@ -48,6 +49,7 @@ class Run:
         state: The model, restored or new.
         membership: Who takes part.
         absences: The membership so far.
+        disclosure: What may be told of the data.
         on_event: Hears what happens.
         monotonic: Seconds of a clock that only goes forward.
     """
@@ -61,6 +63,7 @@ class Run:
         state: ModelState,
         membership: Membership,
         absences: Iterable[Absence],
+        disclosure: Disclosure,
         on_event: events.EventSink,
         monotonic: Callable[[], float],
     ) -> None:
@@ -71,6 +74,8 @@ class Run:
         self.membership = membership
         self.times = ServerClock(monotonic)
         self._absences = tuple(absences)
+        self._disclosure = disclosure
+        self._windows: StepWindows | None = None
         self._on_event = on_event
         self._monotonic = monotonic
         self.initialized = contract.mode == "hfl" or not place.leads or state.step > 0
@@ -172,6 +177,7 @@ class Run:
         step = self.state.step
         if self.place.leads:
             self.council = Council(self.contract, self.schedule, step, self._absences)
+            self._windows = StepWindows(self._disclosure, self.schedule, step)
             workers = self.membership.workers
             present = [i for i, name in enumerate(workers) if name in self.membership.joined]
             if step < self.schedule.steps:
@@ -212,8 +218,19 @@ class Run:
         self.progress_at = self._monotonic()
         if self.trained:
             self.training_ended_at = self.progress_at
-        if self.place.leads:
-            self._tell(decision, schedule, pushes)
+        if self._windows is not None:
+            self._tell(decision, schedule, pushes, self._windows)
+
+    def train_loss(self) -> float | None:
+        """Mean loss over the last epoch, where it may be told: then all its windows were."""
+        schedule, _ = self.running()
+        start = schedule.steps - schedule.steps_per_epoch
+        missed = any(a.stop is None or a.stop > start for a in self.absences)
+        if self._windows is None or not self._windows.tells or not self.state.epoch_examples:
+            return None
+        if missed and not self._disclosure.exact:
+            return None
+        return self.state.epoch_loss / self.state.epoch_examples
 
     def absences_by_name(self) -> tuple[WorkerAbsence, ...]:
         """The membership so far, for people and files."""
@@ -264,21 +281,26 @@ class Run:
         grace = self.contract.limits.grace_seconds
         return grace is not None and self._monotonic() - self.progress_at >= grace
 
-    def _tell(self, decision: Decision, schedule: Schedule, pushes: list[Gradients]) -> None:
+    def _tell(
+        self, decision: Decision, schedule: Schedule, pushes: list[Gradients], windows: StepWindows
+    ) -> None:
         workers = self.membership.workers
         for worker in decision.left_out:
             self._on_event(events.LeftOut(workers[worker], decision.step))
         for worker in decision.returned:
             self._on_event(events.Returned(workers[worker], decision.step))
-        examples = sum(push.examples for push in pushes)
+        complete = tuple(decision.contributors) == schedule.participants(decision.step)
+        window = windows.add(decision.step, pushes, complete=complete)
         self._on_event(
             events.StepDone(
                 step=self.state.step,
                 steps=schedule.steps,
-                examples=examples,
-                loss=sum(push.loss_sum for push in pushes) / examples if examples else 0.0,
+                examples=sum(push.examples for push in pushes),
+                loss=window.loss if window else None,
                 seconds=self.progress_at - self.training_began_at,
-                accuracy=sum(push.correct for push in pushes) / examples if examples else None,
+                accuracy=window.accuracy if window else None,
+                over_steps=window.steps if window else 0,
+                over_examples=window.examples if window else 0,
             )
         )
 

@@ -198,7 +198,7 @@ class ParameterService:
             )
 
     def report(self, caller: Caller, request: pb.ReportRequest) -> pb.ReportReply:
-        """Adds a data owner's counts; answers with the totals once all have reported."""
+        """Adds a data owner's counts; answers once all have reported."""
         counts = tuple(SplitCounts.from_wire(count) for count in request.counts)
         shard = self._shard
         lead = self._leading("a report")
@@ -216,10 +216,7 @@ class ParameterService:
             if lead.outcome is None:
                 self._joined(caller, request.ps_incarnation)
                 return pb.ReportReply(pending=True)
-            return pb.ReportReply(
-                totals=[total.to_wire() for total in lead.outcome.totals],
-                model_digest=lead.outcome.model_digest,
-            )
+            return pb.ReportReply(model_digest=lead.outcome.model_digest)
 
     def leave(self, caller: Caller, request: pb.LeaveRequest) -> pb.LeaveReply:
         """Notes that a node needs this shard no more."""

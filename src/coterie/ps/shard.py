@@ -13,6 +13,7 @@ from coterie.ps import events
 from coterie.ps.checkpoints import Checkpoints, DurableCheckpoint, RunRecord
 from coterie.ps.council import Absence
 from coterie.ps.departures import Departures
+from coterie.ps.disclosure import Disclosure
 from coterie.ps.download import part_count
 from coterie.ps.membership import Membership
 from coterie.ps.outcome import RunEnd
@@ -36,6 +37,7 @@ class Shard:
         consent: To go on from an older checkpoint than was announced, if all parties gave it.
         poll_seconds: How long a call waits before it answers ``pending``.
         new_run_id: Makes the random name of a run that begins, 64 hex digits.
+        disclosure: What may be told of the data; the contract's rule if absent.
 
     Attributes:
         changed: The lock, notified whenever anything that a call waits for changes.
@@ -60,6 +62,7 @@ class Shard:
         consent: RollbackConsent | None = None,
         poll_seconds: float = 10.0,
         new_run_id: Callable[[], str] = lambda: secrets.token_hex(32),
+        disclosure: Disclosure | None = None,
     ) -> None:
         servers = [server.name for server in contract.by_role("ps")]
         self.contract = contract
@@ -71,6 +74,7 @@ class Shard:
         self.consent = consent
         self.poll_seconds = poll_seconds
         self.new_run_id = new_run_id
+        self.disclosure = disclosure or Disclosure.of(contract)
         self.changed = threading.Condition()
         self.run: Run | None = None
         self.announced: DurableCheckpoint | None = None
@@ -207,6 +211,7 @@ class Shard:
                 state=state,
                 membership=self.membership,
                 absences=absences,
+                disclosure=self.disclosure,
                 on_event=self.on_event,
                 monotonic=self.monotonic,
             )

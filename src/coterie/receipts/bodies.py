@@ -270,7 +270,7 @@ class Checkpoint(Body):
         step: Updates that it holds.
         digest: SHA-256 of its manifest.
         examples: Trained since the entry before of this kind.
-        loss: Their mean loss; absent where there were none.
+        loss: Mean over the windows of steps that were told since then; absent where there were none.
     """
 
     kind = "checkpoint"
@@ -304,7 +304,7 @@ class Outcome(Body):
     steps: Count
     examples: Count
     nodes: Count
-    train_loss: float
+    train_loss: float | None
     validation_auc: float | None
     test_auc: float | None
     test_logloss: float | None

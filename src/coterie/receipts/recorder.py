@@ -68,7 +68,8 @@ class Recorder:
         self._attestations: Counter[str] = Counter()
         self._not_kept: Counter[str] = Counter()
         self._refusals = 0
-        self._examples, self._loss = 0, 0.0
+        self._examples = self._told = 0
+        self._loss = 0.0
         self._failure: CoterieError | None = None
         self._file = ReceiptFile(folder / NAME)
         try:
@@ -95,7 +96,9 @@ class Recorder:
         with self._lock:
             if isinstance(event, events.StepDone):
                 self._examples += event.examples
-                self._loss += event.loss * event.examples
+                if event.loss is not None:
+                    self._told += event.over_examples
+                    self._loss += event.loss * event.over_examples
             elif not self._closed:
                 self._guarded(lambda: self._take(event))
 
@@ -165,11 +168,12 @@ class Recorder:
             case events.Joined() as joined:
                 self._take_join(joined)
             case events.CheckpointWritten(step, digest):
-                loss = self._loss / self._examples if self._examples else None
+                loss = self._loss / self._told if self._told else None
                 self._append(
                     bodies.Checkpoint(step=step, digest=digest, examples=self._examples, loss=loss)
                 )
-                self._examples, self._loss = 0, 0.0
+                self._examples = self._told = 0
+                self._loss = 0.0
             case events.Refused():
                 self._refusals += 1
                 if self._refusals <= _KEPT_REFUSALS:

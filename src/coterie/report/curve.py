@@ -11,11 +11,11 @@ MAX_POINTS = 512
 
 @dataclass(frozen=True)
 class Point:
-    """Consecutive steps, put together.
+    """Consecutive steps whose values were told, put together.
 
     Attributes:
         step: The last of them.
-        examples: Trained in them.
+        examples: That its values are means over.
         loss: Mean over these examples.
         accuracy: Share of them that was predicted right before its update; None where not told.
     """
@@ -35,9 +35,9 @@ class Curve:
 
     def __init__(self, max_points: int = MAX_POINTS) -> None:
         self._max_points = max_points
-        self._width = 1  # steps per point
+        self._width = 1  # windows of steps per point
         self._points: list[Point] = []
-        self._open: list[StepDone] = []
+        self._open: list[Point] = []
         self.steps = 0
 
     def hear(self, event: Event) -> None:
@@ -45,11 +45,13 @@ class Curve:
         match event:
             case StepDone():
                 self.steps = event.steps
-                self._open.append(event)
+                if event.loss is not None:
+                    point = Point(event.step, event.over_examples, event.loss, event.accuracy)
+                    self._open.append(point)
                 if len(self._open) >= self._width:
                     self._close()
             case Resumed(step=step) | Restarted(step=step):
-                self._open = [done for done in self._open if done.step <= step]
+                self._open = [point for point in self._open if point.step <= step]
                 self._points = [point for point in self._points if point.step <= step]
             case _:
                 pass
@@ -57,11 +59,11 @@ class Curve:
     @property
     def points(self) -> tuple[Point, ...]:
         """The curve so far."""
-        rest = [_merged([_point(done) for done in self._open])] if self._open else []
+        rest = [_merged(self._open)] if self._open else []
         return (*self._points, *rest)
 
     def _close(self) -> None:
-        self._points.append(_merged([_point(done) for done in self._open]))
+        self._points.append(_merged(self._open))
         self._open.clear()
         if len(self._points) >= self._max_points:
             pairs = zip(self._points[::2], self._points[1::2], strict=False)
@@ -73,10 +75,6 @@ class Curve:
 def smoothed(points: tuple[Point, ...], window: int) -> tuple[Point, ...]:
     """Each point with its ``window - 1`` predecessors, weighted by examples."""
     return tuple(_merged(list(points[max(0, i + 1 - window) : i + 1])) for i in range(len(points)))
-
-
-def _point(done: StepDone) -> Point:
-    return Point(done.step, done.examples, done.loss, done.accuracy)
 
 
 def _merged(points: list[Point]) -> Point:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from coterie import __version__
 from coterie.contract import Contract
-from coterie.models.intervals import Interval, auc_interval
+from coterie.models.intervals import Interval
 from coterie.report import palette
 from coterie.report.drawing import Drawing
 from coterie.report.record import RunRecord
@@ -209,7 +209,7 @@ def _number(result: RunResult, key: str) -> Number:
 
 def _interval_of(run: RunRecord) -> Interval | None:
     counts = run.evaluation.test
-    return auc_interval(counts.histogram()) if counts is not None else None
+    return counts.interval() if counts is not None else None
 
 
 def _times(result: RunResult) -> list[tuple[str, list[tuple[str, Number]]]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coterie.models.intervals import proportion_interval
-from coterie.models.metrics import HISTOGRAM_BINS, LOGIT_BOUND, ScoreHistogram
+from coterie.models.released import ReleasedScores
 from coterie.report.drawing import DASHES, Drawing, finish, legend, new_figure
 from coterie.report.palette import IDLE, SERIES
 
@@ -31,40 +31,40 @@ class CalibrationGroup:
     observed: float
 
 
-def roc_figure(histograms: Sequence[tuple[str, ScoreHistogram]]) -> Drawing | None:
-    """ROC curves of counted scores; exact, but for the order within a bin."""
+def roc_figure(released: Sequence[tuple[str, ReleasedScores]]) -> Drawing | None:
+    """ROC curves of counted scores; exact, but for the order within a bin, whose worth they state."""
     figure = new_figure(3.5)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=IDLE.light, linewidth=1, linestyle=(0, (2, 2)))
-    for place, (label, histogram) in enumerate(histograms):
-        false_k, true_k = roc_points(histogram)
+    for place, (label, scores) in enumerate(released):
+        false_k, true_k = roc_points(scores)
         axes.plot(false_k, true_k, color=SERIES[place].light, linestyle=DASHES[place], label=label)
-    if not histograms:
+    if not released:
         return None
     axes.set_aspect("equal")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_xlabel("false positive rate")
     axes.set_ylabel("true positive rate")
-    legend(axes, len(histograms))
+    legend(axes, len(released))
     return finish(
         figure,
         "roc",
         "ROC on the test rows",
-        "The dotted diagonal is guessing. Drawn from counts of scores in 8,192 bins, summed over "
-        "all data owners.",
+        "The dotted diagonal is guessing. Drawn from counts of scores over all data owners, in "
+        f"{_bins(released)}.",
     )
 
 
-def calibration_figure(histograms: Sequence[tuple[str, ScoreHistogram]]) -> Drawing | None:
+def calibration_figure(released: Sequence[tuple[str, ReleasedScores]]) -> Drawing | None:
     """Observed against predicted click rates in ten groups of equal size."""
-    if not histograms:
+    if not released:
         return None
     figure = new_figure(3.5)
     axes = figure.subplots()
     highest = 0.05
-    for place, (label, histogram) in enumerate(histograms):
-        groups = calibration_groups(histogram)
+    for place, (label, scores) in enumerate(released):
+        groups = calibration_groups(scores)
         x = [group.predicted for group in groups]
         y = [group.observed for group in groups]
         ends = [
@@ -91,20 +91,29 @@ def calibration_figure(histograms: Sequence[tuple[str, ScoreHistogram]]) -> Draw
     axes.set_aspect("equal")
     axes.set_xlabel("predicted click rate")
     axes.set_ylabel("observed click rate")
-    legend(axes, len(histograms))
+    legend(axes, len(released))
     return finish(
         figure,
         "calibration",
         "Calibration on the test rows",
         "Test rows in ten groups of equal size by prediction; bars: Wilson's 95 % interval. On the "
-        "dotted line, predictions are right on average.",
+        "dotted line, predictions are right on average. Mean predictions are within 0.0005.",
     )
 
 
-def roc_points(histogram: ScoreHistogram) -> tuple[list[float], list[float]]:
+def _bins(released: Sequence[tuple[str, ReleasedScores]]) -> str:
+    """Into how many bins the scores were merged, and what that may cost the area under the curve."""
+    bins = [f"{len(scores.positives):,}" for _, scores in released]
+    error = max(scores.auc_error for _, scores in released)
+    return (
+        f"{' and '.join(bins)} bins: the area under a drawn curve is within {error:.4f} of the AUC"
+    )
+
+
+def roc_points(scores: ReleasedScores) -> tuple[list[float], list[float]]:
     """False and true positive rates from the highest threshold to the lowest, thinned out."""
-    positives = np.concatenate(([0], np.cumsum(histogram.positives[::-1])))
-    negatives = np.concatenate(([0], np.cumsum(histogram.negatives[::-1])))
+    positives = np.concatenate(([0], np.cumsum(scores.positives[::-1])))
+    negatives = np.concatenate(([0], np.cumsum(scores.negatives[::-1])))
     true_k = positives / max(1, positives[-1])
     false_k = negatives / max(1, negatives[-1])
     along = np.searchsorted(true_k + false_k, np.linspace(0, 2, _CURVE_POINTS))
@@ -113,13 +122,12 @@ def roc_points(histogram: ScoreHistogram) -> tuple[list[float], list[float]]:
 
 
 def calibration_groups(
-    histogram: ScoreHistogram, groups: int = _CALIBRATION_GROUPS
+    scores: ReleasedScores, groups: int = _CALIBRATION_GROUPS
 ) -> list[CalibrationGroup]:
     """Groups whole bins, in order of their score, to about as many examples each."""
-    counts = histogram.positives + histogram.negatives
-    width = 2 * LOGIT_BOUND / HISTOGRAM_BINS
-    middles = (np.arange(HISTOGRAM_BINS) + 0.5) * width - LOGIT_BOUND
-    predicted = 1 / (1 + np.exp(-middles))
+    positives = np.array(scores.positives, np.int64)
+    counts = positives + np.array(scores.negatives, np.int64)
+    predicted = np.array(scores.predictions)
     total = int(counts.sum())
     if total == 0:
         return []
@@ -131,6 +139,6 @@ def calibration_groups(
         examples = int(counts[inside].sum())
         if examples:
             mean = float((counts[inside] * predicted[inside]).sum() / examples)
-            observed = float(histogram.positives[inside].sum() / examples)
+            observed = float(positives[inside].sum() / examples)
             found.append(CalibrationGroup(examples, mean, observed))
     return found

@@ -55,7 +55,8 @@ class _Log:
                     self._writer.add_scalar(tag, value, self._step)
 
     def _hear_step(self, done: StepDone) -> None:
-        self._writer.add_scalar("train/loss", done.loss, done.step)
+        if done.loss is not None:
+            self._writer.add_scalar("train/loss", done.loss, done.step)
         if done.accuracy is not None:
             self._writer.add_scalar("train/accuracy", done.accuracy, done.step)
         passed = done.seconds - self._seconds

@@ -93,7 +93,7 @@ def _report_pairs(folder: Path, paths: list[tuple[Path, Path]]) -> Path:
 def _sections(report: Report) -> list[Section]:
     runs = report.runs
     lines = [figures.Line(run.title, run.curve) for run in runs]
-    counted = [(run.title, run.evaluation.test.histogram()) for run in runs if run.evaluation.test]
+    counted = [(run.title, run.evaluation.test) for run in runs if run.evaluation.test]
     if report.pairs is not None:
         counted = counted[:1]  # the models are the same, bit for bit, or the page says so
     worth = [figures.worth_figure(report.comparison)] if report.comparison else []

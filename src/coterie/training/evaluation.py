@@ -24,8 +24,8 @@ def evaluate(
     data_set: DataSet,
     worker_step: WorkerStep,
     on_scores: ScoreSink | None = None,
-) -> tuple[SplitCounts, ...]:
-    """Scores the validation and test examples, reports the counts, waits for the totals.
+) -> None:
+    """Scores the validation and test examples, reports the counts, waits until all have.
 
     Args:
         session: With the parameter server, which has done the last step.
@@ -33,13 +33,10 @@ def evaluate(
         worker_step: The compiled model.
         on_scores: Hears the single scores of these rows, which leave this process no other way;
             again, and the same, if the server starts anew.
-
-    Returns:
-        The totals over all data owners, of the splits that have enough examples.
     """
-    return session.through_restarts(
+    session.through_restarts(
         lambda position: (
-            () if position.finished else _evaluate(session, data_set, worker_step, on_scores)
+            None if position.finished else _evaluate(session, data_set, worker_step, on_scores)
         )
     )
 
@@ -49,7 +46,7 @@ def _evaluate(
     data_set: DataSet,
     worker_step: WorkerStep,
     on_scores: ScoreSink | None,
-) -> tuple[SplitCounts, ...]:
+) -> None:
     dense_p = session.dense()
     shards = {"validation": data_set.validation, "test": data_set.test}
     counts: list[SplitCounts] = []
@@ -60,7 +57,7 @@ def _evaluate(
         if on_scores is not None and kept:
             logits, labels = (np.concatenate(parts) for parts in zip(*kept, strict=True))
             on_scores(split, logits, labels)
-    return session.report(tuple(counts))
+    session.report(tuple(counts))
 
 
 def _count(

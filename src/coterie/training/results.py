@@ -29,8 +29,9 @@ class RunResult(BaseModel):
         examples: Examples trained, all epochs.
         seconds: Training time, set-up and evaluation apart.
         samples_per_second: Examples per second of training.
-        train_loss: Mean loss over the last epoch.
-        validation_auc: Area under the ROC curve; absent where a class or enough examples lack.
+        train_loss: Mean loss over the last epoch; absent where an epoch has too few examples, or a worker was
+            left out in it (``ps.disclosure``).
+        validation_auc: Area under the ROC curve; absent where a class lacks enough examples.
         test_auc: Likewise, on the test part.
         test_logloss: Mean log loss on the test part.
         test_accuracy: Share of test examples on whose label the prediction agrees.
@@ -52,7 +53,7 @@ class RunResult(BaseModel):
     examples: int
     seconds: float
     samples_per_second: float
-    train_loss: float
+    train_loss: float | None
     validation_auc: float | None
     test_auc: float | None
     test_logloss: float | None
@@ -66,7 +67,7 @@ class RunResult(BaseModel):
 
 def result_of(outcome: RunOutcome, contract: Contract, transport: TransportName) -> RunResult:
     """Puts a run's outcome and its circumstances into one record."""
-    metrics = {total.split: total.histogram.metrics() for total in outcome.totals}
+    metrics = {split: scores.metrics() for split, scores in outcome.totals.items()}
     validation, test = metrics.get("validation"), metrics.get("test")
     tee = contract.trust.tee
     attested: TeeStamp = "SIMULATED" if tee == "simulated" else tee

@@ -232,13 +232,12 @@ class ServerSession:
         request = pb.LookupRequest(ps_incarnation=self._incarnation, dense=True)
         return dense_of(self._shards.ports[0].lookup(request).dense_parameters)
 
-    def report(self, counts: tuple[SplitCounts, ...]) -> tuple[SplitCounts, ...]:
-        """Reports evaluation counts and waits for the totals over all data owners."""
+    def report(self, counts: tuple[SplitCounts, ...]) -> None:
+        """Reports evaluation counts and waits until all data owners have."""
         request = pb.ReportRequest(
             ps_incarnation=self._incarnation, counts=[count.to_wire() for count in counts]
         )
-        reply = self._until_done(lambda: self._shards.ports[0].report(request))
-        return tuple(SplitCounts.from_wire(total) for total in reply.totals)
+        self._until_done(lambda: self._shards.ports[0].report(request))
 
     def downloads(self) -> list[Callable[[], Iterator[pb.DownloadPart]]]:
         """The trained model's parts, shard by shard: each starts when it is called."""

@@ -291,14 +291,12 @@ class ReportRequest(_message.Message):
     def __init__(self, ps_incarnation: _Optional[int] = ..., counts: _Optional[_Iterable[_Union[EvaluationCounts, _Mapping]]] = ...) -> None: ...
 
 class ReportReply(_message.Message):
-    __slots__ = ("pending", "totals", "model_digest")
+    __slots__ = ("pending", "model_digest")
     PENDING_FIELD_NUMBER: _ClassVar[int]
-    TOTALS_FIELD_NUMBER: _ClassVar[int]
     MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
     pending: bool
-    totals: _containers.RepeatedCompositeFieldContainer[EvaluationCounts]
     model_digest: bytes
-    def __init__(self, pending: _Optional[bool] = ..., totals: _Optional[_Iterable[_Union[EvaluationCounts, _Mapping]]] = ..., model_digest: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, pending: _Optional[bool] = ..., model_digest: _Optional[bytes] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()

@@ -1,0 +1,502 @@
+"""Mutations of key servers and of sealed files."""
+
+from __future__ import annotations
+
+from mutants.mutation import Of
+
+_policy = Of(
+    "keyserver/policy.py",
+    "keyserver/test_policy.py",
+    "keyserver/test_service.py",
+    "keyserver/test_shares.py",
+)
+_service = Of("keyserver/service.py", "keyserver/test_service.py", "keyserver/test_shares.py")
+_session = Of("keyserver/session.py", "keyserver/test_session.py")
+_journal = Of("keyserver/journal.py", "keyserver/test_journal.py")
+_chunks = Of("sealing/chunks.py", "sealing/test_chunks.py")
+_casing = Of("sealing/casing.py", "sealing/test_casing.py")
+_shares = Of("sealing/shares.py", "sealing/test_shares.py")
+_keys = Of("sealing/keys.py", "sealing/test_dataset.py")
+_dataset = Of("sealing/dataset.py", "sealing/test_dataset.py")
+_model = Of("sealing/model.py", "sealing/test_model.py")
+
+_VOUCHER_CHECKS = "        self._check_contract(claims)\n        self._check_party(claims)\n\n"
+_DATA_CHECKS = (
+    "        self._check_contract(claims)\n        self._check_party(claims)\n        release ="
+)
+_MODEL_CHECKS = (
+    "        self._check_contract(claims)\n        self._check_party(claims)\n        recipients ="
+)
+
+MUTATIONS = (
+    _policy(
+        "voucher-under-any-contract",
+        _VOUCHER_CHECKS,
+        "        self._check_party(claims)\n\n",
+        "the party vouches for a node under a contract that it never agreed to",
+    ),
+    _policy(
+        "voucher-for-any-party",
+        _VOUCHER_CHECKS,
+        "        self._check_contract(claims)\n\n",
+        "the party vouches for another party's node",
+    ),
+    _policy(
+        "data-under-any-contract",
+        _DATA_CHECKS,
+        "        self._check_party(claims)\n        release =",
+        "a node under another contract opens the data",
+    ),
+    _policy(
+        "data-for-any-party",
+        _DATA_CHECKS,
+        "        self._check_contract(claims)\n        release =",
+        "another party's node opens the data",
+    ),
+    _policy(
+        "data-for-any-role",
+        "if claims.role not in release.roles:",
+        "if not claims.role:",
+        "a parameter server opens the data",
+    ),
+    _policy(
+        "any-data",
+        "release = self.releases.get(request.set_id)",
+        "release = self.releases.get(request.set_id) or next(iter(self.releases.values()))",
+        "the key of another data set is given out",
+    ),
+    _policy(
+        "model-under-any-contract",
+        _MODEL_CHECKS,
+        "        self._check_party(claims)\n        recipients =",
+        "a node under another contract gets the model's key",
+    ),
+    _policy(
+        "model-for-any-party",
+        _MODEL_CHECKS,
+        "        self._check_contract(claims)\n        recipients =",
+        "another party's node gets the model's key",
+    ),
+    _policy(
+        "model-for-all",
+        "if claims.node not in recipients:",
+        "if not recipients:",
+        "a node that does not get the model gets its key",
+    ),
+    _policy(
+        "share-under-any-contract",
+        '        self._check_contract(claims)\n        if claims.role != "ps":',
+        '        if claims.role != "ps":',
+        "a server under another contract gets the checkpoints' share",
+    ),
+    _policy(
+        "share-for-any-role",
+        'if claims.role != "ps":',
+        "if not claims.role:",
+        "a worker gets the checkpoints' share",
+    ),
+    _policy(
+        "share-where-nothing-is-sealed",
+        "if not self.contract.trust.checkpoints_sealed:",
+        "if not self.contract.trust:",
+        "a share is given out under a contract without sealed checkpoints",
+    ),
+    _policy(
+        "share-without-voucher",
+        "        verify_voucher(Voucher.from_cbor(voucher), claims, contract=self.contract, at=at)\n",
+        "        Voucher.from_cbor(voucher)\n",
+        "whoever starts the genuine program gets the share",
+    ),
+    _policy(
+        "share-with-a-stale-voucher",
+        "contract=self.contract, at=at)\n\n    def _check_contract",
+        "contract=self.contract, at=datetime.min.replace(tzinfo=at.tzinfo))\n\n"
+        "    def _check_contract",
+        "a server whose party does not vouch any more gets the share",
+    ),
+    _policy(
+        "anothers-key",
+        "if key.party != party:",
+        "if not key.party:",
+        "a policy gives out another party's key",
+    ),
+    _policy(
+        "key-twice",
+        "if key.set_id in releases:",
+        "if not key.set_id:",
+        "of two entries for a data set the later one's roles count",
+    ),
+    _policy(
+        "one-key-for-data-and-model",
+        "if isinstance(model, DataKey) and model.set_id in releases:",
+        "if isinstance(model, DataKey) and not model.set_id:",
+        "a worker's key opens the model",
+    ),
+    _policy(
+        "another-kind-of-tee",
+        "if trust.tee != contract.trust.tee:",
+        "if not trust.tee:",
+        "a policy's simulated section stands under a contract for real TEEs",
+    ),
+    _policy(
+        "contracts-section-counts",
+        "trust = found.trust or contract.trust",
+        "trust = contract.trust",
+        "the owner's stricter section is ignored",
+    ),
+    _policy(
+        "party-not-in-the-contract",
+        "if found.party not in {party.name for party in contract.parties}:",
+        "if not found.party:",
+        "a key server of nobody starts",
+    ),
+    _service(
+        "refusals-not-in-the-log",
+        "            refusal = error\n        self._journal.add(",
+        "            refusal = error\n            raise\n        self._journal.add(",
+        "nobody sees who tried",
+    ),
+    _service(
+        "answered-before-it-is-noted",
+        "        except CoterieError as error:\n            refusal = error\n        self._journal",
+        "            return content\n        except CoterieError as error:\n"
+        "            refusal = error\n        self._journal",
+        "a key is given out that the log does not show",
+    ),
+    _service(
+        "refused-and-given",
+        "        if refusal is not None:\n            raise refusal\n        return content",
+        "        return content",
+        "whoever is refused gets an answer",
+    ),
+    _service(
+        "session-not-judged",
+        "        judge_session(\n            judged, request.quote, expected, request.collateral, "
+        "trust=self._trust, at=self._at\n        )\n",
+        "        assert expected\n",
+        "a thief of a node's key gets the party's keys",
+    ),
+    _service(
+        "evidence-not-judged",
+        "judge_certificate(der, self._trust, expected_node=None, at=self._at)",
+        "judge_certificate(der, self._trust, expected_node=None, "
+        "at=self._at.replace(year=2024))",
+        "certificates are judged at another time",
+    ),
+    _session(
+        "signature-for-any-session",
+        "return _LABEL + exporter + server_key + node_key",
+        "return _LABEL + server_key + node_key",
+        "the party's signature on one session stands for another: a man in the middle",
+    ),
+    _session(
+        "signature-for-any-server",
+        "return _LABEL + exporter + server_key + node_key",
+        "return _LABEL + exporter + node_key",
+        "the server's key is not what the party signed",
+    ),
+    _session(
+        "signature-for-any-node",
+        "return _LABEL + exporter + server_key + node_key",
+        "return _LABEL + exporter + server_key",
+        "the node's key is not what the party signed",
+    ),
+    _session(
+        "signature-without-label",
+        "return _LABEL + exporter + server_key + node_key",
+        "return exporter + server_key + node_key",
+        "the party's key signs something that could mean another thing elsewhere",
+    ),
+    _session(
+        "signature-not-checked",
+        "        verify_statement(contract, party, _statement(exporter, server_key, node_key), "
+        "signature)\n",
+        "        _statement(exporter, server_key, node_key)\n",
+        "anybody answers for the party's key server",
+    ),
+    _session(
+        "quote-for-any-nonce",
+        "peer_nonce=nonce\n",
+        "peer_nonce=bytes(32)\n",
+        "a node's quote may be from before this session",
+    ),
+    _session(
+        "keys-swapped",
+        "own_key=node_key, peer_key=server_key",
+        "own_key=server_key, peer_key=node_key",
+        "a quote for the server's key is a node's",
+    ),
+    _journal(
+        "not-synced",
+        "                os.fsync(self._file.fileno())\n",
+        "",
+        "a key is given out that the log does not show after the machine stopped",
+    ),
+    _journal(
+        "not-flushed",
+        "                self._file.flush()\n                os.fsync",
+        "                os.fsync",
+        "a key is given out that the log does not show after the process ended",
+    ),
+    _journal(
+        "chain-not-checked",
+        'if value.get("previous") != last:',
+        'if not value.get("previous"):',
+        "a line was altered, removed or put in",
+    ),
+    _journal(
+        "chain-not-kept",
+        "            self._last = hashlib.sha256(line).hexdigest()\n",
+        "",
+        "the log refuses itself at the next start",
+    ),
+    _journal(
+        "torn-line-stays",
+        "            os.ftruncate(handle, chain.octets)  # of a torn line nothing was given out\n",
+        "",
+        "the next line is glued to a torn one",
+    ),
+    _journal(
+        "others-may-read",
+        "os.open(path, flags, 0o600)",
+        "os.open(path, flags, 0o644)",
+        "everybody on the machine reads who asked for what",
+    ),
+    _journal(
+        "follows-links",
+        "os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW",
+        "os.O_WRONLY | os.O_CREAT | os.O_APPEND",
+        "whoever writes the folder chooses which file is cut and written",
+    ),
+    _journal(
+        "begins-anew",
+        "chain = verify_journal(path) if path.exists() else Chain(_START, 0)",
+        "chain = Chain(_START, 0)",
+        "a restart empties the log",
+    ),
+    _journal(
+        "long-lines",
+        'if not line.endswith(b"\\n") and len(line) < _MAX_LINE:',
+        'if not line.endswith(b"\\n"):',
+        "a line that is too long is taken for a torn one, and cut with all that follows it",
+    ),
+    _journal(
+        "not-written-and-given",
+        "            except OSError as error:\n"
+        "                raise _broken(self._path, error.strerror or type(error).__name__) from error\n"
+        "            self._last",
+        "            except OSError:\n                pass\n            self._last",
+        "keys are given out though the log cannot be written",
+    ),
+    _chunks(
+        "nonce-twice",
+        'return index.to_bytes(12, "big")',
+        "return bytes(12)",
+        "one nonce comes twice under one key, which gives the plaintexts' difference away",
+    ),
+    _chunks(
+        "end-not-bound",
+        "return header + _PLACE.pack(index, count)",
+        "return _PLACE.pack(index, 0)",
+        "a file can be cut after any chunk, if its header is adjusted",
+    ),
+    _chunks(
+        "header-not-bound",
+        "return header + _PLACE.pack(index, count)",
+        "return _PLACE.pack(index, count)",
+        "a header is only compared and counted with",
+    ),
+    _chunks(
+        "order-not-bound",
+        "return header + _PLACE.pack(index, count)",
+        "return header + _PLACE.pack(0, count)",
+        "the order of chunks rests on the nonce alone",
+    ),
+    _chunks(
+        "count-not-bound",
+        "return header + _PLACE.pack(index, count)",
+        "return header + _PLACE.pack(index, 0)",
+        "the number of chunks rests on the header alone",
+    ),
+    _chunks(
+        "any-name",
+        "info = _INFO + under.set_id + under.name.encode()",
+        "info = _INFO + under.set_id",
+        "one file of a set stands for another",
+    ),
+    _chunks(
+        "any-set",
+        "info = _INFO + under.set_id + under.name.encode()",
+        "info = _INFO + under.name.encode()",
+        "the key does not depend on the set, only the header names it",
+    ),
+    _chunks(
+        "one-key-for-all-files",
+        "HKDF(SHA256(), KEY_BYTES, salt, info)",
+        "HKDF(SHA256(), KEY_BYTES, None, info)",
+        "sealing a file twice uses a nonce twice under one key",
+    ),
+    _chunks(
+        "set-not-compared",
+        "if not hmac.compare_digest(set_id, under.set_id):",
+        "if not set_id:",
+        "a file of another set is refused as if it had been altered",
+    ),
+    _chunks(
+        "any-sealed-size",
+        "if sealed_size != HEADER_BYTES + size + self._count * TAG_BYTES:",
+        "if sealed_size < HEADER_BYTES + size + self._count * TAG_BYTES:",
+        "bytes follow the last chunk",
+    ),
+    _chunks(
+        "size-of-the-header-counts",
+        "if sealed_size != HEADER_BYTES + size + self._count * TAG_BYTES:",
+        "if sealed_size < 0:",
+        "an altered header makes this node take any amount of memory",
+    ),
+    _chunks(
+        "reserved-bytes",
+        "if (magic, chunk_bytes, zero) != (_MAGIC, CHUNK_BYTES, bytes(8)):",
+        "if (magic, chunk_bytes) != (_MAGIC, CHUNK_BYTES):",
+        "a later format is read as this one",
+        survives="",
+    ),
+    _chunks(
+        "grown-meanwhile",
+        "    if source.read(1):\n",
+        "    if source.read(0):\n",
+        "a file that grows while it is read is taken",
+    ),
+    _chunks(
+        "no-end",
+        "return max(1, -(-size // CHUNK_BYTES))",
+        "return -(-size // CHUNK_BYTES)",
+        "an empty file has no tag: any header opens",
+    ),
+    _chunks(
+        "more-than-was-said",
+        "        if self._missing < 0:\n",
+        "        if self._missing < -1:\n",
+        "the header says another size than what was sealed",
+    ),
+    _chunks(
+        "fewer-than-was-said",
+        "        if self._missing:\n",
+        "        if self._missing < 0:\n",
+        "the header says another size than what was sealed",
+    ),
+    _chunks(
+        "reads-past-a-chunk",
+        "if self._opened[0] != index:",
+        "if self._opened[0] == -1:",
+        "every chunk is read as the first one",
+    ),
+    _chunks(
+        "key-is-shown",
+        'return f"Seal(set_id={self.set_id.hex()}, name={self.name!r})"',
+        'return f"Seal(set_id={self.set_id.hex()}, name={self.name!r}, key={self.key!r})"',
+        "a log line shows the key",
+    ),
+    _casing(
+        "any-shard",
+        'self._place = "shard {} of {}".format(*place)',
+        'self._place = "shard of {1}".format(*place)',
+        "one shard's checkpoint opens for another",
+    ),
+    _casing(
+        "names-tell",
+        'return hmac.digest(self._name_key, digest, "sha256").hex()',
+        "return digest.hex()",
+        "a name confirms a guess of the content",
+    ),
+    _casing(
+        "any-file",
+        'return Seal(self._key, self._set_id, f"{self._place}/{name}")',
+        "return Seal(self._key, self._set_id, self._place)",
+        "an older manifest stands in a newer one's place",
+    ),
+    _casing(
+        "any-contract",
+        "self._set_id = contract_digest",
+        "self._set_id = bytes(32)",
+        "another contract's file is refused as if it had been altered",
+    ),
+    _shares(
+        "one-party-is-enough",
+        'together = b"".join(shares[party.name] for party in contract.parties)',
+        "together = shares[contract.parties[0].name]",
+        "one party alone opens the checkpoints",
+    ),
+    _shares(
+        "share-for-all-contracts",
+        "info = _SHARE + contract_digest(contract)",
+        "info = _SHARE",
+        "the share of one contract opens another's checkpoints",
+    ),
+    _shares(
+        "key-for-all-contracts",
+        "info = _KEY + contract_digest(contract)",
+        "info = _KEY",
+        "the key of one contract opens another's checkpoints, given the same shares",
+    ),
+    _shares(
+        "share-of-any-length",
+        "if len(share) != SHARE_BYTES:",
+        "if len(share) > SHARE_BYTES:",
+        "a party without a share has an empty one",
+    ),
+    _keys(
+        "any-kind-of-file",
+        'kind: Literal["coterie data key"]',
+        "kind: str",
+        "another key file is read as a data set's key",
+    ),
+    _keys(
+        "key-is-shown",
+        'return f"DataKey(party={self.party!r}, set_id={self.set_id.hex()})"',
+        'return f"DataKey(party={self.party!r}, set_id={self.set_id.hex()}, key={self.key!r})"',
+        "a log line shows the key",
+    ),
+    _keys(
+        "error-shows-the-key",
+        'raise _refused(path, "something else") from None  # its text would show the key',
+        'raise _refused(path, path.read_text())',
+        "the refusal of a damaged key file shows it",
+    ),
+    _dataset(
+        "another-section",
+        "if not hmac.compare_digest(sealed.data_digest, data_digest(data)):",
+        "if not sealed.data_digest:",
+        "the key of a data set that cannot be used is asked for",
+    ),
+    _dataset(
+        "another-party",
+        "if sealed.party != party:",
+        "if not sealed.party:",
+        "another party's data set is asked for",
+    ),
+    _dataset(
+        "not-synced",
+        "        sealed.flush()\n        os.fsync(sealed.fileno())\n",
+        "",
+        "a sealed data set is empty when the machine stops, and the plaintext may be gone",
+    ),
+    _dataset(
+        "overwrites",
+        "        if out.exists():\n",
+        "        if not out.parent.exists():\n",
+        "a sealed data set is written over another thing",
+    ),
+    _dataset(
+        "damaged-data-sealed",
+        "_seal(under, path.name))",
+        "_seal(under, MANIFEST_NAME))",
+        "shards open under the manifest's name",
+    ),
+    _model(
+        "open-end",
+        "            yield writer\n            writer.finish()\n",
+        "            yield writer\n",
+        "the last chunk of the sealed model is missing",
+    ),
+)

@@ -47,7 +47,9 @@ def main() -> int:
         began = time.monotonic()
         trials.append(trial := attempt(mutation, ROOT, options.seconds))
         mark = "" if trial.as_it_must else "  <--"
-        print(f"{trial.result:9}{time.monotonic() - began:6.1f} s  {mutation.title}{mark}", flush=True)
+        print(
+            f"{trial.result:9}{time.monotonic() - began:6.1f} s  {mutation.title}{mark}", flush=True
+        )
     return report(trials)
 
 

@@ -52,7 +52,6 @@ MUTATIONS = (
         "if len(data) > MAX_QUOTE_BYTES:",
         "if len(data) < 0:",
         "a quote of any size is parsed",
-        survives="",
     ),
     _quote(
         "any-version",
@@ -288,14 +287,14 @@ MUTATIONS = (
     ),
     _chains(
         "not-yet-valid",
-        "if not start <= at <= end:\n            raise EvidenceRefused(\n                f\"{rule.check}",
-        "if not at <= end:\n            raise EvidenceRefused(\n                f\"{rule.check}",
+        'if not start <= at <= end:\n            raise EvidenceRefused(\n                f"{rule.check}',
+        'if not at <= end:\n            raise EvidenceRefused(\n                f"{rule.check}',
         "a certificate of tomorrow is valid",
     ),
     _chains(
         "expired",
-        "if not start <= at <= end:\n            raise EvidenceRefused(\n                f\"{rule.check}",
-        "if not start <= at:\n            raise EvidenceRefused(\n                f\"{rule.check}",
+        'if not start <= at <= end:\n            raise EvidenceRefused(\n                f"{rule.check}',
+        'if not start <= at:\n            raise EvidenceRefused(\n                f"{rule.check}',
         "an expired certificate is valid",
     ),
     _chains(
@@ -509,8 +508,8 @@ MUTATIONS = (
     ),
     _statements(
         "any-tcb-type",
-        "if check == \"tcb_info\" and _typed(value[\"tcbType\"], int) != 0:",
-        "if check == \"tcb_info\" and _typed(value[\"tcbType\"], int) < 0:",
+        'if check == "tcb_info" and _typed(value["tcbType"], int) != 0:',
+        'if check == "tcb_info" and _typed(value["tcbType"], int) < 0:',
         "TCB levels that are compared by another rule count",
     ),
     _statements(
@@ -593,8 +592,8 @@ MUTATIONS = (
     ),
     _policy(
         "any-platform",
-        "        if seen not in self.accepted:\n            raise EvidenceRefused(\n                f\"platform",
-        "        if not seen:\n            raise EvidenceRefused(\n                f\"platform",
+        '        if seen not in self.accepted:\n            raise EvidenceRefused(\n                f"platform',
+        '        if not seen:\n            raise EvidenceRefused(\n                f"platform',
         "a platform that is not listed is accepted",
     ),
     _policy(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from mutants.mutation import Of
 
 _STORE = "ps/checkpoints/test_store.py"
-_segments = Of("ps/checkpoints/segments.py", "ps/checkpoints/test_segments.py", _STORE)
-_segment_files = Of("ps/checkpoints/segment_files.py", "ps/checkpoints/test_segments.py", _STORE)
+_segments = Of("ps/checkpoints/segments.py", "ps/checkpoints/test_segments.py")
+_segment_files = Of("ps/checkpoints/segment_files.py", "ps/checkpoints/test_segments.py")
 _files = Of("ps/checkpoints/files.py", "ps/checkpoints/test_files.py")
-_notes = Of("ps/checkpoints/notes.py", _STORE)
+_notes = Of("ps/checkpoints/notes.py", "ps/checkpoints/test_notes.py")
 _store = Of("ps/checkpoints/store.py", _STORE)
 _ledger = Of("ps/checkpoints/ledger.py", "ps/checkpoints/test_ledger.py")
 
@@ -36,7 +36,6 @@ MUTATIONS = (
         "for start in range(0, content, _READ_BYTES):",
         "for start in range(0, min(content, 1), _READ_BYTES):",
         "only the start of a segment is read back",
-        survives="",
     ),
     _segments(
         "merge-keeps-both",
@@ -48,7 +47,7 @@ MUTATIONS = (
         "merge-keeps-the-older",
         '        kept = kept[~np.isin(kept["row"], new["row"][:new_end], assume_unique=True)]\n'
         "        together = np.concatenate([kept, new[:new_end]])\n",
-        '        later = new[:new_end]\n'
+        "        later = new[:new_end]\n"
         '        later = later[~np.isin(later["row"], kept["row"], assume_unique=True)]\n'
         "        together = np.concatenate([kept, later])\n",
         "of a row in two segments the older value stays",
@@ -117,8 +116,8 @@ MUTATIONS = (
     ),
     _segments(
         "restores-other-sizes",
-        "        if seen != expected:\n            raise damaged_file(reader.path, f\"sizes",
-        "        if not seen:\n            raise damaged_file(reader.path, f\"sizes",
+        '        if seen != expected:\n            raise damaged_file(reader.path, f"sizes',
+        '        if not seen:\n            raise damaged_file(reader.path, f"sizes',
         "a segment of another model is restored as far as it goes",
     ),
     _segment_files(
@@ -276,12 +275,6 @@ MUTATIONS = (
         "            sync_directory(self._directory)  # never two runs' checkpoints, whenever it ends\n",
         "",
         "a machine that stops leaves checkpoints of two runs",
-    ),
-    _store(
-        "merge-not-synced",
-        "            sync_directory(self._directory)\n\n    def _sweep",
-        "\n    def _sweep",
-        "a merged segment's name is lost when the machine stops",
     ),
     _store(
         "announced-before-it-is-written",

@@ -179,8 +179,7 @@ MUTATIONS = (
     _service(
         "evidence-not-judged",
         "judge_certificate(der, self._trust, expected_node=None, at=self._at)",
-        "judge_certificate(der, self._trust, expected_node=None, "
-        "at=self._at.replace(year=2024))",
+        "judge_certificate(der, self._trust, expected_node=None, at=self._at.replace(year=2024))",
         "certificates are judged at another time",
     ),
     _session(
@@ -359,7 +358,6 @@ MUTATIONS = (
         "if (magic, chunk_bytes, zero) != (_MAGIC, CHUNK_BYTES, bytes(8)):",
         "if (magic, chunk_bytes) != (_MAGIC, CHUNK_BYTES):",
         "a later format is read as this one",
-        survives="",
     ),
     _chunks(
         "grown-meanwhile",
@@ -460,7 +458,7 @@ MUTATIONS = (
     _keys(
         "error-shows-the-key",
         'raise _refused(path, "something else") from None  # its text would show the key',
-        'raise _refused(path, path.read_text())',
+        "raise _refused(path, path.read_text())",
         "the refusal of a damaged key file shows it",
     ),
     _dataset(

@@ -96,8 +96,8 @@ MUTATIONS = (
     ),
     _aggregation(
         "slice-norms-in-float32",
-        'dtype=np.float64, optimize=False',
-        'dtype=np.float32, optimize=False',
+        "dtype=np.float64, optimize=False",
+        "dtype=np.float32, optimize=False",
         "large row gradients' squares overflow",
     ),
     _aggregation(

@@ -73,7 +73,9 @@ def problems(table: Sequence[Mutation], root: Path) -> list[str]:
         A sentence for each fault.
     """
     names = Counter(mutation.title for mutation in table)
-    found = [f"{name}: {count} mutations of this name" for name, count in names.items() if count > 1]
+    found = [
+        f"{name}: {count} mutations of this name" for name, count in names.items() if count > 1
+    ]
     for mutation in table:
         found += [f"{mutation.title}: {fault}" for fault in _faults(mutation, root)]
     return found

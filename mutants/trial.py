@@ -93,9 +93,7 @@ def _copy(root: Path, folder: Path) -> Path:
     return (folder / PACKAGE).parent
 
 
-def _run(
-    tests: Iterable[str], root: Path, source: Path, seconds: float
-) -> _Run | None:
+def _run(tests: Iterable[str], root: Path, source: Path, seconds: float) -> _Run | None:
     environment = {
         **os.environ,
         # Before the editable install, which is not touched.

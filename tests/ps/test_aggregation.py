@@ -96,7 +96,9 @@ def test_pushes_may_be_read_only_as_they_are_on_the_wire() -> None:
 
 
 @given(PUSHES, st.data())
-def test_every_push_counts_with_its_own_weight(pushes: list[Gradients], data: st.DataObject) -> None:
+def test_every_push_counts_with_its_own_weight(
+    pushes: list[Gradients], data: st.DataObject
+) -> None:
     eighths = st.lists(st.integers(0, 8), min_size=len(pushes), max_size=len(pushes))
     weights = [count / 8 for count in data.draw(eighths)]
     total = sum_gradients(pushes, weights)

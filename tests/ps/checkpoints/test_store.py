@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,6 +24,7 @@ from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, RunRecord
 from coterie.ps.membership import TrainingData
 from coterie.ps.state import ModelState
 from coterie.sealing.casing import SealedCasing
+from tests.ps.checkpoints.disk import watched
 from tests.ps.conftest import digest_of, small_contract
 
 RUN, OTHER_RUN = "5e" * 32, "07" * 32
@@ -58,16 +60,21 @@ class Opened:
         casing = SealedCasing(digest[::-1], digest, (shard, shards)) if self.sealed else None
         self.durable: list[DurableCheckpoint] = []
         self.failures: list[CoterieError] = []
+        self.heard: Callable[[DurableCheckpoint], object] = lambda _: None
         self.store = CheckpointStore(
             directory,
             digest,
             shard=shard,
             shards=shards,
             casing=casing,
-            on_durable=self.durable.append,
+            on_durable=self._told,
             on_failure=self.failures.append,
         )
         self.present.append(self)
+
+    def _told(self, found: DurableCheckpoint) -> None:
+        self.heard(found)
+        self.durable.append(found)
 
     def save(self, state: ModelState, run_id: str = RUN) -> DurableCheckpoint:
         if self.store.run_id != run_id:
@@ -180,6 +187,16 @@ def test_older_checkpoints_stay_until_they_are_retired(tmp_path: Path) -> None:
     assert [path.name[:17] for path in tmp_path.glob("step-*")] == ["step-000000000004"]
 
 
+def test_the_newest_checkpoint_is_never_retired(tmp_path: Path) -> None:
+    contract = big()
+    state, opened = ModelState(contract), Opened(tmp_path, contract)
+    opened.store.retire(99)
+    for step in (1, 2):
+        train(state, step)
+        opened.save(state)
+        assert [found.step for found in opened.store.available()] == [step]
+
+
 def saved_once(tmp_path: Path) -> tuple[Contract, Path]:
     contract = big()
     state, opened = ModelState(contract), Opened(tmp_path / "good", contract)
@@ -221,6 +238,16 @@ def test_every_altered_byte_is_refused(kind: str, tmp_path: Path) -> None:
         altered[place] ^= 1 << place % 8
         path.write_bytes(altered)
         refused(good, contract)
+
+
+def test_a_checkpoint_that_lacks_a_segment_is_not_even_offered(tmp_path: Path) -> None:
+    contract, good = saved_once(tmp_path)
+    for path in good.glob("segment-*.bin"):
+        path.unlink()
+    with pytest.raises(CheckpointDamaged) as refusal:
+        Opened(good, contract)
+    assert refusal.value.expected.startswith("segment ")
+    assert refusal.value.seen == "none"
 
 
 def test_a_renamed_manifest_is_refused(tmp_path: Path) -> None:
@@ -402,6 +429,50 @@ def test_damaged_notes_are_refused(damage: str, tmp_path: Path) -> None:
         contract = big(seed=8)
     with pytest.raises(CheckpointDamaged, match="is damaged or of another run"):
         Opened(tmp_path, contract).store.notes()
+
+
+def test_what_was_announced_is_there_when_the_machine_stops_at_that_moment(tmp_path: Path) -> None:
+    """Only what was synced is relied on: of the files, and of their names."""
+    contract, state = big(), ModelState(big())
+    expected: dict[int, bytes] = {}
+    with watched(tmp_path / "folder") as disk:
+        opened = Opened(tmp_path / "folder", contract)
+        opened.heard = lambda found: disk.put_into(tmp_path / f"left-{found.step}")
+        opened.store.begin(RUN)
+        for step in range(1, 9):  # with merges between them
+            train(state, step, rows=3 * step)
+            expected[step] = digest_of(contract, state)
+            opened.store.save(state.snapshot(), RECORD)
+            opened.store.flush()
+            opened.store.retire(step - 1)
+        opened.store.put_note("report-w0", b"counts")
+        disk.put_into(tmp_path / "left-at-the-end")
+    assert opened.failures == []
+    for step, digest in expected.items():
+        back = ModelState(contract)
+        Opened(tmp_path / f"left-{step}", contract).store.restore(step, back)
+        assert digest_of(contract, back) == digest
+    assert Opened(tmp_path / "left-at-the-end", contract).store.notes() == {"report-w0": b"counts"}
+
+
+def test_no_stop_of_the_machine_leaves_checkpoints_of_two_runs(tmp_path: Path) -> None:
+    """Between two syncs of a folder any of the changes may be on the disk, and any may not."""
+    contract = big()
+    ended(tmp_path, contract)
+    state, opened = ModelState(contract), Opened(tmp_path, contract)
+    before = {path.name for path in tmp_path.glob("step-*")}
+    with watched(tmp_path) as disk:
+        train(state, 7)
+        opened.save(state, OTHER_RUN)
+    listings = [before] + [
+        {name for name in listing if name.startswith("step-") and name.endswith(".json")}
+        for listing in disk.listings
+    ]
+    assert listings[-1]
+    assert not listings[-1] & before
+    for earlier, later in itertools.pairwise(listings):
+        runs = {name in before for name in earlier | later}
+        assert len(runs) <= 1, (earlier, later)
 
 
 WRITER = """

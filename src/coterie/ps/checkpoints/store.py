@@ -257,8 +257,8 @@ class CheckpointStore:
         segments = self._segments
         while len(segments) > 1 and 2 * segments[-1].rows >= segments[-2].rows:
             newer = segments.pop()
+            # Its name is made durable with the manifest that lists it: nothing needs it before.
             segments[-1] = merge_segments(self._folder, segments[-1], newer)
-            sync_directory(self._directory)
 
     def _sweep(self) -> None:
         """Removes retired checkpoints, and segments that nothing refers to."""

@@ -303,3 +303,16 @@ def test_bytes_that_nobody_reads_are_refused(folder: SegmentFolder) -> None:
 def test_a_longer_footer_than_any_is_not_even_read(folder: SegmentFolder) -> None:
     segment = by_hand(folder, footer_bytes=4097)
     assert refused(folder, segment).expected == "a footer"
+
+
+def test_every_altered_byte_of_a_segment_is_refused(folder: SegmentFolder) -> None:
+    segment = write_segment(folder, snapshot(1, 4))
+    path = folder.path(segment.digest)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        altered = bytearray(whole)
+        altered[place] ^= 1 << place % 8
+        path.write_bytes(altered)
+        assert refused(folder, segment).remedy
+    path.write_bytes(whole)
+    restored(folder, segment)

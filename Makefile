@@ -14,7 +14,7 @@ ifneq ($(wildcard $(PINS)),)
 include $(PINS)
 endif
 
-.PHONY: bench demo test check format docs pages dist fuzz faults faults-short soak proto lock pin image enclave clean
+.PHONY: bench demo test check format docs pages dist fuzz faults faults-short mutants soak proto lock pin image enclave clean
 
 demo: $(VENV)/.runtime $(VENV)/.report
 	$(BIN)/coterie demo
@@ -74,6 +74,10 @@ faults: $(VENV)/.dev
 
 faults-short: $(VENV)/.dev
 	$(BIN)/python -m faults --seeds 20
+
+# Changes the meaning of the code, one change at a time: the tests of the changed module must notice.
+mutants: $(VENV)/.dev
+	$(BIN)/python -m mutants
 
 # Twenty thousand steps: fails if any node's memory grows.
 soak: $(VENV)/.dev

@@ -74,7 +74,7 @@ class Member:
         self,
         issuer: Member,
         signer: ec.EllipticCurvePrivateKey | None = None,
-        digest: hashes.HashAlgorithm | None = None,
+        digest: hashes.SHA256 | hashes.SHA384 | None = None,
     ) -> x509.Certificate:
         builder = (
             x509.CertificateBuilder()

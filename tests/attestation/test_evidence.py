@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.evidence import authenticate
 from coterie.attestation.tee.simulated.pki import SimulatedPki
+from coterie.attestation.tee.simulated.quotes import sgx_quote
 from coterie.attestation.verdict import CheckList
 from coterie.errors import EvidenceRefused
-from tests.attestation.forgeries import AT, HONEST, ISSUED, REPORT, Row, sgx_quote, spans
+from tests.attestation.forgeries import AT, HONEST, ISSUED, REPORT, Row, spans
 
 END = ISSUED + timedelta(days=2)
 SHORT = replace(HONEST, statement_days=2, crl_days=2).issue(ISSUED)

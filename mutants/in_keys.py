@@ -228,8 +228,8 @@ MUTATIONS = (
     ),
     _journal(
         "not-flushed",
-        "                self._file.flush()\n                os.fsync",
-        "                os.fsync",
+        'os.fdopen(handle, "ab", buffering=0)',
+        'os.fdopen(handle, "ab")',
         "a key is given out that the log does not show after the process ended",
     ),
     _journal(
@@ -240,8 +240,8 @@ MUTATIONS = (
     ),
     _journal(
         "chain-not-kept",
-        "            self._last = hashlib.sha256(line).hexdigest()\n",
-        "",
+        "            self._last, self._octets = hashlib.sha256(line).hexdigest(), self._octets + len(line)\n",
+        "            self._octets += len(line)\n",
         "the log refuses itself at the next start",
     ),
     _journal(
@@ -276,11 +276,27 @@ MUTATIONS = (
     ),
     _journal(
         "not-written-and-given",
-        "            except OSError as error:\n"
-        "                raise _broken(self._path, error.strerror or type(error).__name__) from error\n"
-        "            self._last",
-        "            except OSError:\n                pass\n            self._last",
+        "                raise _broken(self._path, error.strerror or type(error).__name__) from error\n",
+        "                assert error.strerror\n",
         "keys are given out though the log cannot be written",
+    ),
+    _journal(
+        "half-a-line-stays",
+        "                    os.ftruncate(self._file.fileno(), self._octets)\n",
+        "                    pass\n",
+        "once the disk is full, the log refuses itself at the next start",
+    ),
+    _journal(
+        "half-a-line-is-enough",
+        "                while rest:\n",
+        "                if rest:\n",
+        "keys are given out though the log was not written to its end",
+    ),
+    _journal(
+        "name-not-synced",
+        "            _sync(path.parent)\n",
+        "",
+        "a new log is not there after the machine stopped, and keys were given out",
     ),
     _chunks(
         "nonce-twice",

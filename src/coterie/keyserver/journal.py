@@ -11,6 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,12 +35,14 @@ class Journal:
         self._path = path
         self._lock = threading.Lock()
         chain = verify_journal(path) if path.exists() else Chain(_START, 0)
-        self._last = chain.last
+        self._last, self._octets = chain.last, chain.octets
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
             handle = os.open(path, flags, 0o600)
             os.ftruncate(handle, chain.octets)  # of a torn line nothing was given out
-            self._file = os.fdopen(handle, "ab")
+            # Unbuffered: a line that could not be written must not come with the next one.
+            self._file = os.fdopen(handle, "ab", buffering=0)
+            _sync(path.parent)
         except OSError as error:
             raise _broken(path, error.strerror or type(error).__name__) from error
 
@@ -58,12 +61,15 @@ class Journal:
         with self._lock:
             line = json.dumps({**fields, "previous": self._last}, sort_keys=True).encode() + b"\n"
             try:
-                self._file.write(line)
-                self._file.flush()
+                rest = memoryview(line)
+                while rest:
+                    rest = rest[self._file.write(rest) :]
                 os.fsync(self._file.fileno())
             except OSError as error:
+                with suppress(OSError):
+                    os.ftruncate(self._file.fileno(), self._octets)
                 raise _broken(self._path, error.strerror or type(error).__name__) from error
-            self._last = hashlib.sha256(line).hexdigest()
+            self._last, self._octets = hashlib.sha256(line).hexdigest(), self._octets + len(line)
 
     def close(self) -> None:
         """Closes the file."""
@@ -103,6 +109,15 @@ def verify_journal(path: Path) -> Chain:
             raise _broken(path, f"another predecessor in line {number}")
         last, octets = hashlib.sha256(line).hexdigest(), octets + len(line)
     return Chain(last, octets)
+
+
+def _sync(folder: Path) -> None:
+    """Makes the name of a new log durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _lines(path: Path) -> Iterator[bytes]:

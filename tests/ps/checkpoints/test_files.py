@@ -10,7 +10,7 @@ import pytest
 from coterie.ps.checkpoints.casing import Casing, OpenCasing
 from coterie.ps.checkpoints.files import SmallFiles, write_aside
 from coterie.sealing.casing import SealedCasing
-from tests.ps.checkpoints.disk import watched
+from tests.disk import watched
 
 CASINGS: list[Casing] = [OpenCasing(), SealedCasing(bytes(32), bytes(32), (0, 1))]
 

@@ -26,7 +26,7 @@ from coterie.ps.checkpoints.segment_files import (
 )
 from coterie.ps.checkpoints.segments import merge_segments, restore_segment, write_segment
 from coterie.ps.state import ModelState, Snapshot
-from tests.ps.checkpoints.disk import watched
+from tests.disk import watched
 from tests.ps.conftest import small_contract
 
 CONTRACT = small_contract(dense={"kind": "adagrad"}, rows={"kind": "adagrad"})

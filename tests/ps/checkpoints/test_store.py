@@ -24,7 +24,7 @@ from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, RunRecord
 from coterie.ps.membership import TrainingData
 from coterie.ps.state import ModelState
 from coterie.sealing.casing import SealedCasing
-from tests.ps.checkpoints.disk import watched
+from tests.disk import watched
 from tests.ps.conftest import digest_of, small_contract
 
 RUN, OTHER_RUN = "5e" * 32, "07" * 32

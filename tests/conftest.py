@@ -10,14 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # How long an example takes says nothing on a machine that does other things too.
-settings.register_profile("coterie", deadline=None)
+settings.register_profile("coterie", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("coterie")
 
 _SECONDS_TO_END = 10.0

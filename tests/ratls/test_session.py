@@ -380,7 +380,9 @@ class TestRefusals:
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(st.binary(max_size=200), max_size=4), st.booleans())
 def test_whatever_a_peer_sends_the_end_is_an_error_of_the_tree(

@@ -128,9 +128,11 @@ def test_a_chain_of_increments_restores_the_very_same_state(
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-@given(sizes=st.lists(st.integers(0, 60), min_size=1, max_size=12))
+@given(sizes=st.lists(st.integers(0, 60), min_size=1, max_size=10))
 def test_merging_loses_nothing_and_keeps_few_files(sizes: list[int], tmp_path: Path) -> None:
     folder = tmp_path / "x"
     shutil.rmtree(folder, ignore_errors=True)

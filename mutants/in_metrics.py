@@ -23,7 +23,7 @@ MUTATIONS = (
     _metrics(
         "pairs-wrap-around",
         "positives.astype(np.float64), negatives.astype(np.float64)\n    pairs",
-        "positives.astype(np.int32), negatives.astype(np.int32)\n    pairs",
+        "positives.astype(np.int64), negatives.astype(np.int64)\n    pairs",
         "AUC of many examples is nonsense",
     ),
     _metrics(

@@ -13,6 +13,8 @@ import pytest
 from coterie.nodes.eventlines import decode_event
 from coterie.nodes.stopping import EXIT_CODE
 from coterie.ps.events import Stopped
+from faults.relay import Relay
+from tests.ratls.net import free_address
 from tests.system.conftest import Federation, StartNode
 
 # The fixtures of the system tests: a small contract, its data, and a way to start nodes.
@@ -22,6 +24,8 @@ from tests.system.conftest import hfl_digest as hfl_digest  # noqa: PLC0414
 from tests.system.conftest import raw as raw  # noqa: PLC0414
 from tests.system.conftest import start_node as start_node  # noqa: PLC0414
 
+# Bytes: a worker sends some 35 000 for each of its 27 steps; the first checkpoint is of step 5.
+ENOUGH_FOR_A_CHECKPOINT = 400_000
 FIRST_PROCESS = ("unshare", "--pid", "--fork", "--kill-child")
 # Minutes inside of one call into C, which no signal interrupts.
 DEEP_IN_C = """
@@ -74,18 +78,25 @@ def test_the_other_signals_keep_their_meaning() -> None:
 def test_a_server_that_was_told_to_end_goes_on_later(
     federation: Federation, hfl_digest: str, start_node: StartNode
 ) -> None:
-    first, address = federation.server(start_node)
-    workers = [federation.worker(start_node, address, party=party) for party in ("acme", "bolt")]
-    first.wait_event("CheckpointWritten")
-    first.process.terminate()
-    assert first.wait_event("Stopped") == {"event": "Stopped", "node": "ps0"}
-    assert first.finish() == EXIT_CODE
-    second = start_node(
-        federation.contract, "ps0",
-        "--listen", address, "--out", federation.folder / "ps0",
-        "--party-key", federation.key("operator"),
-    )  # fmt: skip
-    result = second.wait_event("Finished")["result"]
+    address = free_address()
+    port = int(address.rpartition(":")[2])
+    relay = Relay((port, port + 1), host="127.0.0.2")
+    try:
+        relay.stall_after(ENOUGH_FOR_A_CHECKPOINT)  # or a fast run might be over before it is told
+        first, _ = federation.server(start_node, listen=address)
+        workers = [
+            federation.worker(start_node, address, party="acme"),
+            federation.worker(start_node, f"127.0.0.2:{port}", party="bolt"),
+        ]
+        first.wait_event("CheckpointWritten")
+        first.process.terminate()
+        assert first.wait_event("Stopped") == {"event": "Stopped", "node": "ps0"}
+        assert first.finish() == EXIT_CODE
+        second, _ = federation.server(start_node, listen=address)
+        relay.resume()
+        result = second.wait_event("Finished")["result"]
+    finally:
+        relay.close()
     assert isinstance(result, dict)
     assert result["model_digest"] == hfl_digest
     assert [node.finish() for node in (second, *workers)] == [0, 0, 0]

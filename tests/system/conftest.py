@@ -262,11 +262,13 @@ class Federation:
     def key(self, party: str) -> Path:
         return self.folder / f"{party}.pem"
 
-    def server(self, start: StartNode, *, supervised: bool = True) -> tuple[Node, str]:
+    def server(
+        self, start: StartNode, *, listen: str = "127.0.0.1:0", supervised: bool = True
+    ) -> tuple[Node, str]:
         node = start(
             self.contract,
             "ps0",
-            "--listen", "127.0.0.1:0",
+            "--listen", listen,
             "--out", self.folder / "ps0",
             "--party-key", self.key("operator"),
             supervised=supervised,

@@ -29,7 +29,8 @@ class Disk:
 
     def left(self) -> dict[str, bytes]:
         """The files that are there whatever happens; without what was not synced of them."""
-        return {name: self.synced.get(inode, b"") for name, inode in self.listings[-1].items()}
+        names = self.listings[-1] if self.listings else {}
+        return {name: self.synced.get(inode, b"") for name, inode in names.items()}
 
     def put_into(self, folder: Path) -> None:
         """Makes a folder of what is left."""

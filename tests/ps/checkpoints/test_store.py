@@ -25,6 +25,7 @@ from coterie.ps.membership import TrainingData
 from coterie.ps.state import ModelState
 from coterie.sealing.casing import SealedCasing
 from tests.disk import watched
+from tests.ps.checkpoints.test_segments import Worn
 from tests.ps.conftest import digest_of, small_contract
 
 RUN, OTHER_RUN = "5e" * 32, "07" * 32
@@ -297,6 +298,28 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     assert isinstance(failure, EnvironmentUnfit)
     assert failure.what == "the checkpoint of step 1 cannot be written"
     assert opened.durable == []
+
+
+def test_a_disk_that_does_not_keep_what_it_was_given_is_told(tmp_path: Path) -> None:
+    """The run must end: what cannot be read back cannot be resumed from."""
+    contract, failures = big(), list[CoterieError]()
+    durable: list[DurableCheckpoint] = []
+    store = CheckpointStore(
+        tmp_path,
+        contract_digest(contract),
+        casing=Worn(place=30),
+        on_durable=durable.append,
+        on_failure=failures.append,
+    )
+    store.begin(RUN)
+    state = ModelState(contract)
+    train(state, 0)
+    store.save(state.snapshot(), RECORD)
+    store.close()
+    (failure,) = failures
+    assert isinstance(failure, CheckpointDamaged)
+    assert "segment.partial is damaged" in failure.what
+    assert durable == []
 
 
 def ended(folder: Path, contract: Contract, run_id: str = RUN, seed: int = 0) -> CheckpointStore:

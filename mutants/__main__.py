@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import os
 import sys
-import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from mutants.mutation import problems
@@ -25,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m mutants", description=__doc__)
     parser.add_argument("--only", default="*", metavar="GLOB", help="titles, e.g. 'ps/council/*'")
     parser.add_argument("--seconds", type=float, default=300.0, help="time for one's tests")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="tried at once")
     parser.add_argument("--list", action="store_true", help="show the table and try nothing")
     options = parser.parse_args()
     for fault in (faults := problems(TABLE, ROOT)):
@@ -43,13 +46,11 @@ def main() -> int:
         print(f"the tests do not even pass without a mutation:\n{said}")
         return 1
     trials: list[Trial] = []
-    for mutation in chosen:
-        began = time.monotonic()
-        trials.append(trial := attempt(mutation, ROOT, options.seconds))
-        mark = "" if trial.as_it_must else "  <--"
-        print(
-            f"{trial.result:9}{time.monotonic() - began:6.1f} s  {mutation.title}{mark}", flush=True
-        )
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for trial in pool.map(partial(attempt, root=ROOT, seconds=options.seconds), chosen):
+            trials.append(trial)
+            mark = "" if trial.as_it_must else "  <--"
+            print(f"{trial.result:9}{trial.mutation.title}{mark}", flush=True)
     return report(trials)
 
 

@@ -98,6 +98,7 @@ def _run(tests: Iterable[str], root: Path, source: Path, seconds: float) -> _Run
         **os.environ,
         # Before the editable install, which is not touched.
         "PYTHONPATH": os.pathsep.join((str(source), str(root))),
+        "COTERIE_HYPOTHESIS_PROFILE": "coterie-unshrunk",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(source.parent / "hypothesis"),
     }
     command = [sys.executable, *_PYTEST, *(f"tests/{name}" for name in tests)]

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -18,7 +18,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # How long an example takes says nothing on a machine that does other things too.
 settings.register_profile("coterie", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("coterie")
+# For whoever only asks whether a test fails, not for the smallest example.
+settings.register_profile(
+    "coterie-unshrunk",
+    settings.get_profile("coterie"),
+    phases=(Phase.explicit, Phase.generate),
+)
+settings.load_profile(os.environ.get("COTERIE_HYPOTHESIS_PROFILE", "coterie"))
 
 _SECONDS_TO_END = 10.0
 # What a file left running fails that file; the files after it are not waited with, nor blamed.

@@ -23,7 +23,7 @@ PYTEST = $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo test test-quick test-all test-slow coverage check format docs pages dist fuzz faults faults-short \
-    soak bench proto lock pin image enclave clean
+    mutants soak bench proto lock pin image enclave clean
 
 # A target's line here stands behind its two number signs.
 help: ## list the targets
@@ -96,6 +96,9 @@ faults: $(VENV)/.dev ## disturb 200 runs by seeded faults; each must end with th
 
 faults-short: $(VENV)/.dev ## the same with 20 runs
 	$(BIN)/python -m faults --seeds 20
+
+mutants: $(VENV)/.dev ## change the code's meaning in one place at a time: its own tests must notice
+	$(BIN)/python -m mutants
 
 soak: $(VENV)/.dev ## train 20,000 steps; fail if a node's memory grows
 	$(BIN)/python -m faults.soak --steps 20000

@@ -50,6 +50,7 @@ class Relay:
         self._lines: set[_Line] = set()
         self._servers: list[asyncio.Server] = []
         self._pumps: set[asyncio.Task[None]] = set()
+        self._left: int | None = None
         self._thread.start()
         self._do(self._listen())
 
@@ -60,6 +61,10 @@ class Relay:
     def stall(self) -> None:
         """Lets nothing more through the present connections, which both sides still hold open."""
         self._do(self._gate(open_=False))
+
+    def stall_after(self, octets: int) -> None:
+        """Stalls as soon as so many bytes more have gone to the target, however fast it goes."""
+        self._left = octets
 
     def resume(self) -> None:
         """Ends a stall: what was held back arrives late, but in order."""
@@ -111,10 +116,19 @@ class Relay:
                 await line.open.wait()
                 sink.write(octets)
                 await sink.drain()
+                if sink is line.writers[1]:
+                    await self._count(len(octets))
         await line.open.wait()
         with contextlib.suppress(OSError, RuntimeError):
             sink.close()
         self._lines.discard(line)
+
+    async def _count(self, octets: int) -> None:
+        if self._left is not None:
+            self._left -= octets
+            if self._left <= 0:
+                self._left = None
+                await self._gate(open_=False)
 
     async def _cut(self) -> None:
         for line in list(self._lines):

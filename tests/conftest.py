@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, Phase, settings
 
 from coterie.errors import EnvironmentUnfit
 from coterie.models.backend import configure_tensorflow
@@ -29,8 +29,14 @@ for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # How long an example takes says nothing on a machine that does other things too.
-settings.register_profile("coterie", deadline=None)
-settings.load_profile("coterie")
+settings.register_profile("coterie", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# For whoever only asks whether a test fails, not for the smallest example.
+settings.register_profile(
+    "coterie-unshrunk",
+    settings.get_profile("coterie"),
+    phases=(Phase.explicit, Phase.generate),
+)
+settings.load_profile(os.environ.get("COTERIE_HYPOTHESIS_PROFILE", "coterie"))
 
 QUICK = "not system and not tensorflow and not long and not slow"
 _PROCESS_STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"})

@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 
 from coterie.attestation.appraiser import assess
 from coterie.attestation.clock import FlooredClock
-from coterie.attestation.collateral import MAX_COLLATERAL_BYTES, Collateral
+from coterie.attestation.collateral import (
+    MAX_COLLATERAL_BYTES,
+    MAX_CRL_BYTES,
+    MAX_TEXT_CHARS,
+    SIGNATURE_BYTES,
+    Collateral,
+)
 from coterie.attestation.collateral_source import (
     CachedCollateral,
     DirectoryCollateral,
@@ -119,6 +125,32 @@ def test_too_large_json_is_refused() -> None:
     refused(" " * (MAX_COLLATERAL_BYTES + 1))
 
 
+@pytest.mark.parametrize("text", [" ", b" "])
+def test_too_large_json_is_not_even_parsed(text: str | bytes) -> None:
+    assert refused(text * (MAX_COLLATERAL_BYTES + 1)) == f"{MAX_COLLATERAL_BYTES + 1} bytes"
+
+
+@pytest.mark.parametrize("name", [item.name for item in fields(Collateral)])
+def test_every_field_has_a_bound_of_its_own(name: str) -> None:
+    """So has each object, whoever makes it: not only what comes as JSON."""
+    text = not isinstance(getattr(NEW, name), bytes)
+    if name.endswith("_signature"):
+        sizes, good = (SIGNATURE_BYTES - 1, SIGNATURE_BYTES + 1, 0), SIGNATURE_BYTES
+    else:
+        good = MAX_TEXT_CHARS if text else MAX_CRL_BYTES
+        sizes = (good + 1, 2 * good, 4 * good)
+
+    def made(size: int) -> Collateral:
+        return Collateral(**{**vars(NEW), name: "x" * size if text else bytes(size)})
+
+    made(good)
+    for size in sizes:
+        with pytest.raises(EvidenceRefused, match=f"{name} is malformed") as refusal:
+            made(size)
+        assert refusal.value.failed_check == "collateral_format"
+        assert refusal.value.seen.startswith(f"{size} ")
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_refused_in_one_way(data: bytes) -> None:
     refused(data)
@@ -131,6 +163,20 @@ def test_freshness_reads_all_dates() -> None:
     found = freshness(NEW)
     assert found.newest == AT - DAY
     assert found.expiry == AT + 29 * DAY
+
+
+@pytest.mark.parametrize("part", ["tcb_info", "qe_identity", "root_ca_crl", "pck_crl"])
+def test_collateral_runs_out_with_its_first_part(part: str) -> None:
+    short = replace(PKI, statement_days=5, crl_days=5).issue(AT - DAY)
+    mixed = Collateral(**{**vars(NEW), **{k: v for k, v in vars(short).items() if part in k}})
+    assert freshness(mixed).expiry == AT + 4 * DAY
+
+
+@pytest.mark.parametrize("part", ["tcb_info", "qe_identity", "root_ca_crl", "pck_crl"])
+def test_no_honest_clock_is_earlier_than_the_newest_part(part: str) -> None:
+    mixed = Collateral(**{**vars(OLD), **{k: v for k, v in vars(NEW).items() if part in k}})
+    assert freshness(OLD).newest == AT - 10 * DAY
+    assert freshness(mixed).newest == AT - DAY
 
 
 def test_nothing_older_replaces_anything() -> None:

@@ -10,11 +10,13 @@ import pytest
 from pydantic import ValidationError
 
 import coterie.attestation
-from coterie.attestation.appraiser import Appraiser, assess, policies_of
+from coterie.attestation.appraiser import Appraisal, Appraiser, assess, policies_of
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.attestation.tee.simulated.statements import SimulatedLevel
+from coterie.attestation.verdict import Verdict
 from coterie.contract.trust import RolesTrust, RoleTrust, TrustSection
+from coterie.errors import EvidenceRefused
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PKI = SimulatedPki(
@@ -129,6 +131,28 @@ def test_a_refusal_lists_what_was_not_run() -> None:
     assert outcomes["tcb_status"] == "not_run"
     assert outcomes["report_data"] == "not_run"
     assert outcome.evidence is None
+
+
+def test_whoever_listens_hears_of_every_appraisal() -> None:
+    """Metrics and doctors count refusals by their check."""
+    heard: list[Appraisal] = []
+    trust = TrustSection(tee="simulated", roles=RolesTrust(ps=GOOD))
+    appraiser = Appraiser(trust, own_measurement=None).heard_by(heard.append)
+
+    def appraise(report_data: bytes) -> Verdict:
+        return appraiser.appraise(
+            sgx_quote(PKI, REPORT),
+            report_data=report_data,
+            role="ps",
+            collateral=PKI.collateral(AT),
+            at=AT,
+        )
+
+    accepted = appraise(bytes(64))
+    with pytest.raises(EvidenceRefused, match="made for something else") as refusal:
+        appraise(b"\1" * 64)
+    assert [outcome.verdict for outcome in heard] == [accepted, None]
+    assert [outcome.refusal for outcome in heard] == [None, refusal.value]
 
 
 def test_a_role_without_reference_values_trusts_nobody() -> None:

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coterie.attestation.quote import HEADER_BYTES, TEE_SGX, TEE_TDX, Quote, parse_quote
+from coterie.attestation.quote import (
+    HEADER_BYTES,
+    MAX_PADDING_BYTES,
+    MAX_QUOTE_BYTES,
+    TEE_SGX,
+    TEE_TDX,
+    Quote,
+    parse_quote,
+)
 from coterie.attestation.reports import EnclaveReport, TdReport
 from coterie.attestation.tee.simulated.pki import SimulatedPki
-from coterie.attestation.tee.simulated.quotes import EnclaveFields, TdFields, sgx_quote, tdx_quote
+from coterie.attestation.tee.simulated.quotes import (
+    EnclaveFields,
+    TdFields,
+    honest_quoting_enclave,
+    sgx_quote,
+    tdx_quote,
+)
 from coterie.errors import EvidenceRefused
 
 PKI = SimulatedPki()
@@ -120,3 +135,79 @@ def test_lengths_that_lie_cost_nothing(original: bytes, length: int) -> None:
 def test_other_types_are_refused() -> None:
     with pytest.raises(EvidenceRefused):
         parse_quote(bytearray(SGX))  # type: ignore[arg-type]
+
+
+AUTH = HEADER_BYTES + 384  # where the length of a version 3 quote's signature data stands
+CERTIFICATION = AUTH + 4 + 128 + 384 + 64 + 2 + 32
+
+
+def longer_authentication() -> bytes:
+    """Bytes after the certification data that the signature data's length counts in."""
+    size = struct.unpack_from("<I", SGX, AUTH)[0]
+    return SGX[:AUTH] + struct.pack("<I", size + 4) + SGX[AUTH + 4 :] + b"more"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (SGX + bytes(MAX_QUOTE_BYTES), f"at most {MAX_QUOTE_BYTES} bytes"),
+        (b"\2\0" + TDX_4[2:], "quote version 3, 4 or 5"),
+        (b"\6\0" + TDX_4[2:], "quote version 3, 4 or 5"),
+        (b"\4\0" + SGX[2:], "SGX in version 3, TDX in versions 4 and 5"),
+        (b"\3\0" + TDX_4[2:], "SGX in version 3, TDX in versions 4 and 5"),
+        (SGX[:2] + b"\3\0" + SGX[4:], "attestation key type 2 (ECDSA P-256)"),
+        (SGX[:12] + bytes(16) + SGX[28:], "Intel's quoting enclave"),
+        (SGX + bytes(MAX_PADDING_BYTES + 1), "nothing but NUL padding after the quote"),
+        (SGX + bytes(8) + b"\1", "nothing but NUL padding after the quote"),
+        (
+            SGX[: CERTIFICATION - 34] + b"\x1f\0" + SGX[CERTIFICATION - 32 :],
+            "32 bytes of QE authentication data",
+        ),
+        (
+            SGX[:CERTIFICATION] + b"\3\0" + SGX[CERTIFICATION + 2 :],
+            "certification data of type 5",
+        ),
+        (
+            longer_authentication(),
+            f"certification data of {len(SGX) + 4 - CERTIFICATION - 6} bytes",
+        ),
+        # A TDX 1.5 body that says it is of TDX 1.0, and the other way round.
+        (TDX_5[:48] + b"\2\0" + TDX_5[50:], "a TD report of its size"),
+        (TDX_5[:48] + b"\4\0" + TDX_5[50:], "a TD report of its size"),
+        (
+            sgx_quote(
+                PKI,
+                EnclaveFields(mrenclave=bytes(32)),
+                quoting=replace(honest_quoting_enclave(PKI), pck_chain="x" * (1 << 14)),
+            ),
+            "a PCK chain of at most 16384 bytes",
+        ),
+    ],
+)
+def test_a_refusal_says_what_is_wrong_with_the_framing(data: bytes, expected: str) -> None:
+    """Each by its own rule: bytes that only a later rule refuses were read already."""
+    with pytest.raises(EvidenceRefused) as refusal:
+        parse_quote(data)
+    assert refusal.value.failed_check == "quote_format"
+    assert refusal.value.expected == expected
+    assert refusal.value.seen
+
+
+@given(st.lists(st.binary(min_size=48, max_size=48), min_size=6, max_size=6, unique=True))
+@settings(max_examples=20)
+def test_every_register_of_a_trust_domain_is_read_in_its_place(registers: list[bytes]) -> None:
+    mrtd, signer, *rtmrs = registers
+    fields = TdFields(
+        mrtd=mrtd,
+        mrsignerseam=signer,
+        rtmrs=(rtmrs[0], rtmrs[1], rtmrs[2], rtmrs[3]),
+        report_data=mrtd + bytes(16),
+        td_attributes=1 << 28 | 1 << 30,
+        xfam=0xE742,
+    )
+    report = parse_quote(tdx_quote(PKI, fields.encode())).report
+    assert isinstance(report, TdReport)
+    assert (report.mrtd, report.mrsignerseam) == (mrtd, signer)
+    assert list(report.rtmrs) == rtmrs
+    assert report.report_data == mrtd + bytes(16)
+    assert (report.td_attributes, report.xfam) == (1 << 28 | 1 << 30, 0xE742)

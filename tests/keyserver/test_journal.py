@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from coterie.errors import JournalBroken, OutputInUse
 from coterie.keyserver.journal import Chain, Journal, verify_journal
 from faults.disk import no_room
+from tests.disk import watched
 
 
 @pytest.fixture
@@ -104,3 +107,59 @@ def test_a_log_that_finds_no_room_gives_nothing_out_and_goes_on_once_there_is(pa
     journal.close()
     assert verify_journal(path) == Chain(journal.last, path.stat().st_size)
     assert json.loads(path.read_bytes().splitlines()[-1])["node"] == "w5"
+
+
+def nodes(path: Path) -> list[str]:
+    return [json.loads(line)["node"] for line in path.read_bytes().splitlines()]
+
+
+def test_every_line_is_there_when_the_machine_stops(tmp_path: Path) -> None:
+    """Whoever added it gives a key out then."""
+    path = tmp_path / "log.jsonl"
+    with watched(tmp_path) as disk:
+        journal = Journal(path)
+        assert disk.left().keys() == {"log.jsonl"}, "its name, too"
+        for number in range(3):
+            journal.add({"node": f"w{number}", "outcome": "granted"})
+            assert disk.left()["log.jsonl"] == path.read_bytes()
+            assert nodes(path)[-1] == f"w{number}"
+        journal.close()
+
+
+@contextmanager
+def full_disk(octets: int) -> Iterator[None]:
+    """No file may get longer: the system refuses it like a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("room", [0, 1, 40])
+def test_what_cannot_be_written_down_is_not_given_out_and_breaks_nothing(
+    path: Path, room: int
+) -> None:
+    before = path.read_bytes()
+    journal = Journal(path)
+    last = journal.last
+    for _ in range(2):
+        with full_disk(len(before) + room), pytest.raises(JournalBroken):
+            journal.add({"node": "not given", "outcome": "granted"})
+        assert journal.last == last
+    assert path.read_bytes() == before
+    journal.add({"node": "w4", "outcome": "granted"})  # there is room again
+    journal.close()
+    assert nodes(path) == [f"w{number}" for number in range(5)]
+    Journal(path).close()
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    """Whoever may write to the folder would choose which file is cut and written to."""
+    target = tmp_path / "target"
+    target.write_bytes(b"a torn line of something else")
+    (tmp_path / "log.jsonl").symlink_to(target)
+    with pytest.raises(JournalBroken, match="cannot be gone on with"):
+        Journal(tmp_path / "log.jsonl")
+    assert target.read_bytes() == b"a torn line of something else"

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from coterie.errors import ContractInvalid, KeyFileRefused
-from coterie.keyserver.policy import KeyPolicy
+from coterie.contract import contract_digest
+from coterie.errors import (
+    ContractInvalid,
+    ContractMismatch,
+    KeyFileRefused,
+    KeyRefused,
+    VoucherRefused,
+)
+from coterie.keyserver.messages import KeyRequest
+from coterie.keyserver.policy import KeyPolicy, Release
+from coterie.kinds import Role
+from coterie.ratls.claims import Claims
+from coterie.ratls.voucher import sign_voucher
 from coterie.sealing import DataKey
 from tests.ratls.conftest import CONTRACT, World
 
@@ -145,3 +159,131 @@ def test_an_absent_key_is_refused(folder: Path) -> None:
     (folder / "acme.key").unlink()
     with pytest.raises(KeyFileRefused, match=r"acme\.key"):
         read(folder, POLICY)
+
+
+# --- who gets what ------------------------------------------------------------------------------
+
+SET = b"\7" * 32
+Ask = Callable[[KeyPolicy, Claims], object]
+
+
+def request(set_id: bytes) -> KeyRequest:
+    return KeyRequest("data", set_id, voucher=b"", quote=b"q", collateral=b"")
+
+
+ASKS: dict[str, Ask] = {
+    "voucher": lambda policy, claims: policy.check_voucher(claims),
+    "data": lambda policy, claims: policy.data_key(claims, request(SET)),
+    "model": lambda policy, claims: policy.model_key(claims),
+}
+
+
+@pytest.fixture
+def policy(folder: Path) -> KeyPolicy:
+    """Acme's: its workers' data, and the model for its nodes."""
+    made = read(folder, POLICY)
+    key = DataKey("acme", SET, bytes(32))
+    return replace(made, releases={SET: Release(key, frozenset({"worker"}))}, model="plain")
+
+
+def claims_of(policy: KeyPolicy) -> Claims:
+    digest = contract_digest(policy.contract)
+    return Claims(bytes(32), digest, "acme-worker", "worker", "acme", 7)
+
+
+@pytest.mark.parametrize("wanted", ASKS)
+def test_the_partys_own_node_under_the_agreed_contract_gets_it(
+    policy: KeyPolicy, wanted: str
+) -> None:
+    ASKS[wanted](policy, claims_of(policy))
+
+
+@pytest.mark.parametrize("wanted", ASKS)
+def test_nobody_under_another_contract_gets_anything(policy: KeyPolicy, wanted: str) -> None:
+    claims = replace(claims_of(policy), contract_digest=bytes(32))
+    with pytest.raises(ContractMismatch, match="runs under another contract") as refusal:
+        ASKS[wanted](policy, claims)
+    assert refusal.value.expected == f"contract {contract_digest(policy.contract).hex()}"
+
+
+@pytest.mark.parametrize("wanted", ASKS)
+def test_nobody_of_another_party_gets_anything(policy: KeyPolicy, wanted: str) -> None:
+    with pytest.raises(KeyRefused, match="is of another party than this key server") as refusal:
+        ASKS[wanted](policy, replace(claims_of(policy), party="bolt"))
+    assert (refusal.value.expected, refusal.value.seen) == ("party acme", "party bolt")
+
+
+@pytest.mark.parametrize("role", ["ps", "chief"])
+def test_data_are_for_the_roles_that_the_policy_names(policy: KeyPolicy, role: Role) -> None:
+    with pytest.raises(KeyRefused, match="may not have the key of this data set") as refusal:
+        ASKS["data"](policy, replace(claims_of(policy), role=role))
+    assert (refusal.value.expected, refusal.value.seen) == ("role worker", f"role {role}")
+
+
+def test_the_key_of_another_data_set_is_not_given_in_its_place(policy: KeyPolicy) -> None:
+    with pytest.raises(KeyRefused, match="has no key for this data set"):
+        policy.data_key(claims_of(policy), request(b"\x08" * 32))
+
+
+def test_the_model_is_for_those_that_get_it(policy: KeyPolicy) -> None:
+    with pytest.raises(KeyRefused, match="does not get the trained model"):
+        policy.model_key(replace(claims_of(policy), node="ps0"))
+
+
+class TestShares:
+    """Of the checkpoints' key: for the parameter server of any party, if its own vouches for it."""
+
+    AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+    @pytest.fixture
+    def world(self) -> World:
+        return World()
+
+    @pytest.fixture
+    def policy(self, folder: Path, world: World) -> KeyPolicy:
+        contract = world.changed("trust", "seal_checkpoints", value=True)
+        return replace(read(folder, POLICY), contract=contract)
+
+    def claims(self, policy: KeyPolicy) -> Claims:
+        return Claims(bytes(32), contract_digest(policy.contract), "ps0", "ps", "operator", 7)
+
+    def voucher(self, world: World, claims: Claims) -> bytes:
+        key = world.keys["operator"]
+        return sign_voucher(key, claims, expiry=self.AT + timedelta(hours=1)).to_cbor()
+
+    def test_the_vouched_for_server_gets_it(self, policy: KeyPolicy, world: World) -> None:
+        claims = self.claims(policy)
+        policy.check_share(claims, self.voucher(world, claims), at=self.AT)
+
+    def test_a_voucher_that_has_expired_does_not_count(
+        self, policy: KeyPolicy, world: World
+    ) -> None:
+        claims = self.claims(policy)
+        voucher = self.voucher(world, claims)
+        with pytest.raises(VoucherRefused, match="has expired"):
+            policy.check_share(claims, voucher, at=self.AT + timedelta(hours=1))
+
+    def test_a_voucher_for_another_start_does_not_count(
+        self, policy: KeyPolicy, world: World
+    ) -> None:
+        claims = self.claims(policy)
+        voucher = self.voucher(world, replace(claims, incarnation=6))
+        with pytest.raises(VoucherRefused, match="is for another incarnation"):
+            policy.check_share(claims, voucher, at=self.AT)
+
+    def test_another_contracts_server_gets_none(self, policy: KeyPolicy, world: World) -> None:
+        claims = replace(self.claims(policy), contract_digest=bytes(32))
+        with pytest.raises(ContractMismatch, match="runs under another contract"):
+            policy.check_share(claims, self.voucher(world, claims), at=self.AT)
+
+    def test_no_other_role_gets_one(self, policy: KeyPolicy, world: World) -> None:
+        claims = replace(self.claims(policy), role="worker")
+        with pytest.raises(KeyRefused, match="may not have a share") as refusal:
+            policy.check_share(claims, self.voucher(world, claims), at=self.AT)
+        assert (refusal.value.expected, refusal.value.seen) == ("role ps", "role worker")
+
+    def test_where_nothing_is_sealed_there_is_none(self, policy: KeyPolicy, world: World) -> None:
+        policy = replace(policy, contract=world.contract)
+        claims = self.claims(policy)
+        with pytest.raises(KeyRefused, match="under this contract checkpoints are not sealed"):
+            policy.check_share(claims, self.voucher(world, claims), at=self.AT)

@@ -70,10 +70,23 @@ def test_log_loss_accuracy_and_calibration_follow_their_definitions(
     assert log_loss(logits, labels) == pytest.approx(sum(losses) / len(losses), abs=1e-9)
     right = [(x > 0) == bool(y) for x, y in zip(logits, labels, strict=True)]
     assert accuracy(logits, labels) == pytest.approx(sum(right) / len(right))
+    counted = ScoreHistogram.count(logits, labels)
+    assert counted.prediction_sum == pytest.approx(sum(chances))
+    assert counted.correct == sum(right)
     if labels.any():
+        assert evaluate(logits, labels).calibration == pytest.approx(
+            sum(chances) / float(labels.sum())
+        )
         assert calibration(np.array(chances), labels.astype(np.float64)) == pytest.approx(
             sum(chances) / float(labels.sum())
         )
+
+
+@pytest.mark.parametrize(("label", "right"), [(0, 1), (1, 0)])
+def test_one_half_is_no_click_wherever_it_is_counted(label: int, right: int) -> None:
+    logits, labels = np.zeros(1, np.float32), np.array([label], np.float32)
+    assert ScoreHistogram.count(logits, labels).correct == right
+    assert accuracy(logits, labels) == right
 
 
 def test_logits_of_any_size_have_a_finite_loss() -> None:
@@ -90,6 +103,10 @@ def test_the_calibration_error_compares_predictions_and_labels_bin_by_bin() -> N
     # bins [0, 0.5) and [0.5, 1]: |0.4 - 0| and |1.6 - 1| over four examples
     assert expected_calibration_error(predictions, labels, 2) == pytest.approx(1.0 / 4)
     assert expected_calibration_error(np.ones(3), np.ones(3)) == 0
+    # 1 is in the last bin like all others there: |1.9 - 1| over two examples
+    assert expected_calibration_error(np.array([1, 0.9]), np.array([0.0, 1.0]), 2) == pytest.approx(
+        0.9 / 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,9 +151,10 @@ def test_scores_or_labels_that_are_none_are_refused(
         assert refusal.value.remedy
 
 
-def test_a_logit_is_no_probability() -> None:
+@pytest.mark.parametrize("logit", [1.5, -0.5])
+def test_a_logit_is_no_probability(logit: float) -> None:
     with pytest.raises(DataError, match="no probability"):
-        expected_calibration_error(np.array([1.5]), np.array([1.0]))
+        expected_calibration_error(np.array([logit, 0.5]), np.array([1.0, 0.0]))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -163,8 +181,18 @@ def test_histograms_of_parties_add_up_to_that_of_all() -> None:
     np.testing.assert_array_equal(total.positives, whole.positives)
     np.testing.assert_array_equal(total.negatives, whole.negatives)
     assert total.correct == whole.correct
+    assert total.prediction_sum == pytest.approx(whole.prediction_sum)
     assert total.loss_sum == pytest.approx(whole.loss_sum)
     assert total.metrics().auc == whole.metrics().auc
+
+
+@given(st.integers(1, 2**50), st.integers(1, 2**50))
+def test_auc_of_more_pairs_than_an_integer_counts(positives: int, negatives: int) -> None:
+    """Half of the positives outrank all, half are outranked by all: one half, whatever the numbers."""
+    histogram = ScoreHistogram.empty()
+    histogram.positives[[0, -1]] = positives
+    histogram.negatives[HISTOGRAM_BINS // 2] = negatives
+    assert histogram.metrics().auc == 0.5
 
 
 def test_logits_beyond_the_bins_count_in_the_outermost() -> None:

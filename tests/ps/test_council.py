@@ -96,6 +96,7 @@ def test_steps_that_only_absent_workers_have_a_part_in_are_skipped(
         skipped = council.decide(grace_over=False)
         assert skipped is not None
         assert (skipped.contributors, skipped.weights) == ((), (0.0, 0.0, 0.0))
+    council.report(0, staged(0, 1, 2))
     assert council.decide(grace_over=True) is None, "the run is over"
 
 
@@ -124,3 +125,25 @@ def test_long_updates_are_scaled_down_to_the_bound(
     bounded, free = decision.weights
     assert bounded == pytest.approx(1 / 8 * 0.5 / 2.5)
     assert free == 1 / 8
+
+
+def test_reports_count_for_one_step(make_contract: MakeContract) -> None:
+    council = Council(make_contract(workers=2, shards=2), Schedule((16, 16), 4, 1), 0)
+    for shard in (0, 1):
+        council.report(shard, staged(0, 1))
+    assert council.decide(grace_over=False) is not None
+    assert council.silent == (0, 1)
+    assert council.decide(grace_over=True) is None
+    assert council.step == 1
+
+
+def test_whoever_was_left_out_is_missing_in_steps_that_it_has_no_part_in_too(
+    make_contract: MakeContract,
+) -> None:
+    """Else a run of three could go on with one, as soon as another one's rows are used up."""
+    contract = make_contract(workers=3, limits=QUORUM)
+    council = Council(contract, Schedule((8, 8, 4), 4, 1), 1, [Absence(2, 0)])
+    council.report(0, staged(0))
+    assert council.decide(grace_over=True) is None
+    council.report(0, staged(0, 1))
+    assert council.decide(grace_over=True) is not None

@@ -109,3 +109,22 @@ def test_of_two_incarnations_the_newer_one_counts(make_contract: Callable[..., C
     membership.check_incarnation(worker("w0", incarnation=4))
     membership.check_incarnation(worker("w0", incarnation=5))
     membership.check_incarnation(worker("w1", incarnation=1))
+
+
+def test_a_replaced_process_stays_old_when_the_server_goes_back_to_a_checkpoint(
+    make_contract: Callable[..., Contract],
+) -> None:
+    membership = Membership(make_contract(), {})
+    membership.join(worker("w0", incarnation=4), 5, DIGEST)
+    membership.begin_anew()
+    assert membership.missing == ("w0", "w1")
+    with pytest.raises(StepRefused, match="replaced by a newer incarnation"):
+        membership.join(worker("w0", incarnation=3), 5, DIGEST)
+    assert membership.join(worker("w0", incarnation=4), 5, DIGEST)
+
+
+@pytest.mark.parametrize("examples", [1, MAX_EXAMPLES])
+def test_the_fewest_and_the_most_examples_are_usable(
+    make_contract: Callable[..., Contract], examples: int
+) -> None:
+    assert Membership(make_contract(), {}).join(worker("w0"), examples, DIGEST)

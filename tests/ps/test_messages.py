@@ -122,6 +122,12 @@ REFUSED_PUSHES: list[tuple[dict[str, bytes | float], str, str, str]] = [
         "1 of 6 are NaN or infinite",
     ),
     (
+        {"row_gradients": floats(0, 1, 2, 3, 4, float("nan"))},
+        "push.row_gradients holds values that are not finite",
+        "finite float32 values",
+        "1 of 6 are NaN or infinite",
+    ),
+    (
         {"row_ids": ids(1, 14, 5)},
         "push.row_ids is out of bounds",
         "strictly ascending ids",

@@ -80,6 +80,7 @@ def test_row_updates_follow_the_formula(settings: RowOptimizer, gradients: Float
     first = np.zeros((12, 2))
     update = row_update(settings, 12, 2)
     for step, flat in enumerate(gradients):
+        factor = 1 / (step + 1)
         rows = np.array([step, step + 3, 11], np.int32)
         gradient = flat.reshape(3, 2)
         g = gradient.astype(np.float64)
@@ -91,8 +92,8 @@ def test_row_updates_follow_the_formula(settings: RowOptimizer, gradients: Float
                 squares = squares.mean(axis=1, keepdims=True)
             sums[rows] += squares
             g = g / (np.sqrt(sums[rows]) + settings.epsilon)
-        expected[rows] -= settings.learning_rate * g
-        update.apply(values, rows, gradient, step=step, factor=1.0)
+        expected[rows] -= settings.learning_rate * factor * g
+        update.apply(values, rows, gradient, step=step, factor=factor)
     assert np.allclose(values, expected, rtol=1e-5, atol=1e-5)
 
 

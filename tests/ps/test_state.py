@@ -150,3 +150,23 @@ def test_a_step_that_nobody_has_a_part_in_changes_nothing_but_the_count(
     state.skip(first_of_epoch=True)
     assert (state.step, state.epoch_examples) == (1, 0)
     assert np.array_equal(state.dense, before)
+
+
+def test_a_snapshot_stays_as_it_was_while_training_goes_on(
+    make_contract: Callable[..., Contract], make_gradients: Callable[..., Gradients]
+) -> None:
+    """It is written to the disk on another thread meanwhile."""
+    state = ModelState(make_contract(dense={"kind": "adagrad"}, rows={"kind": "adagrad"}))
+
+    def train(step: int) -> None:
+        state.apply(mean_gradients([make_gradients(0, step, 4)]), first_of_epoch=False)
+
+    train(0)
+    snapshot = state.snapshot(everything=True)
+    arrays = (snapshot.dense_p, snapshot.dense_state, snapshot.values, snapshot.row_state)
+    before = [array.tobytes() for array in arrays]
+    for step in range(8):
+        train(step)
+    assert [array.tobytes() for array in arrays] == before
+    assert state.dense.tobytes() != before[0]
+    assert state.optimizer.state.tobytes() != before[1]

@@ -76,13 +76,18 @@ accepted_tcb_statuses = ["UpToDate"]
 
 
 class Clock:
-    """Real time, moved by what a test adds."""
+    """Real time, moved by what a test adds; or, once it is stopped, that alone."""
 
     def __init__(self) -> None:
         self._shift = timedelta()
+        self._stopped: datetime | None = None
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self._shift
+        return (self._stopped or datetime.now(UTC)) + self._shift
+
+    def stop(self) -> None:
+        """From now on time passes only when a test says so, however slow the machine is."""
+        self._stopped = datetime.now(UTC)
 
     def advance(self, shift: timedelta) -> None:
         self._shift += shift

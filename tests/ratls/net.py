@@ -51,7 +51,7 @@ class Service:
 
     def wait(self, request: bytes, _: grpc.ServicerContext) -> bytes:
         self.entered.set()
-        assert self.leave.wait(30)
+        assert self.leave.wait(240)  # `Net.close` ends it, however a test ends
         return request
 
     def fail(self, request: bytes, _: grpc.ServicerContext) -> bytes:
@@ -95,7 +95,8 @@ def raw(message: bytes) -> bytes:
 
 def free_address() -> str:
     """An address whose port and next port are free, below the range of ephemeral ports."""
-    for port in random.sample(range(20_000, 30_000, 2), 100):
+    # Not by the seed that pytest-randomly gives every test: neighbours would choose alike.
+    for port in random.SystemRandom().sample(range(20_000, 30_000, 2), 100):
         try:
             with (
                 socket.create_server(("127.0.0.1", port)),

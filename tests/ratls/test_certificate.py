@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 
 from coterie.errors import EvidenceRefused
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES, RatlsCertificate, read_certificate
-from coterie.ratls.claims import Claims, report_data
+from coterie.ratls.claims import MAX_CLAIMS_BYTES, Claims, report_data
 from coterie.ratls.evidence import (
     INTEROPERABLE_OID,
     LEGACY_OIDS,
+    MAX_QUOTE_BYTES,
     InteroperableEvidence,
     LegacyEvidence,
     read_interoperable,
@@ -204,6 +205,88 @@ def certificate(
 
 def raw(oid: str, value: bytes) -> tuple[x509.ExtensionType, bool]:
     return x509.UnrecognizedExtension(ObjectIdentifier(oid), value), False
+
+
+def signed_anew(body: asn1.TbsCertificate, algorithm: str = "sha256_ecdsa") -> bytes:
+    """A certificate with a right signature, whatever else is wrong with it."""
+    kind = {"sha256_ecdsa": hashes.SHA256(), "sha384_ecdsa": hashes.SHA384()}[algorithm]
+    whole: bytes = asn1.Certificate(
+        {
+            "tbs_certificate": body,
+            "signature_algorithm": {"algorithm": algorithm},
+            "signature_value": KEY.sign(body.dump(force=True), ec.ECDSA(kind)),
+        }
+    ).dump()
+    return whole
+
+
+def with_compressed_key() -> bytes:
+    """The same key in its other form, which some parsers take: it has another hash."""
+    body = asn1.Certificate.load(issued())["tbs_certificate"]
+    public = KEY.public_key()
+    body["subject_public_key_info"]["public_key"] = public.public_bytes(
+        serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint
+    )
+    return signed_anew(body)
+
+
+def test_a_certificate_that_is_signed_anew_is_as_good_as_ours() -> None:
+    body = asn1.Certificate.load(issued())["tbs_certificate"]
+
+    assert read_certificate(signed_anew(body)).evidence == evidence()
+
+
+def test_a_key_in_its_other_form_is_refused() -> None:
+    with pytest.raises(EvidenceRefused) as caught:
+        read_certificate(with_compressed_key())
+
+    assert caught.value.failed_check == "certificate_key"
+    assert caught.value.seen == "another form"
+
+
+def test_the_signed_algorithm_must_be_the_one_that_is_used() -> None:
+    body = asn1.Certificate.load(issued())["tbs_certificate"]
+
+    with pytest.raises(EvidenceRefused) as caught:
+        read_certificate(signed_anew(body, "sha384_ecdsa"))
+
+    assert caught.value.failed_check == "certificate_signature"
+    assert caught.value.seen == "two that differ"
+
+
+def test_too_large_a_certificate_is_not_even_parsed() -> None:
+    with pytest.raises(EvidenceRefused) as caught:
+        read_certificate(bytes(MAX_CERTIFICATE_BYTES + 1))
+
+    assert caught.value.failed_check == "certificate_encoding"
+    assert caught.value.seen == f"{MAX_CERTIFICATE_BYTES + 1} bytes"
+
+
+@pytest.mark.parametrize(
+    ("quote", "claims", "taken"),
+    [
+        (MAX_QUOTE_BYTES, MAX_CLAIMS_BYTES, True),
+        (MAX_QUOTE_BYTES + 1, 1, False),
+        (1, MAX_CLAIMS_BYTES + 1, False),
+        (0, 1, False),
+    ],
+)
+def test_quote_and_claims_have_bounds_of_their_own(quote: int, claims: int, taken: bool) -> None:
+    made = InteroperableEvidence(bytes(quote), bytes(claims))
+    if taken:
+        assert read_interoperable(made.to_extension()) == made
+        return
+    with pytest.raises(EvidenceRefused) as caught:
+        read_interoperable(made.to_extension())
+    assert caught.value.failed_check == "evidence_encoding"
+    assert caught.value.seen == f"{quote} and {claims} bytes"
+
+
+def test_legacy_evidence_is_bound_to_its_key() -> None:
+    """By nothing but the key's hash, then zeros: what Gramine writes."""
+    spki = spki_der(KEY.public_key())
+    bound = LegacyEvidence(QUOTE, LEGACY_OIDS[0]).bound_report_data(spki)
+    assert bound == hashlib.sha256(spki).digest() + bytes(32)
 
 
 def twice(oid: str) -> bytes:

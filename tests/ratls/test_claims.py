@@ -161,3 +161,16 @@ def test_hostile_encodings_are_refused_cheaply(buffer: bytes) -> None:
 
 def test_report_data_is_the_hash_and_zeros() -> None:
     assert report_data(b"claims") == hashlib.sha256(b"claims").digest() + bytes(32)
+
+
+def test_claims_in_another_order_are_another_producers() -> None:
+    """One statement of ours has one encoding; others' buffers are read for their key alone."""
+    entries = [cbor.encode(name) + cbor.encode(value) for name, value in fields().items()]
+    buffer = b"\xa6" + b"".join(reversed(entries))
+    assert foreign_pubkey_hash(buffer) == EXAMPLE.pubkey_hash
+
+    with pytest.raises(EvidenceRefused) as caught:
+        Claims.from_cbor(buffer)
+
+    assert caught.value.failed_check == "claims_encoding"
+    assert "not canonical" in caught.value.seen

@@ -69,6 +69,18 @@ class TestMutualAttestation:
 
         assert ours.peer.expires_at - ours.peer.attested_at < timedelta(minutes=30)
 
+    def test_nobody_is_accepted_for_no_time_at_all(self, world: World) -> None:
+        """The certificate is valid at its very end; a pin on it would be good until then."""
+        server = world.trust("ps0")
+        end = server.credentials.current().identity.certificate.not_after
+        late = replace(world.trust("acme-worker"), clock=lambda: end)
+
+        outcome = world.handshake(late, server)
+
+        assert isinstance(outcome.dialler, EvidenceRefused)
+        assert outcome.dialler.failed_check == "certificate_validity"
+        assert outcome.dialler.what == "what ps0 shows runs out at this very moment"
+
     def test_a_node_without_a_pccs_takes_stapled_collateral(self, world: World) -> None:
         alone = world.trust("acme-worker", collateral=StapledOnly())
 

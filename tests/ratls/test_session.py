@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -219,6 +220,39 @@ class TestBinding:
         assert len(others) == 5
         assert honest not in others
 
+    @pytest.mark.parametrize(("sender", "letter"), [("dialler", b"D"), ("listener", b"L")])
+    def test_the_report_data_are_those_that_the_protocol_page_gives(
+        self, sender: Direction, letter: bytes
+    ) -> None:
+        """Both sides compute them alike, so what was left out or renamed would not show between them."""
+        bound = session_report_data(
+            sender,
+            exporter=b"a" * 32,
+            own_key=b"b" * 32,
+            peer_key=b"c" * 32,
+            peer_nonce=b"d" * 32,
+        )
+        covered = b"coterie session evidence 1\0" + letter
+        covered += b"a" * 32 + b"b" * 32 + b"c" * 32 + b"d" * 32
+        assert bound == hashlib.sha256(covered).digest() + bytes(32)
+
+
+class TestCollateral:
+    @pytest.mark.parametrize("wanted", [False, True])
+    def test_is_stapled_where_the_peer_asks_for_it(self, sides: Sides, wanted: bool) -> None:
+        quotes: list[bytes] = []
+
+        def staple(quote: bytes) -> bytes:
+            quotes.append(quote)
+            return b"collateral"
+
+        session = Session(replace(sides.dialler, staple=staple))
+        hello = encode_message(Hello(secrets.token_bytes(32), wants_collateral=wanted))
+        (sent,) = decoded(session.receive(hello))
+        assert isinstance(sent, EvidenceMessage)
+        assert sent.collateral == (b"collateral" if wanted else b"")
+        assert quotes == ([sent.quote] if wanted else [])
+
 
 class TestRefusals:
     def test_no_voucher_is_refused(self, sides: Sides) -> None:
@@ -268,14 +302,47 @@ class TestRefusals:
                 again.receive(encode_message(ContractMessage(theirs)))
             assert caught.value.seen
 
-    def test_an_acceptance_that_has_ended_already_is_refused(self, sides: Sides) -> None:
-        dialler, listener = Session(sides.dialler), Session(sides.listener)
+    def test_whom_no_party_vouches_for_is_not_shown_the_contract(self, sides: Sides) -> None:
+        """Only a hint tells that the contracts differ too."""
+        other = replace(sides.listener, own=replace(sides.listener.own, contract_digest=bytes(32)))
+        session = Session(other)
+        session.receive(encode_message(Hello(secrets.token_bytes(32), wants_collateral=False)))
+
+        with pytest.raises(VoucherRefused, match="without a voucher") as caught:
+            session.receive(
+                evidence_from(replace(sides.dialler, voucher=b""), sides.listener.nonce)
+            )
+
+        assert "the contracts differ too" in caught.value.remedy
+
+    def test_evidence_is_judged_once(self, sides: Sides) -> None:
+        session = Session(sides.listener)
+        session.receive(encode_message(Hello(secrets.token_bytes(32), wants_collateral=False)))
+        evidence = evidence_from(sides.dialler, sides.listener.nonce)
+        session.receive(evidence)
+        assert state(session) == "acceptance"
+
+        with pytest.raises(MessageRefused, match="out of order"):
+            session.receive(evidence)
+
+    @pytest.mark.parametrize(("seconds", "refused"), [(-1, True), (0, True), (1, False)])
+    def test_an_acceptance_that_has_ended_already_is_refused(
+        self, sides: Sides, seconds: int, refused: bool
+    ) -> None:
+        at = sides.dialler.at.replace(microsecond=0)
+        dialler, listener = Session(replace(sides.dialler, at=at)), Session(sides.listener)
         dialler.receive(listener.start())
         dialler.receive(listener.receive(dialler.start()))
-        dialler.acknowledge(grpc_port=0, valid_until=sides.dialler.at + timedelta(hours=1))
+        dialler.acknowledge(grpc_port=0, valid_until=at + timedelta(hours=1))
+        acceptance = encode_message(Acceptance(1, int(at.timestamp()) + seconds))
 
-        with pytest.raises(HandshakeFailed):
-            dialler.receive(encode_message(Acceptance(1, int(sides.dialler.at.timestamp()) - 1)))
+        if refused:
+            with pytest.raises(HandshakeFailed, match="until a time that has passed"):
+                dialler.receive(acceptance)
+        else:
+            dialler.receive(acceptance)
+
+        assert dialler.state == ("refused" if refused else "done")
 
     @pytest.mark.parametrize(
         "message",
@@ -316,7 +383,9 @@ class TestRefusals:
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(st.binary(max_size=200), max_size=4), st.booleans())
 def test_whatever_a_peer_sends_the_end_is_an_error_of_the_tree(

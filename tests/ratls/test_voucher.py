@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,13 @@ from hypothesis import strategies as st
 
 from coterie.errors import VoucherRefused
 from coterie.ratls.claims import Claims
-from coterie.ratls.voucher import PartyKeyVouchers, Voucher, sign_voucher, verify_voucher
+from coterie.ratls.voucher import (
+    MAX_VOUCHER_BYTES,
+    PartyKeyVouchers,
+    Voucher,
+    sign_voucher,
+    verify_voucher,
+)
 
 if TYPE_CHECKING:
     from tests.ratls.conftest import World
@@ -43,6 +50,12 @@ def test_what_is_encoded_is_decoded_again(voucher: Voucher) -> None:
 def test_any_other_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(VoucherRefused):
         Voucher.from_cbor(data)
+
+
+def test_no_more_bytes_than_a_voucher_has_are_decoded() -> None:
+    with pytest.raises(VoucherRefused, match="cannot be read") as refused:
+        Voucher.from_cbor(bytes(MAX_VOUCHER_BYTES + 1))
+    assert refused.value.seen == f"{MAX_VOUCHER_BYTES + 1} bytes, more than {MAX_VOUCHER_BYTES}"
 
 
 @given(st.data())
@@ -93,3 +106,89 @@ def test_a_voucher_is_not_valid_at_its_very_end(world: World) -> None:
     )
     with pytest.raises(VoucherRefused, match="expired"):
         verify_voucher(shown.voucher, shown.identity.claims, contract=world.contract, at=end)
+
+
+# Of everything that a voucher covers: how it can be another one, and what the refusal calls it.
+OTHERS: list[tuple[str, dict[str, bytes | str | int], dict[str, bytes | str | int]]] = [
+    ("contract", {"contract_digest": b"x" * 32}, {"contract_digest": b"x" * 32}),
+    ("node", {"node": "acme-worker-2"}, {"node": "acme-worker-2"}),
+    ("role", {"role": "chief"}, {"role": "chief"}),
+    ("key", {"spki_sha256": b"x" * 32}, {"pubkey_hash": b"x" * 32}),
+    ("incarnation", {"incarnation": 8}, {"incarnation": 8}),
+]
+WHATS = [what for what, _, _ in OTHERS]
+
+
+def shown_by(world: World) -> tuple[Voucher, Claims]:
+    """A voucher that acme signed, and the claims of its node."""
+    shown = world.trust("acme-worker", incarnation=7).credentials.current()
+    return shown.voucher, shown.identity.claims
+
+
+@pytest.mark.parametrize(("what", "change", "_"), OTHERS, ids=WHATS)
+def test_its_partys_voucher_for_something_else_is_refused(
+    world: World, what: str, change: dict[str, bytes | str | int], _: object
+) -> None:
+    voucher, claims = shown_by(world)
+    other = replace(voucher, **change)  # type: ignore[arg-type]
+    signed = replace(other, signature=world.keys["acme"].sign(other.signed_bytes()))
+    with pytest.raises(VoucherRefused) as refused:
+        verify_voucher(signed, claims, contract=world.contract, at=world.clock())
+    assert refused.value.what == (
+        f"the voucher of node acme-worker of party acme is for another {what}"
+    )
+    (value,) = change.values()
+    assert refused.value.seen == (value.hex() if isinstance(value, bytes) else str(value))
+    assert refused.value.expected != refused.value.seen
+
+
+@pytest.mark.parametrize(("what", "change", "claimed"), OTHERS, ids=WHATS)
+def test_a_voucher_cannot_be_altered_to_fit_other_claims(
+    world: World,
+    what: str,
+    change: dict[str, bytes | str | int],
+    claimed: dict[str, bytes | str | int],
+) -> None:
+    """The signature covers all that is compared."""
+    voucher, claims = shown_by(world)
+    altered = replace(voucher, **change)  # type: ignore[arg-type]
+    other = replace(claims, **claimed)  # type: ignore[arg-type]
+    with pytest.raises(VoucherRefused, match="is not signed by party acme"):
+        verify_voucher(altered, other, contract=world.contract, at=world.clock())
+
+
+def test_a_voucher_cannot_be_prolonged(world: World) -> None:
+    voucher, claims = shown_by(world)
+    longer = replace(voucher, expiry=voucher.expiry + 3600)
+    with pytest.raises(VoucherRefused, match="is not signed by party acme"):
+        verify_voucher(longer, claims, contract=world.contract, at=world.clock())
+
+
+@pytest.mark.parametrize("signer", ["operator", "bolt", "a stranger", "nobody"])
+def test_only_the_nodes_own_party_vouches_for_it(world: World, signer: str) -> None:
+    voucher, claims = shown_by(world)
+    key = world.keys.get(signer, Ed25519PrivateKey.generate())
+    signature = bytes(64) if signer == "nobody" else key.sign(voucher.signed_bytes())
+    with pytest.raises(VoucherRefused) as refused:
+        verify_voucher(
+            replace(voucher, signature=signature),
+            claims,
+            contract=world.contract,
+            at=world.clock(),
+        )
+    assert refused.value.what == "the voucher of node acme-worker is not signed by party acme"
+    assert refused.value.expected.startswith("a signature with ed25519:")
+
+
+def test_a_node_without_a_voucher_is_refused(world: World) -> None:
+    _, claims = shown_by(world)
+    with pytest.raises(VoucherRefused, match="came without a voucher"):
+        verify_voucher(None, claims, contract=world.contract, at=world.clock())
+
+
+def test_a_party_that_the_contract_lacks_cannot_vouch(world: World) -> None:
+    voucher, claims = shown_by(world)
+    with pytest.raises(VoucherRefused, match="nobody can vouch for party dune"):
+        verify_voucher(
+            voucher, replace(claims, party="dune"), contract=world.contract, at=world.clock()
+        )

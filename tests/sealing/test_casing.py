@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from coterie.contract import Contract, contract_digest
-from coterie.errors import CheckpointDamaged
+from coterie.errors import CheckpointDamaged, SealBroken
 from coterie.ps.aggregation import Gradients
 from coterie.ps.checkpoints import CheckpointStore, RunRecord
 from coterie.ps.checkpoints.casing import Casing, OpenCasing
@@ -126,6 +126,34 @@ def test_open_checkpoints_do_not_pass_for_sealed_ones(tmp_path: Path) -> None:
     with pytest.raises(CheckpointDamaged) as refused:
         opened(tmp_path, sealed())
     assert refused.value.seen == "another header"
+
+
+@pytest.mark.parametrize(
+    ("casing", "name", "opens"),
+    [
+        (sealed(), "segment", True),
+        (sealed(), "step-1.json", False),
+        (sealed(shard=1), "segment", False),
+        (SealedCasing(KEY, contract_digest(CONTRACT), (0, 2)), "segment", False),
+        (sealed(bytes(32)), "segment", False),
+    ],
+    ids=["itself", "another file", "another shard", "another number of shards", "another key"],
+)
+def test_a_file_opens_in_its_own_place_only(
+    tmp_path: Path, casing: SealedCasing, name: str, opens: bool
+) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        target = sealed().writer(file, 4, "segment")
+        target.write(b"rows")
+        target.finish()
+    with (tmp_path / "file").open("rb") as file:
+        source = casing.reader(file, name)
+        if opens:
+            assert source.read(4) == b"rows"
+            return
+        with pytest.raises(SealBroken) as refused:
+            source.read(4)
+    assert refused.value.seen == "another chunk 0"
 
 
 def swap(kind: str) -> Callable[[Path], None]:

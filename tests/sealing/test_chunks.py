@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +54,56 @@ def test_the_same_file_is_never_sealed_to_the_same_bytes() -> None:
 def test_what_is_opened_cannot_be_written_to() -> None:
     octets = sealed(b"rows")
     assert unseal(io.BytesIO(octets), len(octets), UNDER).readonly
+
+
+def by_hand(plain: bytes, header: bytes, under: Seal = UNDER) -> bytes:
+    """The format as the module's docstring gives it, written a second time."""
+    info = b"coterie sealed file 1\0" + under.set_id + under.name.encode()
+    cipher = AESGCM(HKDF(SHA256(), 32, header[64:96], info).derive(under.key))
+    count = max(1, -(-len(plain) // CHUNK_BYTES))
+    return header + b"".join(
+        cipher.encrypt(
+            index.to_bytes(12, "big"),
+            plain[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES],
+            header + struct.pack("<QQ", index, count),
+        )
+        for index in range(count)
+    )
+
+
+@pytest.mark.parametrize("size", [0, 5, 2 * CHUNK_BYTES + 5])
+def test_the_format_is_the_documented_one(size: int) -> None:
+    """Both ends compute it alike, so what was left out would not show between them."""
+    plain = (bytes(range(251)) * (size // 251 + 1))[:size]
+    octets = sealed(plain)
+    header = octets[:HEADER_BYTES]
+    assert header[:8] == b"COTSEAL1"
+    assert struct.unpack_from("<QQ", header, 8) == (CHUNK_BYTES, size)
+    assert header[24:32] == bytes(8)
+    assert header[32:64] == UNDER.set_id
+    assert octets == by_hand(plain, header)
+    assert opened(by_hand(plain, header[:64] + bytes(32))) == plain
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(0, b"COTSEAL2"), (8, struct.pack("<Q", CHUNK_BYTES // 2)), (24, b"\1"), (31, b"\1")],
+)
+def test_a_header_of_another_format_is_refused_though_its_tags_hold(
+    place: int, value: bytes
+) -> None:
+    header = bytearray(sealed(b"rows")[:HEADER_BYTES])
+    header[place : place + len(value)] = value
+    with pytest.raises(SealBroken) as refusal:
+        opened(by_hand(b"rows", bytes(header)))
+    assert refusal.value.seen == "another header"
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused() -> None:
+    octets = sealed(b"rows")
+    with pytest.raises(SealBroken) as refusal:
+        unseal(io.BytesIO(octets + b"x"), len(octets), UNDER)
+    assert (refusal.value.expected, refusal.value.seen) == ("1 chunks", "more")
 
 
 SMALL = sealed(b"a short file, with a secret in it")
@@ -121,10 +175,11 @@ def test_a_file_opens_under_its_own_seal_only(change: Callable[[Seal], Seal], se
     assert seen in refusal.value.seen
 
 
-@pytest.mark.parametrize("size", [3, 5])
-def test_a_file_that_changes_while_it_is_sealed_is_noticed(size: int) -> None:
-    with pytest.raises(SealBroken):
+@pytest.mark.parametrize(("size", "seen"), [(3, "more"), (5, "fewer")])
+def test_a_file_that_changes_while_it_is_sealed_is_noticed(size: int, seen: str) -> None:
+    with pytest.raises(SealBroken) as refusal:
         seal(io.BytesIO(b"rows"), size, io.BytesIO(), UNDER)
+    assert (refusal.value.expected, refusal.value.seen) == (f"{size} bytes to seal", seen)
 
 
 def test_a_seal_does_not_show_its_key() -> None:

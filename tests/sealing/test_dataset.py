@@ -23,6 +23,8 @@ from coterie.errors import (
     ShardDamaged,
 )
 from coterie.sealing import DataKey, SealedDataSet, open_sealed_dataset, seal_dataset
+from coterie.sealing.dataset import check_owner
+from tests.disk import watched
 
 TEXT = """
 format = 1
@@ -179,6 +181,32 @@ def test_it_opens_for_its_party_and_data_section_only(
     with pytest.raises(DataSetMismatch, match=what):
         open_sealed_dataset(sealed, key.key, contract.data, party=party)
 
+    with pytest.raises(DataSetMismatch, match=what):  # before anybody is asked for its key
+        check_owner(sealed, contract.data, party=party)
+
+
+def test_sealed_files_are_on_the_disk_before_the_set_has_its_name(
+    prepared: Path, tmp_path: Path, key: DataKey
+) -> None:
+    """Whoever has sealed a data set may remove the open one."""
+    with watched(tmp_path) as disk:
+        sealed = seal_dataset(prepared / "acme", tmp_path / "sealed", CONTRACT.data, key)
+    paths = list(sealed.directory.glob("*.sealed"))
+    assert len(paths) == 4
+    for path in paths:
+        assert disk.synced[path.stat().st_ino] == path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["an empty folder", "a file"])
+def test_what_is_there_stays_there(prepared: Path, tmp_path: Path, key: DataKey, kind: str) -> None:
+    out = tmp_path / "sealed"
+    out.mkdir() if kind == "an empty folder" else out.write_bytes(b"mine")
+    before = out.stat().st_ino
+    with pytest.raises(OutputInUse) as refusal:
+        seal_dataset(prepared / "acme", out, CONTRACT.data, key)
+    assert refusal.value.seen == "it exists"
+    assert out.stat().st_ino == before
+
 
 def test_a_damaged_data_set_is_not_sealed(prepared: Path, key: DataKey, tmp_path: Path) -> None:
     folder = tmp_path / "acme"
@@ -212,6 +240,16 @@ def test_what_is_no_key_file_is_refused_without_showing_it(tmp_path: Path, text:
     with pytest.raises(KeyFileRefused) as refusal:
         DataKey.read(path)
     assert "secret" not in str(refusal.value)
+
+
+def test_another_kind_of_key_file_is_refused(tmp_path: Path, key: DataKey) -> None:
+    path = tmp_path / "acme.key"
+    key.write(path)
+    other = {**json.loads(path.read_text()), "kind": "coterie party key"}
+    (tmp_path / "other.key").write_text(json.dumps(other))
+    with pytest.raises(KeyFileRefused) as refusal:
+        DataKey.read(tmp_path / "other.key")
+    assert key.key.hex() not in str(refusal.value)
 
 
 def test_a_key_does_not_show_itself(key: DataKey) -> None:

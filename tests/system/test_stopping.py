@@ -10,24 +10,39 @@ from pathlib import Path
 import pytest
 
 from coterie.nodes.stopping import EXIT_CODE
+from faults.relay import Relay
+from tests.ratls.net import free_address
 from tests.system.conftest import Federation, StartNode, StartThread
 
 pytestmark = pytest.mark.system
 
+# Bytes: a worker sends some 35 000 for each of its 27 steps; the first checkpoint is of step 5.
+ENOUGH_FOR_A_CHECKPOINT = 400_000
 FIRST_PROCESS = ("unshare", "--pid", "--fork", "--kill-child")
 
 
 def test_a_server_that_was_told_to_end_goes_on_later(
     federation: Federation, hfl_digest: str, start_node: StartNode, start_thread: StartThread
 ) -> None:
-    first, address = federation.server(start_node)
-    workers = [federation.worker(start_thread, address, party=party) for party in ("acme", "bolt")]
-    first.wait_event("CheckpointWritten")
-    first.process.terminate()
-    assert first.wait_event("Stopped") == {"event": "Stopped", "node": "ps0"}
-    assert first.finish() == EXIT_CODE
-    second, _ = federation.server(start_thread, address)
-    result = second.wait_event("Finished")["result"]
+    address = free_address()
+    port = int(address.rpartition(":")[2])
+    relay = Relay((port, port + 1), host="127.0.0.2")
+    try:
+        relay.stall_after(ENOUGH_FOR_A_CHECKPOINT)  # or a fast run might be over before it is told
+        first, _ = federation.server(start_node, address)
+        workers = [
+            federation.worker(start_thread, address, party="acme"),
+            federation.worker(start_thread, f"127.0.0.2:{port}", party="bolt"),
+        ]
+        first.wait_event("CheckpointWritten")
+        first.process.terminate()
+        assert first.wait_event("Stopped") == {"event": "Stopped", "node": "ps0"}
+        assert first.finish() == EXIT_CODE
+        second, _ = federation.server(start_thread, address)
+        relay.resume()
+        result = second.wait_event("Finished")["result"]
+    finally:
+        relay.close()
     assert isinstance(result, dict)
     assert result["model_digest"] == hfl_digest
     assert [node.finish() for node in (second, *workers)] == [0, 0, 0]

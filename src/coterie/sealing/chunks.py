@@ -110,8 +110,8 @@ class SealWriter:
         self._seal(bytes(self._held))
 
     def _seal(self, plain: bytes) -> None:
-        place = self._header + _PLACE.pack(self._index, self._count)
-        self._target.write(self._cipher.encrypt(_nonce(self._index), plain, place))
+        bound = _bound(self._header, self._index, self._count)
+        self._target.write(self._cipher.encrypt(_nonce(self._index), plain, bound))
         self._index += 1
 
 
@@ -188,9 +188,9 @@ class SealReader:
         return self._count
 
     def _open(self, index: int, sealed: bytes) -> bytes:
-        place = self._header + _PLACE.pack(index, self._count)
+        bound = _bound(self._header, index, self._count)
         try:
-            return self._cipher.decrypt(_nonce(index), sealed, place)
+            return self._cipher.decrypt(_nonce(index), sealed, bound)
         except InvalidTag as error:
             raise _broken(
                 self._name, "what was sealed under this key", f"another chunk {index}"
@@ -247,6 +247,11 @@ def _cipher(under: Seal, salt: bytes) -> AESGCM:
 
 def _chunks(size: int) -> int:
     return max(1, -(-size // CHUNK_BYTES))
+
+
+def _bound(header: bytes, index: int, count: int) -> bytes:
+    """What a chunk's tag covers beside the chunk."""
+    return header + _PLACE.pack(index, count)
 
 
 def _nonce(index: int) -> bytes:

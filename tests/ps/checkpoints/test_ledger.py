@@ -55,3 +55,19 @@ def test_without_a_common_one_a_life_begins_at_the_beginning() -> None:
     ledger = Ledger(2)
     assert ledger.begin({0: (held(0, 4),), 1: ()}) is None
     assert ledger.newest(after=-1) is None
+
+
+def test_a_new_life_begins_at_the_newest_of_several() -> None:
+    ledger = Ledger(2)
+    both = {shard: (held(shard, 4), held(shard, 8)) for shard in (0, 1)}
+    assert ledger.begin(both) == together(8, 2)
+
+
+def test_checkpoints_of_the_lost_life_do_not_count_in_the_new_one() -> None:
+    """Shard 1 holds step 12 of the life that was lost; shard 0 writes its own of the new one."""
+    ledger = Ledger(2)
+    ledger.begin({0: (held(0, 8),), 1: (held(1, 8), held(1, 12))})
+    ledger.note(0, held(0, 12))
+    assert ledger.newest(after=8) is None
+    ledger.note(1, held(1, 12))
+    assert ledger.newest(after=8) == together(12, 2)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,6 +28,8 @@ from coterie.ps.membership import TrainingData
 from coterie.ps.state import ModelState
 from coterie.sealing.casing import SealedCasing
 from faults.disk import no_room
+from tests.disk import watched
+from tests.ps.checkpoints.test_segments import Worn
 from tests.ps.conftest import digest_of, small_contract
 
 ROOT = Path(__file__).parents[3]
@@ -63,16 +66,21 @@ class Opened:
         casing = SealedCasing(digest[::-1], digest, (shard, shards)) if self.sealed else None
         self.durable: list[DurableCheckpoint] = []
         self.failures: list[CoterieError] = []
+        self.heard: Callable[[DurableCheckpoint], object] = lambda _: None
         self.store = CheckpointStore(
             directory,
             digest,
             shard=shard,
             shards=shards,
             casing=casing,
-            on_durable=self.durable.append,
+            on_durable=self._told,
             on_failure=self.failures.append,
         )
         self.present.append(self)
+
+    def _told(self, found: DurableCheckpoint) -> None:
+        self.heard(found)
+        self.durable.append(found)
 
     def save(self, state: ModelState, run_id: str = RUN) -> DurableCheckpoint:
         if self.store.run_id != run_id:
@@ -127,9 +135,11 @@ def test_a_chain_of_increments_restores_the_very_same_state(
 
 @pytest.mark.long
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-@given(sizes=st.lists(st.integers(0, 60), min_size=1, max_size=12))
+@given(sizes=st.lists(st.integers(0, 60), min_size=1, max_size=10))
 def test_merging_loses_nothing_and_keeps_few_files(sizes: list[int], tmp_path: Path) -> None:
     folder = tmp_path / "x"
     shutil.rmtree(folder, ignore_errors=True)
@@ -186,6 +196,16 @@ def test_older_checkpoints_stay_until_they_are_retired(tmp_path: Path) -> None:
     assert [path.name[:17] for path in tmp_path.glob("step-*")] == ["step-000000000004"]
 
 
+def test_the_newest_checkpoint_is_never_retired(tmp_path: Path) -> None:
+    contract = big()
+    state, opened = ModelState(contract), Opened(tmp_path, contract)
+    opened.store.retire(99)
+    for step in (1, 2):
+        train(state, step)
+        opened.save(state)
+        assert [found.step for found in opened.store.available()] == [step]
+
+
 def saved_once(tmp_path: Path) -> tuple[Contract, Path]:
     contract = big()
     state, opened = ModelState(contract), Opened(tmp_path / "good", contract)
@@ -227,6 +247,16 @@ def test_every_altered_byte_is_refused(kind: str, tmp_path: Path) -> None:
         altered[place] ^= 1 << place % 8
         path.write_bytes(altered)
         refused(good, contract)
+
+
+def test_a_checkpoint_that_lacks_a_segment_is_not_even_offered(tmp_path: Path) -> None:
+    contract, good = saved_once(tmp_path)
+    for path in good.glob("segment-*.bin"):
+        path.unlink()
+    with pytest.raises(CheckpointDamaged) as refusal:
+        Opened(good, contract)
+    assert refusal.value.expected.startswith("segment ")
+    assert refusal.value.seen == "none"
 
 
 def test_a_renamed_manifest_is_refused(tmp_path: Path) -> None:
@@ -357,6 +387,28 @@ def test_something_else_in_a_partial_files_place_is_an_error_of_the_tree(tmp_pat
     (tmp_path / "segment.partial").mkdir()
     with pytest.raises(EnvironmentUnfit, match="folder of checkpoints"):
         Opened(tmp_path, big())
+
+
+def test_a_disk_that_does_not_keep_what_it_was_given_is_told(tmp_path: Path) -> None:
+    """The run must end: what cannot be read back cannot be resumed from."""
+    contract, failures = big(), list[CoterieError]()
+    durable: list[DurableCheckpoint] = []
+    store = CheckpointStore(
+        tmp_path,
+        contract_digest(contract),
+        casing=Worn(place=30),
+        on_durable=durable.append,
+        on_failure=failures.append,
+    )
+    store.begin(RUN)
+    state = ModelState(contract)
+    train(state, 0)
+    store.save(state.snapshot(), RECORD)
+    store.close()
+    (failure,) = failures
+    assert isinstance(failure, CheckpointDamaged)
+    assert "segment.partial is damaged" in failure.what
+    assert durable == []
 
 
 def ended(folder: Path, contract: Contract, run_id: str = RUN, seed: int = 0) -> CheckpointStore:
@@ -579,6 +631,50 @@ def test_damaged_notes_are_refused(damage: str, tmp_path: Path) -> None:
         contract = big(seed=8)
     with pytest.raises(CheckpointDamaged, match="is damaged or of another run"):
         Opened(tmp_path, contract).store.notes()
+
+
+def test_what_was_announced_is_there_when_the_machine_stops_at_that_moment(tmp_path: Path) -> None:
+    """Only what was synced is relied on: of the files, and of their names."""
+    contract, state = big(), ModelState(big())
+    expected: dict[int, bytes] = {}
+    with watched(tmp_path / "folder") as disk:
+        opened = Opened(tmp_path / "folder", contract)
+        opened.heard = lambda found: disk.put_into(tmp_path / f"left-{found.step}")
+        opened.store.begin(RUN)
+        for step in range(1, 9):  # with merges between them
+            train(state, step, rows=3 * step)
+            expected[step] = digest_of(contract, state)
+            opened.store.save(state.snapshot(), RECORD)
+            opened.store.flush()
+            opened.store.retire(step - 1)
+        opened.store.put_note("report-w0", b"counts")
+        disk.put_into(tmp_path / "left-at-the-end")
+    assert opened.failures == []
+    for step, digest in expected.items():
+        back = ModelState(contract)
+        Opened(tmp_path / f"left-{step}", contract).store.restore(step, back)
+        assert digest_of(contract, back) == digest
+    assert Opened(tmp_path / "left-at-the-end", contract).store.notes() == {"report-w0": b"counts"}
+
+
+def test_no_stop_of_the_machine_leaves_checkpoints_of_two_runs(tmp_path: Path) -> None:
+    """Between two syncs of a folder any of the changes may be on the disk, and any may not."""
+    contract = big()
+    ended(tmp_path, contract)
+    state, opened = ModelState(contract), Opened(tmp_path, contract)
+    before = {path.name for path in tmp_path.glob("step-*")}
+    with watched(tmp_path) as disk:
+        train(state, 7)
+        opened.save(state, OTHER_RUN)
+    listings = [before] + [
+        {name for name in listing if name.startswith("step-") and name.endswith(".json")}
+        for listing in disk.listings
+    ]
+    assert listings[-1]
+    assert not listings[-1] & before
+    for earlier, later in itertools.pairwise(listings):
+        runs = {name in before for name in earlier | later}
+        assert len(runs) <= 1, (earlier, later)
 
 
 WRITER = """

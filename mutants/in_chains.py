@@ -1,0 +1,341 @@
+"""Mutations of authenticity: chains, revocation, statements, expiry."""
+
+from __future__ import annotations
+
+from mutants.mutation import Of
+
+_chains = Of(
+    "attestation/chains.py",
+    "attestation/test_chains.py",
+    "attestation/test_refused_chains.py",
+    "attestation/test_refused_revocation.py",
+)
+_evidence = Of(
+    "attestation/evidence.py",
+    "attestation/test_evidence.py",
+    "attestation/test_refused_chains.py",
+    "attestation/test_refused_revocation.py",
+    "attestation/test_refused_statements.py",
+    "attestation/test_refused_policies.py",
+    "attestation/test_refused_attributes.py",
+)
+_statements = Of(
+    "attestation/statements.py",
+    "attestation/test_statements.py",
+    "attestation/test_refused_statements.py",
+)
+_STATEMENT_ENDS = "expiry=min(*ends, tcb_info.next_update, qe_identity.next_update)"
+
+MUTATIONS = (
+    _chains(
+        "any-root",
+        "if chain[-1].public_bytes(Encoding.DER) != root.certificate:",
+        "if not root.certificate:",
+        "a chain ends at anybody's root",
+    ),
+    _chains(
+        "any-name",
+        "if common not in names or organization != root.names.organization:",
+        "if organization != root.names.organization:",
+        "the PCK key of a platform signs TCB info",
+    ),
+    _chains(
+        "any-organization",
+        "if common not in names or organization != root.names.organization:",
+        "if common not in names:",
+        "another organization's certificate has the role",
+    ),
+    _chains(
+        "leaf-may-be-a-ca",
+        "if constraints.ca is not is_ca:",
+        "if is_ca and not constraints.ca:",
+        "a CA's certificate signs TCB info",
+    ),
+    _chains(
+        "ca-may-be-a-leaf",
+        "if constraints.ca is not is_ca:",
+        "if constraints.ca and not is_ca:",
+        "a leaf issues certificates",
+    ),
+    _chains(
+        "any-usage",
+        "    if not wanted:\n",
+        "    if wanted is None:\n",
+        "a key is used for what it is not for",
+    ),
+    _chains(
+        "ca-without-crl-signing",
+        "usage.key_cert_sign and usage.crl_sign if is_ca",
+        "usage.key_cert_sign if is_ca",
+        "a CA that may not sign revocation lists does",
+    ),
+    _chains(
+        "longer-chain",
+        "if len(chain) != len(rule.names) + 1:",
+        "if len(chain) < len(rule.names) + 1:",
+        "certificates between have no role",
+    ),
+    _chains(
+        "shorter-chain",
+        "if len(chain) != len(rule.names) + 1:",
+        "if len(chain) > len(rule.names) + 1:",
+        "the root itself signs TCB info",
+    ),
+    _chains(
+        "signatures-not-checked",
+        "    if not all(_signature_holds(*pair) for pair in pairwise(chain)):\n",
+        "    if not chain:\n",
+        "a certificate is under a CA that never signed it",
+    ),
+    _chains(
+        "first-signature-only",
+        "all(_signature_holds(*pair) for pair in pairwise(chain))",
+        "_signature_holds(chain[0], chain[1])",
+        "a CA is under a root that never signed it",
+    ),
+    _chains(
+        "not-yet-valid",
+        'if not start <= at <= end:\n            raise EvidenceRefused(\n                f"{rule.check}',
+        'if not at <= end:\n            raise EvidenceRefused(\n                f"{rule.check}',
+        "a certificate of tomorrow is valid",
+    ),
+    _chains(
+        "expired",
+        'if not start <= at <= end:\n            raise EvidenceRefused(\n                f"{rule.check}',
+        'if not start <= at:\n            raise EvidenceRefused(\n                f"{rule.check}',
+        "an expired certificate is valid",
+    ),
+    _chains(
+        "last-end-counts",
+        "return min(certificate.not_valid_after_utc for certificate in chain)",
+        "return max(certificate.not_valid_after_utc for certificate in chain)",
+        "a verdict outlives the chain",
+    ),
+    _chains(
+        "any-curve",
+        'not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1"',
+        "not isinstance(key, ec.EllipticCurvePublicKey)",
+        "another curve than the profile's is accepted",
+    ),
+    _chains(
+        "any-hash",
+        "    if not isinstance(certificate.signature_hash_algorithm, hashes.SHA256):\n"
+        "        return False\n",
+        "",
+        "another hash than the profile's is accepted",
+    ),
+    _chains(
+        "crl-of-any-name",
+        "if crl.issuer != issuer.subject or not _crl_signature_holds(",
+        "if not _crl_signature_holds(",
+        "one CA's list stands for another's that has the same key",
+    ),
+    _chains(
+        "crl-unsigned",
+        "        return x509.load_der_x509_crl(der).is_signature_valid(key)\n",
+        "        return x509.load_der_x509_crl(der) is not None\n",
+        "a forged list revokes nobody",
+    ),
+    _chains(
+        "crl-stale",
+        "if end is None or not crl.last_update_utc <= at <= end:",
+        "if end is None or not crl.last_update_utc <= at:",
+        "a list from before a revocation is current for ever",
+    ),
+    _chains(
+        "crl-of-tomorrow",
+        "if end is None or not crl.last_update_utc <= at <= end:",
+        "if end is None or not at <= end:",
+        "a list of tomorrow is current",
+    ),
+    _chains(
+        "revoked-are-accepted",
+        "if crl.get_revoked_certificate_by_serial_number(serial) is not None:",
+        "if crl.get_revoked_certificate_by_serial_number(serial) == serial:",
+        "revoked certificates are accepted",
+    ),
+    _chains(
+        "crl-critical",
+        "if not any(ext.critical and ext.oid not in known for ext in crl.extensions):",
+        "if crl.extensions is not None:",
+        "a list that is not what it seems (a delta, say) is read as a whole one",
+    ),
+    _evidence(
+        "any-kind",
+        "    if seen != kind:\n",
+        "    if not seen:\n",
+        "simulated evidence is accepted under a contract for SGX, as far as the root goes",
+    ),
+    _evidence(
+        "attributes-not-checked",
+        "    verify_attributes(quote.report, checks)\n",
+        "",
+        "a debug enclave is accepted",
+    ),
+    _evidence(
+        "another-cas-crl",
+        "if crl_ca.subject != pck_ca.subject or crl_ca.public_key() != pck_ca.public_key():",
+        "if not crl_ca.subject:",
+        "the list of another PCK CA says nothing of this platform",
+    ),
+    *(
+        _evidence(
+            f"{check.replace('_', '-')}-skipped",
+            f'    verify_not_revoked({what}, "{check}", checks)\n',
+            "",
+            f"{meaning} is accepted",
+        )
+        for check, what, meaning in (
+            ("root_revocation", "(root_certificate,), root_crl", "a revoked root"),
+            ("pck_ca_revocation", "(pck_ca, crl_ca), root_crl", "a revoked PCK CA"),
+            ("tcb_signer_revocation", "signers, root_crl", "a revoked signer of TCB info"),
+            ("pck_revocation", "(pck,), pck_crl", "a revoked platform"),
+        )
+    ),
+    _evidence(
+        "qe-signer-may-be-revoked",
+        'signers = (chains["tcb_info_chain"][0], chains["qe_identity_chain"][0])',
+        'signers = (chains["tcb_info_chain"][0],)',
+        "a revoked signer of the QE identity is accepted",
+    ),
+    _evidence(
+        "chains-not-verified",
+        "        verify_chain(chains[check], rules[check], root=root, at=at, checks=checks)\n",
+        "        checks.passed(check)\n",
+        "chains have any root, role, signature and time",
+    ),
+    _evidence(
+        "root-crl-not-verified",
+        '    root_end = verify_crl(root_crl, "root_crl", issuer=root_certificate, at=at, checks=checks)\n',
+        "    root_end = root_crl.next_update_utc or at\n",
+        "anybody's list of revoked CAs is taken",
+    ),
+    _evidence(
+        "pck-crl-not-verified",
+        '    pck_end = verify_crl(pck_crl, "pck_crl", issuer=pck_ca, at=at, checks=checks)\n',
+        "    pck_end = pck_crl.next_update_utc or at\n",
+        "anybody's list of revoked platforms is taken",
+    ),
+    _evidence(
+        "tcb-info-not-verified",
+        '    verify_statement(tcb_info, "tcb_info", identity=info_id, versions=(3,), at=at, checks=checks)\n',
+        "",
+        "stale TCB info, or that of TDX, is taken",
+    ),
+    _evidence(
+        "qe-identity-not-verified",
+        "    verify_statement(\n"
+        '        qe_identity, "qe_identity", identity=qe_id, versions=qe_versions, at=at, checks=checks\n'
+        "    )\n",
+        "",
+        "a stale QE identity, or that of TDX, is taken",
+    ),
+    _evidence(
+        "another-platforms-tcb-info",
+        '    _verify_same("fmspc", fmspc, tcb_info.fmspc, "platform family (FMSPC)", checks)\n',
+        "",
+        "another platform family's TCB levels count; dcap-qvl has another word for it",
+    ),
+    _evidence(
+        "another-pces-tcb-info",
+        '    _verify_same("pce_id", pce_id, tcb_info.pce_id, "provisioning enclave (PCE id)", checks)\n',
+        "",
+        "TCB info of another provisioning enclave counts, which dcap-qvl ignores",
+    ),
+    _evidence(
+        "newer-evaluation-counts",
+        "min(tcb_info.evaluation_number, qe_identity.evaluation_number)",
+        "max(tcb_info.evaluation_number, qe_identity.evaluation_number)",
+        "one of the two statements may be rolled back",
+    ),
+    _evidence(
+        "outlives-certificates",
+        _STATEMENT_ENDS,
+        "expiry=min(tcb_info.next_update, qe_identity.next_update)",
+        "a verdict outlives chains and revocation lists",
+    ),
+    _evidence(
+        "outlives-tcb-info",
+        _STATEMENT_ENDS,
+        "expiry=min(*ends, qe_identity.next_update)",
+        "a verdict outlives the TCB info",
+    ),
+    _evidence(
+        "outlives-qe-identity",
+        _STATEMENT_ENDS,
+        "expiry=min(*ends, tcb_info.next_update)",
+        "a verdict outlives the QE identity",
+    ),
+    _evidence(
+        "outlives-crls",
+        "return [root_end, pck_end, *(chain_end(chain) for chain in chains.values())]",
+        "return [chain_end(chain) for chain in chains.values()]",
+        "a verdict outlives the revocation lists",
+    ),
+    _evidence(
+        "outlives-chains",
+        "return [root_end, pck_end, *(chain_end(chain) for chain in chains.values())]",
+        "return [root_end, pck_end]",
+        "a verdict outlives the chains",
+    ),
+    _evidence(
+        "time-without-zone",
+        "if at.tzinfo is None:",
+        "if at.tzinfo == 0:",
+        "a caller's local time is taken for UTC, or fails somewhere else",
+    ),
+    _statements(
+        "any-identity",
+        "if statement.identity != identity or statement.version not in versions:",
+        "if statement.version not in versions:",
+        "the statement of another kind of TEE counts",
+    ),
+    _statements(
+        "any-version",
+        "if statement.identity != identity or statement.version not in versions:",
+        "if statement.identity != identity:",
+        "a statement in another format counts",
+    ),
+    _statements(
+        "not-yet-issued",
+        "if not statement.issued <= at <= statement.next_update:",
+        "if not at <= statement.next_update:",
+        "a statement of tomorrow is current",
+    ),
+    _statements(
+        "stale",
+        "if not statement.issued <= at <= statement.next_update:",
+        "if not statement.issued <= at:",
+        "a statement from before a flaw was known is current for ever",
+    ),
+    _statements(
+        "key-twice",
+        "if len(value) != len(pairs):",
+        "if len(value) > len(pairs):",
+        "two parsers read two statements",
+    ),
+    _statements(
+        "any-tcb-type",
+        'if check == "tcb_info" and _typed(value["tcbType"], int) != 0:',
+        'if check == "tcb_info" and _typed(value["tcbType"], int) < 0:',
+        "TCB levels that are compared by another rule count",
+    ),
+    _statements(
+        "short-hex",
+        "if len(raw) != octets:",
+        "if len(raw) > octets:",
+        "an FMSPC of another length is compared",
+    ),
+    _statements(
+        "true-is-a-number",
+        "if not isinstance(value, kind) or isinstance(value, bool):",
+        "if not isinstance(value, kind):",
+        "true is a version number, and an evaluation number",
+    ),
+    _statements(
+        "constants",
+        "parse_constant=_no_constant",
+        "parse_constant=float",
+        "what is no JSON is read as one",
+    ),
+)

@@ -1,0 +1,179 @@
+"""Mutations of what guards every call after the handshake, and of keys and bounds."""
+
+from __future__ import annotations
+
+from mutants.mutation import Of
+
+_pins = Of("ratls/pins.py", "ratls/test_pins.py")
+_interceptor = Of("ratls/interceptor.py", "ratls/test_transport.py", "ratls/test_hostile_peers.py")
+_trust = Of("ratls/trust.py", "ratls/test_identity.py")
+_identity = Of("ratls/identity.py", "ratls/test_identity.py")
+_calls = Of("ratls/calls.py", "ratls/test_hostile_peers.py")
+_messages = Of("ratls/messages.py", "ratls/test_messages.py")
+_visitors = Of("ratls/visitors.py", "ratls/test_visitors.py")
+
+MUTATIONS = (
+    _pins(
+        "older-incarnations-come-back",
+        "if peer.incarnation < newest:",
+        "if peer.incarnation < newest - 1:",
+        "the replaced process is pinned again",
+    ),
+    _pins(
+        "older-pins-stay",
+        "and (pin.node != peer.node or pin.incarnation == peer.incarnation)",
+        "",
+        "the replaced process is served until its pin expires",
+    ),
+    _pins(
+        "others-pins-go",
+        "and (pin.node != peer.node or pin.incarnation == peer.incarnation)",
+        "and pin.incarnation == peer.incarnation",
+        "a node's restart throws the others out",
+    ),
+    _pins(
+        "expired-pins-stay",
+        "if peer.attested_at < pin.expires_at\n",
+        "if pin\n",
+        "the board grows with every renewal",
+    ),
+    _pins(
+        "good-at-its-end",
+        "if now >= peer.expires_at:",
+        "if now > peer.expires_at:",
+        "a pin is good at its very end",
+    ),
+    _pins(
+        "expired-ones-trusted",
+        "if now < peer.expires_at)",
+        "if now)",
+        "TLS trusts certificates whose pins have expired",
+    ),
+    _pins("version-stays", "self._version += 1", "self._version += 0", "readers miss changes"),
+    _pins(
+        "newest-forgotten",
+        "            self._newest[peer.node] = peer.incarnation\n",
+        "",
+        "an older process comes back after a newer one",
+    ),
+    _interceptor(
+        "any-role",
+        "if peer.role not in roles:",
+        "if not peer.role:",
+        "a worker calls what is for the chief",
+    ),
+    _interceptor(
+        "unlisted-methods",
+        "if method not in self._permissions:",
+        "if not method:",
+        "a method that nobody listed fails inside",
+    ),
+    _interceptor(
+        "no-limit",
+        "            end = self._calls.enter(peer.node)\n",
+        "            end = lambda: None  # noqa: E731\n",
+        "one peer takes all threads",
+    ),
+    _interceptor(
+        "internal-errors-told",
+        'context.abort(grpc.StatusCode.INTERNAL, "an internal error; see the log of this node")',
+        "context.abort(grpc.StatusCode.INTERNAL, str(error))",
+        "an internal error's text, perhaps private data, goes to the caller",
+    ),
+    _interceptor(
+        "caller-not-noted",
+        "            _callers[context] = peer\n",
+        "            pass\n",
+        "handlers do not know who calls",
+    ),
+    _trust(
+        "old-keys-are-not-own",
+        "any(item.identity.spki_digest == spki_sha256 for item in self._held)",
+        "self._held[0].identity.spki_digest == spki_sha256",
+        "a mirror of this node's former certificate is a peer",
+    ),
+    _trust(
+        "own-voucher-not-verified",
+        "        verify_voucher(voucher, identity.claims, contract=self._contract, at=now)\n",
+        "",
+        "a wrong party key is noticed by some peer only",
+    ),
+    _trust(
+        "renewed-too-late",
+        "self._renew_at = fresh.expires_at - margin",
+        "self._renew_at = fresh.expires_at",
+        "peers' pins end with the certificate, and calls fail",
+    ),
+    _trust(
+        "expired-key-shown",
+        "            if rest <= timedelta():\n                raise\n",
+        "",
+        "a node whose party does not vouch any more goes on",
+    ),
+    _trust(
+        "another-tee",
+        "if tee.kind != contract.trust.tee:",
+        "if not tee.kind:",
+        "a simulated node starts under a contract for real TEEs",
+    ),
+    _identity(
+        "two-signatures-for-one",
+        "min(s, P256_ORDER - s)",
+        "s",
+        "a receipt's signature can be altered and still holds",
+    ),
+    _identity(
+        "key-is-shown",
+        "field(repr=False, compare=False)",
+        "field(compare=False)",
+        "a log line shows the key's object",
+    ),
+    _calls(
+        "limit-off-by-one",
+        "if seen >= self._limit:",
+        "if seen > self._limit:",
+        "a peer has one call more than it may",
+    ),
+    _calls(
+        "freed-at-once",
+        "        left = 2\n",
+        "        left = 1\n",
+        "who hangs up on waiting handlers gets ever more of them",
+    ),
+    _calls(
+        "freed-twice",
+        "if left == 0:",
+        "if left <= 0:",
+        "a call that ends thrice frees two places",
+    ),
+    _messages(
+        "frame-of-any-length",
+        "if length > MAX_FRAME_BYTES:",
+        "if length < 0:",
+        "a stranger makes this node hold any amount",
+    ),
+    _messages(
+        "sent-far-ahead",
+        "if len(self._buffer) > 2 * (MAX_FRAME_BYTES + _PREFIX):",
+        "if not self._buffer and data:",
+        "a stranger makes this node hold any amount",
+    ),
+    _messages(
+        "another-version",
+        'cbor.take_int(body, "version", least=VERSION, most=VERSION)',
+        'cbor.take_int(body, "version", most=VERSION + 1)',
+        "another version's hello is answered",
+    ),
+    _messages(
+        "short-nonce",
+        'cbor.take_bytes(body, "nonce", least=NONCE_BYTES, most=NONCE_BYTES)',
+        'cbor.take_bytes(body, "nonce", least=0, most=NONCE_BYTES)',
+        "a nonce of no bytes ends in an assertion",
+    ),
+    _visitors(
+        "any-curve",
+        "if not isinstance(key.curve, ec.SECP256R1):",
+        "if not key.curve:",
+        "a visitor's key may be of any curve",
+    ),
+)

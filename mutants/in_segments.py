@@ -1,0 +1,228 @@
+"""Mutations of what checkpoints are made of: segments, small files, notes."""
+
+from __future__ import annotations
+
+from mutants.mutation import Of
+
+_segments = Of("ps/checkpoints/segments.py", "ps/checkpoints/test_segments.py")
+_segment_files = Of("ps/checkpoints/segment_files.py", "ps/checkpoints/test_segments.py")
+_files = Of("ps/checkpoints/files.py", "ps/checkpoints/test_files.py")
+_notes = Of("ps/checkpoints/notes.py", "ps/checkpoints/test_notes.py")
+
+MUTATIONS = (
+    _segments(
+        "not-synced",
+        "        os.fsync(file.fileno())\n        file.seek(0)\n",
+        "        file.seek(0)\n",
+        "a segment that was announced is lost when the machine stops",
+    ),
+    _segments(
+        "synced-before-it-is-written",
+        "        target.finish()\n        file.flush()\n        os.fsync(file.fileno())\n",
+        "        os.fsync(file.fileno())\n        target.finish()\n        file.flush()\n",
+        "the end of a segment that was announced is lost when the machine stops",
+    ),
+    _segments(
+        "read-back-not-compared",
+        "if seen.digest() != digest.digest():",
+        "if not seen.digest():",
+        "a disk that does not keep what it was given is not noticed",
+    ),
+    _segments(
+        "read-back-in-part",
+        "for start in range(0, content, _READ_BYTES):",
+        "for start in range(0, min(content, 1), _READ_BYTES):",
+        "only the start of a segment is read back",
+    ),
+    _segments(
+        "merge-keeps-both",
+        '        kept = kept[~np.isin(kept["row"], new["row"][:new_end], assume_unique=True)]\n',
+        "",
+        "a merged segment holds a row twice",
+    ),
+    _segments(
+        "merge-keeps-the-older",
+        '        kept = kept[~np.isin(kept["row"], new["row"][:new_end], assume_unique=True)]\n'
+        "        together = np.concatenate([kept, new[:new_end]])\n",
+        "        later = new[:new_end]\n"
+        '        later = later[~np.isin(later["row"], kept["row"], assume_unique=True)]\n'
+        "        together = np.concatenate([kept, later])\n",
+        "of a row in two segments the older value stays",
+    ),
+    _segments(
+        "merge-out-of-order",
+        'yield together[np.argsort(together["row"], kind="stable")]',
+        "yield together",
+        "a merged segment's rows are in no order",
+    ),
+    _segments(
+        "merge-of-damaged-segments",
+        "        old.check_digest()\n        new.check_digest()\n    with",
+        "    with",
+        "the first of a merge's two readings is not checked",
+        survives="The second reading is checked, and only it is written: the first one counts rows, and "
+        "another count than what is written is refused by the size of the merged segment.",
+    ),
+    _segments(
+        "merge-writes-what-was-altered",
+        "            old.check_digest()\n            new.check_digest()\n\n        old.head()",
+        "\n        old.head()",
+        "a segment that is altered between a merge's two readings gets into the merged one",
+    ),
+    _segments(
+        "rows-out-of-range",
+        "or rows[-1] >= table.rows:",
+        "or rows[-1] > table.rows:",
+        "the row just past the table is taken",
+    ),
+    _segments(
+        "rows-in-any-order",
+        "if rows[0] <= last or not np.all(rows[1:] > rows[:-1]) or",
+        "if rows[0] <= last or",
+        "rows in another order, or twice, are taken",
+    ),
+    _segments(
+        "values-that-are-no-numbers",
+        '            _require_finite(reader.path, records["values"], records["state"])\n',
+        "",
+        "whoever writes the disk puts a NaN into the model",
+    ),
+    _segments(
+        "state-that-is-no-number",
+        '            _require_finite(reader.path, records["values"], records["state"])\n',
+        '            _require_finite(reader.path, records["values"])\n',
+        "whoever writes the disk puts a NaN into the optimizer",
+    ),
+    _segments(
+        "dense-that-is-no-number",
+        "        _require_finite(reader.path, dense, dense_state)\n",
+        "",
+        "whoever writes the disk puts a NaN into the dense parameters",
+    ),
+    _segments(
+        "dense-state-that-is-no-number",
+        "        _require_finite(reader.path, dense, dense_state)\n",
+        "        _require_finite(reader.path, dense)\n",
+        "whoever writes the disk puts a NaN into the dense optimizer",
+    ),
+    _segments(
+        "restores-altered-segments",
+        "        reader.check_digest()\n    state.step",
+        "    state.step",
+        "an altered segment is restored",
+    ),
+    _segments(
+        "restores-other-sizes",
+        '        if seen != expected:\n            raise damaged_file(reader.path, f"sizes',
+        '        if not seen:\n            raise damaged_file(reader.path, f"sizes',
+        "a segment of another model is restored as far as it goes",
+    ),
+    _segment_files(
+        "digest-not-compared",
+        "if self._hash.digest() != self._digest:",
+        "if not self._hash.digest():",
+        "an altered segment is read",
+    ),
+    _segment_files(
+        "footer-names-another-digest",
+        "if tail[4:] != self._digest:",
+        "if not tail[4:]:",
+        "the end of a segment may be altered",
+    ),
+    _segment_files(
+        "any-size",
+        "if whole != expected:",
+        "if whole < expected:",
+        "bytes between records and footer are read by nobody",
+    ),
+    _segment_files(
+        "footer-without-bound",
+        "length > min(_MAX_FOOTER_BYTES, whole - _TAIL_BYTES)",
+        "length > whole - _TAIL_BYTES",
+        "a footer of any length is decoded",
+    ),
+    _segment_files(
+        "any-magic",
+        "if not head.startswith(MAGIC):",
+        "if not head:",
+        "a file of another format is read as a segment",
+    ),
+    _files(
+        "not-synced",
+        "        os.fsync(file.fileno())\n    partial",
+        "    partial",
+        "a manifest that was announced is empty when the machine stops",
+    ),
+    _files(
+        "synced-before-it-is-written",
+        "        file.flush()\n        os.fsync(file.fileno())\n",
+        "        os.fsync(file.fileno())\n        file.flush()\n",
+        "a manifest that was announced is empty when the machine stops",
+    ),
+    _files(
+        "rename-not-synced",
+        "    partial.rename(path)\n    sync_directory(path.parent)\n",
+        "    partial.rename(path)\n",
+        "a manifest that was announced is not there when the machine stops",
+    ),
+    _files(
+        "directory-synced-before-the-rename",
+        "    partial.rename(path)\n    sync_directory(path.parent)\n",
+        "    sync_directory(path.parent)\n    partial.rename(path)\n",
+        "a manifest that was announced is not there when the machine stops",
+    ),
+    _files(
+        "directory-not-synced",
+        "        os.fsync(descriptor)\n",
+        "        pass\n",
+        "renames are lost when the machine stops",
+    ),
+    _files(
+        "written-in-place",
+        'partial = path.with_name(path.name + ".partial")',
+        "partial = path",
+        "a file is half there when the process ends",
+    ),
+    _files(
+        "without-bound",
+        "return self.casing.reader(file, path.name).read(most)",
+        "return self.casing.reader(file, path.name).read(2 * most)",
+        "a file of any size is read into memory",
+    ),
+    _notes(
+        "of-another-run",
+        "if run != run_id:",
+        "if not run:",
+        "notes of another run under the same contract count",
+    ),
+    _notes(
+        "of-another-checkpoint",
+        "if digest not in digests:",
+        "if not digests:",
+        "notes of another end of the run count",
+    ),
+    _notes(
+        "altered",
+        "if not genuine or not content.startswith(self._head)",
+        "if not content.startswith(self._head)",
+        "a torn note counts",
+    ),
+    _notes(
+        "of-another-contract",
+        "or not content.startswith(self._head) or",
+        "or",
+        "notes of another contract count",
+    ),
+    _notes(
+        "renamed",
+        "or not content.startswith(self._head) or not rest.startswith(name):",
+        "or not content.startswith(self._head):",
+        "one node's note stands for another's",
+    ),
+    _notes(
+        "kept-for-ever",
+        "if not kept or self._read(path)[1] not in kept:",
+        "if not kept:",
+        "notes of an end that was undone are kept",
+    ),
+)

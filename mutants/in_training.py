@@ -1,0 +1,281 @@
+"""Mutations of training: sums of gradients, optimizers, the table, the model's state."""
+
+from __future__ import annotations
+
+from mutants.mutation import Of
+
+_aggregation = Of("ps/aggregation.py", "ps/test_aggregation.py")
+_optimizers = Of("ps/optimizers.py", "ps/test_optimizers.py")
+_table = Of("ps/table.py", "ps/test_table.py")
+_state = Of("ps/state.py", "ps/test_state.py")
+
+MUTATIONS = (
+    _aggregation(
+        "rows-by-the-first-weight",
+        "push.rows_ud if equal else push.rows_ud * factors[i]",
+        "push.rows_ud if equal else push.rows_ud * factors[0]",
+        "where weights differ, every worker's rows count with the first one's",
+    ),
+    _aggregation(
+        "dense-by-the-first-weight",
+        "push.dense_p if equal else push.dense_p * factors[i]",
+        "push.dense_p if equal else push.dense_p * factors[0]",
+        "where weights differ, every worker's dense gradient counts with the first one's",
+    ),
+    _aggregation(
+        "first-push-without-weight",
+        "pushes[0].dense_p * factors[0]",
+        "pushes[0].dense_p.copy()",
+        "where weights differ, the first worker's dense gradient is not scaled",
+    ),
+    _aggregation(
+        "rows-not-scaled",
+        "            dense *= factors[0]\n            rows *= factors[0]\n",
+        "            dense *= factors[0]\n",
+        "where weights are equal, rows are summed and not averaged",
+    ),
+    _aggregation(
+        "cap-off-by-one",
+        "if count <= party_weight * total",
+        "if count < party_weight * total",
+        "a party whose share is just the cap gets another factor than the others",
+    ),
+    _aggregation(
+        "no-cap",
+        "weight = 1 / total if count <= party_weight * total else party_weight / count",
+        "weight = 1 / total",
+        "a party with many examples outweighs the others",
+    ),
+    _aggregation(
+        "cap-goes-to-the-others",
+        "else party_weight / count",
+        "else party_weight / total",
+        "a capped party gets less than the cap",
+    ),
+    _aggregation(
+        "norm-of-the-sum",
+        "norm = math.sqrt(squares[i]) / count",
+        "norm = math.sqrt(squares[i])",
+        "the bound is on the sum of a worker's gradients, so on its number of examples",
+    ),
+    _aggregation(
+        "bound-in-place-of-weight",
+        "weight *= update_norm / norm",
+        "weight = update_norm / norm",
+        "a bounded push loses its share by examples",
+    ),
+    _aggregation(
+        "bound-stretches",
+        "if norm > update_norm:",
+        "if norm != update_norm:",
+        "short updates are stretched to the bound",
+    ),
+    _aggregation(
+        "rows-may-be-infinite",
+        "np.isfinite(gradients.dense_p).all() and np.isfinite(gradients.rows_ud).all()",
+        "np.isfinite(gradients.dense_p).all()",
+        "overflown rows get into the model",
+    ),
+    _aggregation(
+        "dense-may-be-infinite",
+        "np.isfinite(gradients.dense_p).all() and np.isfinite(gradients.rows_ud).all()",
+        "np.isfinite(gradients.rows_ud).all()",
+        "overflown dense gradients get into the model",
+    ),
+    _aggregation(
+        "norm-in-float32",
+        "np.square(gradients.dense_p, dtype=np.float64)",
+        "np.square(gradients.dense_p)",
+        "large gradients' squares overflow, and the bound takes them away whole",
+    ),
+    _aggregation(
+        "slice-norms-in-float32",
+        "dtype=np.float64, optimize=False",
+        "dtype=np.float32, optimize=False",
+        "large row gradients' squares overflow",
+    ),
+    _aggregation(
+        "slice-norms-in-one-slice",
+        "slices_of(gradients.row_ids_u), squares",
+        "0 * slices_of(gradients.row_ids_u), squares",
+        "norms depend on the number of shards",
+    ),
+    _aggregation(
+        "rows-twice",
+        "np.not_equal(merged[1:], merged[:-1], out=first[1:])",
+        "first[1:] = True",
+        "a row that two workers touched is twice in the sum",
+    ),
+    _aggregation(
+        "losses-of-one",
+        "sum(push.loss_sum for push in pushes)",
+        "pushes[0].loss_sum",
+        "the told loss is the first worker's",
+    ),
+    _aggregation(
+        "hits-of-one",
+        "sum(push.correct for push in pushes)",
+        "pushes[0].correct",
+        "the told accuracy is the first worker's over all examples",
+    ),
+    _aggregation(
+        "sums-into-a-push",
+        "pushes[0].dense_p.copy() if equal",
+        "pushes[0].dense_p if equal",
+        "the first worker's push is overwritten",
+    ),
+    _optimizers(
+        "sgd-without-schedule",
+        "rate = np.float32(self._rate * factor)\n        for part in _blocks(parameters.size):\n"
+        "            g = gradient[part]\n",
+        "rate = np.float32(self._rate)\n        for part in _blocks(parameters.size):\n"
+        "            g = gradient[part]\n",
+        "dense SGD goes on with the first learning rate",
+    ),
+    _optimizers(
+        "row-sgd-without-schedule",
+        "change = gradient * np.float32(self._rate * factor)\n        values[rows]",
+        "change = gradient * np.float32(self._rate)\n        values[rows]",
+        "the rows' SGD goes on with the first learning rate",
+    ),
+    _optimizers(
+        "row-adagrad-without-schedule",
+        "change = gradient * np.float32(self._rate * factor)\n        change /= sums",
+        "change = gradient * np.float32(self._rate)\n        change /= sums",
+        "the rows' Adagrad goes on with the first learning rate",
+    ),
+    _optimizers(
+        "adam-without-schedule",
+        "np.float32(settings.learning_rate * factor * correction)",
+        "np.float32(settings.learning_rate * correction)",
+        "Adam goes on with the first learning rate",
+    ),
+    _optimizers("momentum-uphill", "v -= g", "v += g", "momentum climbs"),
+    _optimizers(
+        "momentum-forgets",
+        "            v *= self._momentum\n",
+        "            v *= 0\n",
+        "momentum is plain SGD",
+    ),
+    _optimizers(
+        "adagrad-forgets",
+        "            s += scratch\n",
+        "            s[:] = scratch\n",
+        "Adagrad's sum of squares is the last square",
+    ),
+    _optimizers(
+        "adagrad-from-zero",
+        "np.full(size, settings.initial_accumulator, np.float32)",
+        "np.zeros(size, np.float32)",
+        "dense Adagrad's first steps are too long",
+    ),
+    _optimizers(
+        "row-adagrad-from-zero",
+        "        if self._initial:\n            sums += self._initial\n",
+        "",
+        "the rows' first steps are too long",
+    ),
+    _optimizers(
+        "adagrad-without-epsilon",
+        "            scratch += self._epsilon\n",
+        "",
+        "a zero gradient over a zero sum is no number",
+    ),
+    _optimizers(
+        "row-adagrad-without-epsilon",
+        "        sums += self._epsilon\n",
+        "",
+        "a zero gradient over a zero sum is no number",
+    ),
+    _optimizers(
+        "adam-counts-from-two",
+        "update = step + 1",
+        "update = step + 2",
+        "Adam's correction is that of the next step",
+    ),
+    _optimizers(
+        "adam-half-corrected",
+        "math.sqrt(1 - settings.beta_2**update) / (1 - settings.beta_1**update)",
+        "1 / (1 - settings.beta_1**update)",
+        "Adam's first steps are too long",
+    ),
+    _optimizers(
+        "row-wise-sum",
+        "squares.mean(axis=1",
+        "squares.sum(axis=1",
+        "row-wise Adagrad depends on the width of rows",
+    ),
+    _optimizers(
+        "row-adagrad-forgets",
+        "        self.state[rows] = sums\n",
+        "",
+        "the rows' sums of squares stay zero",
+    ),
+    _optimizers(
+        "row-adam-forgets",
+        "        self.state[rows] = moments\n",
+        "",
+        "the rows' moments stay zero",
+    ),
+    _optimizers(
+        "row-adam-swaps-betas",
+        "m *= np.float32(settings.beta_1)",
+        "m *= np.float32(settings.beta_2)",
+        "the first moment decays like the second",
+    ),
+    _optimizers(
+        "block-ends",
+        "yield slice(start, start + _BLOCK)",
+        "yield slice(start, start + _BLOCK - 1)",
+        "the last parameter of every block is never trained",
+    ),
+    _table(
+        "reading-trains",
+        "            values[new] = self._initial.of(rows[new])\n",
+        "            values[new] = self._initial.of(rows[new])\n"
+        "            self._trained[places[new]] = True\n",
+        "a row that was only read counts as trained",
+    ),
+    _table(
+        "touched-for-ever",
+        "        self._touched[places] = False\n",
+        "",
+        "every checkpoint holds all rows that were ever touched",
+    ),
+    _table(
+        "restored-without-state",
+        "            self._update.state[places] = state\n",
+        "            pass\n",
+        "after a restore the optimizer begins anew",
+    ),
+    _table(
+        "foreign-rows",
+        "if self._shares and rows.size and places.min() < 0:",
+        "if False:",
+        "rows of another shard are read from the end of this one's table",
+    ),
+    _state(
+        "digest-without-step",
+        "(contract.training.seed, step, dense_p.size, *sizes)",
+        "(contract.training.seed, dense_p.size, *sizes)",
+        "two models of different steps have one digest",
+    ),
+    _state(
+        "digest-without-rows",
+        "    for part in slice_digests:\n        digest.update(part)\n",
+        "",
+        "the digest does not cover the rows",
+    ),
+    _state(
+        "snapshot-is-no-copy",
+        "dense_p=self.dense.copy()",
+        "dense_p=self.dense",
+        "a checkpoint changes while it is written",
+    ),
+    _state(
+        "snapshot-shares-state",
+        "dense_state=self.optimizer.state.copy()",
+        "dense_state=self.optimizer.state",
+        "a checkpoint changes while it is written",
+    ),
+)

@@ -1,0 +1,33 @@
+"""The whole table, module by module of the project."""
+
+from __future__ import annotations
+
+from mutants.in_attestation import MUTATIONS as ATTESTATION
+from mutants.in_chains import MUTATIONS as CHAINS
+from mutants.in_checkpoints import MUTATIONS as CHECKPOINTS
+from mutants.in_keyserver import MUTATIONS as KEYSERVER
+from mutants.in_metrics import MUTATIONS as METRICS
+from mutants.in_ps import MUTATIONS as PS
+from mutants.in_quotes import MUTATIONS as QUOTES
+from mutants.in_ratls import MUTATIONS as RATLS
+from mutants.in_sealing import MUTATIONS as SEALING
+from mutants.in_segments import MUTATIONS as SEGMENTS
+from mutants.in_session import MUTATIONS as SESSION
+from mutants.in_training import MUTATIONS as TRAINING
+from mutants.in_vouchers import MUTATIONS as VOUCHERS
+
+TABLE = (
+    *TRAINING,
+    *PS,
+    *SEGMENTS,
+    *CHECKPOINTS,
+    *VOUCHERS,
+    *SESSION,
+    *RATLS,
+    *QUOTES,
+    *CHAINS,
+    *ATTESTATION,
+    *KEYSERVER,
+    *SEALING,
+    *METRICS,
+)

@@ -91,7 +91,7 @@ def test_the_chain_that_dcap_qvl_adds_counts_for_nothing(chain: str) -> None:
 @pytest.mark.parametrize("wrong", [None, 1, [], {}])
 def test_a_chain_that_is_no_text_is_refused(wrong: object) -> None:
     value = {**json.loads(NEW.to_json()), "pck_certificate_chain": wrong}
-    assert "another type" in refused(json.dumps(value))
+    assert refused(json.dumps(value)) == "something else"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, b"\xff\xfe"])

@@ -35,6 +35,7 @@ def test_a_join_is_pending_until_everybody_has_come(
         steps_per_epoch=2,
         shards=1,
         lineage=pb.Lineage(run_id=run.shard.checkpoints.run_id),
+        receipt_kept=True,
     )
     assert run.port("w1").join(request) == complete
     assert run.port("w0").join(request) == complete

@@ -25,6 +25,7 @@ from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
+from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
 from coterie.training.evaluation import evaluate
 from coterie.training.session import ServerSession
 from coterie.training.step import WorkerStep
@@ -155,6 +156,20 @@ def test_a_node_without_usable_data_ends_the_run_with_its_error(
 # --- a server that is killed and started again -------------------------------------------------
 
 
+class Patient(MemoryParameterServer):
+    """Goes on with the first checkpoint only when it is announced, however slow the disk is."""
+
+    def __init__(self, host: Host, service: ParameterService, caller: Caller) -> None:
+        super().__init__(service, caller)
+        self._host = host
+
+    def exchange(self, request: ExchangeRequest) -> ExchangeReply:
+        """See ParameterServerPort."""
+        if not self._host.announced:
+            self._service._shard.checkpoints.flush()
+        return super().exchange(request)
+
+
 class Host:
     """Runs one parameter server after the other; each is killed after so many steps."""
 
@@ -172,7 +187,7 @@ class Host:
         with self._changed:
             self._changed.wait_for(lambda: self.service not in {None, dead}, timeout=30)
             assert self.service is not None
-            return MemoryParameterServer(self.service, Caller(worker, "worker", 1))
+            return Patient(self, self.service, Caller(worker, "worker", 1))
 
     def run(self) -> RunOutcome:
         """Serves through all kills; the last server's outcome."""

@@ -60,8 +60,6 @@ MUTATIONS = (
         "        old.check_digest()\n        new.check_digest()\n    with",
         "    with",
         "the first of a merge's two readings is not checked",
-        survives="The second reading is checked, and only it is written: the first one counts rows, and "
-        "another count than what is written is refused by the size of the merged segment.",
     ),
     _segments(
         "merge-writes-what-was-altered",

@@ -232,8 +232,6 @@ MUTATIONS = (
         "            verdict.expiry,\n        ]",
         "        ]",
         "a pin outlives the collateral of the session's quote",
-        survives="Both quotes are judged by one collateral, whose end the next line takes too; this line "
-        "counts alone where the certificate's quote was judged by stapled collateral.",
     ),
     _handshake(
         "pinned-past-reattestation",

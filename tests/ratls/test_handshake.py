@@ -6,13 +6,15 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from coterie.attestation.clock import FlooredClock
+from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import StapledOnly
+from coterie.attestation.tee.simulated import SimulatedPki
 from coterie.errors import (
     ContractMismatch,
     EvidenceRefused,
@@ -21,6 +23,7 @@ from coterie.errors import (
     VoucherRefused,
 )
 from coterie.ratls.credentials import Credentials
+from coterie.ratls.peer import Peer
 from coterie.ratls.voucher import Voucher
 
 if TYPE_CHECKING:
@@ -68,6 +71,29 @@ class TestMutualAttestation:
         ).attested
 
         assert ours.peer.expires_at - ours.peer.attested_at < timedelta(minutes=30)
+
+    def test_a_pin_ends_with_stapled_collateral_if_that_ends_first(self, world: World) -> None:
+        pki = SimulatedPki(crl_days=1 + 20 / 1440)
+        at = world.clock()
+        stapled = pki.issue(at - timedelta(days=1))
+
+        class Ending:
+            def collateral_for(self, quote: bytes, at: datetime) -> Collateral:  # noqa: ARG002
+                return stapled
+
+        pinned: list[Peer] = []  # as the listener judges by itself
+
+        def admit(peer: Peer) -> int:
+            pinned.append(peer)
+            return GRPC_PORT
+
+        world.handshake(
+            world.trust("acme-worker", collateral=Ending()),
+            world.trust("ps0", collateral=StapledOnly()),
+            admit=admit,
+        )
+
+        assert [peer.expires_at <= at + timedelta(minutes=20) for peer in pinned] == [True]
 
     def test_nobody_is_accepted_for_no_time_at_all(self, world: World) -> None:
         """The certificate is valid at its very end; a pin on it would be good until then."""

@@ -166,7 +166,7 @@ class Patient(MemoryParameterServer):
     def exchange(self, request: ExchangeRequest) -> ExchangeReply:
         """See ParameterServerPort."""
         if not self._host.announced:
-            self._service._shard.checkpoints.flush()
+            self._service.shard.checkpoints.flush()
         return super().exchange(request)
 
 

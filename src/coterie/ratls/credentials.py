@@ -127,7 +127,11 @@ class CredentialKeeper:
         """The newest credentials, then older ones that peers may still have pinned; none that ran out.
 
         Never waits for a network.
+
+        Raises:
+            ContractExpired: The contract has ended.
         """
+        check_in_force(self._contract, self._clock())
         self._renewed()
         with self._lock:
             now = self._clock()

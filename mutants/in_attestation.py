@@ -84,6 +84,30 @@ MUTATIONS = (
         "a version with known flaws is accepted",
     ),
     _platform(
+        "out-of-date-for-ever",
+        "if oldest is None or oldest.date + timedelta(days=self.days) < evidence.at:",
+        "if oldest is None:",
+        "a platform that is out of date for longer than is granted is accepted",
+    ),
+    _platform(
+        "out-of-date-without-date",
+        "if oldest is None or oldest.date + timedelta(days=self.days) < evidence.at:",
+        "if oldest is not None and oldest.date + timedelta(days=self.days) < evidence.at:",
+        "what is out of date since nobody knows when is accepted",
+    ),
+    _platform(
+        "newest-date-counts",
+        "oldest = min(late,",
+        "oldest = max(late,",
+        "of platform and quoting enclave only the younger one's age counts",
+    ),
+    _platform(
+        "feature-not-said",
+        "if seen is not False:",
+        "if seen:",
+        "a platform whose certificate does not say that a feature is off is accepted",
+    ),
+    _platform(
         "platform-for-family",
         'seen = (evidence.platform.fmspc if self.field == "fmspc" else evidence.platform.ppid).hex()',
         "seen = evidence.platform.fmspc.hex()",
@@ -120,6 +144,12 @@ MUTATIONS = (
                 "        AdvisoriesWithout(table.refused_advisories)\n",
                 "        AdvisoriesWithout(())\n",
             ),
+            (
+                "out-of-date-grace-days",
+                "    if table.out_of_date_grace_days is not None:\n",
+                "    if not table:\n",
+            ),
+            ("features", 'if getattr(table, f"refuse_{name}")]', "if not table]"),
             (
                 "evaluation-number",
                 "    if table.minimum_tcb_evaluation_number is not None:\n",

@@ -7,6 +7,7 @@ from mutants.mutation import Of
 _chains = Of(
     "attestation/chains.py",
     "attestation/test_chains.py",
+    "attestation/test_roots.py",
     "attestation/test_refused_chains.py",
     "attestation/test_refused_revocation.py",
 )

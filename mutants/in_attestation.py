@@ -7,6 +7,11 @@ from mutants.mutation import Of
 _policy = Of(
     "attestation/policy.py", "attestation/test_refused_policies.py", "attestation/test_policy.py"
 )
+_platform = Of(
+    "attestation/platform_policy.py",
+    "attestation/test_refused_policies.py",
+    "attestation/test_policy.py",
+)
 _appraiser = Of(
     "attestation/appraiser.py", "attestation/test_policy.py", "attestation/test_simulated.py"
 )
@@ -20,15 +25,21 @@ _roots = Of("attestation/roots.py", "attestation/test_simulated.py")
 MUTATIONS = (
     _policy(
         "any-status",
-        "if evidence.tcb_status not in self.accepted:",
-        "if self.accepted and evidence.tcb_status not in self.accepted:",
+        "if evidence.tcb.status not in self.accepted:",
+        "if self.accepted and evidence.tcb.status not in self.accepted:",
         "an empty list of statuses accepts all",
     ),
     _policy(
         "any-advisory",
-        "if unlisted := sorted(set(evidence.advisories) - set(self.accepted)):",
-        "if unlisted := sorted(set(self.accepted) - set(evidence.advisories)):",
+        "if unlisted := sorted(set(evidence.tcb.advisories) - set(self.accepted)):",
+        "if unlisted := sorted(set(self.accepted) - set(evidence.tcb.advisories)):",
         "open advisories that are not listed are accepted",
+    ),
+    _policy(
+        "refused-advisory",
+        "if found := sorted(set(evidence.tcb.advisories) & set(self.refused)):",
+        "if found := sorted(set(self.refused) - set(evidence.tcb.advisories)):",
+        "an open advisory that is refused is accepted",
     ),
     _policy(
         "evaluation-off-by-one",
@@ -72,16 +83,40 @@ MUTATIONS = (
         "if svn is None:",
         "a version with known flaws is accepted",
     ),
-    _policy(
+    _platform(
+        "out-of-date-for-ever",
+        "if oldest is None or oldest.date + timedelta(days=self.days) < evidence.at:",
+        "if oldest is None:",
+        "a platform that is out of date for longer than is granted is accepted",
+    ),
+    _platform(
+        "out-of-date-without-date",
+        "if oldest is None or oldest.date + timedelta(days=self.days) < evidence.at:",
+        "if oldest is not None and oldest.date + timedelta(days=self.days) < evidence.at:",
+        "what is out of date since nobody knows when is accepted",
+    ),
+    _platform(
+        "newest-date-counts",
+        "oldest = min(late,",
+        "oldest = max(late,",
+        "of platform and quoting enclave only the younger one's age counts",
+    ),
+    _platform(
+        "feature-not-said",
+        "if seen is not False:",
+        "if seen:",
+        "a platform whose certificate does not say that a feature is off is accepted",
+    ),
+    _platform(
         "platform-for-family",
-        'seen = (evidence.fmspc if self.field == "fmspc" else evidence.ppid).hex()',
-        "seen = evidence.fmspc.hex()",
+        'seen = (evidence.platform.fmspc if self.field == "fmspc" else evidence.platform.ppid).hex()',
+        "seen = evidence.platform.fmspc.hex()",
         "platform ids are never compared",
     ),
-    _policy(
+    _platform(
         "any-platform",
-        '        if seen not in self.accepted:\n            raise EvidenceRefused(\n                f"platform',
-        '        if not seen:\n            raise EvidenceRefused(\n                f"platform',
+        "        if seen not in self.accepted:\n",
+        "        if not seen:\n",
         "a platform that is not listed is accepted",
     ),
     _policy(
@@ -99,7 +134,22 @@ MUTATIONS = (
         )
         for name, old, new in (
             ("statuses", "        TcbStatusIn(table.accepted_tcb_statuses),\n", ""),
-            ("advisories", "        AdvisoriesWithin(table.accepted_advisories),\n", ""),
+            (
+                "accepted-advisories",
+                "        else AdvisoriesWithin(table.accepted_advisories),\n",
+                "        else AdvisoriesWithout(()),\n",
+            ),
+            (
+                "refused-advisories",
+                "        AdvisoriesWithout(table.refused_advisories)\n",
+                "        AdvisoriesWithout(())\n",
+            ),
+            (
+                "out-of-date-grace-days",
+                "    if table.out_of_date_grace_days is not None:\n",
+                "    if not table:\n",
+            ),
+            ("features", 'if getattr(table, f"refuse_{name}")]', "if not table]"),
             (
                 "evaluation-number",
                 "    if table.minimum_tcb_evaluation_number is not None:\n",

@@ -7,6 +7,7 @@ from mutants.mutation import Of
 _chains = Of(
     "attestation/chains.py",
     "attestation/test_chains.py",
+    "attestation/test_roots.py",
     "attestation/test_refused_chains.py",
     "attestation/test_refused_revocation.py",
 )
@@ -29,9 +30,27 @@ _STATEMENT_ENDS = "expiry=min(*ends, tcb_info.next_update, qe_identity.next_upda
 MUTATIONS = (
     _chains(
         "any-root",
-        "if chain[-1].public_bytes(Encoding.DER) != root.certificate:",
+        "if not _is_root(chain[-1], root):",
         "if not root.certificate:",
         "a chain ends at anybody's root",
+    ),
+    _chains(
+        "root-of-any-name",
+        "certificate.subject == certificate.issuer == anchor.subject\n",
+        "certificate.subject is not None\n",
+        "what the root's key signed for itself under another name is a root",
+    ),
+    _chains(
+        "root-of-any-key",
+        "        and certificate.public_key() == anchor.public_key()\n",
+        "",
+        "whoever signs for himself under the root's name is the root",
+    ),
+    _chains(
+        "root-unsigned",
+        "        and _signature_holds(certificate, certificate)\n",
+        "",
+        "a root's validity and constraints may be altered",
     ),
     _chains(
         "any-name",
@@ -186,7 +205,7 @@ MUTATIONS = (
             f"{meaning} is accepted",
         )
         for check, what, meaning in (
-            ("root_revocation", "(root_certificate,), root_crl", "a revoked root"),
+            ("root_revocation", "roots, root_crl", "a revoked root"),
             ("pck_ca_revocation", "(pck_ca, crl_ca), root_crl", "a revoked PCK CA"),
             ("tcb_signer_revocation", "signers, root_crl", "a revoked signer of TCB info"),
             ("pck_revocation", "(pck,), pck_crl", "a revoked platform"),
@@ -232,13 +251,15 @@ MUTATIONS = (
     ),
     _evidence(
         "another-platforms-tcb-info",
-        '    _verify_same("fmspc", fmspc, tcb_info.fmspc, "platform family (FMSPC)", checks)\n',
+        '    _verify_same("fmspc", platform.fmspc, tcb_info.fmspc, "platform family (FMSPC)", checks)\n',
         "",
         "another platform family's TCB levels count; dcap-qvl has another word for it",
     ),
     _evidence(
         "another-pces-tcb-info",
-        '    _verify_same("pce_id", pce_id, tcb_info.pce_id, "provisioning enclave (PCE id)", checks)\n',
+        "    _verify_same(\n"
+        '        "pce_id", platform.pce_id, tcb_info.pce_id, "provisioning enclave (PCE id)", checks\n'
+        "    )\n",
         "",
         "TCB info of another provisioning enclave counts, which dcap-qvl ignores",
     ),

@@ -6,6 +6,7 @@ from mutants.mutation import Of
 
 _STORE = "ps/checkpoints/test_store.py"
 _store = Of("ps/checkpoints/store.py", _STORE)
+_writer = Of("ps/checkpoints/writer.py", _STORE)
 _ledger = Of("ps/checkpoints/ledger.py", "ps/checkpoints/test_ledger.py")
 
 MUTATIONS = (
@@ -47,26 +48,30 @@ MUTATIONS = (
     ),
     _store(
         "old-run-stays",
-        "            self._manifest_path(step, digest).unlink(missing_ok=True)\n",
+        "            self._manifest_path(step, self._lost[step]).unlink(missing_ok=True)\n",
         "            pass\n",
         "a folder holds checkpoints of two runs, and the next start is refused",
     ),
     _store(
         "old-run-gone-too-late",
-        "            sync_directory(self._directory)  # never two runs' checkpoints, whenever it ends\n",
-        "",
+        "            sync_folder(self._directory)\n        self._lost.clear()\n",
+        "        self._lost.clear()\n",
         "a machine that stops leaves checkpoints of two runs",
     ),
     _store(
         "announced-before-it-is-written",
         "        self._files.write(self._manifest_path(snapshot.step, digest), text)\n"
-        "        with self._changed:\n"
+        "        self._segments = segments\n"
+        "        with self._lock:\n"
         "            self._manifests[snapshot.step] = (digest, manifest)\n"
+        "            self._tip = digest.hex()\n"
         "        self._on_durable(DurableCheckpoint(snapshot.step, digest))\n",
         "        self._on_durable(DurableCheckpoint(snapshot.step, digest))\n"
         "        self._files.write(self._manifest_path(snapshot.step, digest), text)\n"
-        "        with self._changed:\n"
-        "            self._manifests[snapshot.step] = (digest, manifest)\n",
+        "        self._segments = segments\n"
+        "        with self._lock:\n"
+        "            self._manifests[snapshot.step] = (digest, manifest)\n"
+        "            self._tip = digest.hex()\n",
         "workers remember a checkpoint that is not there, and refuse the restored server",
     ),
     _store(
@@ -77,8 +82,8 @@ MUTATIONS = (
     ),
     _store(
         "never-retired",
-        "[s for s in self._manifests if s < min(self._retired, newest)]",
-        "[s for s in self._manifests if s < 0]",
+        "sorted(s for s in self._manifests if s < min(self._retired, newest))",
+        "sorted(s for s in self._manifests if s < 0)",
         "the disk fills up",
     ),
     _store(
@@ -95,8 +100,8 @@ MUTATIONS = (
     ),
     _store(
         "newer-ones-stay",
-        "if found > step]",
-        "if found > step + 1]",
+        "if s > step), reverse=True",
+        "if s > step + 1), reverse=True",
         "after a restore, a checkpoint of the lost life is still offered",
     ),
     _store(
@@ -106,6 +111,18 @@ MUTATIONS = (
         "after a restore, notes of the lost end count",
     ),
     _store(
+        "forgotten-and-still-there",
+        "            self._manifest_path(step, digest).unlink(missing_ok=True)\n",
+        "            pass\n",
+        "checkpoints of the lost life are offered at the next start",
+    ),
+    _store(
+        "another-life-counts",
+        "            if previous != digest:\n",
+        "            if not previous:\n",
+        "checkpoints of two lives of a run stand for one, or one between them was taken out",
+    ),
+    _writer(
         "failure-not-told",
         "            except CoterieError as error:\n                self._on_failure(error)\n",
         "            except CoterieError:\n                pass\n",

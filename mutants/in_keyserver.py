@@ -196,8 +196,9 @@ MUTATIONS = (
     ),
     _session(
         "signature-not-checked",
-        "        verify_statement(contract, party, _statement(exporter, server_key, node_key), "
-        "signature)\n",
+        "        verify_statement(\n"
+        "            contract, party, _statement(exporter, server_key, node_key), signature, at=at\n"
+        "        )\n",
         "        _statement(exporter, server_key, node_key)\n",
         "anybody answers for the party's key server",
     ),
@@ -215,14 +216,14 @@ MUTATIONS = (
     ),
     _journal(
         "not-synced",
-        "                os.fsync(self._file.fileno())\n",
+        "        os.fsync(self._file.fileno())\n",
         "",
         "a key is given out that the log does not show after the machine stopped",
     ),
     _journal(
         "not-flushed",
-        'os.fdopen(handle, "ab", buffering=0)',
-        'os.fdopen(handle, "ab")',
+        'os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0)',
+        'os.fdopen(os.open(path, flags, 0o600), "ab")',
         "a key is given out that the log does not show after the process ended",
     ),
     _journal(
@@ -239,7 +240,7 @@ MUTATIONS = (
     ),
     _journal(
         "torn-line-stays",
-        "            os.ftruncate(handle, chain.octets)  # of a torn line nothing was given out\n",
+        "                self._file.truncate(chain.octets)  # of a torn line nothing was given out\n",
         "",
         "the next line is glued to a torn one",
     ),
@@ -257,7 +258,7 @@ MUTATIONS = (
     ),
     _journal(
         "begins-anew",
-        "chain = verify_journal(path) if path.exists() else Chain(_START, 0)",
+        "chain = verify_journal(path)",
         "chain = Chain(_START, 0)",
         "a restart empties the log",
     ),
@@ -269,25 +270,31 @@ MUTATIONS = (
     ),
     _journal(
         "not-written-and-given",
-        "                raise _broken(self._path, error.strerror or type(error).__name__) from error\n",
-        "                assert error.strerror\n",
+        "                raise _broken(self._path, reason(error)) from error\n            self._last",
+        "                assert reason(error)\n            self._last",
         "keys are given out though the log cannot be written",
     ),
     _journal(
         "half-a-line-stays",
-        "                    os.ftruncate(self._file.fileno(), self._octets)\n",
-        "                    pass\n",
+        "            self._file.truncate(self._octets)\n",
+        "            pass\n",
         "once the disk is full, the log refuses itself at the next start",
     ),
     _journal(
         "half-a-line-is-enough",
-        "                while rest:\n",
-        "                if rest:\n",
+        "if self._file.write(line) != len(line):",
+        "if not self._file.write(line):",
         "keys are given out though the log was not written to its end",
     ),
     _journal(
+        "two-writers",
+        "            hold(self._file.fileno(), path)  # before it is read: another server may add lines\n",
+        "",
+        "two key servers write one log, and break its chain",
+    ),
+    _journal(
         "name-not-synced",
-        "            _sync(path.parent)\n",
+        "                sync_folder(path.parent)\n",
         "",
         "a new log is not there after the machine stopped, and keys were given out",
     ),

@@ -7,6 +7,7 @@ from mutants.mutation import Of
 _council = Of("ps/council.py", "ps/test_council.py")
 _barrier = Of("ps/barrier.py", "ps/test_barrier.py")
 _membership = Of("ps/membership.py", "ps/test_membership.py")
+_disclosure = Of("ps/disclosure.py", "ps/test_disclosure.py")
 _evaluation = Of("ps/evaluation.py", "ps/test_evaluation.py")
 _messages = Of("ps/messages.py", "ps/test_messages.py")
 _departures = Of("ps/departures.py", "ps/test_departures.py")
@@ -156,17 +157,29 @@ MUTATIONS = (
         'if caller.role == "ps":\n            raise MessageRefused(\n                f"node',
         "the chief pushes gradients, or fails as an internal error",
     ),
-    _evaluation(
+    _disclosure(
         "minimum-off-by-one",
-        "if total.examples >= self._minimum:",
-        "if total.examples >= self._minimum - 1:",
+        "(of_party.sum(axis=0) >= self.examples)",
+        "(of_party.sum(axis=0) >= self.examples - 1)",
         "totals over too few examples leave the TEE",
     ),
-    _evaluation(
+    _disclosure(
         "just-enough-is-withheld",
-        "if total.examples >= self._minimum:",
-        "if total.examples > self._minimum:",
+        "(of_party.sum(axis=0) >= self.examples)",
+        "(of_party.sum(axis=0) > self.examples)",
         "totals over just enough examples are withheld",
+    ),
+    _disclosure(
+        "one-party-will-do",
+        " & ((of_party > 0).sum(axis=0) >= self.parties)",
+        "",
+        "a total over one party's examples alone leaves the TEE",
+    ),
+    _evaluation(
+        "totals-over-anything",
+        "if self._rule.allows([part.examples for part in parts]):",
+        "if parts:",
+        "totals over too few examples leave the TEE, whatever the rule says",
     ),
     _evaluation(
         "the-last-report-counts",

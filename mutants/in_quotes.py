@@ -93,14 +93,14 @@ MUTATIONS = (
     ),
     _quote(
         "canonical-with-padding",
-        "canonical = data[: len(data) - len(reader.rest)]",
-        "canonical = data",
+        "unpadded = data[: len(data) - len(reader.rest)]",
+        "unpadded = data",
         "padding gets to dcap-qvl",
     ),
     _pem(
         "text-between",
-        "if encode(der) != block + _END:",
-        "if not encode(der):",
+        "if _spelled(der, len(lines[0]), ending) != block + end:",
+        "if not lines:",
         "one chain has several spellings",
     ),
     _pem(

@@ -7,6 +7,7 @@ from mutants.mutation import Of
 _pins = Of("ratls/pins.py", "ratls/test_pins.py")
 _interceptor = Of("ratls/interceptor.py", "ratls/test_transport.py", "ratls/test_hostile_peers.py")
 _trust = Of("ratls/trust.py", "ratls/test_identity.py")
+_credentials = Of("ratls/credentials.py", "ratls/test_identity.py")
 _identity = Of("ratls/identity.py", "ratls/test_identity.py")
 _calls = Of("ratls/calls.py", "ratls/test_hostile_peers.py")
 _messages = Of("ratls/messages.py", "ratls/test_messages.py")
@@ -86,28 +87,28 @@ MUTATIONS = (
         "            pass\n",
         "handlers do not know who calls",
     ),
-    _trust(
+    _credentials(
         "old-keys-are-not-own",
         "any(item.identity.spki_digest == spki_sha256 for item in self._held)",
         "self._held[0].identity.spki_digest == spki_sha256",
         "a mirror of this node's former certificate is a peer",
     ),
-    _trust(
+    _credentials(
         "own-voucher-not-verified",
         "        verify_voucher(voucher, identity.claims, contract=self._contract, at=now)\n",
         "",
         "a wrong party key is noticed by some peer only",
     ),
-    _trust(
+    _credentials(
         "renewed-too-late",
         "self._renew_at = fresh.expires_at - margin",
         "self._renew_at = fresh.expires_at",
         "peers' pins end with the certificate, and calls fail",
     ),
-    _trust(
+    _credentials(
         "expired-key-shown",
-        "            if rest <= timedelta():\n                raise\n",
-        "",
+        "if renewal is None or (shown is not None and self._clock() < shown.expires_at):",
+        "if renewal is None or shown is not None:",
         "a node whose party does not vouch any more goes on",
     ),
     _trust(
@@ -148,13 +149,13 @@ MUTATIONS = (
     ),
     _messages(
         "frame-of-any-length",
-        "if length > MAX_FRAME_BYTES:",
+        "if length > self.most:",
         "if length < 0:",
         "a stranger makes this node hold any amount",
     ),
     _messages(
         "sent-far-ahead",
-        "if len(self._buffer) > 2 * (MAX_FRAME_BYTES + _PREFIX):",
+        "if len(self._buffer) > _PREFIX + self.most + _AHEAD_BYTES:",
         "if not self._buffer and data:",
         "a stranger makes this node hold any amount",
     ),

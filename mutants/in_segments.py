@@ -1,4 +1,4 @@
-"""Mutations of what checkpoints are made of: segments, small files, notes."""
+"""Mutations of what checkpoints are made of: whole files, segments, small files, notes."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from mutants.mutation import Of
 
 _segments = Of("ps/checkpoints/segments.py", "ps/checkpoints/test_segments.py")
 _segment_files = Of("ps/checkpoints/segment_files.py", "ps/checkpoints/test_segments.py")
+_whole = Of("files.py", "test_files.py")
 _files = Of("ps/checkpoints/files.py", "ps/checkpoints/test_files.py")
 _notes = Of("ps/checkpoints/notes.py", "ps/checkpoints/test_notes.py")
 
 MUTATIONS = (
     _segments(
         "not-synced",
-        "        os.fsync(file.fileno())\n        file.seek(0)\n",
-        "        file.seek(0)\n",
+        "            os.fsync(file.fileno())\n            file.seek(0)\n",
+        "            file.seek(0)\n",
         "a segment that was announced is lost when the machine stops",
     ),
     _segments(
         "synced-before-it-is-written",
-        "        target.finish()\n        file.flush()\n        os.fsync(file.fileno())\n",
-        "        os.fsync(file.fileno())\n        target.finish()\n        file.flush()\n",
+        "            target.finish()\n            file.flush()\n            os.fsync(file.fileno())\n",
+        "            os.fsync(file.fileno())\n            target.finish()\n            file.flush()\n",
         "the end of a segment that was announced is lost when the machine stops",
     ),
     _segments(
@@ -145,41 +146,54 @@ MUTATIONS = (
         "if not head:",
         "a file of another format is read as a segment",
     ),
-    _files(
+    _whole(
         "not-synced",
-        "        os.fsync(file.fileno())\n    partial",
-        "    partial",
-        "a manifest that was announced is empty when the machine stops",
+        "            os.fsync(file.fileno())\n        partial",
+        "        partial",
+        "a file that was announced is empty when the machine stops",
     ),
-    _files(
+    _whole(
         "synced-before-it-is-written",
-        "        file.flush()\n        os.fsync(file.fileno())\n",
-        "        os.fsync(file.fileno())\n        file.flush()\n",
-        "a manifest that was announced is empty when the machine stops",
+        "            file.flush()\n            os.fsync(file.fileno())\n",
+        "            os.fsync(file.fileno())\n            file.flush()\n",
+        "a file that was announced is empty when the machine stops",
     ),
-    _files(
+    _whole(
         "rename-not-synced",
-        "    partial.rename(path)\n    sync_directory(path.parent)\n",
-        "    partial.rename(path)\n",
-        "a manifest that was announced is not there when the machine stops",
+        "        raise\n    sync_folder(path.parent)\n",
+        "        raise\n",
+        "a file that was announced is not there when the machine stops",
     ),
-    _files(
-        "directory-synced-before-the-rename",
-        "    partial.rename(path)\n    sync_directory(path.parent)\n",
-        "    sync_directory(path.parent)\n    partial.rename(path)\n",
-        "a manifest that was announced is not there when the machine stops",
+    _whole(
+        "folder-synced-before-the-rename",
+        "        partial.rename(path)\n    except BaseException:\n",
+        "        sync_folder(path.parent)\n        partial.rename(path)\n        return\n"
+        "    except BaseException:\n",
+        "a file that was announced is not there when the machine stops",
     ),
-    _files(
-        "directory-not-synced",
+    _whole(
+        "folder-not-synced",
         "        os.fsync(descriptor)\n",
         "        pass\n",
         "renames are lost when the machine stops",
     ),
-    _files(
+    _whole(
+        "folders-name-not-synced",
+        "        made.mkdir(exist_ok=True)\n        sync_folder(made.parent)\n",
+        "        made.mkdir(exist_ok=True)\n",
+        "a new folder, with all that is in it, is not there when the machine stops",
+    ),
+    _whole(
         "written-in-place",
         'partial = path.with_name(path.name + ".partial")',
         "partial = path",
         "a file is half there when the process ends",
+    ),
+    _files(
+        "not-written-whole",
+        "        write_whole(path, whole.getvalue())\n",
+        "        path.write_bytes(whole.getvalue())\n",
+        "a manifest that was announced is empty when the machine stops",
     ),
     _files(
         "without-bound",

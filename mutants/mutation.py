@@ -96,7 +96,7 @@ def _faults(mutation: Mutation, root: Path) -> list[str]:
         return [f"the mutated module is no Python: {error.msg}, line {error.lineno}"]
     # A test that notices by accident, far away, may go tomorrow: the module's own folder must.
     folder = PurePosixPath(mutation.file).parent
-    homes = {folder, *folder.parents} - {PurePosixPath()}
+    homes = {folder, *folder.parents} - {PurePosixPath()} or {folder}
     found = [] if mutation.tests else ["no tests are named"]
     for name in mutation.tests:
         if not (root / "tests" / name).exists():

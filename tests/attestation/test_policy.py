@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import ValidationError
@@ -38,12 +38,12 @@ GOOD = RoleTrust(
 )
 
 
-def failed_check(table: RoleTrust) -> str | None:
+def failed_check(table: RoleTrust, pki: SimulatedPki = PKI) -> str | None:
     outcome = assess(
-        sgx_quote(PKI, REPORT),
-        PKI.collateral(AT),
+        sgx_quote(pki, REPORT),
+        pki.collateral(AT),
         kind="simulated",
-        root=PKI.trust_root,
+        root=pki.trust_root,
         policies=policies_of(table, None),
         at=AT,
     )
@@ -72,6 +72,7 @@ def test_a_contract_that_lists_everything_accepts() -> None:
         ({"accepted_tcb_statuses": ()}, "tcb_status"),
         ({"accepted_advisories": ()}, "advisories"),
         ({"accepted_advisories": ("INTEL-SA-00614",)}, "advisories"),
+        ({"accepted_advisories": (), "refused_advisories": ("INTEL-SA-00615",)}, "advisories"),
         ({"minimum_tcb_evaluation_number": 18}, "evaluation_number"),
         ({"mrenclave": ("00" * 32,)}, "mrenclave"),
         ({"measurement": "own"}, "mrenclave"),
@@ -81,10 +82,33 @@ def test_a_contract_that_lists_everything_accepts() -> None:
         ({"mrtd": ("11" * 48,)}, "mrtd"),
         ({"fmspc": ("00" * 6,)}, "platform_fmspc"),
         ({"ppid": ("00" * 16,)}, "platform_ppid"),
+        ({"refuse_smt": True}, "platform_smt"),
+        ({"refuse_dynamic_platform": True}, "platform_dynamic_platform"),
+        ({"refuse_cached_keys": True}, "platform_cached_keys"),
     ],
 )
 def test_one_value_that_differs_refuses(change: dict[str, object], check: str) -> None:
     assert failed_check(GOOD.model_copy(update=change)) == check
+
+
+def test_what_is_not_refused_is_accepted() -> None:
+    """Open advisories where others are refused, and features that the certificate says are off."""
+    change = {"accepted_advisories": (), "refused_advisories": ("INTEL-SA-00614",)}
+    assert failed_check(GOOD.model_copy(update=change)) is None
+    off = replace(PKI, configuration=(False, False, False))
+    features = dict.fromkeys(("refuse_smt", "refuse_dynamic_platform", "refuse_cached_keys"), True)
+    assert failed_check(GOOD.model_copy(update=features), off) is None
+
+
+@pytest.mark.parametrize(("days", "check"), [(30, "tcb_date"), (31, None), (None, None)])
+def test_a_platform_is_out_of_date_for_as_long_as_the_contract_grants(
+    days: int | None, check: str | None
+) -> None:
+    level = SimulatedLevel("OutOfDate", ("INTEL-SA-00615",), date=AT - timedelta(days=31))
+    table = GOOD.model_copy(
+        update={"accepted_tcb_statuses": ("OutOfDate",), "out_of_date_grace_days": days}
+    )
+    assert failed_check(table, replace(PKI, levels=(level,))) == check
 
 
 def test_every_tdx_register_of_the_contract_is_a_policy() -> None:

@@ -65,6 +65,12 @@ POLICY = [
         )
         for part in ("platform", "quoting enclave")
     ),
+    Row(
+        "tcb_date",
+        "a quoting enclave that is out of date for long, on a platform that is not",
+        pki=replace(late("quoting enclave", LONG_AGO), levels=late("platform", AT).levels),
+        policies=(OutOfDateWithin(99),),
+    ),
     *(
         Row(
             f"platform_{feature}",

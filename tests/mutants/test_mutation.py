@@ -83,5 +83,16 @@ def test_an_entry_that_does_not_fit_is_refused(project: Path, wrong: Mutation, s
     assert problems([wrong], project) == [f"ps/gate/no-check: {said}"]
 
 
+def test_what_lies_in_no_folder_is_noticed_beside_it(project: Path) -> None:
+    (project / "src" / "coterie" / "gate.py").write_text(
+        "def refused(age: int) -> bool:\n    if age < 18:\n        return True\n"
+    )
+    (project / "tests" / "test_gate.py").write_text("")
+    assert problems([replace(GOOD, file="gate.py", tests=("test_gate.py",))], project) == []
+    assert problems([replace(GOOD, file="gate.py")], project) == [
+        "gate/no-check: tests/ps/test_gate.py is not beside the place of gate.py"
+    ]
+
+
 def test_two_of_one_name_are_refused(project: Path) -> None:
     assert problems([GOOD, GOOD], project) == ["ps/gate/no-check: 2 mutations of this name"]

@@ -125,15 +125,6 @@ def verify_journal(path: Path) -> Chain:
     return Chain(last, octets)
 
 
-def _sync(folder: Path) -> None:
-    """Makes the name of a new log durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _lines(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:

@@ -186,9 +186,16 @@ MUTATIONS = (
     ),
     _judging(
         "certificates-quote-for-anything",
+        "evidence.quote, report_data=report_data(evidence.claims), role=claims.role, at=at",
+        "evidence.quote, report_data=evidence.quote[368:432], role=claims.role, at=at",
+        "the certificate's quote does not cover its claims",
+    ),
+    _judging(
+        "certificates-quote-appraised-for-anything",
         "        report_data=report_data(evidence.claims),\n",
         "        report_data=evidence.quote[368:432],\n",
         "the certificate's quote does not cover its claims",
+        survives="The screening of the same quote has compared them a moment before.",
     ),
     _judging(
         "two-programs",
@@ -214,6 +221,7 @@ MUTATIONS = (
         "report_data=report_data(judged.certificate.evidence.claims),",
         "report_data=judged.quote[368:432],",
         "a certificate's quote is not judged where collateral is stapled",
+        survives="The screening has compared them within the handshake; the rest is still judged.",
     ),
     _handshake(
         "pinned-past-the-certificate",

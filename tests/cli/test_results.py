@@ -62,7 +62,8 @@ def test_keys_and_signatures_are_told(run: Run, tmp_path: Path) -> None:
     assert verified == {"contract_digest": shown["contract_digest"], "signed": ["acme"]}
     consent = run(
         *("contract", "rollback", contract, "--key", key, "--party", "acme", "--step", "4"),
-        *("--digest", "ab" * 32, "--out", tmp_path / "consent.json", "--json"),
+        *("--digest", "ab" * 32, "--run", "cd" * 32, "--given-up-step", "5"),
+        *("--given-up-digest", "ef" * 32, "--out", tmp_path / "consent.json", "--json"),
     ).value
     assert consent == {"file": str(tmp_path / "consent.json"), "party": "acme", "missing": []}
 

@@ -11,6 +11,7 @@ import pytest
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import CachedCollateral, SimulatedCollateral, StapledOnly
 from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
+from coterie.attestation.tee.simulated.statements import SimulatedLevel
 from coterie.contract import Contract
 from coterie.errors import EnvironmentUnfit, EvidenceRefused
 from coterie.ratls.judging import JudgedSession, judge_certificate, judge_session
@@ -107,7 +108,8 @@ def test_collateral_that_was_refused_is_not_replaced_by_the_peers(world: World) 
         expected_node=None,
         at=world.clock(),
     )
-    assert (judged.collateral, judged.verdict, judged.no_collateral) == (None, None, away)
+    assert (judged.collateral, judged.verdict) == (None, None)
+    assert str(judged.no_collateral) == str(away)
 
 
 def accepting_both(world: World) -> Contract:
@@ -175,17 +177,27 @@ def test_a_quote_for_another_session_is_refused_by_that_name(world: World) -> No
     ],
     ids=lambda value: value.name if isinstance(value, Forgery) else value,
 )
-def test_the_certificates_quote_is_judged_by_stapled_collateral_too(
+def test_what_a_quote_shows_by_itself_is_judged_without_collateral(
     world: World, forgery: Forgery, check: str
 ) -> None:
-    """It could not be judged in the handshake; a good session quote does not make up for it."""
     victim = world.trust("ps0", collateral=StapledOnly())
     der = forge(world, forgery).identity.certificate_der
+    assert failed_check(der, victim, at=world.clock()) == check
+
+
+def test_the_certificates_quote_is_judged_by_stapled_collateral(world: World) -> None:
+    """The state of its platform could not be judged in the handshake."""
+    victim = world.trust("ps0", collateral=StapledOnly())
+    der = world.trust("acme-worker").credentials.current().identity.certificate_der
     at = world.clock()
     judged = judge_certificate(der, victim, expected_node=None, at=at)
     assert judged.verdict is None
     quote = SimulatedTee(MEASUREMENT).quote(DATA)
-    stapled = SimulatedCollateral().collateral_for(quote, at).to_json().encode()
+    good = SimulatedCollateral().collateral_for(quote, at).to_json().encode()
+    assert judge_session(judged, quote, DATA, good, trust=victim, at=at).verdict.tee == "simulated"
+    levels = (SimulatedLevel("UpToDate", (), 9), SimulatedLevel("OutOfDate", ("INTEL-SA-00001",)))
+    late = SimulatedPki(levels=levels).collateral(at).to_json().encode()
+    victim = world.trust("ps0", collateral=StapledOnly())  # which has kept nothing better
     with pytest.raises(EvidenceRefused) as refusal:
-        judge_session(judged, quote, DATA, stapled, trust=victim, at=at)
-    assert refusal.value.failed_check == check
+        judge_session(judged, quote, DATA, late, trust=victim, at=at)
+    assert refusal.value.failed_check == "tcb_status"

@@ -46,7 +46,7 @@ test-slow: $(VENV)/.dev ## run what test-all runs beyond test
 
 coverage: $(VENV)/.dev ## run test and tell which lines and branches it reaches
 	$(PYTEST) -m "not slow" --cov --cov-report=
-	@echo "least covered modules:"; $(BIN)/coverage report --sort=cover | head -12
+	@echo "least covered modules:"; $(BIN)/coverage report --sort=cover | awk 'NR <= 12'
 	@echo "coverage, lines and branches: $$($(BIN)/coverage report --format=total) %"
 
 check: $(VENV)/.dev ## check format, lint and types

@@ -23,7 +23,7 @@ from coterie.contract.signatures import generate_party_key, public_key_text
 from coterie.criteo.preparation import prepare
 from coterie.criteo.synthetic import synthesize
 from tests.command_line import called
-from tests.sharing import made_once
+from tests.sharing import made_once, turn
 from tests.system.threads import ThreadNode
 
 # Their ends are signals, so they are processes whatever a test shows of them.
@@ -330,6 +330,16 @@ def start_node() -> Iterator[Callable[..., Node]]:
     for node in nodes:
         if node.process.poll() is None:
             node.kill()
+
+
+@pytest.fixture
+def loopback(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """For tests that speak plain TensorFlow, and for the one (``alone``) that listens for it."""
+    alone = request.node.get_closest_marker("alone") is not None
+    with turn(tmp_path_factory, "loopback", alone=alone):
+        yield
 
 
 @pytest.fixture

@@ -26,7 +26,12 @@ from tests.system.conftest import SDT_NODES, Federation, Scene
 from tests.system.enclaves import EnclaveNode, Image, python_command
 from tests.system.sealed import KeyServers
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900), pytest.mark.slow]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.timeout(900),
+    pytest.mark.slow,
+    pytest.mark.usefixtures("loopback"),
+]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "tensorflow" / "dlrm_in_graph.py"
 # Programs of enclaves get no arguments, so these are the program's own.

@@ -24,7 +24,7 @@ from coterie.tensorflow.building import LIBRARY, build
 from tests.ratls.net import free_address
 from tests.system.conftest import coterie, environment
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600), pytest.mark.usefixtures("loopback")]
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "tensorflow"
 PROGRAMS = Path(__file__).parents[1] / "tensorflow" / "programs"
@@ -149,6 +149,7 @@ class Capture:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_no_canary_crosses_the_wire_attested_and_all_do_in_plaintext(tmp_path: Path) -> None:
     canary = f"canary_{secrets.token_hex(8)}"
     texts = [

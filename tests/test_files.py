@@ -112,6 +112,7 @@ def test_a_second_writer_is_refused_in_the_same_process_too(tmp_path: Path) -> N
         assert [path.name for path in folder.iterdir()] == [LOCK]
 
 
+@pytest.mark.system
 def test_a_holder_that_is_killed_lets_go(tmp_path: Path) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -127,6 +128,7 @@ def test_a_holder_that_is_killed_lets_go(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.system
 def test_a_holder_that_is_ending_is_waited_for(tmp_path: Path) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

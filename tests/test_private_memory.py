@@ -16,6 +16,9 @@ import pytest
 
 from coterie.contract.signatures import generate_party_key, public_key_text
 
+pytestmark = pytest.mark.system
+
+
 ROOT = Path(__file__).parents[1]
 CONTRACT = """
 format = 1

@@ -63,6 +63,7 @@ def contents(project: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("mutation", "result", "said"),
     [
@@ -83,18 +84,21 @@ def test_a_mutation_is_killed_by_a_test_that_fails_and_by_nothing_else(
     assert contents(project) == before
 
 
+@pytest.mark.system
 def test_tests_that_do_not_end_have_noticed_nothing(project: Path) -> None:
     trial = attempt(HANGING, project, 3.0)
     assert trial.result == "hung"
     assert not trial.as_it_must
 
 
+@pytest.mark.system
 def test_what_survives_for_a_reason_is_as_it_must_be_until_it_is_noticed(project: Path) -> None:
     excused = replace(UNNOTICED, survives="Nobody is that old.")
     assert attempt(excused, project, SECONDS).as_it_must
     assert not attempt(replace(NOTICED, survives="No reason."), project, SECONDS).as_it_must
 
 
+@pytest.mark.system
 def test_tests_must_pass_before_anything_is_changed(project: Path) -> None:
     assert passing(["ps/test_gate.py"], project, SECONDS) == ""
     (project / "tests/ps/test_gate.py").write_text("def test_x() -> None:\n    assert 1 == 2\n")

@@ -34,6 +34,7 @@ def test_what_strangers_and_nodes_may_hold_is_counted() -> None:
     assert strangers + nodes + OWN <= descriptors_needed(contract) < 1024
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("limit", "said"), [(300, "enough"), (299, "EnvironmentUnfit 299")])
 def test_a_hard_limit_that_is_too_low_is_refused(limit: int, said: str) -> None:
     script = (

@@ -117,6 +117,7 @@ sys.stderr.write("went on\\n")
 """
 
 
+@pytest.mark.system
 def test_a_closed_standard_output_ends_nothing_and_is_said_once() -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -141,6 +142,7 @@ def test_a_closed_standard_output_ends_nothing_and_is_said_once() -> None:
     ]
 
 
+@pytest.mark.system
 def test_a_standard_output_on_a_full_disk_ends_nothing() -> None:
     with Path("/dev/full").open("wb") as full:
         ended = subprocess.run(

@@ -13,6 +13,8 @@ from coterie.ps.events import Event
 from faults.scene import Pace, Scene, scenes
 from tests.nodes.threads import Nodes
 
+pytestmark = pytest.mark.tensorflow
+
 
 def scene_of(folder: Path, patience: int) -> Scene:
     return scenes(folder, Pace(epochs=1, checkpoint_steps=5, patience=patience))["hfl"]

@@ -25,6 +25,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.tensorflow
 def test_a_second_server_in_the_same_folder_is_refused_and_the_first_one_finishes(
     scene: Scene, tmp_path: Path
 ) -> None:

@@ -78,6 +78,7 @@ def test_a_client_of_ours_does_not_speak_tls_1_2_either(net: Net) -> None:
             assert not ready.done()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("first", "expected"), [("coterie", "served"), ("grpc", "EnvironmentUnfit")]
 )

@@ -37,6 +37,7 @@ def too_fast(scene: Scene) -> Contract:
     return parse_contract(text.replace("epochs = 3", "epochs = 50").encode(), "too fast")
 
 
+@pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_learning_rate_of_a_hundred_is_named_at_every_node(scene: Scene, tmp_path: Path) -> None:
     fast = dataclasses.replace(scene, contract=too_fast(scene))
@@ -56,6 +57,7 @@ def test_a_learning_rate_of_a_hundred_is_named_at_every_node(scene: Scene, tmp_p
     assert workers
 
 
+@pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_run_in_one_process_says_the_same(scene: Scene) -> None:
     with pytest.raises(TrainingDiverged, match=r"training diverged at step \d+"):

@@ -13,6 +13,9 @@ from coterie.cli.prepare import prepare
 from coterie.cli.synthesize import synthesize
 from coterie.errors import OutputInUse, RawDataInvalid
 
+pytestmark = pytest.mark.long
+
+
 CONTRACT = str(Path(__file__).parents[2] / "examples" / "hfl.toml")
 PARTIES = ["acme", "bolt", "corn", "dune"]
 

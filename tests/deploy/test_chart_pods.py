@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import yaml
 
 from tests.deploy.charting import containers, node_container, of_kind, pods
@@ -14,6 +15,8 @@ from tests.deploy.rendering import (
     paper_values,
     render,
 )
+
+pytestmark = pytest.mark.long
 
 
 def test_pods_are_restricted(objects: list[Object]) -> None:

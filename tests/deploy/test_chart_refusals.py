@@ -9,6 +9,8 @@ import pytest
 
 from tests.deploy.rendering import Mode, Object, TeeName, paper_values, render
 
+pytestmark = pytest.mark.long
+
 
 def put(path: str, value: object) -> Callable[[Object], None]:
     """Sets one value, at a path with dots."""

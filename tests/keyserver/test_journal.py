@@ -81,6 +81,7 @@ def test_a_log_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
         Journal(tmp_path / "absent" / "log.jsonl")
 
 
+@pytest.mark.long
 def test_a_second_server_with_the_same_log_is_refused_and_the_first_goes_on(path: Path) -> None:
     first = Journal(path)
     before = path.read_bytes()

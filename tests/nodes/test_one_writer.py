@@ -15,6 +15,8 @@ from coterie.ps.events import Event
 from faults.scene import Pace, Scene, scenes
 from tests.nodes.threads import Nodes
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:

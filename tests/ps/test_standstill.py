@@ -20,6 +20,9 @@ from coterie.training.session import ServerSession, WaitsFor
 from tests.ps.calls import MakeContract, MakeRun, exchange
 from tests.ps.conftest import Run, store
 
+pytestmark = pytest.mark.long
+
+
 Made = TypeVar("Made")
 
 

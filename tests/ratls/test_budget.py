@@ -32,6 +32,9 @@ from tests.keyserver.conftest import KEY, Owner
 from tests.ratls.conftest import GRPC_PORT, World
 from tests.status.test_status import OVERVIEW, Scene
 
+pytestmark = pytest.mark.long
+
+
 CONNECTIONS = 100
 FRAME = 1 << 21
 FLOOD = (FRAME - 4).to_bytes(4, "big") + (

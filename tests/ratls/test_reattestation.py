@@ -14,6 +14,8 @@ from coterie.errors import EvidenceRefused
 from coterie.ratls.link import SESSION_KEY
 from tests.ratls.net import Net, call, free_address, raw
 
+pytestmark = pytest.mark.long
+
 
 class TestReattestation:
     def test_happens_by_itself_before_the_pin_expires(self, net: Net) -> None:

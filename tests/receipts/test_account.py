@@ -26,6 +26,9 @@ from coterie.receipts.verification import verify_receipt
 from tests.ratls.conftest import World
 from tests.receipts.conftest import Scene, judge, resign, resign_each
 
+pytestmark = pytest.mark.long
+
+
 SERVER, CONTRACT, BEGUN, ACME, ACME_JOINS, BOLT, BOLT_JOINS, REFUSED, FIRST, LAST, OUTCOME = range(
     11
 )

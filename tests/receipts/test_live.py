@@ -39,6 +39,9 @@ from coterie.training.session import ServerSession
 from tests.ps.conftest import counts_of, small_contract, train_worker
 from tests.ratls.conftest import Clock
 
+pytestmark = pytest.mark.long
+
+
 EXAMPLES = 16
 STATUS = typer.Typer()
 STATUS.command()(status)

@@ -11,6 +11,9 @@ import pytest
 
 from coterie.tensorflow.node import ignore_proxies
 
+pytestmark = pytest.mark.long
+
+
 NOWHERE = "http://127.0.0.1:9"
 
 

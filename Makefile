@@ -35,7 +35,7 @@ demo: $(VENV)/.runtime $(VENV)/.report ## train both schemes on synthetic data, 
 test: $(VENV)/.dev ## run what a change can break (under ten minutes on two cores)
 	$(PYTEST) -m "not slow"
 
-test-quick: $(VENV)/.dev ## run what needs neither TensorFlow nor another process (under a minute)
+test-quick: $(VENV)/.dev ## run what needs neither TensorFlow nor another process (about a minute)
 	$(PYTEST) --quick
 
 test-all: $(VENV)/.dev ## run everything, whole: also what is exhaustive, or slow by nature

@@ -12,6 +12,9 @@ from coterie.criteo.numeric import MISSING
 from coterie.criteo.staging import StagedRows, missing_hashes
 from coterie.criteo.statistics import TrainingStatistics, among
 
+pytestmark = pytest.mark.long
+
+
 SMALL = DataSection(numeric=("I1",), categorical=("C1",), min_count=3)
 
 
@@ -53,7 +56,6 @@ def test_statistics(pieces: list[list[tuple[int, int]]]) -> None:
     assert ids.rare_share == rare_cells / max(1, len(cells))
 
 
-@pytest.mark.long
 def test_a_million_distinct_ids_in_many_pieces() -> None:
     statistics = TrainingStatistics(SMALL)
     for first in range(0, 3_000_000, 250_000):

@@ -13,6 +13,8 @@ from coterie.criteo.synthetic import synthesize
 from coterie.criteo.world import CATEGORICAL, NUMERIC, World
 from coterie.errors import EnvironmentUnfit, OutputInUse
 
+pytestmark = pytest.mark.long
+
 
 def content(path: Path) -> bytes:
     return b"".join(RawFile(path).pieces())
@@ -61,7 +63,6 @@ def test_the_planted_signal_is_worth_an_auc_of_about_080(tmp_path: Path) -> None
         assert 0.23 < report.positives / report.rows < 0.27
 
 
-@pytest.mark.long
 def test_same_rows_and_seed_same_bytes(raw: Path, tmp_path: Path) -> None:
     plain = b"".join(content(raw).splitlines(keepends=True)[:2_000])
     for suffix in ("", ".gz", ".xz", ".zst"):

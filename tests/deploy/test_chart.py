@@ -19,6 +19,9 @@ from tests.deploy.rendering import (
     render_text,
 )
 
+pytestmark = pytest.mark.long
+
+
 # The oldest Kubernetes that Chart.yaml admits, and the newest whose schemas the validator has.
 OLDEST, NEWEST = "1.31", "1.37"
 
@@ -33,7 +36,6 @@ def test_the_golden_file_is_what_the_chart_renders(experiment: tuple[Mode, TeeNa
     )
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("version", [pytest.param(OLDEST, marks=pytest.mark.slow), NEWEST])
 def test_every_object_fits_the_schema_of_kubernetes(objects: list[Object], version: str) -> None:
     from kubernetes_validate import validate  # takes a second to load

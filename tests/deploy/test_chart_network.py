@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import tomllib
 
+import pytest
+
 from tests.deploy.charting import node_container, of_kind, pods, policy
 from tests.deploy.listening import dials_of, key_servers_of, listens
 from tests.deploy.rendering import Mode, Object, TeeName, paper_contract, paper_values, render
+
+pytestmark = pytest.mark.long
 
 
 def test_by_default_nothing_goes_in_or_out(objects: list[Object]) -> None:

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from tests.ps.conftest import Run
 
     MakeRun = Callable[..., Run]
+
+pytestmark = pytest.mark.long
+
 MakeContract = Callable[..., Contract]
 
 

@@ -33,6 +33,8 @@ from coterie.ratls.transport import (
 from tests.ratls.net import LIMIT, Net, call, free_address, raw
 from tests.ratls.test_address import has_ipv6
 
+pytestmark = pytest.mark.long
+
 
 class TestCalls:
     def test_a_handler_knows_who_calls(self, net: Net) -> None:

@@ -16,6 +16,9 @@ from coterie.receipts import entries
 from tests.ratls.conftest import World
 from tests.receipts.conftest import Scene, resign, values
 
+pytestmark = pytest.mark.long
+
+
 SEEDS = range(100)
 
 

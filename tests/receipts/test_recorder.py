@@ -23,6 +23,9 @@ from coterie.receipts.words import does_not_prove, proves
 from tests.ratls.conftest import World
 from tests.receipts.conftest import END, MODEL, RUN, Scene
 
+pytestmark = pytest.mark.long
+
+
 DIGEST = "{:064x}".format
 OTHER_RUN = "07" * 32
 

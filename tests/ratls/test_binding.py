@@ -68,14 +68,14 @@ def test_a_client_of_ours_does_not_speak_tls_1_2_either(net: Net) -> None:
             (("grpc.ssl_target_name_override", identity.dns_name),),
         )
         with channel:
-            ready = grpc.channel_ready_future(channel)
+            called = channel.unary_unary("/test.S/Who", raw, raw).future(b"", wait_for_ready=True)
             sock, _ = server.accept()
             with sock:
                 connection = SSL.Connection(context, sock)
                 connection.set_accept_state()
                 with pytest.raises(SSL.Error):
                     connection.do_handshake()
-            assert not ready.done()
+            assert not called.done()
 
 
 @pytest.mark.system

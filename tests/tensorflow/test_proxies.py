@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from coterie.tensorflow.node import ignore_proxies
+from tests.ratls.net import raw
 
 pytestmark = pytest.mark.long
 
@@ -31,11 +32,10 @@ def reaches(port: int) -> bool:
     """Whether a gRPC channel with default options, as TensorFlow makes them, gets to a server."""
     options = (("grpc.use_local_subchannel_pool", 1),)
     with grpc.insecure_channel(f"localhost:{port}", options=options) as channel:
-        try:
-            grpc.channel_ready_future(channel).result(timeout=5)
-        except grpc.FutureTimeoutError:
-            return False
-        return True
+        call = channel.unary_unary("/test.S/Unknown", raw, raw).future(
+            b"", timeout=5, wait_for_ready=True
+        )
+        return call.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_grpc_takes_no_proxy_and_the_programs_http_keeps_its_own(

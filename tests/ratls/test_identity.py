@@ -272,7 +272,7 @@ def test_a_renewal_that_is_refused_is_made_again_later(world: World) -> None:
 
     server.error = None
     world.clock.advance(timedelta(minutes=30))
-    assert credentials.current() is first
+    credentials.current()  # begins it, and may have it at once
     renewed(credentials, first)
 
 

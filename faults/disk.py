@@ -23,11 +23,11 @@ class PowerCut:
 
     Attributes:
         root: The folder.
-        on_sync: Called after every sync: the moments at which images differ.
+        on_sync: Told what was synced, after every sync: the moments at which images differ.
     """
 
     root: Path
-    on_sync: Callable[[], None] = lambda: None
+    on_sync: Callable[[Path], None] = lambda _: None
     _files: dict[int, bytes] = field(default_factory=dict)
     _folders: dict[int, dict[str, tuple[int, int]]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -39,9 +39,10 @@ class PowerCut:
 
         def synced(file: int) -> None:
             real(file)
+            path = Path(f"/proc/self/fd/{file}").readlink()
             with self._lock:
                 self._note(file)
-            self.on_sync()
+            self.on_sync(path)
 
         os.fsync = synced  # type: ignore[assignment]
         try:
@@ -54,6 +55,21 @@ class PowerCut:
         with self._lock:
             self._copy(self.root.stat().st_ino, target)
         return target
+
+    def left(self) -> dict[str, bytes]:
+        """The files of the folder itself that a power cut now would leave."""
+        with self._lock:
+            names = self._folders.get(self.root.stat().st_ino, {})
+            return {
+                name: self._files.get(inode, b"")
+                for name, (inode, mode) in names.items()
+                if not stat.S_ISDIR(mode)
+            }
+
+    def content(self, path: Path) -> bytes | None:
+        """What is durable of a file, whatever its name was when it was synced."""
+        with self._lock:
+            return self._files.get(path.stat().st_ino)
 
     def _note(self, file: int) -> None:
         found = os.fstat(file)

@@ -47,7 +47,7 @@ def test_at_every_moment_a_power_cut_leaves_the_old_file_or_the_new_one(tmp_path
     disk = PowerCut(root)
     with disk.watching():
         write_whole(root / "file", b"first")
-        disk.on_sync = lambda: seen.append(
+        disk.on_sync = lambda _: seen.append(
             (disk.image(tmp_path / f"image-{len(seen)}") / "file").read_bytes()
         )
         write_whole(root / "file", b"second, and longer")

@@ -11,8 +11,7 @@ import pytest
 
 from coterie.errors import JournalBroken, OutputInUse
 from coterie.keyserver.journal import Chain, Journal, verify_journal
-from faults.disk import no_room
-from tests.disk import watched
+from faults.disk import PowerCut, no_room
 
 
 @pytest.fixture
@@ -103,7 +102,8 @@ def nodes(path: Path) -> list[str]:
 def test_every_line_is_there_when_the_machine_stops(tmp_path: Path) -> None:
     """Whoever added it gives a key out then."""
     path = tmp_path / "log.jsonl"
-    with watched(tmp_path) as disk:
+    disk = PowerCut(tmp_path)
+    with disk.watching():
         journal = Journal(path)
         assert disk.left().keys() == {"log.jsonl"}, "its name, too"
         for number in range(3):

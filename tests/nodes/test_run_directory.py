@@ -158,7 +158,7 @@ def test_a_power_cut_at_any_moment_of_the_beginning_leaves_a_run_that_can_begin(
     disk = PowerCut(tmp_path / "disk")
     disk.root.mkdir()
     images: list[Path] = []
-    disk.on_sync = lambda: images.append(disk.image(tmp_path / f"image-{len(images)}"))
+    disk.on_sync = lambda _: images.append(disk.image(tmp_path / f"image-{len(images)}"))
     with disk.watching():
         begin(disk.root / "run")
     assert len(images) > 2 * len(PARTIES)

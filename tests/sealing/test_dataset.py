@@ -24,7 +24,7 @@ from coterie.errors import (
 )
 from coterie.sealing import DataKey, SealedDataSet, open_sealed_dataset, seal_dataset
 from coterie.sealing.dataset import check_owner
-from tests.disk import watched
+from faults.disk import PowerCut
 
 TEXT = """
 format = 1
@@ -189,12 +189,13 @@ def test_sealed_files_are_on_the_disk_before_the_set_has_its_name(
     prepared: Path, tmp_path: Path, key: DataKey
 ) -> None:
     """Whoever has sealed a data set may remove the open one."""
-    with watched(tmp_path) as disk:
+    disk = PowerCut(tmp_path)
+    with disk.watching():
         sealed = seal_dataset(prepared / "acme", tmp_path / "sealed", CONTRACT.data, key)
     paths = list(sealed.directory.glob("*.sealed"))
     assert len(paths) == 4
     for path in paths:
-        assert disk.synced[path.stat().st_ino] == path.read_bytes()
+        assert disk.content(path) == path.read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["an empty folder", "a file"])

@@ -11,7 +11,7 @@ from coterie.files import write_whole
 from coterie.ps.checkpoints.casing import Casing, OpenCasing
 from coterie.ps.checkpoints.files import SmallFiles
 from coterie.sealing.casing import SealedCasing
-from tests.disk import watched
+from faults.disk import PowerCut
 
 CASINGS: list[Casing] = [OpenCasing(), SealedCasing(bytes(32), bytes(32), (0, 1))]
 
@@ -23,7 +23,8 @@ def test_what_was_written_is_there_when_the_machine_stops(
     path = tmp_path / "manifest"
     if before is not None:
         write_whole(path, before)
-    with watched(tmp_path) as disk:
+    disk = PowerCut(tmp_path)
+    with disk.watching():
         write_whole(path, b"written")
     assert disk.left() == {"manifest": b"written"}
 
@@ -34,8 +35,13 @@ def test_a_file_is_never_half_there(tmp_path: Path, before: bytes | None) -> Non
     if before is not None:
         write_whole(path, before)
     meanwhile: list[bytes | None] = []
-    with watched(tmp_path) as disk:
-        disk.on_file = lambda _: meanwhile.append(path.read_bytes() if path.exists() else None)
+    disk = PowerCut(tmp_path)
+    with disk.watching():
+        disk.on_sync = lambda synced: (
+            None
+            if synced == tmp_path
+            else meanwhile.append(path.read_bytes() if path.exists() else None)
+        )
         write_whole(path, b"written")
     assert meanwhile == [before], "the old one, or none, until the new one is synced"
     assert [entry.name for entry in tmp_path.iterdir()] == ["manifest"]
@@ -45,7 +51,8 @@ def test_a_file_is_never_half_there(tmp_path: Path, before: bytes | None) -> Non
 @pytest.mark.parametrize("casing", CASINGS, ids=["open", "sealed"])
 def test_a_file_is_read_to_a_bound(tmp_path: Path, casing: Casing) -> None:
     files = SmallFiles(casing)
-    with watched(tmp_path) as disk:
+    disk = PowerCut(tmp_path)
+    with disk.watching():
         files.write(tmp_path / "note", bytes(range(100)))
     assert disk.left() == {"note": (tmp_path / "note").read_bytes()}
     assert files.read(tmp_path / "note", 1000) == bytes(range(100))

@@ -26,7 +26,7 @@ from coterie.ps.checkpoints.segment_files import (
 )
 from coterie.ps.checkpoints.segments import merge_segments, restore_segment, write_segment
 from coterie.ps.state import ModelState, Snapshot
-from tests.disk import watched
+from faults.disk import PowerCut
 from tests.ps.conftest import small_contract
 
 CONTRACT = small_contract(dense={"kind": "adagrad"}, rows={"kind": "adagrad"})
@@ -84,11 +84,12 @@ def test_a_segment_restores_what_was_written(folder: SegmentFolder) -> None:
 
 def test_a_segment_is_synced_whole_before_it_has_its_name(folder: SegmentFolder) -> None:
     meanwhile: list[bool] = []
-    with watched(folder.directory) as disk:
-        disk.on_file = lambda name: meanwhile.append(name == "segment.partial")
+    disk = PowerCut(folder.directory)
+    disk.on_sync = lambda path: meanwhile.append(path.name == "segment.partial")
+    with disk.watching():
         segment = write_segment(folder, snapshot(1, 4, 14))
     path = folder.path(segment.digest)
-    assert disk.synced[path.stat().st_ino] == path.read_bytes()
+    assert disk.content(path) == path.read_bytes()
     assert meanwhile == [True]
 
 

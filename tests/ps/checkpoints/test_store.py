@@ -27,8 +27,7 @@ from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, RunRecord
 from coterie.ps.membership import TrainingData
 from coterie.ps.state import ModelState
 from coterie.sealing.casing import SealedCasing
-from faults.disk import no_room
-from tests.disk import watched
+from faults.disk import PowerCut, no_room
 from tests.ps.checkpoints.test_segments import Worn
 from tests.ps.conftest import digest_of, small_contract
 
@@ -637,9 +636,10 @@ def test_what_was_announced_is_there_when_the_machine_stops_at_that_moment(tmp_p
     """Only what was synced is relied on: of the files, and of their names."""
     contract, state = big(), ModelState(big())
     expected: dict[int, bytes] = {}
-    with watched(tmp_path / "folder") as disk:
-        opened = Opened(tmp_path / "folder", contract)
-        opened.heard = lambda found: disk.put_into(tmp_path / f"left-{found.step}")
+    disk = PowerCut(tmp_path / "folder")
+    with disk.watching():
+        opened = Opened(disk.root, contract)
+        opened.heard = lambda found: disk.image(tmp_path / f"left-{found.step}")
         opened.store.begin(RUN)
         for step in range(1, 9):  # with merges between them
             train(state, step, rows=3 * step)
@@ -648,7 +648,7 @@ def test_what_was_announced_is_there_when_the_machine_stops_at_that_moment(tmp_p
             opened.store.flush()
             opened.store.retire(step - 1)
         opened.store.put_note("report-w0", b"counts")
-        disk.put_into(tmp_path / "left-at-the-end")
+        disk.image(tmp_path / "left-at-the-end")
     assert opened.failures == []
     for step, digest in expected.items():
         back = ModelState(contract)
@@ -663,13 +663,18 @@ def test_no_stop_of_the_machine_leaves_checkpoints_of_two_runs(tmp_path: Path) -
     ended(tmp_path, contract)
     state, opened = ModelState(contract), Opened(tmp_path, contract)
     before = {path.name for path in tmp_path.glob("step-*")}
-    with watched(tmp_path) as disk:
+    listings = [before]
+    disk = PowerCut(tmp_path)
+    disk.on_sync = lambda path: (
+        None
+        if path != tmp_path
+        else listings.append(
+            {name for name in disk.left() if name.startswith("step-") and name.endswith(".json")}
+        )
+    )
+    with disk.watching():
         train(state, 7)
         opened.save(state, OTHER_RUN)
-    listings = [before] + [
-        {name for name in listing if name.startswith("step-") and name.endswith(".json")}
-        for listing in disk.listings
-    ]
     assert listings[-1]
     assert not listings[-1] & before
     for earlier, later in itertools.pairwise(listings):

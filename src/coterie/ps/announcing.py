@@ -8,8 +8,8 @@ from typing import Protocol
 
 from coterie.contract import Contract, contract_digest
 from coterie.contract.rollback import RollbackConsent
-from coterie.errors import MessageRefused, ReceiptRefused, TrustError
-from coterie.ps.between import DIGEST_BYTES, checkpoint_from_wire, checkpoint_to_wire
+from coterie.errors import ReceiptRefused, TrustError
+from coterie.ps.between import DIGEST_BYTES, checkpoint_from_wire, checkpoint_to_wire, out_of_bounds
 from coterie.ps.checkpoints.lineage import Announced, Lineage
 from coterie.ps.checkpoints.records import MAX_CONSENTS, MAX_PASSED
 from coterie.ps.wire import ps_pb2 as pb
@@ -68,7 +68,7 @@ def receipt_from_wire(message: pb.ReceiptHead) -> ReceiptHead | None:
     if not message.entries:
         return None
     if message.entries >= 1 << 63 or len(message.digest) != DIGEST_BYTES:
-        raise _refused("receipt", "fewer than 2^63 entries, 32 bytes", f"{message.entries}")
+        raise out_of_bounds("receipt", "fewer than 2^63 entries, 32 bytes", f"{message.entries}")
     return ReceiptHead(message.entries, message.digest)
 
 
@@ -101,9 +101,9 @@ def lineage_from_wire(message: pb.Lineage, contract: Contract) -> Lineage:
         MessageRefused: It is out of bounds.
     """
     if len(message.passed) > MAX_PASSED:
-        raise _refused("passed", f"at most {MAX_PASSED} checkpoints", str(len(message.passed)))
+        raise out_of_bounds("passed", f"at most {MAX_PASSED} checkpoints", str(len(message.passed)))
     if len(message.consents) > MAX_CONSENTS:
-        raise _refused("consents", f"at most {MAX_CONSENTS}", str(len(message.consents)))
+        raise out_of_bounds("consents", f"at most {MAX_CONSENTS}", str(len(message.consents)))
     return Lineage(
         run_id_from_wire(message.run_id),
         checkpoint_from_wire(message.durable) if message.HasField("durable") else None,
@@ -176,7 +176,7 @@ def run_id_from_wire(text: str) -> str:
         MessageRefused: It is none.
     """
     if not _RUN_ID.match(text):
-        raise _refused("run_id", "64 hex digits", repr(text)[:200])
+        raise out_of_bounds("run_id", "64 hex digits", repr(text)[:200])
     return text
 
 
@@ -191,13 +191,4 @@ def _consent(message: pb.RollbackConsent, contract: Contract) -> RollbackConsent
         given_up.step,
         given_up.digest,
         {signed.party: signed.signature for signed in message.signatures},
-    )
-
-
-def _refused(name: str, expected: str, seen: str) -> MessageRefused:
-    return MessageRefused(
-        f"{name} is out of bounds",
-        expected=expected,
-        seen=seen,
-        remedy="run the same version of Coterie under the same contract on all nodes",
     )

@@ -25,7 +25,7 @@ def checkpoint_from_wire(message: pb.Checkpoint) -> DurableCheckpoint:
         MessageRefused: Its digest is of another size.
     """
     if len(message.digest) != DIGEST_BYTES:
-        raise _refused("checkpoint.digest", f"{DIGEST_BYTES} bytes", f"{len(message.digest)}")
+        raise out_of_bounds("checkpoint.digest", f"{DIGEST_BYTES} bytes", f"{len(message.digest)}")
     return DurableCheckpoint(message.step, message.digest)
 
 
@@ -48,15 +48,15 @@ def staged_from_wire(request: pb.CommitRequest, *, workers: int, with_norms: boo
     """
     staged = tuple(request.staged)
     if list(staged) != sorted(set(staged)) or any(worker >= workers for worker in staged):
-        raise _refused("staged", f"ascending workers below {workers}", str(staged[:8]))
+        raise out_of_bounds("staged", f"ascending workers below {workers}", str(staged[:8]))
     if not with_norms:
         return StagedReport(staged, {})
     width = 8 * (1 + SLICES)
     if len(request.slice_norms) != width * len(staged):
-        raise _refused("slice_norms", f"{width} bytes a worker", f"{len(request.slice_norms)}")
+        raise out_of_bounds("slice_norms", f"{width} bytes a worker", f"{len(request.slice_norms)}")
     squares = np.frombuffer(request.slice_norms, "<f8").reshape(len(staged), 1 + SLICES)
     if not (np.isfinite(squares).all() and (squares >= 0).all()):
-        raise _refused("slice_norms", "finite sums of squares", "others")
+        raise out_of_bounds("slice_norms", "finite sums of squares", "others")
     return StagedReport(staged, dict(zip(staged, squares, strict=True)))
 
 
@@ -85,7 +85,8 @@ def decision_from_wire(step: int, reply: pb.CommitReply) -> Decision:
     return Decision(step, weights, contributors, frozenset(reply.absent))
 
 
-def _refused(name: str, expected: str, seen: str) -> MessageRefused:
+def out_of_bounds(name: str, expected: str, seen: str) -> MessageRefused:
+    """The error of a field that no node of this version sends."""
     return MessageRefused(
         f"{name} is out of bounds",
         expected=expected,

@@ -17,6 +17,7 @@ from coterie.contract.rollback import RollbackConsent
 from coterie.errors import ContractInvalid, CoterieError, DataError
 from coterie.files import machine_error, only_writer, write_whole, writing
 from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext, NoReceipt, RunReceipt
+from coterie.nodes.result_file import write_result
 from coterie.ps.events import Event, EventSink, Failed, Finished, Started
 from coterie.ps.outcome import RunOutcome
 from coterie.trained.model import MODEL_NAME, PlainModelFile
@@ -191,7 +192,9 @@ class _Results:
         """Writes result and receipt; what goes wrong is told at the end: nodes still need the model."""
         try:
             if self._out is not None:
-                self._write("contract.json", canonical_json(self._contract))
+                contract = self._out / "contract.json"
+                with writing(contract):
+                    write_whole(contract, canonical_json(self._contract))
                 Evaluation.of(outcome).write(self._out)
             self._receipt.finish(self._result(outcome), outcome.end)
         except CoterieError as error:
@@ -211,13 +214,8 @@ class _Results:
     def _result(self, outcome: RunOutcome) -> RunResult:
         result = result_of(outcome, self._contract, self._transport)
         if self._out is not None:
-            self._write("result.json", result.model_dump_json(indent=2).encode() + b"\n")
+            write_result(self._out, result)
         return result
-
-    def _write(self, name: str, octets: bytes) -> None:
-        assert self._out is not None
-        with writing(name):
-            write_whole(self._out / name, octets)
 
 
 def _check_comparable(contract: Contract, node: Node, out: Path | None) -> None:

@@ -353,9 +353,8 @@ class Shard:
     def locked_leave(self, node: str, incarnation: int) -> None:
         """Notes, durably, that a node needs this shard no more."""
         if self.membership.left.get(node, -1) < incarnation:
-            with suppress(
-                EnvironmentUnfit
-            ):  # told by the trouble; else a restart waits for it in vain
+            # Told by the trouble; without the note a restart waits for this node in vain.
+            with suppress(EnvironmentUnfit):
                 self.standstill.put_note(_LEFT + node, incarnation.to_bytes(8, "big"))
             self.membership.leave(node, incarnation)
             self.changed.notify_all()

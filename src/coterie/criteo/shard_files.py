@@ -31,6 +31,7 @@ import struct
 import threading
 import weakref
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -142,26 +143,18 @@ class CheckedFile:
         header = self._octets(0, HEADER_BYTES)
         size = os.fstat(self._file).st_size
         self._width, self.rows = record_bytes(data), _check_header(header, size, self._path, data)
-        hasher, problem = hashlib.sha256(header), None
-        for first in range(0, self.rows, _ROWS_AT_A_TIME):
-            octets = self._piece(first // _ROWS_AT_A_TIME)
-            hasher.update(octets)
-            self._digests.append(hashlib.sha256(octets).digest())
-            problem = problem or find_bad_value(self._words(octets), data, first)
-        _check_content(self._path, expected_digest, hasher.digest(), problem)
+        _check_content(header, self._pieces(), self._path, data, expected_digest)
 
     def read(self, start: int, stop: int) -> NDArray[np.int32]:
         """See Records."""
         stop = min(stop, self.rows)
-        parts = (
-            [np.empty((0, self._width // 4), "<i4")]
-            if start >= stop
-            else [
-                self._checked(piece)[max(0, start - first) : stop - first]
-                for piece in range(start // _ROWS_AT_A_TIME, -(-stop // _ROWS_AT_A_TIME))
-                for first in (piece * _ROWS_AT_A_TIME,)
-            ]
-        )
+        parts = []
+        while start < stop:
+            piece, first = divmod(start, _ROWS_AT_A_TIME)
+            parts.append(self._checked(piece)[first : first + stop - start])
+            start += len(parts[-1])
+        if not parts:
+            return self._words(b"")
         words = parts[0] if len(parts) == 1 else np.concatenate(parts)
         words.setflags(write=False)
         return words
@@ -184,6 +177,13 @@ class CheckedFile:
             if len(self._kept) > _KEPT_PIECES:
                 self._kept.popitem(last=False)
             return words
+
+    def _pieces(self) -> Iterator[NDArray[np.int32]]:
+        """All records, in order; keeps the digest of every piece."""
+        for first in range(0, self.rows, _ROWS_AT_A_TIME):
+            octets = self._piece(first // _ROWS_AT_A_TIME)
+            self._digests.append(hashlib.sha256(octets).digest())
+            yield self._words(octets)
 
     def _piece(self, piece: int) -> bytes:
         first = piece * _ROWS_AT_A_TIME
@@ -225,21 +225,33 @@ def check_shard(
     """
     if len(octets) < HEADER_BYTES:
         raise damaged(path, "size", f"at least {HEADER_BYTES} bytes", f"{len(octets)} bytes")
-    _check_header(octets[:HEADER_BYTES], len(octets), path, data)
+    header = octets[:HEADER_BYTES]
+    _check_header(header, len(octets), path, data)
     words = np.frombuffer(octets, "<i4", offset=HEADER_BYTES)
     words = words.reshape(-1, record_bytes(data) // 4)
-    hasher, problem = hashlib.sha256(octets[:HEADER_BYTES]), None
-    for first in range(0, len(words), _ROWS_AT_A_TIME):
-        some = words[first : first + _ROWS_AT_A_TIME]
-        hasher.update(some.data)
-        problem = problem or find_bad_value(some, data, first)
-    _check_content(path, expected_digest, hasher.digest(), problem)
+    pieces = (
+        words[first : first + _ROWS_AT_A_TIME] for first in range(0, len(words), _ROWS_AT_A_TIME)
+    )
+    _check_content(header, pieces, path, data, expected_digest)
     return Shard(words, data)
 
 
-def _check_content(path: Path, expected: bytes, seen: bytes, problem: str | None) -> None:
-    if not hmac.compare_digest(seen, expected):
-        raise damaged(path, "SHA-256", expected.hex(), f"{seen.hex()} (the file was altered)")
+def _check_content(
+    header: bytes | memoryview,
+    pieces: Iterable[NDArray[np.int32]],
+    path: Path,
+    data: DataSection,
+    expected: bytes,
+) -> None:
+    """Checks a file's digest and then its values; the pieces are all of its records, in order."""
+    hasher, problem, first = hashlib.sha256(header), None, 0
+    for words in pieces:
+        hasher.update(words.data)
+        problem = problem or find_bad_value(words, data, first)
+        first += len(words)
+    if not hmac.compare_digest(hasher.digest(), expected):
+        seen = f"{hasher.hexdigest()} (the file was altered)"
+        raise damaged(path, "SHA-256", expected.hex(), seen)
     if problem:
         raise damaged(path, "content", "values within bounds", problem)
 

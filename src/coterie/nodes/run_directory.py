@@ -192,9 +192,8 @@ def open_run_directory(
         if (path / _STAMP).exists():
             _check_stamp(path, contract, transport)
             directory.contract = _stored_contract(directory.contract_file, contract)
-            shutil.rmtree(
-                path / _STAGING, ignore_errors=True
-            )  # the end of its beginning was cut off
+            # Its beginning may have been cut off at the very end.
+            shutil.rmtree(path / _STAGING, ignore_errors=True)
         else:
             directory.create(contract, transport)
         yield directory

@@ -2,8 +2,9 @@
 
 A checkpoint is a manifest; its digest is its SHA-256, its name follows from that, keyed where it is
 sealed, and it lists its segments' SHA-256, oldest first. Each names the manifest before it by its
-digest, the first one the run: those in a folder are one piece of one chain, or refused. Segments are merged so that their sizes at least double from newer to older: their number, and
-how often a row is written again, grow with the logarithm of the table.
+digest, the first one the run: those in a folder are one piece of one chain, or refused. Segments are
+merged so that their sizes at least double from newer to older: their number, and how often a row is
+written again, grow with the logarithm of the table.
 """
 
 from __future__ import annotations
@@ -223,9 +224,8 @@ class CheckpointStore:
     # --- on the writer's thread: all of it can be repeated --------------------------------------
 
     def _write(self, snapshot: Snapshot, record: RunRecord) -> None:
-        for step in sorted(
-            self._lost, reverse=True
-        ):  # never two runs' checkpoints, whenever it ends
+        # There are never two runs' checkpoints, whenever this ends.
+        for step in sorted(self._lost, reverse=True):
             self._manifest_path(step, self._lost[step]).unlink(missing_ok=True)
             sync_folder(self._directory)
         self._lost.clear()

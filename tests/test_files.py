@@ -17,6 +17,7 @@ from coterie.files import (
     make_folder,
     only_writer,
     reading,
+    write_new,
     write_whole,
     writing,
     written_aside,
@@ -59,6 +60,28 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_beside_it(tmp_path: Path)
     with pytest.raises(OSError, match=os.strerror(errno.EFBIG)), no_room():
         write_whole(tmp_path / "file", b"new")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"old"}
+
+
+def test_a_new_file_survives_a_power_cut_and_takes_no_others_place(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    disk = PowerCut(root)
+    with disk.watching():
+        write_new(root / "file", b"mine")
+    with pytest.raises(FileExistsError):
+        write_new(root / "file", b"another's")
+    (root / "link").symlink_to(root / "elsewhere")
+    with pytest.raises(FileExistsError):
+        write_new(root / "link", b"another's")
+    assert disk.left() == {"file": b"mine"}
+    assert sorted(path.name for path in root.iterdir()) == ["file", "link"]
+    assert (root / "file").read_bytes() == b"mine"
+
+
+def test_a_full_disk_leaves_nothing_of_a_new_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=os.strerror(errno.EFBIG)), no_room():
+        write_new(tmp_path / "file", b"new")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_write_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:

@@ -66,6 +66,32 @@ def written_aside(path: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
+def write_new(path: Path, octets: bytes, *, mode: int = 0o666) -> None:
+    """Writes a file where none is; durable on return.
+
+    Args:
+        path: Never overwritten, nor followed where it is a link.
+        octets: All that it holds.
+        mode: Who may read and write it, as far as the process's umask lets them.
+
+    Raises:
+        FileExistsError: Something has its name.
+        OSError: It cannot be written; nothing is left of it.
+    """
+    descriptor = os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode
+    )
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(octets)
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(path.parent)
+    except BaseException:
+        path.unlink(missing_ok=True)  # it is this process's, and not whole
+        raise
+
+
 def sync_folder(folder: Path) -> None:
     """Makes the names in a folder durable.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from faults.disk import no_room
 from faults.scene import Scene, scenes
 from tests.cli.conftest import Run
+
+EXAMPLE = str(Path(__file__).parents[2] / "examples" / "hfl.toml")
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +73,24 @@ def test_a_disk_without_room_and_the_same_command_once_there_is(
     assert ran.value["error"] == "EnvironmentUnfit"
     assert ran.value["seen"] == "File too large"
     assert set(tmp_path.glob("out/*")) <= {tmp_path / "out" / ".lock"}
+
+
+NEW_CONTRACT = {
+    "init": ("init", "{out}", "--scheme", "hfl", "--party", "acme", "--party", "bolt", "--yes"),
+    "pin": ("contract", "pin", EXAMPLE, "{values}", "--role", "worker", "--out", "{out}"),
+}
+
+
+@pytest.mark.parametrize("words", NEW_CONTRACT.values(), ids=NEW_CONTRACT)
+def test_a_disk_without_room_leaves_no_half_contract(
+    words: tuple[str, ...], run: Run, tmp_path: Path
+) -> None:
+    values = {"format": 1, "tee": "simulated", "values": {"mrenclave": ["11" * 32]}}
+    (tmp_path / "values.json").write_text(json.dumps(values))
+    places = {"out": tmp_path / "new.toml", "values": tmp_path / "values.json"}
+    command = (*(word.format(**places) for word in words), "--json")
+    with no_room(600):
+        ran = run(*command)
+    assert (ran.value["error"], ran.value["seen"]) == ("OutputInUse", "File too large")
+    assert not places["out"].exists()
+    assert run(*command).code == 0

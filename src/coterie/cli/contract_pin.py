@@ -32,6 +32,7 @@ def pin(
     """
     from coterie.contract import contract_digest, parse_contract
     from coterie.contract.references import read_references, with_references
+    from coterie.files import write_new
 
     references = read_references(values)
     try:
@@ -45,8 +46,7 @@ def pin(
         ) from error
     changed = with_references(text, str(contract), role, references)
     try:
-        with out.open("x", encoding="utf-8") as file:
-            file.write(changed)
+        write_new(out, changed.encode())
     except OSError as error:
         raise OutputInUse(
             f"the contract {out} cannot be written",

@@ -132,12 +132,12 @@ def init(
 
 def _write(out: Path, draft: Draft, *, as_json: bool) -> None:
     from coterie.contract import contract_digest, parse_contract
+    from coterie.files import write_new
 
     text = draft_contract(draft)
     agreed = parse_contract(text.encode(), str(out))
     try:
-        with out.open("x", encoding="utf-8") as file:
-            file.write(text)
+        write_new(out, text.encode())
     except FileExistsError as error:
         raise _exists(out) from error
     except OSError as error:

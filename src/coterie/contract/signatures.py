@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -31,7 +30,7 @@ from coterie.contract.digest import contract_digest
 from coterie.contract.moments import check_in_force
 from coterie.contract.schema import Contract
 from coterie.errors import OutputInUse, SignatureRefused
-from coterie.files import sync_folder, unwritable
+from coterie.files import unwritable, write_new
 
 MAX_FILE_BYTES = 16 * 1024
 _LABEL = b"coterie contract signature 1\0"
@@ -109,16 +108,7 @@ def write_key_file(path: Path, content: bytes) -> None:
         EnvironmentUnfit: It cannot be written.
     """
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            sync_folder(path.parent)
-        except BaseException:
-            path.unlink(missing_ok=True)  # it is this process's, and no key yet
-            raise
+        write_new(path, content, mode=0o600)
     except OSError as error:
         if not isinstance(error, FileExistsError | FileNotFoundError | NotADirectoryError):
             raise unwritable(f"the key file {path}", error) from error

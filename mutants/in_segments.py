@@ -154,8 +154,8 @@ MUTATIONS = (
     ),
     _whole(
         "synced-before-it-is-written",
-        "            file.flush()\n            os.fsync(file.fileno())\n",
-        "            os.fsync(file.fileno())\n            file.flush()\n",
+        "            yield file\n            file.flush()\n            os.fsync(file.fileno())\n",
+        "            yield file\n            os.fsync(file.fileno())\n            file.flush()\n",
         "a file that was announced is empty when the machine stops",
     ),
     _whole(
@@ -188,6 +188,30 @@ MUTATIONS = (
         'partial = path.with_name(path.name + ".partial")',
         "partial = path",
         "a file is half there when the process ends",
+    ),
+    _whole(
+        "new-not-synced",
+        "            os.fsync(file.fileno())\n        sync_folder",
+        "        sync_folder",
+        "a key or contract that was announced is empty when the machine stops",
+    ),
+    _whole(
+        "new-not-named-durably",
+        "            os.fsync(file.fileno())\n        sync_folder(path.parent)\n",
+        "            os.fsync(file.fileno())\n",
+        "a key or contract that was announced is not there when the machine stops",
+    ),
+    _whole(
+        "new-over-another",
+        "os.O_CREAT | os.O_EXCL | ",
+        "os.O_CREAT | os.O_TRUNC | ",
+        "a new key takes the place of one that is there",
+    ),
+    _whole(
+        "new-left-in-part",
+        "        path.unlink(missing_ok=True)  # it is",
+        "        pass  # it is",
+        "half a key is left, and the next try finds its name taken",
     ),
     _files(
         "not-written-whole",

@@ -22,6 +22,7 @@ from coterie.errors import EnvironmentUnfit
 from coterie.tensorflow.building import build
 from coterie.tensorflow.measuring import read_program, tensorflow_folder, wheel_digest
 from tests.ratls.net import free_address
+from tests.sharing import turn
 from tests.system.conftest import SDT_NODES, Federation, Scene
 from tests.system.enclaves import EnclaveNode, Image, python_command
 from tests.system.sealed import KeyServers
@@ -92,10 +93,14 @@ def contract(image: Image, program: Path, tmp_path: Path) -> Federation:
 
 
 @pytest.fixture(scope="module")
-def plain(program: Path) -> list[str]:
+def plain(program: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The losses of plain TensorFlow."""
     contract = load_contract(EXAMPLE.with_name("cluster.toml"))
-    with pytest.MonkeyPatch.context() as patch:
+    # It is made before `loopback` takes its turn for the first test.
+    with (
+        turn(tmp_path_factory, "loopback", alone=False),
+        pytest.MonkeyPatch.context() as patch,
+    ):
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         lines = run_plain_cluster(contract, program, [])

@@ -13,8 +13,27 @@ from coterie.errors import CoterieError
 from coterie.nodes.run import run_in_process
 from coterie.ps.events import Event
 from faults.calls import run_with_troubled_calls
-from faults.plan import Case, Scheme, case_of
-from faults.processes import CaseFailed, run_with_hurt_lines, run_with_kills, run_without
+from faults.machines import (
+    run_with_disk_trouble,
+    run_with_double,
+    run_with_limit,
+    run_with_power_failure,
+)
+from faults.nodes import CaseFailed
+from faults.plan import (
+    Calls,
+    Case,
+    DiskTrouble,
+    Double,
+    Kills,
+    Limit,
+    Lines,
+    PowerFailure,
+    Removal,
+    Scheme,
+    case_of,
+)
+from faults.processes import run_with_hurt_lines, run_with_kills, run_without
 from faults.scene import Pace, Scene, scenes
 
 
@@ -40,7 +59,12 @@ def main() -> int:
             for scheme, scene in made.items()
         }
         outcomes = [
-            _play(case, impatient if case.removed else made, expected, folder)
+            _play(
+                case,
+                impatient if isinstance(case.trouble, Removal) else made,
+                expected,
+                folder,
+            )
             for case in map(case_of, seeds)
         ]
     failed = [outcome for outcome in outcomes if not outcome["as_it_must"]]
@@ -54,27 +78,15 @@ def _play(
     case: Case, made: dict[Scheme, Scene], expected: dict[Scheme, str], folder: Path
 ) -> dict[str, object]:
     began = time.monotonic()
-    scene = made[case.scheme]
-    happened, must = "", "same model"
     home = folder / f"case-{case.seed}"
     home.mkdir()
+    must = "named error" if isinstance(case.trouble, Removal) else "same model"
+    happened = ""
     try:
-        if case.removed is not None:
-            must = "named error"
-            happened = f"removed {run_without(case, scene, home)}"
-            digest = ""
-        elif case.calls is not None:
-            digest, counts = run_with_troubled_calls(case, scene)
-            happened = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        elif case.lines:
-            digest, hurt = run_with_hurt_lines(case, scene, home)
-            happened = ", ".join(hurt) or "nothing: the run was over"
-        else:
-            digest, killed = run_with_kills(case, scene, home)
-            happened = f"killed {', '.join(killed) or 'nobody: the run was over'}"
-        said = must if case.removed or digest == expected[case.scheme] else "ANOTHER MODEL"
+        digest, happened = _played(case, made[case.scheme], home)
+        said = must if digest in ("", expected[case.scheme]) else "ANOTHER MODEL"
     except (CoterieError, CaseFailed) as error:
-        said = f"FAILED: {error}"
+        happened, said = str(case.trouble), f"FAILED: {error}"
     seconds = time.monotonic() - began
     sys.stdout.write(f"{case.seed:4} {case.scheme:13} {seconds:5.1f} s  {said}  ({happened})\n")
     sys.stdout.flush()
@@ -86,6 +98,29 @@ def _play(
         "happened": happened,
         "seconds": round(seconds, 1),
     }
+
+
+def _played(  # noqa: PLR0911 (one per kind)
+    case: Case, scene: Scene, home: Path
+) -> tuple[str, str]:
+    """Plays a case; the model's digest, empty where there must be none, and what happened."""
+    match case.trouble:
+        case Removal(kill):
+            return "", run_without(kill, scene, home)
+        case Calls() as calls:
+            return run_with_troubled_calls(calls, case.seed, scene)
+        case Lines() as lines:
+            return run_with_hurt_lines(lines, scene, home)
+        case Kills() as kills:
+            return run_with_kills(kills, scene, home)
+        case DiskTrouble() as trouble:
+            return run_with_disk_trouble(trouble, scene, home)
+        case PowerFailure() as failure:
+            return run_with_power_failure(failure, scene, home)
+        case Double() as double:
+            return run_with_double(double, scene, home)
+        case Limit() as limit:
+            return run_with_limit(limit, scene, home)
 
 
 def _ignore(_event: Event) -> None:

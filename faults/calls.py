@@ -21,7 +21,7 @@ from coterie.ps.ports import ParameterServerPort
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
 from coterie.trained.model import MODEL_NAME, PlainModelFile, TrainedModel
-from faults.plan import CallFaults, Case
+from faults.plan import Calls
 from faults.scene import Scene
 
 Request = TypeVar("Request")
@@ -31,7 +31,7 @@ Reply = TypeVar("Reply")
 class Trouble:
     """Disturbs calls; safe to use from several threads. Counts what it did."""
 
-    def __init__(self, seed: int, faults: CallFaults) -> None:
+    def __init__(self, seed: int, faults: Calls) -> None:
         self._dice = random.Random(seed)  # noqa: S311 (a plan, no secret)
         self._faults = faults
         self._lock = threading.Lock()
@@ -126,15 +126,13 @@ class TroubledPort:
         self._port.close()
 
 
-def run_with_troubled_calls(case: Case, scene: Scene) -> tuple[str, dict[str, int]]:
-    """Runs a case; its model's digest, and how many calls were disturbed how.
+def run_with_troubled_calls(calls: Calls, seed: int, scene: Scene) -> tuple[str, str]:
+    """Disturbs calls, as the seed says; the model's digest, and how many were disturbed how.
 
     Raises:
         CoterieError: The run failed.
     """
-    if case.calls is None:
-        raise AssertionError
-    trouble = Trouble(case.seed, case.calls)
+    trouble = Trouble(seed, calls)
 
     class Fabric(MemoryFabric):
         """The in-memory fabric, disturbed."""
@@ -160,7 +158,8 @@ def run_with_troubled_calls(case: Case, scene: Scene) -> tuple[str, dict[str, in
         kept = TrainedModel.read(keeper.path).digest
     if kept != outcome.model_digest:
         raise ModelDamaged("a node kept another model than the outcome names", seen=kept.hex())
-    return outcome.model_digest.hex(), trouble.counts
+    disturbed = [f"{count} {name}" for name, count in trouble.counts.items() if count]
+    return outcome.model_digest.hex(), ", ".join(disturbed) or "nothing"
 
 
 def _ignore(_event: Event) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
+Drawn = TypeVar("Drawn")
 Scheme = Literal["hfl", "hfl-2-shards", "sdt", "sdt-2-shards"]
 SCHEMES: tuple[Scheme, ...] = ("hfl", "hfl-2-shards", "sdt", "sdt-2-shards")
+DiskError = Literal["EIO", "ENOSPC", "EROFS", "EDQUOT"]
+DISK_ERRORS: tuple[DiskError, ...] = ("EIO", "ENOSPC", "EROFS", "EDQUOT")
+Limited = Literal["descriptors", "memory", "file size"]
+LIMITS: tuple[Limited, ...] = ("descriptors", "memory", "file size")
 PROCESS_SHARE = 0.3
-_LINES_EVERY, _REMOVAL_EVERY = 10, 20
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,28 @@ class LineFault:
 
 
 @dataclass(frozen=True)
-class CallFaults:
+class Kills:
+    """Processes are killed and started again."""
+
+    kills: tuple[Kill, ...]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Connections are hurt."""
+
+    faults: tuple[LineFault, ...]
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A process is killed and stays away: the run must end with an error that names it."""
+
+    kill: Kill
+
+
+@dataclass(frozen=True)
+class Calls:
     """How calls fail in a case that runs in one process; shares of all calls.
 
     Attributes:
@@ -62,47 +88,124 @@ class CallFaults:
 
 
 @dataclass(frozen=True)
+class DiskTrouble:
+    """A node's disk fails; who ends for it is started again.
+
+    Attributes:
+        node: Which node, by its place in the contract.
+        error: Name of what the system says (errno(3)).
+        first: The first write, sync or change of a name that fails.
+        lasts: Whether all after it fail, too, until a node ends or says that it waits; else that one alone.
+    """
+
+    node: int
+    error: DiskError
+    first: int
+    lasts: bool
+
+
+@dataclass(frozen=True)
+class PowerFailure:
+    """A node's machine loses its power at one of its syncs; its disk keeps what was synced, and no more.
+
+    Attributes:
+        node: Which node, by its place in the contract.
+        at_sync: At which sync.
+        everywhere: Whether all machines lose it then.
+    """
+
+    node: int
+    at_sync: int
+    everywhere: bool
+
+
+@dataclass(frozen=True)
+class Double:
+    """A second process of a node is started, of which one must end with a named error.
+
+    Attributes:
+        node: Which node, by its place in the contract.
+        after_steps: When.
+        same_folder: Whether in the folder of the first one; else in one of its own.
+    """
+
+    node: int
+    after_steps: int
+    same_folder: bool
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A node's process comes to a limit of the system (setrlimit(2)) until a node ends or says that it waits.
+
+    Attributes:
+        node: Which node, by its place in the contract.
+        after_steps: When.
+        kind: What it gets no more of.
+        slack: So much more it may have: descriptors; KiB of memory, or of a file.
+    """
+
+    node: int
+    after_steps: int
+    kind: Limited
+    slack: int
+
+
+Trouble = Kills | Lines | Removal | Calls | DiskTrouble | PowerFailure | Double | Limit
+
+
+@dataclass(frozen=True)
 class Case:
-    """One run and what goes wrong in it: one of the following.
+    """One run and what goes wrong in it.
 
     Attributes:
         seed: Of the case.
         scheme: What is run.
-        kills: Processes are killed and started again.
-        lines: Connections are hurt.
-        removed: A process is killed and stays away: the run must end with an error that names it.
-        calls: Calls are lost, doubled, or late; all nodes are in one process.
+        trouble: What goes wrong.
     """
 
     seed: int
     scheme: Scheme
-    kills: tuple[Kill, ...] = ()
-    lines: tuple[LineFault, ...] = ()
-    removed: Kill | None = None
-    calls: CallFaults | None = None
+    trouble: Trouble
 
 
-def case_of(seed: int) -> Case:
-    """The case of a seed."""
+def case_of(seed: int) -> Case:  # noqa: PLR0911 (one per kind)
+    """The case of a seed: rare kinds have a last digit of their own, and take the schemes in turn."""
     dice = random.Random(seed)  # noqa: S311 (a plan, no secret)
+    scheme, round_of_it = SCHEMES[seed // 20 % len(SCHEMES)], seed // 10
+    node = dice.randrange(100)
+    match seed % 10:
+        case 9 if round_of_it % 2:
+            return Case(seed, scheme, Removal(Kill(node, dice.randint(1, 40), 0.0)))
+        case 9:
+            return Case(seed, scheme, Lines(_some(dice, _line_fault)))
+        case 8:
+            error = dice.choice(DISK_ERRORS)
+            first = round(dice.random() ** 2 * 250)  # many of them early
+            return Case(seed, scheme, DiskTrouble(node, error, first, lasts=bool(round_of_it % 2)))
+        case 6:
+            sync = 1 + round(dice.random() ** 2 * 80)
+            return Case(seed, scheme, PowerFailure(node, sync, everywhere=bool(round_of_it % 2)))
+        case 4 if round_of_it % 2:
+            same_folder = bool(round_of_it // 2 // len(SCHEMES) % 2)
+            return Case(seed, scheme, Double(node, dice.randint(1, 40), same_folder))
+        case 4:
+            kind = LIMITS[round_of_it // 2 % len(LIMITS)]
+            return Case(seed, scheme, Limit(node, dice.randint(1, 40), kind, dice.randrange(16)))
     scheme = dice.choice(SCHEMES)
-    if seed % _LINES_EVERY == _LINES_EVERY - 1:  # rare kinds take the schemes in turn
-        scheme = SCHEMES[seed // (2 * _LINES_EVERY) % len(SCHEMES)]
-    if seed % _REMOVAL_EVERY == _REMOVAL_EVERY - 1:
-        return Case(seed, scheme, removed=Kill(dice.randrange(100), dice.randint(1, 40), 0.0))
-    if seed % _LINES_EVERY == _LINES_EVERY - 1:
-        lines = tuple(
-            LineFault(
-                dice.randrange(100), dice.randint(1, 30), dice.choice(("cut", "cut", "stall"))
-            )
-            for _ in range(dice.randint(1, 4))
-        )
-        return Case(seed, scheme, lines=lines)
     if dice.random() < PROCESS_SHARE:
-        kills = tuple(
-            Kill(dice.randrange(100), dice.randint(1, 40), dice.random())
-            for _ in range(dice.randint(1, 4))
-        )
-        return Case(seed, scheme, kills=kills)
+        return Case(seed, scheme, Kills(_some(dice, _kill)))
     shares = [dice.random() * limit for limit in (0.04, 0.04, 0.1, 0.1, 0.05)]
-    return Case(seed, scheme, calls=CallFaults(*shares))
+    return Case(seed, scheme, Calls(*shares))
+
+
+def _some(dice: random.Random, draw: Callable[[random.Random], Drawn]) -> tuple[Drawn, ...]:
+    return tuple(draw(dice) for _ in range(dice.randint(1, 4)))
+
+
+def _kill(dice: random.Random) -> Kill:
+    return Kill(dice.randrange(100), dice.randint(1, 40), dice.random())
+
+
+def _line_fault(dice: random.Random) -> LineFault:
+    return LineFault(dice.randrange(100), dice.randint(1, 30), dice.choice(("cut", "cut", "stall")))

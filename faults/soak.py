@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from faults.nodes import running_nodes
 from faults.plan import Scheme
-from faults.processes import running_nodes
 from faults.scene import Pace, scenes
 
 _STEPS_PER_EPOCH = 47

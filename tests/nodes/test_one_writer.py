@@ -13,7 +13,7 @@ from coterie.nodes.run import run_in_process
 from coterie.ps import events
 from coterie.ps.events import Event
 from faults.scene import Pace, Scene, scenes
-from tests.nodes.threads import Nodes
+from faults.threads import Nodes
 
 pytestmark = pytest.mark.long
 

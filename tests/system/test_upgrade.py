@@ -19,7 +19,7 @@ from coterie.criteo.preparation import prepare
 from coterie.nodes.run import run_in_process
 from coterie.receipts.verification import verify_receipt
 from coterie.receipts.words import proves
-from faults.processes import free_addresses
+from faults.nodes import free_addresses
 from faults.scene import Pace, scenes
 
 pytestmark = pytest.mark.system

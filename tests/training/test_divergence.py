@@ -16,7 +16,7 @@ from coterie.ps import events
 from coterie.ps.aggregation import Gradients
 from coterie.ps.divergence import MAX_LOSS, check_converging
 from faults.scene import Scene, scenes
-from tests.nodes.threads import Nodes
+from faults.threads import Nodes
 
 GOOD = Gradients(
     4, 2.0, np.zeros(3, np.float32), np.zeros(1, np.int32), np.zeros((1, 2), np.float32)

@@ -1,7 +1,8 @@
-"""A contract's nodes as threads of the test, over the plaintext transport: real sockets, files and faults."""
+"""A contract's nodes as threads of this process, over the plaintext transport: real sockets and files."""
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ from typing import Self, TypeVar
 from coterie.errors import CoterieError
 from coterie.nodes.process import find_node, run_node
 from coterie.plaintext.fabric import PlaintextFabric
-from coterie.ps import events
 from coterie.ps.events import Event, EventSink
+from faults.nodes import CaseFailed, free_addresses, listening_nodes
 from faults.scene import Scene
 
 Kind = TypeVar("Kind", bound=Event)
@@ -38,7 +39,8 @@ class Told:
 
     def wait_for_the_end(self) -> None:
         """Waits until the node has ended."""
-        assert self.ended.wait(PATIENCE), f"{self.name} does not end: {self.heard[-3:]}"
+        if not self.ended.wait(PATIENCE):
+            raise CaseFailed(f"{self.name} does not end: {self.heard[-3:]}")
 
     def of(self, kind: type[Kind]) -> list[Kind]:
         """The events of one kind."""
@@ -54,7 +56,8 @@ class Told:
             self.changed.wait_for(
                 lambda: self.ended.is_set() or len(self._of(kind)) >= count, PATIENCE
             )
-            assert len(self._of(kind)) >= count, f"{self.name}: {self.heard[-3:]}"
+            if len(self._of(kind)) < count:
+                raise CaseFailed(f"{self.name} does not tell {kind.__name__}: {self.heard[-3:]}")
         return self.of(kind)
 
 
@@ -70,7 +73,9 @@ class Nodes:
         self.scene = scene
         self._folder = folder
         self._threads: list[threading.Thread] = []
-        self.address = ""
+        self._ends: queue.SimpleQueue[Told] = queue.SimpleQueue()
+        names = listening_nodes(scene.contract)
+        self._addresses = dict(zip(names, free_addresses(len(names)), strict=True))
 
     def __enter__(self) -> Self:
         return self
@@ -83,18 +88,19 @@ class Nodes:
     ) -> None:
         for thread in self._threads:
             thread.join(PATIENCE)
-            assert not thread.is_alive(), "a node does not end"
+            if thread.is_alive():
+                raise CaseFailed("a node does not end")
 
     def home(self, name: str) -> Path:
         """A node's own folder."""
         return self._folder / name
 
     def start(self, name: str, home: Path | None = None, also: EventSink = lambda _: None) -> Told:
-        """Starts a node; the parameter server first: the others dial it.
+        """Starts a node.
 
         Args:
             name: Of the node.
-            home: Its folder, instead of its own.
+            home: Its folder, instead of its own: of a second one, which nobody dials.
             also: Hears its events, too, on the node's threads.
         """
         told = Told(name)
@@ -103,17 +109,23 @@ class Nodes:
             told.hear(event)
             also(event)
 
-        thread = threading.Thread(target=self._run, args=(told, hear, home or self.home(name)))
+        listen = self._addresses.get(name, "") if home is None else ""
+        arguments = (told, hear, home or self.home(name), listen)
+        thread = threading.Thread(target=self._run, args=arguments)
         thread.start()
         self._threads.append(thread)
-        if name.startswith("ps") and home is None:
-            self.address = told.wait(events.Listening)[0].address
         return told
 
-    def _run(self, told: Told, hear: Callable[[Event], None], home: Path) -> None:
+    def next_end(self) -> Told:
+        """Waits until another node has ended."""
+        try:
+            return self._ends.get(timeout=PATIENCE)
+        except queue.Empty:
+            raise CaseFailed("no node ends") from None
+
+    def _run(self, told: Told, hear: Callable[[Event], None], home: Path, listen: str) -> None:
         contract = self.scene.contract
         node = find_node(contract, told.name)
-        servers = [server.name for server in contract.by_role("ps")]
         try:
             run_node(
                 contract,
@@ -121,8 +133,8 @@ class Nodes:
                 lambda on_event, incarnation: PlaintextFabric(
                     contract,
                     node,
-                    listen="127.0.0.1:0",
-                    addresses=dict.fromkeys(servers, self.address) if self.address else {},
+                    listen=listen or "127.0.0.1:0",
+                    addresses={n: at for n, at in self._addresses.items() if n != node.name},
                     incarnation=incarnation,
                     on_event=on_event,
                 ),
@@ -133,7 +145,11 @@ class Nodes:
             )
         except CoterieError as error:
             told.error = error
+        except BaseException as error:
+            told.error = error
+            raise
         finally:
             told.ended.set()
+            self._ends.put(told)
             with told.changed:
                 told.changed.notify_all()

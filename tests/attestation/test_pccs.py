@@ -28,6 +28,7 @@ from coterie.attestation.pccs import (
     PccsCollateral,
     UrllibHttps,
 )
+from coterie.attestation.pem import encode
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.errors import EnvironmentUnfit, EvidenceRefused
@@ -130,6 +131,22 @@ def test_malformed_answers_are_refused(answer: Answer) -> None:
     service = Service(change={"qe/identity": answer})
     with pytest.raises(EvidenceRefused) as refusal:
         PccsCollateral("https://pccs.example", http=service).collateral_for(QUOTE, AT)
+    assert refusal.value.failed_check == "collateral_format"
+
+
+def test_a_chain_of_a_version_that_the_library_does_not_know_is_refused() -> None:
+    """Its exception for that is no ValueError."""
+    der = PKI.trust_root.certificate.replace(
+        bytes.fromhex("a003020102"), bytes.fromhex("a003020107"), 1
+    )
+    answer = Answer(
+        {"sgx-enclave-identity-issuer-chain": urllib.parse.quote(encode(der))},
+        b'{"enclaveIdentity":{},"signature":"' + b"0" * 128 + b'"}',
+    )
+    with pytest.raises(EvidenceRefused) as refusal:
+        PccsCollateral(
+            "https://pccs.example", http=Service(change={"qe/identity": answer})
+        ).collateral_for(QUOTE, AT)
     assert refusal.value.failed_check == "collateral_format"
 
 

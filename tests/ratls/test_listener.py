@@ -105,6 +105,27 @@ def test_a_flood_of_connections_is_told_in_few_lines(port: Port) -> None:
     assert dropped.expected == "at most 1 of one address, 2 in all"
 
 
+def test_a_defect_that_a_peer_can_cause_is_told_in_few_lines_too(
+    port: Port, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(sock: socket.socket, _: float) -> None:
+        with sock:
+            raise KeyError(sock.recv(4096))
+
+    port.handle = fail  # type: ignore[method-assign]
+    with port.open(ListenerLimits(seconds=30)):
+        for number in range(30):
+            with port.knock("127.0.0.2") as sock:
+                sock.sendall(b"number %d" % number)
+                assert is_over(sock)
+    assert [(type(error), error.seen) for _, error, _ in port.told] == [
+        (CoterieError, "KeyError")
+    ] * 3
+    assert [count for _, _, count in port.told] == [1, 9, 20]
+    assert [record.exc_info is not None for record in caplog.records] == [True], "one traceback"
+    assert not any("number" in str(error) for _, error, _ in port.told), "nothing of the peer's"
+
+
 @contextmanager
 def no_descriptors() -> Iterator[None]:
     """This process can open nothing more."""

@@ -37,6 +37,27 @@ def certificate(key: Key) -> bytes:
     )
 
 
+P_256 = bytes.fromhex("06082a8648ce3d030107")
+EC_KEY = bytes.fromhex("06072a8648ce3d0201")
+UNREADABLE: dict[str, tuple[bytes, bytes]] = {
+    "version 8": (bytes.fromhex("a003020102"), bytes.fromhex("a003020107")),
+    "a curve of X9.62": (P_256, P_256[:-1] + b"\x06"),
+    "an unknown curve": (P_256, P_256[:-1] + b"\x7f"),
+    "an unknown kind of key": (EC_KEY, EC_KEY[:-1] + b"\x7f"),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_what_the_library_does_not_know_is_refused_like_what_it_cannot_parse(kind: str) -> None:
+    """It has other exceptions for these, which are no ValueError."""
+    was, becomes = UNREADABLE[kind]
+    good = certificate(ec.generate_private_key(ec.SECP256R1()))
+    assert was in good
+    with pytest.raises(HandshakeFailed) as refusal:
+        unproved_key(good.replace(was, becomes, 1), "the visitor")
+    assert refusal.value.seen == "a certificate that cannot be read"
+
+
 def test_a_key_on_p256_is_taken() -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     assert unproved_key(certificate(key), "the visitor") == spki_der(key.public_key())

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -23,6 +23,7 @@ from coterie.attestation.pem import PemMalformed, parse_chain
 from coterie.attestation.roots import TrustRoot
 from coterie.attestation.verdict import CheckList
 from coterie.errors import EvidenceRefused
+from coterie.unreadable import UNREADABLE
 
 LONGEST_CHAIN = 4
 _REFETCH = "fetch the collateral anew: coterie attest fetch"
@@ -195,7 +196,9 @@ def _signature_holds(certificate: x509.Certificate, issuer: x509.Certificate) ->
         return False
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError):
+    except InvalidSignature:
+        return False
+    except UNREADABLE:
         return False
     return True
 
@@ -216,15 +219,7 @@ def read_crl(der: bytes, check: str) -> x509.CertificateRevocationList:
         if not any(ext.critical and ext.oid not in known for ext in crl.extensions):
             return crl
         seen = "an unknown critical extension"
-    except (
-        ValueError,
-        TypeError,
-        UnsupportedAlgorithm,
-        x509.DuplicateExtension,
-        x509.InvalidVersion,
-        x509.UnsupportedGeneralNameType,
-        UserWarning,  # the library warns of odd names and numbers; some callers make it raise
-    ):
+    except UNREADABLE:
         seen = "other bytes" if der else "nothing"
     raise EvidenceRefused(
         f"{check}_format",
@@ -308,7 +303,7 @@ def _crl_signature_holds(der: bytes, issuer: x509.Certificate) -> bool:
         return False
     try:
         return x509.load_der_x509_crl(der).is_signature_valid(key)
-    except (ValueError, TypeError):
+    except UNREADABLE:
         return False
 
 

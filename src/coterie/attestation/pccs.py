@@ -26,6 +26,7 @@ from coterie.attestation.collateral import Collateral
 from coterie.attestation.pem import encode
 from coterie.attestation.platforms import Platform, platform_of
 from coterie.errors import EnvironmentUnfit, EvidenceRefused
+from coterie.unreadable import UNREADABLE
 
 INTEL_PCS_URL = "https://api.trustedservices.intel.com"
 INTEL_ROOT_CRL_URL = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
@@ -206,7 +207,7 @@ def _chain(answer: Answer, header: str) -> str:
         raise _malformed(header, "no such header")
     try:
         certificates = x509.load_pem_x509_certificates(urllib.parse.unquote(value).encode())
-    except ValueError as error:
+    except UNREADABLE as error:
         raise _malformed(header, "no PEM") from error
     return "".join(encode(certificate.public_bytes(Encoding.DER)) for certificate in certificates)
 

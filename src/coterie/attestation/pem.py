@@ -13,7 +13,8 @@ import binascii
 from functools import lru_cache
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+
+from coterie.unreadable import UNREADABLE
 
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _WIDTH = 64
@@ -86,15 +87,7 @@ def _parse_wholly(der: bytes) -> x509.Certificate:
             certificate.not_valid_after_utc,
             certificate.signature_hash_algorithm,
         )
-    except (
-        ValueError,
-        TypeError,
-        UnsupportedAlgorithm,
-        x509.DuplicateExtension,
-        x509.InvalidVersion,
-        x509.UnsupportedGeneralNameType,
-        UserWarning,  # the library warns of odd names and numbers; some callers make it raise
-    ) as error:
+    except UNREADABLE as error:
         raise PemMalformed("a certificate that is no valid DER") from error
     if certificate.serial_number <= 0:
         raise PemMalformed("a certificate without a positive serial number")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from asn1crypto import x509 as asn1
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -24,6 +24,7 @@ from coterie.ratls.evidence import (
     read_evidence,
 )
 from coterie.ratls.outline import OutlineBroken, bytes_beside
+from coterie.unreadable import UNREADABLE
 
 MAX_BESIDE_BYTES = 2048
 MAX_CERTIFICATE_BYTES = MAX_EXTENSION_BYTES + MAX_BESIDE_BYTES
@@ -167,7 +168,7 @@ def _public_key(spki_der: bytes) -> ec.EllipticCurvePublicKey:
     expected = "an ECDSA key on P-256 or P-384"
     try:
         key = serialization.load_der_public_key(spki_der)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise _refused("key", expected, "no usable public key") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
         raise _refused("key", expected, type(key).__name__)

@@ -6,6 +6,7 @@ import logging
 import select
 import socket
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -123,6 +124,7 @@ class AttestationListener:
         self._limits = limits or ListenerLimits()
         self._lock = threading.Lock()
         self._pending: dict[socket.socket, str] = {}
+        self._defects: set[tuple[type[Exception], str, int | None]] = set()
         self._wake, self._woken = socket.socketpair()
         self._pool = ThreadPoolExecutor(self._limits.pending, thread_name_prefix="attestation")
         self._acceptor = threading.Thread(target=self._accept_all, name="attestation-acceptor")
@@ -204,6 +206,22 @@ class AttestationListener:
             remedy="nodes dial again by themselves; if this goes on, find out who knocks",
         )
 
+    def _defect(self, error: Exception) -> CoterieError:
+        """What is told of an error of another kind; the log has its traceback, once for each place that raises it."""
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = (type(error), last.filename, last.lineno)
+        with self._lock:
+            known = place in self._defects
+            self._defects.add(place)
+        if not known:
+            _log.error("a handshake failed for an internal reason", exc_info=error)
+        return CoterieError(
+            "a handshake failed for an internal reason",
+            expected="that whatever a peer sends is accepted, or refused for a reason of its own",
+            seen=type(error).__name__,
+            remedy="report it, with the traceback in this node's log",
+        )
+
     def _handshake(self, sock: socket.socket, host: str) -> None:
         with self._lock:
             dropped = sock not in self._pending
@@ -214,9 +232,8 @@ class AttestationListener:
             self._handle(sock, self._limits.seconds)
         except CoterieError as error:
             self._tally.note(host, error)
-        except Exception:
-            _log.exception("a handshake with %s failed for an internal reason", host)
-            raise
+        except Exception as error:  # noqa: BLE001 (told like any refusal, since a peer can cause it again)
+            self._tally.note(host, self._defect(error))
         finally:
             with self._lock:
                 self._pending.pop(sock, None)

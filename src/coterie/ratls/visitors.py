@@ -17,6 +17,7 @@ from coterie.errors import HandshakeFailed
 from coterie.ratls.credentials import Credentials
 from coterie.ratls.issuing import spki_der
 from coterie.ratls.tls import TlsConnection
+from coterie.unreadable import UNREADABLE
 
 # A certificate of which nothing counts but its key has 300 bytes.
 THROW_AWAY_BYTES = 1024
@@ -70,7 +71,7 @@ def unproved_key(der: bytes, who: str, *, most: int = THROW_AWAY_BYTES) -> bytes
         raise _other_kind(who, f"a certificate of {len(der)} bytes, more than {most}")
     try:
         key = x509.load_der_x509_certificate(der).public_key()
-    except ValueError as error:
+    except UNREADABLE as error:
         raise _other_kind(who, "a certificate that cannot be read") from error
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise _other_kind(who, type(key).__name__)

@@ -20,10 +20,11 @@ from coterie.keyserver import messages as keys
 from coterie.keyserver.service import ServerIdentity
 from coterie.ratls.address import Address
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
+from coterie.ratls.deadline import Deadline
 from coterie.ratls.handshake import accept, dial
 from coterie.ratls.listener import AttestationListener, ListenerLimits, listen
 from coterie.ratls.messages import REFUSAL_BYTES, FrameReader, Refusal, decode_message
-from coterie.ratls.tls import ALPN, Deadline, Shown, TlsConnection
+from coterie.ratls.tls import ALPN, Shown, TlsConnection
 from coterie.ratls.visitors import unproved_key
 from coterie.status import messages as status
 from coterie.status.client import ask_status

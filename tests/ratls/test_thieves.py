@@ -17,6 +17,7 @@ import pytest
 from coterie.errors import CoterieError, EvidenceRefused, PeerUnreachable
 from coterie.ratls.address import Address
 from coterie.ratls.certificate import read_certificate
+from coterie.ratls.deadline import Deadline
 from coterie.ratls.handshake import AttestedPeer, accept, dial
 from coterie.ratls.messages import (
     EvidenceMessage,
@@ -25,7 +26,7 @@ from coterie.ratls.messages import (
     decode_message,
     encode_message,
 )
-from coterie.ratls.tls import Deadline, TlsConnection
+from coterie.ratls.tls import TlsConnection
 from coterie.ratls.trust import TrustContext
 from tests.ratls.conftest import attested
 

@@ -16,8 +16,9 @@ from OpenSSL import SSL, crypto
 
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed
 from coterie.ratls.certificate import read_certificate
+from coterie.ratls.deadline import Deadline
 from coterie.ratls.issuing import spki_der
-from coterie.ratls.tls import ALPN, Deadline, Judge, TlsConnection, _verifier
+from coterie.ratls.tls import ALPN, Judge, TlsConnection, _verifier
 
 if TYPE_CHECKING:
     from tests.ratls.conftest import World

@@ -15,8 +15,9 @@ from OpenSSL import SSL
 
 from coterie.errors import CallRefused, CoterieError, HandshakeFailed, PeerUnreachable
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
+from coterie.ratls.deadline import Deadline
 from coterie.ratls.identity import NodeIdentity
-from coterie.ratls.tls import Deadline, Judge
+from coterie.ratls.tls import Judge
 from coterie.ratls.traffic import Taken, TlsHandshake
 from coterie.ratls.visitors import unproved_key
 from tests.ratls.conftest import World

@@ -36,11 +36,12 @@ from coterie.keyserver.service import ServerIdentity
 from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.overview import Overview
 from coterie.ratls.address import Address
+from coterie.ratls.deadline import Deadline
 from coterie.ratls.handshake import accept, dial
 from coterie.ratls.listener import AttestationListener, listen
 from coterie.ratls.messages import Refusal
 from coterie.ratls.peer import Peer
-from coterie.ratls.tls import Deadline, TlsConnection
+from coterie.ratls.tls import TlsConnection
 from coterie.ratls.trust import RelyingParty, TrustContext
 from coterie.status.client import AttestedStatus, ask_status
 from coterie.status.messages import (

@@ -29,13 +29,14 @@ from coterie.keyserver.messages import (
 from coterie.keyserver.session import EXPORTER_LABEL, request_report_data, verify_session
 from coterie.ratls.address import Address
 from coterie.ratls.credentials import Clock
+from coterie.ratls.deadline import Deadline
 from coterie.ratls.dialling import Destination
 from coterie.ratls.handshake import HANDSHAKE_SECONDS
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.messages import FrameReader, Refusal
 from coterie.ratls.refusals import Refused, Tally, log_refusal
 from coterie.ratls.session import EXPORTER_BYTES, refused_by_peer
-from coterie.ratls.tls import Deadline, TlsConnection
+from coterie.ratls.tls import TlsConnection
 from coterie.ratls.visitors import unproved_key
 from coterie.ratls.voucher import Voucher
 from coterie.sealing.chunks import ID_BYTES, KEY_BYTES

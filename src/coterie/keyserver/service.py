@@ -32,11 +32,12 @@ from coterie.keyserver.messages import (
 from coterie.keyserver.policy import KeyPolicy
 from coterie.keyserver.session import EXPORTER_LABEL, request_report_data, sign_session
 from coterie.ratls.claims import Claims
+from coterie.ratls.deadline import Deadline
 from coterie.ratls.issuing import spki_der
 from coterie.ratls.judging import JudgedCertificate, judge_certificate, judge_session
 from coterie.ratls.messages import NONCE_BYTES, FrameReader, Refusal
 from coterie.ratls.session import EXPORTER_BYTES
-from coterie.ratls.tls import Deadline, TlsConnection
+from coterie.ratls.tls import TlsConnection
 from coterie.ratls.trust import RelyingParty
 from coterie.ratls.voucher import VOUCHER_LIFETIME, sign_voucher
 from coterie.sealing.shares import party_share

@@ -13,13 +13,13 @@ from coterie import grpc_settings
 from coterie.errors import CoterieError, PeerUnreachable
 from coterie.ratls.address import Address
 from coterie.ratls.calls import CallLimits
+from coterie.ratls.deadline import Deadline
 from coterie.ratls.handshake import HANDSHAKE_SECONDS, AttestedPeer, dial
 from coterie.ratls.link import Link
 from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard
 from coterie.ratls.refusals import Refused, Tally, log_refusal
 from coterie.ratls.switching import SwitchingChannel
-from coterie.ratls.tls import Deadline
 from coterie.ratls.trust import TrustContext
 
 Waiter = Callable[[float], bool]

@@ -10,7 +10,8 @@ from datetime import datetime
 
 from coterie.errors import PeerUnreachable
 from coterie.ratls.address import Address
-from coterie.ratls.tls import Deadline, Judge, Shown, TlsConnection
+from coterie.ratls.deadline import Deadline
+from coterie.ratls.tls import Judge, Shown, TlsConnection
 
 
 @dataclass(frozen=True)

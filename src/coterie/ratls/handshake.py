@@ -18,6 +18,7 @@ from coterie.attestation.collateral_source import stapled
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed, PeerUnreachable
 from coterie.ratls.address import Address
 from coterie.ratls.credentials import Credentials
+from coterie.ratls.deadline import Deadline
 from coterie.ratls.dialling import Destination
 from coterie.ratls.judging import (
     JudgedCertificate,
@@ -34,7 +35,7 @@ from coterie.ratls.session import (
     Session,
     SessionInputs,
 )
-from coterie.ratls.tls import Deadline, TlsConnection
+from coterie.ratls.tls import TlsConnection
 from coterie.ratls.trust import TrustContext
 from coterie.ratls.visitors import Reception, Visit, unproved_key
 

@@ -1,4 +1,4 @@
-"""TLS 1.3 over one non-blocking socket, with a deadline on everything.
+"""TLS 1.3 over one socket, with a deadline on everything.
 
 Both sides present certificates. OpenSSL's chain building says nothing about self-signed leaves, so
 the verify callback lets exactly two of its findings pass, at depth 0 only: 0 (fine) and 18
@@ -11,9 +11,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Protocol, TypeVar
@@ -22,9 +20,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL, crypto
 
-from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed, PeerUnreachable
+from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed
+from coterie.ratls.deadline import Deadline
 from coterie.ratls.issuing import spki_der
+from coterie.ratls.records import Records, broken_off, tls_failed
 from coterie.text import printable
+from coterie.unreadable import UNREADABLE
 
 ALPN = b"coterie-ra-tls/1"
 _ACCEPTED_ERRORS = frozenset({0, 18})  # X509_V_OK, X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT
@@ -34,22 +35,6 @@ _LINGER_BYTES = 1 << 22
 
 T = TypeVar("T")
 Judge = Callable[[bytes], bytes]
-
-
-@dataclass(frozen=True)
-class Deadline:
-    """A moment on the monotonic clock by which something must be done."""
-
-    at: float
-
-    @classmethod
-    def after(cls, seconds: float) -> Deadline:
-        """The moment so many seconds from now."""
-        return cls(time.monotonic() + seconds)
-
-    def remaining(self) -> float:
-        """Seconds left, at least 0."""
-        return max(0.0, self.at - time.monotonic())
 
 
 class Shown(Protocol):
@@ -70,7 +55,7 @@ class TlsConnection:
     """One side of one TLS connection.
 
     Args:
-        sock: A connected socket; it becomes non-blocking and belongs to this object.
+        sock: A connected socket; it belongs to this object.
         identity: What this side shows.
         judge: Called once with the peer's DER certificate; raises to refuse it, or returns the
             DER SubjectPublicKeyInfo that it judged.
@@ -101,7 +86,7 @@ class TlsConnection:
         self._deadline = deadline
         self._listener = listener
         self._peer_name = peer_name
-        sock.settimeout(0)
+        self._records = Records(sock, deadline, peer_name)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection = self._begin(_context(identity, judges, listener=listener, at=at))
@@ -119,6 +104,7 @@ class TlsConnection:
             PeerUnreachable: The peer went away or was too slow.
         """
         self._run(self._connection.do_handshake)
+        self._end_handshake()
         if self.protocol not in self._protocols:
             raise HandshakeFailed(
                 f"{self._peer_name} does not speak Coterie's attested handshake",
@@ -147,6 +133,7 @@ class TlsConnection:
         while view:
             chunk = bytes(view[:_READ_BYTES])
             view = view[self._run(partial(self._connection.send, chunk)) :]
+            self._flush()
 
     def receive(self) -> bytes:
         """The next bytes, at least one.
@@ -155,14 +142,14 @@ class TlsConnection:
             PeerUnreachable: The peer went away or was too slow.
             HandshakeFailed: TLS failed, or the peer refused this side's certificate.
         """
-        return self._run(partial(self._connection.recv, _READ_BYTES))
+        data = self._run(partial(self._connection.recv, _READ_BYTES))
+        self._records.had_data()
+        return data
 
     def close(self) -> None:
         """Closes after what was sent, without waiting for the peer."""
         try:
-            self._connection.shutdown()
-        except SSL.Error:
-            pass
+            self._say_goodbye()
         finally:
             self._socket.close()
 
@@ -172,9 +159,8 @@ class TlsConnection:
         A socket that is closed with unread input resets the connection, and the reset overtakes
         what was sent: so what the peer still sends is read and dropped, within bounds.
         """
-        with contextlib.suppress(SSL.Error):
-            self._connection.shutdown()
         try:
+            self._say_goodbye()
             self._socket.shutdown(socket.SHUT_WR)
             self._drain()
         except OSError:
@@ -192,42 +178,48 @@ class TlsConnection:
             drained += len(data)
 
     def _begin(self, context: SSL.Context) -> SSL.Connection:
-        return SSL.Connection(context, self._socket)
+        return SSL.Connection(context)
 
-    def _more_input(self) -> bool:
-        """Waits for it; False when the deadline has passed."""
-        return _wait(self._socket, select.POLLIN, self._deadline)
+    def _end_handshake(self) -> None:
+        self._flush()
+
+    def _say_goodbye(self) -> None:
+        with contextlib.suppress(SSL.Error):
+            self._connection.shutdown()
+        self._records.write_at_once(self._unsent())
+
+    def _flush(self) -> None:
+        self._records.write(self._unsent())
+
+    def _unsent(self) -> bytes:
+        """What OpenSSL has to send."""
+        unsent = b""
+        with contextlib.suppress(SSL.WantReadError):  # there is no more of it
+            while True:
+                unsent += self._connection.bio_read(_READ_BYTES)
+        return unsent
 
     def _run(self, step: Callable[[], T]) -> T:
+        """Does a step, with as many of the peer's records as it takes; the result may leave something unsent."""
         while True:
             try:
                 return step()
             except SSL.WantReadError:
-                ready = self._more_input()
-            except SSL.WantWriteError:
-                ready = _wait(self._socket, select.POLLOUT, self._deadline)
-            except SSL.ZeroReturnError as error:
-                raise self._gone("it closed the connection") from error
-            except SSL.SysCallError as error:
-                raise self._gone(str(error.args[-1])) from error
-            except SSL.Error as error:
-                raise self._tls_error(error) from error
-            if not ready:
-                raise self._gone("it did not answer in time")
-
-    def _gone(self, seen: str) -> PeerUnreachable:
-        return PeerUnreachable(
-            f"{self._peer_name} broke the handshake off",
-            expected="an attested handshake, in time",
-            seen=printable(seen, 200),
-            remedy="see the peer's own log for its reason; dialling again may help",
-        )
+                self._flush()
+            except (SSL.ZeroReturnError, SSL.SysCallError) as error:
+                raise broken_off(self._peer_name, "it closed the connection") from error
+            except BaseException as error:
+                self._records.write_at_once(self._unsent())  # the alert
+                if isinstance(error, SSL.Error):
+                    raise self._tls_error(error) from error
+                raise
+            self._connection.bio_write(self._records.read())
 
     def _tls_error(self, error: SSL.Error) -> CoterieError:
         reasons = [str(item[-1]) for item in (error.args[0] if error.args else ()) or ()]
         seen = printable(", ".join(reasons) or "TLS failed", 200)
         if "unexpected eof" in seen:
-            return self._gone("it closed the connection")
+            return broken_off(self._peer_name, "it closed the connection")
         if "peer did not return a certificate" in seen:
             return EvidenceRefused(
                 "certificate_missing",
@@ -246,15 +238,7 @@ class TlsConnection:
                 "expected and what it saw; most often the two run different versions, or one "
                 "clock is wrong",
             )
-        return self._failed(seen)
-
-    def _failed(self, seen: str) -> HandshakeFailed:
-        return HandshakeFailed(
-            f"TLS with {self._peer_name} failed",
-            expected="mutual TLS 1.3",
-            seen=seen,
-            remedy="check that the port is the attestation port (gRPC has the next one)",
-        )
+        return tls_failed(self._peer_name, seen)
 
 
 def _wait(sock: socket.socket, events: int, deadline: Deadline) -> bool:
@@ -313,9 +297,14 @@ def _verifier(
 
 
 def _public_key(certificate: crypto.X509) -> bytes:
-    key = certificate.get_pubkey().to_cryptography_key()
-    assert isinstance(key, ec.EllipticCurvePublicKey)  # the judge lets no other key pass
-    return spki_der(key)
+    """Its SubjectPublicKeyInfo as OpenSSL reads it; empty if it reads none that any judge lets pass."""
+    try:
+        key = certificate.get_pubkey().to_cryptography_key()
+    except crypto.Error:
+        return b""
+    except UNREADABLE:
+        return b""
+    return spki_der(key) if isinstance(key, ec.EllipticCurvePublicKey) else b""
 
 
 def _chain_refused(error: int, depth: int) -> EvidenceRefused:

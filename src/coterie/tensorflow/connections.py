@@ -17,11 +17,12 @@ from datetime import datetime
 from coterie.errors import CoterieError, HandshakeFailed, PeerBusy, PeerUnreachable
 from coterie.ratls.address import Address
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
+from coterie.ratls.deadline import Deadline
 from coterie.ratls.dialling import Destination
 from coterie.ratls.handshake import AttestedPeer
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.peer import Peer
-from coterie.ratls.tls import Deadline, Judge
+from coterie.ratls.tls import Judge
 from coterie.ratls.traffic import TlsHandshake
 from coterie.ratls.trust import TrustContext
 from coterie.ratls.visitors import unproved_key

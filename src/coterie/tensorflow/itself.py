@@ -11,7 +11,7 @@ import socket
 import threading
 
 from coterie.errors import CoterieError, EnvironmentUnfit
-from coterie.ratls.tls import Deadline
+from coterie.ratls.deadline import Deadline
 from coterie.ratls.trust import TrustContext
 from coterie.tensorflow.connections import DataConnection, showing_only
 from coterie.tensorflow.native import Native

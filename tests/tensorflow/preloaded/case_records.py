@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from coterie.errors import MessageRefused
-from coterie.ratls.tls import Deadline
+from coterie.ratls.deadline import Deadline
 from coterie.ratls.traffic import TlsHandshake
 from coterie.tensorflow.connections import showing_only
 from coterie.tensorflow.native import Native

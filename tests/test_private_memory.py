@@ -199,7 +199,13 @@ os.execv(sys.argv[1], sys.argv[1:])
 def test_what_holds_keys_does_not_start_where_it_cannot_be_had(
     words: tuple[str, ...], code: int, said: str, folder: Path
 ) -> None:
-    done = subprocess.run(
+    done = sandboxed(words, folder)
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+
+
+def sandboxed(words: tuple[str, ...], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-c", SANDBOXED, *module(*words)],
         cwd=folder,
         capture_output=True,
@@ -207,8 +213,21 @@ def test_what_holds_keys_does_not_start_where_it_cannot_be_had(
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
     )
-    assert done.returncode == code
-    assert said in done.stdout + done.stderr
+
+
+def test_a_verb_that_may_read_a_key_warns_once_and_goes_on(folder: Path) -> None:
+    done = sandboxed(
+        ("contract", "sign", "contract.toml", "--party", "acme", "--key", "party.pem"), folder
+    )
+    assert done.returncode == 0
+    warning, *rest = done.stderr.splitlines()
+    assert warning.startswith("warning: this process cannot keep its memory to itself")
+    assert not any("memory" in line for line in rest)
+
+
+@pytest.mark.parametrize("words", [(), ("--version",), ("contract", "sign", "--help")])
+def test_what_only_shows_help_says_nothing_of_it(words: tuple[str, ...], folder: Path) -> None:
+    assert "memory" not in sandboxed(words, folder).stderr
 
 
 @pytest.mark.parametrize(

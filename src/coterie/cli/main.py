@@ -23,6 +23,7 @@ from coterie.files import machine_error
 from coterie.private_memory import keep_memory_private
 
 _KEY_HOLDERS = frozenset({"node", "keyserver", "tensorflow"})
+_TELLS_ONLY = frozenset({"--help", "--version"})
 # What a disk says without naming a file: full, beyond a quota, too large, read-only, broken.
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
@@ -170,7 +171,8 @@ def invoke(arguments: Sequence[str]) -> int:
 def _refused_memory() -> int:
     """Keeps this process's memory to itself, whatever the verb: which of them read a key, nobody has to remember.
 
-    Where that cannot be had, it is the end of those that hold keys for long; returns their exit code, else 0.
+    Where that cannot be had, it is the end of those that hold keys for long, and the others warn of it, unless they
+    only show help. Returns the exit code of those that end, else 0.
     """
     try:
         keep_memory_private()
@@ -179,6 +181,8 @@ def _refused_memory() -> int:
             from coterie.cli.console import report
 
             return report(error, as_json="--json" in sys.argv)
+        if sys.argv[1:] and not _TELLS_ONLY & set(sys.argv[1:]):
+            sys.stderr.write(f"warning: {error}\n")
     return 0
 
 

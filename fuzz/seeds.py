@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import quote
 
 import numpy as np
 from asn1crypto import pem
 from cryptography.hazmat.primitives.asymmetric import ec
+from OpenSSL import SSL
 
+from coterie.attestation.pem import encode
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import TdFields, tdx_quote
 from coterie.keyserver.messages import Grant, KeyRequest, ServerHello
@@ -30,12 +34,13 @@ from coterie.ratls.messages import (
     Refusal,
     encode_message,
 )
+from coterie.ratls.tls import ALPN
 from coterie.ratls.voucher import Voucher
 from coterie.receipts import bodies, entries
 from coterie.receipts.bodies import Body
 from coterie.status import messages as status
 from coterie.trained import TrainedModel
-from fuzz.targets import AT, CALLS, COLLATERAL, PEER, QUOTE, SMALL_RUN
+from fuzz.targets import AT, CALLS, COLLATERAL, PEER, PKI, QUOTE, SERVER, SMALL_RUN
 
 VECTORS = Path(__file__).parents[2] / "shared" / "attestation-vectors"
 
@@ -45,10 +50,13 @@ def seeds(target: str) -> Iterator[bytes]:
     return {
         "quote": _quotes,
         "certificate": _certificates,
+        "throw-away": _throw_away,
+        "connection": _connections,
         "evidence": _evidence,
         "claims": _claims,
         "messages": _messages,
         "collateral": _collateral,
+        "pccs": _pccs,
         "calls": _calls,
         "keys": _keys,
         "model": _models,
@@ -86,6 +94,40 @@ def _certificates() -> Iterator[bytes]:
             yield pem.unarmor(data)[2]
         elif data.startswith(b"\x30"):
             yield data
+
+
+def _throw_away() -> Iterator[bytes]:
+    yield SERVER.certificate_der
+    for was, becomes in (
+        ("a003020102", "a003020107"),  # the version
+        ("06082a8648ce3d030107", "06082a8648ce3d03017f"),  # the curve
+        ("06072a8648ce3d0201", "06072a8648ce3d027f"),  # the kind of key
+    ):
+        yield SERVER.certificate_der.replace(bytes.fromhex(was), bytes.fromhex(becomes), 1)
+    yield from _certificates()
+
+
+def _connections() -> Iterator[bytes]:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_alpn_protos([ALPN])
+    client = SSL.Connection(context)
+    client.set_connect_state()
+    with suppress(SSL.WantReadError):
+        client.do_handshake()
+    hello = client.bio_read(1 << 14)
+    yield hello
+    yield hello + b"\x14\x03\x03\x00\x01\x01" * 40
+    yield b"\x15\x03\x03\x00\x02\x02\x28"
+
+
+def _pccs() -> Iterator[bytes]:
+    old = PKI.trust_root.certificate.replace(
+        bytes.fromhex("a003020102"), bytes.fromhex("a003020107"), 1
+    )
+    signature = COLLATERAL.tcb_info_signature.hex().encode()
+    body = b'{"tcbInfo":%b,"signature":"%b"}' % (COLLATERAL.tcb_info.encode(), signature)
+    for chain in (COLLATERAL.tcb_info_issuer_chain, encode(old)):
+        yield quote(chain).encode() + b"\0" + body
 
 
 def _evidence() -> Iterator[bytes]:

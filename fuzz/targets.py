@@ -6,6 +6,7 @@ raises is a finding, and so is an accepted input that breaks what the target ass
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,15 +18,17 @@ from coterie.attestation.appraiser import assess
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.evidence import kind_of
 from coterie.attestation.freshness import freshness, newest
+from coterie.attestation.pccs import Answer, PccsCollateral
 from coterie.attestation.platforms import platform_of
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.roots import root_for
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.contract import Contract, parse_contract
-from coterie.errors import CoterieError, EvidenceRefused
+from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed
 from coterie.keyserver.messages import decode_message as decode_key_message
 from coterie.keyserver.messages import encode_message as encode_key_message
+from coterie.keyserver.service import ServerIdentity
 from coterie.ps.checkpoints import NoCheckpoints
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
@@ -34,6 +37,7 @@ from coterie.ps.wire import codecs
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.claims import Claims, foreign_pubkey_hash
+from coterie.ratls.deadline import Deadline
 from coterie.ratls.evidence import (
     LEGACY_OIDS,
     InteroperableEvidence,
@@ -49,6 +53,8 @@ from coterie.ratls.messages import (
     encode_message,
 )
 from coterie.ratls.session import Session, SessionInputs
+from coterie.ratls.tls import TlsConnection
+from coterie.ratls.visitors import unproved_key
 from coterie.ratls.voucher import Voucher
 from coterie.receipts import entries
 from coterie.receipts.bodies import Server
@@ -60,6 +66,12 @@ AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PKI = SimulatedPki()
 QUOTE = sgx_quote(PKI, EnclaveFields(mrenclave=bytes(range(32))))
 COLLATERAL = PKI.collateral(AT)
+SERVER = ServerIdentity.create(AT)
+CHAIN_HEADERS = (
+    "tcb-info-issuer-chain",
+    "sgx-enclave-identity-issuer-chain",
+    "sgx-pck-crl-issuer-chain",
+)
 _TEXT = b"""
 format = 1
 name = "fuzz"
@@ -138,6 +150,50 @@ def certificate(data: bytes) -> None:
             Claims.from_cbor(found.evidence.claims)
     except EvidenceRefused:
         return
+
+
+def throw_away(data: bytes) -> None:
+    """A certificate that proves nothing, of a visitor or a key server."""
+    try:
+        key = unproved_key(data, "the fuzzer")
+    except HandshakeFailed:
+        return
+    assert len(key) == 91  # one encoding per key on P-256
+
+
+def connection(data: bytes) -> None:
+    """Whatever a stranger sends to a port that judges, before TLS has any keys."""
+    here, there = socket.socketpair()
+    with here, there:
+        there.sendall(data)
+        there.shutdown(socket.SHUT_WR)
+        tls = TlsConnection(
+            here,
+            SERVER,
+            lambda der: unproved_key(der, "the fuzzer"),
+            listener=True,
+            at=AT,
+            deadline=Deadline.after(10),
+            peer_name="the fuzzer",
+        )
+        try:
+            tls.handshake()
+        except CoterieError:
+            tls.close()
+            return
+        raise AssertionError("a handshake without a key")
+
+
+def pccs(data: bytes) -> None:
+    """A PCCS's answer: issuer chains in headers up to the first NUL, then the body."""
+    header, _, body = data.partition(b"\0")
+    chain = header.decode("latin-1")
+    answer = Answer(dict.fromkeys(CHAIN_HEADERS, chain), body)
+    try:
+        found = PccsCollateral("https://pccs.example", http=_Same(answer)).collateral_for(QUOTE, AT)
+    except CoterieError:
+        return
+    assert Collateral.from_json(found.to_json()) == found
 
 
 def evidence(data: bytes) -> None:
@@ -274,6 +330,20 @@ def begun_server() -> tuple[ParameterService, Caller]:
     return service, workers[0]
 
 
+@dataclass(frozen=True)
+class _Same:
+    """A service with one answer to everything, but for the name of what is signed."""
+
+    answer: Answer
+
+    def get(self, url: str, seconds: float = 0.0) -> Answer:  # noqa: ARG002 - protocol
+        """The answer."""
+        body = self.answer.body
+        if url.endswith("/identity"):
+            body = body.replace(b"tcbInfo", b"enclaveIdentity", 1)
+        return Answer(self.answer.headers, body)
+
+
 def _judge(quote_bytes: bytes, _: bytes, stapled: bytes) -> None:
     parse_quote(quote_bytes)
     if stapled:
@@ -313,10 +383,13 @@ class Target:
 TARGETS = {
     "quote": Target(quote, 1 << 14),
     "certificate": Target(certificate, 1 << 14),
+    "throw-away": Target(throw_away, 1 << 11),
+    "connection": Target(connection, 1 << 14),
     "evidence": Target(evidence, 1 << 14),
     "claims": Target(claims, 1 << 13),
     "messages": Target(messages, 1 << 15),
     "collateral": Target(collateral, 1 << 16),
+    "pccs": Target(pccs, 1 << 15),
     "calls": Target(calls, 1 << 15),
     "keys": Target(keys, 1 << 13),
     "model": Target(model, 1 << 13),

@@ -12,8 +12,34 @@ _identity = Of("ratls/identity.py", "ratls/test_identity.py")
 _calls = Of("ratls/calls.py", "ratls/test_hostile_peers.py")
 _messages = Of("ratls/messages.py", "ratls/test_messages.py")
 _visitors = Of("ratls/visitors.py", "ratls/test_visitors.py")
+_records = Of("ratls/records.py", "ratls/test_records.py")
+_listener = Of("ratls/listener.py", "ratls/test_listener.py")
 
 MUTATIONS = (
+    _records(
+        "records-without-end",
+        "if self._without_data == MOST_WITHOUT_DATA:",
+        "if self._without_data < 0:",
+        "key updates hold a place and a core until the deadline",
+    ),
+    _records(
+        "past-the-deadline",
+        "            if left <= 0:\n                raise self._too_slow()\n",
+        "",
+        "who always has something to say is listened to beyond the deadline",
+    ),
+    _visitors(
+        "exceptions-of-the-library",
+        "except UNREADABLE as error:",
+        "except ValueError as error:",
+        "a certificate that the library does not know ends who asks a key server",
+    ),
+    _listener(
+        "a-traceback-for-each",
+        "        if not known:\n            _log.error(",
+        "        if place:\n            _log.error(",
+        "a defect that a peer can cause fills the log",
+    ),
     _pins(
         "older-incarnations-come-back",
         "if peer.incarnation < newest:",

@@ -115,13 +115,14 @@ class Case:
     )
     rule: ChainRule = RULE
     trusted: Member | None = None
+    names: RoleNames = NAMES
     at: datetime = AT
 
     def verify(self) -> tuple[str, ...]:
         """The checks that passed."""
         chain = self.build(self)
         anchor = chain[-1] if self.trusted is None else self.trusted.under(self.trusted)
-        root = TrustRoot("Vendor", True, anchor.public_bytes(Encoding.DER), NAMES)
+        root = TrustRoot("Vendor", True, anchor.public_bytes(Encoding.DER), self.names)
         checks = CheckList()
         verify_chain(chain, self.rule, root=root, at=self.at, checks=checks)
         return tuple(check.name for check in checks.checks)
@@ -159,9 +160,15 @@ CASES = [
         ),
     ),
     Case(
+        "a CA left out, under a root of another name",
+        "chain_role",
+        build=lambda c: (c.leaf.under(c.root), c.root.under(c.root)),
+    ),
+    Case(
         "a CA left out, under a root of its name",
         "chain_role",
         build=lambda c: (c.leaf.under(c.ca), c.ca.under(c.ca)),
+        names=replace(NAMES, root="Platform CA"),
     ),
     Case(
         "a leaf that the CA never signed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from coterie.attestation.pem import PemMalformed, canonical_chain, encode, parse
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.tee.simulated.quotes import honest_quoting_enclave
 from tests.attestation.forgeries import AT, HONEST, TDX, Row, block, put_field
+from tests.attestation.test_roots import Root
 
 CHAIN = HONEST.pck_chain
 COLLATERAL_CHAINS = ("pck_crl_issuer_chain", "tcb_info_issuer_chain", "qe_identity_issuer_chain")
@@ -101,3 +103,15 @@ def test_collateral_with_such_chains_is_judged(field: str, spelling: Callable[[s
         quote, collateral, kind="simulated", root=HONEST.trust_root, policies=(), at=AT
     )
     assert outcome.refusal is None
+
+
+@pytest.mark.parametrize("serial", [0, -1])
+def test_a_certificate_without_a_positive_serial_number_is_refused(serial: int) -> None:
+    """No revocation list could name it. The library warns of zero, at most; that is not relied on."""
+    plain = Root(serial=1).der()
+    numbered = plain.replace(b"\2\1\1", b"\2\1" + serial.to_bytes(1, signed=True), 1)
+    assert numbered != plain
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(PemMalformed, match="without a positive serial number"):
+            parse_chain(encode(numbered), 1)

@@ -8,6 +8,7 @@ _STORE = "ps/checkpoints/test_store.py"
 _store = Of("ps/checkpoints/store.py", _STORE)
 _writer = Of("ps/checkpoints/writer.py", _STORE)
 _ledger = Of("ps/checkpoints/ledger.py", "ps/checkpoints/test_ledger.py")
+_lineage = Of("ps/checkpoints/lineage.py", "ps/checkpoints/test_lineage.py")
 
 MUTATIONS = (
     _store(
@@ -169,5 +170,41 @@ MUTATIONS = (
         'hashlib.sha256(b"".join(parts)).digest()',
         "parts[0]",
         "another checkpoint of shard 1 is taken for the same one",
+    ),
+    _lineage(
+        "any-run",
+        "if remembered.run_id != self.run_id:",
+        "if not remembered.run_id:",
+        "another run under the same contract takes this one's place",
+    ),
+    _lineage(
+        "step-only",
+        "        if checkpoint in known:\n",
+        "        if checkpoint.step in {found.step for found in known}:\n",
+        "a run that was set back, and then trained further, is followed",
+    ),
+    _lineage(
+        "older-than-the-first",
+        "len(self.passed) >= MAX_PASSED and checkpoint.step < known[0].step",
+        "checkpoint.step < known[0].step",
+        "a run that began anew, and announced its first checkpoint later, is followed",
+    ),
+    _lineage(
+        "newest-not-kept",
+        "newest = () if self.newest is None else (self.newest,)",
+        "newest = ()",
+        "an honest server that was restarted is refused",
+    ),
+    _lineage(
+        "consent-for-another-way",
+        "            and self.passes(_target(consent))\n",
+        "",
+        "a consent counts for a run that never came through what was agreed on",
+    ),
+    _lineage(
+        "consent-of-another-run",
+        "            if consent.run_id == self.run_id\n            and",
+        "            if",
+        "a consent of an earlier run under the same contract counts",
     ),
 )

@@ -59,6 +59,22 @@ def test_a_restarted_server_knows_what_was_announced_before() -> None:
     assert kept(before, checkpoint(8)) == before.announce(checkpoint(8))
 
 
+@pytest.mark.parametrize(
+    "lost",
+    [checkpoint(6), checkpoint(4, 2), checkpoint(3), checkpoint(1)],
+    ids=["newer", "another of the same step", "between two", "before the first"],
+)
+def test_a_run_that_never_came_through_what_is_remembered_is_refused(
+    lost: DurableCheckpoint,
+) -> None:
+    found = lineage(2, 4)
+    assert found.check(Announced(RUN, checkpoint(2))) == ()
+    with pytest.raises(RollbackRefused, match="older checkpoint") as refused:
+        found.check(Announced(RUN, lost))
+    assert refused.value.expected == f"{Announced(RUN, lost).words}, or what came of it"
+    assert refused.value.seen == found.words
+
+
 def test_it_travels_whole() -> None:
     found = replace(lineage(2, 4), consents=(consent(checkpoint(2), checkpoint(9)),))
     assert lineage_from_wire(lineage_to_wire(found), small_contract()) == found
@@ -90,6 +106,13 @@ class TestConsents:
         for remembered in (checkpoint(6, 3), checkpoint(7)):
             with pytest.raises(RollbackRefused, match="older checkpoint"):
                 found.check(Announced(RUN, remembered))
+
+    def test_one_for_another_way_or_run_does_not_count(self) -> None:
+        given = consent(checkpoint(2, 3), checkpoint(6))
+        for other in (given, replace(consent(checkpoint(2), checkpoint(6)), run_id=OTHER_RUN)):
+            found = replace(lineage(2), consents=(other,))
+            with pytest.raises(RollbackRefused, match="older checkpoint"):
+                found.check(Announced(RUN, checkpoint(4)))
 
     def test_it_counts_for_who_comes_later_too(self) -> None:
         went_back = replace(lineage(2), consents=(consent(checkpoint(2), checkpoint(6)),))

@@ -10,6 +10,7 @@ _membership = Of("ps/membership.py", "ps/test_membership.py")
 _disclosure = Of("ps/disclosure.py", "ps/test_disclosure.py")
 _evaluation = Of("ps/evaluation.py", "ps/test_evaluation.py")
 _messages = Of("ps/messages.py", "ps/test_messages.py")
+_reading = Of("ps/wire/reading.py", "ps/test_unknown_fields.py")
 _departures = Of("ps/departures.py", "ps/test_departures.py")
 
 MUTATIONS = (
@@ -234,6 +235,18 @@ MUTATIONS = (
         "    if not np.isfinite(values).all():\n        bad",
         "    if np.isinf(values).any():\n        bad",
         "one NaN ends the model",
+    ),
+    _reading(
+        "unknown-fields-skipped",
+        "if len(UnknownFieldSet(message)):",
+        "if len(UnknownFieldSet(message)) < 0:",
+        "a message says more than its reader knows",
+    ),
+    _reading(
+        "messages-in-messages-not-looked-at",
+        "        elif message.HasField(name):\n",
+        "        elif not name:\n",
+        "a message in a message says more than its reader knows",
     ),
     _departures(
         "begun-anew-counts-as-progress",

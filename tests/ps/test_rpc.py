@@ -301,6 +301,25 @@ def test_a_caller_without_a_known_name_is_refused(
             port.status(pb.StatusRequest())
 
 
+def test_a_message_with_an_unknown_field_is_refused(
+    make_contract: MakeContract, make_run: MakeRun
+) -> None:
+    contract, receiver = make_contract("sdt"), Receiver()
+    request = pb.StatusRequest()
+    request.MergeFromString(b"\xf8\x7f\x01")
+    part = pb.DeliverRequest(records=b"x")
+    part.MergeFromString(b"\xf8\x7f\x01")
+    with wire_of(contract) as wire:
+        wire.serve(make_run(contract))
+        wire.receive("w1", receiver)
+        chief = wire.fabric("chief")
+        with pytest.raises(MessageRefused, match="cannot be decoded"):
+            chief.parameter_server(0).status(request)
+        with pytest.raises(MessageRefused, match="cannot be decoded"):
+            chief.shard_receiver("w1", 30.0).deliver([part])
+    assert receiver.heard == []
+
+
 def test_a_method_that_is_not_served_is_a_protocol_error(
     make_contract: MakeContract, make_run: MakeRun
 ) -> None:

@@ -155,12 +155,12 @@ def shard_receiver_handler(
     service: ShardService, caller_of: CallerOf, observe: CallObserver = ignore_call
 ) -> Handler:
     """Serves an SDT worker's calls."""
+    codec = codecs.DELIVER
 
-    def handle(
-        parts: Iterator[pb.DeliverRequest], context: grpc.ServicerContext
-    ) -> pb.DeliverReply:
+    def handle(parts: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         try:
-            return service.deliver(caller_of(context), parts)
+            requests = (_decoded(codec.decode_request, part) for part in parts)
+            return codec.encode_reply(service.deliver(caller_of(context), requests))
         except CoterieError as error:
             _abort(context, error)
 
@@ -168,9 +168,7 @@ def shard_receiver_handler(
         _RECEIVER,
         {
             "Watch": _Server(caller_of, observe).method("Watch", service.watch, codecs.WATCH),
-            "Deliver": grpc.stream_unary_rpc_method_handler(
-                handle, pb.DeliverRequest.FromString, lambda reply: reply.SerializeToString()
-            ),
+            "Deliver": grpc.stream_unary_rpc_method_handler(handle),
         },
     )
 
@@ -309,11 +307,7 @@ class RpcShardReceiver:
             "Watch", codecs.WATCH
         )
         self.close = close or channel.close
-        self._deliver = channel.stream_unary(
-            f"/{_RECEIVER}/Deliver",
-            pb.DeliverRequest.SerializeToString,
-            pb.DeliverReply.FromString,
-        )
+        self._deliver = channel.stream_unary(f"/{_RECEIVER}/Deliver", _raw, _raw)
         self._peer = peer
         self._timeout = timeout
         self._metadata = metadata
@@ -321,12 +315,14 @@ class RpcShardReceiver:
     def deliver(self, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
         """See ShardReceiverPort."""
         try:
-            reply: pb.DeliverReply = self._deliver(
-                iter(parts), timeout=self._timeout, metadata=self._metadata
+            octets: bytes = self._deliver(
+                map(codecs.DELIVER.encode_request, parts),
+                timeout=self._timeout,
+                metadata=self._metadata,
             )
         except grpc.RpcError as error:
             raise _error_of(error, self._peer) from error
-        return reply
+        return _decoded(codecs.DELIVER.decode_reply, octets)
 
 
 def _abort(context: grpc.ServicerContext, error: CoterieError) -> NoReturn:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
+from coterie.ps.wire.reading import read_message
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
@@ -31,9 +33,9 @@ def protobuf_codec(request: type[Sent], reply: type[Received]) -> Codec[Sent, Re
     """For methods whose messages are protobuf's."""
     return Codec(
         lambda message: message.SerializeToString(),
-        request.FromString,
+        partial(read_message, request),
         lambda message: message.SerializeToString(),
-        reply.FromString,
+        partial(read_message, reply),
     )
 
 
@@ -51,4 +53,5 @@ TELL = protobuf_codec(pb.TellRequest, pb.TellReply)
 ENLIST = protobuf_codec(pb.EnlistRequest, pb.EnlistReply)
 COMMIT = protobuf_codec(pb.CommitRequest, pb.CommitReply)
 CONCLUDE = protobuf_codec(pb.ConcludeRequest, pb.ConcludeReply)
+DELIVER = protobuf_codec(pb.DeliverRequest, pb.DeliverReply)  # a stream of requests
 WATCH = protobuf_codec(pb.WatchRequest, pb.WatchReply)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,10 @@ from google.protobuf.message import DecodeError
 
 from coterie.errors import MessageRefused
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.reading import read_message
 
 Octets = bytes | memoryview
+_Head = TypeVar("_Head", pb.ExchangeRequestHead, pb.ExchangeReplyHead)
 
 _ALIGNMENT = 16
 _LENGTH_BYTES = 4
@@ -73,8 +76,7 @@ class ExchangeRequest:
         Raises:
             MessageRefused: It is none.
         """
-        head = pb.ExchangeRequestHead()
-        dense, ids, rows, next_ids = _arrays(octets, head, 4)
+        head, (dense, ids, rows, next_ids) = _opened(pb.ExchangeRequestHead, octets, 4)
         push = None
         if head.pushes:
             push = Push(head.examples, head.loss_sum, dense, ids, rows, head.correct)
@@ -115,8 +117,7 @@ class ExchangeReply:
         Raises:
             MessageRefused: It is none.
         """
-        head = pb.ExchangeReplyHead()
-        dense, rows = _arrays(octets, head, 2)
+        head, (dense, rows) = _opened(pb.ExchangeReplyHead, octets, 2)
         return ExchangeReply(
             head.step,
             head.pending,
@@ -140,15 +141,13 @@ def _frame(head: bytes, arrays: Sequence[Octets]) -> bytes:
     return b"".join((length, head, bytes(padding), *arrays))
 
 
-def _arrays(
-    octets: bytes, head: pb.ExchangeRequestHead | pb.ExchangeReplyHead, count: int
-) -> tuple[memoryview, ...]:
+def _opened(kind: type[_Head], octets: bytes, count: int) -> tuple[_Head, tuple[memoryview, ...]]:
     length = int.from_bytes(octets[:_LENGTH_BYTES], "little")
     if length > min(_MAX_HEAD_BYTES, len(octets) - _LENGTH_BYTES):
         raise _refused(f"a head of at most {_MAX_HEAD_BYTES} bytes", f"{length} bytes")
     end = _LENGTH_BYTES + length
     try:
-        head.ParseFromString(octets[_LENGTH_BYTES:end])
+        head = read_message(kind, octets[_LENGTH_BYTES:end])
     except DecodeError as error:
         raise _refused("a readable head", "something else") from error
     sizes = list(head.sizes)
@@ -160,7 +159,7 @@ def _arrays(
     for size in sizes:
         arrays.append(view[start : start + size])
         start += size
-    return tuple(arrays)
+    return head, tuple(arrays)
 
 
 def _refused(expected: str, seen: str) -> MessageRefused:

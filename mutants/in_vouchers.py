@@ -178,9 +178,15 @@ MUTATIONS = (
     ),
     _certificate(
         "unknown-critical",
-        'if extension["critical"].native and oid not in _KNOWN_CRITICAL:',
-        'if extension["critical"].native and not oid:',
+        'if oid not in (_KNOWN_CRITICAL if extension["critical"].native else _KNOWN):',
+        "if oid not in _KNOWN:",
         "what must be understood is skipped",
+    ),
+    _certificate(
+        "unknown-skipped",
+        'if oid not in (_KNOWN_CRITICAL if extension["critical"].native else _KNOWN):',
+        'if extension["critical"].native and oid not in _KNOWN_CRITICAL:',
+        "a node's certificate says more than its reader knows",
     ),
     _certificate(
         "authorities",

@@ -320,6 +320,10 @@ ODD = [
     Odd("one extension twice", "certificate_extensions", lambda: twice(INTEROPERABLE_OID)),
     Odd("an unknown critical extension", "certificate_extensions", lambda: certificate(
         GOOD, (x509.UnrecognizedExtension(ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True))),
+    Odd("an unknown extension", "certificate_extensions", lambda: certificate(
+        GOOD, raw("1.2.3.4", b"\x05\x00"))),
+    Odd("a critical identifier of a key", "certificate_extensions", lambda: certificate(
+        GOOD, (x509.SubjectKeyIdentifier(bytes(20)), True))),
     Odd("critical evidence", "certificate_extensions", lambda: certificate(
         (x509.UnrecognizedExtension(ObjectIdentifier(INTEROPERABLE_OID), b"\x05\x00"), True))),
     Odd("an authority", "certificate_ca", lambda: certificate(

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from coterie.errors import EvidenceRefused
 from coterie.ratls.evidence import (
     EVIDENCE_OIDS,
+    INTEROPERABLE_OID,
+    LEGACY_OIDS,
     MAX_EXTENSION_BYTES,
     Evidence,
     read_evidence,
@@ -36,7 +38,10 @@ _HASHES: dict[str, hashes.HashAlgorithm] = {
     "sha384": hashes.SHA384(),
     "sha512": hashes.SHA512(),
 }
+# Key usage, alternative names, basic constraints, extended key usage.
 _KNOWN_CRITICAL = frozenset({"2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.37"})
+# Other producers write identifiers of keys besides: nothing follows from them.
+_KNOWN = _KNOWN_CRITICAL | {"2.5.29.14", "2.5.29.35", INTEROPERABLE_OID, *LEGACY_OIDS}
 
 
 @dataclass(frozen=True)
@@ -156,8 +161,8 @@ def _extensions(body: asn1.TbsCertificate) -> dict[str, bytes]:
         oid: str = extension["extn_id"].dotted
         if oid in values:
             raise _refused("extensions", "each extension once", f"{oid} twice")
-        if extension["critical"].native and oid not in _KNOWN_CRITICAL:
-            raise _refused("extensions", "only known critical extensions", oid)
+        if oid not in (_KNOWN_CRITICAL if extension["critical"].native else _KNOWN):
+            raise _refused("extensions", "only known extensions", oid)
         if oid == "2.5.29.19" and extension["extn_value"].parsed["ca"].native:
             raise _refused("ca", "a node's certificate", "a certification authority's")
         values[oid] = extension["extn_value"].contents

@@ -277,7 +277,7 @@ class PeerBusy(PeerUnreachable):
 
 
 class JournalBroken(RunError):
-    """A key server's log was touched, or cannot be written."""
+    """A key server's log has a broken chain of digests, or cannot be written."""
 
 
 class NodeMissing(RunError):

@@ -1,7 +1,8 @@
 """The key server's log: lines are only ever added, and each carries the digest of the one before.
 
-So a line that is altered, removed or put in later shows, except at the end: whoever keeps the last
-digest elsewhere sees that too.
+So an accidental change shows when the server starts. The chain has no key: whoever can write the file
+can compute all digests anew, so an intended change shows only if the digest of a later line is kept
+elsewhere.
 """
 
 from __future__ import annotations

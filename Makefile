@@ -93,9 +93,11 @@ fuzz: $(VENV)/.dev requirements-fuzz.lock ## fuzz what parses peers' bytes, for 
 
 faults: $(VENV)/.dev ## disturb 200 runs by seeded faults; each must end with the undisturbed model
 	$(BIN)/python -m faults --seeds 200
+	$(BIN)/python -m faults.sweep
 
 faults-short: $(VENV)/.dev ## the same with 20 runs
 	$(BIN)/python -m faults --seeds 20
+	$(BIN)/python -m faults.sweep --every 16
 
 mutants: $(VENV)/.dev ## change the code's meaning in one place at a time: its own tests must notice
 	$(BIN)/python -m mutants

@@ -39,7 +39,7 @@ def main() -> int:
     played = failed = 0
     with tempfile.TemporaryDirectory(prefix="coterie-sweep-") as name:
         folder = Path(name)
-        pace = Pace(patience=30, epochs=1, checkpoint_steps=15)
+        pace = Pace(patience=20, epochs=1, checkpoint_steps=15)
         scene = scenes(folder / "scenes", pace)[_SCHEME]
         expected, _ = run(scene, folder / "undisturbed", nullcontext())
         for what, digest in (
@@ -124,8 +124,10 @@ def _keep_images(scene: Scene, home: Path, name: str, images: Path) -> int:
     (home / name).mkdir(parents=True)
     count = 0
 
-    def keep(_path: Path) -> None:
+    def keep(path: Path) -> None:
         nonlocal count
+        if not path.is_relative_to(disk.root):
+            return
         count += 1
         image = images / str(count)
         image.mkdir(parents=True)
@@ -134,7 +136,7 @@ def _keep_images(scene: Scene, home: Path, name: str, images: Path) -> int:
             if other.name != name:
                 shutil.copytree(other, image / other.name)
 
-    disk = PowerCut(home / name, keep)
+    disk = PowerCut((home / name).resolve(), keep)
     run(scene, home, disk.watching())
     return count
 

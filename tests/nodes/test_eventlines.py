@@ -66,6 +66,10 @@ EVENTS: list[tuple[events.Event, str]] = [
         events.ModelNotKept("w0"),
         "w0 may keep the trained model but has no --out: it does not",
     ),
+    (
+        events.DoneBefore("w0"),
+        "w0 had done its part of this run before, and finds no server: it ends",
+    ),
     (events.LeftOut("w1", 7), "w1 is left out from step 7 on: it stayed away too long"),
     (events.Returned("w1", 9), "w1 takes part again from step 9 on"),
     (events.Restarted("ps0", 5), "ps0 went back to step 5: a shard had lost its state"),

@@ -94,6 +94,30 @@ class TestMemory:
         memory_of(at(3), path=path)
         assert CheckpointMemory(path, contract()).newest == at(3)
 
+    def test_that_a_node_has_done_its_part_outlives_the_process(self, tmp_path: Path) -> None:
+        path = tmp_path / "remembered.json"
+        memory = memory_of(at(3), path=path)
+        assert not CheckpointMemory(path, contract()).done
+        memory.conclude()
+        memory.remember(at(9))
+        assert CheckpointMemory(path, contract()).done
+
+    def test_a_server_that_goes_back_by_consent_has_work_for_it_again(self, tmp_path: Path) -> None:
+        path = tmp_path / "remembered.json"
+        memory = memory_of(at(9), path=path)
+        memory.conclude()
+        consent = consent_to(checkpoint(3), checkpoint(9))
+        memory.follow(server(checkpoint(3), consents=(consent,)))
+        assert not CheckpointMemory(path, contract()).done
+
+    def test_a_file_of_a_node_that_was_not_done_is_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "remembered.json"
+        memory_of(at(3), path=path)
+        stored = json.loads(path.read_text())
+        del stored["done"]
+        path.write_text(json.dumps(stored))
+        assert not CheckpointMemory(path, contract()).done
+
     def test_another_contracts_run_does_not_count(self, tmp_path: Path) -> None:
         path = tmp_path / "remembered.json"
         memory_of(at(3), path=path)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from coterie.contract import contract_digest
 from coterie.criteo.dataset import DataSet
 from coterie.criteo.shards import Shard as DataShard
-from coterie.errors import CoterieError, DataError
+from coterie.errors import CoterieError, DataError, PeerUnreachable
 from coterie.nodes.fabric import NodeContext
 from coterie.ps.checkpoints import (
     Checkpoints,
@@ -18,7 +18,7 @@ from coterie.ps.checkpoints import (
 )
 from coterie.ps.checkpoints.casing import Casing, OpenCasing
 from coterie.ps.disclosure import EVERYTHING
-from coterie.ps.events import ModelKept, ModelNotKept, Waiting, WorkerTimes
+from coterie.ps.events import DoneBefore, ModelKept, ModelNotKept, Waiting, WorkerTimes
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import CheckpointsMaker, Shard
@@ -62,6 +62,11 @@ def run_parameter_server(context: NodeContext) -> RunOutcome | None:
 
 def run_worker(context: NodeContext) -> None:
     """Trains on the party's own data (HFL) or on what the chief delivers (SDT)."""
+    with _unless_done(context):
+        _work(context)
+
+
+def _work(context: NodeContext) -> None:
     contract = context.contract
     if contract.mode == "hfl":
         data_set = _open(context)
@@ -91,6 +96,11 @@ def run_worker(context: NodeContext) -> None:
 
 def run_chief(context: NodeContext) -> None:
     """Gives the initial state, deals the data out, waits for the training, evaluates."""
+    with _unless_done(context):
+        _lead_training(context)
+
+
+def _lead_training(context: NodeContext) -> None:
     contract = context.contract
     data_set = _open(context)
     deliveries = chief.Deliveries(
@@ -196,6 +206,23 @@ def _open(context: NodeContext) -> DataSet:
     return context.open_data()
 
 
+def _memory(context: NodeContext) -> CheckpointMemory:
+    folder = context.memory
+    path = folder / "remembered-checkpoint.json" if folder is not None else None
+    return CheckpointMemory(path, context.contract)
+
+
+@contextmanager
+def _unless_done(context: NodeContext) -> Iterator[None]:
+    """Lets a node that has done its part, and was started again, end well where no server is left."""
+    try:
+        yield
+    except PeerUnreachable:
+        if not _memory(context).done:
+            raise
+        context.on_event(DoneBefore(context.node.name))
+
+
 def _step(context: NodeContext) -> WorkerStep:
     """Compiles before the node joins, so that nobody waits for it in the first step."""
     contract = context.contract
@@ -225,14 +252,12 @@ def _session(
     digest: bytes,
     while_waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[ServerSession]:
-    folder = context.memory
-    path = folder / "remembered-checkpoint.json" if folder is not None else None
     session = ServerSession(
         context.fabric.parameter_server,
         context.contract,
         train_examples=shard.rows if shard is not None else 0,
         data_set_digest=digest,
-        memory=CheckpointMemory(path, context.contract),
+        memory=_memory(context),
         while_waiting=while_waiting,
         monotonic=context.monotonic,
         on_waiting=lambda waits: context.on_event(_waiting(context, waits)),

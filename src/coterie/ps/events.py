@@ -193,6 +193,13 @@ class ModelNotKept(Event):
 
 
 @dataclass(frozen=True)
+class DoneBefore(Event):
+    """A node that was started again had done its part before, and finds no server that wants it."""
+
+    node: str
+
+
+@dataclass(frozen=True)
 class Waiting(Event):
     """A node waits: for whom, or what, since when; said again at growing intervals.
 

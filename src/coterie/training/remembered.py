@@ -1,7 +1,7 @@
 """What a node remembers of a run, and how it judges a server that comes back.
 
 The newest announced checkpoint and the run that it is of; how far the run's receipt went; consents to
-roll back that the node has taken, each for one use.
+roll back that the node has taken, each for one use; whether it has done its part.
 """
 
 from __future__ import annotations
@@ -69,15 +69,17 @@ class _Stored(BaseModel):
     newest: _StoredCheckpoint | None
     receipt: _StoredReceipt | None
     taken: Annotated[tuple[_Digest, ...], Field(strict=False, max_length=MAX_CONSENTS)]
+    done: bool = False
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What is remembered: newest checkpoint, receipt, and names of consents that were taken."""
+    """What is remembered: newest checkpoint, receipt, names of consents that were taken, the end."""
 
     newest: Announced | None = None
     receipt: ReceiptHead | None = None
     taken: tuple[str, ...] = ()
+    done: bool = False
 
     def later(self, announced: Announced | None, receipt: ReceiptHead | None) -> _Known:
         """What is known once a server that is followed has told this; what is older does not count."""
@@ -88,7 +90,7 @@ class _Known:
             newest = announced
         if receipt is not None and (head is None or receipt.entries > head.entries):
             head = receipt
-        return _Known(newest, head, self.taken)
+        return replace(self, newest=newest, receipt=head)
 
 
 class CheckpointMemory:
@@ -131,6 +133,15 @@ class CheckpointMemory:
             receipt: How far the run's receipt is.
         """
         self._keep(self._known.later(announced, receipt))
+
+    @property
+    def done(self) -> bool:
+        """Whether this node has all that it needs of the run; a server that goes back ends that."""
+        return self._known.done
+
+    def conclude(self) -> None:
+        """Takes note that this node has done its part, and has all that it needs of the run."""
+        self._keep(replace(self._known, done=True))
 
     def follow(self, lineage: Lineage) -> None:
         """Judges a server of which no receipt is known; see ``join``."""
@@ -204,6 +215,7 @@ class CheckpointMemory:
                 newest=_StoredCheckpoint.of(known.newest),
                 receipt=_StoredReceipt.of(known.receipt),
                 taken=known.taken,
+                done=known.done,
             )
             with writing(f"what this node remembers of the run, {self._path},"):
                 make_folder(self._path.parent)
@@ -230,7 +242,7 @@ class CheckpointMemory:
             return _Known()
         newest = stored.newest.announced() if stored.newest is not None else None
         receipt = stored.receipt.head() if stored.receipt is not None else None
-        return _Known(newest, receipt, stored.taken)
+        return _Known(newest, receipt, stored.taken, stored.done)
 
     def _damaged(self, text: bytes, found: int | None) -> CheckpointDamaged:
         if found not in {None, _FORMAT}:

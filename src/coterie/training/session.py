@@ -294,12 +294,14 @@ class ServerSession:
     def leave(self, times: WorkerTimes | None = None) -> None:
         """Tells every shard that this node needs it no more; shard 0 last: it ends the run.
 
-        A server that restarts in the middle is told again. One that is gone for good is not needed.
+        A server that restarts in the middle is told again. One that is gone for good is not needed,
+        also where this process ends in the middle and is started again: the node remembers.
 
         Args:
             times: Where a worker's time went, for the result.
         """
         said = times_to_wire(times) if times is not None else None
+        self._note(self._memory.conclude)
         for shard in reversed(range(self._shards.count)):
             self._leave(shard, said)
 

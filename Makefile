@@ -23,7 +23,7 @@ PYTEST = $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo test test-quick test-all test-slow coverage check format docs pages dist fuzz faults faults-short \
-    mutants soak bench proto lock pin image enclave clean
+    strangers mutants soak bench proto lock pin image enclave clean
 
 # A target's line here stands behind its two number signs.
 help: ## list the targets
@@ -98,6 +98,9 @@ faults: $(VENV)/.dev ## disturb 200 runs by seeded faults; each must end with th
 faults-short: $(VENV)/.dev ## the same with 20 runs
 	$(BIN)/python -m faults --seeds 20
 	$(BIN)/python -m faults.sweep --every 16
+
+strangers: $(VENV)/.dev ## measure what connections without credentials cost at each port
+	$(BIN)/python -m faults.strangers
 
 mutants: $(VENV)/.dev ## change the code's meaning in one place at a time: its own tests must notice
 	$(BIN)/python -m mutants

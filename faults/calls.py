@@ -137,9 +137,11 @@ def run_with_troubled_calls(calls: Calls, seed: int, scene: Scene) -> tuple[str,
     class Fabric(MemoryFabric):
         """The in-memory fabric, disturbed."""
 
-        def parameter_server(self, shard: int) -> ParameterServerPort:
+        def parameter_server(
+            self, shard: int, patience_seconds: float | None = None
+        ) -> ParameterServerPort:
             """See Fabric."""
-            return TroubledPort(super().parameter_server(shard), trouble)
+            return TroubledPort(super().parameter_server(shard, patience_seconds), trouble)
 
     def fabric_of(hub: MemoryHub, node: Node) -> MemoryFabric:
         return Fabric(hub, node)

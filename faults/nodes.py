@@ -79,6 +79,10 @@ class Nodes:
         """The folder of a node."""
         return self._folder / name
 
+    def address(self, name: str) -> str:
+        """Where others dial a node."""
+        return self._dial_at[name]
+
     def start(
         self, node: Node, launcher: Sequence[str] = ("coterie",), *, name: str = "", home: str = ""
     ) -> None:

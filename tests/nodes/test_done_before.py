@@ -29,8 +29,10 @@ FILE = "remembered-checkpoint.json"
 class Nowhere(MemoryFabric):
     """A fabric on which no server is left."""
 
-    def parameter_server(self, shard: int) -> ParameterServerPort:
-        raise PeerUnreachable(f"ps{shard} does not answer")
+    def parameter_server(
+        self, shard: int, patience_seconds: float | None = None
+    ) -> ParameterServerPort:
+        raise PeerUnreachable(f"ps{shard} does not answer within {patience_seconds} s")
 
 
 @pytest.fixture(scope="module")

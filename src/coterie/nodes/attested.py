@@ -117,10 +117,12 @@ class AttestedFabric:
         with self._serving(shard_receiver_handler(service, _caller_of, self._observe)):
             yield
 
-    def parameter_server(self, shard: int) -> ParameterServerPort:
+    def parameter_server(
+        self, shard: int, patience_seconds: float | None = None
+    ) -> ParameterServerPort:
         """See Fabric."""
         server = self._contract.by_role("ps")[shard]
-        channel = self._dial(server, self._contract.limits.join_seconds)
+        channel = self._dial(server, patience_seconds or self._contract.limits.join_seconds)
         return RpcParameterServer(
             channel.channel,
             server.name,

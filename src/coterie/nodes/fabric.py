@@ -75,8 +75,10 @@ class Fabric(Protocol):
         """Serves an SDT worker's call while the context is open."""
         ...
 
-    def parameter_server(self, shard: int) -> ParameterServerPort:
-        """Dials a parameter server shard, waiting for it at most ``limits.join_seconds``."""
+    def parameter_server(
+        self, shard: int, patience_seconds: float | None = None
+    ) -> ParameterServerPort:
+        """Dials a parameter server shard, waiting for it at most so long; None: ``limits.join_seconds``."""
         ...
 
     def shard_receiver(self, worker: str, patience_seconds: float) -> ShardReceiverPort:

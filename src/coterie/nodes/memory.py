@@ -85,11 +85,13 @@ class MemoryFabric:
         self._hub.register(self._node.name, service)
         yield
 
-    def parameter_server(self, shard: int) -> ParameterServerPort:
+    def parameter_server(
+        self, shard: int, patience_seconds: float | None = None
+    ) -> ParameterServerPort:
         """See Fabric."""
         contract = self._hub.contract
         node = contract.by_role("ps")[shard].name
-        service = self._hub.find(node, contract.limits.join_seconds)
+        service = self._hub.find(node, patience_seconds or contract.limits.join_seconds)
         if not isinstance(service, ParameterService):
             raise PeerUnreachable(f"node {node} is no parameter server")
         return MemoryParameterServer(service, self._caller)

@@ -102,7 +102,7 @@ def run_node(
         EnvironmentUnfit: They cannot be written, likewise.
         CoterieError: The node failed; ``on_event`` has heard of it.
     """
-    from coterie.nodes.roles import run_chief, run_parameter_server, run_worker
+    from coterie.nodes.roles import run_chief, run_parameter_server, run_worker, telling
 
     check_engine(contract)
     if compare_alone:
@@ -121,6 +121,9 @@ def run_node(
             try:
                 if out is not None and node == contract.by_role("ps")[0]:
                     receipt = fabric.open_receipt(out)
+                with telling(fabric, node):
+                    keeps = transport == "ra-tls"
+                    keeper = _keeper(contract, node, fabric, out) if keeps else None
                 context = NodeContext(
                     contract=contract,
                     node=node,
@@ -133,9 +136,7 @@ def run_node(
                     memory=memory or out,
                     consent=consent,
                     receipt=receipt,
-                    keep_model=_keeper(contract, node, fabric, out)
-                    if transport == "ra-tls"
-                    else None,
+                    keep_model=keeper,
                 )
                 if node.role == "ps":
                     results = _Results(contract, transport, out, receipt)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from coterie.contract import contract_digest
+from coterie.contract import Node, contract_digest
 from coterie.criteo.dataset import DataSet
 from coterie.criteo.shards import Shard as DataShard
 from coterie.errors import CoterieError, DataError, PeerUnreachable
-from coterie.nodes.fabric import NodeContext
+from coterie.nodes.fabric import Fabric, NodeContext
 from coterie.ps.checkpoints import (
     Checkpoints,
     CheckpointStore,
@@ -19,6 +19,7 @@ from coterie.ps.checkpoints import (
 from coterie.ps.checkpoints.casing import Casing, OpenCasing
 from coterie.ps.disclosure import EVERYTHING
 from coterie.ps.events import DoneBefore, ModelKept, ModelNotKept, Waiting, WorkerTimes
+from coterie.ps.farewell import farewell_of
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import CheckpointsMaker, Shard
@@ -34,6 +35,7 @@ from coterie.training.step import WorkerStep
 from coterie.training.worker import Trainer
 
 _ASK_SECONDS = 2.0
+_REACH_SECONDS = 3.0  # for a server that a node which fails has not dialled yet
 _FAREWELL_SECONDS = 10.0  # a worker that computes hears of the end at its next call
 
 
@@ -69,9 +71,10 @@ def run_worker(context: NodeContext) -> None:
 def _work(context: NodeContext) -> None:
     contract = context.contract
     if contract.mode == "hfl":
-        data_set = _open(context)
-        digest = bytes.fromhex(data_set.manifest.shard("train").sha256)
-        worker_step = _step(context)
+        with telling(context.fabric, context.node):
+            data_set = _open(context)
+            digest = bytes.fromhex(data_set.manifest.shard("train").sha256)
+            worker_step = _step(context)
         with _session(context, data_set.train, digest) as session:
             times = _train(context, session, data_set.train, worker_step)
             evaluate(session, data_set, worker_step, context.on_scores)
@@ -81,7 +84,8 @@ def _work(context: NodeContext) -> None:
     inbox = ShardInbox(contract.data, max_bytes=contract.enclave.size_gib << 30)
     with context.fabric.serve_shard_receiver(inbox):
         try:
-            worker_step = _step(context)
+            with telling(context.fabric, context.node):
+                worker_step = _step(context)
             delivered = _await_data(context, inbox)
             if delivered is None:
                 return
@@ -102,7 +106,8 @@ def run_chief(context: NodeContext) -> None:
 
 def _lead_training(context: NodeContext) -> None:
     contract = context.contract
-    data_set = _open(context)
+    with telling(context.fabric, context.node):
+        data_set = _open(context)
     deliveries = chief.Deliveries(
         contract,
         data_set.train,
@@ -119,6 +124,23 @@ def _lead_training(context: NodeContext) -> None:
         evaluate(session, data_set, worker_step, context.on_scores)
         _take_model(context, session)
         session.leave()
+
+
+@contextmanager
+def telling(fabric: Fabric, node: Node) -> Iterator[None]:
+    """Tells the server of an error that ends a worker or chief before it has joined: it is waited for."""
+    try:
+        yield
+    except CoterieError as error:
+        if node.role == "ps":
+            raise
+        with suppress(CoterieError):  # the error itself says more
+            port = fabric.parameter_server(0, _REACH_SECONDS)
+            try:
+                port.tell(farewell_of(error))
+            finally:
+                port.close()
+        raise
 
 
 def _await_data(context: NodeContext, inbox: ShardInbox) -> tuple[DataShard, bytes] | None:

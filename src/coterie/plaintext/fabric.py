@@ -87,10 +87,12 @@ class PlaintextFabric:
         with self._serving(shard_receiver_handler(service, self._caller_of)):
             yield
 
-    def parameter_server(self, shard: int) -> ParameterServerPort:
+    def parameter_server(
+        self, shard: int, patience_seconds: float | None = None
+    ) -> ParameterServerPort:
         """See Fabric."""
         server = self._contract.by_role("ps")[shard].name
-        channel = self._dial(server, self._contract.limits.join_seconds)
+        channel = self._dial(server, patience_seconds or self._contract.limits.join_seconds)
         return RpcParameterServer(channel, server, metadata=self._identity)
 
     def shard_receiver(self, worker: str, patience_seconds: float) -> ShardReceiverPort:

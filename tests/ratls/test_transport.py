@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -256,6 +257,18 @@ class TestReaching:
                 patience_seconds=600,
                 waiter=lambda _: True,
             )
+
+    def test_a_channel_with_a_stream_under_way_closes(self, net: Net) -> None:
+        channel = net.dial(net.serve())
+        replies = channel.channel.unary_stream("/test.S/Wait", raw, raw)(b"")
+        assert net.service.entered.wait(30)
+
+        closing = threading.Thread(target=channel.close, daemon=True)
+        closing.start()
+        closing.join(timeout=30)
+
+        assert not closing.is_alive()
+        assert replies.code() is grpc.StatusCode.CANCELLED
 
     def test_a_closed_channel_makes_no_calls(self, net: Net) -> None:
         channel = net.dial(net.serve())

@@ -49,7 +49,8 @@ class Link:
             self._suspect = self._suspect or code in _SUSPECT_CODES
             close = self._retired and self._calls == 0
         if close:
-            self.channel.close()
+            # gRPC may be telling of the end in the thread that works the channel, for which closing waits.
+            threading.Thread(target=self.channel.close, name="link-closer").start()
 
     def retire(self) -> None:
         """Closes the link as soon as no call is on it."""

@@ -76,6 +76,12 @@ MUTATIONS = (
         "if now)",
         "TLS trusts certificates whose pins have expired",
     ),
+    _pins(
+        "no-token-is-one",
+        "if not token or not fits:",
+        "if not fits:",
+        "a call without a token takes a place of whoever has none",
+    ),
     _pins("version-stays", "self._version += 1", "self._version += 0", "readers miss changes"),
     _pins(
         "newest-forgotten",
@@ -97,9 +103,25 @@ MUTATIONS = (
     ),
     _interceptor(
         "no-limit",
-        "            end = self._calls.enter(peer.node)\n",
-        "            end = lambda: None  # noqa: E731\n",
+        "            end = self._calls.enter(self._pins.holder(token))\n",
+        "            end = lambda: self._pins.holder(token)  # noqa: E731\n",
         "one peer takes all threads",
+    ),
+    _interceptor(
+        "whoever-comes",
+        "            return _refusing(error, grpc.StatusCode.UNAUTHENTICATED)\n",
+        "            end = lambda: None  # noqa: E731\n",
+        "a thief of a key takes all threads, with calls of which no message comes",
+    ),
+    _interceptor(
+        "judged-too-early",
+        "                    request = read(requests)\n"
+        "                    self._admit(call, context)\n"
+        "                    return",
+        "                    self._admit(call, context)\n"
+        "                    request = read(requests)\n"
+        "                    return",
+        "a call whose message comes late outlives its caller's pin",
     ),
     _interceptor(
         "internal-errors-told",

@@ -6,6 +6,7 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import grpc
@@ -17,12 +18,14 @@ from coterie.ratls.transport import (
     AttestedServer,
     CallLimits,
     ListenerLimits,
+    Peer,
     Permissions,
     TrustContext,
     peer_of,
 )
 
 if TYPE_CHECKING:
+    from coterie.ratls.identity import NodeIdentity
     from tests.ratls.conftest import World
 
 LIMIT = 1 << 20
@@ -175,3 +178,19 @@ class Net:
 
 def call(channel: AttestedChannel, method: str, request: bytes = b"") -> bytes:
     return channel.channel.unary_unary(f"/test.S/{method}", raw, raw)(request)
+
+
+@contextmanager
+def thief(peer: Peer, identity: NodeIdentity) -> Iterator[grpc.Channel]:
+    """A connection of whoever has a node's key and certificate, and no more."""
+    with grpc.secure_channel(
+        f"127.0.0.1:{peer.grpc_port}",
+        grpc.ssl_channel_credentials(
+            peer.certificate_pem, identity.private_key_pem(), identity.certificate_pem
+        ),
+        (
+            ("grpc.ssl_target_name_override", peer.dns_name),
+            ("grpc.use_local_subchannel_pool", 1),
+        ),
+    ) as channel:
+        yield channel

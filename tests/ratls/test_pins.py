@@ -122,3 +122,19 @@ def test_the_version_tells_of_changes() -> None:
     board.add(peer())
 
     assert board.version != before
+
+
+def test_a_token_tells_whose_session_it_is_of() -> None:
+    board = PinBoard()
+    board.add(replace(peer(), call_token=b"1" * 32))
+    board.add(replace(peer("bolt-worker", certificate=b"c"), call_token=b"2" * 32))
+    board.add(peer("chief", certificate=b"d"))  # without a token
+
+    assert board.holder(b"1" * 32) == "acme-worker"
+    assert board.holder(b"2" * 32) == "bolt-worker"
+    for token in (b"", b"3" * 32, b"1" * 31):
+        with pytest.raises(CallRefused, match="no attested session"):
+            board.holder(token)
+    board.add(replace(peer(incarnation=2, certificate=b"b"), call_token=b"4" * 32))
+    with pytest.raises(CallRefused):
+        board.holder(b"1" * 32)

@@ -7,12 +7,13 @@ import logging
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import grpc
 
-from coterie.errors import CallRefused, CoterieError
+from coterie.errors import CallRefused, CoterieError, MessageRefused, PeerBusy
 from coterie.kinds import Role
 from coterie.ratls.calls import CallsUnderWay
 from coterie.ratls.credentials import Clock
@@ -88,90 +89,141 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
         """Wraps the method's handler; see `grpc.ServerInterceptor`."""
         method = str(handler_call_details.method)
         if method not in self._permissions:
-            return grpc.unary_unary_rpc_method_handler(self._unlisted)
+            return _refusing(_unlisted(), grpc.StatusCode.PERMISSION_DENIED)
         handler = continuation(handler_call_details)
+        if handler is None:
+            return None
         token = _token(handler_call_details)
-        return None if handler is None else self._guarded(method, token, handler)
-
-    def _unlisted(self, _: object, context: grpc.ServicerContext) -> NoReturn:
-        error = CallRefused(
-            "this method may not be called",
-            expected="a method of this node's protocol",
-            seen="another one",
-            remedy="both sides must run the same Coterie release",
-        )
-        _abort(context, error, status_code(error))
+        try:
+            # Before a thread is taken: of the pool's, each peer has as many as it may make calls.
+            end = self._calls.enter(self._pins.holder(token))
+        except CallRefused as error:
+            return _refusing(error, grpc.StatusCode.UNAUTHENTICATED)
+        except PeerBusy as error:
+            return _refusing(error, status_code(error))
+        return self._guarded(_Call(method, token, end), handler)
 
     def _guarded(
-        self, method: str, token: bytes, handler: grpc.RpcMethodHandler[object, object]
+        self, call: _Call, handler: grpc.RpcMethodHandler[object, object]
     ) -> grpc.RpcMethodHandler[object, object]:
+        # To gRPC every call is a stream of requests. Else it would wait for the message of a unary one
+        # before it calls what is made here, and not call it at all where none comes.
+        codec = (handler.request_deserializer, handler.response_serializer)
+
         def one(
             behaviour: Callable[[Req, grpc.ServicerContext], object],
-        ) -> Callable[[Req, grpc.ServicerContext], object]:
-            def answer(request: Req, context: grpc.ServicerContext) -> object:
-                end = self._admit(method, token, context)
+            read: Callable[[Iterator[object]], Req],
+        ) -> grpc.RpcMethodHandler[object, object]:
+            def answer(requests: Iterator[object], context: grpc.ServicerContext) -> object:
                 try:
+                    call.begin(context)
+                    request = read(requests)
+                    self._admit(call, context)
                     return behaviour(request, context)
                 except Exception as error:  # noqa: BLE001 (all become a status)
                     _fail(context, error)
                 finally:
-                    end()
+                    call.end()
 
-            return answer
+            return grpc.stream_unary_rpc_method_handler(answer, *codec)
 
         def many(
             behaviour: Callable[[Req, grpc.ServicerContext], Iterator[object]],
-        ) -> Callable[[Req, grpc.ServicerContext], Iterator[object]]:
-            def answers(request: Req, context: grpc.ServicerContext) -> Iterator[object]:
-                end = self._admit(method, token, context)
+            read: Callable[[Iterator[object]], Req],
+        ) -> grpc.RpcMethodHandler[object, object]:
+            def answers(
+                requests: Iterator[object], context: grpc.ServicerContext
+            ) -> Iterator[object]:
                 try:
+                    call.begin(context)
+                    request = read(requests)
+                    self._admit(call, context)
                     yield from behaviour(request, context)
                 except Exception as error:  # noqa: BLE001 (all become a status)
                     _fail(context, error)
                 finally:
-                    end()
+                    call.end()
 
-            return answers
+            return grpc.stream_stream_rpc_method_handler(answers, *codec)
 
-        codec = (handler.request_deserializer, handler.response_serializer)
         if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(one(handler.unary_unary), *codec)
+            return one(handler.unary_unary, _only)
         if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(many(handler.unary_stream), *codec)
+            return many(handler.unary_stream, _only)
         if handler.stream_unary is not None:
-            return grpc.stream_unary_rpc_method_handler(one(handler.stream_unary), *codec)
+            return one(handler.stream_unary, iter)
         assert handler.stream_stream is not None
-        return grpc.stream_stream_rpc_method_handler(many(handler.stream_stream), *codec)
+        return many(handler.stream_stream, iter)
 
-    def _admit(
-        self, method: str, token: bytes, context: grpc.ServicerContext
-    ) -> Callable[[], None]:
+    def _admit(self, call: _Call, context: grpc.ServicerContext) -> None:
+        """Judges a call whose message has come: that may take as long as a peer likes, and pins end."""
         try:
             now = self._clock()
-            peer = self._pins.caller(_certificate_sha256(context), token, now)
+            peer = self._pins.caller(_certificate_sha256(context), call.token, now)
         except CallRefused as error:
             _abort(context, error, grpc.StatusCode.UNAUTHENTICATED)
-        except CoterieError as error:  # this host's clock is behind
-            _abort(context, error, status_code(error))
+        # A host's clock that is behind is any other error.
         self._admitted(context.peer())
-        roles = self._permissions[method]
+        roles = self._permissions[call.method]
         if peer.role not in roles:
-            refusal = CallRefused(
-                f"{peer.node} may not call {method}",
+            raise CallRefused(
+                f"{peer.node} may not call {call.method}",
                 expected=f"a caller with role {' or '.join(sorted(roles)) or '(nobody)'}",
                 seen=peer.role,
                 remedy="a node does what its role in the contract allows, and nothing else",
             )
-            _abort(context, refusal, status_code(refusal))
-        try:
-            end = self._calls.enter(peer.node)
-        except CoterieError as error:
-            _abort(context, error, status_code(error))
-        if not context.add_callback(end):
-            end()  # the peer has hung up already
         with _callers_lock:
             _callers[context] = peer
-        return end
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call that has its place among its peer's.
+
+    Attributes:
+        method: Its full name.
+        token: What it carries.
+        end: To be called when its handler has ended, and when it has: the second frees the place.
+    """
+
+    method: str
+    token: bytes = field(repr=False)
+    end: Callable[[], None]
+
+    def begin(self, context: grpc.ServicerContext) -> None:
+        """Has the call's own end told."""
+        if not context.add_callback(self.end):
+            self.end()  # the peer has hung up already
+
+
+def _only(requests: Iterator[object]) -> object:
+    """The message of a call that has one."""
+    for request in requests:
+        return request
+    raise MessageRefused(
+        "a call came without its message",
+        expected="one message",
+        seen="none",
+        remedy="both sides must run the same Coterie release",
+    )
+
+
+def _unlisted() -> CallRefused:
+    return CallRefused(
+        "this method may not be called",
+        expected="a method of this node's protocol",
+        seen="another one",
+        remedy="both sides must run the same Coterie release",
+    )
+
+
+def _refusing(error: CoterieError, code: grpc.StatusCode) -> grpc.RpcMethodHandler[object, object]:
+    """Refuses a call of any method at once, without waiting for a message."""
+
+    def refuse(_: Iterator[object], context: grpc.ServicerContext) -> NoReturn:
+        _abort(context, error, code)
+
+    return grpc.stream_unary_rpc_method_handler(refuse)
 
 
 def _certificate_sha256(context: grpc.ServicerContext) -> bytes:
@@ -190,8 +242,10 @@ def _token(call: grpc.HandlerCallDetails) -> bytes:
 def _fail(context: grpc.ServicerContext, error: Exception) -> NoReturn:
     if isinstance(error, CoterieError):
         _abort(context, error, status_code(error))
+    if isinstance(error, grpc.RpcError) and not context.is_active():
+        raise error  # the peer has hung up
     if context.code() is not None:  # type: ignore[attr-defined]  # the stub lacks it
-        raise error  # the handler itself has aborted the call
+        raise error  # the call is aborted already
     # Whatever an internal error says stays on this side: it may quote private data.
     _log.error("a handler failed", exc_info=error)
     context.abort(grpc.StatusCode.INTERNAL, "an internal error; see the log of this node")

@@ -105,14 +105,27 @@ class PinBoard:
         # Every one is compared, so that the time tells nothing.
         fits = [hmac.compare_digest(token, known) and now < until for known, until in tokens]
         if not token or not any(fits):
-            raise CallRefused(
-                f"a call with the key of {peer.node} is of no attested session of it",
-                expected="the token of a session that was attested here and has not run out",
-                seen="another one" if token else "none",
-                remedy="attest again; clients do so by themselves, so if this goes on, somebody else "
-                "has that node's key",
-            )
+            raise _no_session(f"a call with the key of {peer.node}", token)
         return peer
+
+    def holder(self, token: bytes) -> str:
+        """The node whose session a token is of, so that a call can be counted before it is judged.
+
+        Says nothing of who shows the token, nor of whether the session has run out.
+
+        Args:
+            token: What the call carries.
+
+        Raises:
+            CallRefused: It is that of no session that is known: `caller` would refuse it too.
+        """
+        with self._lock:
+            known = [(self._pins[pin].node, one) for pin in self._pins for one in self._tokens[pin]]
+        # Every one is compared, so that the time tells nothing.
+        fits = [node for node, one in known if hmac.compare_digest(token, one)]
+        if not token or not fits:
+            raise _no_session("a call", token)
+        return fits[0]
 
     def trusted(self, now: datetime) -> tuple[Peer, ...]:
         """The peers whose pins hold now."""
@@ -124,3 +137,13 @@ class PinBoard:
         """Grows with every change; lets a reader skip what it has seen."""
         with self._lock:
             return self._version
+
+
+def _no_session(what: str, token: bytes) -> CallRefused:
+    return CallRefused(
+        f"{what} is of no attested session",
+        expected="the token of a session that was attested here and has not run out",
+        seen="another one" if token else "none",
+        remedy="attest again; clients do so by themselves, so if this goes on, a newer process runs "
+        "this node, or somebody else has its key",
+    )

@@ -82,6 +82,18 @@ MUTATIONS = (
         "if not fits:",
         "a call without a token takes a place of whoever has none",
     ),
+    _pins(
+        "run-out-sessions-count",
+        "and token and now < until",
+        "and token",
+        "the token of a session that has run out opens connections",
+    ),
+    _pins(
+        "no-token-proves",
+        "and token and now < until",
+        "and now < until",
+        "whoever knows no token proves that",
+    ),
     _pins("version-stays", "self._version += 1", "self._version += 0", "readers miss changes"),
     _pins(
         "newest-forgotten",

@@ -130,7 +130,7 @@ def test_a_stolen_key_alone_makes_no_calls(net: Net) -> None:
         assert refused(stolen, bytes(32)).seen == "another one"
         assert refused(stolen, b"").seen == "none"
         another = refused(stolen, other.peer.call_token)
-        assert another.what == "a call with the key of acme-worker is of no attested session"
+        assert another.what == "what comes with the key of acme-worker is of no attested session"
         own = channel.peer.call_token
         assert refused(stolen, own, own).seen == "none"  # once, or not at all
         assert who(stolen, own) == b"acme-worker"

@@ -138,3 +138,44 @@ def test_a_token_tells_whose_session_it_is_of() -> None:
     board.add(replace(peer(incarnation=2, certificate=b"b"), call_token=b"4" * 32))
     with pytest.raises(CallRefused):
         board.holder(b"1" * 32)
+
+
+def test_a_session_is_found_by_what_is_made_of_its_token() -> None:
+    board = PinBoard()
+    board.add(replace(peer(), call_token=b"1" * 32))
+    board.add(replace(peer(), call_token=b"2" * 32))
+
+    def made_of(token: bytes) -> bytes:
+        return b"of " + token
+
+    found, token = board.session(b"a" * 32, b"of " + b"2" * 32, AT, made_of=made_of)
+    assert (found.node, token) == ("acme-worker", b"2" * 32)
+    for shown in (b"2" * 32, b"of " + b"3" * 32, b"of ", b""):
+        with pytest.raises(CallRefused, match="no attested session"):
+            board.session(b"a" * 32, shown, AT, made_of=made_of)
+    with pytest.raises(CallRefused, match="expired"):
+        board.session(b"a" * 32, b"of " + b"2" * 32, AT + timedelta(hours=1), made_of=made_of)
+    with pytest.raises(CallRefused, match="not attested"):
+        board.session(b"b" * 32, b"of " + b"2" * 32, AT, made_of=made_of)
+
+
+def test_a_peer_without_a_token_has_no_session() -> None:
+    board = PinBoard()
+    board.add(peer())
+    with pytest.raises(CallRefused):
+        board.session(b"a" * 32, b"", AT)
+    with pytest.raises(CallRefused):
+        board.session(b"a" * 32, b"of ", AT, made_of=lambda token: b"of " + token)
+
+
+def test_a_session_that_has_run_out_is_none_though_its_certificate_is_pinned() -> None:
+    board = PinBoard()
+    later = AT + timedelta(minutes=50)
+    board.add(replace(peer(), call_token=b"1" * 32))
+    renewed = replace(peer(), attested_at=later, expires_at=later + timedelta(hours=1))
+    board.add(replace(renewed, call_token=b"2" * 32))
+
+    at = AT + timedelta(hours=1)
+    assert board.session(b"a" * 32, b"2" * 32, at)[1] == b"2" * 32
+    with pytest.raises(CallRefused, match="no attested session"):
+        board.session(b"a" * 32, b"1" * 32, at)

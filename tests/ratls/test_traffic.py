@@ -112,6 +112,19 @@ def test_what_follows_the_handshake_is_left_unread(ends: Ends) -> None:
     assert listener.take().socket.recv(100) == b"first words"
 
 
+def test_what_is_told_before_the_records_has_their_shape_and_its_due_length(ends: Ends) -> None:
+    dialler, listener = ends.end(listener=False), ends.end(listener=True)
+    assert both(dialler.handshake, listener.handshake) == [None, None]
+    dialler.tell(b"who I am")
+    assert listener.hear(8) == b"who I am"
+    dialler.tell(b"who else I am")
+    with pytest.raises(HandshakeFailed):
+        listener.hear(8)
+    ends.there.sendall(b"\x16\x03\x03\x00\x08who I am")
+    with pytest.raises(HandshakeFailed):
+        dialler.hear(8)
+
+
 def test_secrets_are_not_shown(ends: Ends) -> None:
     dialler, _ = taken(ends)
     assert repr(dialler.sending) not in repr(dialler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import threading
+from collections.abc import Callable
 from datetime import datetime
 
 from coterie.errors import CallRefused, EvidenceRefused
@@ -99,14 +100,43 @@ class PinBoard:
             CallRefused: As for `lookup`; or the token is that of no such session: a stolen key alone
                 has none.
         """
+        peer, _ = self.session(certificate_sha256, token, now)
+        return peer
+
+    def session(
+        self,
+        certificate_sha256: bytes,
+        shown: bytes,
+        now: datetime,
+        *,
+        made_of: Callable[[bytes], bytes] = lambda token: token,
+    ) -> tuple[Peer, bytes]:
+        """The peer that shows a certificate and what only the ends of a session with it can make.
+
+        Args:
+            certificate_sha256: SHA-256 of the DER certificate, 32 bytes.
+            shown: What it shows.
+            now: The time now, UTC.
+            made_of: What is to be shown, of a session's token; the token itself by default.
+
+        Returns:
+            The peer, and the token.
+
+        Raises:
+            CallRefused: As for `caller`.
+        """
         peer = self.lookup(certificate_sha256, now)
         with self._lock:
             tokens = tuple(self._tokens.get(certificate_sha256, {}).items())
         # Every one is compared, so that the time tells nothing.
-        fits = [hmac.compare_digest(token, known) and now < until for known, until in tokens]
-        if not token or not any(fits):
-            raise _no_session(f"a call with the key of {peer.node}", token)
-        return peer
+        fits = [
+            token
+            for token, until in tokens
+            if hmac.compare_digest(shown, made_of(token)) and token and now < until
+        ]
+        if not fits:
+            raise _no_session(f"what comes with the key of {peer.node}", shown)
+        return peer, fits[0]
 
     def holder(self, token: bytes) -> str:
         """The node whose session a token is of, so that a call can be counted before it is judged.
@@ -139,11 +169,11 @@ class PinBoard:
             return self._version
 
 
-def _no_session(what: str, token: bytes) -> CallRefused:
+def _no_session(what: str, shown: bytes) -> CallRefused:
     return CallRefused(
         f"{what} is of no attested session",
         expected="the token of a session that was attested here and has not run out",
-        seen="another one" if token else "none",
-        remedy="attest again; clients do so by themselves, so if this goes on, a newer process runs "
+        seen="another one" if shown else "none",
+        remedy="attest again; nodes do so by themselves, so if this goes on, a newer process runs "
         "this node, or somebody else has its key",
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 
 from coterie.errors import EvidenceRefused
 from coterie.ratls.credentials import Clock
@@ -79,6 +80,17 @@ class Board:
             CallRefused: Nobody pinned it, a newer incarnation replaced it, or its time is up.
         """
         return self._pins.lookup(hashlib.sha256(certificate_der).digest(), self._clock())
+
+    def session(
+        self, certificate_der: bytes, shown: bytes, made_of: Callable[[bytes], bytes]
+    ) -> tuple[Peer, bytes]:
+        """The peer behind a certificate and a proof, and the session's token, as `PinBoard.session`.
+
+        Raises:
+            CallRefused: As for `judge`; or it is a proof of no session that holds.
+        """
+        digest = hashlib.sha256(certificate_der).digest()
+        return self._pins.session(digest, shown, self._clock(), made_of=made_of)
 
     def live_incarnation(self, node: str) -> int:
         """The incarnation of a node that has a pin now; 0 if none has."""

@@ -1,9 +1,13 @@
-"""Data connections: TLS to a pinned certificate and nothing else, made by Python, used by TensorFlow.
+"""Data connections: TLS of attested sessions' ends and of nobody else, made by Python, used by TensorFlow.
 
 Attestation is the attested handshake's (`coterie.ratls.handshake`), on the attestation port. Here the two keys
 that it pinned meet again. Whoever dials shows the certificate that the peer has pinned, and accepts the one
 that it has pinned itself; whoever listens looks the certificate up on its board. Both do so within the TLS
 handshake. A listener shows its newest certificate: a dialler that knows only an older one attests it anew.
+
+A key can be stolen. So after the handshake each side proves to the other that it knows the token of an attested
+session between the two, as calls of gRPC do: by an HMAC under it of keying material that this very TLS session
+exports. A proof that was overheard is of no use, since no other TLS session exports the same.
 """
 
 from __future__ import annotations
@@ -11,8 +15,9 @@ from __future__ import annotations
 import contextlib
 import hmac
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 
 from coterie.errors import CoterieError, HandshakeFailed, PeerBusy, PeerUnreachable
 from coterie.ratls.address import Address
@@ -29,10 +34,14 @@ from coterie.ratls.visitors import unproved_key
 from coterie.tensorflow.board import Board
 from coterie.tensorflow.native import Native
 
-ALPN = b"coterie-tf/1"
-BACK_ALPN = b"coterie-tf-back/1"  # who dials such a connection is who TensorFlow dials through it
+ALPN = b"coterie-tf/2"
+BACK_ALPN = b"coterie-tf-back/2"  # who dials such a connection is who TensorFlow dials through it
 MAX_IDLE = 64  # connections of one peer that wait for use
+PROOF_BYTES = 32
+_PROOF_LABEL = b"EXPORTER-coterie-tf-2"
 _KEEPALIVE_SECONDS = 30
+
+Find = Callable[[bytes, Callable[[bytes], bytes]], bytes]
 
 
 class DataConnection:
@@ -61,6 +70,7 @@ class DataConnection:
         peer_name: str,
         back: bool = False,
     ) -> None:
+        self._peer_name = peer_name
         self._tls = TlsHandshake(
             sock,
             identity,
@@ -82,8 +92,47 @@ class DataConnection:
             HandshakeFailed: TLS failed.
             PeerUnreachable: The peer went away or was too slow.
         """
-        try:
+        with self._closed_on_failure():
             self._tls.handshake()
+
+    def prove(self, token: bytes) -> None:
+        """Proves to the listener that this side knows a session's token, and demands the same of it.
+
+        Raises:
+            HandshakeFailed: The listener does not know it; the connection is closed.
+            PeerUnreachable: It went away, has no place for another connection, or was too slow.
+        """
+        with self._closed_on_failure():
+            self._tls.tell(self._proof(b"dialler", token))
+            answer = self._tls.hear(PROOF_BYTES)
+            if not hmac.compare_digest(answer, self._proof(b"listener", token)):
+                raise _no_proof(self._peer_name)
+
+    def demand(self, find: Find) -> None:
+        """Demands the dialler's proof, and answers with this side's.
+
+        Args:
+            find: Finds the token that a proof was made of, given the proof and how one is made of a token;
+                raises to refuse it.
+
+        Raises:
+            CoterieError: The reason of ``find``; the connection is closed.
+            HandshakeFailed: The dialler said something else.
+            PeerUnreachable: It went away or was too slow.
+        """
+        with self._closed_on_failure():
+            shown = self._tls.hear(PROOF_BYTES)
+            token = find(shown, partial(self._proof, b"dialler"))
+            self._tls.tell(self._proof(b"listener", token))
+
+    def _proof(self, side: bytes, token: bytes) -> bytes:
+        exported = self._tls.exporter(_PROOF_LABEL, PROOF_BYTES)
+        return hmac.digest(token, side + exported, "sha256")
+
+    @contextlib.contextmanager
+    def _closed_on_failure(self) -> Iterator[None]:
+        try:
+            yield
         except BaseException:
             self._tls.close()
             raise
@@ -129,7 +178,8 @@ def connect(
 
     Raises:
         PeerUnreachable: Nobody answers, or not in time.
-        HandshakeFailed: It is not TLS, or another key than the pinned one answered.
+        HandshakeFailed: It is not TLS, or another key than the pinned one answered, or who has that key knows
+            nothing of the handshake.
     """
     peer = attested.peer
     sock = Destination(
@@ -150,6 +200,7 @@ def connect(
         back=back,
     )
     connection.handshake()
+    connection.prove(peer.call_token)
     return connection
 
 
@@ -167,7 +218,7 @@ def receive(
     Raises:
         HandshakeFailed: TLS failed: among others, the peer speaks plaintext or was too slow.
         EvidenceRefused: The peer has no certificate.
-        CallRefused: The certificate is not pinned here.
+        CallRefused: The certificate is not pinned here, or who shows it knows of no attested session.
         PeerBusy: The peer has too many idle connections.
     """
     judged: list[bytes] = []
@@ -188,21 +239,25 @@ def receive(
             deadline=Deadline.after(seconds),
             peer_name="a peer",
         )
-        try:
-            connection.handshake()
-        except (HandshakeFailed, PeerUnreachable) as error:
-            raise _not_tls(error) from error
-        try:
-            peer = board.judge(
-                judged[0]
-            )  # once more: the peer may have let its pin run out meanwhile
+        found: list[Peer] = []
+
+        def find(shown: bytes, made_of: Callable[[bytes], bytes]) -> bytes:
+            # The certificate, too, once more: the peer may have let its pin run out meanwhile.
+            peer, token = board.session(judged[0], shown, made_of)
             index = index_of[peer.node]
             idle = native.parked(index) if connection.is_back else native.unused(index)
             if idle >= MAX_IDLE:
                 raise _too_many(peer, idle)
-        except CoterieError:
-            connection.close()
-            raise
+            found.append(peer)
+            return token
+
+        try:
+            connection.handshake()
+            connection.demand(find)
+        except (HandshakeFailed, PeerUnreachable) as error:
+            raise _not_tls(error) from error
+        (peer,) = found
+        index = index_of[peer.node]
         connection.hand_over(native, index, peer.incarnation, to_dial=connection.is_back)
         return peer
 
@@ -213,6 +268,15 @@ def _other_certificate(peer: Peer) -> HandshakeFailed:
         expected=f"certificate {peer.certificate_sha256.hex()}",
         seen="another one",
         remedy="a node that was started anew is attested again by itself; else find out who answers",
+    )
+
+
+def _no_proof(node: str) -> HandshakeFailed:
+    return HandshakeFailed(
+        f"who answers with the key of {node} knows of no attested session with this node",
+        expected="a proof by the token of the last handshake",
+        seen="another one",
+        remedy="nodes attest each other anew by themselves; if this goes on, somebody else has that node's key",
     )
 
 

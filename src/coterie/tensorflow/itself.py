@@ -1,14 +1,18 @@
 """Connections of a node with itself: the chief's coordination service, for one, is dialled by the chief too.
 
 They are TLS like all others, since a hop through the host's kernel must not be readable either. Nor may the
-host stand in between: both ends must show this node's own certificate, whose key nobody else has.
+host stand in between: both ends must show this node's own certificate, and prove that they know a secret that
+does not leave this process.
 """
 
 from __future__ import annotations
 
+import hmac
 import logging
+import secrets
 import socket
 import threading
+from collections.abc import Callable
 
 from coterie.errors import CoterieError, EnvironmentUnfit
 from coterie.ratls.deadline import Deadline
@@ -37,6 +41,7 @@ class OwnKeeper:
         self._trust = trust
         self._index = index
         self._ready = ready
+        self._token = secrets.token_bytes(32)
         self._stopping = False
         self._changed = threading.Event()
         self._thread = threading.Thread(target=self._look_after, name="keeper-of-itself")
@@ -79,6 +84,10 @@ class OwnKeeper:
         def shake_hands(end: DataConnection) -> None:
             try:
                 end.handshake()
+                if end is dialler:
+                    end.prove(self._token)
+                else:
+                    end.demand(self._find)
             except CoterieError as error:
                 failed.append(error)
 
@@ -92,6 +101,11 @@ class OwnKeeper:
             raise _meddled() from failed[0]
         listener.hand_over(self._native, self._index, _INCARNATION, to_dial=False)
         dialler.hand_over(self._native, self._index, _INCARNATION, to_dial=True)
+
+    def _find(self, shown: bytes, made_of: Callable[[bytes], bytes]) -> bytes:
+        if not hmac.compare_digest(shown, made_of(self._token)):
+            raise _meddled()
+        return self._token
 
     def _end(self, sock: socket.socket, *, listener: bool) -> DataConnection:
         identity = self._trust.credentials.current().identity
@@ -109,7 +123,7 @@ class OwnKeeper:
 def _meddled() -> EnvironmentUnfit:
     return EnvironmentUnfit(
         "this node's TLS handshake with itself failed",
-        expected="this node's own certificate at both ends",
-        seen="another one, or no handshake in time",
+        expected="this node itself at both ends",
+        seen="another certificate, another TLS session at the other end, or no handshake in time",
         remedy="the host meddles with this process's own sockets, or is too slow: find out which",
     )

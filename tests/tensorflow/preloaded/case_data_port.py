@@ -23,7 +23,16 @@ from coterie.tensorflow.native import Native
 from tests.ratls.conftest import World
 from tests.ratls.forging import Forgery, forge, legacy
 from tests.ratls.test_forgeries import FORGERIES
-from tests.tensorflow.preloaded.conftest import ACME, ALPN, BACK, Layer, Line, wait_until
+from tests.tensorflow.preloaded.conftest import (
+    ACME,
+    ALPN,
+    BACK,
+    HEAD,
+    Layer,
+    Line,
+    proof,
+    wait_until,
+)
 
 MakeLine = Callable[..., Line]
 
@@ -34,10 +43,11 @@ def test_an_attested_peers_connection_goes_to_tensorflow(
     attested = layer.attest(world.trust("acme-worker"))
     assert attested.peer.grpc_port == layer.data.port
 
-    connection = line(attested.credentials.identity).shake_hands()
+    connection = line(attested).shake_hands()
 
     wait_until(lambda: native.unused(ACME) == 1, "it was not handed over")
     assert connection.shown() == attested.peer.certificate_sha256
+    assert connection.answer == HEAD + proof(connection.tls, b"listener", attested.peer.call_token)
     assert connection.is_open()
 
 
@@ -45,7 +55,7 @@ def test_a_connection_for_the_other_direction_is_parked(
     world: World, layer: Layer, line: MakeLine, native: Native
 ) -> None:
     attested = layer.attest(world.trust("acme-worker"))
-    line(attested.credentials.identity, alpn=BACK).shake_hands()
+    line(attested, alpn=BACK).shake_hands()
     wait_until(lambda: native.parked(ACME) == 1, "it was not parked")
     assert native.unused(ACME) == 0
 
@@ -69,6 +79,59 @@ def test_another_key_of_an_attested_node_is_refused(
     other = world.trust("acme-worker", incarnation=5).credentials.current().identity
     line(other).shake_hands().wait_end()
     layer.refusal(CallRefused)
+    assert native.unused(ACME) == 0
+
+
+def of_another_node(thief: Line, own: bytes, others: bytes) -> bytes:
+    del own
+    return proof(thief.tls, b"dialler", others)
+
+
+def of_the_other_side(thief: Line, own: bytes, others: bytes) -> bytes:
+    del others
+    return proof(thief.tls, b"listener", own)
+
+
+def of_no_session(thief: Line, own: bytes, others: bytes) -> bytes:
+    del own, others
+    return proof(thief.tls, b"dialler", b"")
+
+
+@pytest.mark.parametrize("made", [of_another_node, of_the_other_side, of_no_session])
+def test_a_stolen_key_alone_opens_no_connection(
+    world: World, layer: Layer, line: MakeLine, native: Native, made: Callable[..., bytes]
+) -> None:
+    attested = layer.attest(world.trust("acme-worker"))
+    other = layer.attest(world.trust("bolt-worker"))
+    for alpn in (ALPN, BACK):
+        thief = line(attested.credentials.identity, alpn=alpn).shake_hands()
+        thief.say(made(thief, attested.peer.call_token, other.peer.call_token))
+        thief.wait_end()
+    assert "acme-worker is of no attested session" in layer.refusal(CallRefused).what
+    assert native.unused(ACME) == native.parked(ACME) == 0
+
+
+def test_an_overheard_proof_opens_no_second_connection(
+    world: World, layer: Layer, line: MakeLine, native: Native
+) -> None:
+    attested = layer.attest(world.trust("acme-worker"))
+    honest = line(attested).shake_hands()
+    thief = line(attested.credentials.identity).shake_hands()
+    thief.say(proof(honest.tls, b"dialler", attested.peer.call_token))
+    thief.wait_end()
+    layer.refusal(CallRefused)
+    assert native.unused(ACME) == 1
+
+
+@pytest.mark.parametrize("said", [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x17\x03\x03\x40\x00"])
+def test_what_is_no_proof_is_refused_by_its_head(
+    world: World, layer: Layer, line: MakeLine, native: Native, said: bytes
+) -> None:
+    attested = layer.attest(world.trust("acme-worker"))
+    thief = line(attested.credentials.identity).shake_hands()
+    thief.socket.sendall(said)
+    thief.wait_end()
+    layer.refusal(HandshakeFailed)
     assert native.unused(ACME) == 0
 
 
@@ -138,7 +201,7 @@ def test_other_tls_is_refused(
     world: World, layer: Layer, line: MakeLine, native: Native, options: dict[str, object]
 ) -> None:
     attested = layer.attest(world.trust("acme-worker"))
-    connection = line(attested.credentials.identity, **options)
+    connection = line(attested, **options)
     with contextlib.suppress(SSL.Error):
         connection.shake_hands()
     connection.wait_end()
@@ -163,7 +226,7 @@ def test_who_stalls_in_the_handshake_disturbs_nobody(
     ]
     try:
         attested = layer.attest(world.trust("acme-worker"))
-        line(attested.credentials.identity).shake_hands()
+        line(attested).shake_hands()
         wait_until(lambda: native.unused(ACME) == 1, "it was not handed over")
     finally:
         for sock in silent:
@@ -175,15 +238,15 @@ class TestAPeerThatComesBack:
         self, world: World, layer: Layer, line: MakeLine, native: Native
     ) -> None:
         first = layer.attest(world.trust("acme-worker", incarnation=1))
-        old = line(first.credentials.identity).shake_hands()
+        old = line(first).shake_hands()
         wait_until(lambda: native.unused(ACME) == 1, "it was not handed over")
 
         second = layer.attest(world.trust("acme-worker", incarnation=2))
 
         old.wait_end()
-        line(first.credentials.identity).shake_hands().wait_end()
+        line(first).shake_hands().wait_end()
         layer.refusal(CallRefused)
-        new = line(second.credentials.identity).shake_hands()
+        new = line(second).shake_hands()
         wait_until(lambda: native.unused(ACME) >= 1, "the new one was not handed over")
         assert new.is_open()
 
@@ -199,7 +262,7 @@ class TestRenewal:
     ) -> None:
         worker = world.trust("acme-worker", incarnation=1)
         first = layer.attest(worker)
-        old = line(first.credentials.identity).shake_hands()
+        old = line(first).shake_hands()
         wait_until(lambda: native.unused(ACME) == 1, "it was not handed over")
 
         world.clock.advance(timedelta(minutes=50))
@@ -209,7 +272,7 @@ class TestRenewal:
 
         wait_until(lambda: len(layer.admitted) == 3, "it was not attested again")
         # Two looks of the keeper have passed once a new connection has been handed over and used up.
-        line(second.credentials.identity).shake_hands()
+        line(second).shake_hands()
         wait_until(lambda: native.unused(ACME) == 2, "the new one was not handed over")
         assert old.is_open()
 
@@ -217,13 +280,13 @@ class TestRenewal:
         self, world: World, layer: Layer, line: MakeLine, native: Native
     ) -> None:
         attested = layer.attest(world.trust("acme-worker"))
-        old = line(attested.credentials.identity).shake_hands()
+        old = line(attested).shake_hands()
         wait_until(lambda: native.unused(ACME) == 1, "it was not handed over")
 
         world.clock.advance(timedelta(minutes=61))
 
         old.wait_end()
-        line(attested.credentials.identity).shake_hands().wait_end()
+        line(attested).shake_hands().wait_end()
         assert isinstance(layer.refusal(CallRefused), CallRefused)
 
 
@@ -231,7 +294,7 @@ def test_no_link_is_left_when_a_layer_ends(
     world: World, native: Native, layer: Layer, line: MakeLine
 ) -> None:
     attested = layer.attest(world.trust("acme-worker"))
-    one = line(attested.credentials.identity).shake_hands()
+    one = line(attested).shake_hands()
     wait_until(lambda: native.unused(ACME) == 1, "it was not handed over")
     layer.sockets.stop()
     one.wait_end()
@@ -307,7 +370,7 @@ def test_a_pin_that_runs_out_within_the_handshake_opens_nothing(
         here.sendall(b"".join(before))
         assert asked.wait(20)
         now[0] += timedelta(minutes=61)
-        here.sendall(finished)
+        here.sendall(finished + HEAD + proof(peer, b"dialler", attested.peer.call_token))
         listening.join()
     assert [type(error) for error in raised] == [CallRefused]
     assert native.unused(ACME) == 0

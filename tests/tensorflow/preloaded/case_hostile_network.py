@@ -17,10 +17,14 @@ from OpenSSL import SSL
 
 from coterie.errors import EnvironmentUnfit, HandshakeFailed
 from coterie.ratls.address import Address
+from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
 from coterie.ratls.handshake import accept
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.listener import ListenerLimits
+from coterie.ratls.tls import Deadline
+from coterie.ratls.traffic import TlsHandshake
 from coterie.ratls.trust import TrustContext
+from coterie.ratls.visitors import unproved_key
 from coterie.tensorflow.itself import OwnKeeper
 from coterie.tensorflow.keeper import READY
 from coterie.tensorflow.native import Native
@@ -49,21 +53,32 @@ def tls(sock: socket.socket, identity: NodeIdentity, *, listener: bool) -> SSL.C
     return connection
 
 
+@pytest.mark.parametrize(
+    "stolen", [False, True], ids=["with a key of its own", "with the node's key"]
+)
 def test_a_host_between_the_ends_of_a_nodes_own_connection_is_noticed(
-    world: World, native: Native, monkeypatch: pytest.MonkeyPatch
+    world: World, native: Native, monkeypatch: pytest.MonkeyPatch, stolen: bool
 ) -> None:
     trust = world.trust("ps0")
-    hosts_own = world.trust("ps0").credentials.current().identity
+    hosts = (trust if stolen else world.trust("ps0")).credentials.current().identity
     threads: list[threading.Thread] = []
     pairs = [socket.socketpair(), socket.socketpair()]
+    both = threading.Barrier(2)
 
-    def between(listener: bool, sock: socket.socket) -> None:
-        with contextlib.suppress(SSL.Error), sock:
-            tls(sock, hosts_own, listener=listener).do_handshake()
+    def between(listener: bool, sock: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(SSL.Error, OSError, threading.BrokenBarrierError), sock:
+            try:
+                tls(sock, hosts, listener=listener).do_handshake()
+                both.wait(20)
+                while said := sock.recv(4096):
+                    other.sendall(said)
+            finally:
+                both.abort()
+                other.shutdown(socket.SHUT_WR)
 
     def meddled() -> tuple[socket.socket, socket.socket]:
-        for listener, pair in zip((True, False), pairs, strict=True):
-            threads.append(threading.Thread(target=between, args=(listener, pair[1])))
+        for listener, (sock, other) in zip((True, False), (pairs[::1], pairs[::-1]), strict=True):
+            threads.append(threading.Thread(target=between, args=(listener, sock[1], other[1])))
             threads[-1].start()
         return pairs[0][0], pairs[1][0]
 
@@ -82,8 +97,9 @@ def test_a_host_between_the_ends_of_a_nodes_own_connection_is_noticed(
 class Resetting:
     """acme-worker behind a host that ends every data connection after its handshake."""
 
-    def __init__(self, trust: TrustContext) -> None:
+    def __init__(self, trust: TrustContext, proof: bytes = b"") -> None:
         self._trust = trust
+        self._proof = proof
         self._identity = trust.credentials.current().identity
         self._attestation = socket.create_server(("127.0.0.1", 0))
         self._data = socket.create_server(("127.0.0.1", 0))
@@ -102,8 +118,28 @@ class Resetting:
             while True:
                 sock, _ = self._data.accept()
                 with sock, contextlib.suppress(SSL.Error):
-                    tls(sock, self._identity, listener=True).do_handshake()
+                    if self._proof:
+                        self._answer(sock)
+                    else:
+                        tls(sock, self._identity, listener=True).do_handshake()
                 self.met += 1
+
+    def _answer(self, sock: socket.socket) -> None:
+        handshake = TlsHandshake(
+            sock,
+            self._identity,
+            lambda shown: unproved_key(shown, "the peer", most=MAX_CERTIFICATE_BYTES),
+            listener=True,
+            at=self._trust.clock(),
+            deadline=Deadline.after(20),
+            peer_name="the peer",
+            alpn=ALPN,
+        )
+        handshake.handshake()
+        handshake.tell(self._proof)
+        sock.settimeout(20)
+        while sock.recv(4096):  # the other side ends it
+            pass
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -137,7 +173,7 @@ class TestAHostThatEndsEveryConnection:
     ) -> None:
         wait_until(lambda: resetting.met > 0, "nothing was dialled")
         attested = layer.attest(world.trust("acme-worker", incarnation=1))
-        old = line(attested.credentials.identity).shake_hands()
+        old = line(attested).shake_hands()
         wait_until(lambda: native.unused(ACME) >= 1, "it was not handed over")
 
         world.clock.advance(timedelta(minutes=61))
@@ -150,6 +186,15 @@ class TestAHostThatEndsEveryConnection:
         before = resetting.met
         time.sleep(2.0)
         assert resetting.met - before <= 4 * READY
+
+
+def test_a_thief_of_a_peers_key_is_given_nothing(world: World, native: Native) -> None:
+    """He sits on the way and has the certificate that was attested, but not the session's token."""
+    with Resetting(world.trust("acme-worker"), bytes(32)) as thief:
+        layer = Layer(world, native, {"acme-worker": thief.at})
+        with layer.sockets:
+            assert "knows of no attested session" in layer.refusal(HandshakeFailed).what
+            assert native.parked(ACME) == native.unused(ACME) == 0
 
 
 @pytest.fixture

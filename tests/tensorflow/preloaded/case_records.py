@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import hmac
 import os
 import select
 import socket
@@ -44,6 +45,9 @@ class Peer:
             alpn=ALPN,
         )
         tls.handshake()
+        token, exported = attested.peer.call_token, tls.exporter(b"EXPORTER-coterie-tf-2", 32)
+        tls.tell(hmac.digest(token, b"dialler" + exported, "sha256"))
+        tls.hear(32)
         taken = tls.take()
         self.socket.settimeout(20)
         self.sealer, self._opener = Sealer(taken.sending), Sealer(taken.receiving)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import select
 import socket
 import threading
@@ -24,7 +25,8 @@ from coterie.tensorflow.sockets import AttestedSockets, Ports
 from tests.ratls.conftest import World
 from tests.tensorflow.preloaded.calling import Caller
 
-ALPN, BACK = b"coterie-tf/1", b"coterie-tf-back/1"
+ALPN, BACK = b"coterie-tf/2", b"coterie-tf-back/2"
+HEAD = b"\x17\x03\x03\x00\x20"  # of a proof
 ACME = 1  # acme-worker's place among the contract's nodes
 
 
@@ -109,13 +111,19 @@ def layer(world: World, native: Native) -> Iterator[Layer]:
         yield made
 
 
+def proof(tls: SSL.Connection, side: bytes, token: bytes) -> bytes:
+    """What one side shows of a session's token."""
+    exported = tls.export_keying_material(b"EXPORTER-coterie-tf-2", 32)
+    return hmac.digest(token, side + exported, "sha256")
+
+
 class Line:
-    """A TLS connection to the data port, as a peer's."""
+    """A TLS connection to the data port: an attested peer's, or of whoever has no more than a key."""
 
     def __init__(
         self,
         at: Address,
-        identity: NodeIdentity | None,
+        shown: AttestedPeer | NodeIdentity | None,
         *,
         alpn: bytes | None = ALPN,
         version: int = SSL.TLS1_3_VERSION,
@@ -125,6 +133,10 @@ class Line:
         context.set_max_proto_version(version)
         if alpn is not None:
             context.set_alpn_protos([alpn])
+        self.token: bytes | None = None
+        identity = shown.credentials.identity if isinstance(shown, AttestedPeer) else shown
+        if isinstance(shown, AttestedPeer):
+            self.token = shown.peer.call_token
         if identity is not None:
             from cryptography import x509
 
@@ -136,7 +148,14 @@ class Line:
 
     def shake_hands(self) -> Line:
         self.tls.do_handshake()
+        if self.token is not None:
+            self.say(proof(self.tls, b"dialler", self.token))
+            self.answer = self.socket.recv(5 + 32, socket.MSG_WAITALL)
         return self
+
+    def say(self, shown: bytes) -> None:
+        """Shows a proof, or what is none."""
+        self.socket.sendall(HEAD + shown)
 
     def shown(self) -> bytes:
         """SHA-256 of the certificate that the other side showed."""
@@ -165,8 +184,8 @@ class Line:
 def line(layer: Layer) -> Iterator[Callable[..., Line]]:
     lines: list[Line] = []
 
-    def make(identity: NodeIdentity | None, **options: object) -> Line:
-        lines.append(Line(layer.data, identity, **options))  # type: ignore[arg-type]
+    def make(shown: AttestedPeer | NodeIdentity | None, **options: object) -> Line:
+        lines.append(Line(layer.data, shown, **options))  # type: ignore[arg-type]
         return lines[-1]
 
     yield make

@@ -71,9 +71,8 @@ class Records:
         Raises:
             PeerUnreachable: The peer went away or was too slow.
         """
-        if (
-            octets
-        ):  # with none, the kernel would tell of a reset before what came ahead of it is read
+        # With nothing to send, the kernel would tell of a reset before what came ahead of it is read.
+        if octets:
             self._in(self._deadline.remaining(), partial(self._socket.sendall, octets))
 
     def write_at_once(self, octets: bytes) -> None:

@@ -18,10 +18,10 @@ from OpenSSL import SSL
 from coterie.errors import EnvironmentUnfit, HandshakeFailed
 from coterie.ratls.address import Address
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
+from coterie.ratls.deadline import Deadline
 from coterie.ratls.handshake import accept
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.listener import ListenerLimits
-from coterie.ratls.tls import Deadline
 from coterie.ratls.traffic import TlsHandshake
 from coterie.ratls.trust import TrustContext
 from coterie.ratls.visitors import unproved_key

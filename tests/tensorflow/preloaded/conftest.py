@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import select
@@ -134,6 +135,7 @@ class Line:
         if alpn is not None:
             context.set_alpn_protos([alpn])
         self.token: bytes | None = None
+        self.answer = b""
         identity = shown.credentials.identity if isinstance(shown, AttestedPeer) else shown
         if isinstance(shown, AttestedPeer):
             self.token = shown.peer.call_token
@@ -149,8 +151,10 @@ class Line:
     def shake_hands(self) -> Line:
         self.tls.do_handshake()
         if self.token is not None:
-            self.say(proof(self.tls, b"dialler", self.token))
-            self.answer = self.socket.recv(5 + 32, socket.MSG_WAITALL)
+            # Who refuses may be gone before it reads the proof, and the connection is reset then.
+            with contextlib.suppress(ConnectionError):
+                self.say(proof(self.tls, b"dialler", self.token))
+                self.answer = self.socket.recv(5 + 32, socket.MSG_WAITALL)
         return self
 
     def say(self, shown: bytes) -> None:

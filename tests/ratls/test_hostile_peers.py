@@ -78,7 +78,8 @@ class TestFlood:
         trust = net.world.trust("acme-worker")
         flooding = [net.dial(server, trust) for _ in range(3)]  # streams are bounded by connection
         honest = net.dial(server, net.world.trust("bolt-worker"))
-        with ThreadPoolExecutor(6) as pool:
+        with ThreadPoolExecutor(6) as pool, ExitStack() as stack:
+            stack.callback(net.service.leave.set)  # however it ends
             waits = [pool.submit(call, flooding[i % 3], "Wait", b"x") for i in range(6)]
 
             refused = [failed(future) for future in islice(as_completed(waits, 30), 4)]

@@ -11,7 +11,11 @@ from coterie.errors import DataError
 from coterie.models.intervals import auc_interval, paired_aucs, proportion_interval
 from coterie.models.metrics import ScoreHistogram, roc_auc
 
-RANDOM = np.random.default_rng(5)
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    """Each test draws the same, whatever ran before it."""
+    return np.random.default_rng(5)
 
 
 def draw(
@@ -36,8 +40,10 @@ def binned(scores: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rows", [20, 301, 2000])
-def test_counted_scores_have_the_variance_of_scores_with_ties(rows: int) -> None:
-    scores, labels = draw(rows, RANDOM)
+def test_counted_scores_have_the_variance_of_scores_with_ties(
+    rows: int, random: np.random.Generator
+) -> None:
+    scores, labels = draw(rows, random)
     histogram = ScoreHistogram.count(scores, labels)
     interval = auc_interval(histogram)
     assert interval is not None
@@ -48,8 +54,8 @@ def test_counted_scores_have_the_variance_of_scores_with_ties(rows: int) -> None
     assert interval.high - interval.low == pytest.approx(2 * 1.959964 * interval.standard_error)
 
 
-def test_many_ties_are_no_problem() -> None:
-    scores, labels = draw(500, RANDOM)
+def test_many_ties_are_no_problem(random: np.random.Generator) -> None:
+    scores, labels = draw(500, random)
     coarse = np.round(scores)
     interval, paired = auc_interval(ScoreHistogram.count(coarse, labels)), None
     paired = paired_aucs([coarse], labels)
@@ -83,9 +89,11 @@ def test_without_two_examples_of_each_class_there_is_no_interval(labels: np.ndar
     assert paired_aucs([scores, scores], labels) is None
 
 
-def test_a_paired_difference_has_the_variance_of_the_placements_difference() -> None:
-    first, labels = draw(800, RANDOM)
-    second = first + 0.7 * RANDOM.standard_normal(800)
+def test_a_paired_difference_has_the_variance_of_the_placements_difference(
+    random: np.random.Generator,
+) -> None:
+    first, labels = draw(800, random)
+    second = first + 0.7 * random.standard_normal(800)
     paired = paired_aucs([first, second], labels)
     assert paired is not None
     x, y = labels == 1, labels == 0
@@ -108,8 +116,8 @@ def test_a_paired_difference_has_the_variance_of_the_placements_difference() -> 
     assert gain.standard_error < paired.aucs[0].standard_error
 
 
-def test_a_model_does_not_differ_from_itself() -> None:
-    scores, labels = draw(100, RANDOM)
+def test_a_model_does_not_differ_from_itself(random: np.random.Generator) -> None:
+    scores, labels = draw(100, random)
     paired = paired_aucs([scores, scores * 2], labels)
     assert paired is not None
     assert paired.gains[0].value == 0

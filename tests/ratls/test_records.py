@@ -25,7 +25,6 @@ from coterie.ratls.visitors import Reception, Visit, unproved_key
 from tests.ratls.conftest import GRPC_PORT, World
 from tests.tensorflow.preloaded.sealing import Sealer
 
-AT = datetime.now(UTC)
 ALPN = b"coterie-status/1"
 SPARE = 16
 WHAT = "the peer sends TLS records without data"
@@ -47,12 +46,13 @@ class Switched(Deadline):
 
 def sealer(sock: socket.socket, *, listener: bool = False, alpn: bytes = ALPN) -> Sealer:
     """Does a handshake and seals what this side sends then."""
+    now = datetime.now(UTC)
     tls = TlsHandshake(
         sock,
-        ServerIdentity.create(AT),
+        ServerIdentity.create(now),
         anyone,
         listener=listener,
-        at=AT,
+        at=now,
         deadline=Deadline.after(20),
         peer_name="the peer",
         alpn=alpn,
@@ -68,15 +68,16 @@ def connected(deadline: Deadline) -> Iterator[tuple[TlsConnection, socket.socket
     """A connection, and its other end with what seals there."""
     here, there = socket.socketpair()
     sealing: list[Sealer] = []
+    now = datetime.now(UTC)
     with here, there:
         thread = threading.Thread(target=lambda: sealing.append(sealer(there)))
         thread.start()
         connection = TlsConnection(
             here,
-            ServerIdentity.create(AT),
+            ServerIdentity.create(now),
             anyone,
             listener=True,
-            at=AT,
+            at=now,
             deadline=deadline,
             peer_name="the peer",
             alpn=ALPN,

@@ -20,7 +20,7 @@ CASES = Path(__file__).parent / "preloaded"
 def test_the_cases_in_a_preloaded_process(native_part: None) -> None:
     finished = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-         "-o", "python_files=case_*.py", "-o", "addopts=-ra --import-mode=importlib", str(CASES)],
+         "-o", "python_files=case_*.py", "-o", "addopts=-ra --import-mode=importlib -p no:randomly", str(CASES)],
         env={**os.environ, "LD_PRELOAD": str(LIBRARY)},
         capture_output=True,
         text=True,

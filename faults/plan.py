@@ -181,10 +181,12 @@ def case_of(seed: int) -> Case:  # noqa: PLR0911 (one per kind)
             return Case(seed, scheme, Lines(_some(dice, _line_fault)))
         case 8:
             error = dice.choice(DISK_ERRORS)
-            first = round(dice.random() ** 2 * 250)  # many of them early
+            first = round(
+                250 ** dice.random()
+            )  # a worker has some twenty points, a server hundreds
             return Case(seed, scheme, DiskTrouble(node, error, first, lasts=bool(round_of_it % 2)))
         case 6:
-            sync = 1 + round(dice.random() ** 2 * 80)
+            sync = round(80 ** dice.random())
             return Case(seed, scheme, PowerFailure(node, sync, everywhere=bool(round_of_it % 2)))
         case 4 if round_of_it % 2:
             same_folder = bool(round_of_it // 2 // len(SCHEMES) % 2)

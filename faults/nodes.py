@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +18,7 @@ from coterie import errors
 from coterie.contract import Contract, Node
 from coterie.errors import CoterieError, NodeMissing
 from coterie.trained import MODEL_NAME, TrainedModel
+from faults.loopback import free_addresses
 from faults.relay import Relay
 from faults.scene import Scene
 
@@ -375,20 +375,3 @@ def status_bytes(process: int, field: str) -> int:
     status = Path(f"/proc/{process}/status").read_text()
     (line,) = [line for line in status.splitlines() if line.startswith(f"{field}:")]
     return int(line.split()[1]) << 10
-
-
-def free_addresses(count: int) -> list[str]:
-    """Loopback addresses whose port and the next one are free: a node listens on both."""
-    found: list[str] = []
-    with ExitStack() as stack:
-        while len(found) < count:
-            first = stack.enter_context(socket.socket())
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            second = stack.enter_context(socket.socket())
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            found.append(f"127.0.0.1:{port}")
-    return found

@@ -40,7 +40,8 @@ from coterie.ratls.deadline import Deadline
 from coterie.ratls.tls import ALPN, TlsConnection
 from coterie.ratls.visitors import unproved_key
 from coterie.status import messages as status
-from faults.nodes import Nodes, free_addresses, status_bytes
+from faults.loopback import free_address
+from faults.nodes import Nodes, status_bytes
 from faults.scene import Scene, scenes
 
 _CONNECTIONS = 100
@@ -116,7 +117,7 @@ def _listening(scene: Scene, folder: Path) -> Iterator[list[Port]]:
     """The ports of a server, a worker and a key server."""
     contract = scene.contract
     nodes = Nodes(scene, folder)
-    (address,) = free_addresses(1)
+    address = free_address()
     keyserver = _key_server(scene, folder, address)
     try:
         for name in ("ps0", "worker0"):

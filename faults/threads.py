@@ -14,7 +14,8 @@ from coterie.errors import CoterieError
 from coterie.nodes.process import find_node, run_node
 from coterie.plaintext.fabric import PlaintextFabric
 from coterie.ps.events import Event, EventSink
-from faults.nodes import CaseFailed, free_addresses, listening_nodes
+from faults.loopback import free_addresses
+from faults.nodes import CaseFailed, listening_nodes
 from faults.scene import Scene
 
 Kind = TypeVar("Kind", bound=Event)

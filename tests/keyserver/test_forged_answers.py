@@ -15,9 +15,9 @@ from coterie.keyserver.messages import ALPN
 from coterie.keyserver.service import ServerIdentity
 from coterie.ratls.address import Address
 from coterie.ratls.records import MOST_WITHOUT_DATA
+from faults.loopback import free_address
 from tests.keyserver.conftest import Owner
 from tests.ratls.conftest import World
-from tests.ratls.net import free_address
 from tests.ratls.test_forged_answers import Answer, Failures, answering, says
 from tests.ratls.test_records import sealer
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -94,21 +92,6 @@ class Service:
 def raw(message: bytes) -> bytes:
     """Messages of this service are bytes."""
     return message
-
-
-def free_address() -> str:
-    """An address whose port and next port are free, below the range of ephemeral ports."""
-    # Not by the seed that pytest-randomly gives every test: neighbours would choose alike.
-    for port in random.SystemRandom().sample(range(20_000, 30_000, 2), 100):
-        try:
-            with (
-                socket.create_server(("127.0.0.1", port)),
-                socket.create_server(("127.0.0.1", port + 1)),
-            ):
-                return f"127.0.0.1:{port}"
-        except OSError:
-            continue
-    raise AssertionError("no two neighbouring ports are free")
 
 
 class Net:

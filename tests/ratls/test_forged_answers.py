@@ -33,9 +33,10 @@ from coterie.ratls.messages import (
 )
 from coterie.ratls.transport import AttestedChannel
 from coterie.ratls.trust import TrustContext
+from faults.loopback import free_address
 from tests.ratls.conftest import World
 from tests.ratls.forging import Forgery, forge, vouch
-from tests.ratls.net import LIMIT, Net, call, free_address
+from tests.ratls.net import LIMIT, Net, call
 from tests.ratls.test_thieves import stolen
 
 Answer = Callable[[socket.socket, World], None]

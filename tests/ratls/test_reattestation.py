@@ -12,7 +12,8 @@ import pytest
 
 from coterie.errors import EvidenceRefused
 from coterie.ratls.link import SESSION_KEY
-from tests.ratls.net import Net, call, free_address, raw
+from faults.loopback import free_address
+from tests.ratls.net import Net, call, raw
 
 pytestmark = pytest.mark.long
 

@@ -31,7 +31,8 @@ from coterie.ratls.transport import (
     error_of,
     peer_of,
 )
-from tests.ratls.net import LIMIT, Net, call, free_address, raw
+from faults.loopback import free_address
+from tests.ratls.net import LIMIT, Net, call, raw
 from tests.ratls.test_address import has_ipv6
 
 pytestmark = pytest.mark.long

@@ -21,7 +21,7 @@ from coterie.enclave.gramine import GramineTools
 from coterie.errors import EnvironmentUnfit
 from coterie.tensorflow.building import build
 from coterie.tensorflow.measuring import read_program, tensorflow_folder, wheel_digest
-from tests.ratls.net import free_address
+from faults.loopback import free_address
 from tests.sharing import turn
 from tests.system.conftest import SDT_NODES, Federation, Scene
 from tests.system.enclaves import EnclaveNode, Image, python_command

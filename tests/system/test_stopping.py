@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from coterie.nodes.stopping import EXIT_CODE
+from faults.loopback import free_address
 from faults.relay import Relay
-from tests.ratls.net import free_address
 from tests.system.conftest import Federation, StartNode, StartThread
 
 pytestmark = pytest.mark.system

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ratls.net import free_address
+from faults.loopback import free_address
 from tests.system.conftest import Federation, Node, StartNode
 
 pytestmark = pytest.mark.system

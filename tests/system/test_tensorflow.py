@@ -21,7 +21,7 @@ from coterie.contract import load_contract
 from coterie.contract.signatures import generate_party_key, public_key_text
 from coterie.errors import EnvironmentUnfit
 from coterie.tensorflow.building import LIBRARY, build
-from tests.ratls.net import free_address
+from faults.loopback import free_address
 from tests.system.conftest import coterie, environment
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600), pytest.mark.usefixtures("loopback")]

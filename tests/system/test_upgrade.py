@@ -19,7 +19,7 @@ from coterie.criteo.preparation import prepare
 from coterie.nodes.run import run_in_process
 from coterie.receipts.verification import verify_receipt
 from coterie.receipts.words import proves
-from faults.nodes import free_addresses
+from faults.loopback import free_address
 from faults.scene import Pace, scenes
 
 pytestmark = pytest.mark.system
@@ -49,7 +49,7 @@ def test_a_server_and_then_a_worker_are_upgraded_and_the_receipt_tells_it(tmp_pa
     contract = load_contract(scene.file)
     shutil.rmtree(scene.data)
     prepare(scene.file.parents[1] / "raw.tsv", scene.data, contract, deal="round-robin")
-    (address,) = free_addresses(1)
+    address = free_address()
 
     def command(name: str) -> list[str]:
         words = [sys.executable, "-m", "coterie", "node", str(scene.file), name]

@@ -6,6 +6,7 @@ a test that needs them all the same. ``--exhaustive`` runs whole what is else sa
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -99,6 +100,16 @@ def _refuse_what_is_not_quick(event: str, arguments: tuple[object, ...]) -> None
     if event == "socket.connect" and isinstance(arguments[1], tuple):
         host = str(arguments[1][0])
         assert host.startswith(_LOOPBACK), f"a test dials {host}"
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """A command that a test calls in this process logs to what is captured of that test, and not longer."""
+    logger = logging.getLogger("coterie")
+    before = (logger.handlers, logger.propagate, logger.level)
+    yield
+    logger.handlers, logger.propagate = before[:2]
+    logger.setLevel(before[2])
 
 
 @pytest.fixture(scope="session")

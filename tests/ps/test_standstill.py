@@ -71,6 +71,42 @@ def test_a_checkpoint_that_cannot_be_written_pauses_the_run_until_it_can(
         assert finished.result(60).model_digest == undisturbed
 
 
+def test_a_note_that_the_disk_does_not_take_is_the_trouble_until_it_takes_one(
+    make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
+) -> None:
+    contract = make_contract(checkpoint_steps=1)
+    run = make_run(contract, checkpoints=store(tmp_path / "checkpoints", contract))
+    run.finish()
+    standstill = run.shard.standstill
+    obstacle = tmp_path / "checkpoints" / "note-late.bin.partial"
+    obstacle.mkdir()  # in the place of the file that is written first
+    with pytest.raises(EnvironmentUnfit) as refused:
+        standstill.put_note("late", b"words")
+    assert refused.value.what == "the note late of the parameter server cannot be written"
+    assert refused.value.seen == os.strerror(errno.EISDIR)
+    assert standstill.trouble is refused.value
+    obstacle.rmdir()
+    standstill.put_note("late", b"words")
+    assert standstill.trouble is None
+
+
+def test_a_flush_gives_up_when_the_disk_has_taken_nothing_for_its_time(
+    make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
+) -> None:
+    contract = make_contract(checkpoint_steps=1, epochs=100)
+    folder = tmp_path / "checkpoints"
+    run = make_run(contract, checkpoints=store(folder, contract))
+    run.join_all()
+    folder.rename(tmp_path / "gone")
+    with beside(run, run.train_all) as trained:
+        paused(run, 10)
+        with pytest.raises(EnvironmentUnfit, match=r"the checkpoint of step 1 in .* cannot"):
+            run.shard.standstill.flush(0)
+        (tmp_path / "gone").rename(folder)
+        trained.result(60)
+    run.shard.standstill.flush(0)
+
+
 def test_a_disk_that_takes_nothing_for_too_long_ends_the_run_and_everybody_hears_why(
     make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
 ) -> None:

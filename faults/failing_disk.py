@@ -56,7 +56,6 @@ class FailingDisk:
 
     Attributes:
         points: Those that were reached.
-        failed: Those of them that did not go well.
     """
 
     def __init__(self, root: Path, fails: Callable[[Point], int | None]) -> None:
@@ -64,7 +63,6 @@ class FailingDisk:
         self._fails = fails
         self._lock = threading.Lock()
         self.points: list[Point] = []
-        self.failed: list[Point] = []
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -90,8 +88,6 @@ class FailingDisk:
             point = Point(len(self.points), kind, path)
             self.points.append(point)
             number = self._fails(point)
-            if number is not None:
-                self.failed.append(point)
         if number is not None:
             raise OSError(number, os.strerror(number), str(path))
 

@@ -34,7 +34,9 @@ _RESTARTS = 3
 def main() -> int:
     """Plays the sweeps; 1 if any run did not end as it must."""
     parser = argparse.ArgumentParser(prog="python -m faults.sweep", description=__doc__)
-    parser.add_argument("--every", type=int, default=1, help="play every so-manieth point only")
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="play every Nth point only"
+    )
     every = parser.parse_args().every
     played = failed = 0
     with tempfile.TemporaryDirectory(prefix="coterie-sweep-") as name:

@@ -46,6 +46,18 @@ def beside(run: Run, work: Callable[[], Made]) -> Iterator[Future[Made]]:
             raise
 
 
+def make_long_run_without_its_folder(
+    make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
+) -> Run:
+    """A run whose checkpoints cannot be written: their folder is called ``gone`` once all have joined."""
+    contract = make_contract(checkpoint_steps=1, epochs=100)
+    folder = tmp_path / "checkpoints"
+    run = make_run(contract, checkpoints=store(folder, contract))
+    run.join_all()
+    folder.rename(tmp_path / "gone")
+    return run
+
+
 def test_a_checkpoint_that_cannot_be_written_pauses_the_run_until_it_can(
     make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
 ) -> None:
@@ -93,16 +105,12 @@ def test_a_note_that_the_disk_does_not_take_is_the_trouble_until_it_takes_one(
 def test_a_flush_gives_up_when_the_disk_has_taken_nothing_for_its_time(
     make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
 ) -> None:
-    contract = make_contract(checkpoint_steps=1, epochs=100)
-    folder = tmp_path / "checkpoints"
-    run = make_run(contract, checkpoints=store(folder, contract))
-    run.join_all()
-    folder.rename(tmp_path / "gone")
+    run = make_long_run_without_its_folder(make_contract, make_run, tmp_path)
     with beside(run, run.train_all) as trained:
         paused(run, 10)
         with pytest.raises(EnvironmentUnfit, match=r"the checkpoint of step 1 in .* cannot"):
             run.shard.standstill.flush(0)
-        (tmp_path / "gone").rename(folder)
+        (tmp_path / "gone").rename(tmp_path / "checkpoints")
         trained.result(60)
     run.shard.standstill.flush(0)
 
@@ -110,13 +118,9 @@ def test_a_flush_gives_up_when_the_disk_has_taken_nothing_for_its_time(
 def test_a_disk_that_takes_nothing_for_too_long_ends_the_run_and_everybody_hears_why(
     make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
 ) -> None:
-    contract = make_contract(checkpoint_steps=1, epochs=100)
-    folder = tmp_path / "checkpoints"
-    run = make_run(contract, checkpoints=store(folder, contract))
-    run.join_all()
-    folder.rename(tmp_path / "gone")
+    run = make_long_run_without_its_folder(make_contract, make_run, tmp_path)
     with beside(run, run.train_all) as trained:
-        paused(run, contract.limits.step_seconds - 1)
+        paused(run, run.shard.contract.limits.step_seconds - 1)
         assert not run.over
         run.pass_time(1)
         for ended in (trained.result, run.outcome):

@@ -20,6 +20,7 @@ from coterie.nodes.local import run_local
 from coterie.nodes.process import run_node
 from coterie.nodes.run import run_in_process
 from coterie.ps import events
+from coterie.ps.schedule import Schedule
 from coterie.report.record import read_run
 from coterie.training.comparison import Comparison
 from coterie.training.results import RunResult
@@ -181,13 +182,17 @@ def test_interleaving_keeps_every_example_once_and_in_the_order_of_the_batches(
     shards = [
         open_dataset(data / node.party, CONTRACT.data, party=node.party).train for node in OWNERS
     ]
-    size = CONTRACT.training.batch
-    together = _interleaved(shards, size)
+    together = _interleaved(CONTRACT, shards)
     assert together.rows == sum(shard.rows for shard in shards)
-    for step in range(2):
-        begin = step * size * len(shards)
-        expected = np.concatenate([shard.words[step * size :][:size] for shard in shards])
-        assert (together.words[begin : begin + len(expected)] == expected).all()
+    schedule = Schedule.of(CONTRACT, [shard.rows for shard in shards])
+    begin = 0
+    for step in range(schedule.steps_per_epoch):
+        for shard, lane in zip(shards, schedule.lanes, strict=True):
+            span = lane.span(step)
+            rows = together.words[begin : begin + len(span)]
+            assert (rows == shard.words[span.start : span.stop]).all()
+            begin += len(span)
+    assert begin == together.rows
 
 
 def test_scores_of_an_owner_that_told_none_are_missing() -> None:

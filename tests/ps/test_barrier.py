@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from coterie.errors import StepRefused
 from coterie.ps.aggregation import Gradients
 from coterie.ps.barrier import Offer, StepBarrier
-from coterie.ps.schedule import Schedule
+from tests.ps.schedules import schedule_of
 
 
 def push(worker: int, attempt: int = 0) -> Gradients:
@@ -40,7 +40,7 @@ class Interleavings(RuleBasedStateMachine):
         start=st.integers(0, 3),
     )
     def begin(self, examples: list[int], batch: int, epochs: int, start: int) -> None:
-        self.schedule = Schedule(tuple(examples), batch, epochs)
+        self.schedule = schedule_of(examples, batch, epochs)
         self.open = min(start, self.schedule.steps)
         self.barrier = StepBarrier(self.schedule, self.open)
         self.staged: dict[int, int] = {}
@@ -49,7 +49,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def expected(self, worker: int, step: int) -> Offer | None:
         """What must become of a push; None where it must be refused."""
-        if step >= self.schedule.steps or not len(self.schedule.lane(worker).span(step)):
+        if step >= self.schedule.steps or not len(self.schedule.lanes[worker].span(step)):
             return None
         if step == self.open - 1:
             return Offer.APPLIED
@@ -105,7 +105,7 @@ TestInterleavings = Interleavings.TestCase
 def test_pushes_are_handed_out_in_worker_order_whatever_order_they_came_in(
     order: list[int],
 ) -> None:
-    barrier = StepBarrier(Schedule((1,) * 5, 1, 1), 0)
+    barrier = StepBarrier(schedule_of((1,) * 5, 1, 1), 0)
     offers = [barrier.offer(worker, 0, push(worker)) for worker in order]
     assert offers == [Offer.TAKEN] * 5
     assert barrier.missing == ()
@@ -113,7 +113,7 @@ def test_pushes_are_handed_out_in_worker_order_whatever_order_they_came_in(
 
 
 def test_the_first_of_two_pushes_counts() -> None:
-    barrier = StepBarrier(Schedule((1, 1), 1, 1), 0)
+    barrier = StepBarrier(schedule_of((1, 1), 1, 1), 0)
     barrier.offer(0, 0, push(0, attempt=1))
     assert barrier.admits(0, 0) is Offer.STAGED
     assert barrier.offer(0, 0, push(0, attempt=2)) is Offer.STAGED
@@ -122,13 +122,13 @@ def test_the_first_of_two_pushes_counts() -> None:
 
 
 def test_asking_changes_nothing() -> None:
-    barrier = StepBarrier(Schedule((1,), 1, 1), 0)
+    barrier = StepBarrier(schedule_of((1,), 1, 1), 0)
     assert barrier.admits(0, 0) is Offer.TAKEN
     assert barrier.missing == (0,)
 
 
 def test_a_refusal_says_which_step_is_open() -> None:
-    barrier = StepBarrier(Schedule((9,), 1, 1), 4)
+    barrier = StepBarrier(schedule_of((9,), 1, 1), 4)
     with pytest.raises(StepRefused) as refused:
         barrier.admits(0, 7)
     assert refused.value.what == "a push for step 7 is outside of the step window"
@@ -139,14 +139,14 @@ def test_a_refusal_says_which_step_is_open() -> None:
 
 # "expected: step 1, or 0 once more; seen: step 1" does not say what is wrong.
 def test_a_push_by_a_worker_without_examples_in_the_step_is_refused_as_that() -> None:
-    barrier = StepBarrier(Schedule((4, 2), 2, 1), 1)
+    barrier = StepBarrier(schedule_of((4, 2), 2, 1), 1)
     with pytest.raises(StepRefused) as refused:
         barrier.admits(1, 1)
     assert "examples" in str(refused.value)
 
 
 def test_absent_workers_are_not_missed_but_their_pushes_are_taken() -> None:
-    barrier = StepBarrier(Schedule((2, 2, 2), 1, 1), 0, absent=(1,))
+    barrier = StepBarrier(schedule_of((2, 2, 2), 1, 1), 0, absent=(1,))
     barrier.offer(0, 0, push(0))
     assert barrier.missing == (2,)
     assert barrier.offer(1, 0, push(1)) is Offer.TAKEN
@@ -157,7 +157,7 @@ def test_absent_workers_are_not_missed_but_their_pushes_are_taken() -> None:
 
 
 def test_a_push_that_came_too_late_is_answered_like_one_that_was_applied() -> None:
-    barrier = StepBarrier(Schedule((2, 2), 1, 1), 0)
+    barrier = StepBarrier(schedule_of((2, 2), 1, 1), 0)
     barrier.offer(0, 0, push(0))
     barrier.take((0,), absent=(1,))
     assert barrier.offer(1, 0, push(1)) is Offer.APPLIED

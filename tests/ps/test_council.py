@@ -9,8 +9,8 @@ import pytest
 
 from coterie.contract import Contract
 from coterie.ps.council import Absence, Council, StagedReport
-from coterie.ps.schedule import Schedule
 from coterie.ps.slices import SLICES
+from tests.ps.schedules import schedule_of
 
 MakeContract = Callable[..., Contract]
 QUORUM = {"quorum": 2, "grace_seconds": 1.0}
@@ -21,7 +21,7 @@ def staged(*workers: int) -> StagedReport:
 
 
 def test_a_step_is_decided_when_every_shard_holds_every_push(make_contract: MakeContract) -> None:
-    council = Council(make_contract(workers=3, shards=2), Schedule((8, 8, 8), 4, 1), 0)
+    council = Council(make_contract(workers=3, shards=2), schedule_of((8, 8, 8), 4, 1), 0)
     council.report(0, staged(0, 1, 2))
     assert council.decide(grace_over=True) is None
     council.report(1, staged(0, 2))
@@ -37,7 +37,7 @@ def test_a_step_is_decided_when_every_shard_holds_every_push(make_contract: Make
 def test_past_the_grace_period_a_quorum_goes_on_and_the_absent_are_recorded(
     make_contract: MakeContract,
 ) -> None:
-    council = Council(make_contract(workers=3, limits=QUORUM), Schedule((16,) * 3, 4, 1), 0)
+    council = Council(make_contract(workers=3, limits=QUORUM), schedule_of((16,) * 3, 4, 1), 0)
     council.report(0, staged(0, 2))
     assert council.decide(grace_over=False) is None
     left = council.decide(grace_over=True)
@@ -62,21 +62,21 @@ def test_past_the_grace_period_a_quorum_goes_on_and_the_absent_are_recorded(
 
 
 def test_fewer_than_a_quorum_never_go_on(make_contract: MakeContract) -> None:
-    council = Council(make_contract(workers=3, limits=QUORUM), Schedule((8,) * 3, 4, 1), 0)
+    council = Council(make_contract(workers=3, limits=QUORUM), schedule_of((8,) * 3, 4, 1), 0)
     council.report(0, staged(1))
     assert council.decide(grace_over=True) is None
     assert council.absences == []
 
 
 def test_without_a_quorum_in_the_contract_every_step_waits(make_contract: MakeContract) -> None:
-    council = Council(make_contract(workers=3), Schedule((8,) * 3, 4, 1), 0)
+    council = Council(make_contract(workers=3), schedule_of((8,) * 3, 4, 1), 0)
     council.report(0, staged(0, 1))
     assert council.decide(grace_over=True) is None
 
 
 def test_a_push_counts_only_if_all_shards_hold_it(make_contract: MakeContract) -> None:
     contract = make_contract(workers=3, shards=2, limits=QUORUM)
-    council = Council(contract, Schedule((8,) * 3, 4, 1), 0)
+    council = Council(contract, schedule_of((8,) * 3, 4, 1), 0)
     council.report(0, staged(0, 1, 2))
     council.report(1, staged(0, 1))
     decision = council.decide(grace_over=True)
@@ -88,21 +88,20 @@ def test_steps_that_only_absent_workers_have_a_part_in_are_skipped(
     make_contract: MakeContract,
 ) -> None:
     contract = make_contract(workers=3, limits=QUORUM)
-    council = Council(contract, Schedule((4, 4, 12), 4, 1), 0)
-    council.report(0, staged(0, 1))
-    assert council.decide(grace_over=True) is not None
-    for _ in range(2):
-        council.report(0, staged())
-        skipped = council.decide(grace_over=False)
-        assert skipped is not None
-        assert (skipped.contributors, skipped.weights) == ((), (0.0, 0.0, 0.0))
+    council = Council(contract, schedule_of((4, 4, 12), 4), 0, [Absence(2, 0)])
+    for held in ((), (0, 1), ()):
+        council.report(0, staged(*held))
+        decision = council.decide(grace_over=False)
+        assert decision is not None
+        assert decision.contributors == held
+        assert decision.weights[2] == 0.0
     council.report(0, staged(0, 1, 2))
     assert council.decide(grace_over=True) is None, "the run is over"
 
 
 def test_a_resumed_run_may_begin_without_some(make_contract: MakeContract) -> None:
     contract = make_contract(workers=3, limits=QUORUM)
-    council = Council(contract, Schedule((12,) * 3, 4, 1), 1, [Absence(2, 0)])
+    council = Council(contract, schedule_of((12,) * 3, 4, 1), 1, [Absence(2, 0)])
     assert council.begin_with((0,)) == (1,)
     assert council.absences == [Absence(2, 0), Absence(1, 1)]
 
@@ -112,7 +111,7 @@ def test_long_updates_are_scaled_down_to_the_bound(
     make_contract: MakeContract, shards: int
 ) -> None:
     contract = make_contract(workers=2, shards=shards, update_norm=0.5)
-    council = Council(contract, Schedule((4, 4), 4, 1), 0)
+    council = Council(contract, schedule_of((4, 4), 4, 1), 0)
     for shard in range(shards):
         squares = {w: np.zeros(1 + SLICES) for w in (0, 1)}
         if shard == 0:
@@ -128,7 +127,7 @@ def test_long_updates_are_scaled_down_to_the_bound(
 
 
 def test_reports_count_for_one_step(make_contract: MakeContract) -> None:
-    council = Council(make_contract(workers=2, shards=2), Schedule((16, 16), 4, 1), 0)
+    council = Council(make_contract(workers=2, shards=2), schedule_of((16, 16), 4, 1), 0)
     for shard in (0, 1):
         council.report(shard, staged(0, 1))
     assert council.decide(grace_over=False) is not None
@@ -142,7 +141,7 @@ def test_whoever_was_left_out_is_missing_in_steps_that_it_has_no_part_in_too(
 ) -> None:
     """Else a run of three could go on with one, as soon as another one's rows are used up."""
     contract = make_contract(workers=3, limits=QUORUM)
-    council = Council(contract, Schedule((8, 8, 4), 4, 1), 1, [Absence(2, 0)])
+    council = Council(contract, schedule_of((8, 8, 4), 4, 1), 1, [Absence(2, 0)])
     council.report(0, staged(0))
     assert council.decide(grace_over=True) is None
     council.report(0, staged(0, 1))

@@ -11,6 +11,7 @@ from coterie.ps.aggregation import Gradients
 from coterie.ps.disclosure import EVERYTHING, Disclosure, StepWindows, Window
 from coterie.ps.schedule import Schedule
 from tests.ps.calls import MakeContract
+from tests.ps.schedules import schedule_of
 
 NONE = np.zeros(0, np.float32)
 
@@ -19,7 +20,7 @@ def pushes(schedule: Schedule, step: int, absent: frozenset[int] = frozenset()) 
     """What a step's workers push: example ``i`` of an epoch has the loss 2 ** -i, all are right."""
     found = []
     for worker in schedule.participants(step):
-        span = schedule.lane(worker).span(step)
+        span = schedule.lanes[worker].span(step)
         loss = sum(2.0**-i for i in range(span.start, span.stop))
         if worker not in absent:
             found.append(
@@ -47,14 +48,14 @@ def told(
 def examples_of(schedule: Schedule, steps: tuple[int, int]) -> list[int]:
     """Each worker's examples in some steps."""
     return [
-        sum(len(schedule.lane(w).span(step)) for step in range(*steps))
+        sum(len(schedule.lanes[w].span(step)) for step in range(*steps))
         for w in range(len(schedule.examples))
     ]
 
 
 RULES = st.builds(Disclosure, st.integers(1, 30), st.integers(1, 2))
 SCHEDULES = st.builds(
-    Schedule,
+    schedule_of,
     st.lists(st.integers(1, 30), min_size=1, max_size=4).map(tuple),
     st.integers(1, 6),
     st.integers(1, 3),
@@ -113,8 +114,9 @@ def test_a_window_in_which_somebody_was_missing_is_not_told(
 @pytest.mark.parametrize(
     ("rule", "examples", "batch", "expected"),
     [
-        (Disclosure(8, 2), (40, 16), 8, [(0, 1), (1, 5)]),  # alone in the last three steps
-        (Disclosure(100, 2), (400, 400), 128, [(0, 1), (1, 2), (2, 4)]),  # the tail is 2 x 16
+        (Disclosure(8, 2), (40, 16), 8, [(0, 2), (2, 5)]),  # the second one's turns are 1 and 3
+        (Disclosure(100, 2), (400, 400), 128, [(0, 1), (1, 2), (2, 3), (3, 4)]),
+        (Disclosure(200, 2), (400, 399), 128, [(0, 2), (2, 4)]),  # the first step is 100 and 99
         (Disclosure(100, 1), (1000,), 8, [*((i, i + 13) for i in range(0, 104, 13)), (104, 125)]),
         (Disclosure(100, 2), (99,), 8, []),
         (Disclosure(100, 2), (99, 0), 8, []),
@@ -125,15 +127,16 @@ def test_a_window_in_which_somebody_was_missing_is_not_told(
 def test_windows_are_as_short_as_the_rule_allows(
     rule: Disclosure, examples: tuple[int, ...], batch: int, expected: list[tuple[int, int]]
 ) -> None:
-    assert [*told(rule, Schedule(examples, batch, 1))] == expected
+    assert [*told(rule, schedule_of(examples, batch))] == expected
 
 
 def test_in_one_process_also_what_is_left_of_a_step_is_told() -> None:
-    schedule = Schedule((9, 5), 4, 1)
-    found = told(EVERYTHING, schedule, absent={0: frozenset({0}), 2: frozenset({0})})
+    schedule = schedule_of((9, 5), 4)
+    found = told(EVERYTHING, schedule, absent={0: frozenset({0}), 2: frozenset({1})})
     assert [(steps, window.examples) for steps, window in found.items()] == [
-        ((0, 1), 4),
-        ((1, 2), 5),
+        ((0, 1), 2),
+        ((1, 2), 3),
+        ((2, 3), 3),
     ]
 
 

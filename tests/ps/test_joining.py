@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from coterie.errors import (
+    DataError,
     MessageRefused,
 )
 from coterie.ps import events
@@ -52,6 +53,19 @@ def test_a_waiting_join_is_answered_when_the_last_one_comes(
         assert waiting.result() == position
     assert position.step == 0
     assert position.lane.steps == 2
+
+
+def test_data_that_are_too_uneven_end_the_run_for_everybody(
+    make_contract: MakeContract, make_run: MakeRun
+) -> None:
+    run = make_run(make_contract(), examples=(65, 1))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(run.session(0).join)
+        for join in (run.session(1).join, waiting.result):
+            with pytest.raises(DataError, match="worker w0 has so many more training examples"):
+                join()
+    with pytest.raises(DataError):
+        run.outcome()
 
 
 def test_joins_are_told_with_those_still_missing(

@@ -112,7 +112,7 @@ def test_a_run_over_grpc_gives_the_model_of_a_run_in_memory(
         status = fabrics[2].parameter_server(0).status(pb.StatusRequest())
     assert run.digest == expected.model_digest
     assert lookup.dense_parameters == local.state.dense.tobytes()
-    assert status.step == status.steps == 6
+    assert status.step == status.steps == 4
 
 
 def test_the_model_streams_over_grpc_and_a_refusal_of_it_crosses_the_wire(

@@ -120,14 +120,14 @@ def test_a_push_and_a_pull_of_a_step_long_past_are_refused(
     assert refused.value.expected == "3 to 4 updates"
 
 
-def test_a_worker_whose_rows_are_used_up_may_not_push_but_may_wait(
+def test_a_worker_that_has_no_turn_may_not_push_but_may_wait(
     make_contract: MakeContract, make_run: MakeRun, make_gradients: MakeGradients
 ) -> None:
-    run = make_run(make_contract(), examples=(12, 4))
-    run.train_all(until=1)
+    run = make_run(make_contract(workers=3), examples=(12, 12, 4))  # w2 trains in the middle step
+    run.train_all(until=2)
     with pytest.raises(StepRefused):
-        run.port("w1").exchange(exchange(make_gradients(1, 1, 4), 1))
-    assert run.port("w1").exchange(exchange(None, 3)).pending
+        run.port("w2").exchange(exchange(make_gradients(2, 2, 4), 2))
+    assert run.port("w2").exchange(exchange(None, 3)).pending
 
 
 # a run has `steps` states; waiting for a later one never ends.

@@ -13,13 +13,14 @@ from prometheus_client import generate_latest
 from coterie.nodes.eventlines import describe_event, encode_event
 from coterie.observability.metrics import NodeMetrics
 from coterie.ps import events
+from coterie.ps.schedule import Schedule
 from coterie.training.results import result_of
 from coterie.training.scores import FILE, Evaluation
 from tests.ps.calls import MakeContract, MakeGradients, MakeRun, exchange
 from tests.ps.conftest import Run, counts_of, store
 
-EXAMPLES = (19, 4)  # batches of 2: w0 is alone from step 2 on, and ends with a single example
-MINIMUM = 6
+EXAMPLES = (19, 4)  # two steps of ten or nine and two
+MINIMUM = 13
 
 
 def all_told(run: Run, folder: Path) -> str:
@@ -45,10 +46,11 @@ def numbers(text: str) -> np.ndarray:
 
 def losses(run: Run, make_gradients: MakeGradients) -> dict[tuple[int, int], tuple[float, int]]:
     """Loss and examples of every worker's part of every step of the first epoch."""
+    schedule = Schedule.of(run.contract, run.examples)
     found = {}
-    for worker, own in enumerate(run.examples):
-        for step in range(-(-own // 2)):
-            examples = min(2, own - 2 * step)
+    for worker, lane in enumerate(schedule.lanes):
+        for step in range(schedule.steps_per_epoch):
+            examples = len(lane.span(step))
             found[worker, step] = (make_gradients(worker, step, examples).loss_sum, examples)
     return found
 
@@ -65,16 +67,15 @@ def test_no_value_of_a_single_batch_is_in_anything_that_a_run_tells(
     said = numbers(all_told(run, tmp_path / "out"))
     parts = losses(run, make_gradients)
     assert outcome.train_loss in said, "the search finds what is there"
-    for step in range(10):
+    for step in range(2):
         here = [part for (_, at), part in parts.items() if at == step]
         for loss, examples in [*here, tuple(np.sum(here, axis=0))]:
             for value in (loss, loss / examples):
                 assert np.abs(said - value).min() > 1e-9, f"step {step} is told"
-    # two shared steps would be enough, but what is left then would be one party's
     heard = [event for event in run.heard if isinstance(event, events.StepDone)]
-    assert [event.step for event in heard] == list(range(1, 11))
+    assert [event.step for event in heard] == [1, 2]
     assert [(e.step, e.over_steps, e.over_examples) for e in heard if e.loss is not None] == [
-        (10, 10, 23)
+        (2, 2, 23)
     ]
     assert outcome.train_loss == pytest.approx(sum(loss for loss, _ in parts.values()) / 23)
 
@@ -83,14 +84,14 @@ def test_windows_of_all_lives_of_a_run_are_the_same_few(
     make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
 ) -> None:
     """Whoever kills the server after every step learns no more: nothing to subtract."""
-    contract = make_contract(batch=2, limits={"evaluation_minimum": MINIMUM}, checkpoint_steps=1)
+    contract = make_contract(batch=2, limits={"evaluation_minimum": 6}, checkpoint_steps=1)
     examples = (23, 20)
     undisturbed = make_run(contract, examples)
     undisturbed.finish()
     heard: list[events.Event] = []
-    for incarnation in range(1, 13):
+    for incarnation in range(1, 11):
         run = make_run(contract, examples, store(tmp_path, contract), incarnation=incarnation)
-        if incarnation < 12:
+        if incarnation < 10:
             run.train_all(until=incarnation)
             run.stop()
         else:
@@ -105,7 +106,7 @@ def test_windows_of_all_lives_of_a_run_are_the_same_few(
         }
 
     whole = windows(undisturbed.heard)
-    assert {(step, over) for step, over, _, _ in whole} == {(2, 2), (4, 2), (6, 2), (8, 2), (12, 4)}
+    assert {(step, over) for step, over, _, _ in whole} == {(2, 2), (4, 2), (6, 2), (8, 2), (10, 2)}
     assert {window[:3] for window in windows(heard)} <= {window[:3] for window in whole}
 
 

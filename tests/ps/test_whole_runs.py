@@ -18,17 +18,16 @@ from tests.ps.calls import (
 def test_a_run_from_end_to_end(make_contract: MakeContract, make_run: MakeRun) -> None:
     run = make_run(make_contract(epochs=2), examples=(9, 5))
     outcome = run.finish()
-    assert outcome.steps == 6
+    assert outcome.steps == 4
     assert outcome.examples == 28
     assert [*outcome.totals] == ["validation", "test"]
     assert [scores.examples for scores in outcome.totals.values()] == [40, 40]
     steps = [event for event in run.heard if isinstance(event, events.StepDone)]
-    assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6]
-    assert [step.examples for step in steps] == [8, 5, 1] * 2
-    # the last step is one example of one party: it is told together with the one before
-    assert [step.accuracy for step in steps] == [4 / 8, None, 2 / 6] * 2
-    assert [step.over_steps for step in steps] == [1, 0, 2] * 2
-    last_epoch = sum((step.loss or 0) * step.over_examples for step in steps[3:]) / 14
+    assert [step.step for step in steps] == [1, 2, 3, 4]
+    assert [step.examples for step in steps] == [4 + 2, 5 + 3] * 2
+    assert [step.accuracy for step in steps] == [(2 + 1) / 6, (2 + 1) / 8] * 2
+    assert [step.over_steps for step in steps] == [1, 1] * 2
+    last_epoch = sum((step.loss or 0) * step.over_examples for step in steps[2:]) / 14
     assert outcome.train_loss == pytest.approx(last_epoch, rel=1e-12)
 
 
@@ -39,7 +38,7 @@ def test_threads_and_their_order_do_not_show_in_the_model(
     contract = make_contract(mode, workers=4, epochs=2)
     digests = set()
     for _ in range(3):
-        run = make_run(contract, examples=(12, 7, 4, 1))
+        run = make_run(contract, examples=(12, 7, 4, 1) if mode == "hfl" else (6, 6, 5, 5))
         if mode == "sdt":
             run.join_all()
         run.train_all()
@@ -73,5 +72,5 @@ def test_messages_that_arrive_twice_take_effect_once(
         twice.train(worker, session)
 
     twice.together(work)
-    assert twice.state.step == 6
+    assert twice.state.step == 4
     assert twice.digest == once.digest

@@ -12,6 +12,7 @@ from coterie.training.step import StepGradients, WorkerStep, unique_rows
 
 DIM, COLUMNS, NUMERIC = 2, 3, 4
 SIZE = 8  # examples per local batch
+STEPS = 3
 RATE = 0.05
 
 
@@ -48,8 +49,7 @@ def batch_of(examples: int, seed: int = 1) -> Batch:
 def reference(batch: Batch, dense: np.ndarray, rows: dict[int, np.ndarray]) -> float:
     """SGD on the mean gradient of batch after batch, in float64; changes what it is given."""
     loss = 0.0
-    for start in range(0, len(batch.labels_b), SIZE):
-        part = slice(start, start + SIZE)
+    for part in np.array_split(np.arange(len(batch.labels_b)), STEPS):
         labels, numeric = batch.labels_b[part], batch.dense_bn[part].astype(np.float64)
         ids = batch.ids_bm[part]
         score = numeric @ dense + np.array([sum(rows[i].sum() for i in line) for line in ids])
@@ -65,7 +65,7 @@ def reference(batch: Batch, dense: np.ndarray, rows: dict[int, np.ndarray]) -> f
     return loss
 
 
-@pytest.mark.parametrize("examples", [SIZE, 3 * SIZE, 2 * SIZE + 3, 5])
+@pytest.mark.parametrize("examples", [STEPS, 3 * SIZE])
 def test_a_push_is_the_change_of_the_workers_copy_times_its_examples(examples: int) -> None:
     batch = batch_of(examples)
     unique = unique_rows(batch.ids_bm)
@@ -83,7 +83,7 @@ def test_a_push_is_the_change_of_the_workers_copy_times_its_examples(examples: i
     loss = reference(batch, dense, rows)
 
     pushed = local_delta(
-        _as_step(QuadraticStep()), batch, unique, start, batch_size=SIZE, learning_rate=RATE
+        _as_step(QuadraticStep()), batch, unique, start, steps=STEPS, learning_rate=RATE
     )
 
     assert pushed.examples == examples
@@ -102,7 +102,7 @@ def test_one_local_step_is_the_gradient_times_the_rate() -> None:
     embedded = np.take(start.rows_ud, unique.inverse_bm, axis=0)
     gradient = step.gradients(start.dense_p, batch.dense_bn, embedded, batch.labels_b).dense_p
 
-    pushed = local_delta(_as_step(step), batch, unique, start, batch_size=SIZE, learning_rate=RATE)
+    pushed = local_delta(_as_step(step), batch, unique, start, steps=1, learning_rate=RATE)
 
     np.testing.assert_allclose(pushed.dense_p, RATE * gradient, rtol=1e-4)
 
@@ -111,9 +111,7 @@ def test_the_parameters_that_it_starts_from_stay() -> None:
     batch = batch_of(2 * SIZE)
     unique = unique_rows(batch.ids_bm)
     start = Parameters(0, np.ones(NUMERIC, np.float32), np.ones((unique.ids_u.size, DIM), "f4"))
-    local_delta(
-        _as_step(QuadraticStep()), batch, unique, start, batch_size=SIZE, learning_rate=RATE
-    )
+    local_delta(_as_step(QuadraticStep()), batch, unique, start, steps=2, learning_rate=RATE)
     assert (start.dense_p == 1).all()
     assert (start.rows_ud == 1).all()
 

@@ -18,6 +18,7 @@ from coterie.errors import (
     StepRefused,
 )
 from coterie.ps.aggregation import Gradients
+from coterie.ps.schedule import Lane
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Push
 from coterie.training.patience import MAX_FAILURES
@@ -152,7 +153,7 @@ def test_joining_says_what_the_node_trains_on_and_learns_where_the_run_stands() 
     request = pb.JoinRequest(train_examples=10, data_set_digest=bytes(32))
     assert server.asked == [request] * 3
     assert position.step == 2
-    assert (position.lane.examples, position.lane.batch, position.lane.steps) == (10, 4, 4)
+    assert position.lane == Lane(examples=10, turns=2, steps_per_epoch=4, steps=4)
 
 
 def test_a_push_is_repeated_as_it_is_until_its_step_is_done() -> None:

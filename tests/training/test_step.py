@@ -116,7 +116,7 @@ def test_scores_are_the_reference_s(step: WorkerStep) -> None:
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("count", [BATCH, 5, 1])
+@pytest.mark.parametrize("count", [BATCH, 5, 1, 2 * BATCH + 3])
 def test_gradients_are_those_of_the_sum_of_losses(step: WorkerStep, count: int) -> None:
     x = examples_for(SMALL, COLUMNS, count, seed=count)
     flat, embedded = x.flat_p.astype(np.float64), x.embedded_bmd.astype(np.float64)
@@ -150,6 +150,19 @@ def test_gradients_are_those_of_the_sum_of_losses(step: WorkerStep, count: int) 
 
 
 @pytest.mark.tensorflow
+def test_a_share_of_several_batches_is_their_sum_in_order_bit_for_bit(step: WorkerStep) -> None:
+    x = examples_for(SMALL, COLUMNS, 2 * BATCH + 3)
+    whole = step.gradients(x.flat_p, x.dense_bn, x.embedded_bmd, x.labels_b)
+    parts = [
+        step.gradients(x.flat_p, x.dense_bn[part], x.embedded_bmd[part], x.labels_b[part])
+        for part in (slice(0, 8), slice(8, 16), slice(16, 19))
+    ]
+    assert np.array_equal(whole.dense_p, parts[0].dense_p + parts[1].dense_p + parts[2].dense_p)
+    assert np.array_equal(whole.embedded_bmd, np.concatenate([one.embedded_bmd for one in parts]))
+    assert whole.loss_sum == parts[0].loss_sum + parts[1].loss_sum + parts[2].loss_sum
+
+
+@pytest.mark.tensorflow
 def test_gradients_of_two_batches_add_up_to_those_of_both(step: WorkerStep) -> None:
     x = examples_for(SMALL, COLUMNS, BATCH)
     whole = step.gradients(x.flat_p, x.dense_bn, x.embedded_bmd, x.labels_b)
@@ -162,12 +175,15 @@ def test_gradients_of_two_batches_add_up_to_those_of_both(step: WorkerStep) -> N
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("count", [BATCH, 5, 1])
+@pytest.mark.parametrize("count", [BATCH, 5, 1, 2 * BATCH + 3])
 def test_correct_predictions_are_counted_but_not_those_of_padding(
     step: WorkerStep, count: int
 ) -> None:
     x = examples_for(SMALL, COLUMNS, count, seed=count)
-    scores = step.scores(x.flat_p, x.dense_bn, x.embedded_bmd)
+    parts = [slice(start, start + BATCH) for start in range(0, count, BATCH)]
+    scores = np.concatenate(
+        [step.scores(x.flat_p, x.dense_bn[part], x.embedded_bmd[part]) for part in parts]
+    )
     result = step.gradients(x.flat_p, x.dense_bn, x.embedded_bmd, x.labels_b)
     assert result.correct == int(((scores > 0) == (x.labels_b > 0)).sum())
 

@@ -276,7 +276,8 @@ def test_workers_go_on_to_the_very_same_model_when_the_server_is_killed(
             train_examples=data_set.train.rows,
             data_set_digest=bytes.fromhex(data_set.manifest.train.sha256),
         )
-        Trainer(session, data_set.train, worker_step, HFL.training).train()
+        place = [node.name for node in HFL.by_role("worker")].index(worker)
+        Trainer(session, data_set.train, worker_step, HFL.training, worker=place).train()
         evaluate(session, data_set, worker_step)
         session.leave()
 

@@ -11,7 +11,14 @@ from coterie.contract.digest import (
 from coterie.contract.keras_model import KerasModelSection, LayerSection, ParameterSection
 from coterie.contract.loading import contract_from_json, load_contract, parse_contract
 from coterie.contract.model import DenseParameter, ModelSection
-from coterie.contract.schema import AnyModelSection, Contract, Node, Party, ResultsSection
+from coterie.contract.schema import (
+    MAX_STEP_BYTES,
+    AnyModelSection,
+    Contract,
+    Node,
+    Party,
+    ResultsSection,
+)
 from coterie.contract.tensorflow import TensorFlowSection
 from coterie.contract.training import (
     DenseOptimizer,
@@ -24,6 +31,7 @@ from coterie.contract.training import (
 from coterie.contract.trust import RoleTrust, TrustSection
 
 __all__ = [
+    "MAX_STEP_BYTES",
     "AnyModelSection",
     "Contract",
     "DataSection",

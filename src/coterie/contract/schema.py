@@ -20,6 +20,10 @@ from coterie.kinds import Mode, Role
 # gRPC carries messages below 2 GiB; this leaves room for small fields.
 MAX_STEP_BYTES = (1 << 31) - (1 << 21)
 
+# A worker's share of a step may be so many times that of all workers together on average. Steps grow
+# like that where one party has nearly all rows, for nobody to be alone in one: ps/schedule.py.
+UNEVEN = 8
+
 # Every shard owns whole slices of the table: ps/slices.py.
 MAX_SHARDS = 64
 
@@ -251,14 +255,24 @@ class Contract(Section):
             )
 
     def _check_message_size(self) -> None:
-        dense = sum(parameter.size for parameter in self.model.dense_parameters(self.data))
-        rows = min(self.training.step_examples * len(self.data.categorical), self.data.total_rows)
-        octets = 4 * dense + rows * (8 + 4 * self.model.embedding_dim)
+        octets = self.step_bytes(self.training.step_examples)
         if octets > MAX_STEP_BYTES:
             raise ValueError(
                 f"a step's message may need {octets} bytes, more than {MAX_STEP_BYTES}: "
                 "lower training.batch, training.local_steps, model.embedding_dim or the widths of the model"
             )
+
+    @property
+    def most_step_examples(self) -> int:
+        """Examples of one worker in a step, at most: shares follow the parties' rows."""
+        training, workers = self.training, len(self.by_role("worker"))
+        return training.step_examples * (UNEVEN * workers if len(self.data_owners()) > 1 else 1)
+
+    def step_bytes(self, examples: int) -> int:
+        """The largest message of a step in which a worker has so many examples."""
+        dense = sum(parameter.size for parameter in self.model.dense_parameters(self.data))
+        rows = min(examples * len(self.data.categorical), self.data.total_rows)
+        return 4 * dense + rows * (8 + 4 * self.model.embedding_dim)
 
     def by_role(self, role: Role) -> tuple[Node, ...]:
         """The nodes with one role, in contract order (workers are summed in this order)."""

@@ -95,7 +95,10 @@ class TrainingSection(Section):
     """How the model is trained.
 
     Attributes:
-        batch: Examples per worker and batch.
+        batch: Examples per worker and batch, on average: every worker's share of a step follows its
+            rows, so that all end an epoch together.
+        order: In which order a worker trains its rows: ``file``, or ``shuffled``, another order in
+            every epoch, which follows from ``seed``.
         epochs: Passes over every party's training rows.
         seed: Seed of the initial parameters.
         threads: TensorFlow's intra-op threads per worker; part of the contract because sums
@@ -115,7 +118,10 @@ class TrainingSection(Section):
         schedule: Of the learning rates.
     """
 
+    LATER = frozenset({"order"})
+
     batch: Annotated[int, Field(ge=1, le=65_536)] = 128
+    order: Literal["file", "shuffled"] = "file"
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 1
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     threads: Annotated[int, Field(ge=1, le=256)] = 1
@@ -138,7 +144,7 @@ class TrainingSection(Section):
 
     @property
     def step_examples(self) -> int:
-        """Examples per worker and step, at most."""
+        """Examples per worker and step, on average."""
         return self.batch * self.local_steps
 
 

@@ -39,15 +39,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.contract import DataSection, data_digest
-from coterie.criteo.shards import Shard, find_bad_value, record_bytes
+from coterie.criteo.shards import PIECE_ROWS, Shard, find_bad_value, record_bytes
 from coterie.errors import DataSetMismatch, ShardDamaged
 
 HEADER_BYTES = 128
 FORMAT_VERSION = 1
 _MAGIC = b"COTSHARD"
 _HEADER = struct.Struct("<8sIIIIQ32s64s")
-_ROWS_AT_A_TIME = 1 << 14
-_KEPT_PIECES = 4  # of one reader and the next, of several that follow each other
+# Of one reader and the next, of several that follow each other; and what a shuffled order mixes.
+_KEPT_PIECES = 9
 _PREPARE_AGAIN = "prepare the data set again: coterie prepare RAW OUT --contract C"
 
 
@@ -150,13 +150,22 @@ class CheckedFile:
         stop = min(stop, self.rows)
         parts = []
         while start < stop:
-            piece, first = divmod(start, _ROWS_AT_A_TIME)
+            piece, first = divmod(start, PIECE_ROWS)
             parts.append(self._checked(piece)[first : first + stop - start])
             start += len(parts[-1])
         if not parts:
             return self._words(b"")
         words = parts[0] if len(parts) == 1 else np.concatenate(parts)
         words.setflags(write=False)
+        return words
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """See Records."""
+        words = np.empty((len(rows), self._width // 4), "<i4")
+        pieces = rows // PIECE_ROWS
+        for piece in np.unique(pieces).tolist():
+            inside = pieces == piece
+            words[inside] = self._checked(piece)[rows[inside] - piece * PIECE_ROWS]
         return words
 
     def _checked(self, piece: int) -> NDArray[np.int32]:
@@ -169,7 +178,7 @@ class CheckedFile:
                         self._path,
                         "content",
                         "what was there when the file was opened",
-                        f"other values in records {piece * _ROWS_AT_A_TIME} and following: the file "
+                        f"other values in records {piece * PIECE_ROWS} and following: the file "
                         "was altered while it was in use",
                     )
                 words = self._words(octets)
@@ -180,14 +189,14 @@ class CheckedFile:
 
     def _pieces(self) -> Iterator[NDArray[np.int32]]:
         """All records, in order; keeps the digest of every piece."""
-        for first in range(0, self.rows, _ROWS_AT_A_TIME):
-            octets = self._piece(first // _ROWS_AT_A_TIME)
+        for first in range(0, self.rows, PIECE_ROWS):
+            octets = self._piece(first // PIECE_ROWS)
             self._digests.append(hashlib.sha256(octets).digest())
             yield self._words(octets)
 
     def _piece(self, piece: int) -> bytes:
-        first = piece * _ROWS_AT_A_TIME
-        count = min(_ROWS_AT_A_TIME, self.rows - first)
+        first = piece * PIECE_ROWS
+        count = min(PIECE_ROWS, self.rows - first)
         return self._octets(HEADER_BYTES + first * self._width, count * self._width)
 
     def _words(self, octets: bytes) -> NDArray[np.int32]:
@@ -229,9 +238,7 @@ def check_shard(
     _check_header(header, len(octets), path, data)
     words = np.frombuffer(octets, "<i4", offset=HEADER_BYTES)
     words = words.reshape(-1, record_bytes(data) // 4)
-    pieces = (
-        words[first : first + _ROWS_AT_A_TIME] for first in range(0, len(words), _ROWS_AT_A_TIME)
-    )
+    pieces = (words[first : first + PIECE_ROWS] for first in range(0, len(words), PIECE_ROWS))
     _check_content(header, pieces, path, data, expected_digest)
     return Shard(words, data)
 

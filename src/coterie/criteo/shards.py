@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from coterie.contract import DataSection
 from coterie.errors import MessageRefused
 
+PIECE_ROWS = 1 << 14
+"""Records of a file that are read, and checked, at a time."""
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive examples of a shard; read-only views, b examples.
+    """Examples of a shard; views that are only read, b examples.
 
     Attributes:
         labels_b: 0 or 1, float32, shape (b,).
@@ -54,6 +57,14 @@ class Records(Protocol):
         """
         ...
 
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Single records as int32 words, shape (b, 1 + n + m), in the order of ``rows``.
+
+        Raises:
+            ShardDamaged: They are not what was checked.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class RecordsInMemory:
@@ -69,6 +80,10 @@ class RecordsInMemory:
     def read(self, start: int, stop: int) -> NDArray[np.int32]:
         """See Records; a view."""
         return self.words[start:stop]
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """See Records."""
+        return self.words.take(rows, axis=0)
 
 
 class Shard:
@@ -111,9 +126,15 @@ class Shard:
         Raises:
             ShardDamaged: The file is not what was checked any more.
         """
-        words = self._records.read(start, stop)
-        floats = words.view("<f4")
-        return Batch(floats[:, 0], floats[:, self._dense], words[:, self._ids])
+        return self._batch(self._records.read(start, stop))
+
+    def batch_of(self, rows: NDArray[np.int64]) -> Batch:
+        """Single examples, by number, in the order of ``rows``.
+
+        Raises:
+            ShardDamaged: The file is not what was checked any more.
+        """
+        return self._batch(self._records.take(rows))
 
     def records(self, start: int, stop: int, step: int = 1) -> bytes:
         """The records of every ``step``-th example of start .. stop - 1, for the wire.
@@ -122,6 +143,10 @@ class Shard:
         piece ``records(i + k * n, min(rows, i + (k + p) * n), n)`` with k counting in steps of p.
         """
         return self._records.read(start, stop)[::step].tobytes()
+
+    def _batch(self, words: NDArray[np.int32]) -> Batch:
+        floats = words.view("<f4")
+        return Batch(floats[:, 0], floats[:, self._dense], words[:, self._ids])
 
 
 class ShardBuilder:

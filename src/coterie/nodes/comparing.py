@@ -15,6 +15,7 @@ from coterie.nodes.local import run_local
 from coterie.ps.disclosure import Disclosure
 from coterie.ps.events import Event
 from coterie.ps.outcome import RunOutcome
+from coterie.ps.schedule import Schedule
 from coterie.training.comparison import Comparison, Scored
 from coterie.training.evaluation import ScoreSink
 
@@ -96,9 +97,7 @@ def compare_in_the_clear(
 
     batch = contract.training.batch
     scored = [Scored("joint", "joint", joint.examples, scores.logits)]
-    together = _interleaved(
-        [data_set.train for data_set in everybody], contract.training.step_examples
-    )
+    together = _interleaved(contract, [data_set.train for data_set in everybody])
     scored.append(trained("pooled", owners[0], together, batch * len(owners)))
     scored += [
         trained("alone", worker, data_set.train, batch)
@@ -161,16 +160,15 @@ def _train_alone(
     return replace(outcome, times=()), scores.logits
 
 
-def _interleaved(shards: list[Shard], size: int) -> Shard:
-    """All examples, in turn ``size`` of each shard: step by step what the parties' batches hold."""
-    longest = max(shard.rows for shard in shards)
-    pieces = [
-        shard.some_words(start, start + size)
-        for start in range(0, longest, size)
-        for shard in shards
-        if start < shard.rows
+def _interleaved(contract: Contract, shards: list[Shard]) -> Shard:
+    """All examples, in turn each party's of a step: as the steps of an epoch train them."""
+    schedule = Schedule.of(contract, [shard.rows for shard in shards])
+    spans = [
+        (shard, lane.span(step))
+        for step in range(schedule.steps_per_epoch)
+        for shard, lane in zip(shards, schedule.lanes, strict=True)
     ]
-    words = np.concatenate(pieces)
+    words = np.concatenate([shard.some_words(span.start, span.stop) for shard, span in spans])
     words.setflags(write=False)
     return Shard(words, shards[0].data)
 

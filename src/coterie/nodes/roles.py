@@ -167,7 +167,15 @@ def _await_data(context: NodeContext, inbox: ShardInbox) -> tuple[DataShard, byt
 def _train(
     context: NodeContext, session: ServerSession, shard: DataShard, worker_step: WorkerStep
 ) -> WorkerTimes:
-    trainer = Trainer(session, shard, worker_step, context.contract.training, context.monotonic)
+    contract = context.contract
+    trainer = Trainer(
+        session,
+        shard,
+        worker_step,
+        contract.training,
+        worker=contract.by_role("worker").index(context.node),
+        monotonic=context.monotonic,
+    )
     trainer.train()
     times = trainer.times(context.node.name)
     context.on_event(times)

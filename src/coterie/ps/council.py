@@ -177,7 +177,7 @@ class Council:
         squares = None
         if training.update_norm is not None:
             squares = [self._squares_of(worker) for worker in contributors]
-        examples = [len(self._schedule.lane(w).span(self.step)) for w in contributors]
+        examples = [len(self._schedule.lanes[w].span(self.step)) for w in contributors]
         for worker, weight in zip(
             contributors,
             push_weights(

@@ -87,8 +87,8 @@ class StepWindows:
     """Puts steps together until what they tell may be told.
 
     A window ends once it holds enough and the rest of its epoch would be enough too; the last one of
-    an epoch takes what is left. Workers only ever run out of rows within an epoch, so windows are of
-    one length but for the last.
+    an epoch takes what is left. Shares of a step differ by little, so windows are of one length but for
+    the last and where the next steps hold less than the first.
 
     Args:
         disclosure: The rule.
@@ -155,5 +155,4 @@ class StepWindows:
 
     def _of(self, start: int, stop: int) -> list[int]:
         """Each worker's examples in steps ``start`` to ``stop`` (excluded) of an epoch."""
-        batch = self._schedule.batch
-        return [min(own, stop * batch) - min(own, start * batch) for own in self._schedule.examples]
+        return [lane.taken(stop) - lane.taken(start) for lane in self._schedule.lanes]

@@ -101,7 +101,7 @@ class Follower:
         with shard.changed:
             while True:
                 shard.locked_raise_failure()
-                run.begin_if_complete()
+                self._shard.locked_begin(run)
                 if run.trained:
                     return None
                 ready = run.barrier is not None and (not run.barrier.missing or run.grace_over())

@@ -258,7 +258,7 @@ class Lead:
         with shard.changed:
             run = shard.run
             while run is not None and shard.run is run:
-                run.begin_if_complete()
+                shard.locked_begin(run)
                 self.locked_advance()
                 if run.trained:
                     self.ending.locked_conclude(run)

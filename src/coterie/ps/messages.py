@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from coterie.contract import Contract
+from coterie.contract import MAX_STEP_BYTES, Contract
 from coterie.errors import MessageRefused
 from coterie.models.metrics import HISTOGRAM_BINS, SUMS
 from coterie.ps.aggregation import Gradients
@@ -26,10 +26,8 @@ _REMEDY = "run the same version of Coterie under the same contract on both sides
 
 def max_message_bytes(contract: Contract) -> int:
     """The largest message that this contract's sizes allow, plus room for small fields."""
-    dense = 4 * sum(p.size for p in contract.model.dense_parameters(contract.data))
-    examples = max(contract.training.step_examples, EVALUATION_BATCH + 1)
-    rows = min(examples * len(contract.data.categorical), contract.data.total_rows)
-    exchange = dense + rows * (8 + 4 * contract.model.embedding_dim)
+    examples = max(contract.most_step_examples, EVALUATION_BATCH + 1)
+    exchange = min(contract.step_bytes(examples), MAX_STEP_BYTES)
     report = len(SPLITS) * 8 * (2 * HISTOGRAM_BINS + SUMS)
     return max(exchange, report, PART_BYTES) + _MESSAGE_OVERHEAD
 

@@ -151,7 +151,11 @@ class Run:
             )
 
     def begin_if_complete(self) -> None:
-        """Begins once everybody has come and the model is initialized."""
+        """Begins once everybody has come and the model is initialized.
+
+        Raises:
+            DataError: The parties' data are too uneven.
+        """
         membership = self.membership
         if self.begun or not self.initialized or not membership.knows_all_data:
             return
@@ -172,13 +176,8 @@ class Run:
         )
 
     def _begin(self) -> None:
-        training = self.contract.training
-        data_sets = self.membership.data_sets
-        self.schedule = Schedule(
-            tuple(data_set.examples for data_set in data_sets.values()),
-            training.step_examples,
-            training.epochs,
-        )
+        data_sets = self.membership.data_sets.values()
+        self.schedule = Schedule.of(self.contract, [one.examples for one in data_sets])
         step = self.state.step
         if self.place.leads:
             self.council = Council(self.contract, self.schedule, step, self._absences)

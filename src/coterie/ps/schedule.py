@@ -1,8 +1,23 @@
-"""Which examples a worker trains in which step: pure functions of row counts, batch and epochs."""
+"""Which examples a worker trains in which step: pure functions of row counts, batch and epochs.
+
+Every worker's share of a step follows its examples, so that all of them end an epoch together: with
+batches of one size the end of an epoch would be the largest party's alone, and what it knows the last
+thing that the model learns. A worker with few examples takes a turn in some steps only, evenly spread,
+so that a push is never over a handful of examples.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
+
+from coterie.contract import MAX_STEP_BYTES, Contract, TrainingSection
+from coterie.errors import DataError
+
+TURN_EXAMPLES = 32
+"""A worker takes a turn for every so many examples, or for every batch where that is less, at most: so a
+push is over half as many at least, or over all that the worker has."""
 
 
 @dataclass(frozen=True)
@@ -20,30 +35,50 @@ class Span:
 class Lane:
     """One worker's part of a run.
 
-    A party whose rows are used up leaves the epoch's later steps to the others.
-
     Attributes:
         examples: The worker's training examples.
-        batch: Examples per worker and step.
-        steps_per_epoch: Steps until the worker with the most examples has used them up.
+        turns: Steps of an epoch that it takes part in.
+        steps_per_epoch: Steps in which every worker trains its examples once.
         steps: Steps of the whole run.
     """
 
     examples: int
-    batch: int
+    turns: int
     steps_per_epoch: int
     steps: int
 
+    @classmethod
+    def of(
+        cls, training: TrainingSection, examples: int, *, steps_per_epoch: int, steps: int
+    ) -> Self:
+        """The part of a worker with so many examples; the chief has none."""
+        turns = min(steps_per_epoch, _most_turns(training, examples))
+        return cls(examples, turns, steps_per_epoch, steps)
+
+    def taken(self, done: int) -> int:
+        """Examples that are trained after the first ``done`` steps of an epoch."""
+        return self.examples * self._turns_in(done) // self.turns if self.turns else 0
+
     def span(self, step: int) -> Span:
-        """The examples that this worker trains in a step; empty where its rows are used up."""
-        start = min((step % self.steps_per_epoch) * self.batch, self.examples)
-        return Span(start, min(start + self.batch, self.examples))
+        """The examples that this worker trains in a step; empty where it has no turn."""
+        done = step % self.steps_per_epoch
+        return Span(self.taken(done), self.taken(done + 1))
 
     def next_step(self, step: int) -> int:
         """The first step from ``step`` on in which this worker trains; ``steps`` if none is left."""
-        if step < self.steps and not len(self.span(step)):
-            step += self.steps_per_epoch - step % self.steps_per_epoch
-        return min(step, self.steps)
+        if not self.turns or step >= self.steps:
+            return self.steps
+        epoch, done = divmod(step, self.steps_per_epoch)
+        turn = self._turns_in(done) + 1
+        if turn > self.turns:
+            epoch, turn = epoch + 1, 1
+        # _turns_in(x) >= turn from this x on.
+        reached = -(-self.steps_per_epoch * (2 * turn - 1) // (2 * self.turns))
+        return min(epoch * self.steps_per_epoch + reached - 1, self.steps)
+
+    def _turns_in(self, done: int) -> int:
+        """Turns in the first steps of an epoch; rounded, so that a single one is in the middle."""
+        return (2 * self.turns * done + self.steps_per_epoch) // (2 * self.steps_per_epoch)
 
 
 @dataclass(frozen=True)
@@ -51,29 +86,71 @@ class Schedule:
     """The whole run's steps.
 
     Attributes:
-        examples: Training examples of each worker, in worker order.
-        batch: Examples per worker and step.
+        lanes: Each worker's part, in worker order.
+        steps_per_epoch: Steps in which every worker trains its examples once.
         epochs: Passes over the data.
     """
 
-    examples: tuple[int, ...]
-    batch: int
+    lanes: tuple[Lane, ...]
+    steps_per_epoch: int
     epochs: int
 
+    @classmethod
+    def of(cls, contract: Contract, examples: Sequence[int]) -> Self:
+        """The schedule of a run: steps of ``training.step_examples`` per worker on average.
+
+        Where several parties own data, nobody is alone in a step: there are no more steps than the
+        party with the second most examples has turns for.
+
+        Args:
+            contract: Gives batch, epochs and mode.
+            examples: Training examples of each worker, in worker order.
+
+        Raises:
+            DataError: One worker has so many that it would be alone in some steps.
+        """
+        training = contract.training
+        steps = -(-sum(examples) // (training.step_examples * len(examples)))
+        if len(contract.data_owners()) > 1:
+            steps = min(steps, _most_turns(training, sorted(examples)[-2]))
+        _check_shares(contract, examples, steps)
+        lanes = tuple(
+            Lane.of(training, own, steps_per_epoch=steps, steps=steps * training.epochs)
+            for own in examples
+        )
+        return cls(lanes, steps, training.epochs)
+
     @property
-    def steps_per_epoch(self) -> int:
-        """Steps until the worker with the most examples has used them up."""
-        return -(-max(self.examples) // self.batch)
+    def examples(self) -> tuple[int, ...]:
+        """Training examples of each worker, in worker order."""
+        return tuple(lane.examples for lane in self.lanes)
 
     @property
     def steps(self) -> int:
         """Steps of the whole run."""
         return self.steps_per_epoch * self.epochs
 
-    def lane(self, worker: int) -> Lane:
-        """One worker's part."""
-        return Lane(self.examples[worker], self.batch, self.steps_per_epoch, self.steps)
-
     def participants(self, step: int) -> tuple[int, ...]:
         """The workers that push in a step, in worker order."""
-        return tuple(w for w in range(len(self.examples)) if len(self.lane(w).span(step)))
+        return tuple(w for w, lane in enumerate(self.lanes) if len(lane.span(step)))
+
+
+def _most_turns(training: TrainingSection, examples: int) -> int:
+    return -(-examples // min(TURN_EXAMPLES, training.step_examples))
+
+
+def _check_shares(contract: Contract, examples: Sequence[int], steps: int) -> None:
+    largest = max(examples)
+    share, most = -(-largest // steps), contract.most_step_examples
+    if share <= most and contract.step_bytes(share) <= MAX_STEP_BYTES:
+        return
+    name = contract.by_role("worker")[list(examples).index(largest)].name
+    raise DataError(
+        f"worker {name} has so many more training examples than any other that it would be alone in "
+        "some steps",
+        expected=f"shares of at most {most:,} examples and {MAX_STEP_BYTES:,} bytes of a step, and "
+        "two parties in each",
+        seen=f"examples per worker: {', '.join(f'{own:,}' for own in examples)}"[:300],
+        remedy="let the other parties bring more rows, set data.row_limit, or raise training.batch in "
+        "the contract",
+    )

@@ -168,7 +168,7 @@ class ParameterService:
                     )
                 )
             self._hear_of(run, caller)
-            run.begin_if_complete()
+            shard.locked_begin(run)
             shard.changed.notify_all()
             if not shard.locked_wait(
                 lambda: shard.run is not run or (run.begun and run.state.step >= request.step)
@@ -202,7 +202,7 @@ class ParameterService:
             if not run.initialized:
                 run.state.dense[:] = dense
                 run.initialized = True
-                run.begin_if_complete()
+                shard.locked_begin(run)
                 shard.changed.notify_all()
         return pb.InitializeReply()
 
@@ -213,7 +213,7 @@ class ParameterService:
         arrived = shard.monotonic()
         next_ids = self._bounds.row_ids(
             request.next_row_ids,
-            examples=shard.contract.training.step_examples,
+            examples=shard.contract.most_step_examples,
             name="next_row_ids",
         )
         if request.push is not None:
@@ -414,7 +414,7 @@ class ParameterService:
             worker = run.membership.index_of(caller)
             if barrier.admits(worker, request.step) is not Offer.TAKEN:
                 return
-            examples = len(schedule.lane(worker).span(request.step))
+            examples = len(schedule.lanes[worker].span(request.step))
         if request.push is None:
             raise AssertionError
         with run.times.decoding():

@@ -9,7 +9,13 @@ from contextlib import suppress
 
 from coterie.contract import Contract
 from coterie.contract.rollback import RollbackConsent
-from coterie.errors import CheckpointDamaged, CoterieError, EnvironmentUnfit, StepRefused
+from coterie.errors import (
+    CheckpointDamaged,
+    CoterieError,
+    DataError,
+    EnvironmentUnfit,
+    StepRefused,
+)
 from coterie.ps import events
 from coterie.ps.announcing import KeptReceipt, NoReceiptKept, lineage_to_wire, receipt_to_wire
 from coterie.ps.checkpoints import Checkpoints, DurableCheckpoint, RunRecord
@@ -177,6 +183,18 @@ class Shard:
             )
         return self.run
 
+    def locked_begin(self, run: Run) -> None:
+        """Begins the run once everybody has come.
+
+        Raises:
+            DataError: The parties' data are too uneven: the run ends.
+        """
+        try:
+            run.begin_if_complete()
+        except DataError as error:
+            self.fail(error)
+            raise
+
     def locked_ended(self, run: Run) -> bool:
         """Whether the last step is applied and durable here, and, on shard 0, everywhere.
 
@@ -246,7 +264,7 @@ class Shard:
                 on_event=self.on_event,
                 monotonic=self.monotonic,
             )
-            self.run.begin_if_complete()
+            self.locked_begin(self.run)
             self.changed.notify_all()
 
     def check_run(self, run_id: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coterie.contract import Contract
+from coterie.errors import DataError
 from coterie.ps.schedule import Schedule
 from coterie.receipts import bodies
 from coterie.receipts.entries import Entry, refused
@@ -274,12 +275,13 @@ class History:
                 "every worker's data before the outcome",
                 "none",
             )
-        training = self._contract.training
-        schedule = Schedule(
-            tuple(self.data_sets[worker].examples for worker in workers),
-            training.step_examples,
-            training.epochs,
-        )
+        examples = [self.data_sets[worker].examples for worker in workers]
+        try:
+            schedule = Schedule.of(self._contract, examples)
+        except DataError as error:
+            raise refused(
+                "no run can train these data sets", entry.place, error.expected, error.seen
+            ) from error
         expected = (schedule.steps, sum(schedule.examples) * schedule.epochs)
         seen = (outcome.steps, outcome.examples)
         if seen != expected:

@@ -22,17 +22,17 @@ def local_delta(
     unique: UniqueRows,
     parameters: Parameters,
     *,
-    batch_size: int,
+    steps: int,
     learning_rate: float,
 ) -> Gradients:
     """Trains batch after batch by SGD on a copy; gives the copy's change as a push.
 
     Args:
-        worker_step: The compiled step, for ``batch_size`` examples.
+        worker_step: The compiled step.
         batch: All examples of the step, several batches.
         unique: The distinct rows among them.
         parameters: The server's model: where the copy starts.
-        batch_size: Examples per local batch.
+        steps: Local batches; every worker has as many, of a size by its share of the step.
         learning_rate: Of the local SGD, on each batch's mean gradient.
 
     Returns:
@@ -41,8 +41,10 @@ def local_delta(
     """
     dense_p, rows_ud = parameters.dense_p.copy(), parameters.rows_ud.copy()
     examples, loss_sum, correct = len(batch.labels_b), 0.0, 0
-    for start in range(0, examples, batch_size):
-        part = slice(start, start + batch_size)
+    for i in range(steps):
+        part = slice(examples * i // steps, examples * (i + 1) // steps)
+        if part.start == part.stop:
+            continue
         local = unique_rows(unique.inverse_bm[part])
         result = worker_step.gradients(
             dense_p,

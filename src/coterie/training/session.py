@@ -167,8 +167,12 @@ class ServerSession:
         )
         first = self._until_done(lambda: self._shards.ports[0].join(request))
         self._follow(first.lineage, first)
-        batch = self._contract.training.step_examples
-        lane = Lane(self._train_examples, batch, first.steps_per_epoch, first.steps)
+        lane = Lane.of(
+            self._contract.training,
+            self._train_examples,
+            steps_per_epoch=first.steps_per_epoch,
+            steps=first.steps,
+        )
         if first.finished:
             return Position(first.step, lane, finished=True)
         request = pb.JoinRequest(

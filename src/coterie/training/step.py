@@ -152,11 +152,13 @@ class WorkerStep:
         labels_b: Float32s,
         weights_b: Float32s | None = None,
     ) -> StepGradients:
-        """Computes loss and gradients of at most a batch of examples, summed over them.
+        """Computes loss and gradients of examples, summed over them.
+
+        More than a batch are computed batch by batch, and the sums added up in order.
 
         Args:
             flat_p: float32 [P], the dense parameters.
-            dense_bn: float32 [b, n], b <= B.
+            dense_bn: float32 [b, n].
             embedded_bmd: float32 [b, m, dim], the rows looked up.
             labels_b: float32 [b], 0 or 1.
             weights_b: float32 [b]; each example's weight, 1 if absent.
@@ -164,10 +166,17 @@ class WorkerStep:
         Raises:
             MessageRefused: An array has another shape or type.
         """
-        examples = self._check(flat_p, dense_bn, embedded_bmd)
+        examples = len(dense_bn)
+        self._check(flat_p, dense_bn, embedded_bmd, examples)
         weights_b = np.ones(examples, np.float32) if weights_b is None else weights_b
         _require("labels", labels_b, (examples,))
         _require("weights", weights_b, (examples,))
+        if examples > self.batch:
+            arrays = (dense_bn, embedded_bmd, labels_b, weights_b)
+            starts = range(0, examples, self.batch)
+            return _added(
+                [self.gradients(flat_p, *(a[i : i + self.batch] for a in arrays)) for i in starts]
+            )
         loss, correct, dense_p, gradient_bmd = self._gradients(
             flat_p,
             pad(dense_bn, self.batch),
@@ -188,7 +197,8 @@ class WorkerStep:
         Raises:
             MessageRefused: An array has another shape or type.
         """
-        examples = self._check(flat_p, dense_bn, embedded_bmd)
+        examples = min(len(dense_bn), self.batch)
+        self._check(flat_p, dense_bn, embedded_bmd, examples)
         (logits_b,) = self._scores(flat_p, pad(dense_bn, self.batch), pad(embedded_bmd, self.batch))
         return logits_b[:examples]
 
@@ -200,12 +210,25 @@ class WorkerStep:
         self.gradients(flat_p, dense_bn, embedded_bmd, np.zeros(1, np.float32))
         self.scores(flat_p, dense_bn, embedded_bmd)
 
-    def _check(self, flat_p: Float32s, dense_bn: Float32s, embedded_bmd: Float32s) -> int:
-        examples = min(len(dense_bn), self.batch)
+    def _check(
+        self, flat_p: Float32s, dense_bn: Float32s, embedded_bmd: Float32s, examples: int
+    ) -> None:
         _require("dense parameters", flat_p, (self.parameters,))
         _require("dense features", dense_bn, (examples, self.numeric))
         _require("embedded rows", embedded_bmd, (examples, self.categorical, self.dim))
-        return examples
+
+
+def _added(parts: Sequence[StepGradients]) -> StepGradients:
+    dense_p = parts[0].dense_p.copy()
+    for part in parts[1:]:
+        dense_p += part.dense_p
+    return StepGradients(
+        loss_sum=sum(part.loss_sum for part in parts),
+        examples=sum(part.examples for part in parts),
+        correct=sum(part.correct for part in parts),
+        dense_p=dense_p,
+        embedded_bmd=np.concatenate([part.embedded_bmd for part in parts]),
+    )
 
 
 def pad(array: Float32s, batch: int) -> Float32s:

@@ -18,6 +18,7 @@ from coterie.ps.events import WorkerTimes
 from coterie.ps.schedule import Lane
 from coterie.training.local_steps import local_delta
 from coterie.training.messages import Parameters
+from coterie.training.order import RowOrder
 from coterie.training.session import Position, ServerSession
 from coterie.training.step import UniqueRows, WorkerStep, sum_by_row, unique_rows
 
@@ -45,6 +46,7 @@ class Trainer:
         shard: This worker's training examples.
         worker_step: The compiled step.
         training: The contract's section.
+        worker: Place of the worker in contract order.
         monotonic: Seconds of a clock that only goes forward.
     """
 
@@ -54,10 +56,13 @@ class Trainer:
         shard: Shard,
         worker_step: WorkerStep,
         training: TrainingSection,
+        *,
+        worker: int,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
         self._shard = shard
+        self._order = RowOrder(training.order, training.seed, worker)
         self._worker_step = worker_step
         self._training = training
         self._monotonic = monotonic
@@ -90,7 +95,7 @@ class Trainer:
         lane, session = position.lane, self._session
         if position.finished:
             return
-        with _prefetcher(self._shard, lane) as prepare:
+        with _prefetcher(self._shard, lane, self._order) as prepare:
             current = prepare(position.step).result()
             parameters = session.pull(current.step, current.unique.ids_u)
             while current.step < lane.steps:
@@ -122,7 +127,7 @@ class Trainer:
             prepared.batch,
             prepared.unique,
             parameters,
-            batch_size=self._training.batch,
+            steps=self._training.local_steps,
             learning_rate=self._training.local_learning_rate,
         )
 
@@ -155,21 +160,24 @@ def gradients_of(worker_step: WorkerStep, prepared: Prepared, parameters: Parame
 class _Prepare:
     """Reads and sorts a step's examples on a thread of its own."""
 
-    def __init__(self, shard: Shard, lane: Lane, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, shard: Shard, lane: Lane, order: RowOrder, pool: ThreadPoolExecutor) -> None:
         self._shard = shard
         self._lane = lane
+        self._order = order
         self._pool = pool
 
     def __call__(self, step: int) -> Future[Prepared]:
         return self._pool.submit(self._prepare, self._lane.next_step(step))
 
     def _prepare(self, step: int) -> Prepared:
-        span = self._lane.span(step) if step < self._lane.steps else None
-        batch = self._shard.batch(span.start, span.stop) if span else self._shard.batch(0, 0)
+        left = step < self._lane.steps
+        batch = (
+            self._order.batch(self._shard, self._lane, step) if left else self._shard.batch(0, 0)
+        )
         return Prepared(step, batch, unique_rows(batch.ids_bm))
 
 
 @contextmanager
-def _prefetcher(shard: Shard, lane: Lane) -> Iterator[_Prepare]:
+def _prefetcher(shard: Shard, lane: Lane, order: RowOrder) -> Iterator[_Prepare]:
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
-        yield _Prepare(shard, lane, pool)
+        yield _Prepare(shard, lane, order, pool)

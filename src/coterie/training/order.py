@@ -1,0 +1,121 @@
+"""In which order a worker trains its rows: as they lie in its file, or shuffled anew in every epoch.
+
+A shuffled order is a function of seed, worker, epoch and place alone: no list of rows is kept, no data
+are copied, and a run that goes on anywhere meets the same rows. Rows lie in pieces that are checked as a
+whole when they are read (``criteo/shard_files.py``), so the order mixes a few pieces at a time: the
+pieces are shuffled, and all rows of every ``WINDOW_PIECES`` that follow each other then. A worker whose
+rows are fewer than that has a shuffle of all its rows.
+
+The shuffle is a balanced Feistel network (Luby and Rackoff, 1988) over the smallest power of four that
+holds the numbers; a number that lands outside is sent through again until it does not (cycle walking;
+Black and Rogaway, 2002). Its round function is SplitMix64's output function.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from coterie.criteo.shards import PIECE_ROWS, Batch, Shard
+from coterie.ps.initial import mix
+from coterie.ps.schedule import Lane
+
+Places = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint64]
+
+WINDOW_PIECES = 8
+_ROUNDS = 8
+_STREAM = 3  # ps/initial.py has 1 and 2
+
+
+@dataclass(frozen=True)
+class RowOrder:
+    """The order of a worker's rows.
+
+    Attributes:
+        kind: The contract's ``training.order``.
+        seed: The contract's ``training.seed``.
+        worker: Place of the worker in contract order.
+    """
+
+    kind: Literal["file", "shuffled"]
+    seed: int
+    worker: int
+
+    def batch(self, shard: Shard, lane: Lane, step: int) -> Batch:
+        """The examples that the worker trains in a step."""
+        span = lane.span(step)
+        if self.kind == "file":
+            return shard.batch(span.start, span.stop)
+        epoch = step // lane.steps_per_epoch
+        places = np.arange(span.start, span.stop, dtype=np.int64)
+        return shard.batch_of(shuffled(places, shard.rows, (self.seed, self.worker, epoch)))
+
+
+def shuffled(places: Places, rows: int, key: tuple[int, int, int]) -> Places:
+    """The rows at some places of a shuffled order.
+
+    Args:
+        places: 0 to ``rows`` - 1, int64 [n].
+        rows: How many rows there are.
+        key: Seed, worker and epoch.
+
+    Returns:
+        int64 [n], rows; over all places every row once.
+    """
+    firsts, starts = _layout(rows, key)
+    window_n = np.searchsorted(firsts[::WINDOW_PIECES], places, side="right") - 1
+    found = np.empty_like(places)
+    for window in np.unique(window_n).tolist():
+        inside = window_n == window
+        pieces = slice(window * WINDOW_PIECES, (window + 1) * WINDOW_PIECES)
+        own = firsts[pieces]
+        stop = firsts[pieces.stop] if pieces.stop < firsts.size else rows
+        size = int(stop - own[0])
+        mixed = own[0] + _permuted(places[inside] - own[0], size, _keys(key, window + 1))
+        piece = np.searchsorted(own, mixed, side="right") - 1
+        found[inside] = starts[pieces][piece] + mixed - own[piece]
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def _layout(rows: int, key: tuple[int, int, int]) -> tuple[Places, Places]:
+    """The shuffled pieces: place of the first row of each in the order, and its place in the file."""
+    count = -(-rows // PIECE_ROWS)
+    pieces = _permuted(np.arange(count, dtype=np.int64), count, _keys(key, 0))
+    starts = pieces * PIECE_ROWS
+    sizes = np.minimum(PIECE_ROWS, rows - starts)
+    return np.cumsum(sizes) - sizes, starts
+
+
+def _keys(key: tuple[int, int, int], number: int) -> Keys:
+    """Round keys of one permutation."""
+    state: Keys = np.array([_STREAM], np.uint64)
+    for part in (*key, number):
+        state = mix(np.add(state, np.array([part], np.uint64), dtype=np.uint64))
+    rounds: Keys = np.arange(1, _ROUNDS + 1, dtype=np.uint64)
+    return mix(np.add(state, rounds, dtype=np.uint64))
+
+
+def _permuted(numbers: Places, size: int, keys: Keys) -> Places:
+    """A permutation of 0 .. size - 1, at some numbers."""
+    half = np.uint64(max(1, -(-(size - 1).bit_length() // 2)))
+    found = numbers.astype(np.uint64)
+    walking = np.arange(found.size)
+    while walking.size:
+        found[walking] = _network(found[walking], half, keys)
+        walking = walking[found[walking] >= size]
+    return found.astype(np.int64)
+
+
+def _network(numbers: Keys, half: np.uint64, keys: Keys) -> Keys:
+    mask = (np.uint64(1) << half) - np.uint64(1)
+    left, right = numbers >> half, numbers & mask
+    for key in keys:
+        left, right = right, left ^ (mix(right + key) & mask)
+    joined: Keys = (left << half) | right
+    return joined

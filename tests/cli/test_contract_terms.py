@@ -109,7 +109,7 @@ def test_diff_as_json(run: Run, tmp_path: Path) -> None:
             "new": 1,
             "what": "128 -> 1",
             "effect": "looser",
-            "meaning": "Examples per worker and batch",
+            "meaning": "Examples per worker and batch, on average",
         }
     ]
 

@@ -232,6 +232,7 @@ nodes = [
   {name = "w1", role = "worker", party = "a"},
   {name = "w2", role = "worker", party = "b"},
 ]
+[training]
 [trust]
 tee = "simulated"
 [trust.roles.ps]
@@ -251,6 +252,7 @@ LATER = {
     "refuse_smt": ("[trust.roles.ps]", "false", "true"),
     "refuse_dynamic_platform": ("[trust.roles.ps]", "false", "true"),
     "refuse_cached_keys": ("[trust.roles.ps]", "false", "true"),
+    "order": ("[training]", '"file"', '"shuffled"'),
 }
 
 

@@ -153,7 +153,7 @@ def test_joining_says_what_the_node_trains_on_and_learns_where_the_run_stands() 
     request = pb.JoinRequest(train_examples=10, data_set_digest=bytes(32))
     assert server.asked == [request] * 3
     assert position.step == 2
-    assert position.lane == Lane(examples=10, turns=2, steps_per_epoch=4, steps=4)
+    assert position.lane == Lane(examples=10, turns=3, steps_per_epoch=4, steps=4)
 
 
 def test_a_push_is_repeated_as_it_is_until_its_step_is_done() -> None:

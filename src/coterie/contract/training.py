@@ -95,7 +95,7 @@ class TrainingSection(Section):
     """How the model is trained.
 
     Attributes:
-        batch: Examples per worker and batch, on average: every worker's share of a step follows its
+        batch: Examples per worker and batch, on average; every worker's share of a step follows its
             rows, so that all end an epoch together.
         order: In which order a worker trains its rows: ``file``, or ``shuffled``, another order in
             every epoch, which follows from ``seed``.

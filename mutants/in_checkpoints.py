@@ -77,21 +77,33 @@ MUTATIONS = (
     ),
     _store(
         "newest-retired",
-        "min(self._retired, newest)",
-        "self._retired",
+        "oldest = min(self._retired, max(self._manifests, default=-1))",
+        "oldest = self._retired",
         "the newest checkpoint is removed",
     ),
     _store(
         "never-retired",
-        "sorted(s for s in self._manifests if s < min(self._retired, newest))",
-        "sorted(s for s in self._manifests if s < 0)",
+        "if step >= oldest}",
+        "if step >= 0}",
         "the disk fills up",
     ),
     _store(
         "retired-one-too-many",
-        "if s < min(self._retired, newest)",
-        "if s <= min(self._retired, newest - 1)",
+        "if step >= oldest}",
+        "if step > min(oldest, max(self._manifests, default=-1) - 1)}",
         "a checkpoint that may still be restored is removed",
+    ),
+    _store(
+        "best-retired",
+        "            wanted |= {",
+        "            _ = {",
+        "the best model is gone when the training ends",
+    ),
+    _store(
+        "gap-behind-anything",
+        "if previous != digest and (older, digest) not in named:",
+        "if previous != digest and not named:",
+        "a folder put together from two lives counts, as soon as a best model is kept",
     ),
     _store(
         "never-merged",
@@ -119,8 +131,8 @@ MUTATIONS = (
     ),
     _store(
         "another-life-counts",
-        "            if previous != digest:\n",
-        "            if not previous:\n",
+        "if previous != digest and (older, digest) not in named:",
+        "if not previous:",
         "checkpoints of two lives of a run stand for one, or one between them was taken out",
     ),
     _writer(

@@ -82,8 +82,8 @@ MUTATIONS = (
     ),
     _council(
         "decides-past-the-end",
-        "self.step >= self._schedule.steps or len",
-        "self.step > self._schedule.steps or len",
+        "self.step >= self.schedule.steps or len",
+        "self.step > self.schedule.steps or len",
         "there is a step after the last one",
     ),
     _barrier(
@@ -112,8 +112,8 @@ MUTATIONS = (
     ),
     _barrier(
         "anybody-pushes",
-        "if step < self._schedule.steps and worker in self._schedule.participants(step):",
-        "if step < self._schedule.steps:",
+        "if step < self.schedule.steps and worker in self.schedule.participants(step):",
+        "if step < self.schedule.steps:",
         "a worker without examples has a part",
     ),
     _barrier(

@@ -10,6 +10,7 @@ from mutants.in_metrics import MUTATIONS as METRICS
 from mutants.in_ps import MUTATIONS as PS
 from mutants.in_quotes import MUTATIONS as QUOTES
 from mutants.in_ratls import MUTATIONS as RATLS
+from mutants.in_schedules import MUTATIONS as SCHEDULES
 from mutants.in_sealing import MUTATIONS as SEALING
 from mutants.in_segments import MUTATIONS as SEGMENTS
 from mutants.in_session import MUTATIONS as SESSION
@@ -19,6 +20,7 @@ from mutants.in_vouchers import MUTATIONS as VOUCHERS
 TABLE = (
     *TRAINING,
     *PS,
+    *SCHEDULES,
     *SEGMENTS,
     *CHECKPOINTS,
     *VOUCHERS,

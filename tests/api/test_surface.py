@@ -152,7 +152,7 @@ def test_the_pages_examples_run(folder: Path, capsys: pytest.CaptureFixture[str]
 RESULT = RunResult(
     mode="hfl", transport="memory", tee="none", nodes=3, steps=10, examples=640, seconds=1.5,
     samples_per_second=426.7, train_loss=0.5, validation_auc=None, test_auc=0.75,
-    test_logloss=0.5, test_accuracy=0.8, test_calibration=1.0, model_digest="a" * 64,
+    test_logloss=0.5, test_accuracy=0.8, test_calibration=1.0, model_digest="a" * 64, model_step=1,
     contract_digest="b" * 64,
 )  # fmt: skip
 

@@ -253,6 +253,7 @@ LATER = {
     "refuse_dynamic_platform": ("[trust.roles.ps]", "false", "true"),
     "refuse_cached_keys": ("[trust.roles.ps]", "false", "true"),
     "order": ("[training]", '"file"', '"shuffled"'),
+    "validation": ("[training]", "{keep = 'last'}", "{every_steps = 5}"),
 }
 
 

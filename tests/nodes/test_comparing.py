@@ -26,7 +26,7 @@ from coterie.training.comparison import Comparison
 from coterie.training.results import RunResult
 from tests.system.conftest import contract_text
 
-ROWS = 2000
+ROWS = 2389  # 1,024 to train on for each of two companies: sixteen batches of 64
 CONTRACT = parse_contract(contract_text("hfl", ("acme", "bolt", "corn")).encode(), "small")
 OWNERS = CONTRACT.data_owners()
 

@@ -25,6 +25,37 @@ EVENTS: list[tuple[events.Event, str]] = [
         "step 3/10, loss 0.5124 over 4 steps, 1.3 s",
     ),
     (events.StepDone(3, 10, 9, None, 1.26), "step 3/10, 1.3 s"),
+    (
+        events.ValidationDone(8, 1000, 0.75, 0.4512, 1.0, best=True, train_loss=0.4),
+        "validation at step 8: log loss 0.4512, AUC 0.7500 (best so far)",
+    ),
+    (
+        events.ValidationDone(9, 120, None, 0.5, 1.0, best=False, train_loss=None),
+        "validation at step 9: log loss 0.5000",
+    ),
+    (
+        events.ValidationDone(9, 0, None, None, None, best=False, train_loss=None),
+        "validation at step 9: too few rows to tell",
+    ),
+    (
+        events.Overfitting(9),
+        (
+            "step 9: training loss falls, validation loss rises: the model learns its training rows "
+            "by heart; fewer epochs, training.validation.patience or lower rates help"
+        ),
+    ),
+    (
+        events.StoppedEarly(9, 6),
+        "training ends after step 9: no validation was better than step 6's",
+    ),
+    (
+        events.OwnQuality("w0", "acme", 1234, 0.75, 0.45, 1.02),
+        "w0: 1,234 test rows of acme: log loss 0.4500, AUC 0.7500, calibration 1.020",
+    ),
+    (
+        events.OwnQuality("w0", "acme", 3, None, None, None),
+        "w0: 3 test rows of acme: too few to tell",
+    ),
     (events.CheckpointWritten(5, "ab" * 32), f"checkpoint at step 5, {'ab' * 8}"),
     (events.Begun("ab" * 32), f"run {'ab' * 8} begins"),
     (events.Resumed(5, "ab" * 32), f"resumed from step 5, {'ab' * 8}"),

@@ -34,6 +34,7 @@ PARTIES = ["operator", "acme", "bolt", "corn", "dune"]
 def result() -> RunResult:
     outcome = RunOutcome(
         steps=1,
+        model_step=1,
         examples=2,
         seconds=1.0,
         train_loss=0.5,

@@ -87,6 +87,14 @@ def counts(examples: int) -> list[pb.EvaluationCounts]:
     return [SplitCounts(split, histogram).to_wire() for split in SPLITS]
 
 
+def validation_counts(rows: int, loss: float) -> SplitCounts:
+    """Counts of validation rows of which each has the same loss."""
+    logit = np.log(np.expm1(loss))  # of label 0: log(1 + exp(logit)) is the loss
+    labels = np.arange(rows) % 2
+    logits = np.where(labels, -logit, logit)
+    return SplitCounts("validation", ScoreHistogram.count(logits, labels.astype(np.float64)))
+
+
 def report(run: Run, node: str, examples: int = 20) -> pb.ReportReply:
     """A node's report of the counts of some examples: the first answer."""
     return run.port(node).report(pb.ReportRequest(ps_incarnation=1, counts=counts(examples)))

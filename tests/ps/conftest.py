@@ -50,9 +50,13 @@ def small_contract(
     dense: dict[str, object] | None = None,
     rows: dict[str, object] | None = None,
     shards: int = 1,
+    validation: dict[str, object] | None = None,
     **training: float,
 ) -> Contract:
-    """A contract with three tables of 4, 5 and 6 rows; keyword arguments change [training]."""
+    """A contract with three tables of 4, 5 and 6 rows; keyword arguments change [training].
+
+    The workers of most tests train only: without ``validation`` there is none.
+    """
     nodes = [{"name": f"ps{i}", "role": "ps", "party": "operator"} for i in range(shards)]
     nodes += [{"name": f"w{i}", "role": "worker", "party": f"p{i}"} for i in range(workers)]
     if mode == "sdt":
@@ -77,6 +81,7 @@ def small_contract(
                 **training,
                 "dense": dense or {},
                 "rows": rows or {},
+                "validation": {"each_epoch": False} if validation is None else validation,
             },
             "limits": {"evaluation_minimum": 1, **(limits or {})},
             "trust": {"tee": "simulated", "roles": dict.fromkeys(["ps", "worker", "chief"], trust)},

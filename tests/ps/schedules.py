@@ -14,4 +14,4 @@ def schedule_of(examples: Sequence[int], batch: int, epochs: int = 1) -> Schedul
     lanes = (
         Lane(own, taken, steps, steps * epochs) for own, taken in zip(examples, turns, strict=True)
     )
-    return Schedule(tuple(lanes), steps, epochs)
+    return Schedule(tuple(lanes), steps, steps * epochs)

@@ -72,7 +72,7 @@ def test_an_owner_that_does_not_report_is_named(
     run = make_run(make_contract())
     run.train_all()
     report(run, "w1")
-    assert "waits in vain for w0, w1 to evaluate and report" in waited_for(run)
+    assert "waits in vain for w0 to evaluate and report" in waited_for(run)
 
 
 def test_progress_puts_the_limit_off(make_contract: MakeContract, make_run: MakeRun) -> None:

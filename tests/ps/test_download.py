@@ -246,7 +246,9 @@ def trained_cluster(cluster: Cluster) -> None:
 
     def work(worker: int) -> None:
         session = cluster.session(worker)
-        session.through_restarts(lambda position: train(session, position, worker))
+        session.through_restarts(
+            lambda position: train(cluster.contract, session, position, worker)
+        )
         session.through_restarts(
             lambda position: () if position.finished else session.report(counts_of(worker))
         )

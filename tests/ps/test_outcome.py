@@ -17,6 +17,7 @@ from coterie.ps.outcome import RunEnd, RunOutcome
 COUNTS = ScoreHistogram.count(np.linspace(-3, 3, 40), (np.arange(40) % 2).astype(np.float64))
 OUTCOME = RunOutcome(
     steps=3,
+    model_step=3,
     examples=12,
     seconds=1.5,
     train_loss=0.5,

@@ -21,12 +21,15 @@ from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
+from coterie.ps.validating import ValidationPlan
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.training.session import Position, ServerSession
+from tests.ps.calls import validation_counts
 from tests.ps.conftest import Clock, counts_of, small_contract
 
 ROWS = 900
 EXAMPLES = (23, 16, 9)
+BEST = 4  # validations of the model after so many steps are best
 
 
 def contract_of(shards: int, **options: object) -> Contract:
@@ -143,7 +146,7 @@ class Cluster:
 
     def _work(self, worker: int) -> None:
         session = self.session(worker)
-        session.through_restarts(lambda position: train(session, position, worker))
+        session.through_restarts(lambda position: train(self.contract, session, position, worker))
         session.through_restarts(
             lambda position: () if position.finished else session.report(counts_of(worker))
         )
@@ -205,9 +208,17 @@ def row_ids(worker: int, step: int) -> np.ndarray[tuple[int], np.dtype[np.int32]
     return np.sort(random.choice(ROWS, size=random.integers(1, 4), replace=False)).astype(np.int32)
 
 
-def train(session: ServerSession, position: Position, worker: int) -> None:
+def train(contract: Contract, session: ServerSession, position: Position, worker: int) -> None:
     lane = position.lane
+    plan = ValidationPlan.of(contract, lane.steps_per_epoch)
+
+    def validate(after: int, upto: int) -> None:
+        for due in plan.between(after, upto):
+            session.dense(due)
+            session.report((validation_counts(20 + worker, 0.3 + 0.1 * abs(due - BEST)),), due)
+
     step = lane.next_step(position.step)
+    validate(max(position.validated, position.step - 1), step)
     parameters = session.pull(step, row_ids(worker, step))
     while step < lane.steps:
         random = np.random.default_rng((worker, step, 1))
@@ -219,10 +230,12 @@ def train(session: ServerSession, position: Position, worker: int) -> None:
             np.float32(0.3) - np.float32(0.1) * parameters.rows_ud,
         )
         following = lane.next_step(step + 1)
-        if following == step + 1:
+        if following == step + 1 < lane.steps:
             parameters = session.push(step, gradients, row_ids(worker, following))
+            validate(step, following)
         else:
             session.push(step, gradients, np.zeros(0, np.int32))
+            validate(step, following)
             parameters = session.pull(following, row_ids(worker, following))
         step = following
 
@@ -276,6 +289,29 @@ def test_the_loss_of_a_shard_takes_all_back_to_a_common_checkpoint(
             cluster.kill(name)
             cluster.start(name)
         assert outcome.result(timeout=120).model_digest == undisturbed.model_digest
+
+
+@pytest.mark.parametrize("section", [{"keep": "best"}, {"keep": "best", "patience": 2}], ids=str)
+@pytest.mark.parametrize("kills", [None, [], ["ps1"], ["ps2", "ps0", "ps1", "ps0"]], ids=str)
+def test_the_best_model_comes_out_of_any_number_of_shards_whatever_is_lost(
+    kills: list[str] | None, section: dict[str, object], tmp_path: Path
+) -> None:
+    validation = {"each_epoch": False, "every_steps": 1, **section}
+    with cluster_of(contract_of(1, validation=validation)) as cluster:
+        expected = cluster.finish()
+    assert (expected.steps, expected.model_step) == (8 if "patience" not in section else 6, BEST)
+    contract = contract_of(3, validation=validation)
+    folder = None if kills is None else tmp_path
+    with cluster_of(contract, folder) as cluster, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(cluster.finish)
+        for step, name in enumerate(kills or (), start=3):
+            cluster.wait_step(step)
+            cluster.kill(name)
+            cluster.start(name)
+        outcome = running.result(timeout=120)
+    assert outcome.model_digest == expected.model_digest
+    assert outcome.validations == expected.validations
+    assert (outcome.steps, outcome.model_step) == (expected.steps, expected.model_step)
 
 
 def test_a_worker_that_stays_away_is_left_out_and_comes_back(tmp_path: Path) -> None:

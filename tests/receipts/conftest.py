@@ -123,6 +123,7 @@ class Scene:
             "test_accuracy": 0.8,
             "test_calibration": None,
             "model_digest": MODEL,
+            "model_step": 2,
             "contract_digest": contract_digest(self.world.contract).hex(),
         }
         return RunResult.model_validate({**values, **changes})

@@ -19,6 +19,7 @@ from coterie.contract import agreed_digest, canonical_json, contract_digest
 from coterie.contract.signatures import sign_contract
 from coterie.errors import ReceiptRefused
 from coterie.ps.checkpoints import WorkerAbsence
+from coterie.ps.validating import Validated
 from coterie.ratls.voucher import VOUCHER_LIFETIME, sign_voucher
 from coterie.receipts import bodies, entries
 from coterie.receipts.bodies import Body
@@ -136,6 +137,7 @@ def other_contract(scene: Scene, told: list[Body]) -> list[Body]:
 
 
 ABSENT = (WorkerAbsence(worker="acme-worker", start=1),)
+VALIDATED = Validated(step=1, examples=200, auc=None, log_loss=0.5, calibration=None)
 LEFT_OUT = bodies.NodeLeftOut(node="acme-worker", step=1)
 
 LIES = [
@@ -153,6 +155,8 @@ LIES = [
     Lie("more data than was trained", 11, "steps and examples", updated(BOLT_JOINS, examples=999)),
     Lie("fewer steps", 11, "steps and examples", updated(OUTCOME, steps=1)),
     Lie("more examples", 11, "steps and examples", updated(OUTCOME, examples=513)),
+    Lie("a model of another step", 11, "the model is of another step", updated(OUTCOME, model_step=1)),
+    Lie("a validation that was not due", 11, "validations are not those", updated(OUTCOME, validations=(VALIDATED,))),
     Lie("other nodes", 11, "another number of nodes", updated(OUTCOME, nodes=4)),
     Lie("no last checkpoint", 10, "last step's checkpoint", without(LAST)),
     Lie("checkpoints in another order", 10, "not newer", updated(LAST, step=1)),

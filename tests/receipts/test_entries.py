@@ -121,6 +121,7 @@ OUTCOME: dict[str, object] = {
     "steps": 2, "examples": 512, "nodes": 3, "train_loss": 0.5, "validation_auc": None,
     "test_auc": None, "test_logloss": None, "test_accuracy": None, "test_calibration": None,
     "absences": [], "model_digest": "ab" * 32, "not_kept": {},
+    "model_step": 2, "validations": [],
     "run": "5e" * 32, "checkpoint": "c4" * 32,
 }  # fmt: skip
 JOINING: dict[str, object] = JOINED.model_dump(mode="json")

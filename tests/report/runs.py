@@ -45,6 +45,7 @@ def outcome(contract: Contract, seconds: float = 4.25) -> RunOutcome:
     ]
     return RunOutcome(
         steps=STEPS,
+        model_step=STEPS,
         examples=51_429,
         seconds=seconds,
         train_loss=0.560712345,

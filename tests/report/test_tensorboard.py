@@ -51,7 +51,7 @@ def test_every_step_and_the_final_metrics_are_there(tmp_path: Path) -> None:
     speeds = found["train/examples_per_second"]
     assert speeds == {s: pytest.approx(512 / 0.05, rel=1e-4) for s in range(1, STEPS + 1)}
     assert found["test/auc"] == {STEPS: pytest.approx(result.test_auc)}
-    assert found["validation/auc"] == {STEPS: pytest.approx(result.validation_auc)}
+    assert found["validation/final_auc"] == {STEPS: pytest.approx(result.validation_auc)}
     assert found["test/calibration"] == {STEPS: pytest.approx(result.test_calibration)}
 
 

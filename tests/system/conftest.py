@@ -45,6 +45,9 @@ epochs = 1
 seed = 3
 checkpoint_steps = 5
 
+[training.validation]
+every_steps = 5
+keep = "best"
 [training.dense]
 kind = "adagrad"
 learning_rate = 0.05

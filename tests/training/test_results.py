@@ -23,6 +23,7 @@ LABELS = (np.arange(41) % 3 == 0).astype(np.float64)
 COUNTS = ReleasedScores.of([ScoreHistogram.count(LOGITS, LABELS)])
 OUTCOME = RunOutcome(
     steps=10,
+    model_step=10,
     examples=5_000,
     seconds=4.0,
     train_loss=0.5,

@@ -20,6 +20,7 @@ def test_a_file_holds_the_released_splits(splits: tuple[str, ...], tmp_path: Pat
     released = ReleasedScores.of([histogram])
     outcome = RunOutcome(
         steps=1,
+        model_step=1,
         examples=2,
         seconds=1.0,
         train_loss=0.5,

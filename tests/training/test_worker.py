@@ -25,6 +25,7 @@ from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
+from coterie.ps.validating import ValidationPlan
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
 from coterie.training.evaluation import evaluate
 from coterie.training.session import ServerSession
@@ -277,7 +278,14 @@ def test_workers_go_on_to_the_very_same_model_when_the_server_is_killed(
             data_set_digest=bytes.fromhex(data_set.manifest.train.sha256),
         )
         place = [node.name for node in HFL.by_role("worker")].index(worker)
-        Trainer(session, data_set.train, worker_step, HFL.training, worker=place).train()
+        Trainer(
+            session,
+            data_set.train,
+            worker_step,
+            HFL.training,
+            worker=place,
+            plan_of=partial(ValidationPlan.of, HFL),
+        ).train()
         evaluate(session, data_set, worker_step)
         session.leave()
 

@@ -15,7 +15,7 @@ from coterie.text import printable
 
 if TYPE_CHECKING:
     from coterie.ps.checkpoints import WorkerAbsence
-    from coterie.training.results import RunResult
+    from coterie.training.results import PartyQuality, RunResult
 
 out = Console()
 err = Console(stderr=True)
@@ -66,6 +66,10 @@ def print_result(result: RunResult, title: str) -> None:
     table.add_column(overflow="fold")
     for key, label in _LABELS.items():
         table.add_row(label, _show(getattr(result, key)))
+    if result.validations:
+        table.add_row("validations", _validations(result))
+    for party, own in result.by_party.items():
+        table.add_row(f"test rows of {party}", _own(own))
     for absence in result.absences:
         table.add_row("left out", _absence(absence))
     out.print(f"\n{title}  [bold]{stamp_of(result)}[/]", highlight=False)
@@ -96,6 +100,23 @@ def report(error: CoterieError, *, as_json: bool) -> int:
             err.print(f"  [dim]cause:    [/]{_escape(text)}", soft_wrap=True, highlight=False)
             cause = cause.__cause__
     return error.exit_code
+
+
+def _validations(result: RunResult) -> str:
+    said = f"{len(result.validations)}; the model is that of step {result.model_step:,}"
+    told = [one for one in result.validations if one.log_loss is not None]
+    if told:
+        said += f"; log loss {told[0].log_loss:.4f} first, {told[-1].log_loss:.4f} last"
+    return said
+
+
+def _own(own: PartyQuality) -> str:
+    if own.log_loss is None:
+        return f"{own.examples:,}: too few to tell"
+    parts = [f"{own.examples:,}: log loss {own.log_loss:.4f}"]
+    parts += [f"AUC {own.auc:.4f}"] if own.auc is not None else []
+    parts += [f"calibration {own.calibration:.3f}"] if own.calibration is not None else []
+    return ", ".join(parts)
 
 
 def _absence(absence: WorkerAbsence) -> str:

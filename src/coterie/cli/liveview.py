@@ -48,6 +48,7 @@ class RunView:
             _nodes(state, width, max(3, console.size.height - _OTHER_LINES)),
             _line(_numbers(state)),
             _bar(state, width),
+            *([_line(Text(state.warning, style="bold yellow"))] if state.warning else []),
             _line(Text(state.latest, style="dim")),
         )
 
@@ -97,6 +98,8 @@ def _numbers(state: RunState) -> Text:
         parts.append(f"accuracy {state.accuracy:.1%}")
     if state.examples_per_second is not None:
         parts.append(f"{state.examples_per_second:,.0f} examples/s")
+    if state.validation_loss is not None:
+        parts.append(f"validation loss {state.validation_loss:.4f}")
     aucs = (("validation", state.validation_auc), ("test", state.test_auc))
     known = [f"{value:.4f} {split}" for split, value in aucs if value is not None]
     if known:

@@ -57,8 +57,10 @@ class RunState:
         steps: Of the whole run; 0 before it is known.
         loss: Mean over the last steps; None where not told.
         accuracy: Likewise; None where not told.
-        validation_auc: Once the run has been evaluated.
-        test_auc: Likewise.
+        validation_loss: Of the newest validation; None where not told.
+        validation_auc: Likewise; at the end, of the trained model.
+        test_auc: Once the run has been evaluated.
+        warning: What should not be missed; empty where there is nothing.
         latest: The last event that was no step, as a sentence.
     """
 
@@ -67,8 +69,10 @@ class RunState:
     steps: int = 0
     loss: float | None = None
     accuracy: float | None = None
+    validation_loss: float | None = None
     validation_auc: float | None = None
     test_auc: float | None = None
+    warning: str = ""
     latest: str = ""
     recent: tuple[_Pace, ...] = ()
 
@@ -137,7 +141,7 @@ class RunState:
             recent=recent,
         )
 
-    def _after_other(self, event: events.Event) -> RunState:  # noqa: PLR0911 (one line per kind)
+    def _after_other(self, event: events.Event) -> RunState:  # noqa: PLR0911, PLR0912 (one line per kind)
         match event:
             case events.Started(node, _, _):
                 return self._with(node, standing="loading")
@@ -161,6 +165,12 @@ class RunState:
                 return self._with(node, standing="training")
             case events.Resumed(step=step) | events.Restarted(step=step):
                 return replace(self, step=step, recent=())
+            case events.ValidationDone(log_loss=loss, auc=auc):
+                return replace(self, validation_loss=loss, validation_auc=auc)
+            case events.Overfitting():
+                return replace(self, warning=describe_event(event))
+            case events.StoppedEarly(step=step):
+                return replace(self, step=step, steps=step)
             case events.WorkerTimes(node=node) | events.ServerTimes(node=node):
                 return self._with(node, standing="finished")
             case events.Failed(node, _, _):

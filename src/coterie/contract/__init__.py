@@ -27,6 +27,7 @@ from coterie.contract.training import (
     RateSchedule,
     RowOptimizer,
     TrainingSection,
+    ValidationSection,
 )
 from coterie.contract.trust import RoleTrust, TrustSection
 
@@ -52,6 +53,7 @@ __all__ = [
     "TensorFlowSection",
     "TrainingSection",
     "TrustSection",
+    "ValidationSection",
     "agreed_digest",
     "canonical_json",
     "contract_digest",

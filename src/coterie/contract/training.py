@@ -91,6 +91,38 @@ class RateSchedule(Section):
         return self
 
 
+class ValidationSection(Section):
+    """When the model is validated while it is trained, and what follows from that.
+
+    Every data owner counts the scores of its validation rows; what is told is over all owners, and over
+    ``limits.evaluation_minimum`` examples at least. Training waits meanwhile.
+
+    Attributes:
+        every_steps: Validate after every so many steps (0: not by steps).
+        each_epoch: Validate after each epoch.
+        metric: What is judged: ``log_loss`` (lower is better) or ``auc`` (higher is better).
+        patience: End the training after so many validations in a row without a better one; without
+            it, all epochs are trained.
+        least_gain: By how much a validation must be better than the best before to count as better.
+        keep: Which model comes out: that of the ``last`` step, or of the ``best`` validation.
+    """
+
+    every_steps: Annotated[int, Field(ge=0, le=2**40)] = 0
+    each_epoch: bool = True
+    metric: Literal["log_loss", "auc"] = "log_loss"
+    patience: Annotated[int, Field(ge=1, le=1000)] | None = None
+    least_gain: Annotated[float, Field(ge=0, le=1)] = 0.0
+    keep: Literal["last", "best"] = "last"
+
+    @model_validator(mode="after")
+    def _something_is_judged(self) -> Self:
+        if not (self.every_steps or self.each_epoch) and (
+            self.patience is not None or self.keep == "best"
+        ):
+            raise ValueError("patience and keep want validations: set every_steps or each_epoch")
+        return self
+
+
 class TrainingSection(Section):
     """How the model is trained.
 
@@ -116,9 +148,10 @@ class TrainingSection(Section):
         dense: Optimizer of the dense parameters.
         rows: Optimizer of the embedding rows.
         schedule: Of the learning rates.
+        validation: While the model is trained.
     """
 
-    LATER = frozenset({"order"})
+    LATER = frozenset({"order", "validation"})
 
     batch: Annotated[int, Field(ge=1, le=65_536)] = 128
     order: Literal["file", "shuffled"] = "file"
@@ -133,6 +166,7 @@ class TrainingSection(Section):
     dense: DenseOptimizer = DenseOptimizer()
     rows: RowOptimizer = RowOptimizer()
     schedule: RateSchedule = RateSchedule()
+    validation: ValidationSection = ValidationSection()
 
     @model_validator(mode="after")
     def _local_steps_have_a_rate(self) -> Self:

@@ -54,6 +54,17 @@ def _sentence(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line p
             return f"{node} joined{waiting}"
         case events.StepDone() as done:
             return f"step {done.step}/{done.steps}, {_loss(done)}{done.seconds:.1f} s"
+        case events.ValidationDone() as done:
+            return f"validation at step {done.step}: {_validation(done)}"
+        case events.OwnQuality() as own:
+            return f"{own.node}: {own.examples:,} test rows of {own.party}: {_quality(own)}"
+        case events.Overfitting(step):
+            return (
+                f"step {step}: training loss falls, validation loss rises: the model learns its training "
+                "rows by heart; fewer epochs, training.validation.patience or lower rates help"
+            )
+        case events.StoppedEarly(step, best):
+            return f"training ends after step {step}: no validation was better than step {best}'s"
         case events.CheckpointWritten(step, digest):
             return f"checkpoint at step {step}, {digest[:16]}"
         case events.Begun(run):
@@ -106,6 +117,21 @@ def _sentence(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line p
             return f"{node} failed ({exit_code}): {error.get('what', '')}"
         case _:
             return type(event).__name__
+
+
+def _quality(own: events.OwnQuality) -> str:
+    if own.log_loss is None:
+        return "too few to tell"
+    auc = f", AUC {own.auc:.4f}" if own.auc is not None else ""
+    calibration = f", calibration {own.calibration:.3f}" if own.calibration is not None else ""
+    return f"log loss {own.log_loss:.4f}{auc}{calibration}"
+
+
+def _validation(done: events.ValidationDone) -> str:
+    if done.log_loss is None:
+        return "too few rows to tell"
+    auc = f", AUC {done.auc:.4f}" if done.auc is not None else ""
+    return f"log loss {done.log_loss:.4f}{auc}{' (best so far)' if done.best else ''}"
 
 
 def _loss(done: events.StepDone) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from coterie.contract import Node, contract_digest
 from coterie.criteo.dataset import DataSet
 from coterie.criteo.shards import Shard as DataShard
 from coterie.errors import CoterieError, DataError, PeerUnreachable
+from coterie.models.metrics import ScoreHistogram
+from coterie.models.released import ReleasedScores
 from coterie.nodes.fabric import Fabric, NodeContext
 from coterie.ps.checkpoints import (
     Checkpoints,
@@ -17,17 +20,25 @@ from coterie.ps.checkpoints import (
     NoCheckpoints,
 )
 from coterie.ps.checkpoints.casing import Casing, OpenCasing
-from coterie.ps.disclosure import EVERYTHING
-from coterie.ps.events import DoneBefore, ModelKept, ModelNotKept, Waiting, WorkerTimes
+from coterie.ps.disclosure import EVERYTHING, Disclosure
+from coterie.ps.events import (
+    DoneBefore,
+    ModelKept,
+    ModelNotKept,
+    OwnQuality,
+    Waiting,
+    WorkerTimes,
+)
 from coterie.ps.farewell import farewell_of
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import CheckpointsMaker, Shard
+from coterie.ps.validating import ValidationPlan
 from coterie.ps.waiting import Patience
 from coterie.sealing.casing import SealedCasing
 from coterie.training import chief
 from coterie.training.delivery import ShardInbox
-from coterie.training.evaluation import evaluate
+from coterie.training.evaluation import evaluate, validate
 from coterie.training.receiving import receive_model
 from coterie.training.remembered import CheckpointMemory
 from coterie.training.session import ServerSession, WaitsFor
@@ -76,8 +87,14 @@ def _work(context: NodeContext) -> None:
             digest = bytes.fromhex(data_set.manifest.shard("train").sha256)
             worker_step = _step(context)
         with _session(context, data_set.train, digest) as session:
-            times = _train(context, session, data_set.train, worker_step)
-            evaluate(session, data_set, worker_step, context.on_scores)
+            times = _train(context, session, data_set.train, worker_step, data_set.validation)
+            evaluate(
+                session,
+                data_set,
+                worker_step,
+                context.on_scores,
+                partial(_tell_own_quality, context),
+            )
             _take_model(context, session)
             session.leave(times)
         return
@@ -120,7 +137,11 @@ def _lead_training(context: NodeContext) -> None:
     ):
         worker_step = _step(context)
         chief.initialize(contract, session)
-        chief.wait_trained(session)
+        chief.wait_trained(
+            contract,
+            session,
+            partial(validate, session, data_set.validation, worker_step),
+        )
         evaluate(session, data_set, worker_step, context.on_scores)
         _take_model(context, session)
         session.leave()
@@ -165,21 +186,49 @@ def _await_data(context: NodeContext, inbox: ShardInbox) -> tuple[DataShard, byt
 
 
 def _train(
-    context: NodeContext, session: ServerSession, shard: DataShard, worker_step: WorkerStep
+    context: NodeContext,
+    session: ServerSession,
+    shard: DataShard,
+    worker_step: WorkerStep,
+    validation: DataShard | None = None,
 ) -> WorkerTimes:
     contract = context.contract
+    validates: Callable[[int], None] | None = None
+    if validation is not None:
+        validates = partial(validate, session, validation, worker_step)
     trainer = Trainer(
         session,
         shard,
         worker_step,
         contract.training,
         worker=contract.by_role("worker").index(context.node),
+        plan_of=partial(ValidationPlan.of, contract),
+        validate=validates,
         monotonic=context.monotonic,
     )
     trainer.train()
     times = trainer.times(context.node.name)
     context.on_event(times)
     return times
+
+
+def _tell_own_quality(context: NodeContext, split: str, counts: ScoreHistogram) -> None:
+    """Tells the party's own host how good the model is on its own test rows, if these are enough."""
+    if split != "test":
+        return
+    rule = Disclosure(context.contract.limits.evaluation_minimum, 1)
+    told = bool(rule.allows([counts.examples]))
+    metrics = ReleasedScores.of([counts], rule.allows).metrics() if told else None
+    context.on_event(
+        OwnQuality(
+            node=context.node.name,
+            party=context.node.party,
+            examples=counts.examples,
+            auc=metrics.auc if metrics else None,
+            log_loss=metrics.log_loss if metrics else None,
+            calibration=metrics.calibration if metrics else None,
+        )
+    )
 
 
 def _take_model(context: NodeContext, session: ServerSession) -> None:

@@ -12,14 +12,14 @@ from coterie.contract import Contract, canonical_json
 from coterie.contract.moments import check_in_force
 from coterie.criteo.manifest import read_manifest
 from coterie.files import write_whole, writing
-from coterie.nodes.eventlog import all_of, event_log
+from coterie.nodes.eventlog import all_of, event_log, read_events
 from coterie.nodes.process import check_engine
 from coterie.nodes.result_file import write_result
 from coterie.nodes.run_directory import CONTRACT, new_directory, open_run_directory
 from coterie.nodes.supervisor import Supervisor
 from coterie.ps.events import EventSink, Finished
 from coterie.trained.model import MODEL_NAME, PlainModelFile
-from coterie.training.results import RunResult, TransportName, result_of
+from coterie.training.results import OwnQualities, RunResult, TransportName, result_of
 from coterie.training.scores import Evaluation
 
 ATTESTED_NODE = (sys.executable, "-m", "coterie", "node")
@@ -67,6 +67,11 @@ def run_processes(
         check_in_force(contract, host_clock())
         options = ("--compare-alone",) if compare_alone else ()
         result = Supervisor(directory, data, command, on_event, worker_options=options).run()
+        own = OwnQualities()
+        for owner in contract.data_owners():  # also what was told before an interruption
+            for event in read_events(directory.node(owner.name)):
+                own.hear(event)
+        result = result.model_copy(update={"by_party": own.of(contract)})
         directory.keep_receipt(directory.contract.by_role("ps")[0].name)
         directory.finish(result)
         return result
@@ -101,7 +106,8 @@ def run_in_process(
     check_engine(contract)
     keeper = ScoreKeeper()
     with ExitStack() as stack:
-        sinks = [on_event]
+        own = OwnQualities()
+        sinks = [on_event, own.hear]
         if out is not None:
             stack.enter_context(new_directory(out))
             with writing(out / CONTRACT):
@@ -114,7 +120,9 @@ def run_in_process(
             scores_of=keeper.sink_of if compare else None,
             keep_model=PlainModelFile(out / MODEL_NAME) if out is not None else None,
         )
-        result = result_of(outcome, contract, "memory")
+        result = result_of(outcome, contract, "memory").model_copy(
+            update={"by_party": own.of(contract)}
+        )
         on_event(Finished(result.model_dump(mode="json")))
         if out is not None:
             Evaluation.of(outcome).write(out)

@@ -35,6 +35,8 @@ class NodeMetrics:
         self._step = gauge("step", "Updates applied so far")
         self._steps = gauge("steps_planned", "Updates in the whole run")
         self._loss = gauge("train_loss", "Mean loss of the last steps that may be told")
+        self._held = gauge("validation_log_loss", "Log loss of the newest validation, if told")
+        self._held_auc = gauge("validation_auc", "AUC of the newest validation, if told")
         self._examples = counter("examples", "Examples trained by this process's steps")
         self._checkpoint = gauge("checkpoint_step", "Step of the newest durable checkpoint")
         self._restarts = counter("restarts", "Times the server went back to a checkpoint")
@@ -64,7 +66,7 @@ class NodeMetrics:
             registry=registry,
         )
 
-    def hear(self, event: events.Event) -> None:
+    def hear(self, event: events.Event) -> None:  # noqa: PLR0912 (one line per kind)
         """Takes note of an event."""
         match event:
             case events.StepDone(step, steps, examples, loss):
@@ -73,6 +75,11 @@ class NodeMetrics:
                 if loss is not None:
                     self._loss.set(loss)
                 self._examples.inc(examples)
+            case events.ValidationDone() as done:
+                if done.log_loss is not None:
+                    self._held.set(done.log_loss)
+                if done.auc is not None:
+                    self._held_auc.set(done.auc)
             case events.CheckpointWritten(step, _):
                 self._checkpoint.set(step)
             case events.Resumed(step=step):

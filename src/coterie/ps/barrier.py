@@ -37,7 +37,7 @@ class StepBarrier:
     """
 
     def __init__(self, schedule: Schedule, step: int, absent: Iterable[int] = ()) -> None:
-        self._schedule = schedule
+        self.schedule = schedule
         self.step = step
         self.absent = frozenset(absent)
         self._staged: dict[int, Gradients] = {}
@@ -45,9 +45,9 @@ class StepBarrier:
     @property
     def participants(self) -> tuple[int, ...]:
         """Workers that have examples in the open step; none after the last step."""
-        if self.step >= self._schedule.steps:
+        if self.step >= self.schedule.steps:
             return ()
-        return self._schedule.participants(self.step)
+        return self.schedule.participants(self.step)
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -69,7 +69,7 @@ class StepBarrier:
         Raises:
             StepRefused: The step is neither open nor the one applied last, or not this worker's.
         """
-        if step < self._schedule.steps and worker in self._schedule.participants(step):
+        if step < self.schedule.steps and worker in self.schedule.participants(step):
             if step == self.step:
                 return Offer.STAGED if worker in self._staged else Offer.TAKEN
             if step == self.step - 1:

@@ -61,7 +61,7 @@ def staged_from_wire(request: pb.CommitRequest, *, workers: int, with_norms: boo
 
 
 def decision_to_wire(
-    decision: Decision, *, checkpoint: bool, announced: pb.Checkpoint | None
+    decision: Decision, *, checkpoint: bool, announced: pb.Checkpoint | None, kept_step: int
 ) -> pb.CommitReply:
     """What the other shards are to apply.
 
@@ -69,12 +69,14 @@ def decision_to_wire(
         decision: Of shard 0.
         checkpoint: Whether they are to write one of the state after it.
         announced: Newest checkpoint that all hold.
+        kept_step: Of the best model before it; 0 where there is none.
     """
     return pb.CommitReply(
         weights=np.array(decision.weights, "<f8").tobytes(),
         absent=sorted(decision.absent),
         checkpoint=checkpoint,
         announced=announced,
+        kept_step=kept_step,
     )
 
 

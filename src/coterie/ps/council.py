@@ -84,7 +84,7 @@ class Council:
         self, contract: Contract, schedule: Schedule, step: int, absences: Iterable[Absence] = ()
     ) -> None:
         self._contract = contract
-        self._schedule = schedule
+        self.schedule = schedule
         self._shards = len(contract.by_role("ps"))
         self._workers = len(schedule.examples)
         self._reports: dict[int, StagedReport] = {}
@@ -133,9 +133,9 @@ class Council:
         Args:
             grace_over: Whether the step has waited for the contract's grace period.
         """
-        if self.step >= self._schedule.steps or len(self._reports) < self._shards:
+        if self.step >= self.schedule.steps or len(self._reports) < self._shards:
             return None
-        participants = set(self._schedule.participants(self.step))
+        participants = set(self.schedule.participants(self.step))
         held = participants.intersection(*(r.workers for r in self._reports.values()))
         if not participants - self.absent <= held and not (grace_over and self._quorate(held)):
             return None
@@ -147,7 +147,7 @@ class Council:
 
     def _quorate(self, held: set[int]) -> bool:
         quorum = self._contract.limits.quorum
-        participants = set(self._schedule.participants(self.step))
+        participants = set(self.schedule.participants(self.step))
         gone = (participants - held) | (self.out - held)
         return quorum is not None and self._workers - len(gone) >= quorum
 
@@ -177,7 +177,7 @@ class Council:
         squares = None
         if training.update_norm is not None:
             squares = [self._squares_of(worker) for worker in contributors]
-        examples = [len(self._schedule.lanes[w].span(self.step)) for w in contributors]
+        examples = [len(self.schedule.lanes[w].span(self.step)) for w in contributors]
         for worker, weight in zip(
             contributors,
             push_weights(

@@ -98,8 +98,10 @@ class Ending:
             return
         schedule, _ = run.running()
         outcome = RunOutcome(
-            steps=run.state.step,
-            examples=sum(schedule.examples) * schedule.epochs,
+            steps=run.step,
+            model_step=run.state.step,
+            validations=tuple(run.validations.done),
+            examples=schedule.trained(run.step),
             seconds=run.training_ended_at - run.training_began_at,
             train_loss=run.train_loss(),
             totals=self._totals.released(),
@@ -167,7 +169,7 @@ class Ending:
             for owner in missing:
                 if owner not in self.excused:
                     self.excused.add(owner)
-                    self._shard.on_event(events.LeftOut(owner, run.state.step))
+                    self._shard.on_event(events.LeftOut(owner, run.step))
             self._shard.changed.notify_all()
 
     def _slice_digests(self) -> list[bytes]:

@@ -59,10 +59,17 @@ class EvaluationTotals:
     Args:
         owners: Names of the nodes that report, in contract order.
         disclosure: What may be released.
+        splits: Which are reported.
     """
 
-    def __init__(self, owners: tuple[str, ...], disclosure: Disclosure) -> None:
+    def __init__(
+        self,
+        owners: tuple[str, ...],
+        disclosure: Disclosure,
+        splits: tuple[str, ...] = SPLITS,
+    ) -> None:
         self._owners = owners
+        self._splits = splits
         self._rule = disclosure
         self._reports: dict[str, tuple[SplitCounts, ...]] = {}
 
@@ -79,8 +86,8 @@ class EvaluationTotals:
         """
         if owner not in self._owners:
             raise _refused(f"a report by one of {', '.join(self._owners)}", f"one by {owner}")
-        if tuple(count.split for count in counts) != SPLITS:
-            raise _refused(f"the splits {SPLITS}", str(tuple(c.split for c in counts))[:80])
+        if tuple(count.split for count in counts) != self._splits:
+            raise _refused(f"the splits {self._splits}", str(tuple(c.split for c in counts))[:80])
         self._reports.setdefault(owner, counts)
 
     def reported(self, owner: str) -> bool:
@@ -91,7 +98,7 @@ class EvaluationTotals:
         """The totals over all who have reported, by split, of those that are over enough."""
         reports = [self._reports[owner] for owner in self._owners if owner in self._reports]
         totals: dict[str, ReleasedScores] = {}
-        for i, split in enumerate(SPLITS):
+        for i, split in enumerate(self._splits):
             parts = [report[i].histogram for report in reports]
             if self._rule.allows([part.examples for part in parts]):
                 totals[split] = ReleasedScores.of(

@@ -67,6 +67,55 @@ class StepDone(Event):
 
 
 @dataclass(frozen=True)
+class ValidationDone(Event):
+    """The model was validated after ``step`` steps, on ``examples`` rows of all owners.
+
+    ``auc``, ``log_loss`` and ``calibration`` are None where too few rows, or not all owners, took
+    part. ``best``: none before was better. ``train_loss`` is the mean loss of the steps since the last
+    validation, as far as it was told.
+    """
+
+    step: int
+    examples: int
+    auc: float | None
+    log_loss: float | None
+    calibration: float | None
+    best: bool
+    train_loss: float | None
+
+
+@dataclass(frozen=True)
+class OwnQuality(Event):
+    """How good the trained model is on one party's own test rows: told by its own node, to its own host.
+
+    ``auc`` is None where a class has too few of the ``examples`` rows to tell, all three where there
+    are too few at all.
+    """
+
+    node: str
+    party: str
+    examples: int
+    auc: float | None
+    log_loss: float | None
+    calibration: float | None
+
+
+@dataclass(frozen=True)
+class Overfitting(Event):
+    """At ``step`` training loss has fallen since the best validation, and validation loss has risen."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class StoppedEarly(Event):
+    """Training ends after ``step`` steps: no validation was better than ``best_step``'s for too long."""
+
+    step: int
+    best_step: int
+
+
+@dataclass(frozen=True)
 class CheckpointWritten(Event):
     """A checkpoint is durable."""
 

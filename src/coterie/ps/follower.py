@@ -79,7 +79,7 @@ class Follower:
         if plan.finished:
             if shard.checkpoints.persistent:
                 shard.check_final(plan.step, plan.run_id)
-            shard.restore_final(plan.step)
+            shard.restore_final(plan.model_step)
             with shard.changed:
                 shard.locked_conclude(shard.final)
             self._see_off(plan.excused)
@@ -93,6 +93,7 @@ class Follower:
                 self._obey(run, commit.step, reply)
         with shard.changed:
             shard.on_event(run.times.event(shard.node))
+        shard.settle(run)
         self._conclude(lead, run)
 
     def _next_commit(self, run: Run) -> pb.CommitRequest | None:
@@ -109,7 +110,10 @@ class Follower:
                     return self._commit(run, waits=True)
                 left = run.seconds_left()
                 if left <= 0:
-                    shard.fail(shard.standstill.trouble or run.overdue(shard.standstill.reasons))
+                    shard.fail(
+                        shard.standstill.trouble
+                        or run.overdue(run.awaited(), shard.standstill.reasons)
+                    )
                     continue
                 shard.standstill.say(run.awaited(), run.progress_at, run.last_seconds())
                 if not shard.changed.wait(min(left, shard.poll_seconds / 5)):
@@ -122,7 +126,7 @@ class Follower:
         writing = self._shard.checkpoints.writing  # before what is durable: nothing falls between
         return pb.CommitRequest(
             ps_incarnation=run.incarnation,
-            step=run.state.step,
+            step=run.step,
             staged=staged.workers,
             slice_norms=norms_to_wire(staged),
             durable=self._durable(),
@@ -133,7 +137,11 @@ class Follower:
     def _obey(self, run: Run, step: int, reply: pb.CommitReply) -> None:
         shard = self._shard
         with shard.changed:
-            if shard.run is not run or run.state.step != step:
+            if shard.run is not run or run.step != step:
+                return
+            run.hear(reply.kept_step, ended=reply.ended)
+            if reply.ended:
+                shard.changed.notify_all()
                 return
             run.apply(decision_from_wire(step, reply))
             if reply.checkpoint:

@@ -22,6 +22,7 @@ from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller
 from coterie.ps.run import Run
 from coterie.ps.shard import Shard, other_run
+from coterie.ps.validator import Validator
 from coterie.ps.wire import ps_pb2 as pb
 
 
@@ -33,6 +34,7 @@ class Lead:
 
     Attributes:
         ending: How the run ends.
+        validator: Validates the model while it is trained.
     """
 
     def __init__(self, shard: Shard) -> None:
@@ -45,9 +47,10 @@ class Lead:
         self._writing: set[int] = set()
         self._replies: pb.CommitReply | None = None
         self._checkpoint_due = False
-        self._begun = 0
+        self._begun = self._wanted = 0
         self._times: tuple[events.ServerTimes, ...] = ()
         self.ending = Ending(shard)
+        self.validator = Validator(shard)
         shard.on_durable = self._own_durable
 
     @property
@@ -74,6 +77,7 @@ class Lead:
                 return pb.EnlistReply(
                     finished=True,
                     step=self.outcome.steps,
+                    model_step=self.outcome.model_step,
                     excused=sorted(self.ending.excused),
                     run_id=self.outcome.end.run_id,
                 )
@@ -93,8 +97,8 @@ class Lead:
             run = shard.locked_running()
             return pb.EnlistReply(
                 ps_incarnation=run.incarnation,
-                restores=run.state.step > 0,
-                step=run.state.step,
+                restores=run.step > 0,
+                step=run.step,
                 run_id=shard.checkpoints.run_id,
             )
 
@@ -106,7 +110,7 @@ class Lead:
             index = self._index(caller)
             self._note_durable(index, request.durable)
             (self._writing.add if request.writing else self._writing.discard)(index)
-            if run.council is not None and request.step == run.state.step and not run.trained:
+            if run.council is not None and request.step == run.step and not run.steps_done:
                 staged = staged_from_wire(
                     request,
                     workers=len(run.membership.workers),
@@ -115,14 +119,16 @@ class Lead:
                 run.council.report(index, staged)
                 self.locked_advance()
             if not shard.locked_wait(
-                lambda: shard.run is not run or run.state.step > request.step,
+                lambda: shard.run is not run or run.step > request.step or run.trained,
                 seconds=None if request.waits else 0.0,
             ):
                 return pb.CommitReply(pending=True)
             self._check(caller, request.ps_incarnation)
+            if run.trained and request.step == run.step:
+                return pb.CommitReply(ended=True, kept_step=run.validations.kept_step)
             reply, last = self._replies, self._locked_council(run).last
             if reply is None or last is None or last.step != request.step:
-                raise _out_of_step(request.step, run.state.step)
+                raise _out_of_step(request.step, run.step)
             return reply
 
     def conclude(self, caller: Caller, request: pb.ConcludeRequest) -> pb.ConcludeReply:
@@ -131,7 +137,7 @@ class Lead:
         with shard.changed:
             run = self._check(caller, request.ps_incarnation)
             if not run.trained:
-                raise _out_of_step(run.state.step, run.state.step)
+                raise _out_of_step(run.step, run.step)
             index = self._index(caller)
             self._note_durable(index, request.durable)
             self.ending.locked_digests(index, request.slice_digests)
@@ -150,6 +156,8 @@ class Lead:
             return tuple(
                 name for i, name in enumerate(self._servers) if i and i not in self._enlisted
             )
+        if run.validates:
+            return self.validator.locked_missing(run)
         return self.ending.missing if run.trained else run.awaited()
 
     def locked_advance(self) -> None:
@@ -158,6 +166,12 @@ class Lead:
         while (run := shard.run) is not None and run.begun and not run.trained:
             if shard.standstill.trouble is not None:
                 return  # what is learned now could not be kept
+            if run.validates:
+                if not self.validator.locked_conclude(run):
+                    return
+                continue
+            if run.keeps_checkpoint(run.step + 1) and self._locked_behind():
+                return  # until it is durable: else copies of the model would pile up
             grace_over = run.grace_over()
             if run.barrier is not None and (grace_over or not run.barrier.missing):
                 self._locked_council(run).report(0, run.staged_report())
@@ -190,7 +204,7 @@ class Lead:
             self._shard.restore(step, self._incarnation, run_id)
             self._watch()
         on_outcome(outcome)
-        self._shard.restore_final(outcome.steps)
+        self._shard.restore_final(outcome.model_step)
         with self._shard.changed:
             if not self._shard.concluded:  # it came back, and nobody comes for the model any more
                 self._shard.locked_conclude(None)
@@ -235,7 +249,7 @@ class Lead:
             told = self._shard.announced
             common = self._ledger.begin({0: own, **self._enlisted})
             self._shard.lineage = self._lineage(common)
-            self._begun = 0
+            self._begun = self._wanted = 0
             self.ending.begin_anew(common)
         if common is None:
             return None, self._shard.lineage.run_id
@@ -260,14 +274,19 @@ class Lead:
             while run is not None and shard.run is run:
                 shard.locked_begin(run)
                 self.locked_advance()
-                if run.trained:
+                if run.trained and not run.settled:
+                    self._settle(run)
+                if run.settled:
                     self.ending.locked_conclude(run)
                 if self.outcome is not None or shard.run is not run:
                     break
                 shard.locked_raise_failure()  # perhaps while the lock was open
                 left = run.seconds_left()
                 if left <= 0:
-                    shard.fail(shard.standstill.trouble or run.overdue(shard.standstill.reasons))
+                    shard.fail(
+                        shard.standstill.trouble
+                        or run.overdue(self.locked_awaited(), shard.standstill.reasons)
+                    )
                 else:
                     look = shard.standstill.say(
                         self.locked_awaited(), run.progress_at, run.last_seconds()
@@ -279,21 +298,40 @@ class Lead:
 
     # --- inside the lock -----------------------------------------------------------------------
 
+    def _settle(self, run: Run) -> None:
+        """Reads the best model with the lock open."""
+        self._shard.changed.release()
+        try:
+            self._shard.settle(run)
+        finally:
+            self._shard.changed.acquire()
+
     def _apply(self, run: Run, decision: Decision) -> None:
         shard = self._shard
         run.apply(decision)
         every = shard.contract.training.checkpoint_steps
-        self._checkpoint_due |= bool(every) and run.state.step % every == 0
+        self._checkpoint_due |= bool(every) and run.step % every == 0
         busy = shard.checkpoints.writing or bool(self._writing)
-        writes = run.trained or (self._checkpoint_due and not busy)
+        writes = run.keeps_checkpoint(run.step) or (self._checkpoint_due and not busy)
         if writes:
             self._checkpoint_due = False
-            self._begun = run.state.step  # it holds which ones were announced: no older one will be
+            self._wanted = run.step if run.keeps_checkpoint(run.step) else self._wanted
+            self._begun = run.step  # it holds which ones were announced: no older one will be
             shard.locked_save(run)
         self._replies = decision_to_wire(
-            decision, checkpoint=writes, announced=shard.durable_message()
+            decision,
+            checkpoint=writes,
+            announced=shard.durable_message(),
+            kept_step=run.validations.kept_step,
         )
         shard.changed.notify_all()
+
+    def _locked_behind(self) -> bool:
+        """Whether the last checkpoint that was wanted in any case is still being written."""
+        checkpoints = self._shard.checkpoints
+        if not self._wanted or not checkpoints.persistent:
+            return False
+        return all(found.step < self._wanted for found in checkpoints.available())
 
     def _index(self, caller: Caller) -> int:
         index = self._servers.index(caller.node) if caller.node in self._servers else 0
@@ -327,7 +365,7 @@ class Lead:
 
     def _locked_council(self, run: Run) -> Council:
         if run.council is None:
-            raise _out_of_step(run.state.step, run.state.step)
+            raise _out_of_step(run.step, run.step)
         return run.council
 
     def _own_durable(self, durable: DurableCheckpoint) -> None:

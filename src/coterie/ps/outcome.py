@@ -11,6 +11,7 @@ from coterie.errors import CheckpointDamaged
 from coterie.models.released import ReleasedScores
 from coterie.ps.checkpoints import WorkerAbsence
 from coterie.ps.events import ServerTimes, WorkerTimes
+from coterie.ps.validating import Validated
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class RunOutcome:
 
     Attributes:
         steps: Updates applied.
+        model_step: The step that the model is of: the last one, or that of the best validation.
         examples: Examples trained, all epochs.
         seconds: From the last join to the last update; after a restart, of this process alone.
         train_loss: Mean loss over the last epoch; None where it may not be told.
@@ -40,10 +42,12 @@ class RunOutcome:
         model_digest: Digest of the model; 32 bytes.
         end: The run and checkpoint that it is of.
         absences: Who was left out when.
+        validations: While the model was trained.
         times: Where the time of shard 0 and of the workers went; not kept between restarts.
     """
 
     steps: int
+    model_step: int
     examples: int
     seconds: float
     train_loss: float | None
@@ -51,6 +55,7 @@ class RunOutcome:
     model_digest: bytes
     end: RunEnd
     absences: tuple[WorkerAbsence, ...] = ()
+    validations: tuple[Validated, ...] = ()
     times: tuple[ServerTimes | WorkerTimes, ...] = ()
 
     def to_json(self) -> bytes:
@@ -58,6 +63,7 @@ class RunOutcome:
         return (
             _Stored(
                 steps=self.steps,
+                model_step=self.model_step,
                 examples=self.examples,
                 seconds=self.seconds,
                 train_loss=self.train_loss,
@@ -66,6 +72,7 @@ class RunOutcome:
                 run_id=self.end.run_id,
                 checkpoint=self.end.checkpoint,
                 absences=self.absences,
+                validations=self.validations,
             )
             .model_dump_json()
             .encode()
@@ -89,6 +96,7 @@ class RunOutcome:
             ) from error
         return RunOutcome(
             steps=stored.steps,
+            model_step=stored.model_step,
             examples=stored.examples,
             seconds=stored.seconds,
             train_loss=stored.train_loss,
@@ -96,6 +104,7 @@ class RunOutcome:
             model_digest=bytes.fromhex(stored.model_digest),
             end=RunEnd(stored.run_id, stored.checkpoint),
             absences=stored.absences,
+            validations=stored.validations,
         )
 
 
@@ -103,6 +112,7 @@ class _Stored(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int
+    model_step: int
     examples: int
     seconds: float
     train_loss: float | None
@@ -111,3 +121,4 @@ class _Stored(BaseModel):
     run_id: str
     checkpoint: str
     absences: tuple[WorkerAbsence, ...]
+    validations: tuple[Validated, ...]

@@ -49,7 +49,7 @@ def overview_of(shard: Shard, lead: Lead | None) -> Overview:
         return Overview(
             phase=_phase(shard, lead),
             incarnation=run.incarnation if run is not None else 0,
-            step=run.state.step if run is not None else 0,
+            step=run.step if run is not None else 0,
             steps=run.schedule.steps if run is not None and run.schedule is not None else 0,
             joined=shard.membership.joined,
             missing=shard.membership.missing,

@@ -7,7 +7,7 @@ larger incarnation. Nothing here waits, locks or talks to anybody: ``service.py`
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +24,9 @@ from coterie.ps.divergence import diverged
 from coterie.ps.membership import Membership
 from coterie.ps.ports import Caller
 from coterie.ps.schedule import Schedule
-from coterie.ps.state import ModelState
+from coterie.ps.state import ModelState, Snapshot
 from coterie.ps.times import ServerClock
+from coterie.ps.validating import Validated, ValidationPlan, Validations
 
 _TOLD_LOSSES = 5
 
@@ -53,6 +54,8 @@ class Run:
         state: The model, restored or new.
         membership: Who takes part.
         absences: The membership so far.
+        validations: Those that are done, on shard 0.
+        persistent: Whether checkpoints are kept; else the best model is, in memory.
         disclosure: What may be told of the data.
         on_event: Hears what happens.
         monotonic: Seconds of a clock that only goes forward.
@@ -67,6 +70,8 @@ class Run:
         state: ModelState,
         membership: Membership,
         absences: Iterable[Absence],
+        validations: Sequence[Validated] = (),
+        persistent: bool,
         disclosure: Disclosure,
         on_event: events.EventSink,
         monotonic: Callable[[], float],
@@ -78,6 +83,14 @@ class Run:
         self.membership = membership
         self.times = ServerClock(monotonic)
         self._absences = tuple(absences)
+        self.validations = Validations(
+            contract.training.validation, leads=place.leads, done=validations
+        )
+        self._persistent = persistent
+        self._kept: Snapshot | None = None
+        self._ended_at: int | None = None
+        self._train_loss: float | None = None
+        self._since = (0.0, 0)
         self._disclosure = disclosure
         self._windows: StepWindows | None = None
         self._on_event = on_event
@@ -96,9 +109,35 @@ class Run:
         return self.barrier is not None
 
     @property
+    def step(self) -> int:
+        """Steps applied; the model that comes out may be that of an earlier one."""
+        return self.state.step if self._ended_at is None else self._ended_at
+
+    @property
+    def steps_done(self) -> bool:
+        """Whether no step follows."""
+        return self.schedule is not None and self.step >= self.schedule.steps
+
+    @property
     def trained(self) -> bool:
-        """Whether the last step is applied."""
-        return self.schedule is not None and self.state.step >= self.schedule.steps
+        """Whether no step follows, and which model comes out is decided."""
+        return self.steps_done and self.validations.over(self.step)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the state is the model that comes out."""
+        kept = self.validations.kept_step
+        return self.trained and (self._ended_at is not None or kept in {0, self.step})
+
+    @property
+    def validates(self) -> bool:
+        """Whether the present model is to be validated before training goes on, or ends."""
+        return self.validations.open(self.step)
+
+    def keeps_checkpoint(self, step: int) -> bool:
+        """Whether the checkpoint of a step is wanted in any case."""
+        schedule, _ = self.running()
+        return step >= schedule.steps or (self.validations.decide and self.validations.due(step))
 
     @property
     def absences(self) -> tuple[Absence, ...]:
@@ -146,9 +185,84 @@ class Run:
             raise StepRefused(
                 "the model can be evaluated only after training",
                 expected=f"step {schedule.steps}",
-                seen=f"step {self.state.step}",
+                seen=f"step {self.step}",
                 remedy="wait for the last step's reply",
             )
+
+    def ends_before(self, step: int) -> bool:
+        """Whether there will be no state after so many steps."""
+        return self.schedule is not None and step > self.schedule.steps
+
+    def check_validates(self, step: int) -> None:
+        """Refuses what is about another model than the one that is to be validated.
+
+        Raises:
+            StepRefused: It is about another step, or none that is validated.
+        """
+        self.running()
+        if step != self.step or not self.validations.due(step) or self._ended_at is not None:
+            raise StepRefused(
+                f"the model after {step} steps is not to be validated now",
+                expected=f"the model after {self.step} steps, if the contract has it validated",
+                seen=f"step {step}",
+                remedy="join again: the reply names the open step",
+            )
+
+    def judge(self, validated: Validated) -> None:
+        """Takes note of a validation on shard 0; training may end with it."""
+        self.validations.done.append(validated)
+        self._keep_best()
+        if self.validations.stop_with() and not self.steps_done:
+            self._end_here()
+        self.progress_at = self._monotonic()
+
+    def hear(self, kept_step: int, *, ended: bool) -> None:
+        """Takes note of what shard 0 tells the others: the best step, and whether training has ended."""
+        self.validations.hear(kept_step, ended=ended)
+        self._keep_best()
+        if ended and not self.steps_done:
+            self._end_here()
+
+    def best_model(self, load: Callable[[int], ModelState]) -> ModelState:
+        """The model that comes out in the place of the last one.
+
+        Args:
+            load: Reads the checkpoint of a step; not called where the model is in memory.
+        """
+        if self._kept is None:
+            return load(self.validations.kept_step)
+        state = ModelState(self.contract, self.place.shard, self.place.shards)
+        state.restore(self._kept)
+        return state
+
+    def settle(self, best: ModelState) -> None:
+        """Puts the best model in the place of the last one."""
+        self._train_loss = self.train_loss()
+        self._ended_at = self.state.step
+        self.state, self._kept = best, None
+        self.dense_octets = best.dense.tobytes()
+
+    def loss_since_validation(self) -> float | None:
+        """Mean loss of the steps that were told since this was asked last; None where none were."""
+        (loss, examples), self._since = self._since, (0.0, 0)
+        return loss / examples if examples else None
+
+    def absent_workers(self) -> frozenset[str]:
+        """Names of the workers that nothing waits for at present."""
+        absent = self.council.absent if self.council is not None else frozenset[int]()
+        return frozenset(self.membership.workers[worker] for worker in absent)
+
+    def _keep_best(self) -> None:
+        """Copies the best model where no checkpoint holds it."""
+        if self.validations.kept_step == self.step and not self._persistent:
+            self._kept = self.state.snapshot(everything=True)
+
+    def _end_here(self) -> None:
+        schedule, barrier = self.running()
+        self.schedule = barrier.schedule = schedule.ended(self.step)
+        if self.council is not None:
+            self.council.schedule = self.schedule
+        self.training_ended_at = self._monotonic()
 
     def begin_if_complete(self) -> None:
         """Begins once everybody has come and the model is initialized.
@@ -170,7 +284,7 @@ class Run:
         return (
             limits.quorum is not None
             and limits.grace_seconds is not None
-            and self.state.step > 0
+            and self.step > 0
             and self._monotonic() - self.progress_at >= limits.grace_seconds
             and len(self.membership.workers) - len(missing) >= limits.quorum
         )
@@ -178,7 +292,10 @@ class Run:
     def _begin(self) -> None:
         data_sets = self.membership.data_sets.values()
         self.schedule = Schedule.of(self.contract, [one.examples for one in data_sets])
-        step = self.state.step
+        self.validations.plan = ValidationPlan.of(self.contract, self.schedule.steps_per_epoch)
+        if self.validations.stop_with():
+            self.schedule = self.schedule.ended(self.validations.newest)
+        step = self.step
         if self.place.leads:
             self.council = Council(self.contract, self.schedule, step, self._absences)
             self._windows = StepWindows(self._disclosure, self.schedule, step)
@@ -208,21 +325,21 @@ class Run:
         """
         schedule, barrier = self.running()
         pushes = barrier.take(decision.contributors, decision.absent)
-        first = self.state.step % schedule.steps_per_epoch == 0
+        first = self.step % schedule.steps_per_epoch == 0
         with self.times.applying():
             if pushes:
                 weights = [decision.weights[w] for w in decision.contributors]
                 gradients = sum_gradients(pushes, weights)
                 if not is_finite(gradients):
                     raise diverged(
-                        self.state.step, "an overflow in the sum over the workers", self.losses
+                        self.step, "an overflow in the sum over the workers", self.losses
                     )
                 self.state.apply(gradients, first_of_epoch=first)
                 self.dense_octets = self.state.dense.tobytes()
             else:
                 self.state.skip(first_of_epoch=first)
         self.progress_at = self._monotonic()
-        if self.trained:
+        if self.steps_done:
             self.training_ended_at = self.progress_at
         if self._windows is not None:
             self._tell(decision, schedule, pushes, self._windows)
@@ -230,6 +347,10 @@ class Run:
     def train_loss(self) -> float | None:
         """Mean loss over the last epoch, where it may be told: then all its windows were."""
         schedule, _ = self.running()
+        if self._ended_at is not None:
+            return self._train_loss
+        if schedule.steps % schedule.steps_per_epoch:
+            return None  # not all windows of the last epoch were told
         start = schedule.steps - schedule.steps_per_epoch
         missed = any(a.stop is None or a.stop > start for a in self.absences)
         if self._windows is None or not self._windows.tells or not self.state.epoch_examples:
@@ -246,18 +367,20 @@ class Run:
             for a in self.absences
         )
 
-    def overdue(self, reasons: Mapping[str, str]) -> CoterieError:
+    def overdue(self, names: Sequence[str], reasons: Mapping[str, str]) -> CoterieError:
         """The error of a run that waits in vain: it names whom for.
 
         Args:
+            names: Whom.
             reasons: What nodes that ended have said, by name.
         """
-        names = self.awaited()
         said = "; ".join(f"{n} said: {reasons[n]}" for n in names if n in reasons)
         if not self.begun:
             waited, key = "to join", "join_seconds"
+        elif self.validates:
+            waited, key = f"to validate the model after {self.step} steps", "step_seconds"
         elif not self.trained:
-            waited, key = f"to push step {self.state.step}", "step_seconds"
+            waited, key = f"to push step {self.step}", "step_seconds"
         else:
             waited, key = "to evaluate and report", "step_seconds"
         return NodeMissing(
@@ -314,9 +437,11 @@ class Run:
         window = windows.add(decision.step, pushes, complete=complete)
         if window is not None:
             self.losses.append(window.loss)
+            loss, examples = self._since
+            self._since = (loss + window.loss * window.examples, examples + window.examples)
         self._on_event(
             events.StepDone(
-                step=self.state.step,
+                step=self.step,
                 steps=schedule.steps,
                 examples=sum(push.examples for push in pushes),
                 loss=window.loss if window else None,

@@ -9,7 +9,7 @@ so that a push is never over a handful of examples.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from coterie.contract import MAX_STEP_BYTES, Contract, TrainingSection
@@ -88,12 +88,12 @@ class Schedule:
     Attributes:
         lanes: Each worker's part, in worker order.
         steps_per_epoch: Steps in which every worker trains its examples once.
-        epochs: Passes over the data.
+        steps: Steps of the whole run.
     """
 
     lanes: tuple[Lane, ...]
     steps_per_epoch: int
-    epochs: int
+    steps: int
 
     @classmethod
     def of(cls, contract: Contract, examples: Sequence[int]) -> Self:
@@ -118,17 +118,22 @@ class Schedule:
             Lane.of(training, own, steps_per_epoch=steps, steps=steps * training.epochs)
             for own in examples
         )
-        return cls(lanes, steps, training.epochs)
+        return cls(lanes, steps, steps * training.epochs)
 
     @property
     def examples(self) -> tuple[int, ...]:
         """Training examples of each worker, in worker order."""
         return tuple(lane.examples for lane in self.lanes)
 
-    @property
-    def steps(self) -> int:
-        """Steps of the whole run."""
-        return self.steps_per_epoch * self.epochs
+    def trained(self, steps: int) -> int:
+        """Examples that all workers train in the first ``steps`` steps."""
+        epochs, rest = divmod(steps, self.steps_per_epoch)
+        return sum(epochs * lane.examples + lane.taken(rest) for lane in self.lanes)
+
+    def ended(self, step: int) -> Self:
+        """The same, ended after a step."""
+        lanes = tuple(replace(lane, steps=step) for lane in self.lanes)
+        return replace(self, lanes=lanes, steps=step)
 
     def participants(self, step: int) -> tuple[int, ...]:
         """The workers that push in a step, in worker order."""

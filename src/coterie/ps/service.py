@@ -33,6 +33,7 @@ from coterie.ps.outcome import RunOutcome
 from coterie.ps.overview import Overview, overview_of
 from coterie.ps.ports import Caller, ParameterServerPort
 from coterie.ps.run import Run
+from coterie.ps.schedule import Schedule
 from coterie.ps.shard import Shard
 from coterie.ps.times import times_from_wire
 from coterie.ps.wire import ps_pb2 as pb
@@ -171,7 +172,7 @@ class ParameterService:
             shard.locked_begin(run)
             shard.changed.notify_all()
             if not shard.locked_wait(
-                lambda: shard.run is not run or (run.begun and run.state.step >= request.step)
+                lambda: shard.run is not run or (run.begun and run.step >= request.step)
             ):
                 return pb.JoinReply(pending=True, ps_incarnation=run.incarnation)
             if shard.run is not run:
@@ -179,7 +180,7 @@ class ParameterService:
             schedule, _ = run.running()
             return pb.JoinReply(
                 ps_incarnation=run.incarnation,
-                step=run.state.step,
+                step=run.step,
                 steps=schedule.steps,
                 steps_per_epoch=schedule.steps_per_epoch,
                 shard=shard.place.shard,
@@ -187,6 +188,7 @@ class ParameterService:
                 lineage=shard.lineage_message(),
                 receipt=shard.receipt_message(),
                 receipt_kept=keeps_receipt(shard.receipt, request.remembered),
+                validated=run.validations.newest,
             )
 
     @_heard
@@ -222,27 +224,28 @@ class ParameterService:
             run = self._joined(caller, request.ps_incarnation)
             self._hear_of(run, caller)
             shard.standstill.forget(caller.node)
-            wanted = request.step + 1 if request.push is not None else request.step
+            pushes = request.push is not None
+            wanted = request.step + 1 if pushes else request.step
             schedule, _ = run.running()
-            if not run.state.step <= wanted <= schedule.steps:
-                raise StepRefused(
-                    f"there is no state after {wanted} updates (any more)",
-                    expected=f"{run.state.step} to {schedule.steps} updates",
-                    seen=f"a call for {wanted}",
-                    remedy="join again: the reply names the open step",
-                )
+            check_wanted(run, schedule, wanted)
             waits_from = shard.monotonic()
             if not shard.locked_wait(
-                lambda: shard.run is not run or shard.locked_told(run, wanted)
+                lambda: (
+                    shard.run is not run
+                    or shard.locked_told(run, wanted)
+                    or (pushes and run.step == wanted and run.validates)
+                    or run.ends_before(wanted)
+                )
             ):
-                return ExchangeReply(step=run.state.step, pending=True)
+                return ExchangeReply(step=run.step, pending=True)
             self._joined(caller, request.ps_incarnation)
+            check_wanted(run, run.running()[0], wanted)  # training may have ended meanwhile
             waited = shard.monotonic() - waits_from
             run.times.waited(waited)
             with run.times.reading():
                 rows = octets_of(run.state.table.read(next_ids))
             return ExchangeReply(
-                step=run.state.step,
+                step=run.step,
                 dense_parameters=run.dense_octets,
                 rows=rows,
                 durable=shard.durable_message(),
@@ -253,12 +256,24 @@ class ParameterService:
 
     @_heard
     def lookup(self, caller: Caller, request: pb.LookupRequest) -> pb.LookupReply:
-        """Reads rows for evaluation, once training has ended."""
+        """Reads rows of the trained model, or of the one that is to be validated."""
         ids = self._bounds.row_ids(request.row_ids, examples=EVALUATION_BATCH + 1, name="row_ids")
         shard = self.shard
         with shard.changed:
             run = self._joined(caller, request.ps_incarnation)
-            run.check_trained()
+            wanted = request.validates
+            if not shard.locked_wait(
+                lambda: (
+                    shard.run is not run
+                    or (run.step >= wanted or run.ends_before(wanted) if wanted else run.settled)
+                )
+            ):
+                if not wanted:
+                    run.check_trained()
+                return pb.LookupReply(pending=True)
+            self._joined(caller, request.ps_incarnation)
+            if wanted:
+                run.check_validates(wanted)
             run.progress_at = shard.monotonic()
             table = run.state.table
             return pb.LookupReply(
@@ -269,13 +284,17 @@ class ParameterService:
 
     @_heard
     def report(self, caller: Caller, request: pb.ReportRequest) -> pb.ReportReply:
-        """Adds a data owner's counts; answers once all have reported."""
+        """Adds a data owner's counts; answers once all have reported, of a validation at once."""
         counts = tuple(SplitCounts.from_wire(count) for count in request.counts)
         shard = self.shard
         lead = self._leading("a report")
         with shard.changed:
             if lead.outcome is None:
                 run = self._joined(caller, request.ps_incarnation)
+                if request.validates:
+                    lead.validator.locked_report(run, caller.node, request.validates, counts)
+                    lead.locked_advance()
+                    return pb.ReportReply()
                 run.check_trained()
                 if not shard.locked_wait(lambda: shard.run is not run or shard.locked_ended(run)):
                     return pb.ReportReply(pending=True)
@@ -355,7 +374,7 @@ class ParameterService:
             run = shard.run
             return pb.StatusReply(
                 ps_incarnation=run.incarnation if run else 0,
-                step=run.state.step if run else 0,
+                step=run.step if run else 0,
                 steps=run.schedule.steps if run and run.schedule else 0,
                 joined=shard.membership.joined,
                 missing=shard.membership.missing,
@@ -375,7 +394,7 @@ class ParameterService:
             # With a quorum the others may go on without it, as without one that stays away.
             if diverges and run is not None and shard.contract.limits.quorum is None:
                 seen = shard.standstill.reason_of((caller.node,))
-                shard.fail(diverged(run.state.step, seen, run.losses))
+                shard.fail(diverged(run.step, seen, run.losses))
             shard.changed.notify_all()
         return pb.TellReply()
 
@@ -457,6 +476,21 @@ class ParameterService:
                 remedy="run the same version of Coterie on all nodes",
             )
         return self._lead
+
+
+def check_wanted(run: Run, schedule: Schedule, wanted: int) -> None:
+    """Refuses calls for a state that is gone, or will not come.
+
+    Raises:
+        StepRefused: This is one.
+    """
+    if not run.step <= wanted <= schedule.steps:
+        raise StepRefused(
+            f"there is no state after {wanted} updates (any more)",
+            expected=f"{run.step} to {schedule.steps} updates",
+            seen=f"a call for {wanted}",
+            remedy="join again: the reply names the open step",
+        )
 
 
 def _not_durable(caller: Caller) -> StepRefused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 from collections.abc import Callable, Iterable
@@ -29,9 +30,11 @@ from coterie.ps.outcome import RunEnd
 from coterie.ps.run import Run, ShardPlace
 from coterie.ps.standstill import Standstill
 from coterie.ps.state import ModelState
+from coterie.ps.validating import Validated
 from coterie.ps.wire import ps_pb2 as pb
 
 _LEFT = "left-"
+VALIDATIONS = "validations"
 
 
 class Shard:
@@ -201,11 +204,9 @@ class Shard:
         What is kept of a run's end is kept with the checkpoint of its last step.
         """
         if not run.trained or not self.checkpoints.persistent:
-            return run.trained
+            return run.settled
         kept = self.checkpoints.available()
-        return (
-            bool(kept) and kept[-1].step == run.state.step and self.locked_told(run, kept[-1].step)
-        )
+        return bool(kept) and kept[-1].step == run.step and self.locked_told(run, kept[-1].step)
 
     def locked_told(self, run: Run, step: int) -> bool:
         """Whether nodes may hear that ``step`` updates are applied.
@@ -213,10 +214,12 @@ class Shard:
         Of the last one they hear when it is durable on every shard: they leave then, and could not
         repeat what is lost. Shard 0 knows, and nobody goes on without its reply.
         """
-        if run.state.step < step:
+        if run.step < step:
             return False
-        if not (run.trained and self.place.leads and self.checkpoints.persistent):
+        if not (run.steps_done and self.place.leads):
             return True
+        if not run.settled or not self.checkpoints.persistent:
+            return run.settled
         return self.announced is not None and self.announced.step >= step
 
     # --- restoring and keeping -----------------------------------------------------------------
@@ -238,12 +241,14 @@ class Shard:
             self.changed.notify_all()
         state = ModelState(self.contract, self.place.shard, self.place.shards)
         absences: Iterable[Absence] = ()
+        validations: tuple[Validated, ...] = ()
         record = None
         if step is not None:
             self.check_run(run_id)
             record = self.checkpoints.restore(step, state)
             workers = self.membership.workers
             absences = [Absence(workers.index(a.worker), a.start, a.stop) for a in record.absences]
+            validations = validations_of(self.checkpoints, record)
         else:
             self.checkpoints.begin(run_id)
         self._tell(state.step, run_id, again=again, begins=step is None)
@@ -260,6 +265,8 @@ class Shard:
                 state=state,
                 membership=self.membership,
                 absences=absences,
+                validations=validations,
+                persistent=self.checkpoints.persistent,
                 disclosure=self.disclosure,
                 on_event=self.on_event,
                 monotonic=self.monotonic,
@@ -312,11 +319,37 @@ class Shard:
             self.changed.notify_all()
         self.on_event(events.Resumed(step, end.checkpoint, end.run_id))
 
+    def settle(self, run: Run) -> None:
+        """Puts the best model in the place of the last one, where the contract wants that.
+
+        Raises:
+            CheckpointDamaged: Its checkpoint is torn or lost.
+        """
+        with self.changed:
+            if not run.trained or run.settled:
+                return
+        best = run.best_model(self._load)  # calls are answered meanwhile, those about the end later
+        with self.changed:
+            run.settle(best)
+            self.changed.notify_all()
+
+    def _load(self, step: int) -> ModelState:
+        state = ModelState(self.contract, self.place.shard, self.place.shards)
+        if step not in {found.step for found in self.checkpoints.available()}:
+            raise CheckpointDamaged(
+                "the checkpoint of the best model is lost",
+                expected=f"a checkpoint of step {step}",
+                seen="none",
+                remedy="restore the folder from a copy",
+            )
+        self.checkpoints.load(step, state)
+        return state
+
     def restore_final(self, step: int) -> None:
         """After a restart: gets the trained model back, if somebody may still come for it.
 
         Args:
-            step: The run's last.
+            step: The model's.
 
         Raises:
             CheckpointDamaged: Its checkpoint is torn or lost.
@@ -324,8 +357,7 @@ class Shard:
         recipients = {node.name for node in self.contract.model_recipients()}
         if self.final is not None or not recipients & set(self.membership.remaining):
             return
-        state = ModelState(self.contract, self.place.shard, self.place.shards)
-        self.checkpoints.restore(step, state)
+        state = self._load(step)
         with self.changed:
             self.locked_conclude(state)
 
@@ -365,6 +397,8 @@ class Shard:
             absences=run.absences_by_name(),
             passed=passed,
             consents=tuple(consent.stored() for consent in consents),
+            validations=tuple(run.validations.done),
+            kept_step=run.validations.kept_step,
         )
         self.checkpoints.save(run.state.snapshot(), record)
 
@@ -390,6 +424,14 @@ class Shard:
     def lineage_message(self) -> pb.Lineage | None:
         """Run and announced checkpoints as they travel; shard 0 knows them."""
         return lineage_to_wire(self.lineage) if self.place.leads else None
+
+
+def validations_of(checkpoints: Checkpoints, record: RunRecord) -> tuple[Validated, ...]:
+    """What is known at a checkpoint: a validation that ended the training was kept after it."""
+    noted = checkpoints.notes().get(VALIDATIONS)
+    if noted is None:
+        return record.validations
+    return tuple(Validated.model_validate(one) for one in json.loads(noted))
 
 
 def other_run(node: str, expected: str, seen: str) -> CheckpointDamaged:

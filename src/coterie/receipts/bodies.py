@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Ty
 from coterie.attestation.verdict import Verdict
 from coterie.contract.schema import Name
 from coterie.ps.checkpoints import WorkerAbsence
+from coterie.ps.validating import Validated
 
 
 def _base64(text: str) -> str:
@@ -110,7 +111,7 @@ class Agreement(Body):
 
     kind = "contract"
 
-    format: Literal[1]
+    format: Literal[2]
     stamp: Stamp
     digest: Hex32
     contract: dict[str, JsonValue]
@@ -296,6 +297,8 @@ class Outcome(Body):
     Attributes:
         run: Which of the runs that were begun.
         checkpoint: Digest of the checkpoint that it was made from: the last one.
+        model_step: The step that the model is of: the last, or that of the best validation.
+        validations: While the model was trained.
         not_kept: How many refusals (``refused``) and later attestations (by node) were counted only.
     """
 
@@ -314,6 +317,8 @@ class Outcome(Body):
         tuple[Annotated[WorkerAbsence, AfterValidator(_by_name)], ...], Field(strict=False)
     ]
     model_digest: Hex32
+    model_step: Count
+    validations: Annotated[tuple[Validated, ...], Field(strict=False)]
     run: Hex32
     checkpoint: Hex32
     not_kept: dict[Name, Count]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from coterie.contract import Contract
 from coterie.errors import DataError
 from coterie.ps.schedule import Schedule
+from coterie.ps.validating import steps_after
 from coterie.receipts import bodies
 from coterie.receipts.entries import Entry, refused
 
@@ -282,7 +283,16 @@ class History:
             raise refused(
                 "no run can train these data sets", entry.place, error.expected, error.seen
             ) from error
-        expected = (schedule.steps, sum(schedule.examples) * schedule.epochs)
+        following = steps_after(self._contract, schedule.steps_per_epoch, outcome.validations)
+        if following is None:
+            raise refused(
+                "the validations are not those that were due",
+                entry.place,
+                "those of the contract's plan, until they end the training",
+                f"after steps {', '.join(str(one.step) for one in outcome.validations)}"[:300],
+            )
+        steps, model_step = following
+        expected = (steps, schedule.trained(steps))
         seen = (outcome.steps, outcome.examples)
         if seen != expected:
             raise refused(
@@ -290,6 +300,13 @@ class History:
                 entry.place,
                 "{} steps, {} examples".format(*expected),
                 "{} steps, {} examples".format(*seen),
+            )
+        if outcome.model_step != model_step:
+            raise refused(
+                "the model is of another step than the validations say",
+                entry.place,
+                f"step {model_step}",
+                f"step {outcome.model_step}",
             )
 
     def _check_absences(self, entry: Entry, outcome: bodies.Outcome) -> None:

@@ -280,7 +280,7 @@ class Recorder:
         tee = contract.trust.tee
         self._append(
             bodies.Agreement(
-                format=1,
+                format=2,
                 stamp="SIMULATED" if tee == "simulated" else tee,
                 digest=contract_digest(contract).hex(),
                 contract=entries.json_of(canonical_json(contract)),

@@ -89,6 +89,8 @@ def outcome_of(result: RunResult, end: RunEnd, not_kept: Mapping[str, int]) -> b
         test_calibration=result.test_calibration,
         absences=result.absences,
         model_digest=result.model_digest,
+        model_step=result.model_step,
+        validations=result.validations,
         run=end.run_id,
         checkpoint=end.checkpoint,
         not_kept=dict(not_kept),

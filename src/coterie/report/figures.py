@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from coterie.ps.validating import Validated
 from coterie.report.curve import Point, smoothed
 from coterie.report.drawing import DASHES, Drawing, finish, legend, new_figure
 from coterie.report.palette import IDLE, INK, SERIES
@@ -26,10 +27,11 @@ WORK = (
 
 @dataclass(frozen=True)
 class Line:
-    """One run's training curve."""
+    """One run's training curve, and what validations found."""
 
     label: str
     points: tuple[Point, ...]
+    validations: tuple[Validated, ...] = ()
 
 
 def loss_figure(lines: Sequence[Line]) -> Drawing | None:
@@ -40,6 +42,7 @@ def loss_figure(lines: Sequence[Line]) -> Drawing | None:
         title="Training loss",
         axis="binary cross-entropy, nats",
         value=lambda point: point.loss,
+        held=lambda validated: validated.log_loss,
     )
 
 
@@ -56,6 +59,33 @@ def accuracy_figure(lines: Sequence[Line]) -> Drawing | None:
         value=lambda point: point.accuracy or 0.0,
         percent=True,
     )
+
+
+def validation_figure(lines: Sequence[Line]) -> Drawing | None:
+    """AUC on the validation rows while the model was trained."""
+    drawn = [
+        (line.label, [(one.step, one.auc) for one in line.validations if one.auc is not None])
+        for line in lines
+    ]
+    drawn = [(label, points) for label, points in drawn if len(points) > 1]
+    if not drawn:
+        return None
+    figure = new_figure()
+    axes = figure.subplots()
+    for place, (label, points) in enumerate(drawn):
+        axes.plot(
+            *zip(*points, strict=True),
+            color=SERIES[place % len(SERIES)].light,
+            linestyle=DASHES[place % len(DASHES)],
+            marker="o",
+            markersize=4,
+            label=label,
+        )
+    axes.set_xlabel("step")
+    axes.set_ylabel("AUC")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    legend(axes, len(drawn))
+    return finish(figure, "validation", "Validation AUC", "Over all owners' validation rows.")
 
 
 def time_figure(name: str, seconds: Mapping[str, Sequence[float]]) -> Drawing | None:
@@ -173,6 +203,7 @@ def _curves(
     axis: str,
     value: Callable[[Point], float],
     percent: bool = False,
+    held: Callable[[Validated], float | None] = lambda _: None,
 ) -> Drawing | None:
     drawn = [line for line in lines if line.points]
     if not drawn:
@@ -196,16 +227,30 @@ def _curves(
             label=line.label,
             marker="o" if len(steps) == 1 else None,
         )
+        found = [(one.step, held(one)) for one in line.validations if held(one) is not None]
+        if found:
+            axes.plot(
+                *zip(*found, strict=True),
+                color=colour,
+                linestyle="none",
+                marker="D",
+                markersize=5,
+                markerfacecolor="none",
+                label=f"{line.label}, validation",
+            )
     cut = _cut(axes, [value(p) for line in drawn for p in line.points[len(line.points) // 10 :]])
     axes.set_xlabel("step")
     axes.set_ylabel(axis)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if percent:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    legend(axes, len(drawn))
+    judged = any(held(one) is not None for line in drawn for one in line.validations)
+    legend(axes, len(drawn) + judged)
     caption = "On each step's examples, before its update."
     if windows != {1}:
         caption += " Bold: moving mean; thin: as it was."
+    if judged:
+        caption += " Diamonds: on the validation rows, after the step."
     if cut:
         caption += " The first steps lie beyond the axis."
     return finish(figure, name, title, caption)

@@ -250,6 +250,8 @@ def _settings(contract: Contract) -> list[tuple[str, str]]:
         ("batch", f"{training.batch:,} examples per worker"),
         ("local steps", f"{training.local_steps:,}"),
         ("epochs", f"{training.epochs:,}"),
+        ("order of rows", training.order),
+        ("model kept", f"the {training.validation.keep} one"),
         ("dense optimizer", f"{training.dense.kind}, rate {training.dense.learning_rate:g}"),
         ("row optimizer", f"{training.rows.kind}, rate {training.rows.learning_rate:g}"),
         ("columns", f"{len(data.numeric)} numeric, {len(data.categorical)} categorical"),

@@ -16,12 +16,12 @@ from tensorboardX.proto.event_pb2 import Event as Record
 from tensorboardX.summary import scalar
 
 from coterie.files import make_folder, unhindered, writing
-from coterie.ps.events import Event, EventSink, Finished, StepDone
+from coterie.ps.events import Event, EventSink, Finished, StepDone, ValidationDone
 
 _FLUSH_SECONDS = 10
 _FINAL = {
     "train_loss": "train/epoch_loss",
-    "validation_auc": "validation/auc",
+    "validation_auc": "validation/final_auc",
     "test_auc": "test/auc",
     "test_logloss": "test/log_loss",
     "test_accuracy": "test/accuracy",
@@ -61,6 +61,11 @@ class _Log:
     def __call__(self, event: Event) -> None:
         if isinstance(event, StepDone):
             self._hear_step(event)
+        elif isinstance(event, ValidationDone):
+            for name in ("log_loss", "auc", "calibration"):
+                value = getattr(event, name)
+                if value is not None:
+                    self._add(f"validation/{name}", value, event.step)
         elif isinstance(event, Finished):
             for key, tag in _FINAL.items():
                 value = event.result.get(key)

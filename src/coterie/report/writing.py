@@ -96,7 +96,7 @@ def _report_pairs(folder: Path, paths: list[tuple[Path, Path]]) -> Path:
 
 def _sections(report: Report) -> list[Section]:
     runs = report.runs
-    lines = [figures.Line(run.title, run.curve) for run in runs]
+    lines = [figures.Line(run.title, run.curve, run.result.validations) for run in runs]
     counted = [(run.title, run.evaluation.test) for run in runs if run.evaluation.test]
     if report.pairs is not None:
         counted = counted[:1]  # the models are the same, bit for bit, or the page says so
@@ -106,7 +106,16 @@ def _sections(report: Report) -> list[Section]:
         seconds = {"attested": report.pairs.attested, "plaintext": report.pairs.plaintext}
     sections = [
         Section("worth", _present(worth)),
-        Section("training", _present([figures.loss_figure(lines), figures.accuracy_figure(lines)])),
+        Section(
+            "training",
+            _present(
+                [
+                    figures.loss_figure(lines),
+                    figures.accuracy_figure(lines),
+                    figures.validation_figure(lines),
+                ]
+            ),
+        ),
         Section(
             "quality",
             _present([quality.roc_figure(counted), quality.calibration_figure(counted)]),

@@ -15,6 +15,7 @@ from coterie.errors import CoterieError, PeerUnreachable, ProtocolError
 from coterie.ps.events import EventSink, ShardDelivered
 from coterie.ps.initial import initial_dense
 from coterie.ps.ports import ShardReceiverPort
+from coterie.ps.validating import ValidationPlan
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.training.delivery import shard_parts
 from coterie.training.session import Position, ServerSession
@@ -143,11 +144,25 @@ class Deliveries:
         self._on_event(ShardDelivered(node=worker, examples=reply.examples))
 
 
-def wait_trained(session: ServerSession) -> None:
-    """Joins the run and waits for its last step, through restarts of the parameter server."""
+def wait_trained(
+    contract: Contract, session: ServerSession, validate: Callable[[int], None]
+) -> None:
+    """Joins the run and waits for its last step, through restarts of the parameter server.
+
+    Args:
+        contract: What is trained.
+        session: With the parameter server.
+        validate: Validates the model after so many steps.
+    """
 
     def wait(position: Position) -> None:
-        if not position.finished:
-            session.pull(position.lane.steps, np.zeros(0, np.int32))
+        if position.finished:
+            return
+        lane = position.lane
+        plan = ValidationPlan.of(contract, lane.steps_per_epoch)
+        after = max(position.validated, position.step - 1)
+        for step in plan.between(after, lane.steps):
+            validate(step)
+        session.pull(lane.steps, np.zeros(0, np.int32))
 
     session.through_restarts(wait)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -18,12 +18,16 @@ from coterie.training.step import WorkerStep, unique_rows
 ScoreSink = Callable[[str, FloatArray, FloatArray], None]
 """Takes a split's name, its logits, float32 [n], and its labels, float32 [n]."""
 
+CountSink = Callable[[str, ScoreHistogram], None]
+"""Takes a split's name and its counts."""
+
 
 def evaluate(
     session: ServerSession,
     data_set: DataSet,
     worker_step: WorkerStep,
     on_scores: ScoreSink | None = None,
+    on_counts: CountSink | None = None,
 ) -> None:
     """Scores the validation and test examples, reports the counts, waits until all have.
 
@@ -33,12 +37,33 @@ def evaluate(
         worker_step: The compiled model.
         on_scores: Hears the single scores of these rows, which leave this process no other way;
             again, and the same, if the server starts anew.
+        on_counts: Hears the counts, likewise.
     """
     session.through_restarts(
         lambda position: (
-            None if position.finished else _evaluate(session, data_set, worker_step, on_scores)
+            None
+            if position.finished
+            else _evaluate(session, data_set, worker_step, on_scores, on_counts)
         )
     )
+
+
+def validate(session: ServerSession, shard: Shard, worker_step: WorkerStep, step: int) -> None:
+    """Scores the validation examples with the model after a step, and reports the counts.
+
+    Args:
+        session: With the parameter server, which waits for this before it goes on.
+        shard: This owner's validation examples.
+        worker_step: The compiled model.
+        step: Waited for.
+
+    Raises:
+        StepRefused: The server is further, or training has ended: join again.
+    """
+    histogram = ScoreHistogram.empty()
+    for logits, labels in _scored(session, shard, worker_step, step):
+        histogram = histogram + ScoreHistogram.count(logits, labels)
+    session.report((SplitCounts("validation", histogram),), step)
 
 
 def _evaluate(
@@ -46,48 +71,49 @@ def _evaluate(
     data_set: DataSet,
     worker_step: WorkerStep,
     on_scores: ScoreSink | None,
+    on_counts: CountSink | None,
 ) -> None:
-    dense_p = session.dense()
     shards = {"validation": data_set.validation, "test": data_set.test}
     counts: list[SplitCounts] = []
     for split in SPLITS:
-        kept: list[tuple[FloatArray, FloatArray]] | None = None if on_scores is None else []
-        histogram = _count(session, shards[split], dense_p, worker_step, kept)
+        histogram = ScoreHistogram.empty()
+        kept: list[tuple[FloatArray, FloatArray]] = []
+        for logits, labels in _scored(session, shards[split], worker_step):
+            histogram = histogram + ScoreHistogram.count(logits, labels)
+            if on_scores is not None:
+                kept.append((logits, labels))
         counts.append(SplitCounts(split, histogram))
+        if on_counts is not None:
+            on_counts(split, histogram)
         if on_scores is not None and kept:
-            logits, labels = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-            on_scores(split, logits, labels)
+            together = [np.concatenate(parts) for parts in zip(*kept, strict=True)]
+            on_scores(split, *together)
     session.report(tuple(counts))
 
 
-def _count(
-    session: ServerSession,
-    shard: Shard,
-    dense_p: FloatArray,
-    worker_step: WorkerStep,
-    kept: list[tuple[FloatArray, FloatArray]] | None,
-) -> ScoreHistogram:
-    histogram = ScoreHistogram.empty()
+def _scored(
+    session: ServerSession, shard: Shard, worker_step: WorkerStep, validates: int = 0
+) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Logits and labels of a shard, batch by batch; of the model that ``session.lookup`` describes."""
+    dense_p = session.dense(validates)
     size = min(worker_step.batch, EVALUATION_BATCH)
     for start in range(0, shard.rows, size):
         batch = shard.batch(start, start + size)
-        rows_ud, inverse_bm = _rows(session, batch.ids_bm, shard.data)
+        rows_ud, inverse_bm = _rows(session, batch.ids_bm, shard.data, validates)
         embedded_bmd = np.take(rows_ud, inverse_bm, axis=0)
-        logits = worker_step.scores(dense_p, batch.dense_bn, embedded_bmd)
-        histogram = histogram + ScoreHistogram.count(logits, batch.labels_b)
-        if kept is not None:
-            kept.append((logits, batch.labels_b))
-    return histogram
+        yield worker_step.scores(dense_p, batch.dense_bn, embedded_bmd), batch.labels_b
 
 
-def _rows(session: ServerSession, ids_bm: IdArray, data: DataSection) -> tuple[FloatArray, IdArray]:
+def _rows(
+    session: ServerSession, ids_bm: IdArray, data: DataSection, validates: int
+) -> tuple[FloatArray, IdArray]:
     """The rows of a batch as evaluation sees them, and where each example's are among them.
 
     Rows that nobody trained share their column's out-of-vocabulary row, which is its first.
     """
     offsets = np.array(data.column_offsets, np.int32)
     unique = unique_rows(np.concatenate([ids_bm, offsets[None, :]]))
-    rows_ud, trained_u = session.lookup(unique.ids_u)
+    rows_ud, trained_u = session.lookup(unique.ids_u, validates)
     columns_u = np.searchsorted(offsets, unique.ids_u, side="right") - 1
     firsts_u = unique.inverse_bm[-1][columns_u]
     return np.where(trained_u[:, None], rows_ud, rows_ud[firsts_u]), unique.inverse_bm[:-1]

@@ -9,12 +9,53 @@ from pydantic import BaseModel, ConfigDict, Field
 from coterie.contract import Contract, contract_digest
 from coterie.kinds import Mode
 from coterie.ps.checkpoints import WorkerAbsence
-from coterie.ps.events import ServerTimes, WorkerTimes
+from coterie.ps.events import Event, OwnQuality, ServerTimes, WorkerTimes
 from coterie.ps.outcome import RunOutcome
+from coterie.ps.validating import Validated
 
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 TransportName = Literal["ra-tls", "memory", "PLAINTEXT"]
 TeeStamp = Literal["SIMULATED", "sgx", "tdx", "none"]
+
+
+class PartyQuality(BaseModel):
+    """How good the trained model is on one party's own test rows, as its own node tells it.
+
+    Attributes:
+        examples: Number of rows.
+        auc: Area under the ROC curve; absent where a class has too few rows to tell.
+        log_loss: Mean log loss; absent where there are too few rows to tell.
+        calibration: Mean prediction over mean label; likewise.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    examples: int
+    auc: float | None
+    log_loss: float | None
+    calibration: float | None
+
+
+class OwnQualities:
+    """Collects what parties' nodes tell of their own rows: on a machine that runs all of them."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, PartyQuality] = {}
+
+    def hear(self, event: Event) -> None:
+        """Takes note of an event; what is told again, counts."""
+        if isinstance(event, OwnQuality):
+            self._told[event.party] = PartyQuality(
+                examples=event.examples,
+                auc=event.auc,
+                log_loss=event.log_loss,
+                calibration=event.calibration,
+            )
+
+    def of(self, contract: Contract) -> dict[str, PartyQuality]:
+        """By party, in contract order."""
+        parties = [party.name for party in contract.parties]
+        return {party: self._told[party] for party in parties if party in self._told}
 
 
 class RunResult(BaseModel):
@@ -37,8 +78,11 @@ class RunResult(BaseModel):
         test_accuracy: Share of test examples on whose label the prediction agrees.
         test_calibration: Mean prediction over mean label on the test part.
         model_digest: Digest of the model.
+        model_step: The step that the model is of: the last, or that of the best validation.
         contract_digest: Digest of the contract that the nodes ran under.
         absences: Workers that were left out, and in which steps.
+        validations: While the model was trained.
+        by_party: Quality on each party's own test rows; where all nodes ran on one machine.
         times: Where the time of the first shard and of every worker went: by node, its steps, and
             seconds by kind of work (``ps.events.ServerTimes``, ``WorkerTimes``).
     """
@@ -60,8 +104,11 @@ class RunResult(BaseModel):
     test_accuracy: float | None
     test_calibration: float | None
     model_digest: Hex32
+    model_step: int
     contract_digest: Hex32
     absences: Annotated[tuple[WorkerAbsence, ...], Field(strict=False)] = ()
+    validations: Annotated[tuple[Validated, ...], Field(strict=False)] = ()
+    by_party: dict[str, PartyQuality] = {}
     times: dict[str, dict[str, float]] = {}
 
 
@@ -87,8 +134,10 @@ def result_of(outcome: RunOutcome, contract: Contract, transport: TransportName)
         test_accuracy=test.accuracy if test else None,
         test_calibration=test.calibration if test else None,
         model_digest=outcome.model_digest.hex(),
+        model_step=outcome.model_step,
         contract_digest=contract_digest(contract).hex(),
         absences=outcome.absences,
+        validations=outcome.validations,
         times={times.node: _seconds(times) for times in outcome.times},
     )
 

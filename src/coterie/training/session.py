@@ -67,11 +67,13 @@ class Position:
     Attributes:
         step: Updates applied so far.
         lane: This worker's part of the run.
+        validated: The step of the last validation that is done.
         finished: The run's outcome is there: nothing is left to do.
     """
 
     step: int
     lane: Lane
+    validated: int = 0
     finished: bool = False
 
 
@@ -191,7 +193,7 @@ class ServerSession:
                     remedy="join again",
                 )
         self._incarnation = first.ps_incarnation
-        return Position(first.step, lane)
+        return Position(first.step, lane, first.validated)
 
     def through_restarts(self, action: Callable[[Position], Outcome]) -> Outcome:
         """Joins and acts; does both again whenever the server went away or started anew.
@@ -240,14 +242,21 @@ class ServerSession:
         """
         return self._exchange(step, gradients, next_row_ids_u)
 
-    def lookup(self, row_ids_u: IdArray) -> tuple[FloatArray, BoolArray]:
-        """Rows for evaluation, float32 [u, dim], and which of them were ever updated, bool [u]."""
+    def lookup(self, row_ids_u: IdArray, validates: int = 0) -> tuple[FloatArray, BoolArray]:
+        """Rows for evaluation, float32 [u, dim], and which of them were ever updated, bool [u].
+
+        Args:
+            row_ids_u: Distinct rows, int32 [u], ascending.
+            validates: Of the model after so many steps, which is waited for; 0: of the trained one.
+        """
         places = self._shards.deal(row_ids_u)
 
         def look_up(shard: int) -> pb.LookupReply:
             ids = part_of(row_ids_u, places[shard]).tobytes()
-            request = pb.LookupRequest(ps_incarnation=self._incarnation, row_ids=ids)
-            return self._shards.ports[shard].lookup(request)
+            request = pb.LookupRequest(
+                ps_incarnation=self._incarnation, row_ids=ids, validates=validates
+            )
+            return self._until_done(lambda: self._shards.ports[shard].lookup(request), says=False)
 
         replies = self._shards.on_each(look_up)
         self._successes += 1
@@ -261,15 +270,26 @@ class ServerSession:
             trained[slice(None) if place is None else place] = marks
         return self._shards.gather(rows, places, row_ids_u.size), trained
 
-    def dense(self) -> FloatArray:
-        """The trained dense parameters, float32 [P]."""
-        request = pb.LookupRequest(ps_incarnation=self._incarnation, dense=True)
-        return dense_of(self._shards.ports[0].lookup(request).dense_parameters)
+    def dense(self, validates: int = 0) -> FloatArray:
+        """The dense parameters, float32 [P]; see ``lookup``."""
+        request = pb.LookupRequest(
+            ps_incarnation=self._incarnation, dense=True, validates=validates
+        )
+        reply = self._until_done(lambda: self._shards.ports[0].lookup(request))
+        return dense_of(reply.dense_parameters)
 
-    def report(self, counts: tuple[SplitCounts, ...]) -> None:
-        """Reports evaluation counts and waits until all data owners have."""
+    def report(self, counts: tuple[SplitCounts, ...], validates: int = 0) -> None:
+        """Reports evaluation counts and waits until all data owners have.
+
+        Args:
+            counts: Of each split.
+            validates: Of the model after so many steps, in mid-training: nobody is waited for; 0: of
+                the trained one.
+        """
         request = pb.ReportRequest(
-            ps_incarnation=self._incarnation, counts=[count.to_wire() for count in counts]
+            ps_incarnation=self._incarnation,
+            counts=[count.to_wire() for count in counts],
+            validates=validates,
         )
         self._until_done(lambda: self._shards.ports[0].report(request))
 

@@ -16,6 +16,7 @@ from coterie.ps.aggregation import Gradients
 from coterie.ps.divergence import check_converging
 from coterie.ps.events import WorkerTimes
 from coterie.ps.schedule import Lane
+from coterie.ps.validating import ValidationPlan
 from coterie.training.local_steps import local_delta
 from coterie.training.messages import Parameters
 from coterie.training.order import RowOrder
@@ -47,6 +48,9 @@ class Trainer:
         worker_step: The compiled step.
         training: The contract's section.
         worker: Place of the worker in contract order.
+        plan_of: When the model is validated, given the steps per epoch.
+        validate: Validates the model after so many steps, on this worker's own rows; absent where it
+            owns none.
         monotonic: Seconds of a clock that only goes forward.
     """
 
@@ -58,6 +62,8 @@ class Trainer:
         training: TrainingSection,
         *,
         worker: int,
+        plan_of: Callable[[int], ValidationPlan],
+        validate: Callable[[int], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
@@ -65,6 +71,8 @@ class Trainer:
         self._order = RowOrder(training.order, training.seed, worker)
         self._worker_step = worker_step
         self._training = training
+        self._plan_of = plan_of
+        self._validate = validate
         self._monotonic = monotonic
         self._steps = 0
         self._prepare_seconds = self._compute_seconds = 0.0
@@ -97,18 +105,30 @@ class Trainer:
             return
         with _prefetcher(self._shard, lane, self._order) as prepare:
             current = prepare(position.step).result()
+            self._validate_until(
+                lane, current.step, after=max(position.validated, position.step - 1)
+            )
             parameters = session.pull(current.step, current.unique.ids_u)
             while current.step < lane.steps:
                 upcoming = prepare(current.step + 1)
                 gradients = self._compute(current, parameters)
                 following = self._await(upcoming)
-                if following.step == current.step + 1:
-                    parameters = session.push(current.step, gradients, following.unique.ids_u)
-                else:  # other workers have steps of their own in between
-                    session.push(current.step, gradients, np.zeros(0, np.int32))
+                adjacent = following.step == current.step + 1 < lane.steps
+                ids_u = following.unique.ids_u if adjacent else np.zeros(0, np.int32)
+                parameters = session.push(current.step, gradients, ids_u)
+                self._validate_until(lane, following.step, after=current.step)
+                if (
+                    not adjacent
+                ):  # other workers have steps of their own in between, or none is left
                     parameters = session.pull(following.step, following.unique.ids_u)
                 current = following
                 self._steps += 1
+
+    def _validate_until(self, lane: Lane, step: int, *, after: int) -> None:
+        """Validates the models after ``after`` + 1 to ``step`` steps that are to be validated."""
+        if self._validate is not None:
+            for due in self._plan_of(lane.steps_per_epoch).between(after, step):
+                self._validate(due)
 
     def _compute(self, prepared: Prepared, parameters: Parameters) -> Gradients:
         began = self._monotonic()

@@ -81,10 +81,13 @@ class Opened:
         self.heard(found)
         self.durable.append(found)
 
-    def save(self, state: ModelState, run_id: str = RUN) -> DurableCheckpoint:
+    def save(
+        self, state: ModelState, run_id: str = RUN, *, kept_step: int = 0
+    ) -> DurableCheckpoint:
         if self.store.run_id != run_id:
             self.store.begin(run_id)
-        self.store.save(state.snapshot(), RECORD.model_copy(update={"run_id": run_id}))
+        record = RECORD.model_copy(update={"run_id": run_id, "kept_step": kept_step})
+        self.store.save(state.snapshot(), record)
         self.store.flush()
         return self.durable[-1]
 
@@ -537,6 +540,40 @@ def test_a_folder_put_together_from_two_lives_of_a_run_is_refused(tmp_path: Path
     assert refused.value.seen.startswith("one of step 2, SHA-256 ")
 
 
+def test_the_best_model_stays_as_long_as_a_newer_checkpoint_names_it(tmp_path: Path) -> None:
+    contract = big()
+    opened, state = Opened(tmp_path, contract), ModelState(contract)
+    values: dict[int, bytes] = {}
+    for seed, kept_step in enumerate((0, 0, 2, 2, 2, 5, 5)):
+        train(state, seed)
+        values[state.step] = state.dense.tobytes()
+        opened.save(state, kept_step=kept_step)
+        opened.store.retire(state.step)
+    opened.store.close()
+
+    again = Opened(tmp_path, contract)
+    assert [found.step for found in again.store.available()] == [5, 6, 7], "2 and 4 are gone"
+    for step in (5, 6, 7):
+        back = ModelState(contract)
+        again.store.load(step, back)
+        assert (back.step, back.dense.tobytes()) == (step, values[step])
+
+
+def test_a_gap_behind_a_checkpoint_that_nobody_names_is_refused(tmp_path: Path) -> None:
+    contract = big()
+    opened, state = Opened(tmp_path, contract), ModelState(contract)
+    for seed, kept_step in enumerate((0, 1, 1, 2)):
+        train(state, seed)
+        opened.save(state, kept_step=kept_step)
+    opened.store.close()
+    for gone in (2, 3):  # step 3 names 1 and step 4 names 2
+        (path,) = tmp_path.glob(f"step-{gone:012d}-*")
+        path.unlink()
+    with pytest.raises(CheckpointDamaged, match="is damaged or of another run") as refused:
+        Opened(tmp_path, contract)
+    assert refused.value.expected.startswith("before step 4 the checkpoint that it follows")
+
+
 def test_the_chain_goes_on_where_a_life_begins(tmp_path: Path) -> None:
     contract = big()
     chained(tmp_path, contract)
@@ -565,7 +602,7 @@ def test_manifests_of_another_format_are_refused_by_name(tmp_path: Path) -> None
         (tmp_path / name).write_bytes(text)
     with pytest.raises(CheckpointDamaged) as refused:
         Opened(tmp_path, contract)
-    assert refused.value.expected.endswith(": a manifest, format 4")
+    assert refused.value.expected.endswith(": a manifest, format 5")
     assert refused.value.seen == (
         "format 3, of another version of Coterie: finish the run with that version"
     )

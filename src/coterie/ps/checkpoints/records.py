@@ -11,6 +11,7 @@ from coterie.contract.rollback import StoredConsent
 from coterie.errors import EnvironmentUnfit
 from coterie.ps.membership import TrainingData
 from coterie.ps.state import ModelState, Snapshot
+from coterie.ps.validating import MOST_VALIDATIONS, Validated
 
 MAX_NOTE_BYTES = 8 << 20
 MAX_PASSED = 128
@@ -61,6 +62,8 @@ class RunRecord(BaseModel):
         absences: Who was left out when.
         passed: The newest checkpoints that were announced before this one, oldest first; on shard 0.
         consents: By which the run went back to an older checkpoint; on shard 0.
+        validations: Those that were done before the checkpoint; on shard 0.
+        kept_step: The step of the best model of them, where the contract keeps that; else 0.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -72,6 +75,10 @@ class RunRecord(BaseModel):
     consents: Annotated[
         tuple[StoredConsent, ...], Field(strict=False, max_length=MAX_CONSENTS)
     ] = ()
+    validations: Annotated[
+        tuple[Validated, ...], Field(strict=False, max_length=2 * MOST_VALIDATIONS)
+    ] = ()
+    kept_step: Annotated[int, Field(ge=0)] = 0
 
 
 class Checkpoints(Protocol):
@@ -106,6 +113,10 @@ class Checkpoints(Protocol):
 
     def restore(self, step: int, state: ModelState) -> RunRecord:
         """Fills a fresh state from the checkpoint of a step; newer checkpoints are forgotten."""
+        ...
+
+    def load(self, step: int, state: ModelState) -> None:
+        """Fills a fresh state from the checkpoint of a step; changes nothing here."""
         ...
 
     def save(self, snapshot: Snapshot, record: RunRecord) -> None:
@@ -176,6 +187,10 @@ class NoCheckpoints:
 
     def restore(self, step: int, state: ModelState) -> RunRecord:
         """There is nothing to restore: ``available`` says so."""
+        raise AssertionError((step, state.step))
+
+    def load(self, step: int, state: ModelState) -> None:
+        """There is nothing to load: ``available`` says so."""
         raise AssertionError((step, state.step))
 
     def save(self, _snapshot: Snapshot, _record: RunRecord) -> None:

@@ -2,7 +2,8 @@
 
 A checkpoint is a manifest; its digest is its SHA-256, its name follows from that, keyed where it is
 sealed, and it lists its segments' SHA-256, oldest first. Each names the manifest before it by its
-digest, the first one the run: those in a folder are one piece of one chain, or refused. Segments are
+digest, the first one the run: those in a folder are one piece of one chain, or refused; but for the
+checkpoint of the best model, which stays as long as a newer one names it by its digest. Segments are
 merged so that their sizes at least double from newer to older: their number, and how often a row is
 written again, grow with the logarithm of the table.
 """
@@ -24,7 +25,12 @@ from coterie.files import make_folder, sync_folder, writing
 from coterie.ps.checkpoints.casing import Casing, OpenCasing
 from coterie.ps.checkpoints.files import SmallFiles
 from coterie.ps.checkpoints.notes import Notes
-from coterie.ps.checkpoints.records import Digest, DurableCheckpoint, RunRecord
+from coterie.ps.checkpoints.records import (
+    Digest,
+    DurableCheckpoint,
+    PassedCheckpoint,
+    RunRecord,
+)
 from coterie.ps.checkpoints.segment_files import Segment, SegmentFolder
 from coterie.ps.checkpoints.segments import merge_segments, restore_segment, write_segment
 from coterie.ps.checkpoints.writer import Writer
@@ -33,7 +39,7 @@ from coterie.text import format_of
 
 _NAME = re.compile(r"^step-([0-9]{12})-([0-9a-f]{64})\.json$")
 _MAX_MANIFEST_BYTES = 64 << 20
-_FORMAT = 4
+_FORMAT = 5
 
 
 class _ListedSegment(BaseModel):
@@ -46,13 +52,14 @@ class _ListedSegment(BaseModel):
 class _Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    format: Literal[4] = 4
+    format: Literal[5] = 5
     contract_digest: Digest
     previous: Digest
     shard: Annotated[int, Field(ge=0)]
     shards: Annotated[int, Field(ge=1)]
     step: Annotated[int, Field(ge=0)]
     segments: Annotated[tuple[_ListedSegment, ...], Field(strict=False, min_length=1)]
+    kept: PassedCheckpoint | None = None
     record: RunRecord
 
 
@@ -175,6 +182,20 @@ class CheckpointStore:
             self._sweep()
         return manifest.record
 
+    def load(self, step: int, state: ModelState) -> None:
+        """Fills a fresh state from the checkpoint of a step; changes nothing here.
+
+        Raises:
+            CheckpointDamaged: A segment is torn or altered.
+            EnvironmentUnfit: The disk does not give it.
+        """
+        with self._lock:
+            _, manifest = self._manifests[step]
+        for listed in manifest.segments:
+            restore_segment(self._folder, bytes.fromhex(listed.digest), state)
+        if state.step != step:
+            raise self._damaged(f"step {step}", f"step {state.step}")
+
     def save(self, snapshot: Snapshot, record: RunRecord) -> None:
         """Begins to make a snapshot durable; returns at once.
 
@@ -231,6 +252,8 @@ class CheckpointStore:
         self._lost.clear()
         segments = [*self._segments, write_segment(self._folder, snapshot)]
         shard, shards = self._place
+        with self._lock:
+            kept = self._manifests[record.kept_step][0] if record.kept_step else None
         manifest = _Manifest(
             contract_digest=self._contract_digest,
             previous=self._tip,
@@ -238,6 +261,7 @@ class CheckpointStore:
             shards=shards,
             step=snapshot.step,
             segments=tuple(_ListedSegment(digest=s.digest.hex(), rows=s.rows) for s in segments),
+            kept=PassedCheckpoint(step=record.kept_step, digest=kept.hex()) if kept else None,
             record=record,
         )
         text = manifest.model_dump_json().encode()
@@ -259,8 +283,14 @@ class CheckpointStore:
     def _sweep(self) -> None:
         """Removes retired checkpoints, and segments that nothing refers to."""
         with self._lock:
-            newest = max(self._manifests, default=-1)
-            self._forget(sorted(s for s in self._manifests if s < min(self._retired, newest)))
+            oldest = min(self._retired, max(self._manifests, default=-1))
+            wanted = {step for step in self._manifests if step >= oldest}
+            wanted |= {
+                manifest.kept.step
+                for step, (_, manifest) in self._manifests.items()
+                if step in wanted and manifest.kept is not None
+            }
+            self._forget(sorted(self._manifests.keys() - wanted))
             needed = {s.digest for s in self._segments} | {
                 bytes.fromhex(listed.digest)
                 for _, manifest in self._manifests.values()
@@ -301,11 +331,12 @@ class CheckpointStore:
         return found
 
     def _check_chain(self, found: Mapping[int, tuple[bytes, _Manifest]]) -> None:
-        """Each names the one before it; before the oldest there may have been others."""
+        """Each names the one before it, or one of those behind it does; before the oldest were others."""
         steps = sorted(found)
+        named = {(m.kept.step, m.kept.digest) for _, m in found.values() if m.kept is not None}
         for older, newer in itertools.pairwise(steps):
             digest, previous = found[older][0].hex(), found[newer][1].previous
-            if previous != digest:
+            if previous != digest and (older, digest) not in named:
                 raise self._damaged(
                     f"before step {newer} the checkpoint that it follows, SHA-256 {previous}",
                     f"one of step {older}, SHA-256 {digest}: one is missing, or they are of two lives",

@@ -47,7 +47,7 @@ class JoinRequest(_message.Message):
     def __init__(self, train_examples: _Optional[int] = ..., remembered: _Optional[_Union[Remembered, _Mapping]] = ..., data_set_digest: _Optional[bytes] = ..., ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ...) -> None: ...
 
 class JoinReply(_message.Message):
-    __slots__ = ("pending", "ps_incarnation", "step", "steps", "steps_per_epoch", "shard", "shards", "lineage", "finished", "receipt", "receipt_kept")
+    __slots__ = ("pending", "ps_incarnation", "step", "steps", "steps_per_epoch", "shard", "shards", "lineage", "finished", "receipt", "receipt_kept", "validated")
     PENDING_FIELD_NUMBER: _ClassVar[int]
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +59,7 @@ class JoinReply(_message.Message):
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_KEPT_FIELD_NUMBER: _ClassVar[int]
+    VALIDATED_FIELD_NUMBER: _ClassVar[int]
     pending: bool
     ps_incarnation: int
     step: int
@@ -70,7 +71,8 @@ class JoinReply(_message.Message):
     finished: bool
     receipt: ReceiptHead
     receipt_kept: bool
-    def __init__(self, pending: _Optional[bool] = ..., ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., steps_per_epoch: _Optional[int] = ..., shard: _Optional[int] = ..., shards: _Optional[int] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., finished: _Optional[bool] = ..., receipt: _Optional[_Union[ReceiptHead, _Mapping]] = ..., receipt_kept: _Optional[bool] = ...) -> None: ...
+    validated: int
+    def __init__(self, pending: _Optional[bool] = ..., ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., steps_per_epoch: _Optional[int] = ..., shard: _Optional[int] = ..., shards: _Optional[int] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., finished: _Optional[bool] = ..., receipt: _Optional[_Union[ReceiptHead, _Mapping]] = ..., receipt_kept: _Optional[bool] = ..., validated: _Optional[int] = ...) -> None: ...
 
 class Lineage(_message.Message):
     __slots__ = ("run_id", "durable", "passed", "consents")
@@ -161,7 +163,7 @@ class EnlistRequest(_message.Message):
     def __init__(self, available: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., attempt: _Optional[int] = ..., run_id: _Optional[str] = ...) -> None: ...
 
 class EnlistReply(_message.Message):
-    __slots__ = ("pending", "ps_incarnation", "restores", "step", "finished", "excused", "run_id")
+    __slots__ = ("pending", "ps_incarnation", "restores", "step", "finished", "excused", "run_id", "model_step")
     PENDING_FIELD_NUMBER: _ClassVar[int]
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     RESTORES_FIELD_NUMBER: _ClassVar[int]
@@ -169,6 +171,7 @@ class EnlistReply(_message.Message):
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     EXCUSED_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_STEP_FIELD_NUMBER: _ClassVar[int]
     pending: bool
     ps_incarnation: int
     restores: bool
@@ -176,7 +179,8 @@ class EnlistReply(_message.Message):
     finished: bool
     excused: _containers.RepeatedScalarFieldContainer[str]
     run_id: str
-    def __init__(self, pending: _Optional[bool] = ..., ps_incarnation: _Optional[int] = ..., restores: _Optional[bool] = ..., step: _Optional[int] = ..., finished: _Optional[bool] = ..., excused: _Optional[_Iterable[str]] = ..., run_id: _Optional[str] = ...) -> None: ...
+    model_step: int
+    def __init__(self, pending: _Optional[bool] = ..., ps_incarnation: _Optional[int] = ..., restores: _Optional[bool] = ..., step: _Optional[int] = ..., finished: _Optional[bool] = ..., excused: _Optional[_Iterable[str]] = ..., run_id: _Optional[str] = ..., model_step: _Optional[int] = ...) -> None: ...
 
 class CommitRequest(_message.Message):
     __slots__ = ("ps_incarnation", "step", "staged", "slice_norms", "durable", "writing", "waits")
@@ -197,18 +201,22 @@ class CommitRequest(_message.Message):
     def __init__(self, ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., staged: _Optional[_Iterable[int]] = ..., slice_norms: _Optional[bytes] = ..., durable: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., writing: _Optional[bool] = ..., waits: _Optional[bool] = ...) -> None: ...
 
 class CommitReply(_message.Message):
-    __slots__ = ("pending", "weights", "absent", "checkpoint", "announced")
+    __slots__ = ("pending", "weights", "absent", "checkpoint", "announced", "kept_step", "ended")
     PENDING_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     ABSENT_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     ANNOUNCED_FIELD_NUMBER: _ClassVar[int]
+    KEPT_STEP_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
     pending: bool
     weights: bytes
     absent: _containers.RepeatedScalarFieldContainer[int]
     checkpoint: bool
     announced: Checkpoint
-    def __init__(self, pending: _Optional[bool] = ..., weights: _Optional[bytes] = ..., absent: _Optional[_Iterable[int]] = ..., checkpoint: _Optional[bool] = ..., announced: _Optional[_Union[Checkpoint, _Mapping]] = ...) -> None: ...
+    kept_step: int
+    ended: bool
+    def __init__(self, pending: _Optional[bool] = ..., weights: _Optional[bytes] = ..., absent: _Optional[_Iterable[int]] = ..., checkpoint: _Optional[bool] = ..., announced: _Optional[_Union[Checkpoint, _Mapping]] = ..., kept_step: _Optional[int] = ..., ended: _Optional[bool] = ...) -> None: ...
 
 class ConcludeRequest(_message.Message):
     __slots__ = ("ps_incarnation", "slice_digests", "durable")
@@ -293,24 +301,28 @@ class ModelRows(_message.Message):
     def __init__(self, row_ids: _Optional[bytes] = ..., values: _Optional[bytes] = ...) -> None: ...
 
 class LookupRequest(_message.Message):
-    __slots__ = ("ps_incarnation", "row_ids", "dense")
+    __slots__ = ("ps_incarnation", "row_ids", "dense", "validates")
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     ROW_IDS_FIELD_NUMBER: _ClassVar[int]
     DENSE_FIELD_NUMBER: _ClassVar[int]
+    VALIDATES_FIELD_NUMBER: _ClassVar[int]
     ps_incarnation: int
     row_ids: bytes
     dense: bool
-    def __init__(self, ps_incarnation: _Optional[int] = ..., row_ids: _Optional[bytes] = ..., dense: _Optional[bool] = ...) -> None: ...
+    validates: int
+    def __init__(self, ps_incarnation: _Optional[int] = ..., row_ids: _Optional[bytes] = ..., dense: _Optional[bool] = ..., validates: _Optional[int] = ...) -> None: ...
 
 class LookupReply(_message.Message):
-    __slots__ = ("dense_parameters", "rows", "trained")
+    __slots__ = ("dense_parameters", "rows", "trained", "pending")
     DENSE_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     TRAINED_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
     dense_parameters: bytes
     rows: bytes
     trained: bytes
-    def __init__(self, dense_parameters: _Optional[bytes] = ..., rows: _Optional[bytes] = ..., trained: _Optional[bytes] = ...) -> None: ...
+    pending: bool
+    def __init__(self, dense_parameters: _Optional[bytes] = ..., rows: _Optional[bytes] = ..., trained: _Optional[bytes] = ..., pending: _Optional[bool] = ...) -> None: ...
 
 class EvaluationCounts(_message.Message):
     __slots__ = ("split", "counts", "sums")
@@ -323,12 +335,14 @@ class EvaluationCounts(_message.Message):
     def __init__(self, split: _Optional[str] = ..., counts: _Optional[bytes] = ..., sums: _Optional[bytes] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
-    __slots__ = ("ps_incarnation", "counts")
+    __slots__ = ("ps_incarnation", "counts", "validates")
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
+    VALIDATES_FIELD_NUMBER: _ClassVar[int]
     ps_incarnation: int
     counts: _containers.RepeatedCompositeFieldContainer[EvaluationCounts]
-    def __init__(self, ps_incarnation: _Optional[int] = ..., counts: _Optional[_Iterable[_Union[EvaluationCounts, _Mapping]]] = ...) -> None: ...
+    validates: int
+    def __init__(self, ps_incarnation: _Optional[int] = ..., counts: _Optional[_Iterable[_Union[EvaluationCounts, _Mapping]]] = ..., validates: _Optional[int] = ...) -> None: ...
 
 class ReportReply(_message.Message):
     __slots__ = ("pending", "model_digest")

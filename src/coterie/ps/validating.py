@@ -1,0 +1,215 @@
+"""Validation while a model is trained: when, which one was best, and whether training ends for it.
+
+Pure functions of the contract, the schedule and the validations so far. So every node knows when a
+validation is due, and a server that was restarted comes to the same decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from coterie.contract import Contract, ValidationSection
+from coterie.models.released import ReleasedScores
+
+MOST_VALIDATIONS = 4096
+"""Of a run: every checkpoint holds them all. Where more would be due, the interval grows."""
+
+
+@dataclass(frozen=True)
+class ValidationPlan:
+    """After how many steps the model is validated.
+
+    Attributes:
+        every: Steps between two of them; 0: not by steps.
+        epoch: Steps of an epoch, after each of which there is one; 0: not by epochs.
+        last: Steps of the whole schedule.
+        at_end: Whether the last step has one, too; the final evaluation comes after it anyhow.
+    """
+
+    every: int
+    epoch: int
+    last: int
+    at_end: bool
+
+    @classmethod
+    def of(cls, contract: Contract, steps_per_epoch: int) -> Self:
+        """The plan of a run with so many steps per epoch."""
+        section, epochs = contract.training.validation, contract.training.epochs
+        last = steps_per_epoch * epochs
+        fewest = -(-last // MOST_VALIDATIONS)
+        return cls(
+            every=max(section.every_steps, fewest) if section.every_steps else 0,
+            epoch=steps_per_epoch * -(-2 * epochs // MOST_VALIDATIONS) if section.each_epoch else 0,
+            last=last,
+            at_end=section.keep == "best",
+        )
+
+    def due(self, step: int) -> bool:
+        """Whether the model after so many steps is validated."""
+        if step == self.last:
+            return self.at_end
+        return 0 < step < self.last and any(
+            interval and step % interval == 0 for interval in (self.every, self.epoch)
+        )
+
+    def between(self, after: int, upto: int) -> Iterator[int]:
+        """The steps after ``after`` and up to ``upto`` that have one."""
+        return (step for step in range(after + 1, min(upto, self.last) + 1) if self.due(step))
+
+
+class Validated(BaseModel):
+    """The model's quality on all owners' validation rows after some step.
+
+    Attributes:
+        step: Steps applied.
+        examples: Rows counted.
+        auc: Area under the ROC curve; None where a class has too few rows to tell.
+        log_loss: Mean binary cross-entropy in nats; None where there are too few rows to tell.
+        calibration: Mean prediction over mean label; None likewise.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    step: Annotated[int, Field(ge=1)]
+    examples: Annotated[int, Field(ge=0)]
+    auc: Annotated[float, Field(ge=0, le=1)] | None
+    log_loss: Annotated[float, Field(ge=0)] | None
+    calibration: Annotated[float, Field(ge=0)] | None
+
+    @classmethod
+    def of(cls, step: int, scores: ReleasedScores | None) -> Self:
+        """What may be told of a validation; None where nothing may."""
+        if scores is None:
+            return cls(step=step, examples=0, auc=None, log_loss=None, calibration=None)
+        metrics = scores.metrics()
+        return cls(
+            step=step,
+            examples=metrics.examples,
+            auc=metrics.auc,
+            log_loss=metrics.log_loss,
+            calibration=metrics.calibration,
+        )
+
+
+class Validations:
+    """Those of a run that are done, and what follows from them; on another shard than 0, what it is told.
+
+    Args:
+        section: The contract's.
+        leads: Whether this is shard 0, which decides.
+        done: What a checkpoint knows, oldest first.
+
+    Attributes:
+        plan: When they are due; None until the schedule is known.
+        done: On shard 0.
+        decide: Whether they decide when training ends, or which model comes out.
+    """
+
+    def __init__(
+        self, section: ValidationSection, *, leads: bool, done: Sequence[Validated] = ()
+    ) -> None:
+        self._section = section
+        self._leads = leads
+        self._told_step, self._told_end = 0, False
+        self.plan: ValidationPlan | None = None
+        self.done = list(done)
+        self.decide = section.patience is not None or section.keep == "best"
+
+    def due(self, step: int) -> bool:
+        """Whether the model after so many steps is to be validated."""
+        return self.plan is not None and self.plan.due(step)
+
+    @property
+    def newest(self) -> int:
+        """The step of the last one that is done; 0 before the first."""
+        return self.done[-1].step if self.done else 0
+
+    def open(self, step: int) -> bool:
+        """Whether training waits for the validation of the model after so many steps."""
+        return self.due(step) and self.newest < step
+
+    def over(self, step: int) -> bool:
+        """Whether, no step following, it is decided which model comes out."""
+        return not self.open(step) if self._leads or not self.decide else self._told_end
+
+    @property
+    def best_step(self) -> int:
+        """The step of the best model; 0 where there is none."""
+        best, _ = self._judged(self.done)
+        return best.step if best is not None else 0
+
+    @property
+    def kept_step(self) -> int:
+        """The step of the best model, where the contract keeps that; 0 where there is none."""
+        if not self._leads:
+            return self._told_step
+        return self.best_step if self._section.keep == "best" else 0
+
+    def is_best(self, validated: Validated) -> bool:
+        """Whether a validation is better than all that are done."""
+        return self._judged([*self.done, validated])[0] is validated
+
+    def stop_with(self, validated: Validated | None = None) -> bool:
+        """Whether training ends after those that are done, or after one more."""
+        every = self.done if validated is None else [*self.done, validated]
+        patience = self._section.patience
+        return patience is not None and self._judged(every)[1] >= patience
+
+    def hear(self, kept_step: int, *, ended: bool) -> None:
+        """What shard 0 tells the others."""
+        self._told_step, self._told_end = kept_step, ended
+
+    def _judged(self, validations: Sequence[Validated]) -> tuple[Validated | None, int]:
+        """The best, of equal ones the first, and how many came after it in a row."""
+        best: Validated | None = None
+        bar, since = float("inf"), 0
+        for one in validations:
+            value = one.log_loss if self._section.metric == "log_loss" else one.auc
+            if value is None:
+                continue
+            loss = value if self._section.metric == "log_loss" else -value
+            if best is None or loss < bar - self._section.least_gain:
+                best, bar, since = one, loss, 0
+            else:
+                since += 1
+        return best, since
+
+
+def steps_after(
+    contract: Contract, steps_per_epoch: int, validations: Sequence[Validated]
+) -> tuple[int, int] | None:
+    """How many steps a run has by its validations, and which step its model is of.
+
+    Returns:
+        None where they are not those of the contract's plan, until they end the training.
+    """
+    plan = ValidationPlan.of(contract, steps_per_epoch)
+    followed = Validations(contract.training.validation, leads=True)
+    due = plan.between(0, plan.last)
+    for validated in validations:
+        if followed.stop_with() or validated.step != next(due, 0):
+            return None
+        followed.done.append(validated)
+    if not followed.stop_with() and next(due, 0):
+        return None
+    steps = followed.newest if followed.stop_with() else plan.last
+    return steps, followed.kept_step or steps
+
+
+def overfits(losses: Sequence[tuple[float | None, float | None]]) -> bool:
+    """Whether the training loss falls while the validation loss rises.
+
+    Args:
+        losses: At each validation, the mean training loss since the one before, and the validation
+            loss; None where it may not be told.
+    """
+    told = [(train, held) for train, held in losses if train is not None and held is not None]
+    if len(told) < 2:
+        return False
+    train, held = told[-1]
+    best_train, best_held = min(told, key=lambda pair: pair[1])
+    return held > best_held and train < best_train

@@ -24,7 +24,7 @@ from coterie.criteo.compression import RawFile
 from coterie.criteo.dataset import DataSet, open_dataset
 from coterie.criteo.preparation import prepare
 from coterie.criteo.shards import Shard, join_shards
-from coterie.models.metrics import Metrics, evaluate
+from coterie.models import Metrics, ScoreHistogram
 from coterie.nodes.comparing import ScoreKeeper
 from coterie.nodes.local import run_local
 
@@ -132,8 +132,11 @@ class Trial:
         spans = itertools.pairwise([0, *ends.tolist(), len(scores.labels)])
         parts = [slice(*span) for span in spans]
         return Judged(
-            evaluate(scores.logits, scores.labels),
-            tuple(evaluate(scores.logits[p], scores.labels[p]).calibration for p in parts),
+            ScoreHistogram.count(scores.logits, scores.labels).metrics(),
+            tuple(
+                ScoreHistogram.count(scores.logits[p], scores.labels[p]).metrics().calibration
+                for p in parts
+            ),
         )
 
 

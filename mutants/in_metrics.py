@@ -1,30 +1,240 @@
-"""Mutations of metrics and of their intervals."""
+"""Mutations of metrics, of counted and released scores, and of intervals."""
 
 from __future__ import annotations
 
 from mutants.mutation import Of
 
 _metrics = Of("models/metrics.py", "models/test_metrics.py")
+_groups = Of("models/groups.py", "models/test_metrics.py", "models/test_histogram.py")
+_ordered = Of("models/ordered.py", "models/test_ordered.py")
+_histogram = Of("models/histogram.py", "models/test_histogram.py", "models/test_metrics.py")
+_counting = Of("models/counting.py", "models/test_counting.py")
+_pooling = Of("models/pooling.py", "models/test_pooling.py")
+_released = Of("models/released.py", "models/test_released.py")
 _intervals = Of("models/intervals.py", "models/test_intervals.py")
 
 MUTATIONS = (
-    _metrics(
+    _groups(
         "ties-count-nothing",
-        "(below_g + negatives_g / 2)",
-        "below_g",
+        "(2 * below + negatives)",
+        "(2 * below)",
         "a model that gives all one score has AUC 0",
     ),
-    _metrics(
+    _groups(
         "ties-count-whole",
-        "(below_g + negatives_g / 2)",
-        "(below_g + negatives_g)",
+        "(2 * below + negatives)",
+        "(2 * below + 2 * negatives)",
         "a model that gives all one score has AUC 1",
     ),
-    _metrics(
+    _groups(
         "pairs-wrap-around",
-        "positives.astype(np.float64), negatives.astype(np.float64)\n    pairs",
-        "positives.astype(np.int64), negatives.astype(np.int64)\n    pairs",
+        "positives_g.astype(np.float64), negatives_g.astype(np.float64)\n    pairs = positives.sum() * negatives.sum()\n    if",
+        "positives_g.astype(np.int64), negatives_g.astype(np.int64)\n    pairs = positives.sum() * negatives.sum()\n    if",
         "AUC of many examples is nonsense",
+    ),
+    _groups(
+        "error-of-one-side",
+        "sum() / (2 * pairs)) if pairs else 0.0",
+        "sum() / (8 * pairs)) if pairs else 0.0",
+        "an AUC is farther off than its bound",
+    ),
+    _ordered(
+        "negatives-in-order-of-size",
+        "np.where(bits_n < 0, -(bits_n & (_ZERO - 1)), bits_n)",
+        "np.where(bits_n < 0, (bits_n & (_ZERO - 1)) - _ZERO, bits_n)",
+        "of two negative logits the lower counts as the higher",
+    ),
+    _ordered(
+        "half-of-the-interval",
+        "[1].astype(np.int64)",
+        "[1].astype(np.int64) - 1",
+        "an interval does not hold its own scores",
+    ),
+    _histogram(
+        "labels-the-other-way",
+        "positives_g = _sums(marked_n & 1, first_g)",
+        "positives_g = _sums(1 - (marked_n & 1), first_g)",
+        "positives count as negatives",
+    ),
+    _histogram(
+        "half-is-positive",
+        "correct=int(((logits_n > 0) == positive_n).sum())",
+        "correct=int(((logits_n >= 0) == positive_n).sum())",
+        "counted accuracy calls logit 0 a click, and exact accuracy does not",
+    ),
+    _histogram(
+        "the-narrowest-stays",
+        "np.lexsort((-levels, starts))",
+        "np.lexsort((levels, starts))",
+        "intervals of owners overlap",
+    ),
+    _histogram(
+        "losses-of-one",
+        "loss_sum=math.fsum(part.loss_sum for part in parts)",
+        "loss_sum=parts[0].loss_sum if parts else 0.0",
+        "the joint log loss is the first party's",
+    ),
+    _histogram(
+        "predictions-of-one",
+        "prediction_sum=math.fsum(part.prediction_sum for part in parts)",
+        "prediction_sum=parts[0].prediction_sum if parts else 0.0",
+        "the joint calibration is the first party's",
+    ),
+    _histogram(
+        "hits-of-one",
+        "correct=sum(part.correct for part in parts)",
+        "correct=parts[0].correct if parts else 0",
+        "the joint accuracy is the first party's",
+    ),
+    _histogram(
+        "sums-in-any-order",
+        "loss_sum=math.fsum(losses(logits_n, positive_n).tolist())",
+        "loss_sum=float(losses(logits_n, positive_n).cumsum()[-1]) if len(logits_n) else 0.0",
+        "the order of the examples changes the loss",
+    ),
+    _histogram(
+        "wide-groups-of-predictions",
+        "whole = (few & near) | (high - low == 1)",
+        "whole = few | (high - low == 1)",
+        "the mean prediction of a bin is off by more than it says",
+    ),
+    _histogram(
+        "groups-of-any-size",
+        "whole = (few & near) | (high - low == 1)",
+        "whole = near | (high - low == 1)",
+        "all scores that lie near each other are one group",
+    ),
+    _histogram(
+        "all-ties-are-known",
+        "auc_error_of_groups(self.positives, self.negatives, self.levels > 0)",
+        "auc_error_of_groups(self.positives, self.negatives, self.levels > 32)",
+        "an AUC of coarse groups calls itself exact",
+    ),
+    _histogram(
+        "any-level",
+        "if (levels_g > KEY_BITS).any():",
+        "if (levels_g > 64).any():",
+        "an interval has more scores than there are",
+    ),
+    _histogram(
+        "crooked-intervals",
+        "if (starts_g & (ends_g - starts_g - 1)).any():",
+        "if (starts_g < 0).any():",
+        "intervals of two owners overlap in part",
+    ),
+    _histogram(
+        "intervals-in-each-other",
+        "if not (starts_g[1:] >= ends_g[:-1]).all():",
+        "if not (starts_g[1:] > starts_g[:-1]).all():",
+        "an owner's own intervals overlap",
+    ),
+    _histogram(
+        "infinite-scores",
+        "if (starts_g > HIGHEST_KEY).any() or (ends_g <= LOWEST_KEY).any():",
+        "if (starts_g > HIGHEST_KEY).any():",
+        "scores below all numbers are counted",
+    ),
+    _histogram(
+        "counts-wrap-around",
+        "counts.sum(dtype=np.float64) >= 2.0**53",
+        "counts.sum() >= 2**53",
+        "hostile counts wrap around to a few examples",
+    ),
+    _histogram(
+        "empty-intervals",
+        "if not (positives_g + negatives_g).all():",
+        "if not (positives_g + negatives_g).size:",
+        "an owner sends intervals without examples",
+    ),
+    _histogram(
+        "negative-loss",
+        "if not (math.isfinite(loss_sum) and loss_sum >= 0):",
+        "if not math.isfinite(loss_sum):",
+        "a party lowers the joint loss at will",
+    ),
+    _histogram(
+        "more-than-certain",
+        "if not 0 <= prediction_sum <= examples * (1 + 1e-9):",
+        "if not 0 <= prediction_sum:",
+        "a party raises the joint calibration at will",
+    ),
+    _histogram(
+        "parts-of-hits",
+        "if not (0 <= correct <= examples and correct.is_integer()):",
+        "if not 0 <= correct <= examples:",
+        "half a hit is rounded",
+    ),
+    _counting(
+        "counted-when-a-batch-ends",
+        "self._count(self._together)",
+        "self._count(self._waiting)",
+        "the size of batches changes what is counted",
+    ),
+    _counting(
+        "batches-are-forgotten",
+        "self._kept = [(logits[scores:], labels[scores:])] if self._waiting else []",
+        "self._kept = []",
+        "examples are lost between two batches",
+    ),
+    _pooling(
+        "neighbours-overlap",
+        'side="right"',
+        'side="left"',
+        "groups beside each other count as ties",
+    ),
+    _pooling(
+        "no-score-is-single",
+        "single = levels == 0",
+        "single = levels < 0",
+        "an exact AUC says that it is off",
+    ),
+    _pooling(
+        "groups-are-single",
+        "single = levels == 0",
+        "single = levels >= 0",
+        "an AUC is farther off than its bound",
+    ),
+    _released(
+        "one-side-is-enough",
+        "stay = enough(halves[:, 0]) & enough(halves[:, 1])",
+        "stay = enough(halves[:, 0])",
+        "a bin holds fewer examples than may be told",
+    ),
+    _released(
+        "of-all-together",
+        "halves = np.array([_halves(part, lines, reach) for part in parts])",
+        "halves = np.array([_halves(total, lines, reach) for part in parts])",
+        "a bin holds one party's examples alone",
+    ),
+    _released(
+        "any-number-of-bins",
+        "least = max(1, -(-total.examples // MAX_BINS))",
+        "least = 1",
+        "bins are as many as examples",
+    ),
+    _released(
+        "auc-of-one-example",
+        "shown = enough is None or bool(enough(np.array(classes, np.int64).T).all())",
+        "shown = True",
+        "the rank of a single positive is told",
+    ),
+    _released(
+        "lines-one-score-off",
+        "np.searchsorted(total.starts, lines)))",
+        'np.searchsorted(total.starts, lines, side="right")))',
+        "scores are in the bin beside theirs",
+    ),
+    _metrics(
+        "counted-calibration-by-examples",
+        "calibration=prediction_sum / positives if positives else None",
+        "calibration=prediction_sum / examples if positives else None",
+        "calibration is the mean prediction",
+    ),
+    _metrics(
+        "few-is-not-said",
+        "if counts[rarer] < FEW:",
+        "if counts[rarer] < 1:",
+        "nobody is told that an AUC rests on a few examples",
     ),
     _metrics(
         "loss-of-the-other-class",
@@ -40,8 +250,8 @@ MUTATIONS = (
     ),
     _metrics(
         "loss-is-a-sum",
-        "float(_losses(logits_n, positive_n).mean()) if len(logits_n)",
-        "float(_losses(logits_n, positive_n).sum()) if len(logits_n)",
+        "float(losses(logits_n, positive_n).mean()) if len(logits_n)",
+        "float(losses(logits_n, positive_n).sum()) if len(logits_n)",
         "log loss grows with the number of examples",
     ),
     _metrics(
@@ -51,88 +261,16 @@ MUTATIONS = (
         "calibration is the mean prediction",
     ),
     _metrics(
-        "counted-calibration-by-examples",
-        "calibration=self.prediction_sum / positives if positives else None",
-        "calibration=self.prediction_sum / examples if positives else None",
-        "calibration is the mean prediction",
-    ),
-    _metrics(
         "sigmoid-upside-down",
         "np.where(logits_n >= 0, 1.0, small_n)",
         "np.where(logits_n >= 0, small_n, 1.0)",
         "probabilities are those of the other class",
     ),
     _metrics(
-        "half-is-positive",
-        "correct=int(((logits_n > 0) == positive_n).sum())",
-        "correct=int(((logits_n >= 0) == positive_n).sum())",
-        "counted accuracy calls logit 0 a click, and exact accuracy does not",
-    ),
-    _metrics(
         "half-is-positive-exactly",
         "return float(((logits_n > 0) == positive_n).mean())",
         "return float(((logits_n >= 0) == positive_n).mean())",
         "exact accuracy calls logit 0 a click, and counted accuracy does not",
-    ),
-    _metrics(
-        "bins-off-by-one",
-        "np.minimum(bins_n, HISTOGRAM_BINS - 1, out=bins_n)",
-        "np.minimum(bins_n, HISTOGRAM_BINS - 2, out=bins_n)",
-        "the last bin is empty",
-    ),
-    _metrics(
-        "bins-half-as-wide",
-        "width = 2 * LOGIT_BOUND / HISTOGRAM_BINS",
-        "width = LOGIT_BOUND / HISTOGRAM_BINS",
-        "all positive logits are in one bin",
-    ),
-    _metrics(
-        "adds-losses-only",
-        "            self.prediction_sum + other.prediction_sum,\n",
-        "            self.prediction_sum,\n",
-        "the joint calibration is the first party's",
-    ),
-    _metrics(
-        "hits-of-one",
-        "            self.correct + other.correct,\n",
-        "            self.correct,\n",
-        "the joint accuracy is the first party's",
-    ),
-    _metrics(
-        "losses-of-one",
-        "            self.loss_sum + other.loss_sum,\n",
-        "            self.loss_sum,\n",
-        "the joint log loss is the first party's",
-    ),
-    _metrics(
-        "counts-wrap-around",
-        "counts.sum(dtype=np.float64) >= 2.0**53",
-        "counts.sum() >= 2**53",
-        "hostile counts wrap around to a few examples",
-    ),
-    _metrics(
-        "negative-counts",
-        "if (counts < 0).any() or",
-        "if",
-        "a party takes examples away from the others' counts",
-    ),
-    _metrics(
-        "negative-loss",
-        "if not (math.isfinite(loss_sum) and loss_sum >= 0):",
-        "if not math.isfinite(loss_sum):",
-        "a party lowers the joint loss at will",
-    ),
-    _metrics(
-        "more-than-certain",
-        "if not 0 <= prediction_sum <= examples * (1 + 1e-9):",
-        "if not 0 <= prediction_sum:",
-        "a party raises the joint calibration at will",
-    ),
-    _metrics(
-        "parts-of-hits",
-        "if not (0 <= correct <= examples and correct.is_integer()):",
-        "if not 0 <= correct <= examples:",
-        "half a hit is rounded",
     ),
     _metrics(
         "any-label",
@@ -166,15 +304,15 @@ MUTATIONS = (
     ),
     _intervals(
         "positives-only",
-        "float(of_positives / count + of_negatives / others)",
-        "float(of_positives / count)",
+        "math.sqrt(of_positives / count + of_negatives / others)",
+        "math.sqrt(of_positives / count)",
         "intervals are too narrow",
     ),
     _intervals(
         "ties-in-placements",
         "placement_p = (np.cumsum(negatives) - negatives / 2) / others",
         "placement_p = np.cumsum(negatives) / others",
-        "the interval is around another AUC than the one that is told",
+        "the variance is not that of the AUC that is told",
     ),
     _intervals(
         "pairing-lost",
@@ -184,9 +322,39 @@ MUTATIONS = (
     ),
     _intervals(
         "one-sided",
-        "math.erfc(abs(gain.value) / gain.standard_error / math.sqrt(2))",
-        "math.erfc(abs(gain.value) / gain.standard_error / math.sqrt(2)) / 2",
+        "return math.erfc(inside / math.sqrt(2))",
+        "return math.erfc(inside / math.sqrt(2)) / 2",
         "differences look twice as sure",
+    ),
+    _intervals(
+        "as-sure-of-few-as-of-many",
+        "(1 + 1.21 / freedom + 1.44 / freedom**2) ** 2",
+        "1.0",
+        "intervals of few positives are too narrow",
+    ),
+    _intervals(
+        "data-alone",
+        "weight = known / (known + _TRUSTED)",
+        "weight = 1.0",
+        "an AUC near 1 is certain",
+    ),
+    _intervals(
+        "the-smaller-class-counts-for-the-larger",
+        "few, many = min(positives, negatives), max(positives, negatives)",
+        "few, many = max(positives, negatives), min(positives, negatives)",
+        "intervals of rare positives are too narrow",
+    ),
+    _intervals(
+        "one-direction",
+        "nearer, farther = max(truth, 1 - truth), min(truth, 1 - truth)",
+        "nearer, farther = truth, 1 - truth",
+        "an AUC below one half is surer than that of the model turned around",
+    ),
+    _intervals(
+        "sides-of-a-gain",
+        "together(first.value - low, other_high - other.value)",
+        "together(high - first.value, other.value - other_low)",
+        "the interval of a gain is the wrong way around",
     ),
     _intervals(
         "other-quantile",

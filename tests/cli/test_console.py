@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from coterie.cli import console, logs
 from coterie.errors import EvidenceRefused
+from coterie.models import ScoreHistogram
+from coterie.models.released import ReleasedScores
 from coterie.ps.checkpoints import WorkerAbsence
 from coterie.training.results import result_of
 from tests.report.runs import HFL, outcome
@@ -29,6 +32,14 @@ def test_a_result_with_times_and_absences_is_printed(monkeypatch: pytest.MonkeyP
     assert "51,429" in text
     assert "acme-worker, from step 3 to 9" in text
     assert "corn-worker, from step 7 to the end" in text
+    interval = finished.totals["test"].interval()
+    assert interval is not None
+    assert f"{interval.low:.4f} to {interval.high:.4f}" in text
+    assert "note" not in text
+    few = ScoreHistogram.count(np.arange(10.0), (np.arange(10) > 7).astype(np.float64))
+    finished = replace(finished, totals={"test": ReleasedScores.of([few])})
+    console.print_result(result_of(finished, HFL, "ra-tls"), "hfl")
+    assert "only 2 positive examples: the AUC says little" in screen.export_text()
     screen.file.close()
 
 

@@ -1,4 +1,4 @@
-"""The metrics do what their definitions say, and histograms of parties add up to the whole's."""
+"""The metrics do what their definitions say, and counted scores give the same ones."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from coterie.errors import DataError, MessageRefused
+from coterie.errors import DataError
 from coterie.models import (
-    HISTOGRAM_BINS,
     ScoreHistogram,
     accuracy,
     calibration,
-    evaluate,
     expected_calibration_error,
     log_loss,
     roc_auc,
 )
+from coterie.models.groups import auc_of_groups
 
 Floats = npt.NDArray[np.float32]
 
@@ -36,14 +35,6 @@ free_scores = hnp.arrays(np.float32, st.integers(1, 30), elements=st.floats(-30,
 
 def labels_for(scores: Floats, seed: int) -> Floats:
     return np.random.default_rng(seed).integers(0, 2, len(scores)).astype(np.float32)
-
-
-def clicks(examples: int, seed: int) -> tuple[Floats, Floats]:
-    """Logits of a fair model and labels drawn from them, at about Criteo's click rate."""
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(-1.4, 1.1, examples).astype(np.float32)
-    labels = (rng.random(examples) < 1 / (1 + np.exp(-logits))).astype(np.float32)
-    return logits, labels
 
 
 @given(st.one_of(tied_scores, free_scores), st.integers(0, 2**32))
@@ -74,9 +65,7 @@ def test_log_loss_accuracy_and_calibration_follow_their_definitions(
     assert counted.prediction_sum == pytest.approx(sum(chances))
     assert counted.correct == sum(right)
     if labels.any():
-        assert evaluate(logits, labels).calibration == pytest.approx(
-            sum(chances) / float(labels.sum())
-        )
+        assert counted.metrics().calibration == pytest.approx(sum(chances) / float(labels.sum()))
         assert calibration(np.array(chances), labels.astype(np.float64)) == pytest.approx(
             sum(chances) / float(labels.sum())
         )
@@ -89,12 +78,20 @@ def test_one_half_is_no_click_wherever_it_is_counted(label: int, right: int) -> 
     assert accuracy(logits, labels) == right
 
 
-def test_logits_of_any_size_have_a_finite_loss() -> None:
-    logits = np.array([1e30, -1e30], np.float32)
-    assert log_loss(logits, np.array([1, 0], np.float32)) == 0
-    loss = log_loss(logits, np.array([0, 1], np.float32))
-    assert loss is not None
-    assert math.isclose(loss, 1e30, rel_tol=1e-6)
+@pytest.mark.parametrize("size", [17.0, 40.0, 100.0, 1e30])
+def test_the_loss_of_a_logit_of_any_size_is_its_own(size: float) -> None:
+    logits = np.array([size, -size], np.float32)
+    for wrong, labels in ((0, [1, 0]), (1, [0, 1])):
+        labels_n = np.array(labels, np.float32)
+        loss = wrong * size + math.log1p(math.exp(-size))
+        counted = ScoreHistogram.count(logits, labels_n)
+        for found in (log_loss(logits, labels_n), counted.metrics().log_loss):
+            assert found == pytest.approx(loss, rel=1e-6)
+        assert counted.prediction_sum == pytest.approx(1)
+        assert counted.correct == 2 * (1 - wrong)
+    # one of two that are wrong by different amounts: nothing has made them equal
+    assert roc_auc(np.array([size, 2 * size], np.float32), np.array([0.0, 1.0])) == 1
+    assert ScoreHistogram.count(np.array([size, 2 * size]), np.array([0.0, 1.0])).metrics().auc == 1
 
 
 def test_the_calibration_error_compares_predictions_and_labels_bin_by_bin() -> None:
@@ -109,13 +106,17 @@ def test_the_calibration_error_compares_predictions_and_labels_bin_by_bin() -> N
     )
 
 
+OF_AUC = {"auc", "auc_error", "auc_low", "auc_high"}
+
+
 @pytest.mark.parametrize(
     ("labels", "undefined"),
     [
-        ([], {"auc", "log_loss", "accuracy", "calibration"}),
-        ([0, 0], {"auc", "calibration"}),
-        ([1, 1], {"auc"}),
-        ([1, 0], set()),
+        ([], {*OF_AUC, "log_loss", "accuracy", "calibration"}),
+        ([0, 0], {*OF_AUC, "calibration"}),
+        ([1, 1], OF_AUC),
+        ([1, 0], {"auc_low", "auc_high"}),
+        ([1, 0, 1, 0], set()),
     ],
 )
 def test_what_examples_do_not_define_is_null_in_json(
@@ -123,12 +124,26 @@ def test_what_examples_do_not_define_is_null_in_json(
 ) -> None:
     logits_n = np.linspace(-1, 1, len(labels), dtype=np.float32)
     labels_n = np.array(labels, np.float32)
-    for metrics in (
-        evaluate(logits_n, labels_n),
-        ScoreHistogram.count(logits_n, labels_n).metrics(),
-    ):
-        text = json.dumps(metrics.to_dict(), allow_nan=False)
-        assert {key for key, value in json.loads(text).items() if value is None} == undefined
+    metrics = ScoreHistogram.count(logits_n, labels_n).metrics()
+    text = json.dumps(metrics.to_dict(), allow_nan=False)
+    assert {key for key, value in json.loads(text).items() if value is None} == undefined
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives", "note"),
+    [
+        (0, 9, "no positive example: no AUC"),
+        (9, 0, "no negative example: no AUC"),
+        (1, 900, "only 1 positive example: the AUC says little"),
+        (900, 19, "only 19 negative examples: the AUC says little"),
+        (20, 900, ""),
+    ],
+)
+def test_it_is_said_when_a_class_is_too_small(positives: int, negatives: int, note: str) -> None:
+    labels = np.repeat([1.0, 0.0], [positives, negatives])
+    metrics = ScoreHistogram.count(np.linspace(-1, 1, len(labels)), labels).metrics()
+    assert metrics.note == metrics.to_dict()["note"] == note
+    assert metrics.positives == positives
 
 
 @pytest.mark.parametrize(
@@ -145,7 +160,7 @@ def test_what_examples_do_not_define_is_null_in_json(
 def test_scores_or_labels_that_are_none_are_refused(
     scores: list[float], labels: list[float]
 ) -> None:
-    for function in (roc_auc, log_loss, accuracy, calibration, evaluate, ScoreHistogram.count):
+    for function in (roc_auc, log_loss, accuracy, calibration, ScoreHistogram.count):
         with pytest.raises(DataError) as refusal:
             function(np.array(scores, np.float32), np.array(labels, np.float32))
         assert refusal.value.remedy
@@ -157,109 +172,10 @@ def test_a_logit_is_no_probability(logit: float) -> None:
         expected_calibration_error(np.array([logit, 0.5]), np.array([1.0, 0.0]))
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_histogram_gives_auc_within_a_ten_thousandth_and_the_rest_exactly(seed: int) -> None:
-    logits, labels = clicks(10_000, seed)
-    exact, binned = evaluate(logits, labels), ScoreHistogram.count(logits, labels).metrics()
-    assert exact.auc is not None
-    assert 0.7 < exact.auc < 0.8
-    assert binned.auc == pytest.approx(exact.auc, abs=1e-4)
-    assert binned.log_loss == pytest.approx(exact.log_loss, abs=1e-12)
-    assert binned.accuracy == exact.accuracy
-    assert binned.calibration == pytest.approx(exact.calibration, abs=1e-12)
-    assert binned.examples == exact.examples == 10_000
-
-
-def test_histograms_of_parties_add_up_to_that_of_all() -> None:
-    logits, labels = clicks(4_000, 7)
-    parts = [
-        ScoreHistogram.count(x, y)
-        for x, y in zip(np.split(logits, [700, 2_500]), np.split(labels, [700, 2_500]), strict=True)
-    ]
-    total = sum(parts, ScoreHistogram.empty())
-    whole = ScoreHistogram.count(logits, labels)
-    np.testing.assert_array_equal(total.positives, whole.positives)
-    np.testing.assert_array_equal(total.negatives, whole.negatives)
-    assert total.correct == whole.correct
-    assert total.prediction_sum == pytest.approx(whole.prediction_sum)
-    assert total.loss_sum == pytest.approx(whole.loss_sum)
-    assert total.metrics().auc == whole.metrics().auc
-
-
 @given(st.integers(1, 2**50), st.integers(1, 2**50))
 def test_auc_of_more_pairs_than_an_integer_counts(positives: int, negatives: int) -> None:
     """Half of the positives outrank all, half are outranked by all: one half, whatever the numbers."""
-    histogram = ScoreHistogram.empty()
-    histogram.positives[[0, -1]] = positives
-    histogram.negatives[HISTOGRAM_BINS // 2] = negatives
-    assert histogram.metrics().auc == 0.5
-
-
-def test_logits_beyond_the_bins_count_in_the_outermost() -> None:
-    histogram = ScoreHistogram.count(
-        np.array([-99, -16, 0, 16, 99], np.float32), np.array([0, 0, 1, 1, 1], np.float32)
-    )
-    assert histogram.negatives[0] == 2
-    assert histogram.positives[HISTOGRAM_BINS // 2] == 1
-    assert histogram.positives[-1] == 2
-
-
-@given(free_scores, st.integers(0, 2**32))
-def test_a_histogram_survives_the_wire(logits: Floats, seed: int) -> None:
-    sent = ScoreHistogram.count(logits, labels_for(logits, seed))
-    received = ScoreHistogram.from_arrays(*sent.to_arrays())
-    np.testing.assert_array_equal(received.positives, sent.positives)
-    np.testing.assert_array_equal(received.negatives, sent.negatives)
-    assert received.metrics() == sent.metrics()
-
-
-def histogram_arrays(
-    count: int = 1, sums: tuple[float, ...] = (0.5, 0.5, 1.0)
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    counts = np.zeros((2, HISTOGRAM_BINS), np.int64)
-    counts[0, 0] = count
-    return counts, np.array(sums, np.float64)
-
-
-@pytest.mark.parametrize(
-    ("counts", "sums", "named"),
-    [
-        (np.zeros((2, 5), np.int64), np.zeros(3), "counts"),
-        (np.zeros((2, HISTOGRAM_BINS), np.int32), np.zeros(3), "counts"),
-        (np.zeros((2, HISTOGRAM_BINS), np.int64), np.zeros(4), "sums"),
-        (np.zeros((2, HISTOGRAM_BINS), np.int64), np.zeros(3, np.float32), "sums"),
-        (*histogram_arrays(count=-1), "counts"),
-        (*histogram_arrays(count=2**53), "counts"),
-        (np.full((2, HISTOGRAM_BINS), 2**62, np.int64), np.zeros(3), "counts"),
-        (*histogram_arrays(sums=(math.nan, 0.5, 1)), "loss sum"),
-        (*histogram_arrays(sums=(-1, 0.5, 1)), "loss sum"),
-        (*histogram_arrays(sums=(0.5, 1.5, 1)), "prediction sum"),
-        (*histogram_arrays(sums=(0.5, math.nan, 1)), "prediction sum"),
-        (*histogram_arrays(sums=(0.5, 0.5, 2)), "correct"),
-        (*histogram_arrays(sums=(0.5, 0.5, 0.5)), "correct"),
-        (*histogram_arrays(sums=(0.5, 0.5, math.nan)), "correct"),
-    ],
-)
-def test_arrays_that_are_no_histogram_are_refused(
-    counts: npt.NDArray[np.int64], sums: npt.NDArray[np.float64], named: str
-) -> None:
-    with pytest.raises(MessageRefused) as refusal:
-        ScoreHistogram.from_arrays(counts, sums)
-    assert f"evaluation's {named} is" in refusal.value.what
-
-
-@given(
-    hnp.arrays(np.float64, (3,), elements=st.floats(allow_nan=True, allow_infinity=True)),
-    st.integers(-(2**63), 2**63 - 1),
-)
-def test_arbitrary_arrays_are_read_or_refused(sums: npt.NDArray[np.float64], count: int) -> None:
-    counts = np.zeros((2, HISTOGRAM_BINS), np.int64)
-    counts[1, 3] = count
-    try:
-        metrics = ScoreHistogram.from_arrays(counts, sums).metrics()
-    except MessageRefused:
-        return
-    json.dumps(metrics.to_dict(), allow_nan=False)
+    assert auc_of_groups(np.array([positives, 0, positives]), np.array([0, negatives, 0])) == 0.5
 
 
 @pytest.mark.system

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from coterie.contract import Contract, parse_contract
-from coterie.criteo.dataset import open_dataset
+from coterie.contract import Contract, Node, parse_contract
+from coterie.criteo.dataset import DataSet, open_dataset
 from coterie.criteo.preparation import prepare
+from coterie.criteo.shards import Shard
 from coterie.criteo.synthetic import synthesize
 from coterie.errors import ContractInvalid, DataError, OutputInUse
-from coterie.models.metrics import evaluate
+from coterie.models import ScoreHistogram, roc_auc
+from coterie.models.histogram import MAX_GROUPS
 from coterie.nodes.comparing import HeldOutScores, ScoreKeeper, _interleaved, compare_privately
 from coterie.nodes.local import run_local
 from coterie.nodes.process import run_node
@@ -88,7 +90,7 @@ def test_every_company_alone_and_all_data_are_compared_with_the_joint_model(
     assert joint.examples == pooled.examples == local.result.examples
     assert sum(model.examples or 0 for model in alone) == local.result.examples
     assert (compared.scope, compared.party) == ("everybody", None)
-    assert local.result.test_auc == pytest.approx(joint.auc, abs=2e-3), "but for bins"
+    assert local.result.test_auc == joint.auc, "exactly"
     for model in compared.models[1:]:
         assert model.gain == pytest.approx(joint.auc - model.auc)
         assert model.gain_low is not None
@@ -132,11 +134,34 @@ def test_the_scores_of_an_evaluation_are_those_that_were_counted(
 ) -> None:
     scores = joint_scores(CONTRACT, data).of(OWNERS)
     assert scores is not None
-    exact = evaluate(scores.logits, scores.labels)
+    exact = ScoreHistogram.count(scores.logits, scores.labels).metrics()
     assert exact.examples == local.comparison.test_examples
-    assert exact.auc == pytest.approx(local.comparison.models[0].auc, abs=1e-12)
+    assert exact.auc == local.comparison.models[0].auc == local.result.test_auc
     assert exact.log_loss == pytest.approx(local.result.test_logloss)
     assert exact.accuracy == local.result.test_accuracy
+
+
+@pytest.mark.tensorflow
+def test_in_one_process_every_score_counts_however_many_there_are(data: Path) -> None:
+    """Over a network more than 32,768 scores go in groups, and the AUC has an error."""
+    random = np.random.default_rng(0)
+
+    def with_many_test_rows(node: Node) -> DataSet:
+        found = open_dataset(data / node.party, CONTRACT.data, party=node.party)
+        if node != OWNERS[0]:
+            return found
+        words = np.tile(found.train.some_words(0, 200), (200, 1))
+        dense = random.random((40_000, len(CONTRACT.data.numeric)), np.float32)
+        words[:, 1 : 1 + dense.shape[1]] = dense.view(np.int32)
+        return replace(found, test=Shard(words, CONTRACT.data))
+
+    keeper = ScoreKeeper()
+    outcome = run_local(CONTRACT, with_many_test_rows, quiet, scores_of=keeper.sink_of)
+    scores = keeper.of(OWNERS)
+    assert scores is not None
+    assert len(np.unique(scores.logits)) > MAX_GROUPS
+    metrics = outcome.totals["test"].metrics()
+    assert (metrics.auc, metrics.auc_error) == (roc_auc(scores.logits, scores.labels), 0)
 
 
 @pytest.mark.tensorflow
@@ -150,7 +175,7 @@ def test_a_party_compares_on_its_own_rows_alone(data: Path) -> None:
     assert (private.scope, private.party) == ("own", "bolt")
     assert private.test_examples == data_set.test.rows == len(scores.labels)
     joint, alone = private.models
-    assert joint.auc == pytest.approx(evaluate(scores.logits, scores.labels).auc)
+    assert joint.auc == roc_auc(scores.logits, scores.labels)
     assert joint.examples is None, "how much the others trained on is not told"
     assert (alone.name, alone.examples) == ("bolt alone", data_set.train.rows)
 

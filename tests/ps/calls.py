@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from coterie.contract import Contract
-from coterie.models.metrics import ScoreHistogram
+from coterie.models.histogram import ScoreHistogram
 from coterie.ps.aggregation import Gradients, push_weights, sum_gradients
 from coterie.ps.evaluation import SPLITS, SplitCounts
 from coterie.ps.state import ModelState

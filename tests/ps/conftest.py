@@ -18,7 +18,7 @@ import pytest
 from coterie.contract import Contract, contract_digest
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import CoterieError, PeerUnreachable
-from coterie.models.metrics import ScoreHistogram
+from coterie.models.histogram import ScoreHistogram
 from coterie.ps import events
 from coterie.ps.aggregation import Gradients
 from coterie.ps.checkpoints import CheckpointStore, NoCheckpoints

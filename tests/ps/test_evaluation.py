@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from coterie.errors import MessageRefused
-from coterie.models.metrics import HISTOGRAM_BINS, ScoreHistogram
+from coterie.models.histogram import MAX_GROUPS, ScoreHistogram
 from coterie.models.released import ReleasedScores
 from coterie.ps.disclosure import EVERYTHING, Disclosure
 from coterie.ps.evaluation import EvaluationTotals, SplitCounts
@@ -31,12 +31,25 @@ def same(a: ScoreHistogram, b: ScoreHistogram) -> bool:
 
 
 def test_counts_cross_the_wire_unchanged() -> None:
-    for count in counts(1):
-        back = SplitCounts.from_wire(
-            pb.EvaluationCounts.FromString(count.to_wire().SerializeToString())
-        )
-        assert back.split == count.split
-        assert same(back.histogram, count.histogram)
+    for count in (*counts(1), *counts(2, 0, 3), *counts(3, 3_000, 3_000)):
+        for histogram in (count.histogram, count.histogram.coarsened(100)):
+            sent = SplitCounts(count.split, histogram).to_wire()
+            back = SplitCounts.from_wire(pb.EvaluationCounts.FromString(sent.SerializeToString()))
+            assert back.split == count.split
+            assert same(back.histogram, histogram)
+
+
+def test_more_scores_than_a_message_may_hold_come_from_the_same_process_alone() -> None:
+    logits = np.linspace(-1, 1, MAX_GROUPS + 1)
+    histogram = ScoreHistogram.count(logits, np.arange(len(logits)) % 2.0)
+    sent = SplitCounts("test", histogram).to_wire()
+    with pytest.raises(MessageRefused) as refused:
+        SplitCounts.from_wire(sent)
+    assert (refused.value.expected, refused.value.seen) == (
+        "at most 32768 groups of scores",
+        "32769",
+    )
+    assert same(SplitCounts.from_wire(sent, exact=True).histogram, histogram)
 
 
 def changed(**fields: str | bytes) -> pb.EvaluationCounts:
@@ -46,10 +59,12 @@ def changed(**fields: str | bytes) -> pb.EvaluationCounts:
     return message
 
 
-def int64s(*first: int) -> bytes:
-    values = np.zeros(2 * HISTOGRAM_BINS, "<i8")
-    values[: len(first)] = first
-    return values.tobytes()
+def words(*values: int, kind: str = "<u4") -> bytes:
+    return np.array(values, kind).tobytes()
+
+
+BASE = 1 << 31  # the key of logit 0
+ONE = {"starts": words(BASE), "levels": b"\0", "counts": words(1, 1, kind="<u8")}  # a group alone
 
 
 def float64s(*values: float) -> bytes:
@@ -60,11 +75,22 @@ REFUSED: list[tuple[dict[str, str | bytes], str]] = [
     ({"split": "train"}, "'train'"),
     ({"split": ""}, "''"),
     ({"split": "x" * 1000}, "'" + "x" * 39),
-    ({"counts": b""}, "(0, 24) bytes"),
-    ({"counts": bytes(16 * HISTOGRAM_BINS - 8)}, "(131064, 24) bytes"),
-    ({"sums": bytes(16)}, "(131072, 16) bytes"),
-    ({"counts": int64s(-1)}, "a count out of bounds"),
-    ({"counts": int64s(2**62, 2**62)}, "a count out of bounds"),
+    ({"counts": b""}, "(40, 0, 24) bytes"),
+    ({"counts": bytes(10)}, "(40, 10, 24) bytes"),
+    ({"counts": bytes(60)}, "(40, 60, 24) bytes"),  # three bytes each
+    ({"counts": bytes(320)}, "(40, 320, 24) bytes"),  # sixteen
+    ({"starts": bytes(39)}, "(39, 20, 24) bytes"),
+    ({"levels": b""}, "(40, 20, 24) bytes"),
+    ({"levels": bytes(MAX_GROUPS + 1)}, "32769"),
+    ({"sums": bytes(16)}, "(40, 20, 16) bytes"),
+    ({"levels": b"\x21" + bytes(9)}, "33"),
+    ({**ONE, "starts": words(BASE + 1), "levels": b"\1"}, "another number"),
+    ({**ONE, "starts": words(0)}, "infinite ones or none"),
+    ({"starts": words(*range(BASE + 10, BASE, -1))}, "another order or overlaps"),
+    ({"starts": words(*[BASE] * 10)}, "another order or overlaps"),
+    ({"counts": bytes(20)}, "an empty interval"),
+    ({**ONE, "counts": words(2**63, 2**63, kind="<u8")}, "more"),
+    ({**ONE, "counts": words(2**53, 0, kind="<u8")}, "more"),
     ({"sums": float64s(float("nan"), 1, 1)}, "nan"),
     ({"sums": float64s(-1, 1, 1)}, "-1.0"),
     ({"sums": float64s(1, 11, 1)}, "11.0"),
@@ -92,8 +118,8 @@ def test_totals_add_up_in_contract_order_whatever_order_they_came_in() -> None:
     assert released[0] == released[1]
     for i, split in enumerate(("validation", "test")):
         first = reports["w0"][i].histogram
-        expected = first + reports["w1"][i].histogram + reports["w2"][i].histogram
-        assert released[0][split] == ReleasedScores.of([expected])
+        expected = [first, reports["w1"][i].histogram, reports["w2"][i].histogram]
+        assert released[0][split] == ReleasedScores.of([ScoreHistogram.merged(expected)])
 
 
 def test_a_repeated_report_is_ignored() -> None:

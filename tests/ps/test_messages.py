@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from coterie.contract import Contract
 from coterie.errors import MessageRefused
-from coterie.models.metrics import HISTOGRAM_BINS, SUMS
+from coterie.models.histogram import MAX_GROUPS, SUMS
 from coterie.ps.messages import EVALUATION_BATCH, PART_BYTES, MessageBounds, max_message_bytes
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Push
@@ -271,7 +271,11 @@ def test_every_report_fits_into_the_largest_message(
     make_contract: Callable[..., Contract],
 ) -> None:
     counts = pb.EvaluationCounts(
-        split="validation", counts=bytes(16 * HISTOGRAM_BINS), sums=bytes(8 * SUMS)
+        split="validation",
+        starts=bytes(4 * MAX_GROUPS),
+        levels=bytes(MAX_GROUPS),
+        counts=bytes(16 * MAX_GROUPS),
+        sums=bytes(8 * SUMS),
     )
     report = pb.ReportRequest(ps_incarnation=2**63, counts=[counts, counts])
     assert report.ByteSize() <= max_message_bytes(make_contract())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from coterie.errors import CheckpointDamaged
-from coterie.models.metrics import ScoreHistogram
+from coterie.models.histogram import ScoreHistogram
 from coterie.models.released import ReleasedScores
 from coterie.ps.checkpoints import WorkerAbsence
 from coterie.ps.outcome import RunEnd, RunOutcome

@@ -25,7 +25,7 @@ from coterie.errors import (
     ProtocolError,
     StepRefused,
 )
-from coterie.models.metrics import ScoreHistogram
+from coterie.models.histogram import ScoreHistogram
 from coterie.plaintext.fabric import PlaintextFabric
 from coterie.ps.evaluation import SPLITS, SplitCounts
 from coterie.ps.events import Event, Listening
@@ -238,7 +238,8 @@ def test_the_largest_report_fits(make_contract: MakeContract, make_run: MakeRun)
 def counts() -> Iterable[SplitCounts]:
     for split in SPLITS:
         logits = np.linspace(-20, 20, 50_000)
-        yield SplitCounts(split, ScoreHistogram.count(logits, (logits > 0).astype(np.float64)))
+        histogram = ScoreHistogram.count(logits, (logits > 0).astype(np.float64))
+        yield SplitCounts(split, histogram.coarsened())
 
 
 class Receiver:

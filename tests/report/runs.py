@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from coterie.contract import Contract, canonical_json, load_contract
-from coterie.models.metrics import ScoreHistogram
+from coterie.models.histogram import ScoreHistogram
 from coterie.models.released import ReleasedScores
 from coterie.nodes.eventlog import event_log
 from coterie.nodes.result_file import write_result

@@ -11,8 +11,7 @@ import pytest
 
 from coterie.contract import canonical_json
 from coterie.errors import DataError
-from coterie.models.intervals import auc_interval
-from coterie.models.metrics import ScoreHistogram
+from coterie.models.histogram import ScoreHistogram
 from coterie.nodes.result_file import write_result
 from coterie.ps import events
 from coterie.report.record import read_run
@@ -101,13 +100,26 @@ def test_the_reports_numbers_are_those_of_the_result(tmp_path: Path) -> None:
     assert path == tmp_path / "report.html"
     page = page_of(path)
     check_numbers(page, "0", json.loads((tmp_path / "result.json").read_text()))
-    interval = auc_interval(ScoreHistogram.count(*scores()))
+    interval = ScoreHistogram.count(*scores()).interval()
     assert interval is not None
     assert f"{interval.low:.4f} to {interval.high:.4f}" in page.text
+    assert "says little" not in page.text
+    assert "is known to within" not in page.text
     figures = {file.name for file in (tmp_path / "figures").iterdir()}
     names = ("loss", "accuracy", "roc", "calibration", "breakdown-0")
     assert figures == {f"{name}.{form}" for name in names for form in ("png", "svg")}
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_report_says_how_far_an_auc_can_be_off_and_that_it_says_little(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    note = "only 7 positive examples: the AUC says little"
+    result |= {"test_auc_error": 2.14e-05, "test_auc_note": note}
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    page = page_of(report_folder(tmp_path))
+    assert page.text.count(note) == 2
+    assert "the test AUC is known to within 2e-05" in page.text
 
 
 def test_who_took_part_is_named_with_measurement_and_contract(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from coterie.models.metrics import ScoreHistogram
+from coterie.models.histogram import ScoreHistogram
 from coterie.models.released import ReleasedScores
 from coterie.report import quality
 from tests.report.runs import released, scores
@@ -27,14 +27,16 @@ def test_the_roc_curve_has_the_auc_but_for_what_merging_costs(
     assert (false_k[0], true_k[0], false_k[-1], true_k[-1]) == (0, 0, 1, 1)
     assert len(false_k) <= 202
     assert counts.auc == EXACT.auc
-    assert np.trapezoid(true_k, false_k) == pytest.approx(EXACT.auc, abs=counts.auc_error + thinned)
+    assert np.trapezoid(true_k, false_k) == pytest.approx(
+        EXACT.auc, abs=counts.curve_error + thinned
+    )
 
 
 def test_the_figures_say_what_merging_costs() -> None:
     drawing = quality.roc_figure([("one", MERGED)])
     assert drawing is not None
     assert f"in {len(MERGED.positives)} bins" in drawing.caption
-    assert f"within {MERGED.auc_error:.4f} of the AUC" in drawing.caption
+    assert f"within {MERGED.curve_error:.4f} of the AUC" in drawing.caption
 
 
 def test_calibration_groups_hold_every_example_once() -> None:

@@ -127,29 +127,42 @@ def test_a_result_of_another_kind_is_refused(tmp_path: Path, text: str) -> None:
 
 
 COUNTED: dict[str, object] = {
-    "edges": [0, 8192],
-    "positives": [1],
-    "negatives": [1],
-    "predictions": [0.5],
+    "edges": [0.25],
+    "positives": [1, 0],
+    "negatives": [1, 2],
+    "predictions": [0.5, 0.75],
     "loss_sum": 1,
     "prediction_sum": 1,
     "correct": 1,
     "auc": 0.5,
+    "auc_error": 0,
     "auc_standard_error": None,
 }
+
+THREE = {"positives": [1, 0, 1], "negatives": [1, 2, 0], "predictions": [0.2, 0.3, 0.4]}
+
+
+def test_counted_scores_of_this_version_are_read(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    for change in ({}, {**THREE, "edges": [0.25, 0.5]}):
+        text = json.dumps({"format": 3, "test": {**COUNTED, **change}})
+        (tmp_path / "nodes" / "ps0" / "evaluation.json").write_text(text)
+        assert read_run(tmp_path).evaluation.test is not None
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"format": 1},
-        {"bins": 4096},
-        {"test": {"edges": [0, 8192]}},
-        {"test": {**COUNTED, "edges": [0, 8193]}},
-        {"test": {**COUNTED, "edges": [8192, 0]}},
-        {"test": {**COUNTED, "edges": [0]}},
+        {"format": 2, "bins": 8192, "logit_bound": 16.0, "validation": None, "test": None},
+        {"test": {"edges": [0.25]}},
+        {"test": {**COUNTED, "edges": [0.25, 0.5]}},
+        {"test": {**COUNTED, "edges": []}},
         {"test": {**COUNTED, "negatives": []}},
-        {"test": {**COUNTED, "predictions": [1.5]}},
+        {"test": {**COUNTED, "predictions": [0.5, 1.5]}},
+        {"test": {**COUNTED, **THREE, "edges": [0.5, 0.25]}},
+        {"test": {**COUNTED, **THREE, "edges": [0.25, 0.25]}},
+        {"test": {key: value for key, value in COUNTED.items() if key != "auc_error"}},
         {"unknown": 1},
     ],
 )

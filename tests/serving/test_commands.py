@@ -45,6 +45,12 @@ def test_evaluate(dlrm: Trained) -> None:
     assert value["model_digest"] == dlrm.result.model_digest
     text = run("evaluate", dlrm.folder, dlrm.data)
     assert f"{dlrm.result.test_auc:.4f}" in text
+    assert (value["test"]["auc_low"], value["test"]["auc_high"]) == pytest.approx(
+        (dlrm.result.test_auc_low, dlrm.result.test_auc_high)
+    )
+    assert f"{dlrm.result.test_auc_low:.4f} to {dlrm.result.test_auc_high:.4f}" in text
+    assert value["test"]["auc_error"] == dlrm.result.test_auc_error == 0
+    assert ("test: only" in text) == bool(value["test"]["note"])
     assert dlrm.result.model_digest in text
 
 

@@ -20,7 +20,7 @@ from coterie.errors import (
     RawDataInvalid,
     ShardDamaged,
 )
-from coterie.models.metrics import ScoreHistogram
+from coterie.models.histogram import ScoreHistogram
 from coterie.serving.evaluation import evaluate
 from coterie.serving.opening import open_model
 from coterie.serving.prediction import predict

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from coterie.contract import Contract, contract_digest, load_contract
-from coterie.models.metrics import ScoreHistogram, evaluate
+from coterie.models import ScoreHistogram, accuracy, log_loss, roc_auc
 from coterie.models.released import ReleasedScores
 from coterie.ps.events import ServerTimes, WorkerTimes
 from coterie.ps.outcome import RunEnd, RunOutcome
@@ -61,12 +61,20 @@ def test_a_result_says_what_ran_and_how_well() -> None:
 
 
 def test_metrics_are_those_of_the_counts() -> None:
-    result, exact = result_of(OUTCOME, HFL, "memory"), evaluate(LOGITS, LABELS)
-    assert exact.auc is not None
-    assert result.validation_auc == result.test_auc == pytest.approx(exact.auc, abs=1e-3)
-    assert result.test_logloss == pytest.approx(exact.log_loss)
-    assert result.test_accuracy == exact.accuracy
-    assert result.test_calibration == pytest.approx(exact.calibration)
+    result, counted = result_of(OUTCOME, HFL, "memory"), ScoreHistogram.count(LOGITS, LABELS)
+    assert result.validation_auc == result.test_auc == roc_auc(LOGITS, LABELS)
+    assert result.test_logloss == pytest.approx(log_loss(LOGITS, LABELS))
+    assert result.test_accuracy == accuracy(LOGITS, LABELS)
+    assert result.test_calibration == pytest.approx(counted.prediction_sum / LABELS.sum())
+    interval = counted.interval()
+    assert interval is not None
+    assert (result.test_auc_low, result.test_auc_high) == pytest.approx(
+        (interval.low, interval.high)
+    )
+    assert (result.test_auc_error, result.test_auc_note) == (
+        0,
+        "only 14 positive examples: the AUC says little",
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,6 +101,11 @@ def test_withheld_totals_leave_their_metrics_out() -> None:
     result = result_of(replace(OUTCOME, totals={}), HFL, "memory")
     assert result.validation_auc is None
     assert result.test_auc is result.test_logloss is result.test_accuracy is None
+    assert result.test_auc_low is result.test_auc_high is result.test_auc_error is None
+    assert (
+        result.test_auc_note
+        == "too few test examples, or one party's alone: nothing is told of them"
+    )
     assert result.train_loss == 0.5
 
 

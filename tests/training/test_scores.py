@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coterie.models.metrics import ScoreHistogram
+from coterie.models.histogram import ScoreHistogram
 from coterie.models.released import ReleasedScores
 from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.training.scores import Evaluation

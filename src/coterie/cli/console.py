@@ -66,6 +66,11 @@ def print_result(result: RunResult, title: str) -> None:
     table.add_column(overflow="fold")
     for key, label in _LABELS.items():
         table.add_row(label, _show(getattr(result, key)))
+        if key == "test_auc":
+            for name, said in auc_words(
+                result.test_auc_low, result.test_auc_high, result.test_auc_note
+            ):
+                table.add_row(name, said)
     if result.validations:
         table.add_row("validations", _validations(result))
     for party, own in result.by_party.items():
@@ -74,6 +79,12 @@ def print_result(result: RunResult, title: str) -> None:
         table.add_row("left out", _absence(absence))
     out.print(f"\n{title}  [bold]{stamp_of(result)}[/]", highlight=False)
     out.print(table)
+
+
+def auc_words(low: float | None, high: float | None, note: str) -> list[tuple[str, str]]:
+    """What is said beside an AUC, with its name: its 95 % interval, and why it says little."""
+    words = [("95 %", f"{low:.4f} to {high:.4f}")] if low is not None and high is not None else []
+    return words + ([("note", note)] if note else [])
 
 
 def report(error: CoterieError, *, as_json: bool) -> int:

@@ -56,14 +56,20 @@ def evaluate(
         console.print_json(found.to_dict())
         return
     table = Table("part")
-    for name in ("examples", "AUC", "log loss", "accuracy", "calibration"):
+    for name in ("examples", "AUC, 95 %", "log loss", "accuracy", "calibration"):
         table.add_column(name, justify="right")
+    notes: list[str] = []
     for part, metrics in found.parts.items():
         values = (metrics.auc, metrics.log_loss, metrics.accuracy, metrics.calibration)
-        shown = ("not defined" if value is None else f"{value:.4f}" for value in values)
+        shown = ["not defined" if value is None else f"{value:.4f}" for value in values]
+        words = dict(console.auc_words(metrics.auc_low, metrics.auc_high, metrics.note))
+        shown[0] += f"\n{words['95 %']}" if "95 %" in words else ""
         table.add_row(part, f"{metrics.examples:,}", *shown)
+        notes += [f"{part}: {words['note']}"] if "note" in words else []
     console.out.print(f"model {found.model_digest}", highlight=False, soft_wrap=True)
     console.out.print(table)
+    for note in notes:
+        console.out.print(note, highlight=False, soft_wrap=True)
     _print_bad(found.bad_lines)
 
 

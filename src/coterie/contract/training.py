@@ -194,7 +194,7 @@ class LimitsSection(Section):
         grace_seconds: See ``quorum``; the two go together.
         evaluation_minimum: No loss, metric or count of scores leaves the server's TEE that is over
             fewer examples, or, where several parties own data, over one party's alone: steps of small
-            batches are told together, bins of scores are merged. 1 shows single examples.
+            batches are told together, scores in bins of that many. 1 shows single examples.
     """
 
     join_seconds: Seconds = 300.0

@@ -1,10 +1,11 @@
-"""Counted scores as they may be shown: bins merged until each is over many examples.
+"""Counted scores as they may be shown: bins that follow the scores, each over many examples.
 
-Bins of a ``ScoreHistogram`` are so narrow that most of them hold a single score. Of the lines between
-them only those stay that have enough on both sides: a line on which a binary subdivision of all bins
-halves an interval stays where each half by itself holds enough. So every merged bin holds enough; and
-as lines are fixed, and each stands or falls by counts over wide enough sets, the place of none tells
-where a single score is. AUC and its interval are computed before merging: they are over all examples.
+What a server's TEE holds are counts of single scores, or nearly. Of all dyadic lines of float32's order
+(``ordered``), each of which halves one interval, only those stay that have enough on both sides: a
+line stays where each half by itself holds what may be shown, and a share of all examples that is about
+the same for every bin. So every bin holds enough, and as lines are fixed, and each stands or falls by
+counts over sets that are large enough, the place of none tells where a single score is. AUC and its
+interval are computed before: they are over all examples.
 """
 
 from __future__ import annotations
@@ -13,24 +14,31 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from coterie.models.intervals import Interval, auc_interval, interval_of
-from coterie.models.metrics import HISTOGRAM_BINS, LOGIT_BOUND, Counts, Metrics, ScoreHistogram
+from coterie.models.groups import Bools, Counts, auc_error_of_groups
+from coterie.models.histogram import ScoreHistogram
+from coterie.models.intervals import Interval, interval_of
+from coterie.models.metrics import Metrics
+from coterie.models.ordered import Keys, common_levels, floors, values_of
+from coterie.models.pooling import pooled_auc
+
+MAX_BINS = 1024
+"""A bin holds at least one part in so many of all examples: more bins would draw no finer curve."""
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-Enough = Callable[[Counts], npt.NDArray[np.bool_]]
+Enough = Callable[[Counts], Bools]
 """Of examples by party, int64 [parties, cells]: which cells may be shown."""
 
 
 class ReleasedScores(BaseModel):
-    """Counts of scores in bins of different width, and what was computed before they were merged.
+    """Counts of scores in bins of about as many examples each, and what was computed before.
 
     Attributes:
-        edges: Bin ``i`` holds the narrow bins ``edges[i]`` to ``edges[i + 1]`` (excluded).
+        edges: Logits, ascending: bin ``i`` holds those from ``edges[i - 1]`` to ``edges[i]``
+            (excluded); the first and the last bin have no end.
         positives: Examples with label 1, by bin.
         negatives: Examples with label 0, by bin.
         predictions: Mean predicted probability, by bin, to 0.0005.
@@ -38,12 +46,13 @@ class ReleasedScores(BaseModel):
         prediction_sum: Sum of the predicted probabilities.
         correct: Examples on the right side of probability one half.
         auc: Area under the ROC curve; None unless each class by itself holds enough.
+        auc_error: How far ``auc`` can be from that of the single scores; None likewise.
         auc_standard_error: DeLong's; None likewise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    edges: tuple[Annotated[int, Field(ge=0, le=HISTOGRAM_BINS)], ...]
+    edges: Annotated[tuple[float, ...], Field(max_length=MAX_BINS - 1)]
     positives: tuple[Count, ...]
     negatives: tuple[Count, ...]
     predictions: tuple[Share, ...]
@@ -51,44 +60,48 @@ class ReleasedScores(BaseModel):
     prediction_sum: Annotated[float, Field(ge=0)]
     correct: Count
     auc: Share | None
+    auc_error: Share | None
     auc_standard_error: Annotated[float, Field(ge=0)] | None
 
     @model_validator(mode="after")
     def _bins_are_there(self) -> Self:
         bins = len(self.positives)
-        if not len(self.negatives) == len(self.predictions) == bins == len(self.edges) - 1:
-            raise ValueError("every bin needs both counts, a mean prediction and two edges")
+        if not len(self.negatives) == len(self.predictions) == bins == len(self.edges) + 1:
+            raise ValueError("every bin needs both counts and a mean prediction, and edges between")
         if any(one >= other for one, other in zip(self.edges, self.edges[1:], strict=False)):
             raise ValueError("edges must ascend")
         return self
 
     @classmethod
     def of(cls, parts: Sequence[ScoreHistogram], enough: Enough | None = None) -> Self:
-        """Merges the counts of all parties; together they must hold enough.
+        """Puts the counts of all parties together, which must hold enough.
 
         Args:
             parts: One per party.
-            enough: What may be shown; without it everything may, and the narrow bins stay.
+            enough: What may be shown; without it everything may.
         """
-        total = sum(parts, ScoreHistogram.empty())
-        of_party = np.stack([part.positives + part.negatives for part in parts])
-        edges = _filled(total) if enough is None else merged_edges(of_party, enough)
+        total = ScoreHistogram.merged(parts)
+        lines = lines_that_stay(parts, total, enough)
+        first = np.concatenate(([0], np.searchsorted(total.starts, lines)))
         counts = total.positives + total.negatives
+        positives, negatives, examples, predicted = (
+            np.add.reduceat(values, first) if len(values) else np.zeros(1, values.dtype)
+            for values in (total.positives, total.negatives, counts, total.predictions() * counts)
+        )
         classes = [[part.positives.sum() for part in parts], [p.negatives.sum() for p in parts]]
         shown = enough is None or bool(enough(np.array(classes, np.int64).T).all())
-        interval = auc_interval(total) if shown else None
-        starts = edges[:-1]
-        examples = np.add.reduceat(counts, starts)
-        predictions = np.add.reduceat(counts * bin_predictions(), starts) / np.maximum(1, examples)
+        interval = total.interval() if shown else None
+        auc, auc_error = (pooled_auc(parts) if shown else None) or (None, None)
         return cls(
-            edges=tuple(edges.tolist()),
-            positives=tuple(np.add.reduceat(total.positives, starts).tolist()),
-            negatives=tuple(np.add.reduceat(total.negatives, starts).tolist()),
-            predictions=tuple(predictions.tolist()),
+            edges=tuple(values_of(lines).tolist()),
+            positives=tuple(positives.tolist()),
+            negatives=tuple(negatives.tolist()),
+            predictions=tuple(np.minimum(1, predicted / np.maximum(1, examples)).tolist()),
             loss_sum=total.loss_sum,
             prediction_sum=total.prediction_sum,
             correct=total.correct,
-            auc=total.metrics().auc if shown else None,
+            auc=auc,
+            auc_error=auc_error,
             auc_standard_error=interval.standard_error if interval is not None else None,
         )
 
@@ -98,63 +111,66 @@ class ReleasedScores(BaseModel):
         return sum(self.positives) + sum(self.negatives)
 
     @property
-    def auc_error(self) -> float:
-        """How far an AUC, or a ROC curve's area, drawn from the merged bins can be from the true one.
-
-        Half of the pairs of a positive and a negative that share a bin.
-        """
-        pairs = sum(self.positives) * sum(self.negatives)
-        tied = sum(p * n for p, n in zip(self.positives, self.negatives, strict=True))
-        return tied / 2 / pairs if pairs else 0.0
+    def curve_error(self) -> float:
+        """How far the area under a ROC curve that is drawn from the bins can be from the AUC."""
+        positives, negatives = np.array([self.positives, self.negatives], np.int64)
+        return auc_error_of_groups(positives, negatives, np.ones(len(positives), np.bool_))
 
     def interval(self) -> Interval | None:
         """AUC with its 95 % interval."""
         if self.auc is None or self.auc_standard_error is None:
             return None
-        return interval_of(self.auc, self.auc_standard_error)
+        return interval_of(
+            self.auc, self.auc_standard_error, sum(self.positives), sum(self.negatives)
+        )
 
     def metrics(self) -> Metrics:
-        """The metrics of all examples counted; none of them suffers from merging."""
-        examples, positives = self.examples, sum(self.positives)
-        return Metrics(
+        """The metrics of all examples counted; none of them suffers from bins."""
+        return Metrics.of_sums(
             auc=self.auc,
-            log_loss=self.loss_sum / examples if examples else None,
-            accuracy=self.correct / examples if examples else None,
-            calibration=self.prediction_sum / positives if positives else None,
-            examples=examples,
+            auc_error=self.auc_error,
+            interval=self.interval(),
+            positives=sum(self.positives),
+            negatives=sum(self.negatives),
+            loss_sum=self.loss_sum,
+            prediction_sum=self.prediction_sum,
+            correct=self.correct,
         )
 
 
-def merged_edges(of_party: Counts, enough: Enough) -> Counts:
-    """The lines between narrow bins that stay.
+def lines_that_stay(
+    parts: Sequence[ScoreHistogram], total: ScoreHistogram, enough: Enough | None
+) -> Keys:
+    """The dyadic lines that have enough on both sides; at most ``MAX_BINS - 1``.
 
     Args:
-        of_party: Examples by party and narrow bin, int64 [parties, HISTOGRAM_BINS].
-        enough: What may be shown.
+        parts: One per party.
+        total: All of them together.
+        enough: What may be shown; without it everything may.
 
     Returns:
-        int64, ascending, 0 and HISTOGRAM_BINS at the ends.
+        int64, ascending: the first key after each line.
     """
-    lines = [np.array([0, HISTOGRAM_BINS], np.int64)]
-    width, cells = 1, of_party
-    while cells.shape[1] > 1:
-        shown = enough(cells).reshape(-1, 2).all(axis=1)
-        lines.append((2 * np.flatnonzero(shown) + 1) * width)
-        cells = cells.reshape(len(cells), -1, 2).sum(axis=2)
-        width *= 2
-    return np.sort(np.concatenate(lines))
+    # Between two neighbours one line has both on its sides: that of the smallest interval of both.
+    last, next_ = (total.starts + (1 << total.levels) - 1)[:-1], total.starts[1:]
+    levels = common_levels(last, next_) - 1
+    lines, reach = floors(next_, levels), 1 << levels
+    least = max(1, -(-total.examples // MAX_BINS))
+    left, right = _halves(total, lines, reach)
+    many = (left >= least) & (right >= least)
+    lines, reach = lines[many], reach[many]
+    if enough is None or not len(lines):
+        return lines
+    halves = np.array([_halves(part, lines, reach) for part in parts])
+    stay = enough(halves[:, 0]) & enough(halves[:, 1])
+    kept: Keys = lines[stay]
+    return kept
 
 
-def bin_predictions() -> npt.NDArray[np.float64]:
-    """Predicted probability in the middle of each narrow bin, float64 [HISTOGRAM_BINS]."""
-    width = 2 * LOGIT_BOUND / HISTOGRAM_BINS
-    middles = (np.arange(HISTOGRAM_BINS) + 0.5) * width - LOGIT_BOUND
-    predictions: npt.NDArray[np.float64] = 1 / (1 + np.exp(-middles))
-    return predictions
-
-
-def _filled(total: ScoreHistogram) -> Counts:
-    """The narrow bins without the empty ones at the ends."""
-    filled = np.flatnonzero(total.positives + total.negatives)
-    first, last = (int(filled[0]), int(filled[-1])) if filled.size else (0, 0)
-    return np.arange(first, last + 2, dtype=np.int64)
+def _halves(part: ScoreHistogram, lines: Keys, reach: Keys) -> tuple[Counts, Counts]:
+    """Examples from ``reach`` keys before each line to it, and from it to ``reach`` after it."""
+    before = np.concatenate(([0], np.cumsum(part.positives + part.negatives)))
+    low, middle, high = (
+        before[np.searchsorted(part.starts, keys)] for keys in (lines - reach, lines, lines + reach)
+    )
+    return middle - low, high - middle

@@ -10,7 +10,7 @@ import numpy as np
 from coterie.contract import Contract, Node
 from coterie.criteo.dataset import DataSet, open_dataset
 from coterie.criteo.shards import Shard, join_shards
-from coterie.models.metrics import Floats
+from coterie.models.groups import Floats
 from coterie.nodes.local import run_local
 from coterie.ps.disclosure import Disclosure
 from coterie.ps.events import Event

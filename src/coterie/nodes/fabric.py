@@ -147,7 +147,8 @@ class NodeContext:
         on_outcome: Hears of the run's outcome on shard 0, when it is kept.
         on_scores: Hears the scores of this node's own held-out rows, for comparisons on its own
             machine; they are never sent.
-        discloses_everything: Of runs in one process: shard 0 tells of every step and every score.
+        discloses_everything: Of runs in one process: shard 0 tells of every step, and data owners count
+            every score by itself.
     """
 
     contract: Contract

@@ -10,7 +10,7 @@ from coterie.contract import Node, contract_digest
 from coterie.criteo.dataset import DataSet
 from coterie.criteo.shards import Shard as DataShard
 from coterie.errors import CoterieError, DataError, PeerUnreachable
-from coterie.models.metrics import ScoreHistogram
+from coterie.models.histogram import ScoreHistogram
 from coterie.models.released import ReleasedScores
 from coterie.nodes.fabric import Fabric, NodeContext
 from coterie.ps.checkpoints import (
@@ -94,6 +94,7 @@ def _work(context: NodeContext) -> None:
                 worker_step,
                 context.on_scores,
                 partial(_tell_own_quality, context),
+                exact=context.discloses_everything,
             )
             _take_model(context, session)
             session.leave(times)
@@ -136,13 +137,14 @@ def _lead_training(context: NodeContext) -> None:
         deliveries.going_on(),
     ):
         worker_step = _step(context)
+        exact = context.discloses_everything
         chief.initialize(contract, session)
         chief.wait_trained(
             contract,
             session,
-            partial(validate, session, data_set.validation, worker_step),
+            partial(validate, session, data_set.validation, worker_step, exact=exact),
         )
-        evaluate(session, data_set, worker_step, context.on_scores)
+        evaluate(session, data_set, worker_step, context.on_scores, exact=exact)
         _take_model(context, session)
         session.leave()
 
@@ -195,7 +197,8 @@ def _train(
     contract = context.contract
     validates: Callable[[int], None] | None = None
     if validation is not None:
-        validates = partial(validate, session, validation, worker_step)
+        exact = context.discloses_everything
+        validates = partial(validate, session, validation, worker_step, exact=exact)
     trainer = Trainer(
         session,
         shard,

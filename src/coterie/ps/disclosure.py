@@ -33,8 +33,8 @@ class Disclosure:
     Attributes:
         examples: At least so many.
         parties: Of at least so many parties.
-        exact: Nothing is withheld and nothing put together: for runs in one process, of data that
-            all lie on one machine.
+        exact: Nothing is withheld, and scores are counted one by one however many they are: for runs
+            in one process, of data that all lie on one machine.
     """
 
     examples: int

@@ -67,7 +67,10 @@ class Ending:
             octets = notes.get(_REPORT + owner, b"")
             if restored is not None and octets[:DIGEST_BYTES] == restored.digest:
                 counts = pb.ReportRequest.FromString(octets[DIGEST_BYTES:]).counts
-                self._totals.add(owner, tuple(SplitCounts.from_wire(c) for c in counts))
+                exact = self._shard.disclosure.exact
+                self._totals.add(
+                    owner, tuple(SplitCounts.from_wire(c, exact=exact) for c in counts)
+                )
 
     def locked_digests(self, shard: int, digests: bytes) -> None:
         """Takes a shard's part of the model's digest."""

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from coterie.errors import MessageRefused
-from coterie.models.metrics import HISTOGRAM_BINS, SUMS, ScoreHistogram
+from coterie.models.histogram import MAX_GROUPS, SUMS, ScoreHistogram
 from coterie.models.released import ReleasedScores
 from coterie.ps.disclosure import Disclosure
 from coterie.ps.wire import ps_pb2 as pb
 
 SPLITS = ("validation", "test")
+
+
+MAX_COUNTS_BYTES = MAX_GROUPS * (4 + 1 + 2 * 8) + 8 * SUMS
+"""The longest arrays of one split's counts."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class SplitCounts:
 
     Attributes:
         split: ``validation`` or ``test``.
-        histogram: The scores, counted; most bins hold one example or none.
+        histogram: The scores, counted; most groups are of single scores.
     """
 
     split: str
@@ -29,28 +33,48 @@ class SplitCounts:
 
     def to_wire(self) -> pb.EvaluationCounts:
         """Encodes the counts."""
-        counts, sums = self.histogram.to_arrays()
+        starts, levels, counts, sums = self.histogram.to_arrays()
         return pb.EvaluationCounts(
             split=self.split,
-            counts=counts.astype("<i8", copy=False).tobytes(),
+            starts=starts.astype("<u4", copy=False).tobytes(),
+            levels=levels.tobytes(),
+            counts=counts.astype(f"<u{counts.itemsize}", copy=False).tobytes(),
             sums=sums.astype("<f8", copy=False).tobytes(),
         )
 
     @staticmethod
-    def from_wire(message: pb.EvaluationCounts) -> SplitCounts:
+    def from_wire(message: pb.EvaluationCounts, *, exact: bool = False) -> SplitCounts:
         """Decodes and bounds counts.
+
+        Args:
+            message: As it arrived.
+            exact: It comes from the same process, and may have any number of groups.
 
         Raises:
             MessageRefused: Not such counts.
         """
         if message.split not in SPLITS:
             raise _refused(f"one of the splits {SPLITS}", repr(message.split)[:40])
-        sizes = (len(message.counts), len(message.sums))
-        if sizes != (2 * 8 * HISTOGRAM_BINS, 8 * SUMS):
-            raise _refused(f"{HISTOGRAM_BINS} bins per class and {SUMS} sums", f"{sizes} bytes")
-        counts = np.frombuffer(message.counts, "<i8").reshape(2, HISTOGRAM_BINS)
-        sums = np.frombuffer(message.sums, "<f8")
-        return SplitCounts(message.split, ScoreHistogram.from_arrays(counts, sums))
+        groups = len(message.levels)
+        if groups > MAX_GROUPS and not exact:
+            raise _refused(f"at most {MAX_GROUPS} groups of scores", str(groups))
+        width = len(message.counts) // (2 * groups) if groups else 1
+        if (len(message.starts), len(message.counts), len(message.sums)) != (
+            4 * groups,
+            2 * groups * width,
+            8 * SUMS,
+        ) or width not in {1, 2, 4, 8}:
+            sizes = (len(message.starts), len(message.counts), len(message.sums))
+            raise _refused(f"arrays for {groups} groups and {SUMS} sums", f"{sizes} bytes")
+        return SplitCounts(
+            message.split,
+            ScoreHistogram.from_arrays(
+                np.frombuffer(message.starts, "<u4"),
+                np.frombuffer(message.levels, "<u1"),
+                np.frombuffer(message.counts, f"<u{width}").reshape(2, groups),
+                np.frombuffer(message.sums, "<f8"),
+            ),
+        )
 
 
 class EvaluationTotals:

@@ -9,10 +9,9 @@ import numpy.typing as npt
 
 from coterie.contract import MAX_STEP_BYTES, Contract
 from coterie.errors import MessageRefused
-from coterie.models.metrics import HISTOGRAM_BINS, SUMS
 from coterie.ps.aggregation import Gradients
 from coterie.ps.divergence import MAX_LOSS
-from coterie.ps.evaluation import SPLITS
+from coterie.ps.evaluation import MAX_COUNTS_BYTES, SPLITS
 from coterie.ps.wire.frames import Octets, Push
 
 FloatArray = npt.NDArray[np.float32]
@@ -28,7 +27,7 @@ def max_message_bytes(contract: Contract) -> int:
     """The largest message that this contract's sizes allow, plus room for small fields."""
     examples = max(contract.most_step_examples, EVALUATION_BATCH + 1)
     exchange = min(contract.step_bytes(examples), MAX_STEP_BYTES)
-    report = len(SPLITS) * 8 * (2 * HISTOGRAM_BINS + SUMS)
+    report = len(SPLITS) * MAX_COUNTS_BYTES
     return max(exchange, report, PART_BYTES) + _MESSAGE_OVERHEAD
 
 

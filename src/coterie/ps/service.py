@@ -285,8 +285,9 @@ class ParameterService:
     @_heard
     def report(self, caller: Caller, request: pb.ReportRequest) -> pb.ReportReply:
         """Adds a data owner's counts; answers once all have reported, of a validation at once."""
-        counts = tuple(SplitCounts.from_wire(count) for count in request.counts)
         shard = self.shard
+        exact = shard.disclosure.exact
+        counts = tuple(SplitCounts.from_wire(count, exact=exact) for count in request.counts)
         lead = self._leading("a report")
         with shard.changed:
             if lead.outcome is None:

@@ -174,7 +174,14 @@ def _tiles(report: Report) -> list[Tile]:
         Tile(
             "test AUC",
             _number(first.result, "test_auc"),
-            f"95 %: {auc.low:.4f} to {auc.high:.4f}" if auc else "",
+            "; ".join(
+                said
+                for said in (
+                    f"95 %: {auc.low:.4f} to {auc.high:.4f}" if auc else "",
+                    first.result.test_auc_note,
+                )
+                if said
+            ),
         )
     )
     tiles += _gain_tiles(report.comparison)

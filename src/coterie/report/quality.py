@@ -22,7 +22,7 @@ class CalibrationGroup:
 
     Attributes:
         examples: How many.
-        predicted: Mean prediction, to the width of a bin.
+        predicted: Mean prediction, to 0.0005.
         observed: Share with label 1.
     """
 
@@ -102,9 +102,9 @@ def calibration_figure(released: Sequence[tuple[str, ReleasedScores]]) -> Drawin
 
 
 def _bins(released: Sequence[tuple[str, ReleasedScores]]) -> str:
-    """Into how many bins the scores were merged, and what that may cost the area under the curve."""
+    """In how many bins the scores are, and what that may cost the area under the curve."""
     bins = [f"{len(scores.positives):,}" for _, scores in released]
-    error = max(scores.auc_error for _, scores in released)
+    error = max(scores.curve_error for _, scores in released)
     return (
         f"{' and '.join(bins)} bins: the area under a drawn curve is within {error:.4f} of the AUC"
     )

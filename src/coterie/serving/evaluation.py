@@ -14,7 +14,9 @@ from coterie.criteo.manifest import MANIFEST_NAME, party_of
 from coterie.criteo.reader import CriteoReader
 from coterie.criteo.shards import Shard
 from coterie.errors import DataSetMismatch
-from coterie.models.metrics import Metrics, ScoreHistogram
+from coterie.models.counting import ScoreCounter
+from coterie.models.histogram import ScoreHistogram
+from coterie.models.metrics import Metrics
 from coterie.serving.scoring import Scorer
 from coterie.trained import TrainedModel
 
@@ -28,7 +30,7 @@ class Evaluation:
     Attributes:
         model_digest: Of the model, 64 hex digits.
         parts: Metrics by part: ``validation`` and ``test`` of prepared data, ``all`` of a raw file.
-            From counts of scores, as in a run: AUC to about the width of a bin.
+            All are exact.
         bad_lines: The first hundred of a raw file's rows that were skipped, with reasons.
     """
 
@@ -92,25 +94,26 @@ def _data_sets(folder: Path, model: TrainedModel) -> list[Path]:
 def _of_data_sets(
     scorer: Scorer, folders: list[Path], section: DataSection
 ) -> dict[str, ScoreHistogram]:
-    validation = test = ScoreHistogram.empty()
+    validation: list[ScoreHistogram] = []
+    test: list[ScoreHistogram] = []
     for folder in folders:
         data_set = open_dataset(folder, section, party=party_of(folder))
-        validation = validation + _of_shard(scorer, data_set.validation)
-        test = test + _of_shard(scorer, data_set.test)
-    return {"validation": validation, "test": test}
+        validation.append(_of_shard(scorer, data_set.validation))
+        test.append(_of_shard(scorer, data_set.test))
+    return {"validation": ScoreHistogram.merged(validation), "test": ScoreHistogram.merged(test)}
 
 
 def _of_shard(scorer: Scorer, shard: Shard) -> ScoreHistogram:
-    histogram = ScoreHistogram.empty()
+    counter = ScoreCounter(groups=None)
     for start in range(0, shard.rows, _ROWS_AT_A_TIME):
         batch = shard.batch(start, start + _ROWS_AT_A_TIME)
-        histogram = histogram + ScoreHistogram.count(scorer.logits(batch), batch.labels_b)
-    return histogram
+        counter.add(scorer.logits(batch), batch.labels_b)
+    return counter.histogram()
 
 
 def _of_rows(scorer: Scorer, reader: CriteoReader, section: DataSection) -> ScoreHistogram:
-    histogram = ScoreHistogram.empty()
+    counter = ScoreCounter(groups=None)
     for rows in reader.rows():
         batch = encode_rows(rows, section)
-        histogram = histogram + ScoreHistogram.count(scorer.logits(batch), batch.labels_b)
-    return histogram
+        counter.add(scorer.logits(batch), batch.labels_b)
+    return counter.histogram()

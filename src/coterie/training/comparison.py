@@ -10,14 +10,14 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from coterie.files import write_whole, writing
+from coterie.models.groups import Floats
 from coterie.models.intervals import Interval, paired_aucs
-from coterie.models.metrics import Floats
 from coterie.training.beside import read_beside
 
 FILE = "comparison.json"
 MAX_FILE_BYTES = 1 << 20
 
-METHOD = "paired DeLong on the models' scores of the same test rows"
+METHOD = "score intervals and DeLong's covariance on the models' scores of the same test rows"
 
 Scope = Literal["everybody", "own"]
 Kind = Literal["joint", "pooled", "alone"]

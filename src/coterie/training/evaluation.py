@@ -9,7 +9,8 @@ import numpy as np
 from coterie.contract import DataSection
 from coterie.criteo.dataset import DataSet
 from coterie.criteo.shards import Shard
-from coterie.models.metrics import ScoreHistogram
+from coterie.models.counting import ScoreCounter
+from coterie.models.histogram import MAX_GROUPS, ScoreHistogram
 from coterie.ps.evaluation import SPLITS, SplitCounts
 from coterie.ps.messages import EVALUATION_BATCH
 from coterie.training.session import FloatArray, IdArray, ServerSession
@@ -28,6 +29,8 @@ def evaluate(
     worker_step: WorkerStep,
     on_scores: ScoreSink | None = None,
     on_counts: CountSink | None = None,
+    *,
+    exact: bool = False,
 ) -> None:
     """Scores the validation and test examples, reports the counts, waits until all have.
 
@@ -38,17 +41,20 @@ def evaluate(
         on_scores: Hears the single scores of these rows, which leave this process no other way;
             again, and the same, if the server starts anew.
         on_counts: Hears the counts, likewise.
+        exact: The server is in the same process: scores are counted one by one, however many.
     """
     session.through_restarts(
         lambda position: (
             None
             if position.finished
-            else _evaluate(session, data_set, worker_step, on_scores, on_counts)
+            else _evaluate(session, data_set, worker_step, on_scores, on_counts, exact=exact)
         )
     )
 
 
-def validate(session: ServerSession, shard: Shard, worker_step: WorkerStep, step: int) -> None:
+def validate(
+    session: ServerSession, shard: Shard, worker_step: WorkerStep, step: int, *, exact: bool = False
+) -> None:
     """Scores the validation examples with the model after a step, and reports the counts.
 
     Args:
@@ -56,14 +62,15 @@ def validate(session: ServerSession, shard: Shard, worker_step: WorkerStep, step
         shard: This owner's validation examples.
         worker_step: The compiled model.
         step: Waited for.
+        exact: As for ``evaluate``.
 
     Raises:
         StepRefused: The server is further, or training has ended: join again.
     """
-    histogram = ScoreHistogram.empty()
+    counter = _counter(exact=exact)
     for logits, labels in _scored(session, shard, worker_step, step):
-        histogram = histogram + ScoreHistogram.count(logits, labels)
-    session.report((SplitCounts("validation", histogram),), step)
+        counter.add(logits, labels)
+    session.report((SplitCounts("validation", counter.histogram()),), step)
 
 
 def _evaluate(
@@ -72,16 +79,19 @@ def _evaluate(
     worker_step: WorkerStep,
     on_scores: ScoreSink | None,
     on_counts: CountSink | None,
+    *,
+    exact: bool,
 ) -> None:
     shards = {"validation": data_set.validation, "test": data_set.test}
     counts: list[SplitCounts] = []
     for split in SPLITS:
-        histogram = ScoreHistogram.empty()
+        counter = _counter(exact=exact)
         kept: list[tuple[FloatArray, FloatArray]] = []
         for logits, labels in _scored(session, shards[split], worker_step):
-            histogram = histogram + ScoreHistogram.count(logits, labels)
+            counter.add(logits, labels)
             if on_scores is not None:
                 kept.append((logits, labels))
+        histogram = counter.histogram()
         counts.append(SplitCounts(split, histogram))
         if on_counts is not None:
             on_counts(split, histogram)
@@ -89,6 +99,10 @@ def _evaluate(
             together = [np.concatenate(parts) for parts in zip(*kept, strict=True)]
             on_scores(split, *together)
     session.report(tuple(counts))
+
+
+def _counter(*, exact: bool) -> ScoreCounter:
+    return ScoreCounter(None if exact else MAX_GROUPS)
 
 
 def _scored(

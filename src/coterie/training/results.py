@@ -77,6 +77,10 @@ class RunResult(BaseModel):
         test_logloss: Mean log loss on the test part.
         test_accuracy: Share of test examples on whose label the prediction agrees.
         test_calibration: Mean prediction over mean label on the test part.
+        test_auc_low: Lower end of the 95 % confidence interval of ``test_auc``.
+        test_auc_high: Upper end.
+        test_auc_error: How far ``test_auc`` can be from that of the single scores; 0 where it is exact.
+        test_auc_note: Why there is no AUC, or why it says little, in words; empty where neither is so.
         model_digest: Digest of the model.
         model_step: The step that the model is of: the last, or that of the best validation.
         contract_digest: Digest of the contract that the nodes ran under.
@@ -106,6 +110,10 @@ class RunResult(BaseModel):
     model_digest: Hex32
     model_step: int
     contract_digest: Hex32
+    test_auc_low: float | None = None
+    test_auc_high: float | None = None
+    test_auc_error: float | None = None
+    test_auc_note: str = ""
     absences: Annotated[tuple[WorkerAbsence, ...], Field(strict=False)] = ()
     validations: Annotated[tuple[Validated, ...], Field(strict=False)] = ()
     by_party: dict[str, PartyQuality] = {}
@@ -133,6 +141,12 @@ def result_of(outcome: RunOutcome, contract: Contract, transport: TransportName)
         test_logloss=test.log_loss if test else None,
         test_accuracy=test.accuracy if test else None,
         test_calibration=test.calibration if test else None,
+        test_auc_low=test.auc_low if test else None,
+        test_auc_high=test.auc_high if test else None,
+        test_auc_error=test.auc_error if test else None,
+        test_auc_note=test.note
+        if test
+        else "too few test examples, or one party's alone: nothing is told of them",
         model_digest=outcome.model_digest.hex(),
         model_step=outcome.model_step,
         contract_digest=contract_digest(contract).hex(),

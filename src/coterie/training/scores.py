@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from coterie.files import write_whole, writing
-from coterie.models.metrics import LOGIT_BOUND
 from coterie.models.released import ReleasedScores
 from coterie.ps.outcome import RunOutcome
 from coterie.training.beside import read_beside
 
 FILE = "evaluation.json"
-MAX_FILE_BYTES = 4 << 20
+MAX_FILE_BYTES = 1 << 20
 
 
 class Evaluation(BaseModel):
-    """Counts over all data owners, merged until each bin is over enough examples.
+    """Counts over all data owners, in bins that are each over enough examples.
 
     A split that had too few is absent.
 
     Attributes:
         format: Version of this file.
-        bins: Equally wide bins of logits from ``-logit_bound`` to ``logit_bound``, which edges count.
-        logit_bound: See ``bins``.
         validation: Counts over the validation part.
         test: Counts over the test part.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    format: Literal[2] = 2
-    bins: Literal[8192] = 8192
-    logit_bound: Annotated[float, Field(ge=LOGIT_BOUND, le=LOGIT_BOUND)] = LOGIT_BOUND
+    format: Literal[3] = 3
     validation: ReleasedScores | None = None
     test: ReleasedScores | None = None
 

@@ -325,14 +325,18 @@ class LookupReply(_message.Message):
     def __init__(self, dense_parameters: _Optional[bytes] = ..., rows: _Optional[bytes] = ..., trained: _Optional[bytes] = ..., pending: _Optional[bool] = ...) -> None: ...
 
 class EvaluationCounts(_message.Message):
-    __slots__ = ("split", "counts", "sums")
+    __slots__ = ("split", "sums", "starts", "levels", "counts")
     SPLIT_FIELD_NUMBER: _ClassVar[int]
-    COUNTS_FIELD_NUMBER: _ClassVar[int]
     SUMS_FIELD_NUMBER: _ClassVar[int]
+    STARTS_FIELD_NUMBER: _ClassVar[int]
+    LEVELS_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
     split: str
-    counts: bytes
     sums: bytes
-    def __init__(self, split: _Optional[str] = ..., counts: _Optional[bytes] = ..., sums: _Optional[bytes] = ...) -> None: ...
+    starts: bytes
+    levels: bytes
+    counts: bytes
+    def __init__(self, split: _Optional[str] = ..., sums: _Optional[bytes] = ..., starts: _Optional[bytes] = ..., levels: _Optional[bytes] = ..., counts: _Optional[bytes] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
     __slots__ = ("ps_incarnation", "counts", "validates")

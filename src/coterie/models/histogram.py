@@ -1,0 +1,284 @@
+"""Scores counted where they lie: what a data owner reports of them, and what follows from all reports.
+
+A federated evaluation may not pass on scores of single examples. Each owner counts its own by label: every
+distinct score by itself or, once they are many, in dyadic intervals of float32's order (``ordered``) that
+hold about as many examples each. Of scores that were counted one by one every metric is exact. Only pairs
+that share a wider interval have an unknown order; they count one half for AUC, which says how far off that can
+be. Where counts of owners go together, of intervals that lie in each other the widest stays; the owners'
+AUC is computed from what each has sent (``pooling``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from coterie.errors import MessageRefused
+from coterie.models.groups import Counts, Float64s, Floats, auc_error_of_groups, auc_of_groups
+from coterie.models.intervals import Interval, auc_interval
+from coterie.models.metrics import Metrics, checked, losses, sigmoid
+from coterie.models.ordered import (
+    HIGHEST_KEY,
+    KEY_BITS,
+    LOWEST_KEY,
+    Keys,
+    Levels,
+    common_levels,
+    floors,
+    keys_of,
+    values_of,
+)
+
+MAX_GROUPS = 1 << 15
+"""An owner whose scores are no more than these sends them one by one."""
+
+SUMS = 3
+_WIDEST = 2.0**-10
+"""No interval spans more of the predicted probabilities: so half of it bounds an error of their mean."""
+
+Unsigned = (
+    npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreHistogram:
+    """Scores of any number of examples, counted in disjoint dyadic intervals of float32's order.
+
+    Attributes:
+        starts: int64 [g], ascending: first key of each interval.
+        levels: int64 [g]: an interval has 2^level keys; at level 0 it is a single score.
+        positives: int64 [g], examples with label 1.
+        negatives: int64 [g], examples with label 0.
+        loss_sum: Sum of the binary cross-entropies, in nats.
+        prediction_sum: Sum of the predicted probabilities.
+        correct: Examples on the right side of probability one half.
+    """
+
+    starts: Keys
+    levels: Levels
+    positives: Counts
+    negatives: Counts
+    loss_sum: float = 0.0
+    prediction_sum: float = 0.0
+    correct: int = 0
+
+    @classmethod
+    def count(cls, logits: Floats, labels: Floats) -> Self:
+        """Counts every distinct score by itself.
+
+        Args:
+            logits: float32 [n], as models give them; others are rounded to that.
+            labels: float [n], 0 or 1.
+
+        Raises:
+            DataError: Shapes differ, a logit is not finite or a label is neither 0 nor 1.
+        """
+        with np.errstate(over="ignore"):  # what does not fit is not finite then, and refused
+            rounded_n = logits.astype(np.float32)
+        logits_n, positive_n = checked(rounded_n, labels)
+        marked_n = np.sort(keys_of(rounded_n) * 2 + positive_n)
+        first_g = _first(marked_n >> 1)
+        positives_g = _sums(marked_n & 1, first_g)
+        return cls(
+            starts=marked_n[first_g] >> 1,
+            levels=np.zeros(len(first_g), np.int64),
+            positives=positives_g,
+            negatives=np.diff(first_g, append=len(marked_n)) - positives_g,
+            # rounded once, so that neither the order nor the size of batches matters
+            loss_sum=math.fsum(losses(logits_n, positive_n).tolist()),
+            prediction_sum=math.fsum(sigmoid(logits_n).tolist()),
+            correct=int(((logits_n > 0) == positive_n).sum()),
+        )
+
+    @classmethod
+    def merged(cls, parts: Sequence[ScoreHistogram]) -> Self:
+        """The examples of all parts together; in whatever order these are, the result is the same."""
+        starts = np.concatenate([part.starts for part in parts] or [np.zeros(0, np.int64)])
+        levels = np.concatenate([part.levels for part in parts] or [np.zeros(0, np.int64)])
+        order = np.lexsort((-levels, starts))  # an interval comes before those that lie in it
+        starts, levels = starts[order], levels[order]
+        reach = np.maximum.accumulate(starts + (1 << levels))
+        first = np.flatnonzero(np.concatenate(([True], starts[1:] >= reach[:-1]))[: len(starts)])
+        positives = np.concatenate([part.positives for part in parts] or [starts])
+        negatives = np.concatenate([part.negatives for part in parts] or [starts])
+        return cls(
+            starts=starts[first],
+            levels=levels[first],
+            positives=_sums(positives[order], first),
+            negatives=_sums(negatives[order], first),
+            loss_sum=math.fsum(part.loss_sum for part in parts),
+            prediction_sum=math.fsum(part.prediction_sum for part in parts),
+            correct=sum(part.correct for part in parts),
+        )
+
+    def coarsened(self, groups: int = MAX_GROUPS) -> Self:
+        """The same examples in at most so many intervals, if these are at least 2,048.
+
+        Intervals are as few as hold a certain number of examples at most, and a little of the range of
+        probabilities; that number is doubled until they are few enough. Each is as narrow as its
+        examples allow.
+        """
+        if len(self.starts) <= groups:
+            return self
+        most = -(-self.examples // groups)
+        found = self._split(most)
+        while len(found[0]) > groups and most < self.examples:
+            most *= 2
+            found = self._split(most)
+        first, starts, levels = found
+        return type(self)(
+            starts,
+            levels,
+            _sums(self.positives, first),
+            _sums(self.negatives, first),
+            self.loss_sum,
+            self.prediction_sum,
+            self.correct,
+        )
+
+    def _split(self, most: int) -> tuple[Counts, Keys, Levels]:
+        """Halves all that holds more than ``most`` examples: first group, start, level of each rest."""
+        ends = self.starts + (1 << self.levels) - 1
+        before = np.concatenate(([0], np.cumsum(self.positives + self.negatives)))
+        low, high = np.array([0]), np.array([len(self.starts)])
+        found: list[tuple[Counts, Keys, Levels]] = []
+        while low.size:
+            levels = common_levels(self.starts[low], ends[high - 1])
+            starts = floors(self.starts[low], levels)
+            few = before[high] - before[low] <= most
+            near = _spans(starts, levels) <= _WIDEST
+            whole = (few & near) | (high - low == 1)
+            found.append((low[whole], starts[whole], levels[whole]))
+            low, high, levels = low[~whole], high[~whole], levels[~whole]
+            middle = np.searchsorted(self.starts, floors(ends[high - 1], levels - 1))
+            low, high = np.concatenate([low, middle]), np.concatenate([middle, high])
+        first, starts, levels = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.argsort(first)
+        return first[order], starts[order], levels[order]
+
+    @property
+    def examples(self) -> int:
+        """Number of examples counted."""
+        return int(self.positives.sum() + self.negatives.sum())
+
+    @property
+    def auc_error(self) -> float:
+        """How far the AUC can be from that of the single scores; 0 if each was counted by itself."""
+        return auc_error_of_groups(self.positives, self.negatives, self.levels > 0)
+
+    def predictions(self) -> Float64s:
+        """Predicted probability of each interval: exact at level 0, else within 2^-11 of its mean."""
+        middles: Float64s = sigmoid(values_of(self.starts)) + _spans(self.starts, self.levels) / 2
+        return middles
+
+    def interval(self) -> Interval | None:
+        """AUC with its 95 % interval; None unless both classes occur at least twice."""
+        return auc_interval(self.positives, self.negatives)
+
+    def metrics(self) -> Metrics:
+        """The metrics of all examples counted; AUC to ``auc_error``."""
+        return Metrics.of_sums(
+            auc=auc_of_groups(self.positives, self.negatives),
+            auc_error=self.auc_error,
+            interval=self.interval(),
+            positives=int(self.positives.sum()),
+            negatives=int(self.negatives.sum()),
+            loss_sum=self.loss_sum,
+            prediction_sum=self.prediction_sum,
+            correct=self.correct,
+        )
+
+    def to_arrays(self) -> tuple[Unsigned, Unsigned, Unsigned, Float64s]:
+        """The histogram for the wire.
+
+        Returns:
+            uint32 [g]: starts; uint8 [g]: levels; [2, g] of the shortest unsigned type that holds
+            them: positives, negatives; float64 [3]: loss sum, prediction sum, correct.
+        """
+        counts = np.stack([self.positives, self.negatives])
+        sums = np.array([self.loss_sum, self.prediction_sum, float(self.correct)], np.float64)
+        return (
+            self.starts.astype(np.uint32),
+            self.levels.astype(np.uint8),
+            counts.astype(np.min_scalar_type(int(counts.max(initial=0)))),
+            sums,
+        )
+
+    @classmethod
+    def from_arrays(
+        cls, starts: Unsigned, levels: Unsigned, counts: Unsigned, sums: Float64s
+    ) -> Self:
+        """Reads what ``to_arrays`` wrote, trusting no value.
+
+        Args:
+            starts: Unsigned [g].
+            levels: Unsigned [g].
+            counts: Unsigned [2, g].
+            sums: float64 [3].
+
+        Raises:
+            MessageRefused: No intervals of finite scores that ascend and are disjoint, an empty one,
+                or sums that no such examples can have.
+        """
+        starts_g, levels_g = starts.astype(np.int64), levels.astype(np.int64)
+        if (levels_g > KEY_BITS).any():
+            raise _refused("levels", f"0 to {KEY_BITS}", str(levels_g.max()))
+        ends_g = starts_g + (1 << levels_g)
+        if (starts_g & (ends_g - starts_g - 1)).any():
+            raise _refused("starts", "multiples of an interval's width", "another number")
+        if not (starts_g[1:] >= ends_g[:-1]).all():
+            raise _refused("starts", "ascending, disjoint intervals", "another order or overlaps")
+        if (starts_g > HIGHEST_KEY).any() or (ends_g <= LOWEST_KEY).any():
+            raise _refused("starts", "intervals of finite scores", "infinite ones or none")
+        # As floats first: hostile counts could wrap around when they are added up.
+        if counts.sum(dtype=np.float64) >= 2.0**53:
+            raise _refused("counts", "below 2**53 in all", "more")
+        positives_g, negatives_g = counts.astype(np.int64)
+        if not (positives_g + negatives_g).all():
+            raise _refused("counts", "an example in every interval", "an empty interval")
+        examples = int(counts.sum())
+        loss_sum, prediction_sum, correct = (float(value) for value in sums)
+        if not (math.isfinite(loss_sum) and loss_sum >= 0):
+            raise _refused("loss sum", "finite, 0 or more", str(loss_sum))
+        if not 0 <= prediction_sum <= examples * (1 + 1e-9):
+            raise _refused("prediction sum", f"0 to {examples}", str(prediction_sum))
+        if not (0 <= correct <= examples and correct.is_integer()):
+            raise _refused("correct", f"a whole number, 0 to {examples}", str(correct))
+        return cls(
+            starts_g, levels_g, positives_g, negatives_g, loss_sum, prediction_sum, int(correct)
+        )
+
+
+def _spans(starts_g: Keys, levels_g: Levels) -> Float64s:
+    """How much of the predicted probabilities intervals span."""
+    ends_g = starts_g + (1 << levels_g) - 1
+    spans_g: Float64s = sigmoid(values_of(ends_g)) - sigmoid(values_of(starts_g))
+    return spans_g
+
+
+def _first(sorted_n: Keys) -> Counts:
+    """Where runs of equal values begin."""
+    return np.flatnonzero(np.diff(sorted_n, prepend=-1))
+
+
+def _sums(values_n: Counts, first_g: Counts) -> Counts:
+    """Sums from each first place to before the next; there may be no place at all."""
+    if not len(first_g):
+        return np.zeros(0, np.int64)
+    sums: Counts = np.add.reduceat(values_n, first_g)
+    return sums
+
+
+def _refused(name: str, expected: str, seen: str) -> MessageRefused:
+    return MessageRefused(
+        f"an evaluation's {name} is not that of a score histogram",
+        expected=expected,
+        seen=seen,
+        remedy="the sender runs another version or is hostile; its evaluation is not used",
+    )

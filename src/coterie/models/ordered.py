@@ -1,0 +1,45 @@
+"""float32 numbers as whole numbers of the same order, and the dyadic intervals of these.
+
+The bits of a float32, read as sign and magnitude, ascend with its value: their whole number is its *key*,
+from 0 to 2^32 - 1, with both zeros in the middle. Keys are as dense as float32 itself, around every score,
+so a bin of keys is as fine as the scores in it need. A *dyadic interval* has 2^level keys and begins at a
+multiple of that. Two of them are disjoint, or one lies in the other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Keys = npt.NDArray[np.int64]
+Levels = npt.NDArray[np.int64]
+Float32s = npt.NDArray[np.float32]
+
+KEY_BITS = 32
+_ZERO = 1 << 31
+_LARGEST = 0x7F7F_FFFF  # bits of the largest float32 that is finite
+LOWEST_KEY, HIGHEST_KEY = _ZERO - _LARGEST, _ZERO + _LARGEST
+
+
+def keys_of(values_n: Float32s) -> Keys:
+    """Keys of finite numbers, int64 [n]."""
+    bits_n = values_n.view(np.int32).astype(np.int64)
+    return np.where(bits_n < 0, -(bits_n & (_ZERO - 1)), bits_n) + _ZERO
+
+
+def values_of(keys_n: Keys) -> Float32s:
+    """The numbers that keys stand for, float32 [n]; the largest finite one for keys beyond it."""
+    offsets_n = np.clip(keys_n, LOWEST_KEY, HIGHEST_KEY) - _ZERO
+    magnitudes_n = np.abs(offsets_n).astype(np.int32).view(np.float32)
+    return np.where(offsets_n < 0, -magnitudes_n, magnitudes_n)
+
+
+def common_levels(first_n: Keys, last_n: Keys) -> Levels:
+    """Level of the smallest dyadic interval that holds both keys, int64 [n]; 0 if they are one."""
+    # the exponent of a whole number, as a floating-point one, is its length in bits
+    return np.frexp((first_n ^ last_n).astype(np.float64))[1].astype(np.int64)
+
+
+def floors(keys_n: Keys, levels_n: Levels) -> Keys:
+    """Where the dyadic intervals of these levels begin that hold the keys, int64 [n]."""
+    return keys_n >> levels_n << levels_n

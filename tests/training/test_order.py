@@ -47,6 +47,7 @@ def test_many_rows_are_mixed_a_few_pieces_at_a_time(rows: int) -> None:
         assert len(pieces) <= WINDOW_PIECES + 1
     firsts = found[:: WINDOW_ROWS // 4]
     assert np.any(np.diff(firsts) < 0) or rows <= WINDOW_ROWS // 4
+    assert rows <= WINDOW_ROWS or found[:WINDOW_ROWS].max() >= WINDOW_ROWS, "from all of the file"
 
 
 def test_seed_worker_and_epoch_each_give_another_order() -> None:

@@ -150,8 +150,8 @@ def test_in_one_process_every_score_counts_however_many_there_are(data: Path) ->
         found = open_dataset(data / node.party, CONTRACT.data, party=node.party)
         if node != OWNERS[0]:
             return found
-        words = np.tile(found.train.some_words(0, 200), (200, 1))
-        dense = random.random((40_000, len(CONTRACT.data.numeric)), np.float32)
+        words = np.tile(found.train.some_words(0, 200), (500, 1))
+        dense = random.random((100_000, len(CONTRACT.data.numeric)), np.float32)
         words[:, 1 : 1 + dense.shape[1]] = dense.view(np.int32)
         return replace(found, test=Shard(words, CONTRACT.data))
 

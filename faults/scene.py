@@ -20,22 +20,36 @@ embedding_dim = 4
 bottom = [8, 4]
 top = [8, 1]
 [training]
-batch = 32
 epochs = {epochs}
 seed = 3
 checkpoint_steps = {checkpoint_steps}
-[training.dense]
-kind = "adam"
-learning_rate = 0.01
-[training.rows]
-kind = "rowwise_adagrad"
-learning_rate = 0.05
+{optimizers}
 [limits]
 join_seconds = {patience}
 step_seconds = {patience}
 [trust]
 tee = "simulated"
 """
+_GRADIENTS = """batch = 32
+[training.dense]
+kind = "adam"
+learning_rate = 0.01
+[training.rows]
+kind = "rowwise_adagrad"
+learning_rate = 0.05"""
+# As many examples per step, each worker with optimizers of its own: federated runs on two shards.
+_LOCAL = """batch = 8
+local_steps = 4
+[training.local]
+dense = { kind = "factored_adagrad", learning_rate = 0.01 }
+rows = { kind = "adagrad", learning_rate = 0.05 }
+row_merge = "adagrad"
+[training.dense]
+kind = "nesterov"
+learning_rate = 0.5
+[training.rows]
+kind = "sgd"
+learning_rate = 1.0"""
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,8 @@ def _text(scheme: Scheme, publics: dict[str, str], pace: Pace) -> str:
             ("chief", "chief", host),
         ]
     lines += [f'[[nodes]]\nname = "{n}"\nrole = "{r}"\nparty = "{p}"' for n, r, p in nodes]
-    lines.append(_COMMON.format(**asdict(pace)))
+    optimizers = _LOCAL if scheme == "hfl-2-shards" else _GRADIENTS
+    lines.append(_COMMON.format(**asdict(pace), optimizers=optimizers))
     for role in sorted({role for _, role, _ in nodes}):
         lines.append(f"[trust.roles.{role}]")
         lines.append('measurement = "own"\naccepted_tcb_statuses = ["UpToDate"]')

@@ -6,6 +6,8 @@ from mutants.mutation import Of
 
 _aggregation = Of("ps/aggregation.py", "ps/test_aggregation.py")
 _optimizers = Of("ps/optimizers.py", "ps/test_optimizers.py")
+_merging = Of("ps/merging.py", "ps/test_merging.py")
+_local_steps = Of("training/local_steps.py", "training/test_local_steps.py")
 _table = Of("ps/table.py", "ps/test_table.py")
 _state = Of("ps/state.py", "ps/test_state.py")
 
@@ -84,8 +86,8 @@ MUTATIONS = (
     ),
     _aggregation(
         "norm-in-float32",
-        "np.square(gradients.dense_p, dtype=np.float64)",
-        "np.square(gradients.dense_p)",
+        "np.square(gradients.dense_p[:size], dtype=np.float64)",
+        "np.square(gradients.dense_p[:size])",
         "large gradients' squares overflow, and the bound takes them away whole",
     ),
     _aggregation(
@@ -201,8 +203,8 @@ MUTATIONS = (
     ),
     _optimizers(
         "row-wise-sum",
-        "squares.mean(axis=1",
-        "squares.sum(axis=1",
+        "squares.mean(axis=1, keepdims=True",
+        "squares.sum(axis=1, keepdims=True",
         "row-wise Adagrad depends on the width of rows",
     ),
     _optimizers(
@@ -277,5 +279,107 @@ MUTATIONS = (
         "dense_state=self.optimizer.state.copy()",
         "dense_state=self.optimizer.state",
         "a checkpoint changes while it is written",
+    ),
+    _merging(
+        "touched-by-all",
+        "touched[np.searchsorted(merged.row_ids_u, push.row_ids_u)] += push.examples",
+        "touched += push.examples",
+        "rows are divided by all examples of the step, whoever touched them",
+    ),
+    _merging(
+        "rows-not-rescaled",
+        "rows[:, :dim] *= np.sqrt(share)",
+        "rows[:, :dim] *= share**0",
+        "changes of several workers are summed as they are",
+    ),
+    _merging(
+        "state-scaled-with-the-change",
+        "rows[:, :dim] *= np.sqrt(share)",
+        "rows *= np.sqrt(share)",
+        "sums of squares grow by less than what workers saw",
+    ),
+    _merging(
+        "without-the-state-before",
+        "together = before.of(ids)",
+        "together = np.zeros_like(before.of(ids))",
+        "a row that is long known moves by less than its workers' changes",
+    ),
+    _merging(
+        "caps-left-out-of-the-state",
+        "rows[:, dim:] * np.float32(weight)",
+        "rows[:, dim:] * np.float32(1 / examples)",
+        "a capped worker's squares weigh as if it had no cap",
+    ),
+    _merging(
+        "squares-below-zero",
+        "np.maximum(squares, 0, out=squares)",
+        "np.maximum(squares, -1, out=squares)",
+        "a root of a sum of squares is no number",
+    ),
+    _merging(
+        "first-moments-are-no-squares",
+        'slice(dim if local.kind == "lazy_adam" else 0, None)',
+        "slice(0, None)",
+        "Adam's first moments of rows cannot be negative",
+    ),
+    _merging(
+        "sums-of-dense-parameters-forgotten",
+        "self._kept += gradient[size:]",
+        "self._kept = self._kept + gradient[size:]",
+        "what checkpoints keep of the workers' sums stays as it began",
+    ),
+    _local_steps(
+        "sums-of-dense-parameters-left-out",
+        "dense.state[:] = parameters.sums_s",
+        "dense.state[:] = 0",
+        "the dense optimizer begins anew in every step",
+    ),
+    _local_steps(
+        "state-of-rows-forgotten",
+        "rows.state[:] = parameters.state_us",
+        "rows.state[:] = 0",
+        "a row's optimizer begins anew in every step",
+    ),
+    _local_steps(
+        "growth-from-nothing",
+        "row_changes.append(rows.state - parameters.state_us)",
+        "row_changes.append(rows.state)",
+        "the server adds a row's whole state to itself in every step",
+    ),
+    _local_steps(
+        "proximal-uphill",
+        "gradient_p += mu * (dense_p - parameters.dense_p)",
+        "gradient_p -= mu * (dense_p - parameters.dense_p)",
+        "FedProx's term drives copies away from where they began",
+    ),
+    _local_steps(
+        "proximal-for-dense-alone",
+        "gradient_ud += mu *",
+        "gradient_ud += 0 *",
+        "FedProx's term leaves the rows out",
+    ),
+    _local_steps(
+        "rates-without-schedule",
+        "factor = rate_factor(training.schedule, parameters.step)",
+        "factor = 1.0",
+        "the workers' rates do not follow the contract's schedule",
+    ),
+    _local_steps(
+        "steps-counted-from-zero",
+        "taken = parameters.step * steps + i",
+        "taken = i",
+        "the bias of rows' moments is corrected as if every step were the first",
+    ),
+    _optimizers(
+        "factors-not-normalized",
+        "shares = of_rows / mean if mean > 0 else of_rows",
+        "shares = of_rows",
+        "the product of rows' and columns' sums is no sum of squares",
+    ),
+    _optimizers(
+        "nesterov-without-looking-ahead",
+        "np.multiply(v, self._momentum, out=g)",
+        "v + g",
+        "Nesterov's momentum is Polyak's",
     ),
 )

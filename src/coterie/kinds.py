@@ -10,6 +10,7 @@ from typing import Literal
 Mode = Literal["hfl", "sdt"]
 Role = Literal["ps", "worker", "chief"]
 TeeKind = Literal["simulated", "sgx", "tdx"]
+Lines = Literal["fast", "thin"]
 TcbStatus = Literal[
     "UpToDate",
     "SWHardeningNeeded",

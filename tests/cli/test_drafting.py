@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.local_steps import RECIPES
 from coterie.cli.drafting import (
     TDX_VALUES,
     Draft,
@@ -15,7 +17,7 @@ from coterie.cli.drafting import (
     draft_contract,
     sizes_for,
 )
-from coterie.contract import contract_digest, load_contract, parse_contract
+from coterie.contract import TrainingSection, contract_digest, load_contract, parse_contract
 from coterie.kinds import Mode, TeeKind
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -49,6 +51,7 @@ def drafts(draw: st.DrawFn) -> Draft:
         keys={party: KEY for party in {operator, *owners} if real or draw(st.booleans())},
         table_rows=draw(st.integers(2, 1_000_000)),
         batch=draw(st.integers(1, 4096)),
+        local_steps=draw(st.sampled_from([1, 2, 64])),
         epochs=draw(st.integers(1, 100)),
         reference=reference,
         minimum_evaluation=draw(st.integers(1, 100)) if real else None,
@@ -66,6 +69,8 @@ def test_a_draft_is_a_valid_contract_that_says_it(draft: Draft) -> None:
     assert len(contract.by_role("worker")) == workers
     assert contract.data.rows == draft.table_rows
     assert (contract.training.batch, contract.training.epochs) == (draft.batch, draft.epochs)
+    assert contract.training.local_steps == draft.local_steps
+    assert (contract.training.local is not None) == (draft.local_steps > 1)
     table = contract.trust.roles.worker
     assert table is not None
     for name, accepted in draft.reference.items():
@@ -88,6 +93,20 @@ def test_the_demonstration_is_the_example(mode: Mode) -> None:
 
 
 def test_sizes_grow_with_the_data() -> None:
-    assert sizes_for(14) == sizes_for(999_999) == (10_000, 128)
-    assert sizes_for(1_000_000) == (100_000, 2048)
-    assert sizes_for(45_000_000) == (1_000_000, 2048)
+    assert sizes_for(14) == sizes_for(999_999) == (10_000, 128, 1)
+    assert sizes_for(1_000_000) == (100_000, 2048, 1)
+    assert sizes_for(45_000_000) == (1_000_000, 2048, 1)
+
+
+def test_over_thin_lines_small_batches_are_trained_between_exchanges() -> None:
+    assert sizes_for(14, "thin") == sizes_for(999_999, "thin") == (10_000, 128, 16)
+    assert sizes_for(1_000_000, "thin") == (100_000, 128, 64)
+
+
+def test_thin_lines_have_the_recipe_that_the_benchmark_measures() -> None:
+    """What docs/learning.md's table says is what people get."""
+    draft = replace(demonstration("hfl"), local_steps=16)
+    training = parse_contract(draft_contract(draft).encode(), "draft").training
+    recipe = TrainingSection.model_validate(RECIPES["16: the recipe"])
+    for key in ("local_steps", "local", "dense", "rows"):
+        assert getattr(training, key) == getattr(recipe, key), key

@@ -49,6 +49,12 @@ def test_options_are_answers(run: Run, tmp_path: Path) -> None:
     assert (contract.data.rows, contract.training.batch) == (100_000, 2048)
 
 
+def test_thin_lines_have_workers_train_between_exchanges(run: Run, tmp_path: Path) -> None:
+    training = drafted(run, tmp_path / "c.toml", "--lines", "thin", "--yes").training
+    assert (training.batch, training.local_steps) == (128, 16)
+    assert training.local is not None
+
+
 def test_an_operator_may_own_data(run: Run, tmp_path: Path) -> None:
     options = ("--party", "acme", "--party", "bolt", "--operator", "acme")
     contract = drafted(run, tmp_path / "c.toml", *options, "--yes")
@@ -186,6 +192,7 @@ def test_questions_are_asked_on_a_terminal_and_wrong_answers_again(tmp_path: Pat
     terminal.answer("Who runs the parameter server", "")
     terminal.answer("rows of data", "many")
     terminal.answer("'many' is no positive number", "2,000,000")
+    terminal.answer("Lines between the machines (fast, thin)", "")
     terminal.answer("TEE (simulated, sgx, tdx)", "sgx")
     terminal.answer("Accepted MRENCLAVE", MRENCLAVE)
     terminal.answer("TCB evaluation data number", "17")

@@ -297,9 +297,23 @@ def test_a_later_key_of_a_party_counts_when_it_is_there(line: str) -> None:
     assert contract_digest(without) != contract_digest(having)
 
 
+def test_local_optimizers_count_when_they_are_there() -> None:
+    short = of_before(
+        "[training]", "local_steps = 2\nlocal_learning_rate = 0.1\ndense = {}\nrows = {}"
+    )
+    spelled = "local_steps = 2\nlocal = { dense = {}, rows = {} }\ndense = {}\nrows = {}"
+    having = of_before("[training]", spelled)
+    assert b'"local":' not in canonical_json(short)
+    assert b'"local":{' in canonical_json(having)
+    assert contract_from_json(canonical_json(having), "peer") == having
+    assert 'training.local.row_merge: absent here, "mean" there' in differences(
+        canonical_json(short), canonical_json(having)
+    )
+
+
 def test_every_later_key_is_tried() -> None:
     def later(section: type[Section]) -> set[str]:
         return set(section.LATER).union(*(later(one) for one in section.__subclasses__()))
 
     # A contract with [tensorflow] has no model to train: tests/tensorflow tries it.
-    assert later(Section) == {*LATER, "next_key", "key_not_after", "tensorflow"}
+    assert later(Section) == {*LATER, "next_key", "key_not_after", "tensorflow", "local"}

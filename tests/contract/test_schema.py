@@ -38,6 +38,25 @@ def with_section(section: str, line: str) -> str:
     return HFL + f"\n{header}\n{line}\n"
 
 
+LOCAL = """local_steps = {}
+
+[training.local]
+dense = {{ kind = "adam" }}
+rows = {{ kind = "adagrad" }}
+row_merge = "adagrad"
+"""
+PLAIN = 'kind = "sgd"\nlearning_rate = 1.0\n'
+
+
+def with_local(steps: int = 4) -> str:
+    """HFL's example with optimizers of the workers' own, and averaging at the server."""
+    text = HFL
+    for what in ("dense", "rows"):
+        start = text.index(f"[training.{what}]\n") + len(f"[training.{what}]\n")
+        text = text[:start] + PLAIN + text[text.index("\n[", start) :]
+    return replaced(text, "[training.dense]", LOCAL.format(steps) + "\n[training.dense]")
+
+
 def with_trust(tee: str, *lines: str) -> str:
     """HFL's example under a real TEE: every party has a key, both roles have the same table."""
     text = HFL[: HFL.index("[trust]")]
@@ -98,6 +117,24 @@ def test_the_reference_dlrm_has_a_first_top_layer_of_367_inputs() -> None:
     assert shapes["top_0/kernel"] == (16 + 351, 512)
     assert shapes["top_2/kernel"] == (256, 1)
     assert list(shapes)[:2] == ["bottom_0/kernel", "bottom_0/bias"]
+
+
+def test_workers_have_the_optimizers_of_their_own_that_the_contract_names() -> None:
+    contract = parse(with_local())
+    local = contract.training.local_training
+    assert local is not None
+    assert (local.dense.kind, local.rows.kind, local.row_merge) == ("adam", "adagrad", "adagrad")
+    assert contract.exchanged_width == 2 * 16  # a sum of squares for every value
+    assert parse(HFL).training.local_training is None
+    assert parse(HFL).exchanged_width == 16
+
+
+def test_a_rate_alone_is_short_for_local_sgd() -> None:
+    lines = "local_steps = 4\nlocal_learning_rate = 0.05"
+    local = parse(with_section("training", lines)).training.local_training
+    assert local is not None
+    assert (local.dense.kind, local.rows.kind, local.row_merge) == ("sgd", "sgd", "mean")
+    assert local.dense.learning_rate == local.rows.learning_rate == 0.05
 
 
 def test_nodes_keep_their_order_and_know_their_owners() -> None:
@@ -205,6 +242,10 @@ IMPOSSIBLE_VALUES = [
     ("training.rows", "beta_2 = 1.0", "training.rows.beta_2"),
     ("training.schedule", "power = 0", "training.schedule.power"),
     ("training", "local_steps = 0", "training.local_steps"),
+    ("training.local", 'dense = { kind = "lazy_adam" }\nrows = {}', "training.local.dense.kind"),
+    ("training.local", "dense = {}", "training.local.rows"),
+    ("training.local", 'dense = {}\nrows = {}\nrow_merge = "sum"', "training.local.row_merge"),
+    ("training.local", "dense = {}\nrows = {}\nproximal = -1", "training.local.proximal"),
     ("training", "update_norm = 0", "training.update_norm"),
     ("training", "party_weight = 1.5", "training.party_weight"),
     ("training.dense", 'kind = "rowwise_adagrad"', "training.dense.kind"),
@@ -320,6 +361,29 @@ ALL_WORKERS = HFL[HFL.index('[[nodes]]\nname = "acme-worker"') : HFL.index("[dat
 INCONSISTENT = [
     ("no server", replaced(HFL, PS_OF_HFL, ""), "needs 1 to 64 nodes with role ps, not 0"),
     ("local steps without a rate", with_section("training", "local_steps = 2"), "go together"),
+    ("local optimizers without local steps", with_local(steps=1), "go together"),
+    (
+        "local steps with a rate and optimizers",
+        replaced(with_local(), "local_steps = 4\n", "local_steps = 4\nlocal_learning_rate = 0.1\n"),
+        "go together",
+    ),
+    (
+        "local optimizers beside a server's defaults",
+        replaced(with_local(), '[training.rows]\nkind = "sgd"\nlearning_rate = 1.0\n', ""),
+        "[training.local] needs [training.dense] and [training.rows] beside it",
+    ),
+    (
+        "two optimizers with state for the same rows",
+        replaced(
+            with_local(), '[training.rows]\nkind = "sgd"', '[training.rows]\nkind = "adagrad"'
+        ),
+        'needs rows.kind = "sgd", not "adagrad": a row has the state of one optimizer',
+    ),
+    (
+        "a merge by sums of squares that nobody has",
+        replaced(with_local(), 'rows = { kind = "adagrad" }', 'rows = { kind = "lazy_adam" }'),
+        'row_merge = "adagrad" needs rows.kind = "adagrad" or "rowwise_adagrad", not "lazy_adam"',
+    ),
     (
         "a rate without local steps",
         with_section("training", "local_learning_rate = 0.1"),

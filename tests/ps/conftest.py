@@ -51,7 +51,7 @@ def small_contract(
     rows: dict[str, object] | None = None,
     shards: int = 1,
     validation: dict[str, object] | None = None,
-    **training: float,
+    **training: object,
 ) -> Contract:
     """A contract with three tables of 4, 5 and 6 rows; keyword arguments change [training].
 

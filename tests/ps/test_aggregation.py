@@ -172,8 +172,20 @@ def test_norms_are_sums_of_squares_by_slice_in_float64(p: Gradients, scale: floa
         p.row_ids_u * 50_000,
         p.rows_ud * np.float32(scale),
     )
-    assert dense_norm(p) == pytest.approx(sum(float(x) ** 2 for x in p.dense_p))
+    assert dense_norm(p, DENSE) == pytest.approx(sum(float(x) ** 2 for x in p.dense_p))
     expected = [0.0] * SLICES
     for slice_, row in zip(slices_of(p.row_ids_u).tolist(), p.rows_ud.tolist(), strict=True):
         expected[slice_] += sum(x**2 for x in row)
-    assert slice_norms(p).tolist() == pytest.approx(expected)
+    assert slice_norms(p, DIM).tolist() == pytest.approx(expected)
+
+
+def test_a_norm_is_of_what_changes_the_model_not_of_what_optimizers_keep_beside_it() -> None:
+    p = Gradients(
+        1,
+        0.0,
+        np.array([2, 1, 9], np.float32),
+        np.array([3], np.int32),
+        np.array([[3, 4, 9]], np.float32),
+    )
+    assert slice_norms(p, 2).sum() == 25
+    assert dense_norm(p, 2) == 5

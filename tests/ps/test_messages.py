@@ -58,6 +58,27 @@ def test_a_right_push_is_decoded(bounds: MessageBounds) -> None:
     assert gradients.rows_ud.tolist() == [[0, 1], [2, 3], [4, 5]]
 
 
+def test_rows_are_as_wide_as_their_values_and_what_local_optimizers_keep(
+    make_contract: Callable[..., Contract],
+) -> None:
+    local = {"dense": {}, "rows": {"kind": "rowwise_adagrad"}}
+    contract = make_contract(batch=4, local_steps=2, local=local)
+    wide = MessageBounds(contract).push(push(row_gradients=floats(*range(9))), examples=EXAMPLES)
+    assert wide.rows_ud.shape == (3, 3)
+    with pytest.raises(MessageRefused, match=r"push\.row_gradients is out of bounds"):
+        MessageBounds(contract).push(push(), examples=EXAMPLES)
+    with_sums = make_contract(
+        batch=4, local_steps=2, local={"dense": {"kind": "adagrad"}, "rows": {}}
+    )
+    whole = push(dense_gradient=floats(*range(30)))
+    assert MessageBounds(with_sums).push(whole, examples=EXAMPLES).dense_p.size == 30
+    with pytest.raises(MessageRefused, match=r"push\.dense_gradient is out of bounds"):
+        MessageBounds(with_sums).push(push(), examples=EXAMPLES)
+    initial = floats(*range(15))
+    assert MessageBounds(with_sums).dense(initial, name="dense_parameters").size == 15
+    assert max_message_bytes(contract) >= max_message_bytes(make_contract(batch=8))
+
+
 def test_a_push_may_touch_no_row(bounds: MessageBounds) -> None:
     gradients = bounds.push(push(row_ids=b"", row_gradients=b""), examples=EXAMPLES)
     assert gradients.rows_ud.shape == (0, 2)

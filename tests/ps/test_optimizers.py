@@ -19,9 +19,11 @@ GRADIENTS = hnp.arrays(np.float32, (5, 6), elements=st.floats(-4, 4, width=32))
 DENSE_KINDS = [
     DenseOptimizer(kind="sgd", learning_rate=0.1),
     DenseOptimizer(kind="momentum", learning_rate=0.1),
+    DenseOptimizer(kind="nesterov", learning_rate=0.1),
     DenseOptimizer(kind="adam", learning_rate=0.05),
     DenseOptimizer(kind="adagrad", learning_rate=0.02),
     DenseOptimizer(kind="adagrad", learning_rate=0.5, initial_accumulator=0.1, epsilon=1e-3),
+    DenseOptimizer(kind="factored_adagrad", learning_rate=0.02),
 ]
 ROW_KINDS = [
     RowOptimizer(kind="sgd", learning_rate=0.1),
@@ -58,12 +60,15 @@ def test_dense_updates_follow_the_formula(settings: DenseOptimizer, gradients: F
         factor = 1 / (step + 1)
         rate = settings.learning_rate * factor
         g = gradient.astype(np.float64)
-        if settings.kind == "adagrad":
+        if settings.kind.endswith("adagrad"):  # a vector's sums are not factored
             sums += g * g
             g = g / (np.sqrt(sums) + settings.epsilon)
         elif settings.kind == "momentum":
             first = settings.momentum * first + rate * g
             g = first / rate
+        elif settings.kind == "nesterov":
+            first = settings.momentum * first + rate * g
+            g = settings.momentum * first / rate + g
         elif settings.kind == "adam":
             first, sums, g = adam(settings, first, sums, g, step)
         expected -= rate * g
@@ -133,6 +138,42 @@ def test_a_rows_update_does_not_depend_on_the_others_of_its_step(settings: RowOp
     assert together.tobytes() == apart.tobytes()
 
 
+@given(gradients=hnp.arrays(np.float32, (4, 17), elements=st.floats(-4, 4, width=32)))
+def test_a_kernels_sums_of_squares_are_kept_for_its_rows_and_columns(gradients: Floats) -> None:
+    shapes = [(2, 2, 3), (5,)]  # the first axes of a kernel together, and a bias
+    settings = DenseOptimizer(
+        kind="factored_adagrad", learning_rate=0.1, initial_accumulator=0.2, epsilon=1e-3
+    )
+    update = dense_update(settings, 17, shapes)
+    assert update.state.size == settings.sums(shapes) == 4 + 3 + 5
+    parameters = np.zeros(17, np.float32)
+    expected = np.zeros(17)
+    rows, columns, bias = (np.full(n, 0.2) for n in (4, 3, 5))
+    for step, gradient in enumerate(gradients):
+        kernel, g = np.split(gradient.astype(np.float64), [12])
+        kernel = kernel.reshape(4, 3)
+        rows += (kernel**2).mean(axis=1)
+        columns += (kernel**2).mean(axis=0)
+        bias += g * g
+        direction = kernel / (np.sqrt(np.outer(rows, columns) / rows.mean()) + 1e-3)
+        expected[:12] -= 0.1 * direction.reshape(-1)
+        expected[12:] -= 0.1 * g / (np.sqrt(bias) + 1e-3)
+        update.apply(parameters, gradient.copy(), step=step, factor=1.0)
+    assert np.allclose(parameters, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_factored_sums_are_those_of_every_element_where_squares_are_a_product() -> None:
+    """Then nothing is lost by keeping rows and columns alone."""
+    gradient = np.outer([1, 2, 3], [4, 5]).astype(np.float32).reshape(-1)
+    parameters = np.zeros((2, 6), np.float32)
+    for kind, own in zip(("adagrad", "factored_adagrad"), parameters, strict=True):
+        settings = DenseOptimizer(kind=kind)  # type: ignore[arg-type]
+        update = dense_update(settings, 6, [(3, 2)])
+        for step in range(3):
+            update.apply(own, gradient.copy(), step=step, factor=1.0)
+    assert np.allclose(parameters[0], parameters[1], rtol=1e-5)
+
+
 def test_state_is_as_wide_as_the_optimizer_needs() -> None:
     widths = [row_update(kind, 7, 3).state.shape[1] for kind in ROW_KINDS]
     assert widths == [0, 6, 3, 1, 1]
@@ -144,6 +185,7 @@ def test_state_is_as_wide_as_the_optimizer_needs() -> None:
     [
         DenseOptimizer(kind="sgd", learning_rate=0.05),
         DenseOptimizer(kind="momentum", learning_rate=0.05, momentum=0.8),
+        DenseOptimizer(kind="nesterov", learning_rate=0.05, momentum=0.8),
         DenseOptimizer(kind="adagrad", learning_rate=0.05, initial_accumulator=0.1, epsilon=1e-7),
         DenseOptimizer(kind="adagrad", learning_rate=0.05, initial_accumulator=1.0, epsilon=1e-7),
         DenseOptimizer(kind="adam", learning_rate=0.05, beta_1=0.8, beta_2=0.99, epsilon=1e-7),
@@ -158,6 +200,7 @@ def test_dense_optimizers_agree_with_keras(settings: DenseOptimizer) -> None:
     optimizers = {
         "sgd": lambda: keras.optimizers.SGD(rate),
         "momentum": lambda: keras.optimizers.SGD(rate, momentum=settings.momentum),
+        "nesterov": lambda: keras.optimizers.SGD(rate, momentum=settings.momentum, nesterov=True),
         "adagrad": lambda: keras.optimizers.Adagrad(
             rate,
             initial_accumulator_value=settings.initial_accumulator,

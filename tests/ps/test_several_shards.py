@@ -30,18 +30,23 @@ from tests.ps.conftest import Clock, counts_of, small_contract
 ROWS = 900
 EXAMPLES = (23, 16, 9)
 BEST = 4  # validations of the model after so many steps are best
+LOCAL: dict[str, object] = {
+    "local_steps": 2,
+    "dense": {"kind": "nesterov", "learning_rate": 0.5},
+    "rows": {"kind": "sgd", "learning_rate": 1.0},
+    "batch": 2,
+}
 
 
 def contract_of(shards: int, **options: object) -> Contract:
     """Three tables of 300 rows: several blocks, so that every shard holds some."""
+    chosen: dict[str, object] = {"dense": {"kind": "adam"}, "rows": {"kind": "rowwise_adagrad"}}
     small = small_contract(
         workers=3,
         shards=shards,
-        dense={"kind": "adam"},
-        rows={"kind": "rowwise_adagrad"},
         epochs=2,
         checkpoint_steps=2,
-        **options,  # type: ignore[arg-type]
+        **{**chosen, **options},  # type: ignore[arg-type]
     )
     data = small.data.model_copy(update={"column_rows": {}, "rows": 300})
     return small.model_copy(update={"data": data})
@@ -222,12 +227,15 @@ def train(contract: Contract, session: ServerSession, position: Position, worker
     parameters = session.pull(step, row_ids(worker, step))
     while step < lane.steps:
         random = np.random.default_rng((worker, step, 1))
+        state = parameters.state_us
+        dense = random.normal(size=15).astype(np.float32) + np.float32(0.1) * parameters.dense_p
         gradients = Gradients(
             len(lane.span(step)),
             0.5,
-            random.normal(size=15).astype(np.float32) + np.float32(0.1) * parameters.dense_p,
+            np.concatenate((dense, parameters.sums_s / 2 + 1)),
             row_ids(worker, step),
-            np.float32(0.3) - np.float32(0.1) * parameters.rows_ud,
+            # with local optimizers, what their state grew by: never less than nothing
+            np.hstack((np.float32(0.3) - np.float32(0.1) * parameters.rows_ud, state / 2 + 1)),
         )
         following = lane.next_step(step + 1)
         if following == step + 1 < lane.steps:
@@ -274,6 +282,33 @@ def test_bounds_on_updates_give_the_same_bits_on_any_number_of_shards(
             digests.add(cluster.finish().model_digest)
     assert len(digests) == 1
     assert undisturbed.model_digest not in digests
+
+
+@pytest.mark.parametrize("merge", ["mean", "touched", "adagrad"])
+def test_local_optimizers_give_the_same_bits_on_any_number_of_shards_and_through_their_loss(
+    merge: str, tmp_path: Path
+) -> None:
+    local = {
+        "dense": {"kind": "factored_adagrad"},
+        "rows": {"kind": "adagrad"},
+        "row_merge": merge,
+    }
+    options = {**LOCAL, "local": local, "party_weight": 0.4, "update_norm": 20.0}
+    digests = set()
+    for shards in (1, 2):
+        with cluster_of(contract_of(shards, **options)) as cluster:
+            digests.add(cluster.finish().model_digest)
+    with (
+        cluster_of(contract_of(2, **options), tmp_path) as cluster,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        outcome = pool.submit(cluster.finish)
+        for step, name in enumerate(("ps1", "ps0"), start=3):
+            cluster.wait_step(step)
+            cluster.kill(name)
+            cluster.start(name)
+        digests.add(outcome.result(timeout=120).model_digest)
+    assert len(digests) == 1
 
 
 @pytest.mark.parametrize(

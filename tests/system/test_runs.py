@@ -17,8 +17,10 @@ from tests.system.conftest import (
     Scene,
     StartNode,
     StartThread,
+    contract_text,
     coterie,
     environment,
+    make_scene,
     result_json,
 )
 
@@ -172,4 +174,48 @@ def test_a_killed_worker_comes_back_and_the_model_is_the_same(
     result = server.wait_event("Finished")["result"]
     assert isinstance(result, dict)
     assert result["model_digest"] == hfl_digest
+    assert [node.finish() for node in (server, bolt, again)] == [0, 0, 0]
+
+
+LOCAL = """batch = 8
+local_steps = 8
+epochs = 1
+seed = 3
+checkpoint_steps = 5
+
+[training.local]
+dense = { kind = "adam", learning_rate = 0.002 }
+rows = { kind = "adagrad", learning_rate = 0.05 }
+row_merge = "adagrad"
+
+[training.dense]
+kind = "nesterov"
+learning_rate = 0.5
+
+[training.rows]
+kind = "sgd"
+learning_rate = 1.0
+
+"""
+
+
+def test_a_killed_worker_with_optimizers_of_its_own_pushes_the_very_same_again(
+    raw: Path, tmp_path: Path, start_node: StartNode, start_thread: StartThread
+) -> None:
+    """What they keep from step to step is the server's: a worker's memory is not needed."""
+    text = contract_text("hfl")
+    start, end = text.index("batch ="), text.index("[limits]")
+    scene = make_scene("hfl", raw, tmp_path, text[:start] + LOCAL + text[end:])
+    data = ("--data", scene.data, "--no-compare", "--json")
+    undisturbed = result_json(coterie("local", scene.contract, *data, "--out", tmp_path / "local"))
+    parties = Federation(tmp_path, scene)
+    server, address = parties.server(start_thread)
+    bolt = parties.worker(start_thread, address, party="bolt")
+    acme = parties.worker(start_node, address, party="acme")
+    server.wait_event("CheckpointWritten")
+    acme.kill()
+    again = parties.worker(start_thread, address, party="acme")
+    result = server.wait_event("Finished")["result"]
+    assert isinstance(result, dict)
+    assert result["model_digest"] == undisturbed["model_digest"]
     assert [node.finish() for node in (server, bolt, again)] == [0, 0, 0]

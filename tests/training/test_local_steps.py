@@ -1,23 +1,29 @@
-"""Local steps against federated averaging written out in float64 with a model of one's own."""
+"""Local steps against the same written out in float64, with a model of one's own."""
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from coterie.contract import RateSchedule, TrainingSection
 from coterie.criteo.shards import Batch
+from coterie.ps.aggregation import Gradients
 from coterie.training.local_steps import local_delta
 from coterie.training.messages import Parameters
 from coterie.training.step import StepGradients, WorkerStep, unique_rows
 
 DIM, COLUMNS, NUMERIC = 2, 3, 4
-SIZE = 8  # examples per local batch
+SUMS = {"adagrad": NUMERIC, "factored_adagrad": 2 + 2}
 STEPS = 3
 RATE = 0.05
+Doubles = npt.NDArray[np.float64]
 
 
 class QuadraticStep:
     """A WorkerStep of a model whose gradients one can write down: a linear score, squared error."""
+
+    shapes = ((NUMERIC // 2, 2),)
 
     def gradients(
         self,
@@ -46,75 +52,177 @@ def batch_of(examples: int, seed: int = 1) -> Batch:
     )
 
 
-def reference(batch: Batch, dense: np.ndarray, rows: dict[int, np.ndarray]) -> float:
-    """SGD on the mean gradient of batch after batch, in float64; changes what it is given."""
-    loss = 0.0
-    for part in np.array_split(np.arange(len(batch.labels_b)), STEPS):
-        labels, numeric = batch.labels_b[part], batch.dense_bn[part].astype(np.float64)
-        ids = batch.ids_bm[part]
-        score = numeric @ dense + np.array([sum(rows[i].sum() for i in line) for line in ids])
-        error = score - labels
-        loss += float((error**2).sum() / 2)
-        change = {row: np.zeros(DIM) for row in rows}
-        for one, line in zip(error, ids, strict=True):
-            for row in line:
-                change[int(row)] += one
-        dense -= RATE / len(labels) * (error[:, None] * numeric).sum(axis=0)
-        for row in rows:
-            rows[row] -= RATE / len(labels) * change[row]
-    return loss
-
-
-@pytest.mark.parametrize("examples", [STEPS, 3 * SIZE])
-def test_a_push_is_the_change_of_the_workers_copy_times_its_examples(examples: int) -> None:
-    batch = batch_of(examples)
-    unique = unique_rows(batch.ids_bm)
-    random = np.random.default_rng(7)
-    start = Parameters(
-        step=0,
-        dense_p=random.random(NUMERIC).astype(np.float32),
-        rows_ud=random.random((unique.ids_u.size, DIM)).astype(np.float32),
-    )
-    dense = start.dense_p.astype(np.float64)
-    rows = {
-        int(row): values.astype(np.float64)
-        for row, values in zip(unique.ids_u, start.rows_ud, strict=True)
+def training_of(
+    dense: str = "sgd", rows: str = "sgd", *, steps: int = STEPS, proximal: float = 0.0
+) -> TrainingSection:
+    local = {
+        "dense": {"kind": dense, "learning_rate": RATE},
+        "rows": {"kind": rows, "learning_rate": RATE, "initial_accumulator": 0.5},
+        "proximal": proximal,
     }
-    loss = reference(batch, dense, rows)
-
-    pushed = local_delta(
-        _as_step(QuadraticStep()), batch, unique, start, steps=STEPS, learning_rate=RATE
+    server: dict[str, object] = {"dense": {}, "rows": {}}
+    schedule = RateSchedule(warmup_steps=4)
+    return TrainingSection.model_validate(
+        {"local_steps": steps, "local": local, "schedule": schedule, **server}
     )
+
+
+def start_of(batch: Batch, dense: str = "sgd", rows: str = "sgd", *, step: int = 1) -> Parameters:
+    """A model, and what its optimizers kept so far."""
+    random = np.random.default_rng(7)
+    count = unique_rows(batch.ids_bm).ids_u.size
+    width = {"sgd": 0, "adagrad": DIM, "rowwise_adagrad": 1, "lazy_adam": 2 * DIM}[rows]
+    return Parameters(
+        step=step,
+        dense_p=random.random(NUMERIC).astype(np.float32),
+        sums_s=random.random(SUMS.get(dense, 0)).astype(np.float32),
+        rows_ud=random.random((count, DIM)).astype(np.float32),
+        state_us=random.random((count, width)).astype(np.float32),
+    )
+
+
+def pushed_by(batch: Batch, start: Parameters, training: TrainingSection) -> Gradients:
+    step: WorkerStep = QuadraticStep()  # type: ignore[assignment]  # only ``gradients`` is called
+    return local_delta(step, batch, unique_rows(batch.ids_bm), start, training)
+
+
+class Reference:
+    """One optimizer in float64, for one parameter or row; ``state`` as in ps/optimizers.py."""
+
+    def __init__(self, kind: str, state: Doubles, initial: float) -> None:
+        self._kind, self.state, self._initial = kind, state, initial
+
+    def direction(self, g: Doubles, taken: int) -> Doubles:
+        match self._kind:
+            case "momentum":
+                self.state = 0.9 * self.state + g
+                return self.state
+            case "nesterov":
+                self.state = 0.9 * self.state + g
+                return g + 0.9 * self.state
+            case "adagrad" | "rowwise_adagrad":
+                squares = g * g
+                self.state = self.state + (squares if self._kind == "adagrad" else squares.mean())
+                return g / (np.sqrt(self.state + self._initial) + 1e-8)
+            case "factored_adagrad":
+                rows, columns = np.split(self.state, 2)
+                squares = (g * g).reshape(2, 2)
+                rows, columns = rows + squares.mean(axis=1), columns + squares.mean(axis=0)
+                self.state = np.concatenate((rows, columns))
+                outer = rows[:, None] * columns / rows.mean()
+                factored: Doubles = g / (np.sqrt(outer).reshape(-1) + 1e-8)
+                return factored
+            case "adam" | "lazy_adam":
+                m, v = np.split(self.state, 2)
+                m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+                self.state = np.concatenate((m, v))
+                correction = np.sqrt(1 - 0.999 ** (taken + 1)) / (1 - 0.9 ** (taken + 1))
+                moved: Doubles = correction * m / (np.sqrt(v) + 1e-8)
+                return moved
+        return g
+
+
+def reference(
+    batch: Batch, start: Parameters, training: TrainingSection
+) -> tuple[float, Doubles, Doubles, Doubles, Doubles]:
+    """Loss, dense parameters, their optimizer's state, rows and theirs after the local steps."""
+    local = training.local_training
+    assert local is not None
+    factor = min(1.0, (start.step + 1) / 4)  # of the warm-up over four steps
+    unique = unique_rows(batch.ids_bm)
+    dense, rows = start.dense_p.astype(np.float64), start.rows_ud.astype(np.float64)
+    moments = {"momentum": NUMERIC, "nesterov": NUMERIC, "adam": 2 * NUMERIC}
+    kept = start.sums_s.astype(np.float64)  # moments begin anew
+    kept = np.zeros(moments[local.dense.kind]) if local.dense.kind in moments else kept
+    of_dense = Reference(local.dense.kind, kept, 0.0)
+    of_rows = [
+        Reference(local.rows.kind, state.astype(np.float64), 0.5) for state in start.state_us
+    ]
+    loss, examples = 0.0, len(batch.labels_b)
+    for i in range(training.local_steps):
+        part = slice(
+            examples * i // training.local_steps, examples * (i + 1) // training.local_steps
+        )
+        labels, numeric = batch.labels_b[part], batch.dense_bn[part].astype(np.float64)
+        if not len(labels):
+            continue
+        places = unique.inverse_bm[part]
+        error = numeric @ dense + rows[places].sum(axis=(1, 2)) - labels
+        loss += float((error**2).sum() / 2)
+        change = np.zeros_like(rows)
+        for one, line in zip(error, places, strict=True):
+            for place in line:
+                change[place] += one / len(labels)
+        gradient = (error[:, None] * numeric).sum(axis=0) / len(labels)
+        gradient += local.proximal * (dense - start.dense_p)
+        pulled = change + local.proximal * (rows - start.rows_ud)
+        dense = dense - RATE * factor * of_dense.direction(gradient, i)
+        for place in sorted(set(places.reshape(-1).tolist())):
+            taken = start.step * training.local_steps + i
+            rows[place] -= RATE * factor * of_rows[place].direction(pulled[place], taken)
+    return loss, dense, of_dense.state, rows, np.array([one.state for one in of_rows])
+
+
+KINDS = [
+    ("sgd", "sgd"),
+    ("momentum", "adagrad"),
+    ("nesterov", "rowwise_adagrad"),
+    ("adagrad", "lazy_adam"),
+    ("factored_adagrad", "rowwise_adagrad"),
+    ("adam", "adagrad"),
+    ("adam", "sgd"),
+]
+
+
+@pytest.mark.parametrize("proximal", [0.0, 0.5])
+@pytest.mark.parametrize(("dense", "rows"), KINDS)
+@pytest.mark.parametrize("examples", [8, 24, 19, 2])
+def test_a_push_is_the_change_of_the_workers_copy_times_its_examples(
+    examples: int, dense: str, rows: str, proximal: float
+) -> None:
+    batch, training = batch_of(examples), training_of(dense, rows, proximal=proximal)
+    start = start_of(batch, dense, rows)
+    loss, dense_after, sums_after, rows_after, state_after = reference(batch, start, training)
+
+    pushed = pushed_by(batch, start, training)
 
     assert pushed.examples == examples
     assert pushed.loss_sum == pytest.approx(loss, rel=1e-5)
-    np.testing.assert_array_equal(pushed.row_ids_u, unique.ids_u)
-    np.testing.assert_allclose(pushed.dense_p, (start.dense_p - dense) * examples, rtol=1e-4)
-    after = np.array([rows[int(row)] for row in unique.ids_u])
-    np.testing.assert_allclose(pushed.rows_ud, (start.rows_ud - after) * examples, rtol=1e-4)
+    np.testing.assert_array_equal(pushed.row_ids_u, unique_rows(batch.ids_bm).ids_u)
+    expected = (start.dense_p - dense_after) * examples
+    np.testing.assert_allclose(pushed.dense_p[:NUMERIC], expected, rtol=1e-3, atol=1e-4)
+    if start.sums_s.size:
+        grown = (sums_after - start.sums_s) * examples
+        np.testing.assert_allclose(pushed.dense_p[NUMERIC:], grown, rtol=1e-3, atol=1e-4)
+    assert pushed.dense_p.size == NUMERIC + SUMS.get(dense, 0)
+    expected = (start.rows_ud - rows_after) * examples
+    np.testing.assert_allclose(pushed.rows_ud[:, :DIM], expected, rtol=1e-3, atol=1e-4)
+    grown = (state_after - start.state_us) * examples
+    np.testing.assert_allclose(pushed.rows_ud[:, DIM:], grown, rtol=1e-3, atol=1e-4)
 
 
-def test_one_local_step_is_the_gradient_times_the_rate() -> None:
-    batch = batch_of(SIZE)
-    unique = unique_rows(batch.ids_bm)
-    start = Parameters(0, np.ones(NUMERIC, np.float32), np.ones((unique.ids_u.size, DIM), "f4"))
-    step = QuadraticStep()
-    embedded = np.take(start.rows_ud, unique.inverse_bm, axis=0)
-    gradient = step.gradients(start.dense_p, batch.dense_bn, embedded, batch.labels_b).dense_p
-
-    pushed = local_delta(_as_step(step), batch, unique, start, steps=1, learning_rate=RATE)
-
-    np.testing.assert_allclose(pushed.dense_p, RATE * gradient, rtol=1e-4)
+def test_a_worker_with_one_example_takes_one_step_however_many_the_others_take() -> None:
+    batch = batch_of(1)
+    start = start_of(batch, step=4)
+    embedded = np.take(start.rows_ud, unique_rows(batch.ids_bm).inverse_bm, axis=0)
+    gradient = QuadraticStep().gradients(start.dense_p, batch.dense_bn, embedded, batch.labels_b)
+    pushed = pushed_by(batch, start, TrainingSection(local_steps=5, local_learning_rate=RATE))
+    np.testing.assert_allclose(pushed.dense_p, RATE * gradient.dense_p, rtol=1e-4)
+    np.testing.assert_allclose(pushed.rows_ud, RATE * gradient.embedded_bmd[0], rtol=1e-4)
 
 
-def test_the_parameters_that_it_starts_from_stay() -> None:
-    batch = batch_of(2 * SIZE)
-    unique = unique_rows(batch.ids_bm)
-    start = Parameters(0, np.ones(NUMERIC, np.float32), np.ones((unique.ids_u.size, DIM), "f4"))
-    local_delta(_as_step(QuadraticStep()), batch, unique, start, steps=2, learning_rate=RATE)
-    assert (start.dense_p == 1).all()
-    assert (start.rows_ud == 1).all()
-
-
-def _as_step(step: QuadraticStep) -> WorkerStep:
-    return step  # type: ignore[return-value]  # only ``gradients`` is called
+@pytest.mark.parametrize(("dense", "rows"), KINDS)
+def test_a_push_follows_from_what_the_server_sent_alone(dense: str, rows: str) -> None:
+    """So a worker that was killed pushes the very same again: nothing is kept from step to step."""
+    batch, training = batch_of(24), training_of(dense, rows)
+    start = start_of(batch, dense, rows)
+    arrays = (start.dense_p, start.sums_s, start.rows_ud, start.state_us)
+    kept = [array.copy() for array in arrays]
+    first = pushed_by(batch, start, training)
+    other = batch_of(24, seed=2)
+    pushed_by(other, start_of(other, dense, rows, step=2), training)
+    again = pushed_by(batch, start, training)
+    assert first.dense_p.tobytes() == again.dense_p.tobytes()
+    assert first.rows_ud.tobytes() == again.rows_ud.tobytes()
+    for before, after in zip(kept, arrays, strict=True):
+        assert before.tobytes() == after.tobytes()

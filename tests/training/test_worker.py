@@ -59,7 +59,25 @@ evaluation_minimum = 1
 """
 
 
-def contract(mode: str) -> Contract:
+LOCAL = SMALL.replace("batch = 16\n", "batch = 4\nlocal_steps = 4\n").replace(
+    SMALL[SMALL.index("[training.dense]") : SMALL.index("[limits]")],
+    """
+[training.local]
+dense = { kind = "factored_adagrad", learning_rate = 0.01 }
+rows = { kind = "adagrad", learning_rate = 0.05 }
+row_merge = "adagrad"
+proximal = 0.01
+[training.dense]
+kind = "nesterov"
+learning_rate = 0.5
+[training.rows]
+kind = "sgd"
+learning_rate = 1.0
+""",
+)
+
+
+def contract(mode: str, small: str = SMALL) -> Contract:
     """Two workers: each of a company of its own (hfl), or rented by the one with the chief (sdt)."""
     chief = [("chief", "chief", "acme")] if mode == "sdt" else []
     nodes = [("ps0", "ps", "acme"), ("w0", "worker", "acme"), ("w1", "worker", "bolt"), *chief]
@@ -69,7 +87,7 @@ def contract(mode: str) -> Contract:
         f'[[nodes]]\nname = "{name}"\nrole = "{role}"\nparty = "{party}"'
         for name, role, party in nodes
     ]
-    lines += [SMALL, '[trust]\ntee = "simulated"']
+    lines += [small, '[trust]\ntee = "simulated"']
     for role in sorted({role for _, role, _ in nodes}):
         lines += [
             f'[trust.roles.{role}]\nmeasurement = "own"\naccepted_tcb_statuses = ["UpToDate"]'
@@ -78,6 +96,7 @@ def contract(mode: str) -> Contract:
 
 
 HFL, SDT = contract("hfl"), contract("sdt")
+FEDERATED = {"gradients": HFL, "local optimizers": contract("hfl", LOCAL)}
 FIRST_CHECKPOINT = HFL.training.checkpoint_steps
 
 
@@ -174,8 +193,9 @@ class Patient(MemoryParameterServer):
 class Host:
     """Runs one parameter server after the other; each is killed after so many steps."""
 
-    def __init__(self, directory: Path, kill_after: tuple[int, ...]) -> None:
+    def __init__(self, directory: Path, contract: Contract, kill_after: tuple[int, ...]) -> None:
         self._directory = directory
+        self._contract = contract
         self._kills = kill_after
         self._changed = threading.Condition()
         self._step = 0
@@ -196,7 +216,7 @@ class Host:
             for incarnation, kill_at in enumerate((*self._kills, None), start=1):
                 service = ParameterService(
                     Shard(
-                        HFL,
+                        self._contract,
                         "ps0",
                         incarnation=incarnation,
                         monotonic=time.monotonic,
@@ -232,7 +252,10 @@ class Host:
         on_failure: Callable[[CoterieError], None],
     ) -> CheckpointStore:
         return CheckpointStore(
-            self._directory, contract_digest(HFL), on_durable=on_durable, on_failure=on_failure
+            self._directory,
+            contract_digest(self._contract),
+            on_durable=on_durable,
+            on_failure=on_failure,
         )
 
     def _hear(self, event: events.Event) -> None:
@@ -262,29 +285,32 @@ def host(tmp_path: Path) -> Callable[..., Host]:
     return partial(Host, tmp_path)
 
 
+@pytest.mark.parametrize("pushed", FEDERATED)
 @pytest.mark.parametrize("kills", [(6,), (3, 5, 11), (12,)], ids=str)
 def test_workers_go_on_to_the_very_same_model_when_the_server_is_killed(
-    data: Prepared, host: Callable[..., Host], kills: tuple[int, ...]
+    data: Prepared, host: Callable[..., Host], kills: tuple[int, ...], pushed: str
 ) -> None:
-    undisturbed = run_in_process(HFL, data.hfl, quiet)
-    server = host(kill_after=kills)
+    agreed = FEDERATED[pushed]
+    training = agreed.training
+    undisturbed = run_in_process(agreed, data.hfl, quiet)
+    server = host(contract=agreed, kill_after=kills)
 
     def work(worker: str, data_set: DataSet) -> None:
-        worker_step = WorkerStep(HFL.model, HFL.data, HFL.training.batch, HFL.training.threads)
+        worker_step = WorkerStep(agreed.model, agreed.data, training.batch, training.threads)
         session = ServerSession(
             dialler(server, worker),
-            HFL,
+            agreed,
             train_examples=data_set.train.rows,
             data_set_digest=bytes.fromhex(data_set.manifest.train.sha256),
         )
-        place = [node.name for node in HFL.by_role("worker")].index(worker)
+        place = [node.name for node in agreed.by_role("worker")].index(worker)
         Trainer(
             session,
             data_set.train,
             worker_step,
-            HFL.training,
+            training,
             worker=place,
-            plan_of=partial(ValidationPlan.of, HFL),
+            plan_of=partial(ValidationPlan.of, agreed),
         ).train()
         evaluate(session, data_set, worker_step)
         session.leave()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from coterie.kinds import Mode, TeeKind
+from coterie.kinds import Lines, Mode, TeeKind
 
 # The registers of a TDX guest that a contract has to name: contract/trust.py.
 TDX_VALUES = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "td_attributes", "xfam")
@@ -28,7 +28,8 @@ class Draft:
         tee: Kind of TEE.
         keys: Public keys by party, as contracts name them.
         table_rows: Rows of every embedding table.
-        batch: Examples per worker and step.
+        batch: Examples per worker and batch.
+        local_steps: Batches between two exchanges; with more than one, by docs/learning.md's recipe.
         epochs: Passes over the data.
         reference: Reference values: names of keys of ``[trust.roles.ROLE]``, and the accepted hex
             values of each; none for the simulated TEE.
@@ -44,6 +45,7 @@ class Draft:
     keys: Mapping[str, str] = field(default_factory=dict)
     table_rows: int = 10_000
     batch: int = 128
+    local_steps: int = 1
     epochs: int = 1
     reference: Mapping[str, Sequence[str]] = field(default_factory=dict)
     minimum_evaluation: int | None = None
@@ -54,15 +56,19 @@ class Draft:
         return self.owners if self.operator in self.owners else (self.operator, *self.owners)
 
 
-def sizes_for(examples: int) -> tuple[int, int]:
-    """Rows per embedding table and batch that suit an owner's number of examples.
+def sizes_for(examples: int, lines: Lines = "fast") -> tuple[int, int, int]:
+    """Rows per embedding table, batch and local steps that suit an owner's number of examples.
 
     Small batches learn most from few examples; with many, larger ones spend less on the network
     (docs/benchmarks.md). A table with far more rows than distinct ids wastes memory, one with far
-    fewer makes ids collide.
+    fewer makes ids collide. Over thin lines, which a step's parameters take seconds to pass, workers
+    train small batches on copies of their own between two exchanges.
     """
     table_rows = 10_000 if examples < 1_000_000 else 100_000 if examples < 10_000_000 else 1_000_000
-    return table_rows, 128 if examples < 1_000_000 else 2048
+    many = examples >= 1_000_000
+    if lines == "thin":
+        return table_rows, 128, 64 if many else 16
+    return table_rows, 2048 if many else 128, 1
 
 
 def demonstration(mode: Mode) -> Draft:
@@ -143,19 +149,46 @@ def _training(draft: Draft) -> list[str]:
         "hash_seed = 2022",
         "",
         "[training]",
-        f"batch = {draft.batch}  # examples per worker and step",
+        f"batch = {draft.batch}  # examples per worker and batch",
+        *([f"local_steps = {draft.local_steps}"] if draft.local_steps > 1 else []),
         f"epochs = {draft.epochs}",
         "seed = 7",
         "",
-        "[training.dense]",
-        'kind = "adagrad"',
-        "learning_rate = 0.01",
-        "",
-        "[training.rows]",
-        'kind = "rowwise_adagrad"',
-        "learning_rate = 0.01",
-        "",
+        *(_LOCAL if draft.local_steps > 1 else _EVERY_BATCH),
     ]
+
+
+_EVERY_BATCH = [
+    "[training.dense]",
+    'kind = "adagrad"',
+    "learning_rate = 0.01",
+    "",
+    "[training.rows]",
+    'kind = "rowwise_adagrad"',
+    "learning_rate = 0.01",
+    "",
+]
+
+# The recipe for thin lines of docs/learning.md; benchmarks/local_steps.py measures it.
+_LOCAL = [
+    "# Workers train local_steps batches on copies of their own before they exchange what changed:",
+    "# for thin lines. docs/learning.md has what it costs and saves.",
+    "[training.local]",
+    'dense = { kind = "factored_adagrad", learning_rate = 0.003 }',
+    'rows = { kind = "rowwise_adagrad", learning_rate = 0.01 }',
+    'row_merge = "adagrad"',
+    "",
+    "# What the server does with the change of all copies together.",
+    "[training.dense]",
+    'kind = "nesterov"',
+    "learning_rate = 0.7",
+    "momentum = 0.7",
+    "",
+    "[training.rows]",
+    'kind = "sgd"',
+    "learning_rate = 1.0",
+    "",
+]
 
 
 def _trust(draft: Draft) -> list[str]:

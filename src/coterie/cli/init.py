@@ -13,7 +13,7 @@ from coterie.cli.drafting import TDX_VALUES, Draft, draft_contract, sizes_for
 from coterie.cli.options import AsJson
 from coterie.cli.questions import Questions
 from coterie.errors import OutputInUse, UsageError
-from coterie.kinds import Mode, TeeKind
+from coterie.kinds import Lines, Mode, TeeKind
 
 _KEY = "Public key of {}, ed25519:... (`coterie contract keygen` prints it)"
 
@@ -46,6 +46,12 @@ def init(
     epochs: Annotated[
         int, typer.Option(min=1, max=10_000, metavar="N", help="Passes over the data.")
     ] = 1,
+    lines: Annotated[
+        Lines | None,
+        typer.Option(
+            help="Between the machines: over thin ones (below some 100 Mbit/s), exchanges are rare."
+        ),
+    ] = None,
     tee: Annotated[TeeKind | None, typer.Option(help="The TEE that nodes run in.")] = None,
     mrenclave: Annotated[
         list[str] | None, typer.Option(metavar="HEX", help="Accepted MRENCLAVE; sgx only.")
@@ -96,8 +102,11 @@ def init(
         running = owners[0]
         workers = workers or ask.number("workers", "How many rented workers", 2)
     about = examples or ask.number("examples", "About how many rows of data has an owner", 100_000)
+    between: Lines = lines or ask.choice(
+        "lines", "Lines between the machines", get_args(Lines), "fast"
+    )
     kind: TeeKind = tee or ask.choice("tee", "TEE", get_args(TeeKind), "simulated")
-    table_rows, batch = sizes_for(about)
+    table_rows, batch, local_steps = sizes_for(about, between)
     reference: dict[str, tuple[str, ...]] = {}
     if kind == "simulated":
         for option, value in (
@@ -123,6 +132,7 @@ def init(
         keys=keys,
         table_rows=table_rows,
         batch=batch,
+        local_steps=local_steps,
         epochs=epochs,
         reference=reference,
         minimum_evaluation=minimum_evaluation,

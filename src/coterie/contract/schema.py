@@ -270,9 +270,22 @@ class Contract(Section):
 
     def step_bytes(self, examples: int) -> int:
         """The largest message of a step in which a worker has so many examples."""
-        dense = sum(parameter.size for parameter in self.model.dense_parameters(self.data))
         rows = min(examples * len(self.data.categorical), self.data.total_rows)
-        return 4 * dense + rows * (8 + 4 * self.model.embedding_dim)
+        return 4 * self.exchanged_dense + rows * (8 + 4 * self.exchanged_width)
+
+    @property
+    def exchanged_dense(self) -> int:
+        """Numbers in a step's messages for dense parameters, then the workers' optimizer's sums."""
+        parameters = self.model.dense_parameters(self.data)
+        local = self.training.local_training
+        sums = local.dense.sums(parameter.shape for parameter in parameters) if local else 0
+        return sum(parameter.size for parameter in parameters) + sums
+
+    @property
+    def exchanged_width(self) -> int:
+        """Numbers per row in a step's messages: its values, then the workers' optimizer's state."""
+        local, dim = self.training.local_training, self.model.embedding_dim
+        return dim + (local.rows.state_width(dim) if local else 0)
 
     def by_role(self, role: Role) -> tuple[Node, ...]:
         """The nodes with one role, in contract order (workers are summed in this order)."""

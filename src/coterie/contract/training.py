@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -19,23 +21,37 @@ class DenseOptimizer(Section):
     """Optimizer of the dense parameters.
 
     Attributes:
-        kind: ``sgd``, ``momentum`` (Polyak, 1964, as in Keras), ``adagrad`` (Duchi et al., 2011) or
-            ``adam`` (Kingma and Ba, 2015).
+        kind: ``sgd``, ``momentum`` (Polyak, 1964, as in Keras), ``nesterov`` (Nesterov, 1983, as in
+            Keras), ``adagrad`` (Duchi et al., 2011), ``factored_adagrad`` (sums of squares per row and
+            column of each kernel; Shazeer and Stern, 2018) or ``adam`` (Kingma and Ba, 2015).
         learning_rate: Rate, times the schedule's factor.
-        momentum: Share of the last update that ``momentum`` keeps.
+        momentum: Share of the last update that ``momentum`` and ``nesterov`` keep.
         beta_1: Adam's decay of the first moment.
         beta_2: Adam's decay of the second moment.
         initial_accumulator: What Adagrad's sums of squares start from.
         epsilon: Added to Adagrad's and Adam's root.
     """
 
-    kind: Literal["sgd", "momentum", "adagrad", "adam"] = "sgd"
+    kind: Literal["sgd", "momentum", "nesterov", "adagrad", "factored_adagrad", "adam"] = "sgd"
     learning_rate: LearningRate = 0.1
     momentum: Decay = 0.9
     beta_1: Decay = 0.9
     beta_2: Decay = 0.999
     initial_accumulator: Accumulator = 0.0
     epsilon: Epsilon = 1e-8
+
+    def sums(self, shapes: Iterable[tuple[int, ...]]) -> int:
+        """How many sums of squares it keeps for parameters of these shapes."""
+        match self.kind:
+            case "adagrad":
+                return sum(math.prod(shape) for shape in shapes)
+            case "factored_adagrad":
+                return sum(
+                    math.prod(shape[:-1]) + shape[-1] if len(shape) > 1 else math.prod(shape)
+                    for shape in shapes
+                )
+            case _:
+                return 0
 
 
 class RowOptimizer(Section):
@@ -58,6 +74,45 @@ class RowOptimizer(Section):
     beta_2: Decay = 0.999
     initial_accumulator: Accumulator = 0.0
     epsilon: Epsilon = 1e-8
+
+    def state_width(self, dim: int) -> int:
+        """Numbers that it keeps for a row of ``dim``."""
+        return {"sgd": 0, "adagrad": dim, "rowwise_adagrad": 1, "lazy_adam": 2 * dim}[self.kind]
+
+
+class LocalSection(Section):
+    """Optimizers of the workers, each on its own copy of the model, for ``local_steps`` batches.
+
+    What a worker sends is the change of its copy; the server's optimizers, ``[training.dense]`` and
+    ``[training.rows]``, take the change of all for their gradient.
+
+    Attributes:
+        dense: Optimizer of the copy's dense parameters. Sums of squares go from step to step: the
+            server keeps them, and sends them with the parameters. Momentum and Adam's moments begin
+            anew in every step.
+        rows: Optimizer of the copy's embedding rows. All of its state goes from step to step, beside
+            the rows.
+        row_merge: How the workers' changes of a row become one. ``mean``: the mean over all workers
+            of the step, by their examples. ``touched``: the mean over those that had the row.
+            ``adagrad``: the sum, each change being scaled from its own worker's sum of squares to that
+            of all, as if all had taken turns; for the two kinds of Adagrad.
+        proximal: FedProx's mu (Li et al., 2020): so many times the distance from where the copy
+            began is added to each gradient; 0 for none.
+    """
+
+    dense: DenseOptimizer
+    rows: RowOptimizer
+    row_merge: Literal["mean", "touched", "adagrad"] = "mean"
+    proximal: Annotated[float, Field(ge=0, le=100)] = 0.0
+
+    @model_validator(mode="after")
+    def _the_merge_has_sums_of_squares(self) -> Self:
+        if self.row_merge == "adagrad" and self.rows.kind not in {"adagrad", "rowwise_adagrad"}:
+            raise ValueError(
+                'row_merge = "adagrad" needs rows.kind = "adagrad" or "rowwise_adagrad", not '
+                f'"{self.rows.kind}"'
+            )
+        return self
 
 
 class RateSchedule(Section):
@@ -140,18 +195,21 @@ class TrainingSection(Section):
         local_steps: Batches that a worker trains on its own copy before it pushes. With more than
             1 a push is the change of its copy, which is the server optimizers' gradient
             (federated averaging; McMahan et al., 2017, Reddi et al., 2021).
-        local_learning_rate: Rate of the workers' own SGD; needed with ``local_steps`` above 1.
+        local: The workers' own optimizers; needed with ``local_steps`` above 1.
+        local_learning_rate: Short for a ``local`` with SGD at this rate for both. Give one of the two.
         update_norm: Bound on the Euclidean norm of each worker's mean gradient (of a step, dense
             parameters and rows together); a longer one is scaled down to it.
         party_weight: Cap on a worker's share of a step's update. What a cap takes away goes to
-            nobody: the update is so much smaller. Mode ``hfl`` only.
+            nobody: the update is so much smaller. With ``local.row_merge`` other than ``mean`` it scales
+            a worker's rows as much, which may be its alone. Mode ``hfl`` only.
         dense: Optimizer of the dense parameters.
         rows: Optimizer of the embedding rows.
-        schedule: Of the learning rates.
+        schedule: Of the learning rates: of the workers' own where they have some, else of the
+            server's.
         validation: While the model is trained.
     """
 
-    LATER = frozenset({"order", "validation"})
+    LATER = frozenset({"order", "local", "validation"})
 
     batch: Annotated[int, Field(ge=1, le=65_536)] = 128
     order: Literal["file", "shuffled"] = "file"
@@ -160,6 +218,7 @@ class TrainingSection(Section):
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     checkpoint_steps: Annotated[int, Field(ge=0)] = 0
     local_steps: Annotated[int, Field(ge=1, le=1024)] = 1
+    local: LocalSection | None = None
     local_learning_rate: LearningRate | None = None
     update_norm: Annotated[float, Field(gt=0, le=1e9)] | None = None
     party_weight: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -169,12 +228,37 @@ class TrainingSection(Section):
     validation: ValidationSection = ValidationSection()
 
     @model_validator(mode="after")
-    def _local_steps_have_a_rate(self) -> Self:
-        if (self.local_steps > 1) != (self.local_learning_rate is not None):
+    def _local_steps_have_optimizers(self) -> Self:
+        given = (self.local is not None) + (self.local_learning_rate is not None)
+        if given != (self.local_steps > 1):
             raise ValueError(
-                "local_steps above 1 and local_learning_rate go together: give both or neither"
+                "local_steps above 1 and [training.local] (or local_learning_rate, in its place) go "
+                "together: give both or neither"
+            )
+        if self.local is None:
+            return self
+        if not {"dense", "rows"} <= self.model_fields_set:
+            raise ValueError(
+                "[training.local] needs [training.dense] and [training.rows] beside it: they are the "
+                'server\'s optimizers of the change; kind = "sgd" and learning_rate = 1.0 take it as '
+                "it is"
+            )
+        if self.local.rows.kind != "sgd" and self.rows.kind != "sgd":
+            raise ValueError(
+                f'local.rows.kind = "{self.local.rows.kind}" needs rows.kind = "sgd", not '
+                f'"{self.rows.kind}": a row has the state of one optimizer'
             )
         return self
+
+    @property
+    def local_training(self) -> LocalSection | None:
+        """The workers' own optimizers, however they are given; None with one batch per step."""
+        if self.local_learning_rate is None:
+            return self.local
+        rate = self.local_learning_rate
+        return LocalSection(
+            dense=DenseOptimizer(learning_rate=rate), rows=RowOptimizer(learning_rate=rate)
+        )
 
     @property
     def step_examples(self) -> int:

@@ -19,12 +19,16 @@ IdArray = npt.NDArray[np.int32]
 class Gradients:
     """What one worker pushes for one step; gradients are of the *sum* of its examples' losses.
 
+    With local steps they are its copy's changes, start minus end, times its examples.
+
     Attributes:
         examples: Number of examples.
         loss_sum: Sum of their losses.
-        dense_p: float32 [P]; [0] on shards that hold no dense parameters.
+        dense_p: float32 [P]; with sums that a local optimizer keeps [P + sums]: what they grew by,
+            times the examples; [0] on shards that hold no dense parameters.
         row_ids_u: Global rows, int32 [u], strictly ascending.
-        rows_ud: float32 [u, dim].
+        rows_ud: float32 [u, dim]; with the state of a local optimizer of rows [u, dim + width]: what
+            the state grew by, times the examples.
         correct: Examples on the right side of probability one half; only told, never trained on.
     """
 
@@ -108,16 +112,15 @@ def push_weights(
     return tuple(weights)
 
 
-def dense_norm(gradients: Gradients) -> float:
-    """Sum of squares of the dense gradient, in float64."""
-    return float(np.square(gradients.dense_p, dtype=np.float64).sum())
+def dense_norm(gradients: Gradients, size: int) -> float:
+    """Sum of squares of the gradient of ``size`` dense parameters, in float64."""
+    return float(np.square(gradients.dense_p[:size], dtype=np.float64).sum())
 
 
-def slice_norms(gradients: Gradients) -> npt.NDArray[np.float64]:
+def slice_norms(gradients: Gradients, dim: int) -> npt.NDArray[np.float64]:
     """Sums of squares of the rows of each slice, added in the order of rows, float64 [slices]."""
-    squares = np.einsum(
-        "ud,ud->u", gradients.rows_ud, gradients.rows_ud, dtype=np.float64, optimize=False
-    )
+    rows_ud = gradients.rows_ud[:, :dim]
+    squares = np.einsum("ud,ud->u", rows_ud, rows_ud, dtype=np.float64, optimize=False)
     norms: npt.NDArray[np.float64] = np.bincount(
         slices_of(gradients.row_ids_u), squares, minlength=SLICES
     ).astype(np.float64, copy=False)

@@ -43,7 +43,7 @@ def diverged(step: int, seen: str, losses: Iterable[float] = ()) -> TrainingDive
         f"training diverged at step {step}",
         expected="finite losses and gradients that stay bounded",
         seen=seen + (f"; mean losses of the steps before: {before}" if before else ""),
-        remedy="agree on a contract with lower learning rates ([training.dense], [training.rows]), a rate "
-        "that begins small ([training.schedule]) or bounded updates (training.update_norm); look for "
+        remedy="agree on a contract with lower learning rates ([training.dense], [training.rows], "
+        "[training.local]), a rate that begins small ([training.schedule]) or bounded updates (training.update_norm); look for "
         "values far out of range in the data",
     )

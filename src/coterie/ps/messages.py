@@ -42,7 +42,8 @@ class MessageBounds:
     def __init__(self, contract: Contract, *, dense: bool = True) -> None:
         parameters = contract.model.dense_parameters(contract.data) if dense else ()
         self._dense = sum(parameter.size for parameter in parameters)
-        self._dim = contract.model.embedding_dim
+        self._pushed_dense = contract.exchanged_dense if dense else 0
+        self._width = contract.exchanged_width
         self._total_rows = contract.data.total_rows
         self._columns = len(contract.data.categorical)
 
@@ -76,12 +77,12 @@ class MessageBounds:
         return _floats(octets, self._dense, name)
 
     def rows(self, octets: Octets, count: int, *, name: str) -> FloatArray:
-        """Decodes embedding rows, float32 [count, dim].
+        """Decodes embedding rows and the state beside them, float32 [count, dim + width].
 
         Raises:
             MessageRefused: Wrong length or a value that is not finite.
         """
-        return _floats(octets, count * self._dim, name).reshape(count, self._dim)
+        return _floats(octets, count * self._width, name).reshape(count, self._width)
 
     def push(self, push: Push, *, examples: int) -> Gradients:
         """Decodes a push.
@@ -107,7 +108,7 @@ class MessageBounds:
         return Gradients(
             examples=examples,
             loss_sum=push.loss_sum,
-            dense_p=self.dense(push.dense_gradient, name="push.dense_gradient"),
+            dense_p=_floats(push.dense_gradient, self._pushed_dense, "push.dense_gradient"),
             row_ids_u=ids,
             rows_ud=self.rows(push.row_gradients, ids.size, name="push.row_gradients"),
             correct=push.correct,

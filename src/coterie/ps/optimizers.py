@@ -8,7 +8,7 @@ processor's cache, which changes no result: every element is computed by itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -73,12 +73,13 @@ class DenseSgd:
 
 
 class DenseMomentum:
-    """v = momentum * v - lr * g; p += v."""
+    """v = momentum * v - lr * g; p += v, or, by Nesterov, p += momentum * v - lr * g."""
 
     def __init__(self, size: int, settings: DenseOptimizer) -> None:
         self.state = np.zeros(size, np.float32)
         self._rate = settings.learning_rate
         self._momentum = np.float32(settings.momentum)
+        self._nesterov = settings.kind == "nesterov"
 
     def apply(
         self, parameters: FloatArray, gradient: FloatArray, *, step: int, factor: float
@@ -91,7 +92,11 @@ class DenseMomentum:
             g *= rate
             v *= self._momentum
             v -= g
-            parameters[part] += v
+            if self._nesterov:
+                parameters[part] -= g
+                parameters[part] += np.multiply(v, self._momentum, out=g)
+            else:
+                parameters[part] += v
 
 
 class DenseAdagrad:
@@ -118,6 +123,56 @@ class DenseAdagrad:
             scratch += self._epsilon
             g *= rate
             g /= scratch
+            parameters[part] -= g
+
+
+class DenseFactoredAdagrad:
+    """Adagrad whose sums of squares are of the rows and columns of each kernel.
+
+    r += mean of g^2 over columns, c += over rows; p -= lr * g / (sqrt(r * c / mean of r) + epsilon).
+    So are Adafactor's moving averages (Shazeer and Stern, 2018). Of a vector every element has its
+    sum; axes of a kernel before its last one are rows together.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]], settings: DenseOptimizer) -> None:
+        self.state = np.full(settings.sums(shapes), settings.initial_accumulator, np.float32)
+        self._shapes = [
+            (math.prod(shape[:-1]), shape[-1]) if len(shape) > 1 else (math.prod(shape), 0)
+            for shape in shapes
+        ]
+        self._rate = settings.learning_rate
+        self._epsilon = np.float32(settings.epsilon)
+
+    def apply(
+        self, parameters: FloatArray, gradient: FloatArray, *, step: int, factor: float
+    ) -> None:
+        """See DenseUpdate."""
+        del step
+        rate = np.float32(self._rate * factor)
+        at = kept = 0
+        for rows, columns in self._shapes:
+            size = rows * max(columns, 1)
+            part = slice(at, at + size)
+            of_rows = self.state[kept : kept + rows]
+            of_columns = self.state[kept + rows : kept + rows + columns]
+            at, kept = at + size, kept + rows + columns
+            g = gradient[part]
+            squares = g * g
+            if columns:
+                squares = squares.reshape(rows, columns)
+                of_rows += squares.mean(axis=1, dtype=np.float32)
+                of_columns += squares.mean(axis=0, dtype=np.float32)
+                mean = of_rows.mean(dtype=np.float32)
+                # Where it is 0 all gradients were, and so is what is divided below.
+                shares = of_rows / mean if mean > 0 else of_rows
+                np.multiply(shares[:, None], of_columns, out=squares)
+            else:
+                of_rows += squares
+                squares = of_rows
+            root = np.sqrt(squares).reshape(-1)
+            root += self._epsilon
+            g *= rate
+            g /= root
             parameters[part] -= g
 
 
@@ -185,9 +240,8 @@ class RowAdagrad:
     """
 
     def __init__(self, rows: int, dim: int, settings: RowOptimizer) -> None:
-        width = 1 if settings.kind == "rowwise_adagrad" else dim
         # Zeroed pages cost no memory until they are touched; the initial value is added on reading.
-        self.state = np.zeros((rows, width), np.float32)
+        self.state = np.zeros((rows, settings.state_width(dim)), np.float32)
         self._initial = np.float32(settings.initial_accumulator)
         self._rate = settings.learning_rate
         self._epsilon = np.float32(settings.epsilon)
@@ -243,15 +297,25 @@ class RowLazyAdam:
         values[rows] = values.take(rows, axis=0) - change
 
 
-def dense_update(settings: DenseOptimizer, size: int) -> DenseUpdate:
-    """Makes the dense optimizer that the contract names."""
+def dense_update(
+    settings: DenseOptimizer, size: int, shapes: Sequence[tuple[int, ...]] | None = None
+) -> DenseUpdate:
+    """Makes the dense optimizer that the contract names.
+
+    Args:
+        settings: The contract's.
+        size: Number of parameters.
+        shapes: Theirs, one after the other; one vector if absent.
+    """
     match settings.kind:
         case "sgd":
             return DenseSgd(settings)
-        case "momentum":
+        case "momentum" | "nesterov":
             return DenseMomentum(size, settings)
         case "adagrad":
             return DenseAdagrad(size, settings)
+        case "factored_adagrad":
+            return DenseFactoredAdagrad([(size,)] if shapes is None else shapes, settings)
         case "adam":
             return DenseAdam(size, settings)
 

@@ -15,7 +15,7 @@ import numpy as np
 from coterie.contract import Contract
 from coterie.errors import CoterieError, NodeMissing, StepRefused
 from coterie.ps import events
-from coterie.ps.aggregation import Gradients, dense_norm, is_finite, slice_norms, sum_gradients
+from coterie.ps.aggregation import Gradients, dense_norm, is_finite, slice_norms
 from coterie.ps.barrier import StepBarrier
 from coterie.ps.checkpoints import WorkerAbsence
 from coterie.ps.council import Absence, Council, Decision, StagedReport
@@ -240,7 +240,7 @@ class Run:
         self._train_loss = self.train_loss()
         self._ended_at = self.state.step
         self.state, self._kept = best, None
-        self.dense_octets = best.dense.tobytes()
+        self.dense_octets = best.dense_for_training()
 
     def loss_since_validation(self) -> float | None:
         """Mean loss of the steps that were told since this was asked last; None where none were."""
@@ -306,7 +306,7 @@ class Run:
                     self._on_event(events.LeftOut(workers[worker], step))
         absent = self.council.absent if self.council else frozenset[int]()
         self.barrier = StepBarrier(self.schedule, step, absent)
-        self.dense_octets = self.state.dense.tobytes()
+        self.dense_octets = self.state.dense_for_training()
         self.progress_at = self.training_began_at = self.training_ended_at = self._monotonic()
 
     def staged_report(self) -> StagedReport:
@@ -314,7 +314,8 @@ class Run:
         _, barrier = self.running()
         squares = {}
         if self.contract.training.update_norm is not None:
-            squares = {w: _squares(barrier.gradients(w)) for w in barrier.staged}
+            sizes = (self.state.dense.size, self.contract.model.embedding_dim)
+            squares = {w: _squares(barrier.gradients(w), *sizes) for w in barrier.staged}
         return StagedReport(barrier.staged, squares)
 
     def apply(self, decision: Decision) -> None:
@@ -329,13 +330,13 @@ class Run:
         with self.times.applying():
             if pushes:
                 weights = [decision.weights[w] for w in decision.contributors]
-                gradients = sum_gradients(pushes, weights)
+                gradients = self.state.merged(pushes, weights)
                 if not is_finite(gradients):
                     raise diverged(
                         self.step, "an overflow in the sum over the workers", self.losses
                     )
                 self.state.apply(gradients, first_of_epoch=first)
-                self.dense_octets = self.state.dense.tobytes()
+                self.dense_octets = self.state.dense_for_training()
             else:
                 self.state.skip(first_of_epoch=first)
         self.progress_at = self._monotonic()
@@ -453,5 +454,7 @@ class Run:
         )
 
 
-def _squares(gradients: Gradients) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return np.concatenate(([dense_norm(gradients)], slice_norms(gradients)))
+def _squares(
+    gradients: Gradients, dense: int, dim: int
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.concatenate(([dense_norm(gradients, dense)], slice_norms(gradients, dim)))

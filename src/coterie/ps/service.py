@@ -243,7 +243,7 @@ class ParameterService:
             waited = shard.monotonic() - waits_from
             run.times.waited(waited)
             with run.times.reading():
-                rows = octets_of(run.state.table.read(next_ids))
+                rows = octets_of(run.state.table.read_for_training(next_ids))
             return ExchangeReply(
                 step=run.step,
                 dense_parameters=run.dense_octets,
@@ -277,7 +277,7 @@ class ParameterService:
             run.progress_at = shard.monotonic()
             table = run.state.table
             return pb.LookupReply(
-                dense_parameters=run.dense_octets if request.dense else b"",
+                dense_parameters=run.state.dense.tobytes() if request.dense else b"",
                 rows=table.read(ids).tobytes(),
                 trained=table.trained(ids).astype(np.uint8).tobytes(),
             )

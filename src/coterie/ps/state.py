@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from coterie.contract import Contract
+from coterie.contract import Contract, TrainingSection
 from coterie.ps.aggregation import Gradients
 from coterie.ps.initial import initial_dense
-from coterie.ps.optimizers import dense_update
+from coterie.ps.merging import DenseChange, merge
+from coterie.ps.optimizers import DenseUpdate, dense_update
 from coterie.ps.rates import rate_factor
 from coterie.ps.slices import SliceDigests
 from coterie.ps.table import RowTable
@@ -69,21 +70,33 @@ class ModelState:
         parameters = contract.model.dense_parameters(contract.data) if shard == 0 else ()
         self._shard, self._shards = shard, shards
         self._schedule = contract.training.schedule
+        self._local = contract.training.local_training
         self.step = 0
         self.epoch_loss = 0.0
         self.epoch_examples = 0
         self.dense: FloatArray = initial_dense(contract.training.seed, parameters)
-        self.optimizer = dense_update(contract.training.dense, self.dense.size)
+        shapes = [parameter.shape for parameter in parameters]
+        self.optimizer = _optimizer_of(contract.training, self.dense.size, shapes)
         self.table = RowTable(contract, shard, shards)
+
+    def dense_for_training(self) -> bytes:
+        """The dense parameters, and after them what the workers' own optimizer keeps: float32."""
+        kept = self.optimizer.kept if isinstance(self.optimizer, DenseChange) else b""
+        return self.dense.tobytes() + bytes(kept)
+
+    def merged(self, pushes: Sequence[Gradients], weights: Sequence[float]) -> Gradients:
+        """What the workers' pushes of a step are together: see ``merge``."""
+        return merge(self._local, pushes, weights, self.table.dim, self.table.state_of)
 
     def apply(self, gradients: Gradients, *, first_of_epoch: bool) -> None:
         """Applies one step's mean gradients and counts the step.
 
         Args:
-            gradients: As ``sum_gradients`` gives them; the dense part is used up.
+            gradients: As ``merged`` gives them; the dense part is used up.
             first_of_epoch: Whether the epoch's loss starts anew.
         """
-        factor = rate_factor(self._schedule, self.step)
+        # The schedule is of the workers' own rates, where they have some: training/local_steps.py.
+        factor = 1.0 if self._local else rate_factor(self._schedule, self.step)
         self.optimizer.apply(self.dense, gradients.dense_p, step=self.step, factor=factor)
         self.table.apply(gradients.row_ids_u, gradients.rows_ud, step=self.step, factor=factor)
         self._count(gradients.loss_sum, gradients.examples, first_of_epoch=first_of_epoch)
@@ -134,6 +147,15 @@ class ModelState:
         self.epoch_loss += loss_sum
         self.epoch_examples += examples
         self.step += 1
+
+
+def _optimizer_of(
+    training: TrainingSection, size: int, shapes: Sequence[tuple[int, ...]]
+) -> DenseUpdate:
+    optimizer, local = dense_update(training.dense, size, shapes), training.local_training
+    if local is None or not local.dense.sums(shapes):
+        return optimizer
+    return DenseChange(optimizer, dense_update(local.dense, size, shapes).state)
 
 
 def model_digest(

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from coterie.contract import Contract
 from coterie.errors import EnvironmentUnfit, MessageRefused
 from coterie.ps.initial import InitialRows
-from coterie.ps.optimizers import row_update
+from coterie.ps.merging import RowChange
+from coterie.ps.optimizers import RowUpdate, row_update
 from coterie.ps.slices import Sharding
 
 FloatArray = npt.NDArray[np.float32]
@@ -41,12 +42,13 @@ class RowTable:
         self._initial = InitialRows(contract)
         self._places = Sharding(self.rows, shards).places(shard)
         self._shares = shards > 1
+        self._sends_state = contract.exchanged_width > self.dim
         count = self._places.count
         try:
             self._values = np.empty((count, self.dim), np.float32)
             self._trained = np.zeros(count, np.bool_)
             self._touched = np.zeros(count, np.bool_)
-            self._update = row_update(contract.training.rows, count, self.dim)
+            self._update = _update_of(contract, count)
         except MemoryError as error:
             raise EnvironmentUnfit(
                 "the embedding table does not fit this machine",
@@ -75,6 +77,18 @@ class RowTable:
             values[new] = self._initial.of(rows[new])
         return values
 
+    def read_for_training(self, rows: IdArray) -> FloatArray:
+        """Rows, and beside each its state of the workers' own optimizer, if that has any.
+
+        Returns:
+            float32 [n, dim + width], a copy.
+
+        Raises:
+            MessageRefused: Another shard holds one of them.
+        """
+        values = self.read(rows)
+        return np.hstack((values, self.state_of(rows))) if self._sends_state else values
+
     def trained(self, rows: IdArray) -> BoolArray:
         """Which of the rows were ever updated, bool [n].
 
@@ -90,7 +104,7 @@ class RowTable:
 
         Args:
             rows: Unique, int32 [u].
-            gradient: float32 [u, dim].
+            gradient: float32 [u, dim]; as wide as ``read_for_training`` where that gives state.
             step: Updates applied before this one.
             factor: Of the learning rate.
 
@@ -160,3 +174,10 @@ class RowTable:
                 remedy="run the same version of Coterie under the same contract on all nodes",
             )
         return places
+
+
+def _update_of(contract: Contract, count: int) -> RowUpdate:
+    training, dim = contract.training, contract.model.embedding_dim
+    if contract.exchanged_width > dim and training.local_training is not None:
+        return RowChange(training.rows, training.local_training.rows, count, dim)
+    return row_update(training.rows, count, dim)

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from coterie import __version__
-from coterie.contract import Contract
+from coterie.contract import Contract, LocalSection
 from coterie.models.intervals import Interval
 from coterie.report import palette
 from coterie.report.drawing import Drawing
@@ -256,6 +256,7 @@ def _settings(contract: Contract) -> list[tuple[str, str]]:
         ("scheme", contract.mode.upper()),
         ("batch", f"{training.batch:,} examples per worker"),
         ("local steps", f"{training.local_steps:,}"),
+        *_local_settings(training.local_training),
         ("epochs", f"{training.epochs:,}"),
         ("order of rows", training.order),
         ("model kept", f"the {training.validation.keep} one"),
@@ -265,6 +266,16 @@ def _settings(contract: Contract) -> list[tuple[str, str]]:
         ("embedding rows", f"{data.total_rows:,} x {model.embedding_dim}"),
         ("seed", f"{training.seed}"),
         ("TEE demanded", contract.trust.tee),
+    ]
+
+
+def _local_settings(local: LocalSection | None) -> list[tuple[str, str]]:
+    """The workers' own optimizers; the others are then the server's."""
+    if local is None:
+        return []
+    return [
+        ("workers' dense optimizer", f"{local.dense.kind}, rate {local.dense.learning_rate:g}"),
+        ("workers' row optimizer", f"{local.rows.kind}, rate {local.rows.learning_rate:g}"),
     ]
 
 

@@ -1,17 +1,25 @@
-"""Several batches on a worker's own copy of the model before it pushes (federated averaging).
+"""Several batches on a worker's own copy of the model before it pushes.
 
 The push is the change of the copy, start minus end, times the examples: the server divides the sum
 over the workers by all their examples, so its optimizers' gradient is the mean change, weighted by
 examples (McMahan et al., 2017; as a server gradient: Reddi et al., 2021). A row that a worker did
 not touch did not change in its copy.
+
+A push is a function of what the server sent and of the worker's examples alone, so that a worker
+that comes back after a kill pushes the same again: what goes on from step to step, sums of squares of
+dense parameters and all state of rows, comes with what it is of and goes back with it, as what it grew
+by; momentum and Adam's moments of dense parameters begin anew in every step.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from coterie.contract import TrainingSection
 from coterie.criteo.shards import Batch
 from coterie.ps.aggregation import Gradients
+from coterie.ps.optimizers import dense_update, row_update
+from coterie.ps.rates import rate_factor
 from coterie.training.messages import Parameters
 from coterie.training.step import UniqueRows, WorkerStep, sum_by_row, unique_rows
 
@@ -21,48 +29,70 @@ def local_delta(
     batch: Batch,
     unique: UniqueRows,
     parameters: Parameters,
-    *,
-    steps: int,
-    learning_rate: float,
+    training: TrainingSection,
 ) -> Gradients:
-    """Trains batch after batch by SGD on a copy; gives the copy's change as a push.
+    """Trains batch after batch on a copy; gives the copy's change as a push.
+
+    Every worker takes as many local batches, of a size by its share of the step.
 
     Args:
         worker_step: The compiled step.
         batch: All examples of the step, several batches.
         unique: The distinct rows among them.
-        parameters: The server's model: where the copy starts.
-        steps: Local batches; every worker has as many, of a size by its share of the step.
-        learning_rate: Of the local SGD, on each batch's mean gradient.
+        parameters: The server's model, and the state of its rows: where the copy starts.
+        training: Gives the number of local batches, their optimizers and the schedule.
 
     Returns:
-        The change times the number of examples; losses and correct
-        predictions are those met on the way.
+        The change, and beside it what the state grew by, times the number of examples; losses and
+        correct predictions are those met on the way.
     """
+    local, steps = training.local_training, training.local_steps
+    assert local is not None
     dense_p, rows_ud = parameters.dense_p.copy(), parameters.rows_ud.copy()
+    dense = dense_update(local.dense, dense_p.size, worker_step.shapes)
+    if parameters.sums_s.size:
+        dense.state[:] = parameters.sums_s
+    rows = row_update(local.rows, *rows_ud.shape)
+    if rows.state.size:
+        rows.state[:] = parameters.state_us
+    factor = rate_factor(training.schedule, parameters.step)
+    mu = np.float32(local.proximal)
     examples, loss_sum, correct = len(batch.labels_b), 0.0, 0
-    for i in range(steps):
-        part = slice(examples * i // steps, examples * (i + 1) // steps)
-        if part.start == part.stop:
-            continue
-        local = unique_rows(unique.inverse_bm[part])
-        result = worker_step.gradients(
-            dense_p,
-            batch.dense_bn[part],
-            np.take(rows_ud, unique.inverse_bm[part], axis=0),
-            batch.labels_b[part],
+    # The worker finds in the push what is not finite, and names the step.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for i in range(steps):
+            part = slice(examples * i // steps, examples * (i + 1) // steps)
+            if part.start == part.stop:
+                continue
+            seen = unique_rows(unique.inverse_bm[part])
+            result = worker_step.gradients(
+                dense_p,
+                batch.dense_bn[part],
+                np.take(rows_ud, unique.inverse_bm[part], axis=0),
+                batch.labels_b[part],
+            )
+            mean = np.float32(1 / result.examples)
+            gradient_p = result.dense_p * mean
+            gradient_ud = sum_by_row(result.embedded_bmd, seen) * mean
+            if mu:
+                gradient_p += mu * (dense_p - parameters.dense_p)
+                gradient_ud += mu * (rows_ud[seen.ids_u] - parameters.rows_ud[seen.ids_u])
+            dense.apply(dense_p, gradient_p, step=i, factor=factor)
+            taken = parameters.step * steps + i
+            rows.apply(rows_ud, seen.ids_u, gradient_ud, step=taken, factor=factor)
+            loss_sum += result.loss_sum
+            correct += result.correct
+        weight = np.float32(examples)
+        dense_changes, row_changes = [parameters.dense_p - dense_p], [parameters.rows_ud - rows_ud]
+        if parameters.sums_s.size:
+            dense_changes.append(dense.state - parameters.sums_s)
+        if rows.state.size:
+            row_changes.append(rows.state - parameters.state_us)
+        return Gradients(
+            examples=examples,
+            loss_sum=loss_sum,
+            correct=correct,
+            dense_p=np.concatenate(dense_changes) * weight,
+            row_ids_u=unique.ids_u,
+            rows_ud=np.hstack(row_changes) * weight,
         )
-        rate = np.float32(learning_rate / result.examples)
-        dense_p -= rate * result.dense_p
-        rows_ud[local.ids_u] -= rate * sum_by_row(result.embedded_bmd, local)
-        loss_sum += result.loss_sum
-        correct += result.correct
-    weight = np.float32(examples)
-    return Gradients(
-        examples=examples,
-        loss_sum=loss_sum,
-        correct=correct,
-        dense_p=(parameters.dense_p - dense_p) * weight,
-        row_ids_u=unique.ids_u,
-        rows_ud=(parameters.rows_ud - rows_ud) * weight,
-    )

@@ -22,12 +22,17 @@ class Parameters:
     Attributes:
         step: Updates that it holds.
         dense_p: float32 [P].
+        sums_s: Sums that the workers' own dense optimizer keeps, float32 [sums]; [0] if it has none.
         rows_ud: Rows of the asked ids, float32 [u, dim].
+        state_us: Their state of the workers' own optimizer, float32 [u, width]; width 0 if it has
+            none.
     """
 
     step: int
     dense_p: FloatArray
+    sums_s: FloatArray
     rows_ud: FloatArray
+    state_us: FloatArray
 
 
 def push_of(gradients: Gradients, place: Places, shard: int) -> Push:

@@ -131,6 +131,7 @@ class ServerSession:
     ) -> None:
         self._shards = ServerShards(connect, contract)
         self._contract = contract
+        self._dense = sum(p.size for p in contract.model.dense_parameters(contract.data))
         self._train_examples = train_examples
         self._data_set_digest = data_set_digest
         self._memory = memory or CheckpointMemory(None, contract)
@@ -394,13 +395,17 @@ class ServerSession:
         self._account(began, replies)
         self._remember(replies[0])
         rows = [
-            self._shards.rows(reply.rows, part_of(row_ids_u, place).size)
+            self._shards.rows(reply.rows, part_of(row_ids_u, place).size, for_training=True)
             for reply, place in zip(replies, next_places, strict=True)
         ]
+        together = self._shards.gather(rows, next_places, row_ids_u.size)
+        dense, dim = dense_of(replies[0].dense_parameters), self._contract.model.embedding_dim
         return Parameters(
             replies[0].step,
-            dense_of(replies[0].dense_parameters),
-            self._shards.gather(rows, next_places, row_ids_u.size),
+            dense[: self._dense],
+            dense[self._dense :],
+            together[:, :dim],
+            together[:, dim:],
         )
 
     def _until_done(

@@ -39,6 +39,7 @@ class ServerShards:
         self.count = len(contract.by_role("ps"))
         self._connect = connect
         self._dim = contract.model.embedding_dim
+        self._width = contract.exchanged_width
         self._sharding = Sharding(contract.data.total_rows, self.count)
         self._ports: list[ParameterServerPort] = []
         # Calls that were left behind may hold their threads for a while.
@@ -92,26 +93,34 @@ class ServerShards:
         owners = self._sharding.owners(row_ids_u)
         return [np.flatnonzero(owners == shard) for shard in range(self.count)]
 
-    def rows(self, octets: bytes | memoryview, count: int) -> FloatArray:
+    def rows(
+        self, octets: bytes | memoryview, count: int, *, for_training: bool = False
+    ) -> FloatArray:
         """Decodes rows of one shard, float32 [count, dim].
+
+        Args:
+            octets: As they came.
+            count: Of how many rows.
+            for_training: Whether the state of the workers' own optimizer is beside each.
 
         Raises:
             ProtocolError: They are of another size.
         """
-        if len(octets) != 4 * count * self._dim:
+        width = self._width if for_training else self._dim
+        if len(octets) != 4 * count * width:
             raise ProtocolError(
                 "the parameter server sent rows of a wrong size",
-                expected=f"{count} rows of {self._dim} float32 values",
+                expected=f"{count} rows of {width} float32 values",
                 seen=f"{len(octets)} bytes",
                 remedy="run the same version of Coterie on all nodes",
             )
-        return np.frombuffer(octets, "<f4").reshape(count, self._dim)
+        return np.frombuffer(octets, "<f4").reshape(count, width)
 
     def gather(self, parts: list[FloatArray], places: list[Places], count: int) -> FloatArray:
-        """Puts the shards' rows back in the order that was asked for, float32 [count, dim]."""
+        """Puts the shards' rows back in the order that was asked for, as wide as they come."""
         if self.count == 1:
             return parts[0]
-        rows_ud = np.empty((count, self._dim), np.float32)
+        rows_ud = np.empty((count, parts[0].shape[1]), np.float32)
         for part, place in zip(parts, places, strict=True):
             if place is not None:
                 rows_ud[place] = part

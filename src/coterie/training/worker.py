@@ -140,15 +140,10 @@ class Trainer:
             self._compute_seconds += self._monotonic() - began
 
     def _gradients(self, prepared: Prepared, parameters: Parameters) -> Gradients:
-        if self._training.local_learning_rate is None:
+        if self._training.local_training is None:
             return gradients_of(self._worker_step, prepared, parameters)
         return local_delta(
-            self._worker_step,
-            prepared.batch,
-            prepared.unique,
-            parameters,
-            steps=self._training.local_steps,
-            learning_rate=self._training.local_learning_rate,
+            self._worker_step, prepared.batch, prepared.unique, parameters, self._training
         )
 
     def _await(self, upcoming: Future[Prepared]) -> Prepared:

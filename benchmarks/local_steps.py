@@ -24,12 +24,13 @@ import numpy as np
 from coterie.contract import Contract, Node, TrainingSection, load_contract
 from coterie.criteo.dataset import DataSet, open_dataset
 from coterie.criteo.preparation import prepare
-from coterie.models.metrics import Floats, Metrics, evaluate
+from coterie.models import Metrics, ScoreHistogram
 from coterie.nodes.local import run_local
 from coterie.nodes.memory import MemoryFabric, MemoryHub
 from coterie.ps.events import Event, StepDone
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
+from coterie.training.messages import FloatArray
 
 Recipe = Mapping[str, object]
 
@@ -168,7 +169,7 @@ def with_recipe(contract: Contract, recipe: Recipe, seed: int) -> Contract:
 def train(contract: Contract, sets: Mapping[str, DataSet], megabits: float = 0.0) -> Trained:
     """Trains in this process, each worker behind a line of its own."""
     lines = {node.name: Line(megabits) for node in contract.by_role("worker")}
-    scores: dict[str, dict[str, tuple[Floats, Floats]]] = {"validation": {}, "test": {}}
+    scores: dict[str, dict[str, tuple[FloatArray, FloatArray]]] = {"validation": {}, "test": {}}
     done: list[StepDone] = []
 
     def hear(event: Event) -> None:
@@ -189,7 +190,9 @@ def train(contract: Contract, sets: Mapping[str, DataSet], megabits: float = 0.0
         ),
     )
     found = {
-        split: evaluate(*(np.concatenate(part) for part in zip(*by_node.values(), strict=True)))
+        split: ScoreHistogram.count(
+            *(np.concatenate(part) for part in zip(*by_node.values(), strict=True))
+        ).metrics()
         for split, by_node in scores.items()
     }
     octets = sum(line.octets for line in lines.values())

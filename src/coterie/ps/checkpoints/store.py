@@ -253,7 +253,9 @@ class CheckpointStore:
         segments = [*self._segments, write_segment(self._folder, snapshot)]
         shard, shards = self._place
         with self._lock:
-            kept = self._manifests[record.kept_step][0] if record.kept_step else None
+            kept, _ = self._manifests.get(record.kept_step, (None, None))
+        if record.kept_step and kept is None:
+            raise self._damaged(f"the best model's checkpoint, step {record.kept_step}", "none")
         manifest = _Manifest(
             contract_digest=self._contract_digest,
             previous=self._tip,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -120,6 +120,10 @@ class TroubledPort:
     def download(self, request: pb.DownloadRequest) -> Iterator[pb.DownloadPart]:
         """See ParameterServerPort."""
         return self._trouble.disturb(self._port.download, request)
+
+    def start(self, parts: Iterable[pb.StartPart]) -> pb.StartReply:
+        """See ParameterServerPort."""
+        return self._trouble.disturb(lambda again: self._port.start(iter(again)), list(parts))
 
     def close(self) -> None:
         """See ParameterServerPort."""

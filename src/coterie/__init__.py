@@ -15,6 +15,7 @@ grpc_settings.prepare()
 
 if TYPE_CHECKING:
     from coterie.api import (
+        continue_from,
         describe_model,
         evaluate,
         export,
@@ -52,6 +53,7 @@ __all__ = [
     "SynthesizeReport",
     "TrainedModel",
     "__version__",
+    "continue_from",
     "describe_model",
     "evaluate",
     "export",

@@ -136,6 +136,7 @@ def run(
     data: StrPath,
     out: StrPath,
     *,
+    start: StrPath | None = None,
     on_event: Callable[[Event], None] = _silent,
 ) -> RunResult:
     """Trains: every node of the contract as an attested process on this machine.
@@ -144,6 +145,7 @@ def run(
         contract: What is trained, by whom.
         data: What ``prepare`` wrote: one folder per party.
         out: The run's directory, new or to be resumed.
+        start: Where what the contract's ``[start]`` names lies; see :func:`continue_from`.
         on_event: Hears what happens.
 
     Raises:
@@ -151,7 +153,8 @@ def run(
     """
     from coterie.nodes.run import run_processes
 
-    return run_processes(contract, Path(data), Path(out), on_event)
+    folder = None if start is None else Path(start)
+    return run_processes(contract, Path(data), Path(out), on_event, start=folder)
 
 
 def local(
@@ -159,6 +162,7 @@ def local(
     data: StrPath,
     *,
     out: StrPath | None = None,
+    start: StrPath | None = None,
     on_event: Callable[[Event], None] = _silent,
 ) -> RunResult:
     """Trains the same in this process, without attestation: the same model, bit for bit.
@@ -167,6 +171,7 @@ def local(
         contract: What is trained, by whom.
         data: What ``prepare`` wrote.
         out: A new directory for the result and the trained model; nothing is kept without it.
+        start: Where what the contract's ``[start]`` names lies; see :func:`continue_from`.
         on_event: Hears what happens.
 
     Raises:
@@ -174,7 +179,41 @@ def local(
     """
     from coterie.nodes.run import run_in_process
 
-    return run_in_process(contract, Path(data), on_event, out=None if out is None else Path(out))
+    return run_in_process(
+        contract,
+        Path(data),
+        on_event,
+        out=None if out is None else Path(out),
+        start=None if start is None else Path(start),
+    )
+
+
+def continue_from(
+    run: StrPath,
+    *,
+    contract: Contract | None = None,
+    epochs: int | None = None,
+    new_optimizer_state: bool = False,
+) -> Contract:
+    """The contract that goes on from the model of a finished run: give it to ``run`` or ``local``.
+
+    ``coterie.local(coterie.continue_from("run1"), "data", out="run2", start="run1")`` trains on.
+
+    Args:
+        run: The run's directory.
+        contract: How to go on, with more columns or larger tables perhaps; as the run did if absent.
+        epochs: Passes over the data, in place of the contract's.
+        new_optimizer_state: Begin the optimizers' state anew, as another optimizer needs it.
+
+    Raises:
+        ResultUnreadable: The run has not finished.
+        StartRefused: Its model does not fit the contract, or it left no optimizer state.
+    """
+    from coterie.nodes.continuing import continued_run
+
+    return continued_run(
+        Path(run), contract, epochs=epochs, new_optimizer_state=new_optimizer_state
+    )
 
 
 def read_result(run: StrPath) -> RunResult:

@@ -14,6 +14,7 @@
     |   |-- SealBroken                 a sealed file was altered, cut or swapped
     |   |-- KeyFileRefused             a file is no key of a sealed data set
     |   |-- ModelDamaged               a trained model's file was altered or cut
+    |   |-- StartRefused               what a run is to go on from is not what its contract names
     |   |-- ResultUnreadable           a run has left no result, or one of another version
     |   `-- DataSetMismatch            prepared under another contract's data section
     |-- TrustError                 3   somebody is not who or what the contract demands
@@ -158,6 +159,10 @@ class KeyFileRefused(DataError):
 
 class ModelDamaged(DataError):
     """The file of a trained model cannot be read, or was altered or cut."""
+
+
+class StartRefused(DataError):
+    """What a run is to go on from is missing, not what its contract names, or does not fit it."""
 
 
 class ResultUnreadable(DataError):

@@ -26,8 +26,8 @@ PAGE = REPOSITORY / "docs" / "python.md"
 SURFACE = [
     "Contract", "CoterieError", "Evaluation", "KerasModelSection", "Metrics", "Predictions",
     "PrepareReport", "RunResult", "SynthesizeReport", "TrainedModel", "__version__",
-    "describe_model", "evaluate", "export", "load_contract", "load_model", "local", "predict",
-    "prepare", "read_result", "results_frame", "run", "synthesize",
+    "continue_from", "describe_model", "evaluate", "export", "load_contract", "load_model", "local",
+    "predict", "prepare", "read_result", "results_frame", "run", "synthesize",
 ]  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def test_the_docstrings_example_runs(folder: Path) -> None:
 @pytest.mark.tensorflow
 def test_the_pages_examples_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)  # the project's own page
@@ -145,6 +145,9 @@ def test_the_pages_examples_run(folder: Path, capsys: pytest.CaptureFixture[str]
     import polars as pl
 
     assert pl.read_csv(folder / "shop-scores.csv").height == 1500
+    second = coterie.read_result(folder / "run2")
+    assert second.start is not None
+    assert second.start.model == coterie.read_result(folder / "run1").model_digest
     assert isinstance(names["section"], coterie.KerasModelSection)
     assert "cannot be read" in capsys.readouterr().out
 

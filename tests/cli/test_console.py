@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from coterie.cli import console, logs
+from coterie.contract import StartSection
 from coterie.errors import EvidenceRefused
 from coterie.models import ScoreHistogram
 from coterie.models.released import ReleasedScores
@@ -40,6 +41,20 @@ def test_a_result_with_times_and_absences_is_printed(monkeypatch: pytest.MonkeyP
     finished = replace(finished, totals={"test": ReleasedScores.of([few])})
     console.print_result(result_of(finished, HFL, "ra-tls"), "hfl")
     assert "only 2 positive examples: the AUC says little" in screen.export_text()
+    screen.file.close()
+
+
+def test_a_result_says_what_it_went_on_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    monkeypatch.setattr(console, "out", screen)
+    start = StartSection(model="ab" * 32, contract="cd" * 32, step=1234, new_columns=("I9",))
+    contract = HFL.model_copy(update={"start": start})
+    finished = replace(outcome(HFL), optimizer_state=bytes.fromhex("ef" * 32))
+    console.print_result(result_of(finished, contract, "ra-tls"), "hfl")
+    text = screen.export_text()
+    assert f"model {'ab' * 32}, step 1,234" in text
+    assert "I9)" in text
+    assert "ef" * 32 in text
     screen.file.close()
 
 

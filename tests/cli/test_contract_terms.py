@@ -26,7 +26,8 @@ def edited(folder: Path, *edits: tuple[str, str]) -> Path:
 WORSE = (
     ('accepted_tcb_statuses = ["UpToDate"]', 'accepted_tcb_statuses = ["UpToDate", "OutOfDate"]'),
     ("batch = 128", "batch = 1"),
-    ("[trust]", '[results]\nmodel_parties = ["acme"]\n[limits]\nevaluation_minimum = 1\n[trust]'),
+    ("[results]", '[results]\nmodel_parties = ["acme"]'),
+    ("[trust]", "[limits]\nevaluation_minimum = 1\n[trust]"),
 )
 
 

@@ -75,7 +75,16 @@ def test_a_mistyped_verb_is_guessed(run: Run) -> None:
     [
         (("run", EXAMPLE, "--data", "x"), "missing option '--out'"),
         (("node", EXAMPLE, "ps0", "--metrics-port", "seventy"), "--metrics-port"),
-        (("run",), "missing argument 'CONTRACT'"),
+        (("run", "--data", "x", "--out", "y"), "missing argument 'CONTRACT'"),
+        (("local", EXAMPLE, "--data", "x", "--epochs", "2"), "--epochs is for a run that goes on"),
+        (
+            ("local", EXAMPLE, "--data", "x", "--new-optimizer-state"),
+            "--new-optimizer-state is for a run that goes on",
+        ),
+        (
+            ("run", "--continue", "r", "--start", "s", "--data", "x", "--out", "y"),
+            "--continue and --start are two ways to say one thing",
+        ),
         (("synthesize", "x.tsv", "--rows", "3"), "--rows"),
         (("prepare", "a", "b", "--contract", "c", "--deal", "fair"), "--deal"),
         (("attest", "verify", "no-such-file"), "no-such-file"),

@@ -93,7 +93,7 @@ def built_without_checks(value: Json) -> Contract:
 
 def test_every_section_has_leaves_to_flip() -> None:
     paths = [path for path, _ in leaves(tree(CONTRACT))]
-    assert {path[0] for path in paths} == set(Contract.model_fields) - {"tensorflow"}
+    assert {path[0] for path in paths} == set(Contract.model_fields) - {"tensorflow", "start"}
     assert len(paths) > 100
 
 
@@ -254,11 +254,13 @@ LATER = {
     "refuse_cached_keys": ("[trust.roles.ps]", "false", "true"),
     "order": ("[training]", '"file"', '"shuffled"'),
     "validation": ("[training]", "{keep = 'last'}", "{every_steps = 5}"),
+    "optimizer_state": ("[results]", "false", "true"),
 }
 
 
 def of_before(table: str = "", line: str = "") -> Contract:
-    return parse_contract(BEFORE.replace(table, f"{table}\n{line}", 1).encode(), "t")
+    text = BEFORE if not table or table in BEFORE else f"{BEFORE}\n{table}\n"
+    return parse_contract(text.replace(table, f"{table}\n{line}", 1).encode(), "t")
 
 
 def test_a_contract_without_later_keys_keeps_its_digest() -> None:
@@ -311,9 +313,17 @@ def test_local_optimizers_count_when_they_are_there() -> None:
     )
 
 
+def test_a_start_counts_when_it_is_there() -> None:
+    lines = "\n".join(f'{key} = "{"ab" * 32}"' for key in ("model", "contract"))
+    having = of_before("[start]", f"{lines}\nstep = 3")
+    assert b'"start"' not in canonical_json(of_before())
+    assert contract_digest(having).hex() != DIGEST_BEFORE
+    assert contract_from_json(canonical_json(having), "peer") == having
+
+
 def test_every_later_key_is_tried() -> None:
     def later(section: type[Section]) -> set[str]:
         return set(section.LATER).union(*(later(one) for one in section.__subclasses__()))
 
     # A contract with [tensorflow] has no model to train: tests/tensorflow tries it.
-    assert later(Section) == {*LATER, "next_key", "key_not_after", "tensorflow", "local"}
+    assert later(Section) == {*LATER, "next_key", "key_not_after", "tensorflow", "local", "start"}

@@ -81,6 +81,7 @@ CASES = [
     (("batch = 128", "batch = 1"), "training.batch", "release", "looser", "128 -> 1"),
     (("minimum = 100", "minimum = 1"), "limits.evaluation_minimum", "release", "looser", "100 -> 1"),
     (("evaluation_minimum = 100", "quorum = 2\ngrace_seconds = 5"), "limits.quorum", "release", "looser", "not set -> 2"),
+    (("[results]", "[results]\noptimizer_state = true"), "results.optimizer_state", "release", "looser", "no -> yes"),
     (("batch = 128", "epochs = 2"), "training.epochs", "training", "other", "1 -> 2"),
     (("[results]", "[data]\nrows = 9\n[results]"), "data.rows", "data", "other", "10000 -> 9"),
     (("evaluation_minimum = 100", "join_seconds = 5"), "limits.join_seconds", "limits", "other", "300.0 -> 5.0"),
@@ -119,6 +120,16 @@ def test_who_gets_the_model_is_told_by_who_really_does(
     assert (first.key, first.effect, first.what) == ("results (recipients)", effect, what)
     assert (second.key, second.effect) == ("results.model_parties", "other")
     assert first.group == second.group == "release"
+
+
+def test_a_start_is_told_key_by_key() -> None:
+    digest = "ab" * 32
+    start = f'[start]\nmodel = "{digest}"\ncontract = "{digest}"\nstep = 7\n'
+    found = {change.key: change for change in changed(("[training]", f"{start}[training]"))}
+    assert found["start.model"].what == f"not set -> {digest}"
+    assert found["start.step"].new == 7
+    assert {change.group for change in found.values()} == {"training"}
+    assert found["start.grown"].meaning
 
 
 def test_the_dangerous_comes_first() -> None:

@@ -230,6 +230,57 @@ def test_the_model_is_for_those_that_get_it(policy: KeyPolicy) -> None:
         policy.model_key(replace(claims_of(policy), node="ps0"))
 
 
+class TestStart:
+    """The key of what the run goes on from: for the node that gives it, under whatever name it asks."""
+
+    KEY = DataKey("acme", b"\x09" * 32, b"\x0a" * 32)
+
+    @pytest.fixture
+    def policy(self, folder: Path) -> KeyPolicy:
+        contract = folder / "contract.toml"
+        digest = "ab" * 32
+        start = f'[start]\nmodel = "{digest}"\ncontract = "{digest}"\nstep = 3\n'
+        contract.write_text(f"{contract.read_text()}\n{start}")
+        self.KEY.write(folder / "model.key")
+        return read(folder, POLICY + MODEL.format(key="model.key") + '[start]\nkey = "model.key"\n')
+
+    def test_the_giver_gets_it_also_if_it_is_the_models(self, policy: KeyPolicy) -> None:
+        assert policy.start == policy.model == self.KEY
+        assert policy.data_key(claims_of(policy), request(self.KEY.set_id)) == self.KEY.key
+
+    @pytest.mark.parametrize("party", ["bolt", "acme"])
+    def test_nobody_else_does(self, policy: KeyPolicy, party: str) -> None:
+        start = policy.contract.start
+        assert start is not None
+        named = start.model_copy(update={"party": "bolt"})
+        policy = replace(policy, contract=policy.contract.model_copy(update={"start": named}))
+        claims = replace(claims_of(policy), party=party)
+        what = (
+            "does not give the model that the run starts from, nor gets its key"
+            if party == "acme"
+            else "is of another party"
+        )
+        with pytest.raises(KeyRefused, match=what) as refusal:
+            policy.data_key(claims, request(self.KEY.set_id))
+        assert refusal.value.expected == ("bolt-worker" if party == "acme" else "party acme")
+
+    def test_without_such_a_section_there_is_no_key(self, policy: KeyPolicy) -> None:
+        with pytest.raises(KeyRefused, match="has no key for this data set"):
+            replace(policy, start=None).data_key(claims_of(policy), request(self.KEY.set_id))
+
+    @pytest.mark.usefixtures("policy")
+    def test_it_is_no_key_of_a_data_set(self, folder: Path) -> None:
+        with pytest.raises(ContractInvalid) as refusal:
+            read(folder, POLICY + '[start]\nkey = "acme.key"\n')
+        assert refusal.value.seen == "one key for a data set and for the start"
+
+
+def test_a_start_key_under_a_contract_without_a_start_is_refused(folder: Path) -> None:
+    with pytest.raises(ContractInvalid) as refusal:
+        read(folder, POLICY + '[start]\nkey = "acme.key"\n')
+    assert refusal.value.seen == "[start], but the contract goes on from no model"
+
+
 class TestShares:
     """Of the checkpoints' key: for the parameter server of any party, if its own vouches for it."""
 

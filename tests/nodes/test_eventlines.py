@@ -94,6 +94,18 @@ EVENTS: list[tuple[events.Event, str]] = [
         f"w0 keeps the trained model {'ab' * 8} in out/model.coterie",
     ),
     (
+        events.OptimizerStateKept("w0", "out/optimizer.coterie", "ab" * 32),
+        f"w0 keeps the optimizers' state {'ab' * 8} in out/optimizer.coterie",
+    ),
+    (
+        events.StartTaken("w0", "ab" * 32, 700, "cd" * 32),
+        f"the run goes on from step 700 of model {'ab' * 8}, which w0 gave",
+    ),
+    (
+        events.StartTaken("w0", "ab" * 32, 700, "new", "larger tables: C3; new columns: I9"),
+        f"the run goes on from step 700 of model {'ab' * 8}, which w0 gave; larger tables: C3; new columns: I9",
+    ),
+    (
         events.ModelNotKept("w0"),
         "w0 may keep the trained model but has no --out: it does not",
     ),

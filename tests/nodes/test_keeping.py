@@ -9,7 +9,7 @@ import pytest
 from coterie.contract import Contract, Node, ResultsSection
 from coterie.errors import KeyRefused
 from coterie.nodes.memory import MemoryFabric, MemoryHub
-from coterie.nodes.process import _keeper
+from coterie.nodes.process import _keepers
 from coterie.sealing.model import SealedModelFile
 from coterie.trained.model import PlainModelFile
 from tests.ps.conftest import small_contract
@@ -40,36 +40,41 @@ def node(name: str) -> Node:
 
 def test_a_key_seals_the_model(tmp_path: Path) -> None:
     fabric = Asked(CONTRACT, node("w0"), (b"\1" * 32, b"\2" * 32))
-    keeper = _keeper(CONTRACT, node("w0"), fabric, tmp_path)
-    assert isinstance(keeper, SealedModelFile)
-    assert keeper.path == tmp_path / "model.coterie.sealed"
-    assert (keeper.key.party, keeper.key.set_id, keeper.key.key) == (
-        "p0",
-        b"\1" * 32,
-        b"\2" * 32,
-    )
+    for keeper, name in zip(
+        _keepers(CONTRACT, node("w0"), fabric, tmp_path), ("model", "optimizer"), strict=True
+    ):
+        assert isinstance(keeper, SealedModelFile)
+        assert keeper.path == tmp_path / f"{name}.coterie.sealed"
+        assert keeper.name == f"{name}.coterie"
+        assert (keeper.key.party, keeper.key.set_id, keeper.key.key) == (
+            "p0",
+            b"\1" * 32,
+            b"\2" * 32,
+        )
 
 
 def test_a_party_that_says_so_gets_it_open(tmp_path: Path) -> None:
-    keeper = _keeper(CONTRACT, node("w0"), Asked(CONTRACT, node("w0"), None), tmp_path)
-    assert keeper == PlainModelFile(tmp_path / "model.coterie")
+    keepers = _keepers(CONTRACT, node("w0"), Asked(CONTRACT, node("w0"), None), tmp_path)
+    assert keepers == tuple(
+        PlainModelFile(tmp_path / name) for name in ("model.coterie", "optimizer.coterie")
+    )
 
 
 def test_a_party_that_refuses_ends_the_node_before_it_trains(tmp_path: Path) -> None:
     fabric = Asked(CONTRACT, node("w0"), KeyRefused("no [model]"))
     with pytest.raises(KeyRefused, match="no \\[model\\]"):
-        _keeper(CONTRACT, node("w0"), fabric, tmp_path)
+        _keepers(CONTRACT, node("w0"), fabric, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["ps0", "w1"])
 def test_who_does_not_get_the_model_asks_for_no_key(name: str, tmp_path: Path) -> None:
     contract = CONTRACT.model_copy(update={"results": ResultsSection(model_parties=("p0",))})
     fabric = Asked(contract, node(name), None)
-    assert _keeper(contract, node(name), fabric, tmp_path) is None
+    assert _keepers(contract, node(name), fabric, tmp_path) == (None, None)
     assert fabric.asked == 0
 
 
 def test_without_a_folder_nothing_is_kept() -> None:
     fabric = Asked(CONTRACT, node("w0"), None)
-    assert _keeper(CONTRACT, node("w0"), fabric, None) is None
+    assert _keepers(CONTRACT, node("w0"), fabric, None) == (None, None)
     assert fabric.asked == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +214,8 @@ def row_ids(worker: int, step: int) -> np.ndarray[tuple[int], np.dtype[np.int32]
 
 
 def train(contract: Contract, session: ServerSession, position: Position, worker: int) -> None:
+    """A worker's loop; what it does in a step follows from the updates that the model holds."""
+    first = contract.updates_before
     lane = position.lane
     plan = ValidationPlan.of(contract, lane.steps_per_epoch)
 
@@ -224,27 +226,27 @@ def train(contract: Contract, session: ServerSession, position: Position, worker
 
     step = lane.next_step(position.step)
     validate(max(position.validated, position.step - 1), step)
-    parameters = session.pull(step, row_ids(worker, step))
+    parameters = session.pull(step, row_ids(worker, first + step))
     while step < lane.steps:
-        random = np.random.default_rng((worker, step, 1))
+        random = np.random.default_rng((worker, first + step, 1))
         state = parameters.state_us
         dense = random.normal(size=15).astype(np.float32) + np.float32(0.1) * parameters.dense_p
         gradients = Gradients(
             len(lane.span(step)),
             0.5,
             np.concatenate((dense, parameters.sums_s / 2 + 1)),
-            row_ids(worker, step),
+            row_ids(worker, first + step),
             # with local optimizers, what their state grew by: never less than nothing
             np.hstack((np.float32(0.3) - np.float32(0.1) * parameters.rows_ud, state / 2 + 1)),
         )
         following = lane.next_step(step + 1)
         if following == step + 1 < lane.steps:
-            parameters = session.push(step, gradients, row_ids(worker, following))
+            parameters = session.push(step, gradients, row_ids(worker, first + following))
             validate(step, following)
         else:
             session.push(step, gradients, np.zeros(0, np.int32))
             validate(step, following)
-            parameters = session.pull(following, row_ids(worker, following))
+            parameters = session.pull(following, row_ids(worker, first + following))
         step = following
 
 
@@ -446,6 +448,36 @@ def test_calls_between_shards_are_shard_0s_alone(tmp_path: Path) -> None:
                 call()
         with pytest.raises(MessageRefused, match="called as a shard of the parameter server"):
             cluster.port(0, "w0", "worker").enlist(pb.EnlistRequest())
+
+
+def test_a_chief_that_waits_initializes_a_server_that_began_anew(tmp_path: Path) -> None:
+    """A shard is lost before anybody has trained; the workers have not come yet."""
+    with cluster_of(contract_of(2, mode="sdt"), tmp_path) as cluster, ExitStack() as stack:
+        chief = ServerSession(
+            lambda shard: cluster.port(shard, "chief", "chief"), cluster.contract, train_examples=0
+        )
+        stack.enter_context(closing(chief))
+        chief.initialize(np.arange(15, dtype=np.float32))
+        joining = cluster._pool.submit(chief.through_restarts, lambda position: position)
+        shard = cluster._services["ps0"].shard
+        for life in (1, 2):
+            with shard.changed:
+                assert shard.changed.wait_for(
+                    lambda life=life: (
+                        shard.run is not None
+                        and shard.run.incarnation == life
+                        and shard.run.initialized
+                    ),  # type: ignore[misc]
+                    timeout=30,
+                )
+            if life == 1:
+                cluster.kill("ps1")
+                cluster.start("ps1")
+        sessions = [stack.enter_context(closing(cluster.session(worker))) for worker in range(3)]
+        workers = [cluster._pool.submit(session.join) for session in sessions]
+        assert joining.result(timeout=30).step == 0
+        for worker in workers:
+            worker.result(timeout=30)
 
 
 def test_a_shard_that_never_comes_is_named() -> None:

@@ -14,7 +14,7 @@ from coterie.ps.initial import initial_dense
 from coterie.ps.slices import SLICES, Sharding, slices_of
 from coterie.ps.state import ModelState, model_digest
 from tests.ps.calls import mean_gradients
-from tests.ps.conftest import digest_of
+from tests.ps.conftest import digest_of, fake_gradients, small_contract
 
 
 def test_a_new_state_holds_the_initial_parameters(make_contract: Callable[..., Contract]) -> None:
@@ -170,3 +170,77 @@ def test_a_snapshot_stays_as_it_was_while_training_goes_on(
     assert [array.tobytes() for array in arrays] == before
     assert state.dense.tobytes() != before[0]
     assert state.optimizer.state.tobytes() != before[1]
+
+
+HEX = "ab" * 32
+COUNTING = {
+    "dense": {"kind": "adam"},
+    "rows": {"kind": "lazy_adam"},
+    "schedule": {"warmup_steps": 5},
+}
+
+
+def counting(start: dict[str, object] | None = None) -> Contract:
+    """Optimizers and rates that go by the number of the update; perhaps a start."""
+    value = small_contract().model_dump(mode="json")
+    value["training"] |= COUNTING
+    if start is not None:
+        value["start"] = {"model": HEX, "contract": HEX, "step": 3, **start}
+    return Contract.model_validate(value)
+
+
+def stepped(state: ModelState, steps: range) -> ModelState:
+    for step in steps:
+        state.apply(fake_gradients(0, step, 8), first_of_epoch=False)
+    return state
+
+
+def taken_over(contract: Contract, before: ModelState) -> ModelState:
+    """A state that begins with what another one holds."""
+    state = ModelState(contract)
+    rows = before.table.trained_rows()
+    state.dense[:], state.optimizer.state[:] = before.dense, before.optimizer.state
+    state.table.begin_with(rows, before.table.values_of(rows))
+    state.table.begin_with_state(rows, before.table.state_of(rows))
+    return state
+
+
+def test_updates_count_on_from_a_start() -> None:
+    whole = stepped(ModelState(counting()), range(6))
+    first = stepped(ModelState(counting()), range(3))
+    second = taken_over(counting({"optimizer_state": HEX}), first)
+    assert (second.step, second.updates, second.optimizer_updates) == (0, 3, 3)
+    stepped(second, range(3, 6))
+    assert (second.step, second.updates, second.optimizer_updates) == (3, 6, 6)
+    assert second.dense.tobytes() == whole.dense.tobytes()
+    rows = whole.table.trained_rows()
+    assert second.table.values_of(rows).tobytes() == whole.table.values_of(rows).tobytes()
+    assert second.slice_digests() == whole.slice_digests()
+    assert second.state_digests() == whole.state_digests()
+
+
+def test_optimizers_that_begin_anew_count_from_the_start() -> None:
+    state = ModelState(counting({"optimizer_state": "new"}))
+    assert (state.updates, state.optimizer_updates) == (3, 0)
+    given = {"optimizer_state": HEX, "optimizer_updates": 2}
+    assert ModelState(counting(given)).optimizer_updates == 2
+
+
+def test_a_start_is_in_the_first_checkpoint_whole() -> None:
+    first = stepped(ModelState(counting()), range(3))
+    second = taken_over(counting({"optimizer_state": HEX}), first)
+    segment = second.snapshot()
+    assert segment.rows.tolist() == first.table.trained_rows().tolist()
+    assert segment.values.tobytes() == first.snapshot(everything=True).values.tobytes()
+    assert segment.row_state.tobytes() == first.snapshot(everything=True).row_state.tobytes()
+
+
+def test_what_was_taken_is_forgotten_whole() -> None:
+    first = stepped(ModelState(counting()), range(3))
+    second = taken_over(counting({"optimizer_state": HEX}), first)
+    second.table.forget()
+    fresh = ModelState(counting())
+    assert second.table.trained_rows().size == second.table.take_touched().size == 0
+    every = np.arange(15, dtype=np.int32)
+    assert second.table.read(every).tobytes() == fresh.table.read(every).tobytes()
+    assert second.table.state_of(every).tobytes() == fresh.table.state_of(every).tobytes()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coterie.contract import canonical_json
+from coterie.contract import StartSection, canonical_json
 from coterie.errors import DataError
 from coterie.models.histogram import ScoreHistogram
 from coterie.nodes.result_file import write_result
@@ -92,6 +92,16 @@ def check_numbers(page: Page, run: str, result: dict[str, object]) -> None:
             assert shown == pytest.approx(value, abs=0.5001 * 10**-digits)
     for key in ("model_digest", "contract_digest"):
         assert page.numbers[run, key] == [(result[key], result[key])]
+
+
+def test_a_run_that_went_on_says_from_what(tmp_path: Path) -> None:
+    start = StartSection(
+        model="ab" * 32, contract="cd" * 32, step=1234, optimizer_state="new", grown={"C3": 2}
+    )
+    write_run(tmp_path, HFL.model_copy(update={"start": start}))
+    words = Page(report_folder(tmp_path).read_text()).words
+    assert f"step 1,234 of model {'ab' * 32}" in words
+    assert "larger tables: C3" in words
 
 
 def test_the_reports_numbers_are_those_of_the_result(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from coterie.cli.seal import seal_key, unseal
 from coterie.errors import CoterieError, ModelDamaged, OutputInUse, SealBroken
 from coterie.sealing import DataKey
 from coterie.sealing.chunks import CHUNK_BYTES
-from coterie.sealing.model import SealedModelFile, open_sealed_model
-from coterie.trained import TrainedModel
-from tests.trained.test_model import _octets
+from coterie.sealing.model import SealedModelFile, open_sealed_model, seal_model, sealed_name
+from coterie.trained import MODEL_NAME, TrainedModel
+from coterie.trained.optimizer_state import STATE_NAME, read_state
+from tests.trained.test_model import _octets, model_of, trained_state
+from tests.trained.test_optimizer_state import CONTRACT, state_octets
 
 KEY = DataKey("acme", b"\1" * 32, b"\2" * 32)
 
@@ -74,8 +76,46 @@ def test_a_sealed_model_is_no_model_yet(tmp_path: Path) -> None:
     assert "coterie unseal" in refused.value.remedy
 
 
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A model with its optimizers' state, open."""
+    folder = tmp_path / "kept"
+    model_of(trained_state()).write(folder / MODEL_NAME)
+    state = state_octets(trained_state(CONTRACT), model=model_of(trained_state()).digest)
+    (folder / STATE_NAME).write_bytes(state)
+    return folder
+
+
+def test_a_model_and_its_optimizers_state_are_sealed_and_told_apart(
+    kept: Path, tmp_path: Path
+) -> None:
+    written = seal_model(kept, tmp_path / "out", KEY)
+    assert [path.name for path in written] == [f"{MODEL_NAME}.sealed", f"{STATE_NAME}.sealed"]
+    for path, name in zip(written, (MODEL_NAME, STATE_NAME), strict=True):
+        moved = path.rename(path.with_name("whatever"))
+        assert sealed_name(moved, KEY) == name
+        assert bytes(open_sealed_model(moved, KEY, name)) == (kept / name).read_bytes()
+    with pytest.raises(SealBroken, match="cannot be opened"):
+        sealed_name(moved, DataKey("acme", KEY.set_id, bytes(32)))
+    with pytest.raises(OutputInUse, match="exists"):
+        seal_model(kept, tmp_path / "out", KEY)
+
+
+def test_a_model_alone_is_sealed_alone(kept: Path, tmp_path: Path) -> None:
+    (kept / STATE_NAME).unlink()
+    (path,) = seal_model(kept, tmp_path / "out", KEY)
+    assert path.name == f"{MODEL_NAME}.sealed"
+
+
+def test_a_state_of_another_model_is_not_sealed_with_it(kept: Path, tmp_path: Path) -> None:
+    (kept / STATE_NAME).write_bytes(state_octets(trained_state(CONTRACT)))
+    with pytest.raises(ModelDamaged, match="is of another model"):
+        seal_model(kept, tmp_path / "out", KEY)
+    assert not (tmp_path / "out").exists()
+
+
 class TestCommands:
-    """``coterie seal-key`` and ``coterie unseal``."""
+    """``coterie seal-key``, ``seal-model`` and ``unseal``."""
 
     def run(self, verb: object, *arguments: str | Path) -> BaseException | None:
         app = typer.Typer()
@@ -105,6 +145,22 @@ class TestCommands:
             "file": str(tmp_path / "out"),
             "model_digest": model.digest.hex(),
             "contract_digest": model.contract_digest.hex(),
+        }
+
+    def test_an_optimizer_state_is_opened_and_told_as_json(
+        self, kept: Path, tmp_path: Path
+    ) -> None:
+        KEY.write(tmp_path / "acme.key")
+        _, path = seal_model(kept, tmp_path / "out", KEY)
+        app = typer.Typer()
+        app.command()(unseal)
+        words = [str(path), str(tmp_path / "s"), "--key", str(tmp_path / "acme.key"), "--json"]
+        told = json.loads(CliRunner().invoke(app, words).stdout)
+        state = read_state(tmp_path / "s")
+        assert told == {
+            "file": str(tmp_path / "s"),
+            "optimizer_state": state.digest.hex(),
+            "model_digest": state.model.hex(),
         }
 
     def test_what_is_no_model_inside_is_not_written(self, tmp_path: Path) -> None:

@@ -48,15 +48,15 @@ def seal_key(federation: Federation, party: str) -> Path:
     return path
 
 
-def policy_of(federation: Federation, party: str) -> Path:
-    """A policy that gives out every key that the party has made."""
+def policy_of(federation: Federation, party: str, more: str = "") -> Path:
+    """A policy that gives out every key that the party has made; more sections after that."""
     text = f'format = 1\nparty = "{party}"\ncontract = "contract.toml"\n'
     if (federation.folder / f"{party}-data.key").exists():
         role = "chief" if 'mode = "sdt"' in federation.text else "worker"
         text += f'[[data]]\nkey = "{party}-data.key"\nroles = ["{role}"]\n'
     if (federation.folder / f"{party}-model.key").exists():
         text += f'[model]\nkey = "{party}-model.key"\n'
-    return federation.write(f"{party}-policy.toml", text)
+    return federation.write(f"{party}-policy.toml", text + more)
 
 
 class KeyServers:
@@ -65,9 +65,9 @@ class KeyServers:
     def __init__(self) -> None:
         self._started: list[ThreadKeyServer] = []
 
-    def __call__(self, federation: Federation, party: str) -> ThreadKeyServer:
+    def __call__(self, federation: Federation, party: str, more: str = "") -> ThreadKeyServer:
         log = federation.folder / f"{party}-log.jsonl"
-        policy = policy_of(federation, party)
+        policy = policy_of(federation, party, more)
         self._started.append(ThreadKeyServer(policy, federation.key(party), log))
         return self._started[-1]
 

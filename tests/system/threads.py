@@ -63,7 +63,7 @@ class ThreadNode:
             start_node(
                 load_contract(said.contract),
                 said.name,
-                NodeFiles(said.contract, data=said.data, out=said.out),
+                NodeFiles(said.contract, data=said.data, out=said.out, start=said.start),
                 _options(said),
                 tell=self._hear,
                 on_sigterm=lambda _name, _sink: None,
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("contract", type=Path)
     parser.add_argument("name")
-    for name in ("--data", "--out"):
+    for name in ("--data", "--out", "--start"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--listen")
     for name in ("--address", "--party-key", "--key-server"):

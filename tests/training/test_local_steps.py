@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from coterie.contract import RateSchedule, TrainingSection
+from coterie.contract import RateSchedule, TrainingSection, load_contract
 from coterie.criteo.shards import Batch
 from coterie.ps.aggregation import Gradients
 from coterie.training.local_steps import local_delta
@@ -16,6 +18,7 @@ from coterie.training.step import StepGradients, WorkerStep, unique_rows
 DIM, COLUMNS, NUMERIC = 2, 3, 4
 SUMS = {"adagrad": NUMERIC, "factored_adagrad": 2 + 2}
 STEPS = 3
+CONTRACT = load_contract(Path("examples/hfl.toml"))
 RATE = 0.05
 Doubles = npt.NDArray[np.float64]
 
@@ -83,7 +86,8 @@ def start_of(batch: Batch, dense: str = "sgd", rows: str = "sgd", *, step: int =
 
 def pushed_by(batch: Batch, start: Parameters, training: TrainingSection) -> Gradients:
     step: WorkerStep = QuadraticStep()  # type: ignore[assignment]  # only ``gradients`` is called
-    return local_delta(step, batch, unique_rows(batch.ids_bm), start, training)
+    contract = CONTRACT.model_copy(update={"training": training})
+    return local_delta(step, batch, unique_rows(batch.ids_bm), start, contract)
 
 
 class Reference:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pytest
@@ -79,6 +79,9 @@ class ScriptedServer:
 
     def download(self, request: pb.DownloadRequest) -> Iterator[pb.DownloadPart]:
         raise AssertionError(request)
+
+    def start(self, parts: Iterable[pb.StartPart]) -> pb.StartReply:
+        raise AssertionError(parts)
 
     def status(self, request: pb.StatusRequest) -> pb.StatusReply:
         raise AssertionError(request)

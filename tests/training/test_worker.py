@@ -25,7 +25,6 @@ from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
-from coterie.ps.validating import ValidationPlan
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
 from coterie.training.evaluation import evaluate
 from coterie.training.session import ServerSession
@@ -308,9 +307,8 @@ def test_workers_go_on_to_the_very_same_model_when_the_server_is_killed(
             session,
             data_set.train,
             worker_step,
-            training,
+            agreed,
             worker=place,
-            plan_of=partial(ValidationPlan.of, agreed),
         ).train()
         evaluate(session, data_set, worker_step)
         session.leave()

@@ -43,6 +43,7 @@ _LABELS = {
     "test_accuracy": "test accuracy",
     "test_calibration": "test calibration",
     "model_digest": "model digest",
+    "optimizer_state": "optimizer state",
     "contract_digest": "contract digest",
 }
 
@@ -65,12 +66,17 @@ def print_result(result: RunResult, title: str) -> None:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for key, label in _LABELS.items():
-        table.add_row(label, _show(getattr(result, key)))
+        if key != "optimizer_state" or result.optimizer_state is not None:
+            table.add_row(label, _show(getattr(result, key)))
         if key == "test_auc":
             for name, said in auc_words(
                 result.test_auc_low, result.test_auc_high, result.test_auc_note
             ):
                 table.add_row(name, said)
+    if result.start is not None:
+        start = result.start
+        more = f" ({start.changes})" if start.changes else ""
+        table.add_row("went on from", f"model {start.model}, step {start.step:,}{more}")
     if result.validations:
         table.add_row("validations", _validations(result))
     for party, own in result.by_party.items():

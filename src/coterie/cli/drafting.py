@@ -155,6 +155,11 @@ def _training(draft: Draft) -> list[str]:
         "seed = 7",
         "",
         *(_LOCAL if draft.local_steps > 1 else _EVERY_BATCH),
+        "# Whoever owns data gets the trained model; and the optimizers' state, with which a later run",
+        "# goes on as if none had ended (`coterie run --continue`).",
+        "[results]",
+        "optimizer_state = true",
+        "",
     ]
 
 

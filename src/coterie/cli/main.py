@@ -68,7 +68,8 @@ _VERBS = (
         ("prepare", "prepare:prepare", "Prepare raw data: split, deal, hash, and write binary shards with a manifest."),
         ("seal", "seal:seal", "Seal a prepared data set: it may then lie on a disk that nobody trusts."),
         ("seal-key", "seal:seal_key", "Make the key that a party's trained model is sealed under on other people's machines."),
-        ("unseal", "seal:unseal", "Open a sealed trained model, at the party's own place."),
+        ("seal-model", "seal:seal_model", "Seal a trained model that lies open: for a node on a foreign host that gives it to a run."),
+        ("unseal", "seal:unseal", "Open a sealed trained model, or its optimizers' state, at the party's own place."),
         ("keyserver", "seal:keyserver", "Run a party's key server, at the party's own place: it vouches and gives keys."),
     )),
     ("Training", (

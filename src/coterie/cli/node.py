@@ -77,6 +77,16 @@ def node(
             "rollback` writes it (parameter servers only)."
         ),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--start",
+            metavar="DIR",
+            help="What the run goes on from, at the node that the contract's section start names: the folder "
+            "of a run or node with model.coterie and optimizer.coterie, or both sealed.",
+            file_okay=False,
+        ),
+    ] = None,
     metrics_port: Annotated[
         int | None,
         typer.Option(
@@ -124,7 +134,9 @@ def node(
         start_node(
             contract,
             name,
-            NodeFiles(contract_file, data=data, out=out, rollback_consent=rollback_consent),
+            NodeFiles(
+                contract_file, data=data, out=out, rollback_consent=rollback_consent, start=start
+            ),
             NodeOptions(
                 listen=listen,
                 addresses=addresses_of(address or []),

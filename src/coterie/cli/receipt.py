@@ -31,6 +31,15 @@ def verify(
     model: Annotated[
         Path | None, typer.Option(help="A trained model: it must be the one that came out.")
     ] = None,
+    parent: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--parent",
+            metavar="FILE",
+            help="The receipt of a run that this one went on from, or that one before it; repeatable. "
+            "Those in the folder parents beside FILE are taken, too.",
+        ),
+    ] = None,
     at: Annotated[
         datetime | None,
         typer.Option(
@@ -54,14 +63,22 @@ def verify(
     Example: coterie receipt verify run1/receipt.jsonl --contract run1/contract.json
     """
     from coterie.contract import load_contract
+    from coterie.receipts import found_beside
+    from coterie.receipts.parents import walk
     from coterie.receipts.verification import verify_receipt
-    from coterie.receipts.words import does_not_prove, proves
+    from coterie.receipts.words import does_not_prove, proves, walked
 
-    found = verify_receipt(
-        receipt,
-        expected=load_contract(contract) if contract is not None else None,
-        folder=collateral,
-        at=at.replace(tzinfo=UTC) if at is not None else None,
+    judged_at = at.replace(tzinfo=UTC) if at is not None else None
+    expected = load_contract(contract) if contract is not None else None
+    found = verify_receipt(receipt, expected=expected, folder=collateral, at=judged_at)
+    parents = walk(
+        found,
+        [*found_beside(receipt), *(parent or [])],
+        lambda path: verify_receipt(path, folder=collateral, at=judged_at),
+    )
+    proved, unproved = (
+        (*proves(found), *walked(found, parents)),
+        does_not_prove(found, parents),
     )
     if model is not None:
         _check_model(found.contract_digest, found.outcome.model_digest, model)
@@ -70,20 +87,21 @@ def verify(
             {
                 **found.to_dict(),
                 "model_checked": model is not None,
-                "proves": proves(found),
-                "does_not_prove": does_not_prove(found),
+                "parents": [one.to_dict() for one in parents],
+                "proves": proved,
+                "does_not_prove": unproved,
             }
         )
         return
     say = console.out.print
     say(f"{receipt}: accepted  [bold]{found.stamp}[/]", highlight=False, soft_wrap=True)
     say("\n[bold]It proves[/]")
-    for line in proves(found):
+    for line in proved:
         say(f"- {line}", highlight=False, markup=False, soft_wrap=True)
     if model is not None:
         say(f"- {model} is the model that came out.", highlight=False, markup=False, soft_wrap=True)
     say("\n[bold]It does not prove[/]")
-    for line in does_not_prove(found):
+    for line in unproved:
         say(f"- {line}", highlight=False, markup=False, soft_wrap=True)
 
 

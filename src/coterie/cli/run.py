@@ -13,6 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coterie.cli import console
+from coterie.cli.continuing import (
+    Continue,
+    Epochs,
+    MaybeContract,
+    NewOptimizerState,
+    Start,
+    contract_to_run,
+)
 from coterie.cli.report import (
     TensorBoard,
     attested_stamp,
@@ -34,7 +42,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def run(
-    contract_file: ContractFile,
+    contract_file: MaybeContract = None,
     *,
     data: DataFolder,
     out: Annotated[Path, typer.Option("--out", help="The run's directory, new or to resume.")],
@@ -46,6 +54,10 @@ def run(
             "was worth to it.",
         ),
     ] = False,
+    continue_: Continue = None,
+    epochs: Epochs = None,
+    new_optimizer_state: NewOptimizerState = False,
+    start: Start = None,
     tensorboard: TensorBoard = None,
     as_json: AsJson = False,
 ) -> None:
@@ -53,13 +65,20 @@ def run(
 
     Example: coterie run examples/hfl.toml --data prepared --out run1
     """
-    from coterie.contract import load_contract
     from coterie.nodes.run import run_processes
 
-    contract = load_contract(contract_file)
+    contract, folder = contract_to_run(
+        contract_file,
+        continue_,
+        epochs=epochs,
+        new_optimizer_state=new_optimizer_state,
+        start=start,
+    )
     stamp = attested_stamp(contract)
     with watched(console.err, contract, stamp, tensorboard=tensorboard) as on_event:
-        result = run_processes(contract, data, out, on_event, compare_alone=compare_alone)
+        result = run_processes(
+            contract, data, out, on_event, compare_alone=compare_alone, start=folder
+        )
     leave_run_report(out)
     if as_json:
         console.print_json(result.model_dump())
@@ -68,7 +87,7 @@ def run(
 
 
 def local(
-    contract_file: ContractFile,
+    contract_file: MaybeContract = None,
     *,
     data: DataFolder,
     out: Annotated[
@@ -84,6 +103,10 @@ def local(
             "all parties' rows: for public or synthetic data.",
         ),
     ] = True,
+    continue_: Continue = None,
+    epochs: Epochs = None,
+    new_optimizer_state: NewOptimizerState = False,
+    start: Start = None,
     tensorboard: TensorBoard = None,
     as_json: AsJson = False,
 ) -> None:
@@ -91,10 +114,15 @@ def local(
 
     Example: coterie local examples/hfl.toml --data prepared --out local1
     """
-    from coterie.contract import load_contract
     from coterie.nodes.run import run_in_process
 
-    contract = load_contract(contract_file)
+    contract, folder = contract_to_run(
+        contract_file,
+        continue_,
+        epochs=epochs,
+        new_optimizer_state=new_optimizer_state,
+        start=start,
+    )
     with watched(console.err, contract, "LOCAL", tensorboard=tensorboard) as on_event:
         result = run_in_process(
             contract,
@@ -102,6 +130,7 @@ def local(
             on_event,
             out=out,
             compare=compare and out is not None and contract.mode == "hfl",
+            start=folder,
         )
     if out is not None:
         leave_run_report(out)

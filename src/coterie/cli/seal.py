@@ -6,7 +6,7 @@ import signal
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from coterie.cli import console
 from coterie.cli.logs import line_of_fields
 from coterie.cli.options import AsJson
 from coterie.files import silence_output, unhindered
+
+if TYPE_CHECKING:
+    from coterie.trained.optimizer_state import StateSummary
 
 
 def seal(
@@ -78,39 +81,93 @@ def seal_key(
     typer.echo(f"{out}: key {made.set_id.hex()[:16]} for {party}'s trained model")
 
 
-def unseal(
-    sealed: Annotated[
-        Path, typer.Argument(metavar="SEALED", help="What a node wrote: model.coterie.sealed.")
+def seal_model(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="Holds model.coterie, and perhaps optimizer.coterie, as a run left them.",
+        ),
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Gets the model; a new file.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Gets the sealed files; a new folder.")
+    ],
     key: Annotated[
         Path, typer.Option("--key", metavar="FILE", help="What `coterie seal-key` wrote.")
     ],
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Open a sealed trained model, at the party's own place.
+    """Seal a trained model that lies open: for a node on a foreign host that gives it to a run.
+
+    Example: coterie seal-model run1 start --key acme-model.key
+    """
+    from coterie.sealing import DataKey
+    from coterie.sealing.model import seal_model as sealed_files
+
+    written = sealed_files(folder, out, DataKey.read(key))
+    if as_json:
+        console.print_json({"files": [str(path) for path in written]})
+        return
+    for path in written:
+        typer.echo(f"{path}: sealed")
+
+
+def unseal(
+    sealed: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SEALED",
+            help="What a node wrote: model.coterie.sealed or optimizer.coterie.sealed.",
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Gets the content; a new file.")],
+    key: Annotated[
+        Path, typer.Option("--key", metavar="FILE", help="What `coterie seal-key` wrote.")
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Open a sealed trained model, or its optimizers' state, at the party's own place.
 
     Example: coterie unseal model.coterie.sealed model.coterie --key acme-model.key
     """
     from coterie.errors import OutputInUse
     from coterie.sealing import DataKey
-    from coterie.sealing.model import open_sealed_model
-    from coterie.trained import TrainedModel
+    from coterie.sealing.model import open_sealed_model, sealed_name
+    from coterie.trained import MODEL_NAME, TrainedModel
 
-    octets = open_sealed_model(sealed, DataKey.read(key))
-    model = TrainedModel.from_bytes(octets, str(sealed))
+    opener = DataKey.read(key)
+    name = sealed_name(sealed, opener)
+    octets = open_sealed_model(sealed, opener, name)
+    model = TrainedModel.from_bytes(octets, str(sealed)) if name == MODEL_NAME else None
     if out.exists():
         raise OutputInUse(
             f"{out} exists", expected="a new file", seen=str(out), remedy="name another path"
         )
-    model.write(out)
+    if model is None:
+        state = _write_state(octets, out)
+        value, said = {"optimizer_state": state.digest.hex()}, f"state {state.digest.hex()}"
+        value["model_digest"] = state.model.hex()
+    else:
+        model.write(out)
+        value = {"model_digest": model.digest.hex(), "contract_digest": model.contract_digest.hex()}
+        said = f"model {model.digest.hex()} of contract {model.contract_digest.hex()[:16]}"
     if as_json:
-        digest = model.contract_digest.hex()
-        value = {"file": str(out), "model_digest": model.digest.hex(), "contract_digest": digest}
-        console.print_json(value)
+        console.print_json({"file": str(out), **value})
         return
-    typer.echo(f"{out}: model {model.digest.hex()} of contract {model.contract_digest.hex()[:16]}")
+    typer.echo(f"{out}: {said}")
+
+
+def _write_state(octets: memoryview, out: Path) -> StateSummary:
+    """Writes an optimizer state's file, if every byte of it is right."""
+    from coterie.files import writing, written_aside
+    from coterie.trained.optimizer_state import read_state
+
+    with writing(out), written_aside(out) as file:
+        file.write(octets)
+        file.flush()
+        return read_state(Path(file.name))
 
 
 def keyserver(

@@ -9,7 +9,7 @@ from coterie.contract.digest import (
     differences,
 )
 from coterie.contract.keras_model import KerasModelSection, LayerSection, ParameterSection
-from coterie.contract.loading import contract_from_json, load_contract, parse_contract
+from coterie.contract.loading import contract_from_json, load_contract, parse_contract, with_section
 from coterie.contract.model import DenseParameter, ModelSection
 from coterie.contract.schema import (
     MAX_STEP_BYTES,
@@ -19,6 +19,7 @@ from coterie.contract.schema import (
     Party,
     ResultsSection,
 )
+from coterie.contract.start import StartSection, start_data
 from coterie.contract.tensorflow import TensorFlowSection
 from coterie.contract.training import (
     DenseOptimizer,
@@ -52,6 +53,7 @@ __all__ = [
     "ResultsSection",
     "RoleTrust",
     "RowOptimizer",
+    "StartSection",
     "TensorFlowSection",
     "TrainingSection",
     "TrustSection",
@@ -64,4 +66,6 @@ __all__ = [
     "differences",
     "load_contract",
     "parse_contract",
+    "start_data",
+    "with_section",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -84,6 +85,16 @@ def contract_from_json(text: bytes, source: str) -> Contract:
     except (ValueError, RecursionError) as error:
         raise ContractInvalid(f"the contract from {source} is not JSON", seen=str(error)) from error
     return _validate(value, source)
+
+
+def with_section(contract: Contract, name: str, section: Mapping[str, object]) -> Contract:
+    """A contract with another section in it, as in JSON, checked as a whole.
+
+    Raises:
+        ContractInvalid: They do not fit each other.
+    """
+    value = {**contract.model_dump(mode="json"), name: dict(section)}
+    return _validate(value, contract.name)
 
 
 def _validate(value: object, source: str) -> Contract:

@@ -12,6 +12,7 @@ from coterie.contract.keras_model import KerasModelSection
 from coterie.contract.model import ModelSection
 from coterie.contract.moments import Moment, moment
 from coterie.contract.section import Section
+from coterie.contract.start import StartSection, check_start
 from coterie.contract.tensorflow import TensorFlowSection
 from coterie.contract.training import EnclaveSection, LimitsSection, TrainingSection
 from coterie.contract.trust import TrustSection
@@ -126,11 +127,16 @@ class ResultsSection(Section):
 
     Attributes:
         model_parties: Parties that get the trained model; absent: the parties that own data.
+        optimizer_state: Whether they get the optimizers' state, too: a later run needs it to go on as if
+            it had never ended.
     """
+
+    LATER = frozenset({"optimizer_state"})
 
     model_parties: (
         Annotated[tuple[Name, ...], Field(strict=False, min_length=1, max_length=1024)] | None
     ) = None
+    optimizer_state: bool = False
 
 
 class Contract(Section):
@@ -150,9 +156,10 @@ class Contract(Section):
         enclave: Size of SGX enclaves.
         trust: What counts as proof.
         tensorflow: Present where a TensorFlow program runs, not Coterie's own training.
+        start: The model that the run goes on from; absent: it begins with the seed's parameters.
     """
 
-    LATER = frozenset({"tensorflow"})
+    LATER = frozenset({"tensorflow", "start"})
 
     format: Literal[1]
     name: Name
@@ -167,6 +174,7 @@ class Contract(Section):
     enclave: EnclaveSection = EnclaveSection()
     trust: TrustSection
     tensorflow: TensorFlowSection | None = None
+    start: StartSection | None = None
 
     @model_validator(mode="after")
     def _nodes_fit_the_mode(self) -> Self:
@@ -184,6 +192,7 @@ class Contract(Section):
                 )
         self._check_roles()
         self._check_recipients(known)
+        self._check_start(known)
         self._check_message_size()
         for role in sorted({node.role for node in self.nodes}):
             if self.trust.roles.of(role) is None:
@@ -241,6 +250,21 @@ class Contract(Section):
                     "nobody could take the model for it"
                 )
 
+    def _check_start(self, known: set[str]) -> None:
+        start = self.start
+        if start is None:
+            return
+        if self.tensorflow is not None:
+            raise ValueError("[start] is for Coterie's own training: remove it or [tensorflow]")
+        if start.party is not None and start.party not in known:
+            raise ValueError(f"start.party names {start.party!r}, which is not in [[parties]]")
+        if self.start_giver() is None:
+            raise ValueError(
+                f"start.party names {start.party}, which has no worker and no chief: nobody could "
+                "give the start for it"
+            )
+        check_start(start, self.data, self.training, self.model.kind)
+
     def _check_absence(self, workers: int) -> None:
         quorum = self.limits.quorum
         if self.mode == "sdt":
@@ -274,6 +298,16 @@ class Contract(Section):
         return 4 * self.exchanged_dense + rows * (8 + 4 * self.exchanged_width)
 
     @property
+    def updates_before(self) -> int:
+        """Updates that the model holds before the run's first step."""
+        return self.start.step if self.start is not None else 0
+
+    @property
+    def optimizer_updates_before(self) -> int:
+        """Those of them that the optimizers' state has seen."""
+        return self.start.step - self.start.optimizers_began if self.start is not None else 0
+
+    @property
     def exchanged_dense(self) -> int:
         """Numbers in a step's messages for dense parameters, then the workers' optimizer's sums."""
         parameters = self.model.dense_parameters(self.data)
@@ -304,6 +338,19 @@ class Contract(Section):
         named = {node.party for node in self.data_owners()} if parties is None else set(parties)
         found = (self._recipient(party.name) for party in self.parties if party.name in named)
         return tuple(node for node in found if node is not None)
+
+    @property
+    def gives_optimizer_state(self) -> bool:
+        """Whether whoever gets the model gets the optimizers' state, too: there is some to get."""
+        return self.results.optimizer_state and self.training.keeps_state
+
+    def start_giver(self) -> Node | None:
+        """The node that gives the model that the run goes on from; None where it begins anew."""
+        if self.start is None:
+            return None
+        if self.start.party is not None:
+            return self._recipient(self.start.party)
+        return self.model_recipients()[0]
 
     def _recipient(self, party: str) -> Node | None:
         candidates = (*self.by_role("chief"), *self.by_role("worker"))

@@ -25,6 +25,7 @@ GROUPS: tuple[Group, ...] = ("trust", "release", "training", "data", "limits")
 _GROUPS: dict[str, Group] = {
     "results": "release",
     "training": "training",
+    "start": "training",
     "model": "training",
     "data": "data",
     "limits": "limits",
@@ -287,5 +288,6 @@ _RULES: dict[str, _Rule] = {
     "limits.evaluation_minimum": _more_is("tighter", unset="looser"),
     # Without one, every step waits for all.
     "limits.quorum": _more_is("tighter", unset="tighter"),
+    "results.optimizer_state": _more_is("looser", unset="tighter"),
     RECIPIENTS: _ACCEPTS,
 }

@@ -261,6 +261,18 @@ class TrainingSection(Section):
         )
 
     @property
+    def optimizer_kinds(self) -> tuple[str, ...]:
+        """The server's optimizers of dense parameters and rows; then the workers' own, if they have some."""
+        local = self.local_training
+        own = () if local is None else (local.dense.kind, local.rows.kind)
+        return (self.dense.kind, self.rows.kind, *own)
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether an optimizer keeps anything beside the parameters."""
+        return set(self.optimizer_kinds) != {"sgd"}
+
+    @property
     def step_examples(self) -> int:
         """Examples per worker and step, on average."""
         return self.batch * self.local_steps

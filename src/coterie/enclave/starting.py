@@ -50,6 +50,7 @@ def start_from_inputs(root: Path, *, direct: bool) -> None:
             out=mounts.out,
             memory=mounts.memory,
             rollback_consent=_if_there(mounts.inputs / "rollback-consent.json"),
+            start=_if_there(mounts.inputs / "start"),
         ),
         options,
         tell=printed(),

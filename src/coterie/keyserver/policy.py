@@ -13,6 +13,9 @@ A policy is a TOML file:
     [model]                         # how the party's node keeps the trained model: sealed under
     key = "acme-model.key"          # this key; or open, with `plain = true`: its host is the party's
 
+    [start]                         # where the contract goes on from a model of the party's that lies
+    key = "acme-model.key"          # sealed at the node that gives it: it may be the same key
+
     [trust]                         # optional: stricter than the contract's own section
     ...
 """
@@ -61,6 +64,12 @@ class _ModelEntry(BaseModel):
         return self
 
 
+class _StartEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    key: str
+
+
 class _PolicyFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -69,6 +78,7 @@ class _PolicyFile(BaseModel):
     contract: str
     data: Annotated[tuple[_DataEntry, ...], Field(strict=False)] = ()
     model: _ModelEntry | None = None
+    start: _StartEntry | None = None
     trust: TrustSection | None = None
 
 
@@ -92,6 +102,7 @@ class KeyPolicy:
         releases: By data set id.
         model: How the party's node keeps the trained model: sealed under this key, or open; None
             if it may not at all.
+        start: Opens the sealed model that the run goes on from, at the node that gives it.
     """
 
     party: str
@@ -100,6 +111,7 @@ class KeyPolicy:
     trust: TrustSection
     releases: Mapping[bytes, Release]
     model: DataKey | Literal["plain"] | None = None
+    start: DataKey | None = None
 
     @classmethod
     def read(cls, path: Path) -> KeyPolicy:
@@ -134,7 +146,14 @@ class KeyPolicy:
             model = "plain" if named is None else _key(path, named, found.party)
         if isinstance(model, DataKey) and model.set_id in releases:
             raise _invalid(path, "one key for a data set and for the model")
-        return cls(found.party, contract, contract_path, trust, releases, model)
+        start = None
+        if found.start is not None:
+            if contract.start is None:
+                raise _invalid(path, "[start], but the contract goes on from no model")
+            start = _key(path, found.start.key, found.party)
+            if start.set_id in releases:
+                raise _invalid(path, "one key for a data set and for the start")
+        return cls(found.party, contract, contract_path, trust, releases, model, start)
 
     def warnings(self) -> tuple[Mapping[str, str], ...]:
         """What the policy allows that its owner may not have meant; each as flat strings."""
@@ -172,15 +191,19 @@ class KeyPolicy:
         self._check_party(claims)
 
     def data_key(self, claims: Claims, request: KeyRequest) -> bytes:
-        """The key of a data set, if the node may have it.
+        """The key of a data set, or of what the run starts from, if the node may have it.
 
         Raises:
             ContractMismatch: The node runs under another contract.
-            KeyRefused: It is another party's, or in another role, or there is no such data set.
+            KeyRefused: It is another party's, or in another role, or there is no such data set; or it
+                does not give the start.
         """
         self._check_contract(claims)
         self._check_party(claims)
         release = self.releases.get(request.set_id)
+        if self.start is not None and hmac.compare_digest(request.set_id, self.start.set_id):
+            self._check_giver(claims)
+            return self.start.key
         if release is None:
             raise KeyRefused(
                 f"the key server of {self.party} has no key for this data set",
@@ -268,6 +291,17 @@ class KeyPolicy:
                 expected=f"contract {own.hex()}",
                 seen=f"contract {claims.contract_digest.hex()}",
                 remedy="give both the same signed contract: compare `coterie contract show`",
+            )
+
+    def _check_giver(self, claims: Claims) -> None:
+        giver = self.contract.start_giver()
+        if giver is None or claims.node != giver.name:
+            raise KeyRefused(
+                f"node {claims.node} does not give the model that the run starts from, nor gets its key",
+                expected=giver.name if giver is not None else "no start",
+                seen=claims.node,
+                remedy="start.party of the contract says which party gives it, by its chief or its "
+                "first worker",
             )
 
     def _check_party(self, claims: Claims) -> None:

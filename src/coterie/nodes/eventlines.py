@@ -69,6 +69,11 @@ def _sentence(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line p
             return f"checkpoint at step {step}, {digest[:16]}"
         case events.Begun(run):
             return f"run {run[:16]} begins"
+        case events.StartTaken(node, model, step, _, changes):
+            more = f"; {changes}" if changes else ""
+            return (
+                f"the run goes on from step {step} of model {model[:16]}, which {node} gave{more}"
+            )
         case events.Resumed(step, digest):
             return f"resumed from step {step}, {digest[:16]}"
         case events.ShardDelivered(node, examples):
@@ -98,6 +103,8 @@ def _sentence(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line p
             )
         case events.ModelKept(node, path, digest):
             return f"{node} keeps the trained model {digest[:16]} in {path}"
+        case events.OptimizerStateKept(node, path, digest):
+            return f"{node} keeps the optimizers' state {digest[:16]} in {path}"
         case events.ModelNotKept(node):
             return f"{node} may keep the trained model but has no --out: it does not"
         case events.DoneBefore(node):

@@ -18,6 +18,7 @@ from coterie.ps.memory import ShardService
 from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
 from coterie.ps.service import ParameterService
+from coterie.start.giving import StartFiles
 from coterie.trained.format import Target
 from coterie.training.results import RunResult
 
@@ -114,7 +115,7 @@ class Fabric(Protocol):
 
 
 class ModelKeeper(Protocol):
-    """Where a node keeps the trained model."""
+    """Where a node keeps the trained model, or its optimizers' state."""
 
     @property
     def path(self) -> Path:
@@ -144,6 +145,8 @@ class NodeContext:
         receipt: Of the run, on shard 0.
         keep_model: Opens what the trained model is written to, given its size in bytes; used at
             nodes of parties that get it only.
+        keep_state: Likewise for what the optimizers keep, where the contract gives it out.
+        start: What the run goes on from, at the node that gives it.
         on_outcome: Hears of the run's outcome on shard 0, when it is kept.
         on_scores: Hears the scores of this node's own held-out rows, for comparisons on its own
             machine; they are never sent.
@@ -163,6 +166,8 @@ class NodeContext:
     consent: RollbackConsent | None = None
     receipt: KeptReceipt | None = None
     keep_model: ModelKeeper | None = None
+    keep_state: ModelKeeper | None = None
+    start: StartFiles | None = None
     on_outcome: Callable[[RunOutcome], None] = lambda _: None
     on_scores: ScoreSink | None = None
     discloses_everything: bool = False

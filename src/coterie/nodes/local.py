@@ -14,6 +14,7 @@ from coterie.nodes.memory import MemoryFabric, MemoryHub
 from coterie.nodes.roles import run_chief, run_parameter_server, run_worker
 from coterie.ps.events import EventSink
 from coterie.ps.outcome import RunOutcome
+from coterie.start.giving import StartFiles
 from coterie.training.evaluation import ScoreSink
 
 
@@ -24,6 +25,8 @@ def run_local(
     *,
     fabric_of: Callable[[MemoryHub, Node], Fabric] = MemoryFabric,
     keep_model: ModelKeeper | None = None,
+    keep_state: ModelKeeper | None = None,
+    start: StartFiles | None = None,
     scores_of: Callable[[Node], ScoreSink] | None = None,
 ) -> RunOutcome:
     """Runs a contract in this process; keeps nothing on disk but the trained model, if asked to.
@@ -34,6 +37,8 @@ def run_local(
         on_event: Hears what happens.
         fabric_of: Connects a node to the others.
         keep_model: Where the first of the nodes that get the trained model keeps it.
+        keep_state: Where it keeps the optimizers' state, if the contract gives that out.
+        start: What the run goes on from.
         scores_of: Gives each data owner who hears its held-out rows' scores.
 
     Raises:
@@ -52,6 +57,8 @@ def run_local(
             monotonic=time.monotonic,
             open_data=(lambda: open_data(node)) if node in contract.data_owners() else None,
             keep_model=keep_model if node in keeping else None,
+            keep_state=keep_state if node in keeping else None,
+            start=start if node == contract.start_giver() else None,
             on_scores=scores_of(node) if scores_of and node in contract.data_owners() else None,
             discloses_everything=True,  # who runs it has all of the data anyway
         )

@@ -20,7 +20,9 @@ from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext, NoReceipt, Ru
 from coterie.nodes.result_file import write_result
 from coterie.ps.events import Event, EventSink, Failed, Finished, Started
 from coterie.ps.outcome import RunOutcome
+from coterie.start.giving import StartFiles
 from coterie.trained.model import MODEL_NAME, PlainModelFile
+from coterie.trained.optimizer_state import STATE_NAME
 from coterie.training.results import RunResult, TransportName, result_of
 from coterie.training.scores import Evaluation
 
@@ -80,6 +82,7 @@ def run_node(
     on_event: EventSink,
     consent: RollbackConsent | None = None,
     compare_alone: bool = False,
+    start: Path | None = None,
 ) -> None:
     """Runs one node until it is done.
 
@@ -96,6 +99,7 @@ def run_node(
         consent: To go on from an older checkpoint, if all parties gave it; parameter servers only.
         compare_alone: Once the run is over for this worker, train its party's own model, too, and
             write to ``out`` what joining was worth on the party's own test rows.
+        start: Folder of what the run goes on from, at the node that gives it.
 
     Raises:
         OutputInUse: Another process uses ``out`` or ``memory``; nobody has heard of this one.
@@ -123,7 +127,7 @@ def run_node(
                     receipt = fabric.open_receipt(out)
                 with telling(fabric, node):
                     keeps = transport == "ra-tls"
-                    keeper = _keeper(contract, node, fabric, out) if keeps else None
+                    keepers = _keepers(contract, node, fabric, out) if keeps else (None, None)
                 context = NodeContext(
                     contract=contract,
                     node=node,
@@ -136,7 +140,9 @@ def run_node(
                     memory=memory or out,
                     consent=consent,
                     receipt=receipt,
-                    keep_model=keeper,
+                    keep_model=keepers[0],
+                    keep_state=keepers[1],
+                    start=_start(contract, node, fabric, start),
                 )
                 if node.role == "ps":
                     results = _Results(contract, transport, out, receipt)
@@ -220,14 +226,17 @@ class _Results:
 
 
 def _check_comparable(contract: Contract, node: Node, out: Path | None) -> None:
-    if contract.mode != "hfl" or node.role != "worker" or out is None:
-        raise ContractInvalid(
-            f"node {node.name} has nothing to compare the joint model with",
-            expected="a worker of a contract of mode hfl, and a directory for what it finds",
-            seen=f"a {node.role} of a contract of mode {contract.mode}, "
-            + ("no directory" if out is None else "a directory"),
-            remedy="leave --compare-alone away, or give it to a company's worker with --out DIR",
-        )
+    anew = contract.start is None
+    if contract.mode == "hfl" and node.role == "worker" and out is not None and anew:
+        return
+    raise ContractInvalid(
+        f"node {node.name} has nothing to compare the joint model with",
+        expected="a worker of a contract of mode hfl that begins anew, and a directory for what it finds",
+        seen=f"a {node.role} of a contract of mode {contract.mode}, "
+        + ("no directory" if out is None else "a directory")
+        + ("" if anew else ", and a [start]: the joint model knows more than this run's rows"),
+        remedy="leave --compare-alone away, or give it to a company's worker with --out DIR",
+    )
 
 
 def _run_and_compare(context: NodeContext) -> None:
@@ -275,21 +284,44 @@ def _opener(
     return opened
 
 
-def _keeper(contract: Contract, node: Node, fabric: Fabric, out: Path | None) -> ModelKeeper | None:
-    """Where the node keeps the trained model: sealed, unless its party's key server says otherwise.
+def _keepers(
+    contract: Contract, node: Node, fabric: Fabric, out: Path | None
+) -> tuple[ModelKeeper | None, ModelKeeper | None]:
+    """Where the node keeps the trained model, and its optimizers' state.
 
-    Nothing that the host chooses decides it. The key is fetched now: after the training it would be
-    too late to find that there is none.
+    Sealed, unless its party's key server says otherwise: nothing that the host chooses decides it.
+    The key is fetched now: after the training it would be too late to find that there is none.
     """
     if out is None or node not in contract.model_recipients():
-        return None
+        return None, None
     key = fabric.model_key()
     if key is None:
-        return PlainModelFile(out / MODEL_NAME)
+        return PlainModelFile(out / MODEL_NAME), PlainModelFile(out / STATE_NAME)
     from coterie.sealing.keys import DataKey
-    from coterie.sealing.model import SEALED_MODEL_NAME, SealedModelFile
+    from coterie.sealing.model import SealedModelFile
 
-    return SealedModelFile(out / SEALED_MODEL_NAME, DataKey(node.party, *key))
+    sealing = DataKey(node.party, *key)
+    return SealedModelFile.in_folder(out, MODEL_NAME, sealing), SealedModelFile.in_folder(
+        out, STATE_NAME, sealing
+    )
+
+
+def _start(
+    contract: Contract, node: Node, fabric: Fabric, folder: Path | None
+) -> StartFiles | None:
+    if folder is None:
+        return None
+    giver = contract.start_giver()
+    if node != giver:
+        raise ContractInvalid(
+            f"node {node.name} does not give the model that the run starts from",
+            expected=f"--start at {giver.name}"
+            if giver
+            else "no --start: the contract has no [start]",
+            seen=f"--start at {node.name}",
+            remedy="leave --start away here",
+        )
+    return StartFiles(contract, folder, fabric.data_key)
 
 
 def end_with_parent() -> None:

@@ -25,6 +25,7 @@ from coterie.ps.events import (
     DoneBefore,
     ModelKept,
     ModelNotKept,
+    OptimizerStateKept,
     OwnQuality,
     Waiting,
     WorkerTimes,
@@ -33,13 +34,13 @@ from coterie.ps.farewell import farewell_of
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import CheckpointsMaker, Shard
-from coterie.ps.validating import ValidationPlan
 from coterie.ps.waiting import Patience
 from coterie.sealing.casing import SealedCasing
+from coterie.start.giving import no_start_given
 from coterie.training import chief
 from coterie.training.delivery import ShardInbox
 from coterie.training.evaluation import evaluate, validate
-from coterie.training.receiving import receive_model
+from coterie.training.receiving import receive_model, receive_optimizer_state
 from coterie.training.remembered import CheckpointMemory
 from coterie.training.session import ServerSession, WaitsFor
 from coterie.training.step import WorkerStep
@@ -85,6 +86,7 @@ def _work(context: NodeContext) -> None:
         with telling(context.fabric, context.node):
             data_set = _open(context)
             digest = bytes.fromhex(data_set.manifest.shard("train").sha256)
+            _check_start(context)
             worker_step = _step(context)
         with _session(context, data_set.train, digest) as session:
             times = _train(context, session, data_set.train, worker_step, data_set.validation)
@@ -103,6 +105,7 @@ def _work(context: NodeContext) -> None:
     with context.fabric.serve_shard_receiver(inbox):
         try:
             with telling(context.fabric, context.node):
+                _check_start(context)
                 worker_step = _step(context)
             delivered = _await_data(context, inbox)
             if delivered is None:
@@ -126,6 +129,7 @@ def _lead_training(context: NodeContext) -> None:
     contract = context.contract
     with telling(context.fabric, context.node):
         data_set = _open(context)
+        _check_start(context)
     deliveries = chief.Deliveries(
         contract,
         data_set.train,
@@ -138,7 +142,8 @@ def _lead_training(context: NodeContext) -> None:
     ):
         worker_step = _step(context)
         exact = context.discloses_everything
-        chief.initialize(contract, session)
+        if contract.start is None:
+            chief.initialize(contract, session)
         chief.wait_trained(
             contract,
             session,
@@ -203,9 +208,8 @@ def _train(
         session,
         shard,
         worker_step,
-        contract.training,
+        contract,
         worker=contract.by_role("worker").index(context.node),
-        plan_of=partial(ValidationPlan.of, contract),
         validate=validates,
         monotonic=context.monotonic,
     )
@@ -244,6 +248,11 @@ def _take_model(context: NodeContext, session: ServerSession) -> None:
         return
     digest = receive_model(session, context.contract, keeper.writing)
     context.on_event(ModelKept(context.node.name, str(keeper.path), digest.hex()))
+    if context.contract.gives_optimizer_state and context.keep_state is not None:
+        writing = context.keep_state.writing
+        kept = receive_optimizer_state(session, context.contract, writing, digest)
+        path = str(context.keep_state.path)
+        context.on_event(OptimizerStateKept(context.node.name, path, kept.hex()))
 
 
 def _checkpoints(context: NodeContext) -> CheckpointsMaker:
@@ -286,6 +295,15 @@ def _open(context: NodeContext) -> DataSet:
             remedy="give it with --data DIR",
         )
     return context.open_data()
+
+
+def _check_start(context: NodeContext) -> None:
+    """Reads what this node gives before anybody waits for it: afterwards it would be too late."""
+    if context.node != context.contract.start_giver():
+        return
+    if context.start is None:
+        raise no_start_given(context.node.name)
+    context.start.check()
 
 
 def _memory(context: NodeContext) -> CheckpointMemory:
@@ -343,6 +361,7 @@ def _session(
         while_waiting=while_waiting,
         monotonic=context.monotonic,
         on_waiting=lambda waits: context.on_event(_waiting(context, waits)),
+        start=context.start.parts if context.start is not None else None,
     )
     try:
         yield session

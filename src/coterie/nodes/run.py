@@ -13,12 +13,15 @@ from coterie.contract.moments import check_in_force
 from coterie.criteo.manifest import read_manifest
 from coterie.files import write_whole, writing
 from coterie.nodes.eventlog import all_of, event_log, read_events
+from coterie.nodes.fabric import no_key
 from coterie.nodes.process import check_engine
 from coterie.nodes.result_file import write_result
 from coterie.nodes.run_directory import CONTRACT, new_directory, open_run_directory
 from coterie.nodes.supervisor import Supervisor
 from coterie.ps.events import EventSink, Finished
+from coterie.start.giving import StartFiles, check_named
 from coterie.trained.model import MODEL_NAME, PlainModelFile
+from coterie.trained.optimizer_state import STATE_NAME
 from coterie.training.results import OwnQualities, RunResult, TransportName, result_of
 from coterie.training.scores import Evaluation
 
@@ -34,6 +37,7 @@ def run_processes(
     transport: TransportName = "ra-tls",
     command: Sequence[str] = ATTESTED_NODE,
     compare_alone: bool = False,
+    start: Path | None = None,
     host_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> RunResult:
     """Runs every node of a contract as a process of its own; resumes an interrupted run.
@@ -47,6 +51,7 @@ def run_processes(
         command: What starts a node.
         compare_alone: Every worker also trains its party's own model, and writes into its own folder
             what joining was worth to it; attested runs of mode ``hfl`` only.
+        start: Folder of what the run goes on from, where the contract has a start.
         host_clock: The time now, UTC: nothing is started under a contract that has ended.
 
     Returns:
@@ -56,6 +61,7 @@ def run_processes(
         CoterieError: The run failed; no process is left.
     """
     check_engine(contract)
+    check_named(contract, start)
     if not out.exists():  # before anything is started, or left behind
         check_in_force(contract, host_clock())
         for owner in contract.data_owners():
@@ -66,13 +72,15 @@ def run_processes(
             return finished
         check_in_force(contract, host_clock())
         options = ("--compare-alone",) if compare_alone else ()
-        result = Supervisor(directory, data, command, on_event, worker_options=options).run()
+        result = Supervisor(
+            directory, data, command, on_event, worker_options=options, start=start
+        ).run()
         own = OwnQualities()
         for owner in contract.data_owners():  # also what was told before an interruption
             for event in read_events(directory.node(owner.name)):
                 own.hear(event)
         result = result.model_copy(update={"by_party": own.of(contract)})
-        directory.keep_receipt(directory.contract.by_role("ps")[0].name)
+        directory.keep_receipt(directory.contract.by_role("ps")[0].name, start)
         directory.finish(result)
         return result
 
@@ -84,6 +92,7 @@ def run_in_process(
     *,
     out: Path | None = None,
     compare: bool = False,
+    start: Path | None = None,
 ) -> RunResult:
     """Runs every node of a contract as a thread of this process, over the in-memory transport.
 
@@ -93,7 +102,9 @@ def run_in_process(
         on_event: Hears what happens.
         out: Gets the result, all that a report is made of, and the trained model; nothing is kept where it is absent.
         compare: Train every company by itself, too, and all data in one place; ``hfl`` with ``out``
-            only. For public or synthetic data: it reads all parties' rows.
+            only. For public or synthetic data: it reads all parties' rows. A run that goes on is not
+            compared: its model knows more than its rows.
+        start: Folder of what the run goes on from, where the contract has a start.
 
     Raises:
         OutputInUse: ``out`` holds something already, or another process uses it.
@@ -104,6 +115,8 @@ def run_in_process(
     from coterie.nodes.local import run_local
 
     check_engine(contract)
+    check_named(contract, start)
+    compare &= contract.start is None
     keeper = ScoreKeeper()
     with ExitStack() as stack:
         own = OwnQualities()
@@ -119,6 +132,8 @@ def run_in_process(
             all_of(*sinks),
             scores_of=keeper.sink_of if compare else None,
             keep_model=PlainModelFile(out / MODEL_NAME) if out is not None else None,
+            keep_state=PlainModelFile(out / STATE_NAME) if out is not None else None,
+            start=_start(contract, start),
         )
         result = result_of(outcome, contract, "memory").model_copy(
             update={"by_party": own.of(contract)}
@@ -132,3 +147,13 @@ def run_in_process(
                 comparison.write(out)
             write_result(out, result)
         return result
+
+
+def _start(contract: Contract, folder: Path | None) -> StartFiles | None:
+    if folder is None:
+        return None
+
+    def key_of(set_id: bytes) -> bytes:
+        raise no_key("of this process", f"a run without attestation, and files {set_id.hex()[:16]}")
+
+    return StartFiles(contract, folder, key_of)

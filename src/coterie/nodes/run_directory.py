@@ -32,7 +32,9 @@ from coterie.files import (
 )
 from coterie.nodes.result_file import RESULT, write_result
 from coterie.receipts import NAME as RECEIPT
+from coterie.receipts import PARENTS, found_beside
 from coterie.trained import MODEL_NAME, TrainedModel
+from coterie.trained.optimizer_state import STATE_NAME, read_state
 from coterie.training.results import RunResult, TransportName
 
 _STAMP = "run.json"
@@ -79,12 +81,26 @@ class RunDirectory:
             make_folder(path)
         return path
 
-    def keep_receipt(self, server: str) -> None:
-        """Copies the receipt of the first server to where people look for it; if there is one."""
+    def keep_receipt(self, server: str, start: Path | None = None) -> None:
+        """Copies the receipt of the first server to where people look for it; if there is one.
+
+        Beside it go those of the runs before, where the folder of what this run went on from has them.
+        """
         kept = self.node(server) / RECEIPT
-        if kept.exists():
-            with writing(self.path / RECEIPT):
-                _copy(kept, self.path / RECEIPT)
+        if not kept.exists():
+            return
+        with writing(self.path / RECEIPT):
+            _copy(kept, self.path / RECEIPT)
+        if start is None:
+            return
+        folder = self.path / PARENTS
+        with writing(folder):
+            make_folder(folder)
+            before = found_beside(start / RECEIPT)
+            for path in before:
+                _copy(path, folder / path.name)
+            if (start / RECEIPT).exists():
+                _copy(start / RECEIPT, folder / f"{len(before):04d}.jsonl")
 
     def result(self) -> RunResult | None:
         """The result, once the run has finished."""
@@ -116,15 +132,21 @@ class RunDirectory:
                 continue
             digest = TrainedModel.read(source).digest.hex()
             if digest != result.model_digest:
-                raise ModelDamaged(
-                    f"{source} is another model than the run's result names",
-                    expected=f"model {result.model_digest}",
-                    seen=f"model {digest}",
-                    remedy="start the run anew in another directory",
-                )
+                raise _another(source, f"model {result.model_digest}", f"model {digest}")
             with writing(self.path / MODEL_NAME):
                 _link_or_copy(source, self.path / MODEL_NAME)
+            self._keep_state(self.node(node.name) / STATE_NAME, result)
             return
+
+    def _keep_state(self, source: Path, result: RunResult) -> None:
+        """Puts the optimizers' state beside the model, if the contract gives it out."""
+        if result.optimizer_state is None:
+            return
+        digest = read_state(source).digest.hex()
+        if digest != result.optimizer_state:
+            raise _another(source, f"state {result.optimizer_state}", f"state {digest}")
+        with writing(self.path / STATE_NAME):
+            _link_or_copy(source, self.path / STATE_NAME)
 
     @property
     def _keys(self) -> Path:
@@ -305,6 +327,15 @@ def _check_stamp(path: Path, contract: Contract, transport: TransportName) -> No
             f"contract {expected[0][:16]} over {expected[1]}",
             f"contract {seen[0][:16]} over {seen[1]}",
         )
+
+
+def _another(path: Path, expected: str, seen: str) -> ModelDamaged:
+    return ModelDamaged(
+        f"{path} is another one than the run's result names",
+        expected=expected,
+        seen=seen,
+        remedy="start the run anew in another directory",
+    )
 
 
 def _in_use(path: Path, expected: str, seen: str) -> OutputInUse:

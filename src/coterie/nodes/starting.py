@@ -33,6 +33,7 @@ class NodeFiles:
         out: Where checkpoints and the trained model are kept.
         memory: Where the node remembers announced checkpoints; absent: in ``out``.
         rollback_consent: All parties' consent to go on from an older checkpoint.
+        start: Folder of what the run goes on from, at the node that gives it.
     """
 
     contract: Path
@@ -41,6 +42,7 @@ class NodeFiles:
     out: Path | None = None
     memory: Path | None = None
     rollback_consent: Path | None = None
+    start: Path | None = None
 
 
 def start_node(
@@ -103,6 +105,7 @@ def start_node(
             memory=files.memory,
             on_event=write,
             compare_alone=compare_alone,
+            start=files.start,
         )
 
 

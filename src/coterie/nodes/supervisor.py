@@ -43,6 +43,7 @@ class Supervisor:
         command: What starts a node: ``coterie node``, or the plaintext benchmark's twin.
         on_event: Hears every node's events.
         worker_options: What else workers are started with.
+        start: Folder of what the run goes on from, for the node that gives it.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Supervisor:
         on_event: EventSink,
         *,
         worker_options: Sequence[str] = (),
+        start: Path | None = None,
     ) -> None:
         self._directory = directory
         self._contract: Contract = directory.contract
@@ -60,6 +62,7 @@ class Supervisor:
         self._command = tuple(command)
         self._on_event = on_event
         self._worker_options = tuple(worker_options)
+        self._start = start
         self._heard: queue.Queue[Event | _Exited] = queue.Queue()
         self._alive: set[str] = set()
         self._addresses: dict[str, str] = {}
@@ -138,6 +141,8 @@ class Supervisor:
             arguments += self._worker_options
         if owns_data:
             arguments += ["--data", str(self._data / node.party)]
+        if self._start is not None and node == self._contract.start_giver():
+            arguments += ["--start", str(self._start)]
         key = self._directory.key_file(node.party)
         if key is not None:
             arguments += ["--party-key", str(key)]

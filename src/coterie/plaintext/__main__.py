@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("node")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--start", type=Path)
     parser.add_argument("--listen", default="127.0.0.1:0")
     parser.add_argument("--address", action="append", default=[])
     parser.add_argument("--log-format", choices=["json"], default="json")
@@ -47,6 +48,7 @@ def main() -> int:
             data=options.data,
             out=options.out,
             on_event=printed(),
+            start=options.start,
         )
     except CoterieError as error:
         sys.stderr.write(f"{error}\n")

@@ -1,8 +1,11 @@
-"""The trained model on its way out: who may have it, and in what parts it is sent."""
+"""The trained model on its way out, and its optimizers' state: who may have them, and in what parts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
 
 from coterie.contract import Contract
 from coterie.errors import CallRefused
@@ -12,11 +15,23 @@ from coterie.ps.ports import Caller
 from coterie.ps.state import ModelState
 from coterie.ps.wire import ps_pb2 as pb
 
+FloatArray = npt.NDArray[np.float32]
+IdArray = npt.NDArray[np.int32]
 
-def part_count(state: ModelState) -> int:
-    """How many parts one shard's part of the model is sent in, the header among them."""
-    rows = int(state.table.trained_rows().size)
-    return 1 + -(-rows // rows_per_part(state.table.dim))
+
+def part_count(state: ModelState, *, optimizer_state: bool = False) -> int:
+    """How many parts one shard's part of the model is sent in, the header among them.
+
+    Args:
+        state: The shard's.
+        optimizer_state: Whether that of the optimizers is sent, too.
+    """
+    table = state.table
+    rows = int(table.trained_rows().size)
+    parts = 1 + -(-rows // rows_per_part(table.dim))
+    if optimizer_state:
+        parts += 1 + (-(-rows // rows_per_part(table.state_width)) if table.state_width else 0)
+    return parts
 
 
 def check_not_left(membership: Membership, caller: Caller) -> None:
@@ -53,6 +68,21 @@ def check_recipient(contract: Contract, caller: Caller) -> None:
         )
 
 
+def check_given_out(contract: Contract) -> None:
+    """Refuses the optimizers' state where the contract does not give it out.
+
+    Raises:
+        CallRefused: It does not.
+    """
+    if not contract.gives_optimizer_state:
+        raise CallRefused(
+            "under this contract nobody gets the optimizers' state",
+            expected="results.optimizer_state = true, and optimizers that keep state",
+            seen="neither, or one of both",
+            remedy="run the same version of Coterie on all nodes",
+        )
+
+
 def model_parts(state: ModelState, digest: bytes, run_id: str) -> Iterator[pb.DownloadPart]:
     """One shard's part of the model, piece by piece.
 
@@ -63,22 +93,42 @@ def model_parts(state: ModelState, digest: bytes, run_id: str) -> Iterator[pb.Do
     """
     table = state.table
     rows = table.trained_rows()
-    yield pb.DownloadPart(
+    yield _header(state, rows, state.dense, digest, run_id)
+    yield from _parts(rows, table.dim, table.values_of)
+
+
+def state_parts(state: ModelState, digest: bytes, run_id: str) -> Iterator[pb.DownloadPart]:
+    """One shard's part of the optimizers' state, likewise; ``digest`` is that of all of it."""
+    table = state.table
+    rows = table.trained_rows() if table.state_width else np.zeros(0, np.int32)
+    yield _header(state, rows, state.optimizer.state, digest, run_id)
+    yield from _parts(rows, table.state_width, table.state_of)
+
+
+def _header(
+    state: ModelState, rows: IdArray, dense: FloatArray, digest: bytes, run_id: str
+) -> pb.DownloadPart:
+    return pb.DownloadPart(
         header=pb.ModelHeader(
-            step=state.step,
+            step=state.updates,
             rows=rows.size,
-            dense_parameters=state.dense.tobytes(),
+            dense_parameters=dense.tobytes(),
             model_digest=digest,
             run_id=run_id,
         )
     )
-    count = rows_per_part(table.dim)
+
+
+def _parts(
+    rows: IdArray, width: int, values_of: Callable[[IdArray], FloatArray]
+) -> Iterator[pb.DownloadPart]:
+    count = rows_per_part(width)
     for start in range(0, rows.size, count):
         chunk = rows[start : start + count]
-        values = table.values_of(chunk).tobytes()
+        values = values_of(chunk).tobytes()
         yield pb.DownloadPart(rows=pb.ModelRows(row_ids=chunk.tobytes(), values=values))
 
 
-def rows_per_part(dim: int) -> int:
+def rows_per_part(width: int) -> int:
     """Rows of a width that one part holds at most."""
-    return PART_BYTES // (4 + 4 * dim)
+    return PART_BYTES // (4 + 4 * width)

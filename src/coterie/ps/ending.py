@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from coterie.errors import EnvironmentUnfit
@@ -13,7 +14,7 @@ from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.ps.run import Run
 from coterie.ps.shard import Shard
 from coterie.ps.slices import SLICES
-from coterie.ps.state import model_digest
+from coterie.ps.state import model_digest, optimizer_digest
 from coterie.ps.wire import ps_pb2 as pb
 
 _REPORT = "report-"
@@ -38,6 +39,7 @@ class Ending:
         self._owners = tuple(node.name for node in contract.data_owners())
         self._totals = EvaluationTotals(self._owners, shard.disclosure)
         self._digests: dict[int, bytes] = {}
+        self._state_digests: dict[int, bytes] = {}
         self.excused: set[str] = set()
         self.outcome: RunOutcome | None = None
         notes = shard.checkpoints.notes()
@@ -72,9 +74,9 @@ class Ending:
                     owner, tuple(SplitCounts.from_wire(c, exact=exact) for c in counts)
                 )
 
-    def locked_digests(self, shard: int, digests: bytes) -> None:
-        """Takes a shard's part of the model's digest."""
-        self._digests[shard] = digests
+    def locked_digests(self, shard: int, digests: bytes, state_digests: bytes) -> None:
+        """Takes a shard's part of the model's digest, and of its optimizers' state if it is given out."""
+        self._digests[shard], self._state_digests[shard] = digests, state_digests
         self._shard.changed.notify_all()
 
     def locked_report(self, owner: str, counts: tuple[SplitCounts, ...]) -> None:
@@ -100,19 +102,27 @@ class Ending:
         if not self._shard.locked_ended(run):
             return
         schedule, _ = run.running()
+        state = run.state
+        model = model_digest(
+            run.contract, state.updates, state.dense, self._in_order(self._digests)
+        )
+        optimizer_state = None
+        if run.contract.gives_optimizer_state:
+            width, dense = state.table.state_width, state.optimizer.state
+            slices = self._in_order(self._state_digests)
+            optimizer_state = optimizer_digest(model, state.optimizer_updates, width, dense, slices)
         outcome = RunOutcome(
             steps=run.step,
-            model_step=run.state.step,
+            model_step=state.step,
             validations=tuple(run.validations.done),
             examples=schedule.trained(run.step),
             seconds=run.training_ended_at - run.training_began_at,
             train_loss=run.train_loss(),
             totals=self._totals.released(),
-            model_digest=model_digest(
-                run.contract, run.state.step, run.state.dense, self._slice_digests()
-            ),
+            model_digest=model,
             end=RunEnd(self._shard.checkpoints.run_id, self._checkpoint().hex()),
             absences=run.absences_by_name(),
+            optimizer_state=optimizer_state,
         )
         try:
             self._shard.standstill.put_note(_OUTCOME, outcome.to_json())
@@ -157,10 +167,12 @@ class Ending:
         shard.changed.release()  # the state does not change any more; others may read it
         try:
             own = run.state.slice_digests()
+            given = run.contract.gives_optimizer_state
+            own_state = run.state.state_digests() if given else b""
         finally:
             shard.changed.acquire()
         if shard.run is run:
-            self.locked_digests(0, own)
+            self.locked_digests(0, own, own_state)
 
     def _locked_excuse(self, run: Run) -> None:
         """Past the grace period a quorum's reports are enough."""
@@ -175,10 +187,10 @@ class Ending:
                     self._shard.on_event(events.LeftOut(owner, run.step))
             self._shard.changed.notify_all()
 
-    def _slice_digests(self) -> list[bytes]:
+    def _in_order(self, of_shards: Mapping[int, bytes]) -> list[bytes]:
         """All slices' digests in order: slice s is shard s mod n's, in its order."""
         digests: list[bytes] = []
         for index in range(SLICES):
             place = index // self._shards * DIGEST_BYTES
-            digests.append(self._digests[index % self._shards][place : place + DIGEST_BYTES])
+            digests.append(of_shards[index % self._shards][place : place + DIGEST_BYTES])
         return digests

@@ -131,6 +131,22 @@ class Begun(Event):
 
 
 @dataclass(frozen=True)
+class StartTaken(Event):
+    """The server holds the model that the run goes on from, as the contract names it.
+
+    ``node`` gave it; ``model`` is its digest, ``step`` the updates that it holds; ``optimizer_state`` the
+    digest of what its optimizers kept, ``new`` where theirs begins anew, empty where they keep none;
+    ``changes`` says what this run has more of: tables that grew, columns that came.
+    """
+
+    node: str
+    model: str
+    step: int
+    optimizer_state: str
+    changes: str = ""
+
+
+@dataclass(frozen=True)
 class Resumed(Event):
     """The server goes on from a checkpoint of a run."""
 
@@ -228,6 +244,15 @@ class ServerTimes(Event):
 @dataclass(frozen=True)
 class ModelKept(Event):
     """A node of a party that gets the trained model has written it; ``digest`` is the model's."""
+
+    node: str
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class OptimizerStateKept(Event):
+    """Likewise what the model's optimizers keep, for a run that goes on from it."""
 
     node: str
     path: str

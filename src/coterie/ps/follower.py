@@ -154,9 +154,13 @@ class Follower:
         """Tells this shard's part of the digest; stays until every node has left."""
         shard = self._shard
         digests = run.state.slice_digests()
+        given = shard.contract.gives_optimizer_state
         shard.standstill.flush(shard.contract.limits.step_seconds)
         request = pb.ConcludeRequest(
-            ps_incarnation=run.incarnation, slice_digests=digests, durable=self._durable()
+            ps_incarnation=run.incarnation,
+            slice_digests=digests,
+            durable=self._durable(),
+            state_digests=run.state.state_digests() if given else b"",
         )
         while (reply := lead.call(lambda port: port.conclude(request))).pending:
             pass

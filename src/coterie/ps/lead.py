@@ -140,7 +140,7 @@ class Lead:
                 raise _out_of_step(run.step, run.step)
             index = self._index(caller)
             self._note_durable(index, request.durable)
-            self.ending.locked_digests(index, request.slice_digests)
+            self.ending.locked_digests(index, request.slice_digests, request.state_digests)
             if not shard.locked_wait(lambda: shard.run is not run or self.outcome is not None):
                 return pb.ConcludeReply(pending=True)
             if self.outcome is None:

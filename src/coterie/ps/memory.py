@@ -68,6 +68,10 @@ class MemoryParameterServer:
         """See ParameterServerPort."""
         return self._service.download(self._caller, request)
 
+    def start(self, parts: Iterable[pb.StartPart]) -> pb.StartReply:
+        """See ParameterServerPort."""
+        return self._service.start(self._caller, iter(parts))
+
     def tell(self, request: pb.TellRequest) -> pb.TellReply:
         """See ParameterServerPort."""
         return self._service.tell(self._caller, request)

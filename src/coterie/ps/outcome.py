@@ -43,6 +43,7 @@ class RunOutcome:
         end: The run and checkpoint that it is of.
         absences: Who was left out when.
         validations: While the model was trained.
+        optimizer_state: Digest of what the optimizers keep, 32 bytes; None where nobody gets it.
         times: Where the time of shard 0 and of the workers went; not kept between restarts.
     """
 
@@ -56,6 +57,7 @@ class RunOutcome:
     end: RunEnd
     absences: tuple[WorkerAbsence, ...] = ()
     validations: tuple[Validated, ...] = ()
+    optimizer_state: bytes | None = None
     times: tuple[ServerTimes | WorkerTimes, ...] = ()
 
     def to_json(self) -> bytes:
@@ -73,6 +75,7 @@ class RunOutcome:
                 checkpoint=self.end.checkpoint,
                 absences=self.absences,
                 validations=self.validations,
+                optimizer_state=self.optimizer_state.hex() if self.optimizer_state else None,
             )
             .model_dump_json()
             .encode()
@@ -105,6 +108,7 @@ class RunOutcome:
             end=RunEnd(stored.run_id, stored.checkpoint),
             absences=stored.absences,
             validations=stored.validations,
+            optimizer_state=bytes.fromhex(stored.optimizer_state or "") or None,
         )
 
 
@@ -122,3 +126,4 @@ class _Stored(BaseModel):
     checkpoint: str
     absences: tuple[WorkerAbsence, ...]
     validations: tuple[Validated, ...]
+    optimizer_state: str | None

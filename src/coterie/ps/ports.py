@@ -60,6 +60,10 @@ class ParameterServerPort(Protocol):
         """Streams the shard's part of the trained model."""
         ...
 
+    def start(self, parts: Iterable[pb.StartPart], /) -> pb.StartReply:
+        """Gives the model that the run goes on from (the contract's giver)."""
+        ...
+
     def status(self, request: pb.StatusRequest, /) -> pb.StatusReply:
         """Reads the state of the run."""
         ...

@@ -20,7 +20,6 @@ from coterie.ps.memory import ShardService
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
 from coterie.ps.wire import codecs
-from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.codecs import Codec, Reply, Request
 from coterie.ratls.wire_errors import error_metadata, error_of, status_code
 
@@ -33,7 +32,7 @@ _PS = "coterie.ps.v2.ParameterServer"
 _RECEIVER = "coterie.ps.v2.ShardReceiver"
 
 _WATCH_SECONDS = 120.0
-_DOWNLOAD_SECONDS = 6 * 3600.0  # a connection that stalls is dropped long before
+_STREAM_SECONDS = 6 * 3600.0  # a connection that stalls is dropped long before
 
 _UNREACHABLE = frozenset(
     {
@@ -51,6 +50,7 @@ PERMISSIONS: Mapping[str, frozenset[Role]] = {
     f"/{_PS}/Report": frozenset({"worker", "chief"}),
     f"/{_PS}/Leave": frozenset({"worker", "chief"}),
     f"/{_PS}/Download": frozenset({"worker", "chief"}),
+    f"/{_PS}/Start": frozenset({"worker", "chief"}),
     f"/{_PS}/Status": frozenset({"worker", "chief", "ps"}),
     f"/{_PS}/Tell": frozenset({"worker", "chief", "ps"}),
     f"/{_PS}/Enlist": frozenset({"ps"}),
@@ -77,6 +77,7 @@ def parameter_server_handler(
             "Report": serve("Report", service.report, codecs.REPORT),
             "Leave": serve("Leave", service.leave, codecs.LEAVE),
             "Download": server.stream("Download", service.download, codecs.DOWNLOAD),
+            "Start": server.taking("Start", service.start, codecs.START),
             "Status": serve("Status", service.status, codecs.STATUS),
             "Tell": serve("Tell", service.tell, codecs.TELL),
             "Enlist": serve("Enlist", service.enlist, codecs.ENLIST),
@@ -138,6 +139,34 @@ class _Server:
 
         return grpc.unary_stream_rpc_method_handler(handle)
 
+    def taking(
+        self,
+        name: str,
+        call: Callable[[Caller, Iterator[Request]], Reply],
+        codec: Codec[Request, Reply],
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """A method whose requests are a stream; it may answer before that ends."""
+
+        def handle(parts: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+            with CallTimer(self.observe, "server", name) as timer:
+
+                def requests() -> Iterator[Request]:
+                    for part in parts:
+                        timer.received += len(part)
+                        yield _decoded(codec.decode_request, part)
+
+                try:
+                    caller = self.caller_of(context)
+                    timer.peer = caller.node
+                    encoded = codec.encode_reply(call(caller, requests()))
+                except CoterieError as error:
+                    timer.error = type(error).__name__
+                    _abort(context, error)
+                timer.sent = len(encoded)
+                return encoded
+
+        return grpc.stream_unary_rpc_method_handler(handle)
+
 
 def _decoded(decode: Callable[[bytes], Request], octets: bytes) -> Request:
     try:
@@ -155,20 +184,12 @@ def shard_receiver_handler(
     service: ShardService, caller_of: CallerOf, observe: CallObserver = ignore_call
 ) -> Handler:
     """Serves an SDT worker's calls."""
-    codec = codecs.DELIVER
-
-    def handle(parts: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        try:
-            requests = (_decoded(codec.decode_request, part) for part in parts)
-            return codec.encode_reply(service.deliver(caller_of(context), requests))
-        except CoterieError as error:
-            _abort(context, error)
-
+    server = _Server(caller_of, observe)
     return grpc.method_handlers_generic_handler(
         _RECEIVER,
         {
-            "Watch": _Server(caller_of, observe).method("Watch", service.watch, codecs.WATCH),
-            "Deliver": grpc.stream_unary_rpc_method_handler(handle),
+            "Watch": server.method("Watch", service.watch, codecs.WATCH),
+            "Deliver": server.taking("Deliver", service.deliver, codecs.DELIVER),
         },
     )
 
@@ -211,7 +232,8 @@ class RpcParameterServer:
         self.lookup = call.method("Lookup", codecs.LOOKUP)
         self.report = call.method("Report", codecs.REPORT)
         self.leave = call.method("Leave", codecs.LEAVE)
-        self.download = call.stream("Download", codecs.DOWNLOAD, _DOWNLOAD_SECONDS)
+        self.download = call.stream("Download", codecs.DOWNLOAD, _STREAM_SECONDS)
+        self.start = call.giving("Start", codecs.START, _STREAM_SECONDS)
         self.status = call.method("Status", codecs.STATUS)
         self.tell = call.method("Tell", codecs.TELL)
         self.enlist = call.method("Enlist", codecs.ENLIST)
@@ -275,6 +297,39 @@ class _Caller:
 
         return call
 
+    def giving(
+        self, name: str, codec: Codec[Request, Reply], timeout: float
+    ) -> Callable[[Iterable[Request]], Reply]:
+        """A method whose requests are a stream."""
+        invoke = self.channel.stream_unary(f"/{self.service}/{name}", _raw, _raw)
+
+        def call(messages: Iterable[Request]) -> Reply:
+            with CallTimer(self.observe, "client", name, self.peer) as timer:
+                broken: list[CoterieError] = []
+
+                def parts() -> Iterator[bytes]:
+                    try:
+                        for message in messages:
+                            octets = codec.encode_request(message)
+                            timer.sent += len(octets)
+                            yield octets
+                    except CoterieError as error:  # on a thread of gRPC's, which would swallow it
+                        broken.append(error)
+
+                try:
+                    answer: bytes = invoke(parts(), timeout=timeout, metadata=self.metadata)
+                    timer.received = len(answer)
+                    reply = _decoded(codec.decode_reply, answer)
+                except grpc.RpcError as error:
+                    refused = broken[0] if broken else _error_of(error, self.peer)
+                    timer.error = type(refused).__name__
+                    raise refused from error
+                if broken:
+                    raise broken[0]
+                return reply
+
+        return call
+
 
 def _raw(octets: bytes) -> bytes:
     """Messages are bytes already: so that their size is known to whoever observes."""
@@ -306,23 +361,10 @@ class RpcShardReceiver:
         self.watch = _Caller(channel, _RECEIVER, peer, _WATCH_SECONDS, metadata, observe).method(
             "Watch", codecs.WATCH
         )
+        self.deliver = _Caller(channel, _RECEIVER, peer, timeout, metadata, observe).giving(
+            "Deliver", codecs.DELIVER, timeout
+        )
         self.close = close or channel.close
-        self._deliver = channel.stream_unary(f"/{_RECEIVER}/Deliver", _raw, _raw)
-        self._peer = peer
-        self._timeout = timeout
-        self._metadata = metadata
-
-    def deliver(self, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
-        """See ShardReceiverPort."""
-        try:
-            octets: bytes = self._deliver(
-                map(codecs.DELIVER.encode_request, parts),
-                timeout=self._timeout,
-                metadata=self._metadata,
-            )
-        except grpc.RpcError as error:
-            raise _error_of(error, self._peer) from error
-        return _decoded(codecs.DELIVER.decode_reply, octets)
 
 
 def _abort(context: grpc.ServicerContext, error: CoterieError) -> NoReturn:

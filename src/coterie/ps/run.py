@@ -95,7 +95,8 @@ class Run:
         self._windows: StepWindows | None = None
         self._on_event = on_event
         self._monotonic = monotonic
-        self.initialized = contract.mode == "hfl" or not place.leads or state.step > 0
+        given = contract.start is not None or (contract.mode == "sdt" and place.leads)
+        self.initialized = state.step > 0 or not given
         self.schedule: Schedule | None = None
         self.barrier: StepBarrier | None = None
         self.council: Council | None = None
@@ -394,7 +395,9 @@ class Run:
     def awaited(self) -> tuple[str, ...]:
         """Whom the run waits for at present."""
         if self.barrier is None:
-            return self.membership.missing or ("the chief's initial parameters",)
+            giver = self.contract.start_giver()
+            initial = f"the start by {giver.name}" if giver else "the chief's initial parameters"
+            return self.membership.missing or (initial,)
         if self.trained:
             return self.membership.remaining
         workers = tuple(self.membership.workers[w] for w in self.barrier.missing)

@@ -24,7 +24,14 @@ from coterie.ps import events
 from coterie.ps.announcing import check_remembered, keeps_receipt
 from coterie.ps.barrier import Offer
 from coterie.ps.divergence import diverged
-from coterie.ps.download import check_not_left, check_recipient, model_parts
+from coterie.ps.download import (
+    check_given_out,
+    check_not_left,
+    check_recipient,
+    model_parts,
+    part_count,
+    state_parts,
+)
 from coterie.ps.evaluation import SplitCounts
 from coterie.ps.follower import Follower
 from coterie.ps.lead import Lead
@@ -38,6 +45,7 @@ from coterie.ps.shard import Shard
 from coterie.ps.times import times_from_wire
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, octets_of
+from coterie.start.filling import StartInbox
 
 _AGAIN_SECONDS = 1.0
 _Request = TypeVar("_Request")
@@ -77,6 +85,9 @@ class ParameterService:
         self._connect = connect
         self._lead = Lead(shard) if shard.place.leads else None
         self._bounds = MessageBounds(shard.contract, dense=shard.place.leads)
+        self._starting = StartInbox(
+            shard, lambda: self._lead is not None and self._lead.outcome is not None
+        )
 
     # --- the run as a whole --------------------------------------------------------------------
 
@@ -193,8 +204,19 @@ class ParameterService:
 
     @_heard
     def initialize(self, _caller: Caller, request: pb.InitializeRequest) -> pb.InitializeReply:
-        """Takes the chief's initial dense parameters, before the first step only."""
+        """Takes the chief's initial dense parameters, before the first step only.
+
+        Raises:
+            MessageRefused: The contract has a start in their place.
+        """
         shard = self.shard
+        if shard.contract.start is not None:
+            raise MessageRefused(
+                "initial parameters came for a run that goes on from a model",
+                expected="the start that the contract names",
+                seen="a call to initialize",
+                remedy="run the same version of Coterie on all nodes",
+            )
         dense = self._bounds.dense(request.dense_parameters, name="dense_parameters")
         with shard.changed:
             if self._lead is not None and self._lead.outcome is not None:
@@ -343,8 +365,8 @@ class ParameterService:
             shard.locked_leave(caller.node, caller.incarnation)
         return pb.LeaveReply()
 
-    def download(self, caller: Caller, _request: pb.DownloadRequest) -> Iterator[pb.DownloadPart]:
-        """Streams the trained model to a node that gets it, once the run's outcome is made.
+    def download(self, caller: Caller, request: pb.DownloadRequest) -> Iterator[pb.DownloadPart]:
+        """Streams the trained model, or its optimizers' state, once the run's outcome is made.
 
         Raises:
             CallRefused: The contract does not name this node's party, or names another node of it;
@@ -352,21 +374,35 @@ class ParameterService:
         """
         shard = self.shard
         check_recipient(shard.contract, caller)
+        if request.optimizer_state:
+            check_given_out(shard.contract)
         with shard.changed:  # never held while a part is on its way: others may send it
             shard.membership.check_incarnation(caller)
             check_not_left(shard.membership, caller)
             shard.locked_wait(lambda: shard.final is not None)
             final = shard.final
-            digest = self._lead.outcome.model_digest if self._lead and self._lead.outcome else b""
+            outcome = self._lead.outcome if self._lead is not None else None
         if final is None:
             yield pb.DownloadPart(pending=True)
             return
-        for sent, part in enumerate(model_parts(final, digest, shard.checkpoints.run_id), 1):
+        sent, run_id = 0, shard.checkpoints.run_id
+        if request.optimizer_state:
+            sent = part_count(final)  # the model's come before
+            parts = state_parts(final, (outcome and outcome.optimizer_state) or b"", run_id)
+        else:
+            parts = model_parts(final, outcome.model_digest if outcome else b"", run_id)
+        for part in parts:
             yield part
+            sent += 1
             with shard.changed:
                 check_not_left(shard.membership, caller)
                 if caller.node in shard.membership.remaining:
                     shard.departures.sent(caller.node, sent)
+
+    @_heard
+    def start(self, caller: Caller, parts: Iterator[pb.StartPart]) -> pb.StartReply:
+        """See ``StartInbox.take``."""
+        return self._starting.take(caller, parts)
 
     def status(self, _caller: Caller, _request: pb.StatusRequest) -> pb.StatusReply:
         """Reads the state of the run."""

@@ -384,7 +384,8 @@ class Shard:
         """Notes that the run's outcome is made, and the model that may be given out."""
         self.concluded = True
         self.final = state
-        parts = part_count(state) if state is not None else 0
+        given = self.contract.gives_optimizer_state
+        parts = part_count(state, optimizer_state=given) if state is not None else 0
         self.departures.begin(parts * len(self.contract.model_recipients()))
         self.changed.notify_all()
 

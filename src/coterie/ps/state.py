@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from coterie.contract import Contract, TrainingSection
+from coterie.contract import Contract, DenseParameter, TrainingSection
 from coterie.ps.aggregation import Gradients
 from coterie.ps.initial import initial_dense
 from coterie.ps.merging import DenseChange, merge
 from coterie.ps.optimizers import DenseUpdate, dense_update
 from coterie.ps.rates import rate_factor
 from coterie.ps.slices import SliceDigests
-from coterie.ps.table import RowTable
+from coterie.ps.table import RowTable, row_update_of
 
 FloatArray = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.int32]
@@ -58,7 +58,7 @@ class ModelState:
         shards: How many there are.
 
     Attributes:
-        step: Updates applied so far.
+        step: Updates applied so far in this run.
         epoch_loss: Sum of losses since the epoch began, float64.
         epoch_examples: Examples since the epoch began.
         dense: float32 [P]; [0] but on shard 0.
@@ -71,13 +71,24 @@ class ModelState:
         self._shard, self._shards = shard, shards
         self._schedule = contract.training.schedule
         self._local = contract.training.local_training
+        self._updates_before = contract.updates_before
+        self._optimizer_updates_before = contract.optimizer_updates_before
         self.step = 0
         self.epoch_loss = 0.0
         self.epoch_examples = 0
         self.dense: FloatArray = initial_dense(contract.training.seed, parameters)
-        shapes = [parameter.shape for parameter in parameters]
-        self.optimizer = _optimizer_of(contract.training, self.dense.size, shapes)
+        self.optimizer = _optimizer_of(contract.training, parameters)
         self.table = RowTable(contract, shard, shards)
+
+    @property
+    def updates(self) -> int:
+        """Updates that the model holds: those of the start, and this run's."""
+        return self._updates_before + self.step
+
+    @property
+    def optimizer_updates(self) -> int:
+        """Updates that the optimizers' state has seen."""
+        return self._optimizer_updates_before + self.step
 
     def dense_for_training(self) -> bytes:
         """The dense parameters, and after them what the workers' own optimizer keeps: float32."""
@@ -96,9 +107,10 @@ class ModelState:
             first_of_epoch: Whether the epoch's loss starts anew.
         """
         # The schedule is of the workers' own rates, where they have some: training/local_steps.py.
-        factor = 1.0 if self._local else rate_factor(self._schedule, self.step)
-        self.optimizer.apply(self.dense, gradients.dense_p, step=self.step, factor=factor)
-        self.table.apply(gradients.row_ids_u, gradients.rows_ud, step=self.step, factor=factor)
+        factor = 1.0 if self._local else rate_factor(self._schedule, self.updates)
+        seen = self.optimizer_updates
+        self.optimizer.apply(self.dense, gradients.dense_p, step=seen, factor=factor)
+        self.table.apply(gradients.row_ids_u, gradients.rows_ud, step=seen, factor=factor)
         self._count(gradients.loss_sum, gradients.examples, first_of_epoch=first_of_epoch)
 
     def skip(self, *, first_of_epoch: bool) -> None:
@@ -134,11 +146,18 @@ class ModelState:
 
         A slice's digest is over its trained rows: see ``SliceDigests``.
         """
-        digests = SliceDigests(self.table.dim)
+        return self._digests(self.table.dim, self.table.values_of)
+
+    def state_digests(self) -> bytes:
+        """The same over the optimizer state of these rows in place of their values."""
+        return self._digests(self.table.state_width, self.table.state_of)
+
+    def _digests(self, width: int, values_of: Callable[[IdArray], FloatArray]) -> bytes:
+        digests = SliceDigests(width)
         rows = self.table.trained_rows()
-        for start in range(0, rows.size, _CHUNK_ROWS):
+        for start in range(0, rows.size if width else 0, _CHUNK_ROWS):
             chunk = rows[start : start + _CHUNK_ROWS]
-            digests.update(chunk, self.table.values_of(chunk))
+            digests.update(chunk, values_of(chunk))
         return b"".join(digests.digests()[self._shard :: self._shards])
 
     def _count(self, loss_sum: float, examples: int, *, first_of_epoch: bool) -> None:
@@ -149,9 +168,15 @@ class ModelState:
         self.step += 1
 
 
-def _optimizer_of(
-    training: TrainingSection, size: int, shapes: Sequence[tuple[int, ...]]
-) -> DenseUpdate:
+def state_sizes(contract: Contract) -> tuple[int, int]:
+    """Scalars that the optimizers keep for the dense parameters, and for each row."""
+    dense = _optimizer_of(contract.training, contract.model.dense_parameters(contract.data))
+    return dense.state.size, row_update_of(contract, 1).state.shape[1]
+
+
+def _optimizer_of(training: TrainingSection, parameters: Sequence[DenseParameter]) -> DenseUpdate:
+    shapes = [parameter.shape for parameter in parameters]
+    size = sum(parameter.size for parameter in parameters)
     optimizer, local = dense_update(training.dense, size, shapes), training.local_training
     if local is None or not local.dense.sums(shapes):
         return optimizer
@@ -165,7 +190,7 @@ def model_digest(
 
     Args:
         contract: Gives seed and sizes.
-        step: Updates applied.
+        step: Updates that the model holds.
         dense_p: float32 [P].
         slice_digests: Of all slices in order, whichever shard holds them.
     """
@@ -176,4 +201,24 @@ def model_digest(
     digest.update(dense_p.astype("<f4", copy=False).tobytes())
     for part in slice_digests:
         digest.update(part)
+    return digest.digest()
+
+
+def optimizer_digest(
+    model: bytes, updates: int, width: int, dense_state: FloatArray, slice_digests: Sequence[bytes]
+) -> bytes:
+    """SHA-256 over a model's digest and all that its optimizers keep; 32 bytes.
+
+    Args:
+        model: Digest of the model that the state belongs to.
+        updates: That the state has seen.
+        width: Scalars of state per row.
+        dense_state: Of the dense parameters, float32 [S].
+        slice_digests: Of the rows' state, of all slices in order.
+    """
+    digest = hashlib.sha256(b"coterie optimizer state 1\0" + model)
+    for count in (updates, width, dense_state.size):
+        digest.update(count.to_bytes(8, "little"))
+    digest.update(dense_state.astype("<f4", copy=False).tobytes())
+    digest.update(b"".join(slice_digests))
     return digest.digest()

@@ -48,7 +48,7 @@ class RowTable:
             self._values = np.empty((count, self.dim), np.float32)
             self._trained = np.zeros(count, np.bool_)
             self._touched = np.zeros(count, np.bool_)
-            self._update = _update_of(contract, count)
+            self._update = row_update_of(contract, count)
         except MemoryError as error:
             raise EnvironmentUnfit(
                 "the embedding table does not fit this machine",
@@ -164,6 +164,35 @@ class RowTable:
         if self._update.state.size:
             self._update.state[places] = state
 
+    def owns(self, rows: IdArray) -> BoolArray:
+        """Which of the rows are this shard's, bool [n]."""
+        own: BoolArray = self._places.of(rows) >= 0
+        return own
+
+    def begin_with(self, rows: IdArray, values: FloatArray) -> None:
+        """Takes rows as they were trained before the run; they count as updated.
+
+        Args:
+            rows: int32 [n], unique.
+            values: float32 [n, dim].
+
+        Raises:
+            MessageRefused: Another shard holds one of them.
+        """
+        places = self._own(rows)
+        self._values[places] = values
+        self._trained[places] = self._touched[places] = True
+
+    def begin_with_state(self, rows: IdArray, state: FloatArray) -> None:
+        """Takes the optimizer state of such rows, float32 [n, width]."""
+        self._update.state[self._own(rows)] = state
+
+    def forget(self) -> None:
+        """Goes back to rows that were never updated."""
+        if self._update.state.size:
+            self._update.state[self._trained] = 0
+        self._trained[:] = self._touched[:] = False
+
     def _own(self, rows: IdArray) -> IdArray:
         places = self._places.of(rows)
         if self._shares and rows.size and places.min() < 0:
@@ -176,7 +205,8 @@ class RowTable:
         return places
 
 
-def _update_of(contract: Contract, count: int) -> RowUpdate:
+def row_update_of(contract: Contract, count: int) -> RowUpdate:
+    """What updates so many rows under the contract: the server's optimizer, or the workers' through it."""
     training, dim = contract.training, contract.model.embedding_dim
     if contract.exchanged_width > dim and training.local_training is not None:
         return RowChange(training.rows, training.local_training.rows, count, dim)

@@ -246,6 +246,29 @@ class RunBegun(Body):
     run: Hex32
 
 
+class StartTaken(Body):
+    """A node gave the model that the run goes on from; the server has checked all of it.
+
+    Attributes:
+        node: Who gave it.
+        model: Its digest.
+        contract: Digest of the contract that it was trained under.
+        step: Updates that it holds.
+        optimizer_state: Digest of what its optimizers kept; ``new``: theirs begins anew; absent where they
+            keep nothing.
+        receipt: Hash of the last entry of its run's receipt, where the contract names it.
+    """
+
+    kind = "start"
+
+    node: Name
+    model: Hex32
+    contract: Hex32
+    step: Count
+    optimizer_state: Annotated[str, Field(pattern=r"^([0-9a-f]{64}|new)$")] | None
+    receipt: Hex32 | None
+
+
 class ServerResumed(Body):
     """The server went on from a checkpoint of a run after its process had been started anew."""
 
@@ -299,6 +322,7 @@ class Outcome(Body):
         checkpoint: Digest of the checkpoint that it was made from: the last one.
         model_step: The step that the model is of: the last, or that of the best validation.
         validations: While the model was trained.
+        optimizer_state: Digest of what the optimizers keep, where somebody gets it.
         not_kept: How many refusals (``refused``) and later attestations (by node) were counted only.
     """
 
@@ -321,6 +345,7 @@ class Outcome(Body):
     validations: Annotated[tuple[Validated, ...], Field(strict=False)]
     run: Hex32
     checkpoint: Hex32
+    optimizer_state: Hex32 | None = None
     not_kept: dict[Name, Count]
 
 

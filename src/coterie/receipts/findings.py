@@ -81,6 +81,7 @@ class Findings:
         history: The account.
         outcome: What came out.
         entries: Their number.
+        head: Hash of the last of them, hex: by it a contract names the receipt.
         first: Time of the first one, UTC.
         last: Time of the last one, UTC.
         judged_at: The time at which all was judged, if another than the entries' own was given.
@@ -94,9 +95,15 @@ class Findings:
     history: History
     outcome: Outcome
     entries: int
+    head: str
     first: datetime
     last: datetime
     judged_at: datetime | None
+
+    @property
+    def updates(self) -> int:
+        """Updates that the model holds: those of this run, and of its start."""
+        return self.contract.updates_before + self.outcome.model_step
 
     @property
     def gaps(self) -> tuple[str, ...]:
@@ -115,6 +122,8 @@ class Findings:
             "parties": [party.name for party in self.contract.parties],
             "signed_by": list(self.signers),
             "entries": self.entries,
+            "head": self.head,
+            "start": history.start.model_dump(mode="json") if history.start else None,
             "from": self.first.isoformat(),
             "to": self.last.isoformat(),
             "judged_at": self.judged_at.isoformat() if self.judged_at else None,

@@ -39,6 +39,7 @@ class History:
         checkpoints: Number of checkpoints told.
         last_checkpoint: Step and digest of the newest.
         run: The run that the account is of, by its random name.
+        start: What it goes on from, once that has come.
         starts: Of the server's process.
         went_back: Steps to which the run went back, in order.
         refusals: Told in full.
@@ -58,6 +59,7 @@ class History:
         self._restarted = False
         self._runs: set[str] = set()
         self.run = ""
+        self.start: bodies.StartTaken | None = None
         self.data_sets: dict[str, Brought] = {}
         self.joins: dict[str, int] = {}
         self.checkpoints = 0
@@ -86,6 +88,8 @@ class History:
                 self._joined(entry, joined)
             case bodies.RunBegun(run=run):
                 self._begun(entry, run)
+            case bodies.StartTaken() as start:
+                self._start_taken(entry, start)
             case bodies.ServerResumed() as resumed:
                 self._resumed(resumed)
             case bodies.ServerRestarted(step=step):
@@ -170,7 +174,38 @@ class History:
         self._runs.add(run)
         self.run, self._restarted = run, False
         self.data_sets.clear()
+        self.start = None
         self._cut(0, tell=False)
+
+    def _start_taken(self, entry: Entry, start: bodies.StartTaken) -> None:
+        """The giver has proved itself, and all of it is what the contract says."""
+        self._check_going(entry, "a start is taken")
+        agreed, giver = self._contract.start, self._contract.start_giver()
+        if agreed is None or giver is None:
+            raise refused("a start is taken, but the contract has none", entry.place, "none", "one")
+        if giver.name not in {node for node, _ in self._attested}:
+            raise refused(
+                f"{giver.name} gave the start without having proved itself",
+                entry.place,
+                f"an attested entry of {giver.name} before it",
+                "none",
+            )
+        expected = bodies.StartTaken(
+            node=giver.name,
+            model=agreed.model,
+            contract=agreed.contract,
+            step=agreed.step,
+            optimizer_state=agreed.optimizer_state,
+            receipt=agreed.receipt,
+        )
+        if start != expected:
+            raise refused(
+                "the start is another one than the contract names",
+                entry.place,
+                str(expected)[:300],
+                str(start)[:300],
+            )
+        self.start = start
 
     def _resumed(self, resumed: bodies.ServerResumed) -> None:
         step, digest = resumed.step, resumed.digest
@@ -227,6 +262,13 @@ class History:
         for what, number in sorted(outcome.not_kept.items()):
             whom = "refusals" if what == "refused" else f"attestations of {what}"
             self.counted_only.append(f"{number} more {whom}")
+        if self._contract.start is not None and self.start is None and not self.gaps:
+            raise refused(
+                "the run did not go on from what the contract names",
+                entry.place,
+                f"a start entry before it, of model {self._contract.start.model}",
+                "none",
+            )
         if not self.gaps:  # else what is missing may explain what does not add up
             self._check_schedule(entry, outcome)
             self._check_absences(entry, outcome)

@@ -29,7 +29,7 @@ from coterie.receipts import NAME, bodies, entries
 from coterie.receipts.bodies import Body
 from coterie.receipts.chain import Chain
 from coterie.receipts.file import ReceiptFile
-from coterie.receipts.telling import attested_body, outcome_of, told
+from coterie.receipts.telling import attested_body, outcome_of, start_body, told
 from coterie.receipts.verification import Verifier
 from coterie.training.results import RunResult
 
@@ -186,6 +186,12 @@ class Recorder:
         match event:
             case events.Joined() as joined:
                 self._take_join(joined)
+            case events.StartTaken() as taken:
+                peer, start = self._proved.get(taken.node), self._trust.contract.start
+                if peer is not None:
+                    self._keep_peer(peer)
+                assert start is not None  # else nobody may give one
+                self._append(start_body(taken, start))
             case events.CheckpointWritten(step, digest):
                 loss = self._loss / self._told if self._told else None
                 self._append(

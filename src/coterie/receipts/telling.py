@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import overload
 
+from coterie.contract import StartSection
 from coterie.ps import events
 from coterie.ps.outcome import RunEnd
 from coterie.ratls.peer import Peer, Proof
@@ -47,6 +48,23 @@ def told(event: events.Event) -> Body | None:  # noqa: PLR0911 (one line per kin
             return bodies.ServerFailed(error=_text(error), reason=_text(reason))
         case _:
             return None
+
+
+def start_body(event: events.StartTaken, start: StartSection) -> Body:
+    """What a run goes on from.
+
+    Args:
+        event: That it was taken.
+        start: What the contract says of it.
+    """
+    return bodies.StartTaken(
+        node=event.node,
+        model=event.model,
+        contract=start.contract,
+        step=event.step,
+        optimizer_state=event.optimizer_state or None,
+        receipt=start.receipt,
+    )
 
 
 def attested_body(peer: Peer, proof: Proof, collateral: str) -> Body:
@@ -93,6 +111,7 @@ def outcome_of(result: RunResult, end: RunEnd, not_kept: Mapping[str, int]) -> b
         validations=result.validations,
         run=end.run_id,
         checkpoint=end.checkpoint,
+        optimizer_state=result.optimizer_state,
         not_kept=dict(not_kept),
     )
 

@@ -53,6 +53,7 @@ class Verifier:
         self._first: datetime | None = None
         self._last: datetime | None = None
         self._count = 0
+        self._head = ""
 
     def take(self, entry: Entry) -> None:
         """Judges an entry; the server's own evidence waits until all collateral has come.
@@ -63,6 +64,7 @@ class Verifier:
         self._count += 1
         self._first = self._first or entry.at
         self._last = entry.at
+        self._head = entry.digest
         match entry.body:
             case bodies.Server() as server:
                 self._evidence.keep_server(entry, server)
@@ -114,6 +116,7 @@ class Verifier:
             history=history,
             outcome=history.outcome,
             entries=self._count,
+            head=self._head,
             first=self._first,
             last=self._last,
             judged_at=self._at,

@@ -29,7 +29,7 @@ def proves(found: Findings) -> tuple[str, ...]:
             "their evidence and their parties' vouchers were judged again, here."
         ),
     ]
-    lines += _upgrades(found)
+    lines += [*_upgrades(found), *_start(found)]
     workers = [node.name for node in contract.nodes if node.name in history.data_sets]
     for worker in workers:  # in the contract's order, whoever joined first
         brought = history.data_sets[worker]
@@ -49,11 +49,14 @@ def proves(found: Findings) -> tuple[str, ...]:
             f"The server's process was started {history.starts} times; steps that the run went back "
             f"to: {back}."
         )
+    holds = f", and holds {found.updates:,} updates in all" if found.contract.start else ""
     auc = "not released" if outcome.test_auc is None else f"{outcome.test_auc:.4f}"
     lines.append(
         f"After {outcome.steps:,} steps over {outcome.examples:,} examples the model has digest "
-        f"{outcome.model_digest}; test AUC {auc}."
+        f"{outcome.model_digest}{holds}; test AUC {auc}."
     )
+    if outcome.optimizer_state is not None:
+        lines.append(f"What its optimizers keep has digest {outcome.optimizer_state}.")
     return _clean(lines)
 
 
@@ -72,10 +75,57 @@ def _upgrades(found: Findings) -> list[str]:
     ]
 
 
-def does_not_prove(found: Findings) -> tuple[str, ...]:
-    """What does not follow from it."""
+def _start(found: Findings) -> list[str]:
+    """What the run went on from, and what it had not."""
+    start, taken = found.contract.start, found.history.start
+    if start is None or taken is None:
+        return []
+    state = "theirs begins anew" if start.optimizer_state == "new" else start.optimizer_state
+    lines = [
+        (
+            f"The run went on from model {taken.model} of {taken.step:,} updates, trained under contract "
+            f"{taken.contract}, which {taken.node} gave"
+            + (f"; its optimizers' state: {state}." if state else ".")
+        )
+    ]
+    if start.grown:
+        rows = dict(
+            zip(found.contract.data.categorical, found.contract.data.table_rows, strict=True)
+        )
+        told = (f"{name} from {old:,} to {rows[name]:,} rows" for name, old in start.grown.items())
+        lines.append(f"Tables grew: {', '.join(told)}; new rows began as copies.")
+    if start.new_columns:
+        names = ", ".join(start.new_columns)
+        lines.append(f"Columns that the start did not have began from the seed: {names}.")
+    return lines
+
+
+def walked(found: Findings, parents: tuple[Findings, ...]) -> tuple[str, ...]:
+    """What the receipts of the runs before prove of where the model came from."""
+    lines = []
+    for child, parent in zip((found, *parents), parents, strict=False):
+        start = child.contract.start
+        assert start is not None
+        lines.append(
+            f"Model {start.model}, which it went on from, came out of the run of receipt {parent.head}, "
+            f"under contract {parent.contract_digest}"
+            + (f", signed by {', '.join(parent.signers)}" if parent.signers else "")
+            + f": {parent.outcome.steps:,} steps over {parent.outcome.examples:,} examples"
+            + (", SIMULATED." if parent.stamp == "SIMULATED" else ".")
+        )
+    return _clean(lines)
+
+
+def does_not_prove(found: Findings, parents: tuple[Findings, ...] = ()) -> tuple[str, ...]:
+    """What does not follow from it, nor from the receipts of the runs before."""
     digest = found.contract_digest
     lines = []
+    first = (found, *parents)[-1].contract.start
+    if first is not None:
+        lines.append(
+            f"Where model {first.model}, which {'that run' if parents else 'it'} went on from, came from: "
+            "give the receipt of its run with --parent."
+        )
     if found.stamp == "SIMULATED":
         lines.append(
             "SIMULATED: everybody can make such evidence. Only the parties' vouchers are worth "
@@ -108,7 +158,7 @@ def does_not_prove(found: Findings) -> tuple[str, ...]:
             "who was left out, the error that ended it."
         )
     lines += [f"Counted, not told: {counted}." for counted in found.history.counted_only]
-    lines += [f"Gap: {gap}." for gap in found.gaps]
+    lines += [f"Gap: {gap}." for one in (found, *parents) for gap in one.gaps]
     return _clean(lines)
 
 
@@ -144,6 +194,8 @@ def _sentence(entry: Entry) -> str:  # noqa: PLR0911, PLR0912 (one line per kind
             return f"refused a peer: {error}: {reason}"
         case bodies.RunBegun(run=run):
             return f"run {run} begins"
+        case bodies.StartTaken(node=node, model=model, step=step):
+            return f"{node} gave model {model} of {step:,} updates to go on from"
         case bodies.ServerResumed(step=step, digest=digest):
             return f"resumed from step {step}, {digest}"
         case bodies.ServerRestarted(step=step):

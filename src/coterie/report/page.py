@@ -266,6 +266,7 @@ def _settings(contract: Contract) -> list[tuple[str, str]]:
         ("embedding rows", f"{data.total_rows:,} x {model.embedding_dim}"),
         ("seed", f"{training.seed}"),
         ("TEE demanded", contract.trust.tee),
+        *_start(contract),
     ]
 
 
@@ -277,6 +278,14 @@ def _local_settings(local: LocalSection | None) -> list[tuple[str, str]]:
         ("workers' dense optimizer", f"{local.dense.kind}, rate {local.dense.learning_rate:g}"),
         ("workers' row optimizer", f"{local.rows.kind}, rate {local.rows.learning_rate:g}"),
     ]
+
+
+def _start(contract: Contract) -> list[tuple[str, str]]:
+    start = contract.start
+    if start is None:
+        return []
+    more = [("more than there", start.changes)] if start.changes else []
+    return [("went on from", f"step {start.step:,} of model {start.model}"), *more]
 
 
 def _theme() -> Markup:

@@ -197,6 +197,24 @@ class SealReader:
             ) from error
 
 
+def set_of(source: BinaryIO, name: str) -> bytes:
+    """Which set of files a sealed file says that it is of, 32 bytes; a hint, until it opens.
+
+    Args:
+        source: The sealed file, at its beginning; it is left there.
+        name: The file's name in the set, for errors.
+
+    Raises:
+        SealBroken: It is no sealed file.
+    """
+    header = source.read(HEADER_BYTES)
+    source.seek(0)
+    if len(header) != HEADER_BYTES or not header.startswith(_MAGIC):
+        raise _broken(name, "a sealed file of this format", "another header")
+    set_id: bytes = _HEADER.unpack(header)[4]
+    return set_id
+
+
 def seal(source: BinaryIO, size: int, target: BinaryIO, under: Seal) -> None:
     """Seals a file.
 

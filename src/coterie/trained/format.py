@@ -81,13 +81,57 @@ def model_file_bytes(contract: Contract, rows: int) -> int:
     return file_bytes(len(canonical_json(contract)), dense, rows, contract.model.embedding_dim)
 
 
+class RowsWriter:
+    """Writes rows as records, in ascending order, hashing as it goes.
+
+    Args:
+        target: Gets them.
+        width: Scalars of a row.
+        rows: How many will come.
+    """
+
+    def __init__(self, target: Target, width: int, rows: int) -> None:
+        self._target = target
+        self._record = record_type(width)
+        self._slices = SliceDigests(width)
+        self._whole = hashlib.sha256()
+        self._missing = rows
+        self._last = -1
+
+    def append(self, row_ids: IdArray, values: FloatArray) -> None:
+        """Writes rows.
+
+        Args:
+            row_ids: Global rows, int32 [n], ascending, and above all that came before.
+            values: float32 [n, width].
+        """
+        for start in range(0, row_ids.size, CHUNK_ROWS):
+            chunk = slice(start, start + CHUNK_ROWS)
+            ids = row_ids[chunk]
+            assert ids[0] > self._last
+            assert np.all(ids[1:] > ids[:-1])
+            records = np.empty(ids.size, self._record)
+            records["row"], records["values"] = ids, values[chunk]
+            octets = records.tobytes()
+            self._whole.update(octets)
+            self._slices.update(ids, values[chunk])
+            self._target.write(octets)
+            self._last = int(ids[-1])
+            self._missing -= ids.size
+
+    def finish(self) -> tuple[bytes, list[bytes]]:
+        """SHA-256 of all records, and the digests of all slices."""
+        assert not self._missing, f"{self._missing} rows were announced but not written"
+        return self._whole.digest(), self._slices.digests()
+
+
 class ModelWriter:
     """Writes a model file piece by piece, hashing as it goes.
 
     Args:
         target: Gets ``model_file_bytes`` bytes.
         contract: That it was trained under.
-        steps: Updates applied.
+        steps: Updates that it holds.
         dense_p: Dense parameters, float32 [P].
         rows: How many rows will follow.
         text: The contract as it was agreed, if an earlier version of Coterie wrote it.
@@ -107,53 +151,31 @@ class ModelWriter:
         self._contract = contract
         self._steps = steps
         self._dense = dense_p.astype("<f4")
-        self._missing = rows
-        self._last = -1
         dim = contract.model.embedding_dim
-        self._record = record_type(dim)
-        self._slices = SliceDigests(dim)
         text = canonical_json(contract) if text is None else text
         header = HEADER.pack(
             MAGIC, FORMAT_VERSION, dim, len(text), dense_p.size, rows, steps, bytes(16)
         )
-        dense = _pad(self._dense.tobytes())
+        dense = zero_padded(self._dense.tobytes())
         self._digests = [
             hashlib.sha256(header).digest(),
             text_digest(text),
             hashlib.sha256(dense).digest(),
         ]
-        self._rows = hashlib.sha256()
         target.write(header)
-        target.write(_pad(text))
+        target.write(zero_padded(text))
         target.write(dense)
+        self._rows = RowsWriter(target, dim, rows)
 
     def append(self, row_ids: IdArray, values: FloatArray) -> None:
-        """Writes rows.
-
-        Args:
-            row_ids: Global rows, int32 [n], ascending, and above all that came before.
-            values: float32 [n, dim].
-        """
-        for start in range(0, row_ids.size, CHUNK_ROWS):
-            chunk = slice(start, start + CHUNK_ROWS)
-            ids = row_ids[chunk]
-            assert ids[0] > self._last
-            assert np.all(ids[1:] > ids[:-1])
-            records = np.empty(ids.size, self._record)
-            records["row"], records["values"] = ids, values[chunk]
-            octets = records.tobytes()
-            self._rows.update(octets)
-            self._slices.update(ids, values[chunk])
-            self._target.write(octets)
-            self._last = int(ids[-1])
-            self._missing -= ids.size
+        """Writes rows; see ``RowsWriter.append``."""
+        self._rows.append(row_ids, values)
 
     def finish(self) -> bytes:
         """Writes the trailer; returns the model's digest, 32 bytes."""
-        assert not self._missing, f"{self._missing} rows were announced but not written"
-        slices = self._slices.digests()
+        rows, slices = self._rows.finish()
         digest = model_digest(self._contract, self._steps, self._dense, slices)
-        said = b"".join((*self._digests, self._rows.digest(), digest))
+        said = b"".join((*self._digests, rows, digest))
         self._target.write(said + hashlib.sha256(said).digest())
         return digest
 
@@ -165,5 +187,6 @@ def text_digest(text: bytes | memoryview) -> bytes:
     return digest.digest()
 
 
-def _pad(octets: bytes) -> bytes:
+def zero_padded(octets: bytes) -> bytes:
+    """A part with its padding."""
     return octets + bytes(padded(len(octets)) - len(octets))

@@ -59,7 +59,9 @@ class Contents:
 
 
 @dataclass(frozen=True)
-class _Header:
+class Header:
+    """What the head of a model file says: width of a row, sizes of its parts, updates."""
+
     dim: int
     contract_bytes: int
     dense: int
@@ -68,6 +70,7 @@ class _Header:
 
     @property
     def size(self) -> int:
+        """Bytes of the whole file."""
         return file_bytes(self.contract_bytes, self.dense, self.rows, self.dim)
 
 
@@ -84,18 +87,18 @@ def read_contents(octets: memoryview, name: str) -> Contents:
     if len(octets) < HEADER_BYTES + TRAILER_BYTES:
         least = HEADER_BYTES + TRAILER_BYTES
         raise damaged(name, "size", f"at least {least} bytes", f"{len(octets)} bytes")
-    header = _header(octets, name)
+    header = header_of(octets, name)
     digests = _trailer(octets, header, name)
-    _check(name, "header", digests[0], hashlib.sha256(octets[:HEADER_BYTES]).digest())
+    check_part(name, "header", digests[0], hashlib.sha256(octets[:HEADER_BYTES]).digest())
     start = HEADER_BYTES
     text = octets[start : start + header.contract_bytes]
-    _check(name, "contract", digests[1], text_digest(text))
+    check_part(name, "contract", digests[1], text_digest(text))
     start += padded(header.contract_bytes)
     if any(octets[HEADER_BYTES + header.contract_bytes : start]):
         raise damaged(name, "padding after the contract", "zero bytes", "others")
-    contract = _contract(bytes(text), header, name)
+    contract = contract_of(bytes(text), header, name)
     end = start + padded(4 * header.dense)
-    _check(name, "dense part", digests[2], hashlib.sha256(octets[start:end]).digest())
+    check_part(name, "dense part", digests[2], hashlib.sha256(octets[start:end]).digest())
     if any(octets[start + 4 * header.dense : end]):
         raise damaged(name, "padding after the dense part", "zero bytes", "others")
     dense_p = np.frombuffer(octets[start : start + 4 * header.dense], "<f4")
@@ -104,7 +107,7 @@ def read_contents(octets: memoryview, name: str) -> Contents:
     records = np.frombuffer(octets[end : len(octets) - TRAILER_BYTES], record_type(header.dim))
     slices = _check_rows(records, contract, digests[3], name)
     seen = model_digest(contract, header.steps, dense_p, slices.digests())
-    _check(name, "model digest", digests[4], seen)
+    check_part(name, "model digest", digests[4], seen)
     return Contents(
         contract=contract,
         contract_text=bytes(text),
@@ -128,7 +131,12 @@ def damaged(name: str, part: str, expected: str, seen: str) -> ModelDamaged:
     )
 
 
-def _header(octets: memoryview, name: str) -> _Header:
+def header_of(octets: bytes | memoryview, name: str) -> Header:
+    """Reads the head of a model file.
+
+    Raises:
+        ModelDamaged: It is sealed, no model's, or of another version.
+    """
     magic, version, dim, contract_bytes, dense, rows, steps, zero = HEADER.unpack(
         octets[:HEADER_BYTES]
     )
@@ -145,24 +153,29 @@ def _header(octets: memoryview, name: str) -> _Header:
         raise damaged(name, "format version", str(FORMAT_VERSION), str(version))
     if any(zero):
         raise damaged(name, "header", "zero bytes at its end", "others")
-    return _Header(dim, contract_bytes, dense, rows, steps)
+    return Header(dim, contract_bytes, dense, rows, steps)
 
 
-def _trailer(octets: memoryview, header: _Header, name: str) -> list[bytes]:
+def _trailer(octets: memoryview, header: Header, name: str) -> list[bytes]:
     trailer = bytes(octets[-TRAILER_BYTES:])
     said, own = trailer[:-_DIGEST], trailer[-_DIGEST:]
     whole = hmac.compare_digest(hashlib.sha256(said).digest(), own)
     digests = [said[start : start + _DIGEST] for start in range(0, len(said), _DIGEST)]
     if header.size != len(octets):
         if whole:  # then the size is right, and what says another one is not
-            _check(name, "header", digests[0], hashlib.sha256(octets[:HEADER_BYTES]).digest())
+            check_part(name, "header", digests[0], hashlib.sha256(octets[:HEADER_BYTES]).digest())
         raise damaged(name, "size", f"{header.size} bytes", f"{len(octets)} bytes")
     if not whole:
         raise damaged(name, "trailer", "SHA-256 of the digests in it", "another")
     return digests
 
 
-def _contract(text: bytes, header: _Header, name: str) -> Contract:
+def contract_of(text: bytes, header: Header, name: str) -> Contract:
+    """Reads the contract in a model file.
+
+    Raises:
+        ModelDamaged: It is too long, of no known schema, or of another model's sizes.
+    """
     if len(text) > MAX_CONTRACT_BYTES:
         raise damaged(name, "contract", f"at most {MAX_CONTRACT_BYTES} bytes", f"{len(text)} bytes")
     try:
@@ -205,12 +218,17 @@ def _check_rows(
         last = int(ids[-1])
         if not problem:
             slices.update(ids, values)
-    _check(name, "rows part", expected, whole.digest())
+    check_part(name, "rows part", expected, whole.digest())
     if problem:
         raise damaged(name, "rows part", "ascending rows of the table with finite values", problem)
     return slices
 
 
-def _check(name: str, part: str, expected: bytes, seen: bytes) -> None:
+def check_part(name: str, part: str, expected: bytes, seen: bytes) -> None:
+    """Compares a part's digest with what the trailer says.
+
+    Raises:
+        ModelDamaged: It is another one; the error names the part.
+    """
     if not hmac.compare_digest(expected, seen):
         raise damaged(name, part, f"digest {expected.hex()}", f"digest {seen.hex()}")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from coterie.contract import TrainingSection
+from coterie.contract import Contract
 from coterie.criteo.shards import Batch
 from coterie.ps.aggregation import Gradients
 from coterie.ps.optimizers import dense_update, row_update
@@ -29,7 +29,7 @@ def local_delta(
     batch: Batch,
     unique: UniqueRows,
     parameters: Parameters,
-    training: TrainingSection,
+    contract: Contract,
 ) -> Gradients:
     """Trains batch after batch on a copy; gives the copy's change as a push.
 
@@ -40,12 +40,13 @@ def local_delta(
         batch: All examples of the step, several batches.
         unique: The distinct rows among them.
         parameters: The server's model, and the state of its rows: where the copy starts.
-        training: Gives the number of local batches, their optimizers and the schedule.
+        contract: Gives the number of local batches, their optimizers and the schedule.
 
     Returns:
         The change, and beside it what the state grew by, times the number of examples; losses and
         correct predictions are those met on the way.
     """
+    training = contract.training
     local, steps = training.local_training, training.local_steps
     assert local is not None
     dense_p, rows_ud = parameters.dense_p.copy(), parameters.rows_ud.copy()
@@ -55,7 +56,7 @@ def local_delta(
     rows = row_update(local.rows, *rows_ud.shape)
     if rows.state.size:
         rows.state[:] = parameters.state_us
-    factor = rate_factor(training.schedule, parameters.step)
+    factor = rate_factor(training.schedule, contract.updates_before + parameters.step)
     mu = np.float32(local.proximal)
     examples, loss_sum, correct = len(batch.labels_b), 0.0, 0
     # The worker finds in the push what is not finite, and names the step.
@@ -78,7 +79,7 @@ def local_delta(
                 gradient_p += mu * (dense_p - parameters.dense_p)
                 gradient_ud += mu * (rows_ud[seen.ids_u] - parameters.rows_ud[seen.ids_u])
             dense.apply(dense_p, gradient_p, step=i, factor=factor)
-            taken = parameters.step * steps + i
+            taken = (contract.optimizer_updates_before + parameters.step) * steps + i
             rows.apply(rows_ud, seen.ids_u, gradient_ud, step=taken, factor=factor)
             loss_sum += result.loss_sum
             correct += result.correct

@@ -40,18 +40,20 @@ class RowOrder:
         kind: The contract's ``training.order``.
         seed: The contract's ``training.seed``.
         worker: Place of the worker in contract order.
+        updates: Of the model that the run goes on from: epochs count on from there.
     """
 
     kind: Literal["file", "shuffled"]
     seed: int
     worker: int
+    updates: int = 0
 
     def batch(self, shard: Shard, lane: Lane, step: int) -> Batch:
         """The examples that the worker trains in a step."""
         span = lane.span(step)
         if self.kind == "file":
             return shard.batch(span.start, span.stop)
-        epoch = step // lane.steps_per_epoch
+        epoch = self.updates // lane.steps_per_epoch + step // lane.steps_per_epoch
         places = np.arange(span.start, span.stop, dtype=np.int64)
         return shard.batch_of(shuffled(places, shard.rows, (self.seed, self.worker, epoch)))
 

@@ -1,4 +1,7 @@
-"""A node of a party that gets the trained model downloads it: every part is bounded and checked."""
+"""A node of a party that gets the trained model downloads it: every part is bounded and checked.
+
+What the optimizers keep comes the same way, where the contract gives it out.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,10 @@ from coterie.contract import Contract
 from coterie.errors import ProtocolError, RollbackRefused
 from coterie.ps.download import rows_per_part
 from coterie.ps.slices import Sharding
+from coterie.ps.state import state_sizes
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.trained.format import ModelWriter, Target, model_file_bytes
+from coterie.trained.optimizer_state import StateWriter, state_file_bytes
 from coterie.training.session import ServerSession
 
 FloatArray = npt.NDArray[np.float32]
@@ -52,36 +57,119 @@ def receive_model(
     return session.through_restarts(lambda _: _receive(session, contract, writing))
 
 
+def receive_optimizer_state(
+    session: ServerSession,
+    contract: Contract,
+    writing: Callable[[int], AbstractContextManager[Target]],
+    model: bytes,
+) -> bytes:
+    """Downloads what the optimizers keep, as ``receive_model`` does the model.
+
+    Args:
+        session: With the parameter server.
+        contract: Gives the bounds.
+        writing: Opens what it is written to, given its size in bytes.
+        model: Digest of the model that it belongs to, 32 bytes.
+
+    Returns:
+        Its digest, 32 bytes: of what was written, and as the server named it.
+
+    Raises:
+        CoterieError: As for ``receive_model``.
+    """
+    return session.through_restarts(lambda _: _receive_state(session, contract, writing, model))
+
+
 def _receive(
     session: ServerSession,
     contract: Contract,
     writing: Callable[[int], AbstractContextManager[Target]],
 ) -> bytes:
-    sharding = Sharding(contract.data.total_rows, len(contract.by_role("ps")))
-    parts = [
-        _ShardPart(contract, sharding, shard, *_opened(start, session.waited))
-        for shard, start in enumerate(session.downloads())
-    ]
-    lead = parts[0]
-    dense_p = _dense(contract, lead.header)
-    if len(lead.header.model_digest) != _DIGEST_BYTES:
-        raise _refused("a digest of 32 bytes", f"{len(lead.header.model_digest)} bytes")
-    for part in parts:
-        if part.header.run_id != session.run_id:
-            raise _other_run(session.run_id, part.header.run_id)
-        if part.header.step != lead.header.step:
-            raise _refused(f"step {lead.header.step}", f"step {part.header.step}")
-    rows = sum(part.header.rows for part in parts)
-    if rows > contract.data.total_rows:
-        raise _refused(f"at most {contract.data.total_rows} rows", f"{rows}")
+    dense = sum(p.size for p in contract.model.dense_parameters(contract.data))
+    coming = _Coming(session, contract, dense, contract.model.embedding_dim)
+    rows, step = coming.rows, coming.step
     with writing(model_file_bytes(contract, rows)) as target:
-        writer = ModelWriter(target, contract, steps=lead.header.step, dense_p=dense_p, rows=rows)
-        for row_ids, values in merged([part.pieces() for part in parts]):
+        writer = ModelWriter(target, contract, steps=step, dense_p=coming.dense, rows=rows)
+        for row_ids, values in coming.pieces():
             writer.append(row_ids, values)
         digest = writer.finish()
-        if not hmac.compare_digest(digest, lead.header.model_digest):
-            raise _refused(f"model {lead.header.model_digest.hex()}", f"model {digest.hex()}")
+        coming.check(digest)
     return digest
+
+
+def _receive_state(
+    session: ServerSession,
+    contract: Contract,
+    writing: Callable[[int], AbstractContextManager[Target]],
+    model: bytes,
+) -> bytes:
+    dense, width = state_sizes(contract)
+    coming = _Coming(session, contract, dense, width, state=True)
+    rows = coming.rows
+    with writing(state_file_bytes(dense, rows, width)) as target:
+        writer = StateWriter(
+            target,
+            model,
+            updates=coming.step - contract.updates_before + contract.optimizer_updates_before,
+            dense_state=coming.dense,
+            width=width,
+            rows=rows,
+        )
+        for row_ids, state in coming.pieces():
+            writer.append(row_ids, state)
+        digest = writer.finish()
+        coming.check(digest)
+    return digest
+
+
+class _Coming:
+    """What all shards send, from their headers on.
+
+    Args:
+        session: With the parameter server.
+        contract: Gives the bounds.
+        dense: How many scalars come for the dense parameters.
+        width: How many for each row.
+        state: Of the optimizers, in place of the model.
+    """
+
+    def __init__(
+        self,
+        session: ServerSession,
+        contract: Contract,
+        dense: int,
+        width: int,
+        *,
+        state: bool = False,
+    ) -> None:
+        sharding = Sharding(contract.data.total_rows, len(contract.by_role("ps")))
+        self._parts = [
+            _ShardPart(width, sharding, shard, *_opened(start, session.waited))
+            for shard, start in enumerate(session.downloads(optimizer_state=state))
+        ]
+        lead = self._parts[0].header
+        self.dense = _dense(dense, lead)
+        self.step: int = lead.step
+        self._digest = lead.model_digest
+        if len(self._digest) != _DIGEST_BYTES:
+            raise _refused("a digest of 32 bytes", f"{len(self._digest)} bytes")
+        for part in self._parts:
+            if part.header.run_id != session.run_id:
+                raise _other_run(session.run_id, part.header.run_id)
+            if part.header.step != lead.step:
+                raise _refused(f"step {lead.step}", f"step {part.header.step}")
+        self.rows = sum(part.header.rows for part in self._parts)
+        if self.rows > contract.data.total_rows:
+            raise _refused(f"at most {contract.data.total_rows} rows", f"{self.rows}")
+
+    def pieces(self) -> Iterator[Piece]:
+        """The rows of all shards, ascending."""
+        return merged([part.pieces() for part in self._parts])
+
+    def check(self, digest: bytes) -> None:
+        """Compares what was written with what the server named."""
+        if not hmac.compare_digest(digest, self._digest):
+            raise _refused(f"model {self._digest.hex()}", f"model {digest.hex()}")
 
 
 def _opened(
@@ -103,7 +191,7 @@ class _ShardPart:
 
     def __init__(
         self,
-        contract: Contract,
+        width: int,
         sharding: Sharding,
         shard: int,
         header: pb.ModelHeader,
@@ -113,8 +201,8 @@ class _ShardPart:
         self._stream = stream
         self._sharding = sharding
         self._shard = shard
-        self._total_rows = contract.data.total_rows
-        self._dim = contract.model.embedding_dim
+        self._total_rows = sharding.rows
+        self._dim = width
 
     def pieces(self) -> Iterator[Piece]:
         """The shard's rows, in ascending pieces."""
@@ -171,8 +259,7 @@ def merged(streams: list[Iterator[Piece]]) -> Iterator[Piece]:
         yield together[order], np.concatenate([values for _, values in taken])[order]
 
 
-def _dense(contract: Contract, header: pb.ModelHeader) -> FloatArray:
-    count = sum(p.size for p in contract.model.dense_parameters(contract.data))
+def _dense(count: int, header: pb.ModelHeader) -> FloatArray:
     if len(header.dense_parameters) != 4 * count:
         raise _refused(f"{count} dense parameters", f"{len(header.dense_parameters)} bytes")
     dense_p = np.frombuffer(header.dense_parameters, "<f4")

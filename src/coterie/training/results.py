@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from coterie.contract import Contract, contract_digest
+from coterie.contract import Contract, StartSection, contract_digest
 from coterie.kinds import Mode
 from coterie.ps.checkpoints import WorkerAbsence
 from coterie.ps.events import Event, OwnQuality, ServerTimes, WorkerTimes
@@ -66,7 +66,7 @@ class RunResult(BaseModel):
         transport: ``ra-tls``, ``memory`` or ``PLAINTEXT``.
         tee: ``SIMULATED``, ``sgx``, ``tdx``, or ``none`` for transports without attestation.
         nodes: Number of nodes.
-        steps: Updates applied.
+        steps: Updates applied in this run; the model holds those of its start, too.
         examples: Examples trained, all epochs.
         seconds: Training time, set-up and evaluation apart.
         samples_per_second: Examples per second of training.
@@ -87,6 +87,8 @@ class RunResult(BaseModel):
         absences: Workers that were left out, and in which steps.
         validations: While the model was trained.
         by_party: Quality on each party's own test rows; where all nodes ran on one machine.
+        optimizer_state: Digest of what the optimizers keep; absent where nobody gets it.
+        start: What the run went on from, as its contract says; absent where it began anew.
         times: Where the time of the first shard and of every worker went: by node, its steps, and
             seconds by kind of work (``ps.events.ServerTimes``, ``WorkerTimes``).
     """
@@ -117,6 +119,8 @@ class RunResult(BaseModel):
     absences: Annotated[tuple[WorkerAbsence, ...], Field(strict=False)] = ()
     validations: Annotated[tuple[Validated, ...], Field(strict=False)] = ()
     by_party: dict[str, PartyQuality] = {}
+    optimizer_state: Hex32 | None = None
+    start: StartSection | None = None
     times: dict[str, dict[str, float]] = {}
 
 
@@ -152,6 +156,8 @@ def result_of(outcome: RunOutcome, contract: Contract, transport: TransportName)
         contract_digest=contract_digest(contract).hex(),
         absences=outcome.absences,
         validations=outcome.validations,
+        optimizer_state=outcome.optimizer_state.hex() if outcome.optimizer_state else None,
+        start=contract.start,
         times={times.node: _seconds(times) for times in outcome.times},
     )
 

@@ -115,6 +115,8 @@ class ServerSession:
         while_waiting: Called whenever the server answers ``pending``; may raise to end the wait.
         monotonic: Seconds of a clock that only goes forward.
         on_waiting: Told, at growing intervals, for whom the run waits.
+        start: The messages by which this node gives what the run goes on from to a shard, given the
+            server's incarnation.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class ServerSession:
         while_waiting: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
         on_waiting: Callable[[WaitsFor], None] = lambda _: None,
+        start: Callable[[int], Iterator[pb.StartPart]] | None = None,
     ) -> None:
         self._shards = ServerShards(connect, contract)
         self._contract = contract
@@ -138,10 +141,12 @@ class ServerSession:
         self._while_waiting = while_waiting
         self._monotonic = monotonic
         self._on_waiting = on_waiting
+        self._start = start
         self._patience = Saying()
         self._closed = threading.Event()
         self._initial: pb.InitializeRequest | None = None
         self._incarnation = 0
+        self._life = self._initialized = 0
         self._run_id = ""
         self._successes = 0
         self._replies = 0
@@ -161,14 +166,13 @@ class ServerSession:
             StepRefused: The shards are not of one life of the server: join again.
             CoterieError: The server refuses.
         """
-        if self._initial is not None:
-            self._shards.ports[0].initialize(self._initial)
         request = pb.JoinRequest(
             train_examples=self._train_examples,
             remembered=self._memory.message(),
             data_set_digest=self._data_set_digest,
         )
-        first = self._until_done(lambda: self._shards.ports[0].join(request))
+        self._life, self._initialized = 0, -1
+        first = self._until_done(lambda: self._join_lead(request))
         self._follow(first.lineage, first)
         lane = Lane.of(
             self._contract.training,
@@ -294,10 +298,12 @@ class ServerSession:
         )
         self._until_done(lambda: self._shards.ports[0].report(request))
 
-    def downloads(self) -> list[Callable[[], Iterator[pb.DownloadPart]]]:
-        """The trained model's parts, shard by shard: each starts when it is called."""
-        ports = self._shards.ports
-        return [lambda port=port: port.download(pb.DownloadRequest()) for port in ports]  # type: ignore[misc]
+    def downloads(
+        self, *, optimizer_state: bool = False
+    ) -> list[Callable[[], Iterator[pb.DownloadPart]]]:
+        """The trained model's parts, or its optimizers', shard by shard: each starts when it is called."""
+        request = pb.DownloadRequest(optimizer_state=optimizer_state)
+        return [lambda port=port: port.download(request) for port in self._shards.ports]  # type: ignore[misc]
 
     def waited(self) -> None:
         """To be called whenever a stream says ``pending``."""
@@ -354,6 +360,25 @@ class ServerSession:
         """Ends every connection, and pauses."""
         self._closed.set()
         self._shards.close()
+
+    def _join_lead(self, request: pb.JoinRequest) -> pb.JoinReply:
+        """Joins shard 0, which has what this node gives: its server may have begun anew since."""
+        if self._initial is not None and self._initialized != self._life:
+            self._shards.ports[0].initialize(self._initial)
+            self._initialized = self._life
+        if self._start is not None:
+            life = self._offer(0, 0)
+            self._shards.on_each(lambda shard: self._offer(shard, life) if shard else life)
+        reply = self._shards.ports[0].join(request)
+        self._life = reply.ps_incarnation or self._life
+        return reply
+
+    def _offer(self, shard: int, life: int) -> int:
+        """Offers the start to a shard, which takes it if it needs it; the server's incarnation."""
+        assert self._start is not None
+        while (reply := self._shards.ports[shard].start(self._start(life))).pending:
+            self.waited()
+        return reply.ps_incarnation
 
     def _leave(self, shard: int, times: pb.WorkerTimes | None) -> None:
         for _ in range(MAX_FAILURES):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coterie.contract import TrainingSection
+from coterie.contract import Contract
 from coterie.criteo.shards import Batch, Shard
 from coterie.ps.aggregation import Gradients
 from coterie.ps.divergence import check_converging
@@ -46,9 +46,8 @@ class Trainer:
         session: With the parameter server.
         shard: This worker's training examples.
         worker_step: The compiled step.
-        training: The contract's section.
+        contract: Gives the training, and what the model and its optimizers have seen before.
         worker: Place of the worker in contract order.
-        plan_of: When the model is validated, given the steps per epoch.
         validate: Validates the model after so many steps, on this worker's own rows; absent where it
             owns none.
         monotonic: Seconds of a clock that only goes forward.
@@ -59,19 +58,18 @@ class Trainer:
         session: ServerSession,
         shard: Shard,
         worker_step: WorkerStep,
-        training: TrainingSection,
+        contract: Contract,
         *,
         worker: int,
-        plan_of: Callable[[int], ValidationPlan],
         validate: Callable[[int], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
         self._shard = shard
-        self._order = RowOrder(training.order, training.seed, worker)
+        training = contract.training
+        self._order = RowOrder(training.order, training.seed, worker, contract.updates_before)
         self._worker_step = worker_step
-        self._training = training
-        self._plan_of = plan_of
+        self._contract = contract
         self._validate = validate
         self._monotonic = monotonic
         self._steps = 0
@@ -127,7 +125,8 @@ class Trainer:
     def _validate_until(self, lane: Lane, step: int, *, after: int) -> None:
         """Validates the models after ``after`` + 1 to ``step`` steps that are to be validated."""
         if self._validate is not None:
-            for due in self._plan_of(lane.steps_per_epoch).between(after, step):
+            plan = ValidationPlan.of(self._contract, lane.steps_per_epoch)
+            for due in plan.between(after, step):
                 self._validate(due)
 
     def _compute(self, prepared: Prepared, parameters: Parameters) -> Gradients:
@@ -140,10 +139,10 @@ class Trainer:
             self._compute_seconds += self._monotonic() - began
 
     def _gradients(self, prepared: Prepared, parameters: Parameters) -> Gradients:
-        if self._training.local_training is None:
+        if self._contract.training.local_training is None:
             return gradients_of(self._worker_step, prepared, parameters)
         return local_delta(
-            self._worker_step, prepared.batch, prepared.unique, parameters, self._training
+            self._worker_step, prepared.batch, prepared.unique, parameters, self._contract
         )
 
     def _await(self, upcoming: Future[Prepared]) -> Prepared:

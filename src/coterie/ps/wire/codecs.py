@@ -48,6 +48,7 @@ LOOKUP = protobuf_codec(pb.LookupRequest, pb.LookupReply)
 REPORT = protobuf_codec(pb.ReportRequest, pb.ReportReply)
 LEAVE = protobuf_codec(pb.LeaveRequest, pb.LeaveReply)
 DOWNLOAD = protobuf_codec(pb.DownloadRequest, pb.DownloadPart)
+START = protobuf_codec(pb.StartPart, pb.StartReply)  # a stream of requests
 STATUS = protobuf_codec(pb.StatusRequest, pb.StatusReply)
 TELL = protobuf_codec(pb.TellRequest, pb.TellReply)
 ENLIST = protobuf_codec(pb.EnlistRequest, pb.EnlistReply)

@@ -219,14 +219,16 @@ class CommitReply(_message.Message):
     def __init__(self, pending: _Optional[bool] = ..., weights: _Optional[bytes] = ..., absent: _Optional[_Iterable[int]] = ..., checkpoint: _Optional[bool] = ..., announced: _Optional[_Union[Checkpoint, _Mapping]] = ..., kept_step: _Optional[int] = ..., ended: _Optional[bool] = ...) -> None: ...
 
 class ConcludeRequest(_message.Message):
-    __slots__ = ("ps_incarnation", "slice_digests", "durable")
+    __slots__ = ("ps_incarnation", "slice_digests", "durable", "state_digests")
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     SLICE_DIGESTS_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
+    STATE_DIGESTS_FIELD_NUMBER: _ClassVar[int]
     ps_incarnation: int
     slice_digests: bytes
     durable: _containers.RepeatedCompositeFieldContainer[Checkpoint]
-    def __init__(self, ps_incarnation: _Optional[int] = ..., slice_digests: _Optional[bytes] = ..., durable: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ...) -> None: ...
+    state_digests: bytes
+    def __init__(self, ps_incarnation: _Optional[int] = ..., slice_digests: _Optional[bytes] = ..., durable: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., state_digests: _Optional[bytes] = ...) -> None: ...
 
 class ConcludeReply(_message.Message):
     __slots__ = ("pending", "excused")
@@ -265,8 +267,10 @@ class LeaveReply(_message.Message):
     def __init__(self) -> None: ...
 
 class DownloadRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("optimizer_state",)
+    OPTIMIZER_STATE_FIELD_NUMBER: _ClassVar[int]
+    optimizer_state: bool
+    def __init__(self, optimizer_state: _Optional[bool] = ...) -> None: ...
 
 class DownloadPart(_message.Message):
     __slots__ = ("pending", "header", "rows")
@@ -299,6 +303,30 @@ class ModelRows(_message.Message):
     row_ids: bytes
     values: bytes
     def __init__(self, row_ids: _Optional[bytes] = ..., values: _Optional[bytes] = ...) -> None: ...
+
+class StartOffer(_message.Message):
+    __slots__ = ("ps_incarnation",)
+    PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    ps_incarnation: int
+    def __init__(self, ps_incarnation: _Optional[int] = ...) -> None: ...
+
+class StartPart(_message.Message):
+    __slots__ = ("offer", "model", "optimizer_state")
+    OFFER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZER_STATE_FIELD_NUMBER: _ClassVar[int]
+    offer: StartOffer
+    model: bytes
+    optimizer_state: bytes
+    def __init__(self, offer: _Optional[_Union[StartOffer, _Mapping]] = ..., model: _Optional[bytes] = ..., optimizer_state: _Optional[bytes] = ...) -> None: ...
+
+class StartReply(_message.Message):
+    __slots__ = ("pending", "ps_incarnation")
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    pending: bool
+    ps_incarnation: int
+    def __init__(self, pending: _Optional[bool] = ..., ps_incarnation: _Optional[int] = ...) -> None: ...
 
 class LookupRequest(_message.Message):
     __slots__ = ("ps_incarnation", "row_ids", "dense", "validates")

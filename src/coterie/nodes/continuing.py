@@ -1,0 +1,66 @@
+"""``--continue``: the contract that goes on from a finished run on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from coterie.contract import Contract, Party, load_contract, with_section
+from coterie.errors import StartRefused
+from coterie.nodes.result_file import read_result
+from coterie.nodes.run_directory import CONTRACT
+from coterie.receipts import NAME as RECEIPT
+from coterie.receipts.reading import read_receipt
+from coterie.start.continuing import continued
+
+
+def continued_run(
+    folder: Path,
+    contract: Contract | None = None,
+    *,
+    epochs: int | None = None,
+    new_optimizer_state: bool = False,
+) -> Contract:
+    """The contract that goes on from a finished run's folder.
+
+    Args:
+        folder: The run's; what it left is what its result names.
+        contract: How to go on; as the run did where it is absent.
+        epochs: Passes over the data, in place of the contract's.
+        new_optimizer_state: Begin the optimizers' state anew.
+
+    Raises:
+        ResultUnreadable: The run has not finished.
+        CoterieError: As for ``continued``.
+    """
+    result = read_result(folder)
+    made = contract or _as_given(load_contract(folder / CONTRACT))
+    if epochs is not None:
+        section = made.training.model_dump(mode="json") | {"epochs": epochs}
+        made = with_section(made, "training", section)
+    receipt = folder / RECEIPT
+    head = _last_digest(receipt) if receipt.exists() else None
+    made = continued(made, folder, new_optimizer_state=new_optimizer_state, receipt=head)
+    assert made.start is not None
+    if made.start.model != result.model_digest:
+        raise StartRefused(
+            f"the model in {folder} is not the one that the run's result names",
+            expected=f"model {result.model_digest}",
+            seen=f"model {made.start.model}",
+            remedy="restore the folder from a copy",
+        )
+    return made
+
+
+def _as_given(contract: Contract) -> Contract:
+    """A run's contract without its own start, and without keys that the run threw away."""
+    parties = contract.parties
+    if contract.trust.tee == "simulated" and not contract.trust.signatures_demanded:
+        parties = tuple(Party(name=party.name) for party in parties)
+    return contract.model_copy(update={"parties": parties, "start": None})
+
+
+def _last_digest(receipt: Path) -> str:
+    digest = ""
+    for entry in read_receipt(receipt):
+        digest = entry.digest
+    return digest

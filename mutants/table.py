@@ -14,6 +14,7 @@ from mutants.in_schedules import MUTATIONS as SCHEDULES
 from mutants.in_sealing import MUTATIONS as SEALING
 from mutants.in_segments import MUTATIONS as SEGMENTS
 from mutants.in_session import MUTATIONS as SESSION
+from mutants.in_start import MUTATIONS as START
 from mutants.in_training import MUTATIONS as TRAINING
 from mutants.in_vouchers import MUTATIONS as VOUCHERS
 
@@ -32,4 +33,5 @@ TABLE = (
     *KEYSERVER,
     *SEALING,
     *METRICS,
+    *START,
 )

@@ -25,11 +25,11 @@ def document(results: Results) -> str:
     return "\n".join(parts)
 
 
-def write_page(path: Path, text: str) -> None:
+def write_page(path: Path, text: str, mark: str = MARK) -> None:
     """Writes the tables; in a page that has the mark, only what follows it is replaced."""
     page = path.read_text() if path.exists() else ""
-    before, mark, _ = page.partition(MARK)
-    path.write_text(f"{before}{MARK}\n\n{text}" if mark else text)
+    before, found, _ = page.partition(mark)
+    path.write_text(f"{before}{mark}\n\n{text}" if found else text)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,12 @@ MUTATIONS = (
         "every epoch has the same order",
     ),
     _order(
+        "epochs-count-anew",
+        "epoch = self.updates // lane.steps_per_epoch + step // lane.steps_per_epoch",
+        "epoch = step // lane.steps_per_epoch",
+        "a run that goes on trains the orders of the run before again",
+    ),
+    _order(
         "places-outside",
         "walking[found[walking] >= size]",
         "walking[found[walking] > size]",

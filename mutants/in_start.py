@@ -87,14 +87,14 @@ MUTATIONS = (
     ),
     _state(
         "optimizers-count-anew",
-        "rate_factor(self._schedule, self.updates), self.optimizer_updates",
-        "rate_factor(self._schedule, self.updates), self.step",
+        "seen = self.optimizer_updates",
+        "seen = self.step",
         "Adam's correction begins again in every run",
     ),
     _state(
         "rates-count-anew",
-        "rate_factor(self._schedule, self.updates), self.optimizer_updates",
-        "rate_factor(self._schedule, self.step), self.optimizer_updates",
+        "rate_factor(self._schedule, self.updates)",
+        "rate_factor(self._schedule, self.step)",
         "a warm-up is gone through again in every run",
     ),
     _streaming(

@@ -360,15 +360,27 @@ MUTATIONS = (
     ),
     _local_steps(
         "rates-without-schedule",
-        "factor = rate_factor(training.schedule, parameters.step)",
+        "factor = rate_factor(training.schedule, contract.updates_before + parameters.step)",
         "factor = 1.0",
         "the workers' rates do not follow the contract's schedule",
     ),
     _local_steps(
         "steps-counted-from-zero",
-        "taken = parameters.step * steps + i",
+        "taken = (contract.optimizer_updates_before + parameters.step) * steps + i",
         "taken = i",
         "the bias of rows' moments is corrected as if every step were the first",
+    ),
+    _local_steps(
+        "rates-count-anew",
+        "contract.updates_before + parameters.step",
+        "parameters.step",
+        "the workers' warm-up is gone through again in a run that goes on",
+    ),
+    _local_steps(
+        "moments-count-anew",
+        "(contract.optimizer_updates_before + parameters.step) * steps",
+        "parameters.step * steps",
+        "the bias of rows' moments is corrected again in a run that goes on",
     ),
     _optimizers(
         "factors-not-normalized",

@@ -131,12 +131,12 @@ class Cluster:
         port.commit = held  # type: ignore[method-assign]
         return port
 
-    def session(self, worker: int) -> ServerSession:
+    def session(self, worker: int, examples: int | None = None) -> ServerSession:
         """A worker's session with all shards."""
         return ServerSession(
             lambda shard: self.port(shard, f"w{worker}", "worker"),
             self.contract,
-            train_examples=EXAMPLES[worker],
+            train_examples=EXAMPLES[worker] if examples is None else examples,
             data_set_digest=bytes(32),
         )
 
@@ -473,7 +473,9 @@ def test_a_chief_that_waits_initializes_a_server_that_began_anew(tmp_path: Path)
             if life == 1:
                 cluster.kill("ps1")
                 cluster.start("ps1")
-        sessions = [stack.enter_context(closing(cluster.session(worker))) for worker in range(3)]
+        sessions = [
+            stack.enter_context(closing(cluster.session(worker, examples=8))) for worker in range(3)
+        ]
         workers = [cluster._pool.submit(session.join) for session in sessions]
         assert joining.result(timeout=30).step == 0
         for worker in workers:

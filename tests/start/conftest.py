@@ -59,12 +59,12 @@ class Starting(Cluster):
         self.files = StartFiles(contract, start, no_key) if start is not None else None
         super().__init__(contract, checkpoints)
 
-    def session(self, worker: int) -> ServerSession:
+    def session(self, worker: int, examples: int | None = None) -> ServerSession:
         gives = self.files is not None and worker == 0
         return ServerSession(
             lambda shard: self.port(shard, f"w{worker}", "worker"),
             self.contract,
-            train_examples=EXAMPLES[worker],
+            train_examples=EXAMPLES[worker] if examples is None else examples,
             data_set_digest=bytes(32),
             start=self.files.parts if self.files is not None and gives else None,
         )

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from coterie.contract import RateSchedule, TrainingSection, load_contract
+from coterie.contract import Contract, RateSchedule, StartSection, TrainingSection, load_contract
 from coterie.criteo.shards import Batch
 from coterie.ps.aggregation import Gradients
 from coterie.training.local_steps import local_delta
@@ -84,9 +84,11 @@ def start_of(batch: Batch, dense: str = "sgd", rows: str = "sgd", *, step: int =
     )
 
 
-def pushed_by(batch: Batch, start: Parameters, training: TrainingSection) -> Gradients:
+def pushed_by(
+    batch: Batch, start: Parameters, training: TrainingSection, contract: Contract = CONTRACT
+) -> Gradients:
     step: WorkerStep = QuadraticStep()  # type: ignore[assignment]  # only ``gradients`` is called
-    contract = CONTRACT.model_copy(update={"training": training})
+    contract = contract.model_copy(update={"training": training})
     return local_delta(step, batch, unique_rows(batch.ids_bm), start, contract)
 
 
@@ -213,6 +215,20 @@ def test_a_worker_with_one_example_takes_one_step_however_many_the_others_take()
     pushed = pushed_by(batch, start, TrainingSection(local_steps=5, local_learning_rate=RATE))
     np.testing.assert_allclose(pushed.dense_p, RATE * gradient.dense_p, rtol=1e-4)
     np.testing.assert_allclose(pushed.rows_ud, RATE * gradient.embedded_bmd[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("state", ["new", "ab" * 32], ids=["new state", "state goes on"])
+def test_a_run_that_goes_on_counts_its_starts_updates(state: str) -> None:
+    """Rates go by all updates; the bias of moments goes by those that their state has seen."""
+    batch, training = batch_of(24), training_of("sgd", "lazy_adam")
+    start = StartSection(model="cd" * 32, contract="cd" * 32, step=2, optimizer_state=state)
+    going_on = CONTRACT.model_copy(update={"start": start})
+    pushed = pushed_by(batch, start_of(batch, "sgd", "lazy_adam", step=1), training, going_on)
+    warm = training.model_copy(update={"schedule": RateSchedule()})  # as in the fourth step
+    seen = 1 if state == "new" else 3
+    expected = pushed_by(batch, start_of(batch, "sgd", "lazy_adam", step=seen), warm)
+    assert pushed.dense_p.tobytes() == expected.dense_p.tobytes()
+    assert pushed.rows_ud.tobytes() == expected.rows_ud.tobytes()
 
 
 @pytest.mark.parametrize(("dense", "rows"), KINDS)

@@ -95,6 +95,18 @@ def test_every_epoch_trains_every_row_once(kind: str) -> None:
     assert (len({tuple(rows.tolist()) for rows in epochs}) == 1) == (kind == "file")
 
 
+def test_a_run_that_goes_on_counts_its_starts_epochs() -> None:
+    """Whole ones: with other rows an epoch may have another number of steps."""
+    lane = Lane.of(TrainingSection(batch=32, epochs=3), 1000, steps_per_epoch=32, steps=96)
+    shard, whole = shard_of(1000), RowOrder("shuffled", 7, 0)
+    for updates, epochs in ((32, 1), (64 + 31, 2)):
+        going_on = RowOrder("shuffled", 7, 0, updates)
+        for step in (0, 31):
+            seen = going_on.batch(shard, lane, step).ids_bm
+            expected = whole.batch(shard, lane, 32 * epochs + step).ids_bm
+            assert seen.tolist() == expected.tolist()
+
+
 def test_a_file_gives_the_rows_that_memory_gives(tmp_path: Path) -> None:
     rows = WINDOW_ROWS + 3 * PIECE_ROWS + 5
     shard = shard_of(rows)

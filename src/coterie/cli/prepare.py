@@ -64,7 +64,7 @@ def prepare(  # noqa: PLR0917  the command line's arguments, not a call's
     names the label and the contract's columns, in any order and among others. The first six sevenths of the rows train, the next fourteenth tests, the last one validates.
     Nothing is written unless everything succeeds.
 
-    Example: coterie prepare train.txt.gz data --contract examples/criteo-hfl.toml
+    Example: coterie prepare train.txt.gz data --contract examples/paper-hfl.toml
     """
     from coterie.contract import load_contract
     from coterie.criteo.preparation import prepare as prepare_data

@@ -93,14 +93,13 @@ def test_the_demonstration_is_the_example(mode: Mode) -> None:
 
 
 def test_sizes_grow_with_the_data() -> None:
-    assert sizes_for(14) == sizes_for(999_999) == (10_000, 128, 1)
-    assert sizes_for(1_000_000) == (100_000, 2048, 1)
-    assert sizes_for(45_000_000) == (1_000_000, 2048, 1)
+    assert sizes_for(14) == sizes_for(999_999) == (100_000, 128, 1)
+    assert sizes_for(1_000_000) == sizes_for(45_000_000) == (1_000_000, 2048, 1)
 
 
 def test_over_thin_lines_small_batches_are_trained_between_exchanges() -> None:
-    assert sizes_for(14, "thin") == sizes_for(999_999, "thin") == (10_000, 128, 16)
-    assert sizes_for(1_000_000, "thin") == (100_000, 128, 64)
+    assert sizes_for(14, "thin") == sizes_for(999_999, "thin") == (100_000, 128, 16)
+    assert sizes_for(1_000_000, "thin") == (1_000_000, 128, 64)
 
 
 def test_thin_lines_have_the_recipe_that_the_benchmark_measures() -> None:

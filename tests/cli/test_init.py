@@ -36,7 +36,7 @@ def test_defaults_are_two_companies(run: Run, tmp_path: Path) -> None:
     assert contract.mode == "hfl"
     assert [party.name for party in contract.parties] == ["operator", "acme", "bolt"]
     assert contract.trust.tee == "simulated"
-    assert (contract.data.rows, contract.training.batch) == (10_000, 128)
+    assert (contract.data.rows, contract.training.batch) == (100_000, 128)
 
 
 def test_options_are_answers(run: Run, tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_options_are_answers(run: Run, tmp_path: Path) -> None:
     )
     assert (contract.name, contract.mode, contract.training.epochs) == ("big", "sdt", 2)
     assert len(contract.by_role("worker")) == 3
-    assert (contract.data.rows, contract.training.batch) == (100_000, 2048)
+    assert (contract.data.rows, contract.training.batch) == (1_000_000, 2048)
 
 
 def test_thin_lines_have_workers_train_between_exchanges(run: Run, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_questions_are_asked_on_a_terminal_and_wrong_answers_again(tmp_path: Pat
     contract = load_contract(out)
     assert contract_digest(contract).hex() in printed
     assert [party.name for party in contract.parties] == ["operator", "acme", "bolt", "corn"]
-    assert (contract.data.rows, contract.training.batch) == (100_000, 2048)
+    assert (contract.data.rows, contract.training.batch) == (1_000_000, 2048)
     assert contract.trust.tee == "sgx"
 
 

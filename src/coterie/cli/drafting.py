@@ -60,12 +60,12 @@ def sizes_for(examples: int, lines: Lines = "fast") -> tuple[int, int, int]:
     """Rows per embedding table, batch and local steps that suit an owner's number of examples.
 
     Small batches learn most from few examples; with many, larger ones spend less on the network
-    (docs/benchmarks.md). A table with far more rows than distinct ids wastes memory, one with far
-    fewer makes ids collide. Over thin lines, which a step's parameters take seconds to pass, workers
-    train small batches on copies of their own between two exchanges.
+    (docs/benchmarks.md). Tables have many more rows than ids that are trained: an id that is not must
+    not be scored with another's row (decision record 39). Over thin lines, which a step's parameters
+    take seconds to pass, workers train small batches on copies of their own between two exchanges.
     """
-    table_rows = 10_000 if examples < 1_000_000 else 100_000 if examples < 10_000_000 else 1_000_000
     many = examples >= 1_000_000
+    table_rows = 1_000_000 if many else 100_000
     if lines == "thin":
         return table_rows, 128, 64 if many else 16
     return table_rows, 2048 if many else 128, 1

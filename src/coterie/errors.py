@@ -9,7 +9,7 @@
     |   |-- ContractExpired            the contract has ended
     |   `-- SignatureRefused           a party's signature on the contract is missing or wrong
     |-- DataError                  5   raw or prepared data is not usable
-    |   |-- RawDataInvalid             rows that are not in the Criteo format
+    |   |-- RawDataInvalid             rows that do not fit the contract
     |   |-- ShardDamaged               truncated or altered shards and manifests
     |   |-- SealBroken                 a sealed file was altered, cut or swapped
     |   |-- KeyFileRefused             a file is no key of a sealed data set
@@ -142,7 +142,7 @@ class DataError(CoterieError):
 
 
 class RawDataInvalid(DataError):
-    """Rows of the input are not in the Criteo format."""
+    """Rows of the input do not fit the contract's columns, or the file is no text."""
 
 
 class ShardDamaged(DataError):

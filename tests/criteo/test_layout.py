@@ -109,7 +109,7 @@ def test_the_label_has_the_name_that_is_given(tmp_path: Path) -> None:
     assert read(path, Layout("clicked"))[0] == [ROW]
     with pytest.raises(RawDataInvalid, match="does not name every column") as refusal:
         read(path)
-    assert refusal.value.seen == "without label"
+    assert refusal.value.seen.startswith("without label; it names ")
     assert "--label" in refusal.value.remedy
 
 
@@ -161,8 +161,8 @@ def test_a_header_must_name_every_column_once(
     ("line", "reason"),
     [
         (b"1,5,,-3,a,b,,d", "8 cells instead of 9"),
-        (b'1,5,,-3,a,"b,,d,e', "not comma-separated cells: unexpected end of data"),
-        (b'1,5,,-3,a,"b" b,,d,e', "not comma-separated cells: ',' expected after '\"'"),
+        (b'1,5,,-3,a,"b,,d,e', "a quoted cell does not end on its line"),
+        (b'1,5,,-3,a,"b" b,,d,e', "cells are not separated by commas: ',' expected after '\"'"),
         (b'1,5,,-3,a,"b\tb",,d,e', "a tab or carriage return within a cell"),
         (b"1,5,,-3,a,\xff,,d,e", "not valid UTF-8"),
         (b"1,5.5,,-3,a,b,,d,e", "age = '5.5' is not a 64-bit integer"),
@@ -190,3 +190,67 @@ def test_a_file_of_a_header_alone_has_no_rows(
     contract = make_contract("hfl", {}).model_copy(update={"data": DATA})
     with pytest.raises(RawDataInvalid, match="has no rows"):
         prepare(write(tmp_path / "raw", [list(COLUMNS)], "\t"), tmp_path / "out", contract)
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ",", ";", "|"])
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_a_bad_row_among_the_first_does_not_make_the_others_bad(
+    bad: int, delimiter: str, tmp_path: Path
+) -> None:
+    lines = [delimiter.join(ROW).replace("b,b", "bb")] * 5
+    lines[bad] = lines[bad].rpartition(delimiter)[0]
+    path = tmp_path / "raw"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rows, reader = read(path, max_bad_rows=1)
+    assert len(rows) == 4
+    assert reader.bad.lines == [f"line {bad + 1}: 8 cells instead of 9"]
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ","])
+def test_a_byte_order_mark_before_a_row_is_no_part_of_it(delimiter: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "raw", [ROW, ROW], delimiter)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read(path)[0] == [ROW, ROW]
+
+
+def test_a_header_without_any_column_of_the_contract_is_no_bad_row(tmp_path: Path) -> None:
+    header = [f"Spalte {name}" for name in "abcdefghi"]
+    path = write(tmp_path / "raw", [header, ROW], ",")
+    with pytest.raises(RawDataInvalid, match="does not name every column") as refusal:
+        read(path, max_bad_rows=5)
+    assert "it names Spalte a, Spalte b" in refusal.value.seen
+    assert "--column NAME=HEADER" in refusal.value.remedy
+
+
+def test_lines_before_the_header_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "raw", [["sep=,"], [], list(COLUMNS), ROW], ",")
+    with pytest.raises(RawDataInvalid, match="is not its first line") as refusal:
+        read(path, max_bad_rows=5)
+    assert "tail -n +3" in refusal.value.remedy
+
+
+def test_rows_that_are_scored_do_not_miss_a_label(tmp_path: Path) -> None:
+    path = write(tmp_path / "raw", [["price", "visits"], ["1", "2"]], ",")
+    with pytest.raises(RawDataInvalid) as refusal:
+        read(path, Layout(label_needed=False))
+    assert refusal.value.expected == "all columns by name"
+    assert "label" not in refusal.value.seen + refusal.value.remedy
+
+
+def test_a_headers_names_are_read_as_a_contract_can_hold_them(tmp_path: Path) -> None:
+    header = ["label", " age", "price ", "visits", "shop", "C 2", "C-3", "C4", "C5"]
+    with pytest.raises(RawDataInvalid) as refusal:
+        read(write(tmp_path / "raw", [header, ROW], ","))
+    assert refusal.value.seen.startswith("without C2, C3;")
+    given = Layout(columns={"C2": "C 2", "C3": "C-3"})
+    assert read(write(tmp_path / "raw", [header, ROW], ","), given)[0] == [ROW]
+
+
+def test_columns_are_kept_beside_the_rows(tmp_path: Path) -> None:
+    lines = [["id", *COLUMNS], ["u1", *ROW], ["u2", *ROW[:-1]], ["u 3", *ROW]]
+    path = write(tmp_path / "raw", lines, ",")
+    reader = CriteoReader(
+        RawFile(path), DATA, layout=Layout(kept=("id", "shop")), max_bad_rows=1, block_bytes=16
+    )
+    kept = [cells for block in reader.rows() for cells in block.kept]
+    assert kept == [("u1", "a"), ("u 3", "a")]

@@ -188,15 +188,15 @@ def refusals(name: str) -> tuple[bytes, dict[str, str | int], type[CoterieError]
     """Content of the raw file, options, and the refusal they must meet."""
     good = b"1\t1\t2\ta\tb\tc\n"
     cases: dict[str, tuple[bytes, dict[str, str | int], type[CoterieError], str]] = {
-        "bad row": (good * 20 + b"bad\n", {}, RawDataInvalid, "not in the Criteo format"),
+        "bad row": (good * 20 + b"bad\n", {}, RawDataInvalid, "do not fit the contract"),
         "too many bad rows": (
             good * 20 + b"bad\n" * 3,
             {"max_bad_rows": 2},
             RawDataInvalid,
-            "not in the Criteo format",
+            "do not fit the contract",
         ),
         "empty": (b"", {}, RawDataInvalid, "is empty"),
-        "only bad rows": (b"bad\n", {"max_bad_rows": 5}, RawDataInvalid, "has no rows"),
+        "only bad rows": (b"bad\n", {"max_bad_rows": 5}, RawDataInvalid, "has no row that fits"),
         "too short": (good * 13, {}, RawDataInvalid, "is too short"),
         "truncated": (b"\x1f\x8b\x08\x00", {}, RawDataInvalid, "truncated or damaged"),
         "unknown party": (good * 20, {"party": "evil"}, DataSetMismatch, "owns no data"),

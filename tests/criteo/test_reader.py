@@ -100,7 +100,7 @@ def test_all_cells_may_be_missing(end: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize("block_bytes", [16, 8 << 20])
 def test_bad_rows_are_named(line: bytes, reason: str, block_bytes: int, tmp_path: Path) -> None:
     path = write(tmp_path, GOOD, GOOD, line, GOOD)
-    with pytest.raises(RawDataInvalid, match="not in the Criteo format") as refusal:
+    with pytest.raises(RawDataInvalid, match="do not fit the contract") as refusal:
         read(path, SMALL, block_bytes=block_bytes)
     assert refusal.value.seen.startswith(f"line 3: {reason}")
     rows, reader = read(path, SMALL, max_bad_rows=1, block_bytes=block_bytes)

@@ -49,6 +49,29 @@ def _new_member(magic: bytes) -> Callable[[], _Member] | None:
     return None
 
 
+class RawSource(Protocol):
+    """Where rows come from: bytes of text that are read once.
+
+    Attributes:
+        name: What errors call it.
+        size: About how many bytes there are.
+        consumed: So many of them have been read.
+    """
+
+    name: str
+    size: int
+    consumed: int
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the bytes read so far."""
+        ...
+
+    def pieces(self) -> Iterator[bytes]:
+        """The text, in pieces of no particular size."""
+        ...
+
+
 class RawFile:
     """A raw file that is read once, from its beginning to its end.
 
@@ -57,12 +80,14 @@ class RawFile:
 
     Attributes:
         path: The file.
+        name: Its path, for errors.
         size: Its size in bytes, as it is on disk.
         consumed: Bytes of it that have been read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.name = str(path)
         self._hasher = hashlib.sha256()
         self._feed = _FEED_BYTES
         self.consumed = 0

@@ -1,12 +1,15 @@
 """Finds the contract's columns in a raw file: by position, as in Criteo's own, or by a header's names.
 
-The first line decides, once for the whole file:
+The file's first lines decide, once for the whole file:
 
-- It is a header if it names at least one of the contract's columns and is itself no row. Then the
-  label and every column must be named, once each; their order is free, and other columns are left
+- The first line is a header if it names at least one of the contract's columns and is itself no row. Then
+  the label and every column must be named, once each; their order is free, and other columns are left
   out. Without a header the cells come in the contract's order: label, numbers, ids.
-- Cells are separated by tabs if that gives a header or the right number of cells, else by commas if
-  that does, else by tabs. Comma-separated cells may be quoted (RFC 4180), on one line.
+- A header may write a column's name in its own way: ``User Age`` is ``User_Age`` (:func:`column_name`).
+  Any other name is given beforehand.
+- Cells are separated by tabs, commas, semicolons or bars: by what gives a header, else by what gives most
+  of the first lines the right number of cells, tabs first. All but tab-separated cells may be
+  quoted (RFC 4180), on one line.
 
 Everything but Criteo's own layout is turned into it line by line, so there is one parser.
 """
@@ -14,18 +17,25 @@ Everything but Criteo's own layout is turned into it line by line, so there is o
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from coterie.contract import DataSection
+from coterie.criteo.dialect import CellReader, DialectName, is_missing
+from coterie.criteo.faults import Fault
 from coterie.criteo.lines import LineBlock
-from coterie.errors import RawDataInvalid
+from coterie.criteo.recognition import NOT_UTF8
+from coterie.errors import RawDataInvalid, UsageError
 
-Delimiter = Literal["\t", ","]
+Delimiter = Literal["\t", ",", ";", "|"]
+DELIMITERS: tuple[Delimiter, ...] = get_args(Delimiter)
+DELIMITER_NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LABEL_STAND_IN = "0"
+_NO_LETTER = re.compile(r"[^A-Za-z0-9]+")
+_NUMBER = re.compile(r"^\s*[+-]?[0-9.,]+(?:[eE][+-]?[0-9]+)?\s*$")
 
 
 @dataclass(frozen=True)
@@ -35,10 +45,18 @@ class Layout:
     Attributes:
         label: The label's name in the header, where there is one.
         label_needed: Whether rows without a label are refused: to score them, none is needed.
+        dialect: How cells are written.
+        missing: More words that stand for a missing cell.
+        columns: Names in the header of the contract's columns, where they are others.
+        kept: Names in the header of columns whose cells come with the rows, as they are.
     """
 
     label: str = "label"
     label_needed: bool = True
+    dialect: DialectName = "strict"
+    missing: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,12 +68,16 @@ class Arrangement:
         header: Whether the first line names them.
         cells: Cells per line.
         places: For the label and each of the contract's columns, its cell; None for no label.
+        reader: Turns them into the contract's way of writing.
+        kept: Cells that come with the rows.
     """
 
     delimiter: Delimiter
     header: bool
     cells: int
     places: tuple[int | None, ...]
+    reader: CellReader
+    kept: tuple[int, ...] = ()
 
     @property
     def labelled(self) -> bool:
@@ -65,104 +87,279 @@ class Arrangement:
     @property
     def is_criteos(self) -> bool:
         """Whether lines can be parsed as they are."""
-        return self.delimiter == "\t" and self.places == tuple(range(self.cells))
+        return (
+            self.delimiter == "\t"
+            and self.places == tuple(range(self.cells))
+            and self.reader.changes_nothing
+            and not self.kept
+        )
 
-    def rearrange(self, block: LineBlock) -> tuple[LineBlock, dict[int, str]]:
-        """Turns a block into Criteo's layout, line by line.
+    def describe(self) -> str:
+        """What a row has to be, for errors."""
+        by = f"{self.cells} cells separated by {DELIMITER_NAMES[self.delimiter]}"
+        return f"{by}, as the header names them" if self.header else by
 
-        Returns:
-            A block of as many lines, and for each line that cannot be turned, by its place in the
-            block, a reason; an empty line stands in for it.
-        """
+    def rearrange(self, block: LineBlock) -> Rearranged:
+        """Turns a block into Criteo's layout, line by line."""
         if block.overlong or self.is_criteos:
-            return block, {}
-        lines, reasons = [], {}
+            return Rearranged(block, {}, ())
+        lines: list[str] = []
+        faults: dict[int, Fault] = {}
+        kept: list[tuple[str, ...]] = []
         for i, line in enumerate(block.text.split(b"\n")[:-1]):
             cells = split_line(line, self.delimiter)
-            if isinstance(cells, str):
-                reasons[i], turned = cells, ""
+            turned, beside = "", ("",) * len(self.kept)
+            if isinstance(cells, Fault):
+                faults[i] = cells
             elif len(cells) != self.cells:
-                reasons[i], turned = f"{len(cells)} cells instead of {self.cells}", ""
+                faults[i] = Fault(f"{len(cells)} cells instead of {self.cells}")
             else:
                 picked = [_LABEL_STAND_IN if at is None else cells[at] for at in self.places]
+                picked = self.reader.read(picked)
                 turned = "\t".join(picked)
+                beside = tuple(cells[at] for at in self.kept)
                 if any("\t" in cell or "\r" in cell for cell in picked):
-                    reasons[i], turned = "a tab or carriage return within a cell", ""
+                    faults[i], turned = Fault("a tab or carriage return within a cell"), ""
             lines.append(turned)
-        return LineBlock(block.first_line, ("\n".join(lines) + "\n").encode()), reasons
+            if self.kept:
+                kept.append(beside)
+        text = ("\n".join(lines) + "\n").encode()
+        return Rearranged(LineBlock(block.first_line, text), faults, tuple(kept))
+
+
+@dataclass(frozen=True)
+class Rearranged:
+    """A block in Criteo's layout.
+
+    Attributes:
+        block: As many lines as before; an empty one stands in for each that cannot be turned.
+        faults: The reasons of these, by their place in the block.
+        kept: The cells that come with each line; empty where there are none to keep.
+    """
+
+    block: LineBlock
+    faults: Mapping[int, Fault]
+    kept: tuple[tuple[str, ...], ...]
 
 
 def arrangement_of(
-    first_line: bytes, data: DataSection, layout: Layout, *, source: str
+    lines: Sequence[bytes], data: DataSection, layout: Layout, *, source: str
 ) -> Arrangement:
-    """Decides where a file has its cells, by its first line.
+    """Decides where a file has its cells, by its first lines.
 
     Args:
-        first_line: The line, without its newline.
+        lines: The first lines, at least one, without newlines.
         data: The contract's columns.
         layout: What is known beforehand.
         source: The file's name, for errors.
 
     Raises:
-        RawDataInvalid: It is a header that does not name every column once.
+        RawDataInvalid: The first line is a header that does not name every column once.
+        UsageError: The names that are given beforehand are of no column, or the file has no header.
     """
-    line = first_line.removeprefix(_BYTE_ORDER_MARK)
     columns = (layout.label, *data.numeric, *data.categorical)
-    delimiters: tuple[Delimiter, ...] = ("\t", ",")
-    for delimiter in delimiters:
-        cells = split_line(line, delimiter)
-        if isinstance(cells, str):
-            continue
-        if set(cells) & set(columns) and not _is_row(cells, data):
-            return _by_names(cells, delimiter, columns, layout, source)
-        if len(cells) == len(columns):
-            return Arrangement(delimiter, header=False, cells=len(cells), places=_count(len(cells)))
-        if len(cells) == len(columns) - 1 and not layout.label_needed:
-            places = (None, *_count(len(cells)))
-            return Arrangement(delimiter, header=False, cells=len(cells), places=places)
-    return Arrangement("\t", header=False, cells=len(columns), places=_count(len(columns)))
+    _check_names(layout, data)
+    found = _by_header(lines[0], columns, data, layout, source)
+    if found is not None:
+        return found
+    _refuse_late_header(lines, columns, layout, source)
+    if layout.kept or layout.columns:
+        raise UsageError(
+            f"{source} has no header, so no column of it can be called by name",
+            expected="a first line that names the contract's columns",
+            seen=lines[0][:80].decode(errors="replace"),
+            remedy="give the file a header",
+        )
+    most, chosen, unlabelled = 0, DELIMITERS[0], False
+    for delimiter in DELIMITERS:
+        counts = [
+            len(c) for line in lines if not isinstance(c := split_line(line, delimiter), Fault)
+        ]
+        for without in (False,) if layout.label_needed else (False, True):
+            fitting = counts.count(len(columns) - without)
+            if fitting > most:
+                most, chosen, unlabelled = fitting, delimiter, without
+    count = len(columns) - unlabelled
+    places = (None, *range(count)) if unlabelled else tuple(range(count))
+    reader = _reader(data, layout, chosen)
+    return Arrangement(chosen, header=False, cells=count, places=places, reader=reader)
 
 
-def split_line(line: bytes, delimiter: Delimiter) -> list[str] | str:
+def split_line(line: bytes, delimiter: Delimiter) -> list[str] | Fault:
     """The cells of a line without its newline, or the reason why it has none."""
     try:
         text = line.removesuffix(b"\r").decode()
     except UnicodeDecodeError:
-        return "not valid UTF-8"
+        return Fault("not valid UTF-8", NOT_UTF8)
     if delimiter == "\t":
         return text.split("\t")
     try:
-        return next(csv.reader([text], strict=True), [""])
+        return next(csv.reader([text], delimiter=delimiter, strict=True), [""])
     except csv.Error as error:
-        return f"not comma-separated cells: {error}"
+        if "unexpected end" in str(error):
+            return Fault("a quoted cell does not end on its line", "cells must not hold line ends")
+        return Fault(f"cells are not separated by {DELIMITER_NAMES[delimiter]}: {error}")
+
+
+def column_name(written: str) -> str:
+    """A header's name as a contract can hold it: ``User Age (years)`` is ``User_Age_years``.
+
+    Whatever is no letter or digit of ASCII becomes one ``_``; names that begin otherwise get a ``c`` before.
+    """
+    name = _NO_LETTER.sub("_", written).strip("_")
+    return (name if name[:1].isalpha() else f"c{name}")[:64]
+
+
+def header_cells(line: bytes, delimiter: Delimiter) -> list[str]:
+    """The names in a header, spaces around them apart; what is not UTF-8 in them is replaced."""
+    cells = split_line(line.decode(errors="replace").encode(), delimiter)
+    return [] if isinstance(cells, Fault) else [cell.strip() for cell in cells]
+
+
+def names_columns(cells: Sequence[str]) -> bool:
+    """Whether cells can only be the names of a header: two or more different words, and no number."""
+    return (
+        len(cells) > 1
+        and len(set(cells)) == len(cells)
+        and all(cell.isprintable() and len(cell) <= 256 and not is_missing(cell) for cell in cells)
+        and not any(map(_NUMBER.match, cells))
+    )
+
+
+class _Header:
+    """Finds columns in a header: by the name that is given, by their own, or written otherwise."""
+
+    def __init__(self, cells: Sequence[str], layout: Layout) -> None:
+        self.cells = cells
+        self.layout = layout
+        self._exactly: dict[str, list[int]] = {}
+        self._otherwise: dict[str, list[int]] = {}
+        for i, cell in enumerate(cells):
+            self._exactly.setdefault(cell, []).append(i)
+            if cell:
+                self._otherwise.setdefault(column_name(cell), []).append(i)
+
+    def places(self, name: str) -> list[int]:
+        """The cells that mean a column of the contract, or the label."""
+        exactly = self.kept(self.layout.columns.get(name, name))
+        if exactly or name in self.layout.columns or name == self.layout.label:
+            return exactly
+        return self._otherwise.get(name, [])
+
+    def kept(self, written: str) -> list[int]:
+        """The cells of just this name."""
+        return self._exactly.get(written, [])
+
+    def names_one_of(self, columns: Sequence[str]) -> bool:
+        """Whether a column is named, by a word that is no number."""
+        return any(not _NUMBER.match(self.cells[i]) for name in columns for i in self.places(name))
+
+
+def _by_header(
+    line: bytes, columns: Sequence[str], data: DataSection, layout: Layout, source: str
+) -> Arrangement | None:
+    for delimiter in DELIMITERS:
+        cells = header_cells(line, delimiter)
+        reader = _reader(data, layout, delimiter)
+        as_row = cells if layout.label_needed else [_LABEL_STAND_IN, *cells][-len(columns) :]
+        if len(as_row) == len(columns) and _is_row(reader.read(as_row), data):
+            return None
+        if (header := _Header(cells, layout)).names_one_of(columns):
+            return _by_names(header, columns, delimiter, reader, source)
+    for delimiter in DELIMITERS:
+        cells = header_cells(line, delimiter)
+        if names_columns(cells) and not any("\t" in cell for cell in cells):
+            raise _unnamed(cells, columns, layout, source)
+    return None
 
 
 def _by_names(
-    cells: Sequence[str],
-    delimiter: Delimiter,
+    header: _Header,
     columns: Sequence[str],
-    layout: Layout,
+    delimiter: Delimiter,
+    reader: CellReader,
     source: str,
 ) -> Arrangement:
-    missing = [name for name in columns if name not in cells]
-    if missing == [layout.label] and not layout.label_needed:
-        missing = []
-    if missing:
+    layout = header.layout
+    found = {name: header.places(name) for name in columns}
+    needed = columns if layout.label_needed else columns[1:]
+    if missing := [name for name in needed if not found[name]]:
+        raise _unnamed(header.cells, missing, layout, source)
+    kept = {name: header.kept(name) for name in layout.kept}
+    if absent := [name for name, at in kept.items() if not at]:
         raise RawDataInvalid(
-            f"the header of {source} does not name every column of the contract",
-            expected=f"the label and {len(columns) - 1} columns by name",
-            seen=f"without {', '.join(missing[:10])}" + (", ..." if missing[10:] else ""),
-            remedy="name them as in the contract's [data] section; the label's name is --label",
+            f"the header of {source} does not name a column that is to be kept",
+            expected=", ".join(absent[:10]),
+            seen=_listed(header.cells),
+            remedy="name columns to keep as the header does",
         )
-    if twice := sorted({name for name in columns if cells.count(name) > 1}):
+    if twice := sorted({name for name, at in (found | kept).items() if len(at) > 1}):
+        names = [
+            f"{name} ({', '.join(header.cells[i] for i in (found | kept)[name])})" for name in twice
+        ]
         raise RawDataInvalid(
             f"the header of {source} names a column twice",
             expected="every column once",
-            seen=", ".join(twice[:10]),
-            remedy="rename or remove one of the two",
+            seen=_listed(names),
+            remedy="rename or remove one of the two, or say which it is: --column NAME=HEADER",
         )
-    places = tuple(cells.index(name) if name in cells else None for name in columns)
-    return Arrangement(delimiter, header=True, cells=len(cells), places=places)
+    return Arrangement(
+        delimiter,
+        header=True,
+        cells=len(header.cells),
+        places=tuple(found[name][0] if found[name] else None for name in columns),
+        reader=reader,
+        kept=tuple(at[0] for at in kept.values()),
+    )
+
+
+def _unnamed(
+    cells: Sequence[str], missing: Sequence[str], layout: Layout, source: str
+) -> RawDataInvalid:
+    label = "the label and all columns" if layout.label_needed else "all columns"
+    return RawDataInvalid(
+        f"the header of {source} does not name every column of the contract",
+        expected=f"{label} by name",
+        seen=f"without {_listed(missing)}; it names {_listed(cells)}",
+        remedy="name them as in the contract's [data] section, or say how the header does: "
+        "--column NAME=HEADER"
+        + ("; the label's name is --label" if layout.label in missing else "")
+        + "; `coterie init --from FILE` drafts a contract for a file",
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(name[:64] for name in names[:10]) + (", ..." if names[10:] else "")
+
+
+def _refuse_late_header(
+    lines: Sequence[bytes], columns: Sequence[str], layout: Layout, source: str
+) -> None:
+    for number, line in enumerate(lines[1:10], 2):
+        for delimiter in DELIMITERS:
+            header = _Header(header_cells(line, delimiter), layout)
+            before = header_cells(lines[number - 2], delimiter)
+            if (
+                len(before) != len(header.cells)
+                and names_columns(header.cells)
+                and all(map(header.places, columns[1:]))
+            ):
+                raise RawDataInvalid(
+                    f"the header of {source} is not its first line",
+                    expected="names of columns on line 1",
+                    seen=f"them on line {number}",
+                    remedy=f"remove the lines before it: tail -n +{number} FILE > NEW",
+                )
+
+
+def _check_names(layout: Layout, data: DataSection) -> None:
+    if unknown := sorted(set(layout.columns) - {*data.numeric, *data.categorical}):
+        raise UsageError(
+            f"{', '.join(unknown[:10])} is no column of the contract",
+            expected="--column NAME=HEADER, where NAME is in the contract's [data] section",
+            seen=", ".join(f"{name}={layout.columns[name]}" for name in unknown[:10]),
+            remedy="`coterie contract show` lists the columns; the label's name is --label",
+        )
 
 
 def _is_row(cells: Sequence[str], data: DataSection) -> bool:
@@ -171,12 +368,12 @@ def _is_row(cells: Sequence[str], data: DataSection) -> bool:
     return (
         len(cells) == 1 + len(data.numeric) + len(data.categorical)
         and cells[0] in {"0", "1"}
-        and all(not cell or cell.removeprefix("-").isdigit() for cell in numbers)
+        and all(not cell or _NUMBER.match(cell) for cell in numbers)
     )
 
 
-def _count(cells: int) -> tuple[int, ...]:
-    return tuple(range(cells))
+def _reader(data: DataSection, layout: Layout, delimiter: Delimiter) -> CellReader:
+    return CellReader(data, layout.dialect, layout.missing, decimal_comma=delimiter == ";")
 
 
 def without_header(block: LineBlock) -> Iterator[LineBlock]:

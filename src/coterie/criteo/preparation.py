@@ -169,18 +169,20 @@ def _stage(
             writer.append(rows)
             progress("read", raw.consumed, raw.size)
     source = Source(
-        name=raw.path.name,
+        name=Path(raw.name).name,
         sha256=raw.sha256,
         rows=writer.rows,
         bad_rows=reader.bad.count,
         bad_lines=tuple(reader.bad.lines),
     )
+    if not writer.rows and reader.bad.count:
+        raise reader.unfit()
     if not writer.rows:
         raise RawDataInvalid(
-            f"{raw.path} has no rows",
+            f"{raw.name} has no rows",
             expected=f"at least {MINIMUM_ROWS} rows",
-            seen=f"0 good rows, {reader.bad.count} bad ones",
-            remedy="check the path and the contract's columns",
+            seen="a header alone",
+            remedy="check the path",
         )
     return Staging(path, data), source
 

@@ -1,10 +1,12 @@
 """Reads raw files in the Criteo display-advertising format, or laid out otherwise, as parsed rows.
 
 One row per line: the label (0 or 1), the numeric columns (signed integers of up to 64 bits, as in
-the 1 TB variant, or decimals where the contract says so), the categorical columns (ids, any UTF-8 text without tab and newline); cells are
+the 1 TB variant, or decimals where the contract says so), the categorical columns (ids, any UTF-8 text without tab and newline, of
+``MAX_CELL_BYTES`` at most); cells are
 separated by tabs, missing cells are empty, there is no header. A carriage return before the
-newline belongs to the line's end. Files with a header, or with commas, are turned into this form
-first (:mod:`coterie.criteo.layout`).
+newline belongs to the line's end, a byte-order mark before the first line to nothing. Files with a header, with other separators,
+or with cells written otherwise are turned into this form first (:mod:`coterie.criteo.layout`); what is no text is refused by what it
+is (:mod:`coterie.criteo.recognition`).
 
 The parser works on whole blocks: it finds all separators at once, so cells are spans of the block's
 bytes and never become Python objects. Rows that break the format are counted, and named by line
@@ -13,22 +15,35 @@ number and reason.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coterie.contract import DataSection
-from coterie.criteo.compression import RawFile
+from coterie.criteo.compression import RawSource
+from coterie.criteo.dialect import hint_of
+from coterie.criteo.faults import BadRows, Fault
 from coterie.criteo.layout import Arrangement, Layout, arrangement_of, without_header
 from coterie.criteo.lines import MAX_LINE_BYTES, LineBlock, line_blocks
 from coterie.criteo.numeric import number_cells
+from coterie.criteo.recognition import (
+    BYTE_ORDER_MARK,
+    HEAD_BYTES,
+    NOT_UTF8,
+    recognised,
+    suspected,
+)
 from coterie.criteo.siphash import PADDING
 from coterie.errors import RawDataInvalid
 
-NAMED_LINES = 100
+MAX_CELL_BYTES = 4096
+"""Longer ids and numbers are none: hashing takes time by the length of the longest."""
+
 _BLOCK_BYTES = 8 << 20
+_FIRST_LINES = 100
 _TAB, _NEWLINE, _RETURN, _ZERO = b"\t\n\r0"
 
 Offsets = NDArray[np.int64]
@@ -46,6 +61,7 @@ class RawRows:
         text: The bytes that the ids lie in, padded for :mod:`coterie.criteo.siphash`.
         starts_bm: First byte of each id in ``text``, shape (b, m).
         lengths_bm: Bytes of each id, shape (b, m); 0 where the cell is empty.
+        kept: For each row the cells that the layout keeps; empty where there are none.
     """
 
     lines_b: Offsets
@@ -54,25 +70,7 @@ class RawRows:
     text: NDArray[np.uint8]
     starts_bm: Offsets
     lengths_bm: Offsets
-
-
-@dataclass
-class BadRows:
-    """Rows that were skipped.
-
-    Attributes:
-        count: How many.
-        lines: The first of them: ``line 7: 39 cells instead of 40``.
-    """
-
-    count: int = 0
-    lines: list[str] = field(default_factory=list)
-
-    def add(self, line: int, reason: str) -> None:
-        """Counts one row, and names it if there is room."""
-        self.count += 1
-        if len(self.lines) < NAMED_LINES:
-            self.lines.append(f"line {line}: {reason}")
+    kept: tuple[tuple[str, ...], ...] = ()
 
 
 class CriteoReader:
@@ -93,7 +91,7 @@ class CriteoReader:
 
     def __init__(
         self,
-        raw: RawFile,
+        raw: RawSource,
         data: DataSection,
         *,
         layout: Layout | None = None,
@@ -105,6 +103,9 @@ class CriteoReader:
         self._layout = layout or Layout()
         self._max_bad_rows = max_bad_rows
         self._block_bytes = block_bytes
+        self._arrangement: Arrangement | None = None
+        self._head = b""
+        self._good = 0
         self.bad = BadRows()
         self.labelled = self._layout.label_needed
 
@@ -119,29 +120,44 @@ class CriteoReader:
             if left == 0:
                 continue  # the rest counts for the file's digest only
             rows = self._parse(block, arrangement, left)
+            self._good += len(rows.labels_b)
             if left is not None:
                 left -= len(rows.labels_b)
             if self.bad.count > self._max_bad_rows:
-                raise self._too_many_bad_rows()
+                raise self.unfit()
             if len(rows.labels_b):
                 yield rows
         if not self.raw.consumed:
             raise RawDataInvalid(
-                f"the raw file {self.raw.path} is empty",
-                expected="rows in the Criteo format",
+                f"{self.raw.name} is empty",
+                expected="rows of the contract's columns",
                 seen="0 bytes",
                 remedy="check the path; coterie synthesize makes data to try things with",
             )
 
     def _blocks(self) -> Iterator[tuple[LineBlock, Arrangement]]:
         """The file's lines, its header apart, and how they are laid out."""
-        blocks = line_blocks(self.raw.pieces(), self._block_bytes)
+        pieces = self.raw.pieces()
+        head = b""
+        while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
+            head += piece
+        if (found := recognised(head)) is not None:
+            raise RawDataInvalid(
+                f"{self.raw.name} is no file of rows",
+                expected="text in UTF-8, plain or compressed with gzip, xz or zstd",
+                seen=found.kind,
+                remedy=found.remedy,
+            )
+        head = head.removeprefix(BYTE_ORDER_MARK)
+        self._head = head[:HEAD_BYTES]
+        blocks = line_blocks(itertools.chain([head], pieces), self._block_bytes)
         first = next(blocks, None)
         if first is None:
             return
-        self._refuse_archive(first)
-        line = first.text.partition(b"\n")[0]
-        arrangement = arrangement_of(line, self._data, self._layout, source=str(self.raw.path))
+        lines = head.split(b"\n", _FIRST_LINES)
+        whole = lines[:-1] or lines
+        arrangement = arrangement_of(whole, self._data, self._layout, source=self.raw.name)
+        self._arrangement = arrangement
         self.labelled = arrangement.labelled
         for block in without_header(first) if arrangement.header else (first,):
             yield block, arrangement
@@ -150,12 +166,13 @@ class CriteoReader:
 
     def _parse(self, block: LineBlock, arrangement: Arrangement, limit: int | None) -> RawRows:
         """Parses a block up to the limit; bad rows behind the last row wanted do not count."""
-        block, unturned = arrangement.rearrange(block)
-        rows, bad = parse_block(block, self._data, unturned)
+        turned = arrangement.rearrange(block)
+        block = turned.block
+        rows, bad = parse_block(block, self._data, turned.faults)
         if limit is not None and len(rows.labels_b) >= limit:
             good = np.delete(np.arange(block.text.count(b"\n")), [line for line, _ in bad])
             last = int(good[limit - 1])
-            bad = [(line, reason) for line, reason in bad if line < last]
+            bad = [(line, fault) for line, fault in bad if line < last]
             rows = RawRows(
                 rows.lines_b[:limit],
                 rows.labels_b[:limit],
@@ -164,34 +181,44 @@ class CriteoReader:
                 rows.starts_bm[:limit],
                 rows.lengths_bm[:limit],
             )
-        for line, reason in bad:
-            self.bad.add(block.first_line + line, reason)
-        return rows
+        for line, fault in bad:
+            self.bad.add(block.first_line + line, fault)
+        if not turned.kept:
+            return rows
+        places = (rows.lines_b - block.first_line).tolist()
+        return replace(rows, kept=tuple(turned.kept[place] for place in places))
 
-    def _refuse_archive(self, block: LineBlock) -> None:
-        if block.text[257:262] == b"ustar":
-            raise RawDataInvalid(
-                f"{self.raw.path} is a tar archive, not a raw file",
-                expected="rows in the Criteo format",
-                seen="a tar header",
-                remedy="extract it first: tar -xf FILE train.txt",
+    def unfit(self) -> RawDataInvalid:
+        """The error of a file with too many bad rows, or with none but these."""
+        seen = "; ".join(self.bad.lines[:5]) + ("; and more" if self.bad.count > 5 else "")
+        if (found := suspected(self._head)) is not None:
+            return RawDataInvalid(
+                f"{self.raw.name} is no file of rows, as it seems",
+                expected="text in UTF-8, plain or compressed with gzip, xz or zstd",
+                seen=f"{found.kind}; {seen}",
+                remedy=found.remedy,
             )
-
-    def _too_many_bad_rows(self) -> RawDataInvalid:
-        named = "; ".join(self.bad.lines[:5])
-        cells = 1 + len(self._data.numeric) + len(self._data.categorical)
+        numeric, categorical = len(self._data.numeric), len(self._data.categorical)
+        row = f"{'a label, ' if self.labelled else ''}{numeric} numbers and {categorical} ids"
+        cells = "" if self._arrangement is None else f": {self._arrangement.describe()}"
+        if not self._good and (self.bad.count > 1 or self._max_bad_rows):
+            what, most = "has no row that fits the contract's columns", ""
+            help_ = "compare it with the contract's [data] section; `coterie init --from FILE` drafts one"
+        else:
+            what = "has rows that do not fit the contract's columns"
+            most = f"; at most {self._max_bad_rows} bad rows"
+            help_ = "correct the lines, or allow so many to be skipped: --max-bad-rows N"
         return RawDataInvalid(
-            f"{self.raw.path} has rows that are not in the Criteo format",
-            expected=f"{cells} tab-separated cells: label, integers, ids; or a header that names "
-            f"them; at most {self._max_bad_rows} bad rows",
-            seen=named + ("; and more" if self.bad.count > 5 else ""),
-            remedy="correct the lines, or allow so many to be skipped: --max-bad-rows N",
+            f"{self.raw.name} {what}",
+            expected=f"{row}{cells}{most}",
+            seen=seen,
+            remedy="; ".join([*self.bad.hints, help_]),
         )
 
 
 def parse_block(
-    block: LineBlock, data: DataSection, known: Mapping[int, str] | None = None
-) -> tuple[RawRows, list[tuple[int, str]]]:
+    block: LineBlock, data: DataSection, known: Mapping[int, Fault] | None = None
+) -> tuple[RawRows, list[tuple[int, Fault]]]:
     """Parses whole lines.
 
     Args:
@@ -208,22 +235,22 @@ def parse_block(
         none = np.empty((0, cells), np.int64)
         numbers = none[:, 1 : 1 + numeric]
         return _rows(text, none[:, 0], none, none, numbers), [
-            (0, f"more than {MAX_LINE_BYTES} bytes")
+            (0, Fault(f"more than {MAX_LINE_BYTES} bytes"))
         ]
     content = text[:-PADDING]
     separators = np.flatnonzero((content == _TAB) | (content == _NEWLINE))
     newlines = np.flatnonzero(content[separators] == _NEWLINE)
     line_starts = np.concatenate([[0], separators[newlines[:-1]] + 1])
     counts = np.diff(newlines, prepend=-1)
-    reasons = dict(known or {})
+    faults = dict(known or {})
     for line in np.flatnonzero(separators[newlines] - line_starts > MAX_LINE_BYTES).tolist():
-        reasons[line] = f"more than {MAX_LINE_BYTES} bytes"
+        faults[line] = Fault(f"more than {MAX_LINE_BYTES} bytes")
     for line in _lines_of_invalid_text(block.text):
-        reasons.setdefault(line, "not valid UTF-8")
+        faults.setdefault(line, Fault("not valid UTF-8", NOT_UTF8))
     for line in np.flatnonzero(counts != cells).tolist():
-        reasons.setdefault(line, f"{counts[line]} cells instead of {cells}")
+        faults.setdefault(line, Fault(f"{counts[line]} cells instead of {cells}"))
     good = np.ones(len(newlines), bool)
-    good[list(reasons)] = False
+    good[list(faults)] = False
     lines = np.flatnonzero(good)
     ends = separators[newlines[lines][:, None] + np.arange(1 - cells, 1)]
     starts = np.concatenate([line_starts[lines][:, None], ends[:, :-1] + 1], axis=1)
@@ -231,27 +258,36 @@ def parse_block(
     # A last cell of length 0 is preceded by a tab, never by a carriage return of its own.
     lengths[:, -1] -= (lengths[:, -1] > 0) & (text[ends[:, -1] - 1] == _RETURN)
 
+    names = ("label", *data.numeric, *data.categorical)
+    if (long := lengths > MAX_CELL_BYTES).any():
+        for row in np.flatnonzero(long.any(axis=1)).tolist():
+            longest = int(np.argmax(long[row]))
+            faults[int(lines[row])] = Fault(
+                f"{names[longest]} has {lengths[row, longest]} bytes; {MAX_CELL_BYTES} are the most"
+            )
+        short = ~long.any(axis=1)
+        lines, starts, lengths = lines[short], starts[short], lengths[short]
+
     label_fits = (lengths[:, 0] == 1) & np.isin(text[starts[:, 0]], (_ZERO, _ZERO + 1))
     numbers, fits = number_cells(
         text, starts[:, 1 : 1 + numeric], lengths[:, 1 : 1 + numeric], data
     )
     keep = label_fits & fits.all(axis=1)
-    for row in np.flatnonzero(~keep):
-        column = 0 if not label_fits[row] else 1 + int(np.argmin(fits[row]))
-        start = int(starts[row, column])
-        cell = block.text[start : start + min(int(lengths[row, column]), 24)].decode(
-            errors="replace"
-        )
-        reasons[int(lines[row])] = (
-            f"label {cell!r} is not 0 or 1"
-            if column == 0
-            else f"{data.numeric[column - 1]} = {cell!r} is not a "
-            + ("decimal number" if data.units[column - 1] > 1 else "64-bit integer")
+    for row in np.flatnonzero(~keep).tolist():
+        at = 0 if not label_fits[row] else 1 + int(np.argmin(fits[row]))
+        start = int(starts[row, at])
+        cell = block.text[start : start + min(int(lengths[row, at]), 24)].decode(errors="replace")
+        wanted = "decimal number" if names[at] in data.decimals else "64-bit integer"
+        faults[int(lines[row])] = Fault(
+            f"{names[at]} = {cell!r} is not a {wanted}" if at else f"label {cell!r} is not 0 or 1",
+            hint_of(names[at] if at else "", cell, data.decimals),
         )
     if not keep.all():
         starts, lengths, numbers = starts[keep], lengths[keep], numbers[keep]
     numbered = lines[keep] + block.first_line
-    return _rows(text, numbered, starts, lengths, numbers), sorted(reasons.items())
+    return _rows(text, numbered, starts, lengths, numbers), sorted(
+        faults.items(), key=lambda item: item[0]
+    )
 
 
 def _rows(

@@ -41,28 +41,30 @@ def siphash24(
     """
     words = np.ndarray((buffer.size - PADDING + 1,), "<u8", buffer=buffer.data, strides=(1,))
     hashes = np.empty(starts.size, np.uint64)
-    blocks = lengths >> 3
-    for count in np.unique(blocks):
-        members = np.flatnonzero(blocks == count)
-        for first in range(0, members.size, _CHUNK):
-            some = members[first : first + _CHUNK]
-            hashes[some] = _hash_equal_blocks(words, starts[some], lengths[some], int(count), key)
+    longest_first = np.argsort(-lengths, kind="stable")
+    for first in range(0, starts.size, _CHUNK):
+        some = longest_first[first : first + _CHUNK]
+        hashes[some] = _hash_together(words, starts[some], lengths[some], key)
     return hashes
 
 
-def _hash_equal_blocks(
-    words: U64, starts: NDArray[np.int64], lengths: NDArray[np.int64], blocks: int, key: bytes
+def _hash_together(
+    words: U64, starts: NDArray[np.int64], lengths: NDArray[np.int64], key: bytes
 ) -> U64:
+    """Hashes spans that come longest first: those that have a block of some number lie in front."""
     halves = (int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little"))
     v0, v1, v2, v3 = (
         np.full(starts.size, word ^ halves[i % 2], np.uint64) for i, word in enumerate(_INITIAL)
     )
     state, scratch = (v0, v1, v2, v3), np.empty(starts.size, np.uint64)
-    for block in range(blocks):
-        word = words[starts + 8 * block]
-        v3 ^= word
-        _rounds(state, scratch, 2)
-        v0 ^= word
+    blocks = lengths >> 3
+    for block in range(int(blocks[0])):
+        active = int(np.searchsorted(-blocks, -block))
+        word = words[starts[:active] + 8 * block]
+        some = (v0[:active], v1[:active], v2[:active], v3[:active])
+        some[3][:] ^= word
+        _rounds(some, scratch[:active], 2)
+        some[0][:] ^= word
     word = words[starts + 8 * blocks] & _TAIL_MASKS[lengths & 7]
     word |= lengths.astype(np.uint64) << np.uint64(56)
     v3 ^= word

@@ -1,0 +1,143 @@
+"""How cells are written: as the contract says, or as spreadsheets, data frames and databases write them.
+
+Coterie's own way is strict, so that a cell is the same number and the same id at every party. Of files
+that other programs wrote, the dialect ``table`` turns cells into that way before they are parsed:
+
+- a label ``0.0``, ``1.0``, ``true``, ``false``, ``yes`` or ``no`` is 0 or 1;
+- in a column of integers ``30.0``, ``3e1`` and ``+30`` are 30, ``true`` and ``false`` 1 and 0;
+- in a column of decimals ``9,99`` is 9.99 where semicolons separate cells, and ``+9.99`` too;
+- spaces around a number or a label do not count;
+- ``NA``, ``NaN``, ``null``, ``None`` and the like are missing cells; among ids all of them but ``NA``, which
+  is a country.
+
+Words for missing cells can be named besides, in either dialect.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Literal
+
+from coterie.contract import DataSection
+
+DialectName = Literal["strict", "table"]
+
+_LABELS = {
+    **dict.fromkeys(("0", "0.0", "0.", "false", "f", "no", "n"), "0"),
+    **dict.fromkeys(("1", "1.0", "1.", "true", "t", "yes", "y"), "1"),
+}
+_NO_ID = frozenset({"n/a", "#n/a", "<na>", "nan", "null", "none", "nil", r"\n"})
+_NO_NUMBER = _NO_ID | {"na", "-", "?"}
+_FLAGS = {"true": "1", "false": "0"}
+_WHOLE = re.compile(r"^[+-]?([0-9]{1,19})(?:\.0*)?$", re.ASCII)
+_POWER = re.compile(r"^[+-]?[0-9]{1,19}(?:\.[0-9]{0,19})?[eE][+-]?[0-9]{1,2}$", re.ASCII)
+_COMMA = re.compile(r"^[+-]?[0-9]+,[0-9]+$", re.ASCII)
+
+Turn = Callable[[str], str]
+
+
+class CellReader:
+    """Turns a file's cells into the contract's way of writing.
+
+    Args:
+        data: The contract's columns.
+        dialect: How the file's cells are written.
+        missing: More words that stand for a missing cell, in every column.
+        decimal_comma: Whether decimals have commas, where the dialect allows it.
+    """
+
+    def __init__(
+        self,
+        data: DataSection,
+        dialect: DialectName = "strict",
+        missing: Sequence[str] = (),
+        *,
+        decimal_comma: bool = False,
+    ) -> None:
+        self._missing = frozenset(missing)
+        self._turns: list[Turn] | None = None
+        if dialect == "table":
+            decimal = _with_comma if decimal_comma else _decimal
+            self._turns = [
+                label,
+                *(decimal if name in data.decimals else _integer for name in data.numeric),
+                *[_id] * len(data.categorical),
+            ]
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether cells are taken as they are."""
+        return self._turns is None and not self._missing
+
+    def read(self, cells: list[str]) -> list[str]:
+        """The cells of a row: label, numbers, ids, in the contract's order."""
+        if self._missing:
+            cells = ["" if cell in self._missing else cell for cell in cells]
+        if self._turns is None:
+            return cells
+        return [turn(cell) for turn, cell in zip(self._turns, cells, strict=True)]
+
+
+def is_missing(cell: str) -> bool:
+    """Whether the dialect ``table`` takes a cell for a missing number."""
+    return not _number(cell)
+
+
+def label(cell: str) -> str:
+    """A label as 0 or 1, or as it is."""
+    return _LABELS.get(cell.strip().lower(), cell)
+
+
+def _integer(cell: str) -> str:
+    found = _number(cell)
+    if _WHOLE.match(found):
+        return found.partition(".")[0].removeprefix("+")
+    if _POWER.match(found):
+        value = Decimal(found)
+        return str(int(value)) if value == value.to_integral_value() else found
+    return _FLAGS.get(found.lower(), found)
+
+
+def _decimal(cell: str) -> str:
+    found = _number(cell).removeprefix("+")
+    return _FLAGS.get(found.lower(), found)
+
+
+def _with_comma(cell: str) -> str:
+    found = _decimal(cell)
+    return found.replace(",", ".") if _COMMA.match(found) else found
+
+
+def _number(cell: str) -> str:
+    stripped = cell.strip()
+    return "" if stripped.lower() in _NO_NUMBER else stripped
+
+
+def _id(cell: str) -> str:
+    return "" if cell.strip().lower() in _NO_ID else cell
+
+
+def hint_of(column: str, cell: str, decimals: Mapping[str, int]) -> str:
+    """What helps against a cell that is no number of its column, or no label for ``""``; perhaps nothing."""
+    table = "--dialect table"
+    if not column:
+        return f"{table} reads this label as {label(cell)}" if label(cell) in {"0", "1"} else ""
+    if not _number(cell):
+        return f"{table} takes {cell.strip()} for a missing cell; so does --missing, which names any word"
+    if column in decimals:
+        return (
+            f"{table} reads decimal commas where semicolons separate cells"
+            if _COMMA.match(cell)
+            else ""
+        )
+    whole, _, places = _number(cell).removeprefix("-").replace(",", ".").partition(".")
+    if whole.isdecimal() and places.isdecimal():
+        advice = f"[data] decimals = {{ {column} = {min(len(places), 9)} }} in the contract reads decimal numbers"
+        return (
+            f"{table} reads {cell.strip()} as {_integer(cell)}; {advice}"
+            if _integer(cell) != cell.strip()
+            else advice
+        )
+    return f"{table} reads it as {_integer(cell)}" if _integer(cell) != cell else ""

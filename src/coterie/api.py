@@ -35,12 +35,15 @@ per process.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, get_args, overload
 
+from coterie import arguments
 from coterie.contract import Contract, KerasModelSection
 from coterie.contract import load_contract as _load_contract
+from coterie.criteo.dialect import DialectName
+from coterie.criteo.layout import Layout
 from coterie.criteo.split import Deal
 from coterie.ps.events import Event
 from coterie.trained import TrainedModel
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from coterie.serving.prediction import Predictions
 
 StrPath = str | os.PathLike[str]
+AnyFrame = TypeVar("AnyFrame")
 
 
 def _silent(_event: Event) -> None:
@@ -72,7 +76,7 @@ def load_contract(path: StrPath) -> Contract:
     Raises:
         ContractInvalid: The file cannot be read or breaks the schema; the keys are named.
     """
-    return _load_contract(Path(path))
+    return _load_contract(arguments.path_of(path, "path"))
 
 
 def synthesize(out: StrPath, *, rows: int, seed: int) -> SynthesizeReport:
@@ -87,9 +91,11 @@ def synthesize(out: StrPath, *, rows: int, seed: int) -> SynthesizeReport:
         OutputInUse: The file exists.
         EnvironmentUnfit: It cannot be written.
     """
+    target = arguments.path_of(out, "out")
+    rows, seed = arguments.number_of(rows, "rows", 1), arguments.number_of(seed, "seed", 0)
     from coterie.criteo import synthetic
 
-    return synthetic.synthesize(Path(out), rows=rows, seed=seed)
+    return synthetic.synthesize(target, rows=rows, seed=seed)
 
 
 def prepare(
@@ -100,6 +106,9 @@ def prepare(
     deal: Deal = "contiguous",
     party: str | None = None,
     label: str = "label",
+    dialect: DialectName = "strict",
+    missing: Iterable[str] = (),
+    columns: Mapping[str, str] = {},
     max_bad_rows: int = 0,
 ) -> PrepareReport:
     """Prepares the data sets of all data owners, or of one party from its own file.
@@ -112,22 +121,27 @@ def prepare(
         deal: How rows are dealt to several parties.
         party: ``raw`` is this party's own file.
         label: The label's name in the header.
+        dialect: How cells are written: ``strict``, or ``table`` as spreadsheets and data frames do.
+        missing: More words for missing cells.
+        columns: The header's names of the contract's columns, where they are others.
         max_bad_rows: So many bad rows are skipped and reported.
 
     Raises:
         RawDataInvalid: Rows are not in the format; the lines are named.
         OutputInUse: A party's folder is not empty.
     """
+    contract = arguments.instance_of(contract, Contract, "contract")
+    source, target = arguments.path_of(raw, "raw"), arguments.path_of(out, "out")
     from coterie.criteo import preparation
 
     return preparation.prepare(
-        Path(raw),
-        Path(out),
+        source,
+        target,
         contract,
-        deal=deal,
-        party=party,
-        label=label,
-        max_bad_rows=max_bad_rows,
+        deal=arguments.choice_of(deal, get_args(Deal), "deal"),
+        party=None if party is None else arguments.text_of(party, "party"),
+        layout=_layout(label, dialect, missing, columns),
+        max_bad_rows=arguments.number_of(max_bad_rows, "max_bad_rows", 0),
     )
 
 
@@ -151,10 +165,13 @@ def run(
     Raises:
         CoterieError: The run failed; no process is left.
     """
+    contract = arguments.instance_of(contract, Contract, "contract")
+    source, target = arguments.path_of(data, "data"), arguments.path_of(out, "out")
+    arguments.function_of(on_event, "on_event")
     from coterie.nodes.run import run_processes
 
-    folder = None if start is None else Path(start)
-    return run_processes(contract, Path(data), Path(out), on_event, start=folder)
+    folder = None if start is None else arguments.path_of(start, "start")
+    return run_processes(contract, source, target, on_event, start=folder)
 
 
 def local(
@@ -177,15 +194,14 @@ def local(
     Raises:
         CoterieError: The run failed.
     """
+    contract = arguments.instance_of(contract, Contract, "contract")
+    source = arguments.path_of(data, "data")
+    target = None if out is None else arguments.path_of(out, "out")
+    arguments.function_of(on_event, "on_event")
     from coterie.nodes.run import run_in_process
 
-    return run_in_process(
-        contract,
-        Path(data),
-        on_event,
-        out=None if out is None else Path(out),
-        start=None if start is None else Path(start),
-    )
+    folder = None if start is None else arguments.path_of(start, "start")
+    return run_in_process(contract, source, on_event, out=target, start=folder)
 
 
 def continue_from(
@@ -209,11 +225,14 @@ def continue_from(
         ResultUnreadable: The run has not finished.
         StartRefused: Its model does not fit the contract, or it left no optimizer state.
     """
+    folder = arguments.path_of(run, "run")
+    if contract is not None:
+        contract = arguments.instance_of(contract, Contract, "contract")
+    if epochs is not None:
+        epochs = arguments.number_of(epochs, "epochs", 1)
     from coterie.nodes.continuing import continued_run
 
-    return continued_run(
-        Path(run), contract, epochs=epochs, new_optimizer_state=new_optimizer_state
-    )
+    return continued_run(folder, contract, epochs=epochs, new_optimizer_state=new_optimizer_state)
 
 
 def read_result(run: StrPath) -> RunResult:
@@ -225,9 +244,10 @@ def read_result(run: StrPath) -> RunResult:
     Raises:
         ResultUnreadable: The run has not finished, or its result is of another version.
     """
+    folder = arguments.path_of(run, "run")
     from coterie.nodes import result_file
 
-    return result_file.read_result(Path(run))
+    return result_file.read_result(folder)
 
 
 def results_frame(results: Iterable[RunResult]) -> pl.DataFrame:
@@ -239,6 +259,9 @@ def results_frame(results: Iterable[RunResult]) -> pl.DataFrame:
     Returns:
         A frame of the fields that every result has and that hold one number or text.
     """
+    if isinstance(results, str | os.PathLike | RunResult):
+        results = [arguments.instance_of(results, RunResult, "results")]
+    checked = [arguments.instance_of(one, RunResult, "an item of results") for one in results]
     import polars as pl
 
     kinds: dict[object, type[pl.DataType]] = {int: pl.Int64, float: pl.Float64}
@@ -248,7 +271,7 @@ def results_frame(results: Iterable[RunResult]) -> pl.DataFrame:
         for name, field in RunResult.model_fields.items()
         if field.is_required()
     }
-    rows = [result.model_dump(mode="json", include=set(schema)) for result in results]
+    rows = [result.model_dump(mode="json", include=set(schema)) for result in checked]
     return pl.DataFrame(rows, schema=schema)
 
 
@@ -261,13 +284,21 @@ def load_model(path: StrPath) -> TrainedModel:
     Raises:
         ModelDamaged: There is none, or any byte was altered.
     """
+    file = arguments.path_of(path, "path")
     from coterie.serving.opening import open_model
 
-    return open_model(Path(path))
+    return open_model(file)
 
 
 def evaluate(
-    model: TrainedModel, data: StrPath, *, label: str = "label", max_bad_rows: int = 0
+    model: TrainedModel,
+    data: StrPath,
+    *,
+    label: str = "label",
+    dialect: DialectName = "strict",
+    missing: Iterable[str] = (),
+    columns: Mapping[str, str] = {},
+    max_bad_rows: int = 0,
 ) -> Evaluation:
     """Measures a model on prepared data sets, or on a raw file with labels.
 
@@ -275,14 +306,21 @@ def evaluate(
         model: The model.
         data: What ``prepare`` wrote, whole or one party's folder; or a raw file.
         label: The label's name in a raw file's header.
+        dialect: How a raw file's cells are written, as for ``prepare``.
+        missing: More words for missing cells.
+        columns: The header's names of the contract's columns, where they are others.
         max_bad_rows: So many bad rows of a raw file are skipped.
 
     Raises:
         DataError: The data are not this contract's, damaged or not in the format.
     """
+    model = arguments.instance_of(model, TrainedModel, "model")
+    source = arguments.path_of(data, "data")
+    layout = _layout(label, dialect, missing, columns)
+    skipped = arguments.number_of(max_bad_rows, "max_bad_rows", 0)
     from coterie.serving import evaluation
 
-    return evaluation.evaluate(model, Path(data), label=label, max_bad_rows=max_bad_rows)
+    return evaluation.evaluate(model, source, layout=layout, max_bad_rows=skipped)
 
 
 def predict(
@@ -291,6 +329,10 @@ def predict(
     out: StrPath,
     *,
     label: str = "label",
+    dialect: DialectName = "strict",
+    missing: Iterable[str] = (),
+    columns: Mapping[str, str] = {},
+    keep: Iterable[str] = (),
     max_bad_rows: int = 0,
 ) -> Predictions:
     """Scores every row of a raw file, in bounded memory.
@@ -298,17 +340,90 @@ def predict(
     Args:
         model: The model.
         raw: Rows in the contract's columns, with or without a label.
-        out: A new ``.csv`` or ``.parquet`` file of the columns ``line`` and ``probability``.
+        out: A new ``.csv`` or ``.parquet`` file of the columns ``line``, those to keep, and ``probability``.
         label: The label's name in the header, where there is one.
+        dialect: How a file's cells are written, as for ``prepare``.
+        missing: More words for missing cells.
+        columns: The header's names of the contract's columns, where they are others.
+        keep: Columns of ``raw`` that the result shall have too, as text, by their names in ``raw``.
         max_bad_rows: So many bad rows are skipped.
 
     Raises:
         OutputInUse: ``out`` exists, or has another suffix.
         RawDataInvalid: The raw file has bad rows or is damaged.
     """
+    model = arguments.instance_of(model, TrainedModel, "model")
+    source, target = arguments.path_of(raw, "raw"), arguments.path_of(out, "out")
+    layout = _layout(label, dialect, missing, columns, arguments.texts_of(keep, "keep"))
+    skipped = arguments.number_of(max_bad_rows, "max_bad_rows", 0)
     from coterie.serving import prediction
 
-    return prediction.predict(model, Path(raw), Path(out), label=label, max_bad_rows=max_bad_rows)
+    return prediction.predict(model, source, target, layout=layout, max_bad_rows=skipped)
+
+
+@overload
+def predict_frame(
+    model: TrainedModel,
+    raw: StrPath,
+    *,
+    label: str = ...,
+    dialect: DialectName = ...,
+    missing: Iterable[str] = ...,
+    columns: Mapping[str, str] = ...,
+    keep: Iterable[str] = ...,
+    max_bad_rows: int = ...,
+) -> pl.DataFrame: ...
+@overload
+def predict_frame(
+    model: TrainedModel,
+    raw: AnyFrame,
+    *,
+    label: str = ...,
+    dialect: DialectName = ...,
+    missing: Iterable[str] = ...,
+    columns: Mapping[str, str] = ...,
+    keep: Iterable[str] = ...,
+    max_bad_rows: int = ...,
+) -> AnyFrame: ...
+def predict_frame(
+    model: TrainedModel,
+    raw: object,
+    *,
+    label: str = "label",
+    dialect: DialectName = "strict",
+    missing: Iterable[str] = (),
+    columns: Mapping[str, str] = {},
+    keep: Iterable[str] = (),
+    max_bad_rows: int = 0,
+) -> object:
+    """Scores every row of a data frame, or of a raw file, in memory.
+
+    Args:
+        model: The model.
+        raw: Rows in the contract's columns, with or without a label: a frame of polars or pandas, or a raw file.
+        label: The label's name in the header, where there is one.
+        dialect: How a file's cells are written, as for ``prepare``; a frame's are read as ``table``.
+        missing: More words for missing cells.
+        columns: The header's names of the contract's columns, where they are others.
+        keep: Columns of ``raw`` that the result shall have too, as text, by their names in ``raw``.
+        max_bad_rows: So many bad rows are skipped.
+
+    Returns:
+        A frame of ``row`` (of a frame, from 0) or ``line`` (of a file, from 1), the columns to keep, and
+        ``probability``: of pandas, with the index of ``raw``, where ``raw`` is of pandas, else of polars.
+
+    Raises:
+        RawDataInvalid: There are bad rows, or a column is missing.
+    """
+    model = arguments.instance_of(model, TrainedModel, "model")
+    layout = _layout(label, dialect, missing, columns, arguments.texts_of(keep, "keep"))
+    skipped = arguments.number_of(max_bad_rows, "max_bad_rows", 0)
+    from coterie.serving import frames, prediction
+
+    if frames.is_frame(raw):
+        return frames.predict(model, raw, layout, skipped)
+    source = arguments.path_of(raw, "raw")
+    return prediction.predict_frame(model, source, layout=layout, max_bad_rows=skipped)
 
 
 def export(model: TrainedModel, out: StrPath, *, format: Format = "saved_model") -> Path:  # noqa: A002
@@ -325,10 +440,13 @@ def export(model: TrainedModel, out: StrPath, *, format: Format = "saved_model")
     Raises:
         OutputInUse: ``out`` exists.
     """
+    model = arguments.instance_of(model, TrainedModel, "model")
+    target = arguments.path_of(out, "out")
+    format = arguments.choice_of(format, ("saved_model", "keras"), "format")  # noqa: A001
     _configure(model.contract)
     from coterie.serving import export as exporting
 
-    return exporting.export(model, Path(out), format=format)
+    return exporting.export(model, target, format=format)
 
 
 def describe_model(model: keras.Model) -> KerasModelSection:
@@ -347,6 +465,22 @@ def describe_model(model: keras.Model) -> KerasModelSection:
     from coterie.models.own import describe_model
 
     return describe_model(model)
+
+
+def _layout(
+    label: str,
+    dialect: DialectName,
+    missing: Iterable[str],
+    columns: Mapping[str, str],
+    keep: tuple[str, ...] = (),
+) -> Layout:
+    return Layout(
+        arguments.text_of(label, "label"),
+        dialect=arguments.choice_of(dialect, get_args(DialectName), "dialect"),
+        missing=arguments.texts_of(missing, "missing"),
+        columns=arguments.names_of(columns, "columns"),
+        kept=keep,
+    )
 
 
 def _configure(contract: Contract) -> None:

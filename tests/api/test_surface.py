@@ -15,7 +15,7 @@ import pytest
 
 import coterie
 import coterie.api
-from coterie.errors import ContractInvalid, ResultUnreadable
+from coterie.errors import ContractInvalid, ResultUnreadable, UsageError
 from coterie.models.backend import configure_tensorflow
 from coterie.training.results import RunResult
 from tests.conftest import REPOSITORY
@@ -26,8 +26,13 @@ PAGE = REPOSITORY / "docs" / "python.md"
 SURFACE = [
     "Contract", "CoterieError", "Evaluation", "KerasModelSection", "Metrics", "Predictions",
     "PrepareReport", "RunResult", "SynthesizeReport", "TrainedModel", "__version__",
+<<<<<<< HEAD
     "continue_from", "describe_model", "evaluate", "export", "load_contract", "load_model", "local",
     "predict", "prepare", "read_result", "results_frame", "run", "synthesize",
+=======
+    "describe_model", "evaluate", "export", "load_contract", "load_model", "local", "predict",
+    "predict_frame", "prepare", "read_result", "results_frame", "run", "synthesize",
+>>>>>>> 4b79e3b (Inputs of the command line and of Python are named for what they are)
 ]  # fmt: skip
 
 
@@ -188,3 +193,139 @@ def test_a_contract_that_breaks_the_schema_is_named(tmp_path: Path) -> None:
         coterie.load_contract(tmp_path / "contract.toml")
     assert refusal.value.exit_code == 4
     assert isinstance(refusal.value, coterie.CoterieError)
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "named", "what", "remedy"),
+    [
+        ("load_contract", (7,), {}, "path", "docs/python.md"),
+        ("synthesize", ("x.tsv",), {"rows": 0, "seed": 1}, "rows", "docs/python.md"),
+        ("synthesize", ("x.tsv",), {"rows": "10", "seed": 1}, "rows", "docs/python.md"),
+        ("synthesize", ("x.tsv",), {"rows": True, "seed": 1}, "rows", "docs/python.md"),
+        (
+            "prepare",
+            (
+                "raw",
+                "out",
+                "c.toml",
+            ),
+            {},
+            "contract",
+            "load_contract('c.toml')",
+        ),
+        (
+            "run",
+            (
+                "c.toml",
+                "data",
+                "out",
+            ),
+            {},
+            "contract",
+            "load_contract('c.toml')",
+        ),
+        (
+            "local",
+            (
+                Path("c.toml"),
+                "data",
+            ),
+            {},
+            "contract",
+            "load_contract('c.toml')",
+        ),
+        (
+            "local",
+            (
+                None,
+                "data",
+            ),
+            {},
+            "contract",
+            "load_contract(path)",
+        ),
+        ("read_result", (RESULT,), {}, "run", "docs/python.md"),
+        ("results_frame", ("run1",), {}, "results", "read_result('run1')"),
+        ("results_frame", (["run1"],), {}, "an item of results", "read_result('run1')"),
+        ("load_model", (None,), {}, "path", "docs/python.md"),
+        (
+            "evaluate",
+            (
+                "run1",
+                "data",
+            ),
+            {},
+            "model",
+            "load_model('run1')",
+        ),
+        (
+            "predict",
+            (
+                "run1",
+                "raw",
+                "out.csv",
+            ),
+            {},
+            "model",
+            "load_model('run1')",
+        ),
+        (
+            "predict_frame",
+            (
+                Path("run1"),
+                "raw",
+            ),
+            {},
+            "model",
+            "load_model('run1')",
+        ),
+        (
+            "export",
+            (
+                "run1",
+                "out",
+            ),
+            {},
+            "model",
+            "load_model('run1')",
+        ),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_named_with_what_gives_the_right_one(
+    name: str,
+    words: tuple[object, ...],
+    named: dict[str, object],
+    what: str,
+    remedy: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as refusal:
+        getattr(coterie, name)(*words, **named)
+    assert refusal.value.what.startswith(f"{what} ")
+    assert remedy in refusal.value.remedy
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"deal": "random"},
+        {"party": 3},
+        {"label": ""},
+        {"label": None},
+        {"dialect": "csv"},
+        {"missing": "NA"},
+        {"missing": [None]},
+        {"columns": ["a"]},
+        {"max_bad_rows": -1},
+        {"max_bad_rows": 0.5},
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_named(options: dict[str, object], folder: Path) -> None:
+    contract = coterie.load_contract("contract.toml")
+    (name,) = options
+    with pytest.raises(UsageError, match=name):
+        coterie.prepare("raw.tsv", "out", contract, **options)  # type: ignore[arg-type]
+    assert not (folder / "out").exists()

@@ -10,6 +10,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from coterie.contract import (
     Contract,
@@ -79,9 +80,9 @@ def built_without_checks(value: Json) -> Contract:
     contract = parse_contract(TEXT.encode(), "hfl.toml")
 
     def sections(old: object, new: Json) -> object:
-        if hasattr(old, "model_copy") and isinstance(new, dict):
+        if isinstance(old, BaseModel) and isinstance(new, dict):
             update = {key: sections(getattr(old, key), item) for key, item in new.items()}
-            return old.model_copy(update=update)
+            return BaseModel.model_copy(old, update=update)
         if isinstance(old, tuple) and isinstance(new, list) and len(old) == len(new):
             return tuple(sections(a, b) for a, b in zip(old, new, strict=True))
         return tuple(new) if isinstance(new, list) else new

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.contract import canonical_json, contract_from_json, load_contract, parse_contract
+from coterie.contract import (
+    canonical_json,
+    contract_digest,
+    contract_from_json,
+    load_contract,
+    parse_contract,
+)
 from coterie.contract.loading import MAX_CONTRACT_BYTES
 from coterie.errors import ContractInvalid
 
@@ -56,7 +62,6 @@ def test_a_file_that_is_too_large_is_not_even_parsed(tmp_path: Path, suffix: str
     [
         (b"format = \n", "Invalid value (at line 1, column 10)"),
         (b"format = 1\nformat = 1\n", "Cannot overwrite a value (at line 2, column 11)"),
-        (b"\xff", "'utf-8' codec can't decode byte 0xff"),
     ],
 )
 def test_bad_toml_is_refused_with_its_line(text: bytes, seen: str) -> None:
@@ -64,6 +69,32 @@ def test_bad_toml_is_refused_with_its_line(text: bytes, seen: str) -> None:
         parse_contract(text, "c.toml")
     assert refused.value.what == "the contract c.toml is not valid TOML"
     assert seen in refused.value.seen
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_byte_order_mark_is_no_part_of_a_contract(mark: bytes, tmp_path: Path) -> None:
+    plain = EXAMPLE.read_bytes()
+    path = tmp_path / "c.toml"
+    path.write_bytes(mark + plain)
+    assert load_contract(path) == parse_contract(plain, "hfl.toml")
+    kept = tmp_path / "contract.json"
+    kept.write_bytes(mark + canonical_json(load_contract(path)))
+    assert contract_digest(load_contract(kept)) == contract_digest(load_contract(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        (b"\xff", "byte 0xff on line 1"),
+        (b'format = 1\nname = "Gr\xf6\xdfe"\n', "byte 0xf6 on line 2"),
+        ("format = 1\n".encode("utf-16"), "UTF-16"),
+    ],
+)
+def test_a_contract_in_another_encoding_is_called_so(text: bytes, seen: str) -> None:
+    with pytest.raises(ContractInvalid, match=r"contract c\.toml is no text in UTF-8") as refused:
+        parse_contract(text, "c.toml")
+    assert refused.value.seen == seen
+    assert refused.value.remedy == "save the file in UTF-8"
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b'{"format": 1} x'])

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from coterie.contract import Contract, ModelSection, parse_contract
+from coterie.contract import (
+    Contract,
+    ModelSection,
+    contract_digest,
+    load_contract,
+    parse_contract,
+)
 from coterie.errors import ContractInvalid
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -559,3 +566,36 @@ def test_the_model_goes_to_those_who_own_data_unless_the_contract_says_otherwise
     assert [node.name for node in parse(HFL).model_recipients()] == workers
     assert [node.name for node in parse(SDT).model_recipients()] == ["chief"]
     assert [node.name for node in parse(named).model_recipients()] == [workers[1], workers[3]]
+
+
+@pytest.mark.parametrize(
+    ("section", "update", "seen"),
+    [
+        ("training", {"batch": -1}, "batch: Input should be greater than or equal to 1"),
+        ("training", {"batch": "128"}, "batch: Input should be a valid integer"),
+        ("training", {"bacth": 64}, "bacth: unknown key"),
+        ("data", {"numeric": ("C1",)}, "column names must be unique"),
+        ("data", {"decimals": {"I99": 2}}, "decimals names I99"),
+        ("", {"mode": "sdt"}, "chief"),
+        ("", {"training": {"batch": 0}}, "training.batch"),
+        ("", {"nodes": ()}, "nodes: Tuple should have at least 2 items"),
+    ],
+)
+def test_a_copy_with_other_values_is_checked_as_a_file_is(
+    section: str, update: dict[str, object], seen: str
+) -> None:
+    contract = load_contract(EXAMPLES / "hfl.toml")
+    old = getattr(contract, section) if section else contract
+    with pytest.raises(ContractInvalid, match="is not valid") as refusal:
+        old.model_copy(update=update)
+    assert seen in refusal.value.seen
+
+
+def test_a_copy_with_other_values_is_what_a_file_of_them_would_be() -> None:
+    contract = load_contract(EXAMPLES / "hfl.toml")
+    training = contract.training.model_copy(update={"batch": 64})
+    changed = contract.model_copy(update={"training": training})
+    text = (EXAMPLES / "hfl.toml").read_text(encoding="utf-8")
+    wanted = re.sub(r"(?m)^batch = \d+", "batch = 64", text)
+    assert contract_digest(changed) == contract_digest(parse_contract(wanted.encode(), "changed"))
+    assert contract.model_copy() == contract.model_copy(deep=True) == contract

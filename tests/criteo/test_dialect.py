@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from coterie.contract import DataSection
 from coterie.criteo.compression import RawFile
 from coterie.criteo.dialect import CellReader
-from coterie.criteo.layout import Layout, column_name
+from coterie.criteo.header import column_name
+from coterie.criteo.layout import Layout
 from coterie.criteo.numeric import MISSING
 from coterie.criteo.reader import MAX_CELL_BYTES, CriteoReader
 from coterie.errors import RawDataInvalid

@@ -157,7 +157,7 @@ def test_chunks_cannot_be_rearranged(octets: bytes, seen: str) -> None:
     with pytest.raises(SealBroken) as refusal:
         opened(octets)
     assert seen in refusal.value.seen
-    assert "seal the data anew" in refusal.value.remedy
+    assert "copy it anew" in refusal.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -185,3 +185,12 @@ def test_a_file_that_changes_while_it_is_sealed_is_noticed(size: int, seen: str)
 def test_a_seal_does_not_show_its_key() -> None:
     assert UNDER.key.hex() not in repr(UNDER)
     assert repr(UNDER.key) not in repr(UNDER)
+
+
+def test_a_file_that_is_sealed_under_another_key_says_under_which() -> None:
+    other = replace(UNDER, set_id=b"other" + bytes(27))
+    with pytest.raises(SealBroken) as refusal:
+        opened(sealed(b"rows", other))
+    assert other.set_id.hex()[:16] in refusal.value.remedy
+    assert "give that one" in refusal.value.remedy
+    assert "anew" not in refusal.value.remedy

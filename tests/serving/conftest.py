@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from coterie.contract import Contract, parse_contract
+from coterie.criteo.layout import Layout
 from coterie.criteo.preparation import prepare
 from coterie.criteo.synthetic import synthesize
 from coterie.models.backend import configure_tensorflow
@@ -118,7 +119,7 @@ def own_raw(raw: Path) -> Path:
 
 def train(folder: Path, raw: Path, text: str, label: str = "label") -> Trained:
     contract = parse_contract(text.encode(), "test")
-    prepare(raw, folder / "data", contract, deal="round-robin", label=label)
+    prepare(raw, folder / "data", contract, deal="round-robin", layout=Layout(label))
     result = run_in_process(contract, folder / "data", lambda _: None, out=folder / "run")
     model = TrainedModel.read(folder / "run" / MODEL_NAME)
     return Trained(model, result, folder / "run", folder / "data", raw)

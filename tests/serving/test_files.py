@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from coterie.contract import contract_digest
+from coterie.criteo.layout import Layout
 from coterie.errors import (
     DataSetMismatch,
     EnvironmentUnfit,
@@ -56,7 +57,7 @@ def test_one_party_s_data_can_be_evaluated_alone(dlrm: Trained) -> None:
 
 
 def test_a_raw_file_is_evaluated_whole(trained: Trained) -> None:
-    seen = evaluate(trained.model, trained.raw, label=label_of(trained))
+    seen = evaluate(trained.model, trained.raw, layout=Layout(label_of(trained)))
     assert list(seen.parts) == ["all"]
     assert seen.parts["all"].examples == ROWS  # also behind the contract's row_limit
     assert seen.parts["all"].auc is not None
@@ -66,7 +67,7 @@ def test_a_raw_file_is_evaluated_whole(trained: Trained) -> None:
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_every_row_is_scored_in_order(trained: Trained, suffix: str, tmp_path: Path) -> None:
     out = tmp_path / f"scores{suffix}"
-    done = predict(trained.model, trained.raw, out, label=label_of(trained))
+    done = predict(trained.model, trained.raw, out, layout=Layout(label_of(trained)))
     scores = scores_of(out)
     first = 2 if trained.raw.suffix == ".csv" else 1  # behind the header
     assert scores.schema == {"line": pl.Int64, "probability": pl.Float32}
@@ -75,7 +76,7 @@ def test_every_row_is_scored_in_order(trained: Trained, suffix: str, tmp_path: P
     assert done.mean_probability == pytest.approx(scores["probability"].mean(), rel=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
-    evaluated = evaluate(trained.model, trained.raw, label=label_of(trained)).parts["all"]
+    evaluated = evaluate(trained.model, trained.raw, layout=Layout(label_of(trained))).parts["all"]
     probability = scores["probability"].to_numpy().astype(np.float64)
     again = ScoreHistogram.count(np.log(probability / (1 - probability)), labels_of(trained))
     assert again.metrics().log_loss == pytest.approx(evaluated.log_loss, abs=1e-6)
@@ -93,7 +94,7 @@ def test_rows_need_no_label_to_be_scored(trained: Trained, tmp_path: Path) -> No
     cells = trained.cells(50)
     lines = ["\t".join(row) for row in zip(*cells.values(), strict=True)]
     unlabelled.write_text("\n".join(lines) + "\n")
-    predict(trained.model, trained.raw, tmp_path / "all.csv", label=label_of(trained))
+    predict(trained.model, trained.raw, tmp_path / "all.csv", layout=Layout(label_of(trained)))
     predict(trained.model, unlabelled, tmp_path / "some.csv")
     named = tmp_path / "named.tsv"
     named.write_text("\n".join(["\t".join(cells), *lines]) + "\n")
@@ -101,7 +102,7 @@ def test_rows_need_no_label_to_be_scored(trained: Trained, tmp_path: Path) -> No
     expected = scores_of(tmp_path / "all.csv")["probability"][:50].to_list()
     assert scores_of(tmp_path / "some.csv")["probability"].to_list() == expected
     assert scores_of(tmp_path / "named.csv")["probability"].to_list() == expected
-    with pytest.raises(RawDataInvalid, match="do not fit the contract"):
+    with pytest.raises(RawDataInvalid, match="fits the contract"):
         evaluate(trained.model, unlabelled)
     with pytest.raises(RawDataInvalid, match="does not name every column"):
         evaluate(trained.model, named)
@@ -129,7 +130,7 @@ def test_a_file_of_a_header_alone_gives_no_scores(own_columns: Trained, tmp_path
     raw.write_text(own_columns.raw.read_text().splitlines()[0] + "\n")
     for suffix in (".csv", ".parquet"):
         out = tmp_path / f"scores{suffix}"
-        done = predict(own_columns.model, raw, out, label="clicked")
+        done = predict(own_columns.model, raw, out, layout=Layout("clicked"))
         assert (done.rows, done.mean_probability) == (0, None)
         assert scores_of(out).is_empty()
 

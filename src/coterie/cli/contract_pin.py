@@ -31,13 +31,14 @@ def pin(
     Example: coterie contract pin contract.toml values.json --role worker --out new.toml
     """
     from coterie.contract import contract_digest, parse_contract
+    from coterie.contract.loading import text_of
     from coterie.contract.references import read_references, with_references
     from coterie.files import write_new
 
     references = read_references(values)
     try:
-        text = contract.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
+        text = text_of(contract.read_bytes(), f"the contract {contract}")
+    except OSError as error:
         raise ContractInvalid(
             f"the contract {contract} cannot be read",
             expected="a TOML file, UTF-8",

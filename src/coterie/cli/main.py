@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shlex
 import sys
@@ -125,6 +126,7 @@ def main() -> None:
     # Arrow kernels and TensorFlow print banners on import; users asked for none.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    _print_what_can_be_printed()
     try:
         code = _refused_memory() or invoke(sys.argv[1:])
         sys.stdout.flush()
@@ -167,6 +169,16 @@ def invoke(arguments: Sequence[str]) -> int:
             raise  # not the machine's fault: a defect of ours
         return report(machine_error("this command cannot go on", error), as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _print_what_can_be_printed() -> None:
+    """Has characters that the terminal's encoding lacks printed as escapes, and bytes that are no text too.
+
+    Cells and names of files hold any: no verb ends because of one.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _refused_memory() -> int:

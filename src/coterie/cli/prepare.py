@@ -22,6 +22,17 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from coterie.cli.options import (
+    AsJson,
+    Column,
+    Dialect,
+    DialectChoice,
+    Label,
+    MaxBadRows,
+    Missing,
+    layout_of,
+)
+
 
 class DealChoice(StrEnum):
     """How rows are dealt to the parties."""
@@ -50,13 +61,12 @@ def prepare(  # noqa: PLR0917  the command line's arguments, not a call's
         str | None,
         typer.Option(metavar="P", help="RAW is this party's own file; prepare it alone."),
     ] = None,
-    label: Annotated[
-        str, typer.Option(metavar="NAME", help="The label's name in RAW's header, if it has one.")
-    ] = "label",
-    max_bad_rows: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Skip and report at most N malformed rows.")
-    ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    label: Label = "label",
+    dialect: Dialect = DialectChoice.STRICT,
+    missing: Missing = None,
+    column: Column = None,
+    max_bad_rows: MaxBadRows = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Prepare raw data: split, deal, hash, and write binary shards with a manifest.
 
@@ -78,7 +88,7 @@ def prepare(  # noqa: PLR0917  the command line's arguments, not a call's
             load_contract(contract),
             deal="round-robin" if deal is DealChoice.ROUND_ROBIN else "contiguous",
             party=party,
-            label=label,
+            layout=layout_of(label, dialect, missing, column),
             max_bad_rows=max_bad_rows,
             progress=progress,
         )

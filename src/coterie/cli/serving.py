@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,18 +12,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from coterie.cli import console
+from coterie.cli.options import (
+    AsJson,
+    Column,
+    Dialect,
+    DialectChoice,
+    Label,
+    MaxBadRows,
+    Missing,
+    layout_of,
+)
 
 ModelPath = Annotated[
     Path,
     typer.Argument(metavar="MODEL", help="A model.coterie, or the directory of a finished run."),
 ]
-Label = Annotated[
-    str, typer.Option(metavar="NAME", help="The label's name in a raw file's header, if any.")
-]
-MaxBadRows = Annotated[
-    int, typer.Option(min=0, metavar="N", help="Skip and report at most N malformed rows.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 class FormatChoice(StrEnum):
@@ -32,13 +36,16 @@ class FormatChoice(StrEnum):
     KERAS = "keras"
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0917  the command line's arguments, not a call's
     model: ModelPath,
     data: Annotated[
         Path,
         typer.Argument(metavar="DATA", help="What `coterie prepare` wrote, or a raw file."),
     ],
     label: Label = "label",
+    dialect: Dialect = DialectChoice.STRICT,
+    missing: Missing = None,
+    column: Column = None,
     max_bad_rows: MaxBadRows = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -51,7 +58,8 @@ def evaluate(
     from coterie.serving import evaluation
     from coterie.serving.opening import open_model
 
-    found = evaluation.evaluate(open_model(model), data, label=label, max_bad_rows=max_bad_rows)
+    layout = layout_of(label, dialect, missing, column)
+    found = evaluation.evaluate(open_model(model), data, layout=layout, max_bad_rows=max_bad_rows)
     if as_json:
         console.print_json(found.to_dict())
         return
@@ -82,22 +90,33 @@ def predict(  # noqa: PLR0917  the command line's arguments, not a call's
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="A new .csv or .parquet file.")
     ],
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HEADER",
+            help="A column of RAW that FILE shall have too, such as an id; by its name in the header; repeatable.",
+        ),
+    ] = None,
     label: Label = "label",
+    dialect: Dialect = DialectChoice.STRICT,
+    missing: Missing = None,
+    column: Column = None,
     max_bad_rows: MaxBadRows = 0,
     as_json: AsJson = False,
 ) -> None:
     """Score every row of a raw file; write its line number and click probability.
 
-    Example: coterie predict run1 test.tsv --out predictions.parquet
+    Example: coterie predict run1 shop.csv --out predictions.parquet --keep "order id"
     """
     from coterie.cli.prepare import progress_bar
     from coterie.serving import prediction
     from coterie.serving.opening import open_model
 
+    layout = replace(layout_of(label, dialect, missing, column), kept=tuple(keep or ()))
     trained = open_model(model)
     with progress_bar() as progress:
         done = prediction.predict(
-            trained, raw, out, label=label, max_bad_rows=max_bad_rows, progress=progress
+            trained, raw, out, layout=layout, max_bad_rows=max_bad_rows, progress=progress
         )
     if as_json:
         console.print_json(done.to_dict())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import tomllib
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from coterie.contract.problems import invalid
 from coterie.contract.schema import Contract
 from coterie.errors import ContractInvalid
 
@@ -56,11 +58,8 @@ def parse_contract(text: bytes, source: str) -> Contract:
             remedy="a contract holds settings only; data belongs under --data",
         )
     try:
-        value = tomllib.loads(text.decode())
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # TOMLDecodeError and UnicodeError are ValueErrors
+        value = tomllib.loads(text_of(text, f"the contract {source}"))
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
         raise ContractInvalid(
             f"the contract {source} is not valid TOML",
             expected="TOML 1.0, UTF-8",
@@ -68,6 +67,29 @@ def parse_contract(text: bytes, source: str) -> Contract:
             remedy="mend the line that is named",
         ) from error
     return _validate(value, source)
+
+
+def text_of(octets: bytes, what: str) -> str:
+    """The text of a file that people write: UTF-8, with a byte-order mark or without one.
+
+    Args:
+        octets: The file's bytes.
+        what: What the file is, for errors.
+
+    Raises:
+        ContractInvalid: It is in another encoding.
+    """
+    try:
+        return octets.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError as error:
+        line = octets.count(b"\n", 0, error.start) + 1
+        marked = octets.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        raise ContractInvalid(
+            f"{what} is no text in UTF-8",
+            expected="UTF-8",
+            seen="UTF-16" if marked else f"byte 0x{octets[error.start]:02x} on line {line}",
+            remedy="save the file in UTF-8",
+        ) from error
 
 
 def contract_from_json(text: bytes, source: str) -> Contract:
@@ -81,7 +103,7 @@ def contract_from_json(text: bytes, source: str) -> Contract:
             f"the contract from {source} is larger than {MAX_CONTRACT_BYTES} bytes"
         )
     try:
-        value = json.loads(text)
+        value = json.loads(text.removeprefix(codecs.BOM_UTF8))
     except (ValueError, RecursionError) as error:
         raise ContractInvalid(f"the contract from {source} is not JSON", seen=str(error)) from error
     return _validate(value, source)
@@ -101,30 +123,4 @@ def _validate(value: object, source: str) -> Contract:
     try:
         return Contract.model_validate(value)
     except ValidationError as error:
-        problems = error.errors(include_url=False)
-        lines = []
-        for problem in problems[:5]:
-            key = _key(problem["loc"]) or "the contract"
-            message = problem["msg"].removeprefix("Value error, ")
-            seen = (
-                "" if isinstance(problem["input"], dict) else f" (seen: {problem['input']!r:.80})"
-            )
-            if problem["type"] == "extra_forbidden":
-                message, seen = "unknown key", ""
-            lines.append(f"{key}: {message}{seen}")
-        if len(problems) > 5:
-            lines.append(f"and {len(problems) - 5} more")
-        raise ContractInvalid(
-            f"the contract {source} is not valid",
-            expected="the schema in docs/contract.md",
-            seen="; ".join(lines),
-            remedy="correct or remove the keys that are named",
-        ) from error
-
-
-def _key(location: tuple[int | str, ...]) -> str:
-    """A key as it is in the file: without the tag that pydantic puts behind ``model``."""
-    first, *rest = location or ("",)
-    if first == "model" and rest and rest[0] in {"dlrm", "keras"}:
-        rest = rest[1:]
-    return ".".join(str(part) for part in (first, *rest))
+        raise invalid(f"the contract {source}", error) from error

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from coterie.contract.problems import invalid
 
 
 class Section(BaseModel):
@@ -21,3 +24,17 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, str_max_length=512
     )
+
+    def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
+        """A copy with other values, which are checked as those of a file are; pydantic's own checks nothing.
+
+        Raises:
+            ContractInvalid: A value is impossible, alone or with the others, or a key is unknown.
+        """
+        if not update:
+            return super().model_copy(deep=deep)
+        values = {name: getattr(self, name) for name in self.model_fields_set}
+        try:
+            return type(self).model_validate(values | dict(update))
+        except ValidationError as error:
+            raise invalid(f"the changed {type(self).__name__}", error) from error

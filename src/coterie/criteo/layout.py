@@ -5,7 +5,7 @@ The file's first lines decide, once for the whole file:
 - The first line is a header if it names at least one of the contract's columns and is itself no row. Then
   the label and every column must be named, once each; their order is free, and other columns are left
   out. Without a header the cells come in the contract's order: label, numbers, ids.
-- A header may write a column's name in its own way: ``User Age`` is ``User_Age`` (:func:`column_name`).
+- A header may write a column's name in its own way: ``User Age`` is ``User_Age`` (:mod:`coterie.criteo.header`).
   Any other name is given beforehand.
 - Cells are separated by tabs, commas, semicolons or bars: by what gives a header, else by what gives most
   of the first lines the right number of cells, tabs first. All but tab-separated cells may be
@@ -16,26 +16,26 @@ Everything but Criteo's own layout is turned into it line by line, so there is o
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 from coterie.contract import DataSection
-from coterie.criteo.dialect import CellReader, DialectName, is_missing
+from coterie.criteo.dialect import CellReader, DialectName
 from coterie.criteo.faults import Fault
+from coterie.criteo.header import (
+    DELIMITER_NAMES,
+    DELIMITERS,
+    NUMBER,
+    Delimiter,
+    Header,
+    header_cells,
+    names_columns,
+    split_line,
+)
 from coterie.criteo.lines import LineBlock
-from coterie.criteo.recognition import NOT_UTF8
 from coterie.errors import RawDataInvalid, UsageError
 
-Delimiter = Literal["\t", ",", ";", "|"]
-DELIMITERS: tuple[Delimiter, ...] = get_args(Delimiter)
-DELIMITER_NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
-
 _LABEL_STAND_IN = "0"
-_NO_LETTER = re.compile(r"[^A-Za-z0-9]+")
-_NUMBER = re.compile(r"^\s*[+-]?[0-9.,]+(?:[eE][+-]?[0-9]+)?\s*$")
 
 
 @dataclass(frozen=True)
@@ -185,87 +185,18 @@ def arrangement_of(
     return Arrangement(chosen, header=False, cells=count, places=places, reader=reader)
 
 
-def split_line(line: bytes, delimiter: Delimiter) -> list[str] | Fault:
-    """The cells of a line without its newline, or the reason why it has none."""
-    try:
-        text = line.removesuffix(b"\r").decode()
-    except UnicodeDecodeError:
-        return Fault("not valid UTF-8", NOT_UTF8)
-    if delimiter == "\t":
-        return text.split("\t")
-    try:
-        return next(csv.reader([text], delimiter=delimiter, strict=True), [""])
-    except csv.Error as error:
-        if "unexpected end" in str(error):
-            return Fault("a quoted cell does not end on its line", "cells must not hold line ends")
-        return Fault(f"cells are not separated by {DELIMITER_NAMES[delimiter]}: {error}")
-
-
-def column_name(written: str) -> str:
-    """A header's name as a contract can hold it: ``User Age (years)`` is ``User_Age_years``.
-
-    Whatever is no letter or digit of ASCII becomes one ``_``; names that begin otherwise get a ``c`` before.
-    """
-    name = _NO_LETTER.sub("_", written).strip("_")
-    return (name if name[:1].isalpha() else f"c{name}")[:64]
-
-
-def header_cells(line: bytes, delimiter: Delimiter) -> list[str]:
-    """The names in a header, spaces around them apart; what is not UTF-8 in them is replaced."""
-    cells = split_line(line.decode(errors="replace").encode(), delimiter)
-    return [] if isinstance(cells, Fault) else [cell.strip() for cell in cells]
-
-
-def names_columns(cells: Sequence[str]) -> bool:
-    """Whether cells can only be the names of a header: two or more different words, and no number."""
-    return (
-        len(cells) > 1
-        and len(set(cells)) == len(cells)
-        and all(cell.isprintable() and len(cell) <= 256 and not is_missing(cell) for cell in cells)
-        and not any(map(_NUMBER.match, cells))
-    )
-
-
-class _Header:
-    """Finds columns in a header: by the name that is given, by their own, or written otherwise."""
-
-    def __init__(self, cells: Sequence[str], layout: Layout) -> None:
-        self.cells = cells
-        self.layout = layout
-        self._exactly: dict[str, list[int]] = {}
-        self._otherwise: dict[str, list[int]] = {}
-        for i, cell in enumerate(cells):
-            self._exactly.setdefault(cell, []).append(i)
-            if cell:
-                self._otherwise.setdefault(column_name(cell), []).append(i)
-
-    def places(self, name: str) -> list[int]:
-        """The cells that mean a column of the contract, or the label."""
-        exactly = self.kept(self.layout.columns.get(name, name))
-        if exactly or name in self.layout.columns or name == self.layout.label:
-            return exactly
-        return self._otherwise.get(name, [])
-
-    def kept(self, written: str) -> list[int]:
-        """The cells of just this name."""
-        return self._exactly.get(written, [])
-
-    def names_one_of(self, columns: Sequence[str]) -> bool:
-        """Whether a column is named, by a word that is no number."""
-        return any(not _NUMBER.match(self.cells[i]) for name in columns for i in self.places(name))
-
-
 def _by_header(
     line: bytes, columns: Sequence[str], data: DataSection, layout: Layout, source: str
 ) -> Arrangement | None:
     for delimiter in DELIMITERS:
-        cells = header_cells(line, delimiter)
+        header = Header(line, delimiter, layout.label, layout.columns)
+        cells = header.cells
         reader = _reader(data, layout, delimiter)
         as_row = cells if layout.label_needed else [_LABEL_STAND_IN, *cells][-len(columns) :]
         if len(as_row) == len(columns) and _is_row(reader.read(as_row), data):
             return None
-        if (header := _Header(cells, layout)).names_one_of(columns):
-            return _by_names(header, columns, delimiter, reader, source)
+        if header.names_one_of(columns):
+            return _by_names(header, columns, reader, layout, source)
     for delimiter in DELIMITERS:
         cells = header_cells(line, delimiter)
         if names_columns(cells) and not any("\t" in cell for cell in cells):
@@ -274,18 +205,17 @@ def _by_header(
 
 
 def _by_names(
-    header: _Header,
+    header: Header,
     columns: Sequence[str],
-    delimiter: Delimiter,
     reader: CellReader,
+    layout: Layout,
     source: str,
 ) -> Arrangement:
-    layout = header.layout
     found = {name: header.places(name) for name in columns}
     needed = columns if layout.label_needed else columns[1:]
     if missing := [name for name in needed if not found[name]]:
         raise _unnamed(header.cells, missing, layout, source)
-    kept = {name: header.kept(name) for name in layout.kept}
+    kept = {name: header.named(name) for name in layout.kept}
     if absent := [name for name, at in kept.items() if not at]:
         raise RawDataInvalid(
             f"the header of {source} does not name a column that is to be kept",
@@ -304,7 +234,7 @@ def _by_names(
             remedy="rename or remove one of the two, or say which it is: --column NAME=HEADER",
         )
     return Arrangement(
-        delimiter,
+        header.delimiter,
         header=True,
         cells=len(header.cells),
         places=tuple(found[name][0] if found[name] else None for name in columns),
@@ -337,7 +267,7 @@ def _refuse_late_header(
 ) -> None:
     for number, line in enumerate(lines[1:10], 2):
         for delimiter in DELIMITERS:
-            header = _Header(header_cells(line, delimiter), layout)
+            header = Header(line, delimiter, layout.label, layout.columns)
             before = header_cells(lines[number - 2], delimiter)
             if (
                 len(before) != len(header.cells)
@@ -368,7 +298,7 @@ def _is_row(cells: Sequence[str], data: DataSection) -> bool:
     return (
         len(cells) == 1 + len(data.numeric) + len(data.categorical)
         and cells[0] in {"0", "1"}
-        and all(not cell or _NUMBER.match(cell) for cell in numbers)
+        and all(not cell or NUMBER.match(cell) for cell in numbers)
     )
 
 

@@ -66,7 +66,7 @@ def prepare(
     *,
     deal: Deal = "contiguous",
     party: str | None = None,
-    label: str = "label",
+    layout: Layout | None = None,
     max_bad_rows: int = 0,
     progress: Progress = _no_progress,
 ) -> PrepareReport:
@@ -74,12 +74,12 @@ def prepare(
 
     Args:
         raw: The raw file; plain, gzip, xz or Zstandard; in the Criteo format, or with a header that
-            names the contract's columns, separated by tabs or commas.
+            names the contract's columns (:mod:`coterie.criteo.layout`).
         out: Gets one folder per party; created if need be.
         contract: Columns, table sizes, hashing, ``min_count``, and who owns data.
         deal: How all three splits are dealt to the parties of a federated contract.
         party: Prepare this party's own file: all rows are its.
-        label: The label's name in the header, where there is one.
+        layout: What is known of the raw file beforehand.
         max_bad_rows: So many bad rows are skipped and reported.
         progress: Called as the work goes on.
 
@@ -91,7 +91,7 @@ def prepare(
     """
     owners, data = _owners(contract, party), contract.data
     with _workspace(out, owners) as work:
-        reader = CriteoReader(RawFile(raw), data, layout=Layout(label), max_bad_rows=max_bad_rows)
+        reader = CriteoReader(RawFile(raw), data, layout=layout, max_bad_rows=max_bad_rows)
         staging, source = _stage(reader, work, data, progress)
         split = split_rows(source.rows)
         if len(split.train) < len(owners) or source.rows < MINIMUM_ROWS:

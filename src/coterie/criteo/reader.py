@@ -87,6 +87,7 @@ class CriteoReader:
         raw: The file.
         bad: The bad rows so far.
         labelled: Whether the file has labels; known once the first rows have come.
+        rows_read: Good rows so far.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class CriteoReader:
         self._block_bytes = block_bytes
         self._arrangement: Arrangement | None = None
         self._head = b""
-        self._good = 0
+        self.rows_read = 0
         self.bad = BadRows()
         self.labelled = self._layout.label_needed
 
@@ -120,7 +121,7 @@ class CriteoReader:
             if left == 0:
                 continue  # the rest counts for the file's digest only
             rows = self._parse(block, arrangement, left)
-            self._good += len(rows.labels_b)
+            self.rows_read += len(rows.labels_b)
             if left is not None:
                 left -= len(rows.labels_b)
             if self.bad.count > self._max_bad_rows:
@@ -201,7 +202,7 @@ class CriteoReader:
         numeric, categorical = len(self._data.numeric), len(self._data.categorical)
         row = f"{'a label, ' if self.labelled else ''}{numeric} numbers and {categorical} ids"
         cells = "" if self._arrangement is None else f": {self._arrangement.describe()}"
-        if not self._good and (self.bad.count > 1 or self._max_bad_rows):
+        if not self.rows_read and (self.bad.count > 1 or self._max_bad_rows):
             what, most = "has no row that fits the contract's columns", ""
             help_ = "compare it with the contract's [data] section; `coterie init --from FILE` drafts one"
         else:

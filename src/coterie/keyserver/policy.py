@@ -33,6 +33,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from coterie.contract import Contract, contract_digest, load_contract
+from coterie.contract.loading import text_of
 from coterie.contract.trust import TrustSection
 from coterie.errors import ContractInvalid, ContractMismatch, KeyRefused
 from coterie.keyserver.messages import KeyRequest
@@ -124,7 +125,7 @@ class KeyPolicy:
         try:
             with path.open("rb") as file:
                 text = file.read(_MAX_BYTES + 1)
-            found = _PolicyFile.model_validate(tomllib.loads(text.decode()))
+            found = _PolicyFile.model_validate(tomllib.loads(text_of(text, f"the policy {path}")))
         except (OSError, ValueError, RecursionError) as error:
             raise _invalid(path, _said(error)) from error
         contract_path = path.parent / found.contract

@@ -138,7 +138,12 @@ class SealReader:
         if (magic, chunk_bytes, zero) != (_MAGIC, CHUNK_BYTES, bytes(8)):
             raise _broken(under.name, "a sealed file of this format", "another header")
         if not hmac.compare_digest(set_id, under.set_id):
-            raise _broken(under.name, f"set {under.set_id.hex()}", f"set {set_id.hex()}")
+            raise _broken(
+                under.name,
+                f"set {under.set_id.hex()}, the key's",
+                f"set {set_id.hex()}",
+                f"it is sealed under another key: give that one, whose id begins {set_id.hex()[:16]}",
+            )
         self._count = _chunks(size)
         if sealed_size != HEADER_BYTES + size + self._count * TAG_BYTES:
             expected = f"{self._count} chunks with {size} bytes"
@@ -193,7 +198,11 @@ class SealReader:
             return self._cipher.decrypt(_nonce(index), sealed, bound)
         except InvalidTag as error:
             raise _broken(
-                self._name, "what was sealed under this key", f"another chunk {index}"
+                self._name,
+                "what was sealed under this key",
+                f"another chunk {index}",
+                "it was altered on its way, or its key is another one: copy it anew from where it was sealed, and "
+                "look which key is given",
             ) from error
 
 
@@ -276,11 +285,12 @@ def _nonce(index: int) -> bytes:
     return index.to_bytes(12, "big")
 
 
-def _broken(name: str, expected: str, seen: str) -> SealBroken:
+def _broken(
+    name: str,
+    expected: str,
+    seen: str,
+    remedy: str = "it was altered or cut on its way: copy it anew from where it was sealed",
+) -> SealBroken:
     return SealBroken(
-        f"the sealed file {name} cannot be opened",
-        expected=expected,
-        seen=seen,
-        remedy="it was altered on its way, or sealed under another key: copy it anew, or seal the "
-        "data anew with `coterie seal`",
+        f"the sealed file {name} cannot be opened", expected=expected, seen=seen, remedy=remedy
     )

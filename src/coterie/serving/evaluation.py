@@ -48,7 +48,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: TrainedModel, data: Path, *, label: str = "label", max_bad_rows: int = 0
+    model: TrainedModel, data: Path, *, layout: Layout | None = None, max_bad_rows: int = 0
 ) -> Evaluation:
     """Scores data and measures how well the scores fit the labels.
 
@@ -56,7 +56,7 @@ def evaluate(
         model: The model.
         data: A party's prepared data set, or the folder that ``coterie prepare`` filled with one
             per party, which count as one then; or a raw file with labels.
-        label: The label's name in a raw file's header.
+        layout: What is known of a raw file beforehand.
         max_bad_rows: So many bad rows of a raw file are skipped.
 
     Raises:
@@ -70,7 +70,7 @@ def evaluate(
         parts = {part: histogram.metrics() for part, histogram in histograms.items()}
         return Evaluation(model.digest.hex(), parts)
     section = section.model_copy(update={"row_limit": None})
-    reader = CriteoReader(RawFile(data), section, layout=Layout(label), max_bad_rows=max_bad_rows)
+    reader = CriteoReader(RawFile(data), section, layout=layout, max_bad_rows=max_bad_rows)
     counts = _of_rows(Scorer(model), reader, section)
     return Evaluation(model.digest.hex(), {"all": counts.metrics()}, tuple(reader.bad.lines))
 

@@ -5,23 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from coterie.criteo.compression import RawFile
+from coterie.criteo.compression import RawFile, RawSource
 from coterie.criteo.encoding import encode_rows
+from coterie.criteo.frames import Frame, RawFrame
 from coterie.criteo.layout import Layout
-from coterie.criteo.reader import CriteoReader
-from coterie.errors import EnvironmentUnfit, OutputInUse
-from coterie.serving.scoring import Scorer, probabilities
+from coterie.criteo.reader import CriteoReader, RawRows
+from coterie.errors import EnvironmentUnfit, OutputInUse, UsageError
+from coterie.serving.scoring import Float32s, Scorer, probabilities
 from coterie.trained import TrainedModel
 
 SUFFIXES = (".csv", ".parquet")
-_SCHEMA = {"line": pl.Int64, "probability": pl.Float32}
 Progress = Callable[[str, int, int], None]
 
 
@@ -30,8 +31,8 @@ class Predictions:
     """What was scored.
 
     Attributes:
-        file: Columns ``line`` (1-based line of the raw file, int64) and ``probability`` (float32),
-            in the raw file's order.
+        file: Columns ``line`` (1-based line of the raw file, int64), those that were kept (text), and
+            ``probability`` (float32), in the raw file's order.
         rows: Rows scored.
         bad_rows: Rows skipped; the file has no line for them.
         bad_lines: The first hundred of them, with reasons.
@@ -60,7 +61,7 @@ def predict(
     raw: Path,
     out: Path,
     *,
-    label: str = "label",
+    layout: Layout | None = None,
     max_bad_rows: int = 0,
     progress: Progress = _no_progress,
 ) -> Predictions:
@@ -71,40 +72,125 @@ def predict(
         raw: Rows in the contract's columns, with or without a label; as ``coterie prepare`` reads
             them. All rows are scored, whatever the contract's ``row_limit``.
         out: A new file, ``.csv`` or ``.parquet``; it is there, whole, if this succeeds.
-        label: The label's name in the header, where there is one.
+        layout: What is known of the raw file beforehand; its kept columns stand in ``out`` between line and
+            probability.
         max_bad_rows: So many bad rows are skipped.
         progress: Called as the work goes on.
 
     Raises:
         OutputInUse: ``out`` exists, or has another suffix.
         RawDataInvalid: The raw file has bad rows, is damaged, or does not name every column.
+        UsageError: A kept column is called like one of ``out``.
         EnvironmentUnfit: ``out`` cannot be written.
     """
     _check_output(out)
-    data = model.contract.data.model_copy(update={"row_limit": None})
     file = RawFile(raw)
-    reader = CriteoReader(
-        file, data, layout=Layout(label, label_needed=False), max_bad_rows=max_bad_rows
-    )
-    scorer = Scorer(model)
+    scored = _Scored(model, file, layout or Layout(), max_bad_rows)
+    schema = _schema(scored.layout.kept)
     rows, total = 0, 0.0
-    with _appearing(out) as csv, csv.open("wb") as target:
-        pl.DataFrame(schema=_SCHEMA).write_csv(target)
-        for block in reader.rows():
-            scores = probabilities(scorer.logits(encode_rows(block, data)))
-            table = pl.DataFrame({"line": block.lines_b, "probability": scores}, schema=_SCHEMA)
-            table.write_csv(target, include_header=False)
+    with _appearing(out, schema) as csv, csv.open("wb") as target:
+        pl.DataFrame(schema=schema).write_csv(target)
+        for block, scores in scored.blocks():
+            _table(block, block.lines_b, scores, schema).write_csv(target, include_header=False)
             rows += len(scores)
             total += float(scores.sum(dtype=np.float64))
             progress("score", file.consumed, file.size)
     return Predictions(
         file=str(out),
         rows=rows,
-        bad_rows=reader.bad.count,
-        bad_lines=tuple(reader.bad.lines),
+        bad_rows=scored.reader.bad.count,
+        bad_lines=tuple(scored.reader.bad.lines),
         mean_probability=total / rows if rows else None,
         model_digest=model.digest.hex(),
     )
+
+
+def predict_frame(
+    model: TrainedModel,
+    raw: Path | Frame,
+    *,
+    layout: Layout | None = None,
+    max_bad_rows: int = 0,
+) -> pl.DataFrame:
+    """Scores every row of a raw file or of a frame, in memory.
+
+    Args:
+        model: The model.
+        raw: As for :func:`predict`; or a frame of polars or pandas, whose cells are read in the dialect ``table``.
+        layout: What is known beforehand.
+        max_bad_rows: So many bad rows are skipped: the result lacks them.
+
+    Returns:
+        The columns ``line`` (of a file, from 1) or ``row`` (of a frame, from 0), the kept ones as text, and
+        ``probability``.
+
+    Raises:
+        RawDataInvalid: There are bad rows, or a column is missing.
+        UsageError: A kept column is called like one of the result.
+    """
+    layout, first, count = layout or Layout(), 0, "line"
+    source: RawSource
+    if isinstance(raw, Path):
+        source = RawFile(raw)
+    else:
+        layout, first, count = replace(layout, dialect="table"), 2, "row"
+        source = RawFrame(raw, model.contract.data, layout)
+    schema = _schema(layout.kept, count)
+    scored = _Scored(model, source, layout, max_bad_rows)
+    tables = [
+        _table(block, block.lines_b - first, scores, schema) for block, scores in scored.blocks()
+    ]
+    return pl.concat([pl.DataFrame(schema=schema), *tables])
+
+
+class _Scored:
+    """A source's rows, and their scores.
+
+    Attributes:
+        layout: How it is read.
+        reader: What reads it.
+    """
+
+    def __init__(
+        self, model: TrainedModel, source: RawSource, layout: Layout, max_bad_rows: int
+    ) -> None:
+        self._model = model
+        self._data = model.contract.data.model_copy(update={"row_limit": None})
+        self.layout = replace(layout, label_needed=False)
+        self.reader = CriteoReader(
+            source, self._data, layout=self.layout, max_bad_rows=max_bad_rows
+        )
+
+    def blocks(self) -> Iterator[tuple[RawRows, Float32s]]:
+        scorer = Scorer(self._model)
+        for block in self.reader.rows():
+            yield block, probabilities(scorer.logits(encode_rows(block, self._data)))
+        if not self.reader.rows_read and self.reader.bad.count:
+            raise self.reader.unfit()
+
+
+def _schema(kept: Sequence[str], count: str = "line") -> dict[str, type[pl.DataType]]:
+    names = (count, *kept, "probability")
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise UsageError(
+            "two columns of the predictions would be called the same",
+            expected=f"columns to keep that are named once, and not {count} or probability",
+            seen=", ".join(twice),
+            remedy="rename the column in the raw file, or keep another one",
+        )
+    return {count: pl.Int64, **dict.fromkeys(kept, pl.String), "probability": pl.Float32}
+
+
+def _table(
+    block: RawRows,
+    numbers: npt.NDArray[np.int64],
+    scores: Float32s,
+    schema: dict[str, type[pl.DataType]],
+) -> pl.DataFrame:
+    count, *kept, _ = schema
+    cells = {name: [row[i] for row in block.kept] for i, name in enumerate(kept)}
+    return pl.DataFrame({count: numbers, **cells, "probability": scores}, schema=schema)
 
 
 def _check_output(out: Path) -> None:
@@ -125,7 +211,7 @@ def _check_output(out: Path) -> None:
 
 
 @contextlib.contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
+def _appearing(out: Path, schema: dict[str, type[pl.DataType]]) -> Iterator[Path]:
     """Gives a CSV file to fill beside ``out``; it becomes ``out`` if all goes well."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +220,7 @@ def _appearing(out: Path) -> Iterator[Path]:
             yield csv
             if out.suffix == ".parquet":
                 table = Path(folder, "predictions.parquet")
-                pl.scan_csv(csv, schema=_SCHEMA).sink_parquet(table)
+                pl.scan_csv(csv, schema=schema, empty_string_is_null=False).sink_parquet(table)
             else:
                 table = csv
             with table.open("rb") as file:

@@ -1,0 +1,36 @@
+"""Scores a data frame: a frame of polars gives one of polars, one of pandas gives one of pandas."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import polars as pl
+
+from coterie.criteo.frames import Frame, PandasFrame, is_frame
+from coterie.criteo.layout import Layout
+from coterie.serving.prediction import predict_frame
+from coterie.trained import TrainedModel
+
+__all__ = ["is_frame", "predict"]
+
+
+def predict(model: TrainedModel, frame: Frame, layout: Layout, max_bad_rows: int) -> object:
+    """Scores a frame's rows.
+
+    Args:
+        model: The model.
+        frame: The rows; of pandas, which is imported then.
+        layout: What its columns are called, and which to keep.
+        max_bad_rows: So many bad rows are left out.
+
+    Returns:
+        ``row``, the kept columns and ``probability``; a frame of pandas has the index of ``frame``.
+    """
+    scored = predict_frame(model, frame, layout=layout, max_bad_rows=max_bad_rows)
+    if isinstance(frame, pl.DataFrame):
+        return scored
+    pandas = import_module(type(frame).__module__.split(".")[0])
+    columns = {name: scored[name].to_numpy() for name in scored.columns}
+    index = [frame.index[row] for row in scored["row"].to_list()]
+    made: PandasFrame = pandas.DataFrame(columns, index=index)
+    return made

@@ -26,13 +26,8 @@ PAGE = REPOSITORY / "docs" / "python.md"
 SURFACE = [
     "Contract", "CoterieError", "Evaluation", "KerasModelSection", "Metrics", "Predictions",
     "PrepareReport", "RunResult", "SynthesizeReport", "TrainedModel", "__version__",
-<<<<<<< HEAD
     "continue_from", "describe_model", "evaluate", "export", "load_contract", "load_model", "local",
-    "predict", "prepare", "read_result", "results_frame", "run", "synthesize",
-=======
-    "describe_model", "evaluate", "export", "load_contract", "load_model", "local", "predict",
-    "predict_frame", "prepare", "read_result", "results_frame", "run", "synthesize",
->>>>>>> 4b79e3b (Inputs of the command line and of Python are named for what they are)
+    "predict", "predict_frame", "prepare", "read_result", "results_frame", "run", "synthesize",
 ]  # fmt: skip
 
 
@@ -142,7 +137,7 @@ def test_the_docstrings_example_runs(folder: Path) -> None:
 @pytest.mark.tensorflow
 def test_the_pages_examples_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)  # the project's own page
@@ -244,6 +239,9 @@ def test_a_contract_that_breaks_the_schema_is_named(tmp_path: Path) -> None:
             "contract",
             "load_contract(path)",
         ),
+        ("continue_from", (RESULT,), {}, "run", "docs/python.md"),
+        ("continue_from", ("run1",), {"contract": "c.toml"}, "contract", "load_contract('c.toml')"),
+        ("continue_from", ("run1",), {"epochs": 0}, "epochs", "docs/python.md"),
         ("read_result", (RESULT,), {}, "run", "docs/python.md"),
         ("results_frame", ("run1",), {}, "results", "read_result('run1')"),
         ("results_frame", (["run1"],), {}, "an item of results", "read_result('run1')"),

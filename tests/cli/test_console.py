@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import BaseModel
 from rich.console import Console
 
 from coterie.cli import console, logs
@@ -48,7 +49,7 @@ def test_a_result_says_what_it_went_on_from(monkeypatch: pytest.MonkeyPatch) -> 
     screen = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     monkeypatch.setattr(console, "out", screen)
     start = StartSection(model="ab" * 32, contract="cd" * 32, step=1234, new_columns=("I9",))
-    contract = HFL.model_copy(update={"start": start})
+    contract = BaseModel.model_copy(HFL, update={"start": start})
     finished = replace(outcome(HFL), optimizer_state=bytes.fromhex("ef" * 32))
     console.print_result(result_of(finished, contract, "ra-tls"), "hfl")
     text = screen.export_text()

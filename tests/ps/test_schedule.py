@@ -164,7 +164,7 @@ def test_a_party_that_would_be_alone_all_the_same_is_refused() -> None:
 
 def test_a_share_that_no_message_holds_is_refused() -> None:
     small = small_contract("hfl", 2, batch=65_536)
-    wide = small.model.model_copy(update={"embedding_dim": 1024})
+    wide = small.model.model_copy(update={"embedding_dim": 1024, "bottom": (1024,)})
     data = small.data.model_copy(update={"column_rows": {}, "rows": 10**8})
     contract = small.model_copy(update={"model": wide, "data": data})
     assert Schedule.of(contract, (400_000, 400_000)).steps == 7

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import BaseModel
 
 from coterie.attestation.collateral_source import CollateralSource
 from coterie.attestation.tee.simulated import SimulatedTee
@@ -149,11 +150,11 @@ class World:
         return parse_contract(CONTRACT.format(**keys).encode(), "test")
 
     def changed(self, *path: str, value: object) -> Contract:
-        """The contract with one value of a section changed."""
+        """The contract with one value of a section changed, whatever the schema says of it."""
         contract = self.contract
         section, name = path
-        part = getattr(contract, section).model_copy(update={name: value})
-        return contract.model_copy(update={section: part})
+        part = BaseModel.model_copy(getattr(contract, section), update={name: value})
+        return BaseModel.model_copy(contract, update={section: part})
 
     def node(self, name: str) -> Node:
         return next(node for node in self.contract.nodes if node.name == name)

@@ -230,7 +230,7 @@ def test_a_run_with_nothing_but_a_result_still_has_a_page(tmp_path: Path) -> Non
     write_result(tmp_path, result)
     (tmp_path / "contract.json").write_bytes(canonical_json(HFL))
     page = page_of(report_folder(tmp_path))
-    assert {text for _, text in page.numbers["0", "test_auc"]} == {"not defined"}
+    assert {text for _, text in page.numbers["0", "test_auc"]} == {"withheld"}
     assert not (tmp_path / "figures").exists()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from coterie.contract import Contract, contract_digest, load_contract
 from coterie.models import ScoreHistogram, accuracy, log_loss, roc_auc
@@ -91,8 +91,8 @@ def test_metrics_are_those_of_the_counts() -> None:
 def test_only_attested_transports_are_stamped_with_a_tee(
     tee: str, transport: TransportName, stamp: str
 ) -> None:
-    trust = HFL.trust.model_copy(update={"tee": tee})
-    contract: Contract = HFL.model_copy(update={"trust": trust})
+    trust = BaseModel.model_copy(HFL.trust, update={"tee": tee})  # unchecked
+    contract: Contract = BaseModel.model_copy(HFL, update={"trust": trust})
     result = result_of(OUTCOME, contract, transport)
     assert (result.transport, result.tee) == (transport, stamp)
 
@@ -102,10 +102,14 @@ def test_withheld_totals_leave_their_metrics_out() -> None:
     assert result.validation_auc is None
     assert result.test_auc is result.test_logloss is result.test_accuracy is None
     assert result.test_auc_low is result.test_auc_high is result.test_auc_error is None
+    minimum = HFL.limits.evaluation_minimum
     assert (
         result.test_auc_note
-        == "too few test examples, or one party's alone: nothing is told of them"
+        == result.validation_auc_note
+        == f"withheld, because there are fewer than {minimum} (limits.evaluation_minimum) examples, or all are of one party"
     )
+    keys = ("validation_auc", "test_auc", "test_logloss", "test_accuracy", "test_calibration")
+    assert {result.absence(key) for key in keys} == {"withheld"}
     assert result.train_loss == 0.5
 
 

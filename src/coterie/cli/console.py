@@ -66,8 +66,9 @@ def print_result(result: RunResult, title: str) -> None:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for key, label in _LABELS.items():
-        if key != "optimizer_state" or result.optimizer_state is not None:
-            table.add_row(label, _show(getattr(result, key)))
+        value = getattr(result, key)
+        if key != "optimizer_state" or value is not None:
+            table.add_row(label, result.absence(key) if value is None else _show(value))
         if key == "test_auc":
             for name, said in auc_words(
                 result.test_auc_low, result.test_auc_high, result.test_auc_note
@@ -146,10 +147,8 @@ def _escape(text: str) -> str:
     return printable(text, None).replace("[", r"\[")
 
 
-def _show(value: str | float | None) -> str:
+def _show(value: str | float) -> str:
     match value:
-        case None:
-            return "not defined"
         case str():
             return value
         case int():

@@ -46,19 +46,21 @@ class Number:
 
     Attributes:
         key: Its name in ``result.json``; other names for what is not in there.
-        value: The number; None where it is not defined.
+        value: The number; None where there is none.
         form: Format specification.
+        absent: Why there is none.
     """
 
     key: str
     value: float | None
     form: str
+    absent: str = "not defined"
 
     @property
     def text(self) -> str:
         """Rounded."""
         if self.value is None:
-            return "not defined"
+            return self.absent
         whole = int(self.value) if self.form.endswith("d") else self.value
         return format(whole, self.form)
 
@@ -143,7 +145,7 @@ def render(report: Report, sections: Sequence[Section]) -> str:
         stamps=[(stamp, _STAMPS.get(stamp, "Every node proved itself.")) for stamp in stamps],
         tiles=_tiles(report),
         numbers=[
-            (label, [Number(key, getattr(run.result, key), form) for run in report.runs])
+            (label, [_number(run.result, key) for run in report.runs])
             for key, label, form in _NUMBERS
         ],
         intervals=[_interval_of(run) for run in report.runs],
@@ -211,7 +213,7 @@ def _gain_tiles(comparison: Comparison | None) -> list[Tile]:
 
 
 def _number(result: RunResult, key: str) -> Number:
-    return Number(key, getattr(result, key), _FORMS[key])
+    return Number(key, getattr(result, key), _FORMS[key], result.absence(key))
 
 
 def _interval_of(run: RunRecord) -> Interval | None:

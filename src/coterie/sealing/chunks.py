@@ -140,7 +140,7 @@ class SealReader:
         if not hmac.compare_digest(set_id, under.set_id):
             raise _broken(
                 under.name,
-                f"set {under.set_id.hex()}, the key's",
+                f"set {under.set_id.hex()}",
                 f"set {set_id.hex()}",
                 f"it is sealed under another key: give that one, whose id begins {set_id.hex()[:16]}",
             )

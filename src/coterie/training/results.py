@@ -81,6 +81,7 @@ class RunResult(BaseModel):
         test_auc_high: Upper end.
         test_auc_error: How far ``test_auc`` can be from that of the single scores; 0 where it is exact.
         test_auc_note: Why there is no AUC, or why it says little, in words; empty where neither is so.
+        validation_auc_note: Likewise, of the validation part.
         model_digest: Digest of the model.
         model_step: The step that the model is of: the last, or that of the best validation.
         contract_digest: Digest of the contract that the nodes ran under.
@@ -116,12 +117,21 @@ class RunResult(BaseModel):
     test_auc_high: float | None = None
     test_auc_error: float | None = None
     test_auc_note: str = ""
+    validation_auc_note: str = ""
     absences: Annotated[tuple[WorkerAbsence, ...], Field(strict=False)] = ()
     validations: Annotated[tuple[Validated, ...], Field(strict=False)] = ()
     by_party: dict[str, PartyQuality] = {}
     optimizer_state: Hex32 | None = None
     start: StartSection | None = None
     times: dict[str, dict[str, float]] = {}
+
+    def absence(self, key: str) -> str:
+        """Why a number of this result is None: it is not defined, or the contract withholds it."""
+        notes = {"test_auc": self.test_auc_note, "validation_auc": self.validation_auc_note}
+        undefined = notes.get(key, "").startswith("no ")  # of a class without examples
+        if key == "test_calibration":
+            undefined = self.test_logloss is not None  # without a positive example
+        return "not defined" if undefined else "withheld"
 
 
 def result_of(outcome: RunOutcome, contract: Contract, transport: TransportName) -> RunResult:
@@ -148,9 +158,8 @@ def result_of(outcome: RunOutcome, contract: Contract, transport: TransportName)
         test_auc_low=test.auc_low if test else None,
         test_auc_high=test.auc_high if test else None,
         test_auc_error=test.auc_error if test else None,
-        test_auc_note=test.note
-        if test
-        else "too few test examples, or one party's alone: nothing is told of them",
+        test_auc_note=test.note if test else _withheld(contract),
+        validation_auc_note=validation.note if validation else _withheld(contract),
         model_digest=outcome.model_digest.hex(),
         model_step=outcome.model_step,
         contract_digest=contract_digest(contract).hex(),
@@ -160,6 +169,13 @@ def result_of(outcome: RunOutcome, contract: Contract, transport: TransportName)
         start=contract.start,
         times={times.node: _seconds(times) for times in outcome.times},
     )
+
+
+def _withheld(contract: Contract) -> str:
+    """Why nothing is told of a part."""
+    several = len({node.party for node in contract.data_owners()}) > 1
+    why = f"there are fewer than {contract.limits.evaluation_minimum} (limits.evaluation_minimum)"
+    return f"withheld, because {why} examples{', or all are of one party' if several else ''}"
 
 
 def _seconds(times: ServerTimes | WorkerTimes) -> dict[str, float]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import pty
 import select
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -217,3 +219,41 @@ def test_an_interrupted_question_writes_nothing(tmp_path: Path) -> None:
     assert terminal.process.returncode == 130
     assert printed == ""
     assert not out.exists()
+
+
+def test_a_contract_is_drafted_from_a_file(run: Run, tmp_path: Path) -> None:
+    raw, out = tmp_path / "shop's.csv", tmp_path / "c.toml"
+    lines = ["Clicked;User Age;price;shop;note\n"]
+    lines += [
+        f"{'true' if i % 3 else 'false'};{i % 50}.0;{i % 9},5{i % 7};s{i % 4};n{i}\n"
+        for i in range(300)
+    ]
+    raw.write_text("".join(lines), encoding="utf-8")
+    ran = run("init", out, "--from", raw, "--yes", "--json")
+    assert ran.code == 0, ran.out
+    data = load_contract(out).data
+    assert (data.numeric, data.categorical) == (("User_Age", "price"), ("shop",))
+    assert (dict(data.decimals), dict(data.column_rows)) == ({"price": 2}, {"shop": 10})
+    assert "# Left out: note" in out.read_text(encoding="utf-8")
+    words = shlex.split(str(ran.value["prepare"]))
+    assert words[-4:] == ["--label", "Clicked", "--dialect", "table"]
+    prepared = run("prepare", raw, tmp_path / "data", *words[4:], "--json")
+    assert prepared.code == 0, prepared.out
+    assert "sorted" not in str(prepared.value["warnings"])
+
+
+def test_a_label_is_named_for_a_file_only(run: Run, tmp_path: Path) -> None:
+    ran = run("init", tmp_path / "c.toml", "--label", "y", "--yes")
+    assert ran.code == 2
+    assert "--label does not belong here" in ran.err
+
+
+@pytest.mark.parametrize("name", ['"]\nmode = "sdt"', "x\n[[parties]]"])
+def test_names_of_a_file_are_no_part_of_the_contract(name: str, run: Run, tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw.csv", tmp_path / "c.toml"
+    with raw.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["label", "n", "shop", name.replace("\n", " ")])
+        writer.writerows([i % 2, i % 7, f"s{i % 3}", "same"] for i in range(60))
+    assert run("init", out, "--from", raw, "--yes").code == 0
+    assert load_contract(out).mode == "hfl"

@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from coterie.kinds import Lines, Mode, TeeKind
+from coterie.text import printable
+
+if TYPE_CHECKING:
+    from coterie.criteo.sampling import ProposedColumns
 
 # The registers of a TDX guest that a contract has to name: contract/trust.py.
 TDX_VALUES = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "td_attributes", "xfam")
@@ -34,6 +39,7 @@ class Draft:
         reference: Reference values: names of keys of ``[trust.roles.ROLE]``, and the accepted hex
             values of each; none for the simulated TEE.
         minimum_evaluation: Oldest accepted collateral; real TEEs only.
+        columns: What a party's own file has; Criteo's if absent.
     """
 
     name: str
@@ -49,6 +55,7 @@ class Draft:
     epochs: int = 1
     reference: Mapping[str, Sequence[str]] = field(default_factory=dict)
     minimum_evaluation: int | None = None
+    columns: ProposedColumns | None = None
 
     @property
     def parties(self) -> tuple[str, ...]:
@@ -139,14 +146,38 @@ def _nodes(draft: Draft) -> list[str]:
     return lines
 
 
-def _training(draft: Draft) -> list[str]:
-    return [
-        "# Columns are Criteo's unless they are listed here. Ids are hashed to the rows of a table;",
-        "# those that a party sees less than min_count times share one row.",
-        "[data]",
+def _data(draft: Draft) -> list[str]:
+    hashed = [
+        "# Ids are hashed to the rows of a table; those that a party sees less than min_count times share one row.",
         f"rows = {draft.table_rows}",
         "min_count = 2",
         "hash_seed = 2022",
+    ]
+    found = draft.columns
+    if found is None:
+        return ["# Columns are Criteo's unless they are listed here.", "[data]", *hashed]
+    return [
+        f"# Proposed from a sample of a file whose label is {_comment(found.label)}. All parties' files need these columns.",
+        *(f"# Left out: {_comment(name)}: {why}." for name, why in found.left_out.items()),
+        "[data]",
+        f"numeric = {_listed(found.numeric)}",
+        *(
+            [f"decimals = {{ {', '.join(f'{name} = {n}' for name, n in found.decimals.items())} }}"]
+            if found.decimals
+            else []
+        ),
+        f"categorical = {_listed(found.categorical)}",
+        *hashed,
+        "",
+        "# About twice as many rows as ids were estimated from the sample.",
+        "[data.column_rows]",
+        *(f"{name} = {rows}" for name, rows in found.column_rows.items()),
+    ]
+
+
+def _training(draft: Draft) -> list[str]:
+    return [
+        *_data(draft),
         "",
         "[training]",
         f"batch = {draft.batch}  # examples per worker and batch",
@@ -215,6 +246,15 @@ def _trust(draft: Draft) -> list[str]:
     for role in roles:
         lines += ["", f"[trust.roles.{role}]", *values]
     return [*lines, ""]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"[{', '.join(map(_text, names))}]"
+
+
+def _comment(text: str) -> str:
+    """Text of a file, as a comment may have it: on one line."""
+    return printable(text, 80)
 
 
 def _text(value: str) -> str:

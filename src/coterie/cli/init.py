@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, get_args
@@ -14,6 +15,7 @@ from coterie.cli.options import AsJson
 from coterie.cli.questions import Questions
 from coterie.errors import OutputInUse, UsageError
 from coterie.kinds import Lines, Mode, TeeKind
+from coterie.text import printable
 
 _KEY = "Public key of {}, ed25519:... (`coterie contract keygen` prints it)"
 
@@ -21,6 +23,20 @@ _KEY = "Public key of {}, ed25519:... (`coterie contract keygen` prints it)"
 def init(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The contract, TOML; a new file.")],
     *,
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="A raw file of one's own with a header: columns, types, table sizes and number of rows are taken from it.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The label's name in FILE's header; found if absent."),
+    ] = None,
     scheme: Annotated[
         Mode | None,
         typer.Option(help="hfl: every company keeps its data; sdt: one rents computers."),
@@ -82,13 +98,21 @@ def init(
 ) -> None:
     """Ask a few questions and write a commented, valid contract. Nothing is overwritten.
 
-    Every question has an option: what is said is not asked. The answers fill in what parties have
+    With --from, the contract's columns are proposed from a sample of a file: look at them. Every question has an option: what is said is not asked. The answers fill in what parties have
     to agree on; everything else has the default that docs/contract.md names.
 
-    Example: coterie init contract.toml --scheme hfl --party acme --party bolt --yes
+    Example: coterie init contract.toml --from shop.csv --party acme --party bolt --yes
     """
     if out.exists():
         raise _exists(out)
+    columns = None
+    if from_ is not None:
+        from coterie.criteo.sampling import propose_columns
+
+        columns = propose_columns(from_, label)
+        examples = examples or (columns.rows if columns else None)
+    else:
+        _refuse("--label", label, "it names a column of --from FILE")
     ask = Questions(silent=yes)
     mode: Mode = scheme or ask.choice("scheme", "Scheme", get_args(Mode), "hfl")
     owners, keys = _owners(ask, mode, party or [])
@@ -136,11 +160,12 @@ def init(
         epochs=epochs,
         reference=reference,
         minimum_evaluation=minimum_evaluation,
+        columns=columns,
     )
-    _write(out, draft, as_json=as_json)
+    _write(out, draft, from_, as_json=as_json)
 
 
-def _write(out: Path, draft: Draft, *, as_json: bool) -> None:
+def _write(out: Path, draft: Draft, raw: Path | None, *, as_json: bool) -> None:
     from coterie.contract import contract_digest, parse_contract
     from coterie.files import write_new
 
@@ -159,15 +184,45 @@ def _write(out: Path, draft: Draft, *, as_json: bool) -> None:
         ) from error
     digest = contract_digest(agreed).hex()
     if as_json:
-        console.print_json({"file": str(out), "name": agreed.name, "contract_digest": digest})
+        value = {"file": str(out), "name": agreed.name, "contract_digest": digest}
+        if draft.columns is not None:
+            value["prepare"] = _prepare(out, draft, raw)
+        console.print_json(value)
         return
     typer.echo(
         f"{out}: contract {agreed.name}, {agreed.mode}, {len(agreed.nodes)} nodes of "
         f"{len(agreed.parties)} {'party' if len(agreed.parties) == 1 else 'parties'}, "
         f"tee {agreed.trust.tee}"
     )
-    typer.echo(f"next: coterie prepare RAW data --contract {out}")
-    typer.echo("no data at hand: coterie synthesize RAW makes a file to try it with")
+    if draft.columns is not None:
+        found = draft.columns
+        typer.echo(
+            f"{raw}: label {found.label}, {len(found.numeric)} numeric and {len(found.categorical)} categorical columns, "
+            f"about {found.rows:,} rows"
+        )
+        for name, why in found.left_out.items():
+            typer.echo(f"left out: {printable(name)}: {why}")
+    typer.echo(f"next: {_prepare(out, draft, raw)}")
+    if raw is None:
+        typer.echo("no data at hand: coterie synthesize RAW makes a file to try it with")
+
+
+def _prepare(out: Path, draft: Draft, raw: Path | None) -> str:
+    """The command that prepares the file, as a shell takes it."""
+    words = [
+        "coterie",
+        "prepare",
+        "RAW" if raw is None else str(raw),
+        "data",
+        "--contract",
+        str(out),
+    ]
+    if (found := draft.columns) is not None:
+        words += ["--label", found.label] if found.label != "label" else []
+        words += ["--dialect", found.dialect] if found.dialect != "strict" else []
+        for name, header in found.columns.items():
+            words += ["--column", f"{name}={header}"]
+    return shlex.join(words)
 
 
 def _owners(ask: Questions, mode: Mode, said: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from coterie.cli.console import err
 from coterie.cli.options import (
     AsJson,
     Column,
@@ -32,6 +33,7 @@ from coterie.cli.options import (
     Missing,
     layout_of,
 )
+from coterie.text import printable
 
 
 class DealChoice(StrEnum):
@@ -72,7 +74,8 @@ def prepare(  # noqa: PLR0917  the command line's arguments, not a call's
 
     RAW is in Criteo's format (label, numbers, ids, separated by tabs, no header), or its first line
     names the label and the contract's columns, in any order and among others. The first six sevenths of the rows train, the next fourteenth tests, the last one validates.
-    Nothing is written unless everything succeeds.
+    Nothing is written unless everything succeeds. What is odd about the data is told as warnings: a file that is sorted by its label, a part
+    with one class, numbers that look like ids, lists in a cell.
 
     Example: coterie prepare train.txt.gz data --contract examples/paper-hfl.toml
     """
@@ -97,6 +100,7 @@ def prepare(  # noqa: PLR0917  the command line's arguments, not a call's
             "directory": str(report.directory),
             "source": report.source.model_dump(mode="json"),
             "parties": [manifest.model_dump(mode="json") for manifest in report.manifests],
+            "warnings": report.warnings,
         }
         typer.echo(json.dumps(value))
         return
@@ -108,6 +112,12 @@ def prepare(  # noqa: PLR0917  the command line's arguments, not a call's
     )
     for line in source.bad_lines:
         console.print(f"  {escape(line)}", highlight=False)
+    for warning in report.warnings:
+        err.print(
+            f"[yellow]warning:[/] {escape(printable(warning, None))}",
+            highlight=False,
+            soft_wrap=True,
+        )
     table = Table("party")
     for name in ("train", "positives", "validation", "test", "rare ids"):
         table.add_column(name, justify="right")

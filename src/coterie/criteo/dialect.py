@@ -59,11 +59,11 @@ class CellReader:
         self._missing = frozenset(missing)
         self._turns: list[Turn] | None = None
         if dialect == "table":
-            decimal = _with_comma if decimal_comma else _decimal
+            fraction = decimal_with_comma if decimal_comma else decimal
             self._turns = [
                 label,
-                *(decimal if name in data.decimals else _integer for name in data.numeric),
-                *[_id] * len(data.categorical),
+                *(fraction if name in data.decimals else integer for name in data.numeric),
+                *[id_cell] * len(data.categorical),
             ]
 
     @property
@@ -90,7 +90,8 @@ def label(cell: str) -> str:
     return _LABELS.get(cell.strip().lower(), cell)
 
 
-def _integer(cell: str) -> str:
+def integer(cell: str) -> str:
+    """A whole number as the contract writes it, nothing where it is missing, or the cell as it is."""
     found = _number(cell)
     if _WHOLE.match(found):
         return found.partition(".")[0].removeprefix("+")
@@ -100,13 +101,15 @@ def _integer(cell: str) -> str:
     return _FLAGS.get(found.lower(), found)
 
 
-def _decimal(cell: str) -> str:
+def decimal(cell: str) -> str:
+    """A number as the contract writes it, nothing where it is missing, or the cell as it is."""
     found = _number(cell).removeprefix("+")
     return _FLAGS.get(found.lower(), found)
 
 
-def _with_comma(cell: str) -> str:
-    found = _decimal(cell)
+def decimal_with_comma(cell: str) -> str:
+    """Likewise, where ``9,99`` is a number."""
+    found = decimal(cell)
     return found.replace(",", ".") if _COMMA.match(found) else found
 
 
@@ -115,7 +118,8 @@ def _number(cell: str) -> str:
     return "" if stripped.lower() in _NO_NUMBER else stripped
 
 
-def _id(cell: str) -> str:
+def id_cell(cell: str) -> str:
+    """An id, or nothing where a word says that it is missing."""
     return "" if cell.strip().lower() in _NO_ID else cell
 
 
@@ -136,8 +140,8 @@ def hint_of(column: str, cell: str, decimals: Mapping[str, int]) -> str:
     if whole.isdecimal() and places.isdecimal():
         advice = f"[data] decimals = {{ {column} = {min(len(places), 9)} }} in the contract reads decimal numbers"
         return (
-            f"{table} reads {cell.strip()} as {_integer(cell)}; {advice}"
-            if _integer(cell) != cell.strip()
+            f"{table} reads {cell.strip()} as {integer(cell)}; {advice}"
+            if integer(cell) != cell.strip()
             else advice
         )
-    return f"{table} reads it as {_integer(cell)}" if _integer(cell) != cell else ""
+    return f"{table} reads it as {integer(cell)}" if integer(cell) != cell else ""

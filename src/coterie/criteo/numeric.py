@@ -20,7 +20,7 @@ MISSING = np.iinfo(np.int64).min
 
 _MINUS, _ZERO = b"-0"
 _MAX_DIGITS = 19
-_NUMBER = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?$"
+NUMBER_PATTERN = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?$"
 _LARGEST = float(1 << 53)
 """Up to here float64 holds every whole number."""
 
@@ -83,7 +83,7 @@ def decimal_cells(
     octets = text.tobytes()
     spans = zip(starts.tolist(), lengths.tolist(), strict=True)
     cells = pl.Series([octets[start : start + n].decode() for start, n in spans], dtype=pl.String)
-    numbers = cells.set(~cells.str.contains(_NUMBER), None).cast(pl.Float64, strict=False)
+    numbers = cells.set(~cells.str.contains(NUMBER_PATTERN), None).cast(pl.Float64, strict=False)
     units = np.rint(numbers.fill_null(np.nan).to_numpy() * 10.0**places)
     fits = np.abs(units) <= _LARGEST
     return np.where(fits, units, 0).astype(np.int64), fits | (lengths == 0)

@@ -33,6 +33,7 @@ from coterie.criteo.shards import pack_records
 from coterie.criteo.split import MINIMUM_ROWS, Deal, deal_rows, split_rows
 from coterie.criteo.staging import StagedRows, Staging, StagingWriter
 from coterie.criteo.statistics import TrainingStatistics, among
+from coterie.criteo.suspicions import Suspicions
 from coterie.errors import DataSetMismatch, EnvironmentUnfit, OutputInUse, RawDataInvalid
 from coterie.files import sync_folder
 
@@ -48,11 +49,13 @@ class PrepareReport:
         directory: The output directory; party P's data set is in ``directory / P``.
         source: The raw file, as every manifest names it.
         manifests: One per party, in contract order.
+        warnings: What is odd about the data, a sentence each (:mod:`coterie.criteo.suspicions`).
     """
 
     directory: Path
     source: Source
     manifests: tuple[Manifest, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def _no_progress(_stage: str, _done: int, _total: int) -> None:
@@ -92,7 +95,8 @@ def prepare(
     owners, data = _owners(contract, party), contract.data
     with _workspace(out, owners) as work:
         reader = CriteoReader(RawFile(raw), data, layout=layout, max_bad_rows=max_bad_rows)
-        staging, source = _stage(reader, work, data, progress)
+        suspicions = Suspicions(contract)
+        staging, source = _stage(reader, work, suspicions, data, progress)
         split = split_rows(source.rows)
         if len(split.train) < len(owners) or source.rows < MINIMUM_ROWS:
             raise RawDataInvalid(
@@ -107,7 +111,7 @@ def prepare(
             builder = _Builder(work / owner, data, staging, progress)
             manifests.append(builder.build(owner, shares, source, deal if owners[1:] else "whole"))
         _install(work, out, owners)
-    return PrepareReport(out, source, tuple(manifests))
+    return PrepareReport(out, source, tuple(manifests), suspicions.told(manifests))
 
 
 def _owners(contract: Contract, party: str | None) -> list[str]:
@@ -160,13 +164,18 @@ def _workspace(out: Path, owners: list[str]) -> Iterator[Path]:
 
 
 def _stage(
-    reader: CriteoReader, work: Path, data: DataSection, progress: Progress
+    reader: CriteoReader,
+    work: Path,
+    suspicions: Suspicions,
+    data: DataSection,
+    progress: Progress,
 ) -> tuple[Staging, Source]:
     raw, path = reader.raw, work / "staging"
     with path.open("wb") as file:
         writer = StagingWriter(file, data)
         for rows in reader.rows():
             writer.append(rows)
+            suspicions.look(rows)
             progress("read", raw.consumed, raw.size)
     source = Source(
         name=Path(raw.name).name,

@@ -33,7 +33,7 @@ from coterie.criteo.recognition import (
     BYTE_ORDER_MARK,
     HEAD_BYTES,
     NOT_UTF8,
-    recognised,
+    refuse_what_is_no_text,
     suspected,
 )
 from coterie.criteo.siphash import PADDING
@@ -142,13 +142,7 @@ class CriteoReader:
         head = b""
         while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
             head += piece
-        if (found := recognised(head)) is not None:
-            raise RawDataInvalid(
-                f"{self.raw.name} is no file of rows",
-                expected="text in UTF-8, plain or compressed with gzip, xz or zstd",
-                seen=found.kind,
-                remedy=found.remedy,
-            )
+        refuse_what_is_no_text(head, self.raw.name)
         head = head.removeprefix(BYTE_ORDER_MARK)
         self._head = head[:HEAD_BYTES]
         blocks = line_blocks(itertools.chain([head], pieces), self._block_bytes)

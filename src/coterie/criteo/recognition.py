@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from coterie.errors import RawDataInvalid
+
 HEAD_BYTES = 1 << 16
 """So much of a file's beginning is looked at."""
 
@@ -89,6 +91,25 @@ _MARKS = (
     (b"\xff\xfe", "UTF-16"),
     (b"\xfe\xff", "UTF-16"),
 )
+
+
+def refuse_what_is_no_text(head: bytes, name: str) -> None:
+    """Refuses what a file certainly is, if it is no text in UTF-8.
+
+    Args:
+        head: Its first bytes, decompressed.
+        name: Its name, for the error.
+
+    Raises:
+        RawDataInvalid: It is none.
+    """
+    if (found := recognised(head)) is not None:
+        raise RawDataInvalid(
+            f"{name} is no file of rows",
+            expected="text in UTF-8, plain or compressed with gzip, xz or zstd",
+            seen=found.kind,
+            remedy=found.remedy,
+        )
 
 
 def recognised(head: bytes) -> Finding | None:

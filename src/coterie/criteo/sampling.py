@@ -1,0 +1,344 @@
+"""Looks at a file of a party's own, and proposes a contract's columns for it: types, table sizes, the label.
+
+A sample of the first rows is read. What is proposed is a beginning: the parties agree on the contract.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from coterie.criteo import dialect
+from coterie.criteo.compression import RawFile
+from coterie.criteo.dialect import DialectName
+from coterie.criteo.faults import Fault
+from coterie.criteo.header import (
+    DELIMITERS,
+    Delimiter,
+    column_name,
+    header_cells,
+    names_columns,
+    split_line,
+)
+from coterie.criteo.numeric import NUMBER_PATTERN
+from coterie.criteo.recognition import BYTE_ORDER_MARK, refuse_what_is_no_text, suspected
+from coterie.criteo.suspicions import ID_NAME
+from coterie.errors import RawDataInvalid, UsageError
+
+SAMPLE_ROWS = 50_000
+SAMPLE_BYTES = 64 << 20
+
+_FEW_ROWS = 50
+_OF_ITS_OWN = 0.9
+_LABEL_NAMES = (
+    *(
+        "label",
+        "click",
+        "clicked",
+        "is_click",
+        "is_clicked",
+        "target",
+        "y",
+        "converted",
+        "conversion",
+    ),
+    *("purchased", "outcome", "response", "class"),
+)
+_WHOLE = re.compile(r"^-?[0-9]{1,18}$", re.ASCII)  # longer ones are ids
+_DECIMAL = re.compile(NUMBER_PATTERN, re.ASCII)
+_PLACES = re.compile(r"\.([0-9]*?)0*$")
+_MOST_PLACES = 4
+_SMALLEST_TABLE, _LARGEST_TABLE = 10, 10_000_000
+
+
+@dataclass(frozen=True)
+class ProposedColumns:
+    """Columns for a contract, and how the file is read under it.
+
+    Attributes:
+        label: The label's name in the header.
+        numeric: Numeric columns, as the contract calls them.
+        categorical: Categorical columns.
+        decimals: Places of the numeric columns that are no integers.
+        column_rows: Table sizes of the categorical columns.
+        rows: About how many rows the file has.
+        dialect: How its cells are written.
+        columns: Names in the header, of columns that are not found by their own.
+        left_out: The header's other names, with the reason.
+    """
+
+    label: str
+    numeric: tuple[str, ...]
+    categorical: tuple[str, ...]
+    decimals: Mapping[str, int]
+    column_rows: Mapping[str, int]
+    rows: int
+    dialect: DialectName
+    columns: Mapping[str, str]
+    left_out: Mapping[str, str]
+
+
+@dataclass
+class _Column:
+    """What a column's cells are like."""
+
+    written: str
+    name: str
+    filled: int = 0
+    ids: Counter[str] = field(default_factory=Counter)
+    labels: set[str] = field(default_factory=set)
+    number: bool = True
+    whole: bool = True
+    places: int = 0
+    plain_whole: bool = True
+    plain_decimal: bool = True
+    plain_id: bool = True
+
+    def look(self, cell: str, *, comma: bool) -> None:
+        if len(self.labels) < 3:
+            self.labels.add(dialect.label(cell))
+        text = dialect.id_cell(cell)
+        self.plain_id &= text == cell
+        if not dialect.integer(cell):
+            self.plain_whole &= not cell
+            self.plain_decimal &= not cell
+            self._count(text)
+            return
+        self._count(text)
+        if self.number:
+            self._look_at_number(cell, comma=comma)
+
+    def _count(self, text: str) -> None:
+        if text:
+            self.filled += 1
+            self.ids[text] += 1
+
+    def _look_at_number(self, cell: str, *, comma: bool) -> None:
+        if _WHOLE.match(turned := dialect.integer(cell)):
+            self.plain_whole &= turned == cell
+            self.plain_decimal &= bool(_DECIMAL.match(cell))
+            return
+        turned = dialect.decimal_with_comma(cell) if comma else dialect.decimal(cell)
+        if not _DECIMAL.match(turned) or turned.removeprefix("-").isdigit():
+            self.number = self.whole = False
+            return
+        self.whole = False
+        self.plain_decimal &= turned == cell
+        if found := _PLACES.search(turned):
+            self.places = max(self.places, len(found[1]))
+
+    @property
+    def is_label(self) -> bool:
+        return bool(self.labels) and self.labels <= {"0", "1"}
+
+    @property
+    def table_rows(self) -> int:
+        """Rows of a table that holds twice the ids that there probably are: Chao's estimate (1984) of them."""
+        once = sum(1 for count in self.ids.values() if count == 1)
+        twice = sum(1 for count in self.ids.values() if count == 2)
+        wanted = 2 * (len(self.ids) + once * (once - 1) / (2 * (twice + 1))) + 2
+        sizes = (size * 10**power for power in range(1, 8) for size in (1, 2, 5))
+        return next((size for size in sizes if size >= wanted), _LARGEST_TABLE)
+
+
+def propose_columns(path: Path, label: str | None = None) -> ProposedColumns | None:
+    """Proposes columns for a file with a header.
+
+    Args:
+        path: The file.
+        label: The label's name in the header; found by name and values if absent.
+
+    Returns:
+        The columns; None for a file in Criteo's own form, whose columns need not be named.
+
+    Raises:
+        RawDataInvalid: The file has no header, too few rows, or no numeric or no categorical column; or is no text.
+        UsageError: It is not clear which column is the label.
+    """
+    lines, share = _first_lines(path)
+    delimiter = _delimiter(lines, str(path))
+    if delimiter is None:
+        return None
+    names = header_cells(lines[0], delimiter)
+    columns = _named(names)
+    rows = 0
+    for line in lines[1:]:
+        cells = split_line(line, delimiter)
+        if isinstance(cells, Fault) or len(cells) != len(columns):
+            continue
+        rows += 1
+        for column, cell in zip(columns, cells, strict=True):
+            column.look(cell, comma=delimiter == ";")
+    if not rows:
+        raise RawDataInvalid(
+            f"{path} has a header alone",
+            expected="rows behind it",
+            seen=", ".join(names)[:200],
+            remedy="give a file with rows",
+        )
+    labelled = _label_among(columns, label, str(path))
+    others = [column for column in columns if column is not labelled]
+    return _sorted_out(labelled, others, rows, round(rows / share), str(path))
+
+
+def _first_lines(path: Path) -> tuple[list[bytes], float]:
+    """The first lines, and which share of the file they are."""
+    raw = RawFile(path)
+    text = b""
+    pieces = raw.pieces()
+    while len(text) < SAMPLE_BYTES and text.count(b"\n") <= SAMPLE_ROWS:
+        if not (more := b"".join(itertools.islice(pieces, 4))):
+            break
+        text += more
+    refuse_what_is_no_text(text, str(path))
+    whole = text.removeprefix(BYTE_ORDER_MARK)
+    ended = raw.consumed >= raw.size
+    lines = whole.split(b"\n")
+    lines = lines[:-1] if not ended or not lines[-1] else lines
+    if not lines:
+        raise RawDataInvalid(
+            f"{path} is empty",
+            expected="a header and rows",
+            seen=f"{len(whole)} bytes",
+            remedy="check the path",
+        )
+    kept = lines[: SAMPLE_ROWS + 1]
+    read = sum(map(len, kept)) + len(kept)
+    share = min(1.0, raw.consumed / max(1, raw.size)) * read / max(1, len(whole))
+    return kept, 1.0 if ended and len(kept) == len(lines) else max(share, 1e-9)
+
+
+def _delimiter(lines: Sequence[bytes], name: str) -> Delimiter | None:
+    """What separates the header's names; None for rows in Criteo's own form."""
+    first = lines[1:101]
+    fitting = {}
+    for delimiter in DELIMITERS:
+        cells = header_cells(lines[0], delimiter)
+        counts = [
+            len(c) for line in first if not isinstance(c := split_line(line, delimiter), Fault)
+        ]
+        if names_columns(cells):
+            fitting[delimiter] = (counts.count(len(cells)), len(cells))
+    if fitting:
+        return max(fitting, key=lambda delimiter: fitting[delimiter])
+    if len(lines[0].split(b"\t")) == 40 and lines[0][:2] in {b"0\t", b"1\t"}:
+        return None
+    found = suspected(b"\n".join(lines[:100]))
+    raise RawDataInvalid(
+        f"{name} has no header",
+        expected="a first line that names the columns, or rows in Criteo's own form",
+        seen=found.kind if found else lines[0][:80].decode(errors="replace"),
+        remedy=found.remedy
+        if found
+        else "put a line with the names of the columns before the rows",
+    )
+
+
+def _named(names: Sequence[str]) -> list[_Column]:
+    """Columns, each with a name of its own that a contract can hold."""
+    taken: set[str] = set()
+    columns = []
+    for written in names:
+        name = base = column_name(written)
+        number = 2
+        while name in taken:
+            name, number = f"{base[:60]}_{number}", number + 1
+        taken.add(name)
+        columns.append(_Column(written, name))
+    return columns
+
+
+def _label_among(columns: Sequence[_Column], label: str | None, path: str) -> _Column:
+    if label is not None:
+        found = [column for column in columns if column.written == label]
+        if not found:
+            raise UsageError(
+                f"{path} has no column {label}",
+                expected="--label NAME, a name of the header",
+                seen=", ".join(column.written for column in columns)[:300],
+                remedy="name the label as the header does",
+            )
+        if not found[0].is_label:
+            raise RawDataInvalid(
+                f"{label} is no label",
+                expected="0 or 1, or true or false, in every row",
+                seen=", ".join(sorted(found[0].labels)[:3]),
+                remedy="name another column with --label, or write labels as 0 and 1",
+            )
+        return found[0]
+    possible = [column for column in columns if column.is_label]
+    by_name = [column for column in possible if column.name.lower() in _LABEL_NAMES]
+    if len(chosen := by_name or possible) == 1:
+        return chosen[0]
+    raise UsageError(
+        f"it is not clear which column of {path} is the label",
+        expected="--label NAME",
+        seen=f"columns of two values: {', '.join(c.written for c in chosen)[:200]}"
+        if chosen
+        else "no column of 0 and 1, or true and false",
+        remedy="name it",
+    )
+
+
+def _sorted_out(
+    label: _Column, columns: Sequence[_Column], sampled: int, rows: int, path: str
+) -> ProposedColumns:
+    numeric: list[_Column] = []
+    categorical: list[_Column] = []
+    left_out: dict[str, str] = {}
+    for column in columns:
+        distinct = len(column.ids)
+        of_its_own = sampled >= _FEW_ROWS and distinct > _OF_ITS_OWN * column.filled
+        if distinct < 2:
+            left_out[column.written] = "the same in every row"
+        elif column.number and not column.whole:
+            numeric.append(column)
+        elif of_its_own:
+            left_out[column.written] = "an id, a time or a text of its own in nearly every row"
+        elif column.number and not ID_NAME.search(column.name):
+            numeric.append(column)
+        else:
+            categorical.append(column)
+    if not categorical and len(numeric) > 1:
+        fewest = min((c for c in numeric if c.whole), key=lambda c: len(c.ids), default=None)
+        if fewest is not None:
+            numeric.remove(fewest)
+            categorical.append(fewest)
+    if not numeric or not categorical:
+        raise RawDataInvalid(
+            f"{path} has no {'numeric' if not numeric else 'categorical'} column that a model could learn from",
+            expected="one of each kind at least",
+            seen="; ".join(f"{name}: {why}" for name, why in left_out.items())[:300]
+            or ", ".join(column.written for column in columns)[:300],
+            remedy="add one to the file, such as a count of events or a country",
+        )
+    used = [*numeric, *categorical]
+    plain = (
+        (label.number and label.plain_whole)
+        and all(c.plain_whole if c.whole else c.plain_decimal for c in numeric)
+        and all(column.plain_id for column in categorical)
+    )
+    return ProposedColumns(
+        label=label.written,
+        numeric=tuple(column.name for column in numeric),
+        categorical=tuple(column.name for column in categorical),
+        decimals={c.name: min(max(c.places, 1), _MOST_PLACES) for c in numeric if not c.whole},
+        column_rows={column.name: column.table_rows for column in categorical},
+        rows=max(rows, 14),
+        dialect="strict" if plain else "table",
+        columns={c.name: c.written for c in used if _needs_mapping(c, columns)},
+        left_out=left_out,
+    )
+
+
+def _needs_mapping(column: _Column, columns: Sequence[_Column]) -> bool:
+    """Whether a header's name is not found by the contract's: another is written alike."""
+    if column.written == column.name:
+        return False
+    return (
+        sum(1 for other in columns if column_name(other.written) == column_name(column.written)) > 1
+    )

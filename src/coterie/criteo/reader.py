@@ -128,11 +128,11 @@ class CriteoReader:
                 raise self.unfit()
             if len(rows.labels_b):
                 yield rows
-        if not self.raw.consumed:
+        if not self._head:
             raise RawDataInvalid(
                 f"{self.raw.name} is empty",
                 expected="rows of the contract's columns",
-                seen="0 bytes",
+                seen=f"{self.raw.consumed} bytes",
                 remedy="check the path; coterie synthesize makes data to try things with",
             )
 

@@ -242,3 +242,60 @@ def test_whatever_a_peer_calls_a_model_is_refused(value: object) -> None:
         return  # the DLRM of default sizes
     with pytest.raises(ContractInvalid):
         contract_from_json(json.dumps(sent).encode(), "peer")
+
+
+BEHIND = '\n[[model.layers]]\nname = "last"\nkind = "{}"\ninputs = ["logit"]\n'
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS - {"linear", "leaky_relu"}))
+@pytest.mark.parametrize("behind", ["", BEHIND.format("Flatten"), BEHIND.format("Reshape")])
+def test_a_model_that_ends_with_a_bounded_output_is_refused(activation: str, behind: str) -> None:
+    text = replaced(
+        "options = { units = 1 }",
+        f'options = {{ units = 1, activation = "{activation}" }}\n{behind}',
+    )
+    with pytest.raises(ContractInvalid) as refusal:
+        parse(text)
+    assert f"layer logit ends the model with activation {activation!r}" in refusal.value.seen
+    assert "taken for a logit" in refusal.value.seen
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        '"Activation"\noptions = { activation = "sigmoid" }',
+        '"Softmax"',
+        '"ReLU"',
+        '"UnitNormalization"',
+    ],
+)
+def test_so_is_a_last_layer_that_bounds_it(last: str) -> None:
+    text = replaced(
+        "options = { units = 1 }", "options = { units = 1 }\n" + BEHIND.replace('"{}"', last)
+    )
+    with pytest.raises(ContractInvalid, match="not valid") as refusal:
+        parse(text)
+    assert "layer last ends the model with" in refusal.value.seen
+
+
+@pytest.mark.parametrize("activation", ["linear", "leaky_relu"])
+def test_an_output_of_any_number_is_a_logit(activation: str) -> None:
+    parse(
+        replaced(
+            "options = { units = 1 }", f'options = {{ units = 1, activation = "{activation}" }}'
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("Dropout", "the same bits"),
+        ("GaussianNoise", "the same bits"),
+        ("BatchNormalization", "LayerNormalization"),
+    ],
+)
+def test_a_layer_that_is_asked_for_is_refused_with_the_reason(kind: str, why: str) -> None:
+    with pytest.raises(ContractInvalid) as refusal:
+        parse(replaced('kind = "Flatten"', f'kind = "{kind}"'))
+    assert why in refusal.value.seen

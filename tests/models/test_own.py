@@ -189,6 +189,7 @@ def shared(dense: Tensor, embedded: Tensor) -> Tensor:
     ("body", "what"),
     [
         (lambda d, e: layers.Dense(1)(layers.Dropout(0.5)(flat(d, e))), "a Dropout"),
+        (lambda d, e: layers.Dense(1)(layers.Dropout(0.5)(flat(d, e))), "the same bits"),
         (lambda d, e: layers.Dense(1)(layers.BatchNormalization()(flat(d, e))), "a BatchNorm"),
         (lambda d, e: layers.Dense(1)(layers.Lambda(lambda x: x)(flat(d, e))), "a Lambda"),
         (lambda d, e: layers.Dense(1)(flat(d, e) * 2.0), "a Multiply"),
@@ -231,6 +232,16 @@ def test_what_no_contract_can_hold_is_named(
         own.describe_model(model_of(body))
     assert what in refusal.value.what
     assert "docs/contract.md" in refusal.value.remedy
+
+
+def test_a_probability_where_a_logit_is_wanted_is_refused() -> None:
+    def body(d: Tensor, e: Tensor) -> Tensor:
+        return layers.Dense(1, activation="sigmoid", name="p")(flat(d, e))
+
+    with pytest.raises(ModelUnfit, match="fits no contract") as refusal:
+        own.describe_model(model_of(body))
+    assert refusal.value.seen.startswith("layer p ends the model with activation 'sigmoid'")
+    assert "Leave the activation out" in refusal.value.seen
 
 
 def test_a_model_needs_two_inputs_and_one_logit() -> None:

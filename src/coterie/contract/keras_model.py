@@ -13,7 +13,15 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from coterie.contract.data import DataSection
-from coterie.contract.layers import EMBEDDED_INPUT, LAYERS, NUMERIC_INPUT, OptionValue
+from coterie.contract.layers import (
+    EMBEDDED_INPUT,
+    LAYERS,
+    NUMERIC_INPUT,
+    REFUSED,
+    OptionValue,
+    bounded_output,
+    keeps_values,
+)
 from coterie.contract.model import DenseParameter
 from coterie.contract.section import Section
 
@@ -41,8 +49,9 @@ class LayerSection(Section):
     def _layer_is_listed(self) -> Self:
         rule = LAYERS.get(self.kind)
         if rule is None:
+            why = f", because {REFUSED[self.kind]}" if self.kind in REFUSED else ""
             raise ValueError(
-                f"layer {self.name} is a {self.kind!r}, which a contract cannot hold; "
+                f"layer {self.name} is a {self.kind!r}, which a contract cannot hold{why}; "
                 f"these it can: {', '.join(LAYERS)}"
             )
         if problem := rule.problem(self.options, len(self.inputs)):
@@ -98,8 +107,21 @@ class KerasModelSection(Section):
             used.update(layer.inputs)
         if unused := sorted(known - used - {self.layers[-1].name}):
             raise ValueError(f"nothing uses {', '.join(unused)}")
+        self._check_output()
         self._check_parameters()
         return self
+
+    def _check_output(self) -> None:
+        """Refuses a last layer that gives a probability, or anything else than any number."""
+        layers = {layer.name: layer for layer in self.layers}
+        last = self.layers[-1]
+        while keeps_values(last.kind) and last.inputs[0] in layers:
+            last = layers[last.inputs[0]]
+        if bound := bounded_output(last.kind, last.options):
+            raise ValueError(
+                f"layer {last.name} ends the model with {bound}, but its output is taken for a logit, which may be any "
+                "number: training, evaluation and export make probabilities of logits themselves. Leave the activation out"
+            )
 
     def _check_parameters(self) -> None:
         kinds = {layer.name: layer.kind for layer in self.layers}

@@ -27,6 +27,10 @@ ACTIVATIONS = frozenset(
     }
 )
 
+_ANY_NUMBER = frozenset({"linear", "leaky_relu"})
+_KEEPS_VALUES = frozenset({"Reshape", "Flatten", "Permute"})
+_ENDS_OF_A_RANGE = frozenset({"Softmax", "ReLU", "ELU", "UnitNormalization"})
+
 MAX_WIDTH = 65_536
 
 MAX_OUTPUT = 1 << 20
@@ -142,3 +146,37 @@ LAYERS: Mapping[str, LayerRule] = {
     "Subtract": LayerRule(fewest=2, most=2),
     "UnitNormalization": LayerRule({"axis": _axes}),
 }
+
+
+REFUSED: Mapping[str, str] = {
+    **dict.fromkeys(
+        (
+            *("Dropout", "SpatialDropout1D", "AlphaDropout", "GaussianDropout", "GaussianNoise"),
+            "ActivityRegularization",
+        ),
+        "runs have to give the same bits wherever they are trained, and the server has no part of it: leave it out; "
+        "[training.validation] ends training before a model learns its rows by heart",
+    ),
+    "BatchNormalization": "its running means are state that is not trained: take LayerNormalization",
+    "Lambda": "it holds code, and a contract is data",
+    "Embedding": "the embedded ids are an input of the model: the server has their tables",
+}
+"""Why kinds that are asked for are not listed, and what to do."""
+
+
+def bounded_output(kind: str, options: Mapping[str, OptionValue]) -> str | None:
+    """What keeps a last layer from giving a logit, which may be any number; None where nothing does.
+
+    Args:
+        kind: Of the layer.
+        options: Its options.
+    """
+    activation = options.get("activation", "linear")
+    if kind in {"Dense", "Activation"} and activation not in _ANY_NUMBER:
+        return f"activation {activation!r}"
+    return f"{kind}" if kind in _ENDS_OF_A_RANGE else None
+
+
+def keeps_values(kind: str) -> bool:
+    """Whether a layer gives the very numbers that it takes."""
+    return kind in _KEEPS_VALUES

@@ -13,7 +13,14 @@ import keras
 from pydantic import ValidationError
 
 from coterie.contract import KerasModelSection, LayerSection, ParameterSection
-from coterie.contract.layers import EMBEDDED_INPUT, LAYERS, MAX_OUTPUT, NUMERIC_INPUT, OptionValue
+from coterie.contract.layers import (
+    EMBEDDED_INPUT,
+    LAYERS,
+    MAX_OUTPUT,
+    NUMERIC_INPUT,
+    REFUSED,
+    OptionValue,
+)
 from coterie.errors import ModelUnfit
 from coterie.models.dlrm import DotInteraction
 
@@ -186,8 +193,9 @@ def _sections(model: keras.Model) -> tuple[list[LayerSection], dict[str, keras.L
         name, kind = entry["name"], entry["class_name"]
         layer = next((found for found in model.layers if found.name == name), None)
         if kind not in LAYERS or type(layer) is not _layer_class(kind):
+            why = f": {REFUSED[kind]}" if kind in REFUSED else ""
             raise _unfit(
-                f"holds {name}, a {kind}",
+                f"holds {name}, a {kind}{why}",
                 f"layers among {', '.join(LAYERS)}",
                 f"{entry['module']}.{kind}",
             )
@@ -240,7 +248,9 @@ def _options(layer: keras.Layer, kind: str) -> dict[str, OptionValue]:
                 options[name] = list(value) if isinstance(value, tuple) else value
         elif name.endswith(("_regularizer", "_constraint")) and value is not None:
             raise _unfit(
-                f"holds {layer.name} with a {name}", "none: the server does not apply it", "one"
+                f"holds {layer.name} with a {name}",
+                "none: the server updates parameters, and knows no losses of layers",
+                "one",
             )
         elif name == "data_format" and value in {None, "channels_last"}:
             continue

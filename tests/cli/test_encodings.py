@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -44,6 +45,7 @@ def test_a_skipped_line_is_shown_in_what_the_terminal_has(encoding: str, tmp_pat
         ["contract", "show", b"caf\xe9-\xe4\xb8\xad.toml"],
         ["init", b"no/folder/caf\xe9-\xe4\xb8\xad.toml", "--yes"],
         ["evaluate", b"caf\xe9-\xe4\xb8\xad", "data"],
+        ["export", b"caf\xe9-\xe4\xb8\xad", "out"],
         ["receipt", "verify", b"caf\xe9-\xe4\xb8\xad"],
     ],
 )
@@ -54,3 +56,12 @@ def test_a_files_name_that_cannot_be_printed_is_an_escape(
     assert done.returncode not in {0, 1}
     assert b"Traceback" not in done.stderr
     assert b"caf" in done.stdout + done.stderr
+
+
+@pytest.mark.system
+def test_a_raw_file_whose_name_is_no_text_is_prepared(tmp_path: Path) -> None:
+    raw = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.tsv"))
+    raw.write_text(("0" + "\t1" * 13 + "\tab" * 26 + "\n") * 60, encoding="utf-8")
+    done = ran("utf-8", "prepare", raw, tmp_path / "out", "--contract", CONTRACT, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["source"]["name"] == "caf?.tsv"

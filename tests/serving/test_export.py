@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -252,3 +253,11 @@ def test_a_model_without_trained_rows_can_be_exported(dlrm: Trained, tmp_path: P
     scores = served.signatures["serving_default"](**columns(dlrm))["probability"].numpy()
     assert np.isfinite(scores).all()
     shutil.rmtree(tmp_path / "1")
+
+
+def test_a_path_that_tensorflow_cannot_name_is_refused(dlrm: Trained, tmp_path: Path) -> None:
+    out = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    with pytest.raises(EnvironmentUnfit, match="TensorFlow cannot write to") as refusal:
+        exporting.export(dlrm.model, out)
+    assert "text in UTF-8" in refusal.value.expected
+    assert not list(tmp_path.iterdir())

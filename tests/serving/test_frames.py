@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import importlib
 import math
+import os
 from pathlib import Path
 
 import polars as pl
@@ -150,3 +151,14 @@ def test_rows_without_a_header_have_no_columns_to_keep(dlrm: Trained, tmp_path: 
 )
 def test_values_are_written_as_a_file_would_have_them(value: object, text: str) -> None:
     assert cell_text(value) == text
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_scores_go_to_files_whose_names_are_no_text(
+    suffix: str, own_columns: Trained, scores: list[float], tmp_path: Path
+) -> None:
+    out = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9/scores.")).with_suffix(f".{suffix}")
+    predict(own_columns.model, own_columns.raw, out, layout=Layout("clicked"))
+    with out.open("rb") as file:
+        read = pl.read_parquet(file) if suffix == "parquet" else pl.read_csv(file)
+    assert read["probability"].to_list() == pytest.approx(scores)

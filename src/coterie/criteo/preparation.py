@@ -36,6 +36,7 @@ from coterie.criteo.statistics import TrainingStatistics, among
 from coterie.criteo.suspicions import Suspicions
 from coterie.errors import DataSetMismatch, EnvironmentUnfit, OutputInUse, RawDataInvalid
 from coterie.files import sync_folder
+from coterie.text import printable
 
 Progress = Callable[[str, int, int], None]
 """Told the stage's name, how much of it is done, and how much there is."""
@@ -178,14 +179,12 @@ def _stage(
             suspicions.look(rows)
             progress("read", raw.consumed, raw.size)
     source = Source(
-        name=Path(raw.name).name,
+        name=printable(Path(raw.name).name, None),
         sha256=raw.sha256,
         rows=writer.rows,
         bad_rows=reader.bad.count,
         bad_lines=tuple(reader.bad.lines),
     )
-    if not writer.rows and reader.bad.count:
-        raise reader.unfit()
     if not writer.rows:
         raise RawDataInvalid(
             f"{raw.name} has no rows",

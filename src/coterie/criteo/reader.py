@@ -125,9 +125,11 @@ class CriteoReader:
             if left is not None:
                 left -= len(rows.labels_b)
             if self.bad.count > self._max_bad_rows:
-                raise self.unfit()
+                raise self._unfit()
             if len(rows.labels_b):
                 yield rows
+        if not self.rows_read and self.bad.count:
+            raise self._unfit()
         if not self._head:
             raise RawDataInvalid(
                 f"{self.raw.name} is empty",
@@ -183,7 +185,7 @@ class CriteoReader:
         places = (rows.lines_b - block.first_line).tolist()
         return replace(rows, kept=tuple(turned.kept[place] for place in places))
 
-    def unfit(self) -> RawDataInvalid:
+    def _unfit(self) -> RawDataInvalid:
         """The error of a file with too many bad rows, or with none but these."""
         seen = "; ".join(self.bad.lines[:5]) + ("; and more" if self.bad.count > 5 else "")
         if (found := suspected(self._head)) is not None:

@@ -8,6 +8,7 @@ Importing this module loads TensorFlow.
 from __future__ import annotations
 
 import keyword
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -101,6 +102,13 @@ def export(model: TrainedModel, out: Path, *, format: Format = "saved_model") ->
             expected="a name that ends in .keras",
             seen=out.suffix or "no suffix",
             remedy="name the file so, or export with --format saved_model",
+        )
+    if os.fsencode(out) != str(out).encode(errors="surrogatepass"):
+        raise EnvironmentUnfit(
+            f"TensorFlow cannot write to {out}",
+            expected="a path that is text in UTF-8",
+            seen=f"another encoding: {os.fsencode(out)!r:.200}",
+            remedy="export into a folder with another name, and move the result",
         )
     if out.exists() or out.is_symlink():
         raise OutputInUse(

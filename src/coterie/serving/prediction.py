@@ -165,8 +165,6 @@ class _Scored:
         scorer = Scorer(self._model)
         for block in self.reader.rows():
             yield block, probabilities(scorer.logits(encode_rows(block, self._data)))
-        if not self.reader.rows_read and self.reader.bad.count:
-            raise self.reader.unfit()
 
 
 def _schema(kept: Sequence[str], count: str = "line") -> dict[str, type[pl.DataType]]:
@@ -220,7 +218,10 @@ def _appearing(out: Path, schema: dict[str, type[pl.DataType]]) -> Iterator[Path
             yield csv
             if out.suffix == ".parquet":
                 table = Path(folder, "predictions.parquet")
-                pl.scan_csv(csv, schema=schema, empty_string_is_null=False).sink_parquet(table)
+                # Open files, since polars takes no path that is not UTF-8.
+                with csv.open("rb") as source, table.open("wb") as target:
+                    rows = pl.scan_csv(source, schema=schema, empty_string_is_null=False)
+                    rows.sink_parquet(target)
             else:
                 table = csv
             with table.open("rb") as file:

@@ -577,7 +577,8 @@ def test_the_model_goes_to_those_who_own_data_unless_the_contract_says_otherwise
         ("data", {"numeric": ("C1",)}, "column names must be unique"),
         ("data", {"decimals": {"I99": 2}}, "decimals names I99"),
         ("", {"mode": "sdt"}, "chief"),
-        ("", {"training": {"batch": 0}}, "training.batch"),
+        ("", {"training": {"batch": 0}}, "batch: Input should be greater than"),
+        ("", {"model": {"kind": "keras"}}, "model.layers"),
         ("", {"nodes": ()}, "nodes: Tuple should have at least 2 items"),
     ],
 )
@@ -598,4 +599,5 @@ def test_a_copy_with_other_values_is_what_a_file_of_them_would_be() -> None:
     text = (EXAMPLES / "hfl.toml").read_text(encoding="utf-8")
     wanted = re.sub(r"(?m)^batch = \d+", "batch = 64", text)
     assert contract_digest(changed) == contract_digest(parse_contract(wanted.encode(), "changed"))
+    assert contract.model_copy(update={"training": {"batch": 64}}) == changed
     assert contract.model_copy() == contract.model_copy(deep=True) == contract

@@ -254,3 +254,14 @@ def test_columns_are_kept_beside_the_rows(tmp_path: Path) -> None:
     )
     kept = [cells for block in reader.rows() for cells in block.kept]
     assert kept == [("u1", "a"), ("u 3", "a")]
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ","])
+def test_rows_without_a_label_are_called_so_where_one_is_needed(
+    delimiter: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "raw", [ROW[1:]] * 5, delimiter)
+    with pytest.raises(RawDataInvalid, match="has no label, or lacks another column") as refusal:
+        read(path, max_bad_rows=9)
+    assert "9 cells" in refusal.value.expected
+    assert "8 cells" in refusal.value.seen

@@ -102,7 +102,7 @@ def test_rows_need_no_label_to_be_scored(trained: Trained, tmp_path: Path) -> No
     expected = scores_of(tmp_path / "all.csv")["probability"][:50].to_list()
     assert scores_of(tmp_path / "some.csv")["probability"].to_list() == expected
     assert scores_of(tmp_path / "named.csv")["probability"].to_list() == expected
-    with pytest.raises(RawDataInvalid, match="fits the contract"):
+    with pytest.raises(RawDataInvalid, match="has no label"):
         evaluate(trained.model, unlabelled)
     with pytest.raises(RawDataInvalid, match="does not name every column"):
         evaluate(trained.model, named)

@@ -28,6 +28,8 @@ class Section(BaseModel):
     def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
         """A copy with other values, which are checked as those of a file are; pydantic's own checks nothing.
 
+        Values for a table change these alone: ``{"training": {"batch": 64}}`` leaves the rest of it as it is.
+
         Raises:
             ContractInvalid: A value is impossible, alone or with the others, or a key is unknown.
         """
@@ -35,6 +37,19 @@ class Section(BaseModel):
             return super().model_copy(deep=deep)
         values = {name: getattr(self, name) for name in self.model_fields_set}
         try:
-            return type(self).model_validate(values | dict(update))
+            return type(self).model_validate(values | self._changed(update))
         except ValidationError as error:
             raise invalid(f"the changed {type(self).__name__}", error) from error
+
+    def _changed(self, update: Mapping[str, object]) -> dict[str, object]:
+        values = dict(update)
+        for name, value in update.items():
+            old = getattr(self, name, None)
+            kind = getattr(old, "kind", None)
+            if (
+                isinstance(old, Section)
+                and isinstance(value, Mapping)
+                and value.get("kind", kind) == kind
+            ):
+                values[name] = old.model_copy(update=value)
+        return values

@@ -175,10 +175,17 @@ def arrangement_of(
         counts = [
             len(c) for line in lines if not isinstance(c := split_line(line, delimiter), Fault)
         ]
-        for without in (False,) if layout.label_needed else (False, True):
+        for without in (False, True):
             fitting = counts.count(len(columns) - without)
             if fitting > most:
                 most, chosen, unlabelled = fitting, delimiter, without
+    if unlabelled and layout.label_needed:
+        raise RawDataInvalid(
+            f"{source} has no label, or lacks another column",
+            expected=f"{len(columns)} cells: the label, {len(data.numeric)} numbers and {len(data.categorical)} ids",
+            seen=f"{len(columns) - 1} cells in each of the first lines that fit best",
+            remedy="put the label first; `coterie predict` needs none",
+        )
     count = len(columns) - unlabelled
     places = (None, *range(count)) if unlabelled else tuple(range(count))
     reader = _reader(data, layout, chosen)

@@ -16,7 +16,7 @@ from coterie.errors import EvidenceRefused
 from coterie.models import ScoreHistogram
 from coterie.models.released import ReleasedScores
 from coterie.ps.checkpoints import WorkerAbsence
-from coterie.training.results import result_of
+from coterie.training.results import PartyQuality, result_of
 from tests.report.runs import HFL, outcome
 
 
@@ -87,3 +87,17 @@ def test_an_error_as_json_is_printable(capsys: pytest.CaptureFixture[str]) -> No
     (said,) = capsys.readouterr().out.splitlines()
     assert said.isprintable()
     assert json.loads(said)["what"] == HOSTILE
+
+
+def test_what_the_contract_withholds_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    monkeypatch.setattr(console, "out", screen)
+    few = PartyQuality(examples=25, auc=None, log_loss=None, calibration=None)
+    result = result_of(replace(outcome(HFL), totals={}), HFL, "ra-tls")
+    console.print_result(result.model_copy(update={"by_party": {"acme": few}}), "hfl")
+    text = screen.export_text()
+    minimum = HFL.limits.evaluation_minimum
+    assert f"withheld, because there are fewer than {minimum} (limits.evaluation_minimum)" in text
+    assert "25: withheld, because they are fewer than limits.evaluation_minimum" in text
+    assert "not defined" not in text
+    screen.file.close()

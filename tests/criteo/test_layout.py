@@ -229,8 +229,9 @@ def test_lines_before_the_header_are_named(tmp_path: Path) -> None:
     assert "tail -n +3" in refusal.value.remedy
 
 
-def test_rows_that_are_scored_do_not_miss_a_label(tmp_path: Path) -> None:
-    path = write(tmp_path / "raw", [["price", "visits"], ["1", "2"]], ",")
+@pytest.mark.parametrize("header", [["price", "visits"], ["Preis", "Besuche"]])
+def test_rows_that_are_scored_do_not_miss_a_label(header: list[str], tmp_path: Path) -> None:
+    path = write(tmp_path / "raw", [header, ["1"] * len(header)], ",")
     with pytest.raises(RawDataInvalid) as refusal:
         read(path, Layout(label_needed=False))
     assert refusal.value.expected == "all columns by name"

@@ -130,7 +130,7 @@ def _validations(result: RunResult) -> str:
 
 def _own(own: PartyQuality) -> str:
     if own.log_loss is None:
-        return f"{own.examples:,}: too few to tell"
+        return f"{own.examples:,}: withheld, because they are fewer than limits.evaluation_minimum"
     parts = [f"{own.examples:,}: log loss {own.log_loss:.4f}"]
     parts += [f"AUC {own.auc:.4f}"] if own.auc is not None else []
     parts += [f"calibration {own.calibration:.3f}"] if own.calibration is not None else []

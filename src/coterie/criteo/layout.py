@@ -207,7 +207,8 @@ def _by_header(
     for delimiter in DELIMITERS:
         cells = header_cells(line, delimiter)
         if names_columns(cells) and not any("\t" in cell for cell in cells):
-            raise _unnamed(cells, columns, layout, source)
+            needed = columns if layout.label_needed else columns[1:]
+            raise _unnamed(cells, needed, layout, source)
     return None
 
 

@@ -128,7 +128,7 @@ def _sentence(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line p
 
 def _quality(own: events.OwnQuality) -> str:
     if own.log_loss is None:
-        return "too few to tell"
+        return "withheld, because they are fewer than limits.evaluation_minimum"
     auc = f", AUC {own.auc:.4f}" if own.auc is not None else ""
     calibration = f", calibration {own.calibration:.3f}" if own.calibration is not None else ""
     return f"log loss {own.log_loss:.4f}{auc}{calibration}"

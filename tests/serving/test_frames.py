@@ -19,6 +19,8 @@ from coterie.errors import RawDataInvalid, UsageError
 from coterie.serving.prediction import predict
 from tests.serving.conftest import Trained
 
+pytestmark = pytest.mark.tensorflow
+
 
 @pytest.fixture(scope="module")
 def scores(own_columns: Trained, tmp_path_factory: pytest.TempPathFactory) -> list[float]:

@@ -187,7 +187,8 @@ def local(
     Args:
         contract: What is trained, by whom.
         data: What ``prepare`` wrote.
-        out: A new directory for the result and the trained model; nothing is kept without it.
+        out: The run's directory, new or to resume: gets the result and the trained model; nothing is
+            kept without it.
         start: Where what the contract's ``[start]`` names lies; see :func:`continue_from`.
         on_event: Hears what happens.
 

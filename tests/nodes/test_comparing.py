@@ -123,8 +123,12 @@ def test_a_run_in_this_process_leaves_all_that_a_report_is_made_of(local: Finish
 @pytest.mark.tensorflow
 def test_a_directory_that_is_in_use_is_left_as_it_is(local: Finished, data: Path) -> None:
     before = (local.folder / "result.json").read_bytes()
+    assert run_in_process(CONTRACT, data, quiet, out=local.folder) == local.result
+    epochs = CONTRACT.training.model_copy(update={"epochs": 5})
     with pytest.raises(OutputInUse):
-        run_in_process(CONTRACT, data, quiet, out=local.folder)
+        run_in_process(
+            CONTRACT.model_copy(update={"training": epochs}), data, quiet, out=local.folder
+        )
     assert (local.folder / "result.json").read_bytes() == before
 
 

@@ -62,6 +62,29 @@ def test_a_restarted_server_goes_on_to_the_very_same_model(
     assert outcome.totals == undisturbed.totals
 
 
+def test_training_time_is_that_of_all_lives(
+    make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
+) -> None:
+    """Of steps that are lost and trained again the last time counts."""
+    contract = make_contract(epochs=2, checkpoint_steps=2)
+    first = make_run(contract, (9, 5), store(tmp_path, contract))
+    sessions = [first.session(worker) for worker in range(2)]
+    for step in (1, 2, 3):
+        first.together(lambda w, step=step: first.train(w, sessions[w], until=step))  # type: ignore[misc]
+        first.pass_time(10)
+    first.stop()
+
+    second = make_run(contract, (9, 5), store(tmp_path, contract), incarnation=2)
+    second.clock.now += 100
+    sessions = [second.session(worker) for worker in range(2)]
+    second.together(lambda w: second.train(w, sessions[w], until=3))
+    second.pass_time(7)
+    second.together(lambda w: second.train(w, sessions[w], until=4))
+    told = [(e.step, e.seconds) for e in second.heard if isinstance(e, events.StepDone)]
+    assert told == [(3, 10.0), (4, 17.0)]
+    assert second.finish().seconds == 17
+
+
 def test_a_restart_after_every_step_changes_nothing(
     make_contract: MakeContract, make_run: MakeRun, tmp_path: Path
 ) -> None:

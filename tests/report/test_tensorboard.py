@@ -49,7 +49,7 @@ def test_every_step_and_the_final_metrics_are_there(tmp_path: Path) -> None:
         s: pytest.approx(0.75 - 0.2 / s) for s in range(1, STEPS + 1)
     }
     speeds = found["train/examples_per_second"]
-    assert speeds == {s: pytest.approx(512 / 0.05, rel=1e-4) for s in range(1, STEPS + 1)}
+    assert speeds == {s: pytest.approx(512 / 0.05, rel=1e-4) for s in range(2, STEPS + 1)}
     assert found["test/auc"] == {STEPS: pytest.approx(result.test_auc)}
     assert found["validation/final_auc"] == {STEPS: pytest.approx(result.validation_auc)}
     assert found["test/calibration"] == {STEPS: pytest.approx(result.test_calibration)}
@@ -57,10 +57,20 @@ def test_every_step_and_the_final_metrics_are_there(tmp_path: Path) -> None:
 
 def test_what_is_not_defined_is_not_written(tmp_path: Path) -> None:
     with tensorboard_log(tmp_path) as log:
-        log(events.StepDone(1, 2, 8, None, 0.5, None))
+        log(events.StepDone(1, 3, 8, None, 0.5, None))
+        log(events.StepDone(2, 3, 8, None, 1.0, None))
         log(events.Finished({"test_auc": None}))
     found = read(tmp_path)
     assert found.keys() == {"train/examples_per_second"}
+
+
+def test_a_step_is_as_fast_as_it_was_however_long_the_run_took_before(tmp_path: Path) -> None:
+    """After a resume the time of what was trained before, or again, is not that of one step."""
+    with tensorboard_log(tmp_path) as log:
+        for step, seconds in ((11, 60.0), (12, 60.5), (9, 40.0), (10, 41.0)):
+            log(events.StepDone(step, 20, 8, None, seconds, None))
+    speeds = read(tmp_path)["train/examples_per_second"]
+    assert speeds == {12: pytest.approx(16), 10: pytest.approx(8)}
 
 
 def test_the_file_is_whole_after_a_failed_run(tmp_path: Path) -> None:

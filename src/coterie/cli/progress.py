@@ -50,6 +50,49 @@ def shown(console: Console, title: str, contract: Contract, stamp: str) -> Itera
         yield _Live(live, view)
 
 
+class Interruption:
+    """Says, when the user interrupts a run, how far it was and where the same command goes on.
+
+    Args:
+        contract: What runs.
+        keeps: Whether the run has a directory.
+    """
+
+    def __init__(self, contract: Contract, *, keeps: bool) -> None:
+        self._contract = contract
+        self._keeps = keeps
+        self._step = self._steps = self._kept = 0
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case StepDone(step=step, steps=steps):
+                self._step, self._steps = step, steps
+            case events.CheckpointWritten(step=step) | events.Resumed(step=step):
+                self._kept = step
+            case events.Restarted(step=step):
+                self._step = self._kept = step
+
+    @contextmanager
+    def said(self, console: Console) -> Iterator[None]:
+        """Says it where the context is interrupted."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            console.print(f"stopped {self._words}", highlight=False, markup=False)
+            raise
+
+    @property
+    def _words(self) -> str:
+        place = f"after step {self._step} of {self._steps}" if self._steps else "before training"
+        if not self._keeps:
+            return f"{place}; nothing is kept: no --out was given"
+        if self._kept:
+            return f"{place}; the same command goes on after step {self._kept}"
+        every = self._contract.training.checkpoint_steps
+        why = "training.checkpoint_steps is 0" if not every else f"the first comes at step {every}"
+        return f"{place}; the same command begins anew, since there is no checkpoint: {why}"
+
+
 class _Average:
     """Means since the last look."""
 
@@ -57,17 +100,22 @@ class _Average:
         self._loss = 0.0
         self._examples = self._told = 0
         self._began = 0.0
+        self._steps = 0
 
     def add(self, step: StepDone) -> None:
+        if step.step != self._steps + 1:  # the run goes on from there: what it took is not known
+            self._began, self._examples = step.seconds, -step.examples
+        self._steps = step.step
         if step.loss is not None:
             self._loss += step.loss * step.over_examples
             self._told += step.over_examples
         self._examples += step.examples
 
-    def take(self, seconds: float) -> tuple[float | None, float]:
-        """Mean loss, where any was told, and examples per second; starts anew."""
+    def take(self, seconds: float) -> tuple[float | None, float | None]:
+        """Mean loss, where any was told, and examples per second, where steps are known; starts anew."""
         loss = self._loss / self._told if self._told else None
-        speed = self._examples / max(1e-9, seconds - self._began)
+        passed = seconds - self._began
+        speed = self._examples / passed if passed > 0 else None
         self._loss, self._began = 0.0, seconds
         self._examples = self._told = 0
         return loss, speed
@@ -106,10 +154,13 @@ class _Lines:
         self._average.add(event)
         if event.step % max(1, event.steps // _LINES_PER_RUN) == 0 or event.step == event.steps:
             loss, speed = self._average.take(event.seconds)
+            told = [f"{self._title}: step {event.step}/{event.steps}"]
+            if loss is not None:
+                told.append(f"loss {loss:.4f}")
+            if speed is not None:
+                told.append(f"{speed:,.0f} examples/s")
             self._console.print(
-                f"{self._title}: step {event.step}/{event.steps}, "
-                + (f"loss {loss:.4f}, " if loss is not None else "")
-                + f"{speed:,.0f} examples/s",
+                ", ".join(told),
                 highlight=False,
                 soft_wrap=True,
                 markup=False,

@@ -108,8 +108,11 @@ def watched(
     *,
     title: str | None = None,
     tensorboard: Path | None = None,
+    out: Path | None = None,
 ) -> Iterator[EventSink]:
     """An event sink that shows a run, and logs it for TensorBoard where asked to.
+
+    Where the user interrupts it, what is kept is said.
 
     Args:
         where: Shows it.
@@ -117,12 +120,14 @@ def watched(
         stamp: What the run proves, in a word.
         title: The run's name; the contract's if absent.
         tensorboard: Gets event files.
+        out: The run's directory; nothing is kept where it is absent.
     """
-    from coterie.cli.progress import shown
+    from coterie.cli.progress import Interruption, shown
     from coterie.nodes.eventlog import all_of
 
-    with ExitStack() as stack:
-        sinks: list[EventSink] = []
+    interruption = Interruption(contract, keeps=out is not None)
+    with interruption.said(where), ExitStack() as stack:
+        sinks: list[EventSink] = [interruption]
         if tensorboard is not None:
             sinks.append(stack.enter_context(tensorboard_sink(tensorboard)))
         display = stack.enter_context(shown(where, title or contract.name, contract, stamp))

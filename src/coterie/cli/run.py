@@ -75,7 +75,7 @@ def run(
         start=start,
     )
     stamp = attested_stamp(contract)
-    with watched(console.err, contract, stamp, tensorboard=tensorboard) as on_event:
+    with watched(console.err, contract, stamp, tensorboard=tensorboard, out=out) as on_event:
         result = run_processes(
             contract, data, out, on_event, compare_alone=compare_alone, start=folder
         )
@@ -93,7 +93,8 @@ def local(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="New directory for the result, its report and the trained model."
+            "--out",
+            help="The run's directory, new or to resume: gets the result, its report and the trained model.",
         ),
     ] = None,
     compare: Annotated[
@@ -123,7 +124,7 @@ def local(
         new_optimizer_state=new_optimizer_state,
         start=start,
     )
-    with watched(console.err, contract, "LOCAL", tensorboard=tensorboard) as on_event:
+    with watched(console.err, contract, "LOCAL", tensorboard=tensorboard, out=out) as on_event:
         result = run_in_process(
             contract,
             data,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from coterie.contract import Contract, Node
 from coterie.criteo.dataset import DataSet
 from coterie.errors import CoterieError
 from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext
 from coterie.nodes.memory import MemoryFabric, MemoryHub
-from coterie.nodes.roles import run_chief, run_parameter_server, run_worker
+from coterie.nodes.process import new_incarnation
+from coterie.nodes.roles import CHECKPOINTS, run_chief, run_parameter_server, run_worker
+from coterie.ps.checkpoints.notes import forget_end
 from coterie.ps.events import EventSink
 from coterie.ps.outcome import RunOutcome
 from coterie.start.giving import StartFiles
@@ -24,18 +27,20 @@ def run_local(
     on_event: EventSink,
     *,
     fabric_of: Callable[[MemoryHub, Node], Fabric] = MemoryFabric,
+    out_of: Callable[[Node], Path] | None = None,
     keep_model: ModelKeeper | None = None,
     keep_state: ModelKeeper | None = None,
     start: StartFiles | None = None,
     scores_of: Callable[[Node], ScoreSink] | None = None,
 ) -> RunOutcome:
-    """Runs a contract in this process; keeps nothing on disk but the trained model, if asked to.
+    """Runs a contract in this process; goes on from the checkpoints of an earlier one.
 
     Args:
         contract: What is trained, by whom.
         open_data: Opens the data of a node that owns some.
         on_event: Hears what happens.
         fabric_of: Connects a node to the others.
+        out_of: Folder of a parameter server, for its checkpoints; none are kept where it is absent.
         keep_model: Where the first of the nodes that get the trained model keeps it.
         keep_state: Where it keeps the optimizers' state, if the contract gives that out.
         start: What the run goes on from.
@@ -44,17 +49,22 @@ def run_local(
     Raises:
         CoterieError: Any node failed; the others are stopped.
     """
-    hub = MemoryHub(contract)
+    hub, incarnation = MemoryHub(contract), new_incarnation()
     keeping = contract.model_recipients()[:1]
+    if out_of is not None:
+        for server in contract.by_role("ps"):
+            # All nodes end together: none needs to hear of the end of a run before this one.
+            forget_end(out_of(server) / CHECKPOINTS)
 
     def context(node: Node) -> NodeContext:
         return NodeContext(
             contract=contract,
             node=node,
             fabric=fabric_of(hub, node),
-            incarnation=1,
+            incarnation=incarnation,
             on_event=on_event,
             monotonic=time.monotonic,
+            out=out_of(node) if out_of is not None and node.role == "ps" else None,
             open_data=(lambda: open_data(node)) if node in contract.data_owners() else None,
             keep_model=keep_model if node in keeping else None,
             keep_state=keep_state if node in keeping else None,

@@ -46,6 +46,7 @@ from coterie.training.session import ServerSession, WaitsFor
 from coterie.training.step import WorkerStep
 from coterie.training.worker import Trainer
 
+CHECKPOINTS = "checkpoints"
 _ASK_SECONDS = 2.0
 _REACH_SECONDS = 3.0  # for a server that a node which fails has not dialled yet
 _FAREWELL_SECONDS = 10.0  # a worker that computes hears of the end at its next call
@@ -267,7 +268,7 @@ def _checkpoints(context: NodeContext) -> CheckpointsMaker:
             return NoCheckpoints()
         place = (servers.index(context.node.name), len(servers))
         return CheckpointStore(
-            out / "checkpoints",
+            out / CHECKPOINTS,
             contract_digest(contract),
             shard=place[0],
             shards=place[1],

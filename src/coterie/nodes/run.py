@@ -8,15 +8,14 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from coterie.contract import Contract, canonical_json
+from coterie.contract import Contract
 from coterie.contract.moments import check_in_force
 from coterie.criteo.manifest import read_manifest
-from coterie.files import write_whole, writing
 from coterie.nodes.eventlog import all_of, event_log, read_events
 from coterie.nodes.fabric import no_key
 from coterie.nodes.process import check_engine
 from coterie.nodes.result_file import write_result
-from coterie.nodes.run_directory import CONTRACT, new_directory, open_run_directory
+from coterie.nodes.run_directory import open_run_directory
 from coterie.nodes.supervisor import Supervisor
 from coterie.ps.events import EventSink, Finished
 from coterie.start.giving import StartFiles, check_named
@@ -100,14 +99,16 @@ def run_in_process(
         contract: What is trained, by whom.
         data: Holds one prepared data set per data-owning party, in a folder of its name.
         on_event: Hears what happens.
-        out: Gets the result, all that a report is made of, and the trained model; nothing is kept where it is absent.
+        out: The run's directory, new or that of an interrupted run of the same contract, which goes on:
+            gets checkpoints, the result, all that a report is made of, and the trained model. Nothing
+            is kept where it is absent.
         compare: Train every company by itself, too, and all data in one place; ``hfl`` with ``out``
             only. For public or synthetic data: it reads all parties' rows. A run that goes on is not
             compared: its model knows more than its rows.
         start: Folder of what the run goes on from, where the contract has a start.
 
     Raises:
-        OutputInUse: ``out`` holds something already, or another process uses it.
+        OutputInUse: ``out`` holds something else, or another process uses it.
         CoterieError: The run failed.
     """
     from coterie.criteo.dataset import open_dataset
@@ -121,15 +122,18 @@ def run_in_process(
     with ExitStack() as stack:
         own = OwnQualities()
         sinks = [on_event, own.hear]
+        directory = None
         if out is not None:
-            stack.enter_context(new_directory(out))
-            with writing(out / CONTRACT):
-                write_whole(out / CONTRACT, canonical_json(contract))
+            directory = stack.enter_context(open_run_directory(out, contract, "memory"))
+            finished = directory.result()
+            if finished is not None:
+                return finished
             sinks.append(stack.enter_context(event_log(out)))
         outcome = run_local(
             contract,
             lambda node: open_dataset(data / node.party, contract.data, party=node.party),
             all_of(*sinks),
+            out_of=(lambda node: directory.node(node.name)) if directory is not None else None,
             scores_of=keeper.sink_of if compare else None,
             keep_model=PlainModelFile(out / MODEL_NAME) if out is not None else None,
             keep_state=PlainModelFile(out / STATE_NAME) if out is not None else None,

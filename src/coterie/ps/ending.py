@@ -116,7 +116,7 @@ class Ending:
             model_step=state.step,
             validations=tuple(run.validations.done),
             examples=schedule.trained(run.step),
-            seconds=run.training_ended_at - run.training_began_at,
+            seconds=run.seconds,
             train_loss=run.train_loss(),
             totals=self._totals.released(),
             model_digest=model,

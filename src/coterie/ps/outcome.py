@@ -36,7 +36,8 @@ class RunOutcome:
         steps: Updates applied.
         model_step: The step that the model is of: the last one, or that of the best validation.
         examples: Examples trained, all epochs.
-        seconds: From the last join to the last update; after a restart, of this process alone.
+        seconds: Training time: from the last join to the last update, in every life of the server; of steps that
+            were lost and trained again, the last time alone.
         train_loss: Mean loss over the last epoch; None where it may not be told.
         totals: Released evaluation counts, by split.
         model_digest: Digest of the model; 32 bytes.

@@ -55,6 +55,7 @@ class Run:
         membership: Who takes part.
         absences: The membership so far.
         validations: Those that are done, on shard 0.
+        seconds: Training time of the steps that the state holds.
         persistent: Whether checkpoints are kept; else the best model is, in memory.
         disclosure: What may be told of the data.
         on_event: Hears what happens.
@@ -71,6 +72,7 @@ class Run:
         membership: Membership,
         absences: Iterable[Absence],
         validations: Sequence[Validated] = (),
+        seconds: float = 0.0,
         persistent: bool,
         disclosure: Disclosure,
         on_event: events.EventSink,
@@ -95,6 +97,7 @@ class Run:
         self._windows: StepWindows | None = None
         self._on_event = on_event
         self._monotonic = monotonic
+        self._seconds_before = seconds
         given = contract.start is not None or (contract.mode == "sdt" and place.leads)
         self.initialized = state.step > 0 or not given
         self.schedule: Schedule | None = None
@@ -102,7 +105,12 @@ class Run:
         self.council: Council | None = None
         self.dense_octets = b""
         self.losses: deque[float] = deque(maxlen=_TOLD_LOSSES)
-        self.progress_at = self.training_began_at = self.training_ended_at = monotonic()
+        self.progress_at = self._began_at = self._trained_at = monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Training time of the steps that are applied, also in lives of the server before this one."""
+        return self._seconds_before + self._trained_at - self._began_at
 
     @property
     def begun(self) -> bool:
@@ -263,7 +271,7 @@ class Run:
         self.schedule = barrier.schedule = schedule.ended(self.step)
         if self.council is not None:
             self.council.schedule = self.schedule
-        self.training_ended_at = self._monotonic()
+        self._trained_at = self._monotonic()
 
     def begin_if_complete(self) -> None:
         """Begins once everybody has come and the model is initialized.
@@ -308,7 +316,7 @@ class Run:
         absent = self.council.absent if self.council else frozenset[int]()
         self.barrier = StepBarrier(self.schedule, step, absent)
         self.dense_octets = self.state.dense_for_training()
-        self.progress_at = self.training_began_at = self.training_ended_at = self._monotonic()
+        self.progress_at = self._began_at = self._trained_at = self._monotonic()
 
     def staged_report(self) -> StagedReport:
         """What this shard holds of the open step."""
@@ -340,9 +348,7 @@ class Run:
                 self.dense_octets = self.state.dense_for_training()
             else:
                 self.state.skip(first_of_epoch=first)
-        self.progress_at = self._monotonic()
-        if self.steps_done:
-            self.training_ended_at = self.progress_at
+        self.progress_at = self._trained_at = self._monotonic()
         if self._windows is not None:
             self._tell(decision, schedule, pushes, self._windows)
 
@@ -449,7 +455,7 @@ class Run:
                 steps=schedule.steps,
                 examples=sum(push.examples for push in pushes),
                 loss=window.loss if window else None,
-                seconds=self.progress_at - self.training_began_at,
+                seconds=self.seconds,
                 accuracy=window.accuracy if window else None,
                 over_steps=window.steps if window else 0,
                 over_examples=window.examples if window else 0,

@@ -266,6 +266,7 @@ class Shard:
                 membership=self.membership,
                 absences=absences,
                 validations=validations,
+                seconds=record.seconds if record is not None else 0.0,
                 persistent=self.checkpoints.persistent,
                 disclosure=self.disclosure,
                 on_event=self.on_event,
@@ -400,6 +401,7 @@ class Shard:
             consents=tuple(consent.stored() for consent in consents),
             validations=tuple(run.validations.done),
             kept_step=run.validations.kept_step,
+            seconds=run.seconds,
         )
         self.checkpoints.save(run.state.snapshot(), record)
 

@@ -55,7 +55,7 @@ class _Log:
     def __init__(self, writer: EventsWriter) -> None:
         self._writer = writer
         self._step = 0
-        self._seconds = 0.0
+        self._seconds: float | None = None
         self._flush_at = time.monotonic() + _FLUSH_SECONDS
 
     def __call__(self, event: Event) -> None:
@@ -78,10 +78,11 @@ class _Log:
             self._add("train/loss", done.loss, done.step)
         if done.accuracy is not None:
             self._add("train/accuracy", done.accuracy, done.step)
-        passed = done.seconds - self._seconds
-        if passed > 0:
-            speed = done.examples / passed
-            self._add("train/examples_per_second", speed, done.step)
+        # Between two steps only: what a run that goes on took before is not this step's.
+        if self._seconds is not None and done.step == self._step + 1:
+            passed = done.seconds - self._seconds
+            if passed > 0:
+                self._add("train/examples_per_second", done.examples / passed, done.step)
         self._step, self._seconds = done.step, done.seconds
         if time.monotonic() >= self._flush_at:
             self._flush_at = time.monotonic() + _FLUSH_SECONDS

@@ -66,7 +66,7 @@ class Notes:
         """
         digests = {found.digest for found in available}
         notes: dict[str, bytes] = {}
-        for path in self._paths():
+        for path in _paths(self._directory):
             run, digest, content = self._read(path)
             if run != run_id:
                 expected = f"a note of run {run_id}" if run_id else "no note without a checkpoint"
@@ -79,12 +79,9 @@ class Notes:
     def forget(self, but: Iterable[DurableCheckpoint] = ()) -> None:
         """Removes every note but those of some checkpoints."""
         kept = {found.digest for found in but}
-        for path in self._paths():
+        for path in _paths(self._directory):
             if not kept or self._read(path)[1] not in kept:
                 path.unlink()
-
-    def _paths(self) -> list[Path]:
-        return sorted(self._directory.glob("note-*.bin"))
 
     def _path(self, name: str) -> Path:
         return self._directory / f"note-{name}.bin"
@@ -103,6 +100,16 @@ class Notes:
         if not genuine or not content.startswith(self._head) or not rest.startswith(name):
             raise _damaged(path, "what was written", f"{len(whole)} bytes that are not")
         return place[:_DIGEST_BYTES].hex(), place[_DIGEST_BYTES:], rest[len(name) :]
+
+
+def forget_end(directory: Path) -> None:
+    """Removes all notes of a folder of checkpoints, if it is there."""
+    for path in _paths(directory):
+        path.unlink()
+
+
+def _paths(directory: Path) -> list[Path]:
+    return sorted(directory.glob("note-*.bin"))
 
 
 def _name_of(path: Path) -> str:

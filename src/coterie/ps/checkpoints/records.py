@@ -64,6 +64,7 @@ class RunRecord(BaseModel):
         consents: By which the run went back to an older checkpoint; on shard 0.
         validations: Those that were done before the checkpoint; on shard 0.
         kept_step: The step of the best model of them, where the contract keeps that; else 0.
+        seconds: Training time of the steps that the checkpoint holds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -79,6 +80,7 @@ class RunRecord(BaseModel):
         tuple[Validated, ...], Field(strict=False, max_length=2 * MOST_VALIDATIONS)
     ] = ()
     kept_step: Annotated[int, Field(ge=0)] = 0
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 class Checkpoints(Protocol):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.text import MAX_TEXT, printable
+from coterie.text import MAX_TEXT, ending_words, printable
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,24 @@ def test_without_a_bound_nothing_is_cut_off(text: str) -> None:
     assert printable(text, None).isprintable()
     assert len(printable(text, None)) == len(text)
     assert len(printable(text)) == min(len(text), MAX_TEXT)
+
+
+@pytest.mark.parametrize(
+    ("code", "last", "said"),
+    [
+        (3, "error: no", "exit code 3; last words: error: no"),
+        (0, "", "exit code 0; it wrote nothing"),
+        (-15, "", "killed by signal 15, SIGTERM; it wrote nothing"),
+        (
+            -9,
+            "",
+            (
+                "killed by signal 9, SIGKILL: mostly by the system, for want of memory (its log says "
+                "so: `dmesg`); it wrote nothing"
+            ),
+        ),
+        (-200, "x" * 400, f"killed by signal 200; last words: {'x' * 300}"),
+    ],
+)
+def test_how_a_process_ended_is_said_in_words(code: int, last: str, said: str) -> None:
+    assert ending_words(code, last) == said

@@ -7,6 +7,7 @@ characters that turn the direction of writing (Unicode UAX 9) make a line read o
 from __future__ import annotations
 
 import json
+import signal
 
 MAX_TEXT = 600
 
@@ -32,3 +33,22 @@ def format_of(text: bytes) -> int | None:
         return None
     found = value.get("format") if isinstance(value, dict) else None
     return found if type(found) is int else None
+
+
+def ending_words(code: int, last_line: str) -> str:
+    """How a process ended, for people.
+
+    Args:
+        code: As ``subprocess`` gives it: below 0 the signal that killed the process.
+        last_line: Of what it wrote to standard error; may be empty.
+    """
+    if code >= 0:
+        how = f"exit code {code}"
+    else:
+        try:
+            how = f"killed by signal {-code}, {signal.Signals(-code).name}"
+        except ValueError:
+            how = f"killed by signal {-code}"
+        if -code == signal.SIGKILL:
+            how += ": mostly by the system, for want of memory (its log says so: `dmesg`)"
+    return f"{how}; last words: {last_line[:300]}" if last_line else f"{how}; it wrote nothing"

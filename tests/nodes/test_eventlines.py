@@ -69,6 +69,10 @@ EVENTS: list[tuple[events.Event, str]] = [
         "ps0 refused a peer: VoucherRefused: no voucher",
     ),
     (
+        events.StoodStill("ps0", 41.7),
+        "ps0 stood still for 42 s: its deadlines are as much later",
+    ),
+    (
         events.Waiting("ps0", ("w0", "w1"), 12.4, 287.6, "w0 ended, EnvironmentUnfit: full"),
         "ps0 has waited 12 s for w0, w1: w0 ended, EnvironmentUnfit: full (at most 288 s more)",
     ),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from coterie.contract import Contract
 from coterie.errors import NodeMissing
+from coterie.ps import events
 from coterie.ps.overview import Overview
 from tests.ps.conftest import Run, store
 
@@ -25,6 +26,7 @@ def test_a_run_gathers_trains_evaluates_and_ends(
         steps=0,
         joined=(),
         missing=("w0", "w1"),
+        silent=(),
         left_out=(),
         checkpoint=None,
     )
@@ -37,6 +39,21 @@ def test_a_run_gathers_trains_evaluates_and_ends(
     assert run.service.overview().phase == "evaluating"
     run.finish()
     assert run.service.overview().phase == "finished"
+
+
+def test_a_worker_that_does_not_call_is_seen_as_silent_and_told_of(
+    make_contract: MakeContract, make_run: MakeRun
+) -> None:
+    """As one that was killed: the others wait in their calls, and are not silent."""
+    run = make_run(make_contract())
+    run.join_all()
+    assert run.service.overview().silent == ()
+    run.pass_time(60)
+    told = run.heard.wait(events.Waiting)
+    assert run.service.overview().silent == ("w0", "w1")
+    assert told.reason == "w0 was last heard of 60 s ago; w1 was last heard of 60 s ago"
+    run.train_all(until=1)
+    assert run.service.overview().silent == ()
 
 
 def test_the_newest_durable_checkpoint_is_seen(

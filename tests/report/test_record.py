@@ -36,13 +36,17 @@ def test_a_supervised_run_is_read_whole(tmp_path: Path) -> None:
     assert run.comparison is None
 
 
+def server_folder(folder: Path) -> Path:
+    """What a parameter server leaves that was started by itself, but for its log."""
+    write_result(folder, result_of(outcome(SDT), SDT, "ra-tls"))
+    (folder / "contract.json").write_bytes(canonical_json(SDT))
+    return folder
+
+
 def test_a_parameter_servers_own_folder_is_enough(tmp_path: Path) -> None:
-    with event_log(tmp_path) as log:
+    with event_log(server_folder(tmp_path)) as log:
         for event in steps():
             log(event)
-    finished = outcome(SDT)
-    write_result(tmp_path, result_of(finished, SDT, "ra-tls"))
-    (tmp_path / "contract.json").write_bytes(canonical_json(SDT))
     run = read_run(tmp_path, "mine")
     assert (run.title, len(run.curve)) == ("mine", STEPS)
     assert run.evaluation == Evaluation(), "no counts were kept: curves are left out"
@@ -91,6 +95,29 @@ def test_what_went_wrong_is_listed_once_with_its_count(tmp_path: Path) -> None:
         ("failure", 1),
     ]
     assert "[mrenclave] another program" in read_run(tmp_path).incidents[0].text
+
+
+def test_a_worker_whose_process_was_started_again_is_told(tmp_path: Path) -> None:
+    """Another incarnation joined; the same one joins again after the server was started anew."""
+    folder = server_folder(tmp_path)
+    with event_log(folder) as log:
+        for incarnation in (5, 5, 7):
+            log(events.Joined("acme-worker", (), incarnation))
+        log(events.StoodStill("ps0", 41.7))
+    told = [(one.kind, one.text, one.times) for one in read_run(folder).incidents]
+    assert told == [
+        ("return", "the process of acme-worker had ended; another one joined", 1),
+        ("pause", "ps0 stood still for 42 s", 1),
+    ]
+
+
+def test_who_judged_a_server_alone_is_who_joined_it(tmp_path: Path) -> None:
+    folder = server_folder(tmp_path)
+    with event_log(folder) as log:
+        log(events.Joined("acme-worker", ("bolt-worker",), 5))
+        log(events.Joined("bolt-worker", (), 6))
+    (server,) = (one for one in read_run(folder).participants if one.role == "ps")
+    assert server.judges == ("acme-worker", "bolt-worker")
 
 
 def test_a_flood_of_refusals_is_bounded(tmp_path: Path) -> None:

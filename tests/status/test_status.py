@@ -68,6 +68,7 @@ OVERVIEW = Overview(
     steps=9,
     joined=("acme-worker",),
     missing=("bolt-worker",),
+    silent=("acme-worker",),
     left_out=(),
     checkpoint=DurableCheckpoint(2, b"\7" * 32),
 )
@@ -389,7 +390,8 @@ def test_a_message_comes_back_whole(message: Ask | Answer) -> None:
 
 def test_an_answer_holds_nothing_of_anybodys_data() -> None:
     assert set(Overview.__dataclass_fields__) == {
-        "phase", "incarnation", "step", "steps", "joined", "missing", "left_out", "checkpoint",
+        "phase", "incarnation", "step", "steps", "joined", "missing", "silent", "left_out",
+        "checkpoint",
     }  # fmt: skip
 
 

@@ -26,6 +26,7 @@ _LASTING = (
     events.Resumed,
     events.Restarted,
     events.Failed,
+    events.StoodStill,
 )
 
 
@@ -64,6 +65,7 @@ class Interruption:
         self._step = self._steps = self._kept = 0
 
     def __call__(self, event: Event) -> None:
+        """Hears how far the run is, and what is kept."""
         match event:
             case StepDone(step=step, steps=steps):
                 self._step, self._steps = step, steps

@@ -104,6 +104,7 @@ def status(
     states = {
         **dict.fromkeys(run.joined, "joined"),
         **dict.fromkeys(run.missing, "missing"),
+        **dict.fromkeys(run.silent, "silent"),
         **dict.fromkeys(run.left_out, "left out"),
     }
     seen = {peer.node: peer for peer in peers}

@@ -109,6 +109,8 @@ def _sentence(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line p
             return f"{node} may keep the trained model but has no --out: it does not"
         case events.DoneBefore(node):
             return f"{node} had done its part of this run before, and finds no server: it ends"
+        case events.StoodStill(node, seconds):
+            return f"{node} stood still for {seconds:.0f} s: its deadlines are as much later"
         case events.Waiting(node, names, seconds, left, reason):
             why = f": {reason}" if reason else ""
             return (

@@ -18,8 +18,9 @@ from coterie.errors import ContractInvalid, CoterieError, DataError
 from coterie.files import machine_error, only_writer, write_whole, writing
 from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext, NoReceipt, RunReceipt
 from coterie.nodes.result_file import write_result
-from coterie.ps.events import Event, EventSink, Failed, Finished, Started
+from coterie.ps.events import Event, EventSink, Failed, Finished, Started, StoodStill
 from coterie.ps.outcome import RunOutcome
+from coterie.running_time import RunningTime
 from coterie.start.giving import StartFiles
 from coterie.trained.model import MODEL_NAME, PlainModelFile
 from coterie.trained.optimizer_state import STATE_NAME
@@ -120,7 +121,10 @@ def run_node(
             receipt.hear(event)
             on_event(event)
 
+        ran = RunningTime(on_gap=lambda seconds: hear(StoodStill(node.name, round(seconds, 1))))
+        ticking = ExitStack()
         try:
+            ticking.enter_context(ran.ticking())
             fabric = make_fabric(on_event, incarnation)
             try:
                 if out is not None and node == contract.by_role("ps")[0]:
@@ -134,7 +138,7 @@ def run_node(
                     fabric=fabric,
                     incarnation=incarnation,
                     on_event=hear,
-                    monotonic=time.monotonic,
+                    monotonic=ran,
                     open_data=_opener(contract, node, data, fabric, sealed_only=sealed_only),
                     out=out,
                     memory=memory or out,
@@ -164,6 +168,7 @@ def run_node(
                 raise
             raise known from error
         finally:
+            ticking.close()
             receipt.close()
 
 

@@ -23,6 +23,7 @@ from coterie.nodes.eventlines import decode_event
 from coterie.nodes.eventlog import LineLog
 from coterie.nodes.run_directory import RunDirectory
 from coterie.ps.events import Event, EventSink, Failed, Finished, Listening, StepDone
+from coterie.text import ending_words
 from coterie.training.results import RunResult
 
 _STOP_SECONDS = 10.0
@@ -121,11 +122,11 @@ class Supervisor:
 
     def _failure_of(self, exited: _Exited) -> CoterieError:
         log = self._directory.node(exited.node) / "stderr.log"
-        tail = log.read_text(errors="replace").strip().splitlines()[-1:] or ["nothing"]
+        tail = log.read_text(errors="replace").strip().splitlines()[-1:]
         return NodeFailed(
             f"node {exited.node} ended by itself",
             expected="exit code 0",
-            seen=f"exit code {exited.code}; last words: {tail[0][:300]}",
+            seen=ending_words(exited.code, tail[0] if tail else ""),
             remedy=f"read {log}; the same command resumes from the last checkpoint",
         )
 

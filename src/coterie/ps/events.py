@@ -274,6 +274,14 @@ class DoneBefore(Event):
 
 
 @dataclass(frozen=True)
+class StoodStill(Event):
+    """A node's process did not run for so many seconds: it was paused, or its machine was."""
+
+    node: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Waiting(Event):
     """A node waits: for whom, or what, since when; said again at growing intervals.
 

@@ -26,6 +26,7 @@ class Overview:
         steps: Of the whole run; 0 until it is known.
         joined: Nodes that have come, in contract order.
         missing: Nodes that are awaited.
+        silent: Nodes that have come, and have not called for a while: they compute, are cut off, or dead.
         left_out: Workers that the run does not wait for.
         checkpoint: The newest that is durable on every shard.
     """
@@ -36,6 +37,7 @@ class Overview:
     steps: int
     joined: tuple[str, ...]
     missing: tuple[str, ...]
+    silent: tuple[str, ...]
     left_out: tuple[str, ...]
     checkpoint: DurableCheckpoint | None
 
@@ -53,6 +55,7 @@ def overview_of(shard: Shard, lead: Lead | None) -> Overview:
             steps=run.schedule.steps if run is not None and run.schedule is not None else 0,
             joined=shard.membership.joined,
             missing=shard.membership.missing,
+            silent=shard.presence.silent(shard.membership.joined),
             left_out=tuple(workers[worker] for worker in sorted(council.out)) if council else (),
             checkpoint=shard.announced,
         )

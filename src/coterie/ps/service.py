@@ -54,15 +54,16 @@ _Call = Callable[["ParameterService", Caller, _Request], _Reply]
 
 
 def _heard(call: _Call[_Request, _Reply]) -> _Call[_Request, _Reply]:
-    """A call that notes who was answered with the error that ended the run."""
+    """A call that notes who calls, and who was answered with the error that ended the run."""
 
     @wraps(call)
     def answered(service: ParameterService, caller: Caller, request: _Request) -> _Reply:
-        try:
-            return call(service, caller, request)
-        except CoterieError:
-            service.shard.heard(caller.node)
-            raise
+        with service.shard.presence.calling(caller.node):
+            try:
+                return call(service, caller, request)
+            except CoterieError:
+                service.shard.heard(caller.node)
+                raise
 
     return answered
 

@@ -27,6 +27,7 @@ from coterie.ps.disclosure import Disclosure
 from coterie.ps.download import part_count
 from coterie.ps.membership import Membership
 from coterie.ps.outcome import RunEnd
+from coterie.ps.presence import Presence
 from coterie.ps.run import Run, ShardPlace
 from coterie.ps.standstill import Standstill
 from coterie.ps.state import ModelState
@@ -105,7 +106,8 @@ class Shard:
         self._heard: set[str] = set()
         self._restored = False
         self.checkpoints = checkpoints(self._durable, self.fail)
-        self.standstill = Standstill(node, self.checkpoints, on_event, monotonic)
+        self.presence = Presence(monotonic)
+        self.standstill = Standstill(node, self.checkpoints, on_event, monotonic, self.presence)
         notes = self.checkpoints.notes()
         self.membership = Membership(contract, {})
         for name, octets in notes.items():

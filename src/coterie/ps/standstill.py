@@ -13,6 +13,7 @@ from coterie.files import unwritable
 from coterie.ps import events
 from coterie.ps.checkpoints import Checkpoints
 from coterie.ps.farewell import farewell_from
+from coterie.ps.presence import SILENT_SECONDS, Presence
 from coterie.ps.waiting import Patience
 from coterie.ps.wire import ps_pb2 as pb
 
@@ -27,6 +28,7 @@ class Standstill:
         checkpoints: Its store.
         on_event: Hears of it.
         monotonic: Seconds of a clock that only goes forward.
+        presence: Knows who is silent.
 
     Attributes:
         reasons: Why nodes ended or pause, as they said; by name.
@@ -38,8 +40,10 @@ class Standstill:
         checkpoints: Checkpoints,
         on_event: events.EventSink,
         monotonic: Callable[[], float],
+        presence: Presence,
     ) -> None:
         self._node = node
+        self._presence = presence
         self._checkpoints = checkpoints
         self._on_event = on_event
         self._monotonic = monotonic
@@ -83,7 +87,14 @@ class Standstill:
         trouble, known = self.trouble, self.reasons
         if trouble is not None:
             return f"{trouble.what}: {trouble.seen}; make room or mend the folder, and it goes on"
-        return "; ".join(f"{name} {known[name]}" for name in names if name in known)
+        said = []
+        for name in names:
+            silent = self._presence.silent_seconds(name)
+            if name in known:
+                said.append(f"{name} {known[name]}")
+            elif silent >= SILENT_SECONDS:
+                said.append(f"{name} was last heard of {silent:.0f} s ago")
+        return "; ".join(said)
 
     def say(self, names: tuple[str, ...], since: float, seconds_left: float) -> float:
         """Says whom the run waits for, if it is time to.

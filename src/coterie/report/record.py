@@ -104,7 +104,9 @@ def read_run(folder: Path, title: str | None = None) -> RunRecord:
     contract = load_contract(folder / "contract.json")
     lead = folder / "nodes" / contract.by_role("ps")[0].name
     supervised = lead.is_dir() and result.transport != "memory"  # in one process all tell the run
-    curve, attested, incidents = Curve(), _Attestations(), _Incidents()
+    proves = result.transport == "ra-tls" and not supervised
+    attested = _Attestations(contract.by_role("ps")[0].name if proves else None)
+    curve, incidents = Curve(), _Incidents()
     for event in read_events(lead if supervised else folder):
         curve.hear(event)
     for event in _all_events(folder, contract, supervised=supervised):
@@ -151,7 +153,15 @@ def _all_events(folder: Path, contract: Contract, *, supervised: bool) -> Iterat
 
 
 class _Attestations:
-    def __init__(self) -> None:
+    """Who attested whom.
+
+    Args:
+        server: Whose log alone there is: it does not tell how others judged that server itself, but
+            nobody joins who has not.
+    """
+
+    def __init__(self, server: str | None) -> None:
+        self._server = server
         self._last: dict[str, events.Attested] = {}
         self._judges: dict[str, dict[str, None]] = {}
 
@@ -159,6 +169,8 @@ class _Attestations:
         if isinstance(event, events.Attested):
             self._last[event.peer] = event
             self._judges.setdefault(event.peer, {})[event.node] = None
+        elif isinstance(event, events.Joined) and self._server is not None:
+            self._judges.setdefault(self._server, {})[event.node] = None
 
     def participant(self, contract: Contract, name: str) -> Participant:
         (node,) = (node for node in contract.nodes if node.name == name)
@@ -179,9 +191,15 @@ class _Incidents:
     def __init__(self) -> None:
         self._found: Counter[tuple[str, str]] = Counter()
         self._more = 0
+        self._joined: dict[str, int] = {}
 
     def hear(self, event: events.Event) -> None:
         said = _incident(event)
+        if isinstance(event, events.Joined):
+            before = self._joined.get(event.node, event.incarnation)
+            self._joined[event.node] = event.incarnation
+            if event.incarnation > before:
+                said = ("return", f"the process of {event.node} had ended; another one joined")
         if said is None:
             return
         if said in self._found or len(self._found) < MAX_INCIDENTS:
@@ -210,6 +228,8 @@ def _incident(event: events.Event) -> tuple[str, str] | None:  # noqa: PLR0911 (
             return "restart", f"the server went on from its checkpoint of step {step}"
         case events.Restarted(_, step):
             return "restart", f"all shards went back to step {step}: one had lost its state"
+        case events.StoodStill(node, seconds):
+            return "pause", f"{node} stood still for {seconds:.0f} s"
         case events.Failed(node, exit_code, error):
             return "failure", f"{node} ended with exit code {exit_code}: {error.get('what', '')}"
         case _:

@@ -31,12 +31,12 @@ from coterie.ratls.voucher import MAX_VOUCHER_BYTES
 
 ALPN = b"coterie-status/1"
 EXPORTER_LABEL = b"EXPORTER-coterie-status-1"
-VERSION = 1
+VERSION = 2
 _LABEL = b"coterie status 1\0"
 _SIGNATURE_BYTES = 64
 ASK_BYTES, ASK_ITEMS = 256, 16
 _MAX_NODES = 1024
-_NODE_ITEMS = 16  # a name in each of three lists, and 13 items of what is seen of it
+_NODE_ITEMS = 17  # a name in each of four lists, and 13 items of what is seen of it
 _NODE_BYTES = 1024
 _MAX_NAME = 63
 _LAST_SECOND = 253_402_300_799
@@ -209,6 +209,7 @@ def _run_body(run: Overview) -> dict[str, cbor.CborValue]:
         "steps": run.steps,
         "joined": list(run.joined),
         "missing": list(run.missing),
+        "silent": list(run.silent),
         "left_out": list(run.left_out),
         "checkpoint": None if checkpoint is None else [checkpoint.step, checkpoint.digest],
     }
@@ -226,6 +227,7 @@ def _run_of(body: dict[str, cbor.CborValue]) -> Overview:
         steps=cbor.take_int(body, "steps"),
         joined=_names(body.get("joined")),
         missing=_names(body.get("missing")),
+        silent=_names(body.get("silent")),
         left_out=_names(body.get("left_out")),
         checkpoint=_checkpoint(body.get("checkpoint")),
     )

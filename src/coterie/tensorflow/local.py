@@ -33,6 +33,7 @@ from coterie.tensorflow.measuring import (
 )
 from coterie.tensorflow.native import load
 from coterie.tensorflow.sockets import Ports
+from coterie.text import ending_words
 
 ATTESTED_NODE = (sys.executable, "-m", "coterie", "tensorflow", "node")
 _HOST = "127.0.0.1"
@@ -135,11 +136,11 @@ class _Cluster:
 
     def _failure_of(self, exited: _Exited) -> CoterieError:
         log = self._directory.node(exited.node) / "stderr.log"
-        tail = log.read_text(errors="replace").strip().splitlines()[-1:] or ["nothing"]
+        tail = log.read_text(errors="replace").strip().splitlines()[-1:]
         return NodeFailed(
             f"the program of node {exited.node} failed",
             expected="exit code 0",
-            seen=f"exit code {exited.code}; last words: {tail[0][:300]}",
+            seen=ending_words(exited.code, tail[0] if tail else ""),
             remedy="mend the program; with --out DIR the whole of what nodes said is kept in "
             f"{log.relative_to(self._directory.path)}",
         )

@@ -5,7 +5,7 @@ output, standard error included. A line of three dots stands for any lines. A co
 its exit code as a last line, ``exit code N``. All commands of a page run in one folder, which starts
 empty, and ``coterie`` and ``python`` are those of this environment.
 
-What changes from run to run is not compared: ports, times, speeds, and digests but those of a contract
+What changes from run to run is not compared: ports, moments, times, speeds, and digests but those of a contract
 that is shown, which are the same for everybody who follows the page. Measured numbers with a
 decimal point may differ a little, since other processors add in another order and a small model
 amplifies that.
@@ -31,6 +31,7 @@ _FIXED = re.compile(r"(contract|data)_digest ")
 # What differs between runs, and what it becomes.
 _VOLATILE = (
     (re.compile(r"\x1b\[[0-9;]*m"), ""),
+    (re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "MOMENT"),
     (re.compile(r"\b[0-9a-f]{16,}\b"), "DIGEST"),
     (re.compile(r"(127\.0\.0\.1|localhost):\d+"), r"\1:PORT"),
     (re.compile(r"\d[\d,.]* examples/s"), "SPEED examples/s"),

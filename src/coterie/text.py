@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
+from datetime import UTC, datetime
 
 MAX_TEXT = 600
 
@@ -23,6 +24,11 @@ def printable(text: str, limit: int | None = MAX_TEXT) -> str:
         limit = len(text)
     clean = "".join(char if char.isprintable() else "?" for char in text[: limit + 1])
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
+
+
+def utc_text(at: datetime) -> str:
+    """A moment as ISO 8601 (RFC 3339) writes it: of UTC, to the millisecond."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def format_of(text: bytes) -> int | None:

@@ -7,6 +7,7 @@ import pty
 import subprocess
 import sys
 import termios
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyte
@@ -15,6 +16,7 @@ import pytest
 from coterie.contract import Contract
 from coterie.nodes.eventlines import encode_event
 from coterie.ps import events
+from tests.cli.stamps import unstamped
 from tests.report.runs import HFL, MEASUREMENT, attestations, steps
 
 pytestmark = pytest.mark.system
@@ -37,6 +39,7 @@ with shown(Console(stderr=True), contract.name, contract, "SIMULATED") as sink:
         sink(event)
 print("over", file=sys.stderr, flush=True)
 """
+AT = datetime(2026, 11, 29, 20, 8, 41, 123456, UTC)
 FINISHED = events.Finished({"validation_auc": 0.71234, "test_auc": 0.70001})
 
 
@@ -71,7 +74,7 @@ def screen_after(
         os.close(follower)
         assert process.stdin is not None
         for event in heard:
-            process.stdin.write(encode_event(event).encode() + b"\n")
+            process.stdin.write(encode_event(event, AT).encode() + b"\n")
         process.stdin.close()
         screen = pyte.Screen(columns, lines)
         stream = pyte.ByteStream(screen)
@@ -161,13 +164,14 @@ def test_without_a_terminal_there_are_lines(tmp_path: Path) -> None:
     heard = [*gathering()[-1:], *steps(), FINISHED]
     process = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(contract_file(tmp_path))],
-        input="".join(encode_event(event) + "\n" for event in heard).encode(),
+        input="".join(encode_event(event, AT) + "\n" for event in heard).encode(),
         capture_output=True,
         check=True,
     )
-    lines = process.stderr.decode().splitlines()
+    *told, over = process.stderr.decode().splitlines()
+    lines = unstamped("\n".join(told))
     assert lines[0] == "hfl-example: dune-worker joined; all have come"
     assert lines[1].startswith("hfl-example: step 6/60, loss ")
     assert lines[10].startswith("hfl-example: step 60/60, loss ")
-    assert lines[11:] == ["over"]
+    assert (len(lines), over) == (11, "over")
     assert b"\x1b" not in process.stderr

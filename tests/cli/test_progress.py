@@ -7,11 +7,18 @@ import io
 import pytest
 from rich.console import Console
 
+from coterie.cli import logs
 from coterie.cli.progress import Interruption, shown
 from coterie.contract import Contract
 from coterie.ps import events
 from coterie.ps.events import Event
+from tests.cli.stamps import unstamped
 from tests.report.runs import HFL
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    logs.start()
 
 
 def done(step: int, seconds: float = 1.0) -> events.StepDone:
@@ -58,7 +65,7 @@ def test_the_speed_of_a_run_that_goes_on_is_that_of_its_own_steps() -> None:
         for step, seconds in ((29, 100.0), (30, 100.5), (31, 101.0), (36, 80.0)):
             on_event(done(step, seconds))
     assert isinstance(console.file, io.StringIO)
-    assert console.file.getvalue().splitlines() == [
+    assert unstamped(console.file.getvalue()) == [
         "run: step 30/60, 200 examples/s",
         "run: step 36/60",
     ]

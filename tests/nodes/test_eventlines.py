@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from coterie.nodes.eventlines import MAX_LINE_BYTES, decode_event, describe_event, encode_event
 from coterie.ps import events
+
+AT = datetime(2026, 11, 29, 20, 8, 41, 123456, UTC)
 
 EVENTS: list[tuple[events.Event, str]] = [
     (
@@ -67,6 +70,23 @@ EVENTS: list[tuple[events.Event, str]] = [
     (
         events.Refused("ps0", "VoucherRefused", "no voucher"),
         "ps0 refused a peer: VoucherRefused: no voucher",
+    ),
+    (
+        events.WorkerProgress("w0", 120, 460, 0.55119, 2345.4),
+        "w0: step 120/460, loss 0.5512 on its own examples, 2,345 of them a second",
+    ),
+    (
+        events.WorkerProgress("w0", 120, 460, None, 2345.4),
+        "w0: step 120/460, 2,345 examples/s",
+    ),
+    (events.WorkerProgress("w0", 1, 460, None, None), "w0: step 1/460"),
+    (
+        events.ServerLost("w0", "ps0 does not answer", 299.6),
+        "w0 has lost the server, and goes on trying (300 s at most): ps0 does not answer",
+    ),
+    (
+        events.ServerBack("w0", 40),
+        "w0 has found the server again, and goes on after step 40",
     ),
     (
         events.StoodStill("ps0", 41.7),
@@ -138,17 +158,20 @@ def test_every_kind_of_event_is_in_this_table() -> None:
 
 @pytest.mark.parametrize(("event", "sentence"), EVENTS, ids=lambda value: type(value).__name__)
 def test_an_event_comes_back_and_reads_well(event: events.Event, sentence: str) -> None:
-    line = encode_event(event)
+    line = encode_event(event, AT)
     assert "\n" not in line
     assert decode_event(line) == event
     assert decode_event(line + "\n") == event
+    assert line.startswith(
+        f'{{"event": "{type(event).__name__}", "time": "2026-11-29T20:08:41.123Z"'
+    )
     assert describe_event(event) == sentence
 
 
 @given(st.text(), st.lists(st.text()).map(tuple))
 def test_any_text_survives(node: str, missing: tuple[str, ...]) -> None:
     event = events.Joined(node, missing)
-    line = encode_event(event)
+    line = encode_event(event, AT)
     assert line.isascii()
     assert line.isprintable()
     assert decode_event(line) == event
@@ -180,7 +203,7 @@ def test_another_line_is_no_event(line: str) -> None:
 
 
 def test_a_line_that_is_too_long_is_no_event() -> None:
-    line = encode_event(events.Listening("ps0", "x" * MAX_LINE_BYTES))
+    line = encode_event(events.Listening("ps0", "x" * MAX_LINE_BYTES), AT)
     assert decode_event(line) is None
 
 
@@ -220,5 +243,5 @@ def test_a_strangers_words_are_one_line_that_steers_nothing(
     event: events.Event, sentence: str
 ) -> None:
     assert describe_event(event) == sentence
-    assert encode_event(event).isprintable()
-    assert decode_event(encode_event(event)) == event
+    assert encode_event(event, AT).isprintable()
+    assert decode_event(encode_event(event, AT)) == event

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.system
 # Minutes inside of one call into C, which no signal interrupts.
 DEEP_IN_C = """
 import hashlib, sys
-from coterie.nodes.eventlines import encode_event
+from coterie.nodes.eventlog import json_line
 from coterie.nodes.stopping import end_on_sigterm
-end_on_sigterm("w0", lambda event: print(encode_event(event), flush=True))
+end_on_sigterm("w0", lambda event: print(json_line(event), flush=True))
 print("ready", flush=True)
 hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 """

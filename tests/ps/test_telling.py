@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from coterie.training.scores import FILE, Evaluation
 from tests.ps.calls import MakeContract, MakeGradients, MakeRun, exchange
 from tests.ps.conftest import Run, counts_of, store
 
+AT = datetime(2026, 11, 29, 20, 8, 41, 123456, UTC)
+
 EXAMPLES = (19, 4)  # two steps of ten or nine and two
 MINIMUM = 13
 
@@ -29,7 +32,7 @@ def all_told(run: Run, folder: Path) -> str:
     metrics = NodeMetrics(run.contract.by_role("ps")[0])
     for event in run.heard:
         metrics.hear(event)
-        lines += [encode_event(event), describe_event(event)]
+        lines += [encode_event(event, AT), describe_event(event)]
         lines.append(generate_latest(metrics.registry).decode())
     outcome = run.outcome()
     folder.mkdir(exist_ok=True)

@@ -21,7 +21,7 @@ from coterie.contract.signatures import load_party_key
 from coterie.errors import CoterieError
 from coterie.keyserver.policy import KeyPolicy
 from coterie.keyserver.server import KeyServer
-from coterie.nodes.eventlines import encode_event
+from coterie.nodes.eventlog import json_line
 from coterie.nodes.starting import NodeFiles, start_node
 from coterie.nodes.trust import NodeOptions
 from coterie.ps.events import Event
@@ -78,7 +78,7 @@ class ThreadNode:
             self._events.put(None)
 
     def _hear(self, event: Event) -> None:
-        self._events.put(encode_event(event))
+        self._events.put(json_line(event))
 
 
 class ThreadKeyServer:

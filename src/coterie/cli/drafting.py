@@ -183,7 +183,7 @@ def _training(draft: Draft) -> list[str]:
         f"batch = {draft.batch}  # examples per worker and batch",
         *([f"local_steps = {draft.local_steps}"] if draft.local_steps > 1 else []),
         f"epochs = {draft.epochs}",
-        "checkpoint_steps = 100  # what a run that is interrupted loses at most",
+        "checkpoint_steps = 20  # steps that an interruption costs at most",
         "seed = 7",
         "",
         *(_LOCAL if draft.local_steps > 1 else _EVERY_BATCH),

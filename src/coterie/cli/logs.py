@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coterie.text import printable
+from coterie.text import printable, utc_text
 
 if TYPE_CHECKING:
     from coterie.ps.events import Event, EventSink
@@ -80,18 +80,22 @@ def choose(*, verbose: bool, form: LogFormat | None) -> None:
 
 
 def line_of(event: Event) -> str:
-    """An event as a line of the chosen form."""
+    """An event that happens now as a line of the chosen form."""
     from coterie.nodes.eventlines import describe_event, encode_event
 
-    return encode_event(event) if settings().form is LogFormat.JSON else describe_event(event)
+    now = datetime.now(UTC)
+    if settings().form is LogFormat.JSON:
+        return encode_event(event, now)
+    return f"{utc_text(now)} {describe_event(event)}"
 
 
 def line_of_fields(fields: Mapping[str, str]) -> str:
-    """A log entry that is no event, as a line of the chosen form."""
+    """A log entry that is no event, and is made now, as a line of the chosen form."""
+    now = utc_text(datetime.now(UTC))
     if settings().form is LogFormat.JSON:
-        return json.dumps(dict(fields))
+        return json.dumps({"time": now, **fields})
     head, *rest = fields.items()
-    return " ".join([head[1], *(f"{name}={json.dumps(text)}" for name, text in rest if text)])
+    return " ".join([now, head[1], *(f"{name}={json.dumps(text)}" for name, text in rest if text)])
 
 
 def every_event(title: str) -> EventSink | None:
@@ -103,10 +107,13 @@ def every_event(title: str) -> EventSink | None:
     chosen = settings()
     if chosen.form is LogFormat.TEXT and not chosen.verbose:
         return None
-    before = "" if chosen.form is LogFormat.JSON else f"{title}: "
 
     def write(event: Event) -> None:
-        sys.stderr.write(f"{before}{line_of(event)}\n")
+        line = line_of(event)
+        if chosen.form is LogFormat.TEXT:
+            at, _, said = line.partition(" ")
+            line = f"{at} {title}: {said}"
+        sys.stderr.write(f"{line}\n")
 
     return write
 
@@ -115,7 +122,8 @@ class _Text(logging.Formatter):
     """A log record as text: one line, and indented, so that none looks like another, its exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        lines = [record.getMessage()]
+        at = datetime.fromtimestamp(record.created, UTC)
+        lines = [f"{utc_text(at)} {record.getMessage()}"]
         if record.exc_info:
             lines += self.formatException(record.exc_info).split("\n")
         return "\n  ".join(printable(line, None) for line in lines)
@@ -127,7 +135,7 @@ class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         value = {
             "event": "Log",
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "time": utc_text(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),

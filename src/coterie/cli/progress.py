@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.live import Live
@@ -14,7 +15,8 @@ from coterie.cli.runstate import RunState
 from coterie.contract import Contract
 from coterie.nodes.eventlines import describe_event
 from coterie.ps import events
-from coterie.ps.events import Event, EventSink, Finished, StepDone
+from coterie.ps.events import Event, EventSink, Finished, StepDone, WorkerProgress
+from coterie.text import utc_text
 
 _LINES_PER_RUN = 10
 _REDRAWS_PER_SECOND = 5
@@ -143,15 +145,10 @@ class _Lines:
         self._average = _Average()
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Finished):
+        if isinstance(event, Finished | WorkerProgress):
             return
         if not isinstance(event, StepDone):
-            self._console.print(
-                f"{self._title}: {describe_event(event)}",
-                highlight=False,
-                soft_wrap=True,
-                markup=False,
-            )
+            self._say(f"{self._title}: {describe_event(event)}")
             return
         self._average.add(event)
         if event.step % max(1, event.steps // _LINES_PER_RUN) == 0 or event.step == event.steps:
@@ -161,9 +158,9 @@ class _Lines:
                 told.append(f"loss {loss:.4f}")
             if speed is not None:
                 told.append(f"{speed:,.0f} examples/s")
-            self._console.print(
-                ", ".join(told),
-                highlight=False,
-                soft_wrap=True,
-                markup=False,
-            )
+            self._say(", ".join(told))
+
+    def _say(self, line: str) -> None:
+        self._console.print(
+            f"{utc_text(datetime.now(UTC))} {line}", highlight=False, soft_wrap=True, markup=False
+        )

@@ -116,6 +116,8 @@ class RunState:
                 validation_auc=_number(event.result.get("validation_auc")),
                 test_auc=_number(event.result.get("test_auc")),
             )
+        if isinstance(event, events.WorkerProgress):  # the run's own steps say more
+            return self
         return replace(self._after_other(event), latest=describe_event(event))
 
     def _after_step(self, done: events.StepDone) -> RunState:

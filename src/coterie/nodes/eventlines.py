@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 from pydantic import TypeAdapter, ValidationError
 
 from coterie.ps import events
-from coterie.text import printable
+from coterie.text import printable, utc_text
 
 MAX_LINE_BYTES = 1 << 20
 _ADAPTERS: dict[str, TypeAdapter[events.Event]] = {
@@ -15,9 +16,14 @@ _ADAPTERS: dict[str, TypeAdapter[events.Event]] = {
 }
 
 
-def encode_event(event: events.Event) -> str:
-    """The event as one line of JSON in ASCII, without the line's end."""
-    return json.dumps(event.to_dict())
+def encode_event(event: events.Event, at: datetime) -> str:
+    """The event as one line of JSON in ASCII, without the line's end.
+
+    Args:
+        event: What happened.
+        at: When.
+    """
+    return json.dumps({"event": type(event).__name__, "time": utc_text(at), **event.to_dict()})
 
 
 def decode_event(line: str) -> events.Event | None:
@@ -28,7 +34,7 @@ def decode_event(line: str) -> events.Event | None:
         value = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    kind = value.pop("event", None)
+    kind, _ = value.pop("event", None), value.pop("time", None)
     adapter = _ADAPTERS.get(kind) if isinstance(kind, str) else None
     if adapter is None:
         return None
@@ -109,6 +115,23 @@ def _sentence(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line p
             return f"{node} may keep the trained model but has no --out: it does not"
         case events.DoneBefore(node):
             return f"{node} had done its part of this run before, and finds no server: it ends"
+        case events.WorkerProgress(node, step, steps, loss, speed):
+            told = [f"{node}: step {step}/{steps}"]
+            if loss is not None:
+                told.append(f"loss {loss:.4f} on its own examples")
+            if speed is not None:
+                told.append(
+                    f"{speed:,.0f} of them a second"
+                    if loss is not None
+                    else f"{speed:,.0f} examples/s"
+                )
+            return ", ".join(told)
+        case events.ServerLost(node, reason, left):
+            return (
+                f"{node} has lost the server, and goes on trying ({left:.0f} s at most): {reason}"
+            )
+        case events.ServerBack(node, step):
+            return f"{node} has found the server again, and goes on after step {step}"
         case events.StoodStill(node, seconds):
             return f"{node} stood still for {seconds:.0f} s: its deadlines are as much later"
         case events.Waiting(node, names, seconds, left, reason):

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from coterie.files import say_unwritten, silence_output, unhindered
@@ -83,7 +84,7 @@ def event_log(folder: Path) -> Iterator[EventSink]:
     log = LineLog(folder / FILE)
 
     def keep(event: Event) -> None:
-        log.add(encode_event(event), at_once=not isinstance(event, StepDone))
+        log.add(json_line(event), at_once=not isinstance(event, StepDone))
 
     try:
         yield keep
@@ -104,7 +105,12 @@ def read_events(folder: Path) -> Iterator[Event]:
                 yield event
 
 
-def printed(line: Callable[[Event], str] = encode_event) -> EventSink:
+def json_line(event: Event) -> str:
+    """An event that happens now as a line of JSON."""
+    return encode_event(event, datetime.now(UTC))
+
+
+def printed(line: Callable[[Event], str] = json_line) -> EventSink:
     """A sink that writes every event as a line to standard output, at once.
 
     Args:

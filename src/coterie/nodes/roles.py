@@ -13,6 +13,7 @@ from coterie.errors import CoterieError, DataError, PeerUnreachable
 from coterie.models.histogram import ScoreHistogram
 from coterie.models.released import ReleasedScores
 from coterie.nodes.fabric import Fabric, NodeContext
+from coterie.ps.aggregation import Gradients
 from coterie.ps.checkpoints import (
     Checkpoints,
     CheckpointStore,
@@ -27,6 +28,8 @@ from coterie.ps.events import (
     ModelNotKept,
     OptimizerStateKept,
     OwnQuality,
+    ServerBack,
+    ServerLost,
     Waiting,
     WorkerTimes,
 )
@@ -40,6 +43,7 @@ from coterie.start.giving import no_start_given
 from coterie.training import chief
 from coterie.training.delivery import ShardInbox
 from coterie.training.evaluation import evaluate, validate
+from coterie.training.progress import OwnSteps
 from coterie.training.receiving import receive_model, receive_optimizer_state
 from coterie.training.remembered import CheckpointMemory
 from coterie.training.session import ServerSession, WaitsFor
@@ -205,6 +209,14 @@ def _train(
     if validation is not None:
         exact = context.discloses_everything
         validates = partial(validate, session, validation, worker_step, exact=exact)
+    least = contract.limits.evaluation_minimum if contract.mode == "hfl" else None
+    own = OwnSteps(context.node.name, least, context.monotonic())
+
+    def on_step(step: int, steps: int, pushed: Gradients) -> None:
+        progress = own.add(step, steps, pushed, context.monotonic())
+        if progress is not None:
+            context.on_event(progress)
+
     trainer = Trainer(
         session,
         shard,
@@ -212,6 +224,7 @@ def _train(
         contract,
         worker=contract.by_role("worker").index(context.node),
         validate=validates,
+        on_step=on_step,
         monotonic=context.monotonic,
     )
     trainer.train()
@@ -363,6 +376,10 @@ def _session(
         monotonic=context.monotonic,
         on_waiting=lambda waits: context.on_event(_waiting(context, waits)),
         start=context.start.parts if context.start is not None else None,
+        on_lost=lambda error, left: context.on_event(
+            ServerLost(context.node.name, f"{error.what}: {error.seen}"[:600], round(left, 1))
+        ),
+        on_back=lambda step: context.on_event(ServerBack(context.node.name, step)),
     )
     try:
         yield session

@@ -274,6 +274,38 @@ class DoneBefore(Event):
 
 
 @dataclass(frozen=True)
+class WorkerProgress(Event):
+    """A worker tells its own host how far it is.
+
+    ``loss`` is the mean over its own examples since it was told last, None where these are too few or
+    not its host's; ``examples_per_second`` counts its own examples.
+    """
+
+    node: str
+    step: int
+    steps: int
+    loss: float | None
+    examples_per_second: float | None
+
+
+@dataclass(frozen=True)
+class ServerLost(Event):
+    """A node has lost the parameter server, and goes on trying for so many seconds at most."""
+
+    node: str
+    reason: str
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class ServerBack(Event):
+    """A node has found the parameter server again, and goes on after so many steps of the run."""
+
+    node: str
+    step: int
+
+
+@dataclass(frozen=True)
 class StoodStill(Event):
     """A node's process did not run for so many seconds: it was paused, or its machine was."""
 

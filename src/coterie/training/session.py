@@ -115,6 +115,8 @@ class ServerSession:
         while_waiting: Called whenever the server answers ``pending``; may raise to end the wait.
         monotonic: Seconds of a clock that only goes forward.
         on_waiting: Told, at growing intervals, for whom the run waits.
+        on_lost: Told once, when the server is lost, why, and for how many seconds it is tried.
+        on_back: Told, when it is found again, how many steps of the run are done.
         start: The messages by which this node gives what the run goes on from to a shard, given the
             server's incarnation.
     """
@@ -131,7 +133,11 @@ class ServerSession:
         monotonic: Callable[[], float] = time.monotonic,
         on_waiting: Callable[[WaitsFor], None] = lambda _: None,
         start: Callable[[int], Iterator[pb.StartPart]] | None = None,
+        on_lost: Callable[[CoterieError, float], None] = lambda *_: None,
+        on_back: Callable[[int], None] = lambda _: None,
     ) -> None:
+        self._on_lost = on_lost
+        self._on_back = on_back
         self._shards = ServerShards(connect, contract)
         self._contract = contract
         self._dense = sum(p.size for p in contract.model.dense_parameters(contract.data))
@@ -210,19 +216,25 @@ class ServerSession:
             CoterieError: The server refuses this node, or cannot be reached any more.
         """
         patience = Patience(self._contract.limits.join_seconds, self._monotonic)
-        reached, broken = -1, False
+        reached, broken, lost = -1, False, False
         while True:
             step, successes, replies = reached, self._successes, self._replies
             try:
                 if broken:
                     self._shards.reconnect()
                 position = self.join()
+                if lost:
+                    self._on_back(position.step)
+                    lost = False
                 step = position.step
                 return action(position)
-            except (PeerUnreachable, StepRefused):
+            except (PeerUnreachable, StepRefused) as error:
                 progressed = step != reached or self._successes > successes
                 if patience.ends(progressed=progressed, heard=self._replies > replies):
                     raise
+                if not lost and step >= 0:
+                    self._on_lost(error, self._contract.limits.join_seconds)
+                    lost = True
                 reached, broken = step, True
 
     def initialize(self, dense_p: FloatArray) -> None:

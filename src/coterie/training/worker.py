@@ -50,6 +50,8 @@ class Trainer:
         worker: Place of the worker in contract order.
         validate: Validates the model after so many steps, on this worker's own rows; absent where it
             owns none.
+        on_step: Hears of each step that this worker had a part in: steps of the run that are done with
+            it, of how many, and what it pushed.
         monotonic: Seconds of a clock that only goes forward.
     """
 
@@ -62,8 +64,10 @@ class Trainer:
         *,
         worker: int,
         validate: Callable[[int], None] | None = None,
+        on_step: Callable[[int, int, Gradients], None] = lambda *_: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._on_step = on_step
         self._session = session
         self._shard = shard
         training = contract.training
@@ -114,6 +118,7 @@ class Trainer:
                 adjacent = following.step == current.step + 1 < lane.steps
                 ids_u = following.unique.ids_u if adjacent else np.zeros(0, np.int32)
                 parameters = session.push(current.step, gradients, ids_u)
+                self._on_step(current.step + 1, lane.steps, gradients)
                 self._validate_until(lane, following.step, after=current.step)
                 if (
                     not adjacent

@@ -24,6 +24,10 @@ epochs = {epochs}
 seed = 3
 checkpoint_steps = {checkpoint_steps}
 {optimizers}
+[training.validation]
+every_steps = 20
+keep = "best"
+patience = 4
 [limits]
 join_seconds = {patience}
 step_seconds = {patience}

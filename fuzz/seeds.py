@@ -163,7 +163,9 @@ def _collateral() -> Iterator[bytes]:
 
 def _visitors() -> Iterator[bytes]:
     voucher = Voucher(bytes(32), "ps", "ps", bytes(32), 1, 1_900_000_000, bytes(64)).to_cbor()
-    run = Overview("training", 1, 2, 9, ("w1",), ("w2",), ("w1",), (), DurableCheckpoint(1, bytes(32)))
+    run = Overview(
+        "training", 1, 2, 9, ("w1",), ("w2",), ("w1",), (), DurableCheckpoint(1, bytes(32))
+    )
     peers = (status.SeenPeer("w1", 1, "UpToDate", "00" * 32, 1, 2),)
     yield status.encode_message(status.Ask("a", bytes(64), bytes(32), wants_collateral=True))[4:]
     yield status.encode_message(status.Answer(QUOTE, voucher, b"", run, peers))[4:]

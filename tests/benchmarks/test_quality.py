@@ -22,6 +22,8 @@ from coterie.criteo.split import split_rows
 from coterie.criteo.synthetic import synthesize
 from coterie.models.intervals import paired_aucs
 
+pytestmark = pytest.mark.tensorflow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SAMPLE_ROWS = 137_139
 TRAIN_ROWS = 117_548

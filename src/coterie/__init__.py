@@ -9,9 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from coterie import grpc_settings
+from coterie import grpc_settings, tensorflow_settings
 
 grpc_settings.prepare()
+tensorflow_settings.prepare()
 
 if TYPE_CHECKING:
     from coterie.api import (

@@ -1,12 +1,10 @@
-"""`import coterie` is small, sorted, lazy, typed and documented; its page's and docstring's code runs."""
+"""`import coterie` is small, sorted, lazy, typed and documented; its docstring's code runs."""
 
 from __future__ import annotations
 
 import ast
-import csv
 import doctest
 import inspect
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +17,7 @@ from coterie.errors import ContractInvalid, ResultUnreadable, UsageError
 from coterie.models.backend import configure_tensorflow
 from coterie.training.results import RunResult
 from tests.conftest import REPOSITORY
-from tests.system.conftest import SMALL, contract_text
+from tests.system.conftest import contract_text
 
 PAGE = REPOSITORY / "docs" / "python.md"
 
@@ -79,8 +77,11 @@ def test_importing_coterie_loads_nothing_else() -> None:
         "print(sorted(heavy & set(sys.modules)),\n"
         "      sorted(name for name in sys.modules if name.startswith('coterie')))"
     )
-    # What gRPC takes from the environment has to be there before anything loads gRPC.
-    assert in_a_process(code) == "[] ['coterie', 'coterie.grpc_settings']"
+    # What gRPC and TensorFlow take from the environment has to be there before anything loads them.
+    assert (
+        in_a_process(code)
+        == "[] ['coterie', 'coterie.grpc_settings', 'coterie.tensorflow_settings']"
+    )
 
 
 @pytest.mark.system
@@ -99,29 +100,9 @@ def test_the_package_says_that_it_is_typed() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with the files that the examples name."""
+    """A working directory with the file that the example names."""
     configure_tensorflow(1)
-    text = contract_text("hfl")
-    nodes = text[: text.index(SMALL.split("\n", 2)[1])]
-    trust = text[text.index('[trust]\ntee = "simulated"') :]
-    columns = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
-    files = {
-        "contract.toml": text,
-        "hfl.toml": text,
-        "shop.toml": nodes + columns + trust,
-        "nodes.toml": nodes + trust,
-    }
-    for name, content in files.items():
-        (tmp_path / name).write_text(content)
-    with (tmp_path / "shop.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["country", "clicked", "age", "visits", "basket", "shop", "device", "campaign", "hour"]
-        )
-        for i in range(1500):
-            writer.writerow(
-                ["fr", i % 2, 20 + i % 50, i % 7, f"{i / 8:.2f}", f"s{i % 9}", "tv", "", i % 24]
-            )
+    (tmp_path / "contract.toml").write_text(contract_text("hfl"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -132,24 +113,6 @@ def test_the_docstrings_example_runs(folder: Path) -> None:
     seen = doctest.testmod(coterie.api, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert seen.attempted >= 9
     assert seen.failed == 0
-
-
-@pytest.mark.tensorflow
-def test_the_pages_examples_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 6
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block, str(PAGE), "exec"), names)  # the project's own page
-    assert (folder / "models" / "clicks" / "1" / "saved_model.pb").exists()
-    import polars as pl
-
-    assert pl.read_csv(folder / "shop-scores.csv").height == 1500
-    second = coterie.read_result(folder / "run2")
-    assert second.start is not None
-    assert second.start.model == coterie.read_result(folder / "run1").model_digest
-    assert isinstance(names["section"], coterie.KerasModelSection)
-    assert "cannot be read" in capsys.readouterr().out
 
 
 RESULT = RunResult(

@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from coterie import __version__
+from coterie import __version__, tensorflow_settings
 from coterie.cli import logs
 from coterie.cli.common import reflowed
 from coterie.cli.lazy import Entry, LazyGroup
@@ -127,6 +127,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     _print_what_can_be_printed()
+    tensorflow_settings.withdraw()  # a verb has its contract first, and programs of others their own threads
     try:
         code = _refused_memory() or invoke(sys.argv[1:])
         sys.stdout.flush()

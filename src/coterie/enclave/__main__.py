@@ -25,10 +25,12 @@ def main(arguments: list[str], *, root: Path = Path("/")) -> int:
     # all of it, and these two keep banners out of the log.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    from coterie import tensorflow_settings
     from coterie.enclave.starting import start_from_inputs
     from coterie.errors import CoterieError, EnvironmentUnfit
     from coterie.private_memory import keep_memory_private
 
+    tensorflow_settings.withdraw()  # a node has its contract first, and a program of others its own threads
     try:
         keep_memory_private()
     except EnvironmentUnfit as error:

@@ -11,6 +11,7 @@ import sys
 import threading
 
 from coterie.errors import EnvironmentUnfit
+from coterie.tensorflow_settings import INTER_OP, INTRA_OP, in_force
 
 _ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
@@ -49,16 +50,28 @@ def configure_tensorflow(threads: int) -> None:
             tf.config.threading.set_inter_op_parallelism_threads(1)
             tf.config.set_visible_devices(tf.config.list_physical_devices("CPU"))
         except RuntimeError as error:
-            raise EnvironmentUnfit(
-                "TensorFlow already runs with other settings in this process",
-                expected=f"{threads} intra-op threads, 1 inter-op thread, CPU only",
-                seen=f"{tf.config.threading.get_intra_op_parallelism_threads()} intra-op threads, "
-                f"{tf.config.threading.get_inter_op_parallelism_threads()} inter-op threads",
-                remedy="use one process per setting, or call configure_tensorflow before any "
-                "other use of TensorFlow",
-            ) from error
+            _require_running(threads, error)
         tf.config.experimental.enable_op_determinism()
         tf.get_logger().setLevel("ERROR")
+
+
+def _require_running(threads: int, error: RuntimeError) -> None:
+    """Accepts a TensorFlow that has begun, as with a Keras layer that was made first, if it has these settings."""
+    from tensorflow import config
+
+    intra = config.threading.get_intra_op_parallelism_threads() or in_force(INTRA_OP)
+    inter = config.threading.get_inter_op_parallelism_threads() or in_force(INTER_OP)
+    others = sorted({device.device_type for device in config.get_visible_devices()} - {"CPU"})
+    if (intra, inter, others) == (threads, 1, []):
+        return
+    raise EnvironmentUnfit(
+        "TensorFlow already runs with other settings in this process",
+        expected=f"{threads} intra-op threads, 1 inter-op thread, CPU only",
+        seen=f"{intra or 'unknown'} intra-op threads, {inter or 'unknown'} inter-op threads, "
+        f"{' and '.join(['CPU', *others])}",
+        remedy="import coterie before anything uses TensorFlow, and use one process per setting; for a Keras "
+        f"model made before such a contract, start with {INTRA_OP}={threads} {INTER_OP}=1 CUDA_VISIBLE_DEVICES=-1",
+    ) from error
 
 
 def _require_setting(name: str, expected: str, seen: str) -> None:

@@ -75,7 +75,7 @@ def exactness() -> Iterator[str]:
         name = f"standard deviation {spread:.3g}" if spread else "within half a bin, in order"
         exact, binned = roc_auc(logits, labels) or 0.0, equal_bins(logits, labels) or 0.0
         counted = ScoreHistogram.count(logits, labels).metrics().auc or 0.0
-        yield f"| {name} | {exact:.6f} | {binned - exact:+.6f} | {counted - exact:+.6f} |"
+        yield f"| {name} | {exact:.6f} | {binned - exact:+z.6f} | {counted - exact:+z.6f} |"
 
 
 def costs() -> Iterator[str]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.text import MAX_TEXT, ending_words, printable
+from coterie.text import MAX_TEXT, ending_words, first_octets, printable
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,11 @@ def test_without_a_bound_nothing_is_cut_off(text: str) -> None:
 )
 def test_how_a_process_ended_is_said_in_words(code: int, last: str, said: str) -> None:
     assert ending_words(code, last) == said
+
+
+@pytest.mark.parametrize(
+    ("octets", "shown"),
+    [(b"", "nothing"), (b"h2", "h2"), (b"\x00\x1b[2J\n", r"\x00\x1b[2J\n")],
+)
+def test_bytes_are_shown_without_quotation_marks(octets: bytes, shown: str) -> None:
+    assert first_octets(octets) == shown

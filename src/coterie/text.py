@@ -31,6 +31,11 @@ def utc_text(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def first_octets(octets: bytes) -> str:
+    """Bytes of a stranger for people: as text, with escapes for what does not just show itself."""
+    return repr(octets)[2:-1] or "nothing"
+
+
 def format_of(text: bytes) -> int | None:
     """The number under ``format`` in a JSON object; None where there is none, or no such object."""
     try:

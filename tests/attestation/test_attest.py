@@ -141,8 +141,24 @@ def test_people_get_lines() -> None:
     more = ("--collateral", folder / "collateral.json", "--at", LCP_TIME)
     ran = run("attest", "verify", folder / "quote.bin", *more)
     assert ran.code == 3
-    assert "accepted: False" in ran.text
+    assert "accepted: no" in ran.text
     assert "failed   tcb_status" in ran.text
+
+
+def test_the_verdict_stands_below_all_that_it_rests_on(simulated: Path) -> None:
+    ran = run("attest", "verify", simulated, "--tee", "simulated")
+    assert ran.text.splitlines()[-1] == "accepted: yes"
+    ran = run("attest", "verify", simulated, "--tee", "simulated", "--mrenclave", "00" * 32)
+    *above, accepted, failed, reason, expected, seen, remedy = ran.text.splitlines()
+    assert (accepted, failed) == ("accepted: no", "failed check: mrenclave")
+    for line, name in (
+        (reason, "reason"),
+        (expected, "expected"),
+        (seen, "seen"),
+        (remedy, "remedy"),
+    ):
+        assert line.startswith(f"{name}: ")
+    assert "checks:" in above
 
 
 def test_a_simulated_quote_is_accepted_only_on_demand(simulated: Path) -> None:
@@ -241,12 +257,28 @@ def test_show_explains_without_judging(simulated: Path) -> None:
     assert value["judged"] is False
     assert value["tee_claimed"] == "simulated"
     assert value["report_data"] == "07" * 64
+    assert value["attributes"] == {
+        "flags": "0x0000000000000005", "xfrm": "0x0000000000000003", "debug": False, "init": True,
+        "mode64": True, "provision_key": False, "einittoken_key": False, "reserved": False,
+    }  # fmt: skip
+    assert "\n  debug: no\n" in run("attest", "show", simulated).text
     assert value["platform"] == {"tee": "sgx", "fmspc": "c07e51000000", "ca": "platform"}
     assert "tee claimed: simulated" in run("attest", "show", simulated).text
     value = run("attest", "show", real(GRAMINE_CERTIFICATE), "--json").value
     assert isinstance(value["certificate"], dict)
     assert value["certificate"]["extension"] == "Gramine legacy 0.6.9.42.840.113741.1337.6"
     assert "interoperable" in run("attest", "show", real(RATLS_CERTIFICATE)).text
+
+
+def test_show_tells_debug_of_real_evidence() -> None:
+    for name, debug in (
+        ("sgx_v3_azure_debug", True),
+        ("sgx_v3_azure_prod", False),
+        ("tdx_v4_phala", False),
+    ):
+        value = run("attest", "show", real(VECTORS / name / "quote.bin"), "--json").value
+        assert isinstance(value["attributes"], dict)
+        assert value["attributes"]["debug"] is debug
 
 
 WRAPPED: dict[str, Callable[[bytes], bytes]] = {
@@ -318,8 +350,8 @@ def test_show_explains_chains_and_what_a_platform_certificate_says(tmp_path: Pat
     flags = {name: leaf["pck"][name] for name in ("dynamic_platform", "cached_keys", "smt")}
     assert flags == {"dynamic_platform": "yes", "cached_keys": "no", "smt": "no"}
     text = run("attest", "show", file).text
-    assert "judged: False" in text
-    assert "authority: True" in text
+    assert "judged: no" in text
+    assert "authority: yes" in text
     ran = run("attest", "verify", file, "--tee", "simulated", "--json")
     assert (ran.code, ran.value["seen"]) == (3, "3 certificates")
 

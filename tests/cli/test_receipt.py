@@ -78,3 +78,16 @@ def test_keys_and_kinds_of_a_stranger_cannot_either(tmp_path: Path, run: Run) ->
         assert (ran.code, ran.out) == (3, "")
         assert f"error: the receipt is refused: {what}" in ran.err
         assert all(char.isprintable() or char == "\n" for char in ran.err)
+
+
+def test_a_run_s_folder_stands_for_its_receipt(tmp_path: Path, run: Run) -> None:
+    scene = Scene(World(), tmp_path)
+    receipt = scene.whole()
+    shown = run("receipt", "show", receipt.parent)
+    assert (shown.code, shown.out) == (0, run("receipt", "show", receipt).out)
+    missing = run("receipt", "verify", tmp_path / "none")
+    assert missing.code == 2
+    (tmp_path / "empty").mkdir()
+    ran = run("receipt", "verify", tmp_path / "empty", "--json")
+    assert (ran.code, ran.value["error"]) == (3, "ReceiptRefused")
+    assert str(tmp_path / "empty" / "receipt.jsonl") in str(ran.value["what"])

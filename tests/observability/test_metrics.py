@@ -89,8 +89,8 @@ def test_calls_become_figures() -> None:
     assert found[f"coterie_call_seconds_sum{exchange}"] == 1
     assert found['coterie_pushed_rows_total{side="server"}'] == 14
     assert found['coterie_pulled_rows_total{side="server"}'] == 18
-    assert found['coterie_barrier_wait_seconds_bucket{le="0.005",side="server"}'] == 1
-    assert found['coterie_barrier_wait_seconds_bucket{le="+Inf",side="server"}'] == 2
+    assert found['coterie_barrier_wait_seconds_bucket{le="0.005",peer="w0",side="server"}'] == 1
+    assert found['coterie_barrier_wait_seconds_bucket{le="+Inf",peer="w0",side="server"}'] == 2
     failed = '{error="StepRefused",method="Join",peer="w1",side="server"}'
     assert found[f"coterie_calls_total{failed}"] == 1
 
@@ -131,3 +131,22 @@ def test_the_operations_page_lists_every_metric_and_no_other() -> None:
         for family in metrics.registry.collect()
     }
     assert set(re.findall(r"^\| `(coterie_\w+)` \|", PAGE, re.MULTILINE)) == collected
+
+
+def test_the_page_names_every_metric_with_its_labels() -> None:
+    metrics = NodeMetrics(node())
+    called = CallRecord("server", "Exchange", "w0", 1, 1, 0.1, "", CallWork(1, 1, 0.1))
+    metrics.observe(called)
+    for event in (
+        events.Refused("ps0", "X", "y", 1), events.LeftOut("w0", 1), events.Returned("w0", 1),
+        events.Joined("w0", ()), events.Attested("ps0", "w0", "worker", "a", "UpToDate", "ab"),
+    ):  # fmt: skip
+        metrics.hear(event)
+    found: dict[str, set[str]] = {}
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            name = sample.name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count")
+            if not name.endswith("_created"):
+                found.setdefault(name, set()).update(set(sample.labels) - {"le"})
+    rows = re.findall(r"^\| `(coterie_\w+)` \| \w+ \|([^|]*)\|", PAGE, re.MULTILINE)
+    assert {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows} == found

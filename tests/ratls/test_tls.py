@@ -133,7 +133,7 @@ def test_a_server_that_agrees_on_no_protocol_is_not_spoken_to(world: World) -> N
     assert served is None
     assert isinstance(refused, HandshakeFailed)
     assert refused.what == "the peer does not speak Coterie's attested handshake"
-    assert refused.seen == "b''"
+    assert refused.seen == "nothing"
 
 
 def test_no_session_can_be_resumed(world: World, tmp_path: Path) -> None:

@@ -86,6 +86,26 @@ def test_the_contract_can_be_demanded(finished: Scene) -> None:
     assert refusal.value.place == "line 2 (contract)"
 
 
+def test_a_contract_whose_keys_a_run_made_leads_to_the_run_s_own(finished: Scene) -> None:
+    """``coterie run`` of an example that names no keys: the same file is no stranger's."""
+    contract = finished.world.contract
+    parties = tuple(party.model_copy(update={"key": None}) for party in contract.parties)
+    example = contract.model_copy(update={"parties": parties})
+    with pytest.raises(ReceiptRefused, match="names no keys") as refusal:
+        verify_receipt(finished.path, appraiser_of=judge, expected=example)
+    assert "contract.json in the run's folder" in refusal.value.remedy
+    other = example.model_copy(update={"name": "other"})
+    with pytest.raises(ReceiptRefused, match="the receipt of another contract") as refusal:
+        verify_receipt(finished.path, appraiser_of=judge, expected=other)
+    assert "contract.json" not in refusal.value.remedy
+
+
+def test_who_gave_the_contract_is_not_told_to_give_it(finished: Scene) -> None:
+    found = finished.verify()
+    assert any("or give --contract" in line for line in does_not_prove(found))
+    assert not any("contract is yours" in line for line in does_not_prove(found, compared=True))
+
+
 def test_all_can_be_judged_at_another_time(finished: Scene) -> None:
     now = finished.world.clock()
     found = finished.verify(at=now + timedelta(hours=1))

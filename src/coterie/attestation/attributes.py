@@ -99,3 +99,19 @@ def _apply(rules: tuple[BitRule, ...], word: int, checks: CheckList) -> None:
                 remedy="build and start the program as a production enclave or trust domain",
             )
         checks.passed(rule.check, f"attributes {word:#018x}")
+
+
+def attribute_words(report: EnclaveReport | TdReport) -> dict[str, object]:
+    """The attributes, and whether each bit that decides is set: for people, judged by nobody."""
+    rules: tuple[BitRule, ...] = TDX_RULES
+    shown: dict[str, object] = {}
+    if isinstance(report, EnclaveReport):
+        rules, word = SGX_RULES, report.flags
+        shown["xfrm"] = f"{report.xfrm:#018x}"
+    else:
+        word = report.td_attributes
+    return {
+        "flags": f"{word:#018x}",
+        **shown,
+        **{rule.check.partition("_")[2]: bool(word & rule.mask) for rule in rules},
+    }

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from coterie.attestation.appraiser import Appraisal
 
 
+_VERDICT = ("accepted", "failed_check", "reason", "expected", "seen", "remedy")
+
+
 def print_outcome(
     outcome: Appraisal,
     claimed: TeeKind | None,
@@ -63,13 +66,15 @@ def print_outcome(
 
 
 def print_facts(value: dict[str, object], *, as_json: bool) -> None:
-    """Prints names and values: one JSON object, or a line each."""
+    """Prints names and values: one JSON object, or a line each, the verdict below all that it rests on."""
     from coterie.cli import console
 
     if as_json:
         console.print_json(value)
         return
-    for line in _lines(value, ""):
+    verdict = {name: item for name, item in value.items() if name in _VERDICT}
+    rest = {name: item for name, item in value.items() if name not in _VERDICT}
+    for line in _lines(rest | verdict, ""):
         typer.echo(printable(line, None))
 
 
@@ -86,6 +91,8 @@ def _lines(value: dict[str, object], indent: str) -> list[str]:
                 f"{check['detail']}".rstrip()
                 for check in item
             ]
+        elif isinstance(item, bool):
+            lines.append(f"{indent}{label}: {'yes' if item else 'no'}")
         elif isinstance(item, list):
             lines.append(f"{indent}{label}: {', '.join(map(str, item)) or 'none'}")
         elif item is not None:

@@ -6,8 +6,10 @@ import json
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from coterie.cli.logs import LogFormat, settings
 from coterie.errors import CoterieError
@@ -17,8 +19,25 @@ if TYPE_CHECKING:
     from coterie.ps.checkpoints import WorkerAbsence
     from coterie.training.results import PartyQuality, RunResult
 
-out = Console()
-err = Console(stderr=True)
+_NO_EDGE = 10_000  # columns: wider than anything that is printed here
+
+
+class Screen(Console):
+    """As wide as the terminal; what goes to a pipe or a file has no edge to be wrapped or cut at."""
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """Columns and lines."""
+        width, height = super().size
+        return ConsoleDimensions(width if self.file.isatty() else _NO_EDGE, height)
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        self._width, self._height = new_size
+
+
+out = Screen()
+err = Screen(stderr=True)
 
 _ERROR_LINES = (
     ("check", "failed_check"),
@@ -63,8 +82,8 @@ def print_json(value: object) -> None:
 def print_result(result: RunResult, title: str) -> None:
     """A human summary of a run."""
     table = Table(show_header=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    table.add_column(style="dim")
+    table.add_column()
     for key, label in _LABELS.items():
         value = getattr(result, key)
         if key != "optimizer_state" or value is not None:
@@ -85,7 +104,34 @@ def print_result(result: RunResult, title: str) -> None:
     for absence in result.absences:
         table.add_row("left out", _absence(absence))
     out.print(f"\n{title}  [bold]{stamp_of(result)}[/]", highlight=False)
-    out.print(table)
+    print_table(table)
+
+
+def print_table(table: Table) -> None:
+    """A table where it is as narrow as the terminal; else its rows as lines, so that nothing is cut or broken.
+
+    A table without a header has two columns, a name and what belongs to it. Cells are text.
+    """
+    every = out.options.update(max_width=_NO_EDGE)
+    if Measurement.get(out, every, table).maximum <= out.width:
+        out.print(table)
+        return
+    rows = zip(*(column.cells for column in table.columns), strict=True)
+    heads = [_plain(column.header) for column in table.columns]
+    for cells in ([_plain(cell) for cell in row] for row in rows):
+        lines = [cells]
+        if table.show_header:
+            out.out(cells[0], highlight=False)
+            lines = [[f"  {head}", cell] for head, cell in zip(heads[1:], cells[1:], strict=True)]
+        for name, value in lines:
+            if value:
+                fits = len(name) + len(value) + 2 <= out.width
+                out.out(f"{name}: {value}" if fits else f"{name}:\n  {value}", highlight=False)
+
+
+def _plain(cell: object) -> str:
+    text = cell if isinstance(cell, Text) else Text.from_markup(str(cell))
+    return ", ".join(text.plain.split("\n"))
 
 
 def auc_words(low: float | None, high: float | None, note: str) -> list[tuple[str, str]]:

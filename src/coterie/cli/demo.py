@@ -72,7 +72,9 @@ def _show(out: Path, rows: int, *, as_json: bool) -> None:
 
     same = joint.model_digest == reference.model_digest
     if not as_json:
-        _print(_summary(hfl, joint, sdt, rented), worth, out, joint.model_digest if same else "")
+        _print(
+            summary_table(hfl, joint, sdt, rented), worth, out, joint.model_digest if same else ""
+        )
     for folder in ("run-hfl", "run-local", "run-sdt"):
         leave_run_report(out / folder)
     leave_report(lambda: _report(out, worth))
@@ -93,12 +95,12 @@ def _show(out: Path, rows: int, *, as_json: bool) -> None:
 def _print(summary: Table, worth: Comparison | None, out: Path, same_digest: str) -> None:
     say = console.out.print
     say("\nTwo attested runs  [bold]SIMULATED[/]")
-    say(summary)
+    console.print_table(summary)
     if worth is not None:
         say(
             f"\nWhat joining is worth: AUC on the same {worth.test_examples:,} test rows, 95 % intervals"
         )
-        say(_worth(worth))
+        console.print_table(worth_table(worth))
     say(
         "HFL, attested and in one process: models "
         + (f"equal, bit for bit ({same_digest[:16]})" if same_digest else "DIFFER")
@@ -154,7 +156,8 @@ def _require_own(out: Path) -> None:
         )
 
 
-def _summary(hfl: Contract, joint: RunResult, sdt: Contract, rented: RunResult) -> Table:
+def summary_table(hfl: Contract, joint: RunResult, sdt: Contract, rented: RunResult) -> Table:
+    """Both runs side by side."""
     table = Table()
     table.add_column("")
     for name in (hfl.name, sdt.name):
@@ -177,7 +180,8 @@ def _summary(hfl: Contract, joint: RunResult, sdt: Contract, rented: RunResult) 
     return table
 
 
-def _worth(comparison: Comparison) -> Table:
+def worth_table(comparison: Comparison) -> Table:
+    """Every model, and what the joint one has over it."""
     table = Table()
     table.add_column("model")
     for name in ("trained on", "test AUC", "joining gains"):
@@ -189,6 +193,6 @@ def _worth(comparison: Comparison) -> Table:
             f"{model.auc:.4f} ±{(model.auc_high - model.auc_low) / 2:.4f}",
         ]
         if model.gain is not None and model.gain_high is not None:
-            row.append(f"{model.gain:+.4f} ±{model.gain_high - model.gain:.4f}")
+            row.append(f"{model.gain:+z.4f} ±{model.gain_high - model.gain:.4f}")
         table.add_row(*row)
     return table

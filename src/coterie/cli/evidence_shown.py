@@ -13,6 +13,7 @@ from asn1crypto import keys
 from asn1crypto import x509 as asn1
 
 from coterie.attestation import dcap
+from coterie.attestation.attributes import attribute_words
 from coterie.attestation.evidence import kind_of
 from coterie.attestation.pem import encode
 from coterie.attestation.platforms import platform_of
@@ -52,6 +53,7 @@ def _quote_facts(data: bytes) -> dict[str, object]:
         "quote_version": quote.version,
         "quote_bytes": len(quote.canonical),
         "measurements": dict(measurements(quote.report)),
+        "attributes": attribute_words(quote.report),
         "report_data": quote.report_data.hex(),
         "platform": asdict(platform_of(data)),
         "pck": _platform_facts(quote.pck_chain_pem),

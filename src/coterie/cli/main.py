@@ -77,7 +77,7 @@ _VERBS = (
         ("run", "run:run", "Train: every node of the contract as an attested process on this machine."),
         ("local", "run:local", "Train the same in one process, without attestation: the reference for every run."),
         ("bench", "run:bench", "Train attested and in plaintext in turn; print both and the ratio of their training times."),
-        ("node", "node:node", "Run one node of a contract; start the parameter server first, the others in any order."),
+        ("node", "node:node", "Run one node of a contract; nodes wait for each other, whichever is started first."),
         ("status", "status:status", "Ask a running parameter server where it stands; nothing is changed by it."),
         ("tensorflow", "tensorflow:app", "Run any TensorFlow cluster program, attested (one owner's nodes only)."),
     )),

@@ -106,7 +106,7 @@ def node(
         bool, typer.Option("--end-with-parent", help="End when standard input ends.")
     ] = False,
 ) -> None:
-    """Run one node of a contract; start the parameter server first, the others in any order.
+    """Run one node of a contract; nodes wait for each other, whichever is started first.
 
     SIGTERM ends it at once, with exit code 143; the same command goes on where it was.
 

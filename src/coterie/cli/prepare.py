@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from coterie.cli.console import err
+from coterie.cli import console as screen
 from coterie.cli.options import (
     AsJson,
     Column,
@@ -104,16 +104,16 @@ def prepare(  # noqa: PLR0917  the command line's arguments, not a call's
         }
         typer.echo(json.dumps(value))
         return
-    console = Console()
+    console = screen.out
     source = report.source
     console.print(
         f"{escape(source.name)}: {source.rows:,} rows, {source.bad_rows:,} bad ones skipped",
         highlight=False,
     )
     for line in source.bad_lines:
-        console.print(f"  {escape(line)}", highlight=False)
+        console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
     for warning in report.warnings:
-        err.print(
+        screen.err.print(
             f"[yellow]warning:[/] {escape(printable(warning, None))}",
             highlight=False,
             soft_wrap=True,
@@ -131,7 +131,7 @@ def prepare(  # noqa: PLR0917  the command line's arguments, not a call's
             f"{manifest.test.rows:,}",
             f"{sum(shares) / len(shares):.1%}",
         )
-    console.print(table)
+    screen.print_table(table)
     console.print(
         f"Each party's data set is in {escape(str(report.directory))}/PARTY. Rare ids: the share of "
         "training cells below min_count, which train the out-of-vocabulary rows.",

@@ -14,7 +14,8 @@ from coterie.errors import ReceiptRefused
 app = typer.Typer(no_args_is_help=True, help="Check and show the signed account of a run.")
 
 ReceiptPath = Annotated[
-    Path, typer.Argument(metavar="FILE", help="The receipt: receipt.jsonl of a run.")
+    Path,
+    typer.Argument(metavar="RECEIPT", help="A run's folder, or its receipt.jsonl.", exists=True),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
@@ -37,7 +38,7 @@ def verify(
             "--parent",
             metavar="FILE",
             help="The receipt of a run that this one went on from, or that one before it; repeatable. "
-            "Those in the folder parents beside FILE are taken, too.",
+            "Those in the folder parents beside RECEIPT are taken, too.",
         ),
     ] = None,
     at: Annotated[
@@ -60,7 +61,7 @@ def verify(
 
     Says in plain words what it proves and what not. A changed byte is refused with its place.
 
-    Example: coterie receipt verify run1/receipt.jsonl --contract run1/contract.json
+    Example: coterie receipt verify run1 --contract run1/contract.json
     """
     from coterie.contract import load_contract
     from coterie.receipts import found_beside
@@ -68,17 +69,18 @@ def verify(
     from coterie.receipts.verification import verify_receipt
     from coterie.receipts.words import does_not_prove, proves, walked
 
+    receipt = _file_of(receipt)
     judged_at = at.replace(tzinfo=UTC) if at is not None else None
     expected = load_contract(contract) if contract is not None else None
     found = verify_receipt(receipt, expected=expected, folder=collateral, at=judged_at)
     parents = walk(
         found,
-        [*found_beside(receipt), *(parent or [])],
+        [*found_beside(receipt), *map(_file_of, parent or [])],
         lambda path: verify_receipt(path, folder=collateral, at=judged_at),
     )
     proved, unproved = (
         (*proves(found), *walked(found, parents)),
-        does_not_prove(found, parents),
+        does_not_prove(found, parents, compared=expected is not None),
     )
     if model is not None:
         _check_model(found.contract_digest, found.outcome.model_digest, model)
@@ -111,11 +113,12 @@ def show(receipt: ReceiptPath, as_json: AsJson = False) -> None:
 
     A receipt of a run that goes on, or that failed, can be shown but not accepted.
 
-    Example: coterie receipt show run1/receipt.jsonl
+    Example: coterie receipt show run1
     """
     from coterie.receipts.reading import read_entries
     from coterie.receipts.words import describe
 
+    receipt = _file_of(receipt)
     if as_json:
         console.print_json(
             [
@@ -131,6 +134,13 @@ def show(receipt: ReceiptPath, as_json: AsJson = False) -> None:
         return
     for entry in read_entries(receipt):
         typer.echo(f"{entry.line:>5}  {entry.at:%Y-%m-%d %H:%M:%S}  {describe(entry)}")
+
+
+def _file_of(path: Path) -> Path:
+    """The receipt that is meant: a folder's, where a folder is named."""
+    from coterie.receipts import NAME
+
+    return path / NAME if path.is_dir() else path
 
 
 def _check_model(contract_digest: str, digest: str, path: Path) -> None:

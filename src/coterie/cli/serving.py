@@ -75,7 +75,7 @@ def evaluate(  # noqa: PLR0917  the command line's arguments, not a call's
         table.add_row(part, f"{metrics.examples:,}", *shown)
         notes += [f"{part}: {words['note']}"] if "note" in words else []
     console.out.print(f"model {found.model_digest}", highlight=False, soft_wrap=True)
-    console.out.print(table)
+    console.print_table(table)
     for note in notes:
         console.out.print(note, highlight=False, soft_wrap=True)
     _print_bad(found.bad_lines)

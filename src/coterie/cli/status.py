@@ -14,7 +14,11 @@ from coterie.cli import console
 from coterie.errors import SignatureRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from coterie.contract import Contract
+    from coterie.ps.overview import Overview
+    from coterie.status.messages import SeenPeer
 
 
 def status(
@@ -98,9 +102,14 @@ def status(
         + (f"at step {kept.step}, {kept.digest.hex()[:16]}" if kept else "none yet"),
         highlight=False,
     )
-    table = Table()
-    for title in ("node", "run", "attested", "until", "platform", "measurement"):
-        table.add_column(title)
+    console.print_table(peers_table(agreed, name, run, peers))
+
+
+def peers_table(contract: Contract, server: str, run: Overview, peers: Sequence[SeenPeer]) -> Table:
+    """Every node but the server that was asked; times to the minute, so that 80 columns hold a row."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for title in ("node", "run", "attested, UTC", "until", "platform", "measurement"):
+        table.add_column(title, no_wrap=True)
     states = {
         **dict.fromkeys(run.joined, "joined"),
         **dict.fromkeys(run.missing, "missing"),
@@ -108,16 +117,23 @@ def status(
         **dict.fromkeys(run.left_out, "left out"),
     }
     seen = {peer.node: peer for peer in peers}
-    for entry in agreed.nodes:
-        peer = seen.get(entry.name)
-        proof = (
-            (_time(peer.attested_at), _time(peer.until), peer.tcb_status, peer.measurement[:16])
-            if peer
-            else ("", "", "", "")
-        )
-        if entry.name != name:
-            table.add_row(entry.name, states.get(entry.name, ""), *proof)
-    say(table)
+    for entry in contract.nodes:
+        if entry.name == server:
+            continue
+        proof = ("", "", "", "")
+        if (peer := seen.get(entry.name)) is not None:
+            attested, until = (
+                datetime.fromtimestamp(at, UTC) for at in (peer.attested_at, peer.until)
+            )
+            days = "" if until.date() == attested.date() else "%Y-%m-%d "
+            proof = (
+                f"{attested:%Y-%m-%d %H:%M}",
+                until.strftime(f"{days}%H:%M"),
+                peer.tcb_status,
+                peer.measurement[:16],
+            )
+        table.add_row(entry.name, states.get(entry.name, ""), *proof)
+    return table
 
 
 def _party_of(contract: Contract, key: str) -> str:

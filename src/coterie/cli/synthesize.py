@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from coterie.cli import console
 from coterie.cli.prepare import progress_bar
 
 
@@ -38,7 +38,7 @@ def synthesize(
     if as_json:
         typer.echo(json.dumps({**asdict(report), "file": str(report.file), "seed": seed}))
         return
-    Console().print(
+    console.out.print(
         f"{escape(str(report.file))}: {report.rows:,} rows, "
         f"{report.positives / report.rows:.1%} clicks; "
         f"no model does better than about ROC AUC {report.bayes_auc:.4f} on them",

@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 from coterie.contract import DataSection, data_digest
 from coterie.criteo.shards import PIECE_ROWS, Shard, find_bad_value, record_bytes
 from coterie.errors import DataSetMismatch, ShardDamaged
+from coterie.text import first_octets
 
 HEADER_BYTES = 128
 FORMAT_VERSION = 1
@@ -287,7 +288,7 @@ def _check_header(header: bytes | memoryview, octets: int, path: Path, data: Dat
     """Checks a header against the contract, and the file's size against it; its number of records."""
     magic, version, numeric, categorical, width, rows, digest, zero = _HEADER.unpack(header)
     if magic != _MAGIC:
-        raise damaged(path, "magic", repr(_MAGIC), repr(magic))
+        raise damaged(path, "magic", first_octets(_MAGIC), first_octets(magic))
     if version != FORMAT_VERSION:
         raise damaged(path, "format version", str(FORMAT_VERSION), str(version))
     if not hmac.compare_digest(digest, data_digest(data)):

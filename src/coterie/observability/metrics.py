@@ -61,7 +61,7 @@ class NodeMetrics:
         self._waited = Histogram(
             "coterie_barrier_wait_seconds",
             "Time that an exchange waited for other workers",
-            ["side"],
+            ["side", "peer"],
             buckets=_SECONDS,
             registry=registry,
         )
@@ -111,4 +111,4 @@ class NodeMetrics:
         if call.work is not None:
             self._pushed.labels(call.side).inc(call.work.pushed_rows)
             self._pulled.labels(call.side).inc(call.work.pulled_rows)
-            self._waited.labels(call.side).observe(call.work.waited_seconds)
+            self._waited.labels(call.side, call.peer).observe(call.work.waited_seconds)

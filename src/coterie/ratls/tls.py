@@ -24,7 +24,7 @@ from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.issuing import spki_der
 from coterie.ratls.records import Records, broken_off, tls_failed
-from coterie.text import printable
+from coterie.text import first_octets, printable
 from coterie.unreadable import UNREADABLE
 
 ALPN = b"coterie-ra-tls/1"
@@ -109,7 +109,7 @@ class TlsConnection:
             raise HandshakeFailed(
                 f"{self._peer_name} does not speak Coterie's attested handshake",
                 expected=f"application protocol {_names(self._protocols)}",
-                seen=printable(repr(self.protocol), 80),
+                seen=first_octets(self.protocol)[:80],
                 remedy="check the port: the attestation port is the one in the contract",
             )
 
@@ -331,6 +331,6 @@ def _select_alpn(known: tuple[bytes, ...], _: SSL.Connection, offered: list[byte
     raise HandshakeFailed(
         "the peer does not speak Coterie's attested handshake",
         expected=f"application protocol {_names(known)}",
-        seen=printable(repr(offered), 80),
+        seen=", ".join(map(first_octets, offered))[:80] or "nothing",
         remedy="something else than a Coterie node dialled this port",
     )

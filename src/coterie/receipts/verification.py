@@ -16,6 +16,7 @@ from coterie.attestation.collateral_source import (
 from coterie.attestation.measurement import own_package_measurement
 from coterie.contract import Contract, agreed_digest, contract_digest, contract_from_json
 from coterie.contract.signatures import ContractSignature, verify_signature, verify_signatures
+from coterie.errors import ReceiptRefused
 from coterie.receipts import bodies, entries
 from coterie.receipts.entries import Entry, refused
 from coterie.receipts.evidence import EvidenceJudge, within
@@ -138,9 +139,7 @@ class Verifier:
         if self._expected is not None:
             expected = contract_digest(self._expected)
             if expected not in {agreed, contract_digest(contract)}:
-                raise refused(
-                    "it is the receipt of another contract", entry.place, expected.hex(), digest
-                )
+                raise _another_contract(self._expected, contract, entry.place, digest)
         tee = contract.trust.tee
         stamp: bodies.Stamp = "SIMULATED" if tee == "simulated" else tee
         if agreement.stamp != stamp:
@@ -153,6 +152,29 @@ class Verifier:
         self._signers = tuple(one.party for one in signatures)
         self._evidence.judge_by(contract, agreed, self._appraiser_of(contract))
         self._history = History(contract)
+
+
+def _another_contract(
+    expected: Contract, contract: Contract, place: str, digest: str
+) -> ReceiptRefused:
+    """The refusal; a contract that names no keys is that of a run which made some, and so another one."""
+    seen = contract_digest(expected).hex()
+    refusal = refused("it is the receipt of another contract", place, seen, digest)
+    keyless = {party.name for party in expected.parties if party.key is None}
+    parties = tuple(
+        party.model_copy(update={"key": None}) if party.name in keyless else party
+        for party in contract.parties
+    )
+    stripped = contract.model_copy(update={"parties": parties})
+    if not keyless or contract_digest(stripped) != contract_digest(expected):
+        return refusal
+    return ReceiptRefused(
+        "the contract that was given names no keys, so the run made some, for itself alone",
+        place=place,
+        expected=seen,
+        seen=digest,
+        remedy="give --contract the contract.json in the run's folder; its digest stands for those keys, too",
+    )
 
 
 def _contract_of(fields: dict[str, JsonValue]) -> Contract:

@@ -116,8 +116,16 @@ def walked(found: Findings, parents: tuple[Findings, ...]) -> tuple[str, ...]:
     return _clean(lines)
 
 
-def does_not_prove(found: Findings, parents: tuple[Findings, ...] = ()) -> tuple[str, ...]:
-    """What does not follow from it, nor from the receipts of the runs before."""
+def does_not_prove(
+    found: Findings, parents: tuple[Findings, ...] = (), *, compared: bool = False
+) -> tuple[str, ...]:
+    """What does not follow from it.
+
+    Args:
+        found: The accepted receipt.
+        parents: Those of the runs before, as far as they were followed.
+        compared: Whether it was held against a contract of the reader's own.
+    """
     digest = found.contract_digest
     lines = []
     first = (found, *parents)[-1].contract.start
@@ -131,11 +139,12 @@ def does_not_prove(found: Findings, parents: tuple[Findings, ...] = ()) -> tuple
             "SIMULATED: everybody can make such evidence. Only the parties' vouchers are worth "
             "something here, and only against those who do not have a party's key."
         )
-    lines += [
-        (
+    if not compared:
+        lines.append(
             f"That the contract is yours: compare its digest, {digest}, with the one that you signed, or "
             "give --contract."
-        ),
+        )
+    lines += [
         "That the data are true, or the parties' own: the digests say which data, not what is in them.",
         (
             "How the other shards of the server and the workers judged each other: each did by the same "

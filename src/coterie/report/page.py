@@ -209,7 +209,7 @@ def _gain_tiles(comparison: Comparison | None) -> list[Tile]:
     if not gains:
         return []
     note = "AUC over a company alone" + (", mean" if len(gains) > 1 else "")
-    return [Tile("joining gains", Number("mean_gain", sum(gains) / len(gains), "+.4f"), note)]
+    return [Tile("joining gains", Number("mean_gain", sum(gains) / len(gains), "+z.4f"), note)]
 
 
 def _number(result: RunResult, key: str) -> Number:

@@ -13,6 +13,7 @@ from coterie.contract.loading import MAX_CONTRACT_BYTES
 from coterie.errors import ContractInvalid, ModelDamaged
 from coterie.ps.slices import SliceDigests
 from coterie.ps.state import model_digest
+from coterie.text import first_octets
 from coterie.trained.format import (
     CHUNK_ROWS,
     FORMAT_VERSION,
@@ -148,7 +149,7 @@ def header_of(octets: bytes | memoryview, name: str) -> Header:
             remedy="open it at home first: coterie unseal SEALED OUT --key FILE",
         )
     if magic != MAGIC:
-        raise damaged(name, "magic", repr(MAGIC), repr(magic))
+        raise damaged(name, "magic", first_octets(MAGIC), first_octets(magic))
     if version != FORMAT_VERSION:
         raise damaged(name, "format version", str(FORMAT_VERSION), str(version))
     if any(zero):

@@ -292,7 +292,7 @@ def test_another_format_is_refused(folder: SegmentFolder) -> None:
     segment = by_hand(folder, magic=MAGIC.replace(b"1", b"2"))
     refusal = refused(folder, segment)
     assert refusal.expected == "a Coterie segment, version 1"
-    assert refusal.seen == repr(b"coterie segment 2\n")
+    assert refusal.seen == r"coterie segment 2\n"
 
 
 def test_bytes_that_nobody_reads_are_refused(folder: SegmentFolder) -> None:

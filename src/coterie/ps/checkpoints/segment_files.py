@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from coterie.errors import CheckpointDamaged, SealBroken
 from coterie.files import reading, unreadable
 from coterie.ps.checkpoints.casing import Casing, Source
+from coterie.text import first_octets
 
 MAGIC = b"coterie segment 1\n"
 DIGEST_BYTES = 32
@@ -119,7 +120,8 @@ class SegmentReader:
         """Magic, dense parameters and their state; first of all."""
         head = self._read(self.footer.head_bytes)
         if not head.startswith(MAGIC):
-            raise damaged_file(self.path, "a Coterie segment, version 1", repr(head[: len(MAGIC)]))
+            seen = first_octets(head[: len(MAGIC)])
+            raise damaged_file(self.path, "a Coterie segment, version 1", seen)
         return head
 
     def records(self) -> Iterator[Records]:

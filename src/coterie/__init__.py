@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         predict,
         predict_frame,
         prepare,
+        read_history,
         read_result,
         results_frame,
         run,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from coterie.criteo.preparation import PrepareReport
     from coterie.criteo.synthetic import SynthesizeReport
     from coterie.errors import CoterieError
+    from coterie.history import History
     from coterie.models.metrics import Metrics
     from coterie.serving.evaluation import Evaluation
     from coterie.serving.prediction import Predictions
@@ -47,6 +49,7 @@ __all__ = [
     "Contract",
     "CoterieError",
     "Evaluation",
+    "History",
     "KerasModelSection",
     "Metrics",
     "Predictions",
@@ -65,6 +68,7 @@ __all__ = [
     "predict",
     "predict_frame",
     "prepare",
+    "read_history",
     "read_result",
     "results_frame",
     "run",
@@ -75,6 +79,7 @@ _CLASSES = {
     "Contract": "coterie.contract",
     "CoterieError": "coterie.errors",
     "Evaluation": "coterie.serving.evaluation",
+    "History": "coterie.history",
     "KerasModelSection": "coterie.contract",
     "Metrics": "coterie.models.metrics",
     "Predictions": "coterie.serving.prediction",

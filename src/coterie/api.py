@@ -45,6 +45,7 @@ from coterie.contract import load_contract as _load_contract
 from coterie.criteo.dialect import DialectName
 from coterie.criteo.layout import Layout
 from coterie.criteo.split import Deal
+from coterie.history import History
 from coterie.ps.events import Event
 from coterie.trained import TrainedModel
 from coterie.training.results import RunResult
@@ -171,7 +172,8 @@ def run(
     from coterie.nodes.run import run_processes
 
     folder = None if start is None else arguments.path_of(start, "start")
-    return run_processes(contract, source, target, on_event, start=folder)
+    result = run_processes(contract, source, target, on_event, start=folder)
+    return result.model_copy(update={"path": str(target)})
 
 
 def local(
@@ -202,7 +204,8 @@ def local(
     from coterie.nodes.run import run_in_process
 
     folder = None if start is None else arguments.path_of(start, "start")
-    return run_in_process(contract, source, on_event, out=target, start=folder)
+    result = run_in_process(contract, source, on_event, out=target, start=folder)
+    return result.model_copy(update={"path": "" if target is None else str(target)})
 
 
 def continue_from(
@@ -237,7 +240,7 @@ def continue_from(
 
 
 def read_result(run: StrPath) -> RunResult:
-    """Reads the result of a finished run.
+    """Reads the result of a finished run; its ``path`` is the directory.
 
     Args:
         run: The run's directory.
@@ -251,29 +254,56 @@ def read_result(run: StrPath) -> RunResult:
     return result_file.read_result(folder)
 
 
-def results_frame(results: Iterable[RunResult]) -> pl.DataFrame:
+def read_history(run: StrPath) -> History:
+    """Reads what a run told while it trained: its curves.
+
+    Args:
+        run: The directory of a run, finished or not.
+
+    Raises:
+        DataError: No run is there.
+    """
+    return History.read(arguments.path_of(run, "run"))
+
+
+def results_frame(results: Iterable[RunResult | StrPath]) -> pl.DataFrame:
     """Results as a table, a row each, with the names of ``RunResult``.
 
     Args:
-        results: Of any runs.
+        results: Of any runs, or the directories of finished ones.
 
     Returns:
-        A frame of the fields that every result has and that hold one number or text.
+        A frame of ``name``, ``path`` and ``finished``, of the fields that every result has and that hold
+        one number or text, and of all hyperparameters by their dotted names, null where a run has none.
+
+    Raises:
+        ResultUnreadable: A directory holds no result of this version.
     """
     if isinstance(results, str | os.PathLike | RunResult):
         results = [arguments.instance_of(results, RunResult, "results")]
-    checked = [arguments.instance_of(one, RunResult, "an item of results") for one in results]
+    read = [
+        read_result(one)
+        if isinstance(one, str | os.PathLike)
+        else arguments.instance_of(one, RunResult, "an item of results")
+        for one in results
+    ]
     import polars as pl
 
     kinds: dict[object, type[pl.DataType]] = {int: pl.Int64, float: pl.Float64}
     kinds[float | None] = pl.Float64
-    schema = {
-        name: kinds.get(field.annotation, pl.String)
-        for name, field in RunResult.model_fields.items()
-        if field.is_required()
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        "name": pl.String,
+        "path": pl.String,
+        "finished": pl.Datetime("us", "UTC"),
     }
-    rows = [result.model_dump(mode="json", include=set(schema)) for result in checked]
-    return pl.DataFrame(rows, schema=schema)
+    for name, field in RunResult.model_fields.items():
+        if field.is_required():
+            schema[name] = kinds.get(field.annotation, pl.String)
+    rows = [{name: getattr(result, name) for name in schema} for result in read]
+    names = dict.fromkeys(name for result in read for name in result.hyperparameters)
+    more = {name: [result.hyperparameters.get(name) for result in read] for name in names}
+    columns = [pl.Series(name, values, strict=False) for name, values in more.items()]
+    return pl.DataFrame(rows, schema=schema).with_columns(columns)
 
 
 def load_model(path: StrPath) -> TrainedModel:

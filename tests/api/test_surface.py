@@ -7,6 +7,7 @@ import doctest
 import inspect
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,9 @@ import coterie
 import coterie.api
 from coterie.errors import ContractInvalid, ResultUnreadable, UsageError
 from coterie.models.backend import configure_tensorflow
+from coterie.nodes.eventlog import event_log
+from coterie.nodes.result_file import write_result
+from coterie.ps.events import Resumed, StepDone, ValidationDone
 from coterie.training.results import RunResult
 from tests.conftest import REPOSITORY
 from tests.system.conftest import contract_text
@@ -22,10 +26,11 @@ from tests.system.conftest import contract_text
 PAGE = REPOSITORY / "docs" / "python.md"
 
 SURFACE = [
-    "Contract", "CoterieError", "Evaluation", "KerasModelSection", "Metrics", "Predictions",
+    "Contract", "CoterieError", "Evaluation", "History", "KerasModelSection", "Metrics", "Predictions",
     "PrepareReport", "RunResult", "SynthesizeReport", "TrainedModel", "__version__",
     "continue_from", "describe_model", "evaluate", "export", "load_contract", "load_model", "local",
-    "predict", "predict_frame", "prepare", "read_result", "results_frame", "run", "synthesize",
+    "predict", "predict_frame", "prepare", "read_history", "read_result", "results_frame", "run",
+    "synthesize",
 ]  # fmt: skip
 
 
@@ -130,10 +135,53 @@ def test_results_become_a_frame_of_plain_columns() -> None:
     import polars as pl
 
     assert frame.schema["validation_auc"] == pl.Float64
-    assert set(frame.schema.dtypes()) == {pl.String, pl.Int64, pl.Float64}
+    assert set(frame.schema.dtypes()) == {pl.String, pl.Int64, pl.Float64, pl.Datetime("us", "UTC")}
     assert {"mode", "model_digest", "test_auc"} <= set(frame.columns)
     assert not {"times", "absences"} & set(frame.columns)
     assert coterie.results_frame([]).schema == frame.schema
+
+
+def test_a_frame_says_which_run_is_which(tmp_path: Path) -> None:
+    at = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    named = {"name": "mine", "finished": at, "hyperparameters": {"training.batch": 64, "a": "x"}}
+    write_result(tmp_path, RESULT.model_copy(update=named))
+    other = RESULT.model_copy(update={"hyperparameters": {"training.batch": 0.5}})
+    frame = coterie.results_frame([str(tmp_path), other])
+    assert frame["path"].to_list() == [str(tmp_path), ""]
+    assert frame["name"].to_list() == ["mine", ""]
+    assert frame["finished"].to_list() == [at, None]
+    assert frame["training.batch"].to_list() == [64, 0.5]
+    assert frame["a"].to_list() == ["x", None]
+
+
+def test_a_history_forgets_what_is_trained_again(tmp_path: Path) -> None:
+    history = coterie.History()
+    told = [
+        *(StepDone(step, 9, 64, 1 / step, 0.1 * step, 0.5, 1, 64) for step in (1, 2, 3)),
+        ValidationDone(3, 900, 0.7, 0.6, 1.0, best=True, train_loss=None),
+        Resumed(1, "ab"),
+        StepDone(2, 9, 64, 0.25, 0.3, None, 1, 64),
+        ValidationDone(2, 900, None, 0.5, 1.0, best=True, train_loss=None),
+        StepDone(3, 9, 64, None, 0.4),
+    ]
+    with event_log(tmp_path) as log:
+        for event in told:
+            history(event)
+            log(event)
+    assert [(one.step, one.loss, one.accuracy) for one in history.points] == [
+        (1, 1.0, 0.5), (2, 0.25, None),
+    ]  # fmt: skip
+    assert history.to_frame().rows() == [
+        (1, 64, 1.0, 0.5, None, None), (2, 64, 0.25, None, 0.5, None),
+    ]  # fmt: skip
+    read = coterie.read_history(tmp_path)
+    assert (read.points, read.validations) == (history.points, history.validations)
+    assert coterie.History().to_frame().height == 0
+
+
+def test_a_folder_without_a_log_has_no_history(tmp_path: Path) -> None:
+    with pytest.raises(coterie.CoterieError, match="no run that kept a log"):
+        coterie.read_history(tmp_path)
 
 
 @pytest.mark.parametrize("content", [None, "{}", "no JSON"])
@@ -207,7 +255,7 @@ def test_a_contract_that_breaks_the_schema_is_named(tmp_path: Path) -> None:
         ("continue_from", ("run1",), {"epochs": 0}, "epochs", "docs/python.md"),
         ("read_result", (RESULT,), {}, "run", "docs/python.md"),
         ("results_frame", ("run1",), {}, "results", "read_result('run1')"),
-        ("results_frame", (["run1"],), {}, "an item of results", "read_result('run1')"),
+        ("results_frame", ([3],), {}, "an item of results", "read_result(path)"),
         ("load_model", (None,), {}, "path", "docs/python.md"),
         (
             "evaluate",

@@ -83,6 +83,7 @@ _VERBS = (
     )),
     ("Results", (
         ("report", "report:report", "Make the report of a finished run (again): report.html and its figures, in its directory."),
+        ("compare", "compare:compare", "Put finished runs side by side: what came out, and the hyperparameters in which they differ."),
         ("evaluate", "serving:evaluate", "Measure a trained model on data: AUC, log loss, accuracy, calibration."),
         ("predict", "serving:predict", "Score every row of a raw file; write its line number and click probability."),
         ("export", "serving:export", "Export a trained model for serving: raw cells in, click probabilities out."),

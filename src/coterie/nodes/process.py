@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -224,7 +225,9 @@ class _Results:
         return result
 
     def _result(self, outcome: RunOutcome) -> RunResult:
-        result = result_of(outcome, self._contract, self._transport)
+        result = result_of(outcome, self._contract, self._transport).model_copy(
+            update={"finished": datetime.now(UTC)}
+        )
         if self._out is not None:
             write_result(self._out, result)
         return result

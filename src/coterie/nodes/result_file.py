@@ -21,7 +21,8 @@ def read_result(directory: Path) -> RunResult:
     """
     path = directory / RESULT
     try:
-        return RunResult.model_validate_json(path.read_bytes())
+        result = RunResult.model_validate_json(path.read_bytes())
+        return result.model_copy(update={"path": str(directory)})
     except OSError as error:
         seen = reason(error)
     except ValidationError as error:

@@ -140,7 +140,7 @@ def run_in_process(
             start=_start(contract, start),
         )
         result = result_of(outcome, contract, "memory").model_copy(
-            update={"by_party": own.of(contract)}
+            update={"by_party": own.of(contract), "finished": datetime.now(UTC)}
         )
         on_event(Finished(result.model_dump(mode="json")))
         if out is not None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from coterie.contract import Contract, StartSection, contract_digest
+from coterie.contract import Contract, StartSection, contract_digest, data_digest
 from coterie.kinds import Mode
 from coterie.ps.checkpoints import WorkerAbsence
 from coterie.ps.events import Event, OwnQuality, ServerTimes, WorkerTimes
@@ -15,6 +18,7 @@ from coterie.ps.validating import Validated
 
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 TransportName = Literal["ra-tls", "memory", "PLAINTEXT"]
+Hyperparameter = bool | int | float | str
 TeeStamp = Literal["SIMULATED", "sgx", "tdx", "none"]
 
 
@@ -92,6 +96,11 @@ class RunResult(BaseModel):
         start: What the run went on from, as its contract says; absent where it began anew.
         times: Where the time of the first shard and of every worker went: by node, its steps, and
             seconds by kind of work (``ps.events.ServerTimes``, ``WorkerTimes``).
+        name: Name of the contract.
+        finished: When the result was made, UTC, by the clock of the host that made it.
+        hyperparameters: What the contract sets for model and training, by dotted name, as
+            ``training.dense.learning_rate``.
+        path: Where the run lies; in memory only.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -124,6 +133,10 @@ class RunResult(BaseModel):
     optimizer_state: Hex32 | None = None
     start: StartSection | None = None
     times: dict[str, dict[str, float]] = {}
+    name: str = ""
+    finished: Annotated[AwareDatetime | None, Field(strict=False)] = None
+    hyperparameters: dict[str, Hyperparameter] = {}
+    path: Annotated[str, Field(exclude=True)] = ""
 
     def absence(self, key: str) -> str:
         """Why a number of this result is None: it is not defined, or the contract withholds it."""
@@ -168,6 +181,8 @@ def result_of(outcome: RunOutcome, contract: Contract, transport: TransportName)
         optimizer_state=outcome.optimizer_state.hex() if outcome.optimizer_state else None,
         start=contract.start,
         times={times.node: _seconds(times) for times in outcome.times},
+        name=contract.name,
+        hyperparameters=hyperparameters_of(contract),
     )
 
 
@@ -176,6 +191,30 @@ def _withheld(contract: Contract) -> str:
     several = len({node.party for node in contract.data_owners()}) > 1
     why = f"there are fewer than {contract.limits.evaluation_minimum} (limits.evaluation_minimum)"
     return f"withheld, because {why} examples{', or all are of one party' if several else ''}"
+
+
+def hyperparameters_of(contract: Contract) -> dict[str, Hyperparameter]:
+    """What a contract sets, flat, by dotted name; the data section and layers of one's own by their digests."""
+    model = contract.model.model_dump(mode="json")
+    if contract.model.kind == "keras":
+        layers = json.dumps([model.pop("layers"), model.pop("parameters")], sort_keys=True)
+        model["layers"] = hashlib.sha256(layers.encode()).hexdigest()[:16]
+    settings = {
+        "data": {"digest": data_digest(contract.data).hex()[:16]},
+        "model": model,
+        "training": contract.training.model_dump(mode="json"),
+    }
+    return dict(_flat("", settings))
+
+
+def _flat(prefix: str, value: object) -> Iterator[tuple[str, Hyperparameter]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _flat(f"{prefix}.{name}" if prefix else name, item)
+    elif isinstance(value, list):
+        yield prefix, ", ".join(map(str, value))
+    elif isinstance(value, bool | int | float | str):
+        yield prefix, value
 
 
 def _seconds(times: ServerTimes | WorkerTimes) -> dict[str, float]:

@@ -38,9 +38,8 @@ class History:
             DataError: No run is there.
         """
         folder = run
-        if (run / CONTRACT).exists():
-            lead = run / "nodes" / load_contract(run / CONTRACT).by_role("ps")[0].name
-            folder = lead if lead.is_dir() else run
+        if not (run / FILE).exists() and (run / CONTRACT).exists():  # the server of `coterie run` keeps it
+            folder = run / "nodes" / load_contract(run / CONTRACT).by_role("ps")[0].name
         if not (folder / FILE).exists():
             raise DataError(
                 f"{run} holds no run that kept a log",

@@ -33,7 +33,7 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-WIDTHS = {"desktop": 1280, "phone": 375}
+WIDTHS = {"desktop": 1280, "phone": 390, "small phone": 375}
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +115,19 @@ def test_the_report_in_a_browser(
         ".map(e => e.textContent.trim().slice(0, 40))"
     )
     assert fuller == [], "nothing is wider than its card"
+
+    broken = driver.execute_script(
+        "return [...document.querySelectorAll('.unit, .part')]"
+        ".filter(e => e.getBoundingClientRect().height > 1.9 * parseFloat(getComputedStyle(e).fontSize))"
+        ".map(e => e.textContent)"
+    )
+    assert broken == [], "no number stands apart from its unit"
+    if name == "demo" and width < 600:
+        tops = driver.execute_script(
+            "const gain = document.querySelector('[data-key=gain]').parentElement;"
+            "return [...gain.children].map(e => e.getBoundingClientRect().top)"
+        )
+        assert len(set(tops)) == 3, "gain, interval and p have a line each"
 
     background, ink = driver.execute_script(
         "const style = getComputedStyle(document.body); return [style.backgroundColor, style.color]"

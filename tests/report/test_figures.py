@@ -111,3 +111,16 @@ def test_nothing_is_drawn_of_nothing() -> None:
         assert quality.calibration_figure([]) is None
         assert figures.time_figure("time", {}) is None
         assert figures.breakdown_figure("breakdown", {}) is None
+
+
+def test_epochs_are_marked_where_all_runs_have_the_same() -> None:
+    def caption(*epochs: tuple[int, ...]) -> str:
+        lines = [figures.Line(str(i), POINTS, (), ends) for i, ends in enumerate(epochs)]
+        with style():
+            drawn = (figures.loss_figure(lines), figures.accuracy_figure(lines))
+        (said,) = {"ends of epochs" in one.caption for one in drawn if one is not None}
+        return "marked" if said else "plain"
+
+    assert caption((40, 80)) == caption((40, 80), (40, 80)) == "marked"
+    assert caption(()) == caption((40, 80), (60,)) == "plain"
+    assert caption(tuple(range(1, 100))) == "plain"  # more lines than curve

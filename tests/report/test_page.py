@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from coterie.errors import DataError
 from coterie.models.histogram import ScoreHistogram
 from coterie.nodes.result_file import write_result
 from coterie.ps import events
+from coterie.report.figures import WORK
 from coterie.report.record import read_run
 from coterie.report.writing import report_demo, report_folder, report_parties
 from coterie.training.comparison import Comparison, Scored
-from coterie.training.results import result_of
+from coterie.training.results import PartyRows, result_of
+from tests.ratls.conftest import World
+from tests.receipts.conftest import EXAMPLES, Scene
 from tests.report.runs import HFL, MEASUREMENT, SDT, comparison, outcome, scores, write_run
 
 pytestmark = pytest.mark.long
@@ -141,6 +145,56 @@ def test_who_took_part_is_named_with_measurement_and_contract(tmp_path: Path) ->
     assert MEASUREMENT in page.text
     assert "hfl-example" in page.text
     assert "None: nobody was refused, left out or restarted." in page.text
+
+
+def test_the_page_says_when_on_which_rows_and_where_the_receipt_is(tmp_path: Path) -> None:
+    result = write_run(tmp_path)
+    rows = {"acme": PartyRows(train=12_858, validation=1_071, test=1_072)}
+    at = datetime(2026, 3, 1, 12, 34, tzinfo=UTC)
+    write_result(tmp_path, result.model_copy(update={"rows": rows, "finished": at}))
+    page = page_of(report_folder(tmp_path))
+    assert "finished 2026-03-01 12:34 UTC" in page.text
+    assert ("time", {"class": "unit", "datetime": at.isoformat()}) in page.tags
+    assert "rows of training validation test acme 12,858 1,071 1,072" in page.text
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert links == []
+    (tmp_path / "receipt.jsonl").touch()
+    runs = (read_run(tmp_path, "HFL"), read_run(tmp_path, "again"))
+    (tmp_path / "above").mkdir()
+    page = page_of(report_demo(tmp_path / "above", runs, None))
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert links == ["../receipt.jsonl"] * 4
+
+
+def test_a_server_s_page_has_the_rows_that_its_receipt_tells(tmp_path: Path) -> None:
+    scene = Scene(World(), tmp_path)
+    receipt = scene.whole()
+    write_run(receipt.parent, scene.world.contract)
+    run = read_run(receipt.parent)
+    parties = [node.party for node in scene.world.contract.data_owners()]
+    assert run.rows == dict.fromkeys(parties, (EXAMPLES,))
+    receipt.write_bytes(b"no receipt\n")
+    assert read_run(receipt.parent).rows == {}
+
+
+def test_cards_of_several_runs_say_whose_they_are(tmp_path: Path) -> None:
+    write_run(tmp_path / "hfl")
+    write_run(tmp_path / "sdt", SDT)
+    runs = (read_run(tmp_path / "hfl", "HFL"), read_run(tmp_path / "sdt", "SDT"))
+    page = page_of(report_demo(tmp_path, runs, comparison()))
+    for label in ("HFL test AUC", "SDT test AUC", "HFL test accuracy", "HFL training time, s"):
+        assert label in page.text.replace("\u00a0", " ")
+    alone = page_of(report_folder(tmp_path / "hfl"))
+    assert "HFL test AUC" not in alone.text
+
+
+def test_the_table_of_times_has_the_legend_s_names_in_its_order(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    text = page_of(report_folder(tmp_path)).text
+    assert "compute 23.33 · transport 31.67 · server works" in text
+    told = text[text.index("compute 23.33") :]
+    places = [told.index(label) for _, label, _ in WORK]
+    assert places == sorted(places)
 
 
 def test_a_benchmark_shows_pairs(tmp_path: Path) -> None:

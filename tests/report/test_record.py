@@ -211,3 +211,10 @@ def test_lines_that_hold_no_event_are_left_out(tmp_path: Path) -> None:
     with (tmp_path / "nodes" / "ps0" / "events.jsonl").open("ab") as log:
         log.write(b'not json\n{"event": "Nonsense"}\n\xff\xfe\n{"event": "StepDone"}\n{"torn": ')
     assert len(read_run(tmp_path).curve) == STEPS
+
+
+def test_epochs_end_at_equal_distances(tmp_path: Path) -> None:
+    for epochs, ends in ((1, ()), (3, (20, 40)), (7, (8, 16, 24, 32, 40, 48, 56)), (99, ())):
+        training = HFL.training.model_copy(update={"epochs": epochs})
+        write_run(tmp_path / str(epochs), HFL.model_copy(update={"training": training}))
+        assert read_run(tmp_path / str(epochs)).epochs == ends

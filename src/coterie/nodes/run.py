@@ -21,7 +21,7 @@ from coterie.ps.events import EventSink, Finished
 from coterie.start.giving import StartFiles, check_named
 from coterie.trained.model import MODEL_NAME, PlainModelFile
 from coterie.trained.optimizer_state import STATE_NAME
-from coterie.training.results import OwnQualities, RunResult, TransportName, result_of
+from coterie.training.results import OwnQualities, PartyRows, RunResult, TransportName, result_of
 from coterie.training.scores import Evaluation
 
 ATTESTED_NODE = (sys.executable, "-m", "coterie", "node")
@@ -78,10 +78,25 @@ def run_processes(
         for owner in contract.data_owners():  # also what was told before an interruption
             for event in read_events(directory.node(owner.name)):
                 own.hear(event)
-        result = result.model_copy(update={"by_party": own.of(contract)})
+        result = result.model_copy(
+            update={"by_party": own.of(contract), "rows": _rows(contract, data)}
+        )
         directory.keep_receipt(directory.contract.by_role("ps")[0].name, start)
         directory.finish(result)
         return result
+
+
+def _rows(contract: Contract, data: Path) -> dict[str, PartyRows]:
+    """Every data owner's rows, by party."""
+    found = {}
+    for owner in contract.data_owners():
+        manifest = read_manifest(data / owner.party, contract.data, party=owner.party)
+        found[owner.party] = PartyRows(
+            train=manifest.train.rows,
+            validation=manifest.validation.rows,
+            test=manifest.test.rows,
+        )
+    return found
 
 
 def run_in_process(
@@ -140,7 +155,11 @@ def run_in_process(
             start=_start(contract, start),
         )
         result = result_of(outcome, contract, "memory").model_copy(
-            update={"by_party": own.of(contract), "finished": datetime.now(UTC)}
+            update={
+                "by_party": own.of(contract),
+                "finished": datetime.now(UTC),
+                "rows": _rows(contract, data),
+            }
         )
         on_event(Finished(result.model_dump(mode="json")))
         if out is not None:

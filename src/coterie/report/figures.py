@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,13 +25,17 @@ WORK = (
 )
 
 
+_MOST_EPOCHS = 40
+
+
 @dataclass(frozen=True)
 class Line:
-    """One run's training curve, and what validations found."""
+    """One run's training curve, what validations found, and where its epochs end."""
 
     label: str
     points: tuple[Point, ...]
     validations: tuple[Validated, ...] = ()
+    epochs: tuple[int, ...] = ()
 
 
 def loss_figure(lines: Sequence[Line]) -> Drawing | None:
@@ -49,7 +53,10 @@ def loss_figure(lines: Sequence[Line]) -> Drawing | None:
 def accuracy_figure(lines: Sequence[Line]) -> Drawing | None:
     """Training accuracy by step: the paper's figures 4, 5 and 7."""
     known = [
-        Line(line.label, tuple(p for p in line.points if p.accuracy is not None)) for line in lines
+        replace(
+            line, points=tuple(p for p in line.points if p.accuracy is not None), validations=()
+        )
+        for line in lines
     ]
     return _curves(
         known,
@@ -83,6 +90,7 @@ def validation_figure(lines: Sequence[Line]) -> Drawing | None:
         )
     axes.set_xlabel("step")
     axes.set_ylabel("AUC")
+    _mark_epochs(axes, lines)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     legend(axes, len(drawn))
     return finish(figure, "validation", "Validation AUC", "Over all owners' validation rows.")
@@ -238,6 +246,7 @@ def _curves(
                 markerfacecolor="none",
                 label=f"{line.label}, validation",
             )
+    marked = _mark_epochs(axes, drawn)
     cut = _cut(axes, [value(p) for line in drawn for p in line.points[len(line.points) // 10 :]])
     axes.set_xlabel("step")
     axes.set_ylabel(axis)
@@ -251,9 +260,22 @@ def _curves(
         caption += " Bold: moving mean; thin: as it was."
     if judged:
         caption += " Diamonds: on the validation rows, after the step."
+    if marked:
+        caption += " Upright lines: ends of epochs."
     if cut:
         caption += " The first steps lie beyond the axis."
     return finish(figure, name, title, caption)
+
+
+def _mark_epochs(axes: Axes, lines: Sequence[Line]) -> bool:
+    """Marks where epochs end, if that is the same in all runs and leaves the curves to be seen."""
+    found = {line.epochs for line in lines}
+    epochs = found.pop() if len(found) == 1 else ()
+    if not 0 < len(epochs) <= _MOST_EPOCHS:
+        return False
+    for step in epochs:
+        axes.axvline(step, color=IDLE.light, linewidth=0.8, linestyle=(0, (2, 3)), zorder=0)
+    return True
 
 
 def _cut(axes: Axes, later: Sequence[float]) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,6 +16,7 @@ from coterie.contract import Contract, LocalSection
 from coterie.models.intervals import Interval
 from coterie.report import palette
 from coterie.report.drawing import Drawing
+from coterie.report.figures import WORK
 from coterie.report.record import RunRecord
 from coterie.training.comparison import Comparison
 from coterie.training.results import RunResult
@@ -28,7 +31,7 @@ _STAMPS = {
 _NUMBERS = (
     ("steps", "steps", ",d"),
     ("examples", "examples trained", ",d"),
-    ("seconds", "training time, s", ",.2f"),
+    ("seconds", "training time,\u00a0s", ",.2f"),
     ("samples_per_second", "examples per second", ",.0f"),
     ("train_loss", "training loss, last epoch", ".4f"),
     ("validation_auc", "validation AUC", ".4f"),
@@ -37,7 +40,14 @@ _NUMBERS = (
     ("test_accuracy", "test accuracy", ".2%"),
     ("test_calibration", "test calibration", ".3f"),
 )
+_LABELS = {key: label for key, label, _ in _NUMBERS}
 _FORMS = {key: form for key, _, form in _NUMBERS}
+
+
+# Kinds of work in the words of the figures' legends; those of a server have no legend.
+_KINDS = {"decode": "decodes", "apply": "applies", "read": "reads"} | {
+    key: label for key, label, _ in WORK
+}
 
 
 @dataclass(frozen=True)
@@ -72,12 +82,21 @@ class Number:
 
 @dataclass(frozen=True)
 class Tile:
-    """One of the numbers to see first."""
+    """One of the numbers to see first.
+
+    Attributes:
+        label: What it is.
+        number: The number.
+        note: A few words.
+        run: Which run it is of.
+        of: That run's title, where there are several.
+    """
 
     label: str
     number: Number
     note: str = ""
     run: int = 0
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,13 +142,14 @@ class Section:
     drawings: tuple[Drawing, ...]
 
 
-def render(report: Report, sections: Sequence[Section]) -> str:
+def render(report: Report, sections: Sequence[Section], folder: Path) -> str:
     """The page.
 
     Args:
         report: Its values.
         sections: Its figures; ``worth``, ``training``, ``quality``, ``times`` and ``breakdown-N``
             (of run N) have a place.
+        folder: Where the page will lie: what it links to is named from there.
     """
     environment = Environment(
         loader=PackageLoader("coterie.report"),
@@ -156,49 +176,53 @@ def render(report: Report, sections: Sequence[Section]) -> str:
         times=[_times(run.result) for run in report.runs],
         settings=[_settings(run.contract) for run in report.runs],
         measurements=[_measurements(run) for run in report.runs],
+        receipts=[_link(run.receipt, folder) for run in report.runs],
         theme=_theme(),
         version=__version__,
     )
+
+
+def _link(file: Path | None, folder: Path) -> str:
+    """A file as a page in a folder names it; empty where there is none."""
+    return "" if file is None else os.path.relpath(file, folder)
 
 
 def _tiles(report: Report) -> list[Tile]:
     if not report.runs:
         return _gain_tiles(report.comparison)
     first = report.runs[0]
+    of = first.title if len(report.runs) > 1 else ""
     tiles: list[Tile] = []
     if report.pairs is not None:
         overhead = Number("overhead", median(report.pairs.overheads), ".2f")
         tiles.append(
             Tile("attested against plaintext, times", overhead, "median of training times")
         )
-    auc = _interval_of(first)
-    tiles.append(
-        Tile(
-            "test AUC",
-            _number(first.result, "test_auc"),
-            "; ".join(
-                said
-                for said in (
-                    f"95 %: {auc.low:.4f} to {auc.high:.4f}" if auc else "",
-                    first.result.test_auc_note,
-                )
-                if said
-            ),
-        )
-    )
+    # Two runs of a benchmark have the same model: the first one's AUC is the other's.
+    judged = report.runs[:1] if report.pairs is not None else report.runs
+    tiles += [_auc_tile(run, place, of and run.title) for place, run in enumerate(judged)]
     tiles += _gain_tiles(report.comparison)
+    notes = {
+        "test_logloss": "nats; lower is better",
+        "test_accuracy": "at probability one half",
+        "test_calibration": "predicted / observed; ideal 1",
+        "samples_per_second": "in training",
+        "seconds": f"{first.result.steps:,} steps",
+    }
     tiles += [
-        Tile("test log loss", _number(first.result, "test_logloss"), "nats; lower is better"),
-        Tile("test accuracy", _number(first.result, "test_accuracy"), "at probability one half"),
-        Tile(
-            "calibration",
-            _number(first.result, "test_calibration"),
-            "predicted / observed; ideal 1",
-        ),
-        Tile("examples per second", _number(first.result, "samples_per_second"), "in training"),
-        Tile("training time, s", _number(first.result, "seconds"), f"{first.result.steps:,} steps"),
+        Tile(_LABELS[key], _number(first.result, key), note, of=of) for key, note in notes.items()
     ]
     return tiles
+
+
+def _auc_tile(run: RunRecord, place: int, of: str) -> Tile:
+    auc = _interval_of(run)
+    notes = (
+        f"95\u00a0%: {auc.low:.4f}\u00a0to\u00a0{auc.high:.4f}" if auc else "",
+        run.result.test_auc_note,
+    )
+    note = "; ".join(said for said in notes if said)
+    return Tile("test AUC", _number(run.result, "test_auc"), note, place, of)
 
 
 def _gain_tiles(comparison: Comparison | None) -> list[Tile]:
@@ -230,13 +254,21 @@ def _times(result: RunResult) -> list[tuple[str, list[tuple[str, Number]]]]:
             (
                 node,
                 [
-                    (kind, Number(f"times.{node}.{kind}", 1000 * seconds / steps, ",.2f"))
-                    for kind, seconds in sums.items()
+                    (
+                        _KINDS.get(kind, kind),
+                        Number(f"times.{node}.{kind}", 1000 * seconds / steps, ",.2f"),
+                    )
+                    for kind, seconds in sorted(sums.items(), key=lambda found: _place(found[0]))
                     if kind != "steps" and steps
                 ],
             )
         )
     return rows
+
+
+def _place(kind: str) -> int:
+    """Where a kind of work stands: as in the figure's legend."""
+    return list(_KINDS).index(kind) if kind in _KINDS else len(_KINDS)
 
 
 def _measurements(run: RunRecord) -> list[tuple[str, str]]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from coterie.contract import Contract, load_contract
-from coterie.errors import DataError
+from coterie.errors import CoterieError, DataError
 from coterie.nodes.eventlog import read_events
 from coterie.ps import events
+from coterie.receipts import NAME as RECEIPT
+from coterie.receipts import bodies
+from coterie.receipts.reading import read_entries
 from coterie.report.curve import Curve, Point
 from coterie.training.comparison import Comparison
 from coterie.training.results import RunResult
@@ -70,6 +73,9 @@ class RunRecord:
         participants: Every node of the contract.
         incidents: Refusals and faults, in the order of their first occurrence.
         comparison: What joining was worth, where it was measured.
+        epochs: The last step of every epoch but the last, as planned.
+        rows: Training rows, and where they are known validation and test rows, by party.
+        receipt: The run's signed account, where it is kept.
     """
 
     title: str
@@ -80,6 +86,9 @@ class RunRecord:
     participants: tuple[Participant, ...]
     incidents: tuple[Incident, ...]
     comparison: Comparison | None
+    epochs: tuple[int, ...] = ()
+    rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    receipt: Path | None = None
 
     @property
     def stamp(self) -> str:
@@ -107,6 +116,7 @@ def read_run(folder: Path, title: str | None = None) -> RunRecord:
     proves = result.transport == "ra-tls" and not supervised
     attested = _Attestations(contract.by_role("ps")[0].name if proves else None)
     curve, incidents = Curve(), _Incidents()
+    receipt = folder / RECEIPT if (folder / RECEIPT).exists() else None
     for event in read_events(lead if supervised else folder):
         curve.hear(event)
     for event in _all_events(folder, contract, supervised=supervised):
@@ -121,7 +131,37 @@ def read_run(folder: Path, title: str | None = None) -> RunRecord:
         participants=tuple(attested.participant(contract, node.name) for node in contract.nodes),
         incidents=incidents.found,
         comparison=Comparison.read(folder),
+        epochs=_epochs(curve.steps, contract),
+        rows=_rows(result, contract, receipt),
+        receipt=receipt,
     )
+
+
+def _epochs(steps: int, contract: Contract) -> tuple[int, ...]:
+    """Where the epochs of a schedule of so many steps end: all are of one length."""
+    length = steps // contract.training.epochs
+    return tuple(range(length, steps, length)) if length else ()
+
+
+def _rows(
+    result: RunResult, contract: Contract, receipt: Path | None
+) -> dict[str, tuple[int, ...]]:
+    """What every party brought: as its owner's machine knows it, or as its nodes told the server."""
+    if result.rows or receipt is None:
+        return {name: (one.train, one.validation, one.test) for name, one in result.rows.items()}
+    party_of = {node.name: node.party for node in contract.nodes}
+    joined: dict[str, int] = {}
+    try:
+        for entry in read_entries(receipt):
+            if isinstance(entry.body, bodies.NodeJoined):
+                joined[entry.body.node] = entry.body.examples
+    except CoterieError:  # who checks it is told why; a report is made all the same
+        return {}
+    found = {
+        party.name: sum(rows for node, rows in joined.items() if party_of.get(node) == party.name)
+        for party in contract.parties
+    }
+    return {party: (rows,) for party, rows in found.items() if rows}
 
 
 def _result(folder: Path) -> RunResult:

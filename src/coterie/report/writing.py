@@ -32,7 +32,7 @@ def write_report(folder: Path, report: Report) -> Path:
     with style():
         sections = _sections(report)
     page = folder / PAGE
-    text = render(report, sections).encode()
+    text = render(report, sections, folder).encode()
     with writing(f"the report {page}"):
         for section in sections:
             for drawing in section.drawings:
@@ -96,7 +96,7 @@ def _report_pairs(folder: Path, paths: list[tuple[Path, Path]]) -> Path:
 
 def _sections(report: Report) -> list[Section]:
     runs = report.runs
-    lines = [figures.Line(run.title, run.curve, run.result.validations) for run in runs]
+    lines = [figures.Line(run.title, run.curve, run.result.validations, run.epochs) for run in runs]
     counted = [(run.title, run.evaluation.test) for run in runs if run.evaluation.test]
     if report.pairs is not None:
         counted = counted[:1]  # the models are the same, bit for bit, or the page says so

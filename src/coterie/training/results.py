@@ -40,6 +40,16 @@ class PartyQuality(BaseModel):
     calibration: float | None
 
 
+class PartyRows(BaseModel):
+    """How many rows a party brought, by part."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    train: int
+    validation: int
+    test: int
+
+
 class OwnQualities:
     """Collects what parties' nodes tell of their own rows: on a machine that runs all of them."""
 
@@ -100,6 +110,7 @@ class RunResult(BaseModel):
         finished: When the result was made, UTC, by the clock of the host that made it.
         hyperparameters: What the contract sets for model and training, by dotted name, as
             ``training.dense.learning_rate``.
+        rows: What every data owner prepared; where all nodes ran on one machine.
         path: Where the run lies; in memory only.
     """
 
@@ -136,6 +147,7 @@ class RunResult(BaseModel):
     name: str = ""
     finished: Annotated[AwareDatetime | None, Field(strict=False)] = None
     hyperparameters: dict[str, Hyperparameter] = {}
+    rows: dict[str, PartyRows] = {}
     path: Annotated[str, Field(exclude=True)] = ""
 
     def absence(self, key: str) -> str:

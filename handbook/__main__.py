@@ -22,6 +22,7 @@ def main() -> int:
     if options.verb == "record":
         for page in options.pages or consoles.pages():
             with tempfile.TemporaryDirectory(prefix="coterie-page-") as folder:
+                consoles.furnish(Path(folder))
                 changed = consoles.record(page, Path(folder))
             sys.stdout.write(f"{page}: {'changed' if changed else 'as it was'}\n")
         return 0

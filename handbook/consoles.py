@@ -2,8 +2,8 @@
 
 In such a block a line that starts with ``$`` is a command and ``>`` goes on with it; what follows is its
 output, standard error included. A line of three dots stands for any lines. A command that fails has
-its exit code as a last line, ``exit code N``. All commands of a page run in one folder, which starts
-empty, and ``coterie`` and ``python`` are those of this environment.
+its exit code as a last line, ``exit code N``. All commands of a page run in one folder, which holds
+nothing but ``examples``, and ``coterie`` and ``python`` are those of this environment.
 
 What changes from run to run is not compared: ports, moments, times, speeds, and digests but those of a contract
 that is shown, which are the same for everybody who follows the page. Measured numbers with a
@@ -87,6 +87,11 @@ def commands(text: str) -> list[Command]:
         if words:
             found.append(Command("\n".join(words), tuple(shown), start, at))
     return found
+
+
+def furnish(folder: Path) -> None:
+    """Puts the project's examples where a page's commands find them."""
+    (folder / "examples").symlink_to(PAGES.parent / "examples")
 
 
 def run(line: str, folder: Path) -> list[str]:

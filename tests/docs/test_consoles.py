@@ -27,6 +27,7 @@ FENCE = re.compile(r"^```(?:bash|sh|console)?\n(.*?)^```$", re.MULTILINE | re.DO
     ],
 )
 def test_a_page_does_what_it_shows(page: Path, tmp_path: Path) -> None:
+    consoles.furnish(tmp_path)
     for command in commands(page.read_text(encoding="utf-8")):
         seen = run(command.line, tmp_path)
         assert matches(command.shown, seen), "\n".join(

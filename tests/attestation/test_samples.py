@@ -1,0 +1,51 @@
+"""The evidence that ships with the project is what its page says: one genuine, one that proves nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from coterie.attestation.tee.simulated.pki import SimulatedPki
+from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
+from tests.cli.conftest import Run, run
+
+__all__ = ["run"]
+
+EVIDENCE = Path(__file__).parents[2] / "examples" / "evidence"
+SIMULATED, GENUINE = EVIDENCE / "simulated", EVIDENCE / "intel-sgx"
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def test_the_simulated_sample_is_nobody_s_secret(run: Run) -> None:
+    fields = EnclaveFields(
+        mrenclave=b"\1" * 32, report_data=b"nobody vouches for this".ljust(64, b"\0")
+    )
+    assert (SIMULATED / "quote.bin").read_bytes() == sgx_quote(SimulatedPki(), fields)
+    collateral = SIMULATED / "collateral.json"
+    assert collateral.read_text() == SimulatedPki().collateral(AT).to_json()
+    judged = ("attest", "verify", SIMULATED / "quote.bin", "--collateral", collateral)
+    at = ("--at", AT.isoformat(), "--json")
+    refused = run(*judged, *at)
+    assert (refused.code, refused.value["failed_check"]) == (3, "tee_kind")
+    accepted = run(*judged, *at, "--tee", "simulated")
+    assert (accepted.code, accepted.value["stamp"]) == (0, "SIMULATED")
+
+
+def test_the_genuine_sample_is_intel_s_and_no_debug_enclave(run: Run) -> None:
+    shown = run("attest", "show", GENUINE / "quote.bin", "--json").value
+    assert isinstance(shown["attributes"], dict)
+    assert (shown["tee_claimed"], shown["attributes"]["debug"]) == ("sgx", False)
+    assert bytes.fromhex(str(shown["report_data"])).rstrip(b"\0") == b"Hello, world!"
+    judged = (
+        *("attest", "verify", GENUINE / "quote.bin", "--collateral", GENUINE / "collateral.json"),
+        *("--at", "2025-07-04T10:28:44Z", "--json"),
+    )
+    refused = run(*judged)
+    assert (refused.code, refused.value["failed_check"]) == (3, "tcb_status")
+    state = str(refused.value["seen"]).partition(" ")[0]
+    assert run(*judged, "--accept-status", state).code == 0
+
+
+def test_what_is_somebody_else_s_says_whose_it_is() -> None:
+    assert "Phala Network" in (GENUINE / "LICENSE").read_text()
+    assert "MIT" in (EVIDENCE / "README.md").read_text()

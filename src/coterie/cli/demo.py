@@ -82,8 +82,8 @@ def _show(out: Path, rows: int, *, as_json: bool) -> None:
     if as_json:
         console.print_json(
             {
-                "hfl": joint.model_dump(),
-                "sdt": rented.model_dump(),
+                "hfl": joint.model_dump(mode="json"),
+                "sdt": rented.model_dump(mode="json"),
                 "same_model": same,
                 "directory": str(out),
             }

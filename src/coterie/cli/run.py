@@ -81,7 +81,7 @@ def run(
         )
     leave_run_report(out)
     if as_json:
-        console.print_json(result.model_dump())
+        console.print_json(result.model_dump(mode="json"))
     else:
         console.print_result(result, contract.name)
 
@@ -136,7 +136,7 @@ def local(
     if out is not None:
         leave_run_report(out)
     if as_json:
-        console.print_json(result.model_dump())
+        console.print_json(result.model_dump(mode="json"))
     else:
         console.print_result(result, contract.name)
 
@@ -171,8 +171,8 @@ def bench(
     overheads = [one.seconds / other.seconds for one, other in pairs]
     same = attested.model_digest == plaintext.model_digest
     summary = {
-        "attested": attested.model_dump(),
-        "plaintext": plaintext.model_dump(),
+        "attested": attested.model_dump(mode="json"),
+        "plaintext": plaintext.model_dump(mode="json"),
         "overhead": median(overheads),
         "overheads": overheads,
         "same_model": same,

@@ -210,7 +210,7 @@ def tables(slices: Slices, seeds: list[list[dict[str, Trained]]]) -> str:
         losses = [f"{mean(log_loss(run[way].scores, labels) for run in runs):.4f}" for way in WAYS]
         half = _QUANTILE * mean(gain.standard_error for gain in gains)
         cells = [f"{aucs['continued']:.4f}", f"{aucs['from scratch']:.4f}"]
-        cells.append(f"{mean(gain.value for gain in gains):+.4f} ± {half:.4f}")
+        cells.append(f"{mean(gain.value for gain in gains):+z.4f} ± {half:.4f}")
         cells += [f"{aucs['latest slice only']:.4f}", f"{aucs['never again']:.4f}", *losses[:2]]
         quality.append(f"| {last + 1} | {' | '.join(cells)} |")
         for way in WAYS:

@@ -33,7 +33,7 @@ class Difference:
     def __str__(self) -> str:
         reach = _QUANTILE * self.error
         low, high = self.value - reach, self.value + reach
-        return f"{self.value:+.4f} [{low:+.4f}, {high:+.4f}]"
+        return f"{self.value:+z.4f} [{low:+z.4f}, {high:+z.4f}]"
 
 
 def held_out(trial: Trial, fold: Fold) -> Sequence[Scored]:

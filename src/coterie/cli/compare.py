@@ -86,8 +86,7 @@ def table_of(results: Sequence[RunResult], differing: Sequence[str]) -> Table:
             ]
             table.add_row("95 %", *(found.get("95 %", "") for found in intervals))
     for name in differing:
-        shown = [one.hyperparameters.get(name, "") for one in results]
-        table.add_row(name, *(escape(str(value)) for value in shown))
+        table.add_row(name, *(escape(str(one.hyperparameters.get(name, ""))) for one in results))
     table.add_row("model digest", *(one.model_digest[:16] for one in results))
     return table
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -125,9 +124,3 @@ def test_both_demo_tables_fit_80_columns(printed: Printed) -> None:
         text = printed(lambda table=table: console.print_table(table), 80)
         assert "┃" in text
         assert max(map(len, text.splitlines())) <= 80
-
-
-def test_a_result_without_numbers_says_so(printed: Printed) -> None:
-    none = replace(outcome(HFL), totals={})
-    text = printed(lambda: console.print_result(result_of(none, HFL, "ra-tls"), "hfl"), None)
-    assert "not defined" in text

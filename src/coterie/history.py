@@ -38,7 +38,9 @@ class History:
             DataError: No run is there.
         """
         folder = run
-        if not (run / FILE).exists() and (run / CONTRACT).exists():  # the server of `coterie run` keeps it
+        if (
+            not (run / FILE).exists() and (run / CONTRACT).exists()
+        ):  # the server of `coterie run` keeps it
             folder = run / "nodes" / load_contract(run / CONTRACT).by_role("ps")[0].name
         if not (folder / FILE).exists():
             raise DataError(

@@ -48,7 +48,7 @@ def result() -> None:
 
 
 def overview() -> Overview:
-    return Overview("training", 1, 3, 9, ("acme-worker",), (), (), None)
+    return Overview("training", 1, 3, 9, ("acme-worker",), (), ("bolt-worker",), (), None)
 
 
 def peers(until: int = 1_795_984_500) -> None:

@@ -31,7 +31,7 @@ from coterie.cli.progress import shown
 from coterie.contract import load_contract
 from coterie.nodes.eventlines import decode_event
 contract = load_contract(Path(sys.argv[1]))
-with shown(Console(stderr=True), contract.name, contract, "SIMULATED") as sink:
+with shown(Console(stderr=True), contract.name, contract, sys.argv[2]) as sink:
     for line in sys.stdin:
         event = decode_event(line.rstrip("\\n"))
         if event is None:
@@ -59,13 +59,18 @@ def contract_file(folder: Path, workers: int = 0) -> Path:
 
 
 def screen_after(
-    contract: Path, heard: list[events.Event], *, columns: int = 80, lines: int = 24
+    contract: Path,
+    heard: list[events.Event],
+    *,
+    stamp: str = "SIMULATED",
+    columns: int = 80,
+    lines: int = 24,
 ) -> list[str]:
     """What an emulated terminal of that size shows once the program has ended."""
     lead, follower = pty.openpty()
     termios.tcsetwinsize(follower, (lines, columns))
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(contract)],
+        [sys.executable, "-c", PROGRAM, str(contract), stamp],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=follower,
@@ -160,10 +165,26 @@ def test_many_nodes_fit_and_those_in_trouble_are_shown(
     assert any("step 7/60" in line for line in screen)
 
 
+def test_a_run_in_one_process_has_no_attestation_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Nothing starts or listens there: who trains is known by the first step."""
+    resumed = events.Resumed(12, "ab" * 32)
+    joined = [events.Joined(node.name, ()) for node in HFL.by_role("worker")]
+    before = screen_after(contract_file(tmp_path), [resumed, resumed], stamp="LOCAL")
+    assert [line for line in before if line.startswith("resumed")] == [
+        f"resumed from step 12, {'ab' * 8}",
+        f"resumed from step 12, {'ab' * 8}",  # above the view, and as the last that happened
+    ]
+    assert any(line.endswith(" step 12") for line in before)
+    screen = screen_after(contract_file(tmp_path), [*joined, *steps(13)[12:]], stamp="LOCAL")
+    assert not any("attestation" in line or "not yet" in line for line in screen)
+    rows = [line.split() for line in screen if " ps " in line or " worker " in line]
+    assert [row[-1] for row in rows] == ["training"] * 5
+
+
 def test_without_a_terminal_there_are_lines(tmp_path: Path) -> None:
     heard = [*gathering()[-1:], *steps(), FINISHED]
     process = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(contract_file(tmp_path))],
+        [sys.executable, "-c", PROGRAM, str(contract_file(tmp_path)), "SIMULATED"],
         input="".join(encode_event(event, AT) + "\n" for event in heard).encode(),
         capture_output=True,
         check=True,

@@ -22,6 +22,7 @@ _STYLES = {
 _TROUBLED = ("failed", "left out")
 _OTHER_LINES = 8  # of the view: title, head, rule, numbers, bar, latest, and room for the prompt
 _NARROW = 70
+_UNATTESTED = ("LOCAL", "PLAINTEXT")
 
 
 class RunView:
@@ -45,7 +46,12 @@ class RunView:
         state, width = self.state, options.max_width
         yield Group(
             _line(Text.assemble((self._title, "bold"), "  ", (self._stamp, "bold yellow"))),
-            _nodes(state, width, max(3, console.size.height - _OTHER_LINES)),
+            _nodes(
+                state,
+                width,
+                max(3, console.size.height - _OTHER_LINES),
+                attested=self._stamp not in _UNATTESTED,
+            ),
             _line(_numbers(state)),
             _bar(state, width),
             *([_line(Text(state.warning, style="bold yellow"))] if state.warning else []),
@@ -53,7 +59,7 @@ class RunView:
         )
 
 
-def _nodes(state: RunState, width: int, room: int) -> RenderableType:
+def _nodes(state: RunState, width: int, room: int, *, attested: bool) -> RenderableType:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     wide = width >= _NARROW
     table.add_column("node", no_wrap=True, overflow="ellipsis", max_width=22)
@@ -61,7 +67,8 @@ def _nodes(state: RunState, width: int, room: int) -> RenderableType:
     if wide:
         table.add_column("party", no_wrap=True, overflow="ellipsis", max_width=14)
     table.add_column("state", no_wrap=True, min_width=8)
-    table.add_column("attestation", no_wrap=True, overflow="ellipsis")
+    if attested:
+        table.add_column("attestation", no_wrap=True, overflow="ellipsis")
     nodes = list(state.nodes.values())
     shown = nodes
     if len(nodes) > room:
@@ -72,7 +79,9 @@ def _nodes(state: RunState, width: int, room: int) -> RenderableType:
         cells = [Text(node.name), Text(node.role)]
         if wide:
             cells.append(Text(node.party))
-        cells += [Text(node.standing, style=_STYLES[node.standing]), _attestation(node)]
+        cells.append(Text(node.standing, style=_STYLES[node.standing]))
+        if attested:
+            cells.append(_attestation(node))
         table.add_row(*cells)
     if len(shown) < len(nodes):
         table.add_row(Text(f"and {len(nodes) - len(shown)} more", style="dim"))
@@ -110,7 +119,7 @@ def _numbers(state: RunState) -> Text:
 
 def _bar(state: RunState, width: int) -> RenderableType:
     left = state.seconds_left
-    said = f" step {state.step:,}/{state.steps:,}" if state.steps else " step 0"
+    said = f" step {state.step:,}/{state.steps:,}" if state.steps else f" step {state.step:,}"
     if state.steps and state.step >= state.steps:
         said += "  trained"
     elif left is not None:

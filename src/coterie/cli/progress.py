@@ -129,13 +129,13 @@ class _Live:
     def __init__(self, live: Live, view: RunView) -> None:
         self._live = live
         self._view = view
+        self._said = ""
 
     def __call__(self, event: Event) -> None:
         self._view.state = self._view.state.after(event)
-        if isinstance(event, _LASTING):
-            self._live.console.print(
-                describe_event(event), highlight=False, markup=False, style="yellow"
-            )
+        if isinstance(event, _LASTING) and (said := describe_event(event)) != self._said:
+            self._said = said  # every shard tells that it goes on
+            self._live.console.print(said, highlight=False, markup=False, style="yellow")
 
 
 class _Lines:

@@ -14,7 +14,7 @@ Standing = Literal[
     "waiting", "loading", "ready", "joined", "training", "left out", "finished", "failed"
 ]
 _PACE_STEPS = 50
-_ALIVE: tuple[Standing, ...] = ("loading", "ready", "joined")
+_BEFORE: tuple[Standing, ...] = ("waiting", "loading", "ready", "joined")
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,11 @@ class RunState:
             recent = recent[-1:]  # the server started anew, and its clock with it
         share = 1 / min(len(recent), 10)
         state = self
-        if any(node.standing in _ALIVE for node in self.nodes.values()):
+        if any(node.standing in _BEFORE for node in self.nodes.values()):
             state = replace(
                 self,
                 nodes={
-                    name: replace(node, standing="training") if node.standing in _ALIVE else node
+                    name: replace(node, standing="training") if node.standing in _BEFORE else node
                     for name, node in self.nodes.items()
                 },
             )

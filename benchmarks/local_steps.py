@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.local_steps SAMPLE`` deals a Criteo file to the four companies of
 ``examples/criteo-hfl.toml``, one row after the other, and trains each recipe over several seeds: all
-nodes in one process, over the in-memory transport. Bytes are those of the step messages as they go on
+nodes in one process, over the in-memory transport, with the settings that the example had before they
+were chosen (``benchmarks/quality``). Bytes are those of the step messages as they go on
 the wire, both ways, without what TLS and gRPC add. For the seconds every recipe is trained once more,
 each company behind a line of its own of ``--megabits`` that carries its messages one after the other.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.quality.settings import before
 from coterie.contract import Contract, Node, TrainingSection, load_contract
 from coterie.criteo.dataset import DataSet, open_dataset
 from coterie.criteo.preparation import prepare
@@ -212,7 +214,7 @@ def main() -> None:
     parser.add_argument("--megabits", type=float, default=20.0, help="of a company's line; 0: none")
     parser.add_argument("--only", action="append", help="recipes whose name begins so")
     chosen = parser.parse_args()
-    contract = load_contract(chosen.contract)
+    contract = before(load_contract(chosen.contract))
     if chosen.batch:
         contract = with_recipe(contract, {"batch": chosen.batch}, 0)
     with tempfile.TemporaryDirectory() as folder:

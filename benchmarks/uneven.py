@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.uneven SAMPLE`` cuts a Criteo file into four companies by how often the ids of
 column C4 are clicked, prepares every company's rows as it would itself, and trains the contract of
-``examples/criteo-hfl.toml``: as a federation, in file order and shuffled; with the same rows dealt out
+``examples/criteo-hfl.toml``, with the settings that it had before they were chosen
+(``benchmarks/quality``): as a federation, in file order and shuffled; with the same rows dealt out
 evenly; and with all rows in random order in one place. All are judged on the same test rows.
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.quality.settings import before
 from coterie.contract import Contract, Node, load_contract
 from coterie.criteo.compression import RawFile
 from coterie.criteo.dataset import DataSet, open_dataset
@@ -151,7 +153,7 @@ def main() -> None:
     parser.add_argument("--contract", type=Path, default=Path("examples/criteo-hfl.toml"))
     parser.add_argument("--seeds", type=int, default=3)
     chosen = parser.parse_args()
-    contract = load_contract(chosen.contract)
+    contract = before(load_contract(chosen.contract))
     names = [worker.party for worker in contract.by_role("worker")]
     with tempfile.TemporaryDirectory() as folder:
         raw, data = Path(folder, "raw"), Path(folder, "data")

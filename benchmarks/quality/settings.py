@@ -96,6 +96,15 @@ def _federated() -> Sequence[Setting]:
     )
 
 
+def before(contract: Contract) -> Contract:
+    """``examples/criteo-hfl.toml`` as it was before its settings were chosen: for other comparisons."""
+    value = json.loads(canonical_json(contract))
+    setting = _before(batch=128)
+    value["data"] |= setting.data
+    value["training"] |= {**setting.training, "schedule": {}}
+    return contract_from_json(json.dumps(value).encode(), contract.name)
+
+
 def _before(batch: int) -> Setting:
     training = {"batch": batch, "rows": _optimizer("rowwise_adagrad", 0.01)}
     return Setting(BEFORE, data={"rows": 10_000}, training=training, decay=0)

@@ -1,6 +1,7 @@
 """A data set is opened only whole, unaltered, by its party, under its contract's data section."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,6 +107,23 @@ def test_another_party_is_refused(folder: Path, contract: Contract) -> None:
     with pytest.raises(DataSetMismatch, match="another party") as refusal:
         open_dataset(folder, contract.data, party="bolt")
     assert (refusal.value.expected, refusal.value.seen) == ("party bolt", "party acme")
+    assert refusal.value.remedy == "give the data set that was prepared for bolt, or prepare one"
+
+
+def test_the_folder_of_ones_own_data_set_is_named_where_it_lies_beside(
+    folder: Path, contract: Contract
+) -> None:
+    """The usual slips: a neighbour's folder, and the folder of all."""
+    shutil.copytree(folder, folder.parent / "bolt")
+    set_key("party", value="bolt")(folder.parent / "bolt")
+    remedy = (
+        f"a node of bolt gets --data {folder.parent}/bolt; a whole run gets --data {folder.parent}"
+    )
+    with pytest.raises(DataSetMismatch) as mismatch:
+        open_dataset(folder, contract.data, party="bolt")
+    with pytest.raises(ShardDamaged, match="holds no prepared data set") as absent:
+        open_dataset(folder.parent, contract.data, party="bolt")
+    assert [mismatch.value.remedy, absent.value.remedy] == [remedy, remedy]
 
 
 @pytest.mark.parametrize("key", ["hash_seed", "min_count", "rows", "row_limit"])

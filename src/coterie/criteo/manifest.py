@@ -154,7 +154,7 @@ def read_manifest(directory: Path, data: DataSection, *, party: str) -> Manifest
         DataSetMismatch: Prepared under another data section, or another party's.
     """
     path = directory / MANIFEST_NAME
-    return check_manifest(_read(path), path, data, party=party)
+    return check_manifest(_read(path, party), path, data, party=party)
 
 
 def party_of(directory: Path) -> str:
@@ -167,16 +167,19 @@ def party_of(directory: Path) -> str:
     return _parse(_read(path), path).party
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, party: str = "") -> bytes:
     try:
         with path.open("rb") as file:
             text = file.read(MAX_MANIFEST_BYTES + 1)
     except FileNotFoundError as error:
+        remedy = "check the path; or prepare the data: coterie prepare RAW OUT --contract C"
+        if party and (path.parent / party / path.name).exists():
+            remedy = _own_folder(path.parent, party)
         raise ShardDamaged(
             f"{path.parent} holds no prepared data set",
             expected=f"{path.name}, as `coterie prepare` writes it",
             seen="no such file",
-            remedy="check the path; or prepare the data: coterie prepare RAW OUT --contract C",
+            remedy=remedy,
         ) from error
     except OSError as error:
         raise damaged(
@@ -209,9 +212,17 @@ def check_manifest(text: bytes, path: Path, data: DataSection, *, party: str) ->
             f"{path} is the data set of another party",
             expected=f"party {party}",
             seen=f"party {manifest.party}",
-            remedy="point --data at the directory that holds one folder per party",
+            remedy=_own_folder(path.parent.parent, party),
         )
     return manifest
+
+
+def _own_folder(folder: Path, party: str) -> str:
+    """Where a party's own data set is, as far as can be seen."""
+    own = folder / party
+    if (own / MANIFEST_NAME).exists():
+        return f"a node of {party} gets --data {own}; a whole run gets --data {folder}"
+    return f"give the data set that was prepared for {party}, or prepare one"
 
 
 def _parse(text: bytes, path: Path) -> Manifest:

@@ -166,7 +166,7 @@ def check_owner(sealed: SealedDataSet, data: DataSection, *, party: str) -> None
             f"{sealed.directory} is the data set of another party",
             expected=f"party {party}",
             seen=f"party {sealed.party}",
-            remedy="point --data at the party's own sealed data set",
+            remedy=f"give --data the sealed data set of {party}",
         )
 
 

@@ -79,12 +79,11 @@ def leave_run_report(folder: Path) -> None:
 def leave_node_report(folder: Path) -> None:
     """Makes the report of what a node left in its own folder, if that is enough for one.
 
-    A parameter server's first shard leaves a run's result, a worker perhaps its party's comparison.
+    A parameter server's first shard leaves a run's result, a worker or chief its own part.
     """
-    from coterie.nodes.result_file import RESULT
-    from coterie.training import comparison
+    from coterie.nodes.run_directory import CONTRACT
 
-    if (folder / RESULT).exists() or (folder / comparison.FILE).exists():
+    if (folder / CONTRACT).exists():
         leave_run_report(folder)
 
 

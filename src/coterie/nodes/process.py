@@ -19,6 +19,7 @@ from coterie.errors import ContractInvalid, CoterieError, DataError
 from coterie.files import machine_error, only_writer, write_whole, writing
 from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext, NoReceipt, RunReceipt
 from coterie.nodes.result_file import write_result
+from coterie.nodes.run_directory import CONTRACT
 from coterie.ps.events import Event, EventSink, Failed, Finished, Started, StoodStill
 from coterie.ps.outcome import RunOutcome
 from coterie.running_time import RunningTime
@@ -108,7 +109,7 @@ def run_node(
         EnvironmentUnfit: They cannot be written, likewise.
         CoterieError: The node failed; ``on_event`` has heard of it.
     """
-    from coterie.nodes.roles import run_chief, run_parameter_server, run_worker, telling
+    from coterie.nodes.roles import run_parameter_server, telling
 
     check_engine(contract)
     if compare_alone:
@@ -154,12 +155,8 @@ def run_node(
                     outcome = run_parameter_server(replace(context, on_outcome=results.keep))
                     if outcome is not None:
                         on_event(Finished(results.complete(outcome).model_dump(mode="json")))
-                elif node.role == "worker" and compare_alone:
-                    _run_and_compare(context)
-                elif node.role == "worker":
-                    run_worker(context)
                 else:
-                    run_chief(context)
+                    _take_part(context, compare_alone=compare_alone)
             finally:
                 fabric.close()
         except (CoterieError, OSError) as error:
@@ -189,6 +186,12 @@ def _known(node: Node, error: CoterieError | OSError) -> CoterieError:
     return error
 
 
+def _keep_contract(folder: Path, contract: Contract) -> None:
+    path = folder / CONTRACT
+    with writing(path):
+        write_whole(path, canonical_json(contract))
+
+
 class _Results:
     """Writes what came out, once it is kept: no node that is slow to leave holds that up."""
 
@@ -205,9 +208,7 @@ class _Results:
         """Writes result and receipt; what goes wrong is told at the end: nodes still need the model."""
         try:
             if self._out is not None:
-                contract = self._out / "contract.json"
-                with writing(contract):
-                    write_whole(contract, canonical_json(self._contract))
+                _keep_contract(self._out, self._contract)
                 Evaluation.of(outcome).write(self._out)
             self._receipt.finish(self._result(outcome), outcome.end)
         except CoterieError as error:
@@ -245,6 +246,20 @@ def _check_comparable(contract: Contract, node: Node, out: Path | None) -> None:
         + ("" if anew else ", and a [start]: the joint model knows more than this run's rows"),
         remedy="leave --compare-alone away, or give it to a company's worker with --out DIR",
     )
+
+
+def _take_part(context: NodeContext, *, compare_alone: bool) -> None:
+    """Runs a worker or chief."""
+    from coterie.nodes.roles import run_chief, run_worker
+
+    if context.out is not None:  # for the report of its own part
+        _keep_contract(context.out, context.contract)
+    if context.node.role == "chief":
+        run_chief(context)
+    elif compare_alone:
+        _run_and_compare(context)
+    else:
+        run_worker(context)
 
 
 def _run_and_compare(context: NodeContext) -> None:

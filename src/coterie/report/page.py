@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -17,9 +17,10 @@ from coterie.models.intervals import Interval
 from coterie.report import palette
 from coterie.report.drawing import Drawing
 from coterie.report.figures import WORK
+from coterie.report.own import OwnRecord
 from coterie.report.record import RunRecord
 from coterie.training.comparison import Comparison
-from coterie.training.results import RunResult
+from coterie.training.results import RunResult, seconds_of
 
 _STAMPS = {
     "SIMULATED": "The TEE was simulated: this shows how the run works, and proves nothing about the "
@@ -126,12 +127,14 @@ class Report:
         runs: The runs, the most important first; none in a party's private comparison.
         comparison: What joining was worth, where it was measured.
         pairs: Where attested and plaintext runs were timed.
+        own: A node's own part, in its party's private report.
     """
 
     title: str
     runs: tuple[RunRecord, ...] = ()
     comparison: Comparison | None = None
     pairs: Pairs | None = None
+    own: OwnRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,9 @@ def render(report: Report, sections: Sequence[Section], folder: Path) -> str:
             section.identity: [(drawing, Markup(drawing.inline())) for drawing in section.drawings]  # noqa: S704 (made by us, from numbers and checked names)
             for section in sections
         },
-        times=[_times(run.result) for run in report.runs],
+        times=[_times(run.result.times) for run in report.runs],
+        own_times=_times(_own_times(report.own)),
+        own_settings=_settings(report.own.contract) if report.own is not None else [],
         settings=[_settings(run.contract) for run in report.runs],
         measurements=[_measurements(run) for run in report.runs],
         receipts=[_link(run.receipt, folder) for run in report.runs],
@@ -189,7 +194,7 @@ def _link(file: Path | None, folder: Path) -> str:
 
 def _tiles(report: Report) -> list[Tile]:
     if not report.runs:
-        return _gain_tiles(report.comparison)
+        return [*_own_tiles(report.own), *_gain_tiles(report.comparison)]
     first = report.runs[0]
     of = first.title if len(report.runs) > 1 else ""
     tiles: list[Tile] = []
@@ -213,6 +218,23 @@ def _tiles(report: Report) -> list[Tile]:
         Tile(_LABELS[key], _number(first.result, key), note, of=of) for key, note in notes.items()
     ]
     return tiles
+
+
+def _own_tiles(own: OwnRecord | None) -> list[Tile]:
+    """The model on the party's own test rows."""
+    if own is None or own.quality is None:
+        return []
+    quality, rows = own.quality, f"on {own.quality.examples:,} own test rows"
+    absent = "withheld"  # as the node itself said: they are too few
+    return [
+        Tile("own test AUC", Number("own.auc", quality.auc, ".4f", absent), rows),
+        Tile("own test log loss", Number("own.log_loss", quality.log_loss, ".4f", absent), "nats"),
+        Tile(
+            "own test calibration",
+            Number("own.calibration", quality.calibration, ".3f", absent),
+            "predicted / observed; ideal 1",
+        ),
+    ]
 
 
 def _auc_tile(run: RunRecord, place: int, of: str) -> Tile:
@@ -245,10 +267,16 @@ def _interval_of(run: RunRecord) -> Interval | None:
     return counts.interval() if counts is not None else None
 
 
-def _times(result: RunResult) -> list[tuple[str, list[tuple[str, Number]]]]:
+def _own_times(own: OwnRecord | None) -> dict[str, dict[str, float]]:
+    return {} if own is None or own.times is None else {own.node: seconds_of(own.times)}
+
+
+def _times(
+    times: Mapping[str, Mapping[str, float]],
+) -> list[tuple[str, list[tuple[str, Number]]]]:
     """Milliseconds per step by node and kind of work."""
     rows: list[tuple[str, list[tuple[str, Number]]]] = []
-    for node, sums in result.times.items():
+    for node, sums in times.items():
         steps = sums.get("steps", 0)
         rows.append(
             (

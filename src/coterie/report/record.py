@@ -115,7 +115,7 @@ def read_run(folder: Path, title: str | None = None) -> RunRecord:
     supervised = lead.is_dir() and result.transport != "memory"  # in one process all tell the run
     proves = result.transport == "ra-tls" and not supervised
     attested = _Attestations(contract.by_role("ps")[0].name if proves else None)
-    curve, incidents = Curve(), _Incidents()
+    curve, incidents = Curve(), Incidents()
     receipt = folder / RECEIPT if (folder / RECEIPT).exists() else None
     for event in read_events(lead if supervised else folder):
         curve.hear(event)
@@ -225,7 +225,7 @@ class _Attestations:
         )
 
 
-class _Incidents:
+class Incidents:
     """Collects what went wrong; different words are kept up to a bound, and then only counted."""
 
     def __init__(self) -> None:
@@ -234,6 +234,7 @@ class _Incidents:
         self._joined: dict[str, int] = {}
 
     def hear(self, event: events.Event) -> None:
+        """Takes note of an event, if it is of that kind."""
         said = _incident(event)
         if isinstance(event, events.Joined):
             before = self._joined.get(event.node, event.incarnation)
@@ -249,6 +250,7 @@ class _Incidents:
 
     @property
     def found(self) -> tuple[Incident, ...]:
+        """All of them, in the order of their first occurrence."""
         listed = [Incident(kind, text, times) for (kind, text), times in self._found.items()]
         if self._more:
             listed.append(Incident("more", "others, see the nodes' logs", self._more))
@@ -268,6 +270,10 @@ def _incident(event: events.Event) -> tuple[str, str] | None:  # noqa: PLR0911 (
             return "restart", f"the server went on from its checkpoint of step {step}"
         case events.Restarted(_, step):
             return "restart", f"all shards went back to step {step}: one had lost its state"
+        case events.ServerLost(node, reason, _):
+            return "loss", f"{node} lost the server: {reason}"
+        case events.ServerBack(node, step):
+            return "return", f"{node} found the server again, and went on after step {step}"
         case events.StoodStill(node, seconds):
             return "pause", f"{node} stood still for {seconds:.0f} s"
         case events.Failed(node, exit_code, error):

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from coterie.files import write_whole, writing
+from coterie.nodes.result_file import RESULT
+from coterie.nodes.run_directory import CONTRACT
 from coterie.report import figures, quality
 from coterie.report.drawing import Drawing, style
+from coterie.report.own import read_own
 from coterie.report.page import Pairs, Report, Section, render
 from coterie.report.record import RunRecord, read_run
 from coterie.training.comparison import FILE as COMPARISON
@@ -44,8 +47,8 @@ def write_report(folder: Path, report: Report) -> Path:
 def report_folder(folder: Path) -> Path:
     """Reads what lies in a directory and writes its report there; returns the page's path.
 
-    That is a finished run, or the pairs of runs of a benchmark, or, in a worker's own directory, its
-    party's private comparison.
+    That is a finished run, or the pairs of runs of a benchmark, or, in the own directory of a worker or
+    chief, its part in a run and its party's private comparison.
 
     Raises:
         DataError: There is no finished run, or it is not of this version.
@@ -55,6 +58,10 @@ def report_folder(folder: Path) -> Path:
     if pairs:
         return _report_pairs(folder, pairs)
     comparison = Comparison.read(folder)
+    if (folder / CONTRACT).exists() and not (folder / RESULT).exists():
+        own = read_own(folder)
+        title = f"{own.party}: {own.node}"
+        return write_report(folder, Report(title, comparison=comparison, own=own))
     if comparison is not None and comparison.scope == "own":
         title = f"{comparison.party}: joint or alone"
         return write_report(folder, Report(title, comparison=comparison))
@@ -97,6 +104,8 @@ def _report_pairs(folder: Path, paths: list[tuple[Path, Path]]) -> Path:
 def _sections(report: Report) -> list[Section]:
     runs = report.runs
     lines = [figures.Line(run.title, run.curve, run.result.validations, run.epochs) for run in runs]
+    if report.own is not None:
+        lines.append(figures.Line(report.own.node, report.own.progress))
     counted = [(run.title, run.evaluation.test) for run in runs if run.evaluation.test]
     if report.pairs is not None:
         counted = counted[:1]  # the models are the same, bit for bit, or the page says so

@@ -192,7 +192,7 @@ def result_of(outcome: RunOutcome, contract: Contract, transport: TransportName)
         validations=outcome.validations,
         optimizer_state=outcome.optimizer_state.hex() if outcome.optimizer_state else None,
         start=contract.start,
-        times={times.node: _seconds(times) for times in outcome.times},
+        times={times.node: seconds_of(times) for times in outcome.times},
         name=contract.name,
         hyperparameters=hyperparameters_of(contract),
     )
@@ -229,6 +229,7 @@ def _flat(prefix: str, value: object) -> Iterator[tuple[str, Hyperparameter]]:
         yield prefix, value
 
 
-def _seconds(times: ServerTimes | WorkerTimes) -> dict[str, float]:
+def seconds_of(times: ServerTimes | WorkerTimes) -> dict[str, float]:
+    """A node's times by kind, and its steps."""
     fields = times.to_dict()
     return {name: value for name, value in fields.items() if isinstance(value, int | float)}

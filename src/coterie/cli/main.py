@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Annotated, Protocol, runtime_checkable
 
@@ -22,6 +23,7 @@ from coterie.cli.lazy import Entry, LazyGroup
 from coterie.errors import CoterieError, EnvironmentUnfit, UsageError
 from coterie.files import machine_error
 from coterie.private_memory import keep_memory_private
+from coterie.termination import Terminated, end_in_order
 
 _KEY_HOLDERS = frozenset({"node", "keyserver", "tensorflow"})
 _TELLS_ONLY = frozenset({"--help", "--version"})
@@ -39,7 +41,7 @@ def root(
     """Train recommendation models among companies that do not show each other their data.
 
     Exit codes: 0 success, 1 internal defect, 2 usage, 3 trust, 4 contract, 5 data, 6 protocol,
-    7 run, 130 interrupted, 143 a node was told to end. Errors say what happened, what was
+    7 run, 130 interrupted, 143 told to end (SIGTERM). Errors say what happened, what was
     expected, what was seen and what to do; with --json they are one JSON object on standard
     output, as results are.
     """
@@ -130,10 +132,15 @@ def main() -> None:
     _print_what_can_be_printed()
     tensorflow_settings.withdraw()  # a verb has its contract first, and programs of others their own threads
     try:
+        end_in_order()
         code = _refused_memory() or invoke(sys.argv[1:])
         sys.stdout.flush()
     except BrokenPipeError:
         code = _nobody_reads()
+    except Terminated as told:
+        with suppress(OSError):
+            sys.stderr.write(f"{told}\n".lower())
+        code = told.exit_code
     sys.exit(code)
 
 

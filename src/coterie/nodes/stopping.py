@@ -1,46 +1,40 @@
 """SIGTERM ends a node at once, and says so: also as the first process of a container.
 
 A node may be killed at any moment and loses nothing by it, so there is nothing to wind up: what
-matters is that it does end. The kernel drops SIGTERM to the first process of a PID namespace
-unless a handler is installed (pid_namespaces(7)), and Python runs handlers on its main thread
-only, which may be deep in TensorFlow. So the signal's number goes through a pipe to a thread.
+matters is that it does end.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import threading
+from collections.abc import Callable
 from types import FrameType
 
 from coterie.ps.events import EventSink, Stopped
+from coterie.termination import ENDING, exit_code, hear
 
-EXIT_CODE = 128 + signal.SIGTERM
-_READ_BYTES = 64
+EXIT_CODE = exit_code(signal.SIGTERM)
 
 
 def end_on_sigterm(node: str, on_event: EventSink) -> None:
     """From now on SIGTERM ends this process with exit code 143; call it on the main thread.
 
+    So does a terminal that is closed, with its own code.
+
     Args:
         node: This node's name.
         on_event: Hears ``Stopped``, on a thread of its own, before the end.
     """
-    heard, told = os.pipe()
-    os.set_blocking(told, False)
-    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-    signal.signal(signal.SIGTERM, _handler)
 
-    def watch() -> None:
-        # Every signal with a handler comes here; SIGINT stays Python's.
-        while signal.SIGTERM not in os.read(heard, _READ_BYTES):
-            pass
+    def told(following: Callable[[], int]) -> None:
+        number = following()
         try:
             on_event(Stopped(node))
         finally:
-            os._exit(EXIT_CODE)
+            os._exit(exit_code(number))
 
-    threading.Thread(target=watch, name="sigterm-watch", daemon=True).start()
+    hear(ENDING, _handler, told)
 
 
 def _handler(_signal: int, _frame: FrameType | None) -> None:

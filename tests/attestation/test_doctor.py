@@ -96,7 +96,11 @@ def test_doctor_prints_and_fails_on_demand(tmp_path: Path) -> None:
 
 def test_doctor_tries_a_pccs(tmp_path: Path) -> None:
     ran = run("--root", tree(tmp_path), "--pccs-url", "http://localhost", "--json")
+    assert ran.code == EnvironmentUnfit.exit_code
     pccs = ran.value["pccs"]
     assert isinstance(pccs, dict)
     assert pccs["usable"] is False
     assert "https" in str(pccs["seen"]) or "not usable" in str(pccs["seen"])
+    in_words = run("--root", tree(tmp_path), "--pccs-url", "https://127.0.0.1:1")
+    assert isinstance(in_words.error, EnvironmentUnfit)
+    assert "Connection refused" in in_words.text

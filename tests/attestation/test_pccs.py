@@ -151,7 +151,17 @@ def test_a_chain_of_a_version_that_the_library_does_not_know_is_refused() -> Non
 
 
 @pytest.mark.parametrize(
-    "url", ["http://pccs.example", "ftp://pccs.example", "file:///etc/passwd", "pccs", "https://"]
+    "url",
+    [
+        "http://pccs.example",
+        "ftp://pccs.example",
+        "file:///etc/passwd",
+        "pccs",
+        "https://",
+        "https://[::1",
+        "https://pccs.example:port",
+        "https://pccs.example:0",
+    ],
 )
 def test_only_https_is_spoken(url: str) -> None:
     with pytest.raises(EnvironmentUnfit, match="not usable"):
@@ -171,7 +181,8 @@ class Handler(BaseHTTPRequestHandler):
     """Paths that say what they do."""
 
     def do_GET(self) -> None:
-        status = {"/moved": 302, "/missing": 404}.get(self.path, 200)
+        statuses = {"/moved": 302, "/missing": 404, "/uncached": 461, "/broken": 503}
+        status = statuses.get(self.path, 200)
         self.send_response(status)
         if status == 302:
             self.send_header("Location", "/good")
@@ -231,12 +242,29 @@ def test_https_is_verified_and_bounded(tmp_path: Path) -> None:
         answer = client.get(f"{url}/good")
         assert answer.body == b"xxxx"
         assert answer.headers["some-header"] == "a%20value"
-        for path, seen in (("moved", "302"), ("missing", "404"), ("endless", "more than")):
+        for path, seen, remedy in (
+            ("moved", "302", "a redirect"),
+            ("missing", "404", "register it there"),
+            ("uncached", "461", "register it there"),
+            ("broken", "503", "the service's own fault"),
+            ("endless", "more than", "check --pccs-url"),
+        ):
             with pytest.raises(EnvironmentUnfit) as failure:
                 client.get(f"{url}/{path}")
             assert seen in failure.value.seen
+            assert remedy in failure.value.remedy
         with pytest.raises(EnvironmentUnfit) as failure:
             UrllibHttps().get(f"{url}/good")
         assert "certificate verify failed" in failure.value.seen
     with pytest.raises(EnvironmentUnfit):
         client.get(f"{url}/good")
+
+
+def test_a_service_is_checked_by_what_it_has_for_all() -> None:
+    service = Service()
+    PccsCollateral(service.base, http=service).check()
+    identity = "https://pccs.example/sgx/certification/v4/qe/identity"
+    assert service.asked == [identity]
+    page = Service(change={"qe/identity": Answer({}, b"<html>Please log in</html>")})
+    with pytest.raises(EvidenceRefused, match="malformed"):
+        PccsCollateral(page.base, http=page).check()

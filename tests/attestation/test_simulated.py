@@ -140,7 +140,9 @@ def test_the_description_says_that_it_proves_nothing() -> None:
 
 
 def test_opening_gives_the_named_tee_and_no_other(tmp_path: Path) -> None:
-    assert open_tee("simulated").describe().measurement == own_package_measurement().hex()
+    for tensorflow in (False, True):
+        own = own_package_measurement(tensorflow=tensorflow).hex()
+        assert open_tee("simulated", tensorflow=tensorflow).describe().measurement == own
     assert open_tee("sgx", root=tmp_path).kind == "sgx"
     assert open_tee("tdx", root=tmp_path).kind == "tdx"
 
@@ -173,6 +175,21 @@ def test_interpreter_caches_do_not_count(tmp_path: Path) -> None:
     (tmp_path / "__pycache__" / "a.cpython-311.pyc").write_bytes(b"cache")
     (tmp_path / "a.pyc").write_bytes(b"cache")
     assert package_measurement(tmp_path) == first
+
+
+def test_the_native_part_counts_for_nodes_that_load_it(tmp_path: Path) -> None:
+    """It is built on each machine, or on none: nodes that never load it are of one program."""
+    other = package(
+        tmp_path, a_py="x", tensorflow__native_py="y", tensorflow__native__attested_sockets_c="z"
+    )
+    without = {native: package_measurement(other, tensorflow=native) for native in (False, True)}
+    library = other / "tensorflow" / "native" / "libattested_sockets.so"
+    library.write_bytes(b"built here")
+    assert package_measurement(other) == without[False]
+    assert package_measurement(other, tensorflow=True) != without[True]
+    elsewhere = other / "tensorflow" / "libattested_sockets.so"
+    library.rename(elsewhere)  # where a module may be imported from, all counts
+    assert package_measurement(other) != without[False]
 
 
 def test_nothing_to_measure_is_told(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ class Live:
 
     def trust(self, name: str, incarnation: int) -> TrustContext:
         vouchers = PartyKeyVouchers(self.keys[self.node(name).party], clock=self.clock)
-        tee = SimulatedTee(own_package_measurement())
+        tee = SimulatedTee(own_package_measurement(tensorflow=False))
         return make_trust(self.contract, name, tee, vouchers, self.clock, incarnation=incarnation)
 
     def fabric(

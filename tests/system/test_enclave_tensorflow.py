@@ -77,7 +77,7 @@ def contract(image: Image, program: Path, tmp_path: Path) -> Federation:
     text = SDT_NODES
     while "127.0.0.1:0" in text:
         text = text.replace("127.0.0.1:0", free_address(), 1)
-    measured = package_measurement(site / "coterie").hex()
+    measured = package_measurement(site / "coterie", tensorflow=True).hex()
     roles = "".join(
         f'\n[trust.roles.{role}]\nmrenclave = ["{measured}"]\naccepted_tcb_statuses = ["UpToDate"]\n'
         for role in ("ps", "worker", "chief")

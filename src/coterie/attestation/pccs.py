@@ -36,6 +36,7 @@ TIMEOUT_SECONDS = 20.0  # for all that one platform needs
 _TCB_CHAIN = "TCB-Info-Issuer-Chain"
 _QE_CHAIN = "SGX-Enclave-Identity-Issuer-Chain"
 _CRL_CHAIN = "SGX-PCK-CRL-Issuer-Chain"
+_NOT_FOUND, _NOT_CACHED, _SERVERS_FAULT = 404, 461, 500  # 461 is the PCCS's own: not in its cache
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,17 @@ class PccsCollateral:
     def collateral_for(self, quote: bytes, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
         """Fetches the current collateral of the quote's platform."""
         return self.fetch(platform_of(quote))
+
+    def check(self) -> None:
+        """Checks that it speaks the protocol, by what it has for all platforms alike.
+
+        Raises:
+            EnvironmentUnfit: The service cannot be reached or has a fault.
+            EvidenceRefused: Something else answers (check ``collateral_format``).
+        """
+        url = f"{self._base}/sgx/certification/v4/qe/identity"
+        answer = self._http.get(url, TIMEOUT_SECONDS)
+        _signed_part(answer.body, "enclaveIdentity")
 
     def fetch(self, platform: Platform) -> Collateral:
         """Fetches the current collateral of a platform.
@@ -147,7 +159,7 @@ class UrllibHttps:
                 headers = {name.lower(): value for name, value in response.headers.items()}
         except urllib.error.HTTPError as error:
             error.close()
-            raise _unavailable(url, f"HTTP status {error.code}") from error
+            raise _unavailable(url, f"HTTP status {error.code}", _remedy(error.code)) from error
         except (OSError, HTTPException, ValueError) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             raise _unavailable(url, str(reason)[:200]) from error
@@ -175,13 +187,17 @@ def require_https(url: str) -> None:
     Raises:
         EnvironmentUnfit: It is another kind of address.
     """
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        usable = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that are not closed, or a port that is none
+        usable = False
+    if not usable:
         raise EnvironmentUnfit(
             "the PCCS address is not usable",
             expected="https://HOST[:PORT]",
             seen=url[:200],
-            remedy="give the PCCS a TLS certificate and use https",
+            remedy="give the PCCS's address, such as https://pccs.example:8081; it needs a TLS certificate",
         )
 
 
@@ -230,10 +246,33 @@ def _malformed(what: str, seen: str) -> EvidenceRefused:
     )
 
 
-def _unavailable(url: str, seen: str) -> EnvironmentUnfit:
+def _remedy(status: int) -> str:
+    """What to do about a status: most are matters of the service's machine, not of this one."""
+    if status in (_NOT_FOUND, _NOT_CACHED):
+        return (
+            "the service does not know this platform: register it there (Intel's PCKIDRetrievalTool, "
+            "on the platform itself), or check that --pccs-url is a PCCS with API version 4"
+        )
+    if status >= _SERVERS_FAULT:
+        return (
+            "the service's own fault: see its log, its way to Intel and its API key; until it is mended "
+            "use another --pccs-url, or a directory (`coterie attest fetch`, --collateral)"
+        )
+    return (
+        "the service does not serve this: check that --pccs-url is a PCCS with API version 4, not a "
+        "page, a login or a redirect"
+    )
+
+
+def _unavailable(
+    url: str,
+    seen: str,
+    remedy: str = "check --pccs-url, the network, proxies (https_proxy, no_proxy) and that this "
+    "machine trusts the service's certificate; or use a directory (--collateral)",
+) -> EnvironmentUnfit:
     return EnvironmentUnfit(
         f"the PCCS did not deliver {urllib.parse.urlsplit(url).path}",
         expected="HTTP status 200 over verified TLS",
         seen=seen,
-        remedy="check --pccs-url, the network and the service's certificate; or use a directory",
+        remedy=remedy,
     )

@@ -99,9 +99,8 @@ def verify(
 
     Example: coterie attest verify quote.bin --collateral DIR --accept-status SWHardeningNeeded
     """
-    from coterie.attestation.appraiser import Appraisal, Appraiser, assess
+    from coterie.attestation.appraiser import Appraisal, assess
     from coterie.attestation.evidence import kind_of
-    from coterie.attestation.measurement import own_package_measurement
     from coterie.attestation.policy import (
         AdvisoriesWithin,
         MeasurementIn,
@@ -115,6 +114,7 @@ def verify(
     from coterie.attestation.verdict import Check
     from coterie.cli.evidence_files import CERTIFICATE_CHECKS, binding, read_evidence
     from coterie.contract import load_contract
+    from coterie.receipts.verification import appraiser_for
 
     policies: list[Policy] = [TcbStatusIn(tuple(accept_status or ("UpToDate",)))]
     if accept_advisory:
@@ -139,8 +139,7 @@ def verify(
         claimed, shown = kind_of(quote), measurements(quote.report)
         if agreed is not None and role is not None:
             kind = agreed.trust.tee
-            own = own_package_measurement() if kind == "simulated" else None
-            policies = list(Appraiser(agreed.trust, own_measurement=own).policies(role))
+            policies = list(appraiser_for(agreed).policies(role))
         else:
             kind = tee or ("tdx" if claimed == "tdx" else "sgx")
         if stored.certificate is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coterie.errors import EnvironmentUnfit
+from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused
 from coterie.kinds import TeeKind
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ def doctor(
         TeeKind | None, typer.Option("--tee", help="Fail (exit code 7) unless this TEE is usable.")
     ] = None,
     pccs_url: Annotated[
-        str | None, typer.Option("--pccs-url", help="Also try this PCCS (https).")
+        str | None,
+        typer.Option("--pccs-url", help="Also try this PCCS (https), and fail unless it answers."),
     ] = None,
     root: Annotated[
         Path, typer.Option("--root", help="Root of the file tree to look at.", hidden=True)
@@ -31,11 +33,14 @@ def doctor(
 
     Example: coterie doctor --tee sgx --pccs-url https://localhost:8081
     """
+    from rich.markup import escape
+
     from coterie.attestation.tee.survey import survey
     from coterie.cli import console
 
     surveys = survey(root)
-    pccs = None if pccs_url is None else _try_pccs(pccs_url)
+    pccs = None if pccs_url is None else _fault_of(pccs_url)
+    fault = _unusable(tee, surveys) or pccs
     if as_json:
         console.print_json(
             {
@@ -48,26 +53,36 @@ def doctor(
                     for one in surveys
                 },
                 "pccs": None
-                if pccs is None
-                else {"url": pccs_url, "usable": not pccs, "seen": pccs},
+                if pccs_url is None
+                else {
+                    "url": pccs_url,
+                    "usable": pccs is None,
+                    "seen": f"{pccs.what}: {pccs.seen}" if pccs else "",
+                    "remedy": pccs.remedy if pccs else "",
+                },
             }
         )
-    else:
-        for one in surveys:
-            _print(one)
-        if pccs is not None:
-            console.out.print(
-                f"[bold]pccs[/]  {pccs or 'answers'}", highlight=False, soft_wrap=True
-            )
-    chosen = next((one for one in surveys if one.kind == tee), None)
-    if chosen is not None and not chosen.usable:
-        missing = [one.detail for one in chosen.findings if one.needed and not one.present]
-        raise EnvironmentUnfit(
-            f"the TEE {chosen.kind} cannot be used here",
-            expected="every needed part",
-            seen="; ".join(missing),
-            remedy="do what is said behind each missing part, then run `coterie doctor` again",
-        )
+        raise typer.Exit(fault.exit_code if fault else 0)  # the one object says why
+    for one in surveys:
+        _print(one)
+    if pccs_url is not None:
+        said = escape(f"{pccs.what}: {pccs.seen}") if pccs else "answers"
+        console.out.print(f"[bold]pccs[/]  {said}", highlight=False, soft_wrap=True)
+    if fault is not None:
+        raise fault
+
+
+def _unusable(kind: TeeKind | None, surveys: Sequence[TeeSurvey]) -> EnvironmentUnfit | None:
+    chosen = next((one for one in surveys if one.kind == kind), None)
+    if chosen is None or chosen.usable:
+        return None
+    missing = [one.detail for one in chosen.findings if one.needed and not one.present]
+    return EnvironmentUnfit(
+        f"the TEE {chosen.kind} cannot be used here",
+        expected="every needed part",
+        seen="; ".join(missing),
+        remedy="do what is said behind each missing part, then run `coterie doctor` again",
+    )
 
 
 def _print(one: TeeSurvey) -> None:
@@ -88,12 +103,12 @@ def _print(one: TeeSurvey) -> None:
         )
 
 
-def _try_pccs(url: str) -> str:
-    """Empty if the PCCS answers, else what went wrong."""
-    from coterie.attestation.pccs import UrllibHttps
+def _fault_of(url: str) -> CoterieError | None:
+    """What is wrong with a PCCS, if anything."""
+    from coterie.attestation.pccs import PccsCollateral
 
     try:
-        UrllibHttps().get(f"{url.rstrip('/')}/sgx/certification/v4/qe/identity")
-    except EnvironmentUnfit as error:
-        return f"{error.what}: {error.seen}"
-    return ""
+        PccsCollateral(url).check()
+    except (EnvironmentUnfit, EvidenceRefused) as error:
+        return error
+    return None

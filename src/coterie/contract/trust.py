@@ -28,7 +28,8 @@ class RoleTrust(Section):
     """Reference values and accepted platform states for one role.
 
     Attributes:
-        measurement: ``"own"``: the peer runs the very package that this node runs (simulated only).
+        measurement: ``"own"``: the peer runs the very package that this node runs (simulated only); the native part
+            of `coterie tensorflow` counts under contracts with a section tensorflow only.
         mrenclave: Accepted SGX enclave measurements (hex).
         mrsigner: Accepted SGX signer; needs ``isv_prod_id`` and ``minimum_isv_svn``.
         isv_prod_id: Product id of the signer's enclave.

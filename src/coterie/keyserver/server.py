@@ -66,13 +66,12 @@ class KeyServer:
         clock = FlooredClock(host_clock(), clock=host_clock)
         check_party_key(policy.contract, key, policy.party, at=clock())
         check_consent(policy.contract, policy.contract_path, at=clock())
-        tee = policy.trust.tee
+        tee, own = policy.trust.tee, None
+        if tee == "simulated":
+            own = own_package_measurement(tensorflow=policy.contract.tensorflow is not None)
         self._trust = RelyingParty(
             contract=policy.contract,
-            appraiser=Appraiser(
-                policy.trust,
-                own_measurement=own_package_measurement() if tee == "simulated" else None,
-            ),
+            appraiser=Appraiser(policy.trust, own_measurement=own),
             collateral=collateral_from_options(
                 tee, pccs_url=pccs_url, folder=collateral, observe=clock.observe
             ),

@@ -88,7 +88,7 @@ def node_trust(
     )
     _check_voucher_options(contract, node, options)
     check_share_options(contract, node, options)
-    tee = open_tee(contract.trust.tee, root=root)
+    tee = open_tee(contract.trust.tee, tensorflow=contract.tensorflow is not None, root=root)
     keys = None
     if options.key_server is not None:
         keys = KeyServerClient(

@@ -193,10 +193,10 @@ def _check_signatures(
 
 def appraiser_for(contract: Contract) -> Appraiser:
     """Judges by a contract's rules; ``measurement = "own"`` means this very installation."""
-    simulated = contract.trust.tee == "simulated"
-    return Appraiser(
-        contract.trust, own_measurement=own_package_measurement() if simulated else None
-    )
+    own = None
+    if contract.trust.tee == "simulated":
+        own = own_package_measurement(tensorflow=contract.tensorflow is not None)
+    return Appraiser(contract.trust, own_measurement=own)
 
 
 def verify_receipt(

@@ -1,7 +1,8 @@
 """Builds the native part, ``native/attested_sockets.c``, where a C compiler and OpenSSL's headers are.
 
 It is built when the package is installed (``hatch_build.py``) or by ``coterie tensorflow build``, into the
-package's folder: so it is part of the package's measurement. The library says of which source it was built.
+package's folder: so it is part of the measurement of nodes that load it. The library says of which source it
+was built.
 """
 
 from __future__ import annotations

@@ -12,11 +12,12 @@ from coterie.attestation.tee.tdx import TdxTee
 from coterie.kinds import TeeKind
 
 
-def open_tee(kind: TeeKind, *, root: Path = Path("/")) -> Tee:
+def open_tee(kind: TeeKind, *, tensorflow: bool = False, root: Path = Path("/")) -> Tee:
     """Opens this machine's TEE of one kind.
 
     Args:
         kind: The contract's ``trust.tee``.
+        tensorflow: Whether the contract is one for a TensorFlow cluster (simulated only).
         root: Root of the file tree.
 
     Raises:
@@ -27,4 +28,4 @@ def open_tee(kind: TeeKind, *, root: Path = Path("/")) -> Tee:
         return GramineTee(root)
     if kind == "tdx":
         return TdxTee(root)
-    return SimulatedTee(own_package_measurement())
+    return SimulatedTee(own_package_measurement(tensorflow=tensorflow))

@@ -20,6 +20,7 @@ from benchmarks.clusters import run_plain_cluster
 from coterie.contract import load_contract
 from coterie.contract.signatures import generate_party_key, public_key_text
 from coterie.errors import EnvironmentUnfit
+from coterie.nodes.stopping import EXIT_CODE
 from coterie.tensorflow.building import LIBRARY, build
 from faults.loopback import free_address
 from tests.system.conftest import coterie, environment
@@ -293,6 +294,20 @@ def test_keys_are_renewed_while_a_program_trains(make_cluster: Callable[..., Clu
     assert int(said[3]) == 2 * int(said[1]) > 0  # no step was lost, none was done twice
     for peer in ("ps0", "worker0", "worker1"):
         assert attested.count(peer) >= 2  # at the start, and at least once while it trained
+
+
+def test_a_node_that_is_alone_says_for_whom_it_waits_and_ends_when_it_is_told(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    node = make_cluster(PROGRAMS / "rejoin.py").start("worker0")
+    waiting = json.loads(read_until(node, "Waiting"))
+    assert waiting["names"] == ["chief", "ps0", "worker1"]
+    assert waiting["seconds"] <= 3
+    assert "chief has not dialled yet; ps0 does not answer at 127.0.0.1:" in waiting["reason"]
+    assert "Connection refused" in waiting["reason"]
+    node.terminate()
+    assert json.loads(read_until(node, "Stopped")) == {"event": "Stopped", "node": "worker0"}
+    assert node.wait(60) == EXIT_CODE
 
 
 def test_another_program_is_refused(make_cluster: Callable[..., Cluster], tmp_path: Path) -> None:

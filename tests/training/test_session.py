@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -392,6 +393,35 @@ def test_a_server_that_cannot_be_dialled_for_as_long_as_the_contract_waits_is_gi
     with pytest.raises(PeerUnreachable, match="cannot be dialled"):
         session.through_restarts(lambda _: session.pull(2, NO_IDS))
     assert dials == 2
+
+
+def test_dialling_ahead_spends_the_patience_that_there_is() -> None:
+    dials: list[str] = []
+
+    def dial() -> ScriptedServer:
+        dials.append(threading.current_thread().name)
+        raise PeerUnreachable("cannot be dialled")
+
+    session = session_with(ScriptedServer(), dial)
+    session.dial_ahead()
+    with pytest.raises(PeerUnreachable, match="cannot be dialled"):
+        session.through_restarts(refuse(StepRefused("never reached")))
+    assert dials == ["dialling"]
+    session.close()
+
+
+def test_what_was_dialled_ahead_is_used() -> None:
+    server = ScriptedServer(joined(1))
+    dials: list[None] = []
+
+    def dial() -> ScriptedServer:
+        dials.append(None)
+        return server
+
+    session = session_with(server, dial)
+    session.dial_ahead()
+    assert session.through_restarts(lambda position: position.step) == 1
+    assert len(dials) == 1
 
 
 def test_a_server_that_says_that_the_run_has_ended_is_believed() -> None:

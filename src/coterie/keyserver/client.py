@@ -41,6 +41,7 @@ from coterie.ratls.visitors import unproved_key
 from coterie.ratls.voucher import Voucher
 from coterie.sealing.chunks import ID_BYTES, KEY_BYTES
 from coterie.sealing.shares import SHARE_BYTES
+from coterie.waiting import Failure, WaitSink, trying, untold
 
 _FIRST_DELAY_SECONDS = 0.1
 _LONGEST_DELAY_SECONDS = 2.0
@@ -61,6 +62,7 @@ class KeyServerClient:
             party's signature.
         waiter: Waits so many seconds; whether waiting is to end.
         failed: Told of answers that were no proof, as `Tally` tells; others follow.
+        on_wait: Told, at growing intervals, that the server has not answered with its party's word.
     """
 
     address: Address
@@ -72,6 +74,7 @@ class KeyServerClient:
     patience_seconds: float = 0.0
     waiter: Callable[[float], bool] = threading.Event().wait
     failed: Refused = log_refusal
+    on_wait: WaitSink = untold
     over_network: ClassVar[bool] = True
 
     def vouch(self, identity: NodeIdentity) -> Voucher:
@@ -132,12 +135,20 @@ class KeyServerClient:
     ) -> bytes:
         wish = _Wish(wanted, set_id, voucher)
         deadline = Deadline.after(self.patience_seconds)
+        nothing_yet = f"the key server of {self.party} has not answered yet at {self.address}"
+        with trying(nothing_yet, self.patience_seconds, self.on_wait) as failure:
+            return self._persist(identity, wish, deadline, failure)
+
+    def _persist(
+        self, identity: NodeIdentity, wish: _Wish, deadline: Deadline, failure: Failure
+    ) -> bytes:
         delay = _FIRST_DELAY_SECONDS
         tally = Tally(self.failed)
         while True:
             try:
                 return _Conversation(self, identity).run(wish)
             except CoterieError as error:
+                failure.note(error)
                 # Before the party has signed the session, anybody on the way may have answered.
                 left = deadline.remaining()
                 if not error.may_pass or left <= 0 or self.waiter(min(delay, left)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +14,9 @@ from coterie.files import make_folder, writing
 from coterie.nodes.descriptors import OWN
 from coterie.nodes.fabric import no_key
 from coterie.nodes.shares import fetch_checkpoint_key
-from coterie.nodes.trust import NodeOptions, node_trust
+from coterie.nodes.trust import NodeOptions, node_trust, waiting_for
 from coterie.ps.calls import CallObserver, ignore_call
-from coterie.ps.events import Attested, EventSink, Listening, Refused, Waiting
+from coterie.ps.events import Attested, EventSink, Listening, Refused
 from coterie.ps.memory import ShardService
 from coterie.ps.messages import max_message_bytes
 from coterie.ps.overview import Overview
@@ -66,7 +67,13 @@ def attested_fabric(
     Raises:
         CoterieError: As ``node_trust``.
     """
-    trust = node_trust(contract, node, options, incarnation=incarnation)
+    trust = node_trust(
+        contract,
+        node,
+        options,
+        incarnation=incarnation,
+        on_wait=lambda server: waiting_for(node.name, server, on_event),
+    )
     return AttestedFabric(contract, node, options, trust, on_event=on_event, observe=observe)
 
 
@@ -101,6 +108,7 @@ class AttestedFabric:
         self._on_event = on_event
         self._observe = observe
         self._channels: list[AttestedChannel] = []
+        self._closing = threading.Event()
         self._size = max_message_bytes(contract)
         self._receipt: Recorder | None = None
 
@@ -155,7 +163,11 @@ class AttestedFabric:
 
     def checkpoint_key(self) -> bytes:
         """See Fabric."""
-        return fetch_checkpoint_key(self._trust, self._options)
+        return fetch_checkpoint_key(
+            self._trust,
+            self._options,
+            on_wait=lambda server: waiting_for(self._node.name, server, self._on_event),
+        )
 
     def open_receipt(self, folder: Path) -> Recorder:
         """See Fabric."""
@@ -166,6 +178,7 @@ class AttestedFabric:
 
     def close(self) -> None:
         """See Fabric."""
+        self._closing.set()
         for channel in list(self._channels):
             self._hang_up(channel)
 
@@ -206,15 +219,8 @@ class AttestedFabric:
             self._size,
             patience_seconds=patience_seconds,
             failed=self._refused,
-            on_wait=lambda waited, left, error: self._on_event(
-                Waiting(
-                    self._node.name,
-                    (node.name,),
-                    round(waited, 1),
-                    round(left, 1),
-                    f"{error.what}: {error.seen}",
-                )
-            ),
+            on_wait=waiting_for(self._node.name, node.name, self._on_event),
+            waiter=self._closing.wait,
         )
         self._channels.append(channel)
         self._admitted(channel.peer)

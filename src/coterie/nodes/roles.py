@@ -37,7 +37,6 @@ from coterie.ps.farewell import farewell_of
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import CheckpointsMaker, Shard
-from coterie.ps.waiting import Patience
 from coterie.sealing.casing import SealedCasing
 from coterie.start.giving import no_start_given
 from coterie.training import chief
@@ -49,6 +48,7 @@ from coterie.training.remembered import CheckpointMemory
 from coterie.training.session import ServerSession, WaitsFor
 from coterie.training.step import WorkerStep
 from coterie.training.worker import Trainer
+from coterie.waiting import Patience
 
 CHECKPOINTS = "checkpoints"
 _ASK_SECONDS = 2.0
@@ -92,8 +92,8 @@ def _work(context: NodeContext) -> None:
             data_set = _open(context)
             digest = bytes.fromhex(data_set.manifest.shard("train").sha256)
             _check_start(context)
-            worker_step = _step(context)
         with _session(context, data_set.train, digest) as session:
+            worker_step = _step_while_dialling(context, session)
             times = _train(context, session, data_set.train, worker_step, data_set.validation)
             evaluate(
                 session,
@@ -111,8 +111,9 @@ def _work(context: NodeContext) -> None:
         try:
             with telling(context.fabric, context.node):
                 _check_start(context)
-                worker_step = _step(context)
-            delivered = _await_data(context, inbox)
+            with _session(context, None, b"") as session:
+                worker_step = _step_while_dialling(context, session)
+                delivered = _await_data(context, inbox, session)
             if delivered is None:
                 return
             shard, digest = delivered
@@ -145,7 +146,7 @@ def _lead_training(context: NodeContext) -> None:
         _session(context, None, b"", while_waiting=deliveries.check) as session,
         deliveries.going_on(),
     ):
-        worker_step = _step(context)
+        worker_step = _step_while_dialling(context, session)
         exact = context.discloses_everything
         if contract.start is None:
             chief.initialize(contract, session)
@@ -176,7 +177,9 @@ def telling(fabric: Fabric, node: Node) -> Iterator[None]:
         raise
 
 
-def _await_data(context: NodeContext, inbox: ShardInbox) -> tuple[DataShard, bytes] | None:
+def _await_data(
+    context: NodeContext, inbox: ShardInbox, session: ServerSession
+) -> tuple[DataShard, bytes] | None:
     """Waits for the chief's delivery; None if the training has ended without it.
 
     A worker that starts anew after the last step finds no chief, and is needed only to say so.
@@ -185,15 +188,14 @@ def _await_data(context: NodeContext, inbox: ShardInbox) -> tuple[DataShard, byt
     began = context.monotonic()
     deadline, saying = began + patience, Patience()
     chiefs = tuple(chief.name for chief in context.contract.by_role("chief"))
-    with _session(context, None, b"") as session:
-        while not inbox.arrived(_ASK_SECONDS) and (now := context.monotonic()) < deadline:
-            if saying.due(now, began):
-                waited, left = round(now - began, 1), round(deadline - now, 1)
-                context.on_event(Waiting(context.node.name, chiefs, waited, left, "its data"))
-            if session.training_ended():
-                _take_model(context, session)
-                session.leave()
-                return None
+    while not inbox.arrived(_ASK_SECONDS) and (now := context.monotonic()) < deadline:
+        if saying.due(now, began):
+            waited, left = round(now - began, 1), round(deadline - now, 1)
+            context.on_event(Waiting(context.node.name, chiefs, waited, left, "its data"))
+        if session.training_ended():
+            _take_model(context, session)
+            session.leave()
+            return None
     return inbox.wait(0)
 
 
@@ -337,13 +339,19 @@ def _unless_done(context: NodeContext) -> Iterator[None]:
         context.on_event(DoneBefore(context.node.name))
 
 
-def _step(context: NodeContext) -> WorkerStep:
-    """Compiles before the node joins, so that nobody waits for it in the first step."""
+def _step_while_dialling(context: NodeContext, session: ServerSession) -> WorkerStep:
+    """Compiles before the node joins, so that nobody waits for it in the first step.
+
+    The server is dialled meanwhile: who has just started this node with a wrong address is still there.
+    """
+    if not context.fabric.proves_nothing:  # in one process there is nobody to dial
+        session.dial_ahead()
     contract = context.contract
-    worker_step = WorkerStep(
-        contract.model, contract.data, contract.training.batch, contract.training.threads
-    )
-    worker_step.warm_up()
+    with telling(context.fabric, context.node):
+        worker_step = WorkerStep(
+            contract.model, contract.data, contract.training.batch, contract.training.threads
+        )
+        worker_step.warm_up()
     return worker_step
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from coterie.contract import Contract, Node
@@ -11,6 +12,7 @@ from coterie.keyserver.client import KeyServerClient
 from coterie.ratls.address import Address
 from coterie.ratls.trust import TrustContext
 from coterie.sealing.shares import checkpoint_key, party_share
+from coterie.waiting import WaitSink, untold
 
 if TYPE_CHECKING:
     from coterie.nodes.trust import NodeOptions
@@ -43,23 +45,31 @@ def check_share_options(contract: Contract, node: Node, options: NodeOptions) ->
             )
 
 
-def fetch_checkpoint_key(trust: TrustContext, options: NodeOptions) -> bytes:
+def fetch_checkpoint_key(
+    trust: TrustContext,
+    options: NodeOptions,
+    *,
+    on_wait: Callable[[str], WaitSink] = lambda _server: untold,
+) -> bytes:
     """The key of the run's checkpoints, 32 bytes, from the shares of all parties.
 
     Args:
         trust: Proves this node to key servers.
         options: Name them, or, in simulated contracts, the parties' keys in their place.
+        on_wait: As for ``node_trust``.
 
     Raises:
         KeyRefused: Nobody was named for a party, or its key server refuses this node.
         CoterieError: A key server cannot be reached, or refuses the evidence.
     """
     contract = trust.contract
-    shares = {party.name: _share(trust, options, party.name) for party in contract.parties}
+    shares = {party.name: _share(trust, options, party.name, on_wait) for party in contract.parties}
     return checkpoint_key(contract, shares)
 
 
-def _share(trust: TrustContext, options: NodeOptions, party: str) -> bytes:
+def _share(
+    trust: TrustContext, options: NodeOptions, party: str, on_wait: Callable[[str], WaitSink]
+) -> bytes:
     own = party == trust.node.party
     address = options.key_servers.get(party) or (options.key_server if own else None)
     if address is not None:
@@ -71,6 +81,7 @@ def _share(trust: TrustContext, options: NodeOptions, party: str) -> bytes:
             trust.collateral,
             trust.clock,
             patience_seconds=trust.contract.limits.join_seconds,
+            on_wait=on_wait(f"the key server of {party}"),
         )
         own_credentials = trust.credentials.current()
         return client.share(own_credentials.identity, own_credentials.voucher)

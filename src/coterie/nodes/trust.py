@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +15,12 @@ from coterie.contract.signatures import ContractSignature, load_party_key
 from coterie.errors import ContractInvalid, VoucherRefused
 from coterie.keyserver.client import KeyServerClient
 from coterie.nodes.shares import check_share_options
+from coterie.ps.events import EventSink, Waiting
 from coterie.ratls.address import Address
 from coterie.ratls.credentials import Clock
 from coterie.ratls.trust import TrustContext, make_trust
 from coterie.ratls.voucher import PartyKeyVouchers, VoucherSource
+from coterie.waiting import WaitSink, untold
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ def node_trust(
     options: NodeOptions,
     *,
     incarnation: int,
+    on_wait: Callable[[str], WaitSink] = lambda _server: untold,
     host_clock: Clock = lambda: datetime.now(UTC),
     root: Path = Path("/"),
 ) -> TrustContext:
@@ -70,6 +73,7 @@ def node_trust(
         node: This node's entry in it.
         options: What the host gives.
         incarnation: Number of this start of the node.
+        on_wait: Gives who is told that a key server, by how people call it, is waited for.
         host_clock: The host's time, UTC.
         root: Root of the file tree in which the TEE's devices are.
 
@@ -99,6 +103,7 @@ def node_trust(
             collateral,
             clock,
             patience_seconds=contract.limits.join_seconds,
+            on_wait=on_wait(f"the key server of {node.party}"),
         )
     vouchers: VoucherSource
     if options.party_key is not None:
@@ -116,6 +121,15 @@ def node_trust(
         incarnation=incarnation,
     )
     return replace(trust, keys=keys)
+
+
+def waiting_for(node: str, peer: str, on_event: EventSink) -> WaitSink:
+    """Tells of a node's waiting for a peer that it dials, as an event."""
+
+    def tell(waited: float, left: float, why: str) -> None:
+        on_event(Waiting(node, (peer,), round(waited, 1), round(left, 1), why))
+
+    return tell
 
 
 def check_addresses(contract: Contract, options: NodeOptions) -> None:

@@ -14,8 +14,8 @@ from coterie.ps import events
 from coterie.ps.checkpoints import Checkpoints
 from coterie.ps.farewell import farewell_from
 from coterie.ps.presence import SILENT_SECONDS, Presence
-from coterie.ps.waiting import Patience
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.waiting import Patience
 
 _LOOK_SECONDS = 1.0
 

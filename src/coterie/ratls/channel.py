@@ -21,14 +21,12 @@ from coterie.ratls.pins import PinBoard
 from coterie.ratls.refusals import Refused, Tally, log_refusal
 from coterie.ratls.switching import SwitchingChannel
 from coterie.ratls.trust import TrustContext
+from coterie.waiting import Failure, WaitSink, trying, untold
 
 Waiter = Callable[[float], bool]
-WaitSink = Callable[[float, float, CoterieError], None]
 
 _FIRST_DELAY_SECONDS = 0.05
 _LONGEST_DELAY_SECONDS = 2.0
-_FIRST_WORD_SECONDS = 3.0
-_LONGEST_SILENCE_SECONDS = 60.0
 
 
 class AttestedChannel:
@@ -46,12 +44,11 @@ class AttestedChannel:
         expected_node: The node's name.
         max_message_bytes: Longest message, both ways.
         patience_seconds: How long a node is dialled again that does not answer, or not with proof.
-        waiter: Waits between two attempts for so many seconds; True means: give up. By default it
-            waits for `close`.
+        waiter: Waits between two attempts for so many seconds; True means: give up, as `close` does.
         calls: How long silence on the connection is borne.
         failed: Told of answers that were no proof, as `Tally` tells; others follow.
         on_wait: Told, at growing intervals, that the node has not proved itself: since how many
-            seconds, for how many more it is dialled, and why not.
+            seconds, for how many more it is dialled, and what was tried and failed.
 
     Raises:
         EnvironmentUnfit: gRPC would accept TLS 1.2.
@@ -71,7 +68,7 @@ class AttestedChannel:
         waiter: Waiter | None = None,
         calls: CallLimits | None = None,
         failed: Refused = log_refusal,
-        on_wait: WaitSink = lambda _waited, _left, _error: None,
+        on_wait: WaitSink = untold,
     ) -> None:
         grpc_settings.check()
         self._trust = trust
@@ -184,7 +181,12 @@ class AttestedChannel:
 
     def _connect(self, patience_seconds: float) -> tuple[Link, AttestedPeer]:
         deadline = Deadline.after(patience_seconds)
-        delay, say_at = _FIRST_DELAY_SECONDS, _FIRST_WORD_SECONDS
+        nothing_yet = f"{self._expected_node} has not answered yet at {self._address}"
+        with trying(nothing_yet, patience_seconds, self._on_wait) as failure:
+            return self._persist(deadline, failure)
+
+    def _persist(self, deadline: Deadline, failure: Failure) -> tuple[Link, AttestedPeer]:
+        delay = _FIRST_DELAY_SECONDS
         while True:
             # What this side lacks itself is no matter of patience.
             self._trust.clock()
@@ -198,10 +200,8 @@ class AttestedChannel:
                     raise
                 if not isinstance(error, PeerUnreachable):  # waiting is no news
                     self._failed.note(str(self._address), error)
-                if (waited := patience_seconds - left) >= say_at:
-                    self._on_wait(waited, left, error)
-                    say_at = waited + min(waited, _LONGEST_SILENCE_SECONDS)
-                if self._waiter(min(delay, deadline.remaining())):
+                failure.note(error)
+                if self._waiter(min(delay, deadline.remaining())) or self._closed.is_set():
                     raise self._unreachable("this side has closed the channel") from error
             delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
 

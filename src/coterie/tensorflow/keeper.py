@@ -16,6 +16,7 @@ from coterie.ratls.trust import TrustContext
 from coterie.tensorflow.board import Board
 from coterie.tensorflow.connections import DataConnection, connect
 from coterie.tensorflow.native import Native
+from coterie.waiting import Failure
 
 Attested = Callable[[Peer], None]
 
@@ -84,6 +85,11 @@ class Keeper:
         self._changed = threading.Event()
         self.ready = threading.Event()
         self.error: CoterieError | None = None
+        self.absence = Failure(
+            f"{node} has not answered yet at {address}"
+            if address
+            else f"{node} has not dialled yet"
+        )
         self._thread = threading.Thread(target=self._look_after, name=f"keeper-{node}")
 
     def start(self) -> None:
@@ -111,12 +117,14 @@ class Keeper:
                 self._attest()
                 self._fill()
                 self._delay = _FIRST_DELAY_SECONDS
-            except PeerUnreachable:
+            except PeerUnreachable as error:
+                self.absence.note(error)
                 wait = self._slower()
             except _OtherKey:
                 wait = 0.0
             except CoterieError as error:
                 self.error = error
+                self.absence.note(error)
                 self._tally.note(str(self._address or self.node), error)
                 wait = self._slower()
             self._changed.wait(wait)
@@ -153,6 +161,7 @@ class Keeper:
         self._layer.board.record(attested)
         self._suspect, self._fresh = False, attested
         self.error = None
+        self.absence.words = f"{self.node} is attested, and has no connection yet"
         self._attested(attested.peer)
         self._cut()
 

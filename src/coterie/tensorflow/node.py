@@ -10,6 +10,7 @@ import linecache
 import os
 import signal
 import sys
+import time
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +22,17 @@ from coterie.contract.signatures import check_consent
 from coterie.errors import AddressInUse, CoterieError
 from coterie.nodes.descriptors import OWN, make_room
 from coterie.nodes.process import new_incarnation
-from coterie.nodes.trust import NodeOptions, check_addresses, node_trust
-from coterie.ps.events import Attested, EventSink, Failed, Listening, Refused, Started
+from coterie.nodes.stopping import end_on_sigterm
+from coterie.nodes.trust import NodeOptions, check_addresses, node_trust, waiting_for
+from coterie.ps.events import (
+    Attested,
+    EventSink,
+    Failed,
+    Listening,
+    Refused,
+    Started,
+    Waiting,
+)
 from coterie.ratls.address import Address
 from coterie.ratls.listener import ListenerLimits, bound
 from coterie.ratls.peer import Peer
@@ -39,8 +49,10 @@ from coterie.tensorflow.measuring import (
 from coterie.tensorflow.native import Native, load
 from coterie.tensorflow.selftest import self_test
 from coterie.tensorflow.sockets import AttestedSockets, Ports
+from coterie.waiting import saying
 
 _PRELOAD = "LD_PRELOAD"
+_FIRST_WORD_SECONDS = 1.0  # TensorFlow was measured before
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -131,6 +143,7 @@ def run_node(start: Start, on_event: EventSink) -> None:
         CoterieError: The node failed; ``on_event`` has heard of it.
     """
     node = start.node
+    end_on_sigterm(node.name, on_event)
     on_event(Started(node.name, node.role, node.party))
     try:
         _run(start, on_event)
@@ -145,7 +158,13 @@ def _run(start: Start, on_event: EventSink) -> None:
     make_room(OWN + listeners + 4 * MAX_IDLE * len(contract.nodes))
     folder = tensorflow_folder()
     check_digests(contract, start.program, wheel_digest(folder))
-    trust = node_trust(contract, node, start.options, incarnation=new_incarnation())
+    trust = node_trust(
+        contract,
+        node,
+        start.options,
+        incarnation=new_incarnation(),
+        on_wait=lambda server: waiting_for(node.name, server, on_event),
+    )
     native = Native(folder, contract.nodes.index(node))
     ports = _ports(start)
     if ports is not None:
@@ -171,9 +190,20 @@ def _run(start: Start, on_event: EventSink) -> None:
     layer = AttestedSockets(
         trust, native, _places(start), ports, attested=attested, refused=refused
     )
+    until = time.monotonic() + contract.limits.join_seconds
+
+    def left() -> float:
+        return max(0.0, until - time.monotonic())
+
+    def say(waited: float) -> None:
+        if away := layer.away():
+            why = "; ".join(away.values())
+            on_event(Waiting(node.name, tuple(away), round(waited, 1), round(left(), 1), why))
+
     with layer:
-        self_test(native, trust.credentials.current().identity, trust.clock())
-        layer.wait_ready(contract.limits.join_seconds)
+        with saying(say, first_seconds=_FIRST_WORD_SECONDS):
+            self_test(native, trust.credentials.current().identity, trust.clock())
+            layer.wait_ready(left())
         os.environ["TF_CONFIG"] = tf_config(contract, node)
         execute(start.program, start.arguments)
 

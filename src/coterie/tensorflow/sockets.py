@@ -153,6 +153,12 @@ class AttestedSockets:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def away(self) -> dict[str, str]:
+        """The nodes that are not attested yet, or cannot be dialled, with what failed last."""
+        return {
+            one.node: one.absence.words for one in self._keepers.values() if not one.ready.is_set()
+        }
+
     def wait_ready(self, seconds: float, *, now: Callable[[], float] = time.monotonic) -> None:
         """Waits until every other node is attested and can be dialled.
 
@@ -172,11 +178,11 @@ class AttestedSockets:
                     raise self._missing(seconds)
 
     def _missing(self, seconds: float) -> NodeMissing:
-        waiting = [one.node for one in self._keepers.values() if not one.ready.is_set()]
+        away = self.away()
         return NodeMissing(
-            f"waited {seconds:g} s for {', '.join(waiting)} to be attested",
+            f"waited {seconds:.0f} s for {', '.join(away)} to be attested",
             expected="every node of the contract",
-            seen="no answer, or no connection",
+            seen="; ".join(away.values())[:500] or "no connection",
             remedy="start every node, and open the port after its attestation port too; "
             "limits.join_seconds says how long nodes wait",
         )

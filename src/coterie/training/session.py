@@ -29,7 +29,6 @@ from coterie.ps.farewell import farewell_of
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.schedule import Lane
 from coterie.ps.times import times_to_wire
-from coterie.ps.waiting import Patience as Saying
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, octets_of
 from coterie.text import printable
@@ -42,6 +41,7 @@ from coterie.training.messages import (
 from coterie.training.patience import MAX_FAILURES, Patience
 from coterie.training.remembered import CheckpointMemory
 from coterie.training.shards import ServerShards, part_of
+from coterie.waiting import Patience as Saying
 
 FloatArray = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.int32]
@@ -163,6 +163,10 @@ class ServerSession:
         """Name of the run that was joined, 64 hex digits; empty before."""
         return self._run_id
 
+    def dial_ahead(self) -> None:
+        """Begins to dial beside whatever comes before `join`: a wrong address shows at once."""
+        self._shards.dial_ahead()
+
     def join(self) -> Position:
         """Comes (back) and waits until everybody has.
 
@@ -217,6 +221,7 @@ class ServerSession:
         """
         patience = Patience(self._contract.limits.join_seconds, self._monotonic)
         reached, broken, lost = -1, False, False
+        self._shards.arrive()  # it had all of the patience already
         while True:
             step, successes, replies = reached, self._successes, self._replies
             try:

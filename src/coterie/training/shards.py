@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import numpy as np
@@ -42,13 +42,43 @@ class ServerShards:
         self._width = contract.exchanged_width
         self._sharding = Sharding(contract.data.total_rows, self.count)
         self._ports: list[ParameterServerPort] = []
+        self._ahead: Future[list[ParameterServerPort]] | None = None
+        self._closed = threading.Event()
         # Calls that were left behind may hold their threads for a while.
         self._pool = ThreadPoolExecutor(8 * self.count, "shard") if self.count > 1 else None
         self.abandoned = threading.Event()
 
+    def dial_ahead(self) -> None:
+        """Begins to dial, on a thread of its own; `arrive`, or the first call, waits for it."""
+        self._ahead = ahead = Future[list[ParameterServerPort]]()
+
+        def dial() -> None:
+            try:
+                ports = self.on_each(self._connect)
+            except Exception as error:  # noqa: BLE001 (raised where the connections are wanted)
+                ahead.set_exception(error)
+                return
+            ahead.set_result(ports)
+            if self._closed.is_set():
+                for port in ports:
+                    port.close()
+
+        threading.Thread(target=dial, name="dialling", daemon=True).start()
+
+    def arrive(self) -> None:
+        """Waits for what `dial_ahead` has begun.
+
+        Raises:
+            CoterieError: A shard cannot be reached, or refuses.
+        """
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            self._ports = ahead.result()
+
     @property
     def ports(self) -> list[ParameterServerPort]:
         """The shards, dialled when first needed."""
+        self.arrive()
         if not self._ports:
             self._ports = self.on_each(self._connect)
         return self._ports
@@ -66,9 +96,10 @@ class ServerShards:
 
     def close(self) -> None:
         """Ends every connection."""
+        self._closed.set()
         self.reconnect()
         if self._pool is not None:
-            self._pool.shutdown()
+            self._pool.shutdown(wait=False)  # a dial that goes on ends with the fabric
 
     def on_each(self, call: Callable[[int], Answer]) -> list[Answer]:
         """Calls for every shard at once, by number; raises as soon as one fails.

@@ -133,7 +133,7 @@ def test_key_order_comments_spaces_and_addresses_do_not_change_the_digest(random
         random.shuffle(rest)
         rest = [line.replace(" = ", random.choice(["=", " =  ", "\t=\t"])) for line in rest]
         shuffled.append("\n".join([f"{title} # {random.random()}", *rest, ""]))
-    address = f"host-{random.randrange(99)}:{random.randrange(65_536)}"
+    address = f"host-{random.randrange(99)}:{random.randrange(65_535)}"
     text = "\n\n".join(shuffled).replace("127.0.0.1:7440", address)
     other = parse_contract(text.encode(), "shuffled")
     assert contract_digest(other) == contract_digest(CONTRACT)

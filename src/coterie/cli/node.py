@@ -172,12 +172,16 @@ def _own_and_others(option: str, values: list[str]) -> tuple[str | None, dict[st
     return (own[0] if own else None), others
 
 
-def _twice(option: str, party: str) -> ContractInvalid:
+def _twice(
+    option: str,
+    name: str,
+    remedy: str = "for other parties than the node's own write PARTY= before the value",
+) -> ContractInvalid:
     return ContractInvalid(
-        f"{option} is given twice for {party}",
-        expected=f"one {option} for each party",
+        f"{option} is given twice for {name}",
+        expected="one",
         seen="two",
-        remedy="for other parties than the node's own write PARTY= before the value",
+        remedy=remedy,
     )
 
 
@@ -185,14 +189,19 @@ def addresses_of(pairs: list[str]) -> dict[str, str]:
     """Reads NAME=HOST:PORT pairs.
 
     Raises:
-        ContractInvalid: One of them is no such pair.
+        ContractInvalid: One of them is no such pair, or a node is named twice.
     """
+    found: dict[str, str] = {}
     for pair in pairs:
-        if "=" not in pair:
+        name, equals, address = pair.partition("=")
+        if name in found:
+            raise _twice("--address", name, "leave one of them away")
+        found[name] = address
+        if not equals:
             raise ContractInvalid(
                 "an --address is malformed",
                 expected="NAME=HOST:PORT",
                 seen=pair,
                 remedy="give the node's name, = and where it listens",
             )
-    return dict(pair.split("=", 1) for pair in pairs)
+    return found

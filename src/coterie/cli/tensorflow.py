@@ -116,19 +116,11 @@ def node(
     from coterie.nodes.eventlog import printed
     from coterie.nodes.process import end_with_parent as watch_parent
     from coterie.nodes.process import find_node
-    from coterie.nodes.trust import NodeOptions
+    from coterie.nodes.trust import NodeOptions, check_addresses
     from coterie.tensorflow.node import Start, agreed_program, die_with_parent, run_node
 
     contract = load_contract(contract_file)
     entry = find_node(contract, name)
-    program = agreed_program(contract, contract_file, program_file)
-    if end_with_parent:
-        watch_parent()
-        die_with_parent()
-    descriptors = None
-    if inherited is not None:
-        attestation, data = (int(number) for number in inherited.split(",", 1))
-        descriptors = (attestation, data)
     options = NodeOptions(
         listen=listen,
         addresses=addresses_of(address or []),
@@ -137,6 +129,15 @@ def node(
         collateral=collateral,
         key_server=key_server,
     )
+    check_addresses(contract, entry, options)
+    program = agreed_program(contract, contract_file, program_file)
+    if end_with_parent:
+        watch_parent()
+        die_with_parent()
+    descriptors = None
+    if inherited is not None:
+        attestation, data = (int(number) for number in inherited.split(",", 1))
+        descriptors = (attestation, data)
     run_node(
         Start(contract, entry, program, arguments or [], options, descriptors), printed(line_of)
     )

@@ -27,6 +27,7 @@ UNEVEN = 8
 
 # Every shard owns whole slices of the table: ps/slices.py.
 MAX_SHARDS = 64
+_LAST_PORT = 65_535
 
 NOT_FOR_HFL = (
     "[tensorflow] is not for mode hfl, because whoever drives a TensorFlow cluster can run any graph on "
@@ -117,6 +118,12 @@ class Node(Section):
             host, colon, port = value.rpartition(":")
             if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65_536):
                 raise ValueError(f"{value!r} is not HOST:PORT")
+            if "/" in host:
+                raise ValueError(f"{value!r} is not HOST:PORT: no http:// before it")
+            if int(port) == _LAST_PORT:
+                raise ValueError(
+                    f"{value!r}: choose a port up to {_LAST_PORT - 1}, the next one is used, too"
+                )
             if not host.isprintable():
                 raise ValueError(f"{value!r} holds characters that cannot be printed")
         return value
@@ -227,13 +234,19 @@ class Contract(Section):
             raise ValueError(f"mode sdt needs exactly one node with role chief, not {len(chiefs)}")
         self._check_absence(len(workers))
         for node in self.nodes:
-            listens = node.role == "ps" or (node.role == "worker" and self.mode == "sdt")
-            listens |= self.tensorflow is not None
-            if node.address is not None and not listens:
+            if node.address is not None and not self.listens(node):
                 raise ValueError(
                     f"node {node.name} has an address, but a {node.role} in mode {self.mode} "
                     "only dials out: remove it"
                 )
+
+    def listens(self, node: Node) -> bool:
+        """Whether a node may listen: any in a TensorFlow cluster, else servers and SDT's workers."""
+        return (
+            self.tensorflow is not None
+            or node.role == "ps"
+            or (node.role == "worker" and self.mode == "sdt")
+        )
 
     def _check_recipients(self, known: set[str]) -> None:
         named = self.results.model_parties or ()

@@ -77,7 +77,7 @@ def start_node(
     check_consent(contract, files.contract, at=datetime.now(UTC))
     make_room(descriptors_needed(contract))
     node = find_node(contract, name)
-    check_addresses(contract, options)
+    check_addresses(contract, node, options)
     consent = _consent(files.rollback_consent, contract)
     options = replace(options, signatures=valid_signatures(contract, files.contract))
     metrics = NodeMetrics(node)

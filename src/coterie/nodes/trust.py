@@ -132,24 +132,42 @@ def waiting_for(node: str, peer: str, on_event: EventSink) -> WaitSink:
     return tell
 
 
-def check_addresses(contract: Contract, options: NodeOptions) -> None:
-    """Checks where this node listens and dials, before anything is tried for minutes.
+def check_addresses(contract: Contract, node: Node, options: NodeOptions) -> None:
+    """Checks where a node listens and dials, before anything is tried for minutes.
 
     Raises:
-        ContractInvalid: The contract has no such node, or something is no address.
+        ContractInvalid: The contract has no such node, or it does not listen, or something is no address.
     """
-    names = [node.name for node in contract.nodes]
+    listening = sorted(one.name for one in contract.nodes if contract.listens(one))
     for name, address in options.addresses.items():
-        if name not in names:
+        if name not in listening:
+            known = any(one.name == name for one in contract.nodes)
             raise ContractInvalid(
-                f"the contract has no node {name[:100]!r}",
-                expected=f"one of {', '.join(sorted(names))}"[:300],
+                f"node {name} only dials out: nobody dials it"
+                if known
+                else f"the contract has no node {name[:100]!r}",
+                expected=f"one of {', '.join(listening)}"[:300],
                 seen=name[:100],
-                remedy="give --address with a node's name",
+                remedy="give --address with the name of a node that listens",
             )
-        Address.parse(address)
-    if options.listen is not None:
-        Address.parse(options.listen).following()
+        _check_dialled(address)
+    for server in (options.key_server, *options.key_servers.values()):
+        if server is not None:
+            _check_dialled(server)
+    listen = options.listen or node.address
+    if listen is not None:
+        Address.parse(listen).following()
+
+
+def _check_dialled(text: str) -> None:
+    address = Address.parse(text)
+    if not address.port:
+        raise ContractInvalid(
+            f"nobody listens at {address}",
+            expected="the port that the other one listens on",
+            seen="0",
+            remedy="its log names the port that the system chose for it (`Listening`)",
+        )
 
 
 def _check_voucher_options(contract: Contract, node: Node, options: NodeOptions) -> None:

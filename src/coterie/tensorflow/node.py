@@ -23,7 +23,7 @@ from coterie.errors import AddressInUse, CoterieError
 from coterie.nodes.descriptors import OWN, make_room
 from coterie.nodes.process import new_incarnation
 from coterie.nodes.stopping import end_on_sigterm
-from coterie.nodes.trust import NodeOptions, check_addresses, node_trust, waiting_for
+from coterie.nodes.trust import NodeOptions, node_trust, waiting_for
 from coterie.ps.events import (
     Attested,
     EventSink,
@@ -263,7 +263,6 @@ def _ports(start: Start) -> Ports | None:
 
 def _places(start: Start) -> dict[str, Address]:
     """Where other nodes listen; those without an address, or with port 0, are not known to."""
-    check_addresses(start.contract, start.options)
     known = {
         node.name: start.options.addresses.get(node.name, node.address)
         for node in start.contract.nodes

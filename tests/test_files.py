@@ -15,6 +15,7 @@ from coterie.errors import EnvironmentUnfit, OutputInUse
 from coterie.files import (
     LOCK,
     make_folder,
+    move_new,
     only_writer,
     reading,
     write_new,
@@ -106,6 +107,28 @@ def test_a_file_in_the_place_of_a_folder_is_an_error_of_the_tree(tmp_path: Path)
     with pytest.raises(EnvironmentUnfit) as error, reading("the note"):
         (tmp_path / "file" / "below").read_bytes()
     assert error.value.what == "the note cannot be read"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_is_moved_to_a_new_name_takes_no_others_place(tmp_path: Path, kind: str) -> None:
+    """Two processes may make the same thing at once: the second one to finish is told so."""
+
+    def make(name: str, content: str) -> Path:
+        path = tmp_path / name
+        inner = path / "inner" if kind == "folder" else path
+        inner.parent.mkdir(exist_ok=True)
+        inner.write_text(content)
+        return path
+
+    def content(path: Path) -> str:
+        return (path / "inner" if kind == "folder" else path).read_text()
+
+    move_new(make("aside", "first"), tmp_path / "out")
+    with pytest.raises(FileExistsError):
+        move_new(make("aside", "second"), tmp_path / "out")
+    assert content(tmp_path / "out") == "first"
+    assert content(tmp_path / "aside") == "second", "nothing was lost either"
+    assert {path.name for path in tmp_path.iterdir()} == {"aside", "out"}
 
 
 # --- one writer --------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ LOCK = ".lock"
 # A process that was told to end, or whose parent was killed, holds its folder for a moment longer.
 PATIENCE_SECONDS = 3.0
 _ASK_SECONDS = 0.05
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 _log = logging.getLogger(__name__)
 
@@ -92,6 +93,28 @@ def write_new(path: Path, octets: bytes, *, mode: int = 0o666) -> None:
         raise
 
 
+def move_new(aside: Path, path: Path) -> None:
+    """Gives a whole file or folder its name, where nothing has it: of two that come at once, one gets it.
+
+    Raises:
+        FileExistsError: Something has its name.
+        OSError: It cannot be moved.
+    """
+    try:
+        if aside.is_dir():
+            aside.rename(path)  # never onto a folder that holds anything
+            return
+        path.hardlink_to(aside)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        if error.errno not in _NO_LINKS or path.exists():
+            raise
+        aside.rename(path)  # not every file system has links
+        return
+    aside.unlink()
+
+
 def sync_folder(folder: Path) -> None:
     """Makes the names in a folder durable.
 
@@ -136,7 +159,7 @@ def unwritable(what: str, error: OSError) -> EnvironmentUnfit:
         f"{what} cannot be written",
         expected="a writable folder with room",
         seen=reason(error),
-        remedy="make room or mend the folder, then start the run again: it resumes",
+        remedy="make room, mend the folder, or name another place; then run the same command again",
     )
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from coterie.contract import StartSection, canonical_json
-from coterie.errors import DataError
+from coterie.errors import DataError, OutputInUse
+from coterie.files import only_writer
 from coterie.models.histogram import ScoreHistogram
 from coterie.nodes.result_file import write_result
 from coterie.ps import events
@@ -261,6 +262,13 @@ def test_a_partys_private_comparison_is_a_page_of_its_own(tmp_path: Path) -> Non
     assert "PRIVATE" in page.text
     assert "On the test rows of acme alone" in page.text
     assert [float(exact) for exact, _ in page.numbers["joint", "auc"]] == [private.models[0].auc]
+
+
+def test_a_folder_that_a_run_is_writing_gets_no_report_meanwhile(tmp_path: Path) -> None:
+    write_run(tmp_path, HFL)
+    with only_writer(tmp_path), pytest.raises(OutputInUse, match="in use by another process"):
+        report_folder(tmp_path)
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_a_folder_without_a_run_has_no_report(tmp_path: Path) -> None:

@@ -167,19 +167,20 @@ def bench(
             folder = out
             stack.enter_context(new_directory(out))
         pairs = _pairs(contract, data, folder, repeat)
-    attested, plaintext = pairs[-1]
-    overheads = [one.seconds / other.seconds for one, other in pairs]
-    same = attested.model_digest == plaintext.model_digest
-    summary = {
-        "attested": attested.model_dump(mode="json"),
-        "plaintext": plaintext.model_dump(mode="json"),
-        "overhead": median(overheads),
-        "overheads": overheads,
-        "same_model": same,
-    }
+        attested, plaintext = pairs[-1]
+        overheads = [one.seconds / other.seconds for one, other in pairs]
+        same = attested.model_digest == plaintext.model_digest
+        summary = {
+            "attested": attested.model_dump(mode="json"),
+            "plaintext": plaintext.model_dump(mode="json"),
+            "overhead": median(overheads),
+            "overheads": overheads,
+            "same_model": same,
+        }
+        if out is not None:
+            with writing(out / "bench.json"):
+                write_whole(out / "bench.json", json.dumps(summary, indent=2).encode() + b"\n")
     if out is not None:
-        with writing(out / "bench.json"):
-            write_whole(out / "bench.json", json.dumps(summary, indent=2).encode() + b"\n")
         leave_run_report(out)
     if as_json:
         console.print_json(summary)

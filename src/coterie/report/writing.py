@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from coterie.files import write_whole, writing
+from coterie.files import only_writer, write_whole, writing
 from coterie.nodes.result_file import RESULT
 from coterie.nodes.run_directory import CONTRACT
 from coterie.report import figures, quality
@@ -52,21 +52,27 @@ def report_folder(folder: Path) -> Path:
 
     Raises:
         DataError: There is no finished run, or it is not of this version.
+        OutputInUse: Another process writes there.
         ContractInvalid: Its contract is not readable.
     """
+    report = _read(folder)
+    with only_writer(folder):
+        return write_report(folder, report)
+
+
+def _read(folder: Path) -> Report:
     pairs = _benchmark(folder)
     if pairs:
-        return _report_pairs(folder, pairs)
+        return _read_pairs(pairs)
     comparison = Comparison.read(folder)
     if (folder / CONTRACT).exists() and not (folder / RESULT).exists():
         own = read_own(folder)
         title = f"{own.party}: {own.node}"
-        return write_report(folder, Report(title, comparison=comparison, own=own))
+        return Report(title, comparison=comparison, own=own)
     if comparison is not None and comparison.scope == "own":
-        title = f"{comparison.party}: joint or alone"
-        return write_report(folder, Report(title, comparison=comparison))
+        return Report(f"{comparison.party}: joint or alone", comparison=comparison)
     run = read_run(folder)
-    return write_report(folder, Report(run.title, (run,), comparison))
+    return Report(run.title, (run,), comparison)
 
 
 def report_parties(folder: Path) -> None:
@@ -88,7 +94,7 @@ def _benchmark(folder: Path) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def _report_pairs(folder: Path, paths: list[tuple[Path, Path]]) -> Path:
+def _read_pairs(paths: list[tuple[Path, Path]]) -> Report:
     runs = [
         (read_run(attested, "attested"), read_run(plaintext, "plaintext"))
         for attested, plaintext in paths
@@ -98,7 +104,7 @@ def _report_pairs(folder: Path, paths: list[tuple[Path, Path]]) -> Path:
         tuple(plaintext.result.seconds for _, plaintext in runs),
     )
     title = f"{runs[-1][0].contract.name}: attested and plaintext"
-    return write_report(folder, Report(title, runs[-1], pairs=pairs))
+    return Report(title, runs[-1], pairs=pairs)
 
 
 def _sections(report: Report) -> list[Section]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import keyword
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +20,7 @@ import tensorflow as tf
 
 from coterie.criteo.hashing import column_key, tensorflow_key
 from coterie.errors import EnvironmentUnfit, ModelUnfit, OutputInUse
+from coterie.files import move_new
 from coterie.models.core import core_of
 from coterie.models.dlrm import assign_flat
 from coterie.serving.layers import HashedRows, LogFeatures, RowLookup, ServingModel
@@ -126,7 +126,7 @@ def export(model: TrainedModel, out: Path, *, format: Format = "saved_model") ->
                 serving.save(aside)
             else:
                 _save(serving, aside)
-            shutil.move(aside, out)
+            move_new(aside, out)
     except OSError as error:
         raise EnvironmentUnfit(
             f"{out} cannot be written",

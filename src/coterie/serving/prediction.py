@@ -19,6 +19,7 @@ from coterie.criteo.frames import Frame, RawFrame
 from coterie.criteo.layout import Layout
 from coterie.criteo.reader import CriteoReader, RawRows
 from coterie.errors import EnvironmentUnfit, OutputInUse, UsageError
+from coterie.files import move_new
 from coterie.serving.scoring import Float32s, Scorer, probabilities
 from coterie.trained import TrainedModel
 
@@ -226,7 +227,7 @@ def _appearing(out: Path, schema: dict[str, type[pl.DataType]]) -> Iterator[Path
                 table = csv
             with table.open("rb") as file:
                 os.fsync(file.fileno())
-            table.rename(out)
+            move_new(table, out)
     except OSError as error:
         raise EnvironmentUnfit(
             f"{out} cannot be written",

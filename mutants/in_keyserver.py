@@ -270,8 +270,8 @@ MUTATIONS = (
     ),
     _journal(
         "not-written-and-given",
-        "                raise _broken(self._path, reason(error)) from error\n            self._last",
-        "                assert reason(error)\n            self._last",
+        "                raise _unwritten(self._path, error) from error\n            self._last",
+        "                assert error\n            self._last",
         "keys are given out though the log cannot be written",
     ),
     _journal(

@@ -149,8 +149,8 @@ def make_folder(folder: Path) -> None:
 
 
 def reason(error: OSError) -> str:
-    """What the system says, in words."""
-    return error.strerror or type(error).__name__
+    """What the system, or a library in its place, says, in words."""
+    return error.strerror or " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def unwritable(what: str, error: OSError) -> EnvironmentUnfit:

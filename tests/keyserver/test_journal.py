@@ -76,8 +76,10 @@ def test_a_last_line_that_was_cut_in_writing_is_dropped(path: Path) -> None:
 
 
 def test_a_log_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(JournalBroken, match="cannot be gone on with"):
+    with pytest.raises(JournalBroken, match="cannot be written") as refusal:
         Journal(tmp_path / "absent" / "log.jsonl")
+    assert refusal.value.seen == "No such file or directory"
+    assert "the same log" in refusal.value.remedy, "nobody has touched it"
 
 
 @pytest.mark.long
@@ -121,7 +123,7 @@ def test_what_cannot_be_written_down_is_not_given_out_and_breaks_nothing(
     journal = Journal(path)
     last = journal.last
     for _ in range(2):
-        with pytest.raises(JournalBroken), no_room(len(before) + room):
+        with pytest.raises(JournalBroken, match="cannot be written"), no_room(len(before) + room):
             journal.add({"node": "not given", "outcome": "granted"})
         assert journal.last == last
     assert path.read_bytes() == before, "of a line that was not written whole nothing stays"
@@ -137,6 +139,6 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_bytes(b"a torn line of something else")
     (tmp_path / "log.jsonl").symlink_to(target)
-    with pytest.raises(JournalBroken, match="cannot be gone on with"):
+    with pytest.raises(JournalBroken, match="cannot be written"):
         Journal(tmp_path / "log.jsonl")
     assert target.read_bytes() == b"a torn line of something else"

@@ -24,6 +24,7 @@ from coterie.criteo.reader import CriteoReader
 from coterie.errors import EnvironmentUnfit, ModelUnfit, OutputInUse
 from coterie.serving.scoring import Scorer, probabilities
 from coterie.trained import TrainedModel
+from faults.disk import no_room
 from tests.conftest import REPOSITORY
 from tests.lazily import Lazily
 from tests.ps.conftest import small_contract
@@ -238,6 +239,16 @@ def test_nothing_is_overwritten_and_nothing_is_left_behind(
     with pytest.raises(EnvironmentUnfit, match="cannot be written"):
         exporting.export(dlrm.model, out / "below.keras", format=format_)
     assert [path.name for path in tmp_path.iterdir()] == ["there.keras"]
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_full_disk_is_an_error_of_the_tree_and_nothing_is_left_behind(
+    format_: Format, dlrm: Trained, tmp_path: Path
+) -> None:
+    with pytest.raises(EnvironmentUnfit, match="cannot be written") as refusal, no_room(2000):
+        exporting.export(dlrm.model, tmp_path / "out.keras", format=format_)
+    assert "too large" in refusal.value.seen.lower()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_keras_file_ends_in_keras(dlrm: Trained, tmp_path: Path) -> None:

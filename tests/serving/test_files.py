@@ -25,6 +25,7 @@ from coterie.models.histogram import ScoreHistogram
 from coterie.serving.evaluation import evaluate
 from coterie.serving.opening import open_model
 from coterie.serving.prediction import predict
+from faults.disk import no_room
 from tests.serving.conftest import ROWS, Trained
 
 pytestmark = pytest.mark.tensorflow
@@ -149,6 +150,14 @@ def test_predictions_overwrite_nothing(dlrm: Trained, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentUnfit, match="cannot be written"):
         predict(dlrm.model, dlrm.raw, tmp_path / "scores.csv" / "x.csv")
     assert (tmp_path / "scores.csv").read_text() == "precious"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_full_disk_is_told_as_that(suffix: str, dlrm: Trained, tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentUnfit, match="cannot be written") as refusal, no_room(100):
+        predict(dlrm.model, dlrm.raw, tmp_path / f"scores.{suffix}")
+    assert "too large" in refusal.value.seen.lower()
+    assert not list(tmp_path.iterdir())
 
 
 def test_data_of_another_contract_are_refused(

@@ -43,7 +43,7 @@ class Journal:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             self._file = os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0)
         except OSError as error:
-            raise _broken(path, reason(error)) from error
+            raise _unwritten(path, error) from error
         try:
             hold(self._file.fileno(), path)  # before it is read: another server may add lines
             chain = verify_journal(path)
@@ -73,7 +73,7 @@ class Journal:
                 self._write(line)
             except OSError as error:
                 self._take_back()
-                raise _broken(self._path, reason(error)) from error
+                raise _unwritten(self._path, error) from error
             self._last, self._octets = hashlib.sha256(line).hexdigest(), self._octets + len(line)
 
     def close(self) -> None:
@@ -132,7 +132,17 @@ def _lines(path: Path) -> Iterator[bytes]:
             while line := file.readline(_MAX_LINE):
                 yield line
     except OSError as error:
-        raise _broken(path, reason(error)) from error
+        raise _unwritten(path, error) from error
+
+
+def _unwritten(path: Path, error: OSError) -> JournalBroken:
+    return JournalBroken(
+        f"the key server's log {path} cannot be written",
+        expected="a file to read and append to, no link, in a folder with room",
+        seen=reason(error),
+        remedy="make room, or mend the folder or its owner; nothing is given out before that, and the "
+        "same command goes on with the same log",
+    )
 
 
 def _broken(path: Path, seen: str) -> JournalBroken:

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from coterie.criteo.hashing import column_key, tensorflow_key
 from coterie.errors import EnvironmentUnfit, ModelUnfit, OutputInUse
-from coterie.files import move_new
+from coterie.files import move_new, reason
 from coterie.models.core import core_of
 from coterie.models.dlrm import assign_flat
 from coterie.serving.layers import HashedRows, LogFeatures, RowLookup, ServingModel
@@ -131,7 +131,7 @@ def export(model: TrainedModel, out: Path, *, format: Format = "saved_model") ->
         raise EnvironmentUnfit(
             f"{out} cannot be written",
             expected="a writable directory with room for the model",
-            seen=error.strerror or type(error).__name__,
+            seen=reason(error),
             remedy="choose another OUT, or make room",
         ) from error
     return out
@@ -182,9 +182,12 @@ def _save(serving: ServingModel, out: Path) -> None:
         specs = {names[column]: tf.TensorSpec((None,), kind) for column, kind in kinds.items()}
         return tf.function(serve, autograph=False).get_concrete_function(**specs)
 
-    tf.saved_model.save(
-        _Servable(serving),
-        str(out),
-        signatures={"serving_default": signature(tf.string), "numbers": signature(tf.float64)},
-        options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
-    )
+    servable = _Servable(serving)
+    signatures = {"serving_default": signature(tf.string), "numbers": signature(tf.float64)}
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    try:
+        tf.saved_model.save(servable, str(out), signatures=signatures, options=options)
+    except (
+        tf.errors.OpError
+    ) as error:  # a full disk, for one: TensorFlow writes by operations of its own
+        raise OSError(error.message.splitlines()[0].rpartition("; ")[2]) from error

@@ -19,7 +19,7 @@ from coterie.criteo.frames import Frame, RawFrame
 from coterie.criteo.layout import Layout
 from coterie.criteo.reader import CriteoReader, RawRows
 from coterie.errors import EnvironmentUnfit, OutputInUse, UsageError
-from coterie.files import move_new
+from coterie.files import move_new, reason
 from coterie.serving.scoring import Float32s, Scorer, probabilities
 from coterie.trained import TrainedModel
 
@@ -232,6 +232,6 @@ def _appearing(out: Path, schema: dict[str, type[pl.DataType]]) -> Iterator[Path
         raise EnvironmentUnfit(
             f"{out} cannot be written",
             expected="a writable directory with room for the file",
-            seen=error.strerror or type(error).__name__,
+            seen=reason(error),
             remedy="choose another --out, or make room",
         ) from error

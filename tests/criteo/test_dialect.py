@@ -93,7 +93,9 @@ def test_cells_without_a_header_are_turned_too(dialect: str, tmp_path: Path) -> 
         ("1\t5\tnull\ta", "--dialect table takes null for a missing cell"),
         ("true\t5\t1\ta", "--dialect table reads this label as 1"),
         ("1\t5\t1,5\ta", "decimal commas"),
-        ("1\t1e3\t1\ta", "--dialect table reads it as 1000"),
+        ("1\t1e3\t1\ta", "--dialect table reads 1e3 as 1000"),
+        ("-1\t5\t1\ta", "write labels as 0 and 1"),
+        ("click\t5\t1\ta", "write labels as 0 and 1"),
     ],
 )
 def test_a_refused_cell_is_answered_with_what_reads_it(
@@ -138,3 +140,29 @@ def test_a_cell_of_absurd_length_is_a_bad_row_and_is_not_hashed(
         f"line 2: {('age', 'price', 'shop')[column - 1]} has {MAX_CELL_BYTES + 1} bytes; "
         f"{MAX_CELL_BYTES} are the most"
     )
+
+
+def test_hints_that_say_the_same_of_other_cells_are_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "raw.tsv"
+    ages = ["5.0", "6.0", "7.25", "-8.0", "null", "NA"]
+    path.write_text("".join(f"1\t{age}\t1\ta\n" for age in ages), encoding="utf-8")
+    with pytest.raises(RawDataInvalid) as refusal:
+        rows_of(path, Layout())
+    assert refusal.value.remedy.startswith(
+        "--dialect table reads 5.0 as 5; [data] decimals = { age = 1 } in the contract reads decimal numbers; "
+        "[data] decimals = { age = 2 } in the contract reads decimal numbers; "
+        "--dialect table takes null for a missing cell; so does --missing, which names any word; "
+    )
+    assert refusal.value.remedy.count("a missing cell") == 1
+
+
+def test_what_is_wrong_with_many_rows_is_not_answered_with_leaving_them_out(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "raw.tsv"
+    good = "1\t5\t1\ta\n"
+    for bad, skipped in ((40, False), (1, True)):
+        path.write_text(good * 60 + "-1\t5\t1\ta\n" * bad, encoding="utf-8")
+        with pytest.raises(RawDataInvalid, match="do not fit") as refusal:
+            rows_of(path, Layout())
+        assert ("--max-bad-rows N" in refusal.value.remedy) is skipped

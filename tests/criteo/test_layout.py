@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from coterie.contract import Contract, DataSection
 from coterie.criteo.compression import RawFile
+from coterie.criteo.header import column_name
 from coterie.criteo.layout import Layout
 from coterie.criteo.numeric import MISSING
 from coterie.criteo.preparation import prepare
@@ -266,3 +267,35 @@ def test_rows_without_a_label_are_called_so_where_one_is_needed(
         read(path, max_bad_rows=9)
     assert "9 cells" in refusal.value.expected
     assert "8 cells" in refusal.value.seen
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ",", ";", "|"])
+def test_rows_of_another_width_are_counted_by_what_separates_their_cells(
+    delimiter: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "raw"
+    path.write_text(f"{delimiter.join('1234567')}\n" * 5, encoding="utf-8")
+    with pytest.raises(RawDataInvalid, match="no row that fits") as refusal:
+        read(path, max_bad_rows=9)
+    assert "line 1: 7 cells instead of 9" in refusal.value.seen
+    assert "a first line that names the columns" in refusal.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("twice", "chooses"), [(["age", "age"], False), (["User Age", "User-Age"], True)]
+)
+def test_which_of_two_columns_is_meant_is_said_where_their_names_differ(
+    twice: list[str], chooses: bool, tmp_path: Path
+) -> None:
+    data = DataSection(numeric=(column_name(twice[0]),), categorical=("shop",))
+    path = write(tmp_path / "raw", [["label", *twice, "shop"], ["1", "2", "3", "x"]], ",")
+    with pytest.raises(RawDataInvalid, match="names a column twice") as refusal:
+        list(CriteoReader(RawFile(path), data).rows())
+    assert ("--column NAME=HEADER" in refusal.value.remedy) is chooses
+
+
+def test_a_cell_that_is_too_long_for_a_quoted_line_is_called_so(tmp_path: Path) -> None:
+    path = write(tmp_path / "raw", [list(COLUMNS), [*ROW[:-1], "x" * 200_000]], ",")
+    with pytest.raises(RawDataInvalid) as refusal:
+        read(path)
+    assert refusal.value.seen == "line 2: a cell of more than 131,072 characters"

@@ -122,6 +122,10 @@ def test_the_number_of_rows_of_a_large_file_is_estimated(
         ([["label", "b"], ["1", "5"], ["0", "7"]], None, RawDataInvalid, "no categorical column"),
         ([["label", "b"]], None, RawDataInvalid, "a header alone"),
         ([["1", "5", "x"], ["0", "7", "y"]], None, RawDataInvalid, "has no header"),
+        ([["label"], ["1"], ["0"]], None, RawDataInvalid, "one column alone"),
+        ([["label", "n", "n"], ["1", "5", "x"]], None, RawDataInvalid, "names a column twice"),
+        ([["label", "n", ""], ["1", "5", "x"]], None, RawDataInvalid, "with empty names"),
+        ([["label", "n"], ["1"], ["0"]], None, RawDataInvalid, "no row that fits its header"),
     ],
 )
 def test_what_cannot_be_proposed_for_is_refused(
@@ -149,3 +153,33 @@ def test_any_bytes_are_proposed_for_or_refused(
     path.write_bytes((b"label,a,b\n1,2,x\n0,3,y\n" if header else b"") + octets)
     with contextlib.suppress(RawDataInvalid, UsageError):
         propose_columns(path)
+
+
+@pytest.mark.parametrize("words", [("-1", "1"), ("click", "none"), ("1", "2")])
+def test_a_column_that_is_called_a_label_is_not_taken_for_another(
+    words: tuple[str, str], tmp_path: Path
+) -> None:
+    rows = [["clicked", "n", "shop", "member"]]
+    rows += [[words[i % 2], str(i % 7), f"s{i % 3}", str(i % 5 % 2)] for i in range(60)]
+    with pytest.raises(RawDataInvalid, match="clicked seems to be the label") as refusal:
+        propose_columns(written(tmp_path / "raw.csv", rows))
+    assert words[0] in refusal.value.seen
+    assert proposed(tmp_path / "raw.csv", "member").label == "member"
+
+
+def test_the_index_of_a_data_frame_is_left_out(tmp_path: Path) -> None:
+    rows = [["", "label", "n", "shop"]]
+    rows += [[str(i), str(i % 2), str(i % 7), f"s{i % 3}"] for i in range(60)]
+    found = proposed(written(tmp_path / "raw.csv", rows))
+    assert (found.numeric, found.categorical) == (("n",), ("shop",))
+    assert "index of a data frame" in found.left_out["the first column"]
+
+
+def test_rows_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    rows = [["label", "n", "shop"]] + [[str(i % 2), str(i % 7), f"s{i % 3}"] for i in range(60)]
+    path = written(tmp_path / "raw.csv", rows)
+    assert (proposed(path).skipped, proposed(path).unread) == (0, "")
+    path.write_bytes(path.read_bytes() + "1,3,Zürich\n0,4\n".encode("latin-1"))
+    found = proposed(path)
+    assert (found.skipped, found.rows) == (2, 60)
+    assert found.unread.startswith("line 62: not valid UTF-8; convert the file")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
+from rich.markup import escape
 
 from coterie.cli import console
 from coterie.cli.drafting import TDX_VALUES, Draft, draft_contract, sizes_for
@@ -187,6 +188,7 @@ def _write(out: Path, draft: Draft, raw: Path | None, *, as_json: bool) -> None:
         value = {"file": str(out), "name": agreed.name, "contract_digest": digest}
         if draft.columns is not None:
             value["prepare"] = _prepare(out, draft, raw)
+            value["unread"] = draft.columns.unread
         console.print_json(value)
         return
     typer.echo(
@@ -197,11 +199,17 @@ def _write(out: Path, draft: Draft, raw: Path | None, *, as_json: bool) -> None:
     if draft.columns is not None:
         found = draft.columns
         typer.echo(
-            f"{raw}: label {found.label}, {len(found.numeric)} numeric and {len(found.categorical)} categorical columns, "
+            f"{raw}: label {printable(found.label)}, {len(found.numeric)} numeric and {len(found.categorical)} categorical columns, "
             f"about {found.rows:,} rows"
         )
         for name, why in found.left_out.items():
             typer.echo(f"left out: {printable(name)}: {why}")
+        if found.skipped:
+            console.err.print(
+                f"[yellow]warning:[/] {found.skipped:,} of the rows looked at cannot be read: {escape(printable(found.unread, None))}",
+                highlight=False,
+                soft_wrap=True,
+            )
     typer.echo(f"next: {_prepare(out, draft, raw)}")
     if raw is None:
         typer.echo("no data at hand: coterie synthesize RAW makes a file to try it with")

@@ -123,25 +123,28 @@ def id_cell(cell: str) -> str:
     return "" if cell.strip().lower() in _NO_ID else cell
 
 
-def hint_of(column: str, cell: str, decimals: Mapping[str, int]) -> str:
-    """What helps against a cell that is no number of its column, or no label for ``""``; perhaps nothing."""
+def hint_of(column: str, cell: str, decimals: Mapping[str, int]) -> tuple[str, str]:
+    """What helps against a cell that is no number of its column, or no label for ``""``, and what that is about; perhaps nothing."""
     table = "--dialect table"
     if not column:
-        return f"{table} reads this label as {label(cell)}" if label(cell) in {"0", "1"} else ""
+        if label(cell) in {"0", "1"}:
+            return f"{table} reads this label as {label(cell)}", "label"
+        return (
+            "write labels as 0 and 1; --label names another column, where there is a header",
+            "words",
+        )
     if not _number(cell):
-        return f"{table} takes {cell.strip()} for a missing cell; so does --missing, which names any word"
+        said = f"{table} takes {cell.strip()} for a missing cell; so does --missing, which names any word"
+        return said, "missing"
     if column in decimals:
-        return (
-            f"{table} reads decimal commas where semicolons separate cells"
-            if _COMMA.match(cell)
-            else ""
-        )
+        commas = f"{table} reads decimal commas where semicolons separate cells"
+        return (commas if _COMMA.match(cell) else ""), ""
+    read, count = integer(cell), 0
     whole, _, places = _number(cell).removeprefix("-").replace(",", ".").partition(".")
+    hints = [f"{table} reads {cell.strip()} as {read}"] if read != cell.strip() else []
     if whole.isdecimal() and places.isdecimal():
-        advice = f"[data] decimals = {{ {column} = {min(len(places), 9)} }} in the contract reads decimal numbers"
-        return (
-            f"{table} reads {cell.strip()} as {integer(cell)}; {advice}"
-            if integer(cell) != cell.strip()
-            else advice
+        count = min(len(places), 9)
+        hints.append(
+            f"[data] decimals = {{ {column} = {count} }} in the contract reads decimal numbers"
         )
-    return f"{table} reads it as {integer(cell)}" if integer(cell) != cell else ""
+    return "; ".join(hints), f"{column}, {count}"

@@ -15,10 +15,12 @@ class Fault:
     Attributes:
         reason: As in ``39 cells instead of 40``.
         hint: What helps against it, where that is known.
+        about: What the hint is about: of several that differ in their examples alone, one is told.
     """
 
     reason: str
     hint: str = ""
+    about: str = ""
 
 
 @dataclass
@@ -34,11 +36,14 @@ class BadRows:
     count: int = 0
     lines: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
+    _told: set[str] = field(default_factory=set)
 
     def add(self, line: int, fault: Fault) -> None:
         """Counts one row, and names it if there is room."""
         self.count += 1
         if len(self.lines) < NAMED_LINES:
             self.lines.append(f"line {line}: {fault.reason}")
-        if fault.hint and fault.hint not in self.hints and len(self.hints) < _NAMED_HINTS:
+        about = fault.about or fault.hint
+        if fault.hint and about not in self._told and len(self.hints) < _NAMED_HINTS:
+            self._told.add(about)
             self.hints.append(fault.hint)

@@ -34,6 +34,8 @@ def split_line(line: bytes, delimiter: Delimiter) -> list[str] | Fault:
     except csv.Error as error:
         if "unexpected end" in str(error):
             return Fault("a quoted cell does not end on its line", "cells must not hold line ends")
+        if "field limit" in str(error):
+            return Fault(f"a cell of more than {csv.field_size_limit():,} characters")
         return Fault(f"cells are not separated by {DELIMITER_NAMES[delimiter]}: {error}")
 
 

@@ -179,6 +179,9 @@ def arrangement_of(
             fitting = counts.count(len(columns) - without)
             if fitting > most:
                 most, chosen, unlabelled = fitting, delimiter, without
+    if not most:
+        # No row fits: what cuts most lines at all tells the number of cells that they have.
+        chosen = max(DELIMITERS, key=lambda sign: sum(_cut(line, sign) for line in lines))
     if unlabelled and layout.label_needed:
         raise RawDataInvalid(
             f"{source} has no label, or lacks another column",
@@ -190,6 +193,11 @@ def arrangement_of(
     places = (None, *range(count)) if unlabelled else tuple(range(count))
     reader = _reader(data, layout, chosen)
     return Arrangement(chosen, header=False, cells=count, places=places, reader=reader)
+
+
+def _cut(line: bytes, delimiter: Delimiter) -> bool:
+    cells = split_line(line, delimiter)
+    return not isinstance(cells, Fault) and len(cells) > 1
 
 
 def _by_header(
@@ -235,11 +243,13 @@ def _by_names(
         names = [
             f"{name} ({', '.join(header.cells[i] for i in (found | kept)[name])})" for name in twice
         ]
+        alike = all(len({header.cells[i] for i in (found | kept)[name]}) == 1 for name in twice)
+        remedy = "rename or remove one of the two"
         raise RawDataInvalid(
             f"the header of {source} names a column twice",
             expected="every column once",
             seen=_listed(names),
-            remedy="rename or remove one of the two, or say which it is: --column NAME=HEADER",
+            remedy=remedy if alike else f"{remedy}, or say which it is: --column NAME=HEADER",
         )
     return Arrangement(
         header.delimiter,

@@ -44,6 +44,9 @@ MAX_CELL_BYTES = 4096
 
 _BLOCK_BYTES = 8 << 20
 _FIRST_LINES = 100
+_MANY = 0.1
+"""From this share of bad rows on it is the file that is to be mended, not single lines."""
+
 _TAB, _NEWLINE, _RETURN, _ZERO = b"\t\n\r0"
 
 Offsets = NDArray[np.int64]
@@ -201,10 +204,16 @@ class CriteoReader:
         if not self.rows_read and (self.bad.count > 1 or self._max_bad_rows):
             what, most = "has no row that fits the contract's columns", ""
             help_ = "compare it with the contract's [data] section; `coterie init --from FILE` drafts one"
+            if self._arrangement is not None and not self._arrangement.header:
+                help_ = f"give it a first line that names the columns, where it lacks one; {help_}"
         else:
             what = "has rows that do not fit the contract's columns"
             most = f"; at most {self._max_bad_rows} bad rows"
             help_ = "correct the lines, or allow so many to be skipped: --max-bad-rows N"
+            if self.bad.hints and self.bad.count > max(
+                1, _MANY * (self.rows_read + self.bad.count)
+            ):
+                help_ = f"{self.bad.count:,} bad rows are too many to be skipped"
         return RawDataInvalid(
             f"{self.raw.name} {what}",
             expected=f"{row}{cells}{most}",
@@ -277,7 +286,7 @@ def parse_block(
         wanted = "decimal number" if names[at] in data.decimals else "64-bit integer"
         faults[int(lines[row])] = Fault(
             f"{names[at]} = {cell!r} is not a {wanted}" if at else f"label {cell!r} is not 0 or 1",
-            hint_of(names[at] if at else "", cell, data.decimals),
+            *hint_of(names[at] if at else "", cell, data.decimals),
         )
     if not keep.all():
         starts, lengths, numbers = starts[keep], lengths[keep], numbers[keep]

@@ -9,15 +9,16 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from coterie.criteo import dialect
 from coterie.criteo.compression import RawFile
 from coterie.criteo.dialect import DialectName
-from coterie.criteo.faults import Fault
+from coterie.criteo.faults import BadRows, Fault
 from coterie.criteo.header import (
     DELIMITERS,
+    NUMBER,
     Delimiter,
     column_name,
     header_cells,
@@ -28,6 +29,7 @@ from coterie.criteo.numeric import NUMBER_PATTERN
 from coterie.criteo.recognition import BYTE_ORDER_MARK, refuse_what_is_no_text, suspected
 from coterie.criteo.suspicions import ID_NAME
 from coterie.errors import RawDataInvalid, UsageError
+from coterie.text import printable
 
 SAMPLE_ROWS = 50_000
 SAMPLE_BYTES = 64 << 20
@@ -69,6 +71,8 @@ class ProposedColumns:
         dialect: How its cells are written.
         columns: Names in the header, of columns that are not found by their own.
         left_out: The header's other names, with the reason.
+        skipped: How many of the rows looked at cannot be read, and have not been.
+        unread: Why the first of them cannot: ``line 7: not valid UTF-8``, and what helps.
     """
 
     label: str
@@ -80,6 +84,8 @@ class ProposedColumns:
     dialect: DialectName
     columns: Mapping[str, str]
     left_out: Mapping[str, str]
+    skipped: int = 0
+    unread: str = ""
 
 
 @dataclass
@@ -166,23 +172,31 @@ def propose_columns(path: Path, label: str | None = None) -> ProposedColumns | N
     names = header_cells(lines[0], delimiter)
     columns = _named(names)
     rows = 0
-    for line in lines[1:]:
+    bad = BadRows()
+    for number, line in enumerate(lines[1:], 2):
         cells = split_line(line, delimiter)
-        if isinstance(cells, Fault) or len(cells) != len(columns):
+        if isinstance(cells, Fault):
+            bad.add(number, cells)
+            continue
+        if len(cells) != len(columns):
+            bad.add(number, Fault(f"{len(cells)} cells instead of {len(columns)}"))
             continue
         rows += 1
         for column, cell in zip(columns, cells, strict=True):
             column.look(cell, comma=delimiter == ";")
     if not rows:
         raise RawDataInvalid(
-            f"{path} has a header alone",
+            f"{path} has no row that fits its header"
+            if bad.count
+            else f"{path} has a header alone",
             expected="rows behind it",
-            seen=", ".join(names)[:200],
-            remedy="give a file with rows",
+            seen="; ".join(bad.lines[:5]) or ", ".join(names)[:200],
+            remedy="; ".join(bad.hints) or "give a file with rows",
         )
     labelled = _label_among(columns, label, str(path))
     others = [column for column in columns if column is not labelled]
-    return _sorted_out(labelled, others, rows, round(rows / share), str(path))
+    found = _sorted_out(labelled, others, rows, round(rows / share), str(path))
+    return replace(found, skipped=bad.count, unread="; ".join([*bad.lines[:1], *bad.hints]))
 
 
 def _first_lines(path: Path) -> tuple[list[bytes], float]:
@@ -221,20 +235,66 @@ def _delimiter(lines: Sequence[bytes], name: str) -> Delimiter | None:
         counts = [
             len(c) for line in first if not isinstance(c := split_line(line, delimiter), Fault)
         ]
-        if names_columns(cells):
+        if names_columns(_named_ones(cells)):
             fitting[delimiter] = (counts.count(len(cells)), len(cells))
     if fitting:
         return max(fitting, key=lambda delimiter: fitting[delimiter])
     if len(lines[0].split(b"\t")) == 40 and lines[0][:2] in {b"0\t", b"1\t"}:
         return None
-    found = suspected(b"\n".join(lines[:100]))
+    if (found := suspected(b"\n".join(lines[:100]))) is None:
+        _refuse_odd_header(lines[0], name)
     raise RawDataInvalid(
         f"{name} has no header",
         expected="a first line that names the columns, or rows in Criteo's own form",
-        seen=found.kind if found else lines[0][:80].decode(errors="replace"),
+        seen=found.kind
+        if found
+        else printable(lines[0].decode(errors="replace")) or "an empty line",
         remedy=found.remedy
         if found
         else "put a line with the names of the columns before the rows",
+    )
+
+
+def _named_ones(cells: Sequence[str]) -> Sequence[str]:
+    """A header's cells without the first, if that is empty: a data frame's index has no name."""
+    return cells[1:] if cells and not cells[0] else cells
+
+
+def _refuse_odd_header(line: bytes, name: str) -> None:
+    """Refuses a line that must be a header, by what is odd about it.
+
+    Raises:
+        RawDataInvalid: It names one column alone, or some twice, or not all.
+    """
+    cells = max((header_cells(line, sign) for sign in DELIMITERS), key=len)
+    words = list(dict.fromkeys(cell for cell in cells if cell))
+    if not words or any(map(NUMBER.match, words)) or not all(cell.isprintable() for cell in words):
+        return
+    twice = [cell for cell in words if cells.count(cell) > 1]
+    if len(cells) == 1:
+        what, wanted, seen = (
+            "has one column alone",
+            "columns separated by tabs, commas, semicolons or bars",
+            words,
+        )
+    elif twice:
+        what, wanted, seen = "has a header that names a column twice", "every column once", twice
+    elif "" in cells:
+        empty = [str(i) for i, cell in enumerate(cells, 1) if not cell]
+        what, wanted, seen = (
+            "has a header with empty names",
+            "a name for every column",
+            [f"none for column {', '.join(empty[:10])}"],
+        )
+    else:
+        return
+    raise RawDataInvalid(
+        f"{name} {what}",
+        expected=wanted,
+        seen=printable(", ".join(seen), 200),
+        remedy="give a file with a label and columns to learn from"
+        if len(cells) == 1
+        else "rename or remove columns, so that each has a name of its own",
     )
 
 
@@ -263,15 +323,16 @@ def _label_among(columns: Sequence[_Column], label: str | None, path: str) -> _C
                 remedy="name the label as the header does",
             )
         if not found[0].is_label:
-            raise RawDataInvalid(
-                f"{label} is no label",
-                expected="0 or 1, or true or false, in every row",
-                seen=", ".join(sorted(found[0].labels)[:3]),
-                remedy="name another column with --label, or write labels as 0 and 1",
-            )
+            raise _no_label(found[0], f"{label} is no label")
         return found[0]
     possible = [column for column in columns if column.is_label]
-    by_name = [column for column in possible if column.name.lower() in _LABEL_NAMES]
+    called_so = [column for column in columns if column.name.lower() in _LABEL_NAMES]
+    by_name = [column for column in called_so if column.is_label]
+    if called_so and not by_name and len(called_so[0].ids) <= 2:
+        # Another column in its place would be learnt instead, and this one told the model the answer.
+        raise _no_label(
+            called_so[0], f"{called_so[0].written} seems to be the label, but is written otherwise"
+        )
     if len(chosen := by_name or possible) == 1:
         return chosen[0]
     raise UsageError(
@@ -284,6 +345,15 @@ def _label_among(columns: Sequence[_Column], label: str | None, path: str) -> _C
     )
 
 
+def _no_label(column: _Column, what: str) -> RawDataInvalid:
+    return RawDataInvalid(
+        what,
+        expected="0 or 1, or true or false, in every row",
+        seen=", ".join(printable(cell) or "an empty cell" for cell in sorted(column.labels)),
+        remedy="write labels as 0 and 1, leave out rows without one, or name another column: --label NAME",
+    )
+
+
 def _sorted_out(
     label: _Column, columns: Sequence[_Column], sampled: int, rows: int, path: str
 ) -> ProposedColumns:
@@ -293,7 +363,9 @@ def _sorted_out(
     for column in columns:
         distinct = len(column.ids)
         of_its_own = sampled >= _FEW_ROWS and distinct > _OF_ITS_OWN * column.filled
-        if distinct < 2:
+        if not column.written:
+            left_out["the first column"] = "it has no name, as the index of a data frame"
+        elif distinct < 2:
             left_out[column.written] = "the same in every row"
         elif column.number and not column.whole:
             numeric.append(column)

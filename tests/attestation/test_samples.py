@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from tests.cli.conftest import Run, run
@@ -44,6 +46,25 @@ def test_the_genuine_sample_is_intel_s_and_no_debug_enclave(run: Run) -> None:
     assert (refused.code, refused.value["failed_check"]) == (3, "tcb_status")
     state = str(refused.value["seen"]).partition(" ")[0]
     assert run(*judged, "--accept-status", state).code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "check", "option"),
+    [
+        ((), "root_crl_validity", "--at TIME"),
+        (("--at", "2025-07-04"), "tcb_status", "--accept-status"),
+        (("--at", "2025-07-04", "--tee", "simulated"), "tee_kind", "--tee"),
+        (("--at", "2099-01-01"), "pck_chain_validity", ""),
+    ],
+)
+def test_a_refusal_names_the_option_that_helps(
+    options: tuple[str, ...], check: str, option: str, run: Run
+) -> None:
+    files = (GENUINE / "quote.bin", "--collateral", GENUINE / "collateral.json", "--json")
+    refused = run("attest", "verify", *files, *options)
+    assert (refused.code, refused.value["failed_check"]) == (3, check)
+    remedy = str(refused.value["remedy"])
+    assert option in remedy if option else "--" not in remedy
 
 
 def test_what_is_somebody_else_s_says_whose_it_is() -> None:

@@ -30,7 +30,7 @@ def test_with_json_it_is_one_object_on_standard_output(run: Run) -> None:
     assert ran.value == {
         "error": "ContractInvalid",
         "what": "the contract nothing.toml cannot be read",
-        "expected": "a TOML file",
+        "expected": "a TOML file, or the contract.json of a run",
         "seen": "No such file or directory",
         "remedy": "check the path; examples are in examples/",
     }

@@ -91,3 +91,13 @@ def test_a_run_s_folder_stands_for_its_receipt(tmp_path: Path, run: Run) -> None
     ran = run("receipt", "verify", tmp_path / "empty", "--json")
     assert (ran.code, ran.value["error"]) == (3, "ReceiptRefused")
     assert str(tmp_path / "empty" / "receipt.jsonl") in str(ran.value["what"])
+
+
+def test_a_folder_in_place_of_a_contract_leads_to_the_one_in_it(tmp_path: Path, run: Run) -> None:
+    receipt = Scene(World(), tmp_path).whole()
+    ran = run("receipt", "verify", receipt, "--contract", tmp_path, "--json")
+    assert (ran.code, ran.value["error"]) == (4, "ContractInvalid")
+    assert "contract.json" not in str(ran.value["remedy"])
+    (tmp_path / "contract.json").write_text("{}")
+    ran = run("receipt", "verify", receipt, "--contract", tmp_path, "--json")
+    assert ran.value["remedy"] == f"name {tmp_path / 'contract.json'}"

@@ -97,7 +97,8 @@ def test_a_contract_whose_keys_a_run_made_leads_to_the_run_s_own(finished: Scene
     other = example.model_copy(update={"name": "other"})
     with pytest.raises(ReceiptRefused, match="the receipt of another contract") as refusal:
         verify_receipt(finished.path, appraiser_of=judge, expected=other)
-    assert "contract.json" not in refusal.value.remedy
+    assert "give --contract the contract.json" not in refusal.value.remedy
+    assert refusal.value.remedy.startswith("`coterie contract diff`")
 
 
 def test_who_gave_the_contract_is_not_told_to_give_it(finished: Scene) -> None:

@@ -19,6 +19,7 @@ from coterie.kinds import Role, TcbStatus, TeeKind
 if TYPE_CHECKING:
     from coterie.attestation.collateral import Collateral
     from coterie.attestation.policy import Policy
+    from coterie.contract import Contract
 
 app = typer.Typer(help="Judge, explain and collect attestation evidence.", no_args_is_help=True)
 app.command()(peer)
@@ -154,7 +155,8 @@ def verify(
         check = Check(error.failed_check, "failed", error.seen)
         outcome = Appraisal(None, error, (check,))
     judged = {name for policy in policies for name in policy.check_names}
-    print_outcome(outcome, claimed, shown, judged, as_json=as_json)
+    remedy = None if outcome.refusal is None else _remedy(outcome.refusal, agreed, at)
+    print_outcome(outcome, claimed, shown, judged, remedy=remedy, as_json=as_json)
     if outcome.refusal is not None:
         raise typer.Exit(outcome.refusal.exit_code)
 
@@ -203,6 +205,18 @@ def fetch(
         {"stored": str(out / f"{platform.name}.json"), "platform": asdict(platform)},
         as_json=as_json,
     )
+
+
+def _remedy(refusal: EvidenceRefused, agreed: Contract | None, at: str | None) -> str:
+    """What can be done about a refusal: with this verb's own options, where they can do something."""
+    check = refusal.failed_check
+    if check.endswith("_validity") and at is None:
+        return f"{refusal.remedy}; or judge it as of a moment within: --at TIME"
+    if agreed is None and check == "tcb_status":
+        return "update the platform, or accept its status: --accept-status STATUS"
+    if agreed is None and check == "tee_kind":
+        return "simulated and real never mix; --tee names the TEE that evidence has to be from"
+    return refusal.remedy
 
 
 def _collateral(

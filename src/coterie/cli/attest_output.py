@@ -23,6 +23,7 @@ def print_outcome(
     shown: tuple[tuple[str, str], ...],
     judged: set[str],
     *,
+    remedy: str | None,
     as_json: bool,
 ) -> None:
     """Prints a verdict or a refusal.
@@ -32,6 +33,7 @@ def print_outcome(
         claimed: The kind of TEE that the quote claims, for refusals.
         shown: Measurements that the quote claims.
         judged: Names of the policies' checks; what they leave out is said.
+        remedy: What can be done about a refusal.
         as_json: One JSON object instead of lines.
     """
     refusal, evidence = outcome.refusal, outcome.evidence
@@ -52,7 +54,7 @@ def print_outcome(
         "reason": refusal.what if refusal else None,
         "expected": refusal.expected if refusal else None,
         "seen": refusal.seen if refusal else None,
-        "remedy": refusal.remedy if refusal else None,
+        "remedy": remedy,
         "tee": tee,
         "stamp": "SIMULATED" if tee == "simulated" else None,
         "tcb_status": evidence.tcb.status if evidence else None,

@@ -29,11 +29,14 @@ def load_contract(path: Path) -> Contract:
         with path.open("rb") as file:
             text = file.read(MAX_CONTRACT_BYTES + 1)
     except OSError as error:
+        within = path / "contract.json"
         raise ContractInvalid(
             f"the contract {path} cannot be read",
-            expected="a TOML file",
+            expected="a TOML file, or the contract.json of a run",
             seen=error.strerror or str(error),
-            remedy="check the path; examples are in examples/",
+            remedy=f"name {within}"
+            if within.is_file()
+            else "check the path; examples are in examples/",
         ) from error
     if path.suffix == ".json":
         return contract_from_json(text, str(path))

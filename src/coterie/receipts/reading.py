@@ -64,5 +64,6 @@ def _lines(path: Path) -> Iterator[bytes]:
             place="the file",
             expected="a receipt.jsonl that a parameter server wrote",
             seen=error.strerror or type(error).__name__,
-            remedy="check the path; a run keeps its receipt in the folder of its first server",
+            remedy="check the path; a run keeps its receipt in the folder of its first server, "
+            "and `coterie local` leaves none",
         ) from error

@@ -159,7 +159,6 @@ def _another_contract(
 ) -> ReceiptRefused:
     """The refusal; a contract that names no keys is that of a run which made some, and so another one."""
     seen = contract_digest(expected).hex()
-    refusal = refused("it is the receipt of another contract", place, seen, digest)
     keyless = {party.name for party in expected.parties if party.key is None}
     parties = tuple(
         party.model_copy(update={"key": None}) if party.name in keyless else party
@@ -167,7 +166,14 @@ def _another_contract(
     )
     stripped = contract.model_copy(update={"parties": parties})
     if not keyless or contract_digest(stripped) != contract_digest(expected):
-        return refusal
+        return ReceiptRefused(
+            "the receipt is refused: it is the receipt of another contract",
+            place=place,
+            expected=seen,
+            seen=digest,
+            remedy="`coterie contract diff`, with yours and the contract.json in the run's folder, tells what differs: "
+            "name the contract that the run was under, or do not trust this file",
+        )
     return ReceiptRefused(
         "the contract that was given names no keys, so the run made some, for itself alone",
         place=place,

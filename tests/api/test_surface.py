@@ -184,13 +184,21 @@ def test_a_folder_without_a_log_has_no_history(tmp_path: Path) -> None:
         coterie.read_history(tmp_path)
 
 
-@pytest.mark.parametrize("content", [None, "{}", "no JSON"])
-def test_a_run_without_a_result_is_named(content: str | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (None, "that of the first server"),
+        ("{}", "the version that made"),
+        ("no JSON", "the version that made"),
+    ],
+)
+def test_a_run_without_a_result_is_named(content: str | None, remedy: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "result.json").write_text(content)
     with pytest.raises(ResultUnreadable, match="cannot be read") as refusal:
         coterie.read_result(tmp_path)
     assert refusal.value.seen
+    assert remedy in refusal.value.remedy
 
 
 def test_a_contract_that_breaks_the_schema_is_named(tmp_path: Path) -> None:

@@ -25,14 +25,19 @@ def read_result(directory: Path) -> RunResult:
         return result.model_copy(update={"path": str(directory)})
     except OSError as error:
         seen = reason(error)
+        remedy = (
+            "name the directory of a finished run, for nodes on machines of their own that of the first server; "
+            "the same command again finishes a run"
+        )
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         seen = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+        remedy = "read it with the version that made the run, or run it again"
     raise ResultUnreadable(
         f"the result {path} cannot be read",
         expected="what a finished run of this version left",
         seen=seen,
-        remedy="name the directory of a finished run; the same command again finishes one",
+        remedy=remedy,
     )
 
 

@@ -453,6 +453,14 @@ def predict_frame(
 
     if frames.is_frame(raw):
         return frames.predict(model, raw, layout, skipped)
+    if not isinstance(raw, str | os.PathLike):
+        frame = "a frame of polars or pandas, or the path of a raw file"
+        raise arguments.wrong(
+            "raw",
+            raw,
+            frame,
+            "collect a lazy frame; polars.DataFrame(...) makes a frame of a dict or of rows",
+        )
     source = arguments.path_of(raw, "raw")
     return prediction.predict_frame(model, source, layout=layout, max_bad_rows=skipped)
 

@@ -94,10 +94,13 @@ def test_what_the_contract_withholds_is_called_so(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(console, "out", screen)
     few = PartyQuality(examples=25, auc=None, log_loss=None, calibration=None)
     result = result_of(replace(outcome(HFL), totals={}), HFL, "ra-tls")
-    console.print_result(result.model_copy(update={"by_party": {"acme": few}}), "hfl")
+    none = few.model_copy(update={"examples": 0})
+    parties = {"acme": few, "bolt": none}
+    console.print_result(result.model_copy(update={"by_party": parties}), "hfl")
     text = screen.export_text()
     minimum = HFL.limits.evaluation_minimum
     assert f"withheld, because there are fewer than {minimum} (limits.evaluation_minimum)" in text
     assert "25: withheld, because they are fewer than limits.evaluation_minimum" in text
+    assert "0: withheld" not in text
     assert "not defined" not in text
     screen.file.close()

@@ -123,7 +123,18 @@ def test_the_folder_of_ones_own_data_set_is_named_where_it_lies_beside(
         open_dataset(folder, contract.data, party="bolt")
     with pytest.raises(ShardDamaged, match="holds no prepared data set") as absent:
         open_dataset(folder.parent, contract.data, party="bolt")
-    assert [mismatch.value.remedy, absent.value.remedy] == [remedy, remedy]
+    with pytest.raises(ShardDamaged, match="holds no prepared data set") as below:
+        open_dataset(folder.parent / "bolt" / "bolt", contract.data, party="bolt")
+    remedies = [refusal.value.remedy for refusal in (mismatch, absent, below)]
+    assert remedies == [remedy] * 3
+
+
+def test_a_file_in_place_of_a_folder_is_not_called_damaged(
+    folder: Path, contract: Contract
+) -> None:
+    (folder.parent / "raw.csv").touch()
+    with pytest.raises(ShardDamaged, match="holds no prepared data set"):
+        open_dataset(folder.parent / "raw.csv" / "acme", contract.data, party="acme")
 
 
 @pytest.mark.parametrize("key", ["hash_seed", "min_count", "rows", "row_limit"])

@@ -75,6 +75,15 @@ def joint_scores(contract: Contract, data: Path) -> ScoreKeeper:
 
 
 @pytest.mark.tensorflow
+def test_who_has_all_data_on_one_machine_is_told_of_each_party_s_however_few(data: Path) -> None:
+    limits = CONTRACT.limits.model_copy(update={"evaluation_minimum": 100_000})
+    contract = CONTRACT.model_copy(update={"limits": limits})
+    result = run_in_process(contract, data, quiet, out=None, compare=False)
+    assert set(result.by_party) == {"acme", "bolt", "corn"}
+    assert all(one.log_loss is not None for one in result.by_party.values())
+
+
+@pytest.mark.tensorflow
 def test_every_company_alone_and_all_data_are_compared_with_the_joint_model(
     local: Finished,
 ) -> None:

@@ -59,6 +59,10 @@ EVENTS: list[tuple[events.Event, str]] = [
         events.OwnQuality("w0", "acme", 3, None, None, None),
         "w0: 3 test rows of acme: withheld, because they are fewer than limits.evaluation_minimum",
     ),
+    (
+        events.OwnQuality("w0", "acme", 0, None, None, None),
+        "w0: 0 test rows of acme: nothing to tell",
+    ),
     (events.CheckpointWritten(5, "ab" * 32), f"checkpoint at step 5, {'ab' * 8}"),
     (events.Begun("ab" * 32), f"run {'ab' * 8} begins"),
     (events.Resumed(5, "ab" * 32), f"resumed from step 5, {'ab' * 8}"),

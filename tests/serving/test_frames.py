@@ -92,6 +92,24 @@ def test_bad_rows_of_a_frame_are_named_or_left_out(own_columns: Trained) -> None
         coterie.predict_frame(own_columns.model, frame)
 
 
+@pytest.mark.parametrize("cell", [["a", "b"], {"a": "b"}])
+def test_a_cell_of_several_values_is_no_id(cell: object, own_columns: Trained) -> None:
+    frame = pl.read_csv(own_columns.raw, infer_schema=False).head(2)
+    frame = frame.with_columns(shop=pl.Series([cell, cell]))
+    with pytest.raises(RawDataInvalid, match="several values in column shop") as refusal:
+        coterie.predict_frame(own_columns.model, frame)
+    assert "lists are not supported" in refusal.value.expected
+
+
+@pytest.mark.parametrize("given", [{"age": [1]}, [[1]], pl.LazyFrame({"age": [1]}), None])
+def test_what_is_no_frame_is_not_asked_for_a_path_alone(
+    given: object, own_columns: Trained
+) -> None:
+    with pytest.raises(UsageError) as refusal:
+        coterie.predict_frame(own_columns.model, given)
+    assert refusal.value.expected.startswith("a frame of polars or pandas")
+
+
 def test_columns_are_kept_in_files_too(own_columns: Trained, tmp_path: Path) -> None:
     with own_columns.raw.open(newline="") as file:
         rows = list(csv.DictReader(file))[:30]

@@ -175,6 +175,8 @@ def _validations(result: RunResult) -> str:
 
 
 def _own(own: PartyQuality) -> str:
+    if not own.examples:
+        return "none"
     if own.log_loss is None:
         return f"{own.examples:,}: withheld, because they are fewer than limits.evaluation_minimum"
     parts = [f"{own.examples:,}: log loss {own.log_loss:.4f}"]

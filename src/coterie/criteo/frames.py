@@ -100,7 +100,7 @@ class RawFrame:
         """The text.
 
         Raises:
-            RawDataInvalid: A cell holds a line end.
+            RawDataInvalid: A cell holds a line end, or several values.
         """
         yield self._text([[str(name) for name in self._names]])
         for start in range(0, self.size, _ROWS_AT_A_TIME):
@@ -127,6 +127,13 @@ class RawFrame:
         return text
 
     def _cell(self, value: object, row: int, column: object) -> str:
+        if isinstance(value, list | tuple | set | dict) or hasattr(value, "__array__"):
+            raise RawDataInvalid(
+                f"row {row} of the frame has several values in column {column}",
+                expected="one value in each cell: lists are not supported",
+                seen=repr(value)[:40],
+                remedy="give the parts columns of their own",
+            )
         text = cell_text(value)
         if "\n" in text or "\r" in text:
             raise RawDataInvalid(

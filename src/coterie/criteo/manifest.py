@@ -171,10 +171,12 @@ def _read(path: Path, party: str = "") -> bytes:
     try:
         with path.open("rb") as file:
             text = file.read(MAX_MANIFEST_BYTES + 1)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         remedy = "check the path; or prepare the data: coterie prepare RAW OUT --contract C"
         if party and (path.parent / party / path.name).exists():
             remedy = _own_folder(path.parent, party)
+        elif party and (path.parent.parent / path.name).exists():
+            remedy = _own_folder(path.parent.parent.parent, party)
         raise ShardDamaged(
             f"{path.parent} holds no prepared data set",
             expected=f"{path.name}, as `coterie prepare` writes it",

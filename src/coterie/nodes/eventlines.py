@@ -152,6 +152,8 @@ def _sentence(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line p
 
 
 def _quality(own: events.OwnQuality) -> str:
+    if not own.examples:
+        return "nothing to tell"
     if own.log_loss is None:
         return "withheld, because they are fewer than limits.evaluation_minimum"
     auc = f", AUC {own.auc:.4f}" if own.auc is not None else ""

@@ -67,6 +67,13 @@ def test_a_refusal_names_the_option_that_helps(
     assert option in remedy if option else "--" not in remedy
 
 
+def test_a_byte_order_mark_does_not_make_collateral_malformed(run: Run, tmp_path: Path) -> None:
+    stored = tmp_path / "collateral.json"
+    stored.write_bytes(b"\xef\xbb\xbf" + (GENUINE / "collateral.json").read_bytes())
+    files = (GENUINE / "quote.bin", "--collateral", stored, "--at", "2025-07-04", "--json")
+    assert run("attest", "verify", *files).value["failed_check"] == "tcb_status"
+
+
 def test_what_is_somebody_else_s_says_whose_it_is() -> None:
     assert "Phala Network" in (GENUINE / "LICENSE").read_text()
     assert "MIT" in (EVIDENCE / "README.md").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -230,7 +231,8 @@ def _collateral(
         return DirectoryCollateral(path).collateral_for(quote, at)
     if path is not None:
         with path.open("rb") as file:
-            return Collateral.from_json(file.read(MAX_COLLATERAL_BYTES + 1))
+            text = file.read(MAX_COLLATERAL_BYTES + 1)
+        return Collateral.from_json(text.removeprefix(BOM_UTF8))
     if pccs_url is not None:
         return PccsCollateral(pccs_url).collateral_for(quote, at)
     if kind == "simulated":

@@ -257,3 +257,20 @@ def test_names_of_a_file_are_no_part_of_the_contract(name: str, run: Run, tmp_pa
         writer.writerows([i % 2, i % 7, f"s{i % 3}", "same"] for i in range(60))
     assert run("init", out, "--from", raw, "--yes").code == 0
     assert load_contract(out).mode == "hfl"
+
+
+def test_what_is_not_taken_from_a_file_is_told_with_its_reason(run: Run, tmp_path: Path) -> None:
+    raw = tmp_path / "raw.csv"
+    lines = [f"{i % 2},{i % 7},{20 + i % 40},s{i % 3}\n" for i in range(100)]
+    lines[30], lines[40] = "1,3,[bold]?,s1\n", "0,3\n"
+    raw.write_text("".join(["label,n,age,shop\n", *lines]), encoding="utf-8")
+    ran = run("init", tmp_path / "c.toml", "--from", raw, "--yes")
+    assert ran.code == 0
+    age, row = ran.err.splitlines()
+    assert age.startswith(
+        "warning: age is taken for no number: all but 1 of 99 cells are numbers; others are [bold]?"
+    )
+    assert row == "warning: 1 of the rows looked at cannot be read: line 42: 2 cells instead of 4"
+    value = run("init", tmp_path / "d.toml", "--from", raw, "--yes", "--json").value
+    assert value["unread"] == "line 42: 2 cells instead of 4"
+    assert set(value["doubtful"]) == {"age"}  # type: ignore[call-overload]

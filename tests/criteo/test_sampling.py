@@ -183,3 +183,18 @@ def test_rows_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     found = proposed(path)
     assert (found.skipped, found.rows) == (2, 60)
     assert found.unread.startswith("line 62: not valid UTF-8; convert the file")
+
+
+def test_few_words_among_numbers_are_told(tmp_path: Path) -> None:
+    rows = [["label", "n", "shop", "age"]]
+    rows += [[str(i % 2), str(i % 7), f"s{i % 3}", str(20 + i % 40)] for i in range(100)]
+    rows[7][3] = rows[9][3] = "unknown"
+    found = proposed(written(tmp_path / "raw.csv", rows))
+    assert found.categorical == ("shop", "age")
+    assert found.doubtful == {
+        "age": "all but 2 of 100 cells are numbers; others are unknown: write numbers there, or nothing, and draft the "
+        "contract anew"
+    }
+    with pytest.raises(RawDataInvalid, match="no numeric column") as refusal:
+        propose_columns(written(tmp_path / "raw.csv", [[row[0], *row[2:]] for row in rows]))
+    assert refusal.value.seen.startswith("age: all but 2 of 100 cells are numbers")

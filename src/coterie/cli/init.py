@@ -185,10 +185,15 @@ def _write(out: Path, draft: Draft, raw: Path | None, *, as_json: bool) -> None:
         ) from error
     digest = contract_digest(agreed).hex()
     if as_json:
-        value = {"file": str(out), "name": agreed.name, "contract_digest": digest}
+        value: dict[str, object] = {
+            "file": str(out),
+            "name": agreed.name,
+            "contract_digest": digest,
+        }
         if draft.columns is not None:
             value["prepare"] = _prepare(out, draft, raw)
             value["unread"] = draft.columns.unread
+            value["doubtful"] = dict(draft.columns.doubtful)
         console.print_json(value)
         return
     typer.echo(
@@ -204,6 +209,12 @@ def _write(out: Path, draft: Draft, raw: Path | None, *, as_json: bool) -> None:
         )
         for name, why in found.left_out.items():
             typer.echo(f"left out: {printable(name)}: {why}")
+        for name, why in found.doubtful.items():
+            console.err.print(
+                f"[yellow]warning:[/] {escape(printable(name))} is taken for no number: {escape(why)}",
+                highlight=False,
+                soft_wrap=True,
+            )
         if found.skipped:
             console.err.print(
                 f"[yellow]warning:[/] {found.skipped:,} of the rows looked at cannot be read: {escape(printable(found.unread, None))}",

@@ -6,13 +6,10 @@ A sample of the first rows is read. What is proposed is a beginning: the parties
 from __future__ import annotations
 
 import itertools
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from coterie.criteo import dialect
 from coterie.criteo.compression import RawFile
 from coterie.criteo.dialect import DialectName
 from coterie.criteo.faults import BadRows, Fault
@@ -25,8 +22,8 @@ from coterie.criteo.header import (
     names_columns,
     split_line,
 )
-from coterie.criteo.numeric import NUMBER_PATTERN
 from coterie.criteo.recognition import BYTE_ORDER_MARK, refuse_what_is_no_text, suspected
+from coterie.criteo.sampled import SampledColumn
 from coterie.criteo.suspicions import ID_NAME
 from coterie.errors import RawDataInvalid, UsageError
 from coterie.text import printable
@@ -50,11 +47,7 @@ _LABEL_NAMES = (
     ),
     *("purchased", "outcome", "response", "class"),
 )
-_WHOLE = re.compile(r"^-?[0-9]{1,18}$", re.ASCII)  # longer ones are ids
-_DECIMAL = re.compile(NUMBER_PATTERN, re.ASCII)
-_PLACES = re.compile(r"\.([0-9]*?)0*$")
 _MOST_PLACES = 4
-_SMALLEST_TABLE, _LARGEST_TABLE = 10, 10_000_000
 
 
 @dataclass(frozen=True)
@@ -73,6 +66,7 @@ class ProposedColumns:
         left_out: The header's other names, with the reason.
         skipped: How many of the rows looked at cannot be read, and have not been.
         unread: Why the first of them cannot: ``line 7: not valid UTF-8``, and what helps.
+        doubtful: Columns that are taken for ids, or left out, for the sake of few cells that are no numbers: why.
     """
 
     label: str
@@ -86,69 +80,7 @@ class ProposedColumns:
     left_out: Mapping[str, str]
     skipped: int = 0
     unread: str = ""
-
-
-@dataclass
-class _Column:
-    """What a column's cells are like."""
-
-    written: str
-    name: str
-    filled: int = 0
-    ids: Counter[str] = field(default_factory=Counter)
-    labels: set[str] = field(default_factory=set)
-    number: bool = True
-    whole: bool = True
-    places: int = 0
-    plain_whole: bool = True
-    plain_decimal: bool = True
-    plain_id: bool = True
-
-    def look(self, cell: str, *, comma: bool) -> None:
-        if len(self.labels) < 3:
-            self.labels.add(dialect.label(cell))
-        text = dialect.id_cell(cell)
-        self.plain_id &= text == cell
-        if not dialect.integer(cell):
-            self.plain_whole &= not cell
-            self.plain_decimal &= not cell
-            self._count(text)
-            return
-        self._count(text)
-        if self.number:
-            self._look_at_number(cell, comma=comma)
-
-    def _count(self, text: str) -> None:
-        if text:
-            self.filled += 1
-            self.ids[text] += 1
-
-    def _look_at_number(self, cell: str, *, comma: bool) -> None:
-        if _WHOLE.match(turned := dialect.integer(cell)):
-            self.plain_whole &= turned == cell
-            self.plain_decimal &= bool(_DECIMAL.match(cell))
-            return
-        turned = dialect.decimal_with_comma(cell) if comma else dialect.decimal(cell)
-        if not _DECIMAL.match(turned) or turned.removeprefix("-").isdigit():
-            self.number = self.whole = False
-            return
-        self.whole = False
-        self.plain_decimal &= turned == cell
-        if found := _PLACES.search(turned):
-            self.places = max(self.places, len(found[1]))
-
-    @property
-    def is_label(self) -> bool:
-        return bool(self.labels) and self.labels <= {"0", "1"}
-
-    @property
-    def table_rows(self) -> int:
-        """Rows of a table that holds twice the ids that there probably are: Chao's estimate (1984) of them."""
-        once = sum(1 for count in self.ids.values() if count == 1)
-        twice = sum(1 for count in self.ids.values() if count == 2)
-        wanted = 2 * (len(self.ids) + once * (once - 1) / (2 * (twice + 1))) + 2
-        sizes = (size * 10**power for power in range(1, 8) for size in (1, 2, 5))
-        return next((size for size in sizes if size >= wanted), _LARGEST_TABLE)
+    doubtful: Mapping[str, str] = field(default_factory=dict)
 
 
 def propose_columns(path: Path, label: str | None = None) -> ProposedColumns | None:
@@ -196,7 +128,12 @@ def propose_columns(path: Path, label: str | None = None) -> ProposedColumns | N
     labelled = _label_among(columns, label, str(path))
     others = [column for column in columns if column is not labelled]
     found = _sorted_out(labelled, others, rows, round(rows / share), str(path))
-    return replace(found, skipped=bad.count, unread="; ".join([*bad.lines[:1], *bad.hints]))
+    return replace(
+        found,
+        skipped=bad.count,
+        unread="; ".join([*bad.lines[:1], *bad.hints]),
+        doubtful={column.written: column.doubt for column in others if column.doubt},
+    )
 
 
 def _first_lines(path: Path) -> tuple[list[bytes], float]:
@@ -298,7 +235,7 @@ def _refuse_odd_header(line: bytes, name: str) -> None:
     )
 
 
-def _named(names: Sequence[str]) -> list[_Column]:
+def _named(names: Sequence[str]) -> list[SampledColumn]:
     """Columns, each with a name of its own that a contract can hold."""
     taken: set[str] = set()
     columns = []
@@ -308,11 +245,11 @@ def _named(names: Sequence[str]) -> list[_Column]:
         while name in taken:
             name, number = f"{base[:60]}_{number}", number + 1
         taken.add(name)
-        columns.append(_Column(written, name))
+        columns.append(SampledColumn(written, name))
     return columns
 
 
-def _label_among(columns: Sequence[_Column], label: str | None, path: str) -> _Column:
+def _label_among(columns: Sequence[SampledColumn], label: str | None, path: str) -> SampledColumn:
     if label is not None:
         found = [column for column in columns if column.written == label]
         if not found:
@@ -345,7 +282,7 @@ def _label_among(columns: Sequence[_Column], label: str | None, path: str) -> _C
     )
 
 
-def _no_label(column: _Column, what: str) -> RawDataInvalid:
+def _no_label(column: SampledColumn, what: str) -> RawDataInvalid:
     return RawDataInvalid(
         what,
         expected="0 or 1, or true or false, in every row",
@@ -355,10 +292,10 @@ def _no_label(column: _Column, what: str) -> RawDataInvalid:
 
 
 def _sorted_out(
-    label: _Column, columns: Sequence[_Column], sampled: int, rows: int, path: str
+    label: SampledColumn, columns: Sequence[SampledColumn], sampled: int, rows: int, path: str
 ) -> ProposedColumns:
-    numeric: list[_Column] = []
-    categorical: list[_Column] = []
+    numeric: list[SampledColumn] = []
+    categorical: list[SampledColumn] = []
     left_out: dict[str, str] = {}
     for column in columns:
         distinct = len(column.ids)
@@ -384,7 +321,12 @@ def _sorted_out(
         raise RawDataInvalid(
             f"{path} has no {'numeric' if not numeric else 'categorical'} column that a model could learn from",
             expected="one of each kind at least",
-            seen="; ".join(f"{name}: {why}" for name, why in left_out.items())[:300]
+            seen="; ".join(
+                f"{name}: {why}"
+                for name, why in (
+                    left_out | {c.written: c.doubt for c in columns if c.doubt}
+                ).items()
+            )[:300]
             or ", ".join(column.written for column in columns)[:300],
             remedy="add one to the file, such as a count of events or a country",
         )
@@ -407,7 +349,7 @@ def _sorted_out(
     )
 
 
-def _needs_mapping(column: _Column, columns: Sequence[_Column]) -> bool:
+def _needs_mapping(column: SampledColumn, columns: Sequence[SampledColumn]) -> bool:
     """Whether a header's name is not found by the contract's: another is written alike."""
     if column.written == column.name:
         return False

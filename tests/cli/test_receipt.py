@@ -101,3 +101,13 @@ def test_a_folder_in_place_of_a_contract_leads_to_the_one_in_it(tmp_path: Path, 
     (tmp_path / "contract.json").write_text("{}")
     ran = run("receipt", "verify", receipt, "--contract", tmp_path, "--json")
     assert ran.value["remedy"] == f"name {tmp_path / 'contract.json'}"
+
+
+def test_the_receipt_of_a_run_that_goes_on_is_its_server_s(tmp_path: Path, run: Run) -> None:
+    node = tmp_path / "nodes" / "ps0"
+    node.mkdir(parents=True)
+    receipt = Scene(World(), node).whole()
+    assert receipt.parent == node
+    assert run("receipt", "show", tmp_path).out == run("receipt", "show", receipt).out
+    (tmp_path / "receipt.jsonl").write_text("{}\n")
+    assert run("receipt", "show", tmp_path).code == 3

@@ -137,10 +137,14 @@ def show(receipt: ReceiptPath, as_json: AsJson = False) -> None:
 
 
 def _file_of(path: Path) -> Path:
-    """The receipt that is meant: a folder's, where a folder is named."""
+    """The receipt that is meant: a folder's, where a folder is named; of a run that goes on, its server's."""
     from coterie.receipts import NAME
 
-    return path / NAME if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    kept = path / NAME
+    written = sorted(path.glob(f"nodes/*/{NAME}"))
+    return written[0] if len(written) == 1 and not kept.exists() else kept
 
 
 def _check_model(contract_digest: str, digest: str, path: Path) -> None:

@@ -77,7 +77,10 @@ class Metrics:
         if not counts[rarer]:
             return f"no {rarer} example: no AUC"
         if self.auc is None:
-            return f"a class has too few examples, or one party's alone ({said}): no AUC is told"
+            return (
+                f"a class has too few examples ({said}; limits.evaluation_minimum is of each class), or one party's alone: "
+                "no AUC is told"
+            )
         if counts[rarer] < FEW:
             return f"only {said}: the AUC says little"
         return ""

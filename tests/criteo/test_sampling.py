@@ -125,6 +125,19 @@ def test_the_number_of_rows_of_a_large_file_is_estimated(
         ([["label"], ["1"], ["0"]], None, RawDataInvalid, "one column alone"),
         ([["label", "n", "n"], ["1", "5", "x"]], None, RawDataInvalid, "names a column twice"),
         ([["label", "n", ""], ["1", "5", "x"]], None, RawDataInvalid, "with empty names"),
+        (
+            [["label", "n"], ["1", "5"], ["0", "7"], ["TOTAL", "9"]],
+            None,
+            RawDataInvalid,
+            "label seems to be",
+        ),
+        ([["sep=,"], ["label", "n"], ["1", "5"]], None, RawDataInvalid, "is not its first line"),
+        (
+            [["# of May"], ["# by me"], ["label", "n"], ["1", "5"]],
+            None,
+            RawDataInvalid,
+            "is not its first",
+        ),
         ([["label", "n"], ["1"], ["0"]], None, RawDataInvalid, "no row that fits its header"),
     ],
 )
@@ -198,3 +211,20 @@ def test_few_words_among_numbers_are_told(tmp_path: Path) -> None:
     with pytest.raises(RawDataInvalid, match="no numeric column") as refusal:
         propose_columns(written(tmp_path / "raw.csv", [[row[0], *row[2:]] for row in rows]))
     assert refusal.value.seen.startswith("age: all but 2 of 100 cells are numbers")
+
+
+@pytest.mark.parametrize("written_as", ["${}.25", "{}.5 €", "{}%", "1,{}00.75", "1'{}00"])
+def test_numbers_with_other_signs_are_told(written_as: str, tmp_path: Path) -> None:
+    rows = [["label", "n", "shop", "price"]]
+    rows += [
+        [str(i % 2), str(i % 7), f"s{i % 3}", written_as.format(i % 9 + 1)] for i in range(100)
+    ]
+    found = proposed(written(tmp_path / "raw.tsv", rows, "\t"))
+    assert found.doubtful["price"].startswith("cells are numbers with other signs, such as ")
+
+
+@pytest.mark.parametrize("cell", ["{} Main Street", "A-{}", "{}abc"])
+def test_texts_with_digits_are_no_numbers(cell: str, tmp_path: Path) -> None:
+    rows = [["label", "n", "shop"]]
+    rows += [[str(i % 2), str(i % 7), cell.format(i % 9)] for i in range(100)]
+    assert proposed(written(tmp_path / "raw.tsv", rows, "\t")).doubtful == {}

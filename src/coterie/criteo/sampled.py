@@ -12,6 +12,7 @@ from coterie.criteo.suspicions import ID_NAME
 from coterie.text import printable
 
 _FEW_WORDS = 0.1
+_BESIDE_NUMBERS = re.compile(r"[\s$€£¥%']|,(?=[0-9]{3}\b)")
 _WHOLE = re.compile(r"^-?[0-9]{1,18}$", re.ASCII)  # longer ones are ids
 _DECIMAL = re.compile(NUMBER_PATTERN, re.ASCII)
 _PLACES = re.compile(r"\.([0-9]*?)0*$")
@@ -35,6 +36,7 @@ class SampledColumn:
         plain_decimal: Likewise a column of decimals.
         plain_id: Likewise a column of ids.
         odd: Cells that are no numbers.
+        signed: How many of these are numbers with a unit, or with signs between thousands.
     """
 
     written: str
@@ -49,6 +51,7 @@ class SampledColumn:
     plain_decimal: bool = True
     plain_id: bool = True
     odd: Counter[str] = field(default_factory=Counter)
+    signed: int = 0
 
     def look(self, cell: str, *, comma: bool) -> None:
         """Takes note of a cell; ``comma`` says whether ``9,99`` is a number."""
@@ -78,6 +81,8 @@ class SampledColumn:
         if not _DECIMAL.match(turned) or turned.removeprefix("-").isdigit():
             self.number = self.whole = False
             self.odd[cell] += 1
+            bare = _BESIDE_NUMBERS.sub("", turned).replace(",", ".")
+            self.signed += bare != turned and bool(_DECIMAL.match(bare))
             return
         self.whole = False
         self.plain_decimal &= turned == cell
@@ -88,12 +93,16 @@ class SampledColumn:
     def doubt(self) -> str:
         """Why it is no column of numbers, if few of its cells keep it from being one."""
         odd = self.odd.total()
+        anew = "and draft the contract anew"
+        if self.signed > (1 - _FEW_WORDS) * self.filled:
+            example = printable(next(iter(self.odd)), 40)
+            return f"cells are numbers with other signs, such as {example}: write the numbers alone, {anew}"
         if ID_NAME.search(self.name) or not 0 < odd <= _FEW_WORDS * self.filled:
             return ""
         words = [printable(word, 40) for word, _ in self.odd.most_common(3)]
         return (
             f"all but {odd:,} of {self.filled:,} cells are numbers; others are {', '.join(words)}: write numbers there, "
-            "or nothing, and draft the contract anew"
+            f"or nothing, {anew}"
         )
 
     @property

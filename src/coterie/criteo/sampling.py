@@ -179,6 +179,7 @@ def _delimiter(lines: Sequence[bytes], name: str) -> Delimiter | None:
     if len(lines[0].split(b"\t")) == 40 and lines[0][:2] in {b"0\t", b"1\t"}:
         return None
     if (found := suspected(b"\n".join(lines[:100]))) is None:
+        _refuse_late_header(lines[:10], name)
         _refuse_odd_header(lines[0], name)
     raise RawDataInvalid(
         f"{name} has no header",
@@ -195,6 +196,24 @@ def _delimiter(lines: Sequence[bytes], name: str) -> Delimiter | None:
 def _named_ones(cells: Sequence[str]) -> Sequence[str]:
     """A header's cells without the first, if that is empty: a data frame's index has no name."""
     return cells[1:] if cells and not cells[0] else cells
+
+
+def _refuse_late_header(lines: Sequence[bytes], name: str) -> None:
+    """Refuses a file whose names come behind lines of a single cell: comments, a title, ``sep=;``.
+
+    Raises:
+        RawDataInvalid: It is such a file.
+    """
+    for number, line in enumerate(lines, 1):
+        if any(names_columns(_named_ones(header_cells(line, sign))) for sign in DELIMITERS):
+            raise RawDataInvalid(
+                f"the header of {name} is not its first line",
+                expected="names of columns on line 1",
+                seen=f"them on line {number}",
+                remedy=f"remove the lines before it: tail -n +{number} FILE > NEW",
+            )
+        if any(len([c for c in header_cells(line, sign) if c]) > 1 for sign in DELIMITERS):
+            return
 
 
 def _refuse_odd_header(line: bytes, name: str) -> None:
@@ -265,11 +284,9 @@ def _label_among(columns: Sequence[SampledColumn], label: str | None, path: str)
     possible = [column for column in columns if column.is_label]
     called_so = [column for column in columns if column.name.lower() in _LABEL_NAMES]
     by_name = [column for column in called_so if column.is_label]
-    if called_so and not by_name and len(called_so[0].ids) <= 2:
+    if called_so and not by_name and (len(called_so[0].ids) <= 2 or not possible):
         # Another column in its place would be learnt instead, and this one told the model the answer.
-        raise _no_label(
-            called_so[0], f"{called_so[0].written} seems to be the label, but is written otherwise"
-        )
+        raise _no_label(called_so[0], f"{called_so[0].written} seems to be the label, but is none")
     if len(chosen := by_name or possible) == 1:
         return chosen[0]
     raise UsageError(

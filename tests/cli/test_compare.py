@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from coterie.contract import Contract
+from coterie.contract import Contract, StartSection
+from coterie.nodes.result_file import read_result, write_result
 from tests.cli.conftest import Run
 from tests.report.runs import HFL, SDT, write_run
 
@@ -42,6 +43,22 @@ def test_runs_stand_side_by_side_with_what_differs(runs: list[Path], run: Run) -
     assert len(set(table["test AUC"])) == 1
     assert "one, " in ran.out.splitlines()[-1]
     assert "models equal, bit for bit" in ran.out
+
+
+def test_a_run_that_went_on_from_another_is_said(runs: list[Path], run: Run) -> None:
+    before = read_result(runs[0])
+    start = StartSection(
+        model=before.model_digest, contract=before.contract_digest, step=7, optimizer_state="new"
+    )
+    after = read_result(runs[1]).model_copy(
+        update={"start": start, "model_digest": "ef" * 32, "model_step": 5}
+    )
+    write_result(runs[1], after)
+    shown = run("compare", *runs).out
+    table = rows(shown)
+    assert table["went on from model, updates"][-1] == f"{before.model_digest[:16]}, 7"
+    assert table["model of step"][1] == "5"
+    assert "two went on from the model of one" in shown
 
 
 def test_the_same_as_json(runs: list[Path], run: Run) -> None:

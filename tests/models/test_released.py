@@ -88,7 +88,7 @@ def test_every_error_is_within_its_bound(
     assert released.auc is not None
     assert released.auc_error is not None
     assert abs(released.auc - exact) <= released.auc_error + 1e-12
-    assert (released.auc_error == 0) == (groups is None) or groups == 64
+    assert released.auc_error == 0 or groups is not None
     merged = ReleasedScores.of(counted(scores), Disclosure(minimum, 1).allows)
     wide = np.stack([merged.positives, merged.negatives]).astype(float)
     below = np.cumsum(wide[1]) - wide[1]

@@ -182,6 +182,33 @@ def test_a_start_that_cannot_be_is_refused(lines: str, said: str) -> None:
     assert said in refused.value.seen
 
 
+@pytest.mark.parametrize(
+    ("schedule", "fits"),
+    [
+        ("decay_start = 8\ndecay_steps = 1", False),  # the start holds 9
+        ("decay_start = 8\ndecay_steps = 2", True),
+        ("decay_start = 8\ndecay_steps = 1\nfinal = 0.1", True),
+        ("warmup_steps = 2", True),
+    ],
+)
+def test_a_schedule_that_has_come_to_nothing_before_the_start_is_refused(
+    schedule: str, fits: bool
+) -> None:
+    text = (Path(__file__).parents[2] / "examples" / "hfl.toml").read_text()
+    text = text.replace(
+        "[training.dense]", f"[training.schedule]\n{schedule}\n\n[training.dense]", 1
+    )
+    if fits:
+        assert parse_contract((text + START).encode(), "t").start
+        return
+    with pytest.raises(ContractInvalid) as refused:
+        parse_contract((text + START).encode(), "t")
+    assert (
+        "training.schedule ends at update 9, and its rates are 0 from there on: the model holds 9 "
+        "already, so nothing would be trained" in refused.value.seen
+    )
+
+
 def test_new_inputs_of_a_layer_have_no_part_in_sums_over_all_of_them() -> None:
     text = (Path(__file__).parents[2] / "examples" / "hfl.toml").read_text()
     factored = text.replace('kind = "adagrad"', 'kind = "factored_adagrad"', 1)

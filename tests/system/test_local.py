@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from coterie.contract import load_contract
+from coterie.nodes.run import run_in_process
+from coterie.ps import events
 from tests.system.conftest import (
     Ran,
     Scene,
@@ -54,6 +57,20 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(raw: Path, tmp_path: Pat
     for key in ("model_digest", "steps", "examples", "test_auc", "validations", "by_party"):
         assert result[key] == whole[key]
     assert (tmp_path / "run" / "comparison.json").exists()
+
+
+def test_a_last_epoch_that_learned_its_rows_by_heart_is_told(raw: Path, tmp_path: Path) -> None:
+    """The final evaluation is no validation, but it is held against those before."""
+    text = contract_text("hfl").replace("epochs = 1", "epochs = 2")
+    text = text.replace('every_steps = 5\nkeep = "best"', 'each_epoch = true\nkeep = "last"')
+    scene = make_scene("hfl", raw, tmp_path, text.replace("0.05", "0.2"))
+    heard: list[events.Event] = []
+    result = run_in_process(load_contract(scene.contract), scene.data, heard.append)
+    (validation,) = result.validations
+    assert validation.step == result.steps // 2
+    assert [event for event in heard if isinstance(event, events.Overfitting)] == [
+        events.Overfitting(result.steps)
+    ]
 
 
 def test_a_finished_run_is_left_as_it_is(hfl: Scene, hfl_local: Ran) -> None:

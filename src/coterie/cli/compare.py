@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _FORMS = (
     ("steps", "steps", ",d"),
+    ("model of step", "model_step", ",d"),
     ("examples", "examples", ",d"),
     ("training time, s", "seconds", ",.1f"),
     ("training loss", "train_loss", ".4f"),
@@ -87,6 +88,11 @@ def table_of(results: Sequence[RunResult], differing: Sequence[str]) -> Table:
             table.add_row("95 %", *(found.get("95 %", "") for found in intervals))
     for name in differing:
         table.add_row(name, *(escape(str(one.hyperparameters.get(name, ""))) for one in results))
+    if any(one.start for one in results):
+        begun = [
+            f"{one.start.model[:16]}, {one.start.step:,}" if one.start else "" for one in results
+        ]
+        table.add_row("went on from model, updates", *begun)
     table.add_row("model digest", *(one.model_digest[:16] for one in results))
     return table
 
@@ -100,6 +106,12 @@ def notes(results: Sequence[RunResult]) -> list[str]:
         f"{', '.join(paths)}: models equal, bit for bit"
         for paths in same.values()
         if len(paths) > 1
+    ]
+    by_model = {one.model_digest: one.path for one in results}
+    said += [
+        f"{one.path} went on from the model of {by_model[one.start.model]}"
+        for one in results
+        if one.start is not None and one.start.model in by_model
     ]
     if len({one.hyperparameters.get("data.digest") for one in results}) > 1:
         said.append(

@@ -170,7 +170,8 @@ def _validations(result: RunResult) -> str:
     said = f"{len(result.validations)}; the model is that of step {result.model_step:,}"
     told = [one for one in result.validations if one.log_loss is not None]
     if told:
-        said += f"; log loss {told[0].log_loss:.4f} first, {told[-1].log_loss:.4f} last"
+        losses = [one.log_loss for one in told if one.log_loss is not None]
+        said += f"; log loss {losses[0]:.4f} first, {min(losses):.4f} best, {losses[-1]:.4f} last"
     return said
 
 

@@ -91,6 +91,14 @@ def check_start(
     Raises:
         ValueError: The key that is wrong is named.
     """
+    schedule = training.schedule
+    end = schedule.decay_start + schedule.decay_steps
+    if schedule.decay_steps and not schedule.final and start.step >= end:
+        raise ValueError(
+            f"training.schedule ends at update {end}, and its rates are 0 from there on: the model holds "
+            f"{start.step} already, so nothing would be trained. Let decay_start and decay_steps end "
+            "later (they count the start's updates, too), or leave the schedule out"
+        )
     names = data.numeric + data.categorical
     if len(set(start.new_columns)) != len(start.new_columns):
         raise ValueError(f"start.new_columns must be unique: {', '.join(start.new_columns)}")

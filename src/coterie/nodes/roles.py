@@ -261,7 +261,8 @@ def _take_model(context: NodeContext, session: ServerSession) -> None:
         return
     keeper = context.keep_model
     if keeper is None:
-        context.on_event(ModelNotKept(context.node.name))
+        if not context.discloses_everything:  # in one process the first of them keeps it for all
+            context.on_event(ModelNotKept(context.node.name))
         return
     digest = receive_model(session, context.contract, keeper.writing)
     context.on_event(ModelKept(context.node.name, str(keeper.path), digest.hex()))

@@ -278,6 +278,11 @@ class Lead:
                     self._settle(run)
                 if run.settled:
                     self.ending.locked_conclude(run)
+                    if self.outcome is not None:
+                        held = self.outcome.totals.get("validation")
+                        self.validator.locked_hear_end(
+                            run, held.metrics().log_loss if held is not None else None
+                        )
                 if self.outcome is not None or shard.run is not run:
                     break
                 shard.locked_raise_failure()  # perhaps while the lock was open

@@ -75,6 +75,17 @@ class Validator:
         self._shard.changed.notify_all()
         return True
 
+    def locked_hear_end(self, run: Run, log_loss: float | None) -> None:
+        """Holds the final evaluation against the validations before, where it is none of them.
+
+        Args:
+            run: It has ended.
+            log_loss: On the validation rows; None where it may not be told.
+        """
+        if run.step not in {one.step for one in run.validations.done}:
+            self._losses.append((run.loss_since_validation(), log_loss))
+            self._locked_warn(run.step)
+
     def _locked_begin(self, run: Run) -> None:
         if self._step != run.step:
             self._step = run.step
@@ -111,6 +122,9 @@ class Validator:
                 train_loss=train_loss,
             )
         )
+        self._locked_warn(validated.step)
+
+    def _locked_warn(self, step: int) -> None:
         if not self._said_overfitting and overfits(self._losses):
             self._said_overfitting = True
-            self._shard.on_event(events.Overfitting(validated.step))
+            self._shard.on_event(events.Overfitting(step))

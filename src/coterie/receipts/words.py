@@ -51,10 +51,13 @@ def proves(found: Findings) -> tuple[str, ...]:
         )
     holds = f", and holds {found.updates:,} updates in all" if found.contract.start else ""
     auc = "not released" if outcome.test_auc is None else f"{outcome.test_auc:.4f}"
+    best = f", that of step {outcome.model_step:,}," if outcome.model_step != outcome.steps else ""
     lines.append(
-        f"After {outcome.steps:,} steps over {outcome.examples:,} examples the model has digest "
+        f"After {outcome.steps:,} steps over {outcome.examples:,} examples the model{best} has digest "
         f"{outcome.model_digest}{holds}; test AUC {auc}."
     )
+    if outcome.validations:
+        lines.append(f"It was validated {len(outcome.validations):,} times while it was trained.")
     if outcome.optimizer_state is not None:
         lines.append(f"What its optimizers keep has digest {outcome.optimizer_state}.")
     return _clean(lines)

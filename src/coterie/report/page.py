@@ -322,6 +322,16 @@ def _settings(contract: Contract) -> list[tuple[str, str]]:
         ("epochs", f"{training.epochs:,}"),
         ("order of rows", training.order),
         ("model kept", f"the {training.validation.keep} one"),
+        *(
+            [
+                (
+                    "ends early",
+                    f"after {training.validation.patience} validations without a better one",
+                )
+            ]
+            if training.validation.patience is not None
+            else []
+        ),
         ("dense optimizer", f"{training.dense.kind}, rate {training.dense.learning_rate:g}"),
         ("row optimizer", f"{training.rows.kind}, rate {training.rows.learning_rate:g}"),
         ("columns", f"{len(data.numeric)} numeric, {len(data.categorical)} categorical"),

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from coterie.contract import Contract, load_contract
 from coterie.errors import CoterieError, DataError
+from coterie.nodes.eventlines import describe_event
 from coterie.nodes.eventlog import read_events
 from coterie.ps import events
 from coterie.receipts import NAME as RECEIPT
@@ -274,6 +275,8 @@ def _incident(event: events.Event) -> tuple[str, str] | None:  # noqa: PLR0911 (
             return "loss", f"{node} lost the server: {reason}"
         case events.ServerBack(node, step):
             return "return", f"{node} found the server again, and went on after step {step}"
+        case events.Overfitting():
+            return "warning", describe_event(event)
         case events.StoodStill(node, seconds):
             return "pause", f"{node} stood still for {seconds:.0f} s"
         case events.Failed(node, exit_code, error):

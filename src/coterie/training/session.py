@@ -237,7 +237,7 @@ class ServerSession:
                 progressed = step != reached or self._successes > successes
                 if patience.ends(progressed=progressed, heard=self._replies > replies):
                     raise
-                if not lost and step >= 0:
+                if not lost and step >= 0 and isinstance(error, PeerUnreachable):
                     self._on_lost(error, self._contract.limits.join_seconds)
                     lost = True
                 reached, broken = step, True

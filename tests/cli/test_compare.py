@@ -58,7 +58,7 @@ def test_a_run_that_went_on_from_another_is_said(runs: list[Path], run: Run) -> 
     table = rows(shown)
     assert table["went on from model, updates"][-1] == f"{before.model_digest[:16]}, 7"
     assert table["model of step"][1] == "5"
-    assert "two went on from the model of one" in shown
+    assert f"{runs[1]} went on from the model of {runs[0]}" in shown
 
 
 def test_the_same_as_json(runs: list[Path], run: Run) -> None:

@@ -107,7 +107,7 @@ def notes(results: Sequence[RunResult]) -> list[str]:
         for paths in same.values()
         if len(paths) > 1
     ]
-    by_model = {one.model_digest: one.path for one in results}
+    by_model = {one.model_digest: one.path for one in reversed(results)}  # of equal ones the first
     said += [
         f"{one.path} went on from the model of {by_model[one.start.model]}"
         for one in results

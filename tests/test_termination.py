@@ -16,6 +16,7 @@ from coterie.termination import Terminated, exit_code
 pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).parents[1]
+HEARS = ("env", "--default-signal=HUP")  # also where the tests themselves were started by nohup
 FIRST_PROCESS = ("unshare", "--pid", "--fork", "--kill-child")
 # Minutes inside of one call into C, which no signal interrupts.
 DEEP_IN_C = """
@@ -33,7 +34,7 @@ def preparing(folder: Path, *before: str) -> subprocess.Popen[str]:
     os.mkfifo(raw)
     return subprocess.Popen(
         [
-            *before, sys.executable, "-m", "coterie", "prepare", str(raw), str(folder / "data"),
+            *HEARS, *before, sys.executable, "-m", "coterie", "prepare", str(raw), str(folder / "data"),
             "--contract", str(ROOT / "examples" / "hfl.toml"),
         ],
         stderr=subprocess.PIPE,

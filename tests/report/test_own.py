@@ -81,6 +81,15 @@ def test_what_is_withheld_is_called_so(tmp_path: Path) -> None:
     assert "None that this node saw." in page
 
 
+def test_a_run_that_has_not_finished_is_called_so(tmp_path: Path) -> None:
+    """Its directory has a contract, too."""
+    (part(tmp_path, PART) / "run.json").write_text("{}")
+    with pytest.raises(DataError) as refused:
+        report_folder(tmp_path)
+    assert refused.value.what == f"{tmp_path} holds no finished run"
+    assert "a run that was interrupted goes on by its command" in refused.value.remedy
+
+
 @pytest.mark.parametrize(
     ("heard", "seen"),
     [([], "none"), ([STARTED, PART[1]], "acme-worker had not ended yet")],

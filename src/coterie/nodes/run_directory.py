@@ -37,7 +37,7 @@ from coterie.trained import MODEL_NAME, TrainedModel
 from coterie.trained.optimizer_state import STATE_NAME, read_state
 from coterie.training.results import RunResult, TransportName
 
-_STAMP = "run.json"
+STAMP = "run.json"
 CONTRACT = "contract.json"
 _KEYS = "keys"
 _STAGING = "new.partial"  # as long as it is there, what has moved out of it is no run yet
@@ -162,7 +162,7 @@ class RunDirectory:
             EnvironmentUnfit: The directory cannot be written; it is as it was then.
         """
         staging = self.path / _STAGING
-        made = {name: staging / name for name in (_KEYS, CONTRACT, _STAMP)}
+        made = {name: staging / name for name in (_KEYS, CONTRACT, STAMP)}
         with writing(f"the run's directory {self.path}"):
             self._clear_unfinished()
             staging.mkdir(mode=0o700)
@@ -175,7 +175,7 @@ class RunDirectory:
                 stamp = _Stamp(
                     given_contract_digest=contract_digest(given).hex(), transport=transport
                 )
-                write_whole(made[_STAMP], stamp.model_dump_json().encode() + b"\n")
+                write_whole(made[STAMP], stamp.model_dump_json().encode() + b"\n")
                 for name, path in made.items():
                     path.rename(self.path / name)
                     sync_folder(self.path)
@@ -187,7 +187,7 @@ class RunDirectory:
     def _clear_unfinished(self) -> None:
         """Removes what a beginning that was cut off has left; of a run that has begun nothing."""
         staging = self.path / _STAGING
-        if staging.exists() and not (self.path / _STAMP).exists():
+        if staging.exists() and not (self.path / STAMP).exists():
             shutil.rmtree(self._keys, ignore_errors=True)
             self.contract_file.unlink(missing_ok=True)
         shutil.rmtree(staging, ignore_errors=True)
@@ -212,7 +212,7 @@ def open_run_directory(
     with only_writer(path):
         _require_own_or_empty(path)
         directory = RunDirectory(path, contract)
-        if (path / _STAMP).exists():
+        if (path / STAMP).exists():
             _check_stamp(path, contract, transport)
             directory.contract = _stored_contract(directory.contract_file, contract)
             # Its beginning may have been cut off at the very end.
@@ -278,7 +278,7 @@ def _require_own_or_empty(path: Path) -> None:
     names = _names(path, "a directory, new or of this run")
     begun = {_STAGING, _KEYS, CONTRACT} if _STAGING in names else set()
     others = names - {LOCK} - begun
-    if others and _STAMP not in names:
+    if others and STAMP not in names:
         raise _in_use(path, "an empty directory", ", ".join(sorted(others)[:5]))
 
 
@@ -317,7 +317,7 @@ def _stored_contract(path: Path, given: Contract) -> Contract:
 
 def _check_stamp(path: Path, contract: Contract, transport: TransportName) -> None:
     try:
-        stamp = _Stamp.model_validate_json((path / _STAMP).read_bytes())
+        stamp = _Stamp.model_validate_json((path / STAMP).read_bytes())
     except ValidationError as error:
         raise _in_use(path, "a run of this version", "an unreadable run.json") from error
     expected = (contract_digest(contract).hex(), transport)

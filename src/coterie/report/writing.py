@@ -6,7 +6,7 @@ from pathlib import Path
 
 from coterie.files import only_writer, write_whole, writing
 from coterie.nodes.result_file import RESULT
-from coterie.nodes.run_directory import CONTRACT
+from coterie.nodes.run_directory import CONTRACT, STAMP
 from coterie.report import figures, quality
 from coterie.report.drawing import Drawing, style
 from coterie.report.own import read_own
@@ -65,7 +65,8 @@ def _read(folder: Path) -> Report:
     if pairs:
         return _read_pairs(pairs)
     comparison = Comparison.read(folder)
-    if (folder / CONTRACT).exists() and not (folder / RESULT).exists():
+    present = {name for name in (CONTRACT, RESULT, STAMP) if (folder / name).exists()}
+    if present == {CONTRACT}:  # what a worker or chief leaves; a run has a stamp from its beginning
         own = read_own(folder)
         title = f"{own.party}: {own.node}"
         return Report(title, comparison=comparison, own=own)

@@ -18,9 +18,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from coterie import tensorflow_settings
 from coterie.errors import EnvironmentUnfit
 from coterie.models.backend import configure_tensorflow
 from coterie.tensorflow.building import build
+
+# As the command line does: programs that tests start have threads of their own choice, not those that
+# importing the package asks for. A parameter server strategy stands still with one.
+tensorflow_settings.withdraw()
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Each worker process of the suite has a core; nodes that tests start share them.

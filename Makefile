@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := src/coterie/requirements.lock
-REPORT_LOCK := requirements-report.lock
-DEV_LOCK := requirements-dev.lock
+REPORT_LOCK := requirements/report.lock
+DEV_LOCK := requirements/dev.lock
+FUZZ_LOCK := requirements/fuzz.lock
+SBOM_LOCK := requirements/sbom.lock
 
 # Which base images `make pin` looks up; the builds take them by digest only, from this file.
 PINS := deploy/docker/pins.env
@@ -87,8 +89,8 @@ $(VENV)/.dev: $(VENV)/.runtime $(DEV_LOCK)
 	$(BIN)/pip install --quiet --require-hashes -r $(DEV_LOCK)
 	touch $@
 
-fuzz: $(VENV)/.dev requirements-fuzz.lock ## fuzz what parses peers' bytes, for ten minutes
-	$(BIN)/pip install --quiet --require-hashes -r requirements-fuzz.lock
+fuzz: $(VENV)/.dev $(FUZZ_LOCK) ## fuzz what parses peers' bytes, for ten minutes
+	$(BIN)/pip install --quiet --require-hashes -r $(FUZZ_LOCK)
 	nice $(BIN)/python -m fuzz
 
 faults: $(VENV)/.dev ## disturb 200 runs by seeded faults; each must end with the undisturbed model
@@ -114,17 +116,15 @@ bench: $(VENV)/.dev ## measure; half an hour on two cores that do nothing else
 proto: $(VENV)/.dev ## generate the wire module anew (committed: installing needs no compiler)
 	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src src/coterie/ps/wire/ps.proto
 
+# What is installed together is resolved together: a lock file is a constraint on those made after it.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+    --no-header --no-emit-index-url --no-emit-find-links
 lock: ## pin every package by hash (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	    --no-header --no-emit-index-url --no-emit-find-links pyproject.toml requirements-build.in -o $(LOCK)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	    --no-header --no-emit-index-url --no-emit-find-links pyproject.toml requirements-build.in --extra report -c $(LOCK) -o $(REPORT_LOCK)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	    --no-header --no-emit-index-url --no-emit-find-links pyproject.toml requirements-build.in --extra report --group dev -c $(LOCK) -o $(DEV_LOCK)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	    --no-header --no-emit-index-url --no-emit-find-links --group fuzz -c $(LOCK) -o requirements-fuzz.lock
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	    --no-header --no-emit-index-url --no-emit-find-links --group sbom -c $(DEV_LOCK) -o requirements-sbom.lock
+	$(COMPILE) pyproject.toml requirements/build.in -o $(LOCK)
+	$(COMPILE) pyproject.toml requirements/build.in --extra report -c $(LOCK) -o $(REPORT_LOCK)
+	$(COMPILE) pyproject.toml requirements/build.in --extra report --group dev -c $(LOCK) -o $(DEV_LOCK)
+	$(COMPILE) --group fuzz -c $(LOCK) -o $(FUZZ_LOCK)
+	$(COMPILE) --group sbom -c $(DEV_LOCK) -o $(SBOM_LOCK)
 
 pin: ## write down which base images are built on (needs a registry)
 	{ printf 'PYTHON_IMAGE=%s@' $(BASE_PYTHON) && \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -160,7 +161,7 @@ def test_nothing_comes_from_the_network_but_what_pip_checks() -> None:
 def test_the_packages_are_those_of_the_lock_files() -> None:
     installs = [c for name in stages() for c in commands(name) if "--require-hashes" in c]
     files = [command[command.index("-r") + 1] for command in installs]
-    assert files == ["src/coterie/requirements.lock", "requirements-sbom.lock"]
+    assert files == ["src/coterie/requirements.lock", "requirements/sbom.lock"]
     for file in files:
         text = (ROOT / file).read_text(encoding="utf-8")
         assert len(locked(ROOT / file)) == len(re.findall(r"^\S+==", text, re.MULTILINE)) > 0
@@ -232,6 +233,30 @@ def test_what_is_copied_is_there_and_reaches_the_builder() -> None:
             for source in value.split()[:-1]:
                 assert (ROOT / source).exists()
                 assert any(fnmatch(source, p) or source.startswith(f"{p}/") for p in allowed)
+
+
+@pytest.mark.system
+def test_the_package_installs_from_what_its_stage_copies(tmp_path: Path) -> None:
+    for value in values("installed", "COPY"):
+        *sources, target = value.split()
+        for source in sources:
+            to = tmp_path / target / ("" if source == target else source)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / source).is_dir():
+                ignored = shutil.ignore_patterns("__pycache__", "*.so")
+                shutil.copytree(ROOT / source, to, dirs_exist_ok=True, ignore=ignored)
+            else:
+                shutil.copy(ROOT / source, to)
+    (install,) = (one for one in commands("installed") if "--no-index" in one)
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", *install[1:], "--target", tmp_path / "installed"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "installed" / "coterie" / "requirements.lock").is_file()
 
 
 @pytest.mark.system

@@ -16,8 +16,8 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 def block(start: str) -> list[str]:
     """The lines of the block whose first line starts so, without its fences."""
     blocks = re.findall(r"^```[a-z]*\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    (found,) = (one.splitlines() for one in blocks if one.startswith(start))
-    return found
+    (found,) = (str(one) for one in blocks if one.startswith(start))
+    return found.splitlines()
 
 
 def shop(path: Path) -> None:

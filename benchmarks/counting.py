@@ -19,8 +19,8 @@ import numpy.typing as npt
 from coterie.models import ScoreHistogram, roc_auc
 from coterie.models.groups import auc_of_groups
 from coterie.models.released import ReleasedScores
-from coterie.ps.disclosure import Disclosure
-from coterie.ps.evaluation import SplitCounts
+from coterie.ps.core.disclosure import Disclosure
+from coterie.ps.core.evaluation import SplitCounts
 
 Float32s = npt.NDArray[np.float32]
 Made = TypeVar("Made")

@@ -24,14 +24,14 @@ import numpy as np
 
 from benchmarks.quality.settings import before
 from coterie.contract import Contract, Node, TrainingSection, load_contract
-from coterie.criteo.dataset import DataSet, open_dataset
-from coterie.criteo.preparation import prepare
+from coterie.data.dataset import DataSet, open_dataset
+from coterie.data.prepare.preparation import prepare
 from coterie.models import Metrics, ScoreHistogram
+from coterie.nodes.in_process import InProcessFabric, InProcessHub
 from coterie.nodes.local import run_local
-from coterie.nodes.memory import MemoryFabric, MemoryHub
-from coterie.ps.events import Event, StepDone
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
+from coterie.runs.events import Event, StepDone
 from coterie.training.messages import FloatArray
 
 Recipe = Mapping[str, object]
@@ -126,10 +126,10 @@ class _FarServer:
         return reply
 
 
-class _FarFabric(MemoryFabric):
+class _FarFabric(InProcessFabric):
     """The in-memory fabric with a line before the server."""
 
-    def __init__(self, hub: MemoryHub, node: Node, line: Line) -> None:
+    def __init__(self, hub: InProcessHub, node: Node, line: Line) -> None:
         super().__init__(hub, node)
         self._line = line
 
@@ -185,7 +185,7 @@ def train(contract: Contract, sets: Mapping[str, DataSet], megabits: float = 0.0
         fabric_of=lambda hub, node: (
             _FarFabric(hub, node, lines[node.name])
             if node.name in lines
-            else MemoryFabric(hub, node)
+            else InProcessFabric(hub, node)
         ),
         scores_of=lambda node: (
             lambda split, logits, labels: scores[split].update({node.name: (logits, labels)})

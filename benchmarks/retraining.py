@@ -23,10 +23,10 @@ import coterie
 from benchmarks.machine import description
 from benchmarks.markdown import write_page
 from coterie.contract import parse_contract
-from coterie.criteo.compression import RawFile
+from coterie.data.prepare.compression import RawFile
 from coterie.models.backend import configure_tensorflow
 from coterie.models.intervals import Interval, paired_aucs
-from coterie.ps.events import Event, Joined, StepDone
+from coterie.runs.events import Event, Joined, StepDone
 
 Floats = npt.NDArray[np.float64]
 SLICES = 7

@@ -14,10 +14,10 @@ from typing import Literal
 
 from benchmarks.machine import Usage, usage
 from coterie.contract import Contract, parse_contract
-from coterie.criteo.preparation import prepare
-from coterie.criteo.synthetic import synthesize
-from coterie.nodes.run import ATTESTED_NODE, run_processes
-from coterie.ps.events import Event, StepDone
+from coterie.data.prepare.preparation import prepare
+from coterie.data.prepare.synthetic import synthesize
+from coterie.nodes.launch import ATTESTED_NODE, run_processes
+from coterie.runs.events import Event, StepDone
 
 Transport = Literal["ra-tls", "PLAINTEXT"]
 COLUMNS = 26

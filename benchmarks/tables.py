@@ -18,8 +18,8 @@ from benchmarks.comparing import Figures
 from benchmarks.machine import peak_memory_bytes
 from benchmarks.peers.model import DIM, Batch, batches, say
 from benchmarks.runs import Setup, contract_of
-from coterie.ps.aggregation import Gradients, sum_gradients
-from coterie.ps.state import ModelState
+from coterie.ps.core.aggregation import Gradients, sum_gradients
+from coterie.ps.core.state import ModelState
 
 CRITEO_ROWS = 33_762_577
 SMALL_ROWS = 1_000_000

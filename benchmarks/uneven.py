@@ -22,12 +22,12 @@ import numpy as np
 
 from benchmarks.quality.settings import before
 from coterie.contract import Contract, Node, load_contract
-from coterie.criteo.compression import RawFile
-from coterie.criteo.dataset import DataSet, open_dataset
-from coterie.criteo.preparation import prepare
-from coterie.criteo.shards import Shard, join_shards
+from coterie.data.dataset import DataSet, open_dataset
+from coterie.data.examples import Shard, join_shards
+from coterie.data.prepare.compression import RawFile
+from coterie.data.prepare.preparation import prepare
 from coterie.models import Metrics, ScoreHistogram
-from coterie.nodes.comparing import ScoreKeeper
+from coterie.nodes.baselines import ScoreKeeper
 from coterie.nodes.local import run_local
 
 SHARES = (30, 25, 26, 36)  # thousand training rows of a sample of 137,139

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from coterie.errors import CoterieError
-from coterie.nodes.run import run_in_process
-from coterie.ps.events import Event
+from coterie.nodes.launch import run_in_process
+from coterie.runs.events import Event
 from faults.calls import run_with_troubled_calls
 from faults.machines import (
     run_with_disk_trouble,

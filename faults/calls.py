@@ -12,15 +12,15 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from coterie.contract import Node
-from coterie.criteo.dataset import open_dataset
+from coterie.data.dataset import open_dataset
 from coterie.errors import ModelDamaged, PeerUnreachable
+from coterie.nodes.in_process import InProcessFabric, InProcessHub
 from coterie.nodes.local import run_local
-from coterie.nodes.memory import MemoryFabric, MemoryHub
-from coterie.ps.events import Event
+from coterie.parameters.trained_model import MODEL_NAME, PlainModelFile, TrainedModel
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
-from coterie.trained.model import MODEL_NAME, PlainModelFile, TrainedModel
+from coterie.runs.events import Event
 from faults.plan import Calls
 from faults.scene import Scene
 
@@ -138,7 +138,7 @@ def run_with_troubled_calls(calls: Calls, seed: int, scene: Scene) -> tuple[str,
     """
     trouble = Trouble(seed, calls)
 
-    class Fabric(MemoryFabric):
+    class Fabric(InProcessFabric):
         """The in-memory fabric, disturbed."""
 
         def parameter_server(
@@ -147,7 +147,7 @@ def run_with_troubled_calls(calls: Calls, seed: int, scene: Scene) -> tuple[str,
             """See Fabric."""
             return TroubledPort(super().parameter_server(shard, patience_seconds), trouble)
 
-    def fabric_of(hub: MemoryHub, node: Node) -> MemoryFabric:
+    def fabric_of(hub: InProcessHub, node: Node) -> InProcessFabric:
         return Fabric(hub, node)
 
     with TemporaryDirectory() as scratch:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from coterie.contract import Contract, parse_contract
 from coterie.contract.signatures import generate_party_key, public_key_text
-from coterie.criteo.preparation import prepare
-from coterie.criteo.synthetic import synthesize
+from coterie.data.prepare.preparation import prepare
+from coterie.data.prepare.synthetic import synthesize
 from faults.plan import SCHEMES, Scheme
 
 _PARTIES = {"hfl": ("operator", "acme", "bolt"), "sdt": ("owner",)}

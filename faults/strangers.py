@@ -31,15 +31,15 @@ from pathlib import Path
 
 from coterie.contract import Node
 from coterie.errors import CoterieError
-from coterie.keyserver import messages as keys
-from coterie.keyserver.service import ServerIdentity
+from coterie.keys.server import messages as keys
+from coterie.keys.server.service import ServerIdentity
 from coterie.nodes.attested import attested_fabric
 from coterie.nodes.process import find_node
 from coterie.nodes.trust import NodeOptions, node_trust
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ratls.deadline import Deadline
+from coterie.ratls.guests import unproved_key
 from coterie.ratls.tls import ALPN, TlsConnection
-from coterie.ratls.visitors import unproved_key
 from coterie.status import messages as status
 from faults.loopback import free_address
 from faults.nodes import Nodes, status_bytes

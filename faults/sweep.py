@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from coterie.errors import CoterieError
-from coterie.ps.events import Finished
+from coterie.runs.events import Finished
 from faults.disk import PowerCut
 from faults.failing_disk import FailingDisk, Point
 from faults.nodes import CaseFailed

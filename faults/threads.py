@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 from coterie.errors import CoterieError
 from coterie.nodes.process import find_node, run_node
 from coterie.plaintext.fabric import PlaintextFabric
-from coterie.ps.events import Event, EventSink
+from coterie.runs.events import Event, EventSink
 from faults.loopback import free_addresses
 from faults.nodes import CaseFailed, listening_nodes
 from faults.scene import Scene

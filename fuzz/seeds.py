@@ -18,14 +18,15 @@ from OpenSSL import SSL
 from coterie.attestation.pem import encode
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import TdFields, tdx_quote
-from coterie.keyserver.messages import Grant, KeyRequest, ServerHello
-from coterie.keyserver.messages import encode_message as encode_key_message
+from coterie.keys.server.messages import Grant, KeyRequest, ServerHello
+from coterie.keys.server.messages import encode_message as encode_key_message
+from coterie.parameters.trained_model import TrainedModel
 from coterie.ps.checkpoints import DurableCheckpoint
-from coterie.ps.overview import Overview
+from coterie.ps.progress import Progress
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeRequest, Push
 from coterie.ratls.evidence import InteroperableEvidence
-from coterie.ratls.issuing import issue_certificate
+from coterie.ratls.issue import issue_certificate
 from coterie.ratls.messages import (
     Acceptance,
     ContractMessage,
@@ -36,10 +37,9 @@ from coterie.ratls.messages import (
 )
 from coterie.ratls.tls import ALPN
 from coterie.ratls.voucher import Voucher
-from coterie.receipts import bodies, entries
-from coterie.receipts.bodies import Body
+from coterie.receipts import entries, entry_types
+from coterie.receipts.entry_types import Body
 from coterie.status import messages as status
-from coterie.trained import TrainedModel
 from fuzz.targets import AT, CALLS, COLLATERAL, PEER, PKI, QUOTE, SERVER, SMALL_RUN
 
 VECTORS = Path(__file__).parents[2] / "shared" / "attestation-vectors"
@@ -163,7 +163,7 @@ def _collateral() -> Iterator[bytes]:
 
 def _visitors() -> Iterator[bytes]:
     voucher = Voucher(bytes(32), "ps", "ps", bytes(32), 1, 1_900_000_000, bytes(64)).to_cbor()
-    run = Overview(
+    run = Progress(
         "training", 1, 2, 9, ("w1",), ("w2",), ("w1",), (), DurableCheckpoint(1, bytes(32))
     )
     peers = (status.SeenPeer("w1", 1, "UpToDate", "00" * 32, 1, 2),)
@@ -173,14 +173,14 @@ def _visitors() -> Iterator[bytes]:
 
 def _receipt() -> Iterator[bytes]:
     told: list[Body] = [
-        bodies.NodeJoined(node="w1", incarnation=1, examples=8, data_set="00" * 32),
-        bodies.Checkpoint(step=5, digest="00" * 32, examples=40, loss=0.5),
-        bodies.PeerRefused(error="EvidenceRefused", reason="no"),
+        entry_types.NodeJoined(node="w1", incarnation=1, examples=8, data_set="00" * 32),
+        entry_types.Checkpoint(step=5, digest="00" * 32, examples=40, loss=0.5),
+        entry_types.PeerRefused(error="EvidenceRefused", reason="no"),
     ]
     for der in _certificates():
         certificate = entries.text(der)
         told.append(
-            bodies.Server(
+            entry_types.Server(
                 reason="start", certificate=certificate, voucher="", collateral=None, lost=0
             )
         )

@@ -26,9 +26,10 @@ from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.contract import Contract, parse_contract
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed
-from coterie.keyserver.messages import decode_message as decode_key_message
-from coterie.keyserver.messages import encode_message as encode_key_message
-from coterie.keyserver.service import ServerIdentity
+from coterie.keys.server.messages import decode_message as decode_key_message
+from coterie.keys.server.messages import encode_message as encode_key_message
+from coterie.keys.server.service import ServerIdentity
+from coterie.parameters.trained_model import TrainedModel
 from coterie.ps.checkpoints import NoCheckpoints
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
@@ -44,6 +45,7 @@ from coterie.ratls.evidence import (
     read_evidence,
     read_interoperable,
 )
+from coterie.ratls.guests import unproved_key
 from coterie.ratls.messages import (
     MAX_FRAME_BYTES,
     FrameReader,
@@ -54,13 +56,11 @@ from coterie.ratls.messages import (
 )
 from coterie.ratls.session import Session, SessionInputs
 from coterie.ratls.tls import TlsConnection
-from coterie.ratls.visitors import unproved_key
 from coterie.ratls.voucher import Voucher
 from coterie.receipts import entries
-from coterie.receipts.bodies import Server
 from coterie.receipts.chain import server_key
+from coterie.receipts.entry_types import Server
 from coterie.status import messages as status
-from coterie.trained import TrainedModel
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PKI = SimulatedPki()

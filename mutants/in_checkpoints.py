@@ -7,7 +7,7 @@ from mutants.mutation import Of
 _STORE = "ps/checkpoints/test_store.py"
 _store = Of("ps/checkpoints/store.py", _STORE)
 _writer = Of("ps/checkpoints/writer.py", _STORE)
-_ledger = Of("ps/checkpoints/ledger.py", "ps/checkpoints/test_ledger.py")
+_ledger = Of("ps/checkpoints/common_checkpoints.py", "ps/checkpoints/test_common_checkpoints.py")
 _lineage = Of("ps/checkpoints/lineage.py", "ps/checkpoints/test_lineage.py")
 
 MUTATIONS = (

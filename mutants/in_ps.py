@@ -4,83 +4,83 @@ from __future__ import annotations
 
 from mutants.mutation import Of
 
-_council = Of("ps/council.py", "ps/test_council.py")
-_barrier = Of("ps/barrier.py", "ps/test_barrier.py")
-_membership = Of("ps/membership.py", "ps/test_membership.py")
-_disclosure = Of("ps/disclosure.py", "ps/test_disclosure.py")
-_evaluation = Of("ps/evaluation.py", "ps/test_evaluation.py")
-_messages = Of("ps/messages.py", "ps/test_messages.py")
-_reading = Of("ps/wire/reading.py", "ps/test_unknown_fields.py")
-_departures = Of("ps/departures.py", "ps/test_departures.py")
+_coordinator = Of("ps/core/coordinator.py", "ps/core/test_coordinator.py")
+_barrier = Of("ps/core/barrier.py", "ps/core/test_barrier.py")
+_membership = Of("ps/core/membership.py", "ps/core/test_membership.py")
+_disclosure = Of("ps/core/disclosure.py", "ps/core/test_disclosure.py")
+_evaluation = Of("ps/core/evaluation.py", "ps/core/test_evaluation.py")
+_messages = Of("ps/wire/bounds.py", "ps/wire/test_bounds.py")
+_reading = Of("ps/wire/strict.py", "ps/wire/test_strict.py")
+_departures = Of("ps/core/departures.py", "ps/core/test_departures.py")
 
 MUTATIONS = (
-    _council(
+    _coordinator(
         "decides-before-all-shards-told",
         "len(self._reports) < self._shards",
         "not self._reports",
         "a step is applied before all shards hold it",
     ),
-    _council(
+    _coordinator(
         "one-shard-is-enough",
         "participants.intersection(*(r.workers for r in self._reports.values()))",
         "participants.intersection(self._reports[0].workers)",
         "a push counts that only shard 0 holds",
     ),
-    _council(
+    _coordinator(
         "quorum-off-by-one",
         "self._workers - len(gone) >= quorum",
         "self._workers - len(gone) > quorum",
         "just the quorum does not go on",
     ),
-    _council(
+    _coordinator(
         "minority-goes-on",
         "self._workers - len(gone) >= quorum",
         "self._workers - len(gone) >= quorum - 1",
         "fewer than the quorum go on",
     ),
-    _council(
+    _coordinator(
         "quorum-counts-those-left-out",
         "(participants - held) | (self.out - held)",
         "participants - held",
         "whoever was left out and has no part in this step counts as present",
     ),
-    _council(
+    _coordinator(
         "no-grace",
         "and not (grace_over and self._quorate(held))",
         "and not self._quorate(held)",
         "the slow are left out at once",
     ),
-    _council(
+    _coordinator(
         "old-reports-count",
         "        self._reports.clear()\n",
         "",
         "the last step's reports decide the next step",
     ),
-    _council(
+    _coordinator(
         "reports-of-the-absent",
         "return self.out - self._heard_of",
         "return self.out",
         "a worker that came back is not waited for",
     ),
-    _council(
+    _coordinator(
         "absence-ends-late",
         "Absence(a.worker, a.start, self.step) if a.stop is None",
         "Absence(a.worker, a.start, self.step + 1) if a.stop is None",
         "the receipt's schedule does not replay the run",
     ),
-    _council(
+    _coordinator(
         "norm-of-one-shard",
         "parts.sum(axis=0).tolist()",
         "parts[0].tolist()",
         "the bound sees the rows of shard 0 only",
     ),
-    _council(
+    _coordinator(
         "absent-twice",
         "set(range(self._workers)) - set(present) - self.out",
         "set(range(self._workers)) - set(present)",
         "whoever was left out before is left out once more",
     ),
-    _council(
+    _coordinator(
         "decides-past-the-end",
         "self.step >= self.schedule.steps or len",
         "self.step > self.schedule.steps or len",

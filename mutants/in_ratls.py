@@ -9,9 +9,9 @@ _interceptor = Of("ratls/interceptor.py", "ratls/test_transport.py", "ratls/test
 _trust = Of("ratls/trust.py", "ratls/test_identity.py")
 _credentials = Of("ratls/credentials.py", "ratls/test_identity.py")
 _identity = Of("ratls/identity.py", "ratls/test_identity.py")
-_calls = Of("ratls/calls.py", "ratls/test_hostile_peers.py")
+_calls = Of("ratls/call_limits.py", "ratls/test_hostile_peers.py")
 _messages = Of("ratls/messages.py", "ratls/test_messages.py")
-_visitors = Of("ratls/visitors.py", "ratls/test_visitors.py")
+_visitors = Of("ratls/guests.py", "ratls/test_guests.py")
 _records = Of("ratls/records.py", "ratls/test_records.py")
 _listener = Of("ratls/listener.py", "ratls/test_listener.py")
 

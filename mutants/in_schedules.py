@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from mutants.mutation import Of
 
-_schedule = Of("ps/schedule.py", "ps/test_schedule.py")
+_schedule = Of("ps/core/schedule.py", "ps/core/test_schedule.py")
 _order = Of("training/order.py", "training/test_order.py")
-_validating = Of("ps/validating.py", "ps/test_validating.py")
+_validating = Of("ps/core/validations.py", "ps/core/test_validations.py")
 _run = Of("ps/run.py", "ps/test_validation_runs.py")
-_validator = Of("ps/validator.py", "ps/test_validation_runs.py")
+_validator = Of("ps/core/validator.py", "ps/test_validation_runs.py")
 
 MUTATIONS = (
     _schedule(

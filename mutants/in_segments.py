@@ -8,7 +8,7 @@ _segments = Of("ps/checkpoints/segments.py", "ps/checkpoints/test_segments.py")
 _segment_files = Of("ps/checkpoints/segment_files.py", "ps/checkpoints/test_segments.py")
 _whole = Of("files.py", "test_files.py")
 _files = Of("ps/checkpoints/files.py", "ps/checkpoints/test_files.py")
-_notes = Of("ps/checkpoints/notes.py", "ps/checkpoints/test_notes.py")
+_notes = Of("ps/checkpoints/end_records.py", "ps/checkpoints/test_end_records.py")
 
 MUTATIONS = (
     _segments(

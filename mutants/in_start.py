@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from mutants.mutation import Of
 
-_filling = Of("start/filling.py", "start/test_filling.py", "start/test_equality.py")
+_filling = Of("start/inbox.py", "start/test_inbox.py", "start/test_equality.py")
 _mapping = Of("start/mapping.py", "start/test_mapping.py", "start/test_growth.py")
-_reading = Of("start/reading.py", "start/test_filling.py")
-_state = Of("ps/state.py", "ps/test_state.py")
-_streaming = Of("trained/streaming.py", "trained/test_optimizer_state.py")
+_reading = Of("start/checked_files.py", "start/test_inbox.py")
+_state = Of("ps/core/state.py", "ps/core/test_state.py")
+_streaming = Of("parameters/model_stream.py", "parameters/test_optimizer_state.py")
 _parents = Of("receipts/parents.py", "receipts/test_start.py")
-_policy = Of("keyserver/policy.py", "keyserver/test_policy.py")
+_policy = Of("keys/server/policy.py", "keys/server/test_policy.py")
 
 MUTATIONS = (
     _filling(

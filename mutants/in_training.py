@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from mutants.mutation import Of
 
-_aggregation = Of("ps/aggregation.py", "ps/test_aggregation.py")
-_optimizers = Of("ps/optimizers.py", "ps/test_optimizers.py")
-_merging = Of("ps/merging.py", "ps/test_merging.py")
+_aggregation = Of("ps/core/aggregation.py", "ps/core/test_aggregation.py")
+_optimizers = Of("ps/core/optimizers.py", "ps/core/test_optimizers.py")
+_merging = Of("ps/core/merging.py", "ps/core/test_merging.py")
 _local_steps = Of("training/local_steps.py", "training/test_local_steps.py")
-_table = Of("ps/table.py", "ps/test_table.py")
-_state = Of("ps/state.py", "ps/test_state.py")
+_table = Of("ps/core/table.py", "ps/core/test_table.py")
+_state = Of("ps/core/state.py", "ps/core/test_state.py")
 
 MUTATIONS = (
     _aggregation(

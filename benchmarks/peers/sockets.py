@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from benchmarks.peers.model import say
-from coterie.ratls.calls import CallLimits
+from coterie.ratls.call_limits import CallLimits
 
 _MESSAGE = 2 << 20
 _OPTIONS = (

@@ -16,7 +16,7 @@ from benchmarks.quality.runs import Bench
 from benchmarks.quality.settings import Setting
 from benchmarks.quality.tables import markdown
 from coterie.contract import Contract, canonical_json, load_contract
-from coterie.ps.table import RowTable
+from coterie.ps.core.table import RowTable
 
 _CHUNK_ROWS = 1 << 10
 

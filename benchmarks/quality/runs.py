@@ -23,16 +23,15 @@ import numpy.typing as npt
 
 from benchmarks.quality.settings import Setting
 from coterie.contract import Contract, Node, contract_digest, load_contract
-from coterie.criteo.dataset import DataSet, open_dataset
-from coterie.criteo.manifest import read_manifest
-from coterie.criteo.preparation import prepare
-from coterie.criteo.shards import Batch
-from coterie.criteo.split import split_rows
+from coterie.data.dataset import DataSet, open_dataset
+from coterie.data.examples import Batch
+from coterie.data.manifest import read_manifest
+from coterie.data.prepare.preparation import prepare
+from coterie.data.split import split_rows
 from coterie.nodes.local import run_local
-from coterie.ps.events import Event
+from coterie.parameters.trained_model import PlainModelFile, TrainedModel
+from coterie.runs.events import Event
 from coterie.serving.scoring import Scorer
-from coterie.trained import TrainedModel
-from coterie.trained.model import PlainModelFile
 
 Fold = Literal["rolling", "validation", "test"]
 Part = Literal["validation", "test"]

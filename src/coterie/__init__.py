@@ -33,15 +33,15 @@ if TYPE_CHECKING:
         synthesize,
     )
     from coterie.contract import Contract, KerasModelSection
-    from coterie.criteo.preparation import PrepareReport
-    from coterie.criteo.synthetic import SynthesizeReport
+    from coterie.data.prepare.preparation import PrepareReport
+    from coterie.data.prepare.synthetic import SynthesizeReport
     from coterie.errors import CoterieError
-    from coterie.history import History
     from coterie.models.metrics import Metrics
+    from coterie.parameters.trained_model import TrainedModel
+    from coterie.runs.history import History
+    from coterie.runs.result import RunResult
     from coterie.serving.evaluation import Evaluation
     from coterie.serving.prediction import Predictions
-    from coterie.trained import TrainedModel
-    from coterie.training.results import RunResult
 
 __version__ = "0.1.0"
 
@@ -79,14 +79,14 @@ _CLASSES = {
     "Contract": "coterie.contract",
     "CoterieError": "coterie.errors",
     "Evaluation": "coterie.serving.evaluation",
-    "History": "coterie.history",
+    "History": "coterie.runs.history",
     "KerasModelSection": "coterie.contract",
     "Metrics": "coterie.models.metrics",
     "Predictions": "coterie.serving.prediction",
-    "PrepareReport": "coterie.criteo.preparation",
-    "RunResult": "coterie.training.results",
-    "SynthesizeReport": "coterie.criteo.synthetic",
-    "TrainedModel": "coterie.trained",
+    "PrepareReport": "coterie.data.prepare.preparation",
+    "RunResult": "coterie.runs.result",
+    "SynthesizeReport": "coterie.data.prepare.synthetic",
+    "TrainedModel": "coterie.parameters.trained_model",
 }
 
 

@@ -42,20 +42,20 @@ from typing import TYPE_CHECKING, TypeVar, get_args, overload
 from coterie import arguments
 from coterie.contract import Contract, KerasModelSection
 from coterie.contract import load_contract as _load_contract
-from coterie.criteo.dialect import DialectName
-from coterie.criteo.layout import Layout
-from coterie.criteo.split import Deal
-from coterie.history import History
-from coterie.ps.events import Event
-from coterie.trained import TrainedModel
-from coterie.training.results import RunResult
+from coterie.data.prepare.dialect import DialectName
+from coterie.data.prepare.layout import Layout
+from coterie.data.split import Deal
+from coterie.parameters.trained_model import TrainedModel
+from coterie.runs.events import Event
+from coterie.runs.history import History
+from coterie.runs.result import RunResult
 
 if TYPE_CHECKING:
     import keras
     import polars as pl
 
-    from coterie.criteo.preparation import PrepareReport
-    from coterie.criteo.synthetic import SynthesizeReport
+    from coterie.data.prepare.preparation import PrepareReport
+    from coterie.data.prepare.synthetic import SynthesizeReport
     from coterie.serving.evaluation import Evaluation
     from coterie.serving.export import Format
     from coterie.serving.prediction import Predictions
@@ -94,7 +94,7 @@ def synthesize(out: StrPath, *, rows: int, seed: int) -> SynthesizeReport:
     """
     target = arguments.path_of(out, "out")
     rows, seed = arguments.number_of(rows, "rows", 1), arguments.number_of(seed, "seed", 0)
-    from coterie.criteo import synthetic
+    from coterie.data.prepare import synthetic
 
     return synthetic.synthesize(target, rows=rows, seed=seed)
 
@@ -133,7 +133,7 @@ def prepare(
     """
     contract = arguments.instance_of(contract, Contract, "contract")
     source, target = arguments.path_of(raw, "raw"), arguments.path_of(out, "out")
-    from coterie.criteo import preparation
+    from coterie.data.prepare import preparation
 
     return preparation.prepare(
         source,
@@ -169,7 +169,7 @@ def run(
     contract = arguments.instance_of(contract, Contract, "contract")
     source, target = arguments.path_of(data, "data"), arguments.path_of(out, "out")
     arguments.function_of(on_event, "on_event")
-    from coterie.nodes.run import run_processes
+    from coterie.nodes.launch import run_processes
 
     folder = None if start is None else arguments.path_of(start, "start")
     result = run_processes(contract, source, target, on_event, start=folder)
@@ -201,7 +201,7 @@ def local(
     source = arguments.path_of(data, "data")
     target = None if out is None else arguments.path_of(out, "out")
     arguments.function_of(on_event, "on_event")
-    from coterie.nodes.run import run_in_process
+    from coterie.nodes.launch import run_in_process
 
     folder = None if start is None else arguments.path_of(start, "start")
     result = run_in_process(contract, source, on_event, out=target, start=folder)
@@ -249,7 +249,7 @@ def read_result(run: StrPath) -> RunResult:
         ResultUnreadable: The run has not finished, or its result is of another version.
     """
     folder = arguments.path_of(run, "run")
-    from coterie.nodes import result_file
+    from coterie.runs import result_file
 
     return result_file.read_result(folder)
 

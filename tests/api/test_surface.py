@@ -16,10 +16,10 @@ import coterie
 import coterie.api
 from coterie.errors import ContractInvalid, ResultUnreadable, UsageError
 from coterie.models.backend import configure_tensorflow
-from coterie.nodes.eventlog import event_log
-from coterie.nodes.result_file import write_result
-from coterie.ps.events import Resumed, StepDone, ValidationDone
-from coterie.training.results import RunResult
+from coterie.runs.event_log import event_log
+from coterie.runs.events import Resumed, StepDone, ValidationDone
+from coterie.runs.result import RunResult
+from coterie.runs.result_file import write_result
 from tests.conftest import REPOSITORY
 from tests.system.conftest import contract_text
 

@@ -8,10 +8,10 @@ import pytest
 
 from benchmarks.local_steps import RECIPES, Line, train, with_recipe
 from coterie.contract import Contract, load_contract
-from coterie.criteo.dataset import open_dataset
-from coterie.criteo.preparation import prepare
-from coterie.criteo.synthetic import synthesize
-from coterie.nodes.run import run_in_process
+from coterie.data.dataset import open_dataset
+from coterie.data.prepare.preparation import prepare
+from coterie.data.prepare.synthetic import synthesize
+from coterie.nodes.launch import run_in_process
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "criteo-hfl.toml"
 

@@ -18,8 +18,8 @@ from benchmarks.quality.tables import (
     held_out,
 )
 from coterie.contract import contract_digest, load_contract
-from coterie.criteo.split import split_rows
-from coterie.criteo.synthetic import synthesize
+from coterie.data.prepare.synthetic import synthesize
+from coterie.data.split import split_rows
 from coterie.models.intervals import paired_aucs
 
 pytestmark = pytest.mark.tensorflow

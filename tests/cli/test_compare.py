@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from coterie.contract import Contract, StartSection
-from coterie.nodes.result_file import read_result, write_result
+from coterie.runs.result_file import read_result, write_result
 from tests.cli.conftest import Run
 from tests.report.runs import HFL, SDT, write_run
 

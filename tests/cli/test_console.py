@@ -16,7 +16,7 @@ from coterie.errors import EvidenceRefused
 from coterie.models import ScoreHistogram
 from coterie.models.released import ReleasedScores
 from coterie.ps.checkpoints import WorkerAbsence
-from coterie.training.results import PartyQuality, result_of
+from coterie.runs.result import PartyQuality, result_of
 from tests.report.runs import HFL, outcome
 
 

@@ -14,8 +14,8 @@ import pyte
 import pytest
 
 from coterie.contract import Contract
-from coterie.nodes.eventlines import encode_event
-from coterie.ps import events
+from coterie.runs import events
+from coterie.runs.event_format import encode_event
 from tests.cli.stamps import unstamped
 from tests.report.runs import HFL, MEASUREMENT, attestations, steps
 
@@ -29,7 +29,7 @@ from pathlib import Path
 from rich.console import Console
 from coterie.cli.progress import shown
 from coterie.contract import load_contract
-from coterie.nodes.eventlines import decode_event
+from coterie.runs.event_format import decode_event
 contract = load_contract(Path(sys.argv[1]))
 with shown(Console(stderr=True), contract.name, contract, sys.argv[2]) as sink:
     for line in sys.stdin:

@@ -15,7 +15,7 @@ from coterie.cli.drafting import demonstration, draft_contract
 from coterie.cli.logs import LogFormat
 from coterie.cli.progress import shown
 from coterie.contract import parse_contract
-from coterie.ps.events import Event, Started, StepDone
+from coterie.runs.events import Event, Started, StepDone
 from tests.cli.stamps import STAMP, unstamped
 
 CONTRACT = parse_contract(draft_contract(demonstration("hfl")).encode(), "draft")

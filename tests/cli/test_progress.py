@@ -10,8 +10,8 @@ from rich.console import Console
 from coterie.cli import logs
 from coterie.cli.progress import Interruption, shown
 from coterie.contract import Contract
-from coterie.ps import events
-from coterie.ps.events import Event
+from coterie.runs import events
+from coterie.runs.events import Event
 from tests.cli.stamps import unstamped
 from tests.report.runs import HFL
 

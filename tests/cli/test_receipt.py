@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from coterie.receipts import bodies
-from coterie.receipts.bodies import Body
+from coterie.receipts import entry_types
+from coterie.receipts.entry_types import Body
 from tests.cli.conftest import Run
 from tests.ratls.conftest import World
 from tests.receipts.conftest import Scene, resign
 
 ESCAPE = "\x1b[2J\x1b[1;1HACCEPTED"
 LIES: dict[str, Body] = {
-    "refused": bodies.PeerRefused.model_construct(error="X", reason=ESCAPE),
-    "joined": bodies.NodeJoined.model_construct(
+    "refused": entry_types.PeerRefused.model_construct(error="X", reason=ESCAPE),
+    "joined": entry_types.NodeJoined.model_construct(
         node=ESCAPE, incarnation=1, examples=1, data_set="0" * 64
     ),
-    "left_out": bodies.NodeLeftOut.model_construct(node=ESCAPE, step=1),
+    "left_out": entry_types.NodeLeftOut.model_construct(node=ESCAPE, step=1),
 }
 
 

@@ -7,7 +7,7 @@ from functools import reduce
 import pytest
 
 from coterie.cli.runstate import RunState
-from coterie.ps import events
+from coterie.runs import events
 from tests.report.runs import HFL, MEASUREMENT, attestations, steps
 
 BEGINNING = RunState.of(HFL)

@@ -14,9 +14,9 @@ from coterie.cli import console, demo
 from coterie.cli.console import Screen
 from coterie.cli.status import peers_table
 from coterie.contract import Contract
-from coterie.ps.overview import Overview
+from coterie.ps.progress import Progress
+from coterie.runs.result import result_of
 from coterie.status.messages import SeenPeer
-from coterie.training.results import result_of
 from tests.report.runs import HFL, MEASUREMENT, comparison, outcome
 
 WORDS = " ".join(f"word{i}" for i in range(60))
@@ -47,8 +47,8 @@ def result() -> None:
     console.print_result(result_of(outcome(HFL), HFL, "ra-tls"), "hfl")
 
 
-def overview() -> Overview:
-    return Overview("training", 1, 3, 9, ("acme-worker",), (), ("bolt-worker",), (), None)
+def overview() -> Progress:
+    return Progress("training", 1, 3, 9, ("acme-worker",), (), ("bolt-worker",), (), None)
 
 
 def peers(until: int = 1_795_984_500) -> None:

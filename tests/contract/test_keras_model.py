@@ -20,7 +20,7 @@ from coterie.contract import (
 )
 from coterie.contract.layers import ACTIVATIONS, LAYERS
 from coterie.errors import ContractInvalid
-from coterie.ps.initial import initial_dense
+from coterie.parameters.initial import initial_dense
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HFL = (EXAMPLES / "hfl.toml").read_text()

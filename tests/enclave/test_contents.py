@@ -10,21 +10,21 @@ import pytest
 
 import coterie
 from coterie.enclave.contents import IMAGES, USUAL_IMAGES, belongs
-from coterie.tensorflow.measuring import tensorflow_folder
+from coterie.tensorflow.digests import tensorflow_folder
 
 # Everything that a node of any role imports, late imports among them.
 NODES = (
-    "import sys, coterie.nodes, coterie.training, coterie.ps, coterie.sealing\n"
+    "import sys, coterie.nodes, coterie.training, coterie.ps, coterie.keys\n"
     "import coterie.enclave.starting, coterie.nodes.process, coterie.nodes.starting\n"
-    "import coterie.nodes.attested, coterie.nodes.roles, coterie.criteo.dataset\n"
-    "import coterie.sealing.dataset, coterie.keyserver.client, coterie.models.own\n"
+    "import coterie.nodes.attested, coterie.nodes.roles, coterie.data.dataset\n"
+    "import coterie.keys.sealed_dataset, coterie.keys.server.client, coterie.models.own\n"
     "from coterie.training.step import WorkerStep\n"
     "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'coterie'\n"
     "        and m.__file__), sep='\\n')"
 )
 # And what a node of a TensorFlow program's cluster imports, before the program.
 PROGRAMS = (
-    "import coterie.enclave.program, coterie.tensorflow.cluster, coterie.tensorflow.measuring\n"
+    "import coterie.enclave.program, coterie.tensorflow.cluster, coterie.tensorflow.digests\n"
     "import coterie.tensorflow.node\n"
 )
 SITE = Path(coterie.__file__).parents[1]
@@ -67,7 +67,7 @@ def test_nodes_of_coteries_own_training_have_nothing_of_that_layer() -> None:
 
 
 def test_what_no_node_loads_is_not() -> None:
-    for module in ("api", "serving/export", "serving/layers", "criteo/reader", "criteo/numeric",
+    for module in ("api", "serving/export", "serving/layers", "data/prepare/reader", "data/prepare/numeric",
                    "cli/main", "plaintext/fabric"):  # fmt: skip
         assert (SITE / "coterie" / f"{module}.py").exists()
         for image in IMAGES:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from coterie.models import ScoreHistogram, roc_auc
 from coterie.models.ordered import keys_of
 from coterie.models.released import MAX_BINS, ReleasedScores
-from coterie.ps.disclosure import Disclosure
+from coterie.ps.core.disclosure import Disclosure
 
 
 def draw(random: np.random.Generator, size: int, spread: float) -> tuple[np.ndarray, np.ndarray]:

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from coterie.contract import Node
-from coterie.criteo.dataset import open_dataset
+from coterie.data.dataset import open_dataset
 from coterie.errors import PeerUnreachable
 from coterie.nodes.fabric import NodeContext
-from coterie.nodes.memory import MemoryFabric, MemoryHub
+from coterie.nodes.in_process import InProcessFabric, InProcessHub
 from coterie.nodes.process import find_node
 from coterie.nodes.roles import run_chief, run_worker
-from coterie.ps.events import DoneBefore, Event
 from coterie.ps.ports import ParameterServerPort
-from coterie.training.remembered import CheckpointMemory
+from coterie.runs.events import DoneBefore, Event
+from coterie.training.rollback_guard import RollbackGuard
 from faults.plan import Scheme
 from faults.scene import Pace, Scene, scenes
 from faults.threads import Nodes
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.tensorflow
 FILE = "remembered-checkpoint.json"
 
 
-class Nowhere(MemoryFabric):
+class Nowhere(InProcessFabric):
     """A fabric on which no server is left."""
 
     def parameter_server(
@@ -46,7 +46,7 @@ def context_of(scene: Scene, node: Node, folder: Path, heard: list[Event]) -> No
     return NodeContext(
         contract=scene.contract,
         node=node,
-        fabric=Nowhere(MemoryHub(scene.contract), node),
+        fabric=Nowhere(InProcessHub(scene.contract), node),
         incarnation=1,
         on_event=heard.append,
         monotonic=lambda: float(next(ticks)),
@@ -63,7 +63,7 @@ def test_a_worker_remembers_that_it_has_done_its_part(
         for node in scene.contract.nodes:
             nodes.start(node.name)
     for worker in scene.contract.by_role("worker"):
-        assert CheckpointMemory(tmp_path / worker.name / FILE, scene.contract).done
+        assert RollbackGuard(tmp_path / worker.name / FILE, scene.contract).done
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_who_had_done_its_part_ends_well_without_a_server_and_nobody_else(
     run = run_chief if node.role == "chief" else run_worker
     heard: list[Event] = []
     if done:
-        CheckpointMemory(tmp_path / FILE, scene.contract).conclude()
+        RollbackGuard(tmp_path / FILE, scene.contract).conclude()
         run(context_of(scene, node, tmp_path, heard))
     else:
         with pytest.raises(PeerUnreachable):

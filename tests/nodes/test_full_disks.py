@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from coterie.errors import EnvironmentUnfit
-from coterie.nodes.run import run_in_process
-from coterie.ps import events
-from coterie.ps.events import Event
+from coterie.nodes.launch import run_in_process
+from coterie.runs import events
+from coterie.runs.events import Event
 from faults.scene import Pace, Scene, scenes
 from faults.threads import Nodes
 

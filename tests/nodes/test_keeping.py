@@ -8,22 +8,22 @@ import pytest
 
 from coterie.contract import Contract, Node, ResultsSection
 from coterie.errors import KeyRefused
-from coterie.nodes.memory import MemoryFabric, MemoryHub
+from coterie.keys.sealed_model import SealedModelFile
+from coterie.nodes.in_process import InProcessFabric, InProcessHub
 from coterie.nodes.process import _keepers
-from coterie.sealing.model import SealedModelFile
-from coterie.trained.model import PlainModelFile
+from coterie.parameters.trained_model import PlainModelFile
 from tests.ps.conftest import small_contract
 
 CONTRACT = small_contract()
 
 
-class Asked(MemoryFabric):
+class Asked(InProcessFabric):
     """A node whose party's key server answers as a test says; counts how often it was asked."""
 
     def __init__(
         self, contract: Contract, node: Node, answer: tuple[bytes, bytes] | KeyRefused | None
     ) -> None:
-        super().__init__(MemoryHub(contract), node)
+        super().__init__(InProcessHub(contract), node)
         self._answer = answer
         self.asked = 0
 

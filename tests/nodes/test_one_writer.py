@@ -8,10 +8,10 @@ import pytest
 
 from coterie.errors import OutputInUse
 from coterie.files import only_writer
+from coterie.nodes.launch import run_in_process
 from coterie.nodes.process import find_node, run_node
-from coterie.nodes.run import run_in_process
-from coterie.ps import events
-from coterie.ps.events import Event
+from coterie.runs import events
+from coterie.runs.events import Event
 from faults.scene import Pace, Scene, scenes
 from faults.threads import Nodes
 

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from coterie.nodes.eventlines import decode_event
 from coterie.nodes.stopping import EXIT_CODE
-from coterie.ps.events import Stopped
+from coterie.runs.event_format import decode_event
+from coterie.runs.events import Stopped
 
 pytestmark = pytest.mark.system
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.system
 # Minutes inside of one call into C, which no signal interrupts.
 DEEP_IN_C = """
 import hashlib, sys
-from coterie.nodes.eventlog import json_line
+from coterie.runs.event_log import json_line
 from coterie.nodes.stopping import end_on_sigterm
 end_on_sigterm("w0", lambda event: print(json_line(event), flush=True))
 print("ready", flush=True)

@@ -10,12 +10,12 @@ import pytest
 
 from coterie.errors import DataError
 from coterie.nodes.fabric import Fabric
-from coterie.nodes.memory import MemoryFabric, MemoryHub
+from coterie.nodes.in_process import InProcessFabric, InProcessHub
+from coterie.nodes.launch import run_in_process
 from coterie.nodes.process import find_node
 from coterie.nodes.roles import telling
-from coterie.nodes.run import run_in_process
-from coterie.ps import events
 from coterie.ps.ports import ParameterServerPort
+from coterie.runs import events
 from faults.plan import Scheme
 from faults.scene import Pace, Scene, scenes
 from faults.threads import Nodes
@@ -48,7 +48,7 @@ def test_an_error_about_data_is_told_by_its_class_and_the_node_may_come_again(
     assert server.of(events.Finished)[0].result["model_digest"] == expected
 
 
-class Dialled(MemoryFabric):
+class Dialled(InProcessFabric):
     """A fabric that notes what is dialled, and for how long."""
 
     dialled: list[tuple[int, float | None]]
@@ -65,7 +65,7 @@ def test_a_server_that_is_not_there_is_dialled_for_seconds_and_hides_no_error(
     made: dict[Scheme, Scene], name: str, dialled: list[tuple[int, float | None]]
 ) -> None:
     contract = made["hfl"].contract
-    fabric = Dialled(MemoryHub(contract), find_node(contract, name))
+    fabric = Dialled(InProcessHub(contract), find_node(contract, name))
     fabric.dialled = []
     checked: Fabric = fabric
     with (

@@ -8,9 +8,9 @@ import numpy as np
 
 from coterie.contract import Contract
 from coterie.models.histogram import ScoreHistogram
-from coterie.ps.aggregation import Gradients, push_weights, sum_gradients
-from coterie.ps.evaluation import SPLITS, SplitCounts
-from coterie.ps.state import ModelState
+from coterie.ps.core.aggregation import Gradients, push_weights, sum_gradients
+from coterie.ps.core.evaluation import SPLITS, SplitCounts
+from coterie.ps.core.state import ModelState
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Push, octets_of
 from tests.ps.conftest import Run

@@ -18,22 +18,22 @@ import pytest
 from coterie.contract import Contract, contract_digest
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import CoterieError, PeerUnreachable
+from coterie.keys.sealed_checkpoints import SealedFileCodec
 from coterie.models.histogram import ScoreHistogram
-from coterie.ps import events
-from coterie.ps.aggregation import Gradients
 from coterie.ps.checkpoints import CheckpointStore, NoCheckpoints
-from coterie.ps.checkpoints.casing import OpenCasing
-from coterie.ps.evaluation import SPLITS, SplitCounts
-from coterie.ps.memory import MemoryParameterServer
+from coterie.ps.checkpoints.codec import PlainFileCodec
+from coterie.ps.core.aggregation import Gradients
+from coterie.ps.core.evaluation import SPLITS, SplitCounts
+from coterie.ps.core.state import ModelState, model_digest
+from coterie.ps.in_process import InProcessParameterServer
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller, ParameterServerPort
 from coterie.ps.run import Run as ShardRun
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import CheckpointsMaker, Shard
-from coterie.ps.state import ModelState, model_digest
-from coterie.sealing.casing import SealedCasing
+from coterie.runs import events
+from coterie.training.client import Position, ServerClient
 from coterie.training.messages import Parameters
-from coterie.training.session import Position, ServerSession
 
 POLL_SECONDS = 0.02
 
@@ -170,7 +170,7 @@ def no_checkpoints(*_: object) -> NoCheckpoints:
 def store(directory: Path, contract: Contract, *, sealed: bool = False) -> CheckpointsMaker:
     """Keeps checkpoints in a folder."""
     digest = contract_digest(contract)
-    casing = SealedCasing(bytes(32), digest, (0, 1)) if sealed else OpenCasing()
+    casing = SealedFileCodec(bytes(32), digest, (0, 1)) if sealed else PlainFileCodec()
     return lambda durable, failure: CheckpointStore(
         directory, digest, casing=casing, on_durable=durable, on_failure=failure
     )
@@ -183,7 +183,7 @@ def digest_of(contract: Contract, state: ModelState) -> bytes:
     return model_digest(contract, state.step, state.dense, slices)
 
 
-def train_worker(worker: int, session: ServerSession, until: int | None = None) -> None:
+def train_worker(worker: int, session: ServerClient, until: int | None = None) -> None:
     """A worker's loop with fake gradients, up to the run's end or to step ``until``."""
 
     def take_part(position: Position) -> None:
@@ -287,17 +287,17 @@ class Run:
         """Of the model as it is now."""
         return digest_of(self.contract, self.state)
 
-    def port(self, node: str, incarnation: int = 1) -> MemoryParameterServer:
+    def port(self, node: str, incarnation: int = 1) -> InProcessParameterServer:
         """The server as a node sees it."""
         (role,) = [n.role for n in self.contract.nodes if n.name == node]
-        return MemoryParameterServer(self.service, Caller(node, role, incarnation))
+        return InProcessParameterServer(self.service, Caller(node, role, incarnation))
 
     def session(
         self, worker: int, connect: Callable[[], ParameterServerPort] | None = None
-    ) -> ServerSession:
+    ) -> ServerClient:
         """A worker's session."""
         dial = connect or (lambda: self.port(f"w{worker}"))
-        return ServerSession(
+        return ServerClient(
             lambda _: dial(),
             self.contract,
             train_examples=self.examples[worker],
@@ -310,13 +310,13 @@ class Run:
         with ThreadPoolExecutor(len(workers) + 1) as pool:
             joins = [pool.submit(worker.join) for worker in workers]
             if self.contract.mode == "sdt":
-                chief = ServerSession(lambda _: self.port("chief"), self.contract, train_examples=0)
+                chief = ServerClient(lambda _: self.port("chief"), self.contract, train_examples=0)
                 chief.initialize(np.arange(15, dtype=np.float32))
                 joins.append(pool.submit(chief.join))
             for join in joins:
                 join.result()
 
-    def train(self, worker: int, session: ServerSession, until: int | None = None) -> None:
+    def train(self, worker: int, session: ServerClient, until: int | None = None) -> None:
         """See ``train_worker``."""
         train_worker(worker, session, until)
 

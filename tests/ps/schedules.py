@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from coterie.ps.schedule import Lane, Schedule
+from coterie.ps.core.schedule import Lane, Schedule
 
 
 def schedule_of(examples: Sequence[int], batch: int, epochs: int = 1) -> Schedule:

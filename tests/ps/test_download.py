@@ -10,16 +10,16 @@ import pytest
 
 from coterie.contract import Contract, ResultsSection
 from coterie.errors import CallRefused, CheckpointDamaged, StepRefused
-from coterie.ps import events
-from coterie.ps.memory import MemoryParameterServer
+from coterie.parameters.trained_model import PlainModelFile, TrainedModel
+from coterie.ps.in_process import InProcessParameterServer
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
 from coterie.ps.wire import ps_pb2 as pb
-from coterie.trained.model import PlainModelFile, TrainedModel
-from coterie.training.receiving import receive_model
-from coterie.training.session import ServerSession
+from coterie.runs import events
+from coterie.training.client import ServerClient
+from coterie.training.model_download import receive_model
 from tests.ps.calls import MakeContract, MakeRun
 from tests.ps.conftest import POLL_SECONDS, Clock, Run, counts_of, store
 from tests.ps.test_several_shards import Cluster, contract_of, train
@@ -38,7 +38,7 @@ def trained(run: Run) -> None:
     run.together(work)
 
 
-def taken(session: ServerSession, contract: Contract, path: Path) -> TrainedModel:
+def taken(session: ServerClient, contract: Contract, path: Path) -> TrainedModel:
     digest = receive_model(session, contract, PlainModelFile(path).writing)
     model = TrainedModel.read(path)
     assert model.digest == digest
@@ -221,10 +221,10 @@ class Restarted:
         self.driver: Future[RunOutcome | None] = pool.submit(self._service.drive)
         pool.shutdown(wait=False)
 
-    def session(self, worker: int) -> ServerSession:
+    def session(self, worker: int) -> ServerClient:
         caller = Caller(f"w{worker}", "worker", incarnation=2)
-        return ServerSession(
-            lambda _: MemoryParameterServer(self._service, caller),
+        return ServerClient(
+            lambda _: InProcessParameterServer(self._service, caller),
             self._contract,
             train_examples=8,
             data_set_digest=bytes(32),

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from coterie.contract import Contract, contract_digest
 from coterie.errors import CoterieError
-from coterie.ps import events
-from coterie.ps.aggregation import Gradients
 from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, RunRecord
+from coterie.ps.core.aggregation import Gradients
+from coterie.ps.core.state import Snapshot
 from coterie.ps.shard import CheckpointsMaker
-from coterie.ps.state import Snapshot
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.runs import events
 from tests.ps.calls import MakeContract, MakeGradients, MakeRun, exchange
 from tests.ps.conftest import Run, store
 

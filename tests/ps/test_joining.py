@@ -11,10 +11,10 @@ from coterie.errors import (
     DataError,
     MessageRefused,
 )
-from coterie.ps import events
-from coterie.ps.state import ModelState
-from coterie.ps.table import RowTable
+from coterie.ps.core.state import ModelState
+from coterie.ps.core.table import RowTable
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.runs import events
 from tests.ps.calls import (
     MakeContract,
     MakeRun,

@@ -18,9 +18,9 @@ from coterie.errors import (
     RollbackRefused,
     SignatureRefused,
 )
-from coterie.ps import events
 from coterie.ps.checkpoints import DurableCheckpoint
-from coterie.training.session import Position, ServerSession
+from coterie.runs import events
+from coterie.training.client import Position, ServerClient
 from tests.ps.calls import (
     MakeContract,
     MakeGradients,
@@ -354,7 +354,7 @@ class Lost:
         self.server.stop()
         self.server = self.start(name, consent)
 
-    def session(self, worker: int) -> ServerSession:
+    def session(self, worker: int) -> ServerClient:
         return self.server.session(worker, lambda: self.server.port(f"w{worker}"))
 
     def together(self, holds: Callable[[Position], bool]) -> None:

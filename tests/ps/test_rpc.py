@@ -26,17 +26,17 @@ from coterie.errors import (
     StepRefused,
 )
 from coterie.models.histogram import ScoreHistogram
+from coterie.parameters.trained_model import PlainModelFile, TrainedModel
 from coterie.plaintext.fabric import PlaintextFabric
-from coterie.ps.evaluation import SPLITS, SplitCounts
-from coterie.ps.events import Event, Listening
-from coterie.ps.memory import ShardService
-from coterie.ps.messages import max_message_bytes
+from coterie.ps.core.evaluation import SPLITS, SplitCounts
+from coterie.ps.in_process import ShardService
 from coterie.ps.ports import Caller
 from coterie.ps.rpc import PERMISSIONS, RpcParameterServer
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.bounds import max_message_bytes
 from coterie.ps.wire.frames import ExchangeRequest
-from coterie.trained.model import PlainModelFile, TrainedModel
-from coterie.training.receiving import receive_model
+from coterie.runs.events import Event, Listening
+from coterie.training.model_download import receive_model
 
 if TYPE_CHECKING:
     from tests.ps.conftest import Run

@@ -13,17 +13,17 @@ import pytest
 
 from coterie.contract import Contract, contract_digest
 from coterie.errors import CoterieError, MessageRefused, NodeMissing, PeerUnreachable
-from coterie.ps import events
-from coterie.ps.aggregation import Gradients
 from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, NoCheckpoints
-from coterie.ps.memory import MemoryParameterServer
+from coterie.ps.core.aggregation import Gradients
+from coterie.ps.core.validations import ValidationPlan
+from coterie.ps.in_process import InProcessParameterServer
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
-from coterie.ps.validating import ValidationPlan
 from coterie.ps.wire import ps_pb2 as pb
-from coterie.training.session import Position, ServerSession
+from coterie.runs import events
+from coterie.training.client import Position, ServerClient
 from tests.ps.calls import validation_counts
 from tests.ps.conftest import Clock, counts_of, small_contract
 
@@ -106,7 +106,9 @@ class Cluster:
             with shard.changed:
                 assert shard.changed.wait_for(lambda shard=shard: shard.concluded, timeout=30)  # type: ignore[misc]
 
-    def port(self, shard: int, node: str, role: str, incarnation: int = 1) -> MemoryParameterServer:
+    def port(
+        self, shard: int, node: str, role: str, incarnation: int = 1
+    ) -> InProcessParameterServer:
         """Dials a shard, waiting until it is there, or until a shard that dials is killed."""
         name = self.names[shard]
         with self.changed:
@@ -116,9 +118,9 @@ class Cluster:
             )
             if name not in self._services:
                 raise PeerUnreachable(f"{node} was killed")
-            return MemoryParameterServer(self._services[name], Caller(node, role, incarnation))  # type: ignore[arg-type]
+            return InProcessParameterServer(self._services[name], Caller(node, role, incarnation))  # type: ignore[arg-type]
 
-    def _lead_of(self, name: str, life: int) -> MemoryParameterServer:
+    def _lead_of(self, name: str, life: int) -> InProcessParameterServer:
         port = self.port(0, name, "ps", life)
         commit = port.commit
 
@@ -131,9 +133,9 @@ class Cluster:
         port.commit = held  # type: ignore[method-assign]
         return port
 
-    def session(self, worker: int, examples: int | None = None) -> ServerSession:
+    def session(self, worker: int, examples: int | None = None) -> ServerClient:
         """A worker's session with all shards."""
-        return ServerSession(
+        return ServerClient(
             lambda shard: self.port(shard, f"w{worker}", "worker"),
             self.contract,
             train_examples=EXAMPLES[worker] if examples is None else examples,
@@ -213,7 +215,7 @@ def row_ids(worker: int, step: int) -> np.ndarray[tuple[int], np.dtype[np.int32]
     return np.sort(random.choice(ROWS, size=random.integers(1, 4), replace=False)).astype(np.int32)
 
 
-def train(contract: Contract, session: ServerSession, position: Position, worker: int) -> None:
+def train(contract: Contract, session: ServerClient, position: Position, worker: int) -> None:
     """A worker's loop; what it does in a step follows from the updates that the model holds."""
     first = contract.updates_before
     lane = position.lane
@@ -405,7 +407,7 @@ def test_a_node_that_joins_waits_for_a_shard_that_lags_behind_shard_0(tmp_path: 
         cluster.wait_step(1)
         lags = threading.Event()
 
-        def connect(shard: int) -> MemoryParameterServer:
+        def connect(shard: int) -> InProcessParameterServer:
             port = cluster.port(shard, "w0", "worker")
             join = port.join
 
@@ -418,7 +420,7 @@ def test_a_node_that_joins_waits_for_a_shard_that_lags_behind_shard_0(tmp_path: 
             port.join = watched  # type: ignore[method-assign]
             return port
 
-        again = ServerSession(
+        again = ServerClient(
             connect, cluster.contract, train_examples=EXAMPLES[0], data_set_digest=bytes(32)
         )
         joined = pool.submit(again.through_restarts, lambda position: position)
@@ -453,7 +455,7 @@ def test_calls_between_shards_are_shard_0s_alone(tmp_path: Path) -> None:
 def test_a_chief_that_waits_initializes_a_server_that_began_anew(tmp_path: Path) -> None:
     """A shard is lost before anybody has trained; the workers have not come yet."""
     with cluster_of(contract_of(2, mode="sdt"), tmp_path) as cluster, ExitStack() as stack:
-        chief = ServerSession(
+        chief = ServerClient(
             lambda shard: cluster.port(shard, "chief", "chief"), cluster.contract, train_examples=0
         )
         stack.enter_context(closing(chief))

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
-from coterie.nodes.eventlines import describe_event, encode_event
-from coterie.observability.metrics import NodeMetrics
-from coterie.ps import events
-from coterie.ps.schedule import Schedule
-from coterie.training.results import result_of
-from coterie.training.scores import FILE, Evaluation
+from coterie.nodes.metrics import NodeMetrics
+from coterie.ps.core.schedule import Schedule
+from coterie.runs import events
+from coterie.runs.evaluation_file import FILE, Evaluation
+from coterie.runs.event_format import describe_event, encode_event
+from coterie.runs.result import result_of
 from tests.ps.calls import MakeContract, MakeGradients, MakeRun, exchange
 from tests.ps.conftest import Run, counts_of, store
 

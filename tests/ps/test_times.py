@@ -8,9 +8,9 @@ from contextlib import suppress
 import pytest
 
 from coterie.errors import MessageRefused
-from coterie.ps.events import ServerTimes, WorkerTimes
 from coterie.ps.times import ServerClock, times_from_wire, times_to_wire
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.runs.events import ServerTimes, WorkerTimes
 
 TIMES = WorkerTimes("w0", 10, prepare=0.1, compute=2.0, transport=0.5, server=1.5, wait=0.25)
 KINDS = ("prepare", "compute", "transport", "server", "wait")

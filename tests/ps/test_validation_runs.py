@@ -12,14 +12,14 @@ import pytest
 
 from coterie.contract import Contract, contract_digest
 from coterie.errors import NodeMissing, PeerUnreachable, StepRefused
-from coterie.ps import events
 from coterie.ps.checkpoints import CheckpointStore
-from coterie.ps.evaluation import SplitCounts
+from coterie.ps.core.evaluation import SplitCounts
+from coterie.ps.core.state import ModelState
+from coterie.ps.core.validations import ValidationPlan
 from coterie.ps.outcome import RunOutcome
-from coterie.ps.state import ModelState
-from coterie.ps.validating import ValidationPlan
 from coterie.ps.wire import ps_pb2 as pb
-from coterie.training.session import Position, ServerSession
+from coterie.runs import events
+from coterie.training.client import Position, ServerClient
 from tests.ps.calls import MakeRun, exchange, validation_counts
 from tests.ps.conftest import Run, counts_of, fake_gradients, row_ids, small_contract, store
 
@@ -239,7 +239,7 @@ def steps_until(run: Run, step: int) -> None:
 def take_until(
     run: Run,
     worker: int,
-    session: ServerSession,
+    session: ServerClient,
     position: Position,
     until: int,
     stop: Callable[[int], bool],

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from coterie.ps import events
-from coterie.ps.memory import MemoryParameterServer
+from coterie.ps.in_process import InProcessParameterServer
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
+from coterie.runs import events
 from tests.ps.calls import (
     MakeContract,
     MakeRun,
@@ -46,7 +46,7 @@ def test_threads_and_their_order_do_not_show_in_the_model(
     assert len(digests) == 1
 
 
-class Repeating(MemoryParameterServer):
+class Repeating(InProcessParameterServer):
     """A port over which every exchange arrives twice, at the same time."""
 
     def exchange(self, request: ExchangeRequest) -> ExchangeReply:

@@ -22,7 +22,7 @@ from coterie.ratls.claims import Claims, report_data
 from coterie.ratls.credentials import Credentials
 from coterie.ratls.evidence import InteroperableEvidence
 from coterie.ratls.identity import NodeIdentity
-from coterie.ratls.issuing import issue_certificate, spki_der
+from coterie.ratls.issue import issue_certificate, spki_der
 from coterie.ratls.voucher import VOUCHER_LIFETIME, Voucher, sign_voucher
 
 if TYPE_CHECKING:

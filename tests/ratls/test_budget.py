@@ -16,20 +16,20 @@ from pathlib import Path
 import pytest
 
 from coterie.errors import CoterieError, MessageRefused, PeerBusy
-from coterie.keyserver import messages as keys
-from coterie.keyserver.service import ServerIdentity
+from coterie.keys.server import messages as keys
+from coterie.keys.server.service import ServerIdentity
 from coterie.ratls.address import Address
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
 from coterie.ratls.deadline import Deadline
+from coterie.ratls.guests import unproved_key
 from coterie.ratls.handshake import accept, dial
 from coterie.ratls.listener import AttestationListener, ListenerLimits, listen
 from coterie.ratls.messages import REFUSAL_BYTES, FrameReader, Refusal, decode_message
 from coterie.ratls.tls import ALPN, Shown, TlsConnection
-from coterie.ratls.visitors import unproved_key
 from coterie.status import messages as status
 from coterie.status.client import ask_status
 from coterie.status.service import StatusService
-from tests.keyserver.conftest import KEY, Owner
+from tests.keys.server.conftest import KEY, Owner
 from tests.ratls.conftest import GRPC_PORT, World
 from tests.status.test_status import OVERVIEW, Scene
 

@@ -30,7 +30,7 @@ from coterie.ratls.evidence import (
     LegacyEvidence,
     read_interoperable,
 )
-from coterie.ratls.issuing import dns_name, issue_certificate, spki_der
+from coterie.ratls.issue import dns_name, issue_certificate, spki_der
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 VECTORS = Path(__file__).parents[2].parent / "shared" / "attestation-vectors" / "ratls_certs"

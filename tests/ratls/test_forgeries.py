@@ -14,10 +14,10 @@ from coterie.errors import (
     EvidenceRefused,
     HandshakeFailed,
 )
-from coterie.nodes.eventlines import describe_event
-from coterie.ps.events import Refused
 from coterie.ratls.evidence import LEGACY_OIDS
 from coterie.ratls.handshake import AttestedPeer
+from coterie.runs.event_format import describe_event
+from coterie.runs.events import Refused
 
 if TYPE_CHECKING:
     from tests.ratls.conftest import World

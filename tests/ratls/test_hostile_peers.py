@@ -16,7 +16,7 @@ import grpc
 import pytest
 
 from coterie.errors import CoterieError, MessageRefused, PeerBusy
-from coterie.ratls.calls import CallsUnderWay
+from coterie.ratls.call_limits import CallsUnderWay
 from coterie.ratls.transport import AttestedChannel, CallLimits, error_of
 from faults.relay import Relay
 from tests.ratls.net import LIMIT, Net, call, raw, thief

@@ -12,16 +12,16 @@ from datetime import UTC, datetime
 import pytest
 
 from coterie.errors import CoterieError, HandshakeFailed, PeerUnreachable
-from coterie.keyserver.service import ServerIdentity
+from coterie.keys.server.service import ServerIdentity
 from coterie.ratls.address import Address
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
 from coterie.ratls.deadline import Deadline
+from coterie.ratls.guests import Reception, Visit, unproved_key
 from coterie.ratls.handshake import accept
 from coterie.ratls.listener import AttestationListener, listen
 from coterie.ratls.records import MOST_WITHOUT_DATA, Records
 from coterie.ratls.tls import TlsConnection
-from coterie.ratls.traffic import TlsHandshake
-from coterie.ratls.visitors import Reception, Visit, unproved_key
+from coterie.ratls.traffic_secrets import TlsHandshake
 from tests.ratls.conftest import GRPC_PORT, World
 from tests.tensorflow.preloaded.sealing import Sealer
 

@@ -21,7 +21,6 @@ from coterie.errors import (
     MessageRefused,
     VoucherRefused,
 )
-from coterie.ratls.judging import judge_certificate, judge_session
 from coterie.ratls.messages import (
     MAX_FRAME_BYTES,
     Acceptance,
@@ -36,6 +35,7 @@ from coterie.ratls.messages import (
 )
 from coterie.ratls.session import Direction, Session, SessionInputs, session_report_data
 from coterie.ratls.trust import TrustContext
+from coterie.ratls.verify import judge_certificate, judge_session
 
 if TYPE_CHECKING:
     from tests.ratls.conftest import World

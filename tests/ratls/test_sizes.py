@@ -10,9 +10,9 @@ import pytest
 
 from coterie.contract.loading import MAX_CONTRACT_BYTES
 from coterie.errors import MessageRefused
-from coterie.keyserver import messages as keys
+from coterie.keys.server import messages as keys
 from coterie.ps.checkpoints import DurableCheckpoint
-from coterie.ps.overview import Overview
+from coterie.ps.progress import Progress
 from coterie.ratls import messages
 from coterie.ratls.evidence import MAX_QUOTE_BYTES
 from coterie.ratls.messages import FrameReader, decode_message
@@ -63,7 +63,7 @@ def test_the_longest_answer_about_a_contracts_nodes_fits_its_bound(nodes: int) -
     names = tuple("n" * 63 for _ in range(nodes))
     peer = status.SeenPeer("n" * 63, 2**63, "s" * 100, "m" * 128, 2**33, 2**33)
     checkpoint = DurableCheckpoint(2**60, bytes(32))
-    overview = Overview("training", 2**62, 2**62, 2**62, names, names, names, names, checkpoint)
+    overview = Progress("training", 2**62, 2**62, 2**62, names, names, names, names, checkpoint)
     answer = status.Answer(
         bytes(MAX_QUOTE_BYTES), bytes(MAX_VOUCHER_BYTES), b"", overview, (peer,) * nodes
     )

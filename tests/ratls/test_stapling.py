@@ -14,8 +14,8 @@ from coterie.attestation.collateral_source import CachedCollateral, SimulatedCol
 from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
 from coterie.attestation.verdict import Verdict
 from coterie.errors import EvidenceRefused, HandshakeFailed
-from coterie.ratls.judging import judge_certificate, judge_session
 from coterie.ratls.trust import TrustContext, make_trust
+from coterie.ratls.verify import judge_certificate, judge_session
 from tests.ratls.conftest import MEASUREMENT
 
 if TYPE_CHECKING:

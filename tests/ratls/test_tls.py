@@ -17,7 +17,7 @@ from OpenSSL import SSL, crypto
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.deadline import Deadline
-from coterie.ratls.issuing import spki_der
+from coterie.ratls.issue import spki_der
 from coterie.ratls.tls import ALPN, Judge, TlsConnection, _verifier
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from coterie.errors import (
     PeerUnreachable,
     StepRefused,
 )
-from coterie.ratls.issuing import stray_certificate_pem
+from coterie.ratls.issue import stray_certificate_pem
 from coterie.ratls.transport import (
     AttestedChannel,
     ListenerLimits,

@@ -13,19 +13,19 @@ import pytest
 from coterie.attestation.appraiser import Appraiser
 from coterie.contract import Contract, contract_digest
 from coterie.contract.signatures import ContractSignature, sign_contract
-from coterie.ps import events
 from coterie.ps.outcome import RunEnd
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.peer import Peer
 from coterie.ratls.trust import TrustContext
 from coterie.receipts import NAME, entries
-from coterie.receipts.bodies import Body
 from coterie.receipts.chain import Chain
+from coterie.receipts.entry_types import Body
 from coterie.receipts.findings import Findings
 from coterie.receipts.reading import read_entries
 from coterie.receipts.recorder import Recorder
 from coterie.receipts.verification import verify_receipt
-from coterie.training.results import RunResult
+from coterie.runs import events
+from coterie.runs.result import RunResult
 from tests.ratls.conftest import MEASUREMENT, World, nothing_leaks
 
 __all__ = ["nothing_leaks"]

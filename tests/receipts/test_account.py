@@ -19,10 +19,10 @@ from coterie.contract import agreed_digest, canonical_json, contract_digest
 from coterie.contract.signatures import sign_contract
 from coterie.errors import ReceiptRefused
 from coterie.ps.checkpoints import WorkerAbsence
-from coterie.ps.validating import Validated
+from coterie.ps.core.validations import Validated
 from coterie.ratls.voucher import VOUCHER_LIFETIME, sign_voucher
-from coterie.receipts import bodies, entries
-from coterie.receipts.bodies import Body
+from coterie.receipts import entries, entry_types
+from coterie.receipts.entry_types import Body
 from coterie.receipts.verification import verify_receipt
 from tests.ratls.conftest import World
 from tests.receipts.conftest import Scene, judge, resign, resign_each
@@ -69,7 +69,7 @@ def session(**changes: object) -> Change:
 
     def change(_: Scene, told: list[Body]) -> list[Body]:
         acme = told[ACME]
-        assert isinstance(acme, bodies.AttestedNode)
+        assert isinstance(acme, entry_types.AttestedNode)
         told[ACME] = acme.model_copy(update={"session": acme.session.model_copy(update=changes)})
         return told
 
@@ -79,8 +79,8 @@ def session(**changes: object) -> Change:
 def quote_of_bolt(_: Scene, told: list[Body]) -> list[Body]:
     """A genuine session quote, but of another session."""
     acme, bolt = told[ACME], told[BOLT]
-    assert isinstance(acme, bodies.AttestedNode)
-    assert isinstance(bolt, bodies.AttestedNode)
+    assert isinstance(acme, entry_types.AttestedNode)
+    assert isinstance(bolt, entry_types.AttestedNode)
     proof = acme.session.model_copy(update={"quote": bolt.session.quote})
     told[ACME] = acme.model_copy(update={"session": proof})
     return told
@@ -88,7 +88,7 @@ def quote_of_bolt(_: Scene, told: list[Body]) -> list[Body]:
 
 def another_verdict(_: Scene, told: list[Body]) -> list[Body]:
     acme = told[ACME]
-    assert isinstance(acme, bodies.AttestedNode)
+    assert isinstance(acme, entry_types.AttestedNode)
     verdict = acme.verdict.model_copy(update={"tcb_status": "OutOfDate"})
     told[ACME] = acme.model_copy(update={"verdict": verdict})
     return told
@@ -105,10 +105,10 @@ def voucher_by_bolt(scene: Scene, told: list[Body]) -> list[Body]:
 def collateral_of_others(scene: Scene, told: list[Body]) -> list[Body]:
     """Of the server alone: the workers' stays what it was."""
     server = told[SERVER]
-    assert isinstance(server, bodies.Server)
+    assert isinstance(server, entry_types.Server)
     assert server.collateral is not None
     fields = server.collateral
-    kept = bodies.Signed(digest=entries.collateral_digest(fields), fields=fields)
+    kept = entry_types.Signed(digest=entries.collateral_digest(fields), fields=fields)
     other = SimulatedPki(seed=b"a stranger").collateral(scene.world.clock())
     told[SERVER] = server.model_copy(update={"collateral": entries.collateral_fields(other)})
     return [*told[:ACME], kept, *told[ACME:]]
@@ -116,7 +116,7 @@ def collateral_of_others(scene: Scene, told: list[Body]) -> list[Body]:
 
 def signed_by_strangers(scene: Scene, told: list[Body]) -> list[Body]:
     signature = World().keys["acme"].sign(b"something").hex()
-    signatures = (bodies.PartySignature(party="acme", signature=signature),)
+    signatures = (entry_types.PartySignature(party="acme", signature=signature),)
     return updated(CONTRACT, signatures=signatures)(scene, told)
 
 
@@ -124,13 +124,13 @@ def other_contract(scene: Scene, told: list[Body]) -> list[Body]:
     """Another contract, whose own digest fits: the evidence claims the first one."""
     changed = scene.world.changed("training", "epochs", value=2)
     agreement = told[CONTRACT]
-    assert isinstance(agreement, bodies.Agreement)
+    assert isinstance(agreement, entry_types.Agreement)
     signed = sign_contract(changed, scene.world.keys["acme"], "acme")
     told[CONTRACT] = agreement.model_copy(
         update={
             "contract": entries.json_of(canonical_json(changed)),
             "digest": contract_digest(changed).hex(),
-            "signatures": (bodies.PartySignature(party="acme", signature=signed.signature),),
+            "signatures": (entry_types.PartySignature(party="acme", signature=signed.signature),),
         }
     )
     return told
@@ -138,7 +138,7 @@ def other_contract(scene: Scene, told: list[Body]) -> list[Body]:
 
 ABSENT = (WorkerAbsence(worker="acme-worker", start=1),)
 VALIDATED = Validated(step=1, examples=200, auc=None, log_loss=0.5, calibration=None)
-LEFT_OUT = bodies.NodeLeftOut(node="acme-worker", step=1)
+LEFT_OUT = entry_types.NodeLeftOut(node="acme-worker", step=1)
 
 LIES = [
     Lie("a worker that never proved itself", 4, "without having proved itself", without(ACME)),
@@ -168,7 +168,7 @@ LIES = [
     ),
     Lie(
         "a return of somebody present", 10, "without having been left out",
-        inserted(LAST, bodies.NodeReturned(node="acme-worker", step=1)),
+        inserted(LAST, entry_types.NodeReturned(node="acme-worker", step=1)),
     ),
     Lie("a start in the middle", 10, "wrong place", lambda _, told: [*told[:LAST], told[SERVER], *told[LAST:]]),
     Lie("a restart at the beginning", 1, "wrong place", updated(SERVER, reason="restart")),
@@ -256,7 +256,7 @@ def test_another_start_of_the_server_than_told_is_refused(
     own = scene.server.credentials.current().identity
     now = scene.world.clock()
     run, checkpoint = told[OUTCOME].model_dump()["run"], told[LAST].model_dump()
-    resumed = bodies.ServerResumed(step=2, digest=checkpoint["digest"], run=run)
+    resumed = entry_types.ServerResumed(step=2, digest=checkpoint["digest"], run=run)
     signers = [own] * OUTCOME + [other.identity] * 3
     account = [*told[:OUTCOME], server, resumed, told[OUTCOME]]
     resign_each(account, signers, scene.path, lambda _: now)
@@ -310,7 +310,7 @@ def test_a_contract_of_an_older_version_keeps_its_digest(scene: Scene) -> None:
     scene.whole()
     told = scene.bodies()
     agreement = told[CONTRACT]
-    assert isinstance(agreement, bodies.Agreement)
+    assert isinstance(agreement, entry_types.Agreement)
     older = {name: value for name, value in agreement.contract.items() if name != "enclave"}
     digest = agreed_digest(older)
     assert digest != contract_digest(scene.world.contract)
@@ -320,7 +320,7 @@ def test_a_contract_of_an_older_version_keeps_its_digest(scene: Scene) -> None:
             "contract": older,
             "digest": digest.hex(),
             "signatures": tuple(
-                bodies.PartySignature(party=name, signature=key.sign(label + digest).hex())
+                entry_types.PartySignature(party=name, signature=key.sign(label + digest).hex())
                 for name, key in scene.world.keys.items()
             ),
         }

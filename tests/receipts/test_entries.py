@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from coterie.errors import ReceiptRefused
 from coterie.receipts import entries
-from coterie.receipts.bodies import KINDS, Checkpoint, NodeJoined, PeerRefused
+from coterie.receipts.entry_types import KINDS, Checkpoint, NodeJoined, PeerRefused
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 JOINED = NodeJoined(node="w0", incarnation=1, examples=5, data_set="ab" * 32)

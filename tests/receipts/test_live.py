@@ -27,15 +27,15 @@ from coterie.errors import CoterieError, ModelDamaged, NodeMissing, ReceiptRefus
 from coterie.nodes.attested import AttestedFabric
 from coterie.nodes.process import new_incarnation, run_node
 from coterie.nodes.trust import NodeOptions
-from coterie.ps import events
+from coterie.parameters.trained_model import TrainedModel
 from coterie.ps.service import ParameterService
 from coterie.ratls.trust import TrustContext, make_trust
 from coterie.ratls.voucher import PartyKeyVouchers
 from coterie.receipts import NAME
 from coterie.receipts.findings import Findings
 from coterie.receipts.verification import verify_receipt
-from coterie.trained import TrainedModel
-from coterie.training.session import ServerSession
+from coterie.runs import events
+from coterie.training.client import ServerClient
 from tests.ps.conftest import counts_of, small_contract, train_worker
 from tests.ratls.conftest import Clock
 
@@ -151,7 +151,7 @@ class Live:
     def work(self, worker: int, until: int | None = None) -> None:
         """A worker's process; ends early after ``until`` steps."""
         fabric = self.fabric(f"w{worker}", lambda _: None, new_incarnation())
-        session = ServerSession(
+        session = ServerClient(
             fabric.parameter_server,
             self.contract,
             train_examples=EXAMPLES,

@@ -9,10 +9,10 @@ import pytest
 
 from coterie.contract import contract_digest
 from coterie.errors import ReceiptRefused
-from coterie.receipts import bodies
+from coterie.receipts import entry_types
+from coterie.receipts.explain import describe, does_not_prove, proves
 from coterie.receipts.reading import read_entries
 from coterie.receipts.verification import verify_receipt
-from coterie.receipts.words import describe, does_not_prove, proves
 from tests.ratls.conftest import World
 from tests.receipts.conftest import EXAMPLES, MODEL, RUN, Scene, judge
 
@@ -68,12 +68,12 @@ def test_every_entry_can_be_described(finished: Scene) -> None:
 
 def test_a_description_steers_no_terminal_whatever_an_entry_holds(finished: Scene) -> None:
     entry = next(read_entries(finished.path))
-    body = bodies.PeerRefused.model_construct(error="X", reason="\x1b[2J\n    7  accepted")
+    body = entry_types.PeerRefused.model_construct(error="X", reason="\x1b[2J\n    7  accepted")
     assert describe(replace(entry, body=body)) == "refused a peer: X: ?[2J?    7  accepted"
 
 
 def test_steps_are_added_up_between_checkpoints(finished: Scene) -> None:
-    first, second = (b for b in finished.bodies() if isinstance(b, bodies.Checkpoint))
+    first, second = (b for b in finished.bodies() if isinstance(b, entry_types.Checkpoint))
     assert (first.step, first.examples, first.loss) == (1, 256, 0.5)
     assert (second.step, second.examples, second.loss) == (2, 256, 0.25)
 

@@ -13,13 +13,13 @@ import pytest
 from coterie.attestation.collateral_source import CachedCollateral, StapledOnly
 from coterie.contract import Contract
 from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused, ReceiptRefused
-from coterie.ps import events
-from coterie.ps.announcing import ReceiptHead, check_remembered, receipt_to_wire
 from coterie.ps.checkpoints.lineage import Lineage
 from coterie.ps.wire import ps_pb2 as pb
-from coterie.receipts import bodies, entries
+from coterie.ps.wire.checkpoint_messages import ReceiptHead, check_remembered, receipt_to_wire
+from coterie.receipts import entries, entry_types
+from coterie.receipts.explain import does_not_prove, proves
 from coterie.receipts.recorder import Recorder
-from coterie.receipts.words import does_not_prove, proves
+from coterie.runs import events
 from tests.ratls.conftest import World
 from tests.receipts.conftest import END, MODEL, RUN, Scene
 
@@ -197,7 +197,7 @@ def test_a_receipt_that_holds_nothing_yet_begins_anew(scene: Scene, kept: int) -
     again = restarted(scene)
     again.close()
     first = scene.bodies()[0]
-    assert isinstance(first, bodies.Server)
+    assert isinstance(first, entry_types.Server)
     assert (first.reason, scene.kinds()) == ("start", ["server", "contract", "begun"])
 
 
@@ -350,7 +350,9 @@ def test_refusals_are_counted_after_the_first_hundred(scene: Scene) -> None:
     assert found.history.counted_only == ["51 more refusals"]
     assert found.gaps == (), "who knocks often does not hide the rest"
     assert "Counted, not told: 51 more refusals." in does_not_prove(found)
-    assert max(len(b.reason) for b in scene.bodies() if isinstance(b, bodies.PeerRefused)) == 400
+    assert (
+        max(len(b.reason) for b in scene.bodies() if isinstance(b, entry_types.PeerRefused)) == 400
+    )
     assert "\x1b" not in scene.path.read_text()
     assert "\\u001b" not in scene.path.read_text()
 
@@ -399,7 +401,7 @@ def test_a_checkpoint_has_the_loss_of_the_windows_that_were_told(scene: Scene) -
         if step in (1, 3, 5):
             recorder.hear(events.CheckpointWritten(step, f"{step:064x}"))
     recorder.close()
-    told = [body for body in scene.bodies() if isinstance(body, bodies.Checkpoint)]
+    told = [body for body in scene.bodies() if isinstance(body, entry_types.Checkpoint)]
     assert [(entry.step, entry.examples, entry.loss) for entry in told] == [
         (1, 8, None),
         (3, 16, 0.5),

@@ -10,14 +10,14 @@ import pytest
 
 from coterie.contract import Contract, DenseOptimizer, ResultsSection, StartSection
 from coterie.errors import ReceiptRefused
-from coterie.ps import events
-from coterie.receipts import bodies, found_beside
-from coterie.receipts.bodies import Body
+from coterie.receipts import entry_types, found_beside
+from coterie.receipts.entry_types import Body
+from coterie.receipts.explain import does_not_prove, proves, walked
 from coterie.receipts.findings import Findings
 from coterie.receipts.parents import walk
 from coterie.receipts.recorder import Recorder
 from coterie.receipts.verification import verify_receipt
-from coterie.receipts.words import does_not_prove, proves, walked
+from coterie.runs import events
 from tests.ratls.conftest import World
 from tests.receipts.conftest import END, MODEL, Scene, judge, resign
 
@@ -228,24 +228,24 @@ Lie = Callable[[list[Body]], list[Body]]
 
 def changed(**values: object) -> Lie:
     return lambda told: [
-        body.model_copy(update=values) if isinstance(body, bodies.StartTaken) else body
+        body.model_copy(update=values) if isinstance(body, entry_types.StartTaken) else body
         for body in told
     ]
 
 
 def moved(told: list[Body]) -> list[Body]:
     """The start is taken before its giver has proved itself."""
-    index = next(i for i, body in enumerate(told) if isinstance(body, bodies.StartTaken))
+    index = next(i for i, body in enumerate(told) if isinstance(body, entry_types.StartTaken))
     return [*told[: index - 1], told[index], told[index - 1], *told[index + 1 :]]
 
 
 def before_begun(told: list[Body]) -> list[Body]:
-    index = next(i for i, body in enumerate(told) if isinstance(body, bodies.StartTaken))
+    index = next(i for i, body in enumerate(told) if isinstance(body, entry_types.StartTaken))
     return [*told[:2], told[index], *told[2:index], *told[index + 1 :]]
 
 
 def missing(told: list[Body]) -> list[Body]:
-    return [body for body in told if not isinstance(body, bodies.StartTaken)]
+    return [body for body in told if not isinstance(body, entry_types.StartTaken)]
 
 
 LIES: list[tuple[str, Lie, str]] = [
@@ -278,10 +278,10 @@ def test_a_start_that_does_not_add_up_is_refused(
 
 def test_a_start_under_a_contract_without_one_is_refused(first: Line, tmp_path: Path) -> None:
     told = first.bodies()
-    start = bodies.StartTaken(
+    start = entry_types.StartTaken(
         node="acme-worker", model=MODEL, contract=MODEL, step=1, optimizer_state=None, receipt=None
     )
-    joined = next(i for i, body in enumerate(told) if isinstance(body, bodies.NodeJoined))
+    joined = next(i for i, body in enumerate(told) if isinstance(body, entry_types.NodeJoined))
     now, identity = first.world.clock(), first.server.credentials.current().identity
     path = tmp_path / "lie.jsonl"
     resign([*told[:joined], start, *told[joined:]], identity, path, lambda _: now)

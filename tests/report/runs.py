@@ -10,14 +10,14 @@ import numpy as np
 from coterie.contract import Contract, canonical_json, load_contract
 from coterie.models.histogram import ScoreHistogram
 from coterie.models.released import ReleasedScores
-from coterie.nodes.eventlog import event_log
-from coterie.nodes.result_file import write_result
-from coterie.ps import events
-from coterie.ps.disclosure import Disclosure
+from coterie.ps.core.disclosure import Disclosure
 from coterie.ps.outcome import RunEnd, RunOutcome
-from coterie.training.comparison import Comparison, Scored
-from coterie.training.results import RunResult, TransportName, result_of
-from coterie.training.scores import Evaluation
+from coterie.runs import events
+from coterie.runs.comparison_file import Comparison, Scored
+from coterie.runs.evaluation_file import Evaluation
+from coterie.runs.event_log import event_log
+from coterie.runs.result import RunResult, TransportName, result_of
+from coterie.runs.result_file import write_result
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HFL = load_contract(EXAMPLES / "hfl.toml")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.ps.events import Joined, Restarted, Resumed, StepDone
 from coterie.report.curve import Curve, Point, smoothed
+from coterie.runs.events import Joined, Restarted, Resumed, StepDone
 
 
 def step(number: int, loss: float, examples: int = 10, accuracy: float | None = 0.5) -> StepDone:

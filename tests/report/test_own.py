@@ -9,12 +9,12 @@ import pytest
 
 from coterie.contract import canonical_json, contract_digest
 from coterie.errors import DataError
-from coterie.nodes.eventlog import event_log
-from coterie.ps import events
 from coterie.report.curve import Point
 from coterie.report.own import read_own
 from coterie.report.record import Incident
 from coterie.report.writing import report_folder
+from coterie.runs import events
+from coterie.runs.event_log import event_log
 from tests.report.runs import HFL, MEASUREMENT, comparison
 
 STARTED = events.Started("acme-worker", "worker", "acme")

@@ -14,13 +14,13 @@ from coterie.contract import StartSection, canonical_json
 from coterie.errors import DataError, OutputInUse
 from coterie.files import only_writer
 from coterie.models.histogram import ScoreHistogram
-from coterie.nodes.result_file import write_result
-from coterie.ps import events
 from coterie.report.figures import WORK
 from coterie.report.record import read_run
 from coterie.report.writing import report_demo, report_folder, report_parties
-from coterie.training.comparison import Comparison, Scored
-from coterie.training.results import PartyRows, result_of
+from coterie.runs import events
+from coterie.runs.comparison_file import Comparison, Scored
+from coterie.runs.result import PartyRows, result_of
+from coterie.runs.result_file import write_result
 from tests.ratls.conftest import World
 from tests.receipts.conftest import EXAMPLES, Scene
 from tests.report.runs import HFL, MEASUREMENT, SDT, comparison, outcome, scores, write_run

@@ -10,12 +10,12 @@ from pydantic import BaseModel
 
 from coterie.contract import canonical_json
 from coterie.errors import ContractInvalid, CoterieError, DataError
-from coterie.nodes.eventlog import event_log
-from coterie.nodes.result_file import write_result
-from coterie.ps import events
 from coterie.report.record import MAX_INCIDENTS, Incident, read_run
-from coterie.training.results import TransportName, result_of
-from coterie.training.scores import Evaluation
+from coterie.runs import events
+from coterie.runs.evaluation_file import Evaluation
+from coterie.runs.event_log import event_log
+from coterie.runs.result import TransportName, result_of
+from coterie.runs.result_file import write_result
 from tests.report.runs import HFL, MEASUREMENT, SDT, STEPS, outcome, steps, write_run
 
 

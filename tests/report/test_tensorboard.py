@@ -9,9 +9,9 @@ import pytest
 
 from coterie.errors import EnvironmentUnfit
 from coterie.models.backend import configure_tensorflow
-from coterie.ps import events
 from coterie.report.tensorboard import tensorboard_log
-from coterie.training.results import result_of
+from coterie.runs import events
+from coterie.runs.result import result_of
 from faults.disk import no_room
 from tests.report.runs import HFL, STEPS, outcome, steps
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from coterie.contract import Contract, parse_contract
-from coterie.criteo.layout import Layout
-from coterie.criteo.preparation import prepare
-from coterie.criteo.synthetic import synthesize
+from coterie.data.prepare.layout import Layout
+from coterie.data.prepare.preparation import prepare
+from coterie.data.prepare.synthetic import synthesize
 from coterie.models.backend import configure_tensorflow
-from coterie.nodes.run import run_in_process
-from coterie.trained import MODEL_NAME, TrainedModel
-from coterie.training.results import RunResult
+from coterie.nodes.launch import run_in_process
+from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
+from coterie.runs.result import RunResult
 from tests.conftest import REPOSITORY
 from tests.system.conftest import contract_text
 

@@ -17,13 +17,13 @@ import numpy.typing as npt
 import pytest
 
 from coterie.contract import Contract
-from coterie.criteo.compression import RawFile
-from coterie.criteo.encoding import encode_rows
-from coterie.criteo.layout import Layout
-from coterie.criteo.reader import CriteoReader
+from coterie.data.prepare.compression import RawFile
+from coterie.data.prepare.encoding import encode_rows
+from coterie.data.prepare.layout import Layout
+from coterie.data.prepare.reader import CriteoReader
 from coterie.errors import EnvironmentUnfit, ModelUnfit, OutputInUse
+from coterie.parameters.trained_model import TrainedModel
 from coterie.serving.scoring import Scorer, probabilities
-from coterie.trained import TrainedModel
 from faults.disk import no_room
 from tests.conftest import REPOSITORY
 from tests.lazily import Lazily

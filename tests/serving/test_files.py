@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from coterie.contract import contract_digest
-from coterie.criteo.layout import Layout
+from coterie.data.prepare.layout import Layout
 from coterie.errors import (
     DataSetMismatch,
     EnvironmentUnfit,

@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 import coterie
-from coterie.criteo.frames import cell_text
-from coterie.criteo.layout import Layout
+from coterie.data.prepare.data_frames import cell_text
+from coterie.data.prepare.layout import Layout
 from coterie.errors import RawDataInvalid, UsageError
 from coterie.serving.prediction import predict
 from tests.serving.conftest import Trained

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.contract import DataSection
-from coterie.criteo.encoding import log_features
-from coterie.criteo.hashing import column_key, global_rows, tensorflow_key
-from coterie.criteo.numeric import MISSING, decimal_cells
+from coterie.data.hashing import column_key, global_rows, tensorflow_key
+from coterie.data.prepare.encoding import log_features
+from coterie.data.prepare.numeric import MISSING, decimal_cells
 from tests.lazily import Lazily
 
 if TYPE_CHECKING:

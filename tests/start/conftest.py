@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from coterie.contract import Contract, ResultsSection
+from coterie.parameters.optimizer_state import STATE_NAME
+from coterie.parameters.trained_model import MODEL_NAME, PlainModelFile, TrainedModel
 from coterie.ps.outcome import RunOutcome
 from coterie.start.continuing import continued
-from coterie.start.giving import StartFiles
-from coterie.trained.model import MODEL_NAME, PlainModelFile, TrainedModel
-from coterie.trained.optimizer_state import STATE_NAME
-from coterie.training.receiving import receive_model, receive_optimizer_state
-from coterie.training.session import ServerSession
+from coterie.start.giver import StartFiles
+from coterie.training.client import ServerClient
+from coterie.training.model_download import receive_model, receive_optimizer_state
 from tests.ps.conftest import counts_of
 from tests.ps.test_several_shards import EXAMPLES, Cluster, contract_of, train
 
@@ -59,9 +59,9 @@ class Starting(Cluster):
         self.files = StartFiles(contract, start, no_key) if start is not None else None
         super().__init__(contract, checkpoints)
 
-    def session(self, worker: int, examples: int | None = None) -> ServerSession:
+    def session(self, worker: int, examples: int | None = None) -> ServerClient:
         gives = self.files is not None and worker == 0
-        return ServerSession(
+        return ServerClient(
             lambda shard: self.port(shard, f"w{worker}", "worker"),
             self.contract,
             train_examples=EXAMPLES[worker] if examples is None else examples,
@@ -87,7 +87,7 @@ class Starting(Cluster):
             with shard.changed:
                 assert shard.changed.wait_for(lambda shard=shard: shard.run is not None, timeout=30)  # type: ignore[misc]
 
-    def take(self, session: ServerSession) -> None:
+    def take(self, session: ServerClient) -> None:
         """Downloads what comes out."""
         keeper = PlainModelFile(self.out / MODEL_NAME)
         model = receive_model(session, self.contract, keeper.writing)

@@ -9,9 +9,9 @@ import pytest
 
 from coterie.contract import Contract, contract_digest, parse_contract
 from coterie.errors import ContractInvalid, ModelDamaged, StartRefused
+from coterie.parameters.optimizer_state import STATE_NAME, read_state
+from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
 from coterie.start.continuing import continued
-from coterie.trained.model import MODEL_NAME, TrainedModel
-from coterie.trained.optimizer_state import STATE_NAME, read_state
 from tests.start.conftest import STEPS, contract, ran
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from coterie.contract import Contract, RateSchedule
-from coterie.ps import events
+from coterie.parameters.optimizer_state import STATE_NAME, read_state
+from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
+from coterie.runs import events
 from coterie.start.continuing import continued
-from coterie.trained.model import MODEL_NAME, TrainedModel
-from coterie.trained.optimizer_state import STATE_NAME, read_state
 from tests.ps.test_several_shards import BEST, LOCAL
 from tests.start.conftest import STEPS, contract, ran, starting
 

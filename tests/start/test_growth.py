@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from coterie.contract import Contract
-from coterie.ps.initial import InitialRows, initial_dense
-from coterie.ps.state import ModelState
+from coterie.parameters.initial import InitialRows, initial_dense
+from coterie.parameters.model_stream import Octets
+from coterie.parameters.optimizer_state import STATE_NAME, StateStream
+from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
+from coterie.ps.core.state import ModelState
 from coterie.start.continuing import continued
-from coterie.start.giving import StartFiles
-from coterie.trained.model import MODEL_NAME, TrainedModel
-from coterie.trained.optimizer_state import STATE_NAME, StateStream
-from coterie.trained.streaming import Octets
+from coterie.start.giver import StartFiles
 from tests.start.conftest import Starting, contract, no_key, ran, starting
 
 OLD, TIMES = 300, 3  # C2 grows from 300 rows to 1 + 3 * 299

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.contract import Contract, StartSection
-from coterie.criteo.hashing import global_rows
+from coterie.data.hashing import global_rows
 from coterie.errors import StartRefused
 from coterie.start.mapping import StartMapping
 from tests.ps.conftest import small_contract

@@ -10,7 +10,7 @@ import pytest
 from coterie.contract import Contract
 from coterie.errors import CallRefused, ModelDamaged, SealBroken
 from coterie.ps.wire import ps_pb2 as pb
-from coterie.start.giving import StartFiles
+from coterie.start.giver import StartFiles
 from tests.ps.test_rpc import Wire, wire_of
 from tests.start.conftest import Starting, no_key, starting
 

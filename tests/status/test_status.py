@@ -32,9 +32,9 @@ from coterie.errors import (
     SignatureRefused,
     VoucherRefused,
 )
-from coterie.keyserver.service import ServerIdentity
+from coterie.keys.server.service import ServerIdentity
 from coterie.ps.checkpoints import DurableCheckpoint
-from coterie.ps.overview import Overview
+from coterie.ps.progress import Progress
 from coterie.ratls.address import Address
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.handshake import accept, dial
@@ -61,7 +61,7 @@ from tests.ratls.conftest import GRPC_PORT, MEASUREMENT, World, nothing_leaks
 
 __all__ = ["nothing_leaks"]
 
-OVERVIEW = Overview(
+OVERVIEW = Progress(
     phase="training",
     incarnation=5,
     step=3,
@@ -389,7 +389,7 @@ def test_a_message_comes_back_whole(message: Ask | Answer) -> None:
 
 
 def test_an_answer_holds_nothing_of_anybodys_data() -> None:
-    assert set(Overview.__dataclass_fields__) == {
+    assert set(Progress.__dataclass_fields__) == {
         "phase", "incarnation", "step", "steps", "joined", "missing", "silent", "left_out",
         "checkpoint",
     }  # fmt: skip

@@ -20,8 +20,8 @@ import pytest
 
 from coterie.contract import parse_contract
 from coterie.contract.signatures import generate_party_key, public_key_text
-from coterie.criteo.preparation import prepare
-from coterie.criteo.synthetic import synthesize
+from coterie.data.prepare.preparation import prepare
+from coterie.data.prepare.synthetic import synthesize
 from tests.command_line import called
 from tests.sharing import made_once, turn
 from tests.system.threads import ThreadNode

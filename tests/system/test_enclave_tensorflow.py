@@ -20,7 +20,7 @@ from coterie.enclave.building import BuildOptions, build_image
 from coterie.enclave.gramine import GramineTools
 from coterie.errors import EnvironmentUnfit
 from coterie.tensorflow.building import build
-from coterie.tensorflow.measuring import read_program, tensorflow_folder, wheel_digest
+from coterie.tensorflow.digests import read_program, tensorflow_folder, wheel_digest
 from faults.loopback import free_address
 from tests.sharing import turn
 from tests.system.conftest import SDT_NODES, Federation, Scene

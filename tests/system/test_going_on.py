@@ -10,11 +10,11 @@ import pytest
 
 from coterie.contract import Contract, load_contract, parse_contract
 from coterie.nodes.continuing import continued_run
-from coterie.nodes.run import run_in_process
-from coterie.ps.events import Event, StartTaken
+from coterie.nodes.launch import run_in_process
+from coterie.parameters.optimizer_state import STATE_NAME, read_state
+from coterie.parameters.trained_model import TrainedModel
+from coterie.runs.events import Event, StartTaken
 from coterie.start.continuing import continued
-from coterie.trained import TrainedModel
-from coterie.trained.optimizer_state import STATE_NAME, read_state
 from tests.system.conftest import (
     Federation,
     Scene,

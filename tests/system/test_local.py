@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from coterie.contract import load_contract
-from coterie.nodes.run import run_in_process
-from coterie.ps import events
+from coterie.nodes.launch import run_in_process
+from coterie.runs import events
 from tests.system.conftest import (
     Ran,
     Scene,

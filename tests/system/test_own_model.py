@@ -94,7 +94,7 @@ def test_the_parameter_server_reads_the_model_without_keras(raw: Path, tmp_path:
         "import sys\n"
         "from pathlib import Path\n"
         "from coterie.contract import load_contract\n"
-        "from coterie.ps.state import ModelState\n"
+        "from coterie.ps.core.state import ModelState\n"
         "state = ModelState(load_contract(Path(sys.argv[1])))\n"
         "print(state.dense.size, {'tensorflow', 'keras'} & set(sys.modules))\n"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from coterie.training.comparison import Comparison
+from coterie.runs.comparison_file import Comparison
 from tests.report.test_page import check_numbers, page_of
 from tests.report.test_tensorboard import read as read_tensorboard
 from tests.system.conftest import (

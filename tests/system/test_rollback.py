@@ -11,7 +11,7 @@ import pytest
 from coterie.contract import load_contract
 from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.checkpoints.lineage import Announced
-from coterie.training.remembered import CheckpointMemory
+from coterie.training.rollback_guard import RollbackGuard
 from tests.system.conftest import Federation, StartThread
 from tests.system.sealed import PARTIES, demanding
 from tests.system.test_refusals import failure
@@ -72,9 +72,7 @@ def test_workers_of_one_run_do_not_go_on_with_the_folder_of_another_that_is_furt
             note.unlink()
     for party, (name, folder) in zip(COMPANIES, folders.items(), strict=True):
         out = sealing.folder / f"{party}-out"
-        memory = CheckpointMemory(
-            out / "remembered-checkpoint.json", load_contract(sealing.contract)
-        )
+        memory = RollbackGuard(out / "remembered-checkpoint.json", load_contract(sealing.contract))
         memory.remember(Announced(mine.run, mine.first))  # as the first run's announcement left it
         server, address = serve(sealing, start_thread, folder)
         worker = sealing.worker(start_thread, address, party=party, out=out)

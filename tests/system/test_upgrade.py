@@ -15,10 +15,10 @@ import pytest
 import coterie
 from coterie.attestation.measurement import package_measurement
 from coterie.contract import load_contract
-from coterie.criteo.preparation import prepare
-from coterie.nodes.run import run_in_process
+from coterie.data.prepare.preparation import prepare
+from coterie.nodes.launch import run_in_process
+from coterie.receipts.explain import proves
 from coterie.receipts.verification import verify_receipt
-from coterie.receipts.words import proves
 from faults.loopback import free_address
 from faults.scene import Pace, scenes
 

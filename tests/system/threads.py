@@ -19,12 +19,12 @@ import pytest
 from coterie.contract import load_contract
 from coterie.contract.signatures import load_party_key
 from coterie.errors import CoterieError
-from coterie.keyserver.policy import KeyPolicy
-from coterie.keyserver.server import KeyServer
-from coterie.nodes.eventlog import json_line
+from coterie.keys.server.policy import KeyPolicy
+from coterie.keys.server.server import KeyServer
 from coterie.nodes.starting import NodeFiles, start_node
 from coterie.nodes.trust import NodeOptions
-from coterie.ps.events import Event
+from coterie.runs.event_log import json_line
+from coterie.runs.events import Event
 
 _SECONDS_TO_END = 120.0
 

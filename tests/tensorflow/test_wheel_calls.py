@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from coterie.tensorflow.building import SOURCE
-from coterie.tensorflow.measuring import tensorflow_folder
+from coterie.tensorflow.digests import tensorflow_folder
 
 # Calls of libc that touch a socket's bytes or give another descriptor; with the names of large files and of fortified code.
 CALLS = re.compile(

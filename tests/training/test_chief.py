@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from coterie.contract import Contract, parse_contract
-from coterie.criteo.shards import Shard
+from coterie.data.examples import Shard
 from coterie.errors import (
     CoterieError,
     EvidenceRefused,
@@ -20,11 +20,11 @@ from coterie.errors import (
     PeerUnreachable,
     ProtocolError,
 )
-from coterie.ps.events import Event, ShardDelivered
 from coterie.ps.ports import Caller, ShardReceiverPort
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.runs.events import Event, ShardDelivered
 from coterie.training.chief import Deliveries
-from coterie.training.delivery import ShardInbox
+from coterie.training.data_transfer import ShardInbox
 
 TEXT = (Path(__file__).parents[2] / "examples" / "sdt.toml").read_text()
 CHIEF = Caller("chief", "chief", 1)

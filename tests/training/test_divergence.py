@@ -11,10 +11,10 @@ import pytest
 
 from coterie.contract import Contract, parse_contract
 from coterie.errors import TrainingDiverged
-from coterie.nodes.run import run_in_process
-from coterie.ps import events
-from coterie.ps.aggregation import Gradients
-from coterie.ps.divergence import MAX_LOSS, check_converging
+from coterie.nodes.launch import run_in_process
+from coterie.ps.core.aggregation import Gradients
+from coterie.ps.core.divergence import MAX_LOSS, check_converging
+from coterie.runs import events
 from faults.scene import Scene, scenes
 from faults.threads import Nodes
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from coterie.contract import Contract, RateSchedule, StartSection, TrainingSection, load_contract
-from coterie.criteo.shards import Batch
-from coterie.ps.aggregation import Gradients
+from coterie.data.examples import Batch
+from coterie.ps.core.aggregation import Gradients
 from coterie.training.local_steps import local_delta
 from coterie.training.messages import Parameters
 from coterie.training.step import StepGradients, WorkerStep, unique_rows
@@ -93,7 +93,7 @@ def pushed_by(
 
 
 class Reference:
-    """One optimizer in float64, for one parameter or row; ``state`` as in ps/optimizers.py."""
+    """One optimizer in float64, for one parameter or row; ``state`` as in ps/core/optimizers.py."""
 
     def __init__(self, kind: str, state: Doubles, initial: float) -> None:
         self._kind, self.state, self._initial = kind, state, initial

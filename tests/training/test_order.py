@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.contract import DataSection, TrainingSection
-from coterie.criteo.shard_files import ShardWriter, open_shard
-from coterie.criteo.shards import PIECE_ROWS, Shard
-from coterie.ps.schedule import Lane
+from coterie.data.example_files import ShardWriter, open_shard
+from coterie.data.examples import PIECE_ROWS, Shard
+from coterie.ps.core.schedule import Lane
 from coterie.training.order import WINDOW_PIECES, RowOrder, shuffled
 
 KEYS = st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 1023), st.integers(0, 9999))

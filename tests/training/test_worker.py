@@ -13,21 +13,21 @@ from pathlib import Path
 import pytest
 
 from coterie.contract import Contract, contract_digest, parse_contract
-from coterie.criteo.dataset import DataSet, open_dataset
-from coterie.criteo.preparation import prepare
-from coterie.criteo.synthetic import synthesize
+from coterie.data.dataset import DataSet, open_dataset
+from coterie.data.prepare.preparation import prepare
+from coterie.data.prepare.synthetic import synthesize
 from coterie.errors import CoterieError, DataSetMismatch, PeerUnreachable, ShardDamaged
-from coterie.nodes.run import run_in_process
-from coterie.ps import events
+from coterie.nodes.launch import run_in_process
 from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint
-from coterie.ps.memory import MemoryParameterServer
+from coterie.ps.in_process import InProcessParameterServer
 from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
+from coterie.runs import events
+from coterie.training.client import ServerClient
 from coterie.training.evaluation import evaluate
-from coterie.training.session import ServerSession
 from coterie.training.step import WorkerStep
 from coterie.training.worker import Trainer
 
@@ -175,7 +175,7 @@ def test_a_node_without_usable_data_ends_the_run_with_its_error(
 # --- a server that is killed and started again -------------------------------------------------
 
 
-class Patient(MemoryParameterServer):
+class Patient(InProcessParameterServer):
     """Goes on with the first checkpoint only when it is announced, however slow the disk is."""
 
     def __init__(self, host: Host, service: ParameterService, caller: Caller) -> None:
@@ -202,7 +202,7 @@ class Host:
         self.announced: list[int] = []
         self.service: ParameterService | None = None
 
-    def port(self, worker: str, dead: ParameterService | None) -> MemoryParameterServer:
+    def port(self, worker: str, dead: ParameterService | None) -> InProcessParameterServer:
         """Dials the server; not the one that is known to be dead."""
         with self._changed:
             self._changed.wait_for(lambda: self.service not in {None, dead}, timeout=30)
@@ -268,10 +268,10 @@ class Host:
             self._changed.notify_all()
 
 
-def dialler(host: Host, worker: str) -> Callable[[int], MemoryParameterServer]:
+def dialler(host: Host, worker: str) -> Callable[[int], InProcessParameterServer]:
     last: list[ParameterService] = []
 
-    def connect(_shard: int) -> MemoryParameterServer:
+    def connect(_shard: int) -> InProcessParameterServer:
         port = host.port(worker, last[-1] if last else None)
         last.append(port._service)
         return port
@@ -296,7 +296,7 @@ def test_workers_go_on_to_the_very_same_model_when_the_server_is_killed(
 
     def work(worker: str, data_set: DataSet) -> None:
         worker_step = WorkerStep(agreed.model, agreed.data, training.batch, training.threads)
-        session = ServerSession(
+        session = ServerClient(
             dialler(server, worker),
             agreed,
             train_examples=data_set.train.rows,

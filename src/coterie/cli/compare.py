@@ -13,7 +13,7 @@ from rich.table import Table
 from coterie.cli import console
 
 if TYPE_CHECKING:
-    from coterie.training.results import RunResult
+    from coterie.runs.result import RunResult
 
 _FORMS = (
     ("steps", "steps", ",d"),
@@ -44,7 +44,7 @@ def compare(
 
     Example: coterie compare run1 run2 run3
     """
-    from coterie.nodes.result_file import read_result
+    from coterie.runs.result_file import read_result
 
     results = [read_result(run) for run in runs]
     differing = differences(results)

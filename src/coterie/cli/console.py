@@ -17,7 +17,7 @@ from coterie.text import printable
 
 if TYPE_CHECKING:
     from coterie.ps.checkpoints import WorkerAbsence
-    from coterie.training.results import PartyQuality, RunResult
+    from coterie.runs.result import PartyQuality, RunResult
 
 _NO_EDGE = 10_000  # columns: wider than anything that is printed here
 

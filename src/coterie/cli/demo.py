@@ -21,8 +21,8 @@ from coterie.kinds import Mode
 
 if TYPE_CHECKING:
     from coterie.contract import Contract
-    from coterie.training.comparison import Comparison
-    from coterie.training.results import RunResult
+    from coterie.runs.comparison_file import Comparison
+    from coterie.runs.result import RunResult
 
 _MARK = ".coterie-demo"
 _SEED = 2022
@@ -45,10 +45,10 @@ def demo(
 
 
 def _show(out: Path, rows: int, *, as_json: bool) -> None:
-    from coterie.criteo.preparation import prepare
-    from coterie.criteo.synthetic import synthesize
-    from coterie.nodes.run import run_in_process, run_processes
-    from coterie.training.comparison import Comparison
+    from coterie.data.prepare.preparation import prepare
+    from coterie.data.prepare.synthetic import synthesize
+    from coterie.nodes.launch import run_in_process, run_processes
+    from coterie.runs.comparison_file import Comparison
 
     hfl, sdt = (_contract(out, mode) for mode in get_args(Mode))
     told = console.err if as_json else console.out

@@ -11,7 +11,7 @@ from coterie.kinds import Lines, Mode, TeeKind
 from coterie.text import printable
 
 if TYPE_CHECKING:
-    from coterie.criteo.sampling import ProposedColumns
+    from coterie.data.prepare.sampling import ProposedColumns
 
 # The registers of a TDX guest that a contract has to name: contract/trust.py.
 TDX_VALUES = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "td_attributes", "xfam")

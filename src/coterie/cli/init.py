@@ -108,7 +108,7 @@ def init(
         raise _exists(out)
     columns = None
     if from_ is not None:
-        from coterie.criteo.sampling import propose_columns
+        from coterie.data.prepare.sampling import propose_columns
 
         columns = propose_columns(from_, label)
         examples = examples or (columns.rows if columns else None)

@@ -16,7 +16,7 @@ import typer
 from coterie.text import printable, utc_text
 
 if TYPE_CHECKING:
-    from coterie.ps.events import Event, EventSink
+    from coterie.runs.events import Event, EventSink
 
 Verbose = Annotated[
     bool,
@@ -81,7 +81,7 @@ def choose(*, verbose: bool, form: LogFormat | None) -> None:
 
 def line_of(event: Event) -> str:
     """An event that happens now as a line of the chosen form."""
-    from coterie.nodes.eventlines import describe_event, encode_event
+    from coterie.runs.event_format import describe_event, encode_event
 
     now = datetime.now(UTC)
     if settings().form is LogFormat.JSON:

@@ -14,7 +14,7 @@ from coterie.cli.report import TensorBoard, leave_node_report, tensorboard_sink
 from coterie.errors import ContractInvalid
 
 if TYPE_CHECKING:
-    from coterie.ps.events import EventSink
+    from coterie.runs.events import EventSink
 
 _PARTY = re.compile(r"[a-z0-9-]{1,63}")
 
@@ -113,10 +113,10 @@ def node(
     Example: coterie node examples/hfl.toml acme-worker --data prepared/acme --party-key acme.pem
     """
     from coterie.contract import load_contract
-    from coterie.nodes.eventlog import all_of, event_log, printed
     from coterie.nodes.process import end_with_parent as watch_parent
     from coterie.nodes.starting import NodeFiles, start_node
     from coterie.nodes.trust import NodeOptions
+    from coterie.runs.event_log import all_of, event_log, printed
 
     if end_with_parent:
         watch_parent()

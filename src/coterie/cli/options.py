@@ -11,7 +11,7 @@ import typer
 from coterie.errors import UsageError
 
 if TYPE_CHECKING:
-    from coterie.criteo.layout import Layout
+    from coterie.data.prepare.layout import Layout
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -58,7 +58,7 @@ def layout_of(
     Raises:
         UsageError: A ``--column`` is no ``NAME=HEADER``.
     """
-    from coterie.criteo.layout import Layout
+    from coterie.data.prepare.layout import Layout
 
     columns = {}
     for said in column or ():

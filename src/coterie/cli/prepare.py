@@ -80,7 +80,7 @@ def prepare(  # noqa: PLR0917  the command line's arguments, not a call's
     Example: coterie prepare train.txt.gz data --contract examples/paper-hfl.toml
     """
     from coterie.contract import load_contract
-    from coterie.criteo.preparation import prepare as prepare_data
+    from coterie.data.prepare.preparation import prepare as prepare_data
 
     if deal is not None and party is not None:
         raise typer.BadParameter("--deal and --party exclude each other", param_hint="--deal")

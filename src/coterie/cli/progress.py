@@ -13,9 +13,9 @@ from coterie.cli.liveview import RunView
 from coterie.cli.logs import every_event
 from coterie.cli.runstate import RunState
 from coterie.contract import Contract
-from coterie.nodes.eventlines import describe_event
-from coterie.ps import events
-from coterie.ps.events import Event, EventSink, Finished, StepDone, WorkerProgress
+from coterie.runs import events
+from coterie.runs.event_format import describe_event
+from coterie.runs.events import Event, EventSink, Finished, StepDone, WorkerProgress
 from coterie.text import utc_text
 
 _LINES_PER_RUN = 10

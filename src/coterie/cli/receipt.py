@@ -65,9 +65,9 @@ def verify(
     """
     from coterie.contract import load_contract
     from coterie.receipts import found_beside
+    from coterie.receipts.explain import does_not_prove, proves, walked
     from coterie.receipts.parents import walk
     from coterie.receipts.verification import verify_receipt
-    from coterie.receipts.words import does_not_prove, proves, walked
 
     receipt = _file_of(receipt)
     judged_at = at.replace(tzinfo=UTC) if at is not None else None
@@ -115,8 +115,8 @@ def show(receipt: ReceiptPath, as_json: AsJson = False) -> None:
 
     Example: coterie receipt show run1
     """
+    from coterie.receipts.explain import describe
     from coterie.receipts.reading import read_entries
-    from coterie.receipts.words import describe
 
     receipt = _file_of(receipt)
     if as_json:
@@ -149,7 +149,7 @@ def _file_of(path: Path) -> Path:
 
 def _check_model(contract_digest: str, digest: str, path: Path) -> None:
     """Refuses a model file that is not the run's; its reader has checked the file against itself."""
-    from coterie.trained import TrainedModel
+    from coterie.parameters.trained_model import TrainedModel
 
     found = TrainedModel.read(path)
     for what, expected, seen in (

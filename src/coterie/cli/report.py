@@ -17,7 +17,7 @@ from coterie.report.packages import EVENT_FILES, PAGES, require
 
 if TYPE_CHECKING:
     from coterie.contract import Contract
-    from coterie.ps.events import EventSink
+    from coterie.runs.events import EventSink
 
 TensorBoard = Annotated[
     Path | None,
@@ -81,7 +81,7 @@ def leave_node_report(folder: Path) -> None:
 
     A parameter server's first shard leaves a run's result, a worker or chief its own part.
     """
-    from coterie.nodes.run_directory import CONTRACT
+    from coterie.runs.directory import CONTRACT
 
     if (folder / CONTRACT).exists():
         leave_run_report(folder)
@@ -122,7 +122,7 @@ def watched(
         out: The run's directory; nothing is kept where it is absent.
     """
     from coterie.cli.progress import Interruption, shown
-    from coterie.nodes.eventlog import all_of
+    from coterie.runs.event_log import all_of
 
     interruption = Interruption(contract, keeps=out is not None)
     with interruption.said(where), ExitStack() as stack:

@@ -30,7 +30,7 @@ from coterie.cli.report import (
 
 if TYPE_CHECKING:
     from coterie.contract import Contract
-    from coterie.training.results import RunResult
+    from coterie.runs.result import RunResult
 
 ContractFile = Annotated[
     Path, typer.Argument(help="The contract, a TOML file.", metavar="CONTRACT")
@@ -65,7 +65,7 @@ def run(
 
     Example: coterie run examples/hfl.toml --data prepared --out run1
     """
-    from coterie.nodes.run import run_processes
+    from coterie.nodes.launch import run_processes
 
     contract, folder = contract_to_run(
         contract_file,
@@ -115,7 +115,7 @@ def local(
 
     Example: coterie local examples/hfl.toml --data prepared --out local1
     """
-    from coterie.nodes.run import run_in_process
+    from coterie.nodes.launch import run_in_process
 
     contract, folder = contract_to_run(
         contract_file,
@@ -157,7 +157,7 @@ def bench(
     """
     from coterie.contract import load_contract
     from coterie.files import write_whole, writing
-    from coterie.nodes.run_directory import new_directory
+    from coterie.runs.directory import new_directory
 
     contract = load_contract(contract_file)
     with ExitStack() as stack:
@@ -196,7 +196,7 @@ def bench(
 def _pairs(
     contract: Contract, data: Path, folder: Path, repeat: int
 ) -> list[tuple[RunResult, RunResult]]:
-    from coterie.nodes.run import run_processes
+    from coterie.nodes.launch import run_processes
 
     plaintext_node = (sys.executable, "-m", "coterie.plaintext")
     stamp, name = attested_stamp(contract), contract.name

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from coterie.contract import Contract
-from coterie.nodes.eventlines import describe_event
-from coterie.ps import events
+from coterie.runs import events
+from coterie.runs.event_format import describe_event
 
 Standing = Literal[
     "waiting", "loading", "ready", "joined", "training", "left out", "finished", "failed"

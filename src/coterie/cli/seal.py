@@ -16,7 +16,7 @@ from coterie.cli.options import AsJson
 from coterie.files import silence_output, unhindered
 
 if TYPE_CHECKING:
-    from coterie.trained.optimizer_state import StateSummary
+    from coterie.parameters.optimizer_state import StateSummary
 
 
 def seal(
@@ -42,7 +42,8 @@ def seal(
     Example: coterie seal data/acme acme-sealed --to contract.toml --party acme --key acme-data.key
     """
     from coterie.contract import load_contract
-    from coterie.sealing import DataKey, seal_dataset
+    from coterie.keys.data_key import DataKey
+    from coterie.keys.sealed_dataset import seal_dataset
 
     agreed = load_contract(contract)
     made = DataKey.generate(party)
@@ -71,7 +72,7 @@ def seal_key(
 
     Example: coterie seal-key acme-model.key --party acme
     """
-    from coterie.sealing import DataKey
+    from coterie.keys.data_key import DataKey
 
     made = DataKey.generate(party)
     made.write(out)
@@ -102,8 +103,8 @@ def seal_model(
 
     Example: coterie seal-model run1 start --key acme-model.key
     """
-    from coterie.sealing import DataKey
-    from coterie.sealing.model import seal_model as sealed_files
+    from coterie.keys.data_key import DataKey
+    from coterie.keys.sealed_model import seal_model as sealed_files
 
     written = sealed_files(folder, out, DataKey.read(key))
     if as_json:
@@ -133,9 +134,9 @@ def unseal(
     Example: coterie unseal model.coterie.sealed model.coterie --key acme-model.key
     """
     from coterie.errors import OutputInUse
-    from coterie.sealing import DataKey
-    from coterie.sealing.model import open_sealed_model, sealed_name
-    from coterie.trained import MODEL_NAME, TrainedModel
+    from coterie.keys.data_key import DataKey
+    from coterie.keys.sealed_model import open_sealed_model, sealed_name
+    from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
 
     opener = DataKey.read(key)
     name = sealed_name(sealed, opener)
@@ -162,7 +163,7 @@ def unseal(
 def _write_state(octets: memoryview, out: Path) -> StateSummary:
     """Writes an optimizer state's file, if every byte of it is right."""
     from coterie.files import writing, written_aside
-    from coterie.trained.optimizer_state import read_state
+    from coterie.parameters.optimizer_state import read_state
 
     with writing(out), written_aside(out) as file:
         file.write(octets)
@@ -197,8 +198,8 @@ def keyserver(
     journal.jsonl
     """
     from coterie.contract.signatures import load_party_key
-    from coterie.keyserver.policy import KeyPolicy
-    from coterie.keyserver.server import KeyServer
+    from coterie.keys.server.policy import KeyPolicy
+    from coterie.keys.server.server import KeyServer
     from coterie.nodes.descriptors import OWN, make_room
     from coterie.ratls.listener import ListenerLimits
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coterie.contract import Contract
-    from coterie.ps.overview import Overview
+    from coterie.ps.progress import Progress
     from coterie.status.messages import SeenPeer
 
 
@@ -105,7 +105,7 @@ def status(
     console.print_table(peers_table(agreed, name, run, peers))
 
 
-def peers_table(contract: Contract, server: str, run: Overview, peers: Sequence[SeenPeer]) -> Table:
+def peers_table(contract: Contract, server: str, run: Progress, peers: Sequence[SeenPeer]) -> Table:
     """Every node but the server that was asked; times to the minute, so that 80 columns hold a row."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for title in ("node", "run", "attested, UTC", "until", "platform", "measurement"):

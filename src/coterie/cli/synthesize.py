@@ -31,7 +31,7 @@ def synthesize(
 
     Example: coterie synthesize raw.tsv.zst --rows 60000 --seed 7
     """
-    from coterie.criteo.synthetic import synthesize as write_raw_file
+    from coterie.data.prepare.synthetic import synthesize as write_raw_file
 
     with progress_bar() as progress:
         report = write_raw_file(out, rows=rows, seed=seed, progress=progress)

@@ -46,8 +46,8 @@ def run(
 
     from coterie.cli import console
     from coterie.contract import load_contract
+    from coterie.tensorflow.digests import read_program
     from coterie.tensorflow.local import run_cluster
-    from coterie.tensorflow.measuring import read_program
 
     contract = load_contract(contract_file)
     program = read_program(program_file)
@@ -113,10 +113,10 @@ def node(
     Example: coterie tensorflow node cluster.toml worker0 train.py --party-key owner.pem
     """
     from coterie.contract import load_contract
-    from coterie.nodes.eventlog import printed
     from coterie.nodes.process import end_with_parent as watch_parent
     from coterie.nodes.process import find_node
     from coterie.nodes.trust import NodeOptions, check_addresses
+    from coterie.runs.event_log import printed
     from coterie.tensorflow.node import Start, agreed_program, die_with_parent, run_node
 
     contract = load_contract(contract_file)
@@ -152,7 +152,7 @@ def measure(
 
     Example: coterie tensorflow measure train.py >> cluster.toml
     """
-    from coterie.tensorflow.measuring import read_program, tensorflow_folder, wheel_digest
+    from coterie.tensorflow.digests import read_program, tensorflow_folder, wheel_digest
 
     digests = {
         "program": read_program(program_file).digest,

@@ -22,10 +22,10 @@ from coterie.kinds import Mode, Role
 MAX_STEP_BYTES = (1 << 31) - (1 << 21)
 
 # A worker's share of a step may be so many times that of all workers together on average. Steps grow
-# like that where one party has nearly all rows, for nobody to be alone in one: ps/schedule.py.
+# like that where one party has nearly all rows, for nobody to be alone in one: ps/core/schedule.py.
 UNEVEN = 8
 
-# Every shard owns whole slices of the table: ps/slices.py.
+# Every shard owns whole slices of the table: parameters/sharding.py.
 MAX_SHARDS = 64
 _LAST_PORT = 65_535
 

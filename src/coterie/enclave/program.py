@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from coterie.contract import Contract, Node
 from coterie.enclave.layout import Mounts
 from coterie.errors import EnvironmentUnfit
-from coterie.nodes.eventlog import printed
 from coterie.nodes.trust import NodeOptions
+from coterie.runs.event_log import printed
 
 _LAYER = "coterie.tensorflow"
 

@@ -10,10 +10,10 @@ from coterie.enclave.inputs import NodeInputs, read_inputs
 from coterie.enclave.layout import Mounts
 from coterie.enclave.program import start_program
 from coterie.errors import ContractInvalid, VoucherRefused
-from coterie.nodes.eventlog import printed
 from coterie.nodes.process import find_node
 from coterie.nodes.starting import NodeFiles, start_node
 from coterie.nodes.trust import NodeOptions
+from coterie.runs.event_log import printed
 
 
 def start_from_inputs(root: Path, *, direct: bool) -> None:

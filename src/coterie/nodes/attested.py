@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING
 from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid, CoterieError
 from coterie.files import make_folder, writing
+from coterie.nodes.checkpoint_key import fetch_checkpoint_key
 from coterie.nodes.descriptors import OWN
 from coterie.nodes.fabric import no_key
-from coterie.nodes.shares import fetch_checkpoint_key
 from coterie.nodes.trust import NodeOptions, node_trust, waiting_for
-from coterie.ps.calls import CallObserver, ignore_call
-from coterie.ps.events import Attested, EventSink, Listening, Refused
-from coterie.ps.memory import ShardService
-from coterie.ps.messages import max_message_bytes
-from coterie.ps.overview import Overview
+from coterie.ps.call_metrics import CallObserver, ignore_call
+from coterie.ps.in_process import ShardService
 from coterie.ps.ports import Caller, ParameterServerPort, ShardReceiverPort
+from coterie.ps.progress import Progress
 from coterie.ps.rpc import (
     PERMISSIONS,
     RpcParameterServer,
@@ -29,6 +27,7 @@ from coterie.ps.rpc import (
     shard_receiver_handler,
 )
 from coterie.ps.service import ParameterService
+from coterie.ps.wire.bounds import max_message_bytes
 from coterie.ratls.transport import (
     AttestedChannel,
     AttestedServer,
@@ -39,6 +38,7 @@ from coterie.ratls.transport import (
     peer_of,
 )
 from coterie.receipts.recorder import Recorder
+from coterie.runs.events import Attested, EventSink, Listening, Refused
 from coterie.status.service import StatusService
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class AttestedFabric:
 
     @contextmanager
     def _serving(
-        self, handler: Handler, overview: Callable[[], Overview] | None = None
+        self, handler: Handler, overview: Callable[[], Progress] | None = None
     ) -> Iterator[None]:
         reception = None
         if overview is not None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from coterie.contract import Contract, Party, load_contract, with_section
 from coterie.errors import StartRefused
-from coterie.nodes.result_file import read_result
-from coterie.nodes.run_directory import CONTRACT
 from coterie.receipts import NAME as RECEIPT
 from coterie.receipts.reading import read_receipt
+from coterie.runs.directory import CONTRACT
+from coterie.runs.result_file import read_result
 from coterie.start.continuing import continued
 
 

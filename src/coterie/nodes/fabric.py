@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from coterie.contract import Contract, Node
 from coterie.contract.rollback import RollbackConsent
-from coterie.criteo.dataset import DataSet
+from coterie.data.dataset import DataSet
 from coterie.errors import KeyRefused
-from coterie.ps.announcing import KeptReceipt, NoReceiptKept
-from coterie.ps.events import Event, EventSink
-from coterie.ps.memory import ShardService
+from coterie.parameters.model_file import Target
+from coterie.ps.in_process import ShardService
 from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
 from coterie.ps.service import ParameterService
-from coterie.start.giving import StartFiles
-from coterie.trained.format import Target
-from coterie.training.results import RunResult
+from coterie.ps.wire.checkpoint_messages import KeptReceipt, NoReceiptKept
+from coterie.runs.events import Event, EventSink
+from coterie.runs.result import RunResult
+from coterie.start.giver import StartFiles
 
 
 class RunReceipt(KeptReceipt, Protocol):

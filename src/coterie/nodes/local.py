@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from coterie.contract import Contract, Node
-from coterie.criteo.dataset import DataSet
+from coterie.data.dataset import DataSet
 from coterie.errors import CoterieError
 from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext
-from coterie.nodes.memory import MemoryFabric, MemoryHub
+from coterie.nodes.in_process import InProcessFabric, InProcessHub
 from coterie.nodes.process import new_incarnation
 from coterie.nodes.roles import CHECKPOINTS, run_chief, run_parameter_server, run_worker
-from coterie.ps.checkpoints.notes import forget_end
-from coterie.ps.events import EventSink
+from coterie.ps.checkpoints.end_records import forget_end
 from coterie.ps.outcome import RunOutcome
-from coterie.start.giving import StartFiles
+from coterie.runs.events import EventSink
+from coterie.start.giver import StartFiles
 from coterie.training.evaluation import ScoreSink
 
 
@@ -26,7 +26,7 @@ def run_local(
     open_data: Callable[[Node], DataSet],
     on_event: EventSink,
     *,
-    fabric_of: Callable[[MemoryHub, Node], Fabric] = MemoryFabric,
+    fabric_of: Callable[[InProcessHub, Node], Fabric] = InProcessFabric,
     out_of: Callable[[Node], Path] | None = None,
     keep_model: ModelKeeper | None = None,
     keep_state: ModelKeeper | None = None,
@@ -49,7 +49,7 @@ def run_local(
     Raises:
         CoterieError: Any node failed; the others are stopped.
     """
-    hub, incarnation = MemoryHub(contract), new_incarnation()
+    hub, incarnation = InProcessHub(contract), new_incarnation()
     keeping = contract.model_recipients()[:1]
     if out_of is not None:
         for server in contract.by_role("ps"):
@@ -97,7 +97,7 @@ def run_local(
     return outcome
 
 
-def _guarded(hub: MemoryHub, run: Callable[[NodeContext], object], context: NodeContext) -> None:
+def _guarded(hub: InProcessHub, run: Callable[[NodeContext], object], context: NodeContext) -> None:
     try:
         run(context)
     except CoterieError as error:

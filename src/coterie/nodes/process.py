@@ -18,19 +18,19 @@ from coterie.contract.rollback import RollbackConsent
 from coterie.errors import ContractInvalid, CoterieError, DataError
 from coterie.files import machine_error, only_writer, write_whole, writing
 from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext, NoReceipt, RunReceipt
-from coterie.nodes.result_file import write_result
-from coterie.nodes.run_directory import CONTRACT
-from coterie.ps.events import Event, EventSink, Failed, Finished, Started, StoodStill
+from coterie.parameters.optimizer_state import STATE_NAME
+from coterie.parameters.trained_model import MODEL_NAME, PlainModelFile
 from coterie.ps.outcome import RunOutcome
 from coterie.running_time import RunningTime
-from coterie.start.giving import StartFiles
-from coterie.trained.model import MODEL_NAME, PlainModelFile
-from coterie.trained.optimizer_state import STATE_NAME
-from coterie.training.results import RunResult, TransportName, result_of
-from coterie.training.scores import Evaluation
+from coterie.runs.directory import CONTRACT
+from coterie.runs.evaluation_file import Evaluation
+from coterie.runs.events import Event, EventSink, Failed, Finished, Started, StoodStill
+from coterie.runs.result import RunResult, TransportName, result_of
+from coterie.runs.result_file import write_result
+from coterie.start.giver import StartFiles
 
 if TYPE_CHECKING:  # opening data sets is for data owners; a parameter server never loads it
-    from coterie.criteo.dataset import DataSet
+    from coterie.data.dataset import DataSet
 
 _log = logging.getLogger(__name__)
 
@@ -264,7 +264,7 @@ def _take_part(context: NodeContext, *, compare_alone: bool) -> None:
 
 def _run_and_compare(context: NodeContext) -> None:
     """Runs a worker; then compares the joint model with one of its party's data alone."""
-    from coterie.nodes.comparing import ScoreKeeper, compare_privately
+    from coterie.nodes.baselines import ScoreKeeper, compare_privately
     from coterie.nodes.roles import run_worker
 
     keeper = ScoreKeeper()
@@ -285,9 +285,8 @@ def _opener(
     """Opens the party's data set: as it is, or, if it is sealed, in memory with a fetched key."""
     if data is None:
         return None
-    from coterie.criteo.dataset import open_dataset
-    from coterie.sealing import SealedDataSet, open_sealed_dataset
-    from coterie.sealing.dataset import check_owner
+    from coterie.data.dataset import open_dataset
+    from coterie.keys.sealed_dataset import SealedDataSet, check_owner, open_sealed_dataset
 
     def opened() -> DataSet:
         sealed = SealedDataSet.at(data)
@@ -320,8 +319,8 @@ def _keepers(
     key = fabric.model_key()
     if key is None:
         return PlainModelFile(out / MODEL_NAME), PlainModelFile(out / STATE_NAME)
-    from coterie.sealing.keys import DataKey
-    from coterie.sealing.model import SealedModelFile
+    from coterie.keys.data_key import DataKey
+    from coterie.keys.sealed_model import SealedModelFile
 
     sealing = DataKey(node.party, *key)
     return SealedModelFile.in_folder(out, MODEL_NAME, sealing), SealedModelFile.in_folder(

@@ -7,22 +7,27 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 from coterie.contract import Node, contract_digest
-from coterie.criteo.dataset import DataSet
-from coterie.criteo.shards import Shard as DataShard
+from coterie.data.dataset import DataSet
+from coterie.data.examples import Shard as DataShard
 from coterie.errors import CoterieError, DataError, PeerUnreachable
+from coterie.keys.sealed_checkpoints import SealedFileCodec
 from coterie.models.histogram import ScoreHistogram
 from coterie.models.released import ReleasedScores
 from coterie.nodes.fabric import Fabric, NodeContext
-from coterie.ps.aggregation import Gradients
 from coterie.ps.checkpoints import (
     Checkpoints,
     CheckpointStore,
     DurableCheckpoint,
     NoCheckpoints,
 )
-from coterie.ps.checkpoints.casing import Casing, OpenCasing
-from coterie.ps.disclosure import EVERYTHING, Disclosure
-from coterie.ps.events import (
+from coterie.ps.checkpoints.codec import FileCodec, PlainFileCodec
+from coterie.ps.core.aggregation import Gradients
+from coterie.ps.core.disclosure import EVERYTHING, Disclosure
+from coterie.ps.farewell import farewell_of
+from coterie.ps.outcome import RunOutcome
+from coterie.ps.service import ParameterService
+from coterie.ps.shard import CheckpointsMaker, Shard
+from coterie.runs.events import (
     DoneBefore,
     ModelKept,
     ModelNotKept,
@@ -33,19 +38,14 @@ from coterie.ps.events import (
     Waiting,
     WorkerTimes,
 )
-from coterie.ps.farewell import farewell_of
-from coterie.ps.outcome import RunOutcome
-from coterie.ps.service import ParameterService
-from coterie.ps.shard import CheckpointsMaker, Shard
-from coterie.sealing.casing import SealedCasing
-from coterie.start.giving import no_start_given
+from coterie.start.giver import no_start_given
 from coterie.training import chief
-from coterie.training.delivery import ShardInbox
+from coterie.training.client import ServerClient, WaitsFor
+from coterie.training.data_transfer import ShardInbox
 from coterie.training.evaluation import evaluate, validate
-from coterie.training.progress import OwnSteps
-from coterie.training.receiving import receive_model, receive_optimizer_state
-from coterie.training.remembered import CheckpointMemory
-from coterie.training.session import ServerSession, WaitsFor
+from coterie.training.model_download import receive_model, receive_optimizer_state
+from coterie.training.own_steps import OwnSteps
+from coterie.training.rollback_guard import RollbackGuard
 from coterie.training.step import WorkerStep
 from coterie.training.worker import Trainer
 from coterie.waiting import Patience
@@ -178,7 +178,7 @@ def telling(fabric: Fabric, node: Node) -> Iterator[None]:
 
 
 def _await_data(
-    context: NodeContext, inbox: ShardInbox, session: ServerSession
+    context: NodeContext, inbox: ShardInbox, session: ServerClient
 ) -> tuple[DataShard, bytes] | None:
     """Waits for the chief's delivery; None if the training has ended without it.
 
@@ -201,7 +201,7 @@ def _await_data(
 
 def _train(
     context: NodeContext,
-    session: ServerSession,
+    session: ServerClient,
     shard: DataShard,
     worker_step: WorkerStep,
     validation: DataShard | None = None,
@@ -255,7 +255,7 @@ def _tell_own_quality(context: NodeContext, split: str, counts: ScoreHistogram) 
     )
 
 
-def _take_model(context: NodeContext, session: ServerSession) -> None:
+def _take_model(context: NodeContext, session: ServerClient) -> None:
     """Downloads and keeps the trained model, at a node of a party that gets it."""
     if context.node not in context.contract.model_recipients():
         return
@@ -297,11 +297,11 @@ def _checkpoints(context: NodeContext) -> CheckpointsMaker:
     return make
 
 
-def _casing(context: NodeContext, place: tuple[int, int]) -> Casing:
+def _casing(context: NodeContext, place: tuple[int, int]) -> FileCodec:
     contract = context.contract
     if not contract.trust.checkpoints_sealed or context.fabric.proves_nothing:
-        return OpenCasing()
-    return SealedCasing(context.fabric.checkpoint_key(), contract_digest(contract), place)
+        return PlainFileCodec()
+    return SealedFileCodec(context.fabric.checkpoint_key(), contract_digest(contract), place)
 
 
 def _open(context: NodeContext) -> DataSet:
@@ -324,10 +324,10 @@ def _check_start(context: NodeContext) -> None:
     context.start.check()
 
 
-def _memory(context: NodeContext) -> CheckpointMemory:
+def _memory(context: NodeContext) -> RollbackGuard:
     folder = context.memory
     path = folder / "remembered-checkpoint.json" if folder is not None else None
-    return CheckpointMemory(path, context.contract)
+    return RollbackGuard(path, context.contract)
 
 
 @contextmanager
@@ -341,7 +341,7 @@ def _unless_done(context: NodeContext) -> Iterator[None]:
         context.on_event(DoneBefore(context.node.name))
 
 
-def _step_while_dialling(context: NodeContext, session: ServerSession) -> WorkerStep:
+def _step_while_dialling(context: NodeContext, session: ServerClient) -> WorkerStep:
     """Compiles before the node joins, so that nobody waits for it in the first step.
 
     The server is dialled meanwhile: who has just started this node with a wrong address is still there.
@@ -375,8 +375,8 @@ def _session(
     shard: DataShard | None,
     digest: bytes,
     while_waiting: Callable[[], None] = lambda: None,
-) -> Iterator[ServerSession]:
-    session = ServerSession(
+) -> Iterator[ServerClient]:
+    session = ServerClient(
         context.fabric.parameter_server,
         context.contract,
         train_examples=shard.rows if shard is not None else 0,

@@ -13,13 +13,13 @@ from coterie.contract.rollback import RollbackConsent
 from coterie.contract.signatures import check_consent, valid_signatures
 from coterie.nodes.attested import attested_fabric, descriptors_needed
 from coterie.nodes.descriptors import make_room
-from coterie.nodes.eventlog import all_of
+from coterie.nodes.metrics import NodeMetrics
+from coterie.nodes.metrics_exporter import serving_metrics
 from coterie.nodes.process import find_node, run_node
 from coterie.nodes.stopping import end_on_sigterm
 from coterie.nodes.trust import NodeOptions, check_addresses
-from coterie.observability.exporter import serving_metrics
-from coterie.observability.metrics import NodeMetrics
-from coterie.ps.events import EventSink
+from coterie.runs.event_log import all_of
+from coterie.runs.events import EventSink
 
 
 @dataclass(frozen=True)

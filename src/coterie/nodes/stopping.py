@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
-from coterie.ps.events import EventSink, Stopped
+from coterie.runs.events import EventSink, Stopped
 from coterie.termination import ENDING, exit_code, hear
 
 EXIT_CODE = exit_code(signal.SIGTERM)

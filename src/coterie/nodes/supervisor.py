@@ -19,12 +19,12 @@ from pathlib import Path
 from coterie.contract import Contract, Node
 from coterie.errors import CoterieError, NodeFailed, error_from_dict
 from coterie.files import writing
-from coterie.nodes.eventlines import decode_event
-from coterie.nodes.eventlog import LineLog
-from coterie.nodes.run_directory import RunDirectory
-from coterie.ps.events import Event, EventSink, Failed, Finished, Listening, StepDone
+from coterie.runs.directory import RunDirectory
+from coterie.runs.event_format import decode_event
+from coterie.runs.event_log import LineLog
+from coterie.runs.events import Event, EventSink, Failed, Finished, Listening, StepDone
+from coterie.runs.result import RunResult
 from coterie.text import ending_words
-from coterie.training.results import RunResult
 
 _STOP_SECONDS = 10.0
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 from coterie.attestation.clock import FlooredClock
 from coterie.attestation.collateral_options import collateral_from_options
-from coterie.attestation.tee.opening import open_tee
+from coterie.attestation.tee.by_kind import open_tee
 from coterie.contract import Contract, Node
 from coterie.contract.signatures import ContractSignature, load_party_key
 from coterie.errors import ContractInvalid, VoucherRefused
-from coterie.keyserver.client import KeyServerClient
-from coterie.nodes.shares import check_share_options
-from coterie.ps.events import EventSink, Waiting
+from coterie.keys.server.client import KeyServerClient
+from coterie.nodes.checkpoint_key import check_share_options
 from coterie.ratls.address import Address
 from coterie.ratls.credentials import Clock
 from coterie.ratls.trust import TrustContext, make_trust
 from coterie.ratls.voucher import PartyKeyVouchers, VoucherSource
+from coterie.runs.events import EventSink, Waiting
 from coterie.waiting import WaitSink, untold
 
 

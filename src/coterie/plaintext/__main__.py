@@ -8,9 +8,9 @@ from pathlib import Path
 
 from coterie.contract import load_contract
 from coterie.errors import CoterieError
-from coterie.nodes.eventlog import printed
 from coterie.nodes.process import end_with_parent, find_node, run_node
 from coterie.plaintext.fabric import PlaintextFabric
+from coterie.runs.event_log import printed
 
 
 def main() -> int:

@@ -13,9 +13,7 @@ import grpc
 from coterie.contract import Contract, Node
 from coterie.errors import AddressInUse, CallRefused, EnvironmentUnfit, PeerUnreachable
 from coterie.nodes.fabric import NoReceipt, no_key, nothing_sealed
-from coterie.ps.events import EventSink, Listening
-from coterie.ps.memory import ShardService
-from coterie.ps.messages import max_message_bytes
+from coterie.ps.in_process import ShardService
 from coterie.ps.ports import Caller, ParameterServerPort, ShardReceiverPort
 from coterie.ps.rpc import (
     RpcParameterServer,
@@ -24,6 +22,8 @@ from coterie.ps.rpc import (
     shard_receiver_handler,
 )
 from coterie.ps.service import ParameterService
+from coterie.ps.wire.bounds import max_message_bytes
+from coterie.runs.events import EventSink, Listening
 
 if TYPE_CHECKING:
     from coterie.ps.rpc import Handler

@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from coterie.contract import Contract
 from coterie.errors import CallRefused
-from coterie.ps.membership import Membership
-from coterie.ps.messages import PART_BYTES
+from coterie.ps.core.membership import Membership
+from coterie.ps.core.state import ModelState
 from coterie.ps.ports import Caller
-from coterie.ps.state import ModelState
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.bounds import PART_BYTES
 
 FloatArray = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.int32]

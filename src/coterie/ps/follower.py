@@ -11,14 +11,14 @@ from contextlib import suppress
 from typing import TypeVar
 
 from coterie.errors import CoterieError, PeerUnreachable, StepRefused
-from coterie.ps.announcing import run_id_from_wire
-from coterie.ps.between import checkpoint_to_wire, decision_from_wire, norms_to_wire
-from coterie.ps.council import StagedReport
+from coterie.ps.core.coordinator import StagedReport
 from coterie.ps.farewell import farewell_of
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.run import Run
 from coterie.ps.shard import Shard
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.checkpoint_messages import run_id_from_wire
+from coterie.ps.wire.shard_messages import checkpoint_to_wire, decision_from_wire, norms_to_wire
 
 Reply = TypeVar("Reply")
 _MAX_LOST = 25

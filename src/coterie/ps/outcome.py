@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from coterie.errors import CheckpointDamaged
 from coterie.models.released import ReleasedScores
 from coterie.ps.checkpoints import WorkerAbsence
-from coterie.ps.events import ServerTimes, WorkerTimes
-from coterie.ps.validating import Validated
+from coterie.ps.core.validations import Validated
+from coterie.runs.events import ServerTimes, WorkerTimes
 
 
 @dataclass(frozen=True)

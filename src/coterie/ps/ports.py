@@ -1,6 +1,6 @@
 """The seam between nodes: who calls whom with which messages, whatever carries them.
 
-Real implementations: ``rpc.py`` (gRPC). In memory: ``memory.py``. Both raise the error tree.
+Real implementations: ``rpc.py`` (gRPC). In one process: ``in_process.py``. Both raise the error tree.
 """
 
 from __future__ import annotations

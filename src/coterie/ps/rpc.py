@@ -15,8 +15,8 @@ from google.protobuf.message import DecodeError, Message
 
 from coterie.errors import CoterieError, MessageRefused, PeerUnreachable, ProtocolError
 from coterie.kinds import Role
-from coterie.ps.calls import CallObserver, CallTimer, ignore_call, work_of
-from coterie.ps.memory import ShardService
+from coterie.ps.call_metrics import CallObserver, CallTimer, ignore_call, work_of
+from coterie.ps.in_process import ShardService
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
 from coterie.ps.wire import codecs

@@ -14,19 +14,19 @@ import numpy as np
 
 from coterie.contract import Contract
 from coterie.errors import CoterieError, NodeMissing, StepRefused
-from coterie.ps import events
-from coterie.ps.aggregation import Gradients, dense_norm, is_finite, slice_norms
-from coterie.ps.barrier import StepBarrier
 from coterie.ps.checkpoints import WorkerAbsence
-from coterie.ps.council import Absence, Council, Decision, StagedReport
-from coterie.ps.disclosure import Disclosure, StepWindows
-from coterie.ps.divergence import diverged
-from coterie.ps.membership import Membership
+from coterie.ps.core.aggregation import Gradients, dense_norm, is_finite, slice_norms
+from coterie.ps.core.barrier import StepBarrier
+from coterie.ps.core.coordinator import Absence, Coordinator, Decision, StagedReport
+from coterie.ps.core.disclosure import Disclosure, StepWindows
+from coterie.ps.core.divergence import diverged
+from coterie.ps.core.membership import Membership
+from coterie.ps.core.schedule import Schedule
+from coterie.ps.core.state import ModelState, Snapshot
+from coterie.ps.core.validations import Validated, ValidationPlan, Validations
 from coterie.ps.ports import Caller
-from coterie.ps.schedule import Schedule
-from coterie.ps.state import ModelState, Snapshot
 from coterie.ps.times import ServerClock
-from coterie.ps.validating import Validated, ValidationPlan, Validations
+from coterie.runs import events
 
 _TOLD_LOSSES = 5
 
@@ -102,7 +102,7 @@ class Run:
         self.initialized = state.step > 0 or not given
         self.schedule: Schedule | None = None
         self.barrier: StepBarrier | None = None
-        self.council: Council | None = None
+        self.council: Coordinator | None = None
         self.dense_octets = b""
         self.losses: deque[float] = deque(maxlen=_TOLD_LOSSES)
         self.progress_at = self._began_at = self._trained_at = monotonic()
@@ -306,7 +306,7 @@ class Run:
             self.schedule = self.schedule.ended(self.validations.newest)
         step = self.step
         if self.place.leads:
-            self.council = Council(self.contract, self.schedule, step, self._absences)
+            self.council = Coordinator(self.contract, self.schedule, step, self._absences)
             self._windows = StepWindows(self._disclosure, self.schedule, step)
             workers = self.membership.workers
             present = [i for i, name in enumerate(workers) if name in self.membership.joined]

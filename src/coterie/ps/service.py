@@ -20,10 +20,10 @@ from coterie.errors import (
     TrainingDiverged,
     TrustError,
 )
-from coterie.ps import events
-from coterie.ps.announcing import check_remembered, keeps_receipt
-from coterie.ps.barrier import Offer
-from coterie.ps.divergence import diverged
+from coterie.ps.core.barrier import Offer
+from coterie.ps.core.divergence import diverged
+from coterie.ps.core.evaluation import SplitCounts
+from coterie.ps.core.schedule import Schedule
 from coterie.ps.download import (
     check_given_out,
     check_not_left,
@@ -32,20 +32,20 @@ from coterie.ps.download import (
     part_count,
     state_parts,
 )
-from coterie.ps.evaluation import SplitCounts
 from coterie.ps.follower import Follower
-from coterie.ps.lead import Lead
-from coterie.ps.messages import EVALUATION_BATCH, MessageBounds
+from coterie.ps.leader import Leader
 from coterie.ps.outcome import RunOutcome
-from coterie.ps.overview import Overview, overview_of
 from coterie.ps.ports import Caller, ParameterServerPort
+from coterie.ps.progress import Progress, progress_of
 from coterie.ps.run import Run
-from coterie.ps.schedule import Schedule
 from coterie.ps.shard import Shard
 from coterie.ps.times import times_from_wire
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.bounds import EVALUATION_BATCH, MessageBounds
+from coterie.ps.wire.checkpoint_messages import check_remembered, keeps_receipt
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, octets_of
-from coterie.start.filling import StartInbox
+from coterie.runs import events
+from coterie.start.inbox import StartInbox
 
 _AGAIN_SECONDS = 1.0
 _Request = TypeVar("_Request")
@@ -84,7 +84,7 @@ class ParameterService:
     ) -> None:
         self.shard = shard
         self._connect = connect
-        self._lead = Lead(shard) if shard.place.leads else None
+        self._lead = Leader(shard) if shard.place.leads else None
         self._bounds = MessageBounds(shard.contract, dense=shard.place.leads)
         self._starting = StartInbox(
             shard, lambda: self._lead is not None and self._lead.outcome is not None
@@ -436,23 +436,23 @@ class ParameterService:
             shard.changed.notify_all()
         return pb.TellReply()
 
-    def overview(self) -> Overview:
+    def overview(self) -> Progress:
         """What an operator may see."""
-        return overview_of(self.shard, self._lead)
+        return progress_of(self.shard, self._lead)
 
     @_heard
     def enlist(self, caller: Caller, request: pb.EnlistRequest) -> pb.EnlistReply:
-        """See ``Lead.enlist``."""
+        """See ``Leader.enlist``."""
         return self._leading("an enlisting shard").enlist(caller, request)
 
     @_heard
     def commit(self, caller: Caller, request: pb.CommitRequest) -> pb.CommitReply:
-        """See ``Lead.commit``."""
+        """See ``Leader.commit``."""
         return self._leading("a commit").commit(caller, request)
 
     @_heard
     def conclude(self, caller: Caller, request: pb.ConcludeRequest) -> pb.ConcludeReply:
-        """See ``Lead.conclude``."""
+        """See ``Leader.conclude``."""
         return self._leading("a conclusion").conclude(caller, request)
 
     # --- inside the lock -----------------------------------------------------------------------
@@ -505,7 +505,7 @@ class ParameterService:
             shard.fail(error)
             raise
 
-    def _leading(self, what: str) -> Lead:
+    def _leading(self, what: str) -> Leader:
         if self._lead is None:
             raise MessageRefused(
                 f"{what} came to another shard than the first",

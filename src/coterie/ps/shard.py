@@ -17,22 +17,27 @@ from coterie.errors import (
     EnvironmentUnfit,
     StepRefused,
 )
-from coterie.ps import events
-from coterie.ps.announcing import KeptReceipt, NoReceiptKept, lineage_to_wire, receipt_to_wire
 from coterie.ps.checkpoints import Checkpoints, DurableCheckpoint, RunRecord
 from coterie.ps.checkpoints.lineage import Lineage
-from coterie.ps.council import Absence
-from coterie.ps.departures import Departures
-from coterie.ps.disclosure import Disclosure
+from coterie.ps.core.coordinator import Absence
+from coterie.ps.core.departures import Departures
+from coterie.ps.core.disclosure import Disclosure
+from coterie.ps.core.membership import Membership
+from coterie.ps.core.presence import Presence
+from coterie.ps.core.standstill import Standstill
+from coterie.ps.core.state import ModelState
+from coterie.ps.core.validations import Validated
 from coterie.ps.download import part_count
-from coterie.ps.membership import Membership
 from coterie.ps.outcome import RunEnd
-from coterie.ps.presence import Presence
 from coterie.ps.run import Run, ShardPlace
-from coterie.ps.standstill import Standstill
-from coterie.ps.state import ModelState
-from coterie.ps.validating import Validated
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.checkpoint_messages import (
+    KeptReceipt,
+    NoReceiptKept,
+    lineage_to_wire,
+    receipt_to_wire,
+)
+from coterie.runs import events
 
 _LEFT = "left-"
 VALIDATIONS = "validations"

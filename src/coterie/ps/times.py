@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from math import isfinite
 
 from coterie.errors import MessageRefused
-from coterie.ps.events import ServerTimes, WorkerTimes
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.runs.events import ServerTimes, WorkerTimes
 
 
 def times_to_wire(times: WorkerTimes) -> pb.WorkerTimes:

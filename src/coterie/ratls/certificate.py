@@ -2,7 +2,7 @@
 
 asn1crypto does the parsing, since real Gramine certificates write an ECDSA AlgorithmIdentifier with
 a NULL parameter, which stricter parsers refuse. PEM is never sniffed: a quote contains PEM text.
-Nothing is trusted for being in a certificate; `coterie.ratls.judging` says what is.
+Nothing is trusted for being in a certificate; `coterie.ratls.verify` says what is.
 """
 
 from __future__ import annotations

@@ -12,14 +12,14 @@ import grpc
 from coterie import grpc_settings
 from coterie.errors import CoterieError, PeerUnreachable
 from coterie.ratls.address import Address
-from coterie.ratls.calls import CallLimits
+from coterie.ratls.call_limits import CallLimits
+from coterie.ratls.channel_pool import ChannelPool
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.handshake import HANDSHAKE_SECONDS, AttestedPeer, dial
 from coterie.ratls.link import Link
 from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard
 from coterie.ratls.refusals import Refused, Tally, log_refusal
-from coterie.ratls.switching import SwitchingChannel
 from coterie.ratls.trust import TrustContext
 from coterie.waiting import Failure, WaitSink, trying, untold
 
@@ -87,10 +87,10 @@ class AttestedChannel:
         self._pins = PinBoard()
         self._link, self._attested = self._connect(patience_seconds)
         self._renew_at = self._renewal_time()
-        self._channel = SwitchingChannel(self._lease, self.close)
+        self._channel = ChannelPool(self._lease, self.close)
 
     @property
-    def channel(self) -> SwitchingChannel:
+    def channel(self) -> ChannelPool:
         """The channel for stubs. Calls may raise what the constructor raises."""
         return self._channel
 

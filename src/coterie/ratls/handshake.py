@@ -17,15 +17,10 @@ from datetime import UTC, datetime
 from coterie.attestation.collateral_source import stapled
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed, PeerUnreachable
 from coterie.ratls.address import Address
+from coterie.ratls.connect import Destination
 from coterie.ratls.credentials import Credentials
 from coterie.ratls.deadline import Deadline
-from coterie.ratls.dialling import Destination
-from coterie.ratls.judging import (
-    JudgedCertificate,
-    JudgedSession,
-    judge_certificate,
-    judge_session,
-)
+from coterie.ratls.guests import Reception, Visit, unproved_key
 from coterie.ratls.messages import NONCE_BYTES
 from coterie.ratls.peer import Peer, Proof
 from coterie.ratls.session import (
@@ -37,7 +32,12 @@ from coterie.ratls.session import (
 )
 from coterie.ratls.tls import TlsConnection
 from coterie.ratls.trust import TrustContext
-from coterie.ratls.visitors import Reception, Visit, unproved_key
+from coterie.ratls.verify import (
+    JudgedCertificate,
+    JudgedSession,
+    judge_certificate,
+    judge_session,
+)
 
 HANDSHAKE_SECONDS = 10.0
 _TOKEN_LABEL = b"EXPORTER-coterie-grpc-1"

@@ -17,7 +17,7 @@ from coterie.contract import Contract, Node, contract_digest
 from coterie.ratls.certificate import RatlsCertificate, read_certificate
 from coterie.ratls.claims import Claims, report_data
 from coterie.ratls.evidence import InteroperableEvidence
-from coterie.ratls.issuing import issue_certificate, spki_der
+from coterie.ratls.issue import issue_certificate, spki_der
 
 P256_ORDER = (
     0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # SP 800-186, 3.2.1.3

@@ -15,7 +15,7 @@ import grpc
 
 from coterie.errors import CallRefused, CoterieError, MessageRefused, PeerBusy
 from coterie.kinds import Role
-from coterie.ratls.calls import CallsUnderWay
+from coterie.ratls.call_limits import CallsUnderWay
 from coterie.ratls.credentials import Clock
 from coterie.ratls.link import SESSION_KEY
 from coterie.ratls.peer import Peer

@@ -17,11 +17,12 @@ import grpc
 
 from coterie import grpc_settings
 from coterie.ratls.address import Address
-from coterie.ratls.calls import CallLimits
+from coterie.ratls.call_limits import CallLimits
 from coterie.ratls.connections import ConnectionLimits, Connections
+from coterie.ratls.guests import Reception
 from coterie.ratls.handshake import accept
 from coterie.ratls.interceptor import AttestationInterceptor, Permissions
-from coterie.ratls.issuing import stray_certificate_pem
+from coterie.ratls.issue import stray_certificate_pem
 from coterie.ratls.listener import (
     AttestationListener,
     ListenerLimits,
@@ -33,7 +34,6 @@ from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard
 from coterie.ratls.refusals import Refused, log_refusal
 from coterie.ratls.trust import TrustContext
-from coterie.ratls.visitors import Reception
 
 _GRACE_SECONDS = 60.0
 _SPARE_THREADS = 4  # refuse what is over the limits

@@ -22,7 +22,7 @@ from OpenSSL import SSL, crypto
 
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed
 from coterie.ratls.deadline import Deadline
-from coterie.ratls.issuing import spki_der
+from coterie.ratls.issue import spki_der
 from coterie.ratls.records import Records, broken_off, tls_failed
 from coterie.text import first_octets, printable
 from coterie.unreadable import UNREADABLE

@@ -1,6 +1,6 @@
 """The transport: gRPC among attested nodes. What the rest of Coterie needs of this folder."""
 
-from coterie.ratls.calls import CallLimits
+from coterie.ratls.call_limits import CallLimits
 from coterie.ratls.channel import AttestedChannel
 from coterie.ratls.connections import ConnectionLimits
 from coterie.ratls.interceptor import Permissions, peer_of

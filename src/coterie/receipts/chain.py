@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from coterie.errors import EvidenceRefused, ReceiptRefused
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.identity import P256_ORDER
-from coterie.receipts.bodies import Agreement, Body, Outcome, Server
 from coterie.receipts.entries import GENESIS, Entry, octets, refused
+from coterie.receipts.entry_types import Agreement, Body, Outcome, Server
 
 _FIRST: dict[int, type[Body]] = {0: Server, 1: Agreement}
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from coterie.attestation.collateral import Collateral
 from coterie.errors import ReceiptRefused
-from coterie.receipts.bodies import KINDS, Body, Count, Hex32, Hex64, Moment
+from coterie.receipts.entry_types import KINDS, Body, Count, Hex32, Hex64, Moment
 
 MAX_LINE_BYTES = 4 << 20
 GENESIS = hashlib.sha256(b"coterie receipt 1\0").hexdigest()

@@ -23,11 +23,11 @@ from coterie.attestation.statements import parse_statement
 from coterie.contract import Contract
 from coterie.errors import CoterieError, EvidenceRefused, ReceiptRefused
 from coterie.ratls.certificate import read_certificate
-from coterie.ratls.judging import JudgedCertificate, judge_certificate, judge_session
 from coterie.ratls.session import session_report_data
 from coterie.ratls.trust import RelyingParty
+from coterie.ratls.verify import JudgedCertificate, judge_certificate, judge_session
 from coterie.ratls.voucher import Voucher, verify_voucher
-from coterie.receipts import bodies, entries
+from coterie.receipts import entries, entry_types
 from coterie.receipts.entries import Entry, octets, refused
 from coterie.receipts.findings import Proved
 
@@ -54,7 +54,7 @@ class EvidenceJudge:
         self._contract: Contract | None = None
         self._appraiser: Appraiser | None = None
         self._collateral: dict[str, Collateral] = {}
-        self._servers: list[tuple[Entry, bodies.Server]] = []
+        self._servers: list[tuple[Entry, entry_types.Server]] = []
         self._server_keys: set[str] = set()
         self.incarnation = -1
         self.digest = b""
@@ -64,7 +64,7 @@ class EvidenceJudge:
         """Sets the rules, and the digest that claims must have."""
         self._contract, self.digest, self._appraiser = contract, digest, appraiser
 
-    def keep_server(self, entry: Entry, server: bodies.Server) -> None:
+    def keep_server(self, entry: Entry, server: entry_types.Server) -> None:
         """Notes a key of the server; its evidence is judged when all collateral has come.
 
         Raises:
@@ -103,7 +103,7 @@ class EvidenceJudge:
             within(entry, partial(self._judge_server, entry, server))
         self._servers.clear()
 
-    def _check_start(self, entry: Entry, server: bodies.Server, incarnation: int) -> None:
+    def _check_start(self, entry: Entry, server: entry_types.Server, incarnation: int) -> None:
         """Of two processes of the server the newer one goes on."""
         before, self.incarnation = self.incarnation, incarnation
         fits = incarnation == before if server.reason == "renewal" else incarnation > before
@@ -115,7 +115,7 @@ class EvidenceJudge:
                 f"start {incarnation}",
             )
 
-    def judge_node(self, entry: Entry, node: bodies.AttestedNode) -> None:
+    def judge_node(self, entry: Entry, node: entry_types.AttestedNode) -> None:
         """Judges a node's evidence.
 
         Raises:
@@ -129,7 +129,7 @@ class EvidenceJudge:
         assert self._contract is not None
         return self._contract
 
-    def _judge_server(self, entry: Entry, server: bodies.Server) -> None:
+    def _judge_server(self, entry: Entry, server: entry_types.Server) -> None:
         der = octets(server.certificate)
         at = self._at or entry.at
         lead = self.contract.by_role("ps")[0].name
@@ -150,7 +150,7 @@ class EvidenceJudge:
         self._check_start(entry, server, judged.claims.incarnation)
         self.proved.append(Proved.of(entry.line, server.reason, judged, judged.verdict, at))
 
-    def _judge_node(self, entry: Entry, node: bodies.AttestedNode) -> None:
+    def _judge_node(self, entry: Entry, node: entry_types.AttestedNode) -> None:
         said = datetime.fromisoformat(node.attested_at)
         at = self._at or said
         if said > entry.at:
@@ -196,7 +196,7 @@ class EvidenceJudge:
             trust=self._trust(source, at),
             at=at,
         )
-        again = bodies.Appraised.of(fresh.verdict)
+        again = entry_types.Appraised.of(fresh.verdict)
         if again != node.verdict:
             raise refused(
                 "its evidence gives another verdict than the receipt says",

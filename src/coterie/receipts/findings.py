@@ -7,8 +7,8 @@ from datetime import datetime
 
 from coterie.attestation.verdict import Verdict
 from coterie.contract import Contract
-from coterie.ratls.judging import JudgedCertificate
-from coterie.receipts.bodies import Outcome, Stamp
+from coterie.ratls.verify import JudgedCertificate
+from coterie.receipts.entry_types import Outcome, Stamp
 from coterie.receipts.history import History
 
 

@@ -4,7 +4,7 @@ Every node that joined had proved itself; a worker's data set stays the same wit
 goes back forgets what came after; the outcome's steps, examples and absences follow from what came
 before. A server that goes on from a checkpoint that the receipt does not know shows that entries are
 missing: that is not refused but told, as a gap. What came after the last checkpoint before a restart can
-be cut off without leaving a gap; ``words`` says so for every receipt with a restart.
+be cut off without leaving a gap; ``explain`` says so for every receipt with a restart.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from coterie.contract import Contract
 from coterie.errors import DataError
-from coterie.ps.schedule import Schedule
-from coterie.ps.validating import steps_after
-from coterie.receipts import bodies
+from coterie.ps.core.schedule import Schedule
+from coterie.ps.core.validations import steps_after
+from coterie.receipts import entry_types
 from coterie.receipts.entries import Entry, refused
 
 
@@ -59,7 +59,7 @@ class History:
         self._restarted = False
         self._runs: set[str] = set()
         self.run = ""
-        self.start: bodies.StartTaken | None = None
+        self.start: entry_types.StartTaken | None = None
         self.data_sets: dict[str, Brought] = {}
         self.joins: dict[str, int] = {}
         self.checkpoints = 0
@@ -70,7 +70,7 @@ class History:
         self.failures: list[str] = []
         self.gaps: list[str] = []
         self.counted_only: list[str] = []
-        self.outcome: bodies.Outcome | None = None
+        self.outcome: entry_types.Outcome | None = None
 
     def take(self, entry: Entry) -> None:  # noqa: PLR0912 (one line per kind)
         """Takes the next entry.
@@ -79,40 +79,40 @@ class History:
             ReceiptRefused: It contradicts the contract, or what came before.
         """
         match entry.body:
-            case bodies.Server() as server:
+            case entry_types.Server() as server:
                 self._started(entry, server)
-            case bodies.AttestedNode() as node:
+            case entry_types.AttestedNode() as node:
                 self._role_of(entry, node.node)
                 self._attested.add((node.node, node.incarnation))
-            case bodies.NodeJoined() as joined:
+            case entry_types.NodeJoined() as joined:
                 self._joined(entry, joined)
-            case bodies.RunBegun(run=run):
+            case entry_types.RunBegun(run=run):
                 self._begun(entry, run)
-            case bodies.StartTaken() as start:
+            case entry_types.StartTaken() as start:
                 self._start_taken(entry, start)
-            case bodies.ServerResumed() as resumed:
+            case entry_types.ServerResumed() as resumed:
                 self._resumed(resumed)
-            case bodies.ServerRestarted(step=step):
+            case entry_types.ServerRestarted(step=step):
                 self._cut(step)
-            case bodies.Checkpoint() as checkpoint:
+            case entry_types.Checkpoint() as checkpoint:
                 self._checkpoint(entry, checkpoint)
-            case bodies.NodeLeftOut(node=node_name, step=step):
+            case entry_types.NodeLeftOut(node=node_name, step=step):
                 self._role_of(entry, node_name)
                 self._out.append((node_name, step, None))
-            case bodies.NodeReturned(node=node_name, step=step):
+            case entry_types.NodeReturned(node=node_name, step=step):
                 self._returned(entry, node_name, step)
-            case bodies.PeerRefused():
+            case entry_types.PeerRefused():
                 self.refusals += 1
-            case bodies.ServerFailed(error=error, reason=reason):
+            case entry_types.ServerFailed(error=error, reason=reason):
                 self.failures.append(f"{error}: {reason}")
-            case bodies.Outcome() as outcome:
+            case entry_types.Outcome() as outcome:
                 self._concluded(entry, outcome)
             case _:
                 pass
 
     # --- one kind each -------------------------------------------------------------------------
 
-    def _started(self, entry: Entry, server: bodies.Server) -> None:
+    def _started(self, entry: Entry, server: entry_types.Server) -> None:
         if (server.reason == "start") != (entry.index == 0):
             raise refused(
                 "the server starts at the wrong place",
@@ -128,7 +128,7 @@ class History:
                 f"a crash before line {entry.line} left {server.lost} bytes of an entry, which are lost"
             )
 
-    def _joined(self, entry: Entry, joined: bodies.NodeJoined) -> None:
+    def _joined(self, entry: Entry, joined: entry_types.NodeJoined) -> None:
         role = self._role_of(entry, joined.node)
         if role == "ps":
             raise refused(
@@ -177,7 +177,7 @@ class History:
         self.start = None
         self._cut(0, tell=False)
 
-    def _start_taken(self, entry: Entry, start: bodies.StartTaken) -> None:
+    def _start_taken(self, entry: Entry, start: entry_types.StartTaken) -> None:
         """The giver has proved itself, and all of it is what the contract says."""
         self._check_going(entry, "a start is taken")
         agreed, giver = self._contract.start, self._contract.start_giver()
@@ -190,7 +190,7 @@ class History:
                 f"an attested entry of {giver.name} before it",
                 "none",
             )
-        expected = bodies.StartTaken(
+        expected = entry_types.StartTaken(
             node=giver.name,
             model=agreed.model,
             contract=agreed.contract,
@@ -207,7 +207,7 @@ class History:
             )
         self.start = start
 
-    def _resumed(self, resumed: bodies.ServerResumed) -> None:
+    def _resumed(self, resumed: entry_types.ServerResumed) -> None:
         step, digest = resumed.step, resumed.digest
         known = self._known if resumed.run == self.run else {}
         self._runs.add(resumed.run)
@@ -224,7 +224,7 @@ class History:
         self._known[step] = digest
         self.last_checkpoint = (step, digest)
 
-    def _checkpoint(self, entry: Entry, checkpoint: bodies.Checkpoint) -> None:
+    def _checkpoint(self, entry: Entry, checkpoint: entry_types.Checkpoint) -> None:
         self._check_going(entry, "a checkpoint is written")
         newest = max(self._known, default=0)
         if checkpoint.step <= newest:
@@ -249,7 +249,7 @@ class History:
             )
         self._out = [(*out[:2], step) if out in open_ones else out for out in self._out]
 
-    def _concluded(self, entry: Entry, outcome: bodies.Outcome) -> None:
+    def _concluded(self, entry: Entry, outcome: entry_types.Outcome) -> None:
         self.outcome = outcome
         self._check_going(entry, "the run ends")
         if outcome.nodes != len(self._contract.nodes):
@@ -284,7 +284,7 @@ class History:
                 "none",
             )
 
-    def _check_end(self, entry: Entry, outcome: bodies.Outcome) -> None:
+    def _check_end(self, entry: Entry, outcome: entry_types.Outcome) -> None:
         """The outcome is of this run, and of its last checkpoint; a gap explains nothing else."""
         if outcome.run != self.run:
             raise refused(
@@ -308,7 +308,7 @@ class History:
                 outcome.checkpoint,
             )
 
-    def _check_schedule(self, entry: Entry, outcome: bodies.Outcome) -> None:
+    def _check_schedule(self, entry: Entry, outcome: entry_types.Outcome) -> None:
         workers = [node.name for node in self._contract.by_role("worker")]
         missing = [worker for worker in workers if worker not in self.data_sets]
         if missing:
@@ -351,7 +351,7 @@ class History:
                 f"step {outcome.model_step}",
             )
 
-    def _check_absences(self, entry: Entry, outcome: bodies.Outcome) -> None:
+    def _check_absences(self, entry: Entry, outcome: entry_types.Outcome) -> None:
         told = {(a.worker, a.start, a.stop) for a in outcome.absences}
         lived = {out for out in self._out if out[1] < outcome.steps}
         if told != lived:

@@ -18,20 +18,20 @@ from coterie.attestation.collateral import Collateral
 from coterie.contract import canonical_json, contract_digest
 from coterie.contract.signatures import ContractSignature
 from coterie.errors import CoterieError, EvidenceRefused, ReceiptRefused
-from coterie.ps import events
-from coterie.ps.announcing import ReceiptHead
 from coterie.ps.outcome import RunEnd
+from coterie.ps.wire.checkpoint_messages import ReceiptHead
 from coterie.ratls.credentials import Credentials
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.peer import Peer
 from coterie.ratls.trust import TrustContext
-from coterie.receipts import NAME, bodies, entries
-from coterie.receipts.bodies import Body
+from coterie.receipts import NAME, entries, entry_types
 from coterie.receipts.chain import Chain
+from coterie.receipts.entry_types import Body
 from coterie.receipts.file import ReceiptFile
-from coterie.receipts.telling import attested_body, outcome_of, start_body, told
+from coterie.receipts.from_events import attested_body, outcome_of, start_body, told
 from coterie.receipts.verification import Verifier
-from coterie.training.results import RunResult
+from coterie.runs import events
+from coterie.runs.result import RunResult
 
 _KEPT_REFUSALS = 100
 _KEPT_ATTESTATIONS = 100
@@ -173,7 +173,9 @@ class Recorder:
                 "the receipt cannot hold what happened", seen=str(error)[:400]
             )
 
-    def _take_peer(self, peer: Peer, renewed: tuple[NodeIdentity, bodies.Server] | None) -> None:
+    def _take_peer(
+        self, peer: Peer, renewed: tuple[NodeIdentity, entry_types.Server] | None
+    ) -> None:
         if renewed is not None:
             self._show(*renewed)
         known = self._proved.get(peer.node)
@@ -195,7 +197,9 @@ class Recorder:
             case events.CheckpointWritten(step, digest):
                 loss = self._loss / self._told if self._told else None
                 self._append(
-                    bodies.Checkpoint(step=step, digest=digest, examples=self._examples, loss=loss)
+                    entry_types.Checkpoint(
+                        step=step, digest=digest, examples=self._examples, loss=loss
+                    )
                 )
                 self._examples = self._told = 0
                 self._loss = 0.0
@@ -236,7 +240,7 @@ class Recorder:
         fields = entries.collateral_fields(collateral)
         digest = entries.collateral_digest(fields)
         if digest not in self._collateral:
-            self._append(bodies.Signed(digest=digest, fields=fields))
+            self._append(entry_types.Signed(digest=digest, fields=fields))
             self._collateral.add(digest)
         return digest
 
@@ -252,9 +256,9 @@ class Recorder:
             self._take_entry(entry)
             verifier.take(entry)
             match entry.body:
-                case bodies.Signed(digest=digest):
+                case entry_types.Signed(digest=digest):
                     self._collateral.add(digest)
-                case bodies.Server(collateral=fields) if fields is not None:
+                case entry_types.Server(collateral=fields) if fields is not None:
                     self._collateral.add(entries.collateral_digest(fields))
         if self._chain.length == 1:  # the process ended at its very start
             self._file.clear()
@@ -285,20 +289,20 @@ class Recorder:
         contract = self._trust.contract
         tee = contract.trust.tee
         self._append(
-            bodies.Agreement(
+            entry_types.Agreement(
                 format=2,
                 stamp="SIMULATED" if tee == "simulated" else tee,
                 digest=contract_digest(contract).hex(),
                 contract=entries.json_of(canonical_json(contract)),
                 signatures=tuple(
-                    bodies.PartySignature(party=one.party, signature=one.signature)
+                    entry_types.PartySignature(party=one.party, signature=one.signature)
                     for one in signatures
                 ),
             ),
             durably=True,
         )
 
-    def _renewed(self, key: bytes) -> tuple[NodeIdentity, bodies.Server] | None:
+    def _renewed(self, key: bytes) -> tuple[NodeIdentity, entry_types.Server] | None:
         """A renewed key of this node, once a peer has seen it, and the evidence for it."""
         known = self._identity
         if known is None or key == known.spki_digest:
@@ -309,7 +313,7 @@ class Recorder:
                 return shown.identity, self._evidence(shown, "renewal")
         return None
 
-    def _show(self, identity: NodeIdentity, evidence: bodies.Server) -> None:
+    def _show(self, identity: NodeIdentity, evidence: entry_types.Server) -> None:
         """Writes this node's own evidence: its key signs from here on."""
         if self._identity is None or self._identity.spki_digest != identity.spki_digest:
             self._identity = identity
@@ -317,7 +321,7 @@ class Recorder:
             if evidence.collateral is not None:
                 self._collateral.add(entries.collateral_digest(evidence.collateral))
 
-    def _evidence(self, shown: Credentials, reason: bodies.ServerReason) -> bodies.Server:
+    def _evidence(self, shown: Credentials, reason: entry_types.ServerReason) -> entry_types.Server:
         quote = shown.identity.certificate.evidence.quote
         fields = None
         try:
@@ -326,7 +330,7 @@ class Recorder:
             _log.info("no collateral for this node's own evidence: the receipt goes without")
         else:
             fields = entries.collateral_fields(collateral)
-        return bodies.Server(
+        return entry_types.Server(
             reason=reason,
             certificate=entries.text(shown.identity.certificate_der),
             voucher=entries.text(shown.voucher.to_cbor()),

@@ -17,7 +17,7 @@ from coterie.attestation.measurement import own_package_measurement
 from coterie.contract import Contract, agreed_digest, contract_digest, contract_from_json
 from coterie.contract.signatures import ContractSignature, verify_signature, verify_signatures
 from coterie.errors import ReceiptRefused
-from coterie.receipts import bodies, entries
+from coterie.receipts import entries, entry_types
 from coterie.receipts.entries import Entry, refused
 from coterie.receipts.evidence import EvidenceJudge, within
 from coterie.receipts.findings import Findings
@@ -48,7 +48,7 @@ class Verifier:
         self._evidence = EvidenceJudge(collateral, at)
         self._at = at
         self._signers: tuple[str, ...] = ()
-        self._stamp: bodies.Stamp = "SIMULATED"
+        self._stamp: entry_types.Stamp = "SIMULATED"
         self._history: History | None = None
         self._waiting: list[Entry] = []
         self._first: datetime | None = None
@@ -67,13 +67,13 @@ class Verifier:
         self._last = entry.at
         self._head = entry.digest
         match entry.body:
-            case bodies.Server() as server:
+            case entry_types.Server() as server:
                 self._evidence.keep_server(entry, server)
-            case bodies.Agreement() as agreement:
+            case entry_types.Agreement() as agreement:
                 self._agree(entry, agreement)
-            case bodies.Signed(digest=digest, fields=fields):
+            case entry_types.Signed(digest=digest, fields=fields):
                 self._evidence.keep_collateral(entry, digest, fields)
-            case bodies.AttestedNode() as node:
+            case entry_types.AttestedNode() as node:
                 self._evidence.judge_node(entry, node)
             case _:
                 pass
@@ -125,7 +125,7 @@ class Verifier:
 
     # --- contract and collateral ---------------------------------------------------------------
 
-    def _agree(self, entry: Entry, agreement: bodies.Agreement) -> None:
+    def _agree(self, entry: Entry, agreement: entry_types.Agreement) -> None:
         contract = within(entry, lambda: _contract_of(agreement.contract))
         agreed = agreed_digest(agreement.contract)
         digest = agreed.hex()
@@ -141,7 +141,7 @@ class Verifier:
             if expected not in {agreed, contract_digest(contract)}:
                 raise _another_contract(self._expected, contract, entry.place, digest)
         tee = contract.trust.tee
-        stamp: bodies.Stamp = "SIMULATED" if tee == "simulated" else tee
+        stamp: entry_types.Stamp = "SIMULATED" if tee == "simulated" else tee
         if agreement.stamp != stamp:
             raise refused("it bears the wrong stamp", entry.place, stamp, agreement.stamp)
         signatures = [

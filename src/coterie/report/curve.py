@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coterie.ps.events import Event, Restarted, Resumed, StepDone
+from coterie.runs.events import Event, Restarted, Resumed, StepDone
 
 MAX_POINTS = 512
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from coterie.contract import Contract, contract_digest, load_contract
 from coterie.errors import DataError
-from coterie.nodes.eventlog import read_events
-from coterie.ps import events
 from coterie.report.curve import Point
 from coterie.report.record import Incident, Incidents
+from coterie.runs import events
+from coterie.runs.event_log import read_events
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from coterie.report.drawing import Drawing
 from coterie.report.figures import WORK
 from coterie.report.own import OwnRecord
 from coterie.report.record import RunRecord
-from coterie.training.comparison import Comparison
-from coterie.training.results import RunResult, seconds_of
+from coterie.runs.comparison_file import Comparison
+from coterie.runs.result import RunResult, seconds_of
 
 _STAMPS = {
     "SIMULATED": "The TEE was simulated: this shows how the run works, and proves nothing about the "

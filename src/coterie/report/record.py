@@ -11,16 +11,16 @@ from pydantic import ValidationError
 
 from coterie.contract import Contract, load_contract
 from coterie.errors import CoterieError, DataError
-from coterie.nodes.eventlines import describe_event
-from coterie.nodes.eventlog import read_events
-from coterie.ps import events
 from coterie.receipts import NAME as RECEIPT
-from coterie.receipts import bodies
+from coterie.receipts import entry_types
 from coterie.receipts.reading import read_entries
 from coterie.report.curve import Curve, Point
-from coterie.training.comparison import Comparison
-from coterie.training.results import RunResult
-from coterie.training.scores import Evaluation
+from coterie.runs import events
+from coterie.runs.comparison_file import Comparison
+from coterie.runs.evaluation_file import Evaluation
+from coterie.runs.event_format import describe_event
+from coterie.runs.event_log import read_events
+from coterie.runs.result import RunResult
 
 MAX_INCIDENTS = 100
 
@@ -154,7 +154,7 @@ def _rows(
     joined: dict[str, int] = {}
     try:
         for entry in read_entries(receipt):
-            if isinstance(entry.body, bodies.NodeJoined):
+            if isinstance(entry.body, entry_types.NodeJoined):
                 joined[entry.body.node] = entry.body.examples
     except CoterieError:  # who checks it is told why; a report is made all the same
         return {}

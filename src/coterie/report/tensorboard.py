@@ -16,7 +16,7 @@ from tensorboardX.proto.event_pb2 import Event as Record
 from tensorboardX.summary import scalar
 
 from coterie.files import make_folder, unhindered, writing
-from coterie.ps.events import Event, EventSink, Finished, StepDone, ValidationDone
+from coterie.runs.events import Event, EventSink, Finished, StepDone, ValidationDone
 
 _FLUSH_SECONDS = 10
 _FINAL = {

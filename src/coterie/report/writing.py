@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from coterie.files import only_writer, write_whole, writing
-from coterie.nodes.result_file import RESULT
-from coterie.nodes.run_directory import CONTRACT, STAMP
 from coterie.report import figures, quality
 from coterie.report.drawing import Drawing, style
 from coterie.report.own import read_own
 from coterie.report.page import Pairs, Report, Section, render
 from coterie.report.record import RunRecord, read_run
-from coterie.training.comparison import FILE as COMPARISON
-from coterie.training.comparison import Comparison
+from coterie.runs.comparison_file import FILE as COMPARISON
+from coterie.runs.comparison_file import Comparison
+from coterie.runs.directory import CONTRACT, STAMP
+from coterie.runs.result_file import RESULT
 
 PAGE = "report.html"
 FIGURES = "figures"

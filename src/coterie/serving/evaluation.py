@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.contract import DataSection
-from coterie.criteo.compression import RawFile
-from coterie.criteo.dataset import open_dataset
-from coterie.criteo.encoding import encode_rows
-from coterie.criteo.layout import Layout
-from coterie.criteo.manifest import MANIFEST_NAME, party_of
-from coterie.criteo.reader import CriteoReader
-from coterie.criteo.shards import Shard
+from coterie.data.dataset import open_dataset
+from coterie.data.examples import Shard
+from coterie.data.manifest import MANIFEST_NAME, party_of
+from coterie.data.prepare.compression import RawFile
+from coterie.data.prepare.encoding import encode_rows
+from coterie.data.prepare.layout import Layout
+from coterie.data.prepare.reader import CriteoReader
 from coterie.errors import DataSetMismatch
 from coterie.models.counting import ScoreCounter
 from coterie.models.histogram import ScoreHistogram
 from coterie.models.metrics import Metrics
+from coterie.parameters.trained_model import TrainedModel
 from coterie.serving.scoring import Scorer
-from coterie.trained import TrainedModel
 
 _ROWS_AT_A_TIME = 1 << 14
 

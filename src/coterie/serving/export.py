@@ -18,13 +18,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from coterie.criteo.hashing import column_key, tensorflow_key
+from coterie.data.hashing import column_key, tensorflow_key
 from coterie.errors import EnvironmentUnfit, ModelUnfit, OutputInUse
 from coterie.files import move_new, reason
 from coterie.models.core import core_of
 from coterie.models.dlrm import assign_flat
+from coterie.parameters.trained_model import TrainedModel
 from coterie.serving.layers import HashedRows, LogFeatures, RowLookup, ServingModel
-from coterie.trained import TrainedModel
 
 Format = Literal["saved_model", "keras"]
 

@@ -6,10 +6,10 @@ from importlib import import_module
 
 import polars as pl
 
-from coterie.criteo.frames import Frame, PandasFrame, is_frame
-from coterie.criteo.layout import Layout
+from coterie.data.prepare.data_frames import Frame, PandasFrame, is_frame
+from coterie.data.prepare.layout import Layout
+from coterie.parameters.trained_model import TrainedModel
 from coterie.serving.prediction import predict_frame
-from coterie.trained import TrainedModel
 
 __all__ = ["is_frame", "predict"]
 

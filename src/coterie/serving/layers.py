@@ -28,7 +28,7 @@ class LogFeatures(keras.layers.Layer):  # type: ignore[misc]  # Keras has no typ
     """Numeric cells [B, n], text or numbers, to log(x + 1), float32 [B, n].
 
     A missing cell is the empty text or NaN, and counts as 0, as do negative numbers: see
-    ``criteo/encoding.py``. What is no number is an error of TensorFlow's.
+    ``data/prepare/encoding.py``. What is no number is an error of TensorFlow's.
 
     Args:
         units: Units in 1 of each column: 1, or a power of ten for decimals that are rounded.
@@ -60,7 +60,7 @@ class LogFeatures(keras.layers.Layer):  # type: ignore[misc]  # Keras has no typ
 
 @keras.saving.register_keras_serializable(package="coterie")
 class HashedRows(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type stubs
-    """Categorical cells [B, m], text, to global rows, int64 [B, m]; exactly ``criteo/hashing.py``.
+    """Categorical cells [B, m], text, to global rows, int64 [B, m]; exactly ``data/hashing.py``.
 
     Args:
         table_rows: Rows of each column's table.

@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from coterie.criteo.compression import RawFile, RawSource
-from coterie.criteo.encoding import encode_rows
-from coterie.criteo.frames import Frame, RawFrame
-from coterie.criteo.layout import Layout
-from coterie.criteo.reader import CriteoReader, RawRows
+from coterie.data.prepare.compression import RawFile, RawSource
+from coterie.data.prepare.data_frames import Frame, RawFrame
+from coterie.data.prepare.encoding import encode_rows
+from coterie.data.prepare.layout import Layout
+from coterie.data.prepare.reader import CriteoReader, RawRows
 from coterie.errors import EnvironmentUnfit, OutputInUse, UsageError
 from coterie.files import move_new, reason
+from coterie.parameters.trained_model import TrainedModel
 from coterie.serving.scoring import Float32s, Scorer, probabilities
-from coterie.trained import TrainedModel
 
 SUFFIXES = (".csv", ".parquet")
 Progress = Callable[[str, int, int], None]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from coterie.criteo.shards import Batch
-from coterie.ps.messages import EVALUATION_BATCH
-from coterie.trained import TrainedModel
+from coterie.data.examples import Batch
+from coterie.parameters.trained_model import TrainedModel
+from coterie.ps.wire.bounds import EVALUATION_BATCH
 from coterie.training.step import WorkerStep, unique_rows
 
 Float32s = npt.NDArray[np.float32]

@@ -15,16 +15,16 @@ from coterie.attestation.verdict import Verdict
 from coterie.contract import contract_digest
 from coterie.contract.signatures import sign_statement
 from coterie.errors import ContractMismatch, MessageRefused
-from coterie.keyserver.service import ServerIdentity
+from coterie.keys.server.service import ServerIdentity
 from coterie.ratls.address import Address
-from coterie.ratls.dialling import Destination
+from coterie.ratls.connect import Destination
 from coterie.ratls.handshake import HANDSHAKE_SECONDS
-from coterie.ratls.issuing import spki_der
-from coterie.ratls.judging import JudgedCertificate, judge_certificate, judge_session
+from coterie.ratls.issue import spki_der
 from coterie.ratls.messages import NONCE_BYTES, FrameReader, Refusal
 from coterie.ratls.session import EXPORTER_BYTES, refused_by_peer, session_report_data
 from coterie.ratls.tls import TlsConnection
 from coterie.ratls.trust import RelyingParty
+from coterie.ratls.verify import JudgedCertificate, judge_certificate, judge_session
 from coterie.ratls.voucher import Voucher, verify_voucher
 from coterie.status.messages import (
     ALPN,

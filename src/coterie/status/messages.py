@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from typing import Literal, cast, get_args
 
 from coterie.ps.checkpoints import DurableCheckpoint
-from coterie.ps.overview import Overview, Phase
+from coterie.ps.progress import Phase, Progress
 from coterie.ratls import cbor
 from coterie.ratls.evidence import MAX_QUOTE_BYTES
 from coterie.ratls.messages import (
@@ -95,7 +95,7 @@ class Answer:
     quote: bytes
     voucher: bytes
     collateral: bytes
-    overview: Overview
+    overview: Progress
     peers: tuple[SeenPeer, ...]
 
 
@@ -200,7 +200,7 @@ def _decode(body: dict[str, cbor.CborValue]) -> Message:
     raise cbor.CborInvalid("an unknown kind of message")
 
 
-def _run_body(run: Overview) -> dict[str, cbor.CborValue]:
+def _run_body(run: Progress) -> dict[str, cbor.CborValue]:
     checkpoint = run.checkpoint
     return {
         "phase": run.phase,
@@ -215,12 +215,12 @@ def _run_body(run: Overview) -> dict[str, cbor.CborValue]:
     }
 
 
-def _run_of(body: dict[str, cbor.CborValue]) -> Overview:
-    cbor.exact_keys(body, frozenset(field.name for field in fields(Overview)))
+def _run_of(body: dict[str, cbor.CborValue]) -> Progress:
+    cbor.exact_keys(body, frozenset(field.name for field in fields(Progress)))
     phase = cbor.take_text(body, "phase", most=16)
     if phase not in get_args(Phase):
         raise cbor.CborInvalid("an unknown phase")
-    return Overview(
+    return Progress(
         phase=cast("Literal['training']", phase),
         incarnation=cbor.take_int(body, "incarnation"),
         step=cbor.take_int(body, "step"),

@@ -17,12 +17,12 @@ from coterie.errors import (
     PeerUnreachable,
     SignatureRefused,
 )
-from coterie.ps.overview import Overview
+from coterie.ps.progress import Progress
+from coterie.ratls.guests import Reception, Visit
 from coterie.ratls.messages import FrameReader, Refusal
 from coterie.ratls.peer import Peer
 from coterie.ratls.session import EXPORTER_BYTES, session_report_data
 from coterie.ratls.trust import TrustContext
-from coterie.ratls.visitors import Reception, Visit
 from coterie.status.messages import (
     ALPN,
     ASK_BYTES,
@@ -48,7 +48,7 @@ class StatusService:
     """
 
     trust: TrustContext
-    overview: Callable[[], Overview]
+    overview: Callable[[], Progress]
     peers: Callable[[], tuple[Peer, ...]]
 
     @property

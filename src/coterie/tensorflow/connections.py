@@ -22,16 +22,16 @@ from functools import partial
 from coterie.errors import CoterieError, HandshakeFailed, PeerBusy, PeerUnreachable
 from coterie.ratls.address import Address
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
+from coterie.ratls.connect import Destination
 from coterie.ratls.deadline import Deadline
-from coterie.ratls.dialling import Destination
+from coterie.ratls.guests import unproved_key
 from coterie.ratls.handshake import AttestedPeer
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.peer import Peer
 from coterie.ratls.tls import Judge
-from coterie.ratls.traffic import TlsHandshake
+from coterie.ratls.traffic_secrets import TlsHandshake
 from coterie.ratls.trust import TrustContext
-from coterie.ratls.visitors import unproved_key
-from coterie.tensorflow.board import Board
+from coterie.tensorflow.attested_peers import AttestedPeers
 from coterie.tensorflow.native import Native
 
 ALPN = b"coterie-tf/2"
@@ -210,7 +210,7 @@ def receive(
     *,
     trust: TrustContext,
     native: Native,
-    board: Board,
+    board: AttestedPeers,
     index_of: dict[str, int],
 ) -> Peer:
     """Does the listener's side of the handshake on the data port, and gives the connection its place.

@@ -18,13 +18,13 @@ from pathlib import Path
 from coterie.contract import Contract, Node
 from coterie.errors import CoterieError, NodeFailed, error_from_dict
 from coterie.files import writing
-from coterie.nodes.eventlines import decode_event, describe_event
-from coterie.nodes.run_directory import RunDirectory, open_run_directory
 from coterie.nodes.supervisor import stop_process, thread_environment
-from coterie.ps.events import Event, Failed
 from coterie.ratls.address import Address
+from coterie.runs.directory import RunDirectory, open_run_directory
+from coterie.runs.event_format import decode_event, describe_event
+from coterie.runs.events import Event, Failed
 from coterie.tensorflow.cluster import check_contract
-from coterie.tensorflow.measuring import (
+from coterie.tensorflow.digests import (
     Program,
     check_digests,
     completed,

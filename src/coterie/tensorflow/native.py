@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 
 from coterie.errors import EnvironmentUnfit
-from coterie.ratls.traffic import Taken
-from coterie.tensorflow.bell import Bell
+from coterie.ratls.traffic_secrets import Taken
 from coterie.tensorflow.building import LIBRARY, source_digest
+from coterie.tensorflow.dial_notifications import DialNotifications
 
 CANARY_NODE = 1024  # beyond every node of a contract: the self-test's
 _INT = ctypes.c_int
@@ -36,7 +36,7 @@ class Native:
         self._library = load()
         if not self._library.coterie_in_front():
             raise not_in_front()
-        self.dialled = Bell()
+        self.dialled = DialNotifications()
         below = f"{folder.resolve()}{os.sep}".encode()
         if self._library.coterie_arm(below, own_node, self.dialled.rope):
             raise EnvironmentUnfit("the native part is in use by another node of this process")

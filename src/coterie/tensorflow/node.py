@@ -24,7 +24,10 @@ from coterie.nodes.descriptors import OWN, make_room
 from coterie.nodes.process import new_incarnation
 from coterie.nodes.stopping import end_on_sigterm
 from coterie.nodes.trust import NodeOptions, node_trust, waiting_for
-from coterie.ps.events import (
+from coterie.ratls.address import Address
+from coterie.ratls.listener import ListenerLimits, bound
+from coterie.ratls.peer import Peer
+from coterie.runs.events import (
     Attested,
     EventSink,
     Failed,
@@ -33,13 +36,10 @@ from coterie.ps.events import (
     Started,
     Waiting,
 )
-from coterie.ratls.address import Address
-from coterie.ratls.listener import ListenerLimits, bound
-from coterie.ratls.peer import Peer
 from coterie.tensorflow.building import LIBRARY
 from coterie.tensorflow.cluster import check_contract, tf_config
 from coterie.tensorflow.connections import MAX_IDLE
-from coterie.tensorflow.measuring import (
+from coterie.tensorflow.digests import (
     Program,
     check_digests,
     read_program,

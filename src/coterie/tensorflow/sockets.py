@@ -18,11 +18,11 @@ from coterie.ratls.listener import AttestationListener, bound, listen
 from coterie.ratls.peer import Peer
 from coterie.ratls.refusals import Refused
 from coterie.ratls.trust import TrustContext
-from coterie.tensorflow.board import Board
+from coterie.tensorflow.attested_peers import AttestedPeers
 from coterie.tensorflow.connections import receive
-from coterie.tensorflow.itself import OwnKeeper
-from coterie.tensorflow.keeper import READY, Attested, Keeper, Layer
+from coterie.tensorflow.loopback import LoopbackConnections
 from coterie.tensorflow.native import Native
+from coterie.tensorflow.peer_connections import READY, Attested, Layer, PeerConnections
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,13 @@ class AttestedSockets:
         self._layer = Layer(
             trust=trust,
             native=native,
-            board=Board(trust.clock),
+            board=AttestedPeers(trust.clock),
             data_port=0 if ports is None else int(ports.data.getsockname()[1]),
         )
-        self._own = OwnKeeper(native, trust, self._index_of[trust.node.name], READY)
+        self._own = LoopbackConnections(native, trust, self._index_of[trust.node.name], READY)
         self._own_index = self._index_of[trust.node.name]
         self._keepers = {
-            self._index_of[node.name]: Keeper(
+            self._index_of[node.name]: PeerConnections(
                 self._layer,
                 node.name,
                 self._index_of[node.name],

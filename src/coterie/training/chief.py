@@ -10,20 +10,20 @@ from contextlib import contextmanager
 import numpy as np
 
 from coterie.contract import Contract
-from coterie.criteo.shards import Shard
+from coterie.data.examples import Shard
 from coterie.errors import CoterieError, PeerUnreachable, ProtocolError
-from coterie.ps.events import EventSink, ShardDelivered
-from coterie.ps.initial import initial_dense
+from coterie.parameters.initial import initial_dense
+from coterie.ps.core.validations import ValidationPlan
 from coterie.ps.ports import ShardReceiverPort
-from coterie.ps.validating import ValidationPlan
 from coterie.ps.wire import ps_pb2 as pb
-from coterie.training.delivery import shard_parts
-from coterie.training.session import Position, ServerSession
+from coterie.runs.events import EventSink, ShardDelivered
+from coterie.training.client import Position, ServerClient
+from coterie.training.data_transfer import shard_parts
 
 _ATTEMPT_SECONDS = 1.0
 
 
-def initialize(contract: Contract, session: ServerSession) -> None:
+def initialize(contract: Contract, session: ServerClient) -> None:
     """Gives the parameter server the model's initial dense parameters."""
     parameters = contract.model.dense_parameters(contract.data)
     session.initialize(initial_dense(contract.training.seed, parameters))
@@ -145,7 +145,7 @@ class Deliveries:
 
 
 def wait_trained(
-    contract: Contract, session: ServerSession, validate: Callable[[int], None]
+    contract: Contract, session: ServerClient, validate: Callable[[int], None]
 ) -> None:
     """Joins the run and waits for its last step, through restarts of the parameter server.
 

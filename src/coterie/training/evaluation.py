@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from coterie.contract import DataSection
-from coterie.criteo.dataset import DataSet
-from coterie.criteo.shards import Shard
+from coterie.data.dataset import DataSet
+from coterie.data.examples import Shard
 from coterie.models.counting import ScoreCounter
 from coterie.models.histogram import MAX_GROUPS, ScoreHistogram
-from coterie.ps.evaluation import SPLITS, SplitCounts
-from coterie.ps.messages import EVALUATION_BATCH
-from coterie.training.session import FloatArray, IdArray, ServerSession
+from coterie.ps.core.evaluation import SPLITS, SplitCounts
+from coterie.ps.wire.bounds import EVALUATION_BATCH
+from coterie.training.client import FloatArray, IdArray, ServerClient
 from coterie.training.step import WorkerStep, unique_rows
 
 ScoreSink = Callable[[str, FloatArray, FloatArray], None]
@@ -24,7 +24,7 @@ CountSink = Callable[[str, ScoreHistogram], None]
 
 
 def evaluate(
-    session: ServerSession,
+    session: ServerClient,
     data_set: DataSet,
     worker_step: WorkerStep,
     on_scores: ScoreSink | None = None,
@@ -53,7 +53,7 @@ def evaluate(
 
 
 def validate(
-    session: ServerSession, shard: Shard, worker_step: WorkerStep, step: int, *, exact: bool = False
+    session: ServerClient, shard: Shard, worker_step: WorkerStep, step: int, *, exact: bool = False
 ) -> None:
     """Scores the validation examples with the model after a step, and reports the counts.
 
@@ -74,7 +74,7 @@ def validate(
 
 
 def _evaluate(
-    session: ServerSession,
+    session: ServerClient,
     data_set: DataSet,
     worker_step: WorkerStep,
     on_scores: ScoreSink | None,
@@ -106,9 +106,9 @@ def _counter(*, exact: bool) -> ScoreCounter:
 
 
 def _scored(
-    session: ServerSession, shard: Shard, worker_step: WorkerStep, validates: int = 0
+    session: ServerClient, shard: Shard, worker_step: WorkerStep, validates: int = 0
 ) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """Logits and labels of a shard, batch by batch; of the model that ``session.lookup`` describes."""
+    """Logits and labels of a shard, batch by batch; of the model that ``client.lookup`` describes."""
     dense_p = session.dense(validates)
     size = min(worker_step.batch, EVALUATION_BATCH)
     for start in range(0, shard.rows, size):
@@ -119,7 +119,7 @@ def _scored(
 
 
 def _rows(
-    session: ServerSession, ids_bm: IdArray, data: DataSection, validates: int
+    session: ServerClient, ids_bm: IdArray, data: DataSection, validates: int
 ) -> tuple[FloatArray, IdArray]:
     """The rows of a batch as evaluation sees them, and where each example's are among them.
 

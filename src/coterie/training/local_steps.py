@@ -16,10 +16,10 @@ from __future__ import annotations
 import numpy as np
 
 from coterie.contract import Contract
-from coterie.criteo.shards import Batch
-from coterie.ps.aggregation import Gradients
-from coterie.ps.optimizers import dense_update, row_update
-from coterie.ps.rates import rate_factor
+from coterie.data.examples import Batch
+from coterie.ps.core.aggregation import Gradients
+from coterie.ps.core.optimizers import dense_update, row_update
+from coterie.ps.core.rates import rate_factor
 from coterie.training.messages import Parameters
 from coterie.training.step import UniqueRows, WorkerStep, sum_by_row, unique_rows
 

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from coterie.errors import ProtocolError
-from coterie.ps.aggregation import Gradients
+from coterie.ps.core.aggregation import Gradients
 from coterie.ps.wire.frames import Octets, Push, octets_of
-from coterie.training.shards import Places, part_of
+from coterie.training.sharded_client import Places, part_of
 
 FloatArray = npt.NDArray[np.float32]
 

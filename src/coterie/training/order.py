@@ -2,7 +2,7 @@
 
 A shuffled order is a function of seed, worker, epoch and place alone: no list of rows is kept, no data
 are copied, and a run that goes on anywhere meets the same rows. Rows lie in pieces that are checked as a
-whole when they are read (``criteo/shard_files.py``), so the order mixes a few pieces at a time: the
+whole when they are read (``data/example_files.py``), so the order mixes a few pieces at a time: the
 pieces are shuffled, and all rows of every ``WINDOW_PIECES`` that follow each other then. A worker whose
 rows are fewer than that has a shuffle of all its rows.
 
@@ -20,16 +20,16 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from coterie.criteo.shards import PIECE_ROWS, Batch, Shard
-from coterie.ps.initial import mix
-from coterie.ps.schedule import Lane
+from coterie.data.examples import PIECE_ROWS, Batch, Shard
+from coterie.parameters.initial import mix
+from coterie.ps.core.schedule import Lane
 
 Places = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
 
 WINDOW_PIECES = 8
 _ROUNDS = 8
-_STREAM = 3  # ps/initial.py has 1 and 2
+_STREAM = 3  # parameters/initial.py has 1 and 2
 
 
 @dataclass(frozen=True)

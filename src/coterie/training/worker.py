@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from coterie.contract import Contract
-from coterie.criteo.shards import Batch, Shard
-from coterie.ps.aggregation import Gradients
-from coterie.ps.divergence import check_converging
-from coterie.ps.events import WorkerTimes
-from coterie.ps.schedule import Lane
-from coterie.ps.validating import ValidationPlan
+from coterie.data.examples import Batch, Shard
+from coterie.ps.core.aggregation import Gradients
+from coterie.ps.core.divergence import check_converging
+from coterie.ps.core.schedule import Lane
+from coterie.ps.core.validations import ValidationPlan
+from coterie.runs.events import WorkerTimes
+from coterie.training.client import Position, ServerClient
 from coterie.training.local_steps import local_delta
 from coterie.training.messages import Parameters
 from coterie.training.order import RowOrder
-from coterie.training.session import Position, ServerSession
 from coterie.training.step import UniqueRows, WorkerStep, sum_by_row, unique_rows
 
 
@@ -57,7 +57,7 @@ class Trainer:
 
     def __init__(
         self,
-        session: ServerSession,
+        session: ServerClient,
         shard: Shard,
         worker_step: WorkerStep,
         contract: Contract,

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from coterie.files import write_whole
-from coterie.ps.checkpoints.casing import Casing, OpenCasing
+from coterie.keys.sealed_checkpoints import SealedFileCodec
+from coterie.ps.checkpoints.codec import FileCodec, PlainFileCodec
 from coterie.ps.checkpoints.files import SmallFiles
-from coterie.sealing.casing import SealedCasing
 from faults.disk import PowerCut
 
-CASINGS: list[Casing] = [OpenCasing(), SealedCasing(bytes(32), bytes(32), (0, 1))]
+CASINGS: list[FileCodec] = [PlainFileCodec(), SealedFileCodec(bytes(32), bytes(32), (0, 1))]
 
 
 @pytest.mark.parametrize("before", [None, b"what was there before, and is longer"])
@@ -49,7 +49,7 @@ def test_a_file_is_never_half_there(tmp_path: Path, before: bytes | None) -> Non
 
 
 @pytest.mark.parametrize("casing", CASINGS, ids=["open", "sealed"])
-def test_a_file_is_read_to_a_bound(tmp_path: Path, casing: Casing) -> None:
+def test_a_file_is_read_to_a_bound(tmp_path: Path, casing: FileCodec) -> None:
     files = SmallFiles(casing)
     disk = PowerCut(tmp_path)
     with disk.watching():

@@ -9,10 +9,10 @@ import pytest
 from coterie.contract import contract_digest
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import RollbackRefused, SignatureRefused
-from coterie.ps.announcing import lineage_from_wire, lineage_to_wire
 from coterie.ps.checkpoints import DurableCheckpoint, RunRecord
 from coterie.ps.checkpoints.lineage import Announced, Lineage
 from coterie.ps.checkpoints.records import MAX_CONSENTS, MAX_PASSED
+from coterie.ps.wire.checkpoint_messages import lineage_from_wire, lineage_to_wire
 from tests.ps.conftest import small_contract
 
 RUN, OTHER_RUN = "5e" * 32, "0b" * 32

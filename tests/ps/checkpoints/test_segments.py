@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.errors import CheckpointDamaged
-from coterie.ps.checkpoints.casing import OpenCasing, Source
+from coterie.ps.checkpoints.codec import PlainFileCodec, Source
 from coterie.ps.checkpoints.segment_files import (
     CHUNK_ROWS,
     MAGIC,
@@ -25,7 +25,7 @@ from coterie.ps.checkpoints.segment_files import (
     SegmentFolder,
 )
 from coterie.ps.checkpoints.segments import merge_segments, restore_segment, write_segment
-from coterie.ps.state import ModelState, Snapshot
+from coterie.ps.core.state import ModelState, Snapshot
 from faults.disk import PowerCut
 from tests.ps.conftest import small_contract
 
@@ -55,7 +55,7 @@ def snapshot(*rows: int, step: int = 1, dense: int = ROWS) -> Snapshot:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> SegmentFolder:
-    return SegmentFolder(tmp_path, OpenCasing())
+    return SegmentFolder(tmp_path, PlainFileCodec())
 
 
 def restored(folder: SegmentFolder, segment: Segment) -> ModelState:
@@ -94,7 +94,7 @@ def test_a_segment_is_synced_whole_before_it_has_its_name(folder: SegmentFolder)
 
 
 @dataclass(frozen=True)
-class Worn(OpenCasing):
+class Worn(PlainFileCodec):
     """A disk that gives one bit back wrong, in the n-th file that is opened.
 
     Attributes:
@@ -161,7 +161,7 @@ ROW_SETS = st.lists(st.integers(0, ROWS - 1), min_size=1, unique=True).map(sorte
 def test_a_merged_segment_holds_every_row_once_and_of_both_the_newer(
     tmp_path_factory: pytest.TempPathFactory, older: list[int], newer: list[int]
 ) -> None:
-    folder = SegmentFolder(tmp_path_factory.mktemp("merged"), OpenCasing())
+    folder = SegmentFolder(tmp_path_factory.mktemp("merged"), PlainFileCodec())
     old, new = snapshot(*older, step=1), snapshot(*newer, step=2)
     merged = merge_segments(folder, write_segment(folder, old), write_segment(folder, new))
     expected = {
@@ -185,7 +185,7 @@ def test_a_merged_segment_holds_every_row_once_and_of_both_the_newer(
 def test_a_segment_that_is_altered_while_it_is_merged_is_refused(
     tmp_path: Path, opening: int
 ) -> None:
-    good = SegmentFolder(tmp_path, OpenCasing())
+    good = SegmentFolder(tmp_path, PlainFileCodec())
     segments = (
         write_segment(good, snapshot(1, 4, 5, step=1)),
         write_segment(good, snapshot(4, 14, step=2)),

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 
 from coterie.contract import Contract, contract_digest
 from coterie.errors import CheckpointDamaged, CoterieError, EnvironmentUnfit
-from coterie.ps.aggregation import Gradients
+from coterie.keys.sealed_checkpoints import SealedFileCodec
 from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, RunRecord, WorkerAbsence
-from coterie.ps.membership import TrainingData
-from coterie.ps.state import ModelState
-from coterie.sealing.casing import SealedCasing
+from coterie.ps.core.aggregation import Gradients
+from coterie.ps.core.membership import TrainingData
+from coterie.ps.core.state import ModelState
 from faults.disk import PowerCut, no_room
 from tests.ps.checkpoints.test_segments import Worn
 from tests.ps.conftest import digest_of, small_contract
@@ -62,7 +62,7 @@ class Opened:
         self, directory: Path, contract: Contract, shard: int = 0, shards: int = 1
     ) -> None:
         digest = contract_digest(contract)
-        casing = SealedCasing(digest[::-1], digest, (shard, shards)) if self.sealed else None
+        casing = SealedFileCodec(digest[::-1], digest, (shard, shards)) if self.sealed else None
         self.durable: list[DurableCheckpoint] = []
         self.failures: list[CoterieError] = []
         self.heard: Callable[[DurableCheckpoint], object] = lambda _: None
@@ -734,7 +734,7 @@ def test_no_stop_of_the_machine_leaves_checkpoints_of_two_runs(tmp_path: Path) -
 WRITER = """
 import sys
 from pathlib import Path
-from coterie.ps.state import ModelState
+from coterie.ps.core.state import ModelState
 from tests.ps.checkpoints.test_store import Opened, big, train
 Opened.sealed = sys.argv[2] == "sealed"
 contract = big()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from coterie.ratls.traffic import Taken
+from coterie.ratls.traffic_secrets import Taken
 from coterie.tensorflow.native import Native
 from tests.tensorflow.preloaded.calling import Caller
 from tests.tensorflow.preloaded.conftest import ACME

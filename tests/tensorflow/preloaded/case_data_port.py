@@ -17,7 +17,7 @@ from coterie.errors import CallRefused, EvidenceRefused, HandshakeFailed, Vouche
 from coterie.ratls.evidence import LEGACY_OIDS
 from coterie.ratls.handshake import dial
 from coterie.ratls.trust import make_trust
-from coterie.tensorflow.board import Board
+from coterie.tensorflow.attested_peers import AttestedPeers
 from coterie.tensorflow.connections import receive
 from coterie.tensorflow.native import Native
 from tests.ratls.conftest import World
@@ -331,7 +331,7 @@ def test_a_pin_that_runs_out_within_the_handshake_opens_nothing(
         asked.set()
         return at
 
-    board = Board(clock)
+    board = AttestedPeers(clock)
     board.admit(layer.wait_admitted())
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_alpn_protos([ALPN])

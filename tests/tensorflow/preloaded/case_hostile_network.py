@@ -19,15 +19,15 @@ from coterie.errors import EnvironmentUnfit, HandshakeFailed
 from coterie.ratls.address import Address
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
 from coterie.ratls.deadline import Deadline
+from coterie.ratls.guests import unproved_key
 from coterie.ratls.handshake import accept
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.listener import ListenerLimits
-from coterie.ratls.traffic import TlsHandshake
+from coterie.ratls.traffic_secrets import TlsHandshake
 from coterie.ratls.trust import TrustContext
-from coterie.ratls.visitors import unproved_key
-from coterie.tensorflow.itself import OwnKeeper
-from coterie.tensorflow.keeper import READY
+from coterie.tensorflow.loopback import LoopbackConnections
 from coterie.tensorflow.native import Native
+from coterie.tensorflow.peer_connections import READY
 from tests.ratls.conftest import World
 from tests.tensorflow.preloaded.conftest import ACME, ALPN, Layer, Line, wait_until
 
@@ -83,7 +83,7 @@ def test_a_host_between_the_ends_of_a_nodes_own_connection_is_noticed(
         return pairs[0][0], pairs[1][0]
 
     monkeypatch.setattr(socket, "socketpair", meddled)
-    keeper = OwnKeeper(native, trust, PS0, 1)
+    keeper = LoopbackConnections(native, trust, PS0, 1)
     try:
         with pytest.raises(EnvironmentUnfit):
             keeper.start()

@@ -15,7 +15,7 @@ import pytest
 
 from coterie.errors import MessageRefused
 from coterie.ratls.deadline import Deadline
-from coterie.ratls.traffic import TlsHandshake
+from coterie.ratls.traffic_secrets import TlsHandshake
 from coterie.tensorflow.connections import showing_only
 from coterie.tensorflow.native import Native
 from tests.ratls.conftest import World

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.files import reading, write_whole
-from coterie.ps.checkpoints.casing import Casing
+from coterie.ps.checkpoints.codec import FileCodec
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class SmallFiles:
         casing: Between content and file.
     """
 
-    casing: Casing
+    casing: FileCodec
 
     def write(self, path: Path, octets: bytes) -> None:
         """Writes a file durably, whole or not at all.

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from coterie.contract.rollback import StoredConsent
 from coterie.errors import EnvironmentUnfit
-from coterie.ps.membership import TrainingData
-from coterie.ps.state import ModelState, Snapshot
-from coterie.ps.validating import MOST_VALIDATIONS, Validated
+from coterie.ps.core.membership import TrainingData
+from coterie.ps.core.state import ModelState, Snapshot
+from coterie.ps.core.validations import MOST_VALIDATIONS, Validated
 
 MAX_NOTE_BYTES = 8 << 20
 MAX_PASSED = 128

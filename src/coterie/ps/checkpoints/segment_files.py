@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coterie.errors import CheckpointDamaged, SealBroken
 from coterie.files import reading, unreadable
-from coterie.ps.checkpoints.casing import Casing, Source
+from coterie.ps.checkpoints.codec import FileCodec, Source
 from coterie.text import first_octets
 
 MAGIC = b"coterie segment 1\n"
@@ -82,7 +82,7 @@ class SegmentFolder:
     """
 
     directory: Path
-    casing: Casing
+    casing: FileCodec
 
     def path(self, digest: bytes) -> Path:
         """Where a segment lies."""

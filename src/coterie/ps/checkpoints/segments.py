@@ -4,7 +4,7 @@
 
 A record is a row's number, its optimizer state, its values. The SHA-256 is over all before it and
 names the file. Of a row that two merged segments both hold, the newer one's record stays. All this
-may be sealed (``casing.py``).
+may be sealed (``codec.py``).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from coterie.ps.checkpoints.segment_files import (
     damaged_file,
     opened_segment,
 )
-from coterie.ps.state import ModelState, Snapshot
+from coterie.ps.core.state import ModelState, Snapshot
 
 _READ_BYTES = 1 << 22
 _ROW_ONLY = np.dtype([("row", "<i4")])

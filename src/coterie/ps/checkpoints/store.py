@@ -22,9 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coterie.errors import CheckpointDamaged, CoterieError, EnvironmentUnfit, SealBroken
 from coterie.files import make_folder, sync_folder, writing
-from coterie.ps.checkpoints.casing import Casing, OpenCasing
+from coterie.ps.checkpoints.codec import FileCodec, PlainFileCodec
+from coterie.ps.checkpoints.end_records import EndRecords
 from coterie.ps.checkpoints.files import SmallFiles
-from coterie.ps.checkpoints.notes import Notes
 from coterie.ps.checkpoints.records import (
     Digest,
     DurableCheckpoint,
@@ -34,7 +34,7 @@ from coterie.ps.checkpoints.records import (
 from coterie.ps.checkpoints.segment_files import Segment, SegmentFolder
 from coterie.ps.checkpoints.segments import merge_segments, restore_segment, write_segment
 from coterie.ps.checkpoints.writer import Writer
-from coterie.ps.state import ModelState, Snapshot
+from coterie.ps.core.state import ModelState, Snapshot
 from coterie.text import format_of
 
 _NAME = re.compile(r"^step-([0-9]{12})-([0-9a-f]{64})\.json$")
@@ -91,12 +91,12 @@ class CheckpointStore:
         *,
         shard: int = 0,
         shards: int = 1,
-        casing: Casing | None = None,
+        casing: FileCodec | None = None,
         on_durable: Callable[[DurableCheckpoint], None],
         on_failure: Callable[[CoterieError], None],
     ) -> None:
         self._directory = directory
-        casing = casing or OpenCasing()
+        casing = casing or PlainFileCodec()
         self._folder = SegmentFolder(directory, casing)
         self._files = SmallFiles(casing)
         self._contract_digest = contract_digest.hex()
@@ -106,7 +106,7 @@ class CheckpointStore:
             make_folder(directory)
             for torn in directory.glob("*.partial"):
                 torn.unlink()
-        self._notes = Notes(directory, contract_digest, self._files)
+        self._notes = EndRecords(directory, contract_digest, self._files)
         self._lock = threading.Lock()
         self._manifests: dict[int, tuple[bytes, _Manifest]] = self._present()
         self._lost: dict[int, bytes] = {}

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
-from coterie.ps.wire.reading import read_message
+from coterie.ps.wire.strict import read_message
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")

@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 
 from coterie.errors import MessageRefused
 from coterie.ps.wire import ps_pb2 as pb
-from coterie.ps.wire.reading import read_message
+from coterie.ps.wire.strict import read_message
 
 Octets = bytes | memoryview
 _Head = TypeVar("_Head", pb.ExchangeRequestHead, pb.ExchangeReplyHead)

@@ -1,0 +1,301 @@
+"""Mutations of key servers: who gets what, on which session, and what the log keeps."""
+
+from __future__ import annotations
+
+from mutants.mutation import Of
+
+_policy = Of("keys/server/policy.py", "keys/server/test_policy.py")
+_service = Of("keys/server/service.py", "keys/server/test_service.py", "keys/server/test_shares.py")
+_session = Of("keys/server/session.py", "keys/server/test_session.py")
+_journal = Of("keys/server/journal.py", "keys/server/test_journal.py")
+_VOUCHER_CHECKS = "        self._check_contract(claims)\n        self._check_party(claims)\n\n"
+_DATA_CHECKS = (
+    "        self._check_contract(claims)\n        self._check_party(claims)\n        release ="
+)
+_MODEL_CHECKS = (
+    "        self._check_contract(claims)\n        self._check_party(claims)\n        recipients ="
+)
+
+MUTATIONS = (
+    _policy(
+        "voucher-under-any-contract",
+        _VOUCHER_CHECKS,
+        "        self._check_party(claims)\n\n",
+        "the party vouches for a node under a contract that it never agreed to",
+    ),
+    _policy(
+        "voucher-for-any-party",
+        _VOUCHER_CHECKS,
+        "        self._check_contract(claims)\n\n",
+        "the party vouches for another party's node",
+    ),
+    _policy(
+        "data-under-any-contract",
+        _DATA_CHECKS,
+        "        self._check_party(claims)\n        release =",
+        "a node under another contract opens the data",
+    ),
+    _policy(
+        "data-for-any-party",
+        _DATA_CHECKS,
+        "        self._check_contract(claims)\n        release =",
+        "another party's node opens the data",
+    ),
+    _policy(
+        "data-for-any-role",
+        "if claims.role not in release.roles:",
+        "if not claims.role:",
+        "a parameter server opens the data",
+    ),
+    _policy(
+        "any-data",
+        "release = self.releases.get(request.set_id)",
+        "release = self.releases.get(request.set_id) or next(iter(self.releases.values()))",
+        "the key of another data set is given out",
+    ),
+    _policy(
+        "model-under-any-contract",
+        _MODEL_CHECKS,
+        "        self._check_party(claims)\n        recipients =",
+        "a node under another contract gets the model's key",
+    ),
+    _policy(
+        "model-for-any-party",
+        _MODEL_CHECKS,
+        "        self._check_contract(claims)\n        recipients =",
+        "another party's node gets the model's key",
+    ),
+    _policy(
+        "model-for-all",
+        "if claims.node not in recipients:",
+        "if not recipients:",
+        "a node that does not get the model gets its key",
+    ),
+    _policy(
+        "share-under-any-contract",
+        '        self._check_contract(claims)\n        if claims.role != "ps":',
+        '        if claims.role != "ps":',
+        "a server under another contract gets the checkpoints' share",
+    ),
+    _policy(
+        "share-for-any-role",
+        'if claims.role != "ps":',
+        "if not claims.role:",
+        "a worker gets the checkpoints' share",
+    ),
+    _policy(
+        "share-where-nothing-is-sealed",
+        "if not self.contract.trust.checkpoints_sealed:",
+        "if not self.contract.trust:",
+        "a share is given out under a contract without sealed checkpoints",
+    ),
+    _policy(
+        "share-without-voucher",
+        "        verify_voucher(Voucher.from_cbor(voucher), claims, contract=self.contract, at=at)\n",
+        "        Voucher.from_cbor(voucher)\n",
+        "whoever starts the genuine program gets the share",
+    ),
+    _policy(
+        "share-with-a-stale-voucher",
+        "contract=self.contract, at=at)\n\n    def _check_contract",
+        "contract=self.contract, at=datetime.min.replace(tzinfo=at.tzinfo))\n\n"
+        "    def _check_contract",
+        "a server whose party does not vouch any more gets the share",
+    ),
+    _policy(
+        "anothers-key",
+        "if key.party != party:",
+        "if not key.party:",
+        "a policy gives out another party's key",
+    ),
+    _policy(
+        "key-twice",
+        "if key.set_id in releases:",
+        "if not key.set_id:",
+        "of two entries for a data set the later one's roles count",
+    ),
+    _policy(
+        "one-key-for-data-and-model",
+        "if isinstance(model, DataKey) and model.set_id in releases:",
+        "if isinstance(model, DataKey) and not model.set_id:",
+        "a worker's key opens the model",
+    ),
+    _policy(
+        "another-kind-of-tee",
+        "if trust.tee != contract.trust.tee:",
+        "if not trust.tee:",
+        "a policy's simulated section stands under a contract for real TEEs",
+    ),
+    _policy(
+        "contracts-section-counts",
+        "trust = found.trust or contract.trust",
+        "trust = contract.trust",
+        "the owner's stricter section is ignored",
+    ),
+    _policy(
+        "party-not-in-the-contract",
+        "if found.party not in {party.name for party in contract.parties}:",
+        "if not found.party:",
+        "a key server of nobody starts",
+    ),
+    _service(
+        "refusals-not-in-the-log",
+        "            refusal = error\n        self._journal.add(",
+        "            refusal = error\n            raise\n        self._journal.add(",
+        "nobody sees who tried",
+    ),
+    _service(
+        "answered-before-it-is-noted",
+        "        except CoterieError as error:\n            refusal = error\n        self._journal",
+        "            return content\n        except CoterieError as error:\n"
+        "            refusal = error\n        self._journal",
+        "a key is given out that the log does not show",
+    ),
+    _service(
+        "refused-and-given",
+        "        if refusal is not None:\n            raise refusal\n        return content",
+        "        return content",
+        "whoever is refused gets an answer",
+    ),
+    _service(
+        "session-not-judged",
+        "        judge_session(\n            judged, request.quote, expected, request.collateral, "
+        "trust=self._trust, at=self._at\n        )\n",
+        "        assert expected\n",
+        "a thief of a node's key gets the party's keys",
+    ),
+    _service(
+        "evidence-not-judged",
+        "judge_certificate(der, self._trust, expected_node=None, at=self._at)",
+        "judge_certificate(der, self._trust, expected_node=None, at=self._at.replace(year=2024))",
+        "certificates are judged at another time",
+    ),
+    _session(
+        "signature-for-any-session",
+        "return _LABEL + exporter + server_key + node_key",
+        "return _LABEL + server_key + node_key",
+        "the party's signature on one session stands for another: a man in the middle",
+    ),
+    _session(
+        "signature-for-any-server",
+        "return _LABEL + exporter + server_key + node_key",
+        "return _LABEL + exporter + node_key",
+        "the server's key is not what the party signed",
+    ),
+    _session(
+        "signature-for-any-node",
+        "return _LABEL + exporter + server_key + node_key",
+        "return _LABEL + exporter + server_key",
+        "the node's key is not what the party signed",
+    ),
+    _session(
+        "signature-without-label",
+        "return _LABEL + exporter + server_key + node_key",
+        "return exporter + server_key + node_key",
+        "the party's key signs something that could mean another thing elsewhere",
+    ),
+    _session(
+        "signature-not-checked",
+        "        verify_statement(\n"
+        "            contract, party, _statement(exporter, server_key, node_key), signature, at=at\n"
+        "        )\n",
+        "        _statement(exporter, server_key, node_key)\n",
+        "anybody answers for the party's key server",
+    ),
+    _session(
+        "quote-for-any-nonce",
+        "peer_nonce=nonce\n",
+        "peer_nonce=bytes(32)\n",
+        "a node's quote may be from before this session",
+    ),
+    _session(
+        "keys-swapped",
+        "own_key=node_key, peer_key=server_key",
+        "own_key=server_key, peer_key=node_key",
+        "a quote for the server's key is a node's",
+    ),
+    _journal(
+        "not-synced",
+        "        os.fsync(self._file.fileno())\n",
+        "",
+        "a key is given out that the log does not show after the machine stopped",
+    ),
+    _journal(
+        "not-flushed",
+        'os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0)',
+        'os.fdopen(os.open(path, flags, 0o600), "ab")',
+        "a key is given out that the log does not show after the process ended",
+    ),
+    _journal(
+        "chain-not-checked",
+        'if value.get("previous") != last:',
+        'if not value.get("previous"):',
+        "a line was altered, removed or put in",
+    ),
+    _journal(
+        "chain-not-kept",
+        "            self._last, self._octets = hashlib.sha256(line).hexdigest(), self._octets + len(line)\n",
+        "            self._octets += len(line)\n",
+        "the log refuses itself at the next start",
+    ),
+    _journal(
+        "torn-line-stays",
+        "                self._file.truncate(chain.octets)  # of a torn line nothing was given out\n",
+        "",
+        "the next line is glued to a torn one",
+    ),
+    _journal(
+        "others-may-read",
+        "os.open(path, flags, 0o600)",
+        "os.open(path, flags, 0o644)",
+        "everybody on the machine reads who asked for what",
+    ),
+    _journal(
+        "follows-links",
+        "os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW",
+        "os.O_WRONLY | os.O_CREAT | os.O_APPEND",
+        "whoever writes the folder chooses which file is cut and written",
+    ),
+    _journal(
+        "begins-anew",
+        "chain = verify_journal(path)",
+        "chain = Chain(_START, 0)",
+        "a restart empties the log",
+    ),
+    _journal(
+        "long-lines",
+        'if not line.endswith(b"\\n") and len(line) < _MAX_LINE:',
+        'if not line.endswith(b"\\n"):',
+        "a line that is too long is taken for a torn one, and cut with all that follows it",
+    ),
+    _journal(
+        "not-written-and-given",
+        "                raise _unwritten(self._path, error) from error\n            self._last",
+        "                assert error\n            self._last",
+        "keys are given out though the log cannot be written",
+    ),
+    _journal(
+        "half-a-line-stays",
+        "            self._file.truncate(self._octets)\n",
+        "            pass\n",
+        "once the disk is full, the log refuses itself at the next start",
+    ),
+    _journal(
+        "half-a-line-is-enough",
+        "if self._file.write(line) != len(line):",
+        "if not self._file.write(line):",
+        "keys are given out though the log was not written to its end",
+    ),
+    _journal(
+        "two-writers",
+        "            hold(self._file.fileno(), path)  # before it is read: another server may add lines\n",
+        "",
+        "two key servers write one log, and break its chain",
+    ),
+    _journal(
+        "name-not-synced",
+        "                sync_folder(path.parent)\n",
+        "",
+        "a new log is not there after the machine stopped, and keys were given out",
+    ),
+)

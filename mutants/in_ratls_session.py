@@ -1,0 +1,318 @@
+"""Mutations of the attested handshake: its transcript, who is judged and how."""
+
+from __future__ import annotations
+
+from mutants.mutation import Of
+
+_session = Of("ratls/session.py", "ratls/test_session.py")
+_judging = Of("ratls/verify.py", "ratls/test_verify.py")
+_handshake = Of("ratls/handshake.py", "ratls/test_handshake.py")
+_tls = Of("ratls/tls.py", "ratls/test_tls.py", "ratls/test_strangers.py")
+_PARTS = "parts = (_LABEL, direction, exporter, own_key, peer_key, peer_nonce)"
+
+MUTATIONS = (
+    _session(
+        "label-not-bound",
+        _PARTS,
+        "parts = (direction, exporter, own_key, peer_key, peer_nonce)",
+        "a quote made for another protocol may fit",
+    ),
+    _session(
+        "direction-not-bound",
+        _PARTS,
+        "parts = (_LABEL, exporter, own_key, peer_key, peer_nonce)",
+        "evidence can be reflected",
+    ),
+    _session(
+        "transcript-not-bound",
+        _PARTS,
+        "parts = (_LABEL, direction, own_key, peer_key, peer_nonce)",
+        "evidence can be relayed from another TLS session",
+    ),
+    _session(
+        "own-key-not-bound",
+        _PARTS,
+        "parts = (_LABEL, direction, exporter, peer_key, peer_nonce)",
+        "one node's session quote fits another's session",
+    ),
+    _session(
+        "peers-key-not-bound",
+        _PARTS,
+        "parts = (_LABEL, direction, exporter, own_key, peer_nonce)",
+        "evidence for one peer fits another",
+    ),
+    _session(
+        "nonce-not-bound",
+        _PARTS,
+        "parts = (_LABEL, direction, exporter, own_key, peer_key)",
+        "the quote may be from before this session",
+    ),
+    _session(
+        "own-nonce-taken",
+        "if hmac.compare_digest(message.nonce, self._in.nonce):",
+        "if not message.nonce:",
+        "a mirror is answered with evidence",
+    ),
+    _session(
+        "evidence-not-judged",
+        "        self._in.judge(message.quote, expected, message.collateral)\n",
+        "",
+        "any quote is taken",
+    ),
+    _session(
+        "peer-judged-as-this-side",
+        "            _OTHER[self._in.side],\n",
+        "            self._in.side,\n",
+        "this side's own evidence is what it expects",
+    ),
+    _session(
+        "peers-nonce-expected",
+        "            peer_nonce=self._in.nonce,\n",
+        "            peer_nonce=self._in.exporter,\n",
+        "evidence is not for this side's nonce",
+    ),
+    _session(
+        "voucher-not-verified",
+        "            self._peer_voucher = verify_voucher(\n"
+        "                voucher, self._in.peer, contract=self._in.contract, at=self._in.at\n"
+        "            )\n",
+        "            self._peer_voucher = voucher\n",
+        "no party vouches for the peer",
+    ),
+    _session(
+        "contracts-may-differ",
+        '        if differ:\n            self._state = "contract"',
+        '        if not differ and differ:\n            self._state = "contract"',
+        "nodes under two contracts train together",
+    ),
+    _session(
+        "contract-shown-before-the-voucher",
+        "        try:\n            voucher = Voucher.from_cbor",
+        "        if differ:\n"
+        '            self._state = "contract"\n'
+        "            return encode_message(ContractMessage(canonical_json(self._in.contract)))\n"
+        "        try:\n            voucher = Voucher.from_cbor",
+        "whom no party vouches for is shown the contract",
+    ),
+    _session(
+        "goes-on-after-a-refusal",
+        '        except CoterieError:\n            self._state = "refused"\n            raise\n',
+        "        except CoterieError:\n            raise\n",
+        "a peer that was refused tries again in the same session",
+    ),
+    _session(
+        "accepts-first",
+        'self._state = "ready" if self._in.side == "dialler" else "acceptance"',
+        'self._state = "ready"',
+        "the listener accepts before the dialler has",
+    ),
+    _session(
+        "acceptance-ends-now",
+        "if datetime.fromtimestamp(message.valid_until, UTC) <= self._in.at:",
+        "if datetime.fromtimestamp(message.valid_until, UTC) < self._in.at:",
+        "a dialler takes itself for accepted until now",
+    ),
+    _session(
+        "refused-before-hello",
+        'isinstance(message, Refusal) and self._state != "hello"',
+        "isinstance(message, Refusal)",
+        "a refusal may come first, in place of the hello",
+    ),
+    _session(
+        "evidence-twice",
+        'case "evidence", EvidenceMessage():',
+        'case ("evidence" | "acceptance"), EvidenceMessage():',
+        "evidence may come again after it was judged",
+    ),
+    _session(
+        "staple-unasked",
+        'self._in.staple(quote) if message.wants_collateral else b""',
+        "self._in.staple(quote)",
+        "collateral is fetched and sent though nobody asked for it",
+    ),
+    _judging(
+        "own-key",
+        "if trust.is_own_key(certificate.spki_sha256):",
+        "if not certificate.spki_sha256:",
+        "a mirror gets as far as the session",
+    ),
+    _judging(
+        "own-name",
+        "if node is None or trust.is_own_name(claims.node):",
+        "if node is None:",
+        "another process under this node's own name is its peer",
+    ),
+    _judging(
+        "unknown-node",
+        "node is None or trust.is_own_name(claims.node):",
+        "trust.is_own_name(claims.node):",
+        "a name that the contract lacks is an internal error",
+    ),
+    _judging(
+        "whoever-answers",
+        "if expected_node is not None and claims.node != expected_node:",
+        "if expected_node is not None and not claims.node:",
+        "another node than the dialled one is taken for it",
+    ),
+    _judging(
+        "any-role",
+        '        ("role", node.role, claims.role),\n',
+        "",
+        "a worker is appraised and served as a parameter server",
+    ),
+    _judging(
+        "any-party",
+        '        ("party", node.party, claims.party),\n',
+        "",
+        "another party vouches for the node",
+    ),
+    _judging(
+        "any-name",
+        "if certificate.dns_names != (expected,) or",
+        "if not certificate.dns_names or",
+        "a certificate stands for another name in TLS",
+    ),
+    _judging(
+        "key-hash-not-checked",
+        "    check_pubkey_hash(claims.pubkey_hash, certificate.spki_der)\n",
+        "",
+        "evidence is for another key; the name's check has another word for it",
+    ),
+    _judging(
+        "validity-not-checked",
+        "    certificate.check_validity(at)\n",
+        "",
+        "an expired certificate is judged on",
+    ),
+    _judging(
+        "certificates-quote-for-anything",
+        "evidence.quote, report_data=report_data(evidence.claims), role=claims.role, at=at",
+        "evidence.quote, report_data=evidence.quote[368:432], role=claims.role, at=at",
+        "the certificate's quote does not cover its claims",
+    ),
+    _judging(
+        "certificates-quote-appraised-for-anything",
+        "        report_data=report_data(evidence.claims),\n",
+        "        report_data=evidence.quote[368:432],\n",
+        "the certificate's quote does not cover its claims",
+        survives="The screening of the same quote has compared them a moment before.",
+    ),
+    _judging(
+        "two-programs",
+        "if (fresh.measurements, fresh.ppid) != (verdict.measurements, verdict.ppid):",
+        "if fresh.ppid != verdict.ppid:",
+        "certificate and session evidence are of two programs",
+    ),
+    _judging(
+        "two-platforms",
+        "if (fresh.measurements, fresh.ppid) != (verdict.measurements, verdict.ppid):",
+        "if fresh.measurements != verdict.measurements:",
+        "certificate and session evidence are of two machines",
+    ),
+    _judging(
+        "refused-collateral-is-none",
+        '        if isinstance(error, EvidenceRefused) and error.failed_check != "collateral_missing":\n'
+        "            raise\n",
+        "",
+        "collateral that was refused can be replaced by the peer's own",
+    ),
+    _judging(
+        "stapled-certificate-not-judged",
+        "report_data=report_data(judged.certificate.evidence.claims),",
+        "report_data=judged.quote[368:432],",
+        "a certificate's quote is not judged where collateral is stapled",
+        survives="The screening has compared them within the handshake; the rest is still judged.",
+    ),
+    _handshake(
+        "pinned-past-the-certificate",
+        "            certificate.not_after,\n            session",
+        "            session",
+        "a pin outlives its certificate",
+    ),
+    _handshake(
+        "pinned-past-the-voucher",
+        "            session.peer_voucher.expires_at,\n",
+        "",
+        "a pin outlives its party's word",
+    ),
+    _handshake(
+        "pinned-past-the-collateral",
+        "            verdict.expiry,\n        ]",
+        "        ]",
+        "a pin outlives the collateral of the session's quote",
+    ),
+    _handshake(
+        "pinned-past-reattestation",
+        "            self._at + self._trust.reattestation,\n",
+        "",
+        "a pin lasts as long as the certificate",
+    ),
+    _handshake(
+        "trusts-longer-than-the-peer",
+        "expires_at=min(peer.expires_at, until))",
+        "expires_at=peer.expires_at)",
+        "this node calls a peer that does not trust it any more",
+    ),
+    _handshake(
+        "pinned-for-nothing",
+        "if min(ends) <= self._at:",
+        "if min(ends) < self._at:",
+        "a peer is accepted for no time at all",
+    ),
+    _tls(
+        "any-finding",
+        "if error not in _ACCEPTED_ERRORS or depth != 0:",
+        "if depth != 0:",
+        "OpenSSL's findings on the certificate are ignored",
+    ),
+    _tls(
+        "no-certificate",
+        "SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT",
+        "SSL.VERIFY_PEER",
+        "a peer without a certificate finishes the handshake",
+    ),
+    _tls(
+        "tls-1.2",
+        "    context.set_min_proto_version(SSL.TLS1_3_VERSION)\n",
+        "    context.set_min_proto_version(SSL.TLS1_2_VERSION)\n",
+        "TLS 1.2 is spoken",
+    ),
+    _tls(
+        "another-key-than-judged",
+        "        if judge(der) != _public_key(certificate):\n",
+        "        if not judge(der):\n",
+        "the judged key is not the one that TLS uses",
+    ),
+    _tls(
+        "second-certificate",
+        "        if judged:\n            raise _chain_refused(error, depth)\n",
+        "",
+        "a second certificate in one handshake is judged in place of the first",
+    ),
+    _tls(
+        "any-protocol",
+        "if self.protocol not in self._protocols:",
+        "if self.protocol == b'http/1.1':",
+        "a server without the protocol's name is spoken to",
+    ),
+    _tls(
+        "sessions-are-kept",
+        "    context = SSL.Context(SSL.TLS_METHOD)\n"
+        "    context.set_min_proto_version(SSL.TLS1_3_VERSION)\n"
+        "    context.set_max_proto_version(SSL.TLS1_3_VERSION)\n"
+        "    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)\n"
+        "    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)\n",
+        '    kept = globals().setdefault("_kept", {})\n'
+        "    context = kept.setdefault(listener, SSL.Context(SSL.TLS_METHOD))\n"
+        '    context.set_session_id(b"coterie")\n',
+        "sessions can be resumed without judging anybody",
+    ),
+    _tls(
+        "stateless-tickets",
+        "context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)",
+        "context.set_options(SSL.OP_NO_RENEGOTIATION)",
+        "sessions could be resumed without judging anybody",
+        survives="Every connection has a context of its own, so ticket keys and cache end with it: the "
+        "option only says so once more.",
+    ),
+)

@@ -1,0 +1,306 @@
+"""Shard files: written piece by piece, and checked as a whole before they are used.
+
+A shard file is a 128-byte header and then one record per example, all little-endian:
+
+===========  ==========  =====================================================================
+bytes        type        what
+===========  ==========  =====================================================================
+0 - 7        bytes       magic ``COTSHARD``
+8 - 11       uint32      format version, 1
+12 - 15      uint32      numeric columns, n
+16 - 19      uint32      categorical columns, m
+20 - 23      uint32      bytes per record, 4 (1 + n + m)
+24 - 31      uint64      records
+32 - 63      bytes       digest of the contract's data section
+64 - 127     bytes       zero
+===========  ==========  =====================================================================
+
+Then come the records of `coterie.data.examples`. A shard says nothing that is not checked: its size
+against the header, its header against the contract, its SHA-256 against the manifest, and every
+value's range. Whoever writes the disk can change it afterwards: so every piece of records is checked
+again, by its own SHA-256, when it is read to be used. Nothing is mapped: a file that is cut short under
+a mapping ends the process (SIGBUS).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import struct
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.contract import DataSection, data_digest
+from coterie.data.examples import PIECE_ROWS, Shard, find_bad_value, record_bytes
+from coterie.errors import DataSetMismatch, ShardDamaged
+from coterie.text import first_octets
+
+HEADER_BYTES = 128
+FORMAT_VERSION = 1
+_MAGIC = b"COTSHARD"
+_HEADER = struct.Struct("<8sIIIIQ32s64s")
+# Of one reader and the next, of several that follow each other; and what a shuffled order mixes.
+_KEPT_PIECES = 9
+_PREPARE_AGAIN = "prepare the data set again: coterie prepare RAW OUT --contract C"
+
+
+class ShardWriter:
+    """Writes a shard file piece by piece; the caller renames its folder once all is written.
+
+    Args:
+        file: Opened for writing, empty.
+        data: The data section that the records are prepared under.
+        rows: Records that will be written.
+
+    Attributes:
+        positives: Records with label 1 so far.
+    """
+
+    def __init__(self, file: BinaryIO, data: DataSection, rows: int) -> None:
+        self._file = file
+        self._missing = rows
+        self._hasher = hashlib.sha256()
+        self.positives = 0
+        self._write(
+            _HEADER.pack(
+                _MAGIC,
+                FORMAT_VERSION,
+                len(data.numeric),
+                len(data.categorical),
+                record_bytes(data),
+                rows,
+                data_digest(data),
+                bytes(64),
+            )
+        )
+
+    def append(self, records: NDArray[np.int32]) -> None:
+        """Writes records (see :func:`pack_records`), shape (b, 1 + n + m)."""
+        self._write(records.astype("<i4", copy=False).tobytes())
+        self._missing -= len(records)
+        self.positives += int(np.count_nonzero(records[:, 0]))
+
+    def finish(self) -> str:
+        """Makes the file durable; returns its SHA-256 in hex."""
+        assert not self._missing, f"{self._missing} records were announced but not written"
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._hasher.hexdigest()
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._hasher.update(data)
+
+
+def open_shard(path: Path, data: DataSection, *, expected_digest: bytes) -> Shard:
+    """Opens a shard file and reads all of it once to check it; the file stays open.
+
+    Args:
+        path: The file.
+        data: The contract's data section.
+        expected_digest: SHA-256 of the file, from the manifest.
+
+    Raises:
+        ShardDamaged: Missing, truncated, altered, or not a shard of this format.
+        DataSetMismatch: Prepared under another data section.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    records = CheckedFile(path, file)
+    records.check(data, expected_digest)
+    return Shard(records, data)
+
+
+class CheckedFile:
+    """The records of a shard file, read in pieces; each piece is what was checked first. Thread-safe.
+
+    Args:
+        path: What errors call it.
+        file: Open for reading; it belongs to this object.
+    """
+
+    def __init__(self, path: Path, file: int) -> None:
+        self._path = path
+        self._file = file
+        self._close = weakref.finalize(self, os.close, file)
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[int, NDArray[np.int32]] = OrderedDict()
+        self._digests: list[bytes] = []
+        self._width = 0
+        self.rows = 0
+
+    def check(self, data: DataSection, expected_digest: bytes) -> None:
+        """Reads all of the file; see ``open_shard``."""
+        header = self._octets(0, HEADER_BYTES)
+        size = os.fstat(self._file).st_size
+        self._width, self.rows = record_bytes(data), _check_header(header, size, self._path, data)
+        _check_content(header, self._pieces(), self._path, data, expected_digest)
+
+    def read(self, start: int, stop: int) -> NDArray[np.int32]:
+        """See Records."""
+        stop = min(stop, self.rows)
+        parts = []
+        while start < stop:
+            piece, first = divmod(start, PIECE_ROWS)
+            parts.append(self._checked(piece)[first : first + stop - start])
+            start += len(parts[-1])
+        if not parts:
+            return self._words(b"")
+        words = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        words.setflags(write=False)
+        return words
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """See Records."""
+        words = np.empty((len(rows), self._width // 4), "<i4")
+        pieces = rows // PIECE_ROWS
+        for piece in np.unique(pieces).tolist():
+            inside = pieces == piece
+            words[inside] = self._checked(piece)[rows[inside] - piece * PIECE_ROWS]
+        return words
+
+    def _checked(self, piece: int) -> NDArray[np.int32]:
+        with self._lock:
+            words = self._kept.pop(piece, None)
+            if words is None:
+                octets = self._piece(piece)
+                if not hmac.compare_digest(hashlib.sha256(octets).digest(), self._digests[piece]):
+                    raise damaged(
+                        self._path,
+                        "content",
+                        "what was there when the file was opened",
+                        f"other values in records {piece * PIECE_ROWS} and following: the file "
+                        "was altered while it was in use",
+                    )
+                words = self._words(octets)
+            self._kept[piece] = words
+            if len(self._kept) > _KEPT_PIECES:
+                self._kept.popitem(last=False)
+            return words
+
+    def _pieces(self) -> Iterator[NDArray[np.int32]]:
+        """All records, in order; keeps the digest of every piece."""
+        for first in range(0, self.rows, PIECE_ROWS):
+            octets = self._piece(first // PIECE_ROWS)
+            self._digests.append(hashlib.sha256(octets).digest())
+            yield self._words(octets)
+
+    def _piece(self, piece: int) -> bytes:
+        first = piece * PIECE_ROWS
+        count = min(PIECE_ROWS, self.rows - first)
+        return self._octets(HEADER_BYTES + first * self._width, count * self._width)
+
+    def _words(self, octets: bytes) -> NDArray[np.int32]:
+        return np.frombuffer(octets, "<i4").reshape(-1, self._width // 4)
+
+    def _octets(self, place: int, size: int) -> bytes:
+        parts: list[bytes] = []
+        missing = size
+        try:
+            while missing and (part := os.pread(self._file, missing, place + size - missing)):
+                parts.append(part)
+                missing -= len(part)
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
+        if missing:
+            seen = f"{os.fstat(self._file).st_size} bytes"
+            raise damaged(self._path, "size", f"at least {place + size} bytes", seen)
+        return b"".join(parts)
+
+
+def check_shard(
+    octets: memoryview, path: Path, data: DataSection, *, expected_digest: bytes
+) -> Shard:
+    """Checks a whole shard file in memory.
+
+    Args:
+        octets: The file; read-only.
+        path: What errors call it.
+        data: The contract's data section.
+        expected_digest: SHA-256 of the file, from the manifest.
+
+    Raises:
+        ShardDamaged: Truncated, altered, or not a shard of this format.
+        DataSetMismatch: Prepared under another data section.
+    """
+    if len(octets) < HEADER_BYTES:
+        raise damaged(path, "size", f"at least {HEADER_BYTES} bytes", f"{len(octets)} bytes")
+    header = octets[:HEADER_BYTES]
+    _check_header(header, len(octets), path, data)
+    words = np.frombuffer(octets, "<i4", offset=HEADER_BYTES)
+    words = words.reshape(-1, record_bytes(data) // 4)
+    pieces = (words[first : first + PIECE_ROWS] for first in range(0, len(words), PIECE_ROWS))
+    _check_content(header, pieces, path, data, expected_digest)
+    return Shard(words, data)
+
+
+def _check_content(
+    header: bytes | memoryview,
+    pieces: Iterable[NDArray[np.int32]],
+    path: Path,
+    data: DataSection,
+    expected: bytes,
+) -> None:
+    """Checks a file's digest and then its values; the pieces are all of its records, in order."""
+    hasher, problem, first = hashlib.sha256(header), None, 0
+    for words in pieces:
+        hasher.update(words.data)
+        problem = problem or find_bad_value(words, data, first)
+        first += len(words)
+    if not hmac.compare_digest(hasher.digest(), expected):
+        seen = f"{hasher.hexdigest()} (the file was altered)"
+        raise damaged(path, "SHA-256", expected.hex(), seen)
+    if problem:
+        raise damaged(path, "content", "values within bounds", problem)
+
+
+def damaged(path: Path, check: str, expected: str, seen: str) -> ShardDamaged:
+    """The error for a file of a data set that failed one check."""
+    return ShardDamaged(
+        f"{path} is damaged: its {check} is wrong",
+        expected=expected,
+        seen=seen,
+        remedy=_PREPARE_AGAIN,
+    )
+
+
+def wrong_data_section(path: Path, expected: bytes, seen: bytes) -> DataSetMismatch:
+    """The error for a file that was prepared under another data section."""
+    return DataSetMismatch(
+        f"{path} was prepared under another contract's data section",
+        expected=f"data digest {expected.hex()}",
+        seen=f"data digest {seen.hex()}",
+        remedy=_PREPARE_AGAIN + ", or use the contract that it was prepared with",
+    )
+
+
+def _check_header(header: bytes | memoryview, octets: int, path: Path, data: DataSection) -> int:
+    """Checks a header against the contract, and the file's size against it; its number of records."""
+    magic, version, numeric, categorical, width, rows, digest, zero = _HEADER.unpack(header)
+    if magic != _MAGIC:
+        raise damaged(path, "magic", first_octets(_MAGIC), first_octets(magic))
+    if version != FORMAT_VERSION:
+        raise damaged(path, "format version", str(FORMAT_VERSION), str(version))
+    if not hmac.compare_digest(digest, data_digest(data)):
+        raise wrong_data_section(path, data_digest(data), digest)
+    widths = (len(data.numeric), len(data.categorical), record_bytes(data))
+    if (numeric, categorical, width) != widths or zero.strip(b"\0"):
+        raise damaged(path, "header", f"widths {widths}", f"{(numeric, categorical, width)}")
+    size = HEADER_BYTES + rows * width
+    if octets != size:
+        raise damaged(path, "size", f"{size} bytes for {rows} records", f"{octets} bytes")
+    return int(rows)
+
+
+def _unreadable(path: Path, error: OSError) -> ShardDamaged:
+    return damaged(path, "file", "a readable shard", error.strerror or type(error).__name__)

@@ -1,0 +1,256 @@
+"""Prepared examples as fixed-width binary records: shards held in memory, and their batches.
+
+A record is the label (float32, 0 or 1), n dense values (float32, log(x + 1), never negative) and m
+global rows (int32). Every field has four bytes, so that records are one matrix and a batch is three views
+of it. Records lie in memory, or in a file that is read and checked piece by piece (``example_files.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.contract import DataSection
+from coterie.errors import MessageRefused
+
+PIECE_ROWS = 1 << 14
+"""Records of a file that are read, and checked, at a time."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples of a shard; views that are only read, b examples.
+
+    Attributes:
+        labels_b: 0 or 1, float32, shape (b,).
+        dense_bn: log(x + 1) of the numeric columns, float32, shape (b, n).
+        ids_bm: Global rows of the categorical columns, int32, shape (b, m).
+    """
+
+    labels_b: NDArray[np.float32]
+    dense_bn: NDArray[np.float32]
+    ids_bm: NDArray[np.int32]
+
+
+def record_bytes(data: DataSection) -> int:
+    """Bytes of one example."""
+    return 4 * (1 + len(data.numeric) + len(data.categorical))
+
+
+class Records(Protocol):
+    """Where records lie."""
+
+    @property
+    def rows(self) -> int:
+        """Number of records."""
+        ...
+
+    def read(self, start: int, stop: int) -> NDArray[np.int32]:
+        """Records start .. stop - 1 as int32 words, shape (b, 1 + n + m), read-only; fewer at the end.
+
+        Raises:
+            ShardDamaged: They are not what was checked.
+        """
+        ...
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Single records as int32 words, shape (b, 1 + n + m), in the order of ``rows``.
+
+        Raises:
+            ShardDamaged: They are not what was checked.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class RecordsInMemory:
+    """Records as one array of int32 words, shape (rows, 1 + n + m)."""
+
+    words: NDArray[np.int32]
+
+    @property
+    def rows(self) -> int:
+        """See Records."""
+        return int(self.words.shape[0])
+
+    def read(self, start: int, stop: int) -> NDArray[np.int32]:
+        """See Records; a view."""
+        return self.words[start:stop]
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """See Records."""
+        return self.words.take(rows, axis=0)
+
+
+class Shard:
+    """Examples in records.
+
+    Args:
+        records: The records, or all of them as int32 words, shape (rows, 1 + n + m).
+        data: The data section that they were prepared under.
+    """
+
+    def __init__(self, records: Records | NDArray[np.int32], data: DataSection) -> None:
+        self._records: Records = (
+            RecordsInMemory(records) if isinstance(records, np.ndarray) else records
+        )
+        self._dense = slice(1, 1 + len(data.numeric))
+        self._ids = slice(1 + len(data.numeric), None)
+        self.data = data
+
+    @property
+    def words(self) -> NDArray[np.int32]:
+        """All records as int32 words, shape (rows, 1 + n + m), in memory from then on."""
+        return self._records.read(0, self.rows)
+
+    def some_words(self, start: int, stop: int) -> NDArray[np.int32]:
+        """Records start .. stop - 1 as int32 words, shape (b, 1 + n + m).
+
+        Raises:
+            ShardDamaged: The file is not what was checked any more.
+        """
+        return self._records.read(start, stop)
+
+    @property
+    def rows(self) -> int:
+        """Number of examples."""
+        return self._records.rows
+
+    def batch(self, start: int, stop: int) -> Batch:
+        """Examples start .. stop - 1, fewer where the shard ends before ``stop``.
+
+        Raises:
+            ShardDamaged: The file is not what was checked any more.
+        """
+        return self._batch(self._records.read(start, stop))
+
+    def batch_of(self, rows: NDArray[np.int64]) -> Batch:
+        """Single examples, by number, in the order of ``rows``.
+
+        Raises:
+            ShardDamaged: The file is not what was checked any more.
+        """
+        return self._batch(self._records.take(rows))
+
+    def records(self, start: int, stop: int, step: int = 1) -> bytes:
+        """The records of every ``step``-th example of start .. stop - 1, for the wire.
+
+        Worker i of n holds the examples i, i + n, i + 2n, ...: ``records(i, rows, n)``, or piece by
+        piece ``records(i + k * n, min(rows, i + (k + p) * n), n)`` with k counting in steps of p.
+        """
+        return self._records.read(start, stop)[::step].tobytes()
+
+    def _batch(self, words: NDArray[np.int32]) -> Batch:
+        floats = words.view("<f4")
+        return Batch(floats[:, 0], floats[:, self._dense], words[:, self._ids])
+
+
+class ShardBuilder:
+    """Collects records from the wire into a shard in memory; nothing is trusted before its check.
+
+    Args:
+        data: The contract's data section.
+        rows: Records that will come; the caller bounds it, since memory for all is taken at once.
+    """
+
+    def __init__(self, data: DataSection, rows: int) -> None:
+        self._data = data
+        self._words = np.empty((rows, record_bytes(data) // 4), "<i4")
+        self._filled = 0
+
+    @property
+    def missing(self) -> int:
+        """Records that have not come yet."""
+        return int(self._words.shape[0]) - self._filled
+
+    def add(self, records: bytes) -> None:
+        """Takes the next records.
+
+        Raises:
+            MessageRefused: A torn record, more records than announced, or a value out of bounds.
+        """
+        width = record_bytes(self._data)
+        count, rest = divmod(len(records), width)
+        if rest or count > self.missing:
+            raise MessageRefused(
+                "a piece of a shard was refused",
+                expected=f"whole records of {width} bytes, at most {self.missing} of them",
+                seen=f"{len(records)} bytes",
+                remedy="the sender must hold the same contract and send each record once",
+            )
+        words = np.frombuffer(records, "<i4").reshape(-1, width // 4)
+        if problem := find_bad_value(words, self._data, self._filled):
+            raise MessageRefused(
+                "a piece of a shard was refused", expected="values within bounds", seen=problem
+            )
+        self._words[self._filled : self._filled + count] = words
+        self._filled += count
+
+    def finish(self) -> Shard:
+        """The shard, once every record has come.
+
+        Raises:
+            MessageRefused: Records are missing.
+        """
+        if self.missing:
+            raise MessageRefused(
+                "a shard is incomplete",
+                expected=f"{self._words.shape[0]} records",
+                seen=f"{self._filled}",
+                remedy="the sender must send all records that it announced",
+            )
+        self._words.setflags(write=False)
+        return Shard(self._words, self._data)
+
+
+def shard_from_records(records: bytes, data: DataSection) -> Shard:
+    """A shard in memory from all of its records at once.
+
+    Raises:
+        MessageRefused: A torn record, or a value out of bounds.
+    """
+    builder = ShardBuilder(data, len(records) // record_bytes(data))
+    builder.add(records)
+    return builder.finish()
+
+
+def pack_records(
+    labels_b: NDArray[np.float32], dense_bn: NDArray[np.float32], ids_bm: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Joins the parts of examples to records, int32 words of shape (b, 1 + n + m)."""
+    parts = (labels_b[:, None].astype("<f4"), dense_bn.astype("<f4"))
+    return np.hstack([part.view("<i4") for part in parts] + [ids_bm.astype("<i4")])
+
+
+def find_bad_value(words: NDArray[np.int32], data: DataSection, first: int) -> str | None:
+    """Names the first field group of the records that breaks its bounds, or None.
+
+    Args:
+        words: Records as int32 words, shape (b, 1 + n + m).
+        data: The data section with the columns' row ranges.
+        first: Number of the first record, for the message.
+    """
+    floats, n = words.view("<f4"), len(data.numeric)
+    labels, dense, ids = floats[:, 0], floats[:, 1 : 1 + n], words[:, 1 + n :]
+    low = np.array(data.column_offsets, np.int64)
+    high = low + np.array(data.table_rows, np.int64)
+    for what, good in (
+        ("a label that is neither 0 nor 1", (labels == 0) | (labels == 1)),
+        ("a dense value that is negative or not finite", (dense >= 0) & np.isfinite(dense)),
+        ("a row outside of its column's table", (ids >= low) & (ids < high)),
+    ):
+        if not good.all():
+            bad = np.flatnonzero(~good.reshape(len(words), -1).all(axis=1))
+            return f"{what} in record {first + int(bad[0])}"
+    return None
+
+
+def join_shards(shards: Sequence[Shard]) -> Shard:
+    """One shard in memory of several, one after the other; all of one data section."""
+    words = np.concatenate([shard.words for shard in shards])
+    words.setflags(write=False)
+    return Shard(words, shards[0].data)

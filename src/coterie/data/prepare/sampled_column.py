@@ -1,0 +1,120 @@
+"""A column of a sampled file: what its cells are like, and what it may be in a contract."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+from coterie.data.prepare import dialect
+from coterie.data.prepare.numeric import NUMBER_PATTERN
+from coterie.data.prepare.suspicions import ID_NAME
+from coterie.text import printable
+
+_FEW_WORDS = 0.1
+_BESIDE_NUMBERS = re.compile(r"[\s$€£¥%']|,(?=[0-9]{3}\b)")
+_WHOLE = re.compile(r"^-?[0-9]{1,18}$", re.ASCII)  # longer ones are ids
+_DECIMAL = re.compile(NUMBER_PATTERN, re.ASCII)
+_PLACES = re.compile(r"\.([0-9]*?)0*$")
+_SMALLEST_TABLE, _LARGEST_TABLE = 10, 10_000_000
+
+
+@dataclass
+class SampledColumn:
+    """What a column's cells are like.
+
+    Attributes:
+        written: Its name in the header.
+        name: As the contract calls it.
+        filled: Cells that hold something.
+        ids: How often each cell that holds something came.
+        labels: The first three different cells, read as labels.
+        number: Whether all cells are numbers, or missing.
+        whole: Whether all numbers are whole.
+        places: Most places behind the point.
+        plain_whole: Whether a column of integers can be read as it is written.
+        plain_decimal: Likewise a column of decimals.
+        plain_id: Likewise a column of ids.
+        odd: Cells that are no numbers.
+        signed: How many of these are numbers with a unit, or with signs between thousands.
+    """
+
+    written: str
+    name: str
+    filled: int = 0
+    ids: Counter[str] = field(default_factory=Counter)
+    labels: set[str] = field(default_factory=set)
+    number: bool = True
+    whole: bool = True
+    places: int = 0
+    plain_whole: bool = True
+    plain_decimal: bool = True
+    plain_id: bool = True
+    odd: Counter[str] = field(default_factory=Counter)
+    signed: int = 0
+
+    def look(self, cell: str, *, comma: bool) -> None:
+        """Takes note of a cell; ``comma`` says whether ``9,99`` is a number."""
+        if len(self.labels) < 3:
+            self.labels.add(dialect.label(cell))
+        text = dialect.id_cell(cell)
+        self.plain_id &= text == cell
+        if not dialect.integer(cell):
+            self.plain_whole &= not cell
+            self.plain_decimal &= not cell
+            self._count(text)
+            return
+        self._count(text)
+        self._look_at_number(cell, comma=comma)
+
+    def _count(self, text: str) -> None:
+        if text:
+            self.filled += 1
+            self.ids[text] += 1
+
+    def _look_at_number(self, cell: str, *, comma: bool) -> None:
+        if _WHOLE.match(turned := dialect.integer(cell)):
+            self.plain_whole &= turned == cell
+            self.plain_decimal &= bool(_DECIMAL.match(cell))
+            return
+        turned = dialect.decimal_with_comma(cell) if comma else dialect.decimal(cell)
+        if not _DECIMAL.match(turned) or turned.removeprefix("-").isdigit():
+            self.number = self.whole = False
+            self.odd[cell] += 1
+            bare = _BESIDE_NUMBERS.sub("", turned).replace(",", ".")
+            self.signed += bare != turned and bool(_DECIMAL.match(bare))
+            return
+        self.whole = False
+        self.plain_decimal &= turned == cell
+        if found := _PLACES.search(turned):
+            self.places = max(self.places, len(found[1]))
+
+    @property
+    def doubt(self) -> str:
+        """Why it is no column of numbers, if few of its cells keep it from being one."""
+        odd = self.odd.total()
+        anew = "and draft the contract anew"
+        if self.signed > (1 - _FEW_WORDS) * self.filled:
+            example = printable(next(iter(self.odd)), 40)
+            return f"cells are numbers with other signs, such as {example}: write the numbers alone, {anew}"
+        if ID_NAME.search(self.name) or not 0 < odd <= _FEW_WORDS * self.filled:
+            return ""
+        words = [printable(word, 40) for word, _ in self.odd.most_common(3)]
+        return (
+            f"all but {odd:,} of {self.filled:,} cells are numbers; others are {', '.join(words)}: write numbers there, "
+            f"or nothing, {anew}"
+        )
+
+    @property
+    def is_label(self) -> bool:
+        """Whether all cells are 0 or 1, in some way of writing these."""
+        return bool(self.labels) and self.labels <= {"0", "1"}
+
+    @property
+    def table_rows(self) -> int:
+        """Rows of a table that holds twice the ids that there probably are: Chao's estimate (1984) of them."""
+        once = sum(1 for count in self.ids.values() if count == 1)
+        twice = sum(1 for count in self.ids.values() if count == 2)
+        wanted = 2 * (len(self.ids) + once * (once - 1) / (2 * (twice + 1))) + 2
+        sizes = (size * 10**power for power in range(1, 8) for size in (1, 2, 5))
+        return next((size for size in sizes if size >= wanted), _LARGEST_TABLE)

@@ -1,0 +1,164 @@
+"""Writes Criteo-shaped raw files with a planted, learnable signal, to try and to test things with.
+
+The file is a function of rows and seed (and of numpy's random streams); it is written in blocks, so
+its size is bounded by the disk alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import lzma
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+import polars as pl
+import zstandard
+from numpy.typing import NDArray
+
+from coterie.data.prepare.synthetic_model import CATEGORICAL, NUMERIC, Draw, World
+from coterie.errors import EnvironmentUnfit, OutputInUse
+
+_BLOCK_ROWS = 1 << 16
+_AUC_BINS = 10_000
+
+
+@dataclass(frozen=True)
+class SynthesizeReport:
+    """What was written.
+
+    Attributes:
+        file: The raw file.
+        rows: Its rows.
+        positives: Rows with label 1.
+        bayes_auc: ROC AUC of the planted probabilities on these rows: what no model beats by
+            more than chance.
+    """
+
+    file: Path
+    rows: int
+    positives: int
+    bayes_auc: float
+
+
+def _no_progress(_stage: str, _done: int, _total: int) -> None:
+    pass
+
+
+def synthesize(
+    out: Path,
+    *,
+    rows: int,
+    seed: int,
+    progress: Callable[[str, int, int], None] = _no_progress,
+) -> SynthesizeReport:
+    """Writes a synthetic raw file.
+
+    Args:
+        out: The file; ``.gz``, ``.xz`` and ``.zst`` are compressed.
+        rows: How many rows.
+        seed: Of the planted world and of the draw; non-negative.
+        progress: Called as the work goes on.
+
+    Raises:
+        OutputInUse: The file exists.
+        EnvironmentUnfit: It cannot be written.
+    """
+    world = World(seed)
+    ids = [_id_texts(column, shape.ids) for column, shape in enumerate(CATEGORICAL)]
+    histogram = np.zeros((2, _AUC_BINS), np.int64)
+    with _new_file(out) as file:
+        for block, first in enumerate(range(0, rows, _BLOCK_ROWS)):
+            # Whole blocks are drawn, so that a longer file begins with a shorter one's rows.
+            draw = world.draw(block, _BLOCK_ROWS)
+            count = min(_BLOCK_ROWS, rows - first)
+            file.write(_lines(draw, count, ids))
+            bins = (draw.probabilities_b[:count] * _AUC_BINS).astype(np.int64)
+            for label in (0, 1):
+                some = bins[draw.labels_b[:count] == label]
+                histogram[label] += np.bincount(some, minlength=_AUC_BINS)
+            progress("write", first + count, rows)
+    return SynthesizeReport(out, rows, int(histogram[1].sum()), _auc(histogram))
+
+
+def _id_texts(column: int, count: int) -> pl.Series:
+    """The ids of a column as eight hex digits, like Criteo's; distinct within the column."""
+    # An odd factor permutes the 32-bit numbers.
+    start = int.from_bytes(hashlib.sha256(f"synthetic C{column + 1}".encode()).digest()[:4], "big")
+    return pl.Series([f"{(start + rank * 0x9E3779B1) % 2**32:08x}" for rank in range(count)])
+
+
+def _lines(draw: Draw, count: int, ids: list[pl.Series]) -> bytes:
+    features = draw.features
+    columns = [pl.Series(draw.labels_b[:count].astype(np.int64))]
+    columns += [
+        _absent(pl.Series(features.numbers_bn[:count, i]), features.numbers_missing_bn[:count, i])
+        for i in range(len(NUMERIC))
+    ]
+    columns += [
+        _absent(
+            texts.gather(pl.Series(features.ranks_bm[:count, i])),
+            features.ids_missing_bm[:count, i],
+        )
+        for i, texts in enumerate(ids)
+    ]
+    table = pl.DataFrame([column.alias(str(i)) for i, column in enumerate(columns)])
+    target = io.BytesIO()
+    table.write_csv(target, include_header=False, separator="\t", quote_style="never")
+    return target.getvalue()
+
+
+def _absent(cells: pl.Series, missing: NDArray[np.bool_]) -> pl.Series:
+    return cells.zip_with(pl.Series(~missing), pl.Series([None], dtype=cells.dtype))
+
+
+def _auc(histogram: NDArray[np.int64]) -> float:
+    """ROC AUC from score counts of negatives and positives; ties within a bin count half."""
+    negatives, positives = histogram.astype(np.float64)
+    below = np.cumsum(negatives) - negatives
+    pairs = float(negatives.sum() * positives.sum())
+    return float((positives * (below + negatives / 2)).sum()) / pairs if pairs else 0.5
+
+
+@contextlib.contextmanager
+def _new_file(out: Path) -> Iterator[BinaryIO]:
+    """A new file, compressed by its suffix, that appears when it is complete."""
+    if out.exists() or out.is_symlink():
+        raise OutputInUse(
+            f"{out} exists",
+            expected="a new file",
+            seen="an existing one",
+            remedy="choose another OUT, or remove the file",
+        )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".synthesize-", dir=out.parent) as folder:
+            path = Path(folder) / "raw"
+            with path.open("xb") as file, _compressor(out.suffix, file) as target:
+                yield target
+            path.rename(out)
+    except OSError as error:
+        raise EnvironmentUnfit(
+            f"{out} cannot be written",
+            expected="a writable directory with room for the file",
+            seen=error.strerror or type(error).__name__,
+            remedy="choose another OUT, or make room",
+        ) from error
+
+
+def _compressor(suffix: str, file: BinaryIO) -> contextlib.AbstractContextManager[BinaryIO]:
+    if suffix == ".gz":
+        # No name and no time in the header: the same rows give the same bytes.
+        stream = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6)
+        return cast("contextlib.AbstractContextManager[BinaryIO]", stream)
+    if suffix == ".xz":
+        return cast("contextlib.AbstractContextManager[BinaryIO]", lzma.LZMAFile(file, "wb"))
+    if suffix == ".zst":
+        return zstandard.ZstdCompressor(write_checksum=True).stream_writer(file, closefd=False)
+    return contextlib.nullcontext(file)

@@ -1,0 +1,48 @@
+"""Sealed checkpoint files: nobody but the attested parameter server of this contract opens them."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from typing import BinaryIO
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from coterie.keys.sealed_file import KEY_BYTES, Seal, SealReader, SealWriter
+from coterie.ps.checkpoints.codec import Source, Target
+
+_NAMES = b"coterie checkpoint names 1\0"
+
+
+class SealedFileCodec:
+    """A FileCodec of AES-256-GCM chunks.
+
+    Args:
+        key: Of the run's checkpoints, 32 bytes.
+        contract_digest: Of the run.
+        place: Which shard of how many: one does not open another's files.
+    """
+
+    sealed = True
+
+    def __init__(self, key: bytes, contract_digest: bytes, place: tuple[int, int]) -> None:
+        self._key = key
+        self._set_id = contract_digest
+        self._place = "shard {} of {}".format(*place)
+        self._name_key = HKDF(SHA256(), KEY_BYTES, None, _NAMES + contract_digest).derive(key)
+
+    def name_of(self, digest: bytes) -> str:
+        """See FileCodec; keyed, so that a name confirms no guess of the content."""
+        return hmac.digest(self._name_key, digest, "sha256").hex()
+
+    def writer(self, file: BinaryIO, size: int, name: str) -> Target:
+        """See FileCodec."""
+        return SealWriter(file, size, self._under(name))
+
+    def reader(self, file: BinaryIO, name: str) -> Source:
+        """See FileCodec."""
+        return SealReader(file, os.fstat(file.fileno()).st_size, self._under(name))
+
+    def _under(self, name: str) -> Seal:
+        return Seal(self._key, self._set_id, f"{self._place}/{name}")

@@ -1,0 +1,194 @@
+"""A prepared data set whose every file is sealed: it may lie on a disk that nobody trusts."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from coterie.contract import DataSection, data_digest
+from coterie.data.dataset import DataSet, assemble_dataset, open_dataset
+from coterie.data.example_files import check_shard
+from coterie.data.manifest import MANIFEST_NAME, SPLITS, check_manifest
+from coterie.errors import DataSetMismatch, OutputInUse, SealBroken
+from coterie.files import sync_folder, write_whole
+from coterie.keys.data_key import DataKey
+from coterie.keys.sealed_file import Seal, seal, unseal
+
+COVER_NAME = "sealed.json"
+_MAX_COVER_BYTES = 4096
+_Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Cover(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: Literal[1]
+    party: Annotated[str, Field(max_length=63)]
+    set_id: _Hex32
+    data_digest: _Hex32
+
+
+@dataclass(frozen=True)
+class SealedDataSet:
+    """What the cover of a sealed data set says; a hint, until the files open under the set's key.
+
+    Attributes:
+        directory: Where it lies.
+        party: Whose data it is.
+        set_id: Which data set, 32 bytes: what a key server is asked for.
+        data_digest: Of the contract's data section that it was prepared under.
+    """
+
+    directory: Path
+    party: str
+    set_id: bytes
+    data_digest: bytes
+
+    @classmethod
+    def at(cls, directory: Path) -> SealedDataSet | None:
+        """The sealed data set in a directory; None if there is another thing, or nothing.
+
+        Raises:
+            SealBroken: Its cover cannot be read.
+        """
+        path = directory / COVER_NAME
+        if not path.exists():
+            return None
+        try:
+            with path.open("rb") as file:
+                cover = _Cover.model_validate_json(file.read(_MAX_COVER_BYTES + 1))
+        except (OSError, ValidationError) as error:
+            raise SealBroken(
+                f"{path} cannot be read",
+                expected="the cover of a sealed data set",
+                seen=type(error).__name__,
+                remedy="copy the sealed data set anew",
+            ) from error
+        digest = bytes.fromhex(cover.data_digest)
+        return cls(directory, cover.party, bytes.fromhex(cover.set_id), digest)
+
+
+def seal_dataset(directory: Path, out: Path, data: DataSection, key: DataKey) -> SealedDataSet:
+    """Seals what ``coterie prepare`` wrote. It is opened and checked first.
+
+    Args:
+        directory: The party's own prepared data set.
+        out: A new directory for the sealed one; nothing is left of it if anything fails.
+        data: The contract's data section.
+        key: Of the new set, and of no other.
+
+    Raises:
+        ShardDamaged: The data set is damaged.
+        DataSetMismatch: It is of another data section or party.
+        OutputInUse: The directory exists or cannot be made.
+    """
+    found = open_dataset(directory, data, party=key.party)
+    names = [MANIFEST_NAME, *(found.manifest.shard(split).file for split in SPLITS)]
+    try:
+        if out.exists():
+            raise FileExistsError(None, "it exists", str(out))
+        with tempfile.TemporaryDirectory(prefix=".seal-", dir=out.parent) as hidden:
+            made = Path(hidden) / out.name
+            made.mkdir()
+            for name in names:
+                _seal_file(directory / name, made / f"{name}.sealed", _seal(key, name))
+            cover = _Cover(
+                format=1,
+                party=key.party,
+                set_id=key.set_id.hex(),
+                data_digest=data_digest(data).hex(),
+            )
+            write_whole(made / COVER_NAME, cover.model_dump_json(indent=1).encode() + b"\n")
+            made.rename(out)
+            sync_folder(out.parent)
+    except OSError as error:
+        raise OutputInUse(
+            f"the sealed data set {out} cannot be made",
+            expected="a path where nothing is, in a folder with room",
+            seen=error.strerror or type(error).__name__,
+            remedy="choose another path",
+        ) from error
+    return SealedDataSet(out, key.party, key.set_id, data_digest(data))
+
+
+def open_sealed_dataset(
+    sealed: SealedDataSet, key: bytes, data: DataSection, *, party: str
+) -> DataSet:
+    """Opens a sealed data set into memory, and makes every check of ``open_dataset``.
+
+    Args:
+        sealed: The data set.
+        key: Of the set, 32 bytes.
+        data: The contract's data section.
+        party: The party that opens it.
+
+    Raises:
+        SealBroken: A file is missing, altered, cut, swapped, or sealed under another key.
+        ShardDamaged: What was sealed contradicts itself.
+        DataSetMismatch: Prepared under another data section, or for another party.
+    """
+    check_owner(sealed, data, party=party)
+    under = DataKey(party, sealed.set_id, key)
+
+    def opened(path: Path) -> memoryview:
+        return _open_file(path.with_name(f"{path.name}.sealed"), _seal(under, path.name))
+
+    path = sealed.directory / MANIFEST_NAME
+    manifest = check_manifest(bytes(opened(path)), path, data, party=party)
+    return assemble_dataset(
+        manifest,
+        sealed.directory,
+        lambda path, digest: check_shard(opened(path), path, data, expected_digest=digest),
+    )
+
+
+def check_owner(sealed: SealedDataSet, data: DataSection, *, party: str) -> None:
+    """Refuses a data set of another party or data section before anybody is asked for its key.
+
+    Raises:
+        DataSetMismatch: It is.
+    """
+    if not hmac.compare_digest(sealed.data_digest, data_digest(data)):
+        raise DataSetMismatch(
+            f"{sealed.directory} was prepared under another contract's data section",
+            expected=f"data digest {data_digest(data).hex()}",
+            seen=f"data digest {sealed.data_digest.hex()}",
+            remedy="prepare and seal the data under this contract",
+        )
+    if sealed.party != party:
+        raise DataSetMismatch(
+            f"{sealed.directory} is the data set of another party",
+            expected=f"party {party}",
+            seen=f"party {sealed.party}",
+            remedy=f"give --data the sealed data set of {party}",
+        )
+
+
+def _seal(key: DataKey, name: str) -> Seal:
+    return Seal(key.key, key.set_id, name)
+
+
+def _seal_file(source: Path, target: Path, under: Seal) -> None:
+    with source.open("rb") as plain, target.open("xb") as sealed:
+        seal(plain, os.fstat(plain.fileno()).st_size, sealed, under)
+        sealed.flush()
+        os.fsync(sealed.fileno())
+
+
+def _open_file(path: Path, under: Seal) -> memoryview:
+    try:
+        with path.open("rb") as file:
+            return unseal(file, os.fstat(file.fileno()).st_size, under)
+    except OSError as error:
+        raise SealBroken(
+            f"{path} cannot be read",
+            expected="a file of a sealed data set",
+            seen=error.strerror or type(error).__name__,
+            remedy="copy the sealed data set anew",
+        ) from error

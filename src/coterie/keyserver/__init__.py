@@ -1,1 +1,0 @@
-"""A party's key server: it vouches for the party's nodes, and gives keys to attested ones only."""

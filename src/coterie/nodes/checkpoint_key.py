@@ -1,0 +1,100 @@
+"""How a parameter server gets the shares of all parties of the key of its sealed checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from coterie.contract import Contract, Node
+from coterie.contract.signatures import check_party_key, load_party_key
+from coterie.errors import ContractInvalid, KeyRefused
+from coterie.keys.key_shares import checkpoint_key, party_share
+from coterie.keys.server.client import KeyServerClient
+from coterie.ratls.address import Address
+from coterie.ratls.trust import TrustContext
+from coterie.waiting import WaitSink, untold
+
+if TYPE_CHECKING:
+    from coterie.nodes.trust import NodeOptions
+
+
+def check_share_options(contract: Contract, node: Node, options: NodeOptions) -> None:
+    """Refuses other parties' key servers and keys where they have no meaning.
+
+    Raises:
+        ContractInvalid: The node is no parameter server, or a party is none of the contract's.
+    """
+    named = {**options.key_servers, **options.party_keys}
+    if not named:
+        return
+    if node.role != "ps":
+        raise ContractInvalid(
+            f"node {node.name} needs its own party's key server or key only",
+            expected="PARTY= on parameter servers, which take a share from every party",
+            seen=f"{', '.join(sorted(named))} at a {node.role}"[:300],
+            remedy="give --key-server HOST:PORT or --party-key FILE of its own party",
+        )
+    parties = [party.name for party in contract.parties]
+    for party in sorted(named):
+        if party not in parties:
+            raise ContractInvalid(
+                f"the contract has no party {party!r}",
+                expected=f"one of {', '.join(parties)}"[:300],
+                seen=party[:100],
+                remedy="correct --key-server PARTY=HOST:PORT",
+            )
+
+
+def fetch_checkpoint_key(
+    trust: TrustContext,
+    options: NodeOptions,
+    *,
+    on_wait: Callable[[str], WaitSink] = lambda _server: untold,
+) -> bytes:
+    """The key of the run's checkpoints, 32 bytes, from the shares of all parties.
+
+    Args:
+        trust: Proves this node to key servers.
+        options: Name them, or, in simulated contracts, the parties' keys in their place.
+        on_wait: As for ``node_trust``.
+
+    Raises:
+        KeyRefused: Nobody was named for a party, or its key server refuses this node.
+        CoterieError: A key server cannot be reached, or refuses the evidence.
+    """
+    contract = trust.contract
+    shares = {party.name: _share(trust, options, party.name, on_wait) for party in contract.parties}
+    return checkpoint_key(contract, shares)
+
+
+def _share(
+    trust: TrustContext, options: NodeOptions, party: str, on_wait: Callable[[str], WaitSink]
+) -> bytes:
+    own = party == trust.node.party
+    address = options.key_servers.get(party) or (options.key_server if own else None)
+    if address is not None:
+        client = KeyServerClient(
+            Address.parse(address),
+            trust.contract,
+            party,
+            trust.tee,
+            trust.collateral,
+            trust.clock,
+            patience_seconds=trust.contract.limits.join_seconds,
+            on_wait=on_wait(f"the key server of {party}"),
+        )
+        own_credentials = trust.credentials.current()
+        return client.share(own_credentials.identity, own_credentials.voucher)
+    path = options.party_keys.get(party) or (options.party_key if own else None)
+    if path is None:
+        simulated = trust.contract.trust.tee == "simulated"
+        raise KeyRefused(
+            f"nobody gives node {trust.node.name} the share of party {party} of the checkpoints' key",
+            expected="the key server of every party",
+            seen="none",
+            remedy=f"give --key-server {party}=HOST:PORT"
+            + (f", or --party-key {party}=FILE" if simulated else ""),
+        )
+    key = load_party_key(path)
+    check_party_key(trust.contract, key, party)
+    return party_share(key, trust.contract)

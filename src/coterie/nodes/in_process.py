@@ -1,0 +1,125 @@
+"""The in-memory fabric: all nodes in one process, as threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from coterie.contract import Contract, Node
+from coterie.errors import CoterieError, PeerUnreachable
+from coterie.nodes.fabric import NoReceipt, no_key, nothing_sealed
+from coterie.ps.in_process import InProcessParameterServer, InProcessShardReceiver, ShardService
+from coterie.ps.ports import Caller, ParameterServerPort, ShardReceiverPort
+from coterie.ps.service import ParameterService
+
+
+class InProcessHub:
+    """Where the nodes of one process find each other."""
+
+    def __init__(self, contract: Contract) -> None:
+        self.contract = contract
+        self._changed = threading.Condition()
+        self._services: dict[str, ParameterService | ShardService] = {}
+        self._failure: CoterieError | None = None
+
+    def register(self, node: str, service: ParameterService | ShardService) -> None:
+        """Makes a service known under its node's name."""
+        with self._changed:
+            self._services[node] = service
+            failure = self._failure
+            self._changed.notify_all()
+        if failure is not None:
+            service.fail(failure)
+
+    def fail(self, error: CoterieError) -> None:
+        """Ends the run: waiting nodes get ``error``, and so do the server's callers."""
+        with self._changed:
+            self._failure = self._failure or error
+            services = list(self._services.values())
+            self._changed.notify_all()
+        for service in services:
+            service.fail(error)
+
+    def find(self, node: str, seconds: float) -> ParameterService | ShardService:
+        """Waits for a node's service, at most so long.
+
+        Raises:
+            PeerUnreachable: It did not come in time.
+            CoterieError: The run has failed meanwhile.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._failure or node in self._services, seconds)
+            if self._failure is not None:
+                raise self._failure
+            if node not in self._services:
+                raise PeerUnreachable(f"node {node} did not come within {seconds:g} s")
+            return self._services[node]
+
+
+class InProcessFabric:
+    """A Fabric onto a hub.
+
+    Args:
+        hub: Shared by all nodes of the process.
+        node: The node that uses this fabric.
+    """
+
+    proves_nothing = True
+
+    def __init__(self, hub: InProcessHub, node: Node) -> None:
+        self._hub = hub
+        self._node = node
+        self._caller = Caller(node.name, node.role, incarnation=1)
+
+    @contextmanager
+    def serve_parameter_server(self, service: ParameterService) -> Iterator[None]:
+        """See Fabric."""
+        self._hub.register(self._node.name, service)
+        yield
+
+    @contextmanager
+    def serve_shard_receiver(self, service: ShardService) -> Iterator[None]:
+        """See Fabric."""
+        self._hub.register(self._node.name, service)
+        yield
+
+    def parameter_server(
+        self, shard: int, patience_seconds: float | None = None
+    ) -> ParameterServerPort:
+        """See Fabric."""
+        contract = self._hub.contract
+        node = contract.by_role("ps")[shard].name
+        service = self._hub.find(node, patience_seconds or contract.limits.join_seconds)
+        if not isinstance(service, ParameterService):
+            raise PeerUnreachable(f"node {node} is no parameter server")
+        return InProcessParameterServer(service, self._caller)
+
+    def shard_receiver(self, worker: str, patience_seconds: float) -> ShardReceiverPort:
+        """See Fabric."""
+        service = self._hub.find(worker, patience_seconds)
+        if isinstance(service, ParameterService):
+            raise PeerUnreachable(f"node {worker} takes no shards")
+        return InProcessShardReceiver(service, self._caller)
+
+    def data_key(self, set_id: bytes) -> bytes:
+        """See Fabric."""
+        raise no_key(
+            self._node.name, f"a run without attestation, and data set {set_id.hex()[:16]}"
+        )
+
+    def model_key(self) -> tuple[bytes, bytes] | None:
+        """See Fabric."""
+        return None
+
+    def checkpoint_key(self) -> bytes:
+        """See Fabric."""
+        raise nothing_sealed(self._node.name)
+
+    def open_receipt(self, _folder: Path) -> NoReceipt:
+        """See Fabric."""
+        return NoReceipt()
+
+    def close(self) -> None:
+        """See Fabric."""

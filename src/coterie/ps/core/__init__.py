@@ -1,0 +1,1 @@
+"""The state machines of the parameter server, without I/O, locks, threads or clocks."""

@@ -1,0 +1,143 @@
+"""Sums the workers' gradients of one step, in worker order, each with its weight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from coterie.parameters.sharding import SLICES, slices_of
+
+FloatArray = npt.NDArray[np.float32]
+IdArray = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What one worker pushes for one step; gradients are of the *sum* of its examples' losses.
+
+    With local steps they are its copy's changes, start minus end, times its examples.
+
+    Attributes:
+        examples: Number of examples.
+        loss_sum: Sum of their losses.
+        dense_p: float32 [P]; with sums that a local optimizer keeps [P + sums]: what they grew by,
+            times the examples; [0] on shards that hold no dense parameters.
+        row_ids_u: Global rows, int32 [u], strictly ascending.
+        rows_ud: float32 [u, dim]; with the state of a local optimizer of rows [u, dim + width]: what
+            the state grew by, times the examples.
+        correct: Examples on the right side of probability one half; only told, never trained on.
+    """
+
+    examples: int
+    loss_sum: float
+    dense_p: FloatArray
+    row_ids_u: IdArray
+    rows_ud: FloatArray
+    correct: int = 0
+
+
+def is_finite(gradients: Gradients) -> bool:
+    """Whether every gradient is a finite number: sums of finite ones may overflow."""
+    return bool(np.isfinite(gradients.dense_p).all() and np.isfinite(gradients.rows_ud).all())
+
+
+def sum_gradients(pushes: Sequence[Gradients], weights: Sequence[float]) -> Gradients:
+    """The weighted sum of a step's pushes.
+
+    Where all weights are equal, pushes are added first and scaled once. The order of additions is
+    the order of ``pushes``: with the same pushes the result is the same, bit for bit.
+
+    Args:
+        pushes: In worker order, at least one.
+        weights: Factor of each push's sum; 1 / all examples for the plain mean.
+
+    Returns:
+        Examples and losses summed, gradients weighted and summed.
+    """
+    equal = all(weight == weights[0] for weight in weights)
+    factors = [np.float32(weight) for weight in weights]
+    ids, places = _union([push.row_ids_u for push in pushes])
+    with np.errstate(over="ignore", invalid="ignore"):  # is_finite finds what overflows
+        dense = pushes[0].dense_p.copy() if equal else pushes[0].dense_p * factors[0]
+        rows = np.zeros((ids.size, pushes[0].rows_ud.shape[1]), np.float32)
+        for i, push in enumerate(pushes):
+            if i:
+                dense += push.dense_p if equal else push.dense_p * factors[i]
+            rows[places[i]] += push.rows_ud if equal else push.rows_ud * factors[i]
+        if equal:
+            dense *= factors[0]
+            rows *= factors[0]
+    return Gradients(
+        sum(push.examples for push in pushes),
+        sum(push.loss_sum for push in pushes),
+        dense,
+        ids,
+        rows,
+        sum(push.correct for push in pushes),
+    )
+
+
+def push_weights(
+    examples: Sequence[int],
+    squares: Sequence[float] | None,
+    *,
+    update_norm: float | None,
+    party_weight: float,
+) -> tuple[float, ...]:
+    """Factors of the pushes of a step: shares by examples, capped, over norms, bounded.
+
+    A push is the sum over its examples, so its factor is its share of the step divided by its
+    examples. What the cap and the bound take away goes to nobody.
+
+    Args:
+        examples: Of each push.
+        squares: Of each push, the sum of its gradients' squares; needed with ``update_norm``.
+        update_norm: Bound on the norm of each push's mean gradient.
+        party_weight: Cap on a push's share.
+    """
+    total = sum(examples)
+    weights: list[float] = []
+    for i, count in enumerate(examples):
+        # Without caps every push has the very same factor, which sum_gradients applies but once.
+        weight = 1 / total if count <= party_weight * total else party_weight / count
+        if update_norm is not None and squares is not None:
+            norm = math.sqrt(squares[i]) / count
+            if norm > update_norm:
+                weight *= update_norm / norm
+        weights.append(weight)
+    return tuple(weights)
+
+
+def dense_norm(gradients: Gradients, size: int) -> float:
+    """Sum of squares of the gradient of ``size`` dense parameters, in float64."""
+    return float(np.square(gradients.dense_p[:size], dtype=np.float64).sum())
+
+
+def slice_norms(gradients: Gradients, dim: int) -> npt.NDArray[np.float64]:
+    """Sums of squares of the rows of each slice, added in the order of rows, float64 [slices]."""
+    rows_ud = gradients.rows_ud[:, :dim]
+    squares = np.einsum("ud,ud->u", rows_ud, rows_ud, dtype=np.float64, optimize=False)
+    norms: npt.NDArray[np.float64] = np.bincount(
+        slices_of(gradients.row_ids_u), squares, minlength=SLICES
+    ).astype(np.float64, copy=False)
+    return norms
+
+
+def _union(ids: Sequence[IdArray]) -> tuple[IdArray, list[npt.NDArray[np.intp]]]:
+    """The distinct ids of several ascending lists, ascending, and each list's places there."""
+    if len(ids) == 1:
+        return ids[0], [np.arange(ids[0].size)]
+    together = np.concatenate(ids)
+    order = np.argsort(together, kind="stable")  # timsort: merges the ascending runs
+    merged = together[order]
+    first = np.empty(merged.size, np.bool_)
+    first[:1] = True
+    np.not_equal(merged[1:], merged[:-1], out=first[1:])
+    places = np.empty(merged.size, np.intp)
+    places[order] = np.cumsum(first) - 1
+    bounds = np.cumsum([part.size for part in ids])[:-1]
+    return merged[first], np.split(places, bounds)

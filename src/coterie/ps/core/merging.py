@@ -1,0 +1,162 @@
+"""How the copies that workers trained become one model again, and their optimizers' state with it.
+
+A push holds, for each row, the change of its values (start minus end) and, beside it, what its state
+of the workers' own optimizer grew by, both times the worker's examples. For a row, with w over the
+workers that touched it, n their examples, and all the examples of the step:
+
+    mean       sum over w of n_w * change_w / all
+    touched    sum over w of n_w * change_w / sum over w of n_w
+    adagrad    sum over w of change_w * sqrt((s + grown_w) / (s + sum over w of grown_w))
+
+s is the state before, with the initial accumulator. A worker's last change went by s + grown_w; had the
+workers taken turns, it would have gone by the sum of all. The state itself grows by the same rule: by
+the mean, or by the sum. Caps and bounds (``push_weights``) scale a worker's whole push before.
+Of dense parameters and their optimizer's sums it is always the mean over all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from coterie.contract import LocalSection, RowOptimizer
+from coterie.ps.core.aggregation import Gradients, sum_gradients
+from coterie.ps.core.optimizers import DenseUpdate
+
+FloatArray = npt.NDArray[np.float32]
+IdArray = npt.NDArray[np.int32]
+
+
+def merge(
+    local: LocalSection | None,
+    pushes: Sequence[Gradients],
+    weights: Sequence[float],
+    dim: int,
+    state_of: Callable[[IdArray], FloatArray],
+) -> Gradients:
+    """The pushes of a step as one: ``sum_gradients``, with the contract's rule for rows.
+
+    What is done to a row depends on this row's part of the pushes alone, so it is the same on any
+    number of shards.
+
+    Args:
+        local: The workers' own optimizers; None where pushes are gradients.
+        pushes: In worker order, at least one.
+        weights: As ``push_weights`` gives them.
+        dim: Width of a row's values.
+        state_of: The state of rows before the step, float32 [n, width].
+    """
+    rule = "mean" if local is None else local.row_merge
+    if local is not None and rule == "adagrad":
+        state = _StateBefore(state_of, np.float32(local.rows.initial_accumulator))
+        pushes = _in_turns(pushes, weights, dim, state)
+    merged = sum_gradients(pushes, weights)
+    if rule == "touched":
+        _over_those_that_touched(merged, pushes)
+    return merged
+
+
+class DenseChange:
+    """The server's optimizer on the mean change, beside the sums that the workers' own keeps.
+
+    Args:
+        server: Takes the change for its gradient.
+        kept: The sums before training, float32 [sums].
+    """
+
+    def __init__(self, server: DenseUpdate, kept: FloatArray) -> None:
+        size = server.state.size
+        self.state: FloatArray = np.concatenate((server.state, kept))
+        server.state, self._kept = self.state[:size], self.state[size:]
+        self._server = server
+
+    @property
+    def kept(self) -> FloatArray:
+        """The sums, float32 [sums]."""
+        return self._kept
+
+    def apply(
+        self, parameters: FloatArray, gradient: FloatArray, *, step: int, factor: float
+    ) -> None:
+        """See DenseUpdate; ``gradient`` is [P + sums]."""
+        size = parameters.size
+        self._server.apply(parameters, gradient[:size], step=step, factor=factor)
+        self._kept += gradient[size:]
+        np.maximum(self._kept, 0, out=self._kept)  # by rounding a mean may come to lie below
+
+
+class RowChange:
+    """values -= lr * change; the state of the workers' own optimizer grows by what it grew there.
+
+    Args:
+        settings: The server's: plain SGD.
+        local: The workers' optimizer.
+        rows: Rows of the table.
+        dim: Width of a row's values.
+    """
+
+    def __init__(self, settings: RowOptimizer, local: RowOptimizer, rows: int, dim: int) -> None:
+        self.state = np.zeros((rows, local.state_width(dim)), np.float32)
+        self._rate = settings.learning_rate
+        self._dim = dim
+        # Sums and means of squares; Adam has its first moments before them.
+        self._squares = slice(dim if local.kind == "lazy_adam" else 0, None)
+
+    def apply(
+        self, values: FloatArray, rows: IdArray, gradient: FloatArray, *, step: int, factor: float
+    ) -> None:
+        """See RowUpdate; ``gradient`` is [u, dim + width]."""
+        del step
+        change = gradient[:, : self._dim] * np.float32(self._rate * factor)
+        values[rows] = values.take(rows, axis=0) - change
+        state = self.state.take(rows, axis=0)
+        state += gradient[:, self._dim :]
+        squares = state[:, self._squares]
+        np.maximum(squares, 0, out=squares)  # by rounding a mean may come to lie below
+        self.state[rows] = state
+
+
+class _StateBefore:
+    def __init__(self, state_of: Callable[[IdArray], FloatArray], initial: np.float32) -> None:
+        self._state_of = state_of
+        self._initial = initial
+
+    def of(self, rows: IdArray) -> FloatArray:
+        state: FloatArray = self._state_of(rows) + self._initial
+        return state
+
+
+def _over_those_that_touched(merged: Gradients, pushes: Sequence[Gradients]) -> None:
+    touched = np.zeros(merged.row_ids_u.size, np.float64)
+    for push in pushes:
+        touched[np.searchsorted(merged.row_ids_u, push.row_ids_u)] += push.examples
+    factors: FloatArray = (merged.examples / touched).astype(np.float32)
+    with np.errstate(over="ignore"):  # is_finite finds what overflows
+        merged.rows_ud[:] *= factors[:, None]
+
+
+def _in_turns(
+    pushes: Sequence[Gradients], weights: Sequence[float], dim: int, before: _StateBefore
+) -> list[Gradients]:
+    """The pushes such that their weighted sum is the rule's."""
+    examples = sum(push.examples for push in pushes)
+    ids = np.unique(np.concatenate([push.row_ids_u for push in pushes]))
+    places = [np.searchsorted(ids, push.row_ids_u) for push in pushes]
+    together = before.of(ids)
+    with np.errstate(over="ignore", invalid="ignore"):  # is_finite finds what overflows
+        # Times 1 / examples, the weight without caps and bounds, each is a worker's change itself.
+        scaled = [push.rows_ud * np.float32(examples / push.examples) for push in pushes]
+        grown = [
+            rows[:, dim:] * np.float32(weight) for rows, weight in zip(scaled, weights, strict=True)
+        ]
+        for place, own in zip(places, grown, strict=True):
+            together[place] += own
+        for push, place, rows, own in zip(pushes, places, scaled, grown, strict=True):
+            alone, all_of = before.of(push.row_ids_u) + own, together[place]
+            # Nothing has ever moved a row whose sum of squares is 0.
+            share = np.divide(alone, all_of, out=np.ones_like(alone), where=all_of > 0)
+            rows[:, :dim] *= np.sqrt(share)
+    return [replace(push, rows_ud=rows) for push, rows in zip(pushes, scaled, strict=True)]

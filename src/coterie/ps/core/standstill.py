@@ -1,0 +1,141 @@
+"""Why a run does not go on: whom it waits for, who ended or pauses, what the disk does not take.
+
+What is learned while the disk takes nothing could not be kept: the run pauses then, says so again and
+again, and goes on when there is room, unless the contract's limits end it before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from coterie.errors import EnvironmentUnfit
+from coterie.files import unwritable
+from coterie.ps.checkpoints import Checkpoints
+from coterie.ps.core.presence import SILENT_SECONDS, Presence
+from coterie.ps.farewell import farewell_from
+from coterie.ps.wire import ps_pb2 as pb
+from coterie.runs import events
+from coterie.waiting import Patience
+
+_LOOK_SECONDS = 1.0
+
+
+class Standstill:
+    """What a shard knows of what holds it up; used under the shard's lock.
+
+    Args:
+        node: The shard's node.
+        checkpoints: Its store.
+        on_event: Hears of it.
+        monotonic: Seconds of a clock that only goes forward.
+        presence: Knows who is silent.
+
+    Attributes:
+        reasons: Why nodes ended or pause, as they said; by name.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        checkpoints: Checkpoints,
+        on_event: events.EventSink,
+        monotonic: Callable[[], float],
+        presence: Presence,
+    ) -> None:
+        self._node = node
+        self._presence = presence
+        self._checkpoints = checkpoints
+        self._on_event = on_event
+        self._monotonic = monotonic
+        self._patience = Patience()
+        self._note_trouble: EnvironmentUnfit | None = None
+        self.reasons: dict[str, str] = {}
+
+    @property
+    def trouble(self) -> EnvironmentUnfit | None:
+        """Why the disk takes nothing at present; None while it does."""
+        return self._checkpoints.trouble or self._note_trouble
+
+    def put_note(self, name: str, octets: bytes) -> None:
+        """Keeps a small record of the run's end durably.
+
+        Raises:
+            EnvironmentUnfit: The disk does not take it; that is the trouble until it takes one.
+        """
+        try:
+            self._checkpoints.put_note(name, octets)
+        except OSError as error:
+            self._note_trouble = unwritable(f"the note {name} of the parameter server", error)
+            raise self._note_trouble from error
+        self._note_trouble = None
+
+    def hear(self, node: str, request: pb.TellRequest) -> None:
+        """Notes why a node ends or pauses."""
+        error, reason = farewell_from(request)
+        does = "pauses" if request.goes_on else "ended"
+        said = f"{does}, {error}: {reason}" if reason else f"{does}, {error}"
+        if self.reasons.get(node) != said:
+            self.reasons[node] = said
+            self._on_event(events.Ended(node, error, reason, request.goes_on))
+
+    def forget(self, node: str) -> None:
+        """A node goes on."""
+        self.reasons.pop(node, None)
+
+    def reason_of(self, names: Iterable[str]) -> str:
+        """What is known of why these are waited for."""
+        trouble, known = self.trouble, self.reasons
+        if trouble is not None:
+            return f"{trouble.what}: {trouble.seen}; make room or mend the folder, and it goes on"
+        said = []
+        for name in names:
+            silent = self._presence.silent_seconds(name)
+            if name in known:
+                said.append(f"{name} {known[name]}")
+            elif silent >= SILENT_SECONDS:
+                said.append(f"{name} was last heard of {silent:.0f} s ago")
+        return "; ".join(said)
+
+    def say(self, names: tuple[str, ...], since: float, seconds_left: float) -> float:
+        """Says whom the run waits for, if it is time to.
+
+        Args:
+            names: Whom for.
+            since: When there was progress last.
+            seconds_left: Until the wait ends the run.
+
+        Returns:
+            Seconds until it is to be looked at again.
+        """
+        now = self._monotonic()
+        if self._patience.due(now, since):
+            self._on_event(
+                events.Waiting(
+                    self._node,
+                    names if self.trouble is None else (f"the disk of {self._node}",),
+                    round(now - since, 1),
+                    round(max(0.0, seconds_left), 1),
+                    self.reason_of(names),
+                )
+            )
+        left = self._patience.seconds_left(now, since)
+        return left if self.trouble is None else min(left, _LOOK_SECONDS)
+
+    def flush(self, limit: float) -> None:
+        """Waits until nothing is being written.
+
+        Args:
+            limit: Seconds for which the disk may take nothing.
+
+        Raises:
+            EnvironmentUnfit: It has taken nothing for so long.
+        """
+        began = self._monotonic()
+        while not self._checkpoints.flush(_LOOK_SECONDS):
+            left = began + limit - self._monotonic()
+            trouble = self._checkpoints.trouble
+            if trouble is None:
+                continue
+            if left <= 0:
+                raise trouble
+            self.say((), began, left)

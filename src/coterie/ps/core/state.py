@@ -1,0 +1,224 @@
+"""The model on a parameter server shard: dense parameters, rows, optimizer state, and the step."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from coterie.contract import Contract, DenseParameter, TrainingSection
+from coterie.parameters.initial import initial_dense
+from coterie.parameters.sharding import SliceDigests
+from coterie.ps.core.aggregation import Gradients
+from coterie.ps.core.merging import DenseChange, merge
+from coterie.ps.core.optimizers import DenseUpdate, dense_update
+from coterie.ps.core.rates import rate_factor
+from coterie.ps.core.table import RowTable, row_update_of
+
+FloatArray = npt.NDArray[np.float32]
+IdArray = npt.NDArray[np.int32]
+
+_CHUNK_ROWS = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """What changed since the last snapshot, copied: one segment of a checkpoint.
+
+    Attributes:
+        step: Updates applied.
+        epoch_loss: Sum of losses since the epoch began.
+        epoch_examples: Examples since the epoch began.
+        dense_p: float32 [P]; [0] but on shard 0.
+        dense_state: The dense optimizer's state, float32 [S].
+        rows: Global rows, int32 [n], ascending.
+        values: float32 [n, dim].
+        row_state: float32 [n, width].
+    """
+
+    step: int
+    epoch_loss: float
+    epoch_examples: int
+    dense_p: FloatArray
+    dense_state: FloatArray
+    rows: IdArray
+    values: FloatArray
+    row_state: FloatArray
+
+
+class ModelState:
+    """Everything that training changes on a shard. Not thread-safe: the service guards it.
+
+    Args:
+        contract: Gives sizes, seed and optimizers.
+        shard: Which shard this is; the dense parameters are on shard 0.
+        shards: How many there are.
+
+    Attributes:
+        step: Updates applied so far in this run.
+        epoch_loss: Sum of losses since the epoch began, float64.
+        epoch_examples: Examples since the epoch began.
+        dense: float32 [P]; [0] but on shard 0.
+        optimizer: Of the dense parameters.
+        table: The shard's embedding rows.
+    """
+
+    def __init__(self, contract: Contract, shard: int = 0, shards: int = 1) -> None:
+        parameters = contract.model.dense_parameters(contract.data) if shard == 0 else ()
+        self._shard, self._shards = shard, shards
+        self._schedule = contract.training.schedule
+        self._local = contract.training.local_training
+        self._updates_before = contract.updates_before
+        self._optimizer_updates_before = contract.optimizer_updates_before
+        self.step = 0
+        self.epoch_loss = 0.0
+        self.epoch_examples = 0
+        self.dense: FloatArray = initial_dense(contract.training.seed, parameters)
+        self.optimizer = _optimizer_of(contract.training, parameters)
+        self.table = RowTable(contract, shard, shards)
+
+    @property
+    def updates(self) -> int:
+        """Updates that the model holds: those of the start, and this run's."""
+        return self._updates_before + self.step
+
+    @property
+    def optimizer_updates(self) -> int:
+        """Updates that the optimizers' state has seen."""
+        return self._optimizer_updates_before + self.step
+
+    def dense_for_training(self) -> bytes:
+        """The dense parameters, and after them what the workers' own optimizer keeps: float32."""
+        kept = self.optimizer.kept if isinstance(self.optimizer, DenseChange) else b""
+        return self.dense.tobytes() + bytes(kept)
+
+    def merged(self, pushes: Sequence[Gradients], weights: Sequence[float]) -> Gradients:
+        """What the workers' pushes of a step are together: see ``merge``."""
+        return merge(self._local, pushes, weights, self.table.dim, self.table.state_of)
+
+    def apply(self, gradients: Gradients, *, first_of_epoch: bool) -> None:
+        """Applies one step's mean gradients and counts the step.
+
+        Args:
+            gradients: As ``merged`` gives them; the dense part is used up.
+            first_of_epoch: Whether the epoch's loss starts anew.
+        """
+        # The schedule is of the workers' own rates, where they have some: training/local_steps.py.
+        factor = 1.0 if self._local else rate_factor(self._schedule, self.updates)
+        seen = self.optimizer_updates
+        self.optimizer.apply(self.dense, gradients.dense_p, step=seen, factor=factor)
+        self.table.apply(gradients.row_ids_u, gradients.rows_ud, step=seen, factor=factor)
+        self._count(gradients.loss_sum, gradients.examples, first_of_epoch=first_of_epoch)
+
+    def skip(self, *, first_of_epoch: bool) -> None:
+        """Counts a step that nobody had a part in; it changes nothing else."""
+        self._count(0.0, 0, first_of_epoch=first_of_epoch)
+
+    def snapshot(self, *, everything: bool = False) -> Snapshot:
+        """Copies what changed since the last snapshot, or everything that was ever trained."""
+        touched = self.table.take_touched()
+        rows = self.table.trained_rows() if everything else touched
+        return Snapshot(
+            step=self.step,
+            epoch_loss=self.epoch_loss,
+            epoch_examples=self.epoch_examples,
+            dense_p=self.dense.copy(),
+            dense_state=self.optimizer.state.copy(),
+            rows=rows,
+            values=self.table.values_of(rows),
+            row_state=self.table.state_of(rows),
+        )
+
+    def restore(self, segment: Snapshot) -> None:
+        """Puts a segment back; later ones overwrite what earlier ones hold."""
+        self.step = segment.step
+        self.epoch_loss = segment.epoch_loss
+        self.epoch_examples = segment.epoch_examples
+        self.dense[:] = segment.dense_p
+        self.optimizer.state[:] = segment.dense_state
+        self.table.restore(segment.rows, segment.values, segment.row_state)
+
+    def slice_digests(self) -> bytes:
+        """SHA-256 of each slice that this shard owns, in slice order, one after the other.
+
+        A slice's digest is over its trained rows: see ``SliceDigests``.
+        """
+        return self._digests(self.table.dim, self.table.values_of)
+
+    def state_digests(self) -> bytes:
+        """The same over the optimizer state of these rows in place of their values."""
+        return self._digests(self.table.state_width, self.table.state_of)
+
+    def _digests(self, width: int, values_of: Callable[[IdArray], FloatArray]) -> bytes:
+        digests = SliceDigests(width)
+        rows = self.table.trained_rows()
+        for start in range(0, rows.size if width else 0, _CHUNK_ROWS):
+            chunk = rows[start : start + _CHUNK_ROWS]
+            digests.update(chunk, values_of(chunk))
+        return b"".join(digests.digests()[self._shard :: self._shards])
+
+    def _count(self, loss_sum: float, examples: int, *, first_of_epoch: bool) -> None:
+        if first_of_epoch:
+            self.epoch_loss, self.epoch_examples = 0.0, 0
+        self.epoch_loss += loss_sum
+        self.epoch_examples += examples
+        self.step += 1
+
+
+def state_sizes(contract: Contract) -> tuple[int, int]:
+    """Scalars that the optimizers keep for the dense parameters, and for each row."""
+    dense = _optimizer_of(contract.training, contract.model.dense_parameters(contract.data))
+    return dense.state.size, row_update_of(contract, 1).state.shape[1]
+
+
+def _optimizer_of(training: TrainingSection, parameters: Sequence[DenseParameter]) -> DenseUpdate:
+    shapes = [parameter.shape for parameter in parameters]
+    size = sum(parameter.size for parameter in parameters)
+    optimizer, local = dense_update(training.dense, size, shapes), training.local_training
+    if local is None or not local.dense.sums(shapes):
+        return optimizer
+    return DenseChange(optimizer, dense_update(local.dense, size, shapes).state)
+
+
+def model_digest(
+    contract: Contract, step: int, dense_p: FloatArray, slice_digests: Sequence[bytes]
+) -> bytes:
+    """SHA-256 over seed, sizes, step, dense parameters and all slices; 32 bytes.
+
+    Args:
+        contract: Gives seed and sizes.
+        step: Updates that the model holds.
+        dense_p: float32 [P].
+        slice_digests: Of all slices in order, whichever shard holds them.
+    """
+    digest = hashlib.sha256(b"coterie model 2\0")
+    sizes = (contract.data.total_rows, contract.model.embedding_dim)
+    for count in (contract.training.seed, step, dense_p.size, *sizes):
+        digest.update(count.to_bytes(8, "little"))
+    digest.update(dense_p.astype("<f4", copy=False).tobytes())
+    for part in slice_digests:
+        digest.update(part)
+    return digest.digest()
+
+
+def optimizer_digest(
+    model: bytes, updates: int, width: int, dense_state: FloatArray, slice_digests: Sequence[bytes]
+) -> bytes:
+    """SHA-256 over a model's digest and all that its optimizers keep; 32 bytes.
+
+    Args:
+        model: Digest of the model that the state belongs to.
+        updates: That the state has seen.
+        width: Scalars of state per row.
+        dense_state: Of the dense parameters, float32 [S].
+        slice_digests: Of the rows' state, of all slices in order.
+    """
+    digest = hashlib.sha256(b"coterie optimizer state 1\0" + model)
+    for count in (updates, width, dense_state.size):
+        digest.update(count.to_bytes(8, "little"))
+    digest.update(dense_state.astype("<f4", copy=False).tobytes())
+    digest.update(b"".join(slice_digests))
+    return digest.digest()

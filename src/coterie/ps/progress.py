@@ -1,0 +1,74 @@
+"""What an operator may see of a run while it goes on: where it stands, and who is there.
+
+No number that depends on anybody's data is in it: no loss, no norms, no counts of examples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from coterie.ps.checkpoints import DurableCheckpoint
+from coterie.ps.leader import Leader
+from coterie.ps.shard import Shard
+
+Phase = Literal["restoring", "gathering", "training", "evaluating", "finished", "failed"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A shard's view of the run.
+
+    Attributes:
+        phase: What it does: waits for nodes, trains, waits for reports, and so on.
+        incarnation: Of the server; 0 while it is being restored.
+        step: Updates applied.
+        steps: Of the whole run; 0 until it is known.
+        joined: Nodes that have come, in contract order.
+        missing: Nodes that are awaited.
+        silent: Nodes that have come, and have not called for a while: they compute, are cut off, or dead.
+        left_out: Workers that the run does not wait for.
+        checkpoint: The newest that is durable on every shard.
+    """
+
+    phase: Phase
+    incarnation: int
+    step: int
+    steps: int
+    joined: tuple[str, ...]
+    missing: tuple[str, ...]
+    silent: tuple[str, ...]
+    left_out: tuple[str, ...]
+    checkpoint: DurableCheckpoint | None
+
+
+def progress_of(shard: Shard, lead: Leader | None) -> Progress:
+    """Looks at a shard; waits for nothing but its lock."""
+    with shard.changed:
+        run = shard.run
+        council = run.council if run is not None else None
+        workers = shard.membership.workers
+        return Progress(
+            phase=_phase(shard, lead),
+            incarnation=run.incarnation if run is not None else 0,
+            step=run.step if run is not None else 0,
+            steps=run.schedule.steps if run is not None and run.schedule is not None else 0,
+            joined=shard.membership.joined,
+            missing=shard.membership.missing,
+            silent=shard.presence.silent(shard.membership.joined),
+            left_out=tuple(workers[worker] for worker in sorted(council.out)) if council else (),
+            checkpoint=shard.announced,
+        )
+
+
+def _phase(shard: Shard, lead: Leader | None) -> Phase:
+    if shard.failed:
+        return "failed"
+    if lead is not None and lead.outcome is not None:
+        return "finished"
+    run = shard.run
+    if run is None:
+        return "restoring"
+    if not run.begun:
+        return "gathering"
+    return "evaluating" if run.trained else "training"

@@ -1,0 +1,89 @@
+"""Who is no node but may call at a node's attestation port: a visitor, who proves nothing by TLS.
+
+A visitor names another application protocol (ALPN) than nodes do, shows a throw-away key, and is
+served by what that protocol stands for, never by gRPC. Nothing is pinned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from coterie.errors import HandshakeFailed
+from coterie.ratls.credentials import Credentials
+from coterie.ratls.issue import spki_der
+from coterie.ratls.tls import TlsConnection
+from coterie.unreadable import UNREADABLE
+
+# A certificate of which nothing counts but its key has 300 bytes.
+THROW_AWAY_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A visitor at the end of a TLS connection.
+
+    Attributes:
+        connection: The handshake is done; whoever made it closes it.
+        credentials: What this node showed.
+        key: SHA-256 of the visitor's SubjectPublicKeyInfo, 32 bytes.
+        at: The time, UTC.
+    """
+
+    connection: TlsConnection
+    credentials: Credentials
+    key: bytes
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Reception:
+    """How visitors of one kind are served.
+
+    Attributes:
+        alpn: Name of their exchange.
+        serve: Serves one, or raises to refuse.
+    """
+
+    alpn: bytes
+    serve: Callable[[Visit], None]
+
+
+def unproved_key(der: bytes, who: str, *, most: int = THROW_AWAY_BYTES) -> bytes:
+    """The key in a certificate that proves nothing: a signature on the session is to say whose it is.
+
+    Args:
+        der: The certificate.
+        who: How errors call its owner.
+        most: Longest certificate that is read; nodes' certificates are longer than throw-away ones.
+
+    Returns:
+        DER SubjectPublicKeyInfo.
+
+    Raises:
+        HandshakeFailed: It cannot be read, or is a key of another kind.
+    """
+    if len(der) > most:
+        raise _other_kind(who, f"a certificate of {len(der)} bytes, more than {most}")
+    try:
+        key = x509.load_der_x509_certificate(der).public_key()
+    except UNREADABLE as error:
+        raise _other_kind(who, "a certificate that cannot be read") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise _other_kind(who, type(key).__name__)
+    if not isinstance(key.curve, ec.SECP256R1):
+        raise _other_kind(who, f"a key on {key.curve.name}")
+    return spki_der(key)
+
+
+def _other_kind(who: str, seen: str) -> HandshakeFailed:
+    return HandshakeFailed(
+        f"{who} shows a key of another kind",
+        expected="a P-256 key",
+        seen=seen,
+        remedy="correct the address: something else answers there",
+    )

@@ -1,0 +1,244 @@
+"""Judges a peer's certificate and its session evidence. No sockets here; the time is an argument."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from coterie.attestation.collateral import Collateral
+from coterie.attestation.verdict import Verdict
+from coterie.contract import Contract
+from coterie.errors import CoterieError, EvidenceRefused, RunError
+from coterie.ratls.certificate import RatlsCertificate, read_certificate
+from coterie.ratls.claims import Claims, report_data
+from coterie.ratls.evidence import InteroperableEvidence, check_pubkey_hash
+from coterie.ratls.issue import DNS_SUFFIX
+from coterie.ratls.trust import RelyingParty
+from coterie.text import printable
+
+
+@dataclass(frozen=True)
+class JudgedCertificate:
+    """A peer's certificate after the checks that the handshake makes.
+
+    Attributes:
+        certificate: As read.
+        claims: The claims that its quote covers.
+        quote: The quote.
+        collateral: What the quote was judged by; None if this node had none and the peer must
+            staple it.
+        verdict: The appraisal; None exactly where ``collateral`` is None.
+        no_collateral: Why this node had none.
+    """
+
+    certificate: RatlsCertificate
+    claims: Claims
+    quote: bytes
+    collateral: Collateral | None
+    verdict: Verdict | None
+    no_collateral: CoterieError | None
+
+
+@dataclass(frozen=True)
+class JudgedSession:
+    """A peer's session quote, accepted.
+
+    Attributes:
+        verdict: On the session quote; on that of the certificate it was the same.
+        collateral: What both were judged by.
+    """
+
+    verdict: Verdict
+    collateral: Collateral
+
+
+def judge_certificate(
+    der: bytes, trust: RelyingParty, *, expected_node: str | None, at: datetime
+) -> JudgedCertificate:
+    """Judges a peer's certificate by all that can be known inside the TLS handshake.
+
+    A contract digest that differs is left to the session exchange, which can name the difference.
+
+    Args:
+        der: The peer's certificate.
+        trust: This side's trust.
+        expected_node: Who must answer, for the side that dialled; None for a listener.
+        at: The time to judge at, UTC.
+
+    Raises:
+        EvidenceRefused: Names the check that failed: those of `read_certificate`,
+            ``own_key``, ``certificate_validity``, ``certificate_lifetime``,
+            ``evidence_extension``, ``claims_encoding``, ``pubkey_hash``, ``node``, ``role``,
+            ``party``, ``certificate_name``, or one of the appraiser's.
+    """
+    certificate = read_certificate(der)
+    if trust.is_own_key(certificate.spki_sha256):
+        raise EvidenceRefused(
+            "own_key",
+            "the peer shows this node's own key",
+            expected="another node's key",
+            seen=f"key {certificate.spki_sha256.hex()}",
+            remedy="the node dialled itself, or somebody mirrors it: check the address",
+        )
+    certificate.check_validity(at)
+    evidence = certificate.evidence
+    if not isinstance(evidence, InteroperableEvidence):
+        raise EvidenceRefused(
+            "evidence_extension",
+            "the certificate carries Gramine's legacy evidence, which holds no claims",
+            expected="the interoperable extension with a node's claims",
+            seen=f"extension {evidence.oid}",
+            remedy="only Coterie nodes may connect: start the peer with `coterie node`",
+        )
+    claims = Claims.from_cbor(evidence.claims)
+    check_pubkey_hash(claims.pubkey_hash, certificate.spki_der)
+    _check_place(claims, trust, expected_node)
+    _check_name(certificate, claims)
+    # All that needs no collateral comes first: a stranger chooses nothing that anybody is asked for.
+    trust.appraiser.screen(
+        evidence.quote, report_data=report_data(evidence.claims), role=claims.role, at=at
+    )
+    try:
+        collateral = trust.collateral.collateral_for(evidence.quote, at)
+    except (EvidenceRefused, RunError) as error:
+        if isinstance(error, EvidenceRefused) and error.failed_check != "collateral_missing":
+            raise
+        return JudgedCertificate(certificate, claims, evidence.quote, None, None, error)
+    verdict = trust.appraiser.appraise(
+        evidence.quote,
+        report_data=report_data(evidence.claims),
+        role=claims.role,
+        collateral=collateral,
+        at=at,
+    )
+    return JudgedCertificate(certificate, claims, evidence.quote, collateral, verdict, None)
+
+
+def judge_session(
+    judged: JudgedCertificate,
+    quote: bytes,
+    expected_report_data: bytes,
+    stapled: bytes,
+    *,
+    trust: RelyingParty,
+    at: datetime,
+) -> JudgedSession:
+    """Judges a peer's session quote, and its certificate's quote where that is still open.
+
+    Args:
+        judged: The peer's certificate.
+        quote: The quote that was made for this session.
+        expected_report_data: What it must carry, 64 bytes.
+        stapled: Collateral in JSON that the peer sent along; used only where this node has none,
+            and then kept, part by part, as far as nothing newer is known.
+        trust: This side's trust.
+        at: The time to judge at, UTC.
+
+    Raises:
+        EvidenceRefused: ``session_binding``: the quote is not for this session or is not of the
+            TEE that made the certificate; or one of the appraiser's checks.
+        CoterieError: Why there is no collateral.
+    """
+    collateral, verdict = judged.collateral, judged.verdict
+    with _about_the_session(judged.claims.node):
+        trust.appraiser.screen(
+            quote, report_data=expected_report_data, role=judged.claims.role, at=at
+        )
+    if collateral is None:
+        if not stapled and judged.no_collateral is not None:
+            raise judged.no_collateral
+        collateral = trust.collateral.remember(judged.quote, Collateral.from_json(stapled), at)
+        assert isinstance(judged.certificate.evidence, InteroperableEvidence)
+        verdict = trust.appraiser.appraise(
+            judged.quote,
+            report_data=report_data(judged.certificate.evidence.claims),
+            role=judged.claims.role,
+            collateral=collateral,
+            at=at,
+        )
+    assert verdict is not None
+    fresh = trust.appraiser.appraise(
+        quote,
+        report_data=expected_report_data,
+        role=judged.claims.role,
+        collateral=collateral,
+        at=at,
+    )
+    if (fresh.measurements, fresh.ppid) != (verdict.measurements, verdict.ppid):
+        raise EvidenceRefused(
+            "session_binding",
+            f"certificate and session evidence of {judged.claims.node} are of two programs",
+            expected=f"{dict(verdict.measurements)} on platform {verdict.ppid}"[:500],
+            seen=f"{dict(fresh.measurements)} on platform {fresh.ppid}"[:500],
+            remedy="somebody relays evidence between programs: find out who answers there",
+        )
+    return JudgedSession(fresh, collateral)
+
+
+@contextmanager
+def _about_the_session(node: str) -> Iterator[None]:
+    try:
+        yield
+    except EvidenceRefused as error:
+        if error.failed_check != "report_data":
+            raise
+        raise EvidenceRefused(
+            "session_binding",
+            f"the session evidence of {node} was made for another session",
+            expected=error.expected,
+            seen=error.seen,
+            remedy="somebody replays or relays evidence: find out who sits between the nodes",
+        ) from error
+
+
+def _check_place(claims: Claims, trust: RelyingParty, expected_node: str | None) -> None:
+    contract: Contract = trust.contract
+    remedy = "start every node under the name, role and party that one signed contract gives it"
+    node = next((node for node in contract.nodes if node.name == claims.node), None)
+    if node is None or trust.is_own_name(claims.node):
+        raise EvidenceRefused(
+            "node",
+            "the peer is not another node of this contract"
+            if node is None
+            else "the peer says that it is this very node",
+            expected="the name of another node of the contract",
+            seen=claims.node,
+            remedy=remedy,
+        )
+    if expected_node is not None and claims.node != expected_node:
+        raise EvidenceRefused(
+            "node",
+            "another node than the expected one answers",
+            expected=expected_node,
+            seen=claims.node,
+            remedy="correct the address of the node that was dialled",
+        )
+    for check, expected, seen in (
+        ("role", node.role, claims.role),
+        ("party", node.party, claims.party),
+    ):
+        if expected != seen:
+            raise EvidenceRefused(
+                check,
+                f"node {claims.node} claims another {check} than the contract gives it",
+                expected=expected,
+                seen=seen,
+                remedy=remedy,
+            )
+
+
+def _check_name(certificate: RatlsCertificate, claims: Claims) -> None:
+    expected = f"k{certificate.spki_sha256.hex()[:16]}.{claims.node}.{DNS_SUFFIX}"
+    if certificate.dns_names != (expected,) or not hmac.compare_digest(
+        certificate.spki_sha256, claims.pubkey_hash
+    ):
+        raise EvidenceRefused(
+            "certificate_name",
+            f"the certificate of {claims.node} has another DNS name than its claims give it",
+            expected=expected,
+            seen=printable(", ".join(certificate.dns_names), 300) or "none",
+            remedy="nodes make their certificates themselves: start the peer with `coterie node`",
+        )

@@ -1,0 +1,352 @@
+"""What the entries of a receipt say: a strict body per kind.
+
+Every value has exactly one spelling: lower-case hex, padded base64, times in UTC with their zone. Names
+are those that a contract can hold, texts are printable: a receipt is shown on its reader's terminal.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+
+from coterie.attestation.verdict import Verdict
+from coterie.contract.schema import Name
+from coterie.ps.checkpoints import WorkerAbsence
+from coterie.ps.core.validations import Validated
+
+
+def _base64(text: str) -> str:
+    try:
+        octets = base64.b64decode(text.encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise ValueError("not base64") from error
+    if base64.b64encode(octets).decode() != text:
+        raise ValueError("not the one base64 spelling of its value")
+    return text
+
+
+def _moment(text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError("not a time") from error
+    if moment.tzinfo is None or moment.astimezone(UTC).isoformat() != text:
+        raise ValueError("not a time in UTC in its one spelling")
+    return text
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("not printable text")
+    return text
+
+
+def _by_name(absence: WorkerAbsence) -> WorkerAbsence:
+    _NAME.validate_python(absence.worker)
+    return absence
+
+
+_NAME = TypeAdapter[str](Name)
+Base64 = Annotated[str, Field(max_length=1 << 18), AfterValidator(_base64)]
+Moment = Annotated[str, Field(max_length=40), AfterValidator(_moment)]
+Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
+Text = Annotated[str, Field(max_length=400), AfterValidator(_printable)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Stamp = Literal["SIMULATED", "sgx", "tdx"]
+ServerReason = Literal["start", "restart", "renewal"]
+
+
+class Body(BaseModel):
+    """Content of an entry; its class is the entry's kind."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    kind: ClassVar[str]
+
+
+class Server(Body):
+    """Shard 0 shows the key that signs from here on, itself included.
+
+    Attributes:
+        reason: ``start``: of the receipt; ``restart``: of the process; ``renewal``: of its key.
+        certificate: With claims and quote, DER.
+        voucher: Its party's, CBOR.
+        collateral: Of its platform, where the server had some.
+        lost: Octets of a torn last line that were cut off after a crash.
+    """
+
+    kind = "server"
+
+    reason: ServerReason
+    certificate: Base64
+    voucher: Base64
+    collateral: dict[str, str] | None
+    lost: Count
+
+
+class PartySignature(BaseModel):
+    """A party's signature on the contract."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    party: Name
+    signature: Hex64
+
+
+class Agreement(Body):
+    """What was agreed.
+
+    Attributes:
+        format: Version of receipts.
+        stamp: ``SIMULATED`` where the TEE proves nothing.
+        digest: Of the contract.
+        contract: Its canonical form, addresses left out.
+        signatures: Of the parties that have signed it.
+    """
+
+    kind = "contract"
+
+    format: Literal[2]
+    stamp: Stamp
+    digest: Hex32
+    contract: dict[str, JsonValue]
+    signatures: Annotated[tuple[PartySignature, ...], Field(strict=False)]
+
+
+class Signed(Body):
+    """The vendor's statements by which evidence was judged; others name it by its digest."""
+
+    kind = "collateral"
+
+    digest: Hex32
+    fields: dict[str, str]
+
+
+class Appraised(BaseModel):
+    """How evidence was judged, in short: ``attestation.verdict.Verdict`` without its checks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    tcb_status: Text
+    advisories: Annotated[tuple[Text, ...], Field(strict=False)]
+    measurements: dict[Text, Text]
+    fmspc: Text
+    ppid: Text
+    evaluation_number: Count
+    expiry: Moment
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> Appraised:
+        """A verdict in short."""
+        return cls(
+            tcb_status=verdict.tcb_status,
+            advisories=verdict.advisories,
+            measurements=dict(verdict.measurements),
+            fmspc=verdict.fmspc,
+            ppid=verdict.ppid,
+            evaluation_number=verdict.evaluation_number,
+            expiry=verdict.expiry.astimezone(UTC).isoformat(),
+        )
+
+
+class SessionProof(BaseModel):
+    """A node's quote for its session with the server, and what it must cover.
+
+    Attributes:
+        quote: Made for that session.
+        exporter: Keying material exported from it: a digest, of use for nothing else.
+        nonce: The server's.
+        dialled: Whether the node was the dialler.
+        server_key: SHA-256 of the key that the server showed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    quote: Base64
+    exporter: Hex32
+    nonce: Hex32
+    dialled: bool
+    server_key: Hex32
+
+
+class AttestedNode(Body):
+    """A node proved itself to the server and then took part.
+
+    Attributes:
+        node: Its name.
+        incarnation: Number of its start.
+        attested_at: When.
+        certificate: With claims and quote, DER.
+        voucher: Its party's, CBOR.
+        session: Its quote for the session.
+        collateral: Digest of what both quotes were judged by.
+        verdict: How the session quote was judged.
+    """
+
+    kind = "attested"
+
+    node: Name
+    incarnation: Count
+    attested_at: Moment
+    certificate: Base64
+    voucher: Base64
+    session: SessionProof
+    collateral: Hex32
+    verdict: Appraised
+
+
+class NodeJoined(Body):
+    """A node joined; a worker brings examples, and the SHA-256 of its training shard."""
+
+    kind = "joined"
+
+    node: Name
+    incarnation: Count
+    examples: Count
+    data_set: Hex32 | None
+
+
+class NodeLeftOut(Body):
+    """The run does not wait for a node from ``step`` on."""
+
+    kind = "left_out"
+
+    node: Name
+    step: Count
+
+
+class NodeReturned(Body):
+    """A worker takes part again from ``step`` on."""
+
+    kind = "returned"
+
+    node: Name
+    step: Count
+
+
+class PeerRefused(Body):
+    """Somebody was refused in the handshake."""
+
+    kind = "refused"
+
+    error: Text
+    reason: Text
+
+
+class RunBegun(Body):
+    """The server began a run from nothing; ``run`` is its random name."""
+
+    kind = "begun"
+
+    run: Hex32
+
+
+class StartTaken(Body):
+    """A node gave the model that the run goes on from; the server has checked all of it.
+
+    Attributes:
+        node: Who gave it.
+        model: Its digest.
+        contract: Digest of the contract that it was trained under.
+        step: Updates that it holds.
+        optimizer_state: Digest of what its optimizers kept; ``new``: theirs begins anew; absent where they
+            keep nothing.
+        receipt: Hash of the last entry of its run's receipt, where the contract names it.
+    """
+
+    kind = "start"
+
+    node: Name
+    model: Hex32
+    contract: Hex32
+    step: Count
+    optimizer_state: Annotated[str, Field(pattern=r"^([0-9a-f]{64}|new)$")] | None
+    receipt: Hex32 | None
+
+
+class ServerResumed(Body):
+    """The server went on from a checkpoint of a run after its process had been started anew."""
+
+    kind = "resumed"
+
+    step: Count
+    digest: Hex32
+    run: Hex32
+
+
+class ServerRestarted(Body):
+    """All shards went back to a step since one of them had lost its state."""
+
+    kind = "restarted"
+
+    step: Count
+
+
+class Checkpoint(Body):
+    """A checkpoint is durable on every shard.
+
+    Attributes:
+        step: Updates that it holds.
+        digest: SHA-256 of its manifest.
+        examples: Trained since the entry before of this kind.
+        loss: Mean over the windows of steps that were told since then; absent where there were none.
+    """
+
+    kind = "checkpoint"
+
+    step: Count
+    digest: Hex32
+    examples: Count
+    loss: float | None
+
+
+class ServerFailed(Body):
+    """The server ended with an error."""
+
+    kind = "failed"
+
+    error: Text
+    reason: Text
+
+
+class Outcome(Body):
+    """What came out: always the last entry. The numbers are those of ``result.json``.
+
+    Attributes:
+        run: Which of the runs that were begun.
+        checkpoint: Digest of the checkpoint that it was made from: the last one.
+        model_step: The step that the model is of: the last, or that of the best validation.
+        validations: While the model was trained.
+        optimizer_state: Digest of what the optimizers keep, where somebody gets it.
+        not_kept: How many refusals (``refused``) and later attestations (by node) were counted only.
+    """
+
+    kind = "outcome"
+
+    steps: Count
+    examples: Count
+    nodes: Count
+    train_loss: float | None
+    validation_auc: float | None
+    test_auc: float | None
+    test_logloss: float | None
+    test_accuracy: float | None
+    test_calibration: float | None
+    absences: Annotated[
+        tuple[Annotated[WorkerAbsence, AfterValidator(_by_name)], ...], Field(strict=False)
+    ]
+    model_digest: Hex32
+    model_step: Count
+    validations: Annotated[tuple[Validated, ...], Field(strict=False)]
+    run: Hex32
+    checkpoint: Hex32
+    optimizer_state: Hex32 | None = None
+    not_kept: dict[Name, Count]
+
+
+KINDS: dict[str, type[Body]] = {kind.kind: kind for kind in Body.__subclasses__()}

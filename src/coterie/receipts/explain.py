@@ -1,0 +1,223 @@
+"""What an accepted receipt proves, and what not, in plain words."""
+
+from __future__ import annotations
+
+from coterie.receipts import entry_types
+from coterie.receipts.entries import Entry
+from coterie.receipts.findings import Findings
+from coterie.text import printable
+
+_TEES = {"SIMULATED": "a simulated TEE", "sgx": "an SGX enclave", "tdx": "a TDX guest"}
+
+
+def proves(found: Findings) -> tuple[str, ...]:
+    """What follows from an accepted receipt, if one trusts what ``does_not_prove`` names."""
+    contract, outcome, history = found.contract, found.outcome, found.history
+    digest = found.contract_digest
+    signers = ", ".join(found.signers)
+    server = contract.by_role("ps")[0].name
+    lines = [
+        (
+            f"No byte was changed since {server} wrote it: {found.entries} entries, each signed by a key "
+            "that was made in its TEE."
+        ),
+        f"The run was under contract {contract.name} with digest {digest}; "
+        + (f"signed by {signers}." if signers else "no party's signature is in it."),
+        (
+            f"{len({proved.node for proved in found.proved})} nodes proved to {server} that they run, in "
+            f"{_TEES[found.stamp]}, what the contract lists, for the party that the contract names; "
+            "their evidence and their parties' vouchers were judged again, here."
+        ),
+    ]
+    lines += [*_upgrades(found), *_start(found)]
+    workers = [node.name for node in contract.nodes if node.name in history.data_sets]
+    for worker in workers:  # in the contract's order, whoever joined first
+        brought = history.data_sets[worker]
+        lines.append(
+            f"{worker} trained on {brought.examples:,} examples; SHA-256 of its training shard "
+            f"{brought.data_set}."
+        )
+    absent = ", ".join(
+        f"{a.worker} from step {a.start} to "
+        + ("the end" if a.stop is None else f"before step {a.stop}")
+        for a in outcome.absences
+    )
+    lines.append(f"Left out were: {absent}." if absent else "No worker was left out of any step.")
+    if history.starts > 1 or history.went_back:
+        back = ", ".join(map(str, history.went_back)) or "none"
+        lines.append(
+            f"The server's process was started {history.starts} times; steps that the run went back "
+            f"to: {back}."
+        )
+    holds = f", and holds {found.updates:,} updates in all" if found.contract.start else ""
+    auc = "not released" if outcome.test_auc is None else f"{outcome.test_auc:.4f}"
+    best = f", that of step {outcome.model_step:,}," if outcome.model_step != outcome.steps else ""
+    lines.append(
+        f"After {outcome.steps:,} steps over {outcome.examples:,} examples the model{best} has digest "
+        f"{outcome.model_digest}{holds}; test AUC {auc}."
+    )
+    if outcome.validations:
+        lines.append(f"It was validated {len(outcome.validations):,} times while it was trained.")
+    if outcome.optimizer_state is not None:
+        lines.append(f"What its optimizers keep has digest {outcome.optimizer_state}.")
+    return _clean(lines)
+
+
+def _upgrades(found: Findings) -> list[str]:
+    """Nodes that ran one program after the other, all of them listed by the contract."""
+    ran: dict[str, dict[str, int]] = {}
+    for proved in sorted(found.proved, key=lambda proved: proved.line):
+        measured = ", ".join(f"{name} {value}" for name, value in proved.measurements)
+        ran.setdefault(proved.node, {}).setdefault(measured, proved.line)
+    return [
+        f"{node} ran more than one program that the contract lists: "
+        + "; ".join(f"{measured} (first in line {line})" for measured, line in programs.items())
+        + "."
+        for node, programs in ran.items()
+        if len(programs) > 1
+    ]
+
+
+def _start(found: Findings) -> list[str]:
+    """What the run went on from, and what it had not."""
+    start, taken = found.contract.start, found.history.start
+    if start is None or taken is None:
+        return []
+    state = "theirs begins anew" if start.optimizer_state == "new" else start.optimizer_state
+    lines = [
+        (
+            f"The run went on from model {taken.model} of {taken.step:,} updates, trained under contract "
+            f"{taken.contract}, which {taken.node} gave"
+            + (f"; its optimizers' state: {state}." if state else ".")
+        )
+    ]
+    if start.grown:
+        rows = dict(
+            zip(found.contract.data.categorical, found.contract.data.table_rows, strict=True)
+        )
+        told = (f"{name} from {old:,} to {rows[name]:,} rows" for name, old in start.grown.items())
+        lines.append(f"Tables grew: {', '.join(told)}; new rows began as copies.")
+    if start.new_columns:
+        names = ", ".join(start.new_columns)
+        lines.append(f"Columns that the start did not have began from the seed: {names}.")
+    return lines
+
+
+def walked(found: Findings, parents: tuple[Findings, ...]) -> tuple[str, ...]:
+    """What the receipts of the runs before prove of where the model came from."""
+    lines = []
+    for child, parent in zip((found, *parents), parents, strict=False):
+        start = child.contract.start
+        assert start is not None
+        lines.append(
+            f"Model {start.model}, which it went on from, came out of the run of receipt {parent.head}, "
+            f"under contract {parent.contract_digest}"
+            + (f", signed by {', '.join(parent.signers)}" if parent.signers else "")
+            + f": {parent.outcome.steps:,} steps over {parent.outcome.examples:,} examples"
+            + (", SIMULATED." if parent.stamp == "SIMULATED" else ".")
+        )
+    return _clean(lines)
+
+
+def does_not_prove(
+    found: Findings, parents: tuple[Findings, ...] = (), *, compared: bool = False
+) -> tuple[str, ...]:
+    """What does not follow from it.
+
+    Args:
+        found: The accepted receipt.
+        parents: Those of the runs before, as far as they were followed.
+        compared: Whether it was held against a contract of the reader's own.
+    """
+    digest = found.contract_digest
+    lines = []
+    first = (found, *parents)[-1].contract.start
+    if first is not None:
+        lines.append(
+            f"Where model {first.model}, which {'that run' if parents else 'it'} went on from, came from: "
+            "give the receipt of its run with --parent."
+        )
+    if found.stamp == "SIMULATED":
+        lines.append(
+            "SIMULATED: everybody can make such evidence. Only the parties' vouchers are worth "
+            "something here, and only against those who do not have a party's key."
+        )
+    if not compared:
+        lines.append(
+            f"That the contract is yours: compare its digest, {digest}, with the one that you signed, or "
+            "give --contract."
+        )
+    lines += [
+        "That the data are true, or the parties' own: the digests say which data, not what is in them.",
+        (
+            "How the other shards of the server and the workers judged each other: each did by the same "
+            "contract, which their measurements stand for."
+        ),
+        (
+            "Anything of times but their order: they are the server's host's clock, within the hours for "
+            "which certificates and collateral were valid."
+        ),
+        (
+            "That no flaw of the platform was used that became known later: evidence is judged by what "
+            "the vendor had said at the time."
+        ),
+        "What was done before the first or after the last entry, with the model least of all.",
+    ]
+    if found.history.starts > 1:
+        lines.append(
+            f"That all was told: the server was started {found.history.starts} times. Before each restart its host "
+            "could cut off what came after the last checkpoint, which shows as no gap: refusals, attestations, "
+            "who was left out, the error that ended it."
+        )
+    lines += [f"Counted, not told: {counted}." for counted in found.history.counted_only]
+    lines += [f"Gap: {gap}." for one in (found, *parents) for gap in one.gaps]
+    return _clean(lines)
+
+
+def describe(entry: Entry) -> str:
+    """An entry as one line; what its writer has put into it cannot steer a terminal."""
+    return printable(_sentence(entry), None)
+
+
+def _clean(lines: list[str]) -> tuple[str, ...]:
+    return tuple(printable(line, None) for line in lines)
+
+
+def _sentence(entry: Entry) -> str:  # noqa: PLR0911, PLR0912 (one line per kind)
+    match entry.body:
+        case entry_types.Server(reason=reason, lost=lost):
+            cut = f"; {lost} bytes were lost" if lost else ""
+            return f"the server shows its evidence ({reason}){cut}"
+        case entry_types.Agreement(stamp=stamp, digest=digest, signatures=signatures):
+            signed = ", ".join(one.party for one in signatures) or "nobody"
+            return f"contract {digest}, signed by {signed}  {stamp}"
+        case entry_types.Signed(digest=digest):
+            return f"collateral {digest[:16]}"
+        case entry_types.AttestedNode(node=node, incarnation=incarnation, verdict=verdict):
+            return f"{node} (start {incarnation}) proved itself: {verdict.tcb_status}"
+        case entry_types.NodeJoined(node=node, examples=examples, data_set=data_set):
+            brought = f" with {examples:,} examples, {data_set}" if data_set else ""
+            return f"{node} joined{brought}"
+        case entry_types.NodeLeftOut(node=node, step=step):
+            return f"{node} is left out from step {step} on"
+        case entry_types.NodeReturned(node=node, step=step):
+            return f"{node} takes part again from step {step} on"
+        case entry_types.PeerRefused(error=error, reason=reason):
+            return f"refused a peer: {error}: {reason}"
+        case entry_types.RunBegun(run=run):
+            return f"run {run} begins"
+        case entry_types.StartTaken(node=node, model=model, step=step):
+            return f"{node} gave model {model} of {step:,} updates to go on from"
+        case entry_types.ServerResumed(step=step, digest=digest):
+            return f"resumed from step {step}, {digest}"
+        case entry_types.ServerRestarted(step=step):
+            return f"went back to step {step}: a shard had lost its state"
+        case entry_types.Checkpoint(step=step, digest=digest, loss=loss):
+            mean = "" if loss is None else f", loss {loss:.4f}"
+            return f"checkpoint at step {step}{mean}, {digest}"
+        case entry_types.ServerFailed(error=error, reason=reason):
+            return f"failed: {error}: {reason}"
+        case entry_types.Outcome(steps=steps, model_digest=digest):
+            return f"outcome after {steps:,} steps: model {digest}"
+        case _:
+            return entry.body.kind

@@ -1,0 +1,348 @@
+"""The output directory of a run: one run per directory, resumed by the same contract only."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from coterie.contract import (
+    Contract,
+    canonical_json,
+    contract_digest,
+    differences,
+    load_contract,
+)
+from coterie.contract.signatures import generate_party_key, public_key_text
+from coterie.errors import ContractInvalid, CoterieError, ModelDamaged, OutputInUse
+from coterie.files import (
+    LOCK,
+    make_folder,
+    only_writer,
+    reason,
+    sync_folder,
+    unreadable,
+    write_whole,
+    writing,
+    written_aside,
+)
+from coterie.parameters.optimizer_state import STATE_NAME, read_state
+from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
+from coterie.receipts import NAME as RECEIPT
+from coterie.receipts import PARENTS, found_beside
+from coterie.runs.result import RunResult, TransportName
+from coterie.runs.result_file import RESULT, write_result
+
+STAMP = "run.json"
+CONTRACT = "contract.json"
+_KEYS = "keys"
+_STAGING = "new.partial"  # as long as it is there, what has moved out of it is no run yet
+
+
+class _Stamp(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: Literal[1] = 1
+    given_contract_digest: str
+    transport: TransportName
+
+
+class RunDirectory:
+    """A run's directory, locked by this process.
+
+    Attributes:
+        path: The directory.
+        contract: The contract that its nodes run under: the given one, with throw-away keys for
+            the parties that have none.
+    """
+
+    def __init__(self, path: Path, contract: Contract) -> None:
+        self.path = path
+        self.contract = contract
+
+    @property
+    def contract_file(self) -> Path:
+        """The contract as the nodes read it."""
+        return self.path / CONTRACT
+
+    def key_file(self, party: str) -> Path | None:
+        """A party's throw-away key, where this run made one."""
+        path = self._keys / f"{party}.pem"
+        return path if path.exists() else None
+
+    def node(self, name: str) -> Path:
+        """A node's own folder."""
+        path = self.path / "nodes" / name
+        with writing(f"the folder {path}"):
+            make_folder(path)
+        return path
+
+    def keep_receipt(self, server: str, start: Path | None = None) -> None:
+        """Copies the receipt of the first server to where people look for it; if there is one.
+
+        Beside it go those of the runs before, where the folder of what this run went on from has them.
+        """
+        kept = self.node(server) / RECEIPT
+        if not kept.exists():
+            return
+        with writing(self.path / RECEIPT):
+            _copy(kept, self.path / RECEIPT)
+        if start is None:
+            return
+        folder = self.path / PARENTS
+        with writing(folder):
+            make_folder(folder)
+            before = found_beside(start / RECEIPT)
+            for path in before:
+                _copy(path, folder / path.name)
+            if (start / RECEIPT).exists():
+                _copy(start / RECEIPT, folder / f"{len(before):04d}.jsonl")
+
+    def result(self) -> RunResult | None:
+        """The result, once the run has finished."""
+        try:
+            return RunResult.model_validate_json((self.path / RESULT).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            raise _in_use(self.path, "a result of this version", str(error.errors()[0])) from error
+
+    def finish(self, result: RunResult) -> None:
+        """Keeps the model and the result, and forgets the throw-away keys.
+
+        Raises:
+            ModelDamaged: A node kept another model than the result names.
+            EnvironmentUnfit: The folder cannot be written.
+        """
+        self._keep_model(result)
+        write_result(self.path, result)
+        with writing(self._keys):
+            if self._keys.exists():
+                shutil.rmtree(self._keys)
+
+    def _keep_model(self, result: RunResult) -> None:
+        """Puts the model at the run's top level too, if a node of the run got it."""
+        for node in self.contract.model_recipients():
+            source = self.node(node.name) / MODEL_NAME
+            if not source.exists():
+                continue
+            digest = TrainedModel.read(source).digest.hex()
+            if digest != result.model_digest:
+                raise _another(source, f"model {result.model_digest}", f"model {digest}")
+            with writing(self.path / MODEL_NAME):
+                _link_or_copy(source, self.path / MODEL_NAME)
+            self._keep_state(self.node(node.name) / STATE_NAME, result)
+            return
+
+    def _keep_state(self, source: Path, result: RunResult) -> None:
+        """Puts the optimizers' state beside the model, if the contract gives it out."""
+        if result.optimizer_state is None:
+            return
+        digest = read_state(source).digest.hex()
+        if digest != result.optimizer_state:
+            raise _another(source, f"state {result.optimizer_state}", f"state {digest}")
+        with writing(self.path / STATE_NAME):
+            _link_or_copy(source, self.path / STATE_NAME)
+
+    @property
+    def _keys(self) -> Path:
+        return self.path / _KEYS
+
+    def create(self, given: Contract, transport: TransportName) -> None:
+        """Makes keys for the parties that have none, and writes contract and stamp, durably.
+
+        All of it is made in a folder of its own and moved out of there, the stamp last: a directory
+        with neither that folder nor the stamp is somebody else's.
+
+        Raises:
+            EnvironmentUnfit: The directory cannot be written; it is as it was then.
+        """
+        staging = self.path / _STAGING
+        made = {name: staging / name for name in (_KEYS, CONTRACT, STAMP)}
+        with writing(f"the run's directory {self.path}"):
+            self._clear_unfinished()
+            staging.mkdir(mode=0o700)
+            sync_folder(self.path)  # before anything else: it says whose the rest is
+            try:
+                made[_KEYS].mkdir(mode=0o700)
+                if transport != "memory":  # in one process nobody signs anything
+                    self.contract = _with_keys(given, made[_KEYS])
+                write_whole(made[CONTRACT], canonical_json(self.contract))
+                stamp = _Stamp(
+                    given_contract_digest=contract_digest(given).hex(), transport=transport
+                )
+                write_whole(made[STAMP], stamp.model_dump_json().encode() + b"\n")
+                for name, path in made.items():
+                    path.rename(self.path / name)
+                    sync_folder(self.path)
+                staging.rmdir()
+            except (CoterieError, OSError):
+                self._clear_unfinished()
+                raise
+
+    def _clear_unfinished(self) -> None:
+        """Removes what a beginning that was cut off has left; of a run that has begun nothing."""
+        staging = self.path / _STAGING
+        if staging.exists() and not (self.path / STAMP).exists():
+            shutil.rmtree(self._keys, ignore_errors=True)
+            self.contract_file.unlink(missing_ok=True)
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def open_run_directory(
+    path: Path, contract: Contract, transport: TransportName
+) -> Iterator[RunDirectory]:
+    """Opens a new run's directory, or that of an interrupted or finished one of the same contract.
+
+    Args:
+        path: The directory; made if absent.
+        contract: As the user gave it.
+        transport: Name of the transport; a run does not change it.
+
+    Raises:
+        OutputInUse: The directory holds something else, or another process uses it.
+        EnvironmentUnfit: It cannot be written.
+    """
+    _require_own_or_empty(path)
+    with only_writer(path):
+        _require_own_or_empty(path)
+        directory = RunDirectory(path, contract)
+        if (path / STAMP).exists():
+            _check_stamp(path, contract, transport)
+            directory.contract = _stored_contract(directory.contract_file, contract)
+            # Its beginning may have been cut off at the very end.
+            shutil.rmtree(path / _STAGING, ignore_errors=True)
+        else:
+            directory.create(contract, transport)
+        yield directory
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[None]:
+    """Makes a directory if it is absent, and holds it; refuses one that holds anything.
+
+    Raises:
+        OutputInUse: It does, or something else has its name, or another process uses it.
+        EnvironmentUnfit: It cannot be made or written.
+    """
+    _require_empty(path)
+    with only_writer(path):
+        _require_empty(path)
+        yield
+
+
+def _require_empty(path: Path) -> None:
+    names = sorted(_names(path, "an empty directory") - {LOCK})
+    if names:
+        raise _in_use(path, "an empty directory", ", ".join(names[:5]))
+
+
+def _with_keys(given: Contract, folder: Path) -> Contract:
+    """The contract with throw-away keys, made in a folder, for the parties that have none."""
+    parties = []
+    for party in given.parties:
+        if party.key is not None:
+            parties.append(party)
+            continue
+        key = generate_party_key(folder / f"{party.name}.pem")
+        parties.append(party.model_copy(update={"key": public_key_text(key)}))
+    return given.model_copy(update={"parties": tuple(parties)})
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a file, durably, whole or not at all."""
+    with source.open("rb") as original, written_aside(target) as copy:
+        shutil.copyfileobj(original, copy)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Gives a file that does not change any more a second name, whole or not at all."""
+    partial = target.with_name(target.name + ".partial")
+    partial.unlink(missing_ok=True)
+    try:
+        partial.hardlink_to(source)
+    except OSError:  # not every file system has links
+        _copy(source, target)
+        return
+    partial.rename(target)
+    sync_folder(target.parent)
+
+
+def _require_own_or_empty(path: Path) -> None:
+    """Refuses a directory that holds anything else than a run, or the beginning of one."""
+    names = _names(path, "a directory, new or of this run")
+    begun = {_STAGING, _KEYS, CONTRACT} if _STAGING in names else set()
+    others = names - {LOCK} - begun
+    if others and STAMP not in names:
+        raise _in_use(path, "an empty directory", ", ".join(sorted(others)[:5]))
+
+
+def _names(path: Path, expected: str) -> set[str]:
+    """What is in a directory; nothing where there is none yet."""
+    try:
+        return {entry.name for entry in path.iterdir()}
+    except FileNotFoundError:
+        return set()
+    except NotADirectoryError as error:
+        raise _in_use(path, expected, reason(error)) from error
+    except OSError as error:
+        raise unreadable(f"the directory {path}", error) from error
+
+
+def _stored_contract(path: Path, given: Contract) -> Contract:
+    """The contract that the run's nodes read: the given one, apart from throw-away keys."""
+    try:
+        stored = load_contract(path)
+    except ContractInvalid as error:
+        raise _in_use(path.parent, "the contract of this run", str(error)) from error
+    keyless = {party.name for party in given.parties if party.key is None}
+    stripped = stored.model_copy(
+        update={
+            "parties": tuple(
+                party.model_copy(update={"key": None}) if party.name in keyless else party
+                for party in stored.parties
+            )
+        }
+    )
+    if contract_digest(stripped) != contract_digest(given):
+        difference = differences(canonical_json(given), canonical_json(stripped))
+        raise _in_use(path.parent, "the contract of this run", "; ".join(difference)[:500])
+    return stored
+
+
+def _check_stamp(path: Path, contract: Contract, transport: TransportName) -> None:
+    try:
+        stamp = _Stamp.model_validate_json((path / STAMP).read_bytes())
+    except ValidationError as error:
+        raise _in_use(path, "a run of this version", "an unreadable run.json") from error
+    expected = (contract_digest(contract).hex(), transport)
+    seen = (stamp.given_contract_digest, stamp.transport)
+    if seen != expected:
+        raise _in_use(
+            path,
+            f"contract {expected[0][:16]} over {expected[1]}",
+            f"contract {seen[0][:16]} over {seen[1]}",
+        )
+
+
+def _another(path: Path, expected: str, seen: str) -> ModelDamaged:
+    return ModelDamaged(
+        f"{path} is another one than the run's result names",
+        expected=expected,
+        seen=seen,
+        remedy="start the run anew in another directory",
+    )
+
+
+def _in_use(path: Path, expected: str, seen: str) -> OutputInUse:
+    return OutputInUse(
+        f"the output directory {path} holds something else",
+        expected=expected,
+        seen=seen,
+        remedy="name another --out DIR; the same contract resumes its own run",
+    )

@@ -1,0 +1,59 @@
+"""The counted scores that a run released, as a file beside its result: curves are drawn from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from coterie.files import write_whole, writing
+from coterie.models.released import ReleasedScores
+from coterie.ps.outcome import RunOutcome
+from coterie.runs.run_files import read_beside
+
+FILE = "evaluation.json"
+MAX_FILE_BYTES = 1 << 20
+
+
+class Evaluation(BaseModel):
+    """Counts over all data owners, in bins that are each over enough examples.
+
+    A split that had too few is absent.
+
+    Attributes:
+        format: Version of this file.
+        validation: Counts over the validation part.
+        test: Counts over the test part.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    format: Literal[3] = 3
+    validation: ReleasedScores | None = None
+    test: ReleasedScores | None = None
+
+    @classmethod
+    def of(cls, outcome: RunOutcome) -> Self:
+        """The released totals of a finished run."""
+        return cls(validation=outcome.totals.get("validation"), test=outcome.totals.get("test"))
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Reads a run's file; None where there is none.
+
+        Raises:
+            DataError: It is no such file.
+        """
+        return read_beside(
+            folder / FILE, cls, max_bytes=MAX_FILE_BYTES, holds="counted scores", without="curves"
+        )
+
+    def write(self, folder: Path) -> None:
+        """Writes the file, durably.
+
+        Raises:
+            EnvironmentUnfit: It cannot be written.
+        """
+        with writing(folder / FILE):
+            write_whole(folder / FILE, self.model_dump_json().encode() + b"\n")

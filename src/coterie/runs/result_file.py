@@ -1,0 +1,51 @@
+"""A run's result as a file in its directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from coterie.errors import ResultUnreadable
+from coterie.files import reason, write_whole, writing
+from coterie.runs.result import RunResult
+
+RESULT = "result.json"
+
+
+def read_result(directory: Path) -> RunResult:
+    """Reads the result that a finished run left.
+
+    Raises:
+        ResultUnreadable: There is none, or it is of another version.
+    """
+    path = directory / RESULT
+    try:
+        result = RunResult.model_validate_json(path.read_bytes())
+        return result.model_copy(update={"path": str(directory)})
+    except OSError as error:
+        seen = reason(error)
+        remedy = (
+            "name the directory of a finished run, for nodes on machines of their own that of the first server; "
+            "the same command again finishes a run"
+        )
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        seen = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+        remedy = "read it with the version that made the run, or run it again"
+    raise ResultUnreadable(
+        f"the result {path} cannot be read",
+        expected="what a finished run of this version left",
+        seen=seen,
+        remedy=remedy,
+    )
+
+
+def write_result(directory: Path, result: RunResult) -> None:
+    """Keeps a run's result, durably, whole or not at all.
+
+    Raises:
+        EnvironmentUnfit: It cannot be written.
+    """
+    with writing(directory / RESULT):
+        write_whole(directory / RESULT, result.model_dump_json(indent=2).encode() + b"\n")

@@ -1,0 +1,114 @@
+"""Reads a start's files as the contract names them: the same checks at the giver and at every shard."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator
+
+from coterie.contract import Contract, StartSection
+from coterie.errors import StartRefused
+from coterie.parameters.model_stream import ModelStream, Octets
+from coterie.parameters.optimizer_state import StateStream
+from coterie.ps.core.state import state_sizes
+from coterie.start.mapping import StartMapping, check_optimizers
+
+
+def open_model(octets: Octets, start: StartSection) -> ModelStream:
+    """Begins to read the model.
+
+    Raises:
+        StartRefused: It was trained under another contract, or holds another number of updates.
+        ModelDamaged: It is no model's file, or is cut.
+    """
+    model = ModelStream(octets, bytes.fromhex(start.contract))
+    if model.steps != start.step:
+        raise _another("model", f"{start.step} updates", f"{model.steps} updates", "step")
+    return model
+
+
+def finish_model(model: ModelStream, start: StartSection) -> None:
+    """Checks the model's digests, once its rows were read.
+
+    Raises:
+        StartRefused: It is another model.
+        ModelDamaged: A byte was altered, cut or added.
+    """
+    seen = model.finish()
+    if not hmac.compare_digest(seen, bytes.fromhex(start.model)):
+        raise _another("model", f"model {start.model}", f"model {seen.hex()}", "model")
+
+
+def open_state(octets: Octets, before: Contract, start: StartSection) -> StateStream:
+    """Begins to read the optimizer state.
+
+    Args:
+        octets: The file.
+        before: The contract of the model that it belongs to.
+        start: What it must be.
+
+    Raises:
+        StartRefused: It is of another model, or has seen another number of updates.
+        ModelDamaged: It is no such file, is cut, or of other sizes.
+    """
+    dense, width = state_sizes(before)
+    state = StateStream(octets, dense=dense, width=width, total_rows=before.data.total_rows)
+    if not hmac.compare_digest(state.model, bytes.fromhex(start.model)):
+        seen = f"of model {state.model.hex()}"
+        raise _another("optimizer state", f"of model {start.model}", seen, "optimizer_state")
+    updates = start.optimizer_updates or start.step
+    if state.updates != updates:
+        seen = f"{state.updates} updates"
+        raise _another("optimizer state", f"{updates} updates", seen, "optimizer_updates")
+    return state
+
+
+def finish_state(state: StateStream, start: StartSection) -> None:
+    """Checks the optimizer state's digest, once its rows were read.
+
+    Raises:
+        StartRefused: It is another one.
+        ModelDamaged: A byte was altered, cut or added.
+    """
+    seen, expected = state.finish().hex(), start.state_digest or ""
+    if not hmac.compare_digest(seen, expected):
+        raise _another("optimizer state", expected, seen, "optimizer_state")
+
+
+def check_files(
+    contract: Contract, model: Iterator[bytes], state: Iterator[bytes] | None, whose: str
+) -> None:
+    """Reads both files to their ends, and does nothing with them: what every shard will find.
+
+    Args:
+        contract: Of the run; it has a start.
+        model: The pieces of the model's file.
+        state: Those of the optimizer state's, where the contract names one.
+        whose: For errors: where the files are from.
+
+    Raises:
+        StartRefused: They are not those that the contract names, or do not fit it.
+        ModelDamaged: One of them is cut or altered.
+    """
+    start = contract.start
+    assert start is not None
+    found = open_model(Octets(model, f"the model {whose}"), start)
+    StartMapping(found.contract, contract)
+    for _ in found.rows.pieces():
+        pass
+    finish_model(found, start)
+    if state is not None:
+        check_optimizers(found.contract, contract)
+        kept = open_state(Octets(state, f"the optimizer state {whose}"), found.contract, start)
+        for _ in kept.rows.pieces():
+            pass
+        finish_state(kept, start)
+
+
+def _another(what: str, expected: str, seen: str, key: str) -> StartRefused:
+    return StartRefused(
+        f"the {what} that the run starts from is not the one that the contract names",
+        expected=expected,
+        seen=seen,
+        remedy=f"give the file that start.{key} of the contract names, or correct that and let all "
+        "parties sign again",
+    )

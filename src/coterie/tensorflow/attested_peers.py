@@ -1,0 +1,98 @@
+"""Who is attested at the moment: pins, and for each node the last handshake with it.
+
+Connections outlive the certificate that they were made with, since TensorFlow does not bear to lose one. So
+what keeps a connection alive is not its certificate but its peer's *incarnation*: as long as that very
+process keeps proving itself (same node, incarnation, measurements, platform), its connections stay; when its
+last pin has run out, or a newer incarnation has come, they are cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+
+from coterie.errors import EvidenceRefused
+from coterie.ratls.credentials import Clock
+from coterie.ratls.handshake import AttestedPeer
+from coterie.ratls.peer import Peer
+from coterie.ratls.pins import PinBoard
+
+
+class AttestedPeers:
+    """Attested peers. Thread-safe.
+
+    Args:
+        clock: The time now, UTC.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._pins = PinBoard()
+        self._lock = threading.Lock()
+        self._admitted: dict[str, Peer] = {}
+        self._last: dict[str, AttestedPeer] = {}
+
+    def admit(self, peer: Peer) -> None:
+        """Pins a peer; called in the handshake, before the peer learns that it is accepted.
+
+        Raises:
+            EvidenceRefused: ``incarnation``: a newer incarnation is known, or the same one on another
+                platform or of another program.
+        """
+        with self._lock:
+            known = self._admitted.get(peer.node)
+            if known is not None and known.incarnation == peer.incarnation:
+                expected = (known.verdict.ppid, known.verdict.measurements)
+                seen = (peer.verdict.ppid, peer.verdict.measurements)
+                if expected != seen:
+                    raise EvidenceRefused(
+                        "incarnation",
+                        f"two processes say that they are one incarnation of node {peer.node}",
+                        expected=f"platform and program {expected}"[:500],
+                        seen=f"platform and program {seen}"[:500],
+                        remedy="somebody runs the node twice: stop one of the two",
+                    )
+            self._pins.add(peer)
+            self._admitted[peer.node] = peer
+
+    def record(self, attested: AttestedPeer) -> None:
+        """Notes a handshake that has ended well, unless a newer one with the node is known."""
+        peer = attested.peer
+        with self._lock:
+            last = self._last.get(peer.node)
+            if last is None or (last.peer.incarnation, last.peer.attested_at) <= (
+                peer.incarnation,
+                peer.attested_at,
+            ):
+                self._last[peer.node] = attested
+
+    def standing(self, node: str) -> AttestedPeer | None:
+        """The last handshake with a node, if what it proved still holds."""
+        with self._lock:
+            last = self._last.get(node)
+        return last if last is not None and self._clock() < last.peer.expires_at else None
+
+    def judge(self, certificate_der: bytes) -> Peer:
+        """The peer behind a certificate.
+
+        Raises:
+            CallRefused: Nobody pinned it, a newer incarnation replaced it, or its time is up.
+        """
+        return self._pins.lookup(hashlib.sha256(certificate_der).digest(), self._clock())
+
+    def session(
+        self, certificate_der: bytes, shown: bytes, made_of: Callable[[bytes], bytes]
+    ) -> tuple[Peer, bytes]:
+        """The peer behind a certificate and a proof, and the session's token, as `PinBoard.session`.
+
+        Raises:
+            CallRefused: As for `judge`; or it is a proof of no session that holds.
+        """
+        digest = hashlib.sha256(certificate_der).digest()
+        return self._pins.session(digest, shown, self._clock(), made_of=made_of)
+
+    def live_incarnation(self, node: str) -> int:
+        """The incarnation of a node that has a pin now; 0 if none has."""
+        trusted = self._pins.trusted(self._clock())
+        return max((peer.incarnation for peer in trusted if peer.node == node), default=0)

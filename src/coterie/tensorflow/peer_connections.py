@@ -1,0 +1,228 @@
+"""Keeps one peer attested, and connections with it ready; one thread per peer, so that none waits for another."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from coterie.errors import CoterieError, MessageRefused, PeerUnreachable
+from coterie.ratls.address import Address
+from coterie.ratls.handshake import HANDSHAKE_SECONDS, AttestedPeer, dial
+from coterie.ratls.peer import Peer
+from coterie.ratls.refusals import Refused, Tally
+from coterie.ratls.trust import TrustContext
+from coterie.tensorflow.attested_peers import AttestedPeers
+from coterie.tensorflow.connections import DataConnection, connect
+from coterie.tensorflow.native import Native
+from coterie.waiting import Failure
+
+Attested = Callable[[Peer], None]
+
+# Connections that wait for TensorFlow to dial. It opens two or three to a peer, some of them in calls that
+# hold the interpreter's lock, while no keeper can make more. The peer's server drops silent ones in a minute.
+READY = 4
+_LOOK_SECONDS = 1.0
+_FIRST_DELAY_SECONDS = 0.1
+_LONGEST_DELAY_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What the keepers of one node share.
+
+    Attributes:
+        trust: This node's trust.
+        native: The native part.
+        board: Who is attested.
+        data_port: This node's data port; 0 if it only dials out.
+    """
+
+    trust: TrustContext
+    native: Native
+    board: AttestedPeers
+    data_port: int
+
+    def admit(self, peer: Peer) -> int:
+        """Pins a peer; returns the port that it is told."""
+        self.board.admit(peer)
+        return self.data_port
+
+
+class PeerConnections:
+    """Looks after one peer until it is stopped.
+
+    Args:
+        layer: What all keepers share.
+        node: The peer's name.
+        index: Its place among the contract's nodes.
+        address: Its attestation port; None if it only dials out.
+        attested: Told of the peer whenever this side has attested it.
+        refused: Told why the peer was refused.
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        node: str,
+        index: int,
+        address: Address | None,
+        *,
+        attested: Attested,
+        refused: Refused,
+    ) -> None:
+        self.node = node
+        self._layer = layer
+        self._index = index
+        self._address = address
+        self._attested = attested
+        self._tally = Tally(refused)
+        self._suspect = False  # it may have a new key: renewed, or of a new process
+        self._delay = _FIRST_DELAY_SECONDS
+        self._fresh: AttestedPeer | None = None  # attested since a connection last failed
+        self._stopping = False
+        self._changed = threading.Event()
+        self.ready = threading.Event()
+        self.error: CoterieError | None = None
+        self.absence = Failure(
+            f"{node} has not answered yet at {address}"
+            if address
+            else f"{node} has not dialled yet"
+        )
+        self._thread = threading.Thread(target=self._look_after, name=f"keeper-{node}")
+
+    def start(self) -> None:
+        """Starts."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends, within the time of a handshake."""
+        self._stopping = True
+        self._changed.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def look(self) -> None:
+        """Tells it that something has changed: a connection was used, or the peer has come."""
+        self._changed.set()
+
+    def _look_after(self) -> None:
+        while not self._stopping:
+            self._changed.clear()
+            wait = _LOOK_SECONDS
+            self._cut()
+            self._tell_unruly()
+            try:
+                self._attest()
+                self._fill()
+                self._delay = _FIRST_DELAY_SECONDS
+            except PeerUnreachable as error:
+                self.absence.note(error)
+                wait = self._slower()
+            except _OtherKey:
+                wait = 0.0
+            except CoterieError as error:
+                self.error = error
+                self.absence.note(error)
+                self._tally.note(str(self._address or self.node), error)
+                wait = self._slower()
+            self._changed.wait(wait)
+
+    def _slower(self) -> float:
+        wait = self._delay
+        self._delay = min(2 * self._delay, _LONGEST_DELAY_SECONDS)
+        return wait
+
+    def _cut(self) -> None:
+        incarnation = self._layer.board.live_incarnation(self.node)
+        self._layer.native.cut(self._index, incarnation)
+
+    def _tell_unruly(self) -> None:
+        """Nothing else changes: TensorFlow dials again, if it wants to, and the peer was attested."""
+        if ended := self._layer.native.unruly(self._index):
+            self._tally.note(str(self._address or self.node), unruly(self.node, ended))
+
+    def _attest(self) -> None:
+        standing = self._layer.board.standing(self.node)
+        if self._address is None:
+            return  # it dials this node, and attests both when it does
+        now = self._layer.trust.clock()
+        if standing is not None and now < renewal_time(standing.peer) and not self._suspect:
+            return
+        try:
+            attested = dial(self._address, self.node, self._layer.trust, admit=self._layer.admit)
+        except CoterieError as error:
+            if standing is None or self._suspect or not error.may_pass:
+                raise
+            if not isinstance(error, PeerUnreachable):
+                self._tally.note(str(self._address), error)
+            return  # the pin still holds: tried again at the next look
+        self._layer.board.record(attested)
+        self._suspect, self._fresh = False, attested
+        self.error = None
+        self.absence.words = f"{self.node} is attested, and has no connection yet"
+        self._attested(attested.peer)
+        self._cut()
+
+    def _fill(self) -> None:
+        """Makes connections until enough wait: for this side's TensorFlow, and for a peer's that cannot dial."""
+        layer = self._layer
+        standing = layer.board.standing(self.node)
+        if standing is None:
+            return
+        if self._address is not None and standing.peer.grpc_port:
+            self._add(standing, READY - layer.native.parked(self._index), back=False)
+            if not layer.data_port:
+                self._add(standing, READY - layer.native.unused(self._index), back=True)
+        if layer.native.parked(self._index):
+            self.ready.set()
+
+    def _add(self, standing: AttestedPeer, number: int, *, back: bool) -> None:
+        """Makes a number of connections, not more: some that the host ends at once are missed at the next look.
+
+        Whoever went on until enough wait would do so for ever, and look at no pin any more.
+        """
+        for _ in range(number):
+            if self._stopping:
+                return
+            self._connect(standing, back=back).hand_over(
+                self._layer.native, self._index, standing.peer.incarnation, to_dial=not back
+            )
+            self._cut()
+
+    def _connect(self, standing: AttestedPeer, *, back: bool) -> DataConnection:
+        assert self._address is not None
+        try:
+            return connect(
+                self._layer.trust,
+                self._address.host,
+                standing,
+                back=back,
+                seconds=HANDSHAKE_SECONDS,
+            )
+        except CoterieError as error:
+            fresh = standing is self._fresh
+            self._suspect, self._fresh = True, None
+            if fresh or isinstance(error, PeerUnreachable):
+                raise
+            raise _OtherKey from error
+
+
+def unruly(node: str, ended: int) -> MessageRefused:
+    """The error of a peer whose records would only keep this node busy."""
+    return MessageRefused(
+        f"{node} sent TLS records without data, so {ended} of its connections were ended",
+        expected="16 of them at most, and one more per 4,096 records with data",
+        seen="more key updates, or empty records",
+        remedy="no release of Coterie sends them: find out what runs there, and whether its program was touched",
+    )
+
+
+class _OtherKey(Exception):
+    """A connection failed on an attestation of some age: time to attest anew, not yet to complain."""
+
+
+def renewal_time(peer: Peer) -> datetime:
+    """When a peer is attested anew: after three quarters of its pin's time."""
+    return peer.attested_at + (peer.expires_at - peer.attested_at) * 3 / 4

@@ -1,0 +1,173 @@
+"""SDT's data path: the chief cuts its training shard into one part per worker and streams them.
+
+Worker i of n gets the examples i, i + n, i + 2n, ...: the union of the workers' batches of a step
+is then a run of consecutive examples, whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import threading
+from collections.abc import Iterable, Iterator
+
+from coterie.contract import DataSection, data_digest
+from coterie.data.examples import Shard, ShardBuilder, record_bytes
+from coterie.errors import CoterieError, DataSetMismatch, MessageRefused, PeerUnreachable
+from coterie.ps.ports import Caller
+from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.bounds import PART_BYTES
+
+MAX_EXAMPLES = 2**31
+
+
+def shard_parts(shard: Shard, worker: int, workers: int) -> Iterator[pb.DeliverRequest]:
+    """A worker's part of a shard as messages: a header, then records.
+
+    Args:
+        shard: The chief's training shard.
+        worker: Place of the worker in contract order.
+        workers: Number of workers.
+    """
+    width = record_bytes(shard.data)
+    examples = len(range(worker, shard.rows, workers))
+    stride = max(1, PART_BYTES // width) * workers
+
+    def pieces() -> Iterator[bytes]:
+        for start in range(worker, shard.rows, stride):
+            yield shard.records(start, min(start + stride, shard.rows), workers)
+
+    digest = hashlib.sha256()
+    for piece in pieces():
+        digest.update(piece)
+    header = pb.ShardHeader(
+        examples=examples,
+        record_bytes=width,
+        data_digest=data_digest(shard.data),
+        sha256=digest.digest(),
+    )
+    yield pb.DeliverRequest(header=header)
+    for piece in pieces():
+        yield pb.DeliverRequest(records=piece)
+
+
+class ShardInbox:
+    """A worker's receiving side: holds the shard in memory once all of it has come and is checked.
+
+    Args:
+        data: The contract's data section.
+        max_bytes: The largest shard that is taken.
+        poll_seconds: How long a call waits before it answers ``pending``.
+    """
+
+    def __init__(self, data: DataSection, *, max_bytes: int, poll_seconds: float = 10.0) -> None:
+        self._data = data
+        self._max_bytes = max_bytes
+        self._poll_seconds = poll_seconds
+        self._closed = threading.Event()
+        self._arrived = threading.Event()
+        self._lock = threading.Lock()
+        self._shard: Shard | None = None
+        self._failure: CoterieError | None = None
+        self._digest = b""
+
+    def watch(self, _caller: Caller, request: pb.WatchRequest) -> pb.WatchReply:
+        """Tells whether the shard is still needed; if not, perhaps after a while.
+
+        A process needs its shard once: whoever watches learns from the lost connection that the
+        process has ended, and asks the next one.
+        """
+        if request.wait and self._arrived.is_set():
+            self._closed.wait(self._poll_seconds)
+        return pb.WatchReply(pending=self._arrived.is_set())
+
+    def close(self) -> None:
+        """Ends waiting calls: the process is about to end."""
+        self._closed.set()
+
+    def deliver(self, _caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
+        """Takes a shard. One that arrives again replaces nothing; it must be the same.
+
+        Raises:
+            MessageRefused: A part is missing, too large, out of order or altered.
+            DataSetMismatch: Prepared under another data section.
+        """
+        stream = iter(parts)
+        header = self._header(next(stream, None))
+        builder = ShardBuilder(self._data, header.examples)
+        digest = hashlib.sha256()
+        for part in stream:
+            if part.WhichOneof("part") != "records" or len(part.records) > PART_BYTES:
+                raise _refused(f"parts of at most {PART_BYTES} bytes", "another message")
+            digest.update(part.records)
+            builder.add(part.records)
+        shard = builder.finish()
+        if not hmac.compare_digest(digest.digest(), header.sha256):
+            raise _refused(f"SHA-256 {header.sha256.hex()}", digest.hexdigest())
+        with self._lock:
+            if self._shard is not None and self._digest != digest.digest():
+                raise _refused("the shard that came first", "another one")
+            if self._shard is None:
+                self._shard, self._digest = shard, digest.digest()
+        self._arrived.set()
+        return pb.DeliverReply(examples=shard.rows, sha256=digest.digest())
+
+    def fail(self, error: CoterieError) -> None:
+        """Ends the wait with ``error``, unless the shard has come."""
+        with self._lock:
+            self._failure = error
+        self._arrived.set()
+
+    def arrived(self, seconds: float) -> bool:
+        """Waits until there is a shard or a failure to ``wait`` for; whether there is."""
+        return self._arrived.wait(seconds)
+
+    def wait(self, seconds: float) -> tuple[Shard, bytes]:
+        """Waits for the shard.
+
+        Returns:
+            The shard and the SHA-256 of its records.
+
+        Raises:
+            PeerUnreachable: None came in time.
+            CoterieError: The run failed meanwhile.
+        """
+        arrived = self._arrived.wait(seconds)
+        if self._shard is None and self._failure is not None:
+            raise self._failure
+        if not arrived or self._shard is None:
+            raise PeerUnreachable(
+                "the chief delivered no training data",
+                expected="a shard within the contract's limits.join_seconds",
+                seen="nothing",
+                remedy="look at the chief's log",
+            )
+        return self._shard, self._digest
+
+    def _header(self, first: pb.DeliverRequest | None) -> pb.ShardHeader:
+        if first is None or first.WhichOneof("part") != "header":
+            raise _refused("a header first", "another message")
+        header = first.header
+        if header.data_digest != data_digest(self._data):
+            raise DataSetMismatch(
+                "the delivered shard was prepared under another contract's data section",
+                expected=f"data digest {data_digest(self._data).hex()}",
+                seen=f"data digest {header.data_digest.hex()[:64]}",
+                remedy="prepare the chief's data under this contract",
+            )
+        width = record_bytes(self._data)
+        if header.record_bytes != width:
+            raise _refused(f"records of {width} bytes", f"{header.record_bytes} bytes")
+        limit = min(MAX_EXAMPLES, self._max_bytes // width)
+        if not 0 < header.examples <= limit:
+            raise _refused(f"1 to {limit} examples", str(header.examples))
+        return header
+
+
+def _refused(expected: str, seen: str) -> MessageRefused:
+    return MessageRefused(
+        "the delivered shard was refused",
+        expected=expected,
+        seen=seen,
+        remedy="run the same version of Coterie under the same contract on both sides",
+    )

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 
+from coterie.canonical import canonical
 from coterie.contract.data import DataSection
 from coterie.contract.schema import Contract
 from coterie.contract.section import Section
@@ -19,7 +20,7 @@ def canonical_json(contract: Contract) -> bytes:
 
     Formatting, key order and the nodes' addresses do not show in it.
     """
-    return _encode(_canonical(contract))
+    return canonical(_canonical(contract))
 
 
 def contract_digest(contract: Contract) -> bytes:
@@ -27,19 +28,19 @@ def contract_digest(contract: Contract) -> bytes:
     return agreed_digest(_canonical(contract))
 
 
-def agreed_digest(canonical: object) -> bytes:
+def agreed_digest(agreed: object) -> bytes:
     """The digest of a contract as it was agreed, 32 bytes.
 
     Args:
-        canonical: The parsed canonical form, as kept at the time: a later version that knows more
+        agreed: The parsed canonical form, as kept at the time: a later version that knows more
             keys would fill in their defaults.
     """
-    return hashlib.sha256(b"coterie contract 1\0" + _encode(canonical)).digest()
+    return hashlib.sha256(b"coterie contract 1\0" + canonical(agreed)).digest()
 
 
 def data_digest(data: DataSection) -> bytes:
     """SHA-256 over a label and the canonical data section; 32 bytes. Prepared data carries it."""
-    return hashlib.sha256(b"coterie data 1\0" + _encode(_dumped(data))).digest()
+    return hashlib.sha256(b"coterie data 1\0" + canonical(_dumped(data))).digest()
 
 
 def differences(mine: bytes, theirs: bytes) -> list[str]:
@@ -92,12 +93,6 @@ def _shown(item: object, plain: object) -> object:
     if isinstance(item, tuple) and isinstance(plain, list):
         return [_shown(*pair) for pair in zip(item, plain, strict=True)]
     return plain
-
-
-def _encode(value: object) -> bytes:
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
 
 
 def _flatten(value: object, path: str = "") -> Iterator[tuple[str, Scalar]]:

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from coterie import canonical as canonical_json
 from coterie.attestation.collateral import Collateral
 from coterie.errors import ReceiptRefused
 from coterie.receipts.entry_types import KINDS, Body, Count, Hex32, Hex64, Moment
@@ -57,10 +58,8 @@ class Entry:
 
 
 def canonical(value: object) -> bytes:
-    """The one JSON encoding of a value."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    ).encode("ascii")
+    """The one spelling of a value in a receipt: canonical JSON, in ASCII."""
+    return canonical_json.canonical(value, ascii_only=True)
 
 
 def statement(*, index: int, at: datetime, body: Body, previous: str) -> dict[str, object]:

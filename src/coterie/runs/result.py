@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from coterie.canonical import canonical
 from coterie.contract import Contract, StartSection, contract_digest, data_digest
 from coterie.kinds import Mode
 from coterie.ps.checkpoints import WorkerAbsence
@@ -209,8 +209,8 @@ def hyperparameters_of(contract: Contract) -> dict[str, Hyperparameter]:
     """What a contract sets, flat, by dotted name; the data section and layers of one's own by their digests."""
     model = contract.model.model_dump(mode="json")
     if contract.model.kind == "keras":
-        layers = json.dumps([model.pop("layers"), model.pop("parameters")], sort_keys=True)
-        model["layers"] = hashlib.sha256(layers.encode()).hexdigest()[:16]
+        layers = canonical([model.pop("layers"), model.pop("parameters")])
+        model["layers"] = hashlib.sha256(layers).hexdigest()[:16]
     settings = {
         "data": {"digest": data_digest(contract.data).hex()[:16]},
         "model": model,

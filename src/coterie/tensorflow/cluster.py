@@ -36,7 +36,7 @@ def tf_config(contract: Contract, node: Node) -> str:
         if contract.by_role(role)
     }
     task = {"type": node.role, "index": contract.by_role(node.role).index(node)}
-    return json.dumps({"cluster": cluster, "task": task}, sort_keys=True)
+    return json.dumps({"cluster": cluster, "task": task})
 
 
 def check_contract(contract: Contract) -> None:

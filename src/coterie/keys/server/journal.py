@@ -68,7 +68,10 @@ class Journal:
             JournalBroken: It cannot be written: then nothing may be given out either.
         """
         with self._lock:
-            line = json.dumps({**fields, "previous": self._last}, sort_keys=True).encode() + b"\n"
+            line = (
+                json.dumps(dict(sorted({**fields, "previous": self._last}.items()))).encode()
+                + b"\n"
+            )
             try:
                 self._write(line)
             except OSError as error:

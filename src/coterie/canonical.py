@@ -1,0 +1,26 @@
+"""The one JSON text of a value, over which contracts, data sections, receipts and collateral are digested.
+
+Keys are sorted, there are no spaces, and strings are escaped no more than JSON demands. That is RFC 8785
+(JSON Canonicalization Scheme), with two differences in numbers. A float is written as Python writes it:
+``1.0`` and ``1e-08``, where RFC 8785 has ``1`` and ``1e-8``. An integer may exceed 2**53 - 1, which RFC 8785
+refuses. Decision 43 says why.
+"""
+
+from __future__ import annotations
+
+import json
+
+
+def canonical(value: object, *, ascii_only: bool = False) -> bytes:
+    """Encodes a value as canonical JSON.
+
+    Args:
+        value: Dictionaries with string keys, lists, tuples, strings, numbers, booleans, None.
+        ascii_only: Whether all characters outside of ASCII are escaped, as in receipts; else they are UTF-8.
+
+    Raises:
+        ValueError: It holds a number that is not finite, or half of a surrogate pair.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=ascii_only, allow_nan=False
+    ).encode()

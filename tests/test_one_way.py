@@ -1,0 +1,53 @@
+"""Chores that have one place are done there and nowhere else in the package."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import coterie
+
+PACKAGE = Path(coterie.__file__).parent
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What may stand in some modules only.
+
+    Attributes:
+        found: Whether a node of the syntax tree is it.
+        places: Modules that may have it, below the package.
+        instead: What others call.
+    """
+
+    found: Callable[[ast.AST], bool]
+    places: tuple[str, ...]
+    instead: str
+
+
+def call_with(keyword: str) -> Callable[[ast.AST], bool]:
+    return lambda node: isinstance(node, ast.Call) and keyword in {one.arg for one in node.keywords}
+
+
+RULES = {
+    "JSON with sorted keys": Rule(
+        call_with("sort_keys"), ("canonical.py",), "coterie.canonical.canonical"
+    ),
+}
+
+
+def places(rule: Rule) -> Iterator[str]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(path.read_bytes())
+        if any(rule.found(node) for node in ast.walk(tree)):
+            yield path.relative_to(PACKAGE).as_posix()
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_a_chore_is_done_in_one_place(rule: Rule) -> None:
+    found = set(places(rule))
+    assert found == set(rule.places), f"{sorted(found - set(rule.places))}: use {rule.instead}"

@@ -33,10 +33,20 @@ def call_with(keyword: str) -> Callable[[ast.AST], bool]:
     return lambda node: isinstance(node, ast.Call) and keyword in {one.arg for one in node.keywords}
 
 
+def doubled_up_to(node: ast.AST) -> bool:
+    """``min(2 * pause, longest)``."""
+    return (
+        isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "min"
+        and any(ast.unparse(one).startswith("2 * ") for one in node.args)
+    )
+
+
 RULES = {
     "JSON with sorted keys": Rule(
         call_with("sort_keys"), ("canonical.py",), "coterie.canonical.canonical"
     ),
+    "pauses that double": Rule(doubled_up_to, ("waiting.py",), "coterie.waiting.Backoff"),
 }
 
 

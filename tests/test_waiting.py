@@ -6,7 +6,7 @@ import queue
 from itertools import count, pairwise
 
 from coterie.errors import PeerUnreachable
-from coterie.waiting import LONGEST_SECONDS, Patience, trying
+from coterie.waiting import LONGEST_SECONDS, Backoff, Patience, trying
 
 
 def moments(patience: Patience, until: float, since: float = 0.0) -> list[float]:
@@ -54,3 +54,10 @@ def test_nothing_is_told_when_the_time_is_up() -> None:
         for _ in range(6):
             looks.get()
     assert heard == []
+
+
+def test_pauses_between_attempts_double_up_to_the_longest() -> None:
+    backoff = Backoff(0.5, 15.0)
+    assert [backoff.pause() for _ in range(7)] == [0.5, 1, 2, 4, 8, 15, 15]
+    backoff.reset()
+    assert backoff.pause() == 0.5

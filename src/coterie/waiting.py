@@ -1,4 +1,4 @@
-"""When somebody who waits says so: after a few seconds, and then at growing intervals."""
+"""How long to wait between attempts, and when somebody who waits says so: both at growing intervals."""
 
 from __future__ import annotations
 
@@ -53,6 +53,29 @@ class Patience:
         if since != self._since:
             self._since, self._next = since, self._first
         return max(0.0, since + self._next - now)
+
+
+class Backoff:
+    """Pauses between attempts, each twice as long as the one before: exponential backoff.
+
+    Args:
+        first_seconds: The first pause.
+        longest_seconds: No pause is longer.
+    """
+
+    def __init__(self, first_seconds: float, longest_seconds: float) -> None:
+        self._first = self._next = first_seconds
+        self._longest = longest_seconds
+
+    def pause(self) -> float:
+        """Seconds to wait before the next attempt."""
+        seconds = self._next
+        self._next = min(2 * seconds, self._longest)
+        return seconds
+
+    def reset(self) -> None:
+        """Begins again with the first pause: an attempt has succeeded."""
+        self._next = self._first
 
 
 @dataclass

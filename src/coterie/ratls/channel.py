@@ -21,7 +21,7 @@ from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard
 from coterie.ratls.refusals import Refused, Tally, log_refusal
 from coterie.ratls.trust import TrustContext
-from coterie.waiting import Failure, WaitSink, trying, untold
+from coterie.waiting import Backoff, Failure, WaitSink, trying, untold
 
 Waiter = Callable[[float], bool]
 
@@ -186,7 +186,7 @@ class AttestedChannel:
             return self._persist(deadline, failure)
 
     def _persist(self, deadline: Deadline, failure: Failure) -> tuple[Link, AttestedPeer]:
-        delay = _FIRST_DELAY_SECONDS
+        backoff = Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
         while True:
             # What this side lacks itself is no matter of patience.
             self._trust.clock()
@@ -201,9 +201,11 @@ class AttestedChannel:
                 if not isinstance(error, PeerUnreachable):  # waiting is no news
                     self._failed.note(str(self._address), error)
                 failure.note(error)
-                if self._waiter(min(delay, deadline.remaining())) or self._closed.is_set():
+                if (
+                    self._waiter(min(backoff.pause(), deadline.remaining()))
+                    or self._closed.is_set()
+                ):
                     raise self._unreachable("this side has closed the channel") from error
-            delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
 
     def _pin(self, peer: Peer) -> int:
         self._pins.add(peer)

@@ -16,7 +16,7 @@ from coterie.ratls.trust import TrustContext
 from coterie.tensorflow.attested_peers import AttestedPeers
 from coterie.tensorflow.connections import DataConnection, connect
 from coterie.tensorflow.native import Native
-from coterie.waiting import Failure
+from coterie.waiting import Backoff, Failure
 
 Attested = Callable[[Peer], None]
 
@@ -79,7 +79,7 @@ class PeerConnections:
         self._attested = attested
         self._tally = Tally(refused)
         self._suspect = False  # it may have a new key: renewed, or of a new process
-        self._delay = _FIRST_DELAY_SECONDS
+        self._backoff = Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
         self._fresh: AttestedPeer | None = None  # attested since a connection last failed
         self._stopping = False
         self._changed = threading.Event()
@@ -116,23 +116,18 @@ class PeerConnections:
             try:
                 self._attest()
                 self._fill()
-                self._delay = _FIRST_DELAY_SECONDS
+                self._backoff.reset()
             except PeerUnreachable as error:
                 self.absence.note(error)
-                wait = self._slower()
+                wait = self._backoff.pause()
             except _OtherKey:
                 wait = 0.0
             except CoterieError as error:
                 self.error = error
                 self.absence.note(error)
                 self._tally.note(str(self._address or self.node), error)
-                wait = self._slower()
+                wait = self._backoff.pause()
             self._changed.wait(wait)
-
-    def _slower(self) -> float:
-        wait = self._delay
-        self._delay = min(2 * self._delay, _LONGEST_DELAY_SECONDS)
-        return wait
 
     def _cut(self) -> None:
         incarnation = self._layer.board.live_incarnation(self.node)

@@ -41,7 +41,7 @@ from coterie.ratls.refusals import Refused, Tally, log_refusal
 from coterie.ratls.session import EXPORTER_BYTES, refused_by_peer
 from coterie.ratls.tls import TlsConnection
 from coterie.ratls.voucher import Voucher
-from coterie.waiting import Failure, WaitSink, trying, untold
+from coterie.waiting import Backoff, Failure, WaitSink, trying, untold
 
 _FIRST_DELAY_SECONDS = 0.1
 _LONGEST_DELAY_SECONDS = 2.0
@@ -142,7 +142,7 @@ class KeyServerClient:
     def _persist(
         self, identity: NodeIdentity, wish: _Wish, deadline: Deadline, failure: Failure
     ) -> bytes:
-        delay = _FIRST_DELAY_SECONDS
+        backoff = Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
         tally = Tally(self.failed)
         while True:
             try:
@@ -151,11 +151,10 @@ class KeyServerClient:
                 failure.note(error)
                 # Before the party has signed the session, anybody on the way may have answered.
                 left = deadline.remaining()
-                if not error.may_pass or left <= 0 or self.waiter(min(delay, left)):
+                if not error.may_pass or left <= 0 or self.waiter(min(backoff.pause(), left)):
                     raise
                 if not isinstance(error, PeerUnreachable):  # waiting is no news
                     tally.note(str(self.address), error)
-            delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from coterie.errors import CoterieError, EnvironmentUnfit
 from coterie.files import unwritable
+from coterie.waiting import Backoff
 
 Work = Callable[[], None]
 FIRST_DELAY_SECONDS = 0.5
@@ -98,16 +99,15 @@ class Writer:
 
     def _done(self, work: Work, what: str) -> bool:
         """Does a piece of work, again and again if need be; False if it was given up."""
-        delay = FIRST_DELAY_SECONDS
+        backoff = Backoff(FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS)
         while True:
             try:
                 work()
             except OSError as error:
                 with self._changed:
                     self._trouble = unwritable(what, error)
-                    if self._changed.wait_for(lambda: self._given_up, delay):
+                    if self._changed.wait_for(lambda: self._given_up, backoff.pause()):
                         return False
-                delay = min(2 * delay, LONGEST_DELAY_SECONDS)
             else:
                 with self._changed:
                     self._trouble = None

@@ -34,7 +34,6 @@ from coterie.errors import CoterieError
 from coterie.keys.server import messages as keys
 from coterie.keys.server.service import ServerIdentity
 from coterie.nodes.attested import attested_fabric
-from coterie.nodes.process import find_node
 from coterie.nodes.trust import NodeOptions, node_trust
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ratls.deadline import Deadline
@@ -122,7 +121,7 @@ def _listening(scene: Scene, folder: Path) -> Iterator[list[Port]]:
     keyserver = _key_server(scene, folder, address)
     try:
         for name in ("ps0", "worker0"):
-            nodes.start(find_node(contract, name))
+            nodes.start(contract.node(name))
         addresses = {name: nodes.address(name) for name in ("ps0", "worker0")}
         options = NodeOptions(listen=None, addresses=addresses, party_key=scene.keys["owner"])
 
@@ -151,8 +150,8 @@ def _listening(scene: Scene, folder: Path) -> Iterator[list[Port]]:
             return node_trust(contract, node, with_server, incarnation=next(_numbers))
 
         honest = {
-            "ps0": partial(status_of_server, find_node(contract, "worker1")),
-            "worker0": partial(reach_worker, find_node(contract, "chief")),
+            "ps0": partial(status_of_server, contract.node("worker1")),
+            "worker0": partial(reach_worker, contract.node("chief")),
         }
         ports = []
         for name, call in honest.items():
@@ -168,7 +167,7 @@ def _listening(scene: Scene, folder: Path) -> Iterator[list[Port]]:
                 number,
                 keyserver,
                 keys.ALPN,
-                partial(voucher, find_node(contract, "worker1")),
+                partial(voucher, contract.node("worker1")),
             )
         )
         for port in ports:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from coterie.errors import CoterieError
-from coterie.nodes.process import find_node, run_node
+from coterie.nodes.process import run_node
 from coterie.plaintext.fabric import PlaintextFabric
 from coterie.runs.events import Event, EventSink
 from faults.loopback import free_addresses
@@ -126,7 +126,7 @@ class Nodes:
 
     def _run(self, told: Told, hear: Callable[[Event], None], home: Path, listen: str) -> None:
         contract = self.scene.contract
-        node = find_node(contract, told.name)
+        node = contract.node(told.name)
         try:
             run_node(
                 contract,

@@ -134,7 +134,7 @@ MUTATIONS = (
     ),
     _policy(
         "party-not-in-the-contract",
-        "if found.party not in {party.name for party in contract.parties}:",
+        "if found.party not in contract.party_names:",
         "if not found.party:",
         "a key server of nobody starts",
     ),

@@ -138,13 +138,13 @@ MUTATIONS = (
     ),
     _judging(
         "own-name",
-        "if node is None or trust.is_own_name(claims.node):",
-        "if node is None:",
+        "if not known or trust.is_own_name(claims.node):",
+        "if not known:",
         "another process under this node's own name is its peer",
     ),
     _judging(
         "unknown-node",
-        "node is None or trust.is_own_name(claims.node):",
+        "not known or trust.is_own_name(claims.node):",
         "trust.is_own_name(claims.node):",
         "a name that the contract lacks is an internal error",
     ),

@@ -42,9 +42,25 @@ def doubled_up_to(node: ast.AST) -> bool:
     )
 
 
+def nodes_by_name(node: ast.AST) -> bool:
+    """A search for a node or party by its name, or a list of all names."""
+    if not isinstance(node, ast.GeneratorExp | ast.ListComp | ast.SetComp):
+        return False
+    (loop, *_) = node.generators
+    of_contract = isinstance(loop.iter, ast.Attribute) and loop.iter.attr in {"nodes", "parties"}
+    name = f"{ast.unparse(loop.target)}.name"
+    search = [ast.unparse(one).startswith(f"{name} == ") for one in loop.ifs]
+    return of_contract and (any(search) or (ast.unparse(node.elt) == name and not loop.ifs))
+
+
 RULES = {
     "JSON with sorted keys": Rule(
         call_with("sort_keys"), ("canonical.py",), "coterie.canonical.canonical"
+    ),
+    "nodes and parties by name": Rule(
+        nodes_by_name,
+        ("contract/schema.py",),
+        "Contract.node, party, node_names and party_names",
     ),
     "pauses that double": Rule(doubled_up_to, ("waiting.py",), "coterie.waiting.Backoff"),
 }

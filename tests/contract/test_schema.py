@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from coterie.errors import ContractInvalid
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HFL = (EXAMPLES / "hfl.toml").read_text()
 SDT = (EXAMPLES / "sdt.toml").read_text()
+CONTRACT = parse_contract(HFL.encode(), "hfl.toml")
 KEY = "ed25519:" + "ab" * 32
 PS_TRUST = '[trust.roles.ps]\nmeasurement = "own"\naccepted_tcb_statuses = ["UpToDate"]\n'
 
@@ -603,3 +605,27 @@ def test_a_copy_with_other_values_is_what_a_file_of_them_would_be() -> None:
     assert contract_digest(changed) == contract_digest(parse_contract(wanted.encode(), "changed"))
     assert contract.model_copy(update={"training": {"batch": 64}}) == changed
     assert contract.model_copy() == contract.model_copy(deep=True) == contract
+
+
+def test_a_node_and_a_party_are_found_by_name() -> None:
+    assert [CONTRACT.node(name).name for name in CONTRACT.node_names] == list(CONTRACT.node_names)
+    assert [CONTRACT.party(name).name for name in CONTRACT.party_names] == list(
+        CONTRACT.party_names
+    )
+
+
+@pytest.mark.parametrize(
+    ("find", "what", "expected"),
+    [
+        (CONTRACT.node, "the contract has no node 'eve'", CONTRACT.node_names),
+        (CONTRACT.party, "the contract has no party 'eve'", CONTRACT.party_names),
+    ],
+    ids=["node", "party"],
+)
+def test_a_name_that_the_contract_lacks_is_refused(
+    find: Callable[[str], object], what: str, expected: tuple[str, ...]
+) -> None:
+    with pytest.raises(ContractInvalid) as refused:
+        find("eve")
+    assert (refused.value.what, refused.value.seen) == (what, "eve")
+    assert refused.value.expected == f"one of {', '.join(expected)}"

@@ -10,7 +10,6 @@ import pytest
 from coterie.cli.node import addresses_of
 from coterie.contract import Contract, load_contract
 from coterie.errors import ContractInvalid
-from coterie.nodes.process import find_node
 from coterie.nodes.trust import NodeOptions, check_addresses
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -24,7 +23,7 @@ def contract(name: str) -> Contract:
 def refused(mode: str, options: NodeOptions, node: str = "ps0") -> ContractInvalid:
     agreed = contract(mode)
     with pytest.raises(ContractInvalid) as refusal:
-        check_addresses(agreed, find_node(agreed, node), options)
+        check_addresses(agreed, agreed.node(node), options)
     return refusal.value
 
 
@@ -64,7 +63,7 @@ def test_so_are_key_servers(address: str) -> None:
 def test_workers_of_a_rented_cluster_are_dialled() -> None:
     agreed = contract("sdt.toml")
     options = replace(NOTHING, addresses={"worker0": "10.0.0.1:7450", "ps0": "[::1]:7440"})
-    check_addresses(agreed, find_node(agreed, "chief"), options)
+    check_addresses(agreed, agreed.node("chief"), options)
 
 
 def test_a_node_has_one_address() -> None:

@@ -13,7 +13,6 @@ from coterie.data.dataset import open_dataset
 from coterie.errors import PeerUnreachable
 from coterie.nodes.fabric import NodeContext
 from coterie.nodes.in_process import InProcessFabric, InProcessHub
-from coterie.nodes.process import find_node
 from coterie.nodes.roles import run_chief, run_worker
 from coterie.ps.ports import ParameterServerPort
 from coterie.runs.events import DoneBefore, Event
@@ -74,7 +73,7 @@ def test_who_had_done_its_part_ends_well_without_a_server_and_nobody_else(
     made: dict[Scheme, Scene], tmp_path: Path, scheme: Scheme, name: str, *, done: bool
 ) -> None:
     scene = made[scheme]
-    node = find_node(scene.contract, name)
+    node = scene.contract.node(name)
     run = run_chief if node.role == "chief" else run_worker
     heard: list[Event] = []
     if done:

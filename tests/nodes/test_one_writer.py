@@ -9,7 +9,7 @@ import pytest
 from coterie.errors import OutputInUse
 from coterie.files import only_writer
 from coterie.nodes.launch import run_in_process
-from coterie.nodes.process import find_node, run_node
+from coterie.nodes.process import run_node
 from coterie.runs import events
 from coterie.runs.events import Event
 from faults.scene import Pace, Scene, scenes
@@ -59,7 +59,7 @@ def test_a_node_whose_folder_is_held_leaves_it_as_it_is(
     with only_writer(tmp_path / "home"), pytest.raises(OutputInUse, match="another process"):
         run_node(
             scene.contract,
-            find_node(scene.contract, name),
+            scene.contract.node(name),
             lambda _event, _incarnation: pytest.fail("it must not come so far"),
             "PLAINTEXT",
             data=None,

@@ -12,7 +12,6 @@ from coterie.errors import DataError
 from coterie.nodes.fabric import Fabric
 from coterie.nodes.in_process import InProcessFabric, InProcessHub
 from coterie.nodes.launch import run_in_process
-from coterie.nodes.process import find_node
 from coterie.nodes.roles import telling
 from coterie.ps.ports import ParameterServerPort
 from coterie.runs import events
@@ -32,7 +31,7 @@ def test_an_error_about_data_is_told_by_its_class_and_the_node_may_come_again(
     made: dict[Scheme, Scene], tmp_path: Path, scheme: Scheme, name: str
 ) -> None:
     scene = replace(made[scheme], data=tmp_path / "data")
-    party = find_node(scene.contract, name).party
+    party = scene.contract.node(name).party
     shutil.copytree(made[scheme].data, scene.data)
     (scene.data / party).rename(tmp_path / "elsewhere")
     expected = run_in_process(scene.contract, made[scheme].data, lambda _: None).model_digest
@@ -65,12 +64,12 @@ def test_a_server_that_is_not_there_is_dialled_for_seconds_and_hides_no_error(
     made: dict[Scheme, Scene], name: str, dialled: list[tuple[int, float | None]]
 ) -> None:
     contract = made["hfl"].contract
-    fabric = Dialled(InProcessHub(contract), find_node(contract, name))
+    fabric = Dialled(InProcessHub(contract), contract.node(name))
     fabric.dialled = []
     checked: Fabric = fabric
     with (
         pytest.raises(DataError, match="the first error"),
-        telling(checked, find_node(contract, name)),
+        telling(checked, contract.node(name)),
     ):
         raise DataError("the first error")
     assert fabric.dialled == dialled

@@ -85,13 +85,12 @@ def peer(
     Example: coterie attest peer 127.0.0.1:7440 --contract c.toml --as acme-worker --party-key k.pem
     """
     from coterie.contract import load_contract
-    from coterie.nodes.process import find_node
     from coterie.nodes.trust import NodeOptions, node_trust
     from coterie.ratls.address import Address
     from coterie.ratls.handshake import dial
 
     agreed = load_contract(contract)
-    asking = find_node(agreed, own)
+    asking = agreed.node(own)
     wanted = wanted_server(agreed, node)
     options = NodeOptions(
         listen=None,
@@ -127,10 +126,8 @@ def wanted_server(contract: Contract, name: str | None) -> str:
     Raises:
         ContractInvalid: There is no such node, or there are several servers.
     """
-    from coterie.nodes.process import find_node
-
     if name is not None:
-        return find_node(contract, name).name
+        return contract.node(name).name
     servers = contract.by_role("ps")
     if len(servers) != 1:
         raise ContractInvalid(

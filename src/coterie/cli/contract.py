@@ -172,7 +172,7 @@ def rollback(  # noqa: PLR0917 (one per option)
         wanted = found
     signed = wanted.signed_by(agreed, load_party_key(key), party)
     signed.write(out)
-    missing = [p.name for p in agreed.parties if p.name not in signed.signatures]
+    missing = [name for name in agreed.party_names if name not in signed.signatures]
     if as_json:
         console.print_json({"file": str(out), "party": party, "missing": missing})
         return

@@ -142,7 +142,7 @@ def _party_of(contract: Contract, key: str) -> str:
             return party.name
     raise SignatureRefused(
         "this is no key of a party of the contract",
-        expected=f"the key of one of {', '.join(party.name for party in contract.parties)}"[:300],
+        expected=f"the key of one of {', '.join(contract.party_names)}"[:300],
         seen=key,
         remedy="give --party-key your party's key, and --contract the file that names it",
     )

@@ -114,13 +114,12 @@ def node(
     """
     from coterie.contract import load_contract
     from coterie.nodes.process import end_with_parent as watch_parent
-    from coterie.nodes.process import find_node
     from coterie.nodes.trust import NodeOptions, check_addresses
     from coterie.runs.event_log import printed
     from coterie.tensorflow.node import Start, agreed_program, die_with_parent, run_node
 
     contract = load_contract(contract_file)
-    entry = find_node(contract, name)
+    entry = contract.node(name)
     options = NodeOptions(
         listen=listen,
         addresses=addresses_of(address or []),

@@ -89,11 +89,11 @@ class RollbackConsent:
                 seen=f"contract {self.contract_digest.hex()[:64]}",
                 remedy="let the parties sign for this contract",
             )
-        missing = [p.name for p in contract.parties if p.name not in self.signatures]
+        missing = [name for name in contract.party_names if name not in self.signatures]
         if missing:
             raise SignatureRefused(
                 "not all parties have consented to roll back",
-                expected=f"signatures of {', '.join(p.name for p in contract.parties)}"[:500],
+                expected=f"signatures of {', '.join(contract.party_names)}"[:500],
                 seen=f"none of {', '.join(missing)}"[:500],
                 remedy="let them run `coterie contract rollback`",
             )

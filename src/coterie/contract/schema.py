@@ -16,6 +16,7 @@ from coterie.contract.start import StartSection, check_start
 from coterie.contract.tensorflow import TensorFlowSection
 from coterie.contract.training import EnclaveSection, LimitsSection, TrainingSection
 from coterie.contract.trust import TrustSection
+from coterie.errors import ContractInvalid
 from coterie.kinds import Mode, Role
 
 # gRPC carries messages below 2 GiB; this leaves room for small fields.
@@ -334,6 +335,38 @@ class Contract(Section):
         local, dim = self.training.local_training, self.model.embedding_dim
         return dim + (local.rows.state_width(dim) if local else 0)
 
+    @property
+    def node_names(self) -> tuple[str, ...]:
+        """The names of all nodes, in contract order."""
+        return tuple(node.name for node in self.nodes)
+
+    @property
+    def party_names(self) -> tuple[str, ...]:
+        """The names of all parties, in contract order."""
+        return tuple(party.name for party in self.parties)
+
+    def node(self, name: str) -> Node:
+        """The node of this name.
+
+        Raises:
+            ContractInvalid: The contract has no such node.
+        """
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise _unnamed("node", name, self.node_names)
+
+    def party(self, name: str) -> Party:
+        """The party of this name.
+
+        Raises:
+            ContractInvalid: The contract has no such party.
+        """
+        for party in self.parties:
+            if party.name == name:
+                return party
+        raise _unnamed("party", name, self.party_names)
+
     def by_role(self, role: Role) -> tuple[Node, ...]:
         """The nodes with one role, in contract order (workers are summed in this order)."""
         return tuple(node for node in self.nodes if node.role == role)
@@ -368,3 +401,12 @@ class Contract(Section):
     def _recipient(self, party: str) -> Node | None:
         candidates = (*self.by_role("chief"), *self.by_role("worker"))
         return next((node for node in candidates if node.party == party), None)
+
+
+def _unnamed(kind: str, name: str, names: tuple[str, ...]) -> ContractInvalid:
+    return ContractInvalid(
+        f"the contract has no {kind} {name[:100]!r}",
+        expected=f"one of {', '.join(names)}"[:300],
+        seen=name[:100],
+        remedy=f"name a {kind} of this contract",
+    )

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from coterie.contract.digest import contract_digest
 from coterie.contract.moments import check_in_force
 from coterie.contract.schema import Contract
-from coterie.errors import OutputInUse, SignatureRefused
+from coterie.errors import ContractInvalid, OutputInUse, SignatureRefused
 from coterie.files import unwritable, write_new
 
 MAX_FILE_BYTES = 16 * 1024
@@ -272,10 +272,10 @@ def verify_signatures(
     for signature in signatures:
         verify_signature(contract, signature, digest=digest, at=at)
         signed.add(signature.party)
-    if missing := [party.name for party in contract.parties if party.name not in signed]:
+    if missing := [name for name in contract.party_names if name not in signed]:
         raise SignatureRefused(
             f"{len(missing)} of {len(contract.parties)} parties have not signed the contract",
-            expected=f"signatures of {', '.join(party.name for party in contract.parties)}"[:500],
+            expected=f"signatures of {', '.join(contract.party_names)}"[:500],
             seen=f"none of {', '.join(missing)}"[:500],
             remedy="let them run `coterie contract sign` and send their .sig files",
         )
@@ -341,14 +341,12 @@ def party_keys(contract: Contract, name: str, at: datetime | None) -> tuple[str,
     Raises:
         SignatureRefused: The contract has no such party, or no key for it that counts.
     """
-    party = next((party for party in contract.parties if party.name == name), None)
-    if party is None:
+    try:
+        party = contract.party(name)
+    except ContractInvalid as error:
         raise SignatureRefused(
-            f"the contract has no party {name[:100]!r}",
-            expected=f"one of {', '.join(party.name for party in contract.parties)}"[:500],
-            seen=name[:100],
-            remedy="name a party of [[parties]]",
-        )
+            error.what, expected=error.expected, seen=error.seen, remedy=error.remedy
+        ) from error
     if party.key is None:
         raise SignatureRefused(
             f"the contract names no key for {name}",

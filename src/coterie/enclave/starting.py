@@ -10,7 +10,6 @@ from coterie.enclave.inputs import NodeInputs, read_inputs
 from coterie.enclave.layout import Mounts
 from coterie.enclave.program import start_program
 from coterie.errors import ContractInvalid, VoucherRefused
-from coterie.nodes.process import find_node
 from coterie.nodes.starting import NodeFiles, start_node
 from coterie.nodes.trust import NodeOptions
 from coterie.runs.event_log import printed
@@ -33,7 +32,7 @@ def start_from_inputs(root: Path, *, direct: bool) -> None:
     inputs = read_inputs(mounts.node)
     contract = load_contract(mounts.contract)
     _check_tee(contract, direct=direct)
-    node = find_node(contract, inputs.name)
+    node = contract.node(inputs.name)
     options = _options(inputs, mounts, node)
     # TensorFlow's and OpenMP's pools are as large as the contract says, whatever the machine has.
     os.environ["OMP_NUM_THREADS"] = str(contract.training.threads)

@@ -34,15 +34,8 @@ def check_share_options(contract: Contract, node: Node, options: NodeOptions) ->
             seen=f"{', '.join(sorted(named))} at a {node.role}"[:300],
             remedy="give --key-server HOST:PORT or --party-key FILE of its own party",
         )
-    parties = [party.name for party in contract.parties]
     for party in sorted(named):
-        if party not in parties:
-            raise ContractInvalid(
-                f"the contract has no party {party!r}",
-                expected=f"one of {', '.join(parties)}"[:300],
-                seen=party[:100],
-                remedy="correct --key-server PARTY=HOST:PORT",
-            )
+        contract.party(party)
 
 
 def fetch_checkpoint_key(

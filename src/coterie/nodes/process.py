@@ -35,23 +35,6 @@ if TYPE_CHECKING:  # opening data sets is for data owners; a parameter server ne
 _log = logging.getLogger(__name__)
 
 
-def find_node(contract: Contract, name: str) -> Node:
-    """The contract's entry for a node.
-
-    Raises:
-        ContractInvalid: The contract has no such node.
-    """
-    for node in contract.nodes:
-        if node.name == name:
-            return node
-    raise ContractInvalid(
-        f"the contract has no node {name!r}",
-        expected=f"one of {', '.join(node.name for node in contract.nodes)}",
-        seen=name,
-        remedy="name a node of this contract",
-    )
-
-
 def check_engine(contract: Contract) -> None:
     """Checks that a contract is one for Coterie's own training.
 

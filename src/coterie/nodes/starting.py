@@ -15,7 +15,7 @@ from coterie.nodes.attested import attested_fabric, descriptors_needed
 from coterie.nodes.descriptors import make_room
 from coterie.nodes.metrics import NodeMetrics
 from coterie.nodes.metrics_exporter import serving_metrics
-from coterie.nodes.process import find_node, run_node
+from coterie.nodes.process import run_node
 from coterie.nodes.stopping import end_on_sigterm
 from coterie.nodes.trust import NodeOptions, check_addresses
 from coterie.runs.event_log import all_of
@@ -76,7 +76,7 @@ def start_node(
     """
     check_consent(contract, files.contract, at=datetime.now(UTC))
     make_room(descriptors_needed(contract))
-    node = find_node(contract, name)
+    node = contract.node(name)
     check_addresses(contract, node, options)
     consent = _consent(files.rollback_consent, contract)
     options = replace(options, signatures=valid_signatures(contract, files.contract))

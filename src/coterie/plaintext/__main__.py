@@ -8,7 +8,7 @@ from pathlib import Path
 
 from coterie.contract import load_contract
 from coterie.errors import CoterieError
-from coterie.nodes.process import end_with_parent, find_node, run_node
+from coterie.nodes.process import end_with_parent, run_node
 from coterie.plaintext.fabric import PlaintextFabric
 from coterie.runs.event_log import printed
 
@@ -31,7 +31,7 @@ def main() -> int:
         end_with_parent()
     try:
         contract = load_contract(options.contract)
-        node = find_node(contract, options.node)
+        node = contract.node(options.node)
         addresses = dict(item.split("=", 1) for item in options.address)
         run_node(
             contract,

@@ -15,7 +15,7 @@ from coterie.attestation.collateral_source import (
 )
 from coterie.attestation.tee.base import Tee
 from coterie.contract import Contract, Node
-from coterie.errors import ContractInvalid, EvidenceRefused
+from coterie.errors import EvidenceRefused
 from coterie.ratls.credentials import Clock, CredentialKeeper
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.voucher import VoucherSource
@@ -126,14 +126,7 @@ def make_trust(
         VoucherRefused: The party does not vouch for this node.
         EnvironmentUnfit: The TEE cannot make a quote.
     """
-    node = next((node for node in contract.nodes if node.name == node_name), None)
-    if node is None:
-        raise ContractInvalid(
-            f"the contract has no node {node_name!r}",
-            expected=f"one of {', '.join(node.name for node in contract.nodes)[:300]}",
-            seen=node_name[:100],
-            remedy="start the node under a name that the contract lists",
-        )
+    node = contract.node(node_name)
     if tee.kind != contract.trust.tee:
         raise EvidenceRefused(
             "tee_kind",

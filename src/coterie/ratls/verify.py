@@ -197,12 +197,12 @@ def _about_the_session(node: str) -> Iterator[None]:
 def _check_place(claims: Claims, trust: RelyingParty, expected_node: str | None) -> None:
     contract: Contract = trust.contract
     remedy = "start every node under the name, role and party that one signed contract gives it"
-    node = next((node for node in contract.nodes if node.name == claims.node), None)
-    if node is None or trust.is_own_name(claims.node):
+    known = claims.node in contract.node_names
+    if not known or trust.is_own_name(claims.node):
         raise EvidenceRefused(
             "node",
             "the peer is not another node of this contract"
-            if node is None
+            if not known
             else "the peer says that it is this very node",
             expected="the name of another node of the contract",
             seen=claims.node,
@@ -216,6 +216,7 @@ def _check_place(claims: Claims, trust: RelyingParty, expected_node: str | None)
             seen=claims.node,
             remedy="correct the address of the node that was dialled",
         )
+    node = contract.node(claims.node)
     for check, expected, seen in (
         ("role", node.role, claims.role),
         ("party", node.party, claims.party),

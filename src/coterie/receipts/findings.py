@@ -119,7 +119,7 @@ class Findings:
             "contract": self.contract.name,
             "contract_digest": self.contract_digest,
             "mode": self.contract.mode,
-            "parties": [party.name for party in self.contract.parties],
+            "parties": list(self.contract.party_names),
             "signed_by": list(self.signers),
             "entries": self.entries,
             "head": self.head,

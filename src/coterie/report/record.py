@@ -214,7 +214,7 @@ class _Attestations:
             self._judges.setdefault(self._server, {})[event.node] = None
 
     def participant(self, contract: Contract, name: str) -> Participant:
-        (node,) = (node for node in contract.nodes if node.name == name)
+        node = contract.node(name)
         seen = self._last.get(name)
         return Participant(
             name=name,

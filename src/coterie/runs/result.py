@@ -68,8 +68,7 @@ class OwnQualities:
 
     def of(self, contract: Contract) -> dict[str, PartyQuality]:
         """By party, in contract order."""
-        parties = [party.name for party in contract.parties]
-        return {party: self._told[party] for party in parties if party in self._told}
+        return {party: self._told[party] for party in contract.party_names if party in self._told}
 
 
 class RunResult(BaseModel):

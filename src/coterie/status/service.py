@@ -127,7 +127,7 @@ class StatusService:
             known = newest.get(peer.node)
             if known is None or known.attested_at < peer.attested_at:
                 newest[peer.node] = peer
-        order = [node.name for node in self.trust.contract.nodes]
+        order = self.trust.contract.node_names
         return tuple(newest[name] for name in order if name in newest)
 
 

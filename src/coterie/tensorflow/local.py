@@ -115,7 +115,7 @@ class _Cluster:
             finally:  # from now on they are the nodes' own: a port of an ended node refuses
                 for pair in ports.values():
                     pair.close()
-            alive = {node.name for node in contract.nodes}
+            alive = set(contract.node_names)
             while alive and (chief in alive or not serving):
                 alive -= self._next()
 

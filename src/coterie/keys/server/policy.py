@@ -130,7 +130,7 @@ class KeyPolicy:
             raise _invalid(path, _said(error)) from error
         contract_path = path.parent / found.contract
         contract = load_contract(contract_path)
-        if found.party not in {party.name for party in contract.parties}:
+        if found.party not in contract.party_names:
             raise _invalid(path, f"party {found.party!r}, which is not in the contract")
         trust = found.trust or contract.trust
         if trust.tee != contract.trust.tee:

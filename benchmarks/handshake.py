@@ -33,7 +33,7 @@ from coterie.attestation.collateral import Collateral
 from coterie.attestation.evidence import kind_of
 from coterie.attestation.policy import TcbStatusIn
 from coterie.attestation.quote import parse_quote
-from coterie.attestation.roots import root_for
+from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
 from coterie.contract import Contract, parse_contract
 from coterie.contract.signatures import public_key_text

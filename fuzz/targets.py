@@ -21,7 +21,7 @@ from coterie.attestation.freshness import freshness, newest
 from coterie.attestation.pccs import Answer, PccsCollateral
 from coterie.attestation.platforms import platform_of
 from coterie.attestation.quote import parse_quote
-from coterie.attestation.roots import root_for
+from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.contract import Contract, parse_contract

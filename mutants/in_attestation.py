@@ -20,7 +20,7 @@ _dcap = Of(
 )
 _freshness = Of("attestation/freshness.py", "attestation/test_collateral.py")
 _clock = Of("attestation/clock.py", "attestation/test_clock.py")
-_roots = Of("attestation/roots.py", "attestation/test_simulated.py")
+_by_kind = Of("attestation/tee/by_kind.py", "attestation/test_simulated.py")
 
 MUTATIONS = (
     _policy(
@@ -274,13 +274,13 @@ MUTATIONS = (
         "            pass\n",
         "the host's clock may be earlier than what was seen",
     ),
-    _roots(
+    _by_kind(
         "intels-root-for-all",
         'return simulated_root() if kind == "simulated" else INTEL_ROOT',
         "return INTEL_ROOT",
         "simulated runs do not start",
     ),
-    _roots(
+    _by_kind(
         "simulated-root-for-all",
         'return simulated_root() if kind == "simulated" else INTEL_ROOT',
         "return simulated_root()",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from mutants.mutation import Of
 
-_filling = Of("start/inbox.py", "start/test_inbox.py", "start/test_equality.py")
-_mapping = Of("start/mapping.py", "start/test_mapping.py", "start/test_growth.py")
-_reading = Of("start/checked_files.py", "start/test_inbox.py")
+_filling = Of("ps/start/inbox.py", "ps/start/test_inbox.py", "ps/start/test_equality.py")
+_mapping = Of("ps/start/mapping.py", "ps/start/test_mapping.py", "ps/start/test_growth.py")
+_reading = Of("ps/start/files.py", "ps/start/test_inbox.py")
 _state = Of("ps/core/state.py", "ps/core/test_state.py")
 _streaming = Of("parameters/model_stream.py", "parameters/test_optimizer_state.py")
 _parents = Of("receipts/parents.py", "receipts/test_start.py")

@@ -10,6 +10,7 @@ _merging = Of("ps/core/merging.py", "ps/core/test_merging.py")
 _local_steps = Of("training/local_steps.py", "training/test_local_steps.py")
 _table = Of("ps/core/table.py", "ps/core/test_table.py")
 _state = Of("ps/core/state.py", "ps/core/test_state.py")
+_digest = Of("parameters/digest.py", "parameters/test_digest.py")
 
 MUTATIONS = (
     _aggregation(
@@ -256,13 +257,13 @@ MUTATIONS = (
         "if False:",
         "rows of another shard are read from the end of this one's table",
     ),
-    _state(
+    _digest(
         "digest-without-step",
         "(contract.training.seed, step, dense_p.size, *sizes)",
         "(contract.training.seed, dense_p.size, *sizes)",
         "two models of different steps have one digest",
     ),
-    _state(
+    _digest(
         "digest-without-rows",
         "    for part in slice_digests:\n        digest.update(part)\n",
         "",

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from coterie.contract.signatures import generate_party_key, public_key_text
+from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.system
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = REPOSITORY
 CONTRACT = """
 format = 1
 name = "tiny"

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from coterie.termination import Terminated, exit_code
+from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.system
 
-ROOT = Path(__file__).parents[1]
+ROOT = REPOSITORY
 HEARS = ("env", "--default-signal=HUP")  # also where the tests themselves were started by nohup
 FIRST_PROCESS = ("unshare", "--pid", "--fork", "--kill-child")
 # Minutes inside of one call into C, which no signal interrupts.

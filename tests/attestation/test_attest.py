@@ -24,8 +24,9 @@ from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.cli.attest import app as attest
 from coterie.errors import EnvironmentUnfit, EvidenceRefused
+from tests.conftest import REPOSITORY
 
-VECTORS = Path(__file__).parents[2].parent / "shared" / "attestation-vectors"
+VECTORS = REPOSITORY.parent / "shared" / "attestation-vectors"
 LCP = VECTORS / "sgx_v3_lcp"
 LCP_TIME = "2025-02-05T10:43:45Z"
 KONVERA_TIME = "2023-07-02T03:59:48Z"

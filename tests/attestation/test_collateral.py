@@ -35,8 +35,9 @@ from coterie.attestation.platforms import Platform, platform_of
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.errors import EnvironmentUnfit, EvidenceRefused
+from tests.conftest import REPOSITORY
 
-VECTORS = Path(__file__).parents[2].parent / "shared" / "attestation-vectors"
+VECTORS = REPOSITORY.parent / "shared" / "attestation-vectors"
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 PKI = SimulatedPki()

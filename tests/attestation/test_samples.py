@@ -10,10 +10,11 @@ import pytest
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from tests.cli.conftest import Run, run
+from tests.conftest import REPOSITORY
 
 __all__ = ["run"]
 
-EVIDENCE = Path(__file__).parents[2] / "examples" / "evidence"
+EVIDENCE = REPOSITORY / "examples" / "evidence"
 SIMULATED, GENUINE = EVIDENCE / "simulated", EVIDENCE / "intel-sgx"
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

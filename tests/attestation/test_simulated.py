@@ -13,8 +13,8 @@ import pytest
 from coterie.attestation.appraiser import Appraiser
 from coterie.attestation.collateral_source import SimulatedCollateral
 from coterie.attestation.measurement import own_package_measurement, package_measurement
-from coterie.attestation.roots import INTEL_ROOT, root_for, simulated_root
-from coterie.attestation.tee.by_kind import open_tee
+from coterie.attestation.roots import INTEL_ROOT
+from coterie.attestation.tee.by_kind import open_tee, root_for, simulated_root
 from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
 from coterie.contract.trust import RolesTrust, RoleTrust, TrustSection
 from coterie.errors import EnvironmentUnfit, EvidenceRefused

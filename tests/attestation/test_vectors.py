@@ -7,7 +7,6 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -25,10 +24,11 @@ from coterie.attestation.quote import parse_quote
 from coterie.attestation.roots import INTEL_ROOT
 from coterie.contract.trust import RolesTrust, RoleTrust, TrustSection
 from coterie.errors import EvidenceRefused
+from tests.conftest import REPOSITORY
 
 Sampled = Callable[[Iterable[tuple[int, int]], int], list[tuple[int, int]]]
 
-VECTORS = Path(__file__).parents[2].parent / "shared" / "attestation-vectors"
+VECTORS = REPOSITORY.parent / "shared" / "attestation-vectors"
 NAMES = (
     "sgx_v3_azure_debug",
     "sgx_v3_azure_prod",

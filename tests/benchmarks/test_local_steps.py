@@ -12,8 +12,9 @@ from coterie.data.dataset import open_dataset
 from coterie.data.prepare.preparation import prepare
 from coterie.data.prepare.synthetic import synthesize
 from coterie.nodes.launch import run_in_process
+from tests.conftest import REPOSITORY
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "criteo-hfl.toml"
+EXAMPLE = REPOSITORY / "examples" / "criteo-hfl.toml"
 
 
 def small(recipe: str) -> Contract:

@@ -21,10 +21,11 @@ from coterie.contract import contract_digest, load_contract
 from coterie.data.prepare.synthetic import synthesize
 from coterie.data.split import split_rows
 from coterie.models.intervals import paired_aucs
+from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.tensorflow
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = REPOSITORY / "examples"
 SAMPLE_ROWS = 137_139
 TRAIN_ROWS = 117_548
 

@@ -15,8 +15,9 @@ from benchmarks.markdown import MARK, document, write_page
 from benchmarks.peers.model import COLUMNS, NUMERIC, batches, column_rows
 from benchmarks.results import CaseName, CaseResult, Results, read_results
 from benchmarks.runs import Setup, contract_of
+from tests.conftest import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
+ROOT = REPOSITORY
 
 
 def speeds(**turns: list[float]) -> Compared:

@@ -15,7 +15,7 @@ from coterie.contract import StartSection
 from coterie.errors import EvidenceRefused
 from coterie.models import ScoreHistogram
 from coterie.models.released import ReleasedScores
-from coterie.ps.checkpoints import WorkerAbsence
+from coterie.runs.records import WorkerAbsence
 from coterie.runs.result import PartyQuality, result_of
 from tests.report.runs import HFL, outcome
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from coterie.contract import contract_digest, load_contract
 from coterie.errors import OutputInUse
 from tests.cli.conftest import Run
+from tests.conftest import REPOSITORY
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "hfl.toml"
+EXAMPLE = REPOSITORY / "examples" / "hfl.toml"
 VALUES = {"mrenclave": ["11" * 32]}
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from coterie.contract import contract_digest, load_contract
 from tests.cli.conftest import Run
+from tests.conftest import REPOSITORY
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = REPOSITORY / "examples"
 HFL = EXAMPLES / "hfl.toml"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,8 +18,9 @@ from coterie.cli.drafting import (
 )
 from coterie.contract import TrainingSection, contract_digest, load_contract, parse_contract
 from coterie.kinds import Mode, TeeKind
+from tests.conftest import REPOSITORY
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = REPOSITORY / "examples"
 KEY = "ed25519:" + "ab" * 32
 LENGTHS = {"td_attributes": 8, "xfam": 8}
 

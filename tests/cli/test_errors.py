@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
+from tests.conftest import REPOSITORY
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "hfl.toml"
+EXAMPLE = REPOSITORY / "examples" / "hfl.toml"
 
 
 def test_an_error_is_four_labelled_lines(run: Run) -> None:

@@ -17,6 +17,7 @@ from coterie.contract import Contract
 from coterie.runs import events
 from coterie.runs.event_format import encode_event
 from tests.cli.stamps import unstamped
+from tests.conftest import REPOSITORY
 from tests.report.runs import HFL, MEASUREMENT, attestations, steps
 
 pytestmark = pytest.mark.system
@@ -45,7 +46,7 @@ FINISHED = events.Finished({"validation_auc": 0.71234, "test_auc": 0.70001})
 
 def contract_file(folder: Path, workers: int = 0) -> Path:
     """The example, with more companies where asked for."""
-    text = (Path(__file__).parents[2] / "examples" / "hfl.toml").read_text()
+    text = (REPOSITORY / "examples" / "hfl.toml").read_text()
     for i in range(workers):
         text = text.replace(
             "[data]",

@@ -10,9 +10,10 @@ import pytest
 from coterie.enclave.manifest import render_manifest
 from handbook.commands import Verb, verbs
 from tests.cli.conftest import Run
+from tests.conftest import REPOSITORY
 from tests.enclave.conftest import FILES, SETTINGS
 
-ROOT = Path(__file__).parents[2]
+ROOT = REPOSITORY
 
 
 @pytest.fixture

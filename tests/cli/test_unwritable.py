@@ -13,8 +13,9 @@ import pytest
 from faults.disk import no_room
 from faults.scene import Scene, scenes
 from tests.cli.conftest import Run
+from tests.conftest import REPOSITORY
 
-EXAMPLE = str(Path(__file__).parents[2] / "examples" / "hfl.toml")
+EXAMPLE = str(REPOSITORY / "examples" / "hfl.toml")
 
 
 @pytest.fixture(scope="module")

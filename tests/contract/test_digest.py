@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -22,8 +21,9 @@ from coterie.contract import (
     parse_contract,
 )
 from coterie.contract.section import Section
+from tests.conftest import REPOSITORY
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = REPOSITORY / "examples"
 TEXT = (EXAMPLES / "hfl.toml").read_text()
 CONTRACT = parse_contract(TEXT.encode(), "hfl.toml")
 

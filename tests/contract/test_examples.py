@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from coterie.contract import Contract, canonical_json, contract_from_json, load_contract
+from tests.conftest import REPOSITORY
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
+EXAMPLES = sorted((REPOSITORY / "examples").glob("*.toml"))
 PAPER = [path for path in EXAMPLES if path.name.startswith("paper-")]
 
 # Distinct ids of Criteo Kaggle's 26 columns add up to this (Naumov et al., 2019).

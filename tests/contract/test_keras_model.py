@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,8 +20,9 @@ from coterie.contract import (
 from coterie.contract.layers import ACTIVATIONS, LAYERS
 from coterie.errors import ContractInvalid
 from coterie.parameters.initial import initial_dense
+from tests.conftest import REPOSITORY
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = REPOSITORY / "examples"
 HFL = (EXAMPLES / "hfl.toml").read_text()
 MODEL = """
 [model]

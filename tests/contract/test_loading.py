@@ -18,8 +18,9 @@ from coterie.contract import (
 )
 from coterie.contract.loading import MAX_CONTRACT_BYTES
 from coterie.errors import ContractInvalid
+from tests.conftest import REPOSITORY
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "hfl.toml"
+EXAMPLE = REPOSITORY / "examples" / "hfl.toml"
 
 
 def test_a_toml_file_loads() -> None:

@@ -12,8 +12,9 @@ import pytest
 from coterie.contract import Contract, contract_digest, parse_contract
 from coterie.contract.references import MAX_BYTES, read_references, with_references
 from coterie.errors import ContractInvalid
+from tests.conftest import REPOSITORY
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = REPOSITORY / "examples"
 ONE, OTHER = "11" * 32, "22" * 32
 SGX = f"""
 format = 1

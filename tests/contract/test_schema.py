@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -16,8 +15,9 @@ from coterie.contract import (
     parse_contract,
 )
 from coterie.errors import ContractInvalid
+from tests.conftest import REPOSITORY
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = REPOSITORY / "examples"
 HFL = (EXAMPLES / "hfl.toml").read_text()
 SDT = (EXAMPLES / "sdt.toml").read_text()
 CONTRACT = parse_contract(HFL.encode(), "hfl.toml")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from coterie.contract import Contract, canonical_json, contract_digest, parse_contract
 from coterie.contract.terms import GROUPS, Change, changes_between, terms_of
+from tests.conftest import REPOSITORY
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = REPOSITORY / "examples"
 KEYS = {name: f"ed25519:{digit * 64}" for name, digit in (("a", "a"), ("b", "b"), ("c", "c"))}
 ROLE = f"""
 mrenclave = ["{"11" * 32}", "{"22" * 32}"]

@@ -9,6 +9,7 @@ import pytest
 import zstandard
 
 from coterie.contract import Contract, DataSection, parse_contract
+from tests.conftest import REPOSITORY
 
 PARTIES = ("acme", "bolt", "corn")
 
@@ -74,7 +75,7 @@ def compressors() -> dict[str, Callable[[bytes], bytes]]:
 @pytest.fixture(scope="session")
 def real_sample() -> Path:
     """137,139 real rows, beside the checkout; licensed for research, so never part of it."""
-    path = Path(__file__).parents[3] / "shared" / "data" / "criteo_kaggle_sample.tsv.xz"
+    path = REPOSITORY.parent / "shared" / "data" / "criteo_kaggle_sample.tsv.xz"
     if not path.exists():
         pytest.skip(f"the real Criteo sample is absent: {path}")
     return path

@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 from coterie.cli.prepare import prepare
 from coterie.cli.synthesize import synthesize
 from coterie.errors import OutputInUse, RawDataInvalid
+from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.long
 
 
-CONTRACT = str(Path(__file__).parents[2] / "examples" / "hfl.toml")
+CONTRACT = str(REPOSITORY / "examples" / "hfl.toml")
 PARTIES = ["acme", "bolt", "corn", "dune"]
 
 app = typer.Typer()

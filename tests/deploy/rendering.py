@@ -12,8 +12,9 @@ import helm_python
 import yaml
 
 from coterie.contract import Contract, parse_contract
+from tests.conftest import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
+ROOT = REPOSITORY
 CHART = ROOT / "deploy" / "helm" / "coterie"
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -10,8 +10,9 @@ import pytest
 from handbook import consoles
 from handbook.commands import misuse
 from handbook.consoles import commands, matches, run, same_line
+from tests.conftest import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
+ROOT = REPOSITORY
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
 LONG = {"tutorial-sdt"}  # the second tutorial: `make test` follows the first, `make test-all` both
 FENCE = re.compile(r"^```(?:bash|sh|console)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)

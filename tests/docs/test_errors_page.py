@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +11,9 @@ from coterie.attestation.appraiser import TDX_REGISTERS
 from coterie.attestation.evidence import check_names
 from coterie.errors import CoterieError
 from coterie.kinds import TeeKind
+from tests.conftest import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
+ROOT = REPOSITORY
 TEXT = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.conftest import REPOSITORY
+
+ROOT = REPOSITORY
 FOLDERS = (ROOT, ROOT / "src" / "coterie")
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from handbook.consoles import matches, run
+from tests.conftest import REPOSITORY
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
 def block(start: str) -> list[str]:

@@ -13,8 +13,9 @@ import pytest
 from mkdocs.exceptions import PluginError
 
 from handbook.site import examples, sequence
+from tests.conftest import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
+ROOT = REPOSITORY
 # Elements that make a browser fetch something, and where they name it.
 FETCHING = {
     "script": "src",

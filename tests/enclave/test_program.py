@@ -12,8 +12,9 @@ from coterie.enclave.layout import Mounts
 from coterie.enclave.program import start_program
 from coterie.errors import EnvironmentUnfit
 from coterie.nodes.trust import NodeOptions
+from tests.conftest import REPOSITORY
 
-CONTRACT = Path(__file__).parents[2] / "examples" / "tensorflow" / "cluster.toml"
+CONTRACT = REPOSITORY / "examples" / "tensorflow" / "cluster.toml"
 
 
 def start(root: Path) -> None:

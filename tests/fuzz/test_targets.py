@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from fuzz.seeds import seeds
 from fuzz.targets import TARGETS
+from tests.conftest import REPOSITORY
 
-README = Path(__file__).parents[2] / "fuzz" / "README.md"
+README = REPOSITORY / "fuzz" / "README.md"
 
 
 @pytest.mark.parametrize("name", TARGETS)

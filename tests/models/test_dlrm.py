@@ -12,13 +12,14 @@ import pytest
 
 from coterie.contract import DataSection, ModelSection
 from coterie.errors import DataError
+from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.tensorflow
 
 
 Floats = npt.NDArray[np.float32]
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "dlrm" / "golden_tiny_run.json"
+GOLDEN = REPOSITORY.parent / "shared" / "dlrm" / "golden_tiny_run.json"
 
 SMALL = ModelSection(embedding_dim=3, bottom=(5, 3), top=(4, 1))
 COLUMNS = DataSection(

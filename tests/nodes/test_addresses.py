@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -11,8 +10,9 @@ from coterie.cli.node import addresses_of
 from coterie.contract import Contract, load_contract
 from coterie.errors import ContractInvalid
 from coterie.nodes.trust import NodeOptions, check_addresses
+from tests.conftest import REPOSITORY
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = REPOSITORY / "examples"
 NOTHING = NodeOptions(listen=None, addresses={}, party_key=None)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +14,9 @@ from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.training.data_transfer import ShardInbox
+from tests.conftest import REPOSITORY
 
-TEXT = (Path(__file__).parents[2] / "examples" / "sdt.toml").read_text()
+TEXT = (REPOSITORY / "examples" / "sdt.toml").read_text()
 WIDTHS = "[model]\nembedding_dim = 2\nbottom = [2]\ntop = [1]\n[limits]\njoin_seconds = {}\n[data]"
 
 

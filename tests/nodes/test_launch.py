@@ -10,8 +10,9 @@ import pytest
 from coterie.contract import load_contract, parse_contract
 from coterie.errors import ContractExpired, DataError
 from coterie.nodes.launch import run_processes
+from tests.conftest import REPOSITORY
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "hfl.toml"
+EXAMPLE = REPOSITORY / "examples" / "hfl.toml"
 
 
 def test_a_contract_that_has_ended_starts_nothing(tmp_path: Path) -> None:

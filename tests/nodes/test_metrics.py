@@ -6,7 +6,6 @@ import re
 import socket
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
 
@@ -16,8 +15,9 @@ from coterie.nodes.metrics import NodeMetrics
 from coterie.nodes.metrics_exporter import serving_metrics
 from coterie.ps.call_metrics import CallRecord, CallWork
 from coterie.runs import events
+from tests.conftest import REPOSITORY
 
-PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+PAGE = (REPOSITORY / "docs" / "operations.md").read_text()
 
 
 def node() -> Node:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from coterie.contract import contract_digest
 from coterie.errors import CoterieError, ModelDamaged, StartRefused
+from coterie.parameters.digest import optimizer_digest
 from coterie.parameters.model_stream import ModelStream, Octets
 from coterie.parameters.optimizer_state import (
     HEADER,
@@ -21,7 +22,7 @@ from coterie.parameters.optimizer_state import (
     read_state,
     state_file_bytes,
 )
-from coterie.ps.core.state import ModelState, optimizer_digest
+from coterie.ps.core.state import ModelState
 from tests.parameters.test_trained_model import model_of, trained_state
 from tests.ps.conftest import small_contract
 

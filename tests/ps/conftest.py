@@ -20,18 +20,19 @@ from coterie.contract.rollback import RollbackConsent
 from coterie.errors import CoterieError, PeerUnreachable
 from coterie.keys.sealed_checkpoints import SealedFileCodec
 from coterie.models.histogram import ScoreHistogram
+from coterie.parameters.digest import model_digest
 from coterie.ps.checkpoints import CheckpointStore, NoCheckpoints
 from coterie.ps.checkpoints.codec import PlainFileCodec
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.evaluation import SPLITS, SplitCounts
-from coterie.ps.core.state import ModelState, model_digest
+from coterie.ps.core.state import ModelState
 from coterie.ps.in_process import InProcessParameterServer
-from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller, ParameterServerPort
 from coterie.ps.run import Run as ShardRun
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import CheckpointsMaker, Shard
 from coterie.runs import events
+from coterie.runs.outcome import RunOutcome
 from coterie.training.client import Position, ServerClient
 from coterie.training.messages import Parameters
 

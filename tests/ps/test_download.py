@@ -12,12 +12,12 @@ from coterie.contract import Contract, ResultsSection
 from coterie.errors import CallRefused, CheckpointDamaged, StepRefused
 from coterie.parameters.trained_model import PlainModelFile, TrainedModel
 from coterie.ps.in_process import InProcessParameterServer
-from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.runs import events
+from coterie.runs.outcome import RunOutcome
 from coterie.training.client import ServerClient
 from coterie.training.model_download import receive_model
 from tests.ps.calls import MakeContract, MakeRun

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from coterie.errors import CheckpointDamaged
-from coterie.ps.outcome import RunOutcome
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
 from coterie.runs import events
+from coterie.runs.outcome import RunOutcome
 from tests.ps.calls import MakeContract, MakeRun
 from tests.ps.conftest import POLL_SECONDS, Clock, Run, counts_of, store
 

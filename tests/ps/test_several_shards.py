@@ -17,12 +17,12 @@ from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, NoCheckpo
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.validations import ValidationPlan
 from coterie.ps.in_process import InProcessParameterServer
-from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.runs import events
+from coterie.runs.outcome import RunOutcome
 from coterie.training.client import Position, ServerClient
 from tests.ps.calls import validation_counts
 from tests.ps.conftest import Clock, counts_of, small_contract

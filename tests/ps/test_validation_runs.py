@@ -16,9 +16,9 @@ from coterie.ps.checkpoints import CheckpointStore
 from coterie.ps.core.evaluation import SplitCounts
 from coterie.ps.core.state import ModelState
 from coterie.ps.core.validations import ValidationPlan
-from coterie.ps.outcome import RunOutcome
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.runs import events
+from coterie.runs.outcome import RunOutcome
 from coterie.training.client import Position, ServerClient
 from tests.ps.calls import MakeRun, exchange, validation_counts
 from tests.ps.conftest import Run, counts_of, fake_gradients, row_ids, small_contract, store

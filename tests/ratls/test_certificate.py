@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
 
 import pytest
 from asn1crypto import pem
@@ -31,9 +30,10 @@ from coterie.ratls.evidence import (
     read_interoperable,
 )
 from coterie.ratls.issue import dns_name, issue_certificate, spki_der
+from tests.conftest import REPOSITORY
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
-VECTORS = Path(__file__).parents[2].parent / "shared" / "attestation-vectors" / "ratls_certs"
+VECTORS = REPOSITORY.parent / "shared" / "attestation-vectors" / "ratls_certs"
 KEY = ec.generate_private_key(ec.SECP256R1())
 QUOTE = b"quote" * 100
 REPORT_DATA = slice(368, 432)  # of an SGX quote: header 48, then report body offset 320

@@ -13,11 +13,10 @@ import pytest
 from coterie.attestation.appraiser import Appraiser
 from coterie.contract import Contract, contract_digest
 from coterie.contract.signatures import ContractSignature, sign_contract
-from coterie.ps.outcome import RunEnd
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.peer import Peer
 from coterie.ratls.trust import TrustContext
-from coterie.receipts import NAME, entries
+from coterie.receipts import entries
 from coterie.receipts.chain import Chain
 from coterie.receipts.entry_types import Body
 from coterie.receipts.findings import Findings
@@ -25,7 +24,9 @@ from coterie.receipts.reading import read_entries
 from coterie.receipts.recorder import Recorder
 from coterie.receipts.verification import verify_receipt
 from coterie.runs import events
+from coterie.runs.outcome import RunEnd
 from coterie.runs.result import RunResult
+from coterie.runs.run_files import RECEIPT
 from tests.ratls.conftest import MEASUREMENT, World, nothing_leaks
 
 __all__ = ["nothing_leaks"]
@@ -60,7 +61,7 @@ class Scene:
 
     @property
     def path(self) -> Path:
-        return self.folder / NAME
+        return self.folder / RECEIPT
 
     def signatures(self) -> tuple[ContractSignature, ...]:
         contract = self.world.contract

@@ -18,12 +18,11 @@ from coterie.attestation.tee.simulated import SimulatedPki
 from coterie.contract import agreed_digest, canonical_json, contract_digest
 from coterie.contract.signatures import sign_contract
 from coterie.errors import ReceiptRefused
-from coterie.ps.checkpoints import WorkerAbsence
-from coterie.ps.core.validations import Validated
 from coterie.ratls.voucher import VOUCHER_LIFETIME, sign_voucher
 from coterie.receipts import entries, entry_types
 from coterie.receipts.entry_types import Body
 from coterie.receipts.verification import verify_receipt
+from coterie.runs.records import Validated, WorkerAbsence
 from tests.ratls.conftest import World
 from tests.receipts.conftest import Scene, judge, resign, resign_each
 

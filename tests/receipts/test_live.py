@@ -31,10 +31,10 @@ from coterie.parameters.trained_model import TrainedModel
 from coterie.ps.service import ParameterService
 from coterie.ratls.trust import TrustContext, make_trust
 from coterie.ratls.voucher import PartyKeyVouchers
-from coterie.receipts import NAME
 from coterie.receipts.findings import Findings
 from coterie.receipts.verification import verify_receipt
 from coterie.runs import events
+from coterie.runs.run_files import RECEIPT
 from coterie.training.client import ServerClient
 from tests.ps.conftest import counts_of, small_contract, train_worker
 from tests.ratls.conftest import Clock
@@ -184,7 +184,7 @@ class Live:
             )
 
     def verify(self) -> Findings:
-        return verify_receipt(self.folder / "ps0" / NAME, expected=self.contract)
+        return verify_receipt(self.folder / "ps0" / RECEIPT, expected=self.contract)
 
     def contract_file(self) -> Path:
         path = self.folder / "contract.json"
@@ -213,7 +213,7 @@ def test_a_run_tells_of_itself(tmp_path: Path, shards: int) -> None:
     told = [e for e in live.heard["ps0"] if isinstance(e, events.CheckpointWritten)]
     assert found.history.checkpoints == len(told) > 0
     assert found.history.last_checkpoint == (told[-1].step, told[-1].digest)
-    assert not (tmp_path / "ps1" / NAME).exists()
+    assert not (tmp_path / "ps1" / RECEIPT).exists()
 
 
 @pytest.mark.parametrize("until", [1, 2, 3])
@@ -245,7 +245,7 @@ def coterie(app: typer.Typer, *arguments: str | Path) -> Result:
 def test_the_command_line_checks_and_shows_it(tmp_path: Path) -> None:
     live = Live.of(tmp_path)
     live.run("ps0")
-    receipt, contract = tmp_path / "ps0" / NAME, live.contract_file()
+    receipt, contract = tmp_path / "ps0" / RECEIPT, live.contract_file()
     accepted = coterie(receipt_app, "verify", receipt, "--contract", contract, "--json")
     said = json.loads(accepted.stdout)
     assert (said["accepted"], said["gaps"], said["signed_by"]) == (
@@ -278,7 +278,7 @@ def test_the_command_line_checks_and_shows_it(tmp_path: Path) -> None:
 def test_a_model_that_did_not_come_out_is_refused(tmp_path: Path) -> None:
     live = Live.of(tmp_path)
     live.run("ps0")
-    model, receipt = tmp_path / "model.coterie", tmp_path / "ps0" / NAME
+    model, receipt = tmp_path / "model.coterie", tmp_path / "ps0" / RECEIPT
     dense = np.zeros(15, np.float32)
     TrainedModel.of(
         live.contract, 4, dense, np.zeros(0, np.int32), np.zeros((0, 2), np.float32)

@@ -10,7 +10,7 @@ import pytest
 
 from coterie.contract import Contract, DenseOptimizer, ResultsSection, StartSection
 from coterie.errors import ReceiptRefused
-from coterie.receipts import entry_types, found_beside
+from coterie.receipts import entry_types
 from coterie.receipts.entry_types import Body
 from coterie.receipts.explain import does_not_prove, proves, walked
 from coterie.receipts.findings import Findings
@@ -18,6 +18,7 @@ from coterie.receipts.parents import walk
 from coterie.receipts.recorder import Recorder
 from coterie.receipts.verification import verify_receipt
 from coterie.runs import events
+from coterie.runs.run_files import parent_receipts
 from tests.ratls.conftest import World
 from tests.receipts.conftest import END, MODEL, Scene, judge, resign
 
@@ -157,11 +158,11 @@ def test_the_line_is_followed_to_its_beginning(first: Line, second: Line, third:
 
 
 def test_receipts_beside_are_found(third: Line, second: Line, tmp_path: Path) -> None:
-    assert found_beside(third.path) == ()
+    assert parent_receipts(third.path) == ()
     (tmp_path / "parents").mkdir()
     kept = tmp_path / "parents" / "a.jsonl"
     kept.write_bytes(second.path.read_bytes())
-    assert found_beside(tmp_path / "receipt.jsonl") == (kept,)
+    assert parent_receipts(tmp_path / "receipt.jsonl") == (kept,)
 
 
 # What the contract of the run names instead, and what the error says.

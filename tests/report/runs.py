@@ -11,15 +11,16 @@ from coterie.contract import Contract, canonical_json, load_contract
 from coterie.models.histogram import ScoreHistogram
 from coterie.models.released import ReleasedScores
 from coterie.ps.core.disclosure import Disclosure
-from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.runs import events
 from coterie.runs.comparison_file import Comparison, Scored
 from coterie.runs.evaluation_file import Evaluation
 from coterie.runs.event_log import event_log
+from coterie.runs.outcome import RunEnd, RunOutcome
 from coterie.runs.result import RunResult, TransportName, result_of
 from coterie.runs.result_file import write_result
+from tests.conftest import REPOSITORY
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = REPOSITORY / "examples"
 HFL = load_contract(EXAMPLES / "hfl.toml")
 SDT = load_contract(EXAMPLES / "sdt.toml")
 MEASUREMENT = "ab" * 32

@@ -8,8 +8,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from coterie.report import figures, palette, quality
-from coterie.report.curve import Point
 from coterie.report.drawing import Drawing, style
+from coterie.runs.curve import Point
 from tests.report.runs import HFL, comparison, outcome, released
 
 pytestmark = pytest.mark.long

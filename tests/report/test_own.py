@@ -9,11 +9,11 @@ import pytest
 
 from coterie.contract import canonical_json, contract_digest
 from coterie.errors import DataError
-from coterie.report.curve import Point
 from coterie.report.own import read_own
 from coterie.report.record import Incident
 from coterie.report.writing import report_folder
 from coterie.runs import events
+from coterie.runs.curve import Point
 from coterie.runs.event_log import event_log
 from tests.report.runs import HFL, MEASUREMENT, comparison
 

@@ -18,12 +18,13 @@ from cryptography.hazmat.primitives.serialization import (
 
 from coterie.contract import Contract, contract_digest, load_contract, parse_contract
 from coterie.errors import EnvironmentUnfit, OutputInUse
-from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.runs.directory import open_run_directory
+from coterie.runs.outcome import RunEnd, RunOutcome
 from coterie.runs.result import RunResult, result_of
 from faults.disk import PowerCut, no_room
+from tests.conftest import REPOSITORY
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = REPOSITORY / "examples"
 TEXT = (EXAMPLES / "hfl.toml").read_text()
 HFL = load_contract(EXAMPLES / "hfl.toml")
 OTHER = parse_contract(TEXT.replace("batch = 128", "batch = 64").encode(), "other")

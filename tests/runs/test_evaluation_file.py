@@ -9,8 +9,8 @@ import pytest
 
 from coterie.models.histogram import ScoreHistogram
 from coterie.models.released import ReleasedScores
-from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.runs.evaluation_file import Evaluation
+from coterie.runs.outcome import RunEnd, RunOutcome
 
 
 @pytest.mark.parametrize("splits", [(), ("test",), ("validation", "test")])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +11,12 @@ from pydantic import BaseModel, ValidationError
 from coterie.contract import Contract, contract_digest, load_contract
 from coterie.models import ScoreHistogram, accuracy, log_loss, roc_auc
 from coterie.models.released import ReleasedScores
-from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.runs.events import ServerTimes, WorkerTimes
+from coterie.runs.outcome import RunEnd, RunOutcome
 from coterie.runs.result import RunResult, TransportName, result_of
+from tests.conftest import REPOSITORY
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = REPOSITORY / "examples"
 HFL = load_contract(EXAMPLES / "hfl.toml")
 LOGITS = np.linspace(-2, 2, 41)
 LABELS = (np.arange(41) % 3 == 0).astype(np.float64)

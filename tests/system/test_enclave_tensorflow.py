@@ -22,6 +22,7 @@ from coterie.errors import EnvironmentUnfit
 from coterie.tensorflow.building import build
 from coterie.tensorflow.digests import read_program, tensorflow_folder, wheel_digest
 from faults.loopback import free_address
+from tests.conftest import REPOSITORY
 from tests.sharing import turn
 from tests.system.conftest import SDT_NODES, Federation, Scene
 from tests.system.enclaves import EnclaveNode, Image, python_command
@@ -34,7 +35,7 @@ pytestmark = [
     pytest.mark.usefixtures("loopback"),
 ]
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "tensorflow" / "dlrm_in_graph.py"
+EXAMPLE = REPOSITORY / "examples" / "tensorflow" / "dlrm_in_graph.py"
 # Programs of enclaves get no arguments, so these are the program's own.
 DEFAULTS = {"steps": ("50", "5"), "batch": ("128", "16"), "rows": ("100_000", "2000")}
 # As the manifest sets it: oneDNN's kernels round otherwise.

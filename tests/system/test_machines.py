@@ -13,15 +13,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.system.conftest import Federation, Node, StartNode
 
 pytestmark = pytest.mark.system
 
-ROOT = Path(__file__).parents[2]
+ROOT = REPOSITORY
 PORT = 7440
 MACHINES = ("ps0", "acme", "bolt")
 DIAL = """

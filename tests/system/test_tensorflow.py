@@ -23,11 +23,12 @@ from coterie.errors import EnvironmentUnfit
 from coterie.nodes.stopping import EXIT_CODE
 from coterie.tensorflow.building import LIBRARY, build
 from faults.loopback import free_address
+from tests.conftest import REPOSITORY
 from tests.system.conftest import coterie, environment
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600), pytest.mark.usefixtures("loopback")]
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "tensorflow"
+EXAMPLES = REPOSITORY / "examples" / "tensorflow"
 PROGRAMS = Path(__file__).parents[1] / "tensorflow" / "programs"
 
 
@@ -409,7 +410,7 @@ def test_a_process_whose_tensorflow_escapes_the_native_part_refuses_to_run(tmp_p
         text=True,
         timeout=120,
         check=False,
-        cwd=Path(__file__).parents[2],
+        cwd=REPOSITORY,
         env={**os.environ, "LD_PRELOAD": str(LIBRARY), "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
     assert finished.stdout == (

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import socket
-from pathlib import Path
 
 import pytest
 
@@ -21,8 +20,9 @@ from coterie.errors import ContractInvalid
 from coterie.ratls.address import Address
 from coterie.tensorflow.cluster import check_contract, tf_config, virtual_address
 from coterie.tensorflow.sockets import check_reachable
+from tests.conftest import REPOSITORY
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = REPOSITORY / "examples"
 TEXT = (EXAMPLES / "tensorflow" / "cluster.toml").read_text()
 
 

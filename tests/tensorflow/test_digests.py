@@ -19,8 +19,9 @@ from coterie.tensorflow.digests import (
     wheel_digest,
 )
 from coterie.tensorflow.node import execute
+from tests.conftest import REPOSITORY
 
-CLUSTER = Path(__file__).parents[2] / "examples" / "tensorflow" / "cluster.toml"
+CLUSTER = REPOSITORY / "examples" / "tensorflow" / "cluster.toml"
 
 
 def contract(**digests: str) -> Contract:

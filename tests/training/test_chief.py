@@ -6,7 +6,6 @@ import itertools
 import threading
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,8 +24,9 @@ from coterie.ps.wire import ps_pb2 as pb
 from coterie.runs.events import Event, ShardDelivered
 from coterie.training.chief import Deliveries
 from coterie.training.data_transfer import ShardInbox
+from tests.conftest import REPOSITORY
 
-TEXT = (Path(__file__).parents[2] / "examples" / "sdt.toml").read_text()
+TEXT = (REPOSITORY / "examples" / "sdt.toml").read_text()
 CHIEF = Caller("chief", "chief", 1)
 
 

@@ -20,12 +20,12 @@ from coterie.errors import CoterieError, DataSetMismatch, PeerUnreachable, Shard
 from coterie.nodes.launch import run_in_process
 from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint
 from coterie.ps.in_process import InProcessParameterServer
-from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
 from coterie.runs import events
+from coterie.runs.outcome import RunOutcome
 from coterie.training.client import ServerClient
 from coterie.training.evaluation import evaluate
 from coterie.training.step import WorkerStep

@@ -27,8 +27,9 @@ from coterie.attestation.policy import (
     measurements,
 )
 from coterie.attestation.quote import Quote
-from coterie.attestation.roots import TrustRoot, root_for
+from coterie.attestation.roots import TrustRoot
 from coterie.attestation.screening import Screened, screen
+from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.verdict import Check, CheckList, Verdict
 from coterie.contract.moments import moment
 from coterie.contract.trust import RoleTrust, TrustSection

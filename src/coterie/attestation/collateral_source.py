@@ -19,7 +19,7 @@ from coterie.attestation.evidence import authenticate
 from coterie.attestation.freshness import freshness, newest
 from coterie.attestation.lookups import LookUps
 from coterie.attestation.platforms import Platform, platform_of
-from coterie.attestation.roots import root_for
+from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.verdict import CheckList
 from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from functools import lru_cache
-
-from coterie.kinds import TeeKind
 
 # Intel SGX Root CA (public), as published at
 # https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer;
@@ -86,16 +83,3 @@ INTEL_ROOT = TrustRoot(
     certificate=base64.b64decode(_INTEL_ROOT),
     names=INTEL_NAMES,
 )
-
-
-@lru_cache(maxsize=1)
-def simulated_root() -> TrustRoot:
-    """The root that all simulated TEEs share; its private key is public."""
-    from coterie.attestation.tee.simulated.pki import SimulatedPki
-
-    return SimulatedPki().trust_root
-
-
-def root_for(kind: TeeKind) -> TrustRoot:
-    """The one root that a contract's kind of TEE accepts."""
-    return simulated_root() if kind == "simulated" else INTEL_ROOT

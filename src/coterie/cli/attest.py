@@ -112,7 +112,7 @@ def verify(
         measurements,
     )
     from coterie.attestation.quote import parse_quote
-    from coterie.attestation.roots import root_for
+    from coterie.attestation.tee.by_kind import root_for
     from coterie.attestation.verdict import Check
     from coterie.cli.evidence_files import CERTIFICATE_CHECKS, binding, read_evidence
     from coterie.contract import load_contract

@@ -16,7 +16,7 @@ from coterie.errors import CoterieError
 from coterie.text import printable
 
 if TYPE_CHECKING:
-    from coterie.ps.checkpoints import WorkerAbsence
+    from coterie.runs.records import WorkerAbsence
     from coterie.runs.result import PartyQuality, RunResult
 
 _NO_EDGE = 10_000  # columns: wider than anything that is printed here

@@ -64,10 +64,10 @@ def verify(
     Example: coterie receipt verify run1 --contract run1/contract.json
     """
     from coterie.contract import load_contract
-    from coterie.receipts import found_beside
     from coterie.receipts.explain import does_not_prove, proves, walked
     from coterie.receipts.parents import walk
     from coterie.receipts.verification import verify_receipt
+    from coterie.runs.run_files import parent_receipts
 
     receipt = _file_of(receipt)
     judged_at = at.replace(tzinfo=UTC) if at is not None else None
@@ -75,7 +75,7 @@ def verify(
     found = verify_receipt(receipt, expected=expected, folder=collateral, at=judged_at)
     parents = walk(
         found,
-        [*found_beside(receipt), *map(_file_of, parent or [])],
+        [*parent_receipts(receipt), *map(_file_of, parent or [])],
         lambda path: verify_receipt(path, folder=collateral, at=judged_at),
     )
     proved, unproved = (
@@ -138,12 +138,12 @@ def show(receipt: ReceiptPath, as_json: AsJson = False) -> None:
 
 def _file_of(path: Path) -> Path:
     """The receipt that is meant: a folder's, where a folder is named; of a run that goes on, its server's."""
-    from coterie.receipts import NAME
+    from coterie.runs.run_files import RECEIPT
 
     if not path.is_dir():
         return path
-    kept = path / NAME
-    written = sorted(path.glob(f"nodes/*/{NAME}"))
+    kept = path / RECEIPT
+    written = sorted(path.glob(f"nodes/*/{RECEIPT}"))
     return written[0] if len(written) == 1 and not kept.exists() else kept
 
 

@@ -14,9 +14,9 @@ from coterie.models.groups import Floats
 from coterie.nodes.local import run_local
 from coterie.ps.core.disclosure import Disclosure
 from coterie.ps.core.schedule import Schedule
-from coterie.ps.outcome import RunOutcome
 from coterie.runs.comparison_file import Comparison, Scored
 from coterie.runs.events import Event
+from coterie.runs.outcome import RunOutcome
 from coterie.training.evaluation import ScoreSink
 
 

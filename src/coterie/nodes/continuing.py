@@ -6,11 +6,11 @@ from pathlib import Path
 
 from coterie.contract import Contract, Party, load_contract, with_section
 from coterie.errors import StartRefused
-from coterie.receipts import NAME as RECEIPT
+from coterie.nodes.start_section import continued
 from coterie.receipts.reading import read_receipt
 from coterie.runs.directory import CONTRACT
 from coterie.runs.result_file import read_result
-from coterie.start.continuing import continued
+from coterie.runs.run_files import RECEIPT
 
 
 def continued_run(

@@ -14,13 +14,13 @@ from coterie.data.dataset import DataSet
 from coterie.errors import KeyRefused
 from coterie.parameters.model_file import Target
 from coterie.ps.in_process import ShardService
-from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
 from coterie.ps.service import ParameterService
 from coterie.ps.wire.checkpoint_messages import KeptReceipt, NoReceiptKept
 from coterie.runs.events import Event, EventSink
+from coterie.runs.outcome import RunEnd, RunOutcome
 from coterie.runs.result import RunResult
-from coterie.start.giver import StartFiles
+from coterie.training.start_giver import StartFiles
 
 
 class RunReceipt(KeptReceipt, Protocol):

@@ -22,7 +22,7 @@ from coterie.runs.event_log import all_of, event_log, read_events
 from coterie.runs.events import EventSink, Finished
 from coterie.runs.result import OwnQualities, PartyRows, RunResult, TransportName, result_of
 from coterie.runs.result_file import write_result
-from coterie.start.giver import StartFiles, check_named
+from coterie.training.start_giver import StartFiles, check_named
 
 ATTESTED_NODE = (sys.executable, "-m", "coterie", "node")
 

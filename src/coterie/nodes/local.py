@@ -15,10 +15,10 @@ from coterie.nodes.in_process import InProcessFabric, InProcessHub
 from coterie.nodes.process import new_incarnation
 from coterie.nodes.roles import CHECKPOINTS, run_chief, run_parameter_server, run_worker
 from coterie.ps.checkpoints.end_records import forget_end
-from coterie.ps.outcome import RunOutcome
 from coterie.runs.events import EventSink
-from coterie.start.giver import StartFiles
+from coterie.runs.outcome import RunOutcome
 from coterie.training.evaluation import ScoreSink
+from coterie.training.start_giver import StartFiles
 
 
 def run_local(

@@ -20,14 +20,14 @@ from coterie.files import machine_error, only_writer, write_whole, writing
 from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext, NoReceipt, RunReceipt
 from coterie.parameters.optimizer_state import STATE_NAME
 from coterie.parameters.trained_model import MODEL_NAME, PlainModelFile
-from coterie.ps.outcome import RunOutcome
 from coterie.running_time import RunningTime
 from coterie.runs.directory import CONTRACT
 from coterie.runs.evaluation_file import Evaluation
 from coterie.runs.events import Event, EventSink, Failed, Finished, Started, StoodStill
+from coterie.runs.outcome import RunOutcome
 from coterie.runs.result import RunResult, TransportName, result_of
 from coterie.runs.result_file import write_result
-from coterie.start.giver import StartFiles
+from coterie.training.start_giver import StartFiles
 
 if TYPE_CHECKING:  # opening data sets is for data owners; a parameter server never loads it
     from coterie.data.dataset import DataSet

@@ -24,7 +24,6 @@ from coterie.ps.checkpoints.codec import FileCodec, PlainFileCodec
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.disclosure import EVERYTHING, Disclosure
 from coterie.ps.farewell import farewell_of
-from coterie.ps.outcome import RunOutcome
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import CheckpointsMaker, Shard
 from coterie.runs.events import (
@@ -38,7 +37,7 @@ from coterie.runs.events import (
     Waiting,
     WorkerTimes,
 )
-from coterie.start.giver import no_start_given
+from coterie.runs.outcome import RunOutcome
 from coterie.training import chief
 from coterie.training.client import ServerClient, WaitsFor
 from coterie.training.data_transfer import ShardInbox
@@ -46,6 +45,7 @@ from coterie.training.evaluation import evaluate, validate
 from coterie.training.model_download import receive_model, receive_optimizer_state
 from coterie.training.own_steps import OwnSteps
 from coterie.training.rollback_guard import RollbackGuard
+from coterie.training.start_giver import no_start_given
 from coterie.training.step import WorkerStep
 from coterie.training.worker import Trainer
 from coterie.waiting import Patience

@@ -29,8 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from coterie.contract import Contract, canonical_json
+from coterie.parameters.digest import model_digest
 from coterie.parameters.sharding import SliceDigests
-from coterie.ps.core.state import model_digest
 
 FloatArray = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.int32]

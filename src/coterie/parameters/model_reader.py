@@ -11,6 +11,7 @@ import numpy as np
 from coterie.contract import Contract, contract_from_json
 from coterie.contract.loading import MAX_CONTRACT_BYTES
 from coterie.errors import ContractInvalid, ModelDamaged
+from coterie.parameters.digest import model_digest
 from coterie.parameters.model_file import (
     CHUNK_ROWS,
     FORMAT_VERSION,
@@ -26,7 +27,6 @@ from coterie.parameters.model_file import (
     text_digest,
 )
 from coterie.parameters.sharding import SliceDigests
-from coterie.ps.core.state import model_digest
 from coterie.text import first_octets
 
 _SEALED = b"COTSEAL1"

@@ -15,6 +15,7 @@ import numpy as np
 from coterie.contract import Contract
 from coterie.contract.loading import MAX_CONTRACT_BYTES
 from coterie.errors import StartRefused
+from coterie.parameters.digest import model_digest
 from coterie.parameters.model_file import (
     HEADER_BYTES,
     TRAILER_BYTES,
@@ -26,7 +27,6 @@ from coterie.parameters.model_file import (
 )
 from coterie.parameters.model_reader import check_part, contract_of, damaged, header_of
 from coterie.parameters.sharding import SliceDigests
-from coterie.ps.core.state import model_digest
 
 PIECE_BYTES = 1 << 20
 _DIGEST = 32

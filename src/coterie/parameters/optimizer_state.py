@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.errors import ModelDamaged
+from coterie.parameters.digest import optimizer_digest
 from coterie.parameters.model_file import (
     FloatArray,
     IdArray,
@@ -35,7 +36,6 @@ from coterie.parameters.model_file import (
 )
 from coterie.parameters.model_reader import damaged
 from coterie.parameters.model_stream import PIECE_BYTES, Octets, Rows, floats, zeros
-from coterie.ps.core.state import optimizer_digest
 
 STATE_NAME = "optimizer.coterie"
 MAGIC = b"COTOPTIM"

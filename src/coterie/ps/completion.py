@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from coterie.errors import EnvironmentUnfit
+from coterie.parameters.digest import model_digest, optimizer_digest
 from coterie.parameters.sharding import SLICES
 from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.core.evaluation import EvaluationTotals, SplitCounts
-from coterie.ps.core.state import model_digest, optimizer_digest
-from coterie.ps.outcome import RunEnd, RunOutcome
 from coterie.ps.run import Run
 from coterie.ps.shard import Shard
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.shard_messages import DIGEST_BYTES
 from coterie.runs import events
+from coterie.runs.outcome import RunEnd, RunOutcome
 
 _REPORT = "report-"
 _OUTCOME = "outcome"

@@ -17,13 +17,13 @@ from coterie.ps.checkpoints.lineage import Lineage
 from coterie.ps.completion import Completion
 from coterie.ps.core.coordinator import Coordinator, Decision
 from coterie.ps.core.validator import Validator
-from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller
 from coterie.ps.run import Run
 from coterie.ps.shard import Shard, other_run
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.shard_messages import checkpoint_from_wire, decision_to_wire, staged_from_wire
 from coterie.runs import events
+from coterie.runs.outcome import RunOutcome
 
 
 class Leader:

@@ -14,7 +14,6 @@ import numpy as np
 
 from coterie.contract import Contract
 from coterie.errors import CoterieError, NodeMissing, StepRefused
-from coterie.ps.checkpoints import WorkerAbsence
 from coterie.ps.core.aggregation import Gradients, dense_norm, is_finite, slice_norms
 from coterie.ps.core.barrier import StepBarrier
 from coterie.ps.core.coordinator import Absence, Coordinator, Decision, StagedReport
@@ -23,10 +22,11 @@ from coterie.ps.core.divergence import diverged
 from coterie.ps.core.membership import Membership
 from coterie.ps.core.schedule import Schedule
 from coterie.ps.core.state import ModelState, Snapshot
-from coterie.ps.core.validations import Validated, ValidationPlan, Validations
+from coterie.ps.core.validations import ValidationPlan, Validations
 from coterie.ps.ports import Caller
 from coterie.ps.times import ServerClock
 from coterie.runs import events
+from coterie.runs.records import Validated, WorkerAbsence
 
 _TOLD_LOSSES = 5
 

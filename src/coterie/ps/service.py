@@ -34,18 +34,18 @@ from coterie.ps.download import (
 )
 from coterie.ps.follower import Follower
 from coterie.ps.leader import Leader
-from coterie.ps.outcome import RunOutcome
 from coterie.ps.ports import Caller, ParameterServerPort
 from coterie.ps.progress import Progress, progress_of
 from coterie.ps.run import Run
 from coterie.ps.shard import Shard
+from coterie.ps.start.inbox import StartInbox
 from coterie.ps.times import times_from_wire
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import EVALUATION_BATCH, MessageBounds
 from coterie.ps.wire.checkpoint_messages import check_remembered, keeps_receipt
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, octets_of
 from coterie.runs import events
-from coterie.start.inbox import StartInbox
+from coterie.runs.outcome import RunOutcome
 
 _AGAIN_SECONDS = 1.0
 _Request = TypeVar("_Request")

@@ -26,9 +26,7 @@ from coterie.ps.core.membership import Membership
 from coterie.ps.core.presence import Presence
 from coterie.ps.core.standstill import Standstill
 from coterie.ps.core.state import ModelState
-from coterie.ps.core.validations import Validated
 from coterie.ps.download import part_count
-from coterie.ps.outcome import RunEnd
 from coterie.ps.run import Run, ShardPlace
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.checkpoint_messages import (
@@ -38,6 +36,8 @@ from coterie.ps.wire.checkpoint_messages import (
     receipt_to_wire,
 )
 from coterie.runs import events
+from coterie.runs.outcome import RunEnd
+from coterie.runs.records import Validated
 
 _LEFT = "left-"
 VALIDATIONS = "validations"

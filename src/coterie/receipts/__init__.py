@@ -4,13 +4,3 @@
 ``verification`` judges the evidence in it; ``history`` says whether the account adds up; ``explain``
 says what it proves; ``parents`` follows it back to those of the runs before.
 """
-
-from pathlib import Path
-
-NAME = "receipt.jsonl"
-PARENTS = "parents"
-
-
-def found_beside(receipt: Path) -> tuple[Path, ...]:
-    """Receipts of the runs before, as ``coterie run --continue`` keeps them: in ``parents`` beside it."""
-    return tuple(sorted((receipt.parent / PARENTS).glob("*.jsonl")))

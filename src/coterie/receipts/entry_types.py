@@ -15,8 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Ty
 
 from coterie.attestation.verdict import Verdict
 from coterie.contract.schema import Name
-from coterie.ps.checkpoints import WorkerAbsence
-from coterie.ps.core.validations import Validated
+from coterie.runs.records import Validated, WorkerAbsence
 
 
 def _base64(text: str) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import overload
 
 from coterie.contract import StartSection
-from coterie.ps.outcome import RunEnd
 from coterie.ratls.peer import Peer, Proof
 from coterie.receipts import entries, entry_types
 from coterie.receipts.entry_types import Body
 from coterie.runs import events
+from coterie.runs.outcome import RunEnd
 from coterie.runs.result import RunResult
 from coterie.text import printable
 

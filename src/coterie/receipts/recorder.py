@@ -18,20 +18,21 @@ from coterie.attestation.collateral import Collateral
 from coterie.contract import canonical_json, contract_digest
 from coterie.contract.signatures import ContractSignature
 from coterie.errors import CoterieError, EvidenceRefused, ReceiptRefused
-from coterie.ps.outcome import RunEnd
 from coterie.ps.wire.checkpoint_messages import ReceiptHead
 from coterie.ratls.credentials import Credentials
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.peer import Peer
 from coterie.ratls.trust import TrustContext
-from coterie.receipts import NAME, entries, entry_types
+from coterie.receipts import entries, entry_types
 from coterie.receipts.chain import Chain
 from coterie.receipts.entry_types import Body
 from coterie.receipts.file import ReceiptFile
 from coterie.receipts.from_events import attested_body, outcome_of, start_body, told
 from coterie.receipts.verification import Verifier
 from coterie.runs import events
+from coterie.runs.outcome import RunEnd
 from coterie.runs.result import RunResult
+from coterie.runs.run_files import RECEIPT
 
 _KEPT_REFUSALS = 100
 _KEPT_ATTESTATIONS = 100
@@ -75,7 +76,7 @@ class Recorder:
         self._examples = self._told = 0
         self._loss = 0.0
         self._failure: CoterieError | None = None
-        self._file = ReceiptFile(folder / NAME)
+        self._file = ReceiptFile(folder / RECEIPT)
         try:
             self._go_on()
             if not self._chain.complete:

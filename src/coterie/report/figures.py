@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from coterie.ps.core.validations import Validated
-from coterie.report.curve import Point, smoothed
 from coterie.report.drawing import DASHES, Drawing, finish, legend, new_figure
 from coterie.report.palette import IDLE, INK, SERIES
 from coterie.runs.comparison_file import Comparison
+from coterie.runs.curve import Point, smoothed
+from coterie.runs.records import Validated
 
 # Where a worker's time goes: the names of events.WorkerTimes, in the order of the bars.
 WORK = (

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from coterie.contract import Contract, contract_digest, load_contract
 from coterie.errors import DataError
-from coterie.report.curve import Point
 from coterie.report.record import Incident, Incidents
 from coterie.runs import events
+from coterie.runs.curve import Point
 from coterie.runs.event_log import read_events
 
 

@@ -11,16 +11,16 @@ from pydantic import ValidationError
 
 from coterie.contract import Contract, load_contract
 from coterie.errors import CoterieError, DataError
-from coterie.receipts import NAME as RECEIPT
 from coterie.receipts import entry_types
 from coterie.receipts.reading import read_entries
-from coterie.report.curve import Curve, Point
 from coterie.runs import events
 from coterie.runs.comparison_file import Comparison
+from coterie.runs.curve import Curve, Point
 from coterie.runs.evaluation_file import Evaluation
 from coterie.runs.event_format import describe_event
 from coterie.runs.event_log import read_events
 from coterie.runs.result import RunResult
+from coterie.runs.run_files import RECEIPT
 
 MAX_INCIDENTS = 100
 

@@ -32,10 +32,9 @@ from coterie.files import (
 )
 from coterie.parameters.optimizer_state import STATE_NAME, read_state
 from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
-from coterie.receipts import NAME as RECEIPT
-from coterie.receipts import PARENTS, found_beside
 from coterie.runs.result import RunResult, TransportName
 from coterie.runs.result_file import RESULT, write_result
+from coterie.runs.run_files import PARENTS, RECEIPT, parent_receipts
 
 STAMP = "run.json"
 CONTRACT = "contract.json"
@@ -96,7 +95,7 @@ class RunDirectory:
         folder = self.path / PARENTS
         with writing(folder):
             make_folder(folder)
-            before = found_beside(start / RECEIPT)
+            before = parent_receipts(start / RECEIPT)
             for path in before:
                 _copy(path, folder / path.name)
             if (start / RECEIPT).exists():

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from coterie.files import write_whole, writing
 from coterie.models.released import ReleasedScores
-from coterie.ps.outcome import RunOutcome
+from coterie.runs.outcome import RunOutcome
 from coterie.runs.run_files import read_beside
 
 FILE = "evaluation.json"

@@ -11,10 +11,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from coterie.canonical import canonical
 from coterie.contract import Contract, StartSection, contract_digest, data_digest
 from coterie.kinds import Mode
-from coterie.ps.checkpoints import WorkerAbsence
-from coterie.ps.core.validations import Validated
-from coterie.ps.outcome import RunOutcome
 from coterie.runs.events import Event, OwnQuality, ServerTimes, WorkerTimes
+from coterie.runs.outcome import RunOutcome
+from coterie.runs.records import Validated, WorkerAbsence
 
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 TransportName = Literal["ra-tls", "memory", "PLAINTEXT"]

@@ -1,4 +1,4 @@
-"""Reads the files that a run writes beside its result, with one error for what they are not."""
+"""Files that a run leaves beside its result: what they are called, and how they are read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from pydantic import BaseModel, ValidationError
 
 from coterie.errors import DataError
 
+RECEIPT = "receipt.jsonl"
+PARENTS = "parents"
 Record = TypeVar("Record", bound=BaseModel)
+
+
+def parent_receipts(receipt: Path) -> tuple[Path, ...]:
+    """Receipts of the runs before, as ``coterie run --continue`` keeps them: in ``parents`` beside it."""
+    return tuple(sorted((receipt.parent / PARENTS).glob("*.jsonl")))
 
 
 def read_beside(

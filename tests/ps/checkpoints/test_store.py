@@ -23,15 +23,17 @@ from hypothesis import strategies as st
 from coterie.contract import Contract, contract_digest
 from coterie.errors import CheckpointDamaged, CoterieError, EnvironmentUnfit
 from coterie.keys.sealed_checkpoints import SealedFileCodec
-from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, RunRecord, WorkerAbsence
+from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, RunRecord
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.membership import TrainingData
 from coterie.ps.core.state import ModelState
+from coterie.runs.records import WorkerAbsence
 from faults.disk import PowerCut, no_room
+from tests.conftest import REPOSITORY
 from tests.ps.checkpoints.test_segments import Worn
 from tests.ps.conftest import digest_of, small_contract
 
-ROOT = Path(__file__).parents[3]
+ROOT = REPOSITORY
 RUN, OTHER_RUN = "5e" * 32, "07" * 32
 RECORD = RunRecord(
     run_id=RUN,

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from coterie.contract import Contract
+from coterie.parameters.digest import model_digest
 from coterie.parameters.initial import initial_dense
 from coterie.parameters.sharding import SLICES, Sharding, slices_of
 from coterie.ps.core.aggregation import Gradients
-from coterie.ps.core.state import ModelState, model_digest
+from coterie.ps.core.state import ModelState
 from tests.ps.calls import mean_gradients
 from tests.ps.conftest import digest_of, fake_gradients, small_contract
 

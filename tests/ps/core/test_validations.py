@@ -7,12 +7,12 @@ import pytest
 from coterie.contract import ValidationSection
 from coterie.ps.core.validations import (
     MOST_VALIDATIONS,
-    Validated,
     ValidationPlan,
     Validations,
     overfits,
     steps_after,
 )
+from coterie.runs.records import Validated
 from tests.ps.conftest import small_contract
 
 

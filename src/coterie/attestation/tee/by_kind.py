@@ -1,13 +1,16 @@
-"""Opens the TEE that a contract names; never another one in its place."""
+"""What follows from the kind of TEE that a contract names: the root of trust, and the TEE itself."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from coterie.attestation.measurement import own_package_measurement
+from coterie.attestation.roots import INTEL_ROOT, TrustRoot
 from coterie.attestation.tee.base import Tee
 from coterie.attestation.tee.gramine import GramineTee
 from coterie.attestation.tee.simulated import SimulatedTee
+from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.tdx import TdxTee
 from coterie.kinds import TeeKind
 
@@ -29,3 +32,14 @@ def open_tee(kind: TeeKind, *, tensorflow: bool = False, root: Path = Path("/"))
     if kind == "tdx":
         return TdxTee(root)
     return SimulatedTee(own_package_measurement(tensorflow=tensorflow))
+
+
+@lru_cache(maxsize=1)
+def simulated_root() -> TrustRoot:
+    """The root that all simulated TEEs share; its private key is public."""
+    return SimulatedPki().trust_root
+
+
+def root_for(kind: TeeKind) -> TrustRoot:
+    """The one root that a contract's kind of TEE accepts."""
+    return simulated_root() if kind == "simulated" else INTEL_ROOT

@@ -1,12 +1,6 @@
 """Checkpoints of a shard: incremental, written beside the training, verified before they count."""
 
-from coterie.ps.checkpoints.records import (
-    Checkpoints,
-    DurableCheckpoint,
-    NoCheckpoints,
-    RunRecord,
-    WorkerAbsence,
-)
+from coterie.ps.checkpoints.records import Checkpoints, DurableCheckpoint, NoCheckpoints, RunRecord
 from coterie.ps.checkpoints.store import CheckpointStore
 
 __all__ = [
@@ -15,5 +9,4 @@ __all__ = [
     "DurableCheckpoint",
     "NoCheckpoints",
     "RunRecord",
-    "WorkerAbsence",
 ]

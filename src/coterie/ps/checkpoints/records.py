@@ -11,7 +11,8 @@ from coterie.contract.rollback import StoredConsent
 from coterie.errors import EnvironmentUnfit
 from coterie.ps.core.membership import TrainingData
 from coterie.ps.core.state import ModelState, Snapshot
-from coterie.ps.core.validations import MOST_VALIDATIONS, Validated
+from coterie.ps.core.validations import MOST_VALIDATIONS
+from coterie.runs.records import Validated, WorkerAbsence
 
 MAX_NOTE_BYTES = 8 << 20
 MAX_PASSED = 128
@@ -31,16 +32,6 @@ class DurableCheckpoint:
 
     step: int
     digest: bytes
-
-
-class WorkerAbsence(BaseModel):
-    """A worker had no part in the run from step ``start`` to before ``stop`` (None: to its end)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    worker: str
-    start: Annotated[int, Field(ge=0)]
-    stop: Annotated[int, Field(ge=0)] | None = None
 
 
 class PassedCheckpoint(BaseModel):

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Self
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
 
 from coterie.contract import Contract, ValidationSection
-from coterie.models.released import ReleasedScores
+from coterie.runs.records import Validated
 
 MOST_VALIDATIONS = 4096
 """Of a run: every checkpoint holds them all. Where more would be due, the interval grows."""
@@ -59,40 +57,6 @@ class ValidationPlan:
     def between(self, after: int, upto: int) -> Iterator[int]:
         """The steps after ``after`` and up to ``upto`` that have one."""
         return (step for step in range(after + 1, min(upto, self.last) + 1) if self.due(step))
-
-
-class Validated(BaseModel):
-    """The model's quality on all owners' validation rows after some step.
-
-    Attributes:
-        step: Steps applied.
-        examples: Rows counted.
-        auc: Area under the ROC curve; None where a class has too few rows to tell.
-        log_loss: Mean binary cross-entropy in nats; None where there are too few rows to tell.
-        calibration: Mean prediction over mean label; None likewise.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    step: Annotated[int, Field(ge=1)]
-    examples: Annotated[int, Field(ge=0)]
-    auc: Annotated[float, Field(ge=0, le=1)] | None
-    log_loss: Annotated[float, Field(ge=0)] | None
-    calibration: Annotated[float, Field(ge=0)] | None
-
-    @classmethod
-    def of(cls, step: int, scores: ReleasedScores | None) -> Self:
-        """What may be told of a validation; None where nothing may."""
-        if scores is None:
-            return cls(step=step, examples=0, auc=None, log_loss=None, calibration=None)
-        metrics = scores.metrics()
-        return cls(
-            step=step,
-            examples=metrics.examples,
-            auc=metrics.auc,
-            log_loss=metrics.log_loss,
-            calibration=metrics.calibration,
-        )
 
 
 class Validations:

@@ -10,10 +10,11 @@ import json
 
 from coterie.errors import EnvironmentUnfit
 from coterie.ps.core.evaluation import EvaluationTotals, SplitCounts
-from coterie.ps.core.validations import Validated, overfits
+from coterie.ps.core.validations import overfits
 from coterie.ps.run import Run
 from coterie.ps.shard import VALIDATIONS, Shard
 from coterie.runs import events
+from coterie.runs.records import Validated
 
 _SPLITS = ("validation",)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from coterie.contract import Contract, StartSection
 from coterie.data.hashing import global_rows
 from coterie.errors import StartRefused
-from coterie.start.mapping import StartMapping
+from coterie.ps.start.mapping import StartMapping
 from tests.ps.conftest import small_contract
 
 NUMERIC, CATEGORICAL = ("I1", "I2"), ("C1", "C2", "C3")

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from coterie.contract import Contract
+from coterie.nodes.start_section import continued
 from coterie.parameters.initial import InitialRows, initial_dense
 from coterie.parameters.model_stream import Octets
 from coterie.parameters.optimizer_state import STATE_NAME, StateStream
 from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
 from coterie.ps.core.state import ModelState
-from coterie.start.continuing import continued
-from coterie.start.giver import StartFiles
-from tests.start.conftest import Starting, contract, no_key, ran, starting
+from coterie.training.start_giver import StartFiles
+from tests.ps.start.conftest import Starting, contract, no_key, ran, starting
 
 OLD, TIMES = 300, 3  # C2 grows from 300 rows to 1 + 3 * 299
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from coterie.contract import Contract, ResultsSection
+from coterie.nodes.start_section import continued
 from coterie.parameters.optimizer_state import STATE_NAME
 from coterie.parameters.trained_model import MODEL_NAME, PlainModelFile, TrainedModel
-from coterie.ps.outcome import RunOutcome
-from coterie.start.continuing import continued
-from coterie.start.giver import StartFiles
+from coterie.runs.outcome import RunOutcome
 from coterie.training.client import ServerClient
 from coterie.training.model_download import receive_model, receive_optimizer_state
+from coterie.training.start_giver import StartFiles
 from tests.ps.conftest import counts_of
 from tests.ps.test_several_shards import EXAMPLES, Cluster, contract_of, train
 

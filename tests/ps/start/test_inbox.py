@@ -20,14 +20,14 @@ from coterie.errors import (
     StartRefused,
     StepRefused,
 )
+from coterie.nodes.start_section import continued
 from coterie.parameters.optimizer_state import STATE_NAME
 from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import PART_BYTES
 from coterie.runs import events
-from coterie.start.continuing import continued
-from coterie.start.giver import StartFiles
-from tests.start.conftest import STEPS, Starting, contract, no_key, ran, starting
+from coterie.training.start_giver import StartFiles
+from tests.ps.start.conftest import STEPS, Starting, contract, no_key, ran, starting
 
 Parts = list[pb.StartPart]
 OFFER = pb.StartPart(offer=pb.StartOffer())

@@ -13,8 +13,8 @@ from coterie.keys.data_key import DataKey
 from coterie.keys.sealed_model import SealedModelFile
 from coterie.parameters.optimizer_state import STATE_NAME
 from coterie.parameters.trained_model import MODEL_NAME
-from coterie.start.giver import StartFiles, check_named, no_start_given
-from tests.start.conftest import contract, no_key, ran
+from coterie.training.start_giver import StartFiles, check_named, no_start_given
+from tests.ps.start.conftest import contract, no_key, ran
 
 KEY = DataKey("p0", b"\1" * 32, b"\2" * 32)
 

@@ -12,9 +12,9 @@ from coterie.errors import ContractInvalid, StartRefused
 from coterie.keys.sealed_file import Seal, SealReader, set_of
 from coterie.parameters.optimizer_state import STATE_NAME
 from coterie.parameters.trained_model import MODEL_NAME
+from coterie.ps.start.files import check_files
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import PART_BYTES
-from coterie.start.checked_files import check_files
 
 
 class StartFiles:

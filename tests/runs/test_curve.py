@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.report.curve import Curve, Point, smoothed
+from coterie.runs.curve import Curve, Point, smoothed
 from coterie.runs.events import Joined, Restarted, Resumed, StepDone
 
 

@@ -23,11 +23,11 @@ from coterie.parameters.model_stream import Octets, Rows
 from coterie.ps.ports import Caller
 from coterie.ps.run import Run
 from coterie.ps.shard import Shard
+from coterie.ps.start.files import finish_model, finish_state, open_model, open_state
+from coterie.ps.start.mapping import StartMapping, check_optimizers
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import PART_BYTES
 from coterie.runs import events
-from coterie.start.checked_files import finish_model, finish_state, open_model, open_state
-from coterie.start.mapping import StartMapping, check_optimizers
 
 FloatArray = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.int32]

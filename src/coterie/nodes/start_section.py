@@ -8,7 +8,7 @@ from coterie.contract import Contract, DataSection, StartSection, with_section
 from coterie.errors import ContractInvalid, StartRefused
 from coterie.parameters.optimizer_state import STATE_NAME, read_state
 from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
-from coterie.start.mapping import StartMapping, check_optimizers
+from coterie.ps.start.mapping import StartMapping, check_optimizers
 
 
 def continued(

@@ -11,8 +11,8 @@ import pytest
 from coterie.errors import CheckpointDamaged
 from coterie.models.histogram import ScoreHistogram
 from coterie.models.released import ReleasedScores
-from coterie.ps.checkpoints import WorkerAbsence
-from coterie.ps.outcome import RunEnd, RunOutcome
+from coterie.runs.outcome import RunEnd, RunOutcome
+from coterie.runs.records import WorkerAbsence
 
 COUNTS = ScoreHistogram.count(np.linspace(-3, 3, 40), (np.arange(40) % 2).astype(np.float64))
 OUTCOME = RunOutcome(

@@ -9,10 +9,11 @@ import pytest
 
 from coterie.contract import Contract, contract_digest, parse_contract
 from coterie.errors import ContractInvalid, ModelDamaged, StartRefused
+from coterie.nodes.start_section import continued
 from coterie.parameters.optimizer_state import STATE_NAME, read_state
 from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
-from coterie.start.continuing import continued
-from tests.start.conftest import STEPS, contract, ran
+from tests.conftest import REPOSITORY
+from tests.ps.start.conftest import STEPS, contract, ran
 
 
 def with_rows(made: Contract, rows: int) -> Contract:
@@ -169,7 +170,7 @@ REFUSED = [
 
 
 def example(start: str) -> Contract:
-    text = (Path(__file__).parents[2] / "examples" / "hfl.toml").read_text()
+    text = (REPOSITORY / "examples" / "hfl.toml").read_text()
     return parse_contract((text + start).encode(), "t")
 
 
@@ -194,7 +195,7 @@ def test_a_start_that_cannot_be_is_refused(lines: str, said: str) -> None:
 def test_a_schedule_that_has_come_to_nothing_before_the_start_is_refused(
     schedule: str, fits: bool
 ) -> None:
-    text = (Path(__file__).parents[2] / "examples" / "hfl.toml").read_text()
+    text = (REPOSITORY / "examples" / "hfl.toml").read_text()
     text = text.replace(
         "[training.dense]", f"[training.schedule]\n{schedule}\n\n[training.dense]", 1
     )
@@ -210,7 +211,7 @@ def test_a_schedule_that_has_come_to_nothing_before_the_start_is_refused(
 
 
 def test_new_inputs_of_a_layer_have_no_part_in_sums_over_all_of_them() -> None:
-    text = (Path(__file__).parents[2] / "examples" / "hfl.toml").read_text()
+    text = (REPOSITORY / "examples" / "hfl.toml").read_text()
     factored = text.replace('kind = "adagrad"', 'kind = "factored_adagrad"', 1)
     with pytest.raises(ContractInvalid) as refused:
         parse_contract((factored + START + 'new_columns = ["I1"]').encode(), "t")
@@ -229,7 +230,7 @@ def test_a_start_needs_a_state_where_the_optimizers_keep_one() -> None:
 
 
 def test_a_start_needs_none_where_they_keep_none() -> None:
-    text = (Path(__file__).parents[2] / "examples" / "paper-hfl.toml").read_text()
+    text = (REPOSITORY / "examples" / "paper-hfl.toml").read_text()
     assert 'kind = "adagrad"' not in text
     with pytest.raises(ContractInvalid) as refused:
         parse_contract((text + START).encode(), "t")

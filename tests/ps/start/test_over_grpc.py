@@ -10,9 +10,9 @@ import pytest
 from coterie.contract import Contract
 from coterie.errors import CallRefused, ModelDamaged, SealBroken
 from coterie.ps.wire import ps_pb2 as pb
-from coterie.start.giver import StartFiles
+from coterie.training.start_giver import StartFiles
+from tests.ps.start.conftest import Starting, no_key, starting
 from tests.ps.test_rpc import Wire, wire_of
-from tests.start.conftest import Starting, no_key, starting
 
 pytestmark = pytest.mark.long
 

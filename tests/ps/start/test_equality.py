@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from coterie.contract import Contract, RateSchedule
+from coterie.nodes.start_section import continued
 from coterie.parameters.optimizer_state import STATE_NAME, read_state
 from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
 from coterie.runs import events
-from coterie.start.continuing import continued
+from tests.ps.start.conftest import STEPS, contract, ran, starting
 from tests.ps.test_several_shards import BEST, LOCAL
-from tests.start.conftest import STEPS, contract, ran, starting
 
 DENSE = ("sgd", "momentum", "nesterov", "adagrad", "factored_adagrad", "adam")
 ROWS = ("sgd", "adagrad", "rowwise_adagrad", "lazy_adam")

@@ -10,7 +10,7 @@ from coterie.errors import StartRefused
 from coterie.parameters.model_stream import ModelStream, Octets
 from coterie.parameters.optimizer_state import StateStream
 from coterie.ps.core.state import state_sizes
-from coterie.start.mapping import StartMapping, check_optimizers
+from coterie.ps.start.mapping import StartMapping, check_optimizers
 
 
 def open_model(octets: Octets, start: StartSection) -> ModelStream:

@@ -9,9 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from coterie.errors import CheckpointDamaged
 from coterie.models.released import ReleasedScores
-from coterie.ps.checkpoints import WorkerAbsence
-from coterie.ps.core.validations import Validated
 from coterie.runs.events import ServerTimes, WorkerTimes
+from coterie.runs.records import Validated, WorkerAbsence
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from rich.text import Text
 
+from coterie import cli
 from coterie.cli.lazy import Entry
 from coterie.cli.main import application, make_application
 from coterie.errors import CoterieError
@@ -214,3 +218,21 @@ def test_help_of_all_verbs_loads_nothing_heavy() -> None:
     )
     assert done.stderr == ""
     assert done.stdout.count("Usage:") == len(words)
+
+
+def declarations() -> Iterator[tuple[str, str]]:
+    """Every option and argument of the command line as it is declared, and where."""
+    for path in sorted(Path(cli.__file__).parent.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Subscript):
+                text = ast.unparse(node)
+                if text.startswith("Annotated[") and "typer." in text:
+                    yield text, f"{path.name}:{node.lineno}"
+
+
+def test_an_option_of_several_verbs_is_declared_once() -> None:
+    places: dict[str, list[str]] = {}
+    for text, place in declarations():
+        places.setdefault(text, []).append(place)
+    assert len(places) > 100
+    assert {text: where for text, where in places.items() if len(where) > 1} == {}

@@ -14,6 +14,7 @@ import typer
 
 from coterie.cli.attest_output import print_facts, print_outcome
 from coterie.cli.attest_peer import peer
+from coterie.cli.options import AsJson
 from coterie.errors import EvidenceRefused
 from coterie.kinds import Role, TcbStatus, TeeKind
 
@@ -54,7 +55,7 @@ EvidenceFile = Annotated[
         dir_okay=False,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
 At = Annotated[str | None, typer.Option(help="Judge as of this ISO time; now if absent.")]
 Values = list[str] | None
 

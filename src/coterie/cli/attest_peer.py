@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coterie.cli.attest_output import print_facts
+from coterie.cli.options import AsJson, CollateralFolder, PccsUrl
 from coterie.errors import (
     ContractInvalid,
     ContractMismatch,
@@ -67,14 +68,9 @@ def peer(
         Path | None,
         typer.Option(help="Private key of the asking node's party (simulated contracts only)."),
     ] = None,
-    pccs_url: Annotated[
-        str | None, typer.Option(help="PCCS to get collateral from, https (real TEEs only).")
-    ] = None,
-    collateral: Annotated[
-        Path | None,
-        typer.Option(help="Directory of collateral (real TEEs only).", file_okay=False),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    pccs_url: PccsUrl = None,
+    collateral: CollateralFolder = None,
+    as_json: AsJson = False,
 ) -> None:
     """Attest a running node: exit code 0 if it is accepted, 3 if it is refused.
 

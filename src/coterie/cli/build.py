@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
+from coterie.cli.options import AsJson
 from coterie.enclave.contents import IMAGES, USUAL_IMAGES, ImageName
 
 app = typer.Typer(no_args_is_help=True, help="Build enclave images, and check manifests.")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command()

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from coterie.cli import console
+from coterie.cli.options import AsJson
 
 if TYPE_CHECKING:
     from coterie.runs.result import RunResult
@@ -35,7 +36,7 @@ def compare(
         typer.Argument(metavar="RUN...", help="Directories of finished runs.", exists=True),
     ],
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put finished runs side by side: what came out, and the hyperparameters in which they differ.
 

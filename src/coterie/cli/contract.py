@@ -10,12 +10,10 @@ import typer
 from coterie.cli import console
 from coterie.cli.contract_pin import pin
 from coterie.cli.contract_terms import diff, show
-from coterie.cli.options import AsJson
+from coterie.cli.options import AsJson, ContractFile, PartyKey, PartyName
 from coterie.errors import OutputInUse, SignatureRefused
 
 app = typer.Typer(no_args_is_help=True, help="Party keys, signatures, and a look at a contract.")
-
-ContractPath = Annotated[Path, typer.Argument(metavar="CONTRACT", help="The contract, TOML.")]
 
 
 @app.command()
@@ -39,9 +37,9 @@ def keygen(
 
 @app.command()
 def sign(
-    contract: ContractPath,
-    key: Annotated[Path, typer.Option("--key", help="The party's private key.")],
-    party: Annotated[str, typer.Option("--party", help="The party's name in the contract.")],
+    contract: ContractFile,
+    key: PartyKey,
+    party: PartyName,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -73,7 +71,7 @@ def sign(
 
 @app.command()
 def verify(
-    contract: ContractPath,
+    contract: ContractFile,
     signatures: Annotated[
         list[Path] | None,
         typer.Argument(metavar="[SIG]...", help="By default those beside the contract."),
@@ -122,9 +120,9 @@ def verify(
 
 @app.command()
 def rollback(  # noqa: PLR0917 (one per option)
-    contract: ContractPath,
-    key: Annotated[Path, typer.Option("--key", help="The party's private key.")],
-    party: Annotated[str, typer.Option("--party", help="The party's name in the contract.")],
+    contract: ContractFile,
+    key: PartyKey,
+    party: PartyName,
     run: Annotated[str, typer.Option("--run", help="The run's name, hex.")],
     step: Annotated[int, typer.Option("--step", min=0, help="The checkpoint to go on from.")],
     digest: Annotated[str, typer.Option("--digest", help="Its digest, hex.")],

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from coterie.cli import console
-from coterie.cli.options import AsJson
+from coterie.cli.options import AsJson, ContractFile
 from coterie.errors import ContractInvalid, OutputInUse
 from coterie.kinds import Role
 
 
 def pin(
-    contract: Annotated[Path, typer.Argument(metavar="CONTRACT", help="The contract, TOML.")],
+    contract: ContractFile,
     values: Annotated[
         Path, typer.Argument(metavar="VALUES", help="Reference values, JSON (docs/contract.md).")
     ],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coterie.cli import console
-from coterie.cli.options import AsJson
+from coterie.cli.options import AsJson, ContractFile
 from coterie.errors import ContractMismatch
 from coterie.text import printable
 
@@ -30,7 +30,7 @@ _LONGEST = 8
 
 
 def show(
-    contract: Annotated[Path, typer.Argument(metavar="CONTRACT", help="The contract, TOML.")],
+    contract: ContractFile,
     *,
     as_json: AsJson = False,
 ) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from coterie.cli.options import AsJson
 from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused
 from coterie.kinds import TeeKind
 
@@ -27,7 +28,7 @@ def doctor(
     root: Annotated[
         Path, typer.Option("--root", help="Root of the file tree to look at.", hidden=True)
     ] = Path("/"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell what this machine has of each TEE and what is missing.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from coterie.cli.options import AsJson
 from coterie.errors import ModelUnfit
 
 app = typer.Typer(no_args_is_help=True, help="A Keras model of one's own, for a contract.")
@@ -18,7 +19,7 @@ def describe(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="A .keras file of your own: it is loaded.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print the [model] section of a Keras model, to be pasted into a contract.
 

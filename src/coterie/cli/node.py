@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coterie.cli.logs import line_of
+from coterie.cli.options import (
+    ContractFile,
+    EndWithParent,
+    Listen,
+    NodeName,
+    OtherAddresses,
+    PccsUrl,
+)
 from coterie.cli.report import TensorBoard, leave_node_report, tensorboard_sink
 from coterie.errors import ContractInvalid
 
@@ -20,8 +28,8 @@ _PARTY = re.compile(r"[a-z0-9-]{1,63}")
 
 
 def node(
-    contract_file: Annotated[Path, typer.Argument(metavar="CONTRACT", help="The contract.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which of its nodes to run.")],
+    contract_file: ContractFile,
+    name: NodeName,
     *,
     data: Annotated[
         Path | None, typer.Option("--data", help="The party's own prepared data set.")
@@ -33,13 +41,8 @@ def node(
             help="Where checkpoints are kept, what a node remembers of them, and the trained model.",
         ),
     ] = None,
-    listen: Annotated[
-        str | None, typer.Option("--listen", help="HOST:PORT instead of the contract's address.")
-    ] = None,
-    address: Annotated[
-        list[str] | None,
-        typer.Option("--address", help="NAME=HOST:PORT of another node; repeatable."),
-    ] = None,
+    listen: Listen = None,
+    address: OtherAddresses = None,
     party_key: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,10 +61,7 @@ def node(
             "parameter server that seals its checkpoints also other parties', as PARTY=HOST:PORT.",
         ),
     ] = None,
-    pccs_url: Annotated[
-        str | None,
-        typer.Option(help="PCCS to get collateral from, https (real TEEs only)."),
-    ] = None,
+    pccs_url: PccsUrl = None,
     collateral: Annotated[
         Path | None,
         typer.Option(
@@ -102,9 +102,7 @@ def node(
         ),
     ] = False,
     tensorboard: TensorBoard = None,
-    end_with_parent: Annotated[
-        bool, typer.Option("--end-with-parent", help="End when standard input ends.")
-    ] = False,
+    end_with_parent: EndWithParent = False,
 ) -> None:
     """Run one node of a contract; nodes wait for each other, whichever is started first.
 

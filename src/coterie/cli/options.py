@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,29 @@ if TYPE_CHECKING:
     from coterie.data.prepare.layout import Layout
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+ContractFile = Annotated[Path, typer.Argument(metavar="CONTRACT", help="The contract, TOML.")]
+NodeName = Annotated[str, typer.Argument(metavar="NAME", help="Which of its nodes to run.")]
+PartyName = Annotated[str, typer.Option("--party", help="The party's name in the contract.")]
+PartyKey = Annotated[Path, typer.Option("--key", help="The party's private key.")]
+SealKeyFile = Annotated[
+    Path, typer.Option("--key", metavar="FILE", help="What `coterie seal-key` wrote.")
+]
+Listen = Annotated[
+    str | None, typer.Option("--listen", help="HOST:PORT instead of the contract's address.")
+]
+OtherAddresses = Annotated[
+    list[str] | None,
+    typer.Option("--address", help="NAME=HOST:PORT of another node; repeatable."),
+]
+PccsUrl = Annotated[
+    str | None, typer.Option(help="PCCS to get collateral from, https (real TEEs only).")
+]
+CollateralFolder = Annotated[
+    Path | None, typer.Option(help="Directory of collateral (real TEEs only).", file_okay=False)
+]
+EndWithParent = Annotated[
+    bool, typer.Option("--end-with-parent", help="End when standard input ends.")
+]
 
 
 class DialectChoice(StrEnum):

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from coterie.cli import console
+from coterie.cli.options import AsJson
 from coterie.errors import ReceiptRefused
 
 app = typer.Typer(no_args_is_help=True, help="Check and show the signed account of a run.")
@@ -17,7 +18,7 @@ ReceiptPath = Annotated[
     Path,
     typer.Argument(metavar="RECEIPT", help="A run's folder, or its receipt.jsonl.", exists=True),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from coterie.cli import console
+from coterie.cli.options import AsJson
 from coterie.errors import CoterieError
 from coterie.files import unhindered
 from coterie.report.packages import EVENT_FILES, PAGES, require
@@ -33,7 +34,7 @@ def report(
             help="A run's directory, a benchmark's, or what a node was given with --out.",
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make the report of a finished run (again): report.html and its figures, in its directory.
 

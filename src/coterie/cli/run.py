@@ -21,6 +21,7 @@ from coterie.cli.continuing import (
     Start,
     contract_to_run,
 )
+from coterie.cli.options import AsJson, ContractFile
 from coterie.cli.report import (
     TensorBoard,
     attested_stamp,
@@ -32,13 +33,10 @@ if TYPE_CHECKING:
     from coterie.contract import Contract
     from coterie.runs.result import RunResult
 
-ContractFile = Annotated[
-    Path, typer.Argument(help="The contract, a TOML file.", metavar="CONTRACT")
-]
+
 DataFolder = Annotated[
     Path, typer.Option("--data", help="What `coterie prepare` wrote: one folder per party.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def run(

@@ -12,7 +12,7 @@ import typer
 
 from coterie.cli import console
 from coterie.cli.logs import line_of_fields
-from coterie.cli.options import AsJson
+from coterie.cli.options import AsJson, PccsUrl, SealKeyFile
 from coterie.files import silence_output, unhindered
 
 if TYPE_CHECKING:
@@ -93,9 +93,7 @@ def seal_model(
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Gets the sealed files; a new folder.")
     ],
-    key: Annotated[
-        Path, typer.Option("--key", metavar="FILE", help="What `coterie seal-key` wrote.")
-    ],
+    key: SealKeyFile,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -123,9 +121,7 @@ def unseal(
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Gets the content; a new file.")],
-    key: Annotated[
-        Path, typer.Option("--key", metavar="FILE", help="What `coterie seal-key` wrote.")
-    ],
+    key: SealKeyFile,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -179,9 +175,7 @@ def keyserver(
     party_key: Annotated[Path, typer.Option("--party-key", help="The party's private key.")],
     listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")],
     log: Annotated[Path, typer.Option("--log", help="Gets a line for every request.")],
-    pccs_url: Annotated[
-        str | None, typer.Option(help="PCCS to get collateral from, https (real TEEs only).")
-    ] = None,
+    pccs_url: PccsUrl = None,
     collateral: Annotated[
         Path | None,
         typer.Option(

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from coterie.cli import console
+from coterie.cli.options import AsJson, CollateralFolder, PccsUrl
 from coterie.errors import SignatureRefused
 
 if TYPE_CHECKING:
@@ -36,14 +37,9 @@ def status(
         str | None,
         typer.Option(metavar="NAME", help="Which shard must answer; the only one if absent."),
     ] = None,
-    pccs_url: Annotated[
-        str | None, typer.Option(help="PCCS to get collateral from, https (real TEEs only).")
-    ] = None,
-    collateral: Annotated[
-        Path | None,
-        typer.Option(help="Directory of collateral (real TEEs only).", file_okay=False),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    pccs_url: PccsUrl = None,
+    collateral: CollateralFolder = None,
+    as_json: AsJson = False,
 ) -> None:
     """Ask a running parameter server where it stands; nothing is changed by it.
 

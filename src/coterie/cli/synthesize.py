@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from coterie.cli import console
+from coterie.cli.options import AsJson
 from coterie.cli.prepare import progress_bar
 
 
@@ -22,7 +23,7 @@ def synthesize(
     seed: Annotated[
         int, typer.Option(min=0, metavar="S", help="Same rows and seed, same file.")
     ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a Criteo-shaped raw file with a planted, learnable signal.
 

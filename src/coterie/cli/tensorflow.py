@@ -10,6 +10,16 @@ import typer
 
 from coterie.cli.logs import line_of
 from coterie.cli.node import addresses_of
+from coterie.cli.options import (
+    AsJson,
+    CollateralFolder,
+    ContractFile,
+    EndWithParent,
+    Listen,
+    NodeName,
+    OtherAddresses,
+    PccsUrl,
+)
 
 app = typer.Typer(
     name="tensorflow",
@@ -17,11 +27,11 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-ContractFile = Annotated[Path, typer.Argument(metavar="CONTRACT", help="The contract.")]
+
 ProgramFile = Annotated[
     Path, typer.Argument(metavar="PROGRAM", help="What every node runs, a Python file.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
 Arguments = Annotated[
     list[str] | None,
     typer.Argument(metavar="[ARGS]...", help="The program's arguments, after `--`."),
@@ -69,17 +79,12 @@ def run(
 @app.command()
 def node(
     contract_file: ContractFile,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which of its nodes to run.")],
+    name: NodeName,
     program_file: ProgramFile,
     arguments: Arguments = None,
     *,
-    listen: Annotated[
-        str | None, typer.Option("--listen", help="HOST:PORT instead of the contract's address.")
-    ] = None,
-    address: Annotated[
-        list[str] | None,
-        typer.Option("--address", help="NAME=HOST:PORT of another node; repeatable."),
-    ] = None,
+    listen: Listen = None,
+    address: OtherAddresses = None,
     party_key: Annotated[
         Path | None,
         typer.Option("--party-key", help="The party's private key (simulated contracts only)."),
@@ -92,16 +97,9 @@ def node(
             help="The party's key server: it vouches for this node.",
         ),
     ] = None,
-    pccs_url: Annotated[
-        str | None, typer.Option(help="PCCS to get collateral from, https (real TEEs only).")
-    ] = None,
-    collateral: Annotated[
-        Path | None,
-        typer.Option(help="Directory of collateral (real TEEs only).", file_okay=False),
-    ] = None,
-    end_with_parent: Annotated[
-        bool, typer.Option("--end-with-parent", help="End when standard input ends.")
-    ] = False,
+    pccs_url: PccsUrl = None,
+    collateral: CollateralFolder = None,
+    end_with_parent: EndWithParent = False,
     inherited: Annotated[
         str | None, typer.Option("--inherited", help="Two listening descriptors.", hidden=True)
     ] = None,

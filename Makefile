@@ -51,9 +51,10 @@ coverage: $(VENV)/.dev ## run test and tell which lines and branches it reaches
 	@echo "least covered modules:"; $(BIN)/coverage report --sort=cover | awk 'NR <= 12'
 	@echo "coverage, lines and branches: $$($(BIN)/coverage report --format=total) %"
 
-check: $(VENV)/.dev ## check format, lint and types
+check: $(VENV)/.dev ## check format, lint, who imports whom, and types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/mypy
 
 docs: $(VENV)/.dev ## build the documentation as a site in build/site, strictly

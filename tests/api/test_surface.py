@@ -325,6 +325,7 @@ def test_an_argument_of_the_wrong_kind_is_named_with_what_gives_the_right_one(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(
     "options",
     [

@@ -14,15 +14,14 @@ from time import perf_counter
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import FloatArray
 from coterie.models import ScoreHistogram, roc_auc
 from coterie.models.groups import auc_of_groups
 from coterie.models.released import ReleasedScores
 from coterie.ps.core.disclosure import Disclosure
 from coterie.ps.core.evaluation import SplitCounts
 
-Float32s = npt.NDArray[np.float32]
 Made = TypeVar("Made")
 
 SPREADS = (1.1, 2.0**-6, 2.0**-8, 2.0**-9, 2.0**-10, 1e-6)
@@ -31,7 +30,7 @@ _BINS, _BOUND = 8192, 16.0
 _MINIMUM = 100
 
 
-def clicks(examples: int, spread: float = 1.1) -> tuple[Float32s, Float32s]:
+def clicks(examples: int, spread: float = 1.1) -> tuple[FloatArray, FloatArray]:
     """Logits of a fair model around a fifth of clicks, with this standard deviation, and labels."""
     random = np.random.default_rng(0)
     logits = random.normal(-1.4, 1.1, examples)
@@ -40,13 +39,13 @@ def clicks(examples: int, spread: float = 1.1) -> tuple[Float32s, Float32s]:
     return near.astype(np.float32), labels.astype(np.float32)
 
 
-def worst(examples: int) -> tuple[Float32s, Float32s]:
+def worst(examples: int) -> tuple[FloatArray, FloatArray]:
     """All positives above all negatives, within half a bin."""
     logits = np.linspace(0, _BOUND / _BINS, examples, dtype=np.float32)
     return logits, (np.arange(examples) >= examples // 2).astype(np.float32)
 
 
-def equal_bins(logits: Float32s, labels: Float32s) -> float | None:
+def equal_bins(logits: FloatArray, labels: FloatArray) -> float | None:
     """AUC of scores in equal bins of logits."""
     places = np.floor((np.clip(logits, -_BOUND, _BOUND) + _BOUND) * (_BINS / (2 * _BOUND)))
     bins = np.minimum(places, _BINS - 1).astype(np.int64)

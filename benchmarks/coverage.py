@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from coterie.models.groups import Float64s
+from coterie.arrays import Float64Array
 from coterie.models.intervals import Interval, paired_aucs
 
 Shape = Literal["normal", "exponential", "uneven"]
@@ -55,7 +55,7 @@ def plus_minus(interval: Interval, lowest: float) -> tuple[float, float]:
 
 def scores(
     shape: Shape, auc: float, positives: int, negatives: int, random: np.random.Generator
-) -> Float64s:
+) -> Float64Array:
     """Scores of positives, then of negatives, whose true AUC is given."""
     if shape == "exponential":  # ratio of the means: Hanley's and McNeil's formula is exact
         drawn = random.exponential(size=positives + negatives)

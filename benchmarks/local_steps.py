@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.quality.settings import before
+from coterie.arrays import FloatArray
 from coterie.contract import Contract, Node, TrainingSection, load_contract
 from coterie.data.dataset import DataSet, open_dataset
 from coterie.data.prepare.preparation import prepare
@@ -32,7 +33,6 @@ from coterie.nodes.local import run_local
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
 from coterie.runs.events import Event, StepDone
-from coterie.training.messages import FloatArray
 
 Recipe = Mapping[str, object]
 

@@ -16,19 +16,18 @@ from pathlib import Path
 from statistics import mean
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 import coterie
 from benchmarks.machine import description
 from benchmarks.markdown import write_page
+from coterie.arrays import Float64Array
 from coterie.contract import parse_contract
 from coterie.data.prepare.compression import RawFile
 from coterie.models.backend import configure_tensorflow
 from coterie.models.intervals import Interval, paired_aucs
 from coterie.runs.events import Event, Joined, StepDone
 
-Floats = npt.NDArray[np.float64]
 SLICES = 7
 _TESTED = 6  # `coterie prepare` trains on six sevenths: with a sixth more rows, on a slice exactly
 MARK = "<!-- What follows is written by: python -m benchmarks.retraining FILE --write. -->"
@@ -75,7 +74,7 @@ class Trained:
         examples: Trained for it, since the model before.
     """
 
-    scores: Floats
+    scores: Float64Array
     seconds: float
     examples: int
 
@@ -95,7 +94,7 @@ class Slices:
         self._folder = folder
         self.size = size
 
-    def labels(self, index: int) -> Floats:
+    def labels(self, index: int) -> Float64Array:
         """Of a slice's rows, float64 [n]."""
         return np.array([float(row.partition(b"\t")[0]) for row in self._rows[index]])
 
@@ -151,7 +150,7 @@ def trained(
     return Trained(scores, watch.seconds, result.examples)
 
 
-def scored(slices: Slices, index: int, run: Path) -> Floats:
+def scored(slices: Slices, index: int, run: Path) -> Float64Array:
     """A run's model on a slice, float64 [n]."""
     path = run.with_name(f"{run.name}-slice{index}.csv")
     coterie.predict(coterie.load_model(run), slices.alone(index), path)
@@ -179,7 +178,7 @@ def retrain(slices: Slices, seed: int, folder: Path) -> list[dict[str, Trained]]
     return found
 
 
-def log_loss(scores: Floats, labels: Floats) -> float:
+def log_loss(scores: Float64Array, labels: Float64Array) -> float:
     """Mean over the rows."""
     clipped = np.clip(scores, 1e-7, 1 - 1e-7)
     return float(-np.mean(np.where(labels == 1, np.log(clipped), np.log1p(-clipped))))
@@ -224,7 +223,7 @@ def tables(slices: Slices, seeds: list[list[dict[str, Trained]]]) -> str:
     return "\n".join([*quality, "", *effort]) + "\n"
 
 
-def _paired(run: dict[str, Trained], labels: Floats) -> tuple[dict[str, float], Interval]:
+def _paired(run: dict[str, Trained], labels: Float64Array) -> tuple[dict[str, float], Interval]:
     paired = paired_aucs([run[way].scores for way in WAYS], labels)
     assert paired is not None
     aucs = {way: auc.value for way, auc in zip(WAYS, paired.aucs, strict=True)}

@@ -53,7 +53,12 @@ def nodes_by_name(node: ast.AST) -> bool:
     return of_contract and (any(search) or (ast.unparse(node.elt) == name and not loop.ifs))
 
 
+def array_type(node: ast.AST) -> bool:
+    return isinstance(node, ast.Subscript) and ast.unparse(node.value) in {"NDArray", "npt.NDArray"}
+
+
 RULES = {
+    "types of arrays": Rule(array_type, ("arrays.py",), "the names in coterie.arrays"),
     "JSON with sorted keys": Rule(
         call_with("sort_keys"), ("canonical.py",), "coterie.canonical.canonical"
     ),

@@ -19,9 +19,9 @@ from tempfile import TemporaryDirectory
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.quality.settings import Setting
+from coterie.arrays import BoolArray, FloatArray, IdArray
 from coterie.contract import Contract, Node, contract_digest, load_contract
 from coterie.data.dataset import DataSet, open_dataset
 from coterie.data.examples import Batch
@@ -36,9 +36,6 @@ from coterie.serving.scoring import Scorer
 Fold = Literal["rolling", "validation", "test"]
 Part = Literal["validation", "test"]
 CHOOSING: Sequence[Fold] = ("rolling", "validation")
-Logits = npt.NDArray[np.float32]
-Cells = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.int32]
 
 # So many rows per column that ids hardly ever share one: rows of such tables tell ids apart.
 _WIDE_ROWS = 80_000_000
@@ -57,9 +54,9 @@ class Scored:
         borrowed: Share of these that are scored with a row that other ids trained.
     """
 
-    labels: Logits
-    logits: Logits
-    exact: Logits
+    labels: FloatArray
+    logits: FloatArray
+    exact: FloatArray
     rare: float
     borrowed: float
 
@@ -75,7 +72,7 @@ class Trial:
     """
 
     parts: dict[Part, Scored]
-    row_ids: Rows
+    row_ids: IdArray
     model_bytes: int
 
     @classmethod
@@ -137,7 +134,7 @@ class Bench:
         examples = split_rows(rows).train.stop
         return setting.apply(self._example, examples, seed=seed, row_limit=rows)
 
-    def training_labels(self, setting: Setting, fold: Fold) -> Sequence[Logits]:
+    def training_labels(self, setting: Setting, fold: Fold) -> Sequence[FloatArray]:
         """Labels of every owner's training rows, in order of time; float32 [n] each, 0 or 1."""
         contract = self.contract(setting, fold, 0)
         shards = [self._open(contract, owner).train for owner in self._owners]
@@ -201,7 +198,7 @@ class Bench:
     def _owners(self) -> tuple[Node, ...]:
         return self._example.data_owners()
 
-    def _rare_cells(self, min_count: int, row_limit: int) -> dict[Part, Cells]:
+    def _rare_cells(self, min_count: int, row_limit: int) -> dict[Part, BoolArray]:
         """Which cells of the held-out parts have a rare id; bool [n, m] each."""
         setting = Setting("wide", data={"rows": _WIDE_ROWS, "min_count": min_count})
         contract = setting.apply(self._example, 1, seed=0, row_limit=row_limit)

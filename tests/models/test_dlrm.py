@@ -7,17 +7,15 @@ import json
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from coterie.arrays import FloatArray
 from coterie.contract import DataSection, ModelSection
 from coterie.errors import DataError
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.tensorflow
 
-
-Floats = npt.NDArray[np.float32]
 
 GOLDEN = REPOSITORY.parent / "shared" / "dlrm" / "golden_tiny_run.json"
 
@@ -27,7 +25,7 @@ COLUMNS = DataSection(
 )
 
 
-def as_floats(values: object) -> Floats:
+def as_floats(values: object) -> FloatArray:
     return np.array(values, np.float32)
 
 

@@ -6,18 +6,16 @@ import json
 import math
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from coterie.arrays import Float64Array, FloatArray, UInt32Array
 from coterie.errors import MessageRefused
 from coterie.models import ScoreHistogram, accuracy, calibration, log_loss, roc_auc
 from coterie.models.histogram import MAX_GROUPS, Unsigned
 from coterie.models.ordered import LOWEST_KEY, values_of
-
-Floats = npt.NDArray[np.float32]
 
 _ANYWHERE = hnp.arrays(
     np.float32,
@@ -35,11 +33,11 @@ _NEAR = st.lists(st.integers(-40, 40), min_size=1, max_size=60).map(
 SCORES = st.one_of(_ANYWHERE, _NEAR)
 
 
-def labels_for(scores: Floats, seed: int) -> Floats:
+def labels_for(scores: FloatArray, seed: int) -> FloatArray:
     return np.random.default_rng(seed).integers(0, 2, len(scores)).astype(np.float32)
 
 
-def clicks(examples: int, seed: int, spread: float = 1.1) -> tuple[Floats, Floats]:
+def clicks(examples: int, seed: int, spread: float = 1.1) -> tuple[FloatArray, FloatArray]:
     """Logits of a fair model at about Criteo's click rate, and labels, at any scale of the logits."""
     random = np.random.default_rng(seed)
     logits = random.normal(-1.4, 1.1, examples)
@@ -66,14 +64,14 @@ def test_a_perfect_order_within_what_was_a_bin_is_perfect() -> None:
 
 
 @given(SCORES, st.integers(0, 2**32))
-def test_counted_scores_have_the_auc_of_the_single_ones(scores: Floats, seed: int) -> None:
+def test_counted_scores_have_the_auc_of_the_single_ones(scores: FloatArray, seed: int) -> None:
     labels = labels_for(scores, seed)
     assert ScoreHistogram.count(scores, labels).metrics().auc == roc_auc(scores, labels)
 
 
 @given(SCORES, st.integers(0, 2**32), st.integers(1, 20), st.integers(1, 4))
 def test_coarsened_and_merged_counts_are_within_their_bound(
-    scores: Floats, seed: int, groups: int, owners: int
+    scores: FloatArray, seed: int, groups: int, owners: int
 ) -> None:
     labels = labels_for(scores, seed)
     part_n = np.random.default_rng(seed + 1).integers(0, owners, len(scores))
@@ -168,7 +166,7 @@ def same(a: ScoreHistogram, b: ScoreHistogram) -> bool:
 
 
 @given(SCORES, st.integers(0, 2**32), st.integers(1, 70))
-def test_a_histogram_survives_the_wire(scores: Floats, seed: int, groups: int) -> None:
+def test_a_histogram_survives_the_wire(scores: FloatArray, seed: int, groups: int) -> None:
     sent = ScoreHistogram.count(scores, labels_for(scores, seed)).coarsened(groups)
     received = ScoreHistogram.from_arrays(*sent.to_arrays())
     assert same(received, sent)
@@ -255,7 +253,7 @@ def test_the_widest_interval_of_all_is_read() -> None:
     hnp.arrays(np.float64, (3,), elements=st.floats(allow_nan=True, allow_infinity=True)),
 )
 def test_arbitrary_arrays_are_read_or_refused(
-    starts: npt.NDArray[np.uint32], data: st.DataObject, sums: npt.NDArray[np.float64]
+    starts: UInt32Array, data: st.DataObject, sums: Float64Array
 ) -> None:
     levels = data.draw(hnp.arrays(np.uint8, starts.shape))
     counts = data.draw(hnp.arrays(np.uint64, (2, len(starts))))

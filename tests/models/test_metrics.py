@@ -9,12 +9,12 @@ import subprocess
 import sys
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from coterie.arrays import FloatArray
 from coterie.errors import DataError
 from coterie.models import (
     ScoreHistogram,
@@ -26,19 +26,17 @@ from coterie.models import (
 )
 from coterie.models.groups import auc_of_groups
 
-Floats = npt.NDArray[np.float32]
-
 # Few distinct values, so that ties are common.
 tied_scores = hnp.arrays(np.float32, st.integers(0, 30), elements=st.sampled_from([-2, 0, 0.5, 3]))
 free_scores = hnp.arrays(np.float32, st.integers(1, 30), elements=st.floats(-30, 30, width=32))
 
 
-def labels_for(scores: Floats, seed: int) -> Floats:
+def labels_for(scores: FloatArray, seed: int) -> FloatArray:
     return np.random.default_rng(seed).integers(0, 2, len(scores)).astype(np.float32)
 
 
 @given(st.one_of(tied_scores, free_scores), st.integers(0, 2**32))
-def test_auc_is_the_share_of_pairs_in_the_right_order(scores: Floats, seed: int) -> None:
+def test_auc_is_the_share_of_pairs_in_the_right_order(scores: FloatArray, seed: int) -> None:
     labels = labels_for(scores, seed)
     pairs = list(itertools.product(scores[labels == 1], scores[labels == 0]))
     if not pairs:
@@ -50,7 +48,7 @@ def test_auc_is_the_share_of_pairs_in_the_right_order(scores: Floats, seed: int)
 
 @given(free_scores, st.integers(0, 2**32))
 def test_log_loss_accuracy_and_calibration_follow_their_definitions(
-    logits: Floats, seed: int
+    logits: FloatArray, seed: int
 ) -> None:
     labels = labels_for(logits, seed)
     chances = [1 / (1 + math.exp(-float(x))) for x in logits]

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coterie.arrays import FloatArray, Int64Array
 from coterie.contract import DataSection, DenseParameter, ModelSection
 from coterie.parameters.initial import initial_dense, initial_rows
 
 SEEDS = st.integers(0, 2**63 - 1)
-Rows = npt.NDArray[np.int64]
 
 
-def rows_of(seed: int, rows: Rows, bound: float = 0.5, dim: int = 3) -> npt.NDArray[np.float32]:
+def rows_of(seed: int, rows: Int64Array, bound: float = 0.5, dim: int = 3) -> FloatArray:
     return initial_rows(seed, rows, np.full(rows.size, bound, np.float32), dim)
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from coterie.arrays import IdArray
 from coterie.contract import Contract, contract_digest
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import CoterieError, PeerUnreachable
@@ -90,7 +90,7 @@ def small_contract(
     )
 
 
-def row_ids(worker: int, step: int) -> npt.NDArray[np.int32]:
+def row_ids(worker: int, step: int) -> IdArray:
     """Rows that a worker touches in a step: one to three of the fifteen."""
     random = np.random.default_rng((worker, step))
     chosen = random.choice(15, size=random.integers(1, 4), replace=False)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from coterie.arrays import FloatArray
 from coterie.contract import Contract
 from coterie.data.prepare.compression import RawFile
 from coterie.data.prepare.encoding import encode_rows
@@ -65,7 +65,7 @@ json.dump(scores["probability"].numpy().tolist(), sys.stdout)
 """
 
 
-def expected(trained: Trained) -> npt.NDArray[np.float32]:
+def expected(trained: Trained) -> FloatArray:
     """What the trainer's compiled step gives for the first rows of the raw file."""
     data = trained.contract.data
     reader = CriteoReader(RawFile(trained.raw), data, layout=Layout("clicked", label_needed=False))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from coterie.arrays import Float64Array
 from coterie.contract import Contract, RateSchedule, StartSection, TrainingSection, load_contract
 from coterie.data.examples import Batch
 from coterie.ps.core.aggregation import Gradients
@@ -20,7 +20,6 @@ SUMS = {"adagrad": NUMERIC, "factored_adagrad": 2 + 2}
 STEPS = 3
 CONTRACT = load_contract(Path("examples/hfl.toml"))
 RATE = 0.05
-Doubles = npt.NDArray[np.float64]
 
 
 class QuadraticStep:
@@ -95,10 +94,10 @@ def pushed_by(
 class Reference:
     """One optimizer in float64, for one parameter or row; ``state`` as in ps/core/optimizers.py."""
 
-    def __init__(self, kind: str, state: Doubles, initial: float) -> None:
+    def __init__(self, kind: str, state: Float64Array, initial: float) -> None:
         self._kind, self.state, self._initial = kind, state, initial
 
-    def direction(self, g: Doubles, taken: int) -> Doubles:
+    def direction(self, g: Float64Array, taken: int) -> Float64Array:
         match self._kind:
             case "momentum":
                 self.state = 0.9 * self.state + g
@@ -116,21 +115,21 @@ class Reference:
                 rows, columns = rows + squares.mean(axis=1), columns + squares.mean(axis=0)
                 self.state = np.concatenate((rows, columns))
                 outer = rows[:, None] * columns / rows.mean()
-                factored: Doubles = g / (np.sqrt(outer).reshape(-1) + 1e-8)
+                factored: Float64Array = g / (np.sqrt(outer).reshape(-1) + 1e-8)
                 return factored
             case "adam" | "lazy_adam":
                 m, v = np.split(self.state, 2)
                 m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
                 self.state = np.concatenate((m, v))
                 correction = np.sqrt(1 - 0.999 ** (taken + 1)) / (1 - 0.9 ** (taken + 1))
-                moved: Doubles = correction * m / (np.sqrt(v) + 1e-8)
+                moved: Float64Array = correction * m / (np.sqrt(v) + 1e-8)
                 return moved
         return g
 
 
 def reference(
     batch: Batch, start: Parameters, training: TrainingSection
-) -> tuple[float, Doubles, Doubles, Doubles, Doubles]:
+) -> tuple[float, Float64Array, Float64Array, Float64Array, Float64Array]:
     """Loss, dense parameters, their optimizer's state, rows and theirs after the local steps."""
     local = training.local_training
     assert local is not None

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from coterie.arrays import Float64Array, FloatArray, IdArray
 from coterie.contract import (
     AnyModelSection,
     DataSection,
@@ -26,9 +26,6 @@ from coterie.contract import (
 from coterie.errors import EnvironmentUnfit, MessageRefused, ModelUnfit
 from coterie.training.step import WorkerStep, pad, sum_by_row, unique_rows
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-
 SMALL = ModelSection(embedding_dim=3, bottom=(5, 3), top=(4, 1))
 COLUMNS = DataSection(
     numeric=("I1", "I2"), categorical=("C1", "C2", "C3"), column_rows={"C1": 4, "C2": 6}
@@ -38,10 +35,10 @@ BATCH = 8
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    flat_p: Floats
-    dense_bn: Floats
-    embedded_bmd: Floats
-    labels_b: Floats
+    flat_p: FloatArray
+    dense_bn: FloatArray
+    embedded_bmd: FloatArray
+    labels_b: FloatArray
 
 
 def examples_for(model: AnyModelSection, data: DataSection, count: int, seed: int = 0) -> Examples:
@@ -59,15 +56,19 @@ def examples_for(model: AnyModelSection, data: DataSection, count: int, seed: in
 
 
 def reference_logits(
-    model: ModelSection, data: DataSection, flat_p: Doubles, dense_bn: Floats, embedded_bmd: Doubles
-) -> Doubles:
+    model: ModelSection,
+    data: DataSection,
+    flat_p: Float64Array,
+    dense_bn: FloatArray,
+    embedded_bmd: Float64Array,
+) -> Float64Array:
     """The forward pass as Naumov et al. (2019) state it, in float64 numpy."""
     parts, start = [], 0
     for parameter in model.dense_parameters(data):
         parts.append(flat_p[start : start + parameter.size].reshape(parameter.shape))
         start += parameter.size
     layers = list(zip(parts[::2], parts[1::2], strict=True))
-    hidden: Doubles = dense_bn.astype(np.float64)
+    hidden: Float64Array = dense_bn.astype(np.float64)
     for kernel, bias in layers[: len(model.bottom)]:
         hidden = np.maximum(hidden @ kernel + bias, 0)
     vectors = np.concatenate([hidden[:, None], embedded_bmd], axis=1)
@@ -77,12 +78,16 @@ def reference_logits(
     for kernel, bias in layers[len(model.bottom) : -1]:
         hidden = np.maximum(hidden @ kernel + bias, 0)
     kernel, bias = layers[-1]
-    logits: Doubles = (hidden @ kernel + bias)[:, 0]
+    logits: Float64Array = (hidden @ kernel + bias)[:, 0]
     return logits
 
 
 def reference_loss(
-    model: ModelSection, data: DataSection, flat_p: Doubles, x: Examples, embedded_bmd: Doubles
+    model: ModelSection,
+    data: DataSection,
+    flat_p: Float64Array,
+    x: Examples,
+    embedded_bmd: Float64Array,
 ) -> float:
     logits = reference_logits(model, data, flat_p, x.dense_bn, embedded_bmd)
     return float(np.logaddexp(0, np.where(x.labels_b == 1, -logits, logits)).sum())
@@ -128,7 +133,7 @@ def test_gradients_are_those_of_the_sum_of_losses(step: WorkerStep, count: int) 
 
     width = 1e-6
 
-    def slope(flat_change: Doubles, embedded_change: Doubles) -> float:
+    def slope(flat_change: Float64Array, embedded_change: Float64Array) -> float:
         up = reference_loss(SMALL, COLUMNS, flat + flat_change, x, embedded + embedded_change)
         down = reference_loss(SMALL, COLUMNS, flat - flat_change, x, embedded - embedded_change)
         return (up - down) / (2 * width)
@@ -411,7 +416,7 @@ small_batches = hnp.arrays(
 
 
 @given(small_batches)
-def test_unique_rows_are_numpy_s(ids_bm: npt.NDArray[np.int32]) -> None:
+def test_unique_rows_are_numpy_s(ids_bm: IdArray) -> None:
     rows = unique_rows(ids_bm)
     np.testing.assert_array_equal(rows.ids_u, np.unique(ids_bm))
     assert rows.ids_u.dtype == np.int32
@@ -420,7 +425,7 @@ def test_unique_rows_are_numpy_s(ids_bm: npt.NDArray[np.int32]) -> None:
 
 @given(small_batches, st.integers(0, 2**32))
 def test_gradients_of_one_row_are_added_in_the_order_of_the_batch(
-    ids_bm: npt.NDArray[np.int32], seed: int
+    ids_bm: IdArray, seed: int
 ) -> None:
     gradient_bmd = np.random.default_rng(seed).normal(size=(*ids_bm.shape, 3)).astype(np.float32)
     rows = unique_rows(ids_bm)

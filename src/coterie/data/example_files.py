@@ -36,8 +36,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from coterie.arrays import IdArray, Int64Array
 from coterie.contract import DataSection, data_digest
 from coterie.data.examples import PIECE_ROWS, Shard, find_bad_value, record_bytes
 from coterie.errors import DataSetMismatch, ShardDamaged
@@ -82,7 +82,7 @@ class ShardWriter:
             )
         )
 
-    def append(self, records: NDArray[np.int32]) -> None:
+    def append(self, records: IdArray) -> None:
         """Writes records (see :func:`pack_records`), shape (b, 1 + n + m)."""
         self._write(records.astype("<i4", copy=False).tobytes())
         self._missing -= len(records)
@@ -134,7 +134,7 @@ class CheckedFile:
         self._file = file
         self._close = weakref.finalize(self, os.close, file)
         self._lock = threading.Lock()
-        self._kept: OrderedDict[int, NDArray[np.int32]] = OrderedDict()
+        self._kept: OrderedDict[int, IdArray] = OrderedDict()
         self._digests: list[bytes] = []
         self._width = 0
         self.rows = 0
@@ -146,7 +146,7 @@ class CheckedFile:
         self._width, self.rows = record_bytes(data), _check_header(header, size, self._path, data)
         _check_content(header, self._pieces(), self._path, data, expected_digest)
 
-    def read(self, start: int, stop: int) -> NDArray[np.int32]:
+    def read(self, start: int, stop: int) -> IdArray:
         """See Records."""
         stop = min(stop, self.rows)
         parts = []
@@ -160,7 +160,7 @@ class CheckedFile:
         words.setflags(write=False)
         return words
 
-    def take(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+    def take(self, rows: Int64Array) -> IdArray:
         """See Records."""
         words = np.empty((len(rows), self._width // 4), "<i4")
         pieces = rows // PIECE_ROWS
@@ -169,7 +169,7 @@ class CheckedFile:
             words[inside] = self._checked(piece)[rows[inside] - piece * PIECE_ROWS]
         return words
 
-    def _checked(self, piece: int) -> NDArray[np.int32]:
+    def _checked(self, piece: int) -> IdArray:
         with self._lock:
             words = self._kept.pop(piece, None)
             if words is None:
@@ -188,7 +188,7 @@ class CheckedFile:
                 self._kept.popitem(last=False)
             return words
 
-    def _pieces(self) -> Iterator[NDArray[np.int32]]:
+    def _pieces(self) -> Iterator[IdArray]:
         """All records, in order; keeps the digest of every piece."""
         for first in range(0, self.rows, PIECE_ROWS):
             octets = self._piece(first // PIECE_ROWS)
@@ -200,7 +200,7 @@ class CheckedFile:
         count = min(PIECE_ROWS, self.rows - first)
         return self._octets(HEADER_BYTES + first * self._width, count * self._width)
 
-    def _words(self, octets: bytes) -> NDArray[np.int32]:
+    def _words(self, octets: bytes) -> IdArray:
         return np.frombuffer(octets, "<i4").reshape(-1, self._width // 4)
 
     def _octets(self, place: int, size: int) -> bytes:
@@ -246,7 +246,7 @@ def check_shard(
 
 def _check_content(
     header: bytes | memoryview,
-    pieces: Iterable[NDArray[np.int32]],
+    pieces: Iterable[IdArray],
     path: Path,
     data: DataSection,
     expected: bytes,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from coterie.arrays import FloatArray, IdArray, Int64Array
 from coterie.contract import DataSection
 from coterie.errors import MessageRefused
 
@@ -31,9 +31,9 @@ class Batch:
         ids_bm: Global rows of the categorical columns, int32, shape (b, m).
     """
 
-    labels_b: NDArray[np.float32]
-    dense_bn: NDArray[np.float32]
-    ids_bm: NDArray[np.int32]
+    labels_b: FloatArray
+    dense_bn: FloatArray
+    ids_bm: IdArray
 
 
 def record_bytes(data: DataSection) -> int:
@@ -49,7 +49,7 @@ class Records(Protocol):
         """Number of records."""
         ...
 
-    def read(self, start: int, stop: int) -> NDArray[np.int32]:
+    def read(self, start: int, stop: int) -> IdArray:
         """Records start .. stop - 1 as int32 words, shape (b, 1 + n + m), read-only; fewer at the end.
 
         Raises:
@@ -57,7 +57,7 @@ class Records(Protocol):
         """
         ...
 
-    def take(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+    def take(self, rows: Int64Array) -> IdArray:
         """Single records as int32 words, shape (b, 1 + n + m), in the order of ``rows``.
 
         Raises:
@@ -70,18 +70,18 @@ class Records(Protocol):
 class RecordsInMemory:
     """Records as one array of int32 words, shape (rows, 1 + n + m)."""
 
-    words: NDArray[np.int32]
+    words: IdArray
 
     @property
     def rows(self) -> int:
         """See Records."""
         return int(self.words.shape[0])
 
-    def read(self, start: int, stop: int) -> NDArray[np.int32]:
+    def read(self, start: int, stop: int) -> IdArray:
         """See Records; a view."""
         return self.words[start:stop]
 
-    def take(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+    def take(self, rows: Int64Array) -> IdArray:
         """See Records."""
         return self.words.take(rows, axis=0)
 
@@ -94,7 +94,7 @@ class Shard:
         data: The data section that they were prepared under.
     """
 
-    def __init__(self, records: Records | NDArray[np.int32], data: DataSection) -> None:
+    def __init__(self, records: Records | IdArray, data: DataSection) -> None:
         self._records: Records = (
             RecordsInMemory(records) if isinstance(records, np.ndarray) else records
         )
@@ -103,11 +103,11 @@ class Shard:
         self.data = data
 
     @property
-    def words(self) -> NDArray[np.int32]:
+    def words(self) -> IdArray:
         """All records as int32 words, shape (rows, 1 + n + m), in memory from then on."""
         return self._records.read(0, self.rows)
 
-    def some_words(self, start: int, stop: int) -> NDArray[np.int32]:
+    def some_words(self, start: int, stop: int) -> IdArray:
         """Records start .. stop - 1 as int32 words, shape (b, 1 + n + m).
 
         Raises:
@@ -128,7 +128,7 @@ class Shard:
         """
         return self._batch(self._records.read(start, stop))
 
-    def batch_of(self, rows: NDArray[np.int64]) -> Batch:
+    def batch_of(self, rows: Int64Array) -> Batch:
         """Single examples, by number, in the order of ``rows``.
 
         Raises:
@@ -144,7 +144,7 @@ class Shard:
         """
         return self._records.read(start, stop)[::step].tobytes()
 
-    def _batch(self, words: NDArray[np.int32]) -> Batch:
+    def _batch(self, words: IdArray) -> Batch:
         floats = words.view("<f4")
         return Batch(floats[:, 0], floats[:, self._dense], words[:, self._ids])
 
@@ -218,15 +218,13 @@ def shard_from_records(records: bytes, data: DataSection) -> Shard:
     return builder.finish()
 
 
-def pack_records(
-    labels_b: NDArray[np.float32], dense_bn: NDArray[np.float32], ids_bm: NDArray[np.int32]
-) -> NDArray[np.int32]:
+def pack_records(labels_b: FloatArray, dense_bn: FloatArray, ids_bm: IdArray) -> IdArray:
     """Joins the parts of examples to records, int32 words of shape (b, 1 + n + m)."""
     parts = (labels_b[:, None].astype("<f4"), dense_bn.astype("<f4"))
     return np.hstack([part.view("<i4") for part in parts] + [ids_bm.astype("<i4")])
 
 
-def find_bad_value(words: NDArray[np.int32], data: DataSection, first: int) -> str | None:
+def find_bad_value(words: IdArray, data: DataSection, first: int) -> str | None:
     """Names the first field group of the records that breaks its bounds, or None.
 
     Args:

@@ -22,8 +22,8 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from coterie.arrays import IdArray, UInt64Array
 from coterie.contract import DataSection
 from coterie.data.siphash import PADDING, siphash24
 
@@ -42,7 +42,7 @@ def tensorflow_key(key: bytes) -> tuple[int, int]:
     )
 
 
-def hash_strings(cells: Sequence[str], key: bytes) -> NDArray[np.uint64]:
+def hash_strings(cells: Sequence[str], key: bytes) -> UInt64Array:
     """Hashes cells that are Python strings (step 2); shape (cells,)."""
     encoded = [cell.encode() for cell in cells]
     lengths = np.array([len(cell) for cell in encoded], np.int64)
@@ -51,12 +51,12 @@ def hash_strings(cells: Sequence[str], key: bytes) -> NDArray[np.uint64]:
     return siphash24(buffer, starts, lengths, key)
 
 
-def rows_of_hashes(hashes: NDArray[np.uint64], table_rows: int) -> NDArray[np.int32]:
+def rows_of_hashes(hashes: UInt64Array, table_rows: int) -> IdArray:
     """Rows within a column's table (step 3), each in 1 .. table_rows - 1; same shape."""
     return (1 + (hashes % np.uint64(table_rows - 1)).astype(np.int64)).astype(np.int32)
 
 
-def global_rows(cells: Sequence[str], data: DataSection, column: int) -> NDArray[np.int32]:
+def global_rows(cells: Sequence[str], data: DataSection, column: int) -> IdArray:
     """Global rows of one column's cells: the whole algorithm, as serving code needs it.
 
     Args:

@@ -9,9 +9,8 @@ graph can repeat it; most languages have a SipHash-2-4 library.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-U64 = NDArray[np.uint64]
+from coterie.arrays import ByteArray, Int64Array, UInt64Array
 
 PADDING = 8
 """Bytes that must follow the last span in its buffer: words are loaded whole, then masked."""
@@ -25,8 +24,8 @@ _TAIL_MASKS = np.array([(1 << (8 * n)) - 1 for n in range(8)], np.uint64)
 
 
 def siphash24(
-    buffer: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64], key: bytes
-) -> U64:
+    buffer: ByteArray, starts: Int64Array, lengths: Int64Array, key: bytes
+) -> UInt64Array:
     """Hashes spans of a buffer.
 
     Args:
@@ -49,8 +48,8 @@ def siphash24(
 
 
 def _hash_together(
-    words: U64, starts: NDArray[np.int64], lengths: NDArray[np.int64], key: bytes
-) -> U64:
+    words: UInt64Array, starts: Int64Array, lengths: Int64Array, key: bytes
+) -> UInt64Array:
     """Hashes spans that come longest first: those that have a block of some number lie in front."""
     halves = (int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little"))
     v0, v1, v2, v3 = (
@@ -75,7 +74,11 @@ def _hash_together(
     return v0 ^ v1 ^ v2 ^ v3
 
 
-def _rounds(state: tuple[U64, U64, U64, U64], scratch: U64, count: int) -> None:
+def _rounds(
+    state: tuple[UInt64Array, UInt64Array, UInt64Array, UInt64Array],
+    scratch: UInt64Array,
+    count: int,
+) -> None:
     v0, v1, v2, v3 = state
     for _ in range(count):
         _mix(v0, v1, 13, scratch)
@@ -86,14 +89,14 @@ def _rounds(state: tuple[U64, U64, U64, U64], scratch: U64, count: int) -> None:
         _rotate(v2, 32, scratch)
 
 
-def _mix(total: U64, other: U64, bits: int, scratch: U64) -> None:
+def _mix(total: UInt64Array, other: UInt64Array, bits: int, scratch: UInt64Array) -> None:
     """``total += other; other = rotate(other) ^ total``, in place."""
     total += other
     _rotate(other, bits, scratch)
     other ^= total
 
 
-def _rotate(vector: U64, bits: int, scratch: U64) -> None:
+def _rotate(vector: UInt64Array, bits: int, scratch: UInt64Array) -> None:
     np.right_shift(vector, np.uint64(64 - bits), out=scratch)
     np.left_shift(vector, np.uint64(bits), out=vector)
     vector |= scratch

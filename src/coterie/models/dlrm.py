@@ -14,8 +14,8 @@ from typing import cast
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import FloatArray
 from coterie.errors import DataError
 from coterie.models.embedding import EmbeddingTables, FeatureConfig, Shape
 
@@ -197,7 +197,7 @@ class DLRM(keras.Model):  # type: ignore[misc]  # Keras has no type stubs
         }
 
 
-def assign_flat(variables: Iterable[keras.Variable], flat_p: npt.NDArray[np.float32]) -> None:
+def assign_flat(variables: Iterable[keras.Variable], flat_p: FloatArray) -> None:
     """Fills variables, in their order, from one flat buffer.
 
     Args:

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Literal, cast
 
 import keras
-import numpy as np
-import numpy.typing as npt
+
+from coterie.arrays import FloatArray
 
 Shape = tuple[int | None, ...]
 PADDING_ID = -1
@@ -96,7 +96,7 @@ class EmbeddingTables(keras.layers.Layer):  # type: ignore[misc]  # Keras has no
         """[B, m, dim]."""
         return input_shape[0], len(self.features), self.features[0].table.embedding_dim
 
-    def assign_rows(self, rows_by_table: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    def assign_rows(self, rows_by_table: Mapping[str, FloatArray]) -> None:
         """Replaces whole tables, for example with a parameter server's rows."""
         for name, rows in rows_by_table.items():
             self._variable_of[name].assign(rows)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
-Float64s = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from coterie.arrays import BoolArray, Float64Array, FloatArray, Int64Array
+
+Floats = FloatArray | Float64Array
 
 
-def auc_of_groups(positives_g: Counts, negatives_g: Counts) -> float | None:
+def auc_of_groups(positives_g: Int64Array, negatives_g: Int64Array) -> float | None:
     """Area under the ROC curve: how often a positive outranks a negative; ties count one half.
 
     Args:
@@ -30,7 +28,9 @@ def auc_of_groups(positives_g: Counts, negatives_g: Counts) -> float | None:
     return float((positives * (2 * below + negatives)).sum() / (2 * pairs))
 
 
-def auc_error_of_groups(positives_g: Counts, negatives_g: Counts, wide_g: Bools) -> float:
+def auc_error_of_groups(
+    positives_g: Int64Array, negatives_g: Int64Array, wide_g: BoolArray
+) -> float:
     """How far ``auc_of_groups`` can be from the AUC of the single scores.
 
     Args:

@@ -16,18 +16,23 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import (
+    ByteArray,
+    Float64Array,
+    Int64Array,
+    UInt16Array,
+    UInt32Array,
+    UInt64Array,
+)
 from coterie.errors import MessageRefused
-from coterie.models.groups import Counts, Float64s, Floats, auc_error_of_groups, auc_of_groups
+from coterie.models.groups import Floats, auc_error_of_groups, auc_of_groups
 from coterie.models.intervals import Interval, auc_interval
 from coterie.models.metrics import Metrics, checked, losses, sigmoid
 from coterie.models.ordered import (
     HIGHEST_KEY,
     KEY_BITS,
     LOWEST_KEY,
-    Keys,
-    Levels,
     common_levels,
     floors,
     keys_of,
@@ -41,9 +46,7 @@ SUMS = 3
 _WIDEST = 2.0**-10
 """No interval spans more of the predicted probabilities: so half of it bounds an error of their mean."""
 
-Unsigned = (
-    npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
-)
+Unsigned = ByteArray | UInt16Array | UInt32Array | UInt64Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +63,10 @@ class ScoreHistogram:
         correct: Examples on the right side of probability one half.
     """
 
-    starts: Keys
-    levels: Levels
-    positives: Counts
-    negatives: Counts
+    starts: Int64Array
+    levels: Int64Array
+    positives: Int64Array
+    negatives: Int64Array
     loss_sum: float = 0.0
     prediction_sum: float = 0.0
     correct: int = 0
@@ -142,12 +145,12 @@ class ScoreHistogram:
             self.correct,
         )
 
-    def _split(self, most: int) -> tuple[Counts, Keys, Levels]:
+    def _split(self, most: int) -> tuple[Int64Array, Int64Array, Int64Array]:
         """Halves all that holds more than ``most`` examples: first group, start, level of each rest."""
         ends = self.starts + (1 << self.levels) - 1
         before = np.concatenate(([0], np.cumsum(self.positives + self.negatives)))
         low, high = np.array([0]), np.array([len(self.starts)])
-        found: list[tuple[Counts, Keys, Levels]] = []
+        found: list[tuple[Int64Array, Int64Array, Int64Array]] = []
         while low.size:
             levels = common_levels(self.starts[low], ends[high - 1])
             starts = floors(self.starts[low], levels)
@@ -172,9 +175,11 @@ class ScoreHistogram:
         """How far the AUC can be from that of the single scores; 0 if each was counted by itself."""
         return auc_error_of_groups(self.positives, self.negatives, self.levels > 0)
 
-    def predictions(self) -> Float64s:
+    def predictions(self) -> Float64Array:
         """Predicted probability of each interval: exact at level 0, else within 2^-11 of its mean."""
-        middles: Float64s = sigmoid(values_of(self.starts)) + _spans(self.starts, self.levels) / 2
+        middles: Float64Array = (
+            sigmoid(values_of(self.starts)) + _spans(self.starts, self.levels) / 2
+        )
         return middles
 
     def interval(self) -> Interval | None:
@@ -194,7 +199,7 @@ class ScoreHistogram:
             correct=self.correct,
         )
 
-    def to_arrays(self) -> tuple[Unsigned, Unsigned, Unsigned, Float64s]:
+    def to_arrays(self) -> tuple[Unsigned, Unsigned, Unsigned, Float64Array]:
         """The histogram for the wire.
 
         Returns:
@@ -212,7 +217,7 @@ class ScoreHistogram:
 
     @classmethod
     def from_arrays(
-        cls, starts: Unsigned, levels: Unsigned, counts: Unsigned, sums: Float64s
+        cls, starts: Unsigned, levels: Unsigned, counts: Unsigned, sums: Float64Array
     ) -> Self:
         """Reads what ``to_arrays`` wrote, trusting no value.
 
@@ -255,23 +260,23 @@ class ScoreHistogram:
         )
 
 
-def _spans(starts_g: Keys, levels_g: Levels) -> Float64s:
+def _spans(starts_g: Int64Array, levels_g: Int64Array) -> Float64Array:
     """How much of the predicted probabilities intervals span."""
     ends_g = starts_g + (1 << levels_g) - 1
-    spans_g: Float64s = sigmoid(values_of(ends_g)) - sigmoid(values_of(starts_g))
+    spans_g: Float64Array = sigmoid(values_of(ends_g)) - sigmoid(values_of(starts_g))
     return spans_g
 
 
-def _first(sorted_n: Keys) -> Counts:
+def _first(sorted_n: Int64Array) -> Int64Array:
     """Where runs of equal values begin."""
     return np.flatnonzero(np.diff(sorted_n, prepend=-1))
 
 
-def _sums(values_n: Counts, first_g: Counts) -> Counts:
+def _sums(values_n: Int64Array, first_g: Int64Array) -> Int64Array:
     """Sums from each first place to before the next; there may be no place at all."""
     if not len(first_g):
         return np.zeros(0, np.int64)
-    sums: Counts = np.add.reduceat(values_n, first_g)
+    sums: Int64Array = np.add.reduceat(values_n, first_g)
     return sums
 
 

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coterie.arrays import BoolArray, Float64Array, Int64Array
 from coterie.errors import DataError
-from coterie.models.groups import Bools, Counts, Float64s, Floats, auc_of_groups
+from coterie.models.groups import Floats, auc_of_groups
 
 _QUANTILE = 1.959963984540054  # of the normal distribution, two-sided 95 %
 _TRUSTED = 2.0  # so many examples weigh as much as the formula does in the variance
@@ -62,7 +63,7 @@ class Paired:
     p_values: tuple[float, ...]
 
 
-def auc_interval(positives_g: Counts, negatives_g: Counts) -> Interval | None:
+def auc_interval(positives_g: Int64Array, negatives_g: Int64Array) -> Interval | None:
     """AUC of counted scores, with its interval.
 
     Args:
@@ -245,11 +246,11 @@ class _Placements:
     """Of each positive the share of negatives below it; of each negative that of positives above."""
 
     auc: float
-    positives: Float64s
-    negatives: Float64s
+    positives: Float64Array
+    negatives: Float64Array
 
 
-def _placements(ranks_n: Counts, positive_n: Bools) -> _Placements:
+def _placements(ranks_n: Int64Array, positive_n: BoolArray) -> _Placements:
     size = int(ranks_n.max()) + 1
     positives = np.bincount(ranks_n[positive_n], minlength=size)
     negatives = np.bincount(ranks_n[~positive_n], minlength=size)

@@ -7,8 +7,9 @@ from typing import Self
 
 import numpy as np
 
+from coterie.arrays import BoolArray, Float64Array
 from coterie.errors import DataError
-from coterie.models.groups import Bools, Float64s, Floats, auc_of_groups
+from coterie.models.groups import Floats, auc_of_groups
 from coterie.models.intervals import Interval
 
 FEW = 20
@@ -159,21 +160,21 @@ def expected_calibration_error(predictions: Floats, labels: Floats, bins: int = 
     return float(np.abs(gaps).sum() / len(predictions_n))
 
 
-def losses(logits_n: Float64s, positive_n: Bools) -> Float64s:
+def losses(logits_n: Float64Array, positive_n: BoolArray) -> Float64Array:
     """Binary cross-entropies in nats, float64 [n], of logits of any size."""
-    losses_n: Float64s = np.logaddexp(0.0, np.where(positive_n, -logits_n, logits_n))
+    losses_n: Float64Array = np.logaddexp(0.0, np.where(positive_n, -logits_n, logits_n))
     return losses_n
 
 
-def sigmoid(logits: Floats) -> Float64s:
+def sigmoid(logits: Floats) -> Float64Array:
     """Predicted probabilities, float64 [n], of logits of any size."""
     logits_n = logits.astype(np.float64)
     small_n = np.exp(-np.abs(logits_n))
-    probabilities: Float64s = np.where(logits_n >= 0, 1.0, small_n) / (1.0 + small_n)
+    probabilities: Float64Array = np.where(logits_n >= 0, 1.0, small_n) / (1.0 + small_n)
     return probabilities
 
 
-def checked(scores: Floats, labels: Floats) -> tuple[Float64s, Bools]:
+def checked(scores: Floats, labels: Floats) -> tuple[Float64Array, BoolArray]:
     """The scores as float64 [n], and which examples are positive.
 
     Raises:

@@ -16,11 +16,12 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from coterie.models.groups import Bools, Counts, auc_error_of_groups
+from coterie.arrays import BoolArray, Int64Array
+from coterie.models.groups import auc_error_of_groups
 from coterie.models.histogram import ScoreHistogram
 from coterie.models.intervals import Interval, interval_of
 from coterie.models.metrics import Metrics
-from coterie.models.ordered import Keys, common_levels, floors, values_of
+from coterie.models.ordered import common_levels, floors, values_of
 from coterie.models.pooling import pooled_auc
 
 MAX_BINS = 1024
@@ -29,7 +30,7 @@ MAX_BINS = 1024
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-Enough = Callable[[Counts], Bools]
+Enough = Callable[[Int64Array], BoolArray]
 """Of examples by party, int64 [parties, cells]: which cells may be shown."""
 
 
@@ -140,7 +141,7 @@ class ReleasedScores(BaseModel):
 
 def lines_that_stay(
     parts: Sequence[ScoreHistogram], total: ScoreHistogram, enough: Enough | None
-) -> Keys:
+) -> Int64Array:
     """The dyadic lines that have enough on both sides; at most ``MAX_BINS - 1``.
 
     Args:
@@ -163,11 +164,13 @@ def lines_that_stay(
         return lines
     halves = np.array([_halves(part, lines, reach) for part in parts])
     stay = enough(halves[:, 0]) & enough(halves[:, 1])
-    kept: Keys = lines[stay]
+    kept: Int64Array = lines[stay]
     return kept
 
 
-def _halves(part: ScoreHistogram, lines: Keys, reach: Keys) -> tuple[Counts, Counts]:
+def _halves(
+    part: ScoreHistogram, lines: Int64Array, reach: Int64Array
+) -> tuple[Int64Array, Int64Array]:
     """Examples from ``reach`` keys before each line to it, and from it to ``reach`` after it."""
     before = np.concatenate(([0], np.cumsum(part.positives + part.negatives)))
     low, middle, high = (

@@ -5,12 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
-
+from coterie.arrays import FloatArray
 from coterie.contract import Contract
-
-FloatArray = npt.NDArray[np.float32]
 
 
 def model_digest(

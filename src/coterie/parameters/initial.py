@@ -10,13 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import FloatArray, IdArray, Int64Array, IntpArray, UInt64Array
 from coterie.contract import Contract, DenseParameter
-
-FloatArray = npt.NDArray[np.float32]
-IdArray = npt.NDArray[np.int32]
-Uint64Array = npt.NDArray[np.uint64]
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _ROW_STREAM = 1
@@ -38,7 +34,7 @@ class InitialRows:
         # The reference DLRM starts a table of n rows from U(-sqrt(1/n), sqrt(1/n)).
         self._bounds = np.sqrt(1 / np.array(data.table_rows)).astype(np.float32)
 
-    def columns(self, rows: IdArray) -> npt.NDArray[np.intp]:
+    def columns(self, rows: IdArray) -> IntpArray:
         """The categorical column of each global row, [n]."""
         return np.searchsorted(self._offsets, rows, side="right") - 1
 
@@ -52,9 +48,7 @@ class InitialRows:
         return initial_rows(self._seed, rows.astype(np.int64), bounds, self._dim)
 
 
-def initial_rows(
-    seed: int, global_rows: npt.NDArray[np.int64], bounds: FloatArray, dim: int
-) -> FloatArray:
+def initial_rows(seed: int, global_rows: Int64Array, bounds: FloatArray, dim: int) -> FloatArray:
     """Initial embedding rows, uniform in (-bound, bound).
 
     Args:
@@ -66,9 +60,9 @@ def initial_rows(
     Returns:
         float32 [n, dim].
     """
-    columns: Uint64Array = np.arange(dim, dtype=np.uint64)
-    first: Uint64Array = global_rows.astype(np.uint64)[:, None] * np.uint64(dim)
-    counters: Uint64Array = np.add(first, columns, dtype=np.uint64)
+    columns: UInt64Array = np.arange(dim, dtype=np.uint64)
+    first: UInt64Array = global_rows.astype(np.uint64)[:, None] * np.uint64(dim)
+    counters: UInt64Array = np.add(first, columns, dtype=np.uint64)
     # An odd number below 2^24 fits a float32 exactly and keeps the interval open.
     odd = (_outputs(seed, _ROW_STREAM, counters) >> np.uint64(41)).astype(np.float32) * 2 + 1
     unit = odd / np.float32(1 << 23) - np.float32(1)
@@ -87,7 +81,7 @@ def initial_dense(seed: int, parameters: Sequence[DenseParameter]) -> FloatArray
         float32 [P], all parameters flattened one after the other.
     """
     total = sum(parameter.size for parameter in parameters)
-    counters: Uint64Array = np.arange(2 * total, dtype=np.uint64)
+    counters: UInt64Array = np.arange(2 * total, dtype=np.uint64)
     bits = _outputs(seed, _DENSE_STREAM, counters)
     unit = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) / float(1 << 53)
     normal = np.sqrt(-2 * np.log(unit[0::2])) * np.cos(2 * np.pi * unit[1::2])
@@ -102,15 +96,15 @@ def initial_dense(seed: int, parameters: Sequence[DenseParameter]) -> FloatArray
     return values
 
 
-def _outputs(seed: int, stream: int, counters: Uint64Array) -> Uint64Array:
+def _outputs(seed: int, stream: int, counters: UInt64Array) -> UInt64Array:
     """SplitMix64's outputs at ``counters`` of the stream that (seed, stream) keys."""
     key = mix(np.array([seed], np.uint64) + np.array([stream], np.uint64) * _GAMMA)
     return mix(key + (counters + np.uint64(1)) * _GAMMA)
 
 
-def mix(z: Uint64Array) -> Uint64Array:
+def mix(z: UInt64Array) -> UInt64Array:
     """SplitMix64's output function, element by element."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: Uint64Array = z ^ (z >> np.uint64(31))
+    mixed: UInt64Array = z ^ (z >> np.uint64(31))
     return mixed

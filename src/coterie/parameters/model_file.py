@@ -26,14 +26,11 @@ import struct
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import FloatArray, IdArray
 from coterie.contract import Contract, canonical_json
 from coterie.parameters.digest import model_digest
 from coterie.parameters.sharding import SliceDigests
-
-FloatArray = npt.NDArray[np.float32]
-IdArray = npt.NDArray[np.int32]
 
 MAGIC = b"COTMODEL"
 FORMAT_VERSION = 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coterie.arrays import FloatArray, IdArray
 from coterie.contract import Contract, contract_from_json
 from coterie.contract.loading import MAX_CONTRACT_BYTES
 from coterie.errors import ContractInvalid, ModelDamaged
@@ -19,8 +20,6 @@ from coterie.parameters.model_file import (
     HEADER_BYTES,
     MAGIC,
     TRAILER_BYTES,
-    FloatArray,
-    IdArray,
     file_bytes,
     padded,
     record_type,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from coterie.arrays import FloatArray, IdArray
 from coterie.contract import Contract
 from coterie.contract.loading import MAX_CONTRACT_BYTES
 from coterie.errors import StartRefused
@@ -19,8 +20,6 @@ from coterie.parameters.digest import model_digest
 from coterie.parameters.model_file import (
     HEADER_BYTES,
     TRAILER_BYTES,
-    FloatArray,
-    IdArray,
     padded,
     record_type,
     text_digest,

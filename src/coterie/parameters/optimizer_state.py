@@ -24,16 +24,10 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from coterie.arrays import FloatArray, IdArray
 from coterie.errors import ModelDamaged
 from coterie.parameters.digest import optimizer_digest
-from coterie.parameters.model_file import (
-    FloatArray,
-    IdArray,
-    RowsWriter,
-    Target,
-    padded,
-    zero_padded,
-)
+from coterie.parameters.model_file import RowsWriter, Target, padded, zero_padded
 from coterie.parameters.model_reader import damaged
 from coterie.parameters.model_stream import PIECE_BYTES, Octets, Rows, floats, zeros
 

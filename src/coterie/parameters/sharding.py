@@ -13,19 +13,15 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import ByteArray, FloatArray, IdArray, Int64Array
 from coterie.parameters.initial import mix
 
 SLICES = 256
 _BLOCK_BITS = 6
 
-FloatArray = npt.NDArray[np.float32]
-IdArray = npt.NDArray[np.int32]
-IndexArray = npt.NDArray[np.int64]
 
-
-def slices_of(rows: IdArray) -> npt.NDArray[np.uint8]:
+def slices_of(rows: IdArray) -> ByteArray:
     """The slice of each global row.
 
     Args:
@@ -86,9 +82,9 @@ class Sharding:
         owners = mix(blocks.astype(np.uint64)) >> np.uint64(56)
         self._owner_of_block = (owners % np.uint64(shards)).astype(np.uint8)
 
-    def owners(self, rows: IdArray) -> npt.NDArray[np.uint8]:
+    def owners(self, rows: IdArray) -> ByteArray:
         """The shard that holds each global row, uint8 [n]."""
-        owners: npt.NDArray[np.uint8] = self._owner_of_block[rows >> _BLOCK_BITS]
+        owners: ByteArray = self._owner_of_block[rows >> _BLOCK_BITS]
         return owners
 
     def places(self, shard: int) -> RowPlaces:
@@ -108,7 +104,7 @@ class RowPlaces:
         count: Rows that the shard has room for.
     """
 
-    def __init__(self, owner_of_block: npt.NDArray[np.uint8], rows: int, shard: int) -> None:
+    def __init__(self, owner_of_block: ByteArray, rows: int, shard: int) -> None:
         self._blocks = np.flatnonzero(owner_of_block == shard)
         self._whole = self._blocks.size == owner_of_block.size
         self._index_of_block = np.full(owner_of_block.size, -1, np.int32)
@@ -130,10 +126,10 @@ class RowPlaces:
         places: IdArray = (self._index_of_block[rows >> _BLOCK_BITS] << _BLOCK_BITS) | within
         return places
 
-    def rows_at(self, places: IndexArray) -> IdArray:
+    def rows_at(self, places: Int64Array) -> IdArray:
         """The global rows at places, int32 [n]: the inverse of ``of``; ascending stays ascending."""
         if self._whole:
             return places.astype(np.int32)
         within = places & ((1 << _BLOCK_BITS) - 1)
-        rows: IndexArray = (self._blocks[places >> _BLOCK_BITS] << _BLOCK_BITS) | within
+        rows: Int64Array = (self._blocks[places >> _BLOCK_BITS] << _BLOCK_BITS) | within
         return rows.astype(np.int32)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import BoolArray, FloatArray, IdArray, IntpArray
 from coterie.contract import Contract
 from coterie.errors import DataError, ModelDamaged, OutputInUse
 from coterie.files import make_folder, reason, written_aside
@@ -20,8 +20,6 @@ from coterie.parameters.initial import InitialRows
 from coterie.parameters.model_file import (
     HEADER_BYTES,
     TRAILER_BYTES,
-    FloatArray,
-    IdArray,
     ModelWriter,
     Target,
     file_bytes,
@@ -29,7 +27,6 @@ from coterie.parameters.model_file import (
 from coterie.parameters.model_reader import Contents, damaged, read_contents
 
 MODEL_NAME = "model.coterie"
-BoolArray = npt.NDArray[np.bool_]
 
 
 class TrainedModel:
@@ -202,7 +199,7 @@ class TrainedModel:
         values[trained] = self.row_values[places[trained]]
         return values[inverse]
 
-    def _places(self, ids: IdArray) -> tuple[npt.NDArray[np.intp], BoolArray]:
+    def _places(self, ids: IdArray) -> tuple[IntpArray, BoolArray]:
         """Where rows are among ``row_ids``, and whether they are there."""
         places = np.searchsorted(self.row_ids, ids)
         if not self.row_ids.size:

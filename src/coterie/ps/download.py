@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import FloatArray, IdArray
 from coterie.contract import Contract
 from coterie.errors import CallRefused
 from coterie.ps.core.membership import Membership
@@ -14,9 +14,6 @@ from coterie.ps.core.state import ModelState
 from coterie.ps.ports import Caller
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import PART_BYTES
-
-FloatArray = npt.NDArray[np.float32]
-IdArray = npt.NDArray[np.int32]
 
 
 def part_count(state: ModelState, *, optimizer_state: bool = False) -> int:

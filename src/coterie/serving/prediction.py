@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from coterie.arrays import FloatArray, Int64Array
 from coterie.data.prepare.compression import RawFile, RawSource
 from coterie.data.prepare.data_frames import Frame, RawFrame
 from coterie.data.prepare.encoding import encode_rows
@@ -21,7 +21,7 @@ from coterie.data.prepare.reader import CriteoReader, RawRows
 from coterie.errors import EnvironmentUnfit, OutputInUse, UsageError
 from coterie.files import move_new, reason
 from coterie.parameters.trained_model import TrainedModel
-from coterie.serving.scoring import Float32s, Scorer, probabilities
+from coterie.serving.scoring import Scorer, probabilities
 
 SUFFIXES = (".csv", ".parquet")
 Progress = Callable[[str, int, int], None]
@@ -162,7 +162,7 @@ class _Scored:
             source, self._data, layout=self.layout, max_bad_rows=max_bad_rows
         )
 
-    def blocks(self) -> Iterator[tuple[RawRows, Float32s]]:
+    def blocks(self) -> Iterator[tuple[RawRows, FloatArray]]:
         scorer = Scorer(self._model)
         for block in self.reader.rows():
             yield block, probabilities(scorer.logits(encode_rows(block, self._data)))
@@ -183,8 +183,8 @@ def _schema(kept: Sequence[str], count: str = "line") -> dict[str, type[pl.DataT
 
 def _table(
     block: RawRows,
-    numbers: npt.NDArray[np.int64],
-    scores: Float32s,
+    numbers: Int64Array,
+    scores: FloatArray,
     schema: dict[str, type[pl.DataType]],
 ) -> pl.DataFrame:
     count, *kept, _ = schema

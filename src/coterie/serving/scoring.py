@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import FloatArray
 from coterie.data.examples import Batch
 from coterie.parameters.trained_model import TrainedModel
 from coterie.ps.wire.bounds import EVALUATION_BATCH
 from coterie.training.step import WorkerStep, unique_rows
-
-Float32s = npt.NDArray[np.float32]
 
 
 class Scorer:
@@ -31,7 +29,7 @@ class Scorer:
         )
         self._size = min(contract.training.batch, EVALUATION_BATCH)
 
-    def logits(self, batch: Batch) -> Float32s:
+    def logits(self, batch: Batch) -> FloatArray:
         """Logits of any number of examples, float32 [b].
 
         Args:
@@ -50,7 +48,7 @@ class Scorer:
         return logits
 
 
-def probabilities(logits: Float32s) -> Float32s:
+def probabilities(logits: FloatArray) -> FloatArray:
     """The click probabilities of logits, float32 [b]."""
     small = np.exp(-np.abs(logits.astype(np.float64)))
     return (np.where(logits >= 0, 1.0, small) / (1.0 + small)).astype(np.float32)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import BoolArray, FloatArray, IdArray
 from coterie.contract import Contract
 from coterie.errors import CoterieError, EnvironmentUnfit, PeerUnreachable, StepRefused
 from coterie.ps.checkpoints.lineage import Announced
@@ -43,9 +43,6 @@ from coterie.training.rollback_guard import RollbackGuard
 from coterie.training.sharded_client import ShardedClient, part_of
 from coterie.waiting import Patience as Saying
 
-FloatArray = npt.NDArray[np.float32]
-IdArray = npt.NDArray[np.int32]
-BoolArray = npt.NDArray[np.bool_]
 Outcome = TypeVar("Outcome")
 _FAREWELL_SECONDS = 5.0
 _AGAIN_SECONDS = 1.0

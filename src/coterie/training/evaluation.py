@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from coterie.arrays import FloatArray, IdArray
 from coterie.contract import DataSection
 from coterie.data.dataset import DataSet
 from coterie.data.examples import Shard
@@ -13,7 +14,7 @@ from coterie.models.counting import ScoreCounter
 from coterie.models.histogram import MAX_GROUPS, ScoreHistogram
 from coterie.ps.core.evaluation import SPLITS, SplitCounts
 from coterie.ps.wire.bounds import EVALUATION_BATCH
-from coterie.training.client import FloatArray, IdArray, ServerClient
+from coterie.training.client import ServerClient
 from coterie.training.step import WorkerStep, unique_rows
 
 ScoreSink = Callable[[str, FloatArray, FloatArray], None]

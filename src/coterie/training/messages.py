@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import FloatArray
 from coterie.errors import ProtocolError
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.wire.frames import Octets, Push, octets_of
 from coterie.training.sharded_client import Places, part_of
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

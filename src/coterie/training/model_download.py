@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import FloatArray, IdArray
 from coterie.contract import Contract
 from coterie.errors import ProtocolError, RollbackRefused
 from coterie.parameters.model_file import ModelWriter, Target, model_file_bytes
@@ -22,8 +22,6 @@ from coterie.ps.download import rows_per_part
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.training.client import ServerClient
 
-FloatArray = npt.NDArray[np.float32]
-IdArray = npt.NDArray[np.int32]
 Piece = tuple[IdArray, FloatArray]
 Stream = Iterator[pb.DownloadPart]
 

@@ -18,14 +18,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import Int64Array, UInt64Array
 from coterie.data.examples import PIECE_ROWS, Batch, Shard
 from coterie.parameters.initial import mix
 from coterie.ps.core.schedule import Lane
-
-Places = npt.NDArray[np.int64]
-Keys = npt.NDArray[np.uint64]
 
 WINDOW_PIECES = 8
 _ROUNDS = 8
@@ -58,7 +55,7 @@ class RowOrder:
         return shard.batch_of(shuffled(places, shard.rows, (self.seed, self.worker, epoch)))
 
 
-def shuffled(places: Places, rows: int, key: tuple[int, int, int]) -> Places:
+def shuffled(places: Int64Array, rows: int, key: tuple[int, int, int]) -> Int64Array:
     """The rows at some places of a shuffled order.
 
     Args:
@@ -85,7 +82,7 @@ def shuffled(places: Places, rows: int, key: tuple[int, int, int]) -> Places:
 
 
 @functools.lru_cache(maxsize=4)
-def _layout(rows: int, key: tuple[int, int, int]) -> tuple[Places, Places]:
+def _layout(rows: int, key: tuple[int, int, int]) -> tuple[Int64Array, Int64Array]:
     """The shuffled pieces: place of the first row of each in the order, and its place in the file."""
     count = -(-rows // PIECE_ROWS)
     pieces = _permuted(np.arange(count, dtype=np.int64), count, _keys(key, 0))
@@ -94,16 +91,16 @@ def _layout(rows: int, key: tuple[int, int, int]) -> tuple[Places, Places]:
     return np.cumsum(sizes) - sizes, starts
 
 
-def _keys(key: tuple[int, int, int], number: int) -> Keys:
+def _keys(key: tuple[int, int, int], number: int) -> UInt64Array:
     """Round keys of one permutation."""
-    state: Keys = np.array([_STREAM], np.uint64)
+    state: UInt64Array = np.array([_STREAM], np.uint64)
     for part in (*key, number):
         state = mix(np.add(state, np.array([part], np.uint64), dtype=np.uint64))
-    rounds: Keys = np.arange(1, _ROUNDS + 1, dtype=np.uint64)
+    rounds: UInt64Array = np.arange(1, _ROUNDS + 1, dtype=np.uint64)
     return mix(np.add(state, rounds, dtype=np.uint64))
 
 
-def _permuted(numbers: Places, size: int, keys: Keys) -> Places:
+def _permuted(numbers: Int64Array, size: int, keys: UInt64Array) -> Int64Array:
     """A permutation of 0 .. size - 1, at some numbers."""
     half = np.uint64(max(1, -(-(size - 1).bit_length() // 2)))
     found = numbers.astype(np.uint64)
@@ -114,10 +111,10 @@ def _permuted(numbers: Places, size: int, keys: Keys) -> Places:
     return found.astype(np.int64)
 
 
-def _network(numbers: Keys, half: np.uint64, keys: Keys) -> Keys:
+def _network(numbers: UInt64Array, half: np.uint64, keys: UInt64Array) -> UInt64Array:
     mask = (np.uint64(1) << half) - np.uint64(1)
     left, right = numbers >> half, numbers & mask
     for key in keys:
         left, right = right, left ^ (mix(right + key) & mask)
-    joined: Keys = (left << half) | right
+    joined: UInt64Array = (left << half) | right
     return joined

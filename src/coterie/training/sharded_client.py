@@ -8,18 +8,16 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import FloatArray, IdArray, IntpArray
 from coterie.contract import Contract
 from coterie.errors import ProtocolError
 from coterie.parameters.sharding import Sharding
 from coterie.ps.ports import ParameterServerPort
 
-IdArray = npt.NDArray[np.int32]
-FloatArray = npt.NDArray[np.float32]
 Answer = TypeVar("Answer")
 Array = TypeVar("Array", FloatArray, IdArray)
-Places = npt.NDArray[np.intp] | None
+Places = IntpArray | None
 
 
 def part_of(array: Array, places: Places) -> Array:

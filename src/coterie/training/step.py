@@ -14,16 +14,12 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import FloatArray, IdArray, Int64Array
 from coterie.contract import AnyModelSection, DataSection
 from coterie.errors import MessageRefused
 from coterie.models.backend import configure_tensorflow
 from coterie.models.core import check_core, core_of
-
-Float32s = npt.NDArray[np.float32]
-Int32s = npt.NDArray[np.int32]
-Int64s = npt.NDArray[np.int64]
 
 _lock = threading.Lock()
 
@@ -37,8 +33,8 @@ class UniqueRows:
         inverse_bm: int32 [B, m]: ``ids_u[inverse_bm]`` are the batch's rows.
     """
 
-    ids_u: Int32s
-    inverse_bm: Int32s
+    ids_u: IdArray
+    inverse_bm: IdArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +52,11 @@ class StepGradients:
     loss_sum: float
     examples: int
     correct: int
-    dense_p: Float32s
-    embedded_bmd: Float32s
+    dense_p: FloatArray
+    embedded_bmd: FloatArray
 
 
-def unique_rows(ids_bm: Int32s | Int64s) -> UniqueRows:
+def unique_rows(ids_bm: IdArray | Int64Array) -> UniqueRows:
     """Finds the distinct rows of a batch.
 
     Args:
@@ -80,7 +76,7 @@ def unique_rows(ids_bm: Int32s | Int64s) -> UniqueRows:
     return UniqueRows(sorted_ids[is_first], inverse.reshape(ids_bm.shape))
 
 
-def sum_by_row(gradient_bmd: Float32s, rows: UniqueRows) -> Float32s:
+def sum_by_row(gradient_bmd: FloatArray, rows: UniqueRows) -> FloatArray:
     """Adds up the gradients of each distinct row: in the order of the batch, in float64.
 
     Args:
@@ -146,11 +142,11 @@ class WorkerStep:
 
     def gradients(
         self,
-        flat_p: Float32s,
-        dense_bn: Float32s,
-        embedded_bmd: Float32s,
-        labels_b: Float32s,
-        weights_b: Float32s | None = None,
+        flat_p: FloatArray,
+        dense_bn: FloatArray,
+        embedded_bmd: FloatArray,
+        labels_b: FloatArray,
+        weights_b: FloatArray | None = None,
     ) -> StepGradients:
         """Computes loss and gradients of examples, summed over them.
 
@@ -186,7 +182,9 @@ class WorkerStep:
         )
         return StepGradients(float(loss), examples, int(correct), dense_p, gradient_bmd[:examples])
 
-    def scores(self, flat_p: Float32s, dense_bn: Float32s, embedded_bmd: Float32s) -> Float32s:
+    def scores(
+        self, flat_p: FloatArray, dense_bn: FloatArray, embedded_bmd: FloatArray
+    ) -> FloatArray:
         """Computes the logits, float32 [b], of at most a batch of examples.
 
         Args:
@@ -211,7 +209,7 @@ class WorkerStep:
         self.scores(flat_p, dense_bn, embedded_bmd)
 
     def _check(
-        self, flat_p: Float32s, dense_bn: Float32s, embedded_bmd: Float32s, examples: int
+        self, flat_p: FloatArray, dense_bn: FloatArray, embedded_bmd: FloatArray, examples: int
     ) -> None:
         _require("dense parameters", flat_p, (self.parameters,))
         _require("dense features", dense_bn, (examples, self.numeric))
@@ -231,7 +229,7 @@ def _added(parts: Sequence[StepGradients]) -> StepGradients:
     )
 
 
-def pad(array: Float32s, batch: int) -> Float32s:
+def pad(array: FloatArray, batch: int) -> FloatArray:
     """Fills a partial batch up with zeros along axis 0; a full one is returned as it is."""
     if len(array) == batch:
         return array
@@ -241,7 +239,7 @@ def pad(array: Float32s, batch: int) -> Float32s:
 
 
 class _Compiled(Protocol):
-    def __call__(self, *arrays: Float32s) -> tuple[Float32s, ...]: ...
+    def __call__(self, *arrays: FloatArray) -> tuple[FloatArray, ...]: ...
 
 
 @functools.lru_cache(maxsize=8)
@@ -296,7 +294,7 @@ def _compile(
             function, jit_compile=True, autograph=False, input_signature=specs
         ).get_concrete_function()
 
-        def call(*arrays: Float32s) -> tuple[Float32s, ...]:
+        def call(*arrays: FloatArray) -> tuple[FloatArray, ...]:
             outputs = concrete(*(tf.constant(array) for array in arrays))
             return tuple(output.numpy() for output in outputs)
 
@@ -309,7 +307,7 @@ def _compile(
     return compiled(gradients, (*inputs, batch_spec, batch_spec)), compiled(scores, inputs)
 
 
-def _require(name: str, array: Float32s, shape: tuple[int, ...]) -> None:
+def _require(name: str, array: FloatArray, shape: tuple[int, ...]) -> None:
     if array.dtype != np.float32 or array.shape != shape:
         raise MessageRefused(
             f"the {name} do not fit the step",

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coterie.arrays import FloatArray
 from coterie.errors import CheckpointDamaged
 from coterie.ps.checkpoints.codec import PlainFileCodec, Source
 from coterie.ps.checkpoints.segment_files import (
@@ -31,14 +31,13 @@ from tests.ps.conftest import small_contract
 
 CONTRACT = small_contract(dense={"kind": "adagrad"}, rows={"kind": "adagrad"})
 ROWS = 15
-Floats = npt.NDArray[np.float32]
 
 
 def snapshot(*rows: int, step: int = 1, dense: int = ROWS) -> Snapshot:
     """A segment's content; every number in it tells where it belongs, and at which step."""
     count = len(rows)
 
-    def numbers(size: int, kind: int) -> Floats:
+    def numbers(size: int, kind: int) -> FloatArray:
         return (np.arange(size) + 1000 * kind + 10_000 * step).astype(np.float32)
 
     return Snapshot(

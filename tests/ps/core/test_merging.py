@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coterie.arrays import Float64Array, FloatArray, IdArray
 from coterie.contract import DenseOptimizer, LocalSection, RowOptimizer
 from coterie.ps.core.aggregation import Gradients, is_finite, push_weights, sum_gradients
 from coterie.ps.core.merging import DenseChange, RowChange, merge
@@ -16,7 +16,6 @@ from coterie.ps.core.optimizers import dense_update
 DIM, DENSE, ROWS = 3, 5, 20
 INITIAL = 0.25
 KINDS = {"adagrad": DIM, "rowwise_adagrad": 1}
-Floats = npt.NDArray[np.float32]
 
 
 def local_of(merge: str, kind: str = "adagrad", initial: float = INITIAL) -> LocalSection:
@@ -39,19 +38,19 @@ def push(seed: int, examples: int, width: int) -> Gradients:
     return Gradients(examples, 1.0, random.normal(size=DENSE).astype(np.float32), ids, rows)
 
 
-def state_before(width: int) -> Floats:
-    state: Floats = np.random.default_rng(1).random((ROWS, width)).astype(np.float32)
+def state_before(width: int) -> FloatArray:
+    state: FloatArray = np.random.default_rng(1).random((ROWS, width)).astype(np.float32)
     return state
 
 
-def zeros(ids: npt.NDArray[np.int32]) -> Floats:
+def zeros(ids: IdArray) -> FloatArray:
     return np.zeros((ids.size, DIM), np.float32)
 
 
 PUSHES = st.lists(st.tuples(st.integers(0, 2**32), st.integers(1, 300)), min_size=1, max_size=5)
 
 
-def table(pushes: list[Gradients], width: int) -> list[dict[int, npt.NDArray[np.float64]]]:
+def table(pushes: list[Gradients], width: int) -> list[dict[int, Float64Array]]:
     """Each push's changes and growth by row, per example."""
     return [
         {

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from coterie.arrays import Float64Array, FloatArray
 from coterie.contract import DenseOptimizer, RowOptimizer
 from coterie.models.backend import configure_tensorflow
 from coterie.ps.core.optimizers import dense_update, row_update
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 GRADIENTS = hnp.arrays(np.float32, (5, 6), elements=st.floats(-4, 4, width=32))
 DENSE_KINDS = [
     DenseOptimizer(kind="sgd", learning_rate=0.1),
@@ -39,8 +37,12 @@ def kind_of(settings: DenseOptimizer | RowOptimizer) -> str:
 
 
 def adam(
-    settings: DenseOptimizer | RowOptimizer, m: Doubles, v: Doubles, g: Doubles, step: int
-) -> tuple[Doubles, Doubles, Doubles]:
+    settings: DenseOptimizer | RowOptimizer,
+    m: Float64Array,
+    v: Float64Array,
+    g: Float64Array,
+    step: int,
+) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Adam's moments and direction in float64 (Kingma and Ba, 2015, the form before section 2.1)."""
     m = settings.beta_1 * m + (1 - settings.beta_1) * g
     v = settings.beta_2 * v + (1 - settings.beta_2) * g * g
@@ -50,7 +52,7 @@ def adam(
 
 @pytest.mark.parametrize("settings", DENSE_KINDS, ids=kind_of)
 @given(gradients=GRADIENTS)
-def test_dense_updates_follow_the_formula(settings: DenseOptimizer, gradients: Floats) -> None:
+def test_dense_updates_follow_the_formula(settings: DenseOptimizer, gradients: FloatArray) -> None:
     parameters = np.linspace(-1, 1, 6, dtype=np.float32)
     expected = parameters.astype(np.float64)
     sums = np.full(6, settings.initial_accumulator, np.float64)
@@ -78,7 +80,7 @@ def test_dense_updates_follow_the_formula(settings: DenseOptimizer, gradients: F
 
 @pytest.mark.parametrize("settings", ROW_KINDS, ids=kind_of)
 @given(gradients=GRADIENTS)
-def test_row_updates_follow_the_formula(settings: RowOptimizer, gradients: Floats) -> None:
+def test_row_updates_follow_the_formula(settings: RowOptimizer, gradients: FloatArray) -> None:
     values = np.linspace(-1, 1, 24, dtype=np.float32).reshape(12, 2)
     expected = values.astype(np.float64)
     sums = np.full((12, 2), settings.initial_accumulator, np.float64)
@@ -139,7 +141,7 @@ def test_a_rows_update_does_not_depend_on_the_others_of_its_step(settings: RowOp
 
 
 @given(gradients=hnp.arrays(np.float32, (4, 17), elements=st.floats(-4, 4, width=32)))
-def test_a_kernels_sums_of_squares_are_kept_for_its_rows_and_columns(gradients: Floats) -> None:
+def test_a_kernels_sums_of_squares_are_kept_for_its_rows_and_columns(gradients: FloatArray) -> None:
     shapes = [(2, 2, 3), (5,)]  # the first axes of a kernel together, and a bias
     settings = DenseOptimizer(
         kind="factored_adagrad", learning_rate=0.1, initial_accumulator=0.2, epsilon=1e-3

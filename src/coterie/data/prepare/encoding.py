@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from coterie.arrays import FloatArray, Int64Array
 from coterie.contract import DataSection
 from coterie.data.examples import Batch
 from coterie.data.hashing import column_key, rows_of_hashes
@@ -13,7 +13,7 @@ from coterie.data.prepare.reader import RawRows
 from coterie.data.siphash import siphash24
 
 
-def log_features(numeric_bn: NDArray[np.int64], data: DataSection) -> NDArray[np.float32]:
+def log_features(numeric_bn: Int64Array, data: DataSection) -> FloatArray:
     """log(x + 1) in double precision, rounded to float32; negative and missing cells are 0.
 
     Args:

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from coterie.arrays import BoolArray, ByteArray, Int64Array
 from coterie.contract import DataSection
-
-Flags = NDArray[np.bool_]
-Offsets = NDArray[np.int64]
 
 MISSING = np.iinfo(np.int64).min
 """Stands for a missing numeric cell; the one 64-bit value that a cell may not hold."""
@@ -26,8 +23,8 @@ _LARGEST = float(1 << 53)
 
 
 def number_cells(
-    text: NDArray[np.uint8], starts: Offsets, lengths: Offsets, data: DataSection
-) -> tuple[NDArray[np.int64], Flags]:
+    text: ByteArray, starts: Int64Array, lengths: Int64Array, data: DataSection
+) -> tuple[Int64Array, BoolArray]:
     """Values of numeric cells, and whether each is empty or a number of its column.
 
     Args:
@@ -48,8 +45,8 @@ def number_cells(
 
 
 def _integer_cells(
-    text: NDArray[np.uint8], starts: Offsets, lengths: Offsets
-) -> tuple[NDArray[np.int64], Flags]:
+    text: ByteArray, starts: Int64Array, lengths: Int64Array
+) -> tuple[Int64Array, BoolArray]:
     """Values of integer cells and whether each is empty or an integer; same shapes."""
     negative = (lengths > 0) & (text[starts] == _MINUS)
     first, digits = starts + negative, lengths - negative
@@ -67,8 +64,8 @@ def _integer_cells(
 
 
 def decimal_cells(
-    text: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64], places: int
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    text: ByteArray, starts: Int64Array, lengths: Int64Array, places: int
+) -> tuple[Int64Array, BoolArray]:
     """Values of one column's decimal cells, in units of its last place.
 
     Args:

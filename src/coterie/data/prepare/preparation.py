@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from coterie.arrays import IdArray, UInt64Array
 from coterie.contract import Contract, DataSection, data_digest
 from coterie.data.example_files import ShardWriter
 from coterie.data.examples import pack_records
@@ -255,9 +255,7 @@ class _Builder:
         sync_folder(self._folder)
         return manifest
 
-    def _global_rows(
-        self, rows: StagedRows, frequent: list[NDArray[np.uint64]] | None
-    ) -> NDArray[np.int32]:
+    def _global_rows(self, rows: StagedRows, frequent: list[UInt64Array] | None) -> IdArray:
         ids = np.empty(rows.hashes_bm.shape, np.int32)
         columns = zip(self._data.column_offsets, self._data.table_rows, strict=True)
         for i, (offset, table_rows) in enumerate(columns):

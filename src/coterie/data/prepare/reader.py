@@ -20,8 +20,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from coterie.arrays import ByteArray, Int64Array
 from coterie.contract import DataSection
 from coterie.data.prepare.bad_rows import BadRows, Fault
 from coterie.data.prepare.compression import RawSource
@@ -49,8 +49,6 @@ _MANY = 0.1
 
 _TAB, _NEWLINE, _RETURN, _ZERO = b"\t\n\r0"
 
-Offsets = NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class RawRows:
@@ -67,12 +65,12 @@ class RawRows:
         kept: For each row the cells that the layout keeps; empty where there are none.
     """
 
-    lines_b: Offsets
-    labels_b: NDArray[np.uint8]
-    numeric_bn: NDArray[np.int64]
-    text: NDArray[np.uint8]
-    starts_bm: Offsets
-    lengths_bm: Offsets
+    lines_b: Int64Array
+    labels_b: ByteArray
+    numeric_bn: Int64Array
+    text: ByteArray
+    starts_bm: Int64Array
+    lengths_bm: Int64Array
     kept: tuple[tuple[str, ...], ...] = ()
 
 
@@ -297,11 +295,11 @@ def parse_block(
 
 
 def _rows(
-    text: NDArray[np.uint8],
-    lines: Offsets,
-    starts: Offsets,
-    lengths: Offsets,
-    numbers: NDArray[np.int64],
+    text: ByteArray,
+    lines: Int64Array,
+    starts: Int64Array,
+    lengths: Int64Array,
+    numbers: Int64Array,
 ) -> RawRows:
     ids = slice(1 + numbers.shape[1], None)
     labels = (text[starts[:, 0]] - np.uint8(_ZERO)).astype(np.uint8)

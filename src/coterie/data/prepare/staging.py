@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from coterie.arrays import FloatArray, Int64Array, UInt64Array
 from coterie.contract import DataSection
 from coterie.data.hashing import column_key, hash_strings
 from coterie.data.prepare.encoding import log_features
@@ -34,11 +34,11 @@ class StagedRows:
         hashes_bm: Id hashes, uint64, shape (b, m).
     """
 
-    labels_b: NDArray[np.int64]
-    numeric_bn: NDArray[np.int64]
-    hashes_bm: NDArray[np.uint64]
+    labels_b: Int64Array
+    numeric_bn: Int64Array
+    hashes_bm: UInt64Array
 
-    def dense(self, data: DataSection) -> NDArray[np.float32]:
+    def dense(self, data: DataSection) -> FloatArray:
         """The dense values that a model takes, shape (b, n)."""
         return log_features(self.numeric_bn, data)
 
@@ -97,7 +97,7 @@ class Staging:
             )
 
 
-def missing_hashes(data: DataSection) -> NDArray[np.uint64]:
+def missing_hashes(data: DataSection) -> UInt64Array:
     """Each categorical column's hash of the empty cell, shape (m,)."""
     return np.concatenate(
         [hash_strings([""], column_key(data.hash_seed, name)) for name in data.categorical]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from coterie.arrays import BoolArray, Int64Array, UInt64Array
 from coterie.contract import DataSection
 from coterie.data.manifest import CategoricalColumn, NumericColumn
 from coterie.data.prepare.numeric import MISSING
@@ -61,7 +61,7 @@ class TrainingStatistics:
             )
         return tuple(columns)
 
-    def frequent_hashes(self) -> list[NDArray[np.uint64]]:
+    def frequent_hashes(self) -> list[UInt64Array]:
         """Per categorical column the hashes of the ids seen at least ``min_count`` times, sorted."""
         frequent = []
         for counter in self._ids:
@@ -70,12 +70,12 @@ class TrainingStatistics:
         return frequent
 
 
-def among(hashes: NDArray[np.uint64], sorted_hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+def among(hashes: UInt64Array, sorted_hashes: UInt64Array) -> BoolArray:
     """Which of the hashes are in a sorted array; shape of ``hashes``."""
     if not len(sorted_hashes):
         return np.zeros(hashes.shape, bool)
     places = np.searchsorted(sorted_hashes, hashes)
-    found: NDArray[np.bool_] = sorted_hashes[np.minimum(places, len(sorted_hashes) - 1)] == hashes
+    found: BoolArray = sorted_hashes[np.minimum(places, len(sorted_hashes) - 1)] == hashes
     return found
 
 
@@ -86,7 +86,7 @@ class _NumericCounter:
         self._sum = 0.0
         self._bounds: tuple[int, int] | None = None
 
-    def add(self, cells: NDArray[np.int64]) -> None:
+    def add(self, cells: Int64Array) -> None:
         present = cells[cells != MISSING]
         self._missing += len(cells) - len(present)
         if not len(present):
@@ -115,16 +115,16 @@ class _IdCounter:
     def __init__(self) -> None:
         self._hashes = np.empty(0, np.uint64)
         self._counts = np.empty(0, np.uint64)
-        self._uncounted: list[NDArray[np.uint64]] = []
+        self._uncounted: list[UInt64Array] = []
         self._uncounted_cells = 0
 
-    def add(self, hashes: NDArray[np.uint64]) -> None:
+    def add(self, hashes: UInt64Array) -> None:
         self._uncounted.append(hashes.copy())
         self._uncounted_cells += len(hashes)
         if self._uncounted_cells >= _UNCOUNTED:
             self.counted()
 
-    def counted(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    def counted(self) -> tuple[UInt64Array, UInt64Array]:
         """Distinct hashes, sorted, and how often each occurred."""
         if self._uncounted:
             table = pl.DataFrame(

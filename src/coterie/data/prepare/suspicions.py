@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from coterie.arrays import Int64Array
 from coterie.contract import Contract
 from coterie.data.manifest import SPLITS, Manifest
 from coterie.data.prepare.numeric import MISSING
@@ -49,7 +49,7 @@ class Suspicions:
         self._whole = [name not in data.decimals for name in data.numeric]
         self._rows = self._positives = self._changes = 0
         self._last: int | None = None
-        self._numbers: list[NDArray[np.int64]] = []
+        self._numbers: list[Int64Array] = []
         self._sampled = 0
         self._lists = {sign: np.zeros(len(data.categorical), np.int64) for sign in _LISTS}
         self._points = np.zeros(len(data.categorical), np.int64)

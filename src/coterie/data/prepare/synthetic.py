@@ -20,8 +20,8 @@ from typing import BinaryIO, cast
 import numpy as np
 import polars as pl
 import zstandard
-from numpy.typing import NDArray
 
+from coterie.arrays import BoolArray, Int64Array
 from coterie.data.prepare.synthetic_model import CATEGORICAL, NUMERIC, Draw, World
 from coterie.errors import EnvironmentUnfit, OutputInUse
 
@@ -114,11 +114,11 @@ def _lines(draw: Draw, count: int, ids: list[pl.Series]) -> bytes:
     return target.getvalue()
 
 
-def _absent(cells: pl.Series, missing: NDArray[np.bool_]) -> pl.Series:
+def _absent(cells: pl.Series, missing: BoolArray) -> pl.Series:
     return cells.zip_with(pl.Series(~missing), pl.Series([None], dtype=cells.dtype))
 
 
-def _auc(histogram: NDArray[np.int64]) -> float:
+def _auc(histogram: Int64Array) -> float:
     """ROC AUC from score counts of negatives and positives; ties within a bin count half."""
     negatives, positives = histogram.astype(np.float64)
     below = np.cumsum(negatives) - negatives

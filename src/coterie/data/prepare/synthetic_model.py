@@ -11,10 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-F64 = NDArray[np.float64]
-Ranks = NDArray[np.int64]
+from coterie.arrays import BoolArray, Float64Array, Int64Array
 
 
 @dataclass(frozen=True)
@@ -108,11 +106,11 @@ class Features:
         ids_missing_bm: Which of them are missing.
     """
 
-    normal_bn: F64
-    numbers_bn: NDArray[np.int64]
-    numbers_missing_bn: NDArray[np.bool_]
-    ranks_bm: Ranks
-    ids_missing_bm: NDArray[np.bool_]
+    normal_bn: Float64Array
+    numbers_bn: Int64Array
+    numbers_missing_bn: BoolArray
+    ranks_bm: Int64Array
+    ids_missing_bm: BoolArray
 
 
 @dataclass(frozen=True)
@@ -126,8 +124,8 @@ class Draw:
     """
 
     features: Features
-    probabilities_b: F64
-    labels_b: NDArray[np.bool_]
+    probabilities_b: Float64Array
+    labels_b: BoolArray
 
 
 class World:
@@ -178,11 +176,13 @@ class World:
             normal, numbers, _missing(group, NUMERIC), ranks, _missing(group, CATEGORICAL)
         )
 
-    def _parts(self, features: Features) -> list[F64]:
+    def _parts(self, features: Features) -> list[Float64Array]:
         """The three parts of the logit, unscaled, shape (b,) each."""
         weights = np.array([shape.effect for shape in NUMERIC])
         # A missing number weighs like a low one: absence is informative, as in the real data.
-        numeric: F64 = np.where(features.numbers_missing_bn, -0.7, features.normal_bn) @ weights
+        numeric: Float64Array = (
+            np.where(features.numbers_missing_bn, -0.7, features.normal_bn) @ weights
+        )
         known = np.where(
             features.ids_missing_bm, [shape.ids for shape in CATEGORICAL], features.ranks_bm
         )
@@ -193,7 +193,7 @@ class World:
             paired += (left[known[:, a]] * right[known[:, b]]).sum(axis=1)
         return [numeric, single, paired]
 
-    def _logits(self, features: Features) -> F64:
+    def _logits(self, features: Features) -> Float64Array:
         logits = np.zeros(len(features.ranks_bm))
         for scale, part in zip(self._scales, self._parts(features), strict=True):
             logits += scale * part
@@ -215,19 +215,19 @@ class World:
 
 
 def _missing(
-    group: F64, shapes: tuple[NumericShape, ...] | tuple[IdShape, ...]
-) -> NDArray[np.bool_]:
+    group: Float64Array, shapes: tuple[NumericShape, ...] | tuple[IdShape, ...]
+) -> BoolArray:
     return np.stack([group[:, shape.missing_group] < shape.missing for shape in shapes], axis=1)
 
 
-def _logistic(logits: F64) -> F64:
-    probabilities: F64 = 1 / (1 + np.exp(-logits))
+def _logistic(logits: Float64Array) -> Float64Array:
+    probabilities: Float64Array = 1 / (1 + np.exp(-logits))
     return probabilities
 
 
-def _power_law(shape: IdShape) -> F64:
+def _power_law(shape: IdShape) -> Float64Array:
     """Cumulative probabilities of ids whose frequency falls with a power of their rank."""
     weights = np.arange(1, shape.ids + 1, dtype=np.float64) ** -shape.exponent
-    cumulative: F64 = np.cumsum(weights / weights.sum())
+    cumulative: Float64Array = np.cumsum(weights / weights.sum())
     cumulative[-1] = 1.0
     return cumulative

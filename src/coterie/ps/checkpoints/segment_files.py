@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, BinaryIO, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from coterie.arrays import RecordArray
 from coterie.errors import CheckpointDamaged, SealBroken
 from coterie.files import reading, unreadable
 from coterie.ps.checkpoints.codec import FileCodec, Source
@@ -24,7 +24,6 @@ SEGMENT = "segment"
 _MAX_FOOTER_BYTES = 4096
 _TAIL_BYTES = 4 + DIGEST_BYTES
 
-Records = npt.NDArray[np.void]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -124,7 +123,7 @@ class SegmentReader:
             raise damaged_file(self.path, "a Coterie segment, version 1", seen)
         return head
 
-    def records(self) -> Iterator[Records]:
+    def records(self) -> Iterator[RecordArray]:
         """The row records, in pieces."""
         record = self.footer.record
         for start in range(0, self.footer.rows, CHUNK_ROWS):

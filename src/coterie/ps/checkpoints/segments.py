@@ -17,15 +17,14 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import FloatArray, RecordArray
 from coterie.ps.checkpoints.segment_files import (
     CHUNK_ROWS,
     DIGEST_BYTES,
     MAGIC,
     SEGMENT,
     Footer,
-    Records,
     Segment,
     SegmentFolder,
     SegmentReader,
@@ -132,7 +131,7 @@ def restore_segment(folder: SegmentFolder, digest: bytes, state: ModelState) -> 
     return Segment(digest, footer.rows)
 
 
-def _merged(older: Iterator[Records], newer: Iterator[Records]) -> Iterator[Records]:
+def _merged(older: Iterator[RecordArray], newer: Iterator[RecordArray]) -> Iterator[RecordArray]:
     """Both streams' records in order of rows; of a row in both, the newer one's."""
     old, new = next(older, None), next(newer, None)
     while old is not None or new is not None:
@@ -154,7 +153,7 @@ def _merged(older: Iterator[Records], newer: Iterator[Records]) -> Iterator[Reco
         new = new[new_end:] if new_end < new.size else next(newer, None)
 
 
-def _rows_only(pieces: Iterator[Records]) -> Iterator[Records]:
+def _rows_only(pieces: Iterator[RecordArray]) -> Iterator[RecordArray]:
     """The same records without state and values: to count them costs less."""
     for records in pieces:
         only = np.empty(records.size, _ROW_ONLY)
@@ -194,10 +193,10 @@ def _write(folder: SegmentFolder, parts: Iterator[bytes], footer: Footer) -> byt
     return digest.digest()
 
 
-def _octets(array: npt.NDArray[np.float32]) -> bytes:
+def _octets(array: FloatArray) -> bytes:
     return array.astype("<f4", copy=False).tobytes()
 
 
-def _require_finite(path: Path, *arrays: npt.NDArray[np.float32]) -> None:
+def _require_finite(path: Path, *arrays: FloatArray) -> None:
     if not all(np.isfinite(array).all() for array in arrays):
         raise damaged_file(path, "finite values", "values that are not")

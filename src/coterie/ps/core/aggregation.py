@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import Float64Array, FloatArray, IdArray, IntpArray
 from coterie.parameters.sharding import SLICES, slices_of
-
-FloatArray = npt.NDArray[np.float32]
-IdArray = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -117,17 +114,17 @@ def dense_norm(gradients: Gradients, size: int) -> float:
     return float(np.square(gradients.dense_p[:size], dtype=np.float64).sum())
 
 
-def slice_norms(gradients: Gradients, dim: int) -> npt.NDArray[np.float64]:
+def slice_norms(gradients: Gradients, dim: int) -> Float64Array:
     """Sums of squares of the rows of each slice, added in the order of rows, float64 [slices]."""
     rows_ud = gradients.rows_ud[:, :dim]
     squares = np.einsum("ud,ud->u", rows_ud, rows_ud, dtype=np.float64, optimize=False)
-    norms: npt.NDArray[np.float64] = np.bincount(
+    norms: Float64Array = np.bincount(
         slices_of(gradients.row_ids_u), squares, minlength=SLICES
     ).astype(np.float64, copy=False)
     return norms
 
 
-def _union(ids: Sequence[IdArray]) -> tuple[IdArray, list[npt.NDArray[np.intp]]]:
+def _union(ids: Sequence[IdArray]) -> tuple[IdArray, list[IntpArray]]:
     """The distinct ids of several ascending lists, ascending, and each list's places there."""
     if len(ids) == 1:
         return ids[0], [np.arange(ids[0].size)]

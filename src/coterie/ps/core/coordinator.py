@@ -17,13 +17,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import Float64Array
 from coterie.contract import Contract
 from coterie.ps.core.aggregation import push_weights
 from coterie.ps.core.schedule import Schedule
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class StagedReport:
     """
 
     workers: tuple[int, ...]
-    squares: Mapping[int, FloatArray]
+    squares: Mapping[int, Float64Array]
 
 
 class Coordinator:

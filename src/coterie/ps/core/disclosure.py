@@ -19,11 +19,10 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from coterie.arrays import BoolArray
 from coterie.contract import Contract
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.schedule import Schedule
-
-Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Disclosure:
         owners = {node.party for node in contract.data_owners()}
         return cls(contract.limits.evaluation_minimum, min(2, len(owners)))
 
-    def allows(self, counts: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    def allows(self, counts: npt.ArrayLike) -> BoolArray:
         """Whether what is over so many examples may be told.
 
         Args:
@@ -57,7 +56,7 @@ class Disclosure:
             bool [...].
         """
         of_party = np.asarray(counts, np.int64)
-        enough: npt.NDArray[np.bool_] = np.asarray(
+        enough: BoolArray = np.asarray(
             (of_party.sum(axis=0) >= self.examples) & ((of_party > 0).sum(axis=0) >= self.parties)
         )
         return enough

@@ -20,14 +20,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import FloatArray, IdArray
 from coterie.contract import LocalSection, RowOptimizer
 from coterie.ps.core.aggregation import Gradients, sum_gradients
 from coterie.ps.core.optimizers import DenseUpdate
-
-FloatArray = npt.NDArray[np.float32]
-IdArray = npt.NDArray[np.int32]
 
 
 def merge(

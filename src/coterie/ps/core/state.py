@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
+from coterie.arrays import FloatArray, IdArray
 from coterie.contract import Contract, DenseParameter, TrainingSection
 from coterie.parameters.initial import initial_dense
 from coterie.parameters.sharding import SliceDigests
@@ -16,9 +14,6 @@ from coterie.ps.core.merging import DenseChange, merge
 from coterie.ps.core.optimizers import DenseUpdate, dense_update
 from coterie.ps.core.rates import rate_factor
 from coterie.ps.core.table import RowTable, row_update_of
-
-FloatArray = npt.NDArray[np.float32]
-IdArray = npt.NDArray[np.int32]
 
 _CHUNK_ROWS = 1 << 16
 

@@ -8,18 +8,14 @@ creates one.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import BoolArray, FloatArray, IdArray
 from coterie.contract import Contract
 from coterie.errors import EnvironmentUnfit, MessageRefused
 from coterie.parameters.initial import InitialRows
 from coterie.parameters.sharding import Sharding
 from coterie.ps.core.merging import RowChange
 from coterie.ps.core.optimizers import RowUpdate, row_update
-
-FloatArray = npt.NDArray[np.float32]
-IdArray = npt.NDArray[np.int32]
-BoolArray = npt.NDArray[np.bool_]
 
 
 class RowTable:

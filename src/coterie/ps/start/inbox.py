@@ -14,9 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
+from coterie.arrays import FloatArray, IdArray
 from coterie.contract import Contract, StartSection
 from coterie.errors import CallRefused, MessageRefused, StepRefused
 from coterie.parameters.model_stream import Octets, Rows
@@ -28,9 +26,6 @@ from coterie.ps.start.mapping import StartMapping, check_optimizers
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import PART_BYTES
 from coterie.runs import events
-
-FloatArray = npt.NDArray[np.float32]
-IdArray = npt.NDArray[np.int32]
 
 
 class StartInbox:

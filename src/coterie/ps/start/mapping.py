@@ -13,13 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import IdArray, IntpArray
 from coterie.contract import Contract, DataSection, ModelSection, start_data
 from coterie.errors import StartRefused
-
-IdArray = npt.NDArray[np.int32]
-IndexArray = npt.NDArray[np.intp]
 
 
 class StartMapping:
@@ -48,7 +45,7 @@ class StartMapping:
         self._strides = np.array(before, np.int64) - 1
         self._copies = (np.array([rows[name] for name in names]) - 1) // self._strides
 
-    def rows(self, old: IdArray) -> Iterator[tuple[IdArray, IndexArray]]:
+    def rows(self, old: IdArray) -> Iterator[tuple[IdArray, IntpArray]]:
         """The new rows that rows of the start become.
 
         Args:
@@ -115,9 +112,9 @@ def _shape(data: DataSection) -> dict[str, object]:
     }
 
 
-def _dense_places(start: Contract, contract: Contract) -> IndexArray:
+def _dense_places(start: Contract, contract: Contract) -> IntpArray:
     """Parameter by parameter; only the first kernel of each of the DLRM's towers gets more inputs."""
-    places: list[IndexArray] = []
+    places: list[IntpArray] = []
     offset = 0
     before = start.model.dense_parameters(start.data)
     for old, new in zip(before, contract.model.dense_parameters(contract.data), strict=True):
@@ -138,11 +135,11 @@ def _dense_places(start: Contract, contract: Contract) -> IndexArray:
     return np.concatenate(places)
 
 
-def _numeric_inputs(old: DataSection, new: DataSection) -> IndexArray:
+def _numeric_inputs(old: DataSection, new: DataSection) -> IntpArray:
     return np.array([new.numeric.index(name) for name in old.numeric], np.intp)
 
 
-def _top_inputs(old: DataSection, new: DataSection, dim: int) -> IndexArray:
+def _top_inputs(old: DataSection, new: DataSection, dim: int) -> IntpArray:
     """The dense vector's ``dim`` inputs come first; then the pairs of vectors, row by row of the triangle."""
     vectors = [0, *(1 + new.categorical.index(name) for name in old.categorical)]
     below, beside = np.tril_indices(len(vectors), -1)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from coterie.arrays import FloatArray, IdArray
 from coterie.contract import MAX_STEP_BYTES, Contract
 from coterie.errors import MessageRefused
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.divergence import MAX_LOSS
 from coterie.ps.core.evaluation import MAX_COUNTS_BYTES, SPLITS
 from coterie.ps.wire.frames import Octets, Push
-
-FloatArray = npt.NDArray[np.float32]
-IdArray = npt.NDArray[np.int32]
 
 _MESSAGE_OVERHEAD = 64 << 10
 EVALUATION_BATCH = 4096

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
+from coterie.arrays import FloatArray, IdArray
 from coterie.errors import MessageRefused
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.strict import read_message
@@ -130,7 +130,7 @@ class ExchangeReply:
         )
 
 
-def octets_of(array: npt.NDArray[np.float32] | npt.NDArray[np.int32]) -> Octets:
+def octets_of(array: FloatArray | IdArray) -> Octets:
     """An array's memory as bytes, without a copy where it is contiguous."""
     return np.ascontiguousarray(array).data.cast("B") if array.size else b""
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-
-from coterie.arrays import FloatArray, IdArray
+import numpy.typing as npt
 
 NUMERIC, COLUMNS, DIM = 13, 26, 16
 BOTTOM = (NUMERIC, 512, 256, 64, DIM)
@@ -28,9 +27,9 @@ _DISTINCT_BATCHES = 16  # made before the clock starts
 class Batch:
     """b examples: dense_bn float32, ids_bm int32 (global rows), labels_b float32."""
 
-    dense_bn: FloatArray
-    ids_bm: IdArray
-    labels_b: FloatArray
+    dense_bn: npt.NDArray[np.float32]
+    ids_bm: npt.NDArray[np.int32]
+    labels_b: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -74,10 +73,10 @@ def batches(size: int, rows: int, seed: int) -> list[Batch]:
     ]
 
 
-def layers() -> list[FloatArray]:
+def layers() -> list[npt.NDArray[np.float32]]:
     """Initial kernels and biases: bottom, then top."""
     random = np.random.default_rng(7)
-    made: list[FloatArray] = []
+    made: list[npt.NDArray[np.float32]] = []
     for widths in (BOTTOM, TOP):
         for inputs, outputs in itertools.pairwise(widths):
             scale = np.sqrt(6.0 / (inputs + outputs))

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,8 +30,10 @@ from coterie.data.prepare.preparation import prepare
 from coterie.models import Metrics, ScoreHistogram
 from coterie.nodes.in_process import InProcessFabric, InProcessHub
 from coterie.nodes.local import run_local
+from coterie.ps.methods import ReplyStream, RequestStream, Unary
 from coterie.ps.ports import ParameterServerPort
-from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
+from coterie.ps.wire.codecs import Reply, Request
+from coterie.ps.wire.frames import ExchangeReply
 from coterie.runs.events import Event, StepDone
 
 Recipe = Mapping[str, object]
@@ -108,22 +110,40 @@ class Line:
 
 
 class _FarServer:
-    """A ParameterServerPort at the other end of a line."""
+    """Serves exchanges at the other end of a line, and passes other calls on as they are."""
 
     def __init__(self, near: ParameterServerPort, line: Line) -> None:
-        self._near, self._line = near, line
+        self._near, self._line = near.transport, line
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._near, name)
-
-    def exchange(self, request: ExchangeRequest) -> ExchangeReply:
-        """See ParameterServerPort."""
-        self._line.carry(request.encode())
-        reply = self._near.exchange(request)
-        while reply.pending:
-            reply = self._near.exchange(request)
-        self._line.carry(reply.encode())
+    def unary(self, method: Unary[Request, Reply], request: Request) -> Reply:
+        """See Transport."""
+        if method.path != ParameterServerPort.exchange.path:
+            return self._near.unary(method, request)
+        self._line.carry(method.codec.encode_request(request))
+        while _pending(reply := self._near.unary(method, request)):
+            pass
+        self._line.carry(method.codec.encode_reply(reply))
         return reply
+
+    def reply_stream(
+        self, method: ReplyStream[Request, Reply], request: Request
+    ) -> Iterator[Reply]:
+        """See Transport."""
+        return self._near.reply_stream(method, request)
+
+    def request_stream(
+        self, method: RequestStream[Request, Reply], requests: Iterable[Request]
+    ) -> Reply:
+        """See Transport."""
+        return self._near.request_stream(method, requests)
+
+    def close(self) -> None:
+        """See Transport."""
+        self._near.close()
+
+
+def _pending(reply: object) -> bool:
+    return isinstance(reply, ExchangeReply) and reply.pending
 
 
 class _FarFabric(InProcessFabric):
@@ -138,8 +158,7 @@ class _FarFabric(InProcessFabric):
     ) -> ParameterServerPort:
         """See Fabric."""
         near = super().parameter_server(shard, patience_seconds)
-        far: ParameterServerPort = _FarServer(near, self._line)  # type: ignore[assignment]
-        return far
+        return ParameterServerPort(_FarServer(near, self._line))
 
 
 @dataclass(frozen=True)

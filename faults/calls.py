@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
 
 from coterie.contract import Node
 from coterie.data.dataset import open_dataset
@@ -17,15 +17,12 @@ from coterie.errors import ModelDamaged, PeerUnreachable
 from coterie.nodes.in_process import InProcessFabric, InProcessHub
 from coterie.nodes.local import run_local
 from coterie.parameters.trained_model import MODEL_NAME, PlainModelFile, TrainedModel
+from coterie.ps.methods import ReplyStream, RequestStream, Transport, Unary
 from coterie.ps.ports import ParameterServerPort
-from coterie.ps.wire import ps_pb2 as pb
-from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
+from coterie.ps.wire.codecs import Reply, Request
 from coterie.runs.events import Event
 from faults.plan import Calls
 from faults.scene import Scene
-
-Request = TypeVar("Request")
-Reply = TypeVar("Reply")
 
 
 class Trouble:
@@ -66,68 +63,35 @@ class Trouble:
         return (good or answers)[0].result()
 
 
-class TroubledPort:
-    """A ParameterServerPort whose calls are disturbed."""
+class TroubledTransport:
+    """Carries calls that are disturbed, but for the last words of a node."""
 
-    def __init__(self, port: ParameterServerPort, trouble: Trouble) -> None:
-        self._port = port
+    def __init__(self, transport: Transport, trouble: Trouble) -> None:
+        self._transport = transport
         self._trouble = trouble
 
-    def join(self, request: pb.JoinRequest) -> pb.JoinReply:
-        """See ParameterServerPort."""
-        return self._trouble.disturb(self._port.join, request)
+    def unary(self, method: Unary[Request, Reply], request: Request) -> Reply:
+        """See Transport."""
+        if method is ParameterServerPort.tell:
+            return self._transport.unary(method, request)
+        return self._trouble.disturb(partial(self._transport.unary, method), request)
 
-    def initialize(self, request: pb.InitializeRequest) -> pb.InitializeReply:
-        """See ParameterServerPort."""
-        return self._trouble.disturb(self._port.initialize, request)
+    def reply_stream(
+        self, method: ReplyStream[Request, Reply], request: Request
+    ) -> Iterator[Reply]:
+        """See Transport."""
+        return self._trouble.disturb(partial(self._transport.reply_stream, method), request)
 
-    def exchange(self, request: ExchangeRequest) -> ExchangeReply:
-        """See ParameterServerPort."""
-        return self._trouble.disturb(self._port.exchange, request)
-
-    def lookup(self, request: pb.LookupRequest) -> pb.LookupReply:
-        """See ParameterServerPort."""
-        return self._trouble.disturb(self._port.lookup, request)
-
-    def report(self, request: pb.ReportRequest) -> pb.ReportReply:
-        """See ParameterServerPort."""
-        return self._trouble.disturb(self._port.report, request)
-
-    def leave(self, request: pb.LeaveRequest) -> pb.LeaveReply:
-        """See ParameterServerPort."""
-        return self._trouble.disturb(self._port.leave, request)
-
-    def tell(self, request: pb.TellRequest) -> pb.TellReply:
-        """See ParameterServerPort."""
-        return self._port.tell(request)
-
-    def status(self, request: pb.StatusRequest) -> pb.StatusReply:
-        """See ParameterServerPort."""
-        return self._trouble.disturb(self._port.status, request)
-
-    def enlist(self, request: pb.EnlistRequest) -> pb.EnlistReply:
-        """See ParameterServerPort."""
-        return self._trouble.disturb(self._port.enlist, request)
-
-    def commit(self, request: pb.CommitRequest) -> pb.CommitReply:
-        """See ParameterServerPort."""
-        return self._trouble.disturb(self._port.commit, request)
-
-    def conclude(self, request: pb.ConcludeRequest) -> pb.ConcludeReply:
-        """See ParameterServerPort."""
-        return self._trouble.disturb(self._port.conclude, request)
-
-    def download(self, request: pb.DownloadRequest) -> Iterator[pb.DownloadPart]:
-        """See ParameterServerPort."""
-        return self._trouble.disturb(self._port.download, request)
-
-    def start(self, parts: Iterable[pb.StartPart]) -> pb.StartReply:
-        """See ParameterServerPort."""
-        return self._trouble.disturb(lambda again: self._port.start(iter(again)), list(parts))
+    def request_stream(
+        self, method: RequestStream[Request, Reply], requests: Iterable[Request]
+    ) -> Reply:
+        """See Transport."""
+        again = list(requests)
+        return self._trouble.disturb(partial(self._transport.request_stream, method), again)
 
     def close(self) -> None:
-        """See ParameterServerPort."""
-        self._port.close()
+        """See Transport."""
+        self._transport.close()
 
 
 def run_with_troubled_calls(calls: Calls, seed: int, scene: Scene) -> tuple[str, str]:
@@ -145,7 +109,8 @@ def run_with_troubled_calls(calls: Calls, seed: int, scene: Scene) -> tuple[str,
             self, shard: int, patience_seconds: float | None = None
         ) -> ParameterServerPort:
             """See Fabric."""
-            return TroubledPort(super().parameter_server(shard, patience_seconds), trouble)
+            port = super().parameter_server(shard, patience_seconds)
+            return ParameterServerPort(TroubledTransport(port.transport, trouble))
 
     def fabric_of(hub: InProcessHub, node: Node) -> InProcessFabric:
         return Fabric(hub, node)

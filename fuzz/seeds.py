@@ -215,7 +215,7 @@ def _calls() -> Iterator[bytes]:
         "commit": pb.CommitRequest(ps_incarnation=1, staged=[0]).SerializeToString(),
         "conclude": pb.ConcludeRequest(ps_incarnation=1).SerializeToString(),
     }
-    for index, (name, _) in enumerate(CALLS):
+    for index, name in enumerate(method.attribute for method in CALLS):
         yield bytes([index]) + good[name]
     yield b"\1" + ExchangeRequest(1, 0, None, ids.tobytes()).encode()
 

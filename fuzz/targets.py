@@ -30,11 +30,12 @@ from coterie.keys.server.messages import decode_message as decode_key_message
 from coterie.keys.server.messages import encode_message as encode_key_message
 from coterie.keys.server.service import ServerIdentity
 from coterie.parameters.trained_model import TrainedModel
+from coterie.ps.caller import Caller
 from coterie.ps.checkpoints import NoCheckpoints
-from coterie.ps.ports import Caller
+from coterie.ps.methods import Unary
+from coterie.ps.ports import ParameterServerPort
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
-from coterie.ps.wire import codecs
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.claims import Claims, foreign_pubkey_hash
@@ -106,17 +107,11 @@ batch = 4
 """,
     "fuzz",
 )
-CALLS = (
-    ("join", codecs.JOIN),
-    ("exchange", codecs.EXCHANGE),
-    ("lookup", codecs.LOOKUP),
-    ("report", codecs.REPORT),
-    ("leave", codecs.LEAVE),
-    ("status", codecs.STATUS),
-    ("initialize", codecs.INITIALIZE),
-    ("enlist", codecs.ENLIST),
-    ("commit", codecs.COMMIT),
-    ("conclude", codecs.CONCLUDE),
+# Not `tell`, by which a worker may end the run that the next input needs.
+CALLS = tuple(
+    method
+    for method in ParameterServerPort.methods()
+    if isinstance(method, Unary) and method.name != "Tell"
 )
 OWN = Claims(bytes(32), bytes(32), "ps", "ps", "a", 1)
 PEER = replace(OWN, node="w1", role="worker")
@@ -263,9 +258,10 @@ def collateral(data: bytes) -> None:
 def calls(data: bytes) -> None:
     """A call of an attested worker to a parameter server that waits for its first push."""
     service, worker = begun_server()
-    name, codec = CALLS[(data[0] if data else 0) % len(CALLS)]
+    method = CALLS[(data[0] if data else 0) % len(CALLS)]
+    codec = method.codec
     try:
-        reply = getattr(service, name)(worker, codec.decode_request(data[1:]))
+        reply = method.on(service)(worker, codec.decode_request(data[1:]))
     except (CoterieError, DecodeError):
         return
     assert codec.decode_reply(codec.encode_reply(reply)) is not None

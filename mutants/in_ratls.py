@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutants.mutation import Of
 
 _pins = Of("ratls/pins.py", "ratls/test_pins.py")
+_permissions = Of("permissions.py", "test_permissions.py")
 _interceptor = Of("ratls/interceptor.py", "ratls/test_transport.py", "ratls/test_hostile_peers.py")
 _trust = Of("ratls/trust.py", "ratls/test_identity.py")
 _credentials = Of("ratls/credentials.py", "ratls/test_identity.py")
@@ -103,8 +104,14 @@ MUTATIONS = (
     ),
     _interceptor(
         "any-role",
-        "if peer.role not in roles:",
-        "if not peer.role:",
+        "check_role(peer.node, peer.role, call.method, self._permissions[call.method])",
+        "check_role(peer.node, peer.role, call.method, frozenset({peer.role}))",
+        "a worker calls what is for the chief",
+    ),
+    _permissions(
+        "any-role",
+        "if role in roles:",
+        "if role:",
         "a worker calls what is for the chief",
     ),
     _interceptor(

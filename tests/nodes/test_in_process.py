@@ -10,6 +10,7 @@ from coterie.contract import Contract, Node, parse_contract
 from coterie.errors import CoterieError, NodeFailed, PeerUnreachable
 from coterie.nodes.in_process import InProcessFabric, InProcessHub
 from coterie.ps.checkpoints import NoCheckpoints
+from coterie.ps.ports import ParameterServerPort
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
 from coterie.ps.wire import ps_pb2 as pb
@@ -86,13 +87,13 @@ def test_services_of_another_kind_are_refused() -> None:
     hub = InProcessHub(contract())
     with (
         fabric(hub, "ps0").serve_parameter_server(server(hub)),
-        pytest.raises(PeerUnreachable, match="ps0 takes no shards"),
+        pytest.raises(PeerUnreachable, match="ps0 does not serve ShardReceiverPort"),
     ):
         fabric(hub, "chief").shard_receiver("ps0", 1.0)
     hub = InProcessHub(contract())
     with (
         fabric(hub, "ps0").serve_shard_receiver(ShardInbox(hub.contract.data, max_bytes=1 << 20)),
-        pytest.raises(PeerUnreachable, match="node ps0 is no parameter server"),
+        pytest.raises(PeerUnreachable, match="node ps0 does not serve ParameterServerPort"),
     ):
         fabric(hub, "worker0").parameter_server(0)
 
@@ -128,7 +129,7 @@ def test_the_first_failure_is_the_one_that_is_told() -> None:
     hub.fail(NodeFailed("the cause"))
     hub.fail(NodeFailed("a consequence"))
     with pytest.raises(NodeFailed, match="the cause"):
-        hub.find("ps0", 1.0)
+        hub.find("ps0", ParameterServerPort, 1.0)
 
 
 # an SDT worker that waits for its shard does not hear of the failure: `coterie local`

@@ -21,13 +21,14 @@ from coterie.errors import CoterieError, PeerUnreachable
 from coterie.keys.sealed_checkpoints import SealedFileCodec
 from coterie.models.histogram import ScoreHistogram
 from coterie.parameters.digest import model_digest
+from coterie.ps.caller import Caller
 from coterie.ps.checkpoints import CheckpointStore, NoCheckpoints
 from coterie.ps.checkpoints.codec import PlainFileCodec
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.evaluation import SPLITS, SplitCounts
 from coterie.ps.core.state import ModelState
-from coterie.ps.in_process import InProcessParameterServer
-from coterie.ps.ports import Caller, ParameterServerPort
+from coterie.ps.in_process import InProcess
+from coterie.ps.ports import ParameterServerPort
 from coterie.ps.run import Run as ShardRun
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import CheckpointsMaker, Shard
@@ -288,10 +289,10 @@ class Run:
         """Of the model as it is now."""
         return digest_of(self.contract, self.state)
 
-    def port(self, node: str, incarnation: int = 1) -> InProcessParameterServer:
+    def port(self, node: str, incarnation: int = 1) -> ParameterServerPort:
         """The server as a node sees it."""
         (role,) = [n.role for n in self.contract.nodes if n.name == node]
-        return InProcessParameterServer(self.service, Caller(node, role, incarnation))
+        return ParameterServerPort(InProcess(self.service, Caller(node, role, incarnation)))
 
     def session(
         self, worker: int, connect: Callable[[], ParameterServerPort] | None = None

@@ -11,8 +11,9 @@ import pytest
 from coterie.contract import Contract, ResultsSection
 from coterie.errors import CallRefused, CheckpointDamaged, StepRefused
 from coterie.parameters.trained_model import PlainModelFile, TrainedModel
-from coterie.ps.in_process import InProcessParameterServer
-from coterie.ps.ports import Caller
+from coterie.ps.caller import Caller
+from coterie.ps.in_process import InProcess
+from coterie.ps.ports import ParameterServerPort
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
 from coterie.ps.wire import ps_pb2 as pb
@@ -224,7 +225,7 @@ class Restarted:
     def session(self, worker: int) -> ServerClient:
         caller = Caller(f"w{worker}", "worker", incarnation=2)
         return ServerClient(
-            lambda _: InProcessParameterServer(self._service, caller),
+            lambda _: ParameterServerPort(InProcess(self._service, caller)),
             self._contract,
             train_examples=8,
             data_set_digest=bytes(32),

@@ -113,7 +113,7 @@ def test_initial_parameters_are_bounded(make_contract: MakeContract, make_run: M
     for dense in (bytes(56), np.full(15, np.nan, "<f4").tobytes()):
         with pytest.raises(MessageRefused, match="dense_parameters"):
             run.port("chief").initialize(pb.InitializeRequest(dense_parameters=dense))
-    assert run.service.status(run.port("chief")._caller, pb.StatusRequest()).steps == 0
+    assert run.port("chief").status(pb.StatusRequest()).steps == 0
 
 
 def test_federated_runs_begin_from_the_contracts_seed_alone(

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +27,13 @@ from coterie.errors import (
     StepRefused,
 )
 from coterie.models.histogram import ScoreHistogram
+from coterie.nodes.fabric import Service
 from coterie.parameters.trained_model import PlainModelFile, TrainedModel
 from coterie.plaintext.fabric import PlaintextFabric
+from coterie.ps.caller import Caller
 from coterie.ps.core.evaluation import SPLITS, SplitCounts
-from coterie.ps.in_process import ShardService
-from coterie.ps.ports import Caller
-from coterie.ps.rpc import PERMISSIONS, RpcParameterServer
+from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
+from coterie.ps.rpc import GrpcTransport
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import max_message_bytes
 from coterie.ps.wire.frames import ExchangeRequest
@@ -72,7 +74,7 @@ class Wire:
     def serve(self, run: Run) -> None:
         self._stack.enter_context(self.fabric("ps0").serve_parameter_server(run.service))
 
-    def receive(self, node: str, service: ShardService) -> None:
+    def receive(self, node: str, service: Service) -> None:
         self._stack.enter_context(self.fabric(node).serve_shard_receiver(service))
 
     def _hear(self, event: Event) -> None:
@@ -187,6 +189,12 @@ def test_a_server_that_goes_away_is_unreachable(
         assert refused.value.remedy
 
 
+class Hasty(ParameterServerPort):
+    """The server as a caller sees it that does not wait."""
+
+    join = replace(ParameterServerPort.join, seconds=0.001)
+
+
 def test_a_server_that_does_not_answer_in_time_is_unreachable(
     make_contract: MakeContract, make_run: MakeRun
 ) -> None:
@@ -196,7 +204,7 @@ def test_a_server_that_does_not_answer_in_time_is_unreachable(
         wire.serve(run)
         fabric = wire.fabric("w0")
         channel = fabric._dial("ps0", 30.0)
-        hasty = RpcParameterServer(channel, "ps0", timeout=0.001, metadata=fabric._identity)
+        hasty = Hasty(GrpcTransport(channel, "ps0", metadata=fabric._identity))
         with pytest.raises(PeerUnreachable, match="ps0 cannot be reached"):
             hasty.join(join_request())
 
@@ -248,6 +256,7 @@ class Receiver:
     def __init__(self) -> None:
         self.heard: list[tuple[Caller, bytes]] = []
 
+    @ShardReceiverPort.deliver.serves
     def deliver(self, caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
         for part in parts:
             if not part.records:
@@ -255,6 +264,7 @@ class Receiver:
             self.heard.append((caller, part.records))
         return pb.DeliverReply(examples=len(self.heard))
 
+    @ShardReceiverPort.watch.serves
     def watch(self, _caller: Caller, _request: pb.WatchRequest) -> pb.WatchReply:
         return pb.WatchReply(pending=bool(self.heard))
 
@@ -297,9 +307,9 @@ def test_a_caller_without_a_known_name_is_refused(
     with wire_of(contract) as wire:
         wire.serve(make_run(contract))
         channel = wire.fabric("w0")._dial("ps0", 30.0)
-        port = RpcParameterServer(channel, "ps0", metadata=(("coterie-node", said),))
+        transport = GrpcTransport(channel, "ps0", metadata=(("coterie-node", said),))
         with pytest.raises(CallRefused, match="did not say its name"):
-            port.status(pb.StatusRequest())
+            ParameterServerPort(transport).status(pb.StatusRequest())
 
 
 def test_a_message_with_an_unknown_field_is_refused(
@@ -388,18 +398,3 @@ def test_many_waiting_calls_do_not_keep_others_from_being_served(
         ]
         joins = [pool.submit(session.join) for session in sessions]
         assert {join.result().lane.steps for join in joins} == {1}
-
-
-def test_each_method_names_the_roles_that_may_call_it() -> None:
-    served = {f"/coterie.ps.v2.{s.name}/{m.name}" for s in SERVICES for m in s.methods}
-    assert set(PERMISSIONS) == served
-    assert PERMISSIONS["/coterie.ps.v2.ParameterServer/Initialize"] == {"chief"}
-    for method in ("Deliver", "Watch"):
-        assert PERMISSIONS[f"/coterie.ps.v2.ShardReceiver/{method}"] == {"chief"}
-    for method in ("Enlist", "Commit", "Conclude"):
-        assert PERMISSIONS[f"/coterie.ps.v2.ParameterServer/{method}"] == {"ps"}
-    for method in ("Join", "Exchange", "Lookup", "Report", "Leave"):
-        assert PERMISSIONS[f"/coterie.ps.v2.ParameterServer/{method}"] == {"worker", "chief"}
-
-
-SERVICES = pb.DESCRIPTOR.services_by_name.values()

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from coterie.contract import Contract, contract_digest
-from coterie.errors import CoterieError, MessageRefused, NodeMissing, PeerUnreachable
+from coterie.errors import CallRefused, CoterieError, MessageRefused, NodeMissing, PeerUnreachable
+from coterie.ps.caller import Caller
 from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, NoCheckpoints
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.validations import ValidationPlan
-from coterie.ps.in_process import InProcessParameterServer
-from coterie.ps.ports import Caller
+from coterie.ps.in_process import InProcess
+from coterie.ps.ports import ParameterServerPort
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
 from coterie.ps.wire import ps_pb2 as pb
@@ -106,9 +107,7 @@ class Cluster:
             with shard.changed:
                 assert shard.changed.wait_for(lambda shard=shard: shard.concluded, timeout=30)  # type: ignore[misc]
 
-    def port(
-        self, shard: int, node: str, role: str, incarnation: int = 1
-    ) -> InProcessParameterServer:
+    def port(self, shard: int, node: str, role: str, incarnation: int = 1) -> ParameterServerPort:
         """Dials a shard, waiting until it is there, or until a shard that dials is killed."""
         name = self.names[shard]
         with self.changed:
@@ -118,9 +117,10 @@ class Cluster:
             )
             if name not in self._services:
                 raise PeerUnreachable(f"{node} was killed")
-            return InProcessParameterServer(self._services[name], Caller(node, role, incarnation))  # type: ignore[arg-type]
+            caller = Caller(node, role, incarnation)  # type: ignore[arg-type]
+            return ParameterServerPort(InProcess(self._services[name], caller))
 
-    def _lead_of(self, name: str, life: int) -> InProcessParameterServer:
+    def _lead_of(self, name: str, life: int) -> ParameterServerPort:
         port = self.port(0, name, "ps", life)
         commit = port.commit
 
@@ -130,7 +130,7 @@ class Cluster:
                 assert self.may_follow.wait(timeout=30)
             return reply
 
-        port.commit = held  # type: ignore[method-assign]
+        port.commit = held
         return port
 
     def session(self, worker: int, examples: int | None = None) -> ServerClient:
@@ -407,7 +407,7 @@ def test_a_node_that_joins_waits_for_a_shard_that_lags_behind_shard_0(tmp_path: 
         cluster.wait_step(1)
         lags = threading.Event()
 
-        def connect(shard: int) -> InProcessParameterServer:
+        def connect(shard: int) -> ParameterServerPort:
             port = cluster.port(shard, "w0", "worker")
             join = port.join
 
@@ -417,7 +417,7 @@ def test_a_node_that_joins_waits_for_a_shard_that_lags_behind_shard_0(tmp_path: 
                     lags.set()
                 return reply
 
-            port.join = watched  # type: ignore[method-assign]
+            port.join = watched
             return port
 
         again = ServerClient(
@@ -448,8 +448,11 @@ def test_calls_between_shards_are_shard_0s_alone(tmp_path: Path) -> None:
         ):
             with pytest.raises(MessageRefused, match="came to another shard than the first"):
                 call()
-        with pytest.raises(MessageRefused, match="called as a shard of the parameter server"):
+        with pytest.raises(CallRefused, match=r"w0 may not call .*/Enlist"):
             cluster.port(0, "w0", "worker").enlist(pb.EnlistRequest())
+        service, worker = cluster._services["ps0"], Caller("w0", "worker", 1)
+        with pytest.raises(MessageRefused, match="called as a shard of the parameter server"):
+            service.enlist(worker, pb.EnlistRequest())
 
 
 def test_a_chief_that_waits_initializes_a_server_that_began_anew(tmp_path: Path) -> None:

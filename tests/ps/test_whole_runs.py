@@ -6,8 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from coterie.ps.in_process import InProcessParameterServer
-from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
+from coterie.ps.caller import Caller
+from coterie.ps.in_process import InProcess
+from coterie.ps.methods import Unary
+from coterie.ps.ports import ParameterServerPort
+from coterie.ps.wire.codecs import Reply, Request
 from coterie.runs import events
 from tests.ps.calls import (
     MakeContract,
@@ -46,13 +49,15 @@ def test_threads_and_their_order_do_not_show_in_the_model(
     assert len(digests) == 1
 
 
-class Repeating(InProcessParameterServer):
-    """A port over which every exchange arrives twice, at the same time."""
+class Repeating(InProcess):
+    """A transport over which every exchange arrives twice, at the same time."""
 
-    def exchange(self, request: ExchangeRequest) -> ExchangeReply:
+    def unary(self, method: Unary[Request, Reply], request: Request) -> Reply:
+        if method.path != ParameterServerPort.exchange.path:
+            return super().unary(method, request)
         with ThreadPoolExecutor(2) as pool:
-            once = super().exchange
-            answers = [pool.submit(once, request) for _ in range(2)]
+            once = super().unary
+            answers = [pool.submit(once, method, request) for _ in range(2)]
         # A copy that comes when others have gone on is refused; the other one was answered.
         good = [answer for answer in answers if answer.exception() is None]
         return (good or answers)[0].result()
@@ -67,8 +72,9 @@ def test_messages_that_arrive_twice_take_effect_once(
     twice = make_run(contract, examples=(12, 7, 4))
 
     def work(worker: int) -> None:
-        caller = twice.port(f"w{worker}")._caller
-        session = twice.session(worker, lambda: Repeating(twice.service, caller))
+        caller = Caller(f"w{worker}", "worker", 1)
+        port = ParameterServerPort(Repeating(twice.service, caller))
+        session = twice.session(worker, lambda: port)
         twice.train(worker, session)
 
     twice.together(work)

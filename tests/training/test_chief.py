@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections import Counter
 from collections.abc import Iterable
+from types import MethodType
 
 import numpy as np
 import pytest
@@ -19,8 +20,12 @@ from coterie.errors import (
     PeerUnreachable,
     ProtocolError,
 )
-from coterie.ps.ports import Caller, ShardReceiverPort
+from coterie.ps.caller import Caller
+from coterie.ps.in_process import InProcess
+from coterie.ps.methods import Unary
+from coterie.ps.ports import ShardReceiverPort
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.codecs import Reply, Request
 from coterie.runs.events import Event, ShardDelivered
 from coterie.training.chief import Deliveries
 from coterie.training.data_transfer import ShardInbox
@@ -54,20 +59,18 @@ class Worker:
         self.inbox.close()
 
 
-class Port:
-    """A ShardReceiverPort to a worker's process."""
+class Line(InProcess):
+    """A transport to a worker's process, while that lives."""
 
     def __init__(self, worker: Worker) -> None:
+        super().__init__(worker.inbox, CHIEF)
         self._worker = worker
 
-    def watch(self, request: pb.WatchRequest) -> pb.WatchReply:
-        reply = self._worker.inbox.watch(CHIEF, request)
+    def unary(self, method: Unary[Request, Reply], request: Request) -> Reply:
+        reply = super().unary(method, request)
         if self._worker.dead.is_set():
             raise PeerUnreachable("the worker is gone")
         return reply
-
-    def deliver(self, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
-        return self._worker.inbox.deliver(CHIEF, parts)
 
     def close(self) -> None:
         self._worker.inbox.close()
@@ -99,7 +102,7 @@ class Scene:
             )
             if not here:
                 raise PeerUnreachable(f"{name} does not answer")
-            return Port(self.workers[name])
+            return ShardReceiverPort(Line(self.workers[name]))
 
     def hear(self, event: Event) -> None:
         assert isinstance(event, ShardDelivered)
@@ -199,12 +202,15 @@ def test_a_worker_that_acknowledges_another_shard_is_refused(
     worker = scene.start("worker0")
     refused = threading.Event()
 
-    def deliver(_caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
+    @ShardReceiverPort.deliver.serves
+    def deliver(
+        _inbox: ShardInbox, _caller: Caller, parts: Iterable[pb.DeliverRequest]
+    ) -> pb.DeliverReply:
         assert list(parts)
         refused.set()
         return pb.DeliverReply(examples=1)
 
-    monkeypatch.setattr(worker.inbox, "deliver", deliver)
+    monkeypatch.setattr(worker.inbox, "deliver", MethodType(deliver, worker.inbox))
     with scene.deliveries.going_on():
         assert refused.wait(30)
     with pytest.raises(ProtocolError) as raised:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -20,11 +20,15 @@ from coterie.errors import (
 )
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.schedule import Lane
+from coterie.ps.methods import Unary
+from coterie.ps.ports import ParameterServerPort
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.codecs import Reply, Request
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Push
 from coterie.training.client import Position, ServerClient
 from coterie.training.reconnect_budget import MAX_FAILURES
 from tests.ps.conftest import Clock, small_contract
+from tests.ps.transports import NoTransport
 
 Answer = (
     pb.JoinReply | ExchangeReply | pb.ReportReply | pb.LookupReply | pb.LeaveReply | CoterieError
@@ -34,8 +38,8 @@ RUN = "5e" * 32
 JOIN_SECONDS = small_contract().limits.join_seconds
 
 
-class ScriptedServer:
-    """Answers calls one after the other as its script says, and keeps what it was asked."""
+class ScriptedServer(NoTransport):
+    """A transport that answers calls one after the other as its script says, and keeps what it was asked."""
 
     def __init__(self, *script: Answer) -> None:
         self._script: Iterator[Answer] = iter(script)
@@ -49,55 +53,15 @@ class ScriptedServer:
             raise answer
         return answer
 
-    def join(self, request: pb.JoinRequest) -> pb.JoinReply:
-        answer = self._next(request)
-        assert isinstance(answer, pb.JoinReply)
+    def unary(self, method: Unary[Request, Reply], request: Request) -> Reply:
+        answer: object
+        if method.path == ParameterServerPort.initialize.path:
+            self.asked.append(request)
+            answer = pb.InitializeReply()
+        else:
+            answer = self._next(request)
+        assert isinstance(answer, method.codec.reply)
         return answer
-
-    def initialize(self, request: pb.InitializeRequest) -> pb.InitializeReply:
-        self.asked.append(request)
-        return pb.InitializeReply()
-
-    def exchange(self, request: ExchangeRequest) -> ExchangeReply:
-        answer = self._next(request)
-        assert isinstance(answer, ExchangeReply)
-        return answer
-
-    def lookup(self, request: pb.LookupRequest) -> pb.LookupReply:
-        answer = self._next(request)
-        assert isinstance(answer, pb.LookupReply)
-        return answer
-
-    def report(self, request: pb.ReportRequest) -> pb.ReportReply:
-        answer = self._next(request)
-        assert isinstance(answer, pb.ReportReply)
-        return answer
-
-    def leave(self, request: pb.LeaveRequest) -> pb.LeaveReply:
-        answer = self._next(request)
-        assert isinstance(answer, pb.LeaveReply)
-        return answer
-
-    def download(self, request: pb.DownloadRequest) -> Iterator[pb.DownloadPart]:
-        raise AssertionError(request)
-
-    def start(self, parts: Iterable[pb.StartPart]) -> pb.StartReply:
-        raise AssertionError(parts)
-
-    def status(self, request: pb.StatusRequest) -> pb.StatusReply:
-        raise AssertionError(request)
-
-    def tell(self, request: pb.TellRequest) -> pb.TellReply:
-        raise AssertionError(request)
-
-    def enlist(self, request: pb.EnlistRequest) -> pb.EnlistReply:
-        raise AssertionError(request)
-
-    def commit(self, request: pb.CommitRequest) -> pb.CommitReply:
-        raise AssertionError(request)
-
-    def conclude(self, request: pb.ConcludeRequest) -> pb.ConcludeReply:
-        raise AssertionError(request)
 
     def close(self) -> None:
         self.closed += 1
@@ -138,7 +102,7 @@ def session_with(
 ) -> ServerClient:
     dial = connect or (lambda: server)
     return ServerClient(
-        lambda _: dial(),
+        lambda _: ParameterServerPort(dial()),
         small_contract(),
         train_examples=10,
         data_set_digest=bytes(32),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from coterie.contract import DataSection, data_digest
 from coterie.data.examples import Shard, pack_records, record_bytes, shard_from_records
 from coterie.errors import DataSetMismatch, MessageRefused, PeerUnreachable
-from coterie.ps.ports import Caller
+from coterie.ps.caller import Caller
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import PART_BYTES
 from coterie.training import data_transfer

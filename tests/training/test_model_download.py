@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,15 @@ from coterie.contract import Contract
 from coterie.errors import PeerUnreachable, ProtocolError, RollbackRefused
 from coterie.parameters.sharding import Sharding
 from coterie.parameters.trained_model import PlainModelFile, TrainedModel
+from coterie.ps.methods import ReplyStream, Unary
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.codecs import Reply, Request
 from coterie.training.client import ServerClient
 from coterie.training.model_download import merged, receive_model
 from tests.ps.conftest import small_contract
 from tests.ps.test_several_shards import contract_of
+from tests.ps.transports import NoTransport
 
 ONE = small_contract()
 TWO = contract_of(2)
@@ -27,29 +30,35 @@ Parts = list[pb.DownloadPart]
 RUN = "5e" * 32
 
 
-class Shard:
-    """A shard whose run is over; it streams what a test wants."""
+class Shard(NoTransport):
+    """A transport to a shard whose run is over; it streams what a test wants."""
 
     def __init__(self, *streams: Parts | Exception) -> None:
         self._streams = list(streams)
 
-    def join(self, _request: pb.JoinRequest) -> pb.JoinReply:
-        return pb.JoinReply(
+    def unary(self, method: Unary[Request, Reply], _request: Request) -> Reply:
+        reply = pb.JoinReply(
             step=2,
             steps=2,
             steps_per_epoch=2,
             finished=True,
             lineage=pb.Lineage(run_id=RUN),
         )
+        assert isinstance(reply, method.codec.reply)
+        return reply
 
-    def download(self, _request: pb.DownloadRequest) -> Iterator[pb.DownloadPart]:
+    def reply_stream(
+        self, method: ReplyStream[Request, Reply], _request: Request
+    ) -> Iterator[Reply]:
+        for part in self.download():
+            assert isinstance(part, method.codec.reply)
+            yield part
+
+    def download(self) -> Iterator[pb.DownloadPart]:
         stream = self._streams.pop(0) if len(self._streams) > 1 else self._streams[0]
         if isinstance(stream, Exception):
             raise stream
         yield from stream
-
-    def close(self) -> None:
-        pass
 
 
 def rows_part(ids: list[int], dim: int = 2, value: float = 0.5) -> pb.DownloadPart:
@@ -88,8 +97,7 @@ GOOD: Parts = [header(3, digest=DIGEST), rows_part([1]), rows_part([4, 9])]
 
 def received(contract: Contract, path: Path, *shards: Shard) -> bytes:
     def dial(shard: int) -> ParameterServerPort:
-        port: Callable[[int], ParameterServerPort] = shards.__getitem__  # type: ignore[assignment]
-        return port(shard)
+        return ParameterServerPort(shards[shard])
 
     session = ServerClient(dial, contract, train_examples=8, data_set_digest=bytes(32))
     try:
@@ -120,7 +128,7 @@ def test_a_stream_that_is_pending_is_asked_for_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("broken", [0, 1, 2])
 def test_a_stream_that_breaks_off_begins_anew(tmp_path: Path, broken: int) -> None:
     class Broken(Shard):
-        def download(self, _request: pb.DownloadRequest) -> Iterator[pb.DownloadPart]:
+        def download(self) -> Iterator[pb.DownloadPart]:
             if self._streams:
                 self._streams.clear()
                 yield from GOOD[:broken]

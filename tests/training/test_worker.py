@@ -18,12 +18,14 @@ from coterie.data.prepare.preparation import prepare
 from coterie.data.prepare.synthetic import synthesize
 from coterie.errors import CoterieError, DataSetMismatch, PeerUnreachable, ShardDamaged
 from coterie.nodes.launch import run_in_process
+from coterie.ps.caller import Caller
 from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint
-from coterie.ps.in_process import InProcessParameterServer
-from coterie.ps.ports import Caller
+from coterie.ps.in_process import InProcess
+from coterie.ps.methods import Unary
+from coterie.ps.ports import ParameterServerPort
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
-from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
+from coterie.ps.wire.codecs import Reply, Request
 from coterie.runs import events
 from coterie.runs.outcome import RunOutcome
 from coterie.training.client import ServerClient
@@ -175,18 +177,19 @@ def test_a_node_without_usable_data_ends_the_run_with_its_error(
 # --- a server that is killed and started again -------------------------------------------------
 
 
-class Patient(InProcessParameterServer):
-    """Goes on with the first checkpoint only when it is announced, however slow the disk is."""
+class Patient(InProcess):
+    """A transport that goes on with the first checkpoint only when it is announced, however slow the disk is."""
 
     def __init__(self, host: Host, service: ParameterService, caller: Caller) -> None:
         super().__init__(service, caller)
         self._host = host
+        self.server = service
 
-    def exchange(self, request: ExchangeRequest) -> ExchangeReply:
-        """See ParameterServerPort."""
-        if not self._host.announced:
-            self._service.shard.checkpoints.flush()
-        return super().exchange(request)
+    def unary(self, method: Unary[Request, Reply], request: Request) -> Reply:
+        """See Transport."""
+        if method.path == ParameterServerPort.exchange.path and not self._host.announced:
+            self.server.shard.checkpoints.flush()
+        return super().unary(method, request)
 
 
 class Host:
@@ -202,7 +205,7 @@ class Host:
         self.announced: list[int] = []
         self.service: ParameterService | None = None
 
-    def port(self, worker: str, dead: ParameterService | None) -> InProcessParameterServer:
+    def port(self, worker: str, dead: ParameterService | None) -> Patient:
         """Dials the server; not the one that is known to be dead."""
         with self._changed:
             self._changed.wait_for(lambda: self.service not in {None, dead}, timeout=30)
@@ -268,13 +271,13 @@ class Host:
             self._changed.notify_all()
 
 
-def dialler(host: Host, worker: str) -> Callable[[int], InProcessParameterServer]:
+def dialler(host: Host, worker: str) -> Callable[[int], ParameterServerPort]:
     last: list[ParameterService] = []
 
-    def connect(_shard: int) -> InProcessParameterServer:
-        port = host.port(worker, last[-1] if last else None)
-        last.append(port._service)
-        return port
+    def connect(_shard: int) -> ParameterServerPort:
+        line = host.port(worker, last[-1] if last else None)
+        last.append(line.server)
+        return ParameterServerPort(line)
 
     return connect
 

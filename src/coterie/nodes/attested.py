@@ -13,19 +13,14 @@ from coterie.errors import ContractInvalid, CoterieError
 from coterie.files import make_folder, writing
 from coterie.nodes.checkpoint_key import fetch_checkpoint_key
 from coterie.nodes.descriptors import OWN
-from coterie.nodes.fabric import no_key
+from coterie.nodes.fabric import Service, no_key
 from coterie.nodes.trust import NodeOptions, node_trust, waiting_for
 from coterie.ps.call_metrics import CallObserver, ignore_call
-from coterie.ps.in_process import ShardService
-from coterie.ps.ports import Caller, ParameterServerPort, ShardReceiverPort
+from coterie.ps.caller import Caller
+from coterie.ps.methods import Port, permissions
+from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
 from coterie.ps.progress import Progress
-from coterie.ps.rpc import (
-    PERMISSIONS,
-    RpcParameterServer,
-    RpcShardReceiver,
-    parameter_server_handler,
-    shard_receiver_handler,
-)
+from coterie.ps.rpc import GrpcTransport, handler
 from coterie.ps.service import ParameterService
 from coterie.ps.wire.bounds import max_message_bytes
 from coterie.ratls.transport import (
@@ -43,8 +38,6 @@ from coterie.status.service import StatusService
 
 if TYPE_CHECKING:
     import grpc
-
-    from coterie.ps.rpc import Handler
 
 
 def descriptors_needed(contract: Contract) -> int:
@@ -115,14 +108,13 @@ class AttestedFabric:
     @contextmanager
     def serve_parameter_server(self, service: ParameterService) -> Iterator[None]:
         """See Fabric."""
-        handler = parameter_server_handler(service, _caller_of, self._observe)
-        with self._serving(handler, service.overview):
+        with self._serving(ParameterServerPort, service, service.overview):
             yield
 
     @contextmanager
-    def serve_shard_receiver(self, service: ShardService) -> Iterator[None]:
+    def serve_shard_receiver(self, service: Service) -> Iterator[None]:
         """See Fabric."""
-        with self._serving(shard_receiver_handler(service, _caller_of, self._observe)):
+        with self._serving(ShardReceiverPort, service):
             yield
 
     def parameter_server(
@@ -130,24 +122,14 @@ class AttestedFabric:
     ) -> ParameterServerPort:
         """See Fabric."""
         server = self._contract.by_role("ps")[shard]
-        channel = self._dial(server, patience_seconds or self._contract.limits.join_seconds)
-        return RpcParameterServer(
-            channel.channel,
-            server.name,
-            close=lambda: self._hang_up(channel),
-            observe=self._observe,
+        return ParameterServerPort(
+            self._dial(server, patience_seconds or self._contract.limits.join_seconds)
         )
 
     def shard_receiver(self, worker: str, patience_seconds: float) -> ShardReceiverPort:
         """See Fabric."""
         (node,) = (node for node in self._contract.by_role("worker") if node.name == worker)
-        channel = self._dial(node, patience_seconds)
-        return RpcShardReceiver(
-            channel.channel,
-            worker,
-            close=lambda: self._hang_up(channel),
-            observe=self._observe,
-        )
+        return ShardReceiverPort(self._dial(node, patience_seconds))
 
     def data_key(self, set_id: bytes) -> bytes:
         """See Fabric."""
@@ -189,7 +171,10 @@ class AttestedFabric:
 
     @contextmanager
     def _serving(
-        self, handler: Handler, overview: Callable[[], Progress] | None = None
+        self,
+        table: type[Port],
+        service: Service,
+        overview: Callable[[], Progress] | None = None,
     ) -> Iterator[None]:
         reception = None
         if overview is not None:
@@ -197,8 +182,8 @@ class AttestedFabric:
         server = AttestedServer(
             self._trust,
             listen=self._options.listen or self._address_of(self._node),
-            handlers=[handler],
-            permissions=PERMISSIONS,
+            handlers=[handler(table, service, _caller_of, self._observe)],
+            permissions=permissions(table),
             max_message_bytes=self._size,
             refused=self._refused,
             admitted=self._admitted,
@@ -211,7 +196,7 @@ class AttestedFabric:
         finally:
             server.stop(grace=5.0)
 
-    def _dial(self, node: Node, patience_seconds: float) -> AttestedChannel:
+    def _dial(self, node: Node, patience_seconds: float) -> GrpcTransport:
         channel = AttestedChannel(
             self._trust,
             self._address_of(node),
@@ -224,7 +209,12 @@ class AttestedFabric:
         )
         self._channels.append(channel)
         self._admitted(channel.peer)
-        return channel
+        return GrpcTransport(
+            channel.channel,
+            node.name,
+            hang_up=lambda: self._hang_up(channel),
+            observe=self._observe,
+        )
 
     def _admitted(self, peer: Peer) -> None:
         if self._receipt is not None:

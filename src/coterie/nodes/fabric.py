@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from coterie.contract import Contract, Node
 from coterie.contract.rollback import RollbackConsent
 from coterie.data.dataset import DataSet
-from coterie.errors import KeyRefused
+from coterie.errors import CoterieError, KeyRefused
 from coterie.parameters.model_file import Target
-from coterie.ps.in_process import ShardService
 from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
 from coterie.ps.service import ParameterService
 from coterie.ps.wire.checkpoint_messages import KeptReceipt, NoReceiptKept
@@ -21,6 +20,14 @@ from coterie.runs.events import Event, EventSink
 from coterie.runs.outcome import RunEnd, RunOutcome
 from coterie.runs.result import RunResult
 from coterie.training.start_giver import StartFiles
+
+
+class Service(Protocol):
+    """Serves calls; its methods are marked with the entries of a table that they serve."""
+
+    def fail(self, error: CoterieError) -> None:
+        """Ends waiting and later calls with ``error``."""
+        ...
 
 
 class RunReceipt(KeptReceipt, Protocol):
@@ -72,7 +79,7 @@ class Fabric(Protocol):
         """Serves the parameter server's calls while the context is open."""
         ...
 
-    def serve_shard_receiver(self, service: ShardService) -> AbstractContextManager[object]:
+    def serve_shard_receiver(self, service: Service) -> AbstractContextManager[object]:
         """Serves an SDT worker's call while the context is open."""
         ...
 

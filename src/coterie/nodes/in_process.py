@@ -9,9 +9,11 @@ from pathlib import Path
 
 from coterie.contract import Contract, Node
 from coterie.errors import CoterieError, PeerUnreachable
-from coterie.nodes.fabric import NoReceipt, no_key, nothing_sealed
-from coterie.ps.in_process import InProcessParameterServer, InProcessShardReceiver, ShardService
-from coterie.ps.ports import Caller, ParameterServerPort, ShardReceiverPort
+from coterie.nodes.fabric import NoReceipt, Service, no_key, nothing_sealed
+from coterie.ps.caller import Caller
+from coterie.ps.in_process import InProcess
+from coterie.ps.methods import Port
+from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
 from coterie.ps.service import ParameterService
 
 
@@ -21,13 +23,13 @@ class InProcessHub:
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
         self._changed = threading.Condition()
-        self._services: dict[str, ParameterService | ShardService] = {}
+        self._services: dict[str, tuple[type[Port], Service]] = {}
         self._failure: CoterieError | None = None
 
-    def register(self, node: str, service: ParameterService | ShardService) -> None:
-        """Makes a service known under its node's name."""
+    def register(self, node: str, table: type[Port], service: Service) -> None:
+        """Makes a service of a table's calls known under its node's name."""
         with self._changed:
-            self._services[node] = service
+            self._services[node] = table, service
             failure = self._failure
             self._changed.notify_all()
         if failure is not None:
@@ -39,14 +41,14 @@ class InProcessHub:
             self._failure = self._failure or error
             services = list(self._services.values())
             self._changed.notify_all()
-        for service in services:
+        for _, service in services:
             service.fail(error)
 
-    def find(self, node: str, seconds: float) -> ParameterService | ShardService:
-        """Waits for a node's service, at most so long.
+    def find(self, node: str, table: type[Port], seconds: float) -> Service:
+        """Waits for a node's service of a table's calls, at most so long.
 
         Raises:
-            PeerUnreachable: It did not come in time.
+            PeerUnreachable: It did not come in time, or serves other calls.
             CoterieError: The run has failed meanwhile.
         """
         with self._changed:
@@ -55,7 +57,10 @@ class InProcessHub:
                 raise self._failure
             if node not in self._services:
                 raise PeerUnreachable(f"node {node} did not come within {seconds:g} s")
-            return self._services[node]
+            served, service = self._services[node]
+            if served is not table:
+                raise PeerUnreachable(f"node {node} does not serve {table.__name__}")
+            return service
 
 
 class InProcessFabric:
@@ -76,13 +81,13 @@ class InProcessFabric:
     @contextmanager
     def serve_parameter_server(self, service: ParameterService) -> Iterator[None]:
         """See Fabric."""
-        self._hub.register(self._node.name, service)
+        self._hub.register(self._node.name, ParameterServerPort, service)
         yield
 
     @contextmanager
-    def serve_shard_receiver(self, service: ShardService) -> Iterator[None]:
+    def serve_shard_receiver(self, service: Service) -> Iterator[None]:
         """See Fabric."""
-        self._hub.register(self._node.name, service)
+        self._hub.register(self._node.name, ShardReceiverPort, service)
         yield
 
     def parameter_server(
@@ -91,17 +96,15 @@ class InProcessFabric:
         """See Fabric."""
         contract = self._hub.contract
         node = contract.by_role("ps")[shard].name
-        service = self._hub.find(node, patience_seconds or contract.limits.join_seconds)
-        if not isinstance(service, ParameterService):
-            raise PeerUnreachable(f"node {node} is no parameter server")
-        return InProcessParameterServer(service, self._caller)
+        service = self._hub.find(
+            node, ParameterServerPort, patience_seconds or contract.limits.join_seconds
+        )
+        return ParameterServerPort(InProcess(service, self._caller))
 
     def shard_receiver(self, worker: str, patience_seconds: float) -> ShardReceiverPort:
         """See Fabric."""
-        service = self._hub.find(worker, patience_seconds)
-        if isinstance(service, ParameterService):
-            raise PeerUnreachable(f"node {worker} takes no shards")
-        return InProcessShardReceiver(service, self._caller)
+        service = self._hub.find(worker, ShardReceiverPort, patience_seconds)
+        return ShardReceiverPort(InProcess(service, self._caller))
 
     def data_key(self, set_id: bytes) -> bytes:
         """See Fabric."""

@@ -12,15 +12,10 @@ import grpc
 
 from coterie.contract import Contract, Node
 from coterie.errors import AddressInUse, CallRefused, EnvironmentUnfit, PeerUnreachable
-from coterie.nodes.fabric import NoReceipt, no_key, nothing_sealed
-from coterie.ps.in_process import ShardService
-from coterie.ps.ports import Caller, ParameterServerPort, ShardReceiverPort
-from coterie.ps.rpc import (
-    RpcParameterServer,
-    RpcShardReceiver,
-    parameter_server_handler,
-    shard_receiver_handler,
-)
+from coterie.nodes.fabric import NoReceipt, Service, no_key, nothing_sealed
+from coterie.ps.caller import Caller
+from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
+from coterie.ps.rpc import GrpcTransport, handler
 from coterie.ps.service import ParameterService
 from coterie.ps.wire.bounds import max_message_bytes
 from coterie.runs.events import EventSink, Listening
@@ -78,13 +73,13 @@ class PlaintextFabric:
     @contextmanager
     def serve_parameter_server(self, service: ParameterService) -> Iterator[None]:
         """See Fabric."""
-        with self._serving(parameter_server_handler(service, self._caller_of)):
+        with self._serving(handler(ParameterServerPort, service, self._caller_of)):
             yield
 
     @contextmanager
-    def serve_shard_receiver(self, service: ShardService) -> Iterator[None]:
+    def serve_shard_receiver(self, service: Service) -> Iterator[None]:
         """See Fabric."""
-        with self._serving(shard_receiver_handler(service, self._caller_of)):
+        with self._serving(handler(ShardReceiverPort, service, self._caller_of)):
             yield
 
     def parameter_server(
@@ -92,13 +87,12 @@ class PlaintextFabric:
     ) -> ParameterServerPort:
         """See Fabric."""
         server = self._contract.by_role("ps")[shard].name
-        channel = self._dial(server, patience_seconds or self._contract.limits.join_seconds)
-        return RpcParameterServer(channel, server, metadata=self._identity)
+        seconds = patience_seconds or self._contract.limits.join_seconds
+        return ParameterServerPort(self._transport(server, seconds))
 
     def shard_receiver(self, worker: str, patience_seconds: float) -> ShardReceiverPort:
         """See Fabric."""
-        channel = self._dial(worker, patience_seconds)
-        return RpcShardReceiver(channel, worker, metadata=self._identity)
+        return ShardReceiverPort(self._transport(worker, patience_seconds))
 
     def data_key(self, set_id: bytes) -> bytes:
         """See Fabric."""
@@ -124,11 +118,11 @@ class PlaintextFabric:
             channel.close()
 
     @contextmanager
-    def _serving(self, handler: Handler) -> Iterator[None]:
+    def _serving(self, served: Handler) -> Iterator[None]:
         server = grpc.server(
             ThreadPoolExecutor(len(self._contract.nodes) + 4), options=self._options()
         )
-        server.add_generic_rpc_handlers((handler,))
+        server.add_generic_rpc_handlers((served,))
         try:
             port = server.add_insecure_port(self._listen)
         except RuntimeError as error:
@@ -139,6 +133,9 @@ class PlaintextFabric:
             yield
         finally:
             server.stop(grace=5).wait()
+
+    def _transport(self, name: str, patience_seconds: float) -> GrpcTransport:
+        return GrpcTransport(self._dial(name, patience_seconds), name, metadata=self._identity)
 
     def _dial(self, name: str, patience_seconds: float) -> grpc.Channel:
         channel = grpc.insecure_channel(self._addresses[name], options=self._options())

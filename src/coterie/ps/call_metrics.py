@@ -61,10 +61,8 @@ def ignore_call(_call: CallRecord) -> None:
     """Observes nothing."""
 
 
-def work_of(request: object, reply: object) -> CallWork | None:
-    """What a call moved, if it was an exchange that was answered."""
-    if not isinstance(request, ExchangeRequest) or not isinstance(reply, ExchangeReply):
-        return None
+def exchange_work(request: ExchangeRequest, reply: ExchangeReply) -> CallWork | None:
+    """What an exchange moved, if it was answered."""
     if reply.pending:
         return None
     pushed = len(request.push.row_ids) // _ID_BYTES if request.push else 0

@@ -9,9 +9,9 @@ import numpy as np
 from coterie.arrays import FloatArray, IdArray
 from coterie.contract import Contract
 from coterie.errors import CallRefused
+from coterie.ps.caller import Caller
 from coterie.ps.core.membership import Membership
 from coterie.ps.core.state import ModelState
-from coterie.ps.ports import Caller
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import PART_BYTES
 

@@ -1,120 +1,44 @@
-"""The in-memory transport: calls a service in the same process with the wire's own messages."""
+"""The transport within a process: calls a service with the wire's own messages, unencoded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
 
-from coterie.errors import CoterieError
-from coterie.ps.ports import Caller
-from coterie.ps.service import ParameterService
-from coterie.ps.wire import ps_pb2 as pb
-from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
+from coterie.ps.caller import Caller
+from coterie.ps.methods import ReplyStream, RequestStream, Unary
+from coterie.ps.wire.codecs import Reply, Request
 
 
-class ShardService(Protocol):
-    """An SDT worker's receiving side."""
-
-    def watch(self, caller: Caller, request: pb.WatchRequest) -> pb.WatchReply:
-        """Waits until a shard is needed."""
-        ...
-
-    def deliver(self, caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
-        """Takes a shard."""
-        ...
-
-    def fail(self, error: CoterieError) -> None:
-        """Ends the wait for a shard with ``error``."""
-        ...
-
-
-class InProcessParameterServer:
-    """A ParameterServerPort onto a service in this process.
+class InProcess:
+    """A transport to a service in this process.
 
     Args:
-        service: The server.
-        caller: Who calls: a given here, a proven fact elsewhere.
+        service: Serves the calls.
+        caller: Who calls: given here, proved elsewhere.
     """
 
-    def __init__(self, service: ParameterService, caller: Caller) -> None:
-        self._service = service
-        self._caller = caller
+    def __init__(self, service: object, caller: Caller) -> None:
+        self.service = service
+        self.caller = caller
 
-    def join(self, request: pb.JoinRequest) -> pb.JoinReply:
-        """See ParameterServerPort."""
-        return self._service.join(self._caller, request)
+    def unary(self, method: Unary[Request, Reply], request: Request) -> Reply:
+        """Sends one message and returns the reply."""
+        method.check(self.caller)
+        return method.on(self.service)(self.caller, request)
 
-    def initialize(self, request: pb.InitializeRequest) -> pb.InitializeReply:
-        """See ParameterServerPort."""
-        return self._service.initialize(self._caller, request)
+    def reply_stream(
+        self, method: ReplyStream[Request, Reply], request: Request
+    ) -> Iterator[Reply]:
+        """Sends one message and returns the replies as they come."""
+        method.check(self.caller)
+        return method.on(self.service)(self.caller, request)
 
-    def exchange(self, request: ExchangeRequest) -> ExchangeReply:
-        """See ParameterServerPort."""
-        return self._service.exchange(self._caller, request)
-
-    def lookup(self, request: pb.LookupRequest) -> pb.LookupReply:
-        """See ParameterServerPort."""
-        return self._service.lookup(self._caller, request)
-
-    def report(self, request: pb.ReportRequest) -> pb.ReportReply:
-        """See ParameterServerPort."""
-        return self._service.report(self._caller, request)
-
-    def leave(self, request: pb.LeaveRequest) -> pb.LeaveReply:
-        """See ParameterServerPort."""
-        return self._service.leave(self._caller, request)
-
-    def download(self, request: pb.DownloadRequest) -> Iterator[pb.DownloadPart]:
-        """See ParameterServerPort."""
-        return self._service.download(self._caller, request)
-
-    def start(self, parts: Iterable[pb.StartPart]) -> pb.StartReply:
-        """See ParameterServerPort."""
-        return self._service.start(self._caller, iter(parts))
-
-    def tell(self, request: pb.TellRequest) -> pb.TellReply:
-        """See ParameterServerPort."""
-        return self._service.tell(self._caller, request)
-
-    def enlist(self, request: pb.EnlistRequest) -> pb.EnlistReply:
-        """See ParameterServerPort."""
-        return self._service.enlist(self._caller, request)
-
-    def commit(self, request: pb.CommitRequest) -> pb.CommitReply:
-        """See ParameterServerPort."""
-        return self._service.commit(self._caller, request)
-
-    def conclude(self, request: pb.ConcludeRequest) -> pb.ConcludeReply:
-        """See ParameterServerPort."""
-        return self._service.conclude(self._caller, request)
+    def request_stream(
+        self, method: RequestStream[Request, Reply], requests: Iterable[Request]
+    ) -> Reply:
+        """Sends messages until they end or the service answers."""
+        method.check(self.caller)
+        return method.on(self.service)(self.caller, requests)
 
     def close(self) -> None:
-        """See ParameterServerPort."""
-
-    def status(self, request: pb.StatusRequest) -> pb.StatusReply:
-        """See ParameterServerPort."""
-        return self._service.status(self._caller, request)
-
-
-class InProcessShardReceiver:
-    """A ShardReceiverPort onto a worker in this process.
-
-    Args:
-        service: The worker's receiving side.
-        caller: Who calls.
-    """
-
-    def __init__(self, service: ShardService, caller: Caller) -> None:
-        self._service = service
-        self._caller = caller
-
-    def watch(self, request: pb.WatchRequest) -> pb.WatchReply:
-        """See ShardReceiverPort."""
-        return self._service.watch(self._caller, request)
-
-    def close(self) -> None:
-        """See ShardReceiverPort."""
-
-    def deliver(self, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
-        """See ShardReceiverPort."""
-        return self._service.deliver(self._caller, parts)
+        """Does nothing: there is no connection."""

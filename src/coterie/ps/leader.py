@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from coterie.errors import CoterieError, MessageRefused, NodeMissing, StepRefused
+from coterie.ps.caller import Caller
 from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.checkpoints.common_checkpoints import CommonCheckpoints
 from coterie.ps.checkpoints.lineage import Lineage
 from coterie.ps.completion import Completion
 from coterie.ps.core.coordinator import Coordinator, Decision
 from coterie.ps.core.validator import Validator
-from coterie.ps.ports import Caller
 from coterie.ps.run import Run
 from coterie.ps.shard import Shard, other_run
 from coterie.ps.wire import ps_pb2 as pb

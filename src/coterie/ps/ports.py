@@ -1,105 +1,85 @@
-"""The seam between nodes: who calls whom with which messages, whatever carries them.
+"""The calls between nodes, each listed once: handlers, permissions, clients and metrics derive from it.
 
-Real implementations: ``rpc.py`` (gRPC). In one process: ``in_process.py``. Both raise the error tree.
+``rpc.py`` carries them over gRPC, ``in_process.py`` within a process. A new call is an entry here, a method in
+the protocol (``wire/ps.proto``) and the service's method that serves it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Final
 
 from coterie.kinds import Role
+from coterie.ps.call_metrics import exchange_work
+from coterie.ps.methods import Port, ReplyStream, RequestStream, Unary
 from coterie.ps.wire import ps_pb2 as pb
-from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
+from coterie.ps.wire.codecs import EXCHANGE, protobuf_codec
+
+_PS = "/coterie.ps.v2.ParameterServer/"
+_RECEIVER = "/coterie.ps.v2.ShardReceiver/"
+
+_TRAINING: Final[frozenset[Role]] = frozenset({"worker", "chief"})
+_ALL: Final[frozenset[Role]] = frozenset({"worker", "chief", "ps"})
+_CHIEF: Final[frozenset[Role]] = frozenset({"chief"})
+_SERVER: Final[frozenset[Role]] = frozenset({"ps"})
+
+_MODEL_SECONDS = 6 * 3600.0  # a connection that stalls is dropped long before
+_DATA_SECONDS = 3600.0
 
 
-@dataclass(frozen=True)
-class Caller:
-    """Who calls, as the transport proved it.
-
-    Attributes:
-        node: Name in the contract.
-        role: Its role there.
-        incarnation: Of two incarnations of a node the newer one (the larger number) counts.
-    """
-
-    node: str
-    role: Role
-    incarnation: int
-
-
-class ParameterServerPort(Protocol):
+class ParameterServerPort(Port):
     """A parameter server shard, as its callers see it. Every call may raise any CoterieError."""
 
-    def join(self, request: pb.JoinRequest, /) -> pb.JoinReply:
-        """Comes (back); waits for the others."""
-        ...
-
-    def initialize(self, request: pb.InitializeRequest, /) -> pb.InitializeReply:
-        """Gives the initial dense parameters (chief)."""
-        ...
-
-    def exchange(self, request: ExchangeRequest, /) -> ExchangeReply:
-        """Pushes a step and pulls the state after it."""
-        ...
-
-    def lookup(self, request: pb.LookupRequest, /) -> pb.LookupReply:
-        """Reads rows for evaluation."""
-        ...
-
-    def report(self, request: pb.ReportRequest, /) -> pb.ReportReply:
-        """Adds evaluation counts."""
-        ...
-
-    def leave(self, request: pb.LeaveRequest, /) -> pb.LeaveReply:
-        """Needs the server no more."""
-        ...
-
-    def download(self, request: pb.DownloadRequest, /) -> Iterator[pb.DownloadPart]:
-        """Streams the shard's part of the trained model."""
-        ...
-
-    def start(self, parts: Iterable[pb.StartPart], /) -> pb.StartReply:
-        """Gives the model that the run goes on from (the contract's giver)."""
-        ...
-
-    def status(self, request: pb.StatusRequest, /) -> pb.StatusReply:
-        """Reads the state of the run."""
-        ...
-
-    def tell(self, request: pb.TellRequest, /) -> pb.TellReply:
-        """Says why this node ends."""
-        ...
-
-    def enlist(self, request: pb.EnlistRequest, /) -> pb.EnlistReply:
-        """A shard comes (back) to shard 0; waits for the others."""
-        ...
-
-    def commit(self, request: pb.CommitRequest, /) -> pb.CommitReply:
-        """A shard tells shard 0 what it has staged; waits for the decision."""
-        ...
-
-    def conclude(self, request: pb.ConcludeRequest, /) -> pb.ConcludeReply:
-        """A shard tells shard 0 its part of the model's digest."""
-        ...
-
-    def close(self) -> None:
-        """Ends the connection; the port is of no use afterwards."""
-        ...
+    # A worker or the chief comes (back) and waits for the others.
+    join = Unary(_PS + "Join", _TRAINING, protobuf_codec(pb.JoinRequest, pb.JoinReply))
+    # The chief gives the initial dense parameters.
+    initialize = Unary(
+        _PS + "Initialize", _CHIEF, protobuf_codec(pb.InitializeRequest, pb.InitializeReply)
+    )
+    # Pushes a step and pulls the state after it.
+    exchange = Unary(_PS + "Exchange", _TRAINING, EXCHANGE, work=exchange_work)
+    # Reads rows for evaluation.
+    lookup = Unary(_PS + "Lookup", _TRAINING, protobuf_codec(pb.LookupRequest, pb.LookupReply))
+    # Adds evaluation counts.
+    report = Unary(_PS + "Report", _TRAINING, protobuf_codec(pb.ReportRequest, pb.ReportReply))
+    # Says that the caller needs the server no more.
+    leave = Unary(_PS + "Leave", _TRAINING, protobuf_codec(pb.LeaveRequest, pb.LeaveReply))
+    # Streams the shard's part of the trained model.
+    download = ReplyStream(
+        _PS + "Download",
+        _TRAINING,
+        protobuf_codec(pb.DownloadRequest, pb.DownloadPart),
+        seconds=_MODEL_SECONDS,
+    )
+    # Gives the model that the run goes on from (the node that the contract names).
+    start = RequestStream(
+        _PS + "Start",
+        _TRAINING,
+        protobuf_codec(pb.StartPart, pb.StartReply),
+        seconds=_MODEL_SECONDS,
+    )
+    # Reads the state of the run.
+    status = Unary(_PS + "Status", _ALL, protobuf_codec(pb.StatusRequest, pb.StatusReply))
+    # Says why the caller ends, or pauses.
+    tell = Unary(_PS + "Tell", _ALL, protobuf_codec(pb.TellRequest, pb.TellReply))
+    # A shard comes (back) to shard 0 and waits for the other shards.
+    enlist = Unary(_PS + "Enlist", _SERVER, protobuf_codec(pb.EnlistRequest, pb.EnlistReply))
+    # A shard tells shard 0 what it has staged and waits for the decision.
+    commit = Unary(_PS + "Commit", _SERVER, protobuf_codec(pb.CommitRequest, pb.CommitReply))
+    # A shard tells shard 0 its part of the model's digest.
+    conclude = Unary(
+        _PS + "Conclude", _SERVER, protobuf_codec(pb.ConcludeRequest, pb.ConcludeReply)
+    )
 
 
-class ShardReceiverPort(Protocol):
-    """An SDT worker, as the chief sees it."""
+class ShardReceiverPort(Port):
+    """A worker of mode ``sdt``, as the chief sees it. Every call may raise any CoterieError."""
 
-    def watch(self, request: pb.WatchRequest, /) -> pb.WatchReply:
-        """Waits until the worker needs its shard."""
-        ...
-
-    def deliver(self, parts: Iterable[pb.DeliverRequest], /) -> pb.DeliverReply:
-        """Streams a shard of training data."""
-        ...
-
-    def close(self) -> None:
-        """Ends the connection; the port is of no use afterwards."""
-        ...
+    # Waits until the worker needs its training data.
+    watch = Unary(_RECEIVER + "Watch", _CHIEF, protobuf_codec(pb.WatchRequest, pb.WatchReply))
+    # Streams the worker's training data.
+    deliver = RequestStream(
+        _RECEIVER + "Deliver",
+        _CHIEF,
+        protobuf_codec(pb.DeliverRequest, pb.DeliverReply),
+        seconds=_DATA_SECONDS,
+    )

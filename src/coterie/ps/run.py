@@ -14,6 +14,7 @@ import numpy as np
 
 from coterie.contract import Contract
 from coterie.errors import CoterieError, NodeMissing, StepRefused
+from coterie.ps.caller import Caller
 from coterie.ps.core.aggregation import Gradients, dense_norm, is_finite, slice_norms
 from coterie.ps.core.barrier import StepBarrier
 from coterie.ps.core.coordinator import Absence, Coordinator, Decision, StagedReport
@@ -23,7 +24,6 @@ from coterie.ps.core.membership import Membership
 from coterie.ps.core.schedule import Schedule
 from coterie.ps.core.state import ModelState, Snapshot
 from coterie.ps.core.validations import ValidationPlan, Validations
-from coterie.ps.ports import Caller
 from coterie.ps.times import ServerClock
 from coterie.runs import events
 from coterie.runs.records import Validated, WorkerAbsence

@@ -6,7 +6,7 @@ the caller repeats the same message, which is safe because repeated messages tak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from coterie.errors import (
     TrainingDiverged,
     TrustError,
 )
+from coterie.ps.caller import Caller
 from coterie.ps.core.barrier import Offer
 from coterie.ps.core.divergence import diverged
 from coterie.ps.core.evaluation import SplitCounts
@@ -34,7 +35,7 @@ from coterie.ps.download import (
 )
 from coterie.ps.follower import Follower
 from coterie.ps.leader import Leader
-from coterie.ps.ports import Caller, ParameterServerPort
+from coterie.ps.ports import ParameterServerPort
 from coterie.ps.progress import Progress, progress_of
 from coterie.ps.run import Run
 from coterie.ps.shard import Shard
@@ -139,6 +140,7 @@ class ParameterService:
 
     # --- calls ---------------------------------------------------------------------------------
 
+    @ParameterServerPort.join.serves
     @_heard
     def join(self, caller: Caller, request: pb.JoinRequest) -> pb.JoinReply:
         """Notes a node; answers once everybody has come and the model is initialized."""
@@ -203,6 +205,7 @@ class ParameterService:
                 validated=run.validations.newest,
             )
 
+    @ParameterServerPort.initialize.serves
     @_heard
     def initialize(self, _caller: Caller, request: pb.InitializeRequest) -> pb.InitializeReply:
         """Takes the chief's initial dense parameters, before the first step only.
@@ -231,6 +234,7 @@ class ParameterService:
                 shard.changed.notify_all()
         return pb.InitializeReply()
 
+    @ParameterServerPort.exchange.serves
     @_heard
     def exchange(self, caller: Caller, request: ExchangeRequest) -> ExchangeReply:
         """Takes a push, waits for the step, answers with the state after it."""
@@ -277,6 +281,7 @@ class ParameterService:
                 waited_seconds=waited,
             )
 
+    @ParameterServerPort.lookup.serves
     @_heard
     def lookup(self, caller: Caller, request: pb.LookupRequest) -> pb.LookupReply:
         """Reads rows of the trained model, or of the one that is to be validated."""
@@ -305,6 +310,7 @@ class ParameterService:
                 trained=table.trained(ids).astype(np.uint8).tobytes(),
             )
 
+    @ParameterServerPort.report.serves
     @_heard
     def report(self, caller: Caller, request: pb.ReportRequest) -> pb.ReportReply:
         """Adds a data owner's counts; answers once all have reported, of a validation at once."""
@@ -336,6 +342,7 @@ class ParameterService:
                 return pb.ReportReply(pending=True)
             return pb.ReportReply(model_digest=lead.outcome.model_digest)
 
+    @ParameterServerPort.leave.serves
     @_heard
     def leave(self, caller: Caller, request: pb.LeaveRequest) -> pb.LeaveReply:
         """Notes that a node needs this shard no more."""
@@ -366,6 +373,7 @@ class ParameterService:
             shard.locked_leave(caller.node, caller.incarnation)
         return pb.LeaveReply()
 
+    @ParameterServerPort.download.serves
     def download(self, caller: Caller, request: pb.DownloadRequest) -> Iterator[pb.DownloadPart]:
         """Streams the trained model, or its optimizers' state, once the run's outcome is made.
 
@@ -400,11 +408,13 @@ class ParameterService:
                 if caller.node in shard.membership.remaining:
                     shard.departures.sent(caller.node, sent)
 
+    @ParameterServerPort.start.serves
     @_heard
-    def start(self, caller: Caller, parts: Iterator[pb.StartPart]) -> pb.StartReply:
+    def start(self, caller: Caller, parts: Iterable[pb.StartPart]) -> pb.StartReply:
         """See ``StartInbox.take``."""
-        return self._starting.take(caller, parts)
+        return self._starting.take(caller, iter(parts))
 
+    @ParameterServerPort.status.serves
     def status(self, _caller: Caller, _request: pb.StatusRequest) -> pb.StatusReply:
         """Reads the state of the run."""
         shard = self.shard
@@ -421,6 +431,7 @@ class ParameterService:
                 reason=shard.standstill.reason_of(self._locked_awaited()),
             )
 
+    @ParameterServerPort.tell.serves
     def tell(self, caller: Caller, request: pb.TellRequest) -> pb.TellReply:
         """Notes why a node ends; who waits for it hears that."""
         shard = self.shard
@@ -440,16 +451,19 @@ class ParameterService:
         """What an operator may see."""
         return progress_of(self.shard, self._lead)
 
+    @ParameterServerPort.enlist.serves
     @_heard
     def enlist(self, caller: Caller, request: pb.EnlistRequest) -> pb.EnlistReply:
         """See ``Leader.enlist``."""
         return self._leading("an enlisting shard").enlist(caller, request)
 
+    @ParameterServerPort.commit.serves
     @_heard
     def commit(self, caller: Caller, request: pb.CommitRequest) -> pb.CommitReply:
         """See ``Leader.commit``."""
         return self._leading("a commit").commit(caller, request)
 
+    @ParameterServerPort.conclude.serves
     @_heard
     def conclude(self, caller: Caller, request: pb.ConcludeRequest) -> pb.ConcludeReply:
         """See ``Leader.conclude``."""

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import grpc
 
 from coterie.errors import CallRefused, CoterieError, MessageRefused, PeerBusy
-from coterie.kinds import Role
+from coterie.permissions import Permissions, check_role
 from coterie.ratls.call_limits import CallsUnderWay
 from coterie.ratls.credentials import Clock
 from coterie.ratls.link import SESSION_KEY
@@ -25,7 +25,6 @@ from coterie.text import printable
 
 _log = logging.getLogger(__name__)
 Req = TypeVar("Req")
-Permissions = Mapping[str, frozenset[Role]]
 
 _callers: WeakKeyDictionary[grpc.ServicerContext, Peer] = WeakKeyDictionary()
 _callers_lock = threading.Lock()
@@ -164,14 +163,7 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
             _abort(context, error, grpc.StatusCode.UNAUTHENTICATED)
         # A host's clock that is behind is any other error.
         self._admitted(context.peer())
-        roles = self._permissions[call.method]
-        if peer.role not in roles:
-            raise CallRefused(
-                f"{peer.node} may not call {call.method}",
-                expected=f"a caller with role {' or '.join(sorted(roles)) or '(nobody)'}",
-                seen=peer.role,
-                remedy="a node does what its role in the contract allows, and nothing else",
-            )
+        check_role(peer.node, peer.role, call.method, self._permissions[call.method])
         with _callers_lock:
             _callers[context] = peer
 

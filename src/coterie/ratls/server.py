@@ -16,12 +16,13 @@ from typing import cast
 import grpc
 
 from coterie import grpc_settings
+from coterie.permissions import Permissions
 from coterie.ratls.address import Address
 from coterie.ratls.call_limits import CallLimits
 from coterie.ratls.connections import ConnectionLimits, Connections
 from coterie.ratls.guests import Reception
 from coterie.ratls.handshake import accept
-from coterie.ratls.interceptor import AttestationInterceptor, Permissions
+from coterie.ratls.interceptor import AttestationInterceptor
 from coterie.ratls.issue import stray_certificate_pem
 from coterie.ratls.listener import (
     AttestationListener,

@@ -1,9 +1,10 @@
 """The transport: gRPC among attested nodes. What the rest of Coterie needs of this folder."""
 
+from coterie.permissions import Permissions
 from coterie.ratls.call_limits import CallLimits
 from coterie.ratls.channel import AttestedChannel
 from coterie.ratls.connections import ConnectionLimits
-from coterie.ratls.interceptor import Permissions, peer_of
+from coterie.ratls.interceptor import peer_of
 from coterie.ratls.listener import ListenerLimits
 from coterie.ratls.peer import Peer
 from coterie.ratls.server import AttestedServer

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator
 from coterie.contract import DataSection, data_digest
 from coterie.data.examples import Shard, ShardBuilder, record_bytes
 from coterie.errors import CoterieError, DataSetMismatch, MessageRefused, PeerUnreachable
-from coterie.ps.ports import Caller
+from coterie.ps.caller import Caller
+from coterie.ps.ports import ShardReceiverPort
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import PART_BYTES
 
@@ -71,6 +72,7 @@ class ShardInbox:
         self._failure: CoterieError | None = None
         self._digest = b""
 
+    @ShardReceiverPort.watch.serves
     def watch(self, _caller: Caller, request: pb.WatchRequest) -> pb.WatchReply:
         """Tells whether the shard is still needed; if not, perhaps after a while.
 
@@ -85,6 +87,7 @@ class ShardInbox:
         """Ends waiting calls: the process is about to end."""
         self._closed.set()
 
+    @ShardReceiverPort.deliver.serves
     def deliver(self, _caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
         """Takes a shard. One that arrives again replaces nothing; it must be the same.
 

@@ -8,8 +8,8 @@ import pytest
 
 from coterie.contract import Contract
 from coterie.errors import MessageRefused, StepRefused
+from coterie.ps.caller import Caller
 from coterie.ps.core.membership import MAX_EXAMPLES, Membership, TrainingData
-from coterie.ps.ports import Caller
 
 
 def worker(name: str, incarnation: int = 1) -> Caller:

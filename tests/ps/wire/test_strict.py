@@ -8,7 +8,8 @@ import pytest
 from google.protobuf.message import DecodeError, Message
 
 from coterie.errors import MessageRefused
-from coterie.ps.wire import codecs
+from coterie.ps.methods import ReplyStream, RequestStream, Unary
+from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
 from coterie.ps.wire.strict import read_message
@@ -39,15 +40,16 @@ def with_unknown(message: Message, path: Path) -> bytes:
 
 def sent() -> Iterator[tuple[type[Message], Callable[[bytes], object]]]:
     """Every message of the protocol, and what reads it."""
-    for service in pb.DESCRIPTOR.services_by_name.values():
-        for method in service.methods:
-            codec = getattr(codecs, method.name.upper())
+    for table in (ParameterServerPort, ShardReceiverPort):
+        for method in table.methods():
+            assert isinstance(method, Unary | ReplyStream | RequestStream)
+            codec = method.codec
             for kind, decode in (
-                (method.input_type, codec.decode_request),
-                (method.output_type, codec.decode_reply),
+                (codec.request, codec.decode_request),
+                (codec.reply, codec.decode_reply),
             ):
-                if not kind.name.endswith("Head"):
-                    yield getattr(pb, kind.name), decode
+                if issubclass(kind, Message):
+                    yield kind, decode
 
 
 SENT = dict(sorted((kind.__name__, (kind, decode)) for kind, decode in sent()))

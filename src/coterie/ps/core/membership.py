@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from coterie.contract import Contract
 from coterie.errors import MessageRefused, StepRefused
-from coterie.ps.ports import Caller
+from coterie.ps.caller import Caller
 
 MAX_EXAMPLES = 2**40
 

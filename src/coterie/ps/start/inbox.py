@@ -18,7 +18,7 @@ from coterie.arrays import FloatArray, IdArray
 from coterie.contract import Contract, StartSection
 from coterie.errors import CallRefused, MessageRefused, StepRefused
 from coterie.parameters.model_stream import Octets, Rows
-from coterie.ps.ports import Caller
+from coterie.ps.caller import Caller
 from coterie.ps.run import Run
 from coterie.ps.shard import Shard
 from coterie.ps.start.files import finish_model, finish_state, open_model, open_state

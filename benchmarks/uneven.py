@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.quality.settings import before
 from coterie.contract import Contract, Node, load_contract
 from coterie.data.dataset import DataSet, open_dataset
-from coterie.data.examples import Shard, join_shards
+from coterie.data.examples import Examples, join_examples
 from coterie.data.prepare.compression import RawFile
 from coterie.data.prepare.preparation import prepare
 from coterie.models import Metrics, ScoreHistogram
@@ -119,9 +119,9 @@ class Trial:
         chosen = self._sets if held is None else [self._sets[held]]
         return DataSet(
             self._sets[number].manifest,
-            Shard(train, self._contract.data),
-            join_shards([one.validation for one in chosen]),
-            join_shards([one.test for one in chosen]),
+            Examples(train, self._contract.data),
+            join_examples([one.validation for one in chosen]),
+            join_examples([one.test for one in chosen]),
         )
 
     def _judge(self, sets: list[DataSet], contract: Contract, owners: tuple[Node, ...]) -> Judged:

@@ -10,7 +10,7 @@
     |   `-- SignatureRefused           a party's signature on the contract is missing or wrong
     |-- DataError                  5   raw or prepared data is not usable
     |   |-- RawDataInvalid             rows that do not fit the contract
-    |   |-- ShardDamaged               truncated or altered shards and manifests
+    |   |-- DataSetDamaged               truncated or altered data sets
     |   |-- SealBroken                 a sealed file was altered, cut or swapped
     |   |-- KeyFileRefused             a file is no key of a sealed data set
     |   |-- ModelDamaged               a trained model's file was altered or cut
@@ -145,8 +145,8 @@ class RawDataInvalid(DataError):
     """Rows of the input do not fit the contract's columns, or the file is no text."""
 
 
-class ShardDamaged(DataError):
-    """A shard or manifest is truncated, altered or missing."""
+class DataSetDamaged(DataError):
+    """A file of a data set or its manifest is truncated, altered or missing."""
 
 
 class SealBroken(DataError):

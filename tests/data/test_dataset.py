@@ -11,7 +11,7 @@ from coterie.contract import Contract
 from coterie.data.dataset import open_dataset
 from coterie.data.manifest import MAX_MANIFEST_BYTES
 from coterie.data.prepare.preparation import prepare
-from coterie.errors import CoterieError, DataSetMismatch, ShardDamaged
+from coterie.errors import CoterieError, DataSetDamaged, DataSetMismatch
 
 MakeContract = Callable[[str, dict[str, int]], Contract]
 Json = dict[str, object]
@@ -69,21 +69,21 @@ def test_it_opens(folder: Path, contract: Contract) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "what"),
     [
-        (remove("manifest.json"), ShardDamaged, "acme holds no prepared data set"),
-        (remove("train.shard"), ShardDamaged, "file is wrong"),
-        (put("manifest.json", b""), ShardDamaged, "content is wrong"),
-        (put("manifest.json", b"{"), ShardDamaged, "content is wrong"),
-        (put("manifest.json", b"\xff"), ShardDamaged, "content is wrong"),
-        (put("manifest.json", b" " * (MAX_MANIFEST_BYTES + 1)), ShardDamaged, "size is wrong"),
-        (put("test.shard", b"COTSHARD"), ShardDamaged, "size is wrong"),
-        (swap, ShardDamaged, "SHA-256 is wrong"),
-        (set_key("format", value=2), ShardDamaged, "content is wrong"),
-        (set_key("more", value=1), ShardDamaged, "content is wrong"),
-        (set_key("train", "rows", value="72"), ShardDamaged, "content is wrong"),
-        (set_key("train", "rows", value=71), ShardDamaged, "row count is wrong"),
-        (set_key("train", "sha256", value="0" * 64), ShardDamaged, "SHA-256 is wrong"),
-        (set_key("train", "sha256", value="0"), ShardDamaged, "content is wrong"),
-        (set_key("train", "file", value="../../x.shard"), ShardDamaged, "content is wrong"),
+        (remove("manifest.json"), DataSetDamaged, "acme holds no prepared data set"),
+        (remove("train.shard"), DataSetDamaged, "file is wrong"),
+        (put("manifest.json", b""), DataSetDamaged, "content is wrong"),
+        (put("manifest.json", b"{"), DataSetDamaged, "content is wrong"),
+        (put("manifest.json", b"\xff"), DataSetDamaged, "content is wrong"),
+        (put("manifest.json", b" " * (MAX_MANIFEST_BYTES + 1)), DataSetDamaged, "size is wrong"),
+        (put("test.shard", b"COTSHARD"), DataSetDamaged, "size is wrong"),
+        (swap, DataSetDamaged, "SHA-256 is wrong"),
+        (set_key("format", value=2), DataSetDamaged, "content is wrong"),
+        (set_key("more", value=1), DataSetDamaged, "content is wrong"),
+        (set_key("train", "rows", value="72"), DataSetDamaged, "content is wrong"),
+        (set_key("train", "rows", value=71), DataSetDamaged, "row count is wrong"),
+        (set_key("train", "sha256", value="0" * 64), DataSetDamaged, "SHA-256 is wrong"),
+        (set_key("train", "sha256", value="0"), DataSetDamaged, "content is wrong"),
+        (set_key("train", "file", value="../../x.shard"), DataSetDamaged, "content is wrong"),
         (set_key("party", value="bolt"), DataSetMismatch, "another party"),
         (set_key("data_digest", value="0" * 64), DataSetMismatch, "another contract"),
     ],
@@ -121,9 +121,9 @@ def test_the_folder_of_ones_own_data_set_is_named_where_it_lies_beside(
     )
     with pytest.raises(DataSetMismatch) as mismatch:
         open_dataset(folder, contract.data, party="bolt")
-    with pytest.raises(ShardDamaged, match="holds no prepared data set") as absent:
+    with pytest.raises(DataSetDamaged, match="holds no prepared data set") as absent:
         open_dataset(folder.parent, contract.data, party="bolt")
-    with pytest.raises(ShardDamaged, match="holds no prepared data set") as below:
+    with pytest.raises(DataSetDamaged, match="holds no prepared data set") as below:
         open_dataset(folder.parent / "bolt" / "bolt", contract.data, party="bolt")
     remedies = [refusal.value.remedy for refusal in (mismatch, absent, below)]
     assert remedies == [remedy] * 3
@@ -133,7 +133,7 @@ def test_a_file_in_place_of_a_folder_is_not_called_damaged(
     folder: Path, contract: Contract
 ) -> None:
     (folder.parent / "raw.csv").touch()
-    with pytest.raises(ShardDamaged, match="holds no prepared data set"):
+    with pytest.raises(DataSetDamaged, match="holds no prepared data set"):
         open_dataset(folder.parent / "raw.csv" / "acme", contract.data, party="acme")
 
 

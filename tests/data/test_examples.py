@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.contract import DataSection
-from coterie.data.example_files import HEADER_BYTES, ShardWriter, open_shard
+from coterie.data.example_files import HEADER_BYTES, ExampleFileWriter, open_examples
 from coterie.data.examples import (
-    Shard,
-    ShardBuilder,
-    join_shards,
+    Examples,
+    ExamplesBuilder,
+    examples_from_records,
+    join_examples,
     pack_records,
     record_bytes,
-    shard_from_records,
 )
-from coterie.errors import CoterieError, DataSetMismatch, MessageRefused, ShardDamaged
+from coterie.errors import CoterieError, DataSetDamaged, DataSetMismatch, MessageRefused
 
 SMALL = DataSection(numeric=("I1", "I2"), categorical=("C1", "C2", "C3"), rows=50)
 WIDTH = 24
@@ -47,7 +47,7 @@ def write(path: Path, records: bytes, data: DataSection = SMALL) -> bytes:
     """Writes a shard file in two pieces; returns its SHA-256."""
     words = np.frombuffer(records, "<i4").reshape(-1, record_bytes(data) // 4)
     with path.open("xb") as file:
-        writer = ShardWriter(file, data, len(words))
+        writer = ExampleFileWriter(file, data, len(words))
         writer.append(words[: len(words) // 2])
         writer.append(words[len(words) // 2 :])
         digest = writer.finish()
@@ -63,8 +63,8 @@ def test_round_trip_through_a_file_and_through_memory(
     path = tmp_path_factory.mktemp("shards") / "train.shard"
     digest = write(path, pack(examples))
     for shard in (
-        open_shard(path, SMALL, expected_digest=digest),
-        shard_from_records(pack(examples), SMALL),
+        open_examples(path, SMALL, expected_digest=digest),
+        examples_from_records(pack(examples), SMALL),
     ):
         assert shard.rows == len(examples)
         batch = shard.batch(0, shard.rows)
@@ -79,7 +79,7 @@ def test_round_trip_through_a_file_and_through_memory(
 
 
 def test_batches_are_read_only_views_cut_at_the_end() -> None:
-    shard = shard_from_records(ten_records(), SMALL)
+    shard = examples_from_records(ten_records(), SMALL)
     batch = shard.batch(8, 16)
     assert batch.dense_bn[:, 0].tolist() == [8, 9]
     for part in (batch.labels_b, batch.dense_bn, batch.ids_bm):
@@ -89,11 +89,11 @@ def test_batches_are_read_only_views_cut_at_the_end() -> None:
 
 @given(st.integers(1, 7), st.integers(1, 5))
 def test_strided_pieces_partition_the_examples(workers: int, piece: int) -> None:
-    shard = shard_from_records(ten_records(), SMALL)
+    shard = examples_from_records(ten_records(), SMALL)
     seen: list[float] = []
     for worker in range(workers):
         share = range(worker, shard.rows, workers)
-        builder = ShardBuilder(SMALL, len(share))
+        builder = ExamplesBuilder(SMALL, len(share))
         for first in range(0, len(share), piece):
             stop = min(shard.rows, share[first] + piece * workers)
             builder.add(shard.records(share[first], stop, workers))
@@ -105,8 +105,8 @@ def test_strided_pieces_partition_the_examples(workers: int, piece: int) -> None
 
 
 def test_joined_shards_follow_each_other() -> None:
-    first, second = (shard_from_records(ten_records()[: n * WIDTH], SMALL) for n in (3, 2))
-    joined = join_shards([first, second])
+    first, second = (examples_from_records(ten_records()[: n * WIDTH], SMALL) for n in (3, 2))
+    joined = join_examples([first, second])
     assert joined.records(0, joined.rows) == ten_records()[: 3 * WIDTH] + ten_records()[: 2 * WIDTH]
     assert not joined.batch(0, 5).ids_bm.flags.writeable
 
@@ -135,20 +135,20 @@ def edit(offset: int, new: bytes) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize(
     ("change", "error", "named"),
     [
-        (lambda old: old[:-1], ShardDamaged, "size"),
-        (lambda old: old[:-WIDTH], ShardDamaged, "size"),
-        (lambda old: old + bytes(WIDTH), ShardDamaged, "size"),
-        (lambda old: old[:100], ShardDamaged, "size"),
-        (lambda _: b"", ShardDamaged, "size"),
-        (edit(0, b"X"), ShardDamaged, "magic"),
-        (edit(8, b"\x02"), ShardDamaged, "format version"),
-        (edit(12, b"\x03"), ShardDamaged, "header"),
-        (edit(20, b"\x00"), ShardDamaged, "header"),
-        (edit(100, b"\x01"), ShardDamaged, "header"),
-        (edit(24, b"\xff" * 8), ShardDamaged, "size"),
+        (lambda old: old[:-1], DataSetDamaged, "size"),
+        (lambda old: old[:-WIDTH], DataSetDamaged, "size"),
+        (lambda old: old + bytes(WIDTH), DataSetDamaged, "size"),
+        (lambda old: old[:100], DataSetDamaged, "size"),
+        (lambda _: b"", DataSetDamaged, "size"),
+        (edit(0, b"X"), DataSetDamaged, "magic"),
+        (edit(8, b"\x02"), DataSetDamaged, "format version"),
+        (edit(12, b"\x03"), DataSetDamaged, "header"),
+        (edit(20, b"\x00"), DataSetDamaged, "header"),
+        (edit(100, b"\x01"), DataSetDamaged, "header"),
+        (edit(24, b"\xff" * 8), DataSetDamaged, "size"),
         (edit(32, b"\xff"), DataSetMismatch, "another contract"),
-        (edit(HEADER_BYTES + 4, b"\x01"), ShardDamaged, "SHA-256"),
-        (edit(HEADER_BYTES, b"\x01"), ShardDamaged, "SHA-256"),
+        (edit(HEADER_BYTES + 4, b"\x01"), DataSetDamaged, "SHA-256"),
+        (edit(HEADER_BYTES, b"\x01"), DataSetDamaged, "SHA-256"),
     ],
 )
 @pytest.mark.parametrize("digest_too", [False, True])
@@ -165,7 +165,7 @@ def test_altered_files_are_refused(
     if digest_too and named != "SHA-256":
         digest = hashlib.sha256(path.read_bytes()).digest()
     with pytest.raises(error) as refusal:
-        open_shard(path, SMALL, expected_digest=digest)
+        open_examples(path, SMALL, expected_digest=digest)
     assert named in refusal.value.what
     assert refusal.value.expected
     assert refusal.value.seen
@@ -177,14 +177,14 @@ def test_another_data_section_names_both_digests(tmp_path: Path) -> None:
     digest = write(path, ten_records())
     other = SMALL.model_copy(update={"hash_seed": 1})
     with pytest.raises(DataSetMismatch) as refusal:
-        open_shard(path, other, expected_digest=digest)
+        open_examples(path, other, expected_digest=digest)
     assert refusal.value.expected != refusal.value.seen
     assert refusal.value.seen.startswith("data digest ")
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ShardDamaged, match="its file is wrong"):
-        open_shard(tmp_path / "absent", SMALL, expected_digest=bytes(32))
+    with pytest.raises(DataSetDamaged, match="its file is wrong"):
+        open_examples(tmp_path / "absent", SMALL, expected_digest=bytes(32))
 
 
 BAD_RECORDS = [
@@ -202,17 +202,17 @@ BAD_RECORDS = [
 @pytest.mark.parametrize(("record", "problem"), BAD_RECORDS)
 def test_values_out_of_bounds_are_refused(record: bytes, problem: str, tmp_path: Path) -> None:
     with pytest.raises(MessageRefused) as refusal:
-        shard_from_records(ten_records() + record + record, SMALL)
+        examples_from_records(ten_records() + record + record, SMALL)
     assert refusal.value.seen.startswith(problem)
     assert refusal.value.seen.endswith("in record 10")
     digest = write(tmp_path / "bad.shard", ten_records() + record)
-    with pytest.raises(ShardDamaged, match="content") as damage:
-        open_shard(tmp_path / "bad.shard", SMALL, expected_digest=digest)
+    with pytest.raises(DataSetDamaged, match="content") as damage:
+        open_examples(tmp_path / "bad.shard", SMALL, expected_digest=digest)
     assert "in record 10" in damage.value.seen
 
 
-def builder() -> ShardBuilder:
-    return ShardBuilder(SMALL, 10)
+def builder() -> ExamplesBuilder:
+    return ExamplesBuilder(SMALL, 10)
 
 
 @pytest.mark.parametrize(
@@ -221,10 +221,10 @@ def builder() -> ShardBuilder:
         lambda: builder().add(ten_records()[:-1]),
         lambda: builder().add(ten_records() + ten_records()[:WIDTH]),
         lambda: builder().finish(),
-        lambda: shard_from_records(b"torn", SMALL),
+        lambda: examples_from_records(b"torn", SMALL),
     ],
 )
-def test_torn_surplus_and_missing_records_are_refused(act: Callable[[], Shard | None]) -> None:
+def test_torn_surplus_and_missing_records_are_refused(act: Callable[[], Examples | None]) -> None:
     with pytest.raises(MessageRefused):
         act()
 
@@ -246,7 +246,7 @@ def many() -> bytes:
 
 def test_any_span_of_a_file_is_what_memory_holds(many: bytes, tmp_path: Path) -> None:
     path = tmp_path / "train.shard"
-    shard = open_shard(path, SMALL, expected_digest=write(path, many))
+    shard = open_examples(path, SMALL, expected_digest=write(path, many))
     words = np.frombuffer(many, "<i4").reshape(MANY, -1)
     random = np.random.default_rng(1)
     spans = [(0, 1), (16383, 16385), (0, MANY), (MANY - 3, MANY + 9), (MANY, MANY + 1), (7, 7)]
@@ -262,10 +262,10 @@ def test_a_file_that_is_cut_short_in_use_is_named_and_does_not_end_the_process(
     many: bytes, tmp_path: Path
 ) -> None:
     path = tmp_path / "train.shard"
-    shard = open_shard(path, SMALL, expected_digest=write(path, many))
+    shard = open_examples(path, SMALL, expected_digest=write(path, many))
     os.truncate(path, 128 + 20_000 * WIDTH)
     assert shard.batch(0, 128).labels_b.size == 128, "what is there still is as it was"
-    with pytest.raises(ShardDamaged) as error:
+    with pytest.raises(DataSetDamaged) as error:
         shard.batch(40_000, 40_128)
     assert error.value.what == f"{path} is damaged: its size is wrong"
     assert error.value.seen == f"{128 + 20_000 * WIDTH} bytes"
@@ -280,11 +280,11 @@ def test_a_file_that_is_overwritten_in_use_is_never_trained_on(
     many: bytes, tmp_path: Path, place: int, value: bytes
 ) -> None:
     path = tmp_path / "train.shard"
-    shard = open_shard(path, SMALL, expected_digest=write(path, many))
+    shard = open_examples(path, SMALL, expected_digest=write(path, many))
     with path.open("r+b") as file:
         file.seek(128 + 50_000 * WIDTH + place)
         file.write(value)
-    with pytest.raises(ShardDamaged) as error:
+    with pytest.raises(DataSetDamaged) as error:
         shard.batch(49_900, 50_100)
     assert error.value.what == f"{path} is damaged: its content is wrong"
     assert "altered while it was in use" in error.value.seen
@@ -294,6 +294,6 @@ def test_a_file_that_is_replaced_or_removed_in_use_does_not_matter(
     many: bytes, tmp_path: Path
 ) -> None:
     path = tmp_path / "train.shard"
-    shard = open_shard(path, SMALL, expected_digest=write(path, many))
+    shard = open_examples(path, SMALL, expected_digest=write(path, many))
     path.unlink()
     assert shard.records(0, MANY) == many

@@ -16,11 +16,11 @@ from coterie.data.prepare.preparation import prepare
 from coterie.data.prepare.synthetic import synthesize
 from coterie.errors import (
     CoterieError,
+    DataSetDamaged,
     DataSetMismatch,
     KeyFileRefused,
     OutputInUse,
     SealBroken,
-    ShardDamaged,
 )
 from coterie.keys.data_key import DataKey
 from coterie.keys.sealed_dataset import (
@@ -220,7 +220,7 @@ def test_a_damaged_data_set_is_not_sealed(prepared: Path, key: DataKey, tmp_path
     for path in (prepared / "acme").iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     flip("train.shard")(folder)
-    with pytest.raises(ShardDamaged):
+    with pytest.raises(DataSetDamaged):
         seal_dataset(folder, tmp_path / "sealed", CONTRACT.data, key)
     assert [p.name for p in tmp_path.iterdir()] == ["acme"]
 

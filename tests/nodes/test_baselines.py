@@ -11,7 +11,7 @@ import pytest
 
 from coterie.contract import Contract, Node, parse_contract
 from coterie.data.dataset import DataSet, open_dataset
-from coterie.data.examples import Shard
+from coterie.data.examples import Examples
 from coterie.data.prepare.preparation import prepare
 from coterie.data.prepare.synthetic import synthesize
 from coterie.errors import ContractInvalid, DataError, OutputInUse
@@ -166,7 +166,7 @@ def test_in_one_process_every_score_counts_however_many_there_are(data: Path) ->
         words = np.tile(found.train.some_words(0, 200), (500, 1))
         dense = random.random((100_000, len(CONTRACT.data.numeric)), np.float32)
         words[:, 1 : 1 + dense.shape[1]] = dense.view(np.int32)
-        return replace(found, test=Shard(words, CONTRACT.data))
+        return replace(found, test=Examples(words, CONTRACT.data))
 
     keeper = ScoreKeeper()
     outcome = run_local(CONTRACT, with_many_test_rows, quiet, scores_of=keeper.sink_of)

@@ -71,7 +71,7 @@ def test_the_chief_finds_a_workers_inbox() -> None:
         ShardInbox(hub.contract.data, max_bytes=1 << 20)
     ):
         receiver = fabric(hub, "chief").shard_receiver("worker1", 1.0)
-        with pytest.raises(CoterieError, match="the delivered shard was refused"):
+        with pytest.raises(CoterieError, match="the delivered part was refused"):
             receiver.deliver([])
 
 

@@ -66,7 +66,7 @@ EVENTS: list[tuple[events.Event, str]] = [
     (events.CheckpointWritten(5, "ab" * 32), f"checkpoint at step 5, {'ab' * 8}"),
     (events.Begun("ab" * 32), f"run {'ab' * 8} begins"),
     (events.Resumed(5, "ab" * 32), f"resumed from step 5, {'ab' * 8}"),
-    (events.ShardDelivered("w0", 12_345), "w0 holds 12,345 examples"),
+    (events.ExamplesDelivered("w0", 12_345), "w0 holds 12,345 examples"),
     (
         events.Attested("ps0", "w0", "worker", "acme", "UpToDate", "cd" * 32),
         f"ps0 attested w0 (worker of acme): UpToDate, {'cd' * 8}",

@@ -14,12 +14,12 @@ import pytest
 from coterie.contract import contract_digest
 from coterie.data.prepare.layout import Layout
 from coterie.errors import (
+    DataSetDamaged,
     DataSetMismatch,
     EnvironmentUnfit,
     ModelDamaged,
     OutputInUse,
     RawDataInvalid,
-    ShardDamaged,
 )
 from coterie.models.histogram import ScoreHistogram
 from coterie.serving.evaluation import evaluate
@@ -177,10 +177,10 @@ def test_damaged_data_are_refused(dlrm: Trained, tmp_path: Path) -> None:
     octets = bytearray((tmp_path / "acme" / "test.shard").read_bytes())
     octets[-1] ^= 1
     (tmp_path / "acme" / "test.shard").write_bytes(octets)
-    with pytest.raises(ShardDamaged, match="SHA-256"):
+    with pytest.raises(DataSetDamaged, match="SHA-256"):
         evaluate(dlrm.model, tmp_path / "acme")
     (tmp_path / "acme" / "manifest.json").write_text("{}")
-    with pytest.raises(ShardDamaged, match="content"):
+    with pytest.raises(DataSetDamaged, match="content"):
         evaluate(dlrm.model, tmp_path / "acme")
 
 

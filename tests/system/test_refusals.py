@@ -124,7 +124,7 @@ def test_a_damaged_shard_ends_the_run_with_its_name(hfl: Scene, tmp_path: Path) 
     finished = coterie("run", hfl.contract, "--data", data, "--out", tmp_path / "out", "--json")
     assert finished.returncode == 5
     error = json.loads(finished.stdout)
-    assert error["error"] == "ShardDamaged"
+    assert error["error"] == "DataSetDamaged"
     assert shard.name in error["what"]
     assert not (tmp_path / "out" / "result.json").exists()
 
@@ -144,7 +144,7 @@ def test_a_folder_without_data_is_refused_before_anything_starts(
     finished = coterie("run", hfl.contract, "--data", tmp_path, "--out", tmp_path / "out", "--json")
     assert finished.returncode == 5
     assert json.loads(finished.stdout) == {
-        "error": "ShardDamaged",
+        "error": "DataSetDamaged",
         "what": f"{tmp_path / 'acme'} holds no prepared data set",
         "expected": "manifest.json, as `coterie prepare` writes it",
         "seen": "no such file",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from coterie.contract import Contract, parse_contract
-from coterie.data.examples import Shard
+from coterie.data.examples import Examples
 from coterie.errors import (
     CoterieError,
     EvidenceRefused,
@@ -26,7 +26,7 @@ from coterie.ps.methods import Unary
 from coterie.ps.ports import ShardReceiverPort
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.codecs import Reply, Request
-from coterie.runs.events import Event, ShardDelivered
+from coterie.runs.events import Event, ExamplesDelivered
 from coterie.training.chief import Deliveries
 from coterie.training.data_transfer import ShardInbox
 from tests.conftest import REPOSITORY
@@ -39,12 +39,12 @@ def contract() -> Contract:
     return parse_contract(TEXT.replace("rows = 2000", "rows = 3").encode(), "small")
 
 
-def shard(rows: int = 9) -> Shard:
+def shard(rows: int = 9) -> Examples:
     data = contract().data
     words = np.zeros((rows, 1 + len(data.numeric) + len(data.categorical)), "<i4")
     words[:, 1 + len(data.numeric) :] = np.array(data.column_offsets)
     words[:, 1 + len(data.numeric)] += np.arange(rows, dtype=np.int32) % 3
-    return Shard(words, data)
+    return Examples(words, data)
 
 
 class Worker:
@@ -105,7 +105,7 @@ class Scene:
             return ShardReceiverPort(Line(self.workers[name]))
 
     def hear(self, event: Event) -> None:
-        assert isinstance(event, ShardDelivered)
+        assert isinstance(event, ExamplesDelivered)
         with self.changed:
             self.delivered.append(event.node)
             self.changed.notify_all()
@@ -215,5 +215,5 @@ def test_a_worker_that_acknowledges_another_shard_is_refused(
         assert refused.wait(30)
     with pytest.raises(ProtocolError) as raised:
         scene.deliveries.check()
-    assert raised.value.what == "worker worker0 acknowledges another shard than it was sent"
+    assert raised.value.what == "worker worker0 acknowledges another part than it was sent"
     assert (raised.value.expected, raised.value.seen) == ("5 examples", "1")

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.contract import DataSection, data_digest
-from coterie.data.examples import Shard, pack_records, record_bytes, shard_from_records
+from coterie.data.examples import Examples, examples_from_records, pack_records, record_bytes
 from coterie.errors import DataSetMismatch, MessageRefused, PeerUnreachable
 from coterie.ps.caller import Caller
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import PART_BYTES
 from coterie.training import data_transfer
-from coterie.training.data_transfer import ShardInbox, shard_parts
+from coterie.training.data_transfer import ShardInbox, part_messages
 
 DATA = DataSection(numeric=("I1", "I2"), categorical=("C1", "C2", "C3"), rows=50)
 OTHER = DataSection(numeric=("I1", "I2"), categorical=("C1", "C2", "C3"), rows=51)
@@ -27,16 +27,16 @@ CHIEF = Caller("chief", "chief", 1)
 Parts = list[pb.DeliverRequest]
 
 
-def shard_of(rows: int, data: DataSection = DATA) -> Shard:
+def shard_of(rows: int, data: DataSection = DATA) -> Examples:
     random = np.random.default_rng(rows)
     labels = random.integers(0, 2, rows).astype(np.float32)
     dense = random.random((rows, 2)).astype(np.float32)
     ids = random.integers(0, 50, (rows, 3)) + np.array(data.column_offsets)
-    return shard_from_records(pack_records(labels, dense, ids.astype(np.int32)).tobytes(), data)
+    return examples_from_records(pack_records(labels, dense, ids.astype(np.int32)).tobytes(), data)
 
 
 def parts_of(rows: int = 10, worker: int = 0, workers: int = 2) -> Parts:
-    return list(shard_parts(shard_of(rows), worker, workers))
+    return list(part_messages(shard_of(rows), worker, workers))
 
 
 @given(rows=st.integers(1, 60), workers=st.integers(1, 5))
@@ -44,7 +44,7 @@ def test_every_example_goes_to_one_worker_in_turn(rows: int, workers: int) -> No
     shard = shard_of(rows)
     for worker in range(min(workers, rows)):
         inbox = ShardInbox(DATA, max_bytes=1 << 20)
-        reply = inbox.deliver(CHIEF, shard_parts(shard, worker, workers))
+        reply = inbox.deliver(CHIEF, part_messages(shard, worker, workers))
         taken, digest = inbox.wait(0)
         assert taken.words.tolist() == shard.words[worker::workers].tolist()
         assert reply.examples == taken.rows
@@ -69,7 +69,7 @@ def test_large_shards_are_cut_into_pieces_that_lose_nothing(
     monkeypatch.setattr(data_transfer, "PART_BYTES", 4 * WIDTH)
     shard = shard_of(rows)
     for worker in range(workers):
-        parts = list(shard_parts(shard, worker, workers))
+        parts = list(part_messages(shard, worker, workers))
         pieces = [part.records for part in parts[1:]]
         assert max(map(len, pieces)) <= 4 * WIDTH
         assert b"".join(pieces) == shard.words[worker::workers].tobytes()
@@ -257,7 +257,7 @@ def test_another_shard_is_refused_and_the_first_one_stays() -> None:
     with pytest.raises(MessageRefused) as refused:
         inbox.deliver(CHIEF, parts_of(worker=1))
     assert (refused.value.expected, refused.value.seen) == (
-        "the shard that came first",
+        "the part that came first",
         "another one",
     )
     assert inbox.wait(0)[0].words.tolist() == shard_of(10).words[0::2].tolist()
@@ -277,7 +277,7 @@ def test_a_chief_that_delivers_nothing_is_named() -> None:
     with pytest.raises(PeerUnreachable) as refused:
         ShardInbox(DATA, max_bytes=1 << 20).wait(0.01)
     assert refused.value.what == "the chief delivered no training data"
-    assert refused.value.expected == "a shard within the contract's limits.join_seconds"
+    assert refused.value.expected == "the worker's part within the contract's limits.join_seconds"
 
 
 def test_what_was_taken_cannot_be_changed() -> None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.contract import DataSection, TrainingSection
-from coterie.data.example_files import ShardWriter, open_shard
-from coterie.data.examples import PIECE_ROWS, Shard
+from coterie.data.example_files import ExampleFileWriter, open_examples
+from coterie.data.examples import PIECE_ROWS, Examples
 from coterie.ps.core.schedule import Lane
 from coterie.training.order import WINDOW_PIECES, RowOrder, shuffled
 
@@ -72,11 +72,11 @@ def test_known_rows_stay_where_they_are() -> None:
     assert shuffled(np.arange(10), 10, (7, 1, 2)).tolist() == [6, 1, 4, 0, 3, 2, 7, 8, 9, 5]
 
 
-def shard_of(rows: int) -> Shard:
+def shard_of(rows: int) -> Examples:
     """Rows whose only id is their number."""
     words = np.zeros((rows, 3), np.int32)
     words[:, 2] = np.arange(rows)
-    return Shard(words, DATA)
+    return Examples(words, DATA)
 
 
 @pytest.mark.parametrize("kind", ["file", "shuffled"])
@@ -111,10 +111,10 @@ def test_a_file_gives_the_rows_that_memory_gives(tmp_path: Path) -> None:
     rows = WINDOW_ROWS + 3 * PIECE_ROWS + 5
     shard = shard_of(rows)
     with (tmp_path / "shard").open("wb") as file:
-        writer = ShardWriter(file, DATA, rows)
+        writer = ExampleFileWriter(file, DATA, rows)
         writer.append(shard.words)
         digest = writer.finish()
-    on_disk = open_shard(tmp_path / "shard", DATA, expected_digest=bytes.fromhex(digest))
+    on_disk = open_examples(tmp_path / "shard", DATA, expected_digest=bytes.fromhex(digest))
     lane = Lane.of(TrainingSection(batch=4096), rows, steps_per_epoch=44, steps=44)
     order = RowOrder("shuffled", 3, 1)
     for step in (0, 17, 43):

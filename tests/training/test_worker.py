@@ -16,7 +16,7 @@ from coterie.contract import Contract, contract_digest, parse_contract
 from coterie.data.dataset import DataSet, open_dataset
 from coterie.data.prepare.preparation import prepare
 from coterie.data.prepare.synthetic import synthesize
-from coterie.errors import CoterieError, DataSetMismatch, PeerUnreachable, ShardDamaged
+from coterie.errors import CoterieError, DataSetDamaged, DataSetMismatch, PeerUnreachable
 from coterie.nodes.launch import run_in_process
 from coterie.ps.caller import Caller
 from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint
@@ -146,8 +146,11 @@ def test_an_sdt_run_deals_all_rows_and_gives_one_model_however_often_it_runs(
     heard: list[events.Event] = []
     first = run_in_process(SDT, data.sdt, heard.append)
     second = run_in_process(SDT, data.sdt, quiet)
-    delivered = [event for event in heard if isinstance(event, events.ShardDelivered)]
-    assert set(delivered) == {events.ShardDelivered("w0", 180), events.ShardDelivered("w1", 180)}
+    delivered = [event for event in heard if isinstance(event, events.ExamplesDelivered)]
+    assert set(delivered) == {
+        events.ExamplesDelivered("w0", 180),
+        events.ExamplesDelivered("w1", 180),
+    }
     assert len(delivered) == 2
     assert (first.nodes, first.steps, first.examples) == (4, 12, 360)
     assert first.model_digest == second.model_digest
@@ -170,7 +173,7 @@ def test_a_node_without_usable_data_ends_the_run_with_its_error(
     for file in (data.hfl / "bolt").iterdir():
         cut = file.suffix == ".shard"
         (tmp_path / "bolt" / file.name).write_bytes(file.read_bytes()[: -1 if cut else None])
-    with pytest.raises(ShardDamaged, match="bolt"):
+    with pytest.raises(DataSetDamaged, match="bolt"):
         run_in_process(HFL, tmp_path, quiet)
 
 

@@ -68,7 +68,7 @@ _VERBS = (
     )),
     ("Data", (
         ("synthesize", "synthesize:synthesize", "Write a Criteo-shaped raw file with a planted, learnable signal."),
-        ("prepare", "prepare:prepare", "Prepare raw data: split, deal, hash, and write binary shards with a manifest."),
+        ("prepare", "prepare:prepare", "Prepare raw data: split, deal, hash, and write binary files with a manifest."),
         ("seal", "seal:seal", "Seal a prepared data set: it may then lie on a disk that nobody trusts."),
         ("seal-key", "seal:seal_key", "Make the key that a party's trained model is sealed under on other people's machines."),
         ("seal-model", "seal:seal_model", "Seal a trained model that lies open: for a node on a foreign host that gives it to a run."),

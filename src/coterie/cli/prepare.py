@@ -70,7 +70,7 @@ def prepare(  # noqa: PLR0917  the command line's arguments, not a call's
     max_bad_rows: MaxBadRows = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Prepare raw data: split, deal, hash, and write binary shards with a manifest.
+    """Prepare raw data: split, deal, hash, and write binary files with a manifest.
 
     RAW is in Criteo's format (label, numbers, ids, separated by tabs, no header), or its first line
     names the label and the contract's columns, in any order and among others. The first six sevenths of the rows train, the next fourteenth tests, the last one validates.

@@ -1,4 +1,4 @@
-"""A party's prepared data set: a manifest and three shards, all verified when it is opened."""
+"""A party's prepared data set: a manifest and three files of examples, all verified when it is opened."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.contract import DataSection
-from coterie.data.example_files import damaged, open_shard
-from coterie.data.examples import Shard
+from coterie.data.example_files import damaged, open_examples
+from coterie.data.examples import Examples
 from coterie.data.manifest import Manifest, Split, read_manifest
 
 
@@ -24,9 +24,9 @@ class DataSet:
     """
 
     manifest: Manifest
-    train: Shard
-    validation: Shard
-    test: Shard
+    train: Examples
+    validation: Examples
+    test: Examples
 
 
 def open_dataset(directory: Path, data: DataSection, *, party: str) -> DataSet:
@@ -38,36 +38,36 @@ def open_dataset(directory: Path, data: DataSection, *, party: str) -> DataSet:
         party: The party that opens it.
 
     Raises:
-        ShardDamaged: A file is missing, truncated, altered, or contradicts the manifest.
+        DataSetDamaged: A file is missing, truncated, altered, or contradicts the manifest.
         DataSetMismatch: Prepared under another data section, or for another party.
     """
     return assemble_dataset(
         read_manifest(directory, data, party=party),
         directory,
-        lambda path, digest: open_shard(path, data, expected_digest=digest),
+        lambda path, digest: open_examples(path, data, expected_digest=digest),
     )
 
 
 def assemble_dataset(
-    manifest: Manifest, directory: Path, opener: Callable[[Path, bytes], Shard]
+    manifest: Manifest, directory: Path, opener: Callable[[Path, bytes], Examples]
 ) -> DataSet:
-    """Opens the shards that a manifest lists.
+    """Opens the files that a manifest lists.
 
     Args:
         manifest: The manifest, checked.
-        directory: Where its shards lie.
-        opener: Opens and checks a shard, given its path and SHA-256.
+        directory: Where its files lie.
+        opener: Opens and checks a file, given its path and SHA-256.
 
     Raises:
-        ShardDamaged: A shard has another number of examples, or the opener refuses it.
+        DataSetDamaged: A file has another number of examples, or the opener refuses it.
     """
 
-    def shard(split: Split) -> Shard:
-        entry = manifest.shard(split)
+    def opened(split: Split) -> Examples:
+        entry = manifest.entry(split)
         path = directory / entry.file
         opened = opener(path, bytes.fromhex(entry.sha256))
         if opened.rows != entry.rows:
             raise damaged(path, "row count", str(entry.rows), str(opened.rows))
         return opened
 
-    return DataSet(manifest, shard("train"), shard("validation"), shard("test"))
+    return DataSet(manifest, opened("train"), opened("validation"), opened("test"))

@@ -1,6 +1,6 @@
-"""Shard files: written piece by piece, and checked as a whole before they are used.
+"""Examples files: written piece by piece, and checked as a whole before they are used.
 
-A shard file is a 128-byte header and then one record per example, all little-endian:
+A file of examples is a 128-byte header and then one record per example, all little-endian:
 
 ===========  ==========  =====================================================================
 bytes        type        what
@@ -15,7 +15,7 @@ bytes        type        what
 64 - 127     bytes       zero
 ===========  ==========  =====================================================================
 
-Then come the records of `coterie.data.examples`. A shard says nothing that is not checked: its size
+Then come the records of `coterie.data.examples`. A file says nothing that is not checked: its size
 against the header, its header against the contract, its SHA-256 against the manifest, and every
 value's range. Whoever writes the disk can change it afterwards: so every piece of records is checked
 again, by its own SHA-256, when it is read to be used. Nothing is mapped: a file that is cut short under
@@ -39,8 +39,8 @@ import numpy as np
 
 from coterie.arrays import IdArray, Int64Array
 from coterie.contract import DataSection, data_digest
-from coterie.data.examples import PIECE_ROWS, Shard, find_bad_value, record_bytes
-from coterie.errors import DataSetMismatch, ShardDamaged
+from coterie.data.examples import PIECE_ROWS, Examples, find_bad_value, record_bytes
+from coterie.errors import DataSetDamaged, DataSetMismatch
 from coterie.text import first_octets
 
 HEADER_BYTES = 128
@@ -52,8 +52,8 @@ _KEPT_PIECES = 9
 _PREPARE_AGAIN = "prepare the data set again: coterie prepare RAW OUT --contract C"
 
 
-class ShardWriter:
-    """Writes a shard file piece by piece; the caller renames its folder once all is written.
+class ExampleFileWriter:
+    """Writes a file of examples piece by piece; the caller renames its folder once all is written.
 
     Args:
         file: Opened for writing, empty.
@@ -100,8 +100,8 @@ class ShardWriter:
         self._hasher.update(data)
 
 
-def open_shard(path: Path, data: DataSection, *, expected_digest: bytes) -> Shard:
-    """Opens a shard file and reads all of it once to check it; the file stays open.
+def open_examples(path: Path, data: DataSection, *, expected_digest: bytes) -> Examples:
+    """Opens a file of examples and reads all of it once to check it; the file stays open.
 
     Args:
         path: The file.
@@ -109,7 +109,7 @@ def open_shard(path: Path, data: DataSection, *, expected_digest: bytes) -> Shar
         expected_digest: SHA-256 of the file, from the manifest.
 
     Raises:
-        ShardDamaged: Missing, truncated, altered, or not a shard of this format.
+        DataSetDamaged: Missing, truncated, altered, or not a file of examples of this format.
         DataSetMismatch: Prepared under another data section.
     """
     try:
@@ -118,11 +118,11 @@ def open_shard(path: Path, data: DataSection, *, expected_digest: bytes) -> Shar
         raise _unreadable(path, error) from error
     records = CheckedFile(path, file)
     records.check(data, expected_digest)
-    return Shard(records, data)
+    return Examples(records, data)
 
 
 class CheckedFile:
-    """The records of a shard file, read in pieces; each piece is what was checked first. Thread-safe.
+    """The records of a file of examples, read in pieces; each piece is what was checked first. Thread-safe.
 
     Args:
         path: What errors call it.
@@ -140,7 +140,7 @@ class CheckedFile:
         self.rows = 0
 
     def check(self, data: DataSection, expected_digest: bytes) -> None:
-        """Reads all of the file; see ``open_shard``."""
+        """Reads all of the file; see ``open_examples``."""
         header = self._octets(0, HEADER_BYTES)
         size = os.fstat(self._file).st_size
         self._width, self.rows = record_bytes(data), _check_header(header, size, self._path, data)
@@ -218,10 +218,10 @@ class CheckedFile:
         return b"".join(parts)
 
 
-def check_shard(
+def check_examples(
     octets: memoryview, path: Path, data: DataSection, *, expected_digest: bytes
-) -> Shard:
-    """Checks a whole shard file in memory.
+) -> Examples:
+    """Checks a whole file of examples in memory.
 
     Args:
         octets: The file; read-only.
@@ -230,7 +230,7 @@ def check_shard(
         expected_digest: SHA-256 of the file, from the manifest.
 
     Raises:
-        ShardDamaged: Truncated, altered, or not a shard of this format.
+        DataSetDamaged: Truncated, altered, or not a file of examples of this format.
         DataSetMismatch: Prepared under another data section.
     """
     if len(octets) < HEADER_BYTES:
@@ -241,7 +241,7 @@ def check_shard(
     words = words.reshape(-1, record_bytes(data) // 4)
     pieces = (words[first : first + PIECE_ROWS] for first in range(0, len(words), PIECE_ROWS))
     _check_content(header, pieces, path, data, expected_digest)
-    return Shard(words, data)
+    return Examples(words, data)
 
 
 def _check_content(
@@ -264,9 +264,9 @@ def _check_content(
         raise damaged(path, "content", "values within bounds", problem)
 
 
-def damaged(path: Path, check: str, expected: str, seen: str) -> ShardDamaged:
+def damaged(path: Path, check: str, expected: str, seen: str) -> DataSetDamaged:
     """The error for a file of a data set that failed one check."""
-    return ShardDamaged(
+    return DataSetDamaged(
         f"{path} is damaged: its {check} is wrong",
         expected=expected,
         seen=seen,
@@ -302,5 +302,5 @@ def _check_header(header: bytes | memoryview, octets: int, path: Path, data: Dat
     return int(rows)
 
 
-def _unreadable(path: Path, error: OSError) -> ShardDamaged:
-    return damaged(path, "file", "a readable shard", error.strerror or type(error).__name__)
+def _unreadable(path: Path, error: OSError) -> DataSetDamaged:
+    return damaged(path, "file", "a readable file", error.strerror or type(error).__name__)

@@ -1,4 +1,4 @@
-"""Prepared examples as fixed-width binary records: shards held in memory, and their batches.
+"""Prepared examples as fixed-width binary records: held in memory, and their batches.
 
 A record is the label (float32, 0 or 1), n dense values (float32, log(x + 1), never negative) and m
 global rows (int32). Every field has four bytes, so that records are one matrix and a batch is three views
@@ -23,7 +23,7 @@ PIECE_ROWS = 1 << 14
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples of a shard; views that are only read, b examples.
+    """Some of the examples; views that are only read, b examples.
 
     Attributes:
         labels_b: 0 or 1, float32, shape (b,).
@@ -53,7 +53,7 @@ class Records(Protocol):
         """Records start .. stop - 1 as int32 words, shape (b, 1 + n + m), read-only; fewer at the end.
 
         Raises:
-            ShardDamaged: They are not what was checked.
+            DataSetDamaged: They are not what was checked.
         """
         ...
 
@@ -61,7 +61,7 @@ class Records(Protocol):
         """Single records as int32 words, shape (b, 1 + n + m), in the order of ``rows``.
 
         Raises:
-            ShardDamaged: They are not what was checked.
+            DataSetDamaged: They are not what was checked.
         """
         ...
 
@@ -86,7 +86,7 @@ class RecordsInMemory:
         return self.words.take(rows, axis=0)
 
 
-class Shard:
+class Examples:
     """Examples in records.
 
     Args:
@@ -111,7 +111,7 @@ class Shard:
         """Records start .. stop - 1 as int32 words, shape (b, 1 + n + m).
 
         Raises:
-            ShardDamaged: The file is not what was checked any more.
+            DataSetDamaged: The file is not what was checked any more.
         """
         return self._records.read(start, stop)
 
@@ -121,10 +121,10 @@ class Shard:
         return self._records.rows
 
     def batch(self, start: int, stop: int) -> Batch:
-        """Examples start .. stop - 1, fewer where the shard ends before ``stop``.
+        """Examples start .. stop - 1, fewer where they end before ``stop``.
 
         Raises:
-            ShardDamaged: The file is not what was checked any more.
+            DataSetDamaged: The file is not what was checked any more.
         """
         return self._batch(self._records.read(start, stop))
 
@@ -132,7 +132,7 @@ class Shard:
         """Single examples, by number, in the order of ``rows``.
 
         Raises:
-            ShardDamaged: The file is not what was checked any more.
+            DataSetDamaged: The file is not what was checked any more.
         """
         return self._batch(self._records.take(rows))
 
@@ -149,8 +149,8 @@ class Shard:
         return Batch(floats[:, 0], floats[:, self._dense], words[:, self._ids])
 
 
-class ShardBuilder:
-    """Collects records from the wire into a shard in memory; nothing is trusted before its check.
+class ExamplesBuilder:
+    """Collects records from the wire in memory; nothing is trusted before its check.
 
     Args:
         data: The contract's data section.
@@ -177,7 +177,7 @@ class ShardBuilder:
         count, rest = divmod(len(records), width)
         if rest or count > self.missing:
             raise MessageRefused(
-                "a piece of a shard was refused",
+                "a piece of the examples was refused",
                 expected=f"whole records of {width} bytes, at most {self.missing} of them",
                 seen=f"{len(records)} bytes",
                 remedy="the sender must hold the same contract and send each record once",
@@ -185,35 +185,35 @@ class ShardBuilder:
         words = np.frombuffer(records, "<i4").reshape(-1, width // 4)
         if problem := find_bad_value(words, self._data, self._filled):
             raise MessageRefused(
-                "a piece of a shard was refused", expected="values within bounds", seen=problem
+                "a piece of the examples was refused", expected="values within bounds", seen=problem
             )
         self._words[self._filled : self._filled + count] = words
         self._filled += count
 
-    def finish(self) -> Shard:
-        """The shard, once every record has come.
+    def finish(self) -> Examples:
+        """The examples, once every record has come.
 
         Raises:
             MessageRefused: Records are missing.
         """
         if self.missing:
             raise MessageRefused(
-                "a shard is incomplete",
+                "the examples are incomplete",
                 expected=f"{self._words.shape[0]} records",
                 seen=f"{self._filled}",
                 remedy="the sender must send all records that it announced",
             )
         self._words.setflags(write=False)
-        return Shard(self._words, self._data)
+        return Examples(self._words, self._data)
 
 
-def shard_from_records(records: bytes, data: DataSection) -> Shard:
-    """A shard in memory from all of its records at once.
+def examples_from_records(records: bytes, data: DataSection) -> Examples:
+    """Examples in memory from all of their records at once.
 
     Raises:
         MessageRefused: A torn record, or a value out of bounds.
     """
-    builder = ShardBuilder(data, len(records) // record_bytes(data))
+    builder = ExamplesBuilder(data, len(records) // record_bytes(data))
     builder.add(records)
     return builder.finish()
 
@@ -247,8 +247,8 @@ def find_bad_value(words: IdArray, data: DataSection, first: int) -> str | None:
     return None
 
 
-def join_shards(shards: Sequence[Shard]) -> Shard:
-    """One shard in memory of several, one after the other; all of one data section."""
-    words = np.concatenate([shard.words for shard in shards])
+def join_examples(several: Sequence[Examples]) -> Examples:
+    """Several as one in memory, one after the other; all of one data section."""
+    words = np.concatenate([examples.words for examples in several])
     words.setflags(write=False)
-    return Shard(words, shards[0].data)
+    return Examples(words, several[0].data)

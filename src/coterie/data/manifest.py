@@ -1,4 +1,4 @@
-"""The manifest of a prepared data set: what was read, what became of it, and the shards' digests."""
+"""The manifest of a prepared data set: what was read, what became of it, and its files' digests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coterie.contract import DataSection, data_digest
 from coterie.data.example_files import damaged, wrong_data_section
-from coterie.errors import DataSetMismatch, ShardDamaged
+from coterie.errors import DataSetDamaged, DataSetMismatch
 
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 24
@@ -44,8 +44,8 @@ class Source(_Record):
     bad_lines: Annotated[tuple[str, ...], Field(strict=False, max_length=100)]
 
 
-class ShardEntry(_Record):
-    """One shard file.
+class ExampleFile(_Record):
+    """One file of examples.
 
     Attributes:
         file: Its name beside the manifest.
@@ -109,9 +109,9 @@ class Manifest(_Record):
         data_digest: Digest of the contract's data section.
         deal: How the raw file was dealt: to several parties, or ``whole`` to this one.
         source: The raw file.
-        train: The training shard.
-        validation: The validation shard.
-        test: The test shard.
+        train: The training part.
+        validation: The validation part.
+        test: The test part.
         numeric: Numeric columns, in contract order.
         categorical: Categorical columns, in contract order.
     """
@@ -121,15 +121,15 @@ class Manifest(_Record):
     data_digest: Digest
     deal: Literal["whole", "contiguous", "round-robin"]
     source: Source
-    train: ShardEntry
-    validation: ShardEntry
-    test: ShardEntry
+    train: ExampleFile
+    validation: ExampleFile
+    test: ExampleFile
     numeric: Annotated[tuple[NumericColumn, ...], Field(strict=False)]
     categorical: Annotated[tuple[CategoricalColumn, ...], Field(strict=False)]
 
-    def shard(self, split: Split) -> ShardEntry:
-        """The entry of one split's shard."""
-        entries: dict[Split, ShardEntry] = {
+    def entry(self, split: Split) -> ExampleFile:
+        """The entry of one split."""
+        entries: dict[Split, ExampleFile] = {
             "train": self.train,
             "validation": self.validation,
             "test": self.test,
@@ -150,7 +150,7 @@ def read_manifest(directory: Path, data: DataSection, *, party: str) -> Manifest
         party: The party that is about to open it.
 
     Raises:
-        ShardDamaged: The manifest is missing, too large, or not a manifest.
+        DataSetDamaged: The manifest is missing, too large, or not a manifest.
         DataSetMismatch: Prepared under another data section, or another party's.
     """
     path = directory / MANIFEST_NAME
@@ -161,7 +161,7 @@ def party_of(directory: Path) -> str:
     """Whose data set a directory says it holds; nothing else of it is checked.
 
     Raises:
-        ShardDamaged: The manifest is missing, too large, or not a manifest.
+        DataSetDamaged: The manifest is missing, too large, or not a manifest.
     """
     path = directory / MANIFEST_NAME
     return _parse(_read(path), path).party
@@ -177,7 +177,7 @@ def _read(path: Path, party: str = "") -> bytes:
             remedy = _own_folder(path.parent, party)
         elif party and (path.parent.parent / path.name).exists():
             remedy = _own_folder(path.parent.parent.parent, party)
-        raise ShardDamaged(
+        raise DataSetDamaged(
             f"{path.parent} holds no prepared data set",
             expected=f"{path.name}, as `coterie prepare` writes it",
             seen="no such file",
@@ -202,7 +202,7 @@ def check_manifest(text: bytes, path: Path, data: DataSection, *, party: str) ->
         party: The party that is about to open it.
 
     Raises:
-        ShardDamaged: It is no manifest.
+        DataSetDamaged: It is no manifest.
         DataSetMismatch: Prepared under another data section, or another party's.
     """
     manifest = _parse(text, path)

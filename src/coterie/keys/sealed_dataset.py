@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coterie.contract import DataSection, data_digest
 from coterie.data.dataset import DataSet, assemble_dataset, open_dataset
-from coterie.data.example_files import check_shard
+from coterie.data.example_files import check_examples
 from coterie.data.manifest import MANIFEST_NAME, SPLITS, check_manifest
 from coterie.errors import DataSetMismatch, OutputInUse, SealBroken
 from coterie.files import sync_folder, write_whole
@@ -84,12 +84,12 @@ def seal_dataset(directory: Path, out: Path, data: DataSection, key: DataKey) ->
         key: Of the new set, and of no other.
 
     Raises:
-        ShardDamaged: The data set is damaged.
+        DataSetDamaged: The data set is damaged.
         DataSetMismatch: It is of another data section or party.
         OutputInUse: The directory exists or cannot be made.
     """
     found = open_dataset(directory, data, party=key.party)
-    names = [MANIFEST_NAME, *(found.manifest.shard(split).file for split in SPLITS)]
+    names = [MANIFEST_NAME, *(found.manifest.entry(split).file for split in SPLITS)]
     try:
         if out.exists():
             raise FileExistsError(None, "it exists", str(out))
@@ -130,7 +130,7 @@ def open_sealed_dataset(
 
     Raises:
         SealBroken: A file is missing, altered, cut, swapped, or sealed under another key.
-        ShardDamaged: What was sealed contradicts itself.
+        DataSetDamaged: What was sealed contradicts itself.
         DataSetMismatch: Prepared under another data section, or for another party.
     """
     check_owner(sealed, data, party=party)
@@ -144,7 +144,7 @@ def open_sealed_dataset(
     return assemble_dataset(
         manifest,
         sealed.directory,
-        lambda path, digest: check_shard(opened(path), path, data, expected_digest=digest),
+        lambda path, digest: check_examples(opened(path), path, data, expected_digest=digest),
     )
 
 

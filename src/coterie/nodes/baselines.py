@@ -9,7 +9,7 @@ import numpy as np
 
 from coterie.contract import Contract, Node
 from coterie.data.dataset import DataSet, open_dataset
-from coterie.data.examples import Shard, join_shards
+from coterie.data.examples import Examples, join_examples
 from coterie.models.groups import Floats
 from coterie.nodes.local import run_local
 from coterie.ps.core.disclosure import Disclosure
@@ -84,11 +84,11 @@ def compare_in_the_clear(
     everybody = [
         open_dataset(data / node.party, contract.data, party=node.party) for node in owners
     ]
-    test = join_shards([data_set.test for data_set in everybody])
-    validation = join_shards([data_set.validation for data_set in everybody])
+    test = join_examples([data_set.test for data_set in everybody])
+    validation = join_examples([data_set.validation for data_set in everybody])
 
-    def trained(kind: str, worker: Node, train: Shard, batch: int) -> Scored:
-        # the manifest's digest names the training shard to the server, which compares nothing else
+    def trained(kind: str, worker: Node, train: Examples, batch: int) -> Scored:
+        # the manifest's digest names the training part to the server, which compares nothing else
         pooled = DataSet(everybody[0].manifest, train, validation, test)
         outcome, logits = _train_alone(contract, worker, pooled, batch)
         if kind == "pooled":
@@ -160,17 +160,17 @@ def _train_alone(
     return replace(outcome, times=()), scores.logits
 
 
-def _interleaved(contract: Contract, shards: list[Shard]) -> Shard:
+def _interleaved(contract: Contract, parts: list[Examples]) -> Examples:
     """All examples, in turn each party's of a step: as the steps of an epoch train them."""
-    schedule = Schedule.of(contract, [shard.rows for shard in shards])
+    schedule = Schedule.of(contract, [part.rows for part in parts])
     spans = [
-        (shard, lane.span(step))
+        (examples, lane.span(step))
         for step in range(schedule.steps_per_epoch)
-        for shard, lane in zip(shards, schedule.lanes, strict=True)
+        for examples, lane in zip(parts, schedule.lanes, strict=True)
     ]
-    words = np.concatenate([shard.some_words(span.start, span.stop) for shard, span in spans])
+    words = np.concatenate([examples.some_words(span.start, span.stop) for examples, span in spans])
     words.setflags(write=False)
-    return Shard(words, shards[0].data)
+    return Examples(words, parts[0].data)
 
 
 def _ignore(_event: Event) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 
 from coterie.contract import Node, contract_digest
 from coterie.data.dataset import DataSet
-from coterie.data.examples import Shard as DataShard
+from coterie.data.examples import Examples
 from coterie.errors import CoterieError, DataError, PeerUnreachable
 from coterie.keys.sealed_checkpoints import SealedFileCodec
 from coterie.models.histogram import ScoreHistogram
@@ -90,7 +90,7 @@ def _work(context: NodeContext) -> None:
     if contract.mode == "hfl":
         with telling(context.fabric, context.node):
             data_set = _open(context)
-            digest = bytes.fromhex(data_set.manifest.shard("train").sha256)
+            digest = bytes.fromhex(data_set.manifest.entry("train").sha256)
             _check_start(context)
         with _session(context, data_set.train, digest) as session:
             worker_step = _step_while_dialling(context, session)
@@ -179,7 +179,7 @@ def telling(fabric: Fabric, node: Node) -> Iterator[None]:
 
 def _await_data(
     context: NodeContext, inbox: ShardInbox, session: ServerClient
-) -> tuple[DataShard, bytes] | None:
+) -> tuple[Examples, bytes] | None:
     """Waits for the chief's delivery; None if the training has ended without it.
 
     A worker that starts anew after the last step finds no chief, and is needed only to say so.
@@ -202,9 +202,9 @@ def _await_data(
 def _train(
     context: NodeContext,
     session: ServerClient,
-    shard: DataShard,
+    shard: Examples,
     worker_step: WorkerStep,
-    validation: DataShard | None = None,
+    validation: Examples | None = None,
 ) -> WorkerTimes:
     contract = context.contract
     validates: Callable[[int], None] | None = None
@@ -372,7 +372,7 @@ def _waiting(context: NodeContext, waits: WaitsFor) -> Waiting:
 @contextmanager
 def _session(
     context: NodeContext,
-    shard: DataShard | None,
+    shard: Examples | None,
     digest: bytes,
     while_waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[ServerClient]:

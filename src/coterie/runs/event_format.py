@@ -82,7 +82,7 @@ def _sentence(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line p
             )
         case events.Resumed(step, digest):
             return f"resumed from step {step}, {digest[:16]}"
-        case events.ShardDelivered(node, examples):
+        case events.ExamplesDelivered(node, examples):
             return f"{node} holds {examples:,} examples"
         case events.Attested(node, peer, role, party, tcb_status, measurement):
             return f"{node} attested {peer} ({role} of {party}): {tcb_status}, {measurement[:16]}"

@@ -156,7 +156,7 @@ class Resumed(Event):
 
 
 @dataclass(frozen=True)
-class ShardDelivered(Event):
+class ExamplesDelivered(Event):
     """SDT: a worker holds its part of the data."""
 
     node: str

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from coterie.contract import DataSection
 from coterie.data.dataset import open_dataset
-from coterie.data.examples import Shard
+from coterie.data.examples import Examples
 from coterie.data.manifest import MANIFEST_NAME, party_of
 from coterie.data.prepare.compression import RawFile
 from coterie.data.prepare.encoding import encode_rows
@@ -61,7 +61,7 @@ def evaluate(
 
     Raises:
         DataSetMismatch: The data were prepared under another data section, or there are none.
-        ShardDamaged: A prepared file is damaged.
+        DataSetDamaged: A prepared file is damaged.
         RawDataInvalid: The raw file has bad rows, or no labels.
     """
     section = model.contract.data
@@ -98,15 +98,15 @@ def _of_data_sets(
     test: list[ScoreHistogram] = []
     for folder in folders:
         data_set = open_dataset(folder, section, party=party_of(folder))
-        validation.append(_of_shard(scorer, data_set.validation))
-        test.append(_of_shard(scorer, data_set.test))
+        validation.append(_of_examples(scorer, data_set.validation))
+        test.append(_of_examples(scorer, data_set.test))
     return {"validation": ScoreHistogram.merged(validation), "test": ScoreHistogram.merged(test)}
 
 
-def _of_shard(scorer: Scorer, shard: Shard) -> ScoreHistogram:
+def _of_examples(scorer: Scorer, examples: Examples) -> ScoreHistogram:
     counter = ScoreCounter(groups=None)
-    for start in range(0, shard.rows, _ROWS_AT_A_TIME):
-        batch = shard.batch(start, start + _ROWS_AT_A_TIME)
+    for start in range(0, examples.rows, _ROWS_AT_A_TIME):
+        batch = examples.batch(start, start + _ROWS_AT_A_TIME)
         counter.add(scorer.logits(batch), batch.labels_b)
     return counter.histogram()
 

@@ -33,7 +33,7 @@ class Scorer:
         """Logits of any number of examples, float32 [b].
 
         Args:
-            batch: Examples, as ``encode_rows`` or a shard gives them.
+            batch: Examples, as ``encode_rows`` or ``Examples`` give them.
         """
         logits = np.empty(len(batch.ids_bm), np.float32)
         for start in range(0, len(logits), self._size):

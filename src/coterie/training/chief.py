@@ -1,4 +1,4 @@
-"""SDT's chief: owns all data, gives the model's initial state, deals the shards, evaluates."""
+"""SDT's chief: owns all data, gives the model's initial state, sends each worker its part, evaluates."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from contextlib import contextmanager
 import numpy as np
 
 from coterie.contract import Contract
-from coterie.data.examples import Shard
+from coterie.data.examples import Examples
 from coterie.errors import CoterieError, PeerUnreachable, ProtocolError
 from coterie.parameters.initial import initial_dense
 from coterie.ps.core.validations import ValidationPlan
 from coterie.ps.ports import ShardReceiverPort
 from coterie.ps.wire import ps_pb2 as pb
-from coterie.runs.events import EventSink, ShardDelivered
+from coterie.runs.events import EventSink, ExamplesDelivered
 from coterie.training.client import Position, ServerClient
-from coterie.training.data_transfer import shard_parts
+from coterie.training.data_transfer import part_messages
 
 _ATTEMPT_SECONDS = 1.0
 
@@ -30,13 +30,13 @@ def initialize(contract: Contract, session: ServerClient) -> None:
 
 
 class Deliveries:
-    """Keeps every worker supplied with its shard: at first, and whenever it starts anew.
+    """Keeps every worker supplied with its part of the data: at first, and whenever it starts again.
 
     Nobody is waited for here: the parameter server knows who is missing, and for how long.
 
     Args:
         contract: Names the workers.
-        shard: All training data.
+        examples: All training data.
         connect: Dials and attests a worker by name, within so many seconds.
         on_event: Hears of every delivery.
         monotonic: Seconds of a clock that only goes forward.
@@ -45,7 +45,7 @@ class Deliveries:
     def __init__(
         self,
         contract: Contract,
-        shard: Shard,
+        examples: Examples,
         connect: Callable[[str, float], ShardReceiverPort],
         *,
         on_event: EventSink,
@@ -54,7 +54,7 @@ class Deliveries:
         self._monotonic = monotonic
         self._patience = contract.limits.join_seconds
         self._workers = [worker.name for worker in contract.by_role("worker")]
-        self._shard = shard
+        self._examples = examples
         self._connect = connect
         self._on_event = on_event
         self._lock = threading.Lock()
@@ -86,7 +86,7 @@ class Deliveries:
         """Raises the error that ended a delivery, if one did.
 
         Raises:
-            CoterieError: A worker is not the contract's, or refuses its shard.
+            CoterieError: A worker is not the contract's, or refuses its part.
         """
         if self._failure is not None:
             raise self._failure
@@ -132,16 +132,16 @@ class Deliveries:
 
     def _deliver(self, port: ShardReceiverPort, index: int) -> None:
         worker = self._workers[index]
-        reply = port.deliver(shard_parts(self._shard, index, len(self._workers)))
-        expected = len(range(index, self._shard.rows, len(self._workers)))
+        reply = port.deliver(part_messages(self._examples, index, len(self._workers)))
+        expected = len(range(index, self._examples.rows, len(self._workers)))
         if reply.examples != expected:
             raise ProtocolError(
-                f"worker {worker} acknowledges another shard than it was sent",
+                f"worker {worker} acknowledges another part than it was sent",
                 expected=f"{expected} examples",
                 seen=f"{reply.examples}",
                 remedy="run the same version of Coterie on all nodes",
             )
-        self._on_event(ShardDelivered(node=worker, examples=reply.examples))
+        self._on_event(ExamplesDelivered(node=worker, examples=reply.examples))
 
 
 def wait_trained(

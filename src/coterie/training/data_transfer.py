@@ -1,4 +1,4 @@
-"""SDT's data path: the chief cuts its training shard into one part per worker and streams them.
+"""SDT's data path: the chief cuts its training examples into one part per worker and streams them.
 
 Worker i of n gets the examples i, i + n, i + 2n, ...: the union of the workers' batches of a step
 is then a run of consecutive examples, whatever the number of workers.
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from coterie.contract import DataSection, data_digest
-from coterie.data.examples import Shard, ShardBuilder, record_bytes
+from coterie.data.examples import Examples, ExamplesBuilder, record_bytes
 from coterie.errors import CoterieError, DataSetMismatch, MessageRefused, PeerUnreachable
 from coterie.ps.caller import Caller
 from coterie.ps.ports import ShardReceiverPort
@@ -22,29 +22,29 @@ from coterie.ps.wire.bounds import PART_BYTES
 MAX_EXAMPLES = 2**31
 
 
-def shard_parts(shard: Shard, worker: int, workers: int) -> Iterator[pb.DeliverRequest]:
-    """A worker's part of a shard as messages: a header, then records.
+def part_messages(examples: Examples, worker: int, workers: int) -> Iterator[pb.DeliverRequest]:
+    """A worker's part of the examples as messages: a header, then records.
 
     Args:
-        shard: The chief's training shard.
+        examples: The chief's training examples.
         worker: Place of the worker in contract order.
         workers: Number of workers.
     """
-    width = record_bytes(shard.data)
-    examples = len(range(worker, shard.rows, workers))
+    width = record_bytes(examples.data)
+    count = len(range(worker, examples.rows, workers))
     stride = max(1, PART_BYTES // width) * workers
 
     def pieces() -> Iterator[bytes]:
-        for start in range(worker, shard.rows, stride):
-            yield shard.records(start, min(start + stride, shard.rows), workers)
+        for start in range(worker, examples.rows, stride):
+            yield examples.records(start, min(start + stride, examples.rows), workers)
 
     digest = hashlib.sha256()
     for piece in pieces():
         digest.update(piece)
     header = pb.ShardHeader(
-        examples=examples,
+        examples=count,
         record_bytes=width,
-        data_digest=data_digest(shard.data),
+        data_digest=data_digest(examples.data),
         sha256=digest.digest(),
     )
     yield pb.DeliverRequest(header=header)
@@ -53,11 +53,11 @@ def shard_parts(shard: Shard, worker: int, workers: int) -> Iterator[pb.DeliverR
 
 
 class ShardInbox:
-    """A worker's receiving side: holds the shard in memory once all of it has come and is checked.
+    """A worker's receiving side: holds its part in memory once all of it has come and is checked.
 
     Args:
         data: The contract's data section.
-        max_bytes: The largest shard that is taken.
+        max_bytes: The largest part that is taken.
         poll_seconds: How long a call waits before it answers ``pending``.
     """
 
@@ -68,15 +68,15 @@ class ShardInbox:
         self._closed = threading.Event()
         self._arrived = threading.Event()
         self._lock = threading.Lock()
-        self._shard: Shard | None = None
+        self._examples: Examples | None = None
         self._failure: CoterieError | None = None
         self._digest = b""
 
     @ShardReceiverPort.watch.serves
     def watch(self, _caller: Caller, request: pb.WatchRequest) -> pb.WatchReply:
-        """Tells whether the shard is still needed; if not, perhaps after a while.
+        """Tells whether the part is still needed; if not, perhaps after a while.
 
-        A process needs its shard once: whoever watches learns from the lost connection that the
+        A process needs its part once: whoever watches learns from the lost connection that the
         process has ended, and asks the next one.
         """
         if request.wait and self._arrived.is_set():
@@ -89,7 +89,7 @@ class ShardInbox:
 
     @ShardReceiverPort.deliver.serves
     def deliver(self, _caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
-        """Takes a shard. One that arrives again replaces nothing; it must be the same.
+        """Takes a part. One that arrives again replaces nothing; it must be the same.
 
         Raises:
             MessageRefused: A part is missing, too large, out of order or altered.
@@ -97,55 +97,55 @@ class ShardInbox:
         """
         stream = iter(parts)
         header = self._header(next(stream, None))
-        builder = ShardBuilder(self._data, header.examples)
+        builder = ExamplesBuilder(self._data, header.examples)
         digest = hashlib.sha256()
         for part in stream:
             if part.WhichOneof("part") != "records" or len(part.records) > PART_BYTES:
                 raise _refused(f"parts of at most {PART_BYTES} bytes", "another message")
             digest.update(part.records)
             builder.add(part.records)
-        shard = builder.finish()
+        examples = builder.finish()
         if not hmac.compare_digest(digest.digest(), header.sha256):
             raise _refused(f"SHA-256 {header.sha256.hex()}", digest.hexdigest())
         with self._lock:
-            if self._shard is not None and self._digest != digest.digest():
-                raise _refused("the shard that came first", "another one")
-            if self._shard is None:
-                self._shard, self._digest = shard, digest.digest()
+            if self._examples is not None and self._digest != digest.digest():
+                raise _refused("the part that came first", "another one")
+            if self._examples is None:
+                self._examples, self._digest = examples, digest.digest()
         self._arrived.set()
-        return pb.DeliverReply(examples=shard.rows, sha256=digest.digest())
+        return pb.DeliverReply(examples=examples.rows, sha256=digest.digest())
 
     def fail(self, error: CoterieError) -> None:
-        """Ends the wait with ``error``, unless the shard has come."""
+        """Ends the wait with ``error``, unless the part has come."""
         with self._lock:
             self._failure = error
         self._arrived.set()
 
     def arrived(self, seconds: float) -> bool:
-        """Waits until there is a shard or a failure to ``wait`` for; whether there is."""
+        """Waits until there is a part or a failure to ``wait`` for; whether there is."""
         return self._arrived.wait(seconds)
 
-    def wait(self, seconds: float) -> tuple[Shard, bytes]:
-        """Waits for the shard.
+    def wait(self, seconds: float) -> tuple[Examples, bytes]:
+        """Waits for the part.
 
         Returns:
-            The shard and the SHA-256 of its records.
+            The part and the SHA-256 of its records.
 
         Raises:
             PeerUnreachable: None came in time.
             CoterieError: The run failed meanwhile.
         """
         arrived = self._arrived.wait(seconds)
-        if self._shard is None and self._failure is not None:
+        if self._examples is None and self._failure is not None:
             raise self._failure
-        if not arrived or self._shard is None:
+        if not arrived or self._examples is None:
             raise PeerUnreachable(
                 "the chief delivered no training data",
-                expected="a shard within the contract's limits.join_seconds",
+                expected="the worker's part within the contract's limits.join_seconds",
                 seen="nothing",
                 remedy="look at the chief's log",
             )
-        return self._shard, self._digest
+        return self._examples, self._digest
 
     def _header(self, first: pb.DeliverRequest | None) -> pb.ShardHeader:
         if first is None or first.WhichOneof("part") != "header":
@@ -153,7 +153,7 @@ class ShardInbox:
         header = first.header
         if header.data_digest != data_digest(self._data):
             raise DataSetMismatch(
-                "the delivered shard was prepared under another contract's data section",
+                "the delivered part was prepared under another contract's data section",
                 expected=f"data digest {data_digest(self._data).hex()}",
                 seen=f"data digest {header.data_digest.hex()[:64]}",
                 remedy="prepare the chief's data under this contract",
@@ -169,7 +169,7 @@ class ShardInbox:
 
 def _refused(expected: str, seen: str) -> MessageRefused:
     return MessageRefused(
-        "the delivered shard was refused",
+        "the delivered part was refused",
         expected=expected,
         seen=seen,
         remedy="run the same version of Coterie under the same contract on both sides",

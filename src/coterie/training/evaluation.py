@@ -9,7 +9,7 @@ import numpy as np
 from coterie.arrays import FloatArray, IdArray
 from coterie.contract import DataSection
 from coterie.data.dataset import DataSet
-from coterie.data.examples import Shard
+from coterie.data.examples import Examples
 from coterie.models.counting import ScoreCounter
 from coterie.models.histogram import MAX_GROUPS, ScoreHistogram
 from coterie.ps.core.evaluation import SPLITS, SplitCounts
@@ -54,13 +54,18 @@ def evaluate(
 
 
 def validate(
-    session: ServerClient, shard: Shard, worker_step: WorkerStep, step: int, *, exact: bool = False
+    session: ServerClient,
+    examples: Examples,
+    worker_step: WorkerStep,
+    step: int,
+    *,
+    exact: bool = False,
 ) -> None:
     """Scores the validation examples with the model after a step, and reports the counts.
 
     Args:
         session: With the parameter server, which waits for this before it goes on.
-        shard: This owner's validation examples.
+        examples: This owner's validation examples.
         worker_step: The compiled model.
         step: Waited for.
         exact: As for ``evaluate``.
@@ -69,7 +74,7 @@ def validate(
         StepRefused: The server is further, or training has ended: join again.
     """
     counter = _counter(exact=exact)
-    for logits, labels in _scored(session, shard, worker_step, step):
+    for logits, labels in _scored(session, examples, worker_step, step):
         counter.add(logits, labels)
     session.report((SplitCounts("validation", counter.histogram()),), step)
 
@@ -83,12 +88,12 @@ def _evaluate(
     *,
     exact: bool,
 ) -> None:
-    shards = {"validation": data_set.validation, "test": data_set.test}
+    parts = {"validation": data_set.validation, "test": data_set.test}
     counts: list[SplitCounts] = []
     for split in SPLITS:
         counter = _counter(exact=exact)
         kept: list[tuple[FloatArray, FloatArray]] = []
-        for logits, labels in _scored(session, shards[split], worker_step):
+        for logits, labels in _scored(session, parts[split], worker_step):
             counter.add(logits, labels)
             if on_scores is not None:
                 kept.append((logits, labels))
@@ -107,14 +112,14 @@ def _counter(*, exact: bool) -> ScoreCounter:
 
 
 def _scored(
-    session: ServerClient, shard: Shard, worker_step: WorkerStep, validates: int = 0
+    session: ServerClient, examples: Examples, worker_step: WorkerStep, validates: int = 0
 ) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """Logits and labels of a shard, batch by batch; of the model that ``client.lookup`` describes."""
+    """Logits and labels of examples, batch by batch; of the model that ``client.lookup`` describes."""
     dense_p = session.dense(validates)
     size = min(worker_step.batch, EVALUATION_BATCH)
-    for start in range(0, shard.rows, size):
-        batch = shard.batch(start, start + size)
-        rows_ud, inverse_bm = _rows(session, batch.ids_bm, shard.data, validates)
+    for start in range(0, examples.rows, size):
+        batch = examples.batch(start, start + size)
+        rows_ud, inverse_bm = _rows(session, batch.ids_bm, examples.data, validates)
         embedded_bmd = np.take(rows_ud, inverse_bm, axis=0)
         yield worker_step.scores(dense_p, batch.dense_bn, embedded_bmd), batch.labels_b
 

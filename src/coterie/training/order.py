@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 
 from coterie.arrays import Int64Array, UInt64Array
-from coterie.data.examples import PIECE_ROWS, Batch, Shard
+from coterie.data.examples import PIECE_ROWS, Batch, Examples
 from coterie.parameters.initial import mix
 from coterie.ps.core.schedule import Lane
 
@@ -45,14 +45,14 @@ class RowOrder:
     worker: int
     updates: int = 0
 
-    def batch(self, shard: Shard, lane: Lane, step: int) -> Batch:
+    def batch(self, examples: Examples, lane: Lane, step: int) -> Batch:
         """The examples that the worker trains in a step."""
         span = lane.span(step)
         if self.kind == "file":
-            return shard.batch(span.start, span.stop)
+            return examples.batch(span.start, span.stop)
         epoch = self.updates // lane.steps_per_epoch + step // lane.steps_per_epoch
         places = np.arange(span.start, span.stop, dtype=np.int64)
-        return shard.batch_of(shuffled(places, shard.rows, (self.seed, self.worker, epoch)))
+        return examples.batch_of(shuffled(places, examples.rows, (self.seed, self.worker, epoch)))
 
 
 def shuffled(places: Int64Array, rows: int, key: tuple[int, int, int]) -> Int64Array:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coterie.contract import Contract
-from coterie.data.examples import Batch, Shard
+from coterie.data.examples import Batch, Examples
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.divergence import check_converging
 from coterie.ps.core.schedule import Lane
@@ -44,7 +44,7 @@ class Trainer:
 
     Args:
         session: With the parameter server.
-        shard: This worker's training examples.
+        examples: This worker's training examples.
         worker_step: The compiled step.
         contract: Gives the training, and what the model and its optimizers have seen before.
         worker: Place of the worker in contract order.
@@ -58,7 +58,7 @@ class Trainer:
     def __init__(
         self,
         session: ServerClient,
-        shard: Shard,
+        examples: Examples,
         worker_step: WorkerStep,
         contract: Contract,
         *,
@@ -69,7 +69,7 @@ class Trainer:
     ) -> None:
         self._on_step = on_step
         self._session = session
-        self._shard = shard
+        self._examples = examples
         training = contract.training
         self._order = RowOrder(training.order, training.seed, worker, contract.updates_before)
         self._worker_step = worker_step
@@ -105,7 +105,7 @@ class Trainer:
         lane, session = position.lane, self._session
         if position.finished:
             return
-        with _prefetcher(self._shard, lane, self._order) as prepare:
+        with _prefetcher(self._examples, lane, self._order) as prepare:
             current = prepare(position.step).result()
             self._validate_until(
                 lane, current.step, after=max(position.validated, position.step - 1)
@@ -179,8 +179,10 @@ def gradients_of(worker_step: WorkerStep, prepared: Prepared, parameters: Parame
 class _Prepare:
     """Reads and sorts a step's examples on a thread of its own."""
 
-    def __init__(self, shard: Shard, lane: Lane, order: RowOrder, pool: ThreadPoolExecutor) -> None:
-        self._shard = shard
+    def __init__(
+        self, examples: Examples, lane: Lane, order: RowOrder, pool: ThreadPoolExecutor
+    ) -> None:
+        self._examples = examples
         self._lane = lane
         self._order = order
         self._pool = pool
@@ -191,12 +193,14 @@ class _Prepare:
     def _prepare(self, step: int) -> Prepared:
         left = step < self._lane.steps
         batch = (
-            self._order.batch(self._shard, self._lane, step) if left else self._shard.batch(0, 0)
+            self._order.batch(self._examples, self._lane, step)
+            if left
+            else self._examples.batch(0, 0)
         )
         return Prepared(step, batch, unique_rows(batch.ids_bm))
 
 
 @contextmanager
-def _prefetcher(shard: Shard, lane: Lane, order: RowOrder) -> Iterator[_Prepare]:
+def _prefetcher(examples: Examples, lane: Lane, order: RowOrder) -> Iterator[_Prepare]:
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
-        yield _Prepare(shard, lane, order, pool)
+        yield _Prepare(examples, lane, order, pool)

@@ -53,7 +53,7 @@ def tarred(text: bytes) -> bytes:
         (b"\x04\x22\x4d\x18" + TEXT, "lz4", "lz4 -d"),
         (b"PAR1\x15\x04" + TEXT, "Parquet", "CSV"),
         (b"SQLite format 3\0" + TEXT, "SQLite", "CSV"),
-        (b"COTSHARD" + TEXT, "shard of Coterie", "raw file"),
+        (b"COTSHARD" + TEXT, "file of Coterie", "raw file"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS", "git lfs pull"),
         (b"\n<!DOCTYPE html>\n<html>", "web page", "download"),
         (b'{"label": 1, "I1": 2}\n' * 20, "JSON", "CSV"),

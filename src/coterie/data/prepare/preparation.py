@@ -4,7 +4,7 @@ Everything is built in a hidden folder inside the output directory and renamed i
 end, so a failure leaves nothing half-done. The same input gives the same bytes.
 
 Needs, for N rows of n numeric and m categorical columns: 8 (1 + n + m) N bytes of disk for staging
-while it runs, 4 (1 + n + m) N bytes for the shards, and memory of about 500 MB plus 24 bytes per
+while it runs, 4 (1 + n + m) N bytes for the data set, and memory of about 500 MB plus 24 bytes per
 distinct id of the largest party's training rows.
 """
 
@@ -23,10 +23,10 @@ import numpy as np
 
 from coterie.arrays import IdArray, UInt64Array
 from coterie.contract import Contract, DataSection, data_digest
-from coterie.data.example_files import ShardWriter
+from coterie.data.example_files import ExampleFileWriter
 from coterie.data.examples import pack_records
 from coterie.data.hashing import rows_of_hashes
-from coterie.data.manifest import MANIFEST_NAME, SPLITS, Manifest, ShardEntry, Source, Split
+from coterie.data.manifest import MANIFEST_NAME, SPLITS, ExampleFile, Manifest, Source, Split
 from coterie.data.prepare.compression import RawFile
 from coterie.data.prepare.layout import Layout
 from coterie.data.prepare.reader import CriteoReader
@@ -158,7 +158,7 @@ def _workspace(out: Path, owners: list[str]) -> Iterator[Path]:
     except OSError as error:
         raise EnvironmentUnfit(
             f"the output directory {out} cannot be written",
-            expected="a writable directory with room for staging and shards",
+            expected="a writable directory with room for staging and the data set",
             seen=error.strerror or type(error).__name__,
             remedy="choose another OUT, or make room",
         ) from error
@@ -225,7 +225,7 @@ class _Builder:
         for split in SPLITS:
             file = f"{split}.shard"
             with (self._folder / file).open("xb") as target:
-                writer = ShardWriter(target, self._data, len(shares[split]))
+                writer = ExampleFileWriter(target, self._data, len(shares[split]))
                 for rows in self._staging.read(shares[split]):
                     ids = self._global_rows(rows, frequent if split == "train" else None)
                     labels, dense = rows.labels_b.astype(np.float32), rows.dense(self._data)
@@ -233,7 +233,7 @@ class _Builder:
                     done += len(ids)
                     self._progress(f"write {party}", done, total)
                 digest = writer.finish()
-            entries[split] = ShardEntry(
+            entries[split] = ExampleFile(
                 file=file, sha256=digest, rows=len(shares[split]), positives=writer.positives
             )
         manifest = Manifest(

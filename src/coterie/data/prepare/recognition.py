@@ -68,7 +68,7 @@ _SIGNATURES: tuple[tuple[bytes, Finding], ...] = (
     (b"%PDF-", Finding("a PDF document", _TABLE)),
     (b"{\\rtf", Finding("a document in RTF", _TABLE)),
     (b"\x7fELF", Finding("a program", "check the path")),
-    (b"COTSHARD", Finding("a prepared shard of Coterie", "name the raw file that it was prepared from")),
+    (b"COTSHARD", Finding("a prepared file of Coterie", "name the raw file that it was prepared from")),
     (b"COTSEAL1", Finding("a sealed file of Coterie", "name the raw file")),
     (b"COTMODEL", Finding("a trained model of Coterie", "name the raw file; the model comes before it")),
     (b"version https://git-lfs", Finding("a pointer of Git LFS, not the file itself", "fetch the file: git lfs pull")),

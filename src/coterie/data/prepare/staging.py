@@ -1,4 +1,4 @@
-"""Parsed rows on disk, between reading the raw file once and writing shards.
+"""Parsed rows on disk, between reading the raw file once and writing the data set.
 
 Which rows train is known only when the file has ended, and rare ids only when the training rows
 have been counted. So the raw file is parsed once into a temporary matrix of 64-bit words (label,

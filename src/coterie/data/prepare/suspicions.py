@@ -161,9 +161,9 @@ class Suspicions:
         said = []
         for manifest in manifests:
             for split in SPLITS:
-                shard = manifest.shard(split)
-                if shard.rows and shard.positives in {0, shard.rows}:
-                    which = "positive" if shard.positives else "negative"
+                part = manifest.entry(split)
+                if part.rows and part.positives in {0, part.rows}:
+                    which = "positive" if part.positives else "negative"
                     said.append(
                         f"{manifest.party}'s {split} part has {which} rows only: "
                         + ("nothing can be learnt" if split == "train" else "it gives no AUC")

@@ -28,6 +28,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from coterie.address import Address
 from coterie.attestation.appraiser import assess
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.evidence import kind_of
@@ -37,7 +38,6 @@ from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
 from coterie.contract import Contract, parse_contract
 from coterie.contract.signatures import public_key_text
-from coterie.ratls.address import Address
 from coterie.ratls.handshake import accept, dial
 from coterie.ratls.trust import TrustContext, make_trust
 from coterie.ratls.voucher import PartyKeyVouchers

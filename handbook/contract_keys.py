@@ -15,6 +15,7 @@ from typing import Literal, Union, get_args, get_origin
 import annotated_types
 from pydantic.fields import FieldInfo
 
+from coterie.address import Address
 from coterie.contract import Contract
 from coterie.contract.layers import ACTIVATIONS, LAYERS
 from coterie.contract.section import Section
@@ -156,7 +157,7 @@ def _type_of(annotation: object, pattern: str | None) -> str:  # noqa: PLR0911 (
         return "table"
     if annotation is str and pattern is not None:
         return "hex" if _HEX.match(pattern) else _PATTERNS.get(pattern, ("text", ""))[0]
-    names = {bool: "boolean", int: "integer", float: "number", str: "text"}
+    names = {bool: "boolean", int: "integer", float: "number", str: "text", Address: "text"}
     return next(word for kind, word in names.items() if annotation is kind)
 
 

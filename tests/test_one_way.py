@@ -57,7 +57,20 @@ def array_type(node: ast.AST) -> bool:
     return isinstance(node, ast.Subscript) and ast.unparse(node.value) in {"NDArray", "npt.NDArray"}
 
 
+def splits_a_port(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith((".rpartition", ".rsplit"))
+        and ast.unparse(node.args[0]) == "':'"
+    )
+
+
 RULES = {
+    "HOST:PORT": Rule(
+        splits_a_port,
+        ("address.py", "ratls/connections.py"),  # the latter reads gRPC's names of its peers
+        "coterie.address.Address.parse",
+    ),
     "types of arrays": Rule(array_type, ("arrays.py",), "the names in coterie.arrays"),
     "JSON with sorted keys": Rule(
         call_with("sort_keys"), ("canonical.py",), "coterie.canonical.canonical"

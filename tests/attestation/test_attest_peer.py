@@ -14,13 +14,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
+from coterie.address import Address
 from coterie.attestation.measurement import own_package_measurement
 from coterie.attestation.tee.simulated import SimulatedTee
 from coterie.cli.attest import app as attest
 from coterie.contract import Contract, load_contract
 from coterie.contract.signatures import public_key_text
 from coterie.errors import ContractInvalid, PeerUnreachable, VoucherRefused
-from coterie.ratls.address import Address
 from coterie.ratls.credentials import Credentials
 from coterie.ratls.handshake import dial
 from coterie.ratls.transport import AttestedServer, TrustContext, make_trust

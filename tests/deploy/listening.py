@@ -9,7 +9,7 @@ def listens(contract: Contract, node: Node) -> int | None:
     """The port of a node that listens; None for one that only dials."""
     if node.role == "ps" or (node.role == "worker" and contract.mode == "sdt"):
         assert node.address is not None
-        return int(node.address.rpartition(":")[2])
+        return node.address.port
     assert node.address is None
     return None
 

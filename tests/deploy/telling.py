@@ -80,6 +80,9 @@ def _several(found: dict[str, object], name: str) -> tuple[str | None, dict[str,
 def told_by_inputs(text: str) -> Told:
     """What an enclave is told by ``node.toml``, read by the enclave's own reader."""
     found = NodeInputs.model_validate(tomllib.loads(text))
-    return Told(
-        found.name, found.listen, dict(found.addresses), dict(found.key_servers), found.pccs_url
+    addresses, servers = (
+        {name: str(address) for name, address in places.items()}
+        for places in (found.addresses, found.key_servers)
     )
+    listen = None if found.listen is None else str(found.listen)
+    return Told(found.name, listen, addresses, servers, found.pccs_url)

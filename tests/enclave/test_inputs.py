@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coterie.address import Address
 from coterie.enclave.inputs import MAX_INPUT_BYTES, NodeInputs, read_inputs
 from coterie.errors import EnvironmentUnfit
 
@@ -29,9 +30,9 @@ def test_name_and_addresses_are_all_there_is(tmp_path: Path) -> None:
     path.write_text(WHOLE)
     assert read_inputs(path) == NodeInputs(
         name="acme-worker",
-        listen="0.0.0.0:7440",
-        addresses={"ps0": "ps0.example:7440"},
-        key_servers={"acme": "[2001:db8::1]:7500"},
+        listen=Address("0.0.0.0", 7440),
+        addresses={"ps0": Address("ps0.example", 7440)},
+        key_servers={"acme": Address("2001:db8::1", 7500)},
         pccs_url="https://pccs.example:8081",
     )
 
@@ -44,8 +45,11 @@ def test_name_and_addresses_are_all_there_is(tmp_path: Path) -> None:
         ('name = "a"\ndata = "/etc"', "data: Extra inputs are not permitted"),
         ('name = "a"\ntee = "simulated"', "tee: Extra inputs are not permitted"),
         ('name = "../a"', "name: String should match pattern"),
-        ('name = "a"\nlisten = "here"', "listen: String should match pattern"),
-        ('name = "a"\naddresses = {b = "b:1 --x"}', "addresses.b: String should match pattern"),
+        ('name = "a"\nlisten = "here"', "listen: Value error, 'here' is not an address"),
+        (
+            'name = "a"\naddresses = {b = "b:1 --x"}',
+            "addresses.b: Value error, 'b:1 --x' is not an address",
+        ),
         ('name = "a"\npccs_url = "http://pccs"', "pccs_url: String should match pattern"),
         ("name = 1", "name: Input should be a valid string"),
         ("name = ", "Invalid value"),

@@ -9,6 +9,7 @@ import urllib.request
 
 import pytest
 
+from coterie.address import Address
 from coterie.contract import Node
 from coterie.errors import AddressInUse
 from coterie.nodes.metrics import NodeMetrics
@@ -21,7 +22,7 @@ PAGE = (REPOSITORY / "docs" / "operations.md").read_text()
 
 
 def node() -> Node:
-    return Node(name="ps0", role="ps", party="acme", address="ps0.example:7443")
+    return Node(name="ps0", role="ps", party="acme", address=Address("ps0.example", 7443))
 
 
 def scraped(metrics: NodeMetrics) -> dict[str, float]:

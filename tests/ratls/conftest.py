@@ -12,12 +12,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import BaseModel
 
+from coterie.address import Address
 from coterie.attestation.collateral_source import CollateralSource
 from coterie.attestation.tee.simulated import SimulatedTee
 from coterie.contract import Contract, Node, parse_contract
 from coterie.contract.signatures import public_key_text
 from coterie.errors import CoterieError
-from coterie.ratls.address import Address
 from coterie.ratls.credentials import Credentials
 from coterie.ratls.handshake import AttestedPeer, accept, dial
 from coterie.ratls.peer import Peer

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from coterie.address import Address
 from coterie.errors import CoterieError, MessageRefused, PeerBusy
 from coterie.keys.server import messages as keys
 from coterie.keys.server.service import ServerIdentity
-from coterie.ratls.address import Address
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.guests import unproved_key

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import pytest
 
+from coterie.address import Address
 from coterie.errors import (
     ContractMismatch,
     CoterieError,
@@ -20,7 +21,6 @@ from coterie.errors import (
     PeerUnreachable,
     VoucherRefused,
 )
-from coterie.ratls.address import Address
 from coterie.ratls.credentials import Credentials
 from coterie.ratls.handshake import accept, dial
 from coterie.ratls.messages import (

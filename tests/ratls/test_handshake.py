@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from coterie.address import Address
 from coterie.attestation.clock import FlooredClock
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import StapledOnly
@@ -145,7 +146,7 @@ class TestContractsThatDiffer:
         moved = contract.model_copy(
             update={
                 "nodes": (
-                    contract.nodes[0].model_copy(update={"address": "10.0.0.1:1"}),
+                    contract.nodes[0].model_copy(update={"address": Address("10.0.0.1", 1)}),
                     *contract.nodes[1:],
                 )
             }

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from coterie.address import Address
 from coterie.errors import CoterieError, HandshakeFailed, PeerBusy
-from coterie.ratls.address import Address
 from coterie.ratls.listener import AttestationListener, ListenerLimits, listen
 from tests.ratls.net import Net, call
 

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from coterie.address import Address
 from coterie.errors import CoterieError, HandshakeFailed, PeerUnreachable
 from coterie.keys.server.service import ServerIdentity
-from coterie.ratls.address import Address
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.guests import Reception, Visit, unproved_key

@@ -15,13 +15,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
+from coterie.address import Address
 from coterie.errors import (
     CoterieError,
     EvidenceRefused,
     HandshakeFailed,
     PeerUnreachable,
 )
-from coterie.ratls.address import Address
 from coterie.ratls.handshake import AttestedPeer, accept, dial
 from coterie.ratls.tls import ALPN
 from coterie.ratls.trust import TrustContext

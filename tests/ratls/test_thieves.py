@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from coterie.address import Address
 from coterie.errors import CoterieError, EvidenceRefused, PeerUnreachable
-from coterie.ratls.address import Address
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.handshake import AttestedPeer, accept, dial

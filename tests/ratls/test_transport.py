@@ -33,7 +33,7 @@ from coterie.ratls.transport import (
 )
 from faults.loopback import free_address
 from tests.ratls.net import LIMIT, Net, call, raw
-from tests.ratls.test_address import has_ipv6
+from tests.test_address import has_ipv6
 
 pytestmark = pytest.mark.long
 

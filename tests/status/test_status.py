@@ -13,6 +13,7 @@ from functools import partial
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from coterie.address import Address
 from coterie.attestation.appraiser import Appraiser
 from coterie.attestation.collateral_source import (
     CachedCollateral,
@@ -35,7 +36,6 @@ from coterie.errors import (
 from coterie.keys.server.service import ServerIdentity
 from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.progress import Progress
-from coterie.ratls.address import Address
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.handshake import accept, dial
 from coterie.ratls.listener import AttestationListener, listen

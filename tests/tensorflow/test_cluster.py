@@ -9,6 +9,7 @@ import socket
 
 import pytest
 
+from coterie.address import Address
 from coterie.contract import (
     Contract,
     canonical_json,
@@ -17,7 +18,6 @@ from coterie.contract import (
     parse_contract,
 )
 from coterie.errors import ContractInvalid
-from coterie.ratls.address import Address
 from coterie.tensorflow.cluster import check_contract, tf_config, virtual_address
 from coterie.tensorflow.sockets import check_reachable
 from tests.conftest import REPOSITORY
@@ -82,7 +82,7 @@ def test_only_with_the_section_may_servers_be_absent_and_chiefs_have_an_address(
         'role = "chief"\nparty = "owner"\n',
         'role = "chief"\nparty = "owner"\naddress = "127.0.0.1:7430"\n',
     )
-    assert contract(listening).by_role("chief")[0].address == "127.0.0.1:7430"
+    assert contract(listening).by_role("chief")[0].address == Address("127.0.0.1", 7430)
     with pytest.raises(ContractInvalid, match="only dials out"):
         contract(listening.replace("[tensorflow]\n", ""))
 

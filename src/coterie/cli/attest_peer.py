@@ -80,9 +80,9 @@ def peer(
 
     Example: coterie attest peer 127.0.0.1:7440 --contract c.toml --as acme-worker --party-key k.pem
     """
+    from coterie.address import Address
     from coterie.contract import load_contract
     from coterie.nodes.trust import NodeOptions, node_trust
-    from coterie.ratls.address import Address
     from coterie.ratls.handshake import dial
 
     agreed = load_contract(contract)

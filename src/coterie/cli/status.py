@@ -47,12 +47,12 @@ def status(
 
     Example: coterie status 10.0.0.7:7440 --contract mine.toml --party-key acme.pem
     """
+    from coterie.address import Address
     from coterie.attestation.clock import FlooredClock
     from coterie.attestation.collateral_options import collateral_from_options
     from coterie.cli.attest_peer import wanted_server
     from coterie.contract import load_contract
     from coterie.contract.signatures import load_party_key, public_key_text
-    from coterie.ratls.address import Address
     from coterie.ratls.trust import RelyingParty
     from coterie.receipts.verification import appraiser_for
     from coterie.status.client import ask_status

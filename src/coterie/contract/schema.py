@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
+from coterie.address import Address, AddressText
 from coterie.contract.data import DataSection
 from coterie.contract.keras_model import KerasModelSection
 from coterie.contract.model import ModelSection
@@ -28,7 +29,6 @@ UNEVEN = 8
 
 # Every shard owns whole slices of the table: parameters/sharding.py.
 MAX_SHARDS = 64
-_LAST_PORT = 65_535
 
 NOT_FOR_HFL = (
     "[tensorflow] is not for mode hfl, because whoever drives a TensorFlow cluster can run any graph on "
@@ -110,23 +110,16 @@ class Node(Section):
     name: Name
     role: Role
     party: Name
-    address: str | None = None
+    address: AddressText | None = None
 
     @field_validator("address")
     @classmethod
-    def _address_is_host_and_port(cls, value: str | None) -> str | None:
+    def _next_port_is_there(cls, value: Address | None) -> Address | None:
         if value is not None:
-            host, colon, port = value.rpartition(":")
-            if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65_536):
-                raise ValueError(f"{value!r} is not HOST:PORT")
-            if "/" in host:
-                raise ValueError(f"{value!r} is not HOST:PORT: no http:// before it")
-            if int(port) == _LAST_PORT:
-                raise ValueError(
-                    f"{value!r}: choose a port up to {_LAST_PORT - 1}, the next one is used, too"
-                )
-            if not host.isprintable():
-                raise ValueError(f"{value!r} holds characters that cannot be printed")
+            try:
+                value.following()
+            except ContractInvalid as error:
+                raise ValueError(f"{error.what}: choose {error.expected}") from error
         return value
 
 

@@ -13,11 +13,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from coterie.address import AddressText
 from coterie.errors import EnvironmentUnfit
 
 MAX_INPUT_BYTES = 1 << 16
 
-HostAndPort = Annotated[str, Field(pattern=r"^[0-9A-Za-z._:\[\]-]{1,255}:[0-9]{1,5}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
 
@@ -35,9 +35,9 @@ class NodeInputs(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: Name
-    listen: HostAndPort | None = None
-    addresses: dict[Name, HostAndPort] = {}
-    key_servers: dict[Name, HostAndPort] = {}
+    listen: AddressText | None = None
+    addresses: dict[Name, AddressText] = {}
+    key_servers: dict[Name, AddressText] = {}
     pccs_url: Annotated[str, Field(pattern=r"^https://[!-~]{1,500}$")] | None = None
 
 

@@ -77,14 +77,16 @@ def _options(inputs: NodeInputs, mounts: Mounts, node: Node) -> NodeOptions:
             remedy=f'add {node.party} = "HOST:PORT" below [key_servers]',
         )
     return NodeOptions(
-        listen=inputs.listen,
-        addresses=inputs.addresses,
+        listen=None if inputs.listen is None else str(inputs.listen),
+        addresses={name: str(address) for name, address in inputs.addresses.items()},
         party_key=None,
         pccs_url=inputs.pccs_url,
         collateral=_if_there(mounts.inputs / "collateral"),
-        key_server=own,
+        key_server=str(own),
         key_servers={
-            party: address for party, address in inputs.key_servers.items() if party != node.party
+            party: str(address)
+            for party, address in inputs.key_servers.items()
+            if party != node.party
         },
     )
 

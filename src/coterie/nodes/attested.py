@@ -222,7 +222,7 @@ class AttestedFabric:
         self._on_event(_attested(self._node.name, peer))
 
     def _address_of(self, node: Node) -> str:
-        address = self._options.addresses.get(node.name, node.address)
+        address = self._options.addresses.get(node.name) or node.address
         if address is None:
             raise ContractInvalid(
                 f"node {node.name} has no address",
@@ -230,7 +230,7 @@ class AttestedFabric:
                 seen="none in the contract, none given",
                 remedy=f"give --address {node.name}=HOST:PORT, or --listen on that node itself",
             )
-        return address
+        return str(address)
 
     def _refused(self, address: str, error: CoterieError, count: int) -> None:
         reason = f"{error} (from {address})"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from coterie.address import Address
 from coterie.contract import Contract, Node
 from coterie.contract.signatures import check_party_key, load_party_key
 from coterie.errors import ContractInvalid, KeyRefused
 from coterie.keys.key_shares import checkpoint_key, party_share
 from coterie.keys.server.client import KeyServerClient
-from coterie.ratls.address import Address
 from coterie.ratls.trust import TrustContext
 from coterie.waiting import WaitSink, untold
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from coterie.address import Address
 from coterie.attestation.clock import FlooredClock
 from coterie.attestation.collateral_options import collateral_from_options
 from coterie.attestation.tee.by_kind import open_tee
@@ -15,7 +16,6 @@ from coterie.contract.signatures import ContractSignature, load_party_key
 from coterie.errors import ContractInvalid, VoucherRefused
 from coterie.keys.server.client import KeyServerClient
 from coterie.nodes.checkpoint_key import check_share_options
-from coterie.ratls.address import Address
 from coterie.ratls.credentials import Clock
 from coterie.ratls.trust import TrustContext, make_trust
 from coterie.ratls.voucher import PartyKeyVouchers, VoucherSource
@@ -154,9 +154,9 @@ def check_addresses(contract: Contract, node: Node, options: NodeOptions) -> Non
     for server in (options.key_server, *options.key_servers.values()):
         if server is not None:
             _check_dialled(server)
-    listen = options.listen or node.address
+    listen = Address.parse(options.listen) if options.listen is not None else node.address
     if listen is not None:
-        Address.parse(listen).following()
+        listen.following()
 
 
 def _check_dialled(text: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from coterie.address import Address
 from coterie.contract import Contract, Node
 from coterie.errors import AddressInUse, CallRefused, EnvironmentUnfit, PeerUnreachable
 from coterie.nodes.fabric import NoReceipt, Service, no_key, nothing_sealed
@@ -54,7 +55,7 @@ class PlaintextFabric:
         on_event: EventSink,
     ) -> None:
         for address in (listen, *addresses.values()):
-            if address.rpartition(":")[0] != "127.0.0.1":
+            if Address.parse(address).host != "127.0.0.1":
                 raise EnvironmentUnfit(
                     "the plaintext transport never leaves this machine",
                     expected="addresses 127.0.0.1:PORT",

@@ -10,8 +10,8 @@ from typing import Self
 import grpc
 
 from coterie import grpc_settings
+from coterie.address import Address
 from coterie.errors import CoterieError, PeerUnreachable
-from coterie.ratls.address import Address
 from coterie.ratls.call_limits import CallLimits
 from coterie.ratls.channel_pool import ChannelPool
 from coterie.ratls.deadline import Deadline

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from coterie.address import Address
 from coterie.errors import PeerUnreachable
-from coterie.ratls.address import Address
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.tls import Judge, Shown, TlsConnection
 

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from coterie.address import Address
 from coterie.attestation.collateral_source import stapled
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed, PeerUnreachable
-from coterie.ratls.address import Address
 from coterie.ratls.connect import Destination
 from coterie.ratls.credentials import Credentials
 from coterie.ratls.deadline import Deadline

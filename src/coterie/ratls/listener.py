@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
+from coterie.address import Address
 from coterie.errors import AddressInUse, CoterieError, PeerBusy
-from coterie.ratls.address import Address
 from coterie.ratls.handshake import HANDSHAKE_SECONDS
 from coterie.ratls.refusals import Refused, Tally, log_refusal, origin
 

@@ -16,8 +16,8 @@ from typing import cast
 import grpc
 
 from coterie import grpc_settings
+from coterie.address import Address
 from coterie.permissions import Permissions
-from coterie.ratls.address import Address
 from coterie.ratls.call_limits import CallLimits
 from coterie.ratls.connections import ConnectionLimits, Connections
 from coterie.ratls.guests import Reception

@@ -11,12 +11,12 @@ from functools import partial
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from coterie.address import Address
 from coterie.attestation.verdict import Verdict
 from coterie.contract import contract_digest
 from coterie.contract.signatures import sign_statement
 from coterie.errors import ContractMismatch, MessageRefused
 from coterie.keys.server.service import ServerIdentity
-from coterie.ratls.address import Address
 from coterie.ratls.connect import Destination
 from coterie.ratls.handshake import HANDSHAKE_SECONDS
 from coterie.ratls.issue import spki_der

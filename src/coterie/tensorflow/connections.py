@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 
+from coterie.address import Address
 from coterie.errors import CoterieError, HandshakeFailed, PeerBusy, PeerUnreachable
-from coterie.ratls.address import Address
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
 from coterie.ratls.connect import Destination
 from coterie.ratls.deadline import Deadline

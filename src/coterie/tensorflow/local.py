@@ -15,11 +15,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from coterie.address import Address
 from coterie.contract import Contract, Node
 from coterie.errors import CoterieError, NodeFailed, error_from_dict
 from coterie.files import writing
 from coterie.nodes.supervisor import stop_process, thread_environment
-from coterie.ratls.address import Address
 from coterie.runs.directory import RunDirectory, open_run_directory
 from coterie.runs.event_format import decode_event, describe_event
 from coterie.runs.events import Event, Failed

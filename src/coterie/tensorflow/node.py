@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from coterie.address import Address
 from coterie.contract import Contract, Node
 from coterie.contract.signatures import check_consent
 from coterie.errors import AddressInUse, CoterieError
@@ -24,7 +25,6 @@ from coterie.nodes.descriptors import OWN, make_room
 from coterie.nodes.process import new_incarnation
 from coterie.nodes.stopping import end_on_sigterm
 from coterie.nodes.trust import NodeOptions, node_trust, waiting_for
-from coterie.ratls.address import Address
 from coterie.ratls.listener import ListenerLimits, bound
 from coterie.ratls.peer import Peer
 from coterie.runs.events import (
@@ -257,16 +257,17 @@ def _ports(start: Start) -> Ports | None:
         for sock in inherited:
             sock.set_inheritable(False)
         return Ports(*inherited)
-    wanted = start.options.listen or start.node.address
-    return None if wanted is None else Ports.bind(Address.parse(wanted))
+    text = start.options.listen
+    wanted = Address.parse(text) if text is not None else start.node.address
+    return None if wanted is None else Ports.bind(wanted)
 
 
 def _places(start: Start) -> dict[str, Address]:
     """Where other nodes listen; those without an address, or with port 0, are not known to."""
+    given = {name: Address.parse(text) for name, text in start.options.addresses.items()}
     known = {
-        node.name: start.options.addresses.get(node.name, node.address)
+        node.name: given.get(node.name, node.address)
         for node in start.contract.nodes
         if node != start.node
     }
-    places = {name: Address.parse(text) for name, text in known.items() if text is not None}
-    return {name: place for name, place in places.items() if place.port}
+    return {name: place for name, place in known.items() if place is not None and place.port}

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from coterie.address import Address
 from coterie.errors import CoterieError, MessageRefused, PeerUnreachable
-from coterie.ratls.address import Address
 from coterie.ratls.handshake import HANDSHAKE_SECONDS, AttestedPeer, dial
 from coterie.ratls.peer import Peer
 from coterie.ratls.refusals import Refused, Tally

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from coterie.address import Address
 from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid, NodeMissing
-from coterie.ratls.address import Address
 from coterie.ratls.handshake import accept
 from coterie.ratls.listener import AttestationListener, bound, listen
 from coterie.ratls.peer import Peer

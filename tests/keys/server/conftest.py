@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from coterie.address import Address
 from coterie.attestation.appraiser import Appraiser
 from coterie.attestation.collateral_source import CachedCollateral, SimulatedCollateral
 from coterie.attestation.tee.simulated import SimulatedTee
@@ -19,7 +20,6 @@ from coterie.keys.server.client import KeyServerClient
 from coterie.keys.server.journal import Journal
 from coterie.keys.server.policy import KeyPolicy, Release
 from coterie.keys.server.service import KeyService
-from coterie.ratls.address import Address
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.listener import AttestationListener, ListenerLimits, listen
 from coterie.ratls.refusals import Refused

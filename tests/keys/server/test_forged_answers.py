@@ -10,10 +10,10 @@ from tempfile import NamedTemporaryFile
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from coterie.address import Address
 from coterie.errors import CoterieError, HandshakeFailed
 from coterie.keys.server.messages import ALPN
 from coterie.keys.server.service import ServerIdentity
-from coterie.ratls.address import Address
 from coterie.ratls.records import MOST_WITHOUT_DATA
 from faults.loopback import free_address
 from tests.keys.server.conftest import Owner

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import pytest
 
+from coterie.address import Address
 from coterie.attestation.tee.simulated import SimulatedTee
 from coterie.contract import contract_digest
 from coterie.contract.trust import TrustSection
@@ -24,7 +25,6 @@ from coterie.errors import (
 from coterie.keys.server.client import KeyServerClient
 from coterie.keys.server.journal import verify_journal
 from coterie.keys.server.policy import KeyPolicy, Release
-from coterie.ratls.address import Address
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.voucher import verify_voucher
 from tests.keys.server.conftest import KEY, Owner

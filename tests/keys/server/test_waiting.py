@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from coterie.address import Address
 from coterie.errors import PeerUnreachable
-from coterie.ratls.address import Address
 from tests.keys.server.conftest import Owner
 
 

@@ -15,8 +15,8 @@ import pytest
 from cryptography import x509
 from OpenSSL import SSL
 
+from coterie.address import Address
 from coterie.errors import EnvironmentUnfit, HandshakeFailed
-from coterie.ratls.address import Address
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.guests import unproved_key

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from OpenSSL import SSL
 
+from coterie.address import Address
 from coterie.errors import CoterieError
-from coterie.ratls.address import Address
 from coterie.ratls.handshake import AttestedPeer, dial
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.peer import Peer

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
+from coterie.address import Address
 from coterie.attestation.collateral_source import CollateralSource, stapled
 from coterie.attestation.tee.base import Tee
 from coterie.contract import Contract
@@ -29,7 +30,6 @@ from coterie.keys.server.messages import (
     encode_message,
 )
 from coterie.keys.server.session import EXPORTER_LABEL, request_report_data, verify_session
-from coterie.ratls.address import Address
 from coterie.ratls.connect import Destination
 from coterie.ratls.credentials import Clock
 from coterie.ratls.deadline import Deadline

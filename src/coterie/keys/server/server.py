@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from coterie.address import Address
 from coterie.attestation.appraiser import Appraiser
 from coterie.attestation.clock import FlooredClock
 from coterie.attestation.collateral_options import collateral_from_options
@@ -18,7 +19,6 @@ from coterie.errors import CoterieError
 from coterie.keys.server.journal import Journal
 from coterie.keys.server.policy import KeyPolicy
 from coterie.keys.server.service import KeyService
-from coterie.ratls.address import Address
 from coterie.ratls.claims import Claims
 from coterie.ratls.credentials import Clock
 from coterie.ratls.listener import AttestationListener, ListenerLimits, listen

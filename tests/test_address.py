@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
+from coterie.address import Address
 from coterie.errors import ContractInvalid
-from coterie.ratls.address import Address
 from coterie.ratls.listener import bound, listen, plain_host
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import PlainSerializer, PlainValidator
 
 from coterie.errors import ContractInvalid
 
@@ -62,6 +65,21 @@ class Address:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+
+def _validated(value: object) -> Address:
+    if isinstance(value, Address):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("HOST:PORT is text")  # noqa: TRY004  pydantic's own error is a ValueError
+    try:
+        return Address.parse(value)
+    except ContractInvalid as error:
+        raise ValueError(f"{error.what}: {error.remedy}") from error
+
+
+AddressText = Annotated[Address, PlainValidator(_validated), PlainSerializer(str, return_type=str)]
+"""An address in a record of pydantic's: text outside, an address inside."""
 
 
 def _is_host(text: str) -> bool:

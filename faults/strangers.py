@@ -139,7 +139,7 @@ def _listening(scene: Scene, folder: Path) -> Iterator[list[Port]]:
                 contract, node, options, on_event=lambda _: None, incarnation=next(_numbers)
             )
             try:
-                return fabric.shard_receiver("worker0", 5.0)
+                return fabric.data_receiver("worker0", 5.0)
             finally:
                 fabric.close()
 

@@ -14,7 +14,7 @@ from coterie.ps.ports import ParameterServerPort
 from coterie.ps.service import ParameterService
 from coterie.ps.shard import Shard
 from coterie.ps.wire import ps_pb2 as pb
-from coterie.training.data_transfer import ShardInbox
+from coterie.training.data_transfer import DataInbox
 from tests.conftest import REPOSITORY
 
 TEXT = (REPOSITORY / "examples" / "sdt.toml").read_text()
@@ -67,10 +67,10 @@ def test_dialling_waits_until_the_other_node_serves() -> None:
 
 def test_the_chief_finds_a_workers_inbox() -> None:
     hub = InProcessHub(contract())
-    with fabric(hub, "worker1").serve_shard_receiver(
-        ShardInbox(hub.contract.data, max_bytes=1 << 20)
+    with fabric(hub, "worker1").serve_data_receiver(
+        DataInbox(hub.contract.data, max_bytes=1 << 20)
     ):
-        receiver = fabric(hub, "chief").shard_receiver("worker1", 1.0)
+        receiver = fabric(hub, "chief").data_receiver("worker1", 1.0)
         with pytest.raises(CoterieError, match="the delivered part was refused"):
             receiver.deliver([])
 
@@ -80,19 +80,19 @@ def test_a_node_that_does_not_come_is_named() -> None:
     with pytest.raises(PeerUnreachable, match=r"node ps0 did not come within 0\.01 s"):
         fabric(hub, "worker0").parameter_server(0)
     with pytest.raises(PeerUnreachable, match="node worker1 did not come"):
-        fabric(hub, "chief").shard_receiver("worker1", 1.0)
+        fabric(hub, "chief").data_receiver("worker1", 1.0)
 
 
 def test_services_of_another_kind_are_refused() -> None:
     hub = InProcessHub(contract())
     with (
         fabric(hub, "ps0").serve_parameter_server(server(hub)),
-        pytest.raises(PeerUnreachable, match="ps0 does not serve ShardReceiverPort"),
+        pytest.raises(PeerUnreachable, match="ps0 does not serve DataReceiverPort"),
     ):
-        fabric(hub, "chief").shard_receiver("ps0", 1.0)
+        fabric(hub, "chief").data_receiver("ps0", 1.0)
     hub = InProcessHub(contract())
     with (
-        fabric(hub, "ps0").serve_shard_receiver(ShardInbox(hub.contract.data, max_bytes=1 << 20)),
+        fabric(hub, "ps0").serve_data_receiver(DataInbox(hub.contract.data, max_bytes=1 << 20)),
         pytest.raises(PeerUnreachable, match="node ps0 does not serve ParameterServerPort"),
     ):
         fabric(hub, "worker0").parameter_server(0)
@@ -105,7 +105,7 @@ def test_a_failure_reaches_who_dials_and_who_has_dialled() -> None:
         ThreadPoolExecutor(1) as pool,
     ):
         port = fabric(hub, "worker0").parameter_server(0)
-        dialling = pool.submit(fabric(hub, "chief").shard_receiver, "worker1", 30.0)
+        dialling = pool.submit(fabric(hub, "chief").data_receiver, "worker1", 30.0)
         hub.fail(NodeFailed("worker1 burnt down"))
         with pytest.raises(NodeFailed, match="worker1 burnt down"):
             dialling.result()
@@ -136,8 +136,8 @@ def test_the_first_failure_is_the_one_that_is_told() -> None:
 # shows a chief's error only after limits.join_seconds (300 s by default).
 def test_a_failure_reaches_a_worker_that_waits_for_its_shard() -> None:
     hub = InProcessHub(contract())
-    inbox = ShardInbox(hub.contract.data, max_bytes=1 << 20)
-    with fabric(hub, "worker0").serve_shard_receiver(inbox):
+    inbox = DataInbox(hub.contract.data, max_bytes=1 << 20)
+    with fabric(hub, "worker0").serve_data_receiver(inbox):
         hub.fail(NodeFailed("the chief has no data"))
         with pytest.raises(NodeFailed, match="the chief has no data"):
             inbox.wait(0.1)

@@ -11,7 +11,7 @@ from coterie.contract import Contract
 from coterie.errors import CoterieError, NodeFailed
 from coterie.ps.caller import Caller
 from coterie.ps.in_process import InProcess
-from coterie.ps.ports import ShardReceiverPort
+from coterie.ps.ports import DataReceiverPort
 from coterie.ps.wire import ps_pb2 as pb
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ class Receiver:
     def __init__(self) -> None:
         self.heard: list[tuple[str, int]] = []
 
-    @ShardReceiverPort.watch.serves
+    @DataReceiverPort.watch.serves
     def watch(self, _caller: Caller, _request: pb.WatchRequest) -> pb.WatchReply:
         return pb.WatchReply(pending=bool(self.heard))
 
-    @ShardReceiverPort.deliver.serves
+    @DataReceiverPort.deliver.serves
     def deliver(self, caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
         self.heard = [(caller.node, len(part.records)) for part in parts]
         return pb.DeliverReply(examples=len(self.heard))
@@ -58,7 +58,7 @@ class Receiver:
 
 def test_a_shard_is_streamed_part_by_part() -> None:
     receiver = Receiver()
-    port = ShardReceiverPort(InProcess(receiver, Caller("chief", "chief", 1)))
+    port = DataReceiverPort(InProcess(receiver, Caller("chief", "chief", 1)))
     reply = port.deliver(pb.DeliverRequest(records=bytes(n)) for n in (3, 1, 2))
     assert reply.examples == 3
     assert receiver.heard == [("chief", 3), ("chief", 1), ("chief", 2)]

@@ -17,12 +17,12 @@ from coterie.ps.call_metrics import CallRecord
 from coterie.ps.caller import Caller
 from coterie.ps.in_process import InProcess
 from coterie.ps.methods import Port, ReplyStream, RequestStream, Unary, permissions
-from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
+from coterie.ps.ports import DataReceiverPort, ParameterServerPort
 from coterie.ps.rpc import GrpcTransport, handler
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.codecs import protobuf_codec
 
-TABLES = (ParameterServerPort, ShardReceiverPort)
+TABLES = (ParameterServerPort, DataReceiverPort)
 SERVICES = pb.DESCRIPTOR.services_by_name
 Connect = Callable[[Caller], "Extended"]
 

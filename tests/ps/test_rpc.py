@@ -32,7 +32,7 @@ from coterie.parameters.trained_model import PlainModelFile, TrainedModel
 from coterie.plaintext.fabric import PlaintextFabric
 from coterie.ps.caller import Caller
 from coterie.ps.core.evaluation import SPLITS, SplitCounts
-from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
+from coterie.ps.ports import DataReceiverPort, ParameterServerPort
 from coterie.ps.rpc import GrpcTransport
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import max_message_bytes
@@ -75,7 +75,7 @@ class Wire:
         self._stack.enter_context(self.fabric("ps0").serve_parameter_server(run.service))
 
     def receive(self, node: str, service: Service) -> None:
-        self._stack.enter_context(self.fabric(node).serve_shard_receiver(service))
+        self._stack.enter_context(self.fabric(node).serve_data_receiver(service))
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Listening):
@@ -256,7 +256,7 @@ class Receiver:
     def __init__(self) -> None:
         self.heard: list[tuple[Caller, bytes]] = []
 
-    @ShardReceiverPort.deliver.serves
+    @DataReceiverPort.deliver.serves
     def deliver(self, caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
         for part in parts:
             if not part.records:
@@ -264,7 +264,7 @@ class Receiver:
             self.heard.append((caller, part.records))
         return pb.DeliverReply(examples=len(self.heard))
 
-    @ShardReceiverPort.watch.serves
+    @DataReceiverPort.watch.serves
     def watch(self, _caller: Caller, _request: pb.WatchRequest) -> pb.WatchReply:
         return pb.WatchReply(pending=bool(self.heard))
 
@@ -276,7 +276,7 @@ def test_shards_are_streamed_to_sdt_workers(make_contract: MakeContract) -> None
     contract, receiver = make_contract("sdt"), Receiver()
     with wire_of(contract) as wire:
         wire.receive("w1", receiver)
-        port = wire.fabric("chief").shard_receiver("w1", 30.0)
+        port = wire.fabric("chief").data_receiver("w1", 30.0)
         assert not port.watch(pb.WatchRequest()).pending
         pieces = [bytes([i]) * (1 << 20) for i in range(5)]
         reply = port.deliver(pb.DeliverRequest(records=piece) for piece in pieces)
@@ -292,8 +292,8 @@ def test_a_worker_that_goes_away_during_delivery_is_unreachable(
 ) -> None:
     contract = make_contract("sdt")
     with wire_of(contract) as wire, ExitStack() as worker:
-        worker.enter_context(wire.fabric("w1").serve_shard_receiver(Receiver()))
-        port = wire.fabric("chief").shard_receiver("w1", 30.0)
+        worker.enter_context(wire.fabric("w1").serve_data_receiver(Receiver()))
+        port = wire.fabric("chief").data_receiver("w1", 30.0)
         worker.close()
         with pytest.raises(PeerUnreachable, match="w1 cannot be reached"):
             port.deliver([pb.DeliverRequest(records=b"x")])
@@ -327,7 +327,7 @@ def test_a_message_with_an_unknown_field_is_refused(
         with pytest.raises(MessageRefused, match="cannot be decoded"):
             chief.parameter_server(0).status(request)
         with pytest.raises(MessageRefused, match="cannot be decoded"):
-            chief.shard_receiver("w1", 30.0).deliver([part])
+            chief.data_receiver("w1", 30.0).deliver([part])
     assert receiver.heard == []
 
 

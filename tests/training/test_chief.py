@@ -23,12 +23,12 @@ from coterie.errors import (
 from coterie.ps.caller import Caller
 from coterie.ps.in_process import InProcess
 from coterie.ps.methods import Unary
-from coterie.ps.ports import ShardReceiverPort
+from coterie.ps.ports import DataReceiverPort
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.codecs import Reply, Request
 from coterie.runs.events import Event, ExamplesDelivered
 from coterie.training.chief import Deliveries
-from coterie.training.data_transfer import ShardInbox
+from coterie.training.data_transfer import DataInbox
 from tests.conftest import REPOSITORY
 
 TEXT = (REPOSITORY / "examples" / "sdt.toml").read_text()
@@ -51,7 +51,7 @@ class Worker:
     """A worker's process: an inbox, until it is killed."""
 
     def __init__(self) -> None:
-        self.inbox = ShardInbox(contract().data, max_bytes=1 << 20, poll_seconds=30)
+        self.inbox = DataInbox(contract().data, max_bytes=1 << 20, poll_seconds=30)
         self.dead = threading.Event()
 
     def kill(self) -> None:
@@ -93,7 +93,7 @@ class Scene:
             self.changed.notify_all()
         return worker
 
-    def connect(self, name: str, seconds: float) -> ShardReceiverPort:
+    def connect(self, name: str, seconds: float) -> DataReceiverPort:
         with self.changed:
             if self.failure is not None:
                 raise self.failure
@@ -102,7 +102,7 @@ class Scene:
             )
             if not here:
                 raise PeerUnreachable(f"{name} does not answer")
-            return ShardReceiverPort(Line(self.workers[name]))
+            return DataReceiverPort(Line(self.workers[name]))
 
     def hear(self, event: Event) -> None:
         assert isinstance(event, ExamplesDelivered)
@@ -162,7 +162,7 @@ def test_an_answer_in_a_workers_place_is_borne_as_long_as_nodes_are_waited_for()
     scene = Scene()
     forged: Counter[str] = Counter()
 
-    def connect(name: str, seconds: float) -> ShardReceiverPort:
+    def connect(name: str, seconds: float) -> DataReceiverPort:
         forged[name] += 1
         if forged[name] <= 3:
             raise EvidenceRefused("evidence_extension", "no evidence")
@@ -202,9 +202,9 @@ def test_a_worker_that_acknowledges_another_shard_is_refused(
     worker = scene.start("worker0")
     refused = threading.Event()
 
-    @ShardReceiverPort.deliver.serves
+    @DataReceiverPort.deliver.serves
     def deliver(
-        _inbox: ShardInbox, _caller: Caller, parts: Iterable[pb.DeliverRequest]
+        _inbox: DataInbox, _caller: Caller, parts: Iterable[pb.DeliverRequest]
     ) -> pb.DeliverReply:
         assert list(parts)
         refused.set()

@@ -18,7 +18,7 @@ from coterie.ps.caller import Caller
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import PART_BYTES
 from coterie.training import data_transfer
-from coterie.training.data_transfer import ShardInbox, part_messages
+from coterie.training.data_transfer import DataInbox, part_messages
 
 DATA = DataSection(numeric=("I1", "I2"), categorical=("C1", "C2", "C3"), rows=50)
 OTHER = DataSection(numeric=("I1", "I2"), categorical=("C1", "C2", "C3"), rows=51)
@@ -43,7 +43,7 @@ def parts_of(rows: int = 10, worker: int = 0, workers: int = 2) -> Parts:
 def test_every_example_goes_to_one_worker_in_turn(rows: int, workers: int) -> None:
     shard = shard_of(rows)
     for worker in range(min(workers, rows)):
-        inbox = ShardInbox(DATA, max_bytes=1 << 20)
+        inbox = DataInbox(DATA, max_bytes=1 << 20)
         reply = inbox.deliver(CHIEF, part_messages(shard, worker, workers))
         taken, digest = inbox.wait(0)
         assert taken.words.tolist() == shard.words[worker::workers].tolist()
@@ -73,7 +73,7 @@ def test_large_shards_are_cut_into_pieces_that_lose_nothing(
         pieces = [part.records for part in parts[1:]]
         assert max(map(len, pieces)) <= 4 * WIDTH
         assert b"".join(pieces) == shard.words[worker::workers].tobytes()
-        inbox = ShardInbox(DATA, max_bytes=1 << 20)
+        inbox = DataInbox(DATA, max_bytes=1 << 20)
         inbox.deliver(CHIEF, parts)
         assert inbox.wait(0)[0].words.tolist() == shard.words[worker::workers].tolist()
 
@@ -203,7 +203,7 @@ REFUSED: list[tuple[str, Callable[[Parts], Parts], str, str]] = [
 def test_a_wrong_delivery_is_refused_and_a_right_one_taken_after_it(
     change: Callable[[Parts], Parts], expected: str, seen: str
 ) -> None:
-    inbox = ShardInbox(DATA, max_bytes=1 << 15)
+    inbox = DataInbox(DATA, max_bytes=1 << 15)
     with pytest.raises(MessageRefused) as refused:
         inbox.deliver(CHIEF, change(parts_of()))
     assert (refused.value.expected, refused.value.seen) == (expected, seen)
@@ -219,7 +219,7 @@ def test_one_flipped_bit_anywhere_is_refused(bit: int) -> None:
         changed[bit // 8] ^= 1 << bit % 8
         return bytes(changed)
 
-    inbox = ShardInbox(DATA, max_bytes=1 << 20)
+    inbox = DataInbox(DATA, max_bytes=1 << 20)
     with pytest.raises(MessageRefused):
         inbox.deliver(CHIEF, recorded(flip)(parts_of()))
     with pytest.raises(PeerUnreachable):
@@ -230,7 +230,7 @@ def test_an_altered_digest_is_refused_with_both() -> None:
     parts = parts_of()
     right = parts[0].header.sha256.hex()
     with pytest.raises(MessageRefused) as refused:
-        ShardInbox(DATA, max_bytes=1 << 20).deliver(CHIEF, headed(sha256=bytes(32))(parts))
+        DataInbox(DATA, max_bytes=1 << 20).deliver(CHIEF, headed(sha256=bytes(32))(parts))
     assert refused.value.expected == f"SHA-256 {'00' * 32}"
     assert refused.value.seen == right
 
@@ -238,21 +238,21 @@ def test_an_altered_digest_is_refused_with_both() -> None:
 @pytest.mark.parametrize("digest", [data_digest(OTHER), b"", bytes(100)])
 def test_a_shard_of_another_data_section_is_refused(digest: bytes) -> None:
     with pytest.raises(DataSetMismatch) as refused:
-        ShardInbox(DATA, max_bytes=1 << 20).deliver(CHIEF, headed(data_digest=digest)(parts_of()))
+        DataInbox(DATA, max_bytes=1 << 20).deliver(CHIEF, headed(data_digest=digest)(parts_of()))
     assert refused.value.expected == f"data digest {data_digest(DATA).hex()}"
     assert refused.value.seen == f"data digest {digest.hex()[:64]}"
     assert refused.value.remedy
 
 
 def test_the_same_shard_may_come_again() -> None:
-    inbox = ShardInbox(DATA, max_bytes=1 << 20)
+    inbox = DataInbox(DATA, max_bytes=1 << 20)
     first = inbox.deliver(CHIEF, parts_of())
     assert inbox.deliver(CHIEF, parts_of()) == first
     assert inbox.wait(0)[0].rows == 5
 
 
 def test_another_shard_is_refused_and_the_first_one_stays() -> None:
-    inbox = ShardInbox(DATA, max_bytes=1 << 20)
+    inbox = DataInbox(DATA, max_bytes=1 << 20)
     inbox.deliver(CHIEF, parts_of(worker=0))
     with pytest.raises(MessageRefused) as refused:
         inbox.deliver(CHIEF, parts_of(worker=1))
@@ -264,7 +264,7 @@ def test_another_shard_is_refused_and_the_first_one_stays() -> None:
 
 
 def test_waiting_ends_when_the_shard_comes() -> None:
-    inbox = ShardInbox(DATA, max_bytes=1 << 20)
+    inbox = DataInbox(DATA, max_bytes=1 << 20)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(inbox.wait, 60)
         inbox.deliver(CHIEF, parts_of())
@@ -275,13 +275,13 @@ def test_waiting_ends_when_the_shard_comes() -> None:
 
 def test_a_chief_that_delivers_nothing_is_named() -> None:
     with pytest.raises(PeerUnreachable) as refused:
-        ShardInbox(DATA, max_bytes=1 << 20).wait(0.01)
+        DataInbox(DATA, max_bytes=1 << 20).wait(0.01)
     assert refused.value.what == "the chief delivered no training data"
     assert refused.value.expected == "the worker's part within the contract's limits.join_seconds"
 
 
 def test_what_was_taken_cannot_be_changed() -> None:
-    inbox = ShardInbox(DATA, max_bytes=1 << 20)
+    inbox = DataInbox(DATA, max_bytes=1 << 20)
     inbox.deliver(CHIEF, parts_of())
     with pytest.raises(ValueError, match="read-only"):
         inbox.wait(0)[0].words[0, 0] = 1

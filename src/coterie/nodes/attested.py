@@ -18,7 +18,7 @@ from coterie.nodes.trust import NodeOptions, node_trust, waiting_for
 from coterie.ps.call_metrics import CallObserver, ignore_call
 from coterie.ps.caller import Caller
 from coterie.ps.methods import Port, permissions
-from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
+from coterie.ps.ports import DataReceiverPort, ParameterServerPort
 from coterie.ps.progress import Progress
 from coterie.ps.rpc import GrpcTransport, handler
 from coterie.ps.service import ParameterService
@@ -112,9 +112,9 @@ class AttestedFabric:
             yield
 
     @contextmanager
-    def serve_shard_receiver(self, service: Service) -> Iterator[None]:
+    def serve_data_receiver(self, service: Service) -> Iterator[None]:
         """See Fabric."""
-        with self._serving(ShardReceiverPort, service):
+        with self._serving(DataReceiverPort, service):
             yield
 
     def parameter_server(
@@ -126,10 +126,10 @@ class AttestedFabric:
             self._dial(server, patience_seconds or self._contract.limits.join_seconds)
         )
 
-    def shard_receiver(self, worker: str, patience_seconds: float) -> ShardReceiverPort:
+    def data_receiver(self, worker: str, patience_seconds: float) -> DataReceiverPort:
         """See Fabric."""
         (node,) = (node for node in self._contract.by_role("worker") if node.name == worker)
-        return ShardReceiverPort(self._dial(node, patience_seconds))
+        return DataReceiverPort(self._dial(node, patience_seconds))
 
     def data_key(self, set_id: bytes) -> bytes:
         """See Fabric."""

@@ -13,7 +13,7 @@ from coterie.contract.rollback import RollbackConsent
 from coterie.data.dataset import DataSet
 from coterie.errors import CoterieError, KeyRefused
 from coterie.parameters.model_file import Target
-from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
+from coterie.ps.ports import DataReceiverPort, ParameterServerPort
 from coterie.ps.service import ParameterService
 from coterie.ps.wire.checkpoint_messages import KeptReceipt, NoReceiptKept
 from coterie.runs.events import Event, EventSink
@@ -79,7 +79,7 @@ class Fabric(Protocol):
         """Serves the parameter server's calls while the context is open."""
         ...
 
-    def serve_shard_receiver(self, service: Service) -> AbstractContextManager[object]:
+    def serve_data_receiver(self, service: Service) -> AbstractContextManager[object]:
         """Serves an SDT worker's call while the context is open."""
         ...
 
@@ -89,7 +89,7 @@ class Fabric(Protocol):
         """Dials a parameter server shard, waiting for it at most so long; None: ``limits.join_seconds``."""
         ...
 
-    def shard_receiver(self, worker: str, patience_seconds: float) -> ShardReceiverPort:
+    def data_receiver(self, worker: str, patience_seconds: float) -> DataReceiverPort:
         """Dials an SDT worker, waiting for it at most so long."""
         ...
 

@@ -13,7 +13,7 @@ from coterie.nodes.fabric import NoReceipt, Service, no_key, nothing_sealed
 from coterie.ps.caller import Caller
 from coterie.ps.in_process import InProcess
 from coterie.ps.methods import Port
-from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
+from coterie.ps.ports import DataReceiverPort, ParameterServerPort
 from coterie.ps.service import ParameterService
 
 
@@ -85,9 +85,9 @@ class InProcessFabric:
         yield
 
     @contextmanager
-    def serve_shard_receiver(self, service: Service) -> Iterator[None]:
+    def serve_data_receiver(self, service: Service) -> Iterator[None]:
         """See Fabric."""
-        self._hub.register(self._node.name, ShardReceiverPort, service)
+        self._hub.register(self._node.name, DataReceiverPort, service)
         yield
 
     def parameter_server(
@@ -101,10 +101,10 @@ class InProcessFabric:
         )
         return ParameterServerPort(InProcess(service, self._caller))
 
-    def shard_receiver(self, worker: str, patience_seconds: float) -> ShardReceiverPort:
+    def data_receiver(self, worker: str, patience_seconds: float) -> DataReceiverPort:
         """See Fabric."""
-        service = self._hub.find(worker, ShardReceiverPort, patience_seconds)
-        return ShardReceiverPort(InProcess(service, self._caller))
+        service = self._hub.find(worker, DataReceiverPort, patience_seconds)
+        return DataReceiverPort(InProcess(service, self._caller))
 
     def data_key(self, set_id: bytes) -> bytes:
         """See Fabric."""

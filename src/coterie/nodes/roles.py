@@ -40,7 +40,7 @@ from coterie.runs.events import (
 from coterie.runs.outcome import RunOutcome
 from coterie.training import chief
 from coterie.training.client import ServerClient, WaitsFor
-from coterie.training.data_transfer import ShardInbox
+from coterie.training.data_transfer import DataInbox
 from coterie.training.evaluation import evaluate, validate
 from coterie.training.model_download import receive_model, receive_optimizer_state
 from coterie.training.own_steps import OwnSteps
@@ -106,8 +106,8 @@ def _work(context: NodeContext) -> None:
             _take_model(context, session)
             session.leave(times)
         return
-    inbox = ShardInbox(contract.data, max_bytes=contract.enclave.size_gib << 30)
-    with context.fabric.serve_shard_receiver(inbox):
+    inbox = DataInbox(contract.data, max_bytes=contract.enclave.size_gib << 30)
+    with context.fabric.serve_data_receiver(inbox):
         try:
             with telling(context.fabric, context.node):
                 _check_start(context)
@@ -139,7 +139,7 @@ def _lead_training(context: NodeContext) -> None:
     deliveries = chief.Deliveries(
         contract,
         data_set.train,
-        context.fabric.shard_receiver,
+        context.fabric.data_receiver,
         on_event=context.on_event,
     )
     with (
@@ -178,7 +178,7 @@ def telling(fabric: Fabric, node: Node) -> Iterator[None]:
 
 
 def _await_data(
-    context: NodeContext, inbox: ShardInbox, session: ServerClient
+    context: NodeContext, inbox: DataInbox, session: ServerClient
 ) -> tuple[Examples, bytes] | None:
     """Waits for the chief's delivery; None if the training has ended without it.
 

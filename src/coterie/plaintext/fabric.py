@@ -15,7 +15,7 @@ from coterie.contract import Contract, Node
 from coterie.errors import AddressInUse, CallRefused, EnvironmentUnfit, PeerUnreachable
 from coterie.nodes.fabric import NoReceipt, Service, no_key, nothing_sealed
 from coterie.ps.caller import Caller
-from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
+from coterie.ps.ports import DataReceiverPort, ParameterServerPort
 from coterie.ps.rpc import GrpcTransport, handler
 from coterie.ps.service import ParameterService
 from coterie.ps.wire.bounds import max_message_bytes
@@ -78,9 +78,9 @@ class PlaintextFabric:
             yield
 
     @contextmanager
-    def serve_shard_receiver(self, service: Service) -> Iterator[None]:
+    def serve_data_receiver(self, service: Service) -> Iterator[None]:
         """See Fabric."""
-        with self._serving(handler(ShardReceiverPort, service, self._caller_of)):
+        with self._serving(handler(DataReceiverPort, service, self._caller_of)):
             yield
 
     def parameter_server(
@@ -91,9 +91,9 @@ class PlaintextFabric:
         seconds = patience_seconds or self._contract.limits.join_seconds
         return ParameterServerPort(self._transport(server, seconds))
 
-    def shard_receiver(self, worker: str, patience_seconds: float) -> ShardReceiverPort:
+    def data_receiver(self, worker: str, patience_seconds: float) -> DataReceiverPort:
         """See Fabric."""
-        return ShardReceiverPort(self._transport(worker, patience_seconds))
+        return DataReceiverPort(self._transport(worker, patience_seconds))
 
     def data_key(self, set_id: bytes) -> bytes:
         """See Fabric."""

@@ -71,7 +71,7 @@ class ParameterServerPort(Port):
     )
 
 
-class ShardReceiverPort(Port):
+class DataReceiverPort(Port):
     """A worker of mode ``sdt``, as the chief sees it. Every call may raise any CoterieError."""
 
     # Waits until the worker needs its training data.

@@ -14,7 +14,7 @@ from coterie.data.examples import Examples
 from coterie.errors import CoterieError, PeerUnreachable, ProtocolError
 from coterie.parameters.initial import initial_dense
 from coterie.ps.core.validations import ValidationPlan
-from coterie.ps.ports import ShardReceiverPort
+from coterie.ps.ports import DataReceiverPort
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.runs.events import EventSink, ExamplesDelivered
 from coterie.training.client import Position, ServerClient
@@ -46,7 +46,7 @@ class Deliveries:
         self,
         contract: Contract,
         examples: Examples,
-        connect: Callable[[str, float], ShardReceiverPort],
+        connect: Callable[[str, float], DataReceiverPort],
         *,
         on_event: EventSink,
         monotonic: Callable[[], float] = time.monotonic,
@@ -59,7 +59,7 @@ class Deliveries:
         self._on_event = on_event
         self._lock = threading.Lock()
         self._over = False
-        self._ports: dict[str, ShardReceiverPort] = {}
+        self._ports: dict[str, DataReceiverPort] = {}
         self._failure: CoterieError | None = None
 
     @contextmanager
@@ -115,7 +115,7 @@ class Deliveries:
                 self._failure = self._failure or error
                 return
 
-    def _attend(self, port: ShardReceiverPort, index: int) -> None:
+    def _attend(self, port: DataReceiverPort, index: int) -> None:
         worker = self._workers[index]
         with self._lock:
             self._ports[worker] = port
@@ -130,7 +130,7 @@ class Deliveries:
                 del self._ports[worker]
             port.close()
 
-    def _deliver(self, port: ShardReceiverPort, index: int) -> None:
+    def _deliver(self, port: DataReceiverPort, index: int) -> None:
         worker = self._workers[index]
         reply = port.deliver(part_messages(self._examples, index, len(self._workers)))
         expected = len(range(index, self._examples.rows, len(self._workers)))

@@ -15,7 +15,7 @@ from coterie.contract import DataSection, data_digest
 from coterie.data.examples import Examples, ExamplesBuilder, record_bytes
 from coterie.errors import CoterieError, DataSetMismatch, MessageRefused, PeerUnreachable
 from coterie.ps.caller import Caller
-from coterie.ps.ports import ShardReceiverPort
+from coterie.ps.ports import DataReceiverPort
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import PART_BYTES
 
@@ -52,7 +52,7 @@ def part_messages(examples: Examples, worker: int, workers: int) -> Iterator[pb.
         yield pb.DeliverRequest(records=piece)
 
 
-class ShardInbox:
+class DataInbox:
     """A worker's receiving side: holds its part in memory once all of it has come and is checked.
 
     Args:
@@ -72,7 +72,7 @@ class ShardInbox:
         self._failure: CoterieError | None = None
         self._digest = b""
 
-    @ShardReceiverPort.watch.serves
+    @DataReceiverPort.watch.serves
     def watch(self, _caller: Caller, request: pb.WatchRequest) -> pb.WatchReply:
         """Tells whether the part is still needed; if not, perhaps after a while.
 
@@ -87,7 +87,7 @@ class ShardInbox:
         """Ends waiting calls: the process is about to end."""
         self._closed.set()
 
-    @ShardReceiverPort.deliver.serves
+    @DataReceiverPort.deliver.serves
     def deliver(self, _caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
         """Takes a part. One that arrives again replaces nothing; it must be the same.
 

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError, Message
 
 from coterie.errors import MessageRefused
 from coterie.ps.methods import ReplyStream, RequestStream, Unary
-from coterie.ps.ports import ParameterServerPort, ShardReceiverPort
+from coterie.ps.ports import DataReceiverPort, ParameterServerPort
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
 from coterie.ps.wire.strict import read_message
@@ -40,7 +40,7 @@ def with_unknown(message: Message, path: Path) -> bytes:
 
 def sent() -> Iterator[tuple[type[Message], Callable[[bytes], object]]]:
     """Every message of the protocol, and what reads it."""
-    for table in (ParameterServerPort, ShardReceiverPort):
+    for table in (ParameterServerPort, DataReceiverPort):
         for method in table.methods():
             assert isinstance(method, Unary | ReplyStream | RequestStream)
             codec = method.codec

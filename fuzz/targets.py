@@ -32,10 +32,10 @@ from coterie.keys.server.service import ServerIdentity
 from coterie.parameters.trained_model import TrainedModel
 from coterie.ps.caller import Caller
 from coterie.ps.checkpoints import NoCheckpoints
+from coterie.ps.driver import Driver
 from coterie.ps.methods import Unary
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.service import ParameterService
-from coterie.ps.shard import Shard
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.claims import Claims, foreign_pubkey_hash
@@ -309,7 +309,7 @@ def receipt(data: bytes) -> None:
 
 def begun_server() -> tuple[ParameterService, Caller]:
     """A server that both workers have joined, and one of them."""
-    shard = Shard(
+    driver = Driver(
         SMALL_RUN,
         "ps",
         incarnation=1,
@@ -318,8 +318,8 @@ def begun_server() -> tuple[ParameterService, Caller]:
         checkpoints=lambda *_: NoCheckpoints(),
         poll_seconds=0.0,
     )
-    service = ParameterService(shard)
-    shard.restore(None, 1, "5e" * 32)
+    service = ParameterService(driver)
+    driver.call(driver.core.restore(None, 1, "5e" * 32))
     workers = [Caller(name, "worker", 1) for name in ("w1", "w2")]
     for worker in workers:
         service.join(worker, pb.JoinRequest(train_examples=8, data_set_digest=bytes(32)))

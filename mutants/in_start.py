@@ -21,7 +21,7 @@ MUTATIONS = (
     ),
     _filling(
         "nothing-forgotten",
-        "            run.state.table.forget()\n",
+        "        run.state.table.forget()\n",
         "",
         "what a start that was refused left stays in the model",
     ),
@@ -39,8 +39,8 @@ MUTATIONS = (
     ),
     _filling(
         "overtaken-goes-on",
-        "if shard.run is not self.run or not self.is_newest():",
-        "if shard.run is not self.run:",
+        "if core.run is not self.run or not self.is_newest():",
+        "if core.run is not self.run:",
         "two offers write into one state",
     ),
     _filling(

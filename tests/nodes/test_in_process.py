@@ -10,9 +10,9 @@ from coterie.contract import Contract, Node, parse_contract
 from coterie.errors import CoterieError, NodeFailed, PeerUnreachable
 from coterie.nodes.in_process import InProcessFabric, InProcessHub
 from coterie.ps.checkpoints import NoCheckpoints
+from coterie.ps.driver import Driver
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.service import ParameterService
-from coterie.ps.shard import Shard
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.training.data_transfer import DataInbox
 from tests.conftest import REPOSITORY
@@ -36,7 +36,7 @@ def fabric(hub: InProcessHub, name: str) -> InProcessFabric:
 
 def server(hub: InProcessHub) -> ParameterService:
     return ParameterService(
-        Shard(
+        Driver(
             hub.contract,
             "ps0",
             incarnation=1,

@@ -26,12 +26,12 @@ from coterie.ps.checkpoints import CheckpointStore, NoCheckpoints
 from coterie.ps.checkpoints.codec import PlainFileCodec
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.evaluation import SPLITS, SplitCounts
+from coterie.ps.core.run import Run as ShardRun
 from coterie.ps.core.state import ModelState
+from coterie.ps.driver import CheckpointsMaker, Driver
 from coterie.ps.in_process import InProcess
 from coterie.ps.ports import ParameterServerPort
-from coterie.ps.run import Run as ShardRun
 from coterie.ps.service import ParameterService
-from coterie.ps.shard import CheckpointsMaker, Shard
 from coterie.runs import events
 from coterie.runs.outcome import RunOutcome
 from coterie.training.client import Position, ServerClient
@@ -227,7 +227,7 @@ class Run:
     heard: Heard = field(default_factory=Heard)
 
     def __post_init__(self) -> None:
-        self.shard = Shard(
+        self.driver = Driver(
             self.contract,
             "ps0",
             incarnation=self.incarnation,
@@ -237,18 +237,19 @@ class Run:
             consent=self.consent,
             poll_seconds=POLL_SECONDS,
         )
-        self.service = ParameterService(self.shard)
-        self._driver = ThreadPoolExecutor(1)
+        self.core = self.driver.core
+        self.service = ParameterService(self.driver)
+        self._pool = ThreadPoolExecutor(1)
         self.told: queue.SimpleQueue[RunOutcome] = queue.SimpleQueue()
-        self._outcome: Future[RunOutcome | None] = self._driver.submit(
+        self._outcome: Future[RunOutcome | None] = self._pool.submit(
             self.service.drive, self.told.put
         )
-        with self.shard.changed:
-            self.shard.changed.wait_for(
-                lambda: self.shard.run is not None or self._outcome.done(), timeout=30
+        with self.driver.changed:
+            self.driver.changed.wait_for(
+                lambda: self.core.run is not None or self._outcome.done(), timeout=30
             )
         if self._outcome.done():
-            self._driver.shutdown()
+            self._pool.shutdown()
             self.outcome()
 
     @property
@@ -259,8 +260,7 @@ class Run:
     def pass_time(self, seconds: float) -> None:
         """Turns the clock on; whoever waits looks at it."""
         self.clock.now += seconds
-        with self.shard.changed:
-            self.shard.changed.notify_all()
+        self.driver.look()
 
     def outcome(self) -> RunOutcome:
         """Waits for the run's end."""
@@ -271,13 +271,13 @@ class Run:
     def stop(self) -> None:
         """Ends the server as a kill would: whoever calls cannot reach it."""
         self.service.fail(PeerUnreachable("the server was killed"))
-        self._driver.shutdown()
+        self._pool.shutdown()
 
     @property
     def life(self) -> ShardRun:
         """The state's present life."""
-        assert self.shard.run is not None
-        return self.shard.run
+        assert self.core.run is not None
+        return self.core.run
 
     @property
     def state(self) -> ModelState:

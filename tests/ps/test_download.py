@@ -12,10 +12,10 @@ from coterie.contract import Contract, ResultsSection
 from coterie.errors import CallRefused, CheckpointDamaged, StepRefused
 from coterie.parameters.trained_model import PlainModelFile, TrainedModel
 from coterie.ps.caller import Caller
+from coterie.ps.driver import Driver
 from coterie.ps.in_process import InProcess
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.service import ParameterService
-from coterie.ps.shard import Shard
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.runs import events
 from coterie.runs.outcome import RunOutcome
@@ -142,7 +142,7 @@ def test_a_server_that_restarts_when_all_recipients_have_left_restores_nothing(
     second = Restarted(contract, tmp_path / "ps0")
     second.session(1).leave()
     assert second.driver.result(timeout=30) is not None
-    assert second.shard.final is None
+    assert second.core.final is None
 
 
 def test_a_model_whose_checkpoint_is_lost_is_not_replaced_by_another(
@@ -207,7 +207,7 @@ class Restarted:
 
     def __init__(self, contract: Contract, folder: Path) -> None:
         self._contract = contract
-        shard = Shard(
+        driver = Driver(
             contract,
             "ps0",
             incarnation=2,
@@ -216,8 +216,8 @@ class Restarted:
             checkpoints=store(folder, contract),
             poll_seconds=POLL_SECONDS,
         )
-        self.shard = shard
-        self._service = ParameterService(shard)
+        self.core = driver.core
+        self._service = ParameterService(driver)
         pool = ThreadPoolExecutor(1)
         self.driver: Future[RunOutcome | None] = pool.submit(self._service.drive)
         pool.shutdown(wait=False)

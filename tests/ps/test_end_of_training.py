@@ -10,7 +10,7 @@ from coterie.errors import CoterieError
 from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, RunRecord
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.state import Snapshot
-from coterie.ps.shard import CheckpointsMaker
+from coterie.ps.driver import CheckpointsMaker
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.runs import events
 from tests.ps.calls import MakeContract, MakeGradients, MakeRun, exchange
@@ -47,7 +47,7 @@ def slow(directory: Path, contract: Contract) -> CheckpointsMaker:
 
 
 def disk(run: Run) -> SlowDisk:
-    found = run.shard.checkpoints
+    found = run.driver.checkpoints
     assert isinstance(found, SlowDisk)
     return found
 
@@ -123,7 +123,7 @@ def test_a_worker_that_comes_after_the_end_finds_that_out_and_may_leave(
     late = run.session(1, lambda: run.port("w1", incarnation=2))
     assert late.training_ended()
     late.leave()
-    assert run.shard.membership.remaining == ("w0",)
+    assert run.core.membership.remaining == ("w0",)
 
 
 class QueueingDisk(CheckpointStore):
@@ -166,7 +166,7 @@ def test_what_is_not_announced_when_the_next_checkpoint_begins_is_never_announce
     run.join_all()
     for step in range(STEPS):
         push_all(run, step, make_gradients)
-    checkpoints = run.shard.checkpoints
+    checkpoints = run.driver.checkpoints
     assert isinstance(checkpoints, QueueingDisk)
     assert len(checkpoints.held) == 2, "the last one is begun though the first one is on its way"
 

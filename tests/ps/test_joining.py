@@ -35,7 +35,7 @@ def test_a_join_is_pending_until_everybody_has_come(
         steps=6,
         steps_per_epoch=2,
         shards=1,
-        lineage=pb.Lineage(run_id=run.shard.checkpoints.run_id),
+        lineage=pb.Lineage(run_id=run.driver.checkpoints.run_id),
         receipt_kept=True,
     )
     assert run.port("w1").join(request) == complete
@@ -76,7 +76,7 @@ def test_joins_are_told_with_those_still_missing(
     run.port("w1").join(join_request(8))
     run.port("w0").join(join_request(8))
     brought = (1, 8, "00" * 32)
-    assert run.heard[0] == events.Begun(run.shard.checkpoints.run_id)
+    assert run.heard[0] == events.Begun(run.driver.checkpoints.run_id)
     assert run.heard[1:] == [
         events.Joined("w1", ("w0",), *brought),
         events.Joined("w0", (), *brought),

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from coterie.errors import CheckpointDamaged
+from coterie.ps.driver import Driver
 from coterie.ps.service import ParameterService
-from coterie.ps.shard import Shard
 from coterie.runs import events
 from coterie.runs.outcome import RunOutcome
 from tests.ps.calls import MakeContract, MakeRun
@@ -79,8 +79,8 @@ def test_reports_that_are_planted_before_a_restart_are_refused(
     one = finish(start("one"))
     run = start("three")
     run.train_all(until=1)
-    run.shard.checkpoints.flush()
-    own = run.shard.checkpoints.run_id
+    run.driver.checkpoints.flush()
+    own = run.driver.checkpoints.run_id
     run.stop()
     plant(tmp_path / "one", tmp_path / "three", "note-report-*")
     with pytest.raises(CheckpointDamaged, match=WHAT) as refused:
@@ -96,8 +96,8 @@ def test_an_end_that_is_planted_after_the_last_checkpoint_is_refused(
     one = finish(start("one"))
     run = start("three")
     run.train_all()
-    run.shard.checkpoints.flush()
-    own = run.shard.checkpoints.run_id
+    run.driver.checkpoints.flush()
+    own = run.driver.checkpoints.run_id
     run.stop()
     plant(tmp_path / "one", tmp_path / "three", pattern)
     with pytest.raises(CheckpointDamaged, match=WHAT) as refused:
@@ -113,10 +113,10 @@ def test_notes_that_are_planted_while_a_server_runs_are_refused(
     finish(start("one"))
     run = start("three")
     run.train_all(until=1)
-    run.shard.checkpoints.flush()
+    run.driver.checkpoints.flush()
     plant(tmp_path / "one", tmp_path / "three", "note-report-*")
     with pytest.raises(CheckpointDamaged, match=WHAT):
-        run.shard.checkpoints.notes()
+        run.driver.checkpoints.notes()
 
 
 def test_a_server_that_finds_its_own_end_says_where_it_goes_on(
@@ -127,7 +127,7 @@ def test_a_server_that_finds_its_own_end_says_where_it_goes_on(
     first.stop()
     heard: list[events.Event] = []
     contract = first.contract
-    again = Shard(
+    again = Driver(
         contract,
         "ps0",
         incarnation=2,

@@ -122,7 +122,7 @@ def test_replies_name_the_last_durable_checkpoint(
     for step in range(4):
         run.port("w0").exchange(exchange(make_gradients(0, step, 4), step))
         run.port("w1").exchange(exchange(make_gradients(1, step, 4), step))
-        run.shard.checkpoints.flush()
+        run.driver.checkpoints.flush()
         reply = run.port("w0").exchange(exchange(None, step + 1))
         durable.append(reply.durable.step if reply.durable else None)
     assert durable == [None, 2, 2, 4]
@@ -132,7 +132,7 @@ def test_replies_name_the_last_durable_checkpoint(
     lineage = run.port("w0").join(join_request(8)).lineage
     assert lineage.durable == reply.durable
     assert [(c.step, c.digest.hex()) for c in lineage.passed] == [(2, written[0].digest)]
-    assert lineage.run_id == run.shard.checkpoints.run_id
+    assert lineage.run_id == run.driver.checkpoints.run_id
 
 
 def test_a_checkpoint_is_durable_before_it_is_announced(
@@ -146,9 +146,9 @@ def test_a_checkpoint_is_durable_before_it_is_announced(
         if isinstance(event, events.CheckpointWritten):
             announced.append(bool(list(tmp_path.glob(f"step-{event.step:012d}-*.json"))))
 
-    run.shard.on_event = listen
+    run.driver.on_event = listen
     run.train_all()
-    run.shard.checkpoints.flush()
+    run.driver.checkpoints.flush()
     assert announced
     assert all(announced)
 
@@ -176,11 +176,11 @@ def test_a_worker_refuses_a_server_that_was_rolled_back(
     server = [run]
     sessions = [run.session(w, lambda w=w: server[0].port(f"w{w}")) for w in (0, 1)]  # type: ignore[misc]
     run.together(lambda w: run.train(w, sessions[w], until=2))
-    run.shard.checkpoints.flush()
+    run.driver.checkpoints.flush()
     kept = [event.step for event in run.heard if isinstance(event, events.CheckpointWritten)][-1]
     shutil.copytree(new, old)
     run.together(lambda w: run.train(w, sessions[w], until=3))
-    run.shard.checkpoints.flush()
+    run.driver.checkpoints.flush()
     run.together(lambda w: sessions[w].through_restarts(lambda _: None))  # hears of the checkpoint
     run.stop()
     again = store(old, contract, sealed=sealed)
@@ -189,7 +189,7 @@ def test_a_worker_refuses_a_server_that_was_rolled_back(
     def rejoin(worker: int) -> None:
         with pytest.raises(RollbackRefused) as refused:
             sessions[worker].through_restarts(lambda position: position)
-        assert refused.value.expected.startswith(f"run {run.shard.checkpoints.run_id}, step ")
+        assert refused.value.expected.startswith(f"run {run.driver.checkpoints.run_id}, step ")
         assert f", step {kept} (SHA-256 " in refused.value.seen
 
     run.together(rejoin)
@@ -209,12 +209,12 @@ def test_another_run_of_the_same_contract_is_refused_by_those_who_remember_the_f
     sessions = [mine.session(w, lambda w=w: server[0].port(f"w{w}")) for w in (0, 1)]  # type: ignore[misc]
     for step in (1, 2):
         mine.together(lambda w, step=step: mine.train(w, sessions[w], until=step))  # type: ignore[misc]
-        mine.shard.checkpoints.flush()
+        mine.driver.checkpoints.flush()
     mine.together(lambda w: sessions[w].through_restarts(lambda _: None))
     other.state.dense[0] += 1
     for step in range(1, 3 + further):
         other.train_all(until=step)
-        other.shard.checkpoints.flush()
+        other.driver.checkpoints.flush()
     for run in (mine, other):
         run.stop()
     again = store(tmp_path / "other", contract, sealed=True)
@@ -223,9 +223,9 @@ def test_another_run_of_the_same_contract_is_refused_by_those_who_remember_the_f
     def rejoin(worker: int) -> None:
         with pytest.raises(RollbackRefused, match="goes on with another run") as refused:
             sessions[worker].through_restarts(lambda position: position)
-        assert refused.value.expected.startswith(f"run {mine.shard.checkpoints.run_id}, step 2 ")
+        assert refused.value.expected.startswith(f"run {mine.driver.checkpoints.run_id}, step 2 ")
         assert refused.value.seen.startswith(
-            f"run {other.shard.checkpoints.run_id}, step {2 + further} "
+            f"run {other.driver.checkpoints.run_id}, step {2 + further} "
         )
 
     server[0].together(rejoin)
@@ -241,7 +241,7 @@ def test_a_run_that_was_set_back_and_went_on_is_refused_by_those_who_remember_mo
     sessions = [run.session(w, lambda w=w: server[0].port(f"w{w}")) for w in (0, 1)]  # type: ignore[misc]
     for step in (1, 2, 3):
         run.together(lambda w, step=step: run.train(w, sessions[w], until=step))  # type: ignore[misc]
-        run.shard.checkpoints.flush()
+        run.driver.checkpoints.flush()
         if step == 1:
             shutil.copytree(tmp_path / "new", tmp_path / "old")
     run.together(lambda w: sessions[w].through_restarts(lambda _: None))
@@ -250,7 +250,7 @@ def test_a_run_that_was_set_back_and_went_on_is_refused_by_those_who_remember_mo
     fork.life.state.dense[0] += 1  # else the same steps make the very same checkpoints
     for step in (2, 3, 4):
         fork.train_all(until=step)
-        fork.shard.checkpoints.flush()
+        fork.driver.checkpoints.flush()
     fork.stop()
     server[0] = make_run(contract, checkpoints=store(tmp_path / "old", contract), incarnation=3)
     assert server[0].state.step == 4
@@ -340,8 +340,8 @@ class Lost:
 
     @property
     def newest(self) -> DurableCheckpoint:
-        assert self.server.shard.announced is not None
-        return self.server.shard.announced
+        assert self.server.core.announced is not None
+        return self.server.core.announced
 
     def start(self, name: str, consent: RollbackConsent | None) -> Run:
         self._incarnation += 1
@@ -365,13 +365,13 @@ class Lost:
 
     def train(self, until: int) -> None:
         self.server.together(lambda w: self.server.train(w, self.sessions[w], until=until))
-        self.server.shard.checkpoints.flush()
+        self.server.driver.checkpoints.flush()
         self.together(lambda _: True)  # everybody hears of the checkpoint
 
     def consent(self) -> RollbackConsent:
         consent = RollbackConsent(
             contract_digest(self.contract),
-            self.server.shard.lineage.run_id,
+            self.server.core.lineage.run_id,
             self.kept.step,
             self.kept.digest,
             self.given_up.step,

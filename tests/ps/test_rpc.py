@@ -353,7 +353,7 @@ def test_a_server_that_breaks_is_a_protocol_error(
     def broken(_event: Event) -> None:
         raise RuntimeError("a defect")
 
-    run.shard.on_event = broken
+    run.driver.on_event = broken
     with wire_of(contract) as wire:
         wire.serve(run)
         with pytest.raises(ProtocolError, match="the call to ps0 failed") as refused:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,10 @@ from coterie.ps.caller import Caller
 from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, NoCheckpoints
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.validations import ValidationPlan
+from coterie.ps.driver import Driver
 from coterie.ps.in_process import InProcess
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.service import ParameterService
-from coterie.ps.shard import Shard
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.runs import events
 from coterie.runs.outcome import RunOutcome
@@ -75,7 +76,8 @@ class Cluster:
     def start(self, name: str) -> None:
         """Starts a server's next incarnation."""
         self._lives[name] += 1
-        shard = Shard(
+        life = self._lives[name]
+        driver = Driver(
             self.contract,
             name,
             incarnation=self._lives[name],
@@ -83,9 +85,9 @@ class Cluster:
             on_event=self._hear,
             checkpoints=lambda *told: self._store(name, *told),
             poll_seconds=0.02,
+            connect=lambda: self._lead_of(name, life),
         )
-        life = self._lives[name]
-        service = ParameterService(shard, lambda: self._lead_of(name, life))
+        service = ParameterService(driver)
         with self.changed:
             self._services[name] = service
             self._runs[name] = self._pool.submit(service.drive)
@@ -103,9 +105,10 @@ class Cluster:
     def wait_concluded(self) -> None:
         """Waits until every server has heard that the outcome is made."""
         for service in self._services.values():
-            shard = service.shard
-            with shard.changed:
-                assert shard.changed.wait_for(lambda shard=shard: shard.concluded, timeout=30)  # type: ignore[misc]
+            driver = service.driver
+            with driver.changed:
+                concluded = partial(getattr, driver.core, "concluded")
+                assert driver.changed.wait_for(concluded, timeout=30)
 
     def port(self, shard: int, node: str, role: str, incarnation: int = 1) -> ParameterServerPort:
         """Dials a shard, waiting until it is there, or until a shard that dials is killed."""
@@ -385,8 +388,7 @@ class Told:
 
     def nudge(self) -> None:
         for service in list(self._cluster._services.values()):
-            with service.shard.changed:
-                service.shard.changed.notify_all()
+            service.driver.look()
 
     def keep_going(self, futures: list[Future[None]]) -> None:
         """Lets time pass until all are done: steps that wait for the late one go on without it."""
@@ -464,14 +466,14 @@ def test_a_chief_that_waits_initializes_a_server_that_began_anew(tmp_path: Path)
         stack.enter_context(closing(chief))
         chief.initialize(np.arange(15, dtype=np.float32))
         joining = cluster._pool.submit(chief.through_restarts, lambda position: position)
-        shard = cluster._services["ps0"].shard
+        driver = cluster._services["ps0"].driver
         for life in (1, 2):
-            with shard.changed:
-                assert shard.changed.wait_for(
+            with driver.changed:
+                assert driver.changed.wait_for(
                     lambda life=life: (
-                        shard.run is not None
-                        and shard.run.incarnation == life
-                        and shard.run.initialized
+                        driver.core.run is not None
+                        and driver.core.run.incarnation == life
+                        and driver.core.run.initialized
                     ),  # type: ignore[misc]
                     timeout=30,
                 )
@@ -489,7 +491,7 @@ def test_a_chief_that_waits_initializes_a_server_that_began_anew(tmp_path: Path)
 
 def test_a_shard_that_never_comes_is_named() -> None:
     contract = contract_of(2, limits={"join_seconds": 0.05})
-    shard = Shard(
+    driver = Driver(
         contract,
         "ps0",
         incarnation=1,
@@ -498,4 +500,4 @@ def test_a_shard_that_never_comes_is_named() -> None:
         checkpoints=lambda *_: NoCheckpoints(),
     )
     with pytest.raises(NodeMissing, match="the run waits in vain for ps1 to come"):
-        ParameterService(shard).drive()
+        ParameterService(driver).drive()

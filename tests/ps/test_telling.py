@@ -170,10 +170,10 @@ def test_steps_that_are_trained_again_without_a_party_do_not_give_it_away(
     for worker in (0, 1):
         two.port(f"w{worker}").exchange(exchange(make_gradients(worker, 0, 4), 0))
     two.pass_time(6.0)
-    with two.shard.changed:
-        assert two.shard.changed.wait_for(lambda: two.state.step == 1, timeout=30)
+    with two.driver.changed:
+        assert two.driver.changed.wait_for(lambda: two.state.step == 1, timeout=30)
         assert [a.worker for a in two.life.absences_by_name()] == ["w2"]
     told = first_step(two)
     assert (told.examples, told.loss, told.accuracy) == (8, None, None)
-    with two.shard.changed:
+    with two.driver.changed:
         assert two.life.train_loss() is None

@@ -175,7 +175,7 @@ def test_nobody_sees_the_trained_model_before_the_best_one_is_in_its_place(
             tmp_path, contract_digest(contract), on_durable=durable, on_failure=failure
         ),
     )
-    disk = run.shard.checkpoints
+    disk = run.driver.checkpoints
     assert isinstance(disk, SlowDisk)
     with ThreadPoolExecutor(2) as pool:
         works = [pool.submit(take_part, run, worker, LOSSES) for worker in (0, 1)]
@@ -233,7 +233,7 @@ def steps_until(run: Run, step: int) -> None:
             pass
 
     run.together(work)
-    run.shard.checkpoints.flush()
+    run.driver.checkpoints.flush()
 
 
 def take_until(
@@ -275,9 +275,9 @@ def test_the_run_waits_for_an_owner_that_does_not_validate_and_names_it(make_run
 
     with ThreadPoolExecutor(3) as pool:
         works = [pool.submit(work, worker) for worker in (0, 1)]
-        with run.shard.changed:
-            assert run.shard.changed.wait_for(
-                lambda: run.life.validates and run.service._locked_awaited() == ("w1",), timeout=30
+        with run.driver.changed:
+            assert run.driver.changed.wait_for(
+                lambda: run.life.validates and run.driver.calls.awaited() == ("w1",), timeout=30
             )
         pool.submit(pass_time).result(timeout=60)
         for one in works:

@@ -20,11 +20,11 @@ from coterie.errors import CoterieError, DataSetDamaged, DataSetMismatch, PeerUn
 from coterie.nodes.launch import run_in_process
 from coterie.ps.caller import Caller
 from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint
+from coterie.ps.driver import Driver
 from coterie.ps.in_process import InProcess
 from coterie.ps.methods import Unary
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.service import ParameterService
-from coterie.ps.shard import Shard
 from coterie.ps.wire.codecs import Reply, Request
 from coterie.runs import events
 from coterie.runs.outcome import RunOutcome
@@ -191,7 +191,7 @@ class Patient(InProcess):
     def unary(self, method: Unary[Request, Reply], request: Request) -> Reply:
         """See Transport."""
         if method.path == ParameterServerPort.exchange.path and not self._host.announced:
-            self.server.shard.checkpoints.flush()
+            self.server.driver.checkpoints.flush()
         return super().unary(method, request)
 
 
@@ -220,7 +220,7 @@ class Host:
         with ThreadPoolExecutor(1) as pool:
             for incarnation, kill_at in enumerate((*self._kills, None), start=1):
                 service = ParameterService(
-                    Shard(
+                    Driver(
                         self._contract,
                         "ps0",
                         incarnation=incarnation,

@@ -23,9 +23,9 @@ from coterie.ps.checkpoints import (
 from coterie.ps.checkpoints.codec import FileCodec, PlainFileCodec
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.disclosure import EVERYTHING, Disclosure
+from coterie.ps.driver import CheckpointsMaker, Driver
 from coterie.ps.farewell import farewell_of
 from coterie.ps.service import ParameterService
-from coterie.ps.shard import CheckpointsMaker, Shard
 from coterie.runs.events import (
     DoneBefore,
     ModelKept,
@@ -59,7 +59,7 @@ _FAREWELL_SECONDS = 10.0  # a worker that computes hears of the end at its next 
 def run_parameter_server(context: NodeContext) -> RunOutcome | None:
     """Serves the run until everybody has trained, reported and left; shard 0 tells the outcome."""
     contract = context.contract
-    shard = Shard(
+    driver = Driver(
         contract,
         context.node.name,
         incarnation=context.incarnation,
@@ -69,8 +69,9 @@ def run_parameter_server(context: NodeContext) -> RunOutcome | None:
         consent=context.consent,
         disclosure=EVERYTHING if context.discloses_everything else None,
         receipt=context.receipt,
+        connect=lambda: context.fabric.parameter_server(0),
     )
-    service = ParameterService(shard, lambda: context.fabric.parameter_server(0))
+    service = ParameterService(driver)
     with context.fabric.serve_parameter_server(service):
         try:
             return service.drive(context.on_outcome)

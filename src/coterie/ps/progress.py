@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from coterie.ps.checkpoints import DurableCheckpoint
-from coterie.ps.leader import Leader
-from coterie.ps.shard import Shard
+from coterie.ps.core.leader import Leader
+from coterie.ps.core.shard import ShardCore
 
 Phase = Literal["restoring", "gathering", "training", "evaluating", "finished", "failed"]
 
@@ -42,31 +42,30 @@ class Progress:
     checkpoint: DurableCheckpoint | None
 
 
-def progress_of(shard: Shard, lead: Leader | None) -> Progress:
-    """Looks at a shard; waits for nothing but its lock."""
-    with shard.changed:
-        run = shard.run
-        council = run.council if run is not None else None
-        workers = shard.membership.workers
-        return Progress(
-            phase=_phase(shard, lead),
-            incarnation=run.incarnation if run is not None else 0,
-            step=run.step if run is not None else 0,
-            steps=run.schedule.steps if run is not None and run.schedule is not None else 0,
-            joined=shard.membership.joined,
-            missing=shard.membership.missing,
-            silent=shard.presence.silent(shard.membership.joined),
-            left_out=tuple(workers[worker] for worker in sorted(council.out)) if council else (),
-            checkpoint=shard.announced,
-        )
+def progress_of(core: ShardCore, leader: Leader | None) -> Progress:
+    """Looks at a shard."""
+    run = core.run
+    coordinator = run.coordinator if run is not None else None
+    workers = core.membership.workers
+    return Progress(
+        phase=_phase(core, leader),
+        incarnation=run.incarnation if run is not None else 0,
+        step=run.step if run is not None else 0,
+        steps=run.schedule.steps if run is not None and run.schedule is not None else 0,
+        joined=core.membership.joined,
+        missing=core.membership.missing,
+        silent=core.presence.silent(core.membership.joined),
+        left_out=tuple(workers[w] for w in sorted(coordinator.out)) if coordinator else (),
+        checkpoint=core.announced,
+    )
 
 
-def _phase(shard: Shard, lead: Leader | None) -> Phase:
-    if shard.failed:
+def _phase(core: ShardCore, leader: Leader | None) -> Phase:
+    if core.failure is not None:
         return "failed"
-    if lead is not None and lead.outcome is not None:
+    if leader is not None and leader.outcome is not None:
         return "finished"
-    run = shard.run
+    run = core.run
     if run is None:
         return "restoring"
     if not run.begun:

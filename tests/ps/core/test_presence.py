@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from coterie.ps.core.presence import Presence
 from tests.ps.conftest import Clock
 
@@ -11,9 +9,10 @@ from tests.ps.conftest import Clock
 def test_a_node_is_silent_from_the_end_of_its_last_call() -> None:
     clock = Clock()
     presence = Presence(clock)
-    with presence.calling("w0"):
-        clock.now += 100
-        assert presence.silent_seconds("w0") == 0
+    presence.begin("w0")
+    clock.now += 100
+    assert presence.silent_seconds("w0") == 0
+    presence.end("w0")
     clock.now += 4
     assert (presence.silent_seconds("w0"), presence.silent(("w0",))) == (4, ())
     clock.now += 1
@@ -23,14 +22,12 @@ def test_a_node_is_silent_from_the_end_of_its_last_call() -> None:
 def test_a_node_is_heard_of_while_any_of_its_calls_is_answered() -> None:
     clock = Clock()
     presence = Presence(clock)
-    with presence.calling("w0"):
-        with presence.calling("w0"):
-            pass
-        clock.now += 60
-        assert presence.silent(("w0",)) == ()
+    presence.begin("w0")
+    presence.begin("w0")
+    presence.end("w0")
     clock.now += 60
-    with pytest.raises(KeyError), presence.calling("w0"):
-        raise KeyError
+    assert presence.silent(("w0",)) == ()
+    presence.end("w0")
     assert presence.silent_seconds("w0") == 0
 
 

@@ -29,8 +29,8 @@ Made = TypeVar("Made")
 def paused(run: Run, seconds: float) -> events.Waiting:
     """Waits until the disk takes nothing, lets so much time pass, and gives what the server says."""
     run.heard.wait(events.StepDone)
-    while run.shard.standstill.trouble is None:
-        run.shard.checkpoints.flush(0.01)
+    while run.core.standstill.trouble is None:
+        run.driver.checkpoints.flush(0.01)
     run.pass_time(seconds)
     return run.heard.wait(events.Waiting)
 
@@ -89,16 +89,15 @@ def test_a_note_that_the_disk_does_not_take_is_the_trouble_until_it_takes_one(
     contract = make_contract(checkpoint_steps=1)
     run = make_run(contract, checkpoints=store(tmp_path / "checkpoints", contract))
     run.finish()
-    standstill = run.shard.standstill
+    core, standstill = run.core, run.core.standstill
     obstacle = tmp_path / "checkpoints" / "note-late.bin.partial"
     obstacle.mkdir()  # in the place of the file that is written first
-    with pytest.raises(EnvironmentUnfit) as refused:
-        standstill.put_note("late", b"words")
-    assert refused.value.what == "the note late of the parameter server cannot be written"
-    assert refused.value.seen == os.strerror(errno.EISDIR)
-    assert standstill.trouble is refused.value
+    assert not run.driver.call(core.put_note("late", b"words"))
+    assert standstill.trouble is not None
+    assert standstill.trouble.what == "the note late of the parameter server cannot be written"
+    assert standstill.trouble.seen == os.strerror(errno.EISDIR)
     obstacle.rmdir()
-    standstill.put_note("late", b"words")
+    assert run.driver.call(core.put_note("late", b"words"))
     assert standstill.trouble is None
 
 
@@ -109,10 +108,10 @@ def test_a_flush_gives_up_when_the_disk_has_taken_nothing_for_its_time(
     with beside(run, run.train_all) as trained:
         paused(run, 10)
         with pytest.raises(EnvironmentUnfit, match=r"the checkpoint of step 1 in .* cannot"):
-            run.shard.standstill.flush(0)
+            run.driver.call(run.core.flush(0))
         (tmp_path / "gone").rename(tmp_path / "checkpoints")
         trained.result(60)
-    run.shard.standstill.flush(0)
+    run.driver.call(run.core.flush(0))
 
 
 def test_a_disk_that_takes_nothing_for_too_long_ends_the_run_and_everybody_hears_why(
@@ -120,7 +119,7 @@ def test_a_disk_that_takes_nothing_for_too_long_ends_the_run_and_everybody_hears
 ) -> None:
     run = make_long_run_without_its_folder(make_contract, make_run, tmp_path)
     with beside(run, run.train_all) as trained:
-        paused(run, run.shard.contract.limits.step_seconds - 1)
+        paused(run, run.core.contract.limits.step_seconds - 1)
         assert not run.over
         run.pass_time(1)
         for ended in (trained.result, run.outcome):

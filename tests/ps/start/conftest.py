@@ -83,9 +83,12 @@ class Starting(Cluster):
     def wait_restored(self) -> None:
         """Waits until every shard has a life, from which it may be read."""
         for service in self._services.values():
-            shard = service.shard
-            with shard.changed:
-                assert shard.changed.wait_for(lambda shard=shard: shard.run is not None, timeout=30)  # type: ignore[misc]
+            driver = service.driver
+            with driver.changed:
+                assert driver.changed.wait_for(
+                    lambda core=driver.core: core.run is not None,  # type: ignore[misc]
+                    timeout=30,
+                )
 
     def take(self, session: ServerClient) -> None:
         """Downloads what comes out."""

@@ -44,7 +44,7 @@ def taken(cluster: Starting, before: Path) -> list[ModelState]:
         while (reply := port.start(files.parts(life))).pending:
             pass
         life = reply.ps_incarnation
-        run = cluster._services[name].shard.run
+        run = cluster._services[name].driver.core.run
         assert run is not None
         states.append(run.state)
     return states

@@ -61,7 +61,7 @@ def refusal(cluster: Starting, parts: Parts, node: str = "w0") -> CoterieError:
     cluster.wait_restored()
     with pytest.raises(CoterieError) as refused:
         cluster.port(0, node, "worker").start(parts)
-    run = cluster._services["ps0"].shard.run
+    run = cluster._services["ps0"].driver.core.run
     assert run is not None
     assert not run.initialized
     return refused.value
@@ -298,7 +298,7 @@ def test_of_two_offers_the_newer_one_counts(cluster: Starting, before: Path) -> 
     with pytest.raises(StepRefused, match="was offered anew") as refused:
         port.start(overtaken())
     assert refused.value.remedy == "join again"
-    run = cluster._services["ps0"].shard.run
+    run = cluster._services["ps0"].driver.core.run
     assert run is not None
     assert run.initialized
 
@@ -327,7 +327,7 @@ def answered(cluster: Starting, shard: int, parts: Parts) -> None:
 
 def test_whoever_waits_sees_that_a_long_start_goes_on(cluster: Starting, before: Path) -> None:
     """The limit for joining counts from the last piece that came."""
-    run = cluster._services["ps0"].shard.run
+    run = cluster._services["ps0"].driver.core.run
     assert run is not None
     seen = []
 
@@ -344,7 +344,7 @@ def test_whoever_waits_sees_that_a_long_start_goes_on(cluster: Starting, before:
 
 def test_a_run_with_a_start_takes_no_initial_parameters(cluster: Starting) -> None:
     with pytest.raises(MessageRefused, match="initial parameters came for a run that goes on"):
-        cluster.port(0, "w0", "worker").initialize(pb.InitializeRequest())
+        cluster.port(0, "w0", "chief").initialize(pb.InitializeRequest())
 
 
 def test_a_start_is_told_once_with_its_digest(before: Path, going_on: Contract) -> None:
@@ -360,9 +360,7 @@ def test_a_run_waits_for_a_start_that_does_not_come_and_names_its_giver(
         assert cluster.port(0, f"w{worker}", "worker").join(request).pending
     limit = cluster.contract.limits.join_seconds
     cluster.clock.now += limit + 1
-    shard = cluster._services["ps0"].shard
-    with shard.changed:
-        shard.changed.notify_all()
+    cluster._services["ps0"].driver.look()
     with pytest.raises(NodeMissing, match="waits in vain for the start by w0 to join") as missing:
         cluster.outcome()
     assert missing.value.expected == f"within limits.join_seconds = {limit:g} s"

@@ -33,7 +33,7 @@ def wire(cluster: Starting) -> Iterator[Wire]:
 
 
 def initialized(cluster: Starting) -> bool:
-    run = cluster._services["ps0"].shard.run
+    run = cluster._services["ps0"].driver.core.run
     assert run is not None
     return run.initialized
 

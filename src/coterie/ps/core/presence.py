@@ -6,45 +6,38 @@ it is told where the run waits for that node.
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 
 SILENT_SECONDS = 5.0
 
 
 class Presence:
-    """When each node called last. Thread-safe.
+    """When each node called last.
 
     Args:
-        monotonic: Seconds of a clock that only goes forward.
+        now: Seconds of a clock that only goes forward.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._lock = threading.Lock()
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
         self._open: Counter[str] = Counter()
         self._last: dict[str, float] = {}
 
-    @contextmanager
-    def calling(self, node: str) -> Iterator[None]:
-        """Notes a call for as long as it is answered."""
-        with self._lock:
-            self._open[node] += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._open[node] -= 1
-                self._last[node] = self._monotonic()
+    def begin(self, node: str) -> None:
+        """A call by a node has come."""
+        self._open[node] += 1
+
+    def end(self, node: str) -> None:
+        """A call by a node is answered."""
+        self._open[node] -= 1
+        self._last[node] = self._now()
 
     def silent_seconds(self, node: str) -> float:
         """Seconds since a node's last call ended; 0 while one is answered, or before the first."""
-        with self._lock:
-            if self._open[node] or node not in self._last:
-                return 0.0
-            return self._monotonic() - self._last[node]
+        if self._open[node] or node not in self._last:
+            return 0.0
+        return self._now() - self._last[node]
 
     def silent(self, nodes: Iterable[str]) -> tuple[str, ...]:
         """Those of some nodes that have not called for a while."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from coterie.errors import EnvironmentUnfit
-from coterie.files import unwritable
-from coterie.ps.checkpoints import Checkpoints
 from coterie.ps.core.presence import SILENT_SECONDS, Presence
 from coterie.ps.farewell import farewell_from
 from coterie.ps.wire import ps_pb2 as pb
@@ -21,53 +19,40 @@ _LOOK_SECONDS = 1.0
 
 
 class Standstill:
-    """What a shard knows of what holds it up; used under the shard's lock.
+    """What a shard knows of what holds it up.
 
     Args:
         node: The shard's node.
-        checkpoints: Its store.
-        on_event: Hears of it.
-        monotonic: Seconds of a clock that only goes forward.
+        on_event: Told of it.
+        now: Seconds of a clock that only goes forward.
         presence: Knows who is silent.
 
     Attributes:
         reasons: Why nodes ended or pause, as they said; by name.
+        disk_trouble: Why the disk takes no checkpoint at present; None while it does.
+        note_trouble: Why it took no note when there was one last; None where it did.
     """
 
     def __init__(
         self,
         node: str,
-        checkpoints: Checkpoints,
         on_event: events.EventSink,
-        monotonic: Callable[[], float],
+        now: Callable[[], float],
         presence: Presence,
     ) -> None:
         self._node = node
         self._presence = presence
-        self._checkpoints = checkpoints
         self._on_event = on_event
-        self._monotonic = monotonic
+        self._now = now
         self._patience = Patience()
-        self._note_trouble: EnvironmentUnfit | None = None
         self.reasons: dict[str, str] = {}
+        self.disk_trouble: EnvironmentUnfit | None = None
+        self.note_trouble: EnvironmentUnfit | None = None
 
     @property
     def trouble(self) -> EnvironmentUnfit | None:
         """Why the disk takes nothing at present; None while it does."""
-        return self._checkpoints.trouble or self._note_trouble
-
-    def put_note(self, name: str, octets: bytes) -> None:
-        """Keeps a small record of the run's end durably.
-
-        Raises:
-            EnvironmentUnfit: The disk does not take it; that is the trouble until it takes one.
-        """
-        try:
-            self._checkpoints.put_note(name, octets)
-        except OSError as error:
-            self._note_trouble = unwritable(f"the note {name} of the parameter server", error)
-            raise self._note_trouble from error
-        self._note_trouble = None
+        return self.disk_trouble or self.note_trouble
 
     def hear(self, node: str, request: pb.TellRequest) -> None:
         """Notes why a node ends or pauses."""
@@ -107,7 +92,7 @@ class Standstill:
         Returns:
             Seconds until it is to be looked at again.
         """
-        now = self._monotonic()
+        now = self._now()
         if self._patience.due(now, since):
             self._on_event(
                 events.Waiting(
@@ -120,22 +105,3 @@ class Standstill:
             )
         left = self._patience.seconds_left(now, since)
         return left if self.trouble is None else min(left, _LOOK_SECONDS)
-
-    def flush(self, limit: float) -> None:
-        """Waits until nothing is being written.
-
-        Args:
-            limit: Seconds for which the disk may take nothing.
-
-        Raises:
-            EnvironmentUnfit: It has taken nothing for so long.
-        """
-        began = self._monotonic()
-        while not self._checkpoints.flush(_LOOK_SECONDS):
-            left = began + limit - self._monotonic()
-            trouble = self._checkpoints.trouble
-            if trouble is None:
-                continue
-            if left <= 0:
-                raise trouble
-            self.say((), began, left)

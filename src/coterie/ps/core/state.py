@@ -9,7 +9,7 @@ from coterie.arrays import FloatArray, IdArray
 from coterie.contract import Contract, DenseParameter, TrainingSection
 from coterie.parameters.initial import initial_dense
 from coterie.parameters.sharding import SliceDigests
-from coterie.ps.core.aggregation import Gradients
+from coterie.ps.core.aggregation import Gradients, is_finite
 from coterie.ps.core.merging import DenseChange, merge
 from coterie.ps.core.optimizers import DenseUpdate, dense_update
 from coterie.ps.core.rates import rate_factor
@@ -106,6 +106,25 @@ class ModelState:
         self.optimizer.apply(self.dense, gradients.dense_p, step=seen, factor=factor)
         self.table.apply(gradients.row_ids_u, gradients.rows_ud, step=seen, factor=factor)
         self._count(gradients.loss_sum, gradients.examples, first_of_epoch=first_of_epoch)
+
+    def update(
+        self, pushes: Sequence[Gradients], weights: Sequence[float], *, first_of_epoch: bool
+    ) -> bool:
+        """Applies a step's pushes, unless their sum overflows: then nothing changes.
+
+        Args:
+            pushes: In worker order, at least one.
+            weights: As ``push_weights`` gives them.
+            first_of_epoch: Whether the epoch's loss starts anew.
+
+        Returns:
+            Whether they were applied.
+        """
+        gradients = self.merged(pushes, weights)
+        if not is_finite(gradients):
+            return False
+        self.apply(gradients, first_of_epoch=first_of_epoch)
+        return True
 
     def skip(self, *, first_of_epoch: bool) -> None:
         """Counts a step that nobody had a part in; it changes nothing else."""

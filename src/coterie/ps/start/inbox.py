@@ -11,16 +11,17 @@ A run that goes back to its beginning asks for all of it again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from coterie.arrays import FloatArray, IdArray
 from coterie.contract import Contract, StartSection
 from coterie.errors import CallRefused, MessageRefused, StepRefused
 from coterie.parameters.model_stream import Octets, Rows
 from coterie.ps.caller import Caller
-from coterie.ps.run import Run
-from coterie.ps.shard import Shard
+from coterie.ps.core.procedures import Steps, until
+from coterie.ps.core.run import Run
+from coterie.ps.driver import Driver
 from coterie.ps.start.files import finish_model, finish_state, open_model, open_state
 from coterie.ps.start.mapping import StartMapping, check_optimizers
 from coterie.ps.wire import ps_pb2 as pb
@@ -32,13 +33,12 @@ class StartInbox:
     """Takes a start, once for each life of a shard.
 
     Args:
-        shard: The shard.
-        is_over: Whether the run's outcome is made; called with the shard's lock held.
+        driver: The shard.
     """
 
-    def __init__(self, shard: Shard, is_over: Callable[[], bool]) -> None:
-        self._shard = shard
-        self._is_over = is_over
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._core = driver.core
         self._turn = 0
 
     def take(self, caller: Caller, parts: Iterator[pb.StartPart]) -> pb.StartReply:
@@ -49,30 +49,22 @@ class StartInbox:
             StartRefused: They are not those that the contract names, or do not fit it.
             ModelDamaged: One of them is cut or altered.
             MessageRefused: They come in another order, or in too large parts.
-            StepRefused: The giver offered them anew meanwhile, or the server lost its state.
+            StepRefused: The giver offered them again meanwhile, or the server lost its state.
         """
-        shard = self._shard
-        start = _expected(shard.contract, caller)
+        core = self._core
+        start = _expected(core.contract, caller)
         offered = _Parts(parts)
-        with shard.changed:
-            shard.locked_raise_failure()
-            shard.membership.check_incarnation(caller)
-            if not shard.locked_wait(lambda: self._over or self._lives(offered.life)):
-                return pb.StartReply(pending=True)
-            run = shard.run
-            if self._over or run is None or run.initialized:
-                return pb.StartReply(ps_incarnation=run.incarnation if run is not None else 0)
-            if offered.life not in {0, run.incarnation}:
-                raise _overtaken()
-            self._turn = number = self._turn + 1
-            run.state.table.forget()
-        turn = _Turn(shard, run, lambda: self._turn == number)
+        answer = self._driver.call(self._offered(caller, offered.life), caller.node)
+        if isinstance(answer, pb.StartReply):
+            return answer
+        turn = answer
         offered.heard = turn.go_on
         _fill(turn, start, offered, f"that {caller.node} gives")
-        with turn.going_on():
-            run.initialized = True
-            if shard.place.leads:
-                shard.on_event(
+
+        def finish() -> None:
+            turn.run.initialized = True
+            if core.place.leads:
+                core.tell(
                     events.StartTaken(
                         caller.node,
                         start.model,
@@ -81,51 +73,67 @@ class StartInbox:
                         start.changes,
                     )
                 )
-            run.begin_if_complete()
-            shard.changed.notify_all()
-        return pb.StartReply(ps_incarnation=run.incarnation)
+            turn.run.begin_if_complete()
+            core.notify()
+
+        turn.go_on(finish)
+        return pb.StartReply(ps_incarnation=turn.run.incarnation)
+
+    def _offered(self, caller: Caller, life: int) -> Steps[_Turn | pb.StartReply]:
+        """Answers an offer, or begins to take it."""
+        core = self._core
+        core.raise_failure()
+        core.membership.check_incarnation(caller)
+        if not (yield from until(lambda: self._over or self._lives(life))):
+            return pb.StartReply(pending=True)
+        run = core.run
+        if self._over or run is None or run.initialized:
+            return pb.StartReply(ps_incarnation=run.incarnation if run is not None else 0)
+        if life not in {0, run.incarnation}:
+            raise _overtaken()
+        self._turn = number = self._turn + 1
+        run.state.table.forget()
+        return _Turn(self._driver, run, caller.node, lambda: self._turn == number)
 
     def _lives(self, life: int) -> bool:
         """Whether the shard has come to a life of the server."""
-        run = self._shard.run
+        run = self._core.run
         return run is not None and run.incarnation >= life
 
     @property
     def _over(self) -> bool:
-        return self._shard.concluded or self._is_over()
+        return self._driver.calls.over
 
 
 @dataclass(frozen=True)
 class _Turn:
     """One offer that is being taken, as long as it is the newest in a life of the shard."""
 
-    shard: Shard
+    driver: Driver
     run: Run
+    giver: str
     is_newest: Callable[[], bool]
 
-    @contextmanager
-    def going_on(self) -> Iterator[None]:
-        """Holds the shard's lock for a moment.
+    @property
+    def leads(self) -> bool:
+        """Whether this is shard 0."""
+        return self.driver.core.place.leads
+
+    def go_on(self, work: Callable[[], None] = lambda: None) -> None:
+        """Takes note that something came, and does with it what must be done at once.
 
         Raises:
             StepRefused: The offer was overtaken.
         """
-        shard = self.shard
-        with shard.changed:
-            shard.locked_raise_failure()
-            if shard.run is not self.run or not self.is_newest():
-                raise _overtaken()
-            self.run.progress_at = shard.monotonic()  # whoever waits sees that the run goes on
-            yield
+        self.driver.now(lambda: self._go_on(work), self.giver)
 
-    def go_on(self) -> None:
-        """Takes note that something came.
-
-        Raises:
-            StepRefused: The offer was overtaken.
-        """
-        with self.going_on():
-            pass
+    def _go_on(self, work: Callable[[], None]) -> None:
+        core = self.driver.core
+        core.raise_failure()
+        if core.run is not self.run or not self.is_newest():
+            raise _overtaken()
+        self.run.progress_at = core.now  # whoever waits sees that the run goes on
+        work()
 
 
 class _Parts:
@@ -179,21 +187,23 @@ class _Parts:
 
 def _fill(turn: _Turn, start: StartSection, parts: _Parts, whose: str) -> None:
     """Reads both files into the state of a turn."""
-    contract, state = turn.shard.contract, turn.run.state
+    contract, state = turn.driver.core.contract, turn.run.state
     model = open_model(Octets(parts.model(), f"the model {whose}"), start)
     mapping = StartMapping(model.contract, contract)
-    if turn.shard.place.leads:
-        with turn.going_on():
-            state.dense[mapping.dense] = model.dense_p
+
+    def fill_dense() -> None:
+        state.dense[mapping.dense] = model.dense_p
+
+    if turn.leads:
+        turn.go_on(fill_dense)
     _fill_rows(turn, mapping, model.rows, state.table.begin_with)
     finish_model(model, start)
     if start.state_digest is not None:
         check_optimizers(model.contract, contract)
         octets = Octets(parts.optimizer_state(), f"the optimizer state {whose}")
         kept = open_state(octets, model.contract, start)
-        if turn.shard.place.leads:
-            with turn.going_on():
-                _fill_dense(state.optimizer.state, kept.dense_state, mapping)
+        if turn.leads:
+            turn.go_on(lambda: _fill_dense(state.optimizer.state, kept.dense_state, mapping))
         _fill_rows(turn, mapping, kept.rows, state.table.begin_with_state)
         finish_state(kept, start)
     parts.end()
@@ -218,8 +228,7 @@ def _fill_rows(
     for old, values in rows.pieces():
         for new, source in mapping.rows(old):
             own = table.owns(new)
-            with turn.going_on():
-                keep(new[own], values[source[own]])
+            turn.go_on(partial(keep, new[own], values[source[own]]))
 
 
 def _expected(contract: Contract, caller: Caller) -> StartSection:

@@ -1,7 +1,7 @@
 """One life of a shard's state: from a checkpoint (or the beginning) to the end of the run.
 
 When any shard loses its state, all go back to a common checkpoint and begin a new ``Run`` with a
-larger incarnation. Nothing here waits, locks or talks to anybody: ``service.py`` does.
+larger incarnation. Nothing here waits: ``calls.py``, ``leader.py`` and ``follower.py`` do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from coterie.contract import Contract
 from coterie.errors import CoterieError, NodeMissing, StepRefused
 from coterie.ps.caller import Caller
-from coterie.ps.core.aggregation import Gradients, dense_norm, is_finite, slice_norms
+from coterie.ps.core.aggregation import Gradients, dense_norm, slice_norms
 from coterie.ps.core.barrier import StepBarrier
 from coterie.ps.core.coordinator import Absence, Coordinator, Decision, StagedReport
 from coterie.ps.core.disclosure import Disclosure, StepWindows
@@ -60,6 +60,7 @@ class Run:
         disclosure: What may be told of the data.
         on_event: Hears what happens.
         monotonic: Seconds of a clock that only goes forward.
+        times: Adds up where the time goes.
     """
 
     def __init__(
@@ -77,13 +78,14 @@ class Run:
         disclosure: Disclosure,
         on_event: events.EventSink,
         monotonic: Callable[[], float],
+        times: ServerClock,
     ) -> None:
         self.contract = contract
         self.place = place
         self.incarnation = incarnation
         self.state = state
         self.membership = membership
-        self.times = ServerClock(monotonic)
+        self.times = times
         self._absences = tuple(absences)
         self.validations = Validations(
             contract.training.validation, leads=place.leads, done=validations
@@ -102,7 +104,7 @@ class Run:
         self.initialized = state.step > 0 or not given
         self.schedule: Schedule | None = None
         self.barrier: StepBarrier | None = None
-        self.council: Coordinator | None = None
+        self.coordinator: Coordinator | None = None
         self.dense_octets = b""
         self.losses: deque[float] = deque(maxlen=_TOLD_LOSSES)
         self.progress_at = self._began_at = self._trained_at = monotonic()
@@ -151,7 +153,7 @@ class Run:
     @property
     def absences(self) -> tuple[Absence, ...]:
         """The membership so far, as shard 0 knows it."""
-        return tuple(self.council.absences) if self.council else self._absences
+        return tuple(self.coordinator.absences) if self.coordinator else self._absences
 
     def running(self) -> tuple[Schedule, StepBarrier]:
         """Schedule and barrier.
@@ -232,17 +234,10 @@ class Run:
         if ended and not self.steps_done:
             self._end_here()
 
-    def best_model(self, load: Callable[[int], ModelState]) -> ModelState:
-        """The model that comes out in the place of the last one.
-
-        Args:
-            load: Reads the checkpoint of a step; not called where the model is in memory.
-        """
-        if self._kept is None:
-            return load(self.validations.kept_step)
-        state = ModelState(self.contract, self.place.shard, self.place.shards)
-        state.restore(self._kept)
-        return state
+    @property
+    def kept_best(self) -> Snapshot | None:
+        """The model that comes out in the place of the last one, where no checkpoint holds it."""
+        return self._kept
 
     def settle(self, best: ModelState) -> None:
         """Puts the best model in the place of the last one."""
@@ -258,7 +253,7 @@ class Run:
 
     def absent_workers(self) -> frozenset[str]:
         """Names of the workers that nothing waits for at present."""
-        absent = self.council.absent if self.council is not None else frozenset[int]()
+        absent = self.coordinator.absent if self.coordinator is not None else frozenset[int]()
         return frozenset(self.membership.workers[worker] for worker in absent)
 
     def _keep_best(self) -> None:
@@ -269,8 +264,8 @@ class Run:
     def _end_here(self) -> None:
         schedule, barrier = self.running()
         self.schedule = barrier.schedule = schedule.ended(self.step)
-        if self.council is not None:
-            self.council.schedule = self.schedule
+        if self.coordinator is not None:
+            self.coordinator.schedule = self.schedule
         self._trained_at = self._monotonic()
 
     def begin_if_complete(self) -> None:
@@ -306,14 +301,14 @@ class Run:
             self.schedule = self.schedule.ended(self.validations.newest)
         step = self.step
         if self.place.leads:
-            self.council = Coordinator(self.contract, self.schedule, step, self._absences)
+            self.coordinator = Coordinator(self.contract, self.schedule, step, self._absences)
             self._windows = StepWindows(self._disclosure, self.schedule, step)
             workers = self.membership.workers
             present = [i for i, name in enumerate(workers) if name in self.membership.joined]
             if step < self.schedule.steps:
-                for worker in self.council.begin_with(present):
+                for worker in self.coordinator.begin_with(present):
                     self._on_event(events.LeftOut(workers[worker], step))
-        absent = self.council.absent if self.council else frozenset[int]()
+        absent = self.coordinator.absent if self.coordinator else frozenset[int]()
         self.barrier = StepBarrier(self.schedule, step, absent)
         self.dense_octets = self.state.dense_for_training()
         self.progress_at = self._began_at = self._trained_at = self._monotonic()
@@ -339,12 +334,10 @@ class Run:
         with self.times.applying():
             if pushes:
                 weights = [decision.weights[w] for w in decision.contributors]
-                gradients = self.state.merged(pushes, weights)
-                if not is_finite(gradients):
+                if not self.state.update(pushes, weights, first_of_epoch=first):
                     raise diverged(
                         self.step, "an overflow in the sum over the workers", self.losses
                     )
-                self.state.apply(gradients, first_of_epoch=first)
                 self.dense_octets = self.state.dense_for_training()
             else:
                 self.state.skip(first_of_epoch=first)
@@ -411,7 +404,9 @@ class Run:
 
     def _silent_shards(self) -> tuple[str, ...]:
         servers = [server.name for server in self.contract.by_role("ps")]
-        return tuple(servers[shard] for shard in self.council.silent) if self.council else ()
+        return (
+            tuple(servers[shard] for shard in self.coordinator.silent) if self.coordinator else ()
+        )
 
     def patience(self) -> float:
         """Seconds that the run waits without progress."""

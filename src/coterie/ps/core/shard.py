@@ -1,0 +1,609 @@
+"""The state of a parameter server shard, and what every shard does with it: no I/O, lock or clock.
+
+``calls.py`` answers nodes, ``leader.py`` does what shard 0 does beyond, ``follower.py`` what the others do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from coterie.contract import Contract
+from coterie.contract.rollback import RollbackConsent
+from coterie.errors import (
+    CheckpointDamaged,
+    CoterieError,
+    DataError,
+    EnvironmentUnfit,
+    StepRefused,
+)
+from coterie.ps.checkpoints import DurableCheckpoint, RunRecord
+from coterie.ps.checkpoints.lineage import Lineage
+from coterie.ps.core.coordinator import Absence
+from coterie.ps.core.departures import Departures
+from coterie.ps.core.disclosure import Disclosure
+from coterie.ps.core.membership import Membership
+from coterie.ps.core.presence import Presence
+from coterie.ps.core.procedures import (
+    Effect,
+    Event,
+    Note,
+    Procedures,
+    Steps,
+    Task,
+    Ticket,
+    compute,
+    perform,
+    until,
+)
+from coterie.ps.core.run import Run, ShardPlace
+from coterie.ps.core.standstill import Standstill
+from coterie.ps.core.state import ModelState, Snapshot
+from coterie.ps.download import part_count
+from coterie.ps.times import ServerClock
+from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.checkpoint_messages import KeptReceipt, NoReceiptKept, lineage_to_wire
+from coterie.runs import events
+from coterie.runs.outcome import RunEnd
+from coterie.runs.records import Validated
+
+_LEFT = "left-"
+VALIDATIONS = "validations"
+
+
+# --- what a driver is asked for, and tells ---------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DiskState:
+    """What a shard's store is like at a moment.
+
+    Attributes:
+        persistent: Whether anything outlives the process.
+        run_id: Of the run whose checkpoints are there; empty where there are none.
+        available: What can be restored of it, oldest first.
+        writing: Whether a checkpoint is still being written.
+        trouble: Why the disk takes nothing at present; None while it does.
+    """
+
+    persistent: bool
+    run_id: str = ""
+    available: tuple[DurableCheckpoint, ...] = ()
+    writing: bool = False
+    trouble: EnvironmentUnfit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DiskChanged(Event):
+    """The store is another than before."""
+
+    state: DiskState
+
+
+@dataclass(frozen=True, slots=True)
+class Durable(Event):
+    """A checkpoint lies on the disk, whole and verified; ``state`` has it."""
+
+    checkpoint: DurableCheckpoint
+    state: DiskState
+
+
+@dataclass(frozen=True, slots=True)
+class Tell(Effect):
+    """An event is to be told."""
+
+    event: events.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Save(Effect):
+    """A checkpoint is to be written beside the training."""
+
+    snapshot: Snapshot
+    record: RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Retire(Effect):
+    """Checkpoints older than this step are needed no more."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a checkpoint holds beside the model, and the notes that are left with it."""
+
+    record: RunRecord
+    notes: Mapping[str, bytes]
+
+
+class BeginRun(Task[None]):
+    """A run from nothing begins: what is on the disk of another one does not count any more."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+
+
+class Restore(Task[Restored]):
+    """A fresh state is to be filled from the checkpoint of a step; newer ones are forgotten."""
+
+    def __init__(self, step: int, state: ModelState) -> None:
+        self.step = step
+        self.state = state
+
+
+class Load(Task[None]):
+    """A fresh state is to be filled from the checkpoint of a step; the store stays as it is."""
+
+    def __init__(self, step: int, state: ModelState) -> None:
+        self.step = step
+        self.state = state
+
+
+class ReadRecord(Task[RunRecord]):
+    """What is known of the run beside the model, by the checkpoint of a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+
+class Flush(Task[bool]):
+    """Waits until nothing is being written, at most so long; whether it came to that."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
+class Settle(Task[None]):
+    """Waits until nothing is being written; what the disk does not take is given up."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What comes to a core from outside.
+
+    Attributes:
+        new_state: Makes the shard's model as it is before training.
+        new_clock: Makes what measures where a run's time goes; the core reads it for events only.
+        new_run_id: Makes the random name of a run that begins, 64 hex digits.
+        receipt: Of the run, on shard 0; it is read only.
+    """
+
+    new_state: Callable[[], ModelState]
+    new_clock: Callable[[], ServerClock]
+    new_run_id: Callable[[], str]
+    receipt: KeptReceipt = field(default_factory=NoReceiptKept)
+
+
+class ShardCore(Procedures):
+    """A shard's state, and the procedures that every shard has.
+
+    Args:
+        contract: What is trained, by whom.
+        node: Name of this shard's node.
+        incarnation: Of this process; larger than that of any earlier one.
+        disk: What its store holds at the beginning.
+        notes: The small records of the run's end that are there.
+        outside: What comes from outside.
+        consent: To go on from an older checkpoint than was announced, if all parties gave it.
+        probe_seconds: After which a follower without news asks whether this life goes on.
+        disclosure: What may be told of the data; the contract's rule if absent.
+
+    Attributes:
+        disk: What its store is like, as the driver told last.
+        notes: The small records of the run's end.
+        run: Present life of the state; None while it is being restored.
+        lineage: The run, and the checkpoints that were announced: those that every shard holds. Of
+            the run's alone on other shards than the first.
+        worker_times: Where the time of workers that have left went.
+        concluded: The run's outcome is made: nothing changes any more.
+        final: The trained model, once the run is concluded; None too where a server that came
+            back then has nobody to give it to.
+        departures: When nodes must have left, once the run is concluded.
+        standstill: What holds the run up.
+        heard: Nodes that were answered with the error that ended the run.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        node: str,
+        *,
+        incarnation: int,
+        disk: DiskState,
+        notes: Mapping[str, bytes],
+        outside: Surroundings,
+        consent: RollbackConsent | None = None,
+        probe_seconds: float = 2.0,
+        disclosure: Disclosure | None = None,
+    ) -> None:
+        super().__init__()
+        servers = [server.name for server in contract.by_role("ps")]
+        self.contract = contract
+        self.node = node
+        self.servers = tuple(servers)
+        self.place = ShardPlace(servers.index(node), len(servers))
+        self.incarnation = incarnation
+        self.disk = disk
+        self.notes = dict(notes)
+        self.outside = outside
+        self.consent = consent
+        self.probe_seconds = probe_seconds
+        self.disclosure = disclosure or Disclosure.of(contract)
+        self.run: Run | None = None
+        self.lineage = Lineage()
+        self.worker_times: dict[str, events.WorkerTimes] = {}
+        self.concluded = False
+        self.final: ModelState | None = None
+        self.departures = Departures(contract.limits.step_seconds, self.clock)
+        self.heard: set[str] = set()
+        self._restored = False
+        self.on_durable: Callable[[DurableCheckpoint], None] = lambda _: None
+        self.presence = Presence(self.clock)
+        self.standstill = Standstill(node, self.tell, self.clock, self.presence)
+        self.membership = Membership(contract, {})
+        for name, octets in self.notes.items():
+            if name.startswith(_LEFT):
+                self.membership.leave(name.removeprefix(_LEFT), int.from_bytes(octets, "big"))
+
+    def clock(self) -> float:
+        """The time of the event that is handled."""
+        return self.now
+
+    def tell(self, event: events.Event) -> None:
+        """Has an event told."""
+        self.emit(Tell(event))
+
+    @property
+    def announced(self) -> DurableCheckpoint | None:
+        """The newest checkpoint that every shard holds."""
+        return self.lineage.newest
+
+    # --- events --------------------------------------------------------------------------------
+
+    def on_called(self, ticket: Ticket[object]) -> None:
+        """Notes who calls."""
+        if ticket.node:
+            self.presence.begin(ticket.node)
+
+    def on_ended(self, ticket: Ticket[object]) -> None:
+        """Notes who was answered, and who with the error that ended the run."""
+        if not ticket.node:
+            return
+        self.presence.end(ticket.node)
+        if self.failure is not None and isinstance(ticket.error, CoterieError):
+            self.heard.add(ticket.node)
+            self.notify()
+
+    def on_event(self, event: Event) -> None:
+        """Takes note of what the disk does."""
+        match event:
+            case DiskChanged(state):
+                self.on_disk(state)
+            case Durable(checkpoint, state):
+                self.on_disk(state)
+                self.on_durable(checkpoint)
+            case _:
+                super().on_event(event)
+
+    def on_disk(self, state: DiskState) -> None:
+        """Takes note of what the store is like now."""
+        self.disk = state
+        self.standstill.disk_trouble = state.trouble
+        self.notify()
+
+    # --- waiting and failing -------------------------------------------------------------------
+
+    def see_off_failed(self, nodes: Iterable[str], seconds: float) -> Steps[None]:
+        """After a failure: waits until these nodes have heard of it or ended, at most so long."""
+        awaited = set(nodes)
+        yield from until(
+            lambda: not awaited - self.heard - self.standstill.reasons.keys(),
+            seconds,
+            outlives_failure=True,
+        )
+
+    def running(self) -> Run:
+        """The present run.
+
+        Raises:
+            StepRefused: The state is being restored.
+        """
+        self.raise_failure()
+        if self.run is None:
+            raise StepRefused(
+                "the parameter server is restoring its state",
+                expected="a join first",
+                seen="another call",
+                remedy="join again: the reply comes when the state is restored",
+            )
+        return self.run
+
+    def begin(self, run: Run) -> None:
+        """Begins the run once everybody has come.
+
+        Raises:
+            DataError: The parties' data are too uneven: the run ends.
+        """
+        try:
+            run.begin_if_complete()
+        except DataError as error:
+            self.fail(error)
+            raise
+
+    def ended(self, run: Run) -> bool:
+        """Whether the last step is applied and durable here, and, on shard 0, everywhere.
+
+        What is kept of a run's end is kept with the checkpoint of its last step.
+        """
+        if not run.trained or not self.disk.persistent:
+            return run.settled
+        kept = self.disk.available
+        return bool(kept) and kept[-1].step == run.step and self.told(run, kept[-1].step)
+
+    def told(self, run: Run, step: int) -> bool:
+        """Whether nodes may hear that ``step`` updates are applied.
+
+        Of the last one they hear when it is durable on every shard: they leave then, and could not
+        repeat what is lost. Shard 0 knows, and nobody goes on without its reply.
+        """
+        if run.step < step:
+            return False
+        if not (run.steps_done and self.place.leads):
+            return True
+        if not run.settled or not self.disk.persistent:
+            return run.settled
+        return self.announced is not None and self.announced.step >= step
+
+    # --- restoring and keeping -----------------------------------------------------------------
+
+    def restore(self, step: int | None, incarnation: int, run_id: str) -> Steps[None]:
+        """Begins a new life from a checkpoint, or from the beginning.
+
+        Args:
+            step: Of the checkpoint; None for the beginning.
+            incarnation: Of the new life.
+            run_id: Of the run that goes on, or begins.
+
+        Raises:
+            CheckpointDamaged: The checkpoint cannot be restored, or is of another run.
+        """
+        again, self._restored = self._restored, True
+        self.run = None  # before the new state is made: memory holds one table, not two
+        self.notify()
+        state = yield from compute(self.outside.new_state)
+        absences: Iterable[Absence] = ()
+        validations: tuple[Validated, ...] = ()
+        record = None
+        if step is not None:
+            self.check_run(run_id)
+            restored = yield from perform(Restore(step, state))
+            record, self.notes = restored.record, dict(restored.notes)
+            workers = self.membership.workers
+            absences = [Absence(workers.index(a.worker), a.start, a.stop) for a in record.absences]
+            validations = validations_of(self.notes, record)
+        else:
+            yield from perform(BeginRun(run_id))
+            self.notes.clear()
+        self._tell_restored(state.step, run_id, again=again, begins=step is None)
+        if not self.notes:  # those of the run's end count with its last checkpoint only
+            self.membership.left.clear()
+        if record is not None:
+            self.membership.remember(record.data_sets)
+        self.membership.begin_anew()
+        self.run = Run(
+            self.contract,
+            self.place,
+            incarnation,
+            state=state,
+            membership=self.membership,
+            absences=absences,
+            validations=validations,
+            seconds=record.seconds if record is not None else 0.0,
+            persistent=self.disk.persistent,
+            disclosure=self.disclosure,
+            on_event=self.tell,
+            monotonic=self.clock,
+            times=self.outside.new_clock(),
+        )
+        self.begin(self.run)
+        self.notify()
+
+    def check_run(self, run_id: str) -> None:
+        """Refuses checkpoints of another run under the same contract.
+
+        Raises:
+            CheckpointDamaged: This shard's are.
+        """
+        if self.disk.run_id != run_id:
+            raise other_run(self.node, run_id, self.disk.run_id or "none")
+
+    def _tell_restored(self, step: int, run_id: str, *, again: bool, begins: bool) -> None:
+        """Tells where a life begins, before any node can hear of it."""
+        if again:
+            self.tell(events.Restarted(self.node, step))
+        if begins:
+            self.tell(events.Begun(run_id))
+        elif not again:
+            self.tell(events.Resumed(step, self._digest_of(step).hex(), run_id))
+
+    def _digest_of(self, step: int) -> bytes:
+        """As it was announced; another shard than the first knows only its own part."""
+        if self.announced is not None and self.announced.step == step:
+            return self.announced.digest
+        return {c.step: c.digest for c in self.disk.available}[step]
+
+    def resume_end(self, step: int, end: RunEnd) -> Steps[None]:
+        """After a restart of shard 0: goes on at the run's end.
+
+        Args:
+            step: The run's last.
+            end: Of its outcome.
+
+        Raises:
+            CheckpointDamaged: The checkpoint that the outcome is of is not here.
+        """
+        self.check_final(step, end.run_id)
+        newest = DurableCheckpoint(step, bytes.fromhex(end.checkpoint))
+        record = yield from perform(ReadRecord(step))
+        self.lineage = Lineage.restored(record, newest, self.consent)
+        self.notify()
+        self.tell(events.Resumed(step, end.checkpoint, end.run_id))
+
+    def settle(self, run: Run) -> Steps[None]:
+        """Puts the best model in the place of the last one, where the contract wants that.
+
+        Calls are answered meanwhile, those about the end later.
+
+        Raises:
+            CheckpointDamaged: Its checkpoint is torn or lost.
+        """
+        if not run.trained or run.settled:
+            return
+        best = yield from compute(self.outside.new_state)
+        if (kept := run.kept_best) is not None:
+            yield from compute(lambda: best.restore(kept))
+        else:
+            yield from perform(Load(run.validations.kept_step, best))
+        run.settle(best)
+        self.notify()
+
+    def restore_final(self, step: int) -> Steps[None]:
+        """After a restart: gets the trained model back, if somebody may still come for it.
+
+        Args:
+            step: The model's.
+
+        Raises:
+            CheckpointDamaged: Its checkpoint is torn or lost.
+        """
+        recipients = {node.name for node in self.contract.model_recipients()}
+        if self.final is not None or not recipients & set(self.membership.remaining):
+            return
+        state = yield from compute(self.outside.new_state)
+        yield from perform(Load(step, state))
+        self.conclude(state)
+
+    def check_final(self, step: int, run_id: str) -> None:
+        """After a restart, when the run's outcome is made: its last checkpoint must be here.
+
+        Args:
+            step: The run's last.
+            run_id: Of the run.
+
+        Raises:
+            CheckpointDamaged: It is lost, or what is here is of another run.
+        """
+        if step not in {found.step for found in self.disk.available}:
+            raise CheckpointDamaged(
+                "the checkpoint of the trained model is lost",
+                expected=f"a checkpoint of step {step}",
+                seen="none",
+                remedy="restore the folder from a copy",
+            )
+        self.check_run(run_id)
+
+    def conclude(self, state: ModelState | None) -> None:
+        """Notes that the run's outcome is made, and the model that may be given out."""
+        self.concluded = True
+        self.final = state
+        given = self.contract.gives_optimizer_state
+        parts = part_count(state, optimizer_state=given) if state is not None else 0
+        self.departures.begin(parts * len(self.contract.model_recipients()))
+        self.notify()
+
+    def save(self, run: Run) -> None:
+        """Hands the present state to the checkpoint writer."""
+        passed, consents = self.lineage.record()
+        record = RunRecord(
+            run_id=self.disk.run_id,
+            data_sets=self.membership.data_sets,
+            absences=run.absences_by_name(),
+            passed=passed,
+            consents=tuple(consent.stored() for consent in consents),
+            validations=tuple(run.validations.done),
+            kept_step=run.validations.kept_step,
+            seconds=run.seconds,
+        )
+        self.emit(Save(run.state.snapshot(), record))
+        if self.disk.persistent:
+            self.disk = replace(self.disk, writing=True)
+
+    def retire(self, step: int) -> None:
+        """Notes that checkpoints older than this are needed no more."""
+        self.emit(Retire(step))
+
+    def put_note(self, name: str, octets: bytes) -> Steps[bool]:
+        """Keeps a small record of the run's end durably.
+
+        Returns:
+            Whether the disk took it. If not, that is the trouble until it takes one.
+        """
+        note = Note(name, octets)
+        yield note
+        if note.error is not None:
+            self.standstill.note_trouble = note.error
+            return False
+        self.standstill.note_trouble = None
+        self.notes[name] = octets
+        return True
+
+    def leave(self, node: str, incarnation: int) -> Steps[None]:
+        """Notes, durably, that a node needs this shard no more."""
+        if self.membership.left.get(node, -1) < incarnation:
+            # A refusal is told by the trouble; without the note a restart waits for this node in vain.
+            yield from self.put_note(_LEFT + node, incarnation.to_bytes(8, "big"))
+            self.membership.leave(node, incarnation)
+            self.notify()
+
+    def flush(self, limit: float) -> Steps[None]:
+        """Waits until nothing is being written.
+
+        Args:
+            limit: Seconds for which the disk may take nothing.
+
+        Raises:
+            EnvironmentUnfit: It has taken nothing for so long.
+        """
+        began = self.now
+        while not (yield from perform(Flush(1.0))):
+            left = began + limit - self.now
+            trouble = self.disk.trouble
+            if trouble is None:
+                continue
+            if left <= 0:
+                raise trouble
+            self.standstill.say((), began, left)
+
+    # --- messages ------------------------------------------------------------------------------
+
+    def durable_message(self) -> pb.Checkpoint | None:
+        """The announced checkpoint as it travels."""
+        if self.announced is None:
+            return None
+        return pb.Checkpoint(step=self.announced.step, digest=self.announced.digest)
+
+    def lineage_message(self) -> pb.Lineage | None:
+        """Run and announced checkpoints as they travel; shard 0 knows them."""
+        return lineage_to_wire(self.lineage) if self.place.leads else None
+
+
+def validations_of(notes: Mapping[str, bytes], record: RunRecord) -> tuple[Validated, ...]:
+    """What is known at a checkpoint: a validation that ended the training was kept after it."""
+    noted = notes.get(VALIDATIONS)
+    if noted is None:
+        return record.validations
+    return tuple(Validated.model_validate(one) for one in json.loads(noted))
+
+
+def other_run(node: str, expected: str, seen: str) -> CheckpointDamaged:
+    """The error of a shard whose checkpoints are of another run under the same contract."""
+    return CheckpointDamaged(
+        f"the checkpoints of {node} are of another run than shard 0's",
+        expected=f"run {expected}",
+        seen=f"run {seen}"[:200],
+        remedy="start every parameter server with the folder that it had in this run, or all of them "
+        "in empty ones",
+    )

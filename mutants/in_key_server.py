@@ -8,6 +8,7 @@ _policy = Of("keys/server/policy.py", "keys/server/test_policy.py")
 _service = Of("keys/server/service.py", "keys/server/test_service.py", "keys/server/test_shares.py")
 _session = Of("keys/server/session.py", "keys/server/test_session.py")
 _journal = Of("keys/server/journal.py", "keys/server/test_journal.py")
+_log = Of("chained_log.py", "test_chained_log.py")
 _VOUCHER_CHECKS = "        self._check_contract(claims)\n        self._check_party(claims)\n\n"
 _DATA_CHECKS = (
     "        self._check_contract(claims)\n        self._check_party(claims)\n        release ="
@@ -214,47 +215,95 @@ MUTATIONS = (
         "own_key=server_key, peer_key=node_key",
         "a quote for the server's key is a node's",
     ),
-    _journal(
+    _log(
         "not-synced",
-        "        os.fsync(self._file.fileno())\n",
+        "            if durably:\n                self.sync()\n",
         "",
         "a key is given out that the log does not show after the machine stopped",
     ),
-    _journal(
-        "not-flushed",
-        'os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0)',
-        'os.fdopen(os.open(path, flags, 0o600), "ab")',
-        "a key is given out that the log does not show after the process ended",
+    _log(
+        "torn-line-stays",
+        "            os.ftruncate(self._file, size)\n        self.size = size\n",
+        "            pass\n        self.size = size\n",
+        "the next line is glued to a torn one",
+    ),
+    _log(
+        "torn-line-of-one-piece",
+        "            end = start\n        return 0\n",
+        "            break\n        return 0\n",
+        "a torn line that is longer than a piece takes all lines before it along",
+    ),
+    _log(
+        "follows-links",
+        "os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW",
+        "os.O_CREAT | os.O_APPEND",
+        "whoever writes the folder chooses which file is cut and written",
+    ),
+    _log(
+        "half-a-line-stays",
+        "                os.ftruncate(self._file, self.size)\n",
+        "                pass\n",
+        "once the disk is full, the log refuses itself at the next start",
+    ),
+    _log(
+        "half-a-line-is-enough",
+        "if os.write(self._file, octets) != len(octets):",
+        "if not os.write(self._file, octets):",
+        "keys are given out though the log was not written to its end",
+    ),
+    _log(
+        "two-writers",
+        "        hold(self._file, self._path)\n",
+        "        pass\n",
+        "two key servers write one log, and break its chain",
+    ),
+    _log(
+        "name-not-synced",
+        "        sync_folder(self._path.parent)\n",
+        "",
+        "a new log is not there after the machine stopped, and keys were given out",
+    ),
+    _log(
+        "chain-not-checked",
+        "return previous == self.head",
+        "return bool(previous)",
+        "a line was altered, removed or put in",
+    ),
+    _log(
+        "chain-not-kept",
+        "        self.head = digest\n",
+        "",
+        "the log refuses itself at the next start",
     ),
     _journal(
-        "chain-not-checked",
-        'if value.get("previous") != last:',
+        "chain-not-asked",
+        'if not chain.continues(value.get("previous")):',
         'if not value.get("previous"):',
         "a line was altered, removed or put in",
     ),
     _journal(
-        "chain-not-kept",
-        "            self._last, self._octets = hashlib.sha256(line).hexdigest(), self._octets + len(line)\n",
-        "            self._octets += len(line)\n",
+        "not-appended-durably",
+        "self._file.append(line)",
+        "self._file.append(line, durably=False)",
+        "a key is given out that the log does not show after the machine stopped",
+    ),
+    _journal(
+        "last-not-kept",
+        '            self._last = line_digest(line + b"\\n")\n',
+        "",
         "the log refuses itself at the next start",
     ),
     _journal(
-        "torn-line-stays",
-        "                self._file.truncate(chain.octets)  # of a torn line nothing was given out\n",
-        "",
+        "torn-line-not-cut",
+        "                self._file.cut(chain.octets)  # of a torn line nothing was given out\n",
+        "                pass\n",
         "the next line is glued to a torn one",
     ),
     _journal(
         "others-may-read",
-        "os.open(path, flags, 0o600)",
-        "os.open(path, flags, 0o644)",
+        "AppendOnlyFile(path, mode=0o600)",
+        "AppendOnlyFile(path, mode=0o644)",
         "everybody on the machine reads who asked for what",
-    ),
-    _journal(
-        "follows-links",
-        "os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW",
-        "os.O_WRONLY | os.O_CREAT | os.O_APPEND",
-        "whoever writes the folder chooses which file is cut and written",
     ),
     _journal(
         "begins-anew",
@@ -275,27 +324,9 @@ MUTATIONS = (
         "keys are given out though the log cannot be written",
     ),
     _journal(
-        "half-a-line-stays",
-        "            self._file.truncate(self._octets)\n",
-        "            pass\n",
-        "once the disk is full, the log refuses itself at the next start",
-    ),
-    _journal(
-        "half-a-line-is-enough",
-        "if self._file.write(line) != len(line):",
-        "if not self._file.write(line):",
-        "keys are given out though the log was not written to its end",
-    ),
-    _journal(
-        "two-writers",
-        "            hold(self._file.fileno(), path)  # before it is read: another server may add lines\n",
+        "not-held",
+        "            self._file.hold()  # before it is read: another server may add lines\n",
         "",
         "two key servers write one log, and break its chain",
-    ),
-    _journal(
-        "name-not-synced",
-        "                sync_folder(path.parent)\n",
-        "",
-        "a new log is not there after the machine stopped, and keys were given out",
     ),
 )

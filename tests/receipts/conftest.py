@@ -17,7 +17,6 @@ from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.peer import Peer
 from coterie.ratls.trust import TrustContext
 from coterie.receipts import entries
-from coterie.receipts.chain import Chain
 from coterie.receipts.entry_types import Body
 from coterie.receipts.findings import Findings
 from coterie.receipts.reading import read_entries
@@ -158,13 +157,12 @@ def resign_each(
     bodies: list[Body], signers: list[NodeIdentity], path: Path, at: Callable[[int], datetime]
 ) -> None:
     """The same, with a key for every entry."""
-    chain = Chain()
-    lines = []
+    previous, lines = entries.GENESIS, []
     for index, (body, identity) in enumerate(zip(bodies, signers, strict=True)):
-        said = entries.statement(index=index, at=at(index), body=body, previous=chain.head)
+        said = entries.statement(index=index, at=at(index), body=body, previous=previous)
         said["signature"] = identity.sign(entries.signed_bytes(said)).hex()
         line = entries.canonical(said)
-        chain.length, chain.last = index + 1, entries.decode_line(line, index + 1)
+        previous = entries.decode_line(line, index + 1).digest
         lines.append(line + b"\n")
     path.write_bytes(b"".join(lines))
 

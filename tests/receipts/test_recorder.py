@@ -437,7 +437,7 @@ def test_a_receipt_that_cannot_be_written_is_told_at_the_end(scene: Scene) -> No
     recorder = scene.recorder()
     scene.run(recorder, until=1)
     content = scene.path.read_bytes()
-    os.close(recorder._file._file)
+    recorder._file._file.close()
     recorder.hear(events.CheckpointWritten(2, DIGEST(2)))
     recorder.hear(events.LeftOut("acme-worker", 2))
     with pytest.raises(EnvironmentUnfit, match="cannot be written"):

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from coterie.chained_log import HashChain
 from coterie.errors import EvidenceRefused, ReceiptRefused
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.identity import P256_ORDER
@@ -33,12 +34,11 @@ class Chain:
     """What the next entry must be.
 
     Attributes:
-        length: Entries so far.
         last: The last one.
     """
 
     def __init__(self) -> None:
-        self.length = 0
+        self._hashes = HashChain(GENESIS)
         self.last: Entry | None = None
         self._key: ec.EllipticCurvePublicKey | None = None
 
@@ -50,7 +50,12 @@ class Chain:
     @property
     def head(self) -> str:
         """Hash of the last entry."""
-        return GENESIS if self.last is None else self.last.digest
+        return self._hashes.head
+
+    @property
+    def length(self) -> int:
+        """Entries so far."""
+        return self._hashes.length
 
     def take(self, entry: Entry) -> None:
         """Takes the next entry.
@@ -59,7 +64,7 @@ class Chain:
             ReceiptRefused: It breaks a rule; the place is its line.
         """
         self._check_order(entry)
-        if entry.previous != self.head:
+        if not self._hashes.continues(entry.previous):
             raise refused(
                 "it does not follow the entry before it", entry.place, self.head, entry.previous
             )
@@ -74,7 +79,7 @@ class Chain:
             self._key = server_key(entry)
         assert self._key is not None  # the first entry is the server's
         verify(self._key, entry)
-        self.length += 1
+        self._hashes.extend(entry.digest)
         self.last = entry
 
     def _check_order(self, entry: Entry) -> None:

@@ -15,6 +15,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from coterie import canonical as canonical_json
+from coterie import chained_log
 from coterie.attestation.collateral import Collateral
 from coterie.errors import ReceiptRefused
 from coterie.receipts.entry_types import KINDS, Body, Count, Hex32, Hex64, Moment
@@ -80,7 +81,7 @@ def signed_bytes(fields: dict[str, object]) -> bytes:
 
 def line_digest(line: bytes) -> str:
     """Hash of an entry, hex; over the line without its end."""
-    return hashlib.sha256(_LINE_LABEL + line).hexdigest()
+    return chained_log.line_digest(line, _LINE_LABEL)
 
 
 def decode_line(line: bytes, number: int) -> Entry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from coterie.chained_log import bounded_lines
 from coterie.errors import ReceiptRefused
 from coterie.receipts.chain import Chain
 from coterie.receipts.entries import MAX_LINE_BYTES, Entry, decode_line, refused
@@ -55,9 +56,7 @@ def read_receipt(path: Path) -> Iterator[Entry]:
 
 def _lines(path: Path) -> Iterator[bytes]:
     try:
-        with path.open("rb") as file:
-            while line := file.readline(MAX_LINE_BYTES + 1):
-                yield line
+        yield from bounded_lines(path, MAX_LINE_BYTES + 1)
     except OSError as error:
         raise ReceiptRefused(
             f"the receipt {path} cannot be read",

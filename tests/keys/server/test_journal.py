@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import stat
 from collections.abc import Callable
@@ -142,3 +143,18 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(JournalBroken, match="cannot be written"):
         Journal(tmp_path / "log.jsonl")
     assert target.read_bytes() == b"a torn line of something else"
+
+
+def test_a_line_is_written_as_it_always_was(tmp_path: Path) -> None:
+    """Logs are kept, and gone on with by later versions."""
+    path = tmp_path / "log.jsonl"
+    journal = Journal(path)
+    journal.add({"outcome": "granted", "node": "w\u00e4", "step": 3})
+    journal.add({"a": "1"})
+    journal.close()
+    first = b'{"node": "w\\u00e4", "outcome": "granted", "previous": "%b", "step": 3}\n' % (
+        b"0" * 64
+    )
+    second = b'{"a": "1", "previous": "%b"}\n' % hashlib.sha256(first).hexdigest().encode()
+    assert path.read_bytes() == first + second
+    assert journal.last == hashlib.sha256(second).hexdigest()

@@ -7,18 +7,15 @@ elsewhere.
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
-import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from coterie.chained_log import AppendOnlyFile, HashChain, bounded_lines, line_digest
 from coterie.errors import JournalBroken
-from coterie.files import hold, reason, sync_folder, writing
+from coterie.files import reason, writing
 
 _START = "0" * 64
 _MAX_LINE = 1 << 14
@@ -40,20 +37,18 @@ class Journal:
         self._path = path
         self._lock = threading.Lock()
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._file = os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0)
+            self._file = AppendOnlyFile(path, mode=0o600)
         except OSError as error:
             raise _unwritten(path, error) from error
         try:
-            hold(self._file.fileno(), path)  # before it is read: another server may add lines
+            self._file.hold()  # before it is read: another server may add lines
             chain = verify_journal(path)
             with writing(path):
-                self._file.truncate(chain.octets)  # of a torn line nothing was given out
-                sync_folder(path.parent)
+                self._file.cut(chain.octets)  # of a torn line nothing was given out
         except BaseException:
             self._file.close()
             raise
-        self._last, self._octets = chain.last, chain.octets
+        self._last = chain.last
 
     @property
     def last(self) -> str:
@@ -68,30 +63,17 @@ class Journal:
             JournalBroken: It cannot be written: then nothing may be given out either.
         """
         with self._lock:
-            line = (
-                json.dumps(dict(sorted({**fields, "previous": self._last}.items()))).encode()
-                + b"\n"
-            )
+            said = {**fields, "previous": self._last}
+            line = json.dumps(dict(sorted(said.items()))).encode()
             try:
-                self._write(line)
+                self._file.append(line)
             except OSError as error:
-                self._take_back()
                 raise _unwritten(self._path, error) from error
-            self._last, self._octets = hashlib.sha256(line).hexdigest(), self._octets + len(line)
+            self._last = line_digest(line + b"\n")
 
     def close(self) -> None:
         """Closes the file, and lets it go."""
         self._file.close()
-
-    def _write(self, line: bytes) -> None:
-        if self._file.write(line) != len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(self._file.fileno())
-
-    def _take_back(self) -> None:
-        """Cuts off what there is of a line for which nothing was given out; else at the next start."""
-        with suppress(OSError):
-            self._file.truncate(self._octets)
 
 
 @dataclass(frozen=True)
@@ -113,7 +95,7 @@ def verify_journal(path: Path) -> Chain:
     Raises:
         JournalBroken: A line was altered, removed or put in, or is no line of such a log.
     """
-    last, octets = _START, 0
+    chain, octets = HashChain(_START), 0
     for number, line in enumerate(_lines(path), start=1):
         if not line.endswith(b"\n") and len(line) < _MAX_LINE:
             break
@@ -123,17 +105,16 @@ def verify_journal(path: Path) -> Chain:
             value = None
         if not isinstance(value, dict):
             raise _broken(path, f"something else in line {number}")
-        if value.get("previous") != last:
+        if not chain.continues(value.get("previous")):
             raise _broken(path, f"another predecessor in line {number}")
-        last, octets = hashlib.sha256(line).hexdigest(), octets + len(line)
-    return Chain(last, octets)
+        chain.extend(line_digest(line))
+        octets += len(line)
+    return Chain(chain.head, octets)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
     try:
-        with path.open("rb") as file:
-            while line := file.readline(_MAX_LINE):
-                yield line
+        yield from bounded_lines(path, _MAX_LINE)
     except OSError as error:
         raise _unwritten(path, error) from error
 

@@ -36,7 +36,7 @@ _PATTERNS = {
     r"^[A-Za-z][A-Za-z0-9_]{0,63}/[a-z_]{1,32}$": ("text", "`LAYER/VARIABLE`"),
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$": (
         "text",
-        "a moment, UTC, in this one spelling",
+        "a UTC time, in this form only",
     ),
     r"^INTEL-(SA|DOC)-[0-9]{5}$": ("text", "`INTEL-SA-` or `INTEL-DOC-` and 5 digits"),
 }

@@ -23,14 +23,15 @@ class DataSection(Section):
         numeric: Names of the numeric columns, in file order.
         categorical: Names of the categorical columns, in file order.
         decimals: Numeric columns that hold decimal numbers, with the places that are kept; the
-            others hold integers. Left out of the canonical form where it is empty.
+            others hold integers. Left out of the canonical form if it is empty.
         rows: Rows of each column's embedding table unless ``column_rows`` says otherwise. Row 0
             of a table is the out-of-vocabulary row; ids hash to the rows 1 .. rows - 1.
         column_rows: Table sizes of single columns.
-        hash_seed: Seed of the id hash; the same for all parties, so that an id means one row.
+        hash_seed: Seed of the id hash; the same for all parties, so that an id means one embedding
+            row.
         min_count: Ids that a party sees less often than this in its own training data train the
             out-of-vocabulary row instead.
-        row_limit: Use only the first so many rows of the raw file (all if absent).
+        row_limit: Use only this many rows from the start of the raw file (all if absent).
     """
 
     numeric: Annotated[

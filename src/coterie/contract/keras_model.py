@@ -65,7 +65,7 @@ class ParameterSection(Section):
     Attributes:
         name: ``LAYER/VARIABLE``, for example ``cross_0/kernel``.
         shape: Its shape.
-        standard_deviation: Of the normal distribution that it starts from; 0 for a constant.
+        standard_deviation: Of the normal distribution of its initial values; 0 for a constant.
         mean: Of that distribution.
     """
 

@@ -65,11 +65,11 @@ class Party(Section):
     Attributes:
         name: Its name in this contract.
         key: Its Ed25519 public key, ``ed25519:`` and 64 hex digits. Contracts with the simulated
-            TEE may leave it out: ``coterie run`` then makes a throw-away key.
-        next_key: A key that counts beside it, from the start: so that the party can change over to
-            it without a new contract.
-        key_not_after: When ``key`` stops counting, as ``2027-01-31T12:00:00Z``; what was signed with
-            it is refused from then on.
+            TEE may omit it: ``coterie run`` then makes a temporary key.
+        next_key: A key that is accepted beside ``key`` from the start, so that the party can change
+            to it without a new contract.
+        key_not_after: When ``key`` is no longer accepted, as ``2027-01-31T12:00:00Z``; what was
+            signed with it is refused from then on.
     """
 
     LATER = frozenset({"next_key", "key_not_after"})
@@ -101,8 +101,8 @@ class Node(Section):
 
     Attributes:
         name: Unique in the contract.
-        role: What it does.
-        party: Who runs it.
+        role: Its task.
+        party: The party that runs it.
         address: ``HOST:PORT`` where it listens: an untrusted hint, outside of the digest. Only
             for nodes that listen.
     """
@@ -128,8 +128,8 @@ class ResultsSection(Section):
 
     Attributes:
         model_parties: Parties that get the trained model; absent: the parties that own data.
-        optimizer_state: Whether they get the optimizers' state, too: a later run needs it to go on as if
-            it had never ended.
+        optimizer_state: Whether they get the optimizers' state too: a later run needs it to
+            continue as if none had ended.
     """
 
     LATER = frozenset({"optimizer_state"})
@@ -145,19 +145,19 @@ class Contract(Section):
 
     Attributes:
         format: Version of this schema.
-        name: Name of the undertaking; with the digest it identifies a run.
+        name: Name of the joint training. It is part of the digest.
         mode: ``hfl``: every worker owns its data; ``sdt``: the chief owns all of it.
         parties: The companies.
-        nodes: Their programs.
+        nodes: Their nodes: the processes of a run.
         data: Columns, table sizes, hashing.
-        model: Sizes of the DLRM, or a model of one's own.
+        model: Sizes of the DLRM, or a Keras model of your own.
         training: Optimizers, batch, epochs, seed.
         limits: Bounds on time and size.
         results: Who gets the trained model.
         enclave: Size of SGX enclaves.
-        trust: What counts as proof.
-        tensorflow: Present where a TensorFlow program runs, not Coterie's own training.
-        start: The model that the run goes on from; absent: it begins with the seed's parameters.
+        trust: Which evidence is accepted.
+        tensorflow: Present if the nodes run a TensorFlow program, not Coterie's own training.
+        start: The model from which the run starts; absent: it begins with parameters from the seed.
     """
 
     LATER = frozenset({"tensorflow", "start"})

@@ -19,22 +19,22 @@ class StartSection(Section):
 
     Attributes:
         model: Digest of the model, as its run's result and receipt name it.
-        contract: Digest of the contract that it was trained under, likewise.
+        contract: Digest of the contract under which it was trained, likewise.
         step: Updates that the model holds. The learning rates' schedule, Adam's correction and the
-            new model's digest count on from there; steps of the run itself begin at 0.
-        optimizer_state: Digest of the optimizer state that was kept beside the model, or ``new``: the
-            optimizers begin anew. Needed unless both optimizers are ``sgd``, which keep none.
-        optimizer_updates: Updates that this state has seen, if they are fewer than ``step``: a run
-            before began it anew.
-        party: Which party gives the files, by its chief or its first worker. Absent: the first of
-            the parties that get the new model.
-        new_columns: Columns that the start does not have. Their rows, and the inputs of the first
-            layers that they need, begin from the seed. For the DLRM only.
-        grown: Tables that are larger than in the start: by column, the rows that they have there.
-            Rows but the first must be a whole multiple of what they were: a new row begins as a
-            copy of the one that its ids had.
-        receipt: Hash of the last entry of the receipt of the run that the model came out of. Absent: a
-            receipt is its by contract, model and step.
+            new model's digest continue from there; steps of the run itself begin at 0.
+        optimizer_state: Digest of the optimizer state that was kept beside the model, or ``new``:
+            the optimizers start again. Needed unless both optimizers are ``sgd``, which keep none.
+        optimizer_updates: Updates that this state has seen, if they are fewer than ``step`` because
+            an earlier run started it again.
+        party: The party that gives the files, at its chief or its first worker. Absent: the first
+            of the parties that get the new model.
+        new_columns: Columns that the earlier model does not have. Their rows, and the inputs of the
+            first layers that they need, start from the seed. For the DLRM only.
+        grown: Tables that are larger than in the earlier model: by column, its number of rows
+            there. The number of rows without the first must be a whole multiple of the earlier one:
+            a new row starts as a copy of the row that its ids had.
+        receipt: Hash of the last entry of the receipt of the run that produced the model. Absent: a
+            receipt is recognised by contract, model and step.
     """
 
     model: Digest

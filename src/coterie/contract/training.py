@@ -28,8 +28,8 @@ class DenseOptimizer(Section):
         momentum: Share of the last update that ``momentum`` and ``nesterov`` keep.
         beta_1: Adam's decay of the first moment.
         beta_2: Adam's decay of the second moment.
-        initial_accumulator: What Adagrad's sums of squares start from.
-        epsilon: Added to Adagrad's and Adam's root.
+        initial_accumulator: Initial value of Adagrad's sums of squares.
+        epsilon: Added to the square root in Adagrad and Adam.
     """
 
     kind: Literal["sgd", "momentum", "nesterov", "adagrad", "factored_adagrad", "adam"] = "sgd"
@@ -58,14 +58,14 @@ class RowOptimizer(Section):
     """Optimizer of the embedding rows; state exists only for rows that were touched.
 
     Attributes:
-        kind: ``sgd``, ``adagrad`` (a sum of squares per element), ``rowwise_adagrad`` (one per
-            row: the mean of the squares, as in the reference DLRM) or ``lazy_adam`` (Adam whose
-            moments decay only when their row is touched).
+        kind: ``sgd``, ``adagrad`` (a sum of squares per element), ``rowwise_adagrad`` (one per row:
+            the mean of the squares, as in the reference DLRM) or ``lazy_adam`` (Adam whose moments
+            decay only when their row is updated).
         learning_rate: Rate, times the schedule's factor.
         beta_1: Adam's decay of the first moment.
         beta_2: Adam's decay of the second moment.
-        initial_accumulator: What Adagrad's sums of squares start from.
-        epsilon: Added to Adagrad's and Adam's root.
+        initial_accumulator: Initial value of Adagrad's sums of squares.
+        epsilon: Added to the square root in Adagrad and Adam.
     """
 
     kind: Literal["sgd", "adagrad", "rowwise_adagrad", "lazy_adam"] = "sgd"
@@ -87,17 +87,17 @@ class LocalSection(Section):
     ``[training.rows]``, take the change of all for their gradient.
 
     Attributes:
-        dense: Optimizer of the copy's dense parameters. Sums of squares go from step to step: the
-            server keeps them, and sends them with the parameters. Momentum and Adam's moments begin
-            anew in every step.
-        rows: Optimizer of the copy's embedding rows. All of its state goes from step to step, beside
-            the rows.
-        row_merge: How the workers' changes of a row become one. ``mean``: the mean over all workers
+        dense: Optimizer of the copy's dense parameters. Sums of squares last from step to step: the
+            server keeps them, and sends them with the parameters. Momentum and Adam's moments start
+            from zero in every step.
+        rows: Optimizer of the copy's embedding rows. All of its state lasts from step to step,
+            beside the rows.
+        row_merge: How the workers' changes of a row are merged. ``mean``: the mean over all workers
             of the step, by their examples. ``touched``: the mean over those that had the row.
-            ``adagrad``: the sum, each change being scaled from its own worker's sum of squares to that
-            of all, as if all had taken turns; for the two kinds of Adagrad.
-        proximal: FedProx's mu (Li et al., 2020): so many times the distance from where the copy
-            began is added to each gradient; 0 for none.
+            ``adagrad``: the sum, after each change is scaled from its own worker's sum of squares
+            to that of all workers, as if they had trained in turn; for the two kinds of Adagrad.
+        proximal: FedProx's mu (Li et al., 2020): this multiple of the distance from the copy's
+            starting point is added to each gradient; 0 for none.
     """
 
     dense: DenseOptimizer
@@ -125,9 +125,9 @@ class RateSchedule(Section):
     Attributes:
         warmup_steps: Length of the linear warm-up; 0 for none.
         decay_start: First step of the polynomial decay; not before the warm-up's end.
-        decay_steps: Its length; 0 for none.
-        power: Its exponent.
-        final: Factor at its end.
+        decay_steps: Length of the decay; 0 for none.
+        power: Exponent of the decay.
+        final: Factor at the end of the decay.
     """
 
     warmup_steps: Annotated[int, Field(ge=0, le=2**40)] = 0
@@ -153,13 +153,15 @@ class ValidationSection(Section):
     ``limits.evaluation_minimum`` examples at least. Training waits meanwhile.
 
     Attributes:
-        every_steps: Validate after every so many steps (0: not by steps).
+        every_steps: Validate after each such number of steps (0: not by steps).
         each_epoch: Validate after each epoch.
-        metric: What is judged: ``log_loss`` (lower is better) or ``auc`` (higher is better).
-        patience: End the training after so many validations in a row without a better one; without
-            it, all epochs are trained.
-        least_gain: By how much a validation must be better than the best before to count as better.
-        keep: Which model comes out: that of the ``last`` step, or of the ``best`` validation.
+        metric: Criterion of the best validation: ``log_loss`` (lower is better) or ``auc`` (higher
+            is better).
+        patience: End the training after this many validations in a row without improvement; if
+            absent, all epochs are trained.
+        least_gain: The least improvement over the best validation that counts.
+        keep: The model that the run produces: that of the ``last`` step, or of the ``best``
+            validation.
     """
 
     every_steps: Annotated[int, Field(ge=0, le=2**40)] = 0
@@ -182,31 +184,33 @@ class TrainingSection(Section):
     """How the model is trained.
 
     Attributes:
-        batch: Examples per worker and batch, on average; every worker's share of a step follows its
-            rows, so that all end an epoch together.
-        order: In which order a worker trains its rows: ``file``, or ``shuffled``, another order in
-            every epoch, which follows from ``seed``.
+        batch: Examples per worker and batch, on average; every worker's share of a step is
+            proportional to its rows, so that all end an epoch together.
+        order: The order in which a worker trains its rows: ``file``, or ``shuffled``, another order
+            in every epoch, which follows from ``seed``.
         epochs: Passes over every party's training rows.
         seed: Seed of the initial parameters.
         threads: TensorFlow's intra-op threads per worker; part of the contract because sums
             depend on it.
-        checkpoint_steps: The parameter server writes a checkpoint every so many steps (0: only
+        checkpoint_steps: Number of steps between two checkpoints of the parameter server (0: only
             at the end).
         local_steps: Batches that a worker trains on its own copy before it pushes. With more than
             1 a push is the change of its copy, which is the server optimizers' gradient
             (federated averaging; McMahan et al., 2017, Reddi et al., 2021).
         local: The workers' own optimizers; needed with ``local_steps`` above 1.
-        local_learning_rate: Short for a ``local`` with SGD at this rate for both. Give one of the two.
+        local_learning_rate: Short form of a ``local`` with SGD at this rate for both. Give one of
+            the two.
         update_norm: Bound on the Euclidean norm of each worker's mean gradient (of a step, dense
-            parameters and rows together); a longer one is scaled down to it.
-        party_weight: Cap on a worker's share of a step's update. What a cap takes away goes to
-            nobody: the update is so much smaller. With ``local.row_merge`` other than ``mean`` it scales
-            a worker's rows as much, which may be its alone. Mode ``hfl`` only.
+            parameters and rows together); a larger one is scaled down to it.
+        party_weight: Cap on a worker's share of a step's update. What a cap takes away is given to
+            no other worker, so the update is smaller. With ``local.row_merge`` other than ``mean``
+            it scales a worker's rows by the same factor, also those that only this worker changed.
+            Mode ``hfl`` only.
         dense: Optimizer of the dense parameters.
         rows: Optimizer of the embedding rows.
-        schedule: Of the learning rates: of the workers' own where they have some, else of the
+        schedule: Schedule of the learning rates: of the workers' own if they have some, else of the
             server's.
-        validation: While the model is trained.
+        validation: Validation during training.
     """
 
     LATER = frozenset({"order", "local", "validation"})
@@ -282,15 +286,17 @@ class LimitsSection(Section):
     """Bounds on time and size that every node enforces.
 
     Attributes:
-        join_seconds: How long a run waits for all nodes to come.
+        join_seconds: How long a run waits for all nodes to join.
         step_seconds: How long a step waits for the slowest worker.
-        quorum: With at least so many workers present, a step does not wait for the others longer
-            than ``grace_seconds``: they are left out, and recorded, until they come back. A strict
-            majority of the workers. Mode ``hfl`` only; without it every step waits for all.
+        quorum: With at least this many workers present, a step does not wait longer than
+            ``grace_seconds`` for the others: they are left out, and recorded, until they come back.
+            A strict majority of the workers. Mode ``hfl`` only; without it every step waits for
+            all.
         grace_seconds: See ``quorum``; the two go together.
         evaluation_minimum: No loss, metric or count of scores leaves the server's TEE that is over
-            fewer examples, or, where several parties own data, over one party's alone: steps of small
-            batches are told together, scores in bins of that many. 1 shows single examples.
+            fewer examples, or, if several parties own data, over one party's alone: steps of small
+            batches are released together, scores in bins of at least this many. 1 releases single
+            examples.
     """
 
     join_seconds: Seconds = 300.0
@@ -312,8 +318,8 @@ class EnclaveSection(Section):
     """Size of the SGX enclaves, by role; it goes into the manifests, and so into the measurements.
 
     Attributes:
-        size_gib: Size of the enclaves of workers and of the chief in GiB; also the most that a
-            worker of mode ``sdt`` takes from the chief.
+        size_gib: Size of the enclaves of workers and of the chief in GiB; also the largest part
+            that a worker of mode ``sdt`` accepts from the chief.
         ps_size_gib: Size of a parameter server's enclave in GiB.
         max_threads: Enclave threads.
     """

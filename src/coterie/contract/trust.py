@@ -28,8 +28,9 @@ class RoleTrust(Section):
     """Reference values and accepted platform states for one role.
 
     Attributes:
-        measurement: ``"own"``: the peer runs the very package that this node runs (simulated only); the native part
-            of `coterie tensorflow` counts under contracts with a section tensorflow only.
+        measurement: ``"own"``: the peer runs the same package as this node (simulated only); the
+            native part of ``coterie tensorflow`` is included only under contracts with a section
+            ``tensorflow``.
         mrenclave: Accepted SGX enclave measurements (hex).
         mrsigner: Accepted SGX signer; needs ``isv_prod_id`` and ``minimum_isv_svn``.
         isv_prod_id: Product id of the signer's enclave.
@@ -39,7 +40,7 @@ class RoleTrust(Section):
         rtmr1: Accepted values of run-time register 1 (hex).
         rtmr2: Accepted values of run-time register 2 (hex).
         rtmr3: Accepted values of run-time register 3 (hex).
-        td_attributes: Accepted TDX attribute words (hex); debug is refused whatever is listed.
+        td_attributes: Accepted TDX attribute words (hex); debug is always refused.
         xfam: Accepted extended-feature masks (hex).
         accepted_tcb_statuses: Platform states that are accepted; must not stay empty. ``Revoked``
             cannot be listed.
@@ -47,12 +48,13 @@ class RoleTrust(Section):
         minimum_tcb_evaluation_number: Oldest accepted collateral; required for ``sgx`` and ``tdx``.
         fmspc: Accepted platform families (hex; all if empty).
         ppid: Accepted single platforms (hex; all if empty).
-        refused_advisories: Advisories that must not be open, while any other may be. Takes the place
-            of ``accepted_advisories``, which must then stay empty, and is weaker: advisories that
-            nobody knows of yet are accepted.
+        refused_advisories: Advisories that must not be open, while any other may be. Replaces
+            ``accepted_advisories``, which must then be empty, and is weaker: advisories that are
+            not yet known are accepted.
         out_of_date_grace_days: A platform that is accepted as ``OutOfDate`` or
-            ``OutOfDateConfigurationNeeded`` is refused when the date of its TCB level, or of its
-            quoting enclave's, is longer ago; without it, such a platform may be of any age.
+            ``OutOfDateConfigurationNeeded`` is refused if the date of its TCB level, or of its
+            quoting enclave's, is longer ago than this; without it, such a platform may have any
+            age.
         refuse_smt: Refuse platforms whose PCK certificate does not say that simultaneous
             multithreading is off; certificates of the processor CA never say it.
         refuse_dynamic_platform: Refuse platforms whose PCK certificate does not say that no packages
@@ -144,16 +146,18 @@ class TrustSection(Section):
     """What counts as proof.
 
     Attributes:
-        tee: The one kind of TEE of this contract; simulated and real never mix.
+        tee: The only kind of TEE of this contract; simulated and real TEEs are never accepted
+            together.
         certificate_minutes: Lifetime of a node's certificate, at most a day.
-        reattestation_minutes: A pinned certificate is trusted for so long, then attested anew.
+        reattestation_minutes: How long a pinned certificate is trusted before its node has to
+            attest again.
         demand_signatures: Nodes and key servers refuse the contract unless all parties have signed
             it; under real TEEs they always do.
         seal_checkpoints: The parameter server seals its checkpoints under a key from shares of all
             parties; under real TEEs it always does.
         roles: Reference values per role.
         not_after: When the contract ends, as ``2027-01-31T12:00:00Z``; from then on nodes and key
-            servers refuse it and its nodes' evidence, also in the middle of a run.
+            servers refuse it and its nodes' evidence, also during a run.
     """
 
     LATER = frozenset({"not_after"})

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from coterie.attestation.policy import Policy
     from coterie.contract import Contract
 
-app = typer.Typer(help="Judge, explain and collect attestation evidence.", no_args_is_help=True)
+app = typer.Typer(help="Appraise, explain and collect attestation evidence.", no_args_is_help=True)
 app.command()(peer)
 
 STATUSES: tuple[str, ...] = get_args(TcbStatus)
@@ -56,7 +56,7 @@ EvidenceFile = Annotated[
     ),
 ]
 
-At = Annotated[str | None, typer.Option(help="Judge as of this ISO time; now if absent.")]
+At = Annotated[str | None, typer.Option(help="Appraise as of this ISO time; now if absent.")]
 Values = list[str] | None
 
 
@@ -71,7 +71,7 @@ def verify(
     pccs_url: Annotated[str | None, typer.Option(help="Ask this PCCS instead (https).")] = None,
     at: At = None,
     contract: Annotated[
-        Path | None, typer.Option(help="Judge by what this contract trusts.", exists=True)
+        Path | None, typer.Option(help="Appraise by this contract's trust section.", exists=True)
     ] = None,
     role: Annotated[Role | None, typer.Option(help="The node's role; with --contract.")] = None,
     tee: Annotated[
@@ -81,7 +81,7 @@ def verify(
         Values, typer.Option(help="Accepted TCB status; UpToDate if absent.", callback=_status)
     ] = None,
     accept_advisory: Annotated[
-        Values, typer.Option(help="Accepted open advisory; not judged if absent.")
+        Values, typer.Option(help="Accepted open advisory; not checked if absent.")
     ] = None,
     mrenclave: Annotated[
         Values, typer.Option(help="Accepted MRENCLAVE.", callback=_hex(32))
@@ -96,9 +96,9 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge evidence: exit code 0 if it is accepted, 3 if it is refused.
+    """Appraise evidence: exit code 0 if it is accepted, 3 if it is refused.
 
-    Without reference values only authenticity and TCB status are judged, and the output says so.
+    Without reference values only authenticity and TCB status are checked, and the output says so.
 
     Example: coterie attest verify quote.bin --collateral DIR --accept-status SWHardeningNeeded
     """
@@ -165,7 +165,7 @@ def verify(
 
 @app.command()
 def show(file: EvidenceFile, *, as_json: AsJson = False) -> None:
-    """Explain what evidence says, without judging it; also certificates that no node may have.
+    """Explain evidence without appraising it; also certificates that no node may have.
 
     Example: coterie attest show certificate.pem
     """
@@ -185,7 +185,7 @@ def fetch(
 ) -> None:
     """Fetch the collateral of the platform that made a quote, for offline use.
 
-    It is stored only if the vendor's signatures hold; nothing older replaces what is there.
+    It is stored only if the vendor's signatures are valid; older collateral never replaces newer.
 
     Example: coterie attest fetch quote.bin --pccs-url https://localhost:8081 --out collateral
     """

@@ -55,14 +55,16 @@ def peer(
     ],
     *,
     contract: Annotated[
-        Path, typer.Option(help="The contract that both run under.", exists=True, dir_okay=False)
+        Path, typer.Option(help="The contract of both nodes.", exists=True, dir_okay=False)
     ],
     own: Annotated[
-        str, typer.Option("--as", metavar="NAME", help="Which node of the contract asks.")
+        str, typer.Option("--as", metavar="NAME", help="The node of the contract that asks.")
     ],
     node: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Who must answer; the parameter server if absent."),
+        typer.Option(
+            metavar="NAME", help="The node that must answer; the parameter server if absent."
+        ),
     ] = None,
     party_key: Annotated[
         Path | None,
@@ -74,9 +76,9 @@ def peer(
 ) -> None:
     """Attest a running node: exit code 0 if it is accepted, 3 if it is refused.
 
-    This is the handshake that nodes do among themselves: both sides prove themselves, so the
-    asking side is a node of the contract too. It takes no running node's place; a peer to which
-    that node has attested itself refuses the older name, and the output says so.
+    This is the handshake between nodes: both sides prove themselves, so the asking side is a node
+    of the contract too. It replaces no running node; a peer that already attested that node refuses
+    the asking side in the end, and the output says so.
 
     Example: coterie attest peer 127.0.0.1:7440 --contract c.toml --as acme-worker --party-key k.pem
     """

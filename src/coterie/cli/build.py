@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="Build enclave images, and check ma
 
 @app.command()
 def gramine(
-    out: Annotated[Path, typer.Option("--out", help="Gets a folder for each image.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder that gets one folder per image.")],
     *,
     contract: Annotated[
         Path | None, typer.Option(help="Contract whose enclave section gives the sizes.")
@@ -26,17 +26,18 @@ def gramine(
     ] = None,
     key: Annotated[
         Path | None,
-        typer.Option(help="RSA key that signs, PEM, 3072 bits, exponent 3; without it: none."),
+        typer.Option(help="RSA key that signs, PEM, 3072 bits, exponent 3; unsigned if absent."),
     ] = None,
     security_version: Annotated[
-        int, typer.Option(min=1, max=65535, help="ISV_SVN: up with every mended weakness.")
+        int,
+        typer.Option(min=1, max=65535, help="ISV_SVN: increase it with every corrected weakness."),
     ] = 1,
     direct: Annotated[
         bool, typer.Option("--direct", help="For gramine-direct: no SGX, proves nothing.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Lay out the nodes' files, render the manifests, and print what the enclaves measure.
+    """Lay out the nodes' files, render the manifests, and print the enclaves' measurements.
 
     Example: coterie build gramine --out enclaves --contract contract.toml
     """
@@ -86,8 +87,8 @@ def check(
 ) -> None:
     """Refuse a manifest that lets the host choose code, arguments, environment or files.
 
-    Reads the manifest alone: that the digests in it are those of files.sha256, or of the files, is
-    not checked. To know what is measured, build the image yourself and compare.
+    Reads the manifest only: its digests are not compared with files.sha256 or with the files. To
+    know what is measured, build the image yourself and compare.
 
     Example: coterie build check enclaves/worker/manifest.toml
     """

@@ -38,10 +38,10 @@ def compare(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Put finished runs side by side: what came out, and the hyperparameters in which they differ.
+    """Show finished runs side by side: results, and the hyperparameters in which they differ.
 
-    Whether the difference of two AUCs is more than chance, `coterie local --out` and `coterie node --compare-alone` tell, by
-    the same rows; here every run has its own interval.
+    Every run has its own interval here. To test whether the difference of two AUCs is more than
+    chance, on the same rows, use `coterie local --out` or `coterie node --compare-alone`.
 
     Example: coterie compare run1 run2 run3
     """

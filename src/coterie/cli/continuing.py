@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MaybeContract = Annotated[
     Path | None,
     typer.Argument(
-        help="The contract, a TOML file; with --continue it may be left out: that run's then.",
+        help="The contract, a TOML file; with --continue the default is that run's.",
         metavar="CONTRACT",
     ),
 ]
@@ -25,20 +25,20 @@ Continue = Annotated[
     typer.Option(
         "--continue",
         metavar="RUN",
-        help="Go on from the model and the optimizers' state that a finished run left in its directory.",
+        help="Continue from the model and the optimizers' state in a finished run's directory.",
     ),
 ]
 Epochs = Annotated[
     int | None,
     typer.Option(
-        "--epochs", help="With --continue: passes over the data, not the contract's.", min=1
+        "--epochs", help="With --continue: passes over the data, in place of the contract's.", min=1
     ),
 ]
 NewOptimizerState = Annotated[
     bool,
     typer.Option(
         "--new-optimizer-state",
-        help="With --continue: begin the optimizers' state anew, as another optimizer needs it.",
+        help="With --continue: start the optimizers' state again, as another optimizer needs it.",
     ),
 ]
 Start = Annotated[
@@ -46,7 +46,7 @@ Start = Annotated[
     typer.Option(
         "--start",
         metavar="DIR",
-        help="Where the model lies that the contract's section start names: a run's directory.",
+        help="A run's directory with the model that the contract's section start names.",
         file_okay=False,
     ),
 ]

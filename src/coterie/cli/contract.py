@@ -13,12 +13,12 @@ from coterie.cli.contract_terms import diff, show
 from coterie.cli.options import AsJson, ContractFile, PartyKey, PartyName
 from coterie.errors import OutputInUse, SignatureRefused
 
-app = typer.Typer(no_args_is_help=True, help="Party keys, signatures, and a look at a contract.")
+app = typer.Typer(no_args_is_help=True, help="Party keys, signatures, and views of a contract.")
 
 
 @app.command()
 def keygen(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Where the private key goes.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File for the private key.")],
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -79,7 +79,7 @@ def verify(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Tell who signed a contract and who is missing; fails unless all parties did.
+    """List who signed a contract and who is missing; fails unless all parties signed.
 
     Example: coterie contract verify contract.toml
     """
@@ -124,7 +124,9 @@ def rollback(  # noqa: PLR0917 (one per option)
     key: PartyKey,
     party: PartyName,
     run: Annotated[str, typer.Option("--run", help="The run's name, hex.")],
-    step: Annotated[int, typer.Option("--step", min=0, help="The checkpoint to go on from.")],
+    step: Annotated[
+        int, typer.Option("--step", min=0, help="The checkpoint from which to continue.")
+    ],
     digest: Annotated[str, typer.Option("--digest", help="Its digest, hex.")],
     given_up_step: Annotated[
         int,
@@ -135,11 +137,11 @@ def rollback(  # noqa: PLR0917 (one per option)
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Consent, once, that a run goes on from an older checkpoint than was announced.
+    """Consent, once, that a run continues from an older checkpoint than was announced.
 
-    The errors that refuse the server name the run and both checkpoints; what is given up is the
-    newest that any node names. When all parties have signed, start the parameter server with
-    --rollback-consent. A node takes a consent once.
+    The errors that refuse the server name the run and both checkpoints; the newest checkpoint that
+    any node names is given up. When all parties have signed, start the parameter server with
+    --rollback-consent. A node accepts a consent once.
 
     Example: coterie contract rollback c.toml --key acme.pem --party acme --run HEX --step 40
     --digest HEX --given-up-step 60 --given-up-digest HEX --out consent.json

@@ -18,15 +18,15 @@ def pin(
     values: Annotated[
         Path, typer.Argument(metavar="VALUES", help="Reference values, JSON (docs/contract.md).")
     ],
-    role: Annotated[Role, typer.Option(help="Whose reference values they are.")],
+    role: Annotated[Role, typer.Option(help="The role of the reference values.")],
     out: Annotated[Path, typer.Option(help="The new contract; never overwritten.")],
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Write a contract anew, with a role's reference values taken from a file.
+    """Write a new contract, with a role's reference values taken from a file.
 
-    Every key that says which program is meant is replaced, and nothing else; the file's digest stands
-    beside the values. The new contract has another digest: let all parties sign it.
+    Replaces every key that identifies a program, and nothing else; a comment has the file's digest.
+    The new contract has another digest: let all parties sign it.
 
     Example: coterie contract pin contract.toml values.json --role worker --out new.toml
     """

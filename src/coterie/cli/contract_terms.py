@@ -34,7 +34,7 @@ def show(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a contract fixes: digests, parties, nodes, and its terms, trust and release first.
+    """Show all that a contract sets: digests, parties, nodes, and its terms, trust and release first.
 
     Example: coterie contract show examples/hfl.toml
     """
@@ -105,15 +105,16 @@ def _lines(group: Group, terms: Iterable[Term], derived: dict[str, str]) -> Iter
 
 
 def diff(
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="The contract as it was, TOML.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="The contract as it would be, TOML.")],
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="The earlier contract, TOML.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The later contract, TOML.")],
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what changed between two contracts in plain words, the most dangerous first.
+    """Describe the changes between two contracts in words, the most dangerous first.
 
-    Trust, then release, training, data, limits and names; in each what accepts or gives more than
-    before comes first. Exit code 0 if they are the same contract, 4 if not; addresses do not count.
+    The order is trust, release, training, data, limits and names; in each, changes that accept or
+    release more come first. Exit code 0 if they are the same contract, 4 if not; addresses do not
+    count.
 
     Example: coterie contract diff examples/hfl.toml examples/paper-hfl.toml
     """

@@ -30,13 +30,15 @@ _SEED = 2022
 
 def demo(
     *,
-    out: Annotated[Path, typer.Option("--out", help="Made anew each time.")] = Path("demo"),
+    out: Annotated[Path, typer.Option("--out", help="The folder; replaced each time.")] = Path(
+        "demo"
+    ),
     rows: Annotated[int, typer.Option(min=1000, help="Synthetic examples.")] = 60_000,
     as_json: AsJson = False,
 ) -> None:
     """Train HFL (server and four companies) and SDT (chief, server, two workers), attested.
 
-    Data are synthetic and the TEE is simulated: this shows how Coterie works, it protects nothing.
+    Data are synthetic and the TEE is simulated: this shows how Coterie works, and protects nothing.
 
     Example: coterie demo
     """

@@ -30,7 +30,7 @@ def doctor(
     ] = Path("/"),
     as_json: AsJson = False,
 ) -> None:
-    """Tell what this machine has of each TEE and what is missing.
+    """Report what this machine has of each TEE and what is missing.
 
     Example: coterie doctor --tee sgx --pccs-url https://localhost:8081
     """

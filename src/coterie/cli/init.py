@@ -29,14 +29,16 @@ def init(
         typer.Option(
             "--from",
             metavar="FILE",
-            help="A raw file of one's own with a header: columns, types, table sizes and number of rows are taken from it.",
+            help="Your own raw file with a header: columns, types, table sizes and number of rows are taken from it.",
             exists=True,
             dir_okay=False,
         ),
     ] = None,
     label: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The label's name in FILE's header; found if absent."),
+        typer.Option(
+            metavar="NAME", help="The label's name in FILE's header; recognised if absent."
+        ),
     ] = None,
     scheme: Annotated[
         Mode | None,
@@ -51,7 +53,9 @@ def init(
     ] = None,
     operator: Annotated[
         str | None,
-        typer.Option(metavar="NAME[=KEY]", help="Who runs the parameter server; hfl only."),
+        typer.Option(
+            metavar="NAME[=KEY]", help="The party that runs the parameter server; hfl only."
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, max=1000, metavar="N", help="Rented workers; sdt only.")
@@ -66,7 +70,7 @@ def init(
     lines: Annotated[
         Lines | None,
         typer.Option(
-            help="Between the machines: over thin ones (below some 100 Mbit/s), exchanges are rare."
+            help="Connections between the machines: over thin ones (below about 100 Mbit/s), exchanges are rare."
         ),
     ] = None,
     tee: Annotated[TeeKind | None, typer.Option(help="The TEE that nodes run in.")] = None,
@@ -77,7 +81,7 @@ def init(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Take the reference values from this quote or certificate, which you have judged "
+            help="Take the reference values from this quote or certificate, which you have appraised "
             "(`coterie attest verify`); sgx and tdx.",
             exists=True,
             dir_okay=False,
@@ -90,17 +94,17 @@ def init(
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of the undertaking; else OUT's.")
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the joint training; OUT's by default."),
     ] = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Ask nothing: what is not said has its default.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: use defaults.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask a few questions and write a commented, valid contract. Nothing is overwritten.
 
-    With --from, the contract's columns are proposed from a sample of a file: look at them. Every question has an option: what is said is not asked. The answers fill in what parties have
-    to agree on; everything else has the default that docs/contract.md names.
+    With --from, the contract's columns are proposed from a sample of a file: check them. Every
+    question has an option, and is not asked if the option is given. The answers are what parties
+    have to agree on; everything else has the default in docs/contract.md.
 
     Example: coterie init contract.toml --from shop.csv --party acme --party bolt --yes
     """

@@ -11,7 +11,7 @@ import typer
 from coterie.cli.options import AsJson
 from coterie.errors import ModelUnfit
 
-app = typer.Typer(no_args_is_help=True, help="A Keras model of one's own, for a contract.")
+app = typer.Typer(no_args_is_help=True, help="A Keras model of your own, for a contract.")
 
 
 @app.command()

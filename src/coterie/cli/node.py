@@ -38,7 +38,7 @@ def node(
         Path | None,
         typer.Option(
             "--out",
-            help="Where checkpoints are kept, what a node remembers of them, and the trained model.",
+            help="Folder for checkpoints, the node's memory of them, and the trained model.",
         ),
     ] = None,
     listen: Listen = None,
@@ -65,15 +65,14 @@ def node(
     collateral: Annotated[
         Path | None,
         typer.Option(
-            help="Directory that `coterie attest fetch` filled; beside --pccs-url it keeps what that "
-            "delivers (real TEEs only).",
+            help="Directory that `coterie attest fetch` filled; with --pccs-url, what that delivers is kept in it (real TEEs only).",
             file_okay=False,
         ),
     ] = None,
     rollback_consent: Annotated[
         Path | None,
         typer.Option(
-            help="All parties' consent to go on from an older checkpoint, as `coterie contract "
+            help="All parties' consent to continue from an older checkpoint, as `coterie contract "
             "rollback` writes it (parameter servers only)."
         ),
     ] = None,
@@ -82,7 +81,7 @@ def node(
         typer.Option(
             "--start",
             metavar="DIR",
-            help="What the run goes on from, at the node that the contract's section start names: the folder "
+            help="The model from which the run starts, at the node that the contract's section start names: the folder "
             "of a run or node with model.coterie and optimizer.coterie, or both sealed.",
             file_okay=False,
         ),
@@ -97,8 +96,7 @@ def node(
         bool,
         typer.Option(
             "--compare-alone",
-            help="HFL workers: afterwards train on this party's data alone, too, and write to --out "
-            "what joining was worth on its own test rows. Nothing of it is sent.",
+            help="HFL workers: afterwards also train on this party's data alone, and write to --out what joining was worth on its own test rows. Nothing of this is sent.",
         ),
     ] = False,
     tensorboard: TensorBoard = None,
@@ -106,7 +104,7 @@ def node(
 ) -> None:
     """Run one node of a contract; nodes wait for each other, whichever is started first.
 
-    SIGTERM ends it at once, with exit code 143; the same command goes on where it was.
+    SIGTERM ends it at once, with exit code 143; the same command continues.
 
     Example: coterie node examples/hfl.toml acme-worker --data prepared/acme --party-key acme.pem
     """

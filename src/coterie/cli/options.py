@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ContractFile = Annotated[Path, typer.Argument(metavar="CONTRACT", help="The contract, TOML.")]
-NodeName = Annotated[str, typer.Argument(metavar="NAME", help="Which of its nodes to run.")]
+NodeName = Annotated[str, typer.Argument(metavar="NAME", help="The node to run.")]
 PartyName = Annotated[str, typer.Option("--party", help="The party's name in the contract.")]
 PartyKey = Annotated[Path, typer.Option("--key", help="The party's private key.")]
 SealKeyFile = Annotated[

@@ -56,7 +56,7 @@ def prepare(  # noqa: PLR0917  the command line's arguments, not a call's
         DealChoice | None,
         typer.Option(
             help="Deal RAW out to all data-owning parties, in runs of rows or in turn; contiguous "
-            "unless given. For experiments: in earnest every party prepares its own file."
+            "unless given. For experiments: in a real run every party prepares its own file."
         ),
     ] = None,
     party: Annotated[
@@ -73,8 +73,8 @@ def prepare(  # noqa: PLR0917  the command line's arguments, not a call's
     """Prepare raw data: split, deal, hash, and write binary files with a manifest.
 
     RAW is in Criteo's format (label, numbers, ids, separated by tabs, no header), or its first line
-    names the label and the contract's columns, in any order and among others. The first six sevenths of the rows train, the next fourteenth tests, the last one validates.
-    Nothing is written unless everything succeeds. What is odd about the data is told as warnings: a file that is sorted by its label, a part
+    names the label and the contract's columns, in any order and among others. The first six sevenths of the rows are for training, the next fourteenth for the test, the last one for validation.
+    Nothing is written unless everything succeeds. Unusual data give warnings: a file that is sorted by its label, a part
     with one class, numbers that look like ids, lists in a cell.
 
     Example: coterie prepare train.txt.gz data --contract examples/paper-hfl.toml

@@ -12,7 +12,7 @@ from coterie.cli import console
 from coterie.cli.options import AsJson
 from coterie.errors import ReceiptRefused
 
-app = typer.Typer(no_args_is_help=True, help="Check and show the signed account of a run.")
+app = typer.Typer(no_args_is_help=True, help="Verify and show the signed account of a run.")
 
 ReceiptPath = Annotated[
     Path,
@@ -28,24 +28,23 @@ def verify(
     *,
     contract: Annotated[
         Path | None,
-        typer.Option(help="The contract that it must be of; else the one inside counts."),
+        typer.Option(help="The receipt's contract; by default the one in it counts."),
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="A trained model: it must be the one that came out.")
+        Path | None, typer.Option(help="A trained model: it must be the one that the run produced.")
     ] = None,
     parent: Annotated[
         list[Path] | None,
         typer.Option(
             "--parent",
             metavar="FILE",
-            help="The receipt of a run that this one went on from, or that one before it; repeatable. "
-            "Those in the folder parents beside RECEIPT are taken, too.",
+            help="The receipt of an earlier run from which this one started; repeatable. Those in the folder parents beside RECEIPT are used too.",
         ),
     ] = None,
     at: Annotated[
         datetime | None,
         typer.Option(
-            help="Judge all evidence at this time (UTC), not at the receipt's.", formats=_TIMES
+            help="Appraise all evidence at this time (UTC), not at the receipt's.", formats=_TIMES
         ),
     ] = None,
     collateral: Annotated[
@@ -58,9 +57,9 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check all of a receipt, offline: exit code 0 if it is accepted, 3 if it is refused.
+    """Verify a receipt completely, offline: exit code 0 if it is accepted, 3 if it is refused.
 
-    Says in plain words what it proves and what not. A changed byte is refused with its place.
+    Prints in plain words what it proves and what it does not. A changed byte is refused with its place.
 
     Example: coterie receipt verify run1 --contract run1/contract.json
     """
@@ -112,7 +111,7 @@ def verify(
 def show(receipt: ReceiptPath, as_json: AsJson = False) -> None:
     """Show a receipt's entries; of each only place, order and signature are checked.
 
-    A receipt of a run that goes on, or that failed, can be shown but not accepted.
+    A receipt of a run that is not finished, or that failed, can be shown but not accepted.
 
     Example: coterie receipt show run1
     """

@@ -31,7 +31,7 @@ def report(
         Path,
         typer.Argument(
             metavar="DIR",
-            help="A run's directory, a benchmark's, or what a node was given with --out.",
+            help="The directory of a run or benchmark, or a node's --out folder.",
         ),
     ],
     as_json: AsJson = False,

@@ -48,8 +48,7 @@ def run(
         bool,
         typer.Option(
             "--compare-alone",
-            help="HFL: every company's node also trains by itself, and keeps to itself what joining "
-            "was worth to it.",
+            help="HFL: every company's node also trains on its own data alone, and reports only to its own host what joining was worth.",
         ),
     ] = False,
     continue_: Continue = None,

@@ -23,21 +23,22 @@ def seal(
     data: Annotated[
         Path, typer.Argument(metavar="DATA", help="A party's own prepared data set, OUT/PARTY.")
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Gets the sealed data set.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the sealed data set.")],
     contract: Annotated[
-        Path, typer.Option("--to", metavar="CONTRACT", help="The contract it was prepared under.")
+        Path,
+        typer.Option("--to", metavar="CONTRACT", help="The contract under which it was prepared."),
     ],
     key: Annotated[
         Path,
         typer.Option(
-            "--key", metavar="FILE", help="Gets the key: for the party's key server only."
+            "--key", metavar="FILE", help="File for the key: for the party's key server only."
         ),
     ],
-    party: Annotated[str, typer.Option("--party", help="Whose data it is.")],
+    party: Annotated[str, typer.Option("--party", help="The party that owns the data.")],
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Seal a prepared data set: it may then lie on a disk that nobody trusts.
+    """Seal a prepared data set, so that it may be stored on an untrusted disk.
 
     Example: coterie seal data/acme acme-sealed --to contract.toml --party acme --key acme-data.key
     """
@@ -61,14 +62,16 @@ def seal(
 
 
 def seal_key(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Gets the key; never overwritten.")],
-    party: Annotated[str, typer.Option("--party", help="Whose model it will seal.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="File for the key; never overwritten.")
+    ],
+    party: Annotated[str, typer.Option("--party", help="The party whose model it will seal.")],
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Make the key that a party's trained model is sealed under on other people's machines.
+    """Make the key under which a party's trained model is sealed on other parties' machines.
 
-    It belongs into the policy of the party's key server, and opens the model at home.
+    It belongs in the policy of the party's key server, and opens the model on the party's own computer.
 
     Example: coterie seal-key acme-model.key --party acme
     """
@@ -87,17 +90,17 @@ def seal_model(
         Path,
         typer.Argument(
             metavar="DIR",
-            help="Holds model.coterie, and perhaps optimizer.coterie, as a run left them.",
+            help="Folder with a run's model.coterie, and perhaps optimizer.coterie.",
         ),
     ],
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Gets the sealed files; a new folder.")
+        Path, typer.Argument(metavar="OUT", help="Folder for the sealed files; a new one.")
     ],
     key: SealKeyFile,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Seal a trained model that lies open: for a node on a foreign host that gives it to a run.
+    """Seal an open trained model, for a node on another party's host that gives it to a run.
 
     Example: coterie seal-model run1 start --key acme-model.key
     """
@@ -120,12 +123,12 @@ def unseal(
             help="What a node wrote: model.coterie.sealed or optimizer.coterie.sealed.",
         ),
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Gets the content; a new file.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File for the content; a new one.")],
     key: SealKeyFile,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Open a sealed trained model, or its optimizers' state, at the party's own place.
+    """Open a sealed trained model, or its optimizers' state, on the party's own computer.
 
     Example: coterie unseal model.coterie.sealed model.coterie --key acme-model.key
     """
@@ -169,7 +172,7 @@ def _write_state(octets: memoryview, out: Path) -> StateSummary:
 
 def keyserver(
     policy_file: Annotated[
-        Path, typer.Argument(metavar="POLICY", help="Who gets what, TOML (docs/sealing.md).")
+        Path, typer.Argument(metavar="POLICY", help="The policy, TOML (docs/sealing.md).")
     ],
     *,
     party_key: Annotated[Path, typer.Option("--party-key", help="The party's private key.")],
@@ -183,10 +186,10 @@ def keyserver(
         ),
     ] = None,
 ) -> None:
-    """Run a party's key server, at the party's own place: it vouches and gives keys.
+    """Run a party's key server, on the party's own premises: it vouches and gives keys.
 
-    Only nodes get anything that prove, on that very connection, to be the party's under the
-    policy's contract and in a TEE that the policy trusts. Ends on SIGINT or SIGTERM.
+    It serves only nodes that prove, on the same connection, that they are the party's, under the
+    policy's contract, and in a TEE that the policy trusts. Ends on SIGINT or SIGTERM.
 
     Example: coterie keyserver policy.toml --party-key acme.pem --listen 127.0.0.1:7500 --log
     journal.jsonl

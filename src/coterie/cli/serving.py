@@ -94,7 +94,7 @@ def predict(  # noqa: PLR0917  the command line's arguments, not a call's
         list[str] | None,
         typer.Option(
             metavar="HEADER",
-            help="A column of RAW that FILE shall have too, such as an id; by its name in the header; repeatable.",
+            help="A column of RAW to copy into FILE, such as an id, by its name in the header; repeatable.",
         ),
     ] = None,
     label: Label = "label",
@@ -144,7 +144,7 @@ def export(
 ) -> None:
     """Export a trained model for serving: raw cells in, click probabilities out.
 
-    Hashing and the log transform are inside. A SavedModel needs TensorFlow alone.
+    Hashing and the log transform are part of it. A SavedModel needs TensorFlow only.
 
     Example: coterie export run1 models/clicks/1
     """

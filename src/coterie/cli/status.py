@@ -31,7 +31,7 @@ def status(
         Path, typer.Option(help="The contract of the run.", exists=True, dir_okay=False)
     ],
     party_key: Annotated[
-        Path, typer.Option(help="Private key of a party of the contract: it signs the question.")
+        Path, typer.Option(help="Private key of a party of the contract: it signs the request.")
     ],
     node: Annotated[
         str | None,
@@ -41,7 +41,7 @@ def status(
     collateral: CollateralFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a running parameter server where it stands; nothing is changed by it.
+    """Ask a running parameter server for its status; this changes nothing.
 
     The server proves itself as it does to nodes. Any party of the contract may ask.
 

@@ -25,7 +25,7 @@ def synthesize(
     ] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Write a Criteo-shaped raw file with a planted, learnable signal.
+    """Write a synthetic raw file in Criteo's format, whose labels can be learned.
 
     Ids follow power laws, cells are missing as often as in Criteo's data, and about a quarter of
     the rows are clicks.

@@ -29,7 +29,7 @@ app = typer.Typer(
 
 
 ProgramFile = Annotated[
-    Path, typer.Argument(metavar="PROGRAM", help="What every node runs, a Python file.")
+    Path, typer.Argument(metavar="PROGRAM", help="The program of every node, a Python file.")
 ]
 
 Arguments = Annotated[
@@ -165,7 +165,7 @@ def measure(
 
 @app.command()
 def build(as_json: AsJson = False) -> None:
-    """Build the native part, where a C compiler and OpenSSL's headers are.
+    """Build the native part; needs a C compiler and OpenSSL's headers.
 
     Example: coterie tensorflow build
     """

@@ -34,7 +34,8 @@ from coterie.errors import CoterieError
 from coterie.keys.server import messages as keys
 from coterie.keys.server.service import ServerIdentity
 from coterie.nodes.attested import attested_fabric
-from coterie.nodes.trust import NodeOptions, node_trust
+from coterie.nodes.options import NodeOptions
+from coterie.nodes.trust import node_trust
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.guests import unproved_key
@@ -123,7 +124,7 @@ def _listening(scene: Scene, folder: Path) -> Iterator[list[Port]]:
         for name in ("ps0", "worker0"):
             nodes.start(contract.node(name))
         addresses = {name: nodes.address(name) for name in ("ps0", "worker0")}
-        options = NodeOptions(listen=None, addresses=addresses, party_key=scene.keys["owner"])
+        options = NodeOptions(addresses=addresses, party_key=scene.keys["owner"])
 
         def status_of_server(node: Node) -> object:
             fabric = attested_fabric(
@@ -144,9 +145,7 @@ def _listening(scene: Scene, folder: Path) -> Iterator[list[Port]]:
                 fabric.close()
 
         def voucher(node: Node) -> object:
-            with_server = NodeOptions(
-                listen=None, addresses=addresses, party_key=None, key_server=address
-            )
+            with_server = NodeOptions(addresses=addresses, key_server=address)
             return node_trust(contract, node, with_server, incarnation=next(_numbers))
 
         honest = {

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from coterie.errors import CoterieError
+from coterie.nodes.options import NodeOptions
 from coterie.nodes.process import run_node
 from coterie.plaintext.fabric import PlaintextFabric
 from coterie.runs.events import Event, EventSink
@@ -131,6 +132,10 @@ class Nodes:
             run_node(
                 contract,
                 node,
+                NodeOptions(
+                    data=self.scene.data / node.party if node in contract.data_owners() else None,
+                    out=home,
+                ),
                 lambda on_event, incarnation: PlaintextFabric(
                     contract,
                     node,
@@ -140,8 +145,6 @@ class Nodes:
                     on_event=on_event,
                 ),
                 "PLAINTEXT",
-                data=self.scene.data / node.party if node in contract.data_owners() else None,
-                out=home,
                 on_event=hear,
             )
         except CoterieError as error:

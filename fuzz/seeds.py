@@ -21,7 +21,7 @@ from coterie.attestation.tee.simulated.quotes import TdFields, tdx_quote
 from coterie.keys.server.messages import Grant, KeyRequest, ServerHello
 from coterie.keys.server.messages import encode_message as encode_key_message
 from coterie.parameters.trained_model import TrainedModel
-from coterie.ps.checkpoints import DurableCheckpoint
+from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.progress import Progress
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeRequest, Push

@@ -31,7 +31,7 @@ from coterie.keys.server.messages import encode_message as encode_key_message
 from coterie.keys.server.service import ServerIdentity
 from coterie.parameters.trained_model import TrainedModel
 from coterie.ps.caller import Caller
-from coterie.ps.checkpoints import NoCheckpoints
+from coterie.ps.checkpoints.records import NoCheckpoints
 from coterie.ps.driver import Driver
 from coterie.ps.methods import Unary
 from coterie.ps.ports import ParameterServerPort

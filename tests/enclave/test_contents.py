@@ -16,7 +16,7 @@ from coterie.tensorflow.digests import tensorflow_folder
 NODES = (
     "import sys, coterie.nodes, coterie.training, coterie.ps, coterie.keys\n"
     "import coterie.enclave.starting, coterie.nodes.process, coterie.nodes.starting\n"
-    "import coterie.nodes.attested, coterie.nodes.roles, coterie.data.dataset\n"
+    "import coterie.nodes.attested, coterie.nodes.chief_node, coterie.nodes.server_node, coterie.nodes.worker_node\n"
     "import coterie.keys.sealed_dataset, coterie.keys.server.client, coterie.models.own\n"
     "from coterie.training.step import WorkerStep\n"
     "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'coterie'\n"

@@ -11,7 +11,7 @@ from coterie.enclave import program
 from coterie.enclave.layout import Mounts
 from coterie.enclave.program import start_program
 from coterie.errors import EnvironmentUnfit
-from coterie.nodes.trust import NodeOptions
+from coterie.nodes.options import NodeOptions
 from tests.conftest import REPOSITORY
 
 CONTRACT = REPOSITORY / "examples" / "tensorflow" / "cluster.toml"
@@ -19,7 +19,7 @@ CONTRACT = REPOSITORY / "examples" / "tensorflow" / "cluster.toml"
 
 def start(root: Path) -> None:
     contract = load_contract(CONTRACT)
-    options = NodeOptions(listen=None, addresses={}, party_key=None)
+    options = NodeOptions()
     start_program(contract, contract.nodes[0], Mounts(root), options)
 
 

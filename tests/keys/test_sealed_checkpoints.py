@@ -12,8 +12,9 @@ import pytest
 from coterie.contract import Contract, contract_digest
 from coterie.errors import CheckpointDamaged, SealBroken
 from coterie.keys.sealed_checkpoints import SealedFileCodec
-from coterie.ps.checkpoints import CheckpointStore, RunRecord
 from coterie.ps.checkpoints.codec import FileCodec, PlainFileCodec
+from coterie.ps.checkpoints.records import RunRecord
+from coterie.ps.checkpoints.store import CheckpointStore
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.membership import TrainingData
 from coterie.ps.core.state import ModelState

@@ -9,11 +9,11 @@ import pytest
 from coterie.cli.node import addresses_of
 from coterie.contract import Contract, load_contract
 from coterie.errors import ContractInvalid
-from coterie.nodes.trust import NodeOptions, check_addresses
+from coterie.nodes.options import NodeOptions, check_addresses
 from tests.conftest import REPOSITORY
 
 EXAMPLES = REPOSITORY / "examples"
-NOTHING = NodeOptions(listen=None, addresses={}, party_key=None)
+NOTHING = NodeOptions()
 
 
 def contract(name: str) -> Contract:

@@ -20,6 +20,7 @@ from coterie.models.histogram import MAX_GROUPS
 from coterie.nodes.baselines import HeldOutScores, ScoreKeeper, _interleaved, compare_privately
 from coterie.nodes.launch import run_in_process
 from coterie.nodes.local import run_local
+from coterie.nodes.options import NodeOptions
 from coterie.nodes.process import run_node
 from coterie.ps.core.schedule import Schedule
 from coterie.report.record import read_run
@@ -260,12 +261,10 @@ def test_who_has_nothing_to_compare_is_told_before_it_starts(
         run_node(
             CONTRACT,
             entry,
+            NodeOptions(out=tmp_path if out else None, compare_alone=True),
             lambda *_: pytest.fail("no connection is made"),
             "ra-tls",
-            data=None,
-            out=tmp_path if out else None,
             on_event=heard.append,
-            compare_alone=True,
         )
     assert refusal.value.seen == seen
     assert heard == []

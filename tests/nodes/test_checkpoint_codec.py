@@ -10,7 +10,7 @@ from coterie.contract import Contract
 from coterie.errors import KeyRefused
 from coterie.nodes.fabric import NodeContext
 from coterie.nodes.in_process import InProcessFabric, InProcessHub
-from coterie.nodes.roles import _casing
+from coterie.nodes.server_node import _casing
 from tests.ps.conftest import small_contract
 
 

@@ -12,8 +12,9 @@ from coterie.cli.node import _own_and_others
 from coterie.contract import Contract
 from coterie.errors import ContractInvalid, KeyRefused, SignatureRefused, VoucherRefused
 from coterie.keys.key_shares import checkpoint_key, party_share
-from coterie.nodes.checkpoint_key import check_share_options, fetch_checkpoint_key
-from coterie.nodes.trust import NodeOptions, node_trust
+from coterie.nodes.checkpoint_key import fetch_checkpoint_key
+from coterie.nodes.options import NodeOptions, check_share_options
+from coterie.nodes.trust import node_trust
 from tests.nodes.test_trust import KEY, NO_OPTIONS, OTHER_KEY, contract
 
 

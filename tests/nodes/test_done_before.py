@@ -11,9 +11,10 @@ import pytest
 from coterie.contract import Node
 from coterie.data.dataset import open_dataset
 from coterie.errors import PeerUnreachable
+from coterie.nodes.chief_node import run_chief
 from coterie.nodes.fabric import NodeContext
 from coterie.nodes.in_process import InProcessFabric, InProcessHub
-from coterie.nodes.roles import run_chief, run_worker
+from coterie.nodes.worker_node import run_worker
 from coterie.ps.ports import ParameterServerPort
 from coterie.runs.events import DoneBefore, Event
 from coterie.training.rollback_guard import RollbackGuard

@@ -9,7 +9,7 @@ import pytest
 from coterie.contract import Contract, Node, parse_contract
 from coterie.errors import CoterieError, NodeFailed, PeerUnreachable
 from coterie.nodes.in_process import InProcessFabric, InProcessHub
-from coterie.ps.checkpoints import NoCheckpoints
+from coterie.ps.checkpoints.records import NoCheckpoints
 from coterie.ps.driver import Driver
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.service import ParameterService

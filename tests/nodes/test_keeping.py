@@ -10,7 +10,7 @@ from coterie.contract import Contract, Node, ResultsSection
 from coterie.errors import KeyRefused
 from coterie.keys.sealed_model import SealedModelFile
 from coterie.nodes.in_process import InProcessFabric, InProcessHub
-from coterie.nodes.process import _keepers
+from coterie.nodes.participant import _keepers
 from coterie.parameters.trained_model import PlainModelFile
 from tests.ps.conftest import small_contract
 

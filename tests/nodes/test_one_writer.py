@@ -9,6 +9,7 @@ import pytest
 from coterie.errors import OutputInUse
 from coterie.files import only_writer
 from coterie.nodes.launch import run_in_process
+from coterie.nodes.options import NodeOptions
 from coterie.nodes.process import run_node
 from coterie.runs import events
 from coterie.runs.events import Event
@@ -60,11 +61,9 @@ def test_a_node_whose_folder_is_held_leaves_it_as_it_is(
         run_node(
             scene.contract,
             scene.contract.node(name),
+            NodeOptions(out=tmp_path / "other", memory=tmp_path / "home"),
             lambda _event, _incarnation: pytest.fail("it must not come so far"),
             "PLAINTEXT",
-            data=None,
-            out=tmp_path / "other",
-            memory=tmp_path / "home",
             on_event=heard.append,
         )
     assert heard == []

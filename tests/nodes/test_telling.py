@@ -12,7 +12,7 @@ from coterie.errors import DataError
 from coterie.nodes.fabric import Fabric
 from coterie.nodes.in_process import InProcessFabric, InProcessHub
 from coterie.nodes.launch import run_in_process
-from coterie.nodes.roles import telling
+from coterie.nodes.participant import telling
 from coterie.ps.ports import ParameterServerPort
 from coterie.runs import events
 from faults.plan import Scheme

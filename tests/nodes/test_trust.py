@@ -24,13 +24,14 @@ from coterie.errors import (
     SignatureRefused,
     VoucherRefused,
 )
-from coterie.nodes.trust import NodeOptions, node_trust
+from coterie.nodes.options import NodeOptions
+from coterie.nodes.trust import node_trust
 from coterie.ratls.trust import TrustContext
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
-NO_OPTIONS = NodeOptions(listen=None, addresses={}, party_key=None)
+NO_OPTIONS = NodeOptions()
 HEAD = """
 format = 1
 name = "test"

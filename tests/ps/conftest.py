@@ -22,8 +22,9 @@ from coterie.keys.sealed_checkpoints import SealedFileCodec
 from coterie.models.histogram import ScoreHistogram
 from coterie.parameters.digest import model_digest
 from coterie.ps.caller import Caller
-from coterie.ps.checkpoints import CheckpointStore, NoCheckpoints
 from coterie.ps.checkpoints.codec import PlainFileCodec
+from coterie.ps.checkpoints.records import NoCheckpoints
+from coterie.ps.checkpoints.store import CheckpointStore
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.evaluation import SPLITS, SplitCounts
 from coterie.ps.core.run import Run as ShardRun

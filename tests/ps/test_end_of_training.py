@@ -7,7 +7,8 @@ from pathlib import Path
 
 from coterie.contract import Contract, contract_digest
 from coterie.errors import CoterieError
-from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, RunRecord
+from coterie.ps.checkpoints.records import DurableCheckpoint, RunRecord
+from coterie.ps.checkpoints.store import CheckpointStore
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.state import Snapshot
 from coterie.ps.driver import CheckpointsMaker

@@ -18,7 +18,7 @@ from coterie.errors import (
     RollbackRefused,
     SignatureRefused,
 )
-from coterie.ps.checkpoints import DurableCheckpoint
+from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.runs import events
 from coterie.training.client import Position, ServerClient
 from tests.ps.calls import (

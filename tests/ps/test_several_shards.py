@@ -15,7 +15,8 @@ import pytest
 from coterie.contract import Contract, contract_digest
 from coterie.errors import CallRefused, CoterieError, MessageRefused, NodeMissing, PeerUnreachable
 from coterie.ps.caller import Caller
-from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, NoCheckpoints
+from coterie.ps.checkpoints.records import DurableCheckpoint, NoCheckpoints
+from coterie.ps.checkpoints.store import CheckpointStore
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.validations import ValidationPlan
 from coterie.ps.driver import Driver

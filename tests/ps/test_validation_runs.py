@@ -12,7 +12,7 @@ import pytest
 
 from coterie.contract import Contract, contract_digest
 from coterie.errors import NodeMissing, PeerUnreachable, StepRefused
-from coterie.ps.checkpoints import CheckpointStore
+from coterie.ps.checkpoints.store import CheckpointStore
 from coterie.ps.core.evaluation import SplitCounts
 from coterie.ps.core.state import ModelState
 from coterie.ps.core.validations import ValidationPlan

@@ -11,7 +11,7 @@ import pytest
 from coterie.contract.loading import MAX_CONTRACT_BYTES
 from coterie.errors import MessageRefused
 from coterie.keys.server import messages as keys
-from coterie.ps.checkpoints import DurableCheckpoint
+from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.progress import Progress
 from coterie.ratls import messages
 from coterie.ratls.evidence import MAX_QUOTE_BYTES

@@ -25,8 +25,8 @@ from coterie.contract import Contract, Node, canonical_json
 from coterie.contract.signatures import public_key_text, sign_contract
 from coterie.errors import CoterieError, ModelDamaged, NodeMissing, ReceiptRefused, SignatureRefused
 from coterie.nodes.attested import AttestedFabric
+from coterie.nodes.options import NodeOptions
 from coterie.nodes.process import new_incarnation, run_node
-from coterie.nodes.trust import NodeOptions
 from coterie.parameters.trained_model import TrainedModel
 from coterie.ps.service import ParameterService
 from coterie.ratls.trust import TrustContext, make_trust
@@ -104,8 +104,6 @@ class Live:
         options = NodeOptions(
             listen=self.addresses.get(name, "127.0.0.1:0"),
             addresses=self.addresses,
-            party_key=None,
-            signatures=signatures,
         )
         made = Watched(
             self.contract,
@@ -113,6 +111,7 @@ class Live:
             options,
             self.trust(name, incarnation),
             on_event=on_event,
+            signatures=signatures,
         )
         self.fabrics[name] = made
         return made
@@ -131,10 +130,9 @@ class Live:
         run_node(
             self.contract,
             self.node(name),
+            NodeOptions(out=self.folder / name),
             lambda on_event, incarnation: self.fabric(name, on_event, incarnation),
             "ra-tls",
-            data=None,
-            out=self.folder / name,
             on_event=hear,
         )
 

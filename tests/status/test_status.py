@@ -34,7 +34,7 @@ from coterie.errors import (
     VoucherRefused,
 )
 from coterie.keys.server.service import ServerIdentity
-from coterie.ps.checkpoints import DurableCheckpoint
+from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.progress import Progress
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.handshake import accept, dial

@@ -1,14 +1,30 @@
-"""``python -m tests.system.loaded node CONTRACT NAME --out DIR ...``: a node that lists what it has loaded.
+"""What a node's process loads of Coterie: ``python -m tests.system.loaded node CONTRACT NAME --out DIR ...``.
 
 It runs ``coterie`` with these arguments and writes the names of Coterie's loaded modules to
-``DIR/loaded.txt``, one a line, when it ends.
+``DIR/loaded.txt``, one a line, when the process ends.
 """
 
 from __future__ import annotations
 
+import ast
 import atexit
+import io
 import sys
+import tokenize
+from importlib.util import find_spec
 from pathlib import Path
+
+LISTED = "loaded.txt"
+_NO_CODE = frozenset(
+    {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    }
+)
 
 
 def main() -> None:
@@ -20,12 +36,27 @@ def main() -> None:
     run()
 
 
-LISTED = "loaded.txt"
-
-
 def own_modules() -> list[str]:
     """Names of Coterie's modules in this process."""
     return sorted(name for name in sys.modules if name.split(".")[0] == "coterie")
+
+
+def lines_of_code(module: str) -> int:
+    """How many lines of a module are code: no blank ones, no comments, no docstrings."""
+    found = find_spec(module)
+    assert found is not None
+    assert found.origin is not None
+    text = Path(found.origin).read_text()
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in _NO_CODE:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and ast.get_docstring(node, clean=False) is not None:
+                lines -= set(range(first.lineno, (first.end_lineno or first.lineno) + 1))
+    return len(lines)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from coterie.contract import load_contract
-from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.checkpoints.lineage import Announced
+from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.training.rollback_guard import RollbackGuard
 from tests.system.conftest import Federation, StartThread
 from tests.system.sealed import PARTIES, demanding

@@ -21,8 +21,8 @@ from coterie.contract.signatures import load_party_key
 from coterie.errors import CoterieError
 from coterie.keys.server.policy import KeyPolicy
 from coterie.keys.server.server import KeyServer
-from coterie.nodes.starting import NodeFiles, start_node
-from coterie.nodes.trust import NodeOptions
+from coterie.nodes.options import NodeOptions
+from coterie.nodes.starting import start_node
 from coterie.runs.event_log import json_line
 from coterie.runs.events import Event
 
@@ -62,8 +62,8 @@ class ThreadNode:
         try:
             start_node(
                 load_contract(said.contract),
+                said.contract,
                 said.name,
-                NodeFiles(said.contract, data=said.data, out=said.out, start=said.start),
                 _options(said),
                 tell=self._hear,
                 on_sigterm=lambda _name, _sink: None,
@@ -118,6 +118,9 @@ def _options(said: argparse.Namespace) -> NodeOptions:
     keys, servers = dict(_named(said.party_key)), dict(_named(said.key_server))
     own_key = keys.pop("", None)
     return NodeOptions(
+        data=said.data,
+        out=said.out,
+        start=said.start,
         listen=said.listen,
         addresses=dict(_named(said.address)),
         party_key=None if own_key is None else Path(own_key),

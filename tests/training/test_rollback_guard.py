@@ -13,8 +13,8 @@ from coterie.contract import Contract, contract_digest, parse_contract
 from coterie.contract.rollback import RollbackConsent
 from coterie.contract.signatures import public_key_text
 from coterie.errors import CheckpointDamaged, ReceiptRefused, RollbackRefused, SignatureRefused
-from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.checkpoints.lineage import Announced, Lineage
+from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.checkpoint_messages import ReceiptHead
 from coterie.training.rollback_guard import RollbackGuard

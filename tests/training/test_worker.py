@@ -19,7 +19,8 @@ from coterie.data.prepare.synthetic import synthesize
 from coterie.errors import CoterieError, DataSetDamaged, DataSetMismatch, PeerUnreachable
 from coterie.nodes.launch import run_in_process
 from coterie.ps.caller import Caller
-from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint
+from coterie.ps.checkpoints.records import DurableCheckpoint
+from coterie.ps.checkpoints.store import CheckpointStore
 from coterie.ps.driver import Driver
 from coterie.ps.in_process import InProcess
 from coterie.ps.methods import Unary

@@ -13,7 +13,6 @@ from coterie.attestation.collateral_source import (
     SimulatedCollateral,
     StapledOnly,
 )
-from coterie.attestation.pccs import PccsCollateral
 from coterie.errors import ContractInvalid
 from coterie.kinds import TeeKind
 
@@ -49,6 +48,8 @@ def collateral_from_options(
     directory = None if folder is None else DirectoryCollateral(folder)
     source: CollateralSource = directory or StapledOnly()
     if pccs_url is not None:
+        from coterie.attestation.pccs import PccsCollateral
+
         source = PccsCollateral(pccs_url)
     keep = directory if pccs_url is not None else None
     return CachedCollateral(source, kind=kind, directory=keep, observe=observe)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from coterie.attestation.clock import clock_is_behind
 from coterie.attestation.collateral import MAX_COLLATERAL_BYTES, Collateral
@@ -20,11 +20,13 @@ from coterie.attestation.freshness import freshness, newest
 from coterie.attestation.lookups import LookUps
 from coterie.attestation.platforms import Platform, platform_of
 from coterie.attestation.tee.by_kind import root_for
-from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.verdict import CheckList
 from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused
 from coterie.files import make_folder, sync_folder, write_whole
 from coterie.kinds import TeeKind
+
+if TYPE_CHECKING:  # the vendors of real TEEs need no simulated one
+    from coterie.attestation.tee.simulated.pki import SimulatedPki
 
 _REFRESH_BEFORE_EXPIRY = timedelta(days=1)
 
@@ -55,6 +57,8 @@ class SimulatedCollateral:
     """
 
     def __init__(self, pki: SimulatedPki | None = None) -> None:
+        from coterie.attestation.tee.simulated.pki import SimulatedPki
+
         self._pki = pki or SimulatedPki()
 
     def collateral_for(self, quote: bytes, at: datetime) -> Collateral:  # noqa: ARG002 - protocol

@@ -84,15 +84,14 @@ def peer(
     """
     from coterie.address import Address
     from coterie.contract import load_contract
-    from coterie.nodes.trust import NodeOptions, node_trust
+    from coterie.nodes.options import NodeOptions
+    from coterie.nodes.trust import node_trust
     from coterie.ratls.handshake import dial
 
     agreed = load_contract(contract)
     asking = agreed.node(own)
     wanted = wanted_server(agreed, node)
     options = NodeOptions(
-        listen=None,
-        addresses={},
         party_key=party_key,
         pccs_url=pccs_url,
         collateral=collateral,

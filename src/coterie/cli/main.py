@@ -156,18 +156,16 @@ def invoke(arguments: Sequence[str]) -> int:
     Raises:
         BrokenPipeError: Nobody reads standard output any more.
     """
-    from coterie.cli.console import report
-
     as_json = "--json" in arguments
     logs.start()
     try:
         code = application()(list(arguments), prog_name="coterie", standalone_mode=False)
     except CoterieError as error:
-        return report(error, as_json=as_json)
+        return _report(error, as_json=as_json)
     except TyperException as error:
         if not error.format_message():  # a group without a verb has shown its help
             return error.exit_code
-        return report(_usage(error, arguments), as_json=as_json)
+        return _report(_usage(error, arguments), as_json=as_json)
     except typer.Abort:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
@@ -176,8 +174,15 @@ def invoke(arguments: Sequence[str]) -> int:
             raise BrokenPipeError from error
         if error.errno is None or (error.filename is None and error.errno not in _OF_DISKS):
             raise  # not the machine's fault: a defect of ours
-        return report(machine_error("this command cannot go on", error), as_json=as_json)
+        return _report(machine_error("this command cannot go on", error), as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _report(error: CoterieError, *, as_json: bool) -> int:
+    """Prints an error in its one shape; the exit code. What prints it is loaded for it."""
+    from coterie.cli.console import report
+
+    return report(error, as_json=as_json)
 
 
 def _print_what_can_be_printed() -> None:
@@ -200,9 +205,7 @@ def _refused_memory() -> int:
         keep_memory_private()
     except EnvironmentUnfit as error:
         if _KEY_HOLDERS & set(sys.argv[1:]):
-            from coterie.cli.console import report
-
-            return report(error, as_json="--json" in sys.argv)
+            return _report(error, as_json="--json" in sys.argv)
         if sys.argv[1:] and not _TELLS_ONLY & set(sys.argv[1:]):
             sys.stderr.write(f"warning: {error}\n")
     return 0

@@ -17,8 +17,8 @@ from coterie.cli.options import (
     NodeName,
     OtherAddresses,
     PccsUrl,
+    TensorBoard,
 )
-from coterie.cli.report import TensorBoard, leave_node_report, tensorboard_sink
 from coterie.errors import ContractInvalid
 
 if TYPE_CHECKING:
@@ -109,9 +109,9 @@ def node(
     Example: coterie node examples/hfl.toml acme-worker --data prepared/acme --party-key acme.pem
     """
     from coterie.contract import load_contract
+    from coterie.nodes.options import NodeOptions
     from coterie.nodes.process import end_with_parent as watch_parent
-    from coterie.nodes.starting import NodeFiles, start_node
-    from coterie.nodes.trust import NodeOptions
+    from coterie.nodes.starting import start_node
     from coterie.runs.event_log import all_of, event_log, printed
 
     if end_with_parent:
@@ -126,28 +126,34 @@ def node(
         if out is not None and keeps:
             sinks.append(stack.enter_context(event_log(out)))
         if tensorboard is not None:
+            from coterie.cli.report import tensorboard_sink
+
             sinks.append(stack.enter_context(tensorboard_sink(tensorboard)))
         start_node(
             contract,
+            contract_file,
             name,
-            NodeFiles(
-                contract_file, data=data, out=out, rollback_consent=rollback_consent, start=start
-            ),
             NodeOptions(
+                data=data,
+                out=out,
+                rollback_consent=rollback_consent,
+                start=start,
+                compare_alone=compare_alone,
                 listen=listen,
                 addresses=addresses_of(address or []),
                 party_key=Path(own_key) if own_key is not None else None,
                 party_keys={party: Path(path) for party, path in keys.items()},
+                key_server=own_server,
                 key_servers=servers,
                 pccs_url=pccs_url,
                 collateral=collateral,
-                key_server=own_server,
+                metrics_port=metrics_port,
             ),
             tell=all_of(*sinks, printed(line_of)),
-            metrics_port=metrics_port,
-            compare_alone=compare_alone,
         )
     if out is not None and keeps:
+        from coterie.cli.report import leave_node_report
+
         leave_node_report(out)
 
 

@@ -35,6 +35,10 @@ PccsUrl = Annotated[
 CollateralFolder = Annotated[
     Path | None, typer.Option(help="Directory of collateral (real TEEs only).", file_okay=False)
 ]
+TensorBoard = Annotated[
+    Path | None,
+    typer.Option("--tensorboard", metavar="DIR", help="Write TensorBoard's event files there."),
+]
 EndWithParent = Annotated[
     bool, typer.Option("--end-with-parent", help="End when standard input ends.")
 ]

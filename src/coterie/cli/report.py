@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from coterie.contract import Contract
     from coterie.runs.events import EventSink
 
-TensorBoard = Annotated[
-    Path | None,
-    typer.Option("--tensorboard", metavar="DIR", help="Write TensorBoard's event files there."),
-]
-
 
 def report(
     folder: Annotated[
@@ -82,7 +77,7 @@ def leave_node_report(folder: Path) -> None:
 
     A parameter server's first shard leaves a run's result, a worker or chief its own part.
     """
-    from coterie.runs.directory import CONTRACT
+    from coterie.runs.run_files import CONTRACT
 
     if (folder / CONTRACT).exists():
         leave_run_report(folder)

@@ -21,9 +21,8 @@ from coterie.cli.continuing import (
     Start,
     contract_to_run,
 )
-from coterie.cli.options import AsJson, ContractFile
+from coterie.cli.options import AsJson, ContractFile, TensorBoard
 from coterie.cli.report import (
-    TensorBoard,
     attested_stamp,
     leave_run_report,
     watched,

@@ -111,8 +111,8 @@ def node(
     Example: coterie tensorflow node cluster.toml worker0 train.py --party-key owner.pem
     """
     from coterie.contract import load_contract
+    from coterie.nodes.options import NodeOptions, check_addresses
     from coterie.nodes.process import end_with_parent as watch_parent
-    from coterie.nodes.trust import NodeOptions, check_addresses
     from coterie.runs.event_log import printed
     from coterie.tensorflow.node import Start, agreed_program, die_with_parent, run_node
 

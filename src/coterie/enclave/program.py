@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from coterie.contract import Contract, Node
 from coterie.enclave.layout import Mounts
 from coterie.errors import EnvironmentUnfit
-from coterie.nodes.trust import NodeOptions
+from coterie.nodes.options import NodeOptions
 from coterie.runs.event_log import printed
 
 _LAYER = "coterie.tensorflow"

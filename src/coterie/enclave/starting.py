@@ -10,8 +10,8 @@ from coterie.enclave.inputs import NodeInputs, read_inputs
 from coterie.enclave.layout import Mounts
 from coterie.enclave.program import start_program
 from coterie.errors import ContractInvalid, VoucherRefused
-from coterie.nodes.starting import NodeFiles, start_node
-from coterie.nodes.trust import NodeOptions
+from coterie.nodes.options import NodeOptions
+from coterie.nodes.starting import start_node
 from coterie.runs.event_log import printed
 
 
@@ -33,27 +33,13 @@ def start_from_inputs(root: Path, *, direct: bool) -> None:
     contract = load_contract(mounts.contract)
     _check_tee(contract, direct=direct)
     node = contract.node(inputs.name)
-    options = _options(inputs, mounts, node)
+    options = _options(contract, inputs, mounts, node)
     # TensorFlow's and OpenMP's pools are as large as the contract says, whatever the machine has.
     os.environ["OMP_NUM_THREADS"] = str(contract.training.threads)
     if contract.tensorflow is not None:
         start_program(contract, node, mounts, options)
         return
-    start_node(
-        contract,
-        inputs.name,
-        NodeFiles(
-            mounts.contract,
-            data=mounts.data if node in contract.data_owners() else None,
-            sealed_only=True,
-            out=mounts.out,
-            memory=mounts.memory,
-            rollback_consent=_if_there(mounts.inputs / "rollback-consent.json"),
-            start=_if_there(mounts.inputs / "start"),
-        ),
-        options,
-        tell=printed(),
-    )
+    start_node(contract, mounts.contract, inputs.name, options, tell=printed())
 
 
 def _check_tee(contract: Contract, *, direct: bool) -> None:
@@ -67,7 +53,7 @@ def _check_tee(contract: Contract, *, direct: bool) -> None:
         )
 
 
-def _options(inputs: NodeInputs, mounts: Mounts, node: Node) -> NodeOptions:
+def _options(contract: Contract, inputs: NodeInputs, mounts: Mounts, node: Node) -> NodeOptions:
     own = inputs.key_servers.get(node.party)
     if own is None:
         raise VoucherRefused(
@@ -77,9 +63,14 @@ def _options(inputs: NodeInputs, mounts: Mounts, node: Node) -> NodeOptions:
             remedy=f'add {node.party} = "HOST:PORT" below [key_servers]',
         )
     return NodeOptions(
+        data=mounts.data if node in contract.data_owners() else None,
+        sealed_only=True,
+        out=mounts.out,
+        memory=mounts.memory,
+        rollback_consent=_if_there(mounts.inputs / "rollback-consent.json"),
+        start=_if_there(mounts.inputs / "start"),
         listen=None if inputs.listen is None else str(inputs.listen),
         addresses={name: str(address) for name, address in inputs.addresses.items()},
-        party_key=None,
         pccs_url=inputs.pccs_url,
         collateral=_if_there(mounts.inputs / "collateral"),
         key_server=str(own),

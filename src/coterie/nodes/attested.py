@@ -11,33 +11,27 @@ from typing import TYPE_CHECKING
 from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid, CoterieError
 from coterie.files import make_folder, writing
-from coterie.nodes.checkpoint_key import fetch_checkpoint_key
 from coterie.nodes.descriptors import OWN
 from coterie.nodes.fabric import Service, no_key
-from coterie.nodes.trust import NodeOptions, node_trust, waiting_for
+from coterie.nodes.options import NodeOptions
+from coterie.nodes.trust import node_trust, waiting_for
 from coterie.ps.call_metrics import CallObserver, ignore_call
-from coterie.ps.caller import Caller
-from coterie.ps.methods import Port, permissions
+from coterie.ps.methods import Port
 from coterie.ps.ports import DataReceiverPort, ParameterServerPort
-from coterie.ps.progress import Progress
-from coterie.ps.rpc import GrpcTransport, handler
-from coterie.ps.service import ParameterService
+from coterie.ps.rpc import GrpcTransport
 from coterie.ps.wire.bounds import max_message_bytes
-from coterie.ratls.transport import (
-    AttestedChannel,
-    AttestedServer,
-    ConnectionLimits,
-    ListenerLimits,
-    Peer,
-    TrustContext,
-    peer_of,
-)
-from coterie.receipts.recorder import Recorder
+from coterie.ratls.connections import ConnectionLimits
+from coterie.ratls.listener import ListenerLimits
+from coterie.ratls.peer import Peer
+from coterie.ratls.trust import TrustContext
 from coterie.runs.events import Attested, EventSink, Listening, Refused
-from coterie.status.service import StatusService
 
-if TYPE_CHECKING:
-    import grpc
+if TYPE_CHECKING:  # loaded by the nodes that dial, serve, or keep a receipt
+    from coterie.contract.signatures import ContractSignature
+    from coterie.ps.progress import Progress
+    from coterie.ps.service import ParameterService
+    from coterie.ratls.channel import AttestedChannel
+    from coterie.receipts.recorder import Recorder
 
 
 def descriptors_needed(contract: Contract) -> int:
@@ -53,9 +47,19 @@ def attested_fabric(
     *,
     on_event: EventSink,
     incarnation: int,
+    signatures: tuple[ContractSignature, ...] = (),
     observe: CallObserver = ignore_call,
 ) -> AttestedFabric:
     """Puts a node's trust together and gives it its fabric.
+
+    Args:
+        contract: Names nodes and addresses.
+        node: This node.
+        options: What its host says.
+        on_event: Hears of peers and refusals.
+        incarnation: Number of this start of the node.
+        signatures: The parties' signatures on the contract that lie beside it, for the receipt.
+        observe: Told of every call.
 
     Raises:
         CoterieError: As ``node_trust``.
@@ -67,7 +71,9 @@ def attested_fabric(
         incarnation=incarnation,
         on_wait=lambda server: waiting_for(node.name, server, on_event),
     )
-    return AttestedFabric(contract, node, options, trust, on_event=on_event, observe=observe)
+    return AttestedFabric(
+        contract, node, options, trust, on_event=on_event, signatures=signatures, observe=observe
+    )
 
 
 class AttestedFabric:
@@ -79,6 +85,7 @@ class AttestedFabric:
         options: Addresses that take the place of the contract's.
         trust: Proves this node and judges the others.
         on_event: Hears of peers and refusals.
+        signatures: The parties' signatures on the contract that lie beside it, for the receipt.
         observe: Told of every call.
     """
 
@@ -92,6 +99,7 @@ class AttestedFabric:
         trust: TrustContext,
         *,
         on_event: EventSink,
+        signatures: tuple[ContractSignature, ...] = (),
         observe: CallObserver = ignore_call,
     ) -> None:
         self._contract = contract
@@ -99,6 +107,7 @@ class AttestedFabric:
         self._options = options
         self._trust = trust
         self._on_event = on_event
+        self._signatures = signatures
         self._observe = observe
         self._channels: list[AttestedChannel] = []
         self._closing = threading.Event()
@@ -145,6 +154,8 @@ class AttestedFabric:
 
     def checkpoint_key(self) -> bytes:
         """See Fabric."""
+        from coterie.nodes.checkpoint_key import fetch_checkpoint_key
+
         return fetch_checkpoint_key(
             self._trust,
             self._options,
@@ -153,9 +164,11 @@ class AttestedFabric:
 
     def open_receipt(self, folder: Path) -> Recorder:
         """See Fabric."""
+        from coterie.receipts.recorder import Recorder
+
         with writing(f"the folder {folder}"):
             make_folder(folder)
-        self._receipt = Recorder(folder, self._trust, self._options.signatures)
+        self._receipt = Recorder(folder, self._trust, self._signatures)
         return self._receipt
 
     def close(self) -> None:
@@ -174,20 +187,20 @@ class AttestedFabric:
         self,
         table: type[Port],
         service: Service,
-        overview: Callable[[], Progress] | None = None,
+        progress: Callable[[], Progress] | None = None,
     ) -> Iterator[None]:
-        reception = None
-        if overview is not None:
-            reception = StatusService(self._trust, overview, lambda: server.peers).reception
-        server = AttestedServer(
+        from coterie.nodes.attested_server import attested_server
+
+        server = attested_server(
             self._trust,
-            listen=self._options.listen or self._address_of(self._node),
-            handlers=[handler(table, service, _caller_of, self._observe)],
-            permissions=permissions(table),
+            self._options.listen or self._address_of(self._node),
+            table,
+            service,
             max_message_bytes=self._size,
             refused=self._refused,
             admitted=self._admitted,
-            reception=reception,
+            observe=self._observe,
+            progress=progress,
         )
         server.start()
         self._on_event(Listening(self._node.name, server.address))
@@ -197,6 +210,8 @@ class AttestedFabric:
             server.stop(grace=5.0)
 
     def _dial(self, node: Node, patience_seconds: float) -> GrpcTransport:
+        from coterie.ratls.channel import AttestedChannel
+
         channel = AttestedChannel(
             self._trust,
             self._address_of(node),
@@ -238,11 +253,6 @@ class AttestedFabric:
         if self._receipt is not None:
             self._receipt.hear(refused)
         self._on_event(refused)
-
-
-def _caller_of(context: grpc.ServicerContext) -> Caller:
-    peer = peer_of(context)
-    return Caller(peer.node, peer.role, peer.incarnation)
 
 
 def _attested(node: str, peer: Peer) -> Attested:

@@ -3,39 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from coterie.address import Address
-from coterie.contract import Contract, Node
 from coterie.contract.signatures import check_party_key, load_party_key
-from coterie.errors import ContractInvalid, KeyRefused
+from coterie.errors import KeyRefused
 from coterie.keys.key_shares import checkpoint_key, party_share
 from coterie.keys.server.client import KeyServerClient
+from coterie.nodes.options import NodeOptions
 from coterie.ratls.trust import TrustContext
 from coterie.waiting import WaitSink, untold
-
-if TYPE_CHECKING:
-    from coterie.nodes.trust import NodeOptions
-
-
-def check_share_options(contract: Contract, node: Node, options: NodeOptions) -> None:
-    """Refuses other parties' key servers and keys where they have no meaning.
-
-    Raises:
-        ContractInvalid: The node is no parameter server, or a party is none of the contract's.
-    """
-    named = {**options.key_servers, **options.party_keys}
-    if not named:
-        return
-    if node.role != "ps":
-        raise ContractInvalid(
-            f"node {node.name} needs its own party's key server or key only",
-            expected="PARTY= on parameter servers, which take a share from every party",
-            seen=f"{', '.join(sorted(named))} at a {node.role}"[:300],
-            remedy="give --key-server HOST:PORT or --party-key FILE of its own party",
-        )
-    for party in sorted(named):
-        contract.party(party)
 
 
 def fetch_checkpoint_key(

@@ -8,9 +8,8 @@ from coterie.contract import Contract, Party, load_contract, with_section
 from coterie.errors import StartRefused
 from coterie.nodes.start_section import continued
 from coterie.receipts.reading import read_receipt
-from coterie.runs.directory import CONTRACT
 from coterie.runs.result_file import read_result
-from coterie.runs.run_files import RECEIPT
+from coterie.runs.run_files import CONTRACT, RECEIPT
 
 
 def continued_run(

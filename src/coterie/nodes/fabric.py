@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from coterie.contract import Contract, Node
-from coterie.contract.rollback import RollbackConsent
-from coterie.data.dataset import DataSet
 from coterie.errors import CoterieError, KeyRefused
-from coterie.parameters.model_file import Target
-from coterie.ps.ports import DataReceiverPort, ParameterServerPort
-from coterie.ps.service import ParameterService
 from coterie.ps.wire.checkpoint_messages import KeptReceipt, NoReceiptKept
 from coterie.runs.events import Event, EventSink
-from coterie.runs.outcome import RunEnd, RunOutcome
-from coterie.runs.result import RunResult
-from coterie.training.start_giver import StartFiles
+
+if TYPE_CHECKING:  # every node loads this module, and of these only what its own role needs
+    from coterie.contract.rollback import RollbackConsent
+    from coterie.data.dataset import DataSet
+    from coterie.parameters.model_file import Target
+    from coterie.ps.ports import DataReceiverPort, ParameterServerPort
+    from coterie.ps.service import ParameterService
+    from coterie.runs.outcome import RunEnd, RunOutcome
+    from coterie.runs.result import RunResult
+    from coterie.training.evaluation import ScoreSink
+    from coterie.training.start_giver import StartFiles
 
 
 class Service(Protocol):
@@ -57,10 +60,6 @@ class NoReceipt(NoReceiptKept):
 
     def close(self) -> None:
         """Does nothing."""
-
-
-if TYPE_CHECKING:  # a parameter server never loads what scores
-    from coterie.training.evaluation import ScoreSink
 
 
 class Fabric(Protocol):

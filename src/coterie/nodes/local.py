@@ -10,10 +10,12 @@ from pathlib import Path
 from coterie.contract import Contract, Node
 from coterie.data.dataset import DataSet
 from coterie.errors import CoterieError
+from coterie.nodes.chief_node import run_chief
 from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext
 from coterie.nodes.in_process import InProcessFabric, InProcessHub
 from coterie.nodes.process import new_incarnation
-from coterie.nodes.roles import CHECKPOINTS, run_chief, run_parameter_server, run_worker
+from coterie.nodes.server_node import CHECKPOINTS, run_parameter_server
+from coterie.nodes.worker_node import run_worker
 from coterie.ps.checkpoints.end_records import forget_end
 from coterie.runs.events import EventSink
 from coterie.runs.outcome import RunOutcome

@@ -2,58 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from coterie.contract import Contract
+from coterie.contract import Contract, Node
 from coterie.contract.rollback import RollbackConsent
 from coterie.contract.signatures import check_consent, valid_signatures
 from coterie.nodes.attested import attested_fabric, descriptors_needed
 from coterie.nodes.descriptors import make_room
-from coterie.nodes.metrics import NodeMetrics
-from coterie.nodes.metrics_exporter import serving_metrics
+from coterie.nodes.options import NodeOptions, check_addresses
 from coterie.nodes.process import run_node
 from coterie.nodes.stopping import end_on_sigterm
-from coterie.nodes.trust import NodeOptions, check_addresses
+from coterie.ps.call_metrics import CallObserver, ignore_call
 from coterie.runs.event_log import all_of
 from coterie.runs.events import EventSink
 
-
-@dataclass(frozen=True)
-class NodeFiles:
-    """Where a node reads and writes.
-
-    Attributes:
-        contract: The contract's file, with its parties' signatures beside it.
-        data: The party's prepared or sealed data set, where the node owns data.
-        sealed_only: Whether data in the clear is refused.
-        out: Where checkpoints and the trained model are kept.
-        memory: Where the node remembers announced checkpoints; absent: in ``out``.
-        rollback_consent: All parties' consent to go on from an older checkpoint.
-        start: Folder of what the run goes on from, at the node that gives it.
-    """
-
-    contract: Path
-    data: Path | None = None
-    sealed_only: bool = False
-    out: Path | None = None
-    memory: Path | None = None
-    rollback_consent: Path | None = None
-    start: Path | None = None
+if TYPE_CHECKING:  # loaded where somebody wants metrics
+    from coterie.nodes.metrics import NodeMetrics
 
 
 def start_node(
     contract: Contract,
+    contract_file: Path,
     name: str,
-    files: NodeFiles,
     options: NodeOptions,
     *,
     tell: EventSink,
-    metrics_port: int | None = None,
-    compare_alone: bool = False,
     on_sigterm: Callable[[str, EventSink], None] = end_on_sigterm,
 ) -> None:
     """Runs an attested node until it is done.
@@ -61,52 +38,56 @@ def start_node(
     SIGTERM ends the process, so this is called on the main thread, unless ``on_sigterm`` differs.
 
     Args:
-        contract: What ``files.contract`` holds; read once, by the caller.
+        contract: What ``contract_file`` holds; read once, by the caller.
+        contract_file: The contract's file, with its parties' signatures beside it.
         name: Which of the contract's nodes.
-        files: Where it reads and writes.
-        options: What else its host says; untrusted.
+        options: Folders, and what else its host says; untrusted.
         tell: Hears every event.
-        metrics_port: Where Prometheus metrics are served, on loopback.
-        compare_alone: See ``run_node``.
         on_sigterm: Prepares the process for SIGTERM, given the node's name and who hears of it.
 
     Raises:
         EnvironmentUnfit: Too few descriptors, among others.
         CoterieError: The node failed; the last event says so, once the contract has been accepted.
     """
-    check_consent(contract, files.contract, at=datetime.now(UTC))
+    check_consent(contract, contract_file, at=datetime.now(UTC))
     make_room(descriptors_needed(contract))
     node = contract.node(name)
     check_addresses(contract, node, options)
-    consent = _consent(files.rollback_consent, contract)
-    options = replace(options, signatures=valid_signatures(contract, files.contract))
-    metrics = NodeMetrics(node)
-    write = all_of(metrics.hear, tell)
-    on_sigterm(node.name, write)
+    consent = _consent(options.rollback_consent, contract)
+    signatures = valid_signatures(contract, contract_file)
     with ExitStack() as stack:
-        if metrics_port is not None:
-            stack.enter_context(serving_metrics(metrics.registry, metrics_port))
+        observe: CallObserver = ignore_call
+        if options.metrics_port is not None:
+            metrics = stack.enter_context(_metrics(node, options.metrics_port))
+            observe, tell = metrics.observe, all_of(metrics.hear, tell)
+        on_sigterm(node.name, tell)
         run_node(
             contract,
             node,
+            options,
             lambda on_event, incarnation: attested_fabric(
                 contract,
                 node,
                 options,
+                signatures=signatures,
                 on_event=on_event,
                 incarnation=incarnation,
-                observe=metrics.observe,
+                observe=observe,
             ),
             "ra-tls",
-            data=files.data,
-            sealed_only=files.sealed_only,
+            on_event=tell,
             consent=consent,
-            out=files.out,
-            memory=files.memory,
-            on_event=write,
-            compare_alone=compare_alone,
-            start=files.start,
         )
+
+
+@contextmanager
+def _metrics(node: Node, port: int) -> Iterator[NodeMetrics]:
+    from coterie.nodes.metrics import NodeMetrics
+    from coterie.nodes.metrics_exporter import serving_metrics
+
+    metrics = NodeMetrics(node)
+    with serving_metrics(metrics.registry, port):
+        yield metrics
 
 
 def _consent(path: Path | None, contract: Contract) -> RollbackConsent | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,44 +12,14 @@ from coterie.attestation.clock import FlooredClock
 from coterie.attestation.collateral_options import collateral_from_options
 from coterie.attestation.tee.by_kind import open_tee
 from coterie.contract import Contract, Node
-from coterie.contract.signatures import ContractSignature, load_party_key
-from coterie.errors import ContractInvalid, VoucherRefused
-from coterie.keys.server.client import KeyServerClient
-from coterie.nodes.checkpoint_key import check_share_options
+from coterie.contract.signatures import load_party_key
+from coterie.errors import VoucherRefused
+from coterie.nodes.options import NodeOptions, check_share_options
 from coterie.ratls.credentials import Clock
 from coterie.ratls.trust import TrustContext, make_trust
 from coterie.ratls.voucher import PartyKeyVouchers, VoucherSource
 from coterie.runs.events import EventSink, Waiting
 from coterie.waiting import WaitSink, untold
-
-
-@dataclass(frozen=True)
-class NodeOptions:
-    """What a node learns from its host; untrusted, made safe by claims, signatures and vouchers.
-
-    Attributes:
-        listen: ``HOST:PORT`` in place of the contract's address.
-        addresses: Where other nodes listen, by name, in place of the contract's addresses.
-        party_key: The party's private key; in simulated contracts only.
-        pccs_url: Address of a PCCS; in contracts for real TEEs only.
-        collateral: Directory of collateral; in contracts for real TEEs only. Beside a PCCS it
-            keeps what that delivered.
-        key_server: ``HOST:PORT`` of the party's key server: it vouches, and opens sealed data.
-        key_servers: ``HOST:PORT`` of other parties' key servers, by party: each gives a parameter
-            server its share of the key of sealed checkpoints.
-        party_keys: Other parties' private keys in their place; in simulated contracts only.
-        signatures: The parties' signatures on the contract that lie beside it; for the receipt.
-    """
-
-    listen: str | None
-    addresses: Mapping[str, str]
-    party_key: Path | None
-    pccs_url: str | None = None
-    collateral: Path | None = None
-    key_server: str | None = None
-    key_servers: Mapping[str, str] = field(default_factory=dict)
-    party_keys: Mapping[str, Path] = field(default_factory=dict)
-    signatures: tuple[ContractSignature, ...] = ()
 
 
 def node_trust(
@@ -95,6 +65,8 @@ def node_trust(
     tee = open_tee(contract.trust.tee, tensorflow=contract.tensorflow is not None, root=root)
     keys = None
     if options.key_server is not None:
+        from coterie.keys.server.client import KeyServerClient
+
         keys = KeyServerClient(
             Address.parse(options.key_server),
             contract,
@@ -130,44 +102,6 @@ def waiting_for(node: str, peer: str, on_event: EventSink) -> WaitSink:
         on_event(Waiting(node, (peer,), round(waited, 1), round(left, 1), why))
 
     return tell
-
-
-def check_addresses(contract: Contract, node: Node, options: NodeOptions) -> None:
-    """Checks where a node listens and dials, before anything is tried for minutes.
-
-    Raises:
-        ContractInvalid: The contract has no such node, or it does not listen, or something is no address.
-    """
-    listening = sorted(one.name for one in contract.nodes if contract.listens(one))
-    for name, address in options.addresses.items():
-        if name not in listening:
-            known = name in contract.node_names
-            raise ContractInvalid(
-                f"node {name} only dials out: nobody dials it"
-                if known
-                else f"the contract has no node {name[:100]!r}",
-                expected=f"one of {', '.join(listening)}"[:300],
-                seen=name[:100],
-                remedy="give --address with the name of a node that listens",
-            )
-        _check_dialled(address)
-    for server in (options.key_server, *options.key_servers.values()):
-        if server is not None:
-            _check_dialled(server)
-    listen = Address.parse(options.listen) if options.listen is not None else node.address
-    if listen is not None:
-        listen.following()
-
-
-def _check_dialled(text: str) -> None:
-    address = Address.parse(text)
-    if not address.port:
-        raise ContractInvalid(
-            f"nobody listens at {address}",
-            expected="the port that the other one listens on",
-            seen="0",
-            remedy="its log names the port that the system chose for it (`Listening`)",
-        )
 
 
 def _check_voucher_options(contract: Contract, node: Node, options: NodeOptions) -> None:

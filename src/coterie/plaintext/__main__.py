@@ -8,6 +8,7 @@ from pathlib import Path
 
 from coterie.contract import load_contract
 from coterie.errors import CoterieError
+from coterie.nodes.options import NodeOptions
 from coterie.nodes.process import end_with_parent, run_node
 from coterie.plaintext.fabric import PlaintextFabric
 from coterie.runs.event_log import printed
@@ -36,6 +37,7 @@ def main() -> int:
         run_node(
             contract,
             node,
+            NodeOptions(data=options.data, out=options.out, start=options.start),
             lambda on_event, incarnation: PlaintextFabric(
                 contract,
                 node,
@@ -45,10 +47,7 @@ def main() -> int:
                 on_event=on_event,
             ),
             "PLAINTEXT",
-            data=options.data,
-            out=options.out,
             on_event=printed(),
-            start=options.start,
         )
     except CoterieError as error:
         sys.stderr.write(f"{error}\n")

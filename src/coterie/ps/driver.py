@@ -16,7 +16,7 @@ from coterie.contract import Contract
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import CheckpointDamaged, CoterieError, PeerUnreachable
 from coterie.files import unwritable
-from coterie.ps.checkpoints import Checkpoints, DurableCheckpoint
+from coterie.ps.checkpoints.records import Checkpoints, DurableCheckpoint
 from coterie.ps.core.calls import NodeCalls
 from coterie.ps.core.disclosure import Disclosure
 from coterie.ps.core.follower import AskCommit, AskConclude, AskEnlist

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from coterie.ps.checkpoints import DurableCheckpoint
+from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.core.leader import Leader
 from coterie.ps.core.shard import ShardCore
 

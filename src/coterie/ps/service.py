@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from coterie.errors import CoterieError, MessageRefused
 from coterie.ps.caller import Caller
@@ -21,13 +22,15 @@ from coterie.ps.download import (
 from coterie.ps.driver import Driver
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.progress import Progress, progress_of
-from coterie.ps.start.inbox import StartInbox
 from coterie.ps.times import times_from_wire
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import EVALUATION_BATCH
 from coterie.ps.wire.checkpoint_messages import keeps_receipt, receipt_to_wire
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
 from coterie.runs.outcome import RunOutcome
+
+if TYPE_CHECKING:
+    from coterie.ps.start.inbox import StartInbox
 
 
 class ParameterService:
@@ -45,7 +48,7 @@ class ParameterService:
         self._calls = driver.calls
         self._bounds = driver.bounds
         self._contract = driver.core.contract
-        self._starting = StartInbox(driver)
+        self._starting = _start_inbox(driver) if self._contract.start is not None else None
 
     # --- the run as a whole --------------------------------------------------------------------
 
@@ -174,7 +177,9 @@ class ParameterService:
     @ParameterServerPort.start.serves
     def start(self, caller: Caller, parts: Iterable[pb.StartPart]) -> pb.StartReply:
         """See ``StartInbox.take``."""
-        return self._starting.take(caller, iter(parts))
+        # Without a start in the contract it refuses, whoever calls.
+        inbox = self._starting or _start_inbox(self.driver)
+        return inbox.take(caller, iter(parts))
 
     @ParameterServerPort.status.serves
     def status(self, _caller: Caller, _request: pb.StatusRequest) -> pb.StatusReply:
@@ -207,3 +212,10 @@ class ParameterService:
         """See ``Leader.conclude``."""
         leader = self._calls.leading("a conclusion")
         return self.driver.call(leader.conclude(caller, request), caller.node)
+
+
+def _start_inbox(driver: Driver) -> StartInbox:
+    """What fills the model of a run that goes on; other runs never load it."""
+    from coterie.ps.start.inbox import StartInbox
+
+    return StartInbox(driver)

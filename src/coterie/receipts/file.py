@@ -21,6 +21,7 @@ class ReceiptFile:
         path: The file; made if absent, in a folder that exists.
 
     Attributes:
+        holds: Octets that were in it.
         lost: Octets of a torn last line that were cut off.
 
     Raises:
@@ -33,7 +34,8 @@ class ReceiptFile:
         with writing(self._what):
             self._file = AppendOnlyFile(path, mode=0o644)
             try:
-                self.lost = self._file.cut(self._file.whole())
+                self.holds = self._file.whole()
+                self.lost = self._file.cut(self.holds)
             except OSError:
                 self._file.close()
                 raise

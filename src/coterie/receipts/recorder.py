@@ -28,7 +28,6 @@ from coterie.receipts.chain import Chain
 from coterie.receipts.entry_types import Body
 from coterie.receipts.file import ReceiptFile
 from coterie.receipts.from_events import attested_body, outcome_of, start_body, told
-from coterie.receipts.verification import Verifier
 from coterie.runs import events
 from coterie.runs.outcome import RunEnd
 from coterie.runs.result import RunResult
@@ -249,6 +248,10 @@ class Recorder:
 
     def _go_on(self) -> None:
         """Checks what an earlier process has written: its host may have touched it."""
+        if not self._file.holds:
+            return
+        from coterie.receipts.verification import Verifier
+
         trust = self._trust
         verifier = Verifier(
             lambda _: trust.appraiser, expected=trust.contract, collateral=trust.collateral
@@ -266,7 +269,7 @@ class Recorder:
             self._chain, self._collateral = Chain(), set()
             self._digests.clear()
             return
-        newest = verifier.check_servers() if self._chain.length else -1
+        newest = verifier.check_servers()
         own = trust.credentials.incarnation
         if own <= newest and not self._chain.complete:
             raise EvidenceRefused(

@@ -12,8 +12,9 @@ from coterie.report.page import Pairs, Report, Section, render
 from coterie.report.record import RunRecord, read_run
 from coterie.runs.comparison_file import FILE as COMPARISON
 from coterie.runs.comparison_file import Comparison
-from coterie.runs.directory import CONTRACT, STAMP
+from coterie.runs.directory import STAMP
 from coterie.runs.result_file import RESULT
+from coterie.runs.run_files import CONTRACT
 
 PAGE = "report.html"
 FIGURES = "figures"

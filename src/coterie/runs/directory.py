@@ -34,10 +34,9 @@ from coterie.parameters.optimizer_state import STATE_NAME, read_state
 from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
 from coterie.runs.result import RunResult, TransportName
 from coterie.runs.result_file import RESULT, write_result
-from coterie.runs.run_files import PARENTS, RECEIPT, parent_receipts
+from coterie.runs.run_files import CONTRACT, PARENTS, RECEIPT, parent_receipts
 
 STAMP = "run.json"
-CONTRACT = "contract.json"
 _KEYS = "keys"
 _STAGING = "new.partial"  # as long as it is there, what has moved out of it is no run yet
 

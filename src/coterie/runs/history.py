@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from coterie.contract import load_contract
 from coterie.errors import DataError
 from coterie.runs.curve import MAX_POINTS, Curve, Point
-from coterie.runs.directory import CONTRACT
 from coterie.runs.event_log import FILE, read_events
 from coterie.runs.events import Event, Restarted, Resumed, ValidationDone
+from coterie.runs.run_files import CONTRACT
 
 if TYPE_CHECKING:
     import polars as pl

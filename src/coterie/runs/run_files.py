@@ -7,11 +7,25 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from coterie.contract import Contract, canonical_json
 from coterie.errors import DataError
+from coterie.files import write_whole, writing
 
 RECEIPT = "receipt.jsonl"
 PARENTS = "parents"
+CONTRACT = "contract.json"
 Record = TypeVar("Record", bound=BaseModel)
+
+
+def keep_contract(folder: Path, contract: Contract) -> None:
+    """Writes the contract that a run or node ran under, for its report.
+
+    Raises:
+        EnvironmentUnfit: It cannot be written.
+    """
+    path = folder / CONTRACT
+    with writing(path):
+        write_whole(path, canonical_json(contract))
 
 
 def parent_receipts(receipt: Path) -> tuple[Path, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal, cast, get_args
 
-from coterie.ps.checkpoints import DurableCheckpoint
+from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.progress import Phase, Progress
 from coterie.ratls import cbor
 from coterie.ratls.evidence import MAX_QUOTE_BYTES

@@ -22,9 +22,10 @@ from coterie.contract import Contract, Node
 from coterie.contract.signatures import check_consent
 from coterie.errors import AddressInUse, CoterieError
 from coterie.nodes.descriptors import OWN, make_room
+from coterie.nodes.options import NodeOptions
 from coterie.nodes.process import new_incarnation
 from coterie.nodes.stopping import end_on_sigterm
-from coterie.nodes.trust import NodeOptions, node_trust, waiting_for
+from coterie.nodes.trust import node_trust, waiting_for
 from coterie.ratls.listener import ListenerLimits, bound
 from coterie.ratls.peer import Peer
 from coterie.runs.events import (

@@ -16,9 +16,8 @@ from coterie.contract import Contract, contract_digest
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import CheckpointDamaged, RollbackRefused
 from coterie.files import make_folder, reading, write_whole, writing
-from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.checkpoints.lineage import Announced, Lineage
-from coterie.ps.checkpoints.records import MAX_CONSENTS
+from coterie.ps.checkpoints.records import MAX_CONSENTS, DurableCheckpoint
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.checkpoint_messages import ReceiptHead, receipt_cut, receipt_to_wire
 from coterie.ps.wire.shard_messages import checkpoint_to_wire

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.checkpoints.common_checkpoints import CommonCheckpoints
+from coterie.ps.checkpoints.records import DurableCheckpoint
 
 
 def held(shard: int, step: int) -> DurableCheckpoint:

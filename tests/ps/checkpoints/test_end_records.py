@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from coterie.errors import CheckpointDamaged
-from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.checkpoints.codec import PlainFileCodec
 from coterie.ps.checkpoints.end_records import EndRecords
 from coterie.ps.checkpoints.files import SmallFiles
+from coterie.ps.checkpoints.records import DurableCheckpoint
 
 CONTRACT, OTHER_CONTRACT = b"\1" * 32, b"\2" * 32
 RUN, OTHER_RUN = "5e" * 32, "07" * 32

@@ -9,9 +9,8 @@ import pytest
 from coterie.contract import contract_digest
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import RollbackRefused, SignatureRefused
-from coterie.ps.checkpoints import DurableCheckpoint, RunRecord
 from coterie.ps.checkpoints.lineage import Announced, Lineage
-from coterie.ps.checkpoints.records import MAX_CONSENTS, MAX_PASSED
+from coterie.ps.checkpoints.records import MAX_CONSENTS, MAX_PASSED, DurableCheckpoint, RunRecord
 from coterie.ps.wire.checkpoint_messages import lineage_from_wire, lineage_to_wire
 from tests.ps.conftest import small_contract
 

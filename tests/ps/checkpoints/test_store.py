@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from coterie.contract import Contract, contract_digest
 from coterie.errors import CheckpointDamaged, CoterieError, EnvironmentUnfit
 from coterie.keys.sealed_checkpoints import SealedFileCodec
-from coterie.ps.checkpoints import CheckpointStore, DurableCheckpoint, RunRecord
+from coterie.ps.checkpoints.records import DurableCheckpoint, RunRecord
+from coterie.ps.checkpoints.store import CheckpointStore
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.membership import TrainingData
 from coterie.ps.core.state import ModelState

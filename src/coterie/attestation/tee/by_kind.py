@@ -1,17 +1,15 @@
-"""What follows from the kind of TEE that a contract names: the root of trust, and the TEE itself."""
+"""What follows from the kind of TEE that a contract names: the root of trust, and the TEE itself.
+
+The code of the other kinds is not loaded: a node with a real TEE needs no simulated vendor.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
 
-from coterie.attestation.measurement import own_package_measurement
 from coterie.attestation.roots import INTEL_ROOT, TrustRoot
 from coterie.attestation.tee.base import Tee
-from coterie.attestation.tee.gramine import GramineTee
-from coterie.attestation.tee.simulated import SimulatedTee
-from coterie.attestation.tee.simulated.pki import SimulatedPki
-from coterie.attestation.tee.tdx import TdxTee
 from coterie.kinds import TeeKind
 
 
@@ -28,15 +26,24 @@ def open_tee(kind: TeeKind, *, tensorflow: bool = False, root: Path = Path("/"))
             there shows with the first quote.
     """
     if kind == "sgx":
+        from coterie.attestation.tee.gramine import GramineTee
+
         return GramineTee(root)
     if kind == "tdx":
+        from coterie.attestation.tee.tdx import TdxTee
+
         return TdxTee(root)
+    from coterie.attestation.measurement import own_package_measurement
+    from coterie.attestation.tee.simulated import SimulatedTee
+
     return SimulatedTee(own_package_measurement(tensorflow=tensorflow))
 
 
 @lru_cache(maxsize=1)
 def simulated_root() -> TrustRoot:
     """The root that all simulated TEEs share; its private key is public."""
+    from coterie.attestation.tee.simulated.pki import SimulatedPki
+
     return SimulatedPki().trust_root
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from coterie.parameters.digest import model_digest, optimizer_digest
 from coterie.parameters.sharding import SLICES
-from coterie.ps.checkpoints import DurableCheckpoint
+from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.core.evaluation import EvaluationTotals, SplitCounts
 from coterie.ps.core.procedures import Steps, compute, next_change
 from coterie.ps.core.run import Run

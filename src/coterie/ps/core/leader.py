@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 from coterie.errors import CoterieError, MessageRefused, NodeMissing, StepRefused
 from coterie.ps.caller import Caller
-from coterie.ps.checkpoints import DurableCheckpoint
 from coterie.ps.checkpoints.common_checkpoints import CommonCheckpoints
 from coterie.ps.checkpoints.lineage import Lineage
+from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.core.completion import Completion
 from coterie.ps.core.coordinator import Coordinator, Decision
 from coterie.ps.core.procedures import Steps, Task, next_change, perform, until

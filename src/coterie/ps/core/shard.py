@@ -18,8 +18,8 @@ from coterie.errors import (
     EnvironmentUnfit,
     StepRefused,
 )
-from coterie.ps.checkpoints import DurableCheckpoint, RunRecord
 from coterie.ps.checkpoints.lineage import Lineage
+from coterie.ps.checkpoints.records import DurableCheckpoint, RunRecord
 from coterie.ps.core.coordinator import Absence
 from coterie.ps.core.departures import Departures
 from coterie.ps.core.disclosure import Disclosure

@@ -6,7 +6,7 @@ import numpy as np
 
 from coterie.errors import MessageRefused
 from coterie.parameters.sharding import SLICES
-from coterie.ps.checkpoints import DurableCheckpoint
+from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.core.coordinator import Decision, StagedReport
 from coterie.ps.wire import ps_pb2 as pb
 

@@ -1,0 +1,257 @@
+"""What nodes that take part in the training have in common: workers, and the chief."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coterie.contract import Contract, Node
+from coterie.data.dataset import DataSet
+from coterie.data.examples import Examples
+from coterie.errors import CoterieError, DataError, PeerUnreachable
+from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext
+from coterie.nodes.options import NodeOptions
+from coterie.parameters.optimizer_state import STATE_NAME
+from coterie.parameters.trained_model import MODEL_NAME, PlainModelFile
+from coterie.ps.farewell import farewell_of
+from coterie.runs.events import (
+    DoneBefore,
+    ModelKept,
+    ModelNotKept,
+    OptimizerStateKept,
+    ServerBack,
+    ServerLost,
+    Waiting,
+)
+from coterie.training.client import ServerClient, WaitsFor
+from coterie.training.model_download import receive_model, receive_optimizer_state
+from coterie.training.rollback_guard import RollbackGuard
+from coterie.training.step import WorkerStep
+
+if TYPE_CHECKING:  # loaded where the contract has a start
+    from coterie.training.start_giver import StartFiles
+
+_REACH_SECONDS = 3.0  # for a server that a node which fails has not dialled yet
+
+
+def equipped(context: NodeContext, options: NodeOptions, *, keeps: bool) -> NodeContext:
+    """Adds what a node has of its party: the data set, what the run goes on from, where the model goes.
+
+    Args:
+        context: Of the node.
+        options: Name the folders.
+        keeps: Whether the trained model is kept.
+    """
+    contract, node, fabric = context.contract, context.node, context.fabric
+    with telling(fabric, node):
+        model, state = _keepers(contract, node, fabric, options.out) if keeps else (None, None)
+    return replace(
+        context,
+        open_data=_opener(contract, node, fabric, options),
+        keep_model=model,
+        keep_state=state,
+        start=_start(contract, fabric, options.start),
+    )
+
+
+@contextmanager
+def telling(fabric: Fabric, node: Node) -> Iterator[None]:
+    """Tells the server of an error that ends a worker or chief before it has joined: it is waited for."""
+    try:
+        yield
+    except CoterieError as error:
+        if node.role == "ps":
+            raise
+        with suppress(CoterieError):  # the error itself says more
+            port = fabric.parameter_server(0, _REACH_SECONDS)
+            try:
+                port.tell(farewell_of(error))
+            finally:
+                port.close()
+        raise
+
+
+def take_model(context: NodeContext, session: ServerClient) -> None:
+    """Downloads and keeps the trained model, at a node of a party that gets it."""
+    if context.node not in context.contract.model_recipients():
+        return
+    keeper = context.keep_model
+    if keeper is None:
+        if not context.discloses_everything:  # in one process the first of them keeps it for all
+            context.on_event(ModelNotKept(context.node.name))
+        return
+    digest = receive_model(session, context.contract, keeper.writing)
+    context.on_event(ModelKept(context.node.name, str(keeper.path), digest.hex()))
+    if context.contract.gives_optimizer_state and context.keep_state is not None:
+        writing = context.keep_state.writing
+        kept = receive_optimizer_state(session, context.contract, writing, digest)
+        path = str(context.keep_state.path)
+        context.on_event(OptimizerStateKept(context.node.name, path, kept.hex()))
+
+
+def open_data(context: NodeContext) -> DataSet:
+    """Opens the party's data set.
+
+    Raises:
+        DataError: The node was not told where it is, or it is no such data set.
+    """
+    if context.open_data is None:
+        raise DataError(
+            f"node {context.node.name} owns data but was not told where",
+            expected="a directory that coterie prepare wrote",
+            seen="none",
+            remedy="give it with --data DIR",
+        )
+    return context.open_data()
+
+
+def check_start(context: NodeContext) -> None:
+    """Reads what this node gives before anybody waits for it: afterwards it would be too late."""
+    if context.node != context.contract.start_giver():
+        return
+    if context.start is None:
+        from coterie.training.start_giver import no_start_given
+
+        raise no_start_given(context.node.name)
+    context.start.check()
+
+
+def _memory(context: NodeContext) -> RollbackGuard:
+    folder = context.memory
+    path = folder / "remembered-checkpoint.json" if folder is not None else None
+    return RollbackGuard(path, context.contract)
+
+
+@contextmanager
+def unless_done(context: NodeContext) -> Iterator[None]:
+    """Lets a node that has done its part, and was started again, end well where no server is left."""
+    try:
+        yield
+    except PeerUnreachable:
+        if not _memory(context).done:
+            raise
+        context.on_event(DoneBefore(context.node.name))
+
+
+def compiled_step(context: NodeContext, session: ServerClient) -> WorkerStep:
+    """Compiles before the node joins, so that nobody waits for it in the first step.
+
+    The server is dialled meanwhile: who has just started this node with a wrong address is still there.
+    """
+    if not context.fabric.proves_nothing:  # in one process there is nobody to dial
+        session.dial_ahead()
+    contract = context.contract
+    with telling(context.fabric, context.node):
+        worker_step = WorkerStep(
+            contract.model, contract.data, contract.training.batch, contract.training.threads
+        )
+        worker_step.warm_up()
+    return worker_step
+
+
+def _waiting(context: NodeContext, waits: WaitsFor) -> Waiting:
+    limits = context.contract.limits
+    limit = limits.step_seconds if waits.begun else limits.join_seconds
+    return Waiting(
+        context.node.name,
+        waits.names or ("the parameter server",),
+        round(waits.seconds, 1),
+        round(max(0.0, limit - waits.seconds), 1),
+        waits.reason,
+    )
+
+
+@contextmanager
+def client_of(
+    context: NodeContext,
+    shard: Examples | None,
+    digest: bytes,
+    while_waiting: Callable[[], None] = lambda: None,
+) -> Iterator[ServerClient]:
+    """The node's standing with the server; tells the server of the error that ends it."""
+    session = ServerClient(
+        context.fabric.parameter_server,
+        context.contract,
+        train_examples=shard.rows if shard is not None else 0,
+        data_set_digest=digest,
+        memory=_memory(context),
+        while_waiting=while_waiting,
+        monotonic=context.monotonic,
+        on_waiting=lambda waits: context.on_event(_waiting(context, waits)),
+        start=context.start.parts if context.start is not None else None,
+        on_lost=lambda error, left: context.on_event(
+            ServerLost(context.node.name, f"{error.what}: {error.seen}"[:600], round(left, 1))
+        ),
+        on_back=lambda step: context.on_event(ServerBack(context.node.name, step)),
+    )
+    try:
+        yield session
+    except CoterieError as error:
+        session.tell(error)
+        raise
+    except Exception as error:
+        session.tell(CoterieError("an internal reason", seen=type(error).__name__))
+        raise
+    finally:
+        session.close()
+
+
+def _opener(
+    contract: Contract, node: Node, fabric: Fabric, options: NodeOptions
+) -> Callable[[], DataSet] | None:
+    """Opens the party's data set: as it is, or, if it is sealed, in memory with a fetched key."""
+    data = options.data
+    if data is None:
+        return None
+    from coterie.data.dataset import open_dataset
+    from coterie.keys.sealed_dataset import SealedDataSet, check_owner, open_sealed_dataset
+
+    def opened() -> DataSet:
+        sealed = SealedDataSet.at(data)
+        if sealed is None and options.sealed_only:
+            raise DataError(
+                f"the data set of node {node.name} is not sealed, or not there",
+                expected="what coterie seal wrote",
+                seen="something else",
+                remedy="seal it with coterie seal, and put the result where the node looks for data",
+            )
+        if sealed is None:
+            return open_dataset(data, contract.data, party=node.party)
+        check_owner(sealed, contract.data, party=node.party)
+        key = fabric.data_key(sealed.set_id)
+        return open_sealed_dataset(sealed, key, contract.data, party=node.party)
+
+    return opened
+
+
+def _keepers(
+    contract: Contract, node: Node, fabric: Fabric, out: Path | None
+) -> tuple[ModelKeeper | None, ModelKeeper | None]:
+    """Where the node keeps the trained model, and its optimizers' state.
+
+    Sealed, unless its party's key server says otherwise: nothing that the host chooses decides it.
+    The key is fetched now: after the training it would be too late to find that there is none.
+    """
+    if out is None or node not in contract.model_recipients():
+        return None, None
+    key = fabric.model_key()
+    if key is None:
+        return PlainModelFile(out / MODEL_NAME), PlainModelFile(out / STATE_NAME)
+    from coterie.keys.data_key import DataKey
+    from coterie.keys.sealed_model import SealedModelFile
+
+    sealing = DataKey(node.party, *key)
+    return SealedModelFile.in_folder(out, MODEL_NAME, sealing), SealedModelFile.in_folder(
+        out, STATE_NAME, sealing
+    )
+
+
+def _start(contract: Contract, fabric: Fabric, folder: Path | None) -> StartFiles | None:
+    if folder is None:
+        return None
+    from coterie.training.start_giver import StartFiles
+
+    return StartFiles(contract, folder, fabric.data_key)

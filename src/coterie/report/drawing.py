@@ -18,7 +18,7 @@ from coterie.files import make_folder, write_whole
 from coterie.report import palette
 
 DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)), "-.")
-SIZE = (4.5, 3.1)  # inches: as many CSS pixels as a phone shows without shrinking the text much
+SIZE = (4.5, 3.1)  # inches: in CSS pixels, what a phone shows without shrinking the text much
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
 _REFERENCE = re.compile(r"url\(#([^)]+)\)|^#(.+)$")
@@ -31,10 +31,10 @@ class Drawing:
     """A finished figure.
 
     Attributes:
-        name: Of its files, without an ending.
+        name: Name of its files, without a suffix.
         title: What it shows, in a few words.
         caption: How to read it.
-        source: The SVG as Matplotlib gave it.
+        source: The SVG as Matplotlib made it.
         png: The PNG.
     """
 
@@ -55,7 +55,7 @@ class Drawing:
         write_whole(folder / f"{self.name}.png", self.png)
 
     def renamed(self, title: str) -> Drawing:
-        """The same under another title."""
+        """The same figure under another title."""
         return replace(self, title=title)
 
     def inline(self) -> str:
@@ -65,7 +65,7 @@ class Drawing:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Matplotlib's settings for all figures; figures are made and finished inside."""
+    """Applies Matplotlib's settings; figures are made and finished inside this context."""
     with mpl.rc_context(
         {
             "font.size": 9.5,
@@ -89,7 +89,7 @@ def style() -> Iterator[None]:
             "lines.linewidth": 1.8,
             "figure.facecolor": palette.BACKGROUND.light,
             "svg.fonttype": "none",
-            "text.parse_math": False,  # names are text
+            "text.parse_math": False,  # draw names as they are: no mathematics, no TeX
         }
     ):
         yield
@@ -101,22 +101,22 @@ def new_figure(height: float = SIZE[1]) -> Figure:
 
 
 def legend(axes: Axes, lines: int) -> None:
-    """Names the lines, where there is more than one."""
+    """Adds a legend if there is more than one line."""
     if lines > 1:
         axes.legend(labelcolor=palette.MUTED.light)
 
 
 def finish(figure: Figure, name: str, title: str, caption: str) -> Drawing:
-    """Renders a figure; inside of ``style``."""
+    """Renders a figure; call it inside ``style``."""
     png, svg = io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png", dpi=144)
-    with mpl.rc_context({"svg.hashsalt": name}):  # the same figure, the same ids
+    with mpl.rc_context({"svg.hashsalt": name}):  # makes the ids of the SVG deterministic
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     return Drawing(name, title, caption, svg.getvalue(), png.getvalue())
 
 
 def _inlined(source: bytes, name: str, title: str) -> str:
-    # The XML is Matplotlib's, made a moment ago from our own figure: not input.
+    # Matplotlib has just made this XML from our own figure; it is not input.
     root = ET.fromstring(source)  # noqa: S314
     for parent in root.iter():
         for child in list(parent):
@@ -130,9 +130,7 @@ def _inlined(source: bytes, name: str, title: str) -> str:
         for key, value in list(element.attrib.items()):
             element.set(key, _rewritten(key, value, name))
         if element.tag == f"{{{_SVG}}}style":
-            element.text = (
-                ""  # line joins: nobody sees the difference, and a page's style is global
-            )
+            element.text = ""  # line joins only, which nobody sees; it would style the page
     for size in ("width", "height"):
         root.attrib.pop(size, None)
     root.set("role", "img")

@@ -1,4 +1,4 @@
-"""Figures of training, time and worth. Each is a function from values to a drawing, or None without."""
+"""Figures of training, time and model quality: functions from values to a drawing or to None."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def time_figure(name: str, seconds: Mapping[str, Sequence[float]]) -> Drawing | 
     """Training time of attested and plaintext runs: the paper's figures 6 and 8.
 
     Args:
-        name: Of the figure.
-        seconds: Of every repetition, by the runs' label.
+        name: The figure's name.
+        seconds: Training times of all repetitions, by the runs' label.
     """
     if not seconds:
         return None
@@ -171,8 +171,8 @@ def breakdown_figure(name: str, times: Mapping[str, Mapping[str, float]]) -> Dra
     """Where workers' time goes, in milliseconds per step.
 
     Args:
-        name: Of the figure.
-        times: As in ``RunResult``.
+        name: The figure's name.
+        times: Times by node and kind of work, as in ``RunResult``.
     """
     workers = {node: sums for node, sums in times.items() if "compute" in sums and sums["steps"]}
     if not workers:
@@ -268,7 +268,7 @@ def _curves(
 
 
 def _mark_epochs(axes: Axes, lines: Sequence[Line]) -> bool:
-    """Marks where epochs end, if that is the same in all runs and leaves the curves to be seen."""
+    """Marks where epochs end, if all runs agree on it and the marks do not hide the curves."""
     found = {line.epochs for line in lines}
     epochs = found.pop() if len(found) == 1 else ()
     if not 0 < len(epochs) <= _MOST_EPOCHS:
@@ -279,7 +279,7 @@ def _mark_epochs(axes: Axes, lines: Sequence[Line]) -> bool:
 
 
 def _cut(axes: Axes, later: Sequence[float]) -> bool:
-    """Fits the axis to all but the first tenth, which may be far off; whether that cut something."""
+    """Fits the axis to all points but the first tenth; returns whether any points were cut."""
     low, high = axes.get_ylim()
     margin = 0.15 * (max(later) - min(later)) or 0.01
     bottom, top = min(later) - margin, max(later) + margin

@@ -1,4 +1,4 @@
-"""What one node did in a run, read back from its own folder: its party's report is made of it."""
+"""Reads what one node did in a run from the node's own folder, for its party's report."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ class OwnRecord:
 
     Attributes:
         node: Its name.
-        party: Whose it is.
-        contract: What it ran under.
-        progress: Mean losses of its own examples by step; empty where its host is told none.
-        steps: Steps of the run that were done when it told last; and of how many.
-        quality: Of the trained model on its party's own test rows, where it has some.
-        times: Where its time went, once it is done.
-        model: Digest of the model that it keeps; empty where it gets none.
-        attested: The peers that it judged, as it saw them last.
-        incidents: Refusals and faults that it told.
+        party: The party that it belongs to.
+        contract: The contract that it ran under.
+        progress: Mean losses of its own examples by step; empty where they are withheld from its
+            host.
+        steps: Steps of the run that were done at its last report, and steps in all.
+        quality: Quality of the trained model on its party's own test rows, if there are any.
+        times: How it spent its time; present once it is done.
+        model: Digest of the model that it keeps; empty if it gets none.
+        attested: The peers that it verified, each as last seen.
+        incidents: Refusals and faults that it reported.
     """
 
     node: str
@@ -43,7 +44,7 @@ class OwnRecord:
 
     @property
     def contract_digest(self) -> str:
-        """Of the contract, hex."""
+        """The contract's digest, hex."""
         return contract_digest(self.contract).hex()
 
 
@@ -71,7 +72,7 @@ def read_own(folder: Path) -> OwnRecord:
                 steps = (step, of)
                 points = [
                     point for point in points if point.step < step
-                ]  # it may train steps again
+                ]  # a resumed worker may report a step again; the newest report counts
                 if loss is not None:
                     points.append(Point(step, 1, loss, None))
             case events.OwnQuality():

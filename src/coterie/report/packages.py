@@ -1,4 +1,4 @@
-"""The optional packages: who wants a report asks for them first, and gets an error that helps."""
+"""Loads the optional packages of reports, or raises an error that says how to install them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def require(packages: tuple[str, ...], purpose: str) -> None:
     """Loads optional packages.
 
     Args:
-        packages: Their modules.
+        packages: Names of their modules.
         purpose: What cannot be done without them; begins the error's sentence.
 
     Raises:
-        EnvironmentUnfit: One is not installed.
+        EnvironmentUnfit: One of them is not installed.
     """
     for name in packages:
         try:

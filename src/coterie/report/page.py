@@ -1,4 +1,4 @@
-"""The report as one HTML page: values from the record, markup from the template, nothing from outside."""
+"""Renders the report as one HTML page from the record and the template; the page loads nothing."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Number:
     """A number as it is shown, and as it is.
 
     Attributes:
-        key: Its name in ``result.json``; other names for what is not in there.
+        key: Its name in ``result.json``, or a name of its own if it is not in that file.
         value: The number; None where there is none.
         form: Format specification.
         absent: Why there is none.
@@ -69,7 +69,7 @@ class Number:
 
     @property
     def text(self) -> str:
-        """Rounded."""
+        """The number, rounded for display."""
         if self.value is None:
             return self.absent
         whole = int(self.value) if self.form.endswith("d") else self.value
@@ -77,7 +77,7 @@ class Number:
 
     @property
     def exact(self) -> str:
-        """All digits."""
+        """The number with all its digits."""
         return "" if self.value is None else repr(self.value)
 
 
@@ -89,8 +89,8 @@ class Tile:
         label: What it is.
         number: The number.
         note: A few words.
-        run: Which run it is of.
-        of: That run's title, where there are several.
+        run: The run that it belongs to.
+        of: That run's title, if there are several runs.
     """
 
     label: str
@@ -102,11 +102,11 @@ class Tile:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Attested and plaintext runs in turn.
+    """Attested and plaintext runs that took turns.
 
     Attributes:
         attested: Seconds of training of every attested run.
-        plaintext: Of every plaintext run.
+        plaintext: Seconds of training of every plaintext run.
     """
 
     attested: tuple[float, ...]
@@ -125,8 +125,8 @@ class Report:
     Attributes:
         title: For people.
         runs: The runs, the most important first; none in a party's private comparison.
-        comparison: What joining was worth, where it was measured.
-        pairs: Where attested and plaintext runs were timed.
+        comparison: What the parties gained by training together, if it was measured.
+        pairs: Times of attested and plaintext runs, if they were measured.
         own: A node's own part, in its party's private report.
     """
 
@@ -139,7 +139,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Section:
-    """The figures of a part of the page."""
+    """The figures of one section of the page."""
 
     identity: str
     drawings: tuple[Drawing, ...]
@@ -149,10 +149,10 @@ def render(report: Report, sections: Sequence[Section], folder: Path) -> str:
     """The page.
 
     Args:
-        report: Its values.
-        sections: Its figures; ``worth``, ``training``, ``quality``, ``times`` and ``breakdown-N``
-            (of run N) have a place.
-        folder: Where the page will lie: what it links to is named from there.
+        report: The page's values.
+        sections: The page's figures: ``worth``, ``training``, ``quality``, ``times`` and
+            ``breakdown-N`` (of run N).
+        folder: The folder of the page; links are relative to it.
     """
     environment = Environment(
         loader=PackageLoader("coterie.report"),
@@ -188,7 +188,7 @@ def render(report: Report, sections: Sequence[Section], folder: Path) -> str:
 
 
 def _link(file: Path | None, folder: Path) -> str:
-    """A file as a page in a folder names it; empty where there is none."""
+    """The link to a file, relative to the page's folder; empty if the file is absent."""
     return "" if file is None else os.path.relpath(file, folder)
 
 
@@ -225,7 +225,7 @@ def _own_tiles(own: OwnRecord | None) -> list[Tile]:
     if own is None or own.quality is None:
         return []
     quality, rows = own.quality, f"on {own.quality.examples:,} own test rows"
-    absent = "withheld"  # as the node itself said: they are too few
+    absent = "withheld"  # the node reported no AUC: it has too few test rows
     return [
         Tile("own test AUC", Number("own.auc", quality.auc, ".4f", absent), rows),
         Tile("own test log loss", Number("own.log_loss", quality.log_loss, ".4f", absent), "nats"),
@@ -295,12 +295,12 @@ def _times(
 
 
 def _place(kind: str) -> int:
-    """Where a kind of work stands: as in the figure's legend."""
+    """The position of a kind of work in the figure's legend."""
     return list(_KINDS).index(kind) if kind in _KINDS else len(_KINDS)
 
 
 def _measurements(run: RunRecord) -> list[tuple[str, str]]:
-    """Every measurement in full, and whose it is."""
+    """Every measurement in full, with the nodes that have it."""
     nodes: dict[str, list[str]] = {}
     for node in run.participants:
         if node.measurement:
@@ -343,7 +343,7 @@ def _settings(contract: Contract) -> list[tuple[str, str]]:
 
 
 def _local_settings(local: LocalSection | None) -> list[tuple[str, str]]:
-    """The workers' own optimizers; the others are then the server's."""
+    """The settings of the workers' own optimizers, if the contract has them."""
     if local is None:
         return []
     return [

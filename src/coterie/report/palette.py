@@ -14,7 +14,7 @@ class Shade:
     """A colour by its use.
 
     Attributes:
-        variable: The CSS variable.
+        variable: Name of its CSS variable.
         light: On light backgrounds; also the figure's colour in PNG and SVG files.
         dark: On dark backgrounds.
     """

@@ -32,7 +32,7 @@ class CalibrationGroup:
 
 
 def roc_figure(released: Sequence[tuple[str, ReleasedScores]]) -> Drawing | None:
-    """ROC curves of counted scores; exact, but for the order within a bin, whose worth they state."""
+    """ROC curves of counted scores. The caption bounds the effect of the unknown order in a bin."""
     figure = new_figure(3.5)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=IDLE.light, linewidth=1, linestyle=(0, (2, 2)))
@@ -102,7 +102,7 @@ def calibration_figure(released: Sequence[tuple[str, ReleasedScores]]) -> Drawin
 
 
 def _bins(released: Sequence[tuple[str, ReleasedScores]]) -> str:
-    """In how many bins the scores are, and what that may cost the area under the curve."""
+    """The number of bins of the scores, and the error that binning can cause in the AUC."""
     bins = [f"{len(scores.positives):,}" for _, scores in released]
     error = max(scores.curve_error for _, scores in released)
     return (
@@ -124,7 +124,7 @@ def roc_points(scores: ReleasedScores) -> tuple[list[float], list[float]]:
 def calibration_groups(
     scores: ReleasedScores, groups: int = _CALIBRATION_GROUPS
 ) -> list[CalibrationGroup]:
-    """Groups whole bins, in order of their score, to about as many examples each."""
+    """Groups whole bins, in order of their score, into groups of about equally many examples."""
     positives = np.array(scores.positives, np.int64)
     counts = positives + np.array(scores.negatives, np.int64)
     predicted = np.array(scores.predictions)

@@ -1,4 +1,4 @@
-"""What a report is made of: a finished run's files, read back as values."""
+"""Reads the files of a finished run as the values that a report shows."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ MAX_INCIDENTS = 100
 
 @dataclass(frozen=True)
 class Participant:
-    """A node, and how it proved itself.
+    """A node, and how it was attested.
 
     Attributes:
         name: Its name.
         role: Its role.
-        party: Whose it is.
-        measurement: What its peers saw; empty where nobody attested it.
-        tcb_status: Likewise.
+        party: The party that it belongs to.
+        measurement: The measurement that its peers verified; empty if no node attested it.
+        tcb_status: The TCB status that its peers verified; empty likewise.
         judges: The nodes that attested it.
     """
 
@@ -53,7 +53,7 @@ class Incident:
     Attributes:
         kind: A word or two.
         text: What happened.
-        times: How often, in the same words.
+        times: How often it was reported with the same text.
     """
 
     kind: str
@@ -67,16 +67,16 @@ class RunRecord:
 
     Attributes:
         title: For people.
-        contract: What its nodes ran under.
-        result: What came of it.
-        evaluation: The counted scores, where they were kept.
-        curve: Loss and accuracy by step; empty where no log was kept.
+        contract: The contract that its nodes ran under.
+        result: Its result.
+        evaluation: The counted scores, if they were kept.
+        curve: Loss and accuracy by step; empty if no log was kept.
         participants: Every node of the contract.
         incidents: Refusals and faults, in the order of their first occurrence.
-        comparison: What joining was worth, where it was measured.
+        comparison: What the parties gained by training together, if it was measured.
         epochs: The last step of every epoch but the last, as planned.
-        rows: Training rows, and where they are known validation and test rows, by party.
-        receipt: The run's signed account, where it is kept.
+        rows: Training rows by party; also validation and test rows, if they are known.
+        receipt: The run's signed receipt, if it was kept.
     """
 
     title: str
@@ -93,7 +93,7 @@ class RunRecord:
 
     @property
     def stamp(self) -> str:
-        """The word that says how little or how much the run proves."""
+        """The word that marks what the run proves, such as ``SIMULATED``."""
         if self.result.transport == "ra-tls":
             return self.result.tee.upper()
         return "PLAINTEXT" if self.result.transport == "PLAINTEXT" else "LOCAL"
@@ -107,13 +107,13 @@ def read_run(folder: Path, title: str | None = None) -> RunRecord:
         title: For people; the contract's name if absent.
 
     Raises:
-        DataError: No finished run is there, or a file of it is not of this version.
+        DataError: The directory holds no finished run, or a file of another version.
         ContractInvalid: Its contract is not readable.
     """
     result = _result(folder)
     contract = load_contract(folder / "contract.json")
     lead = folder / "nodes" / contract.by_role("ps")[0].name
-    supervised = lead.is_dir() and result.transport != "memory"  # in one process all tell the run
+    supervised = lead.is_dir() and result.transport != "memory"  # nodes in one process share a log
     proves = result.transport == "ra-tls" and not supervised
     attested = _Attestations(contract.by_role("ps")[0].name if proves else None)
     curve, incidents = Curve(), Incidents()
@@ -139,7 +139,7 @@ def read_run(folder: Path, title: str | None = None) -> RunRecord:
 
 
 def _epochs(steps: int, contract: Contract) -> tuple[int, ...]:
-    """Where the epochs of a schedule of so many steps end: all are of one length."""
+    """The last steps of all epochs but the last; all epochs have the same length."""
     length = steps // contract.training.epochs
     return tuple(range(length, steps, length)) if length else ()
 
@@ -147,7 +147,7 @@ def _epochs(steps: int, contract: Contract) -> tuple[int, ...]:
 def _rows(
     result: RunResult, contract: Contract, receipt: Path | None
 ) -> dict[str, tuple[int, ...]]:
-    """What every party brought: as its owner's machine knows it, or as its nodes told the server."""
+    """Rows of every party, from its owner's machine or from its nodes' reports to the server."""
     if result.rows or receipt is None:
         return {name: (one.train, one.validation, one.test) for name, one in result.rows.items()}
     party_of = {node.name: node.party for node in contract.nodes}
@@ -156,7 +156,7 @@ def _rows(
         for entry in read_entries(receipt):
             if isinstance(entry.body, entry_types.NodeJoined):
                 joined[entry.body.node] = entry.body.examples
-    except CoterieError:  # who checks it is told why; a report is made all the same
+    except CoterieError:  # `receipt verify` says why; the report is made without it
         return {}
     found = {
         party.name: sum(rows for node, rows in joined.items() if party_of.get(node) == party.name)
@@ -194,11 +194,11 @@ def _all_events(folder: Path, contract: Contract, *, supervised: bool) -> Iterat
 
 
 class _Attestations:
-    """Who attested whom.
+    """Collects which nodes attested which.
 
     Args:
-        server: Whose log alone there is: it does not tell how others judged that server itself, but
-            nobody joins who has not.
+        server: The server, if only its log exists. That log does not say which nodes attested the
+            server itself; every node that joined did, since a node does not join before.
     """
 
     def __init__(self, server: str | None) -> None:
@@ -227,7 +227,7 @@ class _Attestations:
 
 
 class Incidents:
-    """Collects what went wrong; different words are kept up to a bound, and then only counted."""
+    """Collects what went wrong. Different texts are kept up to a bound; the rest is counted."""
 
     def __init__(self) -> None:
         self._found: Counter[tuple[str, str]] = Counter()
@@ -251,7 +251,7 @@ class Incidents:
 
     @property
     def found(self) -> tuple[Incident, ...]:
-        """All of them, in the order of their first occurrence."""
+        """All incidents, in the order of their first occurrence."""
         listed = [Incident(kind, text, times) for (kind, text), times in self._found.items()]
         if self._more:
             listed.append(Incident("more", "others, see the nodes' logs", self._more))

@@ -1,7 +1,7 @@
-"""TensorBoard's event files, written while a run goes on, without TensorFlow.
+"""Writes TensorBoard's event files during a run, without TensorFlow.
 
-tensorboardX writes the format (TFRecord frames of Event messages); it is as small as what it does. Its
-own thread is not used: that dies when the disk is full, and whoever logs then waits for it for ever.
+tensorboardX, a small package, writes the format (TFRecord frames of Event messages). Its own thread
+is not used: it dies when the disk is full, and callers then wait for it for ever.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _FINAL = {
 
 @contextmanager
 def tensorboard_log(folder: Path) -> Iterator[EventSink]:
-    """A sink that writes an event file into a folder; once it cannot, the run goes on without it.
+    """A sink that writes an event file into a folder. If writing fails, the run goes on without it.
 
     Args:
-        folder: Made if absent; one run's, as TensorBoard understands it.
+        folder: The folder of one run, in TensorBoard's sense; made if absent.
 
     Raises:
         EnvironmentUnfit: The folder or the file cannot be made.
@@ -47,7 +47,7 @@ def tensorboard_log(folder: Path) -> Iterator[EventSink]:
     try:
         yield unhindered(_Log(writer), f"TensorBoard's event file in {folder}")
     finally:
-        with suppress(OSError):  # has been said, if it could not be written
+        with suppress(OSError):  # a failure to write was reported when it happened
             writer.close()
 
 
@@ -78,7 +78,7 @@ class _Log:
             self._add("train/loss", done.loss, done.step)
         if done.accuracy is not None:
             self._add("train/accuracy", done.accuracy, done.step)
-        # Between two steps only: what a run that goes on took before is not this step's.
+        # Only between two steps: the first step after a resumption has no duration.
         if self._seconds is not None and done.step == self._step + 1:
             passed = done.seconds - self._seconds
             if passed > 0:

@@ -1,4 +1,4 @@
-"""Makes a report's files: the page, and its figures in a folder beside it."""
+"""Writes a report's files: the page, and its figures in a folder beside it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def write_report(folder: Path, report: Report) -> Path:
     """Writes ``report.html`` and ``figures/*.png`` and ``*.svg``.
 
     Args:
-        folder: Where to.
-        report: What they show.
+        folder: The folder to write to.
+        report: What the files show.
 
     Returns:
         The page's path.
@@ -46,10 +46,10 @@ def write_report(folder: Path, report: Report) -> Path:
 
 
 def report_folder(folder: Path) -> Path:
-    """Reads what lies in a directory and writes its report there; returns the page's path.
+    """Writes the report of a directory into that directory and returns the page's path.
 
-    That is a finished run, or the pairs of runs of a benchmark, or, in the own directory of a worker or
-    chief, its part in a run and its party's private comparison.
+    The directory holds a finished run, or a benchmark's pairs of runs. Or it is a worker's or
+    chief's own directory, with the node's part in a run and its party's private comparison.
 
     Raises:
         DataError: There is no finished run, or it is not of this version.
@@ -67,7 +67,7 @@ def _read(folder: Path) -> Report:
         return _read_pairs(pairs)
     comparison = Comparison.read(folder)
     present = {name for name in (CONTRACT, RESULT, STAMP) if (folder / name).exists()}
-    if present == {CONTRACT}:  # what a worker or chief leaves; a run has a stamp from its beginning
+    if present == {CONTRACT}:  # left by a worker or chief; a run begins with a stamp
         own = read_own(folder)
         title = f"{own.party}: {own.node}"
         return Report(title, comparison=comparison, own=own)
@@ -78,18 +78,18 @@ def _read(folder: Path) -> Report:
 
 
 def report_parties(folder: Path) -> None:
-    """Writes the private reports of a run's workers, each into its own folder, where there are any."""
+    """Writes the private reports of a run's workers, if there are any, each into its own folder."""
     for found in sorted(folder.glob(f"nodes/*/{COMPARISON}")):
         report_folder(found.parent)
 
 
 def report_demo(folder: Path, runs: tuple[RunRecord, ...], comparison: Comparison | None) -> Path:
-    """Writes the report of several runs of different schemes and what joining was worth."""
+    """Writes one report of runs of different schemes and of what the parties gained by joining."""
     return write_report(folder, Report("Coterie's demonstration", runs, comparison))
 
 
 def _benchmark(folder: Path) -> list[tuple[Path, Path]]:
-    """The pairs of runs that a benchmark left."""
+    """Reads the pairs of runs of a benchmark."""
     pairs: list[tuple[Path, Path]] = []
     while (attested := folder / f"attested-{len(pairs)}").is_dir():
         pairs.append((attested, folder / f"plaintext-{len(pairs)}"))
@@ -116,7 +116,7 @@ def _sections(report: Report) -> list[Section]:
         lines.append(figures.Line(report.own.node, report.own.progress))
     counted = [(run.title, run.evaluation.test) for run in runs if run.evaluation.test]
     if report.pairs is not None:
-        counted = counted[:1]  # the models are the same, bit for bit, or the page says so
+        counted = counted[:1]  # equal models have equal AUCs; the page says so if the models differ
     worth = [figures.worth_figure(report.comparison)] if report.comparison else []
     seconds: dict[str, tuple[float, ...]] = {}
     if report.pairs is not None:

@@ -1,4 +1,4 @@
-"""What is done with a trained model: evaluate it, score files, export it for serving.
+"""Uses a trained model: evaluates it, scores files, exports it for serving.
 
 ``scoring`` computes as workers do in evaluation, bit for bit; ``evaluation`` and ``prediction`` stream
 files through it; ``layers`` holds the Keras layers that take raw cells, and ``export`` writes them.

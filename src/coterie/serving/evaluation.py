@@ -1,4 +1,4 @@
-"""How good a trained model is on data: prepared data sets, or raw files with labels."""
+"""Evaluates a trained model on prepared data sets or on raw files with labels."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Evaluation:
     """The quality of a model on some data.
 
     Attributes:
-        model_digest: Of the model, 64 hex digits.
-        parts: Metrics by part: ``validation`` and ``test`` of prepared data, ``all`` of a raw file.
-            All are exact.
+        model_digest: The model's digest, 64 hex digits.
+        parts: Exact metrics by part: ``validation`` and ``test`` of prepared data, ``all`` of a raw
+            file.
         bad_lines: The first hundred of a raw file's rows that were skipped, with reasons.
     """
 
@@ -50,14 +50,14 @@ class Evaluation:
 def evaluate(
     model: TrainedModel, data: Path, *, layout: Layout | None = None, max_bad_rows: int = 0
 ) -> Evaluation:
-    """Scores data and measures how well the scores fit the labels.
+    """Scores data and measures how well the scores predict the labels.
 
     Args:
         model: The model.
-        data: A party's prepared data set, or the folder that ``coterie prepare`` filled with one
-            per party, which count as one then; or a raw file with labels.
-        layout: What is known of a raw file beforehand.
-        max_bad_rows: So many bad rows of a raw file are skipped.
+        data: A party's prepared data set; or the folder that ``coterie prepare`` filled with one
+            data set per party, which are taken together; or a raw file with labels.
+        layout: Known properties of a raw file.
+        max_bad_rows: Bad rows of a raw file that are skipped at most.
 
     Raises:
         DataSetMismatch: The data were prepared under another data section, or there are none.
@@ -76,7 +76,7 @@ def evaluate(
 
 
 def _data_sets(folder: Path, model: TrainedModel) -> list[Path]:
-    """The prepared data sets in a folder: itself, or one per party."""
+    """The prepared data sets in a folder: the folder itself, or one in it per party."""
     if (folder / MANIFEST_NAME).exists():
         return [folder]
     parties = [node.party for node in model.contract.data_owners()]

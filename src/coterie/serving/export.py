@@ -1,4 +1,4 @@
-"""Exports a trained model for serving: raw cells in, probabilities out, nothing of Coterie needed.
+"""Exports a trained model for serving: it takes raw cells and needs nothing of Coterie.
 
 ``saved_model`` is TensorFlow's own format, as TensorFlow Serving loads it; plain TensorFlow runs it.
 ``keras`` is one file for ``keras.models.load_model``; it needs :mod:`coterie.serving.layers`.
@@ -29,8 +29,8 @@ from coterie.serving.layers import HashedRows, LogFeatures, RowLookup, ServingMo
 Format = Literal["saved_model", "keras"]
 
 MAX_INDEX_BYTES = 1 << 29
-"""Largest index of an exported model, which has a number for every row that its contract names: a file
-of a few kilobytes can name two thousand million."""
+"""Largest index of an exported model: it has an entry for every row that the contract declares, and a
+contract of a few kilobytes can declare two thousand million rows."""
 _INDEX_TYPE = np.dtype(np.int32)
 
 
@@ -70,7 +70,7 @@ def serving_model(model: TrainedModel) -> ServingModel:
         core=core,
         name="coterie",
     )
-    # First each column's out-of-vocabulary vector, which rows that nobody trained share.
+    # First each column's out-of-vocabulary vector, which all untrained rows of the column share.
     index = np.repeat(np.arange(columns, dtype=_INDEX_TYPE), data.table_rows)
     index[model.row_ids] = np.arange(columns, vectors, dtype=_INDEX_TYPE)
     firsts = model.rows(np.array(data.column_offsets, np.int32))
@@ -94,7 +94,7 @@ def export(model: TrainedModel, out: Path, *, format: Format = "saved_model") ->
     Raises:
         OutputInUse: ``out`` exists, or does not end in ``.keras``.
         ModelUnfit: The model is too large, or its layers do not fit together.
-        EnvironmentUnfit: It cannot be written.
+        EnvironmentUnfit: The model cannot be written.
     """
     if format == "keras" and out.suffix != ".keras":
         raise OutputInUse(
@@ -138,7 +138,7 @@ def export(model: TrainedModel, out: Path, *, format: Format = "saved_model") ->
 
 
 def input_names(columns: Iterable[str]) -> dict[str, str]:
-    """The signatures' input of each column: its name, if need be with underscores behind it.
+    """Each column's input in the signatures: the column's name, with underscores added if needed.
 
     TensorFlow makes a Python function of every signature and tells inputs apart without regard to
     case, so ``class`` cannot be an input, nor ``shop`` beside ``Shop``.
@@ -161,7 +161,7 @@ def input_names(columns: Iterable[str]) -> dict[str, str]:
 
 
 class _Servable(tf.Module):  # type: ignore[misc]  # TensorFlow has no type stubs
-    """What a SavedModel keeps: variables and functions, no Python classes."""
+    """The object that is saved: a SavedModel keeps variables and functions, not Python classes."""
 
     def __init__(self, serving: ServingModel) -> None:
         super().__init__()
@@ -189,5 +189,5 @@ def _save(serving: ServingModel, out: Path) -> None:
         tf.saved_model.save(servable, str(out), signatures=signatures, options=options)
     except (
         tf.errors.OpError
-    ) as error:  # a full disk, for one: TensorFlow writes by operations of its own
+    ) as error:  # TensorFlow's own operations write the files; a full disk is one cause
         raise OSError(error.message.splitlines()[0].rpartition("; ")[2]) from error

@@ -1,4 +1,4 @@
-"""Scores a data frame: a frame of polars gives one of polars, one of pandas gives one of pandas."""
+"""Scores a data frame; the result is a frame of the same library, polars or pandas."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def predict(model: TrainedModel, frame: Frame, layout: Layout, max_bad_rows: int
 
     Args:
         model: The model.
-        frame: The rows; of pandas, which is imported then.
-        layout: What its columns are called, and which to keep.
-        max_bad_rows: So many bad rows are left out.
+        frame: The rows, of polars or pandas. Pandas is imported only for its own frames.
+        layout: Names of its columns, and which of them to keep.
+        max_bad_rows: Bad rows that are left out at most.
 
     Returns:
         ``row``, the kept columns and ``probability``; a frame of pandas has the index of ``frame``.

@@ -1,4 +1,4 @@
-"""Keras layers that take raw cells: an exported model is theirs and needs no preparation of data.
+"""Keras layers that take raw cells, so that an exported model needs no prepared data.
 
 ``keras.models.load_model`` knows them once this module is imported. They hold plain numbers and names,
 no contract, and use TensorFlow's string operations, so Keras must run on TensorFlow.
@@ -27,8 +27,8 @@ _PARTS = ("features", "hashing", "lookup", "core")
 class LogFeatures(keras.layers.Layer):  # type: ignore[misc]  # Keras has no type stubs
     """Numeric cells [B, n], text or numbers, to log(x + 1), float32 [B, n].
 
-    A missing cell is the empty text or NaN, and counts as 0, as do negative numbers: see
-    ``data/prepare/encoding.py``. What is no number is an error of TensorFlow's.
+    A missing cell is the empty text or NaN. It counts as 0, and so do negative numbers: see
+    ``data/prepare/encoding.py``. TensorFlow raises an error for text that is not a number.
 
     Args:
         units: Units in 1 of each column: 1, or a power of ten for decimals that are rounded.
@@ -48,7 +48,7 @@ class LogFeatures(keras.layers.Layer):  # type: ignore[misc]  # Keras has no typ
             numbers_bn = tf.cast(cells_bn, tf.float64)
         numbers_bn = tf.where(tf.math.is_nan(numbers_bn), tf.zeros_like(numbers_bn), numbers_bn)
         units_n = tf.constant(self.units, tf.float64)
-        # Cells of integer columns stay as they are, if they should be no integers.
+        # Cells of integer columns are not rounded, even if they are not integers.
         numbers_bn = tf.where(units_n > 1, tf.round(numbers_bn * units_n) / units_n, numbers_bn)
         numbers_bn = tf.clip_by_value(numbers_bn, tf.cast(0, tf.float64), _LARGEST)
         return tf.cast(tf.math.log1p(numbers_bn), tf.float32)
@@ -186,11 +186,11 @@ class ServingModel(keras.Model):  # type: ignore[misc]  # Keras has no type stub
         return cls(**{**config, **parts})
 
     def get_build_config(self) -> dict[str, object]:
-        """Nothing: the constructor has made every variable."""
+        """Nothing to build: the constructor makes every variable."""
         return {}
 
     def build_from_config(self, config: Mapping[str, object]) -> None:
-        """Nothing is left to be made."""
+        """Does nothing: the constructor makes every variable."""
 
 
 def _joined(cells: Cells, columns: Sequence[str]) -> tf.Tensor:

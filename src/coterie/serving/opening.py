@@ -1,4 +1,4 @@
-"""Finds the trained model that a path means: a model file, or what a run left."""
+"""Finds the trained model at a path: a model file, or a run's directory."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def open_model(path: Path) -> TrainedModel:
     """Reads a trained model.
 
     Args:
-        path: The model's file, or the directory of a run or of a node that got it.
+        path: The model's file, or the directory of a run or of a node that received the model.
 
     Raises:
-        ModelDamaged: There is none, it is sealed, it cannot be read, or any byte was altered.
+        ModelDamaged: The model is absent, sealed, unreadable, or altered in any byte.
     """
     if not path.is_dir():
         if path.name.endswith(SEALED_MODEL_NAME) and path.exists():

@@ -1,4 +1,4 @@
-"""Scores a raw file: one probability per row, to a CSV or Parquet file, in bounded memory."""
+"""Scores a raw file into a CSV or Parquet file, one probability per row, in bounded memory."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was scored.
+    """A record of what was scored.
 
     Attributes:
         file: Columns ``line`` (1-based line of the raw file, int64), those that were kept (text), and
             ``probability`` (float32), in the raw file's order.
-        rows: Rows scored.
-        bad_rows: Rows skipped; the file has no line for them.
-        bad_lines: The first hundred of them, with reasons.
-        mean_probability: Mean of the probabilities; None without rows.
-        model_digest: Of the model, 64 hex digits.
+        rows: Number of rows scored.
+        bad_rows: Number of rows skipped; the file has no line for them.
+        bad_lines: The first hundred of the skipped rows, with reasons.
+        mean_probability: Mean of the probabilities; None if no row was scored.
+        model_digest: The model's digest, 64 hex digits.
     """
 
     file: str
@@ -72,16 +72,16 @@ def predict(
         model: The model.
         raw: Rows in the contract's columns, with or without a label; as ``coterie prepare`` reads
             them. All rows are scored, whatever the contract's ``row_limit``.
-        out: A new file, ``.csv`` or ``.parquet``; it is there, whole, if this succeeds.
-        layout: What is known of the raw file beforehand; its kept columns stand in ``out`` between line and
+        out: A new file, ``.csv`` or ``.parquet``. It appears only when it is complete.
+        layout: Known properties of the raw file. Its kept columns stand in ``out`` between line and
             probability.
-        max_bad_rows: So many bad rows are skipped.
-        progress: Called as the work goes on.
+        max_bad_rows: Bad rows that are skipped at most.
+        progress: Called from time to time while rows are scored.
 
     Raises:
         OutputInUse: ``out`` exists, or has another suffix.
         RawDataInvalid: The raw file has bad rows, is damaged, or does not name every column.
-        UsageError: A kept column is called like one of ``out``.
+        UsageError: A kept column has the name of one of the columns of ``out``.
         EnvironmentUnfit: ``out`` cannot be written.
     """
     _check_output(out)
@@ -118,16 +118,16 @@ def predict_frame(
     Args:
         model: The model.
         raw: As for :func:`predict`; or a frame of polars or pandas, whose cells are read in the dialect ``table``.
-        layout: What is known beforehand.
-        max_bad_rows: So many bad rows are skipped: the result lacks them.
+        layout: Known properties of the rows.
+        max_bad_rows: Bad rows that are skipped at most; the result lacks them.
 
     Returns:
         The columns ``line`` (of a file, from 1) or ``row`` (of a frame, from 0), the kept ones as text, and
         ``probability``.
 
     Raises:
-        RawDataInvalid: There are bad rows, or a column is missing.
-        UsageError: A kept column is called like one of the result.
+        RawDataInvalid: There are more bad rows, or a column is missing.
+        UsageError: A kept column has the name of one of the result's own columns.
     """
     layout, first, count = layout or Layout(), 0, "line"
     source: RawSource
@@ -145,11 +145,11 @@ def predict_frame(
 
 
 class _Scored:
-    """A source's rows, and their scores.
+    """Reads rows and scores them.
 
     Attributes:
-        layout: How it is read.
-        reader: What reads it.
+        layout: The layout by which the source is read.
+        reader: The reader of the source.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ def _check_output(out: Path) -> None:
 
 @contextlib.contextmanager
 def _appearing(out: Path, schema: dict[str, type[pl.DataType]]) -> Iterator[Path]:
-    """Gives a CSV file to fill beside ``out``; it becomes ``out`` if all goes well."""
+    """Opens a temporary CSV file beside ``out``, which replaces ``out`` on success."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".predict-", dir=out.parent) as folder:
@@ -219,7 +219,7 @@ def _appearing(out: Path, schema: dict[str, type[pl.DataType]]) -> Iterator[Path
             yield csv
             if out.suffix == ".parquet":
                 table = Path(folder, "predictions.parquet")
-                # Open files, since polars takes no path that is not UTF-8.
+                # Polars is given open files: it takes no path that is not UTF-8.
                 with csv.open("rb") as source, table.open("wb") as target:
                     rows = pl.scan_csv(source, schema=schema, empty_string_is_null=False)
                     rows.sink_parquet(target)

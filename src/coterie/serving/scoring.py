@@ -1,4 +1,4 @@
-"""Scores examples with a trained model, as the workers do when they evaluate: the same bits."""
+"""Scores examples with a trained model, bit for bit as workers do in evaluation."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a run leaves behind: its events, results, evaluation and comparison files, and its folder."""
+"""The records of a run: events, result, evaluation and comparison files, and its directory."""

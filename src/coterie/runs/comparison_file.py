@@ -1,4 +1,4 @@
-"""What joining is worth: AUCs of models that were trained on different data, on the same test rows."""
+"""What joining is worth: AUCs, on the same test rows, of models trained on different data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class Scored:
         name: For people.
         kind: ``joint``: trained by all parties together; ``pooled``: with all data in one place;
             ``alone``: by one party on its own data.
-        examples: Examples trained, all epochs; None where others' are not this party's to know.
+        examples: Examples trained, all epochs; None if they count others' rows, which this party
+            may not know.
         logits: float32 [n].
     """
 
@@ -42,19 +43,19 @@ class Scored:
 
 
 class ComparedModel(BaseModel):
-    """A model's AUC, and what the joint model has over it.
+    """A model's AUC, and the joint model's gain over it.
 
     Attributes:
         name: For people.
-        kind: See ``Scored``.
+        kind: As in ``Scored``.
         examples: As in ``Scored``.
-        auc: On the common test rows.
+        auc: AUC on the common test rows.
         auc_low: Lower end of its 95 % confidence interval.
         auc_high: Upper end.
         gain: AUC of the joint model minus this one's; None for the joint model itself.
         gain_low: Lower end of the gain's 95 % confidence interval.
         gain_high: Upper end.
-        p_value: Of the gain, two-sided, against none.
+        p_value: Two-sided p-value of the gain, against the hypothesis of no gain.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -77,7 +78,7 @@ class Comparison(BaseModel):
     Attributes:
         format: Version of this file.
         scope: ``everybody``: all parties' test rows, in the clear; ``own``: one party's, by itself.
-        party: Whose rows, with scope ``own``.
+        party: The party whose rows they are, with scope ``own``.
         test_examples: Number of rows.
         method: How the intervals were made.
         models: The joint model first.
@@ -102,7 +103,7 @@ class Comparison(BaseModel):
             None unless the labels hold each class at least twice.
 
         Raises:
-            DataError: Scores and labels do not fit together.
+            DataError: The numbers of scores and labels differ.
         """
         paired = paired_aucs([model.logits for model in scored], labels)
         if paired is None:
@@ -128,10 +129,10 @@ class Comparison(BaseModel):
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """Reads the file of a folder; None where there is none.
+        """Reads the file of a folder; None if it is absent.
 
         Raises:
-            DataError: It is no such file.
+            DataError: It is not a comparison file of this version.
         """
         return read_beside(
             folder / FILE, cls, max_bytes=MAX_FILE_BYTES, holds="comparison", without="it"

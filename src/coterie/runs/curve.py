@@ -11,13 +11,13 @@ MAX_POINTS = 512
 
 @dataclass(frozen=True)
 class Point:
-    """Consecutive steps whose values were told, put together.
+    """Consecutive steps whose values were reported, merged into one point.
 
     Attributes:
-        step: The last of them.
-        examples: That its values are means over.
+        step: The last of the steps.
+        examples: Number of examples that its values are means over.
         loss: Mean over these examples.
-        accuracy: Share of them that was predicted right before its update; None where not told.
+        accuracy: Share of them that was predicted right before its update; None if not reported.
     """
 
     step: int
@@ -27,21 +27,21 @@ class Point:
 
 
 class Curve:
-    """Hears a run's events, in order; when it is full, pairs of points become one.
+    """Collects points from a run's events, in order. When it is full, it merges pairs of points.
 
     Args:
-        max_points: How many points are kept at most.
+        max_points: Largest number of points that are kept.
     """
 
     def __init__(self, max_points: int = MAX_POINTS) -> None:
         self._max_points = max_points
-        self._width = 1  # windows of steps per point
+        self._width = 1  # windows of steps per point; doubles when the curve is full
         self._points: list[Point] = []
         self._open: list[Point] = []
         self.steps = 0
 
     def hear(self, event: Event) -> None:
-        """Takes note of a step; after a return to a checkpoint later points are forgotten."""
+        """Adds a step. After a return to a checkpoint it drops the points after that checkpoint."""
         match event:
             case StepDone():
                 self.steps = event.steps

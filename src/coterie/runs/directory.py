@@ -1,4 +1,4 @@
-"""The output directory of a run: one run per directory, resumed by the same contract only."""
+"""The output directory of a run. It holds one run, and only the same contract resumes it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from coterie.runs.run_files import CONTRACT, PARENTS, RECEIPT, parent_receipts
 
 STAMP = "run.json"
 _KEYS = "keys"
-_STAGING = "new.partial"  # as long as it is there, what has moved out of it is no run yet
+_STAGING = "new.partial"  # while it exists, the files that were moved out of it are not yet a run
 
 
 class _Stamp(BaseModel):
@@ -54,8 +54,8 @@ class RunDirectory:
 
     Attributes:
         path: The directory.
-        contract: The contract that its nodes run under: the given one, with throw-away keys for
-            the parties that have none.
+        contract: The contract that its nodes run under: the given one, with temporary keys for the
+            parties that have none.
     """
 
     def __init__(self, path: Path, contract: Contract) -> None:
@@ -64,11 +64,11 @@ class RunDirectory:
 
     @property
     def contract_file(self) -> Path:
-        """The contract as the nodes read it."""
+        """The file from which the nodes read the contract."""
         return self.path / CONTRACT
 
     def key_file(self, party: str) -> Path | None:
-        """A party's throw-away key, where this run made one."""
+        """The file of a party's temporary key, if this run made one."""
         path = self._keys / f"{party}.pem"
         return path if path.exists() else None
 
@@ -80,9 +80,9 @@ class RunDirectory:
         return path
 
     def keep_receipt(self, server: str, start: Path | None = None) -> None:
-        """Copies the receipt of the first server to where people look for it; if there is one.
+        """Copies the receipt of the first server, if there is one, to the run's top level.
 
-        Beside it go those of the runs before, where the folder of what this run went on from has them.
+        The receipts of earlier runs are copied with it, if the start's folder has them.
         """
         kept = self.node(server) / RECEIPT
         if not kept.exists():
@@ -110,7 +110,7 @@ class RunDirectory:
             raise _in_use(self.path, "a result of this version", str(error.errors()[0])) from error
 
     def finish(self, result: RunResult) -> None:
-        """Keeps the model and the result, and forgets the throw-away keys.
+        """Keeps the model and the result, and deletes the temporary keys.
 
         Raises:
             ModelDamaged: A node kept another model than the result names.
@@ -123,7 +123,7 @@ class RunDirectory:
                 shutil.rmtree(self._keys)
 
     def _keep_model(self, result: RunResult) -> None:
-        """Puts the model at the run's top level too, if a node of the run got it."""
+        """Copies the model to the run's top level, if a node of the run received it."""
         for node in self.contract.model_recipients():
             source = self.node(node.name) / MODEL_NAME
             if not source.exists():
@@ -137,7 +137,7 @@ class RunDirectory:
             return
 
     def _keep_state(self, source: Path, result: RunResult) -> None:
-        """Puts the optimizers' state beside the model, if the contract gives it out."""
+        """Copies the optimizers' state beside the model, if the contract gives it out."""
         if result.optimizer_state is None:
             return
         digest = read_state(source).digest.hex()
@@ -151,23 +151,23 @@ class RunDirectory:
         return self.path / _KEYS
 
     def create(self, given: Contract, transport: TransportName) -> None:
-        """Makes keys for the parties that have none, and writes contract and stamp, durably.
+        """Makes keys for the parties that have none, and writes contract and stamp durably.
 
-        All of it is made in a folder of its own and moved out of there, the stamp last: a directory
-        with neither that folder nor the stamp is somebody else's.
+        All files are made in a temporary folder and then moved out of it, the stamp last. A
+        directory with neither that folder nor the stamp was not made here.
 
         Raises:
-            EnvironmentUnfit: The directory cannot be written; it is as it was then.
+            EnvironmentUnfit: The directory cannot be written; it is then left as it was.
         """
         staging = self.path / _STAGING
         made = {name: staging / name for name in (_KEYS, CONTRACT, STAMP)}
         with writing(f"the run's directory {self.path}"):
             self._clear_unfinished()
             staging.mkdir(mode=0o700)
-            sync_folder(self.path)  # before anything else: it says whose the rest is
+            sync_folder(self.path)  # made first: it marks the other files as made here
             try:
                 made[_KEYS].mkdir(mode=0o700)
-                if transport != "memory":  # in one process nobody signs anything
+                if transport != "memory":  # nodes in one process sign nothing
                     self.contract = _with_keys(given, made[_KEYS])
                 write_whole(made[CONTRACT], canonical_json(self.contract))
                 stamp = _Stamp(
@@ -183,7 +183,7 @@ class RunDirectory:
                 raise
 
     def _clear_unfinished(self) -> None:
-        """Removes what a beginning that was cut off has left; of a run that has begun nothing."""
+        """Removes the files of an interrupted ``create``, but none of a run that has begun."""
         staging = self.path / _STAGING
         if staging.exists() and not (self.path / STAMP).exists():
             shutil.rmtree(self._keys, ignore_errors=True)
@@ -200,7 +200,7 @@ def open_run_directory(
     Args:
         path: The directory; made if absent.
         contract: As the user gave it.
-        transport: Name of the transport; a run does not change it.
+        transport: Name of the transport; a resumed run must use the same.
 
     Raises:
         OutputInUse: The directory holds something else, or another process uses it.
@@ -213,7 +213,7 @@ def open_run_directory(
         if (path / STAMP).exists():
             _check_stamp(path, contract, transport)
             directory.contract = _stored_contract(directory.contract_file, contract)
-            # Its beginning may have been cut off at the very end.
+            # `create` may have been interrupted after its last move.
             shutil.rmtree(path / _STAGING, ignore_errors=True)
         else:
             directory.create(contract, transport)
@@ -222,10 +222,10 @@ def open_run_directory(
 
 @contextmanager
 def new_directory(path: Path) -> Iterator[None]:
-    """Makes a directory if it is absent, and holds it; refuses one that holds anything.
+    """Makes a directory if it is absent, and locks it; refuses one that is not empty.
 
     Raises:
-        OutputInUse: It does, or something else has its name, or another process uses it.
+        OutputInUse: It is not empty, is not a directory, or is used by another process.
         EnvironmentUnfit: It cannot be made or written.
     """
     _require_empty(path)
@@ -241,7 +241,7 @@ def _require_empty(path: Path) -> None:
 
 
 def _with_keys(given: Contract, folder: Path) -> Contract:
-    """The contract with throw-away keys, made in a folder, for the parties that have none."""
+    """The contract with temporary keys for the parties that have none; makes the key files."""
     parties = []
     for party in given.parties:
         if party.key is not None:
@@ -253,18 +253,18 @@ def _with_keys(given: Contract, folder: Path) -> Contract:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copies a file, durably, whole or not at all."""
+    """Copies a file durably and atomically."""
     with source.open("rb") as original, written_aside(target) as copy:
         shutil.copyfileobj(original, copy)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
-    """Gives a file that does not change any more a second name, whole or not at all."""
+    """Links a file that does not change any more, or copies it; atomically."""
     partial = target.with_name(target.name + ".partial")
     partial.unlink(missing_ok=True)
     try:
         partial.hardlink_to(source)
-    except OSError:  # not every file system has links
+    except OSError:  # some file systems have no links
         _copy(source, target)
         return
     partial.rename(target)
@@ -272,7 +272,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _require_own_or_empty(path: Path) -> None:
-    """Refuses a directory that holds anything else than a run, or the beginning of one."""
+    """Refuses a directory that holds files, unless they are a run or the beginning of one."""
     names = _names(path, "a directory, new or of this run")
     begun = {_STAGING, _KEYS, CONTRACT} if _STAGING in names else set()
     others = names - {LOCK} - begun
@@ -281,7 +281,7 @@ def _require_own_or_empty(path: Path) -> None:
 
 
 def _names(path: Path, expected: str) -> set[str]:
-    """What is in a directory; nothing where there is none yet."""
+    """Names in a directory; none if it does not exist."""
     try:
         return {entry.name for entry in path.iterdir()}
     except FileNotFoundError:
@@ -293,7 +293,7 @@ def _names(path: Path, expected: str) -> set[str]:
 
 
 def _stored_contract(path: Path, given: Contract) -> Contract:
-    """The contract that the run's nodes read: the given one, apart from throw-away keys."""
+    """The contract that the run's nodes read. Without temporary keys it must be the given one."""
     try:
         stored = load_contract(path)
     except ContractInvalid as error:

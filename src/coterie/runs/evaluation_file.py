@@ -1,4 +1,4 @@
-"""The counted scores that a run released, as a file beside its result: curves are drawn from them."""
+"""The file of counted scores that a run released. Reports draw curves from it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MAX_FILE_BYTES = 1 << 20
 
 
 class Evaluation(BaseModel):
-    """Counts over all data owners, in bins that are each over enough examples.
+    """Counts over all data owners. Every bin holds enough examples.
 
-    A split that had too few is absent.
+    A split with too few examples is absent.
 
     Attributes:
         format: Version of this file.
@@ -35,15 +35,15 @@ class Evaluation(BaseModel):
 
     @classmethod
     def of(cls, outcome: RunOutcome) -> Self:
-        """The released totals of a finished run."""
+        """Makes the file's content from the released totals of a finished run."""
         return cls(validation=outcome.totals.get("validation"), test=outcome.totals.get("test"))
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """Reads a run's file; None where there is none.
+        """Reads a run's file; None if it is absent.
 
         Raises:
-            DataError: It is no such file.
+            DataError: It is not an evaluation file of this version.
         """
         return read_beside(
             folder / FILE, cls, max_bytes=MAX_FILE_BYTES, holds="counted scores", without="curves"

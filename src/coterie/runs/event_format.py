@@ -1,4 +1,4 @@
-"""Events as JSON lines: how a node's process tells its story to a log or to the process above it."""
+"""Events as JSON lines, for logs and for the process that supervises a node."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def encode_event(event: events.Event, at: datetime) -> str:
     """The event as one line of JSON in ASCII, without the line's end.
 
     Args:
-        event: What happened.
-        at: When.
+        event: The event.
+        at: Time of the event, UTC.
     """
     return json.dumps({"event": type(event).__name__, "time": utc_text(at), **event.to_dict()})
 
 
 def decode_event(line: str) -> events.Event | None:
-    """The event that a line holds, or None where it holds none."""
+    """The event that a line holds, or None if the line is not an event."""
     if not line.startswith("{") or len(line) > MAX_LINE_BYTES:
         return None
     try:
@@ -45,7 +45,7 @@ def decode_event(line: str) -> events.Event | None:
 
 
 def describe_event(event: events.Event) -> str:
-    """The event as one line for people; what a peer has put into it cannot steer a terminal."""
+    """The event as one line for people. Control characters from peers are made harmless."""
     return printable(_sentence(event), None)
 
 

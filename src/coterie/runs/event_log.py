@@ -1,6 +1,6 @@
-"""Where a node's and a run's events go: a file, to which a resumed run appends, and standard output.
+"""Sinks for the events of a node or run: standard output, and a file, which is appended to.
 
-None of these may end a training or stop it: what cannot be written is said once, on standard error.
+A sink never ends or blocks a training. A failure to write is reported once, on standard error.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _MOST_HELD_BYTES = 1 << 20
 
 
 class LineLog:
-    """Appends lines to a file that is made when the first one comes. Thread-safe.
+    """Appends lines to a file that is made with the first line. Thread-safe.
 
-    What cannot be written is held for the next attempt, as far as that goes: where there is room
-    again in time, nothing is missing.
+    Lines that cannot be written are kept for the next attempt, up to a bound. If the disk has room
+    again in time, no line is missing.
 
     Args:
         path: The file.
@@ -43,7 +43,7 @@ class LineLog:
 
         Args:
             line: The text.
-            at_once: Whether to write it now; else it waits for the next one that is.
+            at_once: Whether to write it now; otherwise it waits for the next such line.
         """
         with self._lock:
             self._held += line.encode() + b"\n"
@@ -51,7 +51,7 @@ class LineLog:
                 self._write()
 
     def close(self) -> None:
-        """Writes what waits, and closes the file."""
+        """Writes the waiting lines and closes the file."""
         with self._lock:
             if self._held:
                 self._write()
@@ -73,14 +73,15 @@ class LineLog:
                 self._said = True
                 say_unwritten(str(self._path), error)
             if len(self._held) > _MOST_HELD_BYTES:
-                # The newest lines go on, behind a line's end: the one before may be torn.
+                # Keep the newest lines, after a line's end: the last line in the file may be
+                # incomplete.
                 kept = self._held[-_MOST_HELD_BYTES // 2 :]
                 self._held = b"\n" + kept[kept.find(b"\n") + 1 :]
 
 
 @contextmanager
 def event_log(folder: Path) -> Iterator[EventSink]:
-    """A sink that appends to the log in a folder. Steps wait in a buffer for the next other event."""
+    """A sink that appends to the log in a folder. Steps are buffered until the next other event."""
     log = LineLog(folder / FILE)
 
     def keep(event: Event) -> None:
@@ -93,7 +94,7 @@ def event_log(folder: Path) -> Iterator[EventSink]:
 
 
 def read_events(folder: Path) -> Iterator[Event]:
-    """The events in a folder's log, one by one; lines that hold none are left out."""
+    """Yields the events in a folder's log; lines that are not events are skipped."""
     try:
         log = (folder / FILE).open("rb")
     except FileNotFoundError:
@@ -106,15 +107,15 @@ def read_events(folder: Path) -> Iterator[Event]:
 
 
 def json_line(event: Event) -> str:
-    """An event that happens now as a line of JSON."""
+    """An event as a line of JSON, with the present time."""
     return encode_event(event, datetime.now(UTC))
 
 
 def printed(line: Callable[[Event], str] = json_line) -> EventSink:
-    """A sink that writes every event as a line to standard output, at once.
+    """A sink that writes every event as a line to standard output, unbuffered.
 
     Args:
-        line: Makes a line of an event.
+        line: Makes the line of an event.
     """
 
     def write(event: Event) -> None:
@@ -125,7 +126,7 @@ def printed(line: Callable[[Event], str] = json_line) -> EventSink:
 
 
 def all_of(*sinks: EventSink) -> EventSink:
-    """A sink that tells all of these."""
+    """A sink that passes every event to all the given sinks."""
 
     def tell(event: Event) -> None:
         for sink in sinks:

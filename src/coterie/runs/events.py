@@ -1,4 +1,4 @@
-"""What happens in a run, as values: shown while it runs, written to its log, kept in its receipt."""
+"""The events of a run as values. They are shown, written to its log, and kept in its receipt."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened. Subclasses name it."""
+    """Base class of events."""
 
     def to_dict(self) -> dict[str, object]:
-        """The event as flat values under its class's name."""
+        """The event as flat values, with its class's name."""
         return {"event": type(self).__name__, **asdict(self)}
 
 
@@ -34,9 +34,9 @@ class Listening(Event):
 
 @dataclass(frozen=True)
 class Joined(Event):
-    """A node joined the run; ``missing`` are those still awaited.
+    """A node joined the run; ``missing`` names the nodes that have yet to join.
 
-    ``examples`` and ``data_set`` (SHA-256 of its training shard, hex) are what a worker brings.
+    A worker brings ``examples`` examples; ``data_set`` is the SHA-256 of its training rows, hex.
     """
 
     node: str
@@ -52,8 +52,8 @@ class StepDone(Event):
 
     ``loss`` and ``accuracy`` (the share of labels that the prediction agreed with before the update)
     are means over the last ``over_steps`` steps, this one included, and their ``over_examples``
-    examples. They come only with the steps at which such a window ends (``ps.disclosure``), and are
-    None, over 0 examples, at all others. No two windows share a step.
+    examples. They come only with the steps at which such a window ends (``ps.core.disclosure``),
+    and are None, over 0 examples, at all others. No two windows share a step.
     """
 
     step: int
@@ -70,9 +70,9 @@ class StepDone(Event):
 class ValidationDone(Event):
     """The model was validated after ``step`` steps, on ``examples`` rows of all owners.
 
-    ``auc``, ``log_loss`` and ``calibration`` are None where too few rows, or not all owners, took
-    part. ``best``: none before was better. ``train_loss`` is the mean loss of the steps since the last
-    validation, as far as it was told.
+    ``auc``, ``log_loss`` and ``calibration`` are None if too few rows, or not all owners, took
+    part. ``best`` says whether no earlier validation was better. ``train_loss`` is the mean
+    reported loss of the steps since the last validation.
     """
 
     step: int
@@ -86,10 +86,10 @@ class ValidationDone(Event):
 
 @dataclass(frozen=True)
 class OwnQuality(Event):
-    """How good the trained model is on one party's own test rows: told by its own node, to its own host.
+    """Quality of the trained model on a party's own test rows, reported by its node to its host.
 
-    ``auc`` is None where a class has too few of the ``examples`` rows to tell, all three where there
-    are too few at all.
+    ``auc`` is None if a class has too few of the ``examples`` rows. All three are None if there are
+    too few rows altogether.
     """
 
     node: str
@@ -102,14 +102,14 @@ class OwnQuality(Event):
 
 @dataclass(frozen=True)
 class Overfitting(Event):
-    """At ``step`` training loss has fallen since the best validation, and validation loss has risen."""
+    """Since the best validation, training loss has fallen and validation loss has risen."""
 
     step: int
 
 
 @dataclass(frozen=True)
 class StoppedEarly(Event):
-    """Training ends after ``step`` steps: no validation was better than ``best_step``'s for too long."""
+    """Training ends early after ``step`` steps; the best validation was that of ``best_step``."""
 
     step: int
     best_step: int
@@ -132,11 +132,11 @@ class Begun(Event):
 
 @dataclass(frozen=True)
 class StartTaken(Event):
-    """The server holds the model that the run goes on from, as the contract names it.
+    """The server holds the model that the run starts from, as the contract names it.
 
-    ``node`` gave it; ``model`` is its digest, ``step`` the updates that it holds; ``optimizer_state`` the
-    digest of what its optimizers kept, ``new`` where theirs begins anew, empty where they keep none;
-    ``changes`` says what this run has more of: tables that grew, columns that came.
+    ``node`` gave it. ``model`` is its digest; ``step`` counts the updates that it holds.
+    ``optimizer_state`` is the digest of its optimizers' state, ``new`` if their state starts again,
+    or empty if they have none. ``changes`` says what this run adds: larger tables, new columns.
     """
 
     node: str
@@ -165,7 +165,7 @@ class ExamplesDelivered(Event):
 
 @dataclass(frozen=True)
 class Attested(Event):
-    """A peer proved itself."""
+    """A peer was attested."""
 
     node: str
     peer: str
@@ -177,7 +177,7 @@ class Attested(Event):
 
 @dataclass(frozen=True)
 class Refused(Event):
-    """A peer or call was refused, ``count`` times since the same was told last."""
+    """A peer or call was refused, ``count`` times since the same refusal was last reported."""
 
     node: str
     error: str
@@ -187,7 +187,7 @@ class Refused(Event):
 
 @dataclass(frozen=True)
 class LeftOut(Event):
-    """A worker stayed away longer than its grace: from ``step`` on the run does not wait for it."""
+    """A worker was absent longer than its grace; the run does not wait for it from ``step`` on."""
 
     node: str
     step: int
@@ -203,7 +203,7 @@ class Returned(Event):
 
 @dataclass(frozen=True)
 class Restarted(Event):
-    """The server went back to a checkpoint (step 0: the beginning) since a shard of it was lost."""
+    """The server went back to a checkpoint because a shard was lost; step 0 is the beginning."""
 
     node: str
     step: int
@@ -213,8 +213,9 @@ class Restarted(Event):
 class WorkerTimes(Event):
     """Where a worker's training time went, in seconds.
 
-    ``prepare`` is what computing waited for the next batch; ``transport`` is everything between
-    this node and the server that the server does not account for: serialization, gRPC, TLS, network.
+    ``prepare`` is the time for which computation waited for the next batch. ``transport`` is the
+    time between this node and the server that the server does not count: serialization, gRPC, TLS,
+    network.
     """
 
     node: str
@@ -228,9 +229,10 @@ class WorkerTimes(Event):
 
 @dataclass(frozen=True)
 class ServerTimes(Event):
-    """Where a server's training time went, in seconds of its own threads, but for ``wait``.
+    """Where a server's training time went, in seconds of its own threads, except ``wait``.
 
-    ``wait`` is how long complete pushes of a worker waited for the last worker's, summed.
+    ``wait`` is the sum of the times for which a worker's complete push waited for the last
+    worker's.
     """
 
     node: str
@@ -243,7 +245,7 @@ class ServerTimes(Event):
 
 @dataclass(frozen=True)
 class ModelKept(Event):
-    """A node of a party that gets the trained model has written it; ``digest`` is the model's."""
+    """The node of a party that gets the trained model has written it; ``digest`` is the model's."""
 
     node: str
     path: str
@@ -252,7 +254,7 @@ class ModelKept(Event):
 
 @dataclass(frozen=True)
 class OptimizerStateKept(Event):
-    """Likewise what the model's optimizers keep, for a run that goes on from it."""
+    """A node has written the optimizers' state, from which another run can go on."""
 
     node: str
     path: str
@@ -261,24 +263,24 @@ class OptimizerStateKept(Event):
 
 @dataclass(frozen=True)
 class ModelNotKept(Event):
-    """A node of a party that gets the trained model was not told where to write it."""
+    """A node of a party that receives the trained model was given no place to write it to."""
 
     node: str
 
 
 @dataclass(frozen=True)
 class DoneBefore(Event):
-    """A node that was started again had done its part before, and finds no server that wants it."""
+    """A node was started again after it had done its part; no server needs it any more."""
 
     node: str
 
 
 @dataclass(frozen=True)
 class WorkerProgress(Event):
-    """A worker tells its own host how far it is.
+    """A worker reports its progress to its own host.
 
-    ``loss`` is the mean over its own examples since it was told last, None where these are too few or
-    not its host's; ``examples_per_second`` counts its own examples.
+    ``loss`` is the mean over its own examples since the last report. It is None if these are too
+    few or are not its host's. ``examples_per_second`` counts its own examples.
     """
 
     node: str
@@ -290,7 +292,7 @@ class WorkerProgress(Event):
 
 @dataclass(frozen=True)
 class ServerLost(Event):
-    """A node has lost the parameter server, and goes on trying for so many seconds at most."""
+    """A node has lost the parameter server and tries for at most so many seconds to reconnect."""
 
     node: str
     reason: str
@@ -299,7 +301,7 @@ class ServerLost(Event):
 
 @dataclass(frozen=True)
 class ServerBack(Event):
-    """A node has found the parameter server again, and goes on after so many steps of the run."""
+    """A node has reconnected to the parameter server and goes on after so many steps of the run."""
 
     node: str
     step: int
@@ -307,7 +309,7 @@ class ServerBack(Event):
 
 @dataclass(frozen=True)
 class StoodStill(Event):
-    """A node's process did not run for so many seconds: it was paused, or its machine was."""
+    """A node's process did not run for so many seconds: it or its machine was paused."""
 
     node: str
     seconds: float
@@ -315,9 +317,10 @@ class StoodStill(Event):
 
 @dataclass(frozen=True)
 class Waiting(Event):
-    """A node waits: for whom, or what, since when; said again at growing intervals.
+    """A node waits: for whom or what, and since when. Reported again at growing intervals.
 
-    ``reason`` is what is known of why, and ``seconds_left`` when the wait ends the run at the latest.
+    ``reason`` says why, as far as known. ``seconds_left`` is the time after which the wait ends the
+    run.
     """
 
     node: str
@@ -329,7 +332,7 @@ class Waiting(Event):
 
 @dataclass(frozen=True)
 class Ended(Event):
-    """A node told the server that it ends, or pauses, and why: its error's class and words."""
+    """A node reported to the server that it ends or pauses, with its error's class and text."""
 
     node: str
     error: str
@@ -339,14 +342,14 @@ class Ended(Event):
 
 @dataclass(frozen=True)
 class Stopped(Event):
-    """A node was told to end (SIGTERM) before its work was done; the same command goes on."""
+    """A node was asked to end (SIGTERM) before its work was done; the same command resumes it."""
 
     node: str
 
 
 @dataclass(frozen=True)
 class Failed(Event):
-    """A node ends with an error of the tree: its fields, and the process's exit code."""
+    """A node ends with an error: the fields of the error, and the process's exit code."""
 
     node: str
     exit_code: int

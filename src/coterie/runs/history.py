@@ -1,4 +1,4 @@
-"""What a run tells while it trains, as curves: for programs that run or read one."""
+"""Collects what a run reports during training as curves, for programs that start or read a run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class History:
-    """Collects a run's curves: give it as ``on_event``, or read it from a run's directory.
+    """A run's curves. Pass it as ``on_event``, or read it from a run's directory.
 
-    Long runs are kept in a bounded number of points, each a mean over consecutive steps. After a return to
-    a checkpoint the steps that are trained again are told again, and the earlier ones forgotten.
+    Long runs are kept in a bounded number of points, each a mean over consecutive steps. After a
+    return to a checkpoint, the steps that are trained again replace the earlier ones.
 
     Args:
-        max_points: How many points of the training curve are kept at most.
+        max_points: Largest number of points of the training curve that are kept.
     """
 
     def __init__(self, max_points: int = MAX_POINTS) -> None:
@@ -35,12 +35,12 @@ class History:
         """The history of a run, finished or not, from the log in its directory.
 
         Raises:
-            DataError: No run is there.
+            DataError: The directory holds no run.
         """
         folder = run
         if (
             not (run / FILE).exists() and (run / CONTRACT).exists()
-        ):  # the server of `coterie run` keeps it
+        ):  # with `coterie run`, the server keeps the log
             folder = run / "nodes" / load_contract(run / CONTRACT).by_role("ps")[0].name
         if not (folder / FILE).exists():
             raise DataError(
@@ -55,7 +55,7 @@ class History:
         return history
 
     def __call__(self, event: Event) -> None:
-        """Hears what happens."""
+        """Adds an event."""
         self._curve.hear(event)
         match event:
             case ValidationDone():
@@ -67,7 +67,7 @@ class History:
 
     @property
     def points(self) -> tuple[Point, ...]:
-        """The training curve: step, mean loss and accuracy, and over how many examples."""
+        """The training curve: step, mean loss and accuracy, and the number of their examples."""
         return self._curve.points
 
     @property
@@ -76,7 +76,7 @@ class History:
         return tuple(self._validations)
 
     def to_frame(self) -> pl.DataFrame:
-        """Both curves as one table, by step; null where a step has no such value."""
+        """Both curves as one table, by step; null where a step lacks a value."""
         import polars as pl
 
         training = pl.DataFrame(

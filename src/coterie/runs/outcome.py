@@ -1,4 +1,4 @@
-"""What a finished run amounts to on the server."""
+"""The outcome of a finished run on the server."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from coterie.runs.records import Validated, WorkerAbsence
 
 @dataclass(frozen=True)
 class RunEnd:
-    """Which run an outcome is of, and which checkpoint of it.
+    """The run and the checkpoint that an outcome belongs to.
 
     Attributes:
         run_id: Random name of the run, 64 hex digits.
         checkpoint: Digest of the last step's checkpoint, of all shards together, 64 hex digits;
-            empty where none are kept.
+            empty if no checkpoints are kept.
     """
 
     run_id: str
@@ -33,18 +33,19 @@ class RunOutcome:
 
     Attributes:
         steps: Updates applied.
-        model_step: The step that the model is of: the last one, or that of the best validation.
+        model_step: The step after which the model was taken: the last, or that of the best
+            validation.
         examples: Examples trained, all epochs.
-        seconds: Training time: from the last join to the last update, in every life of the server; of steps that
-            were lost and trained again, the last time alone.
-        train_loss: Mean loss over the last epoch; None where it may not be told.
+        seconds: Training time from the last join to the last update, summed over the server's
+            incarnations. Steps that were trained again count once, with their last time.
+        train_loss: Mean loss over the last epoch; None if it must not be disclosed.
         totals: Released evaluation counts, by split.
         model_digest: Digest of the model; 32 bytes.
-        end: The run and checkpoint that it is of.
-        absences: Who was left out when.
-        validations: While the model was trained.
-        optimizer_state: Digest of what the optimizers keep, 32 bytes; None where nobody gets it.
-        times: Where the time of shard 0 and of the workers went; not kept between restarts.
+        end: The run and checkpoint that it belongs to.
+        absences: Workers that were left out, and in which steps.
+        validations: Validations during training.
+        optimizer_state: Digest of the optimizers' state, 32 bytes; None if no party receives it.
+        times: Times of shard 0 and of the workers by kind of work; not kept between restarts.
     """
 
     steps: int
@@ -61,7 +62,7 @@ class RunOutcome:
     times: tuple[ServerTimes | WorkerTimes, ...] = ()
 
     def to_json(self) -> bytes:
-        """The outcome as it is kept between restarts of the server."""
+        """The outcome as the server stores it for restarts."""
         return (
             _Stored(
                 steps=self.steps,
@@ -83,7 +84,7 @@ class RunOutcome:
 
     @staticmethod
     def from_json(octets: bytes) -> RunOutcome:
-        """Reads what ``to_json`` wrote; the store has checked that it is whole.
+        """Reads the output of ``to_json``. The store has verified its digest.
 
         Raises:
             CheckpointDamaged: Another version wrote it.

@@ -1,4 +1,4 @@
-"""Records of a run that its server, its checkpoints, its result and its receipt share."""
+"""Records of a run that its server, checkpoints, result and receipt share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coterie.models.released import ReleasedScores
 
 
 class WorkerAbsence(BaseModel):
-    """A worker had no part in the run from step ``start`` to before ``stop`` (None: to its end)."""
+    """A worker took no part in the run from step ``start`` until ``stop`` (None: to the end)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -25,8 +25,8 @@ class Validated(BaseModel):
     Attributes:
         step: Steps applied.
         examples: Rows counted.
-        auc: Area under the ROC curve; None where a class has too few rows to tell.
-        log_loss: Mean binary cross-entropy in nats; None where there are too few rows to tell.
+        auc: Area under the ROC curve; None if a class has too few rows to disclose it.
+        log_loss: Mean binary cross-entropy in nats; None if there are too few rows to disclose it.
         calibration: Mean prediction over mean label; None likewise.
     """
 
@@ -40,7 +40,7 @@ class Validated(BaseModel):
 
     @classmethod
     def of(cls, step: int, scores: ReleasedScores | None) -> Self:
-        """What may be told of a validation; None where nothing may."""
+        """What may be disclosed of a validation; None if nothing may."""
         if scores is None:
             return cls(step=step, examples=0, auc=None, log_loss=None, calibration=None)
         metrics = scores.metrics()

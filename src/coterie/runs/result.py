@@ -1,4 +1,4 @@
-"""What a run gives back: one record, the same for every verb and transport."""
+"""The result of a run: one record, the same for every command and transport."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ TeeStamp = Literal["SIMULATED", "sgx", "tdx", "none"]
 
 
 class PartyQuality(BaseModel):
-    """How good the trained model is on one party's own test rows, as its own node tells it.
+    """Quality of the trained model on a party's own test rows, as its own node reports it.
 
     Attributes:
         examples: Number of rows.
-        auc: Area under the ROC curve; absent where a class has too few rows to tell.
-        log_loss: Mean log loss; absent where there are too few rows to tell.
-        calibration: Mean prediction over mean label; likewise.
+        auc: Area under the ROC curve; absent if a class has too few rows to disclose it.
+        log_loss: Mean log loss; absent if there are too few rows to disclose it.
+        calibration: Mean prediction over mean label; absent likewise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -40,7 +40,7 @@ class PartyQuality(BaseModel):
 
 
 class PartyRows(BaseModel):
-    """How many rows a party brought, by part."""
+    """Number of rows of a party, by part."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -50,13 +50,13 @@ class PartyRows(BaseModel):
 
 
 class OwnQualities:
-    """Collects what parties' nodes tell of their own rows: on a machine that runs all of them."""
+    """Collects what parties' nodes report of their own rows, on a machine that runs all nodes."""
 
     def __init__(self) -> None:
         self._told: dict[str, PartyQuality] = {}
 
     def hear(self, event: Event) -> None:
-        """Takes note of an event; what is told again, counts."""
+        """Adds an event; a later report replaces an earlier one."""
         if isinstance(event, OwnQuality):
             self._told[event.party] = PartyQuality(
                 examples=event.examples,
@@ -66,7 +66,7 @@ class OwnQualities:
             )
 
     def of(self, contract: Contract) -> dict[str, PartyQuality]:
-        """By party, in contract order."""
+        """The qualities by party, in contract order."""
         return {party: self._told[party] for party in contract.party_names if party in self._told}
 
 
@@ -78,38 +78,40 @@ class RunResult(BaseModel):
         transport: ``ra-tls``, ``memory`` or ``PLAINTEXT``.
         tee: ``SIMULATED``, ``sgx``, ``tdx``, or ``none`` for transports without attestation.
         nodes: Number of nodes.
-        steps: Updates applied in this run; the model holds those of its start, too.
+        steps: Updates applied in this run; the model also holds those of its start.
         examples: Examples trained, all epochs.
-        seconds: Training time, set-up and evaluation apart.
+        seconds: Training time, without set-up and evaluation.
         samples_per_second: Examples per second of training.
-        train_loss: Mean loss over the last epoch; absent where an epoch has too few examples, or a worker was
-            left out in it (``ps.disclosure``).
-        validation_auc: Area under the ROC curve; absent where a class lacks enough examples.
+        train_loss: Mean loss over the last epoch; absent if an epoch has too few examples or a
+            worker was left out in it (``ps.core.disclosure``).
+        validation_auc: Area under the ROC curve; absent if a class has too few examples.
         test_auc: Likewise, on the test part.
         test_logloss: Mean log loss on the test part.
         test_accuracy: Share of test examples on whose label the prediction agrees.
         test_calibration: Mean prediction over mean label on the test part.
         test_auc_low: Lower end of the 95 % confidence interval of ``test_auc``.
         test_auc_high: Upper end.
-        test_auc_error: How far ``test_auc`` can be from that of the single scores; 0 where it is exact.
-        test_auc_note: Why there is no AUC, or why it says little, in words; empty where neither is so.
-        validation_auc_note: Likewise, of the validation part.
+        test_auc_error: Largest distance of ``test_auc`` from the AUC of unbinned scores; 0 if it is
+            exact.
+        test_auc_note: Why there is no AUC or why it is not reliable, in words; otherwise empty.
+        validation_auc_note: Likewise, for the validation part.
         model_digest: Digest of the model.
-        model_step: The step that the model is of: the last, or that of the best validation.
+        model_step: The step after which the model was taken: the last, or that of the best
+            validation.
         contract_digest: Digest of the contract that the nodes ran under.
         absences: Workers that were left out, and in which steps.
-        validations: While the model was trained.
-        by_party: Quality on each party's own test rows; where all nodes ran on one machine.
-        optimizer_state: Digest of what the optimizers keep; absent where nobody gets it.
-        start: What the run went on from, as its contract says; absent where it began anew.
-        times: Where the time of the first shard and of every worker went: by node, its steps, and
-            seconds by kind of work (``ps.events.ServerTimes``, ``WorkerTimes``).
+        validations: Validations during training.
+        by_party: Quality on each party's own test rows, if all nodes ran on one machine.
+        optimizer_state: Digest of the optimizers' state; absent if no party receives it.
+        start: What the run started from, as its contract says; absent if it started from nothing.
+        times: Times of the first shard and of every worker: by node, its steps, and seconds by kind
+            of work (``runs.events.ServerTimes``, ``WorkerTimes``).
         name: Name of the contract.
-        finished: When the result was made, UTC, by the clock of the host that made it.
+        finished: Time at which the result was made, UTC, by the clock of its host.
         hyperparameters: What the contract sets for model and training, by dotted name, as
             ``training.dense.learning_rate``.
-        rows: What every data owner prepared; where all nodes ran on one machine.
-        path: Where the run lies; in memory only.
+        rows: Rows that every data owner prepared, if all nodes ran on one machine.
+        path: The run's directory; in memory only.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -149,16 +151,16 @@ class RunResult(BaseModel):
     path: Annotated[str, Field(exclude=True)] = ""
 
     def absence(self, key: str) -> str:
-        """Why a number of this result is None: it is not defined, or the contract withholds it."""
+        """Why a number of this result is None: undefined, or withheld by the contract."""
         notes = {"test_auc": self.test_auc_note, "validation_auc": self.validation_auc_note}
-        undefined = notes.get(key, "").startswith("no ")  # of a class without examples
+        undefined = notes.get(key, "").startswith("no ")  # a class has no examples
         if key == "test_calibration":
-            undefined = self.test_logloss is not None  # without a positive example
+            undefined = self.test_logloss is not None  # no example is positive
         return "not defined" if undefined else "withheld"
 
 
 def result_of(outcome: RunOutcome, contract: Contract, transport: TransportName) -> RunResult:
-    """Puts a run's outcome and its circumstances into one record."""
+    """Makes the result from a run's outcome and circumstances."""
     metrics = {split: scores.metrics() for split, scores in outcome.totals.items()}
     validation, test = metrics.get("validation"), metrics.get("test")
     tee = contract.trust.tee
@@ -197,14 +199,14 @@ def result_of(outcome: RunOutcome, contract: Contract, transport: TransportName)
 
 
 def _withheld(contract: Contract) -> str:
-    """Why nothing is told of a part."""
+    """Why a part's numbers are withheld."""
     several = len({node.party for node in contract.data_owners()}) > 1
     why = f"there are fewer than {contract.limits.evaluation_minimum} (limits.evaluation_minimum)"
     return f"withheld, because {why} examples{', or all are of one party' if several else ''}"
 
 
 def hyperparameters_of(contract: Contract) -> dict[str, Hyperparameter]:
-    """What a contract sets, flat, by dotted name; the data section and layers of one's own by their digests."""
+    """The settings of a contract by dotted name; data section and own layers by their digests."""
     model = contract.model.model_dump(mode="json")
     if contract.model.kind == "keras":
         layers = canonical([model.pop("layers"), model.pop("parameters")])
@@ -228,6 +230,6 @@ def _flat(prefix: str, value: object) -> Iterator[tuple[str, Hyperparameter]]:
 
 
 def seconds_of(times: ServerTimes | WorkerTimes) -> dict[str, float]:
-    """A node's times by kind, and its steps."""
+    """A node's steps, and its seconds by kind of work."""
     fields = times.to_dict()
     return {name: value for name, value in fields.items() if isinstance(value, int | float)}

@@ -1,4 +1,4 @@
-"""A run's result as a file in its directory."""
+"""Reads and writes a run's result as a file in its directory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ RESULT = "result.json"
 
 
 def read_result(directory: Path) -> RunResult:
-    """Reads the result that a finished run left.
+    """Reads the result of a finished run.
 
     Raises:
-        ResultUnreadable: There is none, or it is of another version.
+        ResultUnreadable: The file is absent, malformed, or of another version.
     """
     path = directory / RESULT
     try:
@@ -42,7 +42,7 @@ def read_result(directory: Path) -> RunResult:
 
 
 def write_result(directory: Path, result: RunResult) -> None:
-    """Keeps a run's result, durably, whole or not at all.
+    """Writes a run's result durably and atomically.
 
     Raises:
         EnvironmentUnfit: It cannot be written.

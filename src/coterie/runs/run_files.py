@@ -1,4 +1,4 @@
-"""Files that a run leaves beside its result: what they are called, and how they are read."""
+"""Names and reading of the files that a run leaves beside its result."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def keep_contract(folder: Path, contract: Contract) -> None:
 
 
 def parent_receipts(receipt: Path) -> tuple[Path, ...]:
-    """Receipts of the runs before, as ``coterie run --continue`` keeps them: in ``parents`` beside it."""
+    """Receipts of earlier runs; ``coterie run --continue`` keeps them in ``parents``."""
     return tuple(sorted((receipt.parent / PARENTS).glob("*.jsonl")))
 
 
 def read_beside(
     path: Path, kind: type[Record], *, max_bytes: int, holds: str, without: str
 ) -> Record | None:
-    """Reads a file; None where there is none.
+    """Reads a file; None if it is absent.
 
     Args:
         path: The file.
-        kind: What it holds.
-        max_bytes: No more of it is read.
-        holds: What it should hold, for errors.
-        without: How the report is made if it is deleted, for errors.
+        kind: Model of its content.
+        max_bytes: Largest size that is read.
+        holds: Description of its content, for errors.
+        without: What the report lacks if the file is deleted, for errors.
 
     Raises:
-        DataError: It is no such file.
+        DataError: The file is too large or malformed.
     """
     try:
         with path.open("rb") as file:

@@ -25,7 +25,9 @@ ROOT = Path(__file__).parents[1]
 def main() -> int:
     """Tries the mutations; 1 if the table does not fit, or one was not noticed."""
     parser = argparse.ArgumentParser(prog="python -m mutants", description=__doc__)
-    parser.add_argument("--only", default="*", metavar="GLOB", help="titles, e.g. 'ps/core/coordinator/*'")
+    parser.add_argument(
+        "--only", default="*", metavar="GLOB", help="titles, e.g. 'ps/core/coordinator/*'"
+    )
     parser.add_argument("--seconds", type=float, default=300.0, help="time for one's tests")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="tried at once")
     parser.add_argument("--list", action="store_true", help="show the table and try nothing")

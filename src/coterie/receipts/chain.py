@@ -1,4 +1,4 @@
-"""Whether entries follow each other: a pure state machine.
+"""Checks that entries follow each other: a pure state machine.
 
 The rules, in order:
 
@@ -8,8 +8,8 @@ The rules, in order:
 4. times do not go back;
 5. every entry is signed by the key in force: that of the last ``server`` entry, itself included.
 
-So a change to any byte breaks a rule at the line where it was made. What a key is worth is not this
-module's matter: ``verification`` judges the evidence for it.
+So a change to any byte breaks a rule at its line. This module does not judge whether a key can be
+trusted: ``verification`` judges the evidence for it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _FIRST: dict[int, type[Body]] = {0: Server, 1: Agreement}
 
 
 class Chain:
-    """What the next entry must be.
+    """The state that the next entry must follow.
 
     Attributes:
-        last: The last one.
+        last: The last entry.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Chain:
 
     @property
     def complete(self) -> bool:
-        """Whether the outcome has come: nothing may follow it."""
+        """Whether the outcome was taken; no entry may follow it."""
         return self.last is not None and isinstance(self.last.body, Outcome)
 
     @property
@@ -58,10 +58,10 @@ class Chain:
         return self._hashes.length
 
     def take(self, entry: Entry) -> None:
-        """Takes the next entry.
+        """Checks and takes the next entry.
 
         Raises:
-            ReceiptRefused: It breaks a rule; the place is its line.
+            ReceiptRefused: It breaks a rule; the error names its line.
         """
         self._check_order(entry)
         if not self._hashes.continues(entry.previous):
@@ -125,11 +125,11 @@ def server_key(entry: Entry) -> ec.EllipticCurvePublicKey:
 def verify(key: ec.EllipticCurvePublicKey, entry: Entry) -> None:
     """Checks an entry's signature.
 
-    Of the two values of s that would verify, only the lower one is accepted: else the last signature
-    could be changed without notice.
+    Of the two values of s that would verify, only the lower one is accepted. Otherwise the last
+    signature could be changed without detection.
 
     Raises:
-        ReceiptRefused: It is not by this key, or over something else.
+        ReceiptRefused: It is not by this key, or does not cover this entry.
     """
     r, s = (int.from_bytes(entry.signature[part : part + 32], "big") for part in (0, 32))
     try:

@@ -1,4 +1,4 @@
-"""What a receipt consists of: one entry a line, each canonical JSON with a strict body per kind.
+"""The lines of a receipt: one entry each, as canonical JSON with a strict body per kind.
 
 An entry names its place, its time, the hash of the entry before it, and carries the signature of the
 parameter server's TEE key over all of that. It has exactly one spelling: sorted keys, no spaces, ASCII.
@@ -30,17 +30,17 @@ _REMEDY = "do not trust this file: get the receipt from the parameter server's f
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a receipt, well-formed; nothing of it is checked against the others.
+    """One well-formed line of a receipt; not yet checked against the other lines.
 
     Attributes:
-        line: Its number in the file, from 1.
-        index: Its number, from 0, as it says.
-        at: When it was written, UTC.
-        body: What it says.
-        previous: Hash of the entry before it, as it says.
+        line: Line number in the file, from 1.
+        index: The entry's number, from 0, as the entry states it.
+        at: Time of writing, UTC.
+        body: Its content.
+        previous: Hash of the entry before it, as the entry states it.
         signature: r and s, 32 bytes each.
-        signed: What the signature is over.
-        digest: Its own hash, which the next entry names; hex.
+        signed: The bytes that the signature covers.
+        digest: Its own hash, which the next entry repeats; hex.
     """
 
     line: int
@@ -54,17 +54,17 @@ class Entry:
 
     @property
     def place(self) -> str:
-        """Where it is, for people."""
+        """Its place in the file, for error messages."""
         return f"line {self.line} ({self.body.kind})"
 
 
 def canonical(value: object) -> bytes:
-    """The one spelling of a value in a receipt: canonical JSON, in ASCII."""
+    """The only valid encoding of a value in a receipt: canonical JSON in ASCII."""
     return canonical_json.canonical(value, ascii_only=True)
 
 
 def statement(*, index: int, at: datetime, body: Body, previous: str) -> dict[str, object]:
-    """An entry before it is signed."""
+    """The fields of an entry before it is signed."""
     return {
         "at": at.isoformat(),
         "body": body.model_dump(mode="json"),
@@ -75,12 +75,12 @@ def statement(*, index: int, at: datetime, body: Body, previous: str) -> dict[st
 
 
 def signed_bytes(fields: dict[str, object]) -> bytes:
-    """What the signature of an entry is over."""
+    """The bytes that an entry's signature covers."""
     return _ENTRY_LABEL + canonical(fields)
 
 
 def line_digest(line: bytes) -> str:
-    """Hash of an entry, hex; over the line without its end."""
+    """Hash of an entry's line without the line's end, hex."""
     return chained_log.line_digest(line, _LINE_LABEL)
 
 
@@ -88,11 +88,11 @@ def decode_line(line: bytes, number: int) -> Entry:
     """Reads one line strictly.
 
     Args:
-        line: Without its end.
-        number: Its number in the file, from 1.
+        line: The line, without its end.
+        number: Line number in the file, from 1.
 
     Raises:
-        ReceiptRefused: It is no entry in the one spelling that entries have.
+        ReceiptRefused: It is not an entry in its only valid encoding.
     """
     place = f"line {number}"
     try:
@@ -136,7 +136,7 @@ def decode_line(line: bytes, number: int) -> Entry:
 
 
 class _Frame(BaseModel):
-    """What every entry has."""
+    """The fields of every entry."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -147,29 +147,29 @@ class _Frame(BaseModel):
 
 
 def collateral_fields(collateral: Collateral) -> dict[str, str]:
-    """Collateral as an entry holds it."""
+    """Collateral in the form of an entry's field."""
     fields: dict[str, str] = json.loads(collateral.to_json())
     return fields
 
 
 def collateral_digest(fields: dict[str, str]) -> str:
-    """SHA-256 of collateral as an entry holds it, hex."""
+    """SHA-256 of collateral in the form of an entry's field, hex."""
     return hashlib.sha256(b"coterie collateral 1\0" + canonical(fields)).hexdigest()
 
 
 def json_of(data: bytes) -> dict[str, JsonValue]:
-    """A JSON object as an entry holds it."""
+    """A JSON object in the form of an entry's field."""
     value: dict[str, JsonValue] = json.loads(data)
     return value
 
 
 def octets(text: str) -> bytes:
-    """What base64 stands for."""
+    """Decodes base64."""
     return base64.b64decode(text)
 
 
 def text(data: bytes) -> str:
-    """Base64 of some bytes."""
+    """Encodes bytes as base64."""
     return base64.b64encode(data).decode()
 
 

@@ -1,7 +1,8 @@
-"""What the entries of a receipt say: a strict body per kind.
+"""The bodies of a receipt's entries: one strict model per kind.
 
-Every value has exactly one spelling: lower-case hex, padded base64, times in UTC with their zone. Names
-are those that a contract can hold, texts are printable: a receipt is shown on its reader's terminal.
+Every value has exactly one encoding: lower-case hex, padded base64, times in UTC with their zone.
+Names are limited to those that a contract can hold. Texts are printable, since receipts are shown
+on terminals.
 """
 
 from __future__ import annotations
@@ -69,14 +70,14 @@ class Body(BaseModel):
 
 
 class Server(Body):
-    """Shard 0 shows the key that signs from here on, itself included.
+    """Shard 0 introduces its key, which signs this entry and those after it.
 
     Attributes:
-        reason: ``start``: of the receipt; ``restart``: of the process; ``renewal``: of its key.
-        certificate: With claims and quote, DER.
-        voucher: Its party's, CBOR.
-        collateral: Of its platform, where the server had some.
-        lost: Octets of a torn last line that were cut off after a crash.
+        reason: ``start`` of the receipt, ``restart`` of the process, or ``renewal`` of the key.
+        certificate: Its certificate with claims and quote, DER.
+        voucher: Its party's voucher, CBOR.
+        collateral: Collateral of its platform, if the server had some.
+        lost: Bytes of an incomplete last line that were removed after a crash.
     """
 
     kind = "server"
@@ -98,14 +99,14 @@ class PartySignature(BaseModel):
 
 
 class Agreement(Body):
-    """What was agreed.
+    """The contract of the run.
 
     Attributes:
         format: Version of receipts.
-        stamp: ``SIMULATED`` where the TEE proves nothing.
-        digest: Of the contract.
-        contract: Its canonical form, addresses left out.
-        signatures: Of the parties that have signed it.
+        stamp: ``SIMULATED`` if the TEE proves nothing.
+        digest: The contract's digest.
+        contract: The contract's canonical form, without addresses.
+        signatures: Signatures of the parties that have signed it.
     """
 
     kind = "contract"
@@ -118,7 +119,7 @@ class Agreement(Body):
 
 
 class Signed(Body):
-    """The vendor's statements by which evidence was judged; others name it by its digest."""
+    """The vendor's statements by which evidence was verified; other entries name their digest."""
 
     kind = "collateral"
 
@@ -127,7 +128,7 @@ class Signed(Body):
 
 
 class Appraised(BaseModel):
-    """How evidence was judged, in short: ``attestation.verdict.Verdict`` without its checks."""
+    """The verdict on evidence in short: ``attestation.verdict.Verdict`` without its checks."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -141,7 +142,7 @@ class Appraised(BaseModel):
 
     @classmethod
     def of(cls, verdict: Verdict) -> Appraised:
-        """A verdict in short."""
+        """Makes the short form of a verdict."""
         return cls(
             tcb_status=verdict.tcb_status,
             advisories=verdict.advisories,
@@ -157,11 +158,12 @@ class SessionProof(BaseModel):
     """A node's quote for its session with the server, and what it must cover.
 
     Attributes:
-        quote: Made for that session.
-        exporter: Keying material exported from it: a digest, of use for nothing else.
-        nonce: The server's.
-        dialled: Whether the node was the dialler.
-        server_key: SHA-256 of the key that the server showed.
+        quote: The quote made for that session.
+        exporter: Keying material exported from the session (RFC 8446, 7.5): a digest, of no other
+            use.
+        nonce: The server's nonce.
+        dialled: Whether the node opened the connection.
+        server_key: SHA-256 of the server's key in that session.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -174,17 +176,17 @@ class SessionProof(BaseModel):
 
 
 class AttestedNode(Body):
-    """A node proved itself to the server and then took part.
+    """A node that joined was attested by the server.
 
     Attributes:
         node: Its name.
         incarnation: Number of its start.
         attested_at: When.
-        certificate: With claims and quote, DER.
-        voucher: Its party's, CBOR.
+        certificate: Its certificate with claims and quote, DER.
+        voucher: Its party's voucher, CBOR.
         session: Its quote for the session.
-        collateral: Digest of what both quotes were judged by.
-        verdict: How the session quote was judged.
+        collateral: Digest of the collateral by which both quotes were verified.
+        verdict: The verdict on the session quote.
     """
 
     kind = "attested"
@@ -211,7 +213,7 @@ class NodeJoined(Body):
 
 
 class NodeLeftOut(Body):
-    """The run does not wait for a node from ``step`` on."""
+    """From ``step`` on, the run does not wait for a node."""
 
     kind = "left_out"
 
@@ -229,7 +231,7 @@ class NodeReturned(Body):
 
 
 class PeerRefused(Body):
-    """Somebody was refused in the handshake."""
+    """A peer was refused in the handshake."""
 
     kind = "refused"
 
@@ -246,16 +248,16 @@ class RunBegun(Body):
 
 
 class StartTaken(Body):
-    """A node gave the model that the run goes on from; the server has checked all of it.
+    """A node sent the model that the run starts from; the server has verified all of it.
 
     Attributes:
-        node: Who gave it.
-        model: Its digest.
+        node: The node that sent it.
+        model: The model's digest.
         contract: Digest of the contract that it was trained under.
-        step: Updates that it holds.
-        optimizer_state: Digest of what its optimizers kept; ``new``: theirs begins anew; absent where they
-            keep nothing.
-        receipt: Hash of the last entry of its run's receipt, where the contract names it.
+        step: Number of updates that it holds.
+        optimizer_state: Digest of its optimizers' state; ``new`` if their state starts again;
+            absent if they have none.
+        receipt: Hash of the last entry of its run's receipt, if the contract names it.
     """
 
     kind = "start"
@@ -269,7 +271,7 @@ class StartTaken(Body):
 
 
 class ServerResumed(Body):
-    """The server went on from a checkpoint of a run after its process had been started anew."""
+    """The server's process was started again and went on from a checkpoint of a run."""
 
     kind = "resumed"
 
@@ -279,7 +281,7 @@ class ServerResumed(Body):
 
 
 class ServerRestarted(Body):
-    """All shards went back to a step since one of them had lost its state."""
+    """All shards went back to a step because one of them had lost its state."""
 
     kind = "restarted"
 
@@ -290,10 +292,11 @@ class Checkpoint(Body):
     """A checkpoint is durable on every shard.
 
     Attributes:
-        step: Updates that it holds.
+        step: Number of updates that it holds.
         digest: SHA-256 of its manifest.
-        examples: Trained since the entry before of this kind.
-        loss: Mean over the windows of steps that were told since then; absent where there were none.
+        examples: Examples trained since the last entry of this kind.
+        loss: Mean over the windows of steps that were reported since then; absent if there were
+            none.
     """
 
     kind = "checkpoint"
@@ -314,15 +317,17 @@ class ServerFailed(Body):
 
 
 class Outcome(Body):
-    """What came out: always the last entry. The numbers are those of ``result.json``.
+    """The outcome of the run, always the last entry. Its numbers are those of ``result.json``.
 
     Attributes:
-        run: Which of the runs that were begun.
-        checkpoint: Digest of the checkpoint that it was made from: the last one.
-        model_step: The step that the model is of: the last, or that of the best validation.
-        validations: While the model was trained.
-        optimizer_state: Digest of what the optimizers keep, where somebody gets it.
-        not_kept: How many refusals (``refused``) and later attestations (by node) were counted only.
+        run: Random name of the run; a server may have begun several.
+        checkpoint: Digest of the last checkpoint, from which the outcome was made.
+        model_step: The step after which the model was taken: the last, or that of the best
+            validation.
+        validations: Validations during training.
+        optimizer_state: Digest of the optimizers' state, if a party receives it.
+        not_kept: Numbers of refusals (``refused``) and later attestations (by node) without
+            entries.
     """
 
     kind = "outcome"

@@ -1,8 +1,8 @@
-"""Judges the evidence in a receipt, by the code that judged it in the run.
+"""Verifies the evidence in a receipt, with the code that verified it during the run.
 
-Evidence is judged at the time when the server says that it judged it, by the collateral that it
-used. That time is bounded by what was signed by others: a certificate is valid for hours around it,
-and collateral that was issued later refuses it. Another time can be given for all of it.
+Evidence is verified as of the time that the server states, with the collateral that the server
+used. Others' signatures bound that time: a certificate is valid for a few hours around it, and
+collateral that was issued later refuses it. A caller can give another time for all evidence.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class EvidenceJudge:
     """Judges certificates, session quotes and vouchers.
 
     Args:
-        collateral: Where collateral comes from that the receipt lacks.
-        at: When to judge; the entries' own times where it is absent.
+        collateral: Source of collateral that the receipt lacks.
+        at: Time as of which to verify; if absent, the entries' own times.
 
     Attributes:
-        digest: Of the contract as it was agreed, 32 bytes.
-        proved: What was accepted.
-        incarnation: Of the newest start of the server that was judged.
+        digest: Digest of the contract, 32 bytes.
+        proved: The evidence that was accepted.
+        incarnation: Incarnation of the server's newest start among the verified ones.
     """
 
     def __init__(self, collateral: CollateralSource | None, at: datetime | None) -> None:
@@ -61,11 +61,11 @@ class EvidenceJudge:
         self.proved: list[Proved] = []
 
     def judge_by(self, contract: Contract, digest: bytes, appraiser: Appraiser) -> None:
-        """Sets the rules, and the digest that claims must have."""
+        """Sets the appraiser, and the contract digest that claims must have."""
         self._contract, self.digest, self._appraiser = contract, digest, appraiser
 
     def keep_server(self, entry: Entry, server: entry_types.Server) -> None:
-        """Notes a key of the server; its evidence is judged when all collateral has come.
+        """Keeps a key of the server. Its evidence is verified when all collateral was read.
 
         Raises:
             ReceiptRefused: Its certificate or collateral cannot be read.
@@ -78,10 +78,10 @@ class EvidenceJudge:
             self.keep_collateral(entry, digest, server.collateral)
 
     def keep_collateral(self, entry: Entry, digest: str, fields: dict[str, str]) -> None:
-        """Notes collateral that other entries name.
+        """Keeps collateral that other entries name.
 
         Raises:
-            ReceiptRefused: It is malformed, or its digest is another.
+            ReceiptRefused: It is malformed, or has another digest.
         """
         seen = entries.collateral_digest(fields)
         if seen != digest:
@@ -94,7 +94,7 @@ class EvidenceJudge:
         )
 
     def judge_servers(self) -> None:
-        """Judges the evidence of every key that signs.
+        """Verifies the evidence of every key that signs.
 
         Raises:
             ReceiptRefused: One fails; the place is its line.
@@ -104,7 +104,7 @@ class EvidenceJudge:
         self._servers.clear()
 
     def _check_start(self, entry: Entry, server: entry_types.Server, incarnation: int) -> None:
-        """Of two processes of the server the newer one goes on."""
+        """Checks that a later process of the server has a larger incarnation."""
         before, self.incarnation = self.incarnation, incarnation
         fits = incarnation == before if server.reason == "renewal" else incarnation > before
         if not fits:
@@ -116,7 +116,7 @@ class EvidenceJudge:
             )
 
     def judge_node(self, entry: Entry, node: entry_types.AttestedNode) -> None:
-        """Judges a node's evidence.
+        """Verifies a node's evidence.
 
         Raises:
             ReceiptRefused: It fails; the place is its line.
@@ -235,7 +235,7 @@ class EvidenceJudge:
 
 @dataclass(frozen=True)
 class _Named:
-    """The collateral that an entry names, as a source."""
+    """Collateral source with the collateral that an entry names."""
 
     collateral: Collateral
 
@@ -246,7 +246,7 @@ class _Named:
 
 @dataclass(frozen=True)
 class _Fitting:
-    """All collateral of a receipt as a source: the newest for a quote's platform at the time."""
+    """Collateral source with all of a receipt's: gives the newest for a platform as of a time."""
 
     held: tuple[Collateral, ...]
     otherwise: CollateralSource
@@ -264,7 +264,7 @@ class _Fitting:
 
 
 def within(entry: Entry, judge: Callable[[], T]) -> T:
-    """Does what may refuse an entry; the refusal then names its place."""
+    """Adds an entry's place to the errors that are raised inside the context."""
     try:
         return judge()
     except ReceiptRefused:

@@ -1,4 +1,4 @@
-"""What an accepted receipt proves, and what not, in plain words."""
+"""Explains in plain words what an accepted receipt proves, and what it does not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TEES = {"SIMULATED": "a simulated TEE", "sgx": "an SGX enclave", "tdx": "a TDX 
 
 
 def proves(found: Findings) -> tuple[str, ...]:
-    """What follows from an accepted receipt, if one trusts what ``does_not_prove`` names."""
+    """What an accepted receipt proves, under the assumptions that ``does_not_prove`` lists."""
     contract, outcome, history = found.contract, found.outcome, found.history
     digest = found.contract_digest
     signers = ", ".join(found.signers)
@@ -31,7 +31,7 @@ def proves(found: Findings) -> tuple[str, ...]:
     ]
     lines += [*_upgrades(found), *_start(found)]
     workers = [node.name for node in contract.nodes if node.name in history.data_sets]
-    for worker in workers:  # in the contract's order, whoever joined first
+    for worker in workers:  # in the contract's order, not the order of joining
         brought = history.data_sets[worker]
         lines.append(
             f"{worker} trained on {brought.examples:,} examples; SHA-256 of its training shard "
@@ -64,7 +64,7 @@ def proves(found: Findings) -> tuple[str, ...]:
 
 
 def _upgrades(found: Findings) -> list[str]:
-    """Nodes that ran one program after the other, all of them listed by the contract."""
+    """Nodes that ran several programs one after the other, all of them listed by the contract."""
     ran: dict[str, dict[str, int]] = {}
     for proved in sorted(found.proved, key=lambda proved: proved.line):
         measured = ", ".join(f"{name} {value}" for name, value in proved.measurements)
@@ -79,7 +79,7 @@ def _upgrades(found: Findings) -> list[str]:
 
 
 def _start(found: Findings) -> list[str]:
-    """What the run went on from, and what it had not."""
+    """What the run started from, and what it added."""
     start, taken = found.contract.start, found.history.start
     if start is None or taken is None:
         return []
@@ -104,7 +104,7 @@ def _start(found: Findings) -> list[str]:
 
 
 def walked(found: Findings, parents: tuple[Findings, ...]) -> tuple[str, ...]:
-    """What the receipts of the runs before prove of where the model came from."""
+    """What the receipts of earlier runs prove about the model's origin."""
     lines = []
     for child, parent in zip((found, *parents), parents, strict=False):
         start = child.contract.start
@@ -122,12 +122,12 @@ def walked(found: Findings, parents: tuple[Findings, ...]) -> tuple[str, ...]:
 def does_not_prove(
     found: Findings, parents: tuple[Findings, ...] = (), *, compared: bool = False
 ) -> tuple[str, ...]:
-    """What does not follow from it.
+    """What an accepted receipt does not prove.
 
     Args:
         found: The accepted receipt.
-        parents: Those of the runs before, as far as they were followed.
-        compared: Whether it was held against a contract of the reader's own.
+        parents: The verified receipts of earlier runs.
+        compared: Whether it was compared with a contract of the reader's own.
     """
     digest = found.contract_digest
     lines = []
@@ -175,7 +175,7 @@ def does_not_prove(
 
 
 def describe(entry: Entry) -> str:
-    """An entry as one line; what its writer has put into it cannot steer a terminal."""
+    """An entry as one line. Control characters in it are made harmless."""
     return printable(_sentence(entry), None)
 
 

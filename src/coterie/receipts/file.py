@@ -41,7 +41,7 @@ class ReceiptFile:
                 raise
 
     def entries(self) -> Iterator[Entry]:
-        """What is in it, checked.
+        """Reads and checks its entries.
 
         Raises:
             ReceiptRefused: It was altered.
@@ -49,7 +49,7 @@ class ReceiptFile:
         return read_entries(self._path)
 
     def clear(self) -> None:
-        """Begins anew.
+        """Empties the file.
 
         Raises:
             EnvironmentUnfit: It cannot be written.
@@ -62,7 +62,7 @@ class ReceiptFile:
 
         Args:
             line: Without its end.
-            durably: Whether to wait until it is on the disk.
+            durably: Whether to wait until the line is on the disk.
 
         Raises:
             EnvironmentUnfit: It cannot be written.

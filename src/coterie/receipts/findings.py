@@ -1,4 +1,4 @@
-"""What an accepted receipt says, as one record: for people, and for programs."""
+"""The content of an accepted receipt as one record, for people and programs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from coterie.receipts.history import History
 
 @dataclass(frozen=True)
 class Proved:
-    """Evidence in a receipt that was accepted.
+    """A piece of accepted evidence in a receipt.
 
     Attributes:
-        line: Where it is.
-        occasion: ``attested``, or why the server showed its own: ``start``, ``restart``, ``renewal``.
-        node: Whose it is.
-        role: Its role.
-        party: The company that vouches for it.
-        incarnation: Number of its start.
-        key: SHA-256 of its public key, hex.
-        tcb_status: State of its platform.
-        measurements: What it ran, by name.
-        at: The time at which it was judged, UTC.
+        line: Its line.
+        occasion: ``attested`` for a node; ``start``, ``restart`` or ``renewal`` for the server.
+        node: The node that it belongs to.
+        role: The node's role.
+        party: The party that vouches for the node.
+        incarnation: The node's incarnation.
+        key: SHA-256 of the node's public key, hex.
+        tcb_status: TCB status of its platform.
+        measurements: Measurements of its program, by name.
+        at: Time as of which it was verified, UTC.
     """
 
     line: int
@@ -44,7 +44,7 @@ class Proved:
     def of(
         cls, line: int, occasion: str, judged: JudgedCertificate, verdict: Verdict, at: datetime
     ) -> Proved:
-        """What a judged certificate amounts to."""
+        """Makes the record from a verified certificate."""
         claims = judged.claims
         return cls(
             line=line,
@@ -74,17 +74,17 @@ class Findings:
 
     Attributes:
         contract: The receipt's contract.
-        contract_digest: As it was agreed, hex.
-        stamp: ``SIMULATED`` where the TEE proves nothing.
-        signers: Parties whose signatures on the contract are in it, and hold.
+        contract_digest: The contract's digest, hex.
+        stamp: ``SIMULATED`` if the TEE proves nothing.
+        signers: Parties with valid signatures on the contract in the receipt.
         proved: All evidence in it.
-        history: The account.
-        outcome: What came out.
-        entries: Their number.
-        head: Hash of the last of them, hex: by it a contract names the receipt.
-        first: Time of the first one, UTC.
-        last: Time of the last one, UTC.
-        judged_at: The time at which all was judged, if another than the entries' own was given.
+        history: The history of the run.
+        outcome: The last entry.
+        entries: Number of entries.
+        head: Hash of the last entry, hex. A contract names the receipt by it.
+        first: Time of the first entry, UTC.
+        last: Time of the last entry, UTC.
+        judged_at: Time as of which all was verified, if the caller gave one.
     """
 
     contract: Contract
@@ -102,12 +102,12 @@ class Findings:
 
     @property
     def updates(self) -> int:
-        """Updates that the model holds: those of this run, and of its start."""
+        """Number of updates that the model holds, of this run and of its start."""
         return self.contract.updates_before + self.outcome.model_step
 
     @property
     def gaps(self) -> tuple[str, ...]:
-        """What the receipt does not tell of, in words."""
+        """What is missing in the receipt, in words."""
         return tuple(self.history.gaps)
 
     def to_dict(self) -> dict[str, object]:

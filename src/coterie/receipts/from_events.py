@@ -1,4 +1,4 @@
-"""What happens, as the bodies of entries: pure."""
+"""Converts events into the bodies of entries, without side effects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def told(event: events.Joined | events.Refused | events.Failed) -> Body: ...
 @overload
 def told(event: events.Event) -> Body | None: ...
 def told(event: events.Event) -> Body | None:  # noqa: PLR0911 (one line per kind)
-    """An event of shard 0 as an entry's body; None for those that a receipt does not tell of."""
+    """The body of the entry for an event of shard 0; None if a receipt has no entry for it."""
     match event:
         case events.Joined() as joined:
             return entry_types.NodeJoined(
@@ -51,11 +51,11 @@ def told(event: events.Event) -> Body | None:  # noqa: PLR0911 (one line per kin
 
 
 def start_body(event: events.StartTaken, start: StartSection) -> Body:
-    """What a run goes on from.
+    """The body that says what a run starts from.
 
     Args:
-        event: That it was taken.
-        start: What the contract says of it.
+        event: The event of taking it.
+        start: The contract's section on it.
     """
     return entry_types.StartTaken(
         node=event.node,
@@ -68,12 +68,12 @@ def start_body(event: events.StartTaken, start: StartSection) -> Body:
 
 
 def attested_body(peer: Peer, proof: Proof, collateral: str) -> Body:
-    """A node's evidence.
+    """The body with a node's evidence.
 
     Args:
         peer: The node.
-        proof: What it showed beside its certificate.
-        collateral: Digest of what it was judged by.
+        proof: The evidence that it gave beside its certificate.
+        collateral: Digest of the collateral by which it was verified.
     """
     return entry_types.AttestedNode(
         node=peer.node,
@@ -94,7 +94,7 @@ def attested_body(peer: Peer, proof: Proof, collateral: str) -> Body:
 
 
 def outcome_of(result: RunResult, end: RunEnd, not_kept: Mapping[str, int]) -> entry_types.Outcome:
-    """A result as the receipt holds it: without times, which no evidence is for."""
+    """The body with a run's result. It has no times, since no evidence supports them."""
     return entry_types.Outcome(
         steps=result.steps,
         examples=result.examples,

@@ -1,10 +1,11 @@
-"""Whether a receipt's account adds up under its contract: a pure state machine over its entries.
+"""Checks that a receipt's history is consistent with its contract: a pure state machine.
 
-Every node that joined had proved itself; a worker's data set stays the same within a run; a run that
-goes back forgets what came after; the outcome's steps, examples and absences follow from what came
-before. A server that goes on from a checkpoint that the receipt does not know shows that entries are
-missing: that is not refused but told, as a gap. What came after the last checkpoint before a restart can
-be cut off without leaving a gap; ``explain`` says so for every receipt with a restart.
+Every node that joined was attested before. A worker's data set stays the same within a run. A run
+that goes back drops what came after. The outcome's steps, examples and absences follow from the
+entries before it. If a server goes on from a checkpoint that the receipt does not have, entries are
+missing: that is not refused but reported as a gap. Entries after the last checkpoint before a
+    restart can be
+removed without leaving a gap; ``explain`` says so for every receipt with a restart.
 """
 
 from __future__ import annotations
@@ -21,32 +22,32 @@ from coterie.receipts.entries import Entry, refused
 
 @dataclass(frozen=True)
 class Brought:
-    """What a worker trained on: number of examples, and SHA-256 of the training shard, hex."""
+    """A worker's training data: number of examples, and SHA-256 of the data, hex."""
 
     examples: int
     data_set: str
 
 
 class History:
-    """The account so far.
+    """The history so far.
 
     Args:
-        contract: Of the run.
+        contract: The run's contract.
 
     Attributes:
-        data_sets: By worker, of this run.
-        joins: By node: how often it joined.
-        checkpoints: Number of checkpoints told.
-        last_checkpoint: Step and digest of the newest.
-        run: The run that the account is of, by its random name.
-        start: What it goes on from, once that has come.
-        starts: Of the server's process.
+        data_sets: Training data of this run, by worker.
+        joins: Number of joins, by node.
+        checkpoints: Number of checkpoints.
+        last_checkpoint: Step and digest of the newest checkpoint.
+        run: Random name of the run.
+        start: What the run starts from, once that entry was taken.
+        starts: Number of starts of the server's process.
         went_back: Steps to which the run went back, in order.
-        refusals: Told in full.
+        refusals: Refusals that have entries of their own.
         failures: Errors with which the server ended.
         gaps: What is missing, in words.
-        counted_only: What was left out for its number, in words.
-        outcome: The last entry, once it has come.
+        counted_only: What was only counted because there was too much of it, in words.
+        outcome: The last entry, once it was taken.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -73,10 +74,10 @@ class History:
         self.outcome: entry_types.Outcome | None = None
 
     def take(self, entry: Entry) -> None:  # noqa: PLR0912 (one line per kind)
-        """Takes the next entry.
+        """Checks and takes the next entry.
 
         Raises:
-            ReceiptRefused: It contradicts the contract, or what came before.
+            ReceiptRefused: It contradicts the contract or an earlier entry.
         """
         match entry.body:
             case entry_types.Server() as server:
@@ -169,7 +170,8 @@ class History:
             raise refused(
                 "a run begins twice", entry.place, "a run that is not told of yet", f"run {run}"
             )
-        if self._restarted and self.run:  # else the server told already that it went back
+        # Otherwise an entry says already that the server went back.
+        if self._restarted and self.run:
             self.went_back.append(0)
         self._runs.add(run)
         self.run, self._restarted = run, False
@@ -178,7 +180,7 @@ class History:
         self._cut(0, tell=False)
 
     def _start_taken(self, entry: Entry, start: entry_types.StartTaken) -> None:
-        """The giver has proved itself, and all of it is what the contract says."""
+        """Checks that the sending node was attested, and that the start is the contract's."""
         self._check_going(entry, "a start is taken")
         agreed, giver = self._contract.start, self._contract.start_giver()
         if agreed is None or giver is None:
@@ -269,13 +271,13 @@ class History:
                 f"a start entry before it, of model {self._contract.start.model}",
                 "none",
             )
-        if not self.gaps:  # else what is missing may explain what does not add up
+        if not self.gaps:  # with a gap, the missing entries may explain a difference
             self._check_schedule(entry, outcome)
             self._check_absences(entry, outcome)
         self._check_end(entry, outcome)
 
     def _check_going(self, entry: Entry, what: str) -> None:
-        """Nothing happens between a start of the server and what it begins or resumes."""
+        """Checks that the server has begun or resumed a run since its start."""
         if self._restarted or not self.run:
             raise refused(
                 f"{what}, but no run was begun or resumed since the server's start",
@@ -285,7 +287,7 @@ class History:
             )
 
     def _check_end(self, entry: Entry, outcome: entry_types.Outcome) -> None:
-        """The outcome is of this run, and of its last checkpoint; a gap explains nothing else."""
+        """Checks that the outcome belongs to this run and its last checkpoint, even with gaps."""
         if outcome.run != self.run:
             raise refused(
                 "the outcome is of another run",
@@ -372,7 +374,7 @@ class History:
     # --- going back ----------------------------------------------------------------------------
 
     def _cut(self, step: int, *, tell: bool = True) -> None:
-        """Forgets what came after a step."""
+        """Drops what came after a step."""
         if tell:
             self.went_back.append(step)
         self._known = {known: digest for known, digest in self._known.items() if known <= step}

@@ -1,8 +1,9 @@
-"""From a receipt to those of the runs that it went on from, one after the other.
+"""Follows a receipt back to the receipts of the runs that its run started from.
 
-A run's contract names what it goes on from: a model, the contract that this was trained under, its
-updates, what its optimizers kept, and perhaps the receipt itself, by the hash of its last entry. A receipt
-is the parent if its outcome is that. Each is verified whole, by its own contract.
+A run's contract names its start: a model, the contract that it was trained under, its number of
+updates, its optimizers' state, and perhaps its receipt, by the hash of the last entry. A receipt is
+the parent if its outcome is this start. Each receipt is verified completely, under its own
+contract.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from coterie.receipts.findings import Findings
 def walk(
     found: Findings, parents: Iterable[Path], verify: Callable[[Path], Findings]
 ) -> tuple[Findings, ...]:
-    """Follows a receipt back as far as the others reach.
+    """Follows a receipt back as far as the given parents reach.
 
     Args:
-        found: The newest one, accepted.
-        parents: Receipts of the runs before it, in any order.
-        verify: Checks one of them.
+        found: The newest receipt, accepted.
+        parents: Receipts of earlier runs, in any order.
+        verify: Verifies one receipt.
 
     Returns:
-        Those of the runs before, the last one first.
+        The receipts of earlier runs, the latest first.
 
     Raises:
-        ReceiptRefused: One is refused by itself, or is of no run in the line.
+        ReceiptRefused: A receipt is refused, or belongs to none of the earlier runs.
     """
     left = {path: _verified(path, verify) for path in dict.fromkeys(parents)}
     line: list[Findings] = []
@@ -71,7 +72,7 @@ def _is_named(one: Findings, start: StartSection) -> bool:
 
 
 def _check_outcome(path: Path, parent: Findings, start: StartSection) -> None:
-    """What came out of the run before is what the next one went on from."""
+    """Checks that the earlier run's outcome is what the next run started from."""
     before = parent.contract.start
     began = before.optimizers_began if before is not None else 0
     pairs = [

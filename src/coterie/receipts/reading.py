@@ -1,4 +1,4 @@
-"""Reads a receipt's file: line by line, bounded, whole lines only."""
+"""Reads a receipt's file line by line, within bounds; refuses an incomplete line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coterie.receipts.entries import MAX_LINE_BYTES, Entry, decode_line, refused
 def read_entries(path: Path) -> Iterator[Entry]:
     """The entries of a receipt, each checked against those before it.
 
-    Whether the last one is the outcome is not checked: see ``read_receipt``.
+    It is not checked that the last entry is the outcome; ``read_receipt`` does that.
 
     Raises:
         ReceiptRefused: The file cannot be read, or a byte of it was changed; the place is named.
@@ -38,7 +38,7 @@ def read_receipt(path: Path) -> Iterator[Entry]:
     """The entries of a finished receipt.
 
     Raises:
-        ReceiptRefused: As for ``read_entries``; or it ends before the outcome.
+        ReceiptRefused: As for ``read_entries``; or the last entry is not the outcome.
     """
     chain_end = None
     for entry in read_entries(path):

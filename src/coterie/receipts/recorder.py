@@ -1,7 +1,8 @@
-"""Writes the receipt of a run, on shard 0, from what it hears: peers that prove themselves, and events.
+"""Writes the receipt of a run on shard 0, from attested peers and events.
 
-What grows with the number of steps is added up; what strangers can cause without end is counted after
-the first ones. A node's evidence is written when it joins: who only knocks leaves no megabytes.
+Values that grow with the number of steps are summed. Entries that strangers can cause without limit
+are only counted after the first few. A node's evidence is written when it joins, so that a peer
+that only connects cannot fill the disk.
 """
 
 from __future__ import annotations
@@ -45,14 +46,14 @@ class Recorder:
     If the receipt cannot be written any more, the run goes on, and ``finish`` says why.
 
     Args:
-        folder: The server's folder; a receipt that is there already is gone on with.
-        trust: This node's trust; its key signs.
-        signatures: The parties' on the contract, as far as they are known.
+        folder: The server's folder; a receipt in it is continued.
+        trust: This node's trust; its key signs the entries.
+        signatures: The parties' known signatures on the contract.
 
     Raises:
-        ReceiptRefused: The receipt that is there was altered, or is not one of this contract and node.
-        EvidenceRefused: ``clock``: this host's clock is behind that receipt; ``incarnation``: so is
-            this process.
+        ReceiptRefused: The existing receipt was altered, or is not of this contract and node.
+        EvidenceRefused: ``clock``: this host's clock is behind the receipt; ``incarnation``: this
+            process is older than the one that wrote it.
         EnvironmentUnfit: It cannot be written.
     """
 
@@ -84,19 +85,19 @@ class Recorder:
             self._file.close()
             raise
 
-    # --- what it hears -------------------------------------------------------------------------
+    # --- what is recorded ----------------------------------------------------------------------
 
     def attested(self, peer: Peer) -> None:
-        """Takes note of a peer that passed the handshake. Called before it can call anything."""
+        """Keeps the evidence of a peer after its handshake. Called before the peer's first call."""
         if peer.proof is None:
             return
-        renewed = self._renewed(peer.proof.own_key)  # may ask a server: so before the lock is held
+        renewed = self._renewed(peer.proof.own_key)  # may ask a PCCS, so outside of the lock
         with self._lock:
             if not self._closed:
                 self._guarded(lambda: self._take_peer(peer, renewed))
 
     def hear(self, event: events.Event) -> None:
-        """Takes note of an event of shard 0."""
+        """Records an event of shard 0."""
         with self._lock:
             if isinstance(event, events.StepDone):
                 self._examples += event.examples
@@ -110,12 +111,12 @@ class Recorder:
         """Writes the outcome.
 
         Args:
-            result: What came out.
-            end: The run, and the checkpoint of its last step, that it is of.
+            result: The run's result.
+            end: The run and its last checkpoint.
 
         Raises:
-            EnvironmentUnfit: The receipt cannot be written, or could not some time before.
-            ReceiptRefused: It holds another outcome already.
+            EnvironmentUnfit: The receipt cannot be written, or could not be written earlier.
+            ReceiptRefused: It already holds another outcome.
         """
         with self._lock:
             if self._failure is not None:
@@ -139,7 +140,7 @@ class Recorder:
                 )
 
     def head(self) -> ReceiptHead | None:
-        """How far the receipt is, on the disk: nobody hears of an entry that a crash may take back."""
+        """The last entry. Waits until it is durable, so that no crash removes a reported entry."""
         with self._lock:
             if self._on_disk < len(self._digests) and self._failure is None:
                 self._guarded(self._sync)
@@ -148,7 +149,7 @@ class Recorder:
             return ReceiptHead(self._on_disk, self._digests[self._on_disk - 1])
 
     def holds(self, head: ReceiptHead) -> bool:
-        """Whether the receipt goes on from there."""
+        """Whether the receipt contains that entry."""
         with self._lock:
             known = self._digests[head.entries - 1 : head.entries]
             return known == [head.digest]
@@ -168,7 +169,7 @@ class Recorder:
             write()
         except CoterieError as error:
             self._failure = error
-        except ValueError as error:  # a defect of ours must not take the training down with it
+        except ValueError as error:  # a defect of the recorder must not end the training
             self._failure = CoterieError(
                 "the receipt cannot hold what happened", seen=str(error)[:400]
             )
@@ -192,7 +193,7 @@ class Recorder:
                 peer, start = self._proved.get(taken.node), self._trust.contract.start
                 if peer is not None:
                     self._keep_peer(peer)
-                assert start is not None  # else nobody may give one
+                assert start is not None  # without a start in the contract, no node may send one
                 self._append(start_body(taken, start))
             case events.CheckpointWritten(step, digest):
                 loss = self._loss / self._told if self._told else None
@@ -204,7 +205,7 @@ class Recorder:
                 self._examples = self._told = 0
                 self._loss = 0.0
             case events.Refused(count=count):
-                # Not all of them are told one by one: what was not written is counted.
+                # Entries beyond the bound are only counted.
                 if self._refusals < _KEPT_REFUSALS:
                     self._append(told(event))
                     self._refusals += 1
@@ -219,12 +220,12 @@ class Recorder:
     def _take_join(self, joined: events.Joined) -> None:
         peer = self._proved.get(joined.node)
         if peer is None or peer.incarnation != joined.incarnation or not self._keep_peer(peer):
-            return  # counted already, or replaced by a newer process meanwhile, which joins itself
+            return  # already counted, or replaced by a newer process, which joins itself
         self._joined[joined.node] = joined.incarnation
         self._append(told(joined))
 
     def _keep_peer(self, peer: Peer) -> bool:
-        """Writes a peer's evidence, once per certificate; whether it is in the receipt."""
+        """Writes a peer's evidence once per certificate; returns whether the receipt has it."""
         assert peer.proof is not None
         if peer.certificate_sha256 in self._certificates:
             return True
@@ -247,7 +248,7 @@ class Recorder:
     # --- the server's own evidence -------------------------------------------------------------
 
     def _go_on(self) -> None:
-        """Checks what an earlier process has written: its host may have touched it."""
+        """Checks what an earlier process has written, since the host may have altered it."""
         if not self._file.holds:
             return
         from coterie.receipts.verification import Verifier
@@ -264,7 +265,7 @@ class Recorder:
                     self._collateral.add(digest)
                 case entry_types.Server(collateral=fields) if fields is not None:
                     self._collateral.add(entries.collateral_digest(fields))
-        if self._chain.length == 1:  # the process ended at its very start
+        if self._chain.length == 1:  # that process ended before its second entry
             self._file.clear()
             self._chain, self._collateral = Chain(), set()
             self._digests.clear()
@@ -307,7 +308,7 @@ class Recorder:
         )
 
     def _renewed(self, key: bytes) -> tuple[NodeIdentity, entry_types.Server] | None:
-        """A renewed key of this node, once a peer has seen it, and the evidence for it."""
+        """This node's renewed key and its evidence, if a peer was shown a key that is newer."""
         known = self._identity
         if known is None or key == known.spki_digest:
             return None
@@ -318,7 +319,7 @@ class Recorder:
         return None
 
     def _show(self, identity: NodeIdentity, evidence: entry_types.Server) -> None:
-        """Writes this node's own evidence: its key signs from here on."""
+        """Writes this node's own evidence; its key signs this entry and those after it."""
         if self._identity is None or self._identity.spki_digest != identity.spki_digest:
             self._identity = identity
             self._append(evidence, durably=True)
@@ -330,7 +331,7 @@ class Recorder:
         fields = None
         try:
             collateral = self._trust.collateral.collateral_for(quote, self._trust.clock())
-        except CoterieError:  # others on the same kind of platform may bring it
+        except CoterieError:  # nodes on the same kind of platform may supply it
             _log.info("no collateral for this node's own evidence: the receipt goes without")
         else:
             fields = entries.collateral_fields(collateral)
@@ -346,7 +347,8 @@ class Recorder:
         assert self._identity is not None
         at = self._trust.clock()
         if self._chain.last is not None:
-            at = max(at, self._chain.last.at)  # a process before this one may be a little ahead
+            # An earlier process may have written times slightly ahead.
+            at = max(at, self._chain.last.at)
         fields = entries.statement(
             index=self._chain.length, at=at, body=body, previous=self._chain.head
         )

@@ -1,4 +1,4 @@
-"""Judges a receipt: contract, signatures, evidence, account."""
+"""Verifies a receipt: contract, signatures, evidence, history."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from coterie.receipts.reading import read_receipt
 
 
 class Verifier:
-    """Judges entries that ``reading`` has found in order.
+    """Verifies entries whose order ``reading`` has checked.
 
     Args:
-        appraiser_of: Makes what judges evidence by a contract's rules.
-        expected: The contract that it must be; the receipt's own counts where it is absent.
-        collateral: Where collateral comes from that the receipt lacks.
-        at: When to judge; the entries' own times where it is absent.
+        appraiser_of: Makes the appraiser of evidence under a contract's rules.
+        expected: The contract that it must be; if absent, the receipt's own contract is used.
+        collateral: Source of collateral that the receipt lacks.
+        at: Time as of which to verify; if absent, the entries' own times.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Verifier:
         self._head = ""
 
     def take(self, entry: Entry) -> None:
-        """Judges an entry; the server's own evidence waits until all collateral has come.
+        """Verifies an entry; the server's own evidence is deferred until all collateral was read.
 
         Raises:
             ReceiptRefused: It fails; the place is its line.
@@ -85,7 +85,7 @@ class Verifier:
         self._waiting.clear()
 
     def check_servers(self) -> int:
-        """Judges the evidence of every key that signs.
+        """Verifies the evidence of every key that signs.
 
         Returns:
             Incarnation of the server's newest start.
@@ -97,14 +97,14 @@ class Verifier:
         return self._evidence.incarnation
 
     def findings(self) -> Findings:
-        """What a whole receipt says, all of it judged.
+        """The content of a complete receipt, all of it verified.
 
         Raises:
             ReceiptRefused: The server's evidence fails.
         """
         self.check_servers()
         history = self._history
-        assert history is not None  # the reader refuses a receipt without contract and outcome
+        assert history is not None  # `read_receipt` refuses a receipt without contract and outcome
         assert history.outcome is not None
         assert self._first is not None
         assert self._last is not None
@@ -157,7 +157,7 @@ class Verifier:
 def _another_contract(
     expected: Contract, contract: Contract, place: str, digest: str
 ) -> ReceiptRefused:
-    """The refusal; a contract that names no keys is that of a run which made some, and so another one."""
+    """The refusal. A contract without keys always differs: the run has added temporary keys."""
     seen = contract_digest(expected).hex()
     keyless = {party.name for party in expected.parties if party.key is None}
     parties = tuple(
@@ -198,7 +198,7 @@ def _check_signatures(
 
 
 def appraiser_for(contract: Contract) -> Appraiser:
-    """Judges by a contract's rules; ``measurement = "own"`` means this very installation."""
+    """Appraises by a contract's rules; ``measurement = "own"`` means this installation."""
     own = None
     if contract.trust.tee == "simulated":
         own = own_package_measurement(tensorflow=contract.tensorflow is not None)
@@ -213,17 +213,17 @@ def verify_receipt(
     folder: Path | None = None,
     at: datetime | None = None,
 ) -> Findings:
-    """Checks all of a receipt, offline.
+    """Verifies a whole receipt, offline.
 
     Args:
         path: The file.
-        appraiser_of: Makes what judges evidence by a contract's rules.
-        expected: The contract that it must be of; the receipt's own counts where it is absent.
+        appraiser_of: Makes the appraiser of evidence under a contract's rules.
+        expected: The contract that it must belong to; if absent, the receipt's own is used.
         folder: Directory of collateral for servers whose collateral is not in the receipt.
-        at: When to judge evidence, UTC; at the receipt's own times where it is absent.
+        at: Time as of which to verify evidence, UTC; if absent, the receipt's own times.
 
     Returns:
-        What it says, all of it judged.
+        Its content, all of it verified.
 
     Raises:
         ReceiptRefused: Something fails; the place is named.

@@ -1,7 +1,7 @@
-"""TensorFlow's settings for a process: on the CPU, quiet, and the same bits every time.
+"""Configures TensorFlow for a process: on the CPU, quiet and deterministic.
 
-Nothing that the host can set from outside may change a result, so the variables that TensorFlow
-would read are overwritten.
+The host must not be able to change a result by environment variables. Those that TensorFlow reads
+are therefore overwritten.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _ENVIRONMENT = {
     "TF_XLA_FLAGS": "",
     "XLA_FLAGS": "",
 }
-# Of these, a value that TensorFlow has already read can change results.
+# TensorFlow may have read these already, and their values can change results.
 _DECISIVE = ("KERAS_BACKEND", "TF_XLA_FLAGS", "XLA_FLAGS")
 
 _lock = threading.Lock()
 
 
 def configure_tensorflow(threads: int) -> None:
-    """Makes TensorFlow deterministic, quiet and CPU-only in this process; repeating it is harmless.
+    """Makes TensorFlow deterministic, quiet and CPU-only in this process; safe to repeat.
 
     Args:
         threads: Intra-op threads; sums depend on it, so the contract fixes it.
@@ -56,7 +56,7 @@ def configure_tensorflow(threads: int) -> None:
 
 
 def _require_running(threads: int, error: RuntimeError) -> None:
-    """Accepts a TensorFlow that has begun, as with a Keras layer that was made first, if it has these settings."""
+    """Accepts a TensorFlow that is already initialized, if it has these settings."""
     from tensorflow import config
 
     intra = config.threading.get_intra_op_parallelism_threads() or in_force(INTRA_OP)

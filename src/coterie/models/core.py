@@ -70,7 +70,7 @@ class OwnModelMaker:
 
 
 def core_of(model: AnyModelSection, data: DataSection) -> Callable[[], object]:
-    """What makes the core of a contract's model; equal for equal models, so that it can be a key."""
+    """The maker of the core of a contract's model; hashable, and equal for equal models."""
     if isinstance(model, KerasModelSection):
         return OwnModelMaker(
             tuple(layer.model_dump_json() for layer in model.layers),
@@ -89,12 +89,12 @@ def check_core(
 
     Args:
         core: A built ``keras.Model``.
-        names: Of the parameters; absent where the core is not the contract's.
-        shapes: Of the parameters.
+        names: Names of the parameters; absent if the core is not the contract's.
+        shapes: Shapes of the parameters.
 
     Raises:
-        ModelUnfit: The contract's own core has others.
-        EnvironmentUnfit: Another one has others, or state that is not trained.
+        ModelUnfit: The contract's own core has other parameters.
+        EnvironmentUnfit: Another core has other parameters, or state that is not trained.
     """
     import keras
 

@@ -14,9 +14,9 @@ class ScoreCounter:
     """Collects logits and labels; the size of the batches does not change the counts.
 
     Args:
-        groups: Distinct scores that are counted one by one; more are coarsened. None: all are, and
-            memory grows with their number.
-        together: So many scores are kept before they are counted.
+        groups: Largest number of distinct scores that are counted one by one; more are coarsened.
+        None: no limit, and memory grows with their number.
+        together: Number of scores that are collected before they are counted.
     """
 
     def __init__(self, groups: int | None = MAX_GROUPS, *, together: int = _TOGETHER) -> None:
@@ -34,7 +34,8 @@ class ScoreCounter:
             labels: float [b], 0 or 1.
 
         Raises:
-            DataError: Perhaps of an earlier batch: a logit is not finite, or a label neither 0 nor 1.
+            DataError: In this or an earlier batch a logit is not finite, or a label is neither 0
+                nor 1.
         """
         self._kept.append((logits, labels))
         self._waiting += len(logits)

@@ -1,4 +1,4 @@
-"""Examples of both labels in groups of one score, or of scores near each other: what AUC is made of."""
+"""AUC of examples that are grouped by score or by intervals of scores."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def auc_of_groups(positives_g: Int64Array, negatives_g: Int64Array) -> float | N
 def auc_error_of_groups(
     positives_g: Int64Array, negatives_g: Int64Array, wide_g: BoolArray
 ) -> float:
-    """How far ``auc_of_groups`` can be from the AUC of the single scores.
+    """Largest distance of ``auc_of_groups`` from the AUC of the single scores.
 
     Args:
         positives_g: Examples with label 1, by group.
         negatives_g: Examples with label 0, by group.
-        wide_g: Which groups hold different scores; examples of the others are tied, and known to be.
+        wide_g: Which groups hold different scores; the examples of other groups are truly tied.
 
     Returns:
         Half of the share of pairs whose order is not known; 0 without pairs.

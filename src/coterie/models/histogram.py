@@ -1,11 +1,11 @@
-"""Scores counted where they lie: what a data owner reports of them, and what follows from all reports.
+"""Histograms of scores: a data owner's report, and the metrics that follow from all reports.
 
-A federated evaluation may not pass on scores of single examples. Each owner counts its own by label: every
-distinct score by itself or, once they are many, in dyadic intervals of float32's order (``ordered``) that
-hold about as many examples each. Of scores that were counted one by one every metric is exact. Only pairs
-that share a wider interval have an unknown order; they count one half for AUC, which says how far off that can
-be. Where counts of owners go together, of intervals that lie in each other the widest stays; the owners'
-AUC is computed from what each has sent (``pooling``).
+A federated evaluation must not pass on scores of single examples. Each owner counts its scores by
+label: every distinct score by itself or, if they are many, in dyadic intervals of float32's order
+(``ordered``) with about equally many examples each. If scores were counted one by one, every metric
+is exact. Pairs in one wider interval have an unknown order and count one half for AUC; the possible
+error is computed too. When counts of owners are merged, the widest of nested intervals stays. The
+owners' AUC is computed from the counts that each has sent (``pooling``).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from coterie.models.ordered import (
 )
 
 MAX_GROUPS = 1 << 15
-"""An owner whose scores are no more than these sends them one by one."""
+"""An owner with at most this many distinct scores counts them one by one."""
 
 SUMS = 3
 _WIDEST = 2.0**-10
@@ -82,7 +82,8 @@ class ScoreHistogram:
         Raises:
             DataError: Shapes differ, a logit is not finite or a label is neither 0 nor 1.
         """
-        with np.errstate(over="ignore"):  # what does not fit is not finite then, and refused
+        # Values too large for float32 become infinite and are refused.
+        with np.errstate(over="ignore"):
             rounded_n = logits.astype(np.float32)
         logits_n, positive_n = checked(rounded_n, labels)
         marked_n = np.sort(keys_of(rounded_n) * 2 + positive_n)
@@ -93,7 +94,7 @@ class ScoreHistogram:
             levels=np.zeros(len(first_g), np.int64),
             positives=positives_g,
             negatives=np.diff(first_g, append=len(marked_n)) - positives_g,
-            # rounded once, so that neither the order nor the size of batches matters
+            # exactly rounded, so independent of order and size of batches
             loss_sum=math.fsum(losses(logits_n, positive_n).tolist()),
             prediction_sum=math.fsum(sigmoid(logits_n).tolist()),
             correct=int(((logits_n > 0) == positive_n).sum()),
@@ -101,10 +102,10 @@ class ScoreHistogram:
 
     @classmethod
     def merged(cls, parts: Sequence[ScoreHistogram]) -> Self:
-        """The examples of all parts together; in whatever order these are, the result is the same."""
+        """Merges parts; the result does not depend on their order."""
         starts = np.concatenate([part.starts for part in parts] or [np.zeros(0, np.int64)])
         levels = np.concatenate([part.levels for part in parts] or [np.zeros(0, np.int64)])
-        order = np.lexsort((-levels, starts))  # an interval comes before those that lie in it
+        order = np.lexsort((-levels, starts))  # an interval sorts before those inside it
         starts, levels = starts[order], levels[order]
         reach = np.maximum.accumulate(starts + (1 << levels))
         first = np.flatnonzero(np.concatenate(([True], starts[1:] >= reach[:-1]))[: len(starts)])
@@ -121,11 +122,11 @@ class ScoreHistogram:
         )
 
     def coarsened(self, groups: int = MAX_GROUPS) -> Self:
-        """The same examples in at most so many intervals, if these are at least 2,048.
+        """The same examples in at most ``groups`` intervals (at least 2,048).
 
-        Intervals are as few as hold a certain number of examples at most, and a little of the range of
-        probabilities; that number is doubled until they are few enough. Each is as narrow as its
-        examples allow.
+        Every interval holds at most a certain number of examples and a small range of
+        probabilities. That number is doubled until there are few enough intervals. Each interval is
+        as narrow as its examples allow.
         """
         if len(self.starts) <= groups:
             return self
@@ -146,7 +147,7 @@ class ScoreHistogram:
         )
 
     def _split(self, most: int) -> tuple[Int64Array, Int64Array, Int64Array]:
-        """Halves all that holds more than ``most`` examples: first group, start, level of each rest."""
+        """Halves intervals of more than ``most`` examples; returns first groups, starts, levels."""
         ends = self.starts + (1 << self.levels) - 1
         before = np.concatenate(([0], np.cumsum(self.positives + self.negatives)))
         low, high = np.array([0]), np.array([len(self.starts)])
@@ -172,7 +173,7 @@ class ScoreHistogram:
 
     @property
     def auc_error(self) -> float:
-        """How far the AUC can be from that of the single scores; 0 if each was counted by itself."""
+        """Largest distance of the AUC from that of the single scores; 0 if it is exact."""
         return auc_error_of_groups(self.positives, self.negatives, self.levels > 0)
 
     def predictions(self) -> Float64Array:
@@ -228,8 +229,8 @@ class ScoreHistogram:
             sums: float64 [3].
 
         Raises:
-            MessageRefused: No intervals of finite scores that ascend and are disjoint, an empty one,
-                or sums that no such examples can have.
+            MessageRefused: The intervals are not ascending, disjoint and of finite scores, one is
+                empty, or no such examples can have these sums.
         """
         starts_g, levels_g = starts.astype(np.int64), levels.astype(np.int64)
         if (levels_g > KEY_BITS).any():
@@ -241,7 +242,7 @@ class ScoreHistogram:
             raise _refused("starts", "ascending, disjoint intervals", "another order or overlaps")
         if (starts_g > HIGHEST_KEY).any() or (ends_g <= LOWEST_KEY).any():
             raise _refused("starts", "intervals of finite scores", "infinite ones or none")
-        # As floats first: hostile counts could wrap around when they are added up.
+        # First as floats: sums of hostile integer counts could wrap around.
         if counts.sum(dtype=np.float64) >= 2.0**53:
             raise _refused("counts", "below 2**53 in all", "more")
         positives_g, negatives_g = counts.astype(np.int64)
@@ -261,19 +262,19 @@ class ScoreHistogram:
 
 
 def _spans(starts_g: Int64Array, levels_g: Int64Array) -> Float64Array:
-    """How much of the predicted probabilities intervals span."""
+    """The range of predicted probabilities that each interval spans."""
     ends_g = starts_g + (1 << levels_g) - 1
     spans_g: Float64Array = sigmoid(values_of(ends_g)) - sigmoid(values_of(starts_g))
     return spans_g
 
 
 def _first(sorted_n: Int64Array) -> Int64Array:
-    """Where runs of equal values begin."""
+    """The places at which runs of equal values begin."""
     return np.flatnonzero(np.diff(sorted_n, prepend=-1))
 
 
 def _sums(values_n: Int64Array, first_g: Int64Array) -> Int64Array:
-    """Sums from each first place to before the next; there may be no place at all."""
+    """Sums from each first place to before the next; accepts no places at all."""
     if not len(first_g):
         return np.zeros(0, np.int64)
     sums: Int64Array = np.add.reduceat(values_n, first_g)

@@ -1,10 +1,10 @@
-"""How sure an AUC is: score intervals around DeLong's variance, of one model and of two compared.
+"""Confidence intervals of AUCs, of one model or two: score intervals with DeLong's variance.
 
 The area under the ROC curve is a mean over pairs of a positive and a negative example. DeLong, DeLong
 and Clarke-Pearson (1988) give its variance from the examples' placements: the share of the other class
 that an example outranks, ties counting one half. The value plus and minus two of its standard errors
-is a poor interval where a class is small or the AUC near 1: there the estimate of the variance is itself
-a matter of few misplaced examples, and none at all say nothing but that they are rare.
+is a poor interval if a class is small or the AUC is near 1. The variance is then estimated from few
+misplaced examples, and if there are none, one knows only that they are rare.
 
 So the ends are those AUCs from which the observed one is 1.96 standard errors away, each with the
 variance that *it* implies (a score interval, as Wilson's of a share; Newcombe 2006 for this statistic).
@@ -27,8 +27,8 @@ from coterie.errors import DataError
 from coterie.models.groups import Floats, auc_of_groups
 
 _QUANTILE = 1.959963984540054  # of the normal distribution, two-sided 95 %
-_TRUSTED = 2.0  # so many examples weigh as much as the formula does in the variance
-_HALVINGS = 40  # of an interval below 1: to twelve digits
+_TRUSTED = 2.0  # effective examples at which estimate and formula weigh the same
+_HALVINGS = 40  # bisections of an interval below 1: twelve digits
 
 
 @dataclass(frozen=True)
@@ -168,11 +168,11 @@ def proportion_interval(successes: float, trials: float) -> tuple[float, float]:
 def _variance(
     auc: float, standard_error: float, positives: int, negatives: int
 ) -> Callable[[float], float]:
-    """What the variance of an observed AUC would be if the true one were another."""
+    """Variance of the observed AUC under the hypothesis of another true AUC."""
     few, many = min(positives, negatives), max(positives, negatives)
 
     def formula(truth: float) -> float:
-        # Hanley and McNeil's; of the two ways to name the classes the one that gives more
+        # Hanley and McNeil's formula, with the naming of classes that gives the larger variance
         nearer, farther = max(truth, 1 - truth), min(truth, 1 - truth)
         pairs = (few - 1) * farther / (2 - nearer) + (many - 1) * nearer / (1 + nearer)
         return truth * (1 - truth) * (1 + pairs) / (few * many)
@@ -180,7 +180,8 @@ def _variance(
     expected, freedom = formula(auc), few - 1
     if expected == 0 or freedom == 0:  # no pair is misplaced, or one example is all of its class
         return formula
-    # Student's quantile over the normal one (Abramowitz and Stegun, 26.7.5): the estimate is of few
+    # Student's quantile over the normal one (Abramowitz and Stegun, 26.7.5), since the estimate is
+    # of few
     estimate = standard_error**2 * (1 + 1.21 / freedom + 1.44 / freedom**2) ** 2
     known = few * 4 * auc * (1 - auc)
     weight = known / (known + _TRUSTED)
@@ -189,7 +190,7 @@ def _variance(
 
 
 def _ends(auc: float, variance: Callable[[float], float], quantile: float) -> tuple[float, float]:
-    """The AUCs farthest from the observed one, both ways, that are so many standard errors away."""
+    """The lowest and the highest AUC within so many standard errors of the observed one."""
 
     def end(bound: float) -> float:
         inside, outside = auc, bound
@@ -207,7 +208,7 @@ def _ends(auc: float, variance: Callable[[float], float], quantile: float) -> tu
 def _reach_of_gain(
     first: Interval, other: Interval, correlation: float, positives: int, negatives: int
 ) -> Callable[[float], tuple[float, float]]:
-    """How far a difference's interval of some quantile reaches down and up."""
+    """How far the interval of a difference reaches down and up, for a quantile."""
     variances = [
         _variance(auc.value, auc.standard_error, positives, negatives) for auc in (first, other)
     ]
@@ -229,7 +230,7 @@ def _reach_of_gain(
 
 
 def _p_value(gain: float, reach: Callable[[float], tuple[float, float]]) -> float:
-    """The level at which the interval of a difference ends at zero: it agrees with the interval."""
+    """The level at which the interval of a difference ends at zero, so both agree."""
     side = 0 if gain > 0 else 1
     inside, outside = 0.0, 40.0
     for _ in range(_HALVINGS):
@@ -243,7 +244,7 @@ def _p_value(gain: float, reach: Callable[[float], tuple[float, float]]) -> floa
 
 @dataclass(frozen=True, eq=False)
 class _Placements:
-    """Of each positive the share of negatives below it; of each negative that of positives above."""
+    """Shares of negatives below each positive, and of positives above each negative."""
 
     auc: float
     positives: Float64Array

@@ -1,4 +1,4 @@
-"""How good scores are: AUC, log loss, accuracy and calibration, exactly."""
+"""Exact metrics of scores: AUC, log loss, accuracy and calibration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coterie.models.groups import Floats, auc_of_groups
 from coterie.models.intervals import Interval
 
 FEW = 20
-"""Of fewer examples of a class an AUC says little: at 0.75, give or take 0.1 and more."""
+"""With fewer examples of a class an AUC is not reliable: at 0.75, its error is 0.1 and more."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Metrics:
     """The quality of a model on some examples; None where the examples do not define a value.
 
     Attributes:
-        auc: Area under the ROC curve; None unless both classes occur, and where it may not be told.
-        auc_error: How far ``auc`` can be from that of the single scores; 0 if it is exact.
+        auc: Area under the ROC curve; None unless both classes occur and it may be disclosed.
+        auc_error: Largest distance of ``auc`` from that of the single scores; 0 if it is exact.
         auc_low: Lower end of its 95 % confidence interval; None unless both classes occur twice.
         auc_high: Upper end.
         log_loss: Mean binary cross-entropy in nats; None without examples.
@@ -71,7 +71,7 @@ class Metrics:
 
     @property
     def note(self) -> str:
-        """Why there is no AUC, or why it says little; empty where it says enough."""
+        """Why there is no AUC, or why it is not reliable; otherwise empty."""
         counts = {"positive": self.positives, "negative": self.examples - self.positives}
         rarer = min(counts, key=lambda name: counts[name])
         said = f"{counts[rarer]:,} {rarer} {'example' if counts[rarer] == 1 else 'examples'}"
@@ -143,7 +143,7 @@ def expected_calibration_error(predictions: Floats, labels: Floats, bins: int = 
         Mean over examples of |mean prediction - mean label| of the example's bin.
 
     Raises:
-        DataError: As for the others, or a prediction is no probability.
+        DataError: As for the others, or a prediction is not a probability.
     """
     predictions_n, positive_n = checked(predictions, labels)
     if not len(predictions_n):

@@ -1,9 +1,9 @@
-"""float32 numbers as whole numbers of the same order, and the dyadic intervals of these.
+"""Maps float32 numbers to whole numbers of the same order, and defines their dyadic intervals.
 
-The bits of a float32, read as sign and magnitude, ascend with its value: their whole number is its *key*,
-from 0 to 2^32 - 1, with both zeros in the middle. Keys are as dense as float32 itself, around every score,
-so a bin of keys is as fine as the scores in it need. A *dyadic interval* has 2^level keys and begins at a
-multiple of that. Two of them are disjoint, or one lies in the other.
+The bits of a float32, read as sign and magnitude, ascend with its value. This whole number is its
+*key*, from 0 to 2^32 - 1, with both zeros in the middle. Keys are as dense as float32 itself around
+every score, so bins of keys are as fine as the scores in them need. A *dyadic interval* has 2^level
+keys and begins at a multiple of that. Two of them are disjoint, or one contains the other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from coterie.arrays import FloatArray, Int64Array
 
 KEY_BITS = 32
 _ZERO = 1 << 31
-_LARGEST = 0x7F7F_FFFF  # bits of the largest float32 that is finite
+_LARGEST = 0x7F7F_FFFF  # bits of the largest finite float32
 LOWEST_KEY, HIGHEST_KEY = _ZERO - _LARGEST, _ZERO + _LARGEST
 
 
@@ -33,10 +33,10 @@ def values_of(keys_n: Int64Array) -> FloatArray:
 
 def common_levels(first_n: Int64Array, last_n: Int64Array) -> Int64Array:
     """Level of the smallest dyadic interval that holds both keys, int64 [n]; 0 if they are one."""
-    # the exponent of a whole number, as a floating-point one, is its length in bits
+    # the exponent of a whole number as a float is its length in bits
     return np.frexp((first_n ^ last_n).astype(np.float64))[1].astype(np.int64)
 
 
 def floors(keys_n: Int64Array, levels_n: Int64Array) -> Int64Array:
-    """Where the dyadic intervals of these levels begin that hold the keys, int64 [n]."""
+    """First keys of the dyadic intervals, of given levels, that hold the keys, int64 [n]."""
     return keys_n >> levels_n << levels_n

@@ -1,4 +1,4 @@
-"""A contract's own Keras model: built from the section, and the section written from a model.
+"""A contract's own Keras model: builds it from the section, and writes the section from a model.
 
 Importing this module loads Keras and its backend.
 """
@@ -49,7 +49,7 @@ def build_model(
 
     Raises:
         ModelUnfit: The layers do not fit together, give more than one logit per example, or need
-            more memory than is allowed; which is found before that memory is taken.
+            more memory than is allowed. The last is found before the memory is allocated.
     """
     inputs = (
         keras.Input((numeric,), name=NUMERIC_INPUT),
@@ -88,9 +88,9 @@ def build_model(
 def _require_small(
     section: LayerSection, layer: keras.Layer, called: Sequence[keras.KerasTensor], left: int
 ) -> None:
-    """Refuses a layer whose output or kernel is too large, before it is called and so made.
+    """Refuses a layer whose output or kernel is too large, before a call allocates it.
 
-    Of the listed kinds only Dense can have far more parameters than its inputs have values.
+    Of the allowed kinds, only Dense can have far more parameters than its inputs have values.
     """
     shapes = [tuple(tensor.shape) for tensor in called]
     shape = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes)
@@ -129,8 +129,7 @@ def describe_model(model: keras.Model) -> KerasModelSection:
         The section, for ``Contract`` or, by ``coterie model describe``, for a TOML file.
 
     Raises:
-        ModelUnfit: The model is none that a contract can hold; the first layer that is in the way
-            is named.
+        ModelUnfit: A contract cannot hold the model; the error names the first unsuitable layer.
     """
     if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
         raise _unfit("is no functional Keras model", "keras.Model(inputs, output)", repr(model))
@@ -161,7 +160,7 @@ def describe_model(model: keras.Model) -> KerasModelSection:
 
 
 def _layer_class(kind: str) -> type[keras.Layer]:
-    """The class of a listed kind; the section was checked against the same list."""
+    """The class of an allowed kind; the section was checked against the same list."""
     if kind == "DotInteraction":
         return DotInteraction
     assert kind in LAYERS
@@ -176,7 +175,7 @@ def _arguments(section: LayerSection) -> dict[str, OptionValue | tuple[int, ...]
 
 
 def _sections(model: keras.Model) -> tuple[list[LayerSection], dict[str, keras.Layer]]:
-    """The model's layers, each after its inputs, the logit's last; and the layers themselves."""
+    """The model's layers as sections, each after its inputs, the logit's last; and the layers."""
     config = model.get_config()
     names = {
         name: ours
@@ -219,7 +218,7 @@ def _first_text(value: object) -> object:
 
 
 def _tensors(value: object) -> list[dict[str, list[object]]]:
-    """What a part of a Keras configuration refers to, in order."""
+    """The tensors that a part of a Keras configuration refers to, in order."""
     if isinstance(value, dict):
         if value.get("class_name") == "__keras_tensor__":
             return [value["config"]]
@@ -240,7 +239,7 @@ def _checked_section(
 
 
 def _options(layer: keras.Layer, kind: str) -> dict[str, OptionValue]:
-    """A layer's options, all of them, so that the contract does not lean on Keras's defaults."""
+    """All of a layer's options, so that the contract does not depend on Keras's defaults."""
     options: dict[str, OptionValue] = {}
     for name, value in layer.get_config().items():
         if name in LAYERS[kind].options:
@@ -270,7 +269,7 @@ def _parameter(
 ) -> ParameterSection:
     layer_name, _, variable = path.partition("/")
     initializer = getattr(layers[layer_name], f"{variable}_initializer", None)
-    if initializer is None:  # RMSNormalization has a fixed one
+    if initializer is None:  # RMSNormalization's is fixed
         initializer = keras.initializers.Ones()
     mean, deviation = _moments(initializer, shape, path)
     return ParameterSection(name=path, shape=shape, mean=mean, standard_deviation=deviation)
@@ -279,7 +278,7 @@ def _parameter(
 def _moments(
     initializer: keras.initializers.Initializer, shape: tuple[int, ...], path: str
 ) -> tuple[float, float]:
-    """Mean and standard deviation of what an initializer draws."""
+    """Mean and standard deviation of an initializer's values."""
     found = keras.initializers
     mean = deviation = 0.0
     match initializer:
@@ -290,13 +289,14 @@ def _moments(
         case found.Constant(value=value):
             mean = float(value)
         case found.VarianceScaling(scale=scale, mode=mode):
-            fan_in, fan_out = shape[0], shape[-1]  # of a vector or a matrix; there are no others
+            fan_in, fan_out = shape[0], shape[-1]  # variables are vectors or matrices only
             fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
             deviation = math.sqrt(scale / max(1.0, fans[mode]))
         case found.RandomNormal(mean=centre, stddev=spread):
             mean, deviation = float(centre), float(spread)
         case found.TruncatedNormal(mean=centre, stddev=spread):
-            # Cut at two standard deviations, a normal variable keeps this share of its own.
+            # A normal variable truncated at two standard deviations keeps this share of its
+            # standard deviation.
             mean, deviation = float(centre), float(spread) * 0.8796256610342398
         case found.RandomUniform(minval=low, maxval=high):
             mean, deviation = (low + high) / 2, (high - low) / math.sqrt(12)

@@ -1,4 +1,4 @@
-"""AUC over the counts of several owners, each as fine as it came, and how far it can be off."""
+"""AUC over the counts of several owners, each at its own resolution, and the possible error."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from coterie.models.histogram import ScoreHistogram
 def pooled_auc(parts: Sequence[ScoreHistogram]) -> tuple[float, float] | None:
     """Area under the ROC curve of all examples together.
 
-    An owner with few scores in a region has wide groups there, in which another may have many fine
-    ones. So groups are not put together: each is compared with all others as it is.
+    An owner with few scores in a region has wide groups there, where another owner may have many
+    narrow ones. So groups are not merged: each is compared with all others.
 
     Args:
         parts: One per owner.
 
     Returns:
-        The AUC, and how far it can be from that of the single scores: half of the share of pairs whose
-        groups overlap, but for those of one score. None unless both classes occur.
+        The AUC and its largest distance from that of the single scores, which is half of the share
+        of pairs whose groups overlap, except groups of one score. None unless both classes occur.
     """
     starts = np.concatenate([part.starts for part in parts] or [np.zeros(0, np.int64)])
     levels = np.concatenate([part.levels for part in parts] or [starts])
@@ -32,7 +32,7 @@ def pooled_auc(parts: Sequence[ScoreHistogram]) -> tuple[float, float] | None:
         return None
     ends = starts + (1 << levels)
     by_start, by_end = np.argsort(starts, kind="stable"), np.argsort(ends, kind="stable")
-    # of each group, negatives of the groups that are below it, and of those that are not above it
+    # for each group: negatives of the groups below it, and of the groups not above it
     below = np.concatenate(([0], np.cumsum(negatives[by_end])))[
         np.searchsorted(ends[by_end], starts, side="right")
     ]

@@ -1,11 +1,11 @@
-"""Counted scores as they may be shown: bins that follow the scores, each over many examples.
+"""Counted scores in a form that may be released: adaptive bins, each over many examples.
 
-What a server's TEE holds are counts of single scores, or nearly. Of all dyadic lines of float32's order
-(``ordered``), each of which halves one interval, only those stay that have enough on both sides: a
-line stays where each half by itself holds what may be shown, and a share of all examples that is about
-the same for every bin. So every bin holds enough, and as lines are fixed, and each stands or falls by
-counts over sets that are large enough, the place of none tells where a single score is. AUC and its
-interval are computed before: they are over all examples.
+The server's TEE holds counts of single scores, or nearly. Every dyadic line of float32's order
+(``ordered``) halves one interval. A line is kept only if each half by itself holds enough examples
+to be shown, and at least a share of all examples that is about the same for every bin. So every bin
+holds enough. The lines are fixed, and each is kept or dropped by counts over large enough sets, so
+no line's place reveals a single score. AUC and its interval are computed before binning, over all
+examples.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from coterie.models.ordered import common_levels, floors, values_of
 from coterie.models.pooling import pooled_auc
 
 MAX_BINS = 1024
-"""A bin holds at least one part in so many of all examples: more bins would draw no finer curve."""
+"""A bin holds at least one part in this many of all examples; more bins draw no finer curve."""
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 Enough = Callable[[Int64Array], BoolArray]
-"""Of examples by party, int64 [parties, cells]: which cells may be shown."""
+"""From examples by party, int64 [parties, cells], to which cells may be shown."""
 
 
 class ReleasedScores(BaseModel):
-    """Counts of scores in bins of about as many examples each, and what was computed before.
+    """Counts of scores in bins of about equally many examples, and values computed before binning.
 
     Attributes:
         edges: Logits, ascending: bin ``i`` holds those from ``edges[i - 1]`` to ``edges[i]``
@@ -47,7 +47,7 @@ class ReleasedScores(BaseModel):
         prediction_sum: Sum of the predicted probabilities.
         correct: Examples on the right side of probability one half.
         auc: Area under the ROC curve; None unless each class by itself holds enough.
-        auc_error: How far ``auc`` can be from that of the single scores; None likewise.
+        auc_error: Largest distance of ``auc`` from that of the single scores; None likewise.
         auc_standard_error: DeLong's; None likewise.
     """
 
@@ -75,7 +75,7 @@ class ReleasedScores(BaseModel):
 
     @classmethod
     def of(cls, parts: Sequence[ScoreHistogram], enough: Enough | None = None) -> Self:
-        """Puts the counts of all parties together, which must hold enough.
+        """Merges and bins the counts of all parties, which together must hold enough.
 
         Args:
             parts: One per party.
@@ -113,7 +113,7 @@ class ReleasedScores(BaseModel):
 
     @property
     def curve_error(self) -> float:
-        """How far the area under a ROC curve that is drawn from the bins can be from the AUC."""
+        """Largest distance of the area under a ROC curve drawn from the bins from the AUC."""
         positives, negatives = np.array([self.positives, self.negatives], np.int64)
         return auc_error_of_groups(positives, negatives, np.ones(len(positives), np.bool_))
 
@@ -126,7 +126,7 @@ class ReleasedScores(BaseModel):
         )
 
     def metrics(self) -> Metrics:
-        """The metrics of all examples counted; none of them suffers from bins."""
+        """The metrics of all examples counted; binning affects none of them."""
         return Metrics.of_sums(
             auc=self.auc,
             auc_error=self.auc_error,
@@ -146,13 +146,13 @@ def lines_that_stay(
 
     Args:
         parts: One per party.
-        total: All of them together.
+        total: The merged parts.
         enough: What may be shown; without it everything may.
 
     Returns:
         int64, ascending: the first key after each line.
     """
-    # Between two neighbours one line has both on its sides: that of the smallest interval of both.
+    # Exactly one line separates two neighbours in halves: that of the smallest interval with both.
     last, next_ = (total.starts + (1 << total.levels) - 1)[:-1], total.starts[1:]
     levels = common_levels(last, next_) - 1
     lines, reach = floors(next_, levels), 1 << levels
@@ -171,7 +171,7 @@ def lines_that_stay(
 def _halves(
     part: ScoreHistogram, lines: Int64Array, reach: Int64Array
 ) -> tuple[Int64Array, Int64Array]:
-    """Examples from ``reach`` keys before each line to it, and from it to ``reach`` after it."""
+    """Examples in the ``reach`` keys before each line, and in the ``reach`` keys from it on."""
     before = np.concatenate(([0], np.cumsum(part.positives + part.negatives)))
     low, middle, high = (
         before[np.searchsorted(part.starts, keys)] for keys in (lines - reach, lines, lines + reach)

@@ -1,4 +1,4 @@
-"""The file of a trained model: what it is made of, and how it is written from start to end.
+"""The file format of a trained model, and its writer.
 
 All little-endian; every part but the last two begins at a multiple of 64 bytes:
 
@@ -15,8 +15,8 @@ trailer   192 bytes: SHA-256 of the header, contract digest, SHA-256 of the dens
           the rows, model digest, SHA-256 of these 160 bytes
 ========  ====================================================================================
 
-Rows that are not in it were never updated. It can be written in one pass, so it can be sealed on the
-way, and mapped into memory.
+Rows that are not in the file were never updated. The file can be written in one pass, so that it
+can be sealed on the way, and it can be mapped into memory.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ALIGNMENT = 64
 
 
 class Target(Protocol):
-    """What a file is written to."""
+    """The object that a file is written to."""
 
     def write(self, octets: bytes, /) -> object:
         """Takes the next bytes."""
@@ -55,7 +55,7 @@ def padded(size: int) -> int:
 
 
 def record_type(dim: int) -> np.dtype[np.void]:
-    """A row as it lies in the file."""
+    """The record type of a row in the file."""
     return np.dtype([("row", "<i4"), ("values", "<f4", (dim,))])
 
 
@@ -63,7 +63,7 @@ def file_bytes(contract_bytes: int, dense: int, rows: int, dim: int) -> int:
     """Size of the whole file.
 
     Args:
-        contract_bytes: Of the canonical contract.
+        contract_bytes: Size of the canonical contract.
         dense: Number of dense parameters.
         rows: Number of rows.
         dim: Width of a row.
@@ -82,9 +82,9 @@ class RowsWriter:
     """Writes rows as records, in ascending order, hashing as it goes.
 
     Args:
-        target: Gets them.
+        target: Receives the records.
         width: Scalars of a row.
-        rows: How many will come.
+        rows: Number of rows that will be written.
     """
 
     def __init__(self, target: Target, width: int, rows: int) -> None:
@@ -99,7 +99,7 @@ class RowsWriter:
         """Writes rows.
 
         Args:
-            row_ids: Global rows, int32 [n], ascending, and above all that came before.
+            row_ids: Global rows, int32 [n], ascending, and above all earlier ones.
             values: float32 [n, width].
         """
         for start in range(0, row_ids.size, CHUNK_ROWS):
@@ -117,7 +117,7 @@ class RowsWriter:
             self._missing -= ids.size
 
     def finish(self) -> tuple[bytes, list[bytes]]:
-        """SHA-256 of all records, and the digests of all slices."""
+        """Returns the SHA-256 of all records, and the digests of all slices."""
         assert not self._missing, f"{self._missing} rows were announced but not written"
         return self._whole.digest(), self._slices.digests()
 
@@ -126,12 +126,12 @@ class ModelWriter:
     """Writes a model file piece by piece, hashing as it goes.
 
     Args:
-        target: Gets ``model_file_bytes`` bytes.
-        contract: That it was trained under.
-        steps: Updates that it holds.
+        target: Receives ``model_file_bytes`` bytes.
+        contract: The contract that the model was trained under.
+        steps: Number of updates that the model holds.
         dense_p: Dense parameters, float32 [P].
-        rows: How many rows will follow.
-        text: The contract as it was agreed, if an earlier version of Coterie wrote it.
+        rows: Number of rows that will follow.
+        text: The contract's original text, if an earlier version of Coterie wrote it.
     """
 
     def __init__(
@@ -185,5 +185,5 @@ def text_digest(text: bytes | memoryview) -> bytes:
 
 
 def zero_padded(octets: bytes) -> bytes:
-    """A part with its padding."""
+    """A part, padded with zero bytes."""
     return octets + bytes(padded(len(octets)) - len(octets))

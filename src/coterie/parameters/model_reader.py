@@ -34,18 +34,18 @@ _DIGEST = 32
 
 @dataclass(frozen=True)
 class Contents:
-    """What a model file holds, checked.
+    """The checked content of a model file.
 
     Attributes:
-        contract: That it was trained under.
-        contract_text: The contract as it was written; a later version of Coterie may fill in more
+        contract: The contract that the model was trained under.
+        contract_text: The contract's original text; a later version of Coterie may fill in more
             defaults.
-        contract_digest: Of that text.
+        contract_digest: Digest of that text.
         steps: Updates applied.
-        dense_p: float32 [P].
-        row_ids: int32 [n], ascending.
-        row_values: float32 [n, dim].
-        digest: The model's.
+        dense_p: Dense parameters, float32 [P].
+        row_ids: Updated rows, int32 [n], ascending.
+        row_values: Their values, float32 [n, dim].
+        digest: The model's digest.
     """
 
     contract: Contract
@@ -60,7 +60,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class Header:
-    """What the head of a model file says: width of a row, sizes of its parts, updates."""
+    """The header of a model file: width of a row, sizes of the parts, updates."""
 
     dim: int
     contract_bytes: int
@@ -70,16 +70,16 @@ class Header:
 
     @property
     def size(self) -> int:
-        """Bytes of the whole file."""
+        """Size of the whole file in bytes."""
         return file_bytes(self.contract_bytes, self.dense, self.rows, self.dim)
 
 
 def read_contents(octets: memoryview, name: str) -> Contents:
-    """Checks and takes apart a model file in memory; arrays are views of it, read-only.
+    """Checks and decodes a model file in memory; its arrays are read-only views.
 
     Args:
         octets: The whole file, read-only.
-        name: What errors call it.
+        name: Its name in errors.
 
     Raises:
         ModelDamaged: A byte was altered, cut or added; the error names the part.
@@ -121,7 +121,7 @@ def read_contents(octets: memoryview, name: str) -> Contents:
 
 
 def damaged(name: str, part: str, expected: str, seen: str) -> ModelDamaged:
-    """The error of a model file whose part is not what was written."""
+    """The error of a model file with a damaged part."""
     return ModelDamaged(
         f"the model {name} is damaged: its {part} is wrong",
         expected=expected,
@@ -132,10 +132,10 @@ def damaged(name: str, part: str, expected: str, seen: str) -> ModelDamaged:
 
 
 def header_of(octets: bytes | memoryview, name: str) -> Header:
-    """Reads the head of a model file.
+    """Reads the header of a model file.
 
     Raises:
-        ModelDamaged: It is sealed, no model's, or of another version.
+        ModelDamaged: The file is sealed, is not a model, or is of another version.
     """
     magic, version, dim, contract_bytes, dense, rows, steps, zero = HEADER.unpack(
         octets[:HEADER_BYTES]
@@ -162,7 +162,7 @@ def _trailer(octets: memoryview, header: Header, name: str) -> list[bytes]:
     whole = hmac.compare_digest(hashlib.sha256(said).digest(), own)
     digests = [said[start : start + _DIGEST] for start in range(0, len(said), _DIGEST)]
     if header.size != len(octets):
-        if whole:  # then the size is right, and what says another one is not
+        if whole:  # then the size is right, and the header is altered
             check_part(name, "header", digests[0], hashlib.sha256(octets[:HEADER_BYTES]).digest())
         raise damaged(name, "size", f"{header.size} bytes", f"{len(octets)} bytes")
     if not whole:
@@ -174,7 +174,7 @@ def contract_of(text: bytes, header: Header, name: str) -> Contract:
     """Reads the contract in a model file.
 
     Raises:
-        ModelDamaged: It is too long, of no known schema, or of another model's sizes.
+        ModelDamaged: It is too long, has no known schema, or does not fit the model's sizes.
     """
     if len(text) > MAX_CONTRACT_BYTES:
         raise damaged(name, "contract", f"at most {MAX_CONTRACT_BYTES} bytes", f"{len(text)} bytes")
@@ -225,10 +225,10 @@ def _check_rows(
 
 
 def check_part(name: str, part: str, expected: bytes, seen: bytes) -> None:
-    """Compares a part's digest with what the trailer says.
+    """Compares a part's digest with the one in the trailer.
 
     Raises:
-        ModelDamaged: It is another one; the error names the part.
+        ModelDamaged: They differ; the error names the part.
     """
     if not hmac.compare_digest(expected, seen):
         raise damaged(name, part, f"digest {expected.hex()}", f"digest {seen.hex()}")

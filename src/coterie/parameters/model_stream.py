@@ -1,7 +1,7 @@
-"""Reads files of trained models and of optimizer states from their first byte to their last, in pieces.
+"""Reads files of trained models and optimizer states in pieces, from first byte to last.
 
-Whoever reads may use a piece before the file's digests have been seen, which come last: what it did
-with them counts only once ``finish`` has returned.
+A caller may use a piece before the file's digests were read, which come last. The result is valid
+only once ``finish`` has returned.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Octets:
     """The bytes of a file that come in pieces.
 
     Args:
-        pieces: In order.
-        name: What errors call the file.
+        pieces: The pieces, in order.
+        name: The file's name in errors.
     """
 
     def __init__(self, pieces: Iterator[bytes], name: str) -> None:
@@ -46,7 +46,7 @@ class Octets:
         self.name = name
 
     def take(self, count: int) -> bytes:
-        """The next so many bytes.
+        """Takes the next ``count`` bytes.
 
         Raises:
             ModelDamaged: The file ends before them.
@@ -68,10 +68,10 @@ class Octets:
         return b"".join(parts)
 
     def end(self) -> None:
-        """Takes note that the file must end here.
+        """Checks that the file ends here.
 
         Raises:
-            ModelDamaged: It goes on.
+            ModelDamaged: More bytes follow.
         """
         if self._held or any(piece for piece in self._pieces):
             raise damaged(self.name, "size", f"{self._taken} bytes", "more")
@@ -81,7 +81,7 @@ def zeros(octets: Octets, count: int, part: str) -> bytes:
     """Takes the padding after a part.
 
     Raises:
-        ModelDamaged: It holds anything.
+        ModelDamaged: A byte of it is not zero.
     """
     padding = octets.take(count)
     if any(padding):
@@ -102,13 +102,13 @@ def floats(octets: Octets, count: int, part: str) -> FloatArray:
 
 
 class Rows:
-    """The rows of a file: ascending, in range, finite.
+    """Reads and checks the rows of a file: ascending, in range, finite.
 
     Args:
-        octets: The file, where its rows begin.
+        octets: The file, positioned at its rows.
         width: Scalars of a row.
-        count: How many there are.
-        total_rows: Of the whole table.
+        count: Number of rows in the file.
+        total_rows: Number of rows of the whole table.
     """
 
     def __init__(self, octets: Octets, width: int, count: int, total_rows: int) -> None:
@@ -122,7 +122,7 @@ class Rows:
         self._whole = hashlib.sha256()
 
     def pieces(self) -> Iterator[tuple[IdArray, FloatArray]]:
-        """All of them: global rows, int32 [n], and float32 [n, width]; about a MiB at once.
+        """Yields the rows, about 1 MiB at once: global rows, int32 [n], and float32 [n, width].
 
         Raises:
             ModelDamaged: They are in another order, out of range or not finite, or the file ends.
@@ -143,26 +143,27 @@ class Rows:
             yield ids, values
 
     def digests(self) -> tuple[bytes, list[bytes]]:
-        """SHA-256 of all records, and the digests of all slices; once all were read."""
+        """SHA-256 of all records, and the digests of all slices; valid after all rows were read."""
         return self._whole.digest(), self._slices.digests()
 
 
 class ModelStream:
-    """A model file, read in order: ``dense_p`` is there at once, then ``rows``, then ``finish``.
+    """Reads a model file in order: ``dense_p`` at construction, then ``rows``, then ``finish``.
 
     Args:
         octets: The file.
-        contract_digest: Of the contract that it must hold; its text is parsed under no other.
+        contract_digest: Digest of the contract that it must hold; checked before the text is
+            parsed.
 
     Attributes:
-        contract: That it was trained under.
-        steps: Updates that it holds.
+        contract: The contract that the model was trained under.
+        steps: Number of updates that the model holds.
         dense_p: Dense parameters, float32 [P].
         rows: Rows that were ever updated.
 
     Raises:
-        StartRefused: It is of another contract.
-        ModelDamaged: It is no model file, or is cut.
+        StartRefused: It belongs to another contract.
+        ModelDamaged: It is not a model file, or is cut.
     """
 
     def __init__(self, octets: Octets, contract_digest: bytes) -> None:
@@ -194,7 +195,7 @@ class ModelStream:
         self._digests = [hashlib.sha256(head).digest(), seen, hashlib.sha256(dense).digest()]
 
     def finish(self) -> bytes:
-        """Checks all digests, and that the file ends; the model's digest, 32 bytes.
+        """Checks all digests, and that the file ends; returns the model's digest, 32 bytes.
 
         Raises:
             ModelDamaged: A byte was altered, cut or added.

@@ -1,4 +1,4 @@
-"""The file of what a trained model's optimizers keep: with it a later run goes on as if none had ended.
+"""The file of a trained model's optimizer state, with which a later run continues seamlessly.
 
 All little-endian; every part but the last two begins at a multiple of 64 bytes:
 
@@ -11,10 +11,10 @@ header    128 bytes: magic ``COTOPTIM``; format version, 1, and scalars of state
 dense     state of the dense parameters' optimizer, float32; zero bytes
 rows      records of the rows that were ever updated: global row, int32, ascending; its state,
           float32; none where the rows' optimizer keeps nothing
-trailer   32 bytes: digest of the optimizer state (``ps.state.optimizer_digest``)
+trailer   32 bytes: digest of the optimizer state (``parameters.digest.optimizer_digest``)
 ========  ====================================================================================
 
-Which optimizers it is of, the contract in the model's file says.
+The contract in the model's file says which optimizers it belongs to.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class StateWriter:
 
 
 class StateStream:
-    """An optimizer state's file, read in order: the header's values, then ``rows``, then ``finish``.
+    """Reads an optimizer state's file in order: header at construction, ``rows``, then ``finish``.
 
     Args:
         octets: The file.
@@ -110,10 +110,10 @@ class StateStream:
         updates: Updates that the state has seen.
         model: Digest of the model, 32 bytes.
         dense_state: float32 [S].
-        rows: Of the rows that were ever updated.
+        rows: State of the rows that were ever updated.
 
     Raises:
-        ModelDamaged: It is no such file, is cut, or of other sizes.
+        ModelDamaged: It is not such a file, is cut, or has other sizes.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class StateStream:
         self.rows = Rows(octets, self.width, rows, total_rows)
 
     def finish(self) -> bytes:
-        """Checks the digest, and that the file ends; the optimizer state's digest, 32 bytes.
+        """Checks the digest, and that the file ends; returns the state's digest, 32 bytes.
 
         Raises:
             ModelDamaged: A byte was altered, cut or added.
@@ -164,12 +164,12 @@ class StateStream:
 
 @dataclass(frozen=True)
 class StateSummary:
-    """What an optimizer state's file says of itself, once every byte of it was checked.
+    """The header values of a completely checked optimizer state's file.
 
     Attributes:
-        digest: Its own, 32 bytes.
-        model: Of the model that it belongs to, 32 bytes.
-        updates: That it has seen.
+        digest: Digest of the state, 32 bytes.
+        model: Digest of the model that it belongs to, 32 bytes.
+        updates: Number of updates that it has seen.
     """
 
     digest: bytes
@@ -181,7 +181,7 @@ def read_state(path: Path) -> StateSummary:
     """Checks every byte of an optimizer state's file.
 
     Raises:
-        ModelDamaged: It cannot be read, is no such file, or a byte was altered.
+        ModelDamaged: It cannot be read, is not such a file, or a byte was altered.
     """
     try:
         with path.open("rb") as file:

@@ -1,11 +1,11 @@
-"""Who holds which rows: blocks of rows, hashed into slices; a shard owns every n-th slice.
+"""Which shard holds which rows: blocks of rows hash to slices; a shard owns every n-th slice.
 
     block = row >> 6                      64 neighbouring rows stay together
     slice = SplitMix64(block) >> 56       256 slices, whatever the number of shards
     shard = slice mod shards
 
-Sums over rows that decide anything (norms, the model digest) are taken per slice in the order of
-rows, then over slices in their order: so they are the same, bit for bit, for any number of shards.
+Sums over rows that affect results (norms, the model digest) are taken per slice in the order of
+rows, then over slices in their order. So they are the same, bit for bit, for any number of shards.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class SliceDigests:
         """Adds rows.
 
         Args:
-            rows: int32 [n], ascending, and above all that came before.
+            rows: int32 [n], ascending, and above all earlier ones.
             values: float32 [n, dim].
         """
         slices = slices_of(rows)
@@ -63,12 +63,12 @@ class SliceDigests:
                 self._digests[index].update(records[begin:end].tobytes())
 
     def digests(self) -> list[bytes]:
-        """Of all slices, in their order; 32 bytes each."""
+        """The digests of all slices, in their order; 32 bytes each."""
         return [digest.digest() for digest in self._digests]
 
 
 class Sharding:
-    """The deal of a table's rows to shards, and where a shard keeps its own.
+    """The distribution of a table's rows to shards, and each shard's places for its rows.
 
     Args:
         rows: Rows of the whole table.
@@ -88,7 +88,7 @@ class Sharding:
         return owners
 
     def places(self, shard: int) -> RowPlaces:
-        """Where a shard keeps its rows."""
+        """The places at which a shard keeps its rows."""
         return RowPlaces(self._owner_of_block, self.rows, shard)
 
 
@@ -98,10 +98,10 @@ class RowPlaces:
     Args:
         owner_of_block: uint8 [blocks], from the sharding.
         rows: Rows of the whole table.
-        shard: Whose places.
+        shard: The shard.
 
     Attributes:
-        count: Rows that the shard has room for.
+        count: Number of rows that the shard has room for.
     """
 
     def __init__(self, owner_of_block: ByteArray, rows: int, shard: int) -> None:
@@ -118,7 +118,7 @@ class RowPlaces:
             rows: int32 [n].
 
         Returns:
-            int32 [n]; negative where another shard holds the row.
+            int32 [n]; negative if another shard holds the row.
         """
         if self._whole:
             return rows

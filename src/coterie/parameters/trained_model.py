@@ -35,11 +35,11 @@ class TrainedModel:
     Rows that were never updated share their column's out-of-vocabulary row, as they do in evaluation.
 
     Args:
-        contents: Checked.
+        contents: The checked content of a model file.
 
     Attributes:
-        contract: That it was trained under.
-        contract_digest: SHA-256 of the contract as it was agreed; 32 bytes.
+        contract: The contract that it was trained under.
+        contract_digest: SHA-256 of the contract's original text; 32 bytes.
         steps: Updates applied.
         digest: The model's digest, as results and receipts name it; 32 bytes.
         dense: Dense parameters, float32 [P], in the order of
@@ -67,17 +67,17 @@ class TrainedModel:
         row_ids: IdArray,
         row_values: FloatArray,
     ) -> TrainedModel:
-        """A model of arrays.
+        """Makes a model from arrays.
 
         Args:
-            contract: That it was trained under.
+            contract: The contract that it was trained under.
             steps: Updates applied.
-            dense_p: float32 [P].
+            dense_p: Dense parameters, float32 [P].
             row_ids: Global rows that were ever updated, int32 [n], ascending.
             row_values: float32 [n, dim].
 
         Raises:
-            ModelDamaged: They are no model of this contract.
+            ModelDamaged: The arrays do not fit this contract.
         """
         whole = _Memory()
         writer = ModelWriter(whole, contract, steps=steps, dense_p=dense_p, rows=row_ids.size)
@@ -87,20 +87,21 @@ class TrainedModel:
 
     @staticmethod
     def read(path: Path) -> TrainedModel:
-        """Maps a model file into memory, after every byte of it was checked.
+        """Maps a model file into memory and checks every byte.
 
         Args:
-            path: What a node of a party that gets the model wrote.
+            path: A file that a node of a receiving party wrote.
 
         Raises:
-            ModelDamaged: It cannot be read, is no model, or any byte was altered.
+            ModelDamaged: It cannot be read, is not a model, or any byte was altered.
         """
         try:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 if size < HEADER_BYTES + TRAILER_BYTES:
                     raise damaged(str(path), "size", "a model file", f"{size} bytes")
-                # Checked is the mapping, not the file: in an enclave it is a copy.
+                # Check the mapping, not the file: in an enclave the mapping is a copy, which the
+                # host cannot change.
                 mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
         except OSError as error:
             raise ModelDamaged(
@@ -113,19 +114,19 @@ class TrainedModel:
 
     @staticmethod
     def from_bytes(octets: bytes | memoryview, name: str) -> TrainedModel:
-        """Checks a model file that is in memory already.
+        """Checks a model file in memory.
 
         Args:
             octets: The whole file.
-            name: What errors call it.
+            name: Its name in errors.
 
         Raises:
-            ModelDamaged: It is no model, or any byte was altered.
+            ModelDamaged: It is not a model, or any byte was altered.
         """
         return TrainedModel(read_contents(memoryview(octets).toreadonly(), name))
 
     def write(self, path: Path) -> None:
-        """Writes the model, whole or not at all; replaces a file of that name.
+        """Writes the model atomically; replaces an existing file.
 
         Raises:
             OutputInUse: It cannot be written.
@@ -170,8 +171,8 @@ class TrainedModel:
             ids: Global rows, int32 [n], in any order.
 
         Returns:
-            float32 [n, dim], a copy; a row that was never updated is its column's out-of-vocabulary
-            row, which is the column's first, as it was trained or, if it never was, as it began.
+            float32 [n, dim], a copy. In place of a row that was never updated stands its column's
+            out-of-vocabulary row, the column's first: trained, or with its initial values.
 
         Raises:
             DataError: A row is out of range.
@@ -200,7 +201,7 @@ class TrainedModel:
         return values[inverse]
 
     def _places(self, ids: IdArray) -> tuple[IntpArray, BoolArray]:
-        """Where rows are among ``row_ids``, and whether they are there."""
+        """The places of rows in ``row_ids``, and whether each row is there."""
         places = np.searchsorted(self.row_ids, ids)
         if not self.row_ids.size:
             return places, np.zeros(np.shape(ids), np.bool_)
@@ -210,7 +211,7 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class PlainModelFile:
-    """Where a node keeps the trained model as it is: at home.
+    """The plain, unsealed file of a trained model on its owner's machine.
 
     Attributes:
         path: The file.
@@ -220,7 +221,7 @@ class PlainModelFile:
 
     @contextmanager
     def writing(self, _size: int) -> Iterator[Target]:
-        """Opens the file; it is there, whole, if the context ends well.
+        """Opens the file for writing; it appears only if the context ends without an error.
 
         Raises:
             OutputInUse: It cannot be written.
@@ -231,7 +232,7 @@ class PlainModelFile:
 
 @contextmanager
 def model_written(path: Path) -> Iterator[BinaryIO]:
-    """Opens a model's file, which is there, whole and durable, if the context ends well.
+    """Opens a model's file for writing; it appears durably if the context ends without an error.
 
     Raises:
         OutputInUse: It cannot be written.
@@ -250,7 +251,7 @@ def model_written(path: Path) -> Iterator[BinaryIO]:
 
 
 class _Memory:
-    """Takes a file in memory."""
+    """A write target in memory."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []

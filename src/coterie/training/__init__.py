@@ -1,1 +1,1 @@
-"""What workers and the chief run: the client of the parameter server, steps, evaluation, model download."""
+"""Code of workers and chief: client of the parameter server, steps, evaluation, downloads."""

@@ -1,4 +1,4 @@
-"""SDT's chief: owns all data, gives the model's initial state, sends each worker its part, evaluates."""
+"""SDT's chief: owns all data, initializes the model, sends each worker its part, evaluates."""
 
 from __future__ import annotations
 
@@ -30,16 +30,17 @@ def initialize(contract: Contract, session: ServerClient) -> None:
 
 
 class Deliveries:
-    """Keeps every worker supplied with its part of the data: at first, and whenever it starts again.
+    """Sends every worker its part of the data, at first and whenever the worker starts again.
 
-    Nobody is waited for here: the parameter server knows who is missing, and for how long.
+    The chief sets no time limit: the parameter server knows which nodes are missing, and for how
+    long.
 
     Args:
         contract: Names the workers.
         examples: All training data.
-        connect: Dials and attests a worker by name, within so many seconds.
-        on_event: Hears of every delivery.
-        monotonic: Seconds of a clock that only goes forward.
+        connect: Connects to a worker by name and attests it, within so many seconds.
+        on_event: Receives an event for every delivery.
+        monotonic: Monotonic clock, in seconds.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Deliveries:
 
     @contextmanager
     def going_on(self) -> Iterator[None]:
-        """Delivers on threads of its own while the context is open."""
+        """Delivers on its own threads while the context is open."""
         threads = [
             threading.Thread(target=self._supply, args=(index,), name=f"deliver-{worker}")
             for index, worker in enumerate(self._workers)
@@ -78,32 +79,32 @@ class Deliveries:
                 self._over = True
                 ports = list(self._ports.values())
             for port in ports:
-                port.close()  # ends its waiting call
+                port.close()  # ends the thread's waiting call
             for thread in threads:
                 thread.join()
 
     def check(self) -> None:
-        """Raises the error that ended a delivery, if one did.
+        """Raises the error that ended a delivery, if there is one.
 
         Raises:
-            CoterieError: A worker is not the contract's, or refuses its part.
+            CoterieError: A worker does not match the contract, or refuses its part.
         """
         if self._failure is not None:
             raise self._failure
 
     def _supply(self, index: int) -> None:
         worker = self._workers[index]
-        answered: float | None = None  # since when somebody answers who does not prove himself
+        answered: float | None = None  # time since which a peer answers that fails attestation
         while not self._over:
             try:
                 port = self._connect(worker, _ATTEMPT_SECONDS)
             except PeerUnreachable:
-                continue  # it may come (back), with a new key: dial again
+                continue  # the worker may start (again) with a new key: connect again
             except CoterieError as error:
                 now = self._monotonic()
                 answered = now if answered is None else answered
                 if error.may_pass and now - answered < self._patience:
-                    continue  # whoever sits on the way can answer in a worker's place
+                    continue  # an attacker on the network can answer in the worker's place
                 self._failure = self._failure or error
                 return
             answered = None
@@ -151,8 +152,8 @@ def wait_trained(
 
     Args:
         contract: What is trained.
-        session: With the parameter server.
-        validate: Validates the model after so many steps.
+        session: Client of the parameter server.
+        validate: Validates the model after a given step.
     """
 
     def wait(position: Position) -> None:

@@ -1,8 +1,9 @@
-"""A node's standing with the parameter server: joins, repeats what is pending, remembers.
+"""A node's client of the parameter server: joins, repeats pending calls, guards against rollback.
 
-The server answers ``pending`` rather than let a call hang; repeating the same message is safe. The
-newest durable checkpoint that a reply named is remembered with its run, and a server that goes on with
-another run, or has fallen behind, is refused: it would undo what was announced as done.
+The server answers ``pending`` instead of letting a call hang; the client then repeats the same
+message, which is safe. It remembers the run and the newest durable checkpoint that a reply named.
+It refuses a server that continues another run or an older checkpoint, since that would undo
+announced steps.
 """
 
 from __future__ import annotations
@@ -59,13 +60,13 @@ Reply = TypeVar("Reply", bound=_MayBePending)
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands.
+    """The position of a run.
 
     Attributes:
         step: Updates applied so far.
         lane: This worker's part of the run.
-        validated: The step of the last validation that is done.
-        finished: The run's outcome is there: nothing is left to do.
+        validated: The step of the last finished validation.
+        finished: Whether the run has its outcome, so that nothing is left to do.
     """
 
     step: int
@@ -76,13 +77,13 @@ class Position:
 
 @dataclass(frozen=True)
 class WaitsFor:
-    """For whom a run waits, as the server says.
+    """What a run waits for, as the server reports it.
 
     Attributes:
-        names: Nodes.
-        reason: What is known of why.
-        seconds: Since when this node has waited.
-        begun: Whether all had come before.
+        names: The nodes that it waits for.
+        reason: Why, as far as known.
+        seconds: Seconds for which this node has waited.
+        begun: Whether all nodes had joined before.
     """
 
     names: tuple[str, ...]
@@ -93,7 +94,7 @@ class WaitsFor:
 
 @dataclass
 class ExchangeTimes:
-    """Seconds that exchanges took: on the way, in the server, and waiting for other workers there."""
+    """Seconds that exchanges took: in transport, in the server, and waiting for other workers."""
 
     transport: float = 0.0
     server: float = 0.0
@@ -104,18 +105,19 @@ class ServerClient:
     """Calls of one node to the parameter server's shards.
 
     Args:
-        connect: Dials a shard, by number; called again when the server went away.
+        connect: Connects to a shard, by number; called again after the connection was lost.
         contract: What is trained.
-        train_examples: What this node trains on; 0 for the chief.
+        train_examples: Number of examples that this node trains on; 0 for the chief.
         data_set_digest: SHA-256 of the training shard; empty for the chief.
-        memory: Remembers announced checkpoints, perhaps beyond this process.
+        memory: Remembers announced checkpoints, if it has a file also beyond this process.
         while_waiting: Called whenever the server answers ``pending``; may raise to end the wait.
-        monotonic: Seconds of a clock that only goes forward.
-        on_waiting: Told, at growing intervals, for whom the run waits.
-        on_lost: Told once, when the server is lost, why, and for how many seconds it is tried.
-        on_back: Told, when it is found again, how many steps of the run are done.
-        start: The messages by which this node gives what the run goes on from to a shard, given the
-            server's incarnation.
+        monotonic: Monotonic clock, in seconds.
+        on_waiting: Called, at growing intervals, with the nodes that the run waits for.
+        on_lost: Called once when the server is lost, with the reason and the seconds for which the
+            client tries to reconnect.
+        on_back: Called after reconnecting, with the number of steps of the run that are done.
+        start: Makes the messages that send a run's start to a shard, given the server's
+            incarnation.
     """
 
     def __init__(
@@ -149,7 +151,7 @@ class ServerClient:
         self._closed = threading.Event()
         self._initial: pb.InitializeRequest | None = None
         self._incarnation = 0
-        self._life = self._initialized = 0
+        self._lead_incarnation = self._initialized = 0
         self._run_id = ""
         self._successes = 0
         self._replies = 0
@@ -161,16 +163,16 @@ class ServerClient:
         return self._run_id
 
     def dial_ahead(self) -> None:
-        """Begins to dial beside whatever comes before `join`: a wrong address shows at once."""
+        """Starts to connect in the background, so that a wrong address shows before `join`."""
         self._shards.dial_ahead()
 
     def join(self) -> Position:
-        """Comes (back) and waits until everybody has.
+        """Joins (again) and waits until all nodes have joined.
 
         Raises:
-            RollbackRefused: The server goes on with another run, or from an older checkpoint than one
-                that it announced.
-            StepRefused: The shards are not of one life of the server: join again.
+            RollbackRefused: The server continues another run, or an older checkpoint than one that
+                it announced.
+            StepRefused: The shards belong to different incarnations of the server: join again.
             CoterieError: The server refuses.
         """
         request = pb.JoinRequest(
@@ -178,7 +180,7 @@ class ServerClient:
             remembered=self._memory.message(),
             data_set_digest=self._data_set_digest,
         )
-        self._life, self._initialized = 0, -1
+        self._lead_incarnation, self._initialized = 0, -1
         first = self._until_done(lambda: self._join_lead(request))
         self._follow(first.lineage, first)
         lane = Lane.of(
@@ -199,7 +201,7 @@ class ServerClient:
             other = self._until_done(lambda port=port: port.join(request))  # type: ignore[misc]
             if (other.ps_incarnation, other.step) != (first.ps_incarnation, first.step):
                 raise StepRefused(
-                    "the parameter server's shards are not of one life",
+                    "the parameter server's shards belong to different incarnations",
                     expected=f"incarnation {first.ps_incarnation} at step {first.step}",
                     seen=f"incarnation {other.ps_incarnation} at step {other.step}",
                     remedy="join again",
@@ -208,17 +210,17 @@ class ServerClient:
         return Position(first.step, lane, first.validated)
 
     def through_restarts(self, action: Callable[[Position], Outcome]) -> Outcome:
-        """Joins and acts; does both again whenever the server went away or started anew.
+        """Joins and runs an action; repeats both whenever the server is lost or restarts.
 
         Args:
-            action: Given where the run stands; must be safe to repeat.
+            action: Called with the run's position; must be safe to repeat.
 
         Raises:
             CoterieError: The server refuses this node, or cannot be reached any more.
         """
         patience = ReconnectBudget(self._contract.limits.join_seconds, self._monotonic)
         reached, broken, lost = -1, False, False
-        self._shards.arrive()  # it had all of the patience already
+        self._shards.arrive()  # a failure here is final: it took the whole reconnect budget
         while True:
             step, successes, replies = reached, self._successes, self._replies
             try:
@@ -240,9 +242,9 @@ class ServerClient:
                 reached, broken = step, True
 
     def initialize(self, dense_p: FloatArray) -> None:
-        """Gives the model's initial dense parameters, float32 [P], with every join (chief).
+        """Sends the model's initial dense parameters, float32 [P], with every join (chief).
 
-        A server that starts anew is given them again; one that has trained ignores them.
+        A server that starts again needs them again; a server that has trained ignores them.
         """
         octets = dense_p.astype("<f4", copy=False).tobytes()
         self._initial = pb.InitializeRequest(dense_parameters=octets)
@@ -256,17 +258,18 @@ class ServerClient:
 
         Args:
             step: The open step.
-            gradients: Of the sum of losses over this worker's examples.
+            gradients: Gradients of the sum of losses over this worker's examples.
             next_row_ids_u: The rows that the next batch needs.
         """
         return self._exchange(step, gradients, next_row_ids_u)
 
     def lookup(self, row_ids_u: IdArray, validates: int = 0) -> tuple[FloatArray, BoolArray]:
-        """Rows for evaluation, float32 [u, dim], and which of them were ever updated, bool [u].
+        """Reads rows for evaluation, float32 [u, dim], and whether each was ever updated, bool [u].
 
         Args:
             row_ids_u: Distinct rows, int32 [u], ascending.
-            validates: Of the model after so many steps, which is waited for; 0: of the trained one.
+            validates: The step after which the model is read, which is waited for; 0: the trained
+                model.
         """
         places = self._shards.deal(row_ids_u)
 
@@ -290,7 +293,7 @@ class ServerClient:
         return self._shards.gather(rows, places, row_ids_u.size), trained
 
     def dense(self, validates: int = 0) -> FloatArray:
-        """The dense parameters, float32 [P]; see ``lookup``."""
+        """Reads the dense parameters, float32 [P]; ``validates`` as in ``lookup``."""
         request = pb.LookupRequest(
             ps_incarnation=self._incarnation, dense=True, validates=validates
         )
@@ -301,9 +304,9 @@ class ServerClient:
         """Reports evaluation counts and waits until all data owners have.
 
         Args:
-            counts: Of each split.
-            validates: Of the model after so many steps, in mid-training: nobody is waited for; 0: of
-                the trained one.
+            counts: Counts of each split.
+            validates: The step after which the model was validated, without waiting for other
+                owners; 0: the trained model was evaluated.
         """
         request = pb.ReportRequest(
             ps_incarnation=self._incarnation,
@@ -315,17 +318,17 @@ class ServerClient:
     def downloads(
         self, *, optimizer_state: bool = False
     ) -> list[Callable[[], Iterator[pb.DownloadPart]]]:
-        """The trained model's parts, or its optimizers', shard by shard: each starts when it is called."""
+        """One stream per shard, started by a call: of the model, or of its optimizers' state."""
         request = pb.DownloadRequest(optimizer_state=optimizer_state)
         return [lambda port=port: port.download(request) for port in self._shards.ports]  # type: ignore[misc]
 
     def waited(self) -> None:
-        """To be called whenever a stream says ``pending``."""
+        """Checks the wait; call it whenever a stream answers ``pending``."""
         self._replies += 1
         self._while_waiting()
 
     def training_ended(self) -> bool:
-        """Whether the last step is applied and durable; False as long as nobody can tell."""
+        """Whether the last step is applied and durable; False while that is not known."""
         try:
             status = self._shards.ports[0].status(pb.StatusRequest())
         except PeerUnreachable:
@@ -337,13 +340,14 @@ class ServerClient:
         return True
 
     def leave(self, times: WorkerTimes | None = None) -> None:
-        """Tells every shard that this node needs it no more; shard 0 last: it ends the run.
+        """Tells every shard that this node no longer needs it; shard 0 last, since it ends the run.
 
-        A server that restarts in the middle is told again. One that is gone for good is not needed,
-        also where this process ends in the middle and is started again: the node remembers.
+        A server that restarts meanwhile is told again. A server that is gone for good is not
+        needed. That also holds after a restart of this process, since the node remembers that it is
+        done.
 
         Args:
-            times: Where a worker's time went, for the result.
+            times: How a worker spent its time, for the result.
         """
         said = times_to_wire(times) if times is not None else None
         self._note(self._memory.conclude)
@@ -351,11 +355,11 @@ class ServerClient:
             self._leave(shard, said)
 
     def tell(self, error: CoterieError, *, goes_on: bool = False) -> None:
-        """Says why this node ends, if the server can be reached still; waits some seconds at most.
+        """Reports why this node ends, if the server can be reached; waits some seconds at most.
 
         Args:
-            error: Why.
-            goes_on: It does not end but tries again.
+            error: The reason.
+            goes_on: Whether the node will try again instead of ending.
         """
         ports = self._shards.open_ports
         if not ports or isinstance(error, PeerUnreachable):
@@ -365,32 +369,33 @@ class ServerClient:
             with suppress(CoterieError):
                 ports[0].tell(farewell_of(error, goes_on=goes_on))
 
-        # A connection that broke meanwhile would be made anew, with much more patience.
+        # On a thread: if the connection broke meanwhile, the call reconnects, which can take long.
         telling = threading.Thread(target=say, name="farewell", daemon=True)
         telling.start()
         telling.join(_FAREWELL_SECONDS)
 
     def close(self) -> None:
-        """Ends every connection, and pauses."""
+        """Ends every connection and every pause."""
         self._closed.set()
         self._shards.close()
 
     def _join_lead(self, request: pb.JoinRequest) -> pb.JoinReply:
-        """Joins shard 0, which has what this node gives: its server may have begun anew since."""
-        if self._initial is not None and self._initialized != self._life:
+        """Sends shard 0 what this node gives, then joins; safe to repeat after a restart."""
+        if self._initial is not None and self._initialized != self._lead_incarnation:
             self._shards.ports[0].initialize(self._initial)
-            self._initialized = self._life
+            self._initialized = self._lead_incarnation
         if self._start is not None:
-            life = self._offer(0, 0)
-            self._shards.on_each(lambda shard: self._offer(shard, life) if shard else life)
+            incarnation = self._offer(0, 0)
+            self._shards.on_each(lambda shard: self._offer(shard, incarnation) if shard else
+            incarnation)
         reply = self._shards.ports[0].join(request)
-        self._life = reply.ps_incarnation or self._life
+        self._lead_incarnation = reply.ps_incarnation or self._lead_incarnation
         return reply
 
-    def _offer(self, shard: int, life: int) -> int:
-        """Offers the start to a shard, which takes it if it needs it; the server's incarnation."""
+    def _offer(self, shard: int, incarnation: int) -> int:
+        """Offers the start to a shard; returns the server's incarnation."""
         assert self._start is not None
-        while (reply := self._shards.ports[shard].start(self._start(life))).pending:
+        while (reply := self._shards.ports[shard].start(self._start(incarnation))).pending:
             self.waited()
         return reply.ps_incarnation
 
@@ -466,11 +471,11 @@ class ServerClient:
         return reply
 
     def _say_waiting(self, since: float) -> None:
-        """Asks for whom the run waits, and says so, if it is time to."""
+        """Asks the server which nodes the run waits for and reports them, if it is time to."""
         now = self._monotonic()
         if not self._patience.due(now, since):
             return
-        with suppress(PeerUnreachable):  # then the call that waits hears of it, too
+        with suppress(PeerUnreachable):  # the waiting call then fails too, and reports it
             status = self._shards.ports[0].status(pb.StatusRequest())
             names = tuple(status.waits_for)[:_MOST_NAMES]
             self._on_waiting(
@@ -501,7 +506,7 @@ class ServerClient:
         self._run_id = lineage.run_id
 
     def _remember(self, reply: ExchangeReply) -> None:
-        """Takes note of what a reply tells: of the life that was joined, and so of its run."""
+        """Remembers what a reply says of the joined incarnation, and so of its run."""
         durable, announced = reply.durable, None
         if durable is not None and durable.digest:
             announced = Announced(self._run_id, checkpoint_from_wire(durable))
@@ -509,7 +514,7 @@ class ServerClient:
         self._note(lambda: self._memory.remember(announced, receipt))
 
     def _note(self, keep: Callable[[], None]) -> None:
-        """Takes a note; pauses while the disk takes none, and says so."""
+        """Remembers durably; while the disk cannot be written, reports that and pauses."""
         began, limit = self._monotonic(), self._contract.limits.step_seconds
         while True:
             try:

@@ -1,7 +1,7 @@
-"""SDT's data path: the chief cuts its training examples into one part per worker and streams them.
+"""SDT's data path: the chief divides its training examples among the workers and streams them.
 
-Worker i of n gets the examples i, i + n, i + 2n, ...: the union of the workers' batches of a step
-is then a run of consecutive examples, whatever the number of workers.
+Worker i of n gets the examples i, i + n, i + 2n, ... The workers' batches of a step then form a run
+of consecutive examples, whatever the number of workers.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def part_messages(examples: Examples, worker: int, workers: int) -> Iterator[pb.
 
 
 class DataInbox:
-    """A worker's receiving side: holds its part in memory once all of it has come and is checked.
+    """A worker's receiving side: holds its part in memory once all of it was received and checked.
 
     Args:
         data: The contract's data section.
-        max_bytes: The largest part that is taken.
+        max_bytes: Size of the largest part that is accepted.
         poll_seconds: How long a call waits before it answers ``pending``.
     """
 
@@ -74,26 +74,26 @@ class DataInbox:
 
     @DataReceiverPort.watch.serves
     def watch(self, _caller: Caller, request: pb.WatchRequest) -> pb.WatchReply:
-        """Tells whether the part is still needed; if not, perhaps after a while.
+        """Returns whether the part is still needed; may wait a while before it returns False.
 
-        A process needs its part once: whoever watches learns from the lost connection that the
-        process has ended, and asks the next one.
+        A process needs its part once. The chief learns from the lost connection that the process
+        has ended, and then asks the next process.
         """
         if request.wait and self._arrived.is_set():
             self._closed.wait(self._poll_seconds)
         return pb.WatchReply(pending=self._arrived.is_set())
 
     def close(self) -> None:
-        """Ends waiting calls: the process is about to end."""
+        """Ends waiting calls before the process ends."""
         self._closed.set()
 
     @DataReceiverPort.deliver.serves
     def deliver(self, _caller: Caller, parts: Iterable[pb.DeliverRequest]) -> pb.DeliverReply:
-        """Takes a part. One that arrives again replaces nothing; it must be the same.
+        """Receives a part. A part that arrives again must be the same, and replaces nothing.
 
         Raises:
             MessageRefused: A part is missing, too large, out of order or altered.
-            DataSetMismatch: Prepared under another data section.
+            DataSetMismatch: The part was prepared under another data section.
         """
         stream = iter(parts)
         header = self._header(next(stream, None))
@@ -116,13 +116,13 @@ class DataInbox:
         return pb.DeliverReply(examples=examples.rows, sha256=digest.digest())
 
     def fail(self, error: CoterieError) -> None:
-        """Ends the wait with ``error``, unless the part has come."""
+        """Ends the wait with ``error``, unless the part has arrived."""
         with self._lock:
             self._failure = error
         self._arrived.set()
 
     def arrived(self, seconds: float) -> bool:
-        """Waits until there is a part or a failure to ``wait`` for; whether there is."""
+        """Waits a while for a part or a failure; returns whether ``wait`` would return at once."""
         return self._arrived.wait(seconds)
 
     def wait(self, seconds: float) -> tuple[Examples, bytes]:
@@ -132,7 +132,7 @@ class DataInbox:
             The part and the SHA-256 of its records.
 
         Raises:
-            PeerUnreachable: None came in time.
+            PeerUnreachable: No part arrived in time.
             CoterieError: The run failed meanwhile.
         """
         arrived = self._arrived.wait(seconds)

@@ -1,4 +1,4 @@
-"""Evaluates the trained model on a data owner's own rows: only counts leave it."""
+"""Evaluates the trained model on a data owner's own rows; only counts leave the owner's node."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def evaluate(
     *,
     exact: bool = False,
 ) -> None:
-    """Scores the validation and test examples, reports the counts, waits until all have.
+    """Scores the validation and test examples, reports the counts, waits for all owners' counts.
 
     Args:
-        session: With the parameter server, which has done the last step.
+        session: Client of the parameter server, which has applied the last step.
         data_set: This owner's data.
         worker_step: The compiled model.
-        on_scores: Hears the single scores of these rows, which leave this process no other way;
-            again, and the same, if the server starts anew.
-        on_counts: Hears the counts, likewise.
-        exact: The server is in the same process: scores are counted one by one, however many.
+        on_scores: Receives the single scores of these rows, which leave this process in no other
+            way. Called again with the same scores if the server restarts.
+        on_counts: Receives the counts, likewise.
+        exact: Whether scores are counted one by one, however many: the server is in this process.
     """
     session.through_restarts(
         lambda position: (
@@ -64,14 +64,14 @@ def validate(
     """Scores the validation examples with the model after a step, and reports the counts.
 
     Args:
-        session: With the parameter server, which waits for this before it goes on.
+        session: Client of the parameter server, which waits for the counts before it goes on.
         examples: This owner's validation examples.
         worker_step: The compiled model.
-        step: Waited for.
+        step: The step, which is waited for.
         exact: As for ``evaluate``.
 
     Raises:
-        StepRefused: The server is further, or training has ended: join again.
+        StepRefused: The server is past this step, or training has ended: join again.
     """
     counter = _counter(exact=exact)
     for logits, labels in _scored(session, examples, worker_step, step):
@@ -114,7 +114,7 @@ def _counter(*, exact: bool) -> ScoreCounter:
 def _scored(
     session: ServerClient, examples: Examples, worker_step: WorkerStep, validates: int = 0
 ) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """Logits and labels of examples, batch by batch; of the model that ``client.lookup`` describes."""
+    """Logits and labels of examples, batch by batch, with the model that ``lookup`` reads."""
     dense_p = session.dense(validates)
     size = min(worker_step.batch, EVALUATION_BATCH)
     for start in range(0, examples.rows, size):
@@ -127,9 +127,9 @@ def _scored(
 def _rows(
     session: ServerClient, ids_bm: IdArray, data: DataSection, validates: int
 ) -> tuple[FloatArray, IdArray]:
-    """The rows of a batch as evaluation sees them, and where each example's are among them.
+    """The rows of a batch for evaluation, and the places of each example's rows among them.
 
-    Rows that nobody trained share their column's out-of-vocabulary row, which is its first.
+    Untrained rows share their column's out-of-vocabulary row, which is the column's first.
     """
     offsets = np.array(data.column_offsets, np.int32)
     unique = unique_rows(np.concatenate([ids_bm, offsets[None, :]]))

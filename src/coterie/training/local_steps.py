@@ -5,10 +5,10 @@ over the workers by all their examples, so its optimizers' gradient is the mean 
 examples (McMahan et al., 2017; as a server gradient: Reddi et al., 2021). A row that a worker did
 not touch did not change in its copy.
 
-A push is a function of what the server sent and of the worker's examples alone, so that a worker
-that comes back after a kill pushes the same again: what goes on from step to step, sums of squares of
-dense parameters and all state of rows, comes with what it is of and goes back with it, as what it grew
-by; momentum and Adam's moments of dense parameters begin anew in every step.
+A push depends only on what the server sent and on the worker's examples, so that a worker that was
+killed pushes the same again. State that lasts from step to step (sums of squares of dense
+parameters, and all state of rows) comes with the parameters; its growth goes back with the push.
+Momentum and Adam's moments of dense parameters start again in every step.
 """
 
 from __future__ import annotations
@@ -31,20 +31,21 @@ def local_delta(
     parameters: Parameters,
     contract: Contract,
 ) -> Gradients:
-    """Trains batch after batch on a copy; gives the copy's change as a push.
+    """Trains batch after batch on a copy of the model; returns the copy's change as a push.
 
-    Every worker takes as many local batches, of a size by its share of the step.
+    Every worker trains the same number of local batches; their size depends on its share of the
+    step.
 
     Args:
         worker_step: The compiled step.
         batch: All examples of the step, several batches.
         unique: The distinct rows among them.
-        parameters: The server's model, and the state of its rows: where the copy starts.
+        parameters: The server's model and the state of its rows, from which the copy starts.
         contract: Gives the number of local batches, their optimizers and the schedule.
 
     Returns:
-        The change, and beside it what the state grew by, times the number of examples; losses and
-        correct predictions are those met on the way.
+        The change and the growth of the state, both times the number of examples. Losses and
+        correct predictions are those before each local update.
     """
     training = contract.training
     local, steps = training.local_training, training.local_steps
@@ -59,7 +60,7 @@ def local_delta(
     factor = rate_factor(training.schedule, contract.updates_before + parameters.step)
     mu = np.float32(local.proximal)
     examples, loss_sum, correct = len(batch.labels_b), 0.0, 0
-    # The worker finds in the push what is not finite, and names the step.
+    # Values that are not finite are refused later, where the error can name the step.
     with np.errstate(over="ignore", invalid="ignore"):
         for i in range(steps):
             part = slice(examples * i // steps, examples * (i + 1) // steps)

@@ -15,11 +15,11 @@ from coterie.training.sharded_client import Places, part_of
 
 @dataclass(frozen=True)
 class Parameters:
-    """The model as far as a batch needs it.
+    """The part of the model that a batch needs.
 
     Attributes:
-        step: Updates that it holds.
-        dense_p: float32 [P].
+        step: Number of updates that it holds.
+        dense_p: Dense parameters, float32 [P].
         sums_s: Sums that the workers' own dense optimizer keeps, float32 [sums]; [0] if it has none.
         rows_ud: Rows of the asked ids, float32 [u, dim].
         state_us: Their state of the workers' own optimizer, float32 [u, width]; width 0 if it has
@@ -34,7 +34,7 @@ class Parameters:
 
 
 def push_of(gradients: Gradients, place: Places, shard: int) -> Push:
-    """What one shard gets of a push: its rows, and shard 0 the dense gradient."""
+    """A push's message for one shard: the shard's rows, and for shard 0 the dense gradient."""
     dense: Octets = octets_of(gradients.dense_p) if shard == 0 else b""
     return Push(
         examples=gradients.examples,
@@ -47,10 +47,10 @@ def push_of(gradients: Gradients, place: Places, shard: int) -> Push:
 
 
 def dense_of(octets: Octets) -> FloatArray:
-    """Dense parameters that came, float32 [P].
+    """Decodes dense parameters, float32 [P].
 
     Raises:
-        ProtocolError: They are no float32 values.
+        ProtocolError: The bytes are not float32 values.
     """
     if len(octets) % 4:
         raise wrong_size("dense parameters", "float32 values", len(octets))

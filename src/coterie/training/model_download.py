@@ -1,6 +1,6 @@
-"""A node of a party that gets the trained model downloads it: every part is bounded and checked.
+"""Downloads the trained model to a node of a party that receives it; bounds and checks every part.
 
-What the optimizers keep comes the same way, where the contract gives it out.
+The optimizers' state is downloaded in the same way, if the contract gives it out.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ def receive_model(
     contract: Contract,
     writing: Callable[[int], AbstractContextManager[Target]],
 ) -> bytes:
-    """Downloads the trained model from all shards, once the run's outcome is made.
+    """Downloads the trained model from all shards after the run's outcome was made.
 
-    Begins anew whenever a server goes away in the middle.
+    Starts again whenever a server is lost during the download.
 
     Args:
-        session: With the parameter server.
+        session: Client of the parameter server.
         contract: Gives the bounds.
-        writing: Opens what the model is written to, given its size in bytes; what was written
-            counts only if the context ends well.
+        writing: Opens the target, given the model's size in bytes; its content is valid only if the
+            context ends without an error.
 
     Returns:
-        The model's digest, 32 bytes: of what was written, and as the server named it.
+        The digest of the written model, 32 bytes; the server named the same.
 
     Raises:
-        CallRefused: This node does not get the model.
+        CallRefused: This node does not receive the model.
         RollbackRefused: The server has the model of another run than the one that was joined.
-        ProtocolError: What came is not the model that the server named.
-        CoterieError: The server cannot be reached any more; or the model cannot be written.
+        ProtocolError: The received model is not the one that the server named.
+        CoterieError: The server cannot be reached any more, or the model cannot be written.
     """
     return session.through_restarts(lambda _: _receive(session, contract, writing))
 
@@ -61,16 +61,16 @@ def receive_optimizer_state(
     writing: Callable[[int], AbstractContextManager[Target]],
     model: bytes,
 ) -> bytes:
-    """Downloads what the optimizers keep, as ``receive_model`` does the model.
+    """Downloads the optimizers' state, as ``receive_model`` does the model.
 
     Args:
-        session: With the parameter server.
+        session: Client of the parameter server.
         contract: Gives the bounds.
-        writing: Opens what it is written to, given its size in bytes.
+        writing: Opens the target, given the state's size in bytes.
         model: Digest of the model that it belongs to, 32 bytes.
 
     Returns:
-        Its digest, 32 bytes: of what was written, and as the server named it.
+        The digest of the written state, 32 bytes; the server named the same.
 
     Raises:
         CoterieError: As for ``receive_model``.
@@ -121,14 +121,14 @@ def _receive_state(
 
 
 class _Coming:
-    """What all shards send, from their headers on.
+    """The parts that all shards send, after their headers.
 
     Args:
-        session: With the parameter server.
+        session: Client of the parameter server.
         contract: Gives the bounds.
-        dense: How many scalars come for the dense parameters.
-        width: How many for each row.
-        state: Of the optimizers, in place of the model.
+        dense: Number of scalars for the dense parameters.
+        width: Number of scalars for each row.
+        state: Whether the parts are of the optimizers' state instead of the model.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class _Coming:
         return merged([part.pieces() for part in self._parts])
 
     def check(self, digest: bytes) -> None:
-        """Compares what was written with what the server named."""
+        """Compares the digest of the written file with the one that the server named."""
         if not hmac.compare_digest(digest, self._digest):
             raise _refused(f"model {self._digest.hex()}", f"model {digest.hex()}")
 
@@ -173,7 +173,7 @@ class _Coming:
 def _opened(
     start: Callable[[], Stream], waited: Callable[[], None]
 ) -> tuple[pb.ModelHeader, Stream]:
-    """Waits for a shard's header; what follows it is the rest of the stream."""
+    """Waits for a shard's header; returns it with the rest of the stream."""
     while True:
         stream = start()
         first = next(stream, None)
@@ -185,7 +185,7 @@ def _opened(
 
 
 class _ShardPart:
-    """What one shard sends."""
+    """The part that one shard sends."""
 
     def __init__(
         self,
@@ -234,13 +234,13 @@ class _ShardPart:
 
 
 def merged(streams: list[Iterator[Piece]]) -> Iterator[Piece]:
-    """Rows of several streams, each ascending and of rows of its own, as one ascending stream."""
+    """Merges streams of ascending, disjoint rows into one ascending stream."""
     if len(streams) == 1:
         yield from streams[0]
         return
     heads = {index: piece for index, s in enumerate(streams) if (piece := next(s, None))}
     while heads:
-        # Up to this row every stream's piece is complete.
+        # No stream has a later piece with a row up to this one.
         limit = min(int(ids[-1]) for ids, _ in heads.values())
         taken: list[Piece] = []
         for index, (ids, values) in list(heads.items()):

@@ -1,10 +1,10 @@
-"""In which order a worker trains its rows: as they lie in its file, or shuffled anew in every epoch.
+"""The order in which a worker trains its rows: that of its file, or a new shuffle in every epoch.
 
-A shuffled order is a function of seed, worker, epoch and place alone: no list of rows is kept, no data
-are copied, and a run that goes on anywhere meets the same rows. Rows lie in pieces that are checked as a
-whole when they are read (``data/example_files.py``), so the order mixes a few pieces at a time: the
-pieces are shuffled, and all rows of every ``WINDOW_PIECES`` that follow each other then. A worker whose
-rows are fewer than that has a shuffle of all its rows.
+A shuffled order depends only on seed, worker, epoch and place: no list of rows is kept, no data are
+copied, and a resumed run trains the same rows. Rows lie in pieces that are checked as a whole when
+they are read (``data/example_files.py``). So the order mixes a few pieces at a time: it shuffles
+the pieces, and then all rows of every ``WINDOW_PIECES`` consecutive pieces. A worker with fewer
+rows than that gets a shuffle of all its rows.
 
 The shuffle is a balanced Feistel network (Luby and Rackoff, 1988) over the smallest power of four that
 holds the numbers; a number that lands outside is sent through again until it does not (cycle walking;
@@ -37,7 +37,8 @@ class RowOrder:
         kind: The contract's ``training.order``.
         seed: The contract's ``training.seed``.
         worker: Place of the worker in contract order.
-        updates: Of the model that the run goes on from: epochs count on from there.
+        updates: Number of updates of the model that the run starts from; epochs count on from
+            there.
     """
 
     kind: Literal["file", "shuffled"]
@@ -46,7 +47,7 @@ class RowOrder:
     updates: int = 0
 
     def batch(self, examples: Examples, lane: Lane, step: int) -> Batch:
-        """The examples that the worker trains in a step."""
+        """Reads the examples that the worker trains in a step."""
         span = lane.span(step)
         if self.kind == "file":
             return examples.batch(span.start, span.stop)

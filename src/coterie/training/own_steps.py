@@ -1,4 +1,4 @@
-"""What a worker tells its own host of its own steps: means over some time and enough examples."""
+"""A worker's reports to its own host: means of its own steps over some time and enough examples."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ EVERY_SECONDS = 10.0
 
 
 class OwnSteps:
-    """Sums a worker's steps until they are to be told.
+    """Sums a worker's steps until its next report.
 
     Args:
         node: The worker.
-        least_examples: Of which a loss is a mean; None where the host is not to know any: it rents the
-            machine out, and owns no data.
-        began: When training began: seconds of a clock that only goes forward.
+        least_examples: Smallest number of examples behind a reported loss. None if the host must
+            not know any: it owns the machine but no data.
+        began: Start of training, in seconds of a monotonic clock.
     """
 
     def __init__(self, node: str, least_examples: int | None, began: float) -> None:
@@ -26,13 +26,13 @@ class OwnSteps:
         self._loss = 0.0
 
     def add(self, step: int, steps: int, pushed: Gradients, now: float) -> WorkerProgress | None:
-        """Notes a step of this worker; what is to be told, if it is time to.
+        """Adds a step of this worker; returns the report, if it is time for one.
 
         Args:
-            step: Steps of the run that are done with it.
-            steps: Of the whole run.
-            pushed: What it pushed.
-            now: By the clock of ``began``.
+            step: Steps of the run that are done, including this one.
+            steps: Steps of the whole run.
+            pushed: The worker's push.
+            now: Time by the clock of ``began``.
         """
         self._examples += pushed.examples
         self._loss += pushed.loss_sum

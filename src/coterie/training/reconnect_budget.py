@@ -1,19 +1,19 @@
-"""How long a node goes on with a server that it keeps losing."""
+"""Limits how long a node tries to reconnect to a server that it keeps losing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-# Thrown out this often without a step in between, a node gives up.
+# A node gives up after so many losses without a step in between.
 MAX_FAILURES = 25
 
 
 class ReconnectBudget:
-    """Counts losses of the server, and the time since the last one that came after a reply.
+    """Counts losses of the server, and the time since the last loss that followed a reply.
 
     Args:
-        seconds: Without any reply; the contract's ``limits.join_seconds``.
-        monotonic: Seconds of a clock that only goes forward.
+        seconds: Longest time without a reply; the contract's ``limits.join_seconds``.
+        monotonic: Monotonic clock, in seconds.
     """
 
     def __init__(self, seconds: float, monotonic: Callable[[], float]) -> None:
@@ -23,11 +23,11 @@ class ReconnectBudget:
         self._failures = 0
 
     def ends(self, *, progressed: bool, heard: bool) -> bool:
-        """Notes that the server was lost (again); whether that is enough.
+        """Counts a loss of the server; returns whether the budget is used up.
 
         Args:
-            progressed: Whether the run went on since it was lost before.
-            heard: Whether it gave any reply since.
+            progressed: Whether a step was done since the previous loss.
+            heard: Whether the server gave any reply since then.
         """
         self._failures = 1 if progressed else self._failures + 1
         now = self._monotonic()

@@ -1,7 +1,7 @@
-"""What a node remembers of a run, and how it judges a server that comes back.
+"""Refuses a server that went back: remembers a run's newest checkpoint and checks each server.
 
-The newest announced checkpoint and the run that it is of; how far the run's receipt went; consents to
-roll back that the node has taken, each for one use; whether it has done its part.
+A node remembers the newest announced checkpoint and its run, how far the run's receipt was, which
+consents to a rollback it has used (each is valid once), and whether it has done its part.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class _Stored(BaseModel):
 
 @dataclass(frozen=True)
 class _Known:
-    """What is remembered: newest checkpoint, receipt, names of consents that were taken, the end."""
+    """The remembered state: newest checkpoint, receipt, names of used consents, the end."""
 
     newest: Announced | None = None
     receipt: ReceiptHead | None = None
@@ -81,7 +81,7 @@ class _Known:
     done: bool = False
 
     def later(self, announced: Announced | None, receipt: ReceiptHead | None) -> _Known:
-        """What is known once a server that is followed has told this; what is older does not count."""
+        """The state after a report of an accepted server; older values in it are ignored."""
         newest, head = self.newest, self.receipt
         if announced is not None and (
             newest is None or announced.checkpoint.step > newest.checkpoint.step
@@ -93,15 +93,15 @@ class _Known:
 
 
 class RollbackGuard:
-    """What a node has seen of a run, kept beyond its process where it may.
+    """Remembers what a node has seen of a run, in a file if it has one.
 
     Args:
-        path: The file; nothing outlives the process where it is absent.
-        contract: Of the run; what was remembered under another contract does not count.
+        path: The file; if absent, nothing is remembered beyond the process.
+        contract: The run's contract; state of another contract is ignored.
 
     Raises:
-        CheckpointDamaged: The file is not what was written, or of another version.
-        EnvironmentUnfit: The disk does not give it.
+        CheckpointDamaged: The file is damaged or of another version.
+        EnvironmentUnfit: The file cannot be read.
     """
 
     def __init__(self, path: Path | None, contract: Contract) -> None:
@@ -116,7 +116,7 @@ class RollbackGuard:
         return self._known.newest
 
     def message(self) -> pb.Remembered | None:
-        """What is remembered, as it travels; None where that is nothing."""
+        """The remembered state as a message; None if there is none."""
         newest, receipt = self._known.newest, receipt_to_wire(self._known.receipt)
         if newest is None:
             return pb.Remembered(receipt=receipt) if receipt is not None else None
@@ -125,45 +125,45 @@ class RollbackGuard:
         )
 
     def remember(self, announced: Announced | None, receipt: ReceiptHead | None = None) -> None:
-        """Takes note of what a server tells that is followed; what is older does not count.
+        """Remembers what an accepted server reports; older values are ignored.
 
         Args:
             announced: A checkpoint.
-            receipt: How far the run's receipt is.
-        """
+            receipt: The last entry of the run's receipt.
+            """
         self._keep(self._known.later(announced, receipt))
 
     @property
     def done(self) -> bool:
-        """Whether this node has all that it needs of the run; a server that goes back ends that."""
+        """Whether this node needs nothing more of the run; a server's rollback resets that."""
         return self._known.done
 
     def conclude(self) -> None:
-        """Takes note that this node has done its part, and has all that it needs of the run."""
+        """Remembers that this node has done its part and needs nothing more of the run."""
         self._keep(replace(self._known, done=True))
 
     def follow(self, lineage: Lineage) -> None:
-        """Judges a server of which no receipt is known; see ``join``."""
+        """Checks a server without a receipt, as ``join`` does."""
         self.join(lineage, None, kept=True)
 
     def join(self, lineage: Lineage, receipt: ReceiptHead | None, *, kept: bool) -> None:
-        """Judges a server that is joined, and takes note of where it is.
+        """Checks a server that is joined, and remembers its position.
 
         Args:
-            lineage: Its run, announced checkpoints, and consents.
-            receipt: How far its receipt is.
-            kept: Whether, as it says, that begins with what is remembered of it.
+            lineage: The server's run, announced checkpoints, and consents.
+            receipt: The last entry of its receipt.
+            kept: Whether, by its own statement, its receipt contains the remembered entry.
 
         Raises:
-            RollbackRefused: It goes on with another run than is remembered, or from an older
-                checkpoint, or another one, and no consent says so that was not taken before.
-            ReceiptRefused: The receipt was cut, and no consent says that the server lost something.
-            SignatureRefused: The consent is not every party's.
+            RollbackRefused: It continues another run than the remembered one, or an older or
+                another checkpoint, without an unused consent to that.
+            ReceiptRefused: The receipt was cut, without a consent that the server lost something.
+            SignatureRefused: The consent is not signed by every party.
         """
         known = self._known
         consents = lineage.check(known.newest) if known.newest is not None else ()
         if known.receipt is not None and not kept and not consents:
-            # The copy that the server came back from, as all agreed, may hold an older receipt.
+            # The backup that all parties agreed to restore may hold an older receipt.
             consents = lineage.consents_for(known.newest) if known.newest is not None else ()
             if not consents:
                 raise receipt_cut(known.receipt, receipt)
@@ -176,11 +176,11 @@ class RollbackGuard:
             self._keep(replace(known, taken=taken).later(offered, receipt))
 
     def _use(self, lineage: Lineage, needed: tuple[RollbackConsent, ...]) -> list[str]:
-        """Names of consents that are used up now: all that are shown, needed or not.
+        """Names of the consents that are used up now: all in the lineage, needed or not.
 
         Args:
-            lineage: Has them.
-            needed: Of these one is needed that was not taken before; none if nothing was lost.
+            lineage: Holds the consents.
+            needed: One unused consent of these is needed; none if nothing was lost.
         """
         taken = self._known.taken
         fresh = [consent for consent in needed if consent.name not in taken]
@@ -261,7 +261,7 @@ class RollbackGuard:
 
 
 class _FirstFormat(BaseModel):
-    """What versions before wrote: it named no run, and no format."""
+    """The format of earlier versions, which named neither a run nor a format."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -1,4 +1,4 @@
-"""Calls to all shards of the parameter server as if they were one."""
+"""Calls all shards of the parameter server as if they were one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ShardedClient:
     """One connection to each shard.
 
     Args:
-        connect: Dials a shard, by number.
+        connect: Connects to a shard, by number.
         contract: Gives the number of shards, and the rows that they share.
     """
 
@@ -42,18 +42,18 @@ class ShardedClient:
         self._ports: list[ParameterServerPort] = []
         self._ahead: Future[list[ParameterServerPort]] | None = None
         self._closed = threading.Event()
-        # Calls that were left behind may hold their threads for a while.
+        # Abandoned calls may occupy their threads for a while.
         self._pool = ThreadPoolExecutor(8 * self.count, "shard") if self.count > 1 else None
         self.abandoned = threading.Event()
 
     def dial_ahead(self) -> None:
-        """Begins to dial, on a thread of its own; `arrive`, or the first call, waits for it."""
+        """Starts to connect on a thread of its own; `arrive` or the first call waits for it."""
         self._ahead = ahead = Future[list[ParameterServerPort]]()
 
         def dial() -> None:
             try:
                 ports = self.on_each(self._connect)
-            except Exception as error:  # noqa: BLE001 (raised where the connections are wanted)
+            except Exception as error:  # noqa: BLE001 (raised by `arrive`)
                 ahead.set_exception(error)
                 return
             ahead.set_result(ports)
@@ -64,7 +64,7 @@ class ShardedClient:
         threading.Thread(target=dial, name="dialling", daemon=True).start()
 
     def arrive(self) -> None:
-        """Waits for what `dial_ahead` has begun.
+        """Waits for the connections that `dial_ahead` has started.
 
         Raises:
             CoterieError: A shard cannot be reached, or refuses.
@@ -75,7 +75,7 @@ class ShardedClient:
 
     @property
     def ports(self) -> list[ParameterServerPort]:
-        """The shards, dialled when first needed."""
+        """The shards' ports; connects at first use."""
         self.arrive()
         if not self._ports:
             self._ports = self.on_each(self._connect)
@@ -83,11 +83,11 @@ class ShardedClient:
 
     @property
     def open_ports(self) -> list[ParameterServerPort]:
-        """The connections that there are; none is made."""
+        """The open connections; makes none."""
         return list(self._ports)
 
     def reconnect(self) -> None:
-        """Drops every connection; the next call dials anew."""
+        """Drops every connection; the next call connects again."""
         for port in self._ports:
             port.close()
         self._ports = []
@@ -97,13 +97,14 @@ class ShardedClient:
         self._closed.set()
         self.reconnect()
         if self._pool is not None:
-            self._pool.shutdown(wait=False)  # a dial that goes on ends with the fabric
+            # The fabric ends a connection attempt that is under way.
+            self._pool.shutdown(wait=False)
 
     def on_each(self, call: Callable[[int], Answer]) -> list[Answer]:
-        """Calls for every shard at once, by number; raises as soon as one fails.
+        """Calls a function for every shard at once, by number; raises as soon as one call fails.
 
-        The others may then be waiting for the very step that the failed call would have completed:
-        they are left behind, and told so by ``abandoned``.
+        The other calls may then be waiting for the step that the failed call would have completed.
+        They are abandoned, and ``abandoned`` tells them.
         """
         if self._pool is None:
             return [call(0)]
@@ -116,7 +117,7 @@ class ShardedClient:
         return [future.result() for future in futures]
 
     def deal(self, row_ids_u: IdArray) -> list[Places]:
-        """For every shard, where its rows are among ``row_ids_u``; None: all of them."""
+        """For every shard, the places of its rows in ``row_ids_u``; None: all of them."""
         if self.count == 1:
             return [None]
         owners = self._sharding.owners(row_ids_u)
@@ -128,9 +129,9 @@ class ShardedClient:
         """Decodes rows of one shard, float32 [count, dim].
 
         Args:
-            octets: As they came.
-            count: Of how many rows.
-            for_training: Whether the state of the workers' own optimizer is beside each.
+            octets: The received bytes.
+            count: Number of rows.
+            for_training: Whether each row is followed by its state of the workers' own optimizer.
 
         Raises:
             ProtocolError: They are of another size.
@@ -146,7 +147,7 @@ class ShardedClient:
         return np.frombuffer(octets, "<f4").reshape(count, width)
 
     def gather(self, parts: list[FloatArray], places: list[Places], count: int) -> FloatArray:
-        """Puts the shards' rows back in the order that was asked for, as wide as they come."""
+        """Puts the shards' rows back into the requested order, with all their columns."""
         if self.count == 1:
             return parts[0]
         rows_ud = np.empty((count, parts[0].shape[1]), np.float32)

@@ -1,4 +1,4 @@
-"""The giver's side of a start: its files, open or sealed, checked before anybody waits for this node."""
+"""The sender's side of a start: its files, open or sealed, checked before the node joins."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class StartFiles:
     """The model that a run goes on from, and its optimizers' state, in a folder.
 
     Args:
-        contract: Of the run; it has a start.
-        folder: Holds ``model.coterie`` and ``optimizer.coterie``, or both sealed: what a run or one of
-            its nodes left.
-        key_of: Fetches the key of sealed files by their set's id.
+        contract: The run's contract, which has a start.
+        folder: Holds ``model.coterie`` and ``optimizer.coterie``, or both sealed, as a run or one
+            of its nodes left them.
+        key_of: Fetches the key of sealed files by the id of their data set.
     """
 
     def __init__(self, contract: Contract, folder: Path, key_of: Callable[[bytes], bytes]) -> None:
@@ -36,19 +36,19 @@ class StartFiles:
         self._keys: dict[bytes, bytes] = {}
 
     def check(self) -> None:
-        """Reads all of it, as every shard will.
+        """Reads and checks all files, as every shard will.
 
         Raises:
             StartRefused: A file is missing, not what the contract names, or does not fit it.
             ModelDamaged: One is cut or altered.
-            SealBroken: Or sealed under another key.
-            KeyRefused: Nobody gives the key.
+            SealBroken: A file is altered, or sealed under another key.
+            KeyRefused: No key server gives the key.
         """
         state = self._pieces(STATE_NAME) if self._needs_state else None
         check_files(self._contract, self._pieces(MODEL_NAME), state, f"in {self._folder}")
 
     def parts(self, ps_incarnation: int) -> Iterator[pb.StartPart]:
-        """The files as messages for one shard, of a life of the server (0 on shard 0: any)."""
+        """The files as messages for one shard and incarnation of the server (0 on shard 0: any)."""
         yield pb.StartPart(offer=pb.StartOffer(ps_incarnation=ps_incarnation))
         for piece in self._pieces(MODEL_NAME):
             yield pb.StartPart(model=piece)
@@ -83,10 +83,10 @@ class StartFiles:
 
 
 def check_named(contract: Contract, folder: Path | None) -> None:
-    """Refuses a folder where the contract has no start, and a start without a folder.
+    """Checks that a start's folder is given if, and only if, the contract has a start.
 
     Raises:
-        ContractInvalid: One is there without the other.
+        ContractInvalid: One is given without the other.
     """
     if (folder is None) != (contract.start is None):
         raise ContractInvalid(
@@ -99,7 +99,7 @@ def check_named(contract: Contract, folder: Path | None) -> None:
 
 
 def no_start_given(node: str) -> StartRefused:
-    """The error of a giver that was not told where its files are."""
+    """The error of a sender that was given no folder."""
     return StartRefused(
         f"node {node} gives the model that the run starts from, but was not told where it is",
         expected="the folder that a run or one of its nodes left",

@@ -1,4 +1,4 @@
-"""What a worker computes in a step: one compiled function from parameters and examples to gradients.
+"""A worker's computation in a step, compiled: from parameters and examples to gradients.
 
 Parameters and gradients are flat buffers in the contract's canonical order, as on the wire. Shapes
 are fixed: a smaller last batch is padded with examples of weight 0, so there is one compilation and
@@ -90,7 +90,7 @@ def sum_by_row(gradient_bmd: FloatArray, rows: UniqueRows) -> FloatArray:
     gradient_ed, inverse_e = gradient_bmd.reshape(-1, dim), rows.inverse_bm.reshape(-1)
     sums_ud = np.empty((len(rows.ids_u), dim), np.float32)
     for column in range(dim):
-        # bincount adds one by one; reduceat would be slower and its order is NumPy's own affair
+        # bincount adds one by one; reduceat is slower, and NumPy does not define its order
         sums_ud[:, column] = np.bincount(
             inverse_e, gradient_ed[:, column], minlength=len(rows.ids_u)
         )
@@ -101,7 +101,7 @@ class WorkerStep:
     """The worker's compiled functions for one model, one data schema and one batch size.
 
     The model is the contract's: the DLRM, or its own Keras layers. Any Keras model from (dense
-    [B, n], embedded [B, m, dim]) to logits [B] can stand for it, as long as its trainable variables
+    [B, n], embedded [B, m, dim]) to logits [B] can replace it, as long as its trainable variables
     are the contract's dense parameters and it has no other state. Objects may be used by several
     threads at once.
 
@@ -201,7 +201,7 @@ class WorkerStep:
         return logits_b[:examples]
 
     def warm_up(self) -> None:
-        """Runs both functions once: XLA compiles at the first call, which should hold nobody up."""
+        """Runs both functions once, since XLA compiles at the first call, which is slow."""
         flat_p = np.zeros(self.parameters, np.float32)
         dense_bn = np.zeros((1, self.numeric), np.float32)
         embedded_bmd = np.zeros((1, self.categorical, self.dim), np.float32)
@@ -230,7 +230,7 @@ def _added(parts: Sequence[StepGradients]) -> StepGradients:
 
 
 def pad(array: FloatArray, batch: int) -> FloatArray:
-    """Fills a partial batch up with zeros along axis 0; a full one is returned as it is."""
+    """Pads a partial batch with zeros along axis 0; returns a full one unchanged."""
     if len(array) == batch:
         return array
     padded = np.zeros((batch, *array.shape[1:]), array.dtype)
@@ -288,7 +288,7 @@ def _compile(
     embedded_spec = tf.TensorSpec((batch, categorical, dim), tf.float32)
     batch_spec = tf.TensorSpec((batch,), tf.float32)
 
-    # XLA: faster than op by op at the usual batches, and not dependent on oneDNN's choices.
+    # XLA is faster than op by op at usual batch sizes, and independent of oneDNN's choices.
     def compiled(function: object, specs: Sequence[tf.TensorSpec]) -> _Compiled:
         concrete = tf.function(
             function, jit_compile=True, autograph=False, input_signature=specs

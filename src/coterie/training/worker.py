@@ -26,10 +26,10 @@ from coterie.training.step import UniqueRows, WorkerStep, sum_by_row, unique_row
 
 @dataclass(frozen=True)
 class Prepared:
-    """A step's examples, made ready while the step before is computed.
+    """A step's examples, prepared during the computation of the step before.
 
     Attributes:
-        step: The step; the run's last one plus one where no examples are left.
+        step: The step; the run's last step plus one if no examples are left.
         batch: Its examples, possibly none.
         unique: The distinct rows among them.
     """
@@ -43,16 +43,17 @@ class Trainer:
     """Trains one worker's examples.
 
     Args:
-        session: With the parameter server.
+        session: Client of the parameter server.
         examples: This worker's training examples.
         worker_step: The compiled step.
-        contract: Gives the training, and what the model and its optimizers have seen before.
+        contract: Gives the training section, and the updates that the start's model and optimizers
+            hold.
         worker: Place of the worker in contract order.
-        validate: Validates the model after so many steps, on this worker's own rows; absent where it
+        validate: Validates the model after a given step on this worker's own rows; absent if it
             owns none.
-        on_step: Hears of each step that this worker had a part in: steps of the run that are done with
-            it, of how many, and what it pushed.
-        monotonic: Seconds of a clock that only goes forward.
+        on_step: Called after each step that this worker took part in, with the number of steps
+            done, the number of all steps, and the worker's push.
+        monotonic: Monotonic clock, in seconds.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Trainer:
         self._prepare_seconds = self._compute_seconds = 0.0
 
     def train(self) -> None:
-        """Trains until the run's last step, joining again whenever the server starts anew.
+        """Trains until the run's last step; joins again whenever the server restarts.
 
         Raises:
             CoterieError: The server refuses this worker, or cannot be reached any more.
@@ -88,7 +89,7 @@ class Trainer:
         self._session.through_restarts(self._train_from)
 
     def times(self, node: str) -> WorkerTimes:
-        """Where the time went so far."""
+        """The times spent so far, by kind of work."""
         exchanges = self._session.times
         return WorkerTimes(
             node=node,
@@ -101,7 +102,7 @@ class Trainer:
         )
 
     def _train_from(self, position: Position) -> None:
-        """Trains from where the run stands to its last step."""
+        """Trains from the run's position to its last step."""
         lane, session = position.lane, self._session
         if position.finished:
             return
@@ -120,15 +121,14 @@ class Trainer:
                 parameters = session.push(current.step, gradients, ids_u)
                 self._on_step(current.step + 1, lane.steps, gradients)
                 self._validate_until(lane, following.step, after=current.step)
-                if (
-                    not adjacent
-                ):  # other workers have steps of their own in between, or none is left
+                # The steps in between are other workers', or no step is left.
+                if not adjacent:
                     parameters = session.pull(following.step, following.unique.ids_u)
                 current = following
                 self._steps += 1
 
     def _validate_until(self, lane: Lane, step: int, *, after: int) -> None:
-        """Validates the models after ``after`` + 1 to ``step`` steps that are to be validated."""
+        """Runs the validations that are due after steps ``after`` + 1 to ``step``."""
         if self._validate is not None:
             plan = ValidationPlan.of(self._contract, lane.steps_per_epoch)
             for due in plan.between(after, step):

@@ -1,9 +1,9 @@
-"""Who is attested at the moment: pins, and for each node the last handshake with it.
+"""The peers that are attested at present: pins, and the last handshake with each node.
 
-Connections outlive the certificate that they were made with, since TensorFlow does not bear to lose one. So
-what keeps a connection alive is not its certificate but its peer's *incarnation*: as long as that very
-process keeps proving itself (same node, incarnation, measurements, platform), its connections stay; when its
-last pin has run out, or a newer incarnation has come, they are cut.
+Connections outlive the certificates that they were made with, since TensorFlow does not tolerate
+the loss of a connection. A connection is therefore bound to its peer's *incarnation*. It stays as
+long as that process is attested again and again (same node, incarnation, measurements, platform).
+It is cut when the peer's last pin expires or a newer incarnation appears.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class AttestedPeers:
         self._last: dict[str, AttestedPeer] = {}
 
     def admit(self, peer: Peer) -> None:
-        """Pins a peer; called in the handshake, before the peer learns that it is accepted.
+        """Pins a peer. Called in the handshake, before the peer is told that it is accepted.
 
         Raises:
             EvidenceRefused: ``incarnation``: a newer incarnation is known, or the same one on another
@@ -57,7 +57,7 @@ class AttestedPeers:
             self._admitted[peer.node] = peer
 
     def record(self, attested: AttestedPeer) -> None:
-        """Notes a handshake that has ended well, unless a newer one with the node is known."""
+        """Records a successful handshake, unless a newer one with the node is known."""
         peer = attested.peer
         with self._lock:
             last = self._last.get(peer.node)
@@ -68,7 +68,7 @@ class AttestedPeers:
                 self._last[peer.node] = attested
 
     def standing(self, node: str) -> AttestedPeer | None:
-        """The last handshake with a node, if what it proved still holds."""
+        """The last handshake with a node, if its pin is still valid."""
         with self._lock:
             last = self._last.get(node)
         return last if last is not None and self._clock() < last.peer.expires_at else None
@@ -77,7 +77,7 @@ class AttestedPeers:
         """The peer behind a certificate.
 
         Raises:
-            CallRefused: Nobody pinned it, a newer incarnation replaced it, or its time is up.
+            CallRefused: It is not pinned, a newer incarnation replaced it, or its pin has expired.
         """
         return self._pins.lookup(hashlib.sha256(certificate_der).digest(), self._clock())
 
@@ -87,7 +87,7 @@ class AttestedPeers:
         """The peer behind a certificate and a proof, and the session's token, as `PinBoard.session`.
 
         Raises:
-            CallRefused: As for `judge`; or it is a proof of no session that holds.
+            CallRefused: As for `judge`; or the proof is of no valid session.
         """
         digest = hashlib.sha256(certificate_der).digest()
         return self._pins.session(digest, shown, self._clock(), made_of=made_of)

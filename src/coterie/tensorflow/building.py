@@ -1,8 +1,8 @@
-"""Builds the native part, ``native/attested_sockets.c``, where a C compiler and OpenSSL's headers are.
+"""Builds the native part, ``native/attested_sockets.c``, with a C compiler and OpenSSL's headers.
 
 It is built when the package is installed (``hatch_build.py``) or by ``coterie tensorflow build``, into the
-package's folder: so it is part of the measurement of nodes that load it. The library says of which source it
-was built.
+package's folder, so that it is part of the measurement of nodes that load it. The library contains
+the digest of the source that it was built from.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def compiler() -> str:
     """Path of a C compiler that finds OpenSSL's headers and library.
 
     Raises:
-        EnvironmentUnfit: One of them is missing; says which.
+        EnvironmentUnfit: One of them is missing; the error says which.
     """
     found = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if found is None:
@@ -50,13 +50,13 @@ def compiler() -> str:
 
 
 def build() -> Path:
-    """Builds the library, unless the one that is there was built of this very source.
+    """Builds the library, unless it exists and was built from this source.
 
     Returns:
         Its path.
 
     Raises:
-        EnvironmentUnfit: Something that is needed is missing, or the folder cannot be written.
+        EnvironmentUnfit: The compiler or a header is missing, or the folder cannot be written.
     """
     mark = source_digest()
     if LIBRARY.exists() and mark.encode() in LIBRARY.read_bytes():

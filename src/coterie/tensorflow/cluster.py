@@ -1,8 +1,9 @@
 """The cluster as TensorFlow sees it: virtual addresses that only the attested layer can connect to.
 
 Node i of the contract is 239.67.(i / 256).(i % 256), port 2222, on every machine. The addresses are
-multicast ones of administrative scope (RFC 2365): no kernel opens a TCP connection to such an address, so a
-TensorFlow that runs without the layer reaches nobody. Where nodes really are, TensorFlow never learns.
+multicast ones of administrative scope (RFC 2365). No kernel opens a TCP connection to such an
+address, so TensorFlow without the layer cannot reach any node. TensorFlow never learns the nodes'
+real addresses.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ VIRTUAL_PORT = 2222
 
 
 def virtual_address(index: int) -> str:
-    """Where TensorFlow believes a node to be.
+    """A node's address in TensorFlow's configuration.
 
     Args:
         index: The node's place among the contract's nodes.

@@ -1,13 +1,15 @@
-"""Data connections: TLS of attested sessions' ends and of nobody else, made by Python, used by TensorFlow.
+"""Data connections: TLS between attested peers, set up by Python and used by TensorFlow.
 
-Attestation is the attested handshake's (`coterie.ratls.handshake`), on the attestation port. Here the two keys
-that it pinned meet again. Whoever dials shows the certificate that the peer has pinned, and accepts the one
-that it has pinned itself; whoever listens looks the certificate up on its board. Both do so within the TLS
-handshake. A listener shows its newest certificate: a dialler that knows only an older one attests it anew.
+Attestation takes place in the attested handshake (`coterie.ratls.handshake`), on the attestation
+port. Data connections use the keys that it pinned. The dialler shows the certificate that the peer
+has pinned, and accepts the one that it has pinned itself. The listener looks the certificate up
+among its pins. Both do so within the TLS handshake. A listener shows its newest certificate; a
+dialler that knows only an older one attests the listener again.
 
-A key can be stolen. So after the handshake each side proves to the other that it knows the token of an attested
-session between the two, as calls of gRPC do: by an HMAC under it of keying material that this very TLS session
-exports. A proof that was overheard is of no use, since no other TLS session exports the same.
+A key can be stolen. So after the handshake each side proves that it knows the token of an attested
+session between the two, as gRPC calls do. The proof is an HMAC, under the token, of keying material
+exported from this TLS session (RFC 8446, 7.5). An observed proof is useless, since no other TLS
+session exports the same.
 """
 
 from __future__ import annotations
@@ -35,8 +37,9 @@ from coterie.tensorflow.attested_peers import AttestedPeers
 from coterie.tensorflow.native import Native
 
 ALPN = b"coterie-tf/2"
-BACK_ALPN = b"coterie-tf-back/2"  # who dials such a connection is who TensorFlow dials through it
-MAX_IDLE = 64  # connections of one peer that wait for use
+# The dialler of such a connection is the node that TensorFlow dials through it.
+BACK_ALPN = b"coterie-tf-back/2"
+MAX_IDLE = 64  # unused connections of one peer
 PROOF_BYTES = 32
 _PROOF_LABEL = b"EXPORTER-coterie-tf-2"
 _KEEPALIVE_SECONDS = 30
@@ -45,17 +48,17 @@ Find = Callable[[bytes, Callable[[bytes], bytes]], bytes]
 
 
 class DataConnection:
-    """One side of a connection, until TensorFlow has it.
+    """One side of a connection, before it is given to TensorFlow.
 
     Args:
         sock: A connected socket; it belongs to this object.
-        identity: What this side shows.
+        identity: The identity that this side shows.
         judge: As in ``TlsConnection``.
         listener: Whether this side accepted the connection.
         at: The time now, UTC.
-        deadline: By when the handshake must be done.
-        peer_name: How errors call the peer.
-        back: As the dialler: whether the peer's TensorFlow shall dial through it, not this node's.
+        deadline: Time by which the handshake must be done.
+        peer_name: The peer's name in errors.
+        back: As the dialler: whether the peer's TensorFlow will dial through it, not this node's.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class DataConnection:
 
         Raises:
             CoterieError: The judge's reason.
-            EvidenceRefused: There is no certificate, or none that is valid now.
+            EvidenceRefused: The certificate is missing or not valid now.
             HandshakeFailed: TLS failed.
             PeerUnreachable: The peer went away or was too slow.
         """
@@ -96,7 +99,7 @@ class DataConnection:
             self._tls.handshake()
 
     def prove(self, token: bytes) -> None:
-        """Proves to the listener that this side knows a session's token, and demands the same of it.
+        """Proves knowledge of a session's token to the listener, and checks the listener's proof.
 
         Raises:
             HandshakeFailed: The listener does not know it; the connection is closed.
@@ -109,15 +112,15 @@ class DataConnection:
                 raise _no_proof(self._peer_name)
 
     def demand(self, find: Find) -> None:
-        """Demands the dialler's proof, and answers with this side's.
+        """Checks the dialler's proof, and answers with this side's.
 
         Args:
-            find: Finds the token that a proof was made of, given the proof and how one is made of a token;
-                raises to refuse it.
+            find: Finds the token behind a proof, given the proof and the function that makes a
+                proof from a token; raises to refuse it.
 
         Raises:
             CoterieError: The reason of ``find``; the connection is closed.
-            HandshakeFailed: The dialler said something else.
+            HandshakeFailed: The dialler sent something else.
             PeerUnreachable: It went away or was too slow.
         """
         with self._closed_on_failure():
@@ -139,7 +142,7 @@ class DataConnection:
 
     @property
     def is_back(self) -> bool:
-        """Whether who dialled this connection is who TensorFlow will dial through it."""
+        """Whether TensorFlow will dial the dialler of this connection through it."""
         return self._tls.protocol == BACK_ALPN
 
     def hand_over(self, native: Native, node: int, incarnation: int, *, to_dial: bool) -> None:
@@ -152,7 +155,7 @@ class DataConnection:
 
 
 def showing_only(certificate_der: bytes, refusal: Callable[[], CoterieError]) -> Judge:
-    """A judge who accepts one certificate, and raises ``refusal`` for any other."""
+    """A judge that accepts one certificate and raises ``refusal`` for any other."""
 
     def judge(shown: bytes) -> bytes:
         if not hmac.compare_digest(shown, certificate_der):
@@ -167,19 +170,19 @@ def showing_only(certificate_der: bytes, refusal: Callable[[], CoterieError]) ->
 def connect(
     trust: TrustContext, host: str, attested: AttestedPeer, *, back: bool, seconds: float
 ) -> DataConnection:
-    """Dials an attested peer's data port.
+    """Connects to an attested peer's data port.
 
     Args:
         trust: Tells the time.
-        host: Where the peer is; an untrusted hint.
+        host: The peer's host; an untrusted hint.
         attested: The last handshake with it.
         back: As in ``DataConnection``.
-        seconds: For connecting, and again for the handshake.
+        seconds: Time limit of connecting, and again of the handshake.
 
     Raises:
-        PeerUnreachable: Nobody answers, or not in time.
-        HandshakeFailed: It is not TLS, or another key than the pinned one answered, or who has that key knows
-            nothing of the handshake.
+        PeerUnreachable: The peer does not answer in time.
+        HandshakeFailed: The answer is not TLS, another key than the pinned one answered, or the
+            owner of that key does not know the session's token.
     """
     peer = attested.peer
     sock = Destination(
@@ -213,12 +216,12 @@ def receive(
     board: AttestedPeers,
     index_of: dict[str, int],
 ) -> Peer:
-    """Does the listener's side of the handshake on the data port, and gives the connection its place.
+    """Does the listener's side of the handshake on the data port, then hands the connection over.
 
     Raises:
         HandshakeFailed: TLS failed: among others, the peer speaks plaintext or was too slow.
         EvidenceRefused: The peer has no certificate.
-        CallRefused: The certificate is not pinned here, or who shows it knows of no attested session.
+        CallRefused: The certificate is not pinned here, or the peer knows no token of a session.
         PeerBusy: The peer has too many idle connections.
     """
     judged: list[bytes] = []
@@ -228,7 +231,7 @@ def receive(
         judged.append(shown)
         return unproved_key(shown, peer.node, most=MAX_CERTIFICATE_BYTES)
 
-    with sock:  # it stays the caller's meanwhile, who may shut it down
+    with sock:  # the socket stays the caller's meanwhile, who may shut it down
         _keep_alive(sock)
         connection = DataConnection(
             sock.dup(),
@@ -242,7 +245,7 @@ def receive(
         found: list[Peer] = []
 
         def find(shown: bytes, made_of: Callable[[bytes], bytes]) -> bytes:
-            # The certificate, too, once more: the peer may have let its pin run out meanwhile.
+            # Check the certificate again: its pin may have expired during the handshake.
             peer, token = board.session(judged[0], shown, made_of)
             index = index_of[peer.node]
             idle = native.parked(index) if connection.is_back else native.unused(index)
@@ -299,8 +302,8 @@ def _too_many(peer: Peer, idle: int) -> PeerBusy:
 
 
 def _keep_alive(sock: socket.socket) -> None:
-    """Idle connections are kept open through NAT, dead ones found."""
-    with contextlib.suppress(OSError):  # the peer has gone: the handshake will say so
+    """Enables TCP keepalive: it keeps idle connections open through NAT and finds dead ones."""
+    with contextlib.suppress(OSError):  # the peer has gone: the handshake will fail
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL):
             sock.setsockopt(socket.IPPROTO_TCP, option, _KEEPALIVE_SECONDS)

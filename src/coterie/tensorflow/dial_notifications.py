@@ -1,6 +1,7 @@
-"""How Python hears whom TensorFlow dials: the native part rings, two bytes for each dial, big-endian.
+"""Notifies Python of dials: the native part writes each node's number, two bytes, big-endian.
 
-A pair of stream sockets: Gramine's library OS has no pairs of another kind, that would keep messages apart.
+The channel is a pair of stream sockets: Gramine's library OS has no pairs that preserve message
+boundaries.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ _NUMBER_BYTES = 2
 
 
 class DialNotifications:
-    """Rung with numbers of nodes. For one listener.
+    """Receives the numbers of dialled nodes. For one reader.
 
     Attributes:
         rope: The descriptor that the native part writes to.
@@ -26,11 +27,11 @@ class DialNotifications:
         self.rope = self._far.fileno()
 
     def fileno(self) -> int:
-        """Readable when it was rung."""
+        """Descriptor that is readable when a node was dialled."""
         return self._ear.fileno()
 
     def heard(self) -> list[int]:
-        """Whom TensorFlow has dialled since the last time: a number for each dial; never waits."""
+        """Numbers of the nodes dialled since the last call, one for each dial; never waits."""
         with suppress(BlockingIOError):
             self._unread += self._ear.recv(_READ_BYTES)
         whole = len(self._unread) - len(self._unread) % _NUMBER_BYTES
@@ -41,6 +42,6 @@ class DialNotifications:
         ]
 
     def close(self) -> None:
-        """Hears nothing any more."""
+        """Closes both ends."""
         self._ear.close()
         self._far.close()

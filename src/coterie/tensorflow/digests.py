@@ -1,7 +1,7 @@
-"""What runs: the program's bytes, and the installed TensorFlow's code, each with its digest.
+"""Digests of what runs: of the program's bytes, and of the installed TensorFlow's code.
 
-The contract holds both digests, and every claim holds the contract's. A node hashes what it found, refuses
-what the contract does not name, and runs the very bytes that it hashed.
+The contract holds both digests, and every claim holds the contract's digest. A node hashes what it
+finds, refuses what the contract does not name, and runs exactly the bytes that it hashed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Program:
     """A program, read once.
 
     Attributes:
-        path: Where it was.
+        path: The file that it was read from.
         source: Its bytes.
     """
 
@@ -64,7 +64,7 @@ def read_program(path: Path) -> Program:
 
 
 def tensorflow_folder() -> Path:
-    """The folder of the installed TensorFlow; TensorFlow is not loaded by this.
+    """The folder of the installed TensorFlow. Does not load TensorFlow.
 
     Raises:
         EnvironmentUnfit: It is not installed.
@@ -83,8 +83,9 @@ def tensorflow_folder() -> Path:
 def wheel_digest(folder: Path) -> str:
     """Digest of a TensorFlow installation's code: Python files and shared objects, sorted by path.
 
-    Headers, licences and interpreter caches do not count. Caches are not executed unless their source
-    agrees (the interpreter checks date and size); in an enclave image they do not ask, and are measured by the manifest.
+    Headers, licences and interpreter caches are left out. The interpreter executes a cache only if
+    it matches its source in date and size. In an enclave image caches are not compared with their
+    source; there the manifest measures them.
 
     Args:
         folder: The package's folder.
@@ -117,7 +118,7 @@ def wheel_digest(folder: Path) -> str:
 
 
 def completed(contract: Contract, program: Program, wheel: str) -> Contract:
-    """A simulated contract with the digests filled in that it leaves out; others as they are."""
+    """A simulated contract with missing digests filled in; other contracts unchanged."""
     section = contract.tensorflow
     if section is None or contract.trust.tee != "simulated":
         return contract
@@ -128,10 +129,10 @@ def completed(contract: Contract, program: Program, wheel: str) -> Contract:
 
 
 def check_digests(contract: Contract, program: Program, wheel: str) -> None:
-    """Checks that what is here is what the contract names.
+    """Checks that program and TensorFlow are the ones that the contract names.
 
     Raises:
-        ContractInvalid: The contract leaves a digest out, or names another one.
+        ContractInvalid: The contract lacks a digest, or names another one.
     """
     section = contract.tensorflow or TensorFlowSection()
     for key, what, expected, seen in (

@@ -1,7 +1,7 @@
-"""All nodes of a TensorFlow cluster on this machine, as ``coterie tensorflow run`` starts them.
+"""Runs all nodes of a TensorFlow cluster on this machine, for ``coterie tensorflow run``.
 
-The listening sockets are made here and inherited, so that every node knows the others' addresses from its
-start, and no port can be taken meanwhile.
+The listening sockets are made here and inherited by the nodes. So every node knows the others'
+addresses from its start, and no other process can take a port.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ def run_cluster(
 ) -> None:
     """Runs every node of a contract as a process on loopback, until the chief's program has ended.
 
-    Nodes with role ps serve until then; a cluster without them ends when all programs have ended.
+    Nodes with role ps serve until then. A cluster without them ends when all programs have ended.
 
     Args:
-        contract: What was agreed; a simulated one is completed with the digests that it leaves out.
-        program: What every node runs.
-        arguments: Its arguments.
-        out: A new directory, for the nodes' files.
-        say: Hears what happens, as sentences.
-        printed: Hears every line that a node's program prints, with the node's name.
+        contract: The contract; missing digests are filled in if it is a simulated one.
+        program: The program that every node runs.
+        arguments: The program's arguments.
+        out: A new directory for the nodes' files.
+        say: Receives messages for people.
+        printed: Receives every line that a node's program prints, with the node's name.
 
     Raises:
         CoterieError: A node failed, or something is missing; no process is left.
@@ -104,7 +104,7 @@ class _Cluster:
         contract = self._directory.contract
         chief = contract.by_role("chief")[0].name
         serving = bool(contract.by_role("ps"))
-        # A node without an address in the contract only dials out, here too.
+        # A node without an address in the contract only dials out, also here.
         ports = {
             node.name: Ports.bind(Address(_HOST, 0)) for node in contract.nodes if node.address
         }
@@ -112,7 +112,8 @@ class _Cluster:
             try:
                 for node in contract.nodes:
                     stack.enter_context(self._started(node, ports))
-            finally:  # from now on they are the nodes' own: a port of an ended node refuses
+            # Only the nodes hold them now, so the port of an ended node refuses connections.
+            finally:
                 for pair in ports.values():
                     pair.close()
             alive = set(contract.node_names)
@@ -120,7 +121,7 @@ class _Cluster:
                 alive -= self._next()
 
     def _next(self) -> set[str]:
-        """Hears one thing; returns who has ended by it."""
+        """Handles one message; returns the node that it says has ended."""
         heard = self._heard.get()
         if isinstance(heard, _Line):
             self._printed(heard.node, heard.text)

@@ -1,8 +1,8 @@
-"""Connections of a node with itself: the chief's coordination service, for one, is dialled by the chief too.
+"""Connections of a node with itself; the chief, for example, dials its own coordination service.
 
-They are TLS like all others, since a hop through the host's kernel must not be readable either. Nor may the
-host stand in between: both ends must show this node's own certificate, and prove that they know a secret that
-does not leave this process.
+They use TLS like all others, since they pass through the host's kernel, which must not read them.
+The host must not be able to stand in between either: both ends show this node's own certificate,
+and prove that they know a secret that does not leave this process.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from coterie.tensorflow.native import Native
 
 _LOOK_SECONDS = 1.0
 _HANDSHAKE_SECONDS = 10.0
-_INCARNATION = 1  # one is enough: it lives and ends with this process
+_INCARNATION = 1  # one key is enough: it is used only as long as this process runs
 _log = logging.getLogger(__name__)
 
 
 class LoopbackConnections:
-    """Keeps connections of this node with itself ready.
+    """Keeps a number of connections of this node with itself ready for use.
 
     Args:
         native: The native part.
         trust: This node's certificates, and the time.
         index: This node's place among the contract's nodes.
-        ready: How many connections shall wait.
+        ready: Number of connections that are kept ready.
     """
 
     def __init__(self, native: Native, trust: TrustContext, index: int, ready: int) -> None:
@@ -47,12 +47,12 @@ class LoopbackConnections:
         self._thread = threading.Thread(target=self._look_after, name="keeper-of-itself")
 
     def start(self) -> None:
-        """Makes the first ones, then starts to look after them."""
+        """Makes the first connections, then starts the thread that replaces used ones."""
         self._fill()
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends, and cuts them."""
+        """Ends the thread and cuts the connections."""
         self._stopping = True
         self._changed.set()
         if self._thread.ident is not None:
@@ -60,7 +60,7 @@ class LoopbackConnections:
         self._native.cut(self._index, 0)
 
     def look(self) -> None:
-        """Tells it that one was used."""
+        """Wakes the thread because a connection was used."""
         self._changed.set()
 
     def _look_after(self) -> None:

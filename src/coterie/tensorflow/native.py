@@ -1,6 +1,7 @@
-"""The native part as Python sees it, and whether it stands in front of libc at all.
+"""Python's interface to the native part, with a check that it is preloaded in front of libc.
 
-One per process, since the library is. All of its calls release the interpreter's lock, none calls back.
+There is one per process, as there is one library. All calls release the interpreter's lock (GIL),
+and none calls back into Python.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from coterie.ratls.traffic_secrets import Taken
 from coterie.tensorflow.building import LIBRARY, source_digest
 from coterie.tensorflow.dial_notifications import DialNotifications
 
-CANARY_NODE = 1024  # beyond every node of a contract: the self-test's
+CANARY_NODE = 1024  # not a node of any contract: used by the self-test
 _INT = ctypes.c_int
 
 
@@ -23,13 +24,14 @@ class Native:
 
     Args:
         folder: Calls from files below it are TensorFlow's.
-        own_node: This node's index.
+        own_node: This node's index among the contract's nodes.
 
     Attributes:
-        dialled: Rings when TensorFlow dials a node.
+        dialled: Notifies when TensorFlow dials a node.
 
     Raises:
-        EnvironmentUnfit: The library is missing, is of another source, or does not stand in front.
+        EnvironmentUnfit: The library is missing, was built from another source, or is not
+            preloaded.
     """
 
     def __init__(self, folder: Path, own_node: int) -> None:
@@ -42,22 +44,22 @@ class Native:
             raise EnvironmentUnfit("the native part is in use by another node of this process")
 
     def close(self) -> None:
-        """Hears of nothing any more; for the end of a process, since the library stays armed."""
+        """Ends the notifications. For the end of a process, since the library stays armed."""
         self.dialled.close()
 
     def hand_over(self, taken: Taken, node: int, incarnation: int, *, to_dial: bool) -> None:
-        """Gives a connection to TensorFlow, whose peer was judged in the handshake.
+        """Gives TensorFlow a connection whose peer was verified in the handshake.
 
         Args:
             taken: The connection.
-            node: Whom it is with: index among the contract's nodes.
-            incarnation: Which start of it.
-            to_dial: Whether TensorFlow dials with it, or accepts it.
+            node: Index of its peer among the contract's nodes.
+            incarnation: The peer's incarnation.
+            to_dial: Whether TensorFlow will dial with it; otherwise it accepts it.
 
         Raises:
-            EnvironmentUnfit: There is no memory for it, or it is one descriptor too many.
+            EnvironmentUnfit: There is no memory for it, or the limit of descriptors is reached.
         """
-        with taken.socket as sock:  # detached, or closed
+        with taken.socket as sock:  # -1 if it was detached or closed
             if self._library.coterie_hand_over(
                 sock.fileno(), node, incarnation, int(to_dial), taken.sending, taken.receiving
             ):
@@ -65,19 +67,19 @@ class Native:
             sock.detach()
 
     def cut(self, node: int, incarnation: int) -> None:
-        """Breaks every connection with a node, but not those with one incarnation of it (0: all)."""
+        """Cuts every connection with a node, except those of one incarnation (0: no exception)."""
         self._library.coterie_cut(node, incarnation)
 
     def unruly(self, node: int) -> int:
-        """How many connections with a node were ended, since this was last asked, as records came without data."""
+        """Number of a node's connections that were ended for empty records, since the last call."""
         return int(self._library.coterie_unruly(node))
 
     def parked(self, node: int) -> int:
-        """How many connections wait for TensorFlow to dial a node."""
+        """Number of connections that wait for TensorFlow to dial a node."""
         return int(self._library.coterie_count(node, 0))
 
     def unused(self, node: int) -> int:
-        """How many connections TensorFlow was given on which a node has not spoken yet."""
+        """Number of connections given to TensorFlow on which a node has not sent anything yet."""
         return int(self._library.coterie_count(node, 1))
 
 
@@ -85,7 +87,7 @@ def load() -> ctypes.CDLL:
     """Loads the library.
 
     Raises:
-        EnvironmentUnfit: It is missing, or was built of another source.
+        EnvironmentUnfit: It is missing, or was built from another source.
     """
     try:
         library = ctypes.CDLL(str(LIBRARY))
@@ -124,7 +126,7 @@ def load() -> ctypes.CDLL:
 
 
 def not_in_front() -> EnvironmentUnfit:
-    """The error of a process in which the native part does not stand in front of libc."""
+    """The error of a process in which the native part is not preloaded in front of libc."""
     return EnvironmentUnfit(
         "TensorFlow's socket calls do not pass through Coterie's native part",
         expected=f"LD_PRELOAD={LIBRARY} at the start of this process",

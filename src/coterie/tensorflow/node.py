@@ -1,6 +1,7 @@
-"""One node of a TensorFlow cluster as a process: layer below, self-test, then the program, in this process.
+"""One node of a TensorFlow cluster: starts and tests the layer, then runs the program itself.
 
-The keys never leave it. The library is preloaded: a process that began without it starts itself anew.
+The keys never leave the process. The library is preloaded; a process without it starts itself
+again.
 """
 
 from __future__ import annotations
@@ -53,23 +54,23 @@ from coterie.tensorflow.sockets import AttestedSockets, Ports
 from coterie.waiting import saying
 
 _PRELOAD = "LD_PRELOAD"
-_FIRST_WORD_SECONDS = 1.0  # TensorFlow was measured before
+_FIRST_WORD_SECONDS = 1.0  # not earlier: TensorFlow is measured first
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def ignore_proxies() -> None:
-    """Has gRPC dial nodes itself, whatever proxy the environment names; the program's own HTTP may use one.
+    """Makes gRPC ignore the environment's proxies for nodes; the program's own HTTP may use them.
 
-    gRPC asks ``grpc_proxy`` first, and takes an empty one for none.
+    gRPC reads ``grpc_proxy`` first, and takes an empty value for no proxy.
     """
     os.environ["grpc_proxy"] = ""  # noqa: SIM112 (gRPC reads it in this case)
 
 
 def ensure_preloaded() -> None:
-    """Starts this process anew with the library in front of libc, unless it is; forgets it for children.
+    """Starts this process again with the library preloaded, unless it is; children do without it.
 
     Raises:
-        EnvironmentUnfit: The library is missing, or was built of another source.
+        EnvironmentUnfit: The library is missing, or was built from another source.
     """
     load()
     ignore_proxies()
@@ -85,11 +86,11 @@ def ensure_preloaded() -> None:
 
 
 def agreed_program(contract: Contract, contract_file: Path, program_file: Path) -> Program:
-    """Reads what a node is to run, in a process that has the library in front of libc from now on.
+    """Reads the program that a node will run, in a process with the library preloaded.
 
     Args:
-        contract: What was agreed.
-        contract_file: Where it lies, with its parties' signatures beside it.
+        contract: The contract.
+        contract_file: The contract's file, with its parties' signatures beside it.
         program_file: The program; ``run_node`` compares its digest with the contract's.
 
     Raises:
@@ -104,25 +105,25 @@ def agreed_program(contract: Contract, contract_file: Path, program_file: Path) 
 
 
 def die_with_parent() -> None:
-    """Has the kernel end this process when the one above it ends.
+    """Makes the kernel end this process when its parent ends.
 
-    A thread that watches for it is not enough here: some calls of TensorFlow hold the interpreter's lock
-    for as long as they wait for their peers.
+    A thread that watches the parent is not enough: some calls of TensorFlow hold the interpreter's
+    lock while they wait for their peers.
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a node is started with.
+    """The inputs of a node.
 
     Attributes:
-        contract: What was agreed.
+        contract: The contract.
         node: This node's entry in it.
-        program: What it runs.
-        arguments: The program's.
-        options: What the host gives.
-        descriptors: Two listening sockets that this process inherited, in place of an address.
+        program: The program that it runs.
+        arguments: The program's arguments.
+        options: The host's settings.
+        descriptors: Two inherited listening sockets, in place of an address.
     """
 
     contract: Contract
@@ -137,11 +138,11 @@ def run_node(start: Start, on_event: EventSink) -> None:
     """Runs one node until its program ends.
 
     Args:
-        start: What it is started with.
-        on_event: Hears what happens; at last ``Failed``, if it does.
+        start: Its inputs.
+        on_event: Receives its events; the last one is ``Failed`` if it fails.
 
     Raises:
-        CoterieError: The node failed; ``on_event`` has heard of it.
+        CoterieError: The node failed; ``on_event`` has received the event.
     """
     node = start.node
     end_on_sigterm(node.name, on_event)
@@ -210,7 +211,7 @@ def _run(start: Start, on_event: EventSink) -> None:
 
 
 class _Source:
-    """The module's loader: gives its source to those who ask (PEP 302), as AutoGraph does."""
+    """The module's loader, which gives its source on request (PEP 302); AutoGraph asks for it."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -221,14 +222,15 @@ class _Source:
 
 
 def execute(program: Program, arguments: Sequence[str]) -> None:
-    """Runs a program as ``__main__``: the bytes that were measured, whatever lies on the disk by now.
+    """Runs a program as ``__main__``, from the measured bytes and not from the disk.
 
-    Its folder is not on the import path, so it imports installed packages only. Code that asks for its
-    source, as AutoGraph does to rewrite it, gets those bytes too: the file name is one that cannot exist.
+    Its folder is not on the import path, so it imports installed packages only. Code that asks for
+    the source, as AutoGraph does to rewrite it, gets these bytes too, since the file name cannot
+    exist.
 
     Args:
         program: The program.
-        arguments: What it finds in ``sys.argv``.
+        arguments: Its arguments, in ``sys.argv``.
     """
     name = f"/dev/null/{program.path.name}"
     text = program.source.decode()
@@ -264,7 +266,7 @@ def _ports(start: Start) -> Ports | None:
 
 
 def _places(start: Start) -> dict[str, Address]:
-    """Where other nodes listen; those without an address, or with port 0, are not known to."""
+    """Addresses of the other nodes; without those that have no address, or port 0."""
     given = {name: Address.parse(text) for name, text in start.options.addresses.items()}
     known = {
         node.name: given.get(node.name, node.address)

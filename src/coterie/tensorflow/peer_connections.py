@@ -1,4 +1,4 @@
-"""Keeps one peer attested, and connections with it ready; one thread per peer, so that none waits for another."""
+"""Keeps a peer attested and connections with it ready, on a thread for each peer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from coterie.waiting import Backoff, Failure
 Attested = Callable[[Peer], None]
 
 # Connections that wait for TensorFlow to dial. It opens two or three to a peer, some of them in calls that
-# hold the interpreter's lock, while no keeper can make more. The peer's server drops silent ones in a minute.
+# hold the interpreter's lock, during which no thread can make more. The peer's server drops
+# connections that stay silent for a minute.
 READY = 4
 _LOOK_SECONDS = 1.0
 _FIRST_DELAY_SECONDS = 0.1
@@ -30,12 +31,12 @@ _LONGEST_DELAY_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Layer:
-    """What the keepers of one node share.
+    """The objects that all of a node's ``PeerConnections`` share.
 
     Attributes:
         trust: This node's trust.
         native: The native part.
-        board: Who is attested.
+        board: The attested peers.
         data_port: This node's data port; 0 if it only dials out.
     """
 
@@ -45,7 +46,7 @@ class Layer:
     data_port: int
 
     def admit(self, peer: Peer) -> int:
-        """Pins a peer; returns the port that it is told."""
+        """Pins a peer; returns the data port to tell it."""
         self.board.admit(peer)
         return self.data_port
 
@@ -54,12 +55,12 @@ class PeerConnections:
     """Looks after one peer until it is stopped.
 
     Args:
-        layer: What all keepers share.
+        layer: The shared objects.
         node: The peer's name.
         index: Its place among the contract's nodes.
         address: Its attestation port; None if it only dials out.
-        attested: Told of the peer whenever this side has attested it.
-        refused: Told why the peer was refused.
+        attested: Called with the peer whenever this side has attested it.
+        refused: Called with the reason whenever the peer was refused.
     """
 
     def __init__(
@@ -78,9 +79,10 @@ class PeerConnections:
         self._address = address
         self._attested = attested
         self._tally = Tally(refused)
-        self._suspect = False  # it may have a new key: renewed, or of a new process
+        self._suspect = False  # whether the peer may have a new key: renewed, or of a new process
         self._backoff = Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
-        self._fresh: AttestedPeer | None = None  # attested since a connection last failed
+        # Whether the peer was attested since a connection last failed.
+        self._fresh: AttestedPeer | None = None
         self._stopping = False
         self._changed = threading.Event()
         self.ready = threading.Event()
@@ -97,14 +99,14 @@ class PeerConnections:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends, within the time of a handshake."""
+        """Ends the thread; takes at most the time of a handshake."""
         self._stopping = True
         self._changed.set()
         if self._thread.ident is not None:
             self._thread.join()
 
     def look(self) -> None:
-        """Tells it that something has changed: a connection was used, or the peer has come."""
+        """Wakes the thread because a connection was used or the peer has appeared."""
         self._changed.set()
 
     def _look_after(self) -> None:
@@ -134,14 +136,14 @@ class PeerConnections:
         self._layer.native.cut(self._index, incarnation)
 
     def _tell_unruly(self) -> None:
-        """Nothing else changes: TensorFlow dials again, if it wants to, and the peer was attested."""
+        """Reports a peer that sends empty records. TensorFlow may dial it again: it is attested."""
         if ended := self._layer.native.unruly(self._index):
             self._tally.note(str(self._address or self.node), unruly(self.node, ended))
 
     def _attest(self) -> None:
         standing = self._layer.board.standing(self.node)
         if self._address is None:
-            return  # it dials this node, and attests both when it does
+            return  # the peer dials this node; its handshake attests both sides
         now = self._layer.trust.clock()
         if standing is not None and now < renewal_time(standing.peer) and not self._suspect:
             return
@@ -152,7 +154,7 @@ class PeerConnections:
                 raise
             if not isinstance(error, PeerUnreachable):
                 self._tally.note(str(self._address), error)
-            return  # the pin still holds: tried again at the next look
+            return  # the pin is still valid: attest again at the next wake-up
         self._layer.board.record(attested)
         self._suspect, self._fresh = False, attested
         self.error = None
@@ -161,7 +163,7 @@ class PeerConnections:
         self._cut()
 
     def _fill(self) -> None:
-        """Makes connections until enough wait: for this side's TensorFlow, and for a peer's that cannot dial."""
+        """Makes connections until enough are ready, also for a peer that cannot dial this node."""
         layer = self._layer
         standing = layer.board.standing(self.node)
         if standing is None:
@@ -174,9 +176,9 @@ class PeerConnections:
             self.ready.set()
 
     def _add(self, standing: AttestedPeer, number: int, *, back: bool) -> None:
-        """Makes a number of connections, not more: some that the host ends at once are missed at the next look.
+        """Makes a number of connections. Those that the host cuts at once are replaced next time.
 
-        Whoever went on until enough wait would do so for ever, and look at no pin any more.
+        A loop until enough are ready might never end, and pins would no longer be renewed.
         """
         for _ in range(number):
             if self._stopping:
@@ -205,7 +207,7 @@ class PeerConnections:
 
 
 def unruly(node: str, ended: int) -> MessageRefused:
-    """The error of a peer whose records would only keep this node busy."""
+    """The error of a peer whose empty records would only keep this node busy."""
     return MessageRefused(
         f"{node} sent TLS records without data, so {ended} of its connections were ended",
         expected="16 of them at most, and one more per 4,096 records with data",
@@ -215,9 +217,9 @@ def unruly(node: str, ended: int) -> MessageRefused:
 
 
 class _OtherKey(Exception):
-    """A connection failed on an attestation of some age: time to attest anew, not yet to complain."""
+    """A connection failed after an older attestation: attest the peer again before reporting it."""
 
 
 def renewal_time(peer: Peer) -> datetime:
-    """When a peer is attested anew: after three quarters of its pin's time."""
+    """Time at which a peer is attested again: after three quarters of its pin's time."""
     return peer.attested_at + (peer.expires_at - peer.attested_at) * 3 / 4

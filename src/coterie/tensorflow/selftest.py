@@ -1,8 +1,9 @@
-"""The self-test before a program runs: a canary that TensorFlow sends must leave in TLS, and not otherwise.
+"""The self-test before a program runs: a canary that TensorFlow sends must leave only within TLS.
 
-A session is opened to a virtual address behind which there is no node but this test. It holds the
-other end of the connection: what comes out raw, and, since it ends the TLS, what was meant. The canary, the
-name of an operation, must be in the latter and not in the former. TensorFlow's eager state is not touched.
+A session is opened to a virtual address that belongs to this test instead of a node. The test holds
+the other end of the connection. It sees the raw bytes and, since it terminates the TLS, the
+decrypted ones. The canary, the name of an operation, must be in the decrypted bytes and not in the
+raw ones. TensorFlow's eager state is not touched.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from coterie.tensorflow.native import CANARY_NODE, Native, not_in_front
 
 _EMPTY_SETTINGS = bytes(
     [0, 0, 0, 4, 0, 0, 0, 0, 0]
-)  # HTTP/2 (RFC 9113, 6.5): a server speaks so first
-_CANCEL = bytes([0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8])  # RST_STREAM (6.4) of the only call
+)  # empty SETTINGS, which an HTTP/2 server sends first (RFC 9113, 3.4 and 6.5)
+# RST_STREAM (RFC 9113, 6.4) of the only call.
+_CANCEL = bytes([0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8])
 _PREFACE = b"PRI * HTTP/2.0"
 _SECONDS = 20.0
 _READ_BYTES = 1 << 16
@@ -36,11 +38,11 @@ _MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Heard:
-    """What came through the connection.
+    """The bytes that came through the connection.
 
     Attributes:
-        raw: As it left the process.
-        meant: After TLS.
+        raw: The bytes as they left the process.
+        meant: The decrypted bytes.
     """
 
     raw: bytes
@@ -56,7 +58,7 @@ def self_test(native: Native, identity: NodeIdentity, at: datetime) -> None:
         at: The time now, UTC.
 
     Raises:
-        EnvironmentUnfit: They do not; nothing may run in this process.
+        EnvironmentUnfit: They do not; no program may run in this process.
     """
     canary = f"canary_{secrets.token_hex(16)}"
     ours, theirs = socket.socketpair()
@@ -66,7 +68,8 @@ def self_test(native: Native, identity: NodeIdentity, at: datetime) -> None:
             ours,
             identity,
             showing_only(identity.certificate_der, lambda: _unfit("another certificate")),
-            listener=True,  # OpenSSL's listeners send tickets, which no data connection has
+            # OpenSSL's servers send session tickets, which data connections do not have.
+            listener=True,
             at=at,
             deadline=Deadline.after(_SECONDS),
             peer_name="the self-test",
@@ -85,7 +88,7 @@ def self_test(native: Native, identity: NodeIdentity, at: datetime) -> None:
 
 
 def check(heard: Heard, canary: bytes) -> None:
-    """Judges what was heard.
+    """Checks the received bytes.
 
     Raises:
         EnvironmentUnfit: The canary did not come, or came in plaintext.
@@ -104,7 +107,7 @@ def _shake_hands(connection: DataConnection) -> None:
 
 
 def _send(canary: str, listener: _Listener) -> None:
-    """Has TensorFlow send a graph with the canary; ends when it came, or TensorFlow gave up."""
+    """Makes TensorFlow send a graph with the canary; ends when it arrived or TensorFlow gave up."""
     import tensorflow as tf
 
     graph = tf.Graph()
@@ -114,7 +117,7 @@ def _send(canary: str, listener: _Listener) -> None:
     target = f"grpc://{virtual_address(CANARY_NODE)}"
 
     def run() -> None:
-        with suppress(tf.errors.OpError):  # nobody answers the call itself
+        with suppress(tf.errors.OpError):  # the call itself is never answered
             session = tf.compat.v1.Session(target, graph=graph, config=options)
             session.run(fetched)
 
@@ -125,7 +128,7 @@ def _send(canary: str, listener: _Listener) -> None:
 
 
 class _Listener:
-    """The other end: ends the TLS in memory, so that it sees both sides of it."""
+    """The other end of the connection: terminates TLS in memory, so that it sees both sides."""
 
     def __init__(self, sock: socket.socket, identity: NodeIdentity, canary: bytes) -> None:
         context = SSL.Context(SSL.TLS_METHOD)
@@ -143,7 +146,7 @@ class _Listener:
 
     @property
     def heard(self) -> Heard:
-        """What came until now."""
+        """The bytes received so far."""
         return Heard(bytes(self._raw), bytes(self._meant))
 
     def run(self) -> None:
@@ -171,7 +174,7 @@ class _Listener:
         self.done.set()
 
     def _send(self) -> None:
-        with suppress(SSL.WantReadError):  # there is nothing
+        with suppress(SSL.WantReadError):  # no plaintext yet
             self._socket.sendall(self._tls.bio_read(_READ_BYTES))
 
 

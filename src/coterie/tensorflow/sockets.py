@@ -1,4 +1,4 @@
-"""The attested layer under one node's TensorFlow: two ports, a keeper per peer, and what wakes them."""
+"""The attested layer under a node's TensorFlow: two ports, and a thread for each peer."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Ports:
     """A listening node's two sockets.
 
     Attributes:
-        attestation: Attested handshakes.
-        data: TensorFlow's connections.
+        attestation: Socket of attested handshakes.
+        data: Socket of TensorFlow's connections.
     """
 
     attestation: socket.socket
@@ -62,12 +62,13 @@ class AttestedSockets:
     """Everything below TensorFlow, for one node.
 
     Args:
-        trust: Proves this node and judges the others.
+        trust: Evidence of this node, and verification of the others.
         native: The native part, armed.
-        places: Attestation ports by node; those who are not there only dial out.
-        ports: This node's own listening sockets, which it owns from now on; None if it only dials out.
-        attested: Told of every peer that is attested.
-        refused: Told of every refusal.
+        places: Attestation ports by node; nodes that are missing here only dial out.
+        ports: This node's listening sockets, which this object then owns; None if it only dials
+            out.
+        attested: Called for every peer that is attested.
+        refused: Called for every refusal.
 
     Raises:
         ContractInvalid: This node and another one both only dial out.
@@ -121,7 +122,7 @@ class AttestedSockets:
         self._stopped = False
 
     def start(self) -> None:
-        """Starts to attest, and to be attested."""
+        """Starts to attest peers and to answer their handshakes."""
         self._own.start()
         self._bell.start()
         for listener in self._listeners:
@@ -130,7 +131,7 @@ class AttestedSockets:
             keeper.start()
 
     def stop(self) -> None:
-        """Ends all of it, and cuts every connection; once is enough."""
+        """Ends all threads and cuts every connection; does nothing when repeated."""
         if self._stopped:
             return
         self._stopped = True
@@ -154,7 +155,7 @@ class AttestedSockets:
         self.stop()
 
     def away(self) -> dict[str, str]:
-        """The nodes that are not attested yet, or cannot be dialled, with what failed last."""
+        """The nodes that are not attested or cannot be dialled yet, each with its last failure."""
         return {
             one.node: one.absence.words for one in self._keepers.values() if not one.ready.is_set()
         }
@@ -163,9 +164,9 @@ class AttestedSockets:
         """Waits until every other node is attested and can be dialled.
 
         Raises:
-            CoterieError: Why one was refused, or refused this node: at once if it had proved itself,
-                else, since somebody else may have answered in its place, when the time is up.
-            NodeMissing: Some have not come in time.
+            CoterieError: A node was refused, or refused this node. Raised at once if the node was
+                attested; otherwise only when the time is up, since an attacker may have answered.
+            NodeMissing: Some nodes did not appear in time.
         """
         until = now() + seconds
         for keeper in self._keepers.values():
@@ -189,7 +190,7 @@ class AttestedSockets:
 
     def _attest(self, sock: socket.socket, seconds: float) -> None:
         attested = accept(sock, self._layer.trust, self._layer.admit, seconds=seconds)
-        assert attested is not None  # visitors are for those who have a reception
+        assert attested is not None  # None is for guests, which are not admitted here
         self._layer.board.record(attested)
         self._attested(attested.peer)
         self._look(self._index_of[attested.peer.node])
@@ -213,7 +214,7 @@ class AttestedSockets:
             self._keepers[index].look()
 
     def _hear(self) -> None:
-        """Tells the keepers whom TensorFlow dials."""
+        """Wakes the threads of the peers that TensorFlow dials."""
         poll = select.poll()
         poll.register(self._native.dialled, select.POLLIN)
         poll.register(self._woken, select.POLLIN)
@@ -225,10 +226,10 @@ class AttestedSockets:
 def check_reachable(
     contract: Contract, node: Node, places: Mapping[str, Address], *, listens: bool
 ) -> None:
-    """Checks that a node and each other one can meet: one of two must listen.
+    """Checks that a node can connect with each other one: one of each two must listen.
 
     Raises:
-        ContractInvalid: Two nodes that both only dial out.
+        ContractInvalid: Two nodes both only dial out.
     """
     silent = [one.name for one in contract.nodes if one != node and one.name not in places]
     if silent and not listens:

@@ -386,8 +386,9 @@ class ServerClient:
             self._initialized = self._lead_incarnation
         if self._start is not None:
             incarnation = self._offer(0, 0)
-            self._shards.on_each(lambda shard: self._offer(shard, incarnation) if shard else
-            incarnation)
+            self._shards.on_each(
+                lambda shard: self._offer(shard, incarnation) if shard else incarnation
+            )
         reply = self._shards.ports[0].join(request)
         self._lead_incarnation = reply.ps_incarnation or self._lead_incarnation
         return reply

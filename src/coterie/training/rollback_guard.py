@@ -130,7 +130,7 @@ class RollbackGuard:
         Args:
             announced: A checkpoint.
             receipt: The last entry of the run's receipt.
-            """
+        """
         self._keep(self._known.later(announced, receipt))
 
     @property

@@ -93,15 +93,14 @@ def draft_contract(draft: Draft) -> str:
 
 def _head(draft: Draft) -> list[str]:
     what = (
-        "Companies train one model; each keeps its data on its own machine. A parameter server sums."
+        "Companies train one model; each keeps its data on its own machine."
         if draft.mode == "hfl"
-        else "One company rents computers: its chief deals its data to attested workers; nobody else "
-        "sees it."
+        else "One company rents computers: its chief sends its data to attested workers only."
     )
     lines = [
         f"# {what}",
-        "# All parties agree on this file, to the last value: its digest is in every attestation.",
-        "# Every key: docs/contract.md. Look at it with `coterie contract show`.",
+        "# All parties agree on every value of this file: its digest is part of every attestation.",
+        "# docs/contract.md explains every key. `coterie contract show` prints the terms.",
         "format = 1",
         f"name = {_text(draft.name)}",
         f"mode = {_text(draft.mode)}",
@@ -109,7 +108,7 @@ def _head(draft: Draft) -> list[str]:
     ]
     if draft.tee == "simulated" and not draft.keys:
         lines += [
-            "# Parties without a key are for the simulated TEE only: `coterie run` makes throw-away",
+            "# Parties without a key are for the simulated TEE only: `coterie run` makes temporary",
             '# keys. `coterie contract keygen` makes a real one; it goes here as key = "ed25519:...".',
         ]
     for party in draft.parties:
@@ -122,7 +121,7 @@ def _head(draft: Draft) -> list[str]:
 
 def _nodes(draft: Draft) -> list[str]:
     lines = [
-        "# Addresses are hints outside of the digest: put in where the machines are. A node takes",
+        "# Addresses are hints outside of the digest: enter those of the machines. A node uses",
         "# that port and the next one. Nodes without an address only dial out.",
     ]
 
@@ -148,7 +147,7 @@ def _nodes(draft: Draft) -> list[str]:
 
 def _data(draft: Draft) -> list[str]:
     hashed = [
-        "# Ids are hashed to the rows of a table; those that a party sees less than min_count times share one row.",
+        "# Ids are hashed to the rows of a table; ids that a party sees less than min_count times share one row.",
         f"rows = {draft.table_rows}",
         "min_count = 2",
         "hash_seed = 2022",
@@ -187,8 +186,8 @@ def _training(draft: Draft) -> list[str]:
         "seed = 7",
         "",
         *(_LOCAL if draft.local_steps > 1 else _EVERY_BATCH),
-        "# Whoever owns data gets the trained model; and the optimizers' state, with which a later run",
-        "# goes on as if none had ended (`coterie run --continue`).",
+        "# The parties that own data get the trained model, and the optimizers' state, with which a later",
+        "# run continues as if none had ended (`coterie run --continue`).",
         "[results]",
         "optimizer_state = true",
         "",
@@ -206,16 +205,16 @@ _EVERY_BATCH = [
     "",
 ]
 
-# The recipe for thin lines of docs/learning.md; benchmarks/local_steps.py measures it.
+# The recipe for slow connections of docs/learning.md; benchmarks/local_steps.py measures it.
 _LOCAL = [
-    "# Workers train local_steps batches on copies of their own before they exchange what changed:",
-    "# for thin lines. docs/learning.md has what it costs and saves.",
+    "# Workers train local_steps batches on copies of their own before they exchange the changes:",
+    "# for slow connections. docs/learning.md says what this costs and saves.",
     "[training.local]",
     'dense = { kind = "factored_adagrad", learning_rate = 0.003 }',
     'rows = { kind = "rowwise_adagrad", learning_rate = 0.01 }',
     'row_merge = "adagrad"',
     "",
-    "# What the server does with the change of all copies together.",
+    "# How the server applies the mean change of all copies.",
     "[training.dense]",
     'kind = "nesterov"',
     "learning_rate = 0.7",
@@ -231,11 +230,9 @@ _LOCAL = [
 def _trust(draft: Draft) -> list[str]:
     if draft.tee == "simulated":
         lines = ["# The simulated TEE proves nothing: it is for trying things out."]
-        values = ['measurement = "own"  # the very package that a node runs itself']
+        values = ['measurement = "own"  # the same package as the node itself runs']
     else:
-        lines = [
-            "# Nothing is accepted that is not listed. Every party checks these values itself."
-        ]
+        lines = ["# Only what is listed is accepted. Every party checks these values itself."]
         values = [
             f"{name} = [{', '.join(map(_text, accepted))}]"
             for name, accepted in draft.reference.items()

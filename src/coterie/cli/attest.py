@@ -1,4 +1,4 @@
-"""``coterie attest``: judge, explain and prepare for judging stored evidence."""
+"""``coterie attest``: appraise and explain stored evidence, and fetch its collateral."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def fetch(
 
 
 def _remedy(refusal: EvidenceRefused, agreed: Contract | None, at: str | None) -> str:
-    """What can be done about a refusal: with this verb's own options, where they can do something."""
+    """The remedy for a refusal, in terms of this command's options if they apply."""
     check = refusal.failed_check
     if check.endswith("_validity") and at is None:
         return f"{refusal.remedy}; or judge it as of a moment within: --at TIME"

@@ -1,4 +1,4 @@
-"""How ``coterie attest`` prints what it found: one JSON object, or lines for people."""
+"""Prints the findings of ``coterie attest``: one JSON object, or lines for people."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def print_outcome(
     """Prints a verdict or a refusal.
 
     Args:
-        outcome: How the appraisal went.
+        outcome: Outcome of the appraisal.
         claimed: The kind of TEE that the quote claims, for refusals.
         shown: Measurements that the quote claims.
-        judged: Names of the policies' checks; what they leave out is said.
-        remedy: What can be done about a refusal.
-        as_json: One JSON object instead of lines.
+        judged: Names of the policies' checks; missing ones are mentioned.
+        remedy: Remedy for a refusal.
+        as_json: Whether to print one JSON object instead of lines.
     """
     refusal, evidence = outcome.refusal, outcome.evidence
     tee = evidence.kind if evidence else claimed
@@ -68,7 +68,7 @@ def print_outcome(
 
 
 def print_facts(value: dict[str, object], *, as_json: bool) -> None:
-    """Prints names and values: one JSON object, or a line each, the verdict below all that it rests on."""
+    """Prints names and values: one JSON object, or a line each with the verdict last."""
     from coterie.cli import console
 
     if as_json:

@@ -1,4 +1,4 @@
-"""``coterie attest peer``: a live handshake with a node, and the verdict on it."""
+"""``coterie attest peer``: does a handshake with a running node and prints the verdict on it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from coterie.ratls.peer import Peer
 
 REFUSED = TrustError.exit_code
-# Lower than any start of a node: whoever only looks must not take a running node's place.
+# Lower than any node's incarnation, so that this command replaces no running node.
 _LOOKING = 0
-# What has passed besides the appraisal once a peer is accepted, in order.
+# The checks that an accepted peer has passed besides the appraisal, in order.
 _BEFORE = (
     "certificate_encoding",
     "certificate_extensions",
@@ -118,7 +118,7 @@ def peer(
 
 
 def wanted_server(contract: Contract, name: str | None) -> str:
-    """Who must answer: the named node, or the one parameter server.
+    """The node that must answer: the named one, or the only parameter server.
 
     Raises:
         ContractInvalid: There is no such node, or there are several servers.
@@ -171,7 +171,7 @@ def _facts(
 
 
 def _check(refusal: CoterieError) -> str:
-    """The failed check; refusals that are no evidence's have the names of `_AFTER`, or their own."""
+    """Name of the failed check; refusals not of evidence have names in `_AFTER` or their own."""
     if isinstance(refusal, EvidenceRefused):
         return refusal.failed_check
     if isinstance(refusal, VoucherRefused):

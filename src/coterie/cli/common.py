@@ -1,7 +1,7 @@
-"""What holds for every verb, done where the verbs are registered, so that no verb can lack it.
+"""What every command has: added when commands are registered, so that none can lack it.
 
-- ``-v`` and ``--log-format`` may stand before the verb or behind it.
-- Help is the docstring, whose paragraphs wrap at the terminal's width and not where the source does.
+- ``-v`` and ``--log-format`` may stand before or after the command's name.
+- Help is the docstring; its paragraphs wrap at the terminal's width, not at the source's line ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from coterie.cli.logs import Format, LogFormat, Verbose, choose
 
 
 class Verb(Protocol):
-    """What a command calls."""
+    """A command's function."""
 
     def __call__(self, *arguments: object, **named: object) -> object:
         """Runs it."""
@@ -24,7 +24,7 @@ class Verb(Protocol):
 
 
 def complete(app: typer.Typer) -> None:
-    """Completes every verb of an application, and of those below it."""
+    """Completes every command of an application and of its groups."""
     for command in app.registered_commands:
         if (verb := command.callback) is not None and "log_format" not in parameters(verb):
             command.help = command.help or reflowed(verb)
@@ -35,18 +35,18 @@ def complete(app: typer.Typer) -> None:
 
 
 def parameters(verb: Verb) -> dict[str, inspect.Parameter]:
-    """A verb's options and arguments."""
+    """A command's options and arguments."""
     return dict(inspect.signature(verb, eval_str=True).parameters)
 
 
 def reflowed(verb: object) -> str:
-    """A verb's docstring, each paragraph on one line, for rich, which takes brackets as markup."""
+    """A command's docstring with each paragraph on one line, escaped for rich's markup."""
     paragraphs = (inspect.getdoc(verb) or "").replace("[", r"\[").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _with_log_options(verb: Verb) -> Verb:
-    """The verb, with two more options that it does not hear of."""
+    """The command with two more options, which are not passed to it."""
 
     @wraps(verb)
     def logged(*arguments: object, **named: object) -> object:

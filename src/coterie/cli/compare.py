@@ -99,7 +99,7 @@ def table_of(results: Sequence[RunResult], differing: Sequence[str]) -> Table:
 
 
 def notes(results: Sequence[RunResult]) -> list[str]:
-    """What the table alone might make one believe."""
+    """Warnings about wrong conclusions from the table."""
     same: dict[str, list[str]] = {}
     for one in results:
         same.setdefault(one.model_digest, []).append(one.path)
@@ -108,7 +108,7 @@ def notes(results: Sequence[RunResult]) -> list[str]:
         for paths in same.values()
         if len(paths) > 1
     ]
-    by_model = {one.model_digest: one.path for one in reversed(results)}  # of equal ones the first
+    by_model = {one.model_digest: one.path for one in reversed(results)}  # the first of equal ones
     said += [
         f"{one.path} went on from the model of {by_model[one.start.model]}"
         for one in results

@@ -1,4 +1,4 @@
-"""Where the command line writes: results to standard output, everything else to standard error."""
+"""Output of the command line: results on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from coterie.runs.records import WorkerAbsence
     from coterie.runs.result import PartyQuality, RunResult
 
-_NO_EDGE = 10_000  # columns: wider than anything that is printed here
+_NO_EDGE = 10_000  # columns; wider than any output
 
 
 class Screen(Console):
-    """As wide as the terminal; what goes to a pipe or a file has no edge to be wrapped or cut at."""
+    """A console as wide as the terminal. Output to a pipe or file is not wrapped or cut."""
 
     @property
     def size(self) -> ConsoleDimensions:
@@ -68,19 +68,19 @@ _LABELS = {
 
 
 def stamp_of(result: RunResult) -> str:
-    """The word that says how little or how much a run proves."""
+    """The word that marks what a run proves."""
     if result.transport == "ra-tls":
         return result.tee
     return "PLAINTEXT" if result.transport == "PLAINTEXT" else "LOCAL, not attested"
 
 
 def print_json(value: object) -> None:
-    """One JSON object on standard output, in ASCII: no terminal takes it for a command."""
+    """Prints one JSON object in ASCII, without control characters for a terminal."""
     typer.echo(json.dumps(value))
 
 
 def print_result(result: RunResult, title: str) -> None:
-    """A human summary of a run."""
+    """Prints a summary of a run for people."""
     table = Table(show_header=False)
     table.add_column(style="dim")
     table.add_column()
@@ -108,9 +108,9 @@ def print_result(result: RunResult, title: str) -> None:
 
 
 def print_table(table: Table) -> None:
-    """A table where it is as narrow as the terminal; else its rows as lines, so that nothing is cut or broken.
+    """Prints a table, or its rows as lines if the table is wider than the terminal.
 
-    A table without a header has two columns, a name and what belongs to it. Cells are text.
+    A table without a header has two columns, name and value. Cells are text.
     """
     every = out.options.update(max_width=_NO_EDGE)
     if Measurement.get(out, every, table).maximum <= out.width:
@@ -135,15 +135,16 @@ def _plain(cell: object) -> str:
 
 
 def auc_words(low: float | None, high: float | None, note: str) -> list[tuple[str, str]]:
-    """What is said beside an AUC, with its name: its 95 % interval, and why it says little."""
+    """The words beside an AUC: its 95 % interval, and why it is not reliable."""
     words = [("95 %", f"{low:.4f} to {high:.4f}")] if low is not None and high is not None else []
     return words + ([("note", note)] if note else [])
 
 
 def report(error: CoterieError, *, as_json: bool) -> int:
-    """Prints an error in its one shape; returns its exit code.
+    """Prints an error in the form of all errors; returns its exit code.
 
-    A JSON object where results are JSON; a line of the log where that is JSON; lines for people.
+    The form is a JSON object if results are JSON, a log line if the log is JSON, or lines for
+    people.
     """
     chosen = settings()
     if as_json:
@@ -192,7 +193,7 @@ def _absence(absence: WorkerAbsence) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text of an error, which may hold a stranger's words: no markup, no control characters."""
+    """Escapes markup and control characters in an error's text, which may be a stranger's."""
     return printable(text, None).replace("[", r"\[")
 
 

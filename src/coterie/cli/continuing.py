@@ -1,4 +1,4 @@
-"""``--continue``, ``--epochs`` and ``--start`` of ``coterie run`` and ``local``: what a run goes on from."""
+"""``--continue``, ``--epochs`` and ``--start`` of ``coterie run`` and ``local``: a run's start."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def contract_to_run(
     new_optimizer_state: bool,
     start: Path | None,
 ) -> tuple[Contract, Path | None]:
-    """The contract, and the folder of what it goes on from.
+    """The contract, and the folder of its start.
 
     Raises:
         UsageError: Options do not fit each other.
@@ -98,7 +98,7 @@ def contract_to_run(
 
 
 def _changes(contract: Contract) -> list[str]:
-    """What is larger than in the run before, in words."""
+    """What is larger than in the previous run, in words."""
     section = contract.start
     assert section is not None
     rows = dict(zip(contract.data.categorical, contract.data.table_rows, strict=True))

@@ -24,7 +24,7 @@ _HEADS = {
     "data": "data",
     "limits": "limits and names",
 }
-# Said of every role, whatever the contract says of them.
+# Holds for every role in every contract.
 _ALWAYS = ("accepted_tcb_statuses", "accepted_advisories", "fmspc", "ppid")
 _LONGEST = 8
 
@@ -93,14 +93,14 @@ def _lines(group: Group, terms: Iterable[Term], derived: dict[str, str]) -> Iter
         if term.key.startswith("trust.roles.") and term.default and name not in _ALWAYS:
             continue
         if term.key.startswith(("model.layers[", "model.parameters[")):
-            continue  # by name only; the JSON has them whole
+            continue  # by name only; the JSON output has them complete
         words = term.words
         if group == "data" and isinstance(term.value, list) and len(term.value) > _LONGEST:
             words = f"{len(term.value)}: {term.value[0]} to {term.value[-1]}"
         if name in {"fmspc", "ppid"} and not term.value:
             words = "any platform"
         if term.key in {"name", "mode", "format", "trust.tee"}:
-            continue  # said above
+            continue  # printed above
         yield f"  {term.key:44} {words}"
 
 

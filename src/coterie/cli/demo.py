@@ -131,7 +131,7 @@ def _report(out: Path, worth: Comparison | None) -> Path:
 
 @contextmanager
 def _made_anew(out: Path) -> Iterator[None]:
-    """Makes the demo's folder, in the place of an earlier demo's, and holds it."""
+    """Makes the demo's folder, in place of an earlier demo's, and locks it."""
     _require_own(out)
     with only_writer(out):
         _require_own(out)
@@ -183,7 +183,7 @@ def summary_table(hfl: Contract, joint: RunResult, sdt: Contract, rented: RunRes
 
 
 def worth_table(comparison: Comparison) -> Table:
-    """Every model, and what the joint one has over it."""
+    """Every model, and the joint model's gain over it."""
     table = Table()
     table.add_column("model")
     for name in ("trained on", "test AUC", "joining gains"):

@@ -63,7 +63,7 @@ def doctor(
                 },
             }
         )
-        raise typer.Exit(fault.exit_code if fault else 0)  # the one object says why
+        raise typer.Exit(fault.exit_code if fault else 0)  # the JSON object says why
     for one in surveys:
         _print(one)
     if pccs_url is not None:
@@ -105,7 +105,7 @@ def _print(one: TeeSurvey) -> None:
 
 
 def _fault_of(url: str) -> CoterieError | None:
-    """What is wrong with a PCCS, if anything."""
+    """The fault of a PCCS, if it has one."""
     from coterie.attestation.pccs import PccsCollateral
 
     try:

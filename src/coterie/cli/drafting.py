@@ -1,4 +1,4 @@
-"""Drafts a contract: from a few answers to a commented, valid TOML file that people go on with."""
+"""Drafts a contract: makes a commented, valid TOML file from a few answers, for people to edit."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _PORT_STEP = 10  # a node that listens takes a port and the next one
 
 @dataclass(frozen=True)
 class Draft:
-    """What has to be known to draft a contract.
+    """The inputs of a draft.
 
     Attributes:
-        name: Name of the undertaking.
+        name: Name of the project.
         mode: Scheme.
         owners: Parties that own data; one in mode ``sdt``.
-        operator: Who runs the parameter server; in mode ``sdt`` the owner.
+        operator: The party that runs the parameter server; in mode ``sdt`` the owner.
         workers: Number of workers in mode ``sdt``; in mode ``hfl`` every owner has one.
         tee: Kind of TEE.
         keys: Public keys by party, as contracts name them.
         table_rows: Rows of every embedding table.
         batch: Examples per worker and batch.
-        local_steps: Batches between two exchanges; with more than one, by docs/learning.md's recipe.
+        local_steps: Batches between two exchanges; more than one follow docs/learning.md's recipe.
         epochs: Passes over the data.
         reference: Reference values: names of keys of ``[trust.roles.ROLE]``, and the accepted hex
             values of each; none for the simulated TEE.
         minimum_evaluation: Oldest accepted collateral; real TEEs only.
-        columns: What a party's own file has; Criteo's if absent.
+        columns: Columns of a party's own file; Criteo's if absent.
     """
 
     name: str
@@ -64,12 +64,12 @@ class Draft:
 
 
 def sizes_for(examples: int, lines: Lines = "fast") -> tuple[int, int, int]:
-    """Rows per embedding table, batch and local steps that suit an owner's number of examples.
+    """Rows per embedding table, batch and local steps for an owner's number of examples.
 
-    Small batches learn most from few examples; with many, larger ones spend less on the network
-    (docs/benchmarks.md). Tables have many more rows than ids that are trained: an id that is not must
-    not be scored with another's row (decision record 39). Over thin lines, which a step's parameters
-    take seconds to pass, workers train small batches on copies of their own between two exchanges.
+    Small batches learn most from few examples; with many examples, larger batches need less network
+    traffic (docs/benchmarks.md). Tables have many more rows than trained ids, since an untrained id
+    must not be scored with another id's row (decision record 39). On slow connections, where a step's
+    parameters take seconds, workers train small batches on their own copies between two exchanges.
     """
     many = examples >= 1_000_000
     table_rows = 1_000_000 if many else 100_000
@@ -251,7 +251,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _comment(text: str) -> str:
-    """Text of a file, as a comment may have it: on one line."""
+    """Text of a file in one line, for a comment."""
     return printable(text, 80)
 
 

@@ -1,4 +1,4 @@
-"""Evidence in files: a quote, or a certificate that carries one; raw, in base64, in hex or in PEM."""
+"""Reads evidence from files: a quote, or a certificate with one; raw, base64, hex or PEM."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from coterie.ratls.claims import Claims
 from coterie.ratls.evidence import InteroperableEvidence
 
 MAX_FILE_BYTES = 1 << 18
-# What has passed once a certificate was read and bound to its quote's report data.
+# The checks that a certificate has passed once its quote's report data was compared.
 CERTIFICATE_CHECKS = tuple(
     Check(name, "passed", "")
     for name in (
@@ -49,10 +49,10 @@ class StoredEvidence:
 
 
 def read_evidence(file: Path) -> StoredEvidence:
-    """Reads evidence that is to be judged: a quote, or one certificate that carries it.
+    """Reads evidence for appraisal: a quote, or one certificate that carries it.
 
     Raises:
-        EvidenceRefused: There are several certificates, or the certificate is none that a node may have.
+        EvidenceRefused: There are several certificates, or a node may not have the certificate.
     """
     parts = read_parts(file)
     if len(parts) > 1:
@@ -65,15 +65,15 @@ def read_evidence(file: Path) -> StoredEvidence:
 
 
 def read_parts(file: Path) -> tuple[bytes, ...]:
-    """Takes the wrapping off a file: PEM with one or more certificates, base64, hex, or none.
+    """Decodes a file: PEM with one or more certificates, base64, hex, or raw.
 
-    The first bytes of quotes and certificates differ from those of all text, and so say what it is.
+    The first bytes of quotes and certificates differ from those of all text forms.
 
     Returns:
         A quote, or certificates in DER, which begin with 0x30.
 
     Raises:
-        EvidenceRefused: It begins like PEM and is none, or is too large.
+        EvidenceRefused: It begins like PEM but is malformed, or is too large.
     """
     with file.open("rb") as stream:
         data = stream.read(MAX_FILE_BYTES + 1)
@@ -85,9 +85,10 @@ def read_parts(file: Path) -> tuple[bytes, ...]:
     for decode in (binascii.unhexlify, _from_base64):
         try:
             found = decode(text)
-        except ValueError:  # binascii.Error is one
+        except ValueError:  # includes binascii.Error
             continue
-        # A quote's version, or a certificate: a raw quote is never taken for text.
+        # The first bytes are a quote's version or a certificate's, so a raw quote is not taken for
+        # text.
         if found[:2] in {b"\3\0", b"\4\0", b"\5\0"} or found.startswith(_DER):
             return (found,)
     return (data,)
@@ -125,7 +126,7 @@ def _unreadable(file: Path, expected: str, seen: str) -> EvidenceRefused:
 def binding(
     certificate: RatlsCertificate, agreed: Contract | None, role: Role | None, at: datetime
 ) -> Policy:
-    """What a certificate's quote must carry, after the checks on the certificate itself."""
+    """The report data that a certificate's quote must have; checks the certificate first."""
     certificate.check_validity(at, longest=None)
     evidence = certificate.evidence
     expected = evidence.bound_report_data(certificate.spki_der)

@@ -1,6 +1,7 @@
-"""What evidence says, for ``coterie attest show``: explained as far as it can be read, never judged.
+"""Explains evidence for ``coterie attest show``, as far as it can be read, without appraising it.
 
-So certificates are read here that no node may have: with RSA keys, of authorities, signed by others.
+Certificates that no node may have are read here too: with RSA keys, of authorities, signed by
+others.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ _PCK_EXTENSION = "1.2.840.113741.1.13.1"
 
 
 def evidence_facts(file: Path) -> dict[str, object]:
-    """What a file says: a quote, a certificate with a quote, or certificates alone.
+    """The content of a file: a quote, a certificate with a quote, or certificates alone.
 
     Raises:
-        EvidenceRefused: It is nothing of the kind, or what it carries is malformed.
+        EvidenceRefused: It is none of these, or is malformed.
     """
     parts = read_parts(file)
     facts: dict[str, object] = {"judged": False}
@@ -84,7 +85,7 @@ def _certificate_facts(der: bytes) -> tuple[dict[str, object], Evidence | None]:
         IndexError,
         AttributeError,
         OverflowError,
-        RecursionError,  # the parser parses when it is asked
+        RecursionError,  # asn1crypto parses lazily
     ) as error:
         raise EvidenceRefused(
             "certificate_encoding",

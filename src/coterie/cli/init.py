@@ -1,4 +1,4 @@
-"""``coterie init``: a few questions, and a contract to go on with."""
+"""``coterie init``: drafts a contract from the answers to a few questions."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def _write(out: Path, draft: Draft, raw: Path | None, *, as_json: bool) -> None:
 
 
 def _prepare(out: Path, draft: Draft, raw: Path | None) -> str:
-    """The command that prepares the file, as a shell takes it."""
+    """The shell command that prepares the file."""
     words = [
         "coterie",
         "prepare",
@@ -289,7 +289,7 @@ def _reference(
 
 
 def _measured(file: Path, kind: TeeKind) -> Mapping[str, str]:
-    """What evidence says of its program; unjudged."""
+    """The measurements in evidence, without appraisal."""
     from coterie.attestation.evidence import kind_of
     from coterie.attestation.policy import measurements
     from coterie.attestation.quote import parse_quote
@@ -319,7 +319,7 @@ def _refuse(option: str, value: object, why: str) -> None:
 
 
 def _name_of(out: Path) -> str:
-    """A DNS label made of a file's name."""
+    """Makes a DNS label from a file's name."""
     kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in out.stem.lower())
     return kept.strip("-")[:63].strip("-") or "contract"
 

@@ -1,4 +1,4 @@
-"""A group that names its verbs at once, and imports a verb only when it is called."""
+"""A group that lists its commands without importing them, and imports a command when called."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from coterie.cli.common import Verb, complete
 
 
 class Entry(TyperCommand):
-    """A verb, or a group of verbs, as the list of commands shows it.
+    """A command or group in the list of commands.
 
     Args:
-        name: How it is typed.
+        name: Its name on the command line.
         place: ``module:attribute`` below ``coterie.cli``: a function, or a group's application.
-        panel: Heading of the list that it stands in.
-        summary: What it does, in a sentence: the first of its own help.
+        panel: Heading of its list.
+        summary: The first sentence of its help.
     """
 
     def __init__(self, name: str, place: str, panel: str, summary: str) -> None:
@@ -26,11 +26,11 @@ class Entry(TyperCommand):
         self._place = place
 
     def load(self) -> TyperCommand | TyperGroup:
-        """Imports the verb; gives it the options that every verb has."""
+        """Imports the command and adds the options that every command has."""
         module, _, attribute = self._place.partition(":")
         found: Verb | typer.Typer = getattr(import_module(f"coterie.cli.{module}"), attribute)
         holder = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich")
-        holder.callback()(lambda: None)  # with it, one verb is still a verb of a group
+        holder.callback()(lambda: None)  # a callback keeps a single command a command of a group
         if isinstance(found, typer.Typer):
             holder.add_typer(found, name=self.name, rich_help_panel=self.rich_help_panel)
         else:
@@ -44,23 +44,23 @@ class Entry(TyperCommand):
 
 
 class LazyGroup(TyperGroup):
-    """Shows entries; puts the verb itself in an entry's place when it is called."""
+    """Shows entries; replaces an entry by the command itself when it is called."""
 
-    # typer keeps the classes that its own signature names to itself.
+    # The classes in typer's own signature are private.
     def resolve_command(  # type: ignore[override]
         self, ctx: typer.Context, args: list[str]
     ) -> tuple[str | None, TyperCommand | TyperGroup | None, list[str]]:
-        """Finds the verb that is called; the parser calls this once it knows its name."""
+        """Finds the command that is called; the parser calls this with its name."""
         if args:
             self.load(args[0])
         return super().resolve_command(ctx, args)  # type: ignore[return-value]
 
     def load(self, name: str) -> None:
-        """Imports a verb, unless that is done already or there is no such verb."""
+        """Imports a command, unless it is already imported or does not exist."""
         if isinstance(entry := self.commands.get(name), Entry):
             self.commands[name] = entry.load()
 
     def load_all(self) -> None:
-        """Imports every verb: for whoever walks the whole tree."""
+        """Imports every command, for callers that walk the whole tree."""
         for name in list(self.commands):
             self.load(name)

@@ -1,4 +1,4 @@
-"""A run on a terminal: one steady view of its nodes and its training, as wide and high as fits."""
+"""Shows a run on a terminal: one view of its nodes and its training, sized to fit."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ _STYLES = {
     "failed": "bold red",
 }
 _TROUBLED = ("failed", "left out")
-_OTHER_LINES = 8  # of the view: title, head, rule, numbers, bar, latest, and room for the prompt
+# Lines of the view: title, head, rule, numbers, bar, latest event, and room for the prompt.
+_OTHER_LINES = 8
 _NARROW = 70
 _UNATTESTED = ("LOCAL", "PLAINTEXT")
 
 
 class RunView:
-    """Draws a run's state; rich asks it whenever it draws anew.
+    """Draws a run's state; rich calls it for every refresh.
 
     Args:
         title: The run's name.
-        stamp: What the run proves, in a word.
+        stamp: The word that marks what the run proves.
 
     Attributes:
-        state: What is drawn; replaced as a whole, by any thread.
+        state: The state to draw. Any thread may replace it, as a whole, without a lock.
     """
 
     def __init__(self, title: str, stamp: str, state: RunState) -> None:
@@ -42,7 +43,7 @@ class RunView:
         self._stamp = stamp
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draws into the width and height that there are."""
+        """Draws into the available width and height."""
         state, width = self.state, options.max_width
         yield Group(
             _line(Text.assemble((self._title, "bold"), "  ", (self._stamp, "bold yellow"))),
@@ -72,7 +73,7 @@ def _nodes(state: RunState, width: int, room: int, *, attested: bool) -> Rendera
     nodes = list(state.nodes.values())
     shown = nodes
     if len(nodes) > room:
-        # whoever is in trouble is shown, whatever its place
+        # nodes in trouble are always shown
         first = sorted(nodes, key=lambda node: node.standing not in _TROUBLED)[: room - 1]
         shown = [node for node in nodes if node in first]
     for node in shown:
@@ -112,7 +113,8 @@ def _numbers(state: RunState) -> Text:
     aucs = (("validation", state.validation_auc), ("test", state.test_auc))
     known = [f"{value:.4f} {split}" for split, value in aucs if value is not None]
     if known:
-        parts = [part for part in parts if not part.endswith("/s")]  # what is over gives its room
+        # The rate gives way to the AUC.
+        parts = [part for part in parts if not part.endswith("/s")]
         parts.append(f"AUC {', '.join(known)}")
     return Text("  ".join(parts) or "the nodes gather", style="" if parts else "dim")
 

@@ -1,4 +1,4 @@
-"""What the command line logs: how much (``-v``) and in which form (``--log-format``)."""
+"""Logging of the command line: how much (``-v``) and in which form (``--log-format``)."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class LogSettings:
     """How this process logs.
 
     Attributes:
-        form: Of every line.
-        verbose: Every event, and the causes of errors.
+        form: Form of every line.
+        verbose: Whether to log every event and the causes of errors.
     """
 
     form: LogFormat = LogFormat.TEXT
@@ -51,23 +51,23 @@ class LogSettings:
 
 
 class _Process:
-    """What this process was told; the same for all of its threads, which all log."""
+    """The settings of this process, shared by all of its threads."""
 
     settings = LogSettings()
 
 
 def settings() -> LogSettings:
-    """What was asked for on the command line."""
+    """The settings from the command line."""
     return _Process.settings
 
 
 def start() -> None:
-    """Forgets what another command of this process has asked for."""
+    """Resets the settings of an earlier command in this process."""
     _Process.settings = LogSettings()
 
 
 def choose(*, verbose: bool, form: LogFormat | None) -> None:
-    """Adds what was asked for at one place of the command line to what was asked for before it."""
+    """Adds the settings from one place of the command line to those before it."""
     found = settings()
     found = replace(found, form=form or found.form, verbose=verbose or found.verbose)
     _Process.settings = found
@@ -80,7 +80,7 @@ def choose(*, verbose: bool, form: LogFormat | None) -> None:
 
 
 def line_of(event: Event) -> str:
-    """An event that happens now as a line of the chosen form."""
+    """An event as a line of the chosen form, with the present time."""
     from coterie.runs.event_format import describe_event, encode_event
 
     now = datetime.now(UTC)
@@ -90,7 +90,7 @@ def line_of(event: Event) -> str:
 
 
 def line_of_fields(fields: Mapping[str, str]) -> str:
-    """A log entry that is no event, and is made now, as a line of the chosen form."""
+    """Another log entry as a line of the chosen form, with the present time."""
     now = utc_text(datetime.now(UTC))
     if settings().form is LogFormat.JSON:
         return json.dumps({"time": now, **fields})
@@ -99,10 +99,10 @@ def line_of_fields(fields: Mapping[str, str]) -> str:
 
 
 def every_event(title: str) -> EventSink | None:
-    """Writes every event to standard error; None where a summary is wanted.
+    """A sink that writes every event to standard error; None if only a summary is wanted.
 
     Args:
-        title: Name of the run, put before lines for people.
+        title: Name of the run, which begins lines for people.
     """
     chosen = settings()
     if chosen.form is LogFormat.TEXT and not chosen.verbose:
@@ -119,7 +119,7 @@ def every_event(title: str) -> EventSink | None:
 
 
 class _Text(logging.Formatter):
-    """A log record as text: one line, and indented, so that none looks like another, its exception."""
+    """Formats a log record as one line, with its exception indented below."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC)

@@ -1,4 +1,4 @@
-"""The console script: registers the verbs, and gives every error its one shape."""
+"""The console script: registers the commands, and prints all errors in one form."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from coterie.termination import Terminated, end_in_order
 
 _KEY_HOLDERS = frozenset({"node", "keyserver", "tensorflow"})
 _TELLS_ONLY = frozenset({"--help", "--version"})
-# What a disk says without naming a file: full, beyond a quota, too large, read-only, broken.
+# Disk errors without a file name: full, over quota, too large, read-only, broken.
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
+INTERRUPTED = 130  # 128 plus the number of SIGINT, the shells' convention
 
 
 def root(
@@ -53,7 +53,7 @@ def root(
 
 @runtime_checkable
 class _Context(Protocol):
-    """What the parser's errors know of the command; its class is private to typer."""
+    """The command that the parser's errors refer to; the real class is private to typer."""
 
     command_path: str
 
@@ -107,7 +107,7 @@ def application() -> LazyGroup:
 
 
 def make_application() -> LazyGroup:
-    """A command line with all of its verbs, which are imported when they are called."""
+    """Makes a command line with all commands, which are imported when called."""
     app = typer.Typer(
         name="coterie",
         cls=LazyGroup,
@@ -126,11 +126,12 @@ def make_application() -> LazyGroup:
 
 def main() -> None:
     """Runs the command line; the process's exit code is documented in ``coterie.errors``."""
-    # Arrow kernels and TensorFlow print banners on import; users asked for none.
+    # Arrow kernels and TensorFlow print banners on import; suppress them.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     _print_what_can_be_printed()
-    tensorflow_settings.withdraw()  # a verb has its contract first, and programs of others their own threads
+    # Commands set threads from the contract later; programs of others set their own.
+    tensorflow_settings.withdraw()
     try:
         end_in_order()
         code = _refused_memory() or invoke(sys.argv[1:])
@@ -145,16 +146,16 @@ def main() -> None:
 
 
 def invoke(arguments: Sequence[str]) -> int:
-    """Runs one command; errors are printed in their one shape.
+    """Runs one command; prints errors in the form of all errors.
 
     Args:
-        arguments: What stands behind ``coterie``.
+        arguments: The arguments after ``coterie``.
 
     Returns:
         The exit code.
 
     Raises:
-        BrokenPipeError: Nobody reads standard output any more.
+        BrokenPipeError: The reader of standard output has closed it.
     """
     as_json = "--json" in arguments
     logs.start()
@@ -163,7 +164,7 @@ def invoke(arguments: Sequence[str]) -> int:
     except CoterieError as error:
         return _report(error, as_json=as_json)
     except TyperException as error:
-        if not error.format_message():  # a group without a verb has shown its help
+        if not error.format_message():  # a group without a command has shown its help
             return error.exit_code
         return _report(_usage(error, arguments), as_json=as_json)
     except typer.Abort:
@@ -173,22 +174,22 @@ def invoke(arguments: Sequence[str]) -> int:
         if error.errno == errno.EPIPE:
             raise BrokenPipeError from error
         if error.errno is None or (error.filename is None and error.errno not in _OF_DISKS):
-            raise  # not the machine's fault: a defect of ours
+            raise  # not the machine's fault but a defect of the program
         return _report(machine_error("this command cannot go on", error), as_json=as_json)
     return code if isinstance(code, int) else 0
 
 
 def _report(error: CoterieError, *, as_json: bool) -> int:
-    """Prints an error in its one shape; the exit code. What prints it is loaded for it."""
+    """Prints an error and returns its exit code. Imports the printer only now."""
     from coterie.cli.console import report
 
     return report(error, as_json=as_json)
 
 
 def _print_what_can_be_printed() -> None:
-    """Has characters that the terminal's encoding lacks printed as escapes, and bytes that are no text too.
+    """Makes both outputs print unencodable characters and undecodable bytes as escapes.
 
-    Cells and names of files hold any: no verb ends because of one.
+    Cells and file names may hold any character; no command may fail because of one.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -196,10 +197,10 @@ def _print_what_can_be_printed() -> None:
 
 
 def _refused_memory() -> int:
-    """Keeps this process's memory to itself, whatever the verb: which of them read a key, nobody has to remember.
+    """Protects this process's memory for every command, whether or not the command reads a key.
 
-    Where that cannot be had, it is the end of those that hold keys for long, and the others warn of it, unless they
-    only show help. Returns the exit code of those that end, else 0.
+    If the protection is refused, commands that hold keys for long end, and others warn, unless they
+    only show help. Returns the exit code of commands that end, otherwise 0.
     """
     try:
         keep_memory_private()
@@ -212,7 +213,7 @@ def _refused_memory() -> int:
 
 
 def _usage(error: TyperException, arguments: Sequence[str]) -> UsageError:
-    """What the parser refuses, in the shape of all errors."""
+    """The parser's error in the form of all errors."""
     context: object = getattr(error, "ctx", None)
     path, usage = "coterie", "coterie [OPTIONS] COMMAND [ARGS]..."
     if isinstance(context, _Context):
@@ -227,6 +228,6 @@ def _usage(error: TyperException, arguments: Sequence[str]) -> UsageError:
 
 
 def _nobody_reads() -> int:
-    """Ends quietly: Python would complain again when it flushes standard output at its end."""
+    """Ends quietly; otherwise Python would report the error again when it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1

@@ -36,7 +36,8 @@ def describe(
 
     try:
         loaded = keras.saving.load_model(model, compile=False, safe_mode=True)
-    except Exception as error:  # Keras documents none: whatever it raises is the file's fault
+    # Keras documents no exceptions: any of them means that the file is unreadable.
+    except Exception as error:
         raise ModelUnfit(
             f"{model} cannot be loaded",
             expected="a Keras model, as model.save('FILE.keras') writes it",

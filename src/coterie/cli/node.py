@@ -119,7 +119,7 @@ def node(
     contract = load_contract(contract_file)
     own_key, keys = _own_and_others("--party-key", party_key or [])
     own_server, servers = _own_and_others("--key-server", key_server or [])
-    # under `coterie run` the process above keeps the log and makes the report
+    # under `coterie run` the parent process keeps the log and makes the report
     keeps = out is not None and not end_with_parent
     with ExitStack() as stack:
         sinks: list[EventSink] = []
@@ -158,7 +158,7 @@ def node(
 
 
 def _own_and_others(option: str, values: list[str]) -> tuple[str | None, dict[str, str]]:
-    """What is given for the node's own party, and by name for others."""
+    """The values for the node's own party, and those for others by name."""
     own: list[str] = []
     others: dict[str, str] = {}
     for value in values:
@@ -191,7 +191,7 @@ def addresses_of(pairs: list[str]) -> dict[str, str]:
     """Reads NAME=HOST:PORT pairs.
 
     Raises:
-        ContractInvalid: One of them is no such pair, or a node is named twice.
+        ContractInvalid: One of them is not such a pair, or a node is named twice.
     """
     found: dict[str, str] = {}
     for pair in pairs:

@@ -1,4 +1,4 @@
-"""Options that several verbs share, word for word."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ MaxBadRows = Annotated[
 def layout_of(
     label: str, dialect: DialectChoice, missing: Sequence[str] | None, column: Sequence[str] | None
 ) -> Layout:
-    """What options say of a raw file.
+    """The layout of a raw file, from the options.
 
     Raises:
-        UsageError: A ``--column`` is no ``NAME=HEADER``.
+        UsageError: A ``--column`` is not ``NAME=HEADER``.
     """
     from coterie.data.prepare.layout import Layout
 

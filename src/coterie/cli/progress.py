@@ -1,4 +1,4 @@
-"""Shows a run while it goes on: one steady view on a terminal, plain log lines elsewhere."""
+"""Shows a running run: one view on a terminal, plain log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from coterie.text import utc_text
 
 _LINES_PER_RUN = 10
 _REDRAWS_PER_SECOND = 5
-# What stays on the screen above the view: nobody should have to have looked in time.
+# Events that stay on the screen above the view, so that none is missed.
 _LASTING = (
     events.Refused,
     events.LeftOut,
@@ -34,13 +34,13 @@ _LASTING = (
 
 @contextmanager
 def shown(console: Console, title: str, contract: Contract, stamp: str) -> Iterator[EventSink]:
-    """Gives an event sink that shows what it hears until the context ends.
+    """Gives an event sink that shows events until the context ends.
 
     Args:
-        console: Where to.
+        console: The console to write to.
         title: Name of the run.
-        contract: What runs.
-        stamp: What the run proves, in a word.
+        contract: The run's contract.
+        stamp: The word that marks what the run proves.
     """
     if (write := every_event(title)) is not None:
         yield write
@@ -54,10 +54,10 @@ def shown(console: Console, title: str, contract: Contract, stamp: str) -> Itera
 
 
 class Interruption:
-    """Says, when the user interrupts a run, how far it was and where the same command goes on.
+    """When the user interrupts a run, says how far it was and from where the same command resumes.
 
     Args:
-        contract: What runs.
+        contract: The run's contract.
         keeps: Whether the run has a directory.
     """
 
@@ -67,7 +67,7 @@ class Interruption:
         self._step = self._steps = self._kept = 0
 
     def __call__(self, event: Event) -> None:
-        """Hears how far the run is, and what is kept."""
+        """Receives an event: the run's progress, or a checkpoint."""
         match event:
             case StepDone(step=step, steps=steps):
                 self._step, self._steps = step, steps
@@ -78,7 +78,7 @@ class Interruption:
 
     @contextmanager
     def said(self, console: Console) -> Iterator[None]:
-        """Says it where the context is interrupted."""
+        """Prints the message if the context is interrupted."""
         try:
             yield
         except KeyboardInterrupt:
@@ -98,7 +98,7 @@ class Interruption:
 
 
 class _Average:
-    """Means since the last look."""
+    """Means since the last call of ``take``."""
 
     def __init__(self) -> None:
         self._loss = 0.0
@@ -107,7 +107,8 @@ class _Average:
         self._steps = 0
 
     def add(self, step: StepDone) -> None:
-        if step.step != self._steps + 1:  # the run goes on from there: what it took is not known
+        # The first step after a resumption: its duration is unknown.
+        if step.step != self._steps + 1:
             self._began, self._examples = step.seconds, -step.examples
         self._steps = step.step
         if step.loss is not None:
@@ -116,7 +117,7 @@ class _Average:
         self._examples += step.examples
 
     def take(self, seconds: float) -> tuple[float | None, float | None]:
-        """Mean loss, where any was told, and examples per second, where steps are known; starts anew."""
+        """Mean loss and examples per second, each if known; then starts again."""
         loss = self._loss / self._told if self._told else None
         passed = seconds - self._began
         speed = self._examples / passed if passed > 0 else None
@@ -134,7 +135,7 @@ class _Live:
     def __call__(self, event: Event) -> None:
         self._view.state = self._view.state.after(event)
         if isinstance(event, _LASTING) and (said := describe_event(event)) != self._said:
-            self._said = said  # every shard tells that it goes on
+            self._said = said  # every shard reports its resumption; show one
             self._live.console.print(said, highlight=False, markup=False, style="yellow")
 
 

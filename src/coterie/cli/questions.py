@@ -1,4 +1,4 @@
-"""Questions on the terminal, each of which an option answers too."""
+"""Questions on the terminal; options can answer each of them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class Questions:
     """Asks on the terminal, or takes defaults.
 
     Args:
-        silent: Nothing is asked.
+        silent: Whether to take defaults without asking.
     """
 
     def __init__(self, *, silent: bool) -> None:
         self._silent = silent
 
     def text(self, option: str, question: str, default: str | None) -> str:
-        """A word. Without a default it has to be given."""
+        """Asks for a word, which is required if there is no default."""
         return self._ask(option, question, default, str.strip)
 
     def number(self, option: str, question: str, default: int | None) -> int:
-        """A positive number."""
+        """Asks for a positive number."""
 
         def convert(said: str) -> str:
             digits = said.replace(",", "").replace("_", "").strip()
@@ -40,7 +40,7 @@ class Questions:
         return int(self._ask(option, question, shown, convert))
 
     def choice(self, option: str, question: str, choices: tuple[T, ...], default: T) -> T:
-        """One of some words."""
+        """Asks for one of several words."""
 
         def convert(said: str) -> str:
             if said.strip().lower() not in choices:

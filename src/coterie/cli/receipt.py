@@ -1,4 +1,4 @@
-"""``coterie receipt``: checks a run's signed account offline, and shows it."""
+"""``coterie receipt``: verifies a run's signed receipt offline, and shows it."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def show(receipt: ReceiptPath, as_json: AsJson = False) -> None:
 
 
 def _file_of(path: Path) -> Path:
-    """The receipt that is meant: a folder's, where a folder is named; of a run that goes on, its server's."""
+    """The receipt at a path: the file, a folder's, or for an unfinished run its server's."""
     from coterie.runs.run_files import RECEIPT
 
     if not path.is_dir():
@@ -148,7 +148,7 @@ def _file_of(path: Path) -> Path:
 
 
 def _check_model(contract_digest: str, digest: str, path: Path) -> None:
-    """Refuses a model file that is not the run's; its reader has checked the file against itself."""
+    """Refuses a model file that is not the run's. Reading has already checked its digests."""
     from coterie.parameters.trained_model import TrainedModel
 
     found = TrainedModel.read(path)

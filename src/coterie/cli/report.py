@@ -1,4 +1,4 @@
-"""``coterie report``, and how the other verbs leave a report of what they ran."""
+"""``coterie report``, and the reports that other commands make of their runs."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def report(
 
 
 def leave_report(make: Callable[[], Path]) -> None:
-    """Makes a report after a run: where that fails, the run is no worse for it.
+    """Makes a report after a run; a failure only prints a warning.
 
     Args:
-        make: Makes it; gives the page's path.
+        make: Makes it and returns the page's path.
     """
     try:
         require(PAGES, "reports")
@@ -73,9 +73,9 @@ def leave_run_report(folder: Path) -> None:
 
 
 def leave_node_report(folder: Path) -> None:
-    """Makes the report of what a node left in its own folder, if that is enough for one.
+    """Makes the report of a node's own folder, if the folder holds enough for one.
 
-    A parameter server's first shard leaves a run's result, a worker or chief its own part.
+    A parameter server's first shard leaves the run's result; a worker or chief leaves its own part.
     """
     from coterie.runs.run_files import CONTRACT
 
@@ -105,17 +105,17 @@ def watched(
     tensorboard: Path | None = None,
     out: Path | None = None,
 ) -> Iterator[EventSink]:
-    """An event sink that shows a run, and logs it for TensorBoard where asked to.
+    """Gives an event sink that shows a run and, on request, logs it for TensorBoard.
 
-    Where the user interrupts it, what is kept is said.
+    If the user interrupts the run, it prints what was kept.
 
     Args:
-        where: Shows it.
-        contract: What runs.
-        stamp: What the run proves, in a word.
+        where: The console that shows it.
+        contract: The run's contract.
+        stamp: The word that marks what the run proves.
         title: The run's name; the contract's if absent.
-        tensorboard: Gets event files.
-        out: The run's directory; nothing is kept where it is absent.
+        tensorboard: Folder for event files.
+        out: The run's directory; if absent, nothing is kept.
     """
     from coterie.cli.progress import Interruption, shown
     from coterie.runs.event_log import all_of
@@ -131,6 +131,6 @@ def watched(
 
 
 def attested_stamp(contract: Contract) -> str:
-    """What an attested run of this contract proves, in a word."""
+    """The word that marks what an attested run of this contract proves."""
     tee = contract.trust.tee
     return tee.upper() if tee != "simulated" else "SIMULATED"

@@ -1,4 +1,4 @@
-"""What is known of a run while it goes on: a pure function from its events to what a view shows."""
+"""The state of a running run: a pure function from its events to the values that a view shows."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class NodeState:
     Attributes:
         name: Its name.
         role: Its role.
-        party: Whose it is.
-        standing: How far it is.
-        attestation: What its peers saw: TCB status and measurement; empty before.
-        judges: How many of its peers have attested it.
-        refusals: Peers and calls that it refused.
+        party: Its party.
+        standing: Its progress in words.
+        attestation: TCB status and measurement that its peers verified; empty before.
+        judges: Number of peers that have attested it.
+        refusals: Number of peers and calls that it refused.
     """
 
     name: str
@@ -52,16 +52,16 @@ class RunState:
     """A run so far.
 
     Attributes:
-        nodes: By name, in contract order.
+        nodes: The nodes by name, in contract order.
         step: Updates applied.
-        steps: Of the whole run; 0 before it is known.
-        loss: Mean over the last steps; None where not told.
-        accuracy: Likewise; None where not told.
-        validation_loss: Of the newest validation; None where not told.
-        validation_auc: Likewise; at the end, of the trained model.
-        test_auc: Once the run has been evaluated.
-        warning: What should not be missed; empty where there is nothing.
-        latest: The last event that was no step, as a sentence.
+        steps: Steps of the whole run; 0 before they are known.
+        loss: Mean loss over the last steps; None if not reported.
+        accuracy: Mean accuracy likewise; None if not reported.
+        validation_loss: Loss of the newest validation; None if not reported.
+        validation_auc: AUC likewise; at the end, of the trained model.
+        test_auc: Test AUC, once the run was evaluated.
+        warning: An important warning, or empty.
+        latest: The last event other than a step, as a sentence.
     """
 
     nodes: Mapping[str, NodeState] = field(default_factory=dict)
@@ -78,14 +78,14 @@ class RunState:
 
     @staticmethod
     def of(contract: Contract) -> RunState:
-        """Before anything has happened."""
+        """The state before any event."""
         return RunState(
             {node.name: NodeState(node.name, node.role, node.party) for node in contract.nodes}
         )
 
     @property
     def examples_per_second(self) -> float | None:
-        """Over the last steps."""
+        """Examples per second over the last steps."""
         if len(self.recent) < 2:
             return None
         seconds = self.recent[-1].seconds - self.recent[0].seconds
@@ -93,7 +93,7 @@ class RunState:
 
     @property
     def seconds_left(self) -> float | None:
-        """Of training, at the pace of the last steps."""
+        """Seconds of training that are left at the pace of the last steps."""
         if len(self.recent) < 2 or not self.steps:
             return None
         first, last = self.recent[0], self.recent[-1]
@@ -101,7 +101,7 @@ class RunState:
         return pace * (self.steps - self.step)
 
     def after(self, event: events.Event) -> RunState:
-        """The state once this has happened, too."""
+        """The state after an event."""
         if isinstance(event, events.StepDone):
             return self._after_step(event)
         if isinstance(event, events.Finished):
@@ -116,14 +116,14 @@ class RunState:
                 validation_auc=_number(event.result.get("validation_auc")),
                 test_auc=_number(event.result.get("test_auc")),
             )
-        if isinstance(event, events.WorkerProgress):  # the run's own steps say more
+        if isinstance(event, events.WorkerProgress):  # the server's steps say more
             return self
         return replace(self._after_other(event), latest=describe_event(event))
 
     def _after_step(self, done: events.StepDone) -> RunState:
         recent = (*self.recent, _Pace(done.step, done.seconds, done.examples))[-_PACE_STEPS:]
         if self.recent and done.seconds < self.recent[-1].seconds:
-            recent = recent[-1:]  # the server started anew, and its clock with it
+            recent = recent[-1:]  # the server restarted, and its clock with it
         share = 1 / min(len(recent), 10)
         state = self
         if any(node.standing in _BEFORE for node in self.nodes.values()):

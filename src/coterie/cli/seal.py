@@ -1,4 +1,4 @@
-"""``coterie seal`` and ``coterie keyserver``: data that lie anywhere, and who may open them."""
+"""``coterie seal`` and ``coterie keyserver``: sealed data, and the server of their keys."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def seal(
 
     agreed = load_contract(contract)
     made = DataKey.generate(party)
-    made.write(key)  # before the data: a sealed set without its key would be lost
+    made.write(key)  # written before the data: a sealed data set without its key would be lost
     try:
         sealed = seal_dataset(data, out, agreed.data, made)
     except BaseException:
@@ -160,7 +160,7 @@ def unseal(
 
 
 def _write_state(octets: memoryview, out: Path) -> StateSummary:
-    """Writes an optimizer state's file, if every byte of it is right."""
+    """Writes an optimizer state's file after checking every byte."""
     from coterie.files import writing, written_aside
     from coterie.parameters.optimizer_state import read_state
 

@@ -1,4 +1,4 @@
-"""``coterie evaluate``, ``predict`` and ``export``: what is done with a trained model."""
+"""``coterie evaluate``, ``predict`` and ``export``: the uses of a trained model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ModelPath = Annotated[
 
 
 class FormatChoice(StrEnum):
-    """What a model is exported as."""
+    """Formats of an exported model."""
 
     SAVED_MODEL = "saved_model"
     KERAS = "keras"

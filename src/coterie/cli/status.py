@@ -1,4 +1,4 @@
-"""``coterie status``: where a running parameter server stands, attested and read-only."""
+"""``coterie status``: shows the progress of a running parameter server, attested and read-only."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def status(
 
 
 def peers_table(contract: Contract, server: str, run: Progress, peers: Sequence[SeenPeer]) -> Table:
-    """Every node but the server that was asked; times to the minute, so that 80 columns hold a row."""
+    """A table of all nodes but the asked server; times to the minute, to fit 80 columns."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for title in ("node", "run", "attested, UTC", "until", "platform", "measurement"):
         table.add_column(title, no_wrap=True)

@@ -1,4 +1,4 @@
-"""``coterie synthesize``: a Criteo-shaped raw file with a planted signal."""
+"""``coterie synthesize``: writes a raw file in Criteo's format with a known signal."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Nodes as SGX enclaves under Gramine: what the image holds, its manifest, and what starts inside."""
+"""Nodes as SGX enclaves under Gramine: images, their manifests, and the start inside."""

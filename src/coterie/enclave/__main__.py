@@ -1,4 +1,4 @@
-"""The one program of the enclave image; its arguments are fixed by the manifest, and so measured."""
+"""The only program of the enclave image. The manifest fixes its arguments, so they are measured."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def main(arguments: list[str], *, root: Path = Path("/")) -> int:
     """Starts the node that the host's inputs name.
 
     Args:
-        arguments: Nothing; or ``direct`` where the manifest is for ``gramine-direct``, which proves
-            nothing, so that contracts with the simulated TEE may be tried.
+        arguments: None; or ``direct`` if the manifest is for ``gramine-direct``. That proves
+            nothing, and admits contracts with the simulated TEE.
         root: Root of the file tree.
 
     Returns:
         The process's exit code, as in ``coterie.errors``.
     """
-    # Keras and TensorFlow write below the home folder and read the environment; the manifest fixes
-    # all of it, and these two keep banners out of the log.
+    # Keras and TensorFlow write below the home folder and read the environment. The manifest fixes
+    # both; these two settings only keep banners out of the log.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from coterie import tensorflow_settings
@@ -30,11 +30,12 @@ def main(arguments: list[str], *, root: Path = Path("/")) -> int:
     from coterie.errors import CoterieError, EnvironmentUnfit
     from coterie.private_memory import keep_memory_private
 
-    tensorflow_settings.withdraw()  # a node has its contract first, and a program of others its own threads
+    # Threads are set from the contract later; a program of others sets its own.
+    tensorflow_settings.withdraw()
     try:
         keep_memory_private()
     except EnvironmentUnfit as error:
-        # A library OS may not know these calls, and what they keep out the enclave keeps out anyway.
+        # A library OS may lack these calls; the enclave gives the same protection anyway.
         sys.stderr.write(f"warning: {error}\n")
     try:
         start_from_inputs(root, direct=arguments == [DIRECT])

@@ -1,4 +1,4 @@
-"""Builds enclave images: files laid out, manifest rendered and checked, measured where Gramine is."""
+"""Builds enclave images: lays files out, renders and checks the manifest, measures with Gramine."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ from coterie.tensorflow.native import load
 
 RENDERED = "manifest.toml"
 FILES = "files.sha256"
-# What the host puts beside the image before it starts a node; mounted by the manifest.
+# Folders that the host puts beside the image before it starts a node; the manifest mounts them.
 HOST_FOLDERS = ("inputs", "data", "out", "memory")
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What a build is asked for.
+    """The settings of a build.
 
     Attributes:
         sizes: The contract's section, or its defaults.
         security_version: ISV_SVN of the enclaves.
-        key: Signs the enclaves; without one they are measured only.
-        direct: For ``gramine-direct``: runs without SGX, and proves nothing.
+        key: Key that signs the enclaves; without one they are only measured.
+        direct: Whether the image is for ``gramine-direct``, which runs without SGX and proves
+            nothing.
     """
 
     sizes: EnclaveSection
@@ -44,13 +45,13 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class BuiltImage:
-    """An image.
+    """A built image.
 
     Attributes:
-        image: For which nodes.
-        folder: Where it lies; nodes are started there.
+        image: Kind of its nodes.
+        folder: Its folder, in which nodes are started.
         files: Number of measured files.
-        octets: Their size.
+        octets: Their total size in bytes.
         digest: SHA-256 of the list of files; 32 bytes.
         measurement: None without Gramine, or for ``gramine-direct``.
     """
@@ -69,16 +70,16 @@ def build_image(
     """Builds one image below ``out``, in a folder of its name.
 
     Args:
-        image: For which nodes.
-        out: Made if absent.
-        options: What is asked for.
-        tools: Gramine, where it is installed.
+        image: Kind of its nodes.
+        out: Parent folder; made if absent.
+        options: The settings.
+        tools: Gramine's tools, if installed.
 
     Raises:
-        OutputInUse: The folder is there already.
-        EnvironmentUnfit: The installation is not the lock file's, a tool fails, or a key is given
-            where nothing signs with it.
-        ManifestRefused: The rendered manifest is not what an enclave of Coterie may have.
+        OutputInUse: The folder already exists.
+        EnvironmentUnfit: The installation differs from the lock file, a tool fails, or a key is
+            given that no tool can use.
+        ManifestRefused: The rendered manifest has a setting that is not allowed.
     """
     _check_key(options, tools)
     folder = out / image
@@ -102,7 +103,7 @@ def build_image(
 
 
 def _check_key(options: BuildOptions, tools: GramineTools | None) -> None:
-    """Nobody shall take an enclave for signed because a key was named."""
+    """Refuses a key that would not be used, so that no unsigned enclave is taken for signed."""
     if options.key is None or (tools is not None and tools.signs and not options.direct):
         return
     raise EnvironmentUnfit(
@@ -117,7 +118,8 @@ def _build(
     image: ImageName, folder: Path, options: BuildOptions, tools: GramineTools | None
 ) -> tuple[int, int, bytes, Measurement | None]:
     if image == "tensorflow":
-        load()  # its native part is compiled where the package is installed: it is here, and of this source
+        # The native part is compiled at installation: check that it exists and is of this source.
+        load()
     lock = Path(coterie.__file__).parent / "requirements.lock"
     sources = [*interpreter_files(), *package_files(DISTRIBUTIONS[image], lock, image)]
     sources += system_libraries(sources)

@@ -1,9 +1,9 @@
-"""What an enclave image holds: which packages for which nodes, and which of their files.
+"""Contents of enclave images: which packages for which nodes, and which of their files.
 
-Two images are enough for Coterie's own training, so there are two measurements: parameter servers do
-without TensorFlow. A third one, built only when it is asked for, runs TensorFlow programs. Lists name
-what goes in; patterns name what of it is left out, because it is no part of a running node. Less
-means fewer files to check at the start, and less to trust.
+Coterie's own training needs two images, and so has two measurements: parameter servers do without
+TensorFlow. A third image, built only on request, runs TensorFlow programs. Lists name what goes in.
+Patterns name the files that are left out because a running node does not need them. Fewer files
+mean fewer checks at the start, and less code to trust.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, Literal, get_args
 
 ImageName = Literal["ps", "worker", "tensorflow"]
 IMAGES: Final[tuple[ImageName, ...]] = get_args(ImageName)
-#: What is built where no image is named.
+#: The images that are built if none is named.
 USUAL_IMAGES: Final[tuple[ImageName, ...]] = ("ps", "worker")
 
 _SERVER: Final = (
@@ -66,7 +66,7 @@ DISTRIBUTIONS: Final[dict[ImageName, tuple[str, ...]]] = {
     "tensorflow": _WORKER,
 }
 
-# Coterie's own folders that no node runs; the plaintext transport above all (decision 9).
+# Coterie's own folders that no node runs, most importantly the plaintext transport (decision 9).
 _NOT_FOR_NODES: Final = (
     "coterie/api.py",
     "coterie/cli/*",
@@ -116,13 +116,13 @@ _NOT_FOR_RUNNING: Final = (
     "tensorflow/include/*",
     "tensorflow/tools/pip_package/*",
 )
-# Needed although a pattern above says otherwise.
+# Needed although a pattern above matches.
 _NEEDED: Final = (
     "*.dist-info/METADATA",
     "numpy/_core/tests/_natype.py",
 )
-# For TensorFlow programs: the layer below, whose library says of which source it is, and all of TensorFlow's
-# code, so that its digest is the one that contracts name.
+# For TensorFlow programs: the layer below with its library and that library's source, and all of
+# TensorFlow's code, so that its digest is the one that contracts name.
 _FOR_PROGRAMS: Final = (
     "coterie/tensorflow/*.py",
     "coterie/tensorflow/native/attested_sockets.c",

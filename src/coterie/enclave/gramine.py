@@ -1,4 +1,4 @@
-"""Gramine's own tools, where they are installed: they complete, measure and sign manifests."""
+"""Runs Gramine's tools, if installed, which complete, measure and sign manifests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from coterie.errors import EnvironmentUnfit
 
-# SIGSTRUCT (Intel SDM 3D, "SIGSTRUCT"): sizes and places in bytes.
+# SIGSTRUCT (Intel SDM 3D, "SIGSTRUCT"): sizes and offsets in bytes.
 _SIGSTRUCT_BYTES = 1808
 _MODULUS = slice(128, 512)
 _ENCLAVE_HASH = slice(960, 992)
@@ -34,11 +34,11 @@ MANIFEST: Final = "coterie.manifest"
 
 @dataclass(frozen=True)
 class Measurement:
-    """What an enclave is known by.
+    """An enclave's identities.
 
     Attributes:
         mrenclave: SHA-256 over the enclave as it is loaded; 32 bytes.
-        mrsigner: SHA-256 of the signer's modulus; None where nobody has signed.
+        mrsigner: SHA-256 of the signer's modulus; None if unsigned.
     """
 
     mrenclave: bytes
@@ -50,7 +50,7 @@ class GramineTools:
 
     Args:
         manifest: Path of ``gramine-manifest``.
-        sign: Path of ``gramine-sgx-sign``; None where Gramine was built without SGX.
+        sign: Path of ``gramine-sgx-sign``; None if Gramine was built without SGX.
     """
 
     def __init__(self, manifest: str, sign: str | None) -> None:
@@ -59,24 +59,24 @@ class GramineTools:
 
     @classmethod
     def installed(cls) -> GramineTools | None:
-        """The tools on this machine's path, if there are any."""
+        """The tools on this machine's path, if any."""
         manifest = shutil.which("gramine-manifest")
         return None if manifest is None else cls(manifest, shutil.which("gramine-sgx-sign"))
 
     @property
     def signs(self) -> bool:
-        """Whether Gramine was built with SGX here, so that it measures and signs."""
+        """Whether Gramine was built with SGX, so that it can measure and sign."""
         return self._sign is not None
 
     def runtime(self) -> str:
-        """Where Gramine's own C library for enclaves lies.
+        """The folder of Gramine's own C library for enclaves.
 
         Raises:
             EnvironmentUnfit: The tool fails.
         """
         with tempfile.TemporaryDirectory(prefix="coterie-build-") as scratch:
             folder = Path(scratch)
-            # The least that Gramine's schema takes for a manifest.
+            # The smallest manifest that Gramine's schema accepts.
             template = 'libos.entrypoint = "{{ gramine.runtimedir() }}"\nfs.mounts = []\n'
             (folder / "probe").write_text(template)
             self._run(self._manifest, "probe", "rendered", folder=folder)
@@ -84,7 +84,7 @@ class GramineTools:
         return str(rendered["libos"]["entrypoint"])
 
     def complete(self, folder: Path, rendered: Path) -> Path:
-        """Writes the manifest that Gramine reads, checked against Gramine's schema.
+        """Writes the manifest in the form that Gramine reads, and checks it against Gramine's schema.
 
         Raises:
             EnvironmentUnfit: Gramine does not accept it.
@@ -96,12 +96,12 @@ class GramineTools:
         """Makes ``coterie.manifest.sgx``, and with a key ``coterie.sig``.
 
         Args:
-            folder: Holds the completed manifest; paths in it are relative to here.
-            key: RSA private key of 3072 bits, exponent 3, PEM. Without one a throw-away key makes
-                the measurement, which does not depend on it, and no signature is left.
+            folder: Holds the completed manifest, whose paths are relative to it.
+            key: RSA private key of 3072 bits, exponent 3, PEM. Without one a temporary key makes
+                the measurement, which does not depend on the key, and the signature is deleted.
 
         Returns:
-            None where Gramine was built without SGX.
+            The measurement; None if Gramine was built without SGX.
 
         Raises:
             EnvironmentUnfit: Gramine does not sign.

@@ -1,8 +1,9 @@
-"""What a node inside of an enclave learns from its host: its name, and where others listen.
+"""A node's inputs from its host inside of an enclave: its name, and the addresses of others.
 
-The host chooses these, so none of them is believed: a wrong name ends at the claims and the voucher, a
-wrong address at whoever does not prove himself there. There is nothing else to choose: no path, no
-switch, no environment variable (docs/threat-model.md, "Why a host's inputs may be untrusted").
+The host chooses these, so none of them is trusted. A wrong name fails at the claims and the
+voucher; a wrong address fails because the peer there cannot be attested. The host can choose
+nothing else: no path, no switch, no environment variable (docs/threat-model.md, "Why a host's
+inputs may be untrusted").
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ class NodeInputs(BaseModel):
     """The content of ``node.toml``.
 
     Attributes:
-        name: Which of the contract's nodes this is.
+        name: This node's name in the contract.
         listen: ``HOST:PORT`` in place of the contract's address.
-        addresses: Where other nodes listen, by name.
-        key_servers: Where parties' key servers listen, by party.
+        addresses: Addresses of other nodes, by name.
+        key_servers: Addresses of parties' key servers, by party.
         pccs_url: Address of a PCCS.
     """
 
@@ -45,7 +46,7 @@ def read_inputs(path: Path) -> NodeInputs:
     """Reads ``node.toml``.
 
     Raises:
-        EnvironmentUnfit: It cannot be read, is too large, or holds anything else.
+        EnvironmentUnfit: It cannot be read, is too large, or has other content.
     """
     try:
         with path.open("rb") as file:

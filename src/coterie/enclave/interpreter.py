@@ -1,4 +1,4 @@
-"""The Python installation that an image is made from, checked against the lock file."""
+"""The files of the Python installation for an image, checked against the lock file."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class SourceFile:
     """A file that goes into an image.
 
     Attributes:
-        source: Where it lies now.
-        target: Where it goes, from the image's home.
-        executable: Whether it is a program.
+        source: Its present path.
+        target: Its path in the image, relative to the image's home.
+        executable: Whether it is executable.
     """
 
     source: Path
@@ -44,7 +44,7 @@ def interpreter_files() -> Iterator[SourceFile]:
     shared = Path(str(sysconfig.get_config_var("LIBDIR"))) / str(
         sysconfig.get_config_var("INSTSONAME")
     )
-    # Debian's interpreter holds the library itself; one that needs it says so to the linker.
+    # Debian's interpreter contains libpython; an interpreter that links to it needs the library.
     if sysconfig.get_config_var("Py_ENABLE_SHARED") and shared.exists():
         yield SourceFile(shared.resolve(), PurePosixPath("lib", shared.name))
     library = Path(sysconfig.get_path("stdlib", vars={"installed_base": str(base)}))
@@ -60,12 +60,12 @@ def package_files(
     """The files of installed distributions, and Coterie's own.
 
     Args:
-        names: Distributions.
-        lock: The lock file; versions must be the ones that it pins.
-        image: Which of their files are wanted.
+        names: Names of the distributions.
+        lock: The lock file, which pins their versions.
+        image: The image, which selects their files.
 
     Raises:
-        EnvironmentUnfit: A distribution is missing, of another version, or has altered files.
+        EnvironmentUnfit: A distribution is missing, has another version, or has altered files.
     """
     pins = _pins(lock)
     site = PurePosixPath(

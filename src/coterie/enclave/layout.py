@@ -1,4 +1,4 @@
-"""Where things lie, inside of the enclave and beside it on the host. The manifest repeats these paths."""
+"""Paths inside of the enclave and beside it on the host. The manifest repeats these paths."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ HOME = PurePosixPath("/opt/coterie")
 
 @dataclass(frozen=True)
 class Mounts:
-    """The folders that a node finds inside of its enclave.
+    """The mounted folders inside of a node's enclave.
 
     Attributes:
-        root: Root of the file tree; ``/`` but in tests.
+        root: Root of the file tree; ``/`` except in tests.
     """
 
     root: Path = Path("/")
@@ -31,12 +31,12 @@ class Mounts:
 
     @property
     def out(self) -> Path:
-        """Untrusted: what the node keeps or gives away, each sealed by the node itself, or public."""
+        """Untrusted: the node's outputs, each sealed by the node itself, or public."""
         return self.root / "coterie" / "out"
 
     @property
     def memory(self) -> Path:
-        """What the node remembers; encrypted by the library OS under a key of this enclave."""
+        """The node's memory of runs; the library OS encrypts it under a key of this enclave."""
         return self.root / "coterie" / "memory"
 
     @property
@@ -51,5 +51,5 @@ class Mounts:
 
     @property
     def node(self) -> Path:
-        """The file that names the node and says where others are."""
+        """The file with the node's name and the others' addresses."""
         return self.inputs / "node.toml"

@@ -1,4 +1,4 @@
-"""Shared libraries of the system that an image needs: what the dynamic linker finds for its files."""
+"""The system's shared libraries that an image needs, as the dynamic linker finds them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from coterie.enclave.interpreter import SourceFile
 from coterie.errors import EnvironmentUnfit
 
-# Gramine brings its own C library, patched for the library OS; the system's must not be beside it.
+# Gramine brings its own C library, patched for the library OS; the system's must be left out.
 _GRAMINE_BRINGS = (
     "ld-linux-x86-64.so.2",
     "libanl.so.1",
@@ -23,14 +23,14 @@ _GRAMINE_BRINGS = (
     "librt.so.1",
     "libutil.so.1",
 )
-# Opened by name at run time (pthread_exit), so no file's header names it.
+# Opened by name at run time (pthread_exit), so no ELF header names it.
 _OPENED_BY_NAME = ("libgcc_s.so.1",)
 _ELF = b"\x7fELF"
 _BATCH = 64
 
 
 def system_libraries(files: Iterable[SourceFile]) -> Iterator[SourceFile]:
-    """The libraries outside of the image that its programs and libraries link to.
+    """The libraries outside of the image to which its programs and libraries link.
 
     Args:
         files: The image's files so far.
@@ -39,7 +39,7 @@ def system_libraries(files: Iterable[SourceFile]) -> Iterator[SourceFile]:
         EnvironmentUnfit: A library is missing, or the linker cannot be asked.
     """
     binaries = sorted({file.source for file in files if _is_elf(file.source)})
-    # Wheels carry libraries that are loaded before what links to them: no search path names those.
+    # Wheels load their own libraries before the ones that link to them; no search path has those.
     inside = {path.name for path in binaries} | {path.resolve().name for path in binaries}
     found: dict[str, Path | None] = {}
     for start in range(0, len(binaries), _BATCH):
@@ -53,7 +53,7 @@ def system_libraries(files: Iterable[SourceFile]) -> Iterator[SourceFile]:
 
 
 def _linked(binaries: list[Path]) -> Iterator[tuple[str, Path | None]]:
-    """What ``ldd`` says of some files: names of libraries, and where they lie, if anywhere."""
+    """The output of ``ldd`` for some files: names of libraries, and their paths if found."""
     arguments = ["ldd", *(str(path) for path in binaries)]
     try:
         said = subprocess.run(arguments, capture_output=True, text=True, check=False)

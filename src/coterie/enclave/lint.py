@@ -1,8 +1,8 @@
-"""Holds a manifest to what an enclave of Coterie must be: the allow-list of its settings.
+"""Checks a manifest against the allow-list of settings for Coterie's enclaves.
 
-Written apart from the template on purpose: whoever changes one of the two has to change the other.
-What Gramine's own tools add to a manifest is known here; any other key is refused, and so is any
-other value, above all one that would let the host choose code, arguments, environment or files.
+The list is separate from the template on purpose, so that a change to one needs a change to the
+other. It knows what Gramine's tools add to a manifest. Any other key or value is refused, above all
+one that would let the host choose code, arguments, environment or files.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Finding:
 
     Attributes:
         key: Its dotted name.
-        expected: What it must be.
-        seen: What it is.
+        expected: The allowed value.
+        seen: The value in the manifest.
     """
 
     key: str
@@ -148,7 +148,7 @@ _RULES: Final[dict[str, _Rule]] = {
     "sgx.isvsvn": _number(1, 65_535),
     "sgx.use_exinfo": _is(value=False),
     "sgx.allowed_files": _is(_ALLOWED),
-    # What gramine-manifest writes for what a manifest does not say.
+    # Defaults that gramine-manifest writes.
     "sgx.enable_stats": _is(value=False, optional=True),
     "sgx.cpu_features.avx": _is("unspecified", optional=True),
     "sgx.cpu_features.avx512": _is("unspecified", optional=True),
@@ -166,7 +166,7 @@ def check_manifest(text: str) -> None:
         text: The manifest, TOML, as rendered or as Gramine's tools have completed it.
 
     Raises:
-        ManifestRefused: The first finding, and how many there are.
+        ManifestRefused: It has findings; the error names the first and their number.
     """
     found = tuple(findings(text))
     if found:
@@ -205,7 +205,7 @@ def read_manifest(path: Path) -> str:
 
 
 def findings(text: str) -> Iterator[Finding]:
-    """Every setting of a manifest that it must not have, or lacks."""
+    """Every setting of a manifest that is not allowed or missing."""
     try:
         manifest = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -213,7 +213,7 @@ def findings(text: str) -> Iterator[Finding]:
         return
     settings: dict[str, Value] = {}
     for parts, value in _flatten(manifest, ()):
-        # A quoted "sgx.debug" is another key than debug of [sgx], and must not stand for it.
+        # The quoted key "sgx.debug" differs from debug in [sgx] and must not be taken for it.
         if all(_PLAIN.fullmatch(part) for part in parts):
             settings[".".join(parts)] = value
         else:
@@ -242,7 +242,7 @@ def _trusted(value: Value) -> Iterator[Finding]:
 
 
 def _is_measured(entry: Value) -> bool:
-    """A file below one of two folders, with its digest; or the runtime's folder, for Gramine to list."""
+    """Whether an entry is a file with a digest in an allowed folder, or the runtime's folder."""
     match entry:
         case {"uri": str(uri), "sha256": str(digest), **rest} if not rest:
             climbs = ".." in uri.split("/")

@@ -1,4 +1,4 @@
-"""Renders an image's Gramine manifest from the one template; what varies is listed in ``Settings``."""
+"""Renders an image's Gramine manifest from the template and ``Settings``."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from coterie.enclave.layout import HOME
 from coterie.enclave.staging import StagedFile
 from coterie.errors import EnvironmentUnfit
 
-#: Where Debian's and Ubuntu's packages of Gramine put the C library that goes into enclaves.
+#: Folder of the C library for enclaves in Debian's and Ubuntu's packages of Gramine.
 RUNTIME: Final = "/usr/lib/x86_64-linux-gnu/gramine/runtime/glibc"
 
-#: SGX product numbers by image; with a signer in place of a measurement the contract names one.
+#: SGX product numbers (ISV_PROD_ID) by image; contracts that name a signer name one of them.
 PRODUCTS: Final[dict[ImageName, int]] = {"ps": 1, "worker": 2, "tensorflow": 3}
 
-# gramine-direct has no sealing keys: the key is in the manifest, for everybody to read.
+# gramine-direct has no sealing keys: the key is in the manifest and is not secret.
 _DIRECT_KEY: Final = 'insecure__keys.direct = "00112233445566778899aabbccddeeff"\n'
 _TEMPLATE = Path(__file__).with_name("manifest.template")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What differs between manifests, beside the measured files.
+    """The values that differ between manifests, beside the measured files.
 
     Attributes:
-        image: For which nodes.
+        image: Kind of its nodes.
         size_gib: Enclave size, or with EDMM its upper limit.
-        max_threads: Thread slots that are there from the start.
-        security_version: ISV_SVN; goes up with every release that mends a weakness.
-        direct: For ``gramine-direct``: runs without SGX, and proves nothing.
+        max_threads: Thread slots that exist from the start.
+        security_version: ISV_SVN; incremented by every release that fixes a vulnerability.
+        direct: Whether it is for ``gramine-direct``, which runs without SGX and proves nothing.
         runtime: Gramine's own C library, on the host.
     """
 
@@ -55,15 +55,15 @@ class Settings:
 
     @property
     def key_name(self) -> str:
-        """Gramine's name of the key that encrypts what a node keeps."""
+        """Gramine's name of the key that encrypts the node's files."""
         return "direct" if self.direct else "_sgx_mrenclave"
 
 
 def render_manifest(settings: Settings, files: Iterable[StagedFile]) -> str:
-    """The manifest's text; the same for everybody who renders the same image.
+    """The manifest's text. It is reproducible: the same image gives the same text.
 
     Args:
-        settings: What varies.
+        settings: The values that vary.
         files: The image's files.
 
     Raises:
@@ -97,7 +97,7 @@ def render_manifest(settings: Settings, files: Iterable[StagedFile]) -> str:
 
 
 def _only(files: Iterable[StagedFile], pattern: str, what: str) -> PurePosixPath:
-    """The one file of an image that the manifest itself names."""
+    """The file of an image that the manifest itself names."""
     found = [file.path for file in files if file.path.match(pattern)]
     if len(found) == 1:
         return found[0]

@@ -1,4 +1,4 @@
-"""Starts a TensorFlow cluster's program inside of an enclave: the image ``tensorflow`` alone has what it needs."""
+"""Starts a TensorFlow cluster's program inside of an enclave, of the image ``tensorflow`` only."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _LAYER = "coterie.tensorflow"
 
 
 def start_program(contract: Contract, node: Node, mounts: Mounts, options: NodeOptions) -> None:
-    """Runs the program until it ends. It gets no arguments: nothing but the contract says what it does.
+    """Runs the program until it ends. It gets no arguments: only the contract determines it.
 
     Args:
-        contract: What was agreed; names the program's digest.
+        contract: The contract, which names the program's digest.
         node: This node's entry in it.
-        mounts: Where the program is, among the host's inputs.
-        options: What else the host gives; untrusted.
+        mounts: The folders with the program, among the host's inputs.
+        options: Other settings of the host; untrusted.
 
     Raises:
         EnvironmentUnfit: This image runs no TensorFlow programs, or the program cannot be read.

@@ -1,8 +1,8 @@
-"""Lays an image's files out, the same bytes at every party: fixed times and modes, fixed bytecode.
+"""Lays an image's files out reproducibly: fixed times, modes and bytecode.
 
-Times are zero inside of an enclave, so Python would take every cached bytecode for stale and compile
-all modules at each start: the bytecode is of the kind that is not checked against its source
-(PEP 552), which is safe here because both are measured.
+File times are zero inside of an enclave. Python would take every cached bytecode for stale and
+compile all modules at each start. The bytecode is therefore of the kind that is not checked against
+its source (PEP 552). This is safe because both are measured.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class StagedFile:
     """A file of a laid-out image.
 
     Attributes:
-        path: From the image's home.
-        sha256: Of its content; 32 bytes.
+        path: Its path, relative to the image's home.
+        sha256: SHA-256 of its content; 32 bytes.
     """
 
     path: PurePosixPath
@@ -40,15 +40,15 @@ def stage(files: Iterable[SourceFile], home: Path) -> tuple[StagedFile, ...]:
     """Copies files into a new folder, compiles the modules, and measures everything.
 
     Args:
-        files: What goes in.
+        files: The files of the image.
         home: The image's home on the host; must not exist.
 
     Returns:
         Every file, sorted by path.
 
     Raises:
-        EnvironmentUnfit: The folder is there already or cannot be written, two files want one
-            place, or a module does not compile.
+        EnvironmentUnfit: The folder exists or cannot be written, two files have the same path, or a
+            module does not compile.
     """
     try:
         home.mkdir(parents=True)
@@ -103,7 +103,7 @@ def _copy(files: Iterable[SourceFile], home: Path) -> Path:
 
 
 def _compile(interpreter: Path, home: Path) -> None:
-    """Compiles with a process of its own: what a module compiles to depends on what was compiled before."""
+    """Compiles each module in a new process: bytecode depends on what was compiled before."""
     arguments = [str(interpreter), "-I", "-B", "-S", "-m", "compileall", "-q", "-j", "1"]
     arguments += ["--invalidation-mode", "unchecked-hash", "-s", str(home), "-p", str(HOME)]
     arguments += [str(home / "lib")]

@@ -1,4 +1,4 @@
-"""Starts a node inside of an enclave, from fixed folders and the host's inputs alone."""
+"""Starts a node inside of an enclave from fixed folders and the host's inputs only."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def start_from_inputs(root: Path, *, direct: bool) -> None:
 
     Args:
         root: Root of the file tree.
-        direct: The manifest is for ``gramine-direct``: nothing is proved, the simulated TEE is
-            admitted, and ``sgx`` has no quotes.
+        direct: Whether the manifest is for ``gramine-direct``: nothing is proved, the simulated TEE
+            is admitted, and ``sgx`` has no quotes.
 
     Raises:
         ContractInvalid: The contract is for another kind of TEE, or has no such node.
@@ -34,7 +34,7 @@ def start_from_inputs(root: Path, *, direct: bool) -> None:
     _check_tee(contract, direct=direct)
     node = contract.node(inputs.name)
     options = _options(contract, inputs, mounts, node)
-    # TensorFlow's and OpenMP's pools are as large as the contract says, whatever the machine has.
+    # The contract sets the sizes of TensorFlow's and OpenMP's thread pools, not the machine.
     os.environ["OMP_NUM_THREADS"] = str(contract.training.threads)
     if contract.tensorflow is not None:
         start_program(contract, node, mounts, options)

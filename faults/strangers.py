@@ -32,13 +32,12 @@ from pathlib import Path
 from coterie.contract import Node
 from coterie.errors import CoterieError
 from coterie.keys.server import messages as keys
-from coterie.keys.server.service import ServerIdentity
 from coterie.nodes.attested import attested_fabric
 from coterie.nodes.options import NodeOptions
 from coterie.nodes.trust import node_trust
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ratls.deadline import Deadline
-from coterie.ratls.guests import unproved_key
+from coterie.ratls.guests import ThrowAwayIdentity, unproved_key
 from coterie.ratls.tls import ALPN, TlsConnection
 from coterie.status import messages as status
 from faults.loopback import free_address
@@ -156,7 +155,7 @@ def _listening(scene: Scene, folder: Path) -> Iterator[list[Port]]:
         for name, call in honest.items():
             number = int(addresses[name].rpartition(":")[2])
             process = nodes.process(name)
-            alpn = status.ALPN if name == "ps0" else ALPN
+            alpn = status.PROTOCOL.alpn if name == "ps0" else ALPN
             ports.append(Port(f"attestation, {name}", number, process, alpn, call))
             ports.append(Port(f"gRPC, {name}", number + 1, process, b"", call))
         number = int(address.rpartition(":")[2])
@@ -165,7 +164,7 @@ def _listening(scene: Scene, folder: Path) -> Iterator[list[Port]]:
                 "key server",
                 number,
                 keyserver,
-                keys.ALPN,
+                keys.PROTOCOL.alpn,
                 partial(voucher, contract.node("worker1")),
             )
         )
@@ -271,7 +270,7 @@ def _drip(sock: socket.socket, over: Event) -> None:
 def _flood(alpn: bytes, sock: socket.socket, over: Event) -> None:
     connection = TlsConnection(
         sock,
-        ServerIdentity.create(datetime.now(UTC)),
+        ThrowAwayIdentity.create(datetime.now(UTC)),
         lambda der: unproved_key(der, "the victim", most=1 << 20),
         listener=False,
         at=datetime.now(UTC),

@@ -19,13 +19,13 @@ from coterie.attestation.pem import encode
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import TdFields, tdx_quote
 from coterie.keys.server.messages import Grant, KeyRequest, ServerHello
-from coterie.keys.server.messages import encode_message as encode_key_message
 from coterie.parameters.trained_model import TrainedModel
 from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.progress import Progress
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeRequest, Push
 from coterie.ratls.evidence import InteroperableEvidence
+from coterie.ratls.frames import frame
 from coterie.ratls.issue import issue_certificate
 from coterie.ratls.messages import (
     Acceptance,
@@ -33,7 +33,6 @@ from coterie.ratls.messages import (
     EvidenceMessage,
     Hello,
     Refusal,
-    encode_message,
 )
 from coterie.ratls.tls import ALPN
 from coterie.ratls.voucher import Voucher
@@ -142,16 +141,24 @@ def _claims() -> Iterator[bytes]:
 
 
 def _messages() -> Iterator[bytes]:
-    voucher = Voucher(bytes(32), "w1", "worker", bytes(32), 1, 1_900_000_000, bytes(64)).to_cbor()
-    hello = encode_message(Hello(b"\2" * 32, wants_collateral=False))
+    voucher = Voucher(
+        contract_digest=bytes(32),
+        node="w1",
+        role="worker",
+        spki_sha256=bytes(32),
+        incarnation=1,
+        expiry=1_900_000_000,
+        signature=bytes(64),
+    ).to_cbor()
+    hello = frame(Hello(nonce=b"\2" * 32, wants_collateral=False))
     staple = COLLATERAL.to_json().encode()
     yield voucher
     yield hello
-    yield hello + encode_message(EvidenceMessage(QUOTE, voucher, b""))
-    yield encode_message(EvidenceMessage(QUOTE, b"", staple[:9000]))
-    yield encode_message(ContractMessage(b"{}"))
-    yield encode_message(Acceptance(4711, 1_900_000_000))
-    yield encode_message(Refusal({"error": "EvidenceRefused", "what": "no"}))
+    yield hello + frame(EvidenceMessage(quote=QUOTE, voucher=voucher, collateral=b""))
+    yield frame(EvidenceMessage(quote=QUOTE, voucher=b"", collateral=staple[:9000]))
+    yield frame(ContractMessage(contract=b"{}"))
+    yield frame(Acceptance(grpc_port=4711, valid_until=1_900_000_000))
+    yield frame(Refusal.of({"error": "EvidenceRefused", "what": "no"}))
 
 
 def _collateral() -> Iterator[bytes]:
@@ -162,13 +169,39 @@ def _collateral() -> Iterator[bytes]:
 
 
 def _visitors() -> Iterator[bytes]:
-    voucher = Voucher(bytes(32), "ps", "ps", bytes(32), 1, 1_900_000_000, bytes(64)).to_cbor()
+    voucher = Voucher(
+        contract_digest=bytes(32),
+        node="ps",
+        role="ps",
+        spki_sha256=bytes(32),
+        incarnation=1,
+        expiry=1_900_000_000,
+        signature=bytes(64),
+    ).to_cbor()
     run = Progress(
         "training", 1, 2, 9, ("w1",), ("w2",), ("w1",), (), DurableCheckpoint(1, bytes(32))
     )
-    peers = (status.SeenPeer("w1", 1, "UpToDate", "00" * 32, 1, 2),)
-    yield status.encode_message(status.Ask("a", bytes(64), bytes(32), wants_collateral=True))[4:]
-    yield status.encode_message(status.Answer(QUOTE, voucher, b"", run, peers))[4:]
+    peers = (
+        status.SeenPeer(
+            node="w1",
+            incarnation=1,
+            tcb_status="UpToDate",
+            measurement="00" * 32,
+            attested_at=1,
+            until=2,
+        ),
+    )
+    ask = status.Ask(party="a", signature=bytes(64), nonce=bytes(32), wants_collateral=True)
+    answer = status.Answer(
+        quote=QUOTE,
+        voucher=voucher,
+        collateral=b"",
+        run=status.SeenRun.of(run),
+        peers=peers,
+    )
+    yield ask.to_cbor()
+    yield answer.to_cbor()
+    yield Refusal.of({"error": "CallRefused", "what": "no"}).to_cbor()
 
 
 def _receipt() -> Iterator[bytes]:
@@ -222,15 +255,15 @@ def _calls() -> Iterator[bytes]:
 
 def _keys() -> Iterator[bytes]:
     for message in (
-        ServerHello(bytes(32), bytes(64), wants_collateral=True),
-        KeyRequest("voucher", b"", b"", QUOTE, b""),
-        KeyRequest("data", bytes(32), b"", QUOTE, b"{}"),
-        KeyRequest("model", b"", b"", QUOTE, b""),
-        KeyRequest("share", b"", b"voucher", QUOTE, b""),
-        Grant(bytes(64)),
-        Refusal({"error": "KeyRefused", "what": "no"}),
+        ServerHello(nonce=bytes(32), signature=bytes(64), wants_collateral=True),
+        KeyRequest(wanted="voucher", set_id=b"", voucher=b"", quote=QUOTE, collateral=b""),
+        KeyRequest(wanted="data", set_id=bytes(32), voucher=b"", quote=QUOTE, collateral=b"{}"),
+        KeyRequest(wanted="model", set_id=b"", voucher=b"", quote=QUOTE, collateral=b""),
+        KeyRequest(wanted="share", set_id=b"", voucher=b"voucher", quote=QUOTE, collateral=b""),
+        Grant(content=bytes(64)),
+        Refusal.of({"error": "KeyRefused", "what": "no"}),
     ):
-        yield encode_key_message(message)[4:]
+        yield message.to_cbor()
 
 
 def _models() -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from google.protobuf.message import DecodeError
@@ -26,9 +26,7 @@ from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.contract import Contract, parse_contract
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed
-from coterie.keys.server.messages import decode_message as decode_key_message
-from coterie.keys.server.messages import encode_message as encode_key_message
-from coterie.keys.server.service import ServerIdentity
+from coterie.keys.server import messages as key_messages
 from coterie.parameters.trained_model import TrainedModel
 from coterie.ps.caller import Caller
 from coterie.ps.checkpoints.records import NoCheckpoints
@@ -46,15 +44,9 @@ from coterie.ratls.evidence import (
     read_evidence,
     read_interoperable,
 )
-from coterie.ratls.guests import unproved_key
-from coterie.ratls.messages import (
-    MAX_FRAME_BYTES,
-    FrameReader,
-    Hello,
-    Refusal,
-    decode_message,
-    encode_message,
-)
+from coterie.ratls.frames import MAX_FRAME_BYTES, FrameReader, frame
+from coterie.ratls.guests import ThrowAwayIdentity, unproved_key
+from coterie.ratls.messages import CODEC, Hello, Refusal
 from coterie.ratls.session import Session, SessionInputs
 from coterie.ratls.tls import TlsConnection
 from coterie.ratls.voucher import Voucher
@@ -66,8 +58,9 @@ from coterie.status import messages as status
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PKI = SimulatedPki()
 QUOTE = sgx_quote(PKI, EnclaveFields(mrenclave=bytes(range(32))))
+PARSED = parse_quote(QUOTE)
 COLLATERAL = PKI.collateral(AT)
-SERVER = ServerIdentity.create(AT)
+SERVER = ThrowAwayIdentity.create(AT)
 CHAIN_HEADERS = (
     "tcb-info-issuer-chain",
     "sgx-enclave-identity-issuer-chain",
@@ -113,8 +106,10 @@ CALLS = tuple(
     for method in ParameterServerPort.methods()
     if isinstance(method, Unary) and method.name != "Tell"
 )
-OWN = Claims(bytes(32), bytes(32), "ps", "ps", "a", 1)
-PEER = replace(OWN, node="w1", role="worker")
+OWN = Claims(
+    pubkey_hash=bytes(32), contract_digest=bytes(32), node="ps", role="ps", party="a", incarnation=1
+)
+PEER = OWN.model_copy(update={"node": "w1", "role": "worker"})
 
 
 def quote(data: bytes) -> None:
@@ -128,7 +123,7 @@ def quote(data: bytes) -> None:
         assert not data[len(parsed.canonical) :].strip(b"\0")
     assert parse_quote(parsed.canonical) == parsed
     with suppress(EvidenceRefused):
-        platform_of(data)
+        platform_of(parsed)
     kind = kind_of(parsed)
     verdict = assess(data, COLLATERAL, kind=kind, root=root_for(kind), policies=(), at=AT).verdict
     # The report of an accepted quote is signed, so only the seed's can be.
@@ -185,7 +180,9 @@ def pccs(data: bytes) -> None:
     chain = header.decode("latin-1")
     answer = Answer(dict.fromkeys(CHAIN_HEADERS, chain), body)
     try:
-        found = PccsCollateral("https://pccs.example", http=_Same(answer)).collateral_for(QUOTE, AT)
+        found = PccsCollateral("https://pccs.example", http=_Same(answer)).collateral_for(
+            PARSED, AT
+        )
     except CoterieError:
         return
     assert Collateral.from_json(found.to_json()) == found
@@ -217,18 +214,17 @@ def claims(data: bytes) -> None:
 
 def messages(data: bytes) -> None:
     """Handshake frames in two pieces, then the whole exchange, then a voucher."""
-    reader = FrameReader(decode_message, MAX_FRAME_BYTES)
+    reader = FrameReader(CODEC, MAX_FRAME_BYTES)
     cut = data[0] if data else 0
     try:
         for piece in (data[:cut], data[cut:]):
             reader.feed(piece)
             while (message := reader.next_message()) is not None:
-                again = encode_message(message)
-                assert isinstance(message, Refusal) or again in data
+                assert frame(message) in data
     except CoterieError:
         pass
     session = Session(_inputs())
-    for first in (b"", encode_message(Hello(b"\1" * 32, wants_collateral=True))):
+    for first in (b"", frame(Hello(nonce=b"\1" * 32, wants_collateral=True))):
         try:
             session.receive(first + data)
         except CoterieError:
@@ -270,11 +266,10 @@ def calls(data: bytes) -> None:
 def keys(data: bytes) -> None:
     """A message between a node and a key server."""
     try:
-        message = decode_key_message(data)
+        message = key_messages.PROTOCOL.codec.decode(data, max_bytes=MAX_FRAME_BYTES)
     except CoterieError:
         return
-    if not isinstance(message, Refusal):  # of its texts only what is printable is kept
-        assert encode_key_message(message)[4:] == data
+    assert message.to_cbor() == data
 
 
 def model(data: bytes) -> None:
@@ -289,10 +284,16 @@ def model(data: bytes) -> None:
 def visitors(data: bytes) -> None:
     """What a visitor and a server say to each other: one encoding per meaning."""
     try:
-        message = status.decode_message(data, status.answer_items(3))
+        message = status.PROTOCOL.codec.decode(
+            data, max_bytes=MAX_FRAME_BYTES, max_items=status.answer_items(3)
+        )
+        if isinstance(message, status.Answer):
+            assert status.SeenRun.of(message.run.progress) == message.run
     except CoterieError:
         return
-    assert isinstance(message, Refusal) or status.encode_message(message)[4:] == data
+    if isinstance(message, Refusal):
+        assert str(message.as_error("the fuzzer")).isprintable()
+    assert message.to_cbor() == data
 
 
 def receipt(data: bytes) -> None:
@@ -357,8 +358,7 @@ def _inputs() -> SessionInputs:
         voucher=b"",
         at=AT,
         wants_collateral=False,
-        quote=lambda _: QUOTE,
-        staple=lambda _: b"",
+        prove=lambda _, *, staple: (QUOTE, b"{}" if staple else b""),
         judge=_judge,
     )
 

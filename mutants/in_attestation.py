@@ -20,9 +20,33 @@ _dcap = Of(
 )
 _freshness = Of("attestation/freshness.py", "attestation/test_collateral.py")
 _clock = Of("attestation/clock.py", "attestation/test_clock.py")
+_evidence = Of("attestation/evidence.py", "attestation/test_vetted.py")
+_source = Of(
+    "attestation/collateral_source.py",
+    "attestation/test_vetted.py",
+    "attestation/test_collateral.py",
+)
 _by_kind = Of("attestation/tee/by_kind.py", "attestation/test_simulated.py")
 
 MUTATIONS = (
+    _evidence(
+        "anothers-evidence",
+        "found.quote is quote and found.at == at",
+        "found.at == at",
+        "one node's verdict is another's",
+    ),
+    _evidence(
+        "evidence-of-another-moment",
+        "found.quote is quote and found.at == at",
+        "found.quote is quote",
+        "evidence that has run out is accepted",
+    ),
+    _source(
+        "judged-by-what-was-stapled",
+        "Vetted(joined, evidence if joined == collateral else None)",
+        "Vetted(joined, evidence)",
+        "a peer staples old collateral, and is judged by it though newer is held",
+    ),
     _policy(
         "any-status",
         "if evidence.tcb.status not in self.accepted:",

@@ -6,7 +6,7 @@ from mutants.mutation import Of
 
 _policy = Of("keys/server/policy.py", "keys/server/test_policy.py")
 _service = Of("keys/server/service.py", "keys/server/test_service.py", "keys/server/test_shares.py")
-_session = Of("keys/server/session.py", "keys/server/test_session.py")
+_client = Of("keys/server/client.py", "keys/server/test_service.py")
 _journal = Of("keys/server/journal.py", "keys/server/test_journal.py")
 _log = Of("chained_log.py", "test_chained_log.py")
 _VOUCHER_CHECKS = "        self._check_contract(claims)\n        self._check_party(claims)\n\n"
@@ -160,60 +160,28 @@ MUTATIONS = (
     ),
     _service(
         "session-not-judged",
-        "        judge_session(\n            judged, request.quote, expected, request.collateral, "
-        "trust=self._trust, at=self._at\n        )\n",
-        "        assert expected\n",
+        "        exchange.judge(\n"
+        "            judged,\n"
+        "            request.quote,\n"
+        "            request.collateral,\n"
+        "            nonce=hello.nonce,\n"
+        "            trust=self._trust,\n"
+        "            at=at,\n"
+        "        )\n",
+        "",
         "a thief of a node's key gets the party's keys",
     ),
     _service(
         "evidence-not-judged",
-        "judge_certificate(der, self._trust, expected_node=None, at=self._at)",
-        "judge_certificate(der, self._trust, expected_node=None, at=self._at.replace(year=2024))",
+        "CertificateJudge(self._trust, expected_node=None, at=at)",
+        "CertificateJudge(self._trust, expected_node=None, at=at.replace(year=2024))",
         "certificates are judged at another time",
     ),
-    _session(
-        "signature-for-any-session",
-        "return _LABEL + exporter + server_key + node_key",
-        "return _LABEL + server_key + node_key",
-        "the party's signature on one session stands for another: a man in the middle",
-    ),
-    _session(
-        "signature-for-any-server",
-        "return _LABEL + exporter + server_key + node_key",
-        "return _LABEL + exporter + node_key",
-        "the server's key is not what the party signed",
-    ),
-    _session(
-        "signature-for-any-node",
-        "return _LABEL + exporter + server_key + node_key",
-        "return _LABEL + exporter + server_key",
-        "the node's key is not what the party signed",
-    ),
-    _session(
-        "signature-without-label",
-        "return _LABEL + exporter + server_key + node_key",
-        "return exporter + server_key + node_key",
-        "the party's key signs something that could mean another thing elsewhere",
-    ),
-    _session(
+    _client(
         "signature-not-checked",
-        "        verify_statement(\n"
-        "            contract, party, _statement(exporter, server_key, node_key), signature, at=at\n"
-        "        )\n",
-        "        _statement(exporter, server_key, node_key)\n",
+        "        verify_statement(client.contract, client.party, statement, signature, at=client.clock())\n",
+        "        assert signature\n",
         "anybody answers for the party's key server",
-    ),
-    _session(
-        "quote-for-any-nonce",
-        "peer_nonce=nonce\n",
-        "peer_nonce=bytes(32)\n",
-        "a node's quote may be from before this session",
-    ),
-    _session(
-        "keys-swapped",
-        "own_key=node_key, peer_key=server_key",
-        "own_key=server_key, peer_key=node_key",
-        "a quote for the server's key is a node's",
     ),
     _log(
         "not-synced",

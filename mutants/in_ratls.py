@@ -11,7 +11,10 @@ _trust = Of("ratls/trust.py", "ratls/test_identity.py")
 _credentials = Of("ratls/credentials.py", "ratls/test_identity.py")
 _identity = Of("ratls/identity.py", "ratls/test_identity.py")
 _calls = Of("ratls/call_limits.py", "ratls/test_hostile_peers.py")
-_messages = Of("ratls/messages.py", "ratls/test_messages.py")
+_frames = Of("ratls/frames.py", "ratls/test_frames.py")
+_schema = Of(
+    "ratls/schema.py", "ratls/test_schema.py", "ratls/test_messages.py", "ratls/test_claims.py"
+)
 _visitors = Of("ratls/guests.py", "ratls/test_guests.py")
 _records = Of("ratls/records.py", "ratls/test_records.py")
 _listener = Of("ratls/listener.py", "ratls/test_listener.py")
@@ -214,28 +217,58 @@ MUTATIONS = (
         "if left <= 0:",
         "a call that ends thrice frees two places",
     ),
-    _messages(
+    _frames(
         "frame-of-any-length",
         "if length > self.most:",
         "if length < 0:",
         "a stranger makes this node hold any amount",
     ),
-    _messages(
+    _frames(
         "sent-far-ahead",
         "if len(self._buffer) > _PREFIX + self.most + _AHEAD_BYTES:",
         "if not self._buffer and data:",
         "a stranger makes this node hold any amount",
     ),
-    _messages(
+    _schema(
         "another-version",
-        'cbor.take_int(body, "version", least=VERSION, most=VERSION)',
-        'cbor.take_int(body, "version", most=VERSION + 1)',
+        "if type(version) is not int or version != model.VERSION:",
+        "if type(version) is not int:",
         "another version's hello is answered",
     ),
-    _messages(
+    _schema(
+        "true-for-one",
+        "if type(version) is not int or version != model.VERSION:",
+        "if version != model.VERSION:",
+        "a key server's hello may say true for its version; the reason that is told is another",
+    ),
+    _schema(
+        "not-encoded-again",
+        "if record.to_cbor() != data:",
+        "if not record.to_cbor():",
+        "a Literal takes true for 1, and a default stands for a missing key",
+    ),
+    _schema(
+        "other-keys-ignored",
+        'extra="forbid",',
+        'extra="ignore",',
+        "keys that this version does not know are skipped",
+    ),
+    _schema(
+        "values-converted",
+        "strict=True,",
+        "strict=False,",
+        "a number may be sent as text",
+    ),
+    _schema(
+        "names-for-terminals",
+        'Name = Annotated[str, Field(pattern=r"^[\\x20-\\x7e]{1,63}$")]',
+        'Name = Annotated[str, Field(pattern=r"^[\\x00-\\x7e]{1,63}$")]',
+        "a peer's name steers the terminal of whoever reads the log",
+    ),
+    _schema(
         "short-nonce",
-        'cbor.take_bytes(body, "nonce", least=NONCE_BYTES, most=NONCE_BYTES)',
-        'cbor.take_bytes(body, "nonce", least=0, most=NONCE_BYTES)',
+        "Nonce = Annotated[bytes, Field(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]",
+        "Nonce = Annotated[bytes, Field(max_length=NONCE_BYTES)]",
         "a nonce of no bytes ends in an assertion",
     ),
     _visitors(

@@ -5,43 +5,45 @@ from __future__ import annotations
 from mutants.mutation import Of
 
 _session = Of("ratls/session.py", "ratls/test_session.py")
+_binding = Of("ratls/session_binding.py", "ratls/test_session_binding.py", "ratls/test_session.py")
 _judging = Of("ratls/verify.py", "ratls/test_verify.py")
 _handshake = Of("ratls/handshake.py", "ratls/test_handshake.py")
 _tls = Of("ratls/tls.py", "ratls/test_tls.py", "ratls/test_strangers.py")
+_STATEMENT = "return label + self.exporter + listener + dialler"
 _PARTS = "parts = (_LABEL, direction, exporter, own_key, peer_key, peer_nonce)"
 
 MUTATIONS = (
-    _session(
+    _binding(
         "label-not-bound",
         _PARTS,
         "parts = (direction, exporter, own_key, peer_key, peer_nonce)",
         "a quote made for another protocol may fit",
     ),
-    _session(
+    _binding(
         "direction-not-bound",
         _PARTS,
         "parts = (_LABEL, exporter, own_key, peer_key, peer_nonce)",
         "evidence can be reflected",
     ),
-    _session(
+    _binding(
         "transcript-not-bound",
         _PARTS,
         "parts = (_LABEL, direction, own_key, peer_key, peer_nonce)",
         "evidence can be relayed from another TLS session",
     ),
-    _session(
+    _binding(
         "own-key-not-bound",
         _PARTS,
         "parts = (_LABEL, direction, exporter, peer_key, peer_nonce)",
         "one node's session quote fits another's session",
     ),
-    _session(
+    _binding(
         "peers-key-not-bound",
         _PARTS,
         "parts = (_LABEL, direction, exporter, own_key, peer_nonce)",
         "evidence for one peer fits another",
     ),
-    _session(
+    _binding(
         "nonce-not-bound",
         _PARTS,
         "parts = (_LABEL, direction, exporter, own_key, peer_key)",
@@ -59,16 +61,52 @@ MUTATIONS = (
         "",
         "any quote is taken",
     ),
-    _session(
+    _binding(
         "peer-judged-as-this-side",
-        "            _OTHER[self._in.side],\n",
-        "            self._in.side,\n",
+        "_OTHER[self.side], self.exporter",
+        "self.side, self.exporter",
         "this side's own evidence is what it expects",
+    ),
+    _binding(
+        "keys-swapped",
+        "            own_key=self.own_key,\n            peer_key=self.peer_key,\n",
+        "            own_key=self.peer_key,\n            peer_key=self.own_key,\n",
+        "a quote for the other end's key is this end's",
+    ),
+    _binding(
+        "quote-for-any-nonce",
+        "            peer_nonce=peer_nonce,\n",
+        "            peer_nonce=bytes(32),\n",
+        "a quote may be from before this session",
+    ),
+    _binding(
+        "signature-for-any-session",
+        _STATEMENT,
+        "return label + listener + dialler",
+        "a party's signature on one session stands for another: a man in the middle",
+    ),
+    _binding(
+        "signature-for-any-listener",
+        _STATEMENT,
+        "return label + self.exporter + dialler",
+        "the listener's key is not what the party signed",
+    ),
+    _binding(
+        "signature-for-any-dialler",
+        _STATEMENT,
+        "return label + self.exporter + listener",
+        "the dialler's key is not what the party signed",
+    ),
+    _binding(
+        "signature-without-label",
+        _STATEMENT,
+        "return self.exporter + listener + dialler",
+        "a party's key signs something that could mean another thing elsewhere",
     ),
     _session(
         "peers-nonce-expected",
-        "            peer_nonce=self._in.nonce,\n",
-        "            peer_nonce=self._in.exporter,\n",
+        "self._binding.peer_report_data(self._in.nonce)",
+        "self._binding.peer_report_data(self._in.exporter)",
         "evidence is not for this side's nonce",
     ),
     _session(
@@ -90,7 +128,7 @@ MUTATIONS = (
         "        try:\n            voucher = Voucher.from_cbor",
         "        if differ:\n"
         '            self._state = "contract"\n'
-        "            return encode_message(ContractMessage(canonical_json(self._in.contract)))\n"
+        "            return frame(ContractMessage(contract=canonical_json(self._in.contract)))\n"
         "        try:\n            voucher = Voucher.from_cbor",
         "whom no party vouches for is shown the contract",
     ),
@@ -126,8 +164,8 @@ MUTATIONS = (
     ),
     _session(
         "staple-unasked",
-        'self._in.staple(quote) if message.wants_collateral else b""',
-        "self._in.staple(quote)",
+        "staple=message.wants_collateral",
+        "staple=True",
         "collateral is fetched and sent though nobody asked for it",
     ),
     _judging(
@@ -186,16 +224,9 @@ MUTATIONS = (
     ),
     _judging(
         "certificates-quote-for-anything",
-        "evidence.quote, report_data=report_data(evidence.claims), role=claims.role, at=at",
-        "evidence.quote, report_data=evidence.quote[368:432], role=claims.role, at=at",
+        "covered = report_data(evidence.claims)",
+        "covered = evidence.quote[368:432]",
         "the certificate's quote does not cover its claims",
-    ),
-    _judging(
-        "certificates-quote-appraised-for-anything",
-        "        report_data=report_data(evidence.claims),\n",
-        "        report_data=evidence.quote[368:432],\n",
-        "the certificate's quote does not cover its claims",
-        survives="The screening of the same quote has compared them a moment before.",
     ),
     _judging(
         "two-programs",
@@ -218,8 +249,8 @@ MUTATIONS = (
     ),
     _judging(
         "stapled-certificate-not-judged",
-        "report_data=report_data(judged.certificate.evidence.claims),",
-        "report_data=judged.quote[368:432],",
+        "covered = report_data(judged.claims.to_cbor())",
+        "covered = judged.quote.report_data",
         "a certificate's quote is not judged where collateral is stapled",
         survives="The screening has compared them within the handshake; the rest is still judged.",
     ),

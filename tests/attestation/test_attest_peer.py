@@ -175,7 +175,7 @@ def without_voucher(setting: Setting) -> TrustContext:
     shown = honest.credentials.current()
     signature = KEYS["b"].sign(shown.voucher.signed_bytes())
     forged: object = FixedCredentials(
-        Credentials(shown.identity, replace(shown.voucher, signature=signature))
+        Credentials(shown.identity, shown.voucher.model_copy(update={"signature": signature}))
     )
     return replace(honest, credentials=forged)  # type: ignore[arg-type]
 

@@ -29,9 +29,11 @@ from coterie.attestation.collateral_source import (
     DirectoryCollateral,
     SimulatedCollateral,
 )
+from coterie.attestation.evidence import Vetted
 from coterie.attestation.freshness import freshness, newest
 from coterie.attestation.lookups import LookUps
 from coterie.attestation.platforms import Platform, platform_of
+from coterie.attestation.quote import Quote, parse_quote
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.errors import EnvironmentUnfit, EvidenceRefused
@@ -41,7 +43,7 @@ VECTORS = REPOSITORY.parent / "shared" / "attestation-vectors"
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 PKI = SimulatedPki()
-QUOTE = sgx_quote(PKI, EnclaveFields(mrenclave=b"\1" * 32))
+QUOTE = parse_quote(sgx_quote(PKI, EnclaveFields(mrenclave=b"\1" * 32)))
 PLATFORM = Platform("sgx", PKI.fmspc.hex(), "platform")
 OLD, NEW = PKI.issue(AT - 10 * DAY), PKI.issue(AT - DAY)
 
@@ -208,7 +210,7 @@ def test_a_quote_names_its_platform() -> None:
     assert platform_of(QUOTE) == PLATFORM
     processor = SimulatedPki(pck_ca_name="Coterie Simulated PCK Processor CA")
     quote = sgx_quote(processor, EnclaveFields(mrenclave=bytes(32)))
-    assert platform_of(quote).ca == "processor"
+    assert platform_of(parse_quote(quote)).ca == "processor"
 
 
 def test_a_directory_gives_what_was_stored(tmp_path: Path) -> None:
@@ -261,7 +263,7 @@ class Queue:
     answers: list[Collateral | Exception]
     asked: int = 0
 
-    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:
+    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:
         assert platform_of(quote) == PLATFORM
         assert at >= AT
         self.asked += 1
@@ -274,7 +276,7 @@ class Queue:
 DOWN = EnvironmentUnfit("the PCCS is down")
 
 
-def later() -> LookUps:
+def later() -> LookUps[Vetted]:
     """Look-ups between which an hour passes."""
     hours = itertools.count(0.0, 3600.0)
     return LookUps(seconds=7200.0, monotonic=lambda: next(hours))
@@ -305,7 +307,7 @@ def test_the_cache_survives_an_outage_while_collateral_is_current() -> None:
 def test_the_cache_takes_nothing_older() -> None:
     cache = CachedCollateral(Queue([NEW]), kind="simulated")
     cache.collateral_for(QUOTE, AT)
-    assert cache.remember(QUOTE, OLD, AT) == NEW
+    assert cache.remember(QUOTE, OLD, AT).collateral == NEW
     assert cache.collateral_for(QUOTE, AT) == NEW
 
 
@@ -379,7 +381,7 @@ def test_real_collateral_puts_a_floor_under_the_clock() -> None:
     folder = VECTORS / "sgx_v3_lcp"
     if not folder.is_dir():
         pytest.skip(f"real vectors are not here: {VECTORS}")
-    quote = (folder / "quote.bin").read_bytes()
+    quote = parse_quote((folder / "quote.bin").read_bytes())
     collateral = Collateral.from_json((folder / "collateral.json").read_bytes())
     issued = freshness(collateral).newest
     times = [issued - 400 * DAY]
@@ -396,7 +398,7 @@ def test_real_collateral_puts_a_floor_under_the_clock() -> None:
     assert issued.isoformat() in refusal.value.expected
 
     times.append(issued + DAY)
-    assert cache.remember(quote, collateral, clock()) == collateral
+    assert cache.remember(quote, collateral, clock()).collateral == collateral
 
 
 def test_the_cache_survives_a_restart(tmp_path: Path) -> None:

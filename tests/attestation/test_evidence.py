@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.evidence import authenticate
+from coterie.attestation.quote import parse_quote
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import sgx_quote
 from coterie.attestation.verdict import CheckList
@@ -26,7 +27,7 @@ FROM = ISSUED - timedelta(days=100)
 
 def expiry(pki: SimulatedPki, collateral: Collateral, at: datetime = AT) -> datetime:
     return authenticate(
-        sgx_quote(pki, REPORT),
+        parse_quote(sgx_quote(pki, REPORT)),
         collateral,
         kind="simulated",
         root=HONEST.trust_root,
@@ -108,7 +109,7 @@ def test_a_time_without_a_zone_is_a_defect_of_the_caller() -> None:
     quote, collateral = Row("", "").evidence()
     with pytest.raises(ValueError, match="needs a time zone"):
         authenticate(
-            quote,
+            parse_quote(quote),
             collateral,
             kind="simulated",
             root=HONEST.trust_root,

@@ -68,7 +68,7 @@ def test_a_failure_stands_for_a_minute(
     service: Service, failure: EnvironmentUnfit | EvidenceRefused
 ) -> None:
     clock = Minutes()
-    look_ups = LookUps(seconds=30, monotonic=clock)
+    look_ups: LookUps[Collateral] = LookUps(seconds=30, monotonic=clock)
     service.answer = failure
     for _ in range(100):
         with pytest.raises(type(failure)) as raised:
@@ -81,13 +81,14 @@ def test_a_failure_stands_for_a_minute(
 
 
 def test_an_answer_stands_for_a_minute_too(service: Service) -> None:
-    look_ups = LookUps(seconds=30)
+    look_ups: LookUps[Collateral] = LookUps(seconds=30)
     assert {look_ups.outcome(platform(), service) for _ in range(50)} == {NEW}
     assert service.asked == 1
 
 
 def test_many_who_come_at_once_cause_one_look_up() -> None:
-    service, look_ups = Service(), LookUps(seconds=30)
+    service = Service()
+    look_ups: LookUps[Collateral] = LookUps(seconds=30)
     with ThreadPoolExecutor(16) as pool:
         waiting = [pool.submit(look_ups.outcome, platform(), service) for _ in range(16)]
         assert service.entered.wait(30)
@@ -98,7 +99,8 @@ def test_many_who_come_at_once_cause_one_look_up() -> None:
 
 def test_a_slow_service_holds_nobody_beyond_the_deadline_and_is_not_asked_twice() -> None:
     clock = Minutes()
-    service, look_ups = Service(), LookUps(seconds=0.01, monotonic=clock)
+    service = Service()
+    look_ups: LookUps[Collateral] = LookUps(seconds=0.01, monotonic=clock)
     with pytest.raises(EnvironmentUnfit) as unfit:
         look_ups.outcome(platform(), service)
     assert "no answer within" in unfit.value.seen
@@ -112,7 +114,8 @@ def test_a_slow_service_holds_nobody_beyond_the_deadline_and_is_not_asked_twice(
 
 
 def test_a_slow_service_holds_few_threads_whatever_is_asked_for() -> None:
-    service, look_ups = Service(), LookUps(seconds=0.0)
+    service = Service()
+    look_ups: LookUps[Collateral] = LookUps(seconds=0.0)
     for number in range(40):
         with pytest.raises(EnvironmentUnfit) as unfit:
             look_ups.outcome(platform(number), service)
@@ -125,7 +128,7 @@ def test_a_slow_service_holds_few_threads_whatever_is_asked_for() -> None:
 
 
 def test_what_is_remembered_is_bounded(service: Service) -> None:
-    look_ups = LookUps(seconds=30)
+    look_ups: LookUps[Collateral] = LookUps(seconds=30)
     for number in range(MOST_KEPT + 1):
         look_ups.outcome(platform(number), service)
     look_ups.outcome(platform(MOST_KEPT), service)
@@ -137,4 +140,4 @@ def test_what_is_remembered_is_bounded(service: Service) -> None:
 def test_a_defect_is_not_swallowed(service: Service) -> None:
     service.answer = ZeroDivisionError("a defect")
     with pytest.raises(ZeroDivisionError):
-        LookUps(seconds=30).outcome(platform(), service)
+        LookUps[Collateral](seconds=30).outcome(platform(), service)

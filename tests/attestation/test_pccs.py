@@ -29,6 +29,7 @@ from coterie.attestation.pccs import (
     UrllibHttps,
 )
 from coterie.attestation.pem import encode
+from coterie.attestation.quote import parse_quote
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.errors import EnvironmentUnfit, EvidenceRefused
@@ -36,7 +37,7 @@ from coterie.errors import EnvironmentUnfit, EvidenceRefused
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 PKI = SimulatedPki()
-QUOTE = sgx_quote(PKI, EnclaveFields(mrenclave=b"\1" * 32))
+QUOTE = parse_quote(sgx_quote(PKI, EnclaveFields(mrenclave=b"\1" * 32)))
 NEW = PKI.issue(AT - DAY)
 
 

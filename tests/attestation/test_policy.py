@@ -11,6 +11,8 @@ from pydantic import ValidationError
 
 import coterie.attestation
 from coterie.attestation.appraiser import Appraisal, Appraiser, assess, policies_of
+from coterie.attestation.evidence import Vetted
+from coterie.attestation.quote import parse_quote
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.attestation.tee.simulated.statements import SimulatedLevel
@@ -165,10 +167,10 @@ def test_whoever_listens_hears_of_every_appraisal() -> None:
 
     def appraise(report_data: bytes) -> Verdict:
         return appraiser.appraise(
-            sgx_quote(PKI, REPORT),
+            parse_quote(sgx_quote(PKI, REPORT)),
             report_data=report_data,
             role="ps",
-            collateral=PKI.collateral(AT),
+            collateral=Vetted(PKI.collateral(AT)),
             at=AT,
         )
 

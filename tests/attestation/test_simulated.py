@@ -12,7 +12,9 @@ import pytest
 
 from coterie.attestation.appraiser import Appraiser
 from coterie.attestation.collateral_source import SimulatedCollateral
+from coterie.attestation.evidence import Vetted
 from coterie.attestation.measurement import own_package_measurement, package_measurement
+from coterie.attestation.quote import parse_quote
 from coterie.attestation.roots import INTEL_ROOT
 from coterie.attestation.tee.by_kind import open_tee, root_for, simulated_root
 from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
@@ -45,7 +47,11 @@ def test_a_node_accepts_its_own_package() -> None:
     tee = SimulatedTee(MEASUREMENT, clock=lambda: AT)
     appraiser = Appraiser(TRUST, own_measurement=MEASUREMENT)
     verdict = appraiser.appraise(
-        tee.quote(DATA), report_data=DATA, role="ps", collateral=tee.collateral(), at=AT
+        parse_quote(tee.quote(DATA)),
+        report_data=DATA,
+        role="ps",
+        collateral=Vetted(tee.collateral()),
+        at=AT,
     )
     assert verdict.simulated
     assert verdict.tee == "simulated"
@@ -68,10 +74,10 @@ def test_others_are_refused(own: bytes | None, role: str, data: bytes, check: st
     tee = SimulatedTee(MEASUREMENT)
     with pytest.raises(EvidenceRefused) as refusal:
         Appraiser(TRUST, own_measurement=own).appraise(
-            tee.quote(DATA),
+            parse_quote(tee.quote(DATA)),
             report_data=data,
             role=role,  # type: ignore[arg-type]
-            collateral=tee.collateral(AT),
+            collateral=Vetted(tee.collateral(AT)),
             at=AT,
         )
     assert refusal.value.failed_check == check
@@ -95,7 +101,11 @@ def test_production_contracts_refuse_simulated_evidence(kind: str) -> None:
     tee = SimulatedTee(MEASUREMENT)
     with pytest.raises(EvidenceRefused) as refusal:
         Appraiser(trust, own_measurement=None).appraise(
-            tee.quote(DATA), report_data=DATA, role="ps", collateral=tee.collateral(AT), at=AT
+            parse_quote(tee.quote(DATA)),
+            report_data=DATA,
+            role="ps",
+            collateral=Vetted(tee.collateral(AT)),
+            at=AT,
         )
     assert refusal.value.failed_check == "tee_kind"
     assert "simulated" in refusal.value.seen
@@ -106,7 +116,11 @@ def test_long_runs_and_late_starts_find_current_collateral(days: int) -> None:
     at = AT + timedelta(days=days)
     tee = SimulatedTee(MEASUREMENT)
     verdict = Appraiser(TRUST, own_measurement=MEASUREMENT).appraise(
-        tee.quote(DATA), report_data=DATA, role="ps", collateral=tee.collateral(at), at=at
+        parse_quote(tee.quote(DATA)),
+        report_data=DATA,
+        role="ps",
+        collateral=Vetted(tee.collateral(at)),
+        at=at,
     )
     assert verdict.expiry > at + timedelta(days=20)
 
@@ -114,13 +128,13 @@ def test_long_runs_and_late_starts_find_current_collateral(days: int) -> None:
 def test_collateral_of_two_clocks_around_midnight_serves_both() -> None:
     late = datetime(2026, 3, 1, 23, 59, 59, tzinfo=UTC)
     early = late + timedelta(seconds=2)
-    tee = SimulatedTee(MEASUREMENT)
+    quote = parse_quote(SimulatedTee(MEASUREMENT).quote(DATA))
     for made, judged in ((late, early), (early, late)):
         Appraiser(TRUST, own_measurement=MEASUREMENT).appraise(
-            tee.quote(DATA),
+            quote,
             report_data=DATA,
             role="ps",
-            collateral=SimulatedCollateral().collateral_for(tee.quote(DATA), made),
+            collateral=Vetted(SimulatedCollateral().collateral_for(quote, made)),
             at=judged,
         )
 

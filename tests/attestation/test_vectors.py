@@ -12,7 +12,7 @@ import pytest
 
 from coterie.attestation.appraiser import TDX_REGISTERS, Appraisal, Appraiser, assess
 from coterie.attestation.collateral import Collateral
-from coterie.attestation.evidence import kind_of
+from coterie.attestation.evidence import Vetted, kind_of
 from coterie.attestation.platform_policy import FEATURES, FeatureOff, OutOfDateWithin
 from coterie.attestation.policy import (
     AdvisoriesWithin,
@@ -256,17 +256,17 @@ def reference_values(vector: Vector) -> TrustSection:
 def test_a_production_contract_judges_real_evidence(name: str) -> None:
     vector = read(name)
     appraiser = Appraiser(reference_values(vector), own_measurement=None)
-    data = parse_quote(vector.quote).report_data
+    quote, collateral = parse_quote(vector.quote), Vetted(vector.collateral)
     verdict = appraiser.appraise(
-        vector.quote, report_data=data, role="worker", collateral=vector.collateral, at=vector.at
+        quote, report_data=quote.report_data, role="worker", collateral=collateral, at=vector.at
     )
     assert not verdict.simulated
     with pytest.raises(EvidenceRefused) as refusal:
         appraiser.appraise(
-            vector.quote,
+            quote,
             report_data=b"\xff" * 64,
             role="worker",
-            collateral=vector.collateral,
+            collateral=collateral,
             at=vector.at,
         )
     assert refusal.value.failed_check == "report_data"

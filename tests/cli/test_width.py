@@ -52,7 +52,16 @@ def overview() -> Progress:
 
 
 def peers(until: int = 1_795_984_500) -> None:
-    seen = [SeenPeer("acme-worker", 1, "UpToDate", MEASUREMENT, 1_795_983_000, until)]
+    seen = [
+        SeenPeer(
+            node="acme-worker",
+            incarnation=1,
+            tcb_status="UpToDate",
+            measurement=MEASUREMENT,
+            attested_at=1_795_983_000,
+            until=until,
+        )
+    ]
     console.print_table(peers_table(HFL, "ps0", overview(), seen))
 
 

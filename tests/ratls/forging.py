@@ -54,7 +54,7 @@ def forge(world: World, forgery: Forgery) -> Credentials:
     honest = world.trust("acme-worker").credentials.current()
     spki = spki_der(key.public_key())
     claims = forgery.claims(
-        replace(honest.identity.claims, pubkey_hash=hashlib.sha256(spki).digest())
+        honest.identity.claims.model_copy(update={"pubkey_hash": hashlib.sha256(spki).digest()})
     )
     buffer = forgery.buffer(claims.to_cbor())
     tee = SimulatedTee(forgery.measurement or bytes(range(32)))

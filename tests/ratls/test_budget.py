@@ -18,13 +18,13 @@ import pytest
 from coterie.address import Address
 from coterie.errors import CoterieError, MessageRefused, PeerBusy
 from coterie.keys.server import messages as keys
-from coterie.keys.server.service import ServerIdentity
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
 from coterie.ratls.deadline import Deadline
-from coterie.ratls.guests import unproved_key
+from coterie.ratls.frames import FrameReader
+from coterie.ratls.guests import ThrowAwayIdentity, unproved_key
 from coterie.ratls.handshake import accept, dial
 from coterie.ratls.listener import AttestationListener, ListenerLimits, listen
-from coterie.ratls.messages import REFUSAL_BYTES, FrameReader, Refusal, decode_message
+from coterie.ratls.messages import CODEC, REFUSAL_BYTES, Refusal
 from coterie.ratls.tls import ALPN, Shown, TlsConnection
 from coterie.status import messages as status
 from coterie.status.client import ask_status
@@ -87,7 +87,7 @@ class Port:
             connection = self.connect(f"127.0.0.{2 + number % ADDRESSES}")
             try:
                 connection.send(FLOOD)
-                FrameReader(decode_message, REFUSAL_BYTES).read_message(connection.receive)
+                FrameReader(CODEC, REFUSAL_BYTES).read_message(connection.receive)
             finally:
                 connection.close()
 
@@ -132,8 +132,8 @@ def visitors_port(_: Path) -> AbstractContextManager[Port]:
     reception = StatusService(server, lambda: OVERVIEW, lambda: ()).reception
     port = Port(
         NOWHERE,
-        status.ALPN,
-        ServerIdentity.create(scene.world.clock()),
+        status.PROTOCOL.alpn,
+        ThrowAwayIdentity.create(scene.world.clock()),
         lambda: ask_status(port.address, "ps0", scene.trust(), scene.world.keys["acme"], "acme"),
     )
     return listening(
@@ -149,7 +149,7 @@ def key_servers_port(folder: Path) -> Iterator[Port]:
     owner = Owner(World(), folder)
     port = Port(
         NOWHERE,
-        keys.ALPN,
+        keys.PROTOCOL.alpn,
         owner.identity(),
         lambda: owner.client().data_key(owner.identity(), KEY.set_id),
     )
@@ -213,7 +213,7 @@ def test_a_visitors_refusal_says_what_was_due() -> None:
         connection = port.connect("127.0.0.2")
         with suppress(CoterieError):
             connection.send(FLOOD[: 1 << 16])
-        said = FrameReader(decode_message, REFUSAL_BYTES).read_message(connection.receive)
+        said = FrameReader(CODEC, REFUSAL_BYTES).read_message(connection.receive)
         connection.close()
     assert isinstance(said, Refusal)
     assert said.reason["error"] == "MessageRefused"

@@ -50,7 +50,15 @@ def vector(name: str) -> bytes:
 def evidence(key: ec.EllipticCurvePrivateKey = KEY) -> InteroperableEvidence:
     spki = hashlib.sha256(spki_der(key.public_key())).digest()
     return InteroperableEvidence(
-        QUOTE, Claims(spki, bytes(32), "acme-worker", "worker", "acme", 1).to_cbor()
+        QUOTE,
+        Claims(
+            pubkey_hash=spki,
+            contract_digest=bytes(32),
+            node="acme-worker",
+            role="worker",
+            party="acme",
+            incarnation=1,
+        ).to_cbor(),
     )
 
 

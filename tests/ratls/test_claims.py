@@ -32,7 +32,14 @@ claims = st.builds(
     party=names,
     incarnation=st.integers(0, 2**64 - 1),
 )
-EXAMPLE = Claims(b"k" * 32, b"c" * 32, "acme-worker", "worker", "acme", 7)
+EXAMPLE = Claims(
+    pubkey_hash=b"k" * 32,
+    contract_digest=b"c" * 32,
+    node="acme-worker",
+    role="worker",
+    party="acme",
+    incarnation=7,
+)
 
 
 def fields() -> dict[str, cbor.CborValue]:

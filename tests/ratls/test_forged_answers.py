@@ -22,15 +22,9 @@ from coterie.errors import (
     VoucherRefused,
 )
 from coterie.ratls.credentials import Credentials
+from coterie.ratls.frames import FrameReader, frame
 from coterie.ratls.handshake import accept, dial
-from coterie.ratls.messages import (
-    HELLO_BYTES,
-    FrameReader,
-    Hello,
-    Refusal,
-    decode_message,
-    encode_message,
-)
+from coterie.ratls.messages import CODEC, HELLO_BYTES, Hello, Refusal
 from coterie.ratls.transport import AttestedChannel
 from coterie.ratls.trust import TrustContext
 from faults.loopback import free_address
@@ -86,15 +80,15 @@ def another_program(sock: socket.socket, world: World) -> None:
 def says_no(sock: socket.socket, world: World) -> None:
     """The simulated TEE's keys are public, so anybody gets as far as this; nobody vouches for him."""
     connection = stolen(sock, world.trust("ps0"), listener=True)
-    connection.send(encode_message(Refusal(VoucherRefused("go away").to_dict())))
+    connection.send(frame(Refusal.of(VoucherRefused("go away").to_dict())))
     connection.close()
 
 
 def says_no_after_a_hello(sock: socket.socket, world: World) -> None:
     connection = stolen(sock, world.trust("ps0"), listener=True)
-    FrameReader(decode_message, HELLO_BYTES).read_message(connection.receive)
-    connection.send(encode_message(Hello(bytes(32), wants_collateral=False)))
-    connection.send(encode_message(Refusal(VoucherRefused("go away").to_dict())))
+    FrameReader(CODEC, HELLO_BYTES).read_message(connection.receive)
+    connection.send(frame(Hello(nonce=bytes(32), wants_collateral=False)))
+    connection.send(frame(Refusal.of(VoucherRefused("go away").to_dict())))
     connection.close()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,7 @@ FORGERIES = [
     Forgery(
         "evidence for another key",
         "pubkey_hash",
-        claims=lambda claims: replace(claims, pubkey_hash=bytes(32)),
+        claims=lambda claims: claims.model_copy(update={"pubkey_hash": bytes(32)}),
     ),
     Forgery(
         "no key hash",
@@ -61,11 +60,19 @@ FORGERIES = [
         buffer=lambda buffer: b"\xb8\x06" + buffer[1:],
     ),
     Forgery(
-        "a name that is no node's", "node", claims=lambda claims: replace(claims, node="mallory")
+        "a name that is no node's",
+        "node",
+        claims=lambda claims: claims.model_copy(update={"node": "mallory"}),
     ),
-    Forgery("the listener's own name", "node", claims=lambda claims: replace(claims, node="ps0")),
-    Forgery("another role", "role", claims=lambda claims: replace(claims, role="ps")),
-    Forgery("another party", "party", claims=lambda claims: replace(claims, party="bolt")),
+    Forgery(
+        "the listener's own name",
+        "node",
+        claims=lambda claims: claims.model_copy(update={"node": "ps0"}),
+    ),
+    Forgery("another role", "role", claims=lambda claims: claims.model_copy(update={"role": "ps"})),
+    Forgery(
+        "another party", "party", claims=lambda claims: claims.model_copy(update={"party": "bolt"})
+    ),
     Forgery("another DNS name", "certificate_name", dns_node="bolt-worker"),
     Forgery("other code", "mrenclave", measurement=OTHER_MEASUREMENT),
     Forgery("an expired certificate", "certificate_validity", shift=timedelta(hours=-13)),

@@ -15,6 +15,7 @@ from coterie.address import Address
 from coterie.attestation.clock import FlooredClock
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import StapledOnly
+from coterie.attestation.quote import Quote
 from coterie.attestation.tee.simulated import SimulatedPki
 from coterie.errors import (
     ContractMismatch,
@@ -79,7 +80,7 @@ class TestMutualAttestation:
         stapled = pki.issue(at - timedelta(days=1))
 
         class Ending:
-            def collateral_for(self, quote: bytes, at: datetime) -> Collateral:  # noqa: ARG002
+            def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002
                 return stapled
 
         pinned: list[Peer] = []  # as the listener judges by itself
@@ -161,12 +162,12 @@ class TestVouchers:
     @pytest.mark.parametrize(
         ("alter", "what"),
         [
-            (lambda v: replace(v, contract_digest=bytes(32)), "contract"),
-            (lambda v: replace(v, node="bolt-worker"), "node"),
-            (lambda v: replace(v, role="ps"), "role"),
-            (lambda v: replace(v, spki_sha256=bytes(32)), "key"),
-            (lambda v: replace(v, incarnation=1), "incarnation"),
-            (lambda v: replace(v, expiry=1_600_000_000), "expired"),
+            (lambda v: v.model_copy(update={"contract_digest": bytes(32)}), "contract"),
+            (lambda v: v.model_copy(update={"node": "bolt-worker"}), "node"),
+            (lambda v: v.model_copy(update={"role": "ps"}), "role"),
+            (lambda v: v.model_copy(update={"spki_sha256": bytes(32)}), "key"),
+            (lambda v: v.model_copy(update={"incarnation": 1}), "incarnation"),
+            (lambda v: v.model_copy(update={"expiry": 1_600_000_000}), "expired"),
         ],
     )
     def test_a_voucher_for_something_else_is_refused(
@@ -175,7 +176,9 @@ class TestVouchers:
         honest = world.trust("acme-worker")
         shown = honest.credentials.current()
         altered = alter(shown.voucher)
-        signed = replace(altered, signature=world.keys["acme"].sign(altered.signed_bytes()))
+        signed = altered.model_copy(
+            update={"signature": world.keys["acme"].sign(altered.signed_bytes())}
+        )
 
         outcome = world.handshake(
             world.showing(honest, Credentials(shown.identity, signed)), world.trust("ps0")
@@ -201,15 +204,17 @@ class TestVouchers:
 
     def test_a_worker_cannot_take_another_workers_name(self, world: World) -> None:
         """Same code, same contract: only the other company's key is missing."""
-        thief = replace(
-            world.trust("acme-worker").credentials.current().identity.claims, node="bolt-worker"
+        thief = (
+            world.trust("acme-worker")
+            .credentials.current()
+            .identity.claims.model_copy(update={"node": "bolt-worker"})
         )
         forged = forge(
             world,
             Forgery(
                 "",
                 "",
-                claims=lambda c: replace(c, node="bolt-worker", party="bolt"),
+                claims=lambda c: c.model_copy(update={"node": "bolt-worker", "party": "bolt"}),
                 dns_node="bolt-worker",
             ),
         )

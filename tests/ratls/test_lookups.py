@@ -12,6 +12,7 @@ import pytest
 
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import CachedCollateral, SimulatedCollateral, StapledOnly
+from coterie.attestation.quote import Quote
 from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
 from coterie.errors import (
     CoterieError,
@@ -36,9 +37,9 @@ class Service:
     """A source that is asked over a network."""
 
     answer: Collateral | CoterieError | None = None
-    asked: list[bytes] = field(default_factory=list)
+    asked: list[Quote] = field(default_factory=list)
 
-    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:
+    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:
         self.asked.append(quote)
         if isinstance(self.answer, CoterieError):
             raise self.answer

@@ -13,10 +13,9 @@ import pytest
 
 from coterie.address import Address
 from coterie.errors import CoterieError, HandshakeFailed, PeerUnreachable
-from coterie.keys.server.service import ServerIdentity
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
 from coterie.ratls.deadline import Deadline
-from coterie.ratls.guests import Reception, Visit, unproved_key
+from coterie.ratls.guests import Reception, ThrowAwayIdentity, Visit, unproved_key
 from coterie.ratls.handshake import accept
 from coterie.ratls.listener import AttestationListener, listen
 from coterie.ratls.records import MOST_WITHOUT_DATA, Records
@@ -49,7 +48,7 @@ def sealer(sock: socket.socket, *, listener: bool = False, alpn: bytes = ALPN) -
     now = datetime.now(UTC)
     tls = TlsHandshake(
         sock,
-        ServerIdentity.create(now),
+        ThrowAwayIdentity.create(now),
         anyone,
         listener=listener,
         at=now,
@@ -74,7 +73,7 @@ def connected(deadline: Deadline) -> Iterator[tuple[TlsConnection, socket.socket
         thread.start()
         connection = TlsConnection(
             here,
-            ServerIdentity.create(now),
+            ThrowAwayIdentity.create(now),
             anyone,
             listener=True,
             at=now,

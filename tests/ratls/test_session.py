@@ -21,19 +21,18 @@ from coterie.errors import (
     MessageRefused,
     VoucherRefused,
 )
+from coterie.ratls.frames import MAX_FRAME_BYTES, FrameReader, frame
 from coterie.ratls.messages import (
-    MAX_FRAME_BYTES,
+    CODEC,
     Acceptance,
     ContractMessage,
     EvidenceMessage,
-    FrameReader,
     Hello,
-    Message,
     Refusal,
-    decode_message,
-    encode_message,
 )
-from coterie.ratls.session import Direction, Session, SessionInputs, session_report_data
+from coterie.ratls.schema import Message
+from coterie.ratls.session import Session, SessionInputs
+from coterie.ratls.session_binding import Direction, session_report_data
 from coterie.ratls.trust import TrustContext
 from coterie.ratls.verify import judge_certificate, judge_session
 
@@ -41,6 +40,21 @@ if TYPE_CHECKING:
     from tests.ratls.conftest import World
 
 EXPORTER = b"\x5a" * 32
+
+
+def proving(
+    quote: Callable[[bytes], bytes], collateral: bytes = b""
+) -> Callable[..., tuple[bytes, bytes]]:
+    """Makes evidence with a quote of one's choice."""
+
+    def prove(report_data: bytes, *, staple: bool) -> tuple[bytes, bytes]:
+        return quote(report_data), collateral if staple else b""
+
+    return prove
+
+
+def quoted(side: SessionInputs, report_data: bytes) -> bytes:
+    return side.prove(report_data, staple=False)[0]
 
 
 def inputs(own: TrustContext, peer: TrustContext, side: Direction) -> SessionInputs:
@@ -63,8 +77,7 @@ def inputs(own: TrustContext, peer: TrustContext, side: Direction) -> SessionInp
         voucher=credentials.voucher.to_cbor(),
         at=at,
         wants_collateral=False,
-        quote=own.tee.quote,
-        staple=lambda _: b"",
+        prove=proving(own.tee.quote),
         judge=judge,
     )
 
@@ -82,7 +95,7 @@ def sides(world: World) -> Sides:
 
 
 def decoded(frames: bytes) -> list[Message]:
-    reader = FrameReader(decode_message, MAX_FRAME_BYTES)
+    reader = FrameReader(CODEC, MAX_FRAME_BYTES)
     reader.feed(frames)
     messages = []
     while (message := reader.next_message()) is not None:
@@ -92,7 +105,7 @@ def decoded(frames: bytes) -> list[Message]:
 
 def evidence_from(sender: SessionInputs, nonce: bytes) -> bytes:
     """What an honest sender answers to a nonce."""
-    return Session(sender).receive(encode_message(Hello(nonce, wants_collateral=False)))
+    return Session(sender).receive(frame(Hello(nonce=nonce, wants_collateral=False)))
 
 
 def state(session: Session) -> str:
@@ -145,7 +158,7 @@ class TestBinding:
 
     def refused(self, victim: SessionInputs, evidence: bytes) -> EvidenceRefused:
         session = Session(victim)
-        session.receive(encode_message(Hello(secrets.token_bytes(32), wants_collateral=False)))
+        session.receive(frame(Hello(nonce=secrets.token_bytes(32), wants_collateral=False)))
         with pytest.raises(EvidenceRefused) as caught:
             session.receive(evidence)
         assert session.state == "refused"
@@ -177,13 +190,18 @@ class TestBinding:
         assert self.refused(sides.listener, swapped).failed_check == "session_binding"
 
     def test_evidence_for_another_listener_is_refused(self, sides: Sides) -> None:
-        elsewhere = replace(sides.dialler, peer=replace(sides.dialler.peer, pubkey_hash=bytes(32)))
+        elsewhere = replace(
+            sides.dialler, peer=sides.dialler.peer.model_copy(update={"pubkey_hash": bytes(32)})
+        )
         evidence = evidence_from(elsewhere, sides.listener.nonce)
 
         assert self.refused(sides.listener, evidence).failed_check == "session_binding"
 
     def test_upper_report_data_that_is_not_zero_is_refused(self, sides: Sides) -> None:
-        more = replace(sides.dialler, quote=lambda data: sides.dialler.quote(data[:63] + b"\1"))
+        more = replace(
+            sides.dialler,
+            prove=proving(lambda data: quoted(sides.dialler, data[:63] + b"\1")),
+        )
         evidence = evidence_from(more, sides.listener.nonce)
 
         assert self.refused(sides.listener, evidence).failed_check == "session_binding"
@@ -191,7 +209,7 @@ class TestBinding:
     def test_evidence_of_another_program_is_refused(self, world: World, sides: Sides) -> None:
         other = world.trust("acme-worker", measurement=b"\x77" * 32)
         evidence = evidence_from(
-            replace(sides.dialler, quote=other.tee.quote), sides.listener.nonce
+            replace(sides.dialler, prove=proving(other.tee.quote)), sides.listener.nonce
         )
 
         assert self.refused(sides.listener, evidence).failed_check == "mrenclave"
@@ -240,24 +258,24 @@ class TestBinding:
 class TestCollateral:
     @pytest.mark.parametrize("wanted", [False, True])
     def test_is_stapled_where_the_peer_asks_for_it(self, sides: Sides, wanted: bool) -> None:
-        quotes: list[bytes] = []
+        asked: list[bool] = []
 
-        def staple(quote: bytes) -> bytes:
-            quotes.append(quote)
-            return b"collateral"
+        def prove(report_data: bytes, *, staple: bool) -> tuple[bytes, bytes]:
+            asked.append(staple)
+            return quoted(sides.dialler, report_data), b"collateral" if staple else b""
 
-        session = Session(replace(sides.dialler, staple=staple))
-        hello = encode_message(Hello(secrets.token_bytes(32), wants_collateral=wanted))
+        session = Session(replace(sides.dialler, prove=prove))
+        hello = frame(Hello(nonce=secrets.token_bytes(32), wants_collateral=wanted))
         (sent,) = decoded(session.receive(hello))
         assert isinstance(sent, EvidenceMessage)
         assert sent.collateral == (b"collateral" if wanted else b"")
-        assert quotes == ([sent.quote] if wanted else [])
+        assert asked == [wanted]
 
 
 class TestRefusals:
     def test_no_voucher_is_refused(self, sides: Sides) -> None:
         session = Session(sides.listener)
-        session.receive(encode_message(Hello(secrets.token_bytes(32), wants_collateral=False)))
+        session.receive(frame(Hello(nonce=secrets.token_bytes(32), wants_collateral=False)))
 
         with pytest.raises(VoucherRefused, match="without a voucher"):
             session.receive(
@@ -266,7 +284,7 @@ class TestRefusals:
 
     def test_an_unreadable_voucher_is_refused(self, sides: Sides) -> None:
         session = Session(sides.listener)
-        session.receive(encode_message(Hello(secrets.token_bytes(32), wants_collateral=False)))
+        session.receive(frame(Hello(nonce=secrets.token_bytes(32), wants_collateral=False)))
 
         with pytest.raises(VoucherRefused, match="cannot be read"):
             session.receive(
@@ -279,7 +297,7 @@ class TestRefusals:
         reason = VoucherRefused("no voucher", expected="one", seen="none", remedy="get one")
 
         with pytest.raises(HandshakeFailed) as caught:
-            dialler.receive(listener.refusal(reason))
+            dialler.receive(frame(Refusal.of(reason)))
 
         assert caught.value.what == "ps0 refused this node: VoucherRefused: no voucher"
         assert (caught.value.expected, caught.value.seen) == ("one", "none")
@@ -288,25 +306,29 @@ class TestRefusals:
     def test_a_contract_that_differs_is_asked_for_even_if_it_cannot_be_read(
         self, sides: Sides
     ) -> None:
-        other = replace(sides.listener, own=replace(sides.listener.own, contract_digest=bytes(32)))
+        other = replace(
+            sides.listener, own=sides.listener.own.model_copy(update={"contract_digest": bytes(32)})
+        )
         session = Session(other)
-        session.receive(encode_message(Hello(secrets.token_bytes(32), wants_collateral=False)))
+        session.receive(frame(Hello(nonce=secrets.token_bytes(32), wants_collateral=False)))
         (sent,) = decoded(session.receive(evidence_from(sides.dialler, sides.listener.nonce)))
         assert isinstance(sent, ContractMessage)
 
         for theirs in (b"{x", b"[" * 100_000, b"{}"):
             again = Session(other)
-            again.receive(encode_message(Hello(secrets.token_bytes(32), wants_collateral=False)))
+            again.receive(frame(Hello(nonce=secrets.token_bytes(32), wants_collateral=False)))
             again.receive(evidence_from(sides.dialler, sides.listener.nonce))
             with pytest.raises(ContractMismatch) as caught:
-                again.receive(encode_message(ContractMessage(theirs)))
+                again.receive(frame(ContractMessage(contract=theirs)))
             assert caught.value.seen
 
     def test_whom_no_party_vouches_for_is_not_shown_the_contract(self, sides: Sides) -> None:
         """Only a hint tells that the contracts differ too."""
-        other = replace(sides.listener, own=replace(sides.listener.own, contract_digest=bytes(32)))
+        other = replace(
+            sides.listener, own=sides.listener.own.model_copy(update={"contract_digest": bytes(32)})
+        )
         session = Session(other)
-        session.receive(encode_message(Hello(secrets.token_bytes(32), wants_collateral=False)))
+        session.receive(frame(Hello(nonce=secrets.token_bytes(32), wants_collateral=False)))
 
         with pytest.raises(VoucherRefused, match="without a voucher") as caught:
             session.receive(
@@ -317,7 +339,7 @@ class TestRefusals:
 
     def test_evidence_is_judged_once(self, sides: Sides) -> None:
         session = Session(sides.listener)
-        session.receive(encode_message(Hello(secrets.token_bytes(32), wants_collateral=False)))
+        session.receive(frame(Hello(nonce=secrets.token_bytes(32), wants_collateral=False)))
         evidence = evidence_from(sides.dialler, sides.listener.nonce)
         session.receive(evidence)
         assert state(session) == "acceptance"
@@ -334,7 +356,7 @@ class TestRefusals:
         dialler.receive(listener.start())
         dialler.receive(listener.receive(dialler.start()))
         dialler.acknowledge(grpc_port=0, valid_until=at + timedelta(hours=1))
-        acceptance = encode_message(Acceptance(1, int(at.timestamp()) + seconds))
+        acceptance = frame(Acceptance(grpc_port=1, valid_until=int(at.timestamp()) + seconds))
 
         if refused:
             with pytest.raises(HandshakeFailed, match="until a time that has passed"):
@@ -347,20 +369,20 @@ class TestRefusals:
     @pytest.mark.parametrize(
         "message",
         [
-            EvidenceMessage(b"q", b"", b""),
-            ContractMessage(b"{}"),
-            Acceptance(1, 2**32),
-            Refusal({}),
+            EvidenceMessage(quote=b"q", voucher=b"", collateral=b""),
+            ContractMessage(contract=b"{}"),
+            Acceptance(grpc_port=1, valid_until=2**32),
+            Refusal.of({}),
         ],
         ids=lambda message: type(message).__name__,
     )
     def test_nothing_but_hello_comes_first(self, sides: Sides, message: Message) -> None:
         with pytest.raises(MessageRefused):
-            Session(sides.listener).receive(encode_message(message))
+            Session(sides.listener).receive(frame(message))
 
     def test_a_second_hello_is_refused(self, sides: Sides) -> None:
         session = Session(sides.listener)
-        hello = encode_message(Hello(secrets.token_bytes(32), wants_collateral=False))
+        hello = frame(Hello(nonce=secrets.token_bytes(32), wants_collateral=False))
         session.receive(hello)
 
         with pytest.raises(MessageRefused):
@@ -368,18 +390,18 @@ class TestRefusals:
 
     def test_an_acceptance_before_any_evidence_is_refused(self, sides: Sides) -> None:
         session = Session(sides.listener)
-        session.receive(encode_message(Hello(secrets.token_bytes(32), wants_collateral=False)))
+        session.receive(frame(Hello(nonce=secrets.token_bytes(32), wants_collateral=False)))
 
         with pytest.raises(MessageRefused):
-            session.receive(encode_message(Acceptance(1, 2**32)))
+            session.receive(frame(Acceptance(grpc_port=1, valid_until=2**32)))
 
     def test_after_a_refusal_nothing_is_accepted_any_more(self, sides: Sides) -> None:
         session = Session(sides.listener)
         with pytest.raises(MessageRefused):
-            session.receive(encode_message(Acceptance(1, 2**32)))
+            session.receive(frame(Acceptance(grpc_port=1, valid_until=2**32)))
 
         with pytest.raises(MessageRefused):
-            session.receive(encode_message(Hello(secrets.token_bytes(32), wants_collateral=False)))
+            session.receive(frame(Hello(nonce=secrets.token_bytes(32), wants_collateral=False)))
 
 
 @settings(
@@ -393,7 +415,7 @@ def test_whatever_a_peer_sends_the_end_is_an_error_of_the_tree(
 ) -> None:
     session = Session(sides.listener)
     if after_hello:
-        session.receive(encode_message(Hello(bytes(32), wants_collateral=False)))
+        session.receive(frame(Hello(nonce=bytes(32), wants_collateral=False)))
     accepted: Callable[[], bool] = lambda: session.state in {"ready", "done"}  # noqa: E731
     try:
         for piece in pieces:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 
 import cbor2
 import pytest
@@ -15,7 +14,8 @@ from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.progress import Progress
 from coterie.ratls import messages
 from coterie.ratls.evidence import MAX_QUOTE_BYTES
-from coterie.ratls.messages import FrameReader, decode_message
+from coterie.ratls.frames import MAX_FRAME_BYTES, FrameReader, frame
+from coterie.ratls.schema import Codec
 from coterie.ratls.session import Session
 from coterie.ratls.voucher import MAX_VOUCHER_BYTES
 from coterie.status import messages as status
@@ -23,53 +23,72 @@ from coterie.text import MAX_TEXT
 from tests.ratls.conftest import World
 from tests.ratls.test_session import evidence_from, inputs
 
-REFUSAL = messages.Refusal(
+REFUSAL = messages.Refusal.of(
     dict.fromkeys(("error", "what", "expected", "seen", "remedy", "failed_check"), "€" * MAX_TEXT)
 )
 
 
-def content(frame: bytes) -> int:
-    return len(frame) - 4
+def content(framed: bytes) -> int:
+    return len(framed) - 4
 
 
 def test_the_longest_message_of_every_kind_fits_its_bound() -> None:
-    hello = messages.encode_message(messages.Hello(bytes(32), wants_collateral=True))
+    hello = frame(messages.Hello(nonce=bytes(32), wants_collateral=True))
     assert content(hello) <= messages.HELLO_BYTES
-    assert content(messages.encode_message(REFUSAL)) <= messages.REFUSAL_BYTES
-    acceptance = messages.encode_message(messages.Acceptance(65_535, 253_402_300_799))
+    assert content(frame(REFUSAL)) <= messages.REFUSAL_BYTES
+    acceptance = frame(messages.Acceptance(grpc_port=65_535, valid_until=253_402_300_799))
     assert content(acceptance) <= messages.ACCEPTANCE_BYTES
-    contract = messages.ContractMessage(bytes(MAX_CONTRACT_BYTES))
-    assert content(messages.encode_message(contract)) <= messages.CONTRACT_BYTES
+    contract = messages.ContractMessage(contract=bytes(MAX_CONTRACT_BYTES))
+    assert content(frame(contract)) <= messages.CONTRACT_BYTES
     for staple in (0, messages.MAX_STAPLE_BYTES):
         evidence = messages.EvidenceMessage(
-            bytes(MAX_QUOTE_BYTES), bytes(MAX_VOUCHER_BYTES), bytes(staple)
+            quote=bytes(MAX_QUOTE_BYTES), voucher=bytes(MAX_VOUCHER_BYTES), collateral=bytes(staple)
         )
         most = messages.evidence_bytes(stapled=staple > 0)
-        assert content(messages.encode_message(evidence)) <= most < messages.MAX_FRAME_BYTES
+        assert content(frame(evidence)) <= most < MAX_FRAME_BYTES
         request = keys.KeyRequest(
-            "share", b"", bytes(MAX_VOUCHER_BYTES), bytes(MAX_QUOTE_BYTES), bytes(staple)
+            wanted="share",
+            set_id=b"",
+            voucher=bytes(MAX_VOUCHER_BYTES),
+            quote=bytes(MAX_QUOTE_BYTES),
+            collateral=bytes(staple),
         )
-        assert content(keys.encode_message(request)) <= keys.request_bytes(stapled=staple > 0)
-    greeting = keys.ServerHello(bytes(32), bytes(64), wants_collateral=True)
-    assert content(keys.encode_message(greeting)) <= keys.HELLO_BYTES
-    assert content(keys.encode_message(keys.Grant(bytes(MAX_VOUCHER_BYTES)))) <= keys.GRANT_BYTES
-    ask = status.Ask("p" * 63, bytes(64), bytes(32), wants_collateral=True)
-    assert content(status.encode_message(ask)) <= status.ASK_BYTES
-    assert status.decode_message(status.encode_message(ask)[4:], status.ASK_ITEMS) == ask
+        assert content(frame(request)) <= keys.request_bytes(stapled=staple > 0)
+    greeting = keys.ServerHello(nonce=bytes(32), signature=bytes(64), wants_collateral=True)
+    assert content(frame(greeting)) <= keys.HELLO_BYTES
+    assert content(frame(keys.Grant(content=bytes(MAX_VOUCHER_BYTES)))) <= keys.GRANT_BYTES
+    ask = status.Ask(party="p" * 63, signature=bytes(64), nonce=bytes(32), wants_collateral=True)
+    assert content(frame(ask)) <= status.ASK_BYTES
+    assert status.PROTOCOL.codec.decode(frame(ask)[4:], max_bytes=status.ASK_BYTES) == ask
 
 
 @pytest.mark.parametrize("nodes", [3, 1024])
 def test_the_longest_answer_about_a_contracts_nodes_fits_its_bound(nodes: int) -> None:
     names = tuple("n" * 63 for _ in range(nodes))
-    peer = status.SeenPeer("n" * 63, 2**63, "s" * 100, "m" * 128, 2**33, 2**33)
-    checkpoint = DurableCheckpoint(2**60, bytes(32))
-    overview = Progress("training", 2**62, 2**62, 2**62, names, names, names, names, checkpoint)
-    answer = status.Answer(
-        bytes(MAX_QUOTE_BYTES), bytes(MAX_VOUCHER_BYTES), b"", overview, (peer,) * nodes
+    peer = status.SeenPeer(
+        node="n" * 63,
+        incarnation=2**63,
+        tcb_status="s" * 100,
+        measurement="m" * 128,
+        attested_at=2**33,
+        until=2**33,
     )
-    frame = status.encode_message(answer)
-    assert content(frame) <= status.answer_bytes(nodes, stapled=False)
-    assert status.decode_message(frame[4:], status.answer_items(nodes)) == answer
+    checkpoint = DurableCheckpoint(2**60, bytes(32))
+    progress = Progress("training", 2**62, 2**62, 2**62, names, names, names, names, checkpoint)
+    answer = status.Answer(
+        quote=bytes(MAX_QUOTE_BYTES),
+        voucher=bytes(MAX_VOUCHER_BYTES),
+        collateral=b"",
+        run=status.SeenRun.of(progress),
+        peers=(peer,) * nodes,
+    )
+    most = status.answer_bytes(nodes, stapled=False)
+    framed = frame(answer)
+    assert content(framed) <= most
+    decoded = status.PROTOCOL.codec.decode(
+        framed[4:], max_bytes=most, max_items=status.answer_items(nodes)
+    )
+    assert decoded == answer
 
 
 def flood(size: int) -> bytes:
@@ -78,10 +97,10 @@ def flood(size: int) -> bytes:
     return size.to_bytes(4, "big") + head + b"\x80" * (size - len(head))
 
 
-EXCHANGES: dict[str, tuple[Callable[[bytes], object], int]] = {
-    "node": (decode_message, messages.HELLO_BYTES),
-    "ask": (lambda data: status.decode_message(data, status.ASK_ITEMS), status.ASK_BYTES),
-    "request": (keys.decode_message, keys.request_bytes(stapled=False)),
+EXCHANGES: dict[str, tuple[Codec, int]] = {
+    "node": (messages.CODEC, messages.HELLO_BYTES),
+    "ask": (status.PROTOCOL.codec, status.ASK_BYTES),
+    "request": (keys.PROTOCOL.codec, keys.request_bytes(stapled=False)),
 }
 
 
@@ -89,18 +108,18 @@ EXCHANGES: dict[str, tuple[Callable[[bytes], object], int]] = {
 def test_a_long_frame_is_refused_by_its_length_alone(
     exchange: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode, most = EXCHANGES[exchange]
+    codec, most = EXCHANGES[exchange]
 
     def loads(*_: object, **__: object) -> None:
         raise AssertionError("decoded")
 
     monkeypatch.setattr(cbor2, "loads", loads)
     with pytest.raises(MessageRefused) as refused:
-        FrameReader(decode, most).feed(flood(2_000_000)[:4])
+        FrameReader(codec, most).feed(flood(2_000_000)[:4])
     assert refused.value.expected == f"at most {most} bytes here"
     assert refused.value.seen == "2000000 bytes"
     with pytest.raises(MessageRefused) as refused:
-        FrameReader(decode, most).read_message(lambda: flood(most))
+        FrameReader(codec, most).read_message(lambda: flood(most))
     assert "items" in refused.value.seen
 
 
@@ -110,12 +129,12 @@ def test_what_is_due_bounds_the_exchange_at_every_step(world: World) -> None:
 
     def most(session: Session) -> int:
         with pytest.raises(MessageRefused) as refused:
-            session.receive((messages.MAX_FRAME_BYTES).to_bytes(4, "big"))
+            session.receive((MAX_FRAME_BYTES).to_bytes(4, "big"))
         return int(refused.value.expected.split()[2])
 
     assert most(Session(ours)) == messages.HELLO_BYTES
     greeted = Session(ours)
-    hello = messages.encode_message(messages.Hello(secrets.token_bytes(32), wants_collateral=False))
+    hello = frame(messages.Hello(nonce=secrets.token_bytes(32), wants_collateral=False))
     greeted.receive(hello)
     assert most(greeted) == messages.evidence_bytes(stapled=False)
     proved = Session(ours)
@@ -126,7 +145,7 @@ def test_what_is_due_bounds_the_exchange_at_every_step(world: World) -> None:
 
 
 def test_what_is_sent_ahead_is_bounded_too() -> None:
-    reader = FrameReader(decode_message, messages.HELLO_BYTES)
-    with pytest.raises(MessageRefused, match="does not allow") as refused:
+    reader = FrameReader(messages.CODEC, messages.HELLO_BYTES)
+    with pytest.raises(MessageRefused, match="longer than what is due") as refused:
         reader.feed(messages.HELLO_BYTES.to_bytes(4, "big") + bytes(1 << 17))
     assert refused.value.seen == "more, sent ahead"

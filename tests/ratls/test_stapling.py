@@ -11,6 +11,7 @@ import pytest
 
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import CachedCollateral, SimulatedCollateral, StapledOnly
+from coterie.attestation.quote import Quote, parse_quote
 from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
 from coterie.attestation.verdict import Verdict
 from coterie.errors import EvidenceRefused, HandshakeFailed
@@ -108,7 +109,7 @@ def test_what_is_genuine_is_kept_for_the_next_peer(world: World) -> None:
 
     judge(victim, world.trust("acme-worker"), as_json(stapled))
 
-    quote = world.trust("bolt-worker").tee.quote(DATA)
+    quote = parse_quote(world.trust("bolt-worker").tee.quote(DATA))
     assert victim.collateral.collateral_for(quote, world.clock()) == stapled
 
 
@@ -128,7 +129,9 @@ class TestNothingOlderReplacesAnything:
         revoked = replace(PKI, pck_serial=6)
         victim = world.trust("ps0", collateral=StapledOnly())
         seen = replace(revoked, revoked=frozenset({"pck"}), statement_days=2).issue(at - 3 * DAY)
-        victim.collateral.remember(world.trust("acme-worker").tee.quote(DATA), seen, at - 2 * DAY)
+        victim.collateral.remember(
+            parse_quote(world.trust("acme-worker").tee.quote(DATA)), seen, at - 2 * DAY
+        )
         peer = make_trust(
             world.contract,
             "acme-worker",
@@ -165,7 +168,7 @@ class TestNothingOlderReplacesAnything:
         numbers = {f"{part}_evaluation": 17}
         victim, peer = world.trust("ps0", collateral=StapledOnly()), world.trust("acme-worker")
         seen = replace(PKI, statement_days=2, **numbers).issue(at - 3 * DAY)  # type: ignore[arg-type]
-        victim.collateral.remember(peer.tee.quote(DATA), seen, at - 2 * DAY)
+        victim.collateral.remember(parse_quote(peer.tee.quote(DATA)), seen, at - 2 * DAY)
 
         with pytest.raises(EvidenceRefused) as refusal:
             judge(victim, peer, as_json(PKI.issue(at - DAY)))
@@ -179,11 +182,9 @@ class Dishonest(CachedCollateral):
     def __init__(self, stapled: Collateral) -> None:
         super().__init__(SimulatedCollateral(), kind="simulated")
         self._stapled = stapled
-        self._asked = 0
 
-    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:
-        self._asked += 1
-        return super().collateral_for(quote, at) if self._asked == 1 else self._stapled
+    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+        return self._stapled
 
 
 class TestOverSockets:

@@ -9,7 +9,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,14 +17,9 @@ from coterie.address import Address
 from coterie.errors import CoterieError, EvidenceRefused, PeerUnreachable
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.deadline import Deadline
+from coterie.ratls.frames import MAX_FRAME_BYTES, frame
 from coterie.ratls.handshake import AttestedPeer, accept, dial
-from coterie.ratls.messages import (
-    EvidenceMessage,
-    Hello,
-    Refusal,
-    decode_message,
-    encode_message,
-)
+from coterie.ratls.messages import CODEC, EvidenceMessage, Hello, Refusal
 from coterie.ratls.tls import TlsConnection
 from coterie.ratls.trust import TrustContext
 from tests.ratls.conftest import attested
@@ -58,7 +52,7 @@ def dial_as(owner: TrustContext, address: Address) -> TlsConnection:
     return stolen(socket.create_connection((address.host, address.port)), owner, listener=False)
 
 
-def frame(connection: TlsConnection, buffer: bytearray) -> bytes:
+def next_frame(connection: TlsConnection, buffer: bytearray) -> bytes:
     """The next whole frame, its length included."""
     while len(buffer) < 4 or len(buffer) < 4 + int.from_bytes(buffer[:4], "big"):
         buffer += connection.receive()
@@ -70,7 +64,7 @@ def frame(connection: TlsConnection, buffer: bytearray) -> bytes:
 
 def refusal(connection: TlsConnection, buffer: bytearray) -> None:
     """The victim's last word: it names the check."""
-    message = decode_message(frame(connection, buffer)[4:])
+    message = CODEC.decode(next_frame(connection, buffer)[4:], max_bytes=MAX_FRAME_BYTES)
     connection.close()
     assert isinstance(message, Refusal)
     assert message.reason["failed_check"] == "session_binding"
@@ -132,8 +126,8 @@ def test_relayed_evidence_is_refused_by_both_victims(
             outer = dial_as(worker, target)
             buffers = bytearray(), bytearray()
             for _ in range(2):  # hello, then evidence
-                outer.send(frame(inner, buffers[0]))
-                inner.send(frame(outer, buffers[1]))
+                outer.send(next_frame(inner, buffers[0]))
+                inner.send(next_frame(outer, buffers[1]))
             refusal(inner, buffers[0])
             refusal(outer, buffers[1])
             return PeerUnreachable("the relay has left")
@@ -152,9 +146,9 @@ def test_replayed_evidence_is_refused(server: TrustContext, worker: TrustContext
     def record(sock: socket.socket) -> Ended:
         connection = stolen(sock, server, listener=True)
         buffer = bytearray()
-        frame(connection, buffer)
-        connection.send(encode_message(Hello(b"\3" * 32, wants_collateral=False)))
-        recorded.append(frame(connection, buffer))
+        next_frame(connection, buffer)
+        connection.send(frame(Hello(nonce=b"\3" * 32, wants_collateral=False)))
+        recorded.append(next_frame(connection, buffer))
         connection.close()
         return PeerUnreachable("recorded")
 
@@ -163,9 +157,9 @@ def test_replayed_evidence_is_refused(server: TrustContext, worker: TrustContext
 
     with serving(honest(server)) as (address, at_server):
         thief = dial_as(worker, address)
-        thief.send(encode_message(Hello(b"\4" * 32, wants_collateral=False)) + recorded[0])
+        thief.send(frame(Hello(nonce=b"\4" * 32, wants_collateral=False)) + recorded[0])
         buffer = bytearray()
-        frame(thief, buffer)
+        next_frame(thief, buffer)
         refusal(thief, buffer)
     assert_bound(at_server[0])
 
@@ -173,7 +167,7 @@ def test_replayed_evidence_is_refused(server: TrustContext, worker: TrustContext
 def test_a_reflected_hello_is_refused(server: TrustContext, worker: TrustContext) -> None:
     with serving(honest(server)) as (address, at_server):
         thief, buffer = dial_as(worker, address), bytearray()
-        thief.send(frame(thief, buffer))
+        thief.send(next_frame(thief, buffer))
         refusal(thief, buffer)
     assert_bound(at_server[0])
 
@@ -181,12 +175,12 @@ def test_a_reflected_hello_is_refused(server: TrustContext, worker: TrustContext
 def test_reflected_evidence_is_refused(server: TrustContext, worker: TrustContext) -> None:
     with serving(honest(server)) as (address, at_server):
         thief, buffer = dial_as(worker, address), bytearray()
-        frame(thief, buffer)
-        thief.send(encode_message(Hello(b"\4" * 32, wants_collateral=False)))
-        reflected = decode_message(frame(thief, buffer)[4:])
+        next_frame(thief, buffer)
+        thief.send(frame(Hello(nonce=b"\4" * 32, wants_collateral=False)))
+        reflected = CODEC.decode(next_frame(thief, buffer)[4:], max_bytes=MAX_FRAME_BYTES)
         assert isinstance(reflected, EvidenceMessage)
         own_voucher = worker.credentials.current().voucher.to_cbor()
-        thief.send(encode_message(replace(reflected, voucher=own_voucher)))
+        thief.send(frame(reflected.model_copy(update={"voucher": own_voucher})))
         refusal(thief, buffer)
     assert_bound(at_server[0])
 
@@ -195,9 +189,9 @@ def test_a_thief_that_falls_silent_is_dropped(server: TrustContext, worker: Trus
     """TLS is done, the exchange does not begin: the time for all of it runs out."""
     with serving(honest(server, seconds=1.0)) as (address, at_server):
         thief, buffer = dial_as(worker, address), bytearray()
-        frame(thief, buffer)
+        next_frame(thief, buffer)
         with pytest.raises(CoterieError):
-            frame(thief, buffer)  # ends when the victim does
+            next_frame(thief, buffer)  # ends when the victim does
         thief.close()
     assert isinstance(at_server[0], PeerUnreachable)
     assert "in time" in at_server[0].seen

@@ -10,6 +10,7 @@ import pytest
 
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import CachedCollateral, SimulatedCollateral, StapledOnly
+from coterie.attestation.quote import Quote, parse_quote
 from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
 from coterie.attestation.tee.simulated.statements import SimulatedLevel
 from coterie.contract import Contract
@@ -47,11 +48,19 @@ def test_an_honest_certificate_is_accepted(world: World) -> None:
 
 
 FORGERIES = [
-    Forgery("evidence for another key", "pubkey_hash", lambda c: replace(c, pubkey_hash=bytes(32))),
-    Forgery("a name that is no node's", "node", lambda c: replace(c, node="mallory")),
-    Forgery("the victim's own name", "node", lambda c: replace(c, node="ps0", role="ps")),
-    Forgery("another role", "role", lambda c: replace(c, role="ps")),
-    Forgery("another party", "party", lambda c: replace(c, party="bolt")),
+    Forgery(
+        "evidence for another key",
+        "pubkey_hash",
+        lambda c: c.model_copy(update={"pubkey_hash": bytes(32)}),
+    ),
+    Forgery("a name that is no node's", "node", lambda c: c.model_copy(update={"node": "mallory"})),
+    Forgery(
+        "the victim's own name",
+        "node",
+        lambda c: c.model_copy(update={"node": "ps0", "role": "ps"}),
+    ),
+    Forgery("another role", "role", lambda c: c.model_copy(update={"role": "ps"})),
+    Forgery("another party", "party", lambda c: c.model_copy(update={"party": "bolt"})),
     Forgery("another DNS name", "certificate_name", dns_node="bolt-worker"),
     Forgery("a quote over other claims", "report_data", quoted=lambda _: bytes(64)),
     Forgery("other code", "mrenclave", measurement=OTHER_MEASUREMENT),
@@ -84,7 +93,7 @@ class Torn:
     def __init__(self, error: EvidenceRefused | EnvironmentUnfit) -> None:
         self._error = error
 
-    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
         raise self._error
 
 
@@ -193,7 +202,7 @@ def test_the_certificates_quote_is_judged_by_stapled_collateral(world: World) ->
     judged = judge_certificate(der, victim, expected_node=None, at=at)
     assert judged.verdict is None
     quote = SimulatedTee(MEASUREMENT).quote(DATA)
-    good = SimulatedCollateral().collateral_for(quote, at).to_json().encode()
+    good = SimulatedCollateral().collateral_for(parse_quote(quote), at).to_json().encode()
     assert judge_session(judged, quote, DATA, good, trust=victim, at=at).verdict.tee == "simulated"
     levels = (SimulatedLevel("UpToDate", (), 9), SimulatedLevel("OutOfDate", ("INTEL-SA-00001",)))
     late = SimulatedPki(levels=levels).collateral(at).to_json().encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,14 @@ from coterie.ratls.voucher import (
 if TYPE_CHECKING:
     from tests.ratls.conftest import World
 
-CLAIMS = Claims(b"k" * 32, b"c" * 32, "acme-worker", "worker", "acme", 7)
+CLAIMS = Claims(
+    pubkey_hash=b"k" * 32,
+    contract_digest=b"c" * 32,
+    node="acme-worker",
+    role="worker",
+    party="acme",
+    incarnation=7,
+)
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 VOUCHER = sign_voucher(Ed25519PrivateKey.generate(), CLAIMS, expiry=AT + timedelta(hours=24))
 
@@ -130,8 +136,8 @@ def test_its_partys_voucher_for_something_else_is_refused(
     world: World, what: str, change: dict[str, bytes | str | int], _: object
 ) -> None:
     voucher, claims = shown_by(world)
-    other = replace(voucher, **change)  # type: ignore[arg-type]
-    signed = replace(other, signature=world.keys["acme"].sign(other.signed_bytes()))
+    other = voucher.model_copy(update={**change})
+    signed = other.model_copy(update={"signature": world.keys["acme"].sign(other.signed_bytes())})
     with pytest.raises(VoucherRefused) as refused:
         verify_voucher(signed, claims, contract=world.contract, at=world.clock())
     assert refused.value.what == (
@@ -151,15 +157,15 @@ def test_a_voucher_cannot_be_altered_to_fit_other_claims(
 ) -> None:
     """The signature covers all that is compared."""
     voucher, claims = shown_by(world)
-    altered = replace(voucher, **change)  # type: ignore[arg-type]
-    other = replace(claims, **claimed)  # type: ignore[arg-type]
+    altered = voucher.model_copy(update={**change})
+    other = claims.model_copy(update={**claimed})
     with pytest.raises(VoucherRefused, match="is not signed by party acme"):
         verify_voucher(altered, other, contract=world.contract, at=world.clock())
 
 
 def test_a_voucher_cannot_be_prolonged(world: World) -> None:
     voucher, claims = shown_by(world)
-    longer = replace(voucher, expiry=voucher.expiry + 3600)
+    longer = voucher.model_copy(update={"expiry": voucher.expiry + 3600})
     with pytest.raises(VoucherRefused, match="is not signed by party acme"):
         verify_voucher(longer, claims, contract=world.contract, at=world.clock())
 
@@ -171,7 +177,7 @@ def test_only_the_nodes_own_party_vouches_for_it(world: World, signer: str) -> N
     signature = bytes(64) if signer == "nobody" else key.sign(voucher.signed_bytes())
     with pytest.raises(VoucherRefused) as refused:
         verify_voucher(
-            replace(voucher, signature=signature),
+            voucher.model_copy(update={"signature": signature}),
             claims,
             contract=world.contract,
             at=world.clock(),
@@ -190,5 +196,8 @@ def test_a_party_that_the_contract_lacks_cannot_vouch(world: World) -> None:
     voucher, claims = shown_by(world)
     with pytest.raises(VoucherRefused, match="nobody can vouch for party dune"):
         verify_voucher(
-            voucher, replace(claims, party="dune"), contract=world.contract, at=world.clock()
+            voucher,
+            claims.model_copy(update={"party": "dune"}),
+            contract=world.contract,
+            at=world.clock(),
         )

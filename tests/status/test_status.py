@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -33,28 +32,28 @@ from coterie.errors import (
     SignatureRefused,
     VoucherRefused,
 )
-from coterie.keys.server.service import ServerIdentity
 from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.progress import Progress
 from coterie.ratls.deadline import Deadline
+from coterie.ratls.frames import FrameReader, frame
+from coterie.ratls.guests import ThrowAwayIdentity
 from coterie.ratls.handshake import accept, dial
 from coterie.ratls.listener import AttestationListener, listen
 from coterie.ratls.messages import Refusal
 from coterie.ratls.peer import Peer
+from coterie.ratls.schema import Message
+from coterie.ratls.session_binding import Binding
 from coterie.ratls.tls import TlsConnection
 from coterie.ratls.trust import RelyingParty, TrustContext
 from coterie.status.client import AttestedStatus, ask_status
 from coterie.status.messages import (
-    ALPN,
-    EXPORTER_LABEL,
+    PROTOCOL,
     Answer,
     Ask,
     SeenPeer,
+    SeenRun,
     answer_bytes,
     answer_items,
-    decode_message,
-    encode_message,
-    session_statement,
 )
 from coterie.status.service import StatusService
 from tests.ratls.conftest import GRPC_PORT, MEASUREMENT, World, nothing_leaks
@@ -151,7 +150,7 @@ def scene() -> Scene:
 def test_every_party_of_the_contract_may_look(scene: Scene, party: str) -> None:
     with scene.serving():
         said = scene.ask(party=party)
-    assert said.answer.overview == OVERVIEW
+    assert said.answer.run.progress == OVERVIEW
     assert said.answer.peers == ()
     assert said.verdict.simulated
     assert said.incarnation == 5
@@ -194,11 +193,13 @@ def test_a_key_of_another_party_is_refused_before_it_asks(scene: Scene) -> None:
         scene.ask(party="acme", key=scene.world.keys["bolt"])
 
 
-def forged_ask(
-    scene: Scene, change: Callable[[bytes, bytes, bytes], Ask]
-) -> Refusal | Answer | Ask:
+def session_statement(*, exporter: bytes, server_key: bytes, visitor_key: bytes) -> bytes:
+    return Binding("listener", exporter, server_key, visitor_key).statement(PROTOCOL.label)
+
+
+def forged_ask(scene: Scene, change: Callable[[bytes, bytes, bytes], Message]) -> Message:
     """A visitor that asks as it likes: given exporter, server's key and its own."""
-    identity = ServerIdentity.create(scene.world.clock())
+    identity = ThrowAwayIdentity.create(scene.world.clock())
     seen: list[bytes] = []
 
     def judge(der: bytes) -> bytes:
@@ -216,23 +217,21 @@ def forged_ask(
         at=scene.world.clock(),
         deadline=Deadline.after(5),
         peer_name="ps0",
-        alpn=ALPN,
+        alpn=PROTOCOL.alpn,
     )
     try:
         connection.handshake()
-        exporter = connection.exporter(EXPORTER_LABEL, 32)
-        connection.send(encode_message(change(exporter, seen[0], identity.spki_sha256)))
-        from coterie.ratls.messages import FrameReader
-
+        exporter = connection.exporter(PROTOCOL.exporter_label, 32)
+        connection.send(frame(change(exporter, seen[0], identity.spki_sha256)))
         return FrameReader(
-            partial(decode_message, items=answer_items(3)), answer_bytes(3, stapled=True)
+            PROTOCOL.codec, answer_bytes(3, stapled=True), items=answer_items(3)
         ).read_message(connection.receive)
     finally:
         connection.close()
 
 
 def signed(key: Ed25519PrivateKey, statement: bytes, party: str = "acme") -> Ask:
-    return Ask(party, key.sign(statement), bytes(32), wants_collateral=False)
+    return Ask(party=party, signature=key.sign(statement), nonce=bytes(32), wants_collateral=False)
 
 
 REFUSED: dict[str, Callable[[Scene, bytes, bytes, bytes], Ask]] = {
@@ -279,7 +278,7 @@ def test_who_is_no_party_learns_nothing(scene: Scene, name: str) -> None:
 
 def test_another_message_than_a_question_is_refused(scene: Scene) -> None:
     with scene.serving():
-        answer = forged_ask(scene, lambda *_: Refusal({}))  # type: ignore[arg-type]
+        answer = forged_ask(scene, lambda *_: Refusal.of({}))
     assert isinstance(answer, Refusal)
     assert answer.reason["error"] == "MessageRefused"
 
@@ -375,45 +374,79 @@ def test_a_server_that_hangs_up_is_told(scene: Scene) -> None:
 
 # --- the messages ------------------------------------------------------------------------------
 
-PEER = SeenPeer("acme-worker", 7, "UpToDate", "ab" * 32, 1, 2)
-MESSAGES = [
-    Ask("acme", b"\1" * 64, b"\2" * 32, wants_collateral=True),
-    Answer(b"q", b"v", b"", OVERVIEW, (PEER,)),
-    Answer(b"q", b"v", b"{}", replace(OVERVIEW, checkpoint=None, phase="finished"), ()),
-]
+PEER = SeenPeer(
+    node="acme-worker",
+    incarnation=7,
+    tcb_status="UpToDate",
+    measurement="ab" * 32,
+    attested_at=1,
+    until=2,
+)
+RUN = SeenRun.of(OVERVIEW)
+ASKED = Ask(party="acme", signature=b"\1" * 64, nonce=b"\2" * 32, wants_collateral=True)
+ANSWER = Answer(quote=b"q", voucher=b"v", collateral=b"", run=RUN, peers=(PEER,))
 
 
-@pytest.mark.parametrize("message", MESSAGES)
-def test_a_message_comes_back_whole(message: Ask | Answer) -> None:
-    assert decode_message(encode_message(message)[4:], 10_000) == message
+def decode(message: Message) -> Message:
+    return PROTOCOL.codec.decode(
+        frame(message)[4:], max_bytes=answer_bytes(2000, stapled=False), max_items=20_000
+    )
+
+
+@pytest.mark.parametrize("checkpoint", [OVERVIEW.checkpoint, None])
+def test_where_the_run_stands_comes_back_whole(checkpoint: DurableCheckpoint | None) -> None:
+    progress = replace(OVERVIEW, checkpoint=checkpoint)
+    answer = decode(ANSWER.model_copy(update={"run": SeenRun.of(progress)}))
+    assert isinstance(answer, Answer)
+    assert answer.run.progress == progress
 
 
 def test_an_answer_holds_nothing_of_anybodys_data() -> None:
-    assert set(Progress.__dataclass_fields__) == {
+    fields = {
         "phase", "incarnation", "step", "steps", "joined", "missing", "silent", "left_out",
         "checkpoint",
     }  # fmt: skip
+    assert set(Progress.__dataclass_fields__) == set(SeenRun.model_fields) == fields
+
+
+def run(**changed: object) -> dict[str, object]:
+    return {"run": RUN.model_copy(update=changed)}
+
+
+def peers(**changed: object) -> dict[str, object]:
+    return {"peers": (PEER.model_copy(update=changed),)}
 
 
 @pytest.mark.parametrize(
-    "message",
+    ("message", "changed", "seen"),
     [
-        Ask("a" * 64, b"\1" * 64, b"\2" * 32, wants_collateral=True),
-        Ask("acme", b"\1" * 63, b"\2" * 32, wants_collateral=True),
-        Ask("acme", b"\1" * 64, b"\2" * 31, wants_collateral=True),
-        Answer(b"", b"v", b"", OVERVIEW, ()),
-        Answer(b"q", b"", b"", OVERVIEW, ()),
-        Answer(b"q", b"v", b"", replace(OVERVIEW, phase="sleeping"), ()),  # type: ignore[arg-type]
-        Answer(b"q", b"v", b"", replace(OVERVIEW, step=-1), ()),
-        Answer(b"q", b"v", b"", replace(OVERVIEW, joined=("x",) * 1025), ()),
-        Answer(b"q", b"v", b"", replace(OVERVIEW, missing=("ä",)), ()),
-        Answer(b"q", b"v", b"", replace(OVERVIEW, missing=("",)), ()),
-        Answer(b"q", b"v", b"", replace(OVERVIEW, checkpoint=DurableCheckpoint(1, b"")), ()),
-        Answer(b"q", b"v", b"", OVERVIEW, (PEER,) * 1025),
-        Answer(b"q", b"v", b"", OVERVIEW, (replace(PEER, until=2**60),)),
-        Answer(b"q", b"v", b"", OVERVIEW, (replace(PEER, tcb_status="x" * 101),)),
+        (ASKED, {"party": "a" * 64}, "party: "),
+        (ASKED, {"signature": b"\1" * 63}, "signature: "),
+        (ASKED, {"nonce": b"\2" * 31}, "nonce: "),
+        (ASKED, {"wants_collateral": 1}, "wants_collateral: "),
+        (ANSWER, {"quote": b""}, "quote: "),
+        (ANSWER, {"voucher": b""}, "voucher: "),
+        (ANSWER, run(phase="sleeping"), "run.phase: "),
+        (ANSWER, run(step=-1), "run.step: "),
+        (ANSWER, run(step=True), "run.step: "),
+        (ANSWER, run(joined=("x",) * 1025), "run.joined: "),
+        (ANSWER, run(joined={"x": 1}), "run.joined: "),
+        (ANSWER, run(missing=("\u00e4",)), "run.missing.0: "),
+        (ANSWER, run(missing=("x\n",)), "run.missing.0: "),
+        (ANSWER, run(missing=("",)), "run.missing.0: "),
+        (ANSWER, run(checkpoint=(1, b"")), "run.checkpoint."),
+        (ANSWER, run(checkpoint=(-1, bytes(32))), "run.checkpoint."),
+        (ANSWER, run(checkpoint=(1, bytes(32), 1)), "run.checkpoint"),
+        (ANSWER, {"peers": (PEER,) * 1025}, "peers: "),
+        (ANSWER, peers(until=2**60), "peers.0.until: "),
+        (ANSWER, peers(incarnation=-1), "peers.0.incarnation: "),
+        (ANSWER, peers(tcb_status="x" * 101), "peers.0.tcb_status: "),
     ],
 )
-def test_a_message_out_of_bounds_is_refused(message: Ask | Answer) -> None:
-    with pytest.raises(MessageRefused):
-        decode_message(encode_message(message)[4:], 10_000)
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_a_message_out_of_bounds_is_refused(
+    message: Message, changed: dict[str, object], seen: str
+) -> None:
+    with pytest.raises(MessageRefused) as refused:
+        decode(message.model_copy(update=changed))
+    assert refused.value.seen.startswith(seen)

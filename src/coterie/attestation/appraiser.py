@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from coterie.attestation.collateral import Collateral
-from coterie.attestation.evidence import AuthenticEvidence, authenticate, check_names
+from coterie.attestation.evidence import AuthenticEvidence, Vetted, authenticate, check_names
 from coterie.attestation.platform_policy import FEATURES, FeatureOff, OutOfDateWithin, PlatformIn
 from coterie.attestation.policy import (
     OF_THE_QUOTE,
@@ -26,7 +26,7 @@ from coterie.attestation.policy import (
     TcbStatusIn,
     measurements,
 )
-from coterie.attestation.quote import Quote
+from coterie.attestation.quote import Quote, parse_quote
 from coterie.attestation.roots import TrustRoot
 from coterie.attestation.screening import Screened, screen
 from coterie.attestation.tee.by_kind import root_for
@@ -84,27 +84,33 @@ class Appraiser:
 
     def appraise(
         self,
-        quote: bytes,
+        quote: Quote,
         *,
         report_data: bytes,
         role: Role,
-        collateral: Collateral,
+        collateral: Vetted,
         at: datetime,
     ) -> Verdict:
         """Appraises a peer's quote.
 
         Args:
-            quote: The quote.
+            quote: The quote, as :meth:`screen` parsed it.
             report_data: The 64 bytes that it must carry.
             role: Role that the peer claims.
-            collateral: Collateral for its platform.
+            collateral: Collateral for its platform. If it was vetted by this very quote, the
+                quote is not authenticated once more.
             at: The moment that counts, with a time zone.
 
         Raises:
             EvidenceRefused: A check failed.
         """
         outcome = self.assess(
-            quote, report_data=report_data, role=role, collateral=collateral, at=at
+            quote,
+            report_data=report_data,
+            role=role,
+            collateral=collateral.collateral,
+            at=at,
+            evidence=collateral.evidence_of(quote, at),
         )
         self._heard(outcome)
         if outcome.verdict is None:
@@ -112,14 +118,17 @@ class Appraiser:
             raise outcome.refusal
         return outcome.verdict
 
-    def screen(self, quote: bytes, *, report_data: bytes, role: Role, at: datetime) -> None:
-        """Makes the checks of :meth:`appraise` that need no collateral: before any is asked for.
+    def screen(self, data: bytes, *, report_data: bytes, role: Role, at: datetime) -> Quote:
+        """Parses a peer's quote, and makes the checks of :meth:`appraise` that need no collateral.
 
         Args:
-            quote: The quote.
+            data: The quote as it came.
             report_data: The 64 bytes that it must carry.
             role: Role that the peer claims.
             at: The moment that counts, with a time zone.
+
+        Returns:
+            The quote. From here on it travels in this form.
 
         Raises:
             EvidenceRefused: A check failed.
@@ -129,7 +138,7 @@ class Appraiser:
         screened: Screened | None = None
         try:
             policies = (*self.policies(role), ReportDataIs(report_data))
-            screened = screen(quote, kind=kind, root=root_for(kind), at=at, checks=checks)
+            screened = screen(data, kind=kind, root=root_for(kind), at=at, checks=checks)
             for policy in policies:
                 if isinstance(policy, OF_THE_QUOTE):
                     policy.verify(screened, checks)
@@ -139,15 +148,17 @@ class Appraiser:
             rest = _with_the_rest(checks, kind, policies)
             self._heard(Appraisal(None, error, rest, quote=found))
             raise
+        return screened.quote
 
     def assess(
         self,
-        quote: bytes,
+        quote: bytes | Quote,
         *,
         report_data: bytes | None,
         role: Role,
         collateral: Collateral,
         at: datetime,
+        evidence: AuthenticEvidence | None = None,
     ) -> Appraisal:
         """Like :meth:`appraise`, but tells how every check went instead of raising.
 
@@ -158,6 +169,7 @@ class Appraiser:
             role: Role that the peer claims.
             collateral: Collateral for its platform.
             at: The moment that counts, with a time zone.
+            evidence: This quote, where it has been authenticated by this collateral already.
         """
         try:
             policies = self.policies(role)
@@ -171,7 +183,13 @@ class Appraiser:
         if end is not None:
             policies = (InForce(moment(end)), *policies)
         outcome = assess(
-            quote, collateral, kind=kind, root=root_for(kind), policies=policies, at=at
+            quote,
+            collateral,
+            kind=kind,
+            root=root_for(kind),
+            policies=policies,
+            at=at,
+            evidence=evidence,
         )
         if end is None or outcome.verdict is None:
             return outcome
@@ -239,28 +257,32 @@ def policies_of(table: RoleTrust, own_measurement: bytes | None) -> tuple[Policy
 
 
 def assess(
-    quote: bytes,
+    quote: bytes | Quote,
     collateral: Collateral,
     *,
     kind: TeeKind,
     root: TrustRoot,
     policies: Sequence[Policy],
     at: datetime,
+    evidence: AuthenticEvidence | None = None,
 ) -> Appraisal:
     """Authenticates a quote and applies policies.
 
     Args:
-        quote: The quote.
+        quote: The quote; a tool gives the bytes that it has read.
         collateral: Collateral for its platform.
         kind: The one kind of TEE that is accepted.
         root: The one root that is accepted.
         policies: What is demanded besides authenticity.
         at: The moment that counts, with a time zone.
+        evidence: This quote, where it has been authenticated by this collateral, at this moment, already.
     """
-    checks = CheckList()
-    evidence = None
+    checks = CheckList() if evidence is None else CheckList(evidence.checks)
     try:
-        evidence = authenticate(quote, collateral, kind=kind, root=root, at=at, checks=checks)
+        if evidence is None:
+            parsed = quote if isinstance(quote, Quote) else parse_quote(quote)
+            evidence = authenticate(parsed, collateral, kind=kind, root=root, at=at, checks=checks)
+        assert evidence.kind == kind
         for policy in policies:
             policy.verify(evidence, checks)
     except EvidenceRefused as error:

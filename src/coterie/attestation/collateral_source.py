@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from coterie.attestation.clock import clock_is_behind
 from coterie.attestation.collateral import MAX_COLLATERAL_BYTES, Collateral
-from coterie.attestation.evidence import authenticate
+from coterie.attestation.evidence import AuthenticEvidence, Vetted, authenticate
 from coterie.attestation.freshness import freshness, newest
 from coterie.attestation.lookups import LookUps
 from coterie.attestation.platforms import Platform, platform_of
+from coterie.attestation.quote import Quote, parse_quote
 from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.verdict import CheckList
 from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused
@@ -34,7 +35,7 @@ _REFRESH_BEFORE_EXPIRY = timedelta(days=1)
 class CollateralSource(Protocol):
     """Finds the collateral of the platform that made a quote."""
 
-    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:
+    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:
         """Finds collateral.
 
         Args:
@@ -61,7 +62,7 @@ class SimulatedCollateral:
 
         self._pki = pki or SimulatedPki()
 
-    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
         """Collateral that is current at a moment; the appraiser judges whether the quote fits."""
         return self._pki.collateral(at)
 
@@ -69,7 +70,7 @@ class SimulatedCollateral:
 class StapledOnly:
     """The collateral source of a node that can reach nothing but its peers."""
 
-    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
         """Finds none.
 
         Raises:
@@ -90,7 +91,7 @@ def stapled(source: CollateralSource, quote: bytes, at: datetime) -> bytes:
     The peer then says that collateral is missing.
     """
     try:
-        return source.collateral_for(quote, at).to_json().encode()
+        return source.collateral_for(parse_quote(quote), at).to_json().encode()
     except CoterieError:
         return b""
 
@@ -105,7 +106,7 @@ class DirectoryCollateral:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
         """Reads the file of the quote's platform."""
         platform = platform_of(quote)
         collateral = self.read(platform)
@@ -185,7 +186,7 @@ class CachedCollateral:
         kind: TeeKind,
         directory: DirectoryCollateral | None = None,
         observe: Callable[[datetime], None] = lambda _: None,
-        look_ups: LookUps | None = None,
+        look_ups: LookUps[Vetted] | None = None,
     ) -> None:
         self._source = source
         self._kind = kind
@@ -195,7 +196,15 @@ class CachedCollateral:
         self._held: dict[Platform, Collateral] = {}
         self._lock = threading.Lock()
 
-    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:
+    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:
+        """The collateral that `vetted_for` finds.
+
+        Raises:
+            CoterieError: As for `vetted_for`.
+        """
+        return self.vetted_for(quote, at).collateral
+
+    def vetted_for(self, quote: Quote, at: datetime) -> Vetted:
         """Returns the newest collateral known, from the source if what is held runs out soon.
 
         If the source fails, what is held is returned as long as it is current. Whose quote this is must
@@ -208,8 +217,10 @@ class CachedCollateral:
         """
         platform = platform_of(quote)
         with self._lock:
-            held = self._held.get(platform) or self._stored(quote, platform, at)
-        if held is not None and at < freshness(held).expiry - _REFRESH_BEFORE_EXPIRY:
+            known = self._held.get(platform)
+            held = Vetted(known) if known else self._stored(quote, platform, at)
+        expiry = None if held is None else freshness(held.collateral).expiry
+        if held is not None and expiry is not None and at < expiry - _REFRESH_BEFORE_EXPIRY:
             return held
         try:
             return self._look_ups.outcome(
@@ -217,11 +228,11 @@ class CachedCollateral:
                 lambda: self.remember(quote, self._source.collateral_for(quote, at), at),
             )
         except CoterieError as error:
-            if held is None or at >= freshness(held).expiry or _is_about_the_clock(error):
+            if held is None or expiry is None or at >= expiry or _is_about_the_clock(error):
                 raise
             return held
 
-    def remember(self, quote: bytes, collateral: Collateral, at: datetime) -> Collateral:
+    def remember(self, quote: Quote, collateral: Collateral, at: datetime) -> Vetted:
         """Takes up collateral (for instance stapled by a peer) after checking that it is genuine.
 
         Returns:
@@ -232,38 +243,44 @@ class CachedCollateral:
                 is genuine and was issued after ``at``.
         """
         platform = platform_of(quote)
-        self._authenticate(quote, collateral, at)
+        evidence = self._authenticate(quote, collateral, at)
         with self._lock:
             held = self._held.get(platform)
             joined = collateral if held is None else newest(held, collateral)
             self._held[platform] = joined
             if self._directory is not None:
                 self._directory.store(platform, joined)
-        return joined
+        return Vetted(joined, evidence if joined == collateral else None)
 
-    def _stored(self, quote: bytes, platform: Platform, at: datetime) -> Collateral | None:
+    def _stored(self, quote: Quote, platform: Platform, at: datetime) -> Vetted | None:
         if self._directory is None:
             return None
         try:
             stored = self._directory.read(platform)
-            if stored is not None:
-                self._authenticate(quote, stored, at)
-                self._held[platform] = stored
+            if stored is None:
+                return None
+            evidence = self._authenticate(quote, stored, at)
         except EvidenceRefused as error:
             if _is_about_the_clock(error):
                 raise
             return None
-        return stored
+        self._held[platform] = stored
+        return Vetted(stored, evidence)
 
-    def _authenticate(self, quote: bytes, collateral: Collateral, at: datetime) -> None:
+    def _authenticate(
+        self, quote: Quote, collateral: Collateral, at: datetime
+    ) -> AuthenticEvidence:
         issued = freshness(collateral).newest
         # What is genuine on its own date of issue proves that this date has passed.
         moment = max(at, issued)
         checks, root = CheckList(), root_for(self._kind)
-        authenticate(quote, collateral, kind=self._kind, root=root, at=moment, checks=checks)
+        evidence = authenticate(
+            quote, collateral, kind=self._kind, root=root, at=moment, checks=checks
+        )
         self._observe(issued)
         if at < issued:
             raise clock_is_behind(at, issued)
+        return evidence
 
 
 def _is_about_the_clock(error: CoterieError) -> bool:

@@ -34,10 +34,10 @@ from coterie.attestation.chains import (
 )
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.pem import canonical_chain
-from coterie.attestation.quote import TEE_TDX, Quote, parse_quote
+from coterie.attestation.quote import TEE_TDX, Quote
 from coterie.attestation.roots import SIMULATED_NAMES, TrustRoot
 from coterie.attestation.statements import parse_statement, verify_statement
-from coterie.attestation.verdict import CheckList
+from coterie.attestation.verdict import Check, CheckList
 from coterie.errors import EvidenceRefused
 from coterie.kinds import TeeKind
 
@@ -62,6 +62,7 @@ class AuthenticEvidence:
         evaluation_number: The lower one of TCB info's and QE identity's.
         expiry: When the first of chains, CRLs and statements runs out.
         at: The moment that counted.
+        checks: Every check that was made.
     """
 
     kind: TeeKind
@@ -71,6 +72,25 @@ class AuthenticEvidence:
     evaluation_number: int
     expiry: datetime
     at: datetime
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class Vetted:
+    """Collateral that is genuine.
+
+    Attributes:
+        collateral: The collateral.
+        evidence: What was authenticated by it to find that out; None where that was done earlier.
+    """
+
+    collateral: Collateral
+    evidence: AuthenticEvidence | None = None
+
+    def evidence_of(self, quote: Quote, at: datetime) -> AuthenticEvidence | None:
+        """The evidence, if it is this quote, authenticated for this moment."""
+        found = self.evidence
+        return found if found is not None and found.quote is quote and found.at == at else None
 
 
 def check_names(kind: TeeKind) -> tuple[str, ...]:
@@ -95,7 +115,7 @@ def check_names(kind: TeeKind) -> tuple[str, ...]:
 
 
 def authenticate(
-    data: bytes,
+    quote: Quote,
     collateral: Collateral,
     *,
     kind: TeeKind,
@@ -106,7 +126,7 @@ def authenticate(
     """Authenticates a quote.
 
     Args:
-        data: The quote, with NUL padding or without.
+        quote: The quote.
         collateral: Collateral for its platform.
         kind: The one kind of TEE that is accepted.
         root: The one root that is accepted.
@@ -119,7 +139,6 @@ def authenticate(
     """
     if at.tzinfo is None:
         raise ValueError("the moment of an appraisal needs a time zone")
-    quote = parse_quote(data)
     checks.passed("quote_format", f"version {quote.version}, {len(quote.canonical)} bytes")
     verify_kind(quote, kind, checks)
     verify_attributes(quote.report, checks)
@@ -152,6 +171,7 @@ def authenticate(
         evaluation_number=min(tcb_info.evaluation_number, qe_identity.evaluation_number),
         expiry=min(*ends, tcb_info.next_update, qe_identity.next_update),
         at=at,
+        checks=checks.checks,
     )
 
 

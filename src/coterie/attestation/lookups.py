@@ -11,8 +11,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
-from coterie.attestation.collateral import Collateral
 from coterie.attestation.platforms import Platform
 from coterie.errors import CoterieError, EnvironmentUnfit, error_from_dict
 
@@ -20,15 +20,16 @@ LOOK_UP_SECONDS = 5.0  # half of what a handshake may take
 PAUSE_SECONDS = 60.0
 MOST_UNDER_WAY = 4
 MOST_KEPT = 64
+Found = TypeVar("Found")
 
 
-class _LookUp:
+class _LookUp(Generic[Found]):
     """One look-up, in a thread of its own."""
 
-    def __init__(self, look_up: Callable[[], Collateral], began: float) -> None:
+    def __init__(self, look_up: Callable[[], Found], began: float) -> None:
         self.began = began
         self.ended = threading.Event()
-        self._outcome: Collateral | Exception | None = None
+        self._outcome: Found | Exception | None = None
         self._look_up = look_up
         threading.Thread(target=self._run, name="collateral", daemon=True).start()
 
@@ -40,7 +41,7 @@ class _LookUp:
         self.ended.set()
 
     @property
-    def outcome(self) -> Collateral:
+    def outcome(self) -> Found:
         """What came out.
 
         Raises:
@@ -55,7 +56,7 @@ class _LookUp:
         return outcome
 
 
-class LookUps:
+class LookUps(Generic[Found]):
     """Makes look-ups. Thread-safe.
 
     Args:
@@ -75,9 +76,9 @@ class LookUps:
         self._pause = pause
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._made: dict[Platform, _LookUp] = {}  # oldest first
+        self._made: dict[Platform, _LookUp[Found]] = {}  # oldest first
 
-    def outcome(self, platform: Platform, look_up: Callable[[], Collateral]) -> Collateral:
+    def outcome(self, platform: Platform, look_up: Callable[[], Found]) -> Found:
         """The outcome of the look-up for a platform, which is made if none stands.
 
         Raises:

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.pem import encode
 from coterie.attestation.platforms import Platform, platform_of
+from coterie.attestation.quote import Quote
 from coterie.errors import EnvironmentUnfit, EvidenceRefused
 from coterie.unreadable import UNREADABLE
 
@@ -80,7 +81,7 @@ class PccsCollateral:
         require_https(self._base)
         self._http = http or UrllibHttps()
 
-    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
         """Fetches the current collateral of the quote's platform."""
         return self.fetch(platform_of(quote))
 

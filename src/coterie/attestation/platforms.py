@@ -8,7 +8,7 @@ from typing import Literal
 from cryptography.x509.oid import NameOID
 
 from coterie.attestation import dcap
-from coterie.attestation.quote import TEE_TDX, parse_quote
+from coterie.attestation.quote import TEE_TDX, Quote
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,12 @@ class Platform:
         return f"{self.tee}-{self.fmspc}-{self.ca}"
 
 
-def platform_of(data: bytes) -> Platform:
+def platform_of(quote: Quote) -> Platform:
     """Reads from a quote which collateral it needs; nothing of it is proved.
 
     Raises:
-        EvidenceRefused: The quote is malformed.
+        EvidenceRefused: The PCK certificate does not name its platform (check ``pck_extension``).
     """
-    quote = parse_quote(data)
     fmspc = dcap.platform_identity(quote.pck_chain_pem).fmspc
     issuer = quote.pck_chain[0].issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
     processor = any("Processor" in str(name.value) for name in issuer)

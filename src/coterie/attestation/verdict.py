@@ -60,10 +60,14 @@ class Verdict:
 
 
 class CheckList:
-    """Collects checks as they are made; made for one appraisal."""
+    """Collects checks as they are made; made for one appraisal.
 
-    def __init__(self) -> None:
-        self._checks: list[Check] = []
+    Args:
+        made: Checks that were made before.
+    """
+
+    def __init__(self, made: tuple[Check, ...] = ()) -> None:
+        self._checks = list(made)
 
     def passed(self, name: str, detail: str = "") -> None:
         """Records a check that passed."""

@@ -21,6 +21,7 @@ from coterie.kinds import Role, TcbStatus, TeeKind
 if TYPE_CHECKING:
     from coterie.attestation.collateral import Collateral
     from coterie.attestation.policy import Policy
+    from coterie.attestation.quote import Quote
     from coterie.contract import Contract
 
 app = typer.Typer(help="Appraise, explain and collect attestation evidence.", no_args_is_help=True)
@@ -147,9 +148,9 @@ def verify(
             kind = tee or ("tdx" if claimed == "tdx" else "sgx")
         if stored.certificate is not None:
             policies.append(binding(stored.certificate, agreed, role, moment))
-        source = _collateral(stored.quote, collateral, pccs_url, kind, moment)
+        source = _collateral(quote, collateral, pccs_url, kind, moment)
         outcome = assess(
-            stored.quote, source, kind=kind, root=root_for(kind), policies=policies, at=moment
+            quote, source, kind=kind, root=root_for(kind), policies=policies, at=moment
         )
         if stored.certificate is not None:
             outcome = replace(outcome, checks=(*CERTIFICATE_CHECKS, *outcome.checks))
@@ -196,13 +197,13 @@ def fetch(
     from coterie.attestation.quote import parse_quote
     from coterie.cli.evidence_files import read_evidence
 
-    stored = read_evidence(file)
-    kind: TeeKind = "tdx" if kind_of(parse_quote(stored.quote)) == "tdx" else "sgx"
+    quote = parse_quote(read_evidence(file).quote)
+    kind: TeeKind = "tdx" if kind_of(quote) == "tdx" else "sgx"
     directory = DirectoryCollateral(out)
     pccs, moment = PccsCollateral(pccs_url), _moment(at)
     cache = CachedCollateral(pccs, kind=kind, directory=directory)
-    cache.remember(stored.quote, pccs.collateral_for(stored.quote, moment), moment)
-    platform = platform_of(stored.quote)
+    cache.remember(quote, pccs.collateral_for(quote, moment), moment)
+    platform = platform_of(quote)
     print_facts(
         {"stored": str(out / f"{platform.name}.json"), "platform": asdict(platform)},
         as_json=as_json,
@@ -222,7 +223,7 @@ def _remedy(refusal: EvidenceRefused, agreed: Contract | None, at: str | None) -
 
 
 def _collateral(
-    quote: bytes, path: Path | None, pccs_url: str | None, kind: TeeKind, at: datetime
+    quote: Quote, path: Path | None, pccs_url: str | None, kind: TeeKind, at: datetime
 ) -> Collateral:
     from coterie.attestation.collateral import MAX_COLLATERAL_BYTES, Collateral
     from coterie.attestation.collateral_source import DirectoryCollateral, SimulatedCollateral

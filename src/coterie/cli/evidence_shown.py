@@ -56,7 +56,7 @@ def _quote_facts(data: bytes) -> dict[str, object]:
         "measurements": dict(measurements(quote.report)),
         "attributes": attribute_words(quote.report),
         "report_data": quote.report_data.hex(),
-        "platform": asdict(platform_of(data)),
+        "platform": asdict(platform_of(quote)),
         "pck": _platform_facts(quote.pck_chain_pem),
         "pck_chain": [certificate.subject.rfc4514_string() for certificate in quote.pck_chain],
     }

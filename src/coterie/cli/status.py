@@ -72,7 +72,7 @@ def status(
     said = ask_status(
         Address.parse(address), name, trust, key, _party_of(agreed, public_key_text(key))
     )
-    run, peers = said.answer.overview, said.answer.peers
+    run, peers = said.answer.run.progress, said.answer.peers
     facts: dict[str, object] = {
         "node": name,
         "stamp": "SIMULATED" if said.verdict.simulated else said.verdict.tee,
@@ -83,7 +83,11 @@ def status(
         "checkpoint": run.checkpoint
         and {"step": run.checkpoint.step, "digest": run.checkpoint.digest.hex()},
         "peers": [
-            {**asdict(peer), "attested_at": _time(peer.attested_at), "until": _time(peer.until)}
+            {
+                **peer.model_dump(),
+                "attested_at": _time(peer.attested_at),
+                "until": _time(peer.until),
+            }
             for peer in peers
         ],
     }

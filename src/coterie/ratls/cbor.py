@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import cbor2
 
-from coterie.text import printable
-
 CborScalar = int | bytes | str | bool | None
 CborValue = CborScalar | list["CborValue"] | dict[str, "CborValue"]
 
@@ -74,68 +72,6 @@ def decode_map(
     if not isinstance(value, dict):
         raise CborInvalid(f"a map was expected, not {type(value).__name__}")
     return value
-
-
-def exact_keys(value: dict[str, CborValue], keys: frozenset[str]) -> None:
-    """Refuses a map with a key too many or too few.
-
-    Raises:
-        CborInvalid: Names the keys.
-    """
-    if unknown := sorted(value.keys() - keys):
-        raise CborInvalid(f"unknown keys: {printable(', '.join(unknown), 200)}")
-    if missing := sorted(keys - value.keys()):
-        raise CborInvalid(f"missing keys: {', '.join(missing)}")
-
-
-def take_bytes(value: dict[str, CborValue], key: str, *, least: int, most: int) -> bytes:
-    """The byte string under ``key``, within bounds on its length.
-
-    Raises:
-        CborInvalid: Absent, of another type or out of bounds.
-    """
-    item = value.get(key)
-    if not isinstance(item, bytes) or not least <= len(item) <= most:
-        raise CborInvalid(f"{key} must be a byte string of {least} to {most} bytes")
-    return item
-
-
-def take_text(value: dict[str, CborValue], key: str, *, most: int) -> str:
-    """The text under ``key``, at most ``most`` characters.
-
-    Raises:
-        CborInvalid: Absent, of another type or too long.
-    """
-    item = value.get(key)
-    if not isinstance(item, str) or len(item) > most:
-        raise CborInvalid(f"{key} must be text of at most {most} characters")
-    return item
-
-
-def take_int(
-    value: dict[str, CborValue], key: str, *, least: int = 0, most: int = 2**63 - 1
-) -> int:
-    """The integer under ``key``, within bounds.
-
-    Raises:
-        CborInvalid: Absent, of another type (a boolean is none) or out of bounds.
-    """
-    item = value.get(key)
-    if not isinstance(item, int) or isinstance(item, bool) or not least <= item <= most:
-        raise CborInvalid(f"{key} must be an integer from {least} to {most}")
-    return item
-
-
-def take_bool(value: dict[str, CborValue], key: str) -> bool:
-    """The boolean under ``key``.
-
-    Raises:
-        CborInvalid: Absent or of another type.
-    """
-    item = value.get(key)
-    if not isinstance(item, bool):
-        raise CborInvalid(f"{key} must be true or false")
-    return item
 
 
 def _check_heads(data: bytes, max_items: int) -> None:

@@ -15,11 +15,12 @@ from coterie.errors import CoterieError, PeerUnreachable
 from coterie.ratls.call_limits import CallLimits
 from coterie.ratls.channel_pool import ChannelPool
 from coterie.ratls.deadline import Deadline
-from coterie.ratls.handshake import HANDSHAKE_SECONDS, AttestedPeer, dial
+from coterie.ratls.handshake import AttestedPeer, dial
 from coterie.ratls.link import Link
 from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard
 from coterie.ratls.refusals import Refused, Tally, log_refusal
+from coterie.ratls.request import HANDSHAKE_SECONDS
 from coterie.ratls.trust import TrustContext
 from coterie.waiting import Backoff, Failure, WaitSink, trying, untold
 

@@ -9,12 +9,14 @@ report data is SHA-256 of the buffer, then 32 zero bytes.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import get_args
+from typing import Annotated
+
+from pydantic import BeforeValidator, ConfigDict, PlainSerializer
 
 from coterie.errors import EvidenceRefused
 from coterie.kinds import Role
 from coterie.ratls import cbor
+from coterie.ratls.schema import Digest, Incarnation, Name, Record
 from coterie.text import printable
 
 MAX_CLAIMS_BYTES = 4096
@@ -22,13 +24,7 @@ MAX_CLAIMS_ITEMS = 64  # other producers have claims of their own
 SHA_256_ID = 1  # IANA Named Information Hash Algorithm Registry
 
 _PUBKEY_HASH = "pubkey-hash"
-_CONTRACT = "coterie-contract"
-_NODE = "coterie-node"
-_ROLE = "coterie-role"
-_PARTY = "coterie-party"
-_INCARNATION = "coterie-incarnation"
-_KEYS = frozenset({_PUBKEY_HASH, _CONTRACT, _NODE, _ROLE, _PARTY, _INCARNATION})
-_NAME_BYTES = 63
+_KEYS = {"pubkey_hash": _PUBKEY_HASH, "contract_digest": "coterie-contract"}
 _REMEDY = "the peer must run a Coterie release that speaks this format"
 
 
@@ -37,9 +33,33 @@ def report_data(claims: bytes) -> bytes:
     return hashlib.sha256(claims).digest() + bytes(32)
 
 
-@dataclass(frozen=True)
-class Claims:
-    """What a node says of itself; true if the quote over it is.
+def _text(value: object) -> object:
+    return value.decode("ascii") if isinstance(value, bytes) else value
+
+
+def _number(value: object) -> object:
+    if not isinstance(value, bytes):
+        return value
+    if len(value) != 8:
+        raise ValueError("8 bytes were expected")
+    return int.from_bytes(value, "big")
+
+
+def _octets(value: dict[str, cbor.CborValue]) -> dict[str, cbor.CborValue]:
+    if others := [key for key, item in value.items() if not isinstance(item, bytes)]:
+        raise cbor.CborInvalid(f"no byte strings: {printable(', '.join(others), 200)}")
+    return value
+
+
+def _packed(digest: bytes) -> bytes:
+    return cbor.encode([SHA_256_ID, digest])
+
+
+_AsOctets = PlainSerializer(str.encode)
+
+
+class Claims(Record):
+    """What a node says of itself; true if the quote over it is. On the wire every value is a byte string.
 
     Attributes:
         pubkey_hash: SHA-256 of the node key's DER SubjectPublicKeyInfo, 32 bytes.
@@ -50,25 +70,18 @@ class Claims:
         incarnation: Grows with every start of the node; of two, the larger one counts.
     """
 
-    pubkey_hash: bytes
-    contract_digest: bytes
-    node: str
-    role: Role
-    party: str
-    incarnation: int
+    model_config = ConfigDict(alias_generator=lambda name: _KEYS.get(name, f"coterie-{name}"))
 
-    def to_cbor(self) -> bytes:
-        """The claims buffer, deterministic."""
-        return cbor.encode(
-            {
-                _PUBKEY_HASH: cbor.encode([SHA_256_ID, self.pubkey_hash]),
-                _CONTRACT: self.contract_digest,
-                _NODE: self.node.encode(),
-                _ROLE: self.role.encode(),
-                _PARTY: self.party.encode(),
-                _INCARNATION: self.incarnation.to_bytes(8, "big"),
-            }
-        )
+    pubkey_hash: Annotated[Digest, PlainSerializer(_packed)]
+    contract_digest: Digest
+    node: Annotated[Name, BeforeValidator(_text), _AsOctets]
+    role: Annotated[Role, BeforeValidator(_text), _AsOctets]
+    party: Annotated[Name, BeforeValidator(_text), _AsOctets]
+    incarnation: Annotated[
+        Incarnation,
+        BeforeValidator(_number),
+        PlainSerializer(lambda number: number.to_bytes(8, "big")),
+    ]
 
     @classmethod
     def from_cbor(cls, data: bytes) -> Claims:
@@ -80,18 +93,8 @@ class Claims:
         """
         try:
             value = cbor.decode_map(data, max_bytes=MAX_CLAIMS_BYTES, max_items=MAX_CLAIMS_ITEMS)
-            pubkey_hash = _pubkey_hash(value)
-            cbor.exact_keys(value, _KEYS)
-            return cls(
-                pubkey_hash=pubkey_hash,
-                contract_digest=cbor.take_bytes(value, _CONTRACT, least=32, most=32),
-                node=_name(value, _NODE),
-                role=_role(_name(value, _ROLE)),
-                party=_name(value, _PARTY),
-                incarnation=int.from_bytes(
-                    cbor.take_bytes(value, _INCARNATION, least=8, most=8), "big"
-                ),
-            )
+            digest = _pubkey_hash(value)
+            return cls.of_map({**_octets(value), _PUBKEY_HASH: digest}, data)
         except cbor.CborInvalid as error:
             raise _bad_encoding(str(error)) from error
 
@@ -127,7 +130,9 @@ def _pubkey_hash(value: dict[str, cbor.CborValue]) -> bytes:
             seen=f"claims {printable(', '.join(sorted(value)), 200) or 'none'}",
             remedy=_REMEDY,
         )
-    packed = cbor.take_bytes(value, _PUBKEY_HASH, least=1, most=128)
+    packed = value[_PUBKEY_HASH]
+    if not isinstance(packed, bytes):
+        raise cbor.CborInvalid("pubkey-hash must be a byte string")
     entry = cbor.decode(packed, max_bytes=128, max_items=3)
     if not isinstance(entry, list) or len(entry) != 2:
         raise cbor.CborInvalid("pubkey-hash must be an array of algorithm and hash")
@@ -145,24 +150,6 @@ def _pubkey_hash(value: dict[str, cbor.CborValue]) -> bytes:
     if not isinstance(digest, bytes) or len(digest) != 32:
         raise cbor.CborInvalid("the hash in pubkey-hash must have 32 bytes")
     return digest
-
-
-def _name(value: dict[str, cbor.CborValue], key: str) -> str:
-    try:
-        name = cbor.take_bytes(value, key, least=1, most=_NAME_BYTES).decode("ascii")
-    except UnicodeDecodeError as error:
-        raise cbor.CborInvalid(f"{key} must be ASCII") from error
-    if not name.isprintable():
-        raise cbor.CborInvalid(f"{key} must be printable ASCII")
-    return name
-
-
-def _role(name: str) -> Role:
-    for role in get_args(Role):
-        if name == role:
-            found: Role = role
-            return found
-    raise cbor.CborInvalid(f"{name!r} is no role")
 
 
 def _bad_encoding(seen: str) -> EvidenceRefused:

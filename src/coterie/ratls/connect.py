@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 
 from coterie.address import Address
 from coterie.errors import PeerUnreachable
-from coterie.ratls.deadline import Deadline
-from coterie.ratls.tls import Judge, Shown, TlsConnection
 
 
 @dataclass(frozen=True)
@@ -45,43 +40,3 @@ class Destination:
                 seen=error.strerror or str(error) or type(error).__name__,
                 remedy=self.remedy,
             ) from error
-
-    @contextmanager
-    def conversation(
-        self, identity: Shown, judge: Judge, *, alpn: bytes, at: datetime, seconds: float
-    ) -> Iterator[TlsConnection]:
-        """Connects, does the dialler's side of the TLS handshake, and closes in good order.
-
-        Args:
-            identity: Shown to the other side.
-            judge: As in ``TlsConnection``.
-            alpn: The protocol that is spoken inside.
-            at: The time now, UTC.
-            seconds: For connecting, and again for all that follows.
-
-        Raises:
-            PeerUnreachable: Nobody answers, or the other side went away.
-            HandshakeFailed: TLS failed.
-        """
-        sock = self.connect(seconds)
-        try:
-            connection = TlsConnection(
-                sock,
-                identity,
-                judge,
-                listener=False,
-                at=at,
-                deadline=Deadline.after(seconds),
-                peer_name=self.name,
-                alpn=alpn,
-            )
-        except BaseException:
-            sock.close()
-            raise
-        try:
-            connection.handshake()
-            yield connection
-        except BaseException:
-            connection.close_with_last_word()
-            raise
-        connection.close()

@@ -6,12 +6,15 @@ served by what that protocol stands for, never by gRPC. Nothing is pinned.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from coterie.errors import HandshakeFailed
 from coterie.ratls.credentials import Credentials
@@ -21,6 +24,48 @@ from coterie.unreadable import UNREADABLE
 
 # A certificate of which nothing counts but its key has 300 bytes.
 THROW_AWAY_BYTES = 1024
+_LIFETIME = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class ThrowAwayIdentity:
+    """A TLS key for one connection; a party's signature on the session says whose it is.
+
+    Attributes:
+        certificate_der: Self-signed; it proves nothing.
+        private_key: In this process's memory only.
+    """
+
+    certificate_der: bytes
+    private_key: ec.EllipticCurvePrivateKey
+
+    def __repr__(self) -> str:
+        return f"ThrowAwayIdentity({self.spki_sha256.hex()})"
+
+    @property
+    def spki_sha256(self) -> bytes:
+        """SHA-256 of the public key, 32 bytes."""
+        return hashlib.sha256(spki_der(self.private_key.public_key())).digest()
+
+    @classmethod
+    def create(cls, at: datetime) -> ThrowAwayIdentity:
+        """Makes a key and a certificate that is valid from now on."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([])
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(at - timedelta(minutes=5))
+            .not_valid_after(at + _LIFETIME)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.DNSName("keys.coterie.invalid")]), critical=True
+            )
+            .sign(key, hashes.SHA256())
+        )
+        return cls(certificate.public_bytes(Encoding.DER), key)
 
 
 @dataclass(frozen=True)
@@ -78,6 +123,28 @@ def unproved_key(der: bytes, who: str, *, most: int = THROW_AWAY_BYTES) -> bytes
     if not isinstance(key.curve, ec.SECP256R1):
         raise _other_kind(who, f"a key on {key.curve.name}")
     return spki_der(key)
+
+
+class KeyReader:
+    """Reads the key of an end that proves nothing by its certificate; made for one connection.
+
+    Args:
+        who: How errors call that end.
+    """
+
+    def __init__(self, who: str) -> None:
+        self._who = who
+        self.sha256 = b""
+
+    def __call__(self, der: bytes) -> bytes:
+        """Reads a certificate; returns its DER SubjectPublicKeyInfo.
+
+        Raises:
+            HandshakeFailed: It cannot be read, or holds a key of another kind.
+        """
+        spki = unproved_key(der, self._who)
+        self.sha256 = hashlib.sha256(spki).digest()
+        return spki
 
 
 def _other_kind(who: str, seen: str) -> HandshakeFailed:

@@ -6,40 +6,34 @@ attested before the exchange in `coterie.ratls.session` has ended.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from coterie.address import Address
-from coterie.attestation.collateral_source import stapled
-from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed, PeerUnreachable
+from coterie.errors import CoterieError, EvidenceRefused
 from coterie.ratls.connect import Destination
 from coterie.ratls.credentials import Credentials
 from coterie.ratls.deadline import Deadline
-from coterie.ratls.guests import Reception, Visit, unproved_key
-from coterie.ratls.messages import NONCE_BYTES
+from coterie.ratls.guests import KeyReader, Reception, Visit
 from coterie.ratls.peer import Peer, Proof
-from coterie.ratls.session import (
-    EXPORTER_BYTES,
-    EXPORTER_LABEL,
-    Direction,
-    Session,
-    SessionInputs,
+from coterie.ratls.request import (
+    HANDSHAKE_SECONDS,
+    fresh_evidence,
+    tls_session,
+    told_of_refusals,
 )
+from coterie.ratls.schema import NONCE_BYTES
+from coterie.ratls.session import EXPORTER_LABEL, Session, SessionInputs
+from coterie.ratls.session_binding import EXPORTER_BYTES, Direction
 from coterie.ratls.tls import TlsConnection
 from coterie.ratls.trust import TrustContext
-from coterie.ratls.verify import (
-    JudgedCertificate,
-    JudgedSession,
-    judge_certificate,
-    judge_session,
-)
+from coterie.ratls.verify import CertificateJudge, JudgedCertificate, JudgedSession, judge_session
 
-HANDSHAKE_SECONDS = 10.0
 _TOKEN_LABEL = b"EXPORTER-coterie-grpc-1"
 _TOKEN_BYTES = 32
 
@@ -134,14 +128,26 @@ def _handshake(
     admit: Callable[[Peer], int],
     reception: Reception | None = None,
 ) -> AttestedPeer | None:
-    try:
-        handshake = _Handshake(trust, side, expected_node, at=trust.clock(), reception=reception)
+    with sock:  # closed in good order before, where TLS began
+        at = trust.clock()
         credentials = trust.credentials.current()
-        connection = handshake.connect(sock, credentials, deadline)
-    except BaseException:
-        sock.close()
-        raise
-    return handshake.run(connection, credentials, admit)
+        judge = CertificateJudge(trust, expected_node=expected_node, at=at)
+        visitor = KeyReader("the visitor")
+        with tls_session(
+            sock,
+            credentials.identity,
+            judge,
+            side=side,
+            at=at,
+            deadline=deadline,
+            peer_name=expected_node or "the peer",
+            others={reception.alpn: visitor} if reception else None,
+        ) as connection:
+            if reception is not None and connection.protocol == reception.alpn:
+                reception.serve(Visit(connection, credentials, visitor.sha256, at))
+                return None
+            handshake = _Handshake(trust, side, judge.judged, credentials, at=at)
+            return AttestedPeer(handshake.run(connection, admit), credentials)
 
 
 @contextmanager
@@ -155,109 +161,29 @@ def _said_in(session: Session) -> Iterator[None]:
 
 
 class _Handshake:
-    """One handshake of one side."""
+    """One handshake of one side, from the end of TLS on."""
 
     def __init__(
         self,
         trust: TrustContext,
         side: Direction,
-        expected_node: str | None,
+        judged: JudgedCertificate,
+        credentials: Credentials,
         *,
         at: datetime,
-        reception: Reception | None,
     ) -> None:
         self._trust = trust
         self._side = side
-        self._expected_node = expected_node
+        self._judged = judged
+        self._credentials = credentials
         self._at = at
-        self._judged: JudgedCertificate | None = None
-        self._reception = reception
-        self._visitor = b""
         self._fresh: JudgedSession | None = None
         self._quote = b""
 
-    def connect(
-        self, sock: socket.socket, credentials: Credentials, deadline: Deadline
-    ) -> TlsConnection:
-        return TlsConnection(
-            sock,
-            credentials.identity,
-            self._judge_certificate,
-            listener=self._side == "listener",
-            at=self._at,
-            deadline=deadline,
-            peer_name=self._expected_node or "the peer",
-            others={self._reception.alpn: self._judge_visitor} if self._reception else None,
-        )
-
-    def run(
-        self, connection: TlsConnection, credentials: Credentials, admit: Callable[[Peer], int]
-    ) -> AttestedPeer | None:
-        try:
-            connection.handshake()
-            if self._reception is not None and connection.protocol == self._reception.alpn:
-                visit = Visit(connection, credentials, self._visitor, self._at)
-                self._reception.serve(visit)
-                connection.close()
-                return None
-            session = self._session(connection, credentials)
-            peer = self._exchange(connection, session, credentials, admit)
-        except BaseException:
-            connection.close_with_last_word()
-            raise
-        connection.close()
-        return AttestedPeer(peer, credentials)
-
-    def _judge_certificate(self, der: bytes) -> bytes:
-        self._judged = judge_certificate(
-            der, self._trust, expected_node=self._expected_node, at=self._at
-        )
-        return self._judged.certificate.spki_der
-
-    def _judge_visitor(self, der: bytes) -> bytes:
-        spki = unproved_key(der, "the visitor")
-        self._visitor = hashlib.sha256(spki).digest()
-        return spki
-
-    def _session(self, connection: TlsConnection, credentials: Credentials) -> Session:
-        judged = self._judged
-        assert judged is not None  # TLS does not complete without the callback
-        return Session(
-            SessionInputs(
-                side=self._side,
-                contract=self._trust.contract,
-                own=credentials.identity.claims,
-                peer=judged.claims,
-                exporter=connection.exporter(EXPORTER_LABEL, EXPORTER_BYTES),
-                nonce=secrets.token_bytes(NONCE_BYTES),
-                voucher=credentials.voucher.to_cbor(),
-                at=self._at,
-                wants_collateral=judged.collateral is None,
-                quote=self._trust.tee.quote,
-                staple=self._staple,
-                judge=self._judge_session,
-            )
-        )
-
-    def _staple(self, quote: bytes) -> bytes:
-        return stapled(self._trust.collateral, quote, self._at)
-
-    def _judge_session(self, quote: bytes, report_data: bytes, stapled: bytes) -> None:
-        assert self._judged is not None
-        self._quote = quote
-        self._fresh = judge_session(
-            self._judged, quote, report_data, stapled, trust=self._trust, at=self._at
-        )
-
-    def _exchange(
-        self,
-        connection: TlsConnection,
-        session: Session,
-        credentials: Credentials,
-        admit: Callable[[Peer], int],
-    ) -> Peer:
+    def run(self, connection: TlsConnection, admit: Callable[[Peer], int]) -> Peer:
+        session = self._session(connection)
         peer: Peer | None = None
-        try:
+        with told_of_refusals(connection):
             connection.send(session.start())
             while session.state != "done":
                 received = connection.receive()
@@ -267,31 +193,42 @@ class _Handshake:
                 if session.state == "ready":
                     with _said_in(session):
                         token = connection.exporter(_TOKEN_LABEL, _TOKEN_BYTES)
-                        peer = replace(self._peer(session, credentials), call_token=token)
+                        peer = replace(self._peer(session), call_token=token)
                         port = admit(peer)
                     connection.send(
                         session.acknowledge(grpc_port=port, valid_until=peer.expires_at)
                     )
-        except (PeerUnreachable, HandshakeFailed):
-            raise  # the peer is gone, or spoke the last word
-        except CoterieError as error:
-            self._tell(connection, session, error)
-            raise
         assert peer is not None
         acceptance = session.peer_acceptance
         until = datetime.fromtimestamp(acceptance.valid_until, UTC)
         return replace(peer, grpc_port=acceptance.grpc_port, expires_at=min(peer.expires_at, until))
 
-    @staticmethod
-    def _tell(connection: TlsConnection, session: Session, error: CoterieError) -> None:
-        try:
-            connection.send(session.refusal(error))
-        except CoterieError:
-            return  # the peer went away; the refusal stands all the same
+    def _session(self, connection: TlsConnection) -> Session:
+        source, at = self._trust.collateral, self._at
+        return Session(
+            SessionInputs(
+                side=self._side,
+                contract=self._trust.contract,
+                own=self._credentials.identity.claims,
+                peer=self._judged.claims,
+                exporter=connection.exporter(EXPORTER_LABEL, EXPORTER_BYTES),
+                nonce=secrets.token_bytes(NONCE_BYTES),
+                voucher=self._credentials.voucher.to_cbor(),
+                at=at,
+                wants_collateral=self._judged.collateral is None,
+                prove=partial(fresh_evidence, self._trust.tee, source, at=at),
+                judge=self._judge_session,
+            )
+        )
 
-    def _peer(self, session: Session, credentials: Credentials) -> Peer:
+    def _judge_session(self, quote: bytes, report_data: bytes, stapled: bytes) -> None:
+        self._quote = quote
+        self._fresh = judge_session(
+            self._judged, quote, report_data, stapled, trust=self._trust, at=self._at
+        )
+
+    def _peer(self, session: Session) -> Peer:
         judged, fresh = self._judged, self._fresh
-        assert judged is not None
         assert fresh is not None
         verdict = fresh.verdict
         claims, certificate = judged.claims, judged.certificate
@@ -330,7 +267,7 @@ class _Handshake:
                 exporter=session.exporter,
                 nonce=session.nonce,
                 dialled=self._side == "listener",
-                own_key=credentials.identity.spki_digest,
+                own_key=self._credentials.identity.spki_digest,
                 collateral=fresh.collateral,
             ),
         )

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from coterie.address import Address
 from coterie.errors import AddressInUse, CoterieError, PeerBusy
-from coterie.ratls.handshake import HANDSHAKE_SECONDS
 from coterie.ratls.refusals import Refused, Tally, log_refusal, origin
+from coterie.ratls.request import HANDSHAKE_SECONDS
 
 _PAUSE_SECONDS = 0.05
 _BACKLOG = 128

@@ -18,12 +18,11 @@ Any other message, order or form is refused, and after a refusal nothing is acce
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 from coterie.contract import Contract, canonical_json, differences
 from coterie.errors import (
@@ -35,53 +34,35 @@ from coterie.errors import (
     VoucherRefused,
 )
 from coterie.ratls.claims import Claims
+from coterie.ratls.frames import FrameReader, frame
 from coterie.ratls.messages import (
     ACCEPTANCE_BYTES,
+    CODEC,
     CONTRACT_BYTES,
     HELLO_BYTES,
     Acceptance,
     ContractMessage,
     EvidenceMessage,
-    FrameReader,
     Hello,
-    Message,
     Refusal,
-    decode_message,
-    encode_message,
     evidence_bytes,
 )
+from coterie.ratls.schema import Message
+from coterie.ratls.session_binding import Binding, Direction
 from coterie.ratls.voucher import Voucher, verify_voucher
 from coterie.text import printable
 
 EXPORTER_LABEL = b"EXPORTER-coterie-ra-tls-1"
-EXPORTER_BYTES = 32
-_LABEL = b"coterie session evidence 1\0"
 
-Direction = Literal["dialler", "listener"]
 State = Literal["hello", "evidence", "contract", "acceptance", "ready", "done", "refused"]
-_OTHER: dict[Direction, Direction] = {"dialler": "listener", "listener": "dialler"}
 
 
-def session_report_data(
-    sender: Direction, *, exporter: bytes, own_key: bytes, peer_key: bytes, peer_nonce: bytes
-) -> bytes:
-    """Report data of a quote that is made for one session.
+class Prove(Protocol):
+    """Makes this side's evidence."""
 
-    Args:
-        sender: Which end the quote is of.
-        exporter: 32 bytes of keying material exported from the TLS session (RFC 8446, 7.5).
-        own_key: SHA-256 of the sender's SubjectPublicKeyInfo.
-        peer_key: SHA-256 of the receiver's SubjectPublicKeyInfo.
-        peer_nonce: The receiver's nonce.
-
-    Returns:
-        64 bytes.
-    """
-    for part in (exporter, own_key, peer_key, peer_nonce):
-        assert len(part) == 32  # fixed lengths make the concatenation unambiguous
-    direction = {"dialler": b"D", "listener": b"L"}[sender]
-    parts = (_LABEL, direction, exporter, own_key, peer_key, peer_nonce)
-    return hashlib.sha256(b"".join(parts)).digest() + bytes(32)
+    def __call__(self, report_data: bytes, *, staple: bool) -> tuple[bytes, bytes]:
+        """A quote over report data, and its collateral."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -98,8 +79,8 @@ class SessionInputs:
         voucher: This node's voucher in CBOR; empty if it has none.
         at: The time to judge at, UTC.
         wants_collateral: Whether the peer must staple its collateral.
-        quote: Makes a quote over 64 bytes of report data.
-        staple: Fetches collateral (JSON) for a quote of this node; empty if there is none.
+        prove: Makes a quote over 64 bytes of report data, and fetches collateral (JSON) for it if
+            ``staple`` says so; else, or if there is none, collateral is empty.
         judge: Appraises the peer's certificate quote and the session quote: called with the
             session quote, its expected report data and the stapled collateral. Raises
             EvidenceRefused.
@@ -114,8 +95,7 @@ class SessionInputs:
     voucher: bytes
     at: datetime
     wants_collateral: bool
-    quote: Callable[[bytes], bytes]
-    staple: Callable[[bytes], bytes]
+    prove: Prove
     judge: Callable[[bytes, bytes, bytes], None]
 
 
@@ -123,12 +103,15 @@ class Session:
     """One side of one exchange.
 
     Feed it with `start` and `receive`, send what they return. When `state` is ``ready`` call
-    `acknowledge`. If anything raises, send `refusal` of the error and close.
+    `acknowledge`. If anything raises, tell the peer and close.
     """
 
     def __init__(self, inputs: SessionInputs) -> None:
         self._in = inputs
-        self._frames = FrameReader(decode_message, HELLO_BYTES)
+        self._binding = Binding(
+            inputs.side, inputs.exporter, inputs.own.pubkey_hash, inputs.peer.pubkey_hash
+        )
+        self._frames = FrameReader(CODEC, HELLO_BYTES)
         self._peer_voucher: Voucher | None = None
         self._acceptance: Acceptance | None = None
         self._peer_proved = False
@@ -168,7 +151,8 @@ class Session:
 
     def start(self) -> bytes:
         """The first bytes to send."""
-        return encode_message(Hello(self._in.nonce, self._in.wants_collateral))
+        hello = Hello(nonce=self._in.nonce, wants_collateral=self._in.wants_collateral)
+        return frame(hello)
 
     def receive(self, data: bytes) -> bytes:
         """Takes what came from the peer, in pieces of any size.
@@ -205,16 +189,12 @@ class Session:
         """
         assert self._state == "ready"
         self._state = "done" if self._in.side == "listener" else "acceptance"
-        return encode_message(Acceptance(grpc_port, int(valid_until.timestamp())))
-
-    def refusal(self, error: CoterieError) -> bytes:
-        """The bytes that tell the peer why it is refused."""
-        self._state = "refused"
-        return encode_message(Refusal(error.to_dict()))
+        until = int(valid_until.timestamp())
+        return frame(Acceptance(grpc_port=grpc_port, valid_until=until))
 
     def _take(self, message: Message) -> bytes:
         if isinstance(message, Refusal) and self._state != "hello":
-            raise refused_by_peer(message, self._in.peer.node)
+            raise message.as_error(self._in.peer.node)
         match self._state, message:
             case "hello", Hello():
                 return self._on_hello(message)
@@ -240,19 +220,12 @@ class Session:
                 seen="a reflection",
                 remedy="somebody mirrors this node's messages: check the address",
             )
-        quote = self._in.quote(
-            session_report_data(
-                self._in.side,
-                exporter=self._in.exporter,
-                own_key=self._in.own.pubkey_hash,
-                peer_key=self._in.peer.pubkey_hash,
-                peer_nonce=message.nonce,
-            )
+        quote, staple = self._in.prove(
+            self._binding.own_report_data(message.nonce), staple=message.wants_collateral
         )
-        staple = self._in.staple(quote) if message.wants_collateral else b""
         self._state = "evidence"
         self._frames.most = evidence_bytes(stapled=self._in.wants_collateral)
-        return encode_message(EvidenceMessage(quote, self._in.voucher, staple))
+        return frame(EvidenceMessage(quote=quote, voucher=self._in.voucher, collateral=staple))
 
     def _on_evidence(self, message: EvidenceMessage) -> bytes:
         differ = not hmac.compare_digest(
@@ -269,19 +242,13 @@ class Session:
                     "; the contracts differ too: compare `coterie contract show` of both"
                 )
             raise
-        expected = session_report_data(
-            _OTHER[self._in.side],
-            exporter=self._in.exporter,
-            own_key=self._in.peer.pubkey_hash,
-            peer_key=self._in.own.pubkey_hash,
-            peer_nonce=self._in.nonce,
-        )
+        expected = self._binding.peer_report_data(self._in.nonce)
         self._in.judge(message.quote, expected, message.collateral)
         self._peer_proved = True
         if differ:
             self._state = "contract"
             self._frames.most = CONTRACT_BYTES
-            return encode_message(ContractMessage(canonical_json(self._in.contract)))
+            return frame(ContractMessage(contract=canonical_json(self._in.contract)))
         self._state = "ready" if self._in.side == "dialler" else "acceptance"
         self._frames.most = ACCEPTANCE_BYTES
         return b""
@@ -312,15 +279,3 @@ class Session:
             seen="; ".join(named) or f"contract {self._in.peer.contract_digest.hex()}",
             remedy="agree on one contract, sign it, and start both nodes with that very file",
         )
-
-
-def refused_by_peer(refusal: Refusal, node: str) -> HandshakeFailed:
-    """The error of a side that the peer refused: it repeats the peer's reason."""
-    reason = refusal.reason
-    check = f"[{reason['failed_check']}] " if reason["failed_check"] else ""
-    return HandshakeFailed(
-        f"{node} refused this node: {reason['error']}: {check}{reason['what']}",
-        expected=reason["expected"],
-        seen=reason["seen"],
-        remedy=reason["remedy"],
-    )

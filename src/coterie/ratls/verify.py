@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from coterie.attestation.collateral import Collateral
+from coterie.attestation.evidence import Vetted
+from coterie.attestation.quote import Quote
 from coterie.attestation.verdict import Verdict
 from coterie.contract import Contract
 from coterie.errors import CoterieError, EvidenceRefused, RunError
@@ -36,7 +38,7 @@ class JudgedCertificate:
 
     certificate: RatlsCertificate
     claims: Claims
-    quote: bytes
+    quote: Quote
     collateral: Collateral | None
     verdict: Verdict | None
     no_collateral: CoterieError | None
@@ -98,28 +100,56 @@ def judge_certificate(
     _check_place(claims, trust, expected_node)
     _check_name(certificate, claims)
     # All that needs no collateral comes first: a stranger chooses nothing that anybody is asked for.
-    trust.appraiser.screen(
-        evidence.quote, report_data=report_data(evidence.claims), role=claims.role, at=at
-    )
+    covered = report_data(evidence.claims)
+    quote = trust.appraiser.screen(evidence.quote, report_data=covered, role=claims.role, at=at)
     try:
-        collateral = trust.collateral.collateral_for(evidence.quote, at)
+        vetted = trust.collateral.vetted_for(quote, at)
     except (EvidenceRefused, RunError) as error:
         if isinstance(error, EvidenceRefused) and error.failed_check != "collateral_missing":
             raise
-        return JudgedCertificate(certificate, claims, evidence.quote, None, None, error)
+        return JudgedCertificate(certificate, claims, quote, None, None, error)
     verdict = trust.appraiser.appraise(
-        evidence.quote,
-        report_data=report_data(evidence.claims),
-        role=claims.role,
-        collateral=collateral,
-        at=at,
+        quote, report_data=covered, role=claims.role, collateral=vetted, at=at
     )
-    return JudgedCertificate(certificate, claims, evidence.quote, collateral, verdict, None)
+    return JudgedCertificate(certificate, claims, quote, vetted.collateral, verdict, None)
+
+
+class CertificateJudge:
+    """Judges a node's certificate inside the TLS handshake; made for one connection.
+
+    Args:
+        trust: This side's trust.
+        expected_node: Who must answer, for the side that dialled; None for a listener.
+        at: The time to judge at, UTC.
+    """
+
+    def __init__(self, trust: RelyingParty, *, expected_node: str | None, at: datetime) -> None:
+        self._trust = trust
+        self._expected_node = expected_node
+        self._at = at
+        self._judged: JudgedCertificate | None = None
+
+    def __call__(self, der: bytes) -> bytes:
+        """Judges a certificate; returns its DER SubjectPublicKeyInfo.
+
+        Raises:
+            EvidenceRefused: A check failed.
+        """
+        self._judged = judge_certificate(
+            der, self._trust, expected_node=self._expected_node, at=self._at
+        )
+        return self._judged.certificate.spki_der
+
+    @property
+    def judged(self) -> JudgedCertificate:
+        """The certificate, once the handshake is done."""
+        assert self._judged is not None  # TLS does not complete without the call
+        return self._judged
 
 
 def judge_session(
     judged: JudgedCertificate,
-    quote: bytes,
+    data: bytes,
     expected_report_data: bytes,
     stapled: bytes,
     *,
@@ -130,7 +160,7 @@ def judge_session(
 
     Args:
         judged: The peer's certificate.
-        quote: The quote that was made for this session.
+        data: The quote that was made for this session, as it came.
         expected_report_data: What it must carry, 64 bytes.
         stapled: Collateral in JSON that the peer sent along; used only where this node has none,
             and then kept, part by part, as far as nothing newer is known.
@@ -143,29 +173,21 @@ def judge_session(
         CoterieError: Why there is no collateral.
     """
     collateral, verdict = judged.collateral, judged.verdict
+    role = judged.claims.role
     with _about_the_session(judged.claims.node):
-        trust.appraiser.screen(
-            quote, report_data=expected_report_data, role=judged.claims.role, at=at
-        )
+        quote = trust.appraiser.screen(data, report_data=expected_report_data, role=role, at=at)
     if collateral is None:
         if not stapled and judged.no_collateral is not None:
             raise judged.no_collateral
-        collateral = trust.collateral.remember(judged.quote, Collateral.from_json(stapled), at)
-        assert isinstance(judged.certificate.evidence, InteroperableEvidence)
+        vetted = trust.collateral.remember(judged.quote, Collateral.from_json(stapled), at)
+        collateral = vetted.collateral
+        covered = report_data(judged.claims.to_cbor())
         verdict = trust.appraiser.appraise(
-            judged.quote,
-            report_data=report_data(judged.certificate.evidence.claims),
-            role=judged.claims.role,
-            collateral=collateral,
-            at=at,
+            judged.quote, report_data=covered, role=role, collateral=vetted, at=at
         )
     assert verdict is not None
     fresh = trust.appraiser.appraise(
-        quote,
-        report_data=expected_report_data,
-        role=judged.claims.role,
-        collateral=collateral,
-        at=at,
+        quote, report_data=expected_report_data, role=role, collateral=Vetted(collateral), at=at
     )
     if (fresh.measurements, fresh.ppid) != (verdict.measurements, verdict.ppid):
         raise EvidenceRefused(

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Annotated, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import ConfigDict, Field
 
 from coterie.contract import Contract
 from coterie.contract.signatures import party_keys, verify_statement
@@ -21,18 +21,17 @@ from coterie.errors import SignatureRefused, VoucherRefused
 from coterie.ratls import cbor
 from coterie.ratls.claims import Claims
 from coterie.ratls.identity import NodeIdentity
+from coterie.ratls.schema import Digest, Incarnation, Record, Signature, UnixSeconds
 
 MAX_VOUCHER_BYTES = 1024
 VOUCHER_LIFETIME = timedelta(hours=24)
 _LABEL = b"coterie voucher 1\0"
-_LAST_SECOND = 253_402_300_799  # of the year 9999
 _ITEMS = 15
-_KEYS = frozenset({"contract", "node", "role", "spki", "incarnation", "expiry", "signature"})
+_KEYS = {"contract_digest": "contract", "spki_sha256": "spki"}
 
 
-@dataclass(frozen=True)
-class Voucher:
-    """A party's word for one key of one node.
+class VoucherStatement(Record):
+    """What a party signs.
 
     Attributes:
         contract_digest: 32 bytes.
@@ -41,26 +40,31 @@ class Voucher:
         spki_sha256: SHA-256 of its public key, 32 bytes.
         incarnation: Number of this start of the node.
         expiry: Unix seconds; not valid from then on.
-        signature: Ed25519, 64 bytes, by the node's party.
     """
 
-    contract_digest: bytes
-    node: str
-    role: str
-    spki_sha256: bytes
-    incarnation: int
-    expiry: int
-    signature: bytes
+    model_config = ConfigDict(alias_generator=lambda name: _KEYS.get(name, name))
+
+    contract_digest: Digest
+    node: Annotated[str, Field(max_length=63)]
+    role: Annotated[str, Field(max_length=16)]
+    spki_sha256: Digest
+    incarnation: Incarnation
+    expiry: UnixSeconds
 
     def signed_bytes(self) -> bytes:
         """What the signature is over."""
-        fields = self._fields()
-        del fields["signature"]
-        return _LABEL + cbor.encode(fields)
+        fields = set(VoucherStatement.model_fields)
+        return _LABEL + cbor.encode(self.model_dump(include=fields, by_alias=True))
 
-    def to_cbor(self) -> bytes:
-        """The voucher for the wire, deterministic."""
-        return cbor.encode(self._fields())
+
+class Voucher(VoucherStatement):
+    """A party's word for one key of one node.
+
+    Attributes:
+        signature: Ed25519, 64 bytes, by the node's party.
+    """
+
+    signature: Signature
 
     @classmethod
     def from_cbor(cls, data: bytes) -> Voucher:
@@ -70,17 +74,7 @@ class Voucher:
             VoucherRefused: It is not encoded as it must be.
         """
         try:
-            value = cbor.decode_map(data, max_bytes=MAX_VOUCHER_BYTES, max_items=_ITEMS)
-            cbor.exact_keys(value, _KEYS)
-            return cls(
-                contract_digest=cbor.take_bytes(value, "contract", least=32, most=32),
-                node=cbor.take_text(value, "node", most=63),
-                role=cbor.take_text(value, "role", most=16),
-                spki_sha256=cbor.take_bytes(value, "spki", least=32, most=32),
-                incarnation=cbor.take_int(value, "incarnation", most=2**64 - 1),
-                expiry=cbor.take_int(value, "expiry", most=_LAST_SECOND),
-                signature=cbor.take_bytes(value, "signature", least=64, most=64),
-            )
+            return cls.of_cbor(data, max_bytes=MAX_VOUCHER_BYTES, max_items=_ITEMS)
         except cbor.CborInvalid as error:
             raise VoucherRefused(
                 "the peer's voucher cannot be read",
@@ -93,17 +87,6 @@ class Voucher:
     def expires_at(self) -> datetime:
         """The expiry as a time, UTC."""
         return datetime.fromtimestamp(self.expiry, UTC)
-
-    def _fields(self) -> dict[str, cbor.CborValue]:
-        return {
-            "contract": self.contract_digest,
-            "node": self.node,
-            "role": self.role,
-            "spki": self.spki_sha256,
-            "incarnation": self.incarnation,
-            "expiry": self.expiry,
-            "signature": self.signature,
-        }
 
 
 class VoucherSource(Protocol):
@@ -158,16 +141,15 @@ def sign_voucher(key: Ed25519PrivateKey, claims: Claims, *, expiry: datetime) ->
         claims: Of the node.
         expiry: Until when it is valid, UTC.
     """
-    unsigned = Voucher(
+    statement = VoucherStatement(
         contract_digest=claims.contract_digest,
         node=claims.node,
         role=claims.role,
         spki_sha256=claims.pubkey_hash,
         incarnation=claims.incarnation,
         expiry=int(expiry.timestamp()),
-        signature=b"",
     )
-    return replace(unsigned, signature=key.sign(unsigned.signed_bytes()))
+    return Voucher(**statement.model_dump(), signature=key.sign(statement.signed_bytes()))
 
 
 def verify_voucher(

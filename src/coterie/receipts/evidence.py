@@ -19,11 +19,12 @@ from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import CachedCollateral, CollateralSource, StapledOnly
 from coterie.attestation.freshness import freshness
 from coterie.attestation.platforms import platform_of
+from coterie.attestation.quote import Quote
 from coterie.attestation.statements import parse_statement
 from coterie.contract import Contract
 from coterie.errors import CoterieError, EvidenceRefused, ReceiptRefused
 from coterie.ratls.certificate import read_certificate
-from coterie.ratls.session import session_report_data
+from coterie.ratls.session_binding import session_report_data
 from coterie.ratls.trust import RelyingParty
 from coterie.ratls.verify import JudgedCertificate, judge_certificate, judge_session
 from coterie.ratls.voucher import Voucher, verify_voucher
@@ -239,7 +240,7 @@ class _Named:
 
     collateral: Collateral
 
-    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
         """See CollateralSource."""
         return self.collateral
 
@@ -251,7 +252,7 @@ class _Fitting:
     held: tuple[Collateral, ...]
     otherwise: CollateralSource
 
-    def collateral_for(self, quote: bytes, at: datetime) -> Collateral:
+    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:
         """See CollateralSource."""
         fmspc = bytes.fromhex(platform_of(quote).fmspc)
         fitting = {

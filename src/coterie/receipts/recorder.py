@@ -16,6 +16,7 @@ from pathlib import Path
 
 from coterie.attestation.clock import clock_is_behind
 from coterie.attestation.collateral import Collateral
+from coterie.attestation.quote import parse_quote
 from coterie.contract import canonical_json, contract_digest
 from coterie.contract.signatures import ContractSignature
 from coterie.errors import CoterieError, EvidenceRefused, ReceiptRefused
@@ -327,9 +328,9 @@ class Recorder:
                 self._collateral.add(entries.collateral_digest(evidence.collateral))
 
     def _evidence(self, shown: Credentials, reason: entry_types.ServerReason) -> entry_types.Server:
-        quote = shown.identity.certificate.evidence.quote
         fields = None
         try:
+            quote = parse_quote(shown.identity.certificate.evidence.quote)
             collateral = self._trust.collateral.collateral_for(quote, self._trust.clock())
         except CoterieError:  # nodes on the same kind of platform may supply it
             _log.info("no collateral for this node's own evidence: the receipt goes without")

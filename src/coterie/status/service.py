@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 
-from coterie.attestation.collateral_source import stapled
 from coterie.contract.signatures import verify_statement
-from coterie.errors import (
-    CallRefused,
-    CoterieError,
-    HandshakeFailed,
-    MessageRefused,
-    PeerUnreachable,
-    SignatureRefused,
-)
+from coterie.errors import CallRefused, SignatureRefused
 from coterie.ps.progress import Progress
 from coterie.ratls.guests import Reception, Visit
-from coterie.ratls.messages import FrameReader, Refusal
 from coterie.ratls.peer import Peer
-from coterie.ratls.session import EXPORTER_BYTES, session_report_data
+from coterie.ratls.request import Exchange, fresh_evidence, told_of_refusals
 from coterie.ratls.trust import TrustContext
-from coterie.status.messages import (
-    ALPN,
-    ASK_BYTES,
-    ASK_ITEMS,
-    EXPORTER_LABEL,
-    Answer,
-    Ask,
-    SeenPeer,
-    decode_message,
-    encode_message,
-    session_statement,
-)
+from coterie.status.messages import ASK_BYTES, PROTOCOL, Answer, Ask, SeenPeer, SeenRun
 
 
 @dataclass(frozen=True)
@@ -54,7 +32,7 @@ class StatusService:
     @property
     def reception(self) -> Reception:
         """For the attestation port."""
-        return Reception(ALPN, self._serve)
+        return Reception(PROTOCOL.alpn, self._serve)
 
     def _serve(self, visit: Visit) -> None:
         """Answers one question.
@@ -63,35 +41,22 @@ class StatusService:
             CallRefused: The visitor is of no party of the contract.
             CoterieError: The visitor went away, or sent something else.
         """
-        try:
-            answer = self._answer(visit)
-        except (PeerUnreachable, HandshakeFailed):
-            raise  # the visitor is gone
-        except CoterieError as error:
-            with suppress(CoterieError):  # the visitor went away; the refusal stands all the same
-                visit.connection.send(encode_message(Refusal(error.to_dict())))
-            raise
-        visit.connection.send(encode_message(answer))
+        exchange = Exchange(
+            visit.connection,
+            PROTOCOL,
+            side="listener",
+            own_key=visit.credentials.identity.spki_digest,
+            peer_key=visit.key,
+            peer_name="the visitor",
+        )
+        with told_of_refusals(visit.connection):
+            exchange.send(self._answer(exchange, visit))
 
-    def _answer(self, visit: Visit) -> Answer:
-        frames = FrameReader(partial(decode_message, items=ASK_ITEMS), ASK_BYTES)
-        ask = frames.read_message(visit.connection.receive)
-        if not isinstance(ask, Ask):
-            raise MessageRefused(
-                "the visitor sent a message out of order",
-                expected="a question",
-                seen=type(ask).__name__,
-                remedy="run the same version of Coterie on both sides",
-            )
-        exporter = visit.connection.exporter(EXPORTER_LABEL, EXPORTER_BYTES)
-        own_key = visit.credentials.identity.spki_digest
+    def _answer(self, exchange: Exchange, visit: Visit) -> Answer:
+        ask = exchange.receive(Ask, most=ASK_BYTES)
         try:
             verify_statement(
-                self.trust.contract,
-                ask.party,
-                session_statement(exporter=exporter, server_key=own_key, visitor_key=visit.key),
-                ask.signature,
-                at=visit.at,
+                self.trust.contract, ask.party, exchange.statement, ask.signature, at=visit.at
             )
         except SignatureRefused as error:
             raise CallRefused(
@@ -100,24 +65,19 @@ class StatusService:
                 seen=error.seen,
                 remedy="ask with --party-key: the key that the contract names for your party",
             ) from error
-        quote = self.trust.tee.quote(
-            session_report_data(
-                "listener",
-                exporter=exporter,
-                own_key=own_key,
-                peer_key=visit.key,
-                peer_nonce=ask.nonce,
-            )
+        quote, staple = fresh_evidence(
+            self.trust.tee,
+            self.trust.collateral,
+            exchange.binding.own_report_data(ask.nonce),
+            staple=ask.wants_collateral,
+            at=visit.at,
         )
-        collateral = b""
-        if ask.wants_collateral:
-            collateral = stapled(self.trust.collateral, quote, visit.at)
         return Answer(
-            quote,
-            visit.credentials.voucher.to_cbor(),
-            collateral,
-            self.overview(),
-            tuple(_seen(peer) for peer in self._newest_peers()),
+            quote=quote,
+            voucher=visit.credentials.voucher.to_cbor(),
+            collateral=staple,
+            run=SeenRun.of(self.overview()),
+            peers=tuple(_seen(peer) for peer in self._newest_peers()),
         )
 
     def _newest_peers(self) -> tuple[Peer, ...]:

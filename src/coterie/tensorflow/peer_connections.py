@@ -9,9 +9,10 @@ from datetime import datetime
 
 from coterie.address import Address
 from coterie.errors import CoterieError, MessageRefused, PeerUnreachable
-from coterie.ratls.handshake import HANDSHAKE_SECONDS, AttestedPeer, dial
+from coterie.ratls.handshake import AttestedPeer, dial
 from coterie.ratls.peer import Peer
 from coterie.ratls.refusals import Refused, Tally
+from coterie.ratls.request import HANDSHAKE_SECONDS
 from coterie.ratls.trust import TrustContext
 from coterie.tensorflow.attested_peers import AttestedPeers
 from coterie.tensorflow.connections import DataConnection, connect

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from coterie.address import Address
 from coterie.errors import CoterieError, HandshakeFailed
-from coterie.keys.server.messages import ALPN
-from coterie.keys.server.service import ServerIdentity
+from coterie.keys.server.messages import PROTOCOL
+from coterie.ratls.guests import ThrowAwayIdentity
 from coterie.ratls.records import MOST_WITHOUT_DATA
 from faults.loopback import free_address
 from tests.keys.server.conftest import Owner
@@ -26,7 +26,7 @@ VERSION = bytes.fromhex("a003020102")
 
 def shows_an_unknown_version(sock: socket.socket, world: World) -> None:
     """OpenSSL does not look at the version field of what it shows."""
-    identity = ServerIdentity.create(world.clock())
+    identity = ThrowAwayIdentity.create(world.clock())
     der = identity.certificate_der.replace(VERSION, VERSION[:-1] + b"\7", 1)
     key = identity.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -34,12 +34,12 @@ def shows_an_unknown_version(sock: socket.socket, world: World) -> None:
         file.write(key + ssl.DER_cert_to_PEM_cert(der).encode())
         file.flush()
         context.load_cert_chain(file.name)
-    context.set_alpn_protocols([ALPN.decode()])
+    context.set_alpn_protocols([PROTOCOL.alpn.decode()])
     context.wrap_socket(sock, server_side=True)
 
 
 def updates_its_keys(sock: socket.socket, _: World) -> None:
-    sealing = sealer(sock, listener=True, alpn=ALPN)
+    sealing = sealer(sock, listener=True, alpn=PROTOCOL.alpn)
     sock.sendall(b"".join(sealing.update() for _ in range(MOST_WITHOUT_DATA)))
     while sock.recv(4096):
         pass

@@ -168,7 +168,7 @@ Ask = Callable[[KeyPolicy, Claims], object]
 
 
 def request(set_id: bytes) -> KeyRequest:
-    return KeyRequest("data", set_id, voucher=b"", quote=b"q", collateral=b"")
+    return KeyRequest(wanted="data", set_id=set_id, voucher=b"", quote=b"q", collateral=b"")
 
 
 ASKS: dict[str, Ask] = {
@@ -188,7 +188,14 @@ def policy(folder: Path) -> KeyPolicy:
 
 def claims_of(policy: KeyPolicy) -> Claims:
     digest = contract_digest(policy.contract)
-    return Claims(bytes(32), digest, "acme-worker", "worker", "acme", 7)
+    return Claims(
+        pubkey_hash=bytes(32),
+        contract_digest=digest,
+        node="acme-worker",
+        role="worker",
+        party="acme",
+        incarnation=7,
+    )
 
 
 @pytest.mark.parametrize("wanted", ASKS)
@@ -200,7 +207,7 @@ def test_the_partys_own_node_under_the_agreed_contract_gets_it(
 
 @pytest.mark.parametrize("wanted", ASKS)
 def test_nobody_under_another_contract_gets_anything(policy: KeyPolicy, wanted: str) -> None:
-    claims = replace(claims_of(policy), contract_digest=bytes(32))
+    claims = claims_of(policy).model_copy(update={"contract_digest": bytes(32)})
     with pytest.raises(ContractMismatch, match="runs under another contract") as refusal:
         ASKS[wanted](policy, claims)
     assert refusal.value.expected == f"contract {contract_digest(policy.contract).hex()}"
@@ -209,14 +216,14 @@ def test_nobody_under_another_contract_gets_anything(policy: KeyPolicy, wanted: 
 @pytest.mark.parametrize("wanted", ASKS)
 def test_nobody_of_another_party_gets_anything(policy: KeyPolicy, wanted: str) -> None:
     with pytest.raises(KeyRefused, match="is of another party than this key server") as refusal:
-        ASKS[wanted](policy, replace(claims_of(policy), party="bolt"))
+        ASKS[wanted](policy, claims_of(policy).model_copy(update={"party": "bolt"}))
     assert (refusal.value.expected, refusal.value.seen) == ("party acme", "party bolt")
 
 
 @pytest.mark.parametrize("role", ["ps", "chief"])
 def test_data_are_for_the_roles_that_the_policy_names(policy: KeyPolicy, role: Role) -> None:
     with pytest.raises(KeyRefused, match="may not have the key of this data set") as refusal:
-        ASKS["data"](policy, replace(claims_of(policy), role=role))
+        ASKS["data"](policy, claims_of(policy).model_copy(update={"role": role}))
     assert (refusal.value.expected, refusal.value.seen) == ("role worker", f"role {role}")
 
 
@@ -227,7 +234,7 @@ def test_the_key_of_another_data_set_is_not_given_in_its_place(policy: KeyPolicy
 
 def test_the_model_is_for_those_that_get_it(policy: KeyPolicy) -> None:
     with pytest.raises(KeyRefused, match="does not get the trained model"):
-        policy.model_key(replace(claims_of(policy), node="ps0"))
+        policy.model_key(claims_of(policy).model_copy(update={"node": "ps0"}))
 
 
 class TestStart:
@@ -254,7 +261,7 @@ class TestStart:
         assert start is not None
         named = start.model_copy(update={"party": "bolt"})
         policy = replace(policy, contract=policy.contract.model_copy(update={"start": named}))
-        claims = replace(claims_of(policy), party=party)
+        claims = claims_of(policy).model_copy(update={"party": party})
         what = (
             "does not give the model that the run starts from, nor gets its key"
             if party == "acme"
@@ -296,7 +303,14 @@ class TestShares:
         return replace(read(folder, POLICY), contract=contract)
 
     def claims(self, policy: KeyPolicy) -> Claims:
-        return Claims(bytes(32), contract_digest(policy.contract), "ps0", "ps", "operator", 7)
+        return Claims(
+            pubkey_hash=bytes(32),
+            contract_digest=contract_digest(policy.contract),
+            node="ps0",
+            role="ps",
+            party="operator",
+            incarnation=7,
+        )
 
     def voucher(self, world: World, claims: Claims) -> bytes:
         key = world.keys["operator"]
@@ -318,17 +332,17 @@ class TestShares:
         self, policy: KeyPolicy, world: World
     ) -> None:
         claims = self.claims(policy)
-        voucher = self.voucher(world, replace(claims, incarnation=6))
+        voucher = self.voucher(world, claims.model_copy(update={"incarnation": 6}))
         with pytest.raises(VoucherRefused, match="is for another incarnation"):
             policy.check_share(claims, voucher, at=self.AT)
 
     def test_another_contracts_server_gets_none(self, policy: KeyPolicy, world: World) -> None:
-        claims = replace(self.claims(policy), contract_digest=bytes(32))
+        claims = self.claims(policy).model_copy(update={"contract_digest": bytes(32)})
         with pytest.raises(ContractMismatch, match="runs under another contract"):
             policy.check_share(claims, self.voucher(world, claims), at=self.AT)
 
     def test_no_other_role_gets_one(self, policy: KeyPolicy, world: World) -> None:
-        claims = replace(self.claims(policy), role="worker")
+        claims = self.claims(policy).model_copy(update={"role": "worker"})
         with pytest.raises(KeyRefused, match="may not have a share") as refusal:
             policy.check_share(claims, self.voucher(world, claims), at=self.AT)
         assert (refusal.value.expected, refusal.value.seen) == ("role ps", "role worker")

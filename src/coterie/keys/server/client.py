@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import ClassVar
 
 from coterie.address import Address
-from coterie.attestation.collateral_source import CollateralSource, stapled
+from coterie.attestation.collateral_source import CollateralSource
 from coterie.attestation.tee.base import Tee
 from coterie.contract import Contract
-from coterie.errors import CoterieError, MessageRefused, PeerUnreachable
+from coterie.contract.signatures import verify_statement
+from coterie.errors import (
+    CoterieError,
+    KeyRefused,
+    MessageRefused,
+    PeerUnreachable,
+    SignatureRefused,
+)
 from coterie.keys.key_shares import SHARE_BYTES
 from coterie.keys.sealed_file import ID_BYTES, KEY_BYTES
 from coterie.keys.server.messages import (
-    ALPN,
     GRANT_BYTES,
     HELLO_BYTES,
     PLAIN,
+    PROTOCOL,
     Grant,
     KeyRequest,
-    Message,
     ServerHello,
     Wanted,
-    decode_message,
-    encode_message,
 )
-from coterie.keys.server.session import EXPORTER_LABEL, request_report_data, verify_session
 from coterie.ratls.connect import Destination
 from coterie.ratls.credentials import Clock
 from coterie.ratls.deadline import Deadline
-from coterie.ratls.guests import unproved_key
-from coterie.ratls.handshake import HANDSHAKE_SECONDS
+from coterie.ratls.guests import KeyReader
 from coterie.ratls.identity import NodeIdentity
-from coterie.ratls.messages import FrameReader, Refusal
 from coterie.ratls.refusals import Refused, Tally, log_refusal
-from coterie.ratls.session import EXPORTER_BYTES, refused_by_peer
-from coterie.ratls.tls import TlsConnection
+from coterie.ratls.request import Exchange, dialled, fresh_evidence
 from coterie.ratls.voucher import Voucher
 from coterie.waiting import Backoff, Failure, WaitSink, trying, untold
 
@@ -146,7 +144,7 @@ class KeyServerClient:
         tally = Tally(self.failed)
         while True:
             try:
-                return _Conversation(self, identity).run(wish)
+                return _converse(self, identity, wish)
             except CoterieError as error:
                 failure.note(error)
                 # Before the party has signed the session, anybody on the way may have answered.
@@ -164,78 +162,59 @@ class _Wish:
     voucher: bytes
 
 
-class _Conversation:
-    """One connection."""
-
-    def __init__(self, client: KeyServerClient, identity: NodeIdentity) -> None:
-        self._client = client
-        self._identity = identity
-        self._name = f"the key server of {client.party}"
-        self._at: datetime = client.clock()
-        self._server_key = b""
-        self._frames = FrameReader(decode_message, HELLO_BYTES)
-        self._proved = False
-
-    def run(self, wish: _Wish) -> bytes:
-        destination = Destination(
-            self._client.address,
-            self._name,
-            expected="a listening key server",
-            remedy="start it with `coterie keyserver`, or correct --key-server",
+def _converse(client: KeyServerClient, identity: NodeIdentity, wish: _Wish) -> bytes:
+    """Asks once."""
+    at, name = client.clock(), f"the key server of {client.party}"
+    server = KeyReader(
+        name
+    )  # any key will do for now: the party's signature says whether it counts
+    destination = Destination(
+        client.address,
+        name,
+        expected="a listening key server",
+        remedy="start it with `coterie keyserver`, or correct --key-server",
+    )
+    with dialled(destination, identity, server, alpn=PROTOCOL.alpn, at=at) as connection:
+        exchange = Exchange(
+            connection,
+            PROTOCOL,
+            side="dialler",
+            own_key=identity.spki_digest,
+            peer_key=server.sha256,
+            peer_name=name,
         )
-        with destination.conversation(
-            self._identity, self._judge, alpn=ALPN, at=self._at, seconds=HANDSHAKE_SECONDS
-        ) as connection:
-            return self._converse(connection, wish)
-
-    def _judge(self, der: bytes) -> bytes:
-        """Takes any key for now: the party's signature on the session says whether it counts."""
-        spki = unproved_key(der, self._name)
-        self._server_key = hashlib.sha256(spki).digest()
-        return spki
-
-    def _converse(self, connection: TlsConnection, wish: _Wish) -> bytes:
-        exporter = connection.exporter(EXPORTER_LABEL, EXPORTER_BYTES)
-        hello = self._receive(connection)
-        if not isinstance(hello, ServerHello):
-            raise _out_of_order("a hello", type(hello).__name__)
-        node_key = self._identity.spki_digest
-        verify_session(
-            self._client.contract,
-            self._client.party,
-            hello.signature,
-            exporter=exporter,
-            server_key=self._server_key,
-            node_key=node_key,
-            at=self._client.clock(),
+        hello = exchange.receive(ServerHello, most=HELLO_BYTES)
+        _check_signature(client, exchange.statement, hello.signature)
+        exchange.peer_proved = True
+        quote, staple = fresh_evidence(
+            client.tee,
+            client.collateral,
+            exchange.binding.own_report_data(hello.nonce),
+            staple=hello.wants_collateral,
+            at=at,
         )
-        quote = self._client.tee.quote(
-            request_report_data(
-                exporter=exporter,
-                node_key=node_key,
-                server_key=self._server_key,
-                nonce=hello.nonce,
-            )
+        request = KeyRequest(
+            wanted=wish.wanted,
+            set_id=wish.set_id,
+            voucher=wish.voucher,
+            quote=quote,
+            collateral=staple,
         )
-        staple = b""
-        if hello.wants_collateral:
-            staple = stapled(self._client.collateral, quote, self._at)
-        request = KeyRequest(wish.wanted, wish.set_id, wish.voucher, quote, staple)
-        connection.send(encode_message(request))
-        self._frames.most = GRANT_BYTES
-        self._proved = True
-        grant = self._receive(connection)
-        if not isinstance(grant, Grant):
-            raise _out_of_order("an answer", type(grant).__name__)
-        return grant.content
+        exchange.send(request)
+        return exchange.receive(Grant, most=GRANT_BYTES).content
 
-    def _receive(self, connection: TlsConnection) -> Message:
-        message = self._frames.read_message(connection.receive)
-        if isinstance(message, Refusal):
-            refusal = refused_by_peer(message, self._name)
-            refusal.peer_proved = self._proved
-            raise refusal
-        return message
+
+def _check_signature(client: KeyServerClient, statement: bytes, signature: bytes) -> None:
+    try:
+        verify_statement(client.contract, client.party, statement, signature, at=client.clock())
+    except SignatureRefused as error:
+        raise KeyRefused(
+            f"what answers is not the key server of party {client.party}",
+            expected=error.expected,
+            seen=error.seen,
+            remedy="correct --key-server; a key server must be started with the key that the "
+            f"contract names for {client.party}",
+        ) from error
 
 
 def _out_of_order(expected: str, seen: str) -> MessageRefused:

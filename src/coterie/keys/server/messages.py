@@ -1,4 +1,4 @@
-"""The messages between a node and a key server: framed and encoded like the handshake's.
+"""The messages between a node and a key server (version 1).
 
 After TLS 1.3 (application protocol ``coterie-keys/1``):
 
@@ -9,53 +9,47 @@ After TLS 1.3 (application protocol ``coterie-keys/1``):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Annotated, Literal, Self
 
-from coterie.ratls import cbor
-from coterie.ratls.evidence import MAX_QUOTE_BYTES
+from pydantic import Field, model_validator
+
 from coterie.ratls.messages import (
-    MAX_STAPLE_BYTES,
-    NONCE_BYTES,
     REFUSAL_BYTES,
+    QuoteBytes,
     Refusal,
-    decode_strictly,
+    Staple,
+    VoucherBytes,
     evidence_bytes,
-    frame,
-    refusal_body,
-    refusal_of,
 )
+from coterie.ratls.request import Protocol
+from coterie.ratls.schema import Codec, Message, Nonce, Signature
 from coterie.ratls.voucher import MAX_VOUCHER_BYTES
 
-ALPN = b"coterie-keys/1"
-VERSION = 1
 Wanted = Literal["voucher", "data", "model", "share"]
 PLAIN = b"plain"
 # Longest contents of a frame, by what it may be; a refusal may stand in an answer's place.
 HELLO_BYTES = 256
 GRANT_BYTES = REFUSAL_BYTES
-_SIGNATURE_BYTES = 64
 _SET_ID_BYTES = 32
 
 
-@dataclass(frozen=True)
-class ServerHello:
+class ServerHello(Message):
     """The server's first message.
 
     Attributes:
         nonce: 32 fresh random bytes that the node's quote must cover.
         signature: Ed25519 by the party's key, over the label, the TLS exporter and both keys.
-        wants_collateral: The server has no collateral for the node's quote: please staple it.
+        wants_collateral: The server has no collateral for the node's quote and asks the node to staple it.
     """
 
-    nonce: bytes
-    signature: bytes
+    KIND = "hello"
+    VERSION = 1
+    nonce: Nonce
+    signature: Signature
     wants_collateral: bool
 
 
-@dataclass(frozen=True)
-class KeyRequest:
+class KeyRequest(Message):
     """What a node asks for.
 
     Attributes:
@@ -69,15 +63,23 @@ class KeyRequest:
         collateral: For the quote, JSON; empty unless the server asked for it.
     """
 
+    KIND = "request"
     wanted: Wanted
     set_id: bytes
-    voucher: bytes
-    quote: bytes
-    collateral: bytes
+    voucher: VoucherBytes
+    quote: QuoteBytes
+    collateral: Staple
+
+    @model_validator(mode="after")
+    def _fits_what_is_wanted(self) -> Self:
+        if len(self.set_id) != (_SET_ID_BYTES if self.wanted == "data" else 0):
+            raise ValueError(f"set_id has {_SET_ID_BYTES} bytes for data, and none for the rest")
+        if self.voucher and self.wanted != "share":
+            raise ValueError("a voucher is only for a share")
+        return self
 
 
-@dataclass(frozen=True)
-class Grant:
+class Grant(Message):
     """What was asked for.
 
     Attributes:
@@ -85,13 +87,16 @@ class Grant:
             ``PLAIN``: the party lets the node keep the model open.
     """
 
-    content: bytes
-
-    def __repr__(self) -> str:
-        return f"Grant({len(self.content)} bytes)"
+    KIND = "grant"
+    content: Annotated[bytes, Field(min_length=1, max_length=MAX_VOUCHER_BYTES, repr=False)]
 
 
-Message = ServerHello | KeyRequest | Grant | Refusal
+PROTOCOL = Protocol(
+    alpn=b"coterie-keys/1",
+    exporter_label=b"EXPORTER-coterie-keys-1",
+    label=b"coterie key server 1\0",
+    codec=Codec(ServerHello, KeyRequest, Grant, Refusal, between="node and key server"),
+)
 
 
 def request_bytes(*, stapled: bool) -> int:
@@ -101,82 +106,3 @@ def request_bytes(*, stapled: bool) -> int:
         stapled: Whether the node was asked for its collateral.
     """
     return evidence_bytes(stapled=stapled)
-
-
-def encode_message(message: Message) -> bytes:
-    """One frame."""
-    body: Mapping[str, cbor.CborValue]
-    match message:
-        case ServerHello(nonce, signature, wants):
-            body = {
-                "kind": "hello",
-                "version": VERSION,
-                "nonce": nonce,
-                "signature": signature,
-                "wants_collateral": wants,
-            }
-        case KeyRequest(wanted, set_id, voucher, quote, collateral):
-            body = {
-                "kind": "request",
-                "wanted": wanted,
-                "set_id": set_id,
-                "voucher": voucher,
-                "quote": quote,
-                "collateral": collateral,
-            }
-        case Grant(content):
-            body = {"kind": "grant", "content": content}
-        case Refusal(reason):
-            body = refusal_body(reason)
-    return frame(cbor.encode(body))
-
-
-def decode_message(data: bytes) -> Message:
-    """Decodes one frame's content strictly.
-
-    Raises:
-        MessageRefused: Not the canonical encoding of a message of this version.
-    """
-    return decode_strictly(data, _decode, between="node and key server")
-
-
-def _decode(body: dict[str, cbor.CborValue]) -> Message:
-    kind = cbor.take_text(body, "kind", most=16)
-    match kind:
-        case "hello":
-            cbor.exact_keys(
-                body, frozenset({"kind", "version", "nonce", "signature", "wants_collateral"})
-            )
-            cbor.take_int(body, "version", least=VERSION, most=VERSION)
-            return ServerHello(
-                cbor.take_bytes(body, "nonce", least=NONCE_BYTES, most=NONCE_BYTES),
-                cbor.take_bytes(body, "signature", least=_SIGNATURE_BYTES, most=_SIGNATURE_BYTES),
-                cbor.take_bool(body, "wants_collateral"),
-            )
-        case "request":
-            cbor.exact_keys(
-                body, frozenset({"kind", "wanted", "set_id", "voucher", "quote", "collateral"})
-            )
-            return _request(body)
-        case "grant":
-            cbor.exact_keys(body, frozenset({"kind", "content"}))
-            return Grant(cbor.take_bytes(body, "content", least=1, most=MAX_VOUCHER_BYTES))
-        case "refusal":
-            return refusal_of(body)
-    raise cbor.CborInvalid("an unknown kind of message")
-
-
-def _request(body: dict[str, cbor.CborValue]) -> KeyRequest:
-    wanted = cbor.take_text(body, "wanted", most=16)
-    size = {"voucher": 0, "data": _SET_ID_BYTES, "model": 0, "share": 0}.get(wanted)
-    if size is None:
-        raise cbor.CborInvalid("a wish for something unknown")
-    return KeyRequest(
-        cast("Wanted", wanted),
-        cbor.take_bytes(body, "set_id", least=size, most=size),
-        cbor.take_bytes(
-            body, "voucher", least=0, most=MAX_VOUCHER_BYTES if wanted == "share" else 0
-        ),
-        cbor.take_bytes(body, "quote", least=1, most=MAX_QUOTE_BYTES),
-        cbor.take_bytes(body, "collateral", least=0, most=MAX_STAPLE_BYTES),
-    )

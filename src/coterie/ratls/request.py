@@ -1,0 +1,279 @@
+"""One attested question over TLS: what the handshake, the key server and the status have in common.
+
+Each end of a connection proves who it is in one of two ways. A node shows a certificate with evidence,
+which the other end judges inside the TLS handshake, and then a quote that is made for this very
+session. A party shows a throw-away key, and signs the session with the key that the contract names.
+
+What is said inside is one protocol's messages, each bounded by what may come in its place. One deadline
+covers all of it, from the connection on.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from coterie.attestation.collateral_source import CollateralSource, stapled
+from coterie.attestation.tee.base import Tee
+from coterie.errors import CoterieError, HandshakeFailed, MessageRefused, PeerUnreachable
+from coterie.ratls.connect import Destination
+from coterie.ratls.deadline import Deadline
+from coterie.ratls.frames import FrameReader, frame
+from coterie.ratls.messages import Refusal
+from coterie.ratls.schema import ITEMS, Codec, Message
+from coterie.ratls.session_binding import EXPORTER_BYTES, Binding, Direction
+from coterie.ratls.tls import ALPN, Judge, Shown, TlsConnection
+from coterie.ratls.trust import RelyingParty
+from coterie.ratls.verify import JudgedCertificate, JudgedSession, judge_session
+
+HANDSHAKE_SECONDS = 10.0
+Due = TypeVar("Due", bound=Message)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is spoken inside TLS.
+
+    Attributes:
+        alpn: Its name in TLS.
+        exporter_label: Of the keying material that ties evidence and signatures to the session.
+        label: What a party signs on the session begins with it; it ends in a zero byte.
+        codec: Its messages.
+    """
+
+    alpn: bytes
+    exporter_label: bytes
+    label: bytes
+    codec: Codec
+
+
+@contextmanager
+def tls_session(
+    sock: socket.socket,
+    identity: Shown,
+    judge: Judge,
+    *,
+    side: Direction,
+    at: datetime,
+    deadline: Deadline,
+    peer_name: str,
+    alpn: bytes = ALPN,
+    others: Mapping[bytes, Judge] | None = None,
+) -> Iterator[TlsConnection]:
+    """Does the TLS handshake on a connection, and closes it in good order in the end.
+
+    Args:
+        sock: The connection.
+        identity: Shown to the other side.
+        judge: As in ``TlsConnection``.
+        side: Which end this is.
+        at: The time now, UTC.
+        deadline: By when everything must be done.
+        peer_name: How errors call the other side.
+        alpn: Name of the protocol.
+        others: As in ``TlsConnection``.
+
+    Raises:
+        HandshakeFailed: TLS failed.
+        PeerUnreachable: The other side went away or was too slow.
+        CoterieError: What ``judge`` raises.
+    """
+    try:
+        connection = TlsConnection(
+            sock,
+            identity,
+            judge,
+            listener=side == "listener",
+            at=at,
+            deadline=deadline,
+            peer_name=peer_name,
+            alpn=alpn,
+            others=others,
+        )
+    except BaseException:
+        sock.close()
+        raise
+    try:
+        connection.handshake()
+        yield connection
+    except BaseException:
+        connection.close_with_last_word()
+        raise
+    connection.close()
+
+
+@contextmanager
+def dialled(
+    destination: Destination,
+    identity: Shown,
+    judge: Judge,
+    *,
+    alpn: bytes,
+    at: datetime,
+    seconds: float = HANDSHAKE_SECONDS,
+) -> Iterator[TlsConnection]:
+    """Connects to a port that attests; else as `tls_session`.
+
+    Args:
+        destination: Who is dialled.
+        identity: Shown to the other side.
+        judge: As in ``TlsConnection``.
+        alpn: Name of the protocol.
+        at: The time now, UTC.
+        seconds: Time for all of it, connecting included.
+
+    Raises:
+        PeerUnreachable: Nobody answers, or the other side went away or was too slow.
+        HandshakeFailed: TLS failed.
+    """
+    deadline = Deadline.after(seconds)
+    with tls_session(
+        destination.connect(seconds),
+        identity,
+        judge,
+        side="dialler",
+        at=at,
+        deadline=deadline,
+        peer_name=destination.name,
+        alpn=alpn,
+    ) as connection:
+        yield connection
+
+
+@contextmanager
+def told_of_refusals(connection: TlsConnection) -> Iterator[None]:
+    """Tells the peer why it is refused, if it is still there; the error goes on."""
+    try:
+        yield
+    except (PeerUnreachable, HandshakeFailed):
+        raise  # the peer is gone, or TLS or the peer itself has said all there is to say
+    except CoterieError as error:
+        with suppress(CoterieError):  # the peer went away; the refusal stands all the same
+            connection.send(frame(Refusal.of(error)))
+        raise
+
+
+def fresh_evidence(
+    tee: Tee, source: CollateralSource, report_data: bytes, *, staple: bool, at: datetime
+) -> tuple[bytes, bytes]:
+    """A quote over a session's report data, and collateral for it in JSON.
+
+    Args:
+        tee: Makes the quote.
+        source: Of the collateral.
+        report_data: What the quote must carry, 64 bytes.
+        staple: Whether the peer asked for collateral; else it is empty.
+        at: The time now, UTC.
+
+    Raises:
+        EnvironmentUnfit: The TEE makes no quote.
+    """
+    quote = tee.quote(report_data)
+    return quote, stapled(source, quote, at) if staple else b""
+
+
+class Exchange:
+    """The messages of one protocol over one TLS session.
+
+    Args:
+        connection: Its handshake is done.
+        protocol: What is spoken.
+        side: Which end this is.
+        own_key: SHA-256 of this end's SubjectPublicKeyInfo.
+        peer_key: SHA-256 of the other end's.
+        peer_name: How errors call the other end.
+
+    Attributes:
+        binding: What ties evidence and signatures to the session.
+        peer_proved: To be set once the other end has proved itself: a refusal is its own word then.
+    """
+
+    def __init__(
+        self,
+        connection: TlsConnection,
+        protocol: Protocol,
+        *,
+        side: Direction,
+        own_key: bytes,
+        peer_key: bytes,
+        peer_name: str,
+    ) -> None:
+        exporter = connection.exporter(protocol.exporter_label, EXPORTER_BYTES)
+        self.binding = Binding(side, exporter, own_key, peer_key)
+        self.peer_proved = False
+        self._connection = connection
+        self._protocol = protocol
+        self._peer_name = peer_name
+        self._frames = FrameReader(protocol.codec, 0)
+
+    @property
+    def statement(self) -> bytes:
+        """What a party signs on this session."""
+        return self.binding.statement(self._protocol.label)
+
+    def send(self, message: Message) -> None:
+        """Sends a message.
+
+        Raises:
+            PeerUnreachable: The other end went away or was too slow.
+            HandshakeFailed: TLS failed.
+        """
+        self._connection.send(frame(message))
+
+    def receive(self, due: type[Due], *, most: int, items: int = ITEMS) -> Due:
+        """Waits for a message.
+
+        Args:
+            due: Which one.
+            most: Longest encoding of it, or of a refusal in its place.
+            items: Most items in it.
+
+        Raises:
+            HandshakeFailed: The listener refused this end and says why; or TLS failed.
+            MessageRefused: Another message, or none.
+            PeerUnreachable: The other end went away or was too slow.
+        """
+        self._frames.most, self._frames.items = most, items
+        message = self._frames.read_message(self._connection.receive)
+        if isinstance(message, due):
+            return message
+        if isinstance(message, Refusal) and self.binding.side == "dialler":
+            refusal = message.as_error(self._peer_name)
+            refusal.peer_proved = self.peer_proved
+            raise refusal
+        raise MessageRefused(
+            f"{self._peer_name} sent a message out of order",
+            expected=f"the message {due.KIND}",
+            seen=f"the message {message.KIND}",
+            remedy="run the same version of Coterie on both sides",
+        )
+
+    def judge(
+        self,
+        judged: JudgedCertificate,
+        quote: bytes,
+        collateral: bytes,
+        *,
+        nonce: bytes,
+        trust: RelyingParty,
+        at: datetime,
+    ) -> JudgedSession:
+        """Judges the other end's evidence for this session.
+
+        Args:
+            judged: Its certificate.
+            quote: What it sent.
+            collateral: What it sent along, JSON.
+            nonce: The nonce that this end sent.
+            trust: This end's trust.
+            at: The time to judge at, UTC.
+
+        Raises:
+            EvidenceRefused: A check failed.
+        """
+        expected = self.binding.peer_report_data(nonce)
+        return judge_session(judged, quote, expected, collateral, trust=trust, at=at)

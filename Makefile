@@ -9,7 +9,7 @@ DEV_LOCK := requirements/dev.lock
 FUZZ_LOCK := requirements/fuzz.lock
 SBOM_LOCK := requirements/sbom.lock
 
-# Which base images `make pin` looks up; the builds take them by digest only, from this file.
+# `make pin` looks up the base images; builds use them by digest only, from this file.
 PINS := deploy/docker/pins.env
 BASE_PYTHON ?= python:3.11-slim-bookworm
 BASE_GRAMINE ?= gramineproject/gramine:stable-noble
@@ -21,37 +21,37 @@ endif
 JOBS ?= $(shell n=$$(nproc); echo $$(( n > 8 ? 8 : n )))
 PYTEST = $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 
-# Tests start many Python processes: their bytecode is kept even where the environment says not to.
+# Tests start many Python processes: their bytecode is kept even if the environment forbids it.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo test test-quick test-all test-slow coverage check format docs pages dist fuzz faults faults-short \
     strangers mutants soak bench proto lock pin image enclave clean
 
-# A target's line here stands behind its two number signs.
+# A target's line of help is the comment after its two number signs.
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runtime $(VENV)/.report ## train both schemes on synthetic data, attested (about two minutes)
 	$(BIN)/coterie demo
 
-test: $(VENV)/.dev ## run what a change can break (under ten minutes on two cores)
+test: $(VENV)/.dev ## run the tests that a change can break (under ten minutes on two cores)
 	$(PYTEST) -m "not slow"
 
-test-quick: $(VENV)/.dev ## run what needs neither TensorFlow nor another process (about a minute)
+test-quick: $(VENV)/.dev ## run the tests that need neither TensorFlow nor another process (about a minute)
 	$(PYTEST) --quick
 
-test-all: $(VENV)/.dev ## run everything, whole: also what is exhaustive, or slow by nature
+test-all: $(VENV)/.dev ## run all tests, also those that are exhaustive or slow by nature
 	$(PYTEST) --exhaustive
 
-test-slow: $(VENV)/.dev ## run what test-all runs beyond test
+test-slow: $(VENV)/.dev ## run the tests that test-all runs and test does not
 	$(PYTEST) -m "slow or sampled" --exhaustive
 
-coverage: $(VENV)/.dev ## run test and tell which lines and branches it reaches
+coverage: $(VENV)/.dev ## run test and report the lines and branches that it covers
 	$(PYTEST) -m "not slow" --cov --cov-report=
 	@echo "least covered modules:"; $(BIN)/coverage report --sort=cover | awk 'NR <= 12'
 	@echo "coverage, lines and branches: $$($(BIN)/coverage report --format=total) %"
 
-check: $(VENV)/.dev ## check format, lint, who imports whom, and types
+check: $(VENV)/.dev ## check format, lint, imports between layers, and types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/lint-imports --no-logo --no-cache
@@ -61,19 +61,19 @@ docs: $(VENV)/.dev ## build the documentation as a site in build/site, strictly
 	$(BIN)/python -m handbook check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-dist: $(VENV)/.runtime ## build wheel and source archive, and use them in an environment of their own
+dist: $(VENV)/.runtime ## build wheel and source archive, and use them in a fresh environment
 	rm -rf dist
 	$(BIN)/python -m hatchling build
 	PYTHON=$(abspath $(BIN))/python .ci/dist
 
-pages: $(VENV)/.dev ## bring generated parts of pages up to date
+pages: $(VENV)/.dev ## update the generated parts of pages
 	$(BIN)/python -m handbook write
 
-format: $(VENV)/.dev ## format the code, and mend what the linter can
+format: $(VENV)/.dev ## format the code, and apply the linter's corrections
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-# Every package is checked against the hash in the lock file.
+# pip compares every package with its hash in the lock file.
 $(VENV)/.runtime: $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Coterie needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Give another with: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -81,7 +81,7 @@ $(VENV)/.runtime: $(LOCK) pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# What draws reports: for whoever starts runs, not for nodes.
+# The packages that draw reports: for whoever starts runs, not for nodes.
 $(VENV)/.report: $(VENV)/.runtime $(REPORT_LOCK)
 	$(BIN)/pip install --quiet --require-hashes -r $(REPORT_LOCK)
 	touch $@
@@ -90,11 +90,11 @@ $(VENV)/.dev: $(VENV)/.runtime $(DEV_LOCK)
 	$(BIN)/pip install --quiet --require-hashes -r $(DEV_LOCK)
 	touch $@
 
-fuzz: $(VENV)/.dev $(FUZZ_LOCK) ## fuzz what parses peers' bytes, for ten minutes
+fuzz: $(VENV)/.dev $(FUZZ_LOCK) ## fuzz the parsers of peers' bytes, for ten minutes
 	$(BIN)/pip install --quiet --require-hashes -r $(FUZZ_LOCK)
 	nice $(BIN)/python -m fuzz
 
-faults: $(VENV)/.dev ## disturb 200 runs by seeded faults; each must end with the undisturbed model
+faults: $(VENV)/.dev ## run 200 trainings with seeded faults; each must end with the undisturbed model
 	$(BIN)/python -m faults --seeds 200
 	$(BIN)/python -m faults.sweep
 
@@ -102,19 +102,19 @@ faults-short: $(VENV)/.dev ## the same with 20 runs
 	$(BIN)/python -m faults --seeds 20
 	$(BIN)/python -m faults.sweep --every 16
 
-strangers: $(VENV)/.dev ## measure what connections without credentials cost at each port
+strangers: $(VENV)/.dev ## measure the cost of connections without credentials at each port
 	$(BIN)/python -m faults.strangers
 
-mutants: $(VENV)/.dev ## change the code's meaning in one place at a time: its own tests must notice
+mutants: $(VENV)/.dev ## change the code in one place at a time; its own tests must fail
 	$(BIN)/python -m mutants
 
 soak: $(VENV)/.dev ## train 20,000 steps; fail if a node's memory grows
 	$(BIN)/python -m faults.soak --steps 20000
 
-bench: $(VENV)/.dev ## measure; half an hour on two cores that do nothing else
+bench: $(VENV)/.dev ## run the benchmarks (half an hour on two cores without other load)
 	$(BIN)/python -m benchmarks
 
-proto: $(VENV)/.dev ## generate the wire module anew (committed: installing needs no compiler)
+proto: $(VENV)/.dev ## generate the wire module (committed, so that installing needs no compiler)
 	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src src/coterie/ps/wire/ps.proto
 
 # What is installed together is resolved together: a lock file is a constraint on those made after it.
@@ -127,7 +127,7 @@ lock: ## pin every package by hash (needs uv)
 	$(COMPILE) --group fuzz -c $(LOCK) -o $(FUZZ_LOCK)
 	$(COMPILE) --group sbom -c $(DEV_LOCK) -o $(SBOM_LOCK)
 
-pin: ## write down which base images are built on (needs a registry)
+pin: ## record the digests of the base images (needs a registry)
 	{ printf 'PYTHON_IMAGE=%s@' $(BASE_PYTHON) && \
 	  docker buildx imagetools inspect --format '{{.Manifest.Digest}}' $(BASE_PYTHON) && \
 	  printf 'GRAMINE_IMAGE=%s@' $(BASE_GRAMINE) && \

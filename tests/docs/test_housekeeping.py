@@ -72,3 +72,11 @@ def test_the_changelog_has_this_version_first() -> None:
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert (Path(coterie.__file__).parent / "py.typed").is_file()
+
+
+def test_every_decision_has_a_number_of_its_own() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        title = page.read_text(encoding="utf-8").partition("\n")[0]
+        assert title.startswith(f"# {int(page.name[:4])}. "), page.name

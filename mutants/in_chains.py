@@ -114,14 +114,14 @@ MUTATIONS = (
     ),
     _chains(
         "not-yet-valid",
-        'if not start <= at <= end:\n            raise EvidenceRefused(\n                f"{rule.check}',
-        'if not at <= end:\n            raise EvidenceRefused(\n                f"{rule.check}',
+        'if not start <= at <= end:\n            raise collateral_refused(\n                f"{rule.check}',
+        'if not at <= end:\n            raise collateral_refused(\n                f"{rule.check}',
         "a certificate of tomorrow is valid",
     ),
     _chains(
         "expired",
-        'if not start <= at <= end:\n            raise EvidenceRefused(\n                f"{rule.check}',
-        'if not start <= at:\n            raise EvidenceRefused(\n                f"{rule.check}',
+        'if not start <= at <= end:\n            raise collateral_refused(\n                f"{rule.check}',
+        'if not start <= at:\n            raise collateral_refused(\n                f"{rule.check}',
         "an expired certificate is valid",
     ),
     _chains(

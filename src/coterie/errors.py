@@ -1,54 +1,38 @@
 """Every error that Coterie raises on purpose, as one tree.
 
-    CoterieError
-    |-- UsageError                 2   the command line was given what it does not know
-    |-- ContractError              4   the contract is not usable
-    |   |-- ContractInvalid            unknown keys, impossible values, inconsistent node sets
-    |   |-- ModelUnfit                 layers that do not fit together, or that no contract can hold
-    |   |-- ContractMismatch           two nodes hold contracts that differ
-    |   |-- ContractExpired            the contract has ended
-    |   `-- SignatureRefused           a party's signature on the contract is missing or wrong
-    |-- DataError                  5   raw or prepared data is not usable
-    |   |-- RawDataInvalid             rows that do not fit the contract
-    |   |-- DataSetDamaged               truncated or altered data sets
-    |   |-- SealBroken                 a sealed file was altered, cut or swapped
-    |   |-- KeyFileRefused             a file is no key of a sealed data set
-    |   |-- ModelDamaged               a trained model's file was altered or cut
-    |   |-- StartRefused               what a run is to go on from is not what its contract names
-    |   |-- ResultUnreadable           a run has left no result, or one of another version
-    |   `-- DataSetMismatch            prepared under another contract's data section
-    |-- TrustError                 3   somebody is not who or what the contract demands
-    |   |-- EvidenceRefused            a quote, certificate or its claims failed a named check
-    |   |-- HandshakeFailed            the attested handshake broke off
-    |   |-- VoucherRefused             the party did not vouch for the node
-    |   |-- KeyRefused                 a key server does not give a node what it asks for
-    |   |-- ManifestRefused            an enclave's manifest lets the host choose what it must not
-    |   |-- RollbackRefused            a parameter server is set back, or goes on with another run
-    |   |-- ReceiptRefused             a receipt was altered, is not whole, or does not add up
-    |   `-- CallRefused                this role may not call this method, or its pin has expired
-    |-- ProtocolError              6   a peer sent what the protocol forbids
-    |   |-- MessageRefused             a limit, shape, id or value out of bounds
-    |   `-- StepRefused                a push outside of the step window, or by a stale incarnation
-    `-- RunError                   7   the run cannot start or go on
-        |-- OutputInUse                the output directory holds another run
-        |-- AddressInUse               a listening port is taken
-        |-- PeerUnreachable            a node cannot be reached, or went away
-        |   `-- PeerBusy               it has too many calls of this node under way
-        |-- JournalBroken              a key server's log was touched
-        |-- NodeMissing                the run ended because a node stayed away
-        |-- NodeFailed                 a node's process ended with an error
-        |-- CheckpointDamaged          a checkpoint is torn or altered
-        |-- TrainingDiverged           losses or gradients grew out of all bounds
-        `-- EnvironmentUnfit           this machine lacks something that the verb needs
+    CoterieError              1
+    |-- UsageError            2
+    |-- TrustError            3  EvidenceRefused, HandshakeFailed, VoucherRefused, KeyRefused, ...
+    |-- ContractError         4  ContractInvalid, ContractMismatch, SignatureRefused, ...
+    |-- DataError             5  RawDataInvalid, DataSetDamaged, SealBroken, ModelDamaged, ...
+    |-- ProtocolError         6  MessageRefused, StepRefused
+    `-- RunError              7  OutputInUse, PeerUnreachable, CheckpointDamaged, ...
 
 The number is the process's exit code (0 is success, 1 an internal defect, 130 an interruption). Each error
 says four things: what happened, what was expected, what was seen, and what to do about it.
+
+A class whose errors mostly have one remedy states it once, as ``standing_remedy``. A module that raises one
+error at several places states its constant parts once, with ``functools.partial``, and calls the result
+with what was expected and what was seen::
+
+    _refused = partial(MessageRefused, "the delivered part was refused")
+    raise _refused(f"{expected} bytes", f"{seen} bytes")
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import ClassVar, Self
+
+SAME_VERSION = "run the same version of Coterie under the same contract on all nodes"
+_LONGEST_LIST = 500  # characters
+
+
+def reason(error: Exception) -> str:
+    """What the system, or a library in its place, says, in words."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return said or " ".join(str(error).split())[:200] or type(error).__name__
 
 
 class CoterieError(Exception):
@@ -58,7 +42,7 @@ class CoterieError(Exception):
         what: One sentence: what happened, naming the thing that it happened to.
         expected: What would have been right.
         seen: What was found instead.
-        remedy: What the reader can do now.
+        remedy: What the reader can do now; without it, what the class has as its standing remedy.
 
     Attributes:
         peer_proved: Whether it is the word of a peer that had proved itself, or about such a one. Any
@@ -67,14 +51,41 @@ class CoterieError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    standing_remedy: ClassVar[str] = ""
     peer_proved: bool = False
 
-    def __init__(self, what: str, *, expected: str = "", seen: str = "", remedy: str = "") -> None:
+    def __init__(self, what: str, expected: str = "", seen: str = "", remedy: str = "") -> None:
         super().__init__(what)
         self.what = what
         self.expected = expected
         self.seen = seen
-        self.remedy = remedy
+        self.remedy = remedy or self.standing_remedy
+
+    # EvidenceRefused has none of the following: its first word is the check that failed.
+
+    @classmethod
+    def because_of(cls, error: CoterieError, what: str, remedy: str = "") -> Self:
+        """Another sentence for an error: what was expected and seen, and the remedy, are that error's."""
+        remedy = remedy or error.remedy
+        return cls(what=what, expected=error.expected, seen=error.seen, remedy=remedy)
+
+    @classmethod
+    def unreadable(cls, what: str, error: Exception, expected: str, remedy: str = "") -> Self:
+        """The error of a file that is not there, or that the system does not give."""
+        what, remedy = f"{what} cannot be read", remedy or "check the path"
+        return cls(what=what, expected=expected, seen=reason(error), remedy=remedy)
+
+    @classmethod
+    def too_large(cls, what: str, most: int, remedy: str) -> Self:
+        """The error of a file of which no more than a limit is read, in bytes."""
+        what, limit = f"{what} is too large", f"at most {most} bytes"
+        return cls(what=what, expected=limit, seen="more", remedy=remedy)
+
+    @classmethod
+    def unknown(cls, what: str, name: str, known: Iterable[str], remedy: str = "") -> Self:
+        """The error of a name that is not on a list: the list is what was expected."""
+        names = f"one of {', '.join(known)}"[:_LONGEST_LIST]
+        return cls(what=what, expected=names, seen=name[:100], remedy=remedy)
 
     def __str__(self) -> str:
         parts = [self.what]
@@ -126,13 +137,23 @@ class ModelUnfit(ContractError):
 class ContractMismatch(ContractError):
     """Two nodes hold contracts that differ."""
 
+    standing_remedy = (
+        "give both the same signed contract: `coterie contract diff` tells what differs"
+    )
+
 
 class ContractExpired(ContractError):
     """The contract has ended: its ``trust.not_after`` has passed."""
 
+    standing_remedy = (
+        "agree on a new contract and let all parties sign it; or set this machine's clock"
+    )
+
 
 class SignatureRefused(ContractError):
     """A party's signature on the contract is missing or wrong."""
+
+    standing_remedy = "let the party sign again"
 
 
 class DataError(CoterieError):
@@ -148,21 +169,33 @@ class RawDataInvalid(DataError):
 class DataSetDamaged(DataError):
     """A file of a data set or its manifest is truncated, altered or missing."""
 
+    standing_remedy = "prepare the data set again: coterie prepare RAW OUT --contract C"
+
 
 class SealBroken(DataError):
     """A sealed file was altered, cut or swapped, or its key is another one."""
+
+    standing_remedy = "copy the sealed file anew from where it was sealed"
 
 
 class KeyFileRefused(DataError):
     """A file is no key of a sealed data set."""
 
+    standing_remedy = (
+        "check the path; without its key a sealed data set cannot be opened: seal it anew"
+    )
+
 
 class ModelDamaged(DataError):
     """The file of a trained model cannot be read, or was altered or cut."""
 
+    standing_remedy = "copy the file anew from where the run wrote it"
+
 
 class StartRefused(DataError):
     """What a run is to go on from is missing, not what its contract names, or does not fit it."""
+
+    standing_remedy = "give the files that [start] names with --start DIR, or correct [start]"
 
 
 class ResultUnreadable(DataError):
@@ -171,6 +204,17 @@ class ResultUnreadable(DataError):
 
 class DataSetMismatch(DataError):
     """A data set was prepared under another contract's data section."""
+
+    standing_remedy = (
+        "prepare the data set again: coterie prepare RAW OUT --contract C, or use the contract that it "
+        "was prepared with"
+    )
+
+    @classmethod
+    def other_section(cls, what: str, expected: bytes, seen: bytes) -> Self:
+        """The error of data whose section has another digest than the contract's."""
+        words = f"{what} was prepared under another contract's data section"
+        return cls(words, f"data digest {expected.hex()}", f"data digest {seen.hex()}")
 
 
 class TrustError(CoterieError):
@@ -191,9 +235,9 @@ class EvidenceRefused(TrustError):
     """
 
     def __init__(
-        self, failed_check: str, what: str, *, expected: str = "", seen: str = "", remedy: str = ""
+        self, failed_check: str, what: str, expected: str = "", seen: str = "", remedy: str = ""
     ) -> None:
-        super().__init__(what, expected=expected, seen=seen, remedy=remedy)
+        super().__init__(what, expected, seen, remedy)
         self.failed_check = failed_check
 
     def to_dict(self) -> dict[str, str]:
@@ -219,6 +263,8 @@ class KeyRefused(TrustError):
 class ManifestRefused(TrustError):
     """An enclave's manifest has a setting that is not known to be safe."""
 
+    standing_remedy = "render it anew with coterie build gramine; change nothing by hand"
+
 
 class RollbackRefused(TrustError):
     """A parameter server goes on with another run, or an older checkpoint than it had announced."""
@@ -227,11 +273,22 @@ class RollbackRefused(TrustError):
 class ReceiptRefused(TrustError):
     """A receipt was altered, is not whole, or does not add up; the place is named."""
 
+    standing_remedy = (
+        "do not trust this file: get the receipt from the parameter server's folder again"
+    )
+
     def __init__(
-        self, what: str, *, place: str = "", expected: str = "", seen: str = "", remedy: str = ""
+        self, what: str, expected: str = "", seen: str = "", remedy: str = "", *, place: str = ""
     ) -> None:
-        super().__init__(what, expected=expected, seen=seen, remedy=remedy)
+        super().__init__(what, expected, seen, remedy)
         self.place = place
+
+    @classmethod
+    def because_of(
+        cls, error: CoterieError, what: str, remedy: str = "", *, place: str = ""
+    ) -> Self:
+        """As for every error, with the place."""
+        return cls(what, error.expected, error.seen, remedy or error.remedy, place=place)
 
     def to_dict(self) -> dict[str, str]:
         """The error as flat strings, the place among them."""
@@ -249,6 +306,7 @@ class ProtocolError(CoterieError):
     """A peer sent something that the protocol forbids."""
 
     exit_code = 6
+    standing_remedy = SAME_VERSION
 
 
 class MessageRefused(ProtocolError):
@@ -257,6 +315,8 @@ class MessageRefused(ProtocolError):
 
 class StepRefused(ProtocolError):
     """A push lies outside of the step window, or comes from a stale incarnation."""
+
+    standing_remedy = "join again: the reply names the open step"
 
 
 class RunError(CoterieError):
@@ -268,6 +328,19 @@ class RunError(CoterieError):
 class OutputInUse(RunError):
     """The output directory holds another run."""
 
+    standing_remedy = "name another path; nothing is overwritten"
+
+    @classmethod
+    def exists(cls, path: Path) -> Self:
+        """The error of a path for something new at which something is already."""
+        return cls(f"{path} exists", "a path where nothing is", "a file or folder")
+
+    @classmethod
+    def unwritable(cls, what: str, error: OSError, remedy: str = "") -> Self:
+        """The error of a new file that cannot be made where it was to be."""
+        expected = "a path where nothing is, in a writable folder with room"
+        return cls(f"{what} cannot be written", expected, reason(error), remedy)
+
 
 class AddressInUse(RunError):
     """A listening address cannot be bound."""
@@ -275,6 +348,8 @@ class AddressInUse(RunError):
 
 class PeerUnreachable(RunError):
     """A node cannot be reached, or went away."""
+
+    standing_remedy = "look at that node's log; check that it runs, and its address"
 
 
 class PeerBusy(PeerUnreachable):
@@ -288,6 +363,8 @@ class JournalBroken(RunError):
 class NodeMissing(RunError):
     """The run has ended: a node did not come, or stayed away for longer than the contract allows."""
 
+    standing_remedy = "look at that node's log; start it again, or raise the limit in the contract"
+
 
 class NodeFailed(RunError):
     """A node's process ended with an error."""
@@ -295,6 +372,8 @@ class NodeFailed(RunError):
 
 class CheckpointDamaged(RunError):
     """A checkpoint is torn, altered or of another run."""
+
+    standing_remedy = "restore the folder from a copy, or start anew in an empty output directory"
 
 
 class TrainingDiverged(RunError):

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from coterie.errors import EnvironmentUnfit, OutputInUse
+from coterie.errors import EnvironmentUnfit, OutputInUse, reason
 
 Told = TypeVar("Told")
 LOCK = ".lock"
@@ -146,11 +146,6 @@ def make_folder(folder: Path) -> None:
 
 
 # --- errors --------------------------------------------------------------------------------------
-
-
-def reason(error: OSError) -> str:
-    """What the system, or a library in its place, says, in words."""
-    return error.strerror or " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def unwritable(what: str, error: OSError) -> EnvironmentUnfit:

@@ -39,7 +39,7 @@ def test_calls_to_another_incarnation_of_the_server_are_refused(
             call()
         assert refused.value.expected == "a join, and calls to server incarnation 5"
         assert refused.value.seen == f"a call to server incarnation {named}"
-        assert refused.value.remedy == "join again"
+        assert refused.value.remedy == "join again: the reply names the open step"
 
 
 def test_once_a_newer_incarnation_has_joined_the_older_one_is_refused(

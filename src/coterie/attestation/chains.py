@@ -21,12 +21,11 @@ from cryptography.x509.oid import NameOID
 
 from coterie.attestation.pem import PemMalformed, parse_chain
 from coterie.attestation.roots import TrustRoot
-from coterie.attestation.verdict import CheckList
+from coterie.attestation.verdict import CheckList, collateral_refused
 from coterie.errors import EvidenceRefused
 from coterie.unreadable import UNREADABLE
 
 LONGEST_CHAIN = 4
-_REFETCH = "fetch the collateral anew: coterie attest fetch"
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,11 @@ def read_chain(text: str, rule: ChainRule) -> tuple[x509.Certificate, ...]:
     try:
         return parse_chain(text, LONGEST_CHAIN)
     except PemMalformed as error:
-        raise EvidenceRefused(
+        raise collateral_refused(
             f"{rule.check}_format",
             f"the {_words(rule)} is malformed",
             expected="certificates in PEM, the root last",
             seen=str(error),
-            remedy=_REFETCH,
         ) from error
 
 
@@ -99,23 +97,21 @@ def verify_chain(
     checks.passed(f"{rule.check}_role", _common_name(chain[0].subject))
     # The root's own signature was checked with its identity, above.
     if not all(_signature_holds(*pair) for pair in pairwise(chain)):
-        raise EvidenceRefused(
+        raise collateral_refused(
             f"{rule.check}_signature",
             f"a signature in the {_words(rule)} does not hold",
             expected="every certificate signed by the next one (ECDSA P-256, SHA-256)",
             seen=" <- ".join(_common_name(cert.subject) for cert in chain),
-            remedy=_REFETCH,
         )
     checks.passed(f"{rule.check}_signature")
     for certificate in chain:
         start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         if not start <= at <= end:
-            raise EvidenceRefused(
+            raise collateral_refused(
                 f"{rule.check}_validity",
                 f"a certificate in the {_words(rule)} is not valid now",
                 expected=f"{_common_name(certificate.subject)} valid at {at.isoformat()}",
                 seen=f"valid from {start.isoformat()} to {end.isoformat()}",
-                remedy=_REFETCH,
             )
     checks.passed(f"{rule.check}_validity", f"until {chain_end(chain).isoformat()}")
 
@@ -178,8 +174,8 @@ def _wrong_role(rule: ChainRule, expected: str, seen: str) -> EvidenceRefused:
     return EvidenceRefused(
         f"{rule.check}_role",
         f"the {_words(rule)} holds a certificate with another role",
-        expected=expected,
-        seen=seen,
+        expected,
+        seen,
         remedy="do not trust this source of collateral; fetch it from the vendor",
     )
 
@@ -221,12 +217,11 @@ def read_crl(der: bytes, check: str) -> x509.CertificateRevocationList:
         seen = "an unknown critical extension"
     except UNREADABLE:
         seen = "other bytes" if der else "nothing"
-    raise EvidenceRefused(
+    raise collateral_refused(
         f"{check}_format",
         f"the collateral's {check.replace('_', ' ')} is missing or malformed",
         expected="a certificate revocation list in DER",
         seen=seen,
-        remedy=_REFETCH,
     )
 
 
@@ -249,24 +244,22 @@ def verify_crl(
     if crl.issuer != issuer.subject or not _crl_signature_holds(
         crl.public_bytes(Encoding.DER), issuer
     ):
-        raise EvidenceRefused(
+        raise collateral_refused(
             f"{check}_issuer",
             f"the {check.replace('_', ' ')} is not by the CA that it stands for",
             expected=f"issued and signed by {_common_name(issuer.subject)}",
             seen=f"issued by {_common_name(crl.issuer)}"
             + (", with a signature that does not hold" if crl.issuer == issuer.subject else ""),
-            remedy=_REFETCH,
         )
     checks.passed(f"{check}_issuer", _common_name(issuer.subject))
     end = crl.next_update_utc
     if end is None or not crl.last_update_utc <= at <= end:
-        raise EvidenceRefused(
+        raise collateral_refused(
             f"{check}_validity",
             f"the {check.replace('_', ' ')} is not current",
             expected=f"current at {at.isoformat()}",
             seen=f"from {crl.last_update_utc.isoformat()} to "
             + (end.isoformat() if end else "no end"),
-            remedy=_REFETCH,
         )
     checks.passed(f"{check}_validity", f"until {end.isoformat()}")
     return end

@@ -13,6 +13,7 @@ import json
 import re
 from dataclasses import dataclass, fields
 
+from coterie.attestation.verdict import collateral_refused
 from coterie.errors import EvidenceRefused
 
 MAX_COLLATERAL_BYTES = 1 << 20
@@ -125,10 +126,6 @@ def _field(name: str, item: object) -> str | bytes:
 
 
 def _refused(name: str, expected: str, seen: str) -> EvidenceRefused:
-    return EvidenceRefused(
-        "collateral_format",
-        f"the collateral's {name} is malformed",
-        expected=expected,
-        seen=seen,
-        remedy="fetch the collateral anew: coterie attest fetch",
+    return collateral_refused(
+        "collateral_format", f"the collateral's {name} is malformed", expected, seen
     )

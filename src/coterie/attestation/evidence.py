@@ -37,7 +37,7 @@ from coterie.attestation.pem import canonical_chain
 from coterie.attestation.quote import TEE_TDX, Quote
 from coterie.attestation.roots import SIMULATED_NAMES, TrustRoot
 from coterie.attestation.statements import parse_statement, verify_statement
-from coterie.attestation.verdict import Check, CheckList
+from coterie.attestation.verdict import Check, CheckList, collateral_refused
 from coterie.errors import EvidenceRefused
 from coterie.kinds import TeeKind
 
@@ -232,12 +232,11 @@ def _verify_certificates(
     pck, pck_ca, root_certificate = chains["pck_chain"]
     crl_ca = chains["pck_crl_chain"][0]
     if crl_ca.subject != pck_ca.subject or crl_ca.public_key() != pck_ca.public_key():
-        raise EvidenceRefused(
+        raise collateral_refused(
             "pck_crl_chain_issuer",
             "the collateral's PCK CRL is another CA's",
             expected=f"the CA of the platform: {pck_ca.subject.rfc4514_string()}",
             seen=crl_ca.subject.rfc4514_string(),
-            remedy="fetch collateral for this very platform: coterie attest fetch",
         )
     checks.passed("pck_crl_chain_issuer")
     root_crl = read_crl(collateral.root_ca_crl, "root_crl")
@@ -265,11 +264,10 @@ def _verify_certificates(
 
 def _verify_same(check: str, seen: bytes, expected: bytes, title: str, checks: CheckList) -> None:
     if seen != expected:
-        raise EvidenceRefused(
+        raise collateral_refused(
             check,
             f"the TCB info is for another {title}",
             expected=f"{expected.hex()} as in the TCB info",
             seen=f"{seen.hex()} in the PCK certificate",
-            remedy="fetch collateral for this very platform: coterie attest fetch",
         )
     checks.passed(check, seen.hex())

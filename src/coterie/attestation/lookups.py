@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 from coterie.attestation.platforms import Platform
@@ -21,6 +22,14 @@ PAUSE_SECONDS = 60.0
 MOST_UNDER_WAY = 4
 MOST_KEPT = 64
 Found = TypeVar("Found")
+
+
+_unfit = partial(
+    EnvironmentUnfit,
+    "the collateral of a platform cannot be had in time",
+    expected=f"an answer of the PCCS within {LOOK_UP_SECONDS:g} s",
+    remedy="check --pccs-url and the network; it is asked again in a minute",
+)
 
 
 class _LookUp(Generic[Found]):
@@ -92,22 +101,13 @@ class LookUps(Generic[Found]):
                 self._make_room(platform)
                 made = self._made[platform] = _LookUp(look_up, now)
         if not made.ended.wait(max(0.0, made.began + self._seconds - now)):
-            raise _unfit(f"no answer within {self._seconds:g} s for {platform.name}")
+            raise _unfit(seen=f"no answer within {self._seconds:g} s for {platform.name}")
         return made.outcome
 
     def _make_room(self, platform: Platform) -> None:
         self._made.pop(platform, None)
         under_way = [one for one in self._made.values() if not one.ended.is_set()]
         if len(under_way) >= MOST_UNDER_WAY:
-            raise _unfit(f"{len(under_way)} other look-ups that have not ended")
+            raise _unfit(seen=f"{len(under_way)} other look-ups that have not ended")
         while len(self._made) >= MOST_KEPT:
             del self._made[next(key for key, one in self._made.items() if one.ended.is_set())]
-
-
-def _unfit(seen: str) -> EnvironmentUnfit:
-    return EnvironmentUnfit(
-        "the collateral of a platform cannot be had in time",
-        expected=f"an answer of the PCCS within {LOOK_UP_SECONDS:g} s",
-        seen=seen,
-        remedy="check --pccs-url and the network; it is asked again in a minute",
-    )

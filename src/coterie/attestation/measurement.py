@@ -14,7 +14,7 @@ import hashlib
 from pathlib import Path
 
 import coterie
-from coterie.errors import EnvironmentUnfit
+from coterie.errors import EnvironmentUnfit, reason
 
 _LABEL = b"coterie package measurement 2\0"
 _CACHES = frozenset({".pyc", ".pyo"})
@@ -65,20 +65,19 @@ def package_measurement(root: Path, *, tensorflow: bool = False) -> bytes:
             digest.update(len(name).to_bytes(8, "big") + name)
             digest.update(len(content).to_bytes(8, "big") + content)
     except OSError as error:
-        raise EnvironmentUnfit(
-            f"the package at {root} cannot be measured",
-            expected="readable files",
-            seen=error.strerror or str(error),
-            remedy="install the package from its wheel or checkout as plain files",
-        ) from error
+        raise _unfit(root, reason(error)) from error
     if not files:
-        raise EnvironmentUnfit(
-            f"the package at {root} cannot be measured",
-            expected="a folder with the package's files",
-            seen="no files",
-            remedy="install the package from its wheel or checkout as plain files",
-        )
+        raise _unfit(root, "no files")
     return digest.digest()
+
+
+def _unfit(root: Path, seen: str) -> EnvironmentUnfit:
+    return EnvironmentUnfit(
+        f"the package at {root} cannot be measured",
+        "a folder with the package's files, readable",
+        seen,
+        remedy="install the package from its wheel or checkout as plain files",
+    )
 
 
 def _is_native(path: Path) -> bool:

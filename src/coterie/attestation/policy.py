@@ -14,7 +14,7 @@ from typing import Protocol
 from coterie.attestation.evidence import AuthenticEvidence
 from coterie.attestation.quote import Quote
 from coterie.attestation.reports import EnclaveReport, TdReport
-from coterie.attestation.verdict import CheckList
+from coterie.attestation.verdict import CheckList, collateral_refused
 from coterie.errors import EvidenceRefused
 
 
@@ -135,12 +135,11 @@ class MinimumEvaluation:
     def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
         """Makes the check ``evaluation_number``."""
         if evidence.evaluation_number < self.minimum:
-            raise EvidenceRefused(
+            raise collateral_refused(
                 "evaluation_number",
                 "the collateral is rolled back to an old TCB recovery",
                 expected=f"evaluation number {self.minimum} or higher",
                 seen=str(evidence.evaluation_number),
-                remedy="fetch the collateral anew: coterie attest fetch",
             )
         checks.passed("evaluation_number", str(evidence.evaluation_number))
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import partial
 
 from cryptography import x509
 
@@ -39,6 +40,14 @@ INTEL_QE_VENDOR = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 _QE_AUTH_BYTES = 32
 _PCK_CHAIN, _QE_REPORT = 5, 6
 _V5_BODIES = {2: TD_REPORT_BYTES, 3: TD_REPORT_15_BYTES, 4: TD_REPORT_15_EXTENDED_BYTES}
+
+
+_refused = partial(
+    EvidenceRefused,
+    "quote_format",
+    "the quote is malformed",
+    remedy="make the quote with a DCAP quoting library that embeds the PCK chain",
+)
 
 
 @dataclass(frozen=True)
@@ -228,13 +237,3 @@ class _Reader:
         if size != len(self.rest):
             raise _refused(f"certification data of {len(self.rest)} bytes", f"{size} bytes")
         return _Reader(self.take(size), "the certification data")
-
-
-def _refused(expected: str, seen: str) -> EvidenceRefused:
-    return EvidenceRefused(
-        "quote_format",
-        "the quote is malformed",
-        expected=expected,
-        seen=seen,
-        remedy="make the quote with a DCAP quoting library that embeds the PCK chain",
-    )

@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TypeVar
 
-from coterie.attestation.verdict import CheckList
+from coterie.attestation.verdict import CheckList, collateral_refused
 from coterie.errors import EvidenceRefused
 
 _T = TypeVar("_T", str, int)
-_REFETCH = "fetch the collateral anew: coterie attest fetch"
 
 
 @dataclass(frozen=True)
@@ -86,32 +85,29 @@ def verify_statement(
         EvidenceRefused: It fails ``<check>_kind`` or ``<check>_validity``.
     """
     if statement.identity != identity or statement.version not in versions:
-        raise EvidenceRefused(
+        raise collateral_refused(
             f"{check}_kind",
             f"the {_title(check)} is for another kind of TEE",
             expected=f"{identity}, version {' or '.join(map(str, versions))}",
             seen=f"{statement.identity[:32]}, version {statement.version}",
-            remedy=_REFETCH,
         )
     checks.passed(f"{check}_kind", f"{identity}, version {statement.version}")
     if not statement.issued <= at <= statement.next_update:
-        raise EvidenceRefused(
+        raise collateral_refused(
             f"{check}_validity",
             f"the {_title(check)} is not current",
             expected=f"current at {at.isoformat()}",
             seen=f"from {statement.issued.isoformat()} to {statement.next_update.isoformat()}",
-            remedy=_REFETCH,
         )
     checks.passed(f"{check}_validity", f"until {statement.next_update.isoformat()}")
 
 
 def _malformed(check: str, seen: str) -> EvidenceRefused:
-    return EvidenceRefused(
+    return collateral_refused(
         f"{check}_format",
         f"the {_title(check)} is malformed",
         expected="the vendor's signed JSON",
         seen=seen,
-        remedy=_REFETCH,
     )
 
 

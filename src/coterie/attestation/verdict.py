@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 from coterie.errors import EvidenceRefused
 from coterie.kinds import TeeKind
 
 Outcome = Literal["passed", "failed", "not_run"]
+
+collateral_refused = partial(
+    EvidenceRefused, remedy="fetch the collateral anew: coterie attest fetch"
+)
+"""The error of a check that newer collateral may pass."""
 
 
 @dataclass(frozen=True)

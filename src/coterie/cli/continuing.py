@@ -113,4 +113,4 @@ def _changes(contract: Contract) -> list[str]:
 
 
 def _usage(what: str, expected: str, seen: str) -> UsageError:
-    return UsageError(what, expected=expected, seen=seen, remedy="see coterie run --help")
+    return UsageError(what, expected, seen, remedy="see coterie run --help")

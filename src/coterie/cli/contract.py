@@ -56,12 +56,8 @@ def sign(
     try:
         write_whole(path, signature.to_json().encode())
     except OSError as error:
-        raise OutputInUse(
-            f"the signature {path} cannot be written",
-            expected="a folder that can be written",
-            seen=error.strerror or str(error),
-            remedy="copy the contract to a folder of your own and sign it there",
-        ) from error
+        remedy = "copy the contract to a folder of your own and sign it there"
+        raise OutputInUse.unwritable(f"the signature {path}", error, remedy) from error
     if as_json:
         digest = signature.contract_digest
         console.print_json({"file": str(path), "party": party, "contract_digest": digest})
@@ -164,10 +160,7 @@ def rollback(  # noqa: PLR0917 (one per option)
         found = RollbackConsent.read(out)
         if found.name != wanted.name:
             raise OutputInUse(
-                f"{out} is a consent to something else",
-                expected=wanted.words,
-                seen=found.words,
-                remedy="name another --out",
+                f"{out} is a consent to something else", expected=wanted.words, seen=found.words
             )
         wanted = found
     signed = wanted.signed_by(agreed, load_party_key(key), party)

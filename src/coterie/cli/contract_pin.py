@@ -39,22 +39,17 @@ def pin(
     try:
         text = text_of(contract.read_bytes(), f"the contract {contract}")
     except OSError as error:
-        raise ContractInvalid(
-            f"the contract {contract} cannot be read",
-            expected="a TOML file, UTF-8",
-            seen=str(error)[:200],
-            remedy="check the path; a canonical form (.json) cannot be changed",
+        raise ContractInvalid.unreadable(
+            f"the contract {contract}",
+            error,
+            "a TOML file, UTF-8",
+            "check the path; a canonical form (.json) cannot be changed",
         ) from error
     changed = with_references(text, str(contract), role, references)
     try:
         write_new(out, changed.encode())
     except OSError as error:
-        raise OutputInUse(
-            f"the contract {out} cannot be written",
-            expected="a path where no file is, in a folder that exists",
-            seen=error.strerror or str(error),
-            remedy="name another --out",
-        ) from error
+        raise OutputInUse.unwritable(f"the contract {out}", error) from error
     before, after = (
         contract_digest(parse_contract(one.encode(), str(contract))).hex()
         for one in (text, changed)

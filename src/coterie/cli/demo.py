@@ -154,7 +154,6 @@ def _require_own(out: Path) -> None:
             f"{out} exists and is no demo's folder",
             expected="no such folder, or one that a demo made",
             seen=str(out),
-            remedy="name another --out DIR",
         )
 
 

@@ -109,7 +109,7 @@ def init(
     Example: coterie init contract.toml --from shop.csv --party acme --party bolt --yes
     """
     if out.exists():
-        raise _exists(out)
+        raise OutputInUse.exists(out)
     columns = None
     if from_ is not None:
         from coterie.data.prepare.sampling import propose_columns
@@ -179,14 +179,9 @@ def _write(out: Path, draft: Draft, raw: Path | None, *, as_json: bool) -> None:
     try:
         write_new(out, text.encode())
     except FileExistsError as error:
-        raise _exists(out) from error
+        raise OutputInUse.exists(out) from error
     except OSError as error:
-        raise OutputInUse(
-            f"the contract {out} cannot be written",
-            expected="a folder that can be written",
-            seen=error.strerror or str(error),
-            remedy="name another OUT",
-        ) from error
+        raise OutputInUse.unwritable(f"the contract {out}", error) from error
     digest = contract_digest(agreed).hex()
     if as_json:
         value: dict[str, object] = {
@@ -322,12 +317,3 @@ def _name_of(out: Path) -> str:
     """Makes a DNS label from a file's name."""
     kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in out.stem.lower())
     return kept.strip("-")[:63].strip("-") or "contract"
-
-
-def _exists(out: Path) -> OutputInUse:
-    return OutputInUse(
-        f"{out} exists",
-        expected="no such file",
-        seen=str(out),
-        remedy="name another OUT; a contract is not overwritten",
-    )

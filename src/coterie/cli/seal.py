@@ -142,9 +142,7 @@ def unseal(
     octets = open_sealed_model(sealed, opener, name)
     model = TrainedModel.from_bytes(octets, str(sealed)) if name == MODEL_NAME else None
     if out.exists():
-        raise OutputInUse(
-            f"{out} exists", expected="a new file", seen=str(out), remedy="name another path"
-        )
+        raise OutputInUse.exists(out)
     if model is None:
         state = _write_state(octets, out)
         value, said = {"optimizer_state": state.digest.hex()}, f"state {state.digest.hex()}"

@@ -30,13 +30,11 @@ def load_contract(path: Path) -> Contract:
             text = file.read(MAX_CONTRACT_BYTES + 1)
     except OSError as error:
         within = path / "contract.json"
-        raise ContractInvalid(
-            f"the contract {path} cannot be read",
-            expected="a TOML file, or the contract.json of a run",
-            seen=error.strerror or str(error),
-            remedy=f"name {within}"
-            if within.is_file()
-            else "check the path; examples are in examples/",
+        raise ContractInvalid.unreadable(
+            f"the contract {path}",
+            error,
+            "a TOML file, or the contract.json of a run",
+            f"name {within}" if within.is_file() else "check the path; examples are in examples/",
         ) from error
     if path.suffix == ".json":
         return contract_from_json(text, str(path))
@@ -54,11 +52,10 @@ def parse_contract(text: bytes, source: str) -> Contract:
         ContractInvalid: The text is no TOML, too large, or breaks the schema.
     """
     if len(text) > MAX_CONTRACT_BYTES:
-        raise ContractInvalid(
-            f"the contract {source} is too large",
-            expected=f"at most {MAX_CONTRACT_BYTES} bytes",
-            seen=f"{len(text)} bytes or more",
-            remedy="a contract holds settings only; data belongs under --data",
+        raise ContractInvalid.too_large(
+            f"the contract {source}",
+            MAX_CONTRACT_BYTES,
+            "a contract holds settings only; data belongs under --data",
         )
     try:
         value = tomllib.loads(text_of(text, f"the contract {source}"))

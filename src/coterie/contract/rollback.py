@@ -87,7 +87,6 @@ class RollbackConsent:
                 "the consent to roll back is for another contract",
                 expected=f"contract {contract_digest(contract).hex()}",
                 seen=f"contract {self.contract_digest.hex()[:64]}",
-                remedy="let the parties sign for this contract",
             )
         missing = [name for name in contract.party_names if name not in self.signatures]
         if missing:
@@ -137,7 +136,6 @@ class RollbackConsent:
                 f"{path} is no consent to roll back",
                 expected=f"what `coterie contract rollback` writes, format {_FORMAT}",
                 seen=error.strerror or "no file" if isinstance(error, OSError) else _form_of(text),
-                remedy="let the parties sign again",
             ) from error
         return stored.opened()
 

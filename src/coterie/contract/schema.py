@@ -397,9 +397,5 @@ class Contract(Section):
 
 
 def _unnamed(kind: str, name: str, names: tuple[str, ...]) -> ContractInvalid:
-    return ContractInvalid(
-        f"the contract has no {kind} {name[:100]!r}",
-        expected=f"one of {', '.join(names)}"[:300],
-        seen=name[:100],
-        remedy=f"name a {kind} of this contract",
-    )
+    what, remedy = f"the contract has no {kind} {name[:100]!r}", f"name a {kind} of this contract"
+    return ContractInvalid.unknown(what, name, names, remedy)

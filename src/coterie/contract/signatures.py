@@ -112,12 +112,7 @@ def write_key_file(path: Path, content: bytes) -> None:
     except OSError as error:
         if not isinstance(error, FileExistsError | FileNotFoundError | NotADirectoryError):
             raise unwritable(f"the key file {path}", error) from error
-        raise OutputInUse(
-            f"the key file {path} cannot be made",
-            expected="a path where no file is, in a folder that exists",
-            seen=error.strerror or str(error),
-            remedy="choose another path; a key is never overwritten",
-        ) from error
+        raise OutputInUse.unwritable(f"the key file {path}", error) from error
 
 
 def load_party_key(path: Path) -> Ed25519PrivateKey:
@@ -370,19 +365,10 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise SignatureRefused(
-            f"{path} cannot be read",
-            expected="a key or signature file",
-            seen=error.strerror or str(error),
-            remedy="check the path",
-        ) from error
+        raise SignatureRefused.unreadable(str(path), error, "a key or signature file") from error
     if len(data) > MAX_FILE_BYTES:
-        raise SignatureRefused(
-            f"{path} is too large",
-            expected=f"at most {MAX_FILE_BYTES} bytes",
-            seen="more",
-            remedy="check the path: this is no key and no signature",
-        )
+        remedy = "check the path: this is no key and no signature"
+        raise SignatureRefused.too_large(str(path), MAX_FILE_BYTES, remedy)
     return data
 
 
@@ -400,5 +386,4 @@ def _unreadable(source: str, seen: str) -> SignatureRefused:
         f"{source} is no signature file",
         expected="what `coterie contract sign` writes",
         seen=seen[:200],
-        remedy="let the party sign again",
     )

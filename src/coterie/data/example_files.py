@@ -49,7 +49,6 @@ _MAGIC = b"COTSHARD"
 _HEADER = struct.Struct("<8sIIIIQ32s64s")
 # Of one reader and the next, of several that follow each other; and what a shuffled order mixes.
 _KEPT_PIECES = 9
-_PREPARE_AGAIN = "prepare the data set again: coterie prepare RAW OUT --contract C"
 
 
 class ExampleFileWriter:
@@ -270,17 +269,6 @@ def damaged(path: Path, check: str, expected: str, seen: str) -> DataSetDamaged:
         f"{path} is damaged: its {check} is wrong",
         expected=expected,
         seen=seen,
-        remedy=_PREPARE_AGAIN,
-    )
-
-
-def wrong_data_section(path: Path, expected: bytes, seen: bytes) -> DataSetMismatch:
-    """The error for a file that was prepared under another data section."""
-    return DataSetMismatch(
-        f"{path} was prepared under another contract's data section",
-        expected=f"data digest {expected.hex()}",
-        seen=f"data digest {seen.hex()}",
-        remedy=_PREPARE_AGAIN + ", or use the contract that it was prepared with",
     )
 
 
@@ -292,7 +280,7 @@ def _check_header(header: bytes | memoryview, octets: int, path: Path, data: Dat
     if version != FORMAT_VERSION:
         raise damaged(path, "format version", str(FORMAT_VERSION), str(version))
     if not hmac.compare_digest(digest, data_digest(data)):
-        raise wrong_data_section(path, data_digest(data), digest)
+        raise DataSetMismatch.other_section(str(path), data_digest(data), digest)
     widths = (len(data.numeric), len(data.categorical), record_bytes(data))
     if (numeric, categorical, width) != widths or zero.strip(b"\0"):
         raise damaged(path, "header", f"widths {widths}", f"{(numeric, categorical, width)}")

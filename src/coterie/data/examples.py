@@ -180,7 +180,6 @@ class ExamplesBuilder:
                 "a piece of the examples was refused",
                 expected=f"whole records of {width} bytes, at most {self.missing} of them",
                 seen=f"{len(records)} bytes",
-                remedy="the sender must hold the same contract and send each record once",
             )
         words = np.frombuffer(records, "<i4").reshape(-1, width // 4)
         if problem := find_bad_value(words, self._data, self._filled):
@@ -201,7 +200,6 @@ class ExamplesBuilder:
                 "the examples are incomplete",
                 expected=f"{self._words.shape[0]} records",
                 seen=f"{self._filled}",
-                remedy="the sender must send all records that it announced",
             )
         self._words.setflags(write=False)
         return Examples(self._words, self._data)

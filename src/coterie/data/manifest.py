@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coterie.contract import DataSection, data_digest
-from coterie.data.example_files import damaged, wrong_data_section
+from coterie.data.example_files import damaged
 from coterie.errors import DataSetDamaged, DataSetMismatch
 
 MANIFEST_NAME = "manifest.json"
@@ -208,7 +208,7 @@ def check_manifest(text: bytes, path: Path, data: DataSection, *, party: str) ->
     manifest = _parse(text, path)
     seen = bytes.fromhex(manifest.data_digest)
     if not hmac.compare_digest(seen, data_digest(data)):
-        raise wrong_data_section(path, data_digest(data), seen)
+        raise DataSetMismatch.other_section(str(path), data_digest(data), seen)
     if manifest.party != party:
         raise DataSetMismatch(
             f"{path} is the data set of another party",

@@ -85,10 +85,7 @@ def build_image(
     folder = out / image
     if folder.exists():
         raise OutputInUse(
-            f"the folder {folder} is there already",
-            expected="a new folder",
-            seen="an existing one",
-            remedy="name another --out, or remove it",
+            f"the folder {folder} is there already", expected="a new folder", seen="an existing one"
         )
     out.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{image}-", dir=out))

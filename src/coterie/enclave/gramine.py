@@ -146,7 +146,7 @@ def _throw_away_key(folder: Path) -> Path:
 def _unfit(tool: str, expected: str, seen: str) -> EnvironmentUnfit:
     return EnvironmentUnfit(
         f"{Path(tool).name} does not do what is needed",
-        expected=expected,
-        seen=seen,
+        expected,
+        seen,
         remedy="install Gramine 1.8 or 1.9, or build in the image of deploy/docker/Dockerfile",
     )

@@ -9,6 +9,7 @@ inputs may be untrusted").
 from __future__ import annotations
 
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,14 @@ from coterie.errors import EnvironmentUnfit
 MAX_INPUT_BYTES = 1 << 16
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+
+
+_unfit = partial(
+    EnvironmentUnfit,
+    "what the host says to this node, node.toml, cannot be used",
+    expected="TOML with name, and where needed listen, addresses, key_servers, pccs_url",
+    remedy="write the file anew; docs/deployment.md shows one",
+)
 
 
 class NodeInputs(BaseModel):
@@ -52,23 +61,14 @@ def read_inputs(path: Path) -> NodeInputs:
         with path.open("rb") as file:
             text = file.read(MAX_INPUT_BYTES + 1)
     except OSError as error:
-        raise _unfit(error.strerror or type(error).__name__) from error
+        raise _unfit(seen=error.strerror or type(error).__name__) from error
     if len(text) > MAX_INPUT_BYTES:
-        raise _unfit(f"more than {MAX_INPUT_BYTES} bytes")
+        raise _unfit(seen=f"more than {MAX_INPUT_BYTES} bytes")
     try:
         return NodeInputs.model_validate(tomllib.loads(text.decode()))
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(str(part) for part in problem["loc"])
-        raise _unfit(f"{key}: {problem['msg']}") from error
+        raise _unfit(seen=f"{key}: {problem['msg']}") from error
     except (ValueError, RecursionError) as error:
-        raise _unfit(str(error)[:300]) from error
-
-
-def _unfit(seen: str) -> EnvironmentUnfit:
-    return EnvironmentUnfit(
-        "what the host says to this node, node.toml, cannot be used",
-        expected="TOML with name, and where needed listen, addresses, key_servers, pccs_url",
-        seen=seen,
-        remedy="write the file anew; docs/deployment.md shows one",
-    )
+        raise _unfit(seen=str(error)[:300]) from error

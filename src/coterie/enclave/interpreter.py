@@ -126,7 +126,7 @@ def _pins(lock: Path) -> dict[str, set[str]]:
 def _unfit(name: str, expected: str, seen: str) -> EnvironmentUnfit:
     return EnvironmentUnfit(
         f"the installed package {name} is not what the lock file pins",
-        expected=expected,
-        seen=seen,
+        expected,
+        seen,
         remedy=_REMEDY,
     )

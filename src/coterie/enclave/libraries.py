@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from coterie.enclave.interpreter import SourceFile
@@ -27,6 +28,13 @@ _GRAMINE_BRINGS = (
 _OPENED_BY_NAME = ("libgcc_s.so.1",)
 _ELF = b"\x7fELF"
 _BATCH = 64
+
+
+_unfit = partial(
+    EnvironmentUnfit,
+    "the shared libraries of the image cannot be found",
+    remedy="build in the image that deploy/docker/Dockerfile describes",
+)
 
 
 def system_libraries(files: Iterable[SourceFile]) -> Iterator[SourceFile]:
@@ -76,12 +84,3 @@ def _linked(binaries: list[Path]) -> Iterator[tuple[str, Path | None]]:
 def _is_elf(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(len(_ELF)) == _ELF
-
-
-def _unfit(expected: str, seen: str) -> EnvironmentUnfit:
-    return EnvironmentUnfit(
-        "the shared libraries of the image cannot be found",
-        expected=expected,
-        seen=seen,
-        remedy="build in the image that deploy/docker/Dockerfile describes",
-    )

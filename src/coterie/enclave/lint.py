@@ -176,7 +176,6 @@ def check_manifest(text: str) -> None:
             f"the manifest's {first.key} is not what an enclave of Coterie may have{more}",
             expected=first.expected,
             seen=first.seen,
-            remedy="render it anew with coterie build gramine; change nothing by hand",
         )
 
 

@@ -88,5 +88,4 @@ def _refused(path: Path, seen: str) -> KeyFileRefused:
         f"{path} is no key of a sealed data set",
         expected="the file that `coterie seal --key` wrote",
         seen=seen,
-        remedy="check the path; without its key a sealed data set cannot be opened: seal it anew",
     )

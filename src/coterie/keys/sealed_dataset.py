@@ -64,11 +64,8 @@ class SealedDataSet:
             with path.open("rb") as file:
                 cover = _Cover.model_validate_json(file.read(_MAX_COVER_BYTES + 1))
         except (OSError, ValidationError) as error:
-            raise SealBroken(
-                f"{path} cannot be read",
-                expected="the cover of a sealed data set",
-                seen=type(error).__name__,
-                remedy="copy the sealed data set anew",
+            raise SealBroken.unreadable(
+                str(path), error, "the cover of a sealed data set"
             ) from error
         digest = bytes.fromhex(cover.data_digest)
         return cls(directory, cover.party, bytes.fromhex(cover.set_id), digest)
@@ -108,12 +105,7 @@ def seal_dataset(directory: Path, out: Path, data: DataSection, key: DataKey) ->
             made.rename(out)
             sync_folder(out.parent)
     except OSError as error:
-        raise OutputInUse(
-            f"the sealed data set {out} cannot be made",
-            expected="a path where nothing is, in a folder with room",
-            seen=error.strerror or type(error).__name__,
-            remedy="choose another path",
-        ) from error
+        raise OutputInUse.unwritable(f"the sealed data set {out}", error) from error
     return SealedDataSet(out, key.party, key.set_id, data_digest(data))
 
 
@@ -155,12 +147,8 @@ def check_owner(sealed: SealedDataSet, data: DataSection, *, party: str) -> None
         DataSetMismatch: It is.
     """
     if not hmac.compare_digest(sealed.data_digest, data_digest(data)):
-        raise DataSetMismatch(
-            f"{sealed.directory} was prepared under another contract's data section",
-            expected=f"data digest {data_digest(data).hex()}",
-            seen=f"data digest {sealed.data_digest.hex()}",
-            remedy="prepare and seal the data under this contract",
-        )
+        where = str(sealed.directory)
+        raise DataSetMismatch.other_section(where, data_digest(data), sealed.data_digest)
     if sealed.party != party:
         raise DataSetMismatch(
             f"{sealed.directory} is the data set of another party",
@@ -186,9 +174,4 @@ def _open_file(path: Path, under: Seal) -> memoryview:
         with path.open("rb") as file:
             return unseal(file, os.fstat(file.fileno()).st_size, under)
     except OSError as error:
-        raise SealBroken(
-            f"{path} cannot be read",
-            expected="a file of a sealed data set",
-            seen=error.strerror or type(error).__name__,
-            remedy="copy the sealed data set anew",
-        ) from error
+        raise SealBroken.unreadable(str(path), error, "a file of a sealed data set") from error

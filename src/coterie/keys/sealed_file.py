@@ -291,6 +291,4 @@ def _broken(
     seen: str,
     remedy: str = "it was altered or cut on its way: copy it anew from where it was sealed",
 ) -> SealBroken:
-    return SealBroken(
-        f"the sealed file {name} cannot be opened", expected=expected, seen=seen, remedy=remedy
-    )
+    return SealBroken(f"the sealed file {name} cannot be opened", expected, seen, remedy=remedy)

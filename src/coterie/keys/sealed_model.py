@@ -99,9 +99,7 @@ def seal_model(folder: Path, out: Path, key: DataKey) -> tuple[Path, ...]:
             )
         names.append(STATE_NAME)
     if out.exists():
-        raise OutputInUse(
-            f"{out} exists", expected="a new folder", seen=str(out), remedy="name another path"
-        )
+        raise OutputInUse.exists(out)
     written = [SealedModelFile.in_folder(out, name, key) for name in names]
     for sealed in written:
         size = (folder / sealed.name).stat().st_size
@@ -125,12 +123,7 @@ def open_sealed_model(path: Path, key: DataKey, name: str = MODEL_NAME) -> memor
 
 
 def _unreadable(path: Path, error: OSError) -> SealBroken:
-    return SealBroken(
-        f"the sealed model {path} cannot be read",
-        expected="a file that a node wrote",
-        seen=error.strerror or type(error).__name__,
-        remedy="check the path",
-    )
+    return SealBroken.unreadable(f"the sealed model {path}", error, "a file that a node wrote")
 
 
 def _under(key: DataKey, name: str) -> Seal:

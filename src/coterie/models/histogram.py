@@ -284,7 +284,7 @@ def _sums(values_n: Int64Array, first_g: Int64Array) -> Int64Array:
 def _refused(name: str, expected: str, seen: str) -> MessageRefused:
     return MessageRefused(
         f"an evaluation's {name} is not that of a score histogram",
-        expected=expected,
-        seen=seen,
+        expected,
+        seen,
         remedy="the sender runs another version or is hostile; its evaluation is not used",
     )

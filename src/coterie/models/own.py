@@ -332,7 +332,7 @@ def _shapes(tensors: Sequence[keras.KerasTensor]) -> str:
 def _unfit(what: str, expected: str, seen: str) -> ModelUnfit:
     return ModelUnfit(
         f"the Keras model {what}",
-        expected=expected,
-        seen=seen,
+        expected,
+        seen,
         remedy="build it from the layers that docs/contract.md lists, each used once",
     )

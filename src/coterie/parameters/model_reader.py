@@ -124,8 +124,8 @@ def damaged(name: str, part: str, expected: str, seen: str) -> ModelDamaged:
     """The error of a model file with a damaged part."""
     return ModelDamaged(
         f"the model {name} is damaged: its {part} is wrong",
-        expected=expected,
-        seen=seen,
+        expected,
+        seen,
         remedy="copy the file anew from where it was written; a model that was altered on purpose "
         "is another model",
     )
@@ -181,12 +181,9 @@ def contract_of(text: bytes, header: Header, name: str) -> Contract:
     try:
         contract = contract_from_json(text, f"the model {name}")
     except ContractInvalid as error:
-        raise ModelDamaged(
-            f"the contract in the model {name} cannot be used",
-            expected=error.expected or "a contract of this version's schema",
-            seen=error.seen or error.what,
-            remedy="read it with the version of Coterie that trained it, or a later one",
-        ) from error
+        what = f"the contract in the model {name} cannot be used: {error.what}"
+        remedy = "read it with the version of Coterie that trained it, or a later one"
+        raise ModelDamaged.because_of(error, what, remedy) from error
     dense = sum(p.size for p in contract.model.dense_parameters(contract.data))
     expected = (contract.model.embedding_dim, dense)
     if (header.dim, header.dense) != expected:

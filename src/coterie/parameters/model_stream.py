@@ -181,7 +181,6 @@ class ModelStream:
                 "the model that the run starts from was trained under another contract",
                 expected=f"contract {contract_digest.hex()}",
                 seen=f"contract {seen.hex()}",
-                remedy="give the file that start.model and start.contract of the contract name",
             )
         zeros(octets, padded(header.contract_bytes) - header.contract_bytes, "contract")
         self.contract: Contract = contract_of(text, header, name)

@@ -191,9 +191,9 @@ def read_state(path: Path) -> StateSummary:
                 pass
             return StateSummary(stream.finish(), stream.model, stream.updates)
     except OSError as error:
-        raise ModelDamaged(
-            f"the optimizer state {path} cannot be read",
-            expected="a file that a run wrote",
-            seen=error.strerror or type(error).__name__,
-            remedy="check the path; a run leaves it beside the model as optimizer.coterie",
+        raise ModelDamaged.unreadable(
+            f"the optimizer state {path}",
+            error,
+            "a file that a run wrote",
+            "check the path; a run leaves it beside the model as optimizer.coterie",
         ) from error

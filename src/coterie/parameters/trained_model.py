@@ -15,7 +15,7 @@ import numpy as np
 from coterie.arrays import BoolArray, FloatArray, IdArray, IntpArray
 from coterie.contract import Contract
 from coterie.errors import DataError, ModelDamaged, OutputInUse
-from coterie.files import make_folder, reason, written_aside
+from coterie.files import make_folder, written_aside
 from coterie.parameters.initial import InitialRows
 from coterie.parameters.model_file import (
     HEADER_BYTES,
@@ -104,11 +104,11 @@ class TrainedModel:
                 # host cannot change.
                 mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
         except OSError as error:
-            raise ModelDamaged(
-                f"the model {path} cannot be read",
-                expected="a file that a run wrote",
-                seen=error.strerror or type(error).__name__,
-                remedy="check the path; a run leaves its model as model.coterie",
+            raise ModelDamaged.unreadable(
+                f"the model {path}",
+                error,
+                "a file that a run wrote",
+                "check the path; a run leaves its model as model.coterie",
             ) from error
         return TrainedModel(read_contents(memoryview(mapped), str(path)))
 
@@ -242,12 +242,7 @@ def model_written(path: Path) -> Iterator[BinaryIO]:
         with written_aside(path) as file:
             yield file
     except OSError as error:
-        raise OutputInUse(
-            f"the model {path} cannot be written",
-            expected="a writable folder with room",
-            seen=reason(error),
-            remedy="make room or mend the folder",
-        ) from error
+        raise OutputInUse.unwritable(f"the model {path}", error) from error
 
 
 class _Memory:

@@ -318,7 +318,6 @@ def use_store(store: Checkpoints, task: Task[object]) -> None:
                     "the checkpoint of the best model is lost",
                     expected=f"a checkpoint of step {task.step}",
                     seen="none",
-                    remedy="restore the folder from a copy",
                 )
             store.load(task.step, task.state)
             task.done(None)

@@ -146,7 +146,6 @@ def _decoded(decode: Callable[[bytes], Request], octets: bytes) -> Request:
             "a message cannot be decoded",
             expected="a message of this protocol",
             seen=f"{len(octets)} bytes of something else",
-            remedy="run the same version of Coterie on both sides",
         ) from error
 
 
@@ -275,17 +274,13 @@ def _error_of(error: grpc.RpcError, peer: str) -> CoterieError:
     status, details = failed.code(), (failed.details() or "")[:200]
     if status in _UNREACHABLE:
         return PeerUnreachable(
-            f"{peer} cannot be reached",
-            expected="a reply",
-            seen=f"{status.name}: {details}",
-            remedy="check that the node runs and that its address is right",
+            f"{peer} cannot be reached", expected="a reply", seen=f"{status.name}: {details}"
         )
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return MessageRefused(
             f"a message to or from {peer} is over the limit",
             expected="a message of the size that the contract's batch and model need",
             seen=details,
-            remedy="run the same version of Coterie under the same contract on both sides",
         )
     return ProtocolError(
         f"the call to {peer} failed",

@@ -104,7 +104,6 @@ class ParameterService:
                 "initial parameters came for a run that goes on from a model",
                 expected="the start that the contract names",
                 seen="a call to initialize",
-                remedy="run the same version of Coterie on all nodes",
             )
         dense = self._bounds.dense(request.dense_parameters, name="dense_parameters")
         return self.driver.call(self._calls.initialize(dense), caller.node)

@@ -43,7 +43,6 @@ def times_from_wire(node: str, message: pb.WorkerTimes) -> WorkerTimes:
                 f"times.{name} of {node} is no duration",
                 expected="seconds, 0 or more",
                 seen=str(value),
-                remedy="run the same version of Coterie under the same contract on all nodes",
             )
     return WorkerTimes(node=node, steps=message.steps, **seconds)
 

@@ -218,7 +218,7 @@ def _refused(check: str, expected: str, seen: str) -> EvidenceRefused:
     return EvidenceRefused(
         f"certificate_{check}",
         "the peer's certificate is not one that a node may have",
-        expected=expected,
-        seen=seen,
+        expected,
+        seen,
         remedy="nodes make their certificates themselves: start the peer with `coterie node`",
     )

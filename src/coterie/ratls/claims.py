@@ -9,6 +9,7 @@ report data is SHA-256 of the buffer, then 32 zero bytes.
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import Annotated
 
 from pydantic import BeforeValidator, ConfigDict, PlainSerializer
@@ -26,6 +27,15 @@ SHA_256_ID = 1  # IANA Named Information Hash Algorithm Registry
 _PUBKEY_HASH = "pubkey-hash"
 _KEYS = {"pubkey_hash": _PUBKEY_HASH, "contract_digest": "coterie-contract"}
 _REMEDY = "the peer must run a Coterie release that speaks this format"
+
+
+_bad_encoding = partial(
+    EvidenceRefused,
+    "claims_encoding",
+    "the claims are not encoded as they must be",
+    expected="one canonical CBOR map with exactly the claims of this version",
+    remedy=_REMEDY,
+)
 
 
 def report_data(claims: bytes) -> bytes:
@@ -96,7 +106,7 @@ class Claims(Record):
             digest = _pubkey_hash(value)
             return cls.of_map({**_octets(value), _PUBKEY_HASH: digest}, data)
         except cbor.CborInvalid as error:
-            raise _bad_encoding(str(error)) from error
+            raise _bad_encoding(seen=str(error)) from error
 
 
 def foreign_pubkey_hash(data: bytes) -> bytes:
@@ -118,7 +128,7 @@ def foreign_pubkey_hash(data: bytes) -> bytes:
             )
         )
     except cbor.CborInvalid as error:
-        raise _bad_encoding(str(error)) from error
+        raise _bad_encoding(seen=str(error)) from error
 
 
 def _pubkey_hash(value: dict[str, cbor.CborValue]) -> bytes:
@@ -150,13 +160,3 @@ def _pubkey_hash(value: dict[str, cbor.CborValue]) -> bytes:
     if not isinstance(digest, bytes) or len(digest) != 32:
         raise cbor.CborInvalid("the hash in pubkey-hash must have 32 bytes")
     return digest
-
-
-def _bad_encoding(seen: str) -> EvidenceRefused:
-    return EvidenceRefused(
-        "claims_encoding",
-        "the claims are not encoded as they must be",
-        expected="one canonical CBOR map with exactly the claims of this version",
-        seen=seen,
-        remedy=_REMEDY,
-    )

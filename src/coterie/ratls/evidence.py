@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass
+from functools import partial
 
 from coterie.errors import EvidenceRefused
 from coterie.ratls import cbor
@@ -30,6 +31,14 @@ EVIDENCE_OIDS = tuple(
 )
 
 _TAG_60000 = b"\xd9\xea\x60"
+
+
+_bad = partial(
+    EvidenceRefused,
+    "evidence_encoding",
+    "the evidence extension is not encoded as it must be",
+    remedy="the peer must speak interoperable RA-TLS with a DCAP quote",
+)
 
 
 @dataclass(frozen=True)
@@ -160,14 +169,4 @@ def read_evidence(extensions: dict[str, bytes]) -> Evidence:
         expected=f"extension {INTEROPERABLE_OID} (or Gramine's legacy one)",
         seen=f"extensions {', '.join(sorted(extensions))[:300] or 'none'}",
         remedy="only attested nodes may connect: start the peer with `coterie node`",
-    )
-
-
-def _bad(expected: str, seen: str) -> EvidenceRefused:
-    return EvidenceRefused(
-        "evidence_encoding",
-        "the evidence extension is not encoded as it must be",
-        expected=expected,
-        seen=seen,
-        remedy="the peer must speak interoperable RA-TLS with a DCAP quote",
     )

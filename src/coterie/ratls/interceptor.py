@@ -192,12 +192,7 @@ def _only(requests: Iterator[object]) -> object:
     """The message of a call that has one."""
     for request in requests:
         return request
-    raise MessageRefused(
-        "a call came without its message",
-        expected="one message",
-        seen="none",
-        remedy="both sides must run the same Coterie release",
-    )
+    raise MessageRefused("a call came without its message", expected="one message", seen="none")
 
 
 def _unlisted() -> CallRefused:

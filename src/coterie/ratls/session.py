@@ -208,7 +208,6 @@ class Session:
             "the peer sent a message out of order",
             expected=f"what follows in state {self._state}",
             seen=type(message).__name__,
-            remedy="both sides must run the same Coterie release",
         )
 
     def _on_hello(self, message: Hello) -> bytes:

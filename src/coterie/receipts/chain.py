@@ -24,7 +24,7 @@ from coterie.chained_log import HashChain
 from coterie.errors import EvidenceRefused, ReceiptRefused
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.identity import P256_ORDER
-from coterie.receipts.entries import GENESIS, Entry, octets, refused
+from coterie.receipts.entries import GENESIS, Entry, octets
 from coterie.receipts.entry_types import Agreement, Body, Outcome, Server
 
 _FIRST: dict[int, type[Body]] = {0: Server, 1: Agreement}
@@ -65,16 +65,11 @@ class Chain:
         """
         self._check_order(entry)
         if not self._hashes.continues(entry.previous):
-            raise refused(
-                "it does not follow the entry before it", entry.place, self.head, entry.previous
-            )
+            what = "it does not follow the entry before it"
+            raise entry.refused(what, self.head, entry.previous)
         if self.last is not None and entry.at < self.last.at:
-            raise refused(
-                "it is older than the entry before it",
-                entry.place,
-                f"{self.last.at.isoformat()} or later",
-                entry.at.isoformat(),
-            )
+            limit = f"{self.last.at.isoformat()} or later"
+            raise entry.refused("it is older than the entry before it", limit, entry.at.isoformat())
         if isinstance(entry.body, Server):
             self._key = server_key(entry)
         assert self._key is not None  # the first entry is the server's
@@ -84,23 +79,21 @@ class Chain:
 
     def _check_order(self, entry: Entry) -> None:
         if self.complete:
-            raise refused(
-                "it comes after the outcome", entry.place, "nothing", f"a {entry.body.kind}"
-            )
+            raise entry.refused("it comes after the outcome", "nothing", f"a {entry.body.kind}")
         if entry.index != self.length:
             what = (
                 f"{entry.index - self.length} entries before it are missing"
                 if entry.index > self.length
                 else "an entry with this number came already"
             )
-            raise refused(what, entry.place, f"number {self.length}", f"number {entry.index}")
+            raise entry.refused(what, f"number {self.length}", f"number {entry.index}")
         first = _FIRST.get(self.length)
         if first is not None and not isinstance(entry.body, first):
-            raise refused(
-                "it is in the wrong place", entry.place, f"a {first.kind} entry", entry.body.kind
+            raise entry.refused(
+                "it is in the wrong place", f"a {first.kind} entry", entry.body.kind
             )
         if self.length > 1 and isinstance(entry.body, Agreement):
-            raise refused("the contract came already", entry.place, "one contract", "a second one")
+            raise entry.refused("the contract came already", "one contract", "a second one")
 
 
 def server_key(entry: Entry) -> ec.EllipticCurvePublicKey:
@@ -113,12 +106,10 @@ def server_key(entry: Entry) -> ec.EllipticCurvePublicKey:
     try:
         spki = read_certificate(octets(entry.body.certificate)).spki_der
     except EvidenceRefused as error:
-        raise refused(
-            "its certificate cannot be read", entry.place, error.expected, str(error)[:300]
-        ) from error
+        raise entry.refused("its certificate cannot be read", error.expected, error) from error
     key = load_der_public_key(spki)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise refused("its key is of another kind", entry.place, "P-256", type(key).__name__)
+        raise entry.refused("its key is of another kind", "P-256", type(key).__name__)
     return key
 
 
@@ -141,9 +132,8 @@ def verify(key: ec.EllipticCurvePublicKey, entry: Entry) -> None:
 
 
 def _altered(entry: Entry) -> ReceiptRefused:
-    return refused(
+    return entry.refused(
         "it was altered: its signature does not fit",
-        entry.place,
         "a signature by the key of the last server entry, over this entry",
         "another key's, or over other values",
     )

@@ -25,7 +25,7 @@ GENESIS = hashlib.sha256(b"coterie receipt 1\0").hexdigest()
 _ENTRY_LABEL = b"coterie receipt entry 1\0"
 _LINE_LABEL = b"coterie receipt line 1\0"
 _KEYS = {"at", "body", "index", "kind", "previous", "signature"}
-_REMEDY = "do not trust this file: get the receipt from the parameter server's folder again"
+_LONGEST_VALUE = 400  # characters of one in an error
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,20 @@ class Entry:
     def place(self) -> str:
         """Its place in the file, for error messages."""
         return f"line {self.line} ({self.body.kind})"
+
+    def refused(self, what: str, expected: object, seen: object = "none") -> ReceiptRefused:
+        """The error for this entry: what is wrong with it, and both values."""
+        words = str(expected)[:_LONGEST_VALUE], str(seen)[:_LONGEST_VALUE]
+        return refused(what, self.place, *words)
+
+    def check_same(self, what: str, expected: object, seen: object) -> None:
+        """Compares two values.
+
+        Raises:
+            ReceiptRefused: They differ.
+        """
+        if seen != expected:
+            raise self.refused(what, expected, seen)
 
 
 def canonical(value: object) -> bytes:
@@ -175,10 +189,4 @@ def text(data: bytes) -> str:
 
 def refused(what: str, place: str, expected: str, seen: str) -> ReceiptRefused:
     """The error for a receipt that was altered."""
-    return ReceiptRefused(
-        f"the receipt is refused: {what}",
-        place=place,
-        expected=expected,
-        seen=seen,
-        remedy=_REMEDY,
-    )
+    return ReceiptRefused(f"the receipt is refused: {what}", expected, seen, place=place)

@@ -29,7 +29,7 @@ from coterie.ratls.trust import RelyingParty
 from coterie.ratls.verify import JudgedCertificate, judge_certificate, judge_session
 from coterie.ratls.voucher import Voucher, verify_voucher
 from coterie.receipts import entries, entry_types
-from coterie.receipts.entries import Entry, octets, refused
+from coterie.receipts.entries import Entry, octets
 from coterie.receipts.findings import Proved
 
 _MAX_COLLATERAL = 512
@@ -85,11 +85,9 @@ class EvidenceJudge:
             ReceiptRefused: It is malformed, or has another digest.
         """
         seen = entries.collateral_digest(fields)
-        if seen != digest:
-            what = "the collateral has another digest than the receipt says"
-            raise refused(what, entry.place, digest, seen)
+        entry.check_same("the collateral has another digest than the receipt says", digest, seen)
         if len(self._collateral) >= _MAX_COLLATERAL:
-            raise refused("too much collateral", entry.place, f"at most {_MAX_COLLATERAL}", "more")
+            raise entry.refused("too much collateral", f"at most {_MAX_COLLATERAL}", "more")
         self._collateral[digest] = within(
             entry, lambda: Collateral.from_json(entries.canonical(fields))
         )
@@ -109,9 +107,8 @@ class EvidenceJudge:
         before, self.incarnation = self.incarnation, incarnation
         fits = incarnation == before if server.reason == "renewal" else incarnation > before
         if not fits:
-            raise refused(
+            raise entry.refused(
                 f"a {server.reason} by another start of the server",
-                entry.place,
                 f"start {before}" + ("" if server.reason == "renewal" else " is over: a later one"),
                 f"start {incarnation}",
             )
@@ -155,34 +152,19 @@ class EvidenceJudge:
         said = datetime.fromisoformat(node.attested_at)
         at = self._at or said
         if said > entry.at:
-            raise refused(
-                "it was attested after it was written",
-                entry.place,
-                f"{entry.at.isoformat()} or before",
-                node.attested_at,
-            )
+            limit = f"{entry.at.isoformat()} or before"
+            raise entry.refused("it was attested after it was written", limit, node.attested_at)
         collateral = self._collateral.get(node.collateral)
         if collateral is None:
-            raise refused(
-                "its collateral is missing", entry.place, f"collateral {node.collateral}", "none"
-            )
+            raise entry.refused("its collateral is missing", f"collateral {node.collateral}")
         source = _Named(collateral)
         judged = self._judge(octets(node.certificate), node.voucher, node.node, source, at)
-        if node.incarnation != judged.claims.incarnation:
-            raise refused(
-                "it claims another start than the receipt says",
-                entry.place,
-                str(node.incarnation),
-                str(judged.claims.incarnation),
-            )
+        claimed = judged.claims.incarnation
+        entry.check_same("it claims another start than the receipt says", node.incarnation, claimed)
         session = node.session
         if session.server_key not in self._server_keys:
-            raise refused(
-                "its session was with another key than the server's",
-                entry.place,
-                "the key of a server entry before it",
-                session.server_key,
-            )
+            what = "its session was with another key than the server's"
+            raise entry.refused(what, "the key of a server entry before it", session.server_key)
         fresh = judge_session(
             judged,
             octets(session.quote),
@@ -198,13 +180,8 @@ class EvidenceJudge:
             at=at,
         )
         again = entry_types.Appraised.of(fresh.verdict)
-        if again != node.verdict:
-            raise refused(
-                "its evidence gives another verdict than the receipt says",
-                entry.place,
-                str(node.verdict)[:400],
-                str(again)[:400],
-            )
+        what = "its evidence gives another verdict than the receipt says"
+        entry.check_same(what, node.verdict, again)
         self.proved.append(Proved.of(entry.line, "attested", judged, fresh.verdict, at))
 
     def _judge(
@@ -272,10 +249,5 @@ def within(entry: Entry, judge: Callable[[], T]) -> T:
         raise
     except CoterieError as error:
         check = f"[{error.failed_check}] " if isinstance(error, EvidenceRefused) else ""
-        raise ReceiptRefused(
-            f"the receipt is refused: {check}{error.what}",
-            place=entry.place,
-            expected=error.expected,
-            seen=error.seen,
-            remedy=error.remedy,
-        ) from error
+        what = f"the receipt is refused: {check}{error.what}"
+        raise ReceiptRefused.because_of(error, what, place=entry.place) from error

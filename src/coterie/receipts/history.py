@@ -17,7 +17,7 @@ from coterie.errors import DataError
 from coterie.ps.core.schedule import Schedule
 from coterie.ps.core.validations import steps_after
 from coterie.receipts import entry_types
-from coterie.receipts.entries import Entry, refused
+from coterie.receipts.entries import Entry
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,8 @@ class History:
 
     def _started(self, entry: Entry, server: entry_types.Server) -> None:
         if (server.reason == "start") != (entry.index == 0):
-            raise refused(
+            raise entry.refused(
                 "the server starts at the wrong place",
-                entry.place,
                 "a start first, restarts and renewals later",
                 f"a {server.reason} as number {entry.index}",
             )
@@ -132,44 +131,27 @@ class History:
     def _joined(self, entry: Entry, joined: entry_types.NodeJoined) -> None:
         role = self._role_of(entry, joined.node)
         if role == "ps":
-            raise refused(
-                "a parameter server joins", entry.place, "a worker or the chief", joined.node
-            )
+            raise entry.refused("a parameter server joins", "a worker or the chief", joined.node)
         if (joined.node, joined.incarnation) not in self._attested:
-            raise refused(
+            raise entry.refused(
                 f"{joined.node} joined without having proved itself",
-                entry.place,
                 f"an attested entry before it, for start {joined.incarnation} of {joined.node}",
-                "none",
             )
         self._check_going(entry, f"{joined.node} joins")
         self.joins[joined.node] = self.joins.get(joined.node, 0) + 1
         if role == "chief":
             if joined.examples or joined.data_set is not None:
-                raise refused("the chief brings training data", entry.place, "none", "some")
+                raise entry.refused("the chief brings training data", "none", "some")
             return
         if not joined.examples or joined.data_set is None:
-            raise refused(
-                f"{joined.node} joined without data",
-                entry.place,
-                "examples and their digest",
-                "none",
-            )
+            raise entry.refused(f"{joined.node} joined without data", "examples and their digest")
         brought = Brought(joined.examples, joined.data_set)
         known = self.data_sets.setdefault(joined.node, brought)
-        if known != brought:
-            raise refused(
-                f"{joined.node} came back with other training data",
-                entry.place,
-                str(known),
-                str(brought),
-            )
+        entry.check_same(f"{joined.node} came back with other training data", known, brought)
 
     def _begun(self, entry: Entry, run: str) -> None:
         if run in self._runs:
-            raise refused(
-                "a run begins twice", entry.place, "a run that is not told of yet", f"run {run}"
-            )
+            raise entry.refused("a run begins twice", "a run that is not told of yet", f"run {run}")
         # Otherwise an entry says already that the server went back.
         if self._restarted and self.run:
             self.went_back.append(0)
@@ -184,13 +166,11 @@ class History:
         self._check_going(entry, "a start is taken")
         agreed, giver = self._contract.start, self._contract.start_giver()
         if agreed is None or giver is None:
-            raise refused("a start is taken, but the contract has none", entry.place, "none", "one")
+            raise entry.refused("a start is taken, but the contract has none", "none", "one")
         if giver.name not in {node for node, _ in self._attested}:
-            raise refused(
+            raise entry.refused(
                 f"{giver.name} gave the start without having proved itself",
-                entry.place,
                 f"an attested entry of {giver.name} before it",
-                "none",
             )
         expected = entry_types.StartTaken(
             node=giver.name,
@@ -200,13 +180,7 @@ class History:
             optimizer_state=agreed.optimizer_state,
             receipt=agreed.receipt,
         )
-        if start != expected:
-            raise refused(
-                "the start is another one than the contract names",
-                entry.place,
-                str(expected)[:300],
-                str(start)[:300],
-            )
+        entry.check_same("the start is another one than the contract names", expected, start)
         self.start = start
 
     def _resumed(self, resumed: entry_types.ServerResumed) -> None:
@@ -230,12 +204,8 @@ class History:
         self._check_going(entry, "a checkpoint is written")
         newest = max(self._known, default=0)
         if checkpoint.step <= newest:
-            raise refused(
-                "a checkpoint is not newer than the one before it",
-                entry.place,
-                f"a step after {newest}",
-                f"step {checkpoint.step}",
-            )
+            what = "a checkpoint is not newer than the one before it"
+            raise entry.refused(what, f"a step after {newest}", f"step {checkpoint.step}")
         self._known[checkpoint.step] = checkpoint.digest
         self.checkpoints += 1
         self.last_checkpoint = (checkpoint.step, checkpoint.digest)
@@ -243,33 +213,21 @@ class History:
     def _returned(self, entry: Entry, node: str, step: int) -> None:
         open_ones = [out for out in self._out if out[0] == node and out[2] is None]
         if not open_ones and not self.gaps:
-            raise refused(
-                f"{node} returns without having been left out",
-                entry.place,
-                "a left_out entry",
-                "none",
-            )
+            raise entry.refused(f"{node} returns without having been left out", "a left_out entry")
         self._out = [(*out[:2], step) if out in open_ones else out for out in self._out]
 
     def _concluded(self, entry: Entry, outcome: entry_types.Outcome) -> None:
         self.outcome = outcome
         self._check_going(entry, "the run ends")
-        if outcome.nodes != len(self._contract.nodes):
-            raise refused(
-                "the outcome is of another number of nodes",
-                entry.place,
-                str(len(self._contract.nodes)),
-                str(outcome.nodes),
-            )
+        nodes = len(self._contract.nodes)
+        entry.check_same("the outcome is of another number of nodes", nodes, outcome.nodes)
         for what, number in sorted(outcome.not_kept.items()):
             whom = "refusals" if what == "refused" else f"attestations of {what}"
             self.counted_only.append(f"{number} more {whom}")
         if self._contract.start is not None and self.start is None and not self.gaps:
-            raise refused(
+            raise entry.refused(
                 "the run did not go on from what the contract names",
-                entry.place,
                 f"a start entry before it, of model {self._contract.start.model}",
-                "none",
             )
         if not self.gaps:  # with a gap, the missing entries may explain a difference
             self._check_schedule(entry, outcome)
@@ -279,97 +237,59 @@ class History:
     def _check_going(self, entry: Entry, what: str) -> None:
         """Checks that the server has begun or resumed a run since its start."""
         if self._restarted or not self.run:
-            raise refused(
+            raise entry.refused(
                 f"{what}, but no run was begun or resumed since the server's start",
-                entry.place,
                 "a begun or resumed entry before it",
-                "none",
             )
 
     def _check_end(self, entry: Entry, outcome: entry_types.Outcome) -> None:
         """Checks that the outcome belongs to this run and its last checkpoint, even with gaps."""
-        if outcome.run != self.run:
-            raise refused(
-                "the outcome is of another run",
-                entry.place,
-                f"run {self.run}",
-                f"run {outcome.run}",
-            )
+        entry.check_same("the outcome is of another run", f"run {self.run}", f"run {outcome.run}")
         if self.last_checkpoint is None or self.last_checkpoint[0] != outcome.steps:
-            raise refused(
+            raise entry.refused(
                 "the last step's checkpoint is missing",
-                entry.place,
                 f"a checkpoint of step {outcome.steps} before the outcome",
-                f"{self.last_checkpoint or 'none'}",
+                self.last_checkpoint or "none",
             )
-        if outcome.checkpoint != self.last_checkpoint[1]:
-            raise refused(
-                "the outcome is of another checkpoint than the last one",
-                entry.place,
-                self.last_checkpoint[1],
-                outcome.checkpoint,
-            )
+        what = "the outcome is of another checkpoint than the last one"
+        entry.check_same(what, self.last_checkpoint[1], outcome.checkpoint)
 
     def _check_schedule(self, entry: Entry, outcome: entry_types.Outcome) -> None:
         workers = [node.name for node in self._contract.by_role("worker")]
         missing = [worker for worker in workers if worker not in self.data_sets]
         if missing:
-            raise refused(
-                f"{', '.join(missing)[:200]} never joined",
-                entry.place,
-                "every worker's data before the outcome",
-                "none",
-            )
+            what = f"{', '.join(missing)[:200]} never joined"
+            raise entry.refused(what, "every worker's data before the outcome")
         examples = [self.data_sets[worker].examples for worker in workers]
         try:
             schedule = Schedule.of(self._contract, examples)
         except DataError as error:
-            raise refused(
-                "no run can train these data sets", entry.place, error.expected, error.seen
-            ) from error
+            what = "no run can train these data sets"
+            raise entry.refused(what, error.expected, error.seen) from error
         following = steps_after(self._contract, schedule.steps_per_epoch, outcome.validations)
         if following is None:
-            raise refused(
+            raise entry.refused(
                 "the validations are not those that were due",
-                entry.place,
                 "those of the contract's plan, until they end the training",
-                f"after steps {', '.join(str(one.step) for one in outcome.validations)}"[:300],
+                f"after steps {', '.join(str(one.step) for one in outcome.validations)}",
             )
         steps, model_step = following
-        expected = (steps, schedule.trained(steps))
-        seen = (outcome.steps, outcome.examples)
-        if seen != expected:
-            raise refused(
-                "steps and examples do not follow from the data sets",
-                entry.place,
-                "{} steps, {} examples".format(*expected),
-                "{} steps, {} examples".format(*seen),
-            )
-        if outcome.model_step != model_step:
-            raise refused(
-                "the model is of another step than the validations say",
-                entry.place,
-                f"step {model_step}",
-                f"step {outcome.model_step}",
-            )
+        entry.check_same(
+            "steps and examples do not follow from the data sets",
+            f"{steps} steps, {schedule.trained(steps)} examples",
+            f"{outcome.steps} steps, {outcome.examples} examples",
+        )
+        what = "the model is of another step than the validations say"
+        entry.check_same(what, f"step {model_step}", f"step {outcome.model_step}")
 
     def _check_absences(self, entry: Entry, outcome: entry_types.Outcome) -> None:
         told = {(a.worker, a.start, a.stop) for a in outcome.absences}
         lived = {out for out in self._out if out[1] < outcome.steps}
-        if told != lived:
-            raise refused(
-                "the outcome's absences are not those that were told",
-                entry.place,
-                str(sorted(lived, key=str))[:300],
-                str(sorted(told, key=str))[:300],
-            )
+        what = "the outcome's absences are not those that were told"
+        entry.check_same(what, sorted(lived, key=str), sorted(told, key=str))
         if told and self._contract.limits.quorum is None:
-            raise refused(
-                "workers were left out, but the contract has no quorum",
-                entry.place,
-                "nobody left out",
-                str(sorted(told, key=str))[:300],
-            )
+            what = "workers were left out, but the contract has no quorum"
+            raise entry.refused(what, "nobody left out", sorted(told, key=str))
 
     # --- going back ----------------------------------------------------------------------------
 
@@ -389,10 +309,6 @@ class History:
     def _role_of(self, entry: Entry, node: str) -> str:
         role = self._roles.get(node)
         if role is None or node == self._lead:
-            raise refused(
-                "it is about no other node of the contract",
-                entry.place,
-                f"one of {', '.join(sorted(self._roles.keys() - {self._lead}))}"[:300],
-                node,
-            )
+            others = f"one of {', '.join(sorted(self._roles.keys() - {self._lead}))}"
+            raise entry.refused("it is about no other node of the contract", others, node)
         return role

@@ -56,13 +56,8 @@ def _verified(path: Path, verify: Callable[[Path], Findings]) -> Findings:
     try:
         return verify(path)
     except ReceiptRefused as error:
-        raise ReceiptRefused(
-            f"the receipt {path} of a run before is refused: {error.what}",
-            place=error.place,
-            expected=error.expected,
-            seen=error.seen,
-            remedy=error.remedy,
-        ) from error
+        what = f"the receipt {path} of a run before is refused: {error.what}"
+        raise ReceiptRefused.because_of(error, what, place=error.place) from error
 
 
 def _is_named(one: Findings, start: StartSection) -> bool:
@@ -98,8 +93,8 @@ def _named(start: StartSection) -> str:
 def _broken(path: Path, what: str, expected: str, seen: str) -> ReceiptRefused:
     return ReceiptRefused(
         f"the receipt {path} does not fit: {what}",
+        expected,
+        seen,
         place="the line of runs",
-        expected=expected,
-        seen=seen,
         remedy="give the receipts of the runs that this one went on from, each once",
     )

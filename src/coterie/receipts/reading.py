@@ -23,12 +23,9 @@ def read_entries(path: Path) -> Iterator[Entry]:
     for number, line in enumerate(_lines(path), start=1):
         if not line.endswith(b"\n"):
             what = "it is too long" if len(line) > MAX_LINE_BYTES else "it is cut off"
-            raise refused(
-                what,
-                f"line {number}",
-                f"a whole line of at most {MAX_LINE_BYTES} bytes",
-                f"{len(line)} bytes without a line's end",
-            )
+            limit = f"a whole line of at most {MAX_LINE_BYTES} bytes"
+            seen = f"{len(line)} bytes without a line's end"
+            raise refused(what, f"line {number}", limit, seen)
         entry = decode_line(line[:-1], number)
         chain.take(entry)
         yield entry

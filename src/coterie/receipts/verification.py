@@ -18,7 +18,7 @@ from coterie.contract import Contract, agreed_digest, contract_digest, contract_
 from coterie.contract.signatures import ContractSignature, verify_signature, verify_signatures
 from coterie.errors import ReceiptRefused
 from coterie.receipts import entries, entry_types
-from coterie.receipts.entries import Entry, refused
+from coterie.receipts.entries import Entry
 from coterie.receipts.evidence import EvidenceJudge, within
 from coterie.receipts.findings import Findings
 from coterie.receipts.history import History
@@ -129,21 +129,15 @@ class Verifier:
         contract = within(entry, lambda: _contract_of(agreement.contract))
         agreed = agreed_digest(agreement.contract)
         digest = agreed.hex()
-        if digest != agreement.digest:
-            raise refused(
-                "the contract has another digest than the receipt says",
-                entry.place,
-                agreement.digest,
-                digest,
-            )
+        what = "the contract has another digest than the receipt says"
+        entry.check_same(what, agreement.digest, digest)
         if self._expected is not None:
             expected = contract_digest(self._expected)
             if expected not in {agreed, contract_digest(contract)}:
                 raise _another_contract(self._expected, contract, entry.place, digest)
         tee = contract.trust.tee
         stamp: entry_types.Stamp = "SIMULATED" if tee == "simulated" else tee
-        if agreement.stamp != stamp:
-            raise refused("it bears the wrong stamp", entry.place, stamp, agreement.stamp)
+        entry.check_same("it bears the wrong stamp", stamp, agreement.stamp)
         signatures = [
             ContractSignature(1, one.party, digest, one.signature) for one in agreement.signatures
         ]

@@ -18,12 +18,11 @@ from coterie.contract import (
     load_contract,
 )
 from coterie.contract.signatures import generate_party_key, public_key_text
-from coterie.errors import ContractInvalid, CoterieError, ModelDamaged, OutputInUse
+from coterie.errors import ContractInvalid, CoterieError, ModelDamaged, OutputInUse, reason
 from coterie.files import (
     LOCK,
     make_folder,
     only_writer,
-    reason,
     sync_folder,
     unreadable,
     write_whole,
@@ -331,8 +330,8 @@ def _check_stamp(path: Path, contract: Contract, transport: TransportName) -> No
 def _another(path: Path, expected: str, seen: str) -> ModelDamaged:
     return ModelDamaged(
         f"{path} is another one than the run's result names",
-        expected=expected,
-        seen=seen,
+        expected,
+        seen,
         remedy="start the run anew in another directory",
     )
 
@@ -340,7 +339,7 @@ def _another(path: Path, expected: str, seen: str) -> ModelDamaged:
 def _in_use(path: Path, expected: str, seen: str) -> OutputInUse:
     return OutputInUse(
         f"the output directory {path} holds something else",
-        expected=expected,
-        seen=seen,
+        expected,
+        seen,
         remedy="name another --out DIR; the same contract resumes its own run",
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from coterie.errors import ResultUnreadable
-from coterie.files import reason, write_whole, writing
+from coterie.errors import ResultUnreadable, reason
+from coterie.files import write_whole, writing
 from coterie.runs.result import RunResult
 
 RESULT = "result.json"

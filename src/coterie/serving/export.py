@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from coterie.data.hashing import column_key, tensorflow_key
 from coterie.errors import EnvironmentUnfit, ModelUnfit, OutputInUse
-from coterie.files import move_new, reason
+from coterie.files import move_new, unwritable
 from coterie.models.core import core_of
 from coterie.models.dlrm import assign_flat
 from coterie.parameters.trained_model import TrainedModel
@@ -111,12 +111,7 @@ def export(model: TrainedModel, out: Path, *, format: Format = "saved_model") ->
             remedy="export into a folder with another name, and move the result",
         )
     if out.exists() or out.is_symlink():
-        raise OutputInUse(
-            f"{out} exists",
-            expected="a new file or folder",
-            seen="an existing one",
-            remedy="choose another OUT, or remove it",
-        )
+        raise OutputInUse.exists(out)
     serving = serving_model(model)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -128,12 +123,7 @@ def export(model: TrainedModel, out: Path, *, format: Format = "saved_model") ->
                 _save(serving, aside)
             move_new(aside, out)
     except OSError as error:
-        raise EnvironmentUnfit(
-            f"{out} cannot be written",
-            expected="a writable directory with room for the model",
-            seen=reason(error),
-            remedy="choose another OUT, or make room",
-        ) from error
+        raise unwritable(str(out), error) from error
     return out
 
 

@@ -18,8 +18,8 @@ from coterie.data.prepare.data_frames import Frame, RawFrame
 from coterie.data.prepare.encoding import encode_rows
 from coterie.data.prepare.layout import Layout
 from coterie.data.prepare.reader import CriteoReader, RawRows
-from coterie.errors import EnvironmentUnfit, OutputInUse, UsageError
-from coterie.files import move_new, reason
+from coterie.errors import OutputInUse, UsageError
+from coterie.files import move_new, unwritable
 from coterie.parameters.trained_model import TrainedModel
 from coterie.serving.scoring import Scorer, probabilities
 
@@ -201,12 +201,7 @@ def _check_output(out: Path) -> None:
             remedy="name the file so",
         )
     if out.exists() or out.is_symlink():
-        raise OutputInUse(
-            f"{out} exists",
-            expected="a new file",
-            seen="an existing one",
-            remedy="choose another --out, or remove the file",
-        )
+        raise OutputInUse.exists(out)
 
 
 @contextlib.contextmanager
@@ -229,9 +224,4 @@ def _appearing(out: Path, schema: dict[str, type[pl.DataType]]) -> Iterator[Path
                 os.fsync(file.fileno())
             move_new(table, out)
     except OSError as error:
-        raise EnvironmentUnfit(
-            f"{out} cannot be written",
-            expected="a writable directory with room for the file",
-            seen=reason(error),
-            remedy="choose another --out, or make room",
-        ) from error
+        raise unwritable(str(out), error) from error

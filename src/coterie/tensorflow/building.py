@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from coterie.errors import EnvironmentUnfit
@@ -21,6 +22,14 @@ LIBRARY = SOURCE.with_name("libattested_sockets.so")
 FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-Wall", "-Wextra", "-fstack-protector-strong")
 _LINK = ("-shared", "-Wl,-z,relro,-z,now,-z,defs", "-lcrypto", "-lpthread", "-ldl")
 _BUILD_SECONDS = 120
+
+
+_unfit = partial(
+    EnvironmentUnfit,
+    "the native part of `coterie tensorflow` cannot be built",
+    remedy="install a C compiler and OpenSSL's headers (Debian: gcc and libssl-dev), then run "
+    "`coterie tensorflow build`; everything else of Coterie works without",
+)
 
 
 def source_digest() -> str:
@@ -88,13 +97,3 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 def _last_words(text: str) -> str:
     lines = [line for line in text.splitlines() if "error" in line] or text.splitlines() or ["none"]
     return lines[0][:300]
-
-
-def _unfit(expected: str, seen: str) -> EnvironmentUnfit:
-    return EnvironmentUnfit(
-        "the native part of `coterie tensorflow` cannot be built",
-        expected=expected,
-        seen=seen,
-        remedy="install a C compiler and OpenSSL's headers (Debian: gcc and libssl-dev), then run "
-        "`coterie tensorflow build`; everything else of Coterie works without",
-    )

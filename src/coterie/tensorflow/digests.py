@@ -47,19 +47,10 @@ def read_program(path: Path) -> Program:
         with path.open("rb") as file:
             source = file.read(MAX_PROGRAM_BYTES + 1)
     except OSError as error:
-        raise EnvironmentUnfit(
-            f"the program {path} cannot be read",
-            expected="a Python file",
-            seen=error.strerror or str(error),
-            remedy="check the path",
-        ) from error
+        raise EnvironmentUnfit.unreadable(f"the program {path}", error, "a Python file") from error
     if len(source) > MAX_PROGRAM_BYTES:
-        raise EnvironmentUnfit(
-            f"the program {path} is too large",
-            expected=f"at most {MAX_PROGRAM_BYTES} bytes",
-            seen="more",
-            remedy="a program is one Python file; data do not belong into it",
-        )
+        remedy = "a program is one Python file; data do not belong into it"
+        raise EnvironmentUnfit.too_large(f"the program {path}", MAX_PROGRAM_BYTES, remedy)
     return Program(path, source)
 
 

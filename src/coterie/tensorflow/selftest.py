@@ -14,6 +14,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from cryptography import x509
 from OpenSSL import SSL
@@ -34,6 +35,14 @@ _PREFACE = b"PRI * HTTP/2.0"
 _SECONDS = 20.0
 _READ_BYTES = 1 << 16
 _MOST_BYTES = 1 << 20
+
+
+_unfit = partial(
+    EnvironmentUnfit,
+    "the self-test of TensorFlow's connections failed, so nothing runs here",
+    expected="a canary that leaves this process inside of TLS",
+    remedy="run `coterie tensorflow build`, and use a TensorFlow release that the documentation names",
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ def self_test(native: Native, identity: NodeIdentity, at: datetime) -> None:
         connection = DataConnection(
             ours,
             identity,
-            showing_only(identity.certificate_der, lambda: _unfit("another certificate")),
+            showing_only(identity.certificate_der, lambda: _unfit(seen="another certificate")),
             # OpenSSL's servers send session tickets, which data connections do not have.
             listener=True,
             at=at,
@@ -94,7 +103,7 @@ def check(heard: Heard, canary: bytes) -> None:
         EnvironmentUnfit: The canary did not come, or came in plaintext.
     """
     if canary in heard.raw or _PREFACE in heard.raw:
-        raise _unfit("the canary in plaintext")
+        raise _unfit(seen="the canary in plaintext")
     if canary not in heard.meant:
         raise not_in_front()
 
@@ -103,7 +112,7 @@ def _shake_hands(connection: DataConnection) -> None:
     try:
         connection.handshake()
     except CoterieError as error:
-        raise _unfit(f"the test's own TLS handshake failed: {error.seen}") from error
+        raise _unfit(seen=f"the test's own TLS handshake failed: {error.seen}") from error
 
 
 def _send(canary: str, listener: _Listener) -> None:
@@ -176,12 +185,3 @@ class _Listener:
     def _send(self) -> None:
         with suppress(SSL.WantReadError):  # no plaintext yet
             self._socket.sendall(self._tls.bio_read(_READ_BYTES))
-
-
-def _unfit(seen: str) -> EnvironmentUnfit:
-    return EnvironmentUnfit(
-        "the self-test of TensorFlow's connections failed, so nothing runs here",
-        expected="a canary that leaves this process inside of TLS",
-        seen=seen,
-        remedy="run `coterie tensorflow build`, and use a TensorFlow release that the documentation names",
-    )

@@ -140,7 +140,6 @@ class Deliveries:
                 f"worker {worker} acknowledges another part than it was sent",
                 expected=f"{expected} examples",
                 seen=f"{reply.examples}",
-                remedy="run the same version of Coterie on all nodes",
             )
         self._on_event(ExamplesDelivered(node=worker, examples=reply.examples))
 

@@ -204,7 +204,6 @@ class ServerClient:
                     "the parameter server's shards belong to different incarnations",
                     expected=f"incarnation {first.ps_incarnation} at step {first.step}",
                     seen=f"incarnation {other.ps_incarnation} at step {other.step}",
-                    remedy="join again",
                 )
         self._incarnation = first.ps_incarnation
         return Position(first.step, lane, first.validated)

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import threading
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from coterie.contract import DataSection, data_digest
 from coterie.data.examples import Examples, ExamplesBuilder, record_bytes
@@ -20,6 +21,9 @@ from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import PART_BYTES
 
 MAX_EXAMPLES = 2**31
+
+
+_refused = partial(MessageRefused, "the delivered part was refused")
 
 
 def part_messages(examples: Examples, worker: int, workers: int) -> Iterator[pb.DeliverRequest]:
@@ -143,7 +147,6 @@ class DataInbox:
                 "the chief delivered no training data",
                 expected="the worker's part within the contract's limits.join_seconds",
                 seen="nothing",
-                remedy="look at the chief's log",
             )
         return self._examples, self._digest
 
@@ -152,12 +155,8 @@ class DataInbox:
             raise _refused("a header first", "another message")
         header = first.header
         if header.data_digest != data_digest(self._data):
-            raise DataSetMismatch(
-                "the delivered part was prepared under another contract's data section",
-                expected=f"data digest {data_digest(self._data).hex()}",
-                seen=f"data digest {header.data_digest.hex()[:64]}",
-                remedy="prepare the chief's data under this contract",
-            )
+            expected, seen = data_digest(self._data), header.data_digest[:32]
+            raise DataSetMismatch.other_section("the delivered part", expected, seen)
         width = record_bytes(self._data)
         if header.record_bytes != width:
             raise _refused(f"records of {width} bytes", f"{header.record_bytes} bytes")
@@ -165,12 +164,3 @@ class DataInbox:
         if not 0 < header.examples <= limit:
             raise _refused(f"1 to {limit} examples", str(header.examples))
         return header
-
-
-def _refused(expected: str, seen: str) -> MessageRefused:
-    return MessageRefused(
-        "the delivered part was refused",
-        expected=expected,
-        seen=seen,
-        remedy="run the same version of Coterie under the same contract on both sides",
-    )

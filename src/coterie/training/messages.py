@@ -60,8 +60,5 @@ def dense_of(octets: Octets) -> FloatArray:
 def wrong_size(what: str, expected: str, seen: int) -> ProtocolError:
     """The error of a message of a wrong size."""
     return ProtocolError(
-        f"the parameter server sent {what} of a wrong size",
-        expected=expected,
-        seen=f"{seen} bytes",
-        remedy="run the same version of Coterie on all nodes",
+        f"the parameter server sent {what} of a wrong size", expected=expected, seen=f"{seen} bytes"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 
 import numpy as np
 
@@ -26,6 +27,9 @@ Piece = tuple[IdArray, FloatArray]
 Stream = Iterator[pb.DownloadPart]
 
 _DIGEST_BYTES = 32
+
+
+_refused = partial(ProtocolError, "what the parameter server sent is not the trained model")
 
 
 def receive_model(
@@ -264,15 +268,6 @@ def _dense(count: int, header: pb.ModelHeader) -> FloatArray:
     if not np.isfinite(dense_p).all():
         raise _refused("finite dense parameters", "values that are not")
     return dense_p
-
-
-def _refused(expected: str, seen: str) -> ProtocolError:
-    return ProtocolError(
-        "what the parameter server sent is not the trained model",
-        expected=expected,
-        seen=seen,
-        remedy="run the same version of Coterie under the same contract on all nodes",
-    )
 
 
 def _other_run(expected: str, seen: str) -> RollbackRefused:

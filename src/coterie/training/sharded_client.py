@@ -142,7 +142,6 @@ class ShardedClient:
                 "the parameter server sent rows of a wrong size",
                 expected=f"{count} rows of {width} float32 values",
                 seen=f"{len(octets)} bytes",
-                remedy="run the same version of Coterie on all nodes",
             )
         return np.frombuffer(octets, "<f4").reshape(count, width)
 

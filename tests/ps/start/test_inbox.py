@@ -297,7 +297,7 @@ def test_of_two_offers_the_newer_one_counts(cluster: Starting, before: Path) -> 
 
     with pytest.raises(StepRefused, match="was offered anew") as refused:
         port.start(overtaken())
-    assert refused.value.remedy == "join again"
+    assert refused.value.remedy == "join again: the reply names the open step"
     run = cluster._services["ps0"].driver.core.run
     assert run is not None
     assert run.initialized

@@ -30,12 +30,9 @@ def checked_quote(data: bytes, report_data: bytes, source: str) -> bytes:
     try:
         quote = parse_quote(data)
     except EvidenceRefused as error:
-        raise EnvironmentUnfit(
-            f"{source} gave no usable quote: {error.what}",
-            expected=error.expected,
-            seen=error.seen,
-            remedy="configure the quoting service for ECDSA quotes with an embedded PCK chain",
-        ) from error
+        what = f"{source} gave no usable quote: {error.what}"
+        remedy = "configure the quoting service for ECDSA quotes with an embedded PCK chain"
+        raise EnvironmentUnfit.because_of(error, what, remedy) from error
     if quote.report_data != report_data:
         raise EnvironmentUnfit(
             f"{source} gave a quote over something else",
@@ -44,6 +41,12 @@ def checked_quote(data: bytes, report_data: bytes, source: str) -> bytes:
             remedy="make sure that no other program of this TEE asks for quotes at the same time",
         )
     return quote.canonical
+
+
+def partly_taken(source: str, taken: int, remedy: str) -> EnvironmentUnfit:
+    """The error of a TEE that took fewer bytes of report data than it was given."""
+    what = f"{source} took a part of the report data"
+    return EnvironmentUnfit(what, f"{REPORT_DATA_BYTES} bytes", f"{taken} bytes", remedy)
 
 
 def unfit(source: str, action: str, error: OSError) -> EnvironmentUnfit:

@@ -15,11 +15,11 @@ from coterie.attestation.tee.checking import (
     READ_LIMIT,
     REPORT_DATA_BYTES,
     checked_quote,
+    partly_taken,
     require_report_data,
     unfit,
 )
 from coterie.attestation.tee.files import KernelFiles, SystemFiles
-from coterie.errors import EnvironmentUnfit
 from coterie.kinds import TeeKind
 
 ATTESTATION_FOLDER = "dev/attestation"
@@ -59,12 +59,7 @@ class GramineTee:
                 raise unfit(_SOURCE, "take report data", error) from error
             # Gramine pads what it got with zeros: a second write would be another report data.
             if taken != REPORT_DATA_BYTES:
-                raise EnvironmentUnfit(
-                    f"{_SOURCE} took a part of the report data",
-                    expected=f"{REPORT_DATA_BYTES} bytes",
-                    seen=f"{taken} bytes",
-                    remedy="update Gramine",
-                )
+                raise partly_taken(_SOURCE, taken, "update Gramine")
             try:
                 data = self._files.read(self._folder / "quote", READ_LIMIT)
             except OSError as error:

@@ -18,6 +18,7 @@ from coterie.attestation.tee.checking import (
     READ_LIMIT,
     REPORT_DATA_BYTES,
     checked_quote,
+    partly_taken,
     require_report_data,
     unfit,
 )
@@ -117,12 +118,7 @@ class TdxTee:
         before = self._generation(entry)
         taken = self._files.write(entry / "inblob", report_data)
         if taken != REPORT_DATA_BYTES:
-            raise EnvironmentUnfit(
-                f"{_SOURCE} took a part of the report data",
-                expected=f"{REPORT_DATA_BYTES} bytes",
-                seen=f"{taken} bytes",
-                remedy="update the kernel",
-            )
+            raise partly_taken(_SOURCE, taken, "update the kernel")
         data = self._files.read(entry / "outblob", READ_LIMIT)
         return data if self._generation(entry) == before + 1 else None
 

@@ -159,9 +159,4 @@ class RawFile:
         )
 
     def _unreadable(self, error: OSError) -> RawDataInvalid:
-        return RawDataInvalid(
-            f"the raw file {self.path} cannot be read",
-            expected="a readable file",
-            seen=error.strerror or type(error).__name__,
-            remedy="check the path and its permissions",
-        )
+        return RawDataInvalid.unreadable(f"the raw file {self.path}", error, "a readable file")

@@ -34,8 +34,8 @@ from coterie.data.prepare.staging import StagedRows, Staging, StagingWriter
 from coterie.data.prepare.statistics import TrainingStatistics, among
 from coterie.data.prepare.suspicions import Suspicions
 from coterie.data.split import MINIMUM_ROWS, Deal, deal_rows, split_rows
-from coterie.errors import DataSetMismatch, EnvironmentUnfit, OutputInUse, RawDataInvalid
-from coterie.files import sync_folder
+from coterie.errors import DataSetMismatch, OutputInUse, RawDataInvalid
+from coterie.files import sync_folder, unwritable
 from coterie.text import printable
 
 Progress = Callable[[str, int, int], None]
@@ -120,12 +120,9 @@ def _owners(contract: Contract, party: str | None) -> list[str]:
     if party is None:
         return owners
     if party not in owners:
-        raise DataSetMismatch(
-            f"party {party} owns no data under contract {contract.name}",
-            expected=f"one of {', '.join(owners)}",
-            seen=party,
-            remedy="name the party of a worker (mode hfl) or of the chief (mode sdt)",
-        )
+        what = f"party {party} owns no data under contract {contract.name}"
+        remedy = "name the party of a worker (mode hfl) or of the chief (mode sdt)"
+        raise DataSetMismatch.unknown(what, party, owners, remedy)
     return [party]
 
 
@@ -137,7 +134,6 @@ def _refuse_used(out: Path, owners: list[str]) -> None:
                 f"{folder} already holds something",
                 expected="no folder, or an empty one",
                 seen="an existing data set or other files",
-                remedy="choose another OUT, or remove the folder",
             )
 
 
@@ -156,12 +152,7 @@ def _workspace(out: Path, owners: list[str]) -> Iterator[Path]:
             if not existed and not any(out.iterdir()):
                 out.rmdir()
     except OSError as error:
-        raise EnvironmentUnfit(
-            f"the output directory {out} cannot be written",
-            expected="a writable directory with room for staging and the data set",
-            seen=error.strerror or type(error).__name__,
-            remedy="choose another OUT, or make room",
-        ) from error
+        raise unwritable(f"the output directory {out}", error) from error
 
 
 def _stage(

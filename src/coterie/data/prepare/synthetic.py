@@ -23,7 +23,8 @@ import zstandard
 
 from coterie.arrays import BoolArray, Int64Array
 from coterie.data.prepare.synthetic_model import CATEGORICAL, NUMERIC, Draw, World
-from coterie.errors import EnvironmentUnfit, OutputInUse
+from coterie.errors import OutputInUse
+from coterie.files import unwritable
 
 _BLOCK_ROWS = 1 << 16
 _AUC_BINS = 10_000
@@ -130,12 +131,7 @@ def _auc(histogram: Int64Array) -> float:
 def _new_file(out: Path) -> Iterator[BinaryIO]:
     """A new file, compressed by its suffix, that appears when it is complete."""
     if out.exists() or out.is_symlink():
-        raise OutputInUse(
-            f"{out} exists",
-            expected="a new file",
-            seen="an existing one",
-            remedy="choose another OUT, or remove the file",
-        )
+        raise OutputInUse.exists(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".synthesize-", dir=out.parent) as folder:
@@ -144,12 +140,7 @@ def _new_file(out: Path) -> Iterator[BinaryIO]:
                 yield target
             path.rename(out)
     except OSError as error:
-        raise EnvironmentUnfit(
-            f"{out} cannot be written",
-            expected="a writable directory with room for the file",
-            seen=error.strerror or type(error).__name__,
-            remedy="choose another OUT, or make room",
-        ) from error
+        raise unwritable(str(out), error) from error
 
 
 def _compressor(suffix: str, file: BinaryIO) -> contextlib.AbstractContextManager[BinaryIO]:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.chained_log import AppendOnlyFile, HashChain, bounded_lines, line_digest
-from coterie.errors import JournalBroken
-from coterie.files import reason, writing
+from coterie.errors import JournalBroken, reason
+from coterie.files import writing
 
 _START = "0" * 64
 _MAX_LINE = 1 << 14

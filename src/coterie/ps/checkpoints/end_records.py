@@ -117,9 +117,4 @@ def _name_of(path: Path) -> str:
 
 
 def _damaged(path: Path, expected: str, seen: str) -> CheckpointDamaged:
-    return CheckpointDamaged(
-        f"the note {path} is damaged or of another run",
-        expected=expected,
-        seen=seen,
-        remedy="restore the folder from a copy, or start anew in an empty output directory",
-    )
+    return CheckpointDamaged(f"the note {path} is damaged or of another run", expected, seen)

@@ -373,9 +373,8 @@ class CheckpointStore:
     def _damaged(self, expected: str, seen: str) -> CheckpointDamaged:
         return CheckpointDamaged(
             f"a checkpoint in {self._directory} is damaged or of another run",
-            expected=expected,
-            seen=seen,
-            remedy="restore the folder from a copy, or start anew in an empty output directory",
+            expected,
+            seen,
         )
 
 

@@ -78,7 +78,6 @@ class StepBarrier:
             f"a push for step {step} is outside of the step window",
             expected=f"step {self.step}, or {self.step - 1} once more, by a worker with examples",
             seen=f"step {step} by worker {worker}",
-            remedy="join again: the reply names the open step",
         )
 
     def offer(self, worker: int, step: int, gradients: Gradients) -> Offer:

@@ -266,7 +266,6 @@ class NodeCalls:
                 f"node {caller.node} leaves before the last step",
                 expected="training to the end",
                 seen="a call to leave",
-                remedy="join again: the reply names the open step",
             )
         if run is not None:
             yield from until(lambda: core.run is not run or core.concluded or core.ended(run))
@@ -354,7 +353,6 @@ class NodeCalls:
                 f"{what} came to another shard than the first",
                 expected="a call to shard 0",
                 seen=f"shard {self._core.place.shard}",
-                remedy="run the same version of Coterie on all nodes",
             )
         return self.leader
 
@@ -412,7 +410,6 @@ def check_wanted(run: Run, schedule: Schedule, wanted: int) -> None:
             f"there is no state after {wanted} updates (any more)",
             expected=f"{run.step} to {schedule.steps} updates",
             seen=f"a call for {wanted}",
-            remedy="join again: the reply names the open step",
         )
 
 
@@ -430,5 +427,4 @@ def _refused_life(wanted: int, seen: int) -> StepRefused:
         "this shard is in another life of the server",
         expected=f"server incarnation {wanted}",
         seen=f"server incarnation {seen}",
-        remedy="join again",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -17,6 +18,9 @@ SPLITS = ("validation", "test")
 
 MAX_COUNTS_BYTES = MAX_GROUPS * (4 + 1 + 2 * 8) + 8 * SUMS
 """The longest arrays of one split's counts."""
+
+
+_refused = partial(MessageRefused, "evaluation counts are out of bounds")
 
 
 @dataclass(frozen=True)
@@ -129,12 +133,3 @@ class EvaluationTotals:
                     parts, None if self._rule.exact else self._rule.allows
                 )
         return totals
-
-
-def _refused(expected: str, seen: str) -> MessageRefused:
-    return MessageRefused(
-        "evaluation counts are out of bounds",
-        expected=expected,
-        seen=seen,
-        remedy="run the same version of Coterie on all nodes",
-    )

@@ -232,7 +232,6 @@ class Leader:
                 f"the run waits in vain for {', '.join(names)} to come",
                 expected=f"within limits.join_seconds = {limit:g} s",
                 seen="nothing",
-                remedy="look at that node's log; start it again, or raise the limit",
             )
             core.fail(error)
             raise error
@@ -335,7 +334,6 @@ class Leader:
                 f"node {caller.node} called as a shard of the parameter server",
                 expected="another node with role ps",
                 seen=f"{caller.node}, role {caller.role}",
-                remedy="run the same version of Coterie on all nodes",
             )
         return index
 

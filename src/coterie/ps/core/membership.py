@@ -137,7 +137,6 @@ class Membership:
                 f"node {caller.node} pushed gradients",
                 expected="pushes by workers only",
                 seen=f"role {caller.role}",
-                remedy="run the same version of Coterie on all nodes",
             )
         return self.workers.index(caller.node)
 

@@ -182,7 +182,6 @@ class Run:
                 f"node {caller.node} has not joined this incarnation of the parameter server",
                 expected=f"a join, and calls to server incarnation {self.incarnation}",
                 seen=f"a call to server incarnation {ps_incarnation}",
-                remedy="join again",
             )
 
     def check_trained(self) -> None:
@@ -216,7 +215,6 @@ class Run:
                 f"the model after {step} steps is not to be validated now",
                 expected=f"the model after {self.step} steps, if the contract has it validated",
                 seen=f"step {step}",
-                remedy="join again: the reply names the open step",
             )
 
     def judge(self, validated: Validated) -> None:
@@ -388,7 +386,6 @@ class Run:
             f"the run waits in vain for {', '.join(names)} {waited}",
             expected=f"within limits.{key} = {self.patience():g} s",
             seen=said or "nothing",
-            remedy="look at that node's log; start it again, or raise the limit in the contract",
         )
 
     def awaited(self) -> tuple[str, ...]:

@@ -501,7 +501,6 @@ class ShardCore(Procedures):
                 "the checkpoint of the trained model is lost",
                 expected=f"a checkpoint of step {step}",
                 seen="none",
-                remedy="restore the folder from a copy",
             )
         self.check_run(run_id)
 

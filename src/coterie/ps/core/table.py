@@ -196,7 +196,6 @@ class RowTable:
                 "a row was asked of a shard that does not hold it",
                 expected="rows of this shard",
                 seen=f"row {int(rows[int(places.argmin())])}",
-                remedy="run the same version of Coterie under the same contract on all nodes",
             )
         return places
 

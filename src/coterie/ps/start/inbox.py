@@ -28,6 +28,10 @@ from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import PART_BYTES
 from coterie.runs import events
 
+_out_of_order = partial(
+    MessageRefused, "the start was offered out of order", seen="another message"
+)
+
 
 class StartInbox:
     """Takes a start, once for each life of a shard.
@@ -149,7 +153,7 @@ class _Parts:
         self._held: pb.StartPart | None = None
         first = next(self._parts, None)
         if first is None or first.WhichOneof("part") != "offer":
-            raise _out_of_order("an offer first")
+            raise _out_of_order(expected="an offer first")
         self.life: int = first.offer.ps_incarnation
         self.heard: Callable[[], None] = lambda: None
 
@@ -166,7 +170,7 @@ class _Parts:
     def end(self) -> None:
         """Nothing may follow."""
         if self._held is not None or next(self._parts, None) is not None:
-            raise _out_of_order("nothing after the files")
+            raise _out_of_order(expected="nothing after the files")
 
     def _next(self, kind: str) -> pb.StartPart | None:
         part = self._held if self._held is not None else next(self._parts, None)
@@ -177,11 +181,11 @@ class _Parts:
         found = part.WhichOneof("part")
         if found != kind:
             if found not in {"model", "optimizer_state"}:
-                raise _out_of_order("the pieces of one file after the other")
+                raise _out_of_order(expected="the pieces of one file after the other")
             self._held = part
             return None
         if max(len(part.model), len(part.optimizer_state)) > PART_BYTES:
-            raise _out_of_order(f"parts of at most {PART_BYTES} bytes")
+            raise _out_of_order(expected=f"parts of at most {PART_BYTES} bytes")
         return part
 
 
@@ -249,14 +253,4 @@ def _overtaken() -> StepRefused:
         "the start was offered anew, or the server began anew",
         expected="the newest offer, to this life of the server",
         seen="an older one",
-        remedy="join again",
-    )
-
-
-def _out_of_order(expected: str) -> MessageRefused:
-    return MessageRefused(
-        "the start was offered out of order",
-        expected=expected,
-        seen="another message",
-        remedy="run the same version of Coterie on all nodes",
     )

@@ -129,4 +129,4 @@ def _floats(octets: Octets, count: int, name: str) -> FloatArray:
 
 
 def _refused(name: str, expected: str, seen: str) -> MessageRefused:
-    return MessageRefused(f"{name} is out of bounds", expected=expected, seen=seen, remedy=_REMEDY)
+    return MessageRefused(f"{name} is out of bounds", expected, seen, remedy=_REMEDY)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -29,6 +30,9 @@ _Head = TypeVar("_Head", pb.ExchangeRequestHead, pb.ExchangeReplyHead)
 _ALIGNMENT = 16
 _LENGTH_BYTES = 4
 _MAX_HEAD_BYTES = 1024
+
+
+_refused = partial(MessageRefused, "the message is not a frame of this protocol")
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,12 +164,3 @@ def _opened(kind: type[_Head], octets: bytes, count: int) -> tuple[_Head, tuple[
         arrays.append(view[start : start + size])
         start += size
     return head, tuple(arrays)
-
-
-def _refused(expected: str, seen: str) -> MessageRefused:
-    return MessageRefused(
-        "the message is not a frame of this protocol",
-        expected=expected,
-        seen=seen,
-        remedy="run the same version of Coterie on both sides",
-    )

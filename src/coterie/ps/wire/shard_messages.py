@@ -89,9 +89,4 @@ def decision_from_wire(step: int, reply: pb.CommitReply) -> Decision:
 
 def out_of_bounds(name: str, expected: str, seen: str) -> MessageRefused:
     """The error of a field that no node of this version sends."""
-    return MessageRefused(
-        f"{name} is out of bounds",
-        expected=expected,
-        seen=seen,
-        remedy="run the same version of Coterie under the same contract on all nodes",
-    )
+    return MessageRefused(f"{name} is out of bounds", expected, seen)

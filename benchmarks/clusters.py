@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from coterie.contract import Contract, load_contract
-from coterie.nodes.supervisor import thread_environment
+from coterie.nodes.children import thread_environment
 from coterie.tensorflow.cluster import tf_config
 
 _SECONDS = 600

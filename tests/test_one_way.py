@@ -65,7 +65,14 @@ def splits_a_port(node: ast.AST) -> bool:
     )
 
 
+def child_process(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "subprocess.Popen"
+
+
 RULES = {
+    "child processes": Rule(
+        child_process, ("nodes/children.py",), "coterie.nodes.children.Children"
+    ),
     "HOST:PORT": Rule(
         splits_a_port,
         ("address.py", "ratls/connections.py"),  # the latter reads gRPC's names of its peers

@@ -6,23 +6,17 @@ addresses from its start, and no other process can take a port.
 
 from __future__ import annotations
 
-import queue
-import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.address import Address
 from coterie.contract import Contract, Node
-from coterie.errors import CoterieError, NodeFailed, error_from_dict
-from coterie.files import writing
-from coterie.nodes.supervisor import stop_process, thread_environment
+from coterie.errors import NodeFailed
+from coterie.nodes.children import Children, Exited, Printed, raise_failure
 from coterie.runs.directory import RunDirectory, open_run_directory
-from coterie.runs.event_format import decode_event, describe_event
-from coterie.runs.events import Event, Failed
+from coterie.runs.event_format import describe_event
 from coterie.tensorflow.cluster import check_contract
 from coterie.tensorflow.digests import (
     Program,
@@ -33,22 +27,9 @@ from coterie.tensorflow.digests import (
 )
 from coterie.tensorflow.native import load
 from coterie.tensorflow.sockets import Ports
-from coterie.text import ending_words
 
 ATTESTED_NODE = (sys.executable, "-m", "coterie", "tensorflow", "node")
 _HOST = "127.0.0.1"
-
-
-@dataclass(frozen=True)
-class _Line:
-    node: str
-    text: str
-
-
-@dataclass(frozen=True)
-class _Exited:
-    node: str
-    code: int
 
 
 def run_cluster(
@@ -98,7 +79,7 @@ class _Cluster:
         self._arguments = tuple(arguments)
         self._say = say
         self._printed = printed
-        self._heard: queue.Queue[_Line | Event | _Exited] = queue.Queue()
+        self._children = Children(directory, self._program_failed, keep_events=False)
 
     def run(self) -> None:
         contract = self._directory.contract
@@ -116,41 +97,30 @@ class _Cluster:
             finally:
                 for pair in ports.values():
                     pair.close()
-            alive = set(contract.node_names)
+            alive = self._children.alive
             while alive and (chief in alive or not serving):
-                alive -= self._next()
+                self._hear()
 
-    def _next(self) -> set[str]:
-        """Handles one message; returns the node that it says has ended."""
-        heard = self._heard.get()
-        if isinstance(heard, _Line):
+    def _hear(self) -> None:
+        heard = self._children.hear()
+        if isinstance(heard, Printed):
             self._printed(heard.node, heard.text)
-        elif isinstance(heard, _Exited):
-            if heard.code:
-                raise self._failure_of(heard)
-            return {heard.node}
-        else:
+        elif not isinstance(heard, Exited):
             self._say(describe_event(heard))
-            if isinstance(heard, Failed):
-                raise error_from_dict(heard.error) or NodeFailed(f"node {heard.node} failed")
-        return set()
+            raise_failure(heard)
 
-    def _failure_of(self, exited: _Exited) -> CoterieError:
-        log = self._directory.node(exited.node) / "stderr.log"
-        tail = log.read_text(errors="replace").strip().splitlines()[-1:]
+    def _program_failed(self, node: str, seen: str, log: Path) -> NodeFailed:
         return NodeFailed(
-            f"the program of node {exited.node} failed",
+            f"the program of node {node} failed",
             expected="exit code 0",
-            seen=ending_words(exited.code, tail[0] if tail else ""),
+            seen=seen,
             remedy="mend the program; with --out DIR the whole of what nodes said is kept in "
             f"{log.relative_to(self._directory.path)}",
         )
 
     @contextmanager
     def _started(self, node: Node, ports: dict[str, Ports]) -> Iterator[None]:
-        folder = self._directory.node(node.name)
-        command = [*ATTESTED_NODE, str(self._directory.contract_file), node.name]
-        command += [str(self._program.path), "--log-format", "json", "--end-with-parent"]
+        command = [*ATTESTED_NODE, *self._children.arguments(node, str(self._program.path))]
         own = ports.get(node.name)
         inherited = () if own is None else (own.attestation.fileno(), own.data.fileno())
         if inherited:
@@ -159,37 +129,7 @@ class _Cluster:
             if name != node.name:
                 port = pair.attestation.getsockname()[1]
                 command += ["--address", f"{name}={Address(_HOST, port)}"]
-        key = self._directory.key_file(node.party)
-        if key is not None:
-            command += ["--party-key", str(key)]
         if self._arguments:
             command += ["--", *self._arguments]
-        with writing(folder / "stderr.log"):
-            errors = (folder / "stderr.log").open("a")
-        with errors:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                errors="replace",
-                env=thread_environment(self._directory.contract),
-                pass_fds=inherited,
-            )
-        listener = threading.Thread(target=self._listen, args=(node.name, process))
-        listener.start()
-        try:
+        with self._children.started(node, command, inherited=inherited):
             yield
-        finally:
-            stop_process(process)
-            listener.join()
-
-    def _listen(self, name: str, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        try:
-            with process.stdout:
-                for line in process.stdout:
-                    self._heard.put(decode_event(line) or _Line(name, line.rstrip("\n")))
-        finally:
-            self._heard.put(_Exited(name, process.wait()))

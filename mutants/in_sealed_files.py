@@ -199,12 +199,6 @@ MUTATIONS = (
         "another party's data set is asked for",
     ),
     _dataset(
-        "not-synced",
-        "        sealed.flush()\n        os.fsync(sealed.fileno())\n",
-        "",
-        "a sealed data set is empty when the machine stops, and the plaintext may be gone",
-    ),
-    _dataset(
         "overwrites",
         "        if out.exists():\n",
         "        if not out.parent.exists():\n",

@@ -13,14 +13,14 @@ _notes = Of("ps/checkpoints/end_records.py", "ps/checkpoints/test_end_records.py
 MUTATIONS = (
     _segments(
         "not-synced",
-        "            os.fsync(file.fileno())\n            file.seek(0)\n",
+        "            sync(file)\n            file.seek(0)\n",
         "            file.seek(0)\n",
         "a segment that was announced is lost when the machine stops",
     ),
     _segments(
         "synced-before-it-is-written",
-        "            target.finish()\n            file.flush()\n            os.fsync(file.fileno())\n",
-        "            os.fsync(file.fileno())\n            target.finish()\n            file.flush()\n",
+        "            target.finish()\n            sync(file)\n",
+        "            sync(file)\n            target.finish()\n            file.flush()\n",
         "the end of a segment that was announced is lost when the machine stops",
     ),
     _segments(
@@ -148,14 +148,14 @@ MUTATIONS = (
     ),
     _whole(
         "not-synced",
-        "            os.fsync(file.fileno())\n        partial",
-        "        partial",
+        "            sync(file)\n        move_over(partial, path)",
+        "        move_over(partial, path)",
         "a file that was announced is empty when the machine stops",
     ),
     _whole(
         "synced-before-it-is-written",
-        "            yield file\n            file.flush()\n            os.fsync(file.fileno())\n",
-        "            yield file\n            os.fsync(file.fileno())\n            file.flush()\n",
+        "    file.flush()\n    os.fsync(file.fileno())\n",
+        "    os.fsync(file.fileno())\n    file.flush()\n",
         "a file that was announced is empty when the machine stops",
     ),
     _whole(
@@ -166,8 +166,8 @@ MUTATIONS = (
     ),
     _whole(
         "folder-synced-before-the-rename",
-        "        partial.rename(path)\n    except BaseException:\n",
-        "        sync_folder(path.parent)\n        partial.rename(path)\n        return\n"
+        "        move_over(partial, path)\n    except BaseException:\n",
+        "        sync_folder(path.parent)\n        move_over(partial, path)\n        return\n"
         "    except BaseException:\n",
         "a file that was announced is not there when the machine stops",
     ),
@@ -191,15 +191,39 @@ MUTATIONS = (
     ),
     _whole(
         "new-not-synced",
-        "            os.fsync(file.fileno())\n        sync_folder",
+        "            sync(file)\n        sync_folder",
         "        sync_folder",
         "a key or contract that was announced is empty when the machine stops",
     ),
     _whole(
         "new-not-named-durably",
-        "            os.fsync(file.fileno())\n        sync_folder(path.parent)\n",
-        "            os.fsync(file.fileno())\n",
+        "            sync(file)\n        sync_folder(path.parent)\n",
+        "            sync(file)\n",
         "a key or contract that was announced is not there when the machine stops",
+    ),
+    _whole(
+        "made-not-synced",
+        "            _sync_all(aside)\n",
+        "",
+        "predictions, an export or a sealed data set are empty when the machine stops",
+    ),
+    _whole(
+        "made-not-named-durably",
+        "        sync_folder(path.parent)\n    except BaseException:\n        if named:",
+        "        pass\n    except BaseException:\n        if named:",
+        "predictions, an export or a sealed data set are not there when the machine stops",
+    ),
+    _whole(
+        "made-without-its-names",
+        "            _sync_all(inside)\n        sync_folder(path)\n",
+        "            _sync_all(inside)\n",
+        "an export's folder is there without its files when the machine stops",
+    ),
+    _whole(
+        "read-to-the-last-octet-that-may-be",
+        "return file.read(most + 1)",
+        "return file.read(most)",
+        "a file that is too large is cut, and taken for a whole one",
     ),
     _whole(
         "new-over-another",

@@ -14,9 +14,12 @@ import pytest
 from coterie.errors import EnvironmentUnfit, OutputInUse
 from coterie.files import (
     LOCK,
+    link_or_copy,
+    made_new,
     make_folder,
     move_new,
     only_writer,
+    read_bounded,
     reading,
     write_new,
     write_whole,
@@ -201,3 +204,77 @@ def test_a_link_in_the_locks_place_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentUnfit), only_writer(tmp_path / "folder"):
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+# --- new files and folders -----------------------------------------------------------------------
+
+
+def fill(made: Path, *, folder: bool) -> None:
+    if folder:
+        (made / "below").mkdir(parents=True)
+        (made / "below" / "file").write_bytes(b"deep")
+    (made / "whole" if folder else made).write_bytes(b"new")
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["a file", "a folder"])
+def test_what_is_made_new_survives_a_power_cut(tmp_path: Path, folder: bool) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    disk = PowerCut(root)
+    with disk.watching(), made_new(root / "deep" / "out.keras") as made:
+        assert made.name == "out.keras"
+        fill(made, folder=folder)
+    image = disk.image(tmp_path / "image") / "deep"
+    assert [path.name for path in image.iterdir()] == ["out.keras"]
+    if folder:
+        assert (image / "out.keras" / "below" / "file").read_bytes() == b"deep"
+        assert (image / "out.keras" / "whole").read_bytes() == b"new"
+    else:
+        assert (image / "out.keras").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["a file", "a folder"])
+def test_of_what_cannot_be_made_nothing_is_left(tmp_path: Path, folder: bool) -> None:
+    with (
+        pytest.raises(OSError, match="File too large"),
+        no_room(1),
+        made_new(tmp_path / "o") as made,
+    ):
+        fill(made, folder=folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["a file", "a folder"])
+def test_what_is_made_new_replaces_nothing(tmp_path: Path, folder: bool) -> None:
+    (tmp_path / "out").write_bytes(b"mine")
+    with pytest.raises(FileExistsError), made_new(tmp_path / "out") as made:
+        fill(made, folder=folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_second_name_is_as_durable_as_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    write_whole(root / "one", b"content")
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError()))
+    disk = PowerCut(root)
+    with disk.watching():
+        link_or_copy(root / "one", root / "two")
+    assert (root / "two").read_bytes() == b"content"
+    assert "two" in disk.left()
+
+
+# --- bounded reads -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "read"), [(0, 0), (9, 9), (10, 10), (11, 11), (1000, 11)])
+def test_of_a_file_one_octet_more_than_the_most_is_read(
+    tmp_path: Path, size: int, read: int
+) -> None:
+    (tmp_path / "file").write_bytes(b"x" * size)
+    assert len(read_bounded(tmp_path / "file", 10)) == read

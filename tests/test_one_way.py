@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,25 @@ def child_process(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and ast.unparse(node.func) == "subprocess.Popen"
 
 
+def named(*names: str) -> Callable[[ast.AST], bool]:
+    """A call of a function or method of one of these names."""
+    return lambda node: isinstance(node, ast.Call) and ast.unparse(node.func).endswith(names)
+
+
+def one_more_than_the_most(node: ast.AST) -> bool:
+    """``file.read(MAX + 1)``."""
+    return named(".read")(node) and any(
+        ast.unparse(one).endswith(" + 1") for one in ast.walk(node) if isinstance(one, ast.BinOp)
+    )
+
+
 RULES = {
+    "syncs and changes of names": Rule(
+        named("os.fsync", "os.replace", "os.rename", "os.link", ".rename", ".hardlink_to"),
+        ("files.py",),
+        "write_whole, written_aside, write_new, made_new, move_over, move_new, sync of files.py",
+    ),
+    "bounded reads of files": Rule(one_more_than_the_most, ("files.py",), "files.read_bounded"),
     "child processes": Rule(
         child_process, ("nodes/children.py",), "coterie.nodes.children.Children"
     ),
@@ -91,11 +110,19 @@ RULES = {
 }
 
 
+@cache
+def modules() -> dict[str, list[ast.AST]]:
+    """The nodes of every module's syntax tree, by its place below the package."""
+    return {
+        path.relative_to(PACKAGE).as_posix(): list(ast.walk(ast.parse(path.read_bytes())))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
 def places(rule: Rule) -> Iterator[str]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        tree = ast.parse(path.read_bytes())
-        if any(rule.found(node) for node in ast.walk(tree)):
-            yield path.relative_to(PACKAGE).as_posix()
+    for place, nodes in modules().items():
+        if any(map(rule.found, nodes)):
+            yield place
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from coterie.files import hold, sync_folder
+from coterie.files import hold, sync, sync_folder
 
 _PIECE_BYTES = 1 << 16
 
@@ -106,7 +106,7 @@ class AppendOnlyFile:
         Raises:
             OSError: The disk does not take it.
         """
-        os.fsync(self._file)
+        sync(self._file)
 
     def close(self) -> None:
         """Closes the file, and lets it go."""

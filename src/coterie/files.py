@@ -11,7 +11,9 @@ import errno
 import fcntl
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -55,9 +57,8 @@ def written_aside(path: Path) -> Iterator[BinaryIO]:
     try:
         with partial.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
+            sync(file)
+        move_over(partial, path)
     except BaseException:
         try:
             partial.unlink(missing_ok=True)
@@ -85,12 +86,84 @@ def write_new(path: Path, octets: bytes, *, mode: int = 0o666) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(octets)
-            file.flush()
-            os.fsync(file.fileno())
+            sync(file)
         sync_folder(path.parent)
     except BaseException:
         path.unlink(missing_ok=True)  # it is this process's, and not whole
         raise
+
+
+@contextmanager
+def made_new(path: Path) -> Iterator[Path]:
+    """Gives a path to make a new file or folder at; it takes its name, durably, if the context ends well.
+
+    The path lies in a hidden folder beside ``path`` and has the same name. Nothing is left of that folder.
+
+    Raises:
+        FileExistsError: Something has the name of ``path``.
+        OSError: It cannot be made.
+    """
+    make_folder(path.parent)
+    named = False
+    try:
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as hidden:
+            aside = Path(hidden, path.name)
+            yield aside
+            _sync_all(aside)
+            move_new(aside, path)
+            named = True
+        sync_folder(path.parent)
+    except BaseException:
+        if named:  # it is this process's, and its name may not be durable
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
+
+
+def _sync_all(path: Path) -> None:
+    """Makes a file durable, or a folder with all that it holds."""
+    if path.is_dir():
+        for inside in path.iterdir():
+            _sync_all(inside)
+        sync_folder(path)
+        return
+    with path.open("rb") as file:
+        sync(file)
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copies a file, whole or not at all; durable on return.
+
+    Raises:
+        OSError: It cannot be read or written.
+    """
+    with source.open("rb") as original, written_aside(target) as copy:
+        shutil.copyfileobj(original, copy)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Gives a file that does not change any more a second name, whole or not at all; durable on return.
+
+    Raises:
+        OSError: It cannot be read or written.
+    """
+    partial = target.with_name(target.name + ".partial")
+    partial.unlink(missing_ok=True)
+    try:
+        partial.hardlink_to(source)
+    except OSError:  # not every file system has links
+        copy_whole(source, target)
+        return
+    move_over(partial, target)
+    sync_folder(target.parent)
+
+
+def move_over(aside: Path, path: Path) -> None:
+    """Gives a whole file its name, in the place of what has it. Durable once the folder is synced.
+
+    Raises:
+        OSError: It cannot be moved.
+    """
+    aside.rename(path)
 
 
 def move_new(aside: Path, path: Path) -> None:
@@ -112,7 +185,21 @@ def move_new(aside: Path, path: Path) -> None:
             raise
         aside.rename(path)  # not every file system has links
         return
-    aside.unlink()
+    with suppress(OSError):  # a second name of what is whole does no harm
+        aside.unlink()
+
+
+def sync(file: BinaryIO | int) -> None:
+    """Makes an open file's content durable; it is given as a file or by its descriptor.
+
+    Raises:
+        OSError: The disk does not take it.
+    """
+    if isinstance(file, int):
+        os.fsync(file)
+        return
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
@@ -143,6 +230,24 @@ def make_folder(folder: Path) -> None:
     for made in reversed(missing):
         made.mkdir(exist_ok=True)
         sync_folder(made.parent)
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """Reads a small file whole.
+
+    Args:
+        path: The file.
+        most: How many octets it may hold. Of a larger one the first ``most + 1`` are given, so that
+            whoever decodes them refuses it, and can say so.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(most + 1)
 
 
 # --- errors --------------------------------------------------------------------------------------

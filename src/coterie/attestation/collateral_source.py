@@ -23,7 +23,7 @@ from coterie.attestation.quote import Quote, parse_quote
 from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.verdict import CheckList
 from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused
-from coterie.files import make_folder, sync_folder, write_whole
+from coterie.files import make_folder, move_over, read_bounded, sync_folder, write_whole
 from coterie.kinds import TeeKind
 
 if TYPE_CHECKING:  # the vendors of real TEEs need no simulated one
@@ -129,8 +129,7 @@ class DirectoryCollateral:
         """
         path = self._path(platform)
         try:
-            with path.open("rb") as file:
-                return Collateral.from_json(file.read(MAX_COLLATERAL_BYTES + 1))
+            return Collateral.from_json(read_bounded(path, MAX_COLLATERAL_BYTES))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -158,7 +157,7 @@ class DirectoryCollateral:
             with tempfile.TemporaryDirectory(dir=self._folder, prefix=".") as aside:
                 whole = Path(aside, path.name)
                 write_whole(whole, collateral.to_json().encode())
-                whole.replace(path)
+                move_over(whole, path)
             sync_folder(self._folder)
         except OSError as error:
             raise _unfit(path, "written", error) from error

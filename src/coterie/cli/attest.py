@@ -16,6 +16,7 @@ from coterie.cli.attest_output import print_facts, print_outcome
 from coterie.cli.attest_peer import peer
 from coterie.cli.options import AsJson
 from coterie.errors import EvidenceRefused
+from coterie.files import read_bounded
 from coterie.kinds import Role, TcbStatus, TeeKind
 
 if TYPE_CHECKING:
@@ -232,8 +233,7 @@ def _collateral(
     if path is not None and path.is_dir():
         return DirectoryCollateral(path).collateral_for(quote, at)
     if path is not None:
-        with path.open("rb") as file:
-            text = file.read(MAX_COLLATERAL_BYTES + 1)
+        text = read_bounded(path, MAX_COLLATERAL_BYTES)
         return Collateral.from_json(text.removeprefix(BOM_UTF8))
     if pccs_url is not None:
         return PccsCollateral(pccs_url).collateral_for(quote, at)

@@ -10,6 +10,7 @@ import typer
 from coterie.cli import console
 from coterie.cli.options import AsJson, ContractFile
 from coterie.errors import ContractInvalid, OutputInUse
+from coterie.files import read_bounded
 from coterie.kinds import Role
 
 
@@ -31,13 +32,13 @@ def pin(
     Example: coterie contract pin contract.toml values.json --role worker --out new.toml
     """
     from coterie.contract import contract_digest, parse_contract
-    from coterie.contract.loading import text_of
+    from coterie.contract.loading import MAX_CONTRACT_BYTES, text_of
     from coterie.contract.references import read_references, with_references
     from coterie.files import write_new
 
     references = read_references(values)
     try:
-        text = text_of(contract.read_bytes(), f"the contract {contract}")
+        text = text_of(read_bounded(contract, MAX_CONTRACT_BYTES), f"the contract {contract}")
     except OSError as error:
         raise ContractInvalid.unreadable(
             f"the contract {contract}",

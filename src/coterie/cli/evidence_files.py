@@ -14,6 +14,7 @@ from coterie.attestation.policy import Policy, ReportDataIs
 from coterie.attestation.verdict import Check
 from coterie.contract import Contract, contract_digest
 from coterie.errors import EvidenceRefused
+from coterie.files import read_bounded
 from coterie.kinds import Role
 from coterie.ratls.certificate import RatlsCertificate, read_certificate
 from coterie.ratls.claims import Claims
@@ -75,8 +76,7 @@ def read_parts(file: Path) -> tuple[bytes, ...]:
     Raises:
         EvidenceRefused: It begins like PEM but is malformed, or is too large.
     """
-    with file.open("rb") as stream:
-        data = stream.read(MAX_FILE_BYTES + 1)
+    data = read_bounded(file, MAX_FILE_BYTES)
     if len(data) > MAX_FILE_BYTES:
         raise _unreadable(file, f"at most {MAX_FILE_BYTES} bytes", "more")
     if data.lstrip().startswith(_PEM):

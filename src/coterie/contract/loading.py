@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from coterie.contract.problems import invalid
 from coterie.contract.schema import Contract
 from coterie.errors import ContractInvalid
+from coterie.files import read_bounded
 
 MAX_CONTRACT_BYTES = 1 << 20
 
@@ -26,8 +27,7 @@ def load_contract(path: Path) -> Contract:
     A file that ends in ``.json`` holds the canonical form, as a run's directory keeps it.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_CONTRACT_BYTES + 1)
+        text = read_bounded(path, MAX_CONTRACT_BYTES)
     except OSError as error:
         within = path / "contract.json"
         raise ContractInvalid.unreadable(

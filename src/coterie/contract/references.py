@@ -22,6 +22,7 @@ from pathlib import Path
 from coterie.contract.loading import parse_contract
 from coterie.contract.trust import RoleTrust
 from coterie.errors import ContractInvalid
+from coterie.files import read_bounded
 from coterie.kinds import Role
 
 MAX_BYTES = 1 << 18
@@ -66,8 +67,7 @@ def read_references(path: Path) -> References:
         ContractInvalid: It cannot be read, is too large, or is of another form.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
+        text = read_bounded(path, MAX_BYTES)
     except OSError as error:
         raise _invalid(path, error.strerror or str(error)) from error
     if len(text) > MAX_BYTES:

@@ -23,7 +23,7 @@ from coterie.contract.digest import contract_digest
 from coterie.contract.schema import Contract
 from coterie.contract.signatures import sign_statement, verify_statement
 from coterie.errors import SignatureRefused
-from coterie.files import write_whole, writing
+from coterie.files import read_bounded, write_whole, writing
 from coterie.text import format_of
 
 _FORMAT = 2
@@ -128,8 +128,7 @@ class RollbackConsent:
             SignatureRefused: It cannot be read, or is none.
         """
         try:
-            with path.open("rb") as file:
-                text = file.read(_MAX_FILE_BYTES)
+            text = read_bounded(path, _MAX_FILE_BYTES)
             stored = StoredConsent.model_validate_json(text)
         except (OSError, ValidationError) as error:
             raise SignatureRefused(

@@ -30,7 +30,7 @@ from coterie.contract.digest import contract_digest
 from coterie.contract.moments import check_in_force
 from coterie.contract.schema import Contract
 from coterie.errors import ContractInvalid, OutputInUse, SignatureRefused
-from coterie.files import unwritable, write_new
+from coterie.files import read_bounded, unwritable, write_new
 
 MAX_FILE_BYTES = 16 * 1024
 _LABEL = b"coterie contract signature 1\0"
@@ -362,8 +362,7 @@ def party_keys(contract: Contract, name: str, at: datetime | None) -> tuple[str,
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+        data = read_bounded(path, MAX_FILE_BYTES)
     except OSError as error:
         raise SignatureRefused.unreadable(str(path), error, "a key or signature file") from error
     if len(data) > MAX_FILE_BYTES:

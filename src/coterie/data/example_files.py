@@ -41,6 +41,7 @@ from coterie.arrays import IdArray, Int64Array
 from coterie.contract import DataSection, data_digest
 from coterie.data.examples import PIECE_ROWS, Examples, find_bad_value, record_bytes
 from coterie.errors import DataSetDamaged, DataSetMismatch
+from coterie.files import sync
 from coterie.text import first_octets
 
 HEADER_BYTES = 128
@@ -90,8 +91,7 @@ class ExampleFileWriter:
     def finish(self) -> str:
         """Makes the file durable; returns its SHA-256 in hex."""
         assert not self._missing, f"{self._missing} records were announced but not written"
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        sync(self._file)
         return self._hasher.hexdigest()
 
     def _write(self, data: bytes) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from coterie.contract import DataSection, data_digest
 from coterie.data.example_files import damaged
 from coterie.errors import DataSetDamaged, DataSetMismatch
+from coterie.files import read_bounded
 
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 24
@@ -169,8 +170,7 @@ def party_of(directory: Path) -> str:
 
 def _read(path: Path, party: str = "") -> bytes:
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_MANIFEST_BYTES + 1)
+        text = read_bounded(path, MAX_MANIFEST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         remedy = "check the path; or prepare the data: coterie prepare RAW OUT --contract C"
         if party and (path.parent / party / path.name).exists():

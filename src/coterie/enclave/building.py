@@ -17,6 +17,7 @@ from coterie.enclave.lint import check_manifest
 from coterie.enclave.manifest import RUNTIME, Settings, render_manifest
 from coterie.enclave.staging import image_digest, image_list, stage
 from coterie.errors import EnvironmentUnfit, OutputInUse
+from coterie.files import move_new
 from coterie.tensorflow.native import load
 
 RENDERED = "manifest.toml"
@@ -92,7 +93,7 @@ def build_image(
     try:
         partial.chmod(0o755)
         built = _build(image, partial, options, tools)
-        partial.rename(folder)
+        move_new(partial, folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

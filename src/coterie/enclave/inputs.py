@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coterie.address import AddressText
 from coterie.errors import EnvironmentUnfit
+from coterie.files import read_bounded
 
 MAX_INPUT_BYTES = 1 << 16
 
@@ -58,8 +59,7 @@ def read_inputs(path: Path) -> NodeInputs:
         EnvironmentUnfit: It cannot be read, is too large, or has other content.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_INPUT_BYTES + 1)
+        text = read_bounded(path, MAX_INPUT_BYTES)
     except OSError as error:
         raise _unfit(seen=error.strerror or type(error).__name__) from error
     if len(text) > MAX_INPUT_BYTES:

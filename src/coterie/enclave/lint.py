@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from coterie.errors import ManifestRefused
+from coterie.files import read_bounded
 
 MAX_MANIFEST_BYTES = 64 << 20
 _PLAIN = re.compile(r"[A-Za-z0-9_]+")
@@ -186,8 +187,7 @@ def read_manifest(path: Path) -> str:
         ManifestRefused: It cannot be read, or is too large.
     """
     try:
-        with path.open("rb") as file:
-            octets = file.read(MAX_MANIFEST_BYTES + 1)
+        octets = read_bounded(path, MAX_MANIFEST_BYTES)
         if len(octets) <= MAX_MANIFEST_BYTES:
             return octets.decode()
         seen = f"more than {MAX_MANIFEST_BYTES} bytes"

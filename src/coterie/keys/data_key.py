@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coterie.contract.signatures import write_key_file
 from coterie.errors import KeyFileRefused
+from coterie.files import read_bounded
 from coterie.keys.sealed_file import ID_BYTES, KEY_BYTES
 
 _MAX_BYTES = 4096
@@ -58,8 +59,7 @@ class DataKey:
             KeyFileRefused: It cannot be read or is none.
         """
         try:
-            with path.open("rb") as file:
-                text = file.read(_MAX_BYTES + 1)
+            text = read_bounded(path, _MAX_BYTES)
             found = _KeyFile.model_validate_json(text)
         except OSError as error:
             raise _refused(path, error.strerror or type(error).__name__) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +15,7 @@ from coterie.data.dataset import DataSet, assemble_dataset, open_dataset
 from coterie.data.example_files import check_examples
 from coterie.data.manifest import MANIFEST_NAME, SPLITS, check_manifest
 from coterie.errors import DataSetMismatch, OutputInUse, SealBroken
-from coterie.files import sync_folder, write_whole
+from coterie.files import made_new, read_bounded, write_whole
 from coterie.keys.data_key import DataKey
 from coterie.keys.sealed_file import Seal, seal, unseal
 
@@ -61,8 +60,7 @@ class SealedDataSet:
         if not path.exists():
             return None
         try:
-            with path.open("rb") as file:
-                cover = _Cover.model_validate_json(file.read(_MAX_COVER_BYTES + 1))
+            cover = _Cover.model_validate_json(read_bounded(path, _MAX_COVER_BYTES))
         except (OSError, ValidationError) as error:
             raise SealBroken.unreadable(
                 str(path), error, "the cover of a sealed data set"
@@ -90,8 +88,7 @@ def seal_dataset(directory: Path, out: Path, data: DataSection, key: DataKey) ->
     try:
         if out.exists():
             raise FileExistsError(None, "it exists", str(out))
-        with tempfile.TemporaryDirectory(prefix=".seal-", dir=out.parent) as hidden:
-            made = Path(hidden) / out.name
+        with made_new(out) as made:
             made.mkdir()
             for name in names:
                 _seal_file(directory / name, made / f"{name}.sealed", _seal(key, name))
@@ -102,8 +99,6 @@ def seal_dataset(directory: Path, out: Path, data: DataSection, key: DataKey) ->
                 data_digest=data_digest(data).hex(),
             )
             write_whole(made / COVER_NAME, cover.model_dump_json(indent=1).encode() + b"\n")
-            made.rename(out)
-            sync_folder(out.parent)
     except OSError as error:
         raise OutputInUse.unwritable(f"the sealed data set {out}", error) from error
     return SealedDataSet(out, key.party, key.set_id, data_digest(data))
@@ -165,8 +160,6 @@ def _seal(key: DataKey, name: str) -> Seal:
 def _seal_file(source: Path, target: Path, under: Seal) -> None:
     with source.open("rb") as plain, target.open("xb") as sealed:
         seal(plain, os.fstat(plain.fileno()).st_size, sealed, under)
-        sealed.flush()
-        os.fsync(sealed.fileno())
 
 
 def _open_file(path: Path, under: Seal) -> memoryview:

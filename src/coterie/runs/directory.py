@@ -21,22 +21,26 @@ from coterie.contract.signatures import generate_party_key, public_key_text
 from coterie.errors import ContractInvalid, CoterieError, ModelDamaged, OutputInUse, reason
 from coterie.files import (
     LOCK,
+    copy_whole,
+    link_or_copy,
     make_folder,
+    move_over,
     only_writer,
+    read_bounded,
     sync_folder,
     unreadable,
     write_whole,
     writing,
-    written_aside,
 )
 from coterie.parameters.optimizer_state import STATE_NAME, read_state
 from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
 from coterie.runs.result import RunResult, TransportName
-from coterie.runs.result_file import RESULT, write_result
+from coterie.runs.result_file import MAX_RESULT_BYTES, RESULT, write_result
 from coterie.runs.run_files import CONTRACT, PARENTS, RECEIPT, parent_receipts
 
 STAMP = "run.json"
 _KEYS = "keys"
+_MAX_STAMP_BYTES = 1 << 16
 _STAGING = "new.partial"  # while it exists, the files that were moved out of it are not yet a run
 
 
@@ -87,7 +91,7 @@ class RunDirectory:
         if not kept.exists():
             return
         with writing(self.path / RECEIPT):
-            _copy(kept, self.path / RECEIPT)
+            copy_whole(kept, self.path / RECEIPT)
         if start is None:
             return
         folder = self.path / PARENTS
@@ -95,14 +99,14 @@ class RunDirectory:
             make_folder(folder)
             before = parent_receipts(start / RECEIPT)
             for path in before:
-                _copy(path, folder / path.name)
+                copy_whole(path, folder / path.name)
             if (start / RECEIPT).exists():
-                _copy(start / RECEIPT, folder / f"{len(before):04d}.jsonl")
+                copy_whole(start / RECEIPT, folder / f"{len(before):04d}.jsonl")
 
     def result(self) -> RunResult | None:
         """The result, once the run has finished."""
         try:
-            return RunResult.model_validate_json((self.path / RESULT).read_bytes())
+            return RunResult.model_validate_json(read_bounded(self.path / RESULT, MAX_RESULT_BYTES))
         except FileNotFoundError:
             return None
         except ValidationError as error:
@@ -131,7 +135,7 @@ class RunDirectory:
             if digest != result.model_digest:
                 raise _another(source, f"model {result.model_digest}", f"model {digest}")
             with writing(self.path / MODEL_NAME):
-                _link_or_copy(source, self.path / MODEL_NAME)
+                link_or_copy(source, self.path / MODEL_NAME)
             self._keep_state(self.node(node.name) / STATE_NAME, result)
             return
 
@@ -143,7 +147,7 @@ class RunDirectory:
         if digest != result.optimizer_state:
             raise _another(source, f"state {result.optimizer_state}", f"state {digest}")
         with writing(self.path / STATE_NAME):
-            _link_or_copy(source, self.path / STATE_NAME)
+            link_or_copy(source, self.path / STATE_NAME)
 
     @property
     def _keys(self) -> Path:
@@ -174,7 +178,7 @@ class RunDirectory:
                 )
                 write_whole(made[STAMP], stamp.model_dump_json().encode() + b"\n")
                 for name, path in made.items():
-                    path.rename(self.path / name)
+                    move_over(path, self.path / name)
                     sync_folder(self.path)
                 staging.rmdir()
             except (CoterieError, OSError):
@@ -251,25 +255,6 @@ def _with_keys(given: Contract, folder: Path) -> Contract:
     return given.model_copy(update={"parties": tuple(parties)})
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copies a file durably and atomically."""
-    with source.open("rb") as original, written_aside(target) as copy:
-        shutil.copyfileobj(original, copy)
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Links a file that does not change any more, or copies it; atomically."""
-    partial = target.with_name(target.name + ".partial")
-    partial.unlink(missing_ok=True)
-    try:
-        partial.hardlink_to(source)
-    except OSError:  # some file systems have no links
-        _copy(source, target)
-        return
-    partial.rename(target)
-    sync_folder(target.parent)
-
-
 def _require_own_or_empty(path: Path) -> None:
     """Refuses a directory that holds files, unless they are a run or the beginning of one."""
     names = _names(path, "a directory, new or of this run")
@@ -314,7 +299,7 @@ def _stored_contract(path: Path, given: Contract) -> Contract:
 
 def _check_stamp(path: Path, contract: Contract, transport: TransportName) -> None:
     try:
-        stamp = _Stamp.model_validate_json((path / STAMP).read_bytes())
+        stamp = _Stamp.model_validate_json(read_bounded(path / STAMP, _MAX_STAMP_BYTES))
     except ValidationError as error:
         raise _in_use(path, "a run of this version", "an unreadable run.json") from error
     expected = (contract_digest(contract).hex(), transport)

@@ -7,10 +7,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from coterie.errors import ResultUnreadable, reason
-from coterie.files import write_whole, writing
+from coterie.files import read_bounded, write_whole, writing
 from coterie.runs.result import RunResult
 
 RESULT = "result.json"
+MAX_RESULT_BYTES = 1 << 26
 
 
 def read_result(directory: Path) -> RunResult:
@@ -21,7 +22,7 @@ def read_result(directory: Path) -> RunResult:
     """
     path = directory / RESULT
     try:
-        result = RunResult.model_validate_json(path.read_bytes())
+        result = RunResult.model_validate_json(read_bounded(path, MAX_RESULT_BYTES))
         return result.model_copy(update={"path": str(directory)})
     except OSError as error:
         seen = reason(error)

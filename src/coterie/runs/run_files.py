@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from coterie.contract import Contract, canonical_json
 from coterie.errors import DataError
-from coterie.files import write_whole, writing
+from coterie.files import read_bounded, write_whole, writing
 
 RECEIPT = "receipt.jsonl"
 PARENTS = "parents"
@@ -49,8 +49,7 @@ def read_beside(
         DataError: The file is too large or malformed.
     """
     try:
-        with path.open("rb") as file:
-            return kind.model_validate_json(file.read(max_bytes))
+        return kind.model_validate_json(read_bounded(path, max_bytes))
     except FileNotFoundError:
         return None
     except ValidationError as error:

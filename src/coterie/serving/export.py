@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import keyword
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, cast
@@ -20,7 +19,7 @@ import tensorflow as tf
 
 from coterie.data.hashing import column_key, tensorflow_key
 from coterie.errors import EnvironmentUnfit, ModelUnfit, OutputInUse
-from coterie.files import move_new, unwritable
+from coterie.files import made_new, unwritable
 from coterie.models.core import core_of
 from coterie.models.dlrm import assign_flat
 from coterie.parameters.trained_model import TrainedModel
@@ -114,14 +113,11 @@ def export(model: TrainedModel, out: Path, *, format: Format = "saved_model") ->
         raise OutputInUse.exists(out)
     serving = serving_model(model)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
-            aside = Path(folder, "model.keras" if format == "keras" else "model")
+        with made_new(out) as aside:
             if format == "keras":
                 serving.save(aside)
             else:
                 _save(serving, aside)
-            move_new(aside, out)
     except OSError as error:
         raise unwritable(str(out), error) from error
     return out

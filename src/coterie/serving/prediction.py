@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +17,7 @@ from coterie.data.prepare.encoding import encode_rows
 from coterie.data.prepare.layout import Layout
 from coterie.data.prepare.reader import CriteoReader, RawRows
 from coterie.errors import OutputInUse, UsageError
-from coterie.files import move_new, unwritable
+from coterie.files import made_new, unwritable
 from coterie.parameters.trained_model import TrainedModel
 from coterie.serving.scoring import Scorer, probabilities
 
@@ -208,20 +206,13 @@ def _check_output(out: Path) -> None:
 def _appearing(out: Path, schema: dict[str, type[pl.DataType]]) -> Iterator[Path]:
     """Opens a temporary CSV file beside ``out``, which replaces ``out`` on success."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".predict-", dir=out.parent) as folder:
-            csv = Path(folder, "predictions.csv")
+        with made_new(out) as table:
+            csv = table.with_name("predictions") if out.suffix == ".parquet" else table
             yield csv
-            if out.suffix == ".parquet":
-                table = Path(folder, "predictions.parquet")
+            if csv != table:
                 # Polars is given open files: it takes no path that is not UTF-8.
                 with csv.open("rb") as source, table.open("wb") as target:
                     rows = pl.scan_csv(source, schema=schema, empty_string_is_null=False)
                     rows.sink_parquet(target)
-            else:
-                table = csv
-            with table.open("rb") as file:
-                os.fsync(file.fileno())
-            move_new(table, out)
     except OSError as error:
         raise unwritable(str(out), error) from error

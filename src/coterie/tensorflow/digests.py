@@ -14,6 +14,7 @@ from pathlib import Path
 
 from coterie.contract import Contract, TensorFlowSection
 from coterie.errors import ContractInvalid, EnvironmentUnfit
+from coterie.files import read_bounded
 
 MAX_PROGRAM_BYTES = 1 << 20
 _WHEEL_LABEL = b"coterie tensorflow wheel 1\0"
@@ -44,8 +45,7 @@ def read_program(path: Path) -> Program:
         EnvironmentUnfit: It cannot be read, or is too large.
     """
     try:
-        with path.open("rb") as file:
-            source = file.read(MAX_PROGRAM_BYTES + 1)
+        source = read_bounded(path, MAX_PROGRAM_BYTES)
     except OSError as error:
         raise EnvironmentUnfit.unreadable(f"the program {path}", error, "a Python file") from error
     if len(source) > MAX_PROGRAM_BYTES:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from coterie.contract import Contract, contract_digest
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import CheckpointDamaged, RollbackRefused
-from coterie.files import make_folder, reading, write_whole, writing
+from coterie.files import make_folder, read_bounded, reading, write_whole, writing
 from coterie.ps.checkpoints.lineage import Announced, Lineage
 from coterie.ps.checkpoints.records import MAX_CONSENTS, DurableCheckpoint
 from coterie.ps.wire import ps_pb2 as pb
@@ -226,8 +226,7 @@ class RollbackGuard:
             return _Known()
         with reading(self._path):
             try:
-                with self._path.open("rb") as file:
-                    text = file.read(_MAX_FILE_BYTES)
+                text = read_bounded(self._path, _MAX_FILE_BYTES)
             except FileNotFoundError:
                 return _Known()
         try:

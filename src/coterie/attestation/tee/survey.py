@@ -9,6 +9,7 @@ from pathlib import Path
 
 from coterie.attestation.tee.gramine import ATTESTATION_FOLDER
 from coterie.attestation.tee.tdx import REPORT_FOLDER
+from coterie.files import read_bounded
 from coterie.kinds import TeeKind
 
 _READ_LIMIT = 1 << 20
@@ -167,7 +168,6 @@ def _first_line(path: Path) -> str | None:
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return file.read(_READ_LIMIT).decode("utf-8", "replace")
+        return read_bounded(path, _READ_LIMIT).decode("utf-8", "replace")
     except OSError:
         return ""

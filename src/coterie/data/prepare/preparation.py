@@ -11,7 +11,6 @@ distinct id of the largest party's training rows.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -35,7 +34,7 @@ from coterie.data.prepare.statistics import TrainingStatistics, among
 from coterie.data.prepare.suspicions import Suspicions
 from coterie.data.split import MINIMUM_ROWS, Deal, deal_rows, split_rows
 from coterie.errors import DataSetMismatch, OutputInUse, RawDataInvalid
-from coterie.files import sync_folder, unwritable
+from coterie.files import move_new, sync, sync_folder, unwritable
 from coterie.text import printable
 
 Progress = Callable[[str, int, int], None]
@@ -241,8 +240,7 @@ class _Builder:
         )
         with (self._folder / MANIFEST_NAME).open("xb") as target:
             target.write(manifest.to_bytes())
-            target.flush()
-            os.fsync(target.fileno())
+            sync(target)
         sync_folder(self._folder)
         return manifest
 
@@ -264,7 +262,7 @@ def _install(work: Path, out: Path, owners: list[str]) -> None:
     try:
         for owner in owners:
             _refuse_used(out, [owner])
-            (work / owner).rename(out / owner)
+            move_new(work / owner, out / owner)
             installed.append(out / owner)
         sync_folder(out)
     except BaseException:

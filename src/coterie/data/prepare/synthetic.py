@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import io
 import lzma
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ import zstandard
 from coterie.arrays import BoolArray, Int64Array
 from coterie.data.prepare.synthetic_model import CATEGORICAL, NUMERIC, Draw, World
 from coterie.errors import OutputInUse
-from coterie.files import unwritable
+from coterie.files import made_new, unwritable
 
 _BLOCK_ROWS = 1 << 16
 _AUC_BINS = 10_000
@@ -133,12 +132,12 @@ def _new_file(out: Path) -> Iterator[BinaryIO]:
     if out.exists() or out.is_symlink():
         raise OutputInUse.exists(out)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".synthesize-", dir=out.parent) as folder:
-            path = Path(folder) / "raw"
-            with path.open("xb") as file, _compressor(out.suffix, file) as target:
-                yield target
-            path.rename(out)
+        with (
+            made_new(out) as path,
+            path.open("xb") as file,
+            _compressor(out.suffix, file) as target,
+        ):
+            yield target
     except OSError as error:
         raise unwritable(str(out), error) from error
 

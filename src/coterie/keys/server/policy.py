@@ -36,6 +36,7 @@ from coterie.contract import Contract, contract_digest, load_contract
 from coterie.contract.loading import text_of
 from coterie.contract.trust import TrustSection
 from coterie.errors import ContractInvalid, ContractMismatch, KeyRefused
+from coterie.files import read_bounded
 from coterie.keys.data_key import DataKey
 from coterie.keys.server.messages import KeyRequest
 from coterie.kinds import Role
@@ -123,8 +124,7 @@ class KeyPolicy:
             KeyFileRefused: A key file is none.
         """
         try:
-            with path.open("rb") as file:
-                text = file.read(_MAX_BYTES + 1)
+            text = read_bounded(path, _MAX_BYTES)
             found = _PolicyFile.model_validate(tomllib.loads(text_of(text, f"the policy {path}")))
         except (OSError, ValueError, RecursionError) as error:
             raise _invalid(path, _said(error)) from error

@@ -10,7 +10,6 @@ may be sealed (``codec.py``).
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from coterie.arrays import FloatArray, RecordArray
+from coterie.files import move_over, sync
 from coterie.ps.checkpoints.segment_files import (
     CHUNK_ROWS,
     DIGEST_BYTES,
@@ -176,8 +176,7 @@ def _write(folder: SegmentFolder, parts: Iterator[bytes], footer: Footer) -> byt
                 target.write(part)
             target.write(digest.digest())
             target.finish()
-            file.flush()
-            os.fsync(file.fileno())
+            sync(file)
             file.seek(0)
             seen = hashlib.sha256()
             source = opened_segment(folder, file, partial)
@@ -185,7 +184,7 @@ def _write(folder: SegmentFolder, parts: Iterator[bytes], footer: Footer) -> byt
                 seen.update(source.read(min(_READ_BYTES, content - start)))
         if seen.digest() != digest.digest():
             raise damaged_file(partial, f"SHA-256 {digest.hexdigest()}", seen.hexdigest())
-        partial.rename(folder.path(digest.digest()))
+        move_over(partial, folder.path(digest.digest()))
     except OSError:
         with suppress(OSError):
             partial.unlink()  # its room may be what is lacking

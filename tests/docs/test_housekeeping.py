@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+from hatchling.builders.sdist import SdistBuilder
 
 import coterie
 from tests.conftest import REPOSITORY
@@ -80,3 +82,14 @@ def test_every_decision_has_a_number_of_its_own() -> None:
     for page in pages:
         title = page.read_text(encoding="utf-8").partition("\n")[0]
         assert title.startswith(f"# {int(page.name[:4])}. "), page.name
+
+
+def test_the_source_archive_holds_no_data_or_runs_of_a_checkout(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    kept = {"src/coterie/__init__.py", "requirements/dev.lock", "README.md", "pyproject.toml"}
+    strangers = {"data/acme/train.examples", "run1/keys/acme.pem", "shop.csv", "acme.pem"}
+    for name in (kept | strangers) - {"pyproject.toml"}:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    included = SdistBuilder(str(tmp_path)).recurse_included_files()
+    assert {one.distribution_path for one in included} == kept

@@ -6,6 +6,7 @@ from mutants.mutation import Of
 
 _session = Of("ratls/session.py", "ratls/test_session.py")
 _binding = Of("ratls/session_binding.py", "ratls/test_session_binding.py", "ratls/test_session.py")
+_request = Of("ratls/request.py", "ratls/test_request.py")
 _judging = Of("ratls/verify.py", "ratls/test_verify.py")
 _handshake = Of("ratls/handshake.py", "ratls/test_handshake.py")
 _tls = Of("ratls/tls.py", "ratls/test_tls.py", "ratls/test_strangers.py")
@@ -167,6 +168,36 @@ MUTATIONS = (
         "staple=message.wants_collateral",
         "staple=True",
         "collateral is fetched and sent though nobody asked for it",
+    ),
+    _request(
+        "any-message",
+        "if isinstance(message, due):",
+        "if isinstance(message, due | Message):",
+        "another message is taken for the one that is due",
+    ),
+    _request(
+        "refused-by-a-dialler",
+        'if isinstance(message, Refusal) and self.binding.side == "dialler":',
+        "if isinstance(message, Refusal):",
+        "whoever dials ends a listener's question with an error of its own making",
+    ),
+    _request(
+        "anothers-word",
+        "refusal.peer_proved = self.peer_proved",
+        "refusal.peer_proved = True",
+        "a refusal by whoever sits on the way ends a node",
+    ),
+    _request(
+        "refusal-not-told",
+        "            connection.send(frame(Refusal.of(error)))\n",
+        "            frame(Refusal.of(error))\n",
+        "nobody learns why it was refused",
+    ),
+    _request(
+        "bound-of-the-message-before",
+        "self._frames.most, self._frames.items = most, items",
+        "self._frames.most, self._frames.items = max(most, self._frames.most, 1 << 14), items",
+        "a stranger's message may be as long as another one",
     ),
     _judging(
         "own-key",

@@ -50,7 +50,7 @@ def nodes_by_name(node: ast.AST) -> bool:
     (loop, *_) = node.generators
     of_contract = isinstance(loop.iter, ast.Attribute) and loop.iter.attr in {"nodes", "parties"}
     name = f"{ast.unparse(loop.target)}.name"
-    search = [ast.unparse(one).startswith(f"{name} == ") for one in loop.ifs]
+    search = [ast.unparse(one).startswith(f"{name} == ") for one in (*loop.ifs, node.elt)]
     return of_contract and (any(search) or (ast.unparse(node.elt) == name and not loop.ifs))
 
 

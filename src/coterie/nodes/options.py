@@ -64,7 +64,7 @@ def check_addresses(contract: Contract, node: Node, options: NodeOptions) -> Non
     listening = sorted(one.name for one in contract.nodes if contract.listens(one))
     for name, address in options.addresses.items():
         if name not in listening:
-            known = any(one.name == name for one in contract.nodes)
+            known = name in contract.node_names
             raise ContractInvalid(
                 f"node {name} only dials out: nobody dials it"
                 if known

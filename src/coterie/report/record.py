@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from coterie.contract import Contract, load_contract
 from coterie.errors import CoterieError, DataError
-from coterie.files import read_bounded
 from coterie.receipts import entry_types
 from coterie.receipts.reading import read_entries
 from coterie.runs import events
@@ -21,7 +20,7 @@ from coterie.runs.evaluation_file import Evaluation
 from coterie.runs.event_format import describe_event
 from coterie.runs.event_log import read_events
 from coterie.runs.result import RunResult
-from coterie.runs.result_file import MAX_RESULT_BYTES
+from coterie.runs.result_file import RESULT, parse_result
 from coterie.runs.run_files import RECEIPT
 
 MAX_INCIDENTS = 100
@@ -168,9 +167,9 @@ def _rows(
 
 
 def _result(folder: Path) -> RunResult:
-    path = folder / "result.json"
+    path = folder / RESULT
     try:
-        return RunResult.model_validate_json(read_bounded(path, MAX_RESULT_BYTES))
+        return parse_result(path)
     except OSError as error:
         raise DataError(
             f"{folder} holds no finished run",

@@ -35,7 +35,7 @@ from coterie.files import (
 from coterie.parameters.optimizer_state import STATE_NAME, read_state
 from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
 from coterie.runs.result import RunResult, TransportName
-from coterie.runs.result_file import MAX_RESULT_BYTES, RESULT, write_result
+from coterie.runs.result_file import RESULT, parse_result, write_result
 from coterie.runs.run_files import CONTRACT, PARENTS, RECEIPT, parent_receipts
 
 STAMP = "run.json"
@@ -106,7 +106,7 @@ class RunDirectory:
     def result(self) -> RunResult | None:
         """The result, once the run has finished."""
         try:
-            return RunResult.model_validate_json(read_bounded(self.path / RESULT, MAX_RESULT_BYTES))
+            return parse_result(self.path / RESULT)
         except FileNotFoundError:
             return None
         except ValidationError as error:

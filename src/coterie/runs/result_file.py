@@ -11,7 +11,17 @@ from coterie.files import read_bounded, write_whole, writing
 from coterie.runs.result import RunResult
 
 RESULT = "result.json"
-MAX_RESULT_BYTES = 1 << 26
+_MAX_RESULT_BYTES = 1 << 26
+
+
+def parse_result(path: Path) -> RunResult:
+    """Reads a result's file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValidationError: It is not a result of this version.
+    """
+    return RunResult.model_validate_json(read_bounded(path, _MAX_RESULT_BYTES))
 
 
 def read_result(directory: Path) -> RunResult:
@@ -22,7 +32,7 @@ def read_result(directory: Path) -> RunResult:
     """
     path = directory / RESULT
     try:
-        result = RunResult.model_validate_json(read_bounded(path, MAX_RESULT_BYTES))
+        result = parse_result(path)
         return result.model_copy(update={"path": str(directory)})
     except OSError as error:
         seen = reason(error)

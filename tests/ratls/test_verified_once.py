@@ -30,6 +30,7 @@ from coterie.attestation.platforms import platform_of
 from coterie.attestation.quote import parse_quote
 from coterie.ratls.trust import TrustContext
 from tests.keys.server.conftest import Owner
+from tests.status.test_status import Scene
 
 if TYPE_CHECKING:
     from tests.ratls.conftest import World
@@ -124,3 +125,16 @@ def test_a_key_server_does_the_work_once_for_each_quote(world: World, tmp_path: 
     with counted() as counts, owner.serving():
         assert owner.client().vouch(identity)
     assert counts == ONCE
+
+
+@pytest.mark.parametrize("source", [SimulatedCollateral, StapledOnly])
+def test_a_party_that_asks_for_the_status_does_the_work_once_for_each_quote(
+    tmp_path: Path, source: Callable[[], SimulatedCollateral | StapledOnly]
+) -> None:
+    scene = Scene()
+    trust = scene.trust(collateral=source())
+    server = scene.world.trust("ps0")
+    server = replace(server, collateral=held(scene.world, tmp_path))
+    with scene.serving(server), counted() as counts:
+        assert scene.ask(trust).verdict
+    assert counts == ONCE + Counter(parsed=1 if source is StapledOnly else 0)

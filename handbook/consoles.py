@@ -23,7 +23,7 @@ from pathlib import Path
 
 PAGES = Path(__file__).resolve().parent.parent / "docs"
 TOLERANCE = 0.05
-COMMAND_SECONDS = 240
+COMMAND_SECONDS = 600
 
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?![\w])")

@@ -35,7 +35,7 @@ def shop(path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.system
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_demonstration_prints_what_is_shown(tmp_path: Path) -> None:
     command, *shown = block("$ make demo")
     seen = run(command.replace("$ make", "coterie"), tmp_path)
@@ -44,7 +44,7 @@ def test_the_demonstration_prints_what_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_commands_for_data_of_ones_own_train_and_predict(tmp_path: Path) -> None:
     shop(tmp_path / "shop.csv")
     lines = block(". .venv/bin/activate")

@@ -146,7 +146,7 @@ class CheckedFile:
         _check_content(header, self._pieces(), self._path, data, expected_digest)
 
     def read(self, start: int, stop: int) -> IdArray:
-        """See Records."""
+        """Reads consecutive records; every piece of the file is checked before its use."""
         stop = min(stop, self.rows)
         parts = []
         while start < stop:
@@ -160,7 +160,7 @@ class CheckedFile:
         return words
 
     def take(self, rows: Int64Array) -> IdArray:
-        """See Records."""
+        """Reads single records, piece by piece, each checked before its use."""
         words = np.empty((len(rows), self._width // 4), "<i4")
         pieces = rows // PIECE_ROWS
         for piece in np.unique(pieces).tolist():

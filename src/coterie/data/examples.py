@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from typing_extensions import override
 
 from coterie.arrays import FloatArray, IdArray, Int64Array
 from coterie.contract import DataSection
@@ -67,22 +68,22 @@ class Records(Protocol):
 
 
 @dataclass(frozen=True)
-class RecordsInMemory:
+class RecordsInMemory(Records):
     """Records as one array of int32 words, shape (rows, 1 + n + m)."""
 
     words: IdArray
 
     @property
+    @override
     def rows(self) -> int:
-        """See Records."""
         return int(self.words.shape[0])
 
+    @override
     def read(self, start: int, stop: int) -> IdArray:
-        """See Records; a view."""
         return self.words[start:stop]
 
+    @override
     def take(self, rows: Int64Array) -> IdArray:
-        """See Records."""
         return self.words.take(rows, axis=0)
 
 

@@ -8,14 +8,15 @@ from typing import BinaryIO
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from typing_extensions import override
 
 from coterie.keys.sealed_file import KEY_BYTES, Seal, SealReader, SealWriter
-from coterie.ps.checkpoints.codec import Source, Target
+from coterie.ps.checkpoints.codec import FileCodec, Source, Target
 
 _NAMES = b"coterie checkpoint names 1\0"
 
 
-class SealedFileCodec:
+class SealedFileCodec(FileCodec):
     """A FileCodec of AES-256-GCM chunks.
 
     Args:
@@ -32,16 +33,17 @@ class SealedFileCodec:
         self._place = "shard {} of {}".format(*place)
         self._name_key = HKDF(SHA256(), KEY_BYTES, None, _NAMES + contract_digest).derive(key)
 
+    @override
     def name_of(self, digest: bytes) -> str:
-        """See FileCodec; keyed, so that a name confirms no guess of the content."""
+        # keyed, so that a name confirms no guess of the content
         return hmac.digest(self._name_key, digest, "sha256").hex()
 
+    @override
     def writer(self, file: BinaryIO, size: int, name: str) -> Target:
-        """See FileCodec."""
         return SealWriter(file, size, self._under(name))
 
+    @override
     def reader(self, file: BinaryIO, name: str) -> Source:
-        """See FileCodec."""
         return SealReader(file, os.fstat(file.fileno()).st_size, self._under(name))
 
     def _under(self, name: str) -> Seal:

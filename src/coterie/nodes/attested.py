@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid, CoterieError
 from coterie.files import make_folder, writing
 from coterie.nodes.descriptors import OWN
-from coterie.nodes.fabric import Service, no_key
+from coterie.nodes.fabric import Fabric, Service, no_key
 from coterie.nodes.options import NodeOptions
 from coterie.nodes.trust import node_trust, waiting_for
 from coterie.ps.call_metrics import CallObserver, ignore_call
@@ -76,7 +78,7 @@ def attested_fabric(
     )
 
 
-class AttestedFabric:
+class AttestedFabric(Fabric):
     """A Fabric over RA-TLS.
 
     Args:
@@ -114,46 +116,46 @@ class AttestedFabric:
         self._size = max_message_bytes(contract)
         self._receipt: Recorder | None = None
 
+    @override
     @contextmanager
     def serve_parameter_server(self, service: ParameterService) -> Iterator[None]:
-        """See Fabric."""
         with self._serving(ParameterServerPort, service, service.overview):
             yield
 
+    @override
     @contextmanager
     def serve_data_receiver(self, service: Service) -> Iterator[None]:
-        """See Fabric."""
         with self._serving(DataReceiverPort, service):
             yield
 
+    @override
     def parameter_server(
         self, shard: int, patience_seconds: float | None = None
     ) -> ParameterServerPort:
-        """See Fabric."""
         server = self._contract.by_role("ps")[shard]
         return ParameterServerPort(
             self._dial(server, patience_seconds or self._contract.limits.join_seconds)
         )
 
+    @override
     def data_receiver(self, worker: str, patience_seconds: float) -> DataReceiverPort:
-        """See Fabric."""
         (node,) = (node for node in self._contract.by_role("worker") if node.name == worker)
         return DataReceiverPort(self._dial(node, patience_seconds))
 
+    @override
     def data_key(self, set_id: bytes) -> bytes:
-        """See Fabric."""
         if self._trust.keys is None:
             raise no_key(self._node.name, "no key server")
         return self._trust.keys.data_key(self._trust.credentials.current().identity, set_id)
 
+    @override
     def model_key(self) -> tuple[bytes, bytes] | None:
-        """See Fabric."""
         if self._trust.keys is None:
             return None  # a simulated contract: its party's key lies on the host too
         return self._trust.keys.model_key(self._trust.credentials.current().identity)
 
+    @override
     def checkpoint_key(self) -> bytes:
-        """See Fabric."""
         from coterie.nodes.checkpoint_key import fetch_checkpoint_key
 
         return fetch_checkpoint_key(
@@ -162,8 +164,8 @@ class AttestedFabric:
             on_wait=lambda server: waiting_for(self._node.name, server, self._on_event),
         )
 
+    @override
     def open_receipt(self, folder: Path) -> Recorder:
-        """See Fabric."""
         from coterie.receipts.recorder import Recorder
 
         with writing(f"the folder {folder}"):
@@ -171,8 +173,8 @@ class AttestedFabric:
         self._receipt = Recorder(folder, self._trust, self._signatures)
         return self._receipt
 
+    @override
     def close(self) -> None:
-        """See Fabric."""
         self._closing.set()
         for channel in list(self._channels):
             self._hang_up(channel)

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from typing_extensions import override
+
 from coterie.contract import Contract, Node
 from coterie.errors import CoterieError, PeerUnreachable
-from coterie.nodes.fabric import NoReceipt, Service, no_key, nothing_sealed
+from coterie.nodes.fabric import Fabric, NoReceipt, Service, no_key, nothing_sealed
 from coterie.ps.caller import Caller
 from coterie.ps.in_process import InProcess
 from coterie.ps.methods import Port
@@ -63,7 +65,7 @@ class InProcessHub:
             return service
 
 
-class InProcessFabric:
+class InProcessFabric(Fabric):
     """A Fabric onto a hub.
 
     Args:
@@ -78,22 +80,22 @@ class InProcessFabric:
         self._node = node
         self._caller = Caller(node.name, node.role, incarnation=1)
 
+    @override
     @contextmanager
     def serve_parameter_server(self, service: ParameterService) -> Iterator[None]:
-        """See Fabric."""
         self._hub.register(self._node.name, ParameterServerPort, service)
         yield
 
+    @override
     @contextmanager
     def serve_data_receiver(self, service: Service) -> Iterator[None]:
-        """See Fabric."""
         self._hub.register(self._node.name, DataReceiverPort, service)
         yield
 
+    @override
     def parameter_server(
         self, shard: int, patience_seconds: float | None = None
     ) -> ParameterServerPort:
-        """See Fabric."""
         contract = self._hub.contract
         node = contract.by_role("ps")[shard].name
         service = self._hub.find(
@@ -101,28 +103,28 @@ class InProcessFabric:
         )
         return ParameterServerPort(InProcess(service, self._caller))
 
+    @override
     def data_receiver(self, worker: str, patience_seconds: float) -> DataReceiverPort:
-        """See Fabric."""
         service = self._hub.find(worker, DataReceiverPort, patience_seconds)
         return DataReceiverPort(InProcess(service, self._caller))
 
+    @override
     def data_key(self, set_id: bytes) -> bytes:
-        """See Fabric."""
         raise no_key(
             self._node.name, f"a run without attestation, and data set {set_id.hex()[:16]}"
         )
 
+    @override
     def model_key(self) -> tuple[bytes, bytes] | None:
-        """See Fabric."""
         return None
 
+    @override
     def checkpoint_key(self) -> bytes:
-        """See Fabric."""
         raise nothing_sealed(self._node.name)
 
+    @override
     def open_receipt(self, _folder: Path) -> NoReceipt:
-        """See Fabric."""
         return NoReceipt()
 
     def close(self) -> None:
-        """See Fabric."""
+        """Does nothing: the hub holds no connections."""

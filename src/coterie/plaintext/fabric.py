@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+from typing_extensions import override
 
 from coterie.address import Address
 from coterie.contract import Contract, Node
 from coterie.errors import AddressInUse, CallRefused, EnvironmentUnfit, PeerUnreachable
-from coterie.nodes.fabric import NoReceipt, Service, no_key, nothing_sealed
+from coterie.nodes.fabric import Fabric, NoReceipt, Service, no_key, nothing_sealed
 from coterie.ps.caller import Caller
 from coterie.ps.ports import DataReceiverPort, ParameterServerPort
 from coterie.ps.rpc import GrpcTransport, handler
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _NAME_KEY = "coterie-node"
 
 
-class PlaintextFabric:
+class PlaintextFabric(Fabric):
     """Connects a node without protection.
 
     Args:
@@ -71,50 +72,50 @@ class PlaintextFabric:
         self._channels: list[grpc.Channel] = []
         self._size = max_message_bytes(contract)
 
+    @override
     @contextmanager
     def serve_parameter_server(self, service: ParameterService) -> Iterator[None]:
-        """See Fabric."""
         with self._serving(handler(ParameterServerPort, service, self._caller_of)):
             yield
 
+    @override
     @contextmanager
     def serve_data_receiver(self, service: Service) -> Iterator[None]:
-        """See Fabric."""
         with self._serving(handler(DataReceiverPort, service, self._caller_of)):
             yield
 
+    @override
     def parameter_server(
         self, shard: int, patience_seconds: float | None = None
     ) -> ParameterServerPort:
-        """See Fabric."""
         server = self._contract.by_role("ps")[shard].name
         seconds = patience_seconds or self._contract.limits.join_seconds
         return ParameterServerPort(self._transport(server, seconds))
 
+    @override
     def data_receiver(self, worker: str, patience_seconds: float) -> DataReceiverPort:
-        """See Fabric."""
         return DataReceiverPort(self._transport(worker, patience_seconds))
 
+    @override
     def data_key(self, set_id: bytes) -> bytes:
-        """See Fabric."""
         raise no_key(
             self._node.name, f"a run without attestation, and data set {set_id.hex()[:16]}"
         )
 
+    @override
     def model_key(self) -> tuple[bytes, bytes] | None:
-        """See Fabric."""
         return None
 
+    @override
     def checkpoint_key(self) -> bytes:
-        """See Fabric."""
         raise nothing_sealed(self._node.name)
 
+    @override
     def open_receipt(self, _folder: Path) -> NoReceipt:
-        """See Fabric."""
         return NoReceipt()
 
+    @override
     def close(self) -> None:
-        """See Fabric."""
         for channel in self._channels:
             channel.close()
 

@@ -65,7 +65,7 @@ class ParameterService:
         return self.driver.drive(on_outcome)
 
     def see_off_failed(self, seconds: float) -> None:
-        """After a failure: stays until everybody who takes part has heard of it, at most so long."""
+        """After a failure: serves until all participants were told of it, at most ``seconds``."""
         core, leader = self.driver.core, self._calls.leader
         with self.driver.changed:
             left = core.membership.left
@@ -82,10 +82,10 @@ class ParameterService:
 
     @ParameterServerPort.join.serves
     def join(self, caller: Caller, request: pb.JoinRequest) -> pb.JoinReply:
-        """See ``NodeCalls.join``."""
+        """Admits a node to the run; answers ``pending`` until all nodes have joined."""
         reply = self.driver.call(self._calls.join(caller, request), caller.node)
         if not reply.pending:
-            # What the receipt holds is read when all that was told before is in it.
+            # Read the receipt only now, when all earlier events are in it.
             receipt = self.driver.receipt
             if (head := receipt_to_wire(receipt.head())) is not None:
                 reply.receipt.CopyFrom(head)
@@ -94,7 +94,7 @@ class ParameterService:
 
     @ParameterServerPort.initialize.serves
     def initialize(self, caller: Caller, request: pb.InitializeRequest) -> pb.InitializeReply:
-        """See ``NodeCalls.initialize``.
+        """Takes the chief's initial dense parameters.
 
         Raises:
             MessageRefused: The contract has a start in their place.
@@ -110,7 +110,7 @@ class ParameterService:
 
     @ParameterServerPort.exchange.serves
     def exchange(self, caller: Caller, request: ExchangeRequest) -> ExchangeReply:
-        """See ``NodeCalls.exchange``."""
+        """Takes a worker's push and answers with the model after its step."""
         arrived = self.driver.monotonic()
         next_ids = self._bounds.row_ids(
             request.next_row_ids,
@@ -128,20 +128,20 @@ class ParameterService:
 
     @ParameterServerPort.lookup.serves
     def lookup(self, caller: Caller, request: pb.LookupRequest) -> pb.LookupReply:
-        """See ``NodeCalls.lookup``."""
+        """Reads rows for evaluation."""
         ids = self._bounds.row_ids(request.row_ids, examples=EVALUATION_BATCH + 1, name="row_ids")
         return self.driver.call(self._calls.lookup(caller, request, ids), caller.node)
 
     @ParameterServerPort.report.serves
     def report(self, caller: Caller, request: pb.ReportRequest) -> pb.ReportReply:
-        """See ``NodeCalls.report``."""
+        """Takes a data owner's evaluation counts."""
         exact = self.driver.core.disclosure.exact
         counts = tuple(SplitCounts.from_wire(count, exact=exact) for count in request.counts)
         return self.driver.call(self._calls.report(caller, request, counts), caller.node)
 
     @ParameterServerPort.leave.serves
     def leave(self, caller: Caller, request: pb.LeaveRequest) -> pb.LeaveReply:
-        """See ``NodeCalls.leave``."""
+        """Records that a node no longer needs this shard."""
         times = None
         if request.HasField("times") and caller.role == "worker":
             times = times_from_wire(caller.node, request.times)
@@ -164,30 +164,30 @@ class ParameterService:
             return
         sent = 0
         if request.optimizer_state:
-            sent = part_count(given.state)  # the model's come before
+            sent = part_count(given.state)  # the model's parts come before
             parts = state_parts(given.state, given.optimizer_digest, given.run_id)
         else:
             parts = model_parts(given.state, given.model_digest, given.run_id)
-        for part in parts:  # the lock is not held while a part is on its way: others may send it
+        for part in parts:  # without the lock: other nodes may download at the same time
             yield part
             sent += 1
             self.driver.now(lambda sent=sent: self._calls.sent(caller, sent))  # type: ignore[misc]
 
     @ParameterServerPort.start.serves
     def start(self, caller: Caller, parts: Iterable[pb.StartPart]) -> pb.StartReply:
-        """See ``StartInbox.take``."""
-        # Without a start in the contract it refuses, whoever calls.
+        """Takes the files that the run starts from."""
+        # Without a start in the contract the inbox refuses every caller.
         inbox = self._starting or _start_inbox(self.driver)
         return inbox.take(caller, iter(parts))
 
     @ParameterServerPort.status.serves
     def status(self, _caller: Caller, _request: pb.StatusRequest) -> pb.StatusReply:
-        """See ``NodeCalls.status``."""
+        """Reads the run's state for any node of the contract."""
         return self.driver.now(self._calls.status)
 
     @ParameterServerPort.tell.serves
     def tell(self, caller: Caller, request: pb.TellRequest) -> pb.TellReply:
-        """See ``NodeCalls.said``."""
+        """Takes a node's reason for ending, for those who wait for it."""
         return self.driver.now(lambda: self._calls.said(caller, request))
 
     def overview(self) -> Progress:
@@ -196,19 +196,19 @@ class ParameterService:
 
     @ParameterServerPort.enlist.serves
     def enlist(self, caller: Caller, request: pb.EnlistRequest) -> pb.EnlistReply:
-        """See ``Leader.enlist``."""
+        """Registers another shard with shard 0."""
         leader = self._calls.leading("an enlisting shard")
         return self.driver.call(leader.enlist(caller, request), caller.node)
 
     @ParameterServerPort.commit.serves
     def commit(self, caller: Caller, request: pb.CommitRequest) -> pb.CommitReply:
-        """See ``Leader.commit``."""
+        """Takes another shard's staged step; answers with the decision."""
         leader = self._calls.leading("a commit")
         return self.driver.call(leader.commit(caller, request), caller.node)
 
     @ParameterServerPort.conclude.serves
     def conclude(self, caller: Caller, request: pb.ConcludeRequest) -> pb.ConcludeReply:
-        """See ``Leader.conclude``."""
+        """Takes another shard's part of the model's digest."""
         leader = self._calls.leading("a conclusion")
         return self.driver.call(leader.conclude(caller, request), caller.node)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Generic, Self, TypedDict, TypeVar, Unpack, cast
 
 import grpc
+from typing_extensions import override
 
 from coterie.ratls.link import Link
 
@@ -44,14 +45,14 @@ class ChannelPool(grpc.Channel):
         self._lease = lease
         self._close = close
 
+    @override
     def unary_unary(
         self,
         method: str,
         request_serializer: Callable[[Req], bytes] | None = None,
         response_deserializer: Callable[[bytes], Res] | None = None,
-        _registered_method: bool | None = False,  # noqa: FBT001, FBT002 (grpc's signature)
+        _registered_method: bool | None = False,
     ) -> grpc.UnaryUnaryMultiCallable[Req, Res]:
-        """See `grpc.Channel`."""
         return cast(
             "grpc.UnaryUnaryMultiCallable[Req, Res]",
             _Unary(
@@ -60,14 +61,14 @@ class ChannelPool(grpc.Channel):
             ),
         )
 
+    @override
     def unary_stream(
         self,
         method: str,
         request_serializer: Callable[[Req], bytes] | None = None,
         response_deserializer: Callable[[bytes], Res] | None = None,
-        _registered_method: bool | None = False,  # noqa: FBT001, FBT002 (grpc's signature)
+        _registered_method: bool | None = False,
     ) -> grpc.UnaryStreamMultiCallable[Req, Res]:
-        """See `grpc.Channel`."""
         return cast(
             "grpc.UnaryStreamMultiCallable[Req, Res]",
             _Streaming(
@@ -76,14 +77,14 @@ class ChannelPool(grpc.Channel):
             ),
         )
 
+    @override
     def stream_unary(
         self,
         method: str,
         request_serializer: Callable[[Req], bytes] | None = None,
         response_deserializer: Callable[[bytes], Res] | None = None,
-        _registered_method: bool | None = False,  # noqa: FBT001, FBT002 (grpc's signature)
+        _registered_method: bool | None = False,
     ) -> grpc.StreamUnaryMultiCallable[Req, Res]:
-        """See `grpc.Channel`."""
         return cast(
             "grpc.StreamUnaryMultiCallable[Req, Res]",
             _Unary(
@@ -95,14 +96,14 @@ class ChannelPool(grpc.Channel):
             ),
         )
 
+    @override
     def stream_stream(
         self,
         method: str,
         request_serializer: Callable[[Req], bytes] | None = None,
         response_deserializer: Callable[[bytes], Res] | None = None,
-        _registered_method: bool | None = False,  # noqa: FBT001, FBT002 (grpc's signature)
+        _registered_method: bool | None = False,
     ) -> grpc.StreamStreamMultiCallable[Req, Res]:
-        """See `grpc.Channel`."""
         return cast(
             "grpc.StreamStreamMultiCallable[Req, Res]",
             _Streaming(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
+from typing_extensions import override
+
 from coterie.attestation.appraiser import Appraiser
 from coterie.attestation.collateral_source import (
     CachedCollateral,
@@ -84,12 +86,12 @@ class TrustContext(RelyingParty):
     credentials: CredentialKeeper
     keys: KeySource | None = None
 
+    @override
     def is_own_key(self, spki_sha256: bytes) -> bool:
-        """See RelyingParty."""
         return self.credentials.is_own_key(spki_sha256)
 
+    @override
     def is_own_name(self, node: str) -> bool:
-        """See RelyingParty."""
         return node == self.node.name
 
     @property

@@ -14,6 +14,8 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
+from typing_extensions import override
+
 from coterie.attestation.appraiser import Appraiser
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import CachedCollateral, CollateralSource, StapledOnly
@@ -212,25 +214,25 @@ class EvidenceJudge:
 
 
 @dataclass(frozen=True)
-class _Named:
+class _Named(CollateralSource):
     """Collateral source with the collateral that an entry names."""
 
     collateral: Collateral
 
-    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
-        """See CollateralSource."""
+    @override
+    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:
         return self.collateral
 
 
 @dataclass(frozen=True)
-class _Fitting:
+class _Fitting(CollateralSource):
     """Collateral source with all of a receipt's: gives the newest for a platform as of a time."""
 
     held: tuple[Collateral, ...]
     otherwise: CollateralSource
 
+    @override
     def collateral_for(self, quote: Quote, at: datetime) -> Collateral:
-        """See CollateralSource."""
         fmspc = bytes.fromhex(platform_of(quote).fmspc)
         fitting = {
             freshness(held).newest: held

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import BinaryIO, Protocol
 
+from typing_extensions import override
+
 
 class Target(Protocol):
     """What a file's content is written to."""
@@ -63,21 +65,21 @@ class FileCodec(Protocol):
         ...
 
 
-class PlainFileCodec:
+class PlainFileCodec(FileCodec):
     """Files hold their content as it is."""
 
     sealed = False
 
+    @override
     def name_of(self, digest: bytes) -> str:
-        """See FileCodec."""
         return digest.hex()
 
+    @override
     def writer(self, file: BinaryIO, _size: int, _name: str) -> Target:
-        """See FileCodec."""
         return _OpenTarget(file)
 
+    @override
     def reader(self, file: BinaryIO, _name: str) -> Source:
-        """See FileCodec."""
         return _OpenSource(file)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import override
 
 from coterie.contract.rollback import StoredConsent
 from coterie.errors import EnvironmentUnfit
@@ -146,7 +147,7 @@ class Checkpoints(Protocol):
         ...
 
 
-class NoCheckpoints:
+class NoCheckpoints(Checkpoints):
     """Keeps nothing beyond this process: for runs in one process."""
 
     persistent = False
@@ -161,12 +162,12 @@ class NoCheckpoints:
         return False
 
     @property
+    @override
     def run_id(self) -> str:
-        """See Checkpoints."""
         return self._run_id
 
+    @override
     def begin(self, run_id: str) -> None:
-        """See Checkpoints."""
         self._run_id = run_id
         self._notes.clear()
 
@@ -201,12 +202,12 @@ class NoCheckpoints:
     def retire(self, _step: int) -> None:
         """Does nothing."""
 
+    @override
     def put_note(self, name: str, octets: bytes) -> None:
-        """See Checkpoints; in memory."""
         self._notes[name] = octets
 
+    @override
     def notes(self) -> dict[str, bytes]:
-        """See Checkpoints."""
         return dict(self._notes)
 
     def close(self) -> None:

@@ -20,11 +20,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from typing_extensions import override
 
 from coterie.arrays import FloatArray, IdArray
 from coterie.contract import LocalSection, RowOptimizer
 from coterie.ps.core.aggregation import Gradients, sum_gradients
-from coterie.ps.core.optimizers import DenseUpdate
+from coterie.ps.core.optimizers import DenseUpdate, RowUpdate
 
 
 def merge(
@@ -56,7 +57,7 @@ def merge(
     return merged
 
 
-class DenseChange:
+class DenseChange(DenseUpdate):
     """The server's optimizer on the mean change, beside the sums that the workers' own keeps.
 
     Args:
@@ -75,17 +76,18 @@ class DenseChange:
         """The sums, float32 [sums]."""
         return self._kept
 
+    @override
     def apply(
         self, parameters: FloatArray, gradient: FloatArray, *, step: int, factor: float
     ) -> None:
-        """See DenseUpdate; ``gradient`` is [P + sums]."""
+        # The gradient has the shape [P + sums].
         size = parameters.size
         self._server.apply(parameters, gradient[:size], step=step, factor=factor)
         self._kept += gradient[size:]
         np.maximum(self._kept, 0, out=self._kept)  # by rounding a mean may come to lie below
 
 
-class RowChange:
+class RowChange(RowUpdate):
     """values -= lr * change; the state of the workers' own optimizer grows by what it grew there.
 
     Args:
@@ -102,10 +104,11 @@ class RowChange:
         # Sums and means of squares; Adam has its first moments before them.
         self._squares = slice(dim if local.kind == "lazy_adam" else 0, None)
 
+    @override
     def apply(
         self, values: FloatArray, rows: IdArray, gradient: FloatArray, *, step: int, factor: float
     ) -> None:
-        """See RowUpdate; ``gradient`` is [u, dim + width]."""
+        # The gradient has the shape [u, dim + width].
         del step
         change = gradient[:, : self._dim] * np.float32(self._rate * factor)
         values[rows] = values.take(rows, axis=0) - change

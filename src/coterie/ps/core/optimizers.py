@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
+from typing_extensions import override
 
 from coterie.arrays import FloatArray, IdArray
 from coterie.contract import DenseOptimizer, RowOptimizer
@@ -50,17 +51,17 @@ class RowUpdate(Protocol):
         ...
 
 
-class DenseSgd:
+class DenseSgd(DenseUpdate):
     """p -= lr * g."""
 
     def __init__(self, settings: DenseOptimizer) -> None:
         self.state = np.zeros(0, np.float32)
         self._rate = settings.learning_rate
 
+    @override
     def apply(
         self, parameters: FloatArray, gradient: FloatArray, *, step: int, factor: float
     ) -> None:
-        """See DenseUpdate."""
         del step
         rate = np.float32(self._rate * factor)
         for part in _blocks(parameters.size):
@@ -69,7 +70,7 @@ class DenseSgd:
             parameters[part] -= g
 
 
-class DenseMomentum:
+class DenseMomentum(DenseUpdate):
     """v = momentum * v - lr * g; p += v, or, by Nesterov, p += momentum * v - lr * g."""
 
     def __init__(self, size: int, settings: DenseOptimizer) -> None:
@@ -78,10 +79,10 @@ class DenseMomentum:
         self._momentum = np.float32(settings.momentum)
         self._nesterov = settings.kind == "nesterov"
 
+    @override
     def apply(
         self, parameters: FloatArray, gradient: FloatArray, *, step: int, factor: float
     ) -> None:
-        """See DenseUpdate."""
         del step
         rate = np.float32(self._rate * factor)
         for part in _blocks(parameters.size):
@@ -96,7 +97,7 @@ class DenseMomentum:
                 parameters[part] += v
 
 
-class DenseAdagrad:
+class DenseAdagrad(DenseUpdate):
     """s += g^2; p -= lr * g / (sqrt(s) + epsilon)."""
 
     def __init__(self, size: int, settings: DenseOptimizer) -> None:
@@ -105,10 +106,10 @@ class DenseAdagrad:
         self._epsilon = np.float32(settings.epsilon)
         self._scratch = np.empty(min(size, _BLOCK), np.float32)
 
+    @override
     def apply(
         self, parameters: FloatArray, gradient: FloatArray, *, step: int, factor: float
     ) -> None:
-        """See DenseUpdate."""
         del step
         rate = np.float32(self._rate * factor)
         for part in _blocks(parameters.size):
@@ -123,7 +124,7 @@ class DenseAdagrad:
             parameters[part] -= g
 
 
-class DenseFactoredAdagrad:
+class DenseFactoredAdagrad(DenseUpdate):
     """Adagrad whose sums of squares are of the rows and columns of each kernel.
 
     r += mean of g^2 over columns, c += over rows; p -= lr * g / (sqrt(r * c / mean of r) + epsilon).
@@ -140,10 +141,10 @@ class DenseFactoredAdagrad:
         self._rate = settings.learning_rate
         self._epsilon = np.float32(settings.epsilon)
 
+    @override
     def apply(
         self, parameters: FloatArray, gradient: FloatArray, *, step: int, factor: float
     ) -> None:
-        """See DenseUpdate."""
         del step
         rate = np.float32(self._rate * factor)
         at = kept = 0
@@ -173,7 +174,7 @@ class DenseFactoredAdagrad:
             parameters[part] -= g
 
 
-class DenseAdam:
+class DenseAdam(DenseUpdate):
     """m, v: moving averages of g and g^2; p -= lr_t * m / (sqrt(v) + epsilon), as in Keras.
 
     lr_t = lr * sqrt(1 - beta_2^t) / (1 - beta_1^t), t the number of the update, from 1.
@@ -184,10 +185,10 @@ class DenseAdam:
         self._settings = settings
         self._scratch = np.empty(min(size, _BLOCK), np.float32)
 
+    @override
     def apply(
         self, parameters: FloatArray, gradient: FloatArray, *, step: int, factor: float
     ) -> None:
-        """See DenseUpdate."""
         settings = self._settings
         rate = _adam_rate(settings, step, factor)
         keep_m, take_m = np.float32(settings.beta_1), np.float32(1 - settings.beta_1)
@@ -211,23 +212,23 @@ class DenseAdam:
             parameters[part] -= scratch
 
 
-class RowSgd:
+class RowSgd(RowUpdate):
     """r -= lr * g."""
 
     def __init__(self, settings: RowOptimizer) -> None:
         self.state = np.zeros((0, 0), np.float32)
         self._rate = settings.learning_rate
 
+    @override
     def apply(
         self, values: FloatArray, rows: IdArray, gradient: FloatArray, *, step: int, factor: float
     ) -> None:
-        """See RowUpdate."""
         del step
         change = gradient * np.float32(self._rate * factor)
         values[rows] = values.take(rows, axis=0) - change
 
 
-class RowAdagrad:
+class RowAdagrad(RowUpdate):
     """Adagrad with a sum of squares per element, or per row (their mean over the row).
 
     Args:
@@ -244,10 +245,10 @@ class RowAdagrad:
         self._epsilon = np.float32(settings.epsilon)
         self._row_wise = settings.kind == "rowwise_adagrad"
 
+    @override
     def apply(
         self, values: FloatArray, rows: IdArray, gradient: FloatArray, *, step: int, factor: float
     ) -> None:
-        """See RowUpdate."""
         del step
         squares = gradient * gradient
         if self._row_wise:
@@ -264,7 +265,7 @@ class RowAdagrad:
         values[rows] = values.take(rows, axis=0) - change
 
 
-class RowLazyAdam:
+class RowLazyAdam(RowUpdate):
     """Adam whose moments of a row decay only in the steps that touch the row.
 
     The bias correction goes by the number of all updates, as in the lazy Adam of TensorFlow Addons.
@@ -275,10 +276,10 @@ class RowLazyAdam:
         self._dim = dim
         self._settings = settings
 
+    @override
     def apply(
         self, values: FloatArray, rows: IdArray, gradient: FloatArray, *, step: int, factor: float
     ) -> None:
-        """See RowUpdate."""
         settings = self._settings
         moments = self.state.take(rows, axis=0)
         m, v = moments[:, : self._dim], moments[:, self._dim :]

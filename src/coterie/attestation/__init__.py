@@ -1,4 +1,4 @@
-"""Attestation: what quotes say, what the vendor says of their platforms, and what a contract accepts.
+"""Attestation: quotes, the vendor's statements on platforms, and what a contract accepts.
 
 A relying party gets one of two things from an :class:`Appraiser`: a :class:`Verdict` that lists
 every check, or an ``EvidenceRefused`` that names the failing one. Parsing and appraisal are pure;

@@ -41,14 +41,14 @@ TDX_REGISTERS = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "td_attributes", "x
 
 @dataclass(frozen=True)
 class Appraisal:
-    """How an appraisal went.
+    """The outcome of an appraisal.
 
     Attributes:
         verdict: The verdict, if the evidence is accepted.
         refusal: The error, if it is not.
         checks: Every check: passed, failed, or not run after the failure.
-        evidence: What was authenticated, even if a policy then refused it.
-        quote: What a genuine TEE made, even if it was refused before collateral was asked for.
+        evidence: The authenticated evidence, even if a policy then refused it.
+        quote: The quote of a genuine TEE, even if it was refused before collateral was looked up.
     """
 
     verdict: Verdict | None
@@ -62,9 +62,9 @@ class Appraiser:
     """Appraises peers by a contract's ``[trust]`` section.
 
     Args:
-        trust: What counts as proof.
+        trust: The contract's section.
         own_measurement: This node's own measurement (32 bytes), for ``measurement = "own"``.
-        heard: Told how every appraisal went, check by check.
+        heard: Called with the outcome of every appraisal, check by check.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Appraiser:
         self._heard = heard
 
     def heard_by(self, heard: Callable[[Appraisal], None]) -> Appraiser:
-        """An appraiser by the same rules that tells somebody how every appraisal went."""
+        """An appraiser with the same rules that reports every outcome to ``heard``."""
         return Appraiser(self._trust, own_measurement=self._own, heard=heard)
 
     def appraise(
@@ -160,7 +160,7 @@ class Appraiser:
         at: datetime,
         evidence: AuthenticEvidence | None = None,
     ) -> Appraisal:
-        """Like :meth:`appraise`, but tells how every check went instead of raising.
+        """Like :meth:`appraise`, but returns the outcome of every check instead of raising.
 
         Args:
             quote: The quote.
@@ -193,15 +193,15 @@ class Appraiser:
         )
         if end is None or outcome.verdict is None:
             return outcome
-        # What is pinned on a verdict ends with the contract.
+        # Pins expire with the verdict, and must not outlive the contract.
         verdict = replace(outcome.verdict, expiry=min(outcome.verdict.expiry, moment(end)))
         return replace(outcome, verdict=verdict)
 
     def policies(self, role: Role) -> tuple[Policy, ...]:
-        """What the contract demands of one role.
+        """The policies of the contract for one role.
 
         Raises:
-            EvidenceRefused: The contract trusts nobody in this role (check ``role``).
+            EvidenceRefused: The contract trusts no node in this role (check ``role``).
         """
         table = self._trust.roles.of(role)
         if table is None:
@@ -273,7 +273,7 @@ def assess(
         collateral: Collateral for its platform.
         kind: The one kind of TEE that is accepted.
         root: The one root that is accepted.
-        policies: What is demanded besides authenticity.
+        policies: Requirements besides authenticity.
         at: The moment that counts, with a time zone.
         evidence: This quote, where it has been authenticated by this collateral, at this moment, already.
     """

@@ -66,7 +66,7 @@ TDX_RULES = (
 
 
 def verify_attributes(report: EnclaveReport | TdReport, checks: CheckList) -> None:
-    """Refuses attributes that nobody may accept.
+    """Refuses attributes that no contract can allow.
 
     Raises:
         EvidenceRefused: One rule is broken; the check has the rule's name.
@@ -102,7 +102,7 @@ def _apply(rules: tuple[BitRule, ...], word: int, checks: CheckList) -> None:
 
 
 def attribute_words(report: EnclaveReport | TdReport) -> dict[str, object]:
-    """The attributes, and whether each bit that decides is set: for people, judged by nobody."""
+    """The attributes, and whether each relevant bit is set, for people; nothing is checked."""
     rules: tuple[BitRule, ...] = TDX_RULES
     shown: dict[str, object] = {}
     if isinstance(report, EnclaveReport):

@@ -1,8 +1,9 @@
 """Certificate chains and revocation lists, with the roles that the verifier library ignores.
 
-DCAP's library only asks whether a chain ends at the root: to it, a platform's own PCK key may sign
-TCB info. Here each chain has an exact shape, and every certificate the name of its role. Sources:
-RFC 5280; Intel SGX PCK Certificate and CRL Profile Specification.
+DCAP's library only checks that a chain ends at the root; it would accept TCB info signed by a
+platform's own PCK key. Here each chain must have an exact shape, and every certificate the name of
+its role.
+Sources: RFC 5280; Intel SGX PCK Certificate and CRL Profile Specification.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ LONGEST_CHAIN = 4
 
 @dataclass(frozen=True)
 class ChainRule:
-    """What a chain must look like.
+    """The required shape of a chain.
 
     Attributes:
         check: First part of its checks' names.
         names: Accepted common names, leaf first, without the root's.
-        crl_signer: Whether the leaf is a CA that signs a CRL (else it is no CA).
+        crl_signer: Whether the leaf is a CA that signs a CRL (otherwise it is not a CA).
     """
 
     check: str
@@ -44,10 +45,10 @@ class ChainRule:
 
 
 def read_chain(text: str, rule: ChainRule) -> tuple[x509.Certificate, ...]:
-    """Reads a PEM chain; whether it has the rule's length is a matter of roles.
+    """Reads a PEM chain. Its length is checked later, with the roles.
 
     Raises:
-        EvidenceRefused: It is no plain PEM chain (check ``<rule.check>_format``).
+        EvidenceRefused: It is not a plain PEM chain (check ``<rule.check>_format``).
     """
     try:
         return parse_chain(text, LONGEST_CHAIN)
@@ -72,10 +73,10 @@ def verify_chain(
 
     Args:
         chain: Leaf first, root last.
-        rule: What it must look like.
-        root: The only root that counts.
-        at: The moment that counts.
-        checks: Takes up what passed.
+        rule: Its required shape.
+        root: The only accepted root.
+        at: Time as of which it is verified.
+        checks: Collects the passed checks.
 
     Raises:
         EvidenceRefused: It fails a check, named ``<rule.check>_<root|role|signature|validity>``.
@@ -117,10 +118,10 @@ def verify_chain(
 
 
 def _is_root(certificate: x509.Certificate, root: TrustRoot) -> bool:
-    """Whether a certificate is of the trust anchor: a name and a key (RFC 5280, 6.1.1).
+    """Whether a certificate is the trust anchor's, by name and key (RFC 5280, 6.1.1).
 
-    Intel has certified its root's key twice, with different validity, and both certificates are
-    in quotes. Any other text of the root must bear the root's own signature.
+    Intel has certified its root's key twice, with different validity, and both certificates occur
+    in quotes. Any other certificate of the root must bear the root's own signature.
     """
     if certificate.public_bytes(Encoding.DER) == root.certificate:
         return True
@@ -138,7 +139,7 @@ def _anchor(der: bytes) -> x509.Certificate:
 
 
 def chain_end(chain: tuple[x509.Certificate, ...]) -> datetime:
-    """When the first certificate of a chain expires."""
+    """Time at which the first certificate of a chain expires."""
     return min(certificate.not_valid_after_utc for certificate in chain)
 
 
@@ -187,7 +188,7 @@ def _signature_holds(certificate: x509.Certificate, issuer: x509.Certificate) ->
         return False
     if not isinstance(certificate.signature_hash_algorithm, hashes.SHA256):
         return False
-    # One reading of the signature: an octet before it counts unused bits (X.690, 8.6.2.2).
+    # Refuse other encodings of the signature: its first octet counts unused bits (X.690, 8.6.2.2).
     if not certificate.public_bytes(Encoding.DER).endswith(b"\0" + certificate.signature):
         return False
     try:
@@ -204,12 +205,12 @@ def read_crl(der: bytes, check: str) -> x509.CertificateRevocationList:
     """Reads a DER revocation list.
 
     Raises:
-        EvidenceRefused: There is none, or it is malformed (check ``<check>_format``).
+        EvidenceRefused: It is missing or malformed (check ``<check>_format``).
     """
     try:
         crl = x509.load_der_x509_crl(der)
         known = {x509.CRLNumber.oid, x509.AuthorityKeyIdentifier.oid}
-        # The library parses when it is asked: ask for everything that is read later.
+        # asn1crypto parses lazily: read everything now that is used later.
         _ = (crl.issuer, crl.last_update_utc, crl.next_update_utc, crl.signature_hash_algorithm)
         _ = [(revoked.serial_number, revoked.revocation_date_utc) for revoked in crl]
         if not any(ext.critical and ext.oid not in known for ext in crl.extensions):
@@ -233,10 +234,10 @@ def verify_crl(
     at: datetime,
     checks: CheckList,
 ) -> datetime:
-    """Verifies who issued a revocation list and that it is current.
+    """Verifies the issuer of a revocation list, and that the list is current.
 
     Returns:
-        When its next update is due.
+        Time at which its next update is due.
 
     Raises:
         EvidenceRefused: It fails ``<check>_issuer`` or ``<check>_validity``.
@@ -271,7 +272,7 @@ def verify_not_revoked(
     check: str,
     checks: CheckList,
 ) -> None:
-    """Refuses certificates that their issuer's list names.
+    """Refuses certificates that their issuer's revocation list names.
 
     Raises:
         EvidenceRefused: One of them is revoked.

@@ -1,4 +1,4 @@
-"""The host's clock with a floor: the host may not turn time back to when old evidence was good."""
+"""The host's clock with a floor, so that the host cannot turn time back to revive old evidence."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 from coterie.errors import EvidenceRefused
 
-# Time services set clocks back by a little now and then; that is no attack and ends no run.
+# Time services sometimes set clocks back a little; that is not an attack and must not end a run.
 _TOLERANCE = timedelta(minutes=1)
 
 
 class FlooredClock:
-    """Tells the time, but no time before the newest thing that was seen. Thread-safe.
+    """A clock that never shows a time before the newest observed one. Thread-safe.
 
     Args:
         floor: The first floor, for instance the start of the run or the newest issue date known.
@@ -37,7 +37,7 @@ class FlooredClock:
             self._floor = max(self._floor, moment)
 
     def __call__(self) -> datetime:
-        """The host's time, which is the new floor; the floor where it is a little behind that.
+        """The host's time, which becomes the floor; the floor, if the host is a little behind it.
 
         Raises:
             EvidenceRefused: The host's clock is far behind the floor (check ``clock``).
@@ -51,11 +51,11 @@ class FlooredClock:
 
 
 def clock_is_behind(now: datetime, floor: datetime) -> EvidenceRefused:
-    """The refusal to judge anything by a clock that is wrong.
+    """The refusal to verify evidence with a wrong clock.
 
     Args:
-        now: What the clock says.
-        floor: What has certainly passed.
+        now: The clock's time.
+        floor: A time that has certainly passed.
     """
     return EvidenceRefused(
         "clock",

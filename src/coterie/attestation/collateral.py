@@ -1,10 +1,11 @@
-"""Collateral: the vendor's signed statements that a quote is judged by, as one immutable record.
+"""Collateral: the vendor's signed statements by which a quote is verified, as one immutable record.
 
 The nine fields are those of DCAP's version 3 collateral (Intel PCS API v4). Nothing in here is
 trusted until the appraiser has checked its signatures; this module only bounds and carries it.
 
-dcap-qvl 0.7 writes a tenth, the platform's own PCK chain, and prefers it to the chain in the quote. That
-would be a second reading of who made a quote, so it is read over: the chain in the quote counts.
+dcap-qvl 0.7 writes a tenth field, the platform's own PCK chain, and prefers it to the chain in the
+quote. Two chains could name two makers of a quote, so this field is ignored and the chain in the
+quote counts.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ MAX_CRL_BYTES = 1 << 18
 SIGNATURE_BYTES = 64
 
 _READ_OVER = "pck_certificate_chain"
-# An object with nothing in it but texts, and few of them: what anything else would become in memory
-# is its sender's choice. All quantifiers are possessive, so that it takes one look at each character.
+# An object with only a few texts in it: the memory that other JSON needs would be its sender's
+# choice. All quantifiers are possessive, so that matching is linear.
 _OF_TEXTS = re.compile(r'\s*+\{(?:\s*+"(?:[^"\\]++|\\.)*+"\s*+[:,]?+){0,64}+\s*+\}\s*+', re.DOTALL)
 _BINARY = ("root_ca_crl", "pck_crl", "tcb_info_signature", "qe_identity_signature")
 
 
 @dataclass(frozen=True)
 class Collateral:
-    """What is needed to judge one platform's quotes, as the vendor signed it.
+    """All that is needed to verify one platform's quotes, as the vendor signed it.
 
     Attributes:
         pck_crl_issuer_chain: PEM chain, CRL issuer first, root last.
@@ -78,13 +79,13 @@ class Collateral:
     def from_json(cls, text: str | bytes) -> Collateral:
         """Reads the JSON form: an object with the nine fields, binary ones in hex.
 
-        The tenth field of dcap-qvl 0.7, ``pck_certificate_chain``, may be there and counts for nothing.
+        The tenth field of dcap-qvl 0.7, ``pck_certificate_chain``, may be present and is ignored.
 
         Args:
             text: At most ``MAX_COLLATERAL_BYTES``.
 
         Raises:
-            EvidenceRefused: The text is no such object (check ``collateral_format``).
+            EvidenceRefused: The text is not such an object (check ``collateral_format``).
         """
         if len(text) > MAX_COLLATERAL_BYTES:
             raise _refused("collateral", f"<= {MAX_COLLATERAL_BYTES} bytes", f"{len(text)} bytes")
@@ -97,7 +98,7 @@ class Collateral:
             raise _refused("collateral", "a JSON object", "no JSON") from error
         if not isinstance(value, dict):
             raise _refused("collateral", "a JSON object", type(value).__name__)
-        value.pop(_READ_OVER, None)  # a text, as all of it is
+        value.pop(_READ_OVER, None)  # all fields are texts
         names = {field.name for field in fields(cls)}
         if missing := names - value.keys():
             raise _refused("collateral", "nine fields", f"without {', '.join(sorted(missing))}")

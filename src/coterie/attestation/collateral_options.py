@@ -1,4 +1,4 @@
-"""Collateral from what an operator gives: a PCCS, a directory, both, or neither."""
+"""Makes the source of collateral from an operator's options: a PCCS, a directory, or both."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def collateral_from_options(
     folder: Path | None,
     observe: Callable[[datetime], None],
 ) -> CachedCollateral:
-    """Puts a source of collateral together.
+    """Makes a source of collateral.
 
     Args:
-        kind: The contract's kind of TEE. Simulated ones make their vendor's collateral themselves.
+        kind: The contract's kind of TEE. The simulated TEE makes its vendor's collateral itself.
         pccs_url: Address of a PCCS, https.
-        folder: Directory of collateral; beside a PCCS it keeps what that delivered.
-        observe: Told the newest date of issue of all that proved genuine.
+        folder: Directory of collateral; with a PCCS, its answers are kept there.
+        observe: Called with the newest date of issue of genuine collateral.
 
     Raises:
         ContractInvalid: An option that has no meaning under this contract.

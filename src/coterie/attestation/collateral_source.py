@@ -1,6 +1,6 @@
-"""Where collateral comes from, behind one protocol: the simulation, a directory, a PCCS, a cache.
+"""Sources of collateral behind one protocol: the simulation, a directory, a PCCS, a cache.
 
-No source is trusted: everything that one returns is judged by the appraiser.
+No source is trusted: the appraiser verifies everything that a source returns.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused
 from coterie.files import make_folder, move_over, read_bounded, sync_folder, write_whole
 from coterie.kinds import TeeKind
 
-if TYPE_CHECKING:  # the vendors of real TEEs need no simulated one
+if TYPE_CHECKING:  # nodes with real TEEs do not load the simulated vendor
     from coterie.attestation.tee.simulated.pki import SimulatedPki
 
 _REFRESH_BEFORE_EXPIRY = timedelta(days=1)
@@ -40,21 +40,21 @@ class CollateralSource(Protocol):
 
         Args:
             quote: The quote; it names the platform family and CA.
-            at: The moment at which the collateral is to be current.
+            at: Time at which the collateral must be current.
 
         Raises:
-            EvidenceRefused: There is none for this platform (check ``collateral_missing``), it is
-                malformed, or the quote is.
+            EvidenceRefused: There is none for this platform (check ``collateral_missing``), or it
+                or the quote is malformed.
             EnvironmentUnfit: The source cannot be reached.
         """
         ...
 
 
 class SimulatedCollateral:
-    """Collateral of the simulated platform, made on the spot.
+    """Collateral of the simulated platform, made when requested.
 
     Args:
-        pki: The simulated vendor; the one that everybody shares unless given.
+        pki: The simulated vendor; by default the shared one.
     """
 
     def __init__(self, pki: SimulatedPki | None = None) -> None:
@@ -63,15 +63,15 @@ class SimulatedCollateral:
         self._pki = pki or SimulatedPki()
 
     def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
-        """Collateral that is current at a moment; the appraiser judges whether the quote fits."""
+        """Collateral that is current at a time; the appraiser checks whether it fits the quote."""
         return self._pki.collateral(at)
 
 
 class StapledOnly:
-    """The collateral source of a node that can reach nothing but its peers."""
+    """The collateral source of a node that can reach only its peers."""
 
     def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
-        """Finds none.
+        """Finds no collateral.
 
         Raises:
             EvidenceRefused: ``collateral_missing``, always.
@@ -86,9 +86,9 @@ class StapledOnly:
 
 
 def stapled(source: CollateralSource, quote: bytes, at: datetime) -> bytes:
-    """Collateral for one's own quote as it travels, JSON; empty if there is none to be had.
+    """Collateral for one's own quote as a JSON message; empty if none can be found.
 
-    The peer then says that collateral is missing.
+    The peer then reports that collateral is missing.
     """
     try:
         return source.collateral_for(parse_quote(quote), at).to_json().encode()
@@ -97,7 +97,7 @@ def stapled(source: CollateralSource, quote: bytes, at: datetime) -> bytes:
 
 
 class DirectoryCollateral:
-    """Collateral in files, one per platform: ``<tee>-<fmspc>-<ca>.json``; for offline use.
+    """Collateral in files for offline use, one per platform: ``<tee>-<fmspc>-<ca>.json``.
 
     Args:
         folder: The directory; ``coterie attest fetch`` fills it.
@@ -121,7 +121,7 @@ class DirectoryCollateral:
         return collateral
 
     def read(self, platform: Platform) -> Collateral | None:
-        """Reads the collateral of one platform; None where there is no file.
+        """Reads the collateral of one platform; None if there is no file.
 
         Raises:
             EvidenceRefused: The file is malformed.
@@ -136,10 +136,10 @@ class DirectoryCollateral:
             raise _unfit(path, "read", error) from error
 
     def store(self, platform: Platform, collateral: Collateral) -> Path:
-        """Stores genuine collateral; parts that are there already and newer stay.
+        """Stores genuine collateral; newer parts in the existing file stay.
 
         Args:
-            platform: Whose it is.
+            platform: The platform that it is for.
             collateral: Collateral whose signatures were checked.
 
         Returns:
@@ -147,13 +147,14 @@ class DirectoryCollateral:
         """
         path = self._path(platform)
         held = None
-        # A damaged file is no reason to stay without collateral.
+        # Replace a damaged file.
         with suppress(EvidenceRefused):
             held = self.read(platform)
             collateral = collateral if held is None else newest(held, collateral)
         try:
             make_folder(self._folder)
-            # Nodes of one machine may share the folder: each writes under a name of its own.
+            # Nodes on one machine may share the folder, so each writes to a file of its own and
+            # renames it.
             with tempfile.TemporaryDirectory(dir=self._folder, prefix=".") as aside:
                 whole = Path(aside, path.name)
                 write_whole(whole, collateral.to_json().encode())
@@ -168,14 +169,15 @@ class DirectoryCollateral:
 
 
 class CachedCollateral:
-    """Keeps genuine collateral until it runs out; the newest parts win, nothing older replaces them.
+    """Caches genuine collateral until it expires. Only newer parts replace older ones.
 
     Args:
-        source: Where new collateral comes from.
-        kind: The contract's kind of TEE; its root says what is genuine.
-        directory: Where collateral survives restarts; nowhere if absent.
-        observe: Told the newest date of issue of all that proved genuine: it has certainly passed.
-        look_ups: Bounds what the source is asked.
+        source: Source of new collateral.
+        kind: The contract's kind of TEE, whose root decides what is genuine.
+        directory: Directory that keeps collateral between restarts; none if absent.
+        observe: Called with the newest date of issue of genuine collateral, which has certainly
+            passed.
+        look_ups: Bounds the requests to the source.
     """
 
     def __init__(
@@ -204,14 +206,15 @@ class CachedCollateral:
         return self.vetted_for(quote, at).collateral
 
     def vetted_for(self, quote: Quote, at: datetime) -> Vetted:
-        """Returns the newest collateral known, from the source if what is held runs out soon.
+        """Returns the newest known collateral; asks the source if the cached one expires soon.
 
-        If the source fails, what is held is returned as long as it is current. Whose quote this is must
-        be known to be a genuine TEE's: else strangers choose what the source is asked for.
+        If the source fails, the cached collateral is returned as long as it is current. The caller
+        must have checked that a genuine TEE made the quote; otherwise strangers could choose the
+        requests.
 
         Raises:
-            EvidenceRefused: As a source, or what it gave is not genuine, or not current; ``clock``
-                if it is genuine and was issued after ``at``.
+            EvidenceRefused: As a source; or the answer is not genuine or not current; ``clock`` if
+                it is genuine and was issued after ``at``.
             EnvironmentUnfit: The source cannot be reached.
         """
         platform = platform_of(quote)
@@ -232,10 +235,10 @@ class CachedCollateral:
             return held
 
     def remember(self, quote: Quote, collateral: Collateral, at: datetime) -> Vetted:
-        """Takes up collateral (for instance stapled by a peer) after checking that it is genuine.
+        """Caches collateral (for instance stapled by a peer) after checking that it is genuine.
 
         Returns:
-            The newest parts of what was held and what came.
+            The newest parts of the cached and the given collateral.
 
         Raises:
             EvidenceRefused: It is not genuine, not for this quote, or not current; ``clock`` if it
@@ -270,7 +273,7 @@ class CachedCollateral:
         self, quote: Quote, collateral: Collateral, at: datetime
     ) -> AuthenticEvidence:
         issued = freshness(collateral).newest
-        # What is genuine on its own date of issue proves that this date has passed.
+        # Collateral that is genuine proves that its date of issue has passed.
         moment = max(at, issued)
         checks, root = CheckList(), root_for(self._kind)
         evidence = authenticate(

@@ -1,7 +1,7 @@
-"""The seam to dcap-qvl, which does DCAP's cryptography and matches TCB levels.
+"""The interface to dcap-qvl, which does DCAP's cryptography and matches TCB levels.
 
-It is called after our own checks of framing, roles and revocation. Its refusals are sentences;
-they are mapped to names of checks here, and a sentence that is not known stays a refusal.
+It is called after our own checks of framing, roles and revocation. Its refusals are sentences,
+which are mapped to names of checks here. An unknown sentence is also a refusal.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class TcbLevel:
     Attributes:
         part: ``platform`` or ``quoting enclave``.
         status: Its status.
-        date: The level's date: what has become known later, it does not mend.
+        date: The level's date; vulnerabilities that became known later are not fixed by it.
     """
 
     part: str
@@ -59,12 +59,12 @@ class TcbLevel:
 
 @dataclass(frozen=True)
 class TcbState:
-    """State of the platform that made a quote.
+    """TCB state of the platform that made a quote.
 
     Attributes:
         status: Worst status of platform, quoting enclave and TDX module.
         advisories: Open advisories, sorted.
-        levels: Levels of platform and quoting enclave; a TDX module's is not told.
+        levels: Levels of platform and quoting enclave; dcap-qvl does not report a TDX module's.
     """
 
     status: str
@@ -78,8 +78,8 @@ def verify_quote(quote: bytes, collateral: Collateral, root: TrustRoot, at: date
     Args:
         quote: The quote without padding.
         collateral: Its collateral.
-        root: The only root that counts.
-        at: The moment that counts.
+        root: The only accepted root.
+        at: Time as of which it is verified.
 
     Raises:
         EvidenceRefused: dcap-qvl refuses; one of ``CHECKS``.
@@ -90,7 +90,7 @@ def verify_quote(quote: bytes, collateral: Collateral, root: TrustRoot, at: date
             quote,
             _native(collateral),
             moment,
-            # Every policy is ours: policy.py.
+            # All policies are applied in policy.py.
             dcap_qvl.QuotePolicy.claims_only(moment),
         )
         return _state(json.loads(claims.to_json()))
@@ -100,7 +100,7 @@ def verify_quote(quote: bytes, collateral: Collateral, root: TrustRoot, at: date
 
 
 def _state(claims: dict[str, dict[str, object]]) -> TcbState:
-    """Reads the claims; what they lack is a version of dcap-qvl that nobody tested: refused.
+    """Reads the claims; refuses the form of an untested version of dcap-qvl.
 
     Raises:
         ValueError: They are not as dcap-qvl 0.7 writes them.
@@ -142,13 +142,13 @@ def _text(value: object) -> str:
 
 @dataclass(frozen=True)
 class PlatformIdentity:
-    """What a PCK certificate says of its platform.
+    """The platform's properties in a PCK certificate.
 
     Attributes:
         fmspc: Platform family, 6 bytes.
         ppid: The platform, 16 bytes.
         pce_id: Provisioning enclave, 2 bytes.
-        smt: Whether simultaneous multithreading is on; None where the certificate does not say.
+        smt: Whether simultaneous multithreading is on; None if the certificate does not say.
         dynamic_platform: Whether packages can be added to it; None likewise.
         cached_keys: Whether Intel's registration service keeps its keys; None likewise.
     """
@@ -194,7 +194,7 @@ def platform_identity(pck_chain_pem: str) -> PlatformIdentity:
 def _flag(extension: dcap_qvl.PckExtension, number: int) -> bool | None:
     """A flag of the extension's configuration (SGX PCK Certificate Profile, 1.3.5)."""
     value = extension.get_value(f"1.2.840.113741.1.13.1.7.{number}")
-    # DER knows two spellings of a boolean; any other is as good as none.
+    # DER has exactly two encodings of a boolean; any other counts as absent.
     return {b"\xff": True, b"\0": False}.get(bytes(value)) if value is not None else None
 
 

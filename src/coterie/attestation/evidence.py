@@ -1,16 +1,16 @@
-"""From a quote and its collateral to authentic evidence: who made it and in what state.
+"""Authenticates a quote with its collateral: finds its platform and the platform's state.
 
-The rule book, in order; the first broken rule names the refusal:
+The rules, in order; the first broken rule names the refusal:
 
 1. the quote is framed strictly and is of the demanded kind of TEE, under that kind's root;
-2. its attributes are none that nobody may accept;
+2. its attributes have no value that is always refused;
 3. each of the four chains has its shape, root, roles, signatures and validity, and the chain of
    the PCK CRL is the PCK certificate's own CA;
-4. both CRLs are there, by the right CAs, current, and revoke none of the certificates;
+4. both CRLs are present, issued by the right CAs, current, and revoke none of the certificates;
 5. TCB info and QE identity are for this TEE, current, and for this FMSPC and PCE id;
 6. all signatures from the root down to the quote hold and a TCB level matches (dcap-qvl).
 
-Time is an argument. Reference values and accepted states are the policy's matter.
+Time is an argument. Policies check reference values and accepted states.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class AuthenticEvidence:
         tcb: State of its platform: status, open advisories, levels.
         platform: Which platform it is, and how it is configured.
         evaluation_number: The lower one of TCB info's and QE identity's.
-        expiry: When the first of chains, CRLs and statements runs out.
-        at: The moment that counted.
+        expiry: Time at which the first of chains, CRLs and statements expires.
+        at: Time as of which it was verified.
         checks: Every check that was made.
     """
 
@@ -110,7 +110,7 @@ def check_names(kind: TeeKind) -> tuple[str, ...]:
         names += [f"{statement}_{step}" for step in ("format", "kind", "validity")]
     names += ["pck_extension", "fmspc", "pce_id"]
     names += [name for name in dcap.CHECKS if tdx or name != "tdx_module"]
-    names.remove("pck_chain_format")  # the quote's own format covers it
+    names.remove("pck_chain_format")  # part of the check of the quote's format
     return tuple(names)
 
 
@@ -134,7 +134,7 @@ def authenticate(
         checks: Takes up every check that passed.
 
     Raises:
-        EvidenceRefused: A check failed; see the module's rule book.
+        EvidenceRefused: A check failed; see the module's rules.
         ValueError: ``at`` has no time zone: a defect of the caller.
     """
     if at.tzinfo is None:
@@ -185,7 +185,7 @@ def kind_of(quote: Quote) -> TeeKind:
 
 
 def pck_chain_rule(root: TrustRoot) -> ChainRule:
-    """What the chain in a quote must look like under a root."""
+    """The required shape of the chain in a quote under a root."""
     return ChainRule("pck_chain", ((root.names.pck,), root.names.pck_cas))
 
 
@@ -210,7 +210,7 @@ def verify_kind(quote: Quote, kind: TeeKind, checks: CheckList) -> None:
 def _verify_certificates(
     quote: Quote, collateral: Collateral, root: TrustRoot, at: datetime, checks: CheckList
 ) -> tuple[list[datetime], Collateral]:
-    """Verifies chains and CRLs; returns their ends and the collateral with canonical chains."""
+    """Verifies chains and CRLs; returns their expiries and the collateral with canonical chains."""
     names = root.names
     rules = {
         "pck_chain": pck_chain_rule(root),
@@ -223,7 +223,7 @@ def _verify_certificates(
         "tcb_info_chain": collateral.tcb_info_issuer_chain,
         "qe_identity_chain": collateral.qe_identity_issuer_chain,
     }
-    chains = {"pck_chain": quote.pck_chain}  # the quote's parser has seen to its format
+    chains = {"pck_chain": quote.pck_chain}  # the quote's parser has checked its format
     for check in CHAINS:
         if check in texts:
             chains[check] = read_chain(texts[check], rules[check])

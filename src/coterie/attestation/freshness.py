@@ -1,7 +1,7 @@
-"""Which of two pieces of collateral is newer, part by part: nothing older replaces anything.
+"""Compares two pieces of collateral part by part, so that no older part replaces a newer one.
 
-Collateral has four parts that the vendor signs separately. An attacker who may choose old but
-genuine parts would roll back the one that hurts; so each part is compared on its own.
+Collateral has four parts that the vendor signs separately. An attacker could replace a single part
+by an old but genuine one, so each part is compared separately.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from coterie.attestation.statements import parse_statement
 
 @dataclass(frozen=True)
 class Freshness:
-    """When the parts of collateral were issued and when the first of them runs out.
+    """Times at which the parts of collateral were issued, and at which the first of them expires.
 
     Attributes:
         tcb_info: Evaluation number and issue date of the TCB info.
         qe_identity: Evaluation number and issue date of the QE identity.
         root_crl: Issue date of the root CRL.
         pck_crl: Issue date of the PCK CRL.
-        expiry: When the first part runs out.
+        expiry: Time at which the first part expires.
     """
 
     tcb_info: tuple[int, datetime]
@@ -34,7 +34,7 @@ class Freshness:
 
     @property
     def newest(self) -> datetime:
-        """The newest issue date: no honest clock is earlier."""
+        """The newest issue date; an honest clock cannot be earlier."""
         return max(self.tcb_info[1], self.qe_identity[1], self.root_crl, self.pck_crl)
 
 
@@ -62,12 +62,12 @@ def freshness(collateral: Collateral) -> Freshness:
 
 
 def newest(held: Collateral, candidate: Collateral) -> Collateral:
-    """Joins the newer parts of two pieces of genuine collateral for one platform.
+    """Combines the newer parts of two pieces of genuine collateral for one platform.
 
     Args:
-        held: What is there; it stays where the candidate is not newer.
-        candidate: What came in. Its signatures must have been checked: a forged date of issue
-            would push genuine parts out.
+        held: The present collateral; its parts stay unless the candidate's are newer.
+        candidate: The new collateral. Its signatures must have been checked: a forged date of issue
+            would replace genuine parts.
 
     Raises:
         EvidenceRefused: A part is malformed.

@@ -1,9 +1,9 @@
-"""Look-ups of collateral, bounded: in number, in time, and in how often one is made.
+"""Look-ups of collateral, bounded in number, time and frequency.
 
-Whoever connects names a platform, and a service that has to be asked may be slow, or not answer at all.
-So there is one look-up per platform at a time, its end is not waited for beyond a deadline that counts
-from its start, and its outcome, a failure too, stands for a while before it is asked for again. No lock
-is held meanwhile: who waits in vain goes on without, and the next one finds the answer.
+A peer that connects names its platform, and the service that is asked may be slow or not answer. So
+there is one look-up per platform at a time. Callers wait until a deadline that counts from its
+start. Its outcome, also a failure, is reused for a while. No lock is held during a look-up: a
+caller that waited in vain goes on without, and the next caller finds the answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from coterie.attestation.platforms import Platform
 from coterie.errors import CoterieError, EnvironmentUnfit, error_from_dict
 
-LOOK_UP_SECONDS = 5.0  # half of what a handshake may take
+LOOK_UP_SECONDS = 5.0  # half of a handshake's time limit
 PAUSE_SECONDS = 60.0
 MOST_UNDER_WAY = 4
 MOST_KEPT = 64
@@ -45,16 +45,16 @@ class _LookUp(Generic[Found]):
     def _run(self) -> None:
         try:
             self._outcome = self._look_up()
-        except Exception as error:  # noqa: BLE001 (raised where it is waited for)
+        except Exception as error:  # noqa: BLE001 (raised in the waiting thread)
             self._outcome = error
         self.ended.set()
 
     @property
     def outcome(self) -> Found:
-        """What came out.
+        """The result of the look-up.
 
         Raises:
-            CoterieError: Why it failed; made anew for everybody who asks.
+            CoterieError: The look-up failed; a new error object for each caller.
         """
         outcome = self._outcome
         if isinstance(outcome, CoterieError):
@@ -69,9 +69,9 @@ class LookUps(Generic[Found]):
     """Makes look-ups. Thread-safe.
 
     Args:
-        seconds: How long the end of one is waited for, from its start.
-        pause: How long its outcome stands.
-        monotonic: Seconds of a clock that only goes forward.
+        seconds: How long callers wait for a look-up, counted from its start.
+        pause: How long its outcome is reused.
+        monotonic: Monotonic clock, in seconds.
     """
 
     def __init__(
@@ -88,10 +88,10 @@ class LookUps(Generic[Found]):
         self._made: dict[Platform, _LookUp[Found]] = {}  # oldest first
 
     def outcome(self, platform: Platform, look_up: Callable[[], Found]) -> Found:
-        """The outcome of the look-up for a platform, which is made if none stands.
+        """The outcome of the look-up for a platform; starts one if there is no recent one.
 
         Raises:
-            EnvironmentUnfit: It has not ended in time, or too many others have not.
+            EnvironmentUnfit: It did not end in time, or too many others are running.
             CoterieError: It failed.
         """
         with self._lock:

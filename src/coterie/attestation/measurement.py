@@ -1,11 +1,11 @@
 """The measurement of a simulated TEE: a digest of the installed package, code and lock file.
 
-It stands for MRENCLAVE where there is no enclave: changed code gives another measurement. It
-proves nothing, since the program that is measured does the measuring.
+It replaces MRENCLAVE if there is no enclave: changed code gives another measurement. It proves
+nothing, since the measured program does the measuring.
 
-What is measured is what may run. The native part of ``coterie tensorflow`` is built on each machine, where
-there is a C compiler, and is loaded by nodes of TensorFlow clusters only: so it counts under their contracts,
-and machines of one release that run anything else have one measurement, with it or without.
+All code that may run is measured. The native part of ``coterie tensorflow`` is built on machines
+with a C compiler, and only nodes of TensorFlow clusters load it. So it is measured only under their
+contracts. Under other contracts, all machines with the same release have the same measurement.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from coterie.errors import EnvironmentUnfit, reason
 
 _LABEL = b"coterie package measurement 2\0"
 _CACHES = frozenset({".pyc", ".pyo"})
-# No module can be imported from there: `coterie/tensorflow/native.py` has the folder's name.
+# No module can be imported from this folder: `coterie/tensorflow/native.py` has the same name.
 _NATIVE = ("tensorflow/native", ".so")
 
 
@@ -37,12 +37,12 @@ def own_package_measurement(*, tensorflow: bool) -> bytes:
 def package_measurement(root: Path, *, tensorflow: bool = False) -> bytes:
     """SHA-256 over a package folder: every file's relative path and content, sorted by path.
 
-    Interpreter caches (``__pycache__``, ``*.pyc``) do not count. Lengths precede paths and
+    Interpreter caches (``__pycache__``, ``*.pyc``) are left out. Lengths precede paths and
     contents, so that no two trees give the same input to the hash.
 
     Args:
         root: The package's folder.
-        tensorflow: Whether the native part counts, as it was built here.
+        tensorflow: Whether to include the native part as it was built here.
 
     Returns:
         32 bytes.

@@ -1,7 +1,7 @@
 """Collateral from a provisioning certificate caching service (PCCS) or Intel's own PCS, over https.
 
-The service is a mail carrier: what it delivers is signed by Intel and judged later. Still only
-https is spoken, answers are bounded, and redirects are refused. Source: Intel PCS API v4.
+The service is not trusted: Intel signs what it delivers, and the appraiser verifies it. Still, only
+https is used, answers are bounded, and redirects are refused. Source: Intel PCS API v4.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from coterie.unreadable import UNREADABLE
 INTEL_PCS_URL = "https://api.trustedservices.intel.com"
 INTEL_ROOT_CRL_URL = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
 MAX_ANSWER_BYTES = 1 << 18
-TIMEOUT_SECONDS = 20.0  # for all that one platform needs
+TIMEOUT_SECONDS = 20.0  # for all requests of one platform
 
 _TCB_CHAIN = "TCB-Info-Issuer-Chain"
 _QE_CHAIN = "SGX-Enclave-Identity-Issuer-Chain"
 _CRL_CHAIN = "SGX-PCK-CRL-Issuer-Chain"
-_NOT_FOUND, _NOT_CACHED, _SERVERS_FAULT = 404, 461, 500  # 461 is the PCCS's own: not in its cache
+_NOT_FOUND, _NOT_CACHED, _SERVERS_FAULT = 404, 461, 500  # 461 is specific to PCCS: not in its cache
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class HttpsGet(Protocol):
     """The transport."""
 
     def get(self, url: str, seconds: float = TIMEOUT_SECONDS) -> Answer:
-        """Gets a resource within so many seconds.
+        """Gets a resource within ``seconds``.
 
         Raises:
             EnvironmentUnfit: It cannot be had.
@@ -86,11 +86,11 @@ class PccsCollateral:
         return self.fetch(platform_of(quote))
 
     def check(self) -> None:
-        """Checks that it speaks the protocol, by what it has for all platforms alike.
+        """Checks that the service speaks the protocol, with a resource common to all platforms.
 
         Raises:
             EnvironmentUnfit: The service cannot be reached or has a fault.
-            EvidenceRefused: Something else answers (check ``collateral_format``).
+            EvidenceRefused: The answer is of another service (check ``collateral_format``).
         """
         url = f"{self._base}/sgx/certification/v4/qe/identity"
         answer = self._http.get(url, TIMEOUT_SECONDS)
@@ -140,7 +140,7 @@ class UrllibHttps:
         context = context or ssl.create_default_context()
         if context.verify_mode != ssl.CERT_REQUIRED or not context.check_hostname:
             raise ValueError("the TLS context must verify certificates and host names")
-        # Assembled by hand: neither plain http nor redirects have a handler.
+        # Built from single handlers, without those for plain http and redirects.
         self._opener = urllib.request.OpenerDirector()
         for handler in (
             urllib.request.ProxyHandler(),
@@ -170,7 +170,7 @@ class UrllibHttps:
 
 
 def _read(response: HTTPResponse, seconds: float) -> bytes:
-    """Reads a body of at most ``MAX_ANSWER_BYTES`` and one more; a server that drips is left."""
+    """Reads a body up to one byte more than ``MAX_ANSWER_BYTES``; gives up on a slow server."""
     deadline = time.monotonic() + seconds
     body = b""
     while len(body) <= MAX_ANSWER_BYTES and (
@@ -191,7 +191,7 @@ def require_https(url: str) -> None:
     try:
         parts = urllib.parse.urlsplit(url)
         usable = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets that are not closed, or a port that is none
+    except ValueError:  # unclosed brackets, or an invalid port
         usable = False
     if not usable:
         raise EnvironmentUnfit(
@@ -203,7 +203,7 @@ def require_https(url: str) -> None:
 
 
 def _signed_part(body: bytes, key: str) -> tuple[str, bytes]:
-    """Cuts the signed characters and the signature out of an answer, exactly as they came."""
+    """Cuts the signed characters and the signature out of an answer, byte for byte."""
     try:
         text = body.decode("ascii")
         start = re.match(rf'\s*\{{\s*"{key}"\s*:\s*', text)
@@ -248,7 +248,7 @@ def _malformed(what: str, seen: str) -> EvidenceRefused:
 
 
 def _remedy(status: int) -> str:
-    """What to do about a status: most are matters of the service's machine, not of this one."""
+    """The remedy for an HTTP status; most are faults of the service's machine, not of this one."""
     if status in (_NOT_FOUND, _NOT_CACHED):
         return (
             "the service does not know this platform: register it there (Intel's PCKIDRetrievalTool, "

@@ -1,9 +1,9 @@
-"""PEM certificate chains, read strictly: nothing between or after, and one reading per chain.
+"""Strict parser of PEM certificate chains: no text between or after, one interpretation per chain.
 
-Text that no signature covers must not be a place to hide things, and two verifiers must not read
-two different chains from it. So a chain is accepted only if encoding its certificates anew, with
-the width of their lines and the ends of lines that it has, gives the same text; and whoever reads
-on is given the canonical text (:func:`canonical_chain`), never the one that came in.
+No signature covers this text. It must not hide other content, and two verifiers must not read
+different chains from it. So a chain is accepted only if encoding its certificates again, with its
+own line width and line ends, gives the same text. Later readers get the canonical text
+(:func:`canonical_chain`), never the received one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WIDTH = 64
 
 
 class PemMalformed(ValueError):
-    """The text is no chain in plain PEM; the message says why."""
+    """The text is not a chain in plain PEM; the message says why."""
 
 
 @lru_cache(maxsize=64)
@@ -74,7 +74,7 @@ def _decoded(text: str, longest: int) -> list[bytes]:
 
 @lru_cache(maxsize=128)
 def _parse_wholly(der: bytes) -> x509.Certificate:
-    """Parses every field that is read later, since the library parses when it is asked."""
+    """Parses every field that is used later, since asn1crypto parses lazily."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         _ = (

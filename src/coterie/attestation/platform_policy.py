@@ -1,4 +1,4 @@
-"""What a relying party demands of the platform below the program: its family, its configuration, its age."""
+"""Policies on the platform below the program: its family, configuration and age."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coterie.attestation.verdict import CheckList
 from coterie.errors import EvidenceRefused
 
 OUT_OF_DATE = frozenset({"OutOfDate", "OutOfDateConfigurationNeeded"})
-# What a PCK certificate says of a platform's configuration, by the names of dcap.PlatformIdentity.
+# The features of a platform in a PCK certificate, by the names of dcap.PlatformIdentity.
 FEATURES = {
     "smt": "simultaneous multithreading: a sibling thread shares its core's caches",
     "dynamic_platform": "packages added to it after it was registered",
@@ -20,9 +20,9 @@ FEATURES = {
 
 @dataclass(frozen=True)
 class OutOfDateWithin:
-    """A platform that is out of date has been so for not too long, by the dates of its TCB levels.
+    """A platform is not out of date for too long, by the dates of its TCB levels.
 
-    A part that is out of date without a date (a TDX module's is not told) is refused.
+    A part that is out of date and has no date is refused (a TDX module's date is not reported).
     """
 
     days: int
@@ -51,7 +51,7 @@ class OutOfDateWithin:
 
 @dataclass(frozen=True)
 class FeatureOff:
-    """The PCK certificate says that a feature of the platform is off; saying nothing is not enough.
+    """The PCK certificate says that a feature of the platform is off; silence is refused.
 
     Attributes:
         feature: One of ``FEATURES``.
@@ -81,7 +81,7 @@ class FeatureOff:
 
 @dataclass(frozen=True)
 class PlatformIn:
-    """The platform is of a listed family (``fmspc``) or a listed one itself (``ppid``).
+    """The platform belongs to a listed family (``fmspc``) or is listed itself (``ppid``).
 
     Attributes:
         field: ``fmspc`` or ``ppid``.

@@ -1,4 +1,4 @@
-"""Which collateral a quote needs: its kind of TEE, platform family and PCK CA."""
+"""Finds the collateral that a quote needs: its kind of TEE, platform family and PCK CA."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from coterie.attestation.quote import TEE_TDX, Quote
 
 @dataclass(frozen=True)
 class Platform:
-    """What collateral is looked up by.
+    """The key by which collateral is looked up.
 
     Attributes:
-        tee: ``sgx`` or ``tdx``: whose TCB info and QE identity.
+        tee: ``sgx`` or ``tdx``: selects TCB info and QE identity.
         fmspc: Platform family, 12 lower-case hex digits.
-        ca: ``platform`` or ``processor``: whose CRL.
+        ca: ``platform`` or ``processor``: selects the PCK CRL.
     """
 
     tee: Literal["sgx", "tdx"]
@@ -27,12 +27,12 @@ class Platform:
 
     @property
     def name(self) -> str:
-        """The name that files of its collateral bear."""
+        """The name of its collateral's files."""
         return f"{self.tee}-{self.fmspc}-{self.ca}"
 
 
 def platform_of(quote: Quote) -> Platform:
-    """Reads from a quote which collateral it needs; nothing of it is proved.
+    """Reads from a quote which collateral it needs; nothing is verified.
 
     Raises:
         EvidenceRefused: The PCK certificate does not name its platform (check ``pck_extension``).

@@ -1,7 +1,7 @@
-"""What a relying party accepts, as small policies that compose: each one makes named checks.
+"""The policies of a relying party: small, composable, each with named checks.
 
-A policy never asks whether evidence is authentic (``evidence.py`` has settled that) and nothing is
-accepted by default: an empty list accepts nothing.
+Policies apply to authentic evidence (``evidence.py`` checks that). Nothing is accepted by default:
+an empty list accepts nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from coterie.errors import EvidenceRefused
 
 
 class Quoted(Protocol):
-    """What some policies need of evidence, before collateral has authenticated all of it."""
+    """The evidence that some policies need, before all of it was authenticated with collateral."""
 
     @property
     def quote(self) -> Quote:
@@ -28,7 +28,7 @@ class Quoted(Protocol):
 
 
 class Policy(Protocol):
-    """One thing that a relying party demands."""
+    """One requirement of a relying party."""
 
     @property
     def check_names(self) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ class AdvisoriesWithin:
 
 @dataclass(frozen=True)
 class InForce:
-    """The contract that the evidence is judged by has not ended."""
+    """The contract has not ended."""
 
     end: datetime
     check_names = ("contract_expiry",)
@@ -107,7 +107,7 @@ class InForce:
 
 @dataclass(frozen=True)
 class AdvisoriesWithout:
-    """No refused advisory is open; any other may be: weaker than a list of accepted ones."""
+    """No refused advisory is open, while any other may be; weaker than a list of accepted ones."""
 
     refused: tuple[str, ...]
     check_names = ("advisories",)
@@ -233,12 +233,12 @@ class ReportDataIs:
         checks.passed("report_data", seen.hex())
 
 
-# Policies that look at the quote alone.
+# Policies that need only the quote.
 OF_THE_QUOTE = (MeasurementIn, ProductOf, ReportDataIs)
 
 
 def measurements(report: EnclaveReport | TdReport) -> tuple[tuple[str, str], ...]:
-    """Names and values (hex; SVNs decimal) of what a report measures."""
+    """Names and values (hex; SVNs decimal) of a report's measurements."""
     if isinstance(report, EnclaveReport):
         return (
             ("mrenclave", report.mrenclave.hex()),

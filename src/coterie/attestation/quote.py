@@ -1,9 +1,9 @@
-"""Strict parser of DCAP quotes v3 (SGX) and v4, v5 (TDX): pure, bounded, one reading per quote.
+"""Strict parser of DCAP quotes v3 (SGX) and v4, v5 (TDX): pure, bounded, unambiguous.
 
-It refuses what a lenient reader would skip, because those bytes are covered by no signature:
-lengths that do not add up, bytes after the quote other than NUL padding, certification data other
-than a PCK chain (type 5; inside type 6 in v4 and v5), and text around the chain. A chain whose lines
-have another width or end in CRLF is read, and put in canonical form before anybody else reads it.
+It refuses bytes that no signature covers and that a lenient parser would skip: lengths that do not
+add up, bytes after the quote other than NUL padding, certification data other than a PCK chain
+(type 5; inside type 6 in v4 and v5), and text around the chain. A chain with another line width or
+with CRLF is accepted and converted to canonical form.
 
 Sources: Intel SGX ECDSA Quote Library Reference, appendix A.4 (v3); Intel TDX DCAP Quoting Library
 API, appendix A.3 (v4, v5).
@@ -52,15 +52,15 @@ _refused = partial(
 
 @dataclass(frozen=True)
 class QuoteProof:
-    """The signatures in a quote, and what they are over.
+    """The signatures in a quote, and what they cover.
 
     Attributes:
         signed: Header and body.
-        signature: By the attestation key over these: r and s, 32 bytes each.
+        signature: Signature of the attestation key over these: r and s, 32 bytes each.
         attestation_key: Point on P-256: x and y, 32 bytes each.
         qe_report: Report of the quoting enclave, 384 bytes.
-        qe_signature: By the PCK key over that report: r and s, 32 bytes each.
-        qe_auth: What the report binds beside the attestation key.
+        qe_signature: Signature of the PCK key over that report: r and s, 32 bytes each.
+        qe_auth: Data that the report binds beside the attestation key.
     """
 
     signed: bytes
@@ -73,7 +73,7 @@ class QuoteProof:
 
 @dataclass(frozen=True)
 class Quote:
-    """A quote whose framing is beyond doubt; its signatures are not checked yet.
+    """A quote with checked framing; its signatures are not checked yet.
 
     Attributes:
         version: 3 (SGX), 4 or 5 (TDX).
@@ -84,9 +84,9 @@ class Quote:
         qe_report: Report of the quoting enclave.
         pck_chain: PCK certificate, its CA, the root.
         pck_chain_pem: The same as canonical text.
-        canonical: The quote without padding, its chain in canonical text: what is judged, stored
-            and sent on.
-        proof: What ties its body to the PCK certificate.
+        canonical: The quote without padding, its chain in canonical text; this form is verified,
+            stored and sent on.
+        proof: The signatures that bind its body to the PCK certificate.
     """
 
     version: int
@@ -102,7 +102,7 @@ class Quote:
 
     @property
     def report_data(self) -> bytes:
-        """What the program says, 64 bytes."""
+        """The program's data in the report, 64 bytes."""
         return self.report.report_data
 
 
@@ -113,7 +113,7 @@ def parse_quote(data: bytes) -> Quote:
         data: The quote's bytes, at most ``MAX_QUOTE_BYTES``, with NUL padding after it or not.
 
     Raises:
-        EvidenceRefused: The bytes are no quote of the accepted form (check ``quote_format``).
+        EvidenceRefused: The bytes are not a quote of the accepted form (check ``quote_format``).
     """
     if not isinstance(data, bytes):
         raise _refused("bytes", type(data).__name__)
@@ -169,11 +169,11 @@ def _with_chain(quote: bytes, found: bytes, pem: str, lengths: list[int]) -> byt
 
     Args:
         quote: The quote without padding; the chain is its end.
-        found: The chain as it came in.
+        found: The received chain.
         pem: The same chain in canonical text.
-        lengths: Where, counted from the end, the lengths are that count the chain in.
+        lengths: Positions, from the end, of the length fields that include the chain.
     """
-    # Intel's quoting library counts the C string's terminator in; it stays if it is there.
+    # Intel's quoting library includes the C string's terminator; it stays if present.
     chain = pem.encode() + found[len(found.rstrip(b"\0")) :]
     if chain == found:
         return quote
@@ -212,7 +212,7 @@ def _read_chain(data: bytes) -> tuple[str, tuple[x509.Certificate, ...]]:
 
 
 class _Reader:
-    """Takes bytes from the front; a reader that is dropped must have been read to its end."""
+    """Reads bytes from the front; the end must be reached before the reader is dropped."""
 
     def __init__(self, data: bytes, what: str) -> None:
         self.rest = data

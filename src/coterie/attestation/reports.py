@@ -20,7 +20,7 @@ _TD = struct.Struct("<16s48s48s8s8s8s48s48s48s48s48s48s48s48s64s")
 
 @dataclass(frozen=True)
 class EnclaveReport:
-    """What the processor says of an SGX enclave.
+    """The processor's report on an SGX enclave.
 
     Attributes:
         cpu_svn: Security version of the processor, 16 bytes.
@@ -31,7 +31,7 @@ class EnclaveReport:
         mrsigner: SHA-256 of the signer's key, 32 bytes.
         isv_prod_id: Product id that the signer gave.
         isv_svn: Security version that the signer gave.
-        report_data: What the enclave says, 64 bytes.
+        report_data: The enclave's data, 64 bytes.
     """
 
     cpu_svn: bytes
@@ -56,7 +56,7 @@ class EnclaveReport:
 
 @dataclass(frozen=True)
 class TdReport:
-    """What the TDX module says of a trust domain.
+    """The TDX module's report on a trust domain.
 
     Attributes:
         tee_tcb_svn: Security versions of the TDX module, 16 bytes.
@@ -70,7 +70,7 @@ class TdReport:
         mrowner: The owner, 48 bytes.
         mrownerconfig: Configuration of the owner, 48 bytes.
         rtmrs: Four run-time measurement registers, 48 bytes each.
-        report_data: What the guest says, 64 bytes.
+        report_data: The guest's data, 64 bytes.
         tee_tcb_svn_2: Versions of the current TDX module (TDX 1.5), 16 bytes or None.
         mrservicetd: Hash of the bound service TDs (TDX 1.5), 48 bytes or None.
         init_service_td_hash: Hash of those bound at the start (1.5 extended), 48 bytes or None.

@@ -1,7 +1,7 @@
 """The two roots of trust, each with the certificate names that its roles must carry.
 
-A verifier is given exactly one of them. The simulated root is never accepted together with
-Intel's: which one counts is the contract's decision, by its ``trust.tee``.
+A verifier gets exactly one of them, by the contract's ``trust.tee``. The simulated root is never
+accepted together with Intel's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 # Intel SGX Root CA (public), as published at
 # https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer;
 # SHA-256 44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3. An earlier certificate of the
-# same name, serial number and key ends in 2033 (SHA-256 fc64f807...) and is in real quotes: chains.py takes both.
+# same name, serial number and key ends in 2033 (SHA-256 fc64f807...) and occurs in quotes:
+# chains.py accepts both.
 _INTEL_ROOT = """
 MIICjzCCAjSgAwIBAgIUImUM1lqdNInzg7SVUr9QGzknBqwwCgYIKoZIzj0EAwIwaDEaMBgGA1UEAwwRSW50ZWwgU0dY
 IFJvb3QgQ0ExGjAYBgNVBAoMEUludGVsIENvcnBvcmF0aW9uMRQwEgYDVQQHDAtTYW50YSBDbGFyYTELMAkGA1UECAwC
@@ -51,7 +52,7 @@ class TrustRoot:
     """One vendor's root.
 
     Attributes:
-        vendor: What the root stands for, for people.
+        vendor: The vendor's name, for people.
         simulated: Whether it proves nothing.
         certificate: The self-signed root certificate, DER: it names the anchor's name and key.
         names: Names of the roles under it.

@@ -1,8 +1,8 @@
-"""What a quote shows by itself, without collateral: a chain to the root, and signatures down to its body.
+"""Checks a quote without collateral: its chain to the root, and the signatures down to its body.
 
-It proves that some genuine TEE, in whatever state, made the quote. A stranger without one gets no further:
-nobody is asked for collateral, and none that came along is read. All of it is checked once more, with
-collateral, by ``evidence.authenticate``; only that says what the evidence is worth.
+This proves that some genuine TEE, in whatever state, made the quote. A peer without such a quote
+causes no look-up of collateral, and no collateral that it sent is read. ``evidence.authenticate``
+checks everything again with collateral; only that decides whether the evidence is accepted.
 
 Source: Intel SGX ECDSA Quote Library Reference, appendix A.4.
 """
@@ -33,7 +33,7 @@ CHECKS = ("quoting_enclave_signature", "quoting_enclave_binding", "quote_signatu
 
 @dataclass(frozen=True)
 class Screened:
-    """A quote that a genuine TEE made, in whatever state its platform is.
+    """A quote that a genuine TEE made, whatever the state of its platform.
 
     Attributes:
         quote: The parsed quote.
@@ -45,7 +45,7 @@ class Screened:
 def screen(
     data: bytes, *, kind: TeeKind, root: TrustRoot, at: datetime, checks: CheckList
 ) -> Screened:
-    """Checks what can be checked of a quote without collateral.
+    """Makes all checks of a quote that need no collateral.
 
     Args:
         data: The quote, with NUL padding or without.
@@ -85,7 +85,7 @@ def _point(octets: bytes) -> ec.EllipticCurvePublicKey | None:
 
 
 def _signed(key: object, signature: bytes, content: bytes) -> bool:
-    """Whether a P-256 key signed it, with SHA-256; r and s, 32 bytes each."""
+    """Verifies a P-256 signature with SHA-256; r and s, 32 bytes each."""
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         return False
     numbers = (int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))

@@ -1,7 +1,7 @@
 """TCB info and QE identity: the parts of the vendor's signed JSON that our own checks need.
 
-dcap-qvl checks the signatures and matches TCB levels; here are the dates, the platform family, the
-PCE id (which it ignores) and the evaluation number. Source: Intel PCS API v4.
+dcap-qvl checks the signatures and matches TCB levels. This module reads the dates, the platform
+family, the PCE id (which dcap-qvl ignores) and the evaluation number. Source: Intel PCS API v4.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _T = TypeVar("_T", str, int)
 
 @dataclass(frozen=True)
 class Statement:
-    """What TCB info and QE identity have in common.
+    """The common fields of TCB info and QE identity.
 
     Attributes:
         identity: ``SGX`` or ``TDX``; ``QE`` or ``TD_QE``.
         version: Version of the format.
-        issued: When the vendor signed it.
-        next_update: When it runs out.
+        issued: Time of the vendor's signature.
+        next_update: Time of expiry.
         evaluation_number: TCB evaluation data number.
         fmspc: Platform family, 6 bytes; empty in QE identities.
         pce_id: Provisioning enclave, 2 bytes; empty in QE identities.
@@ -46,11 +46,11 @@ def parse_statement(text: str, check: str) -> Statement:
     """Reads TCB info (``check`` is ``tcb_info``) or QE identity (``qe_identity``).
 
     Raises:
-        EvidenceRefused: The text is no such statement (check ``<check>_format``).
+        EvidenceRefused: The text is not such a statement (check ``<check>_format``).
     """
     try:
         value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-        # Type 0 is the only rule for comparing TCB levels that there is (PCS API v4).
+        # Type 0 is the only defined rule for comparing TCB levels (PCS API v4).
         if check == "tcb_info" and _typed(value["tcbType"], int) != 0:
             raise _malformed(check, "another tcbType than 0")
         platform = (

@@ -1,4 +1,4 @@
-"""Checks by name, and the verdict: what a relying party gets when every one of them has passed."""
+"""Named checks, and the verdict, which a relying party gets if all of them passed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ collateral_refused = partial(
 
 @dataclass(frozen=True)
 class Check:
-    """One check and how it went.
+    """One check and its outcome.
 
     Attributes:
         name: Stable name; an ``EvidenceRefused`` carries it as ``failed_check``.
-        outcome: ``passed``, ``failed`` or ``not_run`` (an earlier one had failed).
-        detail: What was seen.
+        outcome: ``passed``, ``failed`` or ``not_run`` (an earlier check failed).
+        detail: The observed value.
     """
 
     name: str
@@ -41,12 +41,12 @@ class Verdict:
         tee: Kind of TEE that made it.
         tcb_status: Worst TCB status of platform, quoting enclave and TDX module.
         advisories: Open advisories of that state.
-        measurements: Names and values (hex or decimal) of what was measured.
+        measurements: Names and values (hex or decimal) of its measurements.
         fmspc: Platform family, hex.
         ppid: Platform id, hex.
         evaluation_number: TCB evaluation data number of the collateral.
         checks: Every check that was made, in order.
-        expiry: When the collateral runs out; the verdict holds no longer.
+        expiry: Time at which the collateral, and with it the verdict, expires.
     """
 
     tee: TeeKind
@@ -94,5 +94,5 @@ class CheckList:
 
     @property
     def checks(self) -> tuple[Check, ...]:
-        """What was recorded, in order."""
+        """The recorded checks, in order."""
         return tuple(self._checks)

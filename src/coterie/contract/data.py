@@ -17,7 +17,7 @@ TableRows = Annotated[int, Field(ge=2, le=1_000_000_000)]
 
 
 class DataSection(Section):
-    """Which columns there are and how their cells become numbers.
+    """The columns, and how their cells become numbers.
 
     Attributes:
         numeric: Names of the numeric columns, in file order.
@@ -67,7 +67,7 @@ class DataSection(Section):
     def _leave_out_empty_decimals(
         self, default: SerializerFunctionWrapHandler
     ) -> dict[str, object]:
-        """The key is younger than data that were prepared without it, whose digest must stay."""
+        """Leaves the key out if empty: data prepared before it existed must keep their digest."""
         value: dict[str, object] = default(self)
         if not self.decimals:
             value.pop("decimals", None)

@@ -1,4 +1,4 @@
-"""Canonical form and digests of a contract, and the names of the values in which two differ."""
+"""Canonical form and digests of a contract, and the differences between two."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ABSENT = "absent"
 def canonical_json(contract: Contract) -> bytes:
     """The contract as canonical JSON (sorted keys, no spaces, defaults filled in), UTF-8.
 
-    Formatting, key order and the nodes' addresses do not show in it.
+    It does not depend on formatting, key order or the nodes' addresses.
     """
     return canonical(_canonical(contract))
 
@@ -32,8 +32,8 @@ def agreed_digest(agreed: object) -> bytes:
     """The digest of a contract as it was agreed, 32 bytes.
 
     Args:
-        agreed: The parsed canonical form, as kept at the time: a later version that knows more
-            keys would fill in their defaults.
+        agreed: The parsed canonical form, as it was stored. A later version with more keys would
+            fill in their defaults.
     """
     return hashlib.sha256(b"coterie contract 1\0" + canonical(agreed)).digest()
 
@@ -78,7 +78,7 @@ def _canonical(contract: Contract) -> object:
 
 
 def _dumped(section: Section) -> dict[str, object]:
-    """A section without the keys that later versions added and that say what was so before them."""
+    """A section as JSON, without keys of later versions that have their defaults."""
     known = type(section).model_fields
     return {
         name: _shown(getattr(section, name, None), plain)

@@ -1,7 +1,7 @@
 """The contract's ``[model]`` section of kind ``keras``: a party's own architecture, as data.
 
-Every node reads it, the parameter server too, which has no Keras: it needs the parameters alone. The
-worker builds the layers (``models/own.py``) and refuses a model whose variables are not exactly the
+Every node reads it. The parameter server has no Keras and needs only the parameters. The worker
+builds the layers (``models/own.py``) and refuses a model whose variables are not exactly the
 parameters. ``coterie model describe`` writes the section from a Keras model.
 """
 
@@ -112,7 +112,7 @@ class KerasModelSection(Section):
         return self
 
     def _check_output(self) -> None:
-        """Refuses a last layer that gives a probability, or anything else than any number."""
+        """Refuses a last layer whose output is bounded, such as a probability."""
         layers = {layer.name: layer for layer in self.layers}
         last = self.layers[-1]
         while keeps_values(last.kind) and last.inputs[0] in layers:
@@ -136,13 +136,13 @@ class KerasModelSection(Section):
 
     def dense_parameters(self, data: DataSection) -> tuple[DenseParameter, ...]:
         """The dense parameters in their canonical order, which is that of the section."""
-        del data  # the shapes already follow from it
+        del data  # the parameters' shapes already include it
         return tuple(
             DenseParameter(p.name, p.shape, p.standard_deviation, p.mean) for p in self.parameters
         )
 
     def to_toml(self) -> str:
-        """The section as it stands in a contract file."""
+        """The section in TOML."""
         lines = ["[model]", f"kind = {_toml(self.kind)}", f"embedding_dim = {self.embedding_dim}"]
         for layer in self.layers:
             lines += ["", "[[model.layers]]"]
@@ -154,7 +154,7 @@ class KerasModelSection(Section):
 
 
 def _toml(value: object) -> str:
-    """A value in TOML, whose texts, numbers and lists are written as in JSON."""
+    """A value in TOML, which writes texts, numbers and lists as JSON does."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
     return json.dumps(value, allow_nan=False)

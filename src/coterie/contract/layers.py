@@ -1,9 +1,9 @@
-"""The Keras layers that a contract's own model may be built of, and what may be said of each.
+"""The Keras layers that a contract's own model may contain, and the allowed options of each.
 
-A contract describes a model as data: a list of layers by name, each with its kind, its inputs and
-plain options. Nothing in it is code, and nothing of Keras's serialized form is read. Every kind and
-every option is listed here; all else is refused. What is missing is missing on purpose: layers with
-state that is not trained (BatchNormalization), with randomness (Dropout), or that hold code (Lambda).
+A contract describes a model as data: a list of named layers, each with its kind, inputs and plain
+options. It contains no code, and Keras's serialized form is never read. Every allowed kind and
+option is listed here; all others are refused. Layers with untrained state (BatchNormalization),
+with randomness (Dropout) or with code (Lambda) are left out on purpose.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _ENDS_OF_A_RANGE = frozenset({"Softmax", "ReLU", "ELU", "UnitNormalization"})
 MAX_WIDTH = 65_536
 
 MAX_OUTPUT = 1 << 20
-"""Values that a layer may give for one example: a small contract must not decide over much memory."""
+"""Largest number of values that a layer may give for one example, which bounds memory."""
 
 
 @dataclass(frozen=True)
 class LayerRule:
-    """What a contract may say of one kind of layer.
+    """The rule for one kind of layer.
 
     Attributes:
-        options: Every option, and whether a value of it is acceptable.
-        fewest: Inputs that it needs at least.
-        most: Inputs that it takes at most.
+        options: Its options, each with a test of acceptable values.
+        fewest: Smallest number of inputs.
+        most: Largest number of inputs.
         parameters: Names of the variables that it may have.
     """
 
@@ -54,7 +54,7 @@ class LayerRule:
     parameters: tuple[str, ...] = ()
 
     def problem(self, options: Mapping[str, OptionValue], inputs: int) -> str | None:
-        """Names the first thing that this kind does not take, or None."""
+        """The first problem of a layer's inputs or options, or None."""
         if not self.fewest <= inputs <= self.most:
             return f"takes {self.fewest} to {self.most} inputs, not {inputs}"
         for name, value in options.items():
@@ -84,7 +84,7 @@ def _width(value: OptionValue) -> bool:
 
 
 def _axis(value: OptionValue) -> bool:
-    # The last axis, or one counted from 1: axis 0 would mix the examples of a batch.
+    # The last axis, or one counted from 1. Axis 0 would mix the examples of a batch.
     return (
         isinstance(value, int) and not isinstance(value, bool) and (value == -1 or 1 <= value < 8)
     )
@@ -122,7 +122,7 @@ LAYERS: Mapping[str, LayerRule] = {
         parameters=("kernel", "bias"),
     ),
     "Dot": LayerRule({"axes": _axes, "normalize": _flag}, fewest=2, most=2),
-    "DotInteraction": LayerRule(),  # Coterie's own: the DLRM's pairwise products
+    "DotInteraction": LayerRule(),  # Coterie's own layer: the DLRM's pairwise products
     "ELU": LayerRule({"alpha": _number}),
     "Flatten": LayerRule(),
     "GlobalAveragePooling1D": LayerRule({"keepdims": _flag}),
@@ -161,14 +161,14 @@ REFUSED: Mapping[str, str] = {
     "Lambda": "it holds code, and a contract is data",
     "Embedding": "the embedded ids are an input of the model: the server has their tables",
 }
-"""Why kinds that are asked for are not listed, and what to do."""
+"""Why some well-known kinds are not listed, and what to use instead."""
 
 
 def bounded_output(kind: str, options: Mapping[str, OptionValue]) -> str | None:
-    """What keeps a last layer from giving a logit, which may be any number; None where nothing does.
+    """Why a last layer cannot give a logit, which may be any number; None if it can.
 
     Args:
-        kind: Of the layer.
+        kind: Kind of the layer.
         options: Its options.
     """
     activation = options.get("activation", "linear")
@@ -178,5 +178,5 @@ def bounded_output(kind: str, options: Mapping[str, OptionValue]) -> str | None:
 
 
 def keeps_values(kind: str) -> bool:
-    """Whether a layer gives the very numbers that it takes."""
+    """Whether a layer passes its input values on unchanged."""
     return kind in _KEEPS_VALUES

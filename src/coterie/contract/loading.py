@@ -1,4 +1,4 @@
-"""Reads contracts from TOML files and from canonical JSON, with errors that name key and remedy."""
+"""Reads contracts from TOML files and canonical JSON, with errors that name key and remedy."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def load_contract(path: Path) -> Contract:
     """Reads and checks a contract.
 
     Raises:
-        ContractInvalid: The file cannot be read, is no TOML, or breaks the schema.
+        ContractInvalid: The file cannot be read, is not TOML, or breaks the schema.
 
-    A file that ends in ``.json`` holds the canonical form, as a run's directory keeps it.
+    A file with suffix ``.json`` holds the canonical form, as in a run's directory.
     """
     try:
         text = read_bounded(path, MAX_CONTRACT_BYTES)
@@ -49,7 +49,7 @@ def parse_contract(text: bytes, source: str) -> Contract:
         source: Its name, for errors.
 
     Raises:
-        ContractInvalid: The text is no TOML, too large, or breaks the schema.
+        ContractInvalid: The text is not TOML, is too large, or breaks the schema.
     """
     if len(text) > MAX_CONTRACT_BYTES:
         raise ContractInvalid.too_large(
@@ -70,11 +70,11 @@ def parse_contract(text: bytes, source: str) -> Contract:
 
 
 def text_of(octets: bytes, what: str) -> str:
-    """The text of a file that people write: UTF-8, with a byte-order mark or without one.
+    """Decodes a file that people write: UTF-8, with or without a byte-order mark.
 
     Args:
         octets: The file's bytes.
-        what: What the file is, for errors.
+        what: Description of the file, for errors.
 
     Raises:
         ContractInvalid: It is in another encoding.
@@ -93,10 +93,10 @@ def text_of(octets: bytes, what: str) -> str:
 
 
 def contract_from_json(text: bytes, source: str) -> Contract:
-    """Parses and checks a contract in its canonical form, as a peer sends it.
+    """Parses and checks a contract in canonical form, for instance a peer's.
 
     Raises:
-        ContractInvalid: The text is no JSON, too large, or breaks the schema.
+        ContractInvalid: The text is not JSON, is too large, or breaks the schema.
     """
     if len(text) > MAX_CONTRACT_BYTES:
         raise ContractInvalid(
@@ -110,10 +110,10 @@ def contract_from_json(text: bytes, source: str) -> Contract:
 
 
 def with_section(contract: Contract, name: str, section: Mapping[str, object]) -> Contract:
-    """A contract with another section in it, as in JSON, checked as a whole.
+    """A contract with one section replaced, given as JSON values; checked as a whole.
 
     Raises:
-        ContractInvalid: They do not fit each other.
+        ContractInvalid: The section does not fit the contract.
     """
     value = {**contract.model_dump(mode="json"), name: dict(section)}
     return _validate(value, contract.name)

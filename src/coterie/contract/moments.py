@@ -1,4 +1,4 @@
-"""When a contract ends, and its parties' keys; pure: the time is an argument."""
+"""Expiry of a contract and of its parties' keys. Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def moment(text: str) -> datetime:
     """Reads ``2027-01-31T12:00:00Z``.
 
     Raises:
-        ValueError: There is no such moment.
+        ValueError: It is not a valid time.
     """
     return datetime.strptime(text, _FORM).replace(tzinfo=UTC)
 
@@ -29,7 +29,7 @@ def _there_is_one(text: str) -> str:
     return text
 
 
-# Text, not TOML's own type: the canonical form is JSON, and has one spelling for each moment.
+# Text instead of TOML's own type: the canonical form is JSON, with one spelling for each time.
 Moment = Annotated[
     str,
     Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"),
@@ -41,7 +41,7 @@ def check_in_force(contract: Contract, at: datetime) -> None:
     """Refuses a contract that has ended.
 
     Args:
-        contract: What was agreed.
+        contract: The contract.
         at: The time now, UTC.
 
     Raises:

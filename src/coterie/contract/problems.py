@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a contract, as an error of ours that names keys, values and a remedy."""
+"""Converts pydantic's findings on a contract into an error that names keys, values and a remedy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def invalid(what: str, error: ValidationError) -> ContractInvalid:
     """The error of values that break the schema.
 
     Args:
-        what: What holds them, as in ``the contract hfl.toml``.
-        error: What pydantic found.
+        what: Description of the file, as in ``the contract hfl.toml``.
+        error: Pydantic's error.
     """
     problems = error.errors(include_url=False)
     lines = []
@@ -34,7 +34,7 @@ def invalid(what: str, error: ValidationError) -> ContractInvalid:
 
 
 def _key(location: tuple[int | str, ...]) -> str:
-    """A key as it is in the file: without the tag that pydantic puts behind ``model``."""
+    """A key as in the file, without the tag that pydantic adds after ``model``."""
     first, *rest = location or ("",)
     if first == "model" and rest and rest[0] in {"dlrm", "keras"}:
         rest = rest[1:]

@@ -1,12 +1,12 @@
-"""Reference values from a file, expanded into a contract: what is trusted stands in the contract.
+"""Copies reference values from a file into a contract, which then holds all that is trusted.
 
-Whoever builds the program hands out its measurements as one small JSON object:
+The builder of the program publishes its measurements as one small JSON object:
 
     {"format": 1, "tee": "sgx", "values": {"mrenclave": ["..."]}}
 
-``values`` holds keys of ``[trust.roles.ROLE]`` that say which program is meant, and no others: which
-platforms are good enough stays the parties' decision. The file is not read when nodes run, so that
-nobody has to trust where it lies; its digest stands beside the values, as a comment.
+``values`` holds only those keys of ``[trust.roles.ROLE]`` that identify the program. The parties
+decide which platforms are acceptable. Nodes do not read the file, so its storage need not be
+trusted. Its digest stands beside the values, as a comment.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ _KEY = re.compile(r"""\s*["']?([a-z0-9_]+)["']?\s*=""")
 
 @dataclass(frozen=True)
 class References:
-    """Reference values as a file has them.
+    """Reference values in a file.
 
     Attributes:
         name: The file's name, for people.
         digest: SHA-256 of the file, 32 bytes.
         tee: Kind of TEE that they are for.
-        values: By key of a role's table: lists of text, text, or integers.
+        values: The values by key of a role's table: lists of text, text, or integers.
     """
 
     name: str
@@ -64,7 +64,7 @@ def read_references(path: Path) -> References:
     """Reads a file of reference values.
 
     Raises:
-        ContractInvalid: It cannot be read, is too large, or is of another form.
+        ContractInvalid: It cannot be read, is too large, or has another form.
     """
     try:
         text = read_bounded(path, MAX_BYTES)
@@ -93,12 +93,12 @@ def read_references(path: Path) -> References:
 
 
 def with_references(text: str, source: str, role: Role, references: References) -> str:
-    """A contract's text with a role's reference values replaced; everything else stays as it is.
+    """A contract's text with a role's reference values replaced; the rest is unchanged.
 
     Args:
         text: The contract, TOML.
         source: Its name, for errors.
-        role: Whose table is changed; every key that says which program is meant is replaced.
+        role: The role whose table is changed; every key that identifies a program is replaced.
         references: The new values.
 
     Raises:
@@ -138,7 +138,7 @@ def with_references(text: str, source: str, role: Role, references: References) 
 
 
 def _statements(lines: list[str], start: int) -> Iterator[tuple[int, str]]:
-    """Numbers and text of statements, comments and empty lines, each as many lines as it needs."""
+    """Line numbers and text of statements, comments and empty lines; a statement may span lines."""
     number = start
     while number < len(lines):
         size = 1
@@ -159,7 +159,7 @@ def _parses(text: str) -> bool:
 
 
 def _check(before: str, after: str, source: str, role: Role, references: References) -> None:
-    """Compares what the two texts mean: the edit was of lines, and must have changed nothing else."""
+    """Compares the parsed texts: the edit of lines must have changed nothing else."""
     try:
         wanted, found = tomllib.loads(before), tomllib.loads(after)
         table = wanted["trust"]["roles"][role]

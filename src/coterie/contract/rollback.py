@@ -1,10 +1,10 @@
-"""The parties' consent to go on from an older checkpoint than the server had announced.
+"""The parties' consent that a run continues from an older checkpoint than the server had announced.
 
-A server that lost its newest checkpoint looks like one that was rolled back by its host, so nodes
-refuse it. Only all parties together may say that it was an accident: each signs (contract, run,
-checkpoint to go on from, newest checkpoint that was announced and is given up) with its Ed25519 key;
-the server shows the consent to every node. It is for one use: a node takes it once, and only where
-what it remembers is not newer than what is given up.
+A server that lost its newest checkpoint looks like one that its host rolled back, so nodes refuse
+it. All parties together can consent to the loss. Each signs (contract, run, checkpoint to continue
+from, newest announced checkpoint, which is given up) with its Ed25519 key, and the server shows the
+consent to every node. A node accepts a consent once, and only if the checkpoint that it remembers
+is not newer than the one that is given up.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _MAX_FILE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class RollbackConsent:
-    """Parties' signatures that a run may go on from a checkpoint, though a newer one was announced.
+    """Parties' consent that a run continues from a checkpoint although a newer one was announced.
 
     Attributes:
-        contract_digest: Of the run's contract; 32 bytes.
+        contract_digest: Digest of the run's contract; 32 bytes.
         run_id: Random name of the run, 64 hex digits.
-        step: Of the checkpoint to go on from.
-        digest: Its digest as it was announced; 32 bytes.
-        given_up_step: Of the newest checkpoint that was announced.
-        given_up_digest: Its digest; 32 bytes.
+        step: Step of the checkpoint to continue from.
+        digest: Announced digest of that checkpoint; 32 bytes.
+        given_up_step: Step of the newest announced checkpoint.
+        given_up_digest: Digest of that checkpoint; 32 bytes.
         signatures: Ed25519 signatures by party.
     """
 
@@ -55,12 +55,12 @@ class RollbackConsent:
 
     @property
     def name(self) -> str:
-        """SHA-256 of what the parties sign, hex: whoever has taken the consent knows it by that."""
+        """SHA-256 of the signed statement, hex; nodes remember used consents by it."""
         return hashlib.sha256(self._statement()).hexdigest()
 
     @property
     def words(self) -> str:
-        """What is consented to, for people."""
+        """The consent in words, for people."""
         return (
             f"contract {self.contract_digest.hex()}, run {self.run_id}: step {self.step}, digest "
             f"{self.digest.hex()}, in place of step {self.given_up_step}, digest "
@@ -80,7 +80,7 @@ class RollbackConsent:
         """Checks that every party of the contract has signed.
 
         Raises:
-            SignatureRefused: For another contract, or a signature is wrong or missing.
+            SignatureRefused: It is for another contract, or a signature is wrong or missing.
         """
         if not hmac.compare_digest(self.contract_digest, contract_digest(contract)):
             raise SignatureRefused(
@@ -109,7 +109,7 @@ class RollbackConsent:
             write_whole(path, self.stored().model_dump_json(indent=1).encode() + b"\n")
 
     def stored(self) -> StoredConsent:
-        """The consent as it is kept in files."""
+        """The consent in the form of its file."""
         return StoredConsent(
             contract_digest=self.contract_digest.hex(),
             run_id=self.run_id,
@@ -125,7 +125,7 @@ class RollbackConsent:
         """Reads a consent file.
 
         Raises:
-            SignatureRefused: It cannot be read, or is none.
+            SignatureRefused: It cannot be read, or is not a consent.
         """
         try:
             text = read_bounded(path, _MAX_FILE_BYTES)
@@ -153,7 +153,7 @@ class RollbackConsent:
 
 
 def _form_of(text: bytes) -> str:
-    """What a file that is no consent of this format is, as far as it says so."""
+    """The format that a file states, if it is not a consent of this format."""
     found = format_of(text)
     return "another form" if found in {None, _FORMAT} else f"format {found}"
 
@@ -163,7 +163,7 @@ _Step = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class StoredConsent(BaseModel):
-    """A consent as it is kept in files."""
+    """A consent in the form of its file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -20,11 +20,11 @@ from coterie.contract.trust import TrustSection
 from coterie.errors import ContractInvalid
 from coterie.kinds import Mode, Role
 
-# gRPC carries messages below 2 GiB; this leaves room for small fields.
+# gRPC's messages are below 2 GiB; this leaves room for small fields.
 MAX_STEP_BYTES = (1 << 31) - (1 << 21)
 
-# A worker's share of a step may be so many times that of all workers together on average. Steps grow
-# like that where one party has nearly all rows, for nobody to be alone in one: ps/core/schedule.py.
+# Bound on a worker's share of a step, as a multiple of the average. Steps grow like this if one
+# party has nearly all rows, so that no worker is alone in a step: ps/core/schedule.py.
 UNEVEN = 8
 
 # Every shard owns whole slices of the table: parameters/sharding.py.
@@ -42,7 +42,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
 
 def _model_kind(value: object) -> str:
-    """Which ``[model]`` section a value is: the DLRM where it does not say."""
+    """The kind of a ``[model]`` section; the DLRM if it does not say."""
     if isinstance(value, dict):
         return str(value.get("kind", "dlrm"))
     return str(getattr(value, "kind", "dlrm"))
@@ -80,7 +80,7 @@ class Party(Section):
     key_not_after: Moment | None = None
 
     def keys_at(self, at: datetime | None) -> tuple[str, ...]:
-        """The keys that count at a moment, as the contract spells them; for None, all."""
+        """The keys that are valid at a time, as the contract spells them; all keys for None."""
         ended = (
             at is not None and self.key_not_after is not None and at > moment(self.key_not_after)
         )
@@ -295,23 +295,23 @@ class Contract(Section):
 
     @property
     def most_step_examples(self) -> int:
-        """Examples of one worker in a step, at most: shares follow the parties' rows."""
+        """Largest number of examples of one worker in a step; shares follow the parties' rows."""
         training, workers = self.training, len(self.by_role("worker"))
         return training.step_examples * (UNEVEN * workers if len(self.data_owners()) > 1 else 1)
 
     def step_bytes(self, examples: int) -> int:
-        """The largest message of a step in which a worker has so many examples."""
+        """Size of the largest message of a step in which a worker has ``examples`` examples."""
         rows = min(examples * len(self.data.categorical), self.data.total_rows)
         return 4 * self.exchanged_dense + rows * (8 + 4 * self.exchanged_width)
 
     @property
     def updates_before(self) -> int:
-        """Updates that the model holds before the run's first step."""
+        """Number of updates that the model holds before the run's first step."""
         return self.start.step if self.start is not None else 0
 
     @property
     def optimizer_updates_before(self) -> int:
-        """Those of them that the optimizers' state has seen."""
+        """Number of these updates that the optimizers' state has seen."""
         return self.start.step - self.start.optimizers_began if self.start is not None else 0
 
     @property
@@ -369,9 +369,9 @@ class Contract(Section):
         return self.by_role("worker" if self.mode == "hfl" else "chief")
 
     def model_recipients(self) -> tuple[Node, ...]:
-        """The nodes that get the trained model: one of each party that does, in contract order.
+        """The nodes that receive the trained model, one per receiving party, in contract order.
 
-        A party's chief if it has one, else the first of its workers.
+        It is the party's chief if it has one, otherwise its first worker.
         """
         parties = self.results.model_parties
         named = {node.party for node in self.data_owners()} if parties is None else set(parties)
@@ -380,11 +380,11 @@ class Contract(Section):
 
     @property
     def gives_optimizer_state(self) -> bool:
-        """Whether whoever gets the model gets the optimizers' state, too: there is some to get."""
+        """Whether the optimizers' state exists and is given out with the model."""
         return self.results.optimizer_state and self.training.keeps_state
 
     def start_giver(self) -> Node | None:
-        """The node that gives the model that the run goes on from; None where it begins anew."""
+        """The node that sends the model that the run starts from; None without a start."""
         if self.start is None:
             return None
         if self.start.party is not None:

@@ -15,8 +15,8 @@ class Section(BaseModel):
 
     Unknown keys are errors, values are not coerced, non-finite numbers are refused.
 
-    A key that a later version added stands in ``LATER``: where it has its default it is left out of
-    the canonical form, so that contracts of before keep the digest that their parties signed.
+    ``LATER`` lists keys that later versions added. A key with its default is left out of the
+    canonical form, so that older contracts keep the digest that their parties signed.
     """
 
     LATER: ClassVar[frozenset[str]] = frozenset()
@@ -26,12 +26,13 @@ class Section(BaseModel):
     )
 
     def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
-        """A copy with other values, which are checked as those of a file are; pydantic's own checks nothing.
+        """A copy with other values, checked like a file's; pydantic's own method checks nothing.
 
-        Values for a table change these alone: ``{"training": {"batch": 64}}`` leaves the rest of it as it is.
+        Values for a table change only these keys: ``{"training": {"batch": 64}}`` keeps the rest of
+        the table.
 
         Raises:
-            ContractInvalid: A value is impossible, alone or with the others, or a key is unknown.
+            ContractInvalid: A value is invalid by itself or with the others, or a key is unknown.
         """
         if not update:
             return super().model_copy(deep=deep)

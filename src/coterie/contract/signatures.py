@@ -1,7 +1,7 @@
 """Parties' Ed25519 keys and their detached signatures on a contract (RFC 8032, RFC 8410).
 
-A signature is over a label and the contract's digest, so it holds however the file is formatted. It
-lies beside the contract, as ``CONTRACT.PARTY.sig``: one small JSON object.
+A signature covers a label and the contract's digest, so it does not depend on the file's
+formatting. It is stored beside the contract as ``CONTRACT.PARTY.sig``, one small JSON object.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class ContractSignature:
 
     Attributes:
         format: Version of this form: 1.
-        party: Who signed.
-        contract_digest: Digest of the contract, hex: for people; the check takes the contract's.
+        party: The signing party.
+        contract_digest: Digest of the contract, hex. For people; verification computes its own.
         signature: Ed25519 over the label and the digest, hex.
     """
 
@@ -62,7 +62,7 @@ class ContractSignature:
         """Parses a signature file strictly.
 
         Raises:
-            SignatureRefused: It is no signature file of this format.
+            SignatureRefused: It is not a signature file of this format.
         """
         try:
             value: object = json.loads(text)
@@ -88,7 +88,7 @@ def generate_party_key(path: Path) -> Ed25519PrivateKey:
     """Makes a party key and writes it, readable by its owner only; never overwrites.
 
     Args:
-        path: Where the PEM (unencrypted PKCS#8) goes.
+        path: File for the PEM (unencrypted PKCS#8).
 
     Raises:
         OutputInUse: The file exists, or its folder does not.
@@ -101,7 +101,7 @@ def generate_party_key(path: Path) -> Ed25519PrivateKey:
 
 
 def write_key_file(path: Path, content: bytes) -> None:
-    """Writes a secret, durably, readable by its owner only; never overwrites.
+    """Writes a secret durably, readable by its owner only; never overwrites.
 
     Raises:
         OutputInUse: The file exists, or its folder does not.
@@ -162,8 +162,8 @@ def check_party_key(
     Args:
         contract: Names the keys.
         key: The private key.
-        party: Whose it is to be.
-        at: The moment at which the key must count; None for any.
+        party: The party that it must belong to.
+        at: Time at which the key must be valid; None for any.
 
     Raises:
         SignatureRefused: The contract has no such party, or names another key for it.
@@ -190,11 +190,12 @@ def verify_signature(
     Args:
         contract: Names the party's key.
         signature: The signature.
-        digest: Of the contract as it was agreed, if not this version's; 32 bytes.
-        at: The moment at which the key must count; None for any: when it was signed, nobody knows.
+        digest: Digest of the contract's original text, if another; 32 bytes.
+        at: Time at which the key must be valid; None for any, since the time of signing is unknown.
 
     Raises:
-        SignatureRefused: Of an unknown party, for another contract, or not by the party's key.
+        SignatureRefused: It is of an unknown party, for another contract, or not by the party's
+            key.
     """
     party_keys(contract, signature.party, at)
     digest = digest or contract_digest(contract)
@@ -208,7 +209,7 @@ def verify_signature(
     try:
         octets = bytes.fromhex(signature.signature)
     except ValueError:
-        octets = b""  # no signature at all: refused like a wrong one
+        octets = b""  # not a signature: refused like a wrong one
     verify_statement(contract, signature.party, _LABEL + digest, octets, at=at)
 
 
@@ -224,13 +225,13 @@ def verify_statement(
 
     Args:
         contract: Names the party's keys.
-        party: Who is to have signed.
-        statement: What was signed.
-        signature: 64 bytes.
-        at: The moment at which the key must count; None for any.
+        party: The party that must have signed.
+        statement: The signed statement.
+        signature: The signature, 64 bytes.
+        at: Time at which the key must be valid; None for any.
 
     Raises:
-        SignatureRefused: Of an unknown party, or not by a key of the party's that counts.
+        SignatureRefused: It is of an unknown party, or not by a valid key of the party.
     """
     expected = party_keys(contract, party, at)
     if not any(_signed_with(key, statement, signature) for key in expected):
@@ -277,12 +278,12 @@ def verify_signatures(
 
 
 def check_consent(contract: Contract, contract_path: Path, *, at: datetime) -> None:
-    """Refuses a contract that has ended, or that demands signatures and lacks one in the files beside it.
+    """Refuses a contract that has ended, or that requires signatures and lacks one beside its file.
 
     Args:
-        contract: What was agreed.
-        contract_path: Where it lies.
-        at: The time now, UTC: a party whose key has ended has to sign again with its next one.
+        contract: The contract.
+        contract_path: Its file.
+        at: The time now, UTC. A party whose key has expired must sign again with its next key.
 
     Raises:
         ContractExpired: It has ended.

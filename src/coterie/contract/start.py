@@ -61,7 +61,7 @@ class StartSection(Section):
 
     @property
     def changes(self) -> str:
-        """What the contract has more of than the start, in words; empty for nothing."""
+        """What the contract has more of than the start, in words; empty if nothing."""
         said = [f"larger tables: {', '.join(self.grown)}"] if self.grown else []
         if self.new_columns:
             said.append(f"new columns: {', '.join(self.new_columns)}")
@@ -69,12 +69,12 @@ class StartSection(Section):
 
     @property
     def state_digest(self) -> str | None:
-        """Digest of the optimizer state that is given; None where none is."""
+        """Digest of the given optimizer state; None if none is given."""
         return None if self.optimizer_state == "new" else self.optimizer_state
 
     @property
     def optimizers_began(self) -> int:
-        """The update at which the optimizers' state began: what they count is counted from there."""
+        """The update at which the optimizers' state began; they count steps from there."""
         if self.optimizer_state == "new":
             return self.step
         return self.step - (self.optimizer_updates or self.step)
@@ -86,10 +86,10 @@ def check_start(
     training: TrainingSection,
     model_kind: Literal["dlrm", "keras"],
 ) -> None:
-    """Refuses a start that cannot be one of this contract's data, model and optimizers.
+    """Refuses a start that does not fit this contract's data, model and optimizers.
 
     Raises:
-        ValueError: The key that is wrong is named.
+        ValueError: It does not fit; the message names the key.
     """
     schedule = training.schedule
     end = schedule.decay_start + schedule.decay_steps
@@ -139,7 +139,7 @@ def check_start(
 
 
 def start_data(start: StartSection, data: DataSection) -> DataSection:
-    """The data section of the start, as far as this contract says it: columns, tables, hashing."""
+    """The start's data section, derived from this contract: columns, tables, hashing."""
     rows = dict(zip(data.categorical, data.table_rows, strict=True)) | start.grown
     numeric = tuple(name for name in data.numeric if name not in start.new_columns)
     categorical = tuple(name for name in data.categorical if name not in start.new_columns)

@@ -1,4 +1,4 @@
-"""The contract's ``[tensorflow]`` section: which program a TensorFlow cluster runs, on which TensorFlow."""
+"""The contract's ``[tensorflow]`` section: a TensorFlow cluster's program and TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A contract's terms in plain words, and what changed between two of them, the dangerous first.
+"""A contract's terms in plain words, and the changes between two contracts, most dangerous first.
 
-Parties compare contracts before they sign. A digest says that something differs; this says what, in
-the order in which it matters: whose evidence is believed, what leaves the TEEs and to whom, how the
-model is trained, on which data, and bounds and names last. A section that nobody has put in its place
-counts as trust: it is shown first.
+Parties compare contracts before they sign. A digest only shows that something differs. This module
+shows what differs, in order of importance: accepted evidence, what leaves the TEEs and to whom,
+training, data, and last bounds and names. A section without an assigned group counts as trust, so
+it is shown first.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _GROUPS: dict[str, Group] = {
     "name": "limits",
     "format": "limits",
 }
-# How few examples what leaves a TEE is made of, and how few parties.
+# Smallest numbers of examples and parties behind what leaves a TEE.
 _RELEASE = {"training.batch", "limits.evaluation_minimum", "limits.quorum"}
-# How much one party can do to the model.
+# The influence of one party on the model.
 _TRUST = {"training.update_norm", "training.party_weight"}
 _EFFECTS: tuple[Effect, ...] = ("looser", "other", "tighter")
 
@@ -44,10 +44,10 @@ class Term:
     """One value that a contract fixes.
 
     Attributes:
-        key: Where it stands, such as ``trust.roles.ps.fmspc`` or ``parties[acme].key``.
-        value: As in JSON; defaults are filled in.
-        meaning: What the key is for, one sentence; from its section's docstring.
-        default: Whether it is what holds without it.
+        key: Its key, such as ``trust.roles.ps.fmspc`` or ``parties[acme].key``.
+        value: Its value as in JSON; defaults are filled in.
+        meaning: The key's purpose in one sentence, from its section's docstring.
+        default: Whether the value is the default.
     """
 
     key: str
@@ -57,7 +57,7 @@ class Term:
 
     @property
     def group(self) -> Group:
-        """What it concerns."""
+        """The group of its key."""
         return group_of(self.key)
 
     @property
@@ -68,16 +68,16 @@ class Term:
 
 @dataclass(frozen=True)
 class Change:
-    """What one key says in one contract and not in the other.
+    """A key with different values in two contracts.
 
     Attributes:
-        key: Where it stands.
-        old: Value before; None where there was none.
-        new: Value after; None where there is none.
+        key: The key.
+        old: Value before; None if there was none.
+        new: Value after; None if there is none.
         what: The change in words.
         effect: ``looser``: more is accepted, released or possible than before; ``tighter``: less;
             ``other``: neither, or both.
-        meaning: What the key is for.
+        meaning: The key's purpose.
     """
 
     key: str
@@ -89,12 +89,12 @@ class Change:
 
     @property
     def group(self) -> Group:
-        """What it concerns."""
+        """The group of its key."""
         return group_of(self.key)
 
 
 def terms_of(contract: Contract) -> tuple[Term, ...]:
-    """Everything that a contract fixes, and its nodes' addresses, which it only hints at."""
+    """All terms of a contract, and its nodes' addresses, which are only hints."""
     named = contract.results.model_parties is None
     recipients = list(dict.fromkeys(node.party for node in contract.model_recipients()))
     meaning = "Parties that get the trained model, whether named or as owners of data"
@@ -102,9 +102,9 @@ def terms_of(contract: Contract) -> tuple[Term, ...]:
 
 
 def group_of(key: str) -> Group:
-    """What a key concerns."""
+    """The group of a key."""
     if key.endswith("].address"):
-        return "limits"  # a hint outside of the digest
+        return "limits"  # addresses are hints outside of the digest
     if key in _TRUST:
         return "trust"
     if key in _RELEASE:
@@ -113,7 +113,7 @@ def group_of(key: str) -> Group:
 
 
 def changes_between(old: Contract, new: Contract) -> tuple[Change, ...]:
-    """What changed, by group, and in each what is looser first."""
+    """The changes by group; in each group, looser ones first."""
     before, after = ({term.key: term for term in terms_of(one)} for one in (old, new))
     found = [
         _change(key, before.get(key), after.get(key))
@@ -121,7 +121,7 @@ def changes_between(old: Contract, new: Contract) -> tuple[Change, ...]:
         if key not in before or key not in after or before[key].value != after[key].value
     ]
     entries = {change.key for change in found if change.key.endswith("]")}
-    # Of a party or node that came or went, one line is enough.
+    # An added or removed party or node gets one line.
     found = [
         change
         for change in found
@@ -132,7 +132,7 @@ def changes_between(old: Contract, new: Contract) -> tuple[Change, ...]:
 
 
 def _danger(change: Change) -> tuple[int, int, bool]:
-    """What is sorted by: group, effect, and within trust evidence and parties before sizes."""
+    """The sort key: group, effect, and within trust, evidence and parties before sizes."""
     first = change.key.startswith(("trust.", "parties", "nodes", "mode"))
     return GROUPS.index(change.group), _EFFECTS.index(change.effect), not first
 
@@ -173,7 +173,7 @@ def _walk(section: Section, path: str) -> Iterator[Term]:
 
 
 def _meanings(section: type[Section]) -> dict[str, str]:
-    """The first sentence that a section's docstring says of each key."""
+    """The first sentence of each key's description in a section's docstring."""
     _, _, text = (getdoc(section) or "").partition("Attributes:\n")
     joined = re.sub(r"\n {5,}", " ", text)
     found = re.findall(r"^ {4}([a-z_0-9]+): (.*)$", joined, flags=re.MULTILINE)
@@ -181,7 +181,7 @@ def _meanings(section: type[Section]) -> dict[str, str]:
 
 
 def _entry(key: str) -> str:
-    """The party, node or layer that a key is of; empty if of none."""
+    """The party, node or layer that a key belongs to, or empty."""
     return key[: key.index("]") + 1] if "]" in key else ""
 
 
@@ -216,7 +216,7 @@ def _effect(key: str, old: object, new: object) -> Effect:
 
 
 def _more_is(more: Effect, *, unset: Effect) -> _Rule:
-    """A number, or text that sorts like one: what more of it does, and what it does to be without."""
+    """The effect of a change of a number or sortable text, also to or from no value."""
     less: Effect = "tighter" if more == "looser" else "looser"
     back: Effect = "tighter" if unset == "looser" else "looser"
 
@@ -235,7 +235,7 @@ def _more_is(more: Effect, *, unset: Effect) -> _Rule:
 
 
 def _list(longer: Effect, *, empty: Effect) -> _Rule:
-    """A list: what it does to have more entries, and what it does to be empty."""
+    """The effect of a change of a list, also to or from an empty one."""
     shorter: Effect = "tighter" if longer == "looser" else "looser"
     back: Effect = "tighter" if empty == "looser" else "looser"
 
@@ -246,20 +246,20 @@ def _list(longer: Effect, *, empty: Effect) -> _Rule:
             return empty if not after else back
         came = any(item not in before for item in after)
         went = any(item not in after for item in before)
-        # An entry for another: more than before, as far as the entry that came goes.
+        # An entry was replaced: the new entry allows something that was not allowed before.
         return longer if came and longer == "looser" else shorter if went else longer
 
     return rule
 
 
 _ACCEPTS = _list("looser", empty="tighter")
-# Without any value such a register is not looked at.
+# An empty list means that the register is not checked.
 _DEMANDS = _list("looser", empty="looser")
 _ON_IS_TIGHTER = _more_is("tighter", unset="looser")
 _RULES: dict[str, _Rule] = {
     "accepted_tcb_statuses": _ACCEPTS,
     "accepted_advisories": _ACCEPTS,
-    # With any entry it takes the place of the list of accepted ones, and accepts all others.
+    # With an entry, this list replaces the list of accepted ones and accepts all others.
     "refused_advisories": _list("tighter", empty="tighter"),
     **dict.fromkeys(
         (
@@ -286,7 +286,7 @@ _RULES: dict[str, _Rule] = {
     "training.party_weight": _more_is("looser", unset="looser"),
     "training.batch": _more_is("tighter", unset="looser"),
     "limits.evaluation_minimum": _more_is("tighter", unset="looser"),
-    # Without one, every step waits for all.
+    # Without a quorum, every step waits for all workers.
     "limits.quorum": _more_is("tighter", unset="tighter"),
     "results.optimizer_state": _more_is("looser", unset="tighter"),
     RECIPIENTS: _ACCEPTS,

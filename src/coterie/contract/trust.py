@@ -1,4 +1,4 @@
-"""The contract's ``[trust]`` section: whose evidence is accepted, per role. Nothing is by default."""
+"""The contract's ``[trust]`` section: accepted evidence by role. The default accepts nothing."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class RolesTrust(Section):
     chief: RoleTrust | None = None
 
     def of(self, role: Role) -> RoleTrust | None:
-        """The table of one role, or None where the contract has none."""
+        """The table of one role, or None if the contract has none."""
         tables: dict[Role, RoleTrust | None] = {
             "ps": self.ps,
             "worker": self.worker,
@@ -172,12 +172,12 @@ class TrustSection(Section):
 
     @property
     def signatures_demanded(self) -> bool:
-        """Whether nobody runs under the contract before all parties have signed it."""
+        """Whether all parties must have signed the contract before it is used."""
         return self.demand_signatures or self.tee != "simulated"
 
     @property
     def checkpoints_sealed(self) -> bool:
-        """Whether nobody but the attested parameter server can read or make checkpoints."""
+        """Whether checkpoints are sealed, for the attested parameter server only."""
         return self.seal_checkpoints or self.tee != "simulated"
 
     @model_validator(mode="after")

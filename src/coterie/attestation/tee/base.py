@@ -1,4 +1,4 @@
-"""The seam between Coterie and the trusted execution environment that it runs in."""
+"""The interface between Coterie and the trusted execution environment that it runs in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coterie.kinds import TeeKind
 
 @dataclass(frozen=True)
 class TeeDescription:
-    """What a TEE says of itself, for people; nothing of it is trusted.
+    """A TEE's description of itself, for people; not trusted.
 
     Attributes:
         kind: Kind of TEE.

@@ -1,6 +1,6 @@
-"""What follows from the kind of TEE that a contract names: the root of trust, and the TEE itself.
+"""Selects the root of trust and the TEE by the kind of TEE that a contract names.
 
-The code of the other kinds is not loaded: a node with a real TEE needs no simulated vendor.
+The code of other kinds is not loaded: a node with a real TEE needs no simulated vendor.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def open_tee(kind: TeeKind, *, tensorflow: bool = False, root: Path = Path("/"))
         root: Root of the file tree.
 
     Raises:
-        EnvironmentUnfit: The package cannot be measured (simulated only). Whether the hardware is
-            there shows with the first quote.
+        EnvironmentUnfit: The package cannot be measured (simulated only). Missing hardware is found
+            only with the first quote.
     """
     if kind == "sgx":
         from coterie.attestation.tee.gramine import GramineTee

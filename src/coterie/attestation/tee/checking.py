@@ -1,7 +1,7 @@
-"""What every hardware TEE's reader does with the bytes that it got: bound, parse, compare.
+"""Checks that all hardware TEEs make on a quote from the host: bound, parse, compare.
 
-The host may answer with anything, for instance with a quote that it kept. Peers would refuse it;
-finding it here gives a better error, on the machine that is at fault.
+The host may answer with anything, for instance with an old quote. Peers would refuse it; a check
+here gives a better error, on the machine at fault.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ READ_LIMIT = MAX_QUOTE_BYTES + 1
 
 
 def require_report_data(report_data: bytes) -> None:
-    """Refuses report data of another length than 64 bytes: a defect of the caller."""
+    """Raises if report data are not 64 bytes long, which is a defect of the caller."""
     if len(report_data) != REPORT_DATA_BYTES:
         raise ValueError(f"report data has {REPORT_DATA_BYTES} bytes, not {len(report_data)}")
 
@@ -50,7 +50,7 @@ def partly_taken(source: str, taken: int, remedy: str) -> EnvironmentUnfit:
 
 
 def unfit(source: str, action: str, error: OSError) -> EnvironmentUnfit:
-    """An operating system's error in words."""
+    """The error for an operating system's error."""
     name = errno.errorcode.get(error.errno or 0, "unknown error")
     return EnvironmentUnfit(
         f"{source} failed to {action}",

@@ -1,6 +1,6 @@
-"""The seam to the kernel's files, and what is on the other side of it: single system calls.
+"""The interface to the kernel's pseudo-files, and its implementation by single system calls.
 
-Device and configfs files are no ordinary files: one ``write`` is one command, a short one is
+Device and configfs files are not ordinary files: one ``write`` is one command, and a short write is
 another command. So nothing is buffered, retried or completed here.
 """
 

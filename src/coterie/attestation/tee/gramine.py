@@ -1,7 +1,7 @@
 """Intel SGX through Gramine: quotes from the pseudo-files of its library OS.
 
-``/dev/attestation/user_report_data`` and ``quote`` are one pair per process, not per open file, so
-all quotes of a process are made one after the other. Source: Gramine documentation, "Attestation
+``/dev/attestation/user_report_data`` and ``quote`` exist once per process, not per open file, so a
+lock makes all quotes of a process one after the other. Source: Gramine documentation, "Attestation
 and Secret Provisioning".
 """
 
@@ -49,7 +49,7 @@ class GramineTee:
         """Returns a quote v3 over ``report_data`` (64 bytes).
 
         Raises:
-            EnvironmentUnfit: The pseudo-files are missing, fail, or give something else.
+            EnvironmentUnfit: The pseudo-files are missing, fail, or give other data.
         """
         require_report_data(report_data)
         with _ONE_PER_PROCESS:
@@ -57,7 +57,7 @@ class GramineTee:
                 taken = self._files.write(self._folder / "user_report_data", report_data)
             except OSError as error:
                 raise unfit(_SOURCE, "take report data", error) from error
-            # Gramine pads what it got with zeros: a second write would be another report data.
+            # Gramine pads a short write with zeros: a second write would set other report data.
             if taken != REPORT_DATA_BYTES:
                 raise partly_taken(_SOURCE, taken, "update Gramine")
             try:
@@ -67,7 +67,7 @@ class GramineTee:
         return checked_quote(data, report_data, _SOURCE)
 
     def measurement(self) -> bytes | None:
-        """This enclave's own MRENCLAVE (32 bytes), or None where Gramine does not tell."""
+        """This enclave's own MRENCLAVE (32 bytes), or None if Gramine does not give it."""
         try:
             info = self._files.read(self._folder / "my_target_info", READ_LIMIT)
         except OSError:

@@ -1,4 +1,4 @@
-"""What this machine has of each kind of TEE, and what is missing; looks, changes nothing."""
+"""Finds what this machine has of each kind of TEE, and what is missing, without changes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _READ_LIMIT = 1 << 20
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked for.
+    """One item of the survey.
 
     Attributes:
-        name: What it is.
-        present: Whether it is there.
+        name: Its name.
+        present: Whether it was found.
         needed: Whether the TEE cannot be used without it.
-        detail: Where it is, or how to get it.
+        detail: Its place, or how to get it.
     """
 
     name: str
@@ -34,12 +34,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class TeeSurvey:
-    """What there is of one kind of TEE.
+    """The survey of one kind of TEE.
 
     Attributes:
         kind: Kind of TEE.
         summary: One sentence.
-        findings: What was looked for.
+        findings: The items.
     """
 
     kind: TeeKind
@@ -48,7 +48,7 @@ class TeeSurvey:
 
     @property
     def usable(self) -> bool:
-        """Whether a node can run in it here and now."""
+        """Whether a node can run in it on this machine now."""
         return all(finding.present for finding in self.findings if finding.needed)
 
 

@@ -1,7 +1,7 @@
 """Intel TDX through Linux's configfs-tsm: quotes over ``/sys/kernel/config/tsm/report``.
 
-Each quote has a directory of its own. The kernel counts writes to it in ``generation``: if the
-count is not exactly one higher after the quote was read, somebody else wrote in between and the
+Each quote has a directory of its own. The kernel counts writes to it in ``generation``. If the
+count is not exactly one higher after the quote was read, another process wrote in between and the
 quote is over other data. Source: Linux, Documentation/ABI/testing/configfs-tsm.
 """
 
@@ -64,7 +64,7 @@ class TdxTee:
 
         Raises:
             EnvironmentUnfit: The kernel's files are missing, fail, belong to another kind of TEE,
-                or are raced for again and again.
+                or other processes interfere again and again.
         """
         require_report_data(report_data)
         for _ in range(_ATTEMPTS):
@@ -87,7 +87,7 @@ class TdxTee:
         )
 
     def _attempt(self, report_data: bytes) -> bytes | None:
-        """One try; None after a race."""
+        """Tries once; returns None if another process interfered."""
         entry = self._folder / self._new_name()
         try:
             self._files.make_directory(entry)
@@ -102,7 +102,7 @@ class TdxTee:
                 return None
             raise unfit(_SOURCE, "make a quote", error) from error
         finally:
-            # What cannot be removed is the kernel's matter; the quote is not worse for it.
+            # A failure to remove the directory does not affect the quote.
             with suppress(OSError):
                 self._files.remove_directory(entry)
 

@@ -1,4 +1,4 @@
-"""The simulated TEE: genuine quote-v3 bytes under its own root; it proves nothing, on purpose."""
+"""The simulated TEE: well-formed v3 quotes under its own root. It proves nothing, by design."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["SimulatedPki", "SimulatedTee"]
 
 
 class SimulatedTee:
-    """A TEE for machines that have none.
+    """A TEE for machines without one.
 
     Args:
-        measurement: What quotes carry as MRENCLAVE, 32 bytes; see ``own_package_measurement``.
-        pki: The simulated vendor; the one that everybody shares unless given.
-        clock: Says what time it is, in UTC, where a caller passes none.
+        measurement: MRENCLAVE of its quotes, 32 bytes; see ``own_package_measurement``.
+        pki: The simulated vendor; by default the shared one.
+        clock: The time in UTC, for callers that pass none.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class SimulatedTee:
         return "simulated"
 
     def quote(self, report_data: bytes) -> bytes:
-        """A quote v3 over 64 bytes of report data, signed by a key that everybody knows."""
+        """A quote v3 over 64 bytes of report data; its signing key is public knowledge."""
         if len(report_data) != 64:
             raise ValueError("report data has 64 bytes")
         fields = EnclaveFields(mrenclave=self._measurement, report_data=report_data)
         return sgx_quote(self._pki, fields)
 
     def collateral(self, at: datetime | None = None) -> Collateral:
-        """Collateral of the simulated platform that is current at a moment (now unless given)."""
+        """Collateral of the simulated platform that is current at a time (by default now)."""
         return self._pki.collateral(at or self._clock())
 
     def describe(self) -> TeeDescription:

@@ -1,7 +1,7 @@
 """The keys of the simulated PKI: derived from a public seed, insecure by design.
 
-Everybody can derive them, so a simulated quote proves nothing. In exchange every process and
-machine shares one simulated root without exchanging files, and signatures are reproducible.
+Anyone can derive them, so a simulated quote proves nothing. In return, all processes and machines
+share one simulated root without exchanging files, and signatures are reproducible.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 @lru_cache(maxsize=256)
 def derive_key(seed: bytes, label: str) -> ec.EllipticCurvePrivateKey:
-    """Derives the P-256 key that a seed and a label stand for."""
+    """Derives a P-256 key from a seed and a label."""
     material = hashlib.sha512(len(seed).to_bytes(4, "big") + seed + label.encode()).digest()
     return ec.derive_private_key(
         int.from_bytes(material, "big") % (_P256_ORDER - 1) + 1, ec.SECP256R1()

@@ -1,6 +1,6 @@
-"""Genuine DCAP quote bytes from the simulated platform: v3 for SGX, v4 and v5 for TDX.
+"""Makes DCAP quotes of the simulated platform: v3 for SGX, v4 and v5 for TDX.
 
-Every part can be replaced, so tests make what a dishonest platform would send. Source: Intel TDX
+Every part can be replaced, so that tests can make a dishonest platform's quotes. Sources: Intel TDX
 DCAP Quoting Library API, appendix A.3 (quote v4, v5); Intel SGX ECDSA Quote Library, A.4 (v3).
 """
 
@@ -16,7 +16,7 @@ from coterie.attestation.tee.simulated.keys import derive_key, public_bytes, sig
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 
 INTEL_QE_VENDOR = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
-# INIT, MODE64BIT and PROVISION_KEY as Intel's quoting enclaves have them; 0x05 is a plain enclave.
+# INIT, MODE64BIT and PROVISION_KEY, as in Intel's quoting enclaves; an ordinary enclave has 0x05.
 PLAIN_ATTRIBUTES = bytes.fromhex("05000000000000000300000000000000")
 QE_ATTRIBUTES = bytes.fromhex("11000000000000000000000000000000")
 _QE_AUTH = bytes(range(32))
@@ -109,7 +109,7 @@ class TdFields:
 
 @dataclass(frozen=True)
 class QuotingEnclave:
-    """What the quoting enclave contributes; the defaults are an honest one.
+    """The quoting enclave's part of a quote; by default an honest one's.
 
     Attributes:
         report: Its report; the report data is filled in if it is all zero.

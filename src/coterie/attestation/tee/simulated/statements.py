@@ -15,7 +15,7 @@ class SimulatedLevel:
     """One TCB level of the platform or of the quoting enclave.
 
     Attributes:
-        status: TCB status of whoever reaches the level.
+        status: TCB status of platforms that reach the level.
         advisories: Advisories that are open at the level.
         svn: Lowest security version that reaches it (all SGX components alike).
         date: The level's date; of the statement's issue if None.
@@ -99,7 +99,8 @@ def qe_identity(
 
 
 def _tdx_components(level: SimulatedLevel) -> list[dict[str, int]]:
-    # Component 1 is the major version of the TDX module: 0, the one without an identity of its own.
+    # Component 1 is the TDX module's major version: 0 is the version without an identity of its
+    # own.
     return [{"svn": 0 if i == 1 else level.svn} for i in range(16)]
 
 

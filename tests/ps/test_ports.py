@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import grpc
 import pytest
@@ -22,6 +24,7 @@ from coterie.ps.rpc import GrpcTransport, handler
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.codecs import protobuf_codec
 
+PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 TABLES = (ParameterServerPort, DataReceiverPort)
 SERVICES = pb.DESCRIPTOR.services_by_name
 Connect = Callable[[Caller], "Extended"]
@@ -169,3 +172,17 @@ def test_each_call_names_the_roles_that_may_make_it() -> None:
         "Join", "Exchange", "Lookup", "Report", "Leave", "Download", "Start",
     }  # fmt: skip
     assert {name for name, roles in may.items() if len(roles) == 3} == {"Status", "Tell"}
+
+
+def test_the_page_says_of_each_call_who_may_make_it() -> None:
+    columns: tuple[Role, ...] = ("worker", "chief", "ps")
+    rows = re.findall(r"^\| `(\w+/\w+)` \|(.*?)\|(.*?)\|(.*?)\|", PAGE, re.MULTILINE)
+    told = {
+        name: {role for role, cell in zip(columns, cells, strict=True) if cell.strip() == "yes"}
+        for name, *cells in rows
+    }
+    assert told == {
+        method.path.rpartition(".")[2]: method.roles
+        for table in TABLES
+        for method in table.methods()
+    }

@@ -13,12 +13,21 @@ import tomlkit
 
 from coterie.enclave.building import HOST_FOLDERS, BuiltImage
 from tests.system.conftest import Federation
+from tests.system.loaded import LISTED
 
 # What stands in for the enclave's mounts where there is no Gramine: the same entry, another root.
-_ENTRY = (
-    "import sys; from pathlib import Path; from coterie.enclave.__main__ import main; "
-    "sys.exit(main(['direct'], root=Path(sys.argv[1])))"
-)
+# At the end it lists what it has loaded of Coterie.
+_ENTRY = f"""
+import atexit, sys
+from pathlib import Path
+root = Path(sys.argv[1])
+def listed():
+    own = sorted(name for name in sys.modules if name.split(".")[0] == "coterie")
+    (root / "{LISTED}").write_text("\\n".join(own))
+atexit.register(listed)
+from coterie.enclave.__main__ import main
+sys.exit(main(["direct"], root=root))
+"""
 
 
 class Image:

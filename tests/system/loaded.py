@@ -11,6 +11,7 @@ import atexit
 import io
 import sys
 import tokenize
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,6 +58,28 @@ def lines_of_code(module: str) -> int:
             if isinstance(first, ast.Expr) and ast.get_docstring(node, clean=False) is not None:
                 lines -= set(range(first.lineno, (first.end_lineno or first.lineno) + 1))
     return len(lines)
+
+
+def check_lines(who: str, modules: set[str], cap: int, known: set[str]) -> None:
+    """Fails where a process loads more lines of code than its cap.
+
+    Args:
+        who: Whose process, for the message.
+        modules: What it has loaded.
+        cap: The most lines.
+        known: What it had loaded when the cap was set.
+    """
+    lines = {module: lines_of_code(module) for module in modules}
+    total = sum(lines.values())
+    new = sorted(modules - known, key=lambda module: -lines[module])
+    folders: Counter[str] = Counter()
+    for module, count in lines.items():
+        folders[".".join(module.split(".")[:2])] += count
+    print(f"{who}: {total} lines of code in {len(lines)} modules; {folders.most_common()}")
+    assert total <= cap, (
+        f"a {who} loads {total} lines of code, {total - cap} too many; modules that it did not load "
+        f"before: {[f'{module} ({lines[module]})' for module in new] or 'none: others grew'}"
+    )
 
 
 if __name__ == "__main__":

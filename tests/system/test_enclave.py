@@ -23,10 +23,13 @@ from coterie.nodes.stopping import EXIT_CODE
 from coterie.parameters.trained_model import TrainedModel
 from tests.system.conftest import Federation, coterie, result_json
 from tests.system.enclaves import EnclaveNode, Image, python_command
+from tests.system.loaded import LISTED, check_lines
 from tests.system.sealed import PARTIES, KeyServers, demanding, seal, seal_key
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
+# Lines of code that a process loads, as in test_loaded.py: here with key servers, and all sealed.
+IMAGE_CAPS = {"ps": 19_030, "worker": 17_790}
 StartEnclave = Callable[[Image, Path], EnclaveNode]
 
 
@@ -135,6 +138,10 @@ def test_a_federated_run_from_images_gives_the_same_model(
     assert isinstance(result, dict)
     assert result["model_digest"] == hfl_digest
     assert [node.finish() for node in (server, *workers)] == [0, 0, 0]
+    for role, folder in (("ps", ps), ("worker", contract.folder / "node-acme")):
+        if (folder / LISTED).exists():  # not where a library OS keeps it from being written
+            loaded = set((folder / LISTED).read_text().split())
+            check_lines(f"{role} in an image", loaded, IMAGE_CAPS[role], set())
     # What leaves the enclaves is sealed: the checkpoints, and the model for each company.
     assert next((ps / "out" / "checkpoints").iterdir())
     for party in ("acme", "bolt"):

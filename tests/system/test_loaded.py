@@ -8,7 +8,6 @@ checkpoints is not loaded, and that of the simulated vendor is.
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from coterie.contract import load_contract
 from coterie.kinds import Role
 from coterie.nodes.launch import run_processes
 from tests.system.conftest import Scene
-from tests.system.loaded import LISTED, lines_of_code
+from tests.system.loaded import LISTED, check_lines
 
 pytestmark = pytest.mark.system
 
@@ -80,14 +79,4 @@ def test_a_role_loads_no_more_code_than_it_may(loaded: dict[Role, set[str]], rol
     known = {
         module for said, module in map(str.split, KNOWN.read_text().splitlines()) if said == role
     }
-    lines = {module: lines_of_code(module) for module in loaded[role]}
-    total = sum(lines.values())
-    new = sorted(loaded[role] - known, key=lambda module: -lines[module])
-    by_folder: Counter[str] = Counter()
-    for module, count in lines.items():
-        by_folder[".".join(module.split(".")[:2])] += count
-    print(f"{role}: {total} lines of code in {len(lines)} modules; {by_folder.most_common()}")
-    assert total <= CAPS[role], (
-        f"a {role} loads {total} lines of code, {total - CAPS[role]} too many; modules that it did not "
-        f"load before: {[f'{module} ({lines[module]})' for module in new] or 'none: others grew'}"
-    )
+    check_lines(role, loaded[role], CAPS[role], known)

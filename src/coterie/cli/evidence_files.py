@@ -117,8 +117,8 @@ def _unreadable(file: Path, expected: str, seen: str) -> EvidenceRefused:
     return EvidenceRefused(
         "certificate_encoding",
         f"{file} holds no evidence that can be read",
-        expected=expected,
-        seen=seen,
+        expected,
+        seen,
         remedy="give a quote, or a certificate in DER or PEM; quotes may be in base64 or hex",
     )
 

@@ -88,5 +88,4 @@ def _refused(most: int, seen: str) -> MessageRefused:
         "the peer sent a message that is longer than what is due",
         expected=f"at most {most} bytes here",
         seen=seen,
-        remedy="both sides must run the same Coterie release",
     )

@@ -249,7 +249,6 @@ class Exchange:
             f"{self._peer_name} sent a message out of order",
             expected=f"the message {due.KIND}",
             seen=f"the message {message.KIND}",
-            remedy="run the same version of Coterie on both sides",
         )
 
     def judge(

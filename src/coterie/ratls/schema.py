@@ -130,7 +130,6 @@ class Codec:
                 f"a message between {self._between} cannot be read",
                 expected="canonical CBOR of a message of this version",
                 seen=printable(str(error)),
-                remedy="run the same version of Coterie on both sides",
             ) from error
 
     def _model(self, value: dict[str, cbor.CborValue]) -> type[Message]:

@@ -247,8 +247,8 @@ def _check_place(claims: Claims, trust: RelyingParty, expected_node: str | None)
             raise EvidenceRefused(
                 check,
                 f"node {claims.node} claims another {check} than the contract gives it",
-                expected=expected,
-                seen=seen,
+                expected,
+                seen,
                 remedy=remedy,
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from coterie.address import Address
@@ -43,6 +44,9 @@ from coterie.waiting import Backoff, Failure, WaitSink, trying, untold
 
 _FIRST_DELAY_SECONDS = 0.1
 _LONGEST_DELAY_SECONDS = 2.0
+
+
+_out_of_order = partial(MessageRefused, "the key server sent a message out of order")
 
 
 @dataclass(frozen=True)
@@ -215,12 +219,3 @@ def _check_signature(client: KeyServerClient, statement: bytes, signature: bytes
             remedy="correct --key-server; a key server must be started with the key that the "
             f"contract names for {client.party}",
         ) from error
-
-
-def _out_of_order(expected: str, seen: str) -> MessageRefused:
-    return MessageRefused(
-        "the key server sent a message out of order",
-        expected=expected,
-        seen=seen,
-        remedy="run the same version of Coterie on both sides",
-    )

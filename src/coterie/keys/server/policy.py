@@ -291,7 +291,6 @@ class KeyPolicy:
                 f"node {claims.node} runs under another contract than {self.party}'s key server",
                 expected=f"contract {own.hex()}",
                 seen=f"contract {claims.contract_digest.hex()}",
-                remedy="give both the same signed contract: compare `coterie contract show`",
             )
 
     def _check_giver(self, claims: Claims) -> None:

@@ -192,8 +192,5 @@ def opened_segment(folder: SegmentFolder, file: BinaryIO, path: Path) -> Source:
 def damaged_file(path: Path, expected: str, seen: str) -> CheckpointDamaged:
     """The error of a file that is not what was written."""
     return CheckpointDamaged(
-        f"the checkpoint file {path} is damaged or of another run",
-        expected=expected,
-        seen=seen,
-        remedy="restore the file from a copy, or start anew in an empty output directory",
+        f"the checkpoint file {path} is damaged or of another run", expected, seen
     )

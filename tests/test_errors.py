@@ -10,6 +10,7 @@ import pytest
 
 from coterie.errors import (
     ContractInvalid,
+    ContractMismatch,
     CoterieError,
     DataSetMismatch,
     EvidenceRefused,
@@ -101,6 +102,12 @@ def test_a_further_error_keeps_what_the_first_one_said() -> None:
         (
             ContractInvalid.unknown("no node 'x'", "x", ["a", "b"], "name a node"),
             "no node 'x'; expected: one of a, b; seen: x; remedy: name a node",
+        ),
+        (
+            ContractMismatch.differs(
+                "ps0 runs under another contract", "contract", b"\x01", b"\x02"
+            ),
+            "ps0 runs under another contract; expected: contract 01; seen: contract 02; remedy: give both the same signed contract: `coterie contract diff` tells what differs",
         ),
         (
             DataSetMismatch.other_section("acme", b"\x01", b"\x02"),

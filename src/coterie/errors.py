@@ -82,6 +82,12 @@ class CoterieError(Exception):
         return cls(what=what, expected=limit, seen="more", remedy=remedy)
 
     @classmethod
+    def differs(cls, what: str, unit: str, expected: bytes, seen: bytes, remedy: str = "") -> Self:
+        """The error of a digest that is another one than expected: both are shown, in hex."""
+        wanted, found = (f"{unit} {digest.hex()[:128]}" for digest in (expected, seen))
+        return cls(what=what, expected=wanted, seen=found, remedy=remedy)
+
+    @classmethod
     def unknown(cls, what: str, name: str, known: Iterable[str], remedy: str = "") -> Self:
         """The error of a name that is not on a list: the list is what was expected."""
         names = f"one of {', '.join(known)}"[:_LONGEST_LIST]
@@ -214,7 +220,7 @@ class DataSetMismatch(DataError):
     def other_section(cls, what: str, expected: bytes, seen: bytes) -> Self:
         """The error of data whose section has another digest than the contract's."""
         words = f"{what} was prepared under another contract's data section"
-        return cls(words, f"data digest {expected.hex()}", f"data digest {seen.hex()}")
+        return cls.differs(words, "data digest", expected, seen)
 
 
 class TrustError(CoterieError):

@@ -116,4 +116,4 @@ def test_a_party_without_a_key_that_counts_cannot_vouch(world: World) -> None:
     world.clock.advance(HALF_AN_HOUR + SECOND)
     with pytest.raises(VoucherRefused, match="nobody can vouch for party acme") as refusal:
         world.trust("acme-worker", contract=contract)
-    assert "the key of acme ended at" in refusal.value.seen
+    assert "the key of acme ended at" in refusal.value.what

@@ -83,11 +83,11 @@ class RollbackConsent:
             SignatureRefused: It is for another contract, or a signature is wrong or missing.
         """
         if not hmac.compare_digest(self.contract_digest, contract_digest(contract)):
-            raise SignatureRefused(
+            what, agreed = (
                 "the consent to roll back is for another contract",
-                expected=f"contract {contract_digest(contract).hex()}",
-                seen=f"contract {self.contract_digest.hex()[:64]}",
+                contract_digest(contract),
             )
+            raise SignatureRefused.differs(what, "contract", agreed, self.contract_digest)
         missing = [name for name in contract.party_names if name not in self.signatures]
         if missing:
             raise SignatureRefused(

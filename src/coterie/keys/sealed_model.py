@@ -91,12 +91,9 @@ def seal_model(folder: Path, out: Path, key: DataKey) -> tuple[Path, ...]:
     if (folder / STATE_NAME).exists():
         state = read_state(folder / STATE_NAME)
         if state.model != model.digest:
-            raise ModelDamaged(
-                f"the optimizer state in {folder} is of another model",
-                expected=f"of model {model.digest.hex()}",
-                seen=f"of model {state.model.hex()}",
-                remedy="copy both files of one run",
-            )
+            what = f"the optimizer state in {folder} is of another model"
+            remedy = "copy both files of one run"
+            raise ModelDamaged.differs(what, "of model", model.digest, state.model, remedy)
         names.append(STATE_NAME)
     if out.exists():
         raise OutputInUse.exists(out)

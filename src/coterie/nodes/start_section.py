@@ -72,12 +72,9 @@ def _state(folder: Path, model: TrainedModel) -> tuple[str, int]:
         )
     state = read_state(path)
     if state.model != model.digest:
-        raise StartRefused(
-            f"the optimizer state in {folder} is of another model",
-            expected=f"of model {model.digest.hex()}",
-            seen=f"of model {state.model.hex()}",
-            remedy="copy both files of one run",
-        )
+        what = f"the optimizer state in {folder} is of another model"
+        remedy = "copy both files of one run"
+        raise StartRefused.differs(what, "of model", model.digest, state.model, remedy)
     return state.digest.hex(), state.updates
 
 

@@ -177,11 +177,8 @@ class ModelStream:
         text = octets.take(header.contract_bytes)
         seen = text_digest(text)
         if not hmac.compare_digest(seen, contract_digest):
-            raise StartRefused(
-                "the model that the run starts from was trained under another contract",
-                expected=f"contract {contract_digest.hex()}",
-                seen=f"contract {seen.hex()}",
-            )
+            what = "the model that the run starts from was trained under another contract"
+            raise StartRefused.differs(what, "contract", contract_digest, seen)
         zeros(octets, padded(header.contract_bytes) - header.contract_bytes, "contract")
         self.contract: Contract = contract_of(text, header, name)
         self.steps = header.steps

@@ -206,12 +206,8 @@ def _check_signature(voucher: Voucher, claims: Claims, contract: Contract, at: d
     try:
         keys = party_keys(contract, claims.party, at)
     except SignatureRefused as error:
-        raise VoucherRefused(
-            f"nobody can vouch for party {claims.party}",
-            expected=f"a key for the party in the contract: {error.expected}",
-            seen=f"none: {error.what}",
-            remedy=error.remedy,
-        ) from error
+        what = f"nobody can vouch for party {claims.party}: {error.what}"
+        raise VoucherRefused.because_of(error, what) from error
     try:
         signed = voucher.signed_bytes()
         verify_statement(contract, claims.party, signed, voucher.signature, at=at)

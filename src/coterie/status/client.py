@@ -96,9 +96,7 @@ def ask_status(
 
 def _check_contract(claims: Claims, contract: Contract) -> None:
     if not hmac.compare_digest(claims.contract_digest, contract_digest(contract)):
-        raise ContractMismatch(
-            f"{claims.node} runs under another contract",
-            expected=f"contract {contract_digest(contract).hex()}",
-            seen=f"contract {claims.contract_digest.hex()}",
-            remedy="give --contract the file that the node was started with",
-        )
+        what = f"{claims.node} runs under another contract"
+        remedy = "give --contract the file that the node was started with"
+        own = contract_digest(contract)
+        raise ContractMismatch.differs(what, "contract", own, claims.contract_digest, remedy)

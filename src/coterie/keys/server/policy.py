@@ -206,12 +206,10 @@ class KeyPolicy:
             self._check_giver(claims)
             return self.start.key
         if release is None:
-            raise KeyRefused(
-                f"the key server of {self.party} has no key for this data set",
-                expected=f"one of {', '.join(i.hex()[:16] for i in self.releases) or 'none'}"[:400],
-                seen=request.set_id.hex()[:16],
-                remedy="list the data set's key in the policy, and start the key server anew",
-            )
+            what = f"the key server of {self.party} has no key for this data set"
+            known = [set_id.hex()[:16] for set_id in self.releases] or ["none"]
+            remedy = "list the data set's key in the policy, and start the key server anew"
+            raise KeyRefused.unknown(what, request.set_id.hex()[:16], known, remedy)
         if claims.role not in release.roles:
             raise KeyRefused(
                 f"node {claims.node} may not have the key of this data set",
@@ -235,12 +233,9 @@ class KeyPolicy:
         self._check_party(claims)
         recipients = {node.name for node in self.contract.model_recipients()}
         if claims.node not in recipients:
-            raise KeyRefused(
-                f"node {claims.node} does not get the trained model, nor the key to seal it",
-                expected=f"{' or '.join(sorted(recipients))}"[:400],
-                seen=claims.node,
-                remedy="results.model_parties of the contract says which parties get the model",
-            )
+            what = f"node {claims.node} does not get the trained model, nor the key to seal it"
+            remedy = "results.model_parties of the contract says which parties get the model"
+            raise KeyRefused.unknown(what, claims.node, sorted(recipients), remedy)
         if self.model is None:
             raise KeyRefused(
                 f"the key server of {self.party} does not say how the trained model is kept",
@@ -287,11 +282,8 @@ class KeyPolicy:
     def _check_contract(self, claims: Claims) -> None:
         own = contract_digest(self.contract)
         if not hmac.compare_digest(claims.contract_digest, own):
-            raise ContractMismatch(
-                f"node {claims.node} runs under another contract than {self.party}'s key server",
-                expected=f"contract {own.hex()}",
-                seen=f"contract {claims.contract_digest.hex()}",
-            )
+            what = f"node {claims.node} runs under another contract than {self.party}'s key server"
+            raise ContractMismatch.differs(what, "contract", own, claims.contract_digest)
 
     def _check_giver(self, claims: Claims) -> None:
         giver = self.contract.start_giver()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coterie.contract import Contract, Node
+from coterie.contract import Contract, LimitsSection, Node
 from coterie.data.dataset import DataSet
 from coterie.data.examples import Examples
 from coterie.errors import CoterieError, DataError, PeerUnreachable
@@ -152,11 +152,21 @@ def compiled_step(context: NodeContext, session: ServerClient) -> WorkerStep:
     return worker_step
 
 
-def _waiting(context: NodeContext, waits: WaitsFor) -> Waiting:
-    limits = context.contract.limits
+def waiting_of(node: str, limits: LimitsSection, waits: WaitsFor) -> Waiting | None:
+    """What is reported of a node's wait; None where the server waits for this very node.
+
+    The server's reply is under way then: training has just ended, say, and the chief is to evaluate.
+
+    Args:
+        node: Who waits.
+        limits: The contract's.
+        waits: What the server says.
+    """
+    if waits.names == (node,):
+        return None
     limit = limits.step_seconds if waits.begun else limits.join_seconds
     return Waiting(
-        context.node.name,
+        node,
         waits.names or ("the parameter server",),
         round(waits.seconds, 1),
         round(max(0.0, limit - waits.seconds), 1),
@@ -172,6 +182,11 @@ def client_of(
     while_waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[ServerClient]:
     """The node's standing with the server; tells the server of the error that ends it."""
+
+    def on_waiting(waits: WaitsFor) -> None:
+        if event := waiting_of(context.node.name, context.contract.limits, waits):
+            context.on_event(event)
+
     session = ServerClient(
         context.fabric.parameter_server,
         context.contract,
@@ -180,7 +195,7 @@ def client_of(
         memory=_memory(context),
         while_waiting=while_waiting,
         monotonic=context.monotonic,
-        on_waiting=lambda waits: context.on_event(_waiting(context, waits)),
+        on_waiting=on_waiting,
         start=context.start.parts if context.start is not None else None,
         on_lost=lambda error, left: context.on_event(
             ServerLost(context.node.name, f"{error.what}: {error.seen}"[:600], round(left, 1))

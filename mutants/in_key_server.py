@@ -263,7 +263,7 @@ MUTATIONS = (
     ),
     _journal(
         "torn-line-not-cut",
-        "                self._file.cut(chain.octets)  # of a torn line nothing was given out\n",
+        "                self._file.cut(chain.octets)  # no key was given out for an incomplete line\n",
         "                pass\n",
         "the next line is glued to a torn one",
     ),
@@ -293,7 +293,7 @@ MUTATIONS = (
     ),
     _journal(
         "not-held",
-        "            self._file.hold()  # before it is read: another server may add lines\n",
+        "            self._file.hold()  # lock before reading: another server may add lines\n",
         "",
         "two key servers write one log, and break its chain",
     ),

@@ -182,7 +182,7 @@ MUTATIONS = (
     ),
     _keys(
         "error-shows-the-key",
-        'raise _refused(path, "something else") from None  # its text would show the key',
+        'raise _refused(path, "something else") from None',
         "raise _refused(path, path.read_text())",
         "the refusal of a damaged key file shows it",
     ),

@@ -1,1 +1,1 @@
-"""Prepared click data inside of a node: examples, the files that hold them, the manifest, and how ids become rows."""
+"""Prepared click data inside of a node: examples, their files, the manifest, hashing of ids."""

@@ -1,4 +1,4 @@
-"""A party's prepared data set: a manifest and three files of examples, all verified when it is opened."""
+"""A party's prepared data set: a manifest and three files of examples, verified when opened."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def assemble_dataset(
 
     Args:
         manifest: The manifest, checked.
-        directory: Where its files lie.
+        directory: The directory of its files.
         opener: Opens and checks a file, given its path and SHA-256.
 
     Raises:

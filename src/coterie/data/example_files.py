@@ -1,4 +1,4 @@
-"""Examples files: written piece by piece, and checked as a whole before they are used.
+"""Files of examples: written piece by piece, and checked completely before use.
 
 A file of examples is a 128-byte header and then one record per example, all little-endian:
 
@@ -15,11 +15,11 @@ bytes        type        what
 64 - 127     bytes       zero
 ===========  ==========  =====================================================================
 
-Then come the records of `coterie.data.examples`. A file says nothing that is not checked: its size
-against the header, its header against the contract, its SHA-256 against the manifest, and every
-value's range. Whoever writes the disk can change it afterwards: so every piece of records is checked
-again, by its own SHA-256, when it is read to be used. Nothing is mapped: a file that is cut short under
-a mapping ends the process (SIGBUS).
+Then come the records of `coterie.data.examples`. Everything in a file is checked: its size against
+the header, its header against the contract, its SHA-256 against the manifest, and every value's
+range. The host can change the file afterwards, so every piece of records is checked again, by its
+own SHA-256, when it is read for use. Files are not mapped: if a mapped file is cut short, the
+process ends (SIGBUS).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ HEADER_BYTES = 128
 FORMAT_VERSION = 1
 _MAGIC = b"COTSHARD"
 _HEADER = struct.Struct("<8sIIIIQ32s64s")
-# Of one reader and the next, of several that follow each other; and what a shuffled order mixes.
+# Pieces in memory: of two consecutive reads, and of the window that a shuffled order mixes.
 _KEPT_PIECES = 9
 
 
@@ -56,7 +56,7 @@ class ExampleFileWriter:
     """Writes a file of examples piece by piece; the caller renames its folder once all is written.
 
     Args:
-        file: Opened for writing, empty.
+        file: An empty file, open for writing.
         data: The data section that the records are prepared under.
         rows: Records that will be written.
 
@@ -121,11 +121,11 @@ def open_examples(path: Path, data: DataSection, *, expected_digest: bytes) -> E
 
 
 class CheckedFile:
-    """The records of a file of examples, read in pieces; each piece is what was checked first. Thread-safe.
+    """The records of a file of examples; every piece is checked before its use. Thread-safe.
 
     Args:
-        path: What errors call it.
-        file: Open for reading; it belongs to this object.
+        path: Its path, for errors.
+        file: Descriptor, open for reading, which this object owns.
     """
 
     def __init__(self, path: Path, file: int) -> None:
@@ -139,7 +139,7 @@ class CheckedFile:
         self.rows = 0
 
     def check(self, data: DataSection, expected_digest: bytes) -> None:
-        """Reads all of the file; see ``open_examples``."""
+        """Reads and checks the whole file; see ``open_examples``."""
         header = self._octets(0, HEADER_BYTES)
         size = os.fstat(self._file).st_size
         self._width, self.rows = record_bytes(data), _check_header(header, size, self._path, data)
@@ -188,7 +188,7 @@ class CheckedFile:
             return words
 
     def _pieces(self) -> Iterator[IdArray]:
-        """All records, in order; keeps the digest of every piece."""
+        """Yields all records in order, and stores the digest of every piece."""
         for first in range(0, self.rows, PIECE_ROWS):
             octets = self._piece(first // PIECE_ROWS)
             self._digests.append(hashlib.sha256(octets).digest())
@@ -250,7 +250,7 @@ def _check_content(
     data: DataSection,
     expected: bytes,
 ) -> None:
-    """Checks a file's digest and then its values; the pieces are all of its records, in order."""
+    """Checks a file's digest and then its values, given all records in order."""
     hasher, problem, first = hashlib.sha256(header), None, 0
     for words in pieces:
         hasher.update(words.data)
@@ -264,7 +264,7 @@ def _check_content(
 
 
 def damaged(path: Path, check: str, expected: str, seen: str) -> DataSetDamaged:
-    """The error for a file of a data set that failed one check."""
+    """The error for a damaged file of a data set."""
     return DataSetDamaged(
         f"{path} is damaged: its {check} is wrong",
         expected=expected,
@@ -273,7 +273,7 @@ def damaged(path: Path, check: str, expected: str, seen: str) -> DataSetDamaged:
 
 
 def _check_header(header: bytes | memoryview, octets: int, path: Path, data: DataSection) -> int:
-    """Checks a header against the contract, and the file's size against it; its number of records."""
+    """Checks header and size of a file; returns the number of its records."""
     magic, version, numeric, categorical, width, rows, digest, zero = _HEADER.unpack(header)
     if magic != _MAGIC:
         raise damaged(path, "magic", first_octets(_MAGIC), first_octets(magic))

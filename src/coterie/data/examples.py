@@ -1,8 +1,9 @@
-"""Prepared examples as fixed-width binary records: held in memory, and their batches.
+"""Prepared examples as fixed-width binary records in memory, and batches of them.
 
 A record is the label (float32, 0 or 1), n dense values (float32, log(x + 1), never negative) and m
-global rows (int32). Every field has four bytes, so that records are one matrix and a batch is three views
-of it. Records lie in memory, or in a file that is read and checked piece by piece (``example_files.py``).
+global rows (int32). Every field has four bytes, so that records form a matrix and a batch is three
+views of it. Records are in memory, or in a file that is read and checked piece by piece
+(``example_files.py``).
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from coterie.contract import DataSection
 from coterie.errors import MessageRefused
 
 PIECE_ROWS = 1 << 14
-"""Records of a file that are read, and checked, at a time."""
+"""Number of a file's records that are read and checked together."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some of the examples; views that are only read, b examples.
+    """A batch of b examples; the arrays are read-only views.
 
     Attributes:
         labels_b: 0 or 1, float32, shape (b,).
@@ -43,7 +44,7 @@ def record_bytes(data: DataSection) -> int:
 
 
 class Records(Protocol):
-    """Where records lie."""
+    """Storage of records."""
 
     @property
     def rows(self) -> int:
@@ -54,7 +55,7 @@ class Records(Protocol):
         """Records start .. stop - 1 as int32 words, shape (b, 1 + n + m), read-only; fewer at the end.
 
         Raises:
-            DataSetDamaged: They are not what was checked.
+            DataSetDamaged: They have changed since they were checked.
         """
         ...
 
@@ -105,7 +106,7 @@ class Examples:
 
     @property
     def words(self) -> IdArray:
-        """All records as int32 words, shape (rows, 1 + n + m), in memory from then on."""
+        """All records as int32 words, shape (rows, 1 + n + m); keeps them in memory."""
         return self._records.read(0, self.rows)
 
     def some_words(self, start: int, stop: int) -> IdArray:
@@ -122,7 +123,7 @@ class Examples:
         return self._records.rows
 
     def batch(self, start: int, stop: int) -> Batch:
-        """Examples start .. stop - 1, fewer where they end before ``stop``.
+        """Examples start .. stop - 1, fewer if there are fewer.
 
         Raises:
             DataSetDamaged: The file is not what was checked any more.
@@ -151,11 +152,12 @@ class Examples:
 
 
 class ExamplesBuilder:
-    """Collects records from the wire in memory; nothing is trusted before its check.
+    """Collects received records in memory and checks each of them.
 
     Args:
         data: The contract's data section.
-        rows: Records that will come; the caller bounds it, since memory for all is taken at once.
+        rows: Number of records that will be added. Memory for all is allocated at once, so the
+            caller must bound it.
     """
 
     def __init__(self, data: DataSection, rows: int) -> None:
@@ -165,14 +167,15 @@ class ExamplesBuilder:
 
     @property
     def missing(self) -> int:
-        """Records that have not come yet."""
+        """Number of records that are still missing."""
         return int(self._words.shape[0]) - self._filled
 
     def add(self, records: bytes) -> None:
         """Takes the next records.
 
         Raises:
-            MessageRefused: A torn record, more records than announced, or a value out of bounds.
+            MessageRefused: A record is incomplete, there are more than announced, or a value is out
+                of bounds.
         """
         width = record_bytes(self._data)
         count, rest = divmod(len(records), width)
@@ -191,7 +194,7 @@ class ExamplesBuilder:
         self._filled += count
 
     def finish(self) -> Examples:
-        """The examples, once every record has come.
+        """The examples, after every record was added.
 
         Raises:
             MessageRefused: Records are missing.
@@ -210,7 +213,7 @@ def examples_from_records(records: bytes, data: DataSection) -> Examples:
     """Examples in memory from all of their records at once.
 
     Raises:
-        MessageRefused: A torn record, or a value out of bounds.
+        MessageRefused: A record is incomplete, or a value is out of bounds.
     """
     builder = ExamplesBuilder(data, len(records) // record_bytes(data))
     builder.add(records)
@@ -218,13 +221,13 @@ def examples_from_records(records: bytes, data: DataSection) -> Examples:
 
 
 def pack_records(labels_b: FloatArray, dense_bn: FloatArray, ids_bm: IdArray) -> IdArray:
-    """Joins the parts of examples to records, int32 words of shape (b, 1 + n + m)."""
+    """Packs the parts of examples into records, int32 words of shape (b, 1 + n + m)."""
     parts = (labels_b[:, None].astype("<f4"), dense_bn.astype("<f4"))
     return np.hstack([part.view("<i4") for part in parts] + [ids_bm.astype("<i4")])
 
 
 def find_bad_value(words: IdArray, data: DataSection, first: int) -> str | None:
-    """Names the first field group of the records that breaks its bounds, or None.
+    """The first group of fields in the records with a value out of bounds, or None.
 
     Args:
         words: Records as int32 words, shape (b, 1 + n + m).
@@ -247,7 +250,7 @@ def find_bad_value(words: IdArray, data: DataSection, first: int) -> str | None:
 
 
 def join_examples(several: Sequence[Examples]) -> Examples:
-    """Several as one in memory, one after the other; all of one data section."""
+    """Concatenates examples of one data section in memory."""
     words = np.concatenate([examples.words for examples in several])
     words.setflags(write=False)
     return Examples(words, several[0].data)

@@ -1,4 +1,4 @@
-"""How the id in a categorical cell becomes a row of the fused embedding table.
+"""Maps the id in a categorical cell to a row of the fused embedding table.
 
 All parties must map an id to the same row without sharing a vocabulary, so rows are hashed. The
 algorithm is part of the data format; another program repeats it in four lines:
@@ -9,7 +9,7 @@ algorithm is part of the data format; another program repeats it in four lines:
    file: no case folding, no trimming. A missing cell is the empty string and is hashed like any
    other id.
 3. row = 1 + hash mod (table_rows - 1), the hash being an unsigned 64-bit number. Row 0 of every
-   column is its out-of-vocabulary row and is no id's hash.
+   column is its out-of-vocabulary row; no id hashes to it.
 4. global row = the column's offset + row.
 
 In TensorFlow, steps 2 and 3 are
@@ -57,10 +57,10 @@ def rows_of_hashes(hashes: UInt64Array, table_rows: int) -> IdArray:
 
 
 def global_rows(cells: Sequence[str], data: DataSection, column: int) -> IdArray:
-    """Global rows of one column's cells: the whole algorithm, as serving code needs it.
+    """Global rows of one column's cells: the whole algorithm, for serving code.
 
     Args:
-        cells: Ids as they would be in the file; the empty string where one is missing.
+        cells: Ids as in the file; a missing id is the empty string.
         data: The contract's data section.
         column: Position in ``data.categorical``.
 

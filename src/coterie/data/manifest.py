@@ -1,4 +1,4 @@
-"""The manifest of a prepared data set: what was read, what became of it, and its files' digests."""
+"""The manifest of a prepared data set: its source, its parts, and its files' digests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Record(BaseModel):
 
 
 class Source(_Record):
-    """The raw file.
+    """The raw file of a data set.
 
     Attributes:
         name: Its name, without folders.
@@ -102,11 +102,11 @@ class CategoricalColumn(_Record):
 
 
 class Manifest(_Record):
-    """Everything about a party's prepared data set.
+    """The description of a party's prepared data set.
 
     Attributes:
         format: Version of this format.
-        party: Whose data it is.
+        party: The owner of the data.
         data_digest: Digest of the contract's data section.
         deal: How the raw file was dealt: to several parties, or ``whole`` to this one.
         source: The raw file.
@@ -159,7 +159,7 @@ def read_manifest(directory: Path, data: DataSection, *, party: str) -> Manifest
 
 
 def party_of(directory: Path) -> str:
-    """Whose data set a directory says it holds; nothing else of it is checked.
+    """The party that a directory's manifest names; nothing else is checked.
 
     Raises:
         DataSetDamaged: The manifest is missing, too large, or not a manifest.
@@ -197,12 +197,12 @@ def check_manifest(text: bytes, path: Path, data: DataSection, *, party: str) ->
 
     Args:
         text: The manifest file.
-        path: What errors call it.
+        path: Its path, for errors.
         data: The contract's data section.
         party: The party that is about to open it.
 
     Raises:
-        DataSetDamaged: It is no manifest.
+        DataSetDamaged: It is not a manifest.
         DataSetMismatch: Prepared under another data section, or another party's.
     """
     manifest = _parse(text, path)
@@ -220,7 +220,7 @@ def check_manifest(text: bytes, path: Path, data: DataSection, *, party: str) ->
 
 
 def _own_folder(folder: Path, party: str) -> str:
-    """Where a party's own data set is, as far as can be seen."""
+    """A hint at the folder of the party's own data set, if one is found."""
     own = folder / party
     if (own / MANIFEST_NAME).exists():
         return f"a node of {party} gets --data {own}; a whole run gets --data {folder}"

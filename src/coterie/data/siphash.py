@@ -15,7 +15,7 @@ from coterie.arrays import ByteArray, Int64Array, UInt64Array
 PADDING = 8
 """Bytes that must follow the last span in its buffer: words are loaded whole, then masked."""
 
-# Spans that are hashed together: four state vectors of this length stay in a core's cache.
+# Spans that are hashed together: four state vectors of this length fit in a core's cache.
 _CHUNK = 8192
 _INITIAL = tuple(
     int.from_bytes(word, "big") for word in (b"somepseu", b"dorandom", b"lygenera", b"tedbytes")
@@ -50,7 +50,7 @@ def siphash24(
 def _hash_together(
     words: UInt64Array, starts: Int64Array, lengths: Int64Array, key: bytes
 ) -> UInt64Array:
-    """Hashes spans that come longest first: those that have a block of some number lie in front."""
+    """Hashes spans sorted longest first, so that spans with another block come first."""
     halves = (int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little"))
     v0, v1, v2, v3 = (
         np.full(starts.size, word ^ halves[i % 2], np.uint64) for i, word in enumerate(_INITIAL)

@@ -1,4 +1,4 @@
-"""Which rows train, test and validate, and which party gets which of them; plain ``range`` objects.
+"""Splits rows into training, test and validation, and deals them to parties, as ``range``s.
 
 The split follows the reference DLRM for the Kaggle data set (facebookresearch/dlrm, ``data_utils.py``
 and ``dlrm_data_pytorch.py``): the rows, in file order and so in time order, are cut into seven
@@ -46,19 +46,19 @@ class SplitRows:
 
 
 def split_rows(total: int) -> SplitRows:
-    """Splits so many rows by file order."""
+    """Splits ``rows`` rows by file order."""
     sevenths = cut(range(total), 7)
     test, validation = cut(sevenths[6], 2)
     return SplitRows(range(sevenths[5].stop), test, validation)
 
 
 def deal_rows(rows: range, deal: Deal, parties: int) -> list[range]:
-    """Deals rows out; every row goes to exactly one party, and each keeps file order.
+    """Deals rows to parties. Every row goes to exactly one party, and file order is kept.
 
     Args:
         rows: Consecutive rows.
         deal: ``contiguous``: one run of rows each; ``round-robin``: every n-th row.
-        parties: How many they are.
+        parties: Number of parties.
     """
     if deal == "contiguous":
         return cut(rows, parties)
@@ -66,7 +66,7 @@ def deal_rows(rows: range, deal: Deal, parties: int) -> list[range]:
 
 
 def cut(rows: range, parts: int) -> list[range]:
-    """Cuts into consecutive parts that differ by at most one row, longer parts first."""
+    """Cuts rows into consecutive parts that differ by at most one row, longer parts first."""
     size, longer = divmod(len(rows), parts)
     starts = [i * size + min(i, longer) for i in range(parts + 1)]
     return [rows[start:stop] for start, stop in itertools.pairwise(starts)]

@@ -1,1 +1,1 @@
-"""Keys, and the files that only a holder of their key can read or make: data sets, models, checkpoints."""
+"""Keys, and the files sealed under them: data sets, models, checkpoints."""

@@ -1,4 +1,4 @@
-"""The key of a sealed data set, and the file in which its owner keeps it."""
+"""The key of a sealed data set, and its owner's key file."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class _KeyFile(BaseModel):
 
 @dataclass(frozen=True)
 class DataKey:
-    """Opens one sealed data set.
+    """The key of one sealed data set.
 
     Attributes:
-        party: Whose data it is.
-        set_id: Which data set, 32 bytes.
-        key: The key, 32 bytes; not shown.
+        party: The owner of the data.
+        set_id: Id of the data set, 32 bytes.
+        key: The key, 32 bytes; ``repr`` leaves it out.
     """
 
     party: str
@@ -48,7 +48,7 @@ class DataKey:
 
     @classmethod
     def generate(cls, party: str) -> DataKey:
-        """A new key for a new data set."""
+        """Makes a new key for a new data set."""
         return cls(party, secrets.token_bytes(ID_BYTES), secrets.token_bytes(KEY_BYTES))
 
     @classmethod
@@ -56,7 +56,7 @@ class DataKey:
         """Reads a key file.
 
         Raises:
-            KeyFileRefused: It cannot be read or is none.
+            KeyFileRefused: It cannot be read or is not a key file.
         """
         try:
             text = read_bounded(path, _MAX_BYTES)
@@ -64,7 +64,8 @@ class DataKey:
         except OSError as error:
             raise _refused(path, error.strerror or type(error).__name__) from error
         except ValidationError:
-            raise _refused(path, "something else") from None  # its text would show the key
+            # Without the cause, whose text would show the key.
+            raise _refused(path, "something else") from None
         return cls(found.party, bytes.fromhex(found.set_id), bytes.fromhex(found.key))
 
     def write(self, path: Path) -> None:

@@ -1,8 +1,8 @@
-"""The key of a run's checkpoints: from shares of all parties, so that no party alone opens them.
+"""The key of a run's checkpoints, derived from shares of all parties: no party alone has it.
 
-A party's share is derived from its private key and the contract's digest (HKDF-SHA256, RFC 5869): so
-its key server has nothing more to keep, gives a restarted parameter server the same share again, and
-has another one for every other contract. The key is derived from all shares in the contract's order
+A party's share is derived from its private key and the contract's digest (HKDF-SHA256, RFC 5869).
+So its key server stores nothing more, gives a restarted parameter server the same share, and has
+another share for every other contract. The key is derived from all shares in the contract's order
 of parties.
 """
 
@@ -28,7 +28,7 @@ def party_share(key: Ed25519PrivateKey, contract: Contract) -> bytes:
 
     Args:
         key: The party's private key.
-        contract: Of the run.
+        contract: The run's contract.
     """
     info = _SHARE + contract_digest(contract)
     return HKDF(SHA256(), SHARE_BYTES, None, info).derive(key.private_bytes_raw())
@@ -38,11 +38,11 @@ def checkpoint_key(contract: Contract, shares: Mapping[str, bytes]) -> bytes:
     """The key of a contract's checkpoints, 32 bytes.
 
     Args:
-        contract: Of the run.
-        shares: Of every party, by name.
+        contract: The run's contract.
+        shares: The shares of all parties, by name.
 
     Raises:
-        KeyRefused: A party's share is missing, or is none.
+        KeyRefused: A party's share is missing or malformed.
     """
     for party in contract.parties:
         share = shares.get(party.name, b"")

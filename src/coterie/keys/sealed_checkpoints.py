@@ -1,4 +1,4 @@
-"""Sealed checkpoint files: nobody but the attested parameter server of this contract opens them."""
+"""Sealed checkpoint files, which only the attested parameter server of this contract can open."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class SealedFileCodec(FileCodec):
     """A FileCodec of AES-256-GCM chunks.
 
     Args:
-        key: Of the run's checkpoints, 32 bytes.
-        contract_digest: Of the run.
-        place: Which shard of how many: one does not open another's files.
+        key: Key of the run's checkpoints, 32 bytes.
+        contract_digest: Digest of the run's contract.
+        place: Number of the shard and number of shards; no shard opens another's files.
     """
 
     sealed = True
@@ -35,7 +35,7 @@ class SealedFileCodec(FileCodec):
 
     @override
     def name_of(self, digest: bytes) -> str:
-        # keyed, so that a name confirms no guess of the content
+        # keyed, so that nobody can test a guess of the content by the file's name
         return hmac.digest(self._name_key, digest, "sha256").hex()
 
     @override

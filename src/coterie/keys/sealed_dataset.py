@@ -1,4 +1,4 @@
-"""A prepared data set whose every file is sealed: it may lie on a disk that nobody trusts."""
+"""A prepared data set with all files sealed, for storage on an untrusted disk."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class _Cover(BaseModel):
 
 @dataclass(frozen=True)
 class SealedDataSet:
-    """What the cover of a sealed data set says; a hint, until the files open under the set's key.
+    """The cover of a sealed data set; only a hint until the files were opened with the key.
 
     Attributes:
-        directory: Where it lies.
-        party: Whose data it is.
-        set_id: Which data set, 32 bytes: what a key server is asked for.
-        data_digest: Of the contract's data section that it was prepared under.
+        directory: Its directory.
+        party: The owner of the data.
+        set_id: Id of the data set, 32 bytes, by which its key is requested.
+        data_digest: Digest of the contract's data section that it was prepared under.
     """
 
     directory: Path
@@ -51,7 +51,7 @@ class SealedDataSet:
 
     @classmethod
     def at(cls, directory: Path) -> SealedDataSet | None:
-        """The sealed data set in a directory; None if there is another thing, or nothing.
+        """The sealed data set in a directory; None if the directory holds none.
 
         Raises:
             SealBroken: Its cover cannot be read.
@@ -70,17 +70,17 @@ class SealedDataSet:
 
 
 def seal_dataset(directory: Path, out: Path, data: DataSection, key: DataKey) -> SealedDataSet:
-    """Seals what ``coterie prepare`` wrote. It is opened and checked first.
+    """Seals a prepared data set after opening and checking it.
 
     Args:
         directory: The party's own prepared data set.
-        out: A new directory for the sealed one; nothing is left of it if anything fails.
+        out: A new directory for the sealed data set; removed if anything fails.
         data: The contract's data section.
-        key: Of the new set, and of no other.
+        key: Key of the new set only.
 
     Raises:
         DataSetDamaged: The data set is damaged.
-        DataSetMismatch: It is of another data section or party.
+        DataSetMismatch: It belongs to another data section or party.
         OutputInUse: The directory exists or cannot be made.
     """
     found = open_dataset(directory, data, party=key.party)
@@ -111,14 +111,14 @@ def open_sealed_dataset(
 
     Args:
         sealed: The data set.
-        key: Of the set, 32 bytes.
+        key: Key of the set, 32 bytes.
         data: The contract's data section.
         party: The party that opens it.
 
     Raises:
         SealBroken: A file is missing, altered, cut, swapped, or sealed under another key.
-        DataSetDamaged: What was sealed contradicts itself.
-        DataSetMismatch: Prepared under another data section, or for another party.
+        DataSetDamaged: The sealed content contradicts itself.
+        DataSetMismatch: It was prepared under another data section, or for another party.
     """
     check_owner(sealed, data, party=party)
     under = DataKey(party, sealed.set_id, key)
@@ -136,10 +136,10 @@ def open_sealed_dataset(
 
 
 def check_owner(sealed: SealedDataSet, data: DataSection, *, party: str) -> None:
-    """Refuses a data set of another party or data section before anybody is asked for its key.
+    """Refuses a data set of another party or data section, before its key is requested.
 
     Raises:
-        DataSetMismatch: It is.
+        DataSetMismatch: It belongs to another party or data section.
     """
     if not hmac.compare_digest(sealed.data_digest, data_digest(data)):
         where = str(sealed.directory)

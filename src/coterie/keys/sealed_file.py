@@ -1,4 +1,4 @@
-"""A sealed file: AES-256-GCM in chunks, so that it can be neither altered, cut, nor rearranged.
+"""Sealed files: AES-256-GCM in chunks, which detects changed, cut and rearranged chunks.
 
 A header of 96 bytes, all little-endian, and then chunk after chunk:
 
@@ -14,10 +14,10 @@ bytes    type     what
 =======  =======  ==========================================================================
 
 A chunk is its ciphertext and a tag of 16 bytes. The file's key is derived from the set's key with
-the salt and the file's name (HKDF-SHA256, RFC 5869), so files cannot stand for each other, and the
-nonce, which is the chunk's number, never comes twice under one key (NIST SP 800-38D, 8.2.1).
-Associated data are the header, the chunk's number and the number of chunks. An empty file has one
-empty chunk: no header counts without a tag.
+the salt and the file's name (HKDF-SHA256, RFC 5869). So no file can replace another, and the nonce,
+which is the chunk's number, never repeats under one key (NIST SP 800-38D, 8.2.1). Associated data
+are the header, the chunk's number and the number of chunks. An empty file has one empty chunk, so
+that a tag always covers the header.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ _INFO = b"coterie sealed file 1\0"
 
 @dataclass(frozen=True)
 class Seal:
-    """What a file is sealed under.
+    """The key and names under which a file is sealed.
 
     Attributes:
-        key: Of the set of files, 32 bytes.
-        set_id: Of the set of files, 32 bytes.
+        key: Key of the set of files, 32 bytes.
+        set_id: Id of the set of files, 32 bytes.
         name: The file's name in the set.
     """
 
@@ -65,10 +65,10 @@ class Seal:
 
 
 class SealWriter:
-    """Seals what is written, piece by piece.
+    """Seals a file piece by piece.
 
     Args:
-        target: Gets the sealed file.
+        target: Receives the sealed file.
         size: Bytes of plaintext that will be written.
         under: Key, set and name.
     """
@@ -89,7 +89,7 @@ class SealWriter:
         """Takes the next bytes.
 
         Raises:
-            SealBroken: They are more than was said.
+            SealBroken: They exceed the announced size.
         """
         self._missing -= len(octets)
         if self._missing < 0:
@@ -103,7 +103,7 @@ class SealWriter:
         """Seals the last chunk.
 
         Raises:
-            SealBroken: Less was written than was said.
+            SealBroken: Less was written than announced.
         """
         if self._missing:
             raise _broken(self._under.name, f"{self._size} bytes to seal", "fewer")
@@ -116,18 +116,18 @@ class SealWriter:
 
 
 class SealReader:
-    """Opens a sealed file chunk by chunk, at any place of it.
+    """Opens a sealed file chunk by chunk, with random access.
 
     Args:
         source: The sealed file.
-        sealed_size: Its bytes.
+        sealed_size: Its size in bytes.
         under: Key, set and name.
 
     Attributes:
         size: Bytes of plaintext.
 
     Raises:
-        SealBroken: It is no sealed file of this set, or its size is wrong.
+        SealBroken: It is not a sealed file of this set, or its size is wrong.
     """
 
     def __init__(self, source: BinaryIO, sealed_size: int, under: Seal) -> None:
@@ -157,11 +157,11 @@ class SealReader:
         self._opened: tuple[int, bytes] = (-1, b"")
 
     def seek(self, place: int) -> None:
-        """Goes to a place of the plaintext."""
+        """Sets the position in the plaintext."""
         self._place = place
 
     def read(self, count: int) -> bytes:
-        """The next bytes of the plaintext, fewer at its end.
+        """Reads the next bytes of the plaintext, fewer at its end.
 
         Raises:
             SealBroken: A bit was altered, or a chunk moved or cut.
@@ -207,14 +207,14 @@ class SealReader:
 
 
 def set_of(source: BinaryIO, name: str) -> bytes:
-    """Which set of files a sealed file says that it is of, 32 bytes; a hint, until it opens.
+    """The set id in a sealed file's header, 32 bytes; only a hint until the file was opened.
 
     Args:
         source: The sealed file, at its beginning; it is left there.
         name: The file's name in the set, for errors.
 
     Raises:
-        SealBroken: It is no sealed file.
+        SealBroken: It is not a sealed file.
     """
     header = source.read(HEADER_BYTES)
     source.seek(0)
@@ -229,8 +229,8 @@ def seal(source: BinaryIO, size: int, target: BinaryIO, under: Seal) -> None:
 
     Args:
         source: The plaintext.
-        size: Its bytes.
-        target: Gets the sealed file.
+        size: Its size in bytes.
+        target: Receives the sealed file.
         under: Key, set and name.
 
     Raises:
@@ -243,18 +243,18 @@ def seal(source: BinaryIO, size: int, target: BinaryIO, under: Seal) -> None:
 
 
 def unseal(source: BinaryIO, sealed_size: int, under: Seal) -> memoryview:
-    """Opens a sealed file into memory, and nowhere else.
+    """Opens a sealed file into memory only.
 
     Args:
         source: The sealed file.
-        sealed_size: Its bytes; memory for the plaintext is taken at once, and is less.
+        sealed_size: Its size in bytes, which bounds the memory for the plaintext.
         under: Key, set and name.
 
     Returns:
         The plaintext, read-only.
 
     Raises:
-        SealBroken: Another key, set or name; or a bit was altered, a chunk moved, added or cut.
+        SealBroken: Key, set or name differ; or a bit was altered, a chunk moved, added or cut.
     """
     reader = SealReader(source, sealed_size, under)
     plain = bytearray(reader.size)
@@ -277,7 +277,7 @@ def _chunks(size: int) -> int:
 
 
 def _bound(header: bytes, index: int, count: int) -> bytes:
-    """What a chunk's tag covers beside the chunk."""
+    """The associated data of a chunk."""
     return header + _PLACE.pack(index, count)
 
 

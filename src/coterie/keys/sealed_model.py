@@ -1,4 +1,4 @@
-"""The trained model on a foreign host, and its optimizers' state: sealed under a key of its party."""
+"""The trained model and its optimizers' state on another party's host, sealed for their party."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ SEALED_MODEL_NAME = MODEL_NAME + SEALED
 
 @dataclass(frozen=True)
 class SealedModelFile:
-    """Where a node keeps the trained model, or its optimizers' state, so that its host cannot read it.
+    """The sealed file of the trained model or its optimizers' state; the host cannot read it.
 
     Attributes:
         path: The file.
-        key: The party's, for its model.
-        name: What the file is, in the set of the key's files.
+        key: The party's key for its model.
+        name: Name of the file in the key's set of files.
     """
 
     path: Path
@@ -36,12 +36,12 @@ class SealedModelFile:
 
     @classmethod
     def in_folder(cls, folder: Path, name: str, key: DataKey) -> Self:
-        """The sealed file of a name in a folder."""
+        """The path of a sealed file in a folder."""
         return cls(folder / (name + SEALED), key, name)
 
     @contextmanager
     def writing(self, size: int) -> Iterator[Target]:
-        """Opens the file for so many bytes; it is there, whole, if the context ends well.
+        """Opens the file for ``size`` bytes; it appears only if the context ends without an error.
 
         Raises:
             OutputInUse: It cannot be written.
@@ -53,10 +53,10 @@ class SealedModelFile:
 
 
 def sealed_name(path: Path, key: DataKey) -> str:
-    """What a sealed file is: ``model.coterie`` or ``optimizer.coterie``, whatever it is called here.
+    """The sealed name of a file, ``model.coterie`` or ``optimizer.coterie``, whatever its path.
 
     Raises:
-        SealBroken: Neither: it was altered at its beginning, or is sealed under another key.
+        SealBroken: It is neither; its beginning was altered, or it is sealed under another key.
     """
     try:
         with path.open("rb") as file:
@@ -72,18 +72,18 @@ def sealed_name(path: Path, key: DataKey) -> str:
 
 
 def seal_model(folder: Path, out: Path, key: DataKey) -> tuple[Path, ...]:
-    """Seals a model, and its optimizers' state if that lies beside it; both are checked first.
+    """Seals a model and, if present, its optimizers' state, after checking both.
 
     Args:
         folder: Holds ``model.coterie``, and perhaps ``optimizer.coterie``.
-        out: A new folder for the sealed ones.
-        key: The party's, for its model.
+        out: A new folder for the sealed files.
+        key: The party's key for its model.
 
     Returns:
-        What was written.
+        The written files.
 
     Raises:
-        ModelDamaged: A file is missing or damaged, or they are not of one model.
+        ModelDamaged: A file is missing or damaged, or they belong to different models.
         OutputInUse: The folder exists, or cannot be made.
     """
     model = TrainedModel.read(folder / MODEL_NAME)
@@ -107,7 +107,7 @@ def seal_model(folder: Path, out: Path, key: DataKey) -> tuple[Path, ...]:
 
 
 def open_sealed_model(path: Path, key: DataKey, name: str = MODEL_NAME) -> memoryview:
-    """The content of a sealed model's file, in memory; or of its optimizers' state, by its name.
+    """Opens a sealed model's file, or that of its optimizers' state, into memory.
 
     Raises:
         SealBroken: It cannot be read, was altered or cut, or is sealed under another key.

@@ -28,7 +28,7 @@ from coterie.ratls.peer import Peer
 from coterie.ratls.trust import TrustContext
 from coterie.runs.events import Attested, EventSink, Listening, Refused
 
-if TYPE_CHECKING:  # loaded by the nodes that dial, serve, or keep a receipt
+if TYPE_CHECKING:  # imported only by nodes that dial, serve, or keep a receipt
     from coterie.contract.signatures import ContractSignature
     from coterie.ps.progress import Progress
     from coterie.ps.service import ParameterService
@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # loaded by the nodes that dial, serve, or keep a receipt
 
 
 def descriptors_needed(contract: Contract) -> int:
-    """How many descriptors a node may hold at once, whatever strangers do at its ports."""
+    """Largest number of descriptors that a node may hold, whatever strangers do at its ports."""
     nodes = len(contract.nodes)
     return OWN + ListenerLimits().pending + ConnectionLimits.for_nodes(nodes).in_all(nodes)
 
@@ -52,16 +52,16 @@ def attested_fabric(
     signatures: tuple[ContractSignature, ...] = (),
     observe: CallObserver = ignore_call,
 ) -> AttestedFabric:
-    """Puts a node's trust together and gives it its fabric.
+    """Makes a node's trust and its fabric.
 
     Args:
         contract: Names nodes and addresses.
         node: This node.
-        options: What its host says.
-        on_event: Hears of peers and refusals.
+        options: The host's settings.
+        on_event: Receives events of peers and refusals.
         incarnation: Number of this start of the node.
-        signatures: The parties' signatures on the contract that lie beside it, for the receipt.
-        observe: Told of every call.
+        signatures: The parties' signatures beside the contract, for the receipt.
+        observe: Called for every call.
 
     Raises:
         CoterieError: As ``node_trust``.
@@ -84,11 +84,11 @@ class AttestedFabric(Fabric):
     Args:
         contract: Names nodes and addresses.
         node: This node.
-        options: Addresses that take the place of the contract's.
-        trust: Proves this node and judges the others.
-        on_event: Hears of peers and refusals.
-        signatures: The parties' signatures on the contract that lie beside it, for the receipt.
-        observe: Told of every call.
+        options: Addresses that replace the contract's.
+        trust: Evidence of this node, and verification of the others.
+        on_event: Receives events of peers and refusals.
+        signatures: The parties' signatures beside the contract, for the receipt.
+        observe: Called for every call.
     """
 
     proves_nothing = False
@@ -151,7 +151,7 @@ class AttestedFabric(Fabric):
     @override
     def model_key(self) -> tuple[bytes, bytes] | None:
         if self._trust.keys is None:
-            return None  # a simulated contract: its party's key lies on the host too
+            return None  # a simulated contract, whose party's key is on the host anyway
         return self._trust.keys.model_key(self._trust.credentials.current().identity)
 
     @override

@@ -1,4 +1,4 @@
-"""How an attested node serves calls, and a parameter server its progress; only nodes that listen load it."""
+"""Serves an attested node's calls and a server's progress; imported only by nodes that listen."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def attested_server(
     observe: CallObserver,
     progress: Callable[[], Progress] | None = None,
 ) -> AttestedServer:
-    """Serves the calls of a table to attested peers; not started yet.
+    """Makes a server, not started yet, of a table's calls for attested peers.
 
     Args:
-        trust: Proves this node and judges the others.
+        trust: Evidence of this node, and verification of the others.
         listen: ``HOST:PORT`` of the attestation port.
         table: The calls.
         service: Serves them.
         max_message_bytes: Longest message, both ways.
-        refused: Told of every peer that is refused.
-        admitted: Told of every peer before it can call anything.
-        observe: Told of every call.
-        progress: What parties may see of the run; they cannot ask where it is absent.
+        refused: Called for every refused peer.
+        admitted: Called for every peer before its first call.
+        observe: Called for every call.
+        progress: Gives the progress that parties may query; if absent, there are no queries.
     """
     reception = None
     if progress is not None:

@@ -1,4 +1,4 @@
-"""Trains the models that a joint one is compared with: in the clear, or privately by one party."""
+"""Trains the models that a joint model is compared with, in the clear or privately by one party."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from coterie.training.evaluation import ScoreSink
 
 @dataclass(frozen=True, eq=False)
 class HeldOutScores:
-    """What a model says of test rows.
+    """A model's scores of test rows.
 
     Attributes:
         logits: float32 [n].
@@ -34,22 +34,22 @@ class HeldOutScores:
 
 
 class ScoreKeeper:
-    """Keeps the scores of data owners' test rows, as ``run_local`` or a node gives them."""
+    """Keeps the scores of data owners' test rows from ``run_local`` or a node."""
 
     def __init__(self) -> None:
         self._kept: dict[str, HeldOutScores] = {}
 
     def hear(self, owner: str, split: str, logits: Floats, labels: Floats) -> None:
-        """Takes an owner's scores; those of a repeated evaluation take the place of the first."""
+        """Takes an owner's scores; a repeated evaluation replaces them."""
         if split == "test":
             self._kept[owner] = HeldOutScores(logits, labels)
 
     def sink_of(self, owner: Node) -> ScoreSink:
-        """Who hears an owner's scores."""
+        """The sink of an owner's scores."""
         return lambda split, logits, labels: self.hear(owner.name, split, logits, labels)
 
     def of(self, owners: tuple[Node, ...]) -> HeldOutScores | None:
-        """The owners' rows, one owner after the other; None where one has told none."""
+        """The owners' rows, one owner after the other; None if an owner's are missing."""
         found = [self._kept[owner.name] for owner in owners if owner.name in self._kept]
         if len(found) < len(owners):
             return None
@@ -62,20 +62,20 @@ class ScoreKeeper:
 def compare_in_the_clear(
     contract: Contract, data: Path, joint: RunOutcome, scores: HeldOutScores
 ) -> Comparison | None:
-    """Trains every company by itself, and all data in one place; compares on everybody's test rows.
+    """Trains on each company's data alone and on all data in one place; compares on all test rows.
 
-    For public or synthetic data only: it reads all parties' rows. "In one place" is one worker
-    whose batch is as large as all parties' together and holds the same examples; ids that were rare
-    in a party's own data stay rare.
+    For public or synthetic data only, since it reads all parties' rows. "In one place" is one
+    worker with the batches of all parties together. Ids that are rare in a party's own data stay
+    rare.
 
     Args:
         contract: The joint contract, mode ``hfl``.
         data: Holds every party's prepared data set.
-        joint: How the joint model was trained.
-        scores: The joint model's, of all parties' test rows in contract order.
+        joint: Result of the joint run.
+        scores: The joint model's scores of all parties' test rows in contract order.
 
     Returns:
-        None where the test rows do not hold each class at least twice.
+        None unless the test rows hold each class at least twice.
 
     Raises:
         CoterieError: A run failed.
@@ -88,7 +88,7 @@ def compare_in_the_clear(
     validation = join_examples([data_set.validation for data_set in everybody])
 
     def trained(kind: str, worker: Node, train: Examples, batch: int) -> Scored:
-        # the manifest's digest names the training part to the server, which compares nothing else
+        # the server compares only the manifest's digest of the training part
         pooled = DataSet(everybody[0].manifest, train, validation, test)
         outcome, logits = _train_alone(contract, worker, pooled, batch)
         if kind == "pooled":
@@ -109,7 +109,7 @@ def compare_in_the_clear(
 def compare_privately(
     contract: Contract, worker: Node, data_set: DataSet, joint: HeldOutScores
 ) -> Comparison | None:
-    """Trains a party's own model on its own data; compares on its own test rows. Nothing is sent.
+    """Trains a party's own model on its own data and compares on its own test rows. Sends nothing.
 
     Args:
         contract: The joint contract, mode ``hfl``.
@@ -118,8 +118,8 @@ def compare_privately(
         joint: The joint model's scores of the party's test rows.
 
     Returns:
-        None where the test rows do not hold ``limits.evaluation_minimum`` examples of each class, and
-        each at least twice: what is compared leaves the TEE.
+        None unless the test rows hold ``limits.evaluation_minimum`` examples of each class, and at
+        least two, since the comparison leaves the TEE.
 
     Raises:
         CoterieError: The training failed.
@@ -139,7 +139,7 @@ def compare_privately(
 def _train_alone(
     contract: Contract, worker: Node, data_set: DataSet, batch: int
 ) -> tuple[RunOutcome, Floats]:
-    """One worker, a server in the same process, and neither quorum nor cap."""
+    """Trains with one worker and a server in this process, without quorum and cap."""
     alone = contract.model_copy(
         update={
             "nodes": (*contract.by_role("ps"), worker),
@@ -161,7 +161,7 @@ def _train_alone(
 
 
 def _interleaved(contract: Contract, parts: list[Examples]) -> Examples:
-    """All examples, in turn each party's of a step: as the steps of an epoch train them."""
+    """All examples in the order in which the joint run's steps train them."""
     schedule = Schedule.of(contract, [part.rows for part in parts])
     spans = [
         (examples, lane.span(step))

@@ -1,4 +1,4 @@
-"""How a parameter server gets the shares of all parties of the key of its sealed checkpoints."""
+"""Fetches all parties' shares of the key of a parameter server's sealed checkpoints."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def fetch_checkpoint_key(
     """The key of the run's checkpoints, 32 bytes, from the shares of all parties.
 
     Args:
-        trust: Proves this node to key servers.
-        options: Name them, or, in simulated contracts, the parties' keys in their place.
+        trust: Evidence of this node for key servers.
+        options: Name the key servers or, in simulated contracts, the parties' keys instead.
         on_wait: As for ``node_trust``.
 
     Raises:
-        KeyRefused: Nobody was named for a party, or its key server refuses this node.
+        KeyRefused: No key server was named for a party, or it refuses this node.
         CoterieError: A key server cannot be reached, or refuses the evidence.
     """
     contract = trust.contract

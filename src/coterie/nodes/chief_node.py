@@ -1,4 +1,4 @@
-"""What a chief's node does, from start to end; the same over every fabric."""
+"""The program of a chief's node, the same over every fabric."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from coterie.training.evaluation import evaluate, validate
 
 
 def run_chief(context: NodeContext) -> None:
-    """Gives the initial state, deals the data out, waits for the training, evaluates."""
+    """Initializes the model, delivers the data, waits for the training, evaluates."""
     with unless_done(context):
         _lead_training(context)
 

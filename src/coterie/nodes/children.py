@@ -1,7 +1,7 @@
-"""Nodes as child processes on this machine: started, heard, and ended together.
+"""Nodes as child processes on this machine: starts them, reads their events, ends them together.
 
-Whatever happens, no process outlives this one: a child's standard input is a pipe from here, and it ends when
-the pipe closes (``--end-with-parent``). What a child writes to standard output is read by a thread of its own.
+No child outlives this process: a child's standard input is a pipe from here, and the child ends
+when the pipe closes (``--end-with-parent``). A thread for each child reads its standard output.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LOG = "stderr.log"
 
 @dataclass(frozen=True)
 class Printed:
-    """A line of a node's standard output that is not an event: a program's."""
+    """A line of a node's standard output that is not an event but a program's output."""
 
     node: str
     text: str
@@ -38,14 +38,14 @@ class Printed:
 
 @dataclass(frozen=True)
 class Exited:
-    """A node's process has ended; ``code`` is as ``subprocess`` gives it."""
+    """A node's process has ended; ``code`` is as in ``subprocess``."""
 
     node: str
     code: int
 
 
 Ended = Callable[[str, str, Path], NodeFailed]
-"""Makes the error of a node that ended by itself: its name, how it ended, and where its log is."""
+"""Makes the error of a node that ended by itself, from its name, its end, and its log's path."""
 
 
 class Children:
@@ -54,10 +54,10 @@ class Children:
     Args:
         directory: The run's directory, with a folder for each node.
         ended: Makes the error of a node that ended by itself.
-        keep_events: Whether what nodes say is kept in their folders, as ``events.jsonl``.
+        keep_events: Whether nodes' events are kept in their folders, as ``events.jsonl``.
 
     Attributes:
-        alive: Names of the nodes whose end has not been heard.
+        alive: Names of the nodes that are not known to have ended.
     """
 
     def __init__(self, directory: RunDirectory, ended: Ended, *, keep_events: bool) -> None:
@@ -68,7 +68,7 @@ class Children:
         self.alive: set[str] = set()
 
     def arguments(self, node: Node, *words: str) -> list[str]:
-        """What every node is told: contract, name, ``words``, how to say events, and its party's key."""
+        """A node's arguments: contract, name, ``words``, form of events, and its party's key."""
         said = [str(self._directory.contract_file), node.name, *words]
         said += ["--log-format", "json", "--end-with-parent"]
         key = self._directory.key_file(node.party)
@@ -78,12 +78,12 @@ class Children:
     def started(
         self, node: Node, command: Sequence[str], *, inherited: Sequence[int] = ()
     ) -> Iterator[None]:
-        """Runs a node as long as the context is open, or until it ends by itself.
+        """Runs a node while the context is open, or until it ends by itself.
 
         Args:
             node: The node.
-            command: What starts it.
-            inherited: Descriptors that it is given.
+            command: The command that starts it.
+            inherited: Descriptors that it inherits.
 
         Raises:
             EnvironmentUnfit: Its log cannot be written.
@@ -112,11 +112,11 @@ class Children:
             listener.join()
 
     def hear(self) -> Event | Printed | Exited:
-        """The next thing that any node says or does.
+        """Waits for the next event, output or end of any node.
 
         Raises:
-            CoterieError: What a failing node said.
-            NodeFailed: A node ended without saying why.
+            CoterieError: The error that a failing node reported.
+            NodeFailed: A node ended without reporting a reason.
         """
         heard = self._heard.get()
         if isinstance(heard, Exited):
@@ -145,7 +145,7 @@ class Children:
 
 
 def raise_failure(event: Event) -> None:
-    """Raises what a node says that it failed with; any other event passes.
+    """Raises the error in a node's ``Failed``; ignores any other event.
 
     Raises:
         CoterieError: The node's error.
@@ -155,7 +155,7 @@ def raise_failure(event: Event) -> None:
 
 
 def thread_environment(contract: Contract) -> dict[str, str]:
-    """The child's environment: this one's, with thread pools of the contract's size."""
+    """This process's environment, with the contract's sizes of thread pools."""
     threads = str(contract.training.threads)
     return {
         **os.environ,
@@ -167,7 +167,7 @@ def thread_environment(contract: Contract) -> dict[str, str]:
 
 
 def stop_process(process: subprocess.Popen[str]) -> None:
-    """Ends a process: by the end of its input, then by force."""
+    """Ends a process by closing its input, then by force."""
     if process.stdin is not None:
         process.stdin.close()
     try:

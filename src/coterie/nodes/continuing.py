@@ -1,4 +1,4 @@
-"""``--continue``: the contract that goes on from a finished run on this machine."""
+"""``--continue``: makes the contract of a run that starts from a finished run on this machine."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def continued_run(
     epochs: int | None = None,
     new_optimizer_state: bool = False,
 ) -> Contract:
-    """The contract that goes on from a finished run's folder.
+    """The contract that starts from a finished run's folder.
 
     Args:
-        folder: The run's; what it left is what its result names.
-        contract: How to go on; as the run did where it is absent.
+        folder: The run's folder, with the files that its result names.
+        contract: The new run's contract; by default the finished run's.
         epochs: Passes over the data, in place of the contract's.
-        new_optimizer_state: Begin the optimizers' state anew.
+        new_optimizer_state: Whether the optimizers' state starts again.
 
     Raises:
         ResultUnreadable: The run has not finished.
@@ -51,7 +51,7 @@ def continued_run(
 
 
 def _as_given(contract: Contract) -> Contract:
-    """A run's contract without its own start, and without keys that the run threw away."""
+    """A run's contract without its own start, and without its temporary keys."""
     parties = contract.parties
     if contract.trust.tee == "simulated" and not contract.trust.signatures_demanded:
         parties = tuple(Party(name=party.name) for party in parties)

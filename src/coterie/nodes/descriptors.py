@@ -1,6 +1,6 @@
-"""File descriptors: as many as the system gives, and enough that no stranger takes those of the run.
+"""File descriptors: raises the limit, and checks that strangers cannot exhaust them.
 
-What strangers can hold is bounded at every port. Here is counted whether the rest is enough for the node
+Every port bounds what strangers can hold. This module checks that the rest is enough for the node
 itself: its checkpoints, data, libraries, and the connections of the contract's nodes.
 """
 
@@ -11,20 +11,20 @@ from contextlib import suppress
 
 from coterie.errors import EnvironmentUnfit
 
-OWN = 256  # of the program: libraries, files that are open at once, pipes, what gRPC keeps
+OWN = 256  # of the program: libraries, open files, pipes, gRPC's own descriptors
 
 
 def make_room(needed: int) -> None:
-    """Raises this process's soft limit to its hard one, and checks that it is enough.
+    """Raises this process's soft limit to its hard limit, and checks that it is enough.
 
     Args:
         needed: How many descriptors strangers, nodes and the program itself may hold at once.
 
     Raises:
-        EnvironmentUnfit: The system gives fewer.
+        EnvironmentUnfit: The hard limit is lower.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # some systems let nobody change it
+    with suppress(OSError, ValueError):  # some systems do not allow a change
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:

@@ -1,4 +1,4 @@
-"""The seam between a node's program and whatever connects it to the others."""
+"""The interface between a node's program and the transport that connects it to the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coterie.errors import CoterieError, KeyRefused
 from coterie.ps.wire.checkpoint_messages import KeptReceipt, NoReceiptKept
 from coterie.runs.events import Event, EventSink
 
-if TYPE_CHECKING:  # every node loads this module, and of these only what its own role needs
+if TYPE_CHECKING:  # for types only: every node imports this module, but only its own role's code
     from coterie.contract.rollback import RollbackConsent
     from coterie.data.dataset import DataSet
     from coterie.parameters.model_file import Target
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # every node loads this module, and of these only what its ow
 
 
 class Service(Protocol):
-    """Serves calls; its methods are marked with the entries of a table that they serve."""
+    """A service of calls; its methods are marked with the entries of a table that they serve."""
 
     def fail(self, error: CoterieError) -> None:
         """Ends waiting and later calls with ``error``."""
@@ -37,11 +37,11 @@ class RunReceipt(KeptReceipt, Protocol):
     """Keeps the signed account of a run."""
 
     def hear(self, event: Event) -> None:
-        """Takes note of an event."""
+        """Records an event."""
         ...
 
     def finish(self, result: RunResult, end: RunEnd) -> None:
-        """Writes the outcome, of a run and checkpoint; raises why the receipt could not be kept."""
+        """Writes the outcome of a run and checkpoint; raises if the receipt could not be kept."""
         ...
 
     def close(self) -> None:
@@ -50,7 +50,7 @@ class RunReceipt(KeptReceipt, Protocol):
 
 
 class NoReceipt(NoReceiptKept):
-    """Of runs in which nobody proves anything, and of nodes that keep nothing."""
+    """No receipt: for runs without attestation, and for nodes that keep no files."""
 
     def hear(self, event: Event) -> None:
         """Does nothing."""
@@ -63,14 +63,14 @@ class NoReceipt(NoReceiptKept):
 
 
 class Fabric(Protocol):
-    """How one node serves and reaches others. Errors are of the tree."""
+    """Connects one node with the others: serves calls and makes them. Raises CoterieErrors."""
 
     @property
     def proves_nothing(self) -> bool:
-        """Whether nobody proves anything over it: then nothing is sealed either.
+        """Whether it has no attestation; then nothing is sealed either.
 
-        Of the in-memory fabric and the plaintext twin, which are not for data that matter. Nothing
-        else makes up for a key that is missing.
+        True for the in-memory fabric and the plaintext transport, which are not for confidential
+        data. Only they may go without a key.
         """
         ...
 
@@ -85,11 +85,11 @@ class Fabric(Protocol):
     def parameter_server(
         self, shard: int, patience_seconds: float | None = None
     ) -> ParameterServerPort:
-        """Dials a parameter server shard, waiting for it at most so long; None: ``limits.join_seconds``."""
+        """Connects to a parameter server shard within a time; None: ``limits.join_seconds``."""
         ...
 
     def data_receiver(self, worker: str, patience_seconds: float) -> DataReceiverPort:
-        """Dials an SDT worker, waiting for it at most so long."""
+        """Connects to an SDT worker within a time."""
         ...
 
     def data_key(self, set_id: bytes) -> bytes:
@@ -97,14 +97,14 @@ class Fabric(Protocol):
         ...
 
     def model_key(self) -> tuple[bytes, bytes] | None:
-        """Fetches id and key, 32 bytes each, that the party's trained model is to be sealed under.
+        """Fetches id and key, 32 bytes each, for sealing the party's trained model.
 
-        None: the model may be kept open, since the party says so, or since nothing is attested.
+        None: the model may be kept open, because the party allows it or nothing is attested.
         """
         ...
 
     def checkpoint_key(self) -> bytes:
-        """Puts the key of sealed checkpoints together, 32 bytes, from the shares of all parties.
+        """Makes the key of sealed checkpoints, 32 bytes, from the shares of all parties.
 
         Raises:
             KeyRefused: There is no such key over this fabric, or a share is refused.
@@ -121,43 +121,43 @@ class Fabric(Protocol):
 
 
 class ModelKeeper(Protocol):
-    """Where a node keeps the trained model, or its optimizers' state."""
+    """The file of the trained model, or of its optimizers' state, at a node."""
 
     @property
     def path(self) -> Path:
-        """The file, once it is there."""
+        """The file's path."""
         ...
 
     def writing(self, size: int) -> AbstractContextManager[Target]:
-        """Opens the file, of so many bytes; it is there, whole, if the context ends well."""
+        """Opens the file for ``size`` bytes; it appears if the context ends without an error."""
         ...
 
 
 @dataclass(frozen=True)
 class NodeContext:
-    """Everything that a node's program gets from outside.
+    """The inputs of a node's program.
 
     Attributes:
-        contract: What is trained, by whom.
+        contract: The contract.
         node: This node's entry in it.
-        fabric: Connects it.
-        incarnation: Of this process; larger than that of any earlier one of this node.
-        on_event: Hears what happens.
-        monotonic: Seconds of a clock that only goes forward.
+        fabric: Connects it to the other nodes.
+        incarnation: Number of this process, larger than that of any earlier process of this node.
+        on_event: Receives its events.
+        monotonic: Monotonic clock, in seconds.
         open_data: Opens the party's prepared data set; only for nodes that own data.
-        out: Where checkpoints and the trained model go; nothing is kept where it is absent.
-        memory: Where a node remembers announced checkpoints; nowhere if absent.
-        consent: To go on from an older checkpoint, if all parties gave it.
-        receipt: Of the run, on shard 0.
-        keep_model: Opens what the trained model is written to, given its size in bytes; used at
-            nodes of parties that get it only.
-        keep_state: Likewise for what the optimizers keep, where the contract gives it out.
-        start: What the run goes on from, at the node that gives it.
-        on_outcome: Hears of the run's outcome on shard 0, when it is kept.
-        on_scores: Hears the scores of this node's own held-out rows, for comparisons on its own
+        out: Folder for checkpoints and the trained model; if absent, nothing is kept.
+        memory: Folder for remembered checkpoints; if absent, they are not kept.
+        consent: Consent of all parties to continue from an older checkpoint, if given.
+        receipt: The run's receipt, on shard 0.
+        keep_model: Opens the file of the trained model, given its size in bytes; only at nodes of
+            receiving parties.
+        keep_state: Likewise for the optimizers' state, if the contract gives it out.
+        start: Files that the run starts from, at the node that sends them.
+        on_outcome: Called with the run's outcome on shard 0, once it is kept.
+        on_scores: Receives the scores of this node's own held-out rows, for comparisons on its own
             machine; they are never sent.
-        discloses_everything: Of runs in one process: shard 0 tells of every step, and data owners count
-            every score by itself.
+        discloses_everything: For runs in one process: shard 0 reports every step, and data owners
+            count every score by itself.
     """
 
     contract: Contract
@@ -180,7 +180,7 @@ class NodeContext:
 
 
 def nothing_sealed(node: str) -> KeyRefused:
-    """The error of asking for the key of sealed checkpoints where nobody proves anything."""
+    """The error of requesting the key of sealed checkpoints in a run without attestation."""
     return KeyRefused(
         f"there is no key for the checkpoints of node {node}",
         expected="an attested run",
@@ -190,7 +190,7 @@ def nothing_sealed(node: str) -> KeyRefused:
 
 
 def no_key(node: str, seen: str) -> KeyRefused:
-    """The error of a node that has nobody to ask for the key of its sealed data."""
+    """The error of a node without a key server for its sealed data."""
     return KeyRefused(
         f"nobody gives node {node} the key of its sealed data",
         expected="its party's key server, and an attested run",

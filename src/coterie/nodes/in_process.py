@@ -20,7 +20,7 @@ from coterie.ps.service import ParameterService
 
 
 class InProcessHub:
-    """Where the nodes of one process find each other."""
+    """The registry by which the nodes of one process find each other."""
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
@@ -29,7 +29,7 @@ class InProcessHub:
         self._failure: CoterieError | None = None
 
     def register(self, node: str, table: type[Port], service: Service) -> None:
-        """Makes a service of a table's calls known under its node's name."""
+        """Registers a service of a table's calls under its node's name."""
         with self._changed:
             self._services[node] = table, service
             failure = self._failure
@@ -47,10 +47,10 @@ class InProcessHub:
             service.fail(error)
 
     def find(self, node: str, table: type[Port], seconds: float) -> Service:
-        """Waits for a node's service of a table's calls, at most so long.
+        """Waits at most ``seconds`` for a node's service of a table's calls.
 
         Raises:
-            PeerUnreachable: It did not come in time, or serves other calls.
+            PeerUnreachable: It was not registered in time, or serves other calls.
             CoterieError: The run has failed meanwhile.
         """
         with self._changed:
@@ -66,7 +66,7 @@ class InProcessHub:
 
 
 class InProcessFabric(Fabric):
-    """A Fabric onto a hub.
+    """A Fabric over a hub.
 
     Args:
         hub: Shared by all nodes of the process.

@@ -42,26 +42,26 @@ def run_processes(
     """Runs every node of a contract as a process of its own; resumes an interrupted run.
 
     Args:
-        contract: What is trained, by whom.
-        data: Holds one prepared data set per data-owning party, in a folder of its name.
+        contract: The contract.
+        data: Folder with one prepared data set per data-owning party, named after the party.
         out: The run's directory.
-        on_event: Hears what happens.
+        on_event: Receives all events.
         transport: Name of the transport that ``command`` uses.
-        command: What starts a node.
-        compare_alone: Every worker also trains its party's own model, and writes into its own folder
-            what joining was worth to it; attested runs of mode ``hfl`` only.
-        start: Folder of what the run goes on from, where the contract has a start.
-        host_clock: The time now, UTC: nothing is started under a contract that has ended.
+        command: The command that starts a node.
+        compare_alone: Whether every worker also trains its party's own model, and writes the gain
+            from joining into its own folder; attested runs of mode ``hfl`` only.
+        start: Folder of the files that the run starts from, if the contract has a start.
+        host_clock: The time now, UTC; nothing is started under a contract that has ended.
 
     Returns:
-        The result; of a run that has already finished, the one that it left.
+        The result; for a finished run, its existing result.
 
     Raises:
         CoterieError: The run failed; no process is left.
     """
     check_engine(contract)
     check_named(contract, start)
-    if not out.exists():  # before anything is started, or left behind
+    if not out.exists():  # check before anything is started or written
         check_in_force(contract, host_clock())
         for owner in contract.data_owners():
             read_manifest(data / owner.party, contract.data, party=owner.party)
@@ -75,7 +75,7 @@ def run_processes(
             directory, data, command, on_event, worker_options=options, start=start
         ).run()
         own = OwnQualities()
-        for owner in contract.data_owners():  # also what was told before an interruption
+        for owner in contract.data_owners():  # include events from before an interruption
             for event in read_events(directory.node(owner.name)):
                 own.hear(event)
         result = result.model_copy(
@@ -111,16 +111,16 @@ def run_in_process(
     """Runs every node of a contract as a thread of this process, over the in-memory transport.
 
     Args:
-        contract: What is trained, by whom.
-        data: Holds one prepared data set per data-owning party, in a folder of its name.
-        on_event: Hears what happens.
-        out: The run's directory, new or that of an interrupted run of the same contract, which goes on:
-            gets checkpoints, the result, all that a report is made of, and the trained model. Nothing
-            is kept where it is absent.
-        compare: Train every company by itself, too, and all data in one place; ``hfl`` with ``out``
-            only. For public or synthetic data: it reads all parties' rows. A run that goes on is not
-            compared: its model knows more than its rows.
-        start: Folder of what the run goes on from, where the contract has a start.
+        contract: The contract.
+        data: Folder with one prepared data set per data-owning party, named after the party.
+        on_event: Receives all events.
+        out: The run's directory: new, or that of an interrupted run of the same contract, which is
+            resumed. It gets checkpoints, the result, all files of a report, and the trained model.
+            If absent, nothing is kept.
+        compare: Whether to train also on each company's data alone and on all data in one place;
+            ``hfl`` with ``out`` only. For public or synthetic data, since it reads all parties'
+            rows. Not for a run with a start, whose model has seen more than its rows.
+        start: Folder of the files that the run starts from, if the contract has a start.
 
     Raises:
         OutputInUse: ``out`` holds something else, or another process uses it.

@@ -35,18 +35,18 @@ def run_local(
     start: StartFiles | None = None,
     scores_of: Callable[[Node], ScoreSink] | None = None,
 ) -> RunOutcome:
-    """Runs a contract in this process; goes on from the checkpoints of an earlier one.
+    """Runs a contract in this process; resumes from the checkpoints of an earlier process.
 
     Args:
-        contract: What is trained, by whom.
-        open_data: Opens the data of a node that owns some.
-        on_event: Hears what happens.
+        contract: The contract.
+        open_data: Opens the data set of a node that owns data.
+        on_event: Receives all events.
         fabric_of: Connects a node to the others.
-        out_of: Folder of a parameter server, for its checkpoints; none are kept where it is absent.
-        keep_model: Where the first of the nodes that get the trained model keeps it.
-        keep_state: Where it keeps the optimizers' state, if the contract gives that out.
-        start: What the run goes on from.
-        scores_of: Gives each data owner who hears its held-out rows' scores.
+        out_of: Gives a parameter server's folder for checkpoints; if absent, none are kept.
+        keep_model: File of the trained model, at the first node that receives it.
+        keep_state: File of the optimizers' state there, if the contract gives it out.
+        start: Files that the run starts from.
+        scores_of: Gives each data owner the sink of its held-out rows' scores.
 
     Raises:
         CoterieError: Any node failed; the others are stopped.
@@ -55,7 +55,7 @@ def run_local(
     keeping = contract.model_recipients()[:1]
     if out_of is not None:
         for server in contract.by_role("ps"):
-            # All nodes end together: none needs to hear of the end of a run before this one.
+            # All nodes end together, so none can miss the end of an earlier run.
             forget_end(out_of(server) / CHECKPOINTS)
 
     def context(node: Node) -> NodeContext:
@@ -72,7 +72,7 @@ def run_local(
             keep_state=keep_state if node in keeping else None,
             start=start if node == contract.start_giver() else None,
             on_scores=scores_of(node) if scores_of and node in contract.data_owners() else None,
-            discloses_everything=True,  # who runs it has all of the data anyway
+            discloses_everything=True,  # the user has all of the data anyway
         )
 
     lead, *followers = contract.by_role("ps")

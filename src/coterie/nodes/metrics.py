@@ -12,7 +12,7 @@ _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 
 
 class NodeMetrics:
-    """Counts what happens in one node's process. Nothing in it is about single rows or users.
+    """Metrics of one node's process. None of them is about single rows or users.
 
     Args:
         node: The node; its name and role are in ``coterie_node_info``.
@@ -67,7 +67,7 @@ class NodeMetrics:
         )
 
     def hear(self, event: events.Event) -> None:  # noqa: PLR0912 (one line per kind)
-        """Takes note of an event."""
+        """Counts an event."""
         match event:
             case events.StepDone(step, steps, examples, loss):
                 self._step.set(step)
@@ -102,7 +102,7 @@ class NodeMetrics:
                 pass
 
     def observe(self, call: CallRecord) -> None:
-        """Takes note of a call that is over."""
+        """Counts a finished call."""
         labels = (call.side, call.method, call.peer)
         self._calls.labels(*labels, call.error).inc()
         self._received.labels(*labels).inc(call.received)

@@ -1,4 +1,4 @@
-"""Serves a node's metrics to Prometheus, on loopback only: whoever scrapes runs beside the node."""
+"""Serves a node's metrics to Prometheus on loopback only; the scraper runs beside the node."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def serving_metrics(registry: CollectorRegistry, port: int) -> Iterator[str]:
 
     Args:
         registry: The metrics.
-        port: Where; 0 lets the system choose.
+        port: The port; 0 lets the system choose.
 
     Yields:
         The URL.

@@ -1,4 +1,4 @@
-"""What a node is started with, whoever starts it: the command line, the enclave's program, or a test."""
+"""The settings of a node, whether the command line, the enclave's program or a test starts it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from coterie.errors import ContractInvalid
 
 @dataclass(frozen=True)
 class NodeOptions:
-    """What a node learns from its host; untrusted, made safe by claims, signatures and vouchers.
+    """A node's settings from its host: untrusted, but checked by claims, signatures and vouchers.
 
     Attributes:
-        data: The party's prepared or sealed data set, where the node owns data.
+        data: The party's prepared or sealed data set, if the node owns data.
         sealed_only: Whether data in the clear is refused, since the host could have made it.
-        out: Where checkpoints, the result and the trained model are kept.
-        memory: Where the node remembers announced checkpoints; absent: in ``out``.
-        rollback_consent: All parties' consent to go on from an older checkpoint; parameter servers only.
-        start: Folder of what the run goes on from, at the node that gives it.
-        compare_alone: Once the run is over for this worker, train its party's own model, too, and
-            write to ``out`` what joining was worth on the party's own test rows.
+        out: Folder for checkpoints, the result and the trained model.
+        memory: Folder for remembered checkpoints; by default ``out``.
+        rollback_consent: All parties' consent to continue from an older checkpoint; parameter
+            servers only.
+        start: Folder of the files that the run starts from, at the node that sends them.
+        compare_alone: Whether to train the party's own model after the run, and write to ``out``
+            the gain from joining on the party's own test rows; workers only.
         listen: ``HOST:PORT`` in place of the contract's address.
-        addresses: Where other nodes listen, by name, in place of the contract's addresses.
+        addresses: Addresses of other nodes, by name, in place of the contract's.
         party_key: The party's private key; in simulated contracts only.
         party_keys: Other parties' private keys, by party; in simulated contracts only.
         key_server: ``HOST:PORT`` of the party's key server: it vouches, and opens sealed data.
@@ -34,7 +35,7 @@ class NodeOptions:
         pccs_url: Address of a PCCS; in contracts for real TEEs only.
         collateral: Directory of collateral; in contracts for real TEEs only. Beside a PCCS it
             keeps what that delivered.
-        metrics_port: Where Prometheus metrics are served, on loopback.
+        metrics_port: Port of Prometheus metrics, on loopback.
     """
 
     data: Path | None = None
@@ -56,10 +57,11 @@ class NodeOptions:
 
 
 def check_addresses(contract: Contract, node: Node, options: NodeOptions) -> None:
-    """Checks where a node listens and dials, before anything is tried for minutes.
+    """Checks the addresses of a node, before attempts to connect take minutes.
 
     Raises:
-        ContractInvalid: The contract has no such node, or it does not listen, or something is no address.
+        ContractInvalid: The contract has no such node, the node does not listen, or an address is
+            malformed.
     """
     listening = sorted(one.name for one in contract.nodes if contract.listens(one))
     for name, address in options.addresses.items():
@@ -83,10 +85,10 @@ def check_addresses(contract: Contract, node: Node, options: NodeOptions) -> Non
 
 
 def check_comparable(contract: Contract, node: Node, options: NodeOptions) -> None:
-    """Checks that a node which is to compare the joint model with its party's own can do so.
+    """Checks that a node can compare the joint model with its party's own, as requested.
 
     Raises:
-        ContractInvalid: It is no worker of mode ``hfl``, keeps nothing, or the run does not begin anew.
+        ContractInvalid: It is not a worker of mode ``hfl``, keeps no files, or the run has a start.
     """
     if not options.compare_alone:
         return
@@ -105,10 +107,10 @@ def check_comparable(contract: Contract, node: Node, options: NodeOptions) -> No
 
 
 def check_share_options(contract: Contract, node: Node, options: NodeOptions) -> None:
-    """Refuses other parties' key servers and keys where they have no meaning.
+    """Refuses other parties' key servers and keys if they have no meaning.
 
     Raises:
-        ContractInvalid: The node is no parameter server, or a party is none of the contract's.
+        ContractInvalid: The node is not a parameter server, or a party is not in the contract.
     """
     named = {**options.key_servers, **options.party_keys}
     if not named:
@@ -125,7 +127,7 @@ def check_share_options(contract: Contract, node: Node, options: NodeOptions) ->
 
 
 def check_start_giver(contract: Contract, node: Node, options: NodeOptions) -> None:
-    """Refuses a start at a node that does not give it.
+    """Refuses a start at a node that does not send it.
 
     Raises:
         ContractInvalid: The contract names another node, or has no start.

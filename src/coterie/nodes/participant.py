@@ -1,4 +1,4 @@
-"""What nodes that take part in the training have in common: workers, and the chief."""
+"""The common parts of the programs of workers and the chief."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ from coterie.training.model_download import receive_model, receive_optimizer_sta
 from coterie.training.rollback_guard import RollbackGuard
 from coterie.training.step import WorkerStep
 
-if TYPE_CHECKING:  # loaded where the contract has a start
+if TYPE_CHECKING:  # imported only if the contract has a start
     from coterie.training.start_giver import StartFiles
 
-_REACH_SECONDS = 3.0  # for a server that a node which fails has not dialled yet
+# Seconds to connect to the server, for a node that fails before it has connected.
+_REACH_SECONDS = 3.0
 
 
 def equipped(context: NodeContext, options: NodeOptions, *, keeps: bool) -> NodeContext:
-    """Adds what a node has of its party: the data set, what the run goes on from, where the model goes.
+    """Adds the party's parts to a node's context: data set, start, and file of the model.
 
     Args:
-        context: Of the node.
+        context: The node's context.
         options: Name the folders.
         keeps: Whether the trained model is kept.
     """
@@ -59,13 +60,13 @@ def equipped(context: NodeContext, options: NodeOptions, *, keeps: bool) -> Node
 
 @contextmanager
 def telling(fabric: Fabric, node: Node) -> Iterator[None]:
-    """Tells the server of an error that ends a worker or chief before it has joined: it is waited for."""
+    """Reports an error before joining to the server, which waits for this worker or chief."""
     try:
         yield
     except CoterieError as error:
         if node.role == "ps":
             raise
-        with suppress(CoterieError):  # the error itself says more
+        with suppress(CoterieError):  # the error itself is more important
             port = fabric.parameter_server(0, _REACH_SECONDS)
             try:
                 port.tell(farewell_of(error))
@@ -75,12 +76,13 @@ def telling(fabric: Fabric, node: Node) -> Iterator[None]:
 
 
 def take_model(context: NodeContext, session: ServerClient) -> None:
-    """Downloads and keeps the trained model, at a node of a party that gets it."""
+    """Downloads and keeps the trained model, at a node of a receiving party."""
     if context.node not in context.contract.model_recipients():
         return
     keeper = context.keep_model
     if keeper is None:
-        if not context.discloses_everything:  # in one process the first of them keeps it for all
+        # In one process the first of these nodes keeps it for all.
+        if not context.discloses_everything:
             context.on_event(ModelNotKept(context.node.name))
         return
     digest = receive_model(session, context.contract, keeper.writing)
@@ -96,7 +98,7 @@ def open_data(context: NodeContext) -> DataSet:
     """Opens the party's data set.
 
     Raises:
-        DataError: The node was not told where it is, or it is no such data set.
+        DataError: The node was given no data set, or it is not a data set.
     """
     if context.open_data is None:
         raise DataError(
@@ -109,7 +111,7 @@ def open_data(context: NodeContext) -> DataSet:
 
 
 def check_start(context: NodeContext) -> None:
-    """Reads what this node gives before anybody waits for it: afterwards it would be too late."""
+    """Reads the start's files before the node joins; after that, a fault would hold up the run."""
     if context.node != context.contract.start_giver():
         return
     if context.start is None:
@@ -127,7 +129,7 @@ def _memory(context: NodeContext) -> RollbackGuard:
 
 @contextmanager
 def unless_done(context: NodeContext) -> Iterator[None]:
-    """Lets a node that has done its part, and was started again, end well where no server is left."""
+    """Lets a restarted node that has done its part end without an error if no server is left."""
     try:
         yield
     except PeerUnreachable:
@@ -137,11 +139,11 @@ def unless_done(context: NodeContext) -> Iterator[None]:
 
 
 def compiled_step(context: NodeContext, session: ServerClient) -> WorkerStep:
-    """Compiles before the node joins, so that nobody waits for it in the first step.
+    """Compiles the step before the node joins, so that no other node waits for it.
 
-    The server is dialled meanwhile: who has just started this node with a wrong address is still there.
+    The node connects to the server meanwhile, so that a wrong address shows soon after the start.
     """
-    if not context.fabric.proves_nothing:  # in one process there is nobody to dial
+    if not context.fabric.proves_nothing:  # in one process there are no connections
         session.dial_ahead()
     contract = context.contract
     with telling(context.fabric, context.node):
@@ -181,7 +183,7 @@ def client_of(
     digest: bytes,
     while_waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[ServerClient]:
-    """The node's standing with the server; tells the server of the error that ends it."""
+    """The node's client of the server; reports the error that ends the node to the server."""
 
     def on_waiting(waits: WaitsFor) -> None:
         if event := waiting_of(context.node.name, context.contract.limits, waits):
@@ -217,7 +219,7 @@ def client_of(
 def _opener(
     contract: Contract, node: Node, fabric: Fabric, options: NodeOptions
 ) -> Callable[[], DataSet] | None:
-    """Opens the party's data set: as it is, or, if it is sealed, in memory with a fetched key."""
+    """Opens the party's data set; a sealed one in memory, with a fetched key."""
     data = options.data
     if data is None:
         return None
@@ -245,10 +247,10 @@ def _opener(
 def _keepers(
     contract: Contract, node: Node, fabric: Fabric, out: Path | None
 ) -> tuple[ModelKeeper | None, ModelKeeper | None]:
-    """Where the node keeps the trained model, and its optimizers' state.
+    """The files of the trained model and its optimizers' state.
 
-    Sealed, unless its party's key server says otherwise: nothing that the host chooses decides it.
-    The key is fetched now: after the training it would be too late to find that there is none.
+    They are sealed unless the party's key server allows otherwise; the host cannot decide that. The
+    key is fetched now, because after the training it would be too late to find that there is none.
     """
     if out is None or node not in contract.model_recipients():
         return None, None

@@ -19,13 +19,13 @@ from coterie.running_time import RunningTime
 from coterie.runs.events import Event, EventSink, Failed, Finished, Started, StoodStill
 from coterie.runs.run_files import keep_contract
 
-if TYPE_CHECKING:  # what only one role needs is loaded there
+if TYPE_CHECKING:  # modules for one role only are imported there
     from coterie.contract.rollback import RollbackConsent
     from coterie.runs.result import RunResult, TransportName
 
 
 def check_engine(contract: Contract) -> None:
-    """Checks that a contract is one for Coterie's own training.
+    """Checks that a contract is for Coterie's own training.
 
     Raises:
         ContractInvalid: It has a ``[tensorflow]`` section.
@@ -57,23 +57,24 @@ def run_node(
     """Runs one node until it is done.
 
     Args:
-        contract: What is trained, by whom.
+        contract: The contract.
         node: This process's entry in it.
-        options: Folders, and what else its host says.
+        options: The host's settings.
         make_fabric: Connects the node, given its event sink and incarnation.
-        transport: Name of what the fabric is made of.
-        on_event: Hears what happens; at last ``Finished`` (shard 0) or ``Failed``.
-        consent: To go on from an older checkpoint, if all parties gave it; parameter servers only.
+        transport: Name of the fabric's transport.
+        on_event: Receives all events; the last is ``Finished`` (shard 0) or ``Failed``.
+        consent: All parties' consent to continue from an older checkpoint; parameter servers only.
 
     Raises:
-        OutputInUse: Another process uses ``out`` or ``memory``; nobody has heard of this one.
-        EnvironmentUnfit: They cannot be written, likewise.
-        CoterieError: The node failed; ``on_event`` has heard of it.
+        OutputInUse: Another process uses ``out`` or ``memory``; raised before any event.
+        EnvironmentUnfit: They cannot be written; raised before any event.
+        CoterieError: The node failed; ``on_event`` has received ``Failed``.
     """
     check_engine(contract)
     check_comparable(contract, node, options)
     with _held(options.out, options.memory):
-        incarnation = new_incarnation()  # of two processes, the one that holds the folder is newer
+        # After the folder is locked, so that the process that holds it has the larger number.
+        incarnation = new_incarnation()
         on_event(Started(node.name, node.role, node.party))
         receipt: RunReceipt = NoReceipt()
 
@@ -120,7 +121,7 @@ def run_node(
 def _run_role(
     context: NodeContext, options: NodeOptions, transport: TransportName, receipt: RunReceipt
 ) -> RunResult | None:
-    """Runs the program of the node's role, and loads no other's; the result is shard 0's to tell."""
+    """Imports and runs the program of the node's role only; shard 0 returns the result."""
     check_start_giver(context.contract, context.node, options)
     if context.node.role == "ps":
         from coterie.nodes.server_node import serve
@@ -129,7 +130,7 @@ def _run_role(
     from coterie.nodes.participant import equipped
 
     context = equipped(context, options, keeps=transport == "ra-tls")
-    if context.out is not None:  # for the report of its own part
+    if context.out is not None:  # for the report on its own part
         keep_contract(context.out, context.contract)
     if context.node.role == "chief":
         from coterie.nodes.chief_node import run_chief
@@ -144,7 +145,7 @@ def _run_role(
 
 @contextmanager
 def _held(*folders: Path | None) -> Iterator[None]:
-    """Holds folders, each once."""
+    """Locks folders, each once."""
     with ExitStack() as held:
         for folder in sorted({folder for folder in folders if folder is not None}):
             held.enter_context(only_writer(folder))
@@ -152,17 +153,17 @@ def _held(*folders: Path | None) -> Iterator[None]:
 
 
 def _known(node: Node, error: CoterieError | OSError) -> CoterieError:
-    """The error in the tree, also where it is of a file that nobody thought of."""
+    """The error as a CoterieError, also for an unexpected error of a file."""
     if isinstance(error, OSError):
         return machine_error(f"node {node.name} cannot go on", error)
     return error
 
 
 def end_with_parent() -> None:
-    """Ends this process when the one above it does: it holds the other end of standard input."""
+    """Ends this process when its parent ends, which holds the other end of standard input."""
 
     def watch() -> None:
-        # Not through sys.stdin: its lock, held here, would make the interpreter abort at its end.
+        # Do not use sys.stdin: a thread that holds its lock makes the interpreter abort at exit.
         while os.read(0, 4096):
             pass
         os._exit(1)

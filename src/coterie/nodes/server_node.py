@@ -1,4 +1,4 @@
-"""What a parameter server's node does, from start to end; the same over every fabric."""
+"""The program of a parameter server's node, the same over every fabric."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from coterie.runs.result_file import write_result
 from coterie.runs.run_files import keep_contract
 
 CHECKPOINTS = "checkpoints"
-_FAREWELL_SECONDS = 10.0  # a worker that computes hears of the end at its next call
+_FAREWELL_SECONDS = 10.0  # seconds: a computing worker is told of the end at its next call
 
 
 def serve(context: NodeContext, transport: TransportName, receipt: RunReceipt) -> RunResult | None:
-    """Serves the run to its end and writes what came out; the result is shard 0's to tell.
+    """Serves the run to its end and writes the results; shard 0 returns the result.
 
     Args:
-        context: Of the node.
-        transport: Name of what the fabric is made of, for the result.
-        receipt: Of the run, on shard 0.
+        context: The node's context.
+        transport: Name of the fabric's transport, for the result.
+        receipt: The run's receipt, on shard 0.
 
     Raises:
-        CoterieError: The run failed, or something could not be written.
+        CoterieError: The run failed, or a file could not be written.
     """
     results = _Results(context.contract, transport, context.out, receipt)
     outcome = run_parameter_server(replace(context, on_outcome=results.keep))
@@ -43,7 +43,7 @@ def serve(context: NodeContext, transport: TransportName, receipt: RunReceipt) -
 
 
 def run_parameter_server(context: NodeContext) -> RunOutcome | None:
-    """Serves the run until everybody has trained, reported and left; shard 0 tells the outcome."""
+    """Serves the run until all nodes have trained, reported and left; shard 0 has the outcome."""
     contract = context.contract
     driver = Driver(
         contract,
@@ -100,7 +100,7 @@ def _casing(context: NodeContext, place: tuple[int, int]) -> FileCodec:
 
 
 class _Results:
-    """Writes what came out, once it is kept: no node that is slow to leave holds that up."""
+    """Writes the results once the outcome is kept, so that no slow node delays them."""
 
     def __init__(
         self, contract: Contract, transport: TransportName, out: Path | None, receipt: RunReceipt
@@ -112,7 +112,7 @@ class _Results:
         self._failure: CoterieError | None = None
 
     def keep(self, outcome: RunOutcome) -> None:
-        """Writes result and receipt; what goes wrong is told at the end: nodes still need the model."""
+        """Writes result and receipt. Errors are raised later, since nodes still need the model."""
         try:
             if self._out is not None:
                 keep_contract(self._out, self._contract)
@@ -122,10 +122,10 @@ class _Results:
             self._failure = error
 
     def complete(self, outcome: RunOutcome) -> RunResult:
-        """Writes the result again, with everybody's times.
+        """Writes the result again, with all nodes' times.
 
         Raises:
-            CoterieError: Something could not be written.
+            CoterieError: A file could not be written.
         """
         result = self._result(outcome)
         if self._failure is not None:

@@ -1,4 +1,4 @@
-"""Makes a contract's ``[start]`` section of a model and its optimizers' state in a folder."""
+"""Makes a contract's ``[start]`` section from a model and its optimizers' state in a folder."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def continued(
     new_optimizer_state: bool = False,
     receipt: str | None = None,
 ) -> Contract:
-    """The contract with a ``[start]``: it goes on from the model in a folder.
+    """The contract with a ``[start]`` from the model in a folder.
 
     Args:
-        contract: How to go on: its columns and tables may be more than the model's.
-        folder: Holds the open ``model.coterie``, and ``optimizer.coterie`` where it is needed.
-        new_optimizer_state: Begin the optimizers' state anew, whatever the folder holds.
+        contract: The new run's contract, which may have more columns and larger tables.
+        folder: Holds the open ``model.coterie``, and ``optimizer.coterie`` if needed.
+        new_optimizer_state: Whether the optimizers' state starts again, whatever the folder holds.
         receipt: Hash of the last entry of the run's receipt, hex.
 
     Raises:
-        ContractInvalid: It has a start already, or its tables cannot grow as they should.
+        ContractInvalid: It already has a start, or its tables cannot grow like this.
         StartRefused: The model does not fit the contract, or its optimizers' state is missing.
         ModelDamaged: A file cannot be read, or was altered.
     """

@@ -1,4 +1,4 @@
-"""Starts one node from its contract and what its host says, for the command line and the enclave."""
+"""Starts a node from its contract and its host's settings, for the command line and the enclave."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from coterie.ps.call_metrics import CallObserver, ignore_call
 from coterie.runs.event_log import all_of
 from coterie.runs.events import EventSink
 
-if TYPE_CHECKING:  # loaded where somebody wants metrics
+if TYPE_CHECKING:  # imported only for metrics
     from coterie.nodes.metrics import NodeMetrics
 
 
@@ -35,19 +35,20 @@ def start_node(
 ) -> None:
     """Runs an attested node until it is done.
 
-    SIGTERM ends the process, so this is called on the main thread, unless ``on_sigterm`` differs.
+    SIGTERM ends the process. So call this on the main thread, unless ``on_sigterm`` is another
+    function.
 
     Args:
-        contract: What ``contract_file`` holds; read once, by the caller.
+        contract: Content of ``contract_file``, which the caller reads once.
         contract_file: The contract's file, with its parties' signatures beside it.
-        name: Which of the contract's nodes.
-        options: Folders, and what else its host says; untrusted.
-        tell: Hears every event.
-        on_sigterm: Prepares the process for SIGTERM, given the node's name and who hears of it.
+        name: The node's name.
+        options: The host's settings; untrusted.
+        tell: Receives every event.
+        on_sigterm: Prepares the process for SIGTERM, given the node's name and the event sink.
 
     Raises:
-        EnvironmentUnfit: Too few descriptors, among others.
-        CoterieError: The node failed; the last event says so, once the contract has been accepted.
+        EnvironmentUnfit: For instance, there are too few descriptors.
+        CoterieError: The node failed. The last event reports it if the contract was accepted.
     """
     check_consent(contract, contract_file, at=datetime.now(UTC))
     make_room(descriptors_needed(contract))

@@ -1,7 +1,6 @@
-"""SIGTERM ends a node at once, and says so: also as the first process of a container.
+"""Makes SIGTERM end a node at once, with an event, also as the first process of a container.
 
-A node may be killed at any moment and loses nothing by it, so there is nothing to wind up: what
-matters is that it does end.
+A node may be killed at any time without a loss, so it has no clean-up. It only has to end.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ EXIT_CODE = exit_code(signal.SIGTERM)
 
 
 def end_on_sigterm(node: str, on_event: EventSink) -> None:
-    """From now on SIGTERM ends this process with exit code 143; call it on the main thread.
+    """Makes SIGTERM end this process with exit code 143. Call it on the main thread.
 
-    So does a terminal that is closed, with its own code.
+    A closed terminal (SIGHUP) ends it too, with its own code.
 
     Args:
         node: This node's name.
-        on_event: Hears ``Stopped``, on a thread of its own, before the end.
+        on_event: Receives ``Stopped``, on a thread of its own, before the end.
     """
 
     def told(following: Callable[[], int]) -> None:
@@ -38,4 +37,4 @@ def end_on_sigterm(node: str, on_event: EventSink) -> None:
 
 
 def _handler(_signal: int, _frame: FrameType | None) -> None:
-    """Stands in for the default action; the pipe has told the watching thread."""
+    """Replaces the default action; the watching thread is notified by the pipe."""

@@ -1,7 +1,7 @@
-"""Runs the nodes of a contract as processes on this machine, in the order in which they find each other.
+"""Runs the nodes of a contract as processes on this machine, listening nodes first.
 
-Every listening node takes an ephemeral port on loopback and tells it; the nodes that dial it are
-started when it has.
+Every listening node takes an ephemeral port on loopback and reports it. The nodes that dial it are
+started after that.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class Supervisor:
     """Runs one contract's nodes.
 
     Args:
-        directory: The run's directory; its contract is what the nodes read.
-        data: Holds one prepared data set per data-owning party, in a folder of its name.
-        command: What starts a node: ``coterie node``, or the plaintext benchmark's twin.
-        on_event: Hears every node's events.
-        worker_options: What else workers are started with.
-        start: Folder of what the run goes on from, for the node that gives it.
+        directory: The run's directory, with the contract that the nodes read.
+        data: Folder with one prepared data set per data-owning party, named after the party.
+        command: The command that starts a node: ``coterie node``, or the plaintext benchmark's.
+        on_event: Receives every node's events.
+        worker_options: Further options of workers.
+        start: Folder of the files that the run starts from, for the node that sends them.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Supervisor:
         """Starts all nodes and waits until all have ended.
 
         Raises:
-            CoterieError: What the first failing node said.
-            NodeFailed: A node ended without saying why.
+            CoterieError: The error that the first failing node reported.
+            NodeFailed: A node ended without reporting a reason.
         """
         contract = self._contract
         owners = {node.name for node in contract.data_owners()}
@@ -88,7 +88,7 @@ class Supervisor:
             self._next()
 
     def _next(self) -> Event | Printed | Exited:
-        """The next thing heard; raises if it is a node's failure."""
+        """The next message of a node; raises if it reports a failure."""
         heard = self._children.hear()
         if isinstance(heard, Event):
             self._on_event(heard)

@@ -1,4 +1,4 @@
-"""A node's trust from what its host gives: TEE, vouchers, collateral, a clock with a floor."""
+"""Makes a node's trust from its host's settings: TEE, vouchers, collateral, floored clock."""
 
 from __future__ import annotations
 
@@ -32,25 +32,24 @@ def node_trust(
     host_clock: Clock = lambda: datetime.now(UTC),
     root: Path = Path("/"),
 ) -> TrustContext:
-    """Puts a node's trust together from what its host gives: TEE, vouchers, collateral, clock.
+    """Makes a node's trust from its host's settings: TEE, vouchers, collateral, clock.
 
-    The host's clock gets a floor: this start of the node, and the newest date of issue of any
-    collateral that proved genuine. In simulated contracts the latter does not count, since
-    everybody can sign any date.
+    The host's clock gets a floor: this start of the node, and the newest date of issue of genuine
+    collateral. In simulated contracts that date is not used, since anyone can sign any date.
 
     Args:
-        contract: What was agreed.
+        contract: The contract.
         node: This node's entry in it.
-        options: What the host gives.
+        options: The host's settings.
         incarnation: Number of this start of the node.
-        on_wait: Gives who is told that a key server, by how people call it, is waited for.
+        on_wait: Gives the sink of reports on waiting for a key server, by its name for people.
         host_clock: The host's time, UTC.
         root: Root of the file tree in which the TEE's devices are.
 
     Raises:
         ContractInvalid: An option that has no meaning under this contract.
-        VoucherRefused: There is no party key, or it is not the contract's, or nobody can vouch.
-        EnvironmentUnfit: The contract's kind of TEE is not to be had here.
+        VoucherRefused: There is no party key, it is not the contract's, or there is no key server.
+        EnvironmentUnfit: The contract's kind of TEE is not available here.
         EvidenceRefused: ``clock``: the host's clock was set back.
     """
     clock = FlooredClock(host_clock(), clock=host_clock)
@@ -96,7 +95,7 @@ def node_trust(
 
 
 def waiting_for(node: str, peer: str, on_event: EventSink) -> WaitSink:
-    """Tells of a node's waiting for a peer that it dials, as an event."""
+    """Reports a node's waiting for a peer that it dials, as an event."""
 
     def tell(waited: float, left: float, why: str) -> None:
         on_event(Waiting(node, (peer,), round(waited, 1), round(left, 1), why))

@@ -1,4 +1,4 @@
-"""What a worker's node does, from start to end; the same over every fabric."""
+"""The program of a worker's node, the same over every fabric."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ _log = logging.getLogger(__name__)
 
 
 def run_worker(context: NodeContext) -> None:
-    """Trains on the party's own data (HFL) or on what the chief delivers (SDT)."""
+    """Trains on the party's own data (HFL) or on the data that the chief delivers (SDT)."""
     with unless_done(context):
         _work(context)
 
 
 def run_and_compare(context: NodeContext) -> None:
-    """Runs a worker; then compares the joint model with one of its party's data alone."""
+    """Runs a worker, then compares the joint model with one trained on its party's data alone."""
     from coterie.nodes.baselines import ScoreKeeper, compare_privately
 
     keeper = ScoreKeeper()
     run_worker(replace(context, on_scores=keeper.sink_of(context.node)))
     scores = keeper.of((context.node,))
     if scores is None or context.open_data is None or context.out is None:
-        return  # the node came back to a run that it had finished: the joint model is gone
+        return  # the node was restarted after the run: the joint model's scores are gone
     comparison = compare_privately(context.contract, context.node, context.open_data(), scores)
     if comparison is None:
         _log.warning("no comparison: a class has fewer test rows than limits.evaluation_minimum")
@@ -104,9 +104,9 @@ def _work(context: NodeContext) -> None:
 def _await_data(
     context: NodeContext, inbox: DataInbox, session: ServerClient
 ) -> tuple[Examples, bytes] | None:
-    """Waits for the chief's delivery; None if the training has ended without it.
+    """Waits for the chief's delivery; None if the training has already ended.
 
-    A worker that starts anew after the last step finds no chief, and is needed only to say so.
+    A worker that is restarted after the last step finds no chief, and only has to leave.
     """
     patience = context.contract.limits.join_seconds
     began = context.monotonic()
@@ -160,7 +160,7 @@ def _train(
 
 
 def _tell_own_quality(context: NodeContext, split: str, counts: ScoreHistogram) -> None:
-    """Tells the party's own host how good the model is on its own test rows, if these are enough."""
+    """Reports the model's quality on the party's own test rows to its host, if they are enough."""
     if split != "test":
         return
     least = 1 if context.discloses_everything else context.contract.limits.evaluation_minimum

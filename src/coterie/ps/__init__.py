@@ -1,4 +1,4 @@
 """The parameter server: protocol, table, optimizers, aggregation, checkpoints, service and client.
 
-No TensorFlow here: what holds everybody's gradients in clear is kept small and light.
+It uses no TensorFlow: the code that holds all parties' gradients in the clear is kept small.
 """

@@ -1,4 +1,4 @@
-"""What is known of a call once it is over: for metrics."""
+"""Records of finished calls, for metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ID_BYTES = 4
 
 @dataclass(frozen=True)
 class CallWork:
-    """What an exchange of a step moved, and how long it waited for other workers.
+    """The rows that an exchange of a step moved, and its wait for other workers.
 
     Attributes:
         pushed_rows: Rows whose gradients were pushed.
@@ -31,17 +31,17 @@ class CallWork:
 
 @dataclass(frozen=True)
 class CallRecord:
-    """A call that is over.
+    """A finished call.
 
     Attributes:
-        side: Of this process.
+        side: This process's side.
         method: Its short name.
-        peer: Name of the node on the other side; empty where it did not prove any.
-        received: Bytes of the message that came.
-        sent: Bytes of the message that went.
-        seconds: From its arrival in this process to its end here.
-        error: Class of the error of the tree that it ended with; empty for none.
-        work: Of a step's exchange.
+        peer: Name of the attested node on the other side, or empty.
+        received: Bytes of the received message.
+        sent: Bytes of the sent message.
+        seconds: Time from its arrival in this process to its end here.
+        error: Class of the error that it ended with, or empty.
+        work: Work of a step's exchange.
     """
 
     side: Side
@@ -62,7 +62,7 @@ def ignore_call(_call: CallRecord) -> None:
 
 
 def exchange_work(request: ExchangeRequest, reply: ExchangeReply) -> CallWork | None:
-    """What an exchange moved, if it was answered."""
+    """The work of an exchange, if it was answered."""
     if reply.pending:
         return None
     pushed = len(request.push.row_ids) // _ID_BYTES if request.push else 0
@@ -71,7 +71,7 @@ def exchange_work(request: ExchangeRequest, reply: ExchangeReply) -> CallWork | 
 
 @dataclass
 class CallTimer:
-    """Tells an observer of a call when the context closes."""
+    """Reports a call to an observer when the context closes."""
 
     observe: CallObserver
     side: Side

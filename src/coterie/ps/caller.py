@@ -1,4 +1,4 @@
-"""Who makes a call."""
+"""The caller of a call."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from coterie.kinds import Role
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, as the transport proved it.
+    """The caller, as authenticated by the transport.
 
     Attributes:
         node: Name in the contract.
         role: Its role there.
-        incarnation: Of two incarnations of a node the newer one (the larger number) counts.
+        incarnation: Its incarnation; a larger number replaces a smaller one of the same node.
     """
 
     node: str

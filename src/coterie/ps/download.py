@@ -1,4 +1,4 @@
-"""The trained model on its way out, and its optimizers' state: who may have them, and in what parts."""
+"""The download of the trained model and its optimizers' state: permissions and parts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from coterie.ps.wire.bounds import PART_BYTES
 
 
 def part_count(state: ModelState, *, optimizer_state: bool = False) -> int:
-    """How many parts one shard's part of the model is sent in, the header among them.
+    """Number of messages of one shard's part of the model, including the header.
 
     Args:
-        state: The shard's.
-        optimizer_state: Whether that of the optimizers is sent, too.
+        state: The shard's state.
+        optimizer_state: Whether the optimizers' state is sent too.
     """
     table = state.table
     rows = int(table.trained_rows().size)
@@ -32,12 +32,12 @@ def part_count(state: ModelState, *, optimizer_state: bool = False) -> int:
 
 
 def check_not_left(membership: Membership, caller: Caller) -> None:
-    """Refuses the model to a process that has said that it needs nothing any more.
+    """Refuses the model to a process that has left.
 
-    A newer process of the node may have lost what the older one had.
+    A newer process of the node is not refused: it may lack what the older one had.
 
     Raises:
-        CallRefused: This one has.
+        CallRefused: The process has left.
     """
     if membership.left.get(caller.node, -1) >= caller.incarnation:
         raise CallRefused(
@@ -49,10 +49,10 @@ def check_not_left(membership: Membership, caller: Caller) -> None:
 
 
 def check_recipient(contract: Contract, caller: Caller) -> None:
-    """Refuses the model to every node but those that the contract gives it to.
+    """Refuses the model to all nodes except those that the contract names.
 
     Raises:
-        CallRefused: This is none.
+        CallRefused: The node is not one of them.
     """
     recipients = [node.name for node in contract.model_recipients()]
     if caller.node not in recipients:
@@ -66,10 +66,10 @@ def check_recipient(contract: Contract, caller: Caller) -> None:
 
 
 def check_given_out(contract: Contract) -> None:
-    """Refuses the optimizers' state where the contract does not give it out.
+    """Refuses the optimizers' state if the contract does not give it out.
 
     Raises:
-        CallRefused: It does not.
+        CallRefused: The contract does not give it out.
     """
     if not contract.gives_optimizer_state:
         raise CallRefused(
@@ -84,9 +84,9 @@ def model_parts(state: ModelState, digest: bytes, run_id: str) -> Iterator[pb.Do
     """One shard's part of the model, piece by piece.
 
     Args:
-        state: Trained to the end; it does not change any more.
-        digest: Of the whole model; empty but on shard 0.
-        run_id: Of the run that it came out of.
+        state: The final state, which does not change any more.
+        digest: Digest of the whole model; empty except on shard 0.
+        run_id: Name of the run.
     """
     table = state.table
     rows = table.trained_rows()
@@ -95,7 +95,7 @@ def model_parts(state: ModelState, digest: bytes, run_id: str) -> Iterator[pb.Do
 
 
 def state_parts(state: ModelState, digest: bytes, run_id: str) -> Iterator[pb.DownloadPart]:
-    """One shard's part of the optimizers' state, likewise; ``digest`` is that of all of it."""
+    """One shard's part of the optimizers' state, likewise; ``digest`` is the whole state's."""
     table = state.table
     rows = table.trained_rows() if table.state_width else np.zeros(0, np.int32)
     yield _header(state, rows, state.optimizer.state, digest, run_id)
@@ -127,5 +127,5 @@ def _parts(
 
 
 def rows_per_part(width: int) -> int:
-    """Rows of a width that one part holds at most."""
+    """Largest number of rows of a width in one part."""
     return PART_BYTES // (4 + 4 * width)

@@ -1,7 +1,8 @@
-"""Drives a shard's core: threads, the lock, the clock, the disk and the line to shard 0 are here.
+"""Drives a shard's core: owns threads, lock, clock, disk and the connection to shard 0.
 
-One lock is held for steps of the core only. A call waits on its own thread, and does the work there that
-its procedure asks for. The course of the run has the thread that calls ``drive``.
+The only lock is held for steps of the core, never for I/O or waiting on others. A call waits on its
+own thread, and there does the work that its procedure requests. The run itself has the thread that
+calls ``drive``.
 """
 
 from __future__ import annotations
@@ -73,26 +74,26 @@ CheckpointsMaker = Callable[
 
 
 class Driver:
-    """A shard of the parameter server at work. Thread-safe.
+    """A running shard of the parameter server. Thread-safe.
 
     Args:
-        contract: What is trained, by whom.
+        contract: The contract.
         node: Name of this shard's node.
-        incarnation: Of this process; larger than that of any earlier one.
-        monotonic: Seconds of a clock that only goes forward.
-        on_event: Hears what happens.
-        checkpoints: Makes this shard's store, given what hears of durable checkpoints and failures.
-        consent: To go on from an older checkpoint than was announced, if all parties gave it.
+        incarnation: Number of this process, larger than that of any earlier one.
+        monotonic: Monotonic clock, in seconds.
+        on_event: Receives all events.
+        checkpoints: Makes this shard's store, given the sinks of durable checkpoints and failures.
+        consent: All parties' consent to continue from an older checkpoint than announced.
         poll_seconds: How long a call waits before it answers ``pending``.
-        receipt: Of the run, on shard 0.
-        disclosure: What may be told of the data; the contract's rule if absent.
-        connect: Dials shard 0; only shards after the first do.
+        receipt: The run's receipt, on shard 0.
+        disclosure: Rule of what may be disclosed; by default the contract's.
+        connect: Connects to shard 0; only on other shards.
 
     Attributes:
-        core: The shard's state; it changes under ``lock`` only.
+        core: The shard's state, which changes only under the lock.
         calls: Its calls.
         checkpoints: Its store.
-        changed: The lock, notified after every event.
+        changed: The lock as a condition, notified after every event.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class Driver:
 
         Args:
             steps: The procedure.
-            node: Who calls; empty for the run's own.
+            node: The caller; empty for the run itself.
 
         Raises:
             CoterieError: It ended with that.
@@ -175,10 +176,10 @@ class Driver:
         return self.call(at_once(work), node)
 
     def drive(self, on_outcome: Callable[[RunOutcome], None]) -> RunOutcome | None:
-        """Serves the run to its end; the outcome is shard 0's to tell.
+        """Serves the run to its end; shard 0 returns the outcome.
 
         Args:
-            on_outcome: Hears of it when it is kept; nodes may still be waited for to leave then.
+            on_outcome: Called when the outcome is kept, perhaps before all nodes have left.
 
         Raises:
             NodeMissing: A node did not come, or stayed away, longer than the contract allows.
@@ -215,7 +216,7 @@ class Driver:
             self._handle(Broken(error))
 
     def look(self) -> None:
-        """Lets the core see what time it is, and what the disk does."""
+        """Tells the core the time and the disk's state."""
         with self.changed:
             self._handle(Passed())
 
@@ -258,7 +259,7 @@ class Driver:
                 failure = error
 
     def _wait(self, ticket: Ticket[object]) -> bool:
-        """Waits until a procedure is over or wants something, or has waited for long enough."""
+        """Waits until a procedure has ended, requests something, or its wait is over."""
         wait = ticket.wait
         assert wait is not None
         waiting = self._waiting[ticket] = threading.Condition(self._lock)
@@ -305,7 +306,7 @@ class Driver:
 
 
 def use_store(store: Checkpoints, task: Task[object]) -> None:
-    """Does what a shard wants of its store."""
+    """Does what a shard requests of its store."""
     match task:
         case BeginRun():
             store.begin(task.run_id)
@@ -333,17 +334,17 @@ def use_store(store: Checkpoints, task: Task[object]) -> None:
 
 
 class _Leader:
-    """Shard 0 as another shard sees it: dialled again whenever a call gets lost."""
+    """The connection of another shard to shard 0; reconnects whenever a call is lost."""
 
     def __init__(self, connect: Callable[[], ParameterServerPort] | None) -> None:
         self._connect = connect
         self._port: ParameterServerPort | None = None
 
     def call(self, call: Callable[[ParameterServerPort], T]) -> T:
-        """Makes a call, and makes it again if it gets lost.
+        """Makes a call, and repeats it if it is lost.
 
         Raises:
-            PeerUnreachable: Shard 0 is gone, or call after call gets lost.
+            PeerUnreachable: Shard 0 is gone, or repeated calls are lost.
         """
         assert self._connect is not None
         for attempt in range(_MAX_LOST, 0, -1):
@@ -358,7 +359,7 @@ class _Leader:
         raise AssertionError
 
     def tell(self, error: CoterieError) -> None:
-        """Says why this shard ends, if shard 0 hears."""
+        """Reports why this shard ends, if shard 0 can be reached."""
         if self._port is not None and not isinstance(error, PeerUnreachable):
             with suppress(CoterieError):
                 self._port.tell(farewell_of(error))

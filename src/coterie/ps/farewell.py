@@ -1,7 +1,7 @@
-"""What a node that ends with an error says to the server: no more than may leave a TEE.
+"""The message of a node that ends with an error, limited to what may leave a TEE.
 
-Errors about data can quote data. So only the class of an error goes out, and, of errors about machines
-and peers, what happened and what was seen.
+Errors about data can quote data. So only the class of an error is sent and, for errors about
+machines and peers, also what happened and what was seen.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _NAME, _REASON = 60, 300
 
 
 def farewell_of(error: CoterieError, *, goes_on: bool = False) -> pb.TellRequest:
-    """The message that tells of an error; ``goes_on``: of one that ends nothing yet."""
+    """The message that reports an error; ``goes_on``: the node does not end yet."""
     reason = ""
     if isinstance(error, RunError):
         reason = f"{error.what} ({error.seen})" if error.seen else error.what
@@ -24,5 +24,5 @@ def farewell_of(error: CoterieError, *, goes_on: bool = False) -> pb.TellRequest
 
 
 def farewell_from(request: pb.TellRequest) -> tuple[str, str]:
-    """Class and reason, bounded: a peer may send anything."""
+    """Class and reason of a message, bounded, since a peer may send anything."""
     return printable(request.error, _NAME), printable(request.reason, _REASON)

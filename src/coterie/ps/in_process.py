@@ -14,7 +14,7 @@ class InProcess:
 
     Args:
         service: Serves the calls.
-        caller: Who calls: given here, proved elsewhere.
+        caller: The caller, who is not authenticated here.
     """
 
     def __init__(self, service: object, caller: Caller) -> None:

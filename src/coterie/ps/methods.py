@@ -1,8 +1,9 @@
-"""What a call between nodes is: its name, who may make it, and how its messages become bytes.
+"""Definitions of calls between nodes: name, permitted roles, and codec of the messages.
 
-A table of calls is a subclass of ``Port`` whose attributes are ``Unary``, ``ReplyStream`` or
-``RequestStream`` (``ports.py``). Everything else derives from its entries: an instance of the table makes
-the calls over a transport, a server makes a handler of each, and permissions and metrics read them.
+A table of calls is a subclass of ``Port`` with attributes ``Unary``, ``ReplyStream`` or
+``RequestStream`` (``ports.py``). Everything else derives from these entries: an instance of the
+table makes the calls over a transport, a server makes a handler for each, and permissions and
+metrics read them.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ Service = TypeVar("Service")
 Handler_co = TypeVar("Handler_co", covariant=True)
 Handler = TypeVar("Handler")
 
-# More than a server's longest wait, after which it answers ``pending``.
+# Longer than a server's longest wait, after which it answers ``pending``.
 CALL_SECONDS = 120.0
 _SERVES = "coterie_serves"
 
 
 def no_work(_request: object, _reply: object) -> CallWork | None:
-    """Of calls that move no rows."""
+    """The work of calls that move no rows."""
     return None
 
 
@@ -52,12 +53,12 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None:
-        """Ends the connection; the transport is of no use afterwards."""
+        """Ends the connection; the transport cannot be used afterwards."""
         ...
 
 
 class HandlerMaker(Protocol[Handler_co]):
-    """Makes what serves a method, in a form that the transport's server takes."""
+    """Makes handlers of methods for a transport's server."""
 
     def unary(
         self, method: Unary[Request, Reply], call: Callable[[Caller, Request], Reply], /
@@ -85,7 +86,7 @@ class HandlerMaker(Protocol[Handler_co]):
 
 
 class Port:
-    """A service as its callers see it. A subclass is a table of calls.
+    """A service's interface for callers. A subclass is a table of calls.
 
     Args:
         transport: Carries the calls.
@@ -101,12 +102,12 @@ class Port:
         return tuple(item for item in found.values() if isinstance(item, Method))
 
     def close(self) -> None:
-        """Ends the connection; the port is of no use afterwards."""
+        """Ends the connection; the port cannot be used afterwards."""
         self.transport.close()
 
 
 def permissions(table: type[Port]) -> Permissions:
-    """Which roles may make the calls of a table, by full name."""
+    """The roles that may make the calls of a table, by full name."""
     return {method.path: method.roles for method in table.methods()}
 
 
@@ -116,8 +117,8 @@ class Method(ABC):
 
     Attributes:
         path: Full name on the wire, ``/package.Service/Method``.
-        roles: Who may make the call.
-        seconds: How long a caller waits for its end.
+        roles: The roles that may make the call.
+        seconds: The caller's time limit.
     """
 
     path: str
@@ -131,19 +132,19 @@ class Method(ABC):
 
     @property
     def name(self) -> str:
-        """Short name, as metrics have it."""
+        """Short name, for metrics."""
         return self.path.split("/")[2]
 
     @property
     def attribute(self) -> str:
-        """What the table's entry and the service's method are called."""
+        """Name of the table's entry and of the service's method."""
         return self.name.lower()
 
     def check(self, caller: Caller) -> None:
-        """Refuses whoever may not make the call.
+        """Refuses callers that may not make the call.
 
         Raises:
-            CallRefused: The caller's role may not.
+            CallRefused: The caller's role is not permitted.
         """
         check_role(caller.node, caller.role, self.path, self.roles)
 
@@ -153,7 +154,7 @@ class Method(ABC):
 
 
 def _found(method: Method, service: object) -> object:
-    """A service's method that is marked with ``serves``, whose signature the type checker has compared."""
+    """The service's method that is marked with ``serves``; the type checker compares signatures."""
     call: object = getattr(service, method.attribute, None)
     if getattr(call, _SERVES, None) != method.path:
         kind = type(service).__name__
@@ -167,7 +168,7 @@ class Unary(Method, Generic[Request, Reply]):
 
     Attributes:
         codec: How its messages become bytes.
-        work: What a call moved, for metrics.
+        work: The work of a call, for metrics.
     """
 
     codec: Codec[Request, Reply]

@@ -1,7 +1,7 @@
-"""The calls between nodes, each listed once: handlers, permissions, clients and metrics derive from it.
+"""The calls between nodes, each listed once; handlers, permissions and clients derive from it.
 
-``rpc.py`` carries them over gRPC, ``in_process.py`` within a process. A new call is an entry here, a method in
-the protocol (``wire/ps.proto``) and the service's method that serves it.
+``rpc.py`` carries them over gRPC, ``in_process.py`` within a process. A new call needs an entry
+here, a method in the protocol (``wire/ps.proto``), and the service's method that serves it.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _ALL: Final[frozenset[Role]] = frozenset({"worker", "chief", "ps"})
 _CHIEF: Final[frozenset[Role]] = frozenset({"chief"})
 _SERVER: Final[frozenset[Role]] = frozenset({"ps"})
 
-_MODEL_SECONDS = 6 * 3600.0  # a connection that stalls is dropped long before
+_MODEL_SECONDS = 6 * 3600.0  # a stalled connection is dropped long before that
 _DATA_SECONDS = 3600.0
 
 
 class ParameterServerPort(Port):
-    """A parameter server shard, as its callers see it. Every call may raise any CoterieError."""
+    """A parameter server shard's calls. Every call may raise any CoterieError."""
 
-    # A worker or the chief comes (back) and waits for the others.
+    # A worker or the chief joins (again) and waits for the others.
     join = Unary(_PS + "Join", _TRAINING, protobuf_codec(pb.JoinRequest, pb.JoinReply))
-    # The chief gives the initial dense parameters.
+    # The chief sends the initial dense parameters.
     initialize = Unary(
         _PS + "Initialize", _CHIEF, protobuf_codec(pb.InitializeRequest, pb.InitializeReply)
     )
@@ -41,7 +41,7 @@ class ParameterServerPort(Port):
     lookup = Unary(_PS + "Lookup", _TRAINING, protobuf_codec(pb.LookupRequest, pb.LookupReply))
     # Adds evaluation counts.
     report = Unary(_PS + "Report", _TRAINING, protobuf_codec(pb.ReportRequest, pb.ReportReply))
-    # Says that the caller needs the server no more.
+    # The caller no longer needs the server.
     leave = Unary(_PS + "Leave", _TRAINING, protobuf_codec(pb.LeaveRequest, pb.LeaveReply))
     # Streams the shard's part of the trained model.
     download = ReplyStream(
@@ -50,7 +50,7 @@ class ParameterServerPort(Port):
         protobuf_codec(pb.DownloadRequest, pb.DownloadPart),
         seconds=_MODEL_SECONDS,
     )
-    # Gives the model that the run goes on from (the node that the contract names).
+    # The node that the contract names sends the model that the run starts from.
     start = RequestStream(
         _PS + "Start",
         _TRAINING,
@@ -59,20 +59,20 @@ class ParameterServerPort(Port):
     )
     # Reads the state of the run.
     status = Unary(_PS + "Status", _ALL, protobuf_codec(pb.StatusRequest, pb.StatusReply))
-    # Says why the caller ends, or pauses.
+    # Reports why the caller ends or pauses.
     tell = Unary(_PS + "Tell", _ALL, protobuf_codec(pb.TellRequest, pb.TellReply))
-    # A shard comes (back) to shard 0 and waits for the other shards.
+    # A shard registers (again) with shard 0 and waits for the other shards.
     enlist = Unary(_PS + "Enlist", _SERVER, protobuf_codec(pb.EnlistRequest, pb.EnlistReply))
-    # A shard tells shard 0 what it has staged and waits for the decision.
+    # A shard reports its staged pushes to shard 0 and waits for the decision.
     commit = Unary(_PS + "Commit", _SERVER, protobuf_codec(pb.CommitRequest, pb.CommitReply))
-    # A shard tells shard 0 its part of the model's digest.
+    # A shard sends shard 0 its part of the model's digest.
     conclude = Unary(
         _PS + "Conclude", _SERVER, protobuf_codec(pb.ConcludeRequest, pb.ConcludeReply)
     )
 
 
 class DataReceiverPort(Port):
-    """A worker of mode ``sdt``, as the chief sees it. Every call may raise any CoterieError."""
+    """The chief's calls to a worker of mode ``sdt``. Every call may raise any CoterieError."""
 
     # Waits until the worker needs its training data.
     watch = Unary(_RECEIVER + "Watch", _CHIEF, protobuf_codec(pb.WatchRequest, pb.WatchReply))

@@ -1,6 +1,6 @@
-"""What an operator may see of a run while it goes on: where it stands, and who is there.
+"""An operator's view of a running run: its position and its nodes.
 
-No number that depends on anybody's data is in it: no loss, no norms, no counts of examples.
+It contains no number that depends on a party's data: no loss, no norms, no counts of examples.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ class Progress:
     """A shard's view of the run.
 
     Attributes:
-        phase: What it does: waits for nodes, trains, waits for reports, and so on.
-        incarnation: Of the server; 0 while it is being restored.
+        phase: Its activity: waits for nodes, trains, waits for reports, and so on.
+        incarnation: The server's incarnation; 0 while it is being restored.
         step: Updates applied.
-        steps: Of the whole run; 0 until it is known.
-        joined: Nodes that have come, in contract order.
-        missing: Nodes that are awaited.
-        silent: Nodes that have come, and have not called for a while: they compute, are cut off, or dead.
+        steps: Steps of the whole run; 0 until they are known.
+        joined: Nodes that have joined, in contract order.
+        missing: Nodes that it waits for.
+        silent: Joined nodes without a call for a while: they compute, are cut off, or have died.
         left_out: Workers that the run does not wait for.
-        checkpoint: The newest that is durable on every shard.
+        checkpoint: The newest checkpoint that is durable on every shard.
     """
 
     phase: Phase
@@ -43,7 +43,7 @@ class Progress:
 
 
 def progress_of(core: ShardCore, leader: Leader | None) -> Progress:
-    """Looks at a shard."""
+    """Makes the view of a shard."""
     run = core.run
     coordinator = run.coordinator if run is not None else None
     workers = core.membership.workers

@@ -1,7 +1,7 @@
-"""The transport over gRPC: handlers and a client, made of the entries of any table of calls.
+"""The transport over gRPC: handlers and a client, made from the entries of any table of calls.
 
-Which TLS the channel has, and who the caller is, comes from outside: ``caller_of`` reads what the
-attested transport has proved. Errors of the tree travel in the status details.
+The caller provides the channel's TLS and the identity of peers: ``caller_of`` reads what the
+attested transport has authenticated. CoterieErrors are sent in the call's metadata.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from coterie.ratls.wire_errors import error_metadata, error_of, status_code
 
 CallerOf = Callable[[grpc.ServicerContext], Caller]
 Metadata = tuple[tuple[str, str], ...]
-if TYPE_CHECKING:  # grpcio's classes take no type arguments at run time
+if TYPE_CHECKING:  # grpcio's classes are not generic at run time
     Handler = grpc.GenericRpcHandler[Message, Message]
     RawHandler = grpc.RpcMethodHandler[bytes, bytes]
 
@@ -46,8 +46,8 @@ def handler(
     Args:
         table: The calls.
         service: Has a method for each, marked with ``serves``.
-        caller_of: Who calls.
-        observe: Told of every call.
+        caller_of: Gives the caller of a call.
+        observe: Called for every call.
     """
     makes = _Handlers(caller_of, observe)
     methods = table.methods()
@@ -59,7 +59,7 @@ def handler(
 
 @dataclass(frozen=True)
 class _Handlers:
-    """Makes handlers of raw bytes: so that what cannot be decoded is refused like anything else."""
+    """Makes handlers of raw bytes, so that undecodable messages are refused like other errors."""
 
     caller_of: CallerOf
     observe: CallObserver
@@ -134,7 +134,8 @@ class _Handlers:
     def _admitted(self, method: Method, context: grpc.ServicerContext, timer: CallTimer) -> Caller:
         caller = self.caller_of(context)
         timer.peer = caller.node
-        method.check(caller)  # the attested server has done so before; others have not
+        # The attested server has checked this before; other transports have not.
+        method.check(caller)
         return caller
 
 
@@ -151,7 +152,7 @@ def _decoded(decode: Callable[[bytes], Request], octets: bytes) -> Request:
 
 @runtime_checkable
 class _FailedCall(Protocol):
-    """What grpcio raises for a call that got a status other than OK."""
+    """The exception of grpcio for a call with another status than OK."""
 
     def code(self) -> grpc.StatusCode: ...
 
@@ -165,7 +166,7 @@ class GrpcTransport:
     Attributes:
         channel: To the peer.
         peer: Its name, for errors and metrics.
-        metadata: Sent with every call, for transports that do not prove who calls.
+        metadata: Sent with every call, for transports that do not authenticate callers.
         hang_up: Ends the connection; closes the channel if absent.
         observe: Told of every call.
     """
@@ -207,7 +208,7 @@ class GrpcTransport:
             except grpc.RpcError as error:
                 raise self._refused(error, timer) from error
             finally:
-                answers.cancel()  # type: ignore[no-untyped-call]  # for whoever stops listening in the middle
+                answers.cancel()  # type: ignore[no-untyped-call]  # if the consumer stops early
 
     def request_stream(
         self, method: RequestStream[Request, Reply], requests: Iterable[Request]
@@ -223,7 +224,7 @@ class GrpcTransport:
                         octets = method.codec.encode_request(request)
                         timer.sent += len(octets)
                         yield octets
-                except CoterieError as error:  # on a thread of gRPC's, which would swallow it
+                except CoterieError as error:  # raised on gRPC's thread, which would swallow it
                     broken.append(error)
 
             try:
@@ -252,7 +253,7 @@ class GrpcTransport:
 
 
 def _raw(octets: bytes) -> bytes:
-    """Messages are bytes already: so that their size is known to whoever observes."""
+    """Passes messages as bytes, so that observers get their size."""
     return octets
 
 
@@ -264,11 +265,11 @@ def _abort(context: grpc.ServicerContext, error: CoterieError, timer: CallTimer)
 
 
 def _error_of(error: grpc.RpcError, peer: str) -> CoterieError:
-    """What a failed call says, as an error of the tree."""
+    """The CoterieError of a failed call."""
     said = error_of(error)
     if said is not None:
         return said
-    failed: object = error  # grpcio's stub promises what not every RpcError has
+    failed: object = error  # not every RpcError has what grpcio's stub declares
     if not isinstance(failed, _FailedCall):
         return ProtocolError(f"the call to {peer} failed", seen=repr(error)[:200])
     status, details = failed.code(), (failed.details() or "")[:200]

@@ -191,7 +191,7 @@ class ParameterService:
         return self.driver.now(lambda: self._calls.said(caller, request))
 
     def overview(self) -> Progress:
-        """What an operator may see."""
+        """The run's progress, as far as operators may see it."""
         return self.driver.now(lambda: progress_of(self.driver.core, self._calls.leader))
 
     @ParameterServerPort.enlist.serves
@@ -214,7 +214,7 @@ class ParameterService:
 
 
 def _start_inbox(driver: Driver) -> StartInbox:
-    """What fills the model of a run that goes on; other runs never load it."""
+    """The inbox of a run with a start; other runs never import it."""
     from coterie.ps.start.inbox import StartInbox
 
     return StartInbox(driver)

@@ -1,4 +1,4 @@
-"""Where a run's time goes: a server's sums by kind of work, and what workers say of theirs."""
+"""Times of a run by kind of work: a server's sums, and the workers' reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coterie.runs.events import ServerTimes, WorkerTimes
 
 
 def times_to_wire(times: WorkerTimes) -> pb.WorkerTimes:
-    """A worker's times as they travel: its name is the caller's."""
+    """A worker's times as a message; the caller's name is not in it."""
     return pb.WorkerTimes(
         steps=times.steps,
         prepare=times.prepare,
@@ -25,10 +25,10 @@ def times_to_wire(times: WorkerTimes) -> pb.WorkerTimes:
 
 
 def times_from_wire(node: str, message: pb.WorkerTimes) -> WorkerTimes:
-    """What a worker says of its time.
+    """A worker's times from its message.
 
     Raises:
-        MessageRefused: Some of it is no duration.
+        MessageRefused: A value is not a duration.
     """
     seconds = {
         "prepare": message.prepare,
@@ -48,7 +48,7 @@ def times_from_wire(node: str, message: pb.WorkerTimes) -> WorkerTimes:
 
 
 class ServerClock:
-    """Adds up the seconds of a run's kinds of work. Safe to use from several threads.
+    """Adds up the seconds of a run by kind of work. Thread-safe.
 
     Args:
         monotonic: Seconds of a clock that only goes forward.
@@ -62,13 +62,13 @@ class ServerClock:
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
-        """Time that decoding and bounding a push takes."""
+        """Measures decoding and bounding of a push."""
         with self._adding("decode"):
             yield
 
     @contextmanager
     def applying(self) -> Iterator[None]:
-        """Time that a step's aggregation and update take."""
+        """Measures aggregation and update of a step."""
         with self._adding("apply"):
             yield
         with self._lock:
@@ -76,12 +76,12 @@ class ServerClock:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Time that gathering rows for a reply takes."""
+        """Measures gathering of rows for a reply."""
         with self._adding("read"):
             yield
 
     def waited(self, seconds: float) -> None:
-        """Adds what a caller waited for others."""
+        """Adds a caller's wait for others."""
         self._add("wait", seconds)
 
     def event(self, node: str) -> ServerTimes:

@@ -1,1 +1,1 @@
-"""RA-TLS: TLS 1.3 between nodes whose certificates are bound to evidence of a TEE (handshake, sessions, channels)."""
+"""RA-TLS: TLS 1.3 between nodes, with certificates that are bound to evidence of a TEE."""

@@ -1,4 +1,4 @@
-"""Bounds of a gRPC port: how many calls a peer may have under way, how long silence is borne."""
+"""Bounds of a gRPC port: concurrent calls of a peer, and time without an answer."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class CallLimits:
     Attributes:
         per_peer: Calls of one node under way at once, over all its connections.
         handshake_seconds: Time for TLS; slower connections are dropped.
-        silence_seconds: After so long without a byte, the other side is pinged.
-        answer_seconds: Time for its answer; who does not answer or does not read is dropped.
-        idle_seconds: A connection without a call for so long is closed; the next call dials anew.
+        silence_seconds: Time without a byte after which the other side is pinged.
+        answer_seconds: Time for its answer; a peer that does not answer or read is dropped.
+        idle_seconds: Time without a call after which a connection is closed; the next call
+            reconnects.
     """
 
     per_peer: int = 16
@@ -31,35 +32,33 @@ class CallLimits:
     idle_seconds: float = 900.0
 
     def server_options(self) -> tuple[Option, ...]:
-        """For a gRPC server."""
+        """Options of a gRPC server."""
         return (
             ("grpc.max_concurrent_streams", self.per_peer),
             ("grpc.server_handshake_timeout_ms", _ms(self.handshake_seconds)),
             ("grpc.max_connection_idle_ms", _ms(self.idle_seconds)),
-            # Peers ping as often as this node does; others are hung up on.
+            # Peers may ping as often as this node does; more frequent pings close the connection.
             ("grpc.http2.min_ping_interval_without_data_ms", _ms(self.silence_seconds / 2)),
             *self.channel_options(),
         )
 
     def channel_options(self) -> tuple[Option, ...]:
-        """For a gRPC channel."""
+        """Options of a gRPC channel."""
         return (
             ("grpc.keepalive_time_ms", _ms(self.silence_seconds)),
             ("grpc.keepalive_timeout_ms", _ms(self.answer_seconds)),
-            (
-                "grpc.http2.ping_timeout_ms",
-                _ms(self.answer_seconds),
-            ),  # else a minute, whatever above
+            # Its default is a minute, and it overrides the options above.
+            ("grpc.http2.ping_timeout_ms", _ms(self.answer_seconds)),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
         )
 
 
 class CallsUnderWay:
-    """Counts every peer's calls, and refuses what is over the limit.
+    """Counts every peer's calls, and refuses calls over the limit.
 
     Args:
-        limit: Calls of one peer at once.
+        limit: Concurrent calls of one peer.
     """
 
     def __init__(self, limit: int) -> None:
@@ -70,11 +69,11 @@ class CallsUnderWay:
     def enter(self, node: str) -> Callable[[], None]:
         """Counts a call.
 
-        A call is under way until its handler has returned and its reply is with the peer or lost:
-        who hangs up on waiting handlers, or does not read, holds its place.
+        A call counts until its handler has returned and its reply was delivered or lost. So a peer
+        that hangs up on waiting handlers, or does not read, keeps its place.
 
         Returns:
-            To be called on either of the two occasions; the second ends the call.
+            A function to call on each of the two occasions; its second call ends the count.
 
         Raises:
             PeerBusy: The peer has as many calls under way as it may.

@@ -1,9 +1,10 @@
-"""Deterministic CBOR (RFC 8949, 4.2.1), refusing every encoding but the one canonical encoding.
+"""Deterministic CBOR (RFC 8949, 4.2.1); refuses every encoding except the canonical one.
 
-What is signed, hashed or compared must have exactly one form, so decoding re-encodes and compares.
-Only integers, byte strings, text, booleans, null, arrays and maps with text keys exist here. One
-octet can stand for an object of many, so items are counted, and all else is refused, before the
-first object is made: reading the heads costs as much as the items that are allowed, not more.
+Signed, hashed or compared values must have exactly one encoding, so decoding re-encodes and
+compares. Only integers, byte strings, text, booleans, null, arrays and maps with text keys are
+allowed. One byte can encode an object that needs much memory. So items are counted, and other types
+refused, before any object is made. Reading the heads costs no more than the allowed number of
+items.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ def decode(data: bytes, *, max_bytes: int, max_items: int, canonical: bool = Tru
     Args:
         data: The encoding.
         max_bytes: Longest accepted encoding.
-        max_items: Most items in it: scalars, keys, arrays and maps, the outermost one included.
+        max_items: Largest number of items: scalars, keys, arrays and maps, including the outermost.
         canonical: Whether maps must be in canonical order (other producers' claims need not be);
             trailing bytes, duplicate keys and indefinite lengths are refused either way.
 
     Raises:
-        CborInvalid: Anything else than the encoding of an allowed value.
+        CborInvalid: The bytes are not the encoding of an allowed value.
     """
     if len(data) > max_bytes:
         raise CborInvalid(f"{len(data)} bytes, more than {max_bytes}")
@@ -66,7 +67,7 @@ def decode_map(
     """Like `decode`, for a value that must be a map.
 
     Raises:
-        CborInvalid: No map, or as for `decode`.
+        CborInvalid: It is not a map, or as for `decode`.
     """
     value = decode(data, max_bytes=max_bytes, max_items=max_items, canonical=canonical)
     if not isinstance(value, dict):
@@ -75,9 +76,9 @@ def decode_map(
 
 
 def _check_heads(data: bytes, max_items: int) -> None:
-    """Walks over the items' heads (RFC 8949, 3), and makes no object of any of them."""
+    """Walks over the items' heads (RFC 8949, 3) without making objects."""
     at, items = 0, 0
-    to_come: list[int] = []  # items of every array and map that is open, outermost first
+    to_come: list[int] = []  # remaining items of each open array and map, outermost first
     while True:
         items += 1
         if items > max_items:
@@ -104,7 +105,7 @@ def _check_heads(data: bytes, max_items: int) -> None:
 
 
 def _head(data: bytes, at: int) -> tuple[int, int, int]:
-    """Major type and argument of the item at a place, and where its content begins."""
+    """Major type and argument of the item at a position, and the position of its content."""
     if at >= len(data):
         raise CborInvalid("it is cut short")
     major, low = data[at] >> 5, data[at] & 31

@@ -1,8 +1,8 @@
-"""Reads the certificates that carry evidence, from DER only.
+"""Parses certificates that carry evidence, from DER only.
 
-asn1crypto does the parsing, since real Gramine certificates write an ECDSA AlgorithmIdentifier with
-a NULL parameter, which stricter parsers refuse. PEM is never sniffed: a quote contains PEM text.
-Nothing is trusted for being in a certificate; `coterie.ratls.verify` says what is.
+asn1crypto does the parsing, since Gramine's certificates have an ECDSA AlgorithmIdentifier with a
+NULL parameter, which stricter parsers refuse. PEM is never detected by its text, because a quote
+contains PEM. Nothing in a certificate is trusted until `coterie.ratls.verify` has checked it.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ _HASHES: dict[str, hashes.HashAlgorithm] = {
 }
 # Key usage, alternative names, basic constraints, extended key usage.
 _KNOWN_CRITICAL = frozenset({"2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.37"})
-# Other producers write identifiers of keys besides: nothing follows from them.
+# Other producers also write key identifiers, which are ignored.
 _KNOWN = _KNOWN_CRITICAL | {"2.5.29.14", "2.5.29.35", INTEROPERABLE_OID, *LEGACY_OIDS}
 
 
 @dataclass(frozen=True)
 class RatlsCertificate:
-    """A certificate, read and well-formed, but not judged.
+    """A well-formed certificate that was not verified yet.
 
     Attributes:
         der: The certificate.
         spki_der: Its DER SubjectPublicKeyInfo.
-        evidence: The quote, and the claims where it has them.
+        evidence: The quote, and the claims if it has them.
         not_before: Start of its validity, UTC.
         not_after: End of its validity, UTC, inclusive.
         dns_names: Its subject alternative DNS names.
@@ -78,9 +78,9 @@ class RatlsCertificate:
         """Checks the period of validity (RFC 5280, 4.1.2.5).
 
         Args:
-            at: The time to judge at, UTC.
+            at: Time as of which to verify, UTC.
             longest: Longest accepted lifetime; None for certificates of other producers, whose
-                freshness somebody else ensures.
+                freshness is ensured in another way.
 
         Raises:
             EvidenceRefused: ``certificate_validity`` or ``certificate_lifetime``.
@@ -120,7 +120,7 @@ def read_certificate(der: bytes) -> RatlsCertificate:
         beside = bytes_beside(der, EVIDENCE_OIDS)
     except OutlineBroken as error:
         raise _refused("encoding", "one X.509 v3 certificate in DER", str(error)) from error
-    # What parsing costs grows with what is beside the evidence: its content is read as octets.
+    # The cost of parsing grows with the size beside the evidence, whose content is read as bytes.
     if beside > MAX_BESIDE_BYTES:
         raise _refused(
             "encoding", f"at most {MAX_BESIDE_BYTES} bytes beside the evidence", f"{beside} bytes"
@@ -181,7 +181,7 @@ def _public_key(spki_der: bytes) -> ec.EllipticCurvePublicKey:
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     if again != spki_der:
-        # Otherwise the TLS library and this parser could see one key under two hashes.
+        # Otherwise one key could have two hashes, one in the TLS library and one here.
         raise _refused("key", "a DER SubjectPublicKeyInfo in its one usual form", "another form")
     return key
 
@@ -197,7 +197,7 @@ def _check_signature(certificate: asn1.Certificate, key: ec.EllipticCurvePublicK
         )
     if outer["parameters"].native is not None:
         raise _refused("signature", "no algorithm parameters, or NULL", "others")
-    # The first octet counts unused bits (X.690, 8.6.2.2); a signature has whole octets.
+    # The first octet counts unused bits (X.690, 8.6.2.2); a signature has whole bytes.
     if certificate["signature_value"].contents[:1] != b"\0":
         raise _refused("signature", "a signature of whole octets", "unused bits")
     try:

@@ -1,4 +1,4 @@
-"""A gRPC channel to one attested node, which attests again by itself before its time is up."""
+"""A gRPC channel to one attested node, which attests the node again before its pin expires."""
 
 from __future__ import annotations
 
@@ -33,28 +33,31 @@ _LONGEST_DELAY_SECONDS = 2.0
 class AttestedChannel:
     """Calls to one attested node.
 
-    The constructor dials until the node has proved itself, so a returned channel is attested. When three
-    quarters of the pin's time are over, or after a call found the connection broken, the next call
-    attests anew first; calls under way end on the old connection. Until the node has proved itself,
-    whatever answers in its place, or nothing, is no reason to give up: anybody on the way can do that.
-    What the node itself says then, or what is found about it, counts at once.
+    The constructor connects until the node is attested, so every returned channel is attested.
+    After three quarters of the pin's time, or after a call found the connection broken, the next
+    call attests the node again; calls in progress end on the old connection. Before the node is
+    attested, a wrong answer or none is not a reason to give up, since an attacker on the network
+    can cause that. After that, the node's own refusals and findings about it are final.
 
     Args:
         trust: This node's trust.
         address: ``HOST:PORT`` of the node's attestation port; an untrusted hint.
         expected_node: The node's name.
         max_message_bytes: Longest message, both ways.
-        patience_seconds: How long a node is dialled again that does not answer, or not with proof.
-        waiter: Waits between two attempts for so many seconds; True means: give up, as `close` does.
-        calls: How long silence on the connection is borne.
-        failed: Told of answers that were no proof, as `Tally` tells; others follow.
-        on_wait: Told, at growing intervals, that the node has not proved itself: since how many
-            seconds, for how many more it is dialled, and what was tried and failed.
+        patience_seconds: How long connecting is repeated while the node does not answer, or not
+            with valid evidence.
+        waiter: Waits between two attempts for so many seconds; returns True to give up, as after
+            `close`.
+        calls: Bounds of the time without an answer.
+        failed: Called for answers without valid evidence, as `Tally` reports them; attempts go on.
+        on_wait: Called, at growing intervals, while the node is not attested: seconds so far,
+            seconds left, and the failed attempts.
 
     Raises:
         EnvironmentUnfit: gRPC would accept TLS 1.2.
         PeerUnreachable: The node did not answer in time.
-        TrustError: It was refused, or refused this node; if nobody proved himself, the last reason.
+        TrustError: It was refused, or refused this node; if no answer was authentic, the last
+            reason.
         ContractMismatch: The contracts differ; the values are named.
     """
 
@@ -82,7 +85,7 @@ class AttestedChannel:
         self._on_wait = on_wait
         self._closed = threading.Event()
         self._waiter = waiter or self._closed.wait
-        # Not held while anybody is dialled: whoever has a link that holds goes on with it.
+        # Not held while a connection is made, so that calls can go on over a valid link.
         self._changed = threading.Condition()
         self._attesting = False
         self._pins = PinBoard()
@@ -97,12 +100,12 @@ class AttestedChannel:
 
     @property
     def peer(self) -> Peer:
-        """The node as it was attested last."""
+        """The node as last attested."""
         with self._changed:
             return self._attested.peer
 
     def reattest(self) -> Peer:
-        """Attests anew now.
+        """Attests the node again now.
 
         Raises:
             CoterieError: As for the constructor.
@@ -114,7 +117,7 @@ class AttestedChannel:
         return self.peer
 
     def close(self) -> None:
-        """Closes; calls under way are cancelled, waiting ends."""
+        """Closes the channel; cancels calls in progress and ends waiting."""
         self._closed.set()
         with self._changed:
             self._link.close()
@@ -133,7 +136,7 @@ class AttestedChannel:
                 now = self._trust.clock()
                 end = self._attested.peer.expires_at
                 holds = not self._link.suspect and now < end
-                # Who goes on while another one renews must not arrive after the pin has ended.
+                # A call on the old link during a renewal must arrive before the pin expires.
                 enough = self._renew_at + (end - self._renew_at) / 2
                 if holds and now < (enough if self._attesting else self._renew_at):
                     self._link.begin()
@@ -153,12 +156,12 @@ class AttestedChannel:
         except CoterieError as error:
             if not error.may_pass:
                 raise
-            # The pin still holds, so go on and try again when a quarter of the rest is over.
+            # The pin is still valid: go on, and try again after a quarter of the remaining time.
             with self._changed:
                 self._renew_at = now + (self._attested.peer.expires_at - now) / 4
 
     def _replace(self, patience_seconds: float) -> None:
-        """Attests anew; only who has set ``_attesting`` calls it, and it is unset in the end."""
+        """Attests the node again; only the thread that set ``_attesting`` calls it."""
         try:
             link, attested = self._connect(patience_seconds)
         except BaseException:
@@ -189,7 +192,7 @@ class AttestedChannel:
     def _persist(self, deadline: Deadline, failure: Failure) -> tuple[Link, AttestedPeer]:
         backoff = Backoff(_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
         while True:
-            # What this side lacks itself is no matter of patience.
+            # Repeating does not help against a fault of this side.
             self._trust.clock()
             self._trust.credentials.current()
             try:
@@ -199,7 +202,7 @@ class AttestedChannel:
                 left = deadline.remaining()
                 if not error.may_pass or left <= 0:
                     raise
-                if not isinstance(error, PeerUnreachable):  # waiting is no news
+                if not isinstance(error, PeerUnreachable):  # waiting is not reported each time
                     self._failed.note(str(self._address), error)
                 failure.note(error)
                 if (

@@ -1,8 +1,8 @@
-"""A gRPC channel whose calls each pick the connection that is attested at that moment.
+"""A gRPC channel in which each call uses the connection that is attested at that time.
 
-Stubs hold their channel for good, but an attested connection ends: keys are renewed, servers come
-back. So the stub's channel is this one, and every call leases a link from the attestation layer.
-A link that was replaced closes when the last call on it has ended: no call is lost.
+Stubs keep their channel for ever, but attested connections end: keys are renewed and servers
+restart. So stubs use this channel, and every call leases a link from the attestation layer. A
+replaced link closes when the last call on it has ended, so that no call is lost.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Lease = Callable[[], Link]
 
 
 class CallOptions(TypedDict, total=False):
-    """What a stub may pass beside the request, by keyword; see `grpc.UnaryUnaryMultiCallable`."""
+    """Keyword arguments of a stub's call; see `grpc.UnaryUnaryMultiCallable`."""
 
     timeout: float | None
     metadata: Metadata | None
@@ -36,8 +36,8 @@ class ChannelPool(grpc.Channel):
     """The channel for stubs.
 
     Args:
-        lease: Returns the link of this moment with one call counted in; may attest anew first,
-            and raises a CoterieError if that fails.
+        lease: Returns the present link with one call counted; may attest the node again first, and
+            raises a CoterieError if that fails.
         close: Closes the attestation layer.
     """
 
@@ -128,7 +128,7 @@ class ChannelPool(grpc.Channel):
         raise NotImplementedError
 
     def close(self) -> None:
-        """Closes everything; calls under way are cancelled."""
+        """Closes everything; cancels calls in progress."""
         self._close()
 
     def __enter__(self) -> Self:
@@ -138,8 +138,8 @@ class ChannelPool(grpc.Channel):
         self.close()
 
 
-# grpc's classes of multi-callables are abstract and, at run time, not generic; so these two are of the
-# same shape without inheriting: a request is a message or an iterator of messages.
+# grpc's multi-callable classes are abstract and, at run time, not generic. So these two classes
+# have the same interface without inheriting. A request is a message or an iterator of messages.
 
 
 class _Unary(Generic[Req, Res]):

@@ -1,4 +1,4 @@
-"""The claims that a node's quote covers: which key, contract, node, role, party and incarnation.
+"""The claims that a node's quote covers: key, contract, node, role, party and incarnation.
 
 The format is the claims buffer of the interoperable RA-TLS specification (CCC Attestation SIG): a
 CBOR map from text to byte strings with ``pubkey-hash`` = CBOR [1, SHA-256 of the DER
@@ -21,7 +21,7 @@ from coterie.ratls.schema import Digest, Incarnation, Name, Record
 from coterie.text import printable
 
 MAX_CLAIMS_BYTES = 4096
-MAX_CLAIMS_ITEMS = 64  # other producers have claims of their own
+MAX_CLAIMS_ITEMS = 64  # other producers have more claims
 SHA_256_ID = 1  # IANA Named Information Hash Algorithm Registry
 
 _PUBKEY_HASH = "pubkey-hash"
@@ -69,7 +69,7 @@ _AsOctets = PlainSerializer(str.encode)
 
 
 class Claims(Record):
-    """What a node says of itself; true if the quote over it is. On the wire every value is a byte string.
+    """A node's statements on itself, proved by its quote. On the wire every value is a byte string.
 
     Attributes:
         pubkey_hash: SHA-256 of the node key's DER SubjectPublicKeyInfo, 32 bytes.
@@ -77,7 +77,7 @@ class Claims(Record):
         node: Its name in the contract.
         role: Its role in the contract.
         party: The company that runs it.
-        incarnation: Grows with every start of the node; of two, the larger one counts.
+        incarnation: Number that grows with every start of the node; the larger of two is valid.
     """
 
     model_config = ConfigDict(alias_generator=lambda name: _KEYS.get(name, f"coterie-{name}"))

@@ -1,4 +1,4 @@
-"""Opens connections to ports that attest, with one error where nobody answers."""
+"""Opens connections to attestation ports, with one error if there is no answer."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from coterie.errors import PeerUnreachable
 
 @dataclass(frozen=True)
 class Destination:
-    """Who is dialled.
+    """The destination of a connection.
 
     Attributes:
-        address: Where: an untrusted hint.
-        name: Who should answer, for errors.
-        expected: What should listen there, for errors.
-        remedy: What to do if nobody does.
+        address: Its address: an untrusted hint.
+        name: Its name, for errors.
+        expected: The expected service, for errors.
+        remedy: Remedy if there is no answer.
     """
 
     address: Address
@@ -26,10 +26,10 @@ class Destination:
     remedy: str = "start that node, or correct its address"
 
     def connect(self, seconds: float) -> socket.socket:
-        """Connects within so many seconds.
+        """Connects within ``seconds``.
 
         Raises:
-            PeerUnreachable: Nobody answers.
+            PeerUnreachable: There is no answer.
         """
         try:
             return socket.create_connection((self.address.host, self.address.port), timeout=seconds)

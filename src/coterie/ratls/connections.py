@@ -1,10 +1,11 @@
-"""The connections to a gRPC port: those that have not made a call are few, for one address and in all.
+"""Limits connections to a gRPC port that have not made a call, per address and in all.
 
-gRPC accepts by itself. It can bound the number of all connections (``grpc.max_allowed_incoming_connections``),
-but then whoever fills the places keeps nodes out; and it says nothing of addresses. What it does is ask for
-its certificates whenever a connection has been accepted. On some of these occasions this process's own
-sockets are looked through, and of connections that have not made an admitted call yet the oldest are shut
-down where there are too many: a node needs some milliseconds from its connection to its first call.
+gRPC accepts connections itself. It can bound the number of all connections
+(``grpc.max_allowed_incoming_connections``), but then an attacker who takes all places keeps nodes
+out, and it has no bound per address. However, it asks for its certificates after every accepted
+connection. On some of these occasions this module examines the process's sockets. If too many
+connections have not made an admitted call, it shuts the oldest of them down; a node needs only
+milliseconds to its first call.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from urllib.parse import unquote
 from coterie.ratls.refusals import origin
 
 _DESCRIPTORS = "/proc/self/fd"
-_EVERY = 8  # connections that may come between two looks
+_EVERY = 8  # connections that may be accepted between two examinations
 
 Endpoint = tuple[str, int]
 
@@ -32,8 +33,8 @@ class ConnectionLimits:
     """Bounds of a gRPC port.
 
     Attributes:
-        unproved: Connections that have not made an admitted call.
-        unproved_per_host: The same of one remote address.
+        unproved: Largest number of connections without an admitted call.
+        unproved_per_host: The same for one remote address.
         per_peer: Connections of each node of the contract.
     """
 
@@ -43,11 +44,11 @@ class ConnectionLimits:
 
     @classmethod
     def for_nodes(cls, nodes: int) -> ConnectionLimits:
-        """For a contract of so many nodes: they may all come from one address, and at once."""
+        """Limits for so many nodes, which may all connect at once from one address."""
         return cls(cls.unproved + nodes, cls.unproved_per_host + nodes)
 
     def in_all(self, nodes: int) -> int:
-        """Most connections that gRPC may accept at once, under a contract of so many nodes."""
+        """Largest number of connections that gRPC accepts, for a contract of so many nodes."""
         return self.unproved + 2 * _EVERY + self.per_peer * nodes
 
 
@@ -56,7 +57,7 @@ class Connections:
 
     Args:
         limits: Bounds.
-        proc: Lists this process's descriptors; where it is absent, only gRPC's own bound holds.
+        proc: Directory that lists this process's descriptors; if absent, only gRPC's bound applies.
     """
 
     def __init__(self, limits: ConnectionLimits, *, proc: str = _DESCRIPTORS) -> None:
@@ -65,19 +66,19 @@ class Connections:
         self._lock = threading.Lock()
         self._port = 0
         self._accepted = 0
-        self._unproved: dict[Endpoint, None] = {}  # in the order in which they were seen
+        self._unproved: dict[Endpoint, None] = {}  # in order of first observation
         self._proved: set[Endpoint] = set()
-        self._named: set[str] = set()  # the same as gRPC names them, since the last look
+        self._named: set[str] = set()  # proved since the last examination, by gRPC's names
 
     def watch(self, port: int) -> None:
-        """Says which port it is."""
+        """Sets the port."""
         self._port = port
 
     def proved(self, peer: str) -> None:
-        """Notes that an admitted call came through a connection.
+        """Records that an admitted call came through a connection.
 
         Args:
-            peer: As gRPC names its other end: ``ipv4:10.0.0.7:4711``, ``ipv6:%5B::1%5D:4711``.
+            peer: gRPC's name of its other end: ``ipv4:10.0.0.7:4711``, ``ipv6:%5B::1%5D:4711``.
         """
         if peer in self._named:
             return
@@ -87,7 +88,7 @@ class Connections:
             self._proved.add((_plain(host.strip("[]")), int(port)))
 
     def accepted(self) -> None:
-        """To be called whenever a connection was accepted: looks after every eighth."""
+        """Call it for every accepted connection; every eighth call examines the connections."""
         with self._lock:
             self._accepted += 1
             if self._accepted % _EVERY == 0 and self._port:
@@ -106,8 +107,8 @@ class Connections:
             _shut(there[end], self._port, end)
 
     def _surplus(self) -> list[Endpoint]:
-        """The oldest connections of whoever has most, until no address and all together have too many."""
-        held: dict[str, list[Endpoint]] = {}  # by address, in the order in which it was seen first
+        """The surplus: oldest connections first, of addresses with most, until both limits hold."""
+        held: dict[str, list[Endpoint]] = {}  # by address, in order of first observation
         for end in self._unproved:
             held.setdefault(origin(end[0]), []).append(end)
         surplus: list[Endpoint] = []
@@ -120,7 +121,7 @@ class Connections:
         return surplus
 
     def _connected(self) -> dict[Endpoint, int]:
-        """The other ends of this port's connections, and a descriptor of each."""
+        """The other ends of this port's connections, each with its descriptor."""
         found: dict[Endpoint, int] = {}
         with suppress(OSError):
             for name in os.listdir(self._proc):  # noqa: PTH208 (no paths are wanted)
@@ -140,17 +141,17 @@ def _other_end(descriptor: int, port: int) -> Endpoint | None:
 
 
 def _shut(descriptor: int, port: int, expected: Endpoint) -> None:
-    """Shuts a connection down, if its descriptor is still what it was."""
+    """Shuts a connection down, if its descriptor still belongs to it."""
     with suppress(OSError), _copy(descriptor) as sock:
         if _end_of(sock, port) == expected:
             sock.shutdown(socket.SHUT_RDWR)
 
 
 def _copy(descriptor: int) -> socket.socket:
-    """The socket behind a descriptor, which may be closed, and its number used again, at any moment.
+    """A copy of a descriptor's socket; the descriptor may be closed and reused at any time.
 
     Raises:
-        OSError: There is none.
+        OSError: There is no such socket.
     """
     if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
         raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
@@ -170,7 +171,7 @@ def _end_of(sock: socket.socket, port: int) -> Endpoint | None:
 
 
 def _plain(host: str) -> str:
-    """One spelling per address; gRPC and the kernel differ."""
+    """The canonical spelling of an address; gRPC's and the kernel's differ."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a node shows of itself, and how it is renewed in time."""
+"""A node's credentials, and their renewal before they expire."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a node shows to its peers.
+    """The credentials that a node shows to its peers.
 
     Attributes:
         identity: Its key and certificate.
-        voucher: Its party's word for that key.
+        voucher: Its party's voucher for that key.
     """
 
     identity: NodeIdentity
@@ -33,7 +33,7 @@ class Credentials:
 
     @property
     def expires_at(self) -> datetime:
-        """The earlier end of certificate and voucher, UTC."""
+        """The earlier expiry of certificate and voucher, UTC."""
         return min(self.identity.certificate.not_after, self.voucher.expires_at)
 
 
@@ -41,8 +41,8 @@ class _Renewal:
     """One attempt to make new credentials.
 
     Attributes:
-        ended: Whether it is over.
-        error: Why it failed, if it did.
+        ended: Set when it has ended.
+        error: Its error, if it failed.
     """
 
     def __init__(self) -> None:
@@ -51,20 +51,21 @@ class _Renewal:
 
 
 class CredentialKeeper:
-    """Makes a node's credentials and renews them in time; one per process. Thread-safe.
+    """Makes a node's credentials and renews them before they expire; one per process. Thread-safe.
 
-    Renewal means a new key. The old credentials stay at hand until they expire, for peers that
-    attested them. Where the voucher comes over a network, a renewal runs beside everything else, and
-    what is held is shown as long as it holds: an absent key server stops no handshake before that.
+    Renewal makes a new key. Old credentials are kept until they expire, for peers that attested
+    them. If the voucher comes over a network, a renewal runs in the background, and the present
+    credentials are used as long as they are valid. So an absent key server does not stop handshakes
+    before that.
 
     Args:
         contract: The contract that the node runs under.
         node: The node.
-        tee: What makes its quotes.
-        vouchers: Where its party vouches for it.
+        tee: Makes its quotes.
+        vouchers: Source of its party's vouchers.
         clock: The time now, UTC.
         incarnation: Number of this start of the node.
-        wait_seconds: How long a renewal is waited for when nothing that is held holds any more.
+        wait_seconds: How long to wait for a renewal if no credentials are valid any more.
     """
 
     def __init__(
@@ -96,13 +97,13 @@ class CredentialKeeper:
         return self._incarnation
 
     def current(self) -> Credentials:
-        """The credentials to show now; renewed where their end is near.
+        """The present credentials; renews them if they expire soon.
 
         Raises:
             ContractExpired: The contract has ended.
             EnvironmentUnfit: The TEE cannot make a quote.
             VoucherRefused: The party does not vouch for this node.
-            PeerUnreachable: What is held has run out, and the party's key server has not answered yet.
+            PeerUnreachable: All credentials have expired, and the key server has not answered yet.
         """
         check_in_force(self._contract, self._clock())
         renewal = self._renewed()
@@ -124,7 +125,7 @@ class CredentialKeeper:
             return self._held[0]
 
     def held(self) -> tuple[Credentials, ...]:
-        """The newest credentials, then older ones that peers may still have pinned; none that ran out.
+        """The newest credentials, then older valid ones, which peers may still have pinned.
 
         Never waits for a network.
 
@@ -143,7 +144,7 @@ class CredentialKeeper:
             return any(item.identity.spki_digest == spki_sha256 for item in self._held)
 
     def _renewed(self) -> _Renewal | None:
-        """The renewal that is under way, or has just been made; None where none is due."""
+        """The renewal that is in progress or was just started; None if none is due."""
         with self._lock:
             if self._renew_at is not None and self._clock() < self._renew_at:
                 return None
@@ -163,7 +164,7 @@ class CredentialKeeper:
         try:
             now = self._clock()
             fresh = self._make(now)
-        except Exception as error:  # noqa: BLE001 (raised where nothing else holds)
+        except Exception as error:  # noqa: BLE001 (raised if no other credentials are valid)
             renewal.error = error
         with self._lock:
             if fresh is not None:
@@ -184,11 +185,11 @@ class CredentialKeeper:
         self._renew_at = fresh.expires_at - margin
 
     def _put_off(self) -> None:
-        """Until a quarter of the rest is over, as long as there is one."""
+        """Postpones the next renewal by a quarter of the remaining time, if any."""
         try:
             now = self._clock()
         except CoterieError:
-            return  # by a clock that is wrong nothing is put off
+            return  # do not postpone by a wrong clock
         rest = self._held[0].expires_at - now
         if rest > timedelta():
             self._renew_at = now + rest / 4
@@ -198,6 +199,6 @@ class CredentialKeeper:
             self._contract, self._node, self._tee, incarnation=self._incarnation, at=now
         )
         voucher = self._vouchers.vouch(identity)
-        # A party key that is not the contract's should fail here, not at some peer.
+        # A party key that is not the contract's should fail here and not at a peer.
         verify_voucher(voucher, identity.claims, contract=self._contract, at=now)
         return Credentials(identity, voucher)

@@ -1,4 +1,4 @@
-"""By when something must be done."""
+"""Deadlines on the monotonic clock."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Deadline:
-    """A moment on the monotonic clock by which something must be done."""
+    """A time on the monotonic clock by which something must be done."""
 
     at: float
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
-        """The moment so many seconds from now."""
+        """The deadline in so many seconds from now."""
         return cls(time.monotonic() + seconds)
 
     def remaining(self) -> float:

@@ -3,9 +3,9 @@
 Interoperable RA-TLS (CCC Attestation SIG): OID 2.23.133.5.4.9 (tcg-dice-conceptual-message-wrapper),
 non-critical, CBOR tag 60000 (registered with IANA for Intel quotes) over [quote, claims buffer].
 Gramine's legacy extension holds the raw quote, and the key is bound by report data = SHA-256 of the
-DER SubjectPublicKeyInfo, then 32 zero bytes. Its OID is meant to be 1.2.840.113741.1337.6, but what
-Gramine writes reads as 0.6.9.42.840.113741.1337.6: its code puts a whole encoded OID into the place
-of an OID's content.
+DER SubjectPublicKeyInfo, then 32 zero bytes. Its OID is meant to be 1.2.840.113741.1337.6. But
+Gramine's code writes a whole encoded OID in place of an OID's content, which reads as
+0.6.9.42.840.113741.1337.6.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LEGACY_OIDS = ("0.6.9.42.840.113741.1337.6", "1.2.840.113741.1337.6")
 MAX_QUOTE_BYTES = 32 * 1024
 MAX_EXTENSION_BYTES = MAX_QUOTE_BYTES + MAX_CLAIMS_BYTES + 64
 
-# The same as they are encoded (X.690, 8.19).
+# The same OIDs, encoded (X.690, 8.19).
 EVIDENCE_OIDS = tuple(
     bytes.fromhex(text)
     for text in ("0606678105050409", "060b06092a864886f84d8a3906", "06092a864886f84d8a3906")
@@ -46,7 +46,7 @@ class InteroperableEvidence:
     """Content of the interoperable extension.
 
     Attributes:
-        quote: A DCAP quote, not yet looked at.
+        quote: A DCAP quote, not yet parsed.
         claims: The claims buffer, not yet decoded.
     """
 
@@ -58,7 +58,7 @@ class InteroperableEvidence:
         return _TAG_60000 + cbor.encode([self.quote, self.claims])
 
     def bound_report_data(self, spki_der: bytes) -> bytes:
-        """What the quote must carry if it is for this key.
+        """The report data of a quote that is for this key.
 
         Args:
             spki_der: DER SubjectPublicKeyInfo of the certificate, or of the TLS peer.
@@ -88,7 +88,7 @@ class LegacyEvidence:
     oid: str
 
     def bound_report_data(self, spki_der: bytes) -> bytes:
-        """What the quote must carry if it is for this key (64 bytes)."""
+        """The report data of a quote that is for this key, 64 bytes."""
         return hashlib.sha256(spki_der).digest() + bytes(32)
 
 
@@ -138,14 +138,14 @@ def read_interoperable(value: bytes) -> InteroperableEvidence:
 
 
 def read_evidence(extensions: dict[str, bytes]) -> Evidence:
-    """Picks and decodes a certificate's evidence; the interoperable one where both kinds exist.
+    """Finds and decodes a certificate's evidence; prefers the interoperable kind.
 
     Args:
         extensions: Values by dotted OID, without duplicates.
 
     Raises:
         EvidenceRefused: ``evidence_extension``: none, or both legacy spellings at once;
-            ``evidence_encoding``: not readable.
+            ``evidence_encoding``: it is malformed.
     """
     legacy = [oid for oid in LEGACY_OIDS if oid in extensions]
     if len(legacy) > 1:

@@ -1,6 +1,6 @@
-"""Cuts a stream of bytes into frames: 4 bytes of length, big-endian, then one message.
+"""Splits a stream of bytes into frames: 4 bytes of length, big-endian, then one message.
 
-Every frame is bounded by what may come next before it is held.
+Every frame's size is checked against the next expected message before it is stored.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from coterie.ratls.schema import ITEMS, Codec, Message
 
 MAX_FRAME_BYTES = 1 << 21
 _PREFIX = 4
-_AHEAD_BYTES = 1 << 16  # what one read of a connection brings beyond the frame that is due
+_AHEAD_BYTES = 1 << 16  # bytes that one read of a connection may bring beyond the expected frame
 
 
 def frame(message: Message) -> bytes:
-    """A message as it travels."""
+    """Encodes a message as a frame."""
     data = message.to_cbor()
     return len(data).to_bytes(_PREFIX, "big") + data
 
 
 class FrameReader:
-    """Holds at most one frame, and what one read brings after it.
+    """Buffers at most one frame, and the bytes that one read brings after it.
 
     Args:
         codec: Decodes the frames' contents.
@@ -30,7 +30,7 @@ class FrameReader:
         items: Most items in it.
 
     Attributes:
-        most: To be set anew whenever something else is due, like ``items``.
+        most: Set it, and ``items``, whenever another message is expected.
     """
 
     def __init__(self, codec: Codec, most: int, *, items: int = ITEMS) -> None:
@@ -41,10 +41,10 @@ class FrameReader:
         self.items = items
 
     def feed(self, data: bytes) -> None:
-        """Takes bytes as they come.
+        """Takes received bytes.
 
         Raises:
-            MessageRefused: A frame says that it is too long, or far too much was sent ahead.
+            MessageRefused: A frame's length is too large, or too much was sent in advance.
         """
         self._buffer += data
         self._length()
@@ -52,7 +52,7 @@ class FrameReader:
             raise _refused(self.most, "more, sent ahead")
 
     def next_message(self) -> Message | None:
-        """The next whole message, or None until more bytes have come.
+        """The next complete message, or None until more bytes were received.
 
         Raises:
             MessageRefused: As for `feed`, or the frame is not a message.
@@ -65,10 +65,10 @@ class FrameReader:
         return self._codec.decode(data, max_bytes=self.most, max_items=self.items)
 
     def read_message(self, receive: Callable[[], bytes]) -> Message:
-        """The next whole message, for which ``receive`` is called as long as it takes.
+        """The next complete message; calls ``receive`` until it is there.
 
         Raises:
-            MessageRefused: As for `next_message`; and what ``receive`` raises.
+            MessageRefused: As for `next_message`; also the errors of ``receive``.
         """
         while (message := self.next_message()) is None:
             self.feed(receive())

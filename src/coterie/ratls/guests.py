@@ -1,7 +1,7 @@
-"""Who is no node but may call at a node's attestation port: a visitor, who proves nothing by TLS.
+"""Guests: clients of a node's attestation port that are not nodes and prove nothing by TLS.
 
-A visitor names another application protocol (ALPN) than nodes do, shows a throw-away key, and is
-served by what that protocol stands for, never by gRPC. Nothing is pinned.
+A guest names another application protocol (ALPN) than nodes, shows a temporary key, and is served
+by that protocol's service, never by gRPC. Nothing is pinned.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from coterie.ratls.issue import spki_der
 from coterie.ratls.tls import TlsConnection
 from coterie.unreadable import UNREADABLE
 
-# A certificate of which nothing counts but its key has 300 bytes.
+# A certificate of which only the key is used has about 300 bytes.
 THROW_AWAY_BYTES = 1024
 _LIFETIME = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
 class ThrowAwayIdentity:
-    """A TLS key for one connection; a party's signature on the session says whose it is.
+    """A TLS key for one connection; a party's signature on the session says whose key it is.
 
     Attributes:
         certificate_der: Self-signed; it proves nothing.
@@ -49,7 +49,7 @@ class ThrowAwayIdentity:
 
     @classmethod
     def create(cls, at: datetime) -> ThrowAwayIdentity:
-        """Makes a key and a certificate that is valid from now on."""
+        """Makes a key, and a certificate that is valid from now on."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([])
         certificate = (
@@ -70,12 +70,12 @@ class ThrowAwayIdentity:
 
 @dataclass(frozen=True)
 class Visit:
-    """A visitor at the end of a TLS connection.
+    """A guest's TLS connection.
 
     Attributes:
-        connection: The handshake is done; whoever made it closes it.
-        credentials: What this node showed.
-        key: SHA-256 of the visitor's SubjectPublicKeyInfo, 32 bytes.
+        connection: The connection after the handshake; its creator closes it.
+        credentials: The credentials that this node showed.
+        key: SHA-256 of the guest's SubjectPublicKeyInfo, 32 bytes.
         at: The time, UTC.
     """
 
@@ -87,11 +87,11 @@ class Visit:
 
 @dataclass(frozen=True)
 class Reception:
-    """How visitors of one kind are served.
+    """The service for guests of one kind.
 
     Attributes:
-        alpn: Name of their exchange.
-        serve: Serves one, or raises to refuse.
+        alpn: Name of its protocol.
+        serve: Serves a guest, or raises to refuse it.
     """
 
     alpn: bytes
@@ -99,12 +99,12 @@ class Reception:
 
 
 def unproved_key(der: bytes, who: str, *, most: int = THROW_AWAY_BYTES) -> bytes:
-    """The key in a certificate that proves nothing: a signature on the session is to say whose it is.
+    """The key in a certificate that proves nothing; its owner must sign the session.
 
     Args:
         der: The certificate.
-        who: How errors call its owner.
-        most: Longest certificate that is read; nodes' certificates are longer than throw-away ones.
+        who: Name of its owner in errors.
+        most: Longest accepted certificate; nodes' certificates are longer than temporary ones.
 
     Returns:
         DER SubjectPublicKeyInfo.
@@ -126,10 +126,10 @@ def unproved_key(der: bytes, who: str, *, most: int = THROW_AWAY_BYTES) -> bytes
 
 
 class KeyReader:
-    """Reads the key of an end that proves nothing by its certificate; made for one connection.
+    """Reads the key of a peer that proves nothing by its certificate; for one connection.
 
     Args:
-        who: How errors call that end.
+        who: Name of the peer in errors.
     """
 
     def __init__(self, who: str) -> None:

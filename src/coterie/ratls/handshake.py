@@ -1,6 +1,6 @@
-"""The attested handshake: TLS 1.3 in which both sides judge evidence, then the session exchange.
+"""The attested handshake: TLS 1.3 in which both sides verify evidence, then the session exchange.
 
-In TLS 1.3 a client finishes before the server has judged it, so neither side holds the other for
+In TLS 1.3 a client finishes before the server has verified it. So neither side takes the other for
 attested before the exchange in `coterie.ratls.session` has ended.
 """
 
@@ -46,22 +46,22 @@ def dial(
     seconds: float = HANDSHAKE_SECONDS,
     admit: Callable[[Peer], int] = lambda _: 0,
 ) -> AttestedPeer:
-    """Dials a node's attestation port and does the whole handshake.
+    """Connects to a node's attestation port and does the whole handshake.
 
     Args:
-        address: Where; an untrusted hint.
-        expected_node: Who must answer.
+        address: Its address; an untrusted hint.
+        expected_node: The node that must answer.
         trust: This node's trust.
         seconds: Time for all of it, connecting included.
-        admit: Told of the peer once this side accepts it; the peer may still refuse this side.
-            Returns 0: a dialler serves nothing.
+        admit: Called with the peer once this side accepts it; the peer may still refuse this side.
+            Returns 0, since a dialler serves nothing.
 
     Returns:
         The peer, and the credentials that it now has pinned.
 
     Raises:
-        EnvironmentUnfit: This node's TEE makes no quote.
-        PeerUnreachable: Nobody listens there, or the peer went away or was too slow.
+        EnvironmentUnfit: This node's TEE cannot make a quote.
+        PeerUnreachable: There is no answer, or the peer went away or was too slow.
         EvidenceRefused: The peer's evidence failed a check.
         VoucherRefused: Its voucher is missing or wrong.
         ContractMismatch: The contracts differ; the values are named.
@@ -71,7 +71,7 @@ def dial(
     deadline = Deadline.after(seconds)
     sock = Destination(address, expected_node).connect(seconds)
     attested = _handshake(sock, trust, "dialler", expected_node, deadline=deadline, admit=admit)
-    assert attested is not None  # only listeners have visitors
+    assert attested is not None  # only listeners have guests
     return attested
 
 
@@ -88,16 +88,16 @@ def accept(
     Args:
         sock: The connection; it is closed in the end.
         trust: This node's trust.
-        admit: Pins the peer and returns the gRPC port; called before the peer learns that it is
+        admit: Pins the peer and returns the gRPC port. Called before the peer is told that it is
             accepted. May raise a CoterieError to refuse it.
         seconds: Time for all of it.
-        reception: Serves who is no node; without it such visitors are refused.
+        reception: Serves guests; if absent, they are refused.
 
     Returns:
-        The peer, and the credentials that it now has pinned; None after a visitor was served.
+        The peer, and the credentials that it now has pinned; None after a guest was served.
 
     Raises:
-        CoterieError: As for `dial`, and what ``admit`` and the reception raise.
+        CoterieError: As for `dial`; also the errors of ``admit`` and of the reception.
     """
     deadline = Deadline.after(seconds)
     return _handshake(
@@ -111,7 +111,7 @@ class AttestedPeer:
 
     Attributes:
         peer: The peer.
-        credentials: What this node showed: the key that the peer has pinned.
+        credentials: The credentials that this node showed, whose key the peer has pinned.
     """
 
     peer: Peer
@@ -128,7 +128,7 @@ def _handshake(
     admit: Callable[[Peer], int],
     reception: Reception | None = None,
 ) -> AttestedPeer | None:
-    with sock:  # closed in good order before, where TLS began
+    with sock:  # if TLS began, it was already closed in order
         at = trust.clock()
         credentials = trust.credentials.current()
         judge = CertificateJudge(trust, expected_node=expected_node, at=at)
@@ -152,7 +152,7 @@ def _handshake(
 
 @contextmanager
 def _said_in(session: Session) -> Iterator[None]:
-    """Marks errors in what a peer said, not in how it arrived: TLS that breaks is anybody's work."""
+    """Marks errors in the peer's own messages; broken TLS may be an attacker's work instead."""
     try:
         yield
     except CoterieError as error:

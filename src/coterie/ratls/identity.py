@@ -1,4 +1,4 @@
-"""A node's identity: a key that exists only in this process's memory, and a certificate for it."""
+"""A node's identity: a key that exists only in this process's memory, and its certificate."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class NodeIdentity:
     representation leaves the key out.
 
     Attributes:
-        claims: What the certificate's quote covers.
-        certificate: The node's own certificate, read back.
-        private_key: The key. Hand it to TLS libraries, to nothing else; `sign` is for the rest.
+        claims: The claims that the certificate's quote covers.
+        certificate: The node's own certificate, parsed.
+        private_key: The key. Pass it to TLS libraries only; use `sign` for everything else.
     """
 
     claims: Claims
@@ -50,7 +50,7 @@ class NodeIdentity:
         Args:
             contract: The contract that the node runs under.
             node: The node, one of the contract's.
-            tee: What makes the quote.
+            tee: Makes the quote.
             incarnation: Number of this start of the node, larger than those of earlier starts.
             at: The time now, UTC.
 
@@ -104,10 +104,10 @@ class NodeIdentity:
         return ssl.DER_cert_to_PEM_cert(self.certificate.der).encode()
 
     def sign(self, statement: bytes) -> bytes:
-        """Signs a labelled statement: ECDSA over SHA-256; r and the lower one of the two s, 32 bytes each.
+        """Signs a labelled statement: ECDSA with SHA-256; r and the lower s, 32 bytes each.
 
-        TLS signs with this key too. What it signs begins with 64 spaces (TLS 1.3) or with random
-        numbers of both sides (TLS 1.2): so a statement must begin with a label, and be text.
+        TLS signs with this key too. It signs texts that begin with 64 spaces (TLS 1.3) or with
+        random numbers of both sides (TLS 1.2). So a statement must begin with a label, and be text.
         """
         der = self.private_key.sign(statement, ec.ECDSA(hashes.SHA256()))
         r, s = decode_dss_signature(der)

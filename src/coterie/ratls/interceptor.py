@@ -1,4 +1,4 @@
-"""Who may call what: maps a call's certificate to its attested peer, before any handler runs."""
+"""Permissions of calls: maps a call's certificate to its attested peer, before any handler runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _callers_lock = threading.Lock()
 
 
 def peer_of(context: grpc.ServicerContext) -> Peer:
-    """The attested peer that a handler is called by.
+    """The attested peer that calls a handler.
 
     Args:
         context: The call's context, as the handler received it from an attested server.
@@ -52,15 +52,15 @@ def peer_of(context: grpc.ServicerContext) -> Peer:
 
 
 class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # not at run time
-    """Checks pin, expiry and role of every call; turns Coterie's errors into statuses.
+    """Checks pin, expiry and role of every call; converts Coterie's errors to gRPC statuses.
 
     Args:
-        pins: The peers that are trusted at the moment.
+        pins: The pinned peers.
         permissions: Which roles may call a method, by full name; methods that are not listed
             are refused.
         clock: The time now, UTC.
-        calls_per_peer: How many calls of one peer may be under way at once.
-        admitted: Told of every call that is admitted: the other end of its connection.
+        calls_per_peer: Largest number of concurrent calls of one peer.
+        admitted: Called for every admitted call with the other end of its connection.
     """
 
     def __init__(
@@ -94,7 +94,8 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
             return None
         token = _token(handler_call_details)
         try:
-            # Before a thread is taken: of the pool's, each peer has as many as it may make calls.
+            # Count before a thread is taken: the pool has a thread for every call that a peer may
+            # make.
             end = self._calls.enter(self._pins.holder(token))
         except CallRefused as error:
             return _refusing(error, grpc.StatusCode.UNAUTHENTICATED)
@@ -105,8 +106,8 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
     def _guarded(
         self, call: _Call, handler: grpc.RpcMethodHandler[object, object]
     ) -> grpc.RpcMethodHandler[object, object]:
-        # To gRPC every call is a stream of requests. Else it would wait for the message of a unary one
-        # before it calls what is made here, and not call it at all where none comes.
+        # Present every call to gRPC as a stream of requests. Otherwise gRPC would wait for a unary
+        # call's message before it calls this handler, and would never call it if no message comes.
         codec = (handler.request_deserializer, handler.response_serializer)
 
         def one(
@@ -155,13 +156,13 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
         return many(handler.stream_stream, iter)
 
     def _admit(self, call: _Call, context: grpc.ServicerContext) -> None:
-        """Judges a call whose message has come: that may take as long as a peer likes, and pins end."""
+        """Checks a call after its message came, since a peer may delay it until its pin expires."""
         try:
             now = self._clock()
             peer = self._pins.caller(_certificate_sha256(context), call.token, now)
         except CallRefused as error:
             _abort(context, error, grpc.StatusCode.UNAUTHENTICATED)
-        # A host's clock that is behind is any other error.
+        # A host's clock that is behind is reported like any other error.
         self._admitted(context.peer())
         check_role(peer.node, peer.role, call.method, self._permissions[call.method])
         with _callers_lock:
@@ -170,12 +171,13 @@ class AttestationInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg] 
 
 @dataclass(frozen=True)
 class _Call:
-    """A call that has its place among its peer's.
+    """A call that is counted for its peer.
 
     Attributes:
         method: Its full name.
-        token: What it carries.
-        end: To be called when its handler has ended, and when it has: the second frees the place.
+        token: Its token.
+        end: Called when its handler has ended and when the call has ended; the second frees the
+            place.
     """
 
     method: str
@@ -183,13 +185,13 @@ class _Call:
     end: Callable[[], None]
 
     def begin(self, context: grpc.ServicerContext) -> None:
-        """Has the call's own end told."""
+        """Registers for the call's end."""
         if not context.add_callback(self.end):
             self.end()  # the peer has hung up already
 
 
 def _only(requests: Iterator[object]) -> object:
-    """The message of a call that has one."""
+    """The only message of a unary call."""
     for request in requests:
         return request
     raise MessageRefused("a call came without its message", expected="one message", seen="none")
@@ -205,7 +207,7 @@ def _unlisted() -> CallRefused:
 
 
 def _refusing(error: CoterieError, code: grpc.StatusCode) -> grpc.RpcMethodHandler[object, object]:
-    """Refuses a call of any method at once, without waiting for a message."""
+    """A handler that refuses a call at once, without waiting for a message."""
 
     def refuse(_: Iterator[object], context: grpc.ServicerContext) -> NoReturn:
         _abort(context, error, code)
@@ -214,10 +216,11 @@ def _refusing(error: CoterieError, code: grpc.StatusCode) -> grpc.RpcMethodHandl
 
 
 def _certificate_sha256(context: grpc.ServicerContext) -> bytes:
-    properties = cast("Mapping[str, Sequence[bytes]]", context.auth_context())  # the stub errs
+    # The stub's type is wrong.
+    properties = cast("Mapping[str, Sequence[bytes]]", context.auth_context())
     pem = properties.get("x509_pem_cert", ())
     if len(pem) != 1:
-        return b""  # on no board: the lookup refuses it
+        return b""  # pinned nowhere: the lookup refuses it
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem[0].decode("ascii"))).digest()
 
 
@@ -232,8 +235,8 @@ def _fail(context: grpc.ServicerContext, error: Exception) -> NoReturn:
     if isinstance(error, grpc.RpcError) and not context.is_active():
         raise error  # the peer has hung up
     if context.code() is not None:  # type: ignore[attr-defined]  # the stub lacks it
-        raise error  # the call is aborted already
-    # Whatever an internal error says stays on this side: it may quote private data.
+        raise error  # the call was already aborted
+    # Do not send the text of an internal error: it may contain private data.
     _log.error("a handler failed", exc_info=error)
     context.abort(grpc.StatusCode.INTERNAL, "an internal error; see the log of this node")
     raise AssertionError("abort raises")

@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from coterie.ratls.certificate import MAX_LIFETIME
 from coterie.ratls.evidence import INTEROPERABLE_OID, InteroperableEvidence
 
-# Never resolves (RFC 6761), so nothing but an explicit expectation can match such a name.
+# Never resolves (RFC 6761), so only an explicit expectation can match such a name.
 DNS_SUFFIX = "coterie.invalid"
 _CLOCK_SKEW = timedelta(minutes=5)
 
@@ -28,8 +28,8 @@ def spki_der(key: ec.EllipticCurvePublicKey) -> bytes:
 def dns_name(node: str, key: ec.EllipticCurvePublicKey) -> str:
     """The DNS name of a node's key.
 
-    It names the key too, so that a server can hold its old certificate beside a renewed one and
-    pick by the name that the client asks for (SNI).
+    It also names the key, so that a server can hold its old certificate beside a renewed one and
+    select by the name that the client requests (SNI, RFC 6066, 3).
     """
     return f"k{hashlib.sha256(spki_der(key)).hexdigest()[:16]}.{node}.{DNS_SUFFIX}"
 
@@ -51,7 +51,7 @@ def issue_certificate(
         evidence: Evidence whose claims are for this key.
         node: The node's name, into subject and DNS name.
         party: The node's party, into the subject.
-        at: The time now, UTC; validity starts a little earlier, for clocks that differ.
+        at: The time now, UTC; validity starts a little earlier, since clocks differ.
         lifetime: From start to end of validity.
         serial: Positive serial number of at most 159 bits, never used before; it makes the
             subject unique, since verifiers find trusted certificates by subject.
@@ -104,9 +104,9 @@ def issue_certificate(
 
 
 def stray_certificate_pem(at: datetime) -> bytes:
-    """A certificate whose private key is already forgotten; PEM.
+    """A certificate whose private key was discarded; PEM.
 
-    For TLS stacks that insist on something to trust where nobody is to be trusted.
+    For TLS libraries that need at least one trusted certificate when none should be trusted.
 
     Args:
         at: The time now, UTC.

@@ -1,4 +1,4 @@
-"""One gRPC connection to an attested peer, closed only when the last call on it has ended."""
+"""One gRPC connection to an attested peer, which closes after the last call on it has ended."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Link:
     """A gRPC channel with a count of the calls on it. Thread-safe.
 
     Args:
-        channel: The channel; it belongs to this object.
-        token: What every call on it carries: only the two ends of the attested session know it.
+        channel: The channel, which this object owns.
+        token: Token of every call on it, known only to the two ends of the attested session.
     """
 
     def __init__(self, channel: grpc.Channel, token: bytes) -> None:
@@ -28,32 +28,33 @@ class Link:
 
     @property
     def suspect(self) -> bool:
-        """Whether a call failed in a way that calls for attesting anew."""
+        """Whether a call failed in a way that requires a new attestation."""
         with self._lock:
             return self._suspect
 
     def begin(self) -> None:
-        """Counts a call in; only its owner calls this, who also retires it."""
+        """Adds a call to the count. Only the owner calls this, who also retires the link."""
         with self._lock:
             assert not self._retired
             self._calls += 1
 
     def end(self, code: grpc.StatusCode | None) -> None:
-        """Counts a call out.
+        """Removes a call from the count.
 
         Args:
-            code: How it ended; None if that is unknown.
+            code: Its status; None if unknown.
         """
         with self._lock:
             self._calls -= 1
             self._suspect = self._suspect or code in _SUSPECT_CODES
             close = self._retired and self._calls == 0
         if close:
-            # gRPC may be telling of the end in the thread that works the channel, for which closing waits.
+            # Close on another thread: gRPC may report the end on the channel's own thread, which
+            # closing waits for.
             threading.Thread(target=self.channel.close, name="link-closer").start()
 
     def retire(self) -> None:
-        """Closes the link as soon as no call is on it."""
+        """Closes the link as soon as it has no call."""
         with self._lock:
             self._retired = True
             close = self._calls == 0
@@ -61,7 +62,7 @@ class Link:
             self.channel.close()
 
     def close(self) -> None:
-        """Closes the link at once; calls on it are cancelled."""
+        """Closes the link at once and cancels its calls."""
         with self._lock:
             self._retired = True
         self.channel.close()

@@ -1,4 +1,4 @@
-"""The attestation port: accepts connections and does handshakes, bounded in number and time."""
+"""The attestation port: accepts connections and does handshakes, with bounds on number and time."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class ListenerLimits:
     """Bounds of an attestation port.
 
     Attributes:
-        pending: Handshakes under way at once. A further connection of an address that has fewer of
-            them than another takes the place of that one's oldest; any other is closed at once.
-        pending_per_host: Most of one address; further ones are closed at once.
+        pending: Largest number of concurrent handshakes. A further connection from an address that
+            has fewer of them than another replaces that address's oldest; others are closed.
+        pending_per_host: Largest number from one address; further connections are closed.
         seconds: Time for one handshake; slower peers are dropped.
     """
 
@@ -45,9 +45,9 @@ class ListenerLimits:
 def listen(address: Address) -> socket.socket:
     """Binds a listening TCP socket: to one address, or, for ``0.0.0.0`` and ``[::]``, to both families.
 
-    A name that has several addresses stands for the first, IPv4 before IPv6. gRPC takes both wildcards
-    for both families, and all addresses of a name: give it what ``bound`` says, so that a node's two
-    ports are reached in the same way.
+    Of a name with several addresses the first is used, IPv4 before IPv6. gRPC takes both wildcards
+    for both families, and uses all addresses of a name. Give it the result of ``bound``, so that
+    both ports of a node have the same addresses.
 
     Raises:
         AddressInUse: The address cannot be bound.
@@ -62,31 +62,31 @@ def listen(address: Address) -> socket.socket:
             return socket.create_server(
                 ("::", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
             )
-        # Reuse of addresses, not of ports: a second listener on the port is refused.
+        # Reuse addresses but not ports, so that a second listener on the port is refused.
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise address_in_use(address, error.strerror or str(error)) from error
 
 
 def _has_both_families() -> bool:
-    """Whether this machine has IPv6, and sockets that take IPv4 too."""
+    """Whether this machine has IPv6, and IPv6 sockets that also accept IPv4."""
     if not socket.has_dualstack_ipv6():
         return False
     try:
         with socket.create_server(("::1", 0), family=socket.AF_INET6):
             return True
-    except OSError:  # the kernel knows IPv6, but it is turned off
+    except OSError:  # the kernel has IPv6, but it is disabled
         return False
 
 
 def bound(sock: socket.socket) -> Address:
-    """Where a socket listens, in numbers."""
+    """The numeric address of a listening socket."""
     host, port = sock.getsockname()[:2]
     return Address(str(host), int(port))
 
 
 def plain_host(host: str) -> str:
-    """A peer's address: of one that came by IPv4 to a socket of both families, the IPv4 one."""
+    """A peer's address; an IPv4 address mapped to IPv6 is given as IPv4."""
     return host.removeprefix("::ffff:") if "." in host else host
 
 
@@ -104,9 +104,9 @@ class AttestationListener:
     """Does the listener's side of handshakes until it is stopped.
 
     Args:
-        sock: A listening socket; it belongs to this object.
+        sock: A listening socket, which this object owns.
         handle: Does a handshake on a connection within so many seconds; raises to refuse the peer.
-        refused: Told of refusals, as `Tally` tells: the remote host, why, and how often.
+        refused: Called for refusals, as `Tally` reports them: remote host, reason, and count.
         limits: Bounds.
     """
 
@@ -135,7 +135,7 @@ class AttestationListener:
         self._acceptor.start()
 
     def stop(self) -> None:
-        """Stops, breaks off handshakes under way, and waits for all threads."""
+        """Stops: aborts handshakes in progress and waits for all threads."""
         self._wake.send(b"x")
         if self._acceptor.ident is not None:
             self._acceptor.join()
@@ -154,14 +154,14 @@ class AttestationListener:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(self._woken, select.POLLIN)
-        stopping = select.poll()  # unlike select(), for descriptors of any number
+        stopping = select.poll()  # unlike select(), poll() works with any descriptor number
         stopping.register(self._woken, select.POLLIN)
         while self._woken.fileno() not in {fd for fd, _ in poll.poll()}:
             try:
                 sock, remote = self._socket.accept()
             except OSError:
-                # The peer has left again, or descriptors are short. That is load, and passes: those
-                # who wait are accepted when handshakes under way have ended.
+                # The peer has left again, or there are no free descriptors. That is load, and
+                # passes: waiting connections are accepted when handshakes in progress have ended.
                 stopping.poll(_PAUSE_SECONDS * 1000)
                 continue
             self._take(sock, plain_host(str(remote[0])))
@@ -174,7 +174,7 @@ class AttestationListener:
                 self._pending[sock] = place
                 try:
                     self._pool.submit(self._handshake, sock, host)
-                except RuntimeError:  # the system gives no further thread: load, too
+                except RuntimeError:  # the system has no further thread: also load
                     del self._pending[sock]
                     taken = False
         if not taken:
@@ -182,7 +182,7 @@ class AttestationListener:
             self._tally.note(host, self._busy())
 
     def _has_room(self, place: str) -> bool:
-        """Whether an address gets a place; makes one at the cost of who has most of them."""
+        """Whether an address gets a place; may take one from the address that has most of them."""
         held = Counter(self._pending.values())
         if held[place] >= self._limits.pending_per_host:
             return False
@@ -207,7 +207,7 @@ class AttestationListener:
         )
 
     def _defect(self, error: Exception) -> CoterieError:
-        """What is told of an error of another kind; the log has its traceback, once for each place that raises it."""
+        """The reported error for an internal error; logs the traceback once for each place."""
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = (type(error), last.filename, last.lineno)
         with self._lock:
@@ -225,14 +225,14 @@ class AttestationListener:
     def _handshake(self, sock: socket.socket, host: str) -> None:
         with self._lock:
             dropped = sock not in self._pending
-        if dropped:  # before it had its turn
+        if dropped:  # it was dropped before its turn
             sock.close()
             return
         try:
             self._handle(sock, self._limits.seconds)
         except CoterieError as error:
             self._tally.note(host, error)
-        except Exception as error:  # noqa: BLE001 (told like any refusal, since a peer can cause it again)
+        except Exception as error:  # noqa: BLE001 (reported like a refusal, since a peer can cause it again)
             self._tally.note(host, self._defect(error))
         finally:
             with self._lock:

@@ -1,4 +1,4 @@
-"""The messages of the session exchange (version 2), and how long each may be."""
+"""The messages of the session exchange (version 2), and their size limits."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from coterie.ratls.voucher import MAX_VOUCHER_BYTES
 from coterie.text import MAX_TEXT, printable
 
 MAX_STAPLE_BYTES = 1 << 20
-# Longest contents of a frame, by what it may be.
+# Longest contents of a frame, by message.
 HELLO_BYTES = 128
 REFUSAL_BYTES = 1 << 14
-ACCEPTANCE_BYTES = REFUSAL_BYTES  # a refusal may stand in its place
+ACCEPTANCE_BYTES = REFUSAL_BYTES  # a refusal may replace it
 CONTRACT_BYTES = MAX_CONTRACT_BYTES + 64
 
 QuoteBytes = Annotated[bytes, Field(min_length=1, max_length=MAX_QUOTE_BYTES)]
@@ -36,7 +36,7 @@ class Hello(Message):
     """
 
     KIND = "hello"
-    VERSION = 2  # 1 had no token that binds calls to the session
+    VERSION = 2  # version 1 had no token that binds calls to the session
     nonce: Nonce
     wants_collateral: bool
 
@@ -57,7 +57,7 @@ class EvidenceMessage(Message):
 
 
 class ContractMessage(Message):
-    """Sent only where the contracts differ.
+    """Sent only if the contracts differ.
 
     Attributes:
         contract: This side's contract, canonical JSON.
@@ -81,7 +81,7 @@ class Acceptance(Message):
 
 
 class Refusal(Message):
-    """Sent in place of any message but the first. Its texts are as they came: show `reason` instead.
+    """Sent in place of any message except the first. Its texts are raw: show `reason` instead.
 
     Attributes:
         error: Name of the error's class.
@@ -102,7 +102,7 @@ class Refusal(Message):
 
     @classmethod
     def of(cls, error: CoterieError | Mapping[str, str]) -> Self:
-        """The refusal that an error is told by; its texts are cut where they are too long.
+        """Makes the refusal that reports an error; cuts texts that are too long.
 
         Args:
             error: The error, or its ``to_dict``.
@@ -112,14 +112,14 @@ class Refusal(Message):
 
     @property
     def reason(self) -> dict[str, str]:
-        """The texts, printable."""
+        """The texts in printable form."""
         return {key: printable(text) for key, text in self.model_dump().items()}
 
     def as_error(self, peer: str) -> HandshakeFailed:
-        """The error of the side that was refused: it repeats the peer's reason.
+        """The error for the refused side, which repeats the peer's reason.
 
         Args:
-            peer: Who refused, for people.
+            peer: Name of the refusing peer, for people.
         """
         reason = self.reason
         check = f"[{reason['failed_check']}] " if reason["failed_check"] else ""

@@ -1,8 +1,8 @@
-"""How large the parts of a certificate are, from a few lengths alone: before anything parses it.
+"""Measures the parts of a certificate from a few lengths, before it is parsed.
 
-What a general parser spends on a certificate grows with the number of its parts, and whoever connects
-chooses those. So this reads only the lengths (X.690, 8.1.3) that lead to the list of extensions and
-past each of them, at most ``MOST_EXTENSIONS``.
+The cost of a general parser grows with the number of a certificate's parts, which a stranger
+chooses. So this module reads only the lengths (X.690, 8.1.3) up to the list of extensions and past
+each extension, at most ``MOST_EXTENSIONS``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _MOST_FIELDS = 10  # of a TBSCertificate
 
 
 class OutlineBroken(ValueError):
-    """The bytes have no certificate's outline; the message says why."""
+    """The bytes do not have a certificate's structure; the message says why."""
 
 
 def bytes_beside(der: bytes, oids: Sequence[bytes]) -> int:
-    """How many bytes of a certificate are not the content of certain extensions.
+    """Number of a certificate's bytes outside of the content of some extensions.
 
     Args:
         der: The certificate.
@@ -38,7 +38,7 @@ def bytes_beside(der: bytes, oids: Sequence[bytes]) -> int:
 
 
 def _octets(der: bytes, at: int, end: int) -> int:
-    """Length of the octet string that an extension ends with; parsers do not look into it."""
+    """Length of the octet string at the end of an extension, into which parsers do not look."""
     if der.startswith(_BOOLEAN, at):
         _, at = _bounds(der, at, end)
     start, stop = _enter(der, at, end, _OCTET_STRING)
@@ -48,7 +48,7 @@ def _octets(der: bytes, at: int, end: int) -> int:
 
 
 def _extensions(der: bytes) -> list[tuple[int, int]]:
-    """Where the content of every extension begins and ends."""
+    """Start and end of every extension's content."""
     body, _ = _enter(der, 0, len(der), _SEQUENCE)
     at, end = _enter(der, body, len(der), _SEQUENCE)
     for _ in range(_MOST_FIELDS):
@@ -71,7 +71,7 @@ def _extensions(der: bytes) -> list[tuple[int, int]]:
 
 
 def _enter(der: bytes, at: int, limit: int, tag: int) -> tuple[int, int]:
-    """Where the content of the element at a place, which must have this tag, begins and ends."""
+    """Start and end of the content of the element at a position, which must have this tag."""
     bounds = _bounds(der, at, limit)
     if der[at] != tag:
         raise OutlineBroken(f"tag {der[at]:#04x} in place of {tag:#04x}")
@@ -79,7 +79,7 @@ def _enter(der: bytes, at: int, limit: int, tag: int) -> tuple[int, int]:
 
 
 def _bounds(der: bytes, at: int, limit: int) -> tuple[int, int]:
-    """Where the content of the element at a place begins and ends."""
+    """Start and end of the content of the element at a position."""
     if at + 2 > limit:
         raise OutlineBroken("it is cut short")
     length, start = der[at + 1], at + 2

@@ -1,4 +1,4 @@
-"""What is known of an attested peer."""
+"""The record of an attested peer."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from coterie.kinds import Role
 
 @dataclass(frozen=True)
 class Proof:
-    """What a peer showed beside its certificate: enough to judge it once more, by somebody else.
+    """A peer's evidence beside its certificate, sufficient for a third party to verify it again.
 
-    The exporter is a digest of the ended session's secret for one label (RFC 8446, 7.5): it opens
-    nothing, and no other session has it.
+    The exporter is a digest of the ended session's secret for one label (RFC 8446, 7.5). It
+    decrypts nothing, and no other session has it.
 
     Attributes:
         voucher: Its party's voucher, CBOR.
@@ -25,7 +25,7 @@ class Proof:
         nonce: This side's nonce, which the quote covers; 32 bytes.
         dialled: Whether the peer was the dialler.
         own_key: SHA-256 of the key that this side showed, 32 bytes.
-        collateral: What certificate and quote were judged by.
+        collateral: The collateral by which certificate and quote were verified.
     """
 
     voucher: bytes
@@ -44,18 +44,18 @@ class Peer:
     Attributes:
         node: Its name in the contract.
         role: Its role.
-        party: The company that vouches for it.
-        incarnation: Number of this start of the node; of two, the larger one counts.
-        certificate_der: The certificate that is pinned.
+        party: The party that vouches for it.
+        incarnation: Number of this start of the node; the larger of two is valid.
+        certificate_der: The pinned certificate.
         certificate_sha256: Its SHA-256, 32 bytes.
         spki_sha256: SHA-256 of its public key, 32 bytes.
         dns_name: The DNS name in the certificate.
-        verdict: How its session evidence was judged.
-        attested_at: When, UTC.
-        expires_at: The least of re-attestation time and the ends of certificate, voucher and
-            collateral, UTC; the pin is good until then.
-        grpc_port: Where its gRPC server listens; 0 for a peer that dialled.
-        proof: What it showed; absent where only the verdict is of interest.
+        verdict: The verdict on its session evidence.
+        attested_at: Time of attestation, UTC.
+        expires_at: Expiry of the pin, UTC: the earliest of the re-attestation time and the expiries
+            of certificate, voucher and collateral.
+        grpc_port: Port of its gRPC server; 0 for a peer that dialled.
+        proof: Its evidence; absent if only the verdict is needed.
         call_token: Exported from the attested session (RFC 8446, 7.5), 32 bytes: the dialler shows it
             with every call. A secret of both ends.
     """

@@ -1,4 +1,4 @@
-"""The board of pinned certificates: the peers that this node trusts at the moment, and until when."""
+"""The pinned certificates: the peers that this node trusts at present, and their expiries."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from datetime import datetime
 from coterie.errors import CallRefused, EvidenceRefused
 from coterie.ratls.peer import Peer
 
-# A node's connections share its certificate; each comes of a session of its own.
+# A node's connections share its certificate; each has a session of its own.
 SESSIONS_PER_CERTIFICATE = 64
 
 
 class PinBoard:
     """Attested peers by certificate digest. Thread-safe.
 
-    Of two incarnations of a node the newer one counts: it replaces the older one at once, and the
-    older one cannot come back. A renewed certificate of the same incarnation stands beside the old
-    one until that expires, so that calls under way are not lost.
+    A newer incarnation of a node replaces the older one at once, and the older one cannot return. A
+    renewed certificate of the same incarnation is kept beside the old one until that expires, so
+    that calls in progress are not lost.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pins: dict[bytes, Peer] = {}
-        self._tokens: dict[bytes, dict[bytes, datetime]] = {}  # of a certificate, oldest first
+        # Sessions of a certificate, oldest first.
+        self._tokens: dict[bytes, dict[bytes, datetime]] = {}
         self._newest: dict[str, int] = {}
         self._version = 0
 
@@ -68,7 +69,7 @@ class PinBoard:
             now: The time now, UTC.
 
         Raises:
-            CallRefused: Nobody pinned it, a newer incarnation replaced it, or its time is up.
+            CallRefused: It is not pinned, a newer incarnation replaced it, or its pin has expired.
         """
         with self._lock:
             peer = self._pins.get(certificate_sha256)
@@ -89,16 +90,16 @@ class PinBoard:
         return peer
 
     def caller(self, certificate_sha256: bytes, token: bytes, now: datetime) -> Peer:
-        """The peer behind a call: it has the certificate's key, and knows of an attested session.
+        """The peer behind a call, which has the certificate's key and an attested session's token.
 
         Args:
             certificate_sha256: SHA-256 of the DER certificate, 32 bytes.
-            token: What the call carries: `Peer.call_token` of a session that has not run out.
+            token: The call's token: `Peer.call_token` of a session that has not expired.
             now: The time now, UTC.
 
         Raises:
-            CallRefused: As for `lookup`; or the token is that of no such session: a stolen key alone
-                has none.
+            CallRefused: As for `lookup`; or the token belongs to no valid session, as with a stolen
+                key.
         """
         peer, _ = self.session(certificate_sha256, token, now)
         return peer
@@ -111,13 +112,13 @@ class PinBoard:
         *,
         made_of: Callable[[bytes], bytes] = lambda token: token,
     ) -> tuple[Peer, bytes]:
-        """The peer that shows a certificate and what only the ends of a session with it can make.
+        """The peer with a certificate and a value that only the ends of a session with it can make.
 
         Args:
             certificate_sha256: SHA-256 of the DER certificate, 32 bytes.
-            shown: What it shows.
+            shown: The value.
             now: The time now, UTC.
-            made_of: What is to be shown, of a session's token; the token itself by default.
+            made_of: Makes the expected value from a session's token; by default the token itself.
 
         Returns:
             The peer, and the token.
@@ -128,7 +129,7 @@ class PinBoard:
         peer = self.lookup(certificate_sha256, now)
         with self._lock:
             tokens = tuple(self._tokens.get(certificate_sha256, {}).items())
-        # Every one is compared, so that the time tells nothing.
+        # Compare with all of them, so that the time reveals nothing.
         fits = [
             token
             for token, until in tokens
@@ -139,32 +140,32 @@ class PinBoard:
         return peer, fits[0]
 
     def holder(self, token: bytes) -> str:
-        """The node whose session a token is of, so that a call can be counted before it is judged.
+        """The node whose session a token belongs to, to count a call before it is checked.
 
-        Says nothing of who shows the token, nor of whether the session has run out.
+        It does not check who shows the token, nor whether the session has expired.
 
         Args:
-            token: What the call carries.
+            token: The call's token.
 
         Raises:
-            CallRefused: It is that of no session that is known: `caller` would refuse it too.
+            CallRefused: It belongs to no known session; `caller` would refuse it too.
         """
         with self._lock:
             known = [(self._pins[pin].node, one) for pin in self._pins for one in self._tokens[pin]]
-        # Every one is compared, so that the time tells nothing.
+        # Compare with all of them, so that the time reveals nothing.
         fits = [node for node, one in known if hmac.compare_digest(token, one)]
         if not token or not fits:
             raise _no_session("a call", token)
         return fits[0]
 
     def trusted(self, now: datetime) -> tuple[Peer, ...]:
-        """The peers whose pins hold now."""
+        """The peers with valid pins."""
         with self._lock:
             return tuple(peer for peer in self._pins.values() if now < peer.expires_at)
 
     @property
     def version(self) -> int:
-        """Grows with every change; lets a reader skip what it has seen."""
+        """A number that grows with every change, so that readers can skip an unchanged state."""
         with self._lock:
             return self._version
 

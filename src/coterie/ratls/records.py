@@ -1,8 +1,8 @@
-"""TLS records, one at a time, before a deadline, and few without data.
+"""Reads TLS records one at a time, before a deadline, with few records without data.
 
-OpenSSL with a socket of its own reads on within one call for as long as there come records that hold nothing for its
-caller (key updates, empty ones, warnings), and so past every deadline. So OpenSSL works in memory here, and is
-given one record at a time.
+With a socket of its own, OpenSSL continues to read within one call while records come that hold no
+data for its caller (key updates, empty records, warnings), and so beyond any deadline. Here OpenSSL
+works in memory and gets one record at a time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from coterie.errors import HandshakeFailed, PeerUnreachable
 from coterie.ratls.deadline import Deadline
 from coterie.text import printable
 
-MOST_WITHOUT_DATA = 64  # a handshake has about ten, and two tickets may follow it
+MOST_WITHOUT_DATA = 64  # a handshake has about ten records, and two tickets may follow
 _HEAD_BYTES = 5
 _TYPES = range(20, 24)  # RFC 8446, 5.1
 _MOST_BYTES = (1 << 14) + 256
@@ -30,8 +30,8 @@ class Records:
 
     Args:
         sock: A connected socket.
-        deadline: By when everything must be done.
-        peer_name: How errors call the peer.
+        deadline: Time limit of everything.
+        peer_name: The peer's name in errors.
     """
 
     def __init__(self, sock: socket.socket, deadline: Deadline, peer_name: str) -> None:
@@ -41,11 +41,11 @@ class Records:
         self._without_data = 0
 
     def read(self) -> bytes:
-        """The next record, whole. It counts as one without data until ``had_data`` says otherwise.
+        """Reads the next record. It counts as one without data until ``had_data`` is called.
 
         Raises:
-            PeerUnreachable: The peer went away, or the deadline has passed, whatever has come.
-            HandshakeFailed: It is not TLS, or one record too many without data.
+            PeerUnreachable: The peer went away, or the deadline has passed.
+            HandshakeFailed: It is not TLS, or there are too many records without data.
         """
         if self._without_data == MOST_WITHOUT_DATA:
             raise HandshakeFailed(
@@ -62,21 +62,22 @@ class Records:
         return head + self._exactly(length)
 
     def had_data(self) -> None:
-        """The record that was read last did."""
+        """Marks the last record as one with data."""
         self._without_data -= 1
 
     def write(self, octets: bytes) -> None:
-        """Sends all of it.
+        """Sends all bytes.
 
         Raises:
             PeerUnreachable: The peer went away or was too slow.
         """
-        # With nothing to send, the kernel would tell of a reset before what came ahead of it is read.
+        # With nothing to send, do not call the kernel: it would report a reset before the data that
+        # came first.
         if octets:
             self._in(self._deadline.remaining(), partial(self._socket.sendall, octets))
 
     def write_at_once(self, octets: bytes) -> None:
-        """Sends what can be sent without waiting."""
+        """Sends as much as possible without waiting."""
         with suppress(PeerUnreachable):
             self._in(0.0, partial(self._socket.sendall, octets))
 
@@ -116,7 +117,7 @@ def broken_off(peer_name: str, seen: str) -> PeerUnreachable:
 
 
 def tls_failed(peer_name: str, seen: str) -> HandshakeFailed:
-    """The error for what is no TLS, or TLS that fails."""
+    """The error for bytes that are not TLS, or for a failure of TLS."""
     return HandshakeFailed(
         f"TLS with {peer_name} failed",
         expected="mutual TLS 1.3",

@@ -1,8 +1,9 @@
-"""What is told of refusals: whoever connects can cause them without end, and a log lies on somebody's disk.
+"""Limits the reports of refusals, which any client can cause without end.
 
-The first refusal of an address for a reason is told at once, then the tenth, the hundredth and so on, each
-with how many there were since. Addresses that come after ``MOST_KEPT`` within an hour share one place for each
-reason. When the hour is over, what is still untold is told, and a new one begins.
+The first refusal of an address for a reason is reported at once, then the tenth, the hundredth and
+so on, each with the number since the last report. After ``MOST_KEPT`` addresses within an hour,
+further addresses share one count for each reason. At the end of the hour the rest is reported, and
+a new hour begins.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ Refused = Callable[[str, CoterieError, int], None]
 
 
 def log_refusal(address: str, error: CoterieError, count: int) -> None:
-    """Writes to the log why a peer was refused, and how often since it was told last."""
+    """Logs why a peer was refused, and how often since the last report."""
     times = "" if count == 1 else f" {count} times"
     _log.warning("refused a peer at %s%s: %s", address, times, printable(str(error), None))
 
 
 def origin(host: str) -> str:
-    """What counts as one address: an IPv4 address, or the network of 64 bits of an IPv6 one.
+    """The unit of counting: an IPv4 address, or the /64 network of an IPv6 address.
 
-    Whoever has one address of IPv6 has a network of them (RFC 6177).
+    An owner of one IPv6 address has a network of them (RFC 6177).
     """
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
@@ -50,7 +51,7 @@ def origin(host: str) -> str:
 
 @dataclass
 class _Count:
-    """How often an address was refused for a reason."""
+    """Number of refusals of an address for a reason."""
 
     error: CoterieError
     told: int = 0
@@ -58,11 +59,11 @@ class _Count:
 
 
 class Tally:
-    """Counts refusals, and tells of few. Thread-safe.
+    """Counts refusals, and reports few of them. Thread-safe.
 
     Args:
-        tell: Told the address, the newest error, and how many there were since it was told last.
-        monotonic: Seconds of a clock that only goes forward.
+        tell: Called with the address, the newest error, and the number since the last report.
+        monotonic: Monotonic clock, in seconds.
     """
 
     def __init__(self, tell: Refused, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -73,7 +74,7 @@ class Tally:
         self._began = monotonic()
 
     def note(self, address: str, error: CoterieError) -> None:
-        """Counts a refusal; tells of it, or does not."""
+        """Counts a refusal, and reports it if it is due."""
         told: list[tuple[str, CoterieError, int]] = []
         with self._lock:
             now = self._monotonic()
@@ -93,7 +94,7 @@ class Tally:
             self._tell(*line)
 
     def flush(self) -> None:
-        """Tells what is untold."""
+        """Reports what was not reported yet."""
         with self._lock:
             told = self._rest()
         for line in told:

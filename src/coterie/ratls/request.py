@@ -1,11 +1,11 @@
-"""One attested question over TLS: what the handshake, the key server and the status have in common.
+"""One attested question over TLS: the common part of handshake, key server and status.
 
-Each end of a connection proves who it is in one of two ways. A node shows a certificate with evidence,
-which the other end judges inside the TLS handshake, and then a quote that is made for this very
-session. A party shows a throw-away key, and signs the session with the key that the contract names.
+Each end of a connection authenticates itself in one of two ways. A node shows a certificate with
+evidence, which the other end verifies inside the TLS handshake, and then a quote made for this
+session. A party shows a temporary key, and signs the session with the key that the contract names.
 
-What is said inside is one protocol's messages, each bounded by what may come in its place. One deadline
-covers all of it, from the connection on.
+The messages inside belong to one protocol, and each is bounded by the longest allowed one. One
+deadline covers everything from the connection on.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ Due = TypeVar("Due", bound=Message)
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is spoken inside TLS.
+    """A protocol inside TLS.
 
     Attributes:
         alpn: Its name in TLS.
-        exporter_label: Of the keying material that ties evidence and signatures to the session.
-        label: What a party signs on the session begins with it; it ends in a zero byte.
+        exporter_label: Label of the keying material that binds evidence and signatures to the
+            session.
+        label: First part of a party's signed statement on the session; it ends in a zero byte.
         codec: Its messages.
     """
 
@@ -64,23 +65,23 @@ def tls_session(
     alpn: bytes = ALPN,
     others: Mapping[bytes, Judge] | None = None,
 ) -> Iterator[TlsConnection]:
-    """Does the TLS handshake on a connection, and closes it in good order in the end.
+    """Does the TLS handshake on a connection, and closes it in order at the end.
 
     Args:
         sock: The connection.
         identity: Shown to the other side.
         judge: As in ``TlsConnection``.
-        side: Which end this is.
+        side: This end's side.
         at: The time now, UTC.
-        deadline: By when everything must be done.
-        peer_name: How errors call the other side.
+        deadline: Time limit of everything.
+        peer_name: The other side's name in errors.
         alpn: Name of the protocol.
         others: As in ``TlsConnection``.
 
     Raises:
         HandshakeFailed: TLS failed.
         PeerUnreachable: The other side went away or was too slow.
-        CoterieError: What ``judge`` raises.
+        CoterieError: An error of ``judge``.
     """
     try:
         connection = TlsConnection(
@@ -116,10 +117,10 @@ def dialled(
     at: datetime,
     seconds: float = HANDSHAKE_SECONDS,
 ) -> Iterator[TlsConnection]:
-    """Connects to a port that attests; else as `tls_session`.
+    """Connects to an attestation port; otherwise like `tls_session`.
 
     Args:
-        destination: Who is dialled.
+        destination: The destination.
         identity: Shown to the other side.
         judge: As in ``TlsConnection``.
         alpn: Name of the protocol.
@@ -127,7 +128,7 @@ def dialled(
         seconds: Time for all of it, connecting included.
 
     Raises:
-        PeerUnreachable: Nobody answers, or the other side went away or was too slow.
+        PeerUnreachable: There is no answer, or the other side went away or was too slow.
         HandshakeFailed: TLS failed.
     """
     deadline = Deadline.after(seconds)
@@ -146,13 +147,13 @@ def dialled(
 
 @contextmanager
 def told_of_refusals(connection: TlsConnection) -> Iterator[None]:
-    """Tells the peer why it is refused, if it is still there; the error goes on."""
+    """Sends the peer the reason of its refusal, if possible; raises the error again."""
     try:
         yield
     except (PeerUnreachable, HandshakeFailed):
-        raise  # the peer is gone, or TLS or the peer itself has said all there is to say
+        raise  # the peer is gone, or TLS or the peer has already reported the error
     except CoterieError as error:
-        with suppress(CoterieError):  # the peer went away; the refusal stands all the same
+        with suppress(CoterieError):  # the peer went away; raise the refusal nevertheless
             connection.send(frame(Refusal.of(error)))
         raise
 
@@ -164,13 +165,13 @@ def fresh_evidence(
 
     Args:
         tee: Makes the quote.
-        source: Of the collateral.
-        report_data: What the quote must carry, 64 bytes.
-        staple: Whether the peer asked for collateral; else it is empty.
+        source: Source of the collateral.
+        report_data: Report data of the quote, 64 bytes.
+        staple: Whether the peer asked for collateral; otherwise it is empty.
         at: The time now, UTC.
 
     Raises:
-        EnvironmentUnfit: The TEE makes no quote.
+        EnvironmentUnfit: The TEE cannot make a quote.
     """
     quote = tee.quote(report_data)
     return quote, stapled(source, quote, at) if staple else b""
@@ -180,16 +181,16 @@ class Exchange:
     """The messages of one protocol over one TLS session.
 
     Args:
-        connection: Its handshake is done.
-        protocol: What is spoken.
-        side: Which end this is.
+        connection: The connection after its handshake.
+        protocol: The protocol.
+        side: This end's side.
         own_key: SHA-256 of this end's SubjectPublicKeyInfo.
         peer_key: SHA-256 of the other end's.
-        peer_name: How errors call the other end.
+        peer_name: The other end's name in errors.
 
     Attributes:
-        binding: What ties evidence and signatures to the session.
-        peer_proved: To be set once the other end has proved itself: a refusal is its own word then.
+        binding: Binds evidence and signatures to the session.
+        peer_proved: Set it once the other end is authenticated; refusals are then its own.
     """
 
     def __init__(
@@ -212,7 +213,7 @@ class Exchange:
 
     @property
     def statement(self) -> bytes:
-        """What a party signs on this session."""
+        """The statement on this session that a party signs."""
         return self.binding.statement(self._protocol.label)
 
     def send(self, message: Message) -> None:
@@ -228,13 +229,13 @@ class Exchange:
         """Waits for a message.
 
         Args:
-            due: Which one.
+            due: Kind of the expected message.
             most: Longest encoding of it, or of a refusal in its place.
-            items: Most items in it.
+            items: Largest number of its items.
 
         Raises:
             HandshakeFailed: The listener refused this end and says why; or TLS failed.
-            MessageRefused: Another message, or none.
+            MessageRefused: It is another message, or malformed.
             PeerUnreachable: The other end went away or was too slow.
         """
         self._frames.most, self._frames.items = most, items
@@ -261,15 +262,15 @@ class Exchange:
         trust: RelyingParty,
         at: datetime,
     ) -> JudgedSession:
-        """Judges the other end's evidence for this session.
+        """Verifies the other end's evidence for this session.
 
         Args:
             judged: Its certificate.
-            quote: What it sent.
-            collateral: What it sent along, JSON.
+            quote: Its quote.
+            collateral: Its stapled collateral, JSON.
             nonce: The nonce that this end sent.
             trust: This end's trust.
-            at: The time to judge at, UTC.
+            at: Time as of which to verify, UTC.
 
         Raises:
             EvidenceRefused: A check failed.

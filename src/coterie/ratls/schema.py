@@ -1,9 +1,12 @@
 """Messages as pydantic models over deterministic CBOR: one encoding for each meaning.
 
-`coterie.ratls.cbor` bounds the bytes, counts their items and checks their encoding before an object is made of them.
-Then a model validates the map: every key must be there, no other may be, and no value is converted. In
-the end the model is encoded again and compared with the bytes. This closes what pydantic leaves open:
-``Literal[1]`` accepts ``True`` and ``1.0``, and a field with a default accepts a map without its key.
+`coterie.ratls.cbor` bounds the bytes, counts their items and checks their encoding before any
+object is made. Then a model validates the map: every key must be present, no other key may be, and
+no value is converted. Last, the model is encoded again and compared with the bytes. This refuses
+what pydantic
+accepts: for ``Literal[1]`` also ``True`` and ``1.0``, and for a field with a default also a map
+    without its
+key.
 """
 
 from __future__ import annotations
@@ -17,10 +20,10 @@ from coterie.errors import MessageRefused
 from coterie.ratls import cbor
 from coterie.text import printable
 
-ITEMS = 16  # no message has more, but for the answer of a status
+ITEMS = 16  # only the answer of a status has more
 NONCE_BYTES = 32
 SIGNATURE_BYTES = 64
-_LAST_SECOND = 253_402_300_799  # of the year 9999
+_LAST_SECOND = 253_402_300_799  # end of the year 9999
 
 Element = TypeVar("Element")
 Nonce = Annotated[bytes, Field(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
@@ -45,11 +48,11 @@ class Record(BaseModel):
     )
 
     def to_map(self) -> dict[str, object]:
-        """The map that is encoded."""
+        """The map to encode."""
         return self.model_dump(by_alias=True)
 
     def to_cbor(self) -> bytes:
-        """The one encoding."""
+        """The canonical encoding."""
         return cbor.encode(self.to_map())
 
     @classmethod
@@ -83,18 +86,18 @@ class Record(BaseModel):
 
 
 class Message(Record):
-    """A record that says which message it is.
+    """A record that names its message.
 
     Attributes:
-        KIND: Stands under ``kind``.
-        VERSION: Stands under ``version`` in messages that open an exchange; None in others.
+        KIND: Value of the key ``kind``.
+        VERSION: Value of the key ``version`` in messages that open an exchange; None in others.
     """
 
     KIND: ClassVar[str]
     VERSION: ClassVar[int | None] = None
 
     def to_map(self) -> dict[str, object]:
-        """The map that is encoded."""
+        """The map to encode."""
         version = {} if self.VERSION is None else {"version": self.VERSION}
         return {"kind": self.KIND, **version, **super().to_map()}
 
@@ -103,8 +106,8 @@ class Codec:
     """Encodes and decodes the messages of one protocol.
 
     Args:
-        messages: Their models.
-        between: Who speaks the protocol, for errors.
+        messages: Models of the messages.
+        between: The two ends of the protocol, for errors.
     """
 
     def __init__(self, *messages: type[Message], between: str) -> None:
@@ -117,7 +120,7 @@ class Codec:
         Args:
             data: The encoding.
             max_bytes: Longest accepted encoding.
-            max_items: Most items in it.
+            max_items: Largest number of items.
 
         Raises:
             MessageRefused: The bytes are not the canonical encoding of a message of this version.
@@ -133,20 +136,21 @@ class Codec:
             ) from error
 
     def _model(self, value: dict[str, cbor.CborValue]) -> type[Message]:
-        """The model for a map, from which kind and version are taken out."""
+        """The model for a map; removes kind and version from the map."""
         kind = value.pop("kind", None)
         model = self._messages.get(kind) if isinstance(kind, str) else None
         if model is None:
             raise cbor.CborInvalid(f"kind must be one of {', '.join(self._messages)}")
         if model.VERSION is not None:
             version = value.pop("version", None)
-            if type(version) is not int or version != model.VERSION:  # True == 1
+            # Compare types too, since True == 1.
+            if type(version) is not int or version != model.VERSION:
                 raise cbor.CborInvalid(f"version must be {model.VERSION}, not {version!r:.40}")
         return model
 
 
 def problem_of(error: ValidationError) -> str:
-    """What is wrong with a map; of its values nothing is shown, since they may be secret, or long."""
+    """The fault of a map, without its values, which may be secret or long."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     for kind, title in (("extra_forbidden", "unknown keys"), ("missing", "missing keys")):
         if keys := [_place(one["loc"]) for one in found if one["type"] == kind]:

@@ -1,8 +1,8 @@
 """A gRPC server that only attested peers can reach.
 
-Two ports: on the one, peers attest themselves and are pinned; on the other, gRPC over mutual TLS
-trusts the pinned certificates and nothing else. gRPC has no verifier of its own to plug in, so
-each of its TLS handshakes fetches the certificates that are pinned at that moment.
+It has two ports. On the first, peers are attested and pinned. On the second, gRPC over mutual TLS
+trusts only the pinned certificates. gRPC accepts no custom verifier, so each of its TLS handshakes
+fetches the certificates that are pinned at that time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from coterie.ratls.refusals import Refused, log_refusal
 from coterie.ratls.trust import TrustContext
 
 _GRACE_SECONDS = 60.0
-_SPARE_THREADS = 4  # refuse what is over the limits
+_SPARE_THREADS = 4  # refuse connections over the limits
 
 
 class AttestedServer:
@@ -51,12 +51,13 @@ class AttestedServer:
         permissions: Which roles may call a method, by full name such as
             ``/coterie.ParameterServer/Join``; methods that are not listed are refused.
         max_message_bytes: Longest message, both ways.
-        refused: Told of peers that the handshake refuses, as `Tally` tells; logs by default.
-        admitted: Told of every peer that is pinned.
+        refused: Called for peers that the handshake refuses, as `Tally` reports them; by default
+            logs.
+        admitted: Called for every peer that is pinned.
         limits: Bounds of the attestation port.
         calls: Bounds of calls at the gRPC port.
         connections: Bounds of connections to it.
-        reception: Serves visitors at the attestation port.
+        reception: Serves guests at the attestation port.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class AttestedServer:
         self._connections = Connections(self._connection_limits)
         self._reception = reception
         self._pins = PinBoard()
-        # gRPC needs at least one trusted certificate; nobody holds the key of this one.
+        # gRPC needs at least one trusted certificate; the key of this one was discarded.
         self._nobody = stray_certificate_pem(datetime.now(UTC))
         self._seen: tuple[tuple[bytes, ...], tuple[bytes, ...]] | None = None
         self._grpc: grpc.Server | None = None
@@ -131,7 +132,7 @@ class AttestedServer:
         self._listener.start()
 
     def stop(self, grace: float = 0.5) -> None:
-        """Stops both ports; calls under way get ``grace`` seconds."""
+        """Stops both ports; calls in progress get ``grace`` seconds."""
         if self._listener is not None:
             self._listener.stop()
             self._listener = None
@@ -148,7 +149,7 @@ class AttestedServer:
     def _start_grpc(self, wanted: Address) -> None:
         age = int(self._trust.reattestation.total_seconds() * 1000)
         grace = int((self._trust.contract.limits.step_seconds + _GRACE_SECONDS) * 1000)
-        # A handler that waits holds a thread: there is one for every call that anybody may make.
+        # A waiting handler holds a thread, so there is a thread for every allowed call.
         threads = self._calls.per_peer * len(self._trust.contract.nodes) + _SPARE_THREADS
         pool = ThreadPoolExecutor(threads, thread_name_prefix="grpc-handler")
         server = grpc.server(
@@ -198,7 +199,7 @@ class AttestedServer:
         return self._grpc_port
 
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
-        """The certificates of this moment; None where nothing has changed (the stub errs).
+        """The present certificates; None if nothing has changed (the stub's type is wrong).
 
         gRPC asks for them whenever it has accepted a connection.
         """
@@ -207,7 +208,7 @@ class AttestedServer:
         peers = self._pins.trusted(self._trust.clock())
         trusted = tuple(peer.certificate_pem for peer in peers)
         state = (tuple(item.spki_digest for item in held), trusted)
-        if state == self._seen or not held:  # there is nothing new to show
+        if state == self._seen or not held:  # no new certificate to show
             return cast("grpc.ServerCertificateConfiguration", None)
         self._seen = state
         return grpc.ssl_server_certificate_configuration(

@@ -2,18 +2,19 @@
 
 The rules, the same for both sides:
 
-1. Each says hello with a fresh nonce, once, first.
+1. Each first sends a hello with a fresh nonce, once.
 2. Each sends a quote made for this session: report data = SHA-256(label || direction || TLS exporter ||
    own key's hash || peer key's hash || peer's nonce) || 32 zero bytes. So evidence that was replayed,
-   relayed from another connection or reflected does not fit. With it goes the party's voucher, and
-   collateral where the peer asked for it.
-3. Each judges the peer's voucher, which no stranger has and which is cheap to check, then both its
-   quotes (the certificate's, the session's), and only then looks at collateral that came along.
-4. Where the contract digests differ, each sends its contract, names the values that differ, refuses.
-5. Otherwise the dialler accepts; the listener pins the dialler, and only then accepts, naming its
-   gRPC port. A dialler that holds the acceptance can call at once.
+   relayed from another connection or reflected does not fit. The party's voucher is sent with it,
+   and collateral if the peer asked for it.
+3. Each verifies the peer's voucher, which no stranger has and which is cheap to check, then both
+   quotes (the certificate's and the session's). Only then does it read stapled collateral.
+4. If the contract digests differ, each sends its contract, names the values that differ, and
+   refuses.
+5. Otherwise the dialler accepts. The listener pins the dialler and only then accepts, with its gRPC
+   port. So a dialler that has the acceptance can call at once.
 
-Any other message, order or form is refused, and after a refusal nothing is accepted any more.
+Any other message, order or form is refused. After a refusal nothing is accepted.
 """
 
 from __future__ import annotations
@@ -61,26 +62,26 @@ class Prove(Protocol):
     """Makes this side's evidence."""
 
     def __call__(self, report_data: bytes, *, staple: bool) -> tuple[bytes, bytes]:
-        """A quote over report data, and its collateral."""
+        """Makes a quote over report data, and fetches its collateral."""
         ...
 
 
 @dataclass(frozen=True)
 class SessionInputs:
-    """All that one side brings into the exchange.
+    """The inputs of one side of the exchange.
 
     Attributes:
-        side: Which end this is.
+        side: This end's side.
         contract: This node's contract.
         own: This node's claims.
         peer: The claims in the peer's certificate.
         exporter: Keying material exported from the TLS session, 32 bytes.
         nonce: 32 fresh random bytes.
         voucher: This node's voucher in CBOR; empty if it has none.
-        at: The time to judge at, UTC.
+        at: Time as of which to verify, UTC.
         wants_collateral: Whether the peer must staple its collateral.
         prove: Makes a quote over 64 bytes of report data, and fetches collateral (JSON) for it if
-            ``staple`` says so; else, or if there is none, collateral is empty.
+            ``staple`` is set; otherwise, or if there is none, collateral is empty.
         judge: Appraises the peer's certificate quote and the session quote: called with the
             session quote, its expected report data and the stapled collateral. Raises
             EvidenceRefused.
@@ -102,8 +103,8 @@ class SessionInputs:
 class Session:
     """One side of one exchange.
 
-    Feed it with `start` and `receive`, send what they return. When `state` is ``ready`` call
-    `acknowledge`. If anything raises, tell the peer and close.
+    Call `start` and `receive`, and send the bytes that they return. When `state` is ``ready``, call
+    `acknowledge`. If anything raises, report it to the peer and close.
     """
 
     def __init__(self, inputs: SessionInputs) -> None:
@@ -119,12 +120,12 @@ class Session:
 
     @property
     def state(self) -> State:
-        """What this side waits for; ``ready`` means: for its own `acknowledge`."""
+        """The message that this side waits for; ``ready``: it waits for `acknowledge`."""
         return self._state
 
     @property
     def peer_proved(self) -> bool:
-        """Whether the peer's evidence and voucher hold: what comes after is its own word."""
+        """Whether the peer's evidence and voucher are valid; later messages are then its own."""
         return self._peer_proved
 
     @property
@@ -145,7 +146,7 @@ class Session:
 
     @property
     def peer_acceptance(self) -> Acceptance:
-        """The peer's acceptance; for the listener once ``ready``, for the dialler once ``done``."""
+        """The peer's acceptance; the listener has it once ``ready``, the dialler once ``done``."""
         assert self._acceptance is not None
         return self._acceptance
 
@@ -155,7 +156,7 @@ class Session:
         return frame(hello)
 
     def receive(self, data: bytes) -> bytes:
-        """Takes what came from the peer, in pieces of any size.
+        """Takes bytes from the peer, in pieces of any size.
 
         Returns:
             Bytes to send.
@@ -181,8 +182,8 @@ class Session:
         """Accepts the peer; for the listener only after the peer is pinned.
 
         Args:
-            grpc_port: Where the listener's gRPC server listens; 0 for the dialler.
-            valid_until: Until when this side trusts the peer's certificate.
+            grpc_port: Port of the listener's gRPC server; 0 for the dialler.
+            valid_until: Time until which this side trusts the peer's certificate.
 
         Returns:
             Bytes to send.
@@ -236,7 +237,7 @@ class Session:
                 voucher, self._in.peer, contract=self._in.contract, at=self._in.at
             )
         except VoucherRefused as error:
-            if differ:  # whom no party vouches for is not shown the contract, so only a hint
+            if differ:  # no contract for a peer without a valid voucher, so only a hint
                 error.remedy += (
                     "; the contracts differ too: compare `coterie contract show` of both"
                 )

@@ -1,4 +1,4 @@
-"""What ties evidence and signatures to one TLS session: its exporter, the keys of both ends, a fresh nonce."""
+"""Binds evidence and signatures to one TLS session: by exporter, keys of both ends, and a nonce."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _OTHER: dict[Direction, Direction] = {"dialler": "listener", "listener": "dialle
 def session_report_data(
     sender: Direction, *, exporter: bytes, own_key: bytes, peer_key: bytes, peer_nonce: bytes
 ) -> bytes:
-    """Report data of a quote that is made for one session.
+    """Report data of a quote for one session.
 
     Args:
-        sender: Which end the quote is of.
+        sender: The end that the quote belongs to.
         exporter: 32 bytes of keying material exported from the TLS session (RFC 8446, 7.5).
         own_key: SHA-256 of the sender's SubjectPublicKeyInfo.
         peer_key: SHA-256 of the receiver's SubjectPublicKeyInfo.
@@ -37,10 +37,10 @@ def session_report_data(
 
 @dataclass(frozen=True)
 class Binding:
-    """One TLS session, as one of its ends sees it.
+    """One TLS session from the view of one end.
 
     Attributes:
-        side: Which end this is.
+        side: This end's side.
         exporter: 32 bytes of keying material exported from the TLS session (RFC 8446, 7.5).
         own_key: SHA-256 of this end's SubjectPublicKeyInfo.
         peer_key: SHA-256 of the other end's.
@@ -52,7 +52,7 @@ class Binding:
     peer_key: bytes
 
     def own_report_data(self, peer_nonce: bytes) -> bytes:
-        """What this end's quote must carry, 64 bytes.
+        """The report data of this end's quote, 64 bytes.
 
         Args:
             peer_nonce: The nonce that the other end sent.
@@ -66,7 +66,7 @@ class Binding:
         )
 
     def peer_report_data(self, own_nonce: bytes) -> bytes:
-        """What the other end's quote must carry, 64 bytes.
+        """The report data of the other end's quote, 64 bytes.
 
         Args:
             own_nonce: The nonce that this end sent.
@@ -76,10 +76,11 @@ class Binding:
         ).own_report_data(own_nonce)
 
     def statement(self, label: bytes) -> bytes:
-        """What a party signs to say that one end of this session is its own.
+        """The statement that a party signs to claim one end of this session.
 
         Args:
-            label: Names the protocol and ends in a zero byte, so that the signature means nothing elsewhere.
+            label: Names the protocol and ends in a zero byte, so that the signature is valid only
+                there.
         """
         listener, dialler = self.own_key, self.peer_key
         if self.side == "dialler":

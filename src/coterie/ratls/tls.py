@@ -1,9 +1,9 @@
 """TLS 1.3 over one socket, with a deadline on everything.
 
-Both sides present certificates. OpenSSL's chain building says nothing about self-signed leaves, so
-the verify callback lets exactly two of its findings pass, at depth 0 only: 0 (fine) and 18
-(self-signed leaf); each certificate is then judged by the function that the caller passes. Tickets
-and the session cache are off, since a resumed session would skip all of this.
+Both sides present certificates. OpenSSL's chain building does not apply to self-signed leaves. So
+the verify callback accepts exactly two of its results, at depth 0 only: 0 (ok) and 18 (self-signed
+leaf). The caller's function then verifies each certificate. Tickets and the session cache are off,
+since a resumed session would skip all of this.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Judge = Callable[[bytes], bytes]
 
 
 class Shown(Protocol):
-    """What one side shows: a certificate and the key that it is for."""
+    """The identity that one side shows: a certificate and its key."""
 
     @property
     def certificate_der(self) -> bytes:
@@ -55,16 +55,16 @@ class TlsConnection:
     """One side of one TLS connection.
 
     Args:
-        sock: A connected socket; it belongs to this object.
-        identity: What this side shows.
+        sock: A connected socket, which this object owns.
+        identity: The identity that this side shows.
         judge: Called once with the peer's DER certificate; raises to refuse it, or returns the
-            DER SubjectPublicKeyInfo that it judged.
+            verified DER SubjectPublicKeyInfo.
         listener: Whether this side accepted the connection.
         at: The time at which certificates must be valid, UTC.
-        deadline: By when everything must be done.
-        peer_name: How errors call the peer.
-        alpn: Name of the exchange that follows.
-        others: Judges of further exchanges that a listener offers, by name.
+        deadline: Time limit of everything.
+        peer_name: The peer's name in errors.
+        alpn: Name of the protocol that follows.
+        others: Judges of further protocols that a listener offers, by name.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class TlsConnection:
 
     @property
     def protocol(self) -> bytes:
-        """Name of the exchange that both sides agreed on."""
+        """Name of the negotiated protocol."""
         return self._connection.get_alpn_proto_negotiated()
 
     def exporter(self, label: bytes, length: int) -> bytes:
@@ -136,7 +136,7 @@ class TlsConnection:
             self._flush()
 
     def receive(self) -> bytes:
-        """The next bytes, at least one.
+        """Receives the next bytes, at least one.
 
         Raises:
             PeerUnreachable: The peer went away or was too slow.
@@ -147,17 +147,17 @@ class TlsConnection:
         return data
 
     def close(self) -> None:
-        """Closes after what was sent, without waiting for the peer."""
+        """Closes after all sent bytes, without waiting for the peer."""
         try:
             self._say_goodbye()
         finally:
             self._socket.close()
 
     def close_with_last_word(self) -> None:
-        """Closes after a refusal, such that the peer can still read it.
+        """Closes after a refusal, so that the peer can still read it.
 
         A socket that is closed with unread input resets the connection, and the reset overtakes
-        what was sent: so what the peer still sends is read and dropped, within bounds.
+        sent data. So further input from the peer is read and dropped, within bounds.
         """
         try:
             self._say_goodbye()
@@ -192,15 +192,15 @@ class TlsConnection:
         self._records.write(self._unsent())
 
     def _unsent(self) -> bytes:
-        """What OpenSSL has to send."""
+        """The bytes that OpenSSL has to send."""
         unsent = b""
-        with contextlib.suppress(SSL.WantReadError):  # there is no more of it
+        with contextlib.suppress(SSL.WantReadError):  # nothing left
             while True:
                 unsent += self._connection.bio_read(_READ_BYTES)
         return unsent
 
     def _run(self, step: Callable[[], T]) -> T:
-        """Does a step, with as many of the peer's records as it takes; the result may leave something unsent."""
+        """Does a step of OpenSSL with as many records as it needs; output may be left unsent."""
         while True:
             try:
                 return step()
@@ -229,7 +229,7 @@ class TlsConnection:
                 remedy="only attested nodes may connect: start the peer with `coterie node`",
             )
         if "alert" in seen and ("certificate" in seen or "unknown ca" in seen):
-            # Inside of TLS there is room for an alert only; the check's name stays on that side.
+            # TLS can send only an alert; the name of the failed check stays on that side.
             return HandshakeFailed(
                 f"{self._peer_name} refused this node's certificate or evidence",
                 expected="a certificate with evidence that passes all of the peer's checks",
@@ -281,15 +281,15 @@ def _verifier(
         if error not in _ACCEPTED_ERRORS or depth != 0:
             raise _chain_refused(error, depth)
         der = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
-        if der in judged:  # OpenSSL calls for its finding and again for the result
+        if der in judged:  # OpenSSL calls this for its finding, and again for the result
             return True
         if judged:
             raise _chain_refused(error, depth)
-        # The names were exchanged before the certificates (RFC 8446, 4.3.1 and 4.4.2).
-        # Without a name it is judged like any node, and refused when the handshake is done.
+        # Protocol names are exchanged before the certificates (RFC 8446, 4.3.1 and 4.4.2). A peer
+        # without a name is verified like a node, and refused after the handshake.
         judge = judges.get(connection.get_alpn_proto_negotiated(), first)
         if judge(der) != _public_key(certificate):
-            raise _chain_refused(error, depth)  # two parsers see two keys: somebody is playing
+            raise _chain_refused(error, depth)  # two parsers see two keys: a crafted certificate
         judged.append(der)
         return True
 
@@ -297,7 +297,7 @@ def _verifier(
 
 
 def _public_key(certificate: crypto.X509) -> bytes:
-    """Its SubjectPublicKeyInfo as OpenSSL reads it; empty if it reads none that any judge lets pass."""
+    """SubjectPublicKeyInfo of a certificate as OpenSSL reads it; empty without a valid key."""
     try:
         key = certificate.get_pubkey().to_cryptography_key()
     except crypto.Error:

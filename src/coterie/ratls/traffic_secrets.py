@@ -1,10 +1,11 @@
-"""TLS 1.3 of which OpenSSL does the handshake, and somebody else the records that follow.
+"""TLS 1.3 with OpenSSL's handshake, for records that another library reads and writes.
 
-OpenSSL tells the traffic secrets to nobody but a key log (the SSLKEYLOGFILE format), so it gets one, in memory.
-RFC 8446, 7.1 to 7.3, says how the keys of both directions follow. Records are counted from 0 in each
-direction, so nothing may be sent or read beyond the handshake: OpenSSL is given one record at a time
-(`coterie.ratls.records`), and the tickets that a listener of it makes at the end stay unsent. What the two
-sides have to say before the first record (`TlsHandshake.tell`) has a record's shape, but no place in that count.
+OpenSSL gives the traffic secrets only to a key log (the SSLKEYLOGFILE format), so it gets one, in
+memory. RFC 8446, 7.1 to 7.3, defines how the keys of both directions follow. Records are counted
+from 0 in each direction, so nothing may be sent or read beyond the handshake. OpenSSL gets one
+record at a time (`coterie.ratls.records`), and the tickets that a listener makes at the end are not
+sent. The messages of both sides before the first record (`TlsHandshake.tell`) have a record's form,
+but are not counted.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from coterie.ratls.tls import TlsConnection
 _CLIENT = b"CLIENT_TRAFFIC_SECRET_0"
 _SERVER = b"SERVER_TRAFFIC_SECRET_0"
 _SUITE = b"TLS_AES_128_GCM_SHA256"
-_DATA_HEAD = b"\x17\x03\x03"  # application data (RFC 8446, 5.2), and two bytes of length follow
+# Header of application data (RFC 8446, 5.2); two bytes of length follow.
+_DATA_HEAD = b"\x17\x03\x03"
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,9 @@ class Taken:
     """A connection after its handshake.
 
     Attributes:
-        socket: Non-blocking; belongs to who took the connection.
-        sending: Traffic secret of what this side sends, of TLS_AES_128_GCM_SHA256; 32 bytes.
-        receiving: Of what it receives, 32 bytes.
+        socket: Non-blocking; owned by the taker of the connection.
+        sending: Traffic secret for sending, of TLS_AES_128_GCM_SHA256; 32 bytes.
+        receiving: Traffic secret for receiving, 32 bytes.
     """
 
     socket: socket.socket
@@ -39,7 +41,7 @@ class Taken:
 
 
 class TlsHandshake(TlsConnection):
-    """One side of a handshake; as ``TlsConnection``, of which sending and receiving do not work here."""
+    """One side of a handshake: a ``TlsConnection`` that can neither send nor receive."""
 
     def _begin(self, context: SSL.Context) -> SSL.Connection:
         self._secrets: dict[bytes, bytes] = {}
@@ -57,11 +59,11 @@ class TlsHandshake(TlsConnection):
             self._flush()
 
     def close(self) -> None:
-        """Closes the socket; OpenSSL has no more to say."""
+        """Closes the socket without a message from OpenSSL."""
         self._socket.close()
 
     def tell(self, data: bytes) -> None:
-        """Sends something short that everybody may read, between the handshake and the records.
+        """Sends a short public message between the handshake and the records.
 
         Raises:
             PeerUnreachable: The peer went away or was too slow.
@@ -69,10 +71,10 @@ class TlsHandshake(TlsConnection):
         self._records.write(_head_of(len(data)) + data)
 
     def hear(self, length: int) -> bytes:
-        """What the other side told: so many bytes.
+        """Receives the other side's message of ``length`` bytes.
 
         Raises:
-            HandshakeFailed: It said something else.
+            HandshakeFailed: It sent something else.
             PeerUnreachable: It went away or was too slow.
         """
         record, head = self._records.read(), _head_of(length)
@@ -81,9 +83,10 @@ class TlsHandshake(TlsConnection):
         return record.removeprefix(head)
 
     def take(self) -> Taken:
-        """What goes on after the handshake; this object has no part in it any more, and forgets the secrets.
+        """Returns socket and secrets after the handshake; this object drops the secrets.
 
-        OpenSSL overwrites its own when its objects are freed, which is now and not when the collector comes.
+        OpenSSL overwrites its own secrets when its objects are freed, which happens now and not at
+        garbage collection.
         """
         own, other = (_SERVER, _CLIENT) if self._listener else (_CLIENT, _SERVER)
         self._socket.settimeout(0)

@@ -1,4 +1,4 @@
-"""The transport: gRPC among attested nodes. What the rest of Coterie needs of this folder."""
+"""The transport, gRPC among attested nodes: the names that other folders use."""
 
 from coterie.permissions import Permissions
 from coterie.ratls.call_limits import CallLimits

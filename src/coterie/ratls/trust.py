@@ -1,4 +1,4 @@
-"""Trust as one explicit object that is passed around, never ambient."""
+"""Trust as one explicit object that is passed to its users."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from coterie.ratls.voucher import VoucherSource
 
 @dataclass(frozen=True, kw_only=True)
 class RelyingParty:
-    """All that is needed to judge a node of a contract; enough for who is no node itself.
+    """All that is needed to verify a node of a contract, also for clients that are not nodes.
 
     Attributes:
-        contract: What was agreed.
-        appraiser: Judges quotes, by the contract's ``[trust]`` section or a stricter one.
-        collateral: Where collateral comes from; also remembers what peers staple.
+        contract: The contract.
+        appraiser: Appraises quotes by the contract's ``[trust]`` section or a stricter one.
+        collateral: Source of collateral; also caches what peers staple.
         clock: The time now, UTC.
     """
 
@@ -40,7 +40,7 @@ class RelyingParty:
     clock: Clock
 
     def is_own_key(self, spki_sha256: bytes) -> bool:  # noqa: ARG002 (nodes have some)
-        """Whether a key is one of this side's own node."""
+        """Whether a key belongs to this side's own node."""
         return False
 
     def is_own_name(self, node: str) -> bool:  # noqa: ARG002 (nodes have one)
@@ -49,7 +49,7 @@ class RelyingParty:
 
 
 class KeySource(Protocol):
-    """Where a node gets keys: its party's key server."""
+    """A node's source of keys: its party's key server."""
 
     def data_key(self, identity: NodeIdentity, set_id: bytes) -> bytes:
         """The key of a sealed data set, 32 bytes.
@@ -60,7 +60,7 @@ class KeySource(Protocol):
         ...
 
     def model_key(self, identity: NodeIdentity) -> tuple[bytes, bytes] | None:
-        """Id and key, 32 bytes each, that the party's trained model is to be sealed under.
+        """Id and key, 32 bytes each, for sealing the party's trained model.
 
         None: the party lets this node keep the model open.
 
@@ -72,13 +72,13 @@ class KeySource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class TrustContext(RelyingParty):
-    """All that a node needs to prove itself and to judge its peers.
+    """All that a node needs for its own attestation and to verify its peers.
 
     Attributes:
         node: This node, one of the contract's.
-        tee: What makes its quotes.
+        tee: Makes its quotes.
         credentials: This node's own keys, certificates and vouchers.
-        keys: The party's key server, where there is one.
+        keys: The party's key server, if there is one.
     """
 
     node: Node
@@ -96,7 +96,7 @@ class TrustContext(RelyingParty):
 
     @property
     def reattestation(self) -> timedelta:
-        """For how long a pinned certificate is trusted."""
+        """Time for which a pinned certificate is trusted."""
         return timedelta(minutes=self.contract.trust.reattestation_minutes)
 
 
@@ -110,16 +110,16 @@ def make_trust(
     collateral: CollateralSource | None = None,
     incarnation: int | None = None,
 ) -> TrustContext:
-    """Puts a node's trust together.
+    """Makes a node's trust.
 
     Args:
         contract: The contract to run under.
-        node_name: Which of its nodes this is.
+        node_name: Name of this node.
         tee: The TEE that this process runs in.
-        vouchers: Where the node's party vouches for it.
+        vouchers: Source of the party's vouchers for the node.
         clock: The time now, UTC.
-        collateral: Where collateral comes from; left out, a simulated node makes its own, and
-            any other node takes what its peers staple. Nothing older replaces what was seen.
+        collateral: Source of collateral. If absent, a simulated node makes its own, and any other
+            node takes what its peers staple. Older parts never replace newer ones.
         incarnation: Number of this start of the node; by default the time now in microseconds.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Judges a peer's certificate and its session evidence. No sockets here; the time is an argument."""
+"""Verifies a peer's certificate and its session evidence. Without I/O; the time is an argument."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class JudgedCertificate:
     """A peer's certificate after the checks that the handshake makes.
 
     Attributes:
-        certificate: As read.
+        certificate: The certificate, parsed.
         claims: The claims that its quote covers.
         quote: The quote.
-        collateral: What the quote was judged by; None if this node had none and the peer must
-            staple it.
-        verdict: The appraisal; None exactly where ``collateral`` is None.
-        no_collateral: Why this node had none.
+        collateral: The collateral by which the quote was verified; None if this node had none and
+            the peer must staple it.
+        verdict: The verdict; None if, and only if, ``collateral`` is None.
+        no_collateral: Why this node had no collateral.
     """
 
     certificate: RatlsCertificate
@@ -49,8 +49,8 @@ class JudgedSession:
     """A peer's session quote, accepted.
 
     Attributes:
-        verdict: On the session quote; on that of the certificate it was the same.
-        collateral: What both were judged by.
+        verdict: Verdict on the session quote; the certificate's quote got the same.
+        collateral: The collateral by which both were verified.
     """
 
     verdict: Verdict
@@ -60,9 +60,9 @@ class JudgedSession:
 def judge_certificate(
     der: bytes, trust: RelyingParty, *, expected_node: str | None, at: datetime
 ) -> JudgedCertificate:
-    """Judges a peer's certificate by all that can be known inside the TLS handshake.
+    """Verifies a peer's certificate as far as possible inside the TLS handshake.
 
-    A contract digest that differs is left to the session exchange, which can name the difference.
+    A different contract digest is left to the session exchange, which can name the differences.
 
     Args:
         der: The peer's certificate.
@@ -99,7 +99,7 @@ def judge_certificate(
     check_pubkey_hash(claims.pubkey_hash, certificate.spki_der)
     _check_place(claims, trust, expected_node)
     _check_name(certificate, claims)
-    # All that needs no collateral comes first: a stranger chooses nothing that anybody is asked for.
+    # First the checks without collateral, so that a stranger cannot cause look-ups.
     covered = report_data(evidence.claims)
     quote = trust.appraiser.screen(evidence.quote, report_data=covered, role=claims.role, at=at)
     try:
@@ -115,7 +115,7 @@ def judge_certificate(
 
 
 class CertificateJudge:
-    """Judges a node's certificate inside the TLS handshake; made for one connection.
+    """Verifies a node's certificate inside the TLS handshake; for one connection.
 
     Args:
         trust: This side's trust.
@@ -130,7 +130,7 @@ class CertificateJudge:
         self._judged: JudgedCertificate | None = None
 
     def __call__(self, der: bytes) -> bytes:
-        """Judges a certificate; returns its DER SubjectPublicKeyInfo.
+        """Verifies a certificate; returns its DER SubjectPublicKeyInfo.
 
         Raises:
             EvidenceRefused: A check failed.
@@ -156,21 +156,21 @@ def judge_session(
     trust: RelyingParty,
     at: datetime,
 ) -> JudgedSession:
-    """Judges a peer's session quote, and its certificate's quote where that is still open.
+    """Verifies a peer's session quote, and its certificate's quote if that is still open.
 
     Args:
         judged: The peer's certificate.
-        data: The quote that was made for this session, as it came.
-        expected_report_data: What it must carry, 64 bytes.
-        stapled: Collateral in JSON that the peer sent along; used only where this node has none,
-            and then kept, part by part, as far as nothing newer is known.
+        data: The received quote, made for this session.
+        expected_report_data: Its expected report data, 64 bytes.
+        stapled: The peer's stapled collateral, JSON. Used only if this node has none, and then
+            cached, part by part, unless a newer part is known.
         trust: This side's trust.
         at: The time to judge at, UTC.
 
     Raises:
         EvidenceRefused: ``session_binding``: the quote is not for this session or is not of the
             TEE that made the certificate; or one of the appraiser's checks.
-        CoterieError: Why there is no collateral.
+        CoterieError: There is no collateral; the error says why.
     """
     collateral, verdict = judged.collateral, judged.verdict
     role = judged.claims.role

@@ -1,4 +1,4 @@
-"""A party vouches for its node: a quote proves the program, not the company that runs it.
+"""A party's voucher for its node: a quote proves the program, but not the company that runs it.
 
 A voucher is the party's Ed25519 signature over a label and the canonical CBOR of what it covers:
 contract digest, node, role, the node key's hash, incarnation and expiry. Peers verify it with the
@@ -31,7 +31,7 @@ _KEYS = {"contract_digest": "contract", "spki_sha256": "spki"}
 
 
 class VoucherStatement(Record):
-    """What a party signs.
+    """The statement that a party signs.
 
     Attributes:
         contract_digest: 32 bytes.
@@ -39,7 +39,7 @@ class VoucherStatement(Record):
         role: Its role.
         spki_sha256: SHA-256 of its public key, 32 bytes.
         incarnation: Number of this start of the node.
-        expiry: Unix seconds; not valid from then on.
+        expiry: Unix seconds; the voucher is invalid from then on.
     """
 
     model_config = ConfigDict(alias_generator=lambda name: _KEYS.get(name, name))
@@ -52,13 +52,13 @@ class VoucherStatement(Record):
     expiry: UnixSeconds
 
     def signed_bytes(self) -> bytes:
-        """What the signature is over."""
+        """The bytes that the signature covers."""
         fields = set(VoucherStatement.model_fields)
         return _LABEL + cbor.encode(self.model_dump(include=fields, by_alias=True))
 
 
 class Voucher(VoucherStatement):
-    """A party's word for one key of one node.
+    """A party's signed statement for one key of one node.
 
     Attributes:
         signature: Ed25519, 64 bytes, by the node's party.
@@ -71,7 +71,7 @@ class Voucher(VoucherStatement):
         """Decodes a voucher strictly.
 
         Raises:
-            VoucherRefused: It is not encoded as it must be.
+            VoucherRefused: It is not canonically encoded.
         """
         try:
             return cls.of_cbor(data, max_bytes=MAX_VOUCHER_BYTES, max_items=_ITEMS)
@@ -90,11 +90,11 @@ class Voucher(VoucherStatement):
 
 
 class VoucherSource(Protocol):
-    """Where a node gets its party's voucher: a key in this process, or a key server."""
+    """A node's source of its party's vouchers: a key in this process, or a key server."""
 
     @property
     def over_network(self) -> bool:
-        """Whether somebody is asked who may not answer: then nothing waits for it that need not."""
+        """Whether another process must answer; renewals then run in the background."""
         ...
 
     def vouch(self, identity: NodeIdentity) -> Voucher:
@@ -129,7 +129,7 @@ class PartyKeyVouchers:
         self._lifetime = lifetime
 
     def vouch(self, identity: NodeIdentity) -> Voucher:
-        """Signs a voucher for whatever is asked: who holds a party's key speaks for the party."""
+        """Signs any requested voucher, since the holder of a party's key acts for the party."""
         return sign_voucher(self._key, identity.claims, expiry=self._clock() + self._lifetime)
 
 
@@ -138,8 +138,8 @@ def sign_voucher(key: Ed25519PrivateKey, claims: Claims, *, expiry: datetime) ->
 
     Args:
         key: The party's private key.
-        claims: Of the node.
-        expiry: Until when it is valid, UTC.
+        claims: The node's claims.
+        expiry: Its expiry, UTC.
     """
     statement = VoucherStatement(
         contract_digest=claims.contract_digest,
@@ -160,14 +160,14 @@ def verify_voucher(
     Args:
         voucher: The peer's voucher, if it sent one.
         claims: The peer's attested claims.
-        contract: This node's contract: it names the party's key.
-        at: The time to judge at, UTC.
+        contract: This node's contract, which names the party's key.
+        at: Time as of which to verify, UTC.
 
     Returns:
         The voucher.
 
     Raises:
-        VoucherRefused: Missing, of another party, for something else, or expired.
+        VoucherRefused: It is missing, of another party, for something else, or expired.
     """
     who = f"node {claims.node} of party {claims.party}"
     if voucher is None:

@@ -1,4 +1,4 @@
-"""Carries Coterie's errors over gRPC: a status code, and the error's fields as bounded JSON."""
+"""Transfers Coterie's errors over gRPC: a status code, and the error's fields as bounded JSON."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def error_of(call: grpc.RpcError) -> CoterieError | None:
     """The error that the server raised, rebuilt.
 
     Args:
-        call: What a stub raised.
+        call: The exception of a stub.
 
     Returns:
         An error of the same class; None if the call failed for another reason (the connection
-        broke, a deadline passed), or if what came along is not readable.
+        broke, a deadline passed), or if the fields are malformed.
     """
     metadata = cast("tuple[tuple[str, str | bytes], ...]", call.trailing_metadata() or ())
     for key, value in metadata:

@@ -1,1 +1,1 @@
-"""``coterie status``: a party looks at a running parameter server, attested and read-only."""
+"""``coterie status``: a party's attested, read-only query of a running parameter server."""

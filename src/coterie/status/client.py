@@ -1,4 +1,4 @@
-"""The visitor's side: judges the server like any peer, and proves by its party's key who asks."""
+"""The guest's side of a status query: verifies the server, and authenticates by its party's key."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from coterie.status.messages import PROTOCOL, Answer, Ask, answer_bytes, answer_
 
 @dataclass(frozen=True)
 class AttestedStatus:
-    """An answer of a server that has proved itself.
+    """The answer of an attested server.
 
     Attributes:
-        answer: What it says.
-        verdict: How its session quote was judged.
-        incarnation: Number of its process's start.
+        answer: Its answer.
+        verdict: The verdict on its session quote.
+        incarnation: Its incarnation.
     """
 
     answer: Answer
@@ -42,21 +42,21 @@ class AttestedStatus:
 def ask_status(
     address: Address, node: str, trust: RelyingParty, key: Ed25519PrivateKey, party: str
 ) -> AttestedStatus:
-    """Asks a parameter server where the run stands.
+    """Asks a parameter server for the progress of the run.
 
     Args:
         address: Its attestation port; an untrusted hint.
-        node: Who must answer.
-        trust: Judges it.
+        node: The node that must answer.
+        trust: Verifies it.
         key: The asking party's private key.
         party: Its name in the contract.
 
     Raises:
-        PeerUnreachable: Nobody answers there.
+        PeerUnreachable: There is no answer.
         EvidenceRefused: The server's evidence failed a check.
         VoucherRefused: Its voucher is missing or wrong.
         ContractMismatch: It runs under another contract.
-        HandshakeFailed: It refused this visitor and says why.
+        HandshakeFailed: It refused this guest; the error has its reason.
         SignatureRefused: The key is not the party's.
     """
     at = trust.clock()
@@ -85,7 +85,7 @@ def ask_status(
         nodes = len(trust.contract.nodes)
         most = answer_bytes(nodes, stapled=ask.wants_collateral)
         answer = exchange.receive(Answer, most=most, items=answer_items(nodes))
-        # Its party's word is cheap to check, and whoever has it is no stranger: so it comes first.
+        # Check the voucher first: it is cheap to check, and no stranger has one.
         voucher = Voucher.from_cbor(answer.voucher)
         verify_voucher(voucher, judged.claims, contract=trust.contract, at=at)
         fresh = exchange.judge(

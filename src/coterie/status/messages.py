@@ -1,10 +1,10 @@
-"""The messages between a visitor and a parameter server (version 2).
+"""The messages between a guest and a parameter server (version 2).
 
 After TLS 1.3 at the attestation port (application protocol ``coterie-status/1``):
 
-1. The visitor asks: a nonce, and its party's signature on this very TLS session.
-2. The server answers: a quote made for this session, its voucher, and where the run stands; or it
-   refuses and says why.
+1. The guest sends a nonce and its party's signature on this TLS session.
+2. The server sends a quote made for this session, its voucher, and the run's progress; or it
+   refuses with a reason.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from coterie.ratls.voucher import MAX_VOUCHER_BYTES
 
 ASK_BYTES = 256
 _MAX_NODES = 1024
-_NODE_ITEMS = 17  # a name in each of four lists, and 13 items of what is seen of it
+_NODE_ITEMS = 17  # per node: a name in each of four lists, and 13 items of its `SeenPeer`
 _NODE_BYTES = 1024
 
 _Item = TypeVar("_Item")
@@ -42,13 +42,13 @@ _PerNode = Annotated[tuple[_Item, ...], Field(strict=False, max_length=_MAX_NODE
 
 
 class Ask(Message):
-    """The visitor's only message.
+    """The guest's only message.
 
     Attributes:
-        party: Whose it says it is.
+        party: The party that it claims.
         signature: Ed25519 by that party's key over the session.
         nonce: 32 fresh random bytes that the server's quote must cover.
-        wants_collateral: The visitor has no collateral for the server's quote.
+        wants_collateral: Whether the guest has no collateral for the server's quote.
     """
 
     KIND = "ask"
@@ -60,15 +60,15 @@ class Ask(Message):
 
 
 class SeenPeer(Record):
-    """A node that the server trusts at the moment.
+    """A node that the server trusts at present.
 
     Attributes:
         node: Its name.
         incarnation: Number of its start.
-        tcb_status: State of its platform.
-        measurement: What it runs, hex.
-        attested_at: Unix seconds.
-        until: Unix seconds; it has to prove itself again by then.
+        tcb_status: TCB status of its platform.
+        measurement: Measurement of its program, hex.
+        attested_at: Time of attestation, Unix seconds.
+        until: Expiry of its pin, Unix seconds.
     """
 
     node: Name
@@ -80,7 +80,7 @@ class SeenPeer(Record):
 
 
 class SeenRun(Record):
-    """Where the run stands: a ``Progress`` on the wire. The checkpoint is its step and its digest."""
+    """The wire form of ``Progress``. The checkpoint is given by step and digest."""
 
     phase: Phase
     incarnation: Count
@@ -94,14 +94,14 @@ class SeenRun(Record):
 
     @classmethod
     def of(cls, progress: Progress) -> Self:
-        """Makes one."""
+        """Makes the wire form."""
         at = progress.checkpoint
         fields = {**vars(progress), "checkpoint": None if at is None else (at.step, at.digest)}
         return cls.model_validate(fields)
 
     @property
     def progress(self) -> Progress:
-        """What it stands for."""
+        """The ``Progress`` that it encodes."""
         at = self.checkpoint
         fields = {**dict(self), "checkpoint": None if at is None else DurableCheckpoint(*at)}
         return Progress(**fields)
@@ -111,11 +111,11 @@ class Answer(Message):
     """The server's only message.
 
     Attributes:
-        quote: Made for this session.
-        voucher: The server's, CBOR.
-        collateral: For the quote, JSON; empty unless it was asked for.
-        run: Where the run stands.
-        peers: Who has proved itself.
+        quote: The server's quote for this session.
+        voucher: The server's voucher, CBOR.
+        collateral: Collateral for the quote, JSON; empty unless requested.
+        run: The run's progress.
+        peers: The attested nodes.
     """
 
     KIND = "answer"
@@ -138,12 +138,12 @@ def answer_bytes(nodes: int, *, stapled: bool) -> int:
     """Longest content of the frame with a server's answer, or of a refusal in its place.
 
     Args:
-        nodes: How many nodes the contract has.
-        stapled: Whether the server was asked for its collateral.
+        nodes: Number of nodes of the contract.
+        stapled: Whether the guest asked for collateral.
     """
     return evidence_bytes(stapled=stapled) + _NODE_BYTES * (nodes + 1)
 
 
 def answer_items(nodes: int) -> int:
-    """Most items in an answer about so many nodes."""
+    """Largest number of items in an answer about so many nodes."""
     return 64 + _NODE_ITEMS * nodes

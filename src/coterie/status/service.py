@@ -1,4 +1,4 @@
-"""The server's side: answers a visitor whose party is one of the contract's."""
+"""The server's side of a status query: answers guests of the contract's parties."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from coterie.status.messages import ASK_BYTES, PROTOCOL, Answer, Ask, SeenPeer, 
 
 @dataclass(frozen=True)
 class StatusService:
-    """Answers visitors.
+    """Answers guests.
 
     Attributes:
-        trust: This node's.
-        overview: Where the run stands now.
-        peers: Who has proved itself now.
+        trust: This node's trust.
+        overview: Gives the run's progress.
+        peers: Gives the attested nodes.
     """
 
     trust: TrustContext
@@ -31,15 +31,15 @@ class StatusService:
 
     @property
     def reception(self) -> Reception:
-        """For the attestation port."""
+        """The reception for the attestation port."""
         return Reception(PROTOCOL.alpn, self._serve)
 
     def _serve(self, visit: Visit) -> None:
         """Answers one question.
 
         Raises:
-            CallRefused: The visitor is of no party of the contract.
-            CoterieError: The visitor went away, or sent something else.
+            CallRefused: The guest belongs to no party of the contract.
+            CoterieError: The guest went away, or sent something else.
         """
         exchange = Exchange(
             visit.connection,
@@ -81,7 +81,7 @@ class StatusService:
         )
 
     def _newest_peers(self) -> tuple[Peer, ...]:
-        """One per node: a renewed certificate stands beside the old one for a while."""
+        """The newest peer of each node; a renewed certificate is pinned beside the old one."""
         newest: dict[str, Peer] = {}
         for peer in self.peers():
             known = newest.get(peer.node)

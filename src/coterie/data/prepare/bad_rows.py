@@ -1,4 +1,4 @@
-"""Why a row of a raw file is bad, and what helps."""
+"""Bad rows of a raw file: reasons and remedies."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _NAMED_HINTS = 3
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a row.
+    """The fault of a row.
 
     Attributes:
-        reason: As in ``39 cells instead of 40``.
-        hint: What helps against it, where that is known.
-        about: What the hint is about: of several that differ in their examples alone, one is told.
+        reason: The reason, for example ``39 cells instead of 40``.
+        hint: A remedy, if known.
+        about: Subject of the hint; of several hints with one subject, only the first is reported.
     """
 
     reason: str
@@ -25,12 +25,12 @@ class Fault:
 
 @dataclass
 class BadRows:
-    """Rows that were skipped.
+    """The skipped rows.
 
     Attributes:
-        count: How many.
-        lines: The first of them: ``line 7: 39 cells instead of 40``.
-        hints: What helps against the first kinds of them.
+        count: Their number.
+        lines: The first of them, as in ``line 7: 39 cells instead of 40``.
+        hints: Remedies for the first kinds of faults.
     """
 
     count: int = 0

@@ -1,7 +1,7 @@
 """Reads plain, gzip, xz and Zstandard files as one stream of bytes, recognised by magic bytes.
 
-A file may hold several compressed members in a row. Its end must be the end of a member: whatever
-is truncated or damaged is refused. Memory stays bounded whatever the file claims.
+A file may hold several compressed members in a row. Its end must be the end of a member: a
+truncated or damaged file is refused. Memory is bounded, whatever the file claims.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ZSTD_WINDOW = 1 << 27
 
 
 class _Member(Protocol):
-    """One compressed member, as the three libraries' decompressors show it."""
+    """The common interface of the three libraries' decompressors: one compressed member."""
 
     @property
     def eof(self) -> bool: ...
@@ -37,7 +37,7 @@ class _Member(Protocol):
 
 
 def _new_member(magic: bytes) -> Callable[[], _Member] | None:
-    """What decompresses a file that starts so, or None for a plain file."""
+    """The decompressor for a file with these first bytes, or None for a plain file."""
     if magic.startswith(b"\x1f\x8b"):
         return lambda: zlib.decompressobj(wbits=31)
     if magic.startswith(b"\xfd7zXZ\0"):
@@ -50,12 +50,12 @@ def _new_member(magic: bytes) -> Callable[[], _Member] | None:
 
 
 class RawSource(Protocol):
-    """Where rows come from: bytes of text that are read once.
+    """A source of rows: bytes of text that are read once.
 
     Attributes:
-        name: What errors call it.
-        size: About how many bytes there are.
-        consumed: So many of them have been read.
+        name: Its name in errors.
+        size: Its approximate size in bytes.
+        consumed: Number of bytes read so far.
     """
 
     name: str
@@ -105,7 +105,7 @@ class RawFile:
         """The decompressed content, in pieces of no particular size.
 
         Raises:
-            RawDataInvalid: The file cannot be read, is truncated, damaged or no such format.
+            RawDataInvalid: The file cannot be read, is truncated or damaged, or has another format.
         """
         raw = self._raw()
         first = next(raw, b"")

@@ -1,6 +1,7 @@
-"""Rows of a data frame of polars or pandas, as the text that a raw file of them would be.
+"""Converts the rows of a polars or pandas frame into the text of a raw file.
 
-So there is one parser, and a frame scores as its file does. pandas is not needed, and never imported.
+So there is only one parser, and a frame gets the same scores as its file. pandas is never imported
+here.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class _Column(Protocol):
 
 @runtime_checkable
 class PandasFrame(Protocol):
-    """What is used of a pandas frame."""
+    """The used part of a pandas frame's interface."""
 
     @property
     def columns(self) -> Iterable[object]:
@@ -66,17 +67,17 @@ def is_frame(value: object) -> TypeGuard[Frame]:
 
 
 class RawFrame:
-    """A frame that is read once, as a raw file with a header; other columns than the contract's are left out.
+    """A frame that is read once, as a raw file with a header and only the contract's columns.
 
     Args:
         frame: The frame.
         data: The contract's columns.
-        layout: What its columns are called.
+        layout: Names of its columns.
 
     Attributes:
-        name: What errors call it.
-        size: Its rows.
-        consumed: So many of them have been read. The first is line 2: line 1 has the names.
+        name: Its name in errors.
+        size: Number of its rows.
+        consumed: Number of rows read so far. The first row is line 2; line 1 has the names.
     """
 
     def __init__(self, frame: Frame, data: DataSection, layout: Layout) -> None:
@@ -146,7 +147,7 @@ class RawFrame:
 
 
 def cell_text(value: object) -> str:
-    """A value as a raw file would have it: nothing where it is missing, whole numbers without a point."""
+    """A value as text in a raw file: empty if missing, whole numbers without a decimal point."""
     match value:
         case None:
             return ""

@@ -1,16 +1,16 @@
-"""How cells are written: as the contract says, or as spreadsheets, data frames and databases write them.
+"""Spellings of cells: strict, or as spreadsheets, data frames and databases write them.
 
-Coterie's own way is strict, so that a cell is the same number and the same id at every party. Of files
-that other programs wrote, the dialect ``table`` turns cells into that way before they are parsed:
+Coterie's own spelling is strict, so that a cell is the same number or id at every party. For files
+of other programs, the dialect ``table`` converts cells to this spelling before they are parsed:
 
 - a label ``0.0``, ``1.0``, ``true``, ``false``, ``yes`` or ``no`` is 0 or 1;
 - in a column of integers ``30.0``, ``3e1`` and ``+30`` are 30, ``true`` and ``false`` 1 and 0;
 - in a column of decimals ``9,99`` is 9.99 where semicolons separate cells, and ``+9.99`` too;
-- spaces around a number or a label do not count;
+- spaces around a number or a label are ignored;
 - ``NA``, ``NaN``, ``null``, ``None`` and the like are missing cells; among ids all of them but ``NA``, which
   is a country.
 
-Words for missing cells can be named besides, in either dialect.
+More words for missing cells can be given in either dialect.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ Turn = Callable[[str], str]
 
 
 class CellReader:
-    """Turns a file's cells into the contract's way of writing.
+    """Converts a file's cells to the contract's spelling.
 
     Args:
         data: The contract's columns.
-        dialect: How the file's cells are written.
+        dialect: The spelling of the file's cells.
         missing: More words that stand for a missing cell, in every column.
-        decimal_comma: Whether decimals have commas, where the dialect allows it.
+        decimal_comma: Whether decimals have commas, if the dialect allows it.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class CellReader:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether cells are taken as they are."""
+        """Whether cells stay unchanged."""
         return self._turns is None and not self._missing
 
     def read(self, cells: list[str]) -> list[str]:
-        """The cells of a row: label, numbers, ids, in the contract's order."""
+        """Converts the cells of a row: label, numbers, ids, in the contract's order."""
         if self._missing:
             cells = ["" if cell in self._missing else cell for cell in cells]
         if self._turns is None:
@@ -81,17 +81,17 @@ class CellReader:
 
 
 def is_missing(cell: str) -> bool:
-    """Whether the dialect ``table`` takes a cell for a missing number."""
+    """Whether a cell is a missing number in the dialect ``table``."""
     return not _number(cell)
 
 
 def label(cell: str) -> str:
-    """A label as 0 or 1, or as it is."""
+    """A label as 0 or 1, or unchanged if it is neither."""
     return _LABELS.get(cell.strip().lower(), cell)
 
 
 def integer(cell: str) -> str:
-    """A whole number as the contract writes it, nothing where it is missing, or the cell as it is."""
+    """A whole number in the contract's spelling; empty if missing; unchanged if not a number."""
     found = _number(cell)
     if _WHOLE.match(found):
         return found.partition(".")[0].removeprefix("+")
@@ -102,13 +102,13 @@ def integer(cell: str) -> str:
 
 
 def decimal(cell: str) -> str:
-    """A number as the contract writes it, nothing where it is missing, or the cell as it is."""
+    """A number in the contract's spelling; empty if missing; unchanged if not a number."""
     found = _number(cell).removeprefix("+")
     return _FLAGS.get(found.lower(), found)
 
 
 def decimal_with_comma(cell: str) -> str:
-    """Likewise, where ``9,99`` is a number."""
+    """Likewise, for files in which ``9,99`` is a number."""
     found = decimal(cell)
     return found.replace(",", ".") if _COMMA.match(found) else found
 
@@ -119,12 +119,12 @@ def _number(cell: str) -> str:
 
 
 def id_cell(cell: str) -> str:
-    """An id, or nothing where a word says that it is missing."""
+    """An id; empty if it is a word for a missing cell."""
     return "" if cell.strip().lower() in _NO_ID else cell
 
 
 def hint_of(column: str, cell: str, decimals: Mapping[str, int]) -> tuple[str, str]:
-    """What helps against a cell that is no number of its column, or no label for ``""``, and what that is about; perhaps nothing."""
+    """Hint and its subject for a cell that is not a number, or for ``""`` not a label; or empty."""
     table = "--dialect table"
     if not column:
         if label(cell) in {"0", "1"}:

@@ -1,4 +1,4 @@
-"""From parsed cells to what a model takes: log features and global rows."""
+"""Converts parsed cells to a model's inputs: log features and global rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def log_features(numeric_bn: Int64Array, data: DataSection) -> FloatArray:
 
 
 def encode_rows(raw: RawRows, data: DataSection) -> Batch:
-    """Examples to be scored: every id has its own row, as in the validation and test parts.
+    """Encodes rows for scoring: every id has its own row, as in the validation and test parts.
 
     Args:
         raw: Parsed rows.

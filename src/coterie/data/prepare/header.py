@@ -1,4 +1,4 @@
-"""A raw file's header: which cells separate, what they are called, and which column each name means."""
+"""Parses a raw file's header: its delimiter, its names, and the column that each name means."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ DELIMITERS: tuple[Delimiter, ...] = get_args(Delimiter)
 DELIMITER_NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
 
 NUMBER = re.compile(r"^\s*[+-]?[0-9.,]+(?:[eE][+-]?[0-9]+)?\s*$")
-"""What is taken for a number in a line of unknown kind."""
+"""Matches numbers in a line that may be a header or a row."""
 
 _NO_LETTER = re.compile(r"[^A-Za-z0-9]+")
 
 
 def split_line(line: bytes, delimiter: Delimiter) -> list[str] | Fault:
-    """The cells of a line without its newline, or the reason why it has none."""
+    """The cells of a line without its newline, or the reason why it cannot be split."""
     try:
         text = line.removesuffix(b"\r").decode()
     except UnicodeDecodeError:
@@ -40,22 +40,23 @@ def split_line(line: bytes, delimiter: Delimiter) -> list[str] | Fault:
 
 
 def column_name(written: str) -> str:
-    """A header's name as a contract can hold it: ``User Age (years)`` is ``User_Age_years``.
+    """A header's name in the form that contracts allow: ``User Age (years)`` is ``User_Age_years``.
 
-    Whatever is no letter or digit of ASCII becomes one ``_``; names that begin otherwise get a ``c`` before.
+    Runs of other characters than ASCII letters and digits become one ``_``. A name that does not
+    begin with a letter gets a ``c`` in front.
     """
     name = _NO_LETTER.sub("_", written).strip("_")
     return (name if name[:1].isalpha() else f"c{name}")[:64]
 
 
 def header_cells(line: bytes, delimiter: Delimiter) -> list[str]:
-    """The names in a header, spaces around them apart; what is not UTF-8 in them is replaced."""
+    """The names in a header, without spaces around them; invalid UTF-8 is replaced."""
     cells = split_line(line.decode(errors="replace").encode(), delimiter)
     return [] if isinstance(cells, Fault) else [cell.strip() for cell in cells]
 
 
 def names_columns(cells: Sequence[str]) -> bool:
-    """Whether cells can only be the names of a header: two or more different words, and no number."""
+    """Whether cells must be names of a header: at least two different words, and no number."""
     return (
         len(cells) > 1
         and len(set(cells)) == len(cells)
@@ -65,16 +66,16 @@ def names_columns(cells: Sequence[str]) -> bool:
 
 
 class Header:
-    """Finds columns in a header: by the name that is given, by their own, or written otherwise.
+    """Finds columns in a header: by a given name, by their own name, or by another spelling of it.
 
     Args:
         line: The header.
-        delimiter: What separates the names.
+        delimiter: Delimiter of the names.
         label: The label's name.
-        columns: Names in the header of the contract's columns, where they are others.
+        columns: Names in the header of contract columns with other names.
 
     Attributes:
-        delimiter: What separates the names.
+        delimiter: Delimiter of the names.
         cells: The names.
     """
 
@@ -93,16 +94,16 @@ class Header:
                 self._otherwise.setdefault(column_name(cell), []).append(i)
 
     def places(self, name: str) -> list[int]:
-        """The cells that mean a column of the contract, or the label."""
+        """The places of cells that mean a column of the contract, or the label."""
         exactly = self.named(self._columns.get(name, name))
         if exactly or name in self._columns or name == self._label:
             return exactly
         return self._otherwise.get(name, [])
 
     def named(self, written: str) -> list[int]:
-        """The cells of just this name."""
+        """The places of cells with exactly this name."""
         return self._exactly.get(written, [])
 
     def names_one_of(self, columns: Sequence[str]) -> bool:
-        """Whether a column is named, by a word that is no number."""
+        """Whether a cell names one of the columns and is not a number."""
         return any(not NUMBER.match(self.cells[i]) for name in columns for i in self.places(name))

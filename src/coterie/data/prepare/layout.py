@@ -2,16 +2,16 @@
 
 The file's first lines decide, once for the whole file:
 
-- The first line is a header if it names at least one of the contract's columns and is itself no row. Then
-  the label and every column must be named, once each; their order is free, and other columns are left
+- The first line is a header if it names at least one of the contract's columns and is not a row.
+  Then it must name the label and every column once. Their order is free, and other columns are left
   out. Without a header the cells come in the contract's order: label, numbers, ids.
-- A header may write a column's name in its own way: ``User Age`` is ``User_Age`` (:mod:`coterie.data.prepare.header`).
-  Any other name is given beforehand.
-- Cells are separated by tabs, commas, semicolons or bars: by what gives a header, else by what gives most
-  of the first lines the right number of cells, tabs first. All but tab-separated cells may be
-  quoted (RFC 4180), on one line.
+- A header may spell a column's name in its own way: ``User Age`` is ``User_Age``
+  (:mod:`coterie.data.prepare.header`). Any other name must be given by the caller.
+- Cells are separated by tabs, commas, semicolons or bars. The delimiter is the one that gives a
+  header, otherwise the one that gives most of the first lines the right number of cells, tabs first.
+  Cells that are not separated by tabs may be quoted (RFC 4180), within a line.
 
-Everything but Criteo's own layout is turned into it line by line, so there is one parser.
+All other layouts are converted to Criteo's line by line, so there is one parser.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ _LABEL_STAND_IN = "0"
 
 @dataclass(frozen=True)
 class Layout:
-    """What is known beforehand of a raw file.
+    """Known properties of a raw file, given by the caller.
 
     Attributes:
-        label: The label's name in the header, where there is one.
-        label_needed: Whether rows without a label are refused: to score them, none is needed.
-        dialect: How cells are written.
+        label: The label's name in the header, if it has one.
+        label_needed: Whether rows without a label are refused; scoring needs no labels.
+        dialect: The spelling of cells.
         missing: More words that stand for a missing cell.
-        columns: Names in the header of the contract's columns, where they are others.
-        kept: Names in the header of columns whose cells come with the rows, as they are.
+        columns: Names in the header of contract columns with other names.
+        kept: Names in the header of columns whose cells are passed on unchanged with the rows.
     """
 
     label: str = "label"
@@ -61,15 +61,15 @@ class Layout:
 
 @dataclass(frozen=True)
 class Arrangement:
-    """Where a file has its cells.
+    """The arrangement of a file's cells.
 
     Attributes:
-        delimiter: What separates them.
-        header: Whether the first line names them.
-        cells: Cells per line.
-        places: For the label and each of the contract's columns, its cell; None for no label.
-        reader: Turns them into the contract's way of writing.
-        kept: Cells that come with the rows.
+        delimiter: Their delimiter.
+        header: Whether the first line is a header.
+        cells: Number of cells per line.
+        places: Place of the label (None without label) and of each of the contract's columns.
+        reader: Converts cells to the contract's spelling.
+        kept: Places of cells that are passed on.
     """
 
     delimiter: Delimiter
@@ -86,7 +86,7 @@ class Arrangement:
 
     @property
     def is_criteos(self) -> bool:
-        """Whether lines can be parsed as they are."""
+        """Whether lines can be parsed without conversion."""
         return (
             self.delimiter == "\t"
             and self.places == tuple(range(self.cells))
@@ -95,12 +95,12 @@ class Arrangement:
         )
 
     def describe(self) -> str:
-        """What a row has to be, for errors."""
+        """Description of a valid row, for errors."""
         by = f"{self.cells} cells separated by {DELIMITER_NAMES[self.delimiter]}"
         return f"{by}, as the header names them" if self.header else by
 
     def rearrange(self, block: LineBlock) -> Rearranged:
-        """Turns a block into Criteo's layout, line by line."""
+        """Converts a block to Criteo's layout, line by line."""
         if block.overlong or self.is_criteos:
             return Rearranged(block, {}, ())
         lines: list[str] = []
@@ -132,9 +132,9 @@ class Rearranged:
     """A block in Criteo's layout.
 
     Attributes:
-        block: As many lines as before; an empty one stands in for each that cannot be turned.
-        faults: The reasons of these, by their place in the block.
-        kept: The cells that come with each line; empty where there are none to keep.
+        block: The same number of lines; a line that cannot be converted is empty.
+        faults: The faults of such lines, by their place in the block.
+        kept: The cells that are passed on with each line, if any.
     """
 
     block: LineBlock
@@ -145,17 +145,17 @@ class Rearranged:
 def arrangement_of(
     lines: Sequence[bytes], data: DataSection, layout: Layout, *, source: str
 ) -> Arrangement:
-    """Decides where a file has its cells, by its first lines.
+    """Finds the arrangement of a file's cells by its first lines.
 
     Args:
         lines: The first lines, at least one, without newlines.
         data: The contract's columns.
-        layout: What is known beforehand.
+        layout: Known properties.
         source: The file's name, for errors.
 
     Raises:
         RawDataInvalid: The first line is a header that does not name every column once.
-        UsageError: The names that are given beforehand are of no column, or the file has no header.
+        UsageError: The given names are not columns of the file, or the file has no header.
     """
     columns = (layout.label, *data.numeric, *data.categorical)
     _check_names(layout, data)
@@ -180,7 +180,7 @@ def arrangement_of(
             if fitting > most:
                 most, chosen, unlabelled = fitting, delimiter, without
     if not most:
-        # No row fits: what cuts most lines at all tells the number of cells that they have.
+        # No row fits. The delimiter that splits most lines shows how many cells they have.
         chosen = max(DELIMITERS, key=lambda sign: sum(_cut(line, sign) for line in lines))
     if unlabelled and layout.label_needed:
         raise RawDataInvalid(
@@ -311,7 +311,7 @@ def _check_names(layout: Layout, data: DataSection) -> None:
 
 
 def _is_row(cells: Sequence[str], data: DataSection) -> bool:
-    """Whether a first line that names a column could be a row all the same: an id may be a name."""
+    """Whether a first line that names a column could still be a row: an id may be such a name."""
     numbers = cells[1 : 1 + len(data.numeric)]
     return (
         len(cells) == 1 + len(data.numeric) + len(data.categorical)
@@ -325,7 +325,7 @@ def _reader(data: DataSection, layout: Layout, delimiter: Delimiter) -> CellRead
 
 
 def without_header(block: LineBlock) -> Iterator[LineBlock]:
-    """What is left of a file's first block behind its header."""
+    """A file's first block without the header."""
     rest = block.text.split(b"\n", 1)[1]
     if rest:
         yield LineBlock(block.first_line + 1, rest)

@@ -15,8 +15,8 @@ class LineBlock:
     Attributes:
         first_line: 1-based number of the first line in the file.
         text: The lines, each ended by a newline; empty for an overlong line.
-        overlong: This block stands for one line of more than ``MAX_LINE_BYTES`` bytes, whose
-            content was dropped.
+        overlong: Whether this block stands for one line of more than ``MAX_LINE_BYTES`` bytes,
+            whose content was dropped.
     """
 
     first_line: int
@@ -25,7 +25,7 @@ class LineBlock:
 
 
 def line_blocks(pieces: Iterable[bytes], block_bytes: int) -> Iterator[LineBlock]:
-    """Blocks of about ``block_bytes`` bytes; the last line may lack its newline.
+    """Yields blocks of about ``block_bytes`` bytes; the last line may lack its newline.
 
     At most ``block_bytes + MAX_LINE_BYTES`` bytes and one piece are held at a time.
     """

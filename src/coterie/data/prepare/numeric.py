@@ -1,7 +1,7 @@
 """Numeric cells: integers of up to 64 bits, or decimals as whole numbers of a column's last place.
 
-9.99 with two places is 999. So the parser, the staging file and the statistics know whole numbers
-only, and the same cell is the same number everywhere.
+9.99 with two places is 999. So the parser, the staging file and the statistics handle only whole
+numbers, and a cell is the same number everywhere.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from coterie.arrays import BoolArray, ByteArray, Int64Array
 from coterie.contract import DataSection
 
 MISSING = np.iinfo(np.int64).min
-"""Stands for a missing numeric cell; the one 64-bit value that a cell may not hold."""
+"""The value of a missing numeric cell; the only 64-bit value that a cell may not have."""
 
 _MINUS, _ZERO = b"-0"
 _MAX_DIGITS = 19
 NUMBER_PATTERN = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?$"
 _LARGEST = float(1 << 53)
-"""Up to here float64 holds every whole number."""
+"""float64 represents every whole number up to this one."""
 
 
 def number_cells(

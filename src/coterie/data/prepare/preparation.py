@@ -1,4 +1,4 @@
-"""From a raw Criteo file to one prepared data set per party: parse, split, deal, count, write.
+"""Prepares one data set per party from a raw file: parses, splits, deals, counts, writes.
 
 Everything is built in a hidden folder inside the output directory and renamed into place at the
 end, so a failure leaves nothing half-done. The same input gives the same bytes.
@@ -38,18 +38,19 @@ from coterie.files import move_new, sync, sync_folder, unwritable
 from coterie.text import printable
 
 Progress = Callable[[str, int, int], None]
-"""Told the stage's name, how much of it is done, and how much there is."""
+"""Called with the stage's name, the amount done, and the whole amount."""
 
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What was prepared.
+    """The result of a preparation.
 
     Attributes:
         directory: The output directory; party P's data set is in ``directory / P``.
         source: The raw file, as every manifest names it.
         manifests: One per party, in contract order.
-        warnings: What is odd about the data, a sentence each (:mod:`coterie.data.prepare.suspicions`).
+        warnings: Unusual properties of the data, one sentence each
+            (:mod:`coterie.data.prepare.suspicions`).
     """
 
     directory: Path
@@ -78,16 +79,16 @@ def prepare(
     Args:
         raw: The raw file; plain, gzip, xz or Zstandard; in the Criteo format, or with a header that
             names the contract's columns (:mod:`coterie.data.prepare.layout`).
-        out: Gets one folder per party; created if need be.
+        out: Receives one folder per party; made if absent.
         contract: Columns, table sizes, hashing, ``min_count``, and who owns data.
-        deal: How all three splits are dealt to the parties of a federated contract.
-        party: Prepare this party's own file: all rows are its.
-        layout: What is known of the raw file beforehand.
-        max_bad_rows: So many bad rows are skipped and reported.
-        progress: Called as the work goes on.
+        deal: How the rows of each split are dealt to the parties of a federated contract.
+        party: Prepare this party's own file, of which all rows belong to it.
+        layout: Known properties of the raw file.
+        max_bad_rows: Bad rows that are skipped and reported at most.
+        progress: Called from time to time.
 
     Raises:
-        RawDataInvalid: The raw file is not in the format, damaged, or too short.
+        RawDataInvalid: The raw file has another format, is damaged, or is too short.
         DataSetMismatch: ``party`` owns no data under this contract.
         OutputInUse: A party's folder exists and is not empty.
         EnvironmentUnfit: The output cannot be written.

@@ -80,8 +80,8 @@ class CriteoReader:
     Args:
         raw: The file.
         data: The contract's data section: the columns, and how many rows to read.
-        layout: What is known of the file beforehand.
-        max_bad_rows: So many bad rows are skipped; one more is an error.
+        layout: Known properties of the file.
+        max_bad_rows: Bad rows that are skipped at most; one more is an error.
         block_bytes: Decompressed bytes that are parsed at a time.
 
     Attributes:
@@ -112,7 +112,7 @@ class CriteoReader:
         self.labelled = self._layout.label_needed
 
     def rows(self) -> Iterator[RawRows]:
-        """The good rows, in blocks; the file is read to its end even past the row limit.
+        """Yields the good rows in blocks. The file is read to its end, even past the row limit.
 
         Raises:
             RawDataInvalid: Too many bad rows, no rows at all, a damaged or unreadable file.
@@ -120,7 +120,7 @@ class CriteoReader:
         left = self._data.row_limit
         for block, arrangement in self._blocks():
             if left == 0:
-                continue  # the rest counts for the file's digest only
+                continue  # the rest is read only for the file's digest
             rows = self._parse(block, arrangement, left)
             self.rows_read += len(rows.labels_b)
             if left is not None:
@@ -140,7 +140,7 @@ class CriteoReader:
             )
 
     def _blocks(self) -> Iterator[tuple[LineBlock, Arrangement]]:
-        """The file's lines, its header apart, and how they are laid out."""
+        """Yields the file's lines without the header, with their arrangement."""
         pieces = self.raw.pieces()
         head = b""
         while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
@@ -163,7 +163,7 @@ class CriteoReader:
             yield block, arrangement
 
     def _parse(self, block: LineBlock, arrangement: Arrangement, limit: int | None) -> RawRows:
-        """Parses a block up to the limit; bad rows behind the last row wanted do not count."""
+        """Parses a block up to the limit; bad rows after the last wanted row are not counted."""
         turned = arrangement.rearrange(block)
         block = turned.block
         rows, bad = parse_block(block, self._data, turned.faults)
@@ -187,7 +187,7 @@ class CriteoReader:
         return replace(rows, kept=tuple(turned.kept[place] for place in places))
 
     def _unfit(self) -> RawDataInvalid:
-        """The error of a file with too many bad rows, or with none but these."""
+        """The error of a file with too many bad rows, or with only bad rows."""
         seen = "; ".join(self.bad.lines[:5]) + ("; and more" if self.bad.count > 5 else "")
         if (found := suspected(self._head)) is not None:
             return RawDataInvalid(
@@ -259,7 +259,7 @@ def parse_block(
     ends = separators[newlines[lines][:, None] + np.arange(1 - cells, 1)]
     starts = np.concatenate([line_starts[lines][:, None], ends[:, :-1] + 1], axis=1)
     lengths = ends - starts
-    # A last cell of length 0 is preceded by a tab, never by a carriage return of its own.
+    # If the last cell is empty, the byte before it is a tab and not the cell's carriage return.
     lengths[:, -1] -= (lengths[:, -1] > 0) & (text[ends[:, -1] - 1] == _RETURN)
 
     names = ("label", *data.numeric, *data.categorical)

@@ -1,7 +1,7 @@
-"""Tells what a file is that is no text in UTF-8: nobody is helped by hearing that its rows are bad.
+"""Recognizes files that are not UTF-8 text, which gives a better error than bad rows.
 
-What a signature at its beginning proves is refused before a row is read. What a signature cannot prove
-is only suspected, from the first bytes, and told where rows turned out to be bad.
+A file with a known signature at its beginning is refused before a row is read. Without a signature,
+the kind is only a guess from the first bytes, which is reported if rows are bad.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from coterie.errors import RawDataInvalid
 
 HEAD_BYTES = 1 << 16
-"""So much of a file's beginning is looked at."""
+"""Number of a file's first bytes that are examined."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -25,11 +25,11 @@ _CONVERT = "iconv -f {} -t UTF-8 FILE > NEW"
 
 @dataclass(frozen=True)
 class Finding:
-    """What a file seems to be.
+    """The recognized kind of a file.
 
     Attributes:
-        kind: As in "it is ...".
-        remedy: What makes rows of it.
+        kind: The kind, as in "it is ...".
+        remedy: How to convert it to rows.
     """
 
     kind: str
@@ -84,7 +84,7 @@ _MARKUP = (
     (b"[[", Finding("a JSON file", _TABLE)),
 )  # fmt: skip
 
-# A longer mark first: UTF-32's begins as UTF-16's.
+# The longer byte-order mark first: UTF-32's begins like UTF-16's.
 _MARKS = (
     (b"\xff\xfe\0\0", "UTF-32"),
     (b"\0\0\xfe\xff", "UTF-32"),
@@ -94,14 +94,14 @@ _MARKS = (
 
 
 def refuse_what_is_no_text(head: bytes, name: str) -> None:
-    """Refuses what a file certainly is, if it is no text in UTF-8.
+    """Refuses a file that is certainly not UTF-8 text.
 
     Args:
         head: Its first bytes, decompressed.
         name: Its name, for the error.
 
     Raises:
-        RawDataInvalid: It is none.
+        RawDataInvalid: It is not UTF-8 text; the error names its kind.
     """
     if (found := recognised(head)) is not None:
         raise RawDataInvalid(
@@ -113,7 +113,7 @@ def refuse_what_is_no_text(head: bytes, name: str) -> None:
 
 
 def recognised(head: bytes) -> Finding | None:
-    """What a file certainly is, if it is no text in UTF-8.
+    """The kind of a file that is certainly not UTF-8 text, or None.
 
     Args:
         head: Its first bytes, decompressed.
@@ -131,7 +131,7 @@ def recognised(head: bytes) -> Finding | None:
 
 
 def suspected(head: bytes) -> Finding | None:
-    """What a file of bad rows may be: a guess from its first bytes.
+    """The probable kind of a file with bad rows, a guess from its first bytes.
 
     Args:
         head: Its first bytes, decompressed.
@@ -156,7 +156,7 @@ def suspected(head: bytes) -> Finding | None:
 
 
 NOT_UTF8 = "convert the file, if it is in another encoding: " + _CONVERT.format("WINDOWS-1252")
-"""What helps against single lines that are not valid UTF-8."""
+"""The remedy for single lines that are not valid UTF-8."""
 
 
 def _encoded(encoding: str) -> Finding:

@@ -1,4 +1,4 @@
-"""A column of a sampled file: what its cells are like, and what it may be in a contract."""
+"""A column of a sampled file: statistics of its cells, and its possible kinds in a contract."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coterie.text import printable
 
 _FEW_WORDS = 0.1
 _BESIDE_NUMBERS = re.compile(r"[\s$€£¥%']|,(?=[0-9]{3}\b)")
-_WHOLE = re.compile(r"^-?[0-9]{1,18}$", re.ASCII)  # longer ones are ids
+_WHOLE = re.compile(r"^-?[0-9]{1,18}$", re.ASCII)  # digits; longer numbers are taken for ids
 _DECIMAL = re.compile(NUMBER_PATTERN, re.ASCII)
 _PLACES = re.compile(r"\.([0-9]*?)0*$")
 _SMALLEST_TABLE, _LARGEST_TABLE = 10, 10_000_000
@@ -21,22 +21,22 @@ _SMALLEST_TABLE, _LARGEST_TABLE = 10, 10_000_000
 
 @dataclass
 class SampledColumn:
-    """What a column's cells are like.
+    """Statistics of a column's cells.
 
     Attributes:
         written: Its name in the header.
-        name: As the contract calls it.
-        filled: Cells that hold something.
-        ids: How often each cell that holds something came.
+        name: Its name in the contract.
+        filled: Number of cells that are not empty.
+        ids: Number of occurrences of each non-empty cell.
         labels: The first three different cells, read as labels.
         number: Whether all cells are numbers, or missing.
         whole: Whether all numbers are whole.
-        places: Most places behind the point.
-        plain_whole: Whether a column of integers can be read as it is written.
-        plain_decimal: Likewise a column of decimals.
-        plain_id: Likewise a column of ids.
-        odd: Cells that are no numbers.
-        signed: How many of these are numbers with a unit, or with signs between thousands.
+        places: Largest number of decimal places.
+        plain_whole: Whether it can be read as integers in the strict spelling.
+        plain_decimal: Likewise as decimals.
+        plain_id: Likewise as ids.
+        odd: Number of cells that are not numbers.
+        signed: Number of these that are numbers with a unit or thousands separators.
     """
 
     written: str
@@ -54,7 +54,7 @@ class SampledColumn:
     signed: int = 0
 
     def look(self, cell: str, *, comma: bool) -> None:
-        """Takes note of a cell; ``comma`` says whether ``9,99`` is a number."""
+        """Counts a cell; ``comma`` says whether ``9,99`` is a number."""
         if len(self.labels) < 3:
             self.labels.add(dialect.label(cell))
         text = dialect.id_cell(cell)
@@ -91,7 +91,7 @@ class SampledColumn:
 
     @property
     def doubt(self) -> str:
-        """Why it is no column of numbers, if few of its cells keep it from being one."""
+        """Why it is not a column of numbers, if only few of its cells prevent that."""
         odd = self.odd.total()
         anew = "and draft the contract anew"
         if self.signed > (1 - _FEW_WORDS) * self.filled:
@@ -107,12 +107,12 @@ class SampledColumn:
 
     @property
     def is_label(self) -> bool:
-        """Whether all cells are 0 or 1, in some way of writing these."""
+        """Whether all cells are 0 or 1 in some spelling."""
         return bool(self.labels) and self.labels <= {"0", "1"}
 
     @property
     def table_rows(self) -> int:
-        """Rows of a table that holds twice the ids that there probably are: Chao's estimate (1984) of them."""
+        """Rows of a table for twice the estimated number of ids (Chao, 1984)."""
         once = sum(1 for count in self.ids.values() if count == 1)
         twice = sum(1 for count in self.ids.values() if count == 2)
         wanted = 2 * (len(self.ids) + once * (once - 1) / (2 * (twice + 1))) + 2

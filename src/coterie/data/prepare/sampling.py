@@ -1,6 +1,6 @@
-"""Looks at a file of a party's own, and proposes a contract's columns for it: types, table sizes, the label.
+"""Samples a party's file and proposes columns of a contract: types, table sizes, the label.
 
-A sample of the first rows is read. What is proposed is a beginning: the parties agree on the contract.
+The sample is the first rows. The proposal is a start; the parties must agree on the contract.
 """
 
 from __future__ import annotations
@@ -52,21 +52,22 @@ _MOST_PLACES = 4
 
 @dataclass(frozen=True)
 class ProposedColumns:
-    """Columns for a contract, and how the file is read under it.
+    """Proposed columns of a contract, and the layout of the file under it.
 
     Attributes:
         label: The label's name in the header.
-        numeric: Numeric columns, as the contract calls them.
+        numeric: Names of the numeric columns in the contract.
         categorical: Categorical columns.
-        decimals: Places of the numeric columns that are no integers.
+        decimals: Decimal places of the numeric columns that are not integers.
         column_rows: Table sizes of the categorical columns.
-        rows: About how many rows the file has.
-        dialect: How its cells are written.
-        columns: Names in the header, of columns that are not found by their own.
+        rows: Approximate number of rows of the file.
+        dialect: The spelling of its cells.
+        columns: Names in the header of columns that are not found by their own name.
         left_out: The header's other names, with the reason.
-        skipped: How many of the rows looked at cannot be read, and have not been.
-        unread: Why the first of them cannot: ``line 7: not valid UTF-8``, and what helps.
-        doubtful: Columns that are taken for ids, or left out, for the sake of few cells that are no numbers: why.
+        skipped: Number of sampled rows that cannot be read.
+        unread: The reason for the first of them, as in ``line 7: not valid UTF-8``, with a remedy.
+        doubtful: Columns that are taken for ids or left out because of a few cells that are not
+            numbers, with the reason.
     """
 
     label: str
@@ -94,7 +95,8 @@ def propose_columns(path: Path, label: str | None = None) -> ProposedColumns | N
         The columns; None for a file in Criteo's own form, whose columns need not be named.
 
     Raises:
-        RawDataInvalid: The file has no header, too few rows, or no numeric or no categorical column; or is no text.
+        RawDataInvalid: The file is not text, has no header, has too few rows, or lacks a numeric or
+            a categorical column.
         UsageError: It is not clear which column is the label.
     """
     lines, share = _first_lines(path)
@@ -137,7 +139,7 @@ def propose_columns(path: Path, label: str | None = None) -> ProposedColumns | N
 
 
 def _first_lines(path: Path) -> tuple[list[bytes], float]:
-    """The first lines, and which share of the file they are."""
+    """The first lines, and their share of the file."""
     raw = RawFile(path)
     text = b""
     pieces = raw.pieces()
@@ -164,7 +166,7 @@ def _first_lines(path: Path) -> tuple[list[bytes], float]:
 
 
 def _delimiter(lines: Sequence[bytes], name: str) -> Delimiter | None:
-    """What separates the header's names; None for rows in Criteo's own form."""
+    """The header's delimiter; None for rows in Criteo's own form."""
     first = lines[1:101]
     fitting = {}
     for delimiter in DELIMITERS:
@@ -194,15 +196,15 @@ def _delimiter(lines: Sequence[bytes], name: str) -> Delimiter | None:
 
 
 def _named_ones(cells: Sequence[str]) -> Sequence[str]:
-    """A header's cells without the first, if that is empty: a data frame's index has no name."""
+    """A header's cells, without an empty first one, which is a data frame's index."""
     return cells[1:] if cells and not cells[0] else cells
 
 
 def _refuse_late_header(lines: Sequence[bytes], name: str) -> None:
-    """Refuses a file whose names come behind lines of a single cell: comments, a title, ``sep=;``.
+    """Refuses a file whose header follows lines of a single cell: comments, a title, ``sep=;``.
 
     Raises:
-        RawDataInvalid: It is such a file.
+        RawDataInvalid: The header is not the first line.
     """
     for number, line in enumerate(lines, 1):
         if any(names_columns(_named_ones(header_cells(line, sign))) for sign in DELIMITERS):
@@ -217,10 +219,10 @@ def _refuse_late_header(lines: Sequence[bytes], name: str) -> None:
 
 
 def _refuse_odd_header(line: bytes, name: str) -> None:
-    """Refuses a line that must be a header, by what is odd about it.
+    """Refuses a header with a fault.
 
     Raises:
-        RawDataInvalid: It names one column alone, or some twice, or not all.
+        RawDataInvalid: It names only one column, names one twice, or leaves a name empty.
     """
     cells = max((header_cells(line, sign) for sign in DELIMITERS), key=len)
     words = list(dict.fromkeys(cell for cell in cells if cell))
@@ -255,7 +257,7 @@ def _refuse_odd_header(line: bytes, name: str) -> None:
 
 
 def _named(names: Sequence[str]) -> list[SampledColumn]:
-    """Columns, each with a name of its own that a contract can hold."""
+    """Columns, each with a unique name that contracts allow."""
     taken: set[str] = set()
     columns = []
     for written in names:
@@ -285,7 +287,7 @@ def _label_among(columns: Sequence[SampledColumn], label: str | None, path: str)
     called_so = [column for column in columns if column.name.lower() in _LABEL_NAMES]
     by_name = [column for column in called_so if column.is_label]
     if called_so and not by_name and (len(called_so[0].ids) <= 2 or not possible):
-        # Another column in its place would be learnt instead, and this one told the model the answer.
+        # Otherwise another column would become the label, and this one would give the answer away.
         raise _no_label(called_so[0], f"{called_so[0].written} seems to be the label, but is none")
     if len(chosen := by_name or possible) == 1:
         return chosen[0]
@@ -367,7 +369,7 @@ def _sorted_out(
 
 
 def _needs_mapping(column: SampledColumn, columns: Sequence[SampledColumn]) -> bool:
-    """Whether a header's name is not found by the contract's: another is written alike."""
+    """Whether a header's name needs a mapping because another name has the same spelling."""
     if column.written == column.name:
         return False
     return (

@@ -1,8 +1,8 @@
 """Parsed rows on disk, between reading the raw file once and writing the data set.
 
-Which rows train is known only when the file has ended, and rare ids only when the training rows
-have been counted. So the raw file is parsed once into a temporary matrix of 64-bit words (label,
-numeric cells, id hashes): 8 (1 + n + m) bytes per row, 320 for Criteo's 39 columns.
+The split is known only at the end of the file, and rare ids only after the training rows were
+counted. So the raw file is parsed once into a temporary matrix of 64-bit words (label, numeric
+cells, id hashes): 8 (1 + n + m) bytes per row, 320 for Criteo's 39 columns.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class StagedRows:
     hashes_bm: UInt64Array
 
     def dense(self, data: DataSection) -> FloatArray:
-        """The dense values that a model takes, shape (b, n)."""
+        """The dense values for a model, shape (b, n)."""
         return log_features(self.numeric_bn, data)
 
 

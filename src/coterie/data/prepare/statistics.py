@@ -1,8 +1,8 @@
-"""Column statistics of one party's training rows: what the manifest shows, and which ids are rare.
+"""Column statistics of one party's training rows, for the manifest and for rare ids.
 
-Ids are told apart by their 64-bit hashes: among Kaggle's 33 million distinct ids the chance that
-any two of a column share one is below one in a million. Memory grows with the distinct ids, about
-24 bytes each, and holds at most a million uncounted cells per column beside them.
+Ids are distinguished by their 64-bit hashes. Among Kaggle's 33 million distinct ids, the chance
+that any two of a column share a hash is below one in a million. Memory grows with the distinct ids,
+about 24 bytes each, and holds at most a million uncounted cells per column beside them.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class TrainingStatistics:
 
 
 def among(hashes: UInt64Array, sorted_hashes: UInt64Array) -> BoolArray:
-    """Which of the hashes are in a sorted array; shape of ``hashes``."""
+    """Whether each hash is in a sorted array; shape of ``hashes``."""
     if not len(sorted_hashes):
         return np.zeros(hashes.shape, bool)
     places = np.searchsorted(sorted_hashes, hashes)

@@ -1,6 +1,7 @@
-"""What is odd about raw data, though every row can be read: told at preparation, before hours of training.
+"""Warnings about unusual raw data, although every row can be read, before hours of training.
 
-Everything here is a guess, so nothing is refused. Memory is bounded: numbers are told apart in a sample of the first rows.
+All of them are guesses, so nothing is refused. Memory is bounded: distinct numbers are counted in a
+sample of the first rows only.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from coterie.data.prepare.reader import RawRows
 
 SAMPLE_ROWS = 100_000
 _ENOUGH_ROWS = 50
-"""With fewer rows nearly anything may be chance."""
+"""With fewer rows, nearly anything may be chance."""
 
 _SORTED = 0.1
 _DISTINCT = 0.9
@@ -31,14 +32,14 @@ _LIST_SHARE = 0.01
 _POINT_SHARE = 0.5
 _SPACE, _POINT, _ZERO = b" .0"
 _LISTS = {"|": 0.0, ";": _LIST_SHARE, ",": _LIST_SHARE}
-"""Signs that separate the ids of a list, and from which share of a column's cells on they are taken for that."""
+"""Separators of ids in a list, with the share of a column's cells that gives a warning."""
 
 
 class Suspicions:
-    """Looks at rows as they are read.
+    """Examines rows while they are read.
 
     Args:
-        contract: The columns, and what a run withholds.
+        contract: The contract, with columns and disclosure limits.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -56,7 +57,7 @@ class Suspicions:
         self._filled = np.zeros(len(data.categorical), np.int64)
 
     def look(self, rows: RawRows) -> None:
-        """Takes note of some rows, in file order."""
+        """Examines rows, in file order."""
         labels = rows.labels_b.astype(np.int64)
         if not len(labels):
             return
@@ -72,10 +73,10 @@ class Suspicions:
         self._look_at_ids(rows)
 
     def told(self, manifests: Sequence[Manifest]) -> tuple[str, ...]:
-        """What is odd, one sentence each, once everything was read and prepared.
+        """The warnings, one sentence each, after everything was read and prepared.
 
         Args:
-            manifests: Of the parties.
+            manifests: The parties' manifests.
         """
         return (*self._of_order(), *self._of_numbers(), *self._of_ids(), *self._of_parts(manifests))
 
@@ -87,7 +88,7 @@ class Suspicions:
         whole &= (text[starts] >= _ZERO) & (text[starts] < _ZERO + 10)
         self._points += whole.sum(axis=0)
         for sign, counts in self._lists.items():
-            # The text ends with padding, so there is a byte behind every sign.
+            # The text ends with padding, so a byte follows every separator.
             places = np.flatnonzero(text[:-1] == ord(sign))
             places = places[text[places + 1] != _SPACE]
             if not len(places):

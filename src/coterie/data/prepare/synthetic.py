@@ -1,7 +1,7 @@
-"""Writes Criteo-shaped raw files with a planted, learnable signal, to try and to test things with.
+"""Writes raw files in Criteo's format with a known, learnable signal, for trials and tests.
 
-The file is a function of rows and seed (and of numpy's random streams); it is written in blocks, so
-its size is bounded by the disk alone.
+The file depends only on rows and seed (and on numpy's random streams). It is written in blocks, so
+that only the disk bounds its size.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _AUC_BINS = 10_000
 
 @dataclass(frozen=True)
 class SynthesizeReport:
-    """What was written.
+    """The result of a synthesis.
 
     Attributes:
         file: The raw file.
         rows: Its rows.
         positives: Rows with label 1.
-        bayes_auc: ROC AUC of the planted probabilities on these rows: what no model beats by
-            more than chance.
+        bayes_auc: ROC AUC of the true probabilities on these rows; no model exceeds it by more than
+            chance.
     """
 
     file: Path
@@ -62,9 +62,9 @@ def synthesize(
 
     Args:
         out: The file; ``.gz``, ``.xz`` and ``.zst`` are compressed.
-        rows: How many rows.
-        seed: Of the planted world and of the draw; non-negative.
-        progress: Called as the work goes on.
+        rows: Number of rows.
+        seed: Seed of the synthetic model and of the draw; non-negative.
+        progress: Called from time to time.
 
     Raises:
         OutputInUse: The file exists.
@@ -75,7 +75,7 @@ def synthesize(
     histogram = np.zeros((2, _AUC_BINS), np.int64)
     with _new_file(out) as file:
         for block, first in enumerate(range(0, rows, _BLOCK_ROWS)):
-            # Whole blocks are drawn, so that a longer file begins with a shorter one's rows.
+            # Draw whole blocks, so that a longer file begins with a shorter one's rows.
             draw = world.draw(block, _BLOCK_ROWS)
             count = min(_BLOCK_ROWS, rows - first)
             file.write(_lines(draw, count, ids))
@@ -144,7 +144,7 @@ def _new_file(out: Path) -> Iterator[BinaryIO]:
 
 def _compressor(suffix: str, file: BinaryIO) -> contextlib.AbstractContextManager[BinaryIO]:
     if suffix == ".gz":
-        # No name and no time in the header: the same rows give the same bytes.
+        # No name and no time in the header, so that the same rows give the same bytes.
         stream = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6)
         return cast("contextlib.AbstractContextManager[BinaryIO]", stream)
     if suffix == ".xz":

@@ -1,4 +1,4 @@
-"""The planted world behind synthetic data: what the ids and numbers mean, and how they are drawn.
+"""The model behind synthetic data: effects of ids and numbers, and their distributions.
 
 Shapes follow public statistics of Criteo's Kaggle data: missing rates, and which columns are missing
 together; heavy-tailed small integers; ids by power law, with cardinalities scaled down. The click
@@ -96,10 +96,10 @@ _CALIBRATION_ROWS = 20_000
 
 @dataclass(frozen=True)
 class Features:
-    """What is known of drawn examples, b rows.
+    """The drawn features of b examples.
 
     Attributes:
-        normal_bn: What the numbers are made from, standard normal.
+        normal_bn: Standard normal variables from which the numbers are made.
         numbers_bn: Numeric cells.
         numbers_missing_bn: Which of them are missing.
         ranks_bm: Ids as ranks within their column, 0 the most frequent.
@@ -118,8 +118,8 @@ class Draw:
     """Drawn examples, b rows.
 
     Attributes:
-        features: What is known of them.
-        probabilities_b: Planted click probabilities.
+        features: Their features.
+        probabilities_b: True click probabilities.
         labels_b: Drawn clicks.
     """
 
@@ -129,7 +129,7 @@ class Draw:
 
 
 class World:
-    """Effects of every number and id; a function of the seed.
+    """Effects of every number and id, determined by the seed.
 
     Args:
         seed: Any non-negative number.
@@ -139,7 +139,7 @@ class World:
         random = np.random.default_rng([seed, 0])
         self._seed = seed
         self._cumulative = [_power_law(shape) for shape in CATEGORICAL]
-        # One effect more than there are ids: a missing cell has its own.
+        # One effect more than ids, for missing cells.
         self._effects = [
             shape.effect * random.standard_normal(shape.ids + 1) for shape in CATEGORICAL
         ]
@@ -179,7 +179,7 @@ class World:
     def _parts(self, features: Features) -> list[Float64Array]:
         """The three parts of the logit, unscaled, shape (b,) each."""
         weights = np.array([shape.effect for shape in NUMERIC])
-        # A missing number weighs like a low one: absence is informative, as in the real data.
+        # A missing number has the effect of a low one: absence is informative, as in real data.
         numeric: Float64Array = (
             np.where(features.numbers_missing_bn, -0.7, features.normal_bn) @ weights
         )

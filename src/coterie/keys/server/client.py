@@ -1,4 +1,4 @@
-"""A node's side of its party's key server: it proves itself anew for everything that it asks for."""
+"""A node's client of its party's key server. Every request has a new attestation."""
 
 from __future__ import annotations
 
@@ -51,20 +51,21 @@ _out_of_order = partial(MessageRefused, "the key server sent a message out of or
 
 @dataclass(frozen=True)
 class KeyServerClient:
-    """Asks a party's key server; also a VoucherSource.
+    """Client of a party's key server; also a VoucherSource.
 
     Attributes:
-        address: Where it listens: an untrusted hint.
+        address: The server's address: an untrusted hint.
         contract: Names the party's key.
-        party: Whose key server it must be.
+        party: The party that the key server must belong to.
         tee: Makes this node's quotes.
-        collateral: For this node's quotes, where the server has none.
+        collateral: Source of collateral for this node's quotes, if the server has none.
         clock: The time now, UTC.
-        patience_seconds: How long the server is asked again that does not answer, or not with its
-            party's signature.
-        waiter: Waits so many seconds; whether waiting is to end.
-        failed: Told of answers that were no proof, as `Tally` tells; others follow.
-        on_wait: Told, at growing intervals, that the server has not answered with its party's word.
+        patience_seconds: How long requests are repeated while the server does not answer, or not
+            with its party's signature.
+        waiter: Waits for some seconds; returns whether to stop waiting.
+        failed: Called for answers without a valid proof, as `Tally` reports them; requests go on.
+        on_wait: Called, at growing intervals, while the server has not answered with its party's
+            signature.
     """
 
     address: Address
@@ -80,7 +81,7 @@ class KeyServerClient:
     over_network: ClassVar[bool] = True
 
     def vouch(self, identity: NodeIdentity) -> Voucher:
-        """The party's voucher for an identity.
+        """Requests the party's voucher for an identity.
 
         Raises:
             KeyRefused: The party does not vouch for this node, or another party's server answers.
@@ -89,7 +90,7 @@ class KeyServerClient:
         return Voucher.from_cbor(self._ask(identity, "voucher"))
 
     def data_key(self, identity: NodeIdentity, set_id: bytes) -> bytes:
-        """The key of a sealed data set, 32 bytes.
+        """Requests the key of a sealed data set, 32 bytes.
 
         Raises:
             KeyRefused: This node may not have it, or another party's server answers.
@@ -101,9 +102,9 @@ class KeyServerClient:
         return key
 
     def model_key(self, identity: NodeIdentity) -> tuple[bytes, bytes] | None:
-        """Id and key, 32 bytes each, that the party's trained model is to be sealed under.
+        """Requests id and key, 32 bytes each, for sealing the party's trained model.
 
-        None: the party lets this node keep the model open.
+        The answer is None if the party lets this node keep the model open.
 
         Raises:
             KeyRefused: This node may not have it, or another party's server answers.
@@ -117,11 +118,11 @@ class KeyServerClient:
         return content[:ID_BYTES], content[ID_BYTES:]
 
     def share(self, identity: NodeIdentity, voucher: Voucher) -> bytes:
-        """The party's share of the key of the run's checkpoints, 32 bytes.
+        """Requests the party's share of the key of the run's checkpoints, 32 bytes.
 
         Args:
-            identity: Of the parameter server; it may be of another party.
-            voucher: Of the parameter server's own party.
+            identity: Identity of the parameter server, which may belong to another party.
+            voucher: Voucher of the parameter server's own party.
 
         Raises:
             KeyRefused: This node may not have it, or another party's server answers.
@@ -151,11 +152,12 @@ class KeyServerClient:
                 return _converse(self, identity, wish)
             except CoterieError as error:
                 failure.note(error)
-                # Before the party has signed the session, anybody on the way may have answered.
+                # Until the party's signature on the session is checked, an attacker may have
+                # answered.
                 left = deadline.remaining()
                 if not error.may_pass or left <= 0 or self.waiter(min(backoff.pause(), left)):
                     raise
-                if not isinstance(error, PeerUnreachable):  # waiting is no news
+                if not isinstance(error, PeerUnreachable):  # waiting is not reported each time
                     tally.note(str(self.address), error)
 
 
@@ -167,11 +169,9 @@ class _Wish:
 
 
 def _converse(client: KeyServerClient, identity: NodeIdentity, wish: _Wish) -> bytes:
-    """Asks once."""
+    """Makes one request."""
     at, name = client.clock(), f"the key server of {client.party}"
-    server = KeyReader(
-        name
-    )  # any key will do for now: the party's signature says whether it counts
+    server = KeyReader(name)  # accept any key for now: the party's signature authenticates it later
     destination = Destination(
         client.address,
         name,

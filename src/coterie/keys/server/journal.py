@@ -1,8 +1,8 @@
-"""The key server's log: lines are only ever added, and each carries the digest of the one before.
+"""The key server's log: append-only lines, each with the digest of the line before.
 
-So an accidental change shows when the server starts. The chain has no key: whoever can write the file
-can compute all digests anew, so an intended change shows only if the digest of a later line is kept
-elsewhere.
+An accidental change is detected when the server starts. The chain has no key, so a person who can
+write the file can compute all digests again. An intended change is detected only if the digest of a
+later line is kept elsewhere.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Journal:
         except OSError as error:
             raise _unwritten(path, error) from error
         try:
-            self._file.hold()  # before it is read: another server may add lines
+            self._file.hold()  # lock before reading: another server may add lines
             chain = verify_journal(path)
             with writing(path):
-                self._file.cut(chain.octets)  # of a torn line nothing was given out
+                self._file.cut(chain.octets)  # no key was given out for an incomplete line
         except BaseException:
             self._file.close()
             raise
@@ -60,7 +60,7 @@ class Journal:
         """Adds a line, durably.
 
         Raises:
-            JournalBroken: It cannot be written: then nothing may be given out either.
+            JournalBroken: It cannot be written; then no key may be given out.
         """
         with self._lock:
             said = {**fields, "previous": self._last}
@@ -72,17 +72,17 @@ class Journal:
             self._last = line_digest(line + b"\n")
 
     def close(self) -> None:
-        """Closes the file, and lets it go."""
+        """Closes and unlocks the file."""
         self._file.close()
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A log whose digests hold.
+    """A log with a valid chain of digests.
 
     Attributes:
         last: Digest of the last line, hex.
-        octets: Bytes of all whole lines; a last line that was cut while it was written is not one.
+        octets: Bytes of all complete lines, without an incomplete last line.
     """
 
     last: str
@@ -93,7 +93,7 @@ def verify_journal(path: Path) -> Chain:
     """Follows the chain of a log from its first line to its last.
 
     Raises:
-        JournalBroken: A line was altered, removed or put in, or is no line of such a log.
+        JournalBroken: A line was altered, removed or inserted, or is not a line of such a log.
     """
     chain, octets = HashChain(_START), 0
     for number, line in enumerate(_lines(path), start=1):

@@ -2,9 +2,9 @@
 
 After TLS 1.3 (application protocol ``coterie-keys/1``):
 
-1. The server says hello: a nonce, and its party's signature on this very TLS session.
-2. The node asks for one thing, with a quote that was made for this session.
-3. The server grants it, or refuses and says why.
+1. The server sends a nonce and its party's signature on this TLS session.
+2. The node requests one key or voucher, with a quote made for this session.
+3. The server grants it, or refuses with a reason.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from coterie.ratls.voucher import MAX_VOUCHER_BYTES
 
 Wanted = Literal["voucher", "data", "model", "share"]
 PLAIN = b"plain"
-# Longest contents of a frame, by what it may be; a refusal may stand in an answer's place.
+# Longest contents of a frame by message; a refusal may replace an answer.
 HELLO_BYTES = 256
 GRANT_BYTES = REFUSAL_BYTES
 _SET_ID_BYTES = 32
@@ -50,7 +50,7 @@ class ServerHello(Message):
 
 
 class KeyRequest(Message):
-    """What a node asks for.
+    """A node's request.
 
     Attributes:
         wanted: ``voucher``: the party's word for the key that this session is with; ``data``: the
@@ -80,7 +80,7 @@ class KeyRequest(Message):
 
 
 class Grant(Message):
-    """What was asked for.
+    """The answer to a request.
 
     Attributes:
         content: A voucher in CBOR; a key or share of 32 bytes; of a model's key its id first, or
@@ -103,6 +103,6 @@ def request_bytes(*, stapled: bool) -> int:
     """Longest content of the frame with a node's request.
 
     Args:
-        stapled: Whether the node was asked for its collateral.
+        stapled: Whether the server asked the node for its collateral.
     """
     return evidence_bytes(stapled=stapled)

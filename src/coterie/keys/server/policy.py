@@ -1,4 +1,4 @@
-"""What a party's key server gives to whom: the owner's own policy, apart from the contract.
+"""The policy of a party's key server, separate from the contract: which nodes get which keys.
 
 A policy is a TOML file:
 
@@ -94,11 +94,11 @@ class Release:
 
 @dataclass(frozen=True)
 class KeyPolicy:
-    """Decides about requests of nodes whose evidence has been judged.
+    """Decides on requests of nodes whose evidence was verified.
 
     Attributes:
-        party: Whose key server this is.
-        contract: The only contract whose nodes get anything.
+        party: The key server's party.
+        contract: The only contract whose nodes get keys.
         contract_path: Where it lies: signatures lie beside it.
         trust: What counts as proof: the policy's own section, or the contract's.
         releases: By data set id.
@@ -121,7 +121,7 @@ class KeyPolicy:
 
         Raises:
             ContractInvalid: The policy or the contract is not valid.
-            KeyFileRefused: A key file is none.
+            KeyFileRefused: A file is not a key file.
         """
         try:
             text = read_bounded(path, _MAX_BYTES)
@@ -157,7 +157,7 @@ class KeyPolicy:
         return cls(found.party, contract, contract_path, trust, releases, model, start)
 
     def warnings(self) -> tuple[Mapping[str, str], ...]:
-        """What the policy allows that its owner may not have meant; each as flat strings."""
+        """Warnings about grants that the owner may not have intended, each as flat strings."""
         tables = {
             node.role: self.trust.roles.of(node.role)
             for node in self.contract.model_recipients()
@@ -196,8 +196,8 @@ class KeyPolicy:
 
         Raises:
             ContractMismatch: The node runs under another contract.
-            KeyRefused: It is another party's, or in another role, or there is no such data set; or it
-                does not give the start.
+            KeyRefused: It belongs to another party or has another role, there is no such data set,
+                or it does not send the start.
         """
         self._check_contract(claims)
         self._check_party(claims)
@@ -220,14 +220,14 @@ class KeyPolicy:
         return release.key.key
 
     def model_key(self, claims: Claims) -> DataKey | Literal["plain"]:
-        """How a node keeps the trained model: sealed under a key, or open, if its host is the party's.
+        """The key for a node's trained model; the model stays open only on the party's own host.
 
-        Only the party can know that: whatever the node sees is chosen by its host.
+        Only the party knows whose host it is, since the host controls all that the node sees.
 
         Raises:
             ContractMismatch: The node runs under another contract.
-            KeyRefused: The contract does not give it the model, it is another party's, or there is
-                no such key.
+            KeyRefused: The contract does not give it the model, it belongs to another party, or
+                there is no such key.
         """
         self._check_contract(claims)
         self._check_party(claims)
@@ -249,17 +249,17 @@ class KeyPolicy:
     def check_share(self, claims: Claims, voucher: bytes, *, at: datetime) -> None:
         """Decides whether a node gets the party's share of the key of the run's checkpoints.
 
-        It may be of any party, but that party must vouch for it: evidence alone says what runs, not
-        whose it is.
+        The node may belong to any party, but that party must vouch for it: evidence proves which
+        program runs, but not whose node it is.
 
         Args:
-            claims: The node's, judged.
-            voucher: Of the node's own party, CBOR.
+            claims: The node's verified claims.
+            voucher: Voucher of the node's own party, CBOR.
             at: The time now, UTC.
 
         Raises:
             ContractMismatch: It runs under another contract.
-            KeyRefused: It is no parameter server, or the contract has no sealed checkpoints.
+            KeyRefused: It is not a parameter server, or the contract has no sealed checkpoints.
             VoucherRefused: Its own party does not vouch for it.
         """
         self._check_contract(claims)

@@ -1,4 +1,4 @@
-"""The key server as a process: listens, judges, decides, and tells what happened."""
+"""The key server as a process: listens, verifies evidence, decides, and reports."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class KeyServer:
     """A party's key server.
 
     Args:
-        policy: Who gets what.
+        policy: The policy.
         key: The party's private key.
         listen: ``HOST:PORT``; with port 0 the system chooses one.
         log: The journal.
         pccs_url: Address of a PCCS; in contracts for real TEEs only.
         collateral: Directory of collateral; in contracts for real TEEs only.
-        tell: Told of its address, of every request, and of what looks wrong in the policy, as flat
+        tell: Called with its address, every request, and warnings about the policy, as flat
             strings.
         host_clock: The host's time, UTC.
         limits: Bounds of its port.
@@ -86,7 +86,7 @@ class KeyServer:
 
     @contextmanager
     def serving(self) -> Iterator[Address]:
-        """Serves while the context is open; gives the address.
+        """Serves while the context is open; yields the address.
 
         Raises:
             AddressInUse: The port cannot be bound.

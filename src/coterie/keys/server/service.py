@@ -1,4 +1,4 @@
-"""The key server's side of one connection: judge the node, decide, note it down, answer."""
+"""The key server's side of a connection: verify the node, decide, write the journal, answer."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class KeyService:
     """Answers one request per connection.
 
     Args:
-        policy: Who gets what.
+        policy: The policy.
         key: The party's private key.
-        trust: Judges nodes, by the policy's rules.
-        journal: Every answer is in it before it is given.
-        decided: Told of every request: claims, what was wanted, and the refusal, if it was one.
+        trust: Verifies nodes by the policy's rules.
+        journal: Every answer is written to it before it is sent.
+        decided: Called for every request with the claims, the request, and the refusal, if any.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class KeyService:
         """Serves a connection; it is closed in the end.
 
         Raises:
-            CoterieError: Why the node got nothing; it was told, if it still listened.
+            CoterieError: The node got no key; the reason was sent to it if possible.
         """
-        with sock:  # closed in good order before, where TLS began
+        with sock:  # if TLS began, it was already closed in order
             at = self._trust.clock()
             server = ThrowAwayIdentity.create(at)
             judge = CertificateJudge(self._trust, expected_node=None, at=at)

@@ -1,1 +1,1 @@
-"""Checkpoints of a shard: incremental, written beside the training, verified before they count."""
+"""Checkpoints of a shard: incremental, written in the background, verified before use."""

@@ -1,4 +1,4 @@
-"""How checkpoint files lie on the disk: as they are, or sealed (``keys/sealed_checkpoints.py``)."""
+"""Encodings of checkpoint files on the disk: plain, or sealed (``keys/sealed_checkpoints.py``)."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing_extensions import override
 
 
 class Target(Protocol):
-    """What a file's content is written to."""
+    """The object that a file's content is written to."""
 
     def write(self, octets: bytes, /) -> object:
         """Takes the next bytes."""
         ...
 
     def finish(self) -> None:
-        """Must be called once all is written."""
+        """Call it after everything is written."""
         ...
 
 
 class Source(Protocol):
-    """What a file's content is read from."""
+    """The object that a file's content is read from."""
 
     @property
     def size(self) -> int:
-        """Bytes of the content."""
+        """Size of the content in bytes."""
         ...
 
     def seek(self, place: int) -> object:
-        """Goes to a place of the content."""
+        """Sets the position in the content."""
         ...
 
     def read(self, count: int) -> bytes:
-        """The next bytes, fewer at the end; raises CoterieError if they were altered."""
+        """Reads the next bytes, fewer at the end; raises CoterieError if they were altered."""
         ...
 
 
 class FileCodec(Protocol):
-    """Between a checkpoint's content and its file.
+    """The encoding of checkpoint files.
 
     Attributes:
         sealed: Whether it keeps the content secret.
@@ -49,15 +49,15 @@ class FileCodec(Protocol):
         ...
 
     def name_of(self, digest: bytes) -> str:
-        """What a file is called by whose content has this SHA-256; 64 hex digits."""
+        """Name of the file whose content has this SHA-256; 64 hex digits."""
         ...
 
     def writer(self, file: BinaryIO, size: int, name: str) -> Target:
-        """Takes content of so many bytes; ``name`` says what it is: nothing else opens it."""
+        """Makes a writer for ``size`` bytes; the file can be read only under the same ``name``."""
         ...
 
     def reader(self, file: BinaryIO, name: str) -> Source:
-        """Gives content back.
+        """Makes a reader of the content.
 
         Raises:
             SealBroken: The file is not what was written under this name.
@@ -66,7 +66,7 @@ class FileCodec(Protocol):
 
 
 class PlainFileCodec(FileCodec):
-    """Files hold their content as it is."""
+    """Plain files, without sealing."""
 
     sealed = False
 
@@ -88,7 +88,7 @@ class _OpenTarget:
         self.write = file.write
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Does nothing: all bytes were written."""
 
 
 class _OpenSource:

@@ -1,4 +1,4 @@
-"""Which checkpoints every shard holds: only those are announced, and restored."""
+"""The checkpoints that every shard holds; only these are announced and restored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from coterie.ps.checkpoints.records import DurableCheckpoint
 
 
 class CommonCheckpoints:
-    """What shards have told of their durable checkpoints.
+    """The shards' reports of their durable checkpoints.
 
     Args:
         shards: Their number.
@@ -20,12 +20,12 @@ class CommonCheckpoints:
         self._held: dict[int, dict[int, bytes]] = {}
 
     def begin(self, held: Mapping[int, tuple[DurableCheckpoint, ...]]) -> DurableCheckpoint | None:
-        """Begins a new life at the newest checkpoint that all hold; None: at the beginning.
+        """Begins a new incarnation at the newest checkpoint that all hold; None: at the beginning.
 
-        What is newer belongs to the life that was lost.
+        Newer checkpoints belong to the lost incarnation.
 
         Args:
-            held: Of every shard.
+            held: Checkpoints of every shard.
         """
         steps = {shard: {c.step: c.digest for c in found} for shard, found in held.items()}
         step = max(set.intersection(*(set(found) for found in steps.values())), default=None)
@@ -36,11 +36,11 @@ class CommonCheckpoints:
         return self._together(step)
 
     def note(self, shard: int, found: DurableCheckpoint) -> None:
-        """Notes a checkpoint that a shard holds."""
+        """Records a checkpoint that a shard holds."""
         self._held.setdefault(shard, {})[found.step] = found.digest
 
     def newest(self, after: int) -> DurableCheckpoint | None:
-        """The newest checkpoint that all hold, as one; older ones are forgotten.
+        """The newest checkpoint that all shards hold; drops older ones.
 
         Args:
             after: None if it is not newer than this step.

@@ -1,8 +1,7 @@
-"""Small records of a run's end, beside the checkpoints: who has reported, who has left, what came out.
+"""Small records of a run's end beside the checkpoints: reports, departures, and the outcome.
 
-Contract and key are the same in every run of one contract, and each note is a file of its own. So a
-note names the run, and the checkpoint of the last step that it was made at: it counts with that one
-only.
+All runs of a contract share contract and key, and each note is a separate file. So a note names the
+run and the last step's checkpoint at which it was made, and is valid only with these.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ class EndRecords:
     """The notes of one run: magic, contract digest, run, checkpoint, name, content, SHA-256.
 
     Args:
-        directory: Where they lie.
-        contract_digest: Of the run.
+        directory: Their folder.
+        contract_digest: Digest of the run's contract.
         files: Writes and reads them.
     """
 
@@ -36,12 +35,12 @@ class EndRecords:
         self._head = _MAGIC + contract_digest
 
     def put(self, name: str, octets: bytes, *, run_id: str, checkpoint: bytes) -> None:
-        """Keeps a note durably.
+        """Writes a note durably.
 
         Args:
-            name: Of letters, digits and hyphens.
+            name: Its name, of letters, digits and hyphens.
             octets: Its content.
-            run_id: Of the run, 64 hex digits.
+            run_id: Name of the run, 64 hex digits.
             checkpoint: Digest of this shard's checkpoint of the last step, 32 bytes.
 
         Raises:
@@ -54,15 +53,15 @@ class EndRecords:
         self._files.write(self._path(name), content + hashlib.sha256(content).digest())
 
     def all(self, run_id: str, available: Iterable[DurableCheckpoint]) -> dict[str, bytes]:
-        """Every note.
+        """Reads all notes.
 
         Args:
-            run_id: Of the run whose checkpoints are here; empty where there are none.
+            run_id: Name of the run whose checkpoints are here, or empty.
             available: These checkpoints.
 
         Raises:
-            CheckpointDamaged: One is torn, altered, renamed, of another contract or run, or of a
-                checkpoint that is not here.
+            CheckpointDamaged: One is incomplete, altered, renamed, of another contract or run, or
+                of a checkpoint that is not here.
         """
         digests = {found.digest for found in available}
         notes: dict[str, bytes] = {}
@@ -77,7 +76,7 @@ class EndRecords:
         return notes
 
     def forget(self, but: Iterable[DurableCheckpoint] = ()) -> None:
-        """Removes every note but those of some checkpoints."""
+        """Removes all notes except those of some checkpoints."""
         kept = {found.digest for found in but}
         for path in _paths(self._directory):
             if not kept or self._read(path)[1] not in kept:
@@ -103,7 +102,7 @@ class EndRecords:
 
 
 def forget_end(directory: Path) -> None:
-    """Removes all notes of a folder of checkpoints, if it is there."""
+    """Removes all notes in a folder of checkpoints, if it exists."""
     for path in _paths(directory):
         path.unlink()
 

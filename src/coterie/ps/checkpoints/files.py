@@ -1,4 +1,4 @@
-"""Small files of a checkpoint folder, in the casing of all that lies there."""
+"""Small files of a checkpoint folder, in the folder's encoding."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from coterie.ps.checkpoints.codec import FileCodec
 
 @dataclass(frozen=True)
 class SmallFiles:
-    """Reads and writes files whole, in a casing that ties them to their names.
+    """Reads and writes complete files, in an encoding that binds them to their names.
 
     Attributes:
-        casing: Between content and file.
+        casing: The encoding.
     """
 
     casing: FileCodec
 
     def write(self, path: Path, octets: bytes) -> None:
-        """Writes a file durably, whole or not at all.
+        """Writes a file durably and atomically.
 
         Raises:
             OSError: It cannot be written.
@@ -33,11 +33,11 @@ class SmallFiles:
         write_whole(path, whole.getvalue())
 
     def read(self, path: Path, most: int) -> bytes:
-        """Reads a file, at most so many bytes of it.
+        """Reads a file up to a size.
 
         Raises:
-            SealBroken: It is not what was written under this name.
-            EnvironmentUnfit: The disk does not give it.
+            SealBroken: It is not the file that was written under this name.
+            EnvironmentUnfit: It cannot be read.
         """
         with reading(path), path.open("rb") as file:
             return self.casing.reader(file, path.name).read(most)

@@ -1,9 +1,9 @@
-"""Through which announced checkpoints a run came, and whether one that somebody remembers is among them.
+"""The announced checkpoints of a run, and the check that a remembered one is among them.
 
-Whoever remembers an announced checkpoint refuses a server that goes on with another run, however far
-that is, and one that came to where it is by another way: a run that was set back, and then went on,
-has other checkpoints since. Of those behind the newest only so many are kept: whether an older one was
-passed cannot be told any more, but the run's name can.
+A node that remembers an announced checkpoint refuses a server that continues another run, however
+far that is. It also refuses a server that did not pass that checkpoint: a run that was rolled back
+and then went on has other checkpoints. Only a bounded number of older checkpoints is kept. For
+older ones only the run's name can be checked.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from coterie.ps.checkpoints.records import (
 
 @dataclass(frozen=True)
 class Announced:
-    """A checkpoint that somebody saw announced, and the run that it is of."""
+    """An announced checkpoint, and its run."""
 
     run_id: str
     checkpoint: DurableCheckpoint
 
     @property
     def words(self) -> str:
-        """For people."""
+        """A description for people."""
         found = self.checkpoint
         return f"run {self.run_id}, step {found.step} (SHA-256 {found.digest.hex()})"
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """A run as its server knows it.
+    """A run's history at its server.
 
     Attributes:
         run_id: Its random name, 64 hex digits; empty before a run is known.
         newest: The newest announced checkpoint.
-        passed: Those before it, oldest first.
-        consents: By which the run went back.
+        passed: The checkpoints before it, oldest first.
+        consents: Consents by which the run went back.
     """
 
     run_id: str = ""
@@ -55,15 +55,15 @@ class Lineage:
     def restored(
         record: RunRecord, newest: DurableCheckpoint, consent: RollbackConsent | None
     ) -> Lineage:
-        """As a server finds it when it comes back.
+        """The lineage of a restarted server.
 
         Args:
-            record: Of the checkpoint.
-            newest: The checkpoint as it was announced.
-            consent: What the parties gave the server now; one that the record has changes nothing.
+            record: The checkpoint's record.
+            newest: The announced checkpoint.
+            consent: The parties' present consent; no effect if the record already has it.
 
         Raises:
-            SignatureRefused: The consent is to go on from something else, or is one too many.
+            SignatureRefused: The consent is for another checkpoint, or there are too many.
         """
         lineage = Lineage(
             record.run_id,
@@ -85,7 +85,7 @@ class Lineage:
         return replace(lineage, consents=(*lineage.consents, consent))
 
     def check_target(self, consent: RollbackConsent | None) -> None:
-        """Refuses a server's consent that is not to go on from where it is.
+        """Refuses a consent that is not for the server's present checkpoint.
 
         Raises:
             SignatureRefused: It is for another run or checkpoint.
@@ -101,18 +101,18 @@ class Lineage:
 
     @property
     def words(self) -> str:
-        """Where the run stands, for people."""
+        """The run's position, for people."""
         if self.newest is None:
             return f"run {self.run_id} from its beginning"
         return Announced(self.run_id, self.newest).words
 
     def announce(self, newest: DurableCheckpoint) -> Lineage:
-        """The lineage once one more checkpoint is announced."""
+        """The lineage after another announced checkpoint."""
         passed = self.passed if self.newest is None else (*self.passed, self.newest)
         return replace(self, newest=newest, passed=passed[-MAX_PASSED:])
 
     def record(self) -> tuple[tuple[PassedCheckpoint, ...], tuple[RollbackConsent, ...]]:
-        """What the next checkpoint is to hold of it."""
+        """The part of it that the next checkpoint stores."""
         newest = () if self.newest is None else (self.newest,)
         passed = (*self.passed, *newest)[-MAX_PASSED:]
         return (
@@ -121,7 +121,7 @@ class Lineage:
         )
 
     def passes(self, checkpoint: DurableCheckpoint) -> bool:
-        """Whether the run came through a checkpoint, or through so many since that nobody can tell."""
+        """Whether the run passed a checkpoint, or has passed too many since then to know."""
         if self.newest is None:
             return False
         known = (*self.passed, self.newest)
@@ -130,7 +130,7 @@ class Lineage:
         return len(self.passed) >= MAX_PASSED and checkpoint.step < known[0].step
 
     def consents_for(self, remembered: Announced) -> tuple[RollbackConsent, ...]:
-        """Consents that give up what somebody remembers; their signatures are not checked here."""
+        """Consents that give a remembered checkpoint up; does not check their signatures."""
         found = remembered.checkpoint
         return tuple(
             consent
@@ -144,13 +144,13 @@ class Lineage:
         )
 
     def check(self, remembered: Announced) -> tuple[RollbackConsent, ...]:
-        """Judges the server of this lineage by what somebody remembers.
+        """Checks the server of this lineage against a remembered checkpoint.
 
         Returns:
-            Consents, one of which is needed to go on; none if nothing that was announced is lost.
+            Consents, one of which is needed to continue; none if no announced checkpoint is lost.
 
         Raises:
-            RollbackRefused: It goes on with another run, or was set back.
+            RollbackRefused: It continues another run, or was rolled back.
         """
         if remembered.run_id != self.run_id:
             raise RollbackRefused(

@@ -1,4 +1,4 @@
-"""What a checkpoint holds beside the model, and what a server asks of whoever keeps checkpoints."""
+"""The records of a checkpoint beside the model, and the interface of a checkpoint store."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ RunId = Digest
 
 @dataclass(frozen=True)
 class DurableCheckpoint:
-    """A checkpoint that lies on disk, whole and verified.
+    """A complete and verified checkpoint on disk.
 
     Attributes:
-        step: Updates that it holds.
-        digest: SHA-256 of its manifest, and so of all that it refers to; 32 bytes.
+        step: Number of updates that it holds.
+        digest: SHA-256 of its manifest, and so of everything that it refers to; 32 bytes.
     """
 
     step: int
@@ -45,17 +45,17 @@ class PassedCheckpoint(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """What a server must know of a run beside the model.
+    """A server's record of a run beside the model.
 
     Attributes:
-        run_id: Random, made when the run began from nothing; 64 hex digits. Contract and keys are
-            the same in every run of one contract: this tells their files apart.
-        data_sets: Of each worker, by node name; they fix the schedule.
-        absences: Who was left out when.
+        run_id: Random name, made when the run began from nothing; 64 hex digits. It distinguishes
+            the files of a contract's runs, which share contract and keys.
+        data_sets: Training data of each worker, by node name; they fix the schedule.
+        absences: Workers that were left out, and in which steps.
         passed: The newest checkpoints that were announced before this one, oldest first; on shard 0.
-        consents: By which the run went back to an older checkpoint; on shard 0.
-        validations: Those that were done before the checkpoint; on shard 0.
-        kept_step: The step of the best model of them, where the contract keeps that; else 0.
+        consents: Consents by which the run went back to an older checkpoint; on shard 0.
+        validations: Validations before the checkpoint; on shard 0.
+        kept_step: Step of the best of their models, if the contract keeps it; otherwise 0.
         seconds: Training time of the steps that the checkpoint holds.
     """
 
@@ -76,11 +76,11 @@ class RunRecord(BaseModel):
 
 
 class Checkpoints(Protocol):
-    """Where a shard keeps its state: ``CheckpointStore`` on disk, ``NoCheckpoints`` in memory."""
+    """A store of a shard's state: ``CheckpointStore`` on disk, ``NoCheckpoints`` in memory."""
 
     @property
     def persistent(self) -> bool:
-        """Whether anything outlives this process."""
+        """Whether checkpoints outlive this process."""
         ...
 
     @property
@@ -90,65 +90,65 @@ class Checkpoints(Protocol):
 
     @property
     def run_id(self) -> str:
-        """Of the run whose checkpoints these are; empty where there are none."""
+        """Name of the run whose checkpoints these are, or empty."""
         ...
 
     def begin(self, run_id: str) -> None:
-        """Begins a run from nothing: what is here of another one does not count any more."""
+        """Begins a run from nothing; checkpoints of another run are no longer used."""
         ...
 
     def available(self) -> tuple[DurableCheckpoint, ...]:
-        """What can be restored of this run, oldest first."""
+        """The checkpoints of this run that can be restored, oldest first."""
         ...
 
     def record(self, step: int) -> RunRecord:
-        """What is known of the run beside the model, by the checkpoint of a step."""
+        """The record of the run in the checkpoint of a step."""
         ...
 
     def restore(self, step: int, state: ModelState) -> RunRecord:
-        """Fills a fresh state from the checkpoint of a step; newer checkpoints are forgotten."""
+        """Fills a new state from the checkpoint of a step; removes newer checkpoints."""
         ...
 
     def load(self, step: int, state: ModelState) -> None:
-        """Fills a fresh state from the checkpoint of a step; changes nothing here."""
+        """Fills a new state from the checkpoint of a step; keeps newer checkpoints."""
         ...
 
     def save(self, snapshot: Snapshot, record: RunRecord) -> None:
-        """Begins to make a snapshot durable; returns at once."""
+        """Starts to make a snapshot durable; returns at once."""
         ...
 
     @property
     def trouble(self) -> EnvironmentUnfit | None:
-        """Why the disk takes no checkpoint at present; None while it does."""
+        """Why checkpoints cannot be written at present; None if they can."""
         ...
 
     def flush(self, seconds: float | None = None) -> bool:
-        """Waits until nothing is being written, at most so long; whether it came to that."""
+        """Waits at most ``seconds`` until nothing is being written; False if that took too long."""
         ...
 
     def settle(self) -> None:
-        """Waits until nothing is being written; what the disk does not take is given up."""
+        """Waits until nothing is being written; gives up what cannot be written."""
         ...
 
     def retire(self, step: int) -> None:
-        """Checkpoints older than this are needed no more."""
+        """Allows the removal of checkpoints older than this."""
         ...
 
     def put_note(self, name: str, octets: bytes) -> None:
-        """Keeps a small record of this run's end durably, with the newest checkpoint."""
+        """Writes a small record of this run's end durably, with the newest checkpoint."""
         ...
 
     def notes(self) -> dict[str, bytes]:
-        """The small records that belong to checkpoints that are here."""
+        """The small records that belong to the present checkpoints."""
         ...
 
     def close(self) -> None:
-        """Finishes what is being written, unless the disk does not take it."""
+        """Finishes pending writes, unless they fail."""
         ...
 
 
 class NoCheckpoints(Checkpoints):
-    """Keeps nothing beyond this process: for runs in one process."""
+    """Keeps nothing beyond this process; for runs in one process."""
 
     persistent = False
 

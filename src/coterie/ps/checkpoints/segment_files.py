@@ -1,4 +1,4 @@
-"""One segment's file: where it lies, its footer, and a reader that hashes as it goes."""
+"""A segment's file: its path, its footer, and a reader that hashes while it reads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Footer(BaseModel):
-    """The end of a segment: what it holds."""
+    """The footer of a segment, which describes its content."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -43,7 +43,7 @@ class Footer(BaseModel):
 
     @property
     def record(self) -> np.dtype[np.void]:
-        """A row's record."""
+        """The record type of a row."""
         return np.dtype(
             [
                 ("row", "<i4"),
@@ -73,23 +73,23 @@ class Segment:
 
 @dataclass(frozen=True)
 class SegmentFolder:
-    """Where segments lie, and how.
+    """The folder of segments, and their encoding.
 
     Attributes:
         directory: The folder.
-        casing: Between their content and the files.
+        casing: Encoding of the files.
     """
 
     directory: Path
     casing: FileCodec
 
     def path(self, digest: bytes) -> Path:
-        """Where a segment lies."""
+        """Path of a segment's file."""
         return self.directory / f"segment-{self.casing.name_of(digest)}.bin"
 
 
 class SegmentReader:
-    """Reads one segment from start to end, hashing as it goes."""
+    """Reads one segment from start to end, and hashes it."""
 
     def __init__(self, folder: SegmentFolder, digest: bytes) -> None:
         self.path = folder.path(digest)
@@ -116,7 +116,7 @@ class SegmentReader:
         self._file.close()
 
     def head(self) -> bytes:
-        """Magic, dense parameters and their state; first of all."""
+        """Reads magic, dense parameters and their state; call it first."""
         head = self._read(self.footer.head_bytes)
         if not head.startswith(MAGIC):
             seen = first_octets(head[: len(MAGIC)])
@@ -124,17 +124,17 @@ class SegmentReader:
         return head
 
     def records(self) -> Iterator[RecordArray]:
-        """The row records, in pieces."""
+        """Yields the row records in pieces."""
         record = self.footer.record
         for start in range(0, self.footer.rows, CHUNK_ROWS):
             count = min(CHUNK_ROWS, self.footer.rows - start)
             yield np.frombuffer(self._read(count * record.itemsize), record)
 
     def check_digest(self) -> None:
-        """Compares what was read; last of all.
+        """Compares the digest; call it last.
 
         Raises:
-            CheckpointDamaged: It is not what was written.
+            CheckpointDamaged: The segment has changed.
         """
         self._hash.update(self._footer_octets)
         if self._hash.digest() != self._digest:
@@ -181,7 +181,7 @@ def opened_segment(folder: SegmentFolder, file: BinaryIO, path: Path) -> Source:
     """The content of a segment's file.
 
     Raises:
-        CheckpointDamaged: It is not sealed as this run's are.
+        CheckpointDamaged: It is not sealed like this run's.
     """
     try:
         return folder.casing.reader(file, SEGMENT)
@@ -190,7 +190,7 @@ def opened_segment(folder: SegmentFolder, file: BinaryIO, path: Path) -> Source:
 
 
 def damaged_file(path: Path, expected: str, seen: str) -> CheckpointDamaged:
-    """The error of a file that is not what was written."""
+    """The error of a damaged file."""
     return CheckpointDamaged(
         f"the checkpoint file {path} is damaged or of another run", expected, seen
     )

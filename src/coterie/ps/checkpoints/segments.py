@@ -1,10 +1,10 @@
-"""Segments: the files that checkpoints are made of. Each holds the rows touched in some steps.
+"""Segments: the files of checkpoints. Each holds the rows that some steps touched.
 
     magic | dense | dense state | row records, ascending | footer (JSON) | its length (4) | SHA-256
 
 A record is a row's number, its optimizer state, its values. The SHA-256 is over all before it and
-names the file. Of a row that two merged segments both hold, the newer one's record stays. All this
-may be sealed (``codec.py``).
+names the file. If two merged segments hold the same row, the newer one's record stays. The file may
+be sealed (``codec.py``).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def write_segment(folder: SegmentFolder, snapshot: Snapshot) -> Segment:
 
     Raises:
         OSError: It cannot be written.
-        CheckpointDamaged: What was read back is not what was written.
+        CheckpointDamaged: The bytes that were read back differ.
     """
     footer = Footer(
         step=snapshot.step,
@@ -69,13 +69,13 @@ def write_segment(folder: SegmentFolder, snapshot: Snapshot) -> Segment:
 
 
 def merge_segments(folder: SegmentFolder, older: Segment, newer: Segment) -> Segment:
-    """Makes one segment of two neighbours, in bounded memory.
+    """Merges two neighbouring segments, in bounded memory.
 
-    Both are read twice: what is sealed must say its size first.
+    Both are read twice, since a sealed file must state its size first.
 
     Raises:
         OSError: It cannot be written.
-        CheckpointDamaged: One of them is not whole.
+        CheckpointDamaged: One of them is damaged.
     """
     with SegmentReader(folder, older.digest) as old, SegmentReader(folder, newer.digest) as new:
         old.head()
@@ -102,7 +102,7 @@ def restore_segment(folder: SegmentFolder, digest: bytes, state: ModelState) -> 
     """Applies a segment to a state made from the same contract.
 
     Raises:
-        CheckpointDamaged: It is torn or altered, or does not fit the state.
+        CheckpointDamaged: It is incomplete or altered, or does not fit the state.
     """
     with SegmentReader(folder, digest) as reader:
         footer = reader.footer
@@ -117,7 +117,7 @@ def restore_segment(folder: SegmentFolder, digest: bytes, state: ModelState) -> 
         last = -1
         for records in reader.records():
             rows = records["row"].astype(np.int32)
-            # Whoever writes the disk can make a right digest of wrong values.
+            # A matching digest does not prove valid values: the host can compute it for any file.
             if rows[0] <= last or not np.all(rows[1:] > rows[:-1]) or rows[-1] >= table.rows:
                 raise damaged_file(reader.path, "ascending rows of the table", "others")
             _require_finite(reader.path, records["values"], records["state"])
@@ -132,7 +132,7 @@ def restore_segment(folder: SegmentFolder, digest: bytes, state: ModelState) -> 
 
 
 def _merged(older: Iterator[RecordArray], newer: Iterator[RecordArray]) -> Iterator[RecordArray]:
-    """Both streams' records in order of rows; of a row in both, the newer one's."""
+    """Merges both streams' records in order of rows; of a row in both, the newer record stays."""
     old, new = next(older, None), next(newer, None)
     while old is not None or new is not None:
         if old is None or new is None:
@@ -141,7 +141,7 @@ def _merged(older: Iterator[RecordArray], newer: Iterator[RecordArray]) -> Itera
                 yield rest
             old, new = next(older, None), next(newer, None)
             continue
-        # Up to this row both pieces are complete.
+        # Neither stream has a later piece with a row up to this one.
         limit = min(int(old["row"][-1]), int(new["row"][-1]))
         old_end = int(np.searchsorted(old["row"], limit, side="right"))
         new_end = int(np.searchsorted(new["row"], limit, side="right"))
@@ -154,7 +154,7 @@ def _merged(older: Iterator[RecordArray], newer: Iterator[RecordArray]) -> Itera
 
 
 def _rows_only(pieces: Iterator[RecordArray]) -> Iterator[RecordArray]:
-    """The same records without state and values: to count them costs less."""
+    """The same records without state and values, which are cheaper to count."""
     for records in pieces:
         only = np.empty(records.size, _ROW_ONLY)
         only["row"] = records["row"]
@@ -162,7 +162,7 @@ def _rows_only(pieces: Iterator[RecordArray]) -> Iterator[RecordArray]:
 
 
 def _write(folder: SegmentFolder, parts: Iterator[bytes], footer: Footer) -> bytes:
-    """Writes aside, syncs, reads back, renames to the digest; returns the digest."""
+    """Writes a temporary file, syncs, reads it back, renames it to its digest, which it returns."""
     partial = folder.directory / "segment.partial"
     digest = hashlib.sha256()
     text = footer.model_dump_json().encode()
@@ -187,7 +187,7 @@ def _write(folder: SegmentFolder, parts: Iterator[bytes], footer: Footer) -> byt
         move_over(partial, folder.path(digest.digest()))
     except OSError:
         with suppress(OSError):
-            partial.unlink()  # its room may be what is lacking
+            partial.unlink()  # to free its space
         raise
     return digest.digest()
 

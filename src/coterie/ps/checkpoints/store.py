@@ -1,11 +1,11 @@
 """A shard's checkpoints on disk: manifests that list segments, and one thread that writes them.
 
-A checkpoint is a manifest; its digest is its SHA-256, its name follows from that, keyed where it is
-sealed, and it lists its segments' SHA-256, oldest first. Each names the manifest before it by its
-digest, the first one the run: those in a folder are one piece of one chain, or refused; but for the
-checkpoint of the best model, which stays as long as a newer one names it by its digest. Segments are
-merged so that their sizes at least double from newer to older: their number, and how often a row is
-written again, grow with the logarithm of the table.
+A checkpoint is a manifest, which lists its segments' SHA-256, oldest first. Its digest is its
+SHA-256; its file's name follows from that, with a key if sealed. Each manifest names the one before
+it by digest; the first names the run. The manifests in a folder must be one piece of one chain, or
+they are refused. The only exception is the checkpoint of the best model, which stays as long as a
+newer one names it by digest. Segments are merged so that their sizes at least double from newer to
+older. So their number, and how often a row is rewritten, grow with the logarithm of the table.
 """
 
 from __future__ import annotations
@@ -67,19 +67,19 @@ class CheckpointStore:
     """The checkpoints of one shard of one run.
 
     Args:
-        directory: Where they lie; made if absent.
-        contract_digest: Checkpoints of other contracts are refused.
-        shard: Which shard's.
-        shards: Of how many.
-        casing: Whether what is written is sealed; files of the other kind are refused.
-        on_durable: Told of every checkpoint that is durable and verified, on the writer's thread.
-        on_failure: Told of a checkpoint that is not what was written, or that the disk does not give back.
+        directory: Their folder; made if absent.
+        contract_digest: Digest of the contract; checkpoints of other contracts are refused.
+        shard: Number of the shard.
+        shards: Number of shards.
+        casing: Encoding of the files, plain or sealed; files of the other kind are refused.
+        on_durable: Called for every durable and verified checkpoint, on the writer's thread.
+        on_failure: Called for a checkpoint that is damaged or cannot be read back.
 
     Raises:
-        CheckpointDamaged: A checkpoint is torn, altered, or of another contract, shard or format, or
-            they are not one piece of one run's. Nothing older is taken in its place: that would be
-            a rollback.
-        EnvironmentUnfit: The folder cannot be written, or the disk does not give what is there.
+        CheckpointDamaged: A checkpoint is incomplete, altered, or of another contract, shard or
+            format, or they are not one piece of one run's chain. An older one is not used instead,
+            since that would be a rollback.
+        EnvironmentUnfit: The folder cannot be written or read.
     """
 
     persistent = True
@@ -128,15 +128,15 @@ class CheckpointStore:
 
     @property
     def run_id(self) -> str:
-        """Of the run whose checkpoints these are; empty where there are none."""
+        """Name of the run whose checkpoints these are, or empty."""
         with self._lock:
             return self._run_id
 
     def begin(self, run_id: str) -> None:
         """Begins a run from nothing.
 
-        What is here of another run does not count any more; it is removed when the first checkpoint
-        of this one is written, not before: nodes may yet refuse to begin anew.
+        Checkpoints of another run are no longer used. They are removed only when the first
+        checkpoint of this run is written, since nodes may still refuse the new run.
         """
         with self._lock:
             self._lost |= {step: digest for step, (digest, _) in self._manifests.items()}
@@ -147,7 +147,7 @@ class CheckpointStore:
             self._notes.forget()
 
     def available(self) -> tuple[DurableCheckpoint, ...]:
-        """What can be restored of this run, oldest first."""
+        """The checkpoints of this run that can be restored, oldest first."""
         with self._lock:
             return tuple(
                 DurableCheckpoint(step, digest)
@@ -155,16 +155,16 @@ class CheckpointStore:
             )
 
     def record(self, step: int) -> RunRecord:
-        """What is known of the run beside the model, by the checkpoint of a step."""
+        """The record of the run in the checkpoint of a step."""
         with self._lock:
             return self._manifests[step][1].record
 
     def restore(self, step: int, state: ModelState) -> RunRecord:
-        """Fills a fresh state from the checkpoint of a step; newer checkpoints are forgotten.
+        """Fills a new state from the checkpoint of a step; removes newer checkpoints.
 
         Raises:
-            CheckpointDamaged: A segment is torn or altered.
-            EnvironmentUnfit: The disk does not give it, or cannot be written.
+            CheckpointDamaged: A segment is incomplete or altered.
+            EnvironmentUnfit: It cannot be read, or the disk cannot be written.
         """
         with writing(self._directory):
             with self._lock:
@@ -183,11 +183,11 @@ class CheckpointStore:
         return manifest.record
 
     def load(self, step: int, state: ModelState) -> None:
-        """Fills a fresh state from the checkpoint of a step; changes nothing here.
+        """Fills a new state from the checkpoint of a step; keeps newer checkpoints.
 
         Raises:
-            CheckpointDamaged: A segment is torn or altered.
-            EnvironmentUnfit: The disk does not give it.
+            CheckpointDamaged: A segment is incomplete or altered.
+            EnvironmentUnfit: It cannot be read.
         """
         with self._lock:
             _, manifest = self._manifests[step]
@@ -197,11 +197,11 @@ class CheckpointStore:
             raise self._damaged(f"step {step}", f"step {state.step}")
 
     def save(self, snapshot: Snapshot, record: RunRecord) -> None:
-        """Begins to make a snapshot durable; returns at once.
+        """Starts to make a snapshot durable; returns at once.
 
         Args:
-            snapshot: What changed since the last one that was saved or restored.
-            record: What else must be known.
+            snapshot: The changes since the last snapshot that was saved or restored.
+            record: The record of the run.
         """
         self._writer.add(
             f"the checkpoint of step {snapshot.step} in {self._directory}",
@@ -209,20 +209,20 @@ class CheckpointStore:
         )
 
     def flush(self, seconds: float | None = None) -> bool:
-        """Waits until nothing is being written, at most so long; whether it came to that."""
+        """Waits at most ``seconds`` until nothing is being written; False if that took too long."""
         return self._writer.flush(seconds)
 
     def settle(self) -> None:
-        """Waits until nothing is being written; what the disk does not take is given up."""
+        """Waits until nothing is being written; gives up what cannot be written."""
         self._writer.settle()
 
     def retire(self, step: int) -> None:
-        """Checkpoints older than this are needed no more; the writer removes them."""
+        """Lets the writer remove checkpoints older than this."""
         with self._lock:
             self._retired = max(self._retired, step)
 
     def put_note(self, name: str, octets: bytes) -> None:
-        """Keeps a small record of this run's end durably, with the newest checkpoint.
+        """Writes a small record of this run's end durably, with the newest checkpoint.
 
         Raises:
             OSError: It cannot be written.
@@ -231,7 +231,7 @@ class CheckpointStore:
         self._notes.put(name, octets, run_id=self.run_id, checkpoint=newest.digest)
 
     def notes(self) -> dict[str, bytes]:
-        """The small records that belong to checkpoints that are here.
+        """The small records that belong to the present checkpoints.
 
         Raises:
             CheckpointDamaged: One is torn, altered, or of another run or checkpoint.
@@ -239,13 +239,13 @@ class CheckpointStore:
         return self._notes.all(self.run_id, self.available())
 
     def close(self) -> None:
-        """Finishes what is being written, unless the disk does not take it."""
+        """Finishes pending writes, unless they fail."""
         self._writer.close()
 
     # --- on the writer's thread: all of it can be repeated --------------------------------------
 
     def _write(self, snapshot: Snapshot, record: RunRecord) -> None:
-        # There are never two runs' checkpoints, whenever this ends.
+        # Wherever this is interrupted, the folder never holds two runs' checkpoints.
         for step in sorted(self._lost, reverse=True):
             self._manifest_path(step, self._lost[step]).unlink(missing_ok=True)
             sync_folder(self._directory)
@@ -276,7 +276,7 @@ class CheckpointStore:
         self._on_durable(DurableCheckpoint(snapshot.step, digest))
 
     def _merge(self) -> None:
-        """Merges while a segment is at least half as large as the one before it."""
+        """Merges segments while one is at least half as large as the one before it."""
         segments = self._segments
         while len(segments) > 1 and 2 * segments[-1].rows >= segments[-2].rows:
             segments[-2:] = [merge_segments(self._folder, *segments[-2:])]
@@ -305,7 +305,7 @@ class CheckpointStore:
     # --- manifests -----------------------------------------------------------------------------
 
     def _forget(self, steps: Iterable[int]) -> None:
-        """Removes manifests one after the other, so that what is left is one piece at any moment."""
+        """Removes manifests one by one, so that the rest is one piece of the chain at any time."""
         for step in steps:
             digest, _ = self._manifests[step]
             self._manifest_path(step, digest).unlink(missing_ok=True)
@@ -333,7 +333,7 @@ class CheckpointStore:
         return found
 
     def _check_chain(self, found: Mapping[int, tuple[bytes, _Manifest]]) -> None:
-        """Each names the one before it, or one of those behind it does; before the oldest were others."""
+        """Checks that the manifests are one piece of a chain, apart from the kept best model's."""
         steps = sorted(found)
         named = {(m.kept.step, m.kept.digest) for _, m in found.values() if m.kept is not None}
         for older, newer in itertools.pairwise(steps):
@@ -379,7 +379,7 @@ class CheckpointStore:
 
 
 def _form_of(text: bytes) -> str:
-    """What a manifest that cannot be read is, as far as it says so."""
+    """The format that an unreadable manifest states, if any."""
     found = format_of(text)
     if found in {None, _FORMAT}:
         return "something else"

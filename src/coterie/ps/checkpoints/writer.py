@@ -1,7 +1,7 @@
-"""The thread that makes checkpoints durable, and what it does while the disk takes nothing.
+"""The thread that makes checkpoints durable, and its retries while the disk cannot be written.
 
-A disk that is full may have room again: the same work is tried anew, at growing intervals, until it
-succeeds or nobody wants it any more. As long as it does not, ``trouble`` says why; the run pauses then.
+A full disk may have room again. So the same work is retried, at growing intervals, until it
+succeeds or is no longer wanted. Meanwhile ``trouble`` says why it fails, and the run pauses.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ LONGEST_DELAY_SECONDS = 15.0
 
 
 class Writer:
-    """Does one piece of work after the other. Thread-safe.
+    """Does pieces of work one after the other. Thread-safe.
 
     Args:
-        on_failure: Told of errors that trying again cannot mend.
+        on_failure: Called for errors that a retry cannot fix.
     """
 
     def __init__(self, on_failure: Callable[[CoterieError], None]) -> None:
@@ -37,13 +37,13 @@ class Writer:
 
     @property
     def writing(self) -> bool:
-        """Whether work is under way or waits."""
+        """Whether work is in progress or pending."""
         with self._changed:
             return self._pending > 0
 
     @property
     def trouble(self) -> EnvironmentUnfit | None:
-        """Why the disk takes nothing at present; None while it does."""
+        """Why the disk cannot be written at present; None if it can."""
         with self._changed:
             return self._trouble
 
@@ -52,7 +52,7 @@ class Writer:
 
         Args:
             what: Its name, for errors.
-            works: Done in order; each can be repeated if it raises an OSError.
+            works: Functions that are called in order; each can be repeated after an OSError.
         """
         with self._changed:
             self._pending += 1
@@ -63,12 +63,12 @@ class Writer:
         self._jobs.put((what, tuple(works)))
 
     def flush(self, seconds: float | None = None) -> bool:
-        """Waits until nothing is to be done, at most so long; whether it came to that."""
+        """Waits at most ``seconds`` until all work is done; returns whether that was reached."""
         with self._changed:
             return self._changed.wait_for(lambda: self._pending == 0, seconds)
 
     def settle(self) -> None:
-        """Waits until nothing is to be done; what the disk does not take is given up."""
+        """Waits until all work is done; gives up what cannot be written."""
         with self._changed:
             self._given_up = True
             self._changed.notify_all()
@@ -76,7 +76,7 @@ class Writer:
             self._given_up = False
 
     def close(self) -> None:
-        """Settles, and ends the thread."""
+        """Settles and ends the thread."""
         if self._thread is not None:
             self.settle()
             self._jobs.put(None)
@@ -87,7 +87,7 @@ class Writer:
         while (job := self._jobs.get()) is not None:
             what, works = job
             try:
-                # Whoever gave it up goes back to an older checkpoint, or has ended.
+                # After giving it up, the run goes back to an older checkpoint or has ended.
                 all(self._done(work, what) for work in works)
             except CoterieError as error:
                 self._on_failure(error)
@@ -98,7 +98,7 @@ class Writer:
                     self._changed.notify_all()
 
     def _done(self, work: Work, what: str) -> bool:
-        """Does a piece of work, again and again if need be; False if it was given up."""
+        """Does a piece of work, with retries if needed; returns False if it was given up."""
         backoff = Backoff(FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS)
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Reads a start's files as the contract names them: the same checks at the giver and at every shard."""
+"""Reads a start's files and compares them with the contract, at the sender and at every shard."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from coterie.ps.start.mapping import StartMapping, check_optimizers
 
 
 def open_model(octets: Octets, start: StartSection) -> ModelStream:
-    """Begins to read the model.
+    """Starts to read the model.
 
     Raises:
         StartRefused: It was trained under another contract, or holds another number of updates.
-        ModelDamaged: It is no model's file, or is cut.
+        ModelDamaged: It is not a model file, or is cut.
     """
     model = ModelStream(octets, bytes.fromhex(start.contract))
     if model.steps != start.step:
@@ -27,7 +27,7 @@ def open_model(octets: Octets, start: StartSection) -> ModelStream:
 
 
 def finish_model(model: ModelStream, start: StartSection) -> None:
-    """Checks the model's digests, once its rows were read.
+    """Checks the model's digests, after its rows were read.
 
     Raises:
         StartRefused: It is another model.
@@ -39,16 +39,16 @@ def finish_model(model: ModelStream, start: StartSection) -> None:
 
 
 def open_state(octets: Octets, before: Contract, start: StartSection) -> StateStream:
-    """Begins to read the optimizer state.
+    """Starts to read the optimizer state.
 
     Args:
         octets: The file.
         before: The contract of the model that it belongs to.
-        start: What it must be.
+        start: The contract's section on it.
 
     Raises:
-        StartRefused: It is of another model, or has seen another number of updates.
-        ModelDamaged: It is no such file, is cut, or of other sizes.
+        StartRefused: It belongs to another model, or has seen another number of updates.
+        ModelDamaged: It is not such a file, is cut, or has other sizes.
     """
     dense, width = state_sizes(before)
     state = StateStream(octets, dense=dense, width=width, total_rows=before.data.total_rows)
@@ -63,10 +63,10 @@ def open_state(octets: Octets, before: Contract, start: StartSection) -> StateSt
 
 
 def finish_state(state: StateStream, start: StartSection) -> None:
-    """Checks the optimizer state's digest, once its rows were read.
+    """Checks the optimizer state's digest, after its rows were read.
 
     Raises:
-        StartRefused: It is another one.
+        StartRefused: It is another state.
         ModelDamaged: A byte was altered, cut or added.
     """
     seen, expected = state.finish().hex(), start.state_digest or ""
@@ -77,16 +77,16 @@ def finish_state(state: StateStream, start: StartSection) -> None:
 def check_files(
     contract: Contract, model: Iterator[bytes], state: Iterator[bytes] | None, whose: str
 ) -> None:
-    """Reads both files to their ends, and does nothing with them: what every shard will find.
+    """Reads and checks both files to their ends, as every shard will.
 
     Args:
-        contract: Of the run; it has a start.
+        contract: The run's contract, which has a start.
         model: The pieces of the model's file.
-        state: Those of the optimizer state's, where the contract names one.
-        whose: For errors: where the files are from.
+        state: The pieces of the optimizer state's file, if the contract names one.
+        whose: Origin of the files, for errors.
 
     Raises:
-        StartRefused: They are not those that the contract names, or do not fit it.
+        StartRefused: They are not the files that the contract names, or do not fit it.
         ModelDamaged: One of them is cut or altered.
     """
     start = contract.start

@@ -1,4 +1,4 @@
-"""A shard's side of a start: it takes the giver's files in, checks them, and keeps its own rows.
+"""A shard's side of a start: receives the sender's files, checks them, and keeps its own rows.
 
     offered, and this life of the server needs no start (any more) -> answered at once
     offered while the state is being restored                      -> pending: offer it again
@@ -34,7 +34,7 @@ _out_of_order = partial(
 
 
 class StartInbox:
-    """Takes a start, once for each life of a shard.
+    """Receives a start, once for each incarnation of a shard.
 
     Args:
         driver: The shard.
@@ -46,14 +46,14 @@ class StartInbox:
         self._turn = 0
 
     def take(self, caller: Caller, parts: Iterator[pb.StartPart]) -> pb.StartReply:
-        """Takes the files, if they are needed.
+        """Receives the files, if they are needed.
 
         Raises:
-            CallRefused: The contract names another giver, or no start.
-            StartRefused: They are not those that the contract names, or do not fit it.
+            CallRefused: The contract names another sender, or no start.
+            StartRefused: They are not the files that the contract names, or do not fit it.
             ModelDamaged: One of them is cut or altered.
             MessageRefused: They come in another order, or in too large parts.
-            StepRefused: The giver offered them again meanwhile, or the server lost its state.
+            StepRefused: The sender offered them again meanwhile, or the server lost its state.
         """
         core = self._core
         start = _expected(core.contract, caller)
@@ -84,7 +84,7 @@ class StartInbox:
         return pb.StartReply(ps_incarnation=turn.run.incarnation)
 
     def _offered(self, caller: Caller, life: int) -> Steps[_Turn | pb.StartReply]:
-        """Answers an offer, or begins to take it."""
+        """Answers an offer, or begins to receive it."""
         core = self._core
         core.raise_failure()
         core.membership.check_incarnation(caller)
@@ -111,7 +111,7 @@ class StartInbox:
 
 @dataclass(frozen=True)
 class _Turn:
-    """One offer that is being taken, as long as it is the newest in a life of the shard."""
+    """One offer that is being received, while it is the newest in an incarnation of the shard."""
 
     driver: Driver
     run: Run
@@ -124,7 +124,7 @@ class _Turn:
         return self.driver.core.place.leads
 
     def go_on(self, work: Callable[[], None] = lambda: None) -> None:
-        """Takes note that something came, and does with it what must be done at once.
+        """Handles a received part.
 
         Raises:
             StepRefused: The offer was overtaken.
@@ -136,7 +136,7 @@ class _Turn:
         core.raise_failure()
         if core.run is not self.run or not self.is_newest():
             raise _overtaken()
-        self.run.progress_at = core.now  # whoever waits sees that the run goes on
+        self.run.progress_at = core.now  # waiting nodes see progress
         work()
 
 
@@ -168,7 +168,7 @@ class _Parts:
             yield part.optimizer_state
 
     def end(self) -> None:
-        """Nothing may follow."""
+        """Checks that nothing follows."""
         if self._held is not None or next(self._parts, None) is not None:
             raise _out_of_order(expected="nothing after the files")
 
@@ -190,7 +190,7 @@ class _Parts:
 
 
 def _fill(turn: _Turn, start: StartSection, parts: _Parts, whose: str) -> None:
-    """Reads both files into the state of a turn."""
+    """Reads both files into a turn's state."""
     contract, state = turn.driver.core.contract, turn.run.state
     model = open_model(Octets(parts.model(), f"the model {whose}"), start)
     mapping = StartMapping(model.contract, contract)

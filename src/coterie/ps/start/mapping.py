@@ -1,11 +1,12 @@
-"""Where the values of a start go in the model of the contract that goes on from it. Pure.
+"""Maps the values of a start to their places in the new contract's model. Pure.
 
-A table may grow so that every id keeps its vector. An id's row is 1 + hash mod (rows - 1): if the rows
-but the first become m times as many, the ids of an old row r spread over the new rows r, r + (rows - 1),
-..., m of them, which begin as copies of it. With any other growth ids would find other ids' vectors.
+A table may grow so that every id keeps its vector. An id's row is 1 + hash mod (rows - 1). If the
+number of rows without the first grows m times, the ids of an old row r spread over the m new rows
+r, r + (rows - 1), ..., which start as copies of it. With any other growth, ids would get other ids'
+vectors.
 
-Columns may be added. The first layers then have more inputs: old ones keep their weights by what they
-are of, new ones begin from the seed, as new tables do.
+Columns may be added. The first layers then have more inputs: old inputs keep their weights, and new
+ones start from the seed, as new tables do.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class StartMapping:
         self._copies = (np.array([rows[name] for name in names]) - 1) // self._strides
 
     def rows(self, old: IdArray) -> Iterator[tuple[IdArray, IntpArray]]:
-        """The new rows that rows of the start become.
+        """The new rows of rows of the start.
 
         Args:
             old: Global rows of the start, int32 [n], ascending.
@@ -56,7 +57,7 @@ class StartMapping:
         """
         columns = np.searchsorted(self._old_offsets, old, side="right") - 1
         first = self._new_offsets[columns] + old - self._old_offsets[columns]
-        hashed = old != self._old_offsets[columns]  # the out-of-vocabulary row is no id's
+        hashed = old != self._old_offsets[columns]  # no id hashes to the out-of-vocabulary row
         for copy in range(int(self._copies[columns].max(initial=0))):
             source = np.flatnonzero((hashed | (copy == 0)) & (copy < self._copies[columns]))
             new = first[source] + copy * self._strides[columns[source]]
@@ -64,7 +65,7 @@ class StartMapping:
 
 
 def _check_fit(start: Contract, contract: Contract) -> None:
-    """The contract says in what the start is smaller; everything else is the same."""
+    """Checks that the start differs from the contract only as its section says."""
     section = contract.start
     assert section is not None
     expected, seen = _shape(start_data(section, contract.data)), _shape(start.data)
@@ -87,10 +88,10 @@ def _check_fit(start: Contract, contract: Contract) -> None:
 
 
 def check_optimizers(start: Contract, contract: Contract) -> None:
-    """Refuses an optimizer state that is of other optimizers than the contract's.
+    """Refuses an optimizer state of other optimizers than the contract's.
 
     Raises:
-        StartRefused: It is.
+        StartRefused: The optimizers differ.
     """
     before, now = (", ".join(one.training.optimizer_kinds) for one in (start, contract))
     if before != now:
@@ -113,7 +114,7 @@ def _shape(data: DataSection) -> dict[str, object]:
 
 
 def _dense_places(start: Contract, contract: Contract) -> IntpArray:
-    """Parameter by parameter; only the first kernel of each of the DLRM's towers gets more inputs."""
+    """Places of the dense parameters; only the first kernel of each DLRM tower gets more inputs."""
     places: list[IntpArray] = []
     offset = 0
     before = start.model.dense_parameters(start.data)

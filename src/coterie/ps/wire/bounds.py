@@ -1,4 +1,4 @@
-"""Bounds on everything that arrives: sizes, ids, shapes and finite values, before it is used."""
+"""Bounds on all received values: sizes, ids, shapes and finite values, checked before use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from coterie.ps.wire.frames import Octets, Push
 
 _MESSAGE_OVERHEAD = 64 << 10
 EVALUATION_BATCH = 4096
-PART_BYTES = 1 << 20  # of a shard that the chief delivers
+PART_BYTES = 1 << 20  # of one message of a chief's delivery
 _REMEDY = "run the same version of Coterie under the same contract on both sides"
 
 
@@ -29,11 +29,11 @@ def max_message_bytes(contract: Contract) -> int:
 
 
 class MessageBounds:
-    """Decodes a contract's arrays and refuses whatever cannot be.
+    """Decodes arrays under a contract and refuses impossible ones.
 
     Args:
         contract: Gives the bounds.
-        dense: Whether dense parameters are expected: by shard 0 only.
+        dense: Whether dense parameters are expected, on shard 0 only.
     """
 
     def __init__(self, contract: Contract, *, dense: bool = True) -> None:
@@ -49,11 +49,11 @@ class MessageBounds:
 
         Args:
             octets: int32, little-endian.
-            examples: The rows of at most so many examples are expected.
-            name: The field, for errors.
+            examples: Largest number of examples whose rows are expected.
+            name: Name of the field, for errors.
 
         Raises:
-            MessageRefused: Wrong length, too many, out of range, or not ascending.
+            MessageRefused: They have a wrong length, are too many, out of range, or not ascending.
         """
         limit = min(examples * self._columns, self._total_rows)
         if len(octets) % 4 or len(octets) > 4 * limit:
@@ -85,8 +85,8 @@ class MessageBounds:
         """Decodes a push.
 
         Args:
-            push: As it arrived.
-            examples: How many examples this worker has in this step by the schedule.
+            push: The received push.
+            examples: Number of this worker's examples in this step, by the schedule.
 
         Raises:
             MessageRefused: A field breaks its bound.
@@ -95,7 +95,7 @@ class MessageBounds:
             raise _refused("push.examples", f"{examples} by the schedule", str(push.examples))
         limit = MAX_LOSS * examples
         if not 0 <= push.loss_sum <= limit:  # false for NaN
-            # a number is not told: it is of one party's step, perhaps of a single example
+            # do not report the number: it is of one party's step, perhaps of a single example
             finite = math.isfinite(push.loss_sum)
             seen = "a number out of bounds" if finite else str(push.loss_sum)
             raise _refused("push.loss_sum", f"0 to {limit:g}", seen)

@@ -1,4 +1,4 @@
-"""What a server tells nodes of its run's checkpoints, and nodes tell it, to and from messages."""
+"""Converts between messages and records of checkpoints, for servers and nodes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _RUN_ID = re.compile(r"^[0-9a-f]{64}\Z")
 
 @dataclass(frozen=True)
 class ReceiptHead:
-    """How far a run's receipt went.
+    """The head of a run's receipt.
 
     Attributes:
-        entries: Their number; at least one.
-        digest: Hash of the last of them; 32 bytes.
+        entries: Number of its entries; at least one.
+        digest: Hash of the last entry; 32 bytes.
     """
 
     entries: int
@@ -36,36 +36,36 @@ class ReceiptHead:
 
 
 class KeptReceipt(Protocol):
-    """A run's receipt, as a server speaks of it."""
+    """A server's view of a run's receipt."""
 
     def head(self) -> ReceiptHead | None:
-        """How far it is on the disk; None where none is kept."""
+        """The last durable entry; None if no receipt is kept."""
         ...
 
     def holds(self, head: ReceiptHead) -> bool:
-        """Whether it goes on from there."""
+        """Whether it contains that entry."""
         ...
 
 
 class NoReceiptKept:
-    """Of a server that keeps none."""
+    """No receipt, for servers that keep none."""
 
     def head(self) -> ReceiptHead | None:
         """None."""
         return None
 
     def holds(self, _head: ReceiptHead) -> bool:
-        """No: it is not there."""
+        """False."""
         return False
 
 
 def receipt_to_wire(head: ReceiptHead | None) -> pb.ReceiptHead | None:
-    """A receipt's head as it travels."""
+    """A receipt's head as a message."""
     return pb.ReceiptHead(entries=head.entries, digest=head.digest) if head is not None else None
 
 
 def receipt_from_wire(message: pb.ReceiptHead) -> ReceiptHead | None:
-    """A receipt's head that came; None where it says nothing.
+    """A receipt's head from a message; None if the message is empty.
 
     Raises:
         MessageRefused: It is out of bounds.
@@ -78,7 +78,7 @@ def receipt_from_wire(message: pb.ReceiptHead) -> ReceiptHead | None:
 
 
 def lineage_to_wire(lineage: Lineage) -> pb.Lineage:
-    """A lineage as it travels."""
+    """A lineage as a message."""
     newest = lineage.newest
     return pb.Lineage(
         run_id=lineage.run_id,
@@ -100,7 +100,7 @@ def lineage_to_wire(lineage: Lineage) -> pb.Lineage:
 
 
 def lineage_from_wire(message: pb.Lineage, contract: Contract) -> Lineage:
-    """A lineage that came.
+    """A lineage from a message.
 
     Raises:
         MessageRefused: It is out of bounds.
@@ -118,7 +118,7 @@ def lineage_from_wire(message: pb.Lineage, contract: Contract) -> Lineage:
 
 
 def remembered_from_wire(message: pb.Remembered) -> Announced | None:
-    """What a node remembers; None if it has seen no checkpoint announced.
+    """A node's remembered checkpoint from a message; None if it has none.
 
     Raises:
         MessageRefused: It is out of bounds.
@@ -129,7 +129,7 @@ def remembered_from_wire(message: pb.Remembered) -> Announced | None:
 
 
 def keeps_receipt(receipt: KeptReceipt, message: pb.Remembered) -> bool:
-    """Whether a server's receipt begins with what a node remembers of it."""
+    """Whether a server's receipt contains the entry that a node remembers."""
     head = receipt_from_wire(message.receipt)
     return head is None or receipt.holds(head)
 
@@ -137,13 +137,13 @@ def keeps_receipt(receipt: KeptReceipt, message: pb.Remembered) -> bool:
 def check_remembered(
     node: str, message: pb.Remembered, lineage: Lineage, receipt: KeptReceipt
 ) -> None:
-    """Judges a server, itself, by what a node that joins remembers.
+    """Checks this server against the memory of a node that joins.
 
-    That a consent was signed, and that the node did not take it before, the node checks.
+    The node itself checks a consent's signatures, and that it did not use the consent before.
 
     Raises:
-        RollbackRefused: The server goes on with another run, or was set back.
-        ReceiptRefused: The end of its receipt was cut off, or it is another one.
+        RollbackRefused: The server continues another run, or was rolled back.
+        ReceiptRefused: Its receipt was cut, or is another one.
     """
     remembered = remembered_from_wire(message)
     try:
@@ -158,7 +158,7 @@ def check_remembered(
 
 
 def receipt_cut(expected: ReceiptHead | None, seen: ReceiptHead | None) -> ReceiptRefused:
-    """The error of a receipt that does not go on from what somebody remembers of it."""
+    """The error of a receipt that does not contain the remembered entry."""
     return ReceiptRefused(
         "the end of the receipt was cut off, or the server goes on with another receipt",
         expected=f"one that begins with {_words(expected)}",
@@ -175,10 +175,10 @@ def _words(head: ReceiptHead | None) -> str:
 
 
 def run_id_from_wire(text: str) -> str:
-    """A run's name that came.
+    """A run's name from a message.
 
     Raises:
-        MessageRefused: It is none.
+        MessageRefused: It is not a run's name.
     """
     if not _RUN_ID.match(text):
         raise out_of_bounds("run_id", "64 hex digits", repr(text)[:200])

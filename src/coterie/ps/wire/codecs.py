@@ -1,4 +1,4 @@
-"""How the messages of a call become bytes and back."""
+"""Codecs of calls' messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Received = TypeVar("Received", bound=Message)
 
 @dataclass(frozen=True)
 class Codec(Generic[Request, Reply]):
-    """How a call's messages become bytes and back.
+    """Encodes and decodes a call's messages.
 
     Attributes:
         request: Type of the message that goes to the service.
@@ -36,7 +36,7 @@ class Codec(Generic[Request, Reply]):
 
 
 def protobuf_codec(request: type[Sent], reply: type[Received]) -> Codec[Sent, Received]:
-    """For calls whose messages are protobuf's."""
+    """The codec of calls with protobuf messages."""
     return Codec(
         request,
         reply,

@@ -1,11 +1,11 @@
-"""Exchange's two messages on the wire: a protobuf head, then arrays as they lie in memory.
+"""The two messages of ``Exchange`` on the wire: a protobuf head, then arrays as in memory.
 
     4 bytes    length of the head, little-endian
     head       ExchangeRequestHead or ExchangeReplyHead
-    padding    zero bytes up to a multiple of 16, so that arrays lie aligned
+    padding    zero bytes up to a multiple of 16, so that arrays are aligned
     arrays     one after the other; the head has their sizes
 
-An array is copied once on sending, into the frame, and not at all on arrival: arrays are views.
+An array is copied once on sending, into the frame, and never on arrival, where arrays are views.
 Protobuf's Python messages would copy every bytes field twice more at either end.
 """
 
@@ -89,7 +89,7 @@ class ExchangeRequest:
 
 @dataclass(frozen=True, eq=False)
 class ExchangeReply:
-    """The state after a step, as far as it was asked for; or ``pending``: call again."""
+    """The requested state after a step; or ``pending``: call again."""
 
     step: int
     pending: bool = False
@@ -135,7 +135,7 @@ class ExchangeReply:
 
 
 def octets_of(array: FloatArray | IdArray) -> Octets:
-    """An array's memory as bytes, without a copy where it is contiguous."""
+    """An array's memory as bytes, without a copy if it is contiguous."""
     return np.ascontiguousarray(array).data.cast("B") if array.size else b""
 
 

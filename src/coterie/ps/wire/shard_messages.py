@@ -1,4 +1,4 @@
-"""What shards tell each other, to and from messages; reports that come are bounded before they are used."""
+"""Converts messages between shards; received reports are bounded before use."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ DIGEST_BYTES = 32
 
 
 def checkpoint_to_wire(checkpoint: DurableCheckpoint) -> pb.Checkpoint:
-    """A checkpoint as it travels."""
+    """A checkpoint as a message."""
     return pb.Checkpoint(step=checkpoint.step, digest=checkpoint.digest)
 
 
 def checkpoint_from_wire(message: pb.Checkpoint) -> DurableCheckpoint:
-    """A checkpoint that came.
+    """A checkpoint from a message.
 
     Raises:
-        MessageRefused: Its digest is of another size.
+        MessageRefused: Its digest has another size.
     """
     if len(message.digest) != DIGEST_BYTES:
         raise out_of_bounds("checkpoint.digest", f"{DIGEST_BYTES} bytes", f"{len(message.digest)}")
@@ -30,17 +30,17 @@ def checkpoint_from_wire(message: pb.Checkpoint) -> DurableCheckpoint:
 
 
 def norms_to_wire(staged: StagedReport) -> bytes:
-    """The sums of squares of a report, as ``slice_norms``."""
+    """The sums of squares of a report, in the form of ``slice_norms``."""
     norms = [staged.squares[w] for w in staged.workers if w in staged.squares]
     return np.concatenate(norms).astype("<f8").tobytes() if norms else b""
 
 
 def staged_from_wire(request: pb.CommitRequest, *, workers: int, with_norms: bool) -> StagedReport:
-    """Another shard's report.
+    """Another shard's report from a message.
 
     Args:
-        request: Holds it.
-        workers: Of the contract.
+        request: The message.
+        workers: Number of the contract's workers.
         with_norms: Whether the contract bounds updates.
 
     Raises:
@@ -63,13 +63,13 @@ def staged_from_wire(request: pb.CommitRequest, *, workers: int, with_norms: boo
 def decision_to_wire(
     decision: Decision, *, checkpoint: bool, announced: pb.Checkpoint | None, kept_step: int
 ) -> pb.CommitReply:
-    """What the other shards are to apply.
+    """The decision for the other shards as a message.
 
     Args:
-        decision: Of shard 0.
-        checkpoint: Whether they are to write one of the state after it.
+        decision: Shard 0's decision.
+        checkpoint: Whether they must write a checkpoint of the state after it.
         announced: Newest checkpoint that all hold.
-        kept_step: Of the best model before it; 0 where there is none.
+        kept_step: Step of the best model so far; 0 if there is none.
     """
     return pb.CommitReply(
         weights=np.array(decision.weights, "<f8").tobytes(),
@@ -81,7 +81,7 @@ def decision_to_wire(
 
 
 def decision_from_wire(step: int, reply: pb.CommitReply) -> Decision:
-    """What shard 0 decided about a step."""
+    """Shard 0's decision on a step from a message."""
     weights = tuple(np.frombuffer(reply.weights, "<f8").tolist())
     contributors = tuple(worker for worker, weight in enumerate(weights) if weight)
     return Decision(step, weights, contributors, frozenset(reply.absent))

@@ -1,7 +1,7 @@
-"""Reads protobuf messages strictly: what this version does not know is refused, not skipped.
+"""Reads protobuf messages strictly: unknown fields are refused instead of skipped.
 
-Protobuf skips unknown fields, so that programs of different versions understand each other. Here both
-sides run the same measured program: a field that it does not know is nothing that it sent.
+Protobuf skips unknown fields, so that programs of different versions understand each other. Here
+both sides run the same measured program, which never sends unknown fields.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def read_message(kind: type[Received], octets: bytes) -> Received:
     """Decodes a message of this protocol.
 
     Raises:
-        DecodeError: It is none, or it or a message in it has a field that this version does not know.
+        DecodeError: It is malformed, or has an unknown field at any depth.
     """
     message = kind()
     message.ParseFromString(octets)
@@ -29,7 +29,7 @@ def read_message(kind: type[Received], octets: bytes) -> Received:
 
 
 def _refuse_unknown(message: Message) -> None:
-    # Only fields that hold messages are looked at: to read a field of bytes copies it.
+    # Visit only fields that hold messages: reading a bytes field copies it.
     if len(UnknownFieldSet(message)):
         raise DecodeError(f"an unknown field in {message.DESCRIPTOR.name}")
     for name, repeated in _nested(message.DESCRIPTOR):
@@ -42,7 +42,7 @@ def _refuse_unknown(message: Message) -> None:
 
 @cache
 def _nested(kind: Descriptor) -> tuple[tuple[str, bool], ...]:
-    """The fields of a kind of messages that hold messages, and whether they repeat."""
+    """The fields of a message type that hold messages, and whether they are repeated."""
     return tuple(
         (field.name, field.is_repeated) for field in kind.fields if field.message_type is not None
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from coterie.attestation.appraiser import Appraiser
-from coterie.attestation.collateral_source import CachedCollateral
+from coterie.attestation.collateral import MAX_CRL_BYTES
+from coterie.attestation.collateral_source import CachedCollateral, stapled
 from coterie.attestation.evidence import Vetted
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
@@ -54,3 +56,11 @@ def test_a_verdict_is_the_same_whether_evidence_was_authenticated_before_or_not(
         )
     ]
     assert verdicts[0] == verdicts[1]
+
+
+def test_collateral_that_no_peer_would_read_is_not_sent() -> None:
+    """Two CRLs of the greatest size are, in hex, more than a message may hold."""
+    quote = sgx_quote(PKI, EnclaveFields(mrenclave=b"\1" * 32))
+    large = replace(NEW, root_ca_crl=bytes(MAX_CRL_BYTES), pck_crl=bytes(MAX_CRL_BYTES))
+    assert stapled(Queue([NEW]), quote, AT) == NEW.to_json().encode()
+    assert stapled(Queue([large]), quote, AT) == b""

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from coterie.contract import canonical_json
 from coterie.errors import (
     ContractMismatch,
     CoterieError,
@@ -321,6 +322,18 @@ class TestRefusals:
             with pytest.raises(ContractMismatch) as caught:
                 again.receive(frame(ContractMessage(contract=theirs)))
             assert caught.value.seen
+
+    def test_a_contract_that_is_too_long_to_send_is_cut(
+        self, sides: Sides, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As canonical JSON it can be a little longer than its file, which is bounded."""
+        monkeypatch.setattr("coterie.ratls.session.MAX_CONTRACT_BYTES", 100)
+        own = sides.listener.own.model_copy(update={"contract_digest": bytes(32)})
+        session = Session(replace(sides.listener, own=own))
+        session.receive(frame(Hello(nonce=secrets.token_bytes(32), wants_collateral=False)))
+        (sent,) = decoded(session.receive(evidence_from(sides.dialler, sides.listener.nonce)))
+        assert isinstance(sent, ContractMessage)
+        assert sent.contract == canonical_json(sides.listener.contract)[:100]
 
     def test_whom_no_party_vouches_for_is_not_shown_the_contract(self, sides: Sides) -> None:
         """Only a hint tells that the contracts differ too."""

@@ -91,9 +91,10 @@ def stapled(source: CollateralSource, quote: bytes, at: datetime) -> bytes:
     The peer then reports that collateral is missing.
     """
     try:
-        return source.collateral_for(parse_quote(quote), at).to_json().encode()
+        text = source.collateral_for(parse_quote(quote), at).to_json().encode()
     except CoterieError:
         return b""
+    return text if len(text) <= MAX_COLLATERAL_BYTES else b""  # no peer reads more
 
 
 class DirectoryCollateral:

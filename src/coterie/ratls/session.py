@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 from coterie.contract import Contract, canonical_json, differences
+from coterie.contract.loading import MAX_CONTRACT_BYTES
 from coterie.errors import (
     ContractMismatch,
     CoterieError,
@@ -248,7 +249,9 @@ class Session:
         if differ:
             self._state = "contract"
             self._frames.most = CONTRACT_BYTES
-            return frame(ContractMessage(contract=canonical_json(self._in.contract)))
+            # Of one that is cut, the peer names the digest only.
+            own = canonical_json(self._in.contract)[:MAX_CONTRACT_BYTES]
+            return frame(ContractMessage(contract=own))
         self._state = "ready" if self._in.side == "dialler" else "acceptance"
         self._frames.most = ACCEPTANCE_BYTES
         return b""

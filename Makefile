@@ -25,7 +25,7 @@ PYTEST = $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo test test-quick test-all test-slow coverage check format docs pages dist fuzz faults faults-short \
-    strangers mutants soak bench proto lock pin image enclave clean
+    schedules strangers mutants soak bench proto lock pin image enclave clean
 
 # A target's line of help is the comment after its two number signs.
 help: ## list the targets
@@ -97,6 +97,9 @@ fuzz: $(VENV)/.dev $(FUZZ_LOCK) ## fuzz the parsers of peers' bytes, for ten min
 faults: $(VENV)/.dev ## run 200 trainings with seeded faults; each must end with the undisturbed model
 	$(BIN)/python -m faults --seeds 200
 	$(BIN)/python -m faults.sweep
+
+schedules: $(VENV)/.dev ## drive the server's core through 100,000 seeded schedules (some minutes on one core)
+	$(BIN)/python -m faults.schedules
 
 faults-short: $(VENV)/.dev ## the same with 20 runs
 	$(BIN)/python -m faults --seeds 20

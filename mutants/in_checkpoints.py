@@ -55,8 +55,8 @@ MUTATIONS = (
     ),
     _store(
         "old-run-gone-too-late",
-        "            sync_folder(self._directory)\n        self._lost.clear()\n",
-        "        self._lost.clear()\n",
+        "            sync_folder(self._directory)\n        with self._lock:\n            self._lost.clear()\n",
+        "        with self._lock:\n            self._lost.clear()\n",
         "a machine that stops leaves checkpoints of two runs",
     ),
     _store(

@@ -112,7 +112,7 @@ MUTATIONS = (
     ),
     _barrier(
         "anybody-pushes",
-        "if step < self.schedule.steps and worker in self.schedule.participants(step):",
+        "if step < self.schedule.steps and len(self.schedule.lanes[worker].span(step)):",
         "if step < self.schedule.steps:",
         "a worker without examples has a part",
     ),

@@ -314,3 +314,23 @@ def test_a_report_that_comes_again_changes_nothing(make_run: MakeRun) -> None:
         assert not run.port(f"w{worker}").report(request).pending
     assert [one.step for one in run.life.validations.done] == [2]
     assert run.life.validations.done[0].examples == 50
+
+
+def test_counts_of_a_life_that_was_lost_are_not_of_the_next_one(make_run: MakeRun) -> None:
+    """With a quorum the model after the same step may be another one: others may take part."""
+    run = make_run(contract_of())
+    run.train_all(until=2)
+    counts = [counts_at(0, 2, LOSSES).to_wire()]
+    run.port("w0").report(pb.ReportRequest(ps_incarnation=1, counts=counts, validates=2))
+    assert run.driver.now(run.driver.calls.awaited) == ("w1",)
+
+    def lose() -> None:
+        run.core.run = None  # as where another shard comes back without its state
+        run.core.notify()
+
+    run.driver.now(lose)
+    with run.driver.changed:
+        assert run.driver.changed.wait_for(lambda: run.core.run is not None, timeout=30)
+    run.train_all(until=2)
+    assert run.life.step == 2
+    assert run.driver.now(run.driver.calls.awaited) == ("w0", "w1")

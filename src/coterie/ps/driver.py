@@ -43,6 +43,7 @@ from coterie.ps.core.shard import (
     BeginRun,
     DiskChanged,
     DiskState,
+    DropOthers,
     Durable,
     Flush,
     Load,
@@ -131,7 +132,7 @@ class Driver:
             notes=self.checkpoints.notes(),
             outside=Surroundings(
                 new_state=lambda: ModelState(contract, *place),
-                new_clock=lambda: ServerClock(monotonic),
+                new_stopwatch=lambda: ServerClock(monotonic),
                 new_run_id=lambda: secrets.token_hex(32),
                 receipt=self.receipt,
             ),
@@ -274,7 +275,12 @@ class Driver:
     def _disk(self) -> DiskState:
         store = self.checkpoints
         return DiskState(
-            store.persistent, store.run_id, store.available(), store.writing, store.trouble
+            store.persistent,
+            store.run_id,
+            store.available(),
+            store.writing,
+            store.trouble,
+            store.others,
         )
 
     def _durable(self, checkpoint: DurableCheckpoint) -> None:
@@ -324,6 +330,9 @@ def use_store(store: Checkpoints, task: Task[object]) -> None:
             task.done(None)
         case ReadRecord():
             task.done(store.record(task.step))
+        case DropOthers():
+            store.drop_others()
+            task.done(None)
         case Flush():
             task.done(store.flush(task.seconds))
         case Settle():

@@ -473,6 +473,24 @@ def test_a_run_that_begins_anew_counts_nothing_of_the_one_before(tmp_path: Path)
     assert digest_of(contract, back) == digest_of(contract, state)
 
 
+def test_a_shard_that_is_lost_once_nobody_has_refused_holds_nothing_of_the_run_before(
+    tmp_path: Path,
+) -> None:
+    """Another shard may hold a checkpoint of the new run by then."""
+    contract = big()
+    ended(tmp_path, contract)
+    opened = Opened(tmp_path, contract)
+    others = [opened.store.others]
+    opened.store.begin(OTHER_RUN)
+    others.append(opened.store.others)
+    opened.store.drop_others()
+    others.append(opened.store.others)
+    assert others == [False, True, False]
+    opened.store.close()
+    again = Opened(tmp_path, contract)
+    assert (again.store.available(), again.store.run_id) == ((), "")
+
+
 def test_checkpoints_of_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
     contract = big()
     ended(tmp_path / "one", contract)

@@ -97,6 +97,15 @@ class Checkpoints(Protocol):
         """Begins a run from nothing; checkpoints of another run are no longer used."""
         ...
 
+    @property
+    def others(self) -> bool:
+        """Whether checkpoints of another run are still there, which do not count any more."""
+        ...
+
+    def drop_others(self) -> None:
+        """Removes checkpoints of another run."""
+        ...
+
     def available(self) -> tuple[DurableCheckpoint, ...]:
         """The checkpoints of this run that can be restored, oldest first."""
         ...
@@ -151,6 +160,7 @@ class NoCheckpoints(Checkpoints):
     """Keeps nothing beyond this process; for runs in one process."""
 
     persistent = False
+    others = False
 
     def __init__(self) -> None:
         self._notes: dict[str, bytes] = {}
@@ -170,6 +180,9 @@ class NoCheckpoints(Checkpoints):
     def begin(self, run_id: str) -> None:
         self._run_id = run_id
         self._notes.clear()
+
+    def drop_others(self) -> None:
+        """There are none."""
 
     def available(self) -> tuple[DurableCheckpoint, ...]:
         """None."""

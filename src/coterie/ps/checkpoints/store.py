@@ -135,8 +135,8 @@ class CheckpointStore:
     def begin(self, run_id: str) -> None:
         """Begins a run from nothing.
 
-        Checkpoints of another run are no longer used. They are removed only when the first
-        checkpoint of this run is written, since nodes may still refuse the new run.
+        What is here of another run does not count any more; it is removed by ``drop_others``, or when
+        the first checkpoint of this one is written, not before: nodes may yet refuse to begin anew.
         """
         with self._lock:
             self._lost |= {step: digest for step, (digest, _) in self._manifests.items()}
@@ -145,6 +145,21 @@ class CheckpointStore:
         self._segments = []
         with writing(self._directory):
             self._notes.forget()
+
+    @property
+    def others(self) -> bool:
+        """Whether checkpoints of another run are still there, which do not count any more."""
+        with self._lock:
+            return bool(self._lost)
+
+    def drop_others(self) -> None:
+        """Removes checkpoints of another run.
+
+        Raises:
+            EnvironmentUnfit: The folder cannot be written.
+        """
+        with writing(self._directory):
+            self._drop_others()
 
     def available(self) -> tuple[DurableCheckpoint, ...]:
         """The checkpoints of this run that can be restored, oldest first."""
@@ -242,14 +257,17 @@ class CheckpointStore:
         """Finishes pending writes, unless they fail."""
         self._writer.close()
 
-    # --- on the writer's thread: all of it can be repeated --------------------------------------
-
-    def _write(self, snapshot: Snapshot, record: RunRecord) -> None:
-        # Wherever this is interrupted, the folder never holds two runs' checkpoints.
+    def _drop_others(self) -> None:
         for step in sorted(self._lost, reverse=True):
             self._manifest_path(step, self._lost[step]).unlink(missing_ok=True)
             sync_folder(self._directory)
-        self._lost.clear()
+        with self._lock:
+            self._lost.clear()
+
+    # --- on the writer's thread: all of it can be repeated --------------------------------------
+
+    def _write(self, snapshot: Snapshot, record: RunRecord) -> None:
+        self._drop_others()  # wherever this is interrupted, the folder never holds two runs' checkpoints
         segments = [*self._segments, write_segment(self._folder, snapshot)]
         shard, shards = self._place
         with self._lock:

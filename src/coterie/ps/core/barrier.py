@@ -41,13 +41,16 @@ class StepBarrier:
         self.step = step
         self.absent = frozenset(absent)
         self._staged: dict[int, Gradients] = {}
+        self._of_step: tuple[int, tuple[int, ...]] = (-1, ())
 
     @property
     def participants(self) -> tuple[int, ...]:
         """Workers that have examples in the open step; none after the last step."""
         if self.step >= self.schedule.steps:
             return ()
-        return self.schedule.participants(self.step)
+        if self._of_step[0] != self.step:
+            self._of_step = (self.step, self.schedule.participants(self.step))
+        return self._of_step[1]
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -69,7 +72,7 @@ class StepBarrier:
         Raises:
             StepRefused: The step is neither open nor the one applied last, or not this worker's.
         """
-        if step < self.schedule.steps and worker in self.schedule.participants(step):
+        if step < self.schedule.steps and len(self.schedule.lanes[worker].span(step)):
             if step == self.step:
                 return Offer.STAGED if worker in self._staged else Offer.TAKEN
             if step == self.step - 1:

@@ -104,9 +104,12 @@ class Follower:
     def _next_commit(self, run: Run) -> Steps[pb.CommitRequest | None]:
         """Waits until there is something to tell or to ask; None once the last step is applied."""
         core = self._core
+        # Not from the last change on: nodes that join again and again would put it off for ever.
+        probe_at = core.now + core.probe_seconds
         while True:
             core.raise_failure()
             core.begin(run)
+            yield from core.drop_others(run)
             if run.trained:
                 return None
             ready = run.barrier is not None and (not run.barrier.missing or run.grace_over())
@@ -119,7 +122,8 @@ class Follower:
                 )
                 continue
             core.standstill.say(run.awaited(), run.progress_at, run.last_seconds())
-            if not (yield from next_change(min(left, core.probe_seconds))):
+            probe_left = probe_at - core.now
+            if probe_left <= 0 or not (yield from next_change(min(left, probe_left))):
                 return self._commit(run, waits=False)  # does this life of the server go on?
 
     def _commit(self, run: Run, *, waits: bool) -> pb.CommitRequest:

@@ -171,7 +171,7 @@ class Leader:
         """Decides and applies the open step, and steps that nobody has a part in."""
         core = self._core
         while (run := core.run) is not None and run.begun and not run.trained:
-            if core.standstill.trouble is not None:
+            if core.standstill.trouble is not None or core.disk.others:
                 return  # what is learned now could not be kept
             if run.validates:
                 if not (yield from self.validator.conclude(run)):
@@ -274,6 +274,7 @@ class Leader:
         run = core.run
         while run is not None and core.run is run:
             core.begin(run)
+            yield from core.drop_others(run)
             yield from self.advance()
             yield from core.settle(run)
             if run.settled:

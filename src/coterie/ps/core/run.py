@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -24,11 +26,34 @@ from coterie.ps.core.membership import Membership
 from coterie.ps.core.schedule import Schedule
 from coterie.ps.core.state import ModelState, Snapshot
 from coterie.ps.core.validations import ValidationPlan, Validations
-from coterie.ps.times import ServerClock
 from coterie.runs import events
 from coterie.runs.records import Validated, WorkerAbsence
 
 _TOLD_LOSSES = 5
+
+
+class Stopwatch(Protocol):
+    """Adds up the seconds of a run's kinds of work; it has a clock, and the core never reads it."""
+
+    def decoding(self) -> AbstractContextManager[None]:
+        """Time that decoding and bounding a push takes."""
+        ...
+
+    def applying(self) -> AbstractContextManager[None]:
+        """Time that a step's aggregation and update take."""
+        ...
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Time that gathering rows for a reply takes."""
+        ...
+
+    def waited(self, seconds: float) -> None:
+        """Adds what a caller waited for others."""
+        ...
+
+    def event(self, node: str) -> events.ServerTimes:
+        """The sums so far."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -78,7 +103,7 @@ class Run:
         disclosure: Disclosure,
         on_event: events.EventSink,
         monotonic: Callable[[], float],
-        times: ServerClock,
+        times: Stopwatch,
     ) -> None:
         self.contract = contract
         self.place = place

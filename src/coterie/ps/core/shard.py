@@ -37,11 +37,10 @@ from coterie.ps.core.procedures import (
     perform,
     until,
 )
-from coterie.ps.core.run import Run, ShardPlace
+from coterie.ps.core.run import Run, ShardPlace, Stopwatch
 from coterie.ps.core.standstill import Standstill
 from coterie.ps.core.state import ModelState, Snapshot
 from coterie.ps.download import part_count
-from coterie.ps.times import ServerClock
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.checkpoint_messages import KeptReceipt, NoReceiptKept, lineage_to_wire
 from coterie.runs import events
@@ -65,6 +64,7 @@ class DiskState:
         available: What can be restored of it, oldest first.
         writing: Whether a checkpoint is still being written.
         trouble: Why the disk takes nothing at present; None while it does.
+        others: Whether checkpoints of another run are still there, which do not count any more.
     """
 
     persistent: bool
@@ -72,6 +72,7 @@ class DiskState:
     available: tuple[DurableCheckpoint, ...] = ()
     writing: bool = False
     trouble: EnvironmentUnfit | None = None
+    others: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,10 @@ class ReadRecord(Task[RunRecord]):
         self.step = step
 
 
+class DropOthers(Task[None]):
+    """Checkpoints of another run are to be removed."""
+
+
 class Flush(Task[bool]):
     """Waits until nothing is being written, at most so long; whether it came to that."""
 
@@ -166,13 +171,13 @@ class Surroundings:
 
     Attributes:
         new_state: Makes the shard's model as it is before training.
-        new_clock: Makes what measures where a run's time goes; the core reads it for events only.
+        new_stopwatch: Makes what measures where a run's time goes.
         new_run_id: Makes the random name of a run that begins, 64 hex digits.
         receipt: Of the run, on shard 0; it is read only.
     """
 
     new_state: Callable[[], ModelState]
-    new_clock: Callable[[], ServerClock]
+    new_stopwatch: Callable[[], Stopwatch]
     new_run_id: Callable[[], str]
     receipt: KeptReceipt = field(default_factory=NoReceiptKept)
 
@@ -406,7 +411,7 @@ class ShardCore(Procedures):
             disclosure=self.disclosure,
             on_event=self.tell,
             monotonic=self.clock,
-            times=self.outside.new_clock(),
+            times=self.outside.new_stopwatch(),
         )
         self.begin(self.run)
         self.notify()
@@ -503,6 +508,16 @@ class ShardCore(Procedures):
                 seen="none",
             )
         self.check_run(run_id)
+
+    def drop_others(self, run: Run) -> Steps[None]:
+        """Removes what is left of another run, once all have come: nobody has refused to begin again.
+
+        A step of this run is decided when all shards have done so. Else one could be lost while it holds
+        the other run's checkpoints, and another shard this one's, which nobody can tell from folders
+        that were mixed up.
+        """
+        if run.begun and self.disk.others:
+            yield from perform(DropOthers())
 
     def conclude(self, state: ModelState | None) -> None:
         """Notes that the run's outcome is made, and the model that may be given out."""

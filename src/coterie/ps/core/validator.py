@@ -29,7 +29,7 @@ class Validator:
     def __init__(self, core: ShardCore) -> None:
         self._core = core
         self._owners = tuple(node.name for node in core.contract.data_owners())
-        self._step = 0
+        self._of: tuple[Run | None, int] = (None, 0)
         self._totals = EvaluationTotals(self._owners, core.disclosure, _SPLITS)
         self._losses: list[tuple[float | None, float | None]] = []
         self._said_overfitting = False
@@ -86,8 +86,10 @@ class Validator:
             self._warn(run.step)
 
     def _begin(self, run: Run) -> None:
-        if self._step != run.step:
-            self._step = run.step
+        # Of a life that was lost, the model after so many steps may have been another one: with a
+        # quorum others may have taken part.
+        if self._of != (run, run.step):
+            self._of = (run, run.step)
             self._totals = EvaluationTotals(self._owners, self._core.disclosure, _SPLITS)
 
     def _excuses(self, run: Run, missing: tuple[str, ...]) -> bool:

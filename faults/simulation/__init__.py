@@ -1,0 +1,1 @@
+"""The server's core in a simulated world: workers, shards, network, disks, clock, all drawn from a seed."""

@@ -20,6 +20,7 @@ def reported(found: Found | None) -> str:
     return "\n".join([*lines[-60:], found.what, found.command])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_no_schedule_breaks_an_invariant(chunk: int) -> None:
     found = next(search(range(chunk * CHUNK, (chunk + 1) * CHUNK)), None)

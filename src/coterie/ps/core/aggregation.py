@@ -1,4 +1,4 @@
-"""Sums the workers' gradients of one step, in worker order, each with its weight."""
+"""Sums the workers' gradients of a step, in worker order, each with its weight."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Gradients:
         row_ids_u: Global rows, int32 [u], strictly ascending.
         rows_ud: float32 [u, dim]; with the state of a local optimizer of rows [u, dim + width]: what
             the state grew by, times the examples.
-        correct: Examples on the right side of probability one half; only told, never trained on.
+        correct: Examples on the right side of probability one half; for reports only.
     """
 
     examples: int
@@ -38,15 +38,15 @@ class Gradients:
 
 
 def is_finite(gradients: Gradients) -> bool:
-    """Whether every gradient is a finite number: sums of finite ones may overflow."""
+    """Whether every gradient is finite; sums of finite gradients may overflow."""
     return bool(np.isfinite(gradients.dense_p).all() and np.isfinite(gradients.rows_ud).all())
 
 
 def sum_gradients(pushes: Sequence[Gradients], weights: Sequence[float]) -> Gradients:
     """The weighted sum of a step's pushes.
 
-    Where all weights are equal, pushes are added first and scaled once. The order of additions is
-    the order of ``pushes``: with the same pushes the result is the same, bit for bit.
+    If all weights are equal, pushes are added first and scaled once. Additions are in the order of
+    ``pushes``, so the same pushes give the same result, bit for bit.
 
     Args:
         pushes: In worker order, at least one.
@@ -85,21 +85,21 @@ def push_weights(
     update_norm: float | None,
     party_weight: float,
 ) -> tuple[float, ...]:
-    """Factors of the pushes of a step: shares by examples, capped, over norms, bounded.
+    """Factors of a step's pushes: shares by examples, with the cap and the bound on norms applied.
 
-    A push is the sum over its examples, so its factor is its share of the step divided by its
-    examples. What the cap and the bound take away goes to nobody.
+    A push is a sum over its examples, so its factor is its share of the step divided by its number
+    of examples. What cap and bound take away is not given to other workers.
 
     Args:
-        examples: Of each push.
-        squares: Of each push, the sum of its gradients' squares; needed with ``update_norm``.
+        examples: Examples of each push.
+        squares: Sum of squares of each push's gradients; needed with ``update_norm``.
         update_norm: Bound on the norm of each push's mean gradient.
         party_weight: Cap on a push's share.
     """
     total = sum(examples)
     weights: list[float] = []
     for i, count in enumerate(examples):
-        # Without caps every push has the very same factor, which sum_gradients applies but once.
+        # Without caps all pushes have the same factor, which sum_gradients applies only once.
         weight = 1 / total if count <= party_weight * total else party_weight / count
         if update_norm is not None and squares is not None:
             norm = math.sqrt(squares[i]) / count
@@ -125,11 +125,12 @@ def slice_norms(gradients: Gradients, dim: int) -> Float64Array:
 
 
 def _union(ids: Sequence[IdArray]) -> tuple[IdArray, list[IntpArray]]:
-    """The distinct ids of several ascending lists, ascending, and each list's places there."""
+    """The distinct ids of several ascending lists, ascending, and each list's places in them."""
     if len(ids) == 1:
         return ids[0], [np.arange(ids[0].size)]
     together = np.concatenate(ids)
-    order = np.argsort(together, kind="stable")  # timsort: merges the ascending runs
+    # A stable sort is timsort, which merges the ascending runs.
+    order = np.argsort(together, kind="stable")
     merged = together[order]
     first = np.empty(merged.size, np.bool_)
     first[:1] = True

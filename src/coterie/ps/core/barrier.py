@@ -5,8 +5,9 @@
     push for the step applied last       -> APPLIED: answered again, never applied again
     anything else                        -> refused
 
-What is staged is applied when all shards hold the step: ps/core/coordinator.py decides, ``take`` obeys.
-Pushes are keyed by (worker, step); the service keys them by server incarnation too.
+Staged pushes are applied when all shards hold the step: ps/core/coordinator.py decides, and
+``take`` hands them out. Pushes are keyed by (worker, step); the calls key them by server
+incarnation too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from coterie.ps.core.schedule import Schedule
 
 
 class Offer(Enum):
-    """What became of a push, or would."""
+    """The effect of a push."""
 
     TAKEN = "taken"
     STAGED = "staged"
@@ -31,7 +32,7 @@ class StepBarrier:
     """Collects the pushes of the open step.
 
     Args:
-        schedule: Who pushes when.
+        schedule: Which workers push in which steps.
         step: The open step.
         absent: Workers that the step does not wait for.
     """
@@ -59,15 +60,15 @@ class StepBarrier:
 
     @property
     def staged(self) -> tuple[int, ...]:
-        """Workers whose push of the open step has come, ascending."""
+        """Workers whose push of the open step is staged, ascending."""
         return tuple(sorted(self._staged))
 
     def gradients(self, worker: int) -> Gradients:
-        """What a worker has staged."""
+        """The staged push of a worker."""
         return self._staged[worker]
 
     def admits(self, worker: int, step: int) -> Offer:
-        """Tells what would become of a push, before it is decoded.
+        """The effect that a push would have, before it is decoded.
 
         Raises:
             StepRefused: The step is neither open nor the one applied last, or not this worker's.
@@ -87,7 +88,7 @@ class StepBarrier:
         """Takes a push.
 
         Returns:
-            What became of it.
+            Its effect.
 
         Raises:
             StepRefused: As ``admits``.
@@ -101,7 +102,7 @@ class StepBarrier:
         """Hands out the decided pushes in worker order and opens the next step.
 
         Args:
-            contributors: Workers whose push counts, ascending; all of them are staged.
+            contributors: Workers whose push is applied, ascending; all of them are staged.
             absent: Workers that the next step does not wait for.
         """
         pushes = [self._staged[worker] for worker in contributors]

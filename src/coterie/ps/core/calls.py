@@ -1,8 +1,8 @@
-"""The calls of nodes: each is a procedure that moves the shard's run.
+"""The calls of nodes: each is a procedure that advances the shard's run.
 
 Calls wait for others (joins, steps, reports) until the driver ends the wait, and then answer
-``pending``; the caller repeats the same message, which is safe because repeated messages take effect
-once.
+``pending``. The caller repeats the same message, which is safe because repeated messages take
+effect once.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _AGAIN_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class GivenModel:
-    """What may be downloaded.
+    """A model for download.
 
     Attributes:
-        state: Trained to the end; it does not change any more.
-        model_digest: Of the whole model; empty but on shard 0.
-        optimizer_digest: Of its optimizers' state, likewise.
-        run_id: Of the run that it came out of.
+        state: The final state, which does not change any more.
+        model_digest: Digest of the whole model; empty except on shard 0.
+        optimizer_digest: Digest of its optimizers' state, likewise.
+        run_id: Name of its run.
     """
 
     state: ModelState
@@ -76,16 +76,16 @@ class NodeCalls:
 
     @property
     def outcome(self) -> RunOutcome | None:
-        """The run's outcome, once it is kept; shard 0 knows it."""
+        """The run's outcome, once it is kept; on shard 0 only."""
         return self.leader.outcome if self.leader is not None else None
 
     @property
     def over(self) -> bool:
-        """Whether the run's outcome is made, as far as this shard knows."""
+        """Whether this shard knows that the run's outcome is made."""
         return self._core.concluded or self.outcome is not None
 
     def join(self, caller: Caller, request: pb.JoinRequest) -> Steps[pb.JoinReply]:
-        """Notes a node; answers once everybody has come and the model is initialized."""
+        """Registers a node; answers once all nodes have joined and the model is initialized."""
         core = self._core
         core.raise_failure()
         if self.outcome is not None:
@@ -187,7 +187,7 @@ class NodeCalls:
         ):
             return ExchangeReply(step=run.step, pending=True)
         self._joined(caller, request.ps_incarnation)
-        check_wanted(run, run.running()[0], wanted)  # training may have ended meanwhile
+        check_wanted(run, run.running()[0], wanted)  # training may have ended during the wait
         waited = core.now - waits_from
         run.times.waited(waited)
         with run.times.reading():
@@ -203,7 +203,7 @@ class NodeCalls:
     def lookup(
         self, caller: Caller, request: pb.LookupRequest, ids: IdArray
     ) -> Steps[pb.LookupReply]:
-        """Reads rows of the trained model, or of the one that is to be validated."""
+        """Reads rows of the trained model, or of the one due for validation."""
         core = self._core
         run = self._joined(caller, request.ps_incarnation)
         wanted = request.validates
@@ -232,7 +232,7 @@ class NodeCalls:
     def report(
         self, caller: Caller, request: pb.ReportRequest, counts: tuple[SplitCounts, ...]
     ) -> Steps[pb.ReportReply]:
-        """Adds a data owner's counts; answers once all have reported, of a validation at once."""
+        """Adds a data owner's counts; answers once all have reported, for a validation at once."""
         core, leader = self._core, self.leading("a report")
         if leader.outcome is None:
             run = self._joined(caller, request.ps_incarnation)
@@ -246,7 +246,7 @@ class NodeCalls:
             self._joined(caller, request.ps_incarnation)
             if not (yield from leader.completion.report(caller.node, counts)):
                 yield from until(lambda: False, _AGAIN_SECONDS)
-                return pb.ReportReply(pending=True)  # and is sent again
+                return pb.ReportReply(pending=True)  # the node sends it again
             run.progress_at = core.now
             if not (yield from until(lambda: core.run is not run or leader.outcome is not None)):
                 return pb.ReportReply(pending=True)
@@ -256,7 +256,7 @@ class NodeCalls:
         return pb.ReportReply(model_digest=leader.outcome.model_digest)
 
     def leave(self, caller: Caller, times: events.WorkerTimes | None) -> Steps[pb.LeaveReply]:
-        """Notes that a node needs this shard no more."""
+        """Records that a node no longer needs this shard."""
         core = self._core
         core.raise_failure()
         core.membership.check_incarnation(caller)
@@ -277,7 +277,7 @@ class NodeCalls:
         return pb.LeaveReply()
 
     def download(self, caller: Caller) -> Steps[GivenModel | None]:
-        """Waits for the run's outcome; None where it is not made in time.
+        """Waits for the run's outcome; None if it was not made in time.
 
         Raises:
             CallRefused: This process has left.
@@ -297,7 +297,7 @@ class NodeCalls:
         )
 
     def sent(self, caller: Caller, parts: int) -> None:
-        """So many parts of a download are sent.
+        """Records the number of sent parts of a download.
 
         Raises:
             CallRefused: The caller has left meanwhile.
@@ -322,13 +322,13 @@ class NodeCalls:
         )
 
     def said(self, caller: Caller, request: pb.TellRequest) -> pb.TellReply:
-        """Notes why a node ends; who waits for it hears that."""
+        """Records why a node ends, and reports it to those who wait for it."""
         core = self._core
         core.membership.check_incarnation(caller)
         core.standstill.hear(caller.node, request)
         run = core.run
         diverges = request.error == TrainingDiverged.__name__ and caller.role == "worker"
-        # With a quorum the others may go on without it, as without one that stays away.
+        # With a quorum the others may go on without it, as without an absent worker.
         if diverges and run is not None and core.contract.limits.quorum is None:
             seen = core.standstill.reason_of((caller.node,))
             core.fail(diverged(run.step, seen, run.losses))
@@ -336,7 +336,7 @@ class NodeCalls:
         return pb.TellReply()
 
     def awaited(self) -> tuple[str, ...]:
-        """Whom the run waits for at present."""
+        """The nodes that the run waits for at present."""
         if self.leader is not None:
             return self.leader.awaited()
         run = self._core.run
@@ -388,7 +388,7 @@ class NodeCalls:
             run.coordinator.hear_of(run.membership.index_of(caller))
 
     def _check_remembered(self, caller: Caller, request: pb.JoinRequest) -> None:
-        """Whoever remembers otherwise than what this server goes on with stops the run."""
+        """Ends the run if a node remembers what this server's state contradicts."""
         core = self._core
         if self.leader is None or (core.run is None and self.outcome is None):
             return
@@ -400,10 +400,10 @@ class NodeCalls:
 
 
 def check_wanted(run: Run, schedule: Schedule, wanted: int) -> None:
-    """Refuses calls for a state that is gone, or will not come.
+    """Refuses calls for a state that is gone or will not exist.
 
     Raises:
-        StepRefused: This is one.
+        StepRefused: The call is for such a state.
     """
     if not run.step <= wanted <= schedule.steps:
         raise StepRefused(

@@ -1,4 +1,4 @@
-"""How a run ends on shard 0: reports and digests come in, the outcome is kept, nodes leave."""
+"""The end of a run on shard 0: collects reports and digests, keeps the outcome, sees nodes off."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Completion:
     """Makes the outcome of a run, once.
 
     Args:
-        core: Shard 0, with what it kept before it was started again.
+        core: Shard 0, with its notes from before a restart.
 
     Attributes:
         outcome: None until it is kept.
-        excused: Data owners whose reports are not waited for any more.
+        excused: Data owners whose reports are no longer waited for.
     """
 
     def __init__(self, core: ShardCore) -> None:
@@ -47,18 +47,18 @@ class Completion:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Who has to report or to tell its part of the model's digest yet."""
+        """Nodes whose report or part of the model's digest is still missing."""
         owners = tuple(owner for owner in self._totals.missing if owner not in self.excused)
         return owners or tuple(
             n for i, n in enumerate(self._core.servers) if i not in self._digests
         )
 
     def begin_again(self, restored: DurableCheckpoint | None) -> None:
-        """Forgets the end of a state that was lost.
+        """Drops what was collected for a lost state.
 
         Args:
-            restored: The common checkpoint that the next life begins at; reports that were made at
-                that very one still hold.
+            restored: The common checkpoint at which the next incarnation begins; reports that were
+                made at this checkpoint stay valid.
         """
         self._digests.clear()
         if restored is None:
@@ -75,15 +75,15 @@ class Completion:
                 )
 
     def digests(self, shard: int, digests: bytes, state_digests: bytes) -> None:
-        """Takes a shard's part of the model's digest, and of its optimizers' state if it is given out."""
+        """Takes a shard's part of the model's digest, and of its optimizers' if given out."""
         self._digests[shard], self._state_digests[shard] = digests, state_digests
         self._core.notify()
 
     def report(self, owner: str, counts: tuple[SplitCounts, ...]) -> Steps[bool]:
-        """Adds a data owner's counts, durably; wants the last step to be durable everywhere.
+        """Adds a data owner's counts durably; the last step must be durable on all shards.
 
         Returns:
-            Whether the disk took them; if not, they are not added.
+            Whether they could be written; otherwise they are not added.
         """
         if not self._totals.reported(owner):
             message = pb.ReportRequest(counts=[count.to_wire() for count in counts])
@@ -95,7 +95,7 @@ class Completion:
         return True
 
     def conclude(self, run: Run) -> Steps[None]:
-        """Makes and keeps the outcome once digests and reports are there."""
+        """Makes and keeps the outcome once all digests and reports are there."""
         yield from self._own_digests(run)
         self._excuse(run)
         missing = set(self._totals.missing) - self.excused
@@ -127,26 +127,26 @@ class Completion:
             optimizer_state=optimizer_state,
         )
         if not (yield from self._core.put_note(_OUTCOME, outcome.to_json())):
-            return  # the run pauses, and this is tried again
+            return  # the run pauses, and this is retried
         self.outcome = outcome
         self._core.conclude(run.state)
 
     def _checkpoint(self) -> bytes:
-        """Digest of the common checkpoint of the last step; empty where none are kept."""
+        """Digest of the common checkpoint of the last step; empty if none are kept."""
         announced = self._core.announced
         return announced.digest if announced is not None else b""
 
     def see_off(
         self, outcome: RunOutcome, served: tuple[events.ServerTimes, ...]
     ) -> Steps[RunOutcome]:
-        """Waits until every node has what it needs; whoever does not come for it is not waited for.
+        """Waits until every node has what it needs, within limits for nodes that make no progress.
 
         Args:
-            outcome: As it was kept.
-            served: Where the server's own time went.
+            outcome: The kept outcome.
+            served: The server's own times.
 
         Returns:
-            The outcome with everybody's times.
+            The outcome with all nodes' times.
         """
         core = self._core
         while set(core.membership.remaining) - self.excused:
@@ -164,7 +164,7 @@ class Completion:
     def _own_digests(self, run: Run) -> Steps[None]:
         if 0 in self._digests:
             return
-        # The state does not change any more; others may read it meanwhile.
+        # The state does not change any more, so others may read it concurrently.
         own = yield from compute(run.state.slice_digests)
         own_state = b""
         if run.contract.gives_optimizer_state:
@@ -173,7 +173,7 @@ class Completion:
             self.digests(0, own, own_state)
 
     def _excuse(self, run: Run) -> None:
-        """Past the grace period a quorum's reports are enough."""
+        """Excuses missing reports after the grace period if a quorum has reported."""
         quorum = self._core.contract.limits.quorum
         missing = self._totals.missing
         if quorum is None or not missing or not run.grace_over():

@@ -1,14 +1,15 @@
-"""What shard 0 decides for all shards: a pure state machine, one decision per step.
+"""Shard 0's decisions for all shards: a pure state machine, one decision per step.
 
     every shard has reported, and all the workers that the step waits for are staged on all of them
         -> the step is applied with exactly those that are staged on all
-    else, past the grace period, if the workers present are a quorum
-        -> likewise; whoever has examples but is not staged everywhere is left out from now on
+    else, after the grace period, if the present workers are a quorum
+    -> likewise; workers with examples that are not staged everywhere are left out from now on
     else -> wait
 
-A worker that was left out is not waited for until it is heard of again; its pushes count as soon as
-they reach every shard in time. A step is applied by each shard when it hears the decision, with the
-weights that the decision gives: so all shards apply the same workers' pushes, scaled alike.
+The run does not wait for a worker that was left out until it calls again; its pushes are applied as
+soon as they reach every shard in time. Each shard applies a step when it receives the decision,
+with the weights in the decision. So all shards apply the same workers' pushes with the same
+weights.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ class Absence:
 
 @dataclass(frozen=True)
 class Decision:
-    """How a step is applied.
+    """The decision on a step.
 
     Attributes:
         step: The step.
-        weights: Per worker, the factor of its push; 0 for whoever has no part.
-        contributors: Workers whose push counts, ascending.
+        weights: Per worker, the factor of its push; 0 for workers without a part.
+        contributors: Workers whose push is applied, ascending.
         absent: Workers that the next step does not wait for.
         left_out: Workers that are left out from this step on.
         returned: Workers that take part again from this step on.
@@ -56,12 +57,12 @@ class Decision:
 
 @dataclass(frozen=True)
 class StagedReport:
-    """What one shard holds of the open step.
+    """One shard's report on the open step.
 
     Attributes:
-        workers: Whose pushes, ascending.
+        workers: Workers whose pushes it holds, ascending.
         squares: Per worker, sums of squares of its gradients, float64 [1 + slices]: of the dense
-            parameters, then of the rows of each slice. Empty where the contract sets no bound.
+            parameters, then of the rows of each slice. Empty if the contract sets no bound.
     """
 
     workers: tuple[int, ...]
@@ -73,9 +74,9 @@ class Coordinator:
 
     Args:
         contract: Gives quorum, bounds and the number of shards.
-        schedule: Who pushes when.
+        schedule: Which workers push in which steps.
         step: The open step.
-        absences: The run's membership so far.
+        absences: The run's absences so far.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Coordinator:
 
     @property
     def out(self) -> frozenset[int]:
-        """Workers that are left out at the moment."""
+        """Workers that are left out at present."""
         return frozenset(a.worker for a in self.absences if a.stop is None)
 
     @property
@@ -103,30 +104,30 @@ class Coordinator:
 
     @property
     def silent(self) -> tuple[int, ...]:
-        """Shards that have not told yet what they hold of the open step."""
+        """Shards that have not reported on the open step yet."""
         return tuple(shard for shard in range(self._shards) if shard not in self._reports)
 
     def hear_of(self, worker: int) -> None:
-        """Notes a sign of life: steps decided from now on wait for this worker again."""
+        """Records that a worker called again: later steps wait for it."""
         if worker in self.out:
             self._heard_of.add(worker)
 
     def begin_with(self, present: Iterable[int]) -> tuple[int, ...]:
-        """Starts without some workers: a run that is resumed past its grace period.
+        """Starts without some workers, for a run that resumes after its grace period.
 
         Returns:
-            Those that are left out and were not before.
+            Workers that are newly left out.
         """
         gone = sorted(set(range(self._workers)) - set(present) - self.out)
         self.absences += [Absence(worker, self.step) for worker in gone]
         return tuple(gone)
 
     def report(self, shard: int, staged: StagedReport) -> None:
-        """Takes note of what a shard holds of the open step."""
+        """Takes a shard's report on the open step."""
         self._reports[shard] = staged
 
     def decide(self, *, grace_over: bool) -> Decision | None:
-        """Decides the open step, if it can be, and opens the next.
+        """Decides the open step, if possible, and opens the next.
 
         Args:
             grace_over: Whether the step has waited for the contract's grace period.
@@ -190,7 +191,7 @@ class Coordinator:
         return tuple(weights)
 
     def _squares_of(self, worker: int) -> float:
-        """Every element is one shard's alone, so that adding the others' zeros changes no bit."""
+        """Adds the shards' sums; each element is non-zero on one shard only, so that is exact."""
         parts = np.stack([self._reports[s].squares[worker] for s in sorted(self._reports)])
         total = 0.0
         for square in parts.sum(axis=0).tolist():

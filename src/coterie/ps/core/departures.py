@@ -1,21 +1,22 @@
-"""How long a server that is done still waits for nodes to leave. Pure, but for the clock."""
+"""How long a finished server waits for nodes to leave. Pure, except for the given clock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-SECONDS_A_PART = 16.0  # a recipient that takes less than 64 KiB a second is not waited for for ever
+SECONDS_A_PART = 16.0  # bytes per second; the server does not wait for ever for a slower recipient
 
 
 class Departures:
-    """When the nodes of a concluded run must have left.
+    """Deadlines by which the nodes of a concluded run must have left.
 
-    Who downloads is waited for as long as it gets further than it ever was: downloads that begin
-    anew win no time. All together get the time that a slow line needs, and no more.
+    A downloading node gets more time while it advances beyond its farthest point, so restarting a
+    download gains no time. All nodes together get the time that a slow connection needs, and no
+    more.
 
     Args:
-        idle_seconds: How long the server waits while nobody gets further.
-        monotonic: Seconds of a clock that only goes forward.
+        idle_seconds: How long the server waits without progress.
+        monotonic: Monotonic clock, in seconds.
     """
 
     def __init__(self, idle_seconds: float, monotonic: Callable[[], float]) -> None:
@@ -26,21 +27,21 @@ class Departures:
         self._most_seconds = idle_seconds
 
     def begin(self, parts: int) -> None:
-        """The run is concluded.
+        """Starts the deadlines when the run is concluded.
 
         Args:
-            parts: That all recipients together will be sent.
+            parts: Number of parts that all recipients together will be sent.
         """
         self._began = self._progress_at = self._monotonic()
         self._most_seconds = self._idle_seconds + SECONDS_A_PART * parts
 
     def sent(self, node: str, parts: int) -> None:
-        """A node that has not left was sent so many parts of the model, from the first on."""
+        """Records the number of the model's parts that a node was sent, from the first on."""
         if parts > self._furthest.get(node, 0):
             self._furthest[node] = parts
             self._progress_at = self._monotonic()
 
     def seconds_left(self) -> float:
-        """How long nodes are still waited for."""
+        """Seconds for which the server still waits."""
         last = min(self._progress_at + self._idle_seconds, self._began + self._most_seconds)
         return last - self._monotonic()

@@ -1,12 +1,14 @@
-"""What may leave the server's TEE: nothing over few examples, nor over one party's alone.
+"""The rule of what may leave the server's TEE: no number over few examples or a single party's.
 
-A number is told only if it is a sum or mean over at least ``limits.evaluation_minimum`` examples and,
-where several parties bring data, over more than one party's. The loss of a step is told for windows
-of steps: each is as short as that allows, no two share a step, and together they are the epoch.
+A number is disclosed only if it is a sum or mean over at least ``limits.evaluation_minimum``
+examples and, if several parties own data, over more than one party's. Losses are disclosed for
+windows of steps. Each window is as short as the rule allows, no two share a step, and together they
+are the epoch.
 
-Where windows end follows from the schedule alone, and a window in which anybody was missing is not
-told. So whatever a host does, kill, restart, cut somebody off and let steps be trained again, each
-number that it gets is over one of the same sets of examples: no two of them differ by a few.
+The windows' ends follow from the schedule alone, and a window with a missing worker is not
+disclosed. A host may kill or restart nodes, cut them off, and have steps trained again. Still,
+every number that it gets is over one of the same sets of examples, so no two numbers differ by only
+a few examples.
 """
 
 from __future__ import annotations
@@ -27,13 +29,13 @@ from coterie.ps.core.schedule import Schedule
 
 @dataclass(frozen=True)
 class Disclosure:
-    """How much a number must be over before it leaves the server's TEE.
+    """The smallest sets of examples and parties behind a disclosed number.
 
     Attributes:
-        examples: At least so many.
-        parties: Of at least so many parties.
-        exact: Nothing is withheld, and scores are counted one by one however many they are: for runs
-            in one process, of data that all lie on one machine.
+        examples: Smallest number of examples.
+        parties: Smallest number of parties.
+        exact: Whether nothing is withheld and all scores are counted one by one, for runs in one
+            process, whose data are all on one machine.
     """
 
     examples: int
@@ -42,12 +44,12 @@ class Disclosure:
 
     @classmethod
     def of(cls, contract: Contract) -> Self:
-        """The contract's rule: two parties' examples wherever more than one owns data."""
+        """The contract's rule: examples of two parties if more than one owns data."""
         owners = {node.party for node in contract.data_owners()}
         return cls(contract.limits.evaluation_minimum, min(2, len(owners)))
 
     def allows(self, counts: npt.ArrayLike) -> BoolArray:
-        """Whether what is over so many examples may be told.
+        """Whether a number over these examples may be disclosed.
 
         Args:
             counts: Examples by party (of SDT's workers, all are one party's), [parties, ...].
@@ -67,12 +69,12 @@ EVERYTHING = Disclosure(1, 1, exact=True)
 
 @dataclass(frozen=True)
 class Window:
-    """Consecutive steps whose loss may be told.
+    """Consecutive steps whose mean loss may be disclosed.
 
     Attributes:
-        steps: How many.
-        examples: Trained in them.
-        loss: Mean over these.
+        steps: Number of steps.
+        examples: Number of examples trained in them.
+        loss: Mean loss over these examples.
         accuracy: Share of them that was predicted right before its update.
     """
 
@@ -83,16 +85,16 @@ class Window:
 
 
 class StepWindows:
-    """Puts steps together until what they tell may be told.
+    """Groups steps into windows that may be disclosed.
 
-    A window ends once it holds enough and the rest of its epoch would be enough too; the last one of
-    an epoch takes what is left. Shares of a step differ by little, so windows are of one length but for
-    the last and where the next steps hold less than the first.
+    A window ends once it holds enough and the rest of its epoch would be enough too; the last
+    window of an epoch takes the rest. Shares of a step differ little, so windows have one length,
+    except the last and windows whose steps hold fewer examples.
 
     Args:
         disclosure: The rule.
-        schedule: Who trains how much in which step.
-        step: The first that this life of the server applies. A window that began before is lost.
+        schedule: Examples of each worker in each step.
+        step: The first step that this incarnation applies; a window that began before is lost.
     """
 
     def __init__(self, disclosure: Disclosure, schedule: Schedule, step: int) -> None:
@@ -102,14 +104,14 @@ class StepWindows:
         length = 1 + bisect_left(
             range(1, self._epoch + 1), 1, key=lambda n: int(disclosure.allows(self._of(0, n)))
         )
-        self._length = length if length <= self._epoch else 0  # a whole epoch is too little
+        self._length = length if length <= self._epoch else 0  # a whole epoch is too small
         self._whole = self._ends_after(step)
         self._steps = self._examples = self._correct = 0
         self._loss = 0.0
 
     @property
     def tells(self) -> bool:
-        """Whether an epoch holds enough to tell anything of it."""
+        """Whether an epoch holds enough examples to disclose anything."""
         return self._length > 0
 
     def add(self, step: int, pushes: Sequence[Gradients], *, complete: bool) -> Window | None:
@@ -117,11 +119,11 @@ class StepWindows:
 
         Args:
             step: Its number, from 0.
-            pushes: What was applied in it.
-            complete: Whether everybody who has examples in it took part.
+            pushes: The pushes applied in it.
+            complete: Whether all workers with examples in it took part.
 
         Returns:
-            The window that ends with it, if it may be told.
+            The window that ends with it, if it may be disclosed.
         """
         self._steps += 1
         self._examples += sum(push.examples for push in pushes)

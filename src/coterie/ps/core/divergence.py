@@ -1,4 +1,4 @@
-"""A training that diverges is named as that: where it is seen first, and to everybody."""
+"""Recognizes a training that diverges, at the first place where it shows."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from coterie.errors import TrainingDiverged
 from coterie.ps.core.aggregation import Gradients
 
-MAX_LOSS = 1e6  # of one example; a training that gets there has diverged
+MAX_LOSS = 1e6  # loss of one example; a training that reaches it has diverged
 
 
 def check_converging(step: int, gradients: Gradients) -> None:
-    """Checks what a worker has computed, before it is pushed.
+    """Checks a worker's gradients before they are pushed.
 
-    What is said of the loss holds for any examples: it goes to other nodes and to logs.
+    The error does not depend on the worker's data, since it goes to other nodes and to logs.
 
     Raises:
         TrainingDiverged: The loss, or a gradient, is not finite or out of all bounds.
@@ -31,11 +31,11 @@ def check_converging(step: int, gradients: Gradients) -> None:
 
 
 def diverged(step: int, seen: str, losses: Iterable[float] = ()) -> TrainingDiverged:
-    """The error.
+    """The error of a training that diverges.
 
     Args:
         step: The step in which it shows.
-        seen: What shows it.
+        seen: The observed sign.
         losses: Mean losses of the steps before, over all workers, oldest first.
     """
     before = ", ".join(f"{loss:.3g}" for loss in losses)

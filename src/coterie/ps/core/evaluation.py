@@ -1,4 +1,4 @@
-"""Sums the data owners' evaluation counts; what is released is over enough examples, in all its parts."""
+"""Sums the data owners' evaluation counts; releases only parts over enough examples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPLITS = ("validation", "test")
 
 
 MAX_COUNTS_BYTES = MAX_GROUPS * (4 + 1 + 2 * 8) + 8 * SUMS
-"""The longest arrays of one split's counts."""
+"""Longest arrays of one split's counts."""
 
 
 _refused = partial(MessageRefused, "evaluation counts are out of bounds")
@@ -25,7 +25,7 @@ _refused = partial(MessageRefused, "evaluation counts are out of bounds")
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """One owner's counts over one split: for the server's TEE, and no other eyes.
+    """One owner's counts over one split, for the server's TEE only.
 
     Attributes:
         split: ``validation`` or ``test``.
@@ -51,11 +51,11 @@ class SplitCounts:
         """Decodes and bounds counts.
 
         Args:
-            message: As it arrived.
-            exact: It comes from the same process, and may have any number of groups.
+            message: The received message.
+            exact: Whether it may have any number of groups, since it comes from the same process.
 
         Raises:
-            MessageRefused: Not such counts.
+            MessageRefused: The message does not hold such counts.
         """
         if message.split not in SPLITS:
             raise _refused(f"one of the splits {SPLITS}", repr(message.split)[:40])
@@ -87,7 +87,7 @@ class EvaluationTotals:
     Args:
         owners: Names of the nodes that report, in contract order.
         disclosure: What may be released.
-        splits: Which are reported.
+        splits: The splits that are reported.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class EvaluationTotals:
         """Takes an owner's report; a repeated one is ignored.
 
         Raises:
-            MessageRefused: By a node that owns no data, or not every split once.
+            MessageRefused: The node owns no data, or does not report every split once.
         """
         if owner not in self._owners:
             raise _refused(f"a report by one of {', '.join(self._owners)}", f"one by {owner}")
@@ -123,7 +123,7 @@ class EvaluationTotals:
         return owner in self._reports
 
     def released(self) -> dict[str, ReleasedScores]:
-        """The totals over all who have reported, by split, of those that are over enough."""
+        """The totals over all reports by split, of splits with enough examples."""
         reports = [self._reports[owner] for owner in self._owners if owner in self._reports]
         totals: dict[str, ReleasedScores] = {}
         for i, split in enumerate(self._splits):

@@ -1,7 +1,7 @@
-"""What every shard but the first does: it enlists with shard 0, asks it step by step, concludes.
+"""The program of all shards except the first: enlist with shard 0, follow its decisions, conclude.
 
-A shard that hears that the server's life has ended enlists again. Calls that get lost are repeated by
-the driver, on a new connection: shard 0 takes each once.
+A shard enlists again when it learns that the server's incarnation has ended. The driver repeats
+lost calls on a new connection; shard 0 takes each call once.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Follower:
             CoterieError: The run failed.
         """
         core = self._core
-        while core.membership.remaining:  # else it came back after everybody had left
+        while core.membership.remaining:  # otherwise it restarted after all nodes had left
             try:
                 yield from self._live()
             except StepRefused:
@@ -70,7 +70,7 @@ class Follower:
                 return
 
     def _live(self) -> Steps[None]:
-        """One life of the server: from a common checkpoint to the end of the run."""
+        """Follows one incarnation of the server, from a common checkpoint to the end of the run."""
         core = self._core
         available = self._durable()
         self._attempt += 1
@@ -128,7 +128,7 @@ class Follower:
 
     def _commit(self, run: Run, *, waits: bool) -> pb.CommitRequest:
         core = self._core
-        # A step that this shard could not keep is not to be decided.
+        # Do not have a step decided that this shard could not store.
         shows = run.begun and core.standstill.trouble is None
         staged = run.staged_report() if shows else StagedReport((), {})
         return pb.CommitRequest(
@@ -155,7 +155,7 @@ class Follower:
         core.notify()
 
     def _conclude(self, run: Run) -> Steps[None]:
-        """Tells this shard's part of the digest; stays until every node has left."""
+        """Sends this shard's part of the digest; stays until every node has left."""
         core = self._core
         digests = yield from compute(run.state.slice_digests)
         state_digests = b""

@@ -1,9 +1,10 @@
-"""What shard 0 does beyond any shard: it decides steps, names common checkpoints, ends the run.
+"""Shard 0's additional duties: decides steps, names common checkpoints, ends the run.
 
-A life of the whole server: every shard enlists -> all restore the newest checkpoint that all hold
--> steps are decided one by one -> the last is applied, digests and reports come in -> the outcome
-is kept durably -> every node leaves. A shard that enlists in the middle has lost its state: all go
-back and begin anew.
+An incarnation of the whole server: every shard enlists -> all restore the newest checkpoint that
+all hold
+-> steps are decided one by one -> the last is applied, digests and reports are collected -> the
+outcome is kept durably -> every node leaves. A shard that enlists in between has lost its state:
+all shards go back and begin a new incarnation.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from coterie.runs.outcome import RunOutcome
 
 
 class Publish(Task[None]):
-    """The outcome is kept: whoever waits for the run's end is to be told, before nodes have left."""
+    """The outcome is kept: reports it to those who wait for it, before nodes have left."""
 
     def __init__(self, kept: RunOutcome) -> None:
         self.kept = kept
@@ -41,14 +42,14 @@ class Leader:
         core: The shard.
 
     Attributes:
-        completion: How the run ends.
-        validator: Validates the model while it is trained.
+        completion: The end of the run.
+        validator: Validations during training.
     """
 
     def __init__(self, core: ShardCore) -> None:
         self._core = core
         self._servers = core.servers
-        self._incarnation = core.incarnation - 1  # the first life has the process's own
+        self._incarnation = core.incarnation - 1  # the first incarnation is the process's own
         self._enlisted: dict[int, tuple[DurableCheckpoint, ...]] = {}
         self._attempts: dict[int, tuple[int, int]] = {}
         self._common = CommonCheckpoints(len(self._servers))
@@ -74,7 +75,7 @@ class Leader:
     # --- calls by the other shards -------------------------------------------------------------
 
     def enlist(self, caller: Caller, request: pb.EnlistRequest) -> Steps[pb.EnlistReply]:
-        """Notes a shard that comes (back); answers once all have and the state is restored."""
+        """Registers a shard (again); answers once all have enlisted and the state is restored."""
         core = self._core
         available = tuple(checkpoint_from_wire(message) for message in request.available)
         core.raise_failure()
@@ -94,7 +95,7 @@ class Leader:
             raise _out_of_step(0, 0)
         if attempt > known:
             self._attempts[index] = attempt
-            if core.run is not None:  # the shard has lost its state, and all go back
+            if core.run is not None:  # the shard has lost its state, so all go back
                 core.run = None
                 self._enlisted.clear()
             self._enlisted[index] = available
@@ -110,7 +111,7 @@ class Leader:
         )
 
     def commit(self, caller: Caller, request: pb.CommitRequest) -> Steps[pb.CommitReply]:
-        """Takes note of what a shard has staged; answers with the decision."""
+        """Takes a shard's report on the open step; answers with the decision."""
         core = self._core
         run = self._check(caller, request.ps_incarnation)
         index = self._index(caller)
@@ -154,10 +155,10 @@ class Leader:
             self._check(caller, request.ps_incarnation)
         return pb.ConcludeReply(excused=sorted(self.completion.excused))
 
-    # --- what the shard's own calls need -------------------------------------------------------
+    # --- for the shard's own calls -------------------------------------------------------------
 
     def awaited(self) -> tuple[str, ...]:
-        """Whom the run waits for at present."""
+        """The nodes that the run waits for at present."""
         run = self._core.run
         if run is None:
             return tuple(
@@ -168,7 +169,7 @@ class Leader:
         return self.completion.missing if run.trained else run.awaited()
 
     def advance(self) -> Steps[None]:
-        """Decides and applies the open step, and steps that nobody has a part in."""
+        """Decides and applies the open step, and following steps without participants."""
         core = self._core
         while (run := core.run) is not None and run.begun and not run.trained:
             if core.standstill.trouble is not None or core.disk.others:
@@ -178,7 +179,7 @@ class Leader:
                     return
                 continue
             if run.keeps_checkpoint(run.step + 1) and self._behind():
-                return  # until it is durable: else copies of the model would pile up
+                return  # wait until it is durable, so that copies of the model do not accumulate
             grace_over = run.grace_over()
             if run.barrier is not None and (grace_over or not run.barrier.missing):
                 self._coordinator(run).report(0, run.staged_report())
@@ -210,7 +211,7 @@ class Leader:
             yield from self._watch()
         yield from perform(Publish(outcome))
         yield from core.restore_final(outcome.model_step)
-        if not core.concluded:  # it came back, and nobody comes for the model any more
+        if not core.concluded:  # restarted after the end, and no node needs the model any more
             core.conclude(None)
         return (yield from self.completion.see_off(outcome, self._times))
 
@@ -238,10 +239,10 @@ class Leader:
         yield from perform(Settle())
 
     def _agree(self) -> Steps[tuple[int | None, str]]:
-        """Begins a new life at the newest checkpoint that all shards hold.
+        """Begins a new incarnation at the newest checkpoint that all shards hold.
 
         Returns:
-            Its step, None if there is none; and the run that it is of, or that begins.
+            Its step, None if there is none; and the name of its run, or of the new run.
         """
         core = self._core
         self._incarnation += 1
@@ -255,7 +256,7 @@ class Leader:
         if common is None:
             return None, core.lineage.run_id
         if self._incarnation > core.incarnation and common.step > (told.step if told else 0):
-            # all held it when a shard was lost, and nobody had said so yet
+            # all shards held it when one was lost, but it was not announced yet
             core.tell(events.CheckpointWritten(common.step, common.digest.hex()))
         return common.step, core.disk.run_id
 
@@ -269,7 +270,7 @@ class Leader:
         return lineage
 
     def _watch(self) -> Steps[None]:
-        """Watches over deadlines until the outcome is kept or the state is lost."""
+        """Watches deadlines until the outcome is kept or the state is lost."""
         core = self._core
         run = core.run
         while run is not None and core.run is run:
@@ -286,7 +287,7 @@ class Leader:
                     )
             if self.outcome is not None or core.run is not run:
                 break
-            core.raise_failure()  # perhaps while something was computed
+            core.raise_failure()  # perhaps during a computation
             left = run.seconds_left()
             if left <= 0:
                 core.fail(
@@ -311,7 +312,8 @@ class Leader:
         if writes:
             self._checkpoint_due = False
             self._wanted = run.step if run.keeps_checkpoint(run.step) else self._wanted
-            self._begun = run.step  # it holds which ones were announced: no older one will be
+            # It records the announced checkpoints, so no older one will be announced.
+            self._begun = run.step
             core.save(run)
         self._replies = decision_to_wire(
             decision,
@@ -322,7 +324,7 @@ class Leader:
         core.notify()
 
     def _behind(self) -> bool:
-        """Whether the last checkpoint that was wanted in any case is still being written."""
+        """Whether the last required checkpoint is still being written."""
         disk = self._core.disk
         if not self._wanted or not disk.persistent:
             return False
@@ -339,7 +341,7 @@ class Leader:
         return index
 
     def _check_run(self, caller: Caller, run_id: str) -> None:
-        """Refuses a shard whose checkpoints are of another run than this one's."""
+        """Refuses a shard with checkpoints of another run than this shard's."""
         disk = self._core.disk
         if run_id and disk.available and run_id != disk.run_id:
             raise other_run(caller.node, disk.run_id, run_id)

@@ -1,4 +1,4 @@
-"""Who takes part in a run: pure bookkeeping of joins, incarnations and training examples."""
+"""Members of a run: pure bookkeeping of joins, incarnations and training examples."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MAX_EXAMPLES = 2**40
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a worker trains on, as far as the server knows it.
+    """A worker's training data, as far as the server knows it.
 
     Attributes:
         examples: Number of examples; with the other workers' it fixes the schedule.
-        digest: SHA-256 of the training shard, in hex.
+        digest: SHA-256 of its training examples, hex.
     """
 
     examples: int
@@ -26,16 +26,15 @@ class TrainingData:
 
 
 class Membership:
-    """The nodes that a run waits for, and those that have come.
+    """The nodes of a run, and those that have joined.
 
     Args:
         contract: Names the nodes: the workers, in SDT the chief too.
-        data_sets: What is known of each worker's data; a worker that comes back must still have
-            the same.
+        data_sets: Known training data of each worker; a restarted worker must have the same.
 
     Attributes:
         workers: Names, in contract order.
-        left: Nodes that have got all that they need, and the incarnation that said so.
+        left: Nodes that have left, each with the incarnation that left.
     """
 
     def __init__(self, contract: Contract, data_sets: Mapping[str, TrainingData]) -> None:
@@ -48,12 +47,12 @@ class Membership:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Nodes that have not come yet, in contract order."""
+        """Nodes that have not joined yet, in contract order."""
         return tuple(n for n in self._awaited if n not in self._joined and n not in self.left)
 
     @property
     def joined(self) -> tuple[str, ...]:
-        """Nodes that have come, in contract order."""
+        """Nodes that have joined, in contract order."""
         return tuple(node for node in self._awaited if node in self._joined)
 
     @property
@@ -63,42 +62,42 @@ class Membership:
 
     @property
     def data_sets(self) -> dict[str, TrainingData]:
-        """Training data of each worker that is known, in contract order."""
+        """Known training data of the workers, in contract order."""
         known = self._data_sets
         return {worker: known[worker] for worker in self.workers if worker in known}
 
     @property
     def knows_all_data(self) -> bool:
-        """Whether the schedule can be made: every worker's examples are known."""
+        """Whether every worker's examples are known, so that the schedule can be made."""
         return len(self.data_sets) == len(self.workers)
 
     def remember(self, data_sets: Mapping[str, TrainingData]) -> None:
-        """Takes over what a checkpoint knows of the workers' data."""
+        """Takes the workers' data from a checkpoint."""
         self._data_sets.update(data_sets)
 
     def leave(self, node: str, incarnation: int) -> None:
-        """Takes note that a node needs nothing any more; nodes that nobody awaits do not matter."""
+        """Records that a node has left; ignores nodes that the run does not wait for."""
         if node in self._awaited:
             self.left[node] = incarnation
 
     def begin_anew(self) -> None:
-        """Forgets who has joined: the server went back to a checkpoint. Old processes stay old."""
+        """Forgets all joins after a return to a checkpoint; replaced incarnations stay replaced."""
         self._joined.clear()
 
     def join(self, caller: Caller, train_examples: int, data_set_digest: bytes) -> bool:
-        """Takes note of a node.
+        """Registers a node.
 
         Args:
-            caller: Who comes.
-            train_examples: What it brings; 0 for the chief.
-            data_set_digest: SHA-256 of its training shard, 32 bytes; empty for the chief.
+            caller: The node.
+            train_examples: Number of its training examples; 0 for the chief.
+            data_set_digest: SHA-256 of its training examples, 32 bytes; empty for the chief.
 
         Returns:
-            Whether it is new here: a process that had not joined yet.
+            Whether this process had not joined yet.
 
         Raises:
-            MessageRefused: A worker without training data, or with other data than before.
-            StepRefused: A newer incarnation of the node has already come.
+            MessageRefused: It is a worker without training data, or with other data than before.
+            StepRefused: A newer incarnation of the node has already joined.
         """
         self.check_incarnation(caller)
         if caller.role == "worker":
@@ -112,7 +111,7 @@ class Membership:
         return new
 
     def check_incarnation(self, caller: Caller) -> None:
-        """Refuses callers that a newer incarnation of themselves has replaced.
+        """Refuses a caller that a newer incarnation of the same node has replaced.
 
         Raises:
             StepRefused: There is a newer one.
@@ -130,7 +129,7 @@ class Membership:
         """Place of a worker in the order of summation.
 
         Raises:
-            MessageRefused: The caller is no worker.
+            MessageRefused: The caller is not a worker.
         """
         if caller.role != "worker":
             raise MessageRefused(

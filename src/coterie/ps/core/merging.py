@@ -1,17 +1,18 @@
-"""How the copies that workers trained become one model again, and their optimizers' state with it.
+"""Merges the workers' trained copies, and their optimizers' state, into one model.
 
-A push holds, for each row, the change of its values (start minus end) and, beside it, what its state
-of the workers' own optimizer grew by, both times the worker's examples. For a row, with w over the
-workers that touched it, n their examples, and all the examples of the step:
+For each row, a push holds the change of its values (start minus end) and the growth of its state of
+the workers' own optimizer, both times the worker's examples. For a row, with w over the workers
+that touched it, n their examples, and "all" the examples of the step:
 
     mean       sum over w of n_w * change_w / all
     touched    sum over w of n_w * change_w / sum over w of n_w
     adagrad    sum over w of change_w * sqrt((s + grown_w) / (s + sum over w of grown_w))
 
-s is the state before, with the initial accumulator. A worker's last change went by s + grown_w; had the
-workers taken turns, it would have gone by the sum of all. The state itself grows by the same rule: by
-the mean, or by the sum. Caps and bounds (``push_weights``) scale a worker's whole push before.
-Of dense parameters and their optimizer's sums it is always the mean over all.
+s is the state before, with the initial accumulator. A worker's last change was scaled by s +
+grown_w; had the workers trained in turn, it would have been scaled by the sum of all. The state
+itself grows by the same rule, by the mean or the sum. Caps and bounds (``push_weights``) scale a
+worker's whole push before that. Dense parameters and their optimizer's sums always take the mean
+over all.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ def merge(
     dim: int,
     state_of: Callable[[IdArray], FloatArray],
 ) -> Gradients:
-    """The pushes of a step as one: ``sum_gradients``, with the contract's rule for rows.
+    """Merges a step's pushes into one: ``sum_gradients``, with the contract's rule for rows.
 
-    What is done to a row depends on this row's part of the pushes alone, so it is the same on any
+    The result for a row depends only on this row's part of the pushes, so it is the same for any
     number of shards.
 
     Args:
-        local: The workers' own optimizers; None where pushes are gradients.
+        local: The workers' own optimizers; None if pushes are gradients.
         pushes: In worker order, at least one.
         weights: As ``push_weights`` gives them.
         dim: Width of a row's values.
@@ -58,10 +59,10 @@ def merge(
 
 
 class DenseChange(DenseUpdate):
-    """The server's optimizer on the mean change, beside the sums that the workers' own keeps.
+    """Applies the server's optimizer to the mean change, and updates the workers' optimizer's sums.
 
     Args:
-        server: Takes the change for its gradient.
+        server: The server's optimizer, for which the change is the gradient.
         kept: The sums before training, float32 [sums].
     """
 
@@ -88,10 +89,10 @@ class DenseChange(DenseUpdate):
 
 
 class RowChange(RowUpdate):
-    """values -= lr * change; the state of the workers' own optimizer grows by what it grew there.
+    """values -= lr * change; the workers' optimizer's state grows as it grew at the workers.
 
     Args:
-        settings: The server's: plain SGD.
+        settings: The server's optimizer: plain SGD.
         local: The workers' optimizer.
         rows: Rows of the table.
         dim: Width of a row's values.
@@ -101,7 +102,7 @@ class RowChange(RowUpdate):
         self.state = np.zeros((rows, local.state_width(dim)), np.float32)
         self._rate = settings.learning_rate
         self._dim = dim
-        # Sums and means of squares; Adam has its first moments before them.
+        # Columns with sums or means of squares; Adam's first moments are before them.
         self._squares = slice(dim if local.kind == "lazy_adam" else 0, None)
 
     @override
@@ -141,13 +142,13 @@ def _over_those_that_touched(merged: Gradients, pushes: Sequence[Gradients]) -> 
 def _in_turns(
     pushes: Sequence[Gradients], weights: Sequence[float], dim: int, before: _StateBefore
 ) -> list[Gradients]:
-    """The pushes such that their weighted sum is the rule's."""
+    """Scales the pushes so that their weighted sum follows the rule ``adagrad``."""
     examples = sum(push.examples for push in pushes)
     ids = np.unique(np.concatenate([push.row_ids_u for push in pushes]))
     places = [np.searchsorted(ids, push.row_ids_u) for push in pushes]
     together = before.of(ids)
     with np.errstate(over="ignore", invalid="ignore"):  # is_finite finds what overflows
-        # Times 1 / examples, the weight without caps and bounds, each is a worker's change itself.
+        # Times 1 / examples, the weight without caps and bounds, each push is the worker's change.
         scaled = [push.rows_ud * np.float32(examples / push.examples) for push in pushes]
         grown = [
             rows[:, dim:] * np.float32(weight) for rows, weight in zip(scaled, weights, strict=True)
@@ -156,7 +157,7 @@ def _in_turns(
             together[place] += own
         for push, place, rows, own in zip(pushes, places, scaled, grown, strict=True):
             alone, all_of = before.of(push.row_ids_u) + own, together[place]
-            # Nothing has ever moved a row whose sum of squares is 0.
+            # A row with sum of squares 0 has never changed.
             share = np.divide(alone, all_of, out=np.ones_like(alone), where=all_of > 0)
             rows[:, :dim] *= np.sqrt(share)
     return [replace(push, rows_ud=rows) for push, rows in zip(pushes, scaled, strict=True)]

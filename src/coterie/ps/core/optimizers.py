@@ -1,8 +1,8 @@
-"""The server's optimizers: in place, float32, one element-wise order of operations for ever.
+"""The server's optimizers: in place, in float32, with a fixed order of operations per element.
 
 The names and formulas are those of Polyak (1964), Duchi et al. (2011), Kingma and Ba (2015), and of
-the reference DLRM's row-wise Adagrad. Large arrays are worked through in blocks that fit a
-processor's cache, which changes no result: every element is computed by itself.
+the reference DLRM's row-wise Adagrad. Large arrays are processed in blocks that fit a processor's
+cache. That changes no result, since every element is computed independently.
 """
 
 from __future__ import annotations
@@ -125,11 +125,11 @@ class DenseAdagrad(DenseUpdate):
 
 
 class DenseFactoredAdagrad(DenseUpdate):
-    """Adagrad whose sums of squares are of the rows and columns of each kernel.
+    """Adagrad with sums of squares for the rows and columns of each kernel.
 
     r += mean of g^2 over columns, c += over rows; p -= lr * g / (sqrt(r * c / mean of r) + epsilon).
-    So are Adafactor's moving averages (Shazeer and Stern, 2018). Of a vector every element has its
-    sum; axes of a kernel before its last one are rows together.
+    Adafactor's moving averages are of the same form (Shazeer and Stern, 2018). Every element of a
+    vector has its own sum. All axes of a kernel before the last count as rows.
     """
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], settings: DenseOptimizer) -> None:
@@ -161,7 +161,7 @@ class DenseFactoredAdagrad(DenseUpdate):
                 of_rows += squares.mean(axis=1, dtype=np.float32)
                 of_columns += squares.mean(axis=0, dtype=np.float32)
                 mean = of_rows.mean(dtype=np.float32)
-                # Where it is 0 all gradients were, and so is what is divided below.
+                # If it is 0, all gradients were 0, and so is the numerator below.
                 shares = of_rows / mean if mean > 0 else of_rows
                 np.multiply(shares[:, None], of_columns, out=squares)
             else:
@@ -238,7 +238,8 @@ class RowAdagrad(RowUpdate):
     """
 
     def __init__(self, rows: int, dim: int, settings: RowOptimizer) -> None:
-        # Zeroed pages cost no memory until they are touched; the initial value is added on reading.
+        # Zeroed pages use no memory until they are written, so the initial value is added on
+        # reading.
         self.state = np.zeros((rows, settings.state_width(dim)), np.float32)
         self._initial = np.float32(settings.initial_accumulator)
         self._rate = settings.learning_rate
@@ -268,7 +269,7 @@ class RowAdagrad(RowUpdate):
 class RowLazyAdam(RowUpdate):
     """Adam whose moments of a row decay only in the steps that touch the row.
 
-    The bias correction goes by the number of all updates, as in the lazy Adam of TensorFlow Addons.
+    The bias correction uses the number of all updates, as in the lazy Adam of TensorFlow Addons.
     """
 
     def __init__(self, rows: int, dim: int, settings: RowOptimizer) -> None:
@@ -301,9 +302,9 @@ def dense_update(
     """Makes the dense optimizer that the contract names.
 
     Args:
-        settings: The contract's.
+        settings: The contract's section.
         size: Number of parameters.
-        shapes: Theirs, one after the other; one vector if absent.
+        shapes: Shapes of the parameters, in order; one vector if absent.
     """
     match settings.kind:
         case "sgd":

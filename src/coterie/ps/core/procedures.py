@@ -1,15 +1,15 @@
-"""How a core without I/O works: procedures that wait, tasks for whoever has a disk, and effects.
+"""The mechanism of a core without I/O: waiting procedures, tasks for the driver, and effects.
 
-A procedure is a generator. It yields what it needs before it can go on, and gets nothing sent: the
-outcome is in the object that it yielded.
+A procedure is a generator. It yields a request for what it needs before it can go on. The outcome
+is in the yielded object; nothing is sent into the generator.
 
-    Until    a condition on the core's own state; it is looked at after every event that changed it
-    Task     work that takes time or I/O; the driver does it, and says so by ``Performed``
-    Note     a small write that nothing may come between; the driver does it at once
+    Until    a condition on the core's own state, checked after every event that changed the state
+    Task     work that takes time or I/O; the driver does it, and reports it by ``Performed``
+    Note     a small write without other events in between; the driver does it at once
 
-``Procedures.handle`` takes an event and gives effects one by one, in the order in which they must be
-carried out. Between two of them nothing else happens in the core, so whoever stops listening in the
-middle has what a crash at that moment leaves.
+``Procedures.handle`` takes an event and yields effects one by one, in the order in which they must
+be carried out. Nothing else happens in the core between two effects. So a simulator that stops in
+between gets the state that a crash at that point leaves.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Request:
-    """What a procedure waits for."""
+    """A request of a procedure."""
 
     __slots__ = ()
 
@@ -35,11 +35,11 @@ class Until(Request):
 
     Args:
         ready: The condition; reads the core's state only.
-        seconds: After which the driver is to end the wait; None: as long as calls wait.
+        seconds: Time after which the driver ends the wait; None: as long as calls wait.
         outlives_failure: Whether the wait goes on in a run that has failed.
 
     Attributes:
-        met: Whether it came true; False: the driver ended the wait.
+        met: Whether it became true; False if the driver ended the wait.
     """
 
     __slots__ = ("met", "outlives_failure", "ready", "seconds")
@@ -58,10 +58,10 @@ class Until(Request):
 
 
 class Note(Request):
-    """A small record, to be made durable before anything else happens.
+    """A small record that must be durable before anything else happens.
 
     Attributes:
-        error: Why the disk does not take it; None where it did.
+        error: Why it could not be written; None if it was.
     """
 
     __slots__ = ("error", "name", "octets")
@@ -83,11 +83,11 @@ class Task(Request, Generic[T]):
         self._value = value
 
     def failed(self, error: Exception) -> None:
-        """Takes the error that it ended with; the procedure gets it raised."""
+        """Takes its error, which is raised in the procedure."""
         self._error = error
 
     def outcome(self) -> T:
-        """What came out.
+        """The result of the work.
 
         Raises:
             CoterieError: The work failed.
@@ -98,13 +98,13 @@ class Task(Request, Generic[T]):
 
 
 class Compute(Task[T]):
-    """Numeric work over what no other event changes."""
+    """Numeric work on data that no other event changes."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
 
     def run(self) -> None:
-        """Does it."""
+        """Does the work."""
         try:
             self.done(self._work())
         except Exception as error:  # noqa: BLE001 (raised in the procedure)
@@ -115,17 +115,17 @@ Steps = Generator[Request, None, T]
 
 
 class Ticket(Generic[T_co]):
-    """A procedure under way: a call, or the course of the run itself.
+    """A running procedure: a call, or the run itself.
 
     Args:
         steps: The procedure.
-        node: Who calls; empty for the course of the run.
+        node: The caller; empty for the run itself.
 
     Attributes:
         wait: The condition that it waits for, if it does.
         task: The work that it waits for, if it does.
         over: Whether it has ended.
-        error: What it ended with, if that was an error.
+        error: Its error, if it ended with one.
     """
 
     __slots__ = ("_reply", "error", "node", "over", "seen", "steps", "task", "wait")
@@ -142,20 +142,20 @@ class Ticket(Generic[T_co]):
         self.seen = -1
 
     def resume(self, error: Exception | None = None) -> Request | None:
-        """Goes on to the next request; None at the end."""
+        """Runs to the next request; returns None at the end."""
         try:
             return self.steps.throw(error) if error is not None else next(self.steps)
         except StopIteration as end:
             self._reply, self.over = end.value, True
-        except Exception as failure:  # noqa: BLE001 (raised where the outcome is wanted)
+        except Exception as failure:  # noqa: BLE001 (raised in ``reply``)
             self.error, self.over = failure, True
         return None
 
     def reply(self) -> T_co:
-        """What it ended with.
+        """Its result.
 
         Raises:
-            CoterieError: It ended with that.
+            CoterieError: It ended with this error.
         """
         if self.error is not None:
             raise self.error
@@ -163,7 +163,7 @@ class Ticket(Generic[T_co]):
 
 
 class Event:
-    """What happens to a core."""
+    """An event for a core."""
 
     __slots__ = ()
 
@@ -177,7 +177,7 @@ class Called(Event):
 
 @dataclass(frozen=True, slots=True)
 class Expired(Event):
-    """A procedure has waited for its condition as long as it wanted to."""
+    """A procedure's wait for a condition is over."""
 
     ticket: Ticket[object]
 
@@ -202,7 +202,7 @@ class Broken(Event):
 
 
 class Effect:
-    """What a driver is to do."""
+    """An effect that a driver must carry out."""
 
     __slots__ = ()
 
@@ -216,27 +216,27 @@ class Ended(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Parked(Effect):
-    """A procedure waits (again) for a condition: how long is in the ticket."""
+    """A procedure waits (again) for a condition; the ticket has the time limit."""
 
     ticket: Ticket[object]
 
 
 @dataclass(frozen=True, slots=True)
 class Perform(Effect):
-    """The ticket's task is to be done; other events may come meanwhile."""
+    """Do the ticket's task; other events may be handled meanwhile."""
 
     ticket: Ticket[object]
 
 
 @dataclass(frozen=True, slots=True)
 class Keep(Effect):
-    """The note is to be made durable before the next effect is asked for."""
+    """Make the note durable before taking the next effect."""
 
     note: Note
 
 
 def at_once(work: Callable[[], T]) -> Steps[T]:
-    """Something that waits for nothing."""
+    """A procedure that does not wait."""
     yield from ()
     return work()
 
@@ -244,14 +244,14 @@ def at_once(work: Callable[[], T]) -> Steps[T]:
 def until(
     ready: Callable[[], bool], seconds: float | None = None, *, outlives_failure: bool = False
 ) -> Steps[bool]:
-    """Waits for a condition; whether it came true in time."""
+    """Waits for a condition; returns whether it became true in time."""
     wait = Until(ready, seconds, outlives_failure=outlives_failure)
     yield wait
     return wait.met
 
 
 def next_change(seconds: float | None = None) -> Steps[bool]:
-    """Waits until the state changes; whether it did in time."""
+    """Waits until the state changes; returns whether it did in time."""
     looked = False
 
     def changed() -> bool:
@@ -263,21 +263,21 @@ def next_change(seconds: float | None = None) -> Steps[bool]:
 
 
 def perform(task: Task[T]) -> Steps[T]:
-    """Has the driver do something that takes time or I/O."""
+    """Lets the driver do work that takes time or I/O."""
     yield task
     return task.outcome()
 
 
 def compute(work: Callable[[], T]) -> Steps[T]:
-    """Has the driver do numeric work while the core takes other events."""
+    """Lets the driver do numeric work while the core takes other events."""
     return (yield from perform(Compute(work)))
 
 
 class Procedures:
-    """Runs procedures: one event at a time, no thread, no lock, no clock.
+    """Runs procedures, one event at a time, without threads, locks or clocks.
 
     Attributes:
-        now: The time of the event that is handled, in seconds of a clock that only goes forward.
+        now: Time of the present event, in seconds of a monotonic clock.
         failure: The error that ended the run.
     """
 
@@ -292,31 +292,31 @@ class Procedures:
     # --- for procedures and what they call -----------------------------------------------------
 
     def emit(self, effect: Effect) -> None:
-        """Adds an effect; it is carried out before the procedure that runs goes on, or ends."""
+        """Adds an effect, which is carried out before the running procedure goes on or ends."""
         self._effects.append(effect)
 
     def notify(self) -> None:
-        """The state has changed: whoever waits is to look at it."""
+        """Marks the state as changed, so that waiting procedures check their conditions."""
         self._version += 1
 
     def fail(self, error: CoterieError) -> None:
-        """Ends the run: every waiting and later call raises ``error``, or the first one of all."""
+        """Ends the run: every waiting and later call raises the first such error."""
         self.failure = self.failure or error
         self.notify()
 
     def raise_failure(self) -> None:
-        """Raises the error that ended the run, if one did."""
+        """Raises the error that ended the run, if there is one."""
         if self.failure is not None:
             raise self.failure
 
     # --- for the driver ------------------------------------------------------------------------
 
     def handle(self, event: Event, now: float) -> Generator[Effect, None, None]:
-        """Takes an event; gives what is to be done, one by one.
+        """Takes an event; yields the effects one by one.
 
         Args:
             event: What happened.
-            now: Seconds of a clock that only goes forward.
+            now: Time of a monotonic clock, in seconds.
         """
         if self._busy:
             raise AssertionError("an event in the middle of another one")
@@ -329,10 +329,10 @@ class Procedures:
             self._busy = False
 
     def on_called(self, ticket: Ticket[object]) -> None:
-        """A call has come."""
+        """Called when a call has arrived."""
 
     def on_ended(self, ticket: Ticket[object]) -> None:
-        """A call is answered."""
+        """Called when a call was answered."""
 
     def on_event(self, event: Event) -> None:
         """Takes an event that is not about a procedure."""
@@ -359,7 +359,7 @@ class Procedures:
                 yield from self._flush()
 
     def _settle(self) -> Iterator[Effect]:
-        """Lets everybody go on whose condition has come true, until nothing changes any more."""
+        """Resumes procedures whose condition is true, until nothing changes any more."""
         looked = -1
         while looked != self._version:
             looked = self._version
@@ -383,7 +383,7 @@ class Procedures:
             error = None
             try:
                 yield from self._flush()
-            except Exception as failure:  # noqa: BLE001 (of the driver: the procedure gets it raised)
+            except Exception as failure:  # noqa: BLE001 (an error of the driver, raised in the procedure)
                 error = failure
                 continue
             match request:

@@ -6,7 +6,7 @@ from coterie.contract import RateSchedule
 
 
 def rate_factor(schedule: RateSchedule, step: int) -> float:
-    """What the learning rates are multiplied by in a step.
+    """The factor of the learning rates in a step.
 
     Args:
         schedule: The contract's ``[training.schedule]``; its docstring has the formulas.

@@ -1,4 +1,4 @@
-"""One life of a shard's state: from a checkpoint (or the beginning) to the end of the run.
+"""One incarnation of a shard's state, from a checkpoint or the beginning to the end of the run.
 
 When any shard loses its state, all go back to a common checkpoint and begin a new ``Run`` with a
 larger incarnation. Nothing here waits: ``calls.py``, ``leader.py`` and ``follower.py`` do.
@@ -58,7 +58,7 @@ class Stopwatch(Protocol):
 
 @dataclass(frozen=True)
 class ShardPlace:
-    """Which of how many shards."""
+    """A shard's number, and the number of shards."""
 
     shard: int
     shards: int
@@ -73,19 +73,19 @@ class Run:
     """The state of a run on one shard.
 
     Args:
-        contract: What is trained, by whom.
-        place: Which shard this is.
-        incarnation: Of all shards together; every call names it.
+        contract: The contract.
+        place: This shard's place.
+        incarnation: Incarnation of all shards together; every call names it.
         state: The model, restored or new.
-        membership: Who takes part.
-        absences: The membership so far.
-        validations: Those that are done, on shard 0.
+        membership: The run's members.
+        absences: The absences so far.
+        validations: Finished validations, on shard 0.
         seconds: Training time of the steps that the state holds.
-        persistent: Whether checkpoints are kept; else the best model is, in memory.
-        disclosure: What may be told of the data.
-        on_event: Hears what happens.
-        monotonic: Seconds of a clock that only goes forward.
-        times: Adds up where the time goes.
+        persistent: Whether checkpoints are kept; otherwise the best model is kept in memory.
+        disclosure: The rule of disclosure.
+        on_event: Receives events.
+        monotonic: Monotonic clock, in seconds.
+        times: Adds up the times by kind of work.
     """
 
     def __init__(
@@ -136,17 +136,17 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Training time of the steps that are applied, also in lives of the server before this one."""
+        """Training time of the applied steps, including earlier incarnations of the server."""
         return self._seconds_before + self._trained_at - self._began_at
 
     @property
     def begun(self) -> bool:
-        """Whether all have come."""
+        """Whether all nodes have joined."""
         return self.barrier is not None
 
     @property
     def step(self) -> int:
-        """Steps applied; the model that comes out may be that of an earlier one."""
+        """Steps applied; the run's model may be that of an earlier step."""
         return self.state.step if self._ended_at is None else self._ended_at
 
     @property
@@ -156,35 +156,35 @@ class Run:
 
     @property
     def trained(self) -> bool:
-        """Whether no step follows, and which model comes out is decided."""
+        """Whether no step follows and the run's model is decided."""
         return self.steps_done and self.validations.over(self.step)
 
     @property
     def settled(self) -> bool:
-        """Whether the state is the model that comes out."""
+        """Whether the state is the run's model."""
         kept = self.validations.kept_step
         return self.trained and (self._ended_at is not None or kept in {0, self.step})
 
     @property
     def validates(self) -> bool:
-        """Whether the present model is to be validated before training goes on, or ends."""
+        """Whether the present model must be validated before training goes on or ends."""
         return self.validations.open(self.step)
 
     def keeps_checkpoint(self, step: int) -> bool:
-        """Whether the checkpoint of a step is wanted in any case."""
+        """Whether the checkpoint of a step is required."""
         schedule, _ = self.running()
         return step >= schedule.steps or (self.validations.decide and self.validations.due(step))
 
     @property
     def absences(self) -> tuple[Absence, ...]:
-        """The membership so far, as shard 0 knows it."""
+        """The absences so far, as shard 0 knows them."""
         return tuple(self.coordinator.absences) if self.coordinator else self._absences
 
     def running(self) -> tuple[Schedule, StepBarrier]:
         """Schedule and barrier.
 
         Raises:
-            StepRefused: Not everybody has come yet.
+            StepRefused: Not all nodes have joined yet.
         """
         if self.schedule is None or self.barrier is None:
             raise StepRefused(
@@ -196,10 +196,10 @@ class Run:
         return self.schedule, self.barrier
 
     def check_caller(self, caller: Caller, ps_incarnation: int) -> None:
-        """Lets only nodes call that have joined this incarnation.
+        """Refuses nodes that have not joined this incarnation.
 
         Raises:
-            StepRefused: This one has not, or was replaced.
+            StepRefused: The node has not joined, or was replaced.
         """
         self.membership.check_incarnation(caller)
         if ps_incarnation != self.incarnation or caller.node not in self.membership.joined:
@@ -225,14 +225,14 @@ class Run:
             )
 
     def ends_before(self, step: int) -> bool:
-        """Whether there will be no state after so many steps."""
+        """Whether the run ends before ``step`` steps."""
         return self.schedule is not None and step > self.schedule.steps
 
     def check_validates(self, step: int) -> None:
-        """Refuses what is about another model than the one that is to be validated.
+        """Refuses calls about another model than the one due for validation.
 
         Raises:
-            StepRefused: It is about another step, or none that is validated.
+            StepRefused: It is about another step, or none is due.
         """
         self.running()
         if step != self.step or not self.validations.due(step) or self._ended_at is not None:
@@ -243,7 +243,7 @@ class Run:
             )
 
     def judge(self, validated: Validated) -> None:
-        """Takes note of a validation on shard 0; training may end with it."""
+        """Adds a validation on shard 0; training may end with it."""
         self.validations.done.append(validated)
         self._keep_best()
         if self.validations.stop_with() and not self.steps_done:
@@ -251,7 +251,7 @@ class Run:
         self.progress_at = self._monotonic()
 
     def hear(self, kept_step: int, *, ended: bool) -> None:
-        """Takes note of what shard 0 tells the others: the best step, and whether training has ended."""
+        """Takes shard 0's report: the best step, and whether training has ended."""
         self.validations.hear(kept_step, ended=ended)
         self._keep_best()
         if ended and not self.steps_done:
@@ -259,28 +259,28 @@ class Run:
 
     @property
     def kept_best(self) -> Snapshot | None:
-        """The model that comes out in the place of the last one, where no checkpoint holds it."""
+        """The best model, which replaces the last one, if no checkpoint holds it."""
         return self._kept
 
     def settle(self, best: ModelState) -> None:
-        """Puts the best model in the place of the last one."""
+        """Replaces the last model by the best one."""
         self._train_loss = self.train_loss()
         self._ended_at = self.state.step
         self.state, self._kept = best, None
         self.dense_octets = best.dense_for_training()
 
     def loss_since_validation(self) -> float | None:
-        """Mean loss of the steps that were told since this was asked last; None where none were."""
+        """Mean disclosed loss of the steps since the last call; None if there is none."""
         (loss, examples), self._since = self._since, (0.0, 0)
         return loss / examples if examples else None
 
     def absent_workers(self) -> frozenset[str]:
-        """Names of the workers that nothing waits for at present."""
+        """Names of the workers that the run does not wait for at present."""
         absent = self.coordinator.absent if self.coordinator is not None else frozenset[int]()
         return frozenset(self.membership.workers[worker] for worker in absent)
 
     def _keep_best(self) -> None:
-        """Copies the best model where no checkpoint holds it."""
+        """Copies the best model if no checkpoint holds it."""
         if self.validations.kept_step == self.step and not self._persistent:
             self._kept = self.state.snapshot(everything=True)
 
@@ -292,7 +292,7 @@ class Run:
         self._trained_at = self._monotonic()
 
     def begin_if_complete(self) -> None:
-        """Begins once everybody has come and the model is initialized.
+        """Begins once all nodes have joined and the model is initialized.
 
         Raises:
             DataError: The parties' data are too uneven.
@@ -300,13 +300,13 @@ class Run:
         membership = self.membership
         if self.begun or not self.initialized or not membership.knows_all_data:
             return
-        # Whoever trains on evaluates later: only a trained model's run may go on without some.
+        # Remaining workers evaluate later, so only a run of a trained model may go on without some.
         if membership.missing and not self._may_begin_without(membership.missing):
             return
         self._begin()
 
     def _may_begin_without(self, missing: tuple[str, ...]) -> bool:
-        """Past the grace period of a resumed run a quorum is enough."""
+        """Whether a resumed run may begin with a quorum, after its grace period."""
         limits = self.contract.limits
         return (
             limits.quorum is not None
@@ -337,7 +337,7 @@ class Run:
         self.progress_at = self._began_at = self._trained_at = self._monotonic()
 
     def staged_report(self) -> StagedReport:
-        """What this shard holds of the open step."""
+        """This shard's report on the open step."""
         _, barrier = self.running()
         squares = {}
         if self.contract.training.update_norm is not None:
@@ -346,7 +346,7 @@ class Run:
         return StagedReport(barrier.staged, squares)
 
     def apply(self, decision: Decision) -> None:
-        """Applies the open step as decided.
+        """Applies the decision on the open step.
 
         Raises:
             TrainingDiverged: The sum of the gradients overflows.
@@ -369,12 +369,12 @@ class Run:
             self._tell(decision, schedule, pushes, self._windows)
 
     def train_loss(self) -> float | None:
-        """Mean loss over the last epoch, where it may be told: then all its windows were."""
+        """Mean loss over the last epoch, if all its windows were disclosed."""
         schedule, _ = self.running()
         if self._ended_at is not None:
             return self._train_loss
         if schedule.steps % schedule.steps_per_epoch:
-            return None  # not all windows of the last epoch were told
+            return None  # not all windows of the last epoch were disclosed
         start = schedule.steps - schedule.steps_per_epoch
         missed = any(a.stop is None or a.stop > start for a in self.absences)
         if self._windows is None or not self._windows.tells or not self.state.epoch_examples:
@@ -384,7 +384,7 @@ class Run:
         return self.state.epoch_loss / self.state.epoch_examples
 
     def absences_by_name(self) -> tuple[WorkerAbsence, ...]:
-        """The membership so far, for people and files."""
+        """The absences so far by name, for people and files."""
         workers = self.membership.workers
         return tuple(
             WorkerAbsence(worker=workers[a.worker], start=a.start, stop=a.stop)
@@ -392,11 +392,11 @@ class Run:
         )
 
     def overdue(self, names: Sequence[str], reasons: Mapping[str, str]) -> CoterieError:
-        """The error of a run that waits in vain: it names whom for.
+        """The error of a run that waits in vain, which names the missing nodes.
 
         Args:
-            names: Whom.
-            reasons: What nodes that ended have said, by name.
+            names: The missing nodes.
+            reasons: Reports of nodes that ended, by name.
         """
         said = "; ".join(f"{n} said: {reasons[n]}" for n in names if n in reasons)
         if not self.begun:
@@ -414,7 +414,7 @@ class Run:
         )
 
     def awaited(self) -> tuple[str, ...]:
-        """Whom the run waits for at present."""
+        """The nodes that the run waits for at present."""
         if self.barrier is None:
             giver = self.contract.start_giver()
             initial = f"the start by {giver.name}" if giver else "the chief's initial parameters"
@@ -431,12 +431,12 @@ class Run:
         )
 
     def patience(self) -> float:
-        """Seconds that the run waits without progress."""
+        """Seconds for which the run waits without progress."""
         limits = self.contract.limits
         return limits.step_seconds if self.begun else limits.join_seconds
 
     def seconds_left(self) -> float:
-        """Seconds to the next deadline without progress: the grace period's end, or the last."""
+        """Seconds to the next deadline without progress: of the grace period or of the run."""
         now = self._monotonic()
         grace = self.contract.limits.grace_seconds
         if grace is not None and now < self.progress_at + grace:

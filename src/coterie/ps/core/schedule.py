@@ -1,9 +1,9 @@
-"""Which examples a worker trains in which step: pure functions of row counts, batch and epochs.
+"""The schedule of a run: each worker's examples in each step, from row counts, batch and epochs.
 
-Every worker's share of a step follows its examples, so that all of them end an epoch together: with
-batches of one size the end of an epoch would be the largest party's alone, and what it knows the last
-thing that the model learns. A worker with few examples takes a turn in some steps only, evenly spread,
-so that a push is never over a handful of examples.
+Every worker's share of a step is proportional to its examples, so that all end an epoch together.
+With equal batches, the end of an epoch would belong to the largest party alone, whose data the
+model would learn last. A worker with few examples takes part only in some steps, evenly spread, so
+that a push is never over a handful of examples.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from coterie.contract import MAX_STEP_BYTES, Contract, TrainingSection
 from coterie.errors import DataError
 
 TURN_EXAMPLES = 32
-"""A worker takes a turn for every so many examples, or for every batch where that is less, at most: so a
-push is over half as many at least, or over all that the worker has."""
+"""A worker takes at most one turn per so many examples, or per batch if smaller. So a push is
+over at least half as many examples, or over all of the worker's."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Examples ``start`` (included) to ``stop`` (excluded) of a worker's training shard."""
+    """Examples ``start`` (included) to ``stop`` (excluded) of a worker's training examples."""
 
     start: int
     stop: int
@@ -51,16 +51,16 @@ class Lane:
     def of(
         cls, training: TrainingSection, examples: int, *, steps_per_epoch: int, steps: int
     ) -> Self:
-        """The part of a worker with so many examples; the chief has none."""
+        """The part of a worker with ``examples`` examples; the chief has none."""
         turns = min(steps_per_epoch, _most_turns(training, examples))
         return cls(examples, turns, steps_per_epoch, steps)
 
     def taken(self, done: int) -> int:
-        """Examples that are trained after the first ``done`` steps of an epoch."""
+        """Examples that are trained in the first ``done`` steps of an epoch."""
         return self.examples * self._turns_in(done) // self.turns if self.turns else 0
 
     def span(self, step: int) -> Span:
-        """The examples that this worker trains in a step; empty where it has no turn."""
+        """The examples that this worker trains in a step; empty if it has no turn."""
         done = step % self.steps_per_epoch
         return Span(self.taken(done), self.taken(done + 1))
 
@@ -77,7 +77,7 @@ class Lane:
         return min(epoch * self.steps_per_epoch + reached - 1, self.steps)
 
     def _turns_in(self, done: int) -> int:
-        """Turns in the first steps of an epoch; rounded, so that a single one is in the middle."""
+        """Turns in the first steps of an epoch; rounded, so that a single turn is in the middle."""
         return (2 * self.turns * done + self.steps_per_epoch) // (2 * self.steps_per_epoch)
 
 
@@ -99,15 +99,15 @@ class Schedule:
     def of(cls, contract: Contract, examples: Sequence[int]) -> Self:
         """The schedule of a run: steps of ``training.step_examples`` per worker on average.
 
-        Where several parties own data, nobody is alone in a step: there are no more steps than the
-        party with the second most examples has turns for.
+        If several parties own data, no worker is alone in a step: there are no more steps than
+        turns of the party with the second most examples.
 
         Args:
             contract: Gives batch, epochs and mode.
             examples: Training examples of each worker, in worker order.
 
         Raises:
-            DataError: One worker has so many that it would be alone in some steps.
+            DataError: One worker has so many examples that it would be alone in some steps.
         """
         training = contract.training
         steps = -(-sum(examples) // (training.step_examples * len(examples)))
@@ -131,7 +131,7 @@ class Schedule:
         return sum(epochs * lane.examples + lane.taken(rest) for lane in self.lanes)
 
     def ended(self, step: int) -> Self:
-        """The same, ended after a step."""
+        """The same schedule, ended after a step."""
         lanes = tuple(replace(lane, steps=step) for lane in self.lanes)
         return replace(self, lanes=lanes, steps=step)
 

@@ -1,6 +1,7 @@
-"""The state of a parameter server shard, and what every shard does with it: no I/O, lock or clock.
+"""The state of a parameter server shard and procedures of all shards, without I/O or locks.
 
-``calls.py`` answers nodes, ``leader.py`` does what shard 0 does beyond, ``follower.py`` what the others do.
+``calls.py`` answers nodes, ``leader.py`` has shard 0's additional duties, ``follower.py`` those of
+others.
 """
 
 from __future__ import annotations
@@ -77,14 +78,14 @@ class DiskState:
 
 @dataclass(frozen=True, slots=True)
 class DiskChanged(Event):
-    """The store is another than before."""
+    """The store has changed."""
 
     state: DiskState
 
 
 @dataclass(frozen=True, slots=True)
 class Durable(Event):
-    """A checkpoint lies on the disk, whole and verified; ``state`` has it."""
+    """A checkpoint is complete, verified and durable; ``state`` includes it."""
 
     checkpoint: DurableCheckpoint
     state: DiskState
@@ -92,14 +93,14 @@ class Durable(Event):
 
 @dataclass(frozen=True, slots=True)
 class Tell(Effect):
-    """An event is to be told."""
+    """Report an event."""
 
     event: events.Event
 
 
 @dataclass(frozen=True, slots=True)
 class Save(Effect):
-    """A checkpoint is to be written beside the training."""
+    """Write a checkpoint in the background."""
 
     snapshot: Snapshot
     record: RunRecord
@@ -107,28 +108,28 @@ class Save(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Retire(Effect):
-    """Checkpoints older than this step are needed no more."""
+    """Checkpoints older than this step are no longer needed."""
 
     step: int
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What a checkpoint holds beside the model, and the notes that are left with it."""
+    """The record of a checkpoint, and its remaining notes."""
 
     record: RunRecord
     notes: Mapping[str, bytes]
 
 
 class BeginRun(Task[None]):
-    """A run from nothing begins: what is on the disk of another one does not count any more."""
+    """A run begins from nothing; checkpoints of another run are no longer used."""
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
 
 
 class Restore(Task[Restored]):
-    """A fresh state is to be filled from the checkpoint of a step; newer ones are forgotten."""
+    """Fill a new state from the checkpoint of a step; remove newer checkpoints."""
 
     def __init__(self, step: int, state: ModelState) -> None:
         self.step = step
@@ -136,7 +137,7 @@ class Restore(Task[Restored]):
 
 
 class Load(Task[None]):
-    """A fresh state is to be filled from the checkpoint of a step; the store stays as it is."""
+    """Fill a new state from the checkpoint of a step; keep newer checkpoints."""
 
     def __init__(self, step: int, state: ModelState) -> None:
         self.step = step
@@ -155,14 +156,14 @@ class DropOthers(Task[None]):
 
 
 class Flush(Task[bool]):
-    """Waits until nothing is being written, at most so long; whether it came to that."""
+    """Wait at most ``seconds`` until nothing is being written; False if that took too long."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
 
 class Settle(Task[None]):
-    """Waits until nothing is being written; what the disk does not take is given up."""
+    """Wait until nothing is being written; give up what cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -186,29 +187,30 @@ class ShardCore(Procedures):
     """A shard's state, and the procedures that every shard has.
 
     Args:
-        contract: What is trained, by whom.
+        contract: The contract.
         node: Name of this shard's node.
-        incarnation: Of this process; larger than that of any earlier one.
-        disk: What its store holds at the beginning.
-        notes: The small records of the run's end that are there.
-        outside: What comes from outside.
-        consent: To go on from an older checkpoint than was announced, if all parties gave it.
-        probe_seconds: After which a follower without news asks whether this life goes on.
-        disclosure: What may be told of the data; the contract's rule if absent.
+        incarnation: Number of this process, larger than that of any earlier one.
+        disk: State of its store at the beginning.
+        notes: The existing small records of the run's end.
+        outside: Its surroundings.
+        consent: All parties' consent to continue from an older checkpoint than announced.
+        probe_seconds: Time after which a follower without news asks whether this incarnation goes
+            on.
+        disclosure: The rule of disclosure; by default the contract's.
 
     Attributes:
-        disk: What its store is like, as the driver told last.
+        disk: State of its store, as last reported by the driver.
         notes: The small records of the run's end.
-        run: Present life of the state; None while it is being restored.
-        lineage: The run, and the checkpoints that were announced: those that every shard holds. Of
-            the run's alone on other shards than the first.
-        worker_times: Where the time of workers that have left went.
-        concluded: The run's outcome is made: nothing changes any more.
-        final: The trained model, once the run is concluded; None too where a server that came
-            back then has nobody to give it to.
-        departures: When nodes must have left, once the run is concluded.
+        run: The present incarnation of the state; None while it is being restored.
+        lineage: The run and its announced checkpoints, which every shard holds; on other shards
+            than the first, only the run.
+        worker_times: Times of workers that have left.
+        concluded: Whether the run's outcome is made, so that nothing changes any more.
+        final: The trained model, once the run is concluded; also None on a restarted server that no
+            node needs it from.
+        departures: Deadlines of nodes' departures, once the run is concluded.
         standstill: What holds the run up.
-        heard: Nodes that were answered with the error that ended the run.
+        heard: Nodes that were sent the error that ended the run.
     """
 
     def __init__(
@@ -254,11 +256,11 @@ class ShardCore(Procedures):
                 self.membership.leave(name.removeprefix(_LEFT), int.from_bytes(octets, "big"))
 
     def clock(self) -> float:
-        """The time of the event that is handled."""
+        """The time of the present event."""
         return self.now
 
     def tell(self, event: events.Event) -> None:
-        """Has an event told."""
+        """Reports an event."""
         self.emit(Tell(event))
 
     @property
@@ -269,12 +271,12 @@ class ShardCore(Procedures):
     # --- events --------------------------------------------------------------------------------
 
     def on_called(self, ticket: Ticket[object]) -> None:
-        """Notes who calls."""
+        """Records the caller."""
         if ticket.node:
             self.presence.begin(ticket.node)
 
     def on_ended(self, ticket: Ticket[object]) -> None:
-        """Notes who was answered, and who with the error that ended the run."""
+        """Records an answered caller, and whether it was sent the error that ended the run."""
         if not ticket.node:
             return
         self.presence.end(ticket.node)
@@ -283,7 +285,7 @@ class ShardCore(Procedures):
             self.notify()
 
     def on_event(self, event: Event) -> None:
-        """Takes note of what the disk does."""
+        """Handles an event of the disk."""
         match event:
             case DiskChanged(state):
                 self.on_disk(state)
@@ -294,7 +296,7 @@ class ShardCore(Procedures):
                 super().on_event(event)
 
     def on_disk(self, state: DiskState) -> None:
-        """Takes note of what the store is like now."""
+        """Takes the store's present state."""
         self.disk = state
         self.standstill.disk_trouble = state.trouble
         self.notify()
@@ -302,7 +304,7 @@ class ShardCore(Procedures):
     # --- waiting and failing -------------------------------------------------------------------
 
     def see_off_failed(self, nodes: Iterable[str], seconds: float) -> Steps[None]:
-        """After a failure: waits until these nodes have heard of it or ended, at most so long."""
+        """After a failure: waits until these nodes were told of it or have ended, within a time."""
         awaited = set(nodes)
         yield from until(
             lambda: not awaited - self.heard - self.standstill.reasons.keys(),
@@ -327,7 +329,7 @@ class ShardCore(Procedures):
         return self.run
 
     def begin(self, run: Run) -> None:
-        """Begins the run once everybody has come.
+        """Begins the run once all nodes have joined.
 
         Raises:
             DataError: The parties' data are too uneven: the run ends.
@@ -341,7 +343,7 @@ class ShardCore(Procedures):
     def ended(self, run: Run) -> bool:
         """Whether the last step is applied and durable here, and, on shard 0, everywhere.
 
-        What is kept of a run's end is kept with the checkpoint of its last step.
+        The notes of a run's end belong to the checkpoint of its last step.
         """
         if not run.trained or not self.disk.persistent:
             return run.settled
@@ -349,10 +351,10 @@ class ShardCore(Procedures):
         return bool(kept) and kept[-1].step == run.step and self.told(run, kept[-1].step)
 
     def told(self, run: Run, step: int) -> bool:
-        """Whether nodes may hear that ``step`` updates are applied.
+        """Whether nodes may be told that ``step`` updates are applied.
 
-        Of the last one they hear when it is durable on every shard: they leave then, and could not
-        repeat what is lost. Shard 0 knows, and nobody goes on without its reply.
+        They are told of the last one only when it is durable on every shard, since they leave then
+        and could not repeat a lost step. Shard 0 knows this, and no node goes on without its reply.
         """
         if run.step < step:
             return False
@@ -365,18 +367,18 @@ class ShardCore(Procedures):
     # --- restoring and keeping -----------------------------------------------------------------
 
     def restore(self, step: int | None, incarnation: int, run_id: str) -> Steps[None]:
-        """Begins a new life from a checkpoint, or from the beginning.
+        """Begins a new incarnation from a checkpoint, or from the beginning.
 
         Args:
-            step: Of the checkpoint; None for the beginning.
-            incarnation: Of the new life.
-            run_id: Of the run that goes on, or begins.
+            step: Step of the checkpoint; None for the beginning.
+            incarnation: Number of the new incarnation.
+            run_id: Name of the run that continues or begins.
 
         Raises:
-            CheckpointDamaged: The checkpoint cannot be restored, or is of another run.
+            CheckpointDamaged: The checkpoint cannot be restored, or belongs to another run.
         """
         again, self._restored = self._restored, True
-        self.run = None  # before the new state is made: memory holds one table, not two
+        self.run = None  # freed before the new state is made, so that memory holds only one table
         self.notify()
         state = yield from compute(self.outside.new_state)
         absences: Iterable[Absence] = ()
@@ -393,7 +395,7 @@ class ShardCore(Procedures):
             yield from perform(BeginRun(run_id))
             self.notes.clear()
         self._tell_restored(state.step, run_id, again=again, begins=step is None)
-        if not self.notes:  # those of the run's end count with its last checkpoint only
+        if not self.notes:  # notes of the run's end are valid only with its last checkpoint
             self.membership.left.clear()
         if record is not None:
             self.membership.remember(record.data_sets)
@@ -420,13 +422,13 @@ class ShardCore(Procedures):
         """Refuses checkpoints of another run under the same contract.
 
         Raises:
-            CheckpointDamaged: This shard's are.
+            CheckpointDamaged: This shard's checkpoints belong to another run.
         """
         if self.disk.run_id != run_id:
             raise other_run(self.node, run_id, self.disk.run_id or "none")
 
     def _tell_restored(self, step: int, run_id: str, *, again: bool, begins: bool) -> None:
-        """Tells where a life begins, before any node can hear of it."""
+        """Reports where an incarnation begins, before any node is told."""
         if again:
             self.tell(events.Restarted(self.node, step))
         if begins:
@@ -435,20 +437,20 @@ class ShardCore(Procedures):
             self.tell(events.Resumed(step, self._digest_of(step).hex(), run_id))
 
     def _digest_of(self, step: int) -> bytes:
-        """As it was announced; another shard than the first knows only its own part."""
+        """Digest of the announced checkpoint; only shard 0 knows more than its own part."""
         if self.announced is not None and self.announced.step == step:
             return self.announced.digest
         return {c.step: c.digest for c in self.disk.available}[step]
 
     def resume_end(self, step: int, end: RunEnd) -> Steps[None]:
-        """After a restart of shard 0: goes on at the run's end.
+        """After a restart of shard 0: resumes at the run's end.
 
         Args:
-            step: The run's last.
-            end: Of its outcome.
+            step: The run's last step.
+            end: The end record of its outcome.
 
         Raises:
-            CheckpointDamaged: The checkpoint that the outcome is of is not here.
+            CheckpointDamaged: The outcome's checkpoint is missing.
         """
         self.check_final(step, end.run_id)
         newest = DurableCheckpoint(step, bytes.fromhex(end.checkpoint))
@@ -458,9 +460,9 @@ class ShardCore(Procedures):
         self.tell(events.Resumed(step, end.checkpoint, end.run_id))
 
     def settle(self, run: Run) -> Steps[None]:
-        """Puts the best model in the place of the last one, where the contract wants that.
+        """Replaces the last model by the best one, if the contract keeps that.
 
-        Calls are answered meanwhile, those about the end later.
+        Calls are answered meanwhile, except those about the end, which wait.
 
         Raises:
             CheckpointDamaged: Its checkpoint is torn or lost.
@@ -476,10 +478,10 @@ class ShardCore(Procedures):
         self.notify()
 
     def restore_final(self, step: int) -> Steps[None]:
-        """After a restart: gets the trained model back, if somebody may still come for it.
+        """After a restart: loads the trained model, if a node may still need it.
 
         Args:
-            step: The model's.
+            step: The model's step.
 
         Raises:
             CheckpointDamaged: Its checkpoint is torn or lost.
@@ -492,14 +494,14 @@ class ShardCore(Procedures):
         self.conclude(state)
 
     def check_final(self, step: int, run_id: str) -> None:
-        """After a restart, when the run's outcome is made: its last checkpoint must be here.
+        """After a restart with the outcome made: checks that the run's last checkpoint is here.
 
         Args:
-            step: The run's last.
-            run_id: Of the run.
+            step: The run's last step.
+            run_id: Name of the run.
 
         Raises:
-            CheckpointDamaged: It is lost, or what is here is of another run.
+            CheckpointDamaged: It is lost, or the checkpoints here belong to another run.
         """
         if step not in {found.step for found in self.disk.available}:
             raise CheckpointDamaged(
@@ -520,7 +522,7 @@ class ShardCore(Procedures):
             yield from perform(DropOthers())
 
     def conclude(self, state: ModelState | None) -> None:
-        """Notes that the run's outcome is made, and the model that may be given out."""
+        """Records that the run's outcome is made, and the model that may be given out."""
         self.concluded = True
         self.final = state
         given = self.contract.gives_optimizer_state
@@ -529,7 +531,7 @@ class ShardCore(Procedures):
         self.notify()
 
     def save(self, run: Run) -> None:
-        """Hands the present state to the checkpoint writer."""
+        """Passes the present state to the checkpoint writer."""
         passed, consents = self.lineage.record()
         record = RunRecord(
             run_id=self.disk.run_id,
@@ -546,14 +548,14 @@ class ShardCore(Procedures):
             self.disk = replace(self.disk, writing=True)
 
     def retire(self, step: int) -> None:
-        """Notes that checkpoints older than this are needed no more."""
+        """Records that older checkpoints are no longer needed."""
         self.emit(Retire(step))
 
     def put_note(self, name: str, octets: bytes) -> Steps[bool]:
-        """Keeps a small record of the run's end durably.
+        """Writes a small record of the run's end durably.
 
         Returns:
-            Whether the disk took it. If not, that is the trouble until it takes one.
+            Whether it was written. If not, this is reported as trouble until a note is written.
         """
         note = Note(name, octets)
         yield note
@@ -565,9 +567,10 @@ class ShardCore(Procedures):
         return True
 
     def leave(self, node: str, incarnation: int) -> Steps[None]:
-        """Notes, durably, that a node needs this shard no more."""
+        """Records durably that a node no longer needs this shard."""
         if self.membership.left.get(node, -1) < incarnation:
-            # A refusal is told by the trouble; without the note a restart waits for this node in vain.
+            # A failure is reported as trouble. Without the note, a restart waits for this node in
+            # vain.
             yield from self.put_note(_LEFT + node, incarnation.to_bytes(8, "big"))
             self.membership.leave(node, incarnation)
             self.notify()
@@ -576,10 +579,10 @@ class ShardCore(Procedures):
         """Waits until nothing is being written.
 
         Args:
-            limit: Seconds for which the disk may take nothing.
+            limit: Seconds for which writes may fail.
 
         Raises:
-            EnvironmentUnfit: It has taken nothing for so long.
+            EnvironmentUnfit: Writes have failed for longer.
         """
         began = self.now
         while not (yield from perform(Flush(1.0))):
@@ -594,18 +597,18 @@ class ShardCore(Procedures):
     # --- messages ------------------------------------------------------------------------------
 
     def durable_message(self) -> pb.Checkpoint | None:
-        """The announced checkpoint as it travels."""
+        """The announced checkpoint as a message."""
         if self.announced is None:
             return None
         return pb.Checkpoint(step=self.announced.step, digest=self.announced.digest)
 
     def lineage_message(self) -> pb.Lineage | None:
-        """Run and announced checkpoints as they travel; shard 0 knows them."""
+        """Run and announced checkpoints as a message; shard 0 knows them."""
         return lineage_to_wire(self.lineage) if self.place.leads else None
 
 
 def validations_of(notes: Mapping[str, bytes], record: RunRecord) -> tuple[Validated, ...]:
-    """What is known at a checkpoint: a validation that ended the training was kept after it."""
+    """Validations at a checkpoint, including one that ended training and was kept after it."""
     noted = notes.get(VALIDATIONS)
     if noted is None:
         return record.validations
@@ -613,7 +616,7 @@ def validations_of(notes: Mapping[str, bytes], record: RunRecord) -> tuple[Valid
 
 
 def other_run(node: str, expected: str, seen: str) -> CheckpointDamaged:
-    """The error of a shard whose checkpoints are of another run under the same contract."""
+    """The error of a shard with checkpoints of another run under the same contract."""
     return CheckpointDamaged(
         f"the checkpoints of {node} are of another run than shard 0's",
         expected=f"run {expected}",

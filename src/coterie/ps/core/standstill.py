@@ -1,7 +1,7 @@
-"""Why a run does not go on: whom it waits for, who ended or pauses, what the disk does not take.
+"""Why a run stands still: nodes that it waits for, nodes that ended or pause, disk errors.
 
-What is learned while the disk takes nothing could not be kept: the run pauses then, says so again and
-again, and goes on when there is room, unless the contract's limits end it before.
+Steps that are trained while the disk cannot be written could not be kept. So the run pauses,
+reports that repeatedly, and goes on when there is room, unless the contract's limits end it before.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _LOOK_SECONDS = 1.0
 
 
 class Standstill:
-    """What a shard knows of what holds it up.
+    """A shard's knowledge of what holds it up.
 
     Args:
         node: The shard's node.
-        on_event: Told of it.
-        now: Seconds of a clock that only goes forward.
-        presence: Knows who is silent.
+        on_event: Receives its reports.
+        now: Monotonic clock, in seconds.
+        presence: Knows which nodes are silent.
 
     Attributes:
-        reasons: Why nodes ended or pause, as they said; by name.
-        disk_trouble: Why the disk takes no checkpoint at present; None while it does.
-        note_trouble: Why it took no note when there was one last; None where it did.
+        reasons: Nodes' own reasons for ending or pausing, by name.
+        disk_trouble: Why checkpoints cannot be written at present; None if they can.
+        note_trouble: Why the last note could not be written; None if it was.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Standstill:
 
     @property
     def trouble(self) -> EnvironmentUnfit | None:
-        """Why the disk takes nothing at present; None while it does."""
+        """Why the disk cannot be written at present; None if it can."""
         return self.disk_trouble or self.note_trouble
 
     def hear(self, node: str, request: pb.TellRequest) -> None:
-        """Notes why a node ends or pauses."""
+        """Records why a node ends or pauses."""
         error, reason = farewell_from(request)
         does = "pauses" if request.goes_on else "ended"
         said = f"{does}, {error}: {reason}" if reason else f"{does}, {error}"
@@ -64,11 +64,11 @@ class Standstill:
             self._on_event(events.Ended(node, error, reason, request.goes_on))
 
     def forget(self, node: str) -> None:
-        """A node goes on."""
+        """Forgets a node's reason, since it goes on."""
         self.reasons.pop(node, None)
 
     def reason_of(self, names: Iterable[str]) -> str:
-        """What is known of why these are waited for."""
+        """The known reasons why the run waits for these nodes."""
         trouble, known = self.trouble, self.reasons
         if trouble is not None:
             return f"{trouble.what}: {trouble.seen}; make room or mend the folder, and it goes on"
@@ -82,15 +82,15 @@ class Standstill:
         return "; ".join(said)
 
     def say(self, names: tuple[str, ...], since: float, seconds_left: float) -> float:
-        """Says whom the run waits for, if it is time to.
+        """Reports the nodes that the run waits for, if it is time to.
 
         Args:
-            names: Whom for.
-            since: When there was progress last.
-            seconds_left: Until the wait ends the run.
+            names: The nodes.
+            since: Time of the last progress.
+            seconds_left: Seconds until the wait ends the run.
 
         Returns:
-            Seconds until it is to be looked at again.
+            Seconds until the next check.
         """
         now = self._now()
         if self._patience.due(now, since):

@@ -20,7 +20,7 @@ _CHUNK_ROWS = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """What changed since the last snapshot, copied: one segment of a checkpoint.
+    """A copy of the changes since the last snapshot: one segment of a checkpoint.
 
     Attributes:
         step: Updates applied.
@@ -44,19 +44,19 @@ class Snapshot:
 
 
 class ModelState:
-    """Everything that training changes on a shard. Not thread-safe: the service guards it.
+    """Everything that training changes on a shard. Not thread-safe: the driver's lock guards it.
 
     Args:
         contract: Gives sizes, seed and optimizers.
-        shard: Which shard this is; the dense parameters are on shard 0.
-        shards: How many there are.
+        shard: Number of this shard; the dense parameters are on shard 0.
+        shards: Number of shards.
 
     Attributes:
         step: Updates applied so far in this run.
         epoch_loss: Sum of losses since the epoch began, float64.
         epoch_examples: Examples since the epoch began.
         dense: float32 [P]; [0] but on shard 0.
-        optimizer: Of the dense parameters.
+        optimizer: Optimizer of the dense parameters.
         table: The shard's embedding rows.
     """
 
@@ -76,7 +76,7 @@ class ModelState:
 
     @property
     def updates(self) -> int:
-        """Updates that the model holds: those of the start, and this run's."""
+        """Number of updates that the model holds: those of the start, and this run's."""
         return self._updates_before + self.step
 
     @property
@@ -85,22 +85,22 @@ class ModelState:
         return self._optimizer_updates_before + self.step
 
     def dense_for_training(self) -> bytes:
-        """The dense parameters, and after them what the workers' own optimizer keeps: float32."""
+        """The dense parameters, then the sums of the workers' own optimizer, float32."""
         kept = self.optimizer.kept if isinstance(self.optimizer, DenseChange) else b""
         return self.dense.tobytes() + bytes(kept)
 
     def merged(self, pushes: Sequence[Gradients], weights: Sequence[float]) -> Gradients:
-        """What the workers' pushes of a step are together: see ``merge``."""
+        """The merged pushes of a step; see ``merge``."""
         return merge(self._local, pushes, weights, self.table.dim, self.table.state_of)
 
     def apply(self, gradients: Gradients, *, first_of_epoch: bool) -> None:
         """Applies one step's mean gradients and counts the step.
 
         Args:
-            gradients: As ``merged`` gives them; the dense part is used up.
-            first_of_epoch: Whether the epoch's loss starts anew.
+            gradients: The result of ``merged``; its dense part is overwritten.
+            first_of_epoch: Whether the epoch's loss starts again.
         """
-        # The schedule is of the workers' own rates, where they have some: training/local_steps.py.
+        # If workers have their own rates, the schedule applies to those: training/local_steps.py.
         factor = 1.0 if self._local else rate_factor(self._schedule, self.updates)
         seen = self.optimizer_updates
         self.optimizer.apply(self.dense, gradients.dense_p, step=seen, factor=factor)
@@ -110,12 +110,12 @@ class ModelState:
     def update(
         self, pushes: Sequence[Gradients], weights: Sequence[float], *, first_of_epoch: bool
     ) -> bool:
-        """Applies a step's pushes, unless their sum overflows: then nothing changes.
+        """Applies a step's pushes, or changes nothing if their sum overflows.
 
         Args:
             pushes: In worker order, at least one.
             weights: As ``push_weights`` gives them.
-            first_of_epoch: Whether the epoch's loss starts anew.
+            first_of_epoch: Whether the epoch's loss starts again.
 
         Returns:
             Whether they were applied.
@@ -127,11 +127,11 @@ class ModelState:
         return True
 
     def skip(self, *, first_of_epoch: bool) -> None:
-        """Counts a step that nobody had a part in; it changes nothing else."""
+        """Counts a step without participants; changes nothing else."""
         self._count(0.0, 0, first_of_epoch=first_of_epoch)
 
     def snapshot(self, *, everything: bool = False) -> Snapshot:
-        """Copies what changed since the last snapshot, or everything that was ever trained."""
+        """Copies the changes since the last snapshot, or everything that was ever trained."""
         touched = self.table.take_touched()
         rows = self.table.trained_rows() if everything else touched
         return Snapshot(
@@ -146,7 +146,7 @@ class ModelState:
         )
 
     def restore(self, segment: Snapshot) -> None:
-        """Puts a segment back; later ones overwrite what earlier ones hold."""
+        """Restores a segment; later segments overwrite earlier ones."""
         self.step = segment.step
         self.epoch_loss = segment.epoch_loss
         self.epoch_examples = segment.epoch_examples
@@ -162,7 +162,7 @@ class ModelState:
         return self._digests(self.table.dim, self.table.values_of)
 
     def state_digests(self) -> bytes:
-        """The same over the optimizer state of these rows in place of their values."""
+        """The same digests over the optimizer state of these rows instead of their values."""
         return self._digests(self.table.state_width, self.table.state_of)
 
     def _digests(self, width: int, values_of: Callable[[IdArray], FloatArray]) -> bytes:
@@ -182,7 +182,7 @@ class ModelState:
 
 
 def state_sizes(contract: Contract) -> tuple[int, int]:
-    """Scalars that the optimizers keep for the dense parameters, and for each row."""
+    """Numbers of scalars of optimizer state: for the dense parameters, and for each row."""
     dense = _optimizer_of(contract.training, contract.model.dense_parameters(contract.data))
     return dense.state.size, row_update_of(contract, 1).state.shape[1]
 

@@ -1,8 +1,8 @@
 """The fused embedding table of one parameter server shard.
 
-All columns' tables lie one after the other: global row = column offset + row. A shard keeps only its
-own rows, packed (``slices.py``). A row comes into being when it is updated first; reading never
-creates one.
+All columns' tables lie one after the other: global row = column offset + row. A shard keeps only
+its own rows, packed (``parameters/sharding.py``). The first update creates a row; reading never
+does.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class RowTable:
 
     Args:
         contract: Gives sizes, seed and optimizer.
-        shard: Which shard this is.
-        shards: How many there are.
+        shard: Number of this shard.
+        shards: Number of shards.
 
     Attributes:
         rows: Number of global rows.
@@ -55,7 +55,7 @@ class RowTable:
             ) from error
 
     def read(self, rows: IdArray) -> FloatArray:
-        """Rows as training sees them: never updated ones have their initial values.
+        """Rows for training; rows that were never updated have their initial values.
 
         Args:
             rows: int32 [n], each in range and of this shard.
@@ -74,7 +74,7 @@ class RowTable:
         return values
 
     def read_for_training(self, rows: IdArray) -> FloatArray:
-        """Rows, and beside each its state of the workers' own optimizer, if that has any.
+        """Rows, each followed by its state of the workers' own optimizer, if that has any.
 
         Returns:
             float32 [n, dim + width], a copy.
@@ -86,7 +86,7 @@ class RowTable:
         return np.hstack((values, self.state_of(rows))) if self._sends_state else values
 
     def trained(self, rows: IdArray) -> BoolArray:
-        """Which of the rows were ever updated, bool [n].
+        """Whether each row was ever updated, bool [n].
 
         Raises:
             MessageRefused: Another shard holds one of them.
@@ -100,7 +100,7 @@ class RowTable:
 
         Args:
             rows: Unique, int32 [u].
-            gradient: float32 [u, dim]; as wide as ``read_for_training`` where that gives state.
+            gradient: float32 [u, dim]; as wide as the result of ``read_for_training``.
             step: Updates applied before this one.
             factor: Of the learning rate.
 
@@ -131,7 +131,7 @@ class RowTable:
         return values
 
     def state_of(self, rows: IdArray) -> FloatArray:
-        """Optimizer state of rows, float32 [n, width], a copy; width 0 where there is none."""
+        """Optimizer state of rows, float32 [n, width], a copy; width 0 if there is none."""
         if not self._update.state.size:
             return np.zeros((rows.size, 0), np.float32)
         state: FloatArray = self._update.state.take(self._own(rows), axis=0)
@@ -144,12 +144,12 @@ class RowTable:
         return width
 
     def restore(self, rows: IdArray, values: FloatArray, state: FloatArray) -> None:
-        """Puts back rows that a checkpoint holds.
+        """Restores rows of a checkpoint.
 
         Args:
             rows: int32 [n], unique.
             values: float32 [n, dim].
-            state: As ``state_of`` gave it.
+            state: Result of ``state_of``.
 
         Raises:
             MessageRefused: Another shard holds one of them.
@@ -161,12 +161,12 @@ class RowTable:
             self._update.state[places] = state
 
     def owns(self, rows: IdArray) -> BoolArray:
-        """Which of the rows are this shard's, bool [n]."""
+        """Whether each row belongs to this shard, bool [n]."""
         own: BoolArray = self._places.of(rows) >= 0
         return own
 
     def begin_with(self, rows: IdArray, values: FloatArray) -> None:
-        """Takes rows as they were trained before the run; they count as updated.
+        """Takes rows that were trained before the run; they count as updated.
 
         Args:
             rows: int32 [n], unique.
@@ -184,7 +184,7 @@ class RowTable:
         self._update.state[self._own(rows)] = state
 
     def forget(self) -> None:
-        """Goes back to rows that were never updated."""
+        """Resets the table to rows that were never updated."""
         if self._update.state.size:
             self._update.state[self._trained] = 0
         self._trained[:] = self._touched[:] = False
@@ -201,7 +201,7 @@ class RowTable:
 
 
 def row_update_of(contract: Contract, count: int) -> RowUpdate:
-    """What updates so many rows under the contract: the server's optimizer, or the workers' through it."""
+    """The update of rows under the contract: the server's optimizer, or ``RowChange``."""
     training, dim = contract.training, contract.model.embedding_dim
     if contract.exchanged_width > dim and training.local_training is not None:
         return RowChange(training.rows, training.local_training.rows, count, dim)

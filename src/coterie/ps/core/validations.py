@@ -1,7 +1,7 @@
-"""Validation while a model is trained: when, which one was best, and whether training ends for it.
+"""Validation during training: when it is due, which was best, and whether it ends training.
 
 Pure functions of the contract, the schedule and the validations so far. So every node knows when a
-validation is due, and a server that was restarted comes to the same decisions.
+validation is due, and a restarted server comes to the same decisions.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from coterie.contract import Contract, ValidationSection
 from coterie.runs.records import Validated
 
 MOST_VALIDATIONS = 4096
-"""Of a run: every checkpoint holds them all. Where more would be due, the interval grows."""
+"""Largest number in a run, since every checkpoint holds all; with more, the interval grows."""
 
 
 @dataclass(frozen=True)
 class ValidationPlan:
-    """After how many steps the model is validated.
+    """The steps after which the model is validated.
 
     Attributes:
-        every: Steps between two of them; 0: not by steps.
-        epoch: Steps of an epoch, after each of which there is one; 0: not by epochs.
+        every: Steps between two validations; 0: not by steps.
+        epoch: Steps of an epoch, after each of which a validation is due; 0: not by epochs.
         last: Steps of the whole schedule.
-        at_end: Whether the last step has one, too; the final evaluation comes after it anyhow.
+        at_end: Whether one is due after the last step too, where the final evaluation follows
+            anyway.
     """
 
     every: int
@@ -47,7 +48,7 @@ class ValidationPlan:
         )
 
     def due(self, step: int) -> bool:
-        """Whether the model after so many steps is validated."""
+        """Whether a validation is due after ``step`` steps."""
         if step == self.last:
             return self.at_end
         return 0 < step < self.last and any(
@@ -55,22 +56,22 @@ class ValidationPlan:
         )
 
     def between(self, after: int, upto: int) -> Iterator[int]:
-        """The steps after ``after`` and up to ``upto`` that have one."""
+        """The steps after ``after`` and up to ``upto`` with a validation."""
         return (step for step in range(after + 1, min(upto, self.last) + 1) if self.due(step))
 
 
 class Validations:
-    """Those of a run that are done, and what follows from them; on another shard than 0, what it is told.
+    """A run's finished validations and their consequences; other shards take shard 0's reports.
 
     Args:
-        section: The contract's.
+        section: The contract's section.
         leads: Whether this is shard 0, which decides.
-        done: What a checkpoint knows, oldest first.
+        done: Validations in the checkpoint, oldest first.
 
     Attributes:
         plan: When they are due; None until the schedule is known.
-        done: On shard 0.
-        decide: Whether they decide when training ends, or which model comes out.
+        done: The finished validations, on shard 0.
+        decide: Whether they decide when training ends, or which model the run produces.
     """
 
     def __init__(
@@ -84,51 +85,51 @@ class Validations:
         self.decide = section.patience is not None or section.keep == "best"
 
     def due(self, step: int) -> bool:
-        """Whether the model after so many steps is to be validated."""
+        """Whether a validation is due after ``step`` steps."""
         return self.plan is not None and self.plan.due(step)
 
     @property
     def newest(self) -> int:
-        """The step of the last one that is done; 0 before the first."""
+        """The step of the last finished validation; 0 before the first."""
         return self.done[-1].step if self.done else 0
 
     def open(self, step: int) -> bool:
-        """Whether training waits for the validation of the model after so many steps."""
+        """Whether training waits for the validation after ``step`` steps."""
         return self.due(step) and self.newest < step
 
     def over(self, step: int) -> bool:
-        """Whether, no step following, it is decided which model comes out."""
+        """Whether the run's model is decided, if no step follows."""
         return not self.open(step) if self._leads or not self.decide else self._told_end
 
     @property
     def best_step(self) -> int:
-        """The step of the best model; 0 where there is none."""
+        """The step of the best model; 0 if there is none."""
         best, _ = self._judged(self.done)
         return best.step if best is not None else 0
 
     @property
     def kept_step(self) -> int:
-        """The step of the best model, where the contract keeps that; 0 where there is none."""
+        """The step of the best model, if the contract keeps it; 0 if there is none."""
         if not self._leads:
             return self._told_step
         return self.best_step if self._section.keep == "best" else 0
 
     def is_best(self, validated: Validated) -> bool:
-        """Whether a validation is better than all that are done."""
+        """Whether a validation is better than all finished ones."""
         return self._judged([*self.done, validated])[0] is validated
 
     def stop_with(self, validated: Validated | None = None) -> bool:
-        """Whether training ends after those that are done, or after one more."""
+        """Whether training ends after the finished validations, or after one more."""
         every = self.done if validated is None else [*self.done, validated]
         patience = self._section.patience
         return patience is not None and self._judged(every)[1] >= patience
 
     def hear(self, kept_step: int, *, ended: bool) -> None:
-        """What shard 0 tells the others."""
+        """Takes shard 0's report."""
         self._told_step, self._told_end = kept_step, ended
 
     def _judged(self, validations: Sequence[Validated]) -> tuple[Validated | None, int]:
-        """The best, of equal ones the first, and how many came after it in a row."""
+        """The best validation, the first of equal ones, and the number of those after it."""
         best: Validated | None = None
         bar, since = float("inf"), 0
         for one in validations:
@@ -146,10 +147,10 @@ class Validations:
 def steps_after(
     contract: Contract, steps_per_epoch: int, validations: Sequence[Validated]
 ) -> tuple[int, int] | None:
-    """How many steps a run has by its validations, and which step its model is of.
+    """The number of a run's steps by its validations, and the step of its model.
 
     Returns:
-        None where they are not those of the contract's plan, until they end the training.
+        None if they are not those of the contract's plan, up to the end of training.
     """
     plan = ValidationPlan.of(contract, steps_per_epoch)
     followed = Validations(contract.training.validation, leads=True)
@@ -169,7 +170,7 @@ def overfits(losses: Sequence[tuple[float | None, float | None]]) -> bool:
 
     Args:
         losses: At each validation, the mean training loss since the one before, and the validation
-            loss; None where it may not be told.
+            loss; None if not disclosed.
     """
     told = [(train, held) for train, held in losses if train is not None and held is not None]
     if len(told) < 2:

@@ -1,7 +1,8 @@
-"""One validation after another on shard 0: owners' counts come in, what may be told is told.
+"""Validations on shard 0, one after another: collects owners' counts and reports the results.
 
-Nothing of a validation is durable but its result, with the next checkpoint: whoever comes back counts
-again, and the same. Only the one that ends the training is kept before anybody hears of the end.
+Only the result of a validation becomes durable, with the next checkpoint. A restarted node counts
+again and gets the same. The validation that ends training is kept before any node is told of the
+end.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _SPLITS = ("validation",)
 
 
 class Validator:
-    """Takes owners' counts, and tells what follows from them.
+    """Takes owners' counts, and reports the results.
 
     Args:
         core: Shard 0.
@@ -35,17 +36,17 @@ class Validator:
         self._said_overfitting = False
 
     def missing(self, run: Run) -> tuple[str, ...]:
-        """The owners whose counts the due validation waits for."""
+        """The owners whose counts are missing in the due validation."""
         self._begin(run)
         absent = run.absent_workers()
         return tuple(owner for owner in self._totals.missing if owner not in absent)
 
     def report(self, run: Run, owner: str, step: int, counts: tuple[SplitCounts, ...]) -> None:
-        """Takes note of an owner's counts; those of a validation that is done change nothing.
+        """Takes an owner's counts; counts of a finished validation change nothing.
 
         Raises:
-            MessageRefused: By a node that owns no data, or of other splits.
-            StepRefused: Of a model that is not the present one.
+            MessageRefused: The node owns no data, or reports other splits.
+            StepRefused: The counts are not of the present model.
         """
         self._begin(run)
         if run.validations.newest >= step:
@@ -56,7 +57,7 @@ class Validator:
         self._core.notify()
 
     def conclude(self, run: Run) -> Steps[bool]:
-        """Ends the due validation once all owners have counted that are waited for; whether it did."""
+        """Ends the due validation once all awaited owners have reported; returns whether it did."""
         self._begin(run)
         missing = self.missing(run)
         if missing and not self._excuses(run, missing):
@@ -93,20 +94,20 @@ class Validator:
             self._totals = EvaluationTotals(self._owners, self._core.disclosure, _SPLITS)
 
     def _excuses(self, run: Run, missing: tuple[str, ...]) -> bool:
-        """Past the grace period a quorum is enough; of such a validation nothing is told."""
+        """Whether a quorum suffices after the grace period; such results are withheld."""
         quorum = self._core.contract.limits.quorum
         here = len(self._owners) - len(missing)
         return quorum is not None and run.grace_over() and here >= quorum
 
     def _kept(self, run: Run, validated: Validated) -> Steps[bool]:
-        """Keeps the validations with the last checkpoint, once that is durable here."""
+        """Writes the validations with the last checkpoint, once that is durable here."""
         if not self._core.disk.persistent:
             return True
         found = self._core.disk.available
         if not found or found[-1].step != run.step:
             return False
         every = [one.model_dump(mode="json") for one in (*run.validations.done, validated)]
-        # Where the disk does not take it, the run pauses, and this is tried again.
+        # If it cannot be written, the run pauses, and this is retried.
         return (yield from self._core.put_note(VALIDATIONS, json.dumps(every).encode()))
 
     def _tell(self, run: Run, validated: Validated) -> None:

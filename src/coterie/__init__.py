@@ -1,7 +1,7 @@
 """Coterie: companies train recommendation models together without showing each other their data.
 
-The names below are the public interface; ``docs/python.md`` shows them at work. They are loaded when
-they are used first, and none loads TensorFlow before it has to. Everything else may change.
+The names below are the public interface; ``docs/python.md`` shows how to use them. They are
+imported at first use, and none imports TensorFlow before it needs it. Everything else may change.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
 
 @dataclass(frozen=True)
 class Address:
-    """Where to dial or listen.
+    """An address to connect to or listen at.
 
     Attributes:
         host: Name or numeric address, without brackets.
@@ -32,7 +32,7 @@ class Address:
         """Parses ``HOST:PORT``.
 
         Raises:
-            ContractInvalid: The text is no such address.
+            ContractInvalid: The text is not such an address.
         """
         host, _, port = text.rpartition(":")
         if host.startswith("[") and host.endswith("]"):
@@ -48,10 +48,10 @@ class Address:
         return cls(host, int(port))
 
     def following(self) -> Address:
-        """The second port of a node: the next one; of a port that the system chooses, another such.
+        """The address of a node's second port: the next port, or again 0.
 
         Raises:
-            ContractInvalid: There is none after the last one.
+            ContractInvalid: The port is the last one.
         """
         if self.port == _LAST_PORT:
             raise ContractInvalid(
@@ -79,11 +79,11 @@ def _validated(value: object) -> Address:
 
 
 AddressText = Annotated[Address, PlainValidator(_validated), PlainSerializer(str, return_type=str)]
-"""An address in a record of pydantic's: text outside, an address inside."""
+"""An address in a pydantic model, which is serialized as text."""
 
 
 def _is_host(text: str) -> bool:
-    """Whether it is a name (RFC 1123, and the underscores that people use) or a numeric address."""
+    """Whether it is a name (RFC 1123, or with underscores) or a numeric address."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

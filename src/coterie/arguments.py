@@ -1,4 +1,4 @@
-"""Checks what callers of the Python interface pass: a wrong kind of thing is named, with how to get the right one."""
+"""Checks arguments of the Python interface; errors name the wrong object and the remedy."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MADE_BY = {
 
 
 def instance_of(value: object, kind: type[T], name: str) -> T:
-    """An object of a class of ours.
+    """Checks an object of one of Coterie's classes.
 
     Raises:
-        UsageError: It is another thing, such as the path of the file that would give it.
+        UsageError: It is something else, such as the path of a file that holds such an object.
     """
     if isinstance(value, kind):
         return value

@@ -1,6 +1,6 @@
-"""The array types of Coterie, named once: what a function takes and returns, by the kind of its items.
+"""Coterie's array types, by the type of their items.
 
-Shapes stand in docstrings.
+Docstrings state shapes.
 """
 
 from __future__ import annotations

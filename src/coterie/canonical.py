@@ -1,4 +1,4 @@
-"""The one JSON text of a value, over which contracts, data sections, receipts and collateral are digested.
+"""Canonical JSON, over which digests of contracts, data sections, receipts and collateral are made.
 
 Keys are sorted, there are no spaces, and strings are escaped no more than JSON demands. That is RFC 8785
 (JSON Canonicalization Scheme), with two differences in numbers. A float is written as Python writes it:
@@ -16,10 +16,11 @@ def canonical(value: object, *, ascii_only: bool = False) -> bytes:
 
     Args:
         value: Dictionaries with string keys, lists, tuples, strings, numbers, booleans, None.
-        ascii_only: Whether all characters outside of ASCII are escaped, as in receipts; else they are UTF-8.
+        ascii_only: Whether characters outside of ASCII are escaped, as in receipts; otherwise
+            UTF-8.
 
     Raises:
-        ValueError: It holds a number that is not finite, or half of a surrogate pair.
+        ValueError: It contains a number that is not finite, or a lone surrogate.
     """
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=ascii_only, allow_nan=False

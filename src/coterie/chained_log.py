@@ -1,8 +1,9 @@
-"""Logs that only grow, line by line, in which every line names the digest of the one before.
+"""Append-only logs in which every line names the digest of the line before.
 
-Receipts and the key server's journal are such logs. What a line holds, and who signs it, is theirs; here are
-the file and the chain of digests (a linked timestamp, Haber and Stornetta 1991). A line goes out in one write.
-What a crash of the machine may leave is a torn last line, which is cut off when the log is opened again.
+Receipts and the key server's journal are such logs. They define the content and signatures of
+lines; this module has the file and the chain of digests (linked timestamps, Haber and Stornetta
+1991). Each line is written in one write. A crash of the machine may leave an incomplete last line,
+which is removed when the log is opened again.
 """
 
 from __future__ import annotations
@@ -40,15 +41,15 @@ class AppendOnlyFile:
         self.size = os.fstat(self._file).st_size
 
     def hold(self) -> None:
-        """Keeps other processes from it until it is closed.
+        """Locks it against other processes until it is closed.
 
         Raises:
-            OutputInUse: Another one has it.
+            OutputInUse: Another process has locked it.
         """
         hold(self._file, self._path)
 
     def whole(self) -> int:
-        """Octets up to the end of its last whole line.
+        """Number of bytes up to the end of its last complete line.
 
         Raises:
             OSError: It cannot be read.
@@ -63,7 +64,7 @@ class AppendOnlyFile:
         return 0
 
     def cut(self, size: int) -> int:
-        """Keeps so many octets, and makes its name durable; returns how many were cut off.
+        """Truncates it to a size, and makes its name durable; returns the number of removed bytes.
 
         Raises:
             OSError: It cannot be written.
@@ -76,7 +77,7 @@ class AppendOnlyFile:
         return lost
 
     def append(self, line: bytes, *, durably: bool = True) -> None:
-        """Appends a line, given without its end; of one that cannot be written nothing stays.
+        """Appends a line, given without its end; a line that cannot be written leaves nothing.
 
         Args:
             line: Holds no line feed.
@@ -91,7 +92,7 @@ class AppendOnlyFile:
             if durably:
                 self.sync()
         except OSError:
-            with suppress(OSError):  # else it is cut off when the log is opened again
+            with suppress(OSError):  # if this fails, it is removed when the log is opened again
                 os.ftruncate(self._file, self.size)
             raise
         self.size += len(octets)
@@ -101,18 +102,18 @@ class AppendOnlyFile:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def sync(self) -> None:
-        """Waits until all of it is on the disk.
+        """Waits until all lines are durable.
 
         Raises:
-            OSError: The disk does not take it.
+            OSError: It cannot be written.
         """
         sync(self._file)
 
     def close(self) -> None:
-        """Closes the file, and lets it go."""
+        """Closes and unlocks the file."""
         if self._file >= 0:
             os.close(self._file)
-        self._file = -1  # another file may get its number
+        self._file = -1  # the descriptor's number may be reused
 
 
 def bounded_lines(path: Path, most: int) -> Iterator[bytes]:
@@ -127,10 +128,10 @@ def bounded_lines(path: Path, most: int) -> Iterator[bytes]:
 
 
 class HashChain:
-    """What the next line of a log must name.
+    """The digest that the next line of a log must name.
 
     Args:
-        start: What the first one names, hex.
+        start: The digest that the first line names, hex.
 
     Attributes:
         head: Digest of the last line, hex; ``start`` before there is one.
@@ -142,11 +143,11 @@ class HashChain:
         self.length = 0
 
     def continues(self, previous: object) -> bool:
-        """Whether a line that names this one is the next."""
+        """Whether a line that names this digest is the next."""
         return previous == self.head
 
     def extend(self, digest: str) -> None:
-        """Takes the next line, by its digest."""
+        """Adds the next line's digest."""
         self.head = digest
         self.length += 1
 

@@ -1,4 +1,4 @@
-"""Settings that gRPC takes from the environment only, once, when it is loaded: so before anything loads it.
+"""Settings that gRPC reads from the environment only, once, when it is loaded.
 
 gRPC offers TLS 1.2 beside 1.3, and grpcio has no option against it. But its list of cipher suites is one for
 TLS 1.2 alone, those of 1.3 are always on (BoringSSL, ssl.h, "Cipher suites"). With a list of suites that only
@@ -18,7 +18,7 @@ _in_force = True
 
 
 def prepare() -> None:
-    """Sets them; called when the package is imported. The host's own choice does not count."""
+    """Sets them, whatever the host has set; called when the package is imported."""
     global _in_force  # noqa: PLW0603 (it is this process's gRPC)
     if "grpc._cython.cygrpc" in sys.modules and os.environ.get(SUITES) != FOR_RSA_ONLY:
         _in_force = False
@@ -26,7 +26,7 @@ def prepare() -> None:
 
 
 def check() -> None:
-    """Checks that gRPC was loaded after they were set: nothing is served or dialled otherwise.
+    """Checks that gRPC was loaded after they were set; without that, no port is opened.
 
     Raises:
         EnvironmentUnfit: It was loaded before.

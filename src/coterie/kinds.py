@@ -1,4 +1,4 @@
-"""Words of which there is a fixed list: contracts, evidence and the command line share them.
+"""Fixed lists of words that contracts, evidence and the command line share.
 
 This module imports nothing, so that ``coterie --help`` can name them at once.
 """

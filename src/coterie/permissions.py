@@ -1,4 +1,4 @@
-"""Which roles may make a call: the one check of it, whatever the transport."""
+"""The check of a caller's role, the same for every transport."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def check_role(node: str, role: Role, method: str, roles: frozenset[Role]) -> No
     """Refuses a call by a node whose role may not make it.
 
     Args:
-        node: Who calls.
+        node: The caller.
         role: Its role in the contract.
         method: The call's full name, ``/package.Service/Method``.
-        roles: Who may.
+        roles: The permitted roles.
 
     Raises:
         CallRefused: The role is not one of them.

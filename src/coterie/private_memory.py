@@ -1,10 +1,11 @@
-"""Keeps a process's memory to itself: its keys are there, and its party's data.
+"""Protects a process's memory, which holds keys and its party's data, from other processes.
 
-A process that is not dumpable leaves no core, whatever ``core_pattern`` says (a pattern that is a pipe does not
-ask for the limit), and no other process of its user can attach to it or read its ``/proc/PID/mem``, ``environ``
-or ``fd``: these belong to root from then on (prctl(2), ptrace(2), proc(5)). Root can still do it all, and so can the
-host: against those only a TEE helps. ``execve`` makes a process dumpable again, so programs that a process starts
-are as they would be; the limit on cores they inherit.
+A process that is not dumpable leaves no core dump, whatever ``core_pattern`` says (a pipe in the
+pattern ignores the limit). Other processes of its user cannot attach to it or read its
+``/proc/PID/mem``, ``environ`` or ``fd``, which then belong to root (prctl(2), ptrace(2), proc(5)).
+Root and the host still can; only a TEE protects against them. ``execve`` makes a process dumpable
+again, so programs that it starts are not affected, except that they inherit the limit on core
+dumps.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 
 
 def keep_memory_private() -> None:
-    """Makes this process one that leaves no core and that no other process of its user can look into.
+    """Prevents core dumps of this process, and access by other processes of its user.
 
     Raises:
-        EnvironmentUnfit: The system does not let it.
+        EnvironmentUnfit: The system does not allow it.
     """
     import ctypes
     import resource

@@ -1,8 +1,8 @@
-"""A clock that stands still while this process does not run.
+"""A clock that stops while this process does not run.
 
-A container that is paused, a machine whose snapshot is taken, a laptop that sleeps: whoever was waited
-for meanwhile may have called all the time, and nobody answered. Such time counts for no deadline. It does
-count for how long evidence holds: that goes by the clock of the day (``attestation/clock.py``).
+While a container is paused, a machine's snapshot is taken, or a laptop sleeps, awaited nodes may
+have called without an answer. Such time must not count for deadlines. It does count for the
+validity of evidence, which uses the wall clock (``attestation/clock.py``).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ GAP_SECONDS = 5.0
 
 
 class RunningTime:
-    """Seconds in which this process ran, from an arbitrary moment on. Thread-safe.
+    """Seconds for which this process ran, from an arbitrary start. Thread-safe.
 
-    Somebody reads it at least once a second (``ticking``). Where nobody has for ``GAP_SECONDS``, all
-    threads stood still, and the clock with them.
+    A thread reads it at least once a second (``ticking``). If no thread has for ``GAP_SECONDS``,
+    all threads were stopped, and the clock does not count that time.
 
     Args:
-        monotonic: Seconds of a clock that only goes forward, and goes on while the process is stopped.
-        on_gap: Hears for how many seconds the process stood still, when it goes on.
+        monotonic: Monotonic clock, in seconds, which goes on while the process is stopped.
+        on_gap: Called with the seconds for which the process was stopped, when it goes on.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class RunningTime:
         self._stood = 0.0
 
     def __call__(self) -> float:
-        """The seconds."""
+        """The seconds so far."""
         with self._lock:
             now = self._monotonic()
             gap = now - self._read

@@ -1,4 +1,4 @@
-"""Threads of TensorFlow, which it takes from the environment when its first tensor or Keras layer is made.
+"""TensorFlow's threads, which it reads from the environment at its first tensor or Keras layer.
 
 From then on they are fixed for the process, and sums depend on them. Who builds a Keras model before there
 is a contract would so get threads that no contract can have. So importing the package asks for what contracts
@@ -31,7 +31,7 @@ def prepare() -> None:
 
 
 def withdraw() -> None:
-    """Takes back what was set here: for programs whose TensorFlow is another's, or set up by a contract first."""
+    """Undoes ``prepare``, for programs whose contract or own code sets up TensorFlow."""
     while _set_here:
         name = _set_here.pop()
         os.environ.pop(name, None)

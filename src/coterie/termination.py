@@ -1,4 +1,4 @@
-"""What tells a process to end, SIGTERM and a terminal that is closed, is heard wherever its main thread is.
+"""Handles SIGTERM and SIGHUP, even while the main thread is in native code.
 
 The kernel drops SIGTERM to the first process of a PID namespace, as a container's is, unless a handler is
 installed (pid_namespaces(7)). Python runs handlers on the main thread only, which may be deep in TensorFlow.
@@ -44,20 +44,20 @@ def exit_code(number: int) -> int:
     return 128 + number
 
 
-def hear(
-    numbers: Collection[int], handler: Handler, told: Callable[[Callable[[], int]], None]
+def watch_signals(
+    numbers: Collection[int], handler: Handler, watch: Callable[[Callable[[], int]], None]
 ) -> None:
-    """Installs a handler, and has a thread hear of the same signals; call it on the main thread.
+    """Installs a handler, and a thread that gets the same signals. Call it on the main thread.
 
-    A later call takes the place of an earlier one. A hang-up that this process was started to ignore
-    (nohup(1)) stays ignored.
+    A later call replaces an earlier one. SIGHUP stays ignored if the process was started to ignore
+    it (nohup(1)).
 
     Args:
         numbers: The signals.
-        handler: Called on the main thread, once that is in Python.
-        told: Called on a thread of its own, given what waits for the next of the signals.
+        handler: Called on the main thread, once it executes Python code.
+        watch: Called on a thread of its own, with a function that waits for the next signal.
     """
-    heard, writes = os.pipe()
+    reads, writes = os.pipe()
     os.set_blocking(writes, False)
     signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
     for number in numbers:
@@ -65,28 +65,28 @@ def hear(
             signal.signal(number, handler)
 
     def following() -> int:
-        # Every signal with a handler comes here; SIGINT stays Python's.
+        # The wake-up descriptor gets every signal with a handler; SIGINT is left to Python.
         while True:
-            for number in os.read(heard, _READ_BYTES):
+            for number in os.read(reads, _READ_BYTES):
                 if number in numbers:
                     return number
 
-    threading.Thread(target=told, args=(following,), name="signal-watch", daemon=True).start()
+    threading.Thread(target=watch, args=(following,), name="signal-watch", daemon=True).start()
 
 
 def end_in_order() -> None:
-    """From now on a process that is told to end raises ``Terminated``; call it on the main thread.
+    """Makes SIGTERM and SIGHUP raise ``Terminated``. Call it on the main thread.
 
-    What does not end by that within ``GRACE_SECONDS``, or is told a second time, ends at once.
+    A process that has not ended after ``GRACE_SECONDS``, or gets a second signal, ends at once.
     """
     raised = threading.Event()
 
     def handler(number: int, _frame: FrameType | None) -> None:
-        if not raised.is_set():  # else what it puts away would stay
+        if not raised.is_set():  # not twice, so that clean-up is not interrupted
             raised.set()
             raise Terminated(number)
 
-    def told(following: Callable[[], int]) -> None:
+    def end(following: Callable[[], int]) -> None:
         code = exit_code(following())
         late = threading.Timer(GRACE_SECONDS, os._exit, (code,))
         late.daemon = True
@@ -94,4 +94,4 @@ def end_in_order() -> None:
         following()
         os._exit(code)
 
-    hear(ENDING, handler, told)
+    watch_signals(ENDING, handler, end)

@@ -236,10 +236,10 @@ def test_interleaving_keeps_every_example_once_and_in_the_order_of_the_batches(
 
 def test_scores_of_an_owner_that_told_none_are_missing() -> None:
     keeper = ScoreKeeper()
-    keeper.hear("acme-worker", "validation", np.zeros(3), np.zeros(3))
+    keeper.add("acme-worker", "validation", np.zeros(3), np.zeros(3))
     assert keeper.of(OWNERS[:1]) is None
-    keeper.hear("acme-worker", "test", np.zeros(3), np.zeros(3))
-    keeper.hear("acme-worker", "test", np.ones(2), np.ones(2))
+    keeper.add("acme-worker", "test", np.zeros(3), np.zeros(3))
+    keeper.add("acme-worker", "test", np.ones(2), np.ones(2))
     found = keeper.of(OWNERS[:1])
     assert isinstance(found, HeldOutScores)
     assert found.logits.tolist() == [1, 1]

@@ -50,9 +50,9 @@ def test_events_and_other_lines_are_heard_until_the_process_ends(
     children = Children(directory, ended, keep_events=True)
     with children.started(ps0, program(f"print('''{EVENT}'''); print('a line')")):
         assert children.alive == {"ps0"}
-        assert children.hear() == Listening("ps0", "h:1")
-        assert children.hear() == Printed("ps0", "a line")
-        assert children.hear() == Exited("ps0", 0)
+        assert children.next_message() == Listening("ps0", "h:1")
+        assert children.next_message() == Printed("ps0", "a line")
+        assert children.next_message() == Exited("ps0", 0)
         assert children.alive == set()
     assert list(read_events(directory.node("ps0"))) == [Listening("ps0", "h:1")]
 
@@ -60,7 +60,7 @@ def test_events_and_other_lines_are_heard_until_the_process_ends(
 def test_what_is_not_to_be_kept_is_not(directory: RunDirectory, ps0: Node) -> None:
     children = Children(directory, ended, keep_events=False)
     with children.started(ps0, program("print('\\udcff'.encode('utf-8', 'replace'))")):
-        assert isinstance(children.hear(), Printed)
+        assert isinstance(children.next_message(), Printed)
     assert list(read_events(directory.node("ps0"))) == []
 
 
@@ -76,7 +76,7 @@ def test_a_process_that_fails_is_told_with_its_last_words(
 ) -> None:
     children = Children(directory, ended, keep_events=False)
     with children.started(ps0, program(text)), pytest.raises(NodeFailed) as failed:
-        children.hear()
+        children.next_message()
     assert seen in failed.value.seen
     assert failed.value.remedy == str(directory.node("ps0") / "stderr.log")
 
@@ -84,9 +84,9 @@ def test_a_process_that_fails_is_told_with_its_last_words(
 def test_a_process_ends_with_the_context(directory: RunDirectory, ps0: Node) -> None:
     children = Children(directory, ended, keep_events=False)
     with children.started(ps0, program("import os, sys; print(os.getpid()); sys.stdin.read()")):
-        heard = children.hear()
+        heard = children.next_message()
     assert isinstance(heard, Printed)
-    assert children.hear() == Exited("ps0", 0)
+    assert children.next_message() == Exited("ps0", 0)
     with pytest.raises(ProcessLookupError):
         os.kill(int(heard.text), 0)
 
@@ -97,7 +97,7 @@ def test_descriptors_are_inherited_by_number(directory: RunDirectory, ps0: Node)
     with children.started(
         ps0, program(f"import os; os.write({writing}, b'here')"), inherited=[writing]
     ):
-        assert children.hear() == Exited("ps0", 0)
+        assert children.next_message() == Exited("ps0", 0)
     assert os.read(reading, 10) == b"here"
     os.close(reading)
     os.close(writing)

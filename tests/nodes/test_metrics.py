@@ -49,7 +49,7 @@ def test_events_become_figures() -> None:
         events.Restarted("ps0", 1),
         events.Started("ps0", "ps", "acme"),
     ):
-        metrics.hear(event)
+        metrics.on_event(event)
 
     found = scraped(metrics)
 
@@ -69,7 +69,7 @@ def test_events_become_figures() -> None:
 
 def test_a_run_that_resumes_stands_where_its_checkpoint_does() -> None:
     metrics = NodeMetrics(node())
-    metrics.hear(events.Resumed(40, "00"))
+    metrics.on_event(events.Resumed(40, "00"))
     found = scraped(metrics)
     assert (found["coterie_step"], found["coterie_checkpoint_step"]) == (40, 40)
 
@@ -98,7 +98,7 @@ def test_calls_become_figures() -> None:
 
 def test_two_nodes_of_one_process_do_not_mix() -> None:
     one, other = NodeMetrics(node()), NodeMetrics(node())
-    one.hear(events.StepDone(3, 8, 1, 0.0, 0.0))
+    one.on_event(events.StepDone(3, 8, 1, 0.0, 0.0))
     assert scraped(other)["coterie_step"] == 0
 
 
@@ -142,7 +142,7 @@ def test_the_page_names_every_metric_with_its_labels() -> None:
         events.Refused("ps0", "X", "y", 1), events.LeftOut("w0", 1), events.Returned("w0", 1),
         events.Joined("w0", ()), events.Attested("ps0", "w0", "worker", "a", "UpToDate", "ab"),
     ):  # fmt: skip
-        metrics.hear(event)
+        metrics.on_event(event)
     found: dict[str, set[str]] = {}
     for family in metrics.registry.collect():
         for sample in family.samples:

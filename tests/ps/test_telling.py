@@ -31,7 +31,7 @@ def all_told(run: Run, folder: Path) -> str:
     lines: list[str] = []
     metrics = NodeMetrics(run.contract.by_role("ps")[0])
     for event in run.heard:
-        metrics.hear(event)
+        metrics.on_event(event)
         lines += [encode_event(event, AT), describe_event(event)]
         lines.append(generate_latest(metrics.registry).decode())
     outcome = run.outcome()

@@ -71,7 +71,7 @@ class Scene:
         begins = not self.path.exists() or len(self.path.read_bytes().splitlines()) < 2
         recorder = Recorder(self.folder, self.server, self.signatures())
         if begins:
-            recorder.hear(events.Begun(RUN))
+            recorder.on_event(events.Begun(RUN))
         return recorder
 
     def attest(self, recorder: Recorder | None, node: str, incarnation: int = 7) -> Peer:
@@ -90,7 +90,7 @@ class Scene:
 
     def join(self, recorder: Recorder, node: str, incarnation: int = 7, data: int = 1) -> None:
         self.attest(recorder, node, incarnation)
-        recorder.hear(
+        recorder.on_event(
             events.Joined(node, (), incarnation, EXAMPLES, f"{node[0]}{data}".encode().hex() * 16)
         )
 
@@ -98,12 +98,12 @@ class Scene:
         """Everybody joins and trains; a stranger knocks."""
         for worker in ("acme-worker", "bolt-worker"):
             self.join(recorder, worker)
-        recorder.hear(
+        recorder.on_event(
             events.Refused("ps0", "EvidenceRefused", "[tcb_status] debug (from 10.0.0.9)")
         )
         for step in range(1, until + 1):
-            recorder.hear(events.StepDone(step, 2, 256, 0.5 / step, float(step), 0.5, 1, 256))
-            recorder.hear(events.CheckpointWritten(step, f"{step:064x}"))
+            recorder.on_event(events.StepDone(step, 2, 256, 0.5 / step, float(step), 0.5, 1, 256))
+            recorder.on_event(events.CheckpointWritten(step, f"{step:064x}"))
 
     def result(self, **changes: object) -> RunResult:
         """What the run amounts to."""

@@ -41,10 +41,10 @@ def test_a_restarted_server_goes_on_with_its_receipt(scene: Scene) -> None:
     scene.run(first, until=1)
     first.close()
     again = restarted(scene)
-    again.hear(events.Resumed(1, DIGEST(1), RUN))
+    again.on_event(events.Resumed(1, DIGEST(1), RUN))
     for worker in ("acme-worker", "bolt-worker"):
         scene.join(again, worker)
-    again.hear(events.CheckpointWritten(2, DIGEST(2)))
+    again.on_event(events.CheckpointWritten(2, DIGEST(2)))
     again.finish(scene.result(), END)
     again.close()
 
@@ -63,8 +63,8 @@ def test_a_run_that_goes_back_further_says_so(scene: Scene) -> None:
     scene.run(first, until=2)
     first.close()
     again = restarted(scene)
-    again.hear(events.Resumed(1, DIGEST(1), RUN))
-    again.hear(events.CheckpointWritten(2, DIGEST(7)))
+    again.on_event(events.Resumed(1, DIGEST(1), RUN))
+    again.on_event(events.CheckpointWritten(2, DIGEST(7)))
     again.finish(scene.result(), replace(END, checkpoint=DIGEST(7)))
     again.close()
     found = scene.verify()
@@ -77,10 +77,10 @@ def test_a_run_that_begins_anew_may_bring_other_data(scene: Scene) -> None:
     scene.join(first, "acme-worker", data=1)
     first.close()
     again = restarted(scene)
-    again.hear(events.Begun(OTHER_RUN))
+    again.on_event(events.Begun(OTHER_RUN))
     scene.join(again, "acme-worker", incarnation=8, data=2)
     scene.join(again, "bolt-worker", incarnation=8)
-    again.hear(events.CheckpointWritten(2, DIGEST(2)))
+    again.on_event(events.CheckpointWritten(2, DIGEST(2)))
     again.finish(scene.result(), replace(END, run_id=OTHER_RUN))
     again.close()
     found = scene.verify()
@@ -94,14 +94,14 @@ def test_absences_follow_the_run_back(scene: Scene) -> None:
     scene.server = scene.world.trust("ps0", incarnation=1)
     first = scene.recorder()
     scene.run(first, until=1)
-    first.hear(events.LeftOut("bolt-worker", 1))
+    first.on_event(events.LeftOut("bolt-worker", 1))
     first.close()
     again = restarted(scene)
-    again.hear(events.Resumed(1, DIGEST(1), RUN))
-    again.hear(events.LeftOut("acme-worker", 1))
-    again.hear(events.Returned("acme-worker", 2))
-    again.hear(events.CheckpointWritten(2, DIGEST(2)))
-    again.hear(events.LeftOut("bolt-worker", 2))  # did not come for the outcome
+    again.on_event(events.Resumed(1, DIGEST(1), RUN))
+    again.on_event(events.LeftOut("acme-worker", 1))
+    again.on_event(events.Returned("acme-worker", 2))
+    again.on_event(events.CheckpointWritten(2, DIGEST(2)))
+    again.on_event(events.LeftOut("bolt-worker", 2))  # did not come for the outcome
     absences = [{"worker": "acme-worker", "start": 1, "stop": 2}]
     again.finish(scene.result(absences=absences), END)
     again.close()
@@ -128,7 +128,7 @@ def test_a_history_that_its_host_cut_short_shows(scene: Scene) -> None:
     lines = scene.path.read_bytes().splitlines(keepends=True)
     scene.path.write_bytes(b"".join(lines[:7]))
     again = restarted(scene)
-    again.hear(events.Resumed(2, DIGEST(2), RUN))
+    again.on_event(events.Resumed(2, DIGEST(2), RUN))
     again.finish(scene.result(), END)
     again.close()
     found = scene.verify()
@@ -146,18 +146,18 @@ def test_what_its_host_cut_off_after_a_checkpoint_shows_nowhere_but_is_said_to_b
     first = scene.recorder()
     scene.run(first, until=1)
     whole = scene.path.read_bytes()
-    first.hear(events.Refused("ps0", "EvidenceRefused", "[measurement] another program"))
+    first.on_event(events.Refused("ps0", "EvidenceRefused", "[measurement] another program"))
     scene.join(first, "acme-worker", incarnation=8)
-    first.hear(events.Failed("ps0", 6, {"error": "MessageRefused", "what": "a bad push"}))
+    first.on_event(events.Failed("ps0", 6, {"error": "MessageRefused", "what": "a bad push"}))
     first.close()
     assert scene.path.read_bytes().startswith(whole)
     assert len(scene.path.read_bytes()) > len(whole)
     scene.path.write_bytes(whole)
     again = restarted(scene)
-    again.hear(events.Resumed(1, DIGEST(1), RUN))
+    again.on_event(events.Resumed(1, DIGEST(1), RUN))
     for worker in ("acme-worker", "bolt-worker"):
         scene.join(again, worker, incarnation=9)
-    again.hear(events.CheckpointWritten(2, DIGEST(2)))
+    again.on_event(events.CheckpointWritten(2, DIGEST(2)))
     again.finish(scene.result(), END)
     again.close()
 
@@ -181,8 +181,8 @@ def test_a_torn_last_line_is_cut_off_and_told(scene: Scene) -> None:
     whole = scene.path.read_bytes()
     scene.path.write_bytes(whole + whole[:100])
     again = restarted(scene)
-    again.hear(events.Resumed(1, DIGEST(1), RUN))
-    again.hear(events.CheckpointWritten(2, DIGEST(2)))
+    again.on_event(events.Resumed(1, DIGEST(1), RUN))
+    again.on_event(events.CheckpointWritten(2, DIGEST(2)))
     again.finish(scene.result(), END)
     again.close()
     found = scene.verify()
@@ -243,7 +243,7 @@ def test_an_older_process_of_the_server_does_not_go_on(scene: Scene) -> None:
 def test_what_it_cannot_hold_is_told_at_the_end(scene: Scene) -> None:
     recorder = scene.recorder()
     scene.run(recorder, until=1)
-    recorder.hear(events.CheckpointWritten(2, "no digest"))
+    recorder.on_event(events.CheckpointWritten(2, "no digest"))
     with pytest.raises(CoterieError, match="cannot hold what happened"):
         recorder.finish(scene.result(), END)
     recorder.close()
@@ -263,7 +263,7 @@ def test_a_clock_that_is_a_little_behind_does_not(scene: Scene) -> None:
     first.close()
     scene.world.clock.advance(-timedelta(seconds=30))
     again = restarted(scene)
-    again.hear(events.Resumed(2, DIGEST(2), RUN))
+    again.on_event(events.Resumed(2, DIGEST(2), RUN))
     again.finish(scene.result(), END)
     again.close()
     assert scene.verify().gaps == ()
@@ -272,7 +272,7 @@ def test_a_clock_that_is_a_little_behind_does_not(scene: Scene) -> None:
 def test_a_finished_receipt_stays_as_it_is(scene: Scene) -> None:
     content = scene.whole().read_bytes()
     again = restarted(scene)
-    again.hear(events.LeftOut("acme-worker", 2))
+    again.on_event(events.LeftOut("acme-worker", 2))
     scene.attest(again, "acme-worker", 9)
     again.finish(scene.result(), END)
     again.close()
@@ -290,12 +290,12 @@ def test_a_second_outcome_is_refused(scene: Scene) -> None:
 def test_a_failed_run_says_why_and_can_go_on(scene: Scene) -> None:
     first = scene.recorder()
     scene.run(first, until=1)
-    first.hear(events.Failed("ps0", 7, {"error": "NodeMissing", "what": "bolt stayed away"}))
+    first.on_event(events.Failed("ps0", 7, {"error": "NodeMissing", "what": "bolt stayed away"}))
     first.close()
     assert scene.kinds()[-1] == "failed"
     again = restarted(scene)
-    again.hear(events.Resumed(1, DIGEST(1), RUN))
-    again.hear(events.CheckpointWritten(2, DIGEST(2)))
+    again.on_event(events.Resumed(1, DIGEST(1), RUN))
+    again.on_event(events.CheckpointWritten(2, DIGEST(2)))
     again.finish(scene.result(), END)
     again.close()
     assert scene.verify().history.failures == ["NodeMissing: bolt stayed away"]
@@ -306,7 +306,7 @@ def test_a_renewed_key_of_the_server_signs_on(scene: Scene) -> None:
     scene.join(recorder, "acme-worker")
     scene.world.clock.advance(timedelta(hours=11, minutes=30))
     scene.join(recorder, "bolt-worker")
-    recorder.hear(events.CheckpointWritten(2, DIGEST(2)))
+    recorder.on_event(events.CheckpointWritten(2, DIGEST(2)))
     recorder.finish(scene.result(), END)
     recorder.close()
     found = scene.verify()
@@ -320,7 +320,7 @@ def test_a_renewed_key_of_a_worker_is_in_it(scene: Scene) -> None:
     recorder = scene.recorder()
     scene.run(recorder, until=1)
     scene.attest(recorder, "acme-worker", 7)  # another key: the test's trust is made anew
-    recorder.hear(events.CheckpointWritten(2, DIGEST(2)))
+    recorder.on_event(events.CheckpointWritten(2, DIGEST(2)))
     recorder.finish(scene.result(), END)
     recorder.close()
     keys = {p.key for p in scene.verify().proved if p.node == "acme-worker"}
@@ -333,7 +333,7 @@ def test_evidence_is_written_when_a_node_takes_part(scene: Scene) -> None:
     for incarnation in range(5):
         scene.attest(recorder, "acme-worker", incarnation)
     assert scene.kinds() == ["server", "contract", "begun"]
-    recorder.hear(events.Joined("acme-worker", (), 3, 256, "00" * 32))
+    recorder.on_event(events.Joined("acme-worker", (), 3, 256, "00" * 32))
     assert scene.kinds() == ["server", "contract", "begun"], "an older start than the newest known"
     recorder.close()
 
@@ -342,7 +342,7 @@ def test_refusals_are_counted_after_the_first_hundred(scene: Scene) -> None:
     recorder = scene.recorder()
     scene.run(recorder)
     for number in range(150):
-        recorder.hear(events.Refused("ps0", "EvidenceRefused", "\x1b[31m" + "x" * number * 10))
+        recorder.on_event(events.Refused("ps0", "EvidenceRefused", "\x1b[31m" + "x" * number * 10))
     recorder.finish(scene.result(), END)
     recorder.close()
     found = scene.verify()
@@ -361,7 +361,7 @@ def test_refusals_that_were_told_together_are_all_counted(scene: Scene) -> None:
     recorder = scene.recorder()
     scene.run(recorder)
     for count in (1, 9, 90):
-        recorder.hear(events.Refused("ps0", "HandshakeFailed", "TLS failed", count))
+        recorder.on_event(events.Refused("ps0", "HandshakeFailed", "TLS failed", count))
     recorder.finish(scene.result(), END)
     recorder.close()
     found = scene.verify()
@@ -376,7 +376,7 @@ def test_attestations_of_a_node_are_counted_after_the_first_hundred(scene: Scene
     for number in range(150):
         again = replace(peer, incarnation=8 + number, certificate_sha256=number.to_bytes(32, "big"))
         recorder.attested(again)
-        recorder.hear(events.Joined("acme-worker", (), 8 + number, 256, b"a1".hex() * 16))
+        recorder.on_event(events.Joined("acme-worker", (), 8 + number, 256, b"a1".hex() * 16))
     recorder.finish(scene.result(), END)
     recorder.close()
     assert scene.kinds().count("attested") == 101
@@ -388,7 +388,7 @@ def test_the_number_of_steps_costs_no_bytes(scene: Scene) -> None:
     recorder = scene.recorder()
     before = scene.path.stat().st_size
     for step in range(20_000):
-        recorder.hear(events.StepDone(step, 20_000, 256, 0.5, 1.0, 0.5, 1, 256))
+        recorder.on_event(events.StepDone(step, 20_000, 256, 0.5, 1.0, 0.5, 1, 256))
     assert scene.path.stat().st_size == before
     recorder.close()
 
@@ -397,9 +397,9 @@ def test_a_checkpoint_has_the_loss_of_the_windows_that_were_told(scene: Scene) -
     recorder = scene.recorder()
     scene.run(recorder, until=0)
     for step, loss, over in ((1, None, 0), (2, 0.5, 12), (3, None, 0), (4, None, 0), (5, 0.25, 24)):
-        recorder.hear(events.StepDone(step, 5, 8, loss, 1.0, loss, 2, over))
+        recorder.on_event(events.StepDone(step, 5, 8, loss, 1.0, loss, 2, over))
         if step in (1, 3, 5):
-            recorder.hear(events.CheckpointWritten(step, f"{step:064x}"))
+            recorder.on_event(events.CheckpointWritten(step, f"{step:064x}"))
     recorder.close()
     told = [body for body in scene.bodies() if isinstance(body, entry_types.Checkpoint)]
     assert [(entry.step, entry.examples, entry.loss) for entry in told] == [
@@ -419,13 +419,13 @@ def test_a_server_without_collateral_leaves_it_to_others(scene: Scene) -> None:
     folder = scene.folder / "bare"
     folder.mkdir()
     alone = Recorder(folder, bare, ())
-    alone.hear(events.Begun(RUN))
+    alone.on_event(events.Begun(RUN))
     peers = [scene.attest(None, worker) for worker in ("acme-worker", "bolt-worker")]
     for peer in peers:
         alone.attested(peer)
         digest = (f"{peer.node[0]}1").encode().hex() * 16
-        alone.hear(events.Joined(peer.node, (), peer.incarnation, 256, digest))
-    alone.hear(events.CheckpointWritten(2, DIGEST(2)))
+        alone.on_event(events.Joined(peer.node, (), peer.incarnation, 256, digest))
+    alone.on_event(events.CheckpointWritten(2, DIGEST(2)))
     alone.finish(scene.result(), END)
     alone.close()
     found = scene.verify(folder / "receipt.jsonl")
@@ -438,8 +438,8 @@ def test_a_receipt_that_cannot_be_written_is_told_at_the_end(scene: Scene) -> No
     scene.run(recorder, until=1)
     content = scene.path.read_bytes()
     recorder._file._file.close()
-    recorder.hear(events.CheckpointWritten(2, DIGEST(2)))
-    recorder.hear(events.LeftOut("acme-worker", 2))
+    recorder.on_event(events.CheckpointWritten(2, DIGEST(2)))
+    recorder.on_event(events.LeftOut("acme-worker", 2))
     with pytest.raises(EnvironmentUnfit, match="cannot be written"):
         recorder.finish(scene.result(), END)
     assert scene.path.read_bytes() == content
@@ -470,7 +470,7 @@ def test_an_outcome_of_another_run_is_refused_through_any_gap(scene: Scene) -> N
     scene.run(first)
     first.close()
     again = restarted(scene)
-    again.hear(events.Resumed(2, DIGEST(7), OTHER_RUN))
+    again.on_event(events.Resumed(2, DIGEST(7), OTHER_RUN))
     again.finish(scene.result(), END)
     again.close()
     with pytest.raises(ReceiptRefused, match="the outcome is of another run") as refusal:
@@ -484,7 +484,7 @@ def test_another_runs_checkpoint_and_outcome_show_as_a_gap(scene: Scene) -> None
     scene.run(first)
     first.close()
     again = restarted(scene)
-    again.hear(events.Resumed(2, DIGEST(2), OTHER_RUN))
+    again.on_event(events.Resumed(2, DIGEST(2), OTHER_RUN))
     again.finish(scene.result(), replace(END, run_id=OTHER_RUN))
     again.close()
     (gap,) = scene.verify().gaps
@@ -538,13 +538,13 @@ def test_a_receipt_whose_end_was_cut_off_is_refused_by_who_remembers_it(scene: S
     first = scene.recorder()
     scene.run(first, until=1)
     kept = first.head()
-    first.hear(events.LeftOut("bolt-worker", 1))
+    first.on_event(events.LeftOut("bolt-worker", 1))
     seen = first.head()
     first.close()
     whole = scene.path.read_bytes()
     scene.path.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
     again = restarted(scene)
-    again.hear(events.Resumed(1, DIGEST(1), RUN))
+    again.on_event(events.Resumed(1, DIGEST(1), RUN))
     lineage = Lineage(RUN)
     check_remembered("acme-worker", remembered(kept), lineage, again)
     check_remembered("acme-worker", remembered(None), lineage, again)

@@ -64,7 +64,7 @@ class Line(Scene):
         recorder = super().recorder()
         if self.world.contract.start is not None:
             self.attest(recorder, "acme-worker")
-            recorder.hear(self.event())
+            recorder.on_event(self.event())
         return recorder
 
     def whole(self) -> Path:

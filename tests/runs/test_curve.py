@@ -17,8 +17,8 @@ def step(number: int, loss: float, examples: int = 10, accuracy: float | None = 
 def test_short_runs_keep_every_step() -> None:
     curve = Curve()
     for number in range(1, 4):
-        curve.hear(step(number, 1 / number, accuracy=None if number == 2 else 0.25))
-    curve.hear(Joined("somebody", ()))
+        curve.on_event(step(number, 1 / number, accuracy=None if number == 2 else 0.25))
+    curve.on_event(Joined("somebody", ()))
     assert curve.points == (
         Point(1, 10, 1.0, 0.25),
         Point(2, 10, 0.5, None),
@@ -36,7 +36,7 @@ def test_points_are_few_and_their_means_are_those_of_the_steps(
 ) -> None:
     curve = Curve(max_points=16)
     for number, (loss, examples, accuracy) in enumerate(values, 1):
-        curve.hear(step(number, loss, examples, accuracy))
+        curve.on_event(step(number, loss, examples, accuracy))
     points = curve.points
     assert len(points) <= 17
     assert points[-1].step == len(values)
@@ -54,10 +54,10 @@ def test_points_are_few_and_their_means_are_those_of_the_steps(
 def test_steps_that_are_done_again_count_once(back: Resumed | Restarted) -> None:
     curve = Curve()
     for number in range(1, 9):
-        curve.hear(step(number, 1.0))
-    curve.hear(back)
+        curve.on_event(step(number, 1.0))
+    curve.on_event(back)
     for number in range(6, 11):
-        curve.hear(step(number, 2.0))
+        curve.on_event(step(number, 2.0))
     assert [point.step for point in curve.points] == list(range(1, 11))
     assert [point.loss for point in curve.points] == [1.0] * 5 + [2.0] * 5
 
@@ -66,7 +66,7 @@ def test_steps_without_values_make_no_points_and_windows_weigh_what_they_are_ove
     curve = Curve()
     for number in range(1, 7):
         told = number % 3 == 0
-        curve.hear(
+        curve.on_event(
             StepDone(number, 6, 4, 0.5, 1.0, 0.25, 3, 12)
             if told
             else StepDone(number, 6, 4, None, 1.0)

@@ -253,7 +253,7 @@ class AttestedFabric(Fabric):
         reason = f"{error} (from {address})"
         refused = Refused(self._node.name, type(error).__name__, reason[:1000], count)
         if self._receipt is not None:
-            self._receipt.hear(refused)
+            self._receipt.on_event(refused)
         self._on_event(refused)
 
 

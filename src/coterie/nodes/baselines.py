@@ -39,14 +39,14 @@ class ScoreKeeper:
     def __init__(self) -> None:
         self._kept: dict[str, HeldOutScores] = {}
 
-    def hear(self, owner: str, split: str, logits: Floats, labels: Floats) -> None:
+    def add(self, owner: str, split: str, logits: Floats, labels: Floats) -> None:
         """Takes an owner's scores; a repeated evaluation replaces them."""
         if split == "test":
             self._kept[owner] = HeldOutScores(logits, labels)
 
     def sink_of(self, owner: Node) -> ScoreSink:
         """The sink of an owner's scores."""
-        return lambda split, logits, labels: self.hear(owner.name, split, logits, labels)
+        return lambda split, logits, labels: self.add(owner.name, split, logits, labels)
 
     def of(self, owners: tuple[Node, ...]) -> HeldOutScores | None:
         """The owners' rows, one owner after the other; None if an owner's are missing."""

@@ -111,7 +111,7 @@ class Children:
             stop_process(process)
             listener.join()
 
-    def hear(self) -> Event | Printed | Exited:
+    def next_message(self) -> Event | Printed | Exited:
         """Waits for the next event, output or end of any node.
 
         Raises:

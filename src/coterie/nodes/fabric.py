@@ -36,7 +36,7 @@ class Service(Protocol):
 class RunReceipt(KeptReceipt, Protocol):
     """Keeps the signed account of a run."""
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Records an event."""
         ...
 
@@ -52,7 +52,7 @@ class RunReceipt(KeptReceipt, Protocol):
 class NoReceipt(NoReceiptKept):
     """No receipt: for runs without attestation, and for nodes that keep no files."""
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Does nothing."""
 
     def finish(self, result: RunResult, end: RunEnd) -> None:

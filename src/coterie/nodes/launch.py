@@ -77,7 +77,7 @@ def run_processes(
         own = OwnQualities()
         for owner in contract.data_owners():  # include events from before an interruption
             for event in read_events(directory.node(owner.name)):
-                own.hear(event)
+                own.on_event(event)
         result = result.model_copy(
             update={"by_party": own.of(contract), "rows": _rows(contract, data)}
         )
@@ -136,7 +136,7 @@ def run_in_process(
     keeper = ScoreKeeper()
     with ExitStack() as stack:
         own = OwnQualities()
-        sinks = [on_event, own.hear]
+        sinks = [on_event, own.on_event]
         directory = None
         if out is not None:
             directory = stack.enter_context(open_run_directory(out, contract, "memory"))

@@ -66,7 +66,7 @@ class NodeMetrics:
             registry=registry,
         )
 
-    def hear(self, event: events.Event) -> None:  # noqa: PLR0912 (one line per kind)
+    def on_event(self, event: events.Event) -> None:  # noqa: PLR0912 (one line per kind)
         """Counts an event."""
         match event:
             case events.StepDone(step, steps, examples, loss):

@@ -78,11 +78,11 @@ def run_node(
         on_event(Started(node.name, node.role, node.party))
         receipt: RunReceipt = NoReceipt()
 
-        def hear(event: Event) -> None:
-            receipt.hear(event)
+        def report(event: Event) -> None:
+            receipt.on_event(event)
             on_event(event)
 
-        ran = RunningTime(on_gap=lambda seconds: hear(StoodStill(node.name, round(seconds, 1))))
+        ran = RunningTime(on_gap=lambda seconds: report(StoodStill(node.name, round(seconds, 1))))
         ticking = ExitStack()
         try:
             ticking.enter_context(ran.ticking())
@@ -95,7 +95,7 @@ def run_node(
                     node=node,
                     fabric=fabric,
                     incarnation=incarnation,
-                    on_event=hear,
+                    on_event=report,
                     monotonic=ran,
                     out=options.out,
                     memory=options.memory or options.out,
@@ -109,7 +109,7 @@ def run_node(
                 fabric.close()
         except (CoterieError, OSError) as error:
             known = _known(node, error)
-            hear(Failed(node.name, known.exit_code, known.to_dict()))
+            report(Failed(node.name, known.exit_code, known.to_dict()))
             if known is error:
                 raise
             raise known from error

@@ -60,7 +60,7 @@ def start_node(
         observe: CallObserver = ignore_call
         if options.metrics_port is not None:
             metrics = stack.enter_context(_metrics(node, options.metrics_port))
-            observe, tell = metrics.observe, all_of(metrics.hear, tell)
+            observe, tell = metrics.observe, all_of(metrics.on_event, tell)
         on_sigterm(node.name, tell)
         run_node(
             contract,

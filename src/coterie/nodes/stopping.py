@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from coterie.runs.events import EventSink, Stopped
-from coterie.termination import ENDING, exit_code, hear
+from coterie.termination import ENDING, exit_code, watch_signals
 
 EXIT_CODE = exit_code(signal.SIGTERM)
 
@@ -26,14 +26,14 @@ def end_on_sigterm(node: str, on_event: EventSink) -> None:
         on_event: Receives ``Stopped``, on a thread of its own, before the end.
     """
 
-    def told(following: Callable[[], int]) -> None:
+    def report(following: Callable[[], int]) -> None:
         number = following()
         try:
             on_event(Stopped(node))
         finally:
             os._exit(exit_code(number))
 
-    hear(ENDING, _handler, told)
+    watch_signals(ENDING, _handler, report)
 
 
 def _handler(_signal: int, _frame: FrameType | None) -> None:

@@ -76,9 +76,9 @@ class Supervisor:
                 if contract.mode == "sdt" or wave[0].role == "ps":
                     listeners |= {node.name for node in wave}
             while self._children.alive:
-                heard = self._next()
-                if isinstance(heard, Finished):
-                    result = RunResult.model_validate(heard.result)
+                message = self._next()
+                if isinstance(message, Finished):
+                    result = RunResult.model_validate(message.result)
         if result is None:
             raise NodeFailed("the parameter server ended without a result")
         return result
@@ -89,13 +89,13 @@ class Supervisor:
 
     def _next(self) -> Event | Printed | Exited:
         """The next message of a node; raises if it reports a failure."""
-        heard = self._children.hear()
-        if isinstance(heard, Event):
-            self._on_event(heard)
-            raise_failure(heard)
-        if isinstance(heard, Listening):
-            self._addresses[heard.node] = heard.address
-        return heard
+        message = self._children.next_message()
+        if isinstance(message, Event):
+            self._on_event(message)
+            raise_failure(message)
+        if isinstance(message, Listening):
+            self._addresses[message.node] = message.address
+        return message
 
     @contextmanager
     def _started(self, node: Node, *, owns_data: bool) -> Iterator[None]:

@@ -18,10 +18,10 @@ _TEXT = 400
 
 
 @overload
-def told(event: events.Joined | events.Refused | events.Failed) -> Body: ...
+def body_of(event: events.Joined | events.Refused | events.Failed) -> Body: ...
 @overload
-def told(event: events.Event) -> Body | None: ...
-def told(event: events.Event) -> Body | None:  # noqa: PLR0911 (one line per kind)
+def body_of(event: events.Event) -> Body | None: ...
+def body_of(event: events.Event) -> Body | None:  # noqa: PLR0911 (one line per kind)
     """The body of the entry for an event of shard 0; None if a receipt has no entry for it."""
     match event:
         case events.Joined() as joined:

@@ -29,7 +29,7 @@ from coterie.receipts import entries, entry_types
 from coterie.receipts.chain import Chain
 from coterie.receipts.entry_types import Body
 from coterie.receipts.file import ReceiptFile
-from coterie.receipts.from_events import attested_body, outcome_of, start_body, told
+from coterie.receipts.from_events import attested_body, body_of, outcome_of, start_body
 from coterie.runs import events
 from coterie.runs.outcome import RunEnd
 from coterie.runs.result import RunResult
@@ -97,7 +97,7 @@ class Recorder:
             if not self._closed:
                 self._guarded(lambda: self._take_peer(peer, renewed))
 
-    def hear(self, event: events.Event) -> None:
+    def on_event(self, event: events.Event) -> None:
         """Records an event of shard 0."""
         with self._lock:
             if isinstance(event, events.StepDone):
@@ -208,14 +208,14 @@ class Recorder:
             case events.Refused(count=count):
                 # Entries beyond the bound are only counted.
                 if self._refusals < _KEPT_REFUSALS:
-                    self._append(told(event))
+                    self._append(body_of(event))
                     self._refusals += 1
                     count -= 1
                 self._refusals_not_kept += count
             case events.Failed():
-                self._append(told(event), durably=True)
+                self._append(body_of(event), durably=True)
             case _:
-                if (body := told(event)) is not None:
+                if (body := body_of(event)) is not None:
                     self._append(body)
 
     def _take_join(self, joined: events.Joined) -> None:
@@ -223,7 +223,7 @@ class Recorder:
         if peer is None or peer.incarnation != joined.incarnation or not self._keep_peer(peer):
             return  # already counted, or replaced by a newer process, which joins itself
         self._joined[joined.node] = joined.incarnation
-        self._append(told(joined))
+        self._append(body_of(joined))
 
     def _keep_peer(self, peer: Peer) -> bool:
         """Writes a peer's evidence once per certificate; returns whether the receipt has it."""

@@ -64,7 +64,7 @@ def read_own(folder: Path) -> OwnRecord:
     attested: dict[str, events.Attested] = {}
     incidents = Incidents()
     for event in read_events(folder):
-        incidents.hear(event)
+        incidents.on_event(event)
         match event:
             case events.Started():
                 started = event

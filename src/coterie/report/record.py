@@ -120,10 +120,10 @@ def read_run(folder: Path, title: str | None = None) -> RunRecord:
     curve, incidents = Curve(), Incidents()
     receipt = folder / RECEIPT if (folder / RECEIPT).exists() else None
     for event in read_events(lead if supervised else folder):
-        curve.hear(event)
+        curve.on_event(event)
     for event in _all_events(folder, contract, supervised=supervised):
-        attested.hear(event)
-        incidents.hear(event)
+        attested.on_event(event)
+        incidents.on_event(event)
     return RunRecord(
         title=title or contract.name,
         contract=contract,
@@ -207,7 +207,7 @@ class _Attestations:
         self._last: dict[str, events.Attested] = {}
         self._judges: dict[str, dict[str, None]] = {}
 
-    def hear(self, event: events.Event) -> None:
+    def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Attested):
             self._last[event.peer] = event
             self._judges.setdefault(event.peer, {})[event.node] = None
@@ -235,7 +235,7 @@ class Incidents:
         self._more = 0
         self._joined: dict[str, int] = {}
 
-    def hear(self, event: events.Event) -> None:
+    def on_event(self, event: events.Event) -> None:
         """Takes note of an event, if it is of that kind."""
         said = _incident(event)
         if isinstance(event, events.Joined):

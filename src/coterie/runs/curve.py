@@ -40,7 +40,7 @@ class Curve:
         self._open: list[Point] = []
         self.steps = 0
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Adds a step. After a return to a checkpoint it drops the points after that checkpoint."""
         match event:
             case StepDone():

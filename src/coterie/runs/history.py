@@ -56,7 +56,7 @@ class History:
 
     def __call__(self, event: Event) -> None:
         """Adds an event."""
-        self._curve.hear(event)
+        self._curve.on_event(event)
         match event:
             case ValidationDone():
                 self._validations.append(event)

@@ -55,7 +55,7 @@ class OwnQualities:
     def __init__(self) -> None:
         self._told: dict[str, PartyQuality] = {}
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Adds an event; a later report replaces an earlier one."""
         if isinstance(event, OwnQuality):
             self._told[event.party] = PartyQuality(

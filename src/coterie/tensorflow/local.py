@@ -102,7 +102,7 @@ class _Cluster:
                 self._hear()
 
     def _hear(self) -> None:
-        heard = self._children.hear()
+        heard = self._children.next_message()
         if isinstance(heard, Printed):
             self._printed(heard.node, heard.text)
         elif not isinstance(heard, Exited):

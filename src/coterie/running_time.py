@@ -34,7 +34,7 @@ class RunningTime:
     ) -> None:
         self._monotonic = monotonic
         self._on_gap = on_gap
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards the sums, which any reader advances
         self._read = monotonic()
         self._stood = 0.0
 

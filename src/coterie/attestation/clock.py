@@ -25,7 +25,7 @@ class FlooredClock:
     ) -> None:
         self._floor = floor
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards the floor, which only rises
 
     def observe(self, moment: datetime) -> None:
         """Raises the floor to a moment that has certainly passed.

@@ -196,7 +196,7 @@ class CachedCollateral:
         self._observe = observe
         self._look_ups = look_ups or LookUps()
         self._held: dict[Platform, Collateral] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards `_held` and the directory; not held during look-ups
 
     def collateral_for(self, quote: Quote, at: datetime) -> Collateral:
         """The collateral that `vetted_for` finds.

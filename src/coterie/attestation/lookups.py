@@ -84,7 +84,7 @@ class LookUps(Generic[Found]):
         self._seconds = seconds
         self._pause = pause
         self._monotonic = monotonic
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards `_made`; not held during a look-up
         self._made: dict[Platform, _LookUp[Found]] = {}  # oldest first
 
     def outcome(self, platform: Platform, look_up: Callable[[], Found]) -> Found:

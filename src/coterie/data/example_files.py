@@ -132,9 +132,10 @@ class CheckedFile:
         self._path = path
         self._file = file
         self._close = weakref.finalize(self, os.close, file)
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards the cache of pieces
+        # Checked pieces, least recently used first.
         self._kept: OrderedDict[int, IdArray] = OrderedDict()
-        self._digests: list[bytes] = []
+        self._digests: list[bytes] = []  # SHA-256 of every piece, from the first complete read
         self._width = 0
         self.rows = 0
 

@@ -24,7 +24,7 @@ _ENVIRONMENT = {
 # TensorFlow may have read these already, and their values can change results.
 _DECISIVE = ("KERAS_BACKEND", "TF_XLA_FLAGS", "XLA_FLAGS")
 
-_lock = threading.Lock()
+_lock = threading.Lock()  # TensorFlow is configured once per process, by the first thread
 
 
 def configure_tensorflow(threads: int) -> None:

@@ -24,6 +24,7 @@ class InProcessHub:
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
+        # Guards what follows; notified at registration and failure.
         self._changed = threading.Condition()
         self._services: dict[str, tuple[type[Port], Service]] = {}
         self._failure: CoterieError | None = None

@@ -1,8 +1,9 @@
 """Drives a shard's core: owns threads, lock, clock, disk and the connection to shard 0.
 
-The only lock is held for steps of the core, never for I/O or waiting on others. A call waits on its
-own thread, and there does the work that its procedure requests. The run itself has the thread that
-calls ``drive``.
+The only lock is held for steps of the core and for the effects that must follow at once: events, and
+small notes on the disk. It is not held during long work or while a call waits. A call waits on its own
+thread, and there does the work that its procedure requests. The run itself has the thread that calls
+``drive``.
 """
 
 from __future__ import annotations
@@ -112,6 +113,7 @@ class Driver:
         disclosure: Disclosure | None = None,
         connect: Callable[[], ParameterServerPort] | None = None,
     ) -> None:
+        # Reentrant, because effects are carried out under it and may call the driver.
         self._lock = threading.RLock()
         self.changed = threading.Condition(self._lock)
         self.monotonic = monotonic

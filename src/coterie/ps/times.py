@@ -56,7 +56,7 @@ class ServerClock:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards the sums: calls add to them from several threads
         self._steps = 0
         self._sums = {"decode": 0.0, "apply": 0.0, "read": 0.0, "wait": 0.0}
 

@@ -64,7 +64,7 @@ class CallsUnderWay:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._calls: Counter[str] = Counter()
+        self._calls: Counter[str] = Counter()  # calls in progress, by node
 
     def enter(self, node: str) -> Callable[[], None]:
         """Counts a call.

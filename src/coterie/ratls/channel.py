@@ -85,9 +85,10 @@ class AttestedChannel:
         self._on_wait = on_wait
         self._closed = threading.Event()
         self._waiter = waiter or self._closed.wait
-        # Not held while a connection is made, so that calls can go on over a valid link.
+        # Guards the link, its renewal time and `_attesting`. It is not held while a connection is
+        # made, so that calls can go on over a valid link.
         self._changed = threading.Condition()
-        self._attesting = False
+        self._attesting = False  # whether a thread attests the node at present; only one does
         self._pins = PinBoard()
         self._link, self._attested = self._connect(patience_seconds)
         self._renew_at = self._renewal_time()

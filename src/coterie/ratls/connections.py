@@ -63,7 +63,7 @@ class Connections:
     def __init__(self, limits: ConnectionLimits, *, proc: str = _DESCRIPTORS) -> None:
         self._limits = limits
         self._proc = proc
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # gRPC's threads report connections and calls concurrently
         self._port = 0
         self._accepted = 0
         self._unproved: dict[Endpoint, None] = {}  # in order of first observation

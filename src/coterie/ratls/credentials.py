@@ -86,8 +86,8 @@ class CredentialKeeper:
         self._clock = clock
         self._incarnation = incarnation
         self._wait_seconds = wait_seconds
-        self._lock = threading.Lock()
-        self._held: tuple[Credentials, ...] = ()
+        self._lock = threading.Lock()  # guards what follows; not held while a renewal is waited for
+        self._held: tuple[Credentials, ...] = ()  # newest first
         self._renew_at: datetime | None = None
         self._renewal: _Renewal | None = None
 

@@ -26,6 +26,8 @@ from coterie.text import printable
 _log = logging.getLogger(__name__)
 Req = TypeVar("Req")
 
+# The peer of each call in progress; entries vanish with gRPC's context. WeakKeyDictionary is not
+# thread-safe, hence the lock.
 _callers: WeakKeyDictionary[grpc.ServicerContext, Peer] = WeakKeyDictionary()
 _callers_lock = threading.Lock()
 

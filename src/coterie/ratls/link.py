@@ -21,7 +21,7 @@ class Link:
     def __init__(self, channel: grpc.Channel, token: bytes) -> None:
         self.channel = channel
         self.metadata = ((SESSION_KEY, token),)
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards what follows; never held while the channel is closed
         self._calls = 0
         self._retired = False
         self._suspect = False

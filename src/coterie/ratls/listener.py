@@ -122,10 +122,12 @@ class AttestationListener:
         self._handle = handle
         self._tally = Tally(refused)
         self._limits = limits or ListenerLimits()
+        # Guards `_pending` and `_defects`; not held during handshakes.
         self._lock = threading.Lock()
+        # Handshakes in progress, oldest first, by address.
         self._pending: dict[socket.socket, str] = {}
         self._defects: set[tuple[type[Exception], str, int | None]] = set()
-        self._wake, self._woken = socket.socketpair()
+        self._wake, self._woken = socket.socketpair()  # ends the acceptor's poll()
         self._pool = ThreadPoolExecutor(self._limits.pending, thread_name_prefix="attestation")
         self._acceptor = threading.Thread(target=self._accept_all, name="attestation-acceptor")
         sock.settimeout(0)

@@ -23,11 +23,11 @@ class PinBoard:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pins: dict[bytes, Peer] = {}
+        self._lock = threading.Lock()  # guards all of the following; never held during cryptography
+        self._pins: dict[bytes, Peer] = {}  # by certificate digest
         # Sessions of a certificate, oldest first.
         self._tokens: dict[bytes, dict[bytes, datetime]] = {}
-        self._newest: dict[str, int] = {}
+        self._newest: dict[str, int] = {}  # incarnation by node; stays when pins expire
         self._version = 0
 
     def add(self, peer: Peer) -> None:

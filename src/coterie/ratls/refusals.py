@@ -69,7 +69,7 @@ class Tally:
     def __init__(self, tell: Refused, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._tell = tell
         self._monotonic = monotonic
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards the counts; reports are made after its release
         self._counts: dict[tuple[str, str], _Count] = {}
         self._began = monotonic()
 

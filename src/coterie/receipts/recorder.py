@@ -62,15 +62,16 @@ class Recorder:
         self, folder: Path, trust: TrustContext, signatures: Iterable[ContractSignature] = ()
     ) -> None:
         self._trust = trust
+        # Guards everything below, and the order of entries in the file.
         self._lock = threading.Lock()
         self._chain = Chain()
-        self._digests: list[bytes] = []
-        self._on_disk = 0
+        self._digests: list[bytes] = []  # of all entries, in order
+        self._on_disk = 0  # number of entries that are durable
         self._identity: NodeIdentity | None = None
         self._collateral: set[str] = set()
-        self._proved: dict[str, Peer] = {}
-        self._joined: dict[str, int] = {}
-        self._certificates: set[bytes] = set()
+        self._proved: dict[str, Peer] = {}  # newest attested peer by node
+        self._joined: dict[str, int] = {}  # incarnation that joined by node
+        self._certificates: set[bytes] = set()  # digests of those with an entry
         self._attestations: Counter[str] = Counter()
         self._not_kept: Counter[str] = Counter()
         self._refusals = self._refusals_not_kept = 0

@@ -33,7 +33,7 @@ class LineLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards the waiting lines and the file
         self._file: int | None = None
         self._held = b""
         self._said = False

@@ -29,9 +29,9 @@ class AttestedPeers:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._pins = PinBoard()
-        self._lock = threading.Lock()
-        self._admitted: dict[str, Peer] = {}
-        self._last: dict[str, AttestedPeer] = {}
+        self._lock = threading.Lock()  # guards both dictionaries; taken before the pins' own lock
+        self._admitted: dict[str, Peer] = {}  # last pinned peer by node
+        self._last: dict[str, AttestedPeer] = {}  # last finished handshake by node
 
     def admit(self, peer: Peer) -> None:
         """Pins a peer. Called in the handshake, before the peer is told that it is accepted.

@@ -58,6 +58,7 @@ class Deliveries:
         self._examples = examples
         self._connect = connect
         self._on_event = on_event
+        # Guards `_ports`, so that the end of `going_on` closes each of them.
         self._lock = threading.Lock()
         self._over = False
         self._ports: dict[str, DataReceiverPort] = {}

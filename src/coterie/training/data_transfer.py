@@ -70,7 +70,8 @@ class DataInbox:
         self._max_bytes = max_bytes
         self._poll_seconds = poll_seconds
         self._closed = threading.Event()
-        self._arrived = threading.Event()
+        self._arrived = threading.Event()  # set once there is a part or a failure
+        # Guards the part and the failure.
         self._lock = threading.Lock()
         self._examples: Examples | None = None
         self._failure: CoterieError | None = None

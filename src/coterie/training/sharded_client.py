@@ -44,7 +44,7 @@ class ShardedClient:
         self._closed = threading.Event()
         # Abandoned calls may occupy their threads for a while.
         self._pool = ThreadPoolExecutor(8 * self.count, "shard") if self.count > 1 else None
-        self.abandoned = threading.Event()
+        self.abandoned = threading.Event()  # of the calls in progress; every `on_each` has its own
 
     def dial_ahead(self) -> None:
         """Starts to connect on a thread of its own; `arrive` or the first call waits for it."""

@@ -21,7 +21,7 @@ from coterie.errors import MessageRefused
 from coterie.models.backend import configure_tensorflow
 from coterie.models.core import check_core, core_of
 
-_lock = threading.Lock()
+_lock = threading.Lock()  # compile one model at a time, so that threads share the result
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards the last digest and the order of lines
         try:
             self._file = AppendOnlyFile(path, mode=0o600)
         except OSError as error:

@@ -107,11 +107,14 @@ class CheckpointStore:
             for torn in directory.glob("*.partial"):
                 torn.unlink()
         self._notes = EndRecords(directory, contract_digest, self._files)
+        # Guards the manifests, the run and the tip, which the writer's thread changes. `_segments`
+        # is the writer's alone while it has work. No file is written under the lock except when
+        # manifests are removed.
         self._lock = threading.Lock()
         self._manifests: dict[int, tuple[bytes, _Manifest]] = self._present()
-        self._lost: dict[int, bytes] = {}
+        self._lost: dict[int, bytes] = {}  # another run's, by step, until they are removed
         self._run_id = next((m.record.run_id for _, m in self._manifests.values()), "")
-        self._tip = self._run_id
+        self._tip = self._run_id  # what the next manifest names as the one before it
         self._segments: list[Segment] = []
         self._retired = -1
         self._writer = Writer(on_failure)

@@ -28,9 +28,10 @@ class Writer:
 
     def __init__(self, on_failure: Callable[[CoterieError], None]) -> None:
         self._on_failure = on_failure
+        # Guards `_pending`, `_trouble` and `_given_up`; notified when they change.
         self._changed = threading.Condition()
         self._jobs: queue.Queue[tuple[str, tuple[Work, ...]] | None] = queue.Queue()
-        self._thread: threading.Thread | None = None
+        self._thread: threading.Thread | None = None  # started with the first work
         self._pending = 0
         self._trouble: EnvironmentUnfit | None = None
         self._given_up = False

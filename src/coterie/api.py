@@ -1,4 +1,4 @@
-"""What ``import coterie`` offers: the verbs of the command line as functions.
+"""The functions of ``import coterie``: the commands of the command line.
 
 From raw data to a scored file, in one process (see :func:`run` for attested runs)::
 
@@ -154,7 +154,7 @@ def run(
     start: StrPath | None = None,
     on_event: Callable[[Event], None] = _silent,
 ) -> RunResult:
-    """Trains: every node of the contract as an attested process on this machine.
+    """Trains, with every node of the contract as an attested process on this machine.
 
     Args:
         contract: What is trained, by whom.
@@ -215,15 +215,16 @@ def continue_from(
     epochs: int | None = None,
     new_optimizer_state: bool = False,
 ) -> Contract:
-    """The contract that goes on from the model of a finished run: give it to ``run`` or ``local``.
+    """The contract of a run that starts from a finished run's model, for ``run`` or ``local``.
 
     ``coterie.local(coterie.continue_from("run1"), "data", out="run2", start="run1")`` trains on.
 
     Args:
         run: The run's directory.
-        contract: How to go on, with more columns or larger tables perhaps; as the run did if absent.
+        contract: The new run's contract, which may have more columns or larger tables; by default
+            the run's own.
         epochs: Passes over the data, in place of the contract's.
-        new_optimizer_state: Begin the optimizers' state anew, as another optimizer needs it.
+        new_optimizer_state: Whether the optimizers' state starts again, as another optimizer needs.
 
     Raises:
         ResultUnreadable: The run has not finished.
@@ -255,13 +256,13 @@ def read_result(run: StrPath) -> RunResult:
 
 
 def read_history(run: StrPath) -> History:
-    """Reads what a run told while it trained: its curves.
+    """Reads the curves that a run reported during training.
 
     Args:
         run: The directory of a run, finished or not.
 
     Raises:
-        DataError: No run is there.
+        DataError: The directory holds no run.
     """
     return History.read(arguments.path_of(run, "run"))
 

@@ -30,13 +30,13 @@ _LONGEST_LIST = 500  # characters
 
 
 def reason(error: Exception) -> str:
-    """What the system, or a library in its place, says, in words."""
+    """The error text of the system or of a library."""
     said = error.strerror if isinstance(error, OSError) else None
     return said or " ".join(str(error).split())[:200] or type(error).__name__
 
 
 class CoterieError(Exception):
-    """Root of the tree; the only class that the command line catches.
+    """Base class of all errors; the only one that the command line catches.
 
     Args:
         what: One sentence: what happened, naming the thing that it happened to.
@@ -45,9 +45,8 @@ class CoterieError(Exception):
         remedy: What the reader can do now; without it, what the class has as its standing remedy.
 
     Attributes:
-        peer_proved: Whether it is the word of a peer that had proved itself, or about such a one. Any
-            other error of a connection may be the work of whoever sits on the way: so it is no
-            reason to give up.
+        peer_proved: Whether an attested peer reported it, or it is about one. Any other error of a
+            connection may be an attacker's work, so it is not a reason to give up.
     """
 
     exit_code: ClassVar[int] = 1
@@ -106,7 +105,7 @@ class CoterieError(Exception):
 
     @property
     def may_pass(self) -> bool:
-        """Whether dialling again may help: nobody who had proved himself said it, or the peer is gone."""
+        """Whether connecting again may help: no attested peer reported it, or the peer is gone."""
         return not self.peer_proved or isinstance(self, PeerUnreachable)
 
     def to_dict(self) -> dict[str, str]:
@@ -224,7 +223,7 @@ class DataSetMismatch(DataError):
 
 
 class TrustError(CoterieError):
-    """Somebody is not who or what the contract demands."""
+    """A peer is not who or what the contract requires."""
 
     exit_code = 3
 

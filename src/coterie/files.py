@@ -1,8 +1,8 @@
-"""A node's files: small ones whole and durable or not at all, one writer for a folder, errors of the tree.
+"""A node's files: atomic and durable writes, bounded reads, one writer per folder, CoterieErrors.
 
-Whatever is written through here is on the disk when the call returns: first the file, then the folder
-that names it (fsync(2)). A folder has one writer at a time: a lock of the kernel's (flock(2)) says so,
-which ends with its holder, however that ends.
+Everything written by this module is durable when the call returns: first the file, then the folder
+that names it (fsync(2)). A folder has one writer at a time. A kernel lock (flock(2)) ensures that;
+it ends with its process, however that ends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from coterie.errors import EnvironmentUnfit, OutputInUse, reason
 
 Told = TypeVar("Told")
 LOCK = ".lock"
-# A process that was told to end, or whose parent was killed, holds its folder for a moment longer.
+# A process that was asked to end, or whose parent was killed, keeps its lock for a moment.
 PATIENCE_SECONDS = 3.0
 _ASK_SECONDS = 0.05
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -37,10 +37,10 @@ _log = logging.getLogger(__name__)
 
 
 def write_whole(path: Path, octets: bytes) -> None:
-    """Puts a file in the place of what has its name, whole or not at all; durable on return.
+    """Writes a file atomically, in place of an existing one; durable on return.
 
     Raises:
-        OSError: It cannot be written; what was there before is there still.
+        OSError: It cannot be written; an existing file is unchanged.
     """
     with written_aside(path) as file:
         file.write(octets)
@@ -48,7 +48,7 @@ def write_whole(path: Path, octets: bytes) -> None:
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file beside ``path``; it takes that name, durably, if the context ends well.
+    """Opens a temporary file, which is renamed to ``path`` durably if the context ends well.
 
     Raises:
         OSError: It cannot be written; nothing is left beside ``path`` then.
@@ -62,7 +62,7 @@ def written_aside(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         try:
             partial.unlink(missing_ok=True)
-        except OSError:  # what went wrong before says more
+        except OSError:  # the earlier error is more important
             _log.info("%s is left behind", partial)
         raise
     sync_folder(path.parent)
@@ -72,13 +72,13 @@ def write_new(path: Path, octets: bytes, *, mode: int = 0o666) -> None:
     """Writes a file where none is; durable on return.
 
     Args:
-        path: Never overwritten, nor followed where it is a link.
-        octets: All that it holds.
-        mode: Who may read and write it, as far as the process's umask lets them.
+        path: The file; never overwritten, and never followed if it is a link.
+        octets: Its content.
+        mode: Its mode, before the process's umask.
 
     Raises:
-        FileExistsError: Something has its name.
-        OSError: It cannot be written; nothing is left of it.
+        FileExistsError: The path exists.
+        OSError: It cannot be written; no file is left.
     """
     descriptor = os.open(
         path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode
@@ -89,13 +89,13 @@ def write_new(path: Path, octets: bytes, *, mode: int = 0o666) -> None:
             sync(file)
         sync_folder(path.parent)
     except BaseException:
-        path.unlink(missing_ok=True)  # it is this process's, and not whole
+        path.unlink(missing_ok=True)  # it is this process's own incomplete file
         raise
 
 
 @contextmanager
 def made_new(path: Path) -> Iterator[Path]:
-    """Gives a path to make a new file or folder at; it takes its name, durably, if the context ends well.
+    """Gives a path for a new file or folder, which is renamed durably if the context ends well.
 
     The path lies in a hidden folder beside ``path`` and has the same name. Nothing is left of that folder.
 
@@ -120,7 +120,7 @@ def made_new(path: Path) -> Iterator[Path]:
 
 
 def _sync_all(path: Path) -> None:
-    """Makes a file durable, or a folder with all that it holds."""
+    """Makes a file, or a folder with its content, durable."""
     if path.is_dir():
         for inside in path.iterdir():
             _sync_all(inside)
@@ -131,7 +131,7 @@ def _sync_all(path: Path) -> None:
 
 
 def copy_whole(source: Path, target: Path) -> None:
-    """Copies a file, whole or not at all; durable on return.
+    """Copies a file atomically; durable on return.
 
     Raises:
         OSError: It cannot be read or written.
@@ -141,7 +141,7 @@ def copy_whole(source: Path, target: Path) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Gives a file that does not change any more a second name, whole or not at all; durable on return.
+    """Links a file that does not change any more, or copies it, atomically; durable on return.
 
     Raises:
         OSError: It cannot be read or written.
@@ -158,7 +158,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def move_over(aside: Path, path: Path) -> None:
-    """Gives a whole file its name, in the place of what has it. Durable once the folder is synced.
+    """Renames a complete file, in place of an existing one. Durable once the folder is synced.
 
     Raises:
         OSError: It cannot be moved.
@@ -190,10 +190,10 @@ def move_new(aside: Path, path: Path) -> None:
 
 
 def sync(file: BinaryIO | int) -> None:
-    """Makes an open file's content durable; it is given as a file or by its descriptor.
+    """Makes the content of an open file or descriptor durable.
 
     Raises:
-        OSError: The disk does not take it.
+        OSError: It cannot be written.
     """
     if isinstance(file, int):
         os.fsync(file)
@@ -236,12 +236,12 @@ def make_folder(folder: Path) -> None:
 
 
 def read_bounded(path: Path, most: int) -> bytes:
-    """Reads a small file whole.
+    """Reads a small file.
 
     Args:
         path: The file.
-        most: How many octets it may hold. Of a larger one the first ``most + 1`` are given, so that
-            whoever decodes them refuses it, and can say so.
+        most: Largest size in bytes. Of a larger file the first ``most + 1`` bytes are returned, so
+            that the decoder can refuse it.
 
     Raises:
         OSError: It cannot be read.
@@ -254,7 +254,7 @@ def read_bounded(path: Path, most: int) -> bytes:
 
 
 def unwritable(what: str, error: OSError) -> EnvironmentUnfit:
-    """The error of something that cannot be written, whatever keeps it from that."""
+    """The error of something that cannot be written, for any reason."""
     return EnvironmentUnfit(
         f"{what} cannot be written",
         expected="a writable folder with room",
@@ -264,7 +264,7 @@ def unwritable(what: str, error: OSError) -> EnvironmentUnfit:
 
 
 def unreadable(what: str, error: OSError) -> EnvironmentUnfit:
-    """The error of a file that is there and that the disk does not give."""
+    """The error of an existing file that cannot be read."""
     return EnvironmentUnfit(
         f"{what} cannot be read",
         expected="a file that this user may read, on a disk without faults",
@@ -274,11 +274,11 @@ def unreadable(what: str, error: OSError) -> EnvironmentUnfit:
 
 
 def machine_error(what: str, error: OSError) -> EnvironmentUnfit:
-    """The error of a file, folder or device that is not as it must be; the file is named.
+    """The error of the machine for a file, folder or device, which it names.
 
     Args:
-        what: What cannot go on for it.
-        error: As the system gave it.
+        what: What failed because of it.
+        error: The system's error.
     """
     place = f"{error.filename}: " if error.filename else ""
     return EnvironmentUnfit(
@@ -292,7 +292,7 @@ def machine_error(what: str, error: OSError) -> EnvironmentUnfit:
 
 @contextmanager
 def writing(what: str | Path) -> Iterator[None]:
-    """Makes errors of the disk errors of the tree. Nothing but files may be touched inside.
+    """Converts errors of the disk to CoterieErrors. Only files may be used inside.
 
     Raises:
         EnvironmentUnfit: Something could not be written.
@@ -305,7 +305,7 @@ def writing(what: str | Path) -> Iterator[None]:
 
 @contextmanager
 def reading(what: str | Path) -> Iterator[None]:
-    """Makes errors of the disk errors of the tree. Nothing but files may be touched inside.
+    """Converts errors of the disk to CoterieErrors. Only files may be used inside.
 
     Raises:
         EnvironmentUnfit: Something could not be read.
@@ -321,11 +321,11 @@ def reading(what: str | Path) -> Iterator[None]:
 
 @contextmanager
 def only_writer(folder: Path, *, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
-    """Holds a folder for this process; made if absent. The holder's end, of any kind, lets it go.
+    """Locks a folder for this process, and makes it if absent. The end of the process unlocks it.
 
     Args:
-        folder: What is held; its file ``.lock`` stays, and says nothing by being there.
-        patience_seconds: How long a holder is waited for: it may be ending.
+        folder: The folder. Its file ``.lock`` stays; its existence has no meaning.
+        patience_seconds: How long to wait for another process, which may be ending.
 
     Raises:
         OutputInUse: Somebody else holds it.
@@ -344,10 +344,10 @@ def only_writer(folder: Path, *, patience_seconds: float = PATIENCE_SECONDS) -> 
 
 
 def hold(descriptor: int, path: Path, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
-    """Locks an open file until it is closed; what it guards is called ``path``.
+    """Locks an open file until it is closed; ``path`` is the name of what it guards.
 
-    Where a file system or an enclave's library OS knows no such locks, the log says so, and it is up
-    to the operator that nobody else writes there.
+    If a file system or an enclave's library OS has no such locks, that is logged, and the operator
+    must ensure that no other process writes there.
 
     Raises:
         OutputInUse: Somebody else holds it.
@@ -389,10 +389,10 @@ def _try(descriptor: int, path: Path) -> bool:
 def unhindered(
     sink: Callable[[Told], None], what: str, once_broken: Callable[[], None] = lambda: None
 ) -> Callable[[Told], None]:
-    """A sink that tells another one until that cannot write any more, and then goes on without it.
+    """A sink that passes events to another one until that cannot write any more.
 
     Args:
-        sink: The other.
+        sink: The other sink.
         what: Its name, for standard error.
         once_broken: Called when it cannot write any more.
     """
@@ -412,7 +412,7 @@ def unhindered(
 
 
 def say_unwritten(what: str, error: OSError) -> None:
-    """Says on standard error, if anybody reads it, that something is not written any more."""
+    """Reports on standard error, if possible, that something is no longer written."""
     with suppress(OSError, ValueError):
         sys.stderr.write(
             f"{what} cannot be written ({reason(error)}): what happens is not told there; "
@@ -422,7 +422,7 @@ def say_unwritten(what: str, error: OSError) -> None:
 
 
 def silence_output() -> None:
-    """Sends what is printed from now on nowhere: Python would complain again at its end."""
+    """Discards further output; otherwise Python would report an error again at exit."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""How long to wait between attempts, and when somebody who waits says so: both at growing intervals."""
+"""Growing intervals: of attempts, and of reports on waiting."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from coterie.errors import CoterieError
 
 FIRST_SECONDS = 5.0
-# Of who dials: a wrong address is found by whoever has just started the node, and looks on.
+# For connecting: report soon, so that the person who has just started the node sees a wrong
+# address.
 FIRST_OF_DIALLING_SECONDS = 2.0
 LONGEST_SECONDS = 60.0
 
 WaitSink = Callable[[float, float, str], None]
-"""Told since how many seconds somebody waits, for how many more at most, and what failed so far."""
+"""Called with the seconds waited, the most seconds left, and the failures so far."""
 
 
 def untold(_waited: float, _left: float, _failed: str) -> None:
-    """A sink that nobody hears."""
+    """A sink that ignores reports."""
 
 
 class Patience:

@@ -1,4 +1,4 @@
-"""Starts one node over the plaintext transport; ``coterie bench`` calls it, nobody else should."""
+"""Starts one node over the plaintext transport; only for ``coterie bench``."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class PlaintextFabric(Fabric):
         listen: Where it listens, ``127.0.0.1:PORT``.
         addresses: Where the others listen, by name.
         incarnation: Of this process.
-        on_event: Hears where the node listens.
+        on_event: Receives the event of the node's address.
 
     Raises:
         EnvironmentUnfit: An address is not on loopback.

@@ -56,7 +56,7 @@ class ParameterService:
         """Serves the run to its end; the outcome is shard 0's to tell.
 
         Args:
-            on_outcome: Hears of it when it is kept; nodes may still be waited for to leave then.
+            on_outcome: Called when the outcome is kept, perhaps before all nodes have left.
 
         Raises:
             NodeMissing: A node did not come, or stayed away, longer than the contract allows.

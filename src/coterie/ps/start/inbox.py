@@ -3,7 +3,7 @@
     offered, and this life of the server needs no start (any more) -> answered at once
     offered while the state is being restored                      -> pending: offer it again
     else: what an earlier offer left is forgotten; the files are read piece by piece into the state,
-    which nobody sees before every digest has been checked; then the shard can begin
+    which is not used before every digest was checked; then the shard can begin
 
 A run that goes back to its beginning asks for all of it again.
 """

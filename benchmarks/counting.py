@@ -16,9 +16,10 @@ from typing import TypeVar
 import numpy as np
 
 from coterie.arrays import FloatArray
-from coterie.models import ScoreHistogram, roc_auc
-from coterie.models.groups import auc_of_groups
-from coterie.models.released import ReleasedScores
+from coterie.metrics.binary import roc_auc
+from coterie.metrics.groups import auc_of_groups
+from coterie.metrics.histogram import ScoreHistogram
+from coterie.metrics.released import ReleasedScores
 from coterie.ps.core.disclosure import Disclosure
 from coterie.ps.core.evaluation import SplitCounts
 

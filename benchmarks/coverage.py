@@ -18,7 +18,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from coterie.arrays import Float64Array
-from coterie.models.intervals import Interval, paired_aucs
+from coterie.metrics.intervals import Interval, paired_aucs
 
 Shape = Literal["normal", "exponential", "uneven"]
 SIZES = ((5, 5), (5, 500), (20, 20), (20, 2000), (100, 100), (100, 2000), (500, 500))

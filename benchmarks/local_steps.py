@@ -27,7 +27,8 @@ from coterie.arrays import FloatArray
 from coterie.contract import Contract, Node, TrainingSection, load_contract
 from coterie.data.dataset import DataSet, open_dataset
 from coterie.data.prepare.preparation import prepare
-from coterie.models import Metrics, ScoreHistogram
+from coterie.metrics.binary import Metrics
+from coterie.metrics.histogram import ScoreHistogram
 from coterie.nodes.in_process import InProcessFabric, InProcessHub
 from coterie.nodes.local import run_local
 from coterie.ps.methods import ReplyStream, RequestStream, Unary

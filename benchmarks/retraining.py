@@ -24,8 +24,8 @@ from benchmarks.markdown import write_page
 from coterie.arrays import Float64Array
 from coterie.contract import parse_contract
 from coterie.data.prepare.compression import RawFile
+from coterie.metrics.intervals import Interval, paired_aucs
 from coterie.models.backend import configure_tensorflow
-from coterie.models.intervals import Interval, paired_aucs
 from coterie.runs.events import Event, Joined, StepDone
 
 SLICES = 7

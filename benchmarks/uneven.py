@@ -26,7 +26,8 @@ from coterie.data.dataset import DataSet, open_dataset
 from coterie.data.examples import Examples, join_examples
 from coterie.data.prepare.compression import RawFile
 from coterie.data.prepare.preparation import prepare
-from coterie.models import Metrics, ScoreHistogram
+from coterie.metrics.binary import Metrics
+from coterie.metrics.histogram import ScoreHistogram
 from coterie.nodes.baselines import ScoreKeeper
 from coterie.nodes.local import run_local
 

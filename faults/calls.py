@@ -16,11 +16,11 @@ from coterie.data.dataset import open_dataset
 from coterie.errors import ModelDamaged, PeerUnreachable
 from coterie.nodes.in_process import InProcessFabric, InProcessHub
 from coterie.nodes.local import run_local
-from coterie.parameters.trained_model import MODEL_NAME, PlainModelFile, TrainedModel
 from coterie.ps.methods import ReplyStream, RequestStream, Transport, Unary
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.wire.codecs import Reply, Request
 from coterie.runs.events import Event
+from coterie.trained.trained_model import MODEL_NAME, PlainModelFile, TrainedModel
 from faults.plan import Calls
 from faults.scene import Scene
 

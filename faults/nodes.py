@@ -17,7 +17,7 @@ from types import MappingProxyType
 from coterie import errors
 from coterie.contract import Contract, Node
 from coterie.errors import CoterieError, NodeMissing
-from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
+from coterie.trained.trained_model import MODEL_NAME, TrainedModel
 from faults.loopback import free_addresses
 from faults.relay import Relay
 from faults.scene import Scene

@@ -19,7 +19,6 @@ from coterie.attestation.pem import encode
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import TdFields, tdx_quote
 from coterie.keys.server.messages import Grant, KeyRequest, ServerHello
-from coterie.parameters.trained_model import TrainedModel
 from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.progress import Progress
 from coterie.ps.wire import ps_pb2 as pb
@@ -39,6 +38,7 @@ from coterie.ratls.voucher import Voucher
 from coterie.receipts import entries, entry_types
 from coterie.receipts.entry_types import Body
 from coterie.status import messages as status
+from coterie.trained.trained_model import TrainedModel
 from fuzz.targets import AT, CALLS, COLLATERAL, PEER, PKI, QUOTE, SERVER, SMALL_RUN
 
 VECTORS = Path(__file__).parents[2] / "shared" / "attestation-vectors"

@@ -27,7 +27,6 @@ from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.contract import Contract, parse_contract
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed
 from coterie.keys.server import messages as key_messages
-from coterie.parameters.trained_model import TrainedModel
 from coterie.ps.caller import Caller
 from coterie.ps.checkpoints.records import NoCheckpoints
 from coterie.ps.driver import Driver
@@ -54,6 +53,7 @@ from coterie.receipts import entries
 from coterie.receipts.chain import server_key
 from coterie.receipts.entry_types import Server
 from coterie.status import messages as status
+from coterie.trained.trained_model import TrainedModel
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PKI = SimulatedPki()

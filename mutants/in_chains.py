@@ -11,6 +11,11 @@ _chains = Of(
     "attestation/test_refused_chains.py",
     "attestation/test_refused_revocation.py",
 )
+_revocation = Of(
+    "attestation/revocation.py",
+    "attestation/test_chains.py",
+    "attestation/test_refused_revocation.py",
+)
 _evidence = Of(
     "attestation/evidence.py",
     "attestation/test_evidence.py",
@@ -143,37 +148,37 @@ MUTATIONS = (
         "",
         "another hash than the profile's is accepted",
     ),
-    _chains(
+    _revocation(
         "crl-of-any-name",
         "if crl.issuer != issuer.subject or not _crl_signature_holds(",
         "if not _crl_signature_holds(",
         "one CA's list stands for another's that has the same key",
     ),
-    _chains(
+    _revocation(
         "crl-unsigned",
         "        return x509.load_der_x509_crl(der).is_signature_valid(key)\n",
         "        return x509.load_der_x509_crl(der) is not None\n",
         "a forged list revokes nobody",
     ),
-    _chains(
+    _revocation(
         "crl-stale",
         "if end is None or not crl.last_update_utc <= at <= end:",
         "if end is None or not crl.last_update_utc <= at:",
         "a list from before a revocation is current for ever",
     ),
-    _chains(
+    _revocation(
         "crl-of-tomorrow",
         "if end is None or not crl.last_update_utc <= at <= end:",
         "if end is None or not at <= end:",
         "a list of tomorrow is current",
     ),
-    _chains(
+    _revocation(
         "revoked-are-accepted",
         "if crl.get_revoked_certificate_by_serial_number(serial) is not None:",
         "if crl.get_revoked_certificate_by_serial_number(serial) == serial:",
         "revoked certificates are accepted",
     ),
-    _chains(
+    _revocation(
         "crl-critical",
         "if not any(ext.critical and ext.oid not in known for ext in crl.extensions):",
         "if crl.extensions is not None:",

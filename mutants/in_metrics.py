@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from mutants.mutation import Of
 
-_metrics = Of("models/metrics.py", "models/test_metrics.py")
-_groups = Of("models/groups.py", "models/test_metrics.py", "models/test_histogram.py")
-_ordered = Of("models/ordered.py", "models/test_ordered.py")
-_histogram = Of("models/histogram.py", "models/test_histogram.py", "models/test_metrics.py")
-_counting = Of("models/counting.py", "models/test_counting.py")
-_pooling = Of("models/pooling.py", "models/test_pooling.py")
-_released = Of("models/released.py", "models/test_released.py")
-_intervals = Of("models/intervals.py", "models/test_intervals.py")
+_metrics = Of("metrics/binary.py", "metrics/test_binary.py")
+_groups = Of("metrics/groups.py", "metrics/test_binary.py", "metrics/test_histogram.py")
+_ordered = Of("metrics/ordered.py", "metrics/test_ordered.py")
+_histogram = Of("metrics/histogram.py", "metrics/test_histogram.py", "metrics/test_binary.py")
+_counting = Of("metrics/counting.py", "metrics/test_counting.py")
+_pooling = Of("metrics/pooling.py", "metrics/test_pooling.py")
+_released = Of("metrics/released.py", "metrics/test_released.py")
+_intervals = Of("metrics/intervals.py", "metrics/test_intervals.py")
 
 MUTATIONS = (
     _groups(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from mutants.mutation import Of
 
-_chunks = Of("keys/sealed_file.py", "keys/test_sealed_file.py")
-_casing = Of("keys/sealed_checkpoints.py", "keys/test_sealed_checkpoints.py")
+_chunks = Of("sealed/sealed_file.py", "sealed/test_sealed_file.py")
+_casing = Of("sealed/sealed_checkpoints.py", "sealed/test_sealed_checkpoints.py")
 _shares = Of("keys/key_shares.py", "keys/test_key_shares.py")
-_keys = Of("keys/data_key.py", "keys/test_sealed_dataset.py")
-_dataset = Of("keys/sealed_dataset.py", "keys/test_sealed_dataset.py")
-_model = Of("keys/sealed_model.py", "keys/test_sealed_model.py")
+_keys = Of("sealed/data_key.py", "sealed/test_sealed_dataset.py")
+_dataset = Of("sealed/sealed_dataset.py", "sealed/test_sealed_dataset.py")
+_model = Of("sealed/sealed_model.py", "sealed/test_sealed_model.py")
 
 MUTATIONS = (
     _chunks(

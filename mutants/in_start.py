@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from mutants.mutation import Of
 
-_filling = Of("ps/start/inbox.py", "ps/start/test_inbox.py", "ps/start/test_equality.py")
-_mapping = Of("ps/start/mapping.py", "ps/start/test_mapping.py", "ps/start/test_growth.py")
-_reading = Of("ps/start/files.py", "ps/start/test_inbox.py")
+_filling = Of(
+    "ps/warm_start/inbox.py", "ps/warm_start/test_inbox.py", "ps/warm_start/test_equality.py"
+)
+_mapping = Of(
+    "ps/warm_start/mapping.py", "ps/warm_start/test_mapping.py", "ps/warm_start/test_growth.py"
+)
+_reading = Of("ps/warm_start/files.py", "ps/warm_start/test_inbox.py")
 _state = Of("ps/core/state.py", "ps/core/test_state.py")
-_streaming = Of("parameters/model_stream.py", "parameters/test_optimizer_state.py")
+_streaming = Of("trained/model_stream.py", "trained/test_optimizer_state.py")
 _parents = Of("receipts/parents.py", "receipts/test_start.py")
 _policy = Of("keys/server/policy.py", "keys/server/test_policy.py")
 

@@ -11,11 +11,11 @@ import pytest
 from coterie.cli.main import invoke
 from coterie.errors import CoterieError
 from coterie.files import made_new
-from coterie.keys.data_key import DataKey
 from coterie.report.writing import report_folder
 from coterie.runs.evaluation_file import Evaluation
 from coterie.runs.result import result_of
 from coterie.runs.result_file import write_result
+from coterie.sealed.data_key import DataKey
 from faults.disk import PowerCut
 from faults.failing_disk import FailingDisk, Point
 from tests.report.runs import HFL, comparison, outcome, write_run

@@ -29,9 +29,9 @@ from coterie.data.manifest import read_manifest
 from coterie.data.prepare.preparation import prepare
 from coterie.data.split import split_rows
 from coterie.nodes.local import run_local
-from coterie.parameters.trained_model import PlainModelFile, TrainedModel
 from coterie.runs.events import Event
 from coterie.serving.scoring import Scorer
+from coterie.trained.trained_model import PlainModelFile, TrainedModel
 
 Fold = Literal["rolling", "validation", "test"]
 Part = Literal["validation", "test"]

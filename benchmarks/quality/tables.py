@@ -11,9 +11,9 @@ import numpy as np
 
 from benchmarks.quality.runs import Bench, Fold, Part, Scored, Trial
 from benchmarks.quality.settings import CHOSEN, DECAY, Setting
-from coterie.models.groups import Floats
-from coterie.models.intervals import Paired, paired_aucs
-from coterie.models.metrics import calibration, log_loss, roc_auc, sigmoid
+from coterie.metrics.binary import calibration, log_loss, roc_auc, sigmoid
+from coterie.metrics.groups import Floats
+from coterie.metrics.intervals import Paired, paired_aucs
 
 _QUANTILE = 1.96
 

@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from coterie.errors import CoterieError, PeerUnreachable, StepRefused
-from coterie.models.histogram import ScoreHistogram
+from coterie.metrics.histogram import ScoreHistogram
 from coterie.ps.caller import Caller
-from coterie.ps.core.calls import NodeCalls
 from coterie.ps.core.evaluation import SPLITS, SplitCounts
+from coterie.ps.core.node_calls import NodeCalls
 from coterie.ps.core.procedures import Steps, Ticket
 from coterie.ps.core.schedule import Lane
 from coterie.ps.core.shard import ShardCore, Surroundings

@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from coterie.data.prepare.preparation import PrepareReport
     from coterie.data.prepare.synthetic import SynthesizeReport
     from coterie.errors import CoterieError
-    from coterie.models.metrics import Metrics
-    from coterie.parameters.trained_model import TrainedModel
+    from coterie.metrics.binary import Metrics
     from coterie.runs.history import History
     from coterie.runs.result import RunResult
     from coterie.serving.evaluation import Evaluation
     from coterie.serving.prediction import Predictions
+    from coterie.trained.trained_model import TrainedModel
 
 __version__ = "0.1.0"
 
@@ -81,12 +81,12 @@ _CLASSES = {
     "Evaluation": "coterie.serving.evaluation",
     "History": "coterie.runs.history",
     "KerasModelSection": "coterie.contract",
-    "Metrics": "coterie.models.metrics",
+    "Metrics": "coterie.metrics.binary",
     "Predictions": "coterie.serving.prediction",
     "PrepareReport": "coterie.data.prepare.preparation",
     "RunResult": "coterie.runs.result",
     "SynthesizeReport": "coterie.data.prepare.synthetic",
-    "TrainedModel": "coterie.parameters.trained_model",
+    "TrainedModel": "coterie.trained.trained_model",
 }
 
 

@@ -45,10 +45,10 @@ from coterie.contract import load_contract as _load_contract
 from coterie.data.prepare.dialect import DialectName
 from coterie.data.prepare.layout import Layout
 from coterie.data.split import Deal
-from coterie.parameters.trained_model import TrainedModel
 from coterie.runs.events import Event
 from coterie.runs.history import History
 from coterie.runs.result import RunResult
+from coterie.trained.trained_model import TrainedModel
 
 if TYPE_CHECKING:
     import keras
@@ -502,7 +502,7 @@ def describe_model(model: keras.Model) -> KerasModelSection:
     Raises:
         ModelUnfit: No contract can hold the model; the first layer in the way is named.
     """
-    from coterie.models.own import describe_model
+    from coterie.models.keras_model import describe_model
 
     return describe_model(model)
 

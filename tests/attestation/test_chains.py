@@ -13,14 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from coterie.attestation.chains import (
-    ChainRule,
-    chain_end,
-    read_crl,
-    verify_chain,
-    verify_crl,
-    verify_not_revoked,
-)
+from coterie.attestation.chains import ChainRule, chain_end, verify_chain
+from coterie.attestation.revocation import read_crl, verify_crl, verify_not_revoked
 from coterie.attestation.roots import RoleNames, TrustRoot
 from coterie.attestation.verdict import CheckList
 from coterie.errors import EvidenceRefused

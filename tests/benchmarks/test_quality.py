@@ -20,7 +20,7 @@ from benchmarks.quality.tables import (
 from coterie.contract import contract_digest, load_contract
 from coterie.data.prepare.synthetic import synthesize
 from coterie.data.split import split_rows
-from coterie.models.intervals import paired_aucs
+from coterie.metrics.intervals import paired_aucs
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.tensorflow

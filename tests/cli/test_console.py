@@ -13,8 +13,8 @@ from rich.console import Console
 from coterie.cli import console, logs
 from coterie.contract import StartSection
 from coterie.errors import EvidenceRefused
-from coterie.models import ScoreHistogram
-from coterie.models.released import ReleasedScores
+from coterie.metrics.histogram import ScoreHistogram
+from coterie.metrics.released import ReleasedScores
 from coterie.runs.records import WorkerAbsence
 from coterie.runs.result import PartyQuality, result_of
 from tests.report.runs import HFL, outcome

@@ -17,7 +17,7 @@ NODES = (
     "import sys, coterie.nodes, coterie.training, coterie.ps, coterie.keys\n"
     "import coterie.enclave.starting, coterie.nodes.process, coterie.nodes.starting\n"
     "import coterie.nodes.attested, coterie.nodes.chief_node, coterie.nodes.server_node, coterie.nodes.worker_node\n"
-    "import coterie.keys.sealed_dataset, coterie.keys.server.client, coterie.models.own\n"
+    "import coterie.sealed.sealed_dataset, coterie.keys.server.client, coterie.models.keras_model\n"
     "from coterie.training.step import WorkerStep\n"
     "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'coterie'\n"
     "        and m.__file__), sep='\\n')"

@@ -15,8 +15,8 @@ from coterie.data.examples import Examples
 from coterie.data.prepare.preparation import prepare
 from coterie.data.prepare.synthetic import synthesize
 from coterie.errors import ContractInvalid, DataError, OutputInUse
-from coterie.models import ScoreHistogram, roc_auc
-from coterie.models.histogram import MAX_GROUPS
+from coterie.metrics.binary import roc_auc
+from coterie.metrics.histogram import MAX_GROUPS, ScoreHistogram
 from coterie.nodes.baselines import HeldOutScores, ScoreKeeper, _interleaved, compare_privately
 from coterie.nodes.launch import run_in_process
 from coterie.nodes.local import run_local

@@ -8,10 +8,10 @@ import pytest
 
 from coterie.contract import Contract, Node, ResultsSection
 from coterie.errors import KeyRefused
-from coterie.keys.sealed_model import SealedModelFile
 from coterie.nodes.in_process import InProcessFabric, InProcessHub
 from coterie.nodes.participant import _keepers
-from coterie.parameters.trained_model import PlainModelFile
+from coterie.sealed.sealed_model import SealedModelFile
+from coterie.trained.trained_model import PlainModelFile
 from tests.ps.conftest import small_contract
 
 CONTRACT = small_contract()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from coterie.contract import Contract
-from coterie.models.histogram import ScoreHistogram
+from coterie.metrics.histogram import ScoreHistogram
 from coterie.ps.core.aggregation import Gradients, push_weights, sum_gradients
 from coterie.ps.core.evaluation import SPLITS, SplitCounts
 from coterie.ps.core.state import ModelState

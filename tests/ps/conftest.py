@@ -18,8 +18,7 @@ from coterie.arrays import IdArray
 from coterie.contract import Contract, contract_digest
 from coterie.contract.rollback import RollbackConsent
 from coterie.errors import CoterieError, PeerUnreachable
-from coterie.keys.sealed_checkpoints import SealedFileCodec
-from coterie.models.histogram import ScoreHistogram
+from coterie.metrics.histogram import ScoreHistogram
 from coterie.parameters.digest import model_digest
 from coterie.ps.caller import Caller
 from coterie.ps.checkpoints.codec import PlainFileCodec
@@ -35,6 +34,7 @@ from coterie.ps.ports import ParameterServerPort
 from coterie.ps.service import ParameterService
 from coterie.runs import events
 from coterie.runs.outcome import RunOutcome
+from coterie.sealed.sealed_checkpoints import SealedFileCodec
 from coterie.training.client import Position, ServerClient
 from coterie.training.messages import Parameters
 

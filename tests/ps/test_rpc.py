@@ -26,9 +26,8 @@ from coterie.errors import (
     ProtocolError,
     StepRefused,
 )
-from coterie.models.histogram import ScoreHistogram
+from coterie.metrics.histogram import ScoreHistogram
 from coterie.nodes.fabric import Service
-from coterie.parameters.trained_model import PlainModelFile, TrainedModel
 from coterie.plaintext.fabric import PlaintextFabric
 from coterie.ps.caller import Caller
 from coterie.ps.core.evaluation import SPLITS, SplitCounts
@@ -38,6 +37,7 @@ from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import max_message_bytes
 from coterie.ps.wire.frames import ExchangeRequest
 from coterie.runs.events import Event, Listening
+from coterie.trained.trained_model import PlainModelFile, TrainedModel
 from coterie.training.model_download import receive_model
 
 if TYPE_CHECKING:

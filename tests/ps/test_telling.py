@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
-from coterie.nodes.metrics import NodeMetrics
+from coterie.nodes.prometheus import NodeMetrics
 from coterie.ps.core.schedule import Schedule
 from coterie.runs import events
 from coterie.runs.evaluation_file import FILE, Evaluation

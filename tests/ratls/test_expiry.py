@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from coterie.contract import Contract
-from coterie.contract.moments import moment
+from coterie.contract.expiry import moment
 from coterie.contract.signatures import public_key_text
 from coterie.errors import ContractExpired, EvidenceRefused, VoucherRefused
 from coterie.ratls.voucher import PartyKeyVouchers

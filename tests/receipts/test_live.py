@@ -27,7 +27,6 @@ from coterie.errors import CoterieError, ModelDamaged, NodeMissing, ReceiptRefus
 from coterie.nodes.attested import AttestedFabric
 from coterie.nodes.options import NodeOptions
 from coterie.nodes.process import new_incarnation, run_node
-from coterie.parameters.trained_model import TrainedModel
 from coterie.ps.service import ParameterService
 from coterie.ratls.trust import TrustContext, make_trust
 from coterie.ratls.voucher import PartyKeyVouchers
@@ -35,6 +34,7 @@ from coterie.receipts.findings import Findings
 from coterie.receipts.verification import verify_receipt
 from coterie.runs import events
 from coterie.runs.run_files import RECEIPT
+from coterie.trained.trained_model import TrainedModel
 from coterie.training.client import ServerClient
 from tests.ps.conftest import counts_of, small_contract, train_worker
 from tests.ratls.conftest import Clock

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from coterie.contract import Contract, canonical_json, load_contract
-from coterie.models.histogram import ScoreHistogram
-from coterie.models.released import ReleasedScores
+from coterie.metrics.histogram import ScoreHistogram
+from coterie.metrics.released import ReleasedScores
 from coterie.ps.core.disclosure import Disclosure
 from coterie.runs import events
 from coterie.runs.comparison_file import Comparison, Scored

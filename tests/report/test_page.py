@@ -13,7 +13,7 @@ import pytest
 from coterie.contract import StartSection, canonical_json
 from coterie.errors import DataError, OutputInUse
 from coterie.files import only_writer
-from coterie.models.histogram import ScoreHistogram
+from coterie.metrics.histogram import ScoreHistogram
 from coterie.report.figures import WORK
 from coterie.report.record import read_run
 from coterie.report.writing import report_demo, report_folder, report_parties

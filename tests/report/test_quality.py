@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from coterie.models.histogram import ScoreHistogram
-from coterie.models.released import ReleasedScores
+from coterie.metrics.histogram import ScoreHistogram
+from coterie.metrics.released import ReleasedScores
 from coterie.report import quality
 from tests.report.runs import released, scores
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coterie.models.histogram import ScoreHistogram
-from coterie.models.released import ReleasedScores
+from coterie.metrics.histogram import ScoreHistogram
+from coterie.metrics.released import ReleasedScores
 from coterie.runs.evaluation_file import Evaluation
 from coterie.runs.outcome import RunEnd, RunOutcome
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from coterie.errors import CheckpointDamaged
-from coterie.models.histogram import ScoreHistogram
-from coterie.models.released import ReleasedScores
+from coterie.metrics.histogram import ScoreHistogram
+from coterie.metrics.released import ReleasedScores
 from coterie.runs.outcome import RunEnd, RunOutcome
 from coterie.runs.records import WorkerAbsence
 

@@ -9,8 +9,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from coterie.contract import Contract, contract_digest, load_contract
-from coterie.models import ScoreHistogram, accuracy, log_loss, roc_auc
-from coterie.models.released import ReleasedScores
+from coterie.metrics.binary import accuracy, log_loss, roc_auc
+from coterie.metrics.histogram import ScoreHistogram
+from coterie.metrics.released import ReleasedScores
 from coterie.runs.events import ServerTimes, WorkerTimes
 from coterie.runs.outcome import RunEnd, RunOutcome
 from coterie.runs.result import RunResult, TransportName, result_of

@@ -16,8 +16,8 @@ from coterie.data.prepare.preparation import prepare
 from coterie.data.prepare.synthetic import synthesize
 from coterie.models.backend import configure_tensorflow
 from coterie.nodes.launch import run_in_process
-from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
 from coterie.runs.result import RunResult
+from coterie.trained.trained_model import MODEL_NAME, TrainedModel
 from tests.conftest import REPOSITORY
 from tests.system.conftest import contract_text
 

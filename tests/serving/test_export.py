@@ -22,8 +22,8 @@ from coterie.data.prepare.encoding import encode_rows
 from coterie.data.prepare.layout import Layout
 from coterie.data.prepare.reader import CriteoReader
 from coterie.errors import EnvironmentUnfit, ModelUnfit, OutputInUse
-from coterie.parameters.trained_model import TrainedModel
 from coterie.serving.scoring import Scorer, probabilities
+from coterie.trained.trained_model import TrainedModel
 from faults.disk import no_room
 from tests.conftest import REPOSITORY
 from tests.lazily import Lazily

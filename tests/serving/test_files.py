@@ -21,7 +21,7 @@ from coterie.errors import (
     OutputInUse,
     RawDataInvalid,
 )
-from coterie.models.histogram import ScoreHistogram
+from coterie.metrics.histogram import ScoreHistogram
 from coterie.serving.evaluation import evaluate
 from coterie.serving.opening import open_model
 from coterie.serving.prediction import predict

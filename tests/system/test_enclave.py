@@ -18,9 +18,9 @@ from coterie.contract import EnclaveSection
 from coterie.enclave.building import BuildOptions, build_image
 from coterie.enclave.contents import ImageName
 from coterie.enclave.gramine import GramineTools
-from coterie.keys.sealed_model import SEALED_MODEL_NAME
 from coterie.nodes.stopping import EXIT_CODE
-from coterie.parameters.trained_model import TrainedModel
+from coterie.sealed.sealed_model import SEALED_MODEL_NAME
+from coterie.trained.trained_model import TrainedModel
 from tests.system.conftest import Federation, coterie, result_json
 from tests.system.enclaves import EnclaveNode, Image, python_command
 from tests.system.loaded import LISTED, check_lines

@@ -12,9 +12,9 @@ from coterie.contract import Contract, load_contract, parse_contract
 from coterie.nodes.continuing import continued_run
 from coterie.nodes.launch import run_in_process
 from coterie.nodes.start_section import continued
-from coterie.parameters.optimizer_state import STATE_NAME, read_state
-from coterie.parameters.trained_model import TrainedModel
 from coterie.runs.events import Event, StartTaken
+from coterie.trained.optimizer_state import STATE_NAME, read_state
+from coterie.trained.trained_model import TrainedModel
 from tests.system.conftest import (
     Federation,
     Scene,

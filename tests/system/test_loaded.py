@@ -33,8 +33,8 @@ EVERY_ROLE = (
 FOREIGN: dict[Role, tuple[str, ...]] = {
     "ps": (
         "coterie.data", "coterie.models.backend", "coterie.models.core", "coterie.models.dlrm",
-        "coterie.models.own", "coterie.nodes.chief_node", "coterie.nodes.participant",
-        "coterie.nodes.worker_node", "coterie.ps.start", "coterie.training",
+        "coterie.models.keras_model", "coterie.nodes.chief_node", "coterie.nodes.participant",
+        "coterie.nodes.worker_node", "coterie.ps.warm_start", "coterie.training",
     ),
     "worker": (
         "coterie.nodes.chief_node", "coterie.nodes.server_node", "coterie.ps.checkpoints.store",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from coterie.parameters.trained_model import TrainedModel
+from coterie.trained.trained_model import TrainedModel
 from tests.system.conftest import (
     AnyNode,
     Federation,

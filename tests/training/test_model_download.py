@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from coterie.contract import Contract
 from coterie.errors import PeerUnreachable, ProtocolError, RollbackRefused
 from coterie.parameters.sharding import Sharding
-from coterie.parameters.trained_model import PlainModelFile, TrainedModel
 from coterie.ps.methods import ReplyStream, Unary
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.codecs import Reply, Request
+from coterie.trained.trained_model import PlainModelFile, TrainedModel
 from coterie.training.client import ServerClient
 from coterie.training.model_download import merged, receive_model
 from tests.ps.conftest import small_contract

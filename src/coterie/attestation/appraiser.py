@@ -31,7 +31,7 @@ from coterie.attestation.roots import TrustRoot
 from coterie.attestation.screening import Screened, screen
 from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.verdict import Check, CheckList, Verdict
-from coterie.contract.moments import moment
+from coterie.contract.expiry import moment
 from coterie.contract.trust import RoleTrust, TrustSection
 from coterie.errors import EvidenceRefused
 from coterie.kinds import Role, TeeKind

@@ -86,7 +86,7 @@ def verify_chain(
             f"{rule.check}_root",
             f"the {_words(rule)} ends at another root",
             expected=f"the root of {root.vendor}: its name, its key, signed with that key",
-            seen=_common_name(chain[-1].subject) or "a root without a name",
+            seen=common_name(chain[-1].subject) or "a root without a name",
             remedy="accept evidence of this kind only under a contract whose trust.tee says so",
         )
     checks.passed(f"{rule.check}_root", f"the root of {root.vendor}")
@@ -95,14 +95,14 @@ def verify_chain(
         _verify_role(certificate, names, rule, root, is_ca=i > 0 or rule.crl_signer)
     if len(chain) != len(rule.names) + 1:
         raise _wrong_role(rule, f"{len(rule.names) + 1} certificates", f"{len(chain)}")
-    checks.passed(f"{rule.check}_role", _common_name(chain[0].subject))
+    checks.passed(f"{rule.check}_role", common_name(chain[0].subject))
     # The root's own signature was checked with its identity, above.
     if not all(_signature_holds(*pair) for pair in pairwise(chain)):
         raise collateral_refused(
             f"{rule.check}_signature",
             f"a signature in the {_words(rule)} does not hold",
             expected="every certificate signed by the next one (ECDSA P-256, SHA-256)",
-            seen=" <- ".join(_common_name(cert.subject) for cert in chain),
+            seen=" <- ".join(common_name(cert.subject) for cert in chain),
         )
     checks.passed(f"{rule.check}_signature")
     for certificate in chain:
@@ -111,7 +111,7 @@ def verify_chain(
             raise collateral_refused(
                 f"{rule.check}_validity",
                 f"a certificate in the {_words(rule)} is not valid now",
-                expected=f"{_common_name(certificate.subject)} valid at {at.isoformat()}",
+                expected=f"{common_name(certificate.subject)} valid at {at.isoformat()}",
                 seen=f"valid from {start.isoformat()} to {end.isoformat()}",
             )
     checks.passed(f"{rule.check}_validity", f"until {chain_end(chain).isoformat()}")
@@ -151,7 +151,7 @@ def _verify_role(
     *,
     is_ca: bool,
 ) -> None:
-    common = _common_name(certificate.subject)
+    common = common_name(certificate.subject)
     organization = _attribute(certificate.subject, NameOID.ORGANIZATION_NAME)
     if common not in names or organization != root.names.organization:
         raise _wrong_role(
@@ -200,108 +200,8 @@ def _signature_holds(certificate: x509.Certificate, issuer: x509.Certificate) ->
     return True
 
 
-@lru_cache(maxsize=32)
-def read_crl(der: bytes, check: str) -> x509.CertificateRevocationList:
-    """Reads a DER revocation list.
-
-    Raises:
-        EvidenceRefused: It is missing or malformed (check ``<check>_format``).
-    """
-    try:
-        crl = x509.load_der_x509_crl(der)
-        known = {x509.CRLNumber.oid, x509.AuthorityKeyIdentifier.oid}
-        # asn1crypto parses lazily: read everything now that is used later.
-        _ = (crl.issuer, crl.last_update_utc, crl.next_update_utc, crl.signature_hash_algorithm)
-        _ = [(revoked.serial_number, revoked.revocation_date_utc) for revoked in crl]
-        if not any(ext.critical and ext.oid not in known for ext in crl.extensions):
-            return crl
-        seen = "an unknown critical extension"
-    except UNREADABLE:
-        seen = "other bytes" if der else "nothing"
-    raise collateral_refused(
-        f"{check}_format",
-        f"the collateral's {check.replace('_', ' ')} is missing or malformed",
-        expected="a certificate revocation list in DER",
-        seen=seen,
-    )
-
-
-def verify_crl(
-    crl: x509.CertificateRevocationList,
-    check: str,
-    *,
-    issuer: x509.Certificate,
-    at: datetime,
-    checks: CheckList,
-) -> datetime:
-    """Verifies the issuer of a revocation list, and that the list is current.
-
-    Returns:
-        Time at which its next update is due.
-
-    Raises:
-        EvidenceRefused: It fails ``<check>_issuer`` or ``<check>_validity``.
-    """
-    if crl.issuer != issuer.subject or not _crl_signature_holds(
-        crl.public_bytes(Encoding.DER), issuer
-    ):
-        raise collateral_refused(
-            f"{check}_issuer",
-            f"the {check.replace('_', ' ')} is not by the CA that it stands for",
-            expected=f"issued and signed by {_common_name(issuer.subject)}",
-            seen=f"issued by {_common_name(crl.issuer)}"
-            + (", with a signature that does not hold" if crl.issuer == issuer.subject else ""),
-        )
-    checks.passed(f"{check}_issuer", _common_name(issuer.subject))
-    end = crl.next_update_utc
-    if end is None or not crl.last_update_utc <= at <= end:
-        raise collateral_refused(
-            f"{check}_validity",
-            f"the {check.replace('_', ' ')} is not current",
-            expected=f"current at {at.isoformat()}",
-            seen=f"from {crl.last_update_utc.isoformat()} to "
-            + (end.isoformat() if end else "no end"),
-        )
-    checks.passed(f"{check}_validity", f"until {end.isoformat()}")
-    return end
-
-
-def verify_not_revoked(
-    certificates: tuple[x509.Certificate, ...],
-    crl: x509.CertificateRevocationList,
-    check: str,
-    checks: CheckList,
-) -> None:
-    """Refuses certificates that their issuer's revocation list names.
-
-    Raises:
-        EvidenceRefused: One of them is revoked.
-    """
-    for certificate in certificates:
-        serial = certificate.serial_number
-        if crl.get_revoked_certificate_by_serial_number(serial) is not None:
-            raise EvidenceRefused(
-                check,
-                f"the certificate of {_common_name(certificate.subject)} is revoked",
-                expected="a certificate that its CA stands by",
-                seen=f"serial {serial:x} on the revocation list",
-                remedy="do not use this platform; its keys may be out",
-            )
-    checks.passed(check)
-
-
-@lru_cache(maxsize=32)
-def _crl_signature_holds(der: bytes, issuer: x509.Certificate) -> bool:
-    key = issuer.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        return False
-    try:
-        return x509.load_der_x509_crl(der).is_signature_valid(key)
-    except UNREADABLE:
-        return False
-
-
-def _common_name(name: x509.Name) -> str:
+def common_name(name: x509.Name) -> str:
+    """The common name that occurs once in a name, at most 128 characters; else empty."""
     return _attribute(name, NameOID.COMMON_NAME)
 
 

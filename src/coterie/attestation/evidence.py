@@ -22,19 +22,11 @@ from cryptography.x509.oid import NameOID
 
 from coterie.attestation import dcap
 from coterie.attestation.attributes import SGX_RULES, TDX_RULES, verify_attributes
-from coterie.attestation.chains import (
-    LONGEST_CHAIN,
-    ChainRule,
-    chain_end,
-    read_chain,
-    read_crl,
-    verify_chain,
-    verify_crl,
-    verify_not_revoked,
-)
+from coterie.attestation.chains import LONGEST_CHAIN, ChainRule, chain_end, read_chain, verify_chain
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.pem import canonical_chain
 from coterie.attestation.quote import TEE_TDX, Quote
+from coterie.attestation.revocation import read_crl, verify_crl, verify_not_revoked
 from coterie.attestation.roots import SIMULATED_NAMES, TrustRoot
 from coterie.attestation.statements import parse_statement, verify_statement
 from coterie.attestation.verdict import Check, CheckList, collateral_refused

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from coterie.attestation.chains import read_crl
 from coterie.attestation.collateral import Collateral
+from coterie.attestation.revocation import read_crl
 from coterie.attestation.statements import parse_statement
 
 

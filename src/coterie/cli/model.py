@@ -29,7 +29,7 @@ def describe(
     Example: coterie model describe dcn.keras >> contract.toml
     """
     from coterie.models.backend import configure_tensorflow
-    from coterie.models.own import describe_model
+    from coterie.models.keras_model import describe_model
 
     configure_tensorflow(1)
     import keras

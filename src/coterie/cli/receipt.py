@@ -149,7 +149,7 @@ def _file_of(path: Path) -> Path:
 
 def _check_model(contract_digest: str, digest: str, path: Path) -> None:
     """Refuses a model file that is not the run's. Reading has already checked its digests."""
-    from coterie.parameters.trained_model import TrainedModel
+    from coterie.trained.trained_model import TrainedModel
 
     found = TrainedModel.read(path)
     for what, expected, seen in (

@@ -16,7 +16,7 @@ from coterie.cli.options import AsJson, PccsUrl, SealKeyFile
 from coterie.files import silence_output, unhindered
 
 if TYPE_CHECKING:
-    from coterie.parameters.optimizer_state import StateSummary
+    from coterie.trained.optimizer_state import StateSummary
 
 
 def seal(
@@ -43,8 +43,8 @@ def seal(
     Example: coterie seal data/acme acme-sealed --to contract.toml --party acme --key acme-data.key
     """
     from coterie.contract import load_contract
-    from coterie.keys.data_key import DataKey
-    from coterie.keys.sealed_dataset import seal_dataset
+    from coterie.sealed.data_key import DataKey
+    from coterie.sealed.sealed_dataset import seal_dataset
 
     agreed = load_contract(contract)
     made = DataKey.generate(party)
@@ -75,7 +75,7 @@ def seal_key(
 
     Example: coterie seal-key acme-model.key --party acme
     """
-    from coterie.keys.data_key import DataKey
+    from coterie.sealed.data_key import DataKey
 
     made = DataKey.generate(party)
     made.write(out)
@@ -104,8 +104,8 @@ def seal_model(
 
     Example: coterie seal-model run1 start --key acme-model.key
     """
-    from coterie.keys.data_key import DataKey
-    from coterie.keys.sealed_model import seal_model as sealed_files
+    from coterie.sealed.data_key import DataKey
+    from coterie.sealed.sealed_model import seal_model as sealed_files
 
     written = sealed_files(folder, out, DataKey.read(key))
     if as_json:
@@ -133,9 +133,9 @@ def unseal(
     Example: coterie unseal model.coterie.sealed model.coterie --key acme-model.key
     """
     from coterie.errors import OutputInUse
-    from coterie.keys.data_key import DataKey
-    from coterie.keys.sealed_model import open_sealed_model, sealed_name
-    from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
+    from coterie.sealed.data_key import DataKey
+    from coterie.sealed.sealed_model import open_sealed_model, sealed_name
+    from coterie.trained.trained_model import MODEL_NAME, TrainedModel
 
     opener = DataKey.read(key)
     name = sealed_name(sealed, opener)
@@ -160,7 +160,7 @@ def unseal(
 def _write_state(octets: memoryview, out: Path) -> StateSummary:
     """Writes an optimizer state's file after checking every byte."""
     from coterie.files import writing, written_aside
-    from coterie.parameters.optimizer_state import read_state
+    from coterie.trained.optimizer_state import read_state
 
     with writing(out), written_aside(out) as file:
         file.write(octets)

@@ -1,7 +1,7 @@
 """The contract's ``[model]`` section of kind ``keras``: a party's own architecture, as data.
 
 Every node reads it. The parameter server has no Keras and needs only the parameters. The worker
-builds the layers (``models/own.py``) and refuses a model whose variables are not exactly the
+builds the layers (``models/keras_model.py``) and refuses a model whose variables are not exactly the
 parameters. ``coterie model describe`` writes the section from a Keras model.
 """
 

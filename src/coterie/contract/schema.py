@@ -9,9 +9,9 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from coterie.address import Address, AddressText
 from coterie.contract.data import DataSection
+from coterie.contract.expiry import Moment, moment
 from coterie.contract.keras_model import KerasModelSection
 from coterie.contract.model import ModelSection
-from coterie.contract.moments import Moment, moment
 from coterie.contract.section import Section
 from coterie.contract.start import StartSection, check_start
 from coterie.contract.tensorflow import TensorFlowSection

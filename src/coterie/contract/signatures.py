@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from coterie.contract.digest import contract_digest
-from coterie.contract.moments import check_in_force
+from coterie.contract.expiry import check_in_force
 from coterie.contract.schema import Contract
 from coterie.errors import ContractInvalid, OutputInUse, SignatureRefused
 from coterie.files import read_bounded, unwritable, write_new

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from coterie.contract.moments import Moment
+from coterie.contract.expiry import Moment
 from coterie.contract.section import Section
 from coterie.kinds import Role, TcbStatus, TeeKind
 

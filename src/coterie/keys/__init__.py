@@ -1,1 +1,1 @@
-"""Keys, and the files sealed under them: data sets, models, checkpoints."""
+"""The key of a run's checkpoints; ``server`` is the program that gives keys to attested nodes."""

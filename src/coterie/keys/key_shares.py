@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from coterie.contract import Contract, contract_digest
 from coterie.errors import KeyRefused
-from coterie.keys.sealed_file import KEY_BYTES
+from coterie.sealed.sealed_file import KEY_BYTES
 
 SHARE_BYTES = 32
 _SHARE = b"coterie checkpoint share 1\0"

@@ -57,7 +57,7 @@ class OwnModelMaker:
         Raises:
             ModelUnfit: The layers do not fit together, or need too much memory.
         """
-        from coterie.models.own import build_model
+        from coterie.models.keras_model import build_model
 
         layers = [LayerSection.model_validate_json(layer) for layer in self.layers]
         return build_model(

@@ -10,7 +10,7 @@ import numpy as np
 from coterie.contract import Contract, Node
 from coterie.data.dataset import DataSet, open_dataset
 from coterie.data.examples import Examples, join_examples
-from coterie.models.groups import Floats
+from coterie.metrics.groups import Floats
 from coterie.nodes.local import run_local
 from coterie.ps.core.disclosure import Disclosure
 from coterie.ps.core.schedule import Schedule

@@ -16,11 +16,11 @@ from coterie.runs.events import Event, EventSink
 if TYPE_CHECKING:  # for types only: every node imports this module, but only its own role's code
     from coterie.contract.rollback import RollbackConsent
     from coterie.data.dataset import DataSet
-    from coterie.parameters.model_file import Target
     from coterie.ps.ports import DataReceiverPort, ParameterServerPort
     from coterie.ps.service import ParameterService
     from coterie.runs.outcome import RunEnd, RunOutcome
     from coterie.runs.result import RunResult
+    from coterie.trained.model_file import Target
     from coterie.training.evaluation import ScoreSink
     from coterie.training.start_giver import StartFiles
 

@@ -9,19 +9,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from coterie.contract import Contract
-from coterie.contract.moments import check_in_force
+from coterie.contract.expiry import check_in_force
 from coterie.data.manifest import read_manifest
 from coterie.nodes.fabric import no_key
 from coterie.nodes.process import check_engine
 from coterie.nodes.supervisor import Supervisor
-from coterie.parameters.optimizer_state import STATE_NAME
-from coterie.parameters.trained_model import MODEL_NAME, PlainModelFile
 from coterie.runs.directory import open_run_directory
 from coterie.runs.evaluation_file import Evaluation
 from coterie.runs.event_log import all_of, event_log, read_events
 from coterie.runs.events import EventSink, Finished
 from coterie.runs.result import OwnQualities, PartyRows, RunResult, TransportName, result_of
 from coterie.runs.result_file import write_result
+from coterie.trained.optimizer_state import STATE_NAME
+from coterie.trained.trained_model import MODEL_NAME, PlainModelFile
 from coterie.training.start_giver import StartFiles, check_named
 
 ATTESTED_NODE = (sys.executable, "-m", "coterie", "node")

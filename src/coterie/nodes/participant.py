@@ -14,8 +14,6 @@ from coterie.data.examples import Examples
 from coterie.errors import CoterieError, DataError, PeerUnreachable
 from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext
 from coterie.nodes.options import NodeOptions
-from coterie.parameters.optimizer_state import STATE_NAME
-from coterie.parameters.trained_model import MODEL_NAME, PlainModelFile
 from coterie.ps.farewell import farewell_of
 from coterie.runs.events import (
     DoneBefore,
@@ -26,6 +24,8 @@ from coterie.runs.events import (
     ServerLost,
     Waiting,
 )
+from coterie.trained.optimizer_state import STATE_NAME
+from coterie.trained.trained_model import MODEL_NAME, PlainModelFile
 from coterie.training.client import ServerClient, WaitsFor
 from coterie.training.model_download import receive_model, receive_optimizer_state
 from coterie.training.rollback_guard import RollbackGuard
@@ -224,7 +224,7 @@ def _opener(
     if data is None:
         return None
     from coterie.data.dataset import open_dataset
-    from coterie.keys.sealed_dataset import SealedDataSet, check_owner, open_sealed_dataset
+    from coterie.sealed.sealed_dataset import SealedDataSet, check_owner, open_sealed_dataset
 
     def opened() -> DataSet:
         sealed = SealedDataSet.at(data)
@@ -257,8 +257,8 @@ def _keepers(
     key = fabric.model_key()
     if key is None:
         return PlainModelFile(out / MODEL_NAME), PlainModelFile(out / STATE_NAME)
-    from coterie.keys.data_key import DataKey
-    from coterie.keys.sealed_model import SealedModelFile
+    from coterie.sealed.data_key import DataKey
+    from coterie.sealed.sealed_model import SealedModelFile
 
     sealing = DataKey(node.party, *key)
     return SealedModelFile.in_folder(out, MODEL_NAME, sealing), SealedModelFile.in_folder(

@@ -94,7 +94,7 @@ def _casing(context: NodeContext, place: tuple[int, int]) -> FileCodec:
     contract = context.contract
     if not contract.trust.checkpoints_sealed or context.fabric.proves_nothing:
         return PlainFileCodec()
-    from coterie.keys.sealed_checkpoints import SealedFileCodec
+    from coterie.sealed.sealed_checkpoints import SealedFileCodec
 
     return SealedFileCodec(context.fabric.checkpoint_key(), contract_digest(contract), place)
 

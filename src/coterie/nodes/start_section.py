@@ -6,9 +6,9 @@ from pathlib import Path
 
 from coterie.contract import Contract, DataSection, StartSection, with_section
 from coterie.errors import ContractInvalid, StartRefused
-from coterie.parameters.optimizer_state import STATE_NAME, read_state
-from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
-from coterie.ps.start.mapping import StartMapping, check_optimizers
+from coterie.ps.warm_start.mapping import StartMapping, check_optimizers
+from coterie.trained.optimizer_state import STATE_NAME, read_state
+from coterie.trained.trained_model import MODEL_NAME, TrainedModel
 
 
 def continued(

@@ -21,7 +21,7 @@ from coterie.runs.event_log import all_of
 from coterie.runs.events import EventSink
 
 if TYPE_CHECKING:  # imported only for metrics
-    from coterie.nodes.metrics import NodeMetrics
+    from coterie.nodes.prometheus import NodeMetrics
 
 
 def start_node(
@@ -83,8 +83,8 @@ def start_node(
 
 @contextmanager
 def _metrics(node: Node, port: int) -> Iterator[NodeMetrics]:
-    from coterie.nodes.metrics import NodeMetrics
-    from coterie.nodes.metrics_exporter import serving_metrics
+    from coterie.nodes.prometheus import NodeMetrics
+    from coterie.nodes.prometheus_exporter import serving_metrics
 
     metrics = NodeMetrics(node)
     with serving_metrics(metrics.registry, port):

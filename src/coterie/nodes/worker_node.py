@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import partial
 
 from coterie.data.examples import Examples
-from coterie.models.histogram import ScoreHistogram
-from coterie.models.released import ReleasedScores
+from coterie.metrics.histogram import ScoreHistogram
+from coterie.metrics.released import ReleasedScores
 from coterie.nodes.fabric import NodeContext
 from coterie.nodes.participant import (
     check_start,
@@ -30,8 +30,8 @@ from coterie.runs.events import (
 from coterie.training.client import ServerClient
 from coterie.training.data_transfer import DataInbox
 from coterie.training.evaluation import evaluate, validate
-from coterie.training.own_steps import OwnSteps
 from coterie.training.step import WorkerStep
+from coterie.training.step_reports import OwnSteps
 from coterie.training.worker import Trainer
 from coterie.waiting import Patience
 

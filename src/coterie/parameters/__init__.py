@@ -1,4 +1,1 @@
-"""Parameters of a model: initial values, who holds which rows, the digest, and the files of a trained model.
-
-Nothing here loads TensorFlow: a model file is read, checked and asked for rows by NumPy alone.
-"""
+"""Parameters of a model: their initial values, which shard holds which rows, and their digest."""

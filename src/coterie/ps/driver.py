@@ -19,10 +19,10 @@ from coterie.contract.rollback import RollbackConsent
 from coterie.errors import CheckpointDamaged, CoterieError, PeerUnreachable
 from coterie.files import unwritable
 from coterie.ps.checkpoints.records import Checkpoints, DurableCheckpoint
-from coterie.ps.core.calls import NodeCalls
 from coterie.ps.core.disclosure import Disclosure
 from coterie.ps.core.follower import AskCommit, AskConclude, AskEnlist
 from coterie.ps.core.leader import Publish
+from coterie.ps.core.node_calls import NodeCalls
 from coterie.ps.core.procedures import (
     Broken,
     Called,

@@ -1,6 +1,6 @@
 """A parameter server shard's calls, whatever transport they come over.
 
-What a peer sent is decoded and bounded here; the core answers (``ps/core/calls.py``), by the driver.
+What a peer sent is decoded and bounded here; the core answers (``ps/core/node_calls.py``), by the driver.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from coterie.errors import CoterieError, MessageRefused
 from coterie.ps.caller import Caller
 from coterie.ps.core.evaluation import SplitCounts
-from coterie.ps.download import (
+from coterie.ps.driver import Driver
+from coterie.ps.model_download import (
     check_given_out,
     check_recipient,
     model_parts,
     part_count,
     state_parts,
 )
-from coterie.ps.driver import Driver
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.progress import Progress, progress_of
 from coterie.ps.times import times_from_wire
@@ -30,7 +30,7 @@ from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
 from coterie.runs.outcome import RunOutcome
 
 if TYPE_CHECKING:
-    from coterie.ps.start.inbox import StartInbox
+    from coterie.ps.warm_start.inbox import StartInbox
 
 
 class ParameterService:
@@ -215,6 +215,6 @@ class ParameterService:
 
 def _start_inbox(driver: Driver) -> StartInbox:
     """The inbox of a run with a start; other runs never import it."""
-    from coterie.ps.start.inbox import StartInbox
+    from coterie.ps.warm_start.inbox import StartInbox
 
     return StartInbox(driver)

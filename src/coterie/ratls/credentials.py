@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from coterie.attestation.tee.base import Tee
 from coterie.contract import Contract, Node
-from coterie.contract.moments import check_in_force
+from coterie.contract.expiry import check_in_force
 from coterie.errors import CoterieError, PeerUnreachable
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.voucher import Voucher, VoucherSource, verify_voucher

@@ -13,11 +13,11 @@ from markupsafe import Markup
 
 from coterie import __version__
 from coterie.contract import Contract, LocalSection
-from coterie.models.intervals import Interval
+from coterie.metrics.intervals import Interval
 from coterie.report import palette
 from coterie.report.drawing import Drawing
 from coterie.report.figures import WORK
-from coterie.report.own import OwnRecord
+from coterie.report.party_report import OwnRecord
 from coterie.report.record import RunRecord
 from coterie.runs.comparison_file import Comparison
 from coterie.runs.result import RunResult, seconds_of

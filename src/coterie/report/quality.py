@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coterie.models.intervals import proportion_interval
-from coterie.models.released import ReleasedScores
+from coterie.metrics.intervals import proportion_interval
+from coterie.metrics.released import ReleasedScores
 from coterie.report.drawing import DASHES, Drawing, finish, legend, new_figure
 from coterie.report.palette import IDLE, SERIES
 

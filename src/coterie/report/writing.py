@@ -7,8 +7,8 @@ from pathlib import Path
 from coterie.files import only_writer, write_whole, writing
 from coterie.report import figures, quality
 from coterie.report.drawing import Drawing, style
-from coterie.report.own import read_own
 from coterie.report.page import Pairs, Report, Section, render
+from coterie.report.party_report import read_own
 from coterie.report.record import RunRecord, read_run
 from coterie.runs.comparison_file import FILE as COMPARISON
 from coterie.runs.comparison_file import Comparison

@@ -10,8 +10,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from coterie.files import write_whole, writing
-from coterie.models.groups import Floats
-from coterie.models.intervals import Interval, paired_aucs
+from coterie.metrics.groups import Floats
+from coterie.metrics.intervals import Interval, paired_aucs
 from coterie.runs.run_files import read_beside
 
 FILE = "comparison.json"

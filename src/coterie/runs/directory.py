@@ -32,11 +32,11 @@ from coterie.files import (
     write_whole,
     writing,
 )
-from coterie.parameters.optimizer_state import STATE_NAME, read_state
-from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
 from coterie.runs.result import RunResult, TransportName
 from coterie.runs.result_file import RESULT, parse_result, write_result
 from coterie.runs.run_files import CONTRACT, PARENTS, RECEIPT, parent_receipts
+from coterie.trained.optimizer_state import STATE_NAME, read_state
+from coterie.trained.trained_model import MODEL_NAME, TrainedModel
 
 STAMP = "run.json"
 _KEYS = "keys"

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from coterie.files import write_whole, writing
-from coterie.models.released import ReleasedScores
+from coterie.metrics.released import ReleasedScores
 from coterie.runs.outcome import RunOutcome
 from coterie.runs.run_files import read_beside
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from coterie.errors import CheckpointDamaged
-from coterie.models.released import ReleasedScores
+from coterie.metrics.released import ReleasedScores
 from coterie.runs.events import ServerTimes, WorkerTimes
 from coterie.runs.records import Validated, WorkerAbsence
 

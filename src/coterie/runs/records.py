@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from coterie.models.released import ReleasedScores
+from coterie.metrics.released import ReleasedScores
 
 
 class WorkerAbsence(BaseModel):

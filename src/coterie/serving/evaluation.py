@@ -14,11 +14,11 @@ from coterie.data.prepare.encoding import encode_rows
 from coterie.data.prepare.layout import Layout
 from coterie.data.prepare.reader import CriteoReader
 from coterie.errors import DataSetMismatch
-from coterie.models.counting import ScoreCounter
-from coterie.models.histogram import ScoreHistogram
-from coterie.models.metrics import Metrics
-from coterie.parameters.trained_model import TrainedModel
+from coterie.metrics.binary import Metrics
+from coterie.metrics.counting import ScoreCounter
+from coterie.metrics.histogram import ScoreHistogram
 from coterie.serving.scoring import Scorer
+from coterie.trained.trained_model import TrainedModel
 
 _ROWS_AT_A_TIME = 1 << 14
 

@@ -22,8 +22,8 @@ from coterie.errors import EnvironmentUnfit, ModelUnfit, OutputInUse
 from coterie.files import made_new, unwritable
 from coterie.models.core import core_of
 from coterie.models.dlrm import assign_flat
-from coterie.parameters.trained_model import TrainedModel
 from coterie.serving.layers import HashedRows, LogFeatures, RowLookup, ServingModel
+from coterie.trained.trained_model import TrainedModel
 
 Format = Literal["saved_model", "keras"]
 

@@ -8,8 +8,8 @@ import polars as pl
 
 from coterie.data.prepare.data_frames import Frame, PandasFrame, is_frame
 from coterie.data.prepare.layout import Layout
-from coterie.parameters.trained_model import TrainedModel
 from coterie.serving.prediction import predict_frame
+from coterie.trained.trained_model import TrainedModel
 
 __all__ = ["is_frame", "predict"]
 

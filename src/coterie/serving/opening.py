@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from coterie.errors import ModelDamaged
-from coterie.keys.sealed_model import SEALED_MODEL_NAME
-from coterie.parameters.trained_model import MODEL_NAME, TrainedModel
+from coterie.sealed.sealed_model import SEALED_MODEL_NAME
+from coterie.trained.trained_model import MODEL_NAME, TrainedModel
 
 
 def open_model(path: Path) -> TrainedModel:

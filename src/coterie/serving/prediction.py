@@ -18,8 +18,8 @@ from coterie.data.prepare.layout import Layout
 from coterie.data.prepare.reader import CriteoReader, RawRows
 from coterie.errors import OutputInUse, UsageError
 from coterie.files import made_new, unwritable
-from coterie.parameters.trained_model import TrainedModel
 from coterie.serving.scoring import Scorer, probabilities
+from coterie.trained.trained_model import TrainedModel
 
 SUFFIXES = (".csv", ".parquet")
 Progress = Callable[[str, int, int], None]

@@ -6,8 +6,8 @@ import numpy as np
 
 from coterie.arrays import FloatArray
 from coterie.data.examples import Batch
-from coterie.parameters.trained_model import TrainedModel
 from coterie.ps.wire.bounds import EVALUATION_BATCH
+from coterie.trained.trained_model import TrainedModel
 from coterie.training.step import WorkerStep, unique_rows
 
 

@@ -10,8 +10,8 @@ from coterie.arrays import FloatArray, IdArray
 from coterie.contract import DataSection
 from coterie.data.dataset import DataSet
 from coterie.data.examples import Examples
-from coterie.models.counting import ScoreCounter
-from coterie.models.histogram import MAX_GROUPS, ScoreHistogram
+from coterie.metrics.counting import ScoreCounter
+from coterie.metrics.histogram import MAX_GROUPS, ScoreHistogram
 from coterie.ps.core.evaluation import SPLITS, SplitCounts
 from coterie.ps.wire.bounds import EVALUATION_BATCH
 from coterie.training.client import ServerClient

@@ -15,12 +15,12 @@ import numpy as np
 from coterie.arrays import FloatArray, IdArray
 from coterie.contract import Contract
 from coterie.errors import ProtocolError, RollbackRefused
-from coterie.parameters.model_file import ModelWriter, Target, model_file_bytes
-from coterie.parameters.optimizer_state import StateWriter, state_file_bytes
 from coterie.parameters.sharding import Sharding
 from coterie.ps.core.state import state_sizes
-from coterie.ps.download import rows_per_part
+from coterie.ps.model_download import rows_per_part
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.trained.model_file import ModelWriter, Target, model_file_bytes
+from coterie.trained.optimizer_state import StateWriter, state_file_bytes
 from coterie.training.client import ServerClient
 
 Piece = tuple[IdArray, FloatArray]

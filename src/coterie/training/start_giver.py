@@ -9,12 +9,12 @@ from typing import BinaryIO
 
 from coterie.contract import Contract
 from coterie.errors import ContractInvalid, StartRefused
-from coterie.keys.sealed_file import Seal, SealReader, set_of
-from coterie.parameters.optimizer_state import STATE_NAME
-from coterie.parameters.trained_model import MODEL_NAME
-from coterie.ps.start.files import check_files
+from coterie.ps.warm_start.files import check_files
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import PART_BYTES
+from coterie.sealed.sealed_file import Seal, SealReader, set_of
+from coterie.trained.optimizer_state import STATE_NAME
+from coterie.trained.trained_model import MODEL_NAME
 
 
 class StartFiles:

@@ -15,7 +15,6 @@ from coterie.attestation.collateral_source import CachedCollateral, SimulatedCol
 from coterie.attestation.tee.simulated import SimulatedTee
 from coterie.contract import Contract
 from coterie.errors import CoterieError
-from coterie.keys.data_key import DataKey
 from coterie.keys.server.client import KeyServerClient
 from coterie.keys.server.journal import Journal
 from coterie.keys.server.policy import KeyPolicy, Release
@@ -24,6 +23,7 @@ from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.listener import AttestationListener, ListenerLimits, listen
 from coterie.ratls.refusals import Refused
 from coterie.ratls.trust import RelyingParty
+from coterie.sealed.data_key import DataKey
 from tests.ratls.conftest import MEASUREMENT, World
 
 KEY = DataKey("acme", b"\1" * 32, b"\2" * 32)

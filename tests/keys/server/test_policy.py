@@ -17,12 +17,12 @@ from coterie.errors import (
     KeyRefused,
     VoucherRefused,
 )
-from coterie.keys.data_key import DataKey
 from coterie.keys.server.messages import KeyRequest
 from coterie.keys.server.policy import KeyPolicy, Release
 from coterie.kinds import Role
 from coterie.ratls.claims import Claims
 from coterie.ratls.voucher import sign_voucher
+from coterie.sealed.data_key import DataKey
 from tests.ratls.conftest import CONTRACT, World
 
 POLICY = """

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from coterie.files import write_whole
-from coterie.keys.sealed_checkpoints import SealedFileCodec
 from coterie.ps.checkpoints.codec import FileCodec, PlainFileCodec
 from coterie.ps.checkpoints.files import SmallFiles
+from coterie.sealed.sealed_checkpoints import SealedFileCodec
 from faults.disk import PowerCut
 
 CASINGS: list[FileCodec] = [PlainFileCodec(), SealedFileCodec(bytes(32), bytes(32), (0, 1))]

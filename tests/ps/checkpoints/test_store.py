@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 
 from coterie.contract import Contract, contract_digest
 from coterie.errors import CheckpointDamaged, CoterieError, EnvironmentUnfit
-from coterie.keys.sealed_checkpoints import SealedFileCodec
 from coterie.ps.checkpoints.records import DurableCheckpoint, RunRecord
 from coterie.ps.checkpoints.store import CheckpointStore
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.membership import TrainingData
 from coterie.ps.core.state import ModelState
 from coterie.runs.records import WorkerAbsence
+from coterie.sealed.sealed_checkpoints import SealedFileCodec
 from faults.disk import PowerCut, no_room
 from tests.conftest import REPOSITORY
 from tests.ps.checkpoints.test_segments import Worn

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from coterie.errors import MessageRefused
-from coterie.models.histogram import MAX_GROUPS, ScoreHistogram
-from coterie.models.released import ReleasedScores
+from coterie.metrics.histogram import MAX_GROUPS, ScoreHistogram
+from coterie.metrics.released import ReleasedScores
 from coterie.ps.core.disclosure import EVERYTHING, Disclosure
 from coterie.ps.core.evaluation import EvaluationTotals, SplitCounts
 from coterie.ps.wire import ps_pb2 as pb

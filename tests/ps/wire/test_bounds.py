@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from coterie.contract import Contract
 from coterie.errors import MessageRefused
-from coterie.models.histogram import MAX_GROUPS, SUMS
+from coterie.metrics.histogram import MAX_GROUPS, SUMS
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.bounds import EVALUATION_BATCH, PART_BYTES, MessageBounds, max_message_bytes
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Push

@@ -28,10 +28,10 @@ from coterie.data.hashing import rows_of_hashes
 from coterie.data.manifest import MANIFEST_NAME, SPLITS, ExampleFile, Manifest, Source, Split
 from coterie.data.prepare.compression import RawFile
 from coterie.data.prepare.layout import Layout
+from coterie.data.prepare.plausibility import Suspicions
 from coterie.data.prepare.reader import CriteoReader
 from coterie.data.prepare.staging import StagedRows, Staging, StagingWriter
 from coterie.data.prepare.statistics import TrainingStatistics, among
-from coterie.data.prepare.suspicions import Suspicions
 from coterie.data.split import MINIMUM_ROWS, Deal, deal_rows, split_rows
 from coterie.errors import DataSetMismatch, OutputInUse, RawDataInvalid
 from coterie.files import move_new, sync, sync_folder, unwritable
@@ -50,7 +50,7 @@ class PrepareReport:
         source: The raw file, as every manifest names it.
         manifests: One per party, in contract order.
         warnings: Unusual properties of the data, one sentence each
-            (:mod:`coterie.data.prepare.suspicions`).
+            (:mod:`coterie.data.prepare.plausibility`).
     """
 
     directory: Path

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from coterie.data.prepare import dialect
 from coterie.data.prepare.numeric import NUMBER_PATTERN
-from coterie.data.prepare.suspicions import ID_NAME
+from coterie.data.prepare.plausibility import ID_NAME
 from coterie.text import printable
 
 _FEW_WORDS = 0.1

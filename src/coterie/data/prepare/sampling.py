@@ -22,9 +22,9 @@ from coterie.data.prepare.header import (
     names_columns,
     split_line,
 )
+from coterie.data.prepare.plausibility import ID_NAME
 from coterie.data.prepare.recognition import BYTE_ORDER_MARK, refuse_what_is_no_text, suspected
 from coterie.data.prepare.sampled_column import SampledColumn
-from coterie.data.prepare.suspicions import ID_NAME
 from coterie.errors import RawDataInvalid, UsageError
 from coterie.text import printable
 

@@ -21,7 +21,6 @@ from coterie.errors import (
     SignatureRefused,
 )
 from coterie.keys.key_shares import SHARE_BYTES
-from coterie.keys.sealed_file import ID_BYTES, KEY_BYTES
 from coterie.keys.server.messages import (
     GRANT_BYTES,
     HELLO_BYTES,
@@ -40,6 +39,7 @@ from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.refusals import Refused, Tally, log_refusal
 from coterie.ratls.request import Exchange, dialled, fresh_evidence
 from coterie.ratls.voucher import Voucher
+from coterie.sealed.sealed_file import ID_BYTES, KEY_BYTES
 from coterie.waiting import Backoff, Failure, WaitSink, trying, untold
 
 _FIRST_DELAY_SECONDS = 0.1

@@ -37,11 +37,11 @@ from coterie.contract.loading import text_of
 from coterie.contract.trust import TrustSection
 from coterie.errors import ContractInvalid, ContractMismatch, KeyRefused
 from coterie.files import read_bounded
-from coterie.keys.data_key import DataKey
 from coterie.keys.server.messages import KeyRequest
 from coterie.kinds import Role
 from coterie.ratls.claims import Claims
 from coterie.ratls.voucher import Voucher, verify_voucher
+from coterie.sealed.data_key import DataKey
 
 _MAX_BYTES = 1 << 16
 

@@ -10,7 +10,7 @@ from typing import assert_never
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from coterie.contract.moments import check_in_force
+from coterie.contract.expiry import check_in_force
 from coterie.errors import CoterieError
 from coterie.keys.key_shares import party_share
 from coterie.keys.server.journal import Journal

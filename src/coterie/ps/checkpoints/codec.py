@@ -1,4 +1,4 @@
-"""Encodings of checkpoint files on the disk: plain, or sealed (``keys/sealed_checkpoints.py``)."""
+"""Encodings of checkpoint files on the disk: plain, or sealed (``sealed/sealed_checkpoints.py``)."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 
 from coterie.errors import MessageRefused
-from coterie.models.histogram import MAX_GROUPS, SUMS, ScoreHistogram
-from coterie.models.released import ReleasedScores
+from coterie.metrics.histogram import MAX_GROUPS, SUMS, ScoreHistogram
+from coterie.metrics.released import ReleasedScores
 from coterie.ps.core.disclosure import Disclosure
 from coterie.ps.wire import ps_pb2 as pb
 

@@ -41,7 +41,7 @@ from coterie.ps.core.procedures import (
 from coterie.ps.core.run import Run, ShardPlace, Stopwatch
 from coterie.ps.core.standstill import Standstill
 from coterie.ps.core.state import ModelState, Snapshot
-from coterie.ps.download import part_count
+from coterie.ps.model_download import part_count
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.checkpoint_messages import KeptReceipt, NoReceiptKept, lineage_to_wire
 from coterie.runs import events

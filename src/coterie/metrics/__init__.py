@@ -1,0 +1,1 @@
+"""Metrics of binary classification, and the counted scores that they follow from."""

@@ -1,0 +1,1 @@
+"""Files that only a holder of their key reads or makes: data sets, models, checkpoints."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from coterie.errors import EnvironmentUnfit
 from coterie.files import unwritable
 from coterie.ps.checkpoints.records import DurableCheckpoint, RunRecord
-from coterie.ps.core.shard import DiskState, Restored
+from coterie.ps.core.effects import DiskState, Restored
 from coterie.ps.core.state import ModelState
 from faults.simulation.tiny import TinySnapshot
 

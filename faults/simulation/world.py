@@ -8,6 +8,20 @@ from functools import partial
 
 from coterie.errors import CoterieError, PeerUnreachable
 from coterie.ps.caller import Caller
+from coterie.ps.core.effects import (
+    BeginRun,
+    DiskChanged,
+    DropOthers,
+    Durable,
+    Flush,
+    Load,
+    ReadRecord,
+    Restore,
+    Retire,
+    Save,
+    Settle,
+    Tell,
+)
 from coterie.ps.core.follower import AskCommit, AskConclude, AskEnlist
 from coterie.ps.core.leader import Publish
 from coterie.ps.core.procedures import (
@@ -24,20 +38,6 @@ from coterie.ps.core.procedures import (
     Task,
     Ticket,
     Until,
-)
-from coterie.ps.core.shard import (
-    BeginRun,
-    DiskChanged,
-    DropOthers,
-    Durable,
-    Flush,
-    Load,
-    ReadRecord,
-    Restore,
-    Retire,
-    Save,
-    Settle,
-    Tell,
 )
 from coterie.runs.outcome import RunOutcome
 from faults.simulation.disk import DiskDamaged

@@ -11,15 +11,22 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeVar
 
 from coterie.contract import Contract
 from coterie.contract.rollback import RollbackConsent
-from coterie.errors import CheckpointDamaged, CoterieError, PeerUnreachable
+from coterie.errors import CoterieError
 from coterie.files import unwritable
 from coterie.ps.checkpoints.records import Checkpoints, DurableCheckpoint
 from coterie.ps.core.disclosure import Disclosure
+from coterie.ps.core.effects import (
+    DiskChanged,
+    DiskState,
+    Durable,
+    Retire,
+    Save,
+    Tell,
+)
 from coterie.ps.core.follower import AskCommit, AskConclude, AskEnlist
 from coterie.ps.core.leader import Publish
 from coterie.ps.core.node_calls import NodeCalls
@@ -40,27 +47,11 @@ from coterie.ps.core.procedures import (
     Ticket,
     at_once,
 )
-from coterie.ps.core.shard import (
-    BeginRun,
-    DiskChanged,
-    DiskState,
-    DropOthers,
-    Durable,
-    Flush,
-    Load,
-    ReadRecord,
-    Restore,
-    Restored,
-    Retire,
-    Save,
-    Settle,
-    ShardCore,
-    Surroundings,
-    Tell,
-)
+from coterie.ps.core.shard import ShardCore, Surroundings
 from coterie.ps.core.state import ModelState
-from coterie.ps.farewell import farewell_of
+from coterie.ps.leader_connection import LeaderConnection
 from coterie.ps.ports import ParameterServerPort
+from coterie.ps.store_tasks import perform_on_store
 from coterie.ps.times import ServerClock
 from coterie.ps.wire.bounds import MessageBounds
 from coterie.ps.wire.checkpoint_messages import KeptReceipt, NoReceiptKept
@@ -68,7 +59,6 @@ from coterie.runs import events
 from coterie.runs.outcome import RunOutcome
 
 T = TypeVar("T")
-_MAX_LOST = 25
 
 CheckpointsMaker = Callable[
     [Callable[[DurableCheckpoint], None], Callable[[CoterieError], None]], Checkpoints
@@ -121,7 +111,7 @@ class Driver:
         self._on_outcome: Callable[[RunOutcome], None] = lambda _: None
         self.poll_seconds = poll_seconds
         self.receipt = receipt or NoReceiptKept()
-        self._leader = _Leader(connect)
+        self._leader = LeaderConnection(connect)
         self._waiting: dict[Ticket[object], threading.Condition] = {}
         self.checkpoints = checkpoints(self._durable, self.fail)
         shards = [server.name for server in contract.by_role("ps")]
@@ -308,75 +298,6 @@ class Driver:
                     self._on_outcome(task.kept)
                     task.done(None)
                 case _:
-                    use_store(self.checkpoints, task)
+                    perform_on_store(self.checkpoints, task)
         except Exception as error:  # noqa: BLE001 (raised in the procedure that wants it)
             task.failed(error)
-
-
-def use_store(store: Checkpoints, task: Task[object]) -> None:
-    """Does what a shard requests of its store."""
-    match task:
-        case BeginRun():
-            store.begin(task.run_id)
-            task.done(None)
-        case Restore():
-            task.done(Restored(store.restore(task.step, task.state), store.notes()))
-        case Load():
-            if task.step not in {found.step for found in store.available()}:
-                raise CheckpointDamaged(
-                    "the checkpoint of the best model is lost",
-                    expected=f"a checkpoint of step {task.step}",
-                    seen="none",
-                )
-            store.load(task.step, task.state)
-            task.done(None)
-        case ReadRecord():
-            task.done(store.record(task.step))
-        case DropOthers():
-            store.drop_others()
-            task.done(None)
-        case Flush():
-            task.done(store.flush(task.seconds))
-        case Settle():
-            store.settle()
-            task.done(None)
-        case _:
-            raise AssertionError(task)
-
-
-class _Leader:
-    """The connection of another shard to shard 0; reconnects whenever a call is lost."""
-
-    def __init__(self, connect: Callable[[], ParameterServerPort] | None) -> None:
-        self._connect = connect
-        self._port: ParameterServerPort | None = None
-
-    def call(self, call: Callable[[ParameterServerPort], T]) -> T:
-        """Makes a call, and repeats it if it is lost.
-
-        Raises:
-            PeerUnreachable: Shard 0 is gone, or repeated calls are lost.
-        """
-        assert self._connect is not None
-        for attempt in range(_MAX_LOST, 0, -1):
-            if self._port is None:
-                self._port = self._connect()
-            try:
-                return call(self._port)
-            except PeerUnreachable:
-                self.close()
-                if attempt == 1:
-                    raise
-        raise AssertionError
-
-    def tell(self, error: CoterieError) -> None:
-        """Reports why this shard ends, if shard 0 can be reached."""
-        if self._port is not None and not isinstance(error, PeerUnreachable):
-            with suppress(CoterieError):
-                self._port.tell(farewell_of(error))
-
-    def close(self) -> None:
-        """Ends the connection."""
-        if self._port is not None:
-            self._port.close()
-        self._port = None

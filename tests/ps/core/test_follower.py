@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from coterie.ps.caller import Caller
+from coterie.ps.core.effects import BeginRun
 from coterie.ps.core.follower import AskCommit, AskEnlist
 from coterie.ps.core.procedures import Called, Compute, Event, Perform, Performed, Task, Ticket
-from coterie.ps.core.shard import BeginRun
 from coterie.ps.wire import ps_pb2 as pb
 from faults.simulation.nodes import Server
 from faults.simulation.scenario import scenario_of

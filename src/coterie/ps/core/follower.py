@@ -10,9 +10,10 @@ from collections.abc import Iterable
 
 from coterie.errors import StepRefused
 from coterie.ps.core.coordinator import StagedReport
+from coterie.ps.core.effects import Settle
 from coterie.ps.core.procedures import Steps, Task, compute, next_change, perform
 from coterie.ps.core.run import Run
-from coterie.ps.core.shard import Settle, ShardCore
+from coterie.ps.core.shard import ShardCore
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.checkpoint_messages import run_id_from_wire
 from coterie.ps.wire.shard_messages import checkpoint_to_wire, decision_from_wire, norms_to_wire

@@ -18,9 +18,10 @@ from coterie.ps.checkpoints.lineage import Lineage
 from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.core.completion import Completion
 from coterie.ps.core.coordinator import Coordinator, Decision
+from coterie.ps.core.effects import ReadRecord, Settle
 from coterie.ps.core.procedures import Steps, Task, next_change, perform, until
 from coterie.ps.core.run import Run
-from coterie.ps.core.shard import ReadRecord, Settle, ShardCore, other_run
+from coterie.ps.core.shard import ShardCore, other_run
 from coterie.ps.core.validator import Validator
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.shard_messages import checkpoint_from_wire, decision_to_wire, staged_from_wire

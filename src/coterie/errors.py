@@ -180,21 +180,21 @@ class DataSetDamaged(DataError):
 class SealBroken(DataError):
     """A sealed file was altered, cut or swapped, or its key is another one."""
 
-    standing_remedy = "copy the sealed file anew from where it was sealed"
+    standing_remedy = "copy the sealed file again from where it was sealed"
 
 
 class KeyFileRefused(DataError):
     """A file is no key of a sealed data set."""
 
     standing_remedy = (
-        "check the path; without its key a sealed data set cannot be opened: seal it anew"
+        "check the path; without its key a sealed data set cannot be opened: seal it again"
     )
 
 
 class ModelDamaged(DataError):
     """The file of a trained model cannot be read, or was altered or cut."""
 
-    standing_remedy = "copy the file anew from where the run wrote it"
+    standing_remedy = "copy the file again from where the run wrote it"
 
 
 class StartRefused(DataError):
@@ -268,7 +268,7 @@ class KeyRefused(TrustError):
 class ManifestRefused(TrustError):
     """An enclave's manifest has a setting that is not known to be safe."""
 
-    standing_remedy = "render it anew with coterie build gramine; change nothing by hand"
+    standing_remedy = "render it again with coterie build gramine; change nothing by hand"
 
 
 class RollbackRefused(TrustError):
@@ -378,7 +378,7 @@ class NodeFailed(RunError):
 class CheckpointDamaged(RunError):
     """A checkpoint is torn, altered or of another run."""
 
-    standing_remedy = "restore the folder from a copy, or start anew in an empty output directory"
+    standing_remedy = "restore the folder from a copy, or start again in an empty output directory"
 
 
 class TrainingDiverged(RunError):

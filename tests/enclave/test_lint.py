@@ -197,7 +197,7 @@ def test_refused(manifest: str, key: str, change: Change) -> None:
         check_manifest(text)
     assert caught.value.what.startswith("the manifest's ")
     assert caught.value.expected
-    assert caught.value.remedy.startswith("render it anew with coterie build gramine")
+    assert caught.value.remedy.startswith("render it again with coterie build gramine")
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_chunks_cannot_be_rearranged(octets: bytes, seen: str) -> None:
     with pytest.raises(SealBroken) as refusal:
         opened(octets)
     assert seen in refusal.value.seen
-    assert "copy it anew" in refusal.value.remedy
+    assert "copy it again" in refusal.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -193,4 +193,4 @@ def test_a_file_that_is_sealed_under_another_key_says_under_which() -> None:
         opened(sealed(b"rows", other))
     assert other.set_id.hex()[:16] in refusal.value.remedy
     assert "give that one" in refusal.value.remedy
-    assert "anew" not in refusal.value.remedy
+    assert "again" not in refusal.value.remedy

@@ -73,7 +73,7 @@ class FeatureOff:
                 f"the platform may have {FEATURES[self.feature]}",
                 expected="a PCK certificate that says: off",
                 seen="on" if seen else "a certificate that does not say (CA: processor)",
-                remedy="configure the platform and register it anew, or agree on a contract "
+                remedy="configure the platform and register it again, or agree on a contract "
                 f"without refuse_{self.feature}",
             )
         checks.passed(f"platform_{self.feature}", "off")

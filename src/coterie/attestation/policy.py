@@ -171,7 +171,7 @@ class MeasurementIn:
                 f"the peer's {self.check} is not a reference value",
                 expected=" or ".join(self.accepted) or "nothing: no value is listed",
                 seen=seen or f"a TEE without {self.check}",
-                remedy="build the agreed program anew, or agree on a contract that lists the value",
+                remedy="build the agreed program again, or agree on a contract that lists the value",
             )
         checks.passed(self.check, seen)
 

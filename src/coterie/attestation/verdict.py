@@ -13,7 +13,7 @@ from coterie.kinds import TeeKind
 Outcome = Literal["passed", "failed", "not_run"]
 
 collateral_refused = partial(
-    EvidenceRefused, remedy="fetch the collateral anew: coterie attest fetch"
+    EvidenceRefused, remedy="fetch the collateral again: coterie attest fetch"
 )
 """The error of a check that newer collateral may pass."""
 

@@ -42,7 +42,7 @@ def describe(
             f"{model} cannot be loaded",
             expected="a Keras model, as model.save('FILE.keras') writes it",
             seen=str(error).split("\n", 1)[0][:200] or type(error).__name__,
-            remedy="save the model anew with this version of Keras",
+            remedy="save the model again with this version of Keras",
         ) from error
     section = describe_model(loaded)
     if as_json:

@@ -204,7 +204,7 @@ def verify_signature(
             f"the signature of {signature.party} is for another contract",
             expected=f"contract {digest.hex()}",
             seen=f"contract {signature.contract_digest[:64]}",
-            remedy="sign this contract anew; whatever changed in it was not agreed on",
+            remedy="sign this contract again; whatever changed in it was not agreed on",
         )
     try:
         octets = bytes.fromhex(signature.signature)

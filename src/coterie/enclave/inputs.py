@@ -28,7 +28,7 @@ _unfit = partial(
     EnvironmentUnfit,
     "what the host says to this node, node.toml, cannot be used",
     expected="TOML with name, and where needed listen, addresses, key_servers, pccs_url",
-    remedy="write the file anew; docs/deployment.md shows one",
+    remedy="write the file again; docs/deployment.md shows one",
 )
 
 

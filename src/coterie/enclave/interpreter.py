@@ -18,7 +18,7 @@ from coterie.enclave.contents import ImageName, belongs, standard
 from coterie.errors import EnvironmentUnfit
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)(?: *; *([^\\]+))?", re.MULTILINE)
-_REMEDY = "install the lock file anew, by hash, into an empty virtual environment"
+_REMEDY = "install the lock file again, by hash, into an empty virtual environment"
 
 
 @dataclass(frozen=True)

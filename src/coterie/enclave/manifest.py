@@ -105,5 +105,5 @@ def _only(files: Iterable[StagedFile], pattern: str, what: str) -> PurePosixPath
         f"the image has no {what}",
         expected=f"one file {pattern}",
         seen=str(len(found)),
-        remedy="install the lock file anew, into an empty virtual environment",
+        remedy="install the lock file again, into an empty virtual environment",
     )

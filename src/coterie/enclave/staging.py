@@ -117,7 +117,7 @@ def _compile(interpreter: Path, home: Path) -> None:
             "a module of the image does not compile",
             expected="Python of the image's own version",
             seen=(said.stdout + said.stderr).strip()[:300],
-            remedy="install the lock file anew, into an empty virtual environment",
+            remedy="install the lock file again, into an empty virtual environment",
         )
 
 

@@ -200,6 +200,6 @@ def checked(scores: Floats, labels: Floats) -> tuple[Float64Array, BoolArray]:
             "a label is neither 0 nor 1",
             expected="0 or 1",
             seen=str(labels[~(positive_n | (labels == 0))][0]),
-            remedy="prepare the data set anew",
+            remedy="prepare the data set again",
         )
     return scores.astype(np.float64), positive_n

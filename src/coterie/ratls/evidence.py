@@ -108,7 +108,7 @@ def check_pubkey_hash(claimed: bytes, spki_der: bytes) -> None:
             "the evidence is for another key than the certificate's",
             expected=f"pubkey-hash {seen.hex()}",
             seen=f"pubkey-hash {claimed.hex()}",
-            remedy="somebody put stolen evidence into a certificate: find out who answers there",
+            remedy="an attacker may use stolen evidence: find out who answers there",
         )
 
 

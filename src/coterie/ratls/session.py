@@ -219,7 +219,7 @@ class Session:
                 "the peer sent this node's own nonce back",
                 expected="a nonce of its own",
                 seen="a reflection",
-                remedy="somebody mirrors this node's messages: check the address",
+                remedy="an attacker may reflect this node's messages: check the address",
             )
         quote, staple = self._in.prove(
             self._binding.own_report_data(message.nonce), staple=message.wants_collateral

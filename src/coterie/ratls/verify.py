@@ -83,7 +83,7 @@ def judge_certificate(
             "the peer shows this node's own key",
             expected="another node's key",
             seen=f"key {certificate.spki_sha256.hex()}",
-            remedy="the node dialled itself, or somebody mirrors it: check the address",
+            remedy="the node connected to itself, or an attacker reflects its messages: check the address",
         )
     certificate.check_validity(at)
     evidence = certificate.evidence
@@ -195,7 +195,7 @@ def judge_session(
             f"certificate and session evidence of {judged.claims.node} are of two programs",
             expected=f"{dict(verdict.measurements)} on platform {verdict.ppid}"[:500],
             seen=f"{dict(fresh.measurements)} on platform {fresh.ppid}"[:500],
-            remedy="somebody relays evidence between programs: find out who answers there",
+            remedy="an attacker may relay evidence between programs: find out who answers there",
         )
     return JudgedSession(fresh, collateral)
 
@@ -212,7 +212,7 @@ def _about_the_session(node: str) -> Iterator[None]:
             f"the session evidence of {node} was made for another session",
             expected=error.expected,
             seen=error.seen,
-            remedy="somebody replays or relays evidence: find out who sits between the nodes",
+            remedy="an attacker may replay or relay evidence: find out who is between the nodes",
         ) from error
 
 

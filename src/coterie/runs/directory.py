@@ -317,7 +317,7 @@ def _another(path: Path, expected: str, seen: str) -> ModelDamaged:
         f"{path} is another one than the run's result names",
         expected,
         seen,
-        remedy="start the run anew in another directory",
+        remedy="start the run again in another directory",
     )
 
 

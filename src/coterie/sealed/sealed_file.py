@@ -201,7 +201,7 @@ class SealReader:
                 self._name,
                 "what was sealed under this key",
                 f"another chunk {index}",
-                "it was altered on its way, or its key is another one: copy it anew from where it was sealed, and "
+                "it was altered on its way, or its key is another one: copy it again from where it was sealed, and "
                 "look which key is given",
             ) from error
 
@@ -289,6 +289,6 @@ def _broken(
     name: str,
     expected: str,
     seen: str,
-    remedy: str = "it was altered or cut on its way: copy it anew from where it was sealed",
+    remedy: str = "it was altered or cut on its way: copy it again from where it was sealed",
 ) -> SealBroken:
     return SealBroken(f"the sealed file {name} cannot be opened", expected, seen, remedy=remedy)

@@ -103,7 +103,7 @@ def wheel_digest(folder: Path) -> str:
             f"TensorFlow at {folder} cannot be measured",
             expected="readable files",
             seen=error.strerror or str(error),
-            remedy="install it anew",
+            remedy="install it again",
         ) from error
     return digest.hexdigest()
 

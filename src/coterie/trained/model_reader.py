@@ -126,7 +126,7 @@ def damaged(name: str, part: str, expected: str, seen: str) -> ModelDamaged:
         f"the model {name} is damaged: its {part} is wrong",
         expected,
         seen,
-        remedy="copy the file anew from where it was written; a model that was altered on purpose "
+        remedy="copy the file again from where it was written; a model that was altered on purpose "
         "is another model",
     )
 

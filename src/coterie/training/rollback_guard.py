@@ -190,7 +190,7 @@ class RollbackGuard:
                 expected="a consent of all parties that this node has not taken yet",
                 seen=needed[0].words,
                 remedy="restore the server's newest checkpoint; if it is lost again, let all parties "
-                "sign anew what is given up now (coterie contract rollback)",
+                "sign again what is given up now (coterie contract rollback)",
             )
         if fresh:
             fresh[0].verify(self._contract)

@@ -206,7 +206,7 @@ def test_few_words_among_numbers_are_told(tmp_path: Path) -> None:
     assert found.categorical == ("shop", "age")
     assert found.doubtful == {
         "age": "all but 2 of 100 cells are numbers; others are unknown: write numbers there, or nothing, and draft the "
-        "contract anew"
+        "contract again"
     }
     with pytest.raises(RawDataInvalid, match="no numeric column") as refusal:
         propose_columns(written(tmp_path / "raw.csv", [[row[0], *row[2:]] for row in rows]))

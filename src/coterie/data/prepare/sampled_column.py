@@ -93,16 +93,16 @@ class SampledColumn:
     def doubt(self) -> str:
         """Why it is not a column of numbers, if only few of its cells prevent that."""
         odd = self.odd.total()
-        anew = "and draft the contract anew"
+        again = "and draft the contract again"
         if self.signed > (1 - _FEW_WORDS) * self.filled:
             example = printable(next(iter(self.odd)), 40)
-            return f"cells are numbers with other signs, such as {example}: write the numbers alone, {anew}"
+            return f"cells are numbers with other signs, such as {example}: write the numbers alone, {again}"
         if ID_NAME.search(self.name) or not 0 < odd <= _FEW_WORDS * self.filled:
             return ""
         words = [printable(word, 40) for word, _ in self.odd.most_common(3)]
         return (
             f"all but {odd:,} of {self.filled:,} cells are numbers; others are {', '.join(words)}: write numbers there, "
-            f"or nothing, {anew}"
+            f"or nothing, {again}"
         )
 
     @property

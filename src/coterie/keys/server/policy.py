@@ -208,7 +208,7 @@ class KeyPolicy:
         if release is None:
             what = f"the key server of {self.party} has no key for this data set"
             known = [set_id.hex()[:16] for set_id in self.releases] or ["none"]
-            remedy = "list the data set's key in the policy, and start the key server anew"
+            remedy = "list the data set's key in the policy, and start the key server again"
             raise KeyRefused.unknown(what, request.set_id.hex()[:16], known, remedy)
         if claims.role not in release.roles:
             raise KeyRefused(
@@ -242,7 +242,7 @@ class KeyPolicy:
                 expected="a [model] section in its policy",
                 seen="none",
                 remedy="make a key with `coterie seal-key` and name it in the policy, or, where the "
-                "node's machine is the party's own, write plain = true; start the key server anew",
+                "node's machine is the party's own, write plain = true; start the key server again",
             )
         return self.model
 

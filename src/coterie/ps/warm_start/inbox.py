@@ -250,7 +250,7 @@ def _expected(contract: Contract, caller: Caller) -> StartSection:
 
 def _overtaken() -> StepRefused:
     return StepRefused(
-        "the start was offered anew, or the server began anew",
+        "the start was offered again, or the server restarted",
         expected="the newest offer, to this life of the server",
         seen="an older one",
     )

@@ -22,7 +22,7 @@ def instance_of(value: object, kind: type[T], name: str) -> T:
     """Checks an object of one of Coterie's classes.
 
     Raises:
-        UsageError: It is something else, such as the path of a file that holds such an object.
+        UsageError: The object is something else, such as the path of a file that holds such an object.
     """
     if isinstance(value, kind):
         return value
@@ -37,7 +37,7 @@ def path_of(value: object, name: str) -> Path:
     """A path.
 
     Raises:
-        UsageError: It is none.
+        UsageError: The object is not a path.
     """
     if isinstance(value, str | os.PathLike):
         text = os.fspath(value)
@@ -50,7 +50,7 @@ def text_of(value: object, name: str) -> str:
     """A text.
 
     Raises:
-        UsageError: It is none, or empty.
+        UsageError: The object is not a text, or is empty.
     """
     if isinstance(value, str) and value:
         return value
@@ -86,7 +86,7 @@ def number_of(value: object, name: str, least: int) -> int:
     """A whole number.
 
     Raises:
-        UsageError: It is none, or less than ``least``.
+        UsageError: The object is not a whole number, or is less than ``least``.
     """
     try:
         number = operator.index(value) if not isinstance(value, bool) else None  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ def choice_of(value: object, choices: tuple[T, ...], name: str) -> T:
     """One of some words.
 
     Raises:
-        UsageError: It is none of them.
+        UsageError: The object is not one of the words.
     """
     for choice in choices:
         if isinstance(value, str) and value == choice:
@@ -113,14 +113,14 @@ def function_of(value: object, name: str) -> None:
     """Something that can be called.
 
     Raises:
-        UsageError: It cannot.
+        UsageError: The object cannot be called.
     """
     if not callable(value):
         raise wrong(name, value, "a function", "")
 
 
 def wrong(name: str, value: object, expected: str, remedy: str) -> UsageError:
-    """The error of an argument that cannot be meant."""
+    """The error of an argument of the wrong kind, or out of bounds."""
     return UsageError(
         f"{name} is of the wrong kind, or out of bounds",
         expected=expected,

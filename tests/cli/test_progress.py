@@ -27,7 +27,7 @@ def done(step: int, seconds: float = 1.0) -> events.StepDone:
 
 KEPT = events.CheckpointWritten(20, "ab" * 32)
 RESUMED = events.Resumed(20, "ab" * 32, "cd" * 32)
-ANEW = "the same command begins anew, since there is no checkpoint"
+ANEW = "the same command starts from the beginning, since there is no checkpoint"
 GOES_ON = "the same command goes on after step"
 INTERRUPTED: list[tuple[int, bool, list[Event], str]] = [
     (20, True, [], f"before training; {ANEW}: the first comes at step 20"),

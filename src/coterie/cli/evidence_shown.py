@@ -33,7 +33,7 @@ def evidence_facts(file: Path) -> dict[str, object]:
     """The content of a file: a quote, a certificate with a quote, or certificates alone.
 
     Raises:
-        EvidenceRefused: It is none of these, or is malformed.
+        EvidenceRefused: The bytes are none of these, or are malformed.
     """
     parts = read_parts(file)
     facts: dict[str, object] = {"judged": False}

@@ -94,7 +94,7 @@ class Interruption:
             return f"{place}; the same command goes on after step {self._kept}"
         every = self._contract.training.checkpoint_steps
         why = "training.checkpoint_steps is 0" if not every else f"the first comes at step {every}"
-        return f"{place}; the same command begins anew, since there is no checkpoint: {why}"
+        return f"{place}; the same command starts from the beginning, since there is no checkpoint: {why}"
 
 
 class _Average:

@@ -184,7 +184,7 @@ def nothing_sealed(node: str) -> KeyRefused:
     return KeyRefused(
         f"there is no key for the checkpoints of node {node}",
         expected="an attested run",
-        seen="a run in which nobody proves anything",
+        seen="a run without attestation",
         remedy="run it with coterie node or coterie run",
     )
 

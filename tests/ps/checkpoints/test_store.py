@@ -541,7 +541,7 @@ def test_a_folder_with_a_manifest_left_out_is_refused(tmp_path: Path) -> None:
         f"before step 3 the checkpoint that it follows, SHA-256 {two}"
     )
     assert refused.value.seen == (
-        f"one of step 1, SHA-256 {one}: one is missing, or they are of two lives"
+        f"one of step 1, SHA-256 {one}: one is missing, or they are of two incarnations"
     )
 
 

@@ -362,7 +362,7 @@ class CheckpointStore:
             if previous != digest and (older, digest) not in named:
                 raise self._damaged(
                     f"before step {newer} the checkpoint that it follows, SHA-256 {previous}",
-                    f"one of step {older}, SHA-256 {digest}: one is missing, or they are of two lives",
+                    f"one of step {older}, SHA-256 {digest}: one is missing, or they are of two incarnations",
                 )
 
     def _read(self, path: Path) -> tuple[bytes, _Manifest]:

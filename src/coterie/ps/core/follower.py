@@ -125,7 +125,7 @@ class Follower:
             core.standstill.say(run.awaited(), run.progress_at, run.last_seconds())
             probe_left = probe_at - core.now
             if probe_left <= 0 or not (yield from next_change(min(left, probe_left))):
-                return self._commit(run, waits=False)  # does this life of the server go on?
+                return self._commit(run, waits=False)  # does this incarnation of the server go on?
 
     def _commit(self, run: Run, *, waits: bool) -> pb.CommitRequest:
         core = self._core

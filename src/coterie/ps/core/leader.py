@@ -353,7 +353,7 @@ class Leader:
         run = self._core.running()
         if ps_incarnation != run.incarnation:
             raise StepRefused(
-                f"shard {caller.node} is of another life of the server",
+                f"shard {caller.node} is of another incarnation of the server",
                 expected=f"server incarnation {run.incarnation}",
                 seen=f"server incarnation {ps_incarnation}",
                 remedy="enlist again",

@@ -424,7 +424,7 @@ def _not_durable(caller: Caller) -> StepRefused:
 
 def _refused_life(wanted: int, seen: int) -> StepRefused:
     return StepRefused(
-        "this shard is in another life of the server",
+        "this shard is in another incarnation of the server",
         expected=f"server incarnation {wanted}",
         seen=f"server incarnation {seen}",
     )

@@ -87,7 +87,7 @@ class Validator:
             self._warn(run.step)
 
     def _begin(self, run: Run) -> None:
-        # Of a life that was lost, the model after so many steps may have been another one: with a
+        # Of an incarnation that was lost, the model after so many steps may have been another one: with a
         # quorum others may have taken part.
         if self._of != (run, run.step):
             self._of = (run, run.step)

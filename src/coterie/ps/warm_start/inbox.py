@@ -1,6 +1,6 @@
 """A shard's side of a start: receives the sender's files, checks them, and keeps its own rows.
 
-    offered, and this life of the server needs no start (any more) -> answered at once
+    offered, and this incarnation of the server needs no start (any more) -> answered at once
     offered while the state is being restored                      -> pending: offer it again
     else: what an earlier offer left is forgotten; the files are read piece by piece into the state,
     which is not used before every digest was checked; then the shard can begin
@@ -58,7 +58,7 @@ class StartInbox:
         core = self._core
         start = _expected(core.contract, caller)
         offered = _Parts(parts)
-        answer = self._driver.call(self._offered(caller, offered.life), caller.node)
+        answer = self._driver.call(self._offered(caller, offered.incarnation), caller.node)
         if isinstance(answer, pb.StartReply):
             return answer
         turn = answer
@@ -83,26 +83,26 @@ class StartInbox:
         turn.go_on(finish)
         return pb.StartReply(ps_incarnation=turn.run.incarnation)
 
-    def _offered(self, caller: Caller, life: int) -> Steps[_Turn | pb.StartReply]:
+    def _offered(self, caller: Caller, incarnation: int) -> Steps[_Turn | pb.StartReply]:
         """Answers an offer, or begins to receive it."""
         core = self._core
         core.raise_failure()
         core.membership.check_incarnation(caller)
-        if not (yield from until(lambda: self._over or self._lives(life))):
+        if not (yield from until(lambda: self._over or self._reached(incarnation))):
             return pb.StartReply(pending=True)
         run = core.run
         if self._over or run is None or run.initialized:
             return pb.StartReply(ps_incarnation=run.incarnation if run is not None else 0)
-        if life not in {0, run.incarnation}:
+        if incarnation not in {0, run.incarnation}:
             raise _overtaken()
         self._turn = number = self._turn + 1
         run.state.table.forget()
         return _Turn(self._driver, run, caller.node, lambda: self._turn == number)
 
-    def _lives(self, life: int) -> bool:
-        """Whether the shard has come to a life of the server."""
+    def _reached(self, incarnation: int) -> bool:
+        """Whether the shard has come to an incarnation of the server."""
         run = self._core.run
-        return run is not None and run.incarnation >= life
+        return run is not None and run.incarnation >= incarnation
 
     @property
     def _over(self) -> bool:
@@ -144,7 +144,7 @@ class _Parts:
     """The parts of an offer, file by file.
 
     Attributes:
-        life: Incarnation of the server that it is for; 0 for any.
+        incarnation: Incarnation of the server that it is for; 0 for any.
         heard: Called for every part.
     """
 
@@ -154,7 +154,7 @@ class _Parts:
         first = next(self._parts, None)
         if first is None or first.WhichOneof("part") != "offer":
             raise _out_of_order(expected="an offer first")
-        self.life: int = first.offer.ps_incarnation
+        self.incarnation: int = first.offer.ps_incarnation
         self.heard: Callable[[], None] = lambda: None
 
     def model(self) -> Iterator[bytes]:
@@ -251,6 +251,6 @@ def _expected(contract: Contract, caller: Caller) -> StartSection:
 def _overtaken() -> StepRefused:
     return StepRefused(
         "the start was offered again, or the server restarted",
-        expected="the newest offer, to this life of the server",
+        expected="the newest offer, to this incarnation of the server",
         seen="an older one",
     )

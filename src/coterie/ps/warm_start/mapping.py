@@ -76,14 +76,14 @@ def _check_fit(start: Contract, contract: Contract) -> None:
                 expected=_words(expected[what]),
                 seen=_words(seen[what]),
                 remedy="columns may be added (start.new_columns) and tables grow (start.grown); anything "
-                "else needs a run that begins anew",
+                "else needs a run without a start",
             )
     if start.model != contract.model:
         raise StartRefused(
             "the model that the run starts from is built otherwise than the contract's",
             expected=_words(contract.model.model_dump(mode="json")),
             seen=_words(start.model.model_dump(mode="json")),
-            remedy="take over its [model] section; another architecture needs a run that begins anew",
+            remedy="take over its [model] section; another architecture needs a run without a start",
         )
 
 

@@ -78,7 +78,7 @@ class ExchangeRequest:
         """Reads a frame.
 
         Raises:
-            MessageRefused: It is none.
+            MessageRefused: The bytes are not such a frame.
         """
         head, (dense, ids, rows, next_ids) = _opened(pb.ExchangeRequestHead, octets, 4)
         push = None
@@ -119,7 +119,7 @@ class ExchangeReply:
         """Reads a frame.
 
         Raises:
-            MessageRefused: It is none.
+            MessageRefused: The bytes are not such a frame.
         """
         head, (dense, rows) = _opened(pb.ExchangeReplyHead, octets, 2)
         return ExchangeReply(

@@ -77,6 +77,7 @@ class Store:
         self._run_id = next(iter(runs), "")
         self._tip = b""
         self._retired = -1
+        self._full = unwritable("its disk", OSError(errno.ENOSPC, "No space left on device"))
         self.queue: list[tuple[TinySnapshot, RunRecord]] = []
         self.state = self._look()
 
@@ -159,7 +160,7 @@ class Store:
     def put_note(self, name: str, octets: bytes) -> EnvironmentUnfit | None:
         """Keeps a note; why not, where the disk does not take it."""
         if self._disk.full:
-            return _FULL
+            return self._full
         newest = self._known[max(self._known)]
         self._disk.notes[name] = KeptNote(self._run_id, newest.digest, octets)
         return None
@@ -177,9 +178,6 @@ class Store:
                 DurableCheckpoint(s, self._known[s].digest) for s in sorted(self._known)
             ),
             writing=bool(self.queue),
-            trouble=_FULL if self.queue and self._disk.full else None,
+            trouble=self._full if self.queue and self._disk.full else None,
             others=bool(self._lost),
         )
-
-
-_FULL = unwritable("the simulated disk", OSError(errno.ENOSPC, "No space left on device"))

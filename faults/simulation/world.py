@@ -48,8 +48,6 @@ from faults.simulation.tiny import TinySnapshot
 
 MOST_DELIVERIES = 4000
 POLL_SECONDS = 10.0
-_LOST = PeerUnreachable("the simulated network lost it")
-_GONE = PeerUnreachable("nobody is there")
 
 
 class _Timer:
@@ -286,7 +284,8 @@ class World:
         if not call.over and call.asker.life == call.life:
             call.over = True
             self._say(f"{call.asker.name} <-", call.what, why)
-            call.asker.answered(call, None, _GONE if why == "nobody there" else _LOST)
+            # An error of its own: one that is raised again and again keeps every traceback.
+            call.asker.answered(call, None, PeerUnreachable(why))
 
     # --- servers -------------------------------------------------------------------------------
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from faults.simulation.schedules import Found, play, search
+from faults.simulation.world import World
 from tests.faults.broken_cores import BROKEN_CORES, BrokenCore
 
 CHUNKS, CHUNK = 5, 2_000
@@ -57,3 +60,17 @@ def test_a_schedule_is_a_function_of_its_seed() -> None:
         for trace in traces:
             assert play(seed, trace.append) is None
         assert traces[0] == traces[1]
+
+
+def worlds() -> int:
+    """How many there are in memory."""
+    for _ in range(2):  # a generator that is closed by the first holds its frame until the second
+        gc.collect()
+    return sum(isinstance(one, World) for one in gc.get_objects())
+
+
+def test_nothing_is_left_of_a_schedule_that_is_over() -> None:
+    """A hundred thousand are played by one process."""
+    before = worlds()
+    assert list(search(range(100))) == []
+    assert worlds() <= before

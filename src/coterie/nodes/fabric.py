@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from typing_extensions import override
+
 from coterie.contract import Contract, Node
 from coterie.errors import CoterieError, KeyRefused
 from coterie.ps.wire.checkpoint_messages import KeptReceipt, NoReceiptKept
@@ -118,6 +120,37 @@ class Fabric(Protocol):
     def close(self) -> None:
         """Closes every connection."""
         ...
+
+
+class UnattestedFabric(Fabric):
+    """What fabrics without attestation share: they give no key and keep no receipt.
+
+    Args:
+        node: The node that it connects.
+    """
+
+    proves_nothing = True
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    @override
+    def data_key(self, set_id: bytes) -> bytes:
+        raise no_key(
+            self._node.name, f"a run without attestation, and data set {set_id.hex()[:16]}"
+        )
+
+    @override
+    def model_key(self) -> tuple[bytes, bytes] | None:
+        return None
+
+    @override
+    def checkpoint_key(self) -> bytes:
+        raise nothing_sealed(self._node.name)
+
+    @override
+    def open_receipt(self, folder: Path) -> NoReceipt:
+        return NoReceipt()
 
 
 class ModelKeeper(Protocol):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from typing_extensions import override
 
 from coterie.contract import Contract, Node
 from coterie.errors import CoterieError, PeerUnreachable
-from coterie.nodes.fabric import Fabric, NoReceipt, Service, no_key, nothing_sealed
+from coterie.nodes.fabric import Service, UnattestedFabric
 from coterie.ps.caller import Caller
 from coterie.ps.in_process import InProcess
 from coterie.ps.methods import Port
@@ -66,7 +65,7 @@ class InProcessHub:
             return service
 
 
-class InProcessFabric(Fabric):
+class InProcessFabric(UnattestedFabric):
     """A Fabric over a hub.
 
     Args:
@@ -74,11 +73,9 @@ class InProcessFabric(Fabric):
         node: The node that uses this fabric.
     """
 
-    proves_nothing = True
-
     def __init__(self, hub: InProcessHub, node: Node) -> None:
         self._hub = hub
-        self._node = node
+        super().__init__(node)
         self._caller = Caller(node.name, node.role, incarnation=1)
 
     @override
@@ -108,24 +105,6 @@ class InProcessFabric(Fabric):
     def data_receiver(self, worker: str, patience_seconds: float) -> DataReceiverPort:
         service = self._hub.find(worker, DataReceiverPort, patience_seconds)
         return DataReceiverPort(InProcess(service, self._caller))
-
-    @override
-    def data_key(self, set_id: bytes) -> bytes:
-        raise no_key(
-            self._node.name, f"a run without attestation, and data set {set_id.hex()[:16]}"
-        )
-
-    @override
-    def model_key(self) -> tuple[bytes, bytes] | None:
-        return None
-
-    @override
-    def checkpoint_key(self) -> bytes:
-        raise nothing_sealed(self._node.name)
-
-    @override
-    def open_receipt(self, _folder: Path) -> NoReceipt:
-        return NoReceipt()
 
     def close(self) -> None:
         """Does nothing: the hub holds no connections."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -14,7 +13,7 @@ from typing_extensions import override
 from coterie.address import Address
 from coterie.contract import Contract, Node
 from coterie.errors import AddressInUse, CallRefused, EnvironmentUnfit, PeerUnreachable
-from coterie.nodes.fabric import Fabric, NoReceipt, Service, no_key, nothing_sealed
+from coterie.nodes.fabric import Service, UnattestedFabric
 from coterie.ps.caller import Caller
 from coterie.ps.ports import DataReceiverPort, ParameterServerPort
 from coterie.ps.rpc import GrpcTransport, handler
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 _NAME_KEY = "coterie-node"
 
 
-class PlaintextFabric(Fabric):
+class PlaintextFabric(UnattestedFabric):
     """Connects a node without protection.
 
     Args:
@@ -42,8 +41,6 @@ class PlaintextFabric(Fabric):
     Raises:
         EnvironmentUnfit: An address is not on loopback.
     """
-
-    proves_nothing = True
 
     def __init__(
         self,
@@ -64,7 +61,7 @@ class PlaintextFabric(Fabric):
                     remedy="use coterie run or coterie node, which attest",
                 )
         self._contract = contract
-        self._node = node
+        super().__init__(node)
         self._listen = listen
         self._addresses = addresses
         self._identity = ((_NAME_KEY, f"{node.name} {incarnation}"),)
@@ -95,24 +92,6 @@ class PlaintextFabric(Fabric):
     @override
     def data_receiver(self, worker: str, patience_seconds: float) -> DataReceiverPort:
         return DataReceiverPort(self._transport(worker, patience_seconds))
-
-    @override
-    def data_key(self, set_id: bytes) -> bytes:
-        raise no_key(
-            self._node.name, f"a run without attestation, and data set {set_id.hex()[:16]}"
-        )
-
-    @override
-    def model_key(self) -> tuple[bytes, bytes] | None:
-        return None
-
-    @override
-    def checkpoint_key(self) -> bytes:
-        raise nothing_sealed(self._node.name)
-
-    @override
-    def open_receipt(self, _folder: Path) -> NoReceipt:
-        return NoReceipt()
 
     @override
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Builds the native part of `coterie tensorflow` with the package, where a C compiler and OpenSSL's headers are."""
+"""Builds the native libraries with the package, where a C compiler is and what each library needs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 _SOURCE = Path(__file__).parent / "src"
 
 
-class NativePart(BuildHookInterface):  # type: ignore[misc]
-    """Builds the library into the package; without it everything else installs, and this says why."""
+class NativeLibraries(BuildHookInterface):  # type: ignore[misc]
+    """Builds each library into the package; without one everything else installs, and this says why."""
 
     PLUGIN_NAME = "custom"
 
@@ -19,14 +19,17 @@ class NativePart(BuildHookInterface):  # type: ignore[misc]
         """Runs before the wheel is put together."""
         sys.path.insert(0, str(_SOURCE))
         from coterie.errors import EnvironmentUnfit
-        from coterie.tensorflow.building import build
+        from coterie.tensorflow.building import NATIVE_PART
 
-        try:
-            library = build()
-        except EnvironmentUnfit as error:
-            self.app.display_warning(f"without the native part of `coterie tensorflow`: {error}")
-            return
-        if version != "editable":
-            build_data["artifacts"] = [library.relative_to(_SOURCE.parent).as_posix()]
+        artifacts = []
+        for library in (NATIVE_PART,):
+            try:
+                built = library.build()
+            except EnvironmentUnfit as error:
+                self.app.display_warning(f"without {library.title}: {error}")
+                continue
+            artifacts.append(built.relative_to(_SOURCE.parent).as_posix())
+        if artifacts and version != "editable":
+            build_data["artifacts"] = artifacts
             build_data["pure_python"] = False
             build_data["infer_tag"] = True

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from coterie.errors import NodeFailed
-from coterie.tensorflow.building import SOURCE, compiler
+from coterie.tensorflow.building import NATIVE_PART
 
 SANITIZERS = ("address,undefined", "thread")
 HARNESS = Path(__file__).parents[1] / "tests" / "tensorflow" / "native" / "harness.c"
@@ -30,10 +30,10 @@ def build_harness(sanitizers: str, folder: Path) -> Path:
     program = folder / f"harness-{sanitizers.replace(',', '-')}"
     made = subprocess.run(
         [
-            compiler(),
+            NATIVE_PART.compiler(),
             *("-std=gnu11", "-g", "-O1", "-Wall", "-Wextra"),
             *(f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"),
-            *("-I", str(SOURCE.parent), str(HARNESS), "-o", str(program)),
+            *(*NATIVE_PART.include_flags, str(HARNESS), "-o", str(program)),
             *("-lssl", "-lcrypto", "-lpthread", "-ldl"),
         ],
         capture_output=True,

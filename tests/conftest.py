@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, Phase, settings
 from coterie import tensorflow_settings
 from coterie.errors import EnvironmentUnfit
 from coterie.models.backend import configure_tensorflow
-from coterie.tensorflow.building import build
+from coterie.tensorflow.building import NATIVE_PART
 
 # As the command line does: programs that tests start have threads of their own choice, not those that
 # importing the package asks for. A parameter server strategy stands still with one.
@@ -69,7 +69,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ or session.config.getoption("quick"):
         return
     with suppress(EnvironmentUnfit):  # the tests that need it say what is missing
-        build()
+        NATIVE_PART.build()
 
 
 class _Running:

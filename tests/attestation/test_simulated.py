@@ -206,6 +206,16 @@ def test_the_native_part_counts_for_nodes_that_load_it(tmp_path: Path) -> None:
     assert package_measurement(other) != without[False]
 
 
+def test_other_native_libraries_count_by_their_sources_only(tmp_path: Path) -> None:
+    """Machines with and without a C compiler have one measurement."""
+    other = package(tmp_path, a_py="x", plane__native__sums_c="y")
+    without = package_measurement(other, tensorflow=True)
+    (other / "plane" / "native" / "libplane.so").write_bytes(b"built here")
+    assert package_measurement(other, tensorflow=True) == without
+    (other / "plane" / "native" / "sums.c").write_text("z")
+    assert package_measurement(other) != without
+
+
 def test_nothing_to_measure_is_told(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentUnfit, match="cannot be measured"):
         package_measurement(tmp_path)

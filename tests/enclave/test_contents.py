@@ -10,6 +10,7 @@ import pytest
 
 import coterie
 from coterie.enclave.contents import IMAGES, USUAL_IMAGES, belongs
+from coterie.tensorflow.building import NATIVE_PART
 from coterie.tensorflow.digests import tensorflow_folder
 
 # Everything that a node of any role imports, late imports among them.
@@ -48,8 +49,9 @@ def test_every_module_below_a_tensorflow_program_is_in_its_image() -> None:
         [sys.executable, "-c", PROGRAMS + NODES], check=True, capture_output=True, text=True
     )
     files = [named(Path(line)) for line in run.stdout.split()]
-    native = PurePosixPath("coterie/tensorflow/native")
-    files += [native / "attested_sockets.c", native / "libattested_sockets.so"]
+    files += [
+        named(file) for file in (*NATIVE_PART.sources, *NATIVE_PART.headers, NATIVE_PART.path)
+    ]
     assert [str(file) for file in files if not belongs(file, "tensorflow")] == []
 
 

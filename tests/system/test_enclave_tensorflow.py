@@ -19,7 +19,7 @@ from coterie.contract import EnclaveSection, load_contract
 from coterie.enclave.building import BuildOptions, build_image
 from coterie.enclave.gramine import GramineTools
 from coterie.errors import EnvironmentUnfit
-from coterie.tensorflow.building import build
+from coterie.tensorflow.building import NATIVE_PART
 from coterie.tensorflow.digests import read_program, tensorflow_folder, wheel_digest
 from faults.loopback import free_address
 from tests.conftest import REPOSITORY
@@ -45,7 +45,7 @@ ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "0"}
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     try:
-        build()
+        NATIVE_PART.build()
     except EnvironmentUnfit as error:
         pytest.skip(str(error))
     out = tmp_path_factory.mktemp("image")

@@ -21,7 +21,7 @@ from coterie.contract import load_contract
 from coterie.contract.signatures import generate_party_key, public_key_text
 from coterie.errors import EnvironmentUnfit
 from coterie.nodes.stopping import EXIT_CODE
-from coterie.tensorflow.building import LIBRARY, build
+from coterie.tensorflow.building import NATIVE_PART
 from faults.loopback import free_address
 from tests.conftest import REPOSITORY
 from tests.system.conftest import coterie, environment
@@ -35,7 +35,7 @@ PROGRAMS = Path(__file__).parents[1] / "tensorflow" / "programs"
 @pytest.fixture(scope="module", autouse=True)
 def native_part() -> None:
     try:
-        build()
+        NATIVE_PART.build()
     except EnvironmentUnfit as error:
         pytest.skip(str(error))
 
@@ -411,7 +411,7 @@ def test_a_process_whose_tensorflow_escapes_the_native_part_refuses_to_run(tmp_p
         timeout=120,
         check=False,
         cwd=REPOSITORY,
-        env={**os.environ, "LD_PRELOAD": str(LIBRARY), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env={**os.environ, "LD_PRELOAD": str(NATIVE_PART.path), "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
     assert finished.stdout == (
         "TensorFlow's socket calls do not pass through Coterie's native part\n"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from coterie.errors import EnvironmentUnfit
-from coterie.tensorflow.building import build
+from coterie.tensorflow.building import NATIVE_PART
 
 
 @pytest.fixture(scope="session")
 def native_part() -> None:
     try:
-        build()
+        NATIVE_PART.build()
     except EnvironmentUnfit as error:
         pytest.skip(str(error))

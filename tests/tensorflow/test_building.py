@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,20 +12,22 @@ from pathlib import Path
 import pytest
 
 from coterie.errors import EnvironmentUnfit
-from coterie.tensorflow import building, selftest
+from coterie.tensorflow import selftest
+from coterie.tensorflow.building import NATIVE_PART
 from coterie.tensorflow.native import load
 from coterie.tensorflow.selftest import Heard
 
 
 def test_the_native_part_is_small_enough_to_review() -> None:
     """Raised from 500 when forks, wiped memory and the bounds on records without data came in."""
-    assert len(building.SOURCE.read_text().splitlines()) < 600
+    (source,) = NATIVE_PART.sources
+    assert len(source.read_text().splitlines()) < 600
 
 
 def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EnvironmentUnfit) as refused:
-        building.compiler()
+        NATIVE_PART.compiler()
     assert refused.value.expected == "a C compiler"
     assert "libssl-dev" in refused.value.remedy
 
@@ -36,7 +39,7 @@ def test_missing_headers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(EnvironmentUnfit) as refused:
-        building.compiler()
+        NATIVE_PART.compiler()
     assert refused.value.expected.startswith("OpenSSL's headers")
     assert "openssl/evp.h" in refused.value.seen
 
@@ -49,7 +52,7 @@ def test_openssl_obeys_no_configuration_of_the_host(native_part: None, tmp_path:
         "openssl_conf = all\nconfig_diagnostics = 1\n[all]\nproviders = some\n[some]\nforeign = other\n"
         "[other]\nmodule = /nowhere/foreign.so\nactivate = 1\n"
     )
-    library = building.LIBRARY
+    library = NATIVE_PART.path
     made = (
         f"import ctypes; crypto = ctypes.CDLL({str(library)!r}); fetch = crypto.EVP_KDF_fetch\n"
         "fetch.restype, fetch.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p]\n"
@@ -69,21 +72,12 @@ def test_openssl_obeys_no_configuration_of_the_host(native_part: None, tmp_path:
 def test_the_verb_says_where_the_library_is(native_part: None) -> None:
     command = [sys.executable, "-m", "coterie", "tensorflow", "build", "--json"]
     said = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(said.stdout) == {"library": str(building.LIBRARY)}
-
-
-@pytest.mark.system
-def test_a_library_of_another_source_is_refused(
-    native_part: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    load()
-    monkeypatch.setattr("coterie.tensorflow.native.source_digest", lambda: "00" * 32)
-    with pytest.raises(EnvironmentUnfit, match="built of another source"):
-        load()
+    assert json.loads(said.stdout) == {"library": str(NATIVE_PART.path)}
 
 
 def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coterie.tensorflow.native.LIBRARY", tmp_path / "none.so")
+    elsewhere = dataclasses.replace(NATIVE_PART, path=tmp_path / "none.so")
+    monkeypatch.setattr("coterie.tensorflow.native.NATIVE_PART", elsewhere)
     with pytest.raises(EnvironmentUnfit) as refused:
         load()
     assert refused.value.remedy.startswith("run `coterie tensorflow build`")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coterie.tensorflow.building import LIBRARY
+from coterie.tensorflow.building import NATIVE_PART
 
 pytestmark = pytest.mark.system
 
@@ -21,7 +21,7 @@ def test_the_cases_in_a_preloaded_process(native_part: None) -> None:
     finished = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
          "-o", "python_files=case_*.py", "-o", "addopts=-ra --import-mode=importlib -p no:randomly", str(CASES)],
-        env={**os.environ, "LD_PRELOAD": str(LIBRARY)},
+        env={**os.environ, "LD_PRELOAD": str(NATIVE_PART.path)},
         capture_output=True,
         text=True,
         timeout=240,

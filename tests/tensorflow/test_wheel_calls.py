@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from coterie.tensorflow.building import SOURCE
+from coterie.tensorflow.building import NATIVE_PART
 from coterie.tensorflow.digests import tensorflow_folder
 
 # Calls of libc that touch a socket's bytes or give another descriptor; with the names of large files and of fortified code.
@@ -42,7 +42,8 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def test_the_native_part_handles_every_call_that_tensorflow_imports() -> None:
-    handled = set(re.findall(r"X\((\w+)\)", SOURCE.read_text()))
+    source = "".join(file.read_text() for file in NATIVE_PART.sources)
+    handled = set(re.findall(r"X\((\w+)\)", source))
     files = [path for path in tensorflow_folder().rglob("*.so*") if path.is_file()]
     imported = {name for path in files for name in imports(path) if CALLS.fullmatch(name)}
     assert {"socket", "connect", "accept4", "sendmsg", "recvmsg", "close"} <= imported

@@ -3,9 +3,11 @@
 It replaces MRENCLAVE if there is no enclave: changed code gives another measurement. It proves
 nothing, since the measured program does the measuring.
 
-All code that may run is measured. The native part of ``coterie tensorflow`` is built on machines
-with a C compiler, and only nodes of TensorFlow clusters load it. So it is measured only under their
-contracts. Under other contracts, all machines with the same release have the same measurement.
+All code that may run is measured. Native libraries are built on machines with a C compiler, and
+differ with it; what they are built from is measured, and a library of other sources is not loaded.
+The native part of ``coterie tensorflow`` handles keys, and only nodes of TensorFlow clusters load it:
+it is measured as built, but only under their contracts. Under other contracts, all machines with the
+same release have the same measurement.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from coterie.errors import EnvironmentUnfit, reason
 _LABEL = b"coterie package measurement 2\0"
 _CACHES = frozenset({".pyc", ".pyo"})
 # No module can be imported from this folder: `coterie/tensorflow/native.py` has the same name.
-_NATIVE = ("tensorflow/native", ".so")
+_FOR_PROGRAMS = "tensorflow/native"
+_BUILT_HERE = frozenset({"plane/native", _FOR_PROGRAMS})
 
 
 def own_package_measurement(*, tensorflow: bool) -> bytes:
@@ -58,7 +61,7 @@ def package_measurement(root: Path, *, tensorflow: bool = False) -> bytes:
             if path.is_file()
             and "__pycache__" not in path.parts
             and path.suffix not in _CACHES
-            and (tensorflow or not _is_native(path.relative_to(root)))
+            and not _left_out(path.relative_to(root), tensorflow=tensorflow)
         )
         for name, path in files:
             content = path.read_bytes()
@@ -80,5 +83,7 @@ def _unfit(root: Path, seen: str) -> EnvironmentUnfit:
     )
 
 
-def _is_native(path: Path) -> bool:
-    return (path.parent.as_posix(), path.suffix) == _NATIVE
+def _left_out(path: Path, *, tensorflow: bool) -> bool:
+    folder = path.parent.as_posix()
+    built_here = folder in _BUILT_HERE and path.suffix == ".so"
+    return built_here and not (tensorflow and folder == _FOR_PROGRAMS)

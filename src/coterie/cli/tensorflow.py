@@ -169,7 +169,7 @@ def build(as_json: AsJson = False) -> None:
 
     Example: coterie tensorflow build
     """
-    from coterie.tensorflow import building
+    from coterie.tensorflow.building import NATIVE_PART
 
-    library = building.build()
+    library = NATIVE_PART.build()
     typer.echo(json.dumps({"library": str(library)}) if as_json else library)

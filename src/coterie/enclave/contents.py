@@ -125,8 +125,7 @@ _NEEDED: Final = (
 # TensorFlow's code, so that its digest is the one that contracts name.
 _FOR_PROGRAMS: Final = (
     "coterie/tensorflow/*.py",
-    "coterie/tensorflow/native/attested_sockets.c",
-    "coterie/tensorflow/native/libattested_sockets.so",
+    "coterie/tensorflow/native/*",
     "tensorflow/*.py",
 )
 _STANDARD_LIBRARY_WITHOUT: Final = (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from coterie.errors import EnvironmentUnfit
 from coterie.ratls.traffic_secrets import Taken
-from coterie.tensorflow.building import LIBRARY, source_digest
+from coterie.tensorflow.building import NATIVE_PART
 from coterie.tensorflow.dial_notifications import DialNotifications
 
 CANARY_NODE = 1024  # not a node of any contract: used by the self-test
@@ -89,18 +89,8 @@ def load() -> ctypes.CDLL:
     Raises:
         EnvironmentUnfit: It is missing, or was built from another source.
     """
-    try:
-        library = ctypes.CDLL(str(LIBRARY))
-    except OSError as error:
-        raise EnvironmentUnfit(
-            "the native part of `coterie tensorflow` is not here",
-            expected=str(LIBRARY),
-            seen=str(error)[:300],
-            remedy="run `coterie tensorflow build`; it needs a C compiler and OpenSSL's headers "
-            "(Debian: gcc and libssl-dev)",
-        ) from error
+    library = NATIVE_PART.load()
     functions: dict[str, tuple[object, list[object]]] = {
-        "source_digest": (ctypes.c_char_p, []),
         "in_front": (_INT, []),
         "arm": (_INT, [ctypes.c_char_p, _INT, _INT]),
         "hand_over": (
@@ -114,14 +104,6 @@ def load() -> ctypes.CDLL:
     for name, (result, arguments) in functions.items():
         function = getattr(library, f"coterie_{name}")
         function.restype, function.argtypes = result, arguments
-    built_of = library.coterie_source_digest().decode()
-    if built_of != source_digest():
-        raise EnvironmentUnfit(
-            "the native part of `coterie tensorflow` was built of another source",
-            expected=source_digest(),
-            seen=built_of[:64],
-            remedy="run `coterie tensorflow build`",
-        )
     return library
 
 
@@ -129,7 +111,7 @@ def not_in_front() -> EnvironmentUnfit:
     """The error of a process in which the native part is not preloaded in front of libc."""
     return EnvironmentUnfit(
         "TensorFlow's socket calls do not pass through Coterie's native part",
-        expected=f"LD_PRELOAD={LIBRARY} at the start of this process",
+        expected=f"LD_PRELOAD={NATIVE_PART.path} at the start of this process",
         seen="a process without it",
         remedy="start nodes with `coterie tensorflow node`; in an enclave let the manifest set "
         "LD_PRELOAD",

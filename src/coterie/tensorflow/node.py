@@ -38,7 +38,7 @@ from coterie.runs.events import (
     Started,
     Waiting,
 )
-from coterie.tensorflow.building import LIBRARY
+from coterie.tensorflow.building import NATIVE_PART
 from coterie.tensorflow.cluster import check_contract, tf_config
 from coterie.tensorflow.connections import MAX_IDLE
 from coterie.tensorflow.digests import (
@@ -73,12 +73,13 @@ def ensure_preloaded() -> None:
         EnvironmentUnfit: The library is missing, or was built from another source.
     """
     load()
+    library = str(NATIVE_PART.path)
     ignore_proxies()
     others = os.environ.get(_PRELOAD, "").split(os.pathsep)
-    if str(LIBRARY) not in others:
-        first = os.pathsep.join([str(LIBRARY), *filter(None, others)])
+    if library not in others:
+        first = os.pathsep.join([library, *filter(None, others)])
         os.execve(sys.executable, sys.orig_argv, {**os.environ, _PRELOAD: first})  # noqa: S606 (itself)
-    kept = [one for one in others if one != str(LIBRARY)]
+    kept = [one for one in others if one != library]
     if kept:
         os.environ[_PRELOAD] = os.pathsep.join(kept)
     else:

@@ -7,7 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from coterie.tensorflow.building import compiler
+from coterie.tensorflow.building import NATIVE_PART
 
 SOURCE = Path(__file__).parents[1] / "native" / "caller.c"
 
@@ -21,7 +21,7 @@ class Caller:
 
     def __init__(self, folder: Path) -> None:
         built = folder / "caller.so"
-        command = [compiler(), "-O0", "-fPIC", "-shared", str(SOURCE), "-o", str(built)]
+        command = [NATIVE_PART.compiler(), "-O0", "-fPIC", "-shared", str(SOURCE), "-o", str(built)]
         subprocess.run(command, check=True)
         self._calls = ctypes.CDLL(str(built), use_errno=True)
 

@@ -10,6 +10,7 @@ _membership = Of("ps/core/membership.py", "ps/core/test_membership.py")
 _disclosure = Of("ps/core/disclosure.py", "ps/core/test_disclosure.py")
 _evaluation = Of("ps/core/evaluation.py", "ps/core/test_evaluation.py")
 _messages = Of("ps/wire/bounds.py", "ps/wire/test_bounds.py")
+_coding = Of("ps/wire/push_coding.py", "ps/wire/test_bounds.py")
 _reading = Of("ps/wire/strict.py", "ps/wire/test_strict.py")
 _departures = Of("ps/core/departures.py", "ps/core/test_departures.py")
 
@@ -230,7 +231,7 @@ MUTATIONS = (
         "len(octets) % 4",
         "a worker makes the server look up any number of rows",
     ),
-    _messages(
+    _coding(
         "values-that-are-no-numbers",
         "    if not np.isfinite(values).all():\n        bad",
         "    if np.isinf(values).any():\n        bad",

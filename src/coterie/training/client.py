@@ -30,6 +30,7 @@ from coterie.ps.times import times_to_wire
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.checkpoint_messages import lineage_from_wire, receipt_from_wire
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, octets_of
+from coterie.ps.wire.push_coding import push_coding
 from coterie.ps.wire.shard_messages import checkpoint_from_wire
 from coterie.runs.events import WorkerTimes
 from coterie.text import printable
@@ -139,6 +140,7 @@ class ServerClient:
         self._on_back = on_back
         self._shards = ShardedClient(connect, contract)
         self._contract = contract
+        self._coding = push_coding(contract)
         self._dense = sum(p.size for p in contract.model.dense_parameters(contract.data))
         self._train_examples = train_examples
         self._data_set_digest = data_set_digest
@@ -426,7 +428,11 @@ class ServerClient:
             request = ExchangeRequest(
                 ps_incarnation=self._incarnation,
                 step=step,
-                push=push_of(gradients, places[shard], shard) if gradients and places else None,
+                push=(
+                    push_of(gradients, places[shard], shard, self._coding)
+                    if gradients and places
+                    else None
+                ),
                 next_row_ids=octets_of(part_of(row_ids_u, next_places[shard])),
             )
             abandoned = self._shards.abandoned

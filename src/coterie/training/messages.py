@@ -10,6 +10,7 @@ from coterie.arrays import FloatArray
 from coterie.errors import ProtocolError
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.wire.frames import Octets, Push, octets_of
+from coterie.ps.wire.push_coding import PushCoding
 from coterie.training.sharded_client import Places, part_of
 
 
@@ -33,15 +34,15 @@ class Parameters:
     state_us: FloatArray
 
 
-def push_of(gradients: Gradients, place: Places, shard: int) -> Push:
+def push_of(gradients: Gradients, place: Places, shard: int, coding: PushCoding) -> Push:
     """A push's message for one shard: the shard's rows, and for shard 0 the dense gradient."""
-    dense: Octets = octets_of(gradients.dense_p) if shard == 0 else b""
+    dense: Octets = coding.encode_dense(gradients.dense_p) if shard == 0 else b""
     return Push(
         examples=gradients.examples,
         loss_sum=gradients.loss_sum,
         dense_gradient=dense,
         row_ids=octets_of(part_of(gradients.row_ids_u, place)),
-        row_gradients=octets_of(part_of(gradients.rows_ud, place)),
+        row_gradients=coding.encode_rows(part_of(gradients.rows_ud, place)),
         correct=gradients.correct,
     )
 

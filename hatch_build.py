@@ -19,10 +19,11 @@ class NativeLibraries(BuildHookInterface):  # type: ignore[misc]
         """Runs before the wheel is put together."""
         sys.path.insert(0, str(_SOURCE))
         from coterie.errors import EnvironmentUnfit
+        from coterie.plane.building import KERNEL_LIBRARY
         from coterie.tensorflow.building import NATIVE_PART
 
         artifacts = []
-        for library in (NATIVE_PART,):
+        for library in (KERNEL_LIBRARY, NATIVE_PART):
             try:
                 built = library.build()
             except EnvironmentUnfit as error:

@@ -6,6 +6,7 @@ from mutants.mutation import Of
 
 _aggregation = Of("ps/core/aggregation.py", "ps/core/test_aggregation.py")
 _optimizers = Of("ps/core/optimizers.py", "ps/core/test_optimizers.py")
+_numpy = Of("plane/numpy_kernels.py", "plane/test_numpy_kernels.py")
 _merging = Of("ps/core/merging.py", "ps/core/test_merging.py")
 _local_steps = Of("training/local_steps.py", "training/test_local_steps.py")
 _table = Of("ps/core/table.py", "ps/core/test_table.py")
@@ -13,29 +14,77 @@ _state = Of("ps/core/state.py", "ps/core/test_state.py")
 _digest = Of("parameters/digest.py", "parameters/test_digest.py")
 
 MUTATIONS = (
-    _aggregation(
+    _numpy(
         "rows-by-the-first-weight",
-        "push.rows_ud if equal else push.rows_ud * factors[i]",
-        "push.rows_ud if equal else push.rows_ud * factors[0]",
+        "total[place] += push if factors.equal else push * factor",
+        "total[place] += push if factors.equal else push * factors.each[0]",
         "where weights differ, every worker's rows count with the first one's",
     ),
-    _aggregation(
+    _numpy(
         "dense-by-the-first-weight",
-        "push.dense_p if equal else push.dense_p * factors[i]",
-        "push.dense_p if equal else push.dense_p * factors[0]",
+        "total += push if factors.equal else push * factor",
+        "total += push if factors.equal else push * factors.each[0]",
         "where weights differ, every worker's dense gradient counts with the first one's",
     ),
-    _aggregation(
+    _numpy(
         "first-push-without-weight",
-        "pushes[0].dense_p * factors[0]",
-        "pushes[0].dense_p.copy()",
+        "pushes[0] * factors.each[0]",
+        "pushes[0].copy()",
         "where weights differ, the first worker's dense gradient is not scaled",
     ),
-    _aggregation(
+    _numpy(
         "rows-not-scaled",
-        "            dense *= factors[0]\n            rows *= factors[0]\n",
-        "            dense *= factors[0]\n",
+        "total[place] += push if factors.equal else push * factor\n            if factors.equal:\n                total *= factors.each[0]\n",
+        "total[place] += push if factors.equal else push * factor\n",
         "where weights are equal, rows are summed and not averaged",
+    ),
+    _numpy(
+        "rows-twice",
+        "np.not_equal(sorted_ids[1:], sorted_ids[:-1], out=is_first[1:])",
+        "is_first[1:] = True",
+        "a row that two workers touched is twice in the sum",
+    ),
+    _numpy(
+        "sums-into-a-push",
+        "pushes[0].copy() if factors.equal",
+        "pushes[0] if factors.equal",
+        "the first worker's push is overwritten",
+    ),
+    _numpy(
+        "adagrad-forgets",
+        "            s += root\n",
+        "            s[:] = root\n",
+        "Adagrad's sum of squares is the last square",
+    ),
+    _numpy(
+        "row-adagrad-from-zero",
+        "        sums += initial\n",
+        "",
+        "the rows' first steps are too long",
+    ),
+    _numpy(
+        "adagrad-without-epsilon",
+        "            root += epsilon\n",
+        "",
+        "a zero gradient over a zero sum is no number",
+    ),
+    _numpy(
+        "row-adagrad-without-epsilon",
+        "        sums += epsilon\n",
+        "",
+        "a zero gradient over a zero sum is no number",
+    ),
+    _numpy(
+        "row-wise-sum",
+        "squares.mean(axis=1, keepdims=True",
+        "squares.sum(axis=1, keepdims=True",
+        "row-wise Adagrad depends on the width of rows",
+    ),
+    _numpy(
+        "row-adagrad-forgets",
+        "        state[rows] = sums\n",
+        "",
+        "the rows' sums of squares stay zero",
     ),
     _aggregation(
         "cap-off-by-one",
@@ -104,12 +153,6 @@ MUTATIONS = (
         "norms depend on the number of shards",
     ),
     _aggregation(
-        "rows-twice",
-        "np.not_equal(merged[1:], merged[:-1], out=first[1:])",
-        "first[1:] = True",
-        "a row that two workers touched is twice in the sum",
-    ),
-    _aggregation(
         "losses-of-one",
         "sum(push.loss_sum for push in pushes)",
         "pushes[0].loss_sum",
@@ -121,30 +164,22 @@ MUTATIONS = (
         "pushes[0].correct",
         "the told accuracy is the first worker's over all examples",
     ),
-    _aggregation(
-        "sums-into-a-push",
-        "pushes[0].dense_p.copy() if equal",
-        "pushes[0].dense_p if equal",
-        "the first worker's push is overwritten",
-    ),
     _optimizers(
         "sgd-without-schedule",
-        "rate = np.float32(self._rate * factor)\n        for part in _blocks(parameters.size):\n"
-        "            g = gradient[part]\n",
-        "rate = np.float32(self._rate)\n        for part in _blocks(parameters.size):\n"
-        "            g = gradient[part]\n",
+        "kernels().dense_sgd(parameters, gradient, np.float32(self._rate * factor))",
+        "kernels().dense_sgd(parameters, gradient, np.float32(self._rate))",
         "dense SGD goes on with the first learning rate",
     ),
     _optimizers(
         "row-sgd-without-schedule",
-        "change = gradient * np.float32(self._rate * factor)\n        values[rows]",
-        "change = gradient * np.float32(self._rate)\n        values[rows]",
+        "kernels().row_sgd(values, rows, gradient, np.float32(self._rate * factor))",
+        "kernels().row_sgd(values, rows, gradient, np.float32(self._rate))",
         "the rows' SGD goes on with the first learning rate",
     ),
     _optimizers(
         "row-adagrad-without-schedule",
-        "change = gradient * np.float32(self._rate * factor)\n        change /= sums",
-        "change = gradient * np.float32(self._rate)\n        change /= sums",
+        "rate=np.float32(self._rate * factor),\n            initial",
+        "rate=np.float32(self._rate),\n            initial",
         "the rows' Adagrad goes on with the first learning rate",
     ),
     _optimizers(
@@ -161,34 +196,10 @@ MUTATIONS = (
         "momentum is plain SGD",
     ),
     _optimizers(
-        "adagrad-forgets",
-        "            s += scratch\n",
-        "            s[:] = scratch\n",
-        "Adagrad's sum of squares is the last square",
-    ),
-    _optimizers(
         "adagrad-from-zero",
         "np.full(size, settings.initial_accumulator, np.float32)",
         "np.zeros(size, np.float32)",
         "dense Adagrad's first steps are too long",
-    ),
-    _optimizers(
-        "row-adagrad-from-zero",
-        "        if self._initial:\n            sums += self._initial\n",
-        "",
-        "the rows' first steps are too long",
-    ),
-    _optimizers(
-        "adagrad-without-epsilon",
-        "            scratch += self._epsilon\n",
-        "",
-        "a zero gradient over a zero sum is no number",
-    ),
-    _optimizers(
-        "row-adagrad-without-epsilon",
-        "        sums += self._epsilon\n",
-        "",
-        "a zero gradient over a zero sum is no number",
     ),
     _optimizers(
         "adam-counts-from-two",
@@ -201,18 +212,6 @@ MUTATIONS = (
         "math.sqrt(1 - settings.beta_2**update) / (1 - settings.beta_1**update)",
         "1 / (1 - settings.beta_1**update)",
         "Adam's first steps are too long",
-    ),
-    _optimizers(
-        "row-wise-sum",
-        "squares.mean(axis=1, keepdims=True",
-        "squares.sum(axis=1, keepdims=True",
-        "row-wise Adagrad depends on the width of rows",
-    ),
-    _optimizers(
-        "row-adagrad-forgets",
-        "        self.state[rows] = sums\n",
-        "",
-        "the rows' sums of squares stay zero",
     ),
     _optimizers(
         "row-adam-forgets",

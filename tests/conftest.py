@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, Phase, settings
 from coterie import tensorflow_settings
 from coterie.errors import EnvironmentUnfit
 from coterie.models.backend import configure_tensorflow
+from coterie.plane.building import KERNEL_LIBRARY
 from coterie.tensorflow.building import NATIVE_PART
 
 # As the command line does: programs that tests start have threads of their own choice, not those that
@@ -65,11 +66,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Builds the native part before any node measures the package, which it is a part of."""
+    """Builds native code before any node measures the package, which it is a part of."""
     if "PYTEST_XDIST_WORKER" in os.environ or session.config.getoption("quick"):
         return
-    with suppress(EnvironmentUnfit):  # the tests that need it say what is missing
-        NATIVE_PART.build()
+    for library in (NATIVE_PART, KERNEL_LIBRARY):
+        with suppress(EnvironmentUnfit):  # the tests that need it say what is missing
+            library.build()
 
 
 class _Running:

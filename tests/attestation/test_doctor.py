@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from coterie.attestation.tee.survey import survey
 from coterie.cli.doctor import doctor
 from coterie.errors import EnvironmentUnfit
+from coterie.plane.choice import choice
 
 app = typer.Typer()
 app.command()(doctor)  # the only command, so it needs no name
@@ -104,3 +105,20 @@ def test_doctor_tries_a_pccs(tmp_path: Path) -> None:
     in_words = run("--root", tree(tmp_path), "--pccs-url", "https://127.0.0.1:1")
     assert isinstance(in_words.error, EnvironmentUnfit)
     assert "Connection refused" in in_words.text
+
+
+def test_doctor_says_what_computes(tmp_path: Path) -> None:
+    """The line names what is missing where NumPy computes, and how to get it."""
+    expected = choice()
+    native = {"computed_by": expected.kernels.name, "native": expected.missing is None}
+    seen = run("--root", tree(tmp_path), "--json").value["kernels"]
+    assert isinstance(seen, dict)
+    assert native.items() <= seen.items()
+    assert bool(seen["missing"]) is not native["native"]
+    (line,) = [
+        line
+        for line in run("--root", tree(tmp_path)).text.splitlines()
+        if line.startswith("kernels")
+    ]
+    assert expected.kernels.name in line
+    assert ("coterie doctor --build" in line) is not native["native"]

@@ -1,4 +1,4 @@
-"""``coterie doctor``: what TEE, devices, Gramine, kernel interfaces and PCCS this machine has."""
+"""``coterie doctor``: what TEE, devices, Gramine, interfaces, native code and PCCS this machine has."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from coterie.kinds import TeeKind
 
 if TYPE_CHECKING:
     from coterie.attestation.tee.survey import TeeSurvey
+    from coterie.plane.choice import Choice
 
 
 def doctor(
@@ -28,9 +29,15 @@ def doctor(
     root: Annotated[
         Path, typer.Option("--root", help="Root of the file tree to look at.", hidden=True)
     ] = Path("/"),
+    build: Annotated[
+        bool,
+        typer.Option("--build", help="First build the native kernels; needs a C compiler."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Report what this machine has of each TEE and what is missing.
+
+    The last line says what computes the exchange: native kernels, or NumPy.
 
     Example: coterie doctor --tee sgx --pccs-url https://localhost:8081
     """
@@ -38,8 +45,13 @@ def doctor(
 
     from coterie.attestation.tee.survey import survey
     from coterie.cli import console
+    from coterie.plane.choice import choice
 
-    surveys = survey(root)
+    if build:
+        from coterie.plane.building import KERNEL_LIBRARY
+
+        KERNEL_LIBRARY.build()
+    surveys, computing = survey(root), choice()
     pccs = None if pccs_url is None else _fault_of(pccs_url)
     fault = _unusable(tee, surveys) or pccs
     if as_json:
@@ -52,6 +64,11 @@ def doctor(
                         "findings": [asdict(finding) for finding in one.findings],
                     }
                     for one in surveys
+                },
+                "kernels": {
+                    "computed_by": computing.kernels.name,
+                    "native": computing.missing is None,
+                    "missing": str(computing.missing or ""),
                 },
                 "pccs": None
                 if pccs_url is None
@@ -66,6 +83,7 @@ def doctor(
         raise typer.Exit(fault.exit_code if fault else 0)  # the JSON object says why
     for one in surveys:
         _print(one)
+    _print_kernels(computing)
     if pccs_url is not None:
         said = escape(f"{pccs.what}: {pccs.seen}") if pccs else "answers"
         console.out.print(f"[bold]pccs[/]  {said}", highlight=False, soft_wrap=True)
@@ -102,6 +120,20 @@ def _print(one: TeeSurvey) -> None:
         console.out.print(
             f"  {mark} {finding.name}: {escape(finding.detail)}", highlight=False, soft_wrap=True
         )
+
+
+def _print_kernels(computing: Choice) -> None:
+    from rich.markup import escape
+
+    from coterie.cli import console
+
+    missing = computing.missing
+    said = f": {missing.what}; {missing.remedy}" if missing else ""
+    console.out.print(
+        f"[bold]kernels[/]  {escape(computing.kernels.name + said)}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _fault_of(url: str) -> CoterieError | None:

@@ -120,6 +120,9 @@ _NOT_FOR_RUNNING: Final = (
 _NEEDED: Final = (
     "*.dist-info/METADATA",
     "numpy/_core/tests/_natype.py",
+    # A node computes with the native kernels only if these are what they were built from.
+    "coterie/plane/native/*.c",
+    "coterie/plane/native/*.h",
 )
 # For TensorFlow programs: the layer below with its library and that library's source, and all of
 # TensorFlow's code, so that its digest is the one that contracts name.

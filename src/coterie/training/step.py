@@ -20,6 +20,7 @@ from coterie.contract import AnyModelSection, DataSection
 from coterie.errors import MessageRefused
 from coterie.models.backend import configure_tensorflow
 from coterie.models.core import check_core, core_of
+from coterie.plane.choice import kernels
 
 _lock = threading.Lock()  # compile one model at a time, so that threads share the result
 
@@ -62,18 +63,8 @@ def unique_rows(ids_bm: IdArray | Int64Array) -> UniqueRows:
     Args:
         ids_bm: [B, m], global rows from 0 to 2**31 - 1.
     """
-    flat = ids_bm.reshape(-1).astype(np.int64)
-    # Sorting (row, position) as one number is stable whatever the sort, and sorts fastest.
-    shift = max(len(flat) - 1, 1).bit_length()
-    keys = np.sort((flat << shift) | np.arange(len(flat)))
-    order = keys & ((1 << shift) - 1)
-    sorted_ids = (keys >> shift).astype(np.int32)
-    is_first = np.empty(len(flat), np.bool_)
-    is_first[:1] = True
-    np.not_equal(sorted_ids[1:], sorted_ids[:-1], out=is_first[1:])
-    inverse = np.empty(len(flat), np.int32)
-    inverse[order] = np.cumsum(is_first, dtype=np.int32) - 1
-    return UniqueRows(sorted_ids[is_first], inverse.reshape(ids_bm.shape))
+    distinct, inverse = kernels().unique(ids_bm.reshape(-1).astype(np.int32, copy=False))
+    return UniqueRows(distinct, inverse.reshape(ids_bm.shape))
 
 
 def sum_by_row(gradient_bmd: FloatArray, rows: UniqueRows) -> FloatArray:
@@ -88,13 +79,7 @@ def sum_by_row(gradient_bmd: FloatArray, rows: UniqueRows) -> FloatArray:
     """
     dim = gradient_bmd.shape[-1]
     gradient_ed, inverse_e = gradient_bmd.reshape(-1, dim), rows.inverse_bm.reshape(-1)
-    sums_ud = np.empty((len(rows.ids_u), dim), np.float32)
-    for column in range(dim):
-        # bincount adds one by one; reduceat is slower, and NumPy does not define its order
-        sums_ud[:, column] = np.bincount(
-            inverse_e, gradient_ed[:, column], minlength=len(rows.ids_u)
-        )
-    return sums_ud
+    return kernels().sum_by_row(gradient_ed, inverse_e, len(rows.ids_u))
 
 
 class WorkerStep:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coterie.arrays import Float64Array, FloatArray, IdArray, IntpArray
+from coterie.arrays import Float64Array, FloatArray, IdArray
 from coterie.parameters.sharding import SLICES, slices_of
+from coterie.plane.choice import kernels
+from coterie.plane.kernels import Factors
 
 
 @dataclass(frozen=True)
@@ -55,19 +57,10 @@ def sum_gradients(pushes: Sequence[Gradients], weights: Sequence[float]) -> Grad
     Returns:
         Examples and losses summed, gradients weighted and summed.
     """
-    equal = all(weight == weights[0] for weight in weights)
-    factors = [np.float32(weight) for weight in weights]
+    compute, factors = kernels(), Factors.of(weights)
     ids, places = _union([push.row_ids_u for push in pushes])
-    with np.errstate(over="ignore", invalid="ignore"):  # is_finite finds what overflows
-        dense = pushes[0].dense_p.copy() if equal else pushes[0].dense_p * factors[0]
-        rows = np.zeros((ids.size, pushes[0].rows_ud.shape[1]), np.float32)
-        for i, push in enumerate(pushes):
-            if i:
-                dense += push.dense_p if equal else push.dense_p * factors[i]
-            rows[places[i]] += push.rows_ud if equal else push.rows_ud * factors[i]
-        if equal:
-            dense *= factors[0]
-            rows *= factors[0]
+    dense = compute.sum_dense([push.dense_p for push in pushes], factors)
+    rows = compute.sum_rows([push.rows_ud for push in pushes], places, ids.size, factors)
     return Gradients(
         sum(push.examples for push in pushes),
         sum(push.loss_sum for push in pushes),
@@ -124,18 +117,9 @@ def slice_norms(gradients: Gradients, dim: int) -> Float64Array:
     return norms
 
 
-def _union(ids: Sequence[IdArray]) -> tuple[IdArray, list[IntpArray]]:
+def _union(ids: Sequence[IdArray]) -> tuple[IdArray, list[IdArray]]:
     """The distinct ids of several ascending lists, ascending, and each list's places in them."""
     if len(ids) == 1:
-        return ids[0], [np.arange(ids[0].size)]
-    together = np.concatenate(ids)
-    # A stable sort is timsort, which merges the ascending runs.
-    order = np.argsort(together, kind="stable")
-    merged = together[order]
-    first = np.empty(merged.size, np.bool_)
-    first[:1] = True
-    np.not_equal(merged[1:], merged[:-1], out=first[1:])
-    places = np.empty(merged.size, np.intp)
-    places[order] = np.cumsum(first) - 1
-    bounds = np.cumsum([part.size for part in ids])[:-1]
-    return merged[first], np.split(places, bounds)
+        return ids[0], [np.arange(ids[0].size, dtype=np.int32)]
+    distinct, places = kernels().unique(np.concatenate(ids))
+    return distinct, np.split(places, np.cumsum([part.size for part in ids])[:-1])

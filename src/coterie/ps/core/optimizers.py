@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from coterie.arrays import FloatArray, IdArray
 from coterie.contract import DenseOptimizer, RowOptimizer
+from coterie.plane.choice import kernels
 
 _BLOCK = 1 << 15
 
@@ -63,11 +64,7 @@ class DenseSgd(DenseUpdate):
         self, parameters: FloatArray, gradient: FloatArray, *, step: int, factor: float
     ) -> None:
         del step
-        rate = np.float32(self._rate * factor)
-        for part in _blocks(parameters.size):
-            g = gradient[part]
-            g *= rate
-            parameters[part] -= g
+        kernels().dense_sgd(parameters, gradient, np.float32(self._rate * factor))
 
 
 class DenseMomentum(DenseUpdate):
@@ -104,7 +101,6 @@ class DenseAdagrad(DenseUpdate):
         self.state = np.full(size, settings.initial_accumulator, np.float32)
         self._rate = settings.learning_rate
         self._epsilon = np.float32(settings.epsilon)
-        self._scratch = np.empty(min(size, _BLOCK), np.float32)
 
     @override
     def apply(
@@ -112,16 +108,7 @@ class DenseAdagrad(DenseUpdate):
     ) -> None:
         del step
         rate = np.float32(self._rate * factor)
-        for part in _blocks(parameters.size):
-            g, s = gradient[part], self.state[part]
-            scratch = self._scratch[: g.size]
-            np.multiply(g, g, out=scratch)
-            s += scratch
-            np.sqrt(s, out=scratch)
-            scratch += self._epsilon
-            g *= rate
-            g /= scratch
-            parameters[part] -= g
+        kernels().dense_adagrad(parameters, self.state, gradient, rate, self._epsilon)
 
 
 class DenseFactoredAdagrad(DenseUpdate):
@@ -224,8 +211,7 @@ class RowSgd(RowUpdate):
         self, values: FloatArray, rows: IdArray, gradient: FloatArray, *, step: int, factor: float
     ) -> None:
         del step
-        change = gradient * np.float32(self._rate * factor)
-        values[rows] = values.take(rows, axis=0) - change
+        kernels().row_sgd(values, rows, gradient, np.float32(self._rate * factor))
 
 
 class RowAdagrad(RowUpdate):
@@ -244,26 +230,18 @@ class RowAdagrad(RowUpdate):
         self._initial = np.float32(settings.initial_accumulator)
         self._rate = settings.learning_rate
         self._epsilon = np.float32(settings.epsilon)
-        self._row_wise = settings.kind == "rowwise_adagrad"
 
     @override
     def apply(
         self, values: FloatArray, rows: IdArray, gradient: FloatArray, *, step: int, factor: float
     ) -> None:
         del step
-        squares = gradient * gradient
-        if self._row_wise:
-            squares = squares.mean(axis=1, keepdims=True, dtype=np.float32)
-        sums = self.state.take(rows, axis=0)
-        sums += squares
-        self.state[rows] = sums
-        if self._initial:
-            sums += self._initial
-        np.sqrt(sums, out=sums)
-        sums += self._epsilon
-        change = gradient * np.float32(self._rate * factor)
-        change /= sums
-        values[rows] = values.take(rows, axis=0) - change
+        kernels().row_adagrad(
+            *(values, self.state, rows, gradient),
+            rate=np.float32(self._rate * factor),
+            initial=self._initial,
+            epsilon=self._epsilon,
+        )
 
 
 class RowLazyAdam(RowUpdate):

@@ -35,6 +35,7 @@ def main() -> None:
         cases: dict[CaseName, Callable[[], dict[str, Compared]]] = {
             "overhead": suite.overhead,
             "peers": suite.peers,
+            "exchange": suite.exchange,
             "growth": suite.growth,
             "checkpoints": suite.checkpoints,
             "transport": suite.transport,

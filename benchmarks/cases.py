@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from benchmarks.comparing import Compared, Figures, Unavailable, take_turns
@@ -27,6 +27,7 @@ PEERS = {
     "4 x 128": Setup("hfl", 4, 128, steps=_SMALL),
     "2 x 2,048": Setup("hfl", 2, 2048, steps=_LARGE),
 }
+EXCHANGES = {f"{n} x 128": Setup(workers=n, steps=512 // n, fixed_gradients=True) for n in (4, 16)}
 GROWTH = {
     "workers": [Setup(workers=n, steps=256 // n + 32) for n in (1, 2, 4, 8, 16)],
     "shards": [Setup(shards=n, steps=96) for n in (1, 2, 4)],
@@ -54,17 +55,11 @@ class Suite:
 
     def overhead(self) -> dict[str, Compared]:
         """Attested against plaintext."""
-        return {
-            name: take_turns(
-                {
-                    "ra-tls": self._ours(setup, "ra-tls"),
-                    "plaintext": self._ours(setup, "PLAINTEXT"),
-                },
-                self.repeat,
-                name,
-            )
-            for name, setup in SCALES.items()
-        }
+        return self._overheads(SCALES)
+
+    def exchange(self) -> dict[str, Compared]:
+        """Likewise, of workers that have gradients without computing them."""
+        return self._overheads(EXCHANGES)
 
     def peers(self) -> dict[str, Compared]:
         """Attested Coterie against stock TensorFlow's server and against one process."""
@@ -140,6 +135,19 @@ class Suite:
                 self.repeat,
                 "transport",
             )
+        }
+
+    def _overheads(self, setups: Mapping[str, Setup]) -> dict[str, Compared]:
+        return {
+            name: take_turns(
+                {
+                    "ra-tls": self._ours(setup, "ra-tls"),
+                    "plaintext": self._ours(setup, "PLAINTEXT"),
+                },
+                self.repeat,
+                name,
+            )
+            for name, setup in setups.items()
         }
 
     def _ours(self, setup: Setup, transport: Transport) -> Callable[[], Figures]:

@@ -24,10 +24,12 @@ class Compared(BaseModel):
     repetitions: dict[str, list[dict[str, float]]]
     absent: dict[str, str]
 
-    def median(self, name: str, figure: str) -> float | None:
-        """Median of a figure; None where the thing was not run."""
+    def median(self, name: str, *figures: str) -> float | None:
+        """Median of a figure, or of the sum of several; None where it was not measured."""
         turns = self.repetitions.get(name)
-        return median(turn[figure] for turn in turns) if turns else None
+        if not turns or any(figure not in turn for turn in turns for figure in figures):
+            return None
+        return median(sum(turn[figure] for figure in figures) for turn in turns)
 
     def ratio(self, name: str, other: str, figure: str) -> float | None:
         """Median over the turns of one's figure over the other's of the same turn."""

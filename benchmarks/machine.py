@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = ("tensorflow-cpu", "keras", "numpy", "grpcio", "cryptography", "torch")
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def description() -> dict[str, str]:
@@ -45,18 +46,41 @@ class Usage:
 
 
 def usage() -> Usage:
-    """CPU of this process's ``coterie node`` children (or plaintext twins), the loopback's bytes."""
+    """CPU of the nodes that are children of this process, and the loopback's bytes."""
     cpu: dict[str, float] = {}
+    for pid, arguments in children(os.getpid()).items():
+        name = _node_name(arguments)
+        if name:
+            cpu[name] = cpu_seconds(pid)
+    return Usage(cpu, _loopback())
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process so far, of all its threads, from the clock that the kernel keeps of it.
+
+    The same as its own ``getrusage`` would say, to the nanosecond.
+
+    Raises:
+        ProcessLookupError: There is no such process.
+    """
+    clock = ctypes.c_int()
+    if ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock)):
+        raise ProcessLookupError(pid)
+    return time.clock_gettime(clock.value)
+
+
+def children(parent: int) -> dict[int, list[str]]:
+    """The command lines of a process's children, by process id."""
+    found: dict[int, list[str]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             arguments = (folder / "cmdline").read_text().split("\0")
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        name = _node_name(arguments)
-        if name and int(fields[1]) == os.getpid():
-            cpu[name] = (int(fields[11]) + int(fields[12])) / _TICKS
-    return Usage(cpu, _loopback())
+        if int(fields[1]) == parent:
+            found[int(folder.name)] = arguments
+    return found
 
 
 def peak_memory_bytes() -> int:
@@ -65,11 +89,9 @@ def peak_memory_bytes() -> int:
 
 
 def _node_name(arguments: list[str]) -> str:
-    """A node's command is ``python -m coterie node CONTRACT NAME`` or ``-m coterie.plaintext ...``."""
-    if "coterie" in arguments and "node" in arguments:
-        return arguments[arguments.index("node") + 2]
-    if "coterie.plaintext" in arguments:
-        return arguments[arguments.index("coterie.plaintext") + 2]
+    """A node's name is the word before the options that ``nodes.children`` gives to each."""
+    if "--end-with-parent" in arguments and "--log-format" in arguments:
+        return arguments[arguments.index("--log-format") - 1]
     return ""
 
 

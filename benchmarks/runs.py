@@ -22,6 +22,7 @@ from coterie.runs.events import Event, StepDone
 Transport = Literal["ra-tls", "PLAINTEXT"]
 COLUMNS = 26
 _PLAINTEXT_NODE = (sys.executable, "-m", "coterie.plaintext")
+_BENCHMARK_NODE = (sys.executable, "-m", "benchmarks.nodes")
 _EVALUATED = 1 / 7  # of a data set's rows are not trained on
 _MEASURED_FROM, _MEASURED_TO = 0.2, 0.95  # of a run's steps, for all but examples per second
 
@@ -40,6 +41,7 @@ class Setup:
         checkpoint_steps: Steps between checkpoints; 0: only the last.
         seal_checkpoints: Whether they are sealed.
         row_optimizer: Of the embedding rows.
+        fixed_gradients: Whether workers have no model but gradients that were made before.
     """
 
     mode: Literal["hfl", "sdt"] = "hfl"
@@ -51,6 +53,7 @@ class Setup:
     checkpoint_steps: int = 0
     seal_checkpoints: bool = False
     row_optimizer: Literal["sgd", "rowwise_adagrad"] = "sgd"
+    fixed_gradients: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Measured:
         step_ms: Wall time per step, in the same part of the run as CPU and bytes.
         server_cpu_ms: CPU of all parameter servers per step.
         worker_cpu_ms: CPU of all workers per step.
+        examples_per_server_cpu_second: What one shard could do if it had a core of its own and nothing
+            else were slower; with several shards, of their CPU together.
         bytes_per_example: Over the loopback device, both directions, all headers included.
         model_digest: Of the trained model.
         times: By node: seconds by kind of work, as in the run's result.
@@ -71,6 +76,7 @@ class Measured:
     step_ms: float
     server_cpu_ms: float
     worker_cpu_ms: float
+    examples_per_server_cpu_second: float
     bytes_per_example: float
     model_digest: str
     times: dict[str, dict[str, float]]
@@ -95,7 +101,15 @@ class Workshop:
     def run(self, setup: Setup, transport: Transport) -> Measured:
         """Trains once, with processes of its own."""
         contract = contract_of(setup)
-        data = self._prepared(replace(setup, shards=1, checkpoint_steps=0, seal_checkpoints=False))
+        data = self._prepared(
+            replace(
+                setup,
+                shards=1,
+                checkpoint_steps=0,
+                seal_checkpoints=False,
+                fixed_gradients=False,
+            )
+        )
         self._runs += 1
         watch = _Watch(contract)
         result = run_processes(
@@ -104,13 +118,14 @@ class Workshop:
             self._folder / f"run-{self._runs}",
             watch,
             transport=transport,
-            command=ATTESTED_NODE if transport == "ra-tls" else _PLAINTEXT_NODE,
+            command=_command(setup, transport),
         )
         return Measured(
             result.samples_per_second,
             watch.step_ms(),
             watch.cpu_ms("ps"),
             watch.cpu_ms("worker"),
+            watch.examples_per_cpu_second("ps"),
             watch.bytes_per_example(),
             result.model_digest,
             result.times,
@@ -165,6 +180,13 @@ def contract_of(setup: Setup) -> Contract:
     return parse_contract("\n".join(lines).encode(), "benchmark")
 
 
+def _command(setup: Setup, transport: Transport) -> tuple[str, ...]:
+    """What starts a node; Coterie's own programs wherever they can run the setup."""
+    if setup.fixed_gradients:
+        return (*_BENCHMARK_NODE, "--transport", transport, "--fixed-gradients")
+    return ATTESTED_NODE if transport == "ra-tls" else _PLAINTEXT_NODE
+
+
 def _rows(setup: Setup) -> int:
     """Raw rows: what the steps need, at most half a million; more steps are more epochs."""
     wanted = int(setup.workers * setup.batch * max(setup.steps, 1) / (1 - _EVALUATED)) + 1000
@@ -208,15 +230,23 @@ class _Watch:
     def cpu_ms(self, role: str) -> float:
         """CPU per step of all nodes of a role, milliseconds."""
         first, last = self._marks()
-        before, after = first.usage.cpu, last.usage.cpu
-        names = [n for n in after if self._roles.get(n) == role and n in before]
-        return 1000 * sum(after[n] - before[n] for n in names) / (last.step - first.step)
+        return 1000 * self._cpu_seconds(role) / (last.step - first.step)
+
+    def examples_per_cpu_second(self, role: str) -> float:
+        """Examples per second of CPU of all nodes of a role."""
+        return self._examples / self._cpu_seconds(role)
 
     def bytes_per_example(self) -> float:
         """Bytes over the loopback device per example."""
         first, last = self._marks()
         octets = last.usage.loopback_bytes - first.usage.loopback_bytes
         return octets / max(1, self._examples)
+
+    def _cpu_seconds(self, role: str) -> float:
+        first, last = self._marks()
+        before, after = first.usage.cpu, last.usage.cpu
+        names = [n for n in after if self._roles.get(n) == role and n in before]
+        return sum(after[n] - before[n] for n in names)
 
     def _marks(self) -> tuple[_Mark, _Mark]:
         if self._began is None or self._ended is None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from benchmarks.machine import cpu_seconds
 
 NUMERIC, COLUMNS, DIM = 13, 26, 16
 BOTTOM = (NUMERIC, 512, 256, 64, DIM)
@@ -103,14 +107,55 @@ def parse(description: str | None, variants: tuple[str, ...], threads: int) -> O
     return Options(**vars(parser.parse_args()))
 
 
-def report(options: Options, seconds: float, processes: int) -> None:
+@dataclass(frozen=True)
+class Spent:
+    """What a training took after its first steps.
+
+    Attributes:
+        seconds: Wall time.
+        server_cpu: CPU seconds of processes that only keep the model.
+        worker_cpu: CPU seconds of all others.
+    """
+
+    seconds: float
+    server_cpu: float
+    worker_cpu: float
+
+
+class Meter:
+    """Measures from its making on, from the clocks that the kernel keeps of each process's CPU.
+
+    Args:
+        servers: Process ids of those that only keep the model.
+        workers: Process ids of all others; this one is added.
+    """
+
+    def __init__(self, servers: Sequence[int] = (), workers: Sequence[int] = ()) -> None:
+        self._servers, self._workers = servers, (os.getpid(), *workers)
+        self._before = self._now()
+
+    def spent(self) -> Spent:
+        """What was spent since."""
+        return Spent(*(now - then for now, then in zip(self._now(), self._before, strict=True)))
+
+    def _now(self) -> tuple[float, float, float]:
+        servers, workers = (
+            sum(cpu_seconds(pid) for pid in pids) for pids in (self._servers, self._workers)
+        )
+        return time.monotonic(), servers, workers
+
+
+def report(options: Options, spent: Spent, processes: int) -> None:
     """Prints the figures."""
     examples = options.workers * options.batch * options.steps
+    seconds = spent.seconds
     say(
         {
             "examples_per_second": examples / seconds,
             "examples": examples,
             "seconds": seconds,
+            "server_cpu_ms": 1000 * spent.server_cpu / options.steps,
+            "worker_cpu_ms": 1000 * spent.worker_cpu / options.steps,
             "processes": processes,
             "variant": options.variant,
         }

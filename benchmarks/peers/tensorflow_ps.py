@@ -11,13 +11,12 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
 from dataclasses import astuple
 
 import numpy as np
 
-from benchmarks.peers.model import WARM_UP_STEPS, Options, batches, parse, report
+from benchmarks.peers.model import WARM_UP_STEPS, Meter, Options, Spent, batches, parse, report
 
 _SERVE = """
 import json, os, sys
@@ -41,6 +40,7 @@ def main() -> None:
         "ps": [f"127.0.0.1:{ports[0]}"],
         "worker": [f"127.0.0.1:{port}" for port in ports[1:]],
     }
+    running: dict[str, list[int]] = {"ps": [], "worker": []}
     with ExitStack() as stack:
         for job, addresses in cluster.items():
             for index in range(len(addresses)):
@@ -49,13 +49,16 @@ def main() -> None:
                     [*command, f"{job}:{index}", str(options.threads)], stdin=subprocess.PIPE
                 )
                 stack.callback(_end, server)
-        seconds = _coordinate(options, cluster)
-    report(options, seconds, processes=options.workers + 2)
+                running[job].append(server.pid)
+        spent = _coordinate(options, cluster, running)
+    report(options, spent, processes=options.workers + 2)
     sys.stdout.flush()
     os._exit(0)  # the coordinator's threads would wait for the servers
 
 
-def _coordinate(options: Options, cluster: dict[str, list[str]]) -> float:
+def _coordinate(
+    options: Options, cluster: dict[str, list[str]], running: dict[str, list[int]]
+) -> Spent:
     import tensorflow as tf
 
     from benchmarks.peers.tensorflow_model import make_dense, make_tables, train_step
@@ -81,12 +84,12 @@ def _coordinate(options: Options, cluster: dict[str, list[str]]) -> float:
 
     iterator = iter(coordinator.create_per_worker_dataset(dataset))
 
-    def train(steps: int) -> float:
-        began = time.monotonic()
+    def train(steps: int) -> Spent:
+        meter = Meter(running["ps"], running["worker"])
         for _ in range(steps * options.workers):
             coordinator.schedule(step, args=(iterator,))
         coordinator.join()
-        return time.monotonic() - began
+        return meter.spent()
 
     train(WARM_UP_STEPS * 2)
     return train(options.steps)

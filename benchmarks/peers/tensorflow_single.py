@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
-from dataclasses import replace
 
-from benchmarks.peers.model import WARM_UP_STEPS, batches, cycle, parse, report
+from benchmarks.peers.model import WARM_UP_STEPS, Meter, batches, cycle, parse, report
 
 
 def main() -> None:
@@ -28,11 +26,11 @@ def main() -> None:
     made = batches(options.workers * options.batch, options.rows, seed=1)
     for batch in cycle(made, WARM_UP_STEPS):
         step(batch.dense_bn, batch.ids_bm, batch.labels_b)
-    began = time.monotonic()
+    meter = Meter()
     for batch in cycle(made, options.steps):
         loss = step(batch.dense_bn, batch.ids_bm, batch.labels_b)
     float(loss)
-    report(replace(options), time.monotonic() - began, processes=1)
+    report(options, meter.spent(), processes=1)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 from benchmarks.peers.model import (
     BOTTOM,
@@ -12,6 +11,7 @@ from benchmarks.peers.model import (
     LEARNING_RATE,
     TOP,
     WARM_UP_STEPS,
+    Meter,
     batches,
     column_rows,
     cycle,
@@ -64,10 +64,10 @@ def main() -> None:
 
     for batch in cycle(made, WARM_UP_STEPS):
         step(*batch)
-    began = time.monotonic()
+    meter = Meter()
     for batch in cycle(made, options.steps):
         step(*batch)
-    report(options, time.monotonic() - began, processes=1)
+    report(options, meter.spent(), processes=1)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # for types only: every node imports this module, but only it
     from coterie.trained.model_file import Target
     from coterie.training.evaluation import ScoreSink
     from coterie.training.start_giver import StartFiles
+    from coterie.training.step import StepMaker
 
 
 class Service(Protocol):
@@ -191,6 +192,7 @@ class NodeContext:
             machine; they are never sent.
         discloses_everything: For runs in one process: shard 0 reports every step, and data owners
             count every score by itself.
+        make_step: Makes a worker's step in place of that of the contract's model: for benchmarks.
     """
 
     contract: Contract
@@ -210,6 +212,7 @@ class NodeContext:
     on_outcome: Callable[[RunOutcome], None] = lambda _: None
     on_scores: ScoreSink | None = None
     discloses_everything: bool = False
+    make_step: StepMaker | None = None
 
 
 def nothing_sealed(node: str) -> KeyRefused:

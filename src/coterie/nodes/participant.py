@@ -29,7 +29,7 @@ from coterie.trained.trained_model import MODEL_NAME, PlainModelFile
 from coterie.training.client import ServerClient, WaitsFor
 from coterie.training.model_download import receive_model, receive_optimizer_state
 from coterie.training.rollback_guard import RollbackGuard
-from coterie.training.step import WorkerStep
+from coterie.training.step import WorkerStep, step_of
 
 if TYPE_CHECKING:  # imported only if the contract has a start
     from coterie.training.start_giver import StartFiles
@@ -145,11 +145,8 @@ def compiled_step(context: NodeContext, session: ServerClient) -> WorkerStep:
     """
     if not context.fabric.proves_nothing:  # in one process there are no connections
         session.dial_ahead()
-    contract = context.contract
     with telling(context.fabric, context.node):
-        worker_step = WorkerStep(
-            contract.model, contract.data, contract.training.batch, contract.training.threads
-        )
+        worker_step = (context.make_step or step_of)(context.contract)
         worker_step.warm_up()
     return worker_step
 

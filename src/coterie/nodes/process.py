@@ -22,6 +22,7 @@ from coterie.runs.run_files import keep_contract
 if TYPE_CHECKING:  # modules for one role only are imported there
     from coterie.contract.rollback import RollbackConsent
     from coterie.runs.result import RunResult, TransportName
+    from coterie.training.step import StepMaker
 
 
 def check_engine(contract: Contract) -> None:
@@ -53,6 +54,7 @@ def run_node(
     *,
     on_event: EventSink,
     consent: RollbackConsent | None = None,
+    make_step: StepMaker | None = None,
 ) -> None:
     """Runs one node until it is done.
 
@@ -64,6 +66,7 @@ def run_node(
         transport: Name of the fabric's transport.
         on_event: Receives all events; the last is ``Finished`` (shard 0) or ``Failed``.
         consent: All parties' consent to continue from an older checkpoint; parameter servers only.
+        make_step: As in ``NodeContext``.
 
     Raises:
         OutputInUse: Another process uses ``out`` or ``memory``; raised before any event.
@@ -101,6 +104,7 @@ def run_node(
                     memory=options.memory or options.out,
                     consent=consent,
                     receipt=receipt,
+                    make_step=make_step,
                 )
                 result = _run_role(context, options, transport, receipt)
                 if result is not None:

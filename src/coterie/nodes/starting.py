@@ -20,8 +20,9 @@ from coterie.ps.call_metrics import CallObserver, ignore_call
 from coterie.runs.event_log import all_of
 from coterie.runs.events import EventSink
 
-if TYPE_CHECKING:  # imported only for metrics
+if TYPE_CHECKING:  # imported only for metrics, and by workers
     from coterie.nodes.prometheus import NodeMetrics
+    from coterie.training.step import StepMaker
 
 
 def start_node(
@@ -32,6 +33,7 @@ def start_node(
     *,
     tell: EventSink,
     on_sigterm: Callable[[str, EventSink], None] = end_on_sigterm,
+    make_step: StepMaker | None = None,
 ) -> None:
     """Runs an attested node until it is done.
 
@@ -45,6 +47,7 @@ def start_node(
         options: The host's settings; untrusted.
         tell: Receives every event.
         on_sigterm: Prepares the process for SIGTERM, given the node's name and the event sink.
+        make_step: As in ``NodeContext``.
 
     Raises:
         EnvironmentUnfit: For instance, there are too few descriptors.
@@ -78,6 +81,7 @@ def start_node(
             "ra-tls",
             on_event=tell,
             consent=consent,
+            make_step=make_step,
         )
 
 

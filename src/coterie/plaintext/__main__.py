@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coterie.contract import load_contract
 from coterie.errors import CoterieError
@@ -13,9 +15,17 @@ from coterie.nodes.process import end_with_parent, run_node
 from coterie.plaintext.fabric import PlaintextFabric
 from coterie.runs.event_log import printed
 
+if TYPE_CHECKING:  # workers only
+    from coterie.training.step import StepMaker
 
-def main() -> int:
-    """Runs the node; returns its exit code."""
+
+def main(arguments: Sequence[str] | None = None, make_step: StepMaker | None = None) -> int:
+    """Runs the node; returns its exit code.
+
+    Args:
+        arguments: Of the program; the process's own if absent.
+        make_step: As in ``NodeContext``.
+    """
     parser = argparse.ArgumentParser(prog="python -m coterie.plaintext", description=__doc__)
     parser.add_argument("contract", type=Path)
     parser.add_argument("node")
@@ -27,7 +37,7 @@ def main() -> int:
     parser.add_argument("--log-format", choices=["json"], default="json")
     parser.add_argument("--end-with-parent", action="store_true")
     parser.add_argument("--party-key", type=Path, help="ignored: nobody is vouched for here")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.end_with_parent:
         end_with_parent()
     try:
@@ -48,6 +58,7 @@ def main() -> int:
             ),
             "PLAINTEXT",
             on_event=printed(),
+            make_step=make_step,
         )
     except CoterieError as error:
         sys.stderr.write(f"{error}\n")

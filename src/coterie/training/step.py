@@ -16,7 +16,7 @@ from typing import Protocol, cast
 import numpy as np
 
 from coterie.arrays import FloatArray, IdArray, Int64Array
-from coterie.contract import AnyModelSection, DataSection
+from coterie.contract import AnyModelSection, Contract, DataSection
 from coterie.errors import MessageRefused
 from coterie.models.backend import configure_tensorflow
 from coterie.models.core import check_core, core_of
@@ -199,6 +199,16 @@ class WorkerStep:
         _require("dense parameters", flat_p, (self.parameters,))
         _require("dense features", dense_bn, (examples, self.numeric))
         _require("embedded rows", embedded_bmd, (examples, self.categorical, self.dim))
+
+
+StepMaker = Callable[[Contract], WorkerStep]
+"""Makes a worker's step for a contract."""
+
+
+def step_of(contract: Contract) -> WorkerStep:
+    """The step of a contract's model."""
+    training = contract.training
+    return WorkerStep(contract.model, contract.data, training.batch, training.threads)
 
 
 def _added(parts: Sequence[StepGradients]) -> StepGradients:

@@ -19,6 +19,7 @@ endif
 
 # Worker processes of the test suite; each may load TensorFlow, which takes about a gigabyte.
 JOBS ?= $(shell n=$$(nproc); echo $$(( n > 8 ? 8 : n )))
+C_FILES = $(shell find src tests -name '*.[ch]')
 PYTEST = $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 
 # Tests start many Python processes: their bytecode is kept even if the environment forbids it.
@@ -54,6 +55,7 @@ coverage: $(VENV)/.dev ## run test and report the lines and branches that it cov
 check: $(VENV)/.dev ## check format, lint, imports between layers, and types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
 	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/mypy
 
@@ -72,6 +74,7 @@ pages: $(VENV)/.dev ## update the generated parts of pages
 format: $(VENV)/.dev ## format the code, and apply the linter's corrections
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+	$(BIN)/clang-format -i $(C_FILES)
 
 # pip compares every package with its hash in the lock file.
 $(VENV)/.runtime: $(LOCK) pyproject.toml

@@ -54,12 +54,12 @@ def test_hooks_run_the_checks_tools_and_fetch_nothing() -> None:
     entries = [hook["entry"] for hook in hooks["repos"][0]["hooks"]]
     assert {hook["language"] for hook in hooks["repos"][0]["hooks"]} == {"system"}
     assert {entry.split()[0] for entry in entries} <= {
-        f".venv/bin/{name}" for name in ("lint-imports", "ruff", "mypy", "python")
+        f".venv/bin/{name}" for name in ("clang-format", "lint-imports", "ruff", "mypy", "python")
     }
     _, _, check = MAKEFILE.partition("\ncheck:")
     commands = re.findall(r"\$\(BIN\)/(.+)", check.partition("\n\n")[0])
     for command in commands:
-        words = command.replace("--check", "").split()
+        words = command.replace("--check", "").replace("$(C_FILES)", "").split()
         assert any(
             entry.removeprefix(".venv/bin/").split()[: len(words)] == words for entry in entries
         )

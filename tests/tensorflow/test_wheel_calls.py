@@ -42,8 +42,8 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def test_the_native_part_handles_every_call_that_tensorflow_imports() -> None:
-    source = "".join(file.read_text() for file in NATIVE_PART.sources)
-    handled = set(re.findall(r"X\((\w+)\)", source))
+    (header,) = (file for file in NATIVE_PART.headers if file.name == "real_calls.h")
+    handled = set(re.findall(r"X\((\w+)\)", header.read_text()))
     files = [path for path in tensorflow_folder().rglob("*.so*") if path.is_file()]
     imported = {name for path in files for name in imports(path) if CALLS.fullmatch(name)}
     assert {"socket", "connect", "accept4", "sendmsg", "recvmsg", "close"} <= imported

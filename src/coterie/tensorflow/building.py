@@ -11,15 +11,23 @@ from coterie.native_library import NativeLibrary
 
 _FOLDER = Path(__file__).parent / "native"
 
+
+def _files(*names: str) -> tuple[Path, ...]:
+    return tuple(_FOLDER / name for name in names)
+
+
 NATIVE_PART = NativeLibrary(
     title="the native part of `coterie tensorflow`",
     path=_FOLDER / "libattested_sockets.so",
-    sources=(_FOLDER / "attested_sockets.c",),
-    headers=(),
+    sources=_files(
+        "records.c", "secret_memory.c", "real_calls.c", "links.c", "sockets.c", "interface.c"
+    ),
+    headers=_files(
+        "records.h", "secret_memory.h", "real_calls.h", "links.h", "sockets.h", "failing.h"
+    ),
     without="everything else of Coterie works without",
     build_command="coterie tensorflow build",
     needs="a C compiler and OpenSSL's headers (Debian: gcc and libssl-dev)",
-    flags=("-fvisibility=default",),
     link=("-lcrypto", "-lpthread", "-ldl"),
     probe="#include <openssl/evp.h>\n"
     "#if OPENSSL_VERSION_NUMBER < 0x30000000L\n#error old\n#endif\n"

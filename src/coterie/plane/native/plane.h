@@ -24,12 +24,24 @@
 #define AVX512                                                                                     \
     __attribute__((target("avx2,bmi,bmi2,popcnt,lzcnt,avx512f,avx512bw,avx512vl,avx512dq")))
 #define KERNEL(type, name, parameters, arguments)                                                  \
-    EXPORTED type coterie_##name##_portable parameters { return name arguments; }                  \
-    EXPORTED AVX2 type coterie_##name##_avx2 parameters { return name arguments; }                 \
-    EXPORTED AVX512 type coterie_##name##_avx512 parameters { return name arguments; }
+    EXPORTED type coterie_##name##_portable parameters                                             \
+    {                                                                                              \
+        return name arguments;                                                                     \
+    }                                                                                              \
+    EXPORTED AVX2 type coterie_##name##_avx2 parameters                                            \
+    {                                                                                              \
+        return name arguments;                                                                     \
+    }                                                                                              \
+    EXPORTED AVX512 type coterie_##name##_avx512 parameters                                        \
+    {                                                                                              \
+        return name arguments;                                                                     \
+    }
 #else
 #define KERNEL(type, name, parameters, arguments)                                                  \
-    EXPORTED type coterie_##name##_portable parameters { return name arguments; }
+    EXPORTED type coterie_##name##_portable parameters                                             \
+    {                                                                                              \
+        return name arguments;                                                                     \
+    }
 #endif
 
 /* Floats of a block whose running sums stay in a processor's first cache. */
@@ -41,7 +53,9 @@ enum { DONE = 0, OUT_OF_BOUNDS = -1 };
 BODY int within(const int32_t *rows, int64_t count, int64_t table)
 {
     int bad = 0;
-    for (int64_t i = 0; i < count; i++) bad |= rows[i] < 0 || rows[i] >= table;
+    for (int64_t i = 0; i < count; i++) {
+        bad |= rows[i] < 0 || rows[i] >= table;
+    }
     return !bad;
 }
 

@@ -25,10 +25,14 @@ BODY int64_t unique(const int32_t *ids, int64_t count, uint32_t *scratch, int32_
         places[i] = (uint32_t)i;
         all |= keys[i];
     }
-    if (all > INT32_MAX) return OUT_OF_BOUNDS; /* a negative id */
+    if (all > INT32_MAX) {
+        return OUT_OF_BOUNDS; /* a negative id */
+    }
     for (int shift = 0; shift < 32 && all >> shift; shift += DIGIT_BITS) {
         uint32_t starts[DIGITS] = {0}, start = 0;
-        for (int64_t i = 0; i < count; i++) starts[keys[i] >> shift & (DIGITS - 1)]++;
+        for (int64_t i = 0; i < count; i++) {
+            starts[keys[i] >> shift & (DIGITS - 1)]++;
+        }
         for (int digit = 0; digit < DIGITS; digit++) {
             uint32_t size = starts[digit];
             starts[digit] = start;
@@ -46,7 +50,9 @@ BODY int64_t unique(const int32_t *ids, int64_t count, uint32_t *scratch, int32_
     }
     int64_t found = 0;
     for (int64_t i = 0; i < count; i++) {
-        if (!i || keys[i] != keys[i - 1]) distinct[found++] = (int32_t)keys[i];
+        if (!i || keys[i] != keys[i - 1]) {
+            distinct[found++] = (int32_t)keys[i];
+        }
         inverse[places[i]] = (int32_t)(found - 1);
     }
     return found;
@@ -61,13 +67,17 @@ BODY int sum_rows(const float *const *pushes, const int32_t *const *places, cons
     memset(to, 0, (size_t)(rows * dim) * sizeof(float));
     for (int64_t push = 0; push < count; push++) {
         const int32_t *at = places[push];
-        if (!within(at, counts[push], rows)) return OUT_OF_BOUNDS;
+        if (!within(at, counts[push], rows)) {
+            return OUT_OF_BOUNDS;
+        }
         float factor = factors[push];
         for (int64_t i = 0; i < counts[push]; i++) {
             float *restrict sum = to + at[i] * dim;
             const float *restrict row = pushes[push] + i * dim;
             if (equal) {
-                for (int64_t d = 0; d < dim; d++) sum[d] += row[d];
+                for (int64_t d = 0; d < dim; d++) {
+                    sum[d] += row[d];
+                }
             } else {
                 for (int64_t d = 0; d < dim; d++) {
                     float scaled = row[d] * factor;
@@ -76,8 +86,11 @@ BODY int sum_rows(const float *const *pushes, const int32_t *const *places, cons
             }
         }
     }
-    if (equal)
-        for (int64_t i = 0; i < rows * dim; i++) to[i] *= factors[0];
+    if (equal) {
+        for (int64_t i = 0; i < rows * dim; i++) {
+            to[i] *= factors[0];
+        }
+    }
     return DONE;
 }
 
@@ -86,14 +99,20 @@ BODY int sum_rows(const float *const *pushes, const int32_t *const *places, cons
 BODY int sum_by_row(const float *gradient, const int32_t *inverse, int64_t entries, int64_t dim,
                     double *sums, float *to, int64_t rows)
 {
-    if (!within(inverse, entries, rows)) return OUT_OF_BOUNDS;
+    if (!within(inverse, entries, rows)) {
+        return OUT_OF_BOUNDS;
+    }
     memset(sums, 0, (size_t)(rows * dim) * sizeof(double));
     for (int64_t i = 0; i < entries; i++) {
         double *restrict sum = sums + inverse[i] * dim;
         const float *restrict row = gradient + i * dim;
-        for (int64_t d = 0; d < dim; d++) sum[d] += (double)row[d];
+        for (int64_t d = 0; d < dim; d++) {
+            sum[d] += (double)row[d];
+        }
     }
-    for (int64_t i = 0; i < rows * dim; i++) to[i] = (float)sums[i];
+    for (int64_t i = 0; i < rows * dim; i++) {
+        to[i] = (float)sums[i];
+    }
     return DONE;
 }
 
@@ -101,9 +120,13 @@ BODY int sum_by_row(const float *gradient, const int32_t *inverse, int64_t entri
 BODY int row_sgd(float *table, int64_t table_rows, const int32_t *rows, const float *gradient,
                  int64_t count, int64_t dim, float rate)
 {
-    if (!within(rows, count, table_rows)) return OUT_OF_BOUNDS;
+    if (!within(rows, count, table_rows)) {
+        return OUT_OF_BOUNDS;
+    }
     for (int64_t i = 0; i < count; i++) {
-        if (i + AHEAD < count) __builtin_prefetch(table + rows[i + AHEAD] * dim, 1);
+        if (i + AHEAD < count) {
+            __builtin_prefetch(table + rows[i + AHEAD] * dim, 1);
+        }
         float *restrict row = table + rows[i] * dim;
         const float *restrict g = gradient + i * dim;
         for (int64_t d = 0; d < dim; d++) {
@@ -120,7 +143,9 @@ BODY int row_adagrad(float *table, float *state, int64_t table_rows, const int32
                      const float *gradient, int64_t count, int64_t dim, float rate, float initial,
                      float epsilon)
 {
-    if (!within(rows, count, table_rows)) return OUT_OF_BOUNDS;
+    if (!within(rows, count, table_rows)) {
+        return OUT_OF_BOUNDS;
+    }
     for (int64_t i = 0; i < count; i++) {
         if (i + AHEAD < count) {
             __builtin_prefetch(table + rows[i + AHEAD] * dim, 1);
@@ -148,12 +173,15 @@ BODY float sum_of_squares(const float *row, int64_t dim)
     int64_t d = 0;
     if (dim >= 8) {
         float sums[8];
-        for (int lane = 0; lane < 8; lane++) sums[lane] = row[lane] * row[lane];
-        for (d = 8; d + 8 <= dim; d += 8)
+        for (int lane = 0; lane < 8; lane++) {
+            sums[lane] = row[lane] * row[lane];
+        }
+        for (d = 8; d + 8 <= dim; d += 8) {
             for (int lane = 0; lane < 8; lane++) {
                 float square = row[d + lane] * row[d + lane];
                 sums[lane] += square;
             }
+        }
         sum = ((sums[0] + sums[1]) + (sums[2] + sums[3])) +
               ((sums[4] + sums[5]) + (sums[6] + sums[7]));
     }
@@ -169,7 +197,9 @@ BODY int rowwise_adagrad(float *table, float *state, int64_t table_rows, const i
                          const float *gradient, int64_t count, int64_t dim, float rate,
                          float initial, float epsilon)
 {
-    if (dim > MOST_DIM || !within(rows, count, table_rows)) return OUT_OF_BOUNDS;
+    if (dim > MOST_DIM || !within(rows, count, table_rows)) {
+        return OUT_OF_BOUNDS;
+    }
     for (int64_t i = 0; i < count; i++) {
         if (i + AHEAD < count) {
             __builtin_prefetch(table + rows[i + AHEAD] * dim, 1);

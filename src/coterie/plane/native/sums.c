@@ -5,7 +5,9 @@
 
 BODY void add(float *restrict to, const float *restrict values, int64_t count)
 {
-    for (int64_t i = 0; i < count; i++) to[i] += values[i];
+    for (int64_t i = 0; i < count; i++) {
+        to[i] += values[i];
+    }
 }
 
 BODY void add_scaled(float *restrict to, const float *restrict values, float factor, int64_t count)
@@ -18,7 +20,9 @@ BODY void add_scaled(float *restrict to, const float *restrict values, float fac
 
 BODY void scale(float *restrict to, const float *restrict values, float factor, int64_t count)
 {
-    for (int64_t i = 0; i < count; i++) to[i] = values[i] * factor;
+    for (int64_t i = 0; i < count; i++) {
+        to[i] = values[i] * factor;
+    }
 }
 
 /* to = sum of the pushes in their order, each times its factor; with equal factors the sum is
@@ -31,12 +35,17 @@ BODY void sum_dense(const float *const *pushes, const float *factors, int64_t co
         float *part = to + start;
         if (equal) {
             memcpy(part, pushes[0] + start, (size_t)length * sizeof(float));
-            for (int64_t i = 1; i < count; i++) add(part, pushes[i] + start, length);
-            for (int64_t i = 0; i < length; i++) part[i] *= factors[0];
+            for (int64_t i = 1; i < count; i++) {
+                add(part, pushes[i] + start, length);
+            }
+            for (int64_t i = 0; i < length; i++) {
+                part[i] *= factors[0];
+            }
         } else {
             scale(part, pushes[0] + start, factors[0], length);
-            for (int64_t i = 1; i < count; i++)
+            for (int64_t i = 1; i < count; i++) {
                 add_scaled(part, pushes[i] + start, factors[i], length);
+            }
         }
     }
 }
@@ -76,14 +85,19 @@ KERNEL(void, dense_adagrad,
        (parameters, sums, gradient, rate, epsilon, size))
 
 /* Of this library's source; building.py names it. */
-EXPORTED const char *coterie_source_digest(void) { return SOURCE_DIGEST; }
+EXPORTED const char *coterie_source_digest(void)
+{
+    return SOURCE_DIGEST;
+}
 
 /* The most that this processor has: 0 for none, 1 for AVX2, 2 for AVX-512. */
 EXPORTED int coterie_widest(void)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2")) return 0;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2")) {
+        return 0;
+    }
     int wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
     return wide ? 2 : 1;

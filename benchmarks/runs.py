@@ -101,15 +101,7 @@ class Workshop:
     def run(self, setup: Setup, transport: Transport) -> Measured:
         """Trains once, with processes of its own."""
         contract = contract_of(setup)
-        data = self._prepared(
-            replace(
-                setup,
-                shards=1,
-                checkpoint_steps=0,
-                seal_checkpoints=False,
-                fixed_gradients=False,
-            )
-        )
+        data = self.prepared(setup)
         self._runs += 1
         watch = _Watch(contract)
         result = run_processes(
@@ -129,6 +121,18 @@ class Workshop:
             watch.bytes_per_example(),
             result.model_digest,
             result.times,
+        )
+
+    def prepared(self, setup: Setup) -> Path:
+        """The data of a setup: a folder with one data set per party that owns data."""
+        return self._prepared(
+            replace(
+                setup,
+                shards=1,
+                checkpoint_steps=0,
+                seal_checkpoints=False,
+                fixed_gradients=False,
+            )
         )
 
     def _prepare(self, setup: Setup) -> Path:

@@ -163,6 +163,7 @@ def test_peers_train_on_what_the_model_takes() -> None:
     "module",
     [
         "benchmarks",
+        "benchmarks.gate",
         "benchmarks.nodes",
         "benchmarks.tables",
         *(

@@ -19,6 +19,7 @@ from coterie.attestation.pem import encode
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import TdFields, tdx_quote
 from coterie.keys.server.messages import Grant, KeyRequest, ServerHello
+from coterie.plane.numpy_kernels import NumpyKernels
 from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.progress import Progress
 from coterie.ps.wire import ps_pb2 as pb
@@ -57,6 +58,7 @@ def seeds(target: str) -> Iterator[bytes]:
         "collateral": _collateral,
         "pccs": _pccs,
         "calls": _calls,
+        "packed": _packed,
         "keys": _keys,
         "model": _models,
         "visitors": _visitors,
@@ -251,6 +253,17 @@ def _calls() -> Iterator[bytes]:
     for index, name in enumerate(method.attribute for method in CALLS):
         yield bytes([index]) + good[name]
     yield b"\1" + ExchangeRequest(1, 0, None, ids.tobytes()).encode()
+
+
+def _packed() -> Iterator[bytes]:
+    old = np.arange(40, dtype=np.float32)
+    for odd in (3, 4, 7):
+        given = np.where(np.arange(40) % odd, np.float32(0), -old)
+        kept, mask = NumpyKernels().pack_zeros(given)
+        yield bytes([40]) + kept.tobytes() + mask.tobytes()
+        given = np.where(np.arange(40) % odd, np.nextafter(old, np.float32(50)), given)
+        made = NumpyKernels().pack_differences(old, given)
+        yield bytes([40]) + made.wide.tobytes() + made.narrow.tobytes() + made.mask.tobytes()
 
 
 def _keys() -> Iterator[bytes]:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from coterie.attestation.appraiser import assess
@@ -25,8 +26,11 @@ from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.contract import Contract, parse_contract
-from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed
+from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed, MessageRefused
 from coterie.keys.server import messages as key_messages
+from coterie.plane.choice import choice, computing_with
+from coterie.plane.numpy_kernels import NumpyKernels
+from coterie.plane.packing import unpack_differences, unpack_zeros
 from coterie.ps.caller import Caller
 from coterie.ps.checkpoints.records import NoCheckpoints
 from coterie.ps.driver import Driver
@@ -100,6 +104,7 @@ batch = 4
 """,
     "fuzz",
 )
+KERNELS = (NumpyKernels(), choice().kernels)
 # Not `tell`, by which a worker may end the run that the next input needs.
 CALLS = tuple(
     method
@@ -263,6 +268,20 @@ def calls(data: bytes) -> None:
     assert codec.decode_reply(codec.encode_reply(reply)) is not None
 
 
+def packed(data: bytes) -> None:
+    """Packed numbers, of both forms: one form of one content, whoever unpacks it."""
+    size = data[0] if data else 0
+    old = np.arange(size, dtype=np.float32)
+    for compute in KERNELS:
+        with computing_with(compute), suppress(MessageRefused):
+            kept, mask = compute.pack_zeros(unpack_zeros(data[1:], size, "numbers"))
+            assert kept.tobytes() + mask.tobytes() == data[1:]
+        with computing_with(compute), suppress(MessageRefused):
+            made = compute.pack_differences(old, unpack_differences(data[1:], old, "numbers"))
+            parts = (made.wide, made.narrow, made.mask)
+            assert b"".join(part.tobytes() for part in parts) == data[1:]
+
+
 def keys(data: bytes) -> None:
     """A message between a node and a key server."""
     try:
@@ -387,6 +406,7 @@ TARGETS = {
     "collateral": Target(collateral, 1 << 16),
     "pccs": Target(pccs, 1 << 15),
     "calls": Target(calls, 1 << 15),
+    "packed": Target(packed, 1 << 10),
     "keys": Target(keys, 1 << 13),
     "model": Target(model, 1 << 13),
     "visitors": Target(visitors, 1 << 15),

@@ -8,7 +8,7 @@ from coterie.errors import CallRefused
 from coterie.kinds import Role
 from coterie.permissions import check_role
 
-CALL = "/coterie.ps.v2.ParameterServer/Initialize"
+CALL = "/coterie.ps.v3.ParameterServer/Initialize"
 ROLES: tuple[Role, ...] = ("ps", "worker", "chief")
 
 

@@ -18,6 +18,8 @@ Int64Array = npt.NDArray[np.int64]
 """Counts, offsets and line numbers."""
 IntpArray = npt.NDArray[np.intp]
 """Places in another array, as NumPy's own indexing gives them."""
+Int16Array = npt.NDArray[np.int16]
+"""Differences of numbers' bits."""
 UInt16Array = npt.NDArray[np.uint16]
 UInt32Array = npt.NDArray[np.uint32]
 UInt64Array = npt.NDArray[np.uint64]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from coterie.arrays import FloatArray, IdArray
+from coterie.arrays import FloatArray, IdArray, UInt32Array
 from coterie.plane.kernels import Factors, Kernels
 from coterie.plane.numpy_kernels import NumpyKernels
 from tests.plane.ways import WAYS, native_kernels
@@ -177,6 +177,56 @@ def test_updates_of_rows(
         results.append(seen)
     for one, other in zip(*results, strict=True):
         assert_same_bits(one, other)
+
+
+def bits_of(numbers_: FloatArray) -> UInt32Array:
+    return numbers_.view(np.uint32)
+
+
+@given(st.integers(0, 1 << 32), SIZES, st.sampled_from([0.0, 0.3, 0.97, 1.0]), st.booleans())
+def test_packed_numbers_come_back_bit_by_bit(
+    native: Kernels, seed: int, size: int, zeros: float, odd: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    given_ = numbers(rng, size, special=True)
+    given_[rng.random(size) < zeros] = 0
+    expected, mask = NUMPY.pack_zeros(given_)
+    seen = native.pack_zeros(misaligned(given_) if odd else given_)
+    np.testing.assert_array_equal(expected, seen[0])
+    np.testing.assert_array_equal(mask, seen[1])
+    for tried in (NUMPY, native):
+        kept = misaligned(expected.view(np.float32)).view(np.uint32) if odd else expected
+        np.testing.assert_array_equal(
+            bits_of(given_), bits_of(tried.unpack_zeros(kept, mask, size))
+        )
+
+
+def stepped(rng: np.random.Generator, old: FloatArray) -> FloatArray:
+    """Numbers some of whose bits are near the old ones', others far, others just at the border."""
+    border = [-32769, -32768, -32767, 32767, 32768, 1, -1, 0]
+    steps = rng.integers(-40_000, 40_000, size=old.size)
+    steps = np.where(rng.random(old.size) < 0.3, rng.choice(border, old.size), steps)
+    steps[rng.random(old.size) < 0.3] = 0
+    far = rng.random(old.size) < rng.choice([0.0, 0.1, 1.0])
+    new = (bits_of(old) + steps.astype(np.uint32)).astype(np.uint32)
+    new[far] = rng.integers(0, 1 << 32, size=int(far.sum()), dtype=np.uint32)
+    return new.view(np.float32)
+
+
+@given(st.integers(0, 1 << 32), SIZES)
+def test_differences_give_the_new_numbers_bit_by_bit(native: Kernels, seed: int, size: int) -> None:
+    rng = np.random.default_rng(seed)
+    old = numbers(rng, size, special=True)
+    new, kept = stepped(rng, old), old.copy()
+    expected, seen = NUMPY.pack_differences(old, new), native.pack_differences(old, new)
+    np.testing.assert_array_equal(expected.wide, seen.wide)
+    np.testing.assert_array_equal(expected.narrow, seen.narrow)
+    np.testing.assert_array_equal(expected.mask, seen.mask)
+    for tried in (NUMPY, native):
+        np.testing.assert_array_equal(
+            bits_of(new), bits_of(tried.unpack_differences(old, expected))
+        )
+    np.testing.assert_array_equal(bits_of(kept), bits_of(old))
 
 
 ROWS = np.arange(3, dtype=np.int32)

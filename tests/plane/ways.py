@@ -10,8 +10,15 @@ from coterie.errors import EnvironmentUnfit
 from coterie.plane.building import KERNEL_LIBRARY
 from coterie.plane.kernels import Kernels
 from coterie.plane.native_kernels import WAYS, NativeKernels, Way, ways_of
+from coterie.plane.numpy_kernels import NumpyKernels
 
-__all__ = ["WAYS", "native_kernels"]
+__all__ = ["WAYS", "PackingNumpy", "native_kernels"]
+
+
+class PackingNumpy(NumpyKernels):
+    """NumPy's kernels, which pack as if that paid."""
+
+    packs = True
 
 
 def native_kernels(way: Way) -> Kernels:

@@ -338,7 +338,7 @@ def test_a_method_that_is_not_served_is_a_protocol_error(
     with wire_of(contract) as wire:
         wire.serve(make_run(contract))
         channel = wire.fabric("w0")._dial("ps0", 30.0)
-        invented = channel.unary_unary("/coterie.ps.v2.ParameterServer/RunGraph", None, None)
+        invented = channel.unary_unary("/coterie.ps.v3.ParameterServer/RunGraph", None, None)
         with pytest.raises(grpc.RpcError) as refused:
             invented(b"", timeout=10)
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED

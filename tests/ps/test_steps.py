@@ -11,6 +11,9 @@ from coterie.errors import (
     MessageRefused,
     StepRefused,
 )
+from coterie.plane.choice import computing_with
+from coterie.plane.packing import unpack_differences
+from tests.plane.ways import PackingNumpy
 from tests.ps.calls import (
     MakeContract,
     MakeGradients,
@@ -39,6 +42,32 @@ def test_a_push_is_pending_until_the_step_is_complete_and_then_answered_once_for
     assert done.step == 1
     assert done.dense_parameters == expected.dense.tobytes()
     assert done.rows == expected.table.read(np.arange(12, dtype=np.int32)).tobytes()
+
+
+def test_a_reply_holds_differences_for_whoever_holds_the_step_before(
+    make_contract: MakeContract, make_run: MakeRun, make_gradients: MakeGradients
+) -> None:
+    """However often it asks; a node that holds nothing, or something else, gets everything."""
+    contract = make_contract()
+    run = make_run(contract)
+    run.join_all()
+    small = [make_gradients(w, 0, 4) for w in (0, 1)]
+    pushes = [dataclasses.replace(one, dense_p=one.dense_p * np.float32(1e-6)) for one in small]
+    before = np.frombuffer(state_after(contract).dense.tobytes(), np.float32)
+    expected = state_after(contract, pushes)
+    with computing_with(PackingNumpy()):
+        run.port("w0").exchange(exchange(pushes[0], 0))
+        run.port("w1").exchange(exchange(pushes[1], 0))
+        for held in (0, None, 1, 0, 7):
+            asked = dataclasses.replace(exchange(pushes[0], 0), held_step=held)
+            reply = run.port("w0").exchange(asked)
+            assert reply.differences is (held == 0)
+            if not reply.differences:
+                assert reply.dense_parameters == expected.dense.tobytes()
+                continue
+            assert len(reply.dense_parameters) < expected.dense.nbytes
+            dense = unpack_differences(reply.dense_parameters, before, "dense")
+            np.testing.assert_array_equal(dense, expected.dense)
 
 
 @pytest.mark.parametrize("order", [("w0", "w1", "w2"), ("w2", "w0", "w1"), ("w1", "w2", "w0")])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from coterie.arrays import FloatArray
 from coterie.errors import (
     CoterieError,
     MessageRefused,
@@ -18,6 +19,8 @@ from coterie.errors import (
     RollbackRefused,
     StepRefused,
 )
+from coterie.plane.choice import computing_with
+from coterie.plane.packing import pack_differences
 from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.schedule import Lane
 from coterie.ps.methods import Unary
@@ -27,6 +30,7 @@ from coterie.ps.wire.codecs import Reply, Request
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Push
 from coterie.training.client import Position, ServerClient
 from coterie.training.reconnect_budget import MAX_FAILURES
+from tests.plane.ways import PackingNumpy
 from tests.ps.conftest import Clock, small_contract
 from tests.ps.transports import NoTransport
 
@@ -143,6 +147,56 @@ def test_a_push_is_repeated_as_it_is_until_its_step_is_done() -> None:
     assert parameters.step == 1
     assert parameters.dense_p.tolist() == [0, 1, 2]
     assert parameters.rows_ud.tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
+OLD = np.arange(40, dtype=np.float32) + 1
+NEW = np.nextafter(OLD, np.float32(0))
+
+
+def packed(step: int, old: FloatArray, new: FloatArray) -> ExchangeReply:
+    with computing_with(PackingNumpy()):
+        octets = pack_differences(old, new)
+    assert octets is not None
+    return ExchangeReply(step=step, dense_parameters=octets, differences=True)
+
+
+def whole(step: int, dense: FloatArray) -> ExchangeReply:
+    return ExchangeReply(step=step, dense_parameters=dense.tobytes())
+
+
+def test_differences_are_from_the_parameters_that_the_node_said_it_holds() -> None:
+    server = ScriptedServer(joined(), whole(0, OLD), packed(1, OLD, NEW), packed(2, NEW, OLD))
+    session = session_with(server)
+    session.join()
+    session.pull(0, NO_IDS)
+    first, second = (session.push(step, GRADIENTS, NO_IDS) for step in (0, 1))
+    asked = [r.held_step for r in server.asked if isinstance(r, ExchangeRequest)]
+    assert asked == [None, 0, 1]
+    pulled = [np.concatenate((one.dense_p, one.sums_s)) for one in (first, second)]
+    np.testing.assert_array_equal(pulled, [NEW, OLD])
+
+
+def test_after_a_join_the_node_holds_nothing() -> None:
+    """The server may have begun again from a checkpoint, whose step has other parameters."""
+    server = ScriptedServer(joined(), whole(0, OLD), joined(), packed(1, OLD, NEW))
+    session = session_with(server)
+    session.join()
+    session.pull(0, NO_IDS)
+    session.join()
+    with pytest.raises(ProtocolError, match="since none are held"):
+        session.push(0, GRADIENTS, NO_IDS)
+    last = server.asked[-1]
+    assert isinstance(last, ExchangeRequest)
+    assert last.held_step is None
+
+
+def test_differences_that_are_none_are_refused() -> None:
+    wrong = ExchangeReply(step=1, dense_parameters=bytes(9), differences=True)
+    session = session_with(ScriptedServer(joined(), whole(0, OLD), wrong))
+    session.join()
+    session.pull(0, NO_IDS)
+    with pytest.raises(ProtocolError, match="dense_parameters is out of bounds"):
+        session.push(0, GRADIENTS, NO_IDS)
 
 
 def test_a_pull_has_no_push() -> None:

@@ -100,7 +100,12 @@ def _sample(tried: Kernels) -> list[bytes]:
     dense, sums = summed.reshape(-1).copy(), np.zeros(summed.size, np.float32)
     tried.dense_adagrad(dense, sums, _numbers(dense.size), rate, epsilon)
     tried.dense_sgd(dense, _numbers(dense.size), rate)
-    return [array.tobytes() for array in (*seen, dense, sums)]
+    zeros = np.where(np.arange(dense.size) % 3, dense, np.float32(0))
+    kept, mask = tried.pack_zeros(zeros)
+    made = tried.pack_differences(sums, zeros)
+    seen += [tried.unpack_zeros(kept, mask, zeros.size), tried.unpack_differences(sums, made)]
+    packed = [kept.tobytes(), mask.tobytes(), made.wide.tobytes(), made.narrow.tobytes()]
+    return [*packed, made.mask.tobytes(), *(array.tobytes() for array in (*seen, dense, sums))]
 
 
 def _numbers(size: int) -> FloatArray:

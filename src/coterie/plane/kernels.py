@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from coterie.arrays import FloatArray, IdArray
+from coterie.arrays import ByteArray, FloatArray, IdArray, Int16Array, UInt32Array
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,36 @@ class Factors:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Differences:
+    """Differences of numbers' bits, as 32-bit integers that wrap around.
+
+    Attributes:
+        wide: Those that do not fit 16 bits, or are -2^15, uint32 [w], in order.
+        narrow: All that are not 0, int16 [n], in order; -2^15 where the next of ``wide`` is meant.
+        mask: A bit for each number, uint8: whether its difference is not 0. From the lowest bit of
+            the first byte; bits behind the last number are 0.
+    """
+
+    wide: UInt32Array
+    narrow: Int16Array
+    mask: ByteArray
+
+
+class NotCanonical(ValueError):
+    """Packed numbers that packing does not make."""
+
+
 class Kernels(Protocol):
     """The kernels.
 
     Attributes:
         name: What computes, for people: ``NumPy``, or the instruction set.
+        packs: Whether packing takes less time than the bytes that it saves, on a fast line.
     """
 
     name: str
+    packs: bool
 
     def sum_dense(self, pushes: Sequence[FloatArray], factors: Factors) -> FloatArray:
         """Adds arrays of one shape in their order, each times its factor."""
@@ -158,5 +180,34 @@ class Kernels(Protocol):
 
         Raises:
             IndexError: The table does not have one of the rows.
+        """
+        ...
+
+    def pack_zeros(self, numbers: FloatArray) -> tuple[UInt32Array, ByteArray]:
+        """Leaves out the numbers whose bits are all 0. Minus zero is not one of them.
+
+        Returns:
+            The bits of the others, uint32 [k], in order, and a mask of their places, as in
+            ``Differences``.
+        """
+        ...
+
+    def unpack_zeros(self, kept: UInt32Array, mask: ByteArray, size: int) -> FloatArray:
+        """Undoes ``pack_zeros``.
+
+        Raises:
+            NotCanonical: It does not make this of ``size`` numbers.
+        """
+        ...
+
+    def pack_differences(self, old: FloatArray, new: FloatArray) -> Differences:
+        """Subtracts the bits of old numbers from those of as many new ones."""
+        ...
+
+    def unpack_differences(self, old: FloatArray, differences: Differences) -> FloatArray:
+        """Undoes ``pack_differences``: gives the new numbers.
+
+        Raises:
+            NotCanonical: It does not make this of so many numbers.
         """
         ...

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import Literal, Protocol, get_args
+from typing import ClassVar, Literal, Protocol, Self, get_args
 
 import numpy as np
 from typing_extensions import override
 
 from coterie.arrays import (
+    ByteArray,
     Float64Array,
     FloatArray,
     IdArray,
+    Int16Array,
     Int64Array,
     UInt32Array,
     UInt64Array,
 )
-from coterie.plane.kernels import Factors, Kernels
+from coterie.plane.kernels import Differences, Factors, Kernels, NotCanonical
 from coterie.plane.numpy_kernels import NumpyKernels
 
 Way = Literal["portable", "avx2", "avx512"]
@@ -26,7 +28,17 @@ _TITLES = {"portable": "C", "avx2": "C with AVX2", "avx512": "C with AVX-512"}
 
 _MOST_DIM = 128  # of rows.c
 
-_Array = FloatArray | Float64Array | IdArray | Int64Array | UInt32Array | UInt64Array
+_Array = (
+    FloatArray
+    | Float64Array
+    | IdArray
+    | Int16Array
+    | Int64Array
+    | ByteArray
+    | UInt32Array
+    | UInt64Array
+)
+_AS_C: tuple[Literal["C"], Literal["A"]] = ("C", "A")
 _POINTER, _COUNT, _FLAG, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float
 _ROW_ADAGRAD = (
     _FLAG,
@@ -43,9 +55,35 @@ _SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "dense_sgd": (None, (_POINTER, _POINTER, _FLOAT, _COUNT)),
     "dense_adagrad": (None, (_POINTER, _POINTER, _POINTER, _FLOAT, _FLOAT, _COUNT)),
     "row_sgd": (_FLAG, (_POINTER, _COUNT, _POINTER, _POINTER, _COUNT, _COUNT, _FLOAT)),
+    "pack_zeros": (_COUNT, (_POINTER, _COUNT, _POINTER, _POINTER)),
+    "unpack_zeros": (_FLAG, (_POINTER, _COUNT, _POINTER, _POINTER, _COUNT)),
+    "pack_differences": (None, (_POINTER, _POINTER, _COUNT, _POINTER)),
+    "unpack_differences": (_FLAG, (_POINTER, _POINTER, _POINTER, _COUNT)),
     "row_adagrad": _ROW_ADAGRAD,
     "rowwise_adagrad": _ROW_ADAGRAD,
 }
+
+
+class _Differences(ctypes.Structure):
+    """``struct differences`` of differences.c."""
+
+    _fields_: ClassVar = [
+        ("wide", _POINTER),
+        ("narrow", _POINTER),
+        ("mask", _POINTER),
+        ("wide_count", _COUNT),
+        ("narrow_count", _COUNT),
+    ]
+    wide_count: int
+    narrow_count: int
+
+    @classmethod
+    def of(cls, arrays: Differences) -> Self:
+        """Points to arrays, which must outlive it."""
+        return cls(
+            *(_at(arrays.wide), _at(arrays.narrow), _at(arrays.mask)),
+            *(arrays.wide.size, arrays.narrow.size),
+        )
 
 
 class _Call(Protocol):
@@ -67,6 +105,7 @@ class NativeKernels(Kernels):
 
     def __init__(self, library: ctypes.CDLL, way: Way | None = None) -> None:
         way = way or ways_of(library)[-1]
+        self.packs = True
         self.name = _TITLES[way]
         calls: dict[str, _Call] = {}
         for name, (result, arguments) in _SIGNATURES.items():
@@ -201,15 +240,64 @@ class NativeKernels(Kernels):
             )
         )
 
+    @override
+    def pack_zeros(self, numbers: FloatArray) -> tuple[UInt32Array, ByteArray]:
+        numbers = _floats(numbers)
+        kept, mask = np.empty(numbers.size, np.uint32), _mask(numbers.size)
+        count = self._calls["pack_zeros"](_at(numbers), numbers.size, _at(kept), _at(mask))
+        return kept[:count], mask
+
+    @override
+    def unpack_zeros(self, kept: UInt32Array, mask: ByteArray, size: int) -> FloatArray:
+        kept, mask = np.require(kept, np.uint32, _AS_C), np.require(mask, np.uint8, _AS_C)
+        if mask.size != -(-size // 8):
+            raise NotCanonical
+        numbers = np.empty(size, np.float32)
+        if self._calls["unpack_zeros"](_at(kept), kept.size, _at(mask), _at(numbers), size):
+            raise NotCanonical
+        return numbers
+
+    @override
+    def pack_differences(self, old: FloatArray, new: FloatArray) -> Differences:
+        old, new = _floats(old), _floats(new)
+        size = new.size
+        _require(old.size == size)
+        room = Differences(np.empty(size, np.uint32), np.empty(size, np.int16), _mask(size))
+        made = _Differences.of(room)
+        self._calls["pack_differences"](_at(old), _at(new), size, ctypes.byref(made))
+        return Differences(
+            room.wide[: made.wide_count], room.narrow[: made.narrow_count], room.mask
+        )
+
+    @override
+    def unpack_differences(self, old: FloatArray, differences: Differences) -> FloatArray:
+        old = _floats(old)
+        given = Differences(
+            np.require(differences.wide, np.uint32, _AS_C),
+            np.require(differences.narrow, np.int16, _AS_C),
+            np.require(differences.mask, np.uint8, _AS_C),
+        )
+        if given.mask.size != -(-old.size // 8):
+            raise NotCanonical
+        new, pointers = np.empty(old.size, np.float32), ctypes.byref(_Differences.of(given))
+        if self._calls["unpack_differences"](_at(old), pointers, _at(new), old.size):
+            raise NotCanonical
+        return new
+
+
+def _mask(size: int) -> ByteArray:
+    """Room for a bit of each number."""
+    return np.empty(-(-size // 8), np.uint8)
+
 
 def _floats(array: FloatArray) -> FloatArray:
     """An array as C reads it; a copy if it is not."""
-    return np.require(array, np.float32, ("C", "A"))
+    return np.require(array, np.float32, _AS_C)
 
 
 def _ids(array: IdArray) -> IdArray:
     """An array as C reads it; a copy if it is not."""
-    return np.require(array, np.int32, ("C", "A"))
+    return np.require(array, np.int32, _AS_C)
 
 
 def _in_place(array: FloatArray) -> bool:

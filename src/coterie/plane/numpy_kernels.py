@@ -7,16 +7,18 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from typing_extensions import override
 
-from coterie.arrays import FloatArray, IdArray
-from coterie.plane.kernels import Factors, Kernels
+from coterie.arrays import BoolArray, ByteArray, FloatArray, IdArray, UInt32Array
+from coterie.plane.kernels import Differences, Factors, Kernels, NotCanonical
 
 _BLOCK = 1 << 15
+_ESCAPE = -(1 << 15)
 
 
 class NumpyKernels(Kernels):
     """The kernels in NumPy."""
 
     name = "NumPy"
+    packs = False
 
     @override
     def sum_dense(self, pushes: Sequence[FloatArray], factors: Factors) -> FloatArray:
@@ -126,6 +128,54 @@ class NumpyKernels(Kernels):
         change = gradient * rate
         change /= sums
         table[rows] = table.take(rows, axis=0) - change
+
+    @override
+    def pack_zeros(self, numbers: FloatArray) -> tuple[UInt32Array, ByteArray]:
+        bits = numbers.view(np.uint32)
+        kept = bits != 0
+        return bits[kept], np.packbits(kept, bitorder="little")
+
+    @override
+    def unpack_zeros(self, kept: UInt32Array, mask: ByteArray, size: int) -> FloatArray:
+        places = _places(mask, size)
+        if np.count_nonzero(places) != kept.size or not kept.all():
+            raise NotCanonical
+        bits = np.zeros(size, np.uint32)
+        bits[places] = kept
+        return bits.view(np.float32)
+
+    @override
+    def pack_differences(self, old: FloatArray, new: FloatArray) -> Differences:
+        differences = new.view(np.int32) - old.view(np.int32)
+        changed = differences != 0
+        differences = differences[changed]
+        narrow = differences.astype(np.int16)
+        large = (narrow != differences) | (narrow == _ESCAPE)
+        narrow[large] = _ESCAPE
+        mask = np.packbits(changed, bitorder="little")
+        return Differences(differences[large].view(np.uint32), narrow, mask)
+
+    @override
+    def unpack_differences(self, old: FloatArray, differences: Differences) -> FloatArray:
+        narrow, wide = differences.narrow, differences.wide.view(np.int32)
+        places, large = _places(differences.mask, old.size), narrow == _ESCAPE
+        fits = (wide > _ESCAPE) & (wide < -_ESCAPE)
+        if np.count_nonzero(places) != narrow.size or not narrow.all() or fits.any():
+            raise NotCanonical
+        if np.count_nonzero(large) != wide.size:
+            raise NotCanonical
+        changes = narrow.astype(np.int32)
+        changes[large] = wide
+        bits = old.view(np.int32).copy()
+        bits[places] += changes
+        return bits.view(np.float32)
+
+
+def _places(mask: ByteArray, size: int) -> BoolArray:
+    """Where a mask's bits are set, bool [size]."""
+    if mask.size != -(-size // 8) or (size % 8 and mask[-1] >> size % 8):
+        raise NotCanonical
+    return np.unpackbits(mask, count=size, bitorder="little").view(np.bool_)
 
 
 def _blocks(size: int) -> Iterator[slice[int, int, None]]:

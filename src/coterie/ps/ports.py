@@ -14,8 +14,8 @@ from coterie.ps.methods import Port, ReplyStream, RequestStream, Unary
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.codecs import EXCHANGE, protobuf_codec
 
-_PS = "/coterie.ps.v2.ParameterServer/"
-_RECEIVER = "/coterie.ps.v2.ShardReceiver/"
+_PS = "/coterie.ps.v3.ParameterServer/"
+_RECEIVER = "/coterie.ps.v3.ShardReceiver/"
 
 _TRAINING: Final[frozenset[Role]] = frozenset({"worker", "chief"})
 _ALL: Final[frozenset[Role]] = frozenset({"worker", "chief", "ps"})

@@ -35,8 +35,10 @@ from coterie.ps.wire.shard_messages import checkpoint_from_wire
 from coterie.runs.events import WorkerTimes
 from coterie.text import printable
 from coterie.training.messages import (
+    HeldDense,
     Parameters,
     dense_of,
+    held_after,
     push_of,
     wrong_size,
 )
@@ -153,6 +155,7 @@ class ServerClient:
         self._closed = threading.Event()
         self._initial: pb.InitializeRequest | None = None
         self._incarnation = 0
+        self._held: HeldDense | None = None
         self._lead_incarnation = self._initialized = 0
         self._run_id = ""
         self._successes = 0
@@ -207,7 +210,7 @@ class ServerClient:
                     expected=f"incarnation {first.ps_incarnation} at step {first.step}",
                     seen=f"incarnation {other.ps_incarnation} at step {other.step}",
                 )
-        self._incarnation = first.ps_incarnation
+        self._incarnation, self._held = first.ps_incarnation, None
         return Position(first.step, lane, first.validated)
 
     def through_restarts(self, action: Callable[[Position], Outcome]) -> Outcome:
@@ -434,6 +437,7 @@ class ServerClient:
                     else None
                 ),
                 next_row_ids=octets_of(part_of(row_ids_u, next_places[shard])),
+                held_step=self._held.step if self._held and shard == 0 else None,
             )
             abandoned = self._shards.abandoned
             return self._until_done(
@@ -449,7 +453,8 @@ class ServerClient:
             for reply, place in zip(replies, next_places, strict=True)
         ]
         together = self._shards.gather(rows, next_places, row_ids_u.size)
-        dense, dim = dense_of(replies[0].dense_parameters), self._contract.model.embedding_dim
+        self._held = held_after(replies[0], self._held)
+        dense, dim = self._held.dense, self._contract.model.embedding_dim
         return Parameters(
             replies[0].step,
             dense[: self._dense],

@@ -8,8 +8,9 @@ import numpy as np
 
 from coterie.arrays import FloatArray
 from coterie.errors import ProtocolError
+from coterie.plane.packing import unpack_differences
 from coterie.ps.core.aggregation import Gradients
-from coterie.ps.wire.frames import Octets, Push, octets_of
+from coterie.ps.wire.frames import ExchangeReply, Octets, Push, octets_of
 from coterie.ps.wire.push_coding import PushCoding
 from coterie.training.sharded_client import Places, part_of
 
@@ -45,6 +46,41 @@ def push_of(gradients: Gradients, place: Places, shard: int, coding: PushCoding)
         row_gradients=coding.encode_rows(part_of(gradients.rows_ud, place)),
         correct=gradients.correct,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class HeldDense:
+    """The dense parameters that a node holds, of the server's present incarnation.
+
+    Attributes:
+        step: The number of updates that they hold.
+        dense: They, and the sums of the workers' own optimizer, float32 [P + sums]; read only.
+    """
+
+    step: int
+    dense: FloatArray
+
+
+def held_after(reply: ExchangeReply, held: HeldDense | None) -> HeldDense:
+    """What a node holds after a reply.
+
+    Args:
+        reply: The reply.
+        held: What it held, and said that it did.
+
+    Raises:
+        ProtocolError: The reply's dense parameters are not float32 values, or not differences from
+            what is held.
+    """
+    octets = reply.dense_parameters
+    if not reply.differences:
+        dense = dense_of(octets)
+    elif held is None:
+        raise wrong_size("dense parameters", "whole ones, since none are held", len(octets))
+    else:
+        dense = unpack_differences(octets, held.dense, "reply.dense_parameters")
+    dense.setflags(write=False)  # the next differences are from these
+    return HeldDense(reply.step, dense)
 
 
 def dense_of(octets: Octets) -> FloatArray:

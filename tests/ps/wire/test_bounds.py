@@ -103,8 +103,8 @@ REFUSED_PUSHES: list[tuple[dict[str, bytes | float], str, str, str]] = [
     (
         {"dense_gradient": floats(*range(14))},
         "push.dense_gradient is out of bounds",
-        "15 float32 values (60 bytes)",
-        "56 bytes",
+        "what packing makes of 15 float32 values (60 bytes)",
+        "56 bytes that it does not make",
     ),
     (
         {"dense_gradient": floats(*range(15)) + b"\0"},
@@ -115,8 +115,14 @@ REFUSED_PUSHES: list[tuple[dict[str, bytes | float], str, str, str]] = [
     (
         {"dense_gradient": b""},
         "push.dense_gradient is out of bounds",
-        "15 float32 values (60 bytes)",
-        "0 bytes",
+        "what packing makes of 15 float32 values (60 bytes)",
+        "0 bytes that it does not make",
+    ),
+    (
+        {"dense_gradient": floats(1, float("inf")) + b"\5\0"},
+        "push.dense_gradient holds values that are not finite",
+        "finite float32 values",
+        "1 of 15 are NaN or infinite",
     ),
     (
         {"dense_gradient": floats(float("nan"), float("inf"), *range(13))},

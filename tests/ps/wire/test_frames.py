@@ -22,8 +22,10 @@ WORDS = st.binary(max_size=40).map(lambda octets: octets[: len(octets) // 4 * 4]
 def test_a_request_survives(
     incarnation: int, step: int, pushes: bool, dense: bytes, ids: bytes, rows: bytes, after: bytes
 ) -> None:
+    held = step if pushes else None
     push = Push(7, 0.25, dense, ids, rows, correct=3) if pushes else None
-    seen = ExchangeRequest.decode(ExchangeRequest(incarnation, step, push, after).encode())
+    seen = ExchangeRequest.decode(ExchangeRequest(incarnation, step, push, after, held).encode())
+    assert seen.held_step == held
     assert (seen.ps_incarnation, seen.step, bytes(seen.next_row_ids)) == (incarnation, step, after)
     if seen.push is None:
         assert push is None
@@ -39,8 +41,9 @@ def test_a_reply_survives(
 ) -> None:
     durable = pb.Checkpoint(step=5, digest=bytes(32)) if announces else None
     seen = ExchangeReply.decode(
-        ExchangeReply(step, pending, dense, rows, durable, 1.5, 0.5).encode()
+        ExchangeReply(step, pending, dense, rows, durable, 1.5, 0.5, None, announces).encode()
     )
+    assert seen.differences is announces
     assert (seen.step, seen.pending, seen.durable) == (step, pending, durable)
     assert (bytes(seen.dense_parameters), bytes(seen.rows)) == (dense, rows)
     assert (seen.served_seconds, seen.waited_seconds) == (1.5, 0.5)
@@ -52,10 +55,14 @@ def whole() -> bytes:
 
 
 def test_arrays_are_views_that_lie_aligned() -> None:
-    seen = ExchangeRequest.decode(whole())
+    """Also behind arrays of odd lengths."""
+    push = Push(3, 1.0, bytes(61), bytes(12), bytes(24))
+    seen = ExchangeRequest.decode(ExchangeRequest(9, 4, push, bytes(8)).encode())
     assert seen.push is not None
     assert isinstance(seen.push.dense_gradient, memoryview)
-    assert np.frombuffer(seen.push.dense_gradient, "<f4").flags.aligned
+    assert len(seen.push.dense_gradient) == 61
+    for array in (seen.push.row_ids, seen.push.row_gradients, seen.next_row_ids):
+        assert np.frombuffer(array, "<f4").flags.aligned
 
 
 def test_every_truncation_and_every_addition_is_refused() -> None:

@@ -47,7 +47,7 @@
 /* Floats of a block whose running sums stay in a processor's first cache. */
 enum { BLOCK = 4096 };
 
-enum { DONE = 0, OUT_OF_BOUNDS = -1 };
+enum { DONE = 0, OUT_OF_BOUNDS = -1, NOT_CANONICAL = -2 };
 
 /* Whether every row is one of a table's. */
 BODY int within(const int32_t *rows, int64_t count, int64_t table)

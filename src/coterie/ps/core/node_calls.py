@@ -192,9 +192,12 @@ class NodeCalls:
         run.times.waited(waited)
         with run.times.reading():
             rows = octets_of(run.state.table.read_for_training(next_ids))
+        pulled = run.pulled_dense
+        differences = pulled.for_holder_of(request.held_step)
         return ExchangeReply(
             step=run.step,
-            dense_parameters=run.dense_octets,
+            dense_parameters=pulled.whole if differences is None else differences,
+            differences=differences is not None,
             rows=rows,
             durable=core.durable_message(),
             waited_seconds=waited,

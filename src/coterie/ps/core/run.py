@@ -23,6 +23,7 @@ from coterie.ps.core.coordinator import Absence, Coordinator, Decision, StagedRe
 from coterie.ps.core.disclosure import Disclosure, StepWindows
 from coterie.ps.core.divergence import diverged
 from coterie.ps.core.membership import Membership
+from coterie.ps.core.pulled_dense import PulledDense
 from coterie.ps.core.schedule import Schedule
 from coterie.ps.core.state import ModelState, Snapshot
 from coterie.ps.core.validations import ValidationPlan, Validations
@@ -130,7 +131,7 @@ class Run:
         self.schedule: Schedule | None = None
         self.barrier: StepBarrier | None = None
         self.coordinator: Coordinator | None = None
-        self.dense_octets = b""
+        self.pulled_dense = PulledDense(state.step, b"")
         self.losses: deque[float] = deque(maxlen=_TOLD_LOSSES)
         self.progress_at = self._began_at = self._trained_at = monotonic()
 
@@ -267,7 +268,7 @@ class Run:
         self._train_loss = self.train_loss()
         self._ended_at = self.state.step
         self.state, self._kept = best, None
-        self.dense_octets = best.dense_for_training()
+        self.pulled_dense = PulledDense(self.step, best.dense_for_training())
 
     def loss_since_validation(self) -> float | None:
         """Mean disclosed loss of the steps since the last call; None if there is none."""
@@ -333,7 +334,7 @@ class Run:
                     self._on_event(events.LeftOut(workers[worker], step))
         absent = self.coordinator.absent if self.coordinator else frozenset[int]()
         self.barrier = StepBarrier(self.schedule, step, absent)
-        self.dense_octets = self.state.dense_for_training()
+        self.pulled_dense = PulledDense(step, self.state.dense_for_training())
         self.progress_at = self._began_at = self._trained_at = self._monotonic()
 
     def staged_report(self) -> StagedReport:
@@ -361,9 +362,10 @@ class Run:
                     raise diverged(
                         self.step, "an overflow in the sum over the workers", self.losses
                     )
-                self.dense_octets = self.state.dense_for_training()
+                self.pulled_dense = self.pulled_dense.followed_by(self.state.dense_for_training())
             else:
                 self.state.skip(first_of_epoch=first)
+                self.pulled_dense = PulledDense(self.step, self.pulled_dense.whole)
         self.progress_at = self._trained_at = self._monotonic()
         if self._windows is not None:
             self._tell(decision, schedule, pushes, self._windows)

@@ -2,8 +2,9 @@
 
     4 bytes    length of the head, little-endian
     head       ExchangeRequestHead or ExchangeReplyHead
-    padding    zero bytes up to a multiple of 16, so that arrays are aligned
     arrays     one after the other; the head has their sizes
+
+Zero bytes up to a multiple of 16 precede each array, so that all are aligned.
 
 An array is copied once on sending, into the frame, and never on arrival, where arrays are views.
 Protobuf's Python messages would copy every bytes field twice more at either end.
@@ -49,12 +50,16 @@ class Push:
 
 @dataclass(frozen=True, eq=False)
 class ExchangeRequest:
-    """Pushes step ``step`` (or nothing) and asks for rows."""
+    """Pushes step ``step`` (or nothing) and asks for rows.
+
+    ``held_step`` is the step whose dense parameters the sender holds, of this incarnation.
+    """
 
     ps_incarnation: int
     step: int
     push: Push | None
     next_row_ids: Octets
+    held_step: int | None = None
 
     def encode(self) -> bytes:
         """The message as a frame."""
@@ -70,6 +75,7 @@ class ExchangeRequest:
             loss_sum=push.loss_sum if push else 0.0,
             correct=push.correct if push else 0,
             sizes=[len(array) for array in arrays],
+            held_step=self.held_step,
         )
         return _frame(head.SerializeToString(), arrays)
 
@@ -84,12 +90,16 @@ class ExchangeRequest:
         push = None
         if head.pushes:
             push = Push(head.examples, head.loss_sum, dense, ids, rows, head.correct)
-        return ExchangeRequest(head.ps_incarnation, head.step, push, next_ids)
+        held_step = head.held_step if head.HasField("held_step") else None
+        return ExchangeRequest(head.ps_incarnation, head.step, push, next_ids, held_step)
 
 
 @dataclass(frozen=True, eq=False)
 class ExchangeReply:
-    """The requested state after a step; or ``pending``: call again."""
+    """The requested state after a step; or ``pending``: call again.
+
+    With ``differences``, the dense parameters are packed, from those that the request says are held.
+    """
 
     step: int
     pending: bool = False
@@ -99,6 +109,7 @@ class ExchangeReply:
     served_seconds: float = 0.0
     waited_seconds: float = 0.0
     receipt: pb.ReceiptHead | None = None
+    differences: bool = False
 
     def encode(self) -> bytes:
         """The message as a frame."""
@@ -111,6 +122,7 @@ class ExchangeReply:
             waited_seconds=self.waited_seconds,
             sizes=[len(array) for array in arrays],
             receipt=self.receipt,
+            differences=self.differences,
         )
         return _frame(head.SerializeToString(), arrays)
 
@@ -131,6 +143,7 @@ class ExchangeReply:
             head.served_seconds,
             head.waited_seconds,
             head.receipt if head.HasField("receipt") else None,
+            head.differences,
         )
 
 
@@ -140,9 +153,13 @@ def octets_of(array: FloatArray | IdArray) -> Octets:
 
 
 def _frame(head: bytes, arrays: Sequence[Octets]) -> bytes:
-    padding = -(_LENGTH_BYTES + len(head)) % _ALIGNMENT
-    length = len(head).to_bytes(_LENGTH_BYTES, "little")
-    return b"".join((length, head, bytes(padding), *arrays))
+    pieces: list[Octets] = [len(head).to_bytes(_LENGTH_BYTES, "little"), head]
+    end = _LENGTH_BYTES + len(head)
+    for array in arrays:
+        padding = -end % _ALIGNMENT
+        pieces += (bytes(padding), array)
+        end += padding + len(array)
+    return b"".join(pieces)
 
 
 def _opened(kind: type[_Head], octets: bytes, count: int) -> tuple[_Head, tuple[memoryview, ...]]:
@@ -155,12 +172,14 @@ def _opened(kind: type[_Head], octets: bytes, count: int) -> tuple[_Head, tuple[
     except DecodeError as error:
         raise _refused("a readable head", "something else") from error
     sizes = list(head.sizes)
-    start = end + -end % _ALIGNMENT
-    if len(sizes) != count or start + sum(sizes) != len(octets) or any(octets[end:start]):
-        raise _refused(f"{count} arrays that fill the frame", f"{sizes[:8]} of {len(octets)} bytes")
     view = memoryview(octets)
     arrays: list[memoryview] = []
-    for size in sizes:
-        arrays.append(view[start : start + size])
-        start += size
+    fits = len(sizes) == count
+    for size in sizes[:count]:
+        start = end + -end % _ALIGNMENT
+        fits = fits and not any(octets[end:start])
+        end = start + size
+        arrays.append(view[start:end])
+    if not fits or end != len(octets):
+        raise _refused(f"{count} arrays that fill the frame", f"{sizes[:8]} of {len(octets)} bytes")
     return head, tuple(arrays)

@@ -117,7 +117,7 @@ class InitializeReply(_message.Message):
     def __init__(self) -> None: ...
 
 class ExchangeRequestHead(_message.Message):
-    __slots__ = ("ps_incarnation", "step", "pushes", "examples", "loss_sum", "sizes", "correct")
+    __slots__ = ("ps_incarnation", "step", "pushes", "examples", "loss_sum", "sizes", "correct", "held_step")
     PS_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     PUSHES_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +125,7 @@ class ExchangeRequestHead(_message.Message):
     LOSS_SUM_FIELD_NUMBER: _ClassVar[int]
     SIZES_FIELD_NUMBER: _ClassVar[int]
     CORRECT_FIELD_NUMBER: _ClassVar[int]
+    HELD_STEP_FIELD_NUMBER: _ClassVar[int]
     ps_incarnation: int
     step: int
     pushes: bool
@@ -132,10 +133,11 @@ class ExchangeRequestHead(_message.Message):
     loss_sum: float
     sizes: _containers.RepeatedScalarFieldContainer[int]
     correct: int
-    def __init__(self, ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., pushes: _Optional[bool] = ..., examples: _Optional[int] = ..., loss_sum: _Optional[float] = ..., sizes: _Optional[_Iterable[int]] = ..., correct: _Optional[int] = ...) -> None: ...
+    held_step: int
+    def __init__(self, ps_incarnation: _Optional[int] = ..., step: _Optional[int] = ..., pushes: _Optional[bool] = ..., examples: _Optional[int] = ..., loss_sum: _Optional[float] = ..., sizes: _Optional[_Iterable[int]] = ..., correct: _Optional[int] = ..., held_step: _Optional[int] = ...) -> None: ...
 
 class ExchangeReplyHead(_message.Message):
-    __slots__ = ("pending", "step", "durable", "served_seconds", "waited_seconds", "sizes", "receipt")
+    __slots__ = ("pending", "step", "durable", "served_seconds", "waited_seconds", "sizes", "receipt", "differences")
     PENDING_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
@@ -143,6 +145,7 @@ class ExchangeReplyHead(_message.Message):
     WAITED_SECONDS_FIELD_NUMBER: _ClassVar[int]
     SIZES_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
     pending: bool
     step: int
     durable: Checkpoint
@@ -150,7 +153,8 @@ class ExchangeReplyHead(_message.Message):
     waited_seconds: float
     sizes: _containers.RepeatedScalarFieldContainer[int]
     receipt: ReceiptHead
-    def __init__(self, pending: _Optional[bool] = ..., step: _Optional[int] = ..., durable: _Optional[_Union[Checkpoint, _Mapping]] = ..., served_seconds: _Optional[float] = ..., waited_seconds: _Optional[float] = ..., sizes: _Optional[_Iterable[int]] = ..., receipt: _Optional[_Union[ReceiptHead, _Mapping]] = ...) -> None: ...
+    differences: bool
+    def __init__(self, pending: _Optional[bool] = ..., step: _Optional[int] = ..., durable: _Optional[_Union[Checkpoint, _Mapping]] = ..., served_seconds: _Optional[float] = ..., waited_seconds: _Optional[float] = ..., sizes: _Optional[_Iterable[int]] = ..., receipt: _Optional[_Union[ReceiptHead, _Mapping]] = ..., differences: _Optional[bool] = ...) -> None: ...
 
 class EnlistRequest(_message.Message):
     __slots__ = ("available", "attempt", "run_id")

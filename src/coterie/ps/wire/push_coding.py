@@ -13,6 +13,7 @@ import numpy as np
 from coterie.arrays import FloatArray
 from coterie.contract import Contract
 from coterie.errors import MessageRefused
+from coterie.plane.packing import pack_zeros, unpack_zeros
 from coterie.ps.wire.frames import Octets, octets_of
 
 DENSE = "push.dense_gradient"
@@ -49,7 +50,7 @@ class PushCoding(Protocol):
 
 
 class Float32Coding:
-    """Every value as it is: little-endian float32.
+    """Every value as it is: little-endian float32, the dense gradient without its zeros.
 
     Args:
         dense: Values of the dense gradient; 0 on shards that hold no dense parameters.
@@ -61,11 +62,13 @@ class Float32Coding:
         self._width = width
 
     def encode_dense(self, dense_p: FloatArray) -> Octets:
-        """Codes the dense gradient."""
-        return octets_of(dense_p)
+        """Codes the dense gradient; plain where packing it would not make it shorter."""
+        return pack_zeros(dense_p) or octets_of(dense_p)
 
     def decode_dense(self, octets: Octets) -> FloatArray:
         """Decodes the dense gradient."""
+        if len(octets) < 4 * self._dense:
+            return finite(unpack_zeros(octets, self._dense, DENSE), DENSE)
         return finite_floats(octets, self._dense, DENSE)
 
     def encode_rows(self, rows_ud: FloatArray) -> Octets:

@@ -204,7 +204,7 @@ def test_a_server_that_does_not_answer_in_time_is_unreachable(
         wire.serve(run)
         fabric = wire.fabric("w0")
         channel = fabric._dial("ps0", 30.0)
-        hasty = Hasty(GrpcTransport(channel, "ps0", metadata=fabric._identity))
+        hasty = Hasty(GrpcTransport(channel, "ps0", metadata=(("coterie-node", fabric._said),)))
         with pytest.raises(PeerUnreachable, match="ps0 cannot be reached"):
             hasty.join(join_request())
 
@@ -367,7 +367,9 @@ def test_an_address_in_use_is_named(make_contract: MakeContract, make_run: MakeR
         wire.serve(make_run(contract))
         second = wire.fabric("ps0", listen=wire.addresses["ps0"])
         with (
-            pytest.raises(AddressInUse, match=f"{wire.addresses['ps0']} cannot be bound"),
+            pytest.raises(
+                AddressInUse, match=f"{wire.addresses['ps0']} and the port after it cannot be bound"
+            ),
             second.serve_parameter_server(make_run(contract).service),
         ):
             pass

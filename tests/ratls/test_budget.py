@@ -139,7 +139,7 @@ def visitors_port(_: Path) -> AbstractContextManager[Port]:
     return listening(
         port,
         lambda sock, seconds: accept(
-            sock, server, lambda _: GRPC_PORT, seconds=seconds, reception=reception
+            sock, server, lambda _: GRPC_PORT, seconds=seconds, others=[reception]
         ),
     )
 

@@ -173,7 +173,7 @@ def test_a_visitor_gets_no_further_by_key_updates(world: World) -> None:
     sock = listen(Address("127.0.0.1", 0))
 
     def handle(visitor: socket.socket, seconds: float) -> None:
-        accept(visitor, trust, lambda _: GRPC_PORT, seconds=seconds, reception=reception)
+        accept(visitor, trust, lambda _: GRPC_PORT, seconds=seconds, others=[reception])
 
     listener = AttestationListener(
         sock,

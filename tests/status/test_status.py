@@ -99,7 +99,7 @@ class Scene:
                 server,
                 admit,
                 seconds=seconds,
-                reception=status.reception if visitors else None,
+                others=[status.reception] if visitors else (),
             )
 
         sock = listen(Address("127.0.0.1", 0))

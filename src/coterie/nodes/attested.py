@@ -18,6 +18,8 @@ from coterie.nodes.fabric import Fabric, Service, no_key
 from coterie.nodes.options import NodeOptions
 from coterie.nodes.trust import node_trust, waiting_for
 from coterie.ps.call_metrics import CallObserver, ignore_call
+from coterie.ps.data_calls import DataCalls
+from coterie.ps.data_server import MOST_PER_NODE
 from coterie.ps.methods import Port
 from coterie.ps.ports import DataReceiverPort, ParameterServerPort
 from coterie.ps.rpc import GrpcTransport
@@ -39,7 +41,8 @@ if TYPE_CHECKING:  # imported only by nodes that dial, serve, or keep a receipt
 def descriptors_needed(contract: Contract) -> int:
     """Largest number of descriptors that a node may hold, whatever strangers do at its ports."""
     nodes = len(contract.nodes)
-    return OWN + ListenerLimits().pending + ConnectionLimits.for_nodes(nodes).in_all(nodes)
+    strangers = ListenerLimits().pending + ConnectionLimits.for_nodes(nodes).in_all(nodes)
+    return OWN + strangers + MOST_PER_NODE * nodes
 
 
 def attested_fabric(
@@ -231,6 +234,7 @@ class AttestedFabric(Fabric):
             node.name,
             hang_up=lambda: self._hang_up(channel),
             observe=self._observe,
+            data=DataCalls(channel.data_connection, node.name, self._size, self._observe),
         )
 
     def _admitted(self, peer: Peer) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from coterie.nodes.fabric import Service
 from coterie.ps.call_metrics import CallObserver
 from coterie.ps.caller import Caller
+from coterie.ps.data_server import DataServer, bulk_methods
 from coterie.ps.methods import Port, permissions
 from coterie.ps.rpc import handler
+from coterie.ratls.data_connections import DataConnection, DataPort
+from coterie.ratls.guests import OtherProtocol
 from coterie.ratls.interceptor import peer_of
 from coterie.ratls.peer import Peer
 from coterie.ratls.refusals import Refused
@@ -47,11 +52,11 @@ def attested_server(
         observe: Called for every call.
         progress: Gives the progress that parties may query; if absent, there are no queries.
     """
-    reception = None
+    others: list[OtherProtocol] = []
     if progress is not None:
         from coterie.status.service import StatusService
 
-        reception = StatusService(trust, progress, lambda: server.peers).reception
+        others.append(StatusService(trust, progress, lambda: server.peers).reception)
     server = AttestedServer(
         trust,
         listen=listen,
@@ -60,11 +65,38 @@ def attested_server(
         max_message_bytes=max_message_bytes,
         refused=refused,
         admitted=admitted,
-        reception=reception,
+        others=others,
+        data=_data_port(table, service, max_message_bytes, observe),
     )
     return server
 
 
+def _data_port(
+    table: type[Port], service: Service, most_bytes: int, observe: CallObserver
+) -> _DataPort | None:
+    if not bulk_methods(table):
+        return None
+    return _DataPort(DataServer(table, service, most_bytes=most_bytes, observe=observe))
+
+
+class _DataPort(DataPort):
+    """Serves the calls of attested peers on data connections."""
+
+    def __init__(self, server: DataServer) -> None:
+        self._server = server
+
+    @override
+    def take(self, connection: DataConnection) -> None:
+        self._server.take(connection.stream, lambda: _caller(connection.admitted()))
+
+    @override
+    def stop(self, grace: float) -> None:
+        self._server.stop(grace)
+
+
 def _caller_of(context: grpc.ServicerContext) -> Caller:
-    peer = peer_of(context)
+    return _caller(peer_of(context))
+
+
+def _caller(peer: Peer) -> Caller:
     return Caller(peer.node, peer.role, peer.incarnation)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import grpc
 from typing_extensions import override
@@ -14,17 +14,20 @@ from coterie.address import Address
 from coterie.contract import Contract, Node
 from coterie.errors import AddressInUse, CallRefused, EnvironmentUnfit, PeerUnreachable
 from coterie.nodes.fabric import Service, UnattestedFabric
+from coterie.plaintext.data import PlainDataConnections, PlainDataListener
+from coterie.ps.call_metrics import ignore_call
 from coterie.ps.caller import Caller
+from coterie.ps.data_calls import DataCalls
+from coterie.ps.data_server import DataServer, bulk_methods
+from coterie.ps.methods import Port
 from coterie.ps.ports import DataReceiverPort, ParameterServerPort
 from coterie.ps.rpc import GrpcTransport, handler
 from coterie.ps.service import ParameterService
 from coterie.ps.wire.bounds import max_message_bytes
 from coterie.runs.events import EventSink, Listening
 
-if TYPE_CHECKING:
-    from coterie.ps.rpc import Handler
-
 _NAME_KEY = "coterie-node"
+_TRIES = 20
 
 
 class PlaintextFabric(UnattestedFabric):
@@ -64,21 +67,22 @@ class PlaintextFabric(UnattestedFabric):
         super().__init__(node)
         self._listen = listen
         self._addresses = addresses
-        self._identity = ((_NAME_KEY, f"{node.name} {incarnation}"),)
+        self._said = f"{node.name} {incarnation}"
         self._on_event = on_event
         self._channels: list[grpc.Channel] = []
+        self._data: list[PlainDataConnections] = []
         self._size = max_message_bytes(contract)
 
     @override
     @contextmanager
     def serve_parameter_server(self, service: ParameterService) -> Iterator[None]:
-        with self._serving(handler(ParameterServerPort, service, self._caller_of)):
+        with self._serving(ParameterServerPort, service):
             yield
 
     @override
     @contextmanager
     def serve_data_receiver(self, service: Service) -> Iterator[None]:
-        with self._serving(handler(DataReceiverPort, service, self._caller_of)):
+        with self._serving(DataReceiverPort, service):
             yield
 
     @override
@@ -95,28 +99,65 @@ class PlaintextFabric(UnattestedFabric):
 
     @override
     def close(self) -> None:
+        for data in self._data:
+            data.close()
         for channel in self._channels:
             channel.close()
 
     @contextmanager
-    def _serving(self, served: Handler) -> Iterator[None]:
+    def _serving(self, table: type[Port], service: Service) -> Iterator[None]:
         server = grpc.server(
             ThreadPoolExecutor(len(self._contract.nodes) + 4), options=self._options()
         )
-        server.add_generic_rpc_handlers((served,))
-        try:
-            port = server.add_insecure_port(self._listen)
-        except RuntimeError as error:
-            raise AddressInUse(f"{self._listen} cannot be bound", seen=str(error)[:200]) from error
+        server.add_generic_rpc_handlers((handler(table, service, self._caller_of),))
+        sock, port = self._bind(server)
+        data = None
+        if bulk_methods(table):
+            calls = DataServer(table, service, most_bytes=self._size, observe=ignore_call)
+            data = PlainDataListener(sock, calls, self._caller)
         server.start()
         self._on_event(Listening(self._node.name, f"127.0.0.1:{port}"))
         try:
             yield
         finally:
+            if data is not None:
+                data.stop(grace=5)
+            sock.close()
             server.stop(grace=5).wait()
 
+    def _bind(self, server: grpc.Server) -> tuple[socket.socket, int]:
+        """Binds two ports: data connections take the one after gRPC's.
+
+        Raises:
+            AddressInUse: One of them cannot be bound.
+        """
+        wanted = Address.parse(self._listen)
+        for _ in range(_TRIES if wanted.port == 0 else 1):
+            sock = None
+            try:
+                port = wanted.port or _free_port()
+                sock = socket.create_server((wanted.host, port + 1))
+                server.add_insecure_port(f"{wanted.host}:{port}")
+            except (RuntimeError, OSError) as error:
+                seen = str(error)[:200]
+                if sock is not None:
+                    sock.close()
+            else:
+                return sock, port
+        raise AddressInUse(f"{self._listen} and the port after it cannot be bound", seen=seen)
+
     def _transport(self, name: str, patience_seconds: float) -> GrpcTransport:
-        return GrpcTransport(self._dial(name, patience_seconds), name, metadata=self._identity)
+        channel = self._dial(name, patience_seconds)
+        data = PlainDataConnections(
+            Address.parse(self._addresses[name]).following(), name, self._said
+        )
+        self._data.append(data)
+        return GrpcTransport(
+            channel,
+            name,
+            metadata=((_NAME_KEY, self._said),),
+            data=DataCalls(data.lease, name, self._size, ignore_call),
+        )
 
     def _dial(self, name: str, patience_seconds: float) -> grpc.Channel:
         channel = grpc.insecure_channel(self._addresses[name], options=self._options())
@@ -128,8 +169,10 @@ class PlaintextFabric(UnattestedFabric):
         return channel
 
     def _caller_of(self, context: grpc.ServicerContext) -> Caller:
-        said = dict(context.invocation_metadata()).get(_NAME_KEY, "")
-        name, _, incarnation = str(said).partition(" ")
+        return self._caller(str(dict(context.invocation_metadata()).get(_NAME_KEY, "")))
+
+    def _caller(self, said: str) -> Caller:
+        name, _, incarnation = said.partition(" ")
         for node in self._contract.nodes:
             if node.name == name and incarnation.isdigit():
                 return Caller(name, node.role, int(incarnation))
@@ -142,3 +185,9 @@ class PlaintextFabric(UnattestedFabric):
             ("grpc.so_reuseport", 0),
             ("grpc.enable_http_proxy", 0),
         ]
+
+
+def _free_port() -> int:
+    """A port that is free now, and the next one perhaps, too."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return min(int(sock.getsockname()[1]), 65534)

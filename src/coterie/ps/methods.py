@@ -107,8 +107,8 @@ class Port:
 
 
 def permissions(table: type[Port]) -> Permissions:
-    """The roles that may make the calls of a table, by full name."""
-    return {method.path: method.roles for method in table.methods()}
+    """The roles that may make a table's calls over gRPC, by full name."""
+    return {method.path: method.roles for method in table.methods() if method.on_grpc}
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,11 @@ class Method(ABC):
     def name(self) -> str:
         """Short name, for metrics."""
         return self.path.split("/")[2]
+
+    @property
+    def on_grpc(self) -> bool:
+        """Whether gRPC carries the call."""
+        return True
 
     @property
     def attribute(self) -> str:
@@ -169,10 +174,17 @@ class Unary(Method, Generic[Request, Reply]):
     Attributes:
         codec: How its messages become bytes.
         work: The work of a call, for metrics.
+        bulk: Whether its messages are so long that data connections carry it, not gRPC.
     """
 
     codec: Codec[Request, Reply]
     work: Callable[[Request, Reply], CallWork | None] = field(default=no_work, kw_only=True)
+    bulk: bool = field(default=False, kw_only=True)
+
+    @property
+    def on_grpc(self) -> bool:
+        """Whether gRPC carries the call."""
+        return not self.bulk
 
     @overload
     def __get__(self, port: None, table: type[Port]) -> Self: ...

@@ -1,6 +1,6 @@
 """The calls between nodes, each listed once; handlers, permissions and clients derive from it.
 
-``rpc.py`` carries them over gRPC, ``in_process.py`` within a process. A new call needs an entry
+``rpc.py`` carries them over gRPC, ``data_calls.py`` over data connections, ``in_process.py`` within a process. A new call needs an entry
 here, a method in the protocol (``wire/ps.proto``), and the service's method that serves it.
 """
 
@@ -36,7 +36,7 @@ class ParameterServerPort(Port):
         _PS + "Initialize", _CHIEF, protobuf_codec(pb.InitializeRequest, pb.InitializeReply)
     )
     # Pushes a step and pulls the state after it.
-    exchange = Unary(_PS + "Exchange", _TRAINING, EXCHANGE, work=exchange_work)
+    exchange = Unary(_PS + "Exchange", _TRAINING, EXCHANGE, work=exchange_work, bulk=True)
     # Reads rows for evaluation.
     lookup = Unary(_PS + "Lookup", _TRAINING, protobuf_codec(pb.LookupRequest, pb.LookupReply))
     # Adds evaluation counts.

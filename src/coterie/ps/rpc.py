@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from coterie.errors import CoterieError, MessageRefused, PeerUnreachable, ProtocolError
 from coterie.ps.call_metrics import CallObserver, CallTimer, ignore_call
 from coterie.ps.caller import Caller
+from coterie.ps.data_calls import DataCalls
 from coterie.ps.methods import Method, Port, ReplyStream, RequestStream, Unary
 from coterie.ps.wire.codecs import Reply, Request
 from coterie.ratls.wire_errors import error_metadata, error_of, status_code
@@ -41,7 +42,7 @@ def handler(
     caller_of: CallerOf,
     observe: CallObserver = ignore_call,
 ) -> Handler:
-    """Serves every call of a table.
+    """Serves every call of a table, except those that data connections carry.
 
     Args:
         table: The calls.
@@ -53,7 +54,8 @@ def handler(
     methods = table.methods()
     (name,) = {method.service for method in methods}
     return grpc.method_handlers_generic_handler(
-        name, {method.name: method.handled(makes, service) for method in methods}
+        name,
+        {method.name: method.handled(makes, service) for method in methods if method.on_grpc},
     )
 
 
@@ -169,6 +171,7 @@ class GrpcTransport:
         metadata: Sent with every call, for transports that do not authenticate callers.
         hang_up: Ends the connection; closes the channel if absent.
         observe: Told of every call.
+        data: Makes the calls that data connections carry.
     """
 
     channel: grpc.Channel
@@ -176,9 +179,13 @@ class GrpcTransport:
     metadata: Metadata = ()
     hang_up: Callable[[], None] | None = None
     observe: CallObserver = ignore_call
+    data: DataCalls | None = None
 
     def unary(self, method: Unary[Request, Reply], request: Request) -> Reply:
         """Sends one message and returns the reply."""
+        if method.bulk:
+            assert self.data is not None, f"{method.name} needs data connections"
+            return self.data.call(method, request)
         invoke = self.channel.unary_unary(method.path, _raw, _raw)
         with self._timed(method) as timer:
             octets = method.codec.encode_request(request)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Self
 
 import grpc
@@ -14,6 +16,7 @@ from coterie.address import Address
 from coterie.errors import CoterieError, PeerUnreachable
 from coterie.ratls.call_limits import CallLimits
 from coterie.ratls.channel_pool import ChannelPool
+from coterie.ratls.data_connections import connect_data
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.handshake import AttestedPeer, dial
 from coterie.ratls.link import Link
@@ -21,6 +24,7 @@ from coterie.ratls.peer import Peer
 from coterie.ratls.pins import PinBoard
 from coterie.ratls.refusals import Refused, Tally, log_refusal
 from coterie.ratls.request import HANDSHAKE_SECONDS
+from coterie.ratls.tls_stream import TlsStream, connection_lost
 from coterie.ratls.trust import TrustContext
 from coterie.waiting import Backoff, Failure, WaitSink, trying, untold
 
@@ -104,6 +108,30 @@ class AttestedChannel:
         """The node as last attested."""
         with self._changed:
             return self._attested.peer
+
+    @contextmanager
+    def data_connection(self) -> Iterator[TlsStream]:
+        """A data connection for one call, of the session that is attested at that time.
+
+        If the call raises, the connection is closed, and the next call attests the node again.
+
+        Raises:
+            PeerUnreachable: No connection can be made.
+            CoterieError: As for the constructor.
+        """
+        link = self._lease()
+        code = grpc.StatusCode.UNAVAILABLE
+        try:
+            stream = link.take_stream()
+            try:
+                yield stream
+            except BaseException:
+                link.drop_stream(stream)
+                raise
+            link.give_back(stream)
+            code = grpc.StatusCode.OK
+        finally:
+            link.end(code)
 
     def reattest(self) -> Peer:
         """Attests the node again now.
@@ -246,7 +274,16 @@ class AttestedChannel:
         except BaseException:
             channel.close()
             raise
-        return Link(channel, peer.call_token)
+        return Link(channel, peer.call_token, partial(self._connect_data, attested))
+
+    def _connect_data(self, attested: AttestedPeer) -> TlsStream:
+        try:
+            return connect_data(
+                attested, self._address, at=self._trust.clock(), seconds=HANDSHAKE_SECONDS
+            )
+        except CoterieError as error:
+            # The answer may be an attacker's, so it is no reason to give up the node.
+            raise connection_lost(self._expected_node, str(error)) from error
 
     def _unreachable(self, seen: str) -> CoterieError:
         return PeerUnreachable(

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -85,17 +86,52 @@ class Visit:
     at: datetime
 
 
+class OtherProtocol(Protocol):
+    """A protocol that an attestation port speaks beside the attested handshake."""
+
+    @property
+    def alpn(self) -> bytes:
+        """Its name."""
+        ...
+
+    def begin(self) -> Visitor:
+        """The visitor of one connection."""
+        ...
+
+
+class Visitor(Protocol):
+    """Who has made one connection under another protocol."""
+
+    def __call__(self, der: bytes) -> bytes:
+        """Verifies the visitor's certificate; as ``Judge`` of ``TlsConnection``."""
+        ...
+
+    def serve(self, connection: TlsConnection, credentials: Credentials, at: datetime) -> None:
+        """Serves the visitor after the TLS handshake, or raises to refuse it.
+
+        Args:
+            connection: The connection, which is closed afterwards.
+            credentials: The credentials that this node showed.
+            at: The time, UTC.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Reception:
     """The service for guests of one kind.
 
     Attributes:
         alpn: Name of its protocol.
-        serve: Serves a guest, or raises to refuse it.
+        receive: Serves a guest, or raises to refuse it.
     """
 
     alpn: bytes
-    serve: Callable[[Visit], None]
+    receive: Callable[[Visit], None]
+
+    def begin(self) -> Visitor:
+        """The guest of one connection."""
+        return _Guest(self.receive)
 
 
 def unproved_key(der: bytes, who: str, *, most: int = THROW_AWAY_BYTES) -> bytes:
@@ -145,6 +181,18 @@ class KeyReader:
         spki = unproved_key(der, self._who)
         self.sha256 = hashlib.sha256(spki).digest()
         return spki
+
+
+class _Guest(KeyReader):
+    """The guest of one connection."""
+
+    def __init__(self, receive: Callable[[Visit], None]) -> None:
+        super().__init__("the visitor")
+        self._receive = receive
+
+    def serve(self, connection: TlsConnection, credentials: Credentials, at: datetime) -> None:
+        """Serves the guest, or raises to refuse it."""
+        self._receive(Visit(connection, credentials, self.sha256, at))
 
 
 def _other_kind(who: str, seen: str) -> HandshakeFailed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from coterie.errors import CoterieError, EvidenceRefused
 from coterie.ratls.connect import Destination
 from coterie.ratls.credentials import Credentials
 from coterie.ratls.deadline import Deadline
-from coterie.ratls.guests import KeyReader, Reception, Visit
+from coterie.ratls.guests import OtherProtocol
 from coterie.ratls.peer import Peer, Proof
 from coterie.ratls.request import (
     HANDSHAKE_SECONDS,
@@ -71,7 +71,7 @@ def dial(
     deadline = Deadline.after(seconds)
     sock = Destination(address, expected_node).connect(seconds)
     attested = _handshake(sock, trust, "dialler", expected_node, deadline=deadline, admit=admit)
-    assert attested is not None  # only listeners have guests
+    assert attested is not None  # only listeners speak other protocols
     return attested
 
 
@@ -81,7 +81,7 @@ def accept(
     admit: Callable[[Peer], int],
     *,
     seconds: float = HANDSHAKE_SECONDS,
-    reception: Reception | None = None,
+    others: Sequence[OtherProtocol] = (),
 ) -> AttestedPeer | None:
     """Does the listener's side of the handshake on an accepted connection.
 
@@ -91,18 +91,16 @@ def accept(
         admit: Pins the peer and returns the gRPC port. Called before the peer is told that it is
             accepted. May raise a CoterieError to refuse it.
         seconds: Time for all of it.
-        reception: Serves guests; if absent, they are refused.
+        others: The protocols that this port speaks beside the handshake.
 
     Returns:
-        The peer, and the credentials that it now has pinned; None after a guest was served.
+        The peer, and the credentials that it now has pinned; None after another protocol.
 
     Raises:
-        CoterieError: As for `dial`; also the errors of ``admit`` and of the reception.
+        CoterieError: As for `dial`; also the errors of ``admit`` and of the other protocols.
     """
     deadline = Deadline.after(seconds)
-    return _handshake(
-        sock, trust, "listener", None, deadline=deadline, admit=admit, reception=reception
-    )
+    return _handshake(sock, trust, "listener", None, deadline=deadline, admit=admit, others=others)
 
 
 @dataclass(frozen=True)
@@ -126,13 +124,13 @@ def _handshake(
     *,
     deadline: Deadline,
     admit: Callable[[Peer], int],
-    reception: Reception | None = None,
+    others: Sequence[OtherProtocol] = (),
 ) -> AttestedPeer | None:
-    with sock:  # if TLS began, it was already closed in order
+    with sock:  # if TLS began, it was already closed in order, or given away
         at = trust.clock()
         credentials = trust.credentials.current()
         judge = CertificateJudge(trust, expected_node=expected_node, at=at)
-        visitor = KeyReader("the visitor")
+        visitors = {other.alpn: other.begin() for other in others}
         with tls_session(
             sock,
             credentials.identity,
@@ -141,10 +139,10 @@ def _handshake(
             at=at,
             deadline=deadline,
             peer_name=expected_node or "the peer",
-            others={reception.alpn: visitor} if reception else None,
+            others=visitors,
         ) as connection:
-            if reception is not None and connection.protocol == reception.alpn:
-                reception.serve(Visit(connection, credentials, visitor.sha256, at))
+            if (visitor := visitors.get(connection.protocol)) is not None:
+                visitor.serve(connection, credentials, at)
                 return None
             handshake = _Handshake(trust, side, judge.judged, credentials, at=at)
             return AttestedPeer(handshake.run(connection, admit), credentials)

@@ -1,7 +1,7 @@
 """A gRPC server that only attested peers can reach.
 
-It has two ports. On the first, peers are attested and pinned. On the second, gRPC over mutual TLS
-trusts only the pinned certificates. gRPC accepts no custom verifier, so each of its TLS handshakes
+It has two ports. On the first, peers are attested and pinned, and make data connections. On the
+second, gRPC over mutual TLS trusts only the pinned certificates. gRPC accepts no custom verifier, so each of its TLS handshakes
 fetches the certificates that are pinned at that time.
 """
 
@@ -20,7 +20,8 @@ from coterie.address import Address
 from coterie.permissions import Permissions
 from coterie.ratls.call_limits import CallLimits
 from coterie.ratls.connections import ConnectionLimits, Connections
-from coterie.ratls.guests import Reception
+from coterie.ratls.data_connections import DataPort, DataProtocol
+from coterie.ratls.guests import OtherProtocol
 from coterie.ratls.handshake import accept
 from coterie.ratls.interceptor import AttestationInterceptor
 from coterie.ratls.issue import stray_certificate_pem
@@ -57,7 +58,8 @@ class AttestedServer:
         limits: Bounds of the attestation port.
         calls: Bounds of calls at the gRPC port.
         connections: Bounds of connections to it.
-        reception: Serves guests at the attestation port.
+        others: Further protocols at the attestation port.
+        data: Serves peers' data connections; if absent, there are none.
     """
 
     def __init__(
@@ -73,7 +75,8 @@ class AttestedServer:
         limits: ListenerLimits | None = None,
         calls: CallLimits | None = None,
         connections: ConnectionLimits | None = None,
-        reception: Reception | None = None,
+        others: Sequence[OtherProtocol] = (),
+        data: DataPort | None = None,
     ) -> None:
         self._trust = trust
         self._wanted = Address.parse(listen)
@@ -87,8 +90,11 @@ class AttestedServer:
         nodes = len(trust.contract.nodes)
         self._connection_limits = connections or ConnectionLimits.for_nodes(nodes)
         self._connections = Connections(self._connection_limits)
-        self._reception = reception
         self._pins = PinBoard()
+        self._others = list(others)
+        self._data = data
+        if data is not None:
+            self._others.append(DataProtocol(self._pins, trust.clock, data))
         # gRPC needs at least one trusted certificate; the key of this one was discarded.
         self._nobody = stray_certificate_pem(datetime.now(UTC))
         self._seen: tuple[tuple[bytes, ...], tuple[bytes, ...]] | None = None
@@ -136,6 +142,8 @@ class AttestedServer:
         if self._listener is not None:
             self._listener.stop()
             self._listener = None
+        if self._data is not None:
+            self._data.stop(grace)
         if self._grpc is not None:
             self._grpc.stop(grace).wait()
             self._grpc = None
@@ -144,7 +152,7 @@ class AttestedServer:
             self._pool = None
 
     def _handshake(self, sock: socket.socket, seconds: float) -> None:
-        accept(sock, self._trust, self._admit, seconds=seconds, reception=self._reception)
+        accept(sock, self._trust, self._admit, seconds=seconds, others=self._others)
 
     def _start_grpc(self, wanted: Address) -> None:
         age = int(self._trust.reattestation.total_seconds() * 1000)

@@ -24,6 +24,7 @@ from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.issue import spki_der
 from coterie.ratls.records import Records, broken_off, tls_failed
+from coterie.ratls.tls_stream import TlsStream
 from coterie.text import first_octets, printable
 from coterie.unreadable import UNREADABLE
 
@@ -86,6 +87,7 @@ class TlsConnection:
         self._deadline = deadline
         self._listener = listener
         self._peer_name = peer_name
+        self._taken = False
         self._records = Records(sock, deadline, peer_name)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -146,8 +148,37 @@ class TlsConnection:
         self._records.had_data()
         return data
 
+    def tell(self, data: bytes) -> None:
+        """Sends a short message of known length, before those of the protocol.
+
+        Raises:
+            PeerUnreachable: The peer went away or was too slow.
+        """
+        self.send(data)
+
+    def hear(self, length: int) -> bytes:
+        """Receives the other side's message of ``length`` bytes, and nothing behind it.
+
+        Raises:
+            HandshakeFailed: TLS failed, or it sent something else.
+            PeerUnreachable: It went away or was too slow.
+        """
+        heard = b""
+        while len(heard) < length:
+            heard += self._run(partial(self._connection.recv, length - len(heard)))
+            self._records.had_data()
+        return heard
+
+    def stream(self) -> TlsStream:
+        """Gives the connection away, as a stream without this object's deadline."""
+        sock = socket.socket(fileno=self._socket.detach())
+        self._taken = True
+        return TlsStream(self._connection, sock, self._peer_name)
+
     def close(self) -> None:
-        """Closes after all sent bytes, without waiting for the peer."""
+        """Closes after all sent bytes, without waiting for the peer; nothing after ``stream``."""
+        if self._taken:
+            return
         try:
             self._say_goodbye()
         finally:

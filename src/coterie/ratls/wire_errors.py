@@ -1,4 +1,4 @@
-"""Transfers Coterie's errors over gRPC: a status code, and the error's fields as bounded JSON."""
+"""Transfers Coterie's errors: its fields as bounded JSON; over gRPC also a status code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coterie.text import printable
 
 ERROR_KEY = "coterie-error-bin"
 _FIELDS = ("error", "what", "expected", "seen", "remedy", "failed_check")
-_MAX_BYTES = 4096
+MAX_ERROR_BYTES = 4096
 _MAX_FIELD = 400
 _CODES: tuple[tuple[type[CoterieError], grpc.StatusCode], ...] = (
     (errors.TrustError, grpc.StatusCode.PERMISSION_DENIED),
@@ -30,8 +30,13 @@ def status_code(error: CoterieError) -> grpc.StatusCode:
 
 def error_metadata(error: CoterieError) -> tuple[tuple[str, bytes], ...]:
     """The trailing metadata that carries an error's fields."""
+    return ((ERROR_KEY, error_octets(error)),)
+
+
+def error_octets(error: CoterieError) -> bytes:
+    """An error's fields as JSON, at most ``MAX_ERROR_BYTES``."""
     fields = {key: printable(text, _MAX_FIELD) for key, text in error.to_dict().items()}
-    return ((ERROR_KEY, json.dumps(fields, separators=(",", ":")).encode()),)
+    return json.dumps(fields, separators=(",", ":")).encode()
 
 
 def error_of(call: grpc.RpcError) -> CoterieError | None:
@@ -46,12 +51,15 @@ def error_of(call: grpc.RpcError) -> CoterieError | None:
     """
     metadata = cast("tuple[tuple[str, str | bytes], ...]", call.trailing_metadata() or ())
     for key, value in metadata:
-        if key == ERROR_KEY and isinstance(value, bytes) and len(value) <= _MAX_BYTES:
-            return _rebuild(value)
+        if key == ERROR_KEY and isinstance(value, bytes):
+            return read_error(value)
     return None
 
 
-def _rebuild(data: bytes) -> CoterieError | None:
+def read_error(data: bytes) -> CoterieError | None:
+    """The error in a peer's JSON; None if it is too long or malformed."""
+    if len(data) > MAX_ERROR_BYTES:
+        return None
     try:
         value: object = json.loads(data)
     except (ValueError, RecursionError):

@@ -1,28 +1,19 @@
 """Data connections: TLS between attested peers, set up by Python and used by TensorFlow.
 
-Attestation takes place in the attested handshake (`coterie.ratls.handshake`), on the attestation
-port. Data connections use the keys that it pinned. The dialler shows the certificate that the peer
-has pinned, and accepts the one that it has pinned itself. The listener looks the certificate up
-among its pins. Both do so within the TLS handshake. A listener shows its newest certificate; a
-dialler that knows only an older one attests the listener again.
-
-A key can be stolen. So after the handshake each side proves that it knows the token of an attested
-session between the two, as gRPC calls do. The proof is an HMAC, under the token, of keying material
-exported from this TLS session (RFC 8446, 7.5). An observed proof is useless, since no other TLS
-session exports the same.
+They use the keys that the attested handshake pinned, and prove its session
+(`coterie.ratls.session_proof`). A listener shows its newest certificate; a dialler that knows only
+an older one attests the listener again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hmac
 import socket
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from functools import partial
 
 from coterie.address import Address
-from coterie.errors import CoterieError, HandshakeFailed, PeerBusy, PeerUnreachable
+from coterie.errors import HandshakeFailed, PeerBusy, PeerUnreachable
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
 from coterie.ratls.connect import Destination
 from coterie.ratls.deadline import Deadline
@@ -30,6 +21,7 @@ from coterie.ratls.guests import unproved_key
 from coterie.ratls.handshake import AttestedPeer
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.peer import Peer
+from coterie.ratls.session_proof import Find, SessionProof, other_certificate, showing_only
 from coterie.ratls.tls import Judge
 from coterie.ratls.traffic_secrets import TlsHandshake
 from coterie.ratls.trust import TrustContext
@@ -40,11 +32,8 @@ ALPN = b"coterie-tf/2"
 # The dialler of such a connection is the node that TensorFlow dials through it.
 BACK_ALPN = b"coterie-tf-back/2"
 MAX_IDLE = 64  # unused connections of one peer
-PROOF_BYTES = 32
 _PROOF_LABEL = b"EXPORTER-coterie-tf-2"
 _KEEPALIVE_SECONDS = 30
-
-Find = Callable[[bytes, Callable[[bytes], bytes]], bytes]
 
 
 class DataConnection:
@@ -85,6 +74,7 @@ class DataConnection:
             alpn=BACK_ALPN if back else ALPN,
             others={BACK_ALPN: judge} if listener else None,
         )
+        self._proof = SessionProof(self._tls, _PROOF_LABEL, peer_name)
 
     def handshake(self) -> None:
         """Does the handshake; closes the connection if it fails.
@@ -99,38 +89,14 @@ class DataConnection:
             self._tls.handshake()
 
     def prove(self, token: bytes) -> None:
-        """Proves knowledge of a session's token to the listener, and checks the listener's proof.
-
-        Raises:
-            HandshakeFailed: The listener does not know it; the connection is closed.
-            PeerUnreachable: It went away, has no place for another connection, or was too slow.
-        """
+        """As ``SessionProof.prove``; closes the connection if it fails."""
         with self._closed_on_failure():
-            self._tls.tell(self._proof(b"dialler", token))
-            answer = self._tls.hear(PROOF_BYTES)
-            if not hmac.compare_digest(answer, self._proof(b"listener", token)):
-                raise _no_proof(self._peer_name)
+            self._proof.prove(token)
 
     def demand(self, find: Find) -> None:
-        """Checks the dialler's proof, and answers with this side's.
-
-        Args:
-            find: Finds the token behind a proof, given the proof and the function that makes a
-                proof from a token; raises to refuse it.
-
-        Raises:
-            CoterieError: The reason of ``find``; the connection is closed.
-            HandshakeFailed: The dialler sent something else.
-            PeerUnreachable: It went away or was too slow.
-        """
+        """As ``SessionProof.demand``; closes the connection if it fails."""
         with self._closed_on_failure():
-            shown = self._tls.hear(PROOF_BYTES)
-            token = find(shown, partial(self._proof, b"dialler"))
-            self._tls.tell(self._proof(b"listener", token))
-
-    def _proof(self, side: bytes, token: bytes) -> bytes:
-        exported = self._tls.exporter(_PROOF_LABEL, PROOF_BYTES)
-        return hmac.digest(token, side + exported, "sha256")
+            self._proof.demand(find)
 
     @contextlib.contextmanager
     def _closed_on_failure(self) -> Iterator[None]:
@@ -152,19 +118,6 @@ class DataConnection:
     def close(self) -> None:
         """Closes it."""
         self._tls.close()
-
-
-def showing_only(certificate_der: bytes, refusal: Callable[[], CoterieError]) -> Judge:
-    """A judge that accepts one certificate and raises ``refusal`` for any other."""
-
-    def judge(shown: bytes) -> bytes:
-        if not hmac.compare_digest(shown, certificate_der):
-            raise refusal()
-        return unproved_key(
-            certificate_der, "the pinned certificate's owner", most=MAX_CERTIFICATE_BYTES
-        )
-
-    return judge
 
 
 def connect(
@@ -195,7 +148,7 @@ def connect(
     connection = DataConnection(
         sock,
         attested.credentials.identity,
-        showing_only(peer.certificate_der, lambda: _other_certificate(peer)),
+        showing_only(peer.certificate_der, lambda: other_certificate(peer, "data port")),
         listener=False,
         at=trust.clock(),
         deadline=Deadline.after(seconds),
@@ -263,24 +216,6 @@ def receive(
         index = index_of[peer.node]
         connection.hand_over(native, index, peer.incarnation, to_dial=connection.is_back)
         return peer
-
-
-def _other_certificate(peer: Peer) -> HandshakeFailed:
-    return HandshakeFailed(
-        f"the data port of {peer.node} does not show the certificate that was attested",
-        expected=f"certificate {peer.certificate_sha256.hex()}",
-        seen="another one",
-        remedy="a node that was started anew is attested again by itself; else find out who answers",
-    )
-
-
-def _no_proof(node: str) -> HandshakeFailed:
-    return HandshakeFailed(
-        f"who answers with the key of {node} knows of no attested session with this node",
-        expected="a proof by the token of the last handshake",
-        seen="another one",
-        remedy="nodes attest each other anew by themselves; if this goes on, somebody else has that node's key",
-    )
 
 
 def _not_tls(error: HandshakeFailed | PeerUnreachable) -> HandshakeFailed:

@@ -16,8 +16,9 @@ from collections.abc import Callable
 
 from coterie.errors import CoterieError, EnvironmentUnfit
 from coterie.ratls.deadline import Deadline
+from coterie.ratls.session_proof import showing_only
 from coterie.ratls.trust import TrustContext
-from coterie.tensorflow.connections import DataConnection, showing_only
+from coterie.tensorflow.connections import DataConnection
 from coterie.tensorflow.native import Native
 
 _LOOK_SECONDS = 1.0

@@ -22,8 +22,9 @@ from OpenSSL import SSL
 from coterie.errors import CoterieError, EnvironmentUnfit
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.identity import NodeIdentity
+from coterie.ratls.session_proof import showing_only
 from coterie.tensorflow.cluster import virtual_address
-from coterie.tensorflow.connections import ALPN, DataConnection, showing_only
+from coterie.tensorflow.connections import ALPN, DataConnection
 from coterie.tensorflow.native import CANARY_NODE, Native, not_in_front
 
 _EMPTY_SETTINGS = bytes(

@@ -15,8 +15,8 @@ import pytest
 
 from coterie.errors import MessageRefused
 from coterie.ratls.deadline import Deadline
+from coterie.ratls.session_proof import showing_only
 from coterie.ratls.traffic_secrets import TlsHandshake
-from coterie.tensorflow.connections import showing_only
 from coterie.tensorflow.native import Native
 from tests.ratls.conftest import World
 from tests.tensorflow.preloaded.calling import Caller

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
+from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Octets
 from coterie.ps.wire.strict import read_message
 
 Request = TypeVar("Request")
@@ -30,9 +29,9 @@ class Codec(Generic[Request, Reply]):
     request: type[Request]
     reply: type[Reply]
     encode_request: Callable[[Request], bytes]
-    decode_request: Callable[[bytes], Request]
+    decode_request: Callable[[Octets], Request]
     encode_reply: Callable[[Reply], bytes]
-    decode_reply: Callable[[bytes], Reply]
+    decode_reply: Callable[[Octets], Reply]
 
 
 def protobuf_codec(request: type[Sent], reply: type[Received]) -> Codec[Sent, Received]:
@@ -41,9 +40,9 @@ def protobuf_codec(request: type[Sent], reply: type[Received]) -> Codec[Sent, Re
         request,
         reply,
         lambda message: message.SerializeToString(),
-        partial(read_message, request),
+        lambda octets: read_message(request, bytes(octets)),
         lambda message: message.SerializeToString(),
-        partial(read_message, reply),
+        lambda octets: read_message(reply, bytes(octets)),
     )
 
 

@@ -80,7 +80,7 @@ class ExchangeRequest:
         return _frame(head.SerializeToString(), arrays)
 
     @staticmethod
-    def decode(octets: bytes) -> ExchangeRequest:
+    def decode(octets: Octets) -> ExchangeRequest:
         """Reads a frame.
 
         Raises:
@@ -127,7 +127,7 @@ class ExchangeReply:
         return _frame(head.SerializeToString(), arrays)
 
     @staticmethod
-    def decode(octets: bytes) -> ExchangeReply:
+    def decode(octets: Octets) -> ExchangeReply:
         """Reads a frame.
 
         Raises:
@@ -162,13 +162,13 @@ def _frame(head: bytes, arrays: Sequence[Octets]) -> bytes:
     return b"".join(pieces)
 
 
-def _opened(kind: type[_Head], octets: bytes, count: int) -> tuple[_Head, tuple[memoryview, ...]]:
+def _opened(kind: type[_Head], octets: Octets, count: int) -> tuple[_Head, tuple[memoryview, ...]]:
     length = int.from_bytes(octets[:_LENGTH_BYTES], "little")
     if length > min(_MAX_HEAD_BYTES, len(octets) - _LENGTH_BYTES):
         raise _refused(f"a head of at most {_MAX_HEAD_BYTES} bytes", f"{length} bytes")
     end = _LENGTH_BYTES + length
     try:
-        head = read_message(kind, octets[_LENGTH_BYTES:end])
+        head = read_message(kind, bytes(octets[_LENGTH_BYTES:end]))
     except DecodeError as error:
         raise _refused("a readable head", "something else") from error
     sizes = list(head.sizes)

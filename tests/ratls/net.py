@@ -11,6 +11,7 @@ import grpc
 
 from coterie.errors import CoterieError, MessageRefused, StepRefused
 from coterie.ratls.connections import ConnectionLimits
+from coterie.ratls.data_connections import DataPort
 from coterie.ratls.transport import (
     AttestedChannel,
     AttestedServer,
@@ -117,6 +118,7 @@ class Net:
         limits: ListenerLimits | None = None,
         calls: CallLimits | None = None,
         connections: ConnectionLimits | None = None,
+        data: DataPort | None = None,
     ) -> AttestedServer:
         server = AttestedServer(
             trust or self.world.trust("ps0"),
@@ -128,6 +130,7 @@ class Net:
             limits=limits,
             calls=calls,
             connections=connections,
+            data=data,
         )
         server.start()
         self.serving = True

@@ -1,7 +1,8 @@
 """Long messages over an established TLS connection, with few calls to kernel and OpenSSL.
 
 OpenSSL works in memory, as in `coterie.ratls.records`, but gets all complete records that have
-arrived, up to ``_CHUNK_BYTES``, and gives as many at once. The work of one call is bounded by that.
+arrived, up to ``_CHUNK_BYTES`` and ``_MOST_WITHOUT_DATA`` records, and gives as many at once. The work
+of one call is bounded by that.
 There are two time limits. A peer that sends or takes nothing for ``SILENCE_SECONDS`` is dropped, and
 the caller limits the time of each message.
 """
@@ -53,7 +54,7 @@ class TlsStream:
 
     def wait(self) -> bool:
         """Waits for the next message; False if the peer has closed the connection, or ``abort``."""
-        if self._connection.pending() or self._from != self._to:
+        if self._from != self._to or self._opened():
             return True
         self._socket.settimeout(None)
         try:
@@ -107,7 +108,7 @@ class TlsStream:
         """Whether the connection is open and nothing has arrived, as between two messages."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
-        return not self._connection.pending() and self._from == self._to and not poll.poll(0)
+        return self._from == self._to and not self._opened() and not poll.poll(0)
 
     def close(self) -> None:
         """Closes without waiting for the peer."""
@@ -121,6 +122,16 @@ class TlsStream:
         """Ends what another thread waits for on this connection; it closes the stream then."""
         with contextlib.suppress(OSError):  # it has just ended by itself
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _opened(self) -> bool:
+        """Whether OpenSSL has bytes for the next message, or the end of the connection."""
+        try:
+            self._connection.recv(1, socket.MSG_PEEK)
+        except SSL.WantReadError:
+            return False
+        except SSL.Error:  # the next call says so
+            return True
+        return True
 
     def _flush(self, most: int, deadline: Deadline) -> None:
         """Sends what OpenSSL has sealed: ``most`` bytes, and answers to the peer's key updates."""
@@ -136,18 +147,19 @@ class TlsStream:
         while (end := self._complete()) == self._from:
             rest = self._to - self._from
             self._arrived[:rest] = self._arrived[self._from : self._to]
-            self._from = 0
+            self._from, self._to = 0, rest
             count = self._in(deadline, partial(self._socket.recv_into, self._arrived[rest:]))
             if not count:
                 raise self._gone("it closed the connection")
-            self._to = rest + count
+            self._to += count
         records, self._from = self._arrived[self._from : end], end
         return records
 
     def _complete(self) -> int:
-        """The end of the last complete record; counts the records up to there."""
+        """The end of the last complete record of those that may be opened at once; counts them."""
         at = self._from
-        while self._to - at >= _HEAD_BYTES:
+        most = self._without_data + _MOST_WITHOUT_DATA
+        while self._to - at >= _HEAD_BYTES and self._without_data < most:
             kind, version, _, high, low = self._arrived[at : at + _HEAD_BYTES]
             length = high << 8 | low
             if kind not in _TYPES or version != 3 or length > _MOST_RECORD_BYTES:

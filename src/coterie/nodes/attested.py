@@ -18,8 +18,7 @@ from coterie.nodes.fabric import Fabric, Service, no_key
 from coterie.nodes.options import NodeOptions
 from coterie.nodes.trust import node_trust, waiting_for
 from coterie.ps.call_metrics import CallObserver, ignore_call
-from coterie.ps.data_calls import DataCalls
-from coterie.ps.data_server import MOST_PER_NODE
+from coterie.ps.data_calls import MOST_PER_NODE, DataCalls
 from coterie.ps.methods import Port
 from coterie.ps.ports import DataReceiverPort, ParameterServerPort
 from coterie.ps.rpc import GrpcTransport

@@ -29,6 +29,7 @@ from coterie.ps.wire.codecs import Reply, Request
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.wire_errors import MAX_ERROR_BYTES, error_octets, read_error
 
+MOST_PER_NODE = 4  # connections to one server
 _LENGTH = struct.Struct("<I")
 _REPLY = struct.Struct("<BI")
 _GOOD, _ERROR, _REFUSED = range(3)

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 from coterie.errors import PeerUnreachable
 from coterie.ps.call_metrics import CallObserver
 from coterie.ps.caller import Caller
-from coterie.ps.data_calls import DataService, Stream
+from coterie.ps.data_calls import MOST_PER_NODE, DataService, Stream
 from coterie.ps.methods import Port, Unary
 
 if TYPE_CHECKING:
     from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
-
-MOST_PER_NODE = 4
 
 
 @dataclass(eq=False)
@@ -83,7 +81,7 @@ class DataServer:
         if refused:
             stream.close()
             return
-        for one in same[: len(same) + 1 - MOST_PER_NODE]:
+        for one in same[: max(0, len(same) + 1 - MOST_PER_NODE)]:
             one.stream.abort()
         thread.start()
 

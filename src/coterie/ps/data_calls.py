@@ -218,7 +218,7 @@ def too_long(peer: str, most: int, seen: int) -> MessageRefused:
 
 
 def _read(stream: Stream, length: int, deadline: Deadline) -> memoryview:
-    target = memoryview(np.empty(length, np.uint8))  # memory that nobody has to zero first
+    target = np.empty(length, np.uint8).data  # memory that nobody has to zero first
     stream.receive_into(target, deadline)
     return target
 

@@ -28,10 +28,11 @@ def main() -> None:
         "--out", type=Path, default=Path("benchmarks.json"), help="the results, added to if there"
     )
     parser.add_argument("--write", type=Path, help="the results as Markdown, into a page")
+    parser.add_argument("--sample", type=Path, help="a Criteo file, for thin; else synthetic rows")
     options = parser.parse_args()
     found = read_results(options.out)
     with workshop() as shop:
-        suite = Suite(shop, options.repeat, quick=options.quick)
+        suite = Suite(shop, options.repeat, quick=options.quick, sample=options.sample)
         cases: dict[CaseName, Callable[[], dict[str, Compared]]] = {
             "overhead": suite.overhead,
             "peers": suite.peers,
@@ -40,6 +41,7 @@ def main() -> None:
             "checkpoints": suite.checkpoints,
             "transport": suite.transport,
             "tables": suite.tables,
+            "thin": suite.thin,
         }
         for name in options.only or CASES:
             found.cases[name] = CaseResult(

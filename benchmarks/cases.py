@@ -8,10 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 from benchmarks.comparing import Compared, Figures, Unavailable, take_turns
 from benchmarks.runs import Setup, Transport, Workshop
 from benchmarks.tables import CRITEO_ROWS, SMALL_ROWS, table_figures
+from benchmarks.thin import EXCHANGES, LOCAL_STEPS, ThinLines
 
 _PEER_SECONDS = 600.0
 # At these sizes a run trains for ten seconds or more on two cores.
@@ -27,7 +30,7 @@ PEERS = {
     "4 x 128": Setup("hfl", 4, 128, steps=_SMALL),
     "2 x 2,048": Setup("hfl", 2, 2048, steps=_LARGE),
 }
-EXCHANGES = {f"{n} x 128": Setup(workers=n, steps=512 // n, fixed_gradients=True) for n in (4, 16)}
+EXCHANGE = {f"{n} x 128": Setup(workers=n, steps=512 // n, fixed_gradients=True) for n in (4, 16)}
 GROWTH = {
     "workers": [Setup(workers=n, steps=256 // n + 32) for n in (1, 2, 4, 8, 16)],
     "shards": [Setup(shards=n, steps=96) for n in (1, 2, 4)],
@@ -47,11 +50,13 @@ class Suite:
         workshop: Runs Coterie.
         repeat: Turns of every comparison.
         quick: A tenth of the steps: whether everything works, not how fast.
+        sample: A Criteo file for what depends on data; absent: synthetic rows.
     """
 
     workshop: Workshop
     repeat: int
     quick: bool
+    sample: Path | None = None
 
     def overhead(self) -> dict[str, Compared]:
         """Attested against plaintext."""
@@ -59,7 +64,7 @@ class Suite:
 
     def exchange(self) -> dict[str, Compared]:
         """Likewise, of workers that have gradients without computing them."""
-        return self._overheads(EXCHANGES)
+        return self._overheads(EXCHANGE)
 
     def peers(self) -> dict[str, Compared]:
         """Attested Coterie against stock TensorFlow's server and against one process."""
@@ -120,6 +125,19 @@ class Suite:
                 min(3, self.repeat),
                 "whole steps",
             ),
+        }
+
+    def thin(self) -> dict[str, Compared]:
+        """Every form of the exchange through thin and long lines; one turn each."""
+        lines = ThinLines(self.workshop, self.workshop.new_folder("thin"), self.sample)
+        chosen = tuple(LOCAL_STEPS)[-1:] if self.quick else tuple(LOCAL_STEPS)
+        return {
+            exchange: take_turns(
+                {str(steps): partial(lines.figures, exchange, steps) for steps in chosen},
+                1,
+                f"{exchange}, thin lines",
+            )
+            for exchange in EXCHANGES
         }
 
     def transport(self) -> dict[str, Compared]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.fixed_step import fixed_step
+from benchmarks.thin_line import LineKind, line_to
 from coterie.cli.node import addresses_of
 from coterie.contract import load_contract
 from coterie.errors import CoterieError
@@ -27,17 +29,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transport", choices=("ra-tls", "PLAINTEXT"), default="ra-tls")
     parser.add_argument("--fixed-gradients", action="store_true")
+    parser.add_argument(
+        "--line", type=LineKind.parse, help="MEGABITS:MILLISECONDS to each address; attested only"
+    )
     parser.add_argument("contract", type=Path)
     parser.add_argument("node")
     own, others = parser.parse_known_args()
     make_step = fixed_step(own.node) if own.fixed_gradients else None
     if own.transport == "PLAINTEXT":
         return plaintext([str(own.contract), own.node, *others], make_step)
-    return _attested(own.contract, own.node, others, make_step)
+    return _attested(own.contract, own.node, others, make_step, own.line)
 
 
 def _attested(
-    contract_file: Path, name: str, arguments: list[str], make_step: StepMaker | None
+    contract_file: Path,
+    name: str,
+    arguments: list[str],
+    make_step: StepMaker | None,
+    line: LineKind | None,
 ) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path)
@@ -50,21 +59,28 @@ def _attested(
     options = parser.parse_args(arguments)
     if options.end_with_parent:
         end_with_parent()
+    addresses = addresses_of(options.address)
     try:
-        start_node(
-            load_contract(contract_file),
-            contract_file,
-            name,
-            NodeOptions(
-                data=options.data,
-                out=options.out,
-                listen=options.listen,
-                addresses=addresses_of(options.address),
-                party_key=options.party_key,
-            ),
-            tell=printed(),
-            make_step=make_step,
-        )
+        with ExitStack() as stack:
+            if line is not None:
+                addresses = {
+                    node: stack.enter_context(line_to(address, line))
+                    for node, address in addresses.items()
+                }
+            start_node(
+                load_contract(contract_file),
+                contract_file,
+                name,
+                NodeOptions(
+                    data=options.data,
+                    out=options.out,
+                    listen=options.listen,
+                    addresses=addresses,
+                    party_key=options.party_key,
+                ),
+                tell=printed(),
+                make_step=make_step,
+            )
     except CoterieError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

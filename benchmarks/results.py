@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict
 
 from benchmarks.comparing import Compared
 
-CaseName = Literal["overhead", "peers", "exchange", "growth", "checkpoints", "transport", "tables"]
+CaseName = Literal[
+    "overhead", "peers", "exchange", "growth", "checkpoints", "transport", "tables", "thin"
+]
 
 
 class CaseResult(BaseModel):

@@ -22,7 +22,7 @@ from coterie.runs.events import Event, StepDone
 Transport = Literal["ra-tls", "PLAINTEXT"]
 COLUMNS = 26
 _PLAINTEXT_NODE = (sys.executable, "-m", "coterie.plaintext")
-_BENCHMARK_NODE = (sys.executable, "-m", "benchmarks.nodes")
+BENCHMARK_NODE = (sys.executable, "-m", "benchmarks.nodes")
 _EVALUATED = 1 / 7  # of a data set's rows are not trained on
 _MEASURED_FROM, _MEASURED_TO = 0.2, 0.95  # of a run's steps, for all but examples per second
 
@@ -100,8 +100,20 @@ class Workshop:
 
     def run(self, setup: Setup, transport: Transport) -> Measured:
         """Trains once, with processes of its own."""
-        contract = contract_of(setup)
         data = self.prepared(setup)
+        return self.train(contract_of(setup), data, transport, _command(setup, transport))
+
+    def train(
+        self, contract: Contract, data: Path, transport: Transport, command: tuple[str, ...]
+    ) -> Measured:
+        """Trains a contract once.
+
+        Args:
+            contract: The contract.
+            data: One prepared data set for each party that owns data, by its name.
+            transport: That of ``command``.
+            command: Starts a node.
+        """
         self._runs += 1
         watch = _Watch(contract)
         result = run_processes(
@@ -110,7 +122,7 @@ class Workshop:
             self._folder / f"run-{self._runs}",
             watch,
             transport=transport,
-            command=_command(setup, transport),
+            command=command,
         )
         return Measured(
             result.samples_per_second,
@@ -122,6 +134,12 @@ class Workshop:
             result.model_digest,
             result.times,
         )
+
+    def new_folder(self, name: str) -> Path:
+        """An empty folder of its own."""
+        folder = self._folder / name
+        folder.mkdir()
+        return folder
 
     def prepared(self, setup: Setup) -> Path:
         """The data of a setup: a folder with one data set per party that owns data."""
@@ -187,7 +205,7 @@ def contract_of(setup: Setup) -> Contract:
 def _command(setup: Setup, transport: Transport) -> tuple[str, ...]:
     """What starts a node; Coterie's own programs wherever they can run the setup."""
     if setup.fixed_gradients:
-        return (*_BENCHMARK_NODE, "--transport", transport, "--fixed-gradients")
+        return (*BENCHMARK_NODE, "--transport", transport, "--fixed-gradients")
     return ATTESTED_NODE if transport == "ra-tls" else _PLAINTEXT_NODE
 
 

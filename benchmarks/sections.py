@@ -126,6 +126,26 @@ def _row_section(case: CaseResult) -> str:
     )
 
 
+def _thin_section(case: CaseResult) -> str:
+    rows = [
+        [
+            exchange,
+            steps,
+            _number(compared.median(steps, SPEED)),
+            _number(compared.median(steps, "bytes_per_example")),
+            _number(compared.median(steps, "test_auc"), 4),
+            _number(compared.median(steps, "test_log_loss"), 4),
+            _number(compared.median(steps, "step_ms")),
+            *_cpu(compared, steps),
+        ]
+        for exchange, compared in case.results.items()
+        for steps in compared.repetitions
+    ]
+    head = ("`exchange`", "`local_steps`", "examples/s", "bytes/example", "test AUC", "log loss")
+    table = markdown_table([*head, "ms/step", *_CPU_HEAD], rows)
+    return f"## Thin and long lines\n\n{table}"
+
+
 SECTIONS: Mapping[CaseName, Callable[[CaseResult], str]] = {
     "overhead": _overhead_section,
     "peers": _peer_section,
@@ -134,6 +154,7 @@ SECTIONS: Mapping[CaseName, Callable[[CaseResult], str]] = {
     "checkpoints": _checkpoint_section,
     "transport": _transport_section,
     "tables": _row_section,
+    "thin": _thin_section,
 }
 
 

@@ -166,6 +166,7 @@ def test_peers_train_on_what_the_model_takes() -> None:
         "benchmarks.gate",
         "benchmarks.nodes",
         "benchmarks.tables",
+        "benchmarks.thin_line",
         *(
             f"benchmarks.peers.{path.stem}"
             for path in sorted((ROOT / "benchmarks" / "peers").glob("*.py"))

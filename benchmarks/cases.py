@@ -20,6 +20,7 @@ _PEER_SECONDS = 600.0
 # At these sizes a run trains for ten seconds or more on two cores.
 _SMALL, _LARGE = 128, 32
 _LONG = 1024  # until the table's memory has been touched
+_ROUNDS, _WHOLE_ROUNDS = 32, 4
 SCALES = {
     "HFL 4 x 128": Setup("hfl", 4, 128, steps=_SMALL),
     "HFL 4 x 2,048": Setup("hfl", 4, 2048, steps=_LARGE),
@@ -39,7 +40,11 @@ GROWTH = {
         Setup(workers=2, batch=n, steps=max(16, 96 * 128 // n)) for n in (128, 512, 2048, 8192)
     ],
 }
-TORCH_PYTHON = "COTERIE_BENCHMARK_TORCH_PYTHON"
+# Names of environment variables: the Pythons of peers that are not among the project's packages.
+PYTHONS = {
+    "torch_single": "COTERIE_BENCHMARK_TORCH_PYTHON",
+    "flower_round": "COTERIE_BENCHMARK_FLOWER_PYTHON",
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Suite:
         return self._overheads(EXCHANGE)
 
     def peers(self) -> dict[str, Compared]:
-        """Attested Coterie against stock TensorFlow's server and against one process."""
+        """Attested Coterie against stock TensorFlow's server, one process, and Flower's rounds."""
         return {
             name: take_turns(
                 {
@@ -77,6 +82,12 @@ class Suite:
                     "tensorflow single": self._peer("tensorflow_single", setup, "graph"),
                     "tensorflow single xla": self._peer("tensorflow_single", setup, "xla"),
                     "pytorch single": self._peer("torch_single", setup, "eager"),
+                    "flower, dense only": self._peer(
+                        "flower_round", replace(setup, steps=_ROUNDS), "dense"
+                    ),
+                    "flower, with table": self._peer(
+                        "flower_round", replace(setup, steps=_WHOLE_ROUNDS), "whole"
+                    ),
                 },
                 self.repeat,
                 name,
@@ -186,9 +197,7 @@ class Suite:
         )
 
     def _program(self, script: str, *arguments: str) -> Callable[[], Figures]:
-        python = sys.executable
-        if "torch" in script:
-            python = os.environ.get(TORCH_PYTHON, python)
+        python = os.environ.get(PYTHONS.get(script, ""), sys.executable)
 
         def run() -> Figures:
             done = subprocess.run(

@@ -127,11 +127,11 @@ class Meter:
 
     Args:
         servers: Process ids of those that only keep the model.
-        workers: Process ids of all others; this one is added.
+        workers: Process ids of all others; by default this process.
     """
 
-    def __init__(self, servers: Sequence[int] = (), workers: Sequence[int] = ()) -> None:
-        self._servers, self._workers = servers, (os.getpid(), *workers)
+    def __init__(self, servers: Sequence[int] = (), workers: Sequence[int] | None = None) -> None:
+        self._servers, self._workers = servers, (os.getpid(),) if workers is None else workers
         self._before = self._now()
 
     def spent(self) -> Spent:

@@ -85,7 +85,7 @@ def _coordinate(
     iterator = iter(coordinator.create_per_worker_dataset(dataset))
 
     def train(steps: int) -> Spent:
-        meter = Meter(running["ps"], running["worker"])
+        meter = Meter(running["ps"], [os.getpid(), *running["worker"]])
         for _ in range(steps * options.workers):
             coordinator.schedule(step, args=(iterator,))
         coordinator.join()

@@ -7,6 +7,10 @@ from mutants.mutation import Of
 _aggregation = Of("ps/core/aggregation.py", "ps/core/test_aggregation.py")
 _optimizers = Of("ps/core/optimizers.py", "ps/core/test_optimizers.py")
 _numpy = Of("plane/numpy_kernels.py", "plane/test_numpy_kernels.py")
+_packed = Of("plane/numpy_kernels.py", "plane/test_packing.py")
+_packing = Of("plane/packing.py", "plane/test_packing.py")
+_pulled = Of("ps/core/pulled_dense.py", "ps/core/test_pulled_dense.py")
+_held = Of("training/client.py", "training/test_client.py")
 _merging = Of("ps/core/merging.py", "ps/core/test_merging.py")
 _local_steps = Of("training/local_steps.py", "training/test_local_steps.py")
 _table = Of("ps/core/table.py", "ps/core/test_table.py")
@@ -14,6 +18,60 @@ _state = Of("ps/core/state.py", "ps/core/test_state.py")
 _digest = Of("parameters/digest.py", "parameters/test_digest.py")
 
 MUTATIONS = (
+    _packing(
+        "longer-than-plain",
+        "if not mask_bytes <= len(octets) < 4 * size:",
+        "if not mask_bytes <= len(octets):",
+        "the same numbers have two forms: packed ones that are longer, and plain ones",
+    ),
+    _packing(
+        "pieces-of-numbers",
+        "if wide_bytes < 0 or wide_bytes % 4:",
+        "if wide_bytes < 0:",
+        "a message with a piece of a number ends in another error than a refusal",
+    ),
+    _packed(
+        "bits-behind-the-last",
+        " or (size % 8 and mask[-1] >> size % 8)",
+        "",
+        "bits behind the last number say something, and nobody reads it",
+    ),
+    _packed(
+        "zeros-among-the-kept",
+        " or not kept.all()",
+        "",
+        "a zero may be kept, so that the same numbers have many packed forms",
+    ),
+    _packed(
+        "escape-for-itself",
+        "large = (narrow != differences) | (narrow == _ESCAPE)",
+        "large = narrow != differences",
+        "a difference of -2^15 is read as the next wide one",
+    ),
+    _packed(
+        "narrow-ones-wide",
+        "fits = (wide > _ESCAPE) & (wide < -_ESCAPE)",
+        "fits = wide == 0",
+        "a narrow difference may be sent as a wide one",
+    ),
+    _packed(
+        "minus-zero-lost",
+        "kept = bits != 0",
+        "kept = numbers != 0",
+        "minus zero becomes zero",
+    ),
+    _pulled(
+        "differences-for-everybody",
+        "step is not None and step + 1 == self.step",
+        "step is not None and step < self.step",
+        "who holds older parameters adds the last step's differences to them",
+    ),
+    _held(
+        "held-over-a-restart",
+        "self._incarnation, self._held = first.ps_incarnation, None",
+        "self._incarnation = first.ps_incarnation",
+        "differences from the parameters of an incarnation that is gone",
+    ),
     _numpy(
         "rows-by-the-first-weight",
         "total[place] += push if factors.equal else push * factor",

@@ -75,8 +75,9 @@ def test_what_is_written_down() -> None:
     """The two forms byte by byte."""
     assert pack_zeros(floats(0, 1, 0, -0.0, 0)) == bytes.fromhex("0000803f 00000080 0a")
     old = np.array([7, 7, 7, 7, 7, 7, 7, 7, 7], np.uint32).view(np.float32)
-    new = np.array([7, 8, 6, 7, 7 + 32767, 7 + 32768, 7, 7, 7], np.uint32).view(np.float32)
-    expected = bytes.fromhex("00800000 0100 ffff ff7f 0080 3600")
+    below = (1 << 32) + 7 - 32768
+    new = np.array([7, 8, 6, 7, 7 + 32767, 7 + 32768, 7, 7, below], np.uint32).view(np.float32)
+    expected = bytes.fromhex("00800000 0080ffff 0100 ffff ff7f 0080 0080 3601")
     assert pack_differences(old, new) == expected
 
 

@@ -291,7 +291,8 @@ def _compile(
 
         def call(*arrays: FloatArray) -> tuple[FloatArray, ...]:
             outputs = concrete(*(tf.constant(array) for array in arrays))
-            return tuple(output.numpy() for output in outputs)
+            # Read-only views of what TensorFlow keeps for them; ``numpy()`` would copy.
+            return tuple(np.asarray(output) for output in outputs)
 
         return call
 

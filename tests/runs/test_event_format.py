@@ -19,6 +19,14 @@ EVENTS: list[tuple[events.Event, str]] = [
         events.Started("acme-worker", "worker", "acme"),
         "acme-worker started (worker of acme)",
     ),
+    (
+        events.RecordLayer("worker0", "OpenSSL 3.5.8", "VAES", ""),
+        "worker0 seals TensorFlow's connections with OpenSSL 3.5.8, VAES",
+    ),
+    (
+        events.RecordLayer("worker0", "OpenSSL 3.0.19", "AES-NI", "newer ones use VAES"),
+        "worker0 seals TensorFlow's connections with OpenSSL 3.0.19, AES-NI; newer ones use VAES",
+    ),
     (events.Listening("ps0", "127.0.0.1:7440"), "ps0 listens on 127.0.0.1:7440"),
     (events.Joined("w0", ("w1", "w2")), "w0 joined; waiting for w1, w2"),
     (events.Joined("w2", ()), "w2 joined; all have come"),

@@ -347,6 +347,7 @@ def test_a_node_under_another_programs_contract_is_refused(
 def test_a_plain_tensorflow_client_gets_nothing(make_cluster: Callable[..., Cluster]) -> None:
     cluster = make_cluster(PROGRAMS / "rejoin.py")
     node = cluster.start("ps0")
+    assert json.loads(read_until(node, "RecordLayer"))["openssl"].startswith("OpenSSL ")
     host, _, port = json.loads(read_until(node, "Listening"))["address"].rpartition(":")
     client = (
         "import sys, tensorflow as tf\n"

@@ -241,6 +241,9 @@ REFUSED: dict[str, Callable[[Sealer], bytes]] = {
     "a plaintext handshake message": lambda _: b"\x16\x03\x03\0\5hello",
     "TLS 1.0's version": lambda _: b"\x17\x03\x01\0\x20" + bytes(32),
     "another major version": lambda _: b"\x17\x02\x03\0\x20" + bytes(32),
+    "well sealed, as an alert": lambda peer: peer.record(b"more", opening=b"\x15\3\3"),
+    "well sealed, as TLS 1.0": lambda peer: peer.record(b"more", opening=b"\x17\3\1"),
+    "well sealed, as TLS 2": lambda peer: peer.record(b"more", opening=b"\x17\4\3"),
     "empty": lambda _: b"\x17\x03\x03\0\0",
     "too short for its tag": lambda _: b"\x17\x03\x03\0\x10" + bytes(16),
     "too long, known from its header": lambda _: b"\x17\x03\x03\x40\x12",
@@ -339,21 +342,34 @@ def test_one_call_opens_so_many_records(layer: Layer, peer: Sealer) -> None:
     refused(layer.receive, errno.EAGAIN)
 
 
+def _useless(peer: Sealer, record: bytes) -> bytes:
+    if not record:
+        return peer.record(b"")
+    return peer.update(asking=record == ASKING_UPDATE)
+
+
 @pytest.mark.parametrize("record", [b"", UPDATE, ASKING_UPDATE])
 def test_records_without_data_have_an_allowance_that_data_earns(
     layer: Layer, peer: Sealer, opener: Sealer, record: bytes
 ) -> None:
-    def useless() -> bytes:
-        if not record:
-            return peer.record(b"")
-        return peer.update(asking=record == ASKING_UPDATE)
-
-    layer.far.sendall(b"".join(useless() for _ in range(ALLOWANCE)))
+    layer.far.sendall(b"".join(_useless(peer, record) for _ in range(ALLOWANCE)))
     refused(layer.receive, errno.EAGAIN)
-    layer.far.sendall(b"".join(peer.record(b"x") for _ in range(EARNS_ONE)) + useless())
-    assert layer.receive() == b"x" * EARNS_ONE
-    refused(layer.receive, errno.EAGAIN)
-    layer.far.sendall(useless())
+    for _ in range(3):
+        layer.far.sendall(b"".join(peer.record(b"x") for _ in range(EARNS_ONE)))
+        layer.far.sendall(_useless(peer, record))
+        assert layer.receive() == b"x" * EARNS_ONE
+        refused(layer.receive, errno.EAGAIN)
+    layer.far.sendall(_useless(peer, record))
     refused(layer.receive, errno.EPROTO)
     refused(lambda: layer.send(b"words"), errno.EPROTO)
     assert opener.open(layer.sealed()) == (ALERT, UNEXPECTED_MESSAGE)
+
+
+def test_the_allowance_does_not_grow_beyond_its_beginning(layer: Layer, peer: Sealer) -> None:
+    for _ in range(3):
+        layer.far.sendall(b"".join(peer.record(b"x") for _ in range(EARNS_ONE)))
+        assert layer.receive() == b"x" * EARNS_ONE
+    layer.far.sendall(b"".join(_useless(peer, b"") for _ in range(ALLOWANCE)))
+    refused(layer.receive, errno.EAGAIN)
+    layer.far.sendall(_useless(peer, b""))
+    refused(layer.receive, errno.EPROTO)

@@ -53,6 +53,9 @@ def _sentence(event: events.Event) -> str:  # noqa: PLR0911, PLR0912 (one line p
     match event:
         case events.Started(node, role, party):
             return f"{node} started ({role} of {party})"
+        case events.RecordLayer(node, openssl, aes, hint):
+            more = f"; {hint}" if hint else ""
+            return f"{node} seals TensorFlow's connections with {openssl}, {aes}{more}"
         case events.Listening(node, address):
             return f"{node} listens on {address}"
         case events.Joined(node=node, missing=missing):

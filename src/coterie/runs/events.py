@@ -25,6 +25,20 @@ class Started(Event):
 
 
 @dataclass(frozen=True)
+class RecordLayer(Event):
+    """What seals and opens the connections of a TensorFlow program.
+
+    ``openssl`` is its name and version, ``aes`` names the instructions in use, and ``hint`` says
+    what would be faster on this processor; it is empty if nothing would.
+    """
+
+    node: str
+    openssl: str
+    aes: str
+    hint: str
+
+
+@dataclass(frozen=True)
 class Listening(Event):
     """A node accepts connections."""
 

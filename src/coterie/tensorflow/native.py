@@ -12,6 +12,7 @@ from pathlib import Path
 
 from coterie.errors import EnvironmentUnfit
 from coterie.ratls.traffic_secrets import Taken
+from coterie.tensorflow.aes_path import AesPath, aes_path
 from coterie.tensorflow.building import NATIVE_PART
 from coterie.tensorflow.dial_notifications import DialNotifications
 
@@ -74,6 +75,12 @@ class Native:
         """Number of a node's connections that were ended for empty records, since the last call."""
         return int(self._library.coterie_unruly(node))
 
+    def aes_path(self) -> AesPath:
+        """What seals and opens records."""
+        said = self._library.coterie_openssl_version(), self._library.coterie_openssl_processor()
+        version, processor = (text.decode(errors="replace") if text else "" for text in said)
+        return aes_path(version, processor)
+
     def parked(self, node: int) -> int:
         """Number of connections that wait for TensorFlow to dial a node."""
         return int(self._library.coterie_count(node, 0))
@@ -92,6 +99,8 @@ def load() -> ctypes.CDLL:
     library = NATIVE_PART.load()
     functions: dict[str, tuple[object, list[object]]] = {
         "in_front": (_INT, []),
+        "openssl_version": (ctypes.c_char_p, []),
+        "openssl_processor": (ctypes.c_char_p, []),
         "arm": (_INT, [ctypes.c_char_p, _INT, _INT]),
         "hand_over": (
             _INT,

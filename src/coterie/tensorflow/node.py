@@ -34,6 +34,7 @@ from coterie.runs.events import (
     EventSink,
     Failed,
     Listening,
+    RecordLayer,
     Refused,
     Started,
     Waiting,
@@ -169,6 +170,8 @@ def _run(start: Start, on_event: EventSink) -> None:
         on_wait=lambda server: waiting_for(node.name, server, on_event),
     )
     native = Native(folder, contract.nodes.index(node))
+    sealing = native.aes_path()
+    on_event(RecordLayer(node.name, sealing.openssl, sealing.instructions, sealing.hint))
     ports = _ports(start)
     if ports is not None:
         on_event(Listening(node.name, str(bound(ports.attestation))))

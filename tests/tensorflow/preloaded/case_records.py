@@ -97,6 +97,12 @@ def peer(world: World, layer: Layer, native: Native, caller: Caller) -> Iterator
     made.close()
 
 
+def test_the_record_layer_names_its_openssl_and_instructions(native: Native) -> None:
+    path = native.aes_path()
+    assert path.openssl.startswith(("OpenSSL 3.", "OpenSSL 4."))
+    assert path.instructions != "instructions unknown"
+
+
 def _updates(sealer: Sealer) -> bytes:
     return sealer.update()
 

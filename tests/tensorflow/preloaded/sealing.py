@@ -31,11 +31,11 @@ class Sealer:
         self._key = AESGCM(_expand(secret, b"key", 16))
         self._iv = int.from_bytes(_expand(secret, b"iv", 12), "big")
 
-    def record(self, content: bytes, kind: int = DATA) -> bytes:
-        """A record, of which the content may be none."""
+    def record(self, content: bytes, kind: int = DATA, opening: bytes = b"\x17\3\3") -> bytes:
+        """A record, of which the content may be none, and the header may open with other bytes."""
         nonce = (self._iv ^ self._number).to_bytes(12, "big")
         self._number += 1
-        head = bytes([DATA, 3, 3]) + (len(content) + 17).to_bytes(2, "big")
+        head = opening + (len(content) + 17).to_bytes(2, "big")
         return head + self._key.encrypt(nonce, content + bytes([kind]), head)
 
     def update(self, *, asking: bool = False) -> bytes:

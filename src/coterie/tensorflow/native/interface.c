@@ -1,5 +1,7 @@
 /* What Python calls (tensorflow/native.py), and what is done when the library is loaded. */
 #define _GNU_SOURCE
+#include <openssl/crypto.h>
+
 #include "links.h"
 #include "real_calls.h"
 #include "records.h"
@@ -16,6 +18,18 @@ __attribute__((constructor)) static void begin(void)
 EXPORTED const char *coterie_source_digest(void)
 {
     return SOURCE_DIGEST;
+}
+
+/* The version of the OpenSSL that seals and opens records. */
+EXPORTED const char *coterie_openssl_version(void)
+{
+    return OpenSSL_version(OPENSSL_VERSION);
+}
+
+/* What it uses of the processor. */
+EXPORTED const char *coterie_openssl_processor(void)
+{
+    return OPENSSL_info(OPENSSL_INFO_CPU_SETTINGS);
 }
 
 /* Whether every interposed call, looked up now, comes here. */

@@ -54,20 +54,27 @@ static uint64_t draw(void)
     return z ^ z >> 31;
 }
 
-static int64_t below(int64_t most) { return (int64_t)(draw() % (uint64_t)most); }
+static int64_t below(int64_t most)
+{
+    return (int64_t)(draw() % (uint64_t)most);
+}
 
 /* Just so many bytes: one more is found by the sanitizer. */
 static void *room(int64_t bytes)
 {
     void *made = malloc((size_t)bytes);
-    if (bytes && !made) abort();
+    if (bytes && !made) {
+        abort();
+    }
     return made;
 }
 
 static void *copy(const void *from, int64_t bytes)
 {
     void *made = room(bytes);
-    if (bytes) memcpy(made, from, (size_t)bytes);
+    if (bytes) {
+        memcpy(made, from, (size_t)bytes);
+    }
     return made;
 }
 
@@ -77,7 +84,9 @@ static uint32_t *numbers(int64_t count)
     for (int64_t i = 0; i < count; i++) {
         float value = (float)(int64_t)draw() / 0x1p60f;
         memcpy(made + i, &value, 4);
-        if (below(3) == 0) made[i] = 0;
+        if (below(3) == 0) {
+            made[i] = 0;
+        }
     }
     return made;
 }
@@ -87,12 +96,16 @@ static uint64_t seen;
 
 static void see(const void *of, int64_t bytes)
 {
-    for (int64_t i = 0; i < bytes; i++) seen = (seen ^ ((const uint8_t *)of)[i]) * 1099511628211u;
+    for (int64_t i = 0; i < bytes; i++) {
+        seen = (seen ^ ((const uint8_t *)of)[i]) * 1099511628211u;
+    }
 }
 
 static void check(int good, const char *what)
 {
-    if (good) return;
+    if (good) {
+        return;
+    }
     fprintf(stderr, "%s\n", what);
     exit(1);
 }
@@ -111,7 +124,8 @@ static void check(int good, const char *what)
             counts[i] = below(rows + 1);                                                           \
             places[i] = room(4 * counts[i]);                                                       \
             int64_t first = below(rows - counts[i] + 1);                                           \
-            for (int64_t k = 0; k < counts[i]; k++) places[i][k] = (int32_t)(first + k);           \
+            for (int64_t k = 0; k < counts[i]; k++)                                                \
+                places[i][k] = (int32_t)(first + k);                                               \
             row_pushes[i] = (float *)numbers(counts[i] * dim);                                     \
             factors[i] = 1.0f / (float)(1 + below(9));                                             \
         }                                                                                          \
@@ -120,7 +134,8 @@ static void check(int good, const char *what)
                                 size);                                                             \
         see(sum, 4 * size);                                                                        \
         coterie_dense_sgd_##way(sum, pushes[0], 0.1f, size);                                       \
-        for (int64_t i = 0; i < size; i++) sums[i] *= sums[i];                                     \
+        for (int64_t i = 0; i < size; i++)                                                         \
+            sums[i] *= sums[i];                                                                    \
         coterie_dense_adagrad_##way(sum, sums, pushes[0], 0.1f, 1e-6f, size);                      \
         see(sum, 4 * size), see(sums, 4 * size);                                                   \
         float *table = room(4 * rows * dim), *moments = (float *)numbers(rows * dim);              \
@@ -129,7 +144,8 @@ static void check(int good, const char *what)
                                      (int)equal, dim, table, rows) == 0,                           \
               "sum_rows");                                                                         \
         see(table, 4 * rows * dim);                                                                \
-        for (int64_t i = 0; i < rows * dim; i++) moments[i] *= moments[i];                         \
+        for (int64_t i = 0; i < rows * dim; i++)                                                   \
+            moments[i] *= moments[i];                                                              \
         check(coterie_row_sgd_##way(table, rows, places[0], row_pushes[0], counts[0], dim,         \
                                     0.1f) == 0,                                                    \
               "row_sgd");                                                                          \
@@ -146,7 +162,8 @@ static void check(int good, const char *what)
                 *inverse = room(4 * entries);                                                      \
         uint32_t *scratch = room(16 * entries);                                                    \
         uint64_t most = UINT64_C(1) << below(32);                                                  \
-        for (int64_t i = 0; i < entries; i++) ids[i] = (int32_t)(draw() % most & INT32_MAX);       \
+        for (int64_t i = 0; i < entries; i++)                                                      \
+            ids[i] = (int32_t)(draw() % most & INT32_MAX);                                         \
         int64_t found = coterie_unique_##way(ids, entries, scratch, distinct, inverse);            \
         check(found >= 0 && found <= entries, "unique");                                           \
         see(distinct, 4 * found), see(inverse, 4 * entries);                                       \
@@ -176,7 +193,8 @@ static void check(int good, const char *what)
         }                                                                                          \
         uint32_t *new = copy(old, 4 * size);                                                       \
         for (int64_t i = 0; i < size; i++)                                                         \
-            if (below(3)) new[i] += (uint32_t)(below(4) ? below(65000) - 32500 : (int64_t)draw()); \
+            if (below(3))                                                                          \
+                new[i] += (uint32_t)(below(4) ? below(65000) - 32500 : (int64_t)draw());           \
         differences made = {room(4 * size), room(2 * size), mask, 0, 0};                           \
         coterie_pack_differences_##way(old, new, size, &made);                                     \
         differences given = {copy(made.wide, 4 * made.wide_count),                                 \
@@ -196,12 +214,14 @@ static void check(int good, const char *what)
             check(coterie_unpack_differences_##way(old, &given, back, size) != 0,                  \
                   "a wrong count");                                                                \
         }                                                                                          \
-        for (int64_t i = 0; i < count; i++) free(pushes[i]), free(places[i]), free(row_pushes[i]); \
+        for (int64_t i = 0; i < count; i++)                                                        \
+            free(pushes[i]), free(places[i]), free(row_pushes[i]);                                 \
         void *all[] = {sum,       sums,        table,      moments,     one,    ids,               \
                        distinct,  inverse,     scratch,    gradient,    summed, wide_sums,         \
                        kept,      back,        old,        mask,        exact,  new,               \
                        made.wide, made.narrow, given.wide, given.narrow};                          \
-        for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);                        \
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++)                                      \
+            free(all[i]);                                                                          \
     }
 DRIVER(portable)
 DRIVER(avx2)
@@ -209,7 +229,9 @@ DRIVER(avx512)
 
 int main(int arguments, char **argument)
 {
-    if (arguments != 3) return 2;
+    if (arguments != 3) {
+        return 2;
+    }
     int64_t rounds = atoll(argument[1]), seed = atoll(argument[2]);
     void (*const drivers[])(void) = {drive_portable, drive_avx2, drive_avx512};
     int ways = coterie_widest() + 1;

@@ -38,11 +38,15 @@ BODY int unpack_differences_from(const uint32_t *old, const struct differences *
         uint32_t some = from->mask[i / 8] >> i % 8 & 1;
         int16_t small = from->narrow[narrow];
         uint32_t difference = (uint32_t)(int32_t)small & -some;
-        if (difference == (uint32_t)ESCAPE) difference = from->wide[wide++];
+        if (difference == (uint32_t)ESCAPE) {
+            difference = from->wide[wide++];
+        }
         narrow += some;
         new[i] = old[i] + difference;
     }
-    for (; i < size; i++) new[i] = old[i];
+    for (; i < size; i++) {
+        new[i] = old[i];
+    }
     return DONE;
 }
 
@@ -54,8 +58,9 @@ BODY int differences_are_canonical(const struct differences *from, int64_t size)
         escapes += from->narrow[i] == ESCAPE;
         bad |= from->narrow[i] == 0;
     }
-    for (int64_t i = 0; i < from->wide_count; i++)
+    for (int64_t i = 0; i < from->wide_count; i++) {
         bad |= from->wide[i] + INT16_MAX <= 2 * INT16_MAX;
+    }
     return !bad && escapes == from->wide_count && ones(from->mask, size) == from->narrow_count;
 }
 
@@ -74,7 +79,9 @@ EXPORTED PACK_DIFFERENCES(portable)
 
 EXPORTED UNPACK_DIFFERENCES(portable)
 {
-    if (!differences_are_canonical(from, size)) return NOT_CANONICAL;
+    if (!differences_are_canonical(from, size)) {
+        return NOT_CANONICAL;
+    }
     return unpack_differences_from(old, from, new, size, 0, 0, 0);
 }
 
@@ -108,7 +115,9 @@ EXPORTED AVX2 PACK_DIFFERENCES(avx2)
 
 EXPORTED AVX2 UNPACK_DIFFERENCES(avx2)
 {
-    if (!differences_are_canonical(from, size)) return NOT_CANONICAL;
+    if (!differences_are_canonical(from, size)) {
+        return NOT_CANONICAL;
+    }
     int64_t i = 0, narrow = 0, wide = 0;
     for (; i + 8 <= size && narrow + 8 <= from->narrow_count; i += 8) {
         unsigned bits = from->mask[i / 8];
@@ -152,7 +161,9 @@ EXPORTED AVX512 PACK_DIFFERENCES(avx512)
 
 EXPORTED AVX512 UNPACK_DIFFERENCES(avx512)
 {
-    if (!differences_are_canonical(from, size)) return NOT_CANONICAL;
+    if (!differences_are_canonical(from, size)) {
+        return NOT_CANONICAL;
+    }
     int64_t i = 0, narrow = 0, wide = 0;
     for (; i + 16 <= size; i += 16) {
         __mmask16 bits = sixteen_bits(from->mask + i / 8);

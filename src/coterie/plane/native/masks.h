@@ -23,7 +23,9 @@ BODY int64_t ones(const uint8_t *mask, int64_t size)
         memcpy(&bits, mask + i, sizeof bits);
         count += __builtin_popcountll(bits);
     }
-    for (; i < bytes; i++) count += __builtin_popcount(mask[i]);
+    for (; i < bytes; i++) {
+        count += __builtin_popcount(mask[i]);
+    }
     return size % 8 && mask[bytes - 1] >> size % 8 ? NOT_CANONICAL : count;
 }
 

@@ -28,7 +28,9 @@ BODY int unpack_zeros_from(const uint32_t *kept, int64_t count, const uint8_t *m
         numbers[i] = kept[used] & -some;
         used += some;
     }
-    for (; i < size; i++) numbers[i] = 0;
+    for (; i < size; i++) {
+        numbers[i] = 0;
+    }
     return DONE;
 }
 
@@ -36,7 +38,9 @@ BODY int unpack_zeros_from(const uint32_t *kept, int64_t count, const uint8_t *m
 BODY int zeros_are_canonical(const uint32_t *kept, int64_t count, const uint8_t *mask, int64_t size)
 {
     uint32_t zeros = 0;
-    for (int64_t i = 0; i < count; i++) zeros |= kept[i] == 0;
+    for (int64_t i = 0; i < count; i++) {
+        zeros |= kept[i] == 0;
+    }
     return !zeros && ones(mask, size) == count;
 }
 
@@ -47,11 +51,16 @@ BODY int zeros_are_canonical(const uint32_t *kept, int64_t count, const uint8_t 
     int coterie_unpack_zeros_##way(const uint32_t *kept, int64_t count, const uint8_t *mask,       \
                                    uint32_t *numbers, int64_t size)
 
-EXPORTED PACK_ZEROS(portable) { return pack_zeros_from(numbers, size, kept, mask, 0, 0); }
+EXPORTED PACK_ZEROS(portable)
+{
+    return pack_zeros_from(numbers, size, kept, mask, 0, 0);
+}
 
 EXPORTED UNPACK_ZEROS(portable)
 {
-    if (!zeros_are_canonical(kept, count, mask, size)) return NOT_CANONICAL;
+    if (!zeros_are_canonical(kept, count, mask, size)) {
+        return NOT_CANONICAL;
+    }
     return unpack_zeros_from(kept, count, mask, numbers, size, 0, 0);
 }
 
@@ -72,7 +81,9 @@ EXPORTED AVX2 PACK_ZEROS(avx2)
 
 EXPORTED AVX2 UNPACK_ZEROS(avx2)
 {
-    if (!zeros_are_canonical(kept, count, mask, size)) return NOT_CANONICAL;
+    if (!zeros_are_canonical(kept, count, mask, size)) {
+        return NOT_CANONICAL;
+    }
     int64_t used = 0, i = 0;
     for (; i + 8 <= size && used + 8 <= count; i += 8) {
         unsigned bits = mask[i / 8];
@@ -97,7 +108,9 @@ EXPORTED AVX512 PACK_ZEROS(avx512)
 
 EXPORTED AVX512 UNPACK_ZEROS(avx512)
 {
-    if (!zeros_are_canonical(kept, count, mask, size)) return NOT_CANONICAL;
+    if (!zeros_are_canonical(kept, count, mask, size)) {
+        return NOT_CANONICAL;
+    }
     int64_t used = 0, i = 0;
     for (; i + 16 <= size; i += 16) {
         __mmask16 bits = sixteen_bits(mask + i / 8);

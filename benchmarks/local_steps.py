@@ -120,10 +120,10 @@ class _FarServer:
         """See Transport."""
         if method.path != ParameterServerPort.exchange.path:
             return self._near.unary(method, request)
-        self._line.carry(method.codec.encode_request(request))
+        self._line.carry(b"".join(method.codec.encode_request(request)))
         while _pending(reply := self._near.unary(method, request)):
             pass
-        self._line.carry(method.codec.encode_reply(reply))
+        self._line.carry(b"".join(method.codec.encode_reply(reply)))
         return reply
 
     def reply_stream(

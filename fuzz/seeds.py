@@ -238,7 +238,7 @@ def _calls() -> Iterator[bytes]:
     )
     good: dict[str, bytes] = {
         "join": pb.JoinRequest(train_examples=8, data_set_digest=bytes(32)).SerializeToString(),
-        "exchange": ExchangeRequest(1, 0, push, ids.tobytes()).encode(),
+        "exchange": b"".join(ExchangeRequest(1, 0, push, ids.tobytes()).encode()),
         "lookup": pb.LookupRequest(ps_incarnation=1, row_ids=ids.tobytes()).SerializeToString(),
         "report": pb.ReportRequest(ps_incarnation=1).SerializeToString(),
         "leave": pb.LeaveRequest(ps_incarnation=1).SerializeToString(),
@@ -252,7 +252,7 @@ def _calls() -> Iterator[bytes]:
     }
     for index, name in enumerate(method.attribute for method in CALLS):
         yield bytes([index]) + good[name]
-    yield b"\1" + ExchangeRequest(1, 0, None, ids.tobytes()).encode()
+    yield b"\1" + b"".join(ExchangeRequest(1, 0, None, ids.tobytes()).encode())
 
 
 def _packed() -> Iterator[bytes]:

@@ -265,7 +265,7 @@ def calls(data: bytes) -> None:
         reply = method.on(service)(worker, codec.decode_request(data[1:]))
     except (CoterieError, DecodeError):
         return
-    assert codec.decode_reply(codec.encode_reply(reply)) is not None
+    assert codec.decode_reply(b"".join(codec.encode_reply(reply))) is not None
 
 
 def packed(data: bytes) -> None:

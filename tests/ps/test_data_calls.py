@@ -127,12 +127,12 @@ def told(octets: bytes) -> dict[str, str]:
 
 class TestService:
     def test_answers(self) -> None:
-        goes_on, kind, octets = served(framed(REQUEST.encode()))
+        goes_on, kind, octets = served(framed(b"".join(REQUEST.encode())))
         assert (goes_on, kind) == (True, 0)
         assert ExchangeReply.decode(octets).step == 8
 
     def test_goes_on_after_an_error_of_the_call(self) -> None:
-        goes_on, kind, octets = served(framed(ExchangeRequest(1, 1, None, b"").encode()))
+        goes_on, kind, octets = served(framed(b"".join(ExchangeRequest(1, 1, None, b"").encode())))
         assert (goes_on, kind) == (True, 1)
         assert (
             told(octets)
@@ -140,7 +140,7 @@ class TestService:
         )
 
     def test_tells_nothing_of_a_defect(self) -> None:
-        _, kind, octets = served(framed(ExchangeRequest(1, 2, None, b"").encode()))
+        _, kind, octets = served(framed(b"".join(ExchangeRequest(1, 2, None, b"").encode())))
         assert kind == 1
         assert b"4711" not in octets
         assert told(octets)["error"] == "ProtocolError"
@@ -161,24 +161,24 @@ class TestService:
         def admitted() -> Caller:
             raise CallRefused("the attestation of w has expired")
 
-        goes_on, kind, octets = served(framed(REQUEST.encode()), admitted)
+        goes_on, kind, octets = served(framed(b"".join(REQUEST.encode())), admitted)
         assert (goes_on, kind) == (False, 2)
         assert told(octets)["error"] == "CallRefused"
 
     def test_ends_with_a_caller_of_another_role(self) -> None:
-        goes_on, kind, octets = served(framed(REQUEST.encode()), lambda: CHIEF)
+        goes_on, kind, octets = served(framed(b"".join(REQUEST.encode())), lambda: CHIEF)
         assert (goes_on, kind) == (False, 2)
         assert told(octets)["what"] == "c may not call /test.T/Exchange"
 
     @pytest.mark.parametrize("length", [0, 3, 10])
     def test_ends_with_a_caller_that_goes_away(self, length: int) -> None:
         with pytest.raises(PeerUnreachable):
-            served(framed(REQUEST.encode())[:length])
+            served(framed(b"".join(REQUEST.encode()))[:length])
 
 
 class TestCaller:
     def test_gets_the_reply(self) -> None:
-        assert called(answered(0, ExchangeReply(8).encode())).step == 8
+        assert called(answered(0, b"".join(ExchangeReply(8).encode()))).step == 8
 
     @pytest.mark.parametrize("kind", [1, 2])
     def test_gets_the_services_error(self, kind: int) -> None:

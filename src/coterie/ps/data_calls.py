@@ -89,11 +89,11 @@ class DataCalls:
             CoterieError: The service's error.
         """
         with CallTimer(self.observe, "client", method.name, self.peer) as timer:
-            octets = method.codec.encode_request(request)
-            timer.sent = len(octets)
-            self._check(len(octets))
+            message = method.codec.encode_request(request)
+            timer.sent = _length(message)
+            self._check(timer.sent)
             with self.lease() as stream:
-                kind, answer = self._answer(stream, octets, Deadline.after(method.seconds))
+                kind, answer = self._answer(stream, message, Deadline.after(method.seconds))
             timer.received = len(answer)
             if kind == _ERROR:
                 raise read_error(bytes(answer)) or _unreadable(self.peer)
@@ -104,8 +104,10 @@ class DataCalls:
             timer.work = method.work(request, reply)
             return reply
 
-    def _answer(self, stream: Stream, octets: Octets, deadline: Deadline) -> tuple[int, memoryview]:
-        stream.send((_LENGTH.pack(len(octets)), octets), deadline)
+    def _answer(
+        self, stream: Stream, message: Sequence[Octets], deadline: Deadline
+    ) -> tuple[int, memoryview]:
+        stream.send((_LENGTH.pack(_length(message)), *message), deadline)
         head = _read(stream, _REPLY.size, deadline)
         kind, length = _REPLY.unpack(head)
         if kind == _GOOD:
@@ -161,9 +163,9 @@ class DataService(Generic[Request, Reply]):
         deadline = Deadline.after(CALL_SECONDS)
         with CallTimer(self._observe, "server", self._method.name) as timer:
             kind, answer = self._served(stream, admitted, deadline, timer)
-            timer.sent = len(answer)
-            head = _REPLY.pack(kind, len(answer))
-            stream.send((head, answer), Deadline.after(CALL_SECONDS))
+            timer.sent = _length(answer)
+            head = _REPLY.pack(kind, timer.sent)
+            stream.send((head, *answer), Deadline.after(CALL_SECONDS))
         return kind != _REFUSED
 
     def _served(
@@ -172,7 +174,7 @@ class DataService(Generic[Request, Reply]):
         admitted: Callable[[], Caller],
         deadline: Deadline,
         timer: CallTimer,
-    ) -> tuple[int, Octets]:
+    ) -> tuple[int, Sequence[Octets]]:
         try:
             (length,) = _LENGTH.unpack(_read(stream, _LENGTH.size, deadline))
             timer.received = length
@@ -186,14 +188,14 @@ class DataService(Generic[Request, Reply]):
             raise
         except CoterieError as error:
             timer.error = type(error).__name__
-            return _REFUSED, error_octets(error)
+            return _REFUSED, (error_octets(error),)
         try:
             request = self._decoded(octets)
             reply = self._call(caller, request)
             encoded = self._method.codec.encode_reply(reply)
         except Exception as error:  # noqa: BLE001 (all become an error of the reply)
             timer.error = type(error).__name__
-            return _ERROR, error_octets(_told(error))
+            return _ERROR, (error_octets(_told(error)),)
         timer.work = self._method.work(request, reply)
         return _GOOD, encoded
 
@@ -215,6 +217,10 @@ def too_long(peer: str, most: int, seen: int) -> MessageRefused:
         expected=f"at most {most} bytes, which the contract's batch and model need",
         seen=f"{seen} bytes",
     )
+
+
+def _length(message: Sequence[Octets]) -> int:
+    return sum(map(len, message))
 
 
 def _read(stream: Stream, length: int, deadline: Deadline) -> memoryview:

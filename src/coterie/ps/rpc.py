@@ -80,7 +80,7 @@ class _Handlers:
                     reply = call(caller, request)
                 except CoterieError as error:
                     _abort(context, error, timer)
-                encoded = method.codec.encode_reply(reply)
+                encoded = b"".join(method.codec.encode_reply(reply))
                 timer.sent = len(encoded)
                 timer.work = method.work(request, reply)
                 return encoded
@@ -100,7 +100,7 @@ class _Handlers:
                 try:
                     caller = self._admitted(method, context, timer)
                     for reply in call(caller, _decoded(method.codec.decode_request, octets)):
-                        encoded = method.codec.encode_reply(reply)
+                        encoded = b"".join(method.codec.encode_reply(reply))
                         timer.sent += len(encoded)
                         yield encoded
                 except CoterieError as error:
@@ -125,7 +125,7 @@ class _Handlers:
 
                 try:
                     caller = self._admitted(method, context, timer)
-                    encoded = method.codec.encode_reply(call(caller, requests()))
+                    encoded = b"".join(method.codec.encode_reply(call(caller, requests())))
                 except CoterieError as error:
                     _abort(context, error, timer)
                 timer.sent = len(encoded)
@@ -188,7 +188,7 @@ class GrpcTransport:
             return self.data.call(method, request)
         invoke = self.channel.unary_unary(method.path, _raw, _raw)
         with self._timed(method) as timer:
-            octets = method.codec.encode_request(request)
+            octets = b"".join(method.codec.encode_request(request))
             timer.sent = len(octets)
             try:
                 answer: bytes = invoke(octets, timeout=method.seconds, metadata=self.metadata)
@@ -205,7 +205,7 @@ class GrpcTransport:
         """Sends one message and returns the replies as they come."""
         invoke = self.channel.unary_stream(method.path, _raw, _raw)
         with self._timed(method) as timer:
-            octets = method.codec.encode_request(request)
+            octets = b"".join(method.codec.encode_request(request))
             timer.sent = len(octets)
             answers = invoke(octets, timeout=method.seconds, metadata=self.metadata)
             try:
@@ -228,7 +228,7 @@ class GrpcTransport:
             def parts() -> Iterator[bytes]:
                 try:
                     for request in requests:
-                        octets = method.codec.encode_request(request)
+                        octets = b"".join(method.codec.encode_request(request))
                         timer.sent += len(octets)
                         yield octets
                 except CoterieError as error:  # raised on gRPC's thread, which would swallow it

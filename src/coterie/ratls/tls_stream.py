@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from OpenSSL import SSL
@@ -26,6 +26,7 @@ Octets = bytes | memoryview
 SILENCE_SECONDS = 20.0  # as of gRPC's connections: a ping after 10 seconds, and 10 for its answer
 _CHUNK_BYTES = 1 << 18
 _RECORD_BYTES = 1 << 14
+_SHORT_BYTES = 1 << 10
 _HEAD_BYTES = 5
 _OVERHEAD_BYTES = _HEAD_BYTES + 17  # header, type and tag of a record (RFC 8446, 5.2)
 _TYPES = range(20, 24)  # RFC 8446, 5.1
@@ -90,7 +91,7 @@ class TlsStream:
             PeerUnreachable: The peer went away or was too slow, or its bytes are not TLS.
         """
         sealed = 0
-        for part in parts:
+        for part in _joined(parts):
             left = memoryview(part)
             while left:
                 try:
@@ -184,6 +185,19 @@ class TlsStream:
 
     def _gone(self, seen: str) -> PeerUnreachable:
         return connection_lost(self._peer_name, seen)
+
+
+def _joined(parts: Sequence[Octets]) -> Iterator[Octets]:
+    """The parts, with neighbours joined that are too short for records of their own."""
+    short = b""
+    for part in parts:
+        if len(part) < _SHORT_BYTES:
+            short += part
+        else:
+            yield short
+            yield part
+            short = b""
+    yield short
 
 
 def connection_lost(peer_name: str, seen: str) -> PeerUnreachable:

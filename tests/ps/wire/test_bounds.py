@@ -273,7 +273,7 @@ def largest_exchange(contract: Contract) -> Sequence[int]:
         rows=bytes(4 * rows * width),
         durable=pb.Checkpoint(step=2**63, digest=bytes(32)),
     )
-    return len(request.encode()), len(reply.encode())
+    return len(b"".join(request.encode())), len(b"".join(reply.encode()))
 
 
 @pytest.mark.parametrize("batch", [1, 128, 65_536])

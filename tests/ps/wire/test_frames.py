@@ -24,7 +24,9 @@ def test_a_request_survives(
 ) -> None:
     held = step if pushes else None
     push = Push(7, 0.25, dense, ids, rows, correct=3) if pushes else None
-    seen = ExchangeRequest.decode(ExchangeRequest(incarnation, step, push, after, held).encode())
+    seen = ExchangeRequest.decode(
+        b"".join(ExchangeRequest(incarnation, step, push, after, held).encode())
+    )
     assert seen.held_step == held
     assert (seen.ps_incarnation, seen.step, bytes(seen.next_row_ids)) == (incarnation, step, after)
     if seen.push is None:
@@ -41,7 +43,9 @@ def test_a_reply_survives(
 ) -> None:
     durable = pb.Checkpoint(step=5, digest=bytes(32)) if announces else None
     seen = ExchangeReply.decode(
-        ExchangeReply(step, pending, dense, rows, durable, 1.5, 0.5, None, announces).encode()
+        b"".join(
+            ExchangeReply(step, pending, dense, rows, durable, 1.5, 0.5, None, announces).encode()
+        )
     )
     assert seen.differences is announces
     assert (seen.step, seen.pending, seen.durable) == (step, pending, durable)
@@ -51,13 +55,13 @@ def test_a_reply_survives(
 
 def whole() -> bytes:
     push = Push(3, 1.0, bytes(60), bytes(12), bytes(24))
-    return ExchangeRequest(9, 4, push, bytes(8)).encode()
+    return b"".join(ExchangeRequest(9, 4, push, bytes(8)).encode())
 
 
 def test_arrays_are_views_that_lie_aligned() -> None:
     """Also behind arrays of odd lengths."""
     push = Push(3, 1.0, bytes(61), bytes(12), bytes(24))
-    seen = ExchangeRequest.decode(ExchangeRequest(9, 4, push, bytes(8)).encode())
+    seen = ExchangeRequest.decode(b"".join(ExchangeRequest(9, 4, push, bytes(8)).encode()))
     assert seen.push is not None
     assert isinstance(seen.push.dense_gradient, memoryview)
     assert len(seen.push.dense_gradient) == 61

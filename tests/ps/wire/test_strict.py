@@ -69,7 +69,7 @@ def test_no_head_of_a_frame_has_one(frame: ExchangeRequest | ExchangeReply) -> N
     kind: type[Message] = (
         pb.ExchangeRequestHead if isinstance(frame, ExchangeRequest) else pb.ExchangeReplyHead
     )
-    octets = frame.encode()
+    octets = b"".join(frame.encode())
     head = octets[4 : 4 + int.from_bytes(octets[:4], "little")]
     for path in paths(kind):
         changed = with_unknown(read_message(kind, head), path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -24,13 +24,14 @@ class Codec(Generic[Request, Reply]):
     Attributes:
         request: Type of the message that goes to the service.
         reply: Type of the message that comes back.
+        encode_request: Encodes it, in pieces that follow each other.
     """
 
     request: type[Request]
     reply: type[Reply]
-    encode_request: Callable[[Request], bytes]
+    encode_request: Callable[[Request], Sequence[Octets]]
     decode_request: Callable[[Octets], Request]
-    encode_reply: Callable[[Reply], bytes]
+    encode_reply: Callable[[Reply], Sequence[Octets]]
     decode_reply: Callable[[Octets], Reply]
 
 
@@ -39,9 +40,9 @@ def protobuf_codec(request: type[Sent], reply: type[Received]) -> Codec[Sent, Re
     return Codec(
         request,
         reply,
-        lambda message: message.SerializeToString(),
+        lambda message: (message.SerializeToString(),),
         lambda octets: read_message(request, bytes(octets)),
-        lambda message: message.SerializeToString(),
+        lambda message: (message.SerializeToString(),),
         lambda octets: read_message(reply, bytes(octets)),
     )
 

@@ -6,8 +6,8 @@
 
 Zero bytes up to a multiple of 16 precede each array, so that all are aligned.
 
-An array is copied once on sending, into the frame, and never on arrival, where arrays are views.
-Protobuf's Python messages would copy every bytes field twice more at either end.
+An array is copied neither on sending nor on arrival, where arrays are views. Protobuf's Python
+messages would copy every bytes field twice at either end.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class ExchangeRequest:
     next_row_ids: Octets
     held_step: int | None = None
 
-    def encode(self) -> bytes:
-        """The message as a frame."""
+    def encode(self) -> list[Octets]:
+        """The message as a frame, in pieces; the arrays are not copied."""
         push = self.push
         arrays: list[Octets] = [b"", b"", b"", self.next_row_ids]
         if push is not None:
@@ -111,8 +111,8 @@ class ExchangeReply:
     receipt: pb.ReceiptHead | None = None
     differences: bool = False
 
-    def encode(self) -> bytes:
-        """The message as a frame."""
+    def encode(self) -> list[Octets]:
+        """The message as a frame, in pieces; the arrays are not copied."""
         arrays = (self.dense_parameters, self.rows)
         head = pb.ExchangeReplyHead(
             pending=self.pending,
@@ -152,14 +152,14 @@ def octets_of(array: FloatArray | IdArray) -> Octets:
     return np.ascontiguousarray(array).data.cast("B") if array.size else b""
 
 
-def _frame(head: bytes, arrays: Sequence[Octets]) -> bytes:
+def _frame(head: bytes, arrays: Sequence[Octets]) -> list[Octets]:
     pieces: list[Octets] = [len(head).to_bytes(_LENGTH_BYTES, "little"), head]
     end = _LENGTH_BYTES + len(head)
     for array in arrays:
         padding = -end % _ALIGNMENT
         pieces += (bytes(padding), array)
         end += padding + len(array)
-    return b"".join(pieces)
+    return pieces
 
 
 def _opened(kind: type[_Head], octets: Octets, count: int) -> tuple[_Head, tuple[memoryview, ...]]:

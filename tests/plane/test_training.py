@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,17 @@ from tests.system.conftest import contract_text
 PARTIES = ("acme", "bolt", "corn")
 
 
+class PackingNowAndThen(NumpyKernels):
+    """Some messages are packed and some are not, as among nodes with and without the library."""
+
+    def __init__(self) -> None:
+        self._turns = itertools.cycle((True, True, False, True, False))
+
+    @property
+    def packs(self) -> bool:  # type: ignore[override]
+        return next(self._turns)
+
+
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("row_optimizer", ["sgd", "adagrad", "rowwise_adagrad"])
 def test_the_model_has_the_same_bits(row_optimizer: str, tmp_path: Path) -> None:
@@ -31,7 +43,7 @@ def test_the_model_has_the_same_bits(row_optimizer: str, tmp_path: Path) -> None
     synthesize(tmp_path / "raw.tsv", rows=900, seed=1)
     prepare(tmp_path / "raw.tsv", tmp_path / "data", contract, deal="round-robin")
     digests = set()
-    for chosen in (NumpyKernels(), PackingNumpy(), *map(native_kernels, WAYS)):
+    for chosen in (NumpyKernels(), PackingNumpy(), PackingNowAndThen(), *map(native_kernels, WAYS)):
         with computing_with(chosen):
             result = run_in_process(
                 contract, tmp_path / "data", lambda _: None, out=None, compare=False

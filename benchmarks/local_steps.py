@@ -67,13 +67,30 @@ def _averaged_sgd(steps: int) -> Recipe:
     return _local(steps, rate, rate, merge="mean", server=_AVERAGE)
 
 
+_EVERY_BATCH: Recipe = {"dense": _ADAGRAD, "rows": _ROWWISE}
+_BFLOAT16: Recipe = {"exchange": "bfloat16"}
+_INT8: Recipe = {"exchange": "int8"}
+
+
+def _top(share: float) -> Recipe:
+    return {"exchange": "top-k", "exchange_share": share}
+
+
 RECIPES: dict[str, Recipe] = {
-    "1: Adagrad, row-wise for rows": {"dense": _ADAGRAD, "rows": _ROWWISE},
+    "1: Adagrad, row-wise for rows": _EVERY_BATCH,
+    "1: the same, bfloat16": {**_EVERY_BATCH, **_BFLOAT16},
+    "1: the same, int8": {**_EVERY_BATCH, **_INT8},
+    "1: the same, largest 10 %": {**_EVERY_BATCH, **_top(0.1)},
+    "1: the same, largest 1 %": {**_EVERY_BATCH, **_top(0.01)},
     "1: Adagrad": {"dense": _ADAGRAD, "rows": _ADAGRAD},
     "4: SGD, averaged": _averaged_sgd(4),
     "16: SGD, averaged": _averaged_sgd(16),
     "4: the recipe": _local(4),
     "16: the recipe": _local(16),
+    "16: the recipe, bfloat16": {**_local(16), **_BFLOAT16},
+    "16: the recipe, int8": {**_local(16), **_INT8},
+    "16: the recipe, largest 10 %": {**_local(16), **_top(0.1)},
+    "16: the recipe, largest 1 %": {**_local(16), **_top(0.01)},
     "64: the recipe": _local(64),
     "16: rows by the mean over all": _local(16, merge="mean"),
     "16: rows by the mean over those that touched": _local(16, merge="touched"),

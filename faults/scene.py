@@ -23,6 +23,7 @@ top = [8, 1]
 epochs = {epochs}
 seed = 3
 checkpoint_steps = {checkpoint_steps}
+{exchange}
 {optimizers}
 [training.validation]
 every_steps = 20
@@ -54,6 +55,13 @@ learning_rate = 0.5
 [training.rows]
 kind = "sgd"
 learning_rate = 1.0"""
+
+
+# Where there are two shards, with error feedback: a worker that is killed has lost its remainder.
+_EXCHANGE: dict[Scheme, str] = {
+    "hfl-2-shards": 'exchange = "int8"',
+    "sdt-2-shards": 'exchange = "top-k"\nexchange_share = 0.1',
+}
 
 
 @dataclass(frozen=True)
@@ -129,7 +137,8 @@ def _text(scheme: Scheme, publics: dict[str, str], pace: Pace) -> str:
         ]
     lines += [f'[[nodes]]\nname = "{n}"\nrole = "{r}"\nparty = "{p}"' for n, r, p in nodes]
     optimizers = _LOCAL if scheme == "hfl-2-shards" else _GRADIENTS
-    lines.append(_COMMON.format(**asdict(pace), optimizers=optimizers))
+    exchange = _EXCHANGE.get(scheme, "")
+    lines.append(_COMMON.format(**asdict(pace), exchange=exchange, optimizers=optimizers))
     for role in sorted({role for _, role, _ in nodes}):
         lines.append(f"[trust.roles.{role}]")
         lines.append('measurement = "own"\naccepted_tcb_statuses = ["UpToDate"]')

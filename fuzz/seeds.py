@@ -40,7 +40,21 @@ from coterie.receipts import entries, entry_types
 from coterie.receipts.entry_types import Body
 from coterie.status import messages as status
 from coterie.trained.trained_model import TrainedModel
-from fuzz.targets import AT, CALLS, COLLATERAL, PEER, PKI, QUOTE, SERVER, SMALL_RUN
+from fuzz.targets import (
+    AT,
+    CALLS,
+    CODINGS,
+    COLLATERAL,
+    DENSE,
+    DIM,
+    PEER,
+    PKI,
+    QUOTE,
+    SERVER,
+    SMALL_RUN,
+    SUMS,
+    WIDTH,
+)
 
 VECTORS = Path(__file__).parents[2] / "shared" / "attestation-vectors"
 
@@ -59,6 +73,7 @@ def seeds(target: str) -> Iterator[bytes]:
         "pccs": _pccs,
         "calls": _calls,
         "packed": _packed,
+        "gradients": _gradients,
         "keys": _keys,
         "model": _models,
         "visitors": _visitors,
@@ -264,6 +279,15 @@ def _packed() -> Iterator[bytes]:
         given = np.where(np.arange(40) % odd, np.nextafter(old, np.float32(50)), given)
         made = NumpyKernels().pack_differences(old, given)
         yield bytes([40]) + made.wide.tobytes() + made.narrow.tobytes() + made.mask.tobytes()
+
+
+def _gradients() -> Iterator[bytes]:
+    values = np.linspace(-1, 1, DENSE + SUMS, dtype=np.float32)
+    rows = np.linspace(-1, 1, 2 * (DIM + WIDTH), dtype=np.float32).reshape(2, -1)
+    for index, coding in enumerate(CODINGS):
+        yield bytes([index]) + coding.encode_dense(values)
+        yield bytes([128 + index]) + coding.encode_rows(rows)
+        yield bytes([index]) + coding.encode_dense(np.zeros_like(values))
 
 
 def _keys() -> Iterator[bytes]:

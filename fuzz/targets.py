@@ -38,6 +38,8 @@ from coterie.ps.methods import Unary
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.service import ParameterService
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.lossy_coding import Bfloat16Coding, Int8Coding, TopCoding
+from coterie.ps.wire.push_coding import Float32Coding, PushCoding
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.claims import Claims, foreign_pubkey_hash
 from coterie.ratls.deadline import Deadline
@@ -110,6 +112,13 @@ CALLS = tuple(
     method
     for method in ParameterServerPort.methods()
     if isinstance(method, Unary) and method.name != "Tell"
+)
+DENSE, SUMS, DIM, WIDTH = 600, 3, 3, 1
+CODINGS: tuple[PushCoding, ...] = (
+    Float32Coding(DENSE + SUMS, DIM + WIDTH),
+    Bfloat16Coding(DENSE + SUMS, DIM + WIDTH),
+    Int8Coding(DENSE, SUMS, DIM, WIDTH),
+    TopCoding(DENSE, SUMS, DIM, WIDTH, share=0.1),
 )
 OWN = Claims(
     pubkey_hash=bytes(32), contract_digest=bytes(32), node="ps", role="ps", party="a", incarnation=1
@@ -282,6 +291,22 @@ def packed(data: bytes) -> None:
             assert b"".join(part.tobytes() for part in parts) == data[1:]
 
 
+def gradients(data: bytes) -> None:
+    """A worker's coded gradients: the first byte chooses coding and array, which the contract does elsewhere."""
+    choice = data[0] if data else 0
+    coding = CODINGS[choice % len(CODINGS)]
+    try:
+        if choice < 128:
+            found = coding.decode_dense(data[1:])
+            assert found.shape == (DENSE + SUMS,)
+        else:
+            found = coding.decode_rows(data[1:], 2)
+            assert found.shape == (2, DIM + WIDTH)
+    except MessageRefused:
+        return
+    assert np.isfinite(found).all()
+
+
 def keys(data: bytes) -> None:
     """A message between a node and a key server."""
     try:
@@ -407,6 +432,7 @@ TARGETS = {
     "pccs": Target(pccs, 1 << 15),
     "calls": Target(calls, 1 << 15),
     "packed": Target(packed, 1 << 10),
+    "gradients": Target(gradients, 1 << 12),
     "keys": Target(keys, 1 << 13),
     "model": Target(model, 1 << 13),
     "visitors": Target(visitors, 1 << 15),

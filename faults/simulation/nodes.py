@@ -12,12 +12,14 @@ from coterie.errors import CoterieError, PeerUnreachable, StepRefused
 from coterie.metrics.histogram import ScoreHistogram
 from coterie.ps.caller import Caller
 from coterie.ps.core.evaluation import SPLITS, SplitCounts
+from coterie.ps.core.flushes import FlushPlan
 from coterie.ps.core.node_calls import NodeCalls
 from coterie.ps.core.procedures import Steps, Ticket
 from coterie.ps.core.schedule import Lane
 from coterie.ps.core.shard import ShardCore, Surroundings
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
+from coterie.training.push_encoder import Remainder
 from faults.simulation.disk import Disk, Store
 from faults.simulation.scenario import Scenario
 from faults.simulation.tiny import (
@@ -190,6 +192,7 @@ class Worker:
         self._waiting: list[Call] = []
         self._replies: Replies = []
         self._missing = 0
+        self._remainder = Remainder[int]()
         self._course = self._run()
 
     def go(self, life: int) -> None:
@@ -296,7 +299,7 @@ class Worker:
         step = lane.next_step(position.step)
         value = yield from self._exchange(position, step, None)
         while step < position.steps:
-            gradient = mixed(self.index, step, value)
+            gradient = self._with_remainder(lane, step, mixed(self.index, step, value))
             examples = len(lane.span(step))
             request = push_of(self.index, step, gradient, examples)
             following = lane.next_step(step + 1)
@@ -304,6 +307,16 @@ class Worker:
             if following != step + 1:
                 value = yield from self._exchange(position, following, None)
             step = following
+
+    def _with_remainder(self, lane: Lane, step: int, gradient: int) -> int:
+        """Under error feedback, a number that depends on all since workers had no remainder."""
+        contract = self.scenario.contract
+        if not contract.training.error_feedback:
+            return gradient
+        plan = FlushPlan.of(contract, lane.steps_per_epoch)
+        gradient = mixed(gradient, self._remainder.at(step, plan) or 0)
+        self._remainder.keep(gradient)
+        return gradient
 
     def _exchange(
         self, position: Position, step: int, push: object

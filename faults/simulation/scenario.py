@@ -26,6 +26,7 @@ class Scenario:
         steps_per_epoch: Of its schedule.
         steps: Of the whole run.
         quorum: How many workers are enough; None: all are needed.
+        examples: Of each worker.
     """
 
     contract: Contract
@@ -35,7 +36,7 @@ class Scenario:
     steps_per_epoch: int
     steps: int
     quorum: int | None
-    examples: int = EXAMPLES
+    examples: int
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,15 @@ class Faults:
 
 @cache
 def scenario_of(
-    shards: int, workers: int, epochs: int, checkpoint_steps: int, quorum: int | None
+    shards: int,
+    workers: int,
+    epochs: int,
+    checkpoint_steps: int,
+    quorum: int | None,
+    *,
+    feedback: bool = False,
 ) -> Scenario:
-    """A run of two steps an epoch."""
+    """A run of two steps an epoch; with error feedback of four."""
     servers = tuple(f"ps{i}" for i in range(shards))
     nodes = [{"name": name, "role": "ps", "party": "operator"} for name in servers]
     nodes += [{"name": f"w{i}", "role": "worker", "party": f"p{i}"} for i in range(workers)]
@@ -91,13 +98,15 @@ def scenario_of(
                 "seed": 7,
                 "epochs": epochs,
                 "checkpoint_steps": checkpoint_steps,
+                "exchange": "int8" if feedback else "float32",
                 "validation": {"each_epoch": False},
             },
             "limits": {"evaluation_minimum": 1, **limits},
             "trust": {"tee": "simulated", "roles": dict.fromkeys(["ps", "worker"], trust)},
         }
     )
-    schedule = Schedule.of(contract, [EXAMPLES] * workers)
+    examples = 2 * EXAMPLES if feedback else EXAMPLES
+    schedule = Schedule.of(contract, [examples] * workers)
     return Scenario(
         contract,
         servers,
@@ -106,6 +115,7 @@ def scenario_of(
         schedule.steps_per_epoch,
         schedule.steps,
         quorum,
+        examples,
     )
 
 
@@ -113,14 +123,15 @@ def drawn(draw: random.Random) -> tuple[Scenario, Faults]:
     """A run and its faults."""
     shards = 1 if draw.random() < 0.5 else 2
     quorum = 2 if draw.random() < 0.2 else None
-    scenario = scenario_of(
-        shards,
-        2 if quorum is None else 3,  # a quorum is a majority
-        1 if draw.random() < 0.8 else 2,
-        1 if draw.random() < 0.7 else 2,
-        quorum,
-    )
+    workers = 2 if quorum is None else 3  # a quorum is a majority
+    epochs = 1 if draw.random() < 0.8 else 2
+    checkpoint_steps = 1 if draw.random() < 0.7 else 2
     until = draw.randrange(10, 100)
+    # Without a draw of its own, so that the other schedules are the same as before.
+    feedback = quorum is None and until % 3 == 0
+    scenario = scenario_of(
+        shards, workers, epochs, checkpoint_steps + feedback, quorum, feedback=feedback
+    )
 
     def some(most: int, below: int) -> frozenset[int]:
         return frozenset(draw.randrange(below) for _ in range(draw.randrange(most + 1)))

@@ -87,7 +87,7 @@ def push_of(worker: int, step: int, value: int, examples: int) -> Push:
     return Push(examples, 0.0, _PUSH.pack(value, worker, step), b"", b"")
 
 
-def decoded(push: Push, examples: int) -> Gradients:
+def decoded(push: Push, examples: int, _flush: bool) -> Gradients:  # noqa: FBT001
     """A push as the core has it."""
     value, worker, step = _PUSH.unpack(push.dense_gradient)
     return TinyGradients((worker, step, value), examples)

@@ -20,6 +20,8 @@ IntpArray = npt.NDArray[np.intp]
 """Places in another array, as NumPy's own indexing gives them."""
 Int16Array = npt.NDArray[np.int16]
 """Differences of numbers' bits."""
+Int8Array = npt.NDArray[np.int8]
+"""Values of a block, divided by its scale."""
 UInt16Array = npt.NDArray[np.uint16]
 UInt32Array = npt.NDArray[np.uint32]
 UInt64Array = npt.NDArray[np.uint64]

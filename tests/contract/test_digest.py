@@ -255,6 +255,7 @@ LATER = {
     "refuse_cached_keys": ("[trust.roles.ps]", "false", "true"),
     "order": ("[training]", '"file"', '"shuffled"'),
     "validation": ("[training]", "{keep = 'last'}", "{every_steps = 5}"),
+    "exchange": ("[training]", '"float32"', '"bfloat16"'),
     "optimizer_state": ("[results]", "false", "true"),
 }
 
@@ -314,6 +315,14 @@ def test_local_optimizers_count_when_they_are_there() -> None:
     )
 
 
+def test_a_share_of_the_largest_counts_when_it_is_there() -> None:
+    having = of_before("[training]", 'exchange = "top-k"\nexchange_share = 0.1')
+    assert b'"exchange":"top-k","exchange_share":0.1' in canonical_json(having)
+    assert contract_from_json(canonical_json(having), "peer") == having
+    other = of_before("[training]", 'exchange = "top-k"\nexchange_share = 0.2')
+    assert contract_digest(other) != contract_digest(having)
+
+
 def test_a_start_counts_when_it_is_there() -> None:
     lines = "\n".join(f'{key} = "{"ab" * 32}"' for key in ("model", "contract"))
     having = of_before("[start]", f"{lines}\nstep = 3")
@@ -327,4 +336,7 @@ def test_every_later_key_is_tried() -> None:
         return set(section.LATER).union(*(later(one) for one in section.__subclasses__()))
 
     # A contract with [tensorflow] has no model to train: tests/tensorflow tries it.
-    assert later(Section) == {*LATER, "next_key", "key_not_after", "tensorflow", "local", "start"}
+    assert later(Section) == {
+        *LATER,
+        *("next_key", "key_not_after", "tensorflow", "local", "start", "exchange_share"),
+    }

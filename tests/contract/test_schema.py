@@ -255,6 +255,9 @@ IMPOSSIBLE_VALUES = [
     ("training.local", "dense = {}", "training.local.rows"),
     ("training.local", 'dense = {}\nrows = {}\nrow_merge = "sum"', "training.local.row_merge"),
     ("training.local", "dense = {}\nrows = {}\nproximal = -1", "training.local.proximal"),
+    ("training", 'exchange = "float16"', "training.exchange"),
+    ("training", 'exchange = "top-k"\nexchange_share = 0', "training.exchange_share"),
+    ("training", 'exchange = "top-k"\nexchange_share = 0.26', "training.exchange_share"),
     ("training", "update_norm = 0", "training.update_norm"),
     ("training", "party_weight = 1.5", "training.party_weight"),
     ("training.dense", 'kind = "rowwise_adagrad"', "training.dense.kind"),
@@ -372,6 +375,12 @@ ALL_WORKERS = HFL[HFL.index('[[nodes]]\nname = "acme-worker"') : HFL.index("[dat
 INCONSISTENT = [
     ("no server", replaced(HFL, PS_OF_HFL, ""), "needs 1 to 64 nodes with role ps, not 0"),
     ("local steps without a rate", with_section("training", "local_steps = 2"), "go together"),
+    ("the largest without a share", with_section("training", 'exchange = "top-k"'), "go together"),
+    (
+        "a share of what is sent whole",
+        with_section("training", 'exchange = "int8"\nexchange_share = 0.1'),
+        "go together",
+    ),
     ("local optimizers without local steps", with_local(steps=1), "go together"),
     (
         "local steps with a rate and optimizers",

@@ -13,6 +13,7 @@ from coterie.ps.checkpoints.common_checkpoints import CommonCheckpoints
 from coterie.ps.core.barrier import StepBarrier
 from coterie.ps.core.coordinator import Coordinator
 from coterie.ps.core.leader import Leader
+from coterie.ps.core.node_calls import NodeCalls
 from coterie.ps.core.shard import ShardCore
 
 
@@ -65,6 +66,20 @@ class BrokenCore:
 
 BROKEN_CORES = (
     BrokenCore(
+        Leader,
+        "remainder_lost",
+        "worker in barrier.staged or ",
+        "",
+        "another model",
+    ),
+    BrokenCore(
+        NodeCalls,
+        "join",
+        "    if lost:\n",
+        "    if False:\n",
+        "another model",
+    ),
+    BrokenCore(
         StepBarrier,
         "admits",
         "return Offer.APPLIED",
@@ -87,10 +102,10 @@ BROKEN_CORES = (
     ),
     BrokenCore(
         Leader,
-        "enlist",
-        "core.run = None",
+        "go_back",
+        "self._core.run = None",
         "pass",
-        "begins life .* another shard at",
+        "of another run than shard 0|begins life .* another shard at",
     ),
     BrokenCore(
         CommonCheckpoints,

@@ -21,6 +21,7 @@ from coterie.nodes.launch import run_in_process
 from coterie.ps.caller import Caller
 from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.checkpoints.store import CheckpointStore
+from coterie.ps.core.aggregation import Gradients
 from coterie.ps.driver import Driver
 from coterie.ps.in_process import InProcess
 from coterie.ps.methods import Unary
@@ -98,7 +99,16 @@ def contract(mode: str, small: str = SMALL) -> Contract:
 
 
 HFL, SDT = contract("hfl"), contract("sdt")
-FEDERATED = {"gradients": HFL, "local optimizers": contract("hfl", LOCAL)}
+INT8 = SMALL.replace("seed = 3\n", 'seed = 3\nexchange = "int8"\n')
+TOP = SMALL.replace("seed = 3\n", 'seed = 3\nexchange = "top-k"\nexchange_share = 0.1\n')
+LOCAL_TOP = LOCAL.replace("seed = 3\n", 'seed = 3\nexchange = "top-k"\nexchange_share = 0.1\n')
+FEDERATED = {
+    "gradients": HFL,
+    "local optimizers": contract("hfl", LOCAL),
+    "int8": contract("hfl", INT8),
+    "top-k": contract("hfl", TOP),
+    "local optimizers, top-k": contract("hfl", LOCAL_TOP),
+}
 FIRST_CHECKPOINT = HFL.training.checkpoint_steps
 
 
@@ -206,15 +216,16 @@ class Host:
         self._changed = threading.Condition()
         self._step = 0
         self.resumed: list[int] = []
+        self.restarted: list[int] = []
         self.announced: list[int] = []
         self.service: ParameterService | None = None
 
-    def port(self, worker: str, dead: ParameterService | None) -> Patient:
-        """Dials the server; not the one that is known to be dead."""
+    def port(self, worker: str, incarnation: int) -> Patient:
+        """Dials the server, as soon as one is alive."""
         with self._changed:
-            self._changed.wait_for(lambda: self.service not in {None, dead}, timeout=30)
+            self._changed.wait_for(lambda: self.service is not None, timeout=30)
             assert self.service is not None
-            return Patient(self, self.service, Caller(worker, "worker", 1))
+            return Patient(self, self.service, Caller(worker, "worker", incarnation))
 
     def run(self) -> RunOutcome:
         """Serves through all kills; the last server's outcome."""
@@ -247,6 +258,7 @@ class Host:
                         ),
                         timeout=60,
                     )
+                    self.service = None
                 service.fail(PeerUnreachable("the server was killed"))
                 with pytest.raises(PeerUnreachable):
                     outcome.result()
@@ -268,6 +280,8 @@ class Host:
         with self._changed:
             if isinstance(event, events.Resumed):
                 self.resumed.append(event.step)
+            if isinstance(event, events.Restarted):
+                self.restarted.append(event.step)
             if isinstance(event, events.CheckpointWritten):
                 self.announced.append(event.step)
             if isinstance(event, events.StepDone):
@@ -275,15 +289,8 @@ class Host:
             self._changed.notify_all()
 
 
-def dialler(host: Host, worker: str) -> Callable[[int], ParameterServerPort]:
-    last: list[ParameterService] = []
-
-    def connect(_shard: int) -> ParameterServerPort:
-        line = host.port(worker, last[-1] if last else None)
-        last.append(line.server)
-        return ParameterServerPort(line)
-
-    return connect
+def dialler(host: Host, worker: str, incarnation: int = 1) -> Callable[[int], ParameterServerPort]:
+    return lambda _shard: ParameterServerPort(host.port(worker, incarnation))
 
 
 @pytest.fixture
@@ -297,42 +304,75 @@ def test_workers_go_on_to_the_very_same_model_when_the_server_is_killed(
     data: Prepared, host: Callable[..., Host], kills: tuple[int, ...], pushed: str
 ) -> None:
     agreed = FEDERATED[pushed]
-    training = agreed.training
     undisturbed = run_in_process(agreed, data.hfl, quiet)
     server = host(contract=agreed, kill_after=kills)
 
-    def work(worker: str, data_set: DataSet) -> None:
-        worker_step = WorkerStep(agreed.model, agreed.data, training.batch, training.threads)
-        session = ServerClient(
-            dialler(server, worker),
-            agreed,
-            train_examples=data_set.train.rows,
-            data_set_digest=bytes.fromhex(data_set.manifest.train.sha256),
-        )
-        place = [node.name for node in agreed.by_role("worker")].index(worker)
-        Trainer(
-            session,
-            data_set.train,
-            worker_step,
-            agreed,
-            worker=place,
-        ).train()
-        evaluate(session, data_set, worker_step)
-        session.leave()
-
-    with ThreadPoolExecutor(3) as pool:
-        served = pool.submit(server.run)
-        workers = [
-            pool.submit(
-                work, node.name, open_dataset(data.hfl / node.party, HFL.data, party=node.party)
-            )
-            for node in HFL.by_role("worker")
-        ]
-        for done in workers:
-            done.result()
-        outcome = served.result()
+    outcome = trained(server, agreed, data)
     assert outcome.model_digest.hex() == undisturbed.model_digest
     assert outcome.train_loss == undisturbed.train_loss
     # A server may get further than the step after which it is killed.
     assert len(kills) >= len(server.resumed) >= sum(kill >= FIRST_CHECKPOINT for kill in kills)
     assert set(server.resumed) <= set(server.announced)
+
+
+@pytest.mark.parametrize("pushed", FEDERATED)
+@pytest.mark.parametrize("kill", [1, 3, 4, 6, 11])
+def test_a_worker_that_is_killed_and_started_again_changes_no_bit_of_the_model(
+    data: Prepared, host: Callable[..., Host], kill: int, pushed: str
+) -> None:
+    agreed = FEDERATED[pushed]
+    undisturbed = run_in_process(agreed, data.hfl, quiet)
+    server = host(contract=agreed, kill_after=())
+    outcome = trained(server, agreed, data, killed=("w1", kill))
+    assert outcome.model_digest.hex() == undisturbed.model_digest
+    # What its first process kept back is lost: all go back to where nobody kept anything back.
+    lost = agreed.training.error_feedback and kill % FIRST_CHECKPOINT
+    assert len(server.restarted) == bool(lost)
+
+
+class KilledError(Exception):
+    """A worker's process ends without a word."""
+
+
+def trained(
+    server: Host, agreed: Contract, data: Prepared, killed: tuple[str, int] | None = None
+) -> RunOutcome:
+    """A run of two workers, one of which is perhaps killed after so many steps and started again."""
+    training = agreed.training
+
+    def work(worker: str, data_set: DataSet, incarnation: int, kill_after: int | None) -> None:
+        def on_step(step: int, _steps: int, _pushed: Gradients) -> None:
+            if step == kill_after:
+                raise KilledError
+
+        worker_step = WorkerStep(agreed.model, agreed.data, training.batch, training.threads)
+        session = ServerClient(
+            dialler(server, worker, incarnation),
+            agreed,
+            train_examples=data_set.train.rows,
+            data_set_digest=bytes.fromhex(data_set.manifest.train.sha256),
+        )
+        place = [node.name for node in agreed.by_role("worker")].index(worker)
+        Trainer(session, data_set.train, worker_step, agreed, worker=place, on_step=on_step).train()
+        evaluate(session, data_set, worker_step)
+        session.leave()
+
+    def live(worker: str, data_set: DataSet) -> None:
+        if killed is not None and killed[0] == worker:
+            with pytest.raises(KilledError):
+                work(worker, data_set, 1, killed[1])
+            work(worker, data_set, 2, None)
+        else:
+            work(worker, data_set, 1, None)
+
+    with ThreadPoolExecutor(3) as pool:
+        served = pool.submit(server.run)
+        workers = [
+            pool.submit(
+                live, node.name, open_dataset(data.hfl / node.party, HFL.data, party=node.party)
+            )
+            for node in HFL.by_role("worker")
+        ]
+        for done in workers:
+            done.result()
+        return served.result()

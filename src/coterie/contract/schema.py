@@ -302,7 +302,8 @@ class Contract(Section):
     def step_bytes(self, examples: int) -> int:
         """Size of the largest message of a step in which a worker has ``examples`` examples."""
         rows = min(examples * len(self.data.categorical), self.data.total_rows)
-        return 4 * self.exchanged_dense + rows * (8 + 4 * self.exchanged_width)
+        # As int8, a row of one value has a scale beside it.
+        return 4 * self.exchanged_dense + rows * (8 + max(4 * self.exchanged_width, 5))
 
     @property
     def updates_before(self) -> int:
@@ -318,9 +319,14 @@ class Contract(Section):
     def exchanged_dense(self) -> int:
         """Numbers in a step's messages for dense parameters, then the workers' optimizer's sums."""
         parameters = self.model.dense_parameters(self.data)
+        return sum(parameter.size for parameter in parameters) + self.exchanged_sums
+
+    @property
+    def exchanged_sums(self) -> int:
+        """Numbers in a step's messages for the workers' optimizer's sums of dense parameters."""
+        parameters = self.model.dense_parameters(self.data)
         local = self.training.local_training
-        sums = local.dense.sums(parameter.shape for parameter in parameters) if local else 0
-        return sum(parameter.size for parameter in parameters) + sums
+        return local.dense.sums(parameter.shape for parameter in parameters) if local else 0
 
     @property
     def exchanged_width(self) -> int:

@@ -200,6 +200,12 @@ class TrainingSection(Section):
         local: The workers' own optimizers; needed with ``local_steps`` above 1.
         local_learning_rate: Short form of a ``local`` with SGD at this rate for both. Give one of
             the two.
+        exchange: How a worker's gradients, or its copy's changes, are sent. ``float32``: as they
+            are. ``bfloat16``: rounded to half the bits. ``int8``: a quarter; each 256 dense values, and
+            each row, share a scale. ``top-k``: of the dense values the largest only; rows as in
+            ``int8``. With the last two, what a push leaves away of the dense gradient is added to the
+            worker's next push, up to the next checkpoint. Parameters always arrive as they are.
+        exchange_share: Share of the dense values that ``exchange = "top-k"`` sends in a push.
         update_norm: Bound on the Euclidean norm of each worker's mean gradient (of a step, dense
             parameters and rows together); a larger one is scaled down to it.
         party_weight: Cap on a worker's share of a step's update. What a cap takes away is given to
@@ -213,7 +219,7 @@ class TrainingSection(Section):
         validation: Validation during training.
     """
 
-    LATER = frozenset({"order", "local", "validation"})
+    LATER = frozenset({"order", "local", "validation", "exchange", "exchange_share"})
 
     batch: Annotated[int, Field(ge=1, le=65_536)] = 128
     order: Literal["file", "shuffled"] = "file"
@@ -224,6 +230,8 @@ class TrainingSection(Section):
     local_steps: Annotated[int, Field(ge=1, le=1024)] = 1
     local: LocalSection | None = None
     local_learning_rate: LearningRate | None = None
+    exchange: Literal["float32", "bfloat16", "int8", "top-k"] = "float32"
+    exchange_share: Annotated[float, Field(ge=1e-6, le=0.25)] | None = None
     update_norm: Annotated[float, Field(gt=0, le=1e9)] | None = None
     party_weight: Annotated[float, Field(gt=0, le=1)] = 1.0
     dense: DenseOptimizer = DenseOptimizer()
@@ -253,6 +261,19 @@ class TrainingSection(Section):
                 f'"{self.rows.kind}": a row has the state of one optimizer'
             )
         return self
+
+    @model_validator(mode="after")
+    def _a_share_is_of_the_largest(self) -> Self:
+        if (self.exchange_share is not None) != (self.exchange == "top-k"):
+            raise ValueError(
+                'exchange = "top-k" and exchange_share go together: give both or neither'
+            )
+        return self
+
+    @property
+    def error_feedback(self) -> bool:
+        """Whether what a push leaves away is added to the worker's next push."""
+        return self.exchange in {"int8", "top-k"}
 
     @property
     def local_training(self) -> LocalSection | None:

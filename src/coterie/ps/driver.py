@@ -134,7 +134,8 @@ class Driver:
         )
         self.bounds = MessageBounds(contract, dense=self.core.place.leads)
         self.calls = NodeCalls(
-            self.core, lambda push, examples: self.bounds.push(push, examples=examples)
+            self.core,
+            lambda push, examples, flush: self.bounds.push(push, examples=examples, flush=flush),
         )
 
     # --- calls, and the course of the run ------------------------------------------------------

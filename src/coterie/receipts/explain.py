@@ -49,6 +49,9 @@ def proves(found: Findings) -> tuple[str, ...]:
             f"The server's process was started {history.starts} times; steps that the run went back "
             f"to: {back}."
         )
+    exchange = found.contract.training.exchange
+    if exchange != "float32":
+        lines.append(f"By the contract, workers sent their gradients as {exchange}.")
     holds = f", and holds {found.updates:,} updates in all" if found.contract.start else ""
     auc = "not released" if outcome.test_auc is None else f"{outcome.test_auc:.4f}"
     best = f", that of step {outcome.model_step:,}," if outcome.model_step != outcome.steps else ""

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from coterie import __version__
-from coterie.contract import Contract, LocalSection
+from coterie.contract import Contract, LocalSection, TrainingSection
 from coterie.metrics.intervals import Interval
 from coterie.report import palette
 from coterie.report.drawing import Drawing
@@ -319,6 +319,7 @@ def _settings(contract: Contract) -> list[tuple[str, str]]:
         ("batch", f"{training.batch:,} examples per worker"),
         ("local steps", f"{training.local_steps:,}"),
         *_local_settings(training.local_training),
+        ("exchange", _exchange(training)),
         ("epochs", f"{training.epochs:,}"),
         ("order of rows", training.order),
         ("model kept", f"the {training.validation.keep} one"),
@@ -340,6 +341,13 @@ def _settings(contract: Contract) -> list[tuple[str, str]]:
         ("TEE demanded", contract.trust.tee),
         *_start(contract),
     ]
+
+
+def _exchange(training: TrainingSection) -> str:
+    """How gradients were sent."""
+    if training.exchange_share is None:
+        return training.exchange
+    return f"{training.exchange}, {100 * training.exchange_share:g} % of dense values"
 
 
 def _local_settings(local: LocalSection | None) -> list[tuple[str, str]]:

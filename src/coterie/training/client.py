@@ -29,8 +29,7 @@ from coterie.ps.ports import ParameterServerPort
 from coterie.ps.times import times_to_wire
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.checkpoint_messages import lineage_from_wire, receipt_from_wire
-from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, octets_of
-from coterie.ps.wire.push_coding import push_coding
+from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Push, octets_of
 from coterie.ps.wire.shard_messages import checkpoint_from_wire
 from coterie.runs.events import WorkerTimes
 from coterie.text import printable
@@ -42,6 +41,7 @@ from coterie.training.messages import (
     push_of,
     wrong_size,
 )
+from coterie.training.push_encoder import PushEncoder
 from coterie.training.reconnect_budget import MAX_FAILURES, ReconnectBudget
 from coterie.training.rollback_guard import RollbackGuard
 from coterie.training.sharded_client import ShardedClient, part_of
@@ -142,7 +142,8 @@ class ServerClient:
         self._on_back = on_back
         self._shards = ShardedClient(connect, contract)
         self._contract = contract
-        self._coding = push_coding(contract)
+        self._encoder = PushEncoder(contract)
+        self._lane: Lane | None = None
         self._dense = sum(p.size for p in contract.model.dense_parameters(contract.data))
         self._train_examples = train_examples
         self._data_set_digest = data_set_digest
@@ -188,7 +189,7 @@ class ServerClient:
         self._lead_incarnation, self._initialized = 0, -1
         first = self._until_done(lambda: self._join_lead(request))
         self._follow(first.lineage, first)
-        lane = Lane.of(
+        self._lane = lane = Lane.of(
             self._contract.training,
             self._train_examples,
             steps_per_epoch=first.steps_per_epoch,
@@ -425,17 +426,13 @@ class ServerClient:
     def _exchange(self, step: int, gradients: Gradients | None, row_ids_u: IdArray) -> Parameters:
         began = self._monotonic()
         next_places = self._shards.deal(row_ids_u)
-        places = self._shards.deal(gradients.row_ids_u) if gradients else None
+        push_to = self._pushes(step, gradients) if gradients else lambda _shard: None
 
         def exchange(shard: int) -> ExchangeReply:
             request = ExchangeRequest(
                 ps_incarnation=self._incarnation,
                 step=step,
-                push=(
-                    push_of(gradients, places[shard], shard, self._coding)
-                    if gradients and places
-                    else None
-                ),
+                push=push_to(shard),
                 next_row_ids=octets_of(part_of(row_ids_u, next_places[shard])),
                 held_step=self._held.step if self._held and shard == 0 else None,
             )
@@ -462,6 +459,13 @@ class ServerClient:
             together[:, :dim],
             together[:, dim:],
         )
+
+    def _pushes(self, step: int, gradients: Gradients) -> Callable[[int], Push]:
+        """Makes the push's messages, given a shard."""
+        assert self._lane is not None
+        places = self._shards.deal(gradients.row_ids_u)
+        coding, dense = self._encoder.encode_dense(self._lane, step, gradients.dense_p)
+        return lambda shard: push_of(gradients, b"" if shard else dense, places[shard], coding)
 
     def _until_done(
         self,

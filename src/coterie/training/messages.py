@@ -35,9 +35,15 @@ class Parameters:
     state_us: FloatArray
 
 
-def push_of(gradients: Gradients, place: Places, shard: int, coding: PushCoding) -> Push:
-    """A push's message for one shard: the shard's rows, and for shard 0 the dense gradient."""
-    dense: Octets = coding.encode_dense(gradients.dense_p) if shard == 0 else b""
+def push_of(gradients: Gradients, dense: Octets, place: Places, coding: PushCoding) -> Push:
+    """A push's message for one shard.
+
+    Args:
+        gradients: The whole push.
+        dense: Its coded dense gradient for shard 0, nothing for others.
+        place: Places of the shard's rows.
+        coding: Codes the rows.
+    """
     return Push(
         examples=gradients.examples,
         loss_sum=gradients.loss_sum,

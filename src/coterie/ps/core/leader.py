@@ -19,6 +19,7 @@ from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.core.completion import Completion
 from coterie.ps.core.coordinator import Coordinator, Decision
 from coterie.ps.core.effects import ReadRecord, Settle
+from coterie.ps.core.flushes import FlushPlan
 from coterie.ps.core.procedures import Steps, Task, next_change, perform, until
 from coterie.ps.core.run import Run
 from coterie.ps.core.shard import ShardCore, other_run
@@ -96,9 +97,8 @@ class Leader:
             raise _out_of_step(0, 0)
         if attempt > known:
             self._attempts[index] = attempt
-            if core.run is not None:  # the shard has lost its state, so all go back
-                core.run = None
-                self._enlisted.clear()
+            if core.run is not None:  # the shard has lost its state
+                self.go_back()
             self._enlisted[index] = available
             core.notify()
         if not (yield from until(lambda: core.run is not None)):
@@ -155,6 +155,35 @@ class Leader:
         if self.outcome is None:
             self._check(caller, request.ps_incarnation)
         return pb.ConcludeReply(excused=sorted(self.completion.excused))
+
+    # --- returns to a checkpoint ---------------------------------------------------------------
+
+    def go_back(self) -> None:
+        """Ends this incarnation: all shards return to the newest checkpoint that all hold."""
+        self._core.run = None
+        self._enlisted.clear()
+        self._core.notify()
+
+    def remainder_lost(self, run: Run, caller: Caller) -> bool:
+        """Whether a worker's new process lacks what the one before it left away in its pushes.
+
+        That is so, too, if the open step has a push of the one before: the step may be applied
+        before the new process has made the same push.
+
+        With a quorum the run goes on all the same, as it does without a worker: a party that
+        restarts its worker again and again must not hold up the others.
+        """
+        contract = self._core.contract
+        if not (contract.training.error_feedback and run.begun and caller.role == "worker"):
+            return False
+        if contract.limits.quorum is not None or not run.membership.replaces(caller):
+            return False
+        schedule, barrier = run.running()
+        worker = run.membership.index_of(caller)
+        lane = schedule.lanes[worker]
+        return worker in barrier.staged or FlushPlan.of(contract, schedule.steps_per_epoch).remains(
+            lane, run.step
+        )
 
     # --- for the shard's own calls -------------------------------------------------------------
 
@@ -307,7 +336,10 @@ class Leader:
         core = self._core
         run.apply(decision)
         every = core.contract.training.checkpoint_steps
-        self._checkpoint_due |= bool(every) and run.step % every == 0
+        due = bool(every) and run.step % every == 0
+        # With error feedback only where no worker has a remainder; a late one waits for the next.
+        waits = self._checkpoint_due and not core.contract.training.error_feedback
+        self._checkpoint_due = due or waits
         busy = core.disk.writing or bool(self._writing)
         writes = run.keeps_checkpoint(run.step) or (self._checkpoint_due and not busy)
         if writes:

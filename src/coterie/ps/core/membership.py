@@ -102,13 +102,14 @@ class Membership:
         self.check_incarnation(caller)
         if caller.role == "worker":
             self._check_data(caller.node, train_examples, data_set_digest)
-        new = (
-            caller.node not in self._joined
-            or self._incarnations.get(caller.node) != caller.incarnation
-        )
+        new = caller.node not in self._joined or self.replaces(caller)
         self._incarnations[caller.node] = caller.incarnation
         self._joined.add(caller.node)
         return new
+
+    def replaces(self, caller: Caller) -> bool:
+        """Whether an older process of this node has joined since the last return to a checkpoint."""
+        return caller.node in self._joined and self._incarnations[caller.node] < caller.incarnation
 
     def check_incarnation(self, caller: Caller) -> None:
         """Refuses a caller that a newer incarnation of the same node has replaced.

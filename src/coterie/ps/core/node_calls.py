@@ -19,6 +19,7 @@ from coterie.ps.core.aggregation import Gradients
 from coterie.ps.core.barrier import Offer
 from coterie.ps.core.divergence import diverged
 from coterie.ps.core.evaluation import SplitCounts
+from coterie.ps.core.flushes import flushes
 from coterie.ps.core.follower import Follower
 from coterie.ps.core.leader import Leader
 from coterie.ps.core.procedures import Steps, compute, until
@@ -33,8 +34,8 @@ from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Push, octets_
 from coterie.runs import events
 from coterie.runs.outcome import RunOutcome
 
-Decode = Callable[[Push, int], Gradients]
-"""Decodes and bounds a push, given how many examples its worker has in its step."""
+Decode = Callable[[Push, int, bool], Gradients]
+"""Decodes and bounds a push, given how many examples its worker has in its step, and whether it is a flush."""
 
 _AGAIN_SECONDS = 1.0
 
@@ -108,6 +109,7 @@ class NodeCalls:
         if wanted and run.incarnation != wanted:
             raise _refused_life(wanted, run.incarnation)
         core.standstill.forget(caller.node)
+        lost = self.leader is not None and self.leader.remainder_lost(run, caller)
         if run.membership.join(caller, request.train_examples, request.data_set_digest):
             run.membership.left.pop(caller.node, None)
             core.tell(
@@ -122,6 +124,8 @@ class NodeCalls:
         self._hear_of(run, caller)
         core.begin(run)
         core.notify()
+        if lost:
+            self.leading("a join").go_back()
         if not (
             yield from until(
                 lambda: core.run is not run or (run.begun and run.step >= request.step)
@@ -366,11 +370,13 @@ class NodeCalls:
         worker = run.membership.index_of(caller)
         if barrier.admits(worker, request.step) is not Offer.TAKEN:
             return
-        examples = len(schedule.lanes[worker].span(request.step))
+        lane = schedule.lanes[worker]
+        examples = len(lane.span(request.step))
+        flush = flushes(core.contract, lane, request.step)
 
         def decode() -> Gradients:
             with run.times.decoding():
-                return self._decode(push, examples)
+                return self._decode(push, examples, flush)
 
         gradients = yield from compute(decode)
         if self._joined(caller, request.ps_incarnation) is not run:

@@ -39,6 +39,7 @@ class MessageBounds:
         parameters = contract.model.dense_parameters(contract.data) if dense else ()
         self._dense = sum(parameter.size for parameter in parameters)
         self._coding = push_coding(contract, dense=dense)
+        self._flush_coding = push_coding(contract, dense=dense, flush=True)
         self._total_rows = contract.data.total_rows
         self._columns = len(contract.data.categorical)
 
@@ -71,12 +72,13 @@ class MessageBounds:
         """
         return finite_floats(octets, self._dense, name)
 
-    def push(self, push: Push, *, examples: int) -> Gradients:
+    def push(self, push: Push, *, examples: int, flush: bool = False) -> Gradients:
         """Decodes a push.
 
         Args:
             push: The received push.
             examples: Number of this worker's examples in this step, by the schedule.
+            flush: Whether this worker's push of this step is a flush, by the schedule.
 
         Raises:
             MessageRefused: A field breaks its bound.
@@ -92,11 +94,12 @@ class MessageBounds:
         if push.correct > examples:
             raise refused("push.correct", f"0 to {examples}", str(push.correct))
         ids = self.row_ids(push.row_ids, examples=examples, name="push.row_ids")
+        coding = self._flush_coding if flush else self._coding
         return Gradients(
             examples=examples,
             loss_sum=push.loss_sum,
-            dense_p=self._coding.decode_dense(push.dense_gradient),
+            dense_p=coding.decode_dense(push.dense_gradient),
             row_ids_u=ids,
-            rows_ud=self._coding.decode_rows(push.row_gradients, ids.size),
+            rows_ud=coding.decode_rows(push.row_gradients, ids.size),
             correct=push.correct,
         )

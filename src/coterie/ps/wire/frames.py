@@ -20,7 +20,7 @@ from typing import TypeVar
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from coterie.arrays import FloatArray, IdArray
+from coterie.arrays import FloatArray, IdArray, UInt16Array
 from coterie.errors import MessageRefused
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.ps.wire.strict import read_message
@@ -147,7 +147,7 @@ class ExchangeReply:
         )
 
 
-def octets_of(array: FloatArray | IdArray) -> Octets:
+def octets_of(array: FloatArray | IdArray | UInt16Array) -> Octets:
     """An array's memory as bytes, without a copy if it is contiguous."""
     return np.ascontiguousarray(array).data.cast("B") if array.size else b""
 

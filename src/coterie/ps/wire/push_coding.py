@@ -32,7 +32,7 @@ class PushCoding(Protocol):
         """Decodes the dense gradient; [0] on shards that hold no dense parameters.
 
         Raises:
-            MessageRefused: It is not what ``encode_dense`` makes of finite values.
+            MessageRefused: Its length, a place or a value is out of bounds.
         """
         ...
 
@@ -44,7 +44,7 @@ class PushCoding(Protocol):
         """Decodes the gradients of ``count`` rows.
 
         Raises:
-            MessageRefused: It is not what ``encode_rows`` makes of finite values.
+            MessageRefused: Its length or a value is out of bounds.
         """
         ...
 
@@ -80,14 +80,28 @@ class Float32Coding:
         return finite_floats(octets, count * self._width, ROWS).reshape(count, self._width)
 
 
-def push_coding(contract: Contract, *, dense: bool = True) -> PushCoding:
+def push_coding(contract: Contract, *, dense: bool = True, flush: bool = False) -> PushCoding:
     """The coding of a contract's pushes.
 
     Args:
         contract: Gives the coding and the numbers of values.
         dense: Whether the shard holds dense parameters.
+        flush: Whether the push is one that leaves nothing behind: see ``ps/core/flushes.py``.
     """
-    return Float32Coding(contract.exchanged_dense if dense else 0, contract.exchanged_width)
+    training, width = contract.training, contract.exchanged_width
+    exchanged = contract.exchanged_dense if dense else 0
+    if training.exchange == "float32":
+        return Float32Coding(exchanged, width)
+    from coterie.ps.wire import lossy_coding as lossy
+
+    if training.exchange == "bfloat16":
+        return lossy.Bfloat16Coding(exchanged, width)
+    sums = contract.exchanged_sums if dense else 0
+    dim = contract.model.embedding_dim
+    sizes = (exchanged - sums, sums, dim, width - dim)
+    if training.exchange_share is None or flush:
+        return lossy.Int8Coding(*sizes)
+    return lossy.TopCoding(*sizes, share=training.exchange_share)
 
 
 def finite_floats(octets: Octets, count: int, name: str) -> FloatArray:

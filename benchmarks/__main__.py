@@ -14,6 +14,7 @@ from benchmarks.machine import description
 from benchmarks.markdown import document, write_page
 from benchmarks.results import CaseName, CaseResult, read_results
 from benchmarks.runs import workshop
+from coterie.plane.choice import choice
 
 CASES = get_args(CaseName)
 
@@ -45,7 +46,9 @@ def main() -> None:
         }
         for name in options.only or CASES:
             found.cases[name] = CaseResult(
-                machine=description(), quick=options.quick, results=cases[name]()
+                machine={**description(), "kernels": choice().kernels.name},
+                quick=options.quick,
+                results=cases[name](),
             )
             options.out.write_text(found.model_dump_json(indent=1) + "\n")
     text = document(found)

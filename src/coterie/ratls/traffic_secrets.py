@@ -20,7 +20,6 @@ from coterie.ratls.tls import TlsConnection
 
 _CLIENT = b"CLIENT_TRAFFIC_SECRET_0"
 _SERVER = b"SERVER_TRAFFIC_SECRET_0"
-_SUITE = b"TLS_AES_128_GCM_SHA256"
 # Header of application data (RFC 8446, 5.2); two bytes of length follow.
 _DATA_HEAD = b"\x17\x03\x03"
 
@@ -45,7 +44,6 @@ class TlsHandshake(TlsConnection):
 
     def _begin(self, context: SSL.Context) -> SSL.Connection:
         self._secrets: dict[bytes, bytes] = {}
-        context.set_tls13_ciphersuites(_SUITE)
         context.set_keylog_callback(self._note)
         return super()._begin(context)
 

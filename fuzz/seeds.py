@@ -18,12 +18,13 @@ from OpenSSL import SSL
 from coterie.attestation.pem import encode
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import TdFields, tdx_quote
+from coterie.errors import StepRefused
 from coterie.keys.server.messages import Grant, KeyRequest, ServerHello
 from coterie.plane.numpy_kernels import NumpyKernels
 from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.progress import Progress
 from coterie.ps.wire import ps_pb2 as pb
-from coterie.ps.wire.frames import ExchangeRequest, Push
+from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Push
 from coterie.ratls.evidence import InteroperableEvidence
 from coterie.ratls.frames import frame
 from coterie.ratls.issue import issue_certificate
@@ -36,6 +37,7 @@ from coterie.ratls.messages import (
 )
 from coterie.ratls.tls import ALPN
 from coterie.ratls.voucher import Voucher
+from coterie.ratls.wire_errors import error_octets
 from coterie.receipts import entries, entry_types
 from coterie.receipts.entry_types import Body
 from coterie.status import messages as status
@@ -72,6 +74,7 @@ def seeds(target: str) -> Iterator[bytes]:
         "collateral": _collateral,
         "pccs": _pccs,
         "calls": _calls,
+        "exchanges": _exchanges,
         "packed": _packed,
         "gradients": _gradients,
         "keys": _keys,
@@ -288,6 +291,19 @@ def _gradients() -> Iterator[bytes]:
         yield bytes([index]) + coding.encode_dense(values)
         yield bytes([128 + index]) + coding.encode_rows(rows)
         yield bytes([index]) + coding.encode_dense(np.zeros_like(values))
+
+
+def _exchanges() -> Iterator[bytes]:
+    """The exchanges among the calls, as a server reads them, and replies as a worker does."""
+    index = [method.attribute for method in CALLS].index("exchange")
+    messages = [call[1:] for call in _calls() if call[0] == index]
+    for message in messages:
+        yield b"\1" + len(message).to_bytes(4, "little") + message
+    yield b"\1" + b"".join(len(one).to_bytes(4, "little") + one for one in messages)
+    error = error_octets(StepRefused("too late", expected="step 4", seen="step 3"))
+    reply = b"".join(ExchangeReply(0, pending=True).encode())
+    for kind, answer in enumerate((reply, error, error)):
+        yield b"\0" + bytes([kind]) + len(answer).to_bytes(4, "little") + answer
 
 
 def _keys() -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -31,13 +31,16 @@ from coterie.keys.server import messages as key_messages
 from coterie.plane.choice import choice, computing_with
 from coterie.plane.numpy_kernels import NumpyKernels
 from coterie.plane.packing import unpack_differences, unpack_zeros
+from coterie.ps.call_metrics import ignore_call
 from coterie.ps.caller import Caller
 from coterie.ps.checkpoints.records import NoCheckpoints
+from coterie.ps.data_calls import DataCalls, DataService
 from coterie.ps.driver import Driver
 from coterie.ps.methods import Unary
 from coterie.ps.ports import ParameterServerPort
 from coterie.ps.service import ParameterService
 from coterie.ps.wire import ps_pb2 as pb
+from coterie.ps.wire.frames import ExchangeRequest
 from coterie.ps.wire.lossy_coding import Bfloat16Coding, Int8Coding, TopCoding
 from coterie.ps.wire.push_coding import Float32Coding, PushCoding
 from coterie.ratls.certificate import read_certificate
@@ -60,7 +63,9 @@ from coterie.receipts.chain import server_key
 from coterie.receipts.entry_types import Server
 from coterie.status import messages as status
 from coterie.trained.trained_model import TrainedModel
+from fuzz.scripted import ScriptedStream
 
+EXCHANGE_BYTES = 1 << 16
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PKI = SimulatedPki()
 QUOTE = sgx_quote(PKI, EnclaveFields(mrenclave=bytes(range(32))))
@@ -307,6 +312,25 @@ def gradients(data: bytes) -> None:
     assert np.isfinite(found).all()
 
 
+def exchanges(data: bytes) -> None:
+    """A data connection: as the server from a worker, or, by the first byte, the other way round."""
+    service, worker = begun_server()
+    exchange, stream = ParameterServerPort.exchange, ScriptedStream(data[1:])
+    served = DataService(
+        exchange, exchange.on(service), most_bytes=EXCHANGE_BYTES, observe=ignore_call
+    )
+    calls = DataCalls(lambda: nullcontext(stream), "ps", EXCHANGE_BYTES, ignore_call)
+    try:
+        if data[:1] == b"\0":
+            calls.call(exchange, ExchangeRequest(1, 0, None, b""))
+            return
+        while stream.wait() and served.serve_one(stream, lambda: worker):
+            pass
+    except CoterieError:
+        return
+    assert stream.sent or not data[1:]
+
+
 def keys(data: bytes) -> None:
     """A message between a node and a key server."""
     try:
@@ -430,6 +454,7 @@ TARGETS = {
     "messages": Target(messages, 1 << 15),
     "collateral": Target(collateral, 1 << 16),
     "pccs": Target(pccs, 1 << 15),
+    "exchanges": Target(exchanges, EXCHANGE_BYTES),
     "calls": Target(calls, 1 << 15),
     "packed": Target(packed, 1 << 10),
     "gradients": Target(gradients, 1 << 12),

@@ -6,7 +6,7 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -27,7 +27,7 @@ from coterie.ps.data_server import DataServer
 from coterie.ps.methods import Port, Unary
 from coterie.ps.wire.codecs import EXCHANGE
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest
-from coterie.ratls.deadline import Deadline
+from fuzz.scripted import ScriptedStream
 
 MOST = 4096
 WORKER, CHIEF = Caller("w", "worker", 1), Caller("c", "chief", 1)
@@ -59,37 +59,12 @@ class Service:
         return ExchangeReply(request.step + 1, rows=bytes(100))
 
 
-class Scripted:
-    """A peer's end, of which everything that it will send is known."""
-
-    def __init__(self, octets: bytes) -> None:
-        self._left = memoryview(octets)
-        self.sent = b""
-
-    def wait(self) -> bool:
-        return bool(self._left)
-
-    def receive_into(self, target: memoryview, _: Deadline) -> None:
-        if len(target) > len(self._left):
-            raise PeerUnreachable("the peer is gone")
-        target[:], self._left = self._left[: len(target)], self._left[len(target) :]
-
-    def send(self, parts: Sequence[bytes | memoryview], _: Deadline) -> None:
-        self.sent += b"".join(parts)
-
-    def close(self) -> None:
-        pass
-
-    def abort(self) -> None:
-        pass
-
-
 def called(answer: bytes, *, request: ExchangeRequest = REQUEST) -> ExchangeReply:
     """What a caller makes of an answer."""
 
     @contextmanager
-    def lease() -> Iterator[Scripted]:
-        yield Scripted(answer)
+    def lease() -> Iterator[ScriptedStream]:
+        yield ScriptedStream(answer)
 
     return DataCalls(lease, "ps0", MOST, lambda _: None).call(Table.exchange, request)
 
@@ -98,7 +73,7 @@ def served(
     octets: bytes, admitted: Callable[[], Caller] = lambda: WORKER
 ) -> tuple[bool, int, bytes]:
     """What a service makes of a request: whether it goes on, and kind and message of its answer."""
-    stream, records = Scripted(octets), list[CallRecord]()
+    stream, records = ScriptedStream(octets), list[CallRecord]()
     service = DataService(
         Table.exchange,
         Table.exchange.on(Service()),

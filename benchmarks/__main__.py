@@ -14,6 +14,7 @@ from benchmarks.machine import description
 from benchmarks.markdown import document, write_page
 from benchmarks.results import CaseName, CaseResult, read_results
 from benchmarks.runs import workshop
+from coterie import tensorflow_settings
 from coterie.plane.choice import choice
 
 CASES = get_args(CaseName)
@@ -21,6 +22,8 @@ CASES = get_args(CaseName)
 
 def main() -> None:
     """Runs the cases; writes JSON and a Markdown table."""
+    # Peers have threads of their own choice: a parameter server strategy stands still with one.
+    tensorflow_settings.withdraw()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=CASES, action="append", help="run these cases alone")
     parser.add_argument("--repeat", type=int, default=5, help="turns of every comparison")

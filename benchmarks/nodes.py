@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.fixed_step import fixed_step
 from benchmarks.thin_line import LineKind, line_to
+from coterie import tensorflow_settings
 from coterie.cli.node import addresses_of
 from coterie.contract import load_contract
 from coterie.errors import CoterieError
@@ -26,6 +27,7 @@ from coterie.training.step import StepMaker
 
 def main() -> int:
     """Runs the node; returns its exit code."""
+    tensorflow_settings.withdraw()  # as the command line does
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transport", choices=("ra-tls", "PLAINTEXT"), default="ra-tls")
     parser.add_argument("--fixed-gradients", action="store_true")

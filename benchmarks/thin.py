@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from benchmarks.comparing import Figures
-from benchmarks.local_steps import RECIPES, train, with_recipe
+from benchmarks.local_steps import RECIPES, Recipe, train, with_recipe
 from benchmarks.quality.settings import before
 from benchmarks.runs import BENCHMARK_NODE, Workshop
 from benchmarks.thin_line import LineKind
@@ -23,8 +23,14 @@ from coterie.data.prepare.compression import RawFile
 from coterie.data.prepare.preparation import prepare
 from coterie.data.prepare.synthetic import synthesize
 
-# Values of training.exchange. The first is what the contract has without it.
-EXCHANGES = ("float32",)
+# What a contract has in its section training for each form of the exchange.
+EXCHANGES: Mapping[str, Recipe] = {
+    "float32": {},
+    "bfloat16": {"exchange": "bfloat16"},
+    "int8": {"exchange": "int8"},
+    "top-k, 10 %": {"exchange": "top-k", "exchange_share": 0.1},
+    "top-k, 1 %": {"exchange": "top-k", "exchange_share": 0.01},
+}
 # By number of local steps: how they are done.
 LOCAL_STEPS = {1: "1: Adagrad, row-wise for rows", 4: "4: the recipe", 16: "16: the recipe"}
 LINE = LineKind(megabits=20, milliseconds=20)
@@ -68,10 +74,8 @@ class ThinLines:
         }
 
     def figures(self, exchange: str, local_steps: int) -> Figures:
-        """What this form of the exchange and this number of local steps give."""
-        recipe = dict(RECIPES[LOCAL_STEPS[local_steps]])
-        if exchange != EXCHANGES[0]:
-            recipe["exchange"] = exchange
+        """What a form of the exchange, of ``EXCHANGES``, and a number of local steps give."""
+        recipe = {**RECIPES[LOCAL_STEPS[local_steps]], **EXCHANGES[exchange]}
         contract = with_recipe(self._contract, recipe, seed=0)
         trained = train(contract, self._sets)
         measured = self._workshop.train(

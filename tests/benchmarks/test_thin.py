@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.local_steps import RECIPES, with_recipe
 from benchmarks.runs import Workshop
-from benchmarks.thin import ThinLines
+from benchmarks.thin import EXCHANGES, LOCAL_STEPS, ThinLines
 from benchmarks.thin_line import Direction, LineKind, line_to, ports_beside
+from coterie.contract import load_contract
 from coterie.data.prepare.synthetic import synthesize
-from tests.benchmarks.test_local_steps import small
+from tests.benchmarks.test_local_steps import EXAMPLE, small
 
 SLOW = LineKind(megabits=8, milliseconds=20)  # a megabyte per second
 
@@ -41,6 +43,15 @@ def test_a_line_that_was_idle_saves_nothing_up() -> None:
 
 def test_lines_are_written_as_they_are_read() -> None:
     assert str(LineKind.parse("20:2.5")) == "20:2.5"
+
+
+@pytest.mark.parametrize("steps", LOCAL_STEPS)
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_every_form_of_the_exchange_is_a_contract(exchange: str, steps: int) -> None:
+    recipe = {**RECIPES[LOCAL_STEPS[steps]], **EXCHANGES[exchange]}
+    training = with_recipe(load_contract(EXAMPLE), recipe, seed=0).training
+    assert exchange.startswith(training.exchange)
+    assert training.local_steps == steps
 
 
 ECHO = """
@@ -94,7 +105,7 @@ def test_a_run_through_thin_lines_is_measured(tmp_path: Path) -> None:
     synthesize(sample, rows=4000, seed=1)
     (tmp_path / "runs").mkdir()
     lines = ThinLines(Workshop(tmp_path / "runs"), tmp_path, sample, small("16: the recipe"))
-    found = lines.figures("float32", 16)
+    found = lines.figures("int8", 16)
     assert 0.4 < found["test_auc"] < 1
     assert all(value > 0 for value in found.values())
     assert found["step_ms"] > 40, "a round trip"

@@ -13,11 +13,75 @@ _pulled = Of("ps/core/pulled_dense.py", "ps/core/test_pulled_dense.py")
 _held = Of("training/client.py", "training/test_client.py")
 _merging = Of("ps/core/merging.py", "ps/core/test_merging.py")
 _local_steps = Of("training/local_steps.py", "training/test_local_steps.py")
+_lossy = Of("ps/wire/lossy_coding.py", "ps/wire/test_lossy_coding.py")
+_flushes = Of("ps/core/flushes.py", "ps/core/test_flushes.py")
+_encoder = Of("training/push_encoder.py", "training/test_push_encoder.py")
+_leader = Of("ps/core/leader.py", "ps/test_remainders.py")
 _table = Of("ps/core/table.py", "ps/core/test_table.py")
 _state = Of("ps/core/state.py", "ps/core/test_state.py")
 _digest = Of("parameters/digest.py", "parameters/test_digest.py")
 
 MUTATIONS = (
+    _lossy(
+        "half-away-from-zero",
+        "(((bits >> 16) & 1) + np.uint32(0x7FFF))",
+        "np.uint32(0x8000)",
+        "halves all round up: sums of many gradients drift",
+    ),
+    _lossy(
+        "of-equal-ones-the-last",
+        "np.flatnonzero(magnitudes == bound)[: most - np.count_nonzero(above)]",
+        "np.flatnonzero(magnitudes == bound)[::-1][: most - np.count_nonzero(above)]",
+        "which of equal values is sent is another choice",
+    ),
+    _lossy(
+        "scales-below-zero",
+        "if np.signbit(scales_b).any():",
+        "if (scales_b < -1).any():",
+        "one gradient has two forms",
+    ),
+    _lossy(
+        "a-place-behind-the-last",
+        "places[-1] >= size",
+        "places[-1] > size",
+        "a worker writes into what sums grew by, or ends the server with an IndexError",
+    ),
+    _lossy(
+        "zeros-that-are-kept",
+        "or places[size:].any() or not kept.all()",
+        "or places[size:].any()",
+        "one gradient has many forms",
+    ),
+    _flushes(
+        "flush-one-step-early",
+        "return self.settled(following) > step",
+        "return self.settled(following) >= step",
+        "pushes after a checkpoint are flushes, too",
+    ),
+    _encoder(
+        "remainder-over-a-checkpoint",
+        "plan.settled(step) <= self._pushed < step",
+        "self._pushed < step",
+        "a run that goes on from a checkpoint gives another model",
+    ),
+    _encoder(
+        "repeated-without-remainder",
+        "        if step != self._pushed:\n",
+        "        if True:\n",
+        "a push that is made again has other bits",
+    ),
+    _leader(
+        "back-in-spite-of-a-quorum",
+        "if contract.limits.quorum is not None or not run.membership.replaces(caller):",
+        "if not run.membership.replaces(caller):",
+        "a party holds up the others by restarting its worker",
+    ),
+    _leader(
+        "late-checkpoint-with-remainders",
+        " and not core.contract.training.error_feedback",
+        "",
+        "a run goes on from a checkpoint without what workers had left away",
+    ),
     _packing(
         "longer-than-plain",
         "if not mask_bytes <= len(octets) < 4 * size:",

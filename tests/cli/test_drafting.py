@@ -106,6 +106,6 @@ def test_thin_lines_have_the_recipe_that_the_benchmark_measures() -> None:
     """What docs/learning.md's table says is what people get."""
     draft = replace(demonstration("hfl"), local_steps=16)
     training = parse_contract(draft_contract(draft).encode(), "draft").training
-    recipe = TrainingSection.model_validate(RECIPES["16: the recipe"])
-    for key in ("local_steps", "local", "dense", "rows"):
+    recipe = TrainingSection.model_validate(RECIPES["16: the recipe, bfloat16"])
+    for key in ("local_steps", "exchange", "local", "dense", "rows"):
         assert getattr(training, key) == getattr(recipe, key), key

@@ -55,6 +55,7 @@ def test_thin_lines_have_workers_train_between_exchanges(run: Run, tmp_path: Pat
     training = drafted(run, tmp_path / "c.toml", "--lines", "thin", "--yes").training
     assert (training.batch, training.local_steps) == (128, 16)
     assert training.local is not None
+    assert training.exchange == "bfloat16"
 
 
 def test_an_operator_may_own_data(run: Run, tmp_path: Path) -> None:

@@ -52,6 +52,9 @@ def test_its_words_name_what_counts(finished: Scene) -> None:
     assert "acme-worker trained on 256 examples" in yes
     assert MODEL in yes
     assert "No worker was left out" in yes
+    assert "as int8" not in yes
+    coded = found.contract.model_copy(update={"training": {"exchange": "int8"}})
+    assert "sent their gradients as int8" in " ".join(proves(replace(found, contract=coded)))
     assert "SIMULATED: everybody can make such evidence" in no
     assert "That the data are true" in no
     assert "Gap" not in no

@@ -109,6 +109,13 @@ def test_a_run_that_went_on_says_from_what(tmp_path: Path) -> None:
     assert "larger tables: C3" in words
 
 
+def test_a_run_whose_gradients_had_fewer_bits_says_so(tmp_path: Path) -> None:
+    training = {"exchange": "top-k", "exchange_share": 0.05}
+    write_run(tmp_path, HFL.model_copy(update={"training": training}))
+    words = Page(report_folder(tmp_path).read_text()).words
+    assert "top-k, 5 % of dense values" in words
+
+
 def test_the_reports_numbers_are_those_of_the_result(tmp_path: Path) -> None:
     write_run(tmp_path)
     path = report_folder(tmp_path)

@@ -180,7 +180,7 @@ def _training(draft: Draft) -> list[str]:
         "",
         "[training]",
         f"batch = {draft.batch}  # examples per worker and batch",
-        *([f"local_steps = {draft.local_steps}"] if draft.local_steps > 1 else []),
+        *([f"local_steps = {draft.local_steps}", _EXCHANGE] if draft.local_steps > 1 else []),
         f"epochs = {draft.epochs}",
         "checkpoint_steps = 20  # steps that an interruption costs at most",
         "seed = 7",
@@ -204,6 +204,8 @@ _EVERY_BATCH = [
     "learning_rate = 0.01",
     "",
 ]
+
+_EXCHANGE = 'exchange = "bfloat16"  # gradients in half of the bits; "int8" takes a quarter'
 
 # The recipe for slow connections of docs/learning.md; benchmarks/local_steps.py measures it.
 _LOCAL = [

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from coterie.arrays import FloatArray
+from coterie.arrays import FloatArray, Int8Array
 from coterie.contract import Contract
 from coterie.errors import MessageRefused
 from coterie.ps.wire.lossy_coding import (
@@ -25,6 +25,8 @@ from coterie.ps.wire.lossy_coding import (
     largest,
     to_bfloat16,
     to_gaps,
+    with_zeros,
+    without_zeros,
 )
 from coterie.ps.wire.push_coding import Float32Coding, PushCoding, push_coding
 
@@ -72,7 +74,7 @@ def test_rounding_twice_is_rounding_once_and_keeps_signs(values: FloatArray) -> 
 def test_a_value_of_a_block_is_off_by_half_a_scale_at_most(values: FloatArray) -> None:
     coding = Int8Coding(values.size, 0, 4, 0)
     octets = coding.encode_dense(values)
-    assert len(octets) == values.size + 4 * -(-values.size // BLOCK)
+    assert len(octets) <= values.size + 4 * -(-values.size // BLOCK)
     decoded = coding.decode_dense(octets)
     for start in range(0, values.size, BLOCK):
         block = slice(start, start + BLOCK)
@@ -89,6 +91,7 @@ def test_int8_rounds_half_to_even_and_needs_no_scale_for_zeros() -> None:
     octets = coding.encode_dense(values)
     assert coding.decode_dense(octets)[:6].tolist() == [127, 0, 2, 2, 0, -2]
     assert struct.unpack("<2f", octets[:8]) == (1.0, 0.0)
+    assert octets[8:] == bytes([127, 2, 2, 254, 0b101101]) + bytes(BLOCK // 8)
 
 
 @given(vectors(st.just(12)))
@@ -99,6 +102,22 @@ def test_a_row_is_coded_for_itself(values: FloatArray) -> None:
     whole = coding.decode_rows(coding.encode_rows(rows), 3)
     parts = [coding.decode_rows(coding.encode_rows(rows[i : i + 1]), 1) for i in range(3)]
     assert np.concatenate(parts).tobytes() == whole.tobytes()
+
+
+@given(hnp.arrays(np.int8, st.integers(0, 80), elements=st.integers(-2, 2)))
+def test_zeros_are_left_out_where_that_is_shorter(values: Int8Array) -> None:
+    wide = values.astype("<u2")
+    zeros, mask_bytes = int(np.count_nonzero(values == 0)), -(-values.size // 8)
+    for octets, back, whole in (
+        (
+            without_zeros(values),
+            with_zeros(without_zeros(values), values.dtype, values.size),
+            values,
+        ),
+        (without_zeros(wide), with_zeros(without_zeros(wide), wide.dtype, wide.size), wide),
+    ):
+        assert back.tobytes() == whole.tobytes()
+        assert len(octets) == whole.nbytes - max(0, zeros * whole.itemsize - mask_bytes)
 
 
 # --- the largest values ------------------------------------------------------------------------
@@ -210,12 +229,21 @@ def _int8(scales: tuple[float, ...], values: tuple[int, ...]) -> bytes:
 @pytest.mark.parametrize(
     ("coding", "octets", "seen"),
     [
-        (Bfloat16Coding(2, 1), bytes(3), "3 bytes"),
+        (Bfloat16Coding(2, 1), b"", "0 bytes"),
+        (Bfloat16Coding(2, 1), bytes(2), "2 bytes"),
+        (Bfloat16Coding(2, 1), bytes(3), "a place below 2 for each value"),  # no place
+        (Bfloat16Coding(2, 1), b"\0\0\1", "a place below 2 for each value"),  # a zero that is kept
+        (Bfloat16Coding(2, 1), b"\3", "a place below 2 for each value"),  # two places, no value
+        (Bfloat16Coding(2, 1), b"\1\0\4", "a place below 2 for each value"),
+        (Bfloat16Coding(2, 1), struct.pack("<HB", NAN, 1), "1 of 2 are NaN"),
         (Bfloat16Coding(2, 1), bytes(6), "6 bytes"),
         (Bfloat16Coding(2, 1), struct.pack("<2H", 0, NAN), "1 of 2 are NaN"),
         (Bfloat16Coding(2, 1), struct.pack("<2H", INF, INF | 0x8000), "2 of 2 are NaN"),
-        (Int8Coding(2, 0, 1, 0), _int8((1.0,), (1,)), "5 bytes"),
-        (Int8Coding(2, 0, 1, 0), _int8((1.0,), (1, 2, 3)), "7 bytes"),
+        (Int8Coding(2, 0, 1, 0), _int8((1.0,), (1,)), "a place below 2 for each value"),
+        (Int8Coding(2, 0, 1, 0), _int8((1.0,), (4,)), "a place below 2 for each value"),
+        (Int8Coding(2, 0, 1, 0), _int8((1.0,), (1, 2, 3)), "3 bytes"),
+        (Int8Coding(2, 0, 1, 0), bytes(3), "3 bytes"),
+        (Int8Coding(2, 1, 1, 0), bytes(5), "5 bytes"),
         (Int8Coding(2, 0, 1, 0), b"", "0 bytes"),
         (Int8Coding(2, 0, 1, 0), _int8((math.nan,), (1, 2)), "NaN or infinite"),
         (Int8Coding(2, 0, 1, 0), _int8((math.inf,), (1, 2)), "NaN or infinite"),

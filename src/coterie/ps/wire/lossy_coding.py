@@ -4,16 +4,24 @@ All are pure functions of their arguments, in float32 arithmetic that gives the 
 Growth of a local optimizer's state, which follows the gradient in every array, is sent as bfloat16
 in all of them: that keeps its sign and its first two or three digits, so that no sum of squares
 shrinks.
+
+Dense values are sent without those that are zero, where that is shorter: the others, then a mask as in
+``plane/packing.py``. So units that are dead, and what rounds to zero, take a bit each.
 """
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import override
 
 from coterie.arrays import ByteArray, FloatArray, Int8Array, IntpArray, UInt16Array
 from coterie.ps.wire.frames import Octets, octets_of
 from coterie.ps.wire.push_coding import DENSE, ROWS, finite, finite_floats, refused
+
+Item = TypeVar("Item", np.int8, np.uint16)
 
 BLOCK = 256
 """Dense values that share a scale: the scales are a sixty-fourth of the message."""
@@ -37,11 +45,11 @@ class Bfloat16Coding:
 
     def encode_dense(self, dense_p: FloatArray) -> Octets:
         """Codes the dense gradient."""
-        return octets_of(to_bfloat16(dense_p))
+        return without_zeros(to_bfloat16(dense_p))
 
     def decode_dense(self, octets: Octets) -> FloatArray:
         """Decodes the dense gradient."""
-        return _bfloat16(octets, self._dense, DENSE)
+        return finite(from_bfloat16(with_zeros(octets, np.dtype("<u2"), self._dense)), DENSE)
 
     def encode_rows(self, rows_ud: FloatArray) -> Octets:
         """Codes the gradients of rows."""
@@ -72,14 +80,16 @@ class Int8Coding:
         """Codes the dense gradient."""
         gradient_p, grown_s = np.split(dense_p, [self._dense])
         scales, values = to_int8(_blocks(gradient_p))
-        return _joined(scales, values.reshape(-1)[: self._dense], to_bfloat16(grown_s))
+        kept = without_zeros(values.reshape(-1)[: self._dense])
+        return b"".join((scales.tobytes(), kept, to_bfloat16(grown_s).tobytes()))
 
     def decode_dense(self, octets: Octets) -> FloatArray:
         """Decodes the dense gradient."""
         blocks, size = -(-self._dense // BLOCK), self._dense
-        scales, values, grown = _cut(octets, (4 * blocks, size, 2 * self._sums), DENSE)
+        first, last = 4 * blocks, 2 * self._sums
+        scales, values, grown = _cut(octets, (first, len(octets) - first - last, last), DENSE)
         padded = np.zeros(blocks * BLOCK, np.int8)
-        padded[:size] = np.frombuffer(values, np.int8)
+        padded[:size] = with_zeros(values, np.dtype(np.int8), size)
         gradient = from_int8(scales, padded.reshape(blocks, BLOCK), DENSE).reshape(-1)[:size]
         if not self._sums:
             return gradient
@@ -212,6 +222,43 @@ def from_int8(scales: Octets, values_bv: Int8Array, name: str) -> FloatArray:
         return finite(values_bv * scales_b[:, None], name)
 
 
+def without_zeros(values: Int8Array | UInt16Array) -> bytes:
+    """Values whose bits are not all zero, then a mask of their places; all values if that is not longer.
+
+    Args:
+        values: Of one dimension.
+    """
+    places = values != 0
+    packed = values[places].tobytes() + np.packbits(places, bitorder="little").tobytes()
+    return packed if len(packed) < values.nbytes else values.tobytes()
+
+
+def with_zeros(octets: Octets, kind: np.dtype[Item], size: int) -> npt.NDArray[Item]:
+    """Undoes ``without_zeros``.
+
+    Args:
+        octets: What a worker sent.
+        kind: Type of a value.
+        size: How many values.
+
+    Raises:
+        MessageRefused: They are not so many values, or another form of them.
+    """
+    plain, mask_bytes = size * kind.itemsize, -(-size // 8)
+    if len(octets) == plain:
+        return np.frombuffer(octets, kind)
+    body = len(octets) - mask_bytes
+    if not 0 <= body < plain - mask_bytes or body % kind.itemsize:
+        raise refused(DENSE, f"{size} values ({plain} bytes at most)", f"{len(octets)} bytes")
+    kept = np.frombuffer(octets[:body], kind)
+    places = np.unpackbits(np.frombuffer(octets[body:], np.uint8), bitorder="little")
+    if np.count_nonzero(places) != kept.size or places[size:].any() or not kept.all():
+        raise refused(DENSE, f"a place below {size} for each value that is not zero", "others")
+    values = np.zeros(size, kind)
+    values[places[:size] != 0] = kept
+    return values
+
+
 def largest(values: FloatArray, most: int) -> IntpArray:
     """Places of the largest values by magnitude, ascending; of equal ones the first.
 
@@ -267,7 +314,7 @@ def _bfloat16(octets: Octets, count: int, name: str) -> FloatArray:
 
 def _cut(octets: Octets, sizes: tuple[int, ...], name: str) -> list[memoryview]:
     """Cuts a message into parts of these sizes."""
-    if len(octets) != sum(sizes):
+    if len(octets) != sum(sizes) or min(sizes) < 0:
         raise refused(name, f"{sum(sizes)} bytes", f"{len(octets)} bytes")
     ends = np.cumsum(sizes).tolist()
     view = memoryview(octets)

@@ -11,17 +11,12 @@ Dense values are sent without those that are zero, where that is shorter: the ot
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
-import numpy.typing as npt
 from typing_extensions import override
 
 from coterie.arrays import ByteArray, FloatArray, Int8Array, IntpArray, UInt16Array
 from coterie.ps.wire.frames import Octets, octets_of
 from coterie.ps.wire.push_coding import DENSE, ROWS, finite, finite_floats, refused
-
-Item = TypeVar("Item", np.int8, np.uint16)
 
 BLOCK = 256
 """Dense values that share a scale: the scales are a sixty-fourth of the message."""
@@ -49,7 +44,9 @@ class Bfloat16Coding:
 
     def decode_dense(self, octets: Octets) -> FloatArray:
         """Decodes the dense gradient."""
-        return finite(from_bfloat16(with_zeros(octets, np.dtype("<u2"), self._dense)), DENSE)
+        bits = np.zeros(self._dense, "<u2")
+        with_zeros(octets, bits)
+        return finite(from_bfloat16(bits), DENSE)
 
     def encode_rows(self, rows_ud: FloatArray) -> Octets:
         """Codes the gradients of rows."""
@@ -89,7 +86,7 @@ class Int8Coding:
         first, last = 4 * blocks, 2 * self._sums
         scales, values, grown = _cut(octets, (first, len(octets) - first - last, last), DENSE)
         padded = np.zeros(blocks * BLOCK, np.int8)
-        padded[:size] = with_zeros(values, np.dtype(np.int8), size)
+        with_zeros(values, padded[:size])
         gradient = from_int8(scales, padded.reshape(blocks, BLOCK), DENSE).reshape(-1)[:size]
         if not self._sums:
             return gradient
@@ -233,30 +230,30 @@ def without_zeros(values: Int8Array | UInt16Array) -> bytes:
     return packed if len(packed) < values.nbytes else values.tobytes()
 
 
-def with_zeros(octets: Octets, kind: np.dtype[Item], size: int) -> npt.NDArray[Item]:
+def with_zeros(octets: Octets, values: Int8Array | UInt16Array) -> None:
     """Undoes ``without_zeros``.
 
     Args:
         octets: What a worker sent.
-        kind: Type of a value.
-        size: How many values.
+        values: Zeros, into which the values are put.
 
     Raises:
         MessageRefused: They are not so many values, or another form of them.
     """
-    plain, mask_bytes = size * kind.itemsize, -(-size // 8)
-    if len(octets) == plain:
-        return np.frombuffer(octets, kind)
+    size, mask_bytes = values.size, -(-values.size // 8)
+    if len(octets) == values.nbytes:
+        values[:] = np.frombuffer(octets, values.dtype)
+        return
     body = len(octets) - mask_bytes
-    if not 0 <= body < plain - mask_bytes or body % kind.itemsize:
-        raise refused(DENSE, f"{size} values ({plain} bytes at most)", f"{len(octets)} bytes")
-    kept = np.frombuffer(octets[:body], kind)
+    if not 0 <= body < values.nbytes - mask_bytes or body % values.itemsize:
+        raise refused(
+            DENSE, f"{size} values ({values.nbytes} bytes at most)", f"{len(octets)} bytes"
+        )
+    kept = np.frombuffer(octets[:body], values.dtype)
     places = np.unpackbits(np.frombuffer(octets[body:], np.uint8), bitorder="little")
     if np.count_nonzero(places) != kept.size or places[size:].any() or not kept.all():
         raise refused(DENSE, f"a place below {size} for each value that is not zero", "others")
-    values = np.zeros(size, kind)
     values[places[:size] != 0] = kept
-    return values
 
 
 def largest(values: FloatArray, most: int) -> IntpArray:

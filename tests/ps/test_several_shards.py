@@ -292,6 +292,33 @@ def test_bounds_on_updates_give_the_same_bits_on_any_number_of_shards(
     assert undisturbed.model_digest not in digests
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"exchange": "bfloat16"},
+        {"exchange": "int8"},
+        {"exchange": "top-k", "exchange_share": 0.1},
+    ],
+    ids=str,
+)
+def test_gradients_with_fewer_bits_give_the_same_bits_on_any_number_of_shards_and_through_their_loss(
+    options: dict[str, object], undisturbed: RunOutcome, tmp_path: Path
+) -> None:
+    digests = set()
+    for shards in (1, 2, 4):
+        with cluster_of(contract_of(shards, **options)) as cluster:
+            digests.add(cluster.finish().model_digest)
+    with cluster_of(contract_of(3, **options), tmp_path) as cluster, ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(cluster.finish)
+        for step, name in enumerate(("ps1", "ps0"), start=4):
+            cluster.wait_step(step)
+            cluster.kill(name)
+            cluster.start(name)
+        digests.add(outcome.result(timeout=120).model_digest)
+    assert len(digests) == 1
+    assert undisturbed.model_digest not in digests
+
+
 @pytest.mark.parametrize("merge", ["mean", "touched", "adagrad"])
 def test_local_optimizers_give_the_same_bits_on_any_number_of_shards_and_through_their_loss(
     merge: str, tmp_path: Path

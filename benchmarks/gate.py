@@ -10,13 +10,14 @@ suite has a bound on it.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -224,13 +225,20 @@ def main() -> None:
     """Prints the ratio and its parts."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=__doc__)
     parser.add_argument("--turns", type=int, default=12)
-    turns = parser.parse_args().turns
-    for name, chosen in kernels_here().items():
-        with tempfile.TemporaryDirectory() as folder, computing_with(chosen):
-            found = measure(Path(folder), turns)
+    parser.add_argument("--kernels", choices=("numpy", "native"), help="these alone")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    here = kernels_here()
+    for name in [options.kernels] if options.kernels else here:
+        if name not in here:
+            parser.error("the native kernels are not built here: coterie doctor --build")
+        with tempfile.TemporaryDirectory() as folder, computing_with(here[name]):
+            found = measure(Path(folder), options.turns)
         sys.stdout.write(
-            f"{name} kernels: ratio {found.ratio:.2f}, the exchange {found.exchange_ms:.1f} ms of "
-            f"CPU per step, the calibration {found.calibration_ms:.1f} ms\n"
+            f"{json.dumps(asdict(found))}\n"
+            if options.json
+            else f"{name} kernels: ratio {found.ratio:.2f}, the exchange {found.exchange_ms:.1f} ms "
+            f"of CPU per step, the calibration {found.calibration_ms:.1f} ms\n"
         )
 
 

@@ -18,7 +18,7 @@ from coterie.ratls.deadline import Deadline
 from coterie.ratls.guests import ThrowAwayIdentity, unproved_key
 from coterie.ratls.tls import TlsConnection
 from coterie.ratls.tls_stream import TlsStream
-from tests.ratls.test_records import Switched, sealer
+from tests.ratls.test_records import USELESS, Switched, sealer
 from tests.tensorflow.preloaded.sealing import Sealer
 
 ALPN = b"coterie-data/1"
@@ -141,23 +141,6 @@ def test_what_came_with_the_message_before_is_waited_for_no_longer() -> None:
         assert received(there, 5) == b"first"
         assert there.wait()
         assert received(there, 6) == b"second"
-
-
-def updates(sealing: Sealer, count: int) -> bytes:
-    return b"".join(sealing.update() for _ in range(count))
-
-
-def asking_updates(sealing: Sealer, count: int) -> bytes:
-    return b"".join(sealing.update(asking=True) for _ in range(count))
-
-
-def updates_and_nothing(sealing: Sealer, count: int) -> bytes:
-    return b"".join(
-        sealing.update() if number % 2 else sealing.record(b"") for number in range(count)
-    )
-
-
-USELESS = pytest.mark.parametrize("useless", [updates, asking_updates, updates_and_nothing])
 
 
 @USELESS

@@ -12,14 +12,13 @@ from coterie.address import Address
 from coterie.errors import CallRefused, PeerUnreachable
 from coterie.ps.caller import Caller
 from coterie.ps.data_server import DataServer
+from coterie.ps.wire.frames import Octets
 from coterie.ratls.connect import Destination
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.tls_stream import SILENCE_SECONDS, connection_lost, find_dead_peers
 
 _NAME_BYTES = 128
 _NAME_SECONDS = 10.0
-
-Octets = bytes | memoryview
 
 
 class PlainStream:

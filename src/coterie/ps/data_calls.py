@@ -25,7 +25,8 @@ from coterie.errors import CoterieError, MessageRefused, PeerUnreachable, Protoc
 from coterie.ps.call_metrics import CallObserver, CallTimer
 from coterie.ps.caller import Caller
 from coterie.ps.methods import CALL_SECONDS, Unary
-from coterie.ps.wire.codecs import Reply, Request
+from coterie.ps.wire.codecs import Reply, Request, decoded
+from coterie.ps.wire.frames import Octets
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.wire_errors import MAX_ERROR_BYTES, error_octets, read_error
 
@@ -34,8 +35,6 @@ _LENGTH = struct.Struct("<I")
 _REPLY = struct.Struct("<BI")
 _GOOD, _ERROR, _REFUSED = range(3)
 _log = logging.getLogger(__name__)
-
-Octets = bytes | memoryview
 
 
 class Stream(Protocol):
@@ -190,7 +189,7 @@ class DataService(Generic[Request, Reply]):
             timer.error = type(error).__name__
             return _REFUSED, (error_octets(error),)
         try:
-            request = self._decoded(octets)
+            request = decoded(self._method.codec.decode_request, octets)
             reply = self._call(caller, request)
             encoded = self._method.codec.encode_reply(reply)
         except Exception as error:  # noqa: BLE001 (all become an error of the reply)
@@ -198,16 +197,6 @@ class DataService(Generic[Request, Reply]):
             return _ERROR, (error_octets(_told(error)),)
         timer.work = self._method.work(request, reply)
         return _GOOD, encoded
-
-    def _decoded(self, octets: memoryview) -> Request:
-        try:
-            return self._method.codec.decode_request(octets)
-        except DecodeError as error:
-            raise MessageRefused(
-                "a message cannot be decoded",
-                expected="a message of this protocol",
-                seen=f"{len(octets)} bytes of something else",
-            ) from error
 
 
 def too_long(peer: str, most: int, seen: int) -> MessageRefused:

@@ -83,7 +83,11 @@ class DataServer:
             return
         for one in same[: max(0, len(same) + 1 - MOST_PER_NODE)]:
             one.stream.abort()
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no further thread: `stop` must not wait for this one
+            self._forget(served)
+            raise
 
     def stop(self, grace: float) -> None:
         """Ends all connections; calls under way get ``grace`` seconds."""
@@ -109,9 +113,12 @@ class DataServer:
             return  # it calls again on another connection
         finally:
             stream.close()
-            with self._changed:
-                self._served.remove(served)
-                self._changed.notify_all()
+            self._forget(served)
+
+    def _forget(self, served: _Served) -> None:
+        with self._changed:
+            self._served.remove(served)
+            self._changed.notify_all()
 
     def _begins(self, served: _Served) -> bool:
         with self._changed:

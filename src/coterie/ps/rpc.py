@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol, runtime_checkable
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from coterie.errors import CoterieError, MessageRefused, PeerUnreachable, ProtocolError
 from coterie.ps.call_metrics import CallObserver, CallTimer, ignore_call
 from coterie.ps.caller import Caller
 from coterie.ps.data_calls import DataCalls
 from coterie.ps.methods import Method, Port, ReplyStream, RequestStream, Unary
-from coterie.ps.wire.codecs import Reply, Request
+from coterie.ps.wire.codecs import Reply, Request, decoded
 from coterie.ratls.wire_errors import error_metadata, error_of, status_code
 
 CallerOf = Callable[[grpc.ServicerContext], Caller]
@@ -76,7 +76,7 @@ class _Handlers:
                 timer.received = len(octets)
                 try:
                     caller = self._admitted(method, context, timer)
-                    request = _decoded(method.codec.decode_request, octets)
+                    request = decoded(method.codec.decode_request, octets)
                     reply = call(caller, request)
                 except CoterieError as error:
                     _abort(context, error, timer)
@@ -99,7 +99,7 @@ class _Handlers:
                 timer.received = len(octets)
                 try:
                     caller = self._admitted(method, context, timer)
-                    for reply in call(caller, _decoded(method.codec.decode_request, octets)):
+                    for reply in call(caller, decoded(method.codec.decode_request, octets)):
                         encoded = b"".join(method.codec.encode_reply(reply))
                         timer.sent += len(encoded)
                         yield encoded
@@ -121,7 +121,7 @@ class _Handlers:
                 def requests() -> Iterator[Request]:
                     for part in parts:
                         timer.received += len(part)
-                        yield _decoded(method.codec.decode_request, part)
+                        yield decoded(method.codec.decode_request, part)
 
                 try:
                     caller = self._admitted(method, context, timer)
@@ -139,17 +139,6 @@ class _Handlers:
         # The attested server has checked this before; other transports have not.
         method.check(caller)
         return caller
-
-
-def _decoded(decode: Callable[[bytes], Request], octets: bytes) -> Request:
-    try:
-        return decode(octets)
-    except DecodeError as error:
-        raise MessageRefused(
-            "a message cannot be decoded",
-            expected="a message of this protocol",
-            seen=f"{len(octets)} bytes of something else",
-        ) from error
 
 
 @runtime_checkable
@@ -193,7 +182,7 @@ class GrpcTransport:
             try:
                 answer: bytes = invoke(octets, timeout=method.seconds, metadata=self.metadata)
                 timer.received = len(answer)
-                reply = _decoded(method.codec.decode_reply, answer)
+                reply = decoded(method.codec.decode_reply, answer)
             except grpc.RpcError as error:
                 raise self._refused(error, timer) from error
             timer.work = method.work(request, reply)
@@ -211,7 +200,7 @@ class GrpcTransport:
             try:
                 for answer in answers:
                     timer.received += len(answer)
-                    yield _decoded(method.codec.decode_reply, answer)
+                    yield decoded(method.codec.decode_reply, answer)
             except grpc.RpcError as error:
                 raise self._refused(error, timer) from error
             finally:
@@ -237,7 +226,7 @@ class GrpcTransport:
             try:
                 answer: bytes = invoke(parts(), timeout=method.seconds, metadata=self.metadata)
                 timer.received = len(answer)
-                reply = _decoded(method.codec.decode_reply, answer)
+                reply = decoded(method.codec.decode_reply, answer)
             except grpc.RpcError as error:
                 raise self._refused(error, timer, *broken) from error
             if broken:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
+from coterie.errors import MessageRefused
 from coterie.ps.wire.frames import ExchangeReply, ExchangeRequest, Octets
 from coterie.ps.wire.strict import read_message
 
@@ -55,3 +56,19 @@ EXCHANGE = Codec(
     ExchangeReply.encode,
     ExchangeReply.decode,
 )
+
+
+def decoded(decode: Callable[[Octets], Request], octets: Octets) -> Request:
+    """Decodes a peer's message.
+
+    Raises:
+        MessageRefused: It cannot be decoded.
+    """
+    try:
+        return decode(octets)
+    except DecodeError as error:
+        raise MessageRefused(
+            "a message cannot be decoded",
+            expected="a message of this protocol",
+            seen=f"{len(octets)} bytes of something else",
+        ) from error

@@ -25,7 +25,8 @@ from coterie.ratls.guests import ThrowAwayIdentity, unproved_key
 from coterie.ratls.handshake import accept, dial
 from coterie.ratls.listener import AttestationListener, ListenerLimits, listen
 from coterie.ratls.messages import CODEC, REFUSAL_BYTES, Refusal
-from coterie.ratls.tls import ALPN, Shown, TlsConnection
+from coterie.ratls.tls import ALPN, TlsConnection
+from coterie.ratls.tls_context import Shown
 from coterie.status import messages as status
 from coterie.status.client import ask_status
 from coterie.status.service import StatusService

@@ -18,7 +18,8 @@ from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.issue import spki_der
-from coterie.ratls.tls import ALPN, Judge, TlsConnection, _verifier
+from coterie.ratls.tls import ALPN, TlsConnection
+from coterie.ratls.tls_context import Judge, _verifier
 
 if TYPE_CHECKING:
     from tests.ratls.conftest import World

@@ -18,7 +18,7 @@ from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.guests import unproved_key
 from coterie.ratls.identity import NodeIdentity
-from coterie.ratls.tls import Judge
+from coterie.ratls.tls_context import Judge
 from coterie.ratls.traffic_secrets import Taken, TlsHandshake
 from tests.ratls.conftest import World
 

@@ -26,7 +26,8 @@ from coterie.ratls.frames import FrameReader, frame
 from coterie.ratls.messages import Refusal
 from coterie.ratls.schema import ITEMS, Codec, Message
 from coterie.ratls.session_binding import EXPORTER_BYTES, Binding, Direction
-from coterie.ratls.tls import ALPN, Judge, Shown, TlsConnection
+from coterie.ratls.tls import ALPN, TlsConnection
+from coterie.ratls.tls_context import Judge, Shown
 from coterie.ratls.trust import RelyingParty
 from coterie.ratls.verify import JudgedCertificate, JudgedSession, judge_session
 

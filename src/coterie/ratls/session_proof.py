@@ -20,7 +20,8 @@ from coterie.errors import CoterieError, HandshakeFailed
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
 from coterie.ratls.guests import unproved_key
 from coterie.ratls.peer import Peer
-from coterie.ratls.tls import Judge, TlsConnection
+from coterie.ratls.tls import TlsConnection
+from coterie.ratls.tls_context import Judge
 
 PROOF_BYTES = 32
 

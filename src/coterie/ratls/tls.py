@@ -1,10 +1,4 @@
-"""TLS 1.3 over one socket, with a deadline on everything.
-
-Both sides present certificates. OpenSSL's chain building does not apply to self-signed leaves. So
-the verify callback accepts exactly two of its results, at depth 0 only: 0 (ok) and 18 (self-signed
-leaf). The caller's function then verifies each certificate. Tickets and the session cache are off,
-since a resumed session would skip all of this.
-"""
+"""TLS 1.3 over one socket, with a deadline on everything; `coterie.ratls.tls_context` says with what."""
 
 from __future__ import annotations
 
@@ -14,44 +8,23 @@ import socket
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed
 from coterie.ratls.deadline import Deadline
-from coterie.ratls.issue import spki_der
 from coterie.ratls.records import Records, broken_off, tls_failed
+from coterie.ratls.tls_context import Judge, Shown, names, tls_context
 from coterie.ratls.tls_stream import TlsStream
 from coterie.text import first_octets, printable
-from coterie.unreadable import UNREADABLE
 
 ALPN = b"coterie-ra-tls/1"
-# One suite for all connections: the fastest where processors have AES, and the one of gRPC's.
-SUITE = b"TLS_AES_128_GCM_SHA256"
-_ACCEPTED_ERRORS = frozenset({0, 18})  # X509_V_OK, X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT
 _READ_BYTES = 1 << 16
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 1 << 22
 
 T = TypeVar("T")
-Judge = Callable[[bytes], bytes]
-
-
-class Shown(Protocol):
-    """The identity that one side shows: a certificate and its key."""
-
-    @property
-    def certificate_der(self) -> bytes:
-        """The certificate."""
-        ...
-
-    @property
-    def private_key(self) -> ec.EllipticCurvePrivateKey:
-        """The key."""
-        ...
 
 
 class TlsConnection:
@@ -93,7 +66,7 @@ class TlsConnection:
         self._records = Records(sock, deadline, peer_name)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._connection = self._begin(_context(identity, judges, listener=listener, at=at))
+        self._connection = self._begin(tls_context(identity, judges, listener=listener, at=at))
         if listener:
             self._connection.set_accept_state()
         else:
@@ -112,7 +85,7 @@ class TlsConnection:
         if self.protocol not in self._protocols:
             raise HandshakeFailed(
                 f"{self._peer_name} does not speak Coterie's attested handshake",
-                expected=f"application protocol {_names(self._protocols)}",
+                expected=f"application protocol {names(self._protocols)}",
                 seen=first_octets(self.protocol)[:80],
                 remedy="check the port: the attestation port is the one in the contract",
             )
@@ -279,92 +252,3 @@ def _wait(sock: socket.socket, events: int, deadline: Deadline) -> bool:
     poll = select.poll()
     poll.register(sock, events)
     return bool(poll.poll(deadline.remaining() * 1000))
-
-
-def _context(
-    identity: Shown, judges: Mapping[bytes, Judge], *, listener: bool, at: datetime
-) -> SSL.Context:
-    context = SSL.Context(SSL.TLS_METHOD)
-    context.set_min_proto_version(SSL.TLS1_3_VERSION)
-    context.set_max_proto_version(SSL.TLS1_3_VERSION)
-    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_tls13_ciphersuites(SUITE)
-    context.use_certificate(x509.load_der_x509_certificate(identity.certificate_der))
-    context.use_privatekey(identity.private_key)
-    store = context.get_cert_store()
-    assert store is not None
-    store.set_time(at)
-    if listener:
-        context.set_alpn_select_callback(partial(_select_alpn, tuple(judges)))
-    else:
-        context.set_alpn_protos(list(judges))
-    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verifier(judges))
-    return context
-
-
-def _verifier(
-    judges: Mapping[bytes, Judge],
-) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
-    judged: list[bytes] = []
-    first = next(iter(judges.values()))
-
-    def verify(
-        connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, _: int
-    ) -> bool:
-        if error not in _ACCEPTED_ERRORS or depth != 0:
-            raise _chain_refused(error, depth)
-        der = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
-        if der in judged:  # OpenSSL calls this for its finding, and again for the result
-            return True
-        if judged:
-            raise _chain_refused(error, depth)
-        # Protocol names are exchanged before the certificates (RFC 8446, 4.3.1 and 4.4.2). A peer
-        # without a name is verified like a node, and refused after the handshake.
-        judge = judges.get(connection.get_alpn_proto_negotiated(), first)
-        if judge(der) != _public_key(certificate):
-            raise _chain_refused(error, depth)  # two parsers see two keys: a crafted certificate
-        judged.append(der)
-        return True
-
-    return verify
-
-
-def _public_key(certificate: crypto.X509) -> bytes:
-    """SubjectPublicKeyInfo of a certificate as OpenSSL reads it; empty without a valid key."""
-    try:
-        key = certificate.get_pubkey().to_cryptography_key()
-    except crypto.Error:
-        return b""
-    except UNREADABLE:
-        return b""
-    return spki_der(key) if isinstance(key, ec.EllipticCurvePublicKey) else b""
-
-
-def _chain_refused(error: int, depth: int) -> EvidenceRefused:
-    expired = error in {9, 10}  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
-    return EvidenceRefused(
-        "certificate_validity" if expired else "certificate_chain",
-        "the peer's certificate is not valid at this time"
-        if expired
-        else "the peer's certificate is not a single self-signed one",
-        expected="one self-signed certificate, valid now",
-        seen=f"OpenSSL's verify error {error} at depth {depth}",
-        remedy="set both machines' clocks; nodes make their certificates themselves",
-    )
-
-
-def _names(protocols: tuple[bytes, ...]) -> str:
-    return " or ".join(name.decode() for name in protocols)
-
-
-def _select_alpn(known: tuple[bytes, ...], _: SSL.Connection, offered: list[bytes]) -> bytes:
-    for alpn in known:
-        if alpn in offered:
-            return alpn
-    raise HandshakeFailed(
-        "the peer does not speak Coterie's attested handshake",
-        expected=f"application protocol {_names(known)}",
-        seen=", ".join(map(first_octets, offered))[:80] or "nothing",
-        remedy="something else than a Coterie node dialled this port",
-    )

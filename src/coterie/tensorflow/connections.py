@@ -22,7 +22,7 @@ from coterie.ratls.handshake import AttestedPeer
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.peer import Peer
 from coterie.ratls.session_proof import Find, SessionProof, other_certificate, showing_only
-from coterie.ratls.tls import Judge
+from coterie.ratls.tls_context import Judge
 from coterie.ratls.traffic_secrets import TlsHandshake
 from coterie.ratls.trust import TrustContext
 from coterie.tensorflow.attested_peers import AttestedPeers

@@ -17,6 +17,9 @@ _schema = Of(
 )
 _visitors = Of("ratls/guests.py", "ratls/test_guests.py")
 _records = Of("ratls/records.py", "ratls/test_records.py")
+_protection = Of("ratls/record_protection.py", "ratls/test_record_protection.py")
+_apart = Of("ratls/tls.py", "ratls/test_traffic_secrets.py")
+_streams = Of("ratls/tls_stream.py", "ratls/test_tls_stream.py")
 _listener = Of("ratls/listener.py", "ratls/test_listener.py")
 
 MUTATIONS = (
@@ -31,6 +34,48 @@ MUTATIONS = (
         "            if left <= 0:\n                raise self._too_slow()\n",
         "",
         "who always has something to say is listened to beyond the deadline",
+    ),
+    _protection(
+        "a-key-without-end",
+        "if self.records == MOST_RECORDS:",
+        "if self.records < 0:",
+        "a connection goes on beyond what AES-GCM protects",
+    ),
+    _protection(
+        "a-nonce-twice",
+        "        self.records += 1\n",
+        "",
+        "every record has the nonce of the first, and may be repeated",
+    ),
+    _protection(
+        "any-alert-is-the-end",
+        "if kind == _ALERT and data == _CLOSE_NOTIFY:",
+        "if kind == _ALERT:",
+        "an alert about a failure looks like the end in order",
+    ),
+    _protection(
+        "any-type-is-data",
+        "        if kind == _DATA:\n            return len(data)\n",
+        "        if kind != _ALERT:\n            return len(data)\n",
+        "a message of a handshake, or padding, becomes part of the message",
+    ),
+    _apart(
+        "tickets-before-the-records",
+        "if not (self._listener and self.protocol in self._apart):",
+        "if self.protocol:",
+        "the dialler takes OpenSSL's tickets for the first records",
+    ),
+    _apart(
+        "secrets-of-all",
+        "            self._secrets.forget()\n",
+        "            pass\n",
+        "every handshake's traffic secrets stay in memory as long as its connection",
+    ),
+    _streams(
+        "used-beyond-its-keys",
+        " or records > MOST_RECORDS // 2:",
+        ":",
+        "a long run ends when the keys of its connection do",
     ),
     _visitors(
         "exceptions-of-the-library",

@@ -10,6 +10,7 @@ _request = Of("ratls/request.py", "ratls/test_request.py")
 _judging = Of("ratls/verify.py", "ratls/test_verify.py")
 _handshake = Of("ratls/handshake.py", "ratls/test_handshake.py")
 _tls = Of("ratls/tls.py", "ratls/test_tls.py", "ratls/test_strangers.py")
+_context = Of("ratls/tls_context.py", "ratls/test_tls.py", "ratls/test_strangers.py")
 _STATEMENT = "return label + self.exporter + listener + dialler"
 _PARTS = "parts = (_LABEL, direction, exporter, own_key, peer_key, peer_nonce)"
 
@@ -321,31 +322,31 @@ MUTATIONS = (
         "if min(ends) < self._at:",
         "a peer is accepted for no time at all",
     ),
-    _tls(
+    _context(
         "any-finding",
         "if error not in _ACCEPTED_ERRORS or depth != 0:",
         "if depth != 0:",
         "OpenSSL's findings on the certificate are ignored",
     ),
-    _tls(
+    _context(
         "no-certificate",
         "SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT",
         "SSL.VERIFY_PEER",
         "a peer without a certificate finishes the handshake",
     ),
-    _tls(
+    _context(
         "tls-1.2",
         "    context.set_min_proto_version(SSL.TLS1_3_VERSION)\n",
         "    context.set_min_proto_version(SSL.TLS1_2_VERSION)\n",
         "TLS 1.2 is spoken",
     ),
-    _tls(
+    _context(
         "another-key-than-judged",
         "        if judge(der) != _public_key(certificate):\n",
         "        if not judge(der):\n",
         "the judged key is not the one that TLS uses",
     ),
-    _tls(
+    _context(
         "second-certificate",
         "        if judged:\n            raise _chain_refused(error, depth)\n",
         "",
@@ -357,7 +358,7 @@ MUTATIONS = (
         "if self.protocol == b'http/1.1':",
         "a server without the protocol's name is spoken to",
     ),
-    _tls(
+    _context(
         "sessions-are-kept",
         "    context = SSL.Context(SSL.TLS_METHOD)\n"
         "    context.set_min_proto_version(SSL.TLS1_3_VERSION)\n"
@@ -369,7 +370,7 @@ MUTATIONS = (
         '    context.set_session_id(b"coterie")\n',
         "sessions can be resumed without judging anybody",
     ),
-    _tls(
+    _context(
         "stateless-tickets",
         "context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION)",
         "context.set_options(SSL.OP_NO_RENEGOTIATION)",

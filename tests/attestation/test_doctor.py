@@ -122,3 +122,12 @@ def test_doctor_says_what_computes(tmp_path: Path) -> None:
     ]
     assert expected.kernels.name in line
     assert ("coterie doctor --build" in line) is not native["native"]
+
+
+def test_doctor_says_what_encrypts(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    (root / "proc/cpuinfo").write_text("flags\t\t: fpu aes pclmulqdq\n")
+    seen = run("--root", root, "--json").value["records"]
+    assert isinstance(seen, dict)
+    assert (seen["instructions"], seen["hint"]) == ("AES-NI", "")
+    assert f"records  {seen['openssl']}, AES-NI" in run("--root", root).text.splitlines()

@@ -254,6 +254,7 @@ def thief(server: TrustContext, standing: AttestedPeer) -> Iterator[Address]:
             deadline=Deadline.after(SECONDS),
             peer_name="the victim",
             alpn=ALPN,
+            apart=[ALPN],
         )
         tls.handshake()
         tls.hear(PROOF_BYTES)

@@ -20,7 +20,6 @@ from coterie.ratls.handshake import accept
 from coterie.ratls.listener import AttestationListener, listen
 from coterie.ratls.records import MOST_WITHOUT_DATA, Records
 from coterie.ratls.tls import TlsConnection
-from coterie.ratls.traffic_secrets import TlsHandshake
 from tests.ratls.conftest import GRPC_PORT, World
 from tests.tensorflow.preloaded.sealing import Sealer
 
@@ -46,8 +45,8 @@ class Switched(Deadline):
 def sealer(sock: socket.socket, *, listener: bool = False, alpn: bytes = ALPN) -> Sealer:
     """Does a handshake and seals what this side sends then."""
     now = datetime.now(UTC)
-    tls = TlsHandshake(
-        sock,
+    tls = TlsConnection(
+        sock.dup(),
         ThrowAwayIdentity.create(now),
         anyone,
         listener=listener,
@@ -55,10 +54,12 @@ def sealer(sock: socket.socket, *, listener: bool = False, alpn: bytes = ALPN) -
         deadline=Deadline.after(20),
         peer_name="the peer",
         alpn=alpn,
+        apart=[alpn],
     )
     tls.handshake()
     taken = tls.take()
-    taken.socket.settimeout(20)
+    taken.socket.close()
+    sock.settimeout(20)
     return Sealer(taken.sending)
 
 

@@ -1,4 +1,4 @@
-"""Long messages over TLS: whole, in order, in time, and from nobody who sends records for nothing."""
+"""Long messages over TLS: whole, in order, in time, and in no other records than those of nodes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from coterie.errors import PeerUnreachable
 from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.guests import ThrowAwayIdentity, unproved_key
+from coterie.ratls.record_protection import MOST_RECORDS
 from coterie.ratls.tls import TlsConnection
 from coterie.ratls.tls_stream import TlsStream
-from tests.ratls.test_records import USELESS, Switched, sealer
+from coterie.ratls.traffic_secrets import Taken
+from tests.ratls.test_records import Switched
 from tests.tensorflow.preloaded.sealing import Sealer
 
 ALPN = b"coterie-data/1"
 SECONDS = 20.0
-MOST_WITHOUT_DATA = 64
+HERE, THERE = b"\1" * 32, b"\2" * 32
 
 
 def one_side(sock: socket.socket, *, listener: bool) -> TlsStream:
@@ -38,13 +40,14 @@ def one_side(sock: socket.socket, *, listener: bool) -> TlsStream:
         deadline=Deadline.after(SECONDS),
         peer_name="the peer",
         alpn=ALPN,
+        apart=[ALPN],
     )
     connection.handshake()
     if listener:
         connection.tell(b"done")  # a dialler is done before the listener has finished
     else:
         assert connection.hear(4) == b"done"
-    stream = connection.stream()
+    stream = TlsStream(connection.take(), "the peer")
     connection.close()
     return stream
 
@@ -69,26 +72,11 @@ def pair() -> Iterator[tuple[TlsStream, TlsStream]]:
 def sealed() -> Iterator[tuple[TlsStream, socket.socket, Sealer]]:
     """A stream, and its other end with what seals there."""
     here, there = socket.socketpair()
-    sealing: list[Sealer] = []
-    now = datetime.now(UTC)
+    stream = TlsStream(Taken(here, HERE, THERE), "the peer")
     with there:
-        thread = threading.Thread(target=lambda: sealing.append(sealer(there, alpn=ALPN)))
-        thread.start()
-        connection = TlsConnection(
-            here,
-            ThrowAwayIdentity.create(now),
-            lambda der: unproved_key(der, "the peer", most=MAX_CERTIFICATE_BYTES),
-            listener=True,
-            at=now,
-            deadline=Deadline.after(SECONDS),
-            peer_name="the peer",
-            alpn=ALPN,
-        )
-        connection.handshake()
-        thread.join()
-        stream = connection.stream()
+        there.settimeout(SECONDS)
         try:
-            yield stream, there, sealing[0]
+            yield stream, there, Sealer(THERE)
         finally:
             stream.close()
 
@@ -143,47 +131,88 @@ def test_what_came_with_the_message_before_is_waited_for_no_longer() -> None:
         assert received(there, 6) == b"second"
 
 
-@USELESS
-def test_some_records_without_data_are_accepted(useless: Callable[[Sealer, int], bytes]) -> None:
-    with sealed() as (stream, other, sealing):
-        other.sendall(useless(sealing, 16) + sealing.record(b"words"))
-        assert received(stream, 5) == b"words"
-
-
-@USELESS
-def test_many_records_without_data_end_the_connection(
-    useless: Callable[[Sealer, int], bytes],
-) -> None:
-    with sealed() as (stream, other, sealing):
-        other.sendall(useless(sealing, 2 * MOST_WITHOUT_DATA) + sealing.record(b"words"))
-        with pytest.raises(PeerUnreachable) as refused:
-            received(stream, 5)
-    assert refused.value.what == "the peer cannot be reached"
-    assert refused.value.seen == "more than 64 records without data"
-
-
 def test_many_small_records_with_data_are_no_reason_to_end() -> None:
     with sealed() as (stream, other, sealing):
         other.sendall(b"".join(sealing.record(b"x") for _ in range(500)))
         assert received(stream, 500) == b"x" * 500
 
 
+OF_NO_NODE = "a record that no node sends"
+NO_RECORD = "something else than a record of a node"
+
+
 @pytest.mark.parametrize(
     ("octets", "seen"),
     [
-        pytest.param(b"GET / HTTP/1.1\r\n\r\n", "something that is not TLS", id="http"),
+        pytest.param(lambda _: b"GET / HTTP/1.1\r\n\r\n", NO_RECORD, id="http"),
+        pytest.param(lambda _: b"\x17\3\3\x50\0" + bytes(9), NO_RECORD, id="too long"),
         pytest.param(
-            b"\x17\x03\x03\x50\x00" + bytes(9), "something that is not TLS", id="too long"
+            lambda _: b"\x17\3\3\0\x20" + bytes(32),
+            "a record that is not the next one of this connection",
+            id="sealed by nobody",
         ),
-        pytest.param(b"\x17\x03\x03\x00\x20" + bytes(32), "TLS failed", id="sealed by nobody"),
+        pytest.param(lambda sealing: sealing.record(b""), NO_RECORD, id="without data"),
+        pytest.param(lambda sealing: sealing.update(), OF_NO_NODE, id="key update"),
+        pytest.param(lambda sealing: sealing.update(asking=True), OF_NO_NODE, id="asking for one"),
+        pytest.param(lambda sealing: sealing.record(b"\2\x28", 21), OF_NO_NODE, id="alert"),
+        pytest.param(
+            lambda sealing: sealing.record(b"\1\0", 21), "it closed the connection", id="the end"
+        ),
     ],
 )
-def test_what_is_not_of_this_session_ends_it(octets: bytes, seen: str) -> None:
-    with sealed() as (stream, other, _):
-        other.sendall(octets)
+@pytest.mark.parametrize("before", [b"", b"wo"])
+def test_what_no_node_sends_ends_the_connection(
+    octets: Callable[[Sealer], bytes], seen: str, before: bytes
+) -> None:
+    with sealed() as (stream, other, sealing):
+        if before:
+            other.sendall(sealing.record(before))
+        other.sendall(octets(sealing))
         with pytest.raises(PeerUnreachable) as refused:
             received(stream, 5)
-    assert refused.value.seen.startswith(seen)
+    assert refused.value.what == "the peer cannot be reached"
+    assert refused.value.seen == seen
+
+
+@pytest.mark.parametrize("direction", ["sent", "received"])
+def test_a_connection_is_not_used_again_after_half_of_what_its_keys_protect(direction: str) -> None:
+    with pair() as (here, there):
+        one = here._sealing if direction == "sent" else here._opening
+        other = there._opening if direction == "sent" else there._sealing
+        one.records = other.records = MOST_RECORDS // 2
+        assert here.idle()
+        for sender, receiver in ((here, there), (there, here)):
+            sender.send((b"words",), Deadline.after(SECONDS))
+            assert received(receiver, 5) == b"words"
+        assert not here.idle()
+
+
+def test_a_connection_ends_with_what_its_keys_protect() -> None:
+    with pair() as (here, there):
+        here._sealing.records = there._opening.records = MOST_RECORDS - 1
+        here.send((b"words",), Deadline.after(SECONDS))
+        assert received(there, 5) == b"words"
+        with pytest.raises(PeerUnreachable) as refused:
+            here.send((b"words",), Deadline.after(SECONDS))
+        assert refused.value.seen == "more than 16777216 records under one key"
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_changed_bytes_never_become_data(data: st.DataObject) -> None:
+    """A prefix of what was sent may arrive; then the connection ends."""
+    told = [b"a" * 30, b"b" * 7]
+    with sealed() as (stream, other, sealing):
+        octets = bytearray(b"".join(sealing.record(one) for one in told))
+        place = data.draw(st.integers(0, len(octets) - 1))
+        octets[place] ^= data.draw(st.integers(1, 255))
+        other.sendall(octets)
+        other.shutdown(socket.SHUT_WR)
+        target = bytearray(37)
+        with pytest.raises(PeerUnreachable):
+            stream.receive_into(memoryview(target), Deadline.after(SECONDS))
+        if place >= 30 + 22:
+            assert target[:30] == told[0]
 
 
 def test_a_peer_that_closes_between_messages_is_no_error() -> None:

@@ -6,7 +6,7 @@ import gc
 import socket
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 
 import pytest
@@ -18,8 +18,9 @@ from coterie.ratls.certificate import MAX_CERTIFICATE_BYTES
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.guests import unproved_key
 from coterie.ratls.identity import NodeIdentity
+from coterie.ratls.tls import TlsConnection
 from coterie.ratls.tls_context import Judge
-from coterie.ratls.traffic_secrets import Taken, TlsHandshake
+from coterie.ratls.traffic_secrets import Taken
 from tests.ratls.conftest import World
 
 ALPN = b"test/1"
@@ -41,9 +42,25 @@ class Ends:
         self.identity: NodeIdentity = world.trust("ps0").credentials.current().identity
         self.at: datetime = world.clock()
         self.here, self.there = socket.socketpair()
+        self._taken: list[Taken] = []
 
-    def end(self, *, listener: bool, judge: Judge = anyone, seconds: float = 20.0) -> TlsHandshake:
-        return TlsHandshake(
+    def take(self, end: TlsConnection) -> Taken:
+        self._taken.append(end.take())
+        return self._taken[-1]
+
+    def close(self) -> None:
+        for sock in (self.here, self.there, *(one.socket for one in self._taken)):
+            sock.close()
+
+    def end(
+        self,
+        *,
+        listener: bool,
+        judge: Judge = anyone,
+        seconds: float = 20.0,
+        apart: Collection[bytes] = (ALPN,),
+    ) -> TlsConnection:
+        return TlsConnection(
             self.there if listener else self.here,
             self.identity,
             judge,
@@ -52,6 +69,7 @@ class Ends:
             deadline=Deadline.after(seconds),
             peer_name="the peer",
             alpn=ALPN,
+            apart=apart,
         )
 
 
@@ -59,8 +77,7 @@ class Ends:
 def ends() -> Iterator[Ends]:
     made = Ends()
     yield made
-    made.here.close()
-    made.there.close()
+    made.close()
 
 
 def both(*steps: Callable[[], None]) -> list[CoterieError | None]:
@@ -84,7 +101,7 @@ def both(*steps: Callable[[], None]) -> list[CoterieError | None]:
 def taken(ends: Ends) -> tuple[Taken, Taken]:
     dialler, listener = ends.end(listener=False), ends.end(listener=True)
     assert both(dialler.handshake, listener.handshake) == [None, None]
-    return dialler.take(), listener.take()
+    return ends.take(dialler), ends.take(listener)
 
 
 def test_what_one_end_sends_by_the_other_receives_by(ends: Ends) -> None:
@@ -106,10 +123,31 @@ def test_what_follows_the_handshake_is_left_unread(ends: Ends) -> None:
 
     def dial_and_speak() -> None:
         dialler.handshake()
-        dialler.take().socket.sendall(b"first words")
+        ends.take(dialler).socket.sendall(b"first words")
 
     assert both(dial_and_speak, listener.handshake) == [None, None]
-    assert listener.take().socket.recv(100) == b"first words"
+    assert ends.take(listener).socket.recv(100) == b"first words"
+
+
+def test_secrets_of_openssls_own_connections_are_not_kept(ends: Ends) -> None:
+    """A port that also speaks a protocol apart notes the secrets of all."""
+    dialler = ends.end(listener=False, apart=())
+    listener = ends.end(listener=True, apart=[b"another/1"])
+    assert both(dialler.handshake, listener.handshake) == [None, None]
+    assert listener._secrets._secrets == {}
+    with pytest.raises(AssertionError):
+        listener.take()
+    listener.send(b"words")
+    assert dialler.receive() == b"words"
+
+
+def test_the_reason_of_a_refusal_is_heard_in_place_of_the_message(ends: Ends) -> None:
+    """In TLS 1.3 a dialler is done before the listener judges."""
+    dialler, listener = ends.end(listener=False), ends.end(listener=True, judge=nobody)
+    both(dialler.handshake, listener.handshake)
+    with pytest.raises(HandshakeFailed) as refused:
+        dialler.hear(8)
+    assert refused.value.what == "the peer refused this node's certificate or evidence"
 
 
 def test_what_is_told_before_the_records_has_their_shape_and_its_due_length(ends: Ends) -> None:
@@ -138,9 +176,9 @@ def test_openssls_copies_of_the_secrets_go_at_once_not_when_the_collector_comes(
     gc.disable()
     try:
         for end in (dialler, listener):
-            end.take()
+            ends.take(end)
         assert [one() for one in openssls] == [None, None]
-        assert [end._secrets for end in (dialler, listener)] == [{}, {}]
+        assert [end._secrets._secrets for end in (dialler, listener)] == [{}, {}]
     finally:
         gc.enable()
 

@@ -14,6 +14,7 @@ from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused
 from coterie.kinds import TeeKind
 
 if TYPE_CHECKING:
+    from coterie.aes_path import AesPath
     from coterie.attestation.tee.survey import TeeSurvey
     from coterie.plane.choice import Choice
 
@@ -37,7 +38,7 @@ def doctor(
 ) -> None:
     """Report what this machine has of each TEE and what is missing.
 
-    The last line says what computes the exchange: native kernels, or NumPy.
+    The last lines say what computes the exchange (native kernels, or NumPy) and what encrypts it.
 
     Example: coterie doctor --tee sgx --pccs-url https://localhost:8081
     """
@@ -51,7 +52,7 @@ def doctor(
         from coterie.plane.building import KERNEL_LIBRARY
 
         KERNEL_LIBRARY.build()
-    surveys, computing = survey(root), choice()
+    surveys, computing, sealing = survey(root), choice(), _sealing(root)
     pccs = None if pccs_url is None else _fault_of(pccs_url)
     fault = _unusable(tee, surveys) or pccs
     if as_json:
@@ -70,6 +71,7 @@ def doctor(
                     "native": computing.missing is None,
                     "missing": str(computing.missing or ""),
                 },
+                "records": asdict(sealing),
                 "pccs": None
                 if pccs_url is None
                 else {
@@ -84,11 +86,30 @@ def doctor(
     for one in surveys:
         _print(one)
     _print_kernels(computing)
+    hint = f"; {sealing.hint}" if sealing.hint else ""
+    console.out.print(
+        f"[bold]records[/]  {escape(f'{sealing.openssl}, {sealing.instructions}{hint}')}",
+        highlight=False,
+        soft_wrap=True,
+    )
     if pccs_url is not None:
         said = escape(f"{pccs.what}: {pccs.seen}") if pccs else "answers"
         console.out.print(f"[bold]pccs[/]  {said}", highlight=False, soft_wrap=True)
     if fault is not None:
         raise fault
+
+
+def _sealing(root: Path) -> AesPath:
+    """What encrypts the data connections of nodes: the OpenSSL of `cryptography`."""
+    from cryptography.hazmat.backends.openssl import backend
+
+    from coterie.aes_path import aes_path_by_kernel
+
+    try:
+        cpuinfo = (root / "proc/cpuinfo").read_text()
+    except OSError:
+        cpuinfo = ""
+    return aes_path_by_kernel(backend.openssl_version_text(), cpuinfo)
 
 
 def _unusable(kind: TeeKind | None, surveys: Sequence[TeeSurvey]) -> EnvironmentUnfit | None:

@@ -75,6 +75,11 @@ class DataProtocol:
         """Name of the protocol."""
         return ALPN
 
+    @property
+    def apart(self) -> bool:
+        """Whether another library than OpenSSL handles its records."""
+        return True
+
     def begin(self) -> _Dialler:
         """The judge of one connection."""
         return _Dialler(self)
@@ -116,7 +121,7 @@ class _Dialler:
 
         SessionProof(connection, _LABEL, "a peer").demand(find)
         (token,) = tokens
-        stream = connection.stream()
+        stream = TlsStream(connection.take(), "a peer")
         try:
             self._protocol.port.take(DataConnection(stream, lambda: self._admitted(token)))
         except BaseException:
@@ -155,6 +160,7 @@ def connect_data(
         deadline=deadline,
         peer_name=peer.node,
         alpn=ALPN,
+        apart=(ALPN,),
     ) as connection:
         SessionProof(connection, _LABEL, peer.node).prove(peer.call_token)
-        return connection.stream()
+        return TlsStream(connection.take(), peer.node)

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -94,6 +94,11 @@ class OtherProtocol(Protocol):
         """Its name."""
         ...
 
+    @property
+    def apart(self) -> bool:
+        """Whether another library than OpenSSL handles its records; see ``TlsConnection``."""
+        ...
+
     def begin(self) -> Visitor:
         """The visitor of one connection."""
         ...
@@ -128,6 +133,7 @@ class Reception:
 
     alpn: bytes
     receive: Callable[[Visit], None]
+    apart: ClassVar = False
 
     def begin(self) -> Visitor:
         """The guest of one connection."""

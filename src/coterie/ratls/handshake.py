@@ -140,6 +140,7 @@ def _handshake(
             deadline=deadline,
             peer_name=expected_node or "the peer",
             others=visitors,
+            apart=[other.alpn for other in others if other.apart],
         ) as connection:
             if (visitor := visitors.get(connection.protocol)) is not None:
                 visitor.serve(connection, credentials, at)

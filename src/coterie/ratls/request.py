@@ -11,7 +11,7 @@ deadline covers everything from the connection on.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -65,6 +65,7 @@ def tls_session(
     peer_name: str,
     alpn: bytes = ALPN,
     others: Mapping[bytes, Judge] | None = None,
+    apart: Collection[bytes] = (),
 ) -> Iterator[TlsConnection]:
     """Does the TLS handshake on a connection, and closes it in order at the end.
 
@@ -78,6 +79,7 @@ def tls_session(
         peer_name: The other side's name in errors.
         alpn: Name of the protocol.
         others: As in ``TlsConnection``.
+        apart: As in ``TlsConnection``.
 
     Raises:
         HandshakeFailed: TLS failed.
@@ -95,6 +97,7 @@ def tls_session(
             peer_name=peer_name,
             alpn=alpn,
             others=others,
+            apart=apart,
         )
     except BaseException:
         sock.close()

@@ -1,11 +1,19 @@
-"""TLS 1.3 over one socket, with a deadline on everything; `coterie.ratls.tls_context` says with what."""
+"""TLS 1.3 over one socket, with a deadline on everything; `coterie.ratls.tls_context` says with what.
+
+OpenSSL works in memory and gets one record at a time (`coterie.ratls.records`). Of some protocols it
+does the handshake only, and another library seals and opens the records that follow: `TlsConnection.take`
+gives socket and traffic secrets to it. Records are counted from 0 in each direction (RFC 8446, 5.3), so
+OpenSSL sends and reads none after such a handshake: the tickets that a listener makes at its end are not
+sent, and the messages of both sides before the first record (`TlsConnection.tell`) have a record's form,
+but are neither encrypted nor counted.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import select
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
@@ -16,13 +24,15 @@ from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.records import Records, broken_off, tls_failed
 from coterie.ratls.tls_context import Judge, Shown, names, tls_context
-from coterie.ratls.tls_stream import TlsStream
+from coterie.ratls.traffic_secrets import Taken, TrafficSecrets
 from coterie.text import first_octets, printable
 
 ALPN = b"coterie-ra-tls/1"
 _READ_BYTES = 1 << 16
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 1 << 22
+# Header of application data (RFC 8446, 5.2); two bytes of length follow.
+_DATA_HEAD = b"\x17\x03\x03"
 
 T = TypeVar("T")
 
@@ -41,6 +51,7 @@ class TlsConnection:
         peer_name: The peer's name in errors.
         alpn: Name of the protocol that follows.
         others: Judges of further protocols that a listener offers, by name.
+        apart: Names of the protocols whose records another library handles.
     """
 
     def __init__(
@@ -55,6 +66,7 @@ class TlsConnection:
         peer_name: str,
         alpn: bytes = ALPN,
         others: Mapping[bytes, Judge] | None = None,
+        apart: Collection[bytes] = (),
     ) -> None:
         judges = {alpn: judge, **(others or {})}
         self._protocols = tuple(judges)
@@ -62,11 +74,17 @@ class TlsConnection:
         self._deadline = deadline
         self._listener = listener
         self._peer_name = peer_name
-        self._taken = False
+        self._apart = apart
+        self._secrets = TrafficSecrets()
+        # Name of the negotiated protocol, after the handshake.
+        self.protocol = b""
         self._records = Records(sock, deadline, peer_name)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._connection = self._begin(tls_context(identity, judges, listener=listener, at=at))
+        context = tls_context(identity, judges, listener=listener, at=at)
+        if apart:
+            context.set_keylog_callback(self._secrets.note)
+        self._connection = SSL.Connection(context)
         if listener:
             self._connection.set_accept_state()
         else:
@@ -81,7 +99,11 @@ class TlsConnection:
             PeerUnreachable: The peer went away or was too slow.
         """
         self._run(self._connection.do_handshake)
-        self._end_handshake()
+        self.protocol = self._connection.get_alpn_proto_negotiated()
+        if self.protocol not in self._apart:
+            self._secrets.forget()
+        if not (self._listener and self.protocol in self._apart):
+            self._flush()
         if self.protocol not in self._protocols:
             raise HandshakeFailed(
                 f"{self._peer_name} does not speak Coterie's attested handshake",
@@ -89,11 +111,6 @@ class TlsConnection:
                 seen=first_octets(self.protocol)[:80],
                 remedy="check the port: the attestation port is the one in the contract",
             )
-
-    @property
-    def protocol(self) -> bytes:
-        """Name of the negotiated protocol."""
-        return self._connection.get_alpn_proto_negotiated()
 
     def exporter(self, label: bytes, length: int) -> bytes:
         """Keying material of this session (RFC 8446, 7.5)."""
@@ -124,36 +141,46 @@ class TlsConnection:
         return data
 
     def tell(self, data: bytes) -> None:
-        """Sends a short message of known length, before those of the protocol.
+        """Sends a short public message between the handshake and the records of another library.
 
         Raises:
             PeerUnreachable: The peer went away or was too slow.
         """
-        self.send(data)
+        self._records.write(_head_of(len(data)) + data)
 
     def hear(self, length: int) -> bytes:
-        """Receives the other side's message of ``length`` bytes, and nothing behind it.
+        """Receives the other side's message of ``length`` bytes.
 
         Raises:
-            HandshakeFailed: TLS failed, or it sent something else.
+            HandshakeFailed: It sent something else, such as the alert that it refused this side.
             PeerUnreachable: It went away or was too slow.
         """
-        heard = b""
-        while len(heard) < length:
-            heard += self._run(partial(self._connection.recv, length - len(heard)))
-            self._records.had_data()
-        return heard
+        record, head = self._records.read(), _head_of(length)
+        if record.startswith(head):
+            return record.removeprefix(head)
+        self._connection.bio_write(record)
+        try:
+            self._connection.recv(1)
+        except SSL.WantReadError:
+            pass
+        except SSL.Error as error:
+            raise self._tls_error(error) from error
+        raise tls_failed(self._peer_name, "something else than was due after the handshake")
 
-    def stream(self) -> TlsStream:
-        """Gives the connection away, as a stream without this object's deadline."""
+    def take(self) -> Taken:
+        """Gives socket and traffic secrets away, after the handshake of a protocol apart.
+
+        OpenSSL overwrites its own secrets when its objects are freed, which happens now and not at
+        garbage collection.
+        """
+        assert self.protocol in self._apart
         sock = socket.socket(fileno=self._socket.detach())
-        self._taken = True
-        return TlsStream(self._connection, sock, self._peer_name)
+        sock.settimeout(0)
+        del self._connection
+        return self._secrets.take(sock, listener=self._listener)
 
     def close(self) -> None:
-        """Closes after all sent bytes, without waiting for the peer; nothing after ``stream``."""
-        if self._taken:
-            return
+        """Closes after all sent bytes, without waiting for the peer; nothing after ``take``."""
         try:
             self._say_goodbye()
         finally:
@@ -183,13 +210,9 @@ class TlsConnection:
                 return
             drained += len(data)
 
-    def _begin(self, context: SSL.Context) -> SSL.Connection:
-        return SSL.Connection(context)
-
-    def _end_handshake(self) -> None:
-        self._flush()
-
     def _say_goodbye(self) -> None:
+        if self.protocol in self._apart:  # OpenSSL's records are not counted by the peer
+            return
         with contextlib.suppress(SSL.Error):
             self._connection.shutdown()
         self._records.write_at_once(self._unsent())
@@ -252,3 +275,7 @@ def _wait(sock: socket.socket, events: int, deadline: Deadline) -> bool:
     poll = select.poll()
     poll.register(sock, events)
     return bool(poll.poll(deadline.remaining() * 1000))
+
+
+def _head_of(length: int) -> bytes:
+    return _DATA_HEAD + length.to_bytes(2)

@@ -1,8 +1,6 @@
-"""Long messages over an established TLS connection, with few calls to kernel and OpenSSL.
+"""Long messages over a TLS connection after its handshake, with few calls to the kernel.
 
-OpenSSL works in memory, as in `coterie.ratls.records`, but gets all complete records that have
-arrived, up to ``_CHUNK_BYTES`` and ``_MOST_WITHOUT_DATA`` records, and gives as many at once. The work
-of one call is bounded by that.
+Up to ``_CHUNK_BYTES`` of records are read from the kernel, or written to it, at a time.
 There are two time limits. A peer that sends or takes nothing for ``SILENCE_SECONDS`` is dropped, and
 the caller limits the time of each message.
 """
@@ -12,50 +10,57 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
-from OpenSSL import SSL
-
-from coterie.errors import PeerUnreachable
+from coterie.errors import MessageRefused, PeerUnreachable
 from coterie.ratls.deadline import Deadline
+from coterie.ratls.record_protection import (
+    HEAD_BYTES,
+    MOST_DATA_BYTES,
+    MOST_INNER_BYTES,
+    MOST_RECORD_BYTES,
+    MOST_RECORDS,
+    Opening,
+    Sealing,
+    inner_bytes,
+    record_bytes,
+)
+from coterie.ratls.traffic_secrets import Taken
 from coterie.text import printable
 
 Octets = bytes | memoryview
 
 SILENCE_SECONDS = 20.0  # as of gRPC's connections: a ping after 10 seconds, and 10 for its answer
 _CHUNK_BYTES = 1 << 18
-_RECORD_BYTES = 1 << 14
-_SHORT_BYTES = 1 << 10
-_HEAD_BYTES = 5
-_OVERHEAD_BYTES = _HEAD_BYTES + 17  # header, type and tag of a record (RFC 8446, 5.2)
-_TYPES = range(20, 24)  # RFC 8446, 5.1
-_MOST_RECORD_BYTES = _RECORD_BYTES + 256
-_MOST_WITHOUT_DATA = 64
 
 
 class TlsStream:
     """One side of a connection. One thread at a time uses it, except for ``abort``.
 
     Args:
-        connection: OpenSSL's side, which works in memory, after the handshake.
-        sock: The connected socket; this object owns both.
+        taken: The connection, which this object owns.
         peer_name: The peer's name in errors.
     """
 
-    def __init__(self, connection: SSL.Connection, sock: socket.socket, peer_name: str) -> None:
-        self._connection = connection
-        self._socket = sock
+    def __init__(self, taken: Taken, peer_name: str) -> None:
+        self._socket = taken.socket
+        self._sealing, self._opening = Sealing(taken.sending), Opening(taken.receiving)
         self._peer_name = peer_name
-        # Sealed bytes from the kernel; those between the two places are not opened yet.
+        # Records from the kernel; those between the two places are not opened yet.
         self._arrived = memoryview(bytearray(_CHUNK_BYTES))
         self._from = self._to = 0
-        self._without_data = 0
-        find_dead_peers(sock)
+        # Data of a record that was longer than what its reader had room for.
+        self._inner = memoryview(bytearray(MOST_INNER_BYTES))
+        self._rest = self._inner[:0]
+        # Records for the kernel.
+        self._leaving = memoryview(bytearray(_CHUNK_BYTES))
+        self._sealed = 0
+        find_dead_peers(self._socket)
 
     def wait(self) -> bool:
         """Waits for the next message; False if the peer has closed the connection, or ``abort``."""
-        if self._from != self._to or self._opened():
+        if self._rest or self._from != self._to:
             return True
         self._socket.settimeout(None)
         try:
@@ -69,54 +74,49 @@ class TlsStream:
         """Fills ``target`` with the next bytes.
 
         Raises:
-            PeerUnreachable: The peer went away or was too slow, or its bytes are not TLS.
+            PeerUnreachable: The peer went away or was too slow, or sent something else than records.
         """
         while target:
-            try:
-                got = self._connection.recv_into(target, min(len(target), _RECORD_BYTES))
-            except SSL.WantReadError:
-                self._connection.bio_write(self._records(deadline))
-            except (SSL.ZeroReturnError, SSL.SysCallError) as error:
-                raise self._gone("it closed the connection") from error
-            except SSL.Error as error:
-                raise self._gone(f"TLS failed: {error.args!r}") from error
-            else:
-                self._without_data = 0
-                target = target[got:]
+            if not self._rest:
+                target = self._open(target, deadline)
+            if self._rest:
+                count = min(len(self._rest), len(target))
+                target[:count], self._rest = self._rest[:count], self._rest[count:]
+                target = target[count:]
 
     def send(self, parts: Sequence[Octets], deadline: Deadline) -> None:
         """Sends the parts, one after the other, as one message.
 
         Raises:
-            PeerUnreachable: The peer went away or was too slow, or its bytes are not TLS.
+            PeerUnreachable: The peer went away or was too slow.
         """
-        sealed = 0
-        for part in _joined(parts):
+        for part in parts:
             left = memoryview(part)
             while left:
-                try:
-                    count = self._connection.send(left[:_RECORD_BYTES])
-                except SSL.Error as error:
-                    raise self._gone(f"TLS failed: {error.args!r}") from error
-                left = left[count:]
-                sealed += count + _OVERHEAD_BYTES
-                if sealed > _CHUNK_BYTES - _RECORD_BYTES:
-                    self._flush(sealed, deadline)
-                    sealed = 0
-        self._flush(sealed, deadline)
+                left = left[self._sealing.add(left) :]
+                if self._sealing.held == MOST_DATA_BYTES:
+                    self._seal(deadline)
+        if self._sealing.held:
+            self._seal(deadline)
+        self._flush(deadline)
 
     def idle(self) -> bool:
-        """Whether the connection is open and nothing has arrived, as between two messages."""
+        """Whether another call may use the connection: it is open, and nothing has arrived.
+
+        After half of the records that its keys protect, none may.
+        """
+        records = max(self._sealing.records, self._opening.records)
+        if self._rest or self._from != self._to or records > MOST_RECORDS // 2:
+            return False
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
-        return self._from == self._to and not self._opened() and not poll.poll(0)
+        return not poll.poll(0)
 
     def close(self) -> None:
         """Closes without waiting for the peer."""
-        with contextlib.suppress(SSL.Error, OSError):
+        with contextlib.suppress(OSError, MessageRefused):
             self._socket.settimeout(0)
-            self._connection.shutdown()
-            self._socket.sendall(self._connection.bio_read(_CHUNK_BYTES))
+            self._socket.sendall(self._sealing.close_notify())
         self._socket.close()
 
     def abort(self) -> None:
@@ -124,28 +124,26 @@ class TlsStream:
         with contextlib.suppress(OSError):  # it has just ended by itself
             self._socket.shutdown(socket.SHUT_RDWR)
 
-    def _opened(self) -> bool:
-        """Whether OpenSSL has bytes for the next message, or the end of the connection."""
+    def _open(self, target: memoryview, deadline: Deadline) -> memoryview:
+        """Opens the next record, into ``target`` if that has room; returns the unfilled part of it."""
+        record = self._record(deadline)
+        length = inner_bytes(record)
+        fits = length <= len(target)  # the type also; the next record overwrites it
+        inner = target[:length] if fits else self._inner[:length]
         try:
-            self._connection.recv(1, socket.MSG_PEEK)
-        except SSL.WantReadError:
-            return False
-        except SSL.Error:  # the next call says so
-            return True
-        return True
+            count = self._opening.open(record, inner)
+        except MessageRefused as error:
+            raise self._gone(error.seen) from error
+        if not count:
+            raise self._gone("it closed the connection")
+        if fits:
+            return target[count:]
+        self._rest = inner[:count]
+        return target
 
-    def _flush(self, most: int, deadline: Deadline) -> None:
-        """Sends what OpenSSL has sealed: ``most`` bytes, and answers to the peer's key updates."""
-        with contextlib.suppress(SSL.WantReadError):  # nothing left
-            while True:
-                sealed = self._connection.bio_read(most + _RECORD_BYTES)
-                self._in(deadline, partial(self._socket.sendall, sealed))
-
-    def _records(self, deadline: Deadline) -> memoryview:
-        """The complete records that have arrived, at least one."""
-        if self._without_data > _MOST_WITHOUT_DATA:
-            raise self._gone(f"more than {_MOST_WITHOUT_DATA} records without data")
-        while (end := self._complete()) == self._from:
+    def _record(self, deadline: Deadline) -> memoryview:
+        """The next record."""
+        while (end := self._next_end()) > self._to:
             rest = self._to - self._from
             self._arrived[:rest] = self._arrived[self._from : self._to]
             self._from, self._to = 0, rest
@@ -153,23 +151,30 @@ class TlsStream:
             if not count:
                 raise self._gone("it closed the connection")
             self._to += count
-        records, self._from = self._arrived[self._from : end], end
-        return records
+        record, self._from = self._arrived[self._from : end], end
+        return record
 
-    def _complete(self) -> int:
-        """The end of the last complete record of those that may be opened at once; counts them."""
-        at = self._from
-        most = self._without_data + _MOST_WITHOUT_DATA
-        while self._to - at >= _HEAD_BYTES and self._without_data < most:
-            kind, version, _, high, low = self._arrived[at : at + _HEAD_BYTES]
-            length = high << 8 | low
-            if kind not in _TYPES or version != 3 or length > _MOST_RECORD_BYTES:
-                raise self._gone("something that is not TLS")
-            if at + _HEAD_BYTES + length > self._to:
-                break
-            at += _HEAD_BYTES + length
-            self._without_data += 1
-        return at
+    def _next_end(self) -> int:
+        """The end of the next record in ``_arrived``, or of its header if that is not here yet."""
+        head = self._arrived[self._from : self._from + HEAD_BYTES]
+        if self._to < self._from + HEAD_BYTES:
+            return self._from + HEAD_BYTES
+        try:
+            return self._from + record_bytes(head)
+        except MessageRefused as error:
+            raise self._gone(error.seen) from error
+
+    def _seal(self, deadline: Deadline) -> None:
+        try:
+            self._sealed += self._sealing.seal(self._leaving[self._sealed :])
+        except MessageRefused as error:
+            raise self._gone(error.seen) from error
+        if self._sealed > _CHUNK_BYTES - MOST_RECORD_BYTES:
+            self._flush(deadline)
+
+    def _flush(self, deadline: Deadline) -> None:
+        leaving, self._sealed = self._leaving[: self._sealed], 0
+        self._in(deadline, partial(self._socket.sendall, leaving))
 
     def _in(self, deadline: Deadline, step: partial[int] | partial[None]) -> int:
         left = min(SILENCE_SECONDS, deadline.remaining())
@@ -185,19 +190,6 @@ class TlsStream:
 
     def _gone(self, seen: str) -> PeerUnreachable:
         return connection_lost(self._peer_name, seen)
-
-
-def _joined(parts: Sequence[Octets]) -> Iterator[Octets]:
-    """The parts, with neighbours joined that are too short for records of their own."""
-    short = b""
-    for part in parts:
-        if len(part) < _SHORT_BYTES:
-            short += part
-        else:
-            yield short
-            yield part
-            short = b""
-    yield short
 
 
 def connection_lost(peer_name: str, seen: str) -> PeerUnreachable:

@@ -22,8 +22,8 @@ from coterie.ratls.handshake import AttestedPeer
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.peer import Peer
 from coterie.ratls.session_proof import Find, SessionProof, other_certificate, showing_only
+from coterie.ratls.tls import TlsConnection
 from coterie.ratls.tls_context import Judge
-from coterie.ratls.traffic_secrets import TlsHandshake
 from coterie.ratls.trust import TrustContext
 from coterie.tensorflow.attested_peers import AttestedPeers
 from coterie.tensorflow.native import Native
@@ -63,7 +63,7 @@ class DataConnection:
         back: bool = False,
     ) -> None:
         self._peer_name = peer_name
-        self._tls = TlsHandshake(
+        self._tls = TlsConnection(
             sock,
             identity,
             judge,
@@ -73,6 +73,7 @@ class DataConnection:
             peer_name=peer_name,
             alpn=BACK_ALPN if back else ALPN,
             others={BACK_ALPN: judge} if listener else None,
+            apart=(ALPN, BACK_ALPN),
         )
         self._proof = SessionProof(self._tls, _PROOF_LABEL, peer_name)
 

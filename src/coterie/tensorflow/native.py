@@ -10,9 +10,9 @@ import ctypes
 import os
 from pathlib import Path
 
+from coterie.aes_path import AesPath, aes_path
 from coterie.errors import EnvironmentUnfit
 from coterie.ratls.traffic_secrets import Taken
-from coterie.tensorflow.aes_path import AesPath, aes_path
 from coterie.tensorflow.building import NATIVE_PART
 from coterie.tensorflow.dial_notifications import DialNotifications
 

@@ -23,7 +23,7 @@ from coterie.ratls.guests import unproved_key
 from coterie.ratls.handshake import accept
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.listener import ListenerLimits
-from coterie.ratls.traffic_secrets import TlsHandshake
+from coterie.ratls.tls import TlsConnection
 from coterie.ratls.trust import TrustContext
 from coterie.tensorflow.loopback import LoopbackConnections
 from coterie.tensorflow.native import Native
@@ -125,7 +125,7 @@ class Resetting:
                 self.met += 1
 
     def _answer(self, sock: socket.socket) -> None:
-        handshake = TlsHandshake(
+        handshake = TlsConnection(
             sock,
             self._identity,
             lambda shown: unproved_key(shown, "the peer", most=MAX_CERTIFICATE_BYTES),
@@ -134,6 +134,7 @@ class Resetting:
             deadline=Deadline.after(20),
             peer_name="the peer",
             alpn=ALPN,
+            apart=[ALPN],
         )
         handshake.handshake()
         handshake.tell(self._proof)

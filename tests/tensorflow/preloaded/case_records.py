@@ -16,7 +16,7 @@ import pytest
 from coterie.errors import MessageRefused
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.session_proof import showing_only
-from coterie.ratls.traffic_secrets import TlsHandshake
+from coterie.ratls.tls import TlsConnection
 from coterie.tensorflow.native import Native
 from tests.ratls.conftest import World
 from tests.tensorflow.preloaded.calling import Caller
@@ -34,7 +34,7 @@ class Peer:
         attested = layer.attest(world.trust("acme-worker"))
         self.caller = caller
         self.socket = socket.create_connection((layer.data.host, layer.data.port), timeout=20)
-        tls = TlsHandshake(
+        tls = TlsConnection(
             self.socket,
             attested.credentials.identity,
             showing_only(attested.peer.certificate_der, lambda: MessageRefused("another one")),
@@ -43,12 +43,14 @@ class Peer:
             deadline=Deadline.after(20),
             peer_name="ps0",
             alpn=ALPN,
+            apart=[ALPN],
         )
         tls.handshake()
         token, exported = attested.peer.call_token, tls.exporter(b"EXPORTER-coterie-tf-2", 32)
         tls.tell(hmac.digest(token, b"dialler" + exported, "sha256"))
         tls.hear(32)
         taken = tls.take()
+        self.socket = taken.socket
         self.socket.settimeout(20)
         self.sealer, self._opener = Sealer(taken.sending), Sealer(taken.receiving)
         wait_until(lambda: native.unused(ACME) == 1, "it was not handed over")

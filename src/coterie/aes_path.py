@@ -1,7 +1,8 @@
 """Which instructions OpenSSL uses for AES-GCM, and whether a newer OpenSSL would use better ones.
 
-Sealing and opening records is most of what TLS costs a TensorFlow cluster. OpenSSL 3.1 has AES-GCM
-for processors with VAES and AVX-512, which is more than twice as fast as AES-NI.
+Sealing and opening records is most of what TLS costs a TensorFlow cluster, and much of what it
+costs an exchange. OpenSSL 3.1 has AES-GCM for processors with VAES and AVX-512, which is more than
+twice as fast as AES-NI.
 """
 
 from __future__ import annotations
@@ -18,8 +19,14 @@ _AES_NI: Final = 1 << 57 | 1 << 33  # AESNI, PCLMULQDQ
 _AVX_512: Final = 1 << 16 | 1 << 17 | 1 << 30 | 1 << 31  # F, DQ, BW, VL
 _VAES: Final = _AVX_512 | 1 << 41 | 1 << 42  # VAES, VPCLMULQDQ
 
+# The same as Linux calls them.
+_VAES_FLAGS: Final = frozenset(
+    {"avx512f", "avx512bw", "avx512dq", "avx512vl", "vaes", "vpclmulqdq"}
+)
+
 # Bits of OPENSSL_armcap: ARMV8_AES, ARMV8_PMULL (crypto/arm_arch.h).
 _ARM_AES: Final = 1 << 2 | 1 << 5
+_NONE: Final = "no AES instructions"
 
 
 @dataclass(frozen=True)
@@ -45,18 +52,36 @@ def aes_path(version: str, processor: str) -> AesPath:
         processor: ``OPENSSL_info(OPENSSL_INFO_CPU_SETTINGS)``, which counts what the environment
             variable OPENSSL_ia32cap turns off.
     """
-    numbered = re.match(r"\S+ (\d+)\.(\d+)", version)
-    release = (int(numbered[1]), int(numbered[2])) if numbered else (0, 0)
-    openssl = " ".join(version.split()[:2])
     if arm := re.search(r"OPENSSL_armcap=0x([0-9a-f]+)", processor):
-        has_aes = int(arm[1], 16) & _ARM_AES == _ARM_AES
-        return AesPath(openssl, "ARMv8 AES" if has_aes else "no AES instructions")
+        return _path(version, "ARMv8 AES" if int(arm[1], 16) & _ARM_AES == _ARM_AES else _NONE)
     found = re.search(r"OPENSSL_ia32cap=0x([0-9a-f]+):0x([0-9a-f]+)", processor)
     first, second = (int(found[1], 16), int(found[2], 16)) if found else (0, 0)
     if first & _AES_NI != _AES_NI:
-        return AesPath(openssl, "no AES instructions" if found else "instructions unknown")
-    if second & _VAES != _VAES:
-        return AesPath(openssl, "AES-NI")
-    if release < _VAES_SINCE:
+        return _path(version, _NONE if found else "instructions unknown")
+    return _path(version, "VAES" if second & _VAES == _VAES else "AES-NI")
+
+
+def aes_path_by_kernel(version: str, cpuinfo: str) -> AesPath:
+    """What an OpenSSL uses that cannot be asked, from what Linux says of the processor.
+
+    Args:
+        version: As for `aes_path`.
+        cpuinfo: Text of ``/proc/cpuinfo``; empty if unknown.
+    """
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
+    flags = frozenset(found[1].split()) if found else frozenset()
+    if {"aes", "pmull"} <= flags:
+        return _path(version, "ARMv8 AES")
+    if not {"aes", "pclmulqdq"} <= flags:
+        return _path(version, _NONE if found else "instructions unknown")
+    return _path(version, "VAES" if flags >= _VAES_FLAGS else "AES-NI")
+
+
+def _path(version: str, best: str) -> AesPath:
+    """The path of a processor whose best instructions these are."""
+    numbered = re.match(r"\S+ (\d+)\.(\d+)", version)
+    release = (int(numbered[1]), int(numbered[2])) if numbered else (0, 0)
+    openssl = " ".join(version.split()[:2])
+    if best == "VAES" and release < _VAES_SINCE:
         return AesPath(openssl, "AES-NI", "OpenSSL 3.1 or newer uses this processor's VAES")
-    return AesPath(openssl, "VAES")
+    return AesPath(openssl, best)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coterie.tensorflow.aes_path import AesPath, aes_path
+from coterie.aes_path import AesPath, aes_path, aes_path_by_kernel
 
 # As OpenSSL's own command says them: `openssl version`, `openssl info -cpusettings`.
 OLD, NEW = "OpenSSL 3.0.19 27 Jan 2026", "OpenSSL 3.5.8 25 Aug 2026"
@@ -45,3 +45,27 @@ HINT = "OpenSSL 3.1 or newer uses this processor's VAES"
 )
 def test_what_openssl_says_is_read(version: str, processor: str, expected: AesPath) -> None:
     assert aes_path(version, processor) == expected
+
+
+# Lines of /proc/cpuinfo: an AMD EPYC, and an Arm Neoverse.
+EPYC = (
+    "flags\t\t: fpu aes pclmulqdq avx512f avx512dq avx512bw avx512vl vaes vpclmulqdq\nbugs\t\t:\n"
+)
+NEOVERSE = "BogoMIPS\t: 243.75\nFeatures\t: fp asimd aes pmull sha1 sha2 crc32\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "cpuinfo", "expected"),
+    [
+        (NEW, EPYC, AesPath("OpenSSL 3.5.8", "VAES")),
+        (OLD, EPYC, AesPath("OpenSSL 3.0.19", "AES-NI", HINT)),
+        (NEW, EPYC.replace("vaes", ""), AesPath("OpenSSL 3.5.8", "AES-NI")),
+        (NEW, EPYC.replace("avx512bw", ""), AesPath("OpenSSL 3.5.8", "AES-NI")),
+        (NEW, EPYC.replace("pclmulqdq", ""), AesPath("OpenSSL 3.5.8", "no AES instructions")),
+        (NEW, NEOVERSE, AesPath("OpenSSL 3.5.8", "ARMv8 AES")),
+        (NEW, NEOVERSE.replace("aes", ""), AesPath("OpenSSL 3.5.8", "no AES instructions")),
+        (NEW, "", AesPath("OpenSSL 3.5.8", "instructions unknown")),
+    ],
+)
+def test_what_linux_says_is_read(version: str, cpuinfo: str, expected: AesPath) -> None:
+    assert aes_path_by_kernel(version, cpuinfo) == expected

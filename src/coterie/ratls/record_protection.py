@@ -1,0 +1,166 @@
+"""Protection of the records of a connection: TLS 1.3 with AES-128-GCM, by `cryptography`.
+
+The handshake is OpenSSL's (`coterie.ratls.tls`). pyOpenSSL's calls let go of the interpreter's lock
+at every record and wait for it again, which costs more than the encryption (decision 49).
+
+A node sends application data and one close_notify, and nothing else: no padding, no record without
+data, no update of keys. So nothing else is accepted.
+"""
+
+from __future__ import annotations
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from coterie.errors import MessageRefused
+
+HEAD_BYTES = 5
+MOST_DATA_BYTES = 1 << 14
+MOST_INNER_BYTES = MOST_DATA_BYTES + 1  # the type follows the data (RFC 8446, 5.2)
+# AES-GCM protects 2^24.5 full records under one key (RFC 8446, 5.5).
+MOST_RECORDS = 1 << 24
+_TAG_BYTES = 16
+MOST_RECORD_BYTES = HEAD_BYTES + MOST_INNER_BYTES + _TAG_BYTES
+_SHORTEST = HEAD_BYTES + 2 + _TAG_BYTES
+_DATA, _ALERT = 23, 21
+_OPENING = bytes([_DATA, 3, 3])
+_CLOSE_NOTIFY = bytes([1, 0])
+
+
+class _Direction:
+    """Key, nonce and number of the records of one direction (RFC 8446, 5.3 and 7.3).
+
+    Attributes:
+        records: Number of the records so far.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._cipher = AESGCM(_expand(secret, b"key", 16))
+        self._iv = int.from_bytes(_expand(secret, b"iv", 12))
+        self.records = 0
+
+    def _nonce(self) -> bytes:
+        if self.records == MOST_RECORDS:
+            raise _refused(f"more than {MOST_RECORDS} records under one key")
+        nonce = (self._iv ^ self.records).to_bytes(12)
+        self.records += 1
+        return nonce
+
+
+class Sealing(_Direction):
+    """Makes the records that this side sends.
+
+    Args:
+        secret: Traffic secret for sending, 32 bytes.
+
+    Attributes:
+        held: Number of bytes of data that the next record has so far.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        super().__init__(secret)
+        self._inner = memoryview(bytearray(MOST_INNER_BYTES))
+        self.held = 0
+
+    def add(self, data: memoryview) -> int:
+        """Adds data to the next record; returns how many bytes it had room for."""
+        taken = min(len(data), MOST_DATA_BYTES - self.held)
+        self._inner[self.held : self.held + taken] = data[:taken]
+        self.held += taken
+        return taken
+
+    def seal(self, target: memoryview) -> int:
+        """Seals the next record, of which something is held, and begins another one.
+
+        Returns:
+            Length of the record, which is at the start of ``target``.
+
+        Raises:
+            MessageRefused: The key has sealed ``MOST_RECORDS`` records.
+        """
+        return self._seal(_DATA, target)
+
+    def close_notify(self) -> bytes:
+        """The record that says that no further one follows. Data that is held is dropped."""
+        self.held = 0
+        self.add(memoryview(_CLOSE_NOTIFY))
+        record = memoryview(bytearray(MOST_RECORD_BYTES))
+        return bytes(record[: self._seal(_ALERT, record)])
+
+    def _seal(self, kind: int, target: memoryview) -> int:
+        self._inner[self.held] = kind
+        inner, self.held = self._inner[: self.held + 1], 0
+        sealed = len(inner) + _TAG_BYTES
+        head = _OPENING + sealed.to_bytes(2)
+        target[:HEAD_BYTES] = head
+        end = HEAD_BYTES + sealed
+        self._cipher.encrypt_into(self._nonce(), inner, head, target[HEAD_BYTES:end])
+        return end
+
+
+class Opening(_Direction):
+    """Opens the records that the other side sends.
+
+    Args:
+        secret: Traffic secret for receiving, 32 bytes.
+    """
+
+    def open(self, record: memoryview, inner: memoryview) -> int:
+        """Opens a record.
+
+        Args:
+            record: The whole record, whose header `record_bytes` has accepted.
+            inner: Gets the data, and its type behind it; ``inner_bytes(record)`` bytes.
+
+        Returns:
+            Number of bytes of data, at least 1; or 0 for a close_notify.
+
+        Raises:
+            MessageRefused: It is not the next record of this connection, or one that no node sends.
+        """
+        head, sealed = record[:HEAD_BYTES], record[HEAD_BYTES:]
+        try:
+            self._cipher.decrypt_into(self._nonce(), sealed, head, inner)
+        except InvalidTag as error:
+            raise _refused("a record that is not the next one of this connection") from error
+        data, kind = inner[:-1], inner[-1]
+        if kind == _DATA:
+            return len(data)
+        if kind == _ALERT and data == _CLOSE_NOTIFY:
+            return 0
+        raise _refused("a record that no node sends")
+
+
+def record_bytes(head: memoryview) -> int:
+    """Length of the record with this header of ``HEAD_BYTES`` bytes.
+
+    Raises:
+        MessageRefused: No node sends such a record.
+    """
+    length = HEAD_BYTES + (head[3] << 8 | head[4])
+    if head[:3] != _OPENING or not _SHORTEST <= length <= MOST_RECORD_BYTES:
+        raise _refused("something else than a record of a node")
+    return length
+
+
+def inner_bytes(record: memoryview) -> int:
+    """Length of data and type of a whole record."""
+    return len(record) - HEAD_BYTES - _TAG_BYTES
+
+
+def _expand(secret: bytes, label: bytes, length: int) -> bytes:
+    """HKDF-Expand-Label (RFC 8446, 7.1) with an empty context."""
+    named = b"tls13 " + label
+    info = length.to_bytes(2) + bytes([len(named)]) + named + b"\0"
+    return HKDFExpand(SHA256(), length, info).derive(secret)
+
+
+def _refused(seen: str) -> MessageRefused:
+    return MessageRefused(
+        "a data connection is broken",
+        expected="the records of a node, one after the other",
+        seen=seen,
+        remedy="nodes connect again by themselves; if this goes on, somebody changes the traffic",
+    )

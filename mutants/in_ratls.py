@@ -37,26 +37,26 @@ MUTATIONS = (
     ),
     _protection(
         "a-key-without-end",
-        "if self.records == MOST_RECORDS:",
-        "if self.records < 0:",
+        "if number == MOST_RECORDS:",
+        "if number < 0:",
         "a connection goes on beyond what AES-GCM protects",
     ),
     _protection(
         "a-nonce-twice",
-        "        self.records += 1\n",
-        "",
+        "self.records = number + 1",
+        "self.records = number",
         "every record has the nonce of the first, and may be repeated",
     ),
     _protection(
         "any-alert-is-the-end",
-        "if kind == _ALERT and data == _CLOSE_NOTIFY:",
+        "if kind == _ALERT and inner[:-1] == _CLOSE_NOTIFY:",
         "if kind == _ALERT:",
         "an alert about a failure looks like the end in order",
     ),
     _protection(
         "any-type-is-data",
-        "        if kind == _DATA:\n            return len(data)\n",
-        "        if kind != _ALERT:\n            return len(data)\n",
+        "        if kind == _DATA:\n",
+        "        if kind != _ALERT:\n",
         "a message of a handshake, or padding, becomes part of the message",
     ),
     _apart(

@@ -10,7 +10,6 @@ from coterie.errors import MessageRefused
 from coterie.ratls.record_protection import (
     HEAD_BYTES,
     MOST_DATA_BYTES,
-    MOST_RECORD_BYTES,
     MOST_RECORDS,
     Opening,
     Sealing,
@@ -36,9 +35,9 @@ OF_NO_NODE = "a record that no node sends"
 
 
 def sealed(sealing: Sealing, data: bytes) -> bytes:
-    assert sealing.add(memoryview(data)) == len(data)
-    target = memoryview(bytearray(MOST_RECORD_BYTES))
-    return bytes(target[: sealing.seal(target)])
+    """The one record of a short message."""
+    (record,) = map(bytes, sealing.message((data,)))
+    return record
 
 
 def opened(opening: Opening, record: bytes) -> bytes:
@@ -69,22 +68,35 @@ class TestAsTheRfcsHaveThem:
         assert sealing.records == opening.records == len(told)
 
 
+class TestAMessage:
+    @pytest.mark.parametrize(
+        ("parts", "records"),
+        [
+            pytest.param([], [], id="nothing"),
+            pytest.param([b"", b""], [], id="empty parts"),
+            pytest.param([b"a", b"", b"bc"], [3], id="short parts"),
+            pytest.param([b"a" * 10_000, b"b" * 10_000], [16_384, 3_616], id="across parts"),
+            pytest.param([b"a" * 16_384], [16_384], id="full"),
+            pytest.param([b"a" * 16_384, b"b"], [16_384, 1], id="full and one"),
+            pytest.param([b"a" * 16_385], [16_384, 1], id="one too many"),
+            pytest.param([b"a" * 600_000], [16_384] * 36 + [10_176], id="several chunks"),
+        ],
+    )
+    def test_is_full_records_and_a_rest(self, parts: list[bytes], records: list[int]) -> None:
+        other, opened = Sealer(SECRET), []
+        for chunk in map(bytes, Sealing(SECRET).message(parts)):
+            assert 0 < len(chunk) <= 1 << 18
+            left = chunk
+            while left:
+                length = record_bytes(memoryview(left))
+                opened.append(other.open(left[:length]))
+                left = left[length:]
+        assert {kind for kind, _ in opened} <= {DATA}
+        assert [len(data) for _, data in opened] == records
+        assert b"".join(data for _, data in opened) == b"".join(parts)
+
+
 class TestARecord:
-    def test_is_filled_by_pieces_up_to_its_limit(self) -> None:
-        sealing = Sealing(SECRET)
-        piece = memoryview(b"x" * 10_000)
-        assert [sealing.add(piece), sealing.add(piece)] == [10_000, MOST_DATA_BYTES - 10_000]
-        assert sealing.add(piece) == 0
-        target = memoryview(bytearray(MOST_RECORD_BYTES))
-        assert sealing.seal(target) == MOST_RECORD_BYTES
-        assert sealing.held == 0
-        assert opened(Opening(SECRET), bytes(target)) == b"x" * MOST_DATA_BYTES
-
-    def test_that_ends_a_connection_has_no_data_that_was_held(self) -> None:
-        sealing = Sealing(SECRET)
-        sealing.add(memoryview(b"half of a"))
-        assert Sealer(SECRET).open(sealing.close_notify()) == (ALERT, b"\1\0")
-
     @pytest.mark.parametrize("records", [0, 1, 255, 256, (1 << 24) - 1])
     def test_has_a_number_in_its_nonce(self, records: int) -> None:
         sealing, other = Sealing(SECRET), Sealer(SECRET)

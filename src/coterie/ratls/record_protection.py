@@ -9,12 +9,16 @@ data, no update of keys. So nothing else is accepted.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from coterie.errors import MessageRefused
+
+Octets = bytes | memoryview
 
 HEAD_BYTES = 5
 MOST_DATA_BYTES = 1 << 14
@@ -23,7 +27,9 @@ MOST_INNER_BYTES = MOST_DATA_BYTES + 1  # the type follows the data (RFC 8446, 5
 MOST_RECORDS = 1 << 24
 _TAG_BYTES = 16
 MOST_RECORD_BYTES = HEAD_BYTES + MOST_INNER_BYTES + _TAG_BYTES
-_SHORTEST = HEAD_BYTES + 2 + _TAG_BYTES
+_OVERHEAD_BYTES = HEAD_BYTES + 1 + _TAG_BYTES
+_SHORTEST = _OVERHEAD_BYTES + 1
+_CHUNK_BYTES = 1 << 18
 _DATA, _ALERT = 23, 21
 _OPENING = bytes([_DATA, 3, 3])
 _CLOSE_NOTIFY = bytes([1, 0])
@@ -42,11 +48,11 @@ class _Direction:
         self.records = 0
 
     def _nonce(self) -> bytes:
-        if self.records == MOST_RECORDS:
+        number = self.records
+        if number == MOST_RECORDS:
             raise _refused(f"more than {MOST_RECORDS} records under one key")
-        nonce = (self._iv ^ self.records).to_bytes(12)
-        self.records += 1
-        return nonce
+        self.records = number + 1
+        return (self._iv ^ number).to_bytes(12)
 
 
 class Sealing(_Direction):
@@ -54,48 +60,52 @@ class Sealing(_Direction):
 
     Args:
         secret: Traffic secret for sending, 32 bytes.
-
-    Attributes:
-        held: Number of bytes of data that the next record has so far.
     """
 
     def __init__(self, secret: bytes) -> None:
         super().__init__(secret)
         self._inner = memoryview(bytearray(MOST_INNER_BYTES))
-        self.held = 0
+        self._sealed = memoryview(bytearray(_CHUNK_BYTES))
 
-    def add(self, data: memoryview) -> int:
-        """Adds data to the next record; returns how many bytes it had room for."""
-        taken = min(len(data), MOST_DATA_BYTES - self.held)
-        self._inner[self.held : self.held + taken] = data[:taken]
-        self.held += taken
-        return taken
+    def message(self, parts: Iterable[Octets]) -> Iterator[memoryview]:
+        """Seals the parts, one after the other; all records but the last one are full.
 
-    def seal(self, target: memoryview) -> int:
-        """Seals the next record, of which something is held, and begins another one.
-
-        Returns:
-            Length of the record, which is at the start of ``target``.
+        Yields:
+            Records, up to 256 KiB at a time; the memory is used again for those that follow.
 
         Raises:
             MessageRefused: The key has sealed ``MOST_RECORDS`` records.
         """
-        return self._seal(_DATA, target)
+        inner, held, end = self._inner, 0, 0
+        for part in parts:
+            data = memoryview(part)
+            while data:
+                if held == MOST_DATA_BYTES:
+                    end += self._seal(held, _DATA, self._sealed[end:])
+                    held = 0
+                    if end > _CHUNK_BYTES - MOST_RECORD_BYTES:
+                        yield self._sealed[:end]
+                        end = 0
+                taken = min(len(data), MOST_DATA_BYTES - held)
+                inner[held : held + taken] = data[:taken]
+                held += taken
+                data = data[taken:]
+        if held:
+            end += self._seal(held, _DATA, self._sealed[end:])
+            yield self._sealed[:end]
 
     def close_notify(self) -> bytes:
-        """The record that says that no further one follows. Data that is held is dropped."""
-        self.held = 0
-        self.add(memoryview(_CLOSE_NOTIFY))
-        record = memoryview(bytearray(MOST_RECORD_BYTES))
-        return bytes(record[: self._seal(_ALERT, record)])
+        """The record that says that no further one follows."""
+        self._inner[: len(_CLOSE_NOTIFY)] = _CLOSE_NOTIFY
+        return bytes(self._sealed[: self._seal(len(_CLOSE_NOTIFY), _ALERT, self._sealed)])
 
-    def _seal(self, kind: int, target: memoryview) -> int:
-        self._inner[self.held] = kind
-        inner, self.held = self._inner[: self.held + 1], 0
-        sealed = len(inner) + _TAG_BYTES
-        head = _OPENING + sealed.to_bytes(2)
+    def _seal(self, held: int, kind: int, target: memoryview) -> int:
+        """Seals the first bytes of ``_inner`` into one record; returns its length."""
+        inner = self._inner[: held + 1]
+        inner[held] = kind
+        head = _head(held)
+        end = held + _OVERHEAD_BYTES
         target[:HEAD_BYTES] = head
-        end = HEAD_BYTES + sealed
         self._cipher.encrypt_into(self._nonce(), inner, head, target[HEAD_BYTES:end])
         return end
 
@@ -125,22 +135,22 @@ class Opening(_Direction):
             self._cipher.decrypt_into(self._nonce(), sealed, head, inner)
         except InvalidTag as error:
             raise _refused("a record that is not the next one of this connection") from error
-        data, kind = inner[:-1], inner[-1]
+        kind = inner[-1]
         if kind == _DATA:
-            return len(data)
-        if kind == _ALERT and data == _CLOSE_NOTIFY:
+            return len(inner) - 1
+        if kind == _ALERT and inner[:-1] == _CLOSE_NOTIFY:
             return 0
         raise _refused("a record that no node sends")
 
 
-def record_bytes(head: memoryview) -> int:
-    """Length of the record with this header of ``HEAD_BYTES`` bytes.
+def record_bytes(octets: memoryview) -> int:
+    """Length of the record that begins with these bytes, at least ``HEAD_BYTES``.
 
     Raises:
         MessageRefused: No node sends such a record.
     """
-    length = HEAD_BYTES + (head[3] << 8 | head[4])
-    if head[:3] != _OPENING or not _SHORTEST <= length <= MOST_RECORD_BYTES:
+    length = HEAD_BYTES + (octets[3] << 8 | octets[4])
+    if octets[:3] != _OPENING or not _SHORTEST <= length <= MOST_RECORD_BYTES:
         raise _refused("something else than a record of a node")
     return length
 
@@ -148,6 +158,11 @@ def record_bytes(head: memoryview) -> int:
 def inner_bytes(record: memoryview) -> int:
     """Length of data and type of a whole record."""
     return len(record) - HEAD_BYTES - _TAG_BYTES
+
+
+def _head(data: int) -> bytes:
+    """Header of a record with so many bytes of data."""
+    return _OPENING + (data + _OVERHEAD_BYTES - HEAD_BYTES).to_bytes(2)
 
 
 def _expand(secret: bytes, label: bytes, length: int) -> bytes:

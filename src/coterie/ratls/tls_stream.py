@@ -17,10 +17,9 @@ from coterie.errors import MessageRefused, PeerUnreachable
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.record_protection import (
     HEAD_BYTES,
-    MOST_DATA_BYTES,
     MOST_INNER_BYTES,
-    MOST_RECORD_BYTES,
     MOST_RECORDS,
+    Octets,
     Opening,
     Sealing,
     inner_bytes,
@@ -28,8 +27,6 @@ from coterie.ratls.record_protection import (
 )
 from coterie.ratls.traffic_secrets import Taken
 from coterie.text import printable
-
-Octets = bytes | memoryview
 
 SILENCE_SECONDS = 20.0  # as of gRPC's connections: a ping after 10 seconds, and 10 for its answer
 _CHUNK_BYTES = 1 << 18
@@ -53,9 +50,6 @@ class TlsStream:
         # Data of a record that was longer than what its reader had room for.
         self._inner = memoryview(bytearray(MOST_INNER_BYTES))
         self._rest = self._inner[:0]
-        # Records for the kernel.
-        self._leaving = memoryview(bytearray(_CHUNK_BYTES))
-        self._sealed = 0
         find_dead_peers(self._socket)
 
     def wait(self) -> bool:
@@ -90,15 +84,11 @@ class TlsStream:
         Raises:
             PeerUnreachable: The peer went away or was too slow.
         """
-        for part in parts:
-            left = memoryview(part)
-            while left:
-                left = left[self._sealing.add(left) :]
-                if self._sealing.held == MOST_DATA_BYTES:
-                    self._seal(deadline)
-        if self._sealing.held:
-            self._seal(deadline)
-        self._flush(deadline)
+        try:
+            for records in self._sealing.message(parts):
+                self._in(deadline, partial(self._socket.sendall, records))
+        except MessageRefused as error:
+            raise self._gone(error.seen) from error
 
     def idle(self) -> bool:
         """Whether another call may use the connection: it is open, and nothing has arrived.
@@ -126,11 +116,11 @@ class TlsStream:
 
     def _open(self, target: memoryview, deadline: Deadline) -> memoryview:
         """Opens the next record, into ``target`` if that has room; returns the unfilled part of it."""
-        record = self._record(deadline)
-        length = inner_bytes(record)
-        fits = length <= len(target)  # the type also; the next record overwrites it
-        inner = target[:length] if fits else self._inner[:length]
         try:
+            record = self._record(deadline)
+            length = inner_bytes(record)
+            fits = length <= len(target)  # the type also; the next record overwrites it
+            inner = target[:length] if fits else self._inner[:length]
             count = self._opening.open(record, inner)
         except MessageRefused as error:
             raise self._gone(error.seen) from error
@@ -143,38 +133,18 @@ class TlsStream:
 
     def _record(self, deadline: Deadline) -> memoryview:
         """The next record."""
-        while (end := self._next_end()) > self._to:
-            rest = self._to - self._from
-            self._arrived[:rest] = self._arrived[self._from : self._to]
-            self._from, self._to = 0, rest
-            count = self._in(deadline, partial(self._socket.recv_into, self._arrived[rest:]))
+        while True:
+            here = self._arrived[self._from : self._to]
+            if len(here) >= HEAD_BYTES and len(here) >= (length := record_bytes(here)):
+                self._from += length
+                return here[:length]
+            self._arrived[: len(here)] = here
+            self._from, self._to = 0, len(here)
+            free = self._arrived[self._to :]
+            count = self._in(deadline, partial(self._socket.recv_into, free))
             if not count:
                 raise self._gone("it closed the connection")
             self._to += count
-        record, self._from = self._arrived[self._from : end], end
-        return record
-
-    def _next_end(self) -> int:
-        """The end of the next record in ``_arrived``, or of its header if that is not here yet."""
-        head = self._arrived[self._from : self._from + HEAD_BYTES]
-        if self._to < self._from + HEAD_BYTES:
-            return self._from + HEAD_BYTES
-        try:
-            return self._from + record_bytes(head)
-        except MessageRefused as error:
-            raise self._gone(error.seen) from error
-
-    def _seal(self, deadline: Deadline) -> None:
-        try:
-            self._sealed += self._sealing.seal(self._leaving[self._sealed :])
-        except MessageRefused as error:
-            raise self._gone(error.seen) from error
-        if self._sealed > _CHUNK_BYTES - MOST_RECORD_BYTES:
-            self._flush(deadline)
-
-    def _flush(self, deadline: Deadline) -> None:
-        leaving, self._sealed = self._leaving[: self._sealed], 0
-        self._in(deadline, partial(self._socket.sendall, leaving))
 
     def _in(self, deadline: Deadline, step: partial[int] | partial[None]) -> int:
         left = min(SILENCE_SECONDS, deadline.remaining())

@@ -20,7 +20,7 @@ _PEER_SECONDS = 600.0
 # At these sizes a run trains for ten seconds or more on two cores.
 _SMALL, _LARGE = 128, 32
 _LONG = 1024  # until the table's memory has been touched
-_ROUNDS, _WHOLE_ROUNDS = 32, 4
+_ROUNDS, _WHOLE_ROUNDS, _FLARE_ROUNDS = 32, 4, 8
 SCALES = {
     "HFL 4 x 128": Setup("hfl", 4, 128, steps=_SMALL),
     "HFL 4 x 2,048": Setup("hfl", 4, 2048, steps=_LARGE),
@@ -44,6 +44,7 @@ GROWTH = {
 PYTHONS = {
     "torch_single": "COTERIE_BENCHMARK_TORCH_PYTHON",
     "flower_round": "COTERIE_BENCHMARK_FLOWER_PYTHON",
+    "flare_round": "COTERIE_BENCHMARK_FLARE_PYTHON",
 }
 
 
@@ -72,7 +73,7 @@ class Suite:
         return self._overheads(EXCHANGE)
 
     def peers(self) -> dict[str, Compared]:
-        """Attested Coterie against stock TensorFlow's server, one process, and Flower's rounds."""
+        """Attested Coterie against stock TensorFlow's server, one process, and rounds of Flower and FLARE."""
         return {
             name: take_turns(
                 {
@@ -87,6 +88,9 @@ class Suite:
                     ),
                     "flower, with table": self._peer(
                         "flower_round", replace(setup, steps=_WHOLE_ROUNDS), "whole"
+                    ),
+                    "flare, dense only": self._peer(
+                        "flare_round", replace(setup, steps=_FLARE_ROUNDS), "dense"
                     ),
                 },
                 self.repeat,

@@ -72,6 +72,12 @@ MUTATIONS = (
         "every handshake's traffic secrets stay in memory as long as its connection",
     ),
     _streams(
+        "short-records",
+        "                if begun and not self._full:\n",
+        "                if not self:\n",
+        "a peer's message of records of one byte costs this node a thousand times what it costs the peer",
+    ),
+    _streams(
         "used-beyond-its-keys",
         " or records > MOST_RECORDS // 2:",
         ":",

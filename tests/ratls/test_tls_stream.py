@@ -131,10 +131,35 @@ def test_what_came_with_the_message_before_is_waited_for_no_longer() -> None:
         assert received(there, 6) == b"second"
 
 
-def test_many_small_records_with_data_are_no_reason_to_end() -> None:
+@pytest.mark.parametrize(
+    "records",
+    [
+        pytest.param([b"len", b"gth!"], id="of the length"),
+        pytest.param(
+            [b"length!" + b"x" * 100, b"x" * 16_384, b"x" * 3_516], id="behind the length"
+        ),
+        pytest.param([b"length!", b"x" * 16_000, b"x" * 4_000], id="of the rest"),
+        pytest.param(
+            [b"length!" + b"x" * 16_377, b"x" * 3_000, b"x" * 623], id="behind a full one"
+        ),
+    ],
+)
+def test_short_records_within_a_message_end_the_connection(records: list[bytes]) -> None:
+    """They would make a peer's message dearer for this node than for the peer."""
     with sealed() as (stream, other, sealing):
-        other.sendall(b"".join(sealing.record(b"x") for _ in range(500)))
-        assert received(stream, 500) == b"x" * 500
+        other.sendall(b"".join(map(sealing.record, records)))
+        with pytest.raises(PeerUnreachable) as refused:
+            assert received(stream, 7) == b"length!"
+            received(stream, 20_000)
+    assert refused.value.seen == "a short record that does not end a message"
+
+
+def test_the_length_of_a_message_may_have_a_record_of_its_own() -> None:
+    with sealed() as (stream, other, sealing):
+        for record in (b"length!", b"x" * 16_384, b"x" * 3_616):
+            other.sendall(sealing.record(record))
+        assert received(stream, 7) == b"length!"
+        assert received(stream, 20_000) == b"x" * 20_000
 
 
 OF_NO_NODE = "a record that no node sends"
@@ -160,13 +185,14 @@ NO_RECORD = "something else than a record of a node"
         ),
     ],
 )
-@pytest.mark.parametrize("before", [b"", b"wo"])
+@pytest.mark.parametrize("before", [b"", b"words before"])
 def test_what_no_node_sends_ends_the_connection(
     octets: Callable[[Sealer], bytes], seen: str, before: bytes
 ) -> None:
     with sealed() as (stream, other, sealing):
         if before:
             other.sendall(sealing.record(before))
+            assert received(stream, len(before)) == before
         other.sendall(octets(sealing))
         with pytest.raises(PeerUnreachable) as refused:
             received(stream, 5)
@@ -200,19 +226,18 @@ def test_a_connection_ends_with_what_its_keys_protect() -> None:
 @settings(deadline=None)
 @given(data=st.data())
 def test_changed_bytes_never_become_data(data: st.DataObject) -> None:
-    """A prefix of what was sent may arrive; then the connection ends."""
-    told = [b"a" * 30, b"b" * 7]
+    """The message before may arrive; then the connection ends."""
+    told = b"a" * 30, b"b" * 7
     with sealed() as (stream, other, sealing):
         octets = bytearray(b"".join(sealing.record(one) for one in told))
         place = data.draw(st.integers(0, len(octets) - 1))
         octets[place] ^= data.draw(st.integers(1, 255))
         other.sendall(octets)
         other.shutdown(socket.SHUT_WR)
-        target = bytearray(37)
-        with pytest.raises(PeerUnreachable):
-            stream.receive_into(memoryview(target), Deadline.after(SECONDS))
         if place >= 30 + 22:
-            assert target[:30] == told[0]
+            assert received(stream, 30) == told[0]
+        with pytest.raises(PeerUnreachable):
+            received(stream, 7)
 
 
 def test_a_peer_that_closes_between_messages_is_no_error() -> None:
@@ -228,10 +253,10 @@ def test_a_peer_that_closes_between_messages_is_no_error() -> None:
 
 def test_a_peer_that_goes_away_within_a_message_cannot_be_reached() -> None:
     with sealed() as (stream, other, sealing):
-        other.sendall(sealing.record(b"wo"))
+        other.sendall(sealing.record(b"x" * 16_384))
         other.shutdown(socket.SHUT_RDWR)
         with pytest.raises(PeerUnreachable) as refused:
-            received(stream, 5)
+            received(stream, 20_000)
         assert refused.value.seen == "it closed the connection"
         assert not stream.wait()
 
@@ -239,10 +264,10 @@ def test_a_peer_that_goes_away_within_a_message_cannot_be_reached() -> None:
 def test_a_message_that_does_not_end_in_time_is_given_up() -> None:
     deadline = Switched(Deadline.after(SECONDS).at)
     with sealed() as (stream, other, sealing):
-        other.sendall(sealing.record(b"wo"))
+        other.sendall(sealing.record(b"x" * 16_384))
         deadline.passed.set()
         with pytest.raises(PeerUnreachable) as refused:
-            received(stream, 5, deadline)
+            received(stream, 20_000, deadline)
     assert refused.value.seen == "it did not end its message in time"
 
 

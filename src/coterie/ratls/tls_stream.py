@@ -17,6 +17,7 @@ from coterie.errors import MessageRefused, PeerUnreachable
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.record_protection import (
     HEAD_BYTES,
+    MOST_DATA_BYTES,
     MOST_INNER_BYTES,
     MOST_RECORDS,
     Octets,
@@ -50,6 +51,9 @@ class TlsStream:
         # Data of a record that was longer than what its reader had room for.
         self._inner = memoryview(bytearray(MOST_INNER_BYTES))
         self._rest = self._inner[:0]
+        # Whether the last record was full. One that is not ends a message, or a part of it that is
+        # read by itself: so a message has few records for its length.
+        self._full = False
         find_dead_peers(self._socket)
 
     def wait(self) -> bool:
@@ -70,9 +74,13 @@ class TlsStream:
         Raises:
             PeerUnreachable: The peer went away or was too slow, or sent something else than records.
         """
+        begun = bool(self._rest)
         while target:
             if not self._rest:
+                if begun and not self._full:
+                    raise self._gone("a short record that does not end a message")
                 target = self._open(target, deadline)
+                begun = True
             if self._rest:
                 count = min(len(self._rest), len(target))
                 target[:count], self._rest = self._rest[:count], self._rest[count:]
@@ -126,6 +134,7 @@ class TlsStream:
             raise self._gone(error.seen) from error
         if not count:
             raise self._gone("it closed the connection")
+        self._full = count == MOST_DATA_BYTES
         if fits:
             return target[count:]
         self._rest = inner[:count]

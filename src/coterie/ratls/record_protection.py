@@ -103,8 +103,8 @@ class Sealing(_Direction):
         """Seals the first bytes of ``_inner`` into one record; returns its length."""
         inner = self._inner[: held + 1]
         inner[held] = kind
-        head = _head(held)
         end = held + _OVERHEAD_BYTES
+        head = record_head(end - HEAD_BYTES)
         target[:HEAD_BYTES] = head
         self._cipher.encrypt_into(self._nonce(), inner, head, target[HEAD_BYTES:end])
         return end
@@ -160,9 +160,9 @@ def inner_bytes(record: memoryview) -> int:
     return len(record) - HEAD_BYTES - _TAG_BYTES
 
 
-def _head(data: int) -> bytes:
-    """Header of a record with so many bytes of data."""
-    return _OPENING + (data + _OVERHEAD_BYTES - HEAD_BYTES).to_bytes(2)
+def record_head(length: int) -> bytes:
+    """Header of application data, behind which ``length`` bytes follow (RFC 8446, 5.2)."""
+    return _OPENING + length.to_bytes(2)
 
 
 def _expand(secret: bytes, label: bytes, length: int) -> bytes:

@@ -22,6 +22,7 @@ from OpenSSL import SSL
 
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed
 from coterie.ratls.deadline import Deadline
+from coterie.ratls.record_protection import record_head
 from coterie.ratls.records import Records, broken_off, tls_failed
 from coterie.ratls.tls_context import Judge, Shown, names, tls_context
 from coterie.ratls.traffic_secrets import Taken, TrafficSecrets
@@ -31,8 +32,6 @@ ALPN = b"coterie-ra-tls/1"
 _READ_BYTES = 1 << 16
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 1 << 22
-# Header of application data (RFC 8446, 5.2); two bytes of length follow.
-_DATA_HEAD = b"\x17\x03\x03"
 
 T = TypeVar("T")
 
@@ -146,7 +145,7 @@ class TlsConnection:
         Raises:
             PeerUnreachable: The peer went away or was too slow.
         """
-        self._records.write(_head_of(len(data)) + data)
+        self._records.write(record_head(len(data)) + data)
 
     def hear(self, length: int) -> bytes:
         """Receives the other side's message of ``length`` bytes.
@@ -155,7 +154,7 @@ class TlsConnection:
             HandshakeFailed: It sent something else, such as the alert that it refused this side.
             PeerUnreachable: It went away or was too slow.
         """
-        record, head = self._records.read(), _head_of(length)
+        record, head = self._records.read(), record_head(length)
         if record.startswith(head):
             return record.removeprefix(head)
         self._connection.bio_write(record)
@@ -275,7 +274,3 @@ def _wait(sock: socket.socket, events: int, deadline: Deadline) -> bool:
     poll = select.poll()
     poll.register(sock, events)
     return bool(poll.poll(deadline.remaining() * 1000))
-
-
-def _head_of(length: int) -> bytes:
-    return _DATA_HEAD + length.to_bytes(2)

@@ -19,13 +19,15 @@ pytestmark = pytest.mark.system
 ROOT = REPOSITORY
 HEARS = ("env", "--default-signal=HUP")  # also where the tests themselves were started by nohup
 FIRST_PROCESS = ("unshare", "--pid", "--fork", "--kill-child")
-# Minutes inside of one call into C, which no signal interrupts.
+# "ready" is written, and minutes go by, inside of one call into C: no handler runs in between.
 DEEP_IN_C = """
-import hashlib
+import hashlib, operator, os
+from functools import partial
 from coterie.termination import end_in_order
 end_in_order()
-print("ready", flush=True)
-hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+ready = partial(os.write, 1, b"ready\\n")
+busy = partial(hashlib.pbkdf2_hmac, "sha256", b"", b"", 2**31 - 1)
+all(map(operator.call, (ready, busy)))
 """
 
 

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from coterie.cli import console, demo
 from coterie.cli.console import Screen
-from coterie.cli.status import peers_table
+from coterie.cli.status import peers_table, states_of
 from coterie.contract import Contract
 from coterie.ps.progress import Progress
 from coterie.runs.result import result_of
-from coterie.status.messages import SeenPeer
+from coterie.status.messages import SeenPeer, SeenRun
 from tests.report.runs import HFL, MEASUREMENT, comparison, outcome
 
 WORDS = " ".join(f"word{i}" for i in range(60))
@@ -62,7 +62,7 @@ def peers(until: int = 1_795_984_500) -> None:
             until=until,
         )
     ]
-    console.print_table(peers_table(HFL, "ps0", overview(), seen))
+    console.print_table(peers_table(HFL, "ps0", states_of(SeenRun.of(overview())), seen))
 
 
 @pytest.mark.parametrize("columns", [80, 81, 100, None])

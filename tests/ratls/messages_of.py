@@ -19,7 +19,7 @@ from coterie.ratls.messages import (
 )
 from coterie.ratls.schema import Message
 from coterie.ratls.voucher import Voucher
-from coterie.status.messages import Answer, Ask, SeenPeer, SeenRun
+from coterie.status.messages import Answer, Ask, ClusterAnswer, SeenCluster, SeenPeer, SeenRun
 
 LAST_SECOND = 253_402_300_799
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -86,6 +86,14 @@ _RUNS = st.builds(
     left_out=_NODES,
     checkpoint=st.none() | st.tuples(_COUNTS, exactly(32)),
 )
+_CLUSTERS = st.builds(
+    SeenCluster,
+    phase=st.sampled_from(["waiting", "running"]),
+    missing=_NODES,
+    program=exactly(32),
+    refusals=_COUNTS,
+    refused_calls=st.none() | _COUNTS,
+)
 _PEERS = st.builds(
     SeenPeer,
     node=NAMES,
@@ -109,6 +117,14 @@ STATUS: st.SearchStrategy[Message] = st.one_of(
         voucher=st.binary(min_size=1, max_size=100),
         collateral=st.binary(max_size=300),
         run=_RUNS,
+        peers=st.lists(_PEERS, max_size=3).map(tuple),
+    ),
+    st.builds(
+        ClusterAnswer,
+        quote=st.binary(min_size=1, max_size=300),
+        voucher=st.binary(min_size=1, max_size=100),
+        collateral=st.binary(max_size=300),
+        cluster=_CLUSTERS,
         peers=st.lists(_PEERS, max_size=3).map(tuple),
     ),
     REFUSALS,

@@ -33,7 +33,7 @@ from coterie.ratls.messages import (
 from coterie.ratls.schema import Codec, Message, Record
 from coterie.ratls.voucher import Voucher
 from coterie.status.messages import PROTOCOL as STATUS_PROTOCOL
-from coterie.status.messages import Answer, Ask, SeenPeer, SeenRun
+from coterie.status.messages import Answer, Ask, ClusterAnswer, SeenCluster, SeenPeer, SeenRun
 from tests.ratls.messages_of import CLAIMS, HANDSHAKE, KEYS, STATUS, VOUCHERS
 
 BOUNDS = {"max_bytes": 1 << 21, "max_items": 200}
@@ -121,7 +121,7 @@ def parts_of(kind: object) -> Iterator[object]:
 def test_the_walk_finds_every_model() -> None:
     assert {
         Acceptance, Answer, Ask, Claims, ContractMessage, EvidenceMessage, Grant, Hello, KeyRequest,
-        Refusal, SeenPeer, SeenRun, ServerHello, Voucher,
+        Refusal, SeenCluster, SeenPeer, SeenRun, ServerHello, Voucher,
     } <= set(MODELS)  # fmt: skip
 
 
@@ -231,6 +231,17 @@ def answer(progress: Progress, collateral: bytes, peers: tuple[SeenPeer, ...]) -
     )
 
 
+CLUSTER = ClusterAnswer(
+    quote=b"quote",
+    voucher=b"voucher",
+    collateral=b"",
+    cluster=SeenCluster(
+        phase="running", missing=("w2",), program=b"p" * 32, refusals=2, refused_calls=None
+    ),
+    peers=(SEEN,),
+)
+
+
 FRAMED: dict[tuple[str, str], tuple[Message, Codec]] = {
     ("handshake", "hello"): (Hello(nonce=NONCE, wants_collateral=True), CODEC),
     ("handshake", "evidence"): (
@@ -265,6 +276,7 @@ FRAMED: dict[tuple[str, str], tuple[Message, Codec]] = {
     ),
     ("status", "answer"): (answer(TRAINING, b"{}", (SEEN,)), STATUS_PROTOCOL.codec),
     ("status", "answer at the end"): (answer(ENDED, b"", ()), STATUS_PROTOCOL.codec),
+    ("status", "answer of a cluster"): (CLUSTER, STATUS_PROTOCOL.codec),
     ("status", "refusal"): (REFUSAL, STATUS_PROTOCOL.codec),
 }
 PAPERS = {

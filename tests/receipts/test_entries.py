@@ -110,8 +110,9 @@ def test_base64_has_one_spelling(text: str) -> None:
 
 def test_kinds_are_known_by_their_names() -> None:
     assert sorted(KINDS) == [
-        "attested", "begun", "checkpoint", "collateral", "contract", "failed", "joined", "left_out",
-        "outcome", "refused", "restarted", "resumed", "returned", "server", "start",
+        "attested", "begun", "checkpoint", "collateral", "contract", "ended", "failed", "joined",
+        "left_out", "outcome", "program", "refused", "restarted", "resumed", "returned", "server",
+        "start",
     ]  # fmt: skip
 
 

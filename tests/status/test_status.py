@@ -50,6 +50,8 @@ from coterie.status.messages import (
     PROTOCOL,
     Answer,
     Ask,
+    ClusterAnswer,
+    SeenCluster,
     SeenPeer,
     SeenRun,
     answer_bytes,
@@ -73,11 +75,21 @@ OVERVIEW = Progress(
 )
 
 
+CLUSTER = SeenCluster(
+    phase="waiting",
+    missing=("bolt-worker",),
+    program=b"\5" * 32,
+    refusals=3,
+    refused_calls=1,
+)
+
+
 @dataclass
 class Scene:
     """A server with visitors, and who asks it."""
 
     world: World = field(default_factory=World)
+    overview: Progress | SeenCluster = OVERVIEW
     peers: list[Peer] = field(default_factory=list)
     refused: list[CoterieError] = field(default_factory=list)
     address: Address = field(default_factory=lambda: Address("127.0.0.1", 1))
@@ -87,7 +99,7 @@ class Scene:
         self, trust: TrustContext | None = None, *, visitors: bool = True
     ) -> Iterator[None]:
         server = trust or self.world.trust("ps0", incarnation=5)
-        status = StatusService(server, lambda: OVERVIEW, lambda: tuple(self.peers))
+        status = StatusService(server, lambda: self.overview, lambda: tuple(self.peers))
 
         def admit(peer: Peer) -> int:
             self.peers.append(peer)
@@ -150,6 +162,7 @@ def scene() -> Scene:
 def test_every_party_of_the_contract_may_look(scene: Scene, party: str) -> None:
     with scene.serving():
         said = scene.ask(party=party)
+    assert isinstance(said.answer, Answer)
     assert said.answer.run.progress == OVERVIEW
     assert said.answer.peers == ()
     assert said.verdict.simulated
@@ -386,6 +399,10 @@ RUN = SeenRun.of(OVERVIEW)
 ASKED = Ask(party="acme", signature=b"\1" * 64, nonce=b"\2" * 32, wants_collateral=True)
 ANSWER = Answer(quote=b"q", voucher=b"v", collateral=b"", run=RUN, peers=(PEER,))
 
+CLUSTER_ANSWER = ClusterAnswer(
+    quote=b"q", voucher=b"v", collateral=b"", cluster=CLUSTER, peers=(PEER,)
+)
+
 
 def decode(message: Message) -> Message:
     return PROTOCOL.codec.decode(
@@ -401,12 +418,34 @@ def test_where_the_run_stands_comes_back_whole(checkpoint: DurableCheckpoint | N
     assert answer.run.progress == progress
 
 
+@pytest.mark.parametrize("refused_calls", [None, 0, 7])
+def test_where_a_cluster_stands_comes_back_whole(refused_calls: int | None) -> None:
+    cluster = CLUSTER.model_copy(update={"refused_calls": refused_calls})
+    said = CLUSTER_ANSWER.model_copy(update={"cluster": cluster})
+    assert decode(said) == said
+
+
+def test_a_visitor_of_a_cluster_sees_its_program_and_who_is_missing(scene: Scene) -> None:
+    scene.overview = CLUSTER
+    with scene.serving():
+        said = scene.ask()
+    assert isinstance(said.answer, ClusterAnswer)
+    assert said.answer.cluster == CLUSTER
+
+
 def test_an_answer_holds_nothing_of_anybodys_data() -> None:
     fields = {
         "phase", "incarnation", "step", "steps", "joined", "missing", "silent", "left_out",
         "checkpoint",
     }  # fmt: skip
     assert set(Progress.__dataclass_fields__) == set(SeenRun.model_fields) == fields
+    assert set(SeenCluster.model_fields) == {
+        "phase", "missing", "program", "refusals", "refused_calls",
+    }  # fmt: skip
+
+
+def cluster(**changed: object) -> dict[str, object]:
+    return {"cluster": CLUSTER.model_copy(update=changed)}
 
 
 def run(**changed: object) -> dict[str, object]:
@@ -427,6 +466,10 @@ def peers(**changed: object) -> dict[str, object]:
         (ANSWER, {"quote": b""}, "quote: "),
         (ANSWER, {"voucher": b""}, "voucher: "),
         (ANSWER, run(phase="sleeping"), "run.phase: "),
+        (CLUSTER_ANSWER, cluster(phase="training"), "cluster.phase: "),
+        (CLUSTER_ANSWER, cluster(missing=("x\n",)), "cluster.missing.0: "),
+        (CLUSTER_ANSWER, cluster(program=b"p"), "cluster.program: "),
+        (CLUSTER_ANSWER, cluster(refused_calls=-1), "cluster.refused_calls: "),
         (ANSWER, run(step=-1), "run.step: "),
         (ANSWER, run(step=True), "run.step: "),
         (ANSWER, run(joined=("x",) * 1025), "run.joined: "),

@@ -14,6 +14,7 @@ from coterie.cli.options import (
     ContractFile,
     EndWithParent,
     Listen,
+    MetricsPort,
     NodeName,
     OtherAddresses,
     PccsUrl,
@@ -86,12 +87,7 @@ def node(
             file_okay=False,
         ),
     ] = None,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(
-            help="Serve Prometheus metrics at http://127.0.0.1:PORT/metrics.", min=1, max=65535
-        ),
-    ] = None,
+    metrics_port: MetricsPort = None,
     compare_alone: Annotated[
         bool,
         typer.Option(

@@ -35,6 +35,12 @@ PccsUrl = Annotated[
 CollateralFolder = Annotated[
     Path | None, typer.Option(help="Directory of collateral (real TEEs only).", file_okay=False)
 ]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        help="Serve Prometheus metrics at http://127.0.0.1:PORT/metrics.", min=1, max=65535
+    ),
+]
 TensorBoard = Annotated[
     Path | None,
     typer.Option("--tensorboard", metavar="DIR", help="Write TensorBoard's event files there."),

@@ -83,7 +83,7 @@ def verify(
         does_not_prove(found, parents, compared=expected is not None),
     )
     if model is not None:
-        _check_model(found.contract_digest, found.outcome.model_digest, model)
+        _check_model(found.contract_digest, found.model_digest, model)
     if as_json:
         console.print_json(
             {
@@ -147,10 +147,18 @@ def _file_of(path: Path) -> Path:
     return written[0] if len(written) == 1 and not kept.exists() else kept
 
 
-def _check_model(contract_digest: str, digest: str, path: Path) -> None:
+def _check_model(contract_digest: str, digest: str | None, path: Path) -> None:
     """Refuses a model file that is not the run's. Reading has already checked its digests."""
     from coterie.trained.trained_model import TrainedModel
 
+    if digest is None:
+        raise ReceiptRefused(
+            "the receipt names no model: it is of a TensorFlow cluster, whose program keeps its own",
+            place="the model",
+            expected="the receipt of a run of `coterie run` or `coterie node`",
+            seen="a TensorFlow cluster's",
+            remedy="leave --model away",
+        )
     found = TrainedModel.read(path)
     for what, expected, seen in (
         ("contract", contract_digest, found.contract_digest.hex()),

@@ -15,11 +15,10 @@ from coterie.cli.options import AsJson, CollateralFolder, PccsUrl
 from coterie.errors import SignatureRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from coterie.contract import Contract
-    from coterie.ps.progress import Progress
-    from coterie.status.messages import SeenPeer
+    from coterie.status.messages import Answered, SeenCluster, SeenPeer, SeenRun
 
 
 def status(
@@ -35,15 +34,17 @@ def status(
     ],
     node: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Which shard must answer; the only one if absent."),
+        typer.Option(
+            metavar="NAME", help="Which node must answer; the only parameter server if absent."
+        ),
     ] = None,
     pccs_url: PccsUrl = None,
     collateral: CollateralFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a running parameter server for its status; this changes nothing.
+    """Ask a running parameter server, or a TensorFlow node, for its status; this changes nothing.
 
-    The server proves itself as it does to nodes. Any party of the contract may ask.
+    It proves itself as it does to nodes. Any party of the contract may ask.
 
     Example: coterie status 10.0.0.7:7440 --contract mine.toml --party-key acme.pem
     """
@@ -72,16 +73,14 @@ def status(
     said = ask_status(
         Address.parse(address), name, trust, key, _party_of(agreed, public_key_text(key))
     )
-    run, peers = said.answer.run.progress, said.answer.peers
+    run, peers = _progress(said.answer), said.answer.peers
     facts: dict[str, object] = {
         "node": name,
         "stamp": "SIMULATED" if said.verdict.simulated else said.verdict.tee,
         "tcb_status": said.verdict.tcb_status,
         "measurements": dict(said.verdict.measurements),
         "process_incarnation": said.incarnation,
-        **asdict(run),
-        "checkpoint": run.checkpoint
-        and {"step": run.checkpoint.step, "digest": run.checkpoint.digest.hex()},
+        **_facts(run),
         "peers": [
             {
                 **peer.model_dump(),
@@ -96,26 +95,63 @@ def status(
         return
     say = console.out.print
     say(f"{name}: {run.phase}  [bold]{facts['stamp']}[/]", highlight=False)
-    kept = run.checkpoint
-    say(
-        f"step {run.step} of {run.steps or '?'}; checkpoint "
-        + (f"at step {kept.step}, {kept.digest.hex()[:16]}" if kept else "none yet"),
-        highlight=False,
-    )
-    console.print_table(peers_table(agreed, name, run, peers))
+    for line in _words(run):
+        say(line, highlight=False)
+    console.print_table(peers_table(agreed, name, states_of(run), peers))
 
 
-def peers_table(contract: Contract, server: str, run: Progress, peers: Sequence[SeenPeer]) -> Table:
-    """A table of all nodes but the asked server; times to the minute, to fit 80 columns."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for title in ("node", "run", "attested, UTC", "until", "platform", "measurement"):
-        table.add_column(title, no_wrap=True)
-    states = {
+def _progress(answer: Answered) -> SeenRun | SeenCluster:
+    from coterie.status.messages import Answer, ClusterAnswer
+
+    assert isinstance(answer, Answer | ClusterAnswer)
+    return answer.run if isinstance(answer, Answer) else answer.cluster
+
+
+def _facts(run: SeenRun | SeenCluster) -> dict[str, object]:
+    """The progress, as JSON holds it."""
+    from coterie.status.messages import SeenRun
+
+    if not isinstance(run, SeenRun):
+        return {**run.model_dump(exclude={"program"}), "program": run.program.hex()}
+    progress = run.progress
+    kept = progress.checkpoint
+    checkpoint = kept and {"step": kept.step, "digest": kept.digest.hex()}
+    return {**asdict(progress), "checkpoint": checkpoint}
+
+
+def _words(run: SeenRun | SeenCluster) -> tuple[str, ...]:
+    """The progress beside the phase, for people."""
+    from coterie.status.messages import SeenRun
+
+    if isinstance(run, SeenRun):
+        kept = run.progress.checkpoint
+        checkpoint = f"at step {kept.step}, {kept.digest.hex()[:16]}" if kept else "none yet"
+        return (f"step {run.step} of {run.steps or '?'}; checkpoint {checkpoint}",)
+    calls = "not inspected" if run.refused_calls is None else f"{run.refused_calls} refused"
+    return (f"program {run.program.hex()}", f"refusals {run.refusals}; calls {calls}")
+
+
+def states_of(run: SeenRun | SeenCluster) -> dict[str, str]:
+    """What nodes are doing, by name."""
+    from coterie.status.messages import SeenRun
+
+    if not isinstance(run, SeenRun):
+        return dict.fromkeys(run.missing, "missing")
+    return {
         **dict.fromkeys(run.joined, "joined"),
         **dict.fromkeys(run.missing, "missing"),
         **dict.fromkeys(run.silent, "silent"),
         **dict.fromkeys(run.left_out, "left out"),
     }
+
+
+def peers_table(
+    contract: Contract, server: str, states: Mapping[str, str], peers: Sequence[SeenPeer]
+) -> Table:
+    """A table of all nodes but the asked server; times to the minute, to fit 80 columns."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for title in ("node", "run", "attested, UTC", "until", "platform", "measurement"):
+        table.add_column(title, no_wrap=True)
     seen = {peer.node: peer for peer in peers}
     for entry in contract.nodes:
         if entry.name == server:

@@ -33,7 +33,9 @@ def start_program(contract: Contract, node: Node, mounts: Mounts, options: NodeO
             seen="an image for Coterie's own training",
             remedy="build it with `coterie build gramine --image tensorflow`",
         )
+    from coterie.contract.signatures import valid_signatures
     from coterie.tensorflow.node import Start, agreed_program, run_node
 
     program = agreed_program(contract, mounts.contract, mounts.program)
-    run_node(Start(contract, node, program, (), options), printed())
+    signatures = valid_signatures(contract, mounts.contract)
+    run_node(Start(contract, node, program, (), options, signatures=signatures), printed())

@@ -163,13 +163,20 @@ def _known(node: Node, error: CoterieError | OSError) -> CoterieError:
     return error
 
 
-def end_with_parent() -> None:
-    """Ends this process when its parent ends, which holds the other end of standard input."""
+def end_with_parent(before_end: Callable[[], None] = lambda: None) -> None:
+    """Ends this process when its parent ends, which holds the other end of standard input.
+
+    Args:
+        before_end: Called before the end, on a thread of its own.
+    """
 
     def watch() -> None:
         # Do not use sys.stdin: a thread that holds its lock makes the interpreter abort at exit.
         while os.read(0, 4096):
             pass
-        os._exit(1)
+        try:
+            before_end()
+        finally:
+            os._exit(1)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()

@@ -15,6 +15,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from coterie.attestation.verdict import Verdict
+from coterie.contract import Contract
 from coterie.contract.schema import Name
 from coterie.runs.records import Validated, WorkerAbsence
 
@@ -59,6 +60,11 @@ Text = Annotated[str, Field(max_length=400), AfterValidator(_printable)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Stamp = Literal["SIMULATED", "sgx", "tdx"]
 ServerReason = Literal["start", "restart", "renewal"]
+Ending = Literal["returned", "failed", "stopped"]
+Format = Literal[2, 3]
+RUN_FORMAT: Format = 2
+# Its own number: older releases do not know the entries of TensorFlow clusters.
+CLUSTER_FORMAT: Format = 3
 
 
 class Body(BaseModel):
@@ -70,7 +76,7 @@ class Body(BaseModel):
 
 
 class Server(Body):
-    """Shard 0 introduces its key, which signs this entry and those after it.
+    """The node that writes the receipt introduces its key, which signs this entry and those after it.
 
     Attributes:
         reason: ``start`` of the receipt, ``restart`` of the process, or ``renewal`` of the key.
@@ -102,7 +108,8 @@ class Agreement(Body):
     """The contract of the run.
 
     Attributes:
-        format: Version of receipts.
+        format: Version of receipts: ``CLUSTER_FORMAT`` if the contract is for a TensorFlow program,
+            otherwise ``RUN_FORMAT``.
         stamp: ``SIMULATED`` if the TEE proves nothing.
         digest: The contract's digest.
         contract: The contract's canonical form, without addresses.
@@ -111,11 +118,16 @@ class Agreement(Body):
 
     kind = "contract"
 
-    format: Literal[2]
+    format: Format
     stamp: Stamp
     digest: Hex32
     contract: dict[str, JsonValue]
     signatures: Annotated[tuple[PartySignature, ...], Field(strict=False)]
+
+
+def format_of(contract: Contract) -> Format:
+    """Version of the receipts of a contract's runs."""
+    return RUN_FORMAT if contract.tensorflow is None else CLUSTER_FORMAT
 
 
 class Signed(Body):
@@ -237,6 +249,36 @@ class PeerRefused(Body):
 
     error: Text
     reason: Text
+
+
+class ProgramBegun(Body):
+    """The server's TensorFlow program begins: all nodes that it speaks with were attested.
+
+    Attributes:
+        program: SHA-256 of the program.
+        wheel: Digest of the installed TensorFlow's code.
+    """
+
+    kind = "program"
+
+    program: Hex32
+    wheel: Hex32
+
+
+class ProgramEnded(Body):
+    """The server's process ends: its program has, or the process was told to end.
+
+    Attributes:
+        how: ``returned`` or ``failed``: the program; ``stopped``: the process was told to end.
+        refused_calls: Refused calls of attested nodes; absent where calls are not inspected.
+        not_kept: As in ``Outcome``.
+    """
+
+    kind = "ended"
+
+    how: Ending
+    refused_calls: Count | None
+    not_kept: dict[Name, Count]
 
 
 class RunBegun(Body):

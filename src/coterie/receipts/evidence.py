@@ -132,7 +132,7 @@ class EvidenceJudge:
     def _judge_server(self, entry: Entry, server: entry_types.Server) -> None:
         der = octets(server.certificate)
         at = self._at or entry.at
-        lead = self.contract.by_role("ps")[0].name
+        lead = self.contract.receipt_keeper().name
         source: CollateralSource
         if server.collateral is not None:
             source = _Named(self._collateral[entries.collateral_digest(server.collateral)])

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from coterie.receipts import entry_types
+from coterie.receipts.cluster_history import ClusterHistory
 from coterie.receipts.entries import Entry
 from coterie.receipts.findings import Findings
 from coterie.text import printable
 
+_ENDINGS: dict[entry_types.Ending, str] = {
+    "returned": "the program returned",
+    "failed": "the program failed",
+    "stopped": "the process was told to end",
+}
 _TEES = {"SIMULATED": "a simulated TEE", "sgx": "an SGX enclave", "tdx": "a TDX guest"}
 
 
 def proves(found: Findings) -> tuple[str, ...]:
     """What an accepted receipt proves, under the assumptions that ``does_not_prove`` lists."""
-    contract, outcome, history = found.contract, found.outcome, found.history
-    digest = found.contract_digest
+    lines = [*_signed(found), *_upgrades(found)]
+    lines += _of_a_run(found) if found.cluster is None else _of_a_cluster(found, found.cluster)
+    return _clean(lines)
+
+
+def _signed(found: Findings) -> list[str]:
+    """Who wrote it under which contract, and who proved itself."""
+    contract, digest = found.contract, found.contract_digest
     signers = ", ".join(found.signers)
-    server = contract.by_role("ps")[0].name
-    lines = [
+    server = contract.receipt_keeper().name
+    return [
         (
             f"No byte was changed since {server} wrote it: {found.entries} entries, each signed by a key "
             "that was made in its TEE."
@@ -29,8 +41,38 @@ def proves(found: Findings) -> tuple[str, ...]:
             "their evidence and their parties' vouchers were judged again, here."
         ),
     ]
-    lines += [*_upgrades(found), *_start(found)]
-    workers = [node.name for node in contract.nodes if node.name in history.data_sets]
+
+
+def _of_a_cluster(found: Findings, cluster: ClusterHistory) -> list[str]:
+    """What a TensorFlow cluster's receipt tells of the program."""
+    assert cluster.begun is not None  # of an accepted receipt
+    names = [node.name for node in found.contract.nodes if node.name in cluster.joins]
+    starts = ", ".join(f"{name} {cluster.joins[name]}" for name in names)
+    server = found.contract.receipt_keeper().name
+    lines = [
+        (
+            f"A TensorFlow cluster ran, under program {cluster.begun.program} and TensorFlow {cluster.begun.wheel}: "
+            f"{server} measured both before it began the program, and each of {', '.join(names)} proved before "
+            "that that it is under the contract, which names both."
+        ),
+        f"Starts that proved themselves, by node: {starts}.",
+    ]
+    if cluster.refused_calls is not None:
+        lines.append(
+            f"Calls of TensorFlow were inspected at {server}; refused were {cluster.refused_calls:,}."
+        )
+    if cluster.starts > 1:
+        lines.append(f"{server}'s process was started {cluster.starts} times.")
+    if cluster.endings:
+        lines.append(f"How it ended: {', '.join(_ENDINGS[how] for how in cluster.endings)}.")
+    return lines
+
+
+def _of_a_run(found: Findings) -> list[str]:
+    """What a run's receipt tells of the training."""
+    outcome, history = found.outcome, found.history
+    lines = _start(found)
+    workers = [node.name for node in found.contract.nodes if node.name in history.data_sets]
     for worker in workers:  # in the contract's order, not the order of joining
         brought = history.data_sets[worker]
         lines.append(
@@ -63,7 +105,7 @@ def proves(found: Findings) -> tuple[str, ...]:
         lines.append(f"It was validated {len(outcome.validations):,} times while it was trained.")
     if outcome.optimizer_state is not None:
         lines.append(f"What its optimizers keep has digest {outcome.optimizer_state}.")
-    return _clean(lines)
+    return lines
 
 
 def _upgrades(found: Findings) -> list[str]:
@@ -150,8 +192,16 @@ def does_not_prove(
             f"That the contract is yours: compare its digest, {digest}, with the one that you signed, or "
             "give --contract."
         )
+    if found.cluster is None:
+        lines.append(
+            "That the data are true, or the parties' own: the digests say which data, not what is in them."
+        )
+    else:
+        lines.append(
+            "What was trained on which data, for how many steps, and what came of it: TensorFlow's own servers "
+            "do not tell, so the receipt names no data, step, checkpoint or model."
+        )
     lines += [
-        "That the data are true, or the parties' own: the digests say which data, not what is in them.",
         (
             "How the other shards of the server and the workers judged each other: each did by the same "
             "contract, which their measurements stand for."
@@ -166,7 +216,12 @@ def does_not_prove(
         ),
         "What was done before the first or after the last entry, with the model least of all.",
     ]
-    if found.history.starts > 1:
+    if found.cluster is not None:
+        lines.append(
+            "That all was told: its host could cut off the end of what a process wrote before it was killed, and "
+            "everything after the last entry."
+        )
+    elif found.history.starts > 1:
         lines.append(
             f"That all was told: the server was started {found.history.starts} times. Before each restart its host "
             "could cut off what came after the last checkpoint, which shows as no gap: refusals, attestations, "
@@ -207,6 +262,11 @@ def _sentence(entry: Entry) -> str:  # noqa: PLR0911, PLR0912 (one line per kind
             return f"{node} takes part again from step {step} on"
         case entry_types.PeerRefused(error=error, reason=reason):
             return f"refused a peer: {error}: {reason}"
+        case entry_types.ProgramBegun(program=program, wheel=wheel):
+            return f"all nodes proved themselves; program {program} begins, TensorFlow {wheel}"
+        case entry_types.ProgramEnded(how=how, refused_calls=calls):
+            refused = "" if calls is None else f"; refused calls: {calls:,}"
+            return f"{_ENDINGS[how]}{refused}"
         case entry_types.RunBegun(run=run):
             return f"run {run} begins"
         case entry_types.StartTaken(node=node, model=model, step=step):

@@ -8,8 +8,12 @@ from datetime import datetime
 from coterie.attestation.verdict import Verdict
 from coterie.contract import Contract
 from coterie.ratls.verify import JudgedCertificate
+from coterie.receipts.cluster_history import ClusterHistory
 from coterie.receipts.entry_types import Outcome, Stamp
 from coterie.receipts.history import History
+
+# Only runs of Coterie's own engine have these.
+_RUN_ONLY = ("start", "data_sets", "went_back", "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,6 @@ class Findings:
         signers: Parties with valid signatures on the contract in the receipt.
         proved: All evidence in it.
         history: The history of the run.
-        outcome: The last entry.
         entries: Number of entries.
         head: Hash of the last entry, hex. A contract names the receipt by it.
         first: Time of the first entry, UTC.
@@ -93,7 +96,6 @@ class Findings:
     signers: tuple[str, ...]
     proved: tuple[Proved, ...]
     history: History
-    outcome: Outcome
     entries: int
     head: str
     first: datetime
@@ -101,9 +103,25 @@ class Findings:
     judged_at: datetime | None
 
     @property
+    def cluster(self) -> ClusterHistory | None:
+        """The history, if it is that of a TensorFlow cluster."""
+        return self.history if isinstance(self.history, ClusterHistory) else None
+
+    @property
+    def outcome(self) -> Outcome:
+        """The last entry of a run's receipt. A TensorFlow cluster's has none: see ``cluster``."""
+        assert self.history.outcome is not None
+        return self.history.outcome
+
+    @property
     def updates(self) -> int:
-        """Number of updates that the model holds, of this run and of its start."""
+        """Number of updates that a run's model holds, of this run and of its start."""
         return self.contract.updates_before + self.outcome.model_step
+
+    @property
+    def model_digest(self) -> str | None:
+        """Digest of the model, if the receipt names one."""
+        return None if self.cluster is not None else self.outcome.model_digest
 
     @property
     def gaps(self) -> tuple[str, ...]:
@@ -111,9 +129,9 @@ class Findings:
         return tuple(self.history.gaps)
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON holds it."""
-        history = self.history
-        return {
+        """As JSON holds it. What a TensorFlow cluster's receipt does not tell is null."""
+        history, cluster = self.history, self.cluster
+        told: dict[str, object] = {
             "accepted": True,
             "stamp": self.stamp,
             "contract": self.contract.name,
@@ -137,5 +155,7 @@ class Findings:
             "failures": history.failures,
             "gaps": list(self.gaps),
             "counted_only": history.counted_only,
-            "outcome": self.outcome.model_dump(mode="json"),
+            "outcome": None if cluster else self.outcome.model_dump(mode="json"),
+            "tensorflow": cluster and cluster.to_dict(),
         }
+        return told if cluster is None else {**told, **dict.fromkeys(_RUN_ONLY)}

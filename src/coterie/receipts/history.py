@@ -52,7 +52,7 @@ class History:
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
-        self._lead = contract.by_role("ps")[0].name
+        self._lead = contract.receipt_keeper().name
         self._roles = {node.name: node.role for node in contract.nodes}
         self._attested: set[tuple[str, int]] = set()
         self._known: dict[int, str] = {}
@@ -108,8 +108,17 @@ class History:
                 self.failures.append(f"{error}: {reason}")
             case entry_types.Outcome() as outcome:
                 self._concluded(entry, outcome)
+            case entry_types.ProgramBegun() | entry_types.ProgramEnded():
+                raise entry.refused("the contract is not for a TensorFlow program", "none", "one")
             case _:
                 pass
+
+    def close(self) -> None:
+        """Checks the end of a receipt; a run's always ends with the outcome (``read_receipt``).
+
+        Raises:
+            ReceiptRefused: Too much is missing.
+        """
 
     # --- one kind each -------------------------------------------------------------------------
 
@@ -221,9 +230,7 @@ class History:
         self._check_going(entry, "the run ends")
         nodes = len(self._contract.nodes)
         entry.check_same("the outcome is of another number of nodes", nodes, outcome.nodes)
-        for what, number in sorted(outcome.not_kept.items()):
-            whom = "refusals" if what == "refused" else f"attestations of {what}"
-            self.counted_only.append(f"{number} more {whom}")
+        self._count_only(outcome.not_kept)
         if self._contract.start is not None and self.start is None and not self.gaps:
             raise entry.refused(
                 "the run did not go on from what the contract names",
@@ -233,6 +240,11 @@ class History:
             self._check_schedule(entry, outcome)
             self._check_absences(entry, outcome)
         self._check_end(entry, outcome)
+
+    def _count_only(self, not_kept: dict[str, int]) -> None:
+        for what, number in sorted(not_kept.items()):
+            whom = "refusals" if what == "refused" else f"attestations of {what}"
+            self.counted_only.append(f"{number} more {whom}")
 
     def _check_going(self, entry: Entry, what: str) -> None:
         """Checks that the server has begun or resumed a run since its start."""

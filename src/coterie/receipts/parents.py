@@ -47,7 +47,7 @@ def walk(
             path,
             "it is of no run in the line that the receipt goes on from",
             _named(start) if start is not None else "none: the first run of the line began anew",
-            f"receipt {one.head}, model {one.outcome.model_digest}",
+            f"receipt {one.head}, model {one.model_digest or 'none'}",
         )
     return tuple(line)
 
@@ -61,9 +61,11 @@ def _verified(path: Path, verify: Callable[[Path], Findings]) -> Findings:
 
 
 def _is_named(one: Findings, start: StartSection) -> bool:
+    if one.cluster is not None:
+        return False  # it has no outcome that a run could start from
     if start.receipt is not None:
         return one.head == start.receipt
-    return one.outcome.model_digest == start.model
+    return one.model_digest == start.model
 
 
 def _check_outcome(path: Path, parent: Findings, start: StartSection) -> None:

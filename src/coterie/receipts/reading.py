@@ -9,12 +9,13 @@ from coterie.chained_log import bounded_lines
 from coterie.errors import ReceiptRefused
 from coterie.receipts.chain import Chain
 from coterie.receipts.entries import MAX_LINE_BYTES, Entry, decode_line, refused
+from coterie.receipts.entry_types import RUN_FORMAT, Agreement
 
 
 def read_entries(path: Path) -> Iterator[Entry]:
     """The entries of a receipt, each checked against those before it.
 
-    It is not checked that the last entry is the outcome; ``read_receipt`` does that.
+    It is not checked that a run's last entry is the outcome; ``read_receipt`` does that.
 
     Raises:
         ReceiptRefused: The file cannot be read, or a byte of it was changed; the place is named.
@@ -32,15 +33,19 @@ def read_entries(path: Path) -> Iterator[Entry]:
 
 
 def read_receipt(path: Path) -> Iterator[Entry]:
-    """The entries of a finished receipt.
+    """The entries of a finished receipt. That of a TensorFlow cluster may end at any entry.
 
     Raises:
-        ReceiptRefused: As for ``read_entries``; or the last entry is not the outcome.
+        ReceiptRefused: As for ``read_entries``; or a run's last entry is not the outcome.
     """
-    chain_end = None
+    chain_end, is_run = None, True
     for entry in read_entries(path):
         chain_end = entry
+        if isinstance(entry.body, Agreement):
+            is_run = entry.body.format == RUN_FORMAT
         yield entry
+    if not is_run:
+        return
     seen = f"a {chain_end.body.kind} entry" if chain_end else "nothing"
     if chain_end is None or chain_end.body.kind != "outcome":
         raise refused(

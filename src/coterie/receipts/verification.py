@@ -18,6 +18,7 @@ from coterie.contract import Contract, agreed_digest, contract_digest, contract_
 from coterie.contract.signatures import ContractSignature, verify_signature, verify_signatures
 from coterie.errors import ReceiptRefused
 from coterie.receipts import entries, entry_types
+from coterie.receipts.cluster_history import ClusterHistory
 from coterie.receipts.entries import Entry
 from coterie.receipts.evidence import EvidenceJudge, within
 from coterie.receipts.findings import Findings
@@ -52,9 +53,8 @@ class Verifier:
         self._history: History | None = None
         self._waiting: list[Entry] = []
         self._first: datetime | None = None
-        self._last: datetime | None = None
+        self._last: Entry | None = None
         self._count = 0
-        self._head = ""
 
     def take(self, entry: Entry) -> None:
         """Verifies an entry; the server's own evidence is deferred until all collateral was read.
@@ -64,8 +64,7 @@ class Verifier:
         """
         self._count += 1
         self._first = self._first or entry.at
-        self._last = entry.at
-        self._head = entry.digest
+        self._last = entry
         match entry.body:
             case entry_types.Server() as server:
                 self._evidence.keep_server(entry, server)
@@ -104,10 +103,10 @@ class Verifier:
         """
         self.check_servers()
         history = self._history
-        assert history is not None  # `read_receipt` refuses a receipt without contract and outcome
-        assert history.outcome is not None
+        assert history is not None  # `read_receipt` refuses a receipt without a contract
         assert self._first is not None
         assert self._last is not None
+        history.close()
         return Findings(
             contract=self._evidence.contract,
             contract_digest=self._evidence.digest.hex(),
@@ -115,11 +114,10 @@ class Verifier:
             signers=self._signers,
             proved=tuple(self._evidence.proved),
             history=history,
-            outcome=history.outcome,
             entries=self._count,
-            head=self._head,
+            head=self._last.digest,
             first=self._first,
-            last=self._last,
+            last=self._last.at,
             judged_at=self._at,
         )
 
@@ -136,6 +134,10 @@ class Verifier:
             if expected not in {agreed, contract_digest(contract)}:
                 raise _another_contract(self._expected, contract, entry.place, digest)
         tee = contract.trust.tee
+        what = "it is of another kind of run than the contract's"
+        entry.check_same(
+            what, f"format {entry_types.format_of(contract)}", f"format {agreement.format}"
+        )
         stamp: entry_types.Stamp = "SIMULATED" if tee == "simulated" else tee
         entry.check_same("it bears the wrong stamp", stamp, agreement.stamp)
         signatures = [
@@ -145,7 +147,7 @@ class Verifier:
         self._stamp = stamp
         self._signers = tuple(one.party for one in signatures)
         self._evidence.judge_by(contract, agreed, self._appraiser_of(contract))
-        self._history = History(contract)
+        self._history = (History if contract.tensorflow is None else ClusterHistory)(contract)
 
 
 def _another_contract(

@@ -121,9 +121,31 @@ class RunDirectory:
         """
         self._keep_model(result)
         write_result(self.path, result)
+        self.delete_keys()
+
+    def delete_keys(self) -> None:
+        """Deletes the temporary keys: the run has ended, and nobody shall vouch by them any more.
+
+        Raises:
+            EnvironmentUnfit: They cannot be deleted.
+        """
         with writing(self._keys):
             if self._keys.exists():
                 shutil.rmtree(self._keys)
+
+    def check_unfinished(self) -> None:
+        """Checks that no run of a TensorFlow cluster has ended here.
+
+        Raises:
+            OutputInUse: The directory has the receipt of such a run.
+        """
+        if (self.path / RECEIPT).exists():
+            raise OutputInUse(
+                f"{self.path} holds a run that has ended",
+                expected="a new directory, or that of a run that has failed",
+                seen=RECEIPT,
+                remedy="name another directory",
+            )
 
     def _keep_model(self, result: RunResult) -> None:
         """Copies the model to the run's top level, if a node of the run received it."""

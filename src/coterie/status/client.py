@@ -21,7 +21,7 @@ from coterie.ratls.schema import NONCE_BYTES
 from coterie.ratls.trust import RelyingParty
 from coterie.ratls.verify import CertificateJudge
 from coterie.ratls.voucher import Voucher, verify_voucher
-from coterie.status.messages import PROTOCOL, Answer, Ask, answer_bytes, answer_items
+from coterie.status.messages import PROTOCOL, Answered, Ask, answer_bytes, answer_items
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class AttestedStatus:
         incarnation: Its incarnation.
     """
 
-    answer: Answer
+    answer: Answered
     verdict: Verdict
     incarnation: int
 
@@ -42,7 +42,7 @@ class AttestedStatus:
 def ask_status(
     address: Address, node: str, trust: RelyingParty, key: Ed25519PrivateKey, party: str
 ) -> AttestedStatus:
-    """Asks a parameter server for the progress of the run.
+    """Asks a parameter server, or a node of a TensorFlow cluster, for its progress.
 
     Args:
         address: Its attestation port; an untrusted hint.
@@ -84,7 +84,7 @@ def ask_status(
         exchange.send(ask)
         nodes = len(trust.contract.nodes)
         most = answer_bytes(nodes, stapled=ask.wants_collateral)
-        answer = exchange.receive(Answer, most=most, items=answer_items(nodes))
+        answer = exchange.receive(Answered, most=most, items=answer_items(nodes))
         # Check the voucher first: it is cheap to check, and no stranger has one.
         voucher = Voucher.from_cbor(answer.voucher)
         verify_voucher(voucher, judged.claims, contract=trust.contract, at=at)

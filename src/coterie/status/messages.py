@@ -1,15 +1,15 @@
-"""The messages between a guest and a parameter server (version 2).
+"""The messages between a guest and a parameter server or a TensorFlow cluster's node (version 2).
 
 After TLS 1.3 at the attestation port (application protocol ``coterie-status/1``):
 
 1. The guest sends a nonce and its party's signature on this TLS session.
-2. The server sends a quote made for this session, its voucher, and the run's progress; or it
-   refuses with a reason.
+2. The server sends a quote made for this session, its voucher, and the progress of the run or
+   cluster; or it refuses with a reason.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field
 
@@ -107,14 +107,31 @@ class SeenRun(Record):
         return Progress(**fields)
 
 
-class Answer(Message):
-    """The server's only message.
+class SeenCluster(Record):
+    """A TensorFlow node's view of its cluster. TensorFlow's servers tell no steps and no results.
+
+    Attributes:
+        phase: ``waiting`` for nodes, or ``running`` the program.
+        missing: Nodes that are not attested, or cannot be dialled yet.
+        program: SHA-256 of the program, which this process has measured.
+        refusals: Handshakes, connections and calls that were reported as refused.
+        refused_calls: Calls of attested nodes that were refused; absent where none are inspected.
+    """
+
+    phase: Literal["waiting", "running"]
+    missing: _PerNode[Name]
+    program: Digest
+    refusals: Count
+    refused_calls: Count | None
+
+
+class Answered(Message):
+    """The server's only message: of one of the two kinds below.
 
     Attributes:
         quote: The server's quote for this session.
         voucher: The server's voucher, CBOR.
         collateral: Collateral for the quote, JSON; empty unless requested.
-        run: The run's progress.
         peers: The attested nodes.
     """
 
@@ -122,15 +139,27 @@ class Answer(Message):
     quote: QuoteBytes
     voucher: Annotated[bytes, Field(min_length=1, max_length=MAX_VOUCHER_BYTES)]
     collateral: Staple
-    run: SeenRun
     peers: _PerNode[SeenPeer]
+
+
+class Answer(Answered):
+    """A parameter server's; ``run`` is the run's progress."""
+
+    run: SeenRun
+
+
+class ClusterAnswer(Answered):
+    """A TensorFlow node's, in a message of its own kind, which older releases do not know."""
+
+    KIND = "cluster"
+    cluster: SeenCluster
 
 
 PROTOCOL = Protocol(
     alpn=b"coterie-status/1",
     exporter_label=b"EXPORTER-coterie-status-1",
     label=b"coterie status 1\0",
-    codec=Codec(Ask, Answer, Refusal, between="server and visitor"),
+    codec=Codec(Ask, Answer, ClusterAnswer, Refusal, between="server and visitor"),
 )
 
 

@@ -12,7 +12,17 @@ from coterie.ratls.guests import Reception, Visit
 from coterie.ratls.peer import Peer
 from coterie.ratls.request import Exchange, fresh_evidence, told_of_refusals
 from coterie.ratls.trust import TrustContext
-from coterie.status.messages import ASK_BYTES, PROTOCOL, Answer, Ask, SeenPeer, SeenRun
+from coterie.status.messages import (
+    ASK_BYTES,
+    PROTOCOL,
+    Answer,
+    Answered,
+    Ask,
+    ClusterAnswer,
+    SeenCluster,
+    SeenPeer,
+    SeenRun,
+)
 
 
 @dataclass(frozen=True)
@@ -21,12 +31,12 @@ class StatusService:
 
     Attributes:
         trust: This node's trust.
-        overview: Gives the run's progress.
+        overview: Gives the progress of the run or cluster.
         peers: Gives the attested nodes.
     """
 
     trust: TrustContext
-    overview: Callable[[], Progress]
+    overview: Callable[[], Progress | SeenCluster]
     peers: Callable[[], tuple[Peer, ...]]
 
     @property
@@ -52,7 +62,7 @@ class StatusService:
         with told_of_refusals(visit.connection):
             exchange.send(self._answer(exchange, visit))
 
-    def _answer(self, exchange: Exchange, visit: Visit) -> Answer:
+    def _answer(self, exchange: Exchange, visit: Visit) -> Answered:
         ask = exchange.receive(Ask, most=ASK_BYTES)
         try:
             verify_statement(
@@ -72,13 +82,16 @@ class StatusService:
             staple=ask.wants_collateral,
             at=visit.at,
         )
-        return Answer(
-            quote=quote,
-            voucher=visit.credentials.voucher.to_cbor(),
-            collateral=staple,
-            run=SeenRun.of(self.overview()),
-            peers=tuple(_seen(peer) for peer in self._newest_peers()),
-        )
+        seen = self.overview()
+        common = {
+            "quote": quote,
+            "voucher": visit.credentials.voucher.to_cbor(),
+            "collateral": staple,
+            "peers": tuple(_seen(peer) for peer in self._newest_peers()),
+        }
+        if isinstance(seen, SeenCluster):
+            return ClusterAnswer.model_validate({**common, "cluster": seen})
+        return Answer.model_validate({**common, "run": SeenRun.of(seen)})
 
     def _newest_peers(self) -> tuple[Peer, ...]:
         """The newest peer of each node; a renewed certificate is pinned beside the old one."""

@@ -1,8 +1,7 @@
-"""A TensorFlow cluster in plaintext, as stock TensorFlow runs it: the measure for ``coterie tensorflow``.
+"""What ``coterie tensorflow`` costs: a cluster in plaintext and an attested one, in turn.
 
-On loopback only. The program and its TF_CONFIG are the same, but for the addresses. Both clusters are up all
-the time, and one of them stands still (SIGSTOP) while the other trains, a second each: what else the machine does
-slows both, so the ratio of two neighbouring seconds means something.
+Both clusters are up all the time, and one of them stands still (SIGSTOP) while the other trains, a second
+each: what else the machine does slows both, so the ratio of two neighbouring seconds means something.
 
     python -m benchmarks.clusters [--pairs 40] [--batch 128] [--every 20]
 """
@@ -10,89 +9,50 @@ slows both, so the ratio of two neighbouring seconds means something.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from statistics import median, quantiles
+from tempfile import TemporaryDirectory
 
 from coterie.contract import Contract, load_contract
-from coterie.nodes.children import thread_environment
-from coterie.tensorflow.cluster import tf_config
+from coterie.plaintext import cluster
 
-_SECONDS = 600
 _SECONDS_TO_END = 20
 _PARTS = 2  # per turn
 _EXAMPLES = Path(__file__).parents[1] / "examples" / "tensorflow"
 _CLUSTER, _PROGRAM = _EXAMPLES / "cluster.toml", _EXAMPLES / "dlrm_in_graph.py"
 
 
-@contextmanager
-def plain_cluster(
-    contract: Contract, program: Path, arguments: list[str], chiefs: int | None
-) -> Iterator[subprocess.Popen[str]]:
-    """Runs every node of a contract as plain TensorFlow, for the length of a block.
-
-    Args:
-        contract: Names the nodes; nothing else of it counts.
-        program: What they run.
-        arguments: Its arguments.
-        chiefs: Where the chief's output goes, as ``subprocess`` has it; all else goes nowhere.
-
-    Yields:
-        The chief.
-    """
-    with ExitStack() as stack:
-        sockets = [
-            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in contract.nodes
-        ]
-        real = [f"127.0.0.1:{sock.getsockname()[1]}" for sock in sockets]
-    environment = thread_environment(contract)
-    running: dict[str, subprocess.Popen[str]] = {}
-    try:
-        for node in contract.nodes:
-            config = tf_config(contract, node)
-            for i, address in enumerate(real):
-                config = config.replace(json.dumps(f"239.67.0.{i}:2222"), json.dumps(address))
-            running[node.role if node.role == "chief" else node.name] = subprocess.Popen(
-                [sys.executable, str(program), *arguments],
-                stdout=chiefs if node.role == "chief" else subprocess.DEVNULL,
-                stderr=chiefs if node.role == "chief" else subprocess.DEVNULL,
-                text=True,
-                env={**environment, "TF_CONFIG": config},
-            )
-        yield running["chief"]
-    finally:
-        for process in running.values():
-            process.kill()
-            process.communicate()
-
-
 def run_plain_cluster(contract: Contract, program: Path, arguments: list[str]) -> list[str]:
-    """Runs a plain cluster until the chief has ended.
+    """Runs a plain cluster until the chief has ended, or in mode hfl the workers.
 
     Args:
-        contract: As in ``plain_cluster``.
+        contract: Names the nodes.
         program: What every node runs.
         arguments: Its arguments.
 
     Returns:
-        What the chief printed, line by line.
+        What the chief printed, line by line; in mode hfl the workers, one after the other.
 
     Raises:
-        RuntimeError: The chief's program failed.
+        NodeFailed: A node's program failed.
     """
-    with plain_cluster(contract, program, arguments, subprocess.PIPE) as chief:
-        said, errors = chief.communicate(timeout=_SECONDS)
-        if chief.returncode:
-            raise RuntimeError(errors[-2000:])
-        return said.splitlines()
+    said: dict[str, list[str]] = {}
+    with TemporaryDirectory(prefix="coterie-plain-") as folder:
+        cluster.run_plain_cluster(
+            contract,
+            program,
+            arguments,
+            Path(folder),
+            printed=lambda node, line: said.setdefault(node, []).append(line),
+        )
+    telling = contract.by_role("chief" if contract.mode == "sdt" else "worker")
+    return [line for node in telling for line in said.get(node.name, [])]
 
 
 class Side:
@@ -142,7 +102,7 @@ class Side:
     def _part(self) -> None:
         assert self._process.stdout is not None
         while line := self._process.stdout.readline():
-            if line.startswith("step "):
+            if " loss " in line:
                 self.losses.append(line)
                 if len(self.losses) % self._every == 0:
                     return
@@ -151,6 +111,34 @@ class Side:
     def _signal(self, number: int) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
+
+
+def in_turn(one: Side, other: Side, pairs: int) -> list[tuple[float, float]]:
+    """Lets two clusters train in turn; returns the seconds per step of both, pair by pair."""
+    one.warm_up()
+    other.warm_up()
+    return [(one.seconds_per_step(_PARTS), other.seconds_per_step(_PARTS)) for _ in range(pairs)]
+
+
+def compared(
+    pairs: list[tuple[float, float]], workers: int, batch: int, one: str, other: str
+) -> str:
+    """A line with the median ratio of pairs.
+
+    Args:
+        pairs: As ``in_turn`` returns them.
+        workers: Number of workers.
+        batch: Examples of a worker in a step.
+        one: What the first of each pair is.
+        other: What the second is.
+    """
+    low, middle, high = quantiles((slower / faster for faster, slower in pairs), n=4)
+    examples = [workers * batch / median(side) for side in zip(*pairs, strict=True)]
+    return (
+        f"{workers} x {batch}: {middle:.3f}x, median of {len(pairs)} pairs "
+        f"(half of them between {low:.3f} and {high:.3f}); "
+        f"{one} {examples[0]:.0f} examples/s, {other} {examples[1]:.0f}\n"
+    )
 
 
 def main() -> None:
@@ -166,8 +154,14 @@ def main() -> None:
     arguments = ["--steps", str(10**6)]
     arguments += ["--every", str(options.every), "--batch", str(options.batch)]
     if options.plain:
-        with plain_cluster(load_contract(_CLUSTER), _PROGRAM, arguments, None) as chief:
-            chief.wait()
+        with TemporaryDirectory(prefix="coterie-plain-") as folder:
+            cluster.run_plain_cluster(
+                load_contract(_CLUSTER),
+                _PROGRAM,
+                arguments,
+                Path(folder),
+                printed=lambda node, line: print(line, flush=True) if node == "chief" else None,
+            )
         return
     own = [sys.executable, "-m", "benchmarks.clusters", *sys.argv[1:], "--plain"]
     coterie = [sys.executable, "-m", "coterie", "tensorflow", "run", str(_CLUSTER), str(_PROGRAM)]
@@ -176,23 +170,11 @@ def main() -> None:
             stack.enter_context(closing(Side(command, options.every)))
             for command in (own, [*coterie, "--", *arguments])
         )
-        plain.warm_up()
-        attested.warm_up()
-        pairs = [
-            (plain.seconds_per_step(_PARTS), attested.seconds_per_step(_PARTS))
-            for _ in range(options.pairs)
-        ]
+        pairs = in_turn(plain, attested, options.pairs)
         for one, other in zip(plain.losses, attested.losses, strict=False):
             if one != other:
                 raise RuntimeError(f"the losses differ: plain {one}, attested {other}")
-    ratios = sorted(slower / faster for faster, slower in pairs)
-    low, middle, high = quantiles(ratios, n=4)
-    examples = [2 * options.batch / median(side) for side in zip(*pairs, strict=True)]
-    sys.stdout.write(
-        f"2 x {options.batch}: {middle:.3f}x, median of {len(ratios)} pairs "
-        f"(half of them between {low:.3f} and {high:.3f}); "
-        f"plain {examples[0]:.0f} examples/s, attested {examples[1]:.0f}\n"
-    )
+    sys.stdout.write(compared(pairs, 2, options.batch, "plain", "attested"))
 
 
 if __name__ == "__main__":

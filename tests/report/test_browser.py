@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
+from coterie.paper.page import write_page
 from coterie.report.record import read_run
 from coterie.report.writing import report_demo, report_folder
+from tests.paper.results import results
 from tests.report.runs import SDT, comparison, write_run
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -56,6 +58,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     write_run(folder / "run")
     write_run(folder / "sdt", SDT)
+    (folder / "paper").mkdir()
     write_run(folder / "bench" / "attested-0")
     write_run(folder / "bench" / "plaintext-0", transport="PLAINTEXT", seconds=3.0)
     runs = (read_run(folder / "run", "HFL"), read_run(folder / "sdt", "SDT"))
@@ -63,6 +66,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "run": report_folder(folder / "run"),
         "bench": report_folder(folder / "bench"),
         "demo": report_demo(folder, runs, comparison()),
+        "paper": write_page(results(), folder / "paper"),
     }
 
 
@@ -82,7 +86,7 @@ def opened(driver: webdriver.Chrome, page: Path, width: int, scheme: str) -> Non
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
-@pytest.mark.parametrize("name", ["run", "bench", "demo"])
+@pytest.mark.parametrize("name", ["run", "bench", "demo", "paper"])
 def test_the_report_in_a_browser(
     driver: webdriver.Chrome, pages: dict[str, Path], name: str, width: int, scheme: str
 ) -> None:

@@ -13,7 +13,7 @@ from coterie.report.palette import Shade, contrast
 
 TEXT = (palette.INK, palette.MUTED)
 MARKS = (*palette.SERIES, palette.IDLE)
-TEMPLATE = (files("coterie.report") / "templates" / "report.html.j2").read_text()
+TEMPLATE = (files("coterie.report") / "templates" / "style.css.j2").read_text()
 
 
 def own_colours(scheme: str) -> dict[str, str]:

@@ -70,6 +70,7 @@ DISTRIBUTIONS: Final[dict[ImageName, tuple[str, ...]]] = {
 _NOT_FOR_NODES: Final = (
     "coterie/api.py",
     "coterie/cli/*",
+    "coterie/paper/*",
     "coterie/plaintext/*",
     "coterie/report/*",
     "coterie/serving/*",

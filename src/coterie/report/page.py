@@ -182,7 +182,7 @@ def render(report: Report, sections: Sequence[Section], folder: Path) -> str:
         settings=[_settings(run.contract) for run in report.runs],
         measurements=[_measurements(run) for run in report.runs],
         receipts=[_link(run.receipt, folder) for run in report.runs],
-        theme=_theme(),
+        theme=theme(),
         version=__version__,
     )
 
@@ -368,7 +368,9 @@ def _start(contract: Contract) -> list[tuple[str, str]]:
     return [("went on from", f"step {start.step:,} of model {start.model}"), *more]
 
 
-def _theme() -> Markup:
+def theme() -> Markup:
+    """The palette as CSS variables, for light and dark."""
+
     def rules(*, dark: bool) -> str:
         return "".join(f"{s.variable}:{s.dark if dark else s.light};" for s in palette.ALL)
 

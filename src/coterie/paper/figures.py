@@ -1,0 +1,130 @@
+"""Figures of the experiment: curves of one setting, and times of all cases of a scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import median
+
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from coterie.paper.results import CaseResult, CurvePoint
+from coterie.report.drawing import Drawing, finish, new_figure
+from coterie.report.palette import INK, MUTED, SERIES
+
+_MEAN = 8  # points of a moving mean
+
+
+def loss_figure(cases: Sequence[CaseResult], setting: str) -> Drawing | None:
+    """Training loss by examples trained."""
+    return _curves(
+        cases, "loss", f"Loss, {setting}", "binary cross-entropy, nats", lambda point: point.loss
+    )
+
+
+def accuracy_figure(cases: Sequence[CaseResult], setting: str) -> Drawing | None:
+    """Training accuracy by examples trained."""
+    return _curves(
+        cases,
+        "accuracy",
+        f"Accuracy, {setting}",
+        "share of examples predicted right",
+        lambda point: point.accuracy,
+    )
+
+
+def time_figure(cases: Sequence[CaseResult]) -> Drawing | None:
+    """Training time of every case, natively and with the simulated TEE."""
+    bars = [
+        (one, environment, measured.seconds)
+        for one in cases
+        for environment, measured in (("native", one.native), ("RA-TLS", one.simulated))
+        if measured is not None
+    ]
+    if not bars:
+        return None
+    figure = new_figure(1.0 + 0.36 * len(bars))
+    axes = figure.subplots()
+    for place, (_, environment, seconds) in enumerate(bars):
+        middle = median(seconds)
+        colour = SERIES[0] if environment == "native" else SERIES[1]
+        axes.barh(place, middle, 0.7, color=colour.light)
+        if len(seconds) > 1:
+            axes.plot(seconds, [place] * len(seconds), "|", color=INK.light, markersize=8)
+        axes.annotate(
+            f"{middle:.1f} s",
+            (max(seconds), place),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            color=INK.light,
+        )
+    names = [f"{_short(one)}, {one.setting}: {environment}" for one, environment, _ in bars]
+    axes.set_yticks(range(len(bars)), names)
+    axes.tick_params(axis="y", labelcolor=INK.light, labelsize=8.5)
+    axes.set_ylim(len(bars) - 0.5, -0.5)
+    axes.set_xlim(0, max(max(seconds) for _, _, seconds in bars) * 1.25)
+    axes.set_xlabel("seconds of training")
+    axes.grid(visible=False, axis="y")
+    caption = "RA-TLS with the simulated TEE. Set-up, attestation and evaluation apart."
+    if max(len(seconds) for _, _, seconds in bars) > 1:
+        caption += " Bars: medians; ticks: each turn."
+    return finish(figure, f"{cases[0].scheme}-time", "Training time", caption)
+
+
+def _short(one: CaseResult) -> str:
+    if one.engine == "coterie":
+        return "Coterie"
+    return "TensorFlow" if one.synchronous else "TensorFlow async"
+
+
+def _curves(
+    cases: Sequence[CaseResult],
+    name: str,
+    title: str,
+    axis: str,
+    value: Callable[[CurvePoint], float | None],
+) -> Drawing | None:
+    figure = new_figure()
+    axes = figure.subplots()
+    drawn, later = 0, []
+    for place, one in enumerate(cases):
+        for measured, dashes, width, where in (
+            (one.native, "-", 3.4, "native"),
+            (one.simulated, (0, (3, 1.5)), 1.5, "RA-TLS"),
+        ):
+            if measured is None:
+                continue
+            known = [(point.examples, value(point)) for point in measured.curve]
+            points = [(x, y) for x, y in known if y is not None]
+            smooth = [
+                sum(y for _, y in part) / len(part)
+                for i in range(len(points))
+                if (part := points[max(0, i + 1 - _MEAN) : i + 1])
+            ]
+            axes.plot(
+                [x / 1000 for x, _ in points],
+                smooth,
+                color=SERIES[place % len(SERIES)].light,
+                linestyle=dashes,
+                linewidth=width,
+                alpha=0.45 if where == "native" else 1,
+                label=f"{_short(one)}, {where}",
+            )
+            later += smooth[len(smooth) // 20 :]
+            drawn += 1
+    if not later:
+        return None
+    margin = 0.1 * (max(later) - min(later)) or 0.01
+    axes.set_ylim(min(later) - margin, max(later) + margin)
+    axes.set_xlabel("thousand examples trained, of all workers")
+    axes.set_ylabel(axis)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    if name == "accuracy":
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.legend(labelcolor=MUTED.light, fontsize=8)
+    case = cases[0].case
+    caption = (
+        "On each step's own examples, before its update; moving means. Broad: native; dashed: RA-TLS with the "
+        "simulated TEE. Where the dashes lie on the broad line, both are equal."
+    )
+    return finish(figure, f"{case.scheme}-{case.setting}-{name}", title, caption)

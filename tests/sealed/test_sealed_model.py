@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -13,7 +14,13 @@ from coterie.cli.seal import seal_key, unseal
 from coterie.errors import CoterieError, ModelDamaged, OutputInUse, SealBroken
 from coterie.sealed.data_key import DataKey
 from coterie.sealed.sealed_file import CHUNK_BYTES
-from coterie.sealed.sealed_model import SealedModelFile, open_sealed_model, seal_model, sealed_name
+from coterie.sealed.sealed_model import (
+    VARIABLES_NAME,
+    SealedModelFile,
+    open_sealed_model,
+    seal_model,
+    sealed_name,
+)
 from coterie.trained.optimizer_state import STATE_NAME, read_state
 from coterie.trained.trained_model import MODEL_NAME, TrainedModel
 from tests.trained.test_optimizer_state import CONTRACT, state_octets
@@ -162,6 +169,20 @@ class TestCommands:
             "optimizer_state": state.digest.hex(),
             "model_digest": state.model.hex(),
         }
+
+    def test_a_programs_variables_are_opened_and_told_as_json(self, tmp_path: Path) -> None:
+        KEY.write(tmp_path / "acme.key")
+        path = tmp_path / "renamed"
+        with SealedModelFile(path, KEY, VARIABLES_NAME).writing(9) as target:
+            target.write(b"variables")
+        app = typer.Typer()
+        app.command()(unseal)
+        out = tmp_path / "v.npz"
+        words = [str(path), str(out), "--key", str(tmp_path / "acme.key"), "--json"]
+        told = json.loads(CliRunner().invoke(app, words).stdout)
+        assert told == {"file": str(out), "variables": hashlib.sha256(b"variables").hexdigest()}
+        assert out.read_bytes() == b"variables"
+        assert isinstance(self.run(unseal, path, out, "--key", tmp_path / "acme.key"), OutputInUse)
 
     def test_what_is_no_model_inside_is_not_written(self, tmp_path: Path) -> None:
         KEY.write(tmp_path / "acme.key")

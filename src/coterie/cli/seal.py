@@ -120,7 +120,7 @@ def unseal(
         Path,
         typer.Argument(
             metavar="SEALED",
-            help="What a node wrote: model.coterie.sealed or optimizer.coterie.sealed.",
+            help="What a node wrote: model.coterie.sealed, optimizer.coterie.sealed or variables.npz.sealed.",
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File for the content; a new one.")],
@@ -128,13 +128,13 @@ def unseal(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Open a sealed trained model, or its optimizers' state, on the party's own computer.
+    """Open a sealed trained model, its optimizers' state or variables, on the party's own computer.
 
     Example: coterie unseal model.coterie.sealed model.coterie --key acme-model.key
     """
     from coterie.errors import OutputInUse
     from coterie.sealed.data_key import DataKey
-    from coterie.sealed.sealed_model import open_sealed_model, sealed_name
+    from coterie.sealed.sealed_model import VARIABLES_NAME, open_sealed_model, sealed_name
     from coterie.trained.trained_model import MODEL_NAME, TrainedModel
 
     opener = DataKey.read(key)
@@ -143,7 +143,10 @@ def unseal(
     model = TrainedModel.from_bytes(octets, str(sealed)) if name == MODEL_NAME else None
     if out.exists():
         raise OutputInUse.exists(out)
-    if model is None:
+    if name == VARIABLES_NAME:
+        value = {"variables": _write_variables(octets, out)}
+        said = f"variables {value['variables']}"
+    elif model is None:
         state = _write_state(octets, out)
         value, said = {"optimizer_state": state.digest.hex()}, f"state {state.digest.hex()}"
         value["model_digest"] = state.model.hex()
@@ -155,6 +158,17 @@ def unseal(
         console.print_json({"file": str(out), **value})
         return
     typer.echo(f"{out}: {said}")
+
+
+def _write_variables(octets: memoryview, out: Path) -> str:
+    """Writes a program's variables; returns the file's SHA-256 in hex."""
+    import hashlib
+
+    from coterie.files import writing, written_aside
+
+    with writing(out), written_aside(out) as file:
+        file.write(octets)
+    return hashlib.sha256(octets).hexdigest()
 
 
 def _write_state(octets: memoryview, out: Path) -> StateSummary:

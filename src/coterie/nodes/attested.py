@@ -14,9 +14,9 @@ from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid, CoterieError
 from coterie.files import make_folder, writing
 from coterie.nodes.descriptors import OWN
-from coterie.nodes.fabric import Fabric, Service, no_key
+from coterie.nodes.fabric import Fabric, Service
 from coterie.nodes.options import NodeOptions
-from coterie.nodes.trust import node_trust, waiting_for
+from coterie.nodes.trust import data_key, model_key, node_trust, waiting_for
 from coterie.ps.call_metrics import CallObserver, ignore_call
 from coterie.ps.data_calls import MOST_PER_NODE, DataCalls
 from coterie.ps.methods import Port
@@ -146,15 +146,11 @@ class AttestedFabric(Fabric):
 
     @override
     def data_key(self, set_id: bytes) -> bytes:
-        if self._trust.keys is None:
-            raise no_key(self._node.name, "no key server")
-        return self._trust.keys.data_key(self._trust.credentials.current().identity, set_id)
+        return data_key(self._trust, set_id)
 
     @override
     def model_key(self) -> tuple[bytes, bytes] | None:
-        if self._trust.keys is None:
-            return None  # a simulated contract, whose party's key is on the host anyway
-        return self._trust.keys.model_key(self._trust.credentials.current().identity)
+        return model_key(self._trust)
 
     @override
     def checkpoint_key(self) -> bytes:

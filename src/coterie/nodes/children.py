@@ -10,7 +10,7 @@ import os
 import queue
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +76,12 @@ class Children:
 
     @contextmanager
     def started(
-        self, node: Node, command: Sequence[str], *, inherited: Sequence[int] = ()
+        self,
+        node: Node,
+        command: Sequence[str],
+        *,
+        inherited: Sequence[int] = (),
+        environment: Mapping[str, str] = {},
     ) -> Iterator[None]:
         """Runs a node while the context is open, or until it ends by itself.
 
@@ -84,6 +89,7 @@ class Children:
             node: The node.
             command: The command that starts it.
             inherited: Descriptors that it inherits.
+            environment: Variables besides this process's own.
 
         Raises:
             EnvironmentUnfit: Its log cannot be written.
@@ -99,7 +105,7 @@ class Children:
                 stderr=errors,
                 text=True,
                 errors="replace",
-                env=thread_environment(self._directory.contract),
+                env={**thread_environment(self._directory.contract), **environment},
                 pass_fds=inherited,
             )
         self.alive.add(node.name)

@@ -14,6 +14,7 @@ from coterie.data.examples import Examples
 from coterie.errors import CoterieError, DataError, PeerUnreachable
 from coterie.nodes.fabric import Fabric, ModelKeeper, NodeContext
 from coterie.nodes.options import NodeOptions
+from coterie.nodes.party_data import open_party_data
 from coterie.ps.farewell import farewell_of
 from coterie.runs.events import (
     DoneBefore,
@@ -216,27 +217,14 @@ def client_of(
 def _opener(
     contract: Contract, node: Node, fabric: Fabric, options: NodeOptions
 ) -> Callable[[], DataSet] | None:
-    """Opens the party's data set; a sealed one in memory, with a fetched key."""
     data = options.data
     if data is None:
         return None
-    from coterie.data.dataset import open_dataset
-    from coterie.sealed.sealed_dataset import SealedDataSet, check_owner, open_sealed_dataset
 
     def opened() -> DataSet:
-        sealed = SealedDataSet.at(data)
-        if sealed is None and options.sealed_only:
-            raise DataError(
-                f"the data set of node {node.name} is not sealed, or not there",
-                expected="what coterie seal wrote",
-                seen="something else",
-                remedy="seal it with coterie seal, and put the result where the node looks for data",
-            )
-        if sealed is None:
-            return open_dataset(data, contract.data, party=node.party)
-        check_owner(sealed, contract.data, party=node.party)
-        key = fabric.data_key(sealed.set_id)
-        return open_sealed_dataset(sealed, key, contract.data, party=node.party)
+        return open_party_data(
+            contract, node, data, fabric.data_key, sealed_only=options.sealed_only
+        )
 
     return opened
 

@@ -14,6 +14,7 @@ from coterie.attestation.tee.by_kind import open_tee
 from coterie.contract import Contract, Node
 from coterie.contract.signatures import load_party_key
 from coterie.errors import VoucherRefused
+from coterie.nodes.fabric import no_key
 from coterie.nodes.options import NodeOptions, check_share_options
 from coterie.ratls.credentials import Clock
 from coterie.ratls.trust import TrustContext, make_trust
@@ -92,6 +93,28 @@ def node_trust(
         incarnation=incarnation,
     )
     return replace(trust, keys=keys)
+
+
+def data_key(trust: TrustContext, set_id: bytes) -> bytes:
+    """Fetches the key of a node's sealed data set from its party's key server, 32 bytes.
+
+    Raises:
+        KeyRefused: The node has no key server, or it refuses.
+    """
+    if trust.keys is None:
+        raise no_key(trust.node.name, "no key server")
+    return trust.keys.data_key(trust.credentials.current().identity, set_id)
+
+
+def model_key(trust: TrustContext) -> tuple[bytes, bytes] | None:
+    """Fetches id and key for sealing a party's trained model, 32 bytes each.
+
+    None: the model may be kept open, because its party allows it, or the contract is simulated and
+    the party's key is on the host anyway.
+    """
+    if trust.keys is None:
+        return None
+    return trust.keys.model_key(trust.credentials.current().identity)
 
 
 def waiting_for(node: str, peer: str, on_event: EventSink) -> WaitSink:

@@ -1,4 +1,4 @@
-"""The trained model and its optimizers' state on another party's host, sealed for their party."""
+"""The trained model, its optimizers' state or a program's variables on another party's host, sealed for their party."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from coterie.trained.trained_model import MODEL_NAME, TrainedModel, model_writte
 
 SEALED = ".sealed"
 SEALED_MODEL_NAME = MODEL_NAME + SEALED
+VARIABLES_NAME = "variables.npz"
 
 
 @dataclass(frozen=True)
@@ -53,18 +54,19 @@ class SealedModelFile:
 
 
 def sealed_name(path: Path, key: DataKey) -> str:
-    """The sealed name of a file, ``model.coterie`` or ``optimizer.coterie``, whatever its path.
+    """The name under which a file was sealed, whatever its path.
 
     Raises:
-        SealBroken: It is neither; its beginning was altered, or it is sealed under another key.
+        SealBroken: It has none of the names; its beginning was altered, or it is sealed under another key.
     """
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            with suppress(SealBroken):
-                SealReader(file, size, _under(key, STATE_NAME)).chunk(0)
-                return STATE_NAME
-            file.seek(0)
+            for name in (STATE_NAME, VARIABLES_NAME):
+                with suppress(SealBroken):
+                    SealReader(file, size, _under(key, name)).chunk(0)
+                    return name
+                file.seek(0)
             SealReader(file, size, _under(key, MODEL_NAME)).chunk(0)
     except OSError as error:
         raise _unreadable(path, error) from error

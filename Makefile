@@ -26,7 +26,7 @@ PYTEST = $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo test test-quick test-all test-slow coverage check format docs pages dist fuzz faults faults-short \
-    schedules strangers mutants soak bench proto lock pin image enclave clean
+    schedules strangers mutants soak bench paper proto lock pin image enclave clean
 
 # A target's line of help is the comment after its two number signs.
 help: ## list the targets
@@ -120,8 +120,13 @@ soak: $(VENV)/.dev ## train 20,000 steps; fail if a node's memory grows
 bench: $(VENV)/.dev ## run the benchmarks (half an hour on two cores without other load)
 	$(BIN)/python -m benchmarks
 
-proto: $(VENV)/.dev ## generate the wire module (committed, so that installing needs no compiler)
-	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src src/coterie/ps/wire/ps.proto
+# DATA: a raw file in Criteo's format; synthetic rows without it. OUT: the new directory. TURNS: of each run.
+paper: $(VENV)/.runtime $(VENV)/.report ## repeat the source's experiment into OUT=, on DATA= or synthetic rows
+	nice $(BIN)/coterie paper $(if $(DATA),--data $(DATA)) $(if $(TURNS),--turns $(TURNS)) --out $(or $(OUT),build/paper)
+
+proto: $(VENV)/.dev ## generate the wire modules (committed, so that installing needs no compiler)
+	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src \
+	    src/coterie/ps/wire/ps.proto src/coterie/tensorflow/calls/worker.proto
 
 # What is installed together is resolved together: a lock file is a constraint on those made after it.
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \

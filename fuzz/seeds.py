@@ -42,6 +42,7 @@ from coterie.receipts import entries, entry_types
 from coterie.receipts.entry_types import Body
 from coterie.status import messages as status
 from coterie.trained.trained_model import TrainedModel
+from fuzz import tensorflow_calls
 from fuzz.targets import (
     AT,
     CALLS,
@@ -81,6 +82,8 @@ def seeds(target: str) -> Iterator[bytes]:
         "model": _models,
         "visitors": _visitors,
         "receipt": _receipt,
+        "tensorflow-frames": tensorflow_calls.frame_seeds,
+        "tensorflow-requests": tensorflow_calls.request_seeds,
     }[target]()
 
 

@@ -63,6 +63,7 @@ from coterie.receipts.chain import server_key
 from coterie.receipts.entry_types import Server
 from coterie.status import messages as status
 from coterie.trained.trained_model import TrainedModel
+from fuzz import tensorflow_calls
 from fuzz.scripted import ScriptedStream
 
 EXCHANGE_BYTES = 1 << 16
@@ -462,4 +463,6 @@ TARGETS = {
     "model": Target(model, 1 << 13),
     "visitors": Target(visitors, 1 << 15),
     "receipt": Target(receipt, 1 << 15),
+    "tensorflow-frames": Target(tensorflow_calls.frames, tensorflow_calls.MOST_BYTES),
+    "tensorflow-requests": Target(tensorflow_calls.requests, tensorflow_calls.MOST_BYTES),
 }

@@ -15,6 +15,7 @@ from mutants.in_schedules import MUTATIONS as SCHEDULES
 from mutants.in_sealed_files import MUTATIONS as SEALING
 from mutants.in_segments import MUTATIONS as SEGMENTS
 from mutants.in_start import MUTATIONS as START
+from mutants.in_tensorflow_calls import MUTATIONS as TENSORFLOW_CALLS
 from mutants.in_training import MUTATIONS as TRAINING
 from mutants.in_vouchers import MUTATIONS as VOUCHERS
 
@@ -34,4 +35,5 @@ TABLE = (
     *SEALING,
     *METRICS,
     *START,
+    *TENSORFLOW_CALLS,
 )

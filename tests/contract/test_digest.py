@@ -338,5 +338,13 @@ def test_every_later_key_is_tried() -> None:
     # A contract with [tensorflow] has no model to train: tests/tensorflow tries it.
     assert later(Section) == {
         *LATER,
-        *("next_key", "key_not_after", "tensorflow", "local", "start", "exchange_share"),
+        *(
+            "next_key",
+            "key_not_after",
+            "tensorflow",
+            "local",
+            "start",
+            "exchange_share",
+            "operations",
+        ),
     }

@@ -6,7 +6,13 @@ from collections import Counter
 
 import pytest
 
-from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed, PeerUnreachable
+from coterie.errors import (
+    CallRefused,
+    CoterieError,
+    EvidenceRefused,
+    HandshakeFailed,
+    PeerUnreachable,
+)
 from coterie.ratls.refusals import ELSEWHERE, HOUR_SECONDS, MOST_KEPT, Tally, log_refusal, origin
 
 FAILED = HandshakeFailed("TLS failed")
@@ -44,7 +50,9 @@ def test_another_address_or_reason_is_told_at_once() -> None:
         told.tally.note("10.0.0.7", PeerUnreachable("gone"))
         told.tally.note("10.0.0.7", EvidenceRefused("mrenclave", "another program"))
         told.tally.note("10.0.0.7", EvidenceRefused("role", "another role"))
-    assert [count for _, _, count in told.lines] == [1] * 5
+        told.tally.note("w1", CallRefused("w1 may not make this call here", seen="RecvBuf"))
+        told.tally.note("w1", CallRefused("a graph of w1 may not run here"))
+    assert [count for _, _, count in told.lines] == [1] * 7
 
 
 def test_many_addresses_share_one_place() -> None:

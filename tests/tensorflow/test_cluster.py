@@ -14,6 +14,7 @@ from coterie.contract import (
     Contract,
     canonical_json,
     contract_digest,
+    contract_from_json,
     load_contract,
     parse_contract,
 )
@@ -24,6 +25,13 @@ from tests.conftest import REPOSITORY
 
 EXAMPLES = REPOSITORY / "examples"
 TEXT = (EXAMPLES / "tensorflow" / "cluster.toml").read_text()
+FEDERATED_TEXT = (EXAMPLES / "tensorflow" / "federated.toml").read_text()
+FEDERATED = parse_contract(FEDERATED_TEXT.encode(), "federated.toml")
+
+
+def without_operations(text: str) -> str:
+    start = text.index("operations = [")
+    return text[:start] + text[text.index("]", start) + 1 :]
 
 
 def contract(text: str = TEXT) -> Contract:
@@ -56,15 +64,13 @@ def test_no_kernel_opens_a_connection_to_a_virtual_address() -> None:
         plain.connect((host, int(port)))
 
 
-def test_federated_contracts_cannot_have_the_section() -> None:
-    hfl = (EXAMPLES / "hfl.toml").read_text() + "\n[tensorflow]\n"
-    with pytest.raises(ContractInvalid, match="can run any graph on any of its nodes"):
-        contract(hfl)
-
-
-def test_federated_contracts_are_refused_without_the_section_too() -> None:
-    with pytest.raises(ContractInvalid, match="can run any graph on any of its nodes"):
-        check_contract(load_contract(EXAMPLES / "hfl.toml"))
+def test_workers_of_different_parties_are_no_peers_and_need_no_address() -> None:
+    agreed = load_contract(EXAMPLES / "tensorflow" / "federated.toml")
+    server, *workers = agreed.nodes
+    assert agreed.tensorflow_peers(server) == tuple(workers)
+    for worker in workers:
+        assert agreed.tensorflow_peers(worker) == (server,)
+        check_reachable(worker, (server,), {"ps0": Address("10.0.0.1", 7440)}, listens=False)
 
 
 def test_other_contracts_need_the_section() -> None:
@@ -95,6 +101,50 @@ def test_the_digests_are_in_the_contracts_digest_and_an_absent_section_is_not() 
     assert b"tensorflow" not in canonical_json(load_contract(EXAMPLES / "sdt.toml"))
 
 
+def test_a_contract_without_operations_keeps_its_digest() -> None:
+    before = "fe670f6466ef6f72085612fc8df09d89db56286318d4ad8e9110fe3520480f33"
+    assert contract_digest(contract()).hex() == before
+    there = contract_from_json(canonical_json(FEDERATED), "peer")
+    assert there.tensorflow == FEDERATED.tensorflow
+    fewer = FEDERATED_TEXT.replace('"AddV2", ', "")
+    assert contract_digest(contract(fewer)) != contract_digest(FEDERATED)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (without_operations(FEDERATED_TEXT), "tensorflow.operations is needed in mode hfl"),
+        (
+            TEXT.replace("[tensorflow]\n", '[tensorflow]\noperations = ["AddV2"]\n'),
+            "is for mode hfl: remove it",
+        ),
+        (
+            FEDERATED_TEXT.replace('"AddV2"', '"AddV2", "AddV2"'),
+            "tensorflow.operations must be unique",
+        ),
+        *(
+            (FEDERATED_TEXT.replace('"AddV2"', f'"{unsafe}"'), f"may not have {unsafe}")
+            for unsafe in (
+                "ReadFile",
+                "WriteFile",
+                "SaveV2",
+                "RestoreV2",
+                "PyFunc",
+                "EagerPyFunc",
+                "PrintV2",
+                "MyOp",
+            )
+        ),
+    ],
+)
+def test_operations_are_needed_where_companies_share_servers_and_harmless(
+    text: str, complaint: str
+) -> None:
+    with pytest.raises(ContractInvalid) as refused:
+        contract(text)
+    assert complaint in refused.value.seen
+
+
 @pytest.mark.parametrize("digest", ["ab" * 31, "AB" * 32, "", "zz" * 32])
 def test_a_digest_is_64_hex_digits(digest: str) -> None:
     with pytest.raises(ContractInvalid, match=r"tensorflow\.program"):
@@ -105,12 +155,12 @@ def test_of_two_nodes_one_must_listen() -> None:
     agreed = contract()
     chief, server = agreed.nodes[0], agreed.nodes[1]
     everywhere = {node.name: Address("10.0.0.1", 7440) for node in agreed.nodes[1:]}
-    check_reachable(agreed, chief, everywhere, listens=False)
-    check_reachable(agreed, server, {}, listens=True)
+    check_reachable(chief, agreed.tensorflow_peers(chief), everywhere, listens=False)
+    check_reachable(server, agreed.tensorflow_peers(server), {}, listens=True)
     with pytest.raises(ContractInvalid, match="chief and ps0 only dial out"):
         check_reachable(
-            agreed,
             chief,
+            agreed.tensorflow_peers(chief),
             {name: place for name, place in everywhere.items() if name != "ps0"},
             listens=False,
         )

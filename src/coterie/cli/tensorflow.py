@@ -1,8 +1,9 @@
-"""``coterie tensorflow``: any TensorFlow cluster program over attested sockets, for one owner's nodes."""
+"""``coterie tensorflow``: a TensorFlow cluster program over attested sockets."""
 
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from coterie.cli.options import (
     ContractFile,
     EndWithParent,
     Listen,
+    MetricsPort,
     NodeName,
     OtherAddresses,
     PccsUrl,
@@ -23,7 +25,7 @@ from coterie.cli.options import (
 
 app = typer.Typer(
     name="tensorflow",
-    help="Run any TensorFlow cluster program, attested (one owner's nodes only).",
+    help="Run a TensorFlow cluster program, attested: any of one owner's, or HFL by between-graph replication.",
     no_args_is_help=True,
 )
 
@@ -44,11 +46,18 @@ def run(
     program_file: ProgramFile,
     arguments: Arguments = None,
     *,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="What `coterie prepare` wrote, one folder per party: its programs read COTERIE_DATA.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Keep what the nodes wrote in this new directory.")
     ] = None,
 ) -> None:
-    """Start every node of the contract on this machine; end when the chief's program has ended.
+    """Start every node of the contract on this machine; end when the chief's or the workers' programs have ended.
 
     Example: coterie tensorflow run examples/tensorflow/cluster.toml examples/tensorflow/dlrm_in_graph.py
     """
@@ -66,14 +75,15 @@ def run(
         console.err.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def printed(node: str, line: str) -> None:
-        if contract.by_role("chief")[0].name == node:
+        chiefs = [one.name for one in contract.by_role("chief")]
+        if node in chiefs:
             typer.echo(line)
         else:
             say(f"{node}: {line}")
 
     with tempfile.TemporaryDirectory(prefix="coterie-tensorflow-") as scratch:
         folder = Path(scratch, "run") if out is None else out
-        run_cluster(contract, program, arguments or [], folder, say=say, printed=printed)
+        run_cluster(contract, program, arguments or [], folder, data=data, say=say, printed=printed)
 
 
 @app.command()
@@ -83,6 +93,20 @@ def node(
     program_file: ProgramFile,
     arguments: Arguments = None,
     *,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="The party's own prepared or sealed data set, for the program: it reads COTERIE_DATA.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder for the node's events, the checkpoints that the program keeps at this node, and at the first server (or the chief) the receipt.",
+        ),
+    ] = None,
     listen: Listen = None,
     address: OtherAddresses = None,
     party_key: Annotated[
@@ -99,6 +123,7 @@ def node(
     ] = None,
     pccs_url: PccsUrl = None,
     collateral: CollateralFolder = None,
+    metrics_port: MetricsPort = None,
     end_with_parent: EndWithParent = False,
     inherited: Annotated[
         str | None, typer.Option("--inherited", help="Two listening descriptors.", hidden=True)
@@ -111,33 +136,44 @@ def node(
     Example: coterie tensorflow node cluster.toml worker0 train.py --party-key owner.pem
     """
     from coterie.contract import load_contract
+    from coterie.contract.signatures import valid_signatures
     from coterie.nodes.options import NodeOptions, check_addresses
-    from coterie.nodes.process import end_with_parent as watch_parent
-    from coterie.runs.event_log import printed
-    from coterie.tensorflow.node import Start, agreed_program, die_with_parent, run_node
+    from coterie.runs.event_log import all_of, event_log, printed
+    from coterie.tensorflow.node import Start, agreed_program, run_node
 
     contract = load_contract(contract_file)
     entry = contract.node(name)
     options = NodeOptions(
+        data=data,
+        out=out,
         listen=listen,
         addresses=addresses_of(address or []),
         party_key=party_key,
         pccs_url=pccs_url,
         collateral=collateral,
         key_server=key_server,
+        metrics_port=metrics_port,
     )
     check_addresses(contract, entry, options)
     program = agreed_program(contract, contract_file, program_file)
-    if end_with_parent:
-        watch_parent()
-        die_with_parent()
     descriptors = None
     if inherited is not None:
-        attestation, data = (int(number) for number in inherited.split(",", 1))
-        descriptors = (attestation, data)
-    run_node(
-        Start(contract, entry, program, arguments or [], options, descriptors), printed(line_of)
+        attestation, layer = (int(number) for number in inherited.split(",", 1))
+        descriptors = (attestation, layer)
+    start = Start(
+        contract,
+        entry,
+        program,
+        arguments or [],
+        options,
+        descriptors,
+        signatures=valid_signatures(contract, contract_file),
+        ends_with_parent=end_with_parent,
     )
+    # under `coterie tensorflow run` the parent process tells the events
+    keeps = out is not None and not end_with_parent
+    with event_log(out) if out is not None and keeps else nullcontext() as log:
+        run_node(start, all_of(*filter(None, [log]), printed(line_of)))
 
 
 @app.command()

@@ -30,11 +30,6 @@ UNEVEN = 8
 # Every shard owns whole slices of the table: parameters/sharding.py.
 MAX_SHARDS = 64
 
-NOT_FOR_HFL = (
-    "[tensorflow] is not for mode hfl, because whoever drives a TensorFlow cluster can run any graph on "
-    "any of its nodes"
-)
-
 PublicKey = Annotated[str, Field(pattern=r"^ed25519:[0-9a-f]{64}$")]
 
 # A DNS label (RFC 1123): node names become host names in certificates.
@@ -209,9 +204,15 @@ class Contract(Section):
 
     def _check_roles(self) -> None:
         servers, workers, chiefs = (self.by_role(role) for role in ("ps", "worker", "chief"))
-        if self.tensorflow is not None and self.mode == "hfl":
-            raise ValueError(NOT_FOR_HFL)
-        least = 1 if self.tensorflow is None else 0
+        hfl = self.mode == "hfl"
+        if self.tensorflow is not None and hfl != bool(self.tensorflow.operations):
+            raise ValueError(
+                "tensorflow.operations is needed in mode hfl, where workers of several parties run graphs "
+                "on one parameter server"
+                if hfl
+                else "tensorflow.operations is for mode hfl: remove it"
+            )
+        least = 1 if self.tensorflow is None or hfl else 0
         if not least <= len(servers) <= MAX_SHARDS:
             raise ValueError(
                 f"a contract needs {least} to {MAX_SHARDS} nodes with role ps, not {len(servers)}"
@@ -235,11 +236,9 @@ class Contract(Section):
                 )
 
     def listens(self, node: Node) -> bool:
-        """Whether a node may listen: any in a TensorFlow cluster, else servers and SDT's workers."""
-        return (
-            self.tensorflow is not None
-            or node.role == "ps"
-            or (node.role == "worker" and self.mode == "sdt")
+        """Whether a node may listen: servers, SDT's workers, and any in SDT's TensorFlow clusters."""
+        return node.role == "ps" or (
+            self.mode == "sdt" and (self.tensorflow is not None or node.role == "worker")
         )
 
     def _check_recipients(self, known: set[str]) -> None:
@@ -396,6 +395,22 @@ class Contract(Section):
         if self.start.party is not None:
             return self._recipient(self.start.party)
         return self.model_recipients()[0]
+
+    def receipt_keeper(self) -> Node:
+        """The node that writes the receipt: the first server, or the chief of a cluster without one."""
+        return (*self.by_role("ps"), *self.by_role("chief"))[0]
+
+    def tensorflow_peers(self, node: Node) -> tuple[Node, ...]:
+        """The nodes with which a node's TensorFlow speaks, in contract order.
+
+        In mode hfl parameter servers and workers speak with each other, and not among themselves:
+        workers are of different parties.
+        """
+        return tuple(
+            one
+            for one in self.nodes
+            if one != node and (self.mode == "sdt" or one.role != node.role)
+        )
 
     def _recipient(self, party: str) -> Node | None:
         candidates = (*self.by_role("chief"), *self.by_role("worker"))

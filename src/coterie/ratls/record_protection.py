@@ -3,8 +3,9 @@
 The handshake is OpenSSL's (`coterie.ratls.tls`). pyOpenSSL's calls let go of the interpreter's lock
 at every record and wait for it again, which costs more than the encryption (decision 49).
 
-A node sends application data and one close_notify, and nothing else: no padding, no record without
-data, no update of keys. So nothing else is accepted.
+On data connections a node sends application data and one close_notify, and nothing else: no padding,
+no record without data, no update of keys. So nothing else is accepted. TensorFlow's connections last
+longer, and update their keys (`coterie.ratls.key_updates`).
 """
 
 from __future__ import annotations
@@ -43,14 +44,17 @@ class _Direction:
     """
 
     def __init__(self, secret: bytes) -> None:
-        self._cipher = AESGCM(_expand(secret, b"key", 16))
-        self._iv = int.from_bytes(_expand(secret, b"iv", 12))
+        self._use(secret)
+
+    def _use(self, secret: bytes) -> None:
+        self._cipher = AESGCM(expand(secret, b"key", 16))
+        self._iv = int.from_bytes(expand(secret, b"iv", 12))
         self.records = 0
 
     def _nonce(self) -> bytes:
         number = self.records
         if number == MOST_RECORDS:
-            raise _refused(f"more than {MOST_RECORDS} records under one key")
+            raise refused(f"more than {MOST_RECORDS} records under one key")
         self.records = number + 1
         return (self._iv ^ number).to_bytes(12)
 
@@ -96,8 +100,12 @@ class Sealing(_Direction):
 
     def close_notify(self) -> bytes:
         """The record that says that no further one follows."""
-        self._inner[: len(_CLOSE_NOTIFY)] = _CLOSE_NOTIFY
-        return bytes(self._sealed[: self._seal(len(_CLOSE_NOTIFY), _ALERT, self._sealed)])
+        return self._record(_CLOSE_NOTIFY, _ALERT)
+
+    def _record(self, content: bytes, kind: int) -> bytes:
+        """A record with a short content of any type."""
+        self._inner[: len(content)] = content
+        return bytes(self._sealed[: self._seal(len(content), kind, self._sealed)])
 
     def _seal(self, held: int, kind: int, target: memoryview) -> int:
         """Seals the first bytes of ``_inner`` into one record; returns its length."""
@@ -130,17 +138,23 @@ class Opening(_Direction):
         Raises:
             MessageRefused: It is not the next record of this connection, or one that no node sends.
         """
-        head, sealed = record[:HEAD_BYTES], record[HEAD_BYTES:]
-        try:
-            self._cipher.decrypt_into(self._nonce(), sealed, head, inner)
-        except InvalidTag as error:
-            raise _refused("a record that is not the next one of this connection") from error
-        kind = inner[-1]
+        return self._judged(self._opened(record, inner), inner)
+
+    def _judged(self, kind: int, inner: memoryview) -> int:
         if kind == _DATA:
             return len(inner) - 1
         if kind == _ALERT and inner[:-1] == _CLOSE_NOTIFY:
             return 0
-        raise _refused("a record that no node sends")
+        raise refused("a record that no node sends")
+
+    def _opened(self, record: memoryview, inner: memoryview) -> int:
+        """Opens a record; returns the type of its content."""
+        head, sealed = record[:HEAD_BYTES], record[HEAD_BYTES:]
+        try:
+            self._cipher.decrypt_into(self._nonce(), sealed, head, inner)
+        except InvalidTag as error:
+            raise refused("a record that is not the next one of this connection") from error
+        return inner[-1]
 
 
 def record_bytes(octets: memoryview) -> int:
@@ -151,7 +165,7 @@ def record_bytes(octets: memoryview) -> int:
     """
     length = HEAD_BYTES + (octets[3] << 8 | octets[4])
     if octets[:3] != _OPENING or not _SHORTEST <= length <= MOST_RECORD_BYTES:
-        raise _refused("something else than a record of a node")
+        raise refused("something else than a record of a node")
     return length
 
 
@@ -165,14 +179,15 @@ def record_head(length: int) -> bytes:
     return _OPENING + length.to_bytes(2)
 
 
-def _expand(secret: bytes, label: bytes, length: int) -> bytes:
+def expand(secret: bytes, label: bytes, length: int) -> bytes:
     """HKDF-Expand-Label (RFC 8446, 7.1) with an empty context."""
     named = b"tls13 " + label
     info = length.to_bytes(2) + bytes([len(named)]) + named + b"\0"
     return HKDFExpand(SHA256(), length, info).derive(secret)
 
 
-def _refused(seen: str) -> MessageRefused:
+def refused(seen: str) -> MessageRefused:
+    """The error for a record, or a header, that no node sends."""
     return MessageRefused(
         "a data connection is broken",
         expected="the records of a node, one after the other",

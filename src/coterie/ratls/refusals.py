@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from coterie.errors import CoterieError, EvidenceRefused
+from coterie.errors import CallRefused, CoterieError, EvidenceRefused
 from coterie.text import printable
 
 MOST_KEPT = 64
@@ -110,5 +110,7 @@ class Tally:
 
 
 def _reason(error: CoterieError) -> str:
-    check = f" {error.failed_check}" if isinstance(error, EvidenceRefused) else ""
-    return type(error).__name__ + check
+    name = type(error).__name__
+    if isinstance(error, EvidenceRefused):
+        return f"{name} {error.failed_check}"
+    return f"{name} {error.what}" if isinstance(error, CallRefused) else name

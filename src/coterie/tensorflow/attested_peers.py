@@ -92,7 +92,10 @@ class AttestedPeers:
         digest = hashlib.sha256(certificate_der).digest()
         return self._pins.session(digest, shown, self._clock(), made_of=made_of)
 
+    def trusted(self) -> tuple[Peer, ...]:
+        """The peers that have a pin now."""
+        return self._pins.trusted(self._clock())
+
     def live_incarnation(self, node: str) -> int:
         """The incarnation of a node that has a pin now; 0 if none has."""
-        trusted = self._pins.trusted(self._clock())
-        return max((peer.incarnation for peer in trusted if peer.node == node), default=0)
+        return max((peer.incarnation for peer in self.trusted() if peer.node == node), default=0)

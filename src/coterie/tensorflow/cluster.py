@@ -12,7 +12,6 @@ import json
 from typing import get_args
 
 from coterie.contract import Contract, Node
-from coterie.contract.schema import NOT_FOR_HFL
 from coterie.errors import ContractInvalid
 from coterie.kinds import Role
 
@@ -44,16 +43,8 @@ def check_contract(contract: Contract) -> None:
     """Checks that a contract is one for a TensorFlow cluster.
 
     Raises:
-        ContractInvalid: Its mode is ``hfl``, or it has no ``[tensorflow]`` section.
+        ContractInvalid: It has no ``[tensorflow]`` section.
     """
-    if contract.mode == "hfl":
-        raise ContractInvalid(
-            f"contract {contract.name} has mode hfl: {NOT_FOR_HFL}",
-            expected='mode = "sdt": all data and all nodes work for one owner',
-            seen='mode = "hfl"',
-            remedy="use `coterie run` and `coterie node`: there a federated worker listens on no port "
-            "and runs no program but its own",
-        )
     if contract.tensorflow is None:
         raise ContractInvalid(
             f"contract {contract.name} is not one for a TensorFlow program",

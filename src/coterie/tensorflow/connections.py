@@ -11,6 +11,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 
 from coterie.address import Address
 from coterie.errors import HandshakeFailed, PeerBusy, PeerUnreachable
@@ -24,8 +25,10 @@ from coterie.ratls.peer import Peer
 from coterie.ratls.session_proof import Find, SessionProof, other_certificate, showing_only
 from coterie.ratls.tls import TlsConnection
 from coterie.ratls.tls_context import Judge
+from coterie.ratls.traffic_secrets import Taken
 from coterie.ratls.trust import TrustContext
 from coterie.tensorflow.attested_peers import AttestedPeers
+from coterie.tensorflow.calls.inspection import Inspection
 from coterie.tensorflow.native import Native
 
 ALPN = b"coterie-tf/2"
@@ -112,9 +115,29 @@ class DataConnection:
         """Whether TensorFlow will dial the dialler of this connection through it."""
         return self._tls.protocol == BACK_ALPN
 
-    def hand_over(self, native: Native, node: int, incarnation: int, *, to_dial: bool) -> None:
-        """Gives the connection to TensorFlow, as ``Native.hand_over``."""
-        native.hand_over(self._tls.take(), node, incarnation, to_dial=to_dial)
+    def hand_over(
+        self,
+        native: Native,
+        node: int,
+        incarnation: int,
+        *,
+        to_dial: bool,
+        put_between: Callable[[Taken], Taken] | None = None,
+    ) -> None:
+        """Gives the connection to TensorFlow, as ``Native.hand_over``.
+
+        Args:
+            native: The native part.
+            node: Index of the peer among the contract's nodes.
+            incarnation: The peer's incarnation.
+            to_dial: Whether TensorFlow will dial with it; otherwise the peer's will.
+            put_between: Inspects calls of the peer's TensorFlow, and returns the connection that
+                this node's gets; None if they are not inspected.
+        """
+        taken = self._tls.take()
+        if put_between is not None and not to_dial:
+            taken = put_between(taken)
+        native.hand_over(taken, node, incarnation, to_dial=to_dial)
 
     def close(self) -> None:
         """Closes it."""
@@ -169,6 +192,7 @@ def receive(
     native: Native,
     board: AttestedPeers,
     index_of: dict[str, int],
+    inspection: Inspection | None,
 ) -> Peer:
     """Does the listener's side of the handshake on the data port, then hands the connection over.
 
@@ -215,7 +239,15 @@ def receive(
             raise _not_tls(error) from error
         (peer,) = found
         index = index_of[peer.node]
-        connection.hand_over(native, index, peer.incarnation, to_dial=connection.is_back)
+        connection.hand_over(
+            native,
+            index,
+            peer.incarnation,
+            to_dial=connection.is_back,
+            put_between=None
+            if inspection is None
+            else partial(inspection.put_between, peer=peer.node),
+        )
         return peer
 
 

@@ -113,8 +113,11 @@ def completed(contract: Contract, program: Program, wheel: str) -> Contract:
     section = contract.tensorflow
     if section is None or contract.trust.tee != "simulated":
         return contract
-    filled = TensorFlowSection(
-        program=section.program or program.digest, wheel=section.wheel or wheel
+    filled = section.model_copy(
+        update={
+            "program": section.program or program.digest,
+            "wheel": section.wheel or wheel,
+        }
     )
     return contract.model_copy(update={"tensorflow": filled})
 

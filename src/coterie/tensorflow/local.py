@@ -13,10 +13,12 @@ from pathlib import Path
 
 from coterie.address import Address
 from coterie.contract import Contract, Node
-from coterie.errors import NodeFailed
+from coterie.data.manifest import read_manifest
+from coterie.errors import CallRefused, NodeFailed
 from coterie.nodes.children import Children, Exited, Printed, raise_failure
 from coterie.runs.directory import RunDirectory, open_run_directory
 from coterie.runs.event_format import describe_event
+from coterie.runs.events import Event, Refused
 from coterie.tensorflow.cluster import check_contract
 from coterie.tensorflow.digests import (
     Program,
@@ -38,22 +40,27 @@ def run_cluster(
     arguments: Sequence[str],
     out: Path,
     *,
+    data: Path | None,
     say: Callable[[str], None],
     printed: Callable[[str, str], None],
 ) -> None:
-    """Runs every node of a contract as a process on loopback, until the chief's program has ended.
+    """Runs every node of a contract as a process on loopback, until its work is done.
 
-    Nodes with role ps serve until then. A cluster without them ends when all programs have ended.
+    That is when the chief's program has ended, or in mode hfl the workers'. A cluster without servers
+    ends when all programs have ended.
 
     Args:
         contract: The contract; missing digests are filled in if it is a simulated one.
         program: The program that every node runs.
         arguments: The program's arguments.
-        out: A new directory for the nodes' files.
+        out: A directory for the nodes' files and the receipt: new, or that of a run that has failed.
+        data: Folder with one prepared data set per data-owning party, named after the party; None
+            if the program makes its data.
         say: Receives messages for people.
         printed: Receives every line that a node's program prints, with the node's name.
 
     Raises:
+        OutputInUse: The directory holds a finished run, or something else.
         CoterieError: A node failed, or something is missing; no process is left.
     """
     check_contract(contract)
@@ -61,8 +68,12 @@ def run_cluster(
     wheel = wheel_digest(tensorflow_folder())
     contract = completed(contract, program, wheel)
     check_digests(contract, program, wheel)
+    if data is not None:
+        for owner in contract.data_owners():  # before anything starts
+            read_manifest(data / owner.party, contract.data, party=owner.party)
     with open_run_directory(out, contract, "ra-tls") as directory:
-        _Cluster(directory, program, arguments, say, printed).run()
+        directory.check_unfinished()
+        _Cluster(directory, program, arguments, data=data, say=say, printed=printed).run()
 
 
 class _Cluster:
@@ -71,20 +82,26 @@ class _Cluster:
         directory: RunDirectory,
         program: Program,
         arguments: Sequence[str],
+        *,
+        data: Path | None,
         say: Callable[[str], None],
         printed: Callable[[str, str], None],
     ) -> None:
         self._directory = directory
         self._program = program
         self._arguments = tuple(arguments)
+        self._data = data
         self._say = say
         self._printed = printed
         self._children = Children(directory, self._program_failed, keep_events=False)
 
     def run(self) -> None:
         contract = self._directory.contract
-        chief = contract.by_role("chief")[0].name
-        serving = bool(contract.by_role("ps"))
+        servers = {node.name for node in contract.by_role("ps")}
+        # The chief decides, or the workers do: the others serve them.
+        deciding = {
+            node.name for node in contract.by_role("chief" if contract.mode == "sdt" else "worker")
+        }
         # A node without an address in the contract only dials out, also here.
         ports = {
             node.name: Ports.bind(Address(_HOST, 0)) for node in contract.nodes if node.address
@@ -98,8 +115,10 @@ class _Cluster:
                 for pair in ports.values():
                     pair.close()
             alive = self._children.alive
-            while alive and (chief in alive or not serving):
+            while alive and (alive & deciding or not servers):
                 self._hear()
+        self._directory.keep_receipt(contract.receipt_keeper().name)
+        self._directory.delete_keys()
 
     def _hear(self) -> None:
         heard = self._children.next_message()
@@ -108,6 +127,7 @@ class _Cluster:
         elif not isinstance(heard, Exited):
             self._say(describe_event(heard))
             raise_failure(heard)
+            _raise_refusal(heard)
 
     def _program_failed(self, node: str, seen: str, log: Path) -> NodeFailed:
         return NodeFailed(
@@ -123,6 +143,9 @@ class _Cluster:
         command = [*ATTESTED_NODE, *self._children.arguments(node, str(self._program.path))]
         own = ports.get(node.name)
         inherited = () if own is None else (own.attestation.fileno(), own.data.fileno())
+        command += ["--out", str(self._directory.node(node.name))]
+        if self._data is not None and node in self._directory.contract.data_owners():
+            command += ["--data", str(self._data / node.party)]
         if inherited:
             command += ["--inherited", ",".join(map(str, inherited))]
         for name, pair in ports.items():
@@ -133,3 +156,17 @@ class _Cluster:
             command += ["--", *self._arguments]
         with self._children.started(node, command, inherited=inherited):
             yield
+
+
+def _raise_refusal(event: Event) -> None:
+    """Ends a run whose program does what its contract does not allow: TensorFlow repeats it for ever.
+
+    Once may be an accident of the network's; ten refusals of the same call are reported as one event.
+    """
+    if isinstance(event, Refused) and event.error == CallRefused.__name__ and event.count > 1:
+        raise CallRefused(
+            f"node {event.node} refuses what the program asks of it",
+            expected="calls and operations that the contract allows",
+            seen=event.reason,
+            remedy="list the operations in [tensorflow] operations, or change the program",
+        )

@@ -14,32 +14,29 @@ import sys
 import time
 import types
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coterie.address import Address
 from coterie.contract import Contract, Node
-from coterie.contract.signatures import check_consent
+from coterie.contract.signatures import ContractSignature, check_consent
 from coterie.errors import AddressInUse, CoterieError
+from coterie.files import only_writer
 from coterie.nodes.descriptors import OWN, make_room
 from coterie.nodes.options import NodeOptions
-from coterie.nodes.process import new_incarnation
+from coterie.nodes.party_data import open_party_data
+from coterie.nodes.process import end_with_parent, new_incarnation
 from coterie.nodes.stopping import end_on_sigterm
-from coterie.nodes.trust import node_trust, waiting_for
+from coterie.nodes.trust import data_key, model_key, node_trust, waiting_for
 from coterie.ratls.listener import ListenerLimits, bound
-from coterie.ratls.peer import Peer
-from coterie.runs.events import (
-    Attested,
-    EventSink,
-    Failed,
-    Listening,
-    RecordLayer,
-    Refused,
-    Started,
-    Waiting,
-)
+from coterie.runs.events import EventSink, Failed, Listening, RecordLayer, Started, Waiting
+from coterie.tensorflow.account import Account
 from coterie.tensorflow.building import NATIVE_PART
+from coterie.tensorflow.calls.inspection import Inspection
 from coterie.tensorflow.cluster import check_contract, tf_config
 from coterie.tensorflow.connections import MAX_IDLE
 from coterie.tensorflow.digests import (
@@ -49,10 +46,15 @@ from coterie.tensorflow.digests import (
     tensorflow_folder,
     wheel_digest,
 )
+from coterie.tensorflow.examples import give_examples
 from coterie.tensorflow.native import Native, load
 from coterie.tensorflow.selftest import self_test
 from coterie.tensorflow.sockets import AttestedSockets, Ports
+from coterie.tensorflow.variables_file import VariablesFile, give_file
 from coterie.waiting import saying
+
+if TYPE_CHECKING:
+    from coterie.receipts.entry_types import Ending
 
 _PRELOAD = "LD_PRELOAD"
 _FIRST_WORD_SECONDS = 1.0  # not earlier: TensorFlow is measured first
@@ -126,6 +128,8 @@ class Start:
         arguments: The program's arguments.
         options: The host's settings.
         descriptors: Two inherited listening sockets, in place of an address.
+        signatures: The parties' signatures beside the contract, for the receipt.
+        ends_with_parent: Whether the process ends when its parent does, or closes standard input.
     """
 
     contract: Contract
@@ -134,6 +138,8 @@ class Start:
     arguments: Sequence[str]
     options: NodeOptions
     descriptors: tuple[int, int] | None = None
+    signatures: tuple[ContractSignature, ...] = ()
+    ends_with_parent: bool = False
 
 
 def run_node(start: Start, on_event: EventSink) -> None:
@@ -146,56 +152,69 @@ def run_node(start: Start, on_event: EventSink) -> None:
     Raises:
         CoterieError: The node failed; ``on_event`` has received the event.
     """
-    node = start.node
-    end_on_sigterm(node.name, on_event)
-    on_event(Started(node.name, node.role, node.party))
-    try:
-        _run(start, on_event)
-    except CoterieError as error:
-        on_event(Failed(node.name, error.exit_code, error.to_dict()))
-        raise
+    node, out = start.node, start.options.out
+    with nullcontext() if out is None else only_writer(out):
+        account = Account(node, start.program.digest, on_event)
+        end_on_sigterm(node.name, account.report)
+        if start.ends_with_parent:
+            end_with_parent(account.stop)
+            die_with_parent()
+        account.report(Started(node.name, node.role, node.party))
+        try:
+            _run(start, account)
+        except CoterieError as error:
+            account.report(Failed(node.name, error.exit_code, error.to_dict()))
+            raise
 
 
-def _run(start: Start, on_event: EventSink) -> None:
+def _run(start: Start, account: Account) -> None:
     contract, node = start.contract, start.node
     listeners = 2 * ListenerLimits().pending
     make_room(OWN + listeners + 4 * MAX_IDLE * len(contract.nodes))
     folder = tensorflow_folder()
-    check_digests(contract, start.program, wheel_digest(folder))
+    wheel = wheel_digest(folder)
+    check_digests(contract, start.program, wheel)
     trust = node_trust(
         contract,
         node,
         start.options,
         incarnation=new_incarnation(),
-        on_wait=lambda server: waiting_for(node.name, server, on_event),
+        on_wait=lambda server: waiting_for(node.name, server, account.report),
     )
-    native = Native(folder, contract.nodes.index(node))
-    sealing = native.aes_path()
-    on_event(RecordLayer(node.name, sealing.openssl, sealing.instructions, sealing.hint))
-    ports = _ports(start)
-    if ports is not None:
-        on_event(Listening(node.name, str(bound(ports.attestation))))
-
-    def attested(peer: Peer) -> None:
-        measurement = next(iter(dict(peer.verdict.measurements).values()), "")
-        on_event(
-            Attested(
-                node=node.name,
-                peer=peer.node,
-                role=peer.role,
-                party=peer.party,
-                tcb_status=peer.verdict.tcb_status,
-                measurement=measurement,
+    if start.options.data is not None:
+        give_examples(
+            open_party_data(
+                contract,
+                node,
+                start.options.data,
+                partial(data_key, trust),
+                sealed_only=start.options.sealed_only,
             )
         )
+    if start.options.out is not None and node in contract.data_owners():
+        give_file(VariablesFile(start.options.out, node, model_key(trust)))
+    native = Native(folder, contract.nodes.index(node))
+    sealing = native.aes_path()
+    account.report(RecordLayer(node.name, sealing.openssl, sealing.instructions, sealing.hint))
+    ports = _ports(start)
+    if ports is not None:
+        account.report(Listening(node.name, str(bound(ports.attestation))))
 
-    def refused(address: str, error: CoterieError, count: int) -> None:
-        reason = f"{error} (from {address})"
-        on_event(Refused(node.name, type(error).__name__, reason[:1000], count))
-
+    # Nodes of one owner may call each other as they like.
+    inspection = Inspection(contract, node, account.refused) if contract.mode == "hfl" else None
     layer = AttestedSockets(
-        trust, native, _places(start), ports, attested=attested, refused=refused
+        trust,
+        native,
+        _places(start),
+        ports,
+        inspection=inspection,
+        attested=account.attested,
+        refused=account.refused,
+        admitted=account.admitted,
+        overview=lambda: account.overview(layer.away()),
     )
+    account.counts = None if inspection is None else inspection.counts
+    account.keep_receipt(start.options, trust, start.signatures)
     until = time.monotonic() + contract.limits.join_seconds
 
     def left() -> float:
@@ -204,14 +223,23 @@ def _run(start: Start, on_event: EventSink) -> None:
     def say(waited: float) -> None:
         if away := layer.away():
             why = "; ".join(away.values())
-            on_event(Waiting(node.name, tuple(away), round(waited, 1), round(left(), 1), why))
+            account.report(Waiting(node.name, tuple(away), round(waited, 1), round(left(), 1), why))
 
-    with layer:
+    with account.serving_metrics(start.options.metrics_port, layer.peers), layer:
         with saying(say, first_seconds=_FIRST_WORD_SECONDS):
             self_test(native, trust.credentials.current().identity, trust.clock())
             layer.wait_ready(left())
         os.environ["TF_CONFIG"] = tf_config(contract, node)
-        execute(start.program, start.arguments)
+        account.begin(wheel)
+        how: Ending = "failed"
+        try:
+            execute(start.program, start.arguments)
+            how = "returned"
+        except SystemExit as ended:
+            how = "failed" if ended.code else "returned"
+            raise
+        finally:
+            account.end(how)
 
 
 class _Source:

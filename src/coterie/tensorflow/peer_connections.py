@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from coterie.address import Address
 from coterie.errors import CoterieError, MessageRefused, PeerUnreachable
@@ -15,6 +16,7 @@ from coterie.ratls.refusals import Refused, Tally
 from coterie.ratls.request import HANDSHAKE_SECONDS
 from coterie.ratls.trust import TrustContext
 from coterie.tensorflow.attested_peers import AttestedPeers
+from coterie.tensorflow.calls.inspection import Inspection
 from coterie.tensorflow.connections import DataConnection, connect
 from coterie.tensorflow.native import Native
 from coterie.waiting import Backoff, Failure
@@ -39,16 +41,21 @@ class Layer:
         native: The native part.
         board: The attested peers.
         data_port: This node's data port; 0 if it only dials out.
+        inspection: Inspects the calls of peers; None if they are not inspected.
+        admitted: Called for every peer before it is told that it is accepted.
     """
 
     trust: TrustContext
     native: Native
     board: AttestedPeers
     data_port: int
+    inspection: Inspection | None
+    admitted: Attested
 
     def admit(self, peer: Peer) -> int:
         """Pins a peer; returns the data port to tell it."""
         self.board.admit(peer)
+        self.admitted(peer)
         return self.data_port
 
 
@@ -184,8 +191,15 @@ class PeerConnections:
         for _ in range(number):
             if self._stopping:
                 return
+            inspection = self._layer.inspection
             self._connect(standing, back=back).hand_over(
-                self._layer.native, self._index, standing.peer.incarnation, to_dial=not back
+                self._layer.native,
+                self._index,
+                standing.peer.incarnation,
+                to_dial=not back,
+                put_between=None
+                if inspection is None
+                else partial(inspection.put_between, peer=self.node),
             )
             self._cut()
 

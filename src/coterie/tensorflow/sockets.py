@@ -6,12 +6,12 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from coterie.address import Address
-from coterie.contract import Contract, Node
+from coterie.contract import Node
 from coterie.errors import ContractInvalid, NodeMissing
 from coterie.ratls.handshake import accept
 from coterie.ratls.listener import AttestationListener, bound, listen
@@ -19,10 +19,15 @@ from coterie.ratls.peer import Peer
 from coterie.ratls.refusals import Refused
 from coterie.ratls.trust import TrustContext
 from coterie.tensorflow.attested_peers import AttestedPeers
+from coterie.tensorflow.calls.inspection import Inspection
 from coterie.tensorflow.connections import receive
 from coterie.tensorflow.loopback import LoopbackConnections
 from coterie.tensorflow.native import Native
 from coterie.tensorflow.peer_connections import READY, Attested, Layer, PeerConnections
+
+if TYPE_CHECKING:  # imported only by nodes that answer parties
+    from coterie.ratls.guests import OtherProtocol
+    from coterie.status.messages import SeenCluster
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,11 @@ class AttestedSockets:
         places: Attestation ports by node; nodes that are missing here only dial out.
         ports: This node's listening sockets, which this object then owns; None if it only dials
             out.
+        inspection: Inspects the calls of peers; None if they are not inspected.
         attested: Called for every peer that is attested.
         refused: Called for every refusal.
+        admitted: Called for every peer before it is told that it is accepted.
+        overview: Tells parties how this node is; if absent, it does not answer them.
 
     Raises:
         ContractInvalid: This node and another one both only dial out.
@@ -81,11 +89,15 @@ class AttestedSockets:
         places: Mapping[str, Address],
         ports: Ports | None,
         *,
+        inspection: Inspection | None,
         attested: Attested,
         refused: Refused,
+        admitted: Attested = lambda _peer: None,
+        overview: Callable[[], SeenCluster] | None = None,
     ) -> None:
         contract = trust.contract
-        check_reachable(contract, trust.node, places, listens=ports is not None)
+        peers = contract.tensorflow_peers(trust.node)
+        check_reachable(trust.node, peers, places, listens=ports is not None)
         self._index_of = {node.name: i for i, node in enumerate(contract.nodes)}
         self._attested = attested
         self._native = native
@@ -94,7 +106,10 @@ class AttestedSockets:
             native=native,
             board=AttestedPeers(trust.clock),
             data_port=0 if ports is None else int(ports.data.getsockname()[1]),
+            inspection=inspection,
+            admitted=admitted,
         )
+        self._guests = () if overview is None else (self._status(trust, overview),)
         self._own = LoopbackConnections(native, trust, self._index_of[trust.node.name], READY)
         self._own_index = self._index_of[trust.node.name]
         self._keepers = {
@@ -106,8 +121,7 @@ class AttestedSockets:
                 attested=attested,
                 refused=refused,
             )
-            for node in contract.nodes
-            if node.name != trust.node.name
+            for node in peers
         }
         self._listeners = (
             ()
@@ -121,8 +135,15 @@ class AttestedSockets:
         self._wake, self._woken = socket.socketpair()
         self._stopped = False
 
+    def _status(self, trust: TrustContext, overview: Callable[[], SeenCluster]) -> OtherProtocol:
+        from coterie.status.service import StatusService
+
+        return StatusService(trust, overview, self.peers).reception
+
     def start(self) -> None:
         """Starts to attest peers and to answer their handshakes."""
+        if self._layer.inspection is not None:
+            self._layer.inspection.start()
         self._own.start()
         self._bell.start()
         for listener in self._listeners:
@@ -144,6 +165,8 @@ class AttestedSockets:
         self._own.stop()
         for index in self._keepers:
             self._native.cut(index, 0)
+        if self._layer.inspection is not None:
+            self._layer.inspection.stop()
         self._wake.close()
         self._woken.close()
 
@@ -153,6 +176,10 @@ class AttestedSockets:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def peers(self) -> tuple[Peer, ...]:
+        """The peers that are attested at present; one with a renewed certificate is there twice."""
+        return self._layer.board.trusted()
 
     def away(self) -> dict[str, str]:
         """The nodes that are not attested or cannot be dialled yet, each with its last failure."""
@@ -189,8 +216,10 @@ class AttestedSockets:
         )
 
     def _attest(self, sock: socket.socket, seconds: float) -> None:
-        attested = accept(sock, self._layer.trust, self._layer.admit, seconds=seconds)
-        assert attested is not None  # None is for guests, which are not admitted here
+        trust, admit = self._layer.trust, self._layer.admit
+        attested = accept(sock, trust, admit, seconds=seconds, others=self._guests)
+        if attested is None:
+            return  # a party that asked for the status
         self._layer.board.record(attested)
         self._attested(attested.peer)
         self._look(self._index_of[attested.peer.node])
@@ -204,6 +233,7 @@ class AttestedSockets:
             native=self._native,
             board=layer.board,
             index_of=self._index_of,
+            inspection=layer.inspection,
         )
         self._look(self._index_of[peer.node])
 
@@ -224,14 +254,14 @@ class AttestedSockets:
 
 
 def check_reachable(
-    contract: Contract, node: Node, places: Mapping[str, Address], *, listens: bool
+    node: Node, peers: Iterable[Node], places: Mapping[str, Address], *, listens: bool
 ) -> None:
-    """Checks that a node can connect with each other one: one of each two must listen.
+    """Checks that a node can connect with each of its peers: one of each two must listen.
 
     Raises:
         ContractInvalid: Two nodes both only dial out.
     """
-    silent = [one.name for one in contract.nodes if one != node and one.name not in places]
+    silent = [one.name for one in peers if one.name not in places]
     if silent and not listens:
         raise ContractInvalid(
             f"nodes {node.name} and {', '.join(silent)} only dial out, so they cannot reach each other",

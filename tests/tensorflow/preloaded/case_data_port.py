@@ -351,6 +351,7 @@ def test_a_pin_that_runs_out_within_the_handshake_opens_nothing(
                 native=native,
                 board=board,
                 index_of={"acme-worker": ACME},
+                inspection=None,
             )
         except CallRefused as error:
             raised.append(error)

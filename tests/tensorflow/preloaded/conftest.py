@@ -71,6 +71,7 @@ class Layer:
             native,
             places,
             self.ports,
+            inspection=None,  # these peers speak no HTTP/2
             attested=self._admit,
             refused=self._refuse,
         )

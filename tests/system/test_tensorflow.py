@@ -419,14 +419,15 @@ def test_a_process_whose_tensorflow_escapes_the_native_part_refuses_to_run(tmp_p
     ), finished.stderr[-2000:]
 
 
-def test_federated_contracts_are_refused_in_words(tmp_path: Path) -> None:
+def test_federated_contracts_without_operations_are_refused_in_words(tmp_path: Path) -> None:
     program = PROGRAMS / "rejoin.py"
-    hfl = EXAMPLES.parent / "hfl.toml"
-    for arguments in (("run", hfl, program), ("node", hfl, "acme-worker", program)):
+    text = (EXAMPLES / "federated.toml").read_text()
+    contract = tmp_path / "contract.toml"
+    contract.write_text(text[: text.index("operations = [")] + text[text.index("[trust]") :])
+    for arguments in (("run", contract, program), ("node", contract, "worker0", program)):
         finished = coterie("tensorflow", *arguments)
         assert finished.returncode == 4
-        said = "whoever drives a TensorFlow cluster can run any graph on any of its nodes"
-        assert said in finished.stderr
+        assert "tensorflow.operations is needed in mode hfl" in finished.stderr
         assert "Traceback" not in finished.stderr
 
 

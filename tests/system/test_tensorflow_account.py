@@ -134,7 +134,7 @@ def test_parties_see_a_cluster_while_it_runs_and_verify_who_took_part(
 
     second = federated.start("worker1")
     for worker in (first, second):
-        read_until(worker, "step 2 loss")
+        read_until(worker, "step 2 ")
     running = federated.status("acme")
     assert (running["phase"], running["missing"], running["refused_calls"]) == ("running", [], 0)
     peers = running["peers"]
@@ -170,7 +170,7 @@ def test_a_server_that_is_killed_leaves_an_open_receipt(
     server = federated.start("ps0", "--out", str(tmp_path / "ps0"))
     workers = [federated.start(name) for name in ("worker0", "worker1")]
     for worker in workers:
-        read_until(worker, "step 1 loss")
+        read_until(worker, "step 1 ")
     server.kill()
     server.wait(60)
     verified = coterie("receipt", "verify", tmp_path / "ps0", "--json")

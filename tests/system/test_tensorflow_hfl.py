@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -31,7 +31,7 @@ from coterie.nodes.children import thread_environment
 from coterie.tensorflow.building import NATIVE_PART
 from coterie.tensorflow.calls.rules import Task
 from coterie.tensorflow.cluster import tf_config
-from faults.loopback import free_address
+from faults.loopback import free_address, free_addresses
 from tests.system.conftest import coterie, environment
 from tests.system.peers import HostileWorker, Line, hostile_server
 from tests.system.test_tensorflow import EXAMPLES, PROGRAMS, read_until
@@ -56,7 +56,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(600), pytest.mark.usefixtu
 
 CONTRACT, DLRM = EXAMPLES / "federated.toml", EXAMPLES / "dlrm_between_graph.py"
 ATTACKS = PROGRAMS / "attacks.py"
-SECONDS = 60.0
+SECONDS = 120.0  # TensorFlow's start on a busy machine, among others
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -76,11 +76,7 @@ def plain(
     With ``addresses``, which it fills, worker 1 does not run.
     """
     contract = load_contract(CONTRACT)
-    with ExitStack() as stack:
-        sockets = [
-            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in contract.nodes
-        ]
-        real = [f"127.0.0.1:{sock.getsockname()[1]}" for sock in sockets]
+    real = free_addresses(len(contract.nodes))
     if addresses is not None:
         addresses.update(zip((one.name for one in contract.nodes), real, strict=True))
     running: dict[str, subprocess.Popen[str]] = {}

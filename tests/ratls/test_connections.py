@@ -11,6 +11,7 @@ import pytest
 
 from coterie.ratls.connections import ConnectionLimits, Connections
 from coterie.ratls.transport import CallLimits
+from faults.loopback import free_address
 from tests.ratls.net import Net, call
 
 FEW = ConnectionLimits(unproved=12, unproved_per_host=4, per_peer=4)
@@ -98,10 +99,16 @@ def test_grpc_itself_bounds_all_where_descriptors_cannot_be_looked_through(
     assert call(channel, "Who") == b"acme-worker"
 
 
+def listening() -> socket.socket:
+    """A listener whose port no client of this process can have by chance: it would count as a connection to it."""
+    host, _, port = free_address().partition(":")
+    return socket.create_server((host, int(port)), backlog=1024)
+
+
 def test_only_this_ports_connections_are_looked_at() -> None:
     with (
-        socket.create_server(("127.0.0.1", 0)) as ours,
-        socket.create_server(("127.0.0.1", 0)) as other,
+        listening() as ours,
+        listening() as other,
         ExitStack() as stack,
     ):
         watched = Connections(ConnectionLimits(unproved=2, unproved_per_host=2))
@@ -127,7 +134,7 @@ def test_only_this_ports_connections_are_looked_at() -> None:
     [(1, 40, 4), (3, 40, 12), (13, 3, 12), (40, 1, 12), (12, 1, 12), (6, 2, 12), (2, 5, 8)],
 )
 def test_one_look_leaves_what_may_be_left(sources: int, each: int, left: int) -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=1024) as server, ExitStack() as stack:
+    with listening() as server, ExitStack() as stack:
         watched = Connections(FEW)
         watched.watch(server.getsockname()[1])
         ends = []

@@ -205,7 +205,8 @@ def test_no_value_of_a_contract_is_left_out(name: str) -> None:
 def test_every_rule_is_for_a_key_that_there_is() -> None:
     from coterie.contract.terms import _RELEASE, _RULES, _TRUST
 
-    keys = {term.key for term in terms_of(parse(SGX))}
+    federated = (EXAMPLES / "tensorflow" / "federated.toml").read_text()
+    keys = {term.key for text in (SGX, federated) for term in terms_of(parse(text))}
     tables = ("trust.roles.ps.", "parties[a].")
     roles = {key.rpartition(".")[2] for key in keys if key.startswith(tables)}
     whole = {key for key in _RULES if "." in key or " " in key}
@@ -225,3 +226,15 @@ def test_changes_and_digests_agree() -> None:
         same = contract_digest(other) == contract_digest(parse(SGX))
         outside = all(change.key.endswith(".address") for change in changed(edit))
         assert same == outside
+
+
+def test_more_operations_of_tensorflow_are_looser_and_fewer_tighter() -> None:
+    text = (EXAMPLES / "tensorflow" / "federated.toml").read_text()
+    less = text.replace('"AddV2", ', "")
+    wide, narrow = (parse_contract(one.encode(), "contract") for one in (text, less))
+    (added,) = changes_between(narrow, wide)
+    (removed,) = changes_between(wide, narrow)
+    assert (added.key, added.effect, added.what) == (
+        "tensorflow.operations", "looser", "also AddV2",
+    )  # fmt: skip
+    assert (removed.effect, removed.what) == ("tighter", "no longer AddV2")

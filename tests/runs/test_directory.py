@@ -337,6 +337,12 @@ def test_a_resumed_run_has_the_contract_that_was_given(tmp_path: Path) -> None:
 
 
 # FileNotFoundError comes through.
+def test_a_resumed_run_has_the_given_addresses(tmp_path: Path) -> None:
+    begun, resumed = begin(tmp_path / "run"), begin(tmp_path / "run")
+    assert [node.address for node in resumed.nodes] == [node.address for node in HFL.nodes]
+    assert resumed == begun
+
+
 def test_a_stamp_without_its_contract_is_refused(tmp_path: Path) -> None:
     begin(tmp_path)
     (tmp_path / "contract.json").unlink()

@@ -278,6 +278,7 @@ _RULES: dict[str, _Rule] = {
     "key_not_after": _more_is("looser", unset="looser"),
     "trust.not_after": _more_is("looser", unset="looser"),
     "trust.tee": lambda _, new: "looser" if new == "simulated" else "other",
+    "tensorflow.operations": _ACCEPTS,
     "trust.demand_signatures": _ON_IS_TIGHTER,
     "trust.seal_checkpoints": _ON_IS_TIGHTER,
     "trust.certificate_minutes": _more_is("looser", unset="looser"),

@@ -316,7 +316,8 @@ def _stored_contract(path: Path, given: Contract) -> Contract:
     if contract_digest(stripped) != contract_digest(given):
         difference = differences(canonical_json(given), canonical_json(stripped))
         raise _in_use(path.parent, "the contract of this run", "; ".join(difference)[:500])
-    return stored
+    # The stored one has keys, and no addresses (contract/digest.py).
+    return given.model_copy(update={"parties": stored.parties})
 
 
 def _check_stamp(path: Path, contract: Contract, transport: TransportName) -> None:

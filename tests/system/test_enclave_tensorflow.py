@@ -37,7 +37,11 @@ pytestmark = [
 
 EXAMPLE = REPOSITORY / "examples" / "tensorflow" / "dlrm_in_graph.py"
 # Programs of enclaves get no arguments, so these are the program's own.
-DEFAULTS = {"steps": ("50", "5"), "batch": ("128", "16"), "rows": ("100_000", "2000")}
+DEFAULTS = {
+    "steps": ("50", "5"),
+    "batch": ("128", "16"),
+    "rows": ('DATA.get("table_rows", 100_000)', "2000"),
+}
 # As the manifest sets it: oneDNN's kernels round otherwise.
 ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "0"}
 

@@ -15,7 +15,12 @@ from coterie.paper.running import run_paper
 from coterie.tensorflow.building import NATIVE_PART
 from tests.command_line import called
 
-pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+    pytest.mark.usefixtures("loopback"),  # its native runs speak plain TensorFlow
+]
 
 CASES = tuple(
     case

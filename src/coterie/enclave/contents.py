@@ -59,11 +59,13 @@ _TENSORFLOW: Final = (
     "wrapt",
 )
 _WORKER: Final = tuple(sorted((*_SERVER, *_TENSORFLOW)))
+# What reads the calls of a peer's TensorFlow.
+_CALLS: Final = ("hpack", "hyperframe")
 #: Distributions by image; a chief runs the workers' image.
 DISTRIBUTIONS: Final[dict[ImageName, tuple[str, ...]]] = {
     "ps": _SERVER,
     "worker": _WORKER,
-    "tensorflow": _WORKER,
+    "tensorflow": tuple(sorted((*_WORKER, *_CALLS))),
 }
 
 # Coterie's own folders that no node runs, most importantly the plaintext transport (decision 9).

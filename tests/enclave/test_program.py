@@ -9,7 +9,7 @@ import pytest
 from coterie.contract import load_contract
 from coterie.enclave import program
 from coterie.enclave.layout import Mounts
-from coterie.enclave.program import start_program
+from coterie.enclave.program import start_program, with_data_that_is_there
 from coterie.errors import EnvironmentUnfit
 from coterie.nodes.options import NodeOptions
 from tests.conftest import REPOSITORY
@@ -35,3 +35,16 @@ def test_an_image_without_the_layer_names_the_one_that_has_it(
 def test_a_missing_program_is_named(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentUnfit, match=r"coterie/inputs/program\.py cannot be read"):
         start(tmp_path)
+
+
+def test_a_host_that_gives_no_data_gives_none_and_anything_else_must_be_sealed(
+    tmp_path: Path,
+) -> None:
+    def seen(folder: Path | None) -> Path | None:
+        return with_data_that_is_there(NodeOptions(data=folder, sealed_only=True)).data
+
+    assert seen(None) is None
+    assert seen(tmp_path / "absent") is None
+    assert seen(tmp_path) is None
+    (tmp_path / "anything").touch()
+    assert seen(tmp_path) == tmp_path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 from coterie.contract import Contract, Node
@@ -38,4 +39,17 @@ def start_program(contract: Contract, node: Node, mounts: Mounts, options: NodeO
 
     program = agreed_program(contract, mounts.contract, mounts.program)
     signatures = valid_signatures(contract, mounts.contract)
-    run_node(Start(contract, node, program, (), options, signatures=signatures), printed())
+    given = with_data_that_is_there(options)
+    run_node(Start(contract, node, program, (), given, signatures=signatures), printed())
+
+
+def with_data_that_is_there(options: NodeOptions) -> NodeOptions:
+    """The options without a data set, if the host has put nothing in its place.
+
+    A program may make its own data, or need none. One that needs a party's data must end without
+    them: the host can take them away.
+    """
+    folder = options.data
+    if folder is None or (folder.is_dir() and any(folder.iterdir())):
+        return options
+    return replace(options, data=None)

@@ -55,7 +55,7 @@ def trained(steps: int, every: int = 2, width: int = 3) -> tuple[int | None, lis
 def test_training_goes_on_where_it_was_left(
     tmp_path: Path, key: tuple[bytes, bytes] | None
 ) -> None:
-    give_file(VariablesFile(tmp_path, WORKER, key))
+    give_file(lambda: VariablesFile(tmp_path, WORKER, key))
     assert trained(5) == (None, [6.0] * 3)
     assert trained(1) == (5, [7.0] * 3)
     (path,) = tmp_path.iterdir()
@@ -82,7 +82,7 @@ def test_a_checkpoint_is_written_every_few_steps(
             steps.append(int(variables["global_step"]))
             super().write(variables)
 
-    give_file(Noting(tmp_path, WORKER, None))
+    give_file(lambda: Noting(tmp_path, WORKER, None))
     trained(7, every=3)
     assert steps == sorted(set(steps))
     assert steps[-1] == 7
@@ -123,7 +123,7 @@ def pickled(path: Path) -> None:
 def test_a_damaged_checkpoint_is_refused(
     tmp_path: Path, key: tuple[bytes, bytes] | None, damage: object, expected: type[CoterieError]
 ) -> None:
-    give_file(VariablesFile(tmp_path, WORKER, key))
+    give_file(lambda: VariablesFile(tmp_path, WORKER, key))
     trained(1)
     (path,) = tmp_path.iterdir()
     assert callable(damage)
@@ -133,15 +133,16 @@ def test_a_damaged_checkpoint_is_refused(
 
 
 def test_a_checkpoint_under_another_key_is_refused(tmp_path: Path) -> None:
-    give_file(VariablesFile(tmp_path, WORKER, KEY))
+    give_file(lambda: VariablesFile(tmp_path, WORKER, KEY))
     trained(1)
-    give_file(VariablesFile(tmp_path, WORKER, (KEY[0], secrets.token_bytes(32))))
+    other = (KEY[0], secrets.token_bytes(32))
+    give_file(lambda: VariablesFile(tmp_path, WORKER, other))
     with pytest.raises(SealBroken):
         trained(1)
 
 
 def test_a_checkpoint_of_another_program_is_refused(tmp_path: Path) -> None:
-    give_file(VariablesFile(tmp_path, WORKER, None))
+    give_file(lambda: VariablesFile(tmp_path, WORKER, None))
     trained(1)
     with pytest.raises(CheckpointDamaged) as refused:
         trained(1, width=4)

@@ -191,8 +191,9 @@ def _run(start: Start, account: Account) -> None:
                 sealed_only=start.options.sealed_only,
             )
         )
-    if start.options.out is not None and node in contract.data_owners():
-        give_file(VariablesFile(start.options.out, node, model_key(trust)))
+    folder_of_node = start.options.out
+    if folder_of_node is not None and node in contract.data_owners():
+        give_file(lambda: VariablesFile(folder_of_node, node, model_key(trust)))
     native = Native(folder, contract.nodes.index(node))
     sealing = native.aes_path()
     account.report(RecordLayer(node.name, sealing.openssl, sealing.instructions, sealing.hint))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +26,7 @@ from coterie.trained.trained_model import PlainModelFile
 Value = FloatArray | Float64Array | IdArray | Int64Array
 Variables = Mapping[str, Value]
 
-_own: VariablesFile | None = None
+_own: Callable[[], VariablesFile] | None = None
 
 
 class VariablesFile:
@@ -88,17 +88,23 @@ def _parsed(source: BinaryIO, path: Path) -> dict[str, Value]:
         ) from error
 
 
-def give_file(file: VariablesFile) -> None:
-    """Makes a file this process's own."""
+def give_file(opened: Callable[[], VariablesFile]) -> None:
+    """Gives this process its file.
+
+    Args:
+        opened: Opens it; called if the program asks for it, since a party's key server may give no
+            key to nodes that keep nothing.
+    """
     global _own  # noqa: PLW0603 (the program runs in the node's process, and knows no node)
-    _own = file
+    _own = opened
 
 
 def own_file() -> VariablesFile:
-    """The file of the node that runs in this process.
+    """Opens the file of the node that runs in this process.
 
     Raises:
         EnvironmentUnfit: The process is no node, or has no folder.
+        KeyRefused: The party's key server gives no key for it.
     """
     if _own is None:
         raise EnvironmentUnfit(
@@ -107,4 +113,4 @@ def own_file() -> VariablesFile:
             seen="no folder",
             remedy="start it with coterie tensorflow run --out DIR, or coterie tensorflow node --out DIR",
         )
-    return _own
+    return _own()

@@ -51,8 +51,7 @@ def run_plain_cluster(contract: Contract, program: Path, arguments: list[str]) -
             Path(folder),
             printed=lambda node, line: said.setdefault(node, []).append(line),
         )
-    telling = contract.by_role("chief" if contract.mode == "sdt" else "worker")
-    return [line for node in telling for line in said.get(node.name, [])]
+    return [line for node in contract.data_owners() for line in said.get(node.name, [])]
 
 
 class Side:

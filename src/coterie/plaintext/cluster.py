@@ -53,9 +53,7 @@ def run_plain_cluster(
         NodeFailed: A node's program failed; no process is left.
         EnvironmentUnfit: The directory cannot be written.
     """
-    deciding = {
-        node.name for node in contract.by_role("chief" if contract.mode == "sdt" else "worker")
-    }
+    deciding = {node.name for node in contract.data_owners()}
     environments = _environments(contract, data)
     with open_run_directory(out, contract, "PLAINTEXT") as directory, ExitStack() as stack:
 

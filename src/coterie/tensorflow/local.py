@@ -98,10 +98,8 @@ class _Cluster:
     def run(self) -> None:
         contract = self._directory.contract
         servers = {node.name for node in contract.by_role("ps")}
-        # The chief decides, or the workers do: the others serve them.
-        deciding = {
-            node.name for node in contract.by_role("chief" if contract.mode == "sdt" else "worker")
-        }
+        # Those that own data decide: the others serve them.
+        deciding = {node.name for node in contract.data_owners()}
         # A node without an address in the contract only dials out, also here.
         ports = {
             node.name: Ports.bind(Address(_HOST, 0)) for node in contract.nodes if node.address

@@ -42,13 +42,13 @@ def judge(contract: Contract) -> Appraiser:
 
 
 @dataclass
-class Scene:
-    """Parties, their nodes, and the folder of shard 0.
+class Keeping:
+    """Parties, their nodes, and the folder of the node that keeps the receipt.
 
     Attributes:
         world: Parties, keys, a clock to turn.
         folder: Where the receipt is.
-        server: Shard 0's trust.
+        server: The trust of that node.
     """
 
     world: World
@@ -65,6 +65,10 @@ class Scene:
     def signatures(self) -> tuple[ContractSignature, ...]:
         contract = self.world.contract
         return tuple(sign_contract(contract, key, name) for name, key in self.world.keys.items())
+
+
+class Scene(Keeping):
+    """A run of Coterie's own engine: shard 0 keeps its receipt."""
 
     def recorder(self) -> Recorder:
         """The server's process starts; the first one begins a run."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from typing_extensions import override
 
 from coterie.contract import Contract, contract_digest, parse_contract
-from coterie.contract.signatures import ContractSignature, public_key_text, sign_contract
+from coterie.contract.signatures import public_key_text
 from coterie.errors import EnvironmentUnfit, ReceiptRefused
 from coterie.ratls.peer import Peer
-from coterie.ratls.trust import TrustContext
 from coterie.receipts.cluster_recorder import ClusterRecorder
 from coterie.receipts.entry_types import (
     Agreement,
@@ -34,7 +33,7 @@ from coterie.receipts.verification import verify_receipt
 from coterie.runs import events
 from coterie.runs.run_files import RECEIPT
 from tests.ratls.conftest import CONTRACT, World
-from tests.receipts.conftest import judge, resign
+from tests.receipts.conftest import Keeping, judge, resign
 
 PROGRAM, WHEEL = "ab" * 32, "cd" * 32
 SECTION = f'[tensorflow]\nprogram = "{PROGRAM}"\nwheel = "{WHEEL}"\n'
@@ -66,30 +65,14 @@ class ClusterWorld(World):
 
 
 @dataclass
-class Cluster:
-    """Parties, their nodes, and the folder of the node that keeps the receipt.
+class Cluster(Keeping):
+    """A cluster of TensorFlow's.
 
     Attributes:
-        folder: Where the receipt is.
-        world: Parties, keys, a clock to turn.
         refused_calls: What the inspection has counted.
     """
 
-    folder: Path
-    world: ClusterWorld = field(default_factory=ClusterWorld)
     refused_calls: int | None = 2
-    server: TrustContext = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.server = self.world.trust("ps0", incarnation=1)
-
-    @property
-    def path(self) -> Path:
-        return self.folder / RECEIPT
-
-    def signatures(self) -> tuple[ContractSignature, ...]:
-        contract = self.world.contract
-        return tuple(sign_contract(contract, key, name) for name, key in self.world.keys.items())
 
     def recorder(self, incarnation: int = 1) -> ClusterRecorder:
         """The node's process starts."""
@@ -143,13 +126,13 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Cluster:
-    return Cluster(tmp_path)
+    return Cluster(ClusterWorld(), tmp_path)
 
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """A cluster that has ended, for those who only read its receipt."""
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    cluster = Cluster(ClusterWorld(), tmp_path_factory.mktemp("cluster"))
     cluster.whole()
     return cluster
 
@@ -256,7 +239,7 @@ def test_evidence_of_another_cluster_is_refused(cluster: Cluster, tmp_path: Path
     cluster.whole()
     folder = tmp_path / "other"
     folder.mkdir()
-    other = Cluster(folder)
+    other = Cluster(ClusterWorld(), folder)
     other.whole()
     (theirs,) = (
         body
@@ -430,7 +413,7 @@ def test_nothing_follows_the_end(cluster: Cluster) -> None:
 
 
 def test_the_chief_keeps_it_where_there_is_no_server(tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path, ClusterWorld(sdt=True), refused_calls=None)
+    cluster = Cluster(ClusterWorld(sdt=True), tmp_path, refused_calls=None)
     assert cluster.world.contract.receipt_keeper().role == "chief"
     recorder = cluster.recorder()
     cluster.run(recorder)

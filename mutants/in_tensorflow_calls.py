@@ -9,7 +9,6 @@ _rules = Of("tensorflow/calls/rules.py", "tensorflow/calls/test_rules.py")
 _requests = Of("tensorflow/calls/requests.py", "tensorflow/calls/test_rules.py")
 _graphs = Of("tensorflow/calls/graphs.py", "tensorflow/calls/test_graphs.py")
 _inspected = Of("tensorflow/calls/inspected.py", "tensorflow/calls/test_inspected.py")
-_inspection = Of("tensorflow/calls/inspection.py", "tensorflow/calls/test_inspection.py")
 _updates = Of("ratls/key_updates.py", "ratls/test_key_updates.py")
 
 MUTATIONS = (
@@ -27,8 +26,8 @@ MUTATIONS = (
     ),
     _reader(
         "long-frames-without-data",
-        "if length > _MOST_FRAME_BYTES and kind != DataFrame.type:",
-        "if length < 0 and kind != DataFrame.type:",
+        "elif length > _MOST_FRAME_BYTES:",
+        "elif length < 0:",
         "16 MiB of settings are kept",
     ),
     _reader(
@@ -231,15 +230,45 @@ MUTATIONS = (
     ),
     _inspected(
         "no-keys-of-its-own",
-        "        return Taken(near, taken.sending, secret)\n",
-        "        return Taken(near, taken.sending, taken.receiving)\n",
+        "        return Taken(near, taken.sending, secret, way_out)\n",
+        "        return Taken(near, taken.sending, taken.receiving, way_out)\n",
         "the kernel passes on what the peer's keys opened, sealed with keys that TensorFlow's end does not have",
     ),
-    _inspection(
+    _inspected(
         "connections-without-end",
-        "if self._connections.count(peer) >= MOST_CONNECTIONS:",
-        "if self._connections.count(peer) < 0:",
+        "        if list(self._open.values()).count(peer) >= MOST_CONNECTIONS:\n",
+        "        if list(self._open.values()).count(peer) < 0:\n",
         "a peer's connections fill the memory",
+    ),
+    _inspected(
+        "not-taken-and-not-counted",
+        "                self._requests.keep(len(self._unsent))\n",
+        "                self._requests.keep(0)\n",
+        "a peer's connections fill the memory with what TensorFlow does not take",
+    ),
+    _inspected(
+        "woken-too-early",
+        "            self._loop.add_writer(self._peer, self._empty)\n",
+        "            self._loop.call_soon(self._empty)\n",
+        "TensorFlow tries to send again and again while the peer takes nothing",
+    ),
+    _inspected(
+        "copies-in-children",
+        "            still_there.close_copies()\n",
+        "            pass\n",
+        "a process that TensorFlow's program forks can write to a peer",
+    ),
+    _inspected(
+        "behind-the-end",
+        "        while not self.is_over and (left",
+        "        while (left",
+        "what follows the peer's end of its side counts",
+    ),
+    _reader(
+        "frames-longer-than-messages",
+        "            if (known := len(call.octets) + length) > _PREFIX_BYTES + call.method.most_bytes:\n",
+        "            if (known := len(call.octets) + length) < 0:\n",
+        "a frame is held back whose message can only be refused",
     ),
     _updates(
         "updates-without-data",

@@ -6,7 +6,7 @@ OpenSSL gives them only to a key log (the SSLKEYLOGFILE format), so it gets one,
 
 from __future__ import annotations
 
-import socket
+import socket as sockets
 from dataclasses import dataclass, field
 
 from OpenSSL import SSL
@@ -23,11 +23,13 @@ class Taken:
         socket: Non-blocking; owned by the taker of the connection.
         sending: Traffic secret for sending, of TLS_AES_128_GCM_SHA256; 32 bytes.
         receiving: Traffic secret for receiving, 32 bytes.
+        way_out: Where records for the peer are sent in place of ``socket``; None: there.
     """
 
-    socket: socket.socket
+    socket: sockets.socket
     sending: bytes = field(repr=False)
     receiving: bytes = field(repr=False)
+    way_out: sockets.socket | None = None
 
 
 class TrafficSecrets:
@@ -42,7 +44,7 @@ class TrafficSecrets:
         if label in {_CLIENT, _SERVER}:
             self._secrets[label] = bytes.fromhex(secret.decode())
 
-    def take(self, sock: socket.socket, *, listener: bool) -> Taken:
+    def take(self, sock: sockets.socket, *, listener: bool) -> Taken:
         """Returns the secrets of both directions with the socket, and forgets them."""
         own, other = (_SERVER, _CLIENT) if listener else (_CLIENT, _SERVER)
         return Taken(sock, self._secrets.pop(own), self._secrets.pop(other))

@@ -6,6 +6,7 @@ and none calls back into Python.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from pathlib import Path
@@ -60,12 +61,22 @@ class Native:
         Raises:
             EnvironmentUnfit: There is no memory for it, or the limit of descriptors is reached.
         """
-        with taken.socket as sock:  # -1 if it was detached or closed
+        with contextlib.ExitStack() as closed:
+            given = [one for one in (taken.socket, taken.way_out) if one is not None]
+            for one in given:
+                closed.enter_context(one)
             if self._library.coterie_hand_over(
-                sock.fileno(), node, incarnation, int(to_dial), taken.sending, taken.receiving
+                taken.socket.fileno(),
+                -1 if taken.way_out is None else taken.way_out.fileno(),
+                node,
+                incarnation,
+                int(to_dial),
+                taken.sending,
+                taken.receiving,
             ):
                 raise EnvironmentUnfit("the native part cannot take another connection")
-            sock.detach()
+            for one in given:
+                one.detach()
 
     def cut(self, node: int, incarnation: int) -> None:
         """Cuts every connection with a node, except those of one incarnation (0: no exception)."""
@@ -104,7 +115,7 @@ def load() -> ctypes.CDLL:
         "arm": (_INT, [ctypes.c_char_p, _INT, _INT]),
         "hand_over": (
             _INT,
-            [_INT, _INT, ctypes.c_uint64, _INT, ctypes.c_char_p, ctypes.c_char_p],
+            [_INT, _INT, _INT, ctypes.c_uint64, _INT, ctypes.c_char_p, ctypes.c_char_p],
         ),
         "cut": (None, [_INT, ctypes.c_uint64]),
         "count": (_INT, [_INT, _INT]),

@@ -29,7 +29,8 @@ def test_calls_are_counted_by_peer_and_method() -> None:
     taken = inspection.put_between(Taken(here, HERE, THERE), "worker0")
     peer.settimeout(SECONDS)
     try:
-        with taken.socket, peer:
+        assert taken.way_out is not None
+        with taken.socket, taken.way_out, peer:
             speaker, sealing = Speaker(), Sealer(THERE)
             peer.sendall(sealing.record(speaker.opening))
             for stream in (1, 3):

@@ -226,6 +226,14 @@ class TestRefused:
         assert refused.value.expected == f"at most 1000 bytes for {RUN}"
         assert refused.value.seen == "1001 bytes"
 
+    def test_is_a_frame_longer_than_any_message_before_it_has_come(self) -> None:
+        one, speaker = begun()
+        passed(one, speaker.headers(1, headers_of(RUN)) + speaker.data(1, b"\0\0\0\x03\xe8"))
+        with pytest.raises(CallRefused) as refused:
+            passed(one, speaker.data(1, bytes(1001))[:9])  # its head
+        assert refused.value.what == "acme sends too long a message"
+        assert refused.value.expected == f"at most 1000 bytes for {RUN}"
+
     def test_are_too_many_calls_at_once(self) -> None:
         one, speaker = begun()
         said = b"".join(speaker.headers(2 * i + 1, headers_of(RUN)) for i in range(MOST_CALLS))
@@ -310,11 +318,16 @@ class TestWhatTwoReadersCouldReadDifferently:
             (RST, 1, bytes(3)),
             (WINDOW, 0, bytes(4)),
             (WINDOW, 0, b"\0\0\1"),
-            (DATA, 0, b"x"),
         ],
     )
     def test_frames_of_a_wrong_form(self, kind: int, stream: int, body: bytes) -> None:
         assert seen(framed(kind, 0, stream, body)).startswith("Invalid")
+
+    @pytest.mark.parametrize("stream", [0, 1])
+    def test_data_of_no_call(self, stream: int) -> None:
+        """Before they have come."""
+        said = framed(DATA, 0, stream, length=1000)
+        assert seen(said) == f"data on stream {stream}, which has no call"
 
     def test_the_reserved_bit_is_no_part_of_a_stream(self) -> None:
         """RFC 9113, 4.1: it is ignored, by C-core too."""
@@ -517,7 +530,7 @@ class TestBounds:
         budget = Budget(10_000)
         one, speaker = begun(budget)
         passed(one, speaker.headers(1, headers_of(RECEIVE)))
-        long = framed(DATA, 0, 1, bytes(9000), length=1 << 20)
+        long = framed(DATA, 0, 1, bytes(9000), length=90_000)
         assert passed(one, long) == b""
         with pytest.raises(CallRefused, match="too much at once"):
             passed(one, bytes(1000))

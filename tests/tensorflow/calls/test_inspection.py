@@ -1,4 +1,4 @@
-"""The inspection of a node's calls: each peer by its place in the contract, and a bounded number of connections."""
+"""The inspection of a node's calls: each peer by its place in the contract."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from coterie.contract import load_contract
-from coterie.errors import CoterieError, PeerBusy
+from coterie.errors import CoterieError
 from coterie.ratls.traffic_secrets import Taken
-from coterie.tensorflow.calls.inspection import MOST_CONNECTIONS, Inspection
+from coterie.tensorflow.calls.inspection import Inspection
 from tests.conftest import REPOSITORY
 from tests.tensorflow.calls.speaking import SERVICE, Speaker
 from tests.tensorflow.preloaded.sealing import Sealer
@@ -37,6 +37,8 @@ def begun(node: str, told: Told) -> Iterator[Callable[[str], tuple[socket.socket
             here.setblocking(False)
             stack.enter_context(there)
             taken = inspection.put_between(Taken(here, b"\1" * 32, b"\2" * 32), peer)
+            assert taken.way_out is not None
+            stack.enter_context(taken.way_out)
             stack.enter_context(taken.socket)
             for end in (there, taken.socket):
                 end.settimeout(SECONDS)
@@ -65,22 +67,3 @@ def test_a_peer_may_call_what_its_role_may(node: str, peer: str, expected: str) 
         assert error.what == f"{peer} may not make this call here"
         assert error.expected is not None
         assert error.expected.startswith(expected)
-
-
-def test_a_peer_has_so_many_connections_and_another_as_many() -> None:
-    with begun("ps0", queue.Queue()) as connect:
-        there, near = connect("worker0")
-        for _ in range(MOST_CONNECTIONS - 1):
-            connect("worker0")
-        with pytest.raises(PeerBusy) as refused:
-            connect("worker0")
-        assert refused.value.expected == f"at most {MOST_CONNECTIONS}"
-        connect("worker1")
-        there.shutdown(socket.SHUT_RDWR)
-        assert near.recv(1) == b""  # it has ended, and soon it is not counted
-        while True:
-            try:
-                connect("worker0")
-                break
-            except PeerBusy:
-                continue

@@ -54,7 +54,7 @@ static int child_of_fork(int fd, int parked, int listener, const struct link *se
     }
     coterie_cut(9, 0);
     coterie_count(9, 1); /* as whoever unwinds the stack does */
-    if (coterie_hand_over(dup(0), 9, 5, 1, (unsigned char[RECORD_SECRET]){0},
+    if (coterie_hand_over(dup(0), -1, 9, 5, 1, (unsigned char[RECORD_SECRET]){0},
                           (unsigned char[RECORD_SECRET]){0}) != -1) {
         return 5;
     }
@@ -82,7 +82,7 @@ static void children(SSL_CTX *ctx, int listener)
     pthread_barrier_t ready;
     pthread_t holder;
     pair(parked, &random);
-    CHECK(!coterie_hand_over(parked[0], 8, 5, 1, (unsigned char[RECORD_SECRET]){1},
+    CHECK(!coterie_hand_over(parked[0], -1, 8, 5, 1, (unsigned char[RECORD_SECRET]){1},
                              (unsigned char[RECORD_SECRET]){2}));
     CHECK(wrapped_sendmsg(parked[0], &m, 0) == -1 &&
           errno == ENOTCONN); /* nobody has dialled it yet */

@@ -13,8 +13,8 @@ static void meet_liar(int listener, int *honest, int *liar)
     pair(ends, &random);
     fcntl(ends[0], F_SETFL, O_NONBLOCK);
     fcntl(ends[1], F_SETFL, O_NONBLOCK);
-    CHECK(!coterie_hand_over(ends[0], 9, 5, 1, here, there) &&
-          !coterie_hand_over(ends[1], 9, 5, 0, there, here));
+    CHECK(!coterie_hand_over(ends[0], -1, 9, 5, 1, here, there) &&
+          !coterie_hand_over(ends[1], -1, 9, 5, 0, there, here));
     CHECK((*liar = wrapped_socket(AF_INET, SOCK_STREAM, 0)) >= 0 &&
           !wrapped_connect(*liar, (void *)&to, sizeof to));
     CHECK((*honest = wrapped_accept4(listener, NULL, NULL, 0)) >= 0);

@@ -58,7 +58,7 @@ static int meet(SSL_CTX *ctx, int listener, uint64_t incarnation, SSL **other)
     }
     CHECK(!memcmp(&secrets[0], &secrets[1], sizeof *secrets));
     SSL_free(ssl[1]);
-    CHECK(!coterie_hand_over(ends[1], 9, incarnation, 0, secrets[1].server, secrets[1].client));
+    CHECK(!coterie_hand_over(ends[1], -1, 9, incarnation, 0, secrets[1].server, secrets[1].client));
     CHECK((accepted = wrapped_accept4(listener, NULL, NULL, 0)) >= 0);
     *other = ssl[0];
     return accepted;
@@ -336,7 +336,7 @@ static void closed_otherwise(SSL_CTX *ctx, int listener)
     int fd = meet(ctx, listener, 5, &other), links = coterie_count(-1, 0), ends[2];
     CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends) && dup2(ends[0], fd) == fd &&
           !close(ends[0])); /* which closes it first */
-    CHECK(!coterie_hand_over(fd, 8, 5, 1, secret, secret) && coterie_count(-1, 0) == links);
+    CHECK(!coterie_hand_over(fd, -1, 8, 5, 1, secret, secret) && coterie_count(-1, 0) == links);
     coterie_cut(9, 0);
     CHECK(coterie_count(8, 0) == 1 && !close(ends[1]) && coterie_count(8, 0) == 0 &&
           coterie_count(-1, 0) == links - 1);

@@ -9,6 +9,7 @@ struct stream {
 
 struct end {
     int fd;
+    int sends_by; /* the socket that its records leave by */
     struct stream out, in;
     enum fault fault;
     uint64_t random;
@@ -81,6 +82,50 @@ out:
     return NULL;
 }
 
+struct passing {
+    int peer, far;
+};
+
+/* What stands between a peer and a connection with a way out, as Python does (links.h). */
+static void *pass_on(void *argument)
+{
+    struct passing *p = argument;
+    unsigned char buffer[70000];
+    bool full = false; /* the way out, so that the pair is */
+    for (bool in = true, out = true; in || out;) {
+        struct pollfd peer = {.fd = in || full ? p->peer : -1};
+        struct pollfd far = {.fd = out && !full ? p->far : -1, .events = POLLIN};
+        peer.events = (short)((in ? POLLIN : 0) | (full ? POLLOUT : 0));
+        struct pollfd fds[2] = {peer, far};
+        poll(fds, 2, -1);
+        if (fds[1].revents) {
+            full = recv(p->far, buffer, 1, MSG_PEEK) > 0;
+            out = full;
+        }
+        if (full && fds[0].revents & (POLLOUT | POLLERR | POLLHUP)) {
+            while (recv(p->far, buffer, sizeof buffer, MSG_DONTWAIT) > 0) {
+            }
+            full = false;
+        }
+        if (in && fds[0].revents & (POLLIN | POLLERR | POLLHUP)) {
+            ssize_t got = recv(p->peer, buffer, sizeof buffer, MSG_DONTWAIT);
+            in = got > 0 || (got < 0 && errno == EAGAIN);
+            for (ssize_t at = 0, sent; in && at < got; at += sent) {
+                sent = send(p->far, buffer + at, (size_t)(got - at), MSG_NOSIGNAL);
+                if (sent < 0) {
+                    in = false;
+                    break;
+                }
+            }
+            if (!in) {
+                shutdown(p->far, SHUT_WR);
+            }
+        }
+    }
+    shutdown(p->peer, SHUT_RDWR);
+    return NULL;
+}
+
 static size_t vectors(struct iovec *v, unsigned char *buffer, size_t room, uint64_t *random)
 {
     size_t n = 0, at = 0;
@@ -127,7 +172,7 @@ static void *write_all(void *argument)
         sent += (uint64_t)n;
         presented = total - (size_t)n;
     }
-    for (int queued = 1; e->fault == NONE && queued && !ioctl(e->fd, SIOCOUTQ, &queued);) {
+    for (int queued = 1; e->fault == NONE && queued && !ioctl(e->sends_by, SIOCOUTQ, &queued);) {
         usleep(queued ? 50 : 0); /* room for the goodbye */
     }
     wrapped_shutdown(e->fd, sent < e->out.total ? SHUT_RDWR : SHUT_WR);
@@ -188,14 +233,24 @@ static void round_of(int listener, uint64_t seed, uint64_t most)
     fcntl(right[1], F_SETFL, O_NONBLOCK);
     struct relay between = {left[1], right[0], fault == CUT ? NONE : fault, next(&random),
                             4000 + next(&random) % (most + 1)};
-    pthread_t threads[5];
+    pthread_t threads[6];
+    bool is_inspected = next(&random) % 2;
+    int accepts[2] = {right[1], -1}; /* the second one: the other end of a pair */
+    int way_out = is_inspected ? dup(right[1]) : -1;
+    struct passing passing;
     struct secrets secrets;
     for (size_t i = 0; i < sizeof secrets; i++) {
         ((unsigned char *)&secrets)[i] = (unsigned char)next(&random);
     }
     pthread_create(&threads[4], NULL, relay, &between);
-    CHECK(!coterie_hand_over(left[0], node, 5, 1, secrets.client, secrets.server));
-    CHECK(!coterie_hand_over(right[1], node, 5, 0, secrets.server, secrets.client));
+    CHECK(!coterie_hand_over(left[0], -1, node, 5, 1, secrets.client, secrets.server));
+    if (is_inspected) {
+        CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, accepts));
+        fcntl(accepts[0], F_SETFL, O_NONBLOCK);
+        passing = (struct passing){right[1], accepts[1]};
+        pthread_create(&threads[5], NULL, pass_on, &passing);
+    }
+    CHECK(!coterie_hand_over(accepts[0], way_out, node, 5, 0, secrets.server, secrets.client));
     struct sockaddr_in to = {.sin_family = AF_INET,
                              .sin_port = htons(VIRTUAL_PORT),
                              .sin_addr.s_addr = htonl(VIRTUAL_NETWORK | (uint32_t)node)},
@@ -218,8 +273,8 @@ static void round_of(int listener, uint64_t seed, uint64_t most)
           wrapped_dup2(0, dialled) == -1);
     struct stream there = {next(&random), next(&random) % most},
                   here = {next(&random), next(&random) % most};
-    struct end ends[2] = {{dialled, there, here, fault, next(&random)},
-                          {accepted, here, there, fault, next(&random)}};
+    struct end ends[2] = {{dialled, dialled, there, here, fault, next(&random)},
+                          {accepted, right[1], here, there, fault, next(&random)}};
     for (int i = 0; i < 2; i++) {
         pthread_create(&threads[2 * i], NULL, write_all, &ends[i]);
         pthread_create(&threads[2 * i + 1], NULL, read_all, &ends[i]);
@@ -238,4 +293,9 @@ static void round_of(int listener, uint64_t seed, uint64_t most)
     wrapped_close(dialled);
     wrapped_close(accepted);
     pthread_join(threads[4], NULL);
+    if (is_inspected) {
+        pthread_join(threads[5], NULL);
+        close(passing.peer);
+        close(passing.far);
+    }
 }

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import resource
 import select
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +17,7 @@ import pytest
 from coterie.ratls.traffic_secrets import Taken
 from coterie.tensorflow.native import Native
 from tests.tensorflow.preloaded.calling import Caller
+from tests.tensorflow.preloaded.children import in_child
 from tests.tensorflow.preloaded.conftest import ACME
 from tests.tensorflow.preloaded.sealing import DATA, Sealer
 
@@ -76,31 +74,6 @@ def dialled(parked: Connection, caller: Caller) -> Iterator[Connection]:
 def connection(request: pytest.FixtureRequest) -> Connection:
     found: Connection = request.getfixturevalue(request.param)
     return found
-
-
-def outcome(step: Callable[[], object]) -> str:
-    try:
-        step()
-    except OSError as error:
-        return errno.errorcode[error.errno or 0]
-    return "done"
-
-
-def in_child(*steps: Callable[[], object]) -> list[str]:
-    """What came of each, in a child of ``os.fork``, which has half a minute."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            signal.alarm(30)
-            os.write(writing, json.dumps([outcome(step) for step in steps]).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as said:
-        told: list[str] = json.load(said)
-    os.waitpid(child, 0)
-    return told
 
 
 def test_a_forked_child_cannot_write_to_a_connection(

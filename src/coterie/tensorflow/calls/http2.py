@@ -38,6 +38,7 @@ _MOST_HEADER_BYTES = 1 << 14
 MOST_CALLS = 1024  # whose messages have not come to their end
 _WINDOW_HEAD = bytes([0, 0, 4, WindowUpdateFrame.type])
 _INDEX = 0x80
+_STREAM = (1 << 31) - 1  # its number; the bit above has no meaning
 _PREFIX_BYTES = 5  # a flag, and the length of the message that follows
 
 # Which flags each type of frame may have, each alone. Bits without a meaning are none of them.
@@ -180,6 +181,11 @@ class CallReader:
         """Gives back what the connection holds, at its end."""
         self._hold(-self._held)
 
+    def keep(self, count: int) -> None:
+        """Counts bytes that were passed on and not taken yet as held back; a negative number: no more."""
+        self._held += count
+        self._budget.take(count)
+
     def _hold(self, count: int) -> None:
         self._held += count
         if not self._budget.take(count) and count > 0:
@@ -200,9 +206,19 @@ class CallReader:
         length, kind, flags = int.from_bytes(self._arrived[:3]), self._arrived[3], self._arrived[4]
         if flags not in _FLAGS.get(kind, ()):
             raise self._not_understood(f"a frame of type {kind} with flags {flags:#04x}")
-        if length > _MOST_FRAME_BYTES and kind != DataFrame.type:
+        if kind == DataFrame.type:
+            call = self._call(int.from_bytes(self._arrived[5:_HEAD_BYTES]) & _STREAM)
+            if (known := len(call.octets) + length) > _PREFIX_BYTES + call.method.most_bytes:
+                raise self._too_long(call, known - _PREFIX_BYTES)
+        elif length > _MOST_FRAME_BYTES:
             raise self._not_understood(f"a frame of type {kind} of {length} bytes")
         return length
+
+    def _call(self, stream: int) -> _Call:
+        call = self._calls.get(stream)
+        if call is None:
+            raise self._not_understood(f"data on stream {stream}, which has no call")
+        return call
 
     def _judge(self, octets: bytes) -> None:
         if octets[:4] == _WINDOW_HEAD and 0 < int.from_bytes(octets[_HEAD_BYTES:]) < 1 << 31:
@@ -269,9 +285,7 @@ class CallReader:
         return found[b":path"].decode("latin-1")
 
     def _go_on(self, frame: DataFrame) -> None:
-        call = self._calls.get(frame.stream_id)
-        if call is None:
-            raise self._not_understood(f"data on stream {frame.stream_id}, which has no call")
+        call = self._call(frame.stream_id)
         self._add(call, frame.data)
         if "END_STREAM" in frame.flags:
             if not call.judged or call.length is None:
@@ -300,13 +314,16 @@ class CallReader:
         if compressed:
             raise self._not_understood(f"a compressed message of {call.path}")
         if length > call.method.most_bytes:
-            raise CallRefused(
-                f"{self._peer} sends too long a message",
-                expected=f"at most {call.method.most_bytes} bytes for {call.path}",
-                seen=f"{length} bytes",
-                remedy="the program must have a smaller graph",
-            )
+            raise self._too_long(call, length)
         return length
+
+    def _too_long(self, call: _Call, length: int) -> CallRefused:
+        return CallRefused(
+            f"{self._peer} sends too long a message",
+            expected=f"at most {call.method.most_bytes} bytes for {call.path}",
+            seen=f"{length} bytes",
+            remedy="the program must have a smaller graph",
+        )
 
     def _not_understood(self, seen: str) -> CallRefused:
         return CallRefused(

@@ -1,9 +1,10 @@
 """Connections on which a peer's TensorFlow calls this node's, read before TensorFlow gets the bytes.
 
-TensorFlow gets one end of a socket pair, and this object the other one and the connection. What the
-peer sends is opened here, read, and sealed again with keys of this process, so that the kernel sees
-nothing in the clear. What TensorFlow answers is passed on as it is: the native part has sealed it
-for the peer.
+TensorFlow gets one end of a socket pair, and the other end and the peer's socket are read here. What
+the peer sends is opened, read, and sealed again with keys of this process, so that the kernel sees
+nothing in the clear. What TensorFlow sends does not come here: the native part seals it for the peer
+and sends it by a descriptor of its own (the way out, `native/links.h`). When that takes no more, the
+native part fills the pair, so that TensorFlow waits; it is emptied here once there is room.
 
 All connections share one thread with an event loop.
 """
@@ -11,14 +12,15 @@ All connections share one thread with an event loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import secrets
 import socket
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 
-from typing_extensions import override
-
-from coterie.errors import CallRefused, CoterieError, MessageRefused
+from coterie.errors import CallRefused, CoterieError, EnvironmentUnfit, MessageRefused, PeerBusy
 from coterie.ratls.key_updates import LastingOpening, LastingSealing
 from coterie.ratls.record_protection import (
     HEAD_BYTES,
@@ -29,9 +31,10 @@ from coterie.ratls.record_protection import (
 from coterie.ratls.traffic_secrets import Taken
 from coterie.tensorflow.calls.http2 import CallReader
 
+# TensorFlow opens two or three to a peer.
+MOST_CONNECTIONS = 32
 _SECRET_BYTES = 32
-# What is read at a time: some records, or as much as a socket holds.
-_REQUEST_BYTES, _ANSWER_BYTES = 1 << 16, 1 << 18
+_READ_BYTES = 1 << 16  # of some records
 
 Refused = Callable[[CoterieError], None]
 
@@ -41,8 +44,9 @@ class InspectedConnections:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._open: dict[_Side, str] = {}  # both sides of each connection
+        self._open: dict[_Connection, str] = {}  # and the peer's name
         self._thread = threading.Thread(target=self._loop.run_forever, name="call-reader")
+        _close_in_children(self)
 
     def start(self) -> None:
         """Starts."""
@@ -56,10 +60,6 @@ class InspectedConnections:
             self._thread.join()
         self._loop.close()
 
-    def count(self, peer: str) -> int:
-        """Number of a peer's connections."""
-        return -(-list(self._open.values()).count(peer) // 2)
-
     def put_between(self, taken: Taken, reader: CallReader, peer: str, refused: Refused) -> Taken:
         """Takes a connection, and returns the one that TensorFlow gets in its place.
 
@@ -68,125 +68,221 @@ class InspectedConnections:
             reader: Judges what the peer sends.
             peer: The peer's name.
             refused: Called with the reason if a call is refused; the connection has ended then.
+
+        Raises:
+            PeerBusy: The peer has too many; this one is closed.
+            EnvironmentUnfit: There is no descriptor left; the connection is closed.
         """
-        near, far = socket.socketpair()
-        for one in (near, far, taken.socket):
-            one.settimeout(0)  # the loop waits
-        secret = secrets.token_bytes(_SECRET_BYTES)
-        requests = _Requests(taken.receiving, secret, reader, refused)
-        begun = self._begin(requests, taken.socket, far, peer)
-        asyncio.run_coroutine_threadsafe(begun, self._loop).result()
-        return Taken(near, taken.sending, secret)
+        with contextlib.ExitStack() as undone:
+            undone.enter_context(taken.socket)
+            try:
+                near, far = map(undone.enter_context, socket.socketpair())
+                way_out = undone.enter_context(taken.socket.dup())
+            except OSError as error:
+                raise EnvironmentUnfit(
+                    f"a connection of {peer} cannot be inspected",
+                    expected="three more descriptors",
+                    seen=error.strerror or str(error),
+                    remedy="raise the limit of open files (ulimit -n)",
+                ) from error
+            for one in (near, far, taken.socket, way_out):
+                one.settimeout(0)  # the loop waits
+            near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # soon full: the least there is
+            secret = secrets.token_bytes(_SECRET_BYTES)
+            requests = _Requests(taken.receiving, secret, reader)
+            begun = self._begin(_Connection(self._loop, taken.socket, far, requests, refused), peer)
+            asyncio.run_coroutine_threadsafe(begun, self._loop).result()
+            undone.pop_all()
+        return Taken(near, taken.sending, secret, way_out)
 
-    async def _begin(
-        self, requests: _Requests, to_peer: socket.socket, to_local: socket.socket, peer: str
-    ) -> None:
-        answers = _Answers(_ANSWER_BYTES)
-        requests.other, answers.other = answers, requests
-        await self._attach(answers, to_local, peer)
-        await self._attach(requests, to_peer, peer)
-
-    async def _attach(self, side: _Side, sock: socket.socket, peer: str) -> None:
-        self._open[side] = peer
-        side.lost = self._loop.create_future()
-        side.lost.add_done_callback(lambda _: self._open.pop(side))
-        await self._loop.create_connection(lambda: side, sock=sock)
+    async def _begin(self, connection: _Connection, peer: str) -> None:
+        if list(self._open.values()).count(peer) >= MOST_CONNECTIONS:
+            raise PeerBusy(
+                f"{peer} has too many connections",
+                expected=f"at most {MOST_CONNECTIONS}",
+                seen="one more",
+                remedy="only the program that the contract names may speak here: find out what runs there",
+            )
+        self._open[connection] = peer
+        connection.begin(ended=lambda: self._open.pop(connection))
 
     async def _end(self) -> None:
-        sides = list(self._open)
-        for side in sides:
-            side.transport.abort()
-        await asyncio.gather(*(side.lost for side in sides))
+        for connection in list(self._open):
+            connection.end()
+
+    def close_copies(self) -> None:
+        """Closes a child's copies of the sockets; the parent's loop does not hear of it."""
+        for connection in self._open:
+            connection.close()
 
 
-class _Side(asyncio.BufferedProtocol):
-    """Reads one of the two sockets, and does not while the other one takes no more.
+def _close_in_children(connections: InspectedConnections) -> None:
+    known = weakref.ref(connections)
+
+    def close() -> None:
+        if (still_there := known()) is not None:
+            still_there.close_copies()
+
+    os.register_at_fork(after_in_child=close)
+
+
+class _Connection:
+    """One connection. All but the constructor is for the loop's thread.
 
     Args:
-        size: Bytes that are read at a time.
-
-    Attributes:
-        other: Whoever has the other socket.
-        transport: This socket's.
-        lost: Done once the socket is closed.
+        loop: Watches the sockets.
+        peer: The peer's socket.
+        far: The pair's end that is not TensorFlow's.
+        requests: What the peer sends.
+        refused: Called with the reason if something is refused.
     """
 
-    other: _Side
-    transport: asyncio.Transport
-    lost: asyncio.Future[None]
+    _ended: Callable[[], object]
 
-    def __init__(self, size: int) -> None:
-        self._buffer = memoryview(bytearray(size))
-        self._filled = 0
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        peer: socket.socket,
+        far: socket.socket,
+        requests: _Requests,
+        refused: Refused,
+    ) -> None:
+        self._loop, self._peer, self._far = loop, peer, far
+        self._requests = requests
+        self._refused = refused
+        self._unsent = memoryview(b"")  # what TensorFlow's socket has not taken yet
 
-    @override
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+    def begin(self, ended: Callable[[], object]) -> None:
+        """Begins to read; ``ended`` is called at the end."""
+        self._ended = ended
+        self._loop.add_reader(self._peer, self._read)
+        self._loop.add_reader(self._far, self._look)
 
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.other.transport.close()  # once it has sent what it has
-        self.lost.set_result(None)
+    def end(self) -> None:
+        """Ends the connection for the peer and for TensorFlow."""
+        for one in (self._peer, self._far):
+            self._loop.remove_reader(one)
+            self._loop.remove_writer(one)
+        with contextlib.suppress(OSError):  # it has broken
+            self._peer.shutdown(socket.SHUT_RDWR)  # the way out is another descriptor of it
+        self.close()
+        self._requests.close()
+        self._ended()
 
-    @override
-    def pause_writing(self) -> None:
-        self.other.transport.pause_reading()
+    def close(self) -> None:
+        """Closes the sockets."""
+        self._peer.close()
+        self._far.close()
 
-    @override
-    def resume_writing(self) -> None:
-        self.other.transport.resume_reading()
+    @contextlib.contextmanager
+    def _ended_by_failure(self) -> Iterator[None]:
+        """Ends the connection if something fails; nothing is ignored but the connection's own end."""
+        try:
+            yield
+        except BlockingIOError:
+            pass  # another call has come first
+        except OSError:
+            self.end()
+        except (CallRefused, MessageRefused) as error:
+            self.end()
+            self._refused(error)
+        except BaseException:
+            self.end()
+            raise
 
-    @override
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer[self._filled :]
+    def _read(self) -> None:
+        with self._ended_by_failure():
+            if octets := self._requests.receive(self._peer):
+                self._unsent = memoryview(octets)
+                with contextlib.suppress(BlockingIOError):
+                    self._send()
+            if self._unsent:  # the peer is not read meanwhile
+                self._requests.keep(len(self._unsent))
+                self._loop.remove_reader(self._peer)
+                self._loop.add_writer(self._far, self._go_on)
+            elif self._requests.is_over:
+                self.end()
+
+    def _go_on(self) -> None:
+        with self._ended_by_failure():
+            self._requests.keep(-self._send())
+            if not self._unsent:
+                self._loop.remove_writer(self._far)
+                self._loop.add_reader(self._peer, self._read)
+            if not self._unsent and self._requests.is_over:
+                self.end()
+
+    def _send(self) -> int:
+        """Sends TensorFlow some of what it may have; returns the number of bytes."""
+        sent = self._far.send(self._unsent)
+        self._unsent = self._unsent[sent:]
+        return sent
+
+    def _look(self) -> None:
+        """The pair was filled, or TensorFlow has closed its end."""
+        with self._ended_by_failure():
+            if not self._far.recv(1, socket.MSG_PEEK):
+                self.end()
+                return
+            self._loop.remove_reader(self._far)
+            self._loop.add_writer(self._peer, self._empty)
+
+    def _empty(self) -> None:
+        """The way out takes some again, or is shut down: TensorFlow may go on."""
+        self._loop.remove_writer(self._peer)
+        self._loop.add_reader(self._far, self._look)
+        with self._ended_by_failure():
+            while self._far.recv(_READ_BYTES):
+                pass
+            self.end()
 
 
-class _Answers(_Side):
-    """Passes on what TensorFlow answers."""
-
-    @override
-    def buffer_updated(self, nbytes: int) -> None:
-        self.other.transport.write(self._buffer[:nbytes])
-        if self.other.transport.get_write_buffer_size():  # it may have kept the buffer
-            self._buffer = memoryview(bytearray(_ANSWER_BYTES))
-
-
-class _Requests(_Side):
-    """Judges what the peer sends.
+class _Requests:
+    """What a peer sends, from records for this process to records for TensorFlow.
 
     Args:
         theirs: The secret under which the peer seals.
         own: The secret under which TensorFlow opens.
         reader: Judges it.
-        refused: Called with the reason if something is refused.
+
+    Attributes:
+        is_over: Whether the peer has said that it sends no more.
     """
 
-    def __init__(self, theirs: bytes, own: bytes, reader: CallReader, refused: Refused) -> None:
-        super().__init__(_REQUEST_BYTES)
+    def __init__(self, theirs: bytes, own: bytes, reader: CallReader) -> None:
         self._opening, self._sealing = LastingOpening(theirs), LastingSealing(own)
+        self._buffer = memoryview(bytearray(_READ_BYTES))
+        self._filled = 0
         self._inner = memoryview(bytearray(MOST_INNER_BYTES))
         self._reader = reader
-        self._refused = refused
+        self.is_over = False
 
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
+    def close(self) -> None:
+        """Gives back what the reader holds."""
         self._reader.close()
-        super().connection_lost(exc)
 
-    @override
-    def buffer_updated(self, nbytes: int) -> None:
-        self._filled += nbytes
-        try:
-            self.other.transport.write(b"".join(self._passed()))
-        except (CallRefused, MessageRefused) as error:
-            self.transport.abort()
-            self._refused(error)
+    def keep(self, count: int) -> None:
+        """As ``CallReader.keep``."""
+        self._reader.keep(count)
+
+    def receive(self, sock: socket.socket) -> bytes:
+        """Reads what has come; returns what may be passed on.
+
+        Raises:
+            BlockingIOError: Nothing has come.
+            OSError: The connection is broken.
+            CallRefused: As for ``CallReader.feed``.
+            MessageRefused: A record is not one of this connection.
+        """
+        count = sock.recv_into(self._buffer[self._filled :])
+        self.is_over = not count
+        self._filled += count
+        return b"".join(self._passed())
 
     def _passed(self) -> Iterator[bytes]:
         """Takes the whole records out of the buffer, and seals what may be passed on."""
         start, said = 0, bytearray()
-        while (left := self._filled - start) >= HEAD_BYTES:
+        while not self.is_over and (left := self._filled - start) >= HEAD_BYTES:
             length = record_bytes(self._buffer[start:])
             if left < length:
                 break
@@ -195,7 +291,7 @@ class _Requests(_Side):
             inner = self._inner[: inner_bytes(record)]
             count = self._opening.open_or_update(record, inner)
             if count == 0:
-                self.transport.close()  # the peer has said that this is the end
+                self.is_over = True
             elif count is not None:
                 said += inner[:count]
         self._buffer[: self._filled - start] = self._buffer[start : self._filled]

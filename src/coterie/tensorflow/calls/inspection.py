@@ -6,7 +6,7 @@ import importlib
 from functools import partial
 
 from coterie.contract import Contract, Node
-from coterie.errors import CallRefused, CoterieError, PeerBusy
+from coterie.errors import CallRefused, CoterieError
 from coterie.ratls.refusals import Refused, Tally
 from coterie.ratls.traffic_secrets import Taken
 from coterie.tensorflow.calls.counts import CallCounts
@@ -14,9 +14,7 @@ from coterie.tensorflow.calls.http2 import Budget, CallReader
 from coterie.tensorflow.calls.inspected import InspectedConnections
 from coterie.tensorflow.calls.rules import GRAPH_BYTES, Task, methods_for
 
-# Of one peer: what its calls may hold back together, and connections. TensorFlow opens two or three.
-_HELD_BYTES = 2 * GRAPH_BYTES
-MOST_CONNECTIONS = 128
+_HELD_BYTES = 2 * GRAPH_BYTES  # what the calls of one peer may hold back together
 
 
 class Inspection:
@@ -59,15 +57,8 @@ class Inspection:
 
         Raises:
             PeerBusy: The peer has too many; this one is closed.
+            EnvironmentUnfit: There is no descriptor left; the connection is closed.
         """
-        if self._connections.count(peer) >= MOST_CONNECTIONS:
-            taken.socket.close()
-            raise PeerBusy(
-                f"{peer} has too many connections",
-                expected=f"at most {MOST_CONNECTIONS}",
-                seen="one more",
-                remedy="only the program that the contract names may speak here: find out what runs there",
-            )
         methods = methods_for(self._tasks[peer], peer, self._own, self._operations)
         reader = CallReader(peer, methods, self._budgets[peer], partial(self._passed, peer))
         return self._connections.put_between(taken, reader, peer, partial(self._refused, peer))

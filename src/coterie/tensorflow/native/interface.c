@@ -48,12 +48,14 @@ EXPORTED int coterie_arm(const char *folder, int node, int notified)
 }
 
 /* Gives a connection to TensorFlow, to dial with or to accept. Python has shaken hands on it and
-   judged the peer, and neither has sent anything since. The secrets, 32 bytes each, are those of
-   its traffic under TLS_AES_128_GCM_SHA256. 0: the descriptor is taken; -1: it is not. */
-EXPORTED int coterie_hand_over(int fd, int node, uint64_t incarnation, int to_dial,
+   judged the peer, and neither has sent anything since. `way_out`: a second descriptor, by which
+   sealed records leave (links.h); -1: none. The secrets, 32 bytes each, are those of its traffic
+   under TLS_AES_128_GCM_SHA256. 0: the descriptors are taken; -1: they are not. */
+EXPORTED int coterie_hand_over(int fd, int way_out, int node, uint64_t incarnation, int to_dial,
                                const unsigned char *sending, const unsigned char *receiving)
 {
-    return links_hand_over(fd, node, incarnation, to_dial != 0, sending, receiving) ? 0 : -1;
+    return links_hand_over(fd, way_out, node, incarnation, to_dial != 0, sending, receiving) ? 0
+                                                                                             : -1;
 }
 
 /* Breaks every connection with a node, but not those with one incarnation of it (0: all). */

@@ -126,6 +126,11 @@ static void release(struct link *l)
     if (last) {
         unlist(l);
     }
+    if (last && l->way_out >= 0) { /* no call uses it any more */
+        atomic_store(&table[l->way_out], NULL);
+        real()->shutdown(l->way_out, SHUT_RDWR); /* Python has the socket, too */
+        real()->close(l->way_out);
+    }
     pthread_mutex_unlock(&table_lock);
     if (last) {
         records_close(&l->records);
@@ -145,6 +150,24 @@ static int detach(struct link *l)
     return fd;
 }
 
+/* Puts a link into the table by one of its descriptors. Returns the link that was there, whose
+   descriptor was closed by a call that does not come here, and of which the caller has the table's
+   reference from now on; NULL if there was none. The table's lock is held. */
+static struct link *enter(struct link *l, int fd)
+{
+    struct link *stale = atomic_load(&table[fd]);
+    bool held = stale != NULL && stale->fd >= 0; /* by the table */
+    if (stale != NULL && stale->way_out == fd) {
+        stale->way_out = -1; /* the number is another file's now */
+    }
+    if (held) {
+        port = stale == port ? NULL : port;
+        detach(stale);
+    }
+    atomic_store(&table[fd], l);
+    return held ? stale : NULL;
+}
+
 /* Makes a link for a descriptor; NULL if there is no memory or no room. Its reference is the
    table's. No lock is held. */
 static struct link *make(enum link_kind kind, int fd)
@@ -158,17 +181,11 @@ static struct link *make(enum link_kind kind, int fd)
     }
     l->kind = kind;
     l->fd = fd;
+    l->way_out = -1;
     l->references = 1;
     pthread_mutex_init(&l->lock, NULL);
     pthread_mutex_lock(&table_lock);
-    /* A stale link's descriptor was closed by a call that does not come here. */
-    struct link *stale = atomic_load(&table[fd]);
-    if (stale != NULL) {
-        stale->fd = -1;
-        stale->place = HELD;
-        port = stale == port ? NULL : port;
-    }
-    atomic_store(&table[fd], l);
+    struct link *stale = enter(l, fd);
     l->older = newest;
     newest = l;
     live++;
@@ -266,6 +283,36 @@ static void close_ended(int node)
     } while (l != NULL);
 }
 
+ssize_t link_send(struct link *l, const struct iovec *vectors, size_t count)
+{
+    static const char filling[1024];
+    if (l->way_out < 0) {
+        return records_send(&l->records, l->fd, vectors, count);
+    }
+    ssize_t sent = records_send(&l->records, l->way_out, vectors, count);
+    if (sent < 0 && errno == EAGAIN) {
+        while (real()->send(l->fd, filling, sizeof filling, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
+        }
+        errno = EAGAIN;
+    }
+    return sent;
+}
+
+void link_close_notify(struct link *l)
+{
+    if (l->kind == LINK) {
+        records_close_notify(&l->records, l->way_out >= 0 ? l->way_out : l->fd);
+    }
+}
+
+int link_shut_down(const struct link *l, int how)
+{
+    if (l->way_out >= 0) {
+        real()->shutdown(l->way_out, how);
+    }
+    return real()->shutdown(l->fd, how);
+}
+
 int link_dial(struct link *raw, int node)
 {
     unsigned char number[2] = {(unsigned char)(node >> 8), (unsigned char)node};
@@ -348,11 +395,11 @@ int link_close(int fd)
     if (link_lock(fd, &l) != HAS_LINK) {
         return real()->close(fd); /* in a child, its copy */
     }
-    if (l->kind == LINK) {
-        records_close_notify(&l->records, l->fd);
+    if (l->fd == fd) {
+        link_close_notify(l);
     }
     pthread_mutex_lock(&table_lock);
-    bool ours = atomic_load(&table[fd]) == l; /* else another thread has just closed it */
+    bool ours = l->fd == fd; /* else another thread has just closed it, or it is a way out */
     int result;
     if (ours) {
         l->references--; /* the table's; this call has one more */
@@ -398,11 +445,14 @@ static ssize_t receive_records(int fd, void *bytes, size_t size, int flags)
 
 static const struct record_calls record_calls = {send_records, receive_records};
 
-bool links_hand_over(int fd, int node, uint64_t incarnation, bool to_dial,
+bool links_hand_over(int fd, int way_out, int node, uint64_t incarnation, bool to_dial,
                      const unsigned char *sending, const unsigned char *receiving)
 {
     uint64_t one = 1;
-    if (real()->fcntl(fd, F_SETFD, FD_CLOEXEC) || node < 0 || node >= MAX_NODES) {
+    struct link *stale = NULL;
+    if (real()->fcntl(fd, F_SETFD, FD_CLOEXEC) || node < 0 || node >= MAX_NODES ||
+        way_out >= MAX_DESCRIPTOR ||
+        (way_out >= 0 && real()->fcntl(way_out, F_SETFD, FD_CLOEXEC))) {
         return false;
     }
     struct link *l = make(LINK, fd);
@@ -411,6 +461,10 @@ bool links_hand_over(int fd, int node, uint64_t incarnation, bool to_dial,
     }
     bool good = records_open(&l->records, &record_calls, sending, receiving);
     pthread_mutex_lock(&table_lock);
+    if (good && way_out >= 0) {
+        stale = enter(l, way_out);
+        l->way_out = way_out;
+    }
     l->node = node;
     l->incarnation = incarnation;
     l->place = to_dial ? PARKED : QUEUED;
@@ -420,6 +474,9 @@ bool links_hand_over(int fd, int node, uint64_t incarnation, bool to_dial,
         (void)!real()->write(port->fd, &one, sizeof one);
     }
     pthread_mutex_unlock(&table_lock);
+    if (stale != NULL) {
+        release(stale);
+    }
     if (!good) {
         release(l);
     }
@@ -432,7 +489,7 @@ void links_cut(int node, uint64_t incarnation)
     for (struct link *l = newest; l != NULL; l = l->older) {
         bool other = incarnation == 0 || l->incarnation != incarnation;
         if (l->place != HELD && l->node == node && other) {
-            real()->shutdown(l->fd, SHUT_RDWR);
+            link_shut_down(l, SHUT_RDWR);
         }
     }
     pthread_mutex_unlock(&table_lock);

@@ -5,6 +5,11 @@
    shakes hands on them, judges the peer, and hands them over: PARKED for TensorFlow to dial with,
    or QUEUED for it to accept.
 
+   Calls of a peer may be inspected on their way to TensorFlow. Then the descriptor is one end of a
+   socket pair, through which Python passes on what the peer sends, and what TensorFlow sends goes
+   to the peer by a descriptor of its own, the way out. When that takes no more, the pair is filled,
+   so that TensorFlow waits for it; Python empties it once the way out takes some again.
+
    The table's lock guards the table of descriptors, the list of links, their counts and places. A
    link's own lock guards its records. Whoever needs both takes the link's first. Functions take
    the table's lock by themselves, and hold it for a short time: no call on the kernel that they
@@ -38,6 +43,7 @@ struct link {
     enum link_kind kind;
     enum link_place place;
     int fd;               /* -1: none any more */
+    int way_out;          /* where sealed records go in place of `fd`; -1: to `fd` */
     int node;             /* the peer's index among the contract's nodes */
     int references;       /* the table's, and one for each call that uses it */
     uint64_t incarnation; /* the peer's */
@@ -83,6 +89,15 @@ bool link_make_raw(int fd);
 /* Whether TensorFlow has a locked link by this descriptor, and not Python still. */
 bool link_is_tensorflows(const struct link *l, int fd);
 
+/* Sends what the vectors hold by a locked link, as `records_send` does. */
+ssize_t link_send(struct link *l, const struct iovec *vectors, size_t count);
+
+/* Says close_notify to the peer of a locked link. */
+void link_close_notify(struct link *l);
+
+/* Shuts a locked link's descriptors down, as `shutdown` does. */
+int link_shut_down(const struct link *l, int how);
+
 /* Puts a parked connection with a node into the place of a locked RAW link, of which epoll has not
    been told yet. 0, or -1 and errno: EACCES, or ECONNREFUSED if none is parked. */
 int link_dial(struct link *raw, int node);
@@ -104,7 +119,7 @@ void link_note_used(struct link *l);
 void link_note_unruly(struct link *l);
 
 /* What `coterie_hand_over`, `coterie_cut`, `coterie_count` and `coterie_unruly` do. */
-bool links_hand_over(int fd, int node, uint64_t incarnation, bool to_dial,
+bool links_hand_over(int fd, int way_out, int node, uint64_t incarnation, bool to_dial,
                      const unsigned char *sending, const unsigned char *receiving);
 void links_cut(int node, uint64_t incarnation);
 int links_count(int node, bool given);

@@ -288,15 +288,13 @@ EXPORTED int INTERPOSED(setsockopt)(int fd, int level, int name, const void *val
     return real()->setsockopt(fd, level, name, value, size);
 }
 
-static int shut_down(struct link *l, int fd, int how)
+static int shut_down(struct link *l, int how)
 {
     if (l->kind == PORT || l->fd < 0) {
         return 0;
     }
-    if (l->kind == LINK) {
-        records_close_notify(&l->records, l->fd);
-    }
-    return real()->shutdown(fd, how);
+    link_close_notify(l);
+    return link_shut_down(l, how);
 }
 
 EXPORTED int INTERPOSED(shutdown)(int fd, int how)
@@ -304,7 +302,7 @@ EXPORTED int INTERPOSED(shutdown)(int fd, int how)
     struct link *l;
     switch (link_lock(fd, &l)) {
     case HAS_LINK:
-        return (int)link_unlock(l, shut_down(l, fd, how));
+        return (int)link_unlock(l, shut_down(l, how));
     case LOST_LINK:
         return fails_with(EBADF);
     case NO_LINK:
@@ -343,7 +341,7 @@ static ssize_t send_message(struct link *l, int fd, const struct msghdr *message
     if (message->msg_controllen > 0 || message->msg_namelen > 0) {
         return fails_with(EOPNOTSUPP);
     }
-    return records_send(&l->records, l->fd, message->msg_iov, message->msg_iovlen);
+    return link_send(l, message->msg_iov, message->msg_iovlen);
 }
 
 EXPORTED ssize_t INTERPOSED(sendmsg)(int fd, const struct msghdr *message, int flags)

@@ -74,10 +74,13 @@ def run(
     def say(text: str) -> None:
         console.err.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    owners = [one.name for one in contract.data_owners()]
+
     def printed(node: str, line: str) -> None:
-        chiefs = [one.name for one in contract.by_role("chief")]
-        if node in chiefs:
+        if owners == [node]:
             typer.echo(line)
+        elif node in owners:
+            typer.echo(f"{node}: {line}")
         else:
             say(f"{node}: {line}")
 

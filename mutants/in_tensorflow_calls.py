@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutants.mutation import Of
 
 _reader = Of("tensorflow/calls/http2.py", "tensorflow/calls/test_http2.py")
+_headers = Of("tensorflow/calls/headers.py", "tensorflow/calls/test_headers.py")
 _rules = Of("tensorflow/calls/rules.py", "tensorflow/calls/test_rules.py")
 _requests = Of("tensorflow/calls/requests.py", "tensorflow/calls/test_rules.py")
 _graphs = Of("tensorflow/calls/graphs.py", "tensorflow/calls/test_graphs.py")
@@ -30,7 +31,7 @@ MUTATIONS = (
         "elif length < 0:",
         "16 MiB of settings are kept",
     ),
-    _reader(
+    _headers(
         "headers-without-end",
         "self._decoder = Decoder(max_header_list_size=_MOST_HEADER_BYTES)",
         "self._decoder = Decoder(max_header_list_size=1 << 30)",
@@ -48,13 +49,13 @@ MUTATIONS = (
         "        if len(self._calls) < 0:\n",
         "calls that do not go on are kept without limit",
     ),
-    _reader(
+    _headers(
         "a-header-twice",
         "            if name in found or name not in _HEADERS:\n",
         "            if name not in _HEADERS:\n",
         "of two paths this reader takes one, and C-core the other",
     ),
-    _reader(
+    _headers(
         "any-value",
         "            if _HEADERS[name] not in {None, value}:\n",
         "            if _HEADERS[name] is value:\n",
@@ -216,7 +217,7 @@ MUTATIONS = (
         "_HANDLES = frozenset({20})",
         "a worker makes handles of the server's resources",
     ),
-    _reader(
+    _headers(
         "headers-by-an-old-table",
         "            self._known.clear()\n",
         "            pass\n",

@@ -1,12 +1,12 @@
 """Reads the calls that a peer's TensorFlow makes: one direction of gRPC over HTTP/2 (RFC 9113).
 
-`hyperframe` reads frames, and `hpack` headers. A request is passed on as it comes, except the frame
+`hyperframe` reads frames, and `headers` the headers. A request is passed on as it comes, except the frame
 that completes it, which waits for the verdict: TensorFlow acts on whole messages only. To hold back
 all of it would stop the peer, which may send more only when TensorFlow has seen the beginning.
 
 Two readers of the same bytes must not read different calls. So this one accepts only what
 TensorFlow's gRPC sends: frames of seven types without padding, priority and unknown flags, headers in
-one frame and each once, and one uncompressed message in a call.
+one frame, and one uncompressed message in a call.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from hpack import Decoder
-from hpack.exceptions import HPACKError
 from hyperframe.exceptions import HyperframeError
 from hyperframe.frame import (
     DataFrame,
@@ -29,15 +27,14 @@ from hyperframe.frame import (
 )
 
 from coterie.errors import CallRefused
+from coterie.tensorflow.calls.headers import HeaderReader, not_understood
 from coterie.text import first_octets, printable
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEAD_BYTES = 9
 _MOST_FRAME_BYTES = 1 << 14  # of frames without data
-_MOST_HEADER_BYTES = 1 << 14
 MOST_CALLS = 1024  # whose messages have not come to their end
 _WINDOW_HEAD = bytes([0, 0, 4, WindowUpdateFrame.type])
-_INDEX = 0x80
 _STREAM = (1 << 31) - 1  # its number; the bit above has no meaning
 _PREFIX_BYTES = 5  # a flag, and the length of the message that follows
 
@@ -53,22 +50,6 @@ _FLAGS: Mapping[int, tuple[int, ...]] = {
     GoAwayFrame.type: (0,),
     WindowUpdateFrame.type: (0,),
 }
-
-# The headers of a call of TensorFlow's gRPC. None: any value.
-_HEADERS: Mapping[bytes, bytes | None] = {
-    b":method": b"POST",
-    b":scheme": b"http",
-    b":path": None,
-    b":authority": None,
-    b"te": b"trailers",
-    b"content-type": b"application/grpc",
-    b"grpc-encoding": b"identity",
-    b"user-agent": None,
-    b"grpc-accept-encoding": None,
-    b"accept-encoding": None,
-    b"grpc-timeout": None,
-}
-_NEEDED = (b":method", b":scheme", b":path", b"content-type")
 
 
 @dataclass(frozen=True)
@@ -143,8 +124,7 @@ class CallReader:
         self._held = 0
         self._arrived = bytearray()
         self._begun = False
-        self._decoder = Decoder(max_header_list_size=_MOST_HEADER_BYTES)
-        self._known: dict[bytes, str] = {}  # paths of blocks that change nothing
+        self._headers = HeaderReader(peer, len(methods))
         self._last_stream = 0
         self._calls: dict[int, _Call] = {}
 
@@ -162,7 +142,7 @@ class CallReader:
         self._arrived += octets
         if not self._begun:
             if not PREFACE.startswith(self._arrived[: len(PREFACE)]):
-                raise self._not_understood(first_octets(bytes(self._arrived[:24])))
+                raise not_understood(self._peer, first_octets(bytes(self._arrived[:24])))
             if len(self._arrived) < len(PREFACE):
                 return
             self._begun = True
@@ -205,19 +185,19 @@ class CallReader:
         """Length of the next frame without its head, which is judged before more of it has come."""
         length, kind, flags = int.from_bytes(self._arrived[:3]), self._arrived[3], self._arrived[4]
         if flags not in _FLAGS.get(kind, ()):
-            raise self._not_understood(f"a frame of type {kind} with flags {flags:#04x}")
+            raise not_understood(self._peer, f"a frame of type {kind} with flags {flags:#04x}")
         if kind == DataFrame.type:
             call = self._call(int.from_bytes(self._arrived[5:_HEAD_BYTES]) & _STREAM)
             if (known := len(call.octets) + length) > _PREFIX_BYTES + call.method.most_bytes:
                 raise self._too_long(call, known - _PREFIX_BYTES)
         elif length > _MOST_FRAME_BYTES:
-            raise self._not_understood(f"a frame of type {kind} of {length} bytes")
+            raise not_understood(self._peer, f"a frame of type {kind} of {length} bytes")
         return length
 
     def _call(self, stream: int) -> _Call:
         call = self._calls.get(stream)
         if call is None:
-            raise self._not_understood(f"data on stream {stream}, which has no call")
+            raise not_understood(self._peer, f"data on stream {stream}, which has no call")
         return call
 
     def _judge(self, octets: bytes) -> None:
@@ -228,7 +208,7 @@ class CallReader:
             frame, _ = Frame.parse_frame_header(view[:_HEAD_BYTES])
             frame.parse_body(view[_HEAD_BYTES:])
         except HyperframeError as error:
-            raise self._not_understood(type(error).__name__) from error
+            raise not_understood(self._peer, type(error).__name__) from error
         match frame:
             case HeadersFrame():
                 self._begin(frame)
@@ -240,11 +220,11 @@ class CallReader:
 
     def _begin(self, frame: HeadersFrame) -> None:
         if frame.stream_id % 2 == 0 or frame.stream_id <= self._last_stream:
-            raise self._not_understood(f"headers on stream {frame.stream_id}")
+            raise not_understood(self._peer, f"headers on stream {frame.stream_id}")
         if len(self._calls) == MOST_CALLS:
-            raise self._not_understood(f"more than {MOST_CALLS} calls at once")
+            raise not_understood(self._peer, f"more than {MOST_CALLS} calls at once")
         self._last_stream = frame.stream_id
-        path = self._path(frame.data)
+        path = self._headers.path(frame.data)
         method = self._methods.get(path)
         if method is None:
             raise CallRefused(
@@ -255,47 +235,18 @@ class CallReader:
             )
         self._calls[frame.stream_id] = _Call(path, method)
 
-    def _path(self, block: bytes) -> str:
-        if (known := self._known.get(block)) is not None:
-            return known
-        path = self._decoded_path(block)
-        # Octets that all have their highest bit are indexes only (RFC 7541, 6.1): such a block means
-        # the same until another one changes the table. It is what each call after the first has.
-        if min(block) < _INDEX or len(self._known) == len(self._methods):
-            self._known.clear()
-        if min(block) >= _INDEX:
-            self._known[block] = path
-        return path
-
-    def _decoded_path(self, block: bytes) -> str:
-        try:
-            headers = self._decoder.decode(block, raw=True)
-        except HPACKError as error:
-            raise self._not_understood(type(error).__name__) from error
-        found: dict[bytes, bytes] = {}
-        for name, value in headers:
-            if name in found or name not in _HEADERS:
-                raise self._not_understood(f"the header {first_octets(bytes(name))}")
-            if _HEADERS[name] not in {None, value}:
-                raise self._not_understood(f"{name.decode()}: {first_octets(bytes(value))}")
-            found[bytes(name)] = bytes(value)
-        missing = [name.decode() for name in _NEEDED if name not in found]
-        if missing:
-            raise self._not_understood(f"a call without {', '.join(missing)}")
-        return found[b":path"].decode("latin-1")
-
     def _go_on(self, frame: DataFrame) -> None:
         call = self._call(frame.stream_id)
         self._add(call, frame.data)
         if "END_STREAM" in frame.flags:
             if not call.judged or call.length is None:
-                raise self._not_understood(f"a message of {call.path} that is cut off")
+                raise not_understood(self._peer, f"a message of {call.path} that is cut off")
             del self._calls[frame.stream_id]
             self._passed(call.path, call.length - _PREFIX_BYTES)
 
     def _add(self, call: _Call, data: bytes) -> None:
         if call.judged and data:
-            raise self._not_understood(f"more than one message of {call.path}")
+            raise not_understood(self._peer, f"more than one message of {call.path}")
         self._hold(len(data))
         call.octets += data
         if call.length is None and len(call.octets) >= _PREFIX_BYTES:
@@ -303,7 +254,7 @@ class CallReader:
         if call.judged or call.length is None or len(call.octets) < call.length:
             return
         if len(call.octets) > call.length:
-            raise self._not_understood(f"more than one message of {call.path}")
+            raise not_understood(self._peer, f"more than one message of {call.path}")
         call.method.judge(bytes(call.octets[_PREFIX_BYTES:]))
         call.judged = True
         self._hold(-call.length)
@@ -312,7 +263,7 @@ class CallReader:
     def _length(self, call: _Call) -> int:
         compressed, length = call.octets[0], int.from_bytes(call.octets[1:_PREFIX_BYTES])
         if compressed:
-            raise self._not_understood(f"a compressed message of {call.path}")
+            raise not_understood(self._peer, f"a compressed message of {call.path}")
         if length > call.method.most_bytes:
             raise self._too_long(call, length)
         return length
@@ -323,12 +274,4 @@ class CallReader:
             expected=f"at most {call.method.most_bytes} bytes for {call.path}",
             seen=f"{length} bytes",
             remedy="the program must have a smaller graph",
-        )
-
-    def _not_understood(self, seen: str) -> CallRefused:
-        return CallRefused(
-            f"{self._peer} sends something else than calls of TensorFlow",
-            expected="gRPC over HTTP/2 as TensorFlow's own processes speak it",
-            seen=seen,
-            remedy="only the program that the contract names may speak here: find out what runs there",
         )

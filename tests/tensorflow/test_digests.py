@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from coterie.tensorflow.digests import (
     tensorflow_folder,
     wheel_digest,
 )
-from coterie.tensorflow.node import execute
 from tests.conftest import REPOSITORY
 
 CLUSTER = REPOSITORY / "examples" / "tensorflow" / "cluster.toml"
@@ -95,29 +93,3 @@ def test_programs_that_cannot_be_read_or_are_too_large_are_refused(tmp_path: Pat
     large.write_bytes(b"#" * (MAX_PROGRAM_BYTES + 1))
     with pytest.raises(EnvironmentUnfit, match="too large"):
         read_program(large)
-
-
-def test_what_runs_is_what_was_hashed_whatever_the_disk_holds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "train.py"
-    path.write_text(
-        "import inspect, linecache, sys\n"
-        "def agreed():\n"
-        "    return 1\n"
-        "linecache.checkcache()\n"
-        "linecache.updatecache(__file__, globals())\n"
-        "print(__name__, sys.argv[1:], agreed())\n"
-        "print(inspect.getsource(agreed), end='')\n"
-    )
-    program = read_program(path)
-    assert program.digest == hashlib.sha256(path.read_bytes()).hexdigest()
-    path.write_text("print('another program')\n")
-    for name in ("argv", "path"):
-        monkeypatch.setattr(sys, name, list(getattr(sys, name)))
-    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
-
-    execute(program, ["--steps", "3"])
-
-    assert capsys.readouterr().out == ("__main__ ['--steps', '3'] 1\ndef agreed():\n    return 1\n")
-    assert str(tmp_path) not in sys.path

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from coterie.tensorflow.node import ignore_proxies
+from coterie.tensorflow.preloading import ignore_proxies
 from tests.ratls.net import raw
 
 pytestmark = pytest.mark.long

@@ -1,18 +1,12 @@
 """One node of a TensorFlow cluster: starts and tests the layer, then runs the program itself.
 
-The keys never leave the process. The library is preloaded; a process without it starts itself
-again.
+The keys never leave the process.
 """
 
 from __future__ import annotations
 
-import ctypes
-import linecache
 import os
-import signal
-import sys
 import time
-import types
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -35,7 +29,6 @@ from coterie.nodes.trust import data_key, model_key, node_trust, waiting_for
 from coterie.ratls.listener import ListenerLimits, bound
 from coterie.runs.events import EventSink, Failed, Listening, RecordLayer, Started, Waiting
 from coterie.tensorflow.account import Account
-from coterie.tensorflow.building import NATIVE_PART
 from coterie.tensorflow.calls.inspection import Inspection
 from coterie.tensorflow.cluster import check_contract, tf_config
 from coterie.tensorflow.connections import MAX_IDLE
@@ -47,7 +40,9 @@ from coterie.tensorflow.digests import (
     wheel_digest,
 )
 from coterie.tensorflow.examples import give_examples
-from coterie.tensorflow.native import Native, load
+from coterie.tensorflow.executing import execute
+from coterie.tensorflow.native import Native
+from coterie.tensorflow.preloading import die_with_parent, ensure_preloaded
 from coterie.tensorflow.selftest import self_test
 from coterie.tensorflow.sockets import AttestedSockets, Ports
 from coterie.tensorflow.variables_file import VariablesFile, give_file
@@ -56,37 +51,7 @@ from coterie.waiting import saying
 if TYPE_CHECKING:
     from coterie.receipts.entry_types import Ending
 
-_PRELOAD = "LD_PRELOAD"
 _FIRST_WORD_SECONDS = 1.0  # not earlier: TensorFlow is measured first
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-
-
-def ignore_proxies() -> None:
-    """Makes gRPC ignore the environment's proxies for nodes; the program's own HTTP may use them.
-
-    gRPC reads ``grpc_proxy`` first, and takes an empty value for no proxy.
-    """
-    os.environ["grpc_proxy"] = ""  # noqa: SIM112 (gRPC reads it in this case)
-
-
-def ensure_preloaded() -> None:
-    """Starts this process again with the library preloaded, unless it is; children do without it.
-
-    Raises:
-        EnvironmentUnfit: The library is missing, or was built from another source.
-    """
-    load()
-    library = str(NATIVE_PART.path)
-    ignore_proxies()
-    others = os.environ.get(_PRELOAD, "").split(os.pathsep)
-    if library not in others:
-        first = os.pathsep.join([library, *filter(None, others)])
-        os.execve(sys.executable, sys.orig_argv, {**os.environ, _PRELOAD: first})  # noqa: S606 (itself)
-    kept = [one for one in others if one != library]
-    if kept:
-        os.environ[_PRELOAD] = os.pathsep.join(kept)
-    else:
-        del os.environ[_PRELOAD]
 
 
 def agreed_program(contract: Contract, contract_file: Path, program_file: Path) -> Program:
@@ -106,15 +71,6 @@ def agreed_program(contract: Contract, contract_file: Path, program_file: Path) 
     ensure_preloaded()
     check_consent(contract, contract_file, at=datetime.now(UTC))
     return program
-
-
-def die_with_parent() -> None:
-    """Makes the kernel end this process when its parent ends.
-
-    A thread that watches the parent is not enough: some calls of TensorFlow hold the interpreter's
-    lock while they wait for their peers.
-    """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -241,40 +197,6 @@ def _run(start: Start, account: Account) -> None:
             raise
         finally:
             account.end(how)
-
-
-class _Source:
-    """The module's loader, which gives its source on request (PEP 302); AutoGraph asks for it."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def get_source(self, _: str) -> str:
-        """The measured text."""
-        return self._text
-
-
-def execute(program: Program, arguments: Sequence[str]) -> None:
-    """Runs a program as ``__main__``, from the measured bytes and not from the disk.
-
-    Its folder is not on the import path, so it imports installed packages only. Code that asks for
-    the source, as AutoGraph does to rewrite it, gets these bytes too, since the file name cannot
-    exist.
-
-    Args:
-        program: The program.
-        arguments: Its arguments, in ``sys.argv``.
-    """
-    name = f"/dev/null/{program.path.name}"
-    text = program.source.decode()
-    code = compile(program.source, name, "exec", dont_inherit=True)
-    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-    module = types.ModuleType("__main__")
-    module.__dict__.update(__file__=name, __loader__=_Source(text), __builtins__=__builtins__)
-    sys.modules["__main__"] = module
-    sys.argv = [str(program.path), *arguments]
-    sys.path = [entry for entry in sys.path if entry and Path(entry) != Path.cwd()]
-    exec(code, module.__dict__)  # noqa: S102 (the program that the contract names is what this verb runs)
 
 
 def _ports(start: Start) -> Ports | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from coterie.contract import Contract, data_digest
+from coterie.contract import Contract, data_digest, load_contract
 from coterie.paper.plan import Case, arguments_of, cases, contract_of, steps_of, table_rows
+from tests.conftest import REPOSITORY
 
 every_case = pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 
@@ -55,6 +56,19 @@ def test_tensorflow_is_named_for_its_engine_alone(case: Case) -> None:
     assert (section is not None) == (case.engine == "tensorflow")
     if section is not None:
         assert bool(section.operations) == (case.scheme == "hfl")
+
+
+@pytest.mark.parametrize("name", ["federated.toml", "criteo-federated.toml"])
+def test_operations_are_those_of_the_contracts_beside_the_program(name: str) -> None:
+    """The parties of each sign what the same program's graphs need, and no more."""
+    (ours,) = {
+        section.operations
+        for case in cases()
+        if case.scheme == "hfl" and (section := contract(case).tensorflow) is not None
+    }
+    example = load_contract(REPOSITORY / "examples" / "tensorflow" / name).tensorflow
+    assert example is not None
+    assert example.operations == ours
 
 
 def test_tuned_rates_of_our_engine_fall_at_the_end() -> None:

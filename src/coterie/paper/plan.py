@@ -22,13 +22,13 @@ _MANY_ROWS = 1_000_000
 _COMPANIES = ("acme", "bolt", "corn", "dune")
 _SDT_WORKERS = 2
 
-# What workers' graphs run on another party's parameter server; the contract lists them.
+# What the graphs of dlrm_between_graph.py run on another party's parameter server, as in the contracts beside it.
 _OPERATIONS_TEXT = """
     AccumulatorSetGlobalStep AddV2 AssignAddVariableOp AssignVariableOp Cast Const FIFOQueueV2 Fill Identity Mul Neg
-    NoOp QueueCloseV2 QueueDequeueV2 QueueEnqueueManyV2 QueueEnqueueV2 RandomUniform ReadVariableOp
+    NoOp QueueCloseV2 QueueDequeueV2 QueueEnqueueManyV2 RandomUniform ReadVariableOp
     ResourceAccumulatorApplyGradient ResourceAccumulatorSetGlobalStep ResourceAccumulatorTakeGradient ResourceApplyAdagrad
     ResourceApplyGradientDescent ResourceConditionalAccumulator ResourceGather ResourceScatterAdd ResourceSparseApplyAdagrad
-    Shape SparseAccumulatorApplyGradient SparseAccumulatorTakeGradient SparseConditionalAccumulator StridedSlice Sub Switch
+    Shape SparseAccumulatorApplyGradient SparseAccumulatorTakeGradient SparseConditionalAccumulator StridedSlice Switch
     TruncatedNormal Unique UnsortedSegmentSum VarHandleOp VarIsInitializedOp _Recv _Send
     """
 _OPERATIONS: Final = tuple(_OPERATIONS_TEXT.split())

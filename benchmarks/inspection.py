@@ -1,7 +1,7 @@
 """What the inspection of calls costs: two attested clusters of a server and four workers, in turn.
 
 One cluster inspects calls, as `coterie tensorflow` does in mode hfl, and the other does not. Both are
-compared as `benchmarks.clusters` does it.
+compared as `benchmarks.clusters` does it, and must learn the same.
 
     python -m benchmarks.inspection [--pairs 20] [--batch 128] [--every 10]
 """
@@ -10,29 +10,30 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from math import isclose
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.clusters import Side, compared, in_turn
 from coterie.contract import load_contract
-from coterie.tensorflow import local
 from coterie.tensorflow.digests import read_program
+from coterie.tensorflow.local import ATTESTED_NODE, run_cluster
 
 _EXAMPLES = Path(__file__).parents[1] / "examples" / "tensorflow"
 _CLUSTER = _EXAMPLES / "criteo-federated.toml"
 _PROGRAM = _EXAMPLES / "dlrm_between_graph.py"
 _UNINSPECTED = (sys.executable, "-m", "benchmarks.uninspected", "tensorflow", "node")
+_REL, _ABS = 0.02, 0.002
 
 
 def run(arguments: list[str], *, inspected: bool) -> None:
     """Runs a cluster of this machine, and prints what its workers print."""
-    if not inspected:
-        local.ATTESTED_NODE = _UNINSPECTED
     contract = load_contract(_CLUSTER)
     first = contract.by_role("worker")[0].name
     with TemporaryDirectory(prefix="coterie-inspection-") as folder:
-        local.run_cluster(
+        run_cluster(
             contract,
             read_program(_PROGRAM),
             arguments,
@@ -41,7 +42,26 @@ def run(arguments: list[str], *, inspected: bool) -> None:
             say=lambda _text: None,
             # Workers take the same steps, so one of them counts.
             printed=lambda node, line: print(line, flush=True) if node == first else None,
+            command=ATTESTED_NODE if inspected else _UNINSPECTED,
         )
+
+
+def check_losses(one: Sequence[str], other: Sequence[str]) -> None:
+    """Checks that two synchronous clusters have learned the same, as far as both have come.
+
+    The sum of four workers' gradients depends in its last bits on which of them come first.
+
+    Args:
+        one: The lines that a worker of one cluster has printed.
+        other: Those of the same worker of the other.
+
+    Raises:
+        RuntimeError: The losses of a step differ.
+    """
+    for step, lines in enumerate(zip(one, other, strict=False), 1):
+        losses = [float.fromhex(line.rpartition(" ")[2]) for line in lines]
+        if not isclose(*losses, rel_tol=_REL, abs_tol=_ABS):
+            raise RuntimeError(f"the losses of step {step} differ: {losses[0]} and {losses[1]}")
 
 
 def main() -> None:
@@ -66,6 +86,7 @@ def main() -> None:
             for kind in ("uninspected", "inspected")
         )
         pairs = in_turn(without, inspected, options.pairs)
+        check_losses(without.losses, inspected.losses)
     sys.stdout.write(compared(pairs, workers, options.batch, "not inspected", "inspected"))
 
 

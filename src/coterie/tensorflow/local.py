@@ -43,6 +43,7 @@ def run_cluster(
     data: Path | None,
     say: Callable[[str], None],
     printed: Callable[[str, str], None],
+    command: Sequence[str] = ATTESTED_NODE,
 ) -> None:
     """Runs every node of a contract as a process on loopback, until its work is done.
 
@@ -58,6 +59,7 @@ def run_cluster(
             if the program makes its data.
         say: Receives messages for people.
         printed: Receives every line that a node's program prints, with the node's name.
+        command: The command that starts a node.
 
     Raises:
         OutputInUse: The directory holds a finished run, or something else.
@@ -73,7 +75,10 @@ def run_cluster(
             read_manifest(data / owner.party, contract.data, party=owner.party)
     with open_run_directory(out, contract, "ra-tls") as directory:
         directory.check_unfinished()
-        _Cluster(directory, program, arguments, data=data, say=say, printed=printed).run()
+        cluster = _Cluster(
+            directory, program, arguments, data=data, say=say, printed=printed, command=command
+        )
+        cluster.run()
 
 
 class _Cluster:
@@ -86,6 +91,7 @@ class _Cluster:
         data: Path | None,
         say: Callable[[str], None],
         printed: Callable[[str, str], None],
+        command: Sequence[str],
     ) -> None:
         self._directory = directory
         self._program = program
@@ -93,6 +99,7 @@ class _Cluster:
         self._data = data
         self._say = say
         self._printed = printed
+        self._command = command
         self._children = Children(directory, self._program_failed, keep_events=False)
 
     def run(self) -> None:
@@ -138,7 +145,7 @@ class _Cluster:
 
     @contextmanager
     def _started(self, node: Node, ports: dict[str, Ports]) -> Iterator[None]:
-        command = [*ATTESTED_NODE, *self._children.arguments(node, str(self._program.path))]
+        command = [*self._command, *self._children.arguments(node, str(self._program.path))]
         own = ports.get(node.name)
         inherited = () if own is None else (own.attestation.fileno(), own.data.fileno())
         command += ["--out", str(self._directory.node(node.name))]

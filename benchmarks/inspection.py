@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from math import isclose
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from benchmarks.clusters import Side, compared, in_turn
 from coterie.contract import load_contract
@@ -25,29 +24,29 @@ _EXAMPLES = Path(__file__).parents[1] / "examples" / "tensorflow"
 _CLUSTER = _EXAMPLES / "criteo-federated.toml"
 _PROGRAM = _EXAMPLES / "dlrm_between_graph.py"
 _UNINSPECTED = (sys.executable, "-m", "benchmarks.uninspected", "tensorflow", "node")
-_REL, _ABS = 0.02, 0.002
+_COMPARED = 100  # steps; later a difference of last bits has grown
+_REL = 0.02
 
 
 def run(arguments: list[str], *, inspected: bool) -> None:
     """Runs a cluster of this machine, and prints what its workers print."""
     contract = load_contract(_CLUSTER)
     first = contract.by_role("worker")[0].name
-    with TemporaryDirectory(prefix="coterie-inspection-") as folder:
-        run_cluster(
-            contract,
-            read_program(_PROGRAM),
-            arguments,
-            Path(folder, "run"),
-            data=None,
-            say=lambda _text: None,
-            # Workers take the same steps, so one of them counts.
-            printed=lambda node, line: print(line, flush=True) if node == first else None,
-            command=ATTESTED_NODE if inspected else _UNINSPECTED,
-        )
+    run_cluster(
+        contract,
+        read_program(_PROGRAM),
+        arguments,
+        None,
+        data=None,
+        say=lambda _text: None,
+        # Workers take the same steps, so one of them counts.
+        printed=lambda node, line: print(line, flush=True) if node == first else None,
+        command=ATTESTED_NODE if inspected else _UNINSPECTED,
+    )
 
 
 def check_losses(one: Sequence[str], other: Sequence[str]) -> None:
-    """Checks that two synchronous clusters have learned the same, as far as both have come.
+    """Checks that two synchronous clusters have learned the same in the first steps of both.
 
     The sum of four workers' gradients depends in its last bits on which of them come first.
 
@@ -58,9 +57,10 @@ def check_losses(one: Sequence[str], other: Sequence[str]) -> None:
     Raises:
         RuntimeError: The losses of a step differ.
     """
-    for step, lines in enumerate(zip(one, other, strict=False), 1):
+    first = zip(one[:_COMPARED], other[:_COMPARED], strict=False)
+    for step, lines in enumerate(first, 1):
         losses = [float.fromhex(line.rpartition(" ")[2]) for line in lines]
-        if not isclose(*losses, rel_tol=_REL, abs_tol=_ABS):
+        if not isclose(*losses, rel_tol=_REL):
             raise RuntimeError(f"the losses of step {step} differ: {losses[0]} and {losses[1]}")
 
 

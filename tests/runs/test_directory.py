@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from coterie.contract import Contract, contract_digest, load_contract, parse_contract
 from coterie.errors import EnvironmentUnfit, OutputInUse
-from coterie.runs.directory import open_run_directory
+from coterie.runs.directory import new_directory, open_run_directory
 from coterie.runs.outcome import RunEnd, RunOutcome
 from coterie.runs.result import RunResult, result_of
 from faults.disk import PowerCut, no_room
@@ -232,15 +232,26 @@ def test_another_contracts_run_is_refused(tmp_path: Path) -> None:
     begin(tmp_path)
     before = snapshot(tmp_path)
     error = refused(tmp_path, OTHER)
-    assert error.expected == f"contract {contract_digest(OTHER).hex()[:16]} over ra-tls"
-    assert error.seen == f"contract {contract_digest(HFL).hex()[:16]} over ra-tls"
+    assert error.expected == "the contract of this run"
+    assert error.seen == "training.batch: 64 here, 128 there"
     assert snapshot(tmp_path) == before
 
 
 def test_a_finished_run_of_another_contract_is_refused(tmp_path: Path) -> None:
     with open_run_directory(tmp_path, HFL, "ra-tls") as directory:
         directory.finish(result())
-    assert refused(tmp_path, OTHER).seen.endswith("over ra-tls")
+    assert refused(tmp_path, OTHER).seen == "training.batch: 64 here, 128 there"
+
+
+def test_a_new_directory_is_for_what_is_not_resumed(tmp_path: Path) -> None:
+    """So nothing is said of runs that go on."""
+    with new_directory(tmp_path / "new"):
+        pass
+    (tmp_path / "thesis.tex").touch()
+    for path in (tmp_path, tmp_path / "thesis.tex"):
+        with pytest.raises(OutputInUse) as error, new_directory(path):
+            pass
+        assert error.value.remedy == "name another --out DIR, one that is new or empty"
 
 
 def test_a_run_does_not_change_its_transport(tmp_path: Path) -> None:

@@ -61,8 +61,6 @@ def run(
 
     Example: coterie tensorflow run examples/tensorflow/cluster.toml examples/tensorflow/dlrm_in_graph.py
     """
-    import tempfile
-
     from coterie.cli import console
     from coterie.contract import load_contract
     from coterie.tensorflow.digests import read_program
@@ -84,9 +82,7 @@ def run(
         else:
             say(f"{node}: {line}")
 
-    with tempfile.TemporaryDirectory(prefix="coterie-tensorflow-") as scratch:
-        folder = Path(scratch, "run") if out is None else out
-        run_cluster(contract, program, arguments or [], folder, data=data, say=say, printed=printed)
+    run_cluster(contract, program, arguments or [], out, data=data, say=say, printed=printed)
 
 
 @app.command()

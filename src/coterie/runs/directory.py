@@ -41,6 +41,9 @@ from coterie.trained.trained_model import MODEL_NAME, TrainedModel
 STAMP = "run.json"
 _KEYS = "keys"
 _MAX_STAMP_BYTES = 1 << 16
+_RESUMED = "name another --out DIR; the same contract resumes its own run"
+_PROGRAM = "name another --out DIR; only the same program and TensorFlow resume this run"
+_NEW = "name another --out DIR, one that is new or empty"
 _STAGING = "new.partial"  # while it exists, the files that were moved out of it are not yet a run
 
 
@@ -236,8 +239,9 @@ def open_run_directory(
         _require_own_or_empty(path)
         directory = RunDirectory(path, contract)
         if (path / STAMP).exists():
-            _check_stamp(path, contract, transport)
+            stamp = _read_stamp(path)
             directory.contract = _stored_contract(directory.contract_file, contract)
+            _check_stamp(stamp, path, contract, transport)
             # `create` may have been interrupted after its last move.
             shutil.rmtree(path / _STAGING, ignore_errors=True)
         else:
@@ -260,9 +264,9 @@ def new_directory(path: Path) -> Iterator[None]:
 
 
 def _require_empty(path: Path) -> None:
-    names = sorted(_names(path, "an empty directory") - {LOCK})
+    names = sorted(_names(path, "an empty directory", _NEW) - {LOCK})
     if names:
-        raise _in_use(path, "an empty directory", ", ".join(names[:5]))
+        raise _in_use(path, "an empty directory", ", ".join(names[:5]), _NEW)
 
 
 def _with_keys(given: Contract, folder: Path) -> Contract:
@@ -286,14 +290,14 @@ def _require_own_or_empty(path: Path) -> None:
         raise _in_use(path, "an empty directory", ", ".join(sorted(others)[:5]))
 
 
-def _names(path: Path, expected: str) -> set[str]:
+def _names(path: Path, expected: str, remedy: str = _RESUMED) -> set[str]:
     """Names in a directory; none if it does not exist."""
     try:
         return {entry.name for entry in path.iterdir()}
     except FileNotFoundError:
         return set()
     except NotADirectoryError as error:
-        raise _in_use(path, expected, reason(error)) from error
+        raise _in_use(path, expected, reason(error), remedy) from error
     except OSError as error:
         raise unreadable(f"the directory {path}", error) from error
 
@@ -314,17 +318,21 @@ def _stored_contract(path: Path, given: Contract) -> Contract:
         }
     )
     if contract_digest(stripped) != contract_digest(given):
-        difference = differences(canonical_json(given), canonical_json(stripped))
-        raise _in_use(path.parent, "the contract of this run", "; ".join(difference)[:500])
+        found = differences(canonical_json(given), canonical_json(stripped))
+        remedy = _PROGRAM if all(one.startswith("tensorflow.") for one in found) else _RESUMED
+        raise _in_use(path.parent, "the contract of this run", "; ".join(found)[:500], remedy)
     # The stored one has keys, and no addresses (contract/digest.py).
     return given.model_copy(update={"parties": stored.parties})
 
 
-def _check_stamp(path: Path, contract: Contract, transport: TransportName) -> None:
+def _read_stamp(path: Path) -> _Stamp:
     try:
-        stamp = _Stamp.model_validate_json(read_bounded(path / STAMP, _MAX_STAMP_BYTES))
+        return _Stamp.model_validate_json(read_bounded(path / STAMP, _MAX_STAMP_BYTES))
     except ValidationError as error:
         raise _in_use(path, "a run of this version", "an unreadable run.json") from error
+
+
+def _check_stamp(stamp: _Stamp, path: Path, contract: Contract, transport: TransportName) -> None:
     expected = (contract_digest(contract).hex(), transport)
     seen = (stamp.given_contract_digest, stamp.transport)
     if seen != expected:
@@ -344,10 +352,10 @@ def _another(path: Path, expected: str, seen: str) -> ModelDamaged:
     )
 
 
-def _in_use(path: Path, expected: str, seen: str) -> OutputInUse:
+def _in_use(path: Path, expected: str, seen: str, remedy: str = _RESUMED) -> OutputInUse:
     return OutputInUse(
         f"the output directory {path} holds something else",
         expected,
         seen,
-        remedy="name another --out DIR; the same contract resumes its own run",
+        remedy,
     )

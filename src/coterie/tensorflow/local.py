@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from coterie.address import Address
 from coterie.contract import Contract, Node
@@ -38,7 +39,7 @@ def run_cluster(
     contract: Contract,
     program: Program,
     arguments: Sequence[str],
-    out: Path,
+    out: Path | None,
     *,
     data: Path | None,
     say: Callable[[str], None],
@@ -54,7 +55,8 @@ def run_cluster(
         contract: The contract; missing digests are filled in if it is a simulated one.
         program: The program that every node runs.
         arguments: The program's arguments.
-        out: A directory for the nodes' files and the receipt: new, or that of a run that has failed.
+        out: A directory for the nodes' files and the receipt: new, or that of a run that has failed;
+            None: nothing is kept, so programs can keep no checkpoints.
         data: Folder with one prepared data set per data-owning party, named after the party; None
             if the program makes its data.
         say: Receives messages for people.
@@ -62,7 +64,7 @@ def run_cluster(
         command: The command that starts a node.
 
     Raises:
-        OutputInUse: The directory holds a finished run, or something else.
+        OutputInUse: The directory holds a finished run, one of another program, or something else.
         CoterieError: A node failed, or something is missing; no process is left.
     """
     check_contract(contract)
@@ -73,10 +75,21 @@ def run_cluster(
     if data is not None:
         for owner in contract.data_owners():  # before anything starts
             read_manifest(data / owner.party, contract.data, party=owner.party)
-    with open_run_directory(out, contract, "ra-tls") as directory:
+    with ExitStack() as stack:
+        folder = out
+        if folder is None:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="coterie-tensorflow-")))
+        directory = stack.enter_context(open_run_directory(folder, contract, "ra-tls"))
         directory.check_unfinished()
         cluster = _Cluster(
-            directory, program, arguments, data=data, say=say, printed=printed, command=command
+            directory,
+            program,
+            arguments,
+            keep=out is not None,
+            data=data,
+            say=say,
+            printed=printed,
+            command=command,
         )
         cluster.run()
 
@@ -88,6 +101,7 @@ class _Cluster:
         program: Program,
         arguments: Sequence[str],
         *,
+        keep: bool,
         data: Path | None,
         say: Callable[[str], None],
         printed: Callable[[str, str], None],
@@ -96,6 +110,7 @@ class _Cluster:
         self._directory = directory
         self._program = program
         self._arguments = tuple(arguments)
+        self._keep = keep
         self._data = data
         self._say = say
         self._printed = printed
@@ -135,12 +150,12 @@ class _Cluster:
             _raise_refusal(heard)
 
     def _program_failed(self, node: str, seen: str, log: Path) -> NodeFailed:
+        place = log if self._keep else f"DIR/{log.relative_to(self._directory.path)} with --out DIR"
         return NodeFailed(
             f"the program of node {node} failed",
             expected="exit code 0",
             seen=seen,
-            remedy="mend the program; with --out DIR the whole of what nodes said is kept in "
-            f"{log.relative_to(self._directory.path)}",
+            remedy=f"mend the program; the whole of what the node said is in {place}",
         )
 
     @contextmanager
@@ -148,7 +163,8 @@ class _Cluster:
         command = [*self._command, *self._children.arguments(node, str(self._program.path))]
         own = ports.get(node.name)
         inherited = () if own is None else (own.attestation.fileno(), own.data.fileno())
-        command += ["--out", str(self._directory.node(node.name))]
+        if self._keep:
+            command += ["--out", str(self._directory.node(node.name))]
         if self._data is not None and node in self._directory.contract.data_owners():
             command += ["--data", str(self._data / node.party)]
         if inherited:

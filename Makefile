@@ -120,9 +120,11 @@ soak: $(VENV)/.dev ## train 20,000 steps; fail if a node's memory grows
 bench: $(VENV)/.dev ## run the benchmarks (half an hour on two cores without other load)
 	$(BIN)/python -m benchmarks
 
-# DATA: a raw file in Criteo's format; synthetic rows without it. OUT: the new directory. TURNS: of each run.
-paper: $(VENV)/.runtime $(VENV)/.report ## repeat the source's experiment into OUT=, on DATA= or synthetic rows
-	nice $(BIN)/coterie paper $(if $(DATA),--data $(DATA)) $(if $(TURNS),--turns $(TURNS)) --out $(or $(OUT),build/paper)
+# DATA: a raw file in Criteo's format; synthetic rows without it. ROWS, EPOCHS, TURNS: as the options of these names.
+# OUT: the new directory; by default one that is named after the time.
+paper: $(VENV)/.runtime $(VENV)/.report ## repeat the paper's experiment into OUT=, on DATA= or synthetic rows
+	nice $(BIN)/coterie paper $(if $(DATA),--data $(DATA)) $(if $(ROWS),--rows $(ROWS)) $(if $(EPOCHS),--epochs $(EPOCHS)) \
+	    $(if $(TURNS),--turns $(TURNS)) --out $(or $(OUT),build/paper-$(shell date +%Y%m%d-%H%M%S))
 
 proto: $(VENV)/.dev ## generate the wire modules (committed, so that installing needs no compiler)
 	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src \

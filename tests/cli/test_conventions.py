@@ -93,6 +93,16 @@ def test_options_are_hyphenated_words_and_letters_are_rare(verb: Verb) -> None:
             assert re.fullmatch(r"\[?[A-Z][A-Z:=_]*\]?(\.\.\.)?", one.spellings[0]), one.spellings
 
 
+@pytest.mark.parametrize(
+    "name", ["coterie paper", "coterie tensorflow run", "coterie tensorflow node"]
+)
+def test_values_have_names_and_not_only_types(name: str) -> None:
+    (verb,) = [one for one in VERBS if one.name == name]
+    for one in verb.parameters:
+        if one.is_option and one.kind:
+            assert re.fullmatch(r"[A-Z]+([=:][A-Z]+)*|<[a-z]+(\|[a-z]+)+>", one.kind), one
+
+
 def test_an_option_of_one_name_is_of_one_kind() -> None:
     """Where two verbs have the option, both want a switch or both want a value."""
     kinds: dict[str, dict[bool, list[str]]] = defaultdict(lambda: defaultdict(list))

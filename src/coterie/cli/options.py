@@ -23,22 +23,28 @@ SealKeyFile = Annotated[
     Path, typer.Option("--key", metavar="FILE", help="What `coterie seal-key` wrote.")
 ]
 Listen = Annotated[
-    str | None, typer.Option("--listen", help="HOST:PORT instead of the contract's address.")
+    str | None,
+    typer.Option("--listen", metavar="HOST:PORT", help="Instead of the contract's address."),
 ]
 OtherAddresses = Annotated[
     list[str] | None,
-    typer.Option("--address", help="NAME=HOST:PORT of another node; repeatable."),
+    typer.Option("--address", metavar="NAME=HOST:PORT", help="Where another node is; repeatable."),
 ]
 PccsUrl = Annotated[
-    str | None, typer.Option(help="PCCS to get collateral from, https (real TEEs only).")
+    str | None,
+    typer.Option(metavar="URL", help="PCCS to get collateral from, https (real TEEs only)."),
 ]
 CollateralFolder = Annotated[
-    Path | None, typer.Option(help="Directory of collateral (real TEEs only).", file_okay=False)
+    Path | None,
+    typer.Option(metavar="DIR", help="Directory of collateral (real TEEs only).", file_okay=False),
 ]
 MetricsPort = Annotated[
     int | None,
     typer.Option(
-        help="Serve Prometheus metrics at http://127.0.0.1:PORT/metrics.", min=1, max=65535
+        metavar="PORT",
+        help="Serve Prometheus metrics at http://127.0.0.1:PORT/metrics.",
+        min=1,
+        max=65535,
     ),
 ]
 TensorBoard = Annotated[

@@ -50,11 +50,17 @@ def run(
         Path | None,
         typer.Option(
             "--data",
+            metavar="DIR",
             help="What `coterie prepare` wrote, one folder per party: its programs read COTERIE_DATA.",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Keep what the nodes wrote in this new directory.")
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Keep what the nodes write, checkpoints among it, in this directory: a new one, or that of a run that failed.",
+        ),
     ] = None,
 ) -> None:
     """Start every node of the contract on this machine; end when the chief's or the workers' programs have ended.
@@ -96,6 +102,7 @@ def node(
         Path | None,
         typer.Option(
             "--data",
+            metavar="DIR",
             help="The party's own prepared or sealed data set, for the program: it reads COTERIE_DATA.",
         ),
     ] = None,
@@ -103,6 +110,7 @@ def node(
         Path | None,
         typer.Option(
             "--out",
+            metavar="DIR",
             help="Folder for the node's events, the checkpoints that the program keeps at this node, and at the first server (or the chief) the receipt.",
         ),
     ] = None,
@@ -110,7 +118,11 @@ def node(
     address: OtherAddresses = None,
     party_key: Annotated[
         Path | None,
-        typer.Option("--party-key", help="The party's private key (simulated contracts only)."),
+        typer.Option(
+            "--party-key",
+            metavar="FILE",
+            help="The party's private key (simulated contracts only).",
+        ),
     ] = None,
     key_server: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""What the experiment runs: the source's two schemes and hyperparameters, on both engines."""
+"""What the experiment runs: the paper's two schemes and hyperparameters, on both engines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_both_schemes_run_on_both_engines_with_both_settings() -> None:
     found = {(case.scheme, case.engine, case.setting) for case in cases()}
     assert len(found) == 8
     asynchronous = [case.name for case in cases() if not case.synchronous]
-    assert asynchronous == ["hfl-tensorflow-async-source", "hfl-tensorflow-async-tuned"]
+    assert asynchronous == ["hfl-tensorflow-async-paper", "hfl-tensorflow-async-tuned"]
 
 
 def test_names_differ_so_that_runs_have_folders_of_their_own() -> None:
@@ -27,7 +27,7 @@ def test_names_differ_so_that_runs_have_folders_of_their_own() -> None:
 
 
 @every_case
-def test_roles_are_those_of_the_source(case: Case) -> None:
+def test_roles_are_those_of_the_paper(case: Case) -> None:
     roles = [node.role for node in contract(case).nodes]
     one_server_four_workers = ["ps", *["worker"] * 4]
     assert sorted(roles) == (
@@ -36,9 +36,9 @@ def test_roles_are_those_of_the_source(case: Case) -> None:
 
 
 @every_case
-def test_hyperparameters_are_those_of_the_source_or_the_tuned_ones(case: Case) -> None:
+def test_hyperparameters_are_those_of_the_paper_or_the_tuned_ones(case: Case) -> None:
     training = contract(case).training
-    expected = ("sgd", 0.1, 0.1, 128) if case.setting == "source" else ("adagrad", 0.01, 0.02, 64)
+    expected = ("sgd", 0.1, 0.1, 128) if case.setting == "paper" else ("adagrad", 0.01, 0.02, 64)
     dense, rows = training.dense, training.rows
     assert (dense.kind, dense.learning_rate, rows.learning_rate, training.batch) == expected
 
@@ -82,7 +82,7 @@ def test_tuned_rates_of_our_engine_fall_at_the_end() -> None:
 def test_an_asynchronous_program_counts_the_updates_of_all_workers() -> None:
     steps = {}
     for case in cases():
-        if case.scheme == "hfl" and case.engine == "tensorflow" and case.setting == "source":
+        if case.scheme == "hfl" and case.engine == "tensorflow" and case.setting == "paper":
             words = arguments_of(case, 117_548, 2, "scores")
             steps[case.synchronous] = int(words[words.index("--steps") + 1])
             assert ("--sync" in words) == case.synchronous

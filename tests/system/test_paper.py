@@ -25,7 +25,7 @@ pytestmark = [
 CASES = tuple(
     case
     for case in cases()
-    if case.setting == "source" and (case.scheme == "hfl") != (case.engine == "coterie")
+    if case.setting == "paper" and (case.scheme == "hfl") != (case.engine == "coterie")
 )
 
 

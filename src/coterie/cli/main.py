@@ -79,7 +79,7 @@ _VERBS = (
         ("run", "run:run", "Train: every node of the contract as an attested process on this machine."),
         ("local", "run:local", "Train the same in one process, without attestation: the reference for every run."),
         ("bench", "run:bench", "Train attested and in plaintext in turn; print both and the ratio of their training times."),
-        ("paper", "paper:paper", "Repeat the source's experiment: HFL and SDT, plain and attested, on both engines; one page shows it."),
+        ("paper", "paper:paper", "Repeat the paper's experiment: HFL and SDT, plain and attested, on both engines; one page shows it."),
         ("node", "node:node", "Run one node of a contract; nodes wait for each other, whichever is started first."),
         ("status", "status:status", "Ask a running parameter server, or a TensorFlow node, for its status; this changes nothing."),
         ("tensorflow", "tensorflow:app", "Run a TensorFlow cluster program, attested: any of one owner's, or HFL by between-graph replication."),

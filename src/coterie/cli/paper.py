@@ -1,4 +1,4 @@
-"""``coterie paper``: the experiment of the source, with its figures beside what the source states."""
+"""``coterie paper``: the paper's experiment, with its figures beside what the paper states."""
 
 from __future__ import annotations
 
@@ -33,16 +33,18 @@ def paper(
         int | None,
         typer.Option(
             min=2000,
+            metavar="N",
             help="Use at most N rows; by default a tenth of Criteo Kaggle's, or 60,000 synthetic ones.",
         ),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 1,
+    epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the data.")] = 1,
     turns: Annotated[
-        int, typer.Option(min=1, max=100, help="How often each run is made, alternating.")
+        int,
+        typer.Option(min=1, max=100, metavar="N", help="How often each run is made, alternating."),
     ] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Repeat the source's experiment: HFL and SDT, plain and attested, on both engines; one page shows it.
+    """Repeat the paper's experiment: HFL and SDT, plain and attested, on both engines; one page shows it.
 
     The TEE is simulated, and the data are on this machine in the clear: for public or synthetic data.
 

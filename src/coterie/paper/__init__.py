@@ -1,1 +1,1 @@
-"""The experiment of the source (Hui et al., 2022), run here and shown beside what the source states."""
+"""The paper's experiment (Hui et al., 2022), run here and shown beside what the paper states."""

@@ -1,4 +1,4 @@
-"""Renders ``paper.html``: the source's statements and this machine's figures side by side."""
+"""Renders ``paper.html``: the paper's statements and this machine's figures side by side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from coterie.files import write_whole, writing
 from coterie.kinds import Mode
-from coterie.paper import figures, source
+from coterie.paper import figures, statements
 from coterie.paper.plan import SettingName
 from coterie.paper.results import CaseResult, Environment, PaperResults
 from coterie.report.drawing import Drawing, style
@@ -23,7 +23,7 @@ from coterie.report.page import theme
 PAGE = "paper.html"
 COLUMNS = ("native", "RA-TLS, simulated TEE", "RA-TLS, gramine-direct", "RA-TLS, SGX")
 _SETTINGS: dict[SettingName, str] = {
-    "source": "the source's hyperparameters",
+    "paper": "the paper's hyperparameters",
     "tuned": "tuned hyperparameters",
 }
 
@@ -45,9 +45,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Part:
-    """One of the source's figures, and its counterpart here."""
+    """One of the paper's figures, and its counterpart here."""
 
-    figure: source.SourceFigure
+    figure: statements.PaperFigure
+    deviations: tuple[str, ...]
     drawings: tuple[Drawing, ...]
     rows: tuple[Row, ...]
     head: str
@@ -71,9 +72,9 @@ def write_page(results: PaperResults, folder: Path) -> Path:
 
 
 def parts(results: PaperResults) -> tuple[Part, ...]:
-    """The page's sections, in the order of the source's figures."""
+    """The page's sections, in the order of the paper's figures."""
     with style():
-        return tuple(_part(results, figure) for figure in source.FIGURES)
+        return tuple(_part(results, figure) for figure in statements.FIGURES)
 
 
 def render(results: PaperResults, found: Sequence[Part]) -> str:
@@ -94,35 +95,38 @@ def render(results: PaperResults, found: Sequence[Part]) -> str:
         ],
         columns=COLUMNS,
         summary=[
-            (scheme.upper(), source.RATIOS[scheme], ratios_of(results, scheme))
+            (scheme.upper(), statements.RATIOS[scheme], ratios_of(results, scheme))
             for scheme in schemes
         ],
-        source=source,
+        statements=statements,
         theme=theme(),
     )
 
 
 def ratios_of(results: PaperResults, scheme: Mode) -> list[tuple[str, float]]:
-    """Attested over native training time, by engine: of the source's hyperparameters."""
+    """Attested over native training time, by engine: of the paper's hyperparameters."""
     found = []
-    for one in results.of(scheme, "source"):
+    for one in results.of(scheme, "paper"):
         ratio = one.ratio("simulated")
         if ratio is not None:
             found.append((one.case.label, ratio))
     return found
 
 
-def _part(results: PaperResults, figure: source.SourceFigure) -> Part:
+def _part(results: PaperResults, figure: statements.PaperFigure) -> Part:
     cases = results.of(figure.scheme)
+    deviating = statements.deviations(figure, results)
     if figure.kind == "times":
         head = f"seconds of training, and ratio to native: {_of_turns(results.turns)}"
-        return Part(figure, _present([figures.time_figure(cases)]), _rows(cases, _seconds), head)
+        return Part(
+            figure, deviating, _present([figures.time_figure(cases)]), _rows(cases, _seconds), head
+        )
     drawings: list[Drawing | None] = []
     for setting, words in _SETTINGS.items():
         some = results.of(figure.scheme, setting)
         drawings += [figures.loss_figure(some, words), figures.accuracy_figure(some, words)]
     head = "test AUC with its 95\u00a0% interval, accuracy, log loss"
-    return Part(figure, _present(drawings), _rows(cases, _quality), head)
+    return Part(figure, deviating, _present(drawings), _rows(cases, _quality), head)
 
 
 def _of_turns(turns: int) -> str:

@@ -13,10 +13,10 @@ from coterie.contract import Contract, parse_contract
 from coterie.kinds import Mode
 
 Engine = Literal["coterie", "tensorflow"]
-SettingName = Literal["source", "tuned"]
+SettingName = Literal["paper", "tuned"]
 
-SOURCE_ROWS: Final = 4_584_061
-"""One tenth of Criteo Kaggle's rows: the source's data."""
+PAPER_ROWS: Final = 4_584_061
+"""One tenth of Criteo Kaggle's rows: the paper's data."""
 HASH_SEED: Final = 2022
 _MANY_ROWS = 1_000_000
 _COMPANIES = ("acme", "bolt", "corn", "dune")
@@ -56,7 +56,7 @@ class Setting:
 
 
 SETTINGS: Final[dict[SettingName, Setting]] = {
-    "source": Setting("sgd", 128, 0.1, 0.1, {"hfl": 1, "sdt": 1}, 0.0),
+    "paper": Setting("sgd", 128, 0.1, 0.1, {"hfl": 1, "sdt": 1}, 0.0),
     # As in examples/criteo-hfl.toml and criteo-sdt.toml: docs/benchmarks.md, "Quality".
     "tuned": Setting("adagrad", 64, 0.01, 0.02, {"hfl": 2, "sdt": 4}, 0.15),
 }
@@ -99,17 +99,17 @@ class Case:
 def cases() -> tuple[Case, ...]:
     """All experiments, those of a figure together.
 
-    The source's HFL is asynchronous (its published program has no `SyncReplicasOptimizer`); Coterie's
+    The paper's HFL is asynchronous (its published program has no `SyncReplicasOptimizer`); Coterie's
     own server is always synchronous, and so is one function that spans a cluster.
     """
     return (
-        Case("hfl", "source", "coterie", synchronous=True),
-        Case("hfl", "source", "tensorflow", synchronous=False),
-        Case("hfl", "source", "tensorflow", synchronous=True),
+        Case("hfl", "paper", "coterie", synchronous=True),
+        Case("hfl", "paper", "tensorflow", synchronous=False),
+        Case("hfl", "paper", "tensorflow", synchronous=True),
         Case("hfl", "tuned", "coterie", synchronous=True),
         Case("hfl", "tuned", "tensorflow", synchronous=False),
-        Case("sdt", "source", "coterie", synchronous=True),
-        Case("sdt", "source", "tensorflow", synchronous=True),
+        Case("sdt", "paper", "coterie", synchronous=True),
+        Case("sdt", "paper", "tensorflow", synchronous=True),
         Case("sdt", "tuned", "coterie", synchronous=True),
         Case("sdt", "tuned", "tensorflow", synchronous=True),
     )

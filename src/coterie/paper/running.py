@@ -21,8 +21,8 @@ from coterie.nodes.launch import run_processes
 from coterie.paper.outputs import curve_of, quality_of, seconds_of, thinned
 from coterie.paper.plan import (
     HASH_SEED,
+    PAPER_ROWS,
     SETTINGS,
-    SOURCE_ROWS,
     Case,
     arguments_of,
     cases,
@@ -77,7 +77,7 @@ def run_paper(
         load()
         for case in selected:
             program_file(program_of(case))
-        limit = rows or (SYNTHETIC_ROWS if data is None else SOURCE_ROWS)
+        limit = rows or (SYNTHETIC_ROWS if data is None else PAPER_ROWS)
         limit = limit if data is None else count_rows(data, limit)
         raw = data
         if raw is None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from statistics import median
 
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from coterie.paper.results import CaseResult, CurvePoint
-from coterie.report.drawing import Drawing, finish, new_figure
-from coterie.report.palette import INK, MUTED, SERIES
+from coterie.report.drawing import Bar, Drawing, bars_of_seconds, finish, new_figure
+from coterie.report.palette import MUTED, SERIES
 
 _MEAN = 8  # points of a moving mean
 
@@ -35,40 +34,20 @@ def accuracy_figure(cases: Sequence[CaseResult], setting: str) -> Drawing | None
 def time_figure(cases: Sequence[CaseResult]) -> Drawing | None:
     """Training time of every case, natively and with the simulated TEE."""
     bars = [
-        (one, environment, measured.seconds)
+        Bar(f"{_short(one)}, {one.setting}: {environment}", measured.seconds, colour.light)
         for one in cases
-        for environment, measured in (("native", one.native), ("RA-TLS", one.simulated))
+        for environment, measured, colour in (
+            ("native", one.native, SERIES[0]),
+            ("RA-TLS", one.simulated, SERIES[1]),
+        )
         if measured is not None
     ]
     if not bars:
         return None
-    figure = new_figure(1.0 + 0.36 * len(bars))
-    axes = figure.subplots()
-    for place, (_, environment, seconds) in enumerate(bars):
-        middle = median(seconds)
-        colour = SERIES[0] if environment == "native" else SERIES[1]
-        axes.barh(place, middle, 0.7, color=colour.light)
-        if len(seconds) > 1:
-            axes.plot(seconds, [place] * len(seconds), "|", color=INK.light, markersize=8)
-        axes.annotate(
-            f"{middle:.1f} s",
-            (max(seconds), place),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            color=INK.light,
-        )
-    names = [f"{_short(one)}, {one.setting}: {environment}" for one, environment, _ in bars]
-    axes.set_yticks(range(len(bars)), names)
-    axes.tick_params(axis="y", labelcolor=INK.light, labelsize=8.5)
-    axes.set_ylim(len(bars) - 0.5, -0.5)
-    axes.set_xlim(0, max(max(seconds) for _, _, seconds in bars) * 1.25)
-    axes.set_xlabel("seconds of training")
-    axes.grid(visible=False, axis="y")
     caption = "RA-TLS with the simulated TEE. Set-up, attestation and evaluation apart."
-    if max(len(seconds) for _, _, seconds in bars) > 1:
+    if max(len(bar.seconds) for bar in bars) > 1:
         caption += " Bars: medians; ticks: each turn."
-    return finish(figure, f"{cases[0].scheme}-time", "Training time", caption)
+    return finish(bars_of_seconds(bars), f"{cases[0].scheme}-time", "Training time", caption)
 
 
 def _short(one: CaseResult) -> str:

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from coterie.report.drawing import DASHES, Drawing, finish, legend, new_figure
+from coterie.report.drawing import (
+    DASHES,
+    Bar,
+    Drawing,
+    bars_of_seconds,
+    finish,
+    legend,
+    new_figure,
+)
 from coterie.report.palette import IDLE, INK, SERIES
 from coterie.runs.comparison_file import Comparison
 from coterie.runs.curve import Point, smoothed
@@ -105,32 +112,15 @@ def time_figure(name: str, seconds: Mapping[str, Sequence[float]]) -> Drawing | 
     """
     if not seconds:
         return None
-    figure = new_figure(1.1 + 0.55 * len(seconds))
-    axes = figure.subplots()
-    for place, values in enumerate(seconds.values()):
-        middle = float(np.median(values))
-        axes.barh(place, middle, 0.55, color=SERIES[place % len(SERIES)].light)
-        if len(values) > 1:
-            axes.plot(values, [place] * len(values), "|", color=INK.light, markersize=9)
-        axes.annotate(
-            f"{middle:.2f} s",
-            (max(values), place),
-            xytext=(7, 0),
-            textcoords="offset points",
-            va="center",
-            color=INK.light,
-        )
-    axes.set_yticks(range(len(seconds)), list(seconds))
-    axes.tick_params(axis="y", labelcolor=INK.light)
-    axes.set_ylim(len(seconds) - 0.5, -0.5)
-    axes.set_xlim(0, max(max(values) for values in seconds.values()) * 1.25)
-    axes.set_xlabel("seconds of training")
-    axes.grid(visible=False, axis="y")
+    bars = [
+        Bar(label, values, SERIES[place % len(SERIES)].light)
+        for place, (label, values) in enumerate(seconds.items())
+    ]
     many = max(len(values) for values in seconds.values())
     caption = "Set-up, attestation and evaluation apart."
     if many > 1:
         caption += f" Bars: median of {many} runs; ticks: each run."
-    return finish(figure, name, "Training time", caption)
+    return finish(bars_of_seconds(bars), name, "Training time", caption)
 
 
 def worth_figure(comparison: Comparison) -> Drawing:

@@ -7,22 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hpack import Encoder
-from hyperframe.frame import (
-    DataFrame,
-    GoAwayFrame,
-    HeadersFrame,
-    PingFrame,
-    RstStreamFrame,
-    SettingsFrame,
-    WindowUpdateFrame,
-)
+from hyperframe.frame import GoAwayFrame, PingFrame, RstStreamFrame, WindowUpdateFrame
 
 from coterie.contract.tensorflow_operations import HARMLESS
 from coterie.errors import CallRefused
 from coterie.tensorflow.calls import worker_pb2 as pb
 from coterie.tensorflow.calls.http2 import PREFACE, Budget, CallReader
 from coterie.tensorflow.calls.rules import Task, methods_for
+from fuzz.speaking import SERVICE, Speaker, headers_of, message
 
 PS, WORKER = Task("ps", 0), Task("worker", 1)
 METHODS = methods_for(WORKER, "w1", PS, HARMLESS)
@@ -58,35 +50,22 @@ def requests(data: bytes) -> None:
 
 def request_seeds() -> Iterator[bytes]:
     """One good message of every method."""
-    for path, message in _messages().items():
-        yield bytes([sorted(METHODS).index(path)]) + message
+    for path, octets in _messages().items():
+        yield bytes([sorted(METHODS).index(path)]) + octets
 
 
 def frame_seeds() -> Iterator[bytes]:
     """A connection with a call of every method, and one that gives up its call."""
-    encoder, said = Encoder(), SettingsFrame(0, {SettingsFrame.INITIAL_WINDOW_SIZE: 9}).serialize()
-    for i, (path, message) in enumerate(_messages().items()):
-        framed = b"\0" + len(message).to_bytes(4) + message
-        headers = HeadersFrame(2 * i + 1, _headers(encoder, path), flags=("END_HEADERS",))
-        said += headers.serialize() + DataFrame(2 * i + 1, framed[:7]).serialize()
+    speaker = Speaker()
+    said = speaker.opening.removeprefix(PREFACE)
+    for i, (path, octets) in enumerate(_messages().items()):
+        stream, framed = 2 * i + 1, message(octets)
+        said += speaker.headers(stream, headers_of(path)) + speaker.data(stream, framed[:7])
         said += PingFrame(0, bytes(8)).serialize()
-        said += DataFrame(2 * i + 1, framed[7:], flags=("END_STREAM",)).serialize()
+        said += speaker.data(stream, framed[7:], ("END_STREAM",))
     yield said + WindowUpdateFrame(0, 5).serialize() + GoAwayFrame(0).serialize()
-    headers = HeadersFrame(1, _headers(Encoder(), min(METHODS)), flags=("END_HEADERS",))
-    yield headers.serialize() + RstStreamFrame(1).serialize()
-
-
-def _headers(encoder: Encoder, path: str) -> bytes:
-    return encoder.encode(
-        [
-            (b":scheme", b"http"),
-            (b":method", b"POST"),
-            (b":authority", b"239.67.0.0:2222"),
-            (b":path", path.encode()),
-            (b"te", b"trailers"),
-            (b"content-type", b"application/grpc"),
-        ]
-    )
+    given_up = Speaker().headers(1, headers_of(min(METHODS)))
+    yield given_up + RstStreamFrame(1).serialize()
 
 
 def _messages() -> dict[str, bytes]:
@@ -126,7 +105,4 @@ def _messages() -> dict[str, bytes]:
             step_id=1, rendezvous_key=f"{ours};{'0' * 16};{theirs};edge;0:0"
         ),
     }
-    return {
-        f"/tensorflow.WorkerService/{name}": message.SerializeToString()
-        for name, message in messages.items()
-    }
+    return {SERVICE + name: request.SerializeToString() for name, request in messages.items()}

@@ -21,6 +21,7 @@ from tensorflow.core.protobuf.debug_pb2 import DebugOptions
 from coterie.errors import EnvironmentUnfit
 from coterie.tensorflow.building import NATIVE_PART
 from coterie.tensorflow.calls.rules import Task
+from fuzz.speaking import SERVICE, Speaker
 from tests.system.clusters import (
     SECONDS,
     Node,
@@ -44,7 +45,6 @@ from tests.tensorflow.calls.asking import (
     server_def,
     tensor,
 )
-from tests.tensorflow.calls.speaking import SERVICE, Speaker
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600), pytest.mark.usefixtures("loopback")]
 

@@ -6,7 +6,7 @@ import pytest
 
 from coterie.errors import CallRefused
 from coterie.tensorflow.calls.http2 import Budget, CallReader, Method
-from tests.tensorflow.calls.speaking import SERVICE, Speaker, headers_of
+from fuzz.speaking import SERVICE, Speaker, headers_of
 
 RUN, RECEIVE = f"{SERVICE}RunGraph", f"{SERVICE}RecvTensor"
 CALL = headers_of(RUN)

@@ -10,8 +10,8 @@ from coterie.errors import CoterieError
 from coterie.ratls.traffic_secrets import Taken
 from coterie.tensorflow.calls.counts import Passed
 from coterie.tensorflow.calls.inspection import Inspection
+from fuzz.speaking import SERVICE, Speaker
 from tests.conftest import REPOSITORY
-from tests.tensorflow.calls.speaking import SERVICE, Speaker
 from tests.tensorflow.preloaded.sealing import Sealer
 
 HERE, THERE = b"\1" * 32, b"\2" * 32

@@ -8,6 +8,7 @@ import pytest
 from hyperframe.frame import RstStreamFrame
 
 from coterie.errors import CallRefused
+from fuzz.speaking import SERVICE, Header, headers_of
 from tests.tensorflow.calls.reading import (
     CALL,
     HEADERS,
@@ -18,7 +19,6 @@ from tests.tensorflow.calls.reading import (
     passed,
     seen,
 )
-from tests.tensorflow.calls.speaking import SERVICE, Header, headers_of
 
 
 def block(*headers: Header) -> bytes:

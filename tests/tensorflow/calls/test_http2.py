@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from coterie.errors import CallRefused
 from coterie.tensorflow.calls.http2 import MOST_CALLS, PREFACE, Budget
+from fuzz.speaking import SERVICE, Speaker, headers_of, message
 from tests.tensorflow.calls.reading import (
     CALL,
     CONTINUATION,
@@ -40,7 +41,6 @@ from tests.tensorflow.calls.reading import (
     reader,
     seen,
 )
-from tests.tensorflow.calls.speaking import SERVICE, Speaker, headers_of, message
 
 
 class TestWhatTensorFlowSends:

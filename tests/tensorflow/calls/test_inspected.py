@@ -24,7 +24,7 @@ from coterie.errors import (
 from coterie.ratls.traffic_secrets import Taken
 from coterie.tensorflow.calls.http2 import Budget, CallReader, Method
 from coterie.tensorflow.calls.inspected import MOST_CONNECTIONS, InspectedConnections
-from tests.tensorflow.calls.speaking import SERVICE, Speaker
+from fuzz.speaking import SERVICE, Speaker
 from tests.tensorflow.preloaded.sealing import DATA, HANDSHAKE, Sealer
 
 HERE, THERE = b"\1" * 32, b"\2" * 32

@@ -13,8 +13,8 @@ from coterie.contract import load_contract
 from coterie.errors import CoterieError
 from coterie.ratls.traffic_secrets import Taken
 from coterie.tensorflow.calls.inspection import Inspection
+from fuzz.speaking import SERVICE, Speaker
 from tests.conftest import REPOSITORY
-from tests.tensorflow.calls.speaking import SERVICE, Speaker
 from tests.tensorflow.preloaded.sealing import Sealer
 
 pytestmark = pytest.mark.tensorflow

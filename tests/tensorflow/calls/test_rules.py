@@ -11,6 +11,7 @@ from tensorflow.core.protobuf.tensorflow_server_pb2 import ServerDef
 
 from coterie.errors import CallRefused
 from coterie.tensorflow.calls.rules import Task, methods_for
+from fuzz.speaking import SERVICE
 from tests.tensorflow.calls.asking import (
     HANDLE,
     PS,
@@ -28,7 +29,6 @@ from tests.tensorflow.calls.asking import (
     server_def,
     tensor,
 )
-from tests.tensorflow.calls.speaking import SERVICE
 
 pytestmark = pytest.mark.tensorflow
 

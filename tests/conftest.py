@@ -74,6 +74,15 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             library.build()
 
 
+@pytest.fixture(scope="session")
+def native_part() -> None:
+    """The native part of TensorFlow clusters; where it cannot be built, tests are skipped and say why."""
+    try:
+        NATIVE_PART.build()
+    except EnvironmentUnfit as error:
+        pytest.skip(str(error))
+
+
 class _Running:
     """Whether a test runs, as opposed to the suite around it."""
 

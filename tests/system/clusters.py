@@ -1,73 +1,175 @@
-"""Nodes of a TensorFlow cluster of several companies as processes, plain and attested, for tests."""
+"""TensorFlow clusters as processes, plain and attested, for tests."""
 
 from __future__ import annotations
 
 import json
-import re
-import secrets
+import queue
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO
+
+import pytest
 
 from coterie.contract import load_contract
-from coterie.contract.signatures import generate_party_key, public_key_text
-from coterie.contract.tensorflow_operations import HARMLESS
 from coterie.nodes.children import thread_environment
-from coterie.tensorflow.cluster import tf_config
-from faults.loopback import free_address, free_addresses
+from coterie.plaintext.cluster import environments_of, run_plain_cluster
+from tests.conftest import REPOSITORY
 from tests.system.conftest import coterie, environment
-from tests.system.test_tensorflow import EXAMPLES, PROGRAMS, read_until
 
+EXAMPLES = REPOSITORY / "examples" / "tensorflow"
+PROGRAMS = Path(__file__).parents[1] / "tensorflow" / "programs"
 CONTRACT, DLRM = EXAMPLES / "federated.toml", EXAMPLES / "dlrm_between_graph.py"
-ATTACKS = PROGRAMS / "attacks.py"
-SECONDS = 120.0  # TensorFlow's start on a busy machine, among others
+SECONDS = 240.0  # TensorFlow's start on a busy machine, among others
 
 
-@contextmanager
-def plain(
-    program: Path, *arguments: str, addresses: dict[str, str] | None = None
-) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """The nodes of the example as stock TensorFlow, which knows no attestation and no inspection.
+class ClusterNode:
+    """One attested node of a cluster, started by itself, as its owner starts it.
 
-    With ``addresses``, which it fills, worker 1 does not run.
+    Args:
+        contract: The contract's file.
+        name: The node.
+        program: What it runs.
+        key: Its party's key.
+        options: More options of ``coterie tensorflow node``.
+        arguments: The program's.
+        supervised: Whether it ends when its standard input does.
+
+    Attributes:
+        process: Its process.
     """
-    contract = load_contract(CONTRACT)
-    real = free_addresses(len(contract.nodes))
-    if addresses is not None:
-        addresses.update(zip((one.name for one in contract.nodes), real, strict=True))
-    running: dict[str, subprocess.Popen[str]] = {}
-    try:
-        for one in contract.nodes if addresses is None else contract.nodes[:2]:
-            places = tf_config(contract, one)
-            for i, address in enumerate(real):
-                places = places.replace(json.dumps(f"239.67.0.{i}:2222"), json.dumps(address))
-            running[one.name] = subprocess.Popen(
-                [sys.executable, str(program), *arguments],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                env={**thread_environment(contract), "TF_CONFIG": places},
-            )
-        yield running
-    finally:
-        for process in running.values():
-            process.kill()
-            process.communicate()
+
+    def __init__(
+        self,
+        contract: Path,
+        name: str,
+        program: Path,
+        *,
+        key: Path,
+        options: Sequence[str] = (),
+        arguments: Sequence[str] = (),
+        supervised: bool = True,
+    ) -> None:
+        self.name = name
+        words = [str(contract), name, str(program), "--party-key", str(key), *options]
+        words += ["--log-format", "json", *(["--end-with-parent"] if supervised else [])]
+        self.process = subprocess.Popen(
+            [*(sys.executable, "-m", "coterie", "tensorflow", "node"), *words, "--", *arguments],
+            stdin=subprocess.PIPE if supervised else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._heard: list[str] = []
+        self._errors: list[str] = []
+        self._threads = [
+            threading.Thread(target=self._listen, args=(self.process.stdout,)),
+            threading.Thread(target=self._complain, args=(self.process.stderr,)),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def event(self, kind: str) -> dict[str, object]:
+        """Reads what it prints until an event of a kind comes."""
+        event = json.loads(self._until(f"the event {kind}", f'"event": "{kind}"'))
+        assert isinstance(event, dict)
+        return event
+
+    def printed(self, text: str) -> str:
+        """Reads what it prints until the program's line with a text comes."""
+        return self._until(f"a line with {text!r}", text, events=False)
+
+    def said(self) -> list[str]:
+        """What it prints until its end, and was not read yet; then what it wrote to standard error."""
+        until, found = time.monotonic() + SECONDS, []
+        while (line := self._next(until, "its end")) is not None:
+            found.append(line)
+        return [*found, *self.errors()]
+
+    def errors(self) -> list[str]:
+        """What it has written to standard error until its end."""
+        self.process.wait(SECONDS)
+        self._threads[1].join()
+        return self._errors
+
+    def close(self) -> None:
+        """Kills it."""
+        self.process.kill()
+        self.process.wait()
+        for thread in self._threads:
+            thread.join()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
+    def _until(self, what: str, text: str, *, events: bool = True) -> str:
+        until = time.monotonic() + SECONDS
+        while (line := self._next(until, what)) is not None:
+            if text in line and (events or '"event": ' not in line):
+                return line
+        pytest.fail(f"{self.name} ended before {what}: {self._last()}")
+
+    def _next(self, until: float, what: str) -> str | None:
+        try:
+            line = self._lines.get(timeout=max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            pytest.fail(f"{self.name} was waited for in vain for {what}: {self._last()}")
+        if line is not None:
+            self._heard.append(line)
+        return line
+
+    def _last(self) -> str:
+        return "\n".join([*self._heard[-10:], *self._errors[-20:]])
+
+    def _listen(self, stream: IO[str]) -> None:
+        for line in stream:
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
+
+    def _complain(self, stream: IO[str]) -> None:
+        self._errors.extend(line.rstrip("\n") for line in stream)
 
 
 def said_plainly(program: Path, *arguments: str) -> list[str]:
-    """What all nodes printed, each line behind its node's name."""
+    """What all nodes of the example printed as stock TensorFlow, each line behind its node's name."""
     lines: list[str] = []
-    with plain(program, *arguments) as running:
-        for name in ("worker0", "worker1"):
-            said, errors = running[name].communicate(timeout=200)
-            assert running[name].returncode == 0, errors[-3000:]
-            lines += [f"{name}: {line}" for line in said.splitlines()]
-        running["ps0"].kill()
-        lines += [f"ps0: {line}" for line in running["ps0"].communicate()[0].splitlines()]
+    with TemporaryDirectory() as folder:
+        run_plain_cluster(
+            load_contract(CONTRACT),
+            program,
+            arguments,
+            Path(folder),
+            printed=lambda node, line: lines.append(f"{node}: {line}"),
+        )
     return lines
+
+
+@contextmanager
+def serving_plainly(*names: str) -> Iterator[list[str]]:
+    """Nodes of the example as servers of stock TensorFlow, which do what they are asked; gives their addresses."""
+    contract = load_contract(CONTRACT)
+    environments = environments_of(contract)
+    addresses, running = [], []
+    try:
+        for name in names:
+            config = json.loads(environments[name]["TF_CONFIG"])
+            task = config["task"]
+            addresses.append(config["cluster"][task["type"]][task["index"]])
+            command = [sys.executable, str(PROGRAMS / "serving.py")]
+            own = {**thread_environment(contract), **environments[name]}
+            running.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, env=own))
+        yield addresses
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
 
 
 def said_attested(contract: Path, program: Path, *arguments: str) -> tuple[list[str], str]:
@@ -76,71 +178,3 @@ def said_attested(contract: Path, program: Path, *arguments: str) -> tuple[list[
     assert finished.returncode == 0, finished.stderr[-4000:]
     told = finished.stdout + finished.stderr
     return told.splitlines(), told
-
-
-class Secrets:
-    """A folder with each node's secret, in a cluster whose contract allows all operations that it may allow."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.of = {name: secrets.token_hex(7) for name in ("ps0", "worker0", "worker1")}
-        for name, secret in self.of.items():
-            (folder / name).write_text(secret)
-        allowed = ", ".join(f'"{one}"' for one in sorted(HARMLESS))
-        text = re.sub(
-            r"operations = \[.*?\]",
-            f"operations = [{allowed}]",
-            CONTRACT.read_text(),
-            flags=re.DOTALL,
-        )
-        self.key = folder / "party.pem"
-        public = public_key_text(generate_party_key(self.key))
-        for party in ("host", "acme", "bolt"):
-            text = text.replace(f'name = "{party}"', f'name = "{party}"\nkey = "{public}"')
-        measured = coterie("tensorflow", "measure", ATTACKS)
-        text = text.replace("[tensorflow]\n", measured.stdout)
-        self.file = folder / "contract.toml"
-        self.file.write_text(text.replace("127.0.0.1:7440", free_address()))
-        self.contract = load_contract(self.file)
-
-
-class Node:
-    """One attested node of the cluster, started by itself, as its owner starts it."""
-
-    def __init__(self, of: Secrets, name: str) -> None:
-        self.name = name
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "coterie", "tensorflow", "node"),
-                *(str(of.file), name, str(ATTACKS), "--party-key", str(of.key)),
-                *("--log-format", "json", "--end-with-parent", "--", str(of.folder)),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(),
-        )
-
-    def refused(self) -> str:
-        """The reason of the next refusal that it tells."""
-        return reason_of(read_until(self.process, "Refused"))
-
-    def said(self) -> list[str]:
-        """All that it says until it ends; an end of its input would end it."""
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        said = self.process.stdout.read()
-        self.process.wait(SECONDS)
-        return [*said.splitlines(), *self.process.stderr.read().splitlines()]
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-
-def reason_of(event: str) -> str:
-    told = json.loads(event)
-    assert told["error"] == "CallRefused"
-    reason: str = told["reason"]
-    return reason.partition("; remedy: ")[0]

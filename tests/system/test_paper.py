@@ -7,18 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from coterie.errors import EnvironmentUnfit
 from coterie.paper.page import write_page
 from coterie.paper.plan import cases
 from coterie.paper.results import read_results
 from coterie.paper.running import run_paper
-from coterie.tensorflow.building import NATIVE_PART
 from tests.command_line import called
 
 pytestmark = [
     pytest.mark.system,
     pytest.mark.slow,
     pytest.mark.timeout(1200),
+    pytest.mark.usefixtures("native_part"),
     pytest.mark.usefixtures("loopback"),  # its native runs speak plain TensorFlow
 ]
 
@@ -27,14 +26,6 @@ CASES = tuple(
     for case in cases()
     if case.setting == "paper" and (case.scheme == "hfl") != (case.engine == "coterie")
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def native_part() -> None:
-    try:
-        NATIVE_PART.build()
-    except EnvironmentUnfit as error:
-        pytest.skip(str(error))
 
 
 def test_native_and_attested_runs_of_both_engines_are_shown_on_a_page(tmp_path: Path) -> None:

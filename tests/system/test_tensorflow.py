@@ -19,25 +19,18 @@ import pytest
 from benchmarks.clusters import run_plain_cluster
 from coterie.contract import load_contract
 from coterie.contract.signatures import generate_party_key, public_key_text
-from coterie.errors import EnvironmentUnfit
 from coterie.nodes.stopping import EXIT_CODE
 from coterie.tensorflow.building import NATIVE_PART
 from faults.loopback import free_address
 from tests.conftest import REPOSITORY
+from tests.system.clusters import EXAMPLES, PROGRAMS, ClusterNode
 from tests.system.conftest import coterie, environment
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600), pytest.mark.usefixtures("loopback")]
-
-EXAMPLES = REPOSITORY / "examples" / "tensorflow"
-PROGRAMS = Path(__file__).parents[1] / "tensorflow" / "programs"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def native_part() -> None:
-    try:
-        NATIVE_PART.build()
-    except EnvironmentUnfit as error:
-        pytest.skip(str(error))
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("loopback", "native_part"),
+]
 
 
 def attested(contract: Path, program: Path, *arguments: str) -> list[str]:
@@ -201,31 +194,24 @@ class Cluster:
         self.contract.write_text(text)
         self.key = folder / "owner.pem"
         self.program = program
-        self.running: list[subprocess.Popen[str]] = []
+        self.running: list[ClusterNode] = []
 
     def start(
         self, name: str, *arguments: str, program: Path | None = None, contract: Path | None = None
-    ) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "coterie", "tensorflow", "node"),
-                *(str(contract or self.contract), name, str(program or self.program)),
-                *("--party-key", str(self.key), "--log-format", "json", "--end-with-parent"),
-                *("--", *arguments),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(),
+    ) -> ClusterNode:
+        node = ClusterNode(
+            contract or self.contract,
+            name,
+            program or self.program,
+            key=self.key,
+            arguments=arguments,
         )
-        self.running.append(process)
-        return process
+        self.running.append(node)
+        return node
 
     def close(self) -> None:
-        for process in self.running:
-            process.kill()
-            process.communicate()
+        for node in self.running:
+            node.close()
 
 
 @pytest.fixture
@@ -241,15 +227,6 @@ def make_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
         cluster.close()
 
 
-def read_until(process: subprocess.Popen[str], *starts: str) -> str:
-    """Reads what a node prints until a line begins with, or an event's JSON holds, one of the texts."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if any(line.startswith(start) or f'"event": "{start}"' in line for start in starts):
-            return line
-    pytest.fail(f"the node ended: {process.communicate()[1][-3000:]}")
-
-
 @pytest.mark.slow
 def test_a_worker_dies_is_dropped_and_comes_back_with_a_new_key(
     make_cluster: Callable[..., Cluster], tmp_path: Path
@@ -259,19 +236,19 @@ def test_a_worker_dies_is_dropped_and_comes_back_with_a_new_key(
     cluster.start("ps0", str(back))
     cluster.start("worker0", str(back))
     worker = cluster.start("worker1", str(back))
-    assert read_until(chief, "both") == "both 2\n"
+    assert chief.printed("both") == "both 2"
 
-    worker.kill()
+    worker.close()
 
-    assert read_until(chief, "lost").split()[1] in {"UnavailableError", "AbortedError"}
-    assert read_until(chief, "without") == "without 1\n"
+    assert chief.printed("lost").split()[1] in {"UnavailableError", "AbortedError"}
+    assert chief.printed("without") == "without 1"
     again = cluster.start("worker1", str(back))
-    peers = {json.loads(read_until(again, "Attested"))["peer"] for _ in range(3)}
+    peers = {again.event("Attested")["peer"] for _ in range(3)}
     while peers != {"chief", "ps0", "worker0"}:  # some were attested from both sides
-        peers.add(json.loads(read_until(again, "Attested"))["peer"])
+        peers.add(again.event("Attested")["peer"])
     back.touch()
-    assert read_until(chief, "again") == "again 2\n"
-    assert chief.wait(60) == 0
+    assert chief.printed("again") == "again 2"
+    assert chief.process.wait(60) == 0
 
 
 @pytest.mark.slow
@@ -285,13 +262,12 @@ def test_keys_are_renewed_while_a_program_trains(make_cluster: Callable[..., Clu
         cluster.start(name, "75")
     attested: list[str] = []
     said: list[str] = []
-    assert chief.stdout is not None
-    for line in chief.stdout:
+    for line in chief.said():
         if '"event": "Attested"' in line:
             attested.append(json.loads(line)["peer"])
         elif '"event"' not in line:
             said = line.split()
-    assert chief.wait(60) == 0, chief.communicate()[1][-3000:]
+    assert chief.process.returncode == 0
     assert int(said[3]) == 2 * int(said[1]) > 0  # no step was lost, none was done twice
     for peer in ("ps0", "worker0", "worker1"):
         assert attested.count(peer) >= 2  # at the start, and at least once while it trained
@@ -301,14 +277,22 @@ def test_a_node_that_is_alone_says_for_whom_it_waits_and_ends_when_it_is_told(
     make_cluster: Callable[..., Cluster],
 ) -> None:
     node = make_cluster(PROGRAMS / "rejoin.py").start("worker0")
-    waiting = json.loads(read_until(node, "Waiting"))
+    waiting = node.event("Waiting")
     assert waiting["names"] == ["chief", "ps0", "worker1"]
-    assert waiting["seconds"] <= 3
-    assert "chief has not dialled yet; ps0 does not answer at 127.0.0.1:" in waiting["reason"]
-    assert "Connection refused" in waiting["reason"]
-    node.terminate()
-    assert json.loads(read_until(node, "Stopped"))["node"] == "worker0"
-    assert node.wait(60) == EXIT_CODE
+    assert float(str(waiting["seconds"])) <= 3
+    reason = str(waiting["reason"])
+    assert "chief has not dialled yet; ps0 does not answer at 127.0.0.1:" in reason
+    assert "Connection refused" in reason
+    node.process.terminate()
+    assert node.event("Stopped")["node"] == "worker0"
+    assert node.process.wait(60) == EXIT_CODE
+
+
+def failure(node: ClusterNode) -> dict[str, str]:
+    """The error with which a node fails."""
+    error = node.event("Failed")["error"]
+    assert isinstance(error, dict)
+    return error
 
 
 def test_another_program_is_refused(make_cluster: Callable[..., Cluster], tmp_path: Path) -> None:
@@ -316,10 +300,10 @@ def test_another_program_is_refused(make_cluster: Callable[..., Cluster], tmp_pa
     other = tmp_path / "rejoin.py"
     other.write_text((PROGRAMS / "rejoin.py").read_text() + "# one line more\n")
     node = cluster.start("worker0", program=other)
-    error = json.loads(read_until(node, "Failed"))["error"]
+    error = failure(node)
     assert error["error"] == "ContractInvalid"
     assert "tensorflow.program" in error["expected"]
-    assert node.wait(60) == 4
+    assert node.process.wait(60) == 4
 
 
 def test_a_node_under_another_programs_contract_is_refused(
@@ -339,7 +323,7 @@ def test_a_node_under_another_programs_contract_is_refused(
     contract.write_text("\n".join(changed))
     cluster.start("ps0")
     node = cluster.start("worker0", program=other, contract=contract)
-    error = json.loads(read_until(node, "Failed"))["error"]
+    error = failure(node)
     assert error["error"] in {"ContractMismatch", "HandshakeFailed"}
     assert "tensorflow.program" in json.dumps(error)
 
@@ -347,8 +331,8 @@ def test_a_node_under_another_programs_contract_is_refused(
 def test_a_plain_tensorflow_client_gets_nothing(make_cluster: Callable[..., Cluster]) -> None:
     cluster = make_cluster(PROGRAMS / "rejoin.py")
     node = cluster.start("ps0")
-    assert json.loads(read_until(node, "RecordLayer"))["openssl"].startswith("OpenSSL ")
-    host, _, port = json.loads(read_until(node, "Listening"))["address"].rpartition(":")
+    assert str(node.event("RecordLayer")["openssl"]).startswith("OpenSSL ")
+    host, _, port = str(node.event("Listening")["address"]).rpartition(":")
     client = (
         "import sys, tensorflow as tf\n"
         "graph = tf.Graph()\n"
@@ -366,7 +350,7 @@ def test_a_plain_tensorflow_client_gets_nothing(make_cluster: Callable[..., Clus
             capture_output=True, text=True, timeout=120, check=False, env=environment(),
         )  # fmt: skip
         assert finished.stdout.strip() in {"UnavailableError", "DeadlineExceededError"}
-    refused = json.loads(read_until(node, "Refused"))
+    refused = node.event("Refused")
     assert refused["error"] in {"HandshakeFailed", "EvidenceRefused"}
 
 

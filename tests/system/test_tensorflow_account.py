@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,26 +11,19 @@ import pytest
 
 from coterie.contract import load_contract
 from coterie.contract.signatures import generate_party_key, public_key_text
-from coterie.errors import EnvironmentUnfit
 from coterie.nodes.stopping import EXIT_CODE
-from coterie.tensorflow.building import NATIVE_PART
 from faults.loopback import free_addresses
-from tests.conftest import REPOSITORY
-from tests.system.conftest import coterie, environment
+from tests.system.clusters import EXAMPLES, ClusterNode
+from tests.system.conftest import coterie
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600), pytest.mark.usefixtures("loopback")]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("loopback", "native_part"),
+]
 
-EXAMPLES = REPOSITORY / "examples" / "tensorflow"
 PROGRAM = EXAMPLES / "dlrm_between_graph.py"
 PARTIES = {"ps0": "host", "worker0": "acme", "worker1": "bolt"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def native_part() -> None:
-    try:
-        NATIVE_PART.build()
-    except EnvironmentUnfit as error:
-        pytest.skip(str(error))
 
 
 class Federated:
@@ -53,7 +44,7 @@ class Federated:
         self.program = digests["program"]
         self.contract = folder / "contract.toml"
         self.contract.write_text(text.replace("127.0.0.1:7440", self.address))
-        self.running: list[subprocess.Popen[str]] = []
+        self.running: list[ClusterNode] = []
 
     def key(self, party: str) -> Path:
         return self.folder / f"{party}.pem"
@@ -65,22 +56,18 @@ class Federated:
             )
             assert signed.returncode == 0, signed.stderr
 
-    def start(self, name: str, *options: str, key: str | None = None) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "coterie", "tensorflow", "node"),
-                *(str(self.contract), name, str(PROGRAM), *options),
-                *("--party-key", str(self.key(key or PARTIES[name])), "--log-format", "json"),
-                *("--", "--sync", "--steps", "100000", "--rows", "1000", "--batch", "16"),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(),
+    def start(self, name: str, *options: str, key: str | None = None) -> ClusterNode:
+        node = ClusterNode(
+            self.contract,
+            name,
+            PROGRAM,
+            key=self.key(key or PARTIES[name]),
+            options=options,
+            arguments=["--sync", "--steps", "100000", "--rows", "1000", "--batch", "16"],
+            supervised=False,
         )
-        self.running.append(process)
-        return process
+        self.running.append(node)
+        return node
 
     def status(self, party: str) -> dict[str, object]:
         asked = coterie(
@@ -99,9 +86,8 @@ class Federated:
         return {name: float(value) for name, _, value in pairs}
 
     def close(self) -> None:
-        for process in self.running:
-            process.kill()
-            process.communicate()
+        for node in self.running:
+            node.close()
 
 
 @pytest.fixture
@@ -111,15 +97,6 @@ def federated(tmp_path: Path) -> Iterator[Federated]:
     made.close()
 
 
-def read_until(process: subprocess.Popen[str], text: str) -> str:
-    """Reads what a node prints until a line holds the text."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if text in line:
-            return line
-    pytest.fail(f"the node ended: {process.communicate()[1][-3000:]}")
-
-
 def test_parties_see_a_cluster_while_it_runs_and_verify_who_took_part(
     federated: Federated, tmp_path: Path
 ) -> None:
@@ -127,14 +104,14 @@ def test_parties_see_a_cluster_while_it_runs_and_verify_who_took_part(
     out = tmp_path / "ps0"
     server = federated.start("ps0", "--out", str(out), "--metrics-port", federated.metrics_port)
     first = federated.start("worker0")
-    assert json.loads(read_until(server, '"Attested"'))["peer"] == "worker0"
+    assert server.event("Attested")["peer"] == "worker0"
     waiting = federated.status("bolt")
     assert (waiting["phase"], waiting["program"]) == ("waiting", federated.program)
     assert "worker1" in str(waiting["missing"])
 
     second = federated.start("worker1")
     for worker in (first, second):
-        read_until(worker, "step 2 ")
+        worker.printed("step 2 ")
     running = federated.status("acme")
     assert (running["phase"], running["missing"], running["refused_calls"]) == ("running", [], 0)
     peers = running["peers"]
@@ -147,9 +124,9 @@ def test_parties_see_a_cluster_while_it_runs_and_verify_who_took_part(
         assert shown[f'coterie_calls_total{{error="",{labels}}}'] > 0
         assert shown[f"coterie_received_bytes_total{{{labels}}}"] > 0
 
-    for process in (first, second, server):
-        process.terminate()
-        assert process.wait(60) == EXIT_CODE
+    for node in (first, second, server):
+        node.process.terminate()
+        assert node.process.wait(60) == EXIT_CODE
     verified = coterie("receipt", "verify", out, "--contract", federated.contract, "--json")
     assert verified.returncode == 0, verified.stderr
     found = json.loads(verified.stdout)
@@ -170,9 +147,8 @@ def test_a_server_that_is_killed_leaves_an_open_receipt(
     server = federated.start("ps0", "--out", str(tmp_path / "ps0"))
     workers = [federated.start(name) for name in ("worker0", "worker1")]
     for worker in workers:
-        read_until(worker, "step 1 ")
-    server.kill()
-    server.wait(60)
+        worker.printed("step 1 ")
+    server.close()
     verified = coterie("receipt", "verify", tmp_path / "ps0", "--json")
     assert verified.returncode == 0, verified.stderr
     found = json.loads(verified.stdout)
@@ -184,17 +160,18 @@ def test_no_node_starts_without_every_partys_consent(federated: Federated) -> No
     federated.sign("host", "acme")
     for name in PARTIES:
         node = federated.start(name)
-        _, said = node.communicate(timeout=120)
-        assert node.returncode == 4
-        assert json.loads(said)["seen"] == "none of bolt"
+        said = node.errors()
+        assert node.process.returncode == 4
+        assert json.loads("\n".join(said))["seen"] == "none of bolt"
 
 
 def test_no_node_runs_by_another_partys_key(federated: Federated) -> None:
     federated.sign("host", "acme", "bolt")
     node = federated.start("worker1", key="acme")
-    error = json.loads(read_until(node, '"Failed"'))["error"]
+    error = node.event("Failed")["error"]
+    assert isinstance(error, dict)
     assert error["error"] in {"SignatureRefused", "VoucherRefused"}
-    assert node.wait(60) == 3
+    assert node.process.wait(60) == 3
 
 
 def test_a_run_on_one_machine_keeps_a_receipt_and_no_keys(tmp_path: Path) -> None:

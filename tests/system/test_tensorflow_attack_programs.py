@@ -6,54 +6,35 @@ on plain TensorFlow, too, so that a test would fail without the inspection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from coterie.errors import EnvironmentUnfit
-from coterie.tensorflow.building import NATIVE_PART
+from tests.system.attacked import ATTACKS, Attacked, reason_of
 from tests.system.clusters import (
-    ATTACKS,
-    Node,
-    Secrets,
-    reason_of,
     said_plainly,
 )
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600), pytest.mark.usefixtures("loopback")]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("loopback", "native_part"),
+]
 
 AS_A_WORKER = ("plain", "functions", "condition", "beside", "write", "python", "other")
 AS_A_SERVER = ("worker", "master")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def native_part() -> None:
-    try:
-        NATIVE_PART.build()
-    except EnvironmentUnfit as error:
-        pytest.skip(str(error))
-
-
 @pytest.fixture
-def of(tmp_path: Path) -> Secrets:
-    return Secrets(tmp_path)
+def of(tmp_path: Path) -> Iterator[Attacked]:
+    with closing(Attacked(tmp_path)) as made:
+        yield made
 
 
-@pytest.fixture
-def start(of: Secrets) -> Iterator[Callable[[str], Node]]:
-    started: list[Node] = []
-
-    def start(name: str) -> Node:
-        started.append(Node(of, name))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.close()
-
-
-def test_programs_that_attack_get_everything_from_plain_tensorflow(of: Secrets) -> None:
+def test_programs_that_attack_get_everything_from_plain_tensorflow(of: Attacked) -> None:
     """All but Python code: a function has a number in the process that made it, and none at the server."""
     lines = said_plainly(ATTACKS, str(of.folder))
     for name in ("plain", "functions", "condition", "beside"):
@@ -67,11 +48,9 @@ def test_programs_that_attack_get_everything_from_plain_tensorflow(of: Secrets) 
     assert "worker0: trained: True" in lines
 
 
-def test_programs_that_attack_get_nothing_and_the_attacked_node_tells_it(
-    of: Secrets, start: Callable[[str], Node]
-) -> None:
+def test_programs_that_attack_get_nothing_and_the_attacked_node_tells_it(of: Attacked) -> None:
     """A worker opens no session at another worker: they do not even know each other's address."""
-    server, *workers = [start(name) for name in ("ps0", "worker0", "worker1")]
+    server, *workers = [of.start(name) for name in ("ps0", "worker0", "worker1")]
     said = {worker.name: worker.said() for worker in workers}
     assert [worker.process.returncode for worker in workers] == [0, 0], said
     server.process.terminate()
@@ -88,7 +67,7 @@ def test_programs_that_attack_get_nothing_and_the_attacked_node_tells_it(
     assert not (of.folder / "written").exists()
     assert not [one for lines in said.values() for one in lines if has_any(of, one)]
     refusals = {
-        name: [reason_of(one) for one in lines if '"event": "Refused"' in one]
+        name: [reason_of(json.loads(one)) for one in lines if '"event": "Refused"' in one]
         for name, lines in said.items()
     }
     assert refusals["ps0"][0] == (
@@ -100,5 +79,5 @@ def test_programs_that_attack_get_nothing_and_the_attacked_node_tells_it(
     )
 
 
-def has_any(of: Secrets, line: str) -> bool:
+def has_any(of: Attacked, line: str) -> bool:
     return any(secret in line for secret in of.of.values())

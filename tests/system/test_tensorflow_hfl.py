@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from coterie.errors import CallRefused, EnvironmentUnfit
-from coterie.tensorflow.building import NATIVE_PART
+from coterie.errors import CallRefused
 from tests.system.clusters import (
     CONTRACT,
     DLRM,
@@ -16,15 +15,11 @@ from tests.system.clusters import (
 )
 from tests.system.conftest import coterie
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600), pytest.mark.usefixtures("loopback")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def native_part() -> None:
-    try:
-        NATIVE_PART.build()
-    except EnvironmentUnfit as error:
-        pytest.skip(str(error))
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("loopback", "native_part"),
+]
 
 
 def losses(lines: list[str]) -> list[str]:

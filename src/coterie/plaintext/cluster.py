@@ -54,7 +54,7 @@ def run_plain_cluster(
         EnvironmentUnfit: The directory cannot be written.
     """
     deciding = {node.name for node in contract.data_owners()}
-    environments = _environments(contract, data)
+    environments = environments_of(contract, data)
     with open_run_directory(out, contract, "PLAINTEXT") as directory, ExitStack() as stack:
 
         def failed(node: str, seen: str, log: Path) -> NodeFailed:
@@ -72,8 +72,13 @@ def run_plain_cluster(
                 printed(heard.node, heard.text)
 
 
-def _environments(contract: Contract, data: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Each node's variables: the cluster with real addresses, and its party's examples."""
+def environments_of(contract: Contract, data: Mapping[str, str] = {}) -> dict[str, dict[str, str]]:
+    """Each node's variables: the cluster at free ports of loopback, and its party's examples.
+
+    Args:
+        contract: Names the nodes.
+        data: ``COTERIE_DATA`` of the parties that own data, by name.
+    """
     with ExitStack() as stack:
         sockets = [
             stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in contract.nodes

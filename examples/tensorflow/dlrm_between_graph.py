@@ -3,8 +3,12 @@
 Plain TensorFlow: it reads TF_CONFIG, as any cluster program does, and trains on the examples that COTERIE_DATA
 names (`coterie tensorflow run --data`), or on synthetic clicks without it. Workers only ask parameter servers for work (``device_filters``), and
 are asked only for the tensors that they have promised, so each company's examples stay on its own machine.
-Asynchronous as in the paper, or synchronous. With --scores every worker writes the trained model's scores of its
-own test examples, and their labels, as pairs of float32 into DIR/worker-N.f32.
+Asynchronous as in the paper, or synchronous.
+
+--steps STEPS   updates of all workers together; with --sync, updates that each worker has a part in
+--save STEPS    the first worker keeps the variables every so many updates, in its node's folder: needs the node's --out
+--scores DIR    every worker writes the trained model's scores of its own test examples, and their labels, as pairs of
+                float32 into DIR/worker-N.f32: needs the node's --data, and a directory that exists
 
     dlrm_between_graph.py [--sync] [--steps 100] [--batch 128] [--rows 100000] [--optimizer sgd] [--rate 0.1] [--seed 7]
         [--save STEPS] [--scores DIR]
@@ -213,11 +217,13 @@ def main() -> None:
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd")
     parser.add_argument("--rate", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--save", type=int, default=0, help="steps between checkpoints; 0: none")
+    parser.add_argument("--save", type=int, default=0, help="steps between checkpoints")
     parser.add_argument("--scores", help="existing directory; needs COTERIE_DATA")
     options = parser.parse_args()
     config = json.loads(os.environ["TF_CONFIG"])
     task = config["task"]
+    if options.scores and not DATA and task["type"] == "worker":
+        parser.error("--scores needs test examples: give the run --data")
     cluster = tf.train.ClusterSpec(config["cluster"])
     filters = config_of(task["index"]) if task["type"] == "worker" else v1.ConfigProto()
     server = tf.distribute.Server(

@@ -4,8 +4,12 @@ Plain TensorFlow: it reads TF_CONFIG, as any cluster program does. The chief dri
 Each worker's part of a step takes its examples from the chief, which reads those that COTERIE_DATA names, or
 makes synthetic click data without it. It takes the dense parameters and the embedding rows that it needs from
 the parameter server, and gives gradients back; the server adds them in the workers' order and updates. The
-whole loop is in the graph, so the chief only hears the losses. With --scores the chief writes the trained
-model's scores of the test examples, and their labels, as pairs of float32 into DIR/chief-0.f32.
+whole loop is in the graph, so the chief only hears the losses.
+
+--steps STEPS   updates; every worker has a batch in each
+--every STEPS   steps of one call of the function; a tenth of all by default
+--scores DIR    the chief writes the trained model's scores of the test examples, and their labels, as pairs of float32
+                into DIR/chief-0.f32: needs the node's --data, and a directory that exists
 
     dlrm_in_graph.py [--steps 50] [--batch 128] [--rows 100000] [--every STEPS] [--optimizer sgd] [--rate 0.1]
         [--scores DIR]
@@ -236,6 +240,8 @@ def main() -> None:
     options = parser.parse_args()
     config = json.loads(os.environ["TF_CONFIG"])
     task = config["task"]
+    if options.scores and not DATA and task["type"] == "chief":
+        parser.error("--scores needs test examples: give the run --data")
     cluster = tf.train.ClusterSpec(config["cluster"])
     tf.config.experimental.enable_op_determinism()
     tf.config.threading.set_intra_op_parallelism_threads(1)

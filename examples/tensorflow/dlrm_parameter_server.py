@@ -3,6 +3,8 @@
 Plain TensorFlow: it reads TF_CONFIG, as any cluster program does. Steps are asynchronous, as they are in this
 strategy: with several workers two runs differ a little, with one they do not.
 
+--steps STEPS   updates of all workers together
+
     dlrm_parameter_server.py [--steps 60] [--batch 128] [--rows 20000]
 """
 

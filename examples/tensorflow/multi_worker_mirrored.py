@@ -2,6 +2,8 @@
 
 Plain TensorFlow: it reads TF_CONFIG, as any cluster program does. All tasks run the same steps in lockstep.
 
+--steps STEPS   updates; every task has a batch in each
+
     multi_worker_mirrored.py [--steps 40] [--batch 64]
 """
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from coterie.errors import CallRefused
+from coterie.errors import CallRefused, EnvironmentUnfit
 from tests.system.clusters import (
     CONTRACT,
     DLRM,
@@ -50,3 +50,12 @@ def test_a_run_whose_program_needs_more_than_its_contract_allows_ends(tmp_path: 
     assert finished.returncode == CallRefused.exit_code
     assert "error: node ps0 refuses what the program asks of it" in finished.stderr
     assert "seen: RandomUniform" in finished.stderr
+
+
+def test_checkpoints_that_nobody_would_keep_are_refused() -> None:
+    """Without --out the nodes' folders are removed at the end, and what a program had written there with them."""
+    arguments = ("--steps", "4", "--rows", "1000", "--save", "2")
+    finished = coterie("tensorflow", "run", CONTRACT, DLRM, "--", *arguments)
+    assert finished.returncode == EnvironmentUnfit.exit_code
+    assert "error: this program has no place for its variables" in finished.stderr
+    assert "remedy:   start it with coterie tensorflow run --out DIR" in finished.stderr

@@ -30,7 +30,7 @@ def test_beside_each_figure_is_all_that_changes_it(figure: PaperFigure, subject:
 @every_figure
 def test_the_rows_are_those_that_ran(figure: PaperFigure) -> None:
     ran = results()
-    assert "Rows: 4,000. The paper has one tenth" in said(figure, ran)
+    assert "Rows: the first 4,000 of the given file. The paper has one tenth" in said(figure, ran)
     made = ran.model_copy(
         update={"data": ran.data.model_copy(update={"synthetic": True, "rows": 60_000})}
     )

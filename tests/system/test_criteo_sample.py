@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.system, pytest.mark.slow]
 SAMPLE = REPOSITORY.parent / "shared" / "data" / "criteo_kaggle_sample.tsv.xz"
 
 
-def test_federated_and_pooled_training_reach_the_accuracy_of_the_source(tmp_path: Path) -> None:
+def test_federated_training_is_as_accurate_as_pooled_training(tmp_path: Path) -> None:
     if not SAMPLE.exists():
         pytest.skip(f"the Criteo sample is not at {SAMPLE}")
     auc = {}

@@ -133,8 +133,9 @@ _UPDATES: dict[Mode, tuple[str, ...]] = {
 
 def _data(results: PaperResults, scheme: Mode) -> Iterator[str]:
     data = results.data
-    made = f"{data.rows:,} synthetic ones, made here" if data.synthetic else f"{data.rows:,}"
-    yield f"Rows: {made}. The paper has one tenth of Criteo Kaggle's: {PAPER_ROWS:,}."
+    of_all = f"the first {data.rows:,} of the given file"
+    which = f"{data.rows:,} synthetic ones, made here" if data.synthetic else of_all
+    yield f"Rows: {which}. The paper has one tenth of Criteo Kaggle's: {PAPER_ROWS:,}."
     if results.epochs != PUBLISHED_EPOCHS:
         yield f"Epochs: {results.epochs}. The published program has {PUBLISHED_EPOCHS}."
     yield "Split: the first six sevenths are trained on and the next fourteenth is tested on. The published program tests on the first seventh."

@@ -25,6 +25,8 @@ def test_the_rows_are_counted_up_to_the_limit(tmp_path: Path) -> None:
     assert count_rows(tmp_path / "raw.tsv", 2500) == 2500
 
 
+@pytest.mark.system  # builds it where it is not
+@pytest.mark.usefixtures("native_part")
 def test_a_file_in_another_format_is_refused_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "raw.tsv").write_text("a\tb\n" * 5000)
     out = tmp_path / "out"

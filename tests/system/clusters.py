@@ -35,7 +35,7 @@ class ClusterNode:
         contract: The contract's file.
         name: The node.
         program: What it runs.
-        key: Its party's key.
+        key: Its party's key; None: the options name a key server.
         options: More options of ``coterie tensorflow node``.
         arguments: The program's.
         supervised: Whether it ends when its standard input does.
@@ -50,13 +50,14 @@ class ClusterNode:
         name: str,
         program: Path,
         *,
-        key: Path,
+        key: Path | None,
         options: Sequence[str] = (),
         arguments: Sequence[str] = (),
         supervised: bool = True,
     ) -> None:
         self.name = name
-        words = [str(contract), name, str(program), "--party-key", str(key), *options]
+        vouching = [] if key is None else ["--party-key", str(key)]
+        words = [str(contract), name, str(program), *vouching, *options]
         words += ["--log-format", "json", *(["--end-with-parent"] if supervised else [])]
         self.process = subprocess.Popen(
             [*(sys.executable, "-m", "coterie", "tensorflow", "node"), *words, "--", *arguments],

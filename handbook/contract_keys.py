@@ -38,6 +38,8 @@ _PATTERNS = {
         "text",
         "a UTC time, in this form only",
     ),
+    r"^[\x21-\x7e][\x20-\x7e]{0,127}$": ("text", "1 to 128 characters of ASCII, no space first"),
+    r"^[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}$": ("text", "`MAJOR.MINOR.BUILD`"),
     r"^INTEL-(SA|DOC)-[0-9]{5}$": ("text", "`INTEL-SA-` or `INTEL-DOC-` and 5 digits"),
 }
 

@@ -9,7 +9,16 @@ from typing import Literal
 
 Mode = Literal["hfl", "sdt"]
 Role = Literal["ps", "worker", "chief"]
-TeeKind = Literal["simulated", "sgx", "tdx"]
+TeeKind = Literal["simulated", "sgx", "tdx", "snp", "simulated-snp"]
+SigningKey = Literal["vcek", "vlek"]
+SnpProperty = Literal[
+    "smt_disabled",
+    "tsme_enabled",
+    "ecc_enabled",
+    "rapl_disabled",
+    "ciphertext_hiding",
+    "alias_check_complete",
+]
 Lines = Literal["fast", "thin"]
 TcbStatus = Literal[
     "UpToDate",
@@ -21,3 +30,6 @@ TcbStatus = Literal[
     "TDRelaunchAdvised",
     "TDRelaunchAdvisedConfigurationNeeded",
 ]
+Stamp = Literal["SIMULATED", "sgx", "tdx", "snp", "mixed"]
+SIMULATED: frozenset[TeeKind] = frozenset({"simulated", "simulated-snp"})
+OF_SNP: frozenset[TeeKind] = frozenset({"snp", "simulated-snp"})

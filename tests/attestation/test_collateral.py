@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.attestation.appraiser import assess
+from coterie.attestation.authentic import AnyQuote, Vetted
 from coterie.attestation.clock import FlooredClock
 from coterie.attestation.collateral import (
     MAX_COLLATERAL_BYTES,
@@ -29,11 +30,10 @@ from coterie.attestation.collateral_source import (
     DirectoryCollateral,
     SimulatedCollateral,
 )
-from coterie.attestation.evidence import Vetted
 from coterie.attestation.freshness import freshness, newest
 from coterie.attestation.lookups import LookUps
 from coterie.attestation.platforms import Platform, platform_of
-from coterie.attestation.quote import Quote, parse_quote
+from coterie.attestation.quote import parse_quote
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.errors import EnvironmentUnfit, EvidenceRefused
@@ -200,7 +200,9 @@ def test_parts_are_compared_on_their_own(part: str) -> None:
 def test_a_lower_evaluation_number_is_older_whatever_its_date() -> None:
     rolled_back = replace(PKI, tcb_info_evaluation=16).issue(AT)
     held = replace(PKI, tcb_info_evaluation=17).issue(AT - DAY)
-    assert newest(held, rolled_back).tcb_info == held.tcb_info
+    joined = newest(held, rolled_back)
+    assert isinstance(joined, Collateral)
+    assert joined.tcb_info == held.tcb_info
 
 
 # --- directory
@@ -210,7 +212,9 @@ def test_a_quote_names_its_platform() -> None:
     assert platform_of(QUOTE) == PLATFORM
     processor = SimulatedPki(pck_ca_name="Coterie Simulated PCK Processor CA")
     quote = sgx_quote(processor, EnclaveFields(mrenclave=bytes(32)))
-    assert platform_of(parse_quote(quote)).ca == "processor"
+    platform = platform_of(parse_quote(quote))
+    assert isinstance(platform, Platform)
+    assert platform.ca == "processor"
 
 
 def test_a_directory_gives_what_was_stored(tmp_path: Path) -> None:
@@ -263,7 +267,7 @@ class Queue:
     answers: list[Collateral | Exception]
     asked: int = 0
 
-    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:
+    def collateral_for(self, quote: AnyQuote, at: datetime) -> Collateral:
         assert platform_of(quote) == PLATFORM
         assert at >= AT
         self.asked += 1
@@ -284,20 +288,20 @@ def later() -> LookUps[Vetted]:
 
 def test_the_cache_asks_once_while_collateral_is_current() -> None:
     source = Queue([NEW])
-    cache = CachedCollateral(source, kind="simulated")
+    cache = CachedCollateral(source, kinds={"simulated"})
     assert [cache.collateral_for(QUOTE, AT + i * DAY) for i in range(20)] == [NEW] * 20
     assert source.asked == 1
 
 
 def test_the_cache_refreshes_before_the_end() -> None:
     newer = PKI.issue(AT + 27 * DAY)
-    cache = CachedCollateral(Queue([NEW, newer]), kind="simulated", look_ups=later())
+    cache = CachedCollateral(Queue([NEW, newer]), kinds={"simulated"}, look_ups=later())
     cache.collateral_for(QUOTE, AT)
     assert cache.collateral_for(QUOTE, AT + 28 * DAY + DAY / 2) == newer
 
 
 def test_the_cache_survives_an_outage_while_collateral_is_current() -> None:
-    cache = CachedCollateral(Queue([NEW, DOWN, DOWN]), kind="simulated", look_ups=later())
+    cache = CachedCollateral(Queue([NEW, DOWN, DOWN]), kinds={"simulated"}, look_ups=later())
     cache.collateral_for(QUOTE, AT)
     assert cache.collateral_for(QUOTE, AT + 28 * DAY + DAY / 2) == NEW
     with pytest.raises(EnvironmentUnfit):
@@ -305,7 +309,7 @@ def test_the_cache_survives_an_outage_while_collateral_is_current() -> None:
 
 
 def test_the_cache_takes_nothing_older() -> None:
-    cache = CachedCollateral(Queue([NEW]), kind="simulated")
+    cache = CachedCollateral(Queue([NEW]), kinds={"simulated"})
     cache.collateral_for(QUOTE, AT)
     assert cache.remember(QUOTE, OLD, AT).collateral == NEW
     assert cache.collateral_for(QUOTE, AT) == NEW
@@ -313,7 +317,7 @@ def test_the_cache_takes_nothing_older() -> None:
 
 def test_the_cache_takes_nothing_forged() -> None:
     forged = SimulatedPki(seed=b"a stranger").issue(AT)
-    cache = CachedCollateral(Queue([forged, NEW]), kind="simulated", look_ups=later())
+    cache = CachedCollateral(Queue([forged, NEW]), kinds={"simulated"}, look_ups=later())
     with pytest.raises(EvidenceRefused) as refusal:
         cache.collateral_for(QUOTE, AT)
     assert refusal.value.failed_check == "pck_crl_chain_root"
@@ -325,7 +329,7 @@ def test_the_cache_takes_nothing_forged() -> None:
 
 def test_the_cache_tells_the_dates_of_genuine_collateral_only() -> None:
     told: list[datetime] = []
-    cache = CachedCollateral(Queue([NEW]), kind="simulated", observe=told.append)
+    cache = CachedCollateral(Queue([NEW]), kinds={"simulated"}, observe=told.append)
     cache.collateral_for(QUOTE, AT)
     cache.remember(QUOTE, OLD, AT)
     assert told == [AT - DAY, AT - 10 * DAY]
@@ -347,19 +351,19 @@ class TestAClockThatIsBehind:
 
     def test_stapled_by_a_peer(self) -> None:
         told: list[datetime] = []
-        cache = CachedCollateral(Queue([]), kind="simulated", observe=told.append)
+        cache = CachedCollateral(Queue([]), kinds={"simulated"}, observe=told.append)
         self.refused(lambda: cache.remember(QUOTE, self.LATER, AT), told)
 
     def test_from_the_source(self) -> None:
         told: list[datetime] = []
-        cache = CachedCollateral(Queue([self.LATER]), kind="simulated", observe=told.append)
+        cache = CachedCollateral(Queue([self.LATER]), kinds={"simulated"}, observe=told.append)
         self.refused(lambda: cache.collateral_for(QUOTE, AT), told)
 
     def test_from_the_source_while_older_collateral_is_current(self) -> None:
         told: list[datetime] = []
         newer = PKI.issue(AT + 40 * DAY)
         cache = CachedCollateral(
-            Queue([NEW, newer]), kind="simulated", observe=told.append, look_ups=later()
+            Queue([NEW, newer]), kinds={"simulated"}, observe=told.append, look_ups=later()
         )
         cache.collateral_for(QUOTE, AT)
         with pytest.raises(EvidenceRefused) as refusal:
@@ -372,7 +376,7 @@ class TestAClockThatIsBehind:
         directory, told = DirectoryCollateral(tmp_path), list[datetime]()
         directory.store(PLATFORM, self.LATER)
         cache = CachedCollateral(
-            Queue([NEW]), kind="simulated", directory=directory, observe=told.append
+            Queue([NEW]), kinds={"simulated"}, directory=directory, observe=told.append
         )
         self.refused(lambda: cache.collateral_for(QUOTE, AT), told)
 
@@ -386,7 +390,7 @@ def test_real_collateral_puts_a_floor_under_the_clock() -> None:
     issued = freshness(collateral).newest
     times = [issued - 400 * DAY]
     clock = FlooredClock(times[0], clock=lambda: times[-1])
-    cache = CachedCollateral(Queue([]), kind="sgx", observe=clock.observe)
+    cache = CachedCollateral(Queue([]), kinds={"sgx"}, observe=clock.observe)
     assert clock() == times[0]
 
     with pytest.raises(EvidenceRefused) as refusal:
@@ -403,9 +407,11 @@ def test_real_collateral_puts_a_floor_under_the_clock() -> None:
 
 def test_the_cache_survives_a_restart(tmp_path: Path) -> None:
     directory = DirectoryCollateral(tmp_path)
-    CachedCollateral(Queue([NEW]), kind="simulated", directory=directory).collateral_for(QUOTE, AT)
+    CachedCollateral(Queue([NEW]), kinds={"simulated"}, directory=directory).collateral_for(
+        QUOTE, AT
+    )
     source = Queue([])
-    again = CachedCollateral(source, kind="simulated", directory=directory)
+    again = CachedCollateral(source, kinds={"simulated"}, directory=directory)
     assert again.collateral_for(QUOTE, AT) == NEW
     assert source.asked == 0
 
@@ -413,5 +419,5 @@ def test_the_cache_survives_a_restart(tmp_path: Path) -> None:
 def test_the_cache_ignores_stale_and_forged_files(tmp_path: Path) -> None:
     directory = DirectoryCollateral(tmp_path)
     directory.store(PLATFORM, SimulatedPki(seed=b"a stranger").issue(AT))
-    cache = CachedCollateral(SimulatedCollateral(), kind="simulated", directory=directory)
+    cache = CachedCollateral(SimulatedCollateral(), kinds={"simulated"}, directory=directory)
     assert cache.collateral_for(QUOTE, AT) == PKI.collateral(AT)

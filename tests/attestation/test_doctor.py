@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
-from coterie.attestation.tee.survey import survey
+from coterie.attestation.tee.survey import TeeSurvey, survey
 from coterie.cli.doctor import doctor
 from coterie.errors import EnvironmentUnfit
 from coterie.plane.choice import choice
@@ -47,10 +47,15 @@ def tree(root: Path, *files: str, flags: str = "", **texts: str) -> Path:
     return root
 
 
+def one_of(surveys: tuple[TeeSurvey, ...], kind: str) -> TeeSurvey:
+    """The survey of one kind."""
+    return next(one for one in surveys if one.kind == kind)
+
+
 def test_doctor_knows_a_bare_machine(tmp_path: Path) -> None:
     found = {one.kind: one for one in survey(tree(tmp_path), which=lambda _: None)}
-    assert [kind for kind, one in found.items() if one.usable] == ["simulated"]
-    for kind in ("sgx", "tdx"):
+    assert [kind for kind, one in found.items() if one.usable] == ["simulated", "simulated-snp"]
+    for kind in ("sgx", "tdx", "snp"):
         missing = [finding for finding in found[kind].findings if not finding.present]
         assert missing
         assert all(finding.detail for finding in missing)
@@ -59,7 +64,7 @@ def test_doctor_knows_a_bare_machine(tmp_path: Path) -> None:
 def test_doctor_knows_an_enclave(tmp_path: Path) -> None:
     files = ("dev/attestation/quote", "dev/attestation/attestation_type", "dev/sgx_enclave")
     root = tree(tmp_path, *files, flags="sgx", attestation_type="dcap\n")
-    _, sgx, _ = survey(root, which=lambda _: "/usr/bin/gramine-sgx")
+    sgx = one_of(survey(root, which=lambda _: "/usr/bin/gramine-sgx"), "sgx")
     assert sgx.usable
     assert {finding.name for finding in sgx.findings if not finding.present} == {
         "provisioning device",
@@ -69,14 +74,28 @@ def test_doctor_knows_an_enclave(tmp_path: Path) -> None:
 
 def test_doctor_knows_an_enclave_without_dcap(tmp_path: Path) -> None:
     files = ("dev/attestation/quote", "dev/attestation/attestation_type")
-    _, sgx, _ = survey(tree(tmp_path, *files, attestation_type="none\n"), which=lambda _: None)
+    sgx = one_of(
+        survey(tree(tmp_path, *files, attestation_type="none\n"), which=lambda _: None), "sgx"
+    )
     assert not sgx.usable
 
 
 def test_doctor_knows_a_trust_domain(tmp_path: Path) -> None:
     root = tree(tmp_path, "sys/kernel/config/tsm/report/x", flags="tdx_guest")
-    _, _, tdx = survey(root, which=lambda _: None)
+    tdx = one_of(survey(root, which=lambda _: None), "tdx")
     assert tdx.usable
+
+
+def test_doctor_knows_an_snp_guest(tmp_path: Path) -> None:
+    files = ("sys/kernel/config/tsm/report/x", "dev/sev-guest")
+    snp = one_of(survey(tree(tmp_path, *files), which=lambda _: None), "snp")
+    assert snp.usable
+    assert snp.summary == "this machine is an SNP guest"
+
+
+def test_doctor_tells_a_trust_domain_from_an_snp_guest(tmp_path: Path) -> None:
+    root = tree(tmp_path, "sys/kernel/config/tsm/report/x", flags="tdx_guest")
+    assert not one_of(survey(root, which=lambda _: None), "snp").usable
 
 
 def test_doctor_prints_and_fails_on_demand(tmp_path: Path) -> None:
@@ -87,8 +106,10 @@ def test_doctor_prints_and_fails_on_demand(tmp_path: Path) -> None:
     assert isinstance(tees, dict)
     assert {kind: one["usable"] for kind, one in tees.items()} == {
         "simulated": True,
+        "simulated-snp": True,
         "sgx": False,
         "tdx": False,
+        "snp": False,
     }
     assert "not usable" in run("--root", root).text
     assert isinstance(run("--root", root, "--tee", "tdx").error, EnvironmentUnfit)
@@ -105,6 +126,17 @@ def test_doctor_tries_a_pccs(tmp_path: Path) -> None:
     in_words = run("--root", tree(tmp_path), "--pccs-url", "https://127.0.0.1:1")
     assert isinstance(in_words.error, EnvironmentUnfit)
     assert "Connection refused" in in_words.text
+
+
+def test_doctor_tries_amds_service(tmp_path: Path) -> None:
+    ran = run("--root", tree(tmp_path), "--kds-url", "http://localhost", "--json")
+    assert ran.code == EnvironmentUnfit.exit_code
+    kds = ran.value["kds"]
+    assert isinstance(kds, dict)
+    assert kds["usable"] is False
+    in_words = run("--root", tree(tmp_path), "--kds-url", "https://127.0.0.1:1")
+    assert isinstance(in_words.error, EnvironmentUnfit)
+    assert "kds  " in in_words.text
 
 
 def test_doctor_says_what_computes(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 import coterie.attestation
 from coterie.attestation.appraiser import Appraisal, Appraiser, assess, policies_of
-from coterie.attestation.evidence import Vetted
+from coterie.attestation.authentic import Vetted
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote

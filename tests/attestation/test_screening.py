@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.attestation.evidence import kind_of
+from coterie.attestation.evidence import kind_of, screen
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.roots import INTEL_ROOT
-from coterie.attestation.screening import CHECKS, screen
+from coterie.attestation.screening import CHECKS
 from coterie.attestation.tee.by_kind import simulated_root
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote

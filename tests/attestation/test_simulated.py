@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from coterie.attestation.appraiser import Appraiser
+from coterie.attestation.authentic import Vetted
 from coterie.attestation.collateral_source import SimulatedCollateral
-from coterie.attestation.evidence import Vetted
 from coterie.attestation.measurement import own_package_measurement, package_measurement
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.roots import INTEL_ROOT

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 
 import pytest
 
 from coterie.attestation.appraiser import TDX_REGISTERS, Appraisal, Appraiser, assess
+from coterie.attestation.authentic import Vetted
 from coterie.attestation.collateral import Collateral
-from coterie.attestation.evidence import Vetted, kind_of
+from coterie.attestation.evidence import kind_of
 from coterie.attestation.platform_policy import FEATURES, FeatureOff, OutOfDateWithin
 from coterie.attestation.policy import (
     AdvisoriesWithin,
@@ -24,9 +25,8 @@ from coterie.attestation.quote import parse_quote
 from coterie.attestation.roots import INTEL_ROOT
 from coterie.contract.trust import RolesTrust, RoleTrust, TrustSection
 from coterie.errors import EvidenceRefused
+from tests.attestation.conftest import Sampled
 from tests.conftest import REPOSITORY
-
-Sampled = Callable[[Iterable[tuple[int, int]], int], list[tuple[int, int]]]
 
 VECTORS = REPOSITORY.parent / "shared" / "attestation-vectors"
 NAMES = (
@@ -309,16 +309,6 @@ def bits(length: int) -> Iterable[tuple[int, int]]:
     return ((byte, bit) for byte in range(length) for bit in range(8))
 
 
-@pytest.fixture
-def sampled(*, exhaustive: bool) -> Sampled:
-    """Of many changes all, or every so many'th."""
-
-    def sample(everything: Iterable[tuple[int, int]], every: int) -> list[tuple[int, int]]:
-        return list(everything)[:: 1 if exhaustive else every]
-
-    return sample
-
-
 def refused(attempt: Callable[[], Appraisal]) -> bool:
     """Whether an attempt is refused, by an error of ours and no other."""
     try:
@@ -357,7 +347,7 @@ def test_every_bit_of_a_quote_counts(name: str, sampled: Sampled) -> None:
 
 
 @pytest.mark.parametrize("name", ["sgx_v3_konvera_gramine_ratls_swhardening", "tdx_v4_phala"])
-@pytest.mark.parametrize("field", sorted(Collateral.__dataclass_fields__))
+@pytest.mark.parametrize("field", sorted(field.name for field in fields(Collateral)))
 @pytest.mark.sampled
 def test_every_byte_of_collateral_counts(name: str, field: str, sampled: Sampled) -> None:
     vector = read(name)

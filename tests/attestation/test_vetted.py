@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from coterie.attestation.appraiser import Appraiser
+from coterie.attestation.authentic import Vetted
 from coterie.attestation.collateral import MAX_CRL_BYTES
 from coterie.attestation.collateral_source import CachedCollateral, stapled
-from coterie.attestation.evidence import Vetted
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.contract.trust import RolesTrust, RoleTrust, TrustSection
@@ -19,7 +19,7 @@ OTHER = parse_quote(sgx_quote(PKI, EnclaveFields(mrenclave=b"\2" * 32)))
 
 
 def test_evidence_holds_for_its_quote_and_moment_only() -> None:
-    cache = CachedCollateral(Queue([NEW]), kind="simulated")
+    cache = CachedCollateral(Queue([NEW]), kinds={"simulated"})
     vetted = cache.vetted_for(QUOTE, AT)
     evidence = vetted.evidence_of(QUOTE, AT)
     assert evidence is not None
@@ -29,7 +29,7 @@ def test_evidence_holds_for_its_quote_and_moment_only() -> None:
 
 
 def test_what_is_held_has_no_evidence_of_a_new_quote() -> None:
-    cache = CachedCollateral(Queue([NEW]), kind="simulated")
+    cache = CachedCollateral(Queue([NEW]), kinds={"simulated"})
     cache.vetted_for(QUOTE, AT)
     held = cache.vetted_for(OTHER, AT)
     assert (held.collateral, held.evidence) == (NEW, None)
@@ -37,7 +37,7 @@ def test_what_is_held_has_no_evidence_of_a_new_quote() -> None:
 
 def test_evidence_by_older_collateral_is_none_by_what_is_held() -> None:
     """Else a peer would be judged by the collateral that it stapled, not by the newest."""
-    cache = CachedCollateral(Queue([NEW]), kind="simulated")
+    cache = CachedCollateral(Queue([NEW]), kinds={"simulated"})
     cache.vetted_for(QUOTE, AT)
     joined = cache.remember(QUOTE, OLD, AT)
     assert (joined.collateral, joined.evidence) == (NEW, None)
@@ -51,7 +51,7 @@ def test_a_verdict_is_the_same_whether_evidence_was_authenticated_before_or_not(
             QUOTE, report_data=QUOTE.report_data, role="ps", collateral=vetted, at=AT
         )
         for vetted in (
-            CachedCollateral(Queue([NEW]), kind="simulated").vetted_for(QUOTE, AT),
+            CachedCollateral(Queue([NEW]), kinds={"simulated"}).vetted_for(QUOTE, AT),
             Vetted(NEW),
         )
     ]

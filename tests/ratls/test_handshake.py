@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coterie.address import Address
+from coterie.attestation.authentic import AnyQuote
 from coterie.attestation.clock import FlooredClock
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import StapledOnly
-from coterie.attestation.quote import Quote
 from coterie.attestation.tee.simulated import SimulatedPki
 from coterie.errors import (
     ContractMismatch,
@@ -80,7 +80,7 @@ class TestMutualAttestation:
         stapled = pki.issue(at - timedelta(days=1))
 
         class Ending:
-            def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002
+            def collateral_for(self, quote: AnyQuote, at: datetime) -> Collateral:  # noqa: ARG002
                 return stapled
 
         pinned: list[Peer] = []  # as the listener judges by itself

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coterie.attestation.collateral import Collateral
+from coterie.attestation.authentic import AnyCollateral, AnyQuote
 from coterie.attestation.collateral_source import CachedCollateral, SimulatedCollateral, StapledOnly
-from coterie.attestation.quote import Quote
 from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
 from coterie.errors import (
     CoterieError,
@@ -36,10 +35,10 @@ if TYPE_CHECKING:
 class Service:
     """A source that is asked over a network."""
 
-    answer: Collateral | CoterieError | None = None
-    asked: list[Quote] = field(default_factory=list)
+    answer: AnyCollateral | CoterieError | None = None
+    asked: list[AnyQuote] = field(default_factory=list)
 
-    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:
+    def collateral_for(self, quote: AnyQuote, at: datetime) -> AnyCollateral:
         self.asked.append(quote)
         if isinstance(self.answer, CoterieError):
             raise self.answer
@@ -128,7 +127,7 @@ def test_what_is_stapled_is_read_after_the_voucher_holds(
     told: list[datetime] = []
     server = world.trust(
         "ps0",
-        collateral=CachedCollateral(StapledOnly(), kind="simulated", observe=told.append),
+        collateral=CachedCollateral(StapledOnly(), kinds={"simulated"}, observe=told.append),
     )
     outcome = world.handshake(worker_with(world, tee, voucher=voucher), server)
     assert (refusal is None) == bool(told)
@@ -151,7 +150,7 @@ def test_a_session_quote_of_another_session_is_refused_before_what_is_stapled_is
     told: list[datetime] = []
     server = world.trust(
         "ps0",
-        collateral=CachedCollateral(StapledOnly(), kind="simulated", observe=told.append),
+        collateral=CachedCollateral(StapledOnly(), kinds={"simulated"}, observe=told.append),
     )
     outcome = world.handshake(worker_with(world, Stale(MINE)), server)
     assert isinstance(outcome.listener, EvidenceRefused)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from coterie.attestation.authentic import AnyQuote
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import CachedCollateral, SimulatedCollateral, StapledOnly
-from coterie.attestation.quote import Quote, parse_quote
+from coterie.attestation.quote import parse_quote
 from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
 from coterie.attestation.verdict import Verdict
 from coterie.errors import EvidenceRefused, HandshakeFailed
@@ -180,10 +181,10 @@ class Dishonest(CachedCollateral):
     """Judges its peers honestly, and staples something else."""
 
     def __init__(self, stapled: Collateral) -> None:
-        super().__init__(SimulatedCollateral(), kind="simulated")
+        super().__init__(SimulatedCollateral(), kinds={"simulated"})
         self._stapled = stapled
 
-    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+    def collateral_for(self, quote: AnyQuote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
         return self._stapled
 
 

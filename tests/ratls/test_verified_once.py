@@ -65,7 +65,7 @@ def counted() -> Iterator[Counter[str]]:
 
 def held(world: World, _: Path) -> CachedCollateral:
     """Collateral that is held already."""
-    cache = CachedCollateral(SimulatedCollateral(), kind="simulated")
+    cache = CachedCollateral(SimulatedCollateral(), kinds={"simulated"})
     at = world.clock()
     cache.collateral_for(parse_quote(world.trust("ps0").tee.quote(bytes(64))), at)
     return cache
@@ -73,7 +73,7 @@ def held(world: World, _: Path) -> CachedCollateral:
 
 def looked_up(_: World, __: Path) -> CachedCollateral:
     """Collateral that a source has to be asked for."""
-    return CachedCollateral(SimulatedCollateral(), kind="simulated")
+    return CachedCollateral(SimulatedCollateral(), kinds={"simulated"})
 
 
 def stored(world: World, folder: Path) -> CachedCollateral:
@@ -82,12 +82,12 @@ def stored(world: World, folder: Path) -> CachedCollateral:
     quote = parse_quote(world.trust("ps0").tee.quote(bytes(64)))
     at = world.clock()
     directory.store(platform_of(quote), SimulatedCollateral().collateral_for(quote, at))
-    return CachedCollateral(StapledOnly(), kind="simulated", directory=directory)
+    return CachedCollateral(StapledOnly(), kinds={"simulated"}, directory=directory)
 
 
 def none(_: World, __: Path) -> CachedCollateral:
     """No collateral: the peer staples it."""
-    return CachedCollateral(StapledOnly(), kind="simulated")
+    return CachedCollateral(StapledOnly(), kinds={"simulated"})
 
 
 SOURCES = [held, looked_up, stored, none]

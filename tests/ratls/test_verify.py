@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from coterie.attestation.authentic import AnyQuote
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import CachedCollateral, SimulatedCollateral, StapledOnly
-from coterie.attestation.quote import Quote, parse_quote
+from coterie.attestation.quote import parse_quote
 from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
 from coterie.attestation.tee.simulated.statements import SimulatedLevel
 from coterie.contract import Contract
@@ -93,7 +94,7 @@ class Torn:
     def __init__(self, error: EvidenceRefused | EnvironmentUnfit) -> None:
         self._error = error
 
-    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+    def collateral_for(self, quote: AnyQuote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
         raise self._error
 
 
@@ -105,7 +106,7 @@ def test_collateral_that_was_refused_is_not_replaced_by_the_peers(world: World) 
     assert (
         failed_check(
             der,
-            replace(victim, collateral=CachedCollateral(Torn(wrong), kind="simulated")),
+            replace(victim, collateral=CachedCollateral(Torn(wrong), kinds={"simulated"})),
             at=world.clock(),
         )
         == "collateral_format"
@@ -113,7 +114,7 @@ def test_collateral_that_was_refused_is_not_replaced_by_the_peers(world: World) 
     away = EnvironmentUnfit("no PCCS answers")
     judged = judge_certificate(
         der,
-        replace(victim, collateral=CachedCollateral(Torn(away), kind="simulated")),
+        replace(victim, collateral=CachedCollateral(Torn(away), kinds={"simulated"})),
         expected_node=None,
         at=world.clock(),
     )

@@ -415,7 +415,7 @@ def test_a_server_without_collateral_leaves_it_to_others(scene: Scene) -> None:
     scene.run(recorder)
     recorder.finish(scene.result(), END)
     recorder.close()
-    bare = replace(scene.server, collateral=CachedCollateral(StapledOnly(), kind="simulated"))
+    bare = replace(scene.server, collateral=CachedCollateral(StapledOnly(), kinds={"simulated"}))
     folder = scene.folder / "bare"
     folder.mkdir()
     alone = Recorder(folder, bare, ())

@@ -136,7 +136,7 @@ class Scene:
         return RelyingParty(
             contract=agreed,
             appraiser=Appraiser(agreed.trust, own_measurement=measurement),
-            collateral=CachedCollateral(collateral or SimulatedCollateral(), kind="simulated"),
+            collateral=CachedCollateral(collateral or SimulatedCollateral(), kinds={"simulated"}),
             clock=self.world.clock,
         )
 

@@ -10,8 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from coterie.attestation.collateral import Collateral
-from coterie.attestation.evidence import AuthenticEvidence, Vetted, authenticate, check_names
+from coterie.attestation.authentic import AnyCollateral, AnyQuote, AuthenticEvidence, Vetted
+from coterie.attestation.evidence import (
+    AnyRoot,
+    AnyScreened,
+    authenticate,
+    check_names,
+    parse_evidence,
+    screen,
+)
 from coterie.attestation.platform_policy import FEATURES, FeatureOff, OutOfDateWithin, PlatformIn
 from coterie.attestation.policy import (
     OF_THE_QUOTE,
@@ -26,15 +33,13 @@ from coterie.attestation.policy import (
     TcbStatusIn,
     measurements,
 )
-from coterie.attestation.quote import Quote, parse_quote
-from coterie.attestation.roots import TrustRoot
-from coterie.attestation.screening import Screened, screen
+from coterie.attestation.snp.contracted import snp_policies_of
 from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.verdict import Check, CheckList, Verdict
 from coterie.contract.expiry import moment
 from coterie.contract.trust import RoleTrust, TrustSection
 from coterie.errors import EvidenceRefused
-from coterie.kinds import Role, TeeKind
+from coterie.kinds import OF_SNP, Role, TeeKind
 
 TDX_REGISTERS = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "td_attributes", "xfam")
 
@@ -55,7 +60,7 @@ class Appraisal:
     refusal: EvidenceRefused | None
     checks: tuple[Check, ...]
     evidence: AuthenticEvidence | None = None
-    quote: Quote | None = None
+    quote: AnyQuote | None = None
 
 
 class Appraiser:
@@ -84,7 +89,7 @@ class Appraiser:
 
     def appraise(
         self,
-        quote: Quote,
+        quote: AnyQuote,
         *,
         report_data: bytes,
         role: Role,
@@ -118,7 +123,7 @@ class Appraiser:
             raise outcome.refusal
         return outcome.verdict
 
-    def screen(self, data: bytes, *, report_data: bytes, role: Role, at: datetime) -> Quote:
+    def screen(self, data: bytes, *, report_data: bytes, role: Role, at: datetime) -> AnyQuote:
         """Parses a peer's quote, and makes the checks of :meth:`appraise` that need no collateral.
 
         Args:
@@ -133,9 +138,9 @@ class Appraiser:
         Raises:
             EvidenceRefused: A check failed.
         """
-        kind, checks = self._trust.tee, CheckList()
+        kind, checks = self._trust.kind_of(role), CheckList()
         policies: tuple[Policy, ...] = ()
-        screened: Screened | None = None
+        screened: AnyScreened | None = None
         try:
             policies = (*self.policies(role), ReportDataIs(report_data))
             screened = screen(data, kind=kind, root=root_for(kind), at=at, checks=checks)
@@ -152,11 +157,11 @@ class Appraiser:
 
     def assess(
         self,
-        quote: bytes | Quote,
+        quote: bytes | AnyQuote,
         *,
         report_data: bytes | None,
         role: Role,
-        collateral: Collateral,
+        collateral: AnyCollateral,
         at: datetime,
         evidence: AuthenticEvidence | None = None,
     ) -> Appraisal:
@@ -179,7 +184,7 @@ class Appraiser:
             return Appraisal(None, error, checks.checks)
         if report_data is not None:
             policies = (*policies, ReportDataIs(report_data))
-        kind, end = self._trust.tee, self._trust.not_after
+        kind, end = self._trust.kind_of(role), self._trust.not_after
         if end is not None:
             policies = (InForce(moment(end)), *policies)
         outcome = assess(
@@ -212,11 +217,13 @@ class Appraiser:
                 seen="none",
                 remedy="agree on a contract that lists what this role may run",
             )
+        if self._trust.kind_of(role) in OF_SNP:
+            return snp_policies_of(table, self._own)
         return policies_of(table, self._own)
 
 
 def policies_of(table: RoleTrust, own_measurement: bytes | None) -> tuple[Policy, ...]:
-    """Turns a role's table into policies; every reference value that it lists must hold.
+    """Turns the table of a role in SGX or TDX into policies; every value that it lists must hold.
 
     Args:
         table: The contract's table.
@@ -257,11 +264,11 @@ def policies_of(table: RoleTrust, own_measurement: bytes | None) -> tuple[Policy
 
 
 def assess(
-    quote: bytes | Quote,
-    collateral: Collateral,
+    quote: bytes | AnyQuote,
+    collateral: AnyCollateral,
     *,
     kind: TeeKind,
-    root: TrustRoot,
+    root: AnyRoot,
     policies: Sequence[Policy],
     at: datetime,
     evidence: AuthenticEvidence | None = None,
@@ -280,7 +287,7 @@ def assess(
     checks = CheckList() if evidence is None else CheckList(evidence.checks)
     try:
         if evidence is None:
-            parsed = quote if isinstance(quote, Quote) else parse_quote(quote)
+            parsed = parse_evidence(quote) if isinstance(quote, bytes) else quote
             evidence = authenticate(parsed, collateral, kind=kind, root=root, at=at, checks=checks)
         assert evidence.kind == kind
         for policy in policies:
@@ -294,8 +301,8 @@ def assess(
         tcb_status=evidence.tcb.status,
         advisories=evidence.tcb.advisories,
         measurements=measurements(evidence.quote.report),
-        fmspc=evidence.platform.fmspc.hex(),
-        ppid=evidence.platform.ppid.hex(),
+        fmspc=evidence.platform.family,
+        ppid=evidence.platform.identifier,
         evaluation_number=evidence.evaluation_number,
         checks=checks.checks,
         expiry=evidence.expiry,

@@ -1,42 +1,52 @@
-"""Makes the source of collateral from an operator's options: a PCCS, a directory, or both."""
+"""Makes the sources of collateral from an operator's options: the vendors' services, a directory, or both."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
 
 from coterie.attestation.collateral_source import (
+    ByVendor,
     CachedCollateral,
     CollateralSource,
     DirectoryCollateral,
     SimulatedCollateral,
     StapledOnly,
 )
+from coterie.attestation.snp.endorsements import EndorsementFolder, EndorsementSource
 from coterie.errors import ContractInvalid
-from coterie.kinds import TeeKind
+from coterie.kinds import SIMULATED, TeeKind
+
+_OF_INTEL: frozenset[TeeKind] = frozenset({"sgx", "tdx"})
 
 
 def collateral_from_options(
-    kind: TeeKind,
+    kinds: Collection[TeeKind],
     *,
     pccs_url: str | None,
+    kds_url: str | None = None,
     folder: Path | None,
     observe: Callable[[datetime], None],
 ) -> CachedCollateral:
     """Makes a source of collateral.
 
     Args:
-        kind: The contract's kind of TEE. The simulated TEE makes its vendor's collateral itself.
+        kinds: The contract's kinds of TEE. Simulated TEEs make their vendors' collateral themselves.
         pccs_url: Address of a PCCS, https.
-        folder: Directory of collateral; with a PCCS, its answers are kept there.
+        kds_url: Address of AMD's key distribution service, or of a cache of it, https.
+        folder: Directory of collateral; answers of a service are kept there.
         observe: Called with the newest date of issue of genuine collateral.
 
     Raises:
         ContractInvalid: An option that has no meaning under this contract.
     """
-    if kind == "simulated":
-        for name, value in (("--pccs-url", pccs_url), ("--collateral", folder)):
+    if SIMULATED.issuperset(kinds):
+        for name, value in (
+            ("--pccs-url", pccs_url),
+            ("--kds-url", kds_url),
+            ("--collateral", folder),
+        ):
             if value is not None:
                 raise ContractInvalid(
                     f"{name} has no meaning under a simulated contract",
@@ -44,12 +54,49 @@ def collateral_from_options(
                     seen=f"{name} {value}"[:200],
                     remedy=f"leave {name} out, or use a contract for a real TEE",
                 )
-        return CachedCollateral(SimulatedCollateral(), kind=kind)
+        return CachedCollateral(SimulatedCollateral(), kinds=kinds)
+    for name, value, of_vendor, vendor in (
+        ("--pccs-url", pccs_url, bool(_OF_INTEL & frozenset(kinds)), "Intel's"),
+        ("--kds-url", kds_url, "snp" in kinds, "AMD's"),
+    ):
+        if value is not None and not of_vendor:
+            raise ContractInvalid(
+                f"{name} has no meaning under this contract",
+                expected=f"a contract with {vendor} TEEs",
+                seen=f"{name} {value}, trust.tee {', '.join(sorted(kinds))}"[:200],
+                remedy=f"leave {name} out",
+            )
     directory = None if folder is None else DirectoryCollateral(folder)
-    source: CollateralSource = directory or StapledOnly()
+    intel: CollateralSource = directory or StapledOnly()
+    amd = intel
     if pccs_url is not None:
         from coterie.attestation.pccs import PccsCollateral
 
-        source = PccsCollateral(pccs_url)
-    keep = directory if pccs_url is not None else None
-    return CachedCollateral(source, kind=kind, directory=keep, observe=observe)
+        intel = PccsCollateral(pccs_url)
+    if kds_url is not None:
+        from coterie.attestation.kds import KdsCollateral
+
+        amd = KdsCollateral(kds_url)
+    asked = pccs_url is not None or kds_url is not None
+    return CachedCollateral(
+        ByVendor(intel=intel, amd=amd),
+        kinds=kinds,
+        directory=directory if asked else None,
+        observe=observe,
+    )
+
+
+def endorsements_from_options(
+    *, kds_url: str | None, folder: Path | None
+) -> EndorsementSource | None:
+    """Makes the source of the certificates that a host does not give to its SNP guest; None without one.
+
+    Raises:
+        EnvironmentUnfit: The address is not https.
+    """
+    source: EndorsementSource | None = None
+    if kds_url is not None:
+        from coterie.attestation.kds import KdsCollateral
+
+        source = KdsCollateral(kds_url)
+    return source if folder is None else EndorsementFolder(folder, source)

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from coterie.attestation.authentic import AnyCollateral, AnyQuote, AuthenticEvidence, Vetted
 from coterie.attestation.clock import clock_is_behind
-from coterie.attestation.collateral import MAX_COLLATERAL_BYTES, Collateral
-from coterie.attestation.evidence import AuthenticEvidence, Vetted, authenticate
+from coterie.attestation.collateral import MAX_COLLATERAL_BYTES
+from coterie.attestation.evidence import authenticate, kind_of, parse_evidence, read_collateral
 from coterie.attestation.freshness import freshness, newest
 from coterie.attestation.lookups import LookUps
-from coterie.attestation.platforms import Platform, platform_of
-from coterie.attestation.quote import Quote, parse_quote
+from coterie.attestation.platforms import AnyPlatform, platform_of
+from coterie.attestation.snp.collateral import line_of
+from coterie.attestation.snp.quote import SnpQuote
 from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.verdict import CheckList
 from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused
@@ -28,6 +30,7 @@ from coterie.kinds import TeeKind
 
 if TYPE_CHECKING:  # nodes with real TEEs do not load the simulated vendor
     from coterie.attestation.tee.simulated.pki import SimulatedPki
+    from coterie.attestation.tee.simulated.snp_vendor import SimulatedAmd
 
 _REFRESH_BEFORE_EXPIRY = timedelta(days=1)
 
@@ -35,7 +38,7 @@ _REFRESH_BEFORE_EXPIRY = timedelta(days=1)
 class CollateralSource(Protocol):
     """Finds the collateral of the platform that made a quote."""
 
-    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:
+    def collateral_for(self, quote: AnyQuote, at: datetime) -> AnyCollateral:
         """Finds collateral.
 
         Args:
@@ -54,23 +57,48 @@ class SimulatedCollateral:
     """Collateral of the simulated platform, made when requested.
 
     Args:
-        pki: The simulated vendor; by default the shared one.
+        pki: The simulated vendor of DCAP quotes; by default the shared one.
+        amd: The simulated vendor of SNP evidence; by default the shared one of the product line.
     """
 
-    def __init__(self, pki: SimulatedPki | None = None) -> None:
+    def __init__(self, pki: SimulatedPki | None = None, amd: SimulatedAmd | None = None) -> None:
+        self._pki = pki
+        self._amd = amd
+
+    def collateral_for(self, quote: AnyQuote, at: datetime) -> AnyCollateral:
+        """Collateral that is current at a time; the appraiser checks whether it fits the quote."""
+        if isinstance(quote, SnpQuote):
+            from coterie.attestation.tee.simulated.snp_vendor import SimulatedAmd
+
+            product = line_of(quote).product.capitalize()
+            return (self._amd or SimulatedAmd(product=product)).collateral(at)
         from coterie.attestation.tee.simulated.pki import SimulatedPki
 
-        self._pki = pki or SimulatedPki()
+        return (self._pki or SimulatedPki()).collateral(at)
 
-    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
-        """Collateral that is current at a time; the appraiser checks whether it fits the quote."""
-        return self._pki.collateral(at)
+
+class ByVendor:
+    """Collateral from the source of the vendor that made a quote's TEE.
+
+    Args:
+        intel: Source for SGX and TDX.
+        amd: Source for SEV-SNP.
+    """
+
+    def __init__(self, *, intel: CollateralSource, amd: CollateralSource) -> None:
+        self._intel = intel
+        self._amd = amd
+
+    def collateral_for(self, quote: AnyQuote, at: datetime) -> AnyCollateral:
+        """Finds collateral; raises as its source does."""
+        source = self._amd if isinstance(quote, SnpQuote) else self._intel
+        return source.collateral_for(quote, at)
 
 
 class StapledOnly:
     """The collateral source of a node that can reach only its peers."""
 
-    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+    def collateral_for(self, quote: AnyQuote, at: datetime) -> AnyCollateral:  # noqa: ARG002 - protocol
         """Finds no collateral.
 
         Raises:
@@ -79,9 +107,9 @@ class StapledOnly:
         raise EvidenceRefused(
             "collateral_missing",
             "this node has no source of collateral and the peer stapled none",
-            expected="collateral from a PCCS, from a directory, or stapled by the peer",
+            expected="collateral from the vendor's service, from a directory, or stapled by the peer",
             seen="none",
-            remedy="give this node or its peer --pccs-url or a collateral directory",
+            remedy="give this node or its peer --pccs-url (Intel), --kds-url (AMD) or a collateral directory",
         )
 
 
@@ -91,14 +119,16 @@ def stapled(source: CollateralSource, quote: bytes, at: datetime) -> bytes:
     The peer then reports that collateral is missing.
     """
     try:
-        text = source.collateral_for(parse_quote(quote), at).to_json().encode()
+        text = source.collateral_for(parse_evidence(quote), at).to_json().encode()
     except CoterieError:
         return b""
     return text if len(text) <= MAX_COLLATERAL_BYTES else b""  # no peer reads more
 
 
 class DirectoryCollateral:
-    """Collateral in files for offline use, one per platform: ``<tee>-<fmspc>-<ca>.json``.
+    """Collateral in files for offline use, one per platform.
+
+    They are ``<tee>-<fmspc>-<ca>.json`` (Intel) and ``snp-<product>-<key>.json`` (AMD).
 
     Args:
         folder: The directory; ``coterie attest fetch`` fills it.
@@ -107,21 +137,21 @@ class DirectoryCollateral:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+    def collateral_for(self, quote: AnyQuote, at: datetime) -> AnyCollateral:  # noqa: ARG002 - protocol
         """Reads the file of the quote's platform."""
         platform = platform_of(quote)
         collateral = self.read(platform)
         if collateral is None:
             raise EvidenceRefused(
                 "collateral_missing",
-                f"there is no collateral for platform family {platform.fmspc}",
+                f"there is no collateral for platform family {platform.name}",
                 expected=f"a file {platform.name}.json in {self._folder}",
                 seen="no such file",
-                remedy="fetch it: coterie attest fetch FILE --pccs-url URL --out DIR",
+                remedy="fetch it: coterie attest fetch FILE --out DIR, with --pccs-url (Intel) or --kds-url (AMD)",
             )
         return collateral
 
-    def read(self, platform: Platform) -> Collateral | None:
+    def read(self, platform: AnyPlatform) -> AnyCollateral | None:
         """Reads the collateral of one platform; None if there is no file.
 
         Raises:
@@ -130,18 +160,18 @@ class DirectoryCollateral:
         """
         path = self._path(platform)
         try:
-            return Collateral.from_json(read_bounded(path, MAX_COLLATERAL_BYTES))
+            return read_collateral(read_bounded(path, MAX_COLLATERAL_BYTES))
         except FileNotFoundError:
             return None
         except OSError as error:
             raise _unfit(path, "read", error) from error
 
-    def store(self, platform: Platform, collateral: Collateral) -> Path:
+    def store(self, platform: AnyPlatform, collateral: AnyCollateral) -> Path:
         """Stores genuine collateral; newer parts in the existing file stay.
 
         Args:
             platform: The platform that it is for.
-            collateral: Collateral whose signatures were checked.
+            collateral: AnyCollateral whose signatures were checked.
 
         Returns:
             The file.
@@ -165,7 +195,7 @@ class DirectoryCollateral:
             raise _unfit(path, "written", error) from error
         return path
 
-    def _path(self, platform: Platform) -> Path:
+    def _path(self, platform: AnyPlatform) -> Path:
         return self._folder / f"{platform.name}.json"
 
 
@@ -174,7 +204,7 @@ class CachedCollateral:
 
     Args:
         source: Source of new collateral.
-        kind: The contract's kind of TEE, whose root decides what is genuine.
+        kinds: The contract's kinds of TEE, whose roots decide what is genuine.
         directory: Directory that keeps collateral between restarts; none if absent.
         observe: Called with the newest date of issue of genuine collateral, which has certainly
             passed.
@@ -185,20 +215,20 @@ class CachedCollateral:
         self,
         source: CollateralSource,
         *,
-        kind: TeeKind,
+        kinds: Collection[TeeKind],
         directory: DirectoryCollateral | None = None,
         observe: Callable[[datetime], None] = lambda _: None,
         look_ups: LookUps[Vetted] | None = None,
     ) -> None:
         self._source = source
-        self._kind = kind
+        self._kinds = frozenset(kinds)
         self._directory = directory
         self._observe = observe
         self._look_ups = look_ups or LookUps()
-        self._held: dict[Platform, Collateral] = {}
+        self._held: dict[AnyPlatform, AnyCollateral] = {}
         self._lock = threading.Lock()  # guards `_held` and the directory; not held during look-ups
 
-    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:
+    def collateral_for(self, quote: AnyQuote, at: datetime) -> AnyCollateral:
         """The collateral that `vetted_for` finds.
 
         Raises:
@@ -206,7 +236,7 @@ class CachedCollateral:
         """
         return self.vetted_for(quote, at).collateral
 
-    def vetted_for(self, quote: Quote, at: datetime) -> Vetted:
+    def vetted_for(self, quote: AnyQuote, at: datetime) -> Vetted:
         """Returns the newest known collateral; asks the source if the cached one expires soon.
 
         If the source fails, the cached collateral is returned as long as it is current. The caller
@@ -235,7 +265,7 @@ class CachedCollateral:
                 raise
             return held
 
-    def remember(self, quote: Quote, collateral: Collateral, at: datetime) -> Vetted:
+    def remember(self, quote: AnyQuote, collateral: AnyCollateral, at: datetime) -> Vetted:
         """Caches collateral (for instance stapled by a peer) after checking that it is genuine.
 
         Returns:
@@ -255,7 +285,7 @@ class CachedCollateral:
                 self._directory.store(platform, joined)
         return Vetted(joined, evidence if joined == collateral else None)
 
-    def _stored(self, quote: Quote, platform: Platform, at: datetime) -> Vetted | None:
+    def _stored(self, quote: AnyQuote, platform: AnyPlatform, at: datetime) -> Vetted | None:
         if self._directory is None:
             return None
         try:
@@ -271,14 +301,15 @@ class CachedCollateral:
         return Vetted(stored, evidence)
 
     def _authenticate(
-        self, quote: Quote, collateral: Collateral, at: datetime
+        self, quote: AnyQuote, collateral: AnyCollateral, at: datetime
     ) -> AuthenticEvidence:
         issued = freshness(collateral).newest
         # Collateral that is genuine proves that its date of issue has passed.
         moment = max(at, issued)
-        checks, root = CheckList(), root_for(self._kind)
+        seen = kind_of(quote)
+        kind = seen if seen in self._kinds else min(self._kinds)
         evidence = authenticate(
-            quote, collateral, kind=self._kind, root=root, at=moment, checks=checks
+            quote, collateral, kind=kind, root=root_for(kind), at=moment, checks=CheckList()
         )
         self._observe(issued)
         if at < issued:

@@ -160,6 +160,16 @@ class PlatformIdentity:
     dynamic_platform: bool | None
     cached_keys: bool | None
 
+    @property
+    def family(self) -> str:
+        """The platform family, hex."""
+        return self.fmspc.hex()
+
+    @property
+    def identifier(self) -> str:
+        """The platform, hex."""
+        return self.ppid.hex()
+
 
 def platform_identity(pck_chain_pem: str) -> PlatformIdentity:
     """Reads a PCK certificate's SGX extension.

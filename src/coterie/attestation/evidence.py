@@ -1,117 +1,112 @@
-"""Authenticates a quote with its collateral: finds its platform and the platform's state.
+"""Evidence of every kind, behind one seam: parsed, screened and authenticated by its kind.
 
-The rules, in order; the first broken rule names the refusal:
-
-1. the quote is framed strictly and is of the demanded kind of TEE, under that kind's root;
-2. its attributes have no value that is always refused;
-3. each of the four chains has its shape, root, roles, signatures and validity, and the chain of
-   the PCK CRL is the PCK certificate's own CA;
-4. both CRLs are present, issued by the right CAs, current, and revoke none of the certificates;
-5. TCB info and QE identity are for this TEE, current, and for this FMSPC and PCE id;
-6. all signatures from the root down to the quote hold and a TCB level matches (dcap-qvl).
-
-Time is an argument. Policies check reference values and accepted states.
+What a kind of TEE has of its own stands in ``dcap_evidence`` and ``screening`` (SGX and TDX) and in
+``snp/`` (SEV-SNP). Whatever comes is read as what it claims to be, and the first check after its
+framing is that this is the demanded kind, under that kind's root.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cryptography.x509.oid import NameOID
 
-from coterie.attestation import dcap
-from coterie.attestation.attributes import SGX_RULES, TDX_RULES, verify_attributes
-from coterie.attestation.chains import LONGEST_CHAIN, ChainRule, chain_end, read_chain, verify_chain
-from coterie.attestation.collateral import Collateral
-from coterie.attestation.pem import canonical_chain
-from coterie.attestation.quote import TEE_TDX, Quote
-from coterie.attestation.revocation import read_crl, verify_crl, verify_not_revoked
+from coterie.attestation.authentic import AnyCollateral, AnyQuote, AuthenticEvidence
+from coterie.attestation.collateral import Collateral, read_json
+from coterie.attestation.dcap_evidence import authenticate_dcap, dcap_check_names
+from coterie.attestation.quote import TEE_TDX, parse_quote
 from coterie.attestation.roots import SIMULATED_NAMES, TrustRoot
-from coterie.attestation.statements import parse_statement, verify_statement
-from coterie.attestation.verdict import Check, CheckList, collateral_refused
+from coterie.attestation.screening import Screened, screen_dcap
+from coterie.attestation.snp import authenticity as snp
+from coterie.attestation.snp.authenticity import ScreenedSnp
+from coterie.attestation.snp.collateral import SnpCollateral
+from coterie.attestation.snp.quote import SnpQuote, is_snp, parse_snp_quote
+from coterie.attestation.snp.roots import SIMULATED_PREFIX, AmdRoots
+from coterie.attestation.verdict import CheckList, collateral_refused
 from coterie.errors import EvidenceRefused
 from coterie.kinds import TeeKind
 
-CHAINS = ("pck_chain", "pck_crl_chain", "tcb_info_chain", "qe_identity_chain")
+AnyRoot = TrustRoot | AmdRoots
+AnyScreened = Screened | ScreenedSnp
 _DESCRIPTIONS: dict[TeeKind, str] = {
     "simulated": "from a simulated TEE: it proves nothing",
+    "simulated-snp": "from a simulated SNP guest: it proves nothing",
     "sgx": "from SGX",
     "tdx": "from TDX",
+    "snp": "from SEV-SNP",
 }
-REVOCATIONS = ("root_revocation", "pck_ca_revocation", "tcb_signer_revocation", "pck_revocation")
 
 
-@dataclass(frozen=True)
-class AuthenticEvidence:
-    """A quote that a genuine TEE made, and its platform's state.
+def parse_evidence(data: bytes) -> AnyQuote:
+    """Parses evidence of any kind.
 
-    Attributes:
-        kind: Kind of TEE.
-        quote: The parsed quote.
-        tcb: State of its platform: status, open advisories, levels.
-        platform: Which platform it is, and how it is configured.
-        evaluation_number: The lower one of TCB info's and QE identity's.
-        expiry: Time at which the first of chains, CRLs and statements expires.
-        at: Time as of which it was verified.
-        checks: Every check that was made.
+    Args:
+        data: A DCAP quote, or SNP evidence.
+
+    Raises:
+        EvidenceRefused: The bytes are neither (check ``quote_format``).
     """
-
-    kind: TeeKind
-    quote: Quote
-    tcb: dcap.TcbState
-    platform: dcap.PlatformIdentity
-    evaluation_number: int
-    expiry: datetime
-    at: datetime
-    checks: tuple[Check, ...]
+    if isinstance(data, bytes) and is_snp(data):
+        return parse_snp_quote(data)
+    return parse_quote(data)
 
 
-@dataclass(frozen=True)
-class Vetted:
-    """Collateral that is genuine.
+def read_collateral(text: str | bytes) -> AnyCollateral:
+    """Reads the JSON form of collateral of any kind.
 
-    Attributes:
-        collateral: The collateral.
-        evidence: What was authenticated by it to find that out; None where that was done earlier.
+    Raises:
+        EvidenceRefused: The text is not such an object (check ``collateral_format``).
     """
+    fields = read_json(text)
+    return (SnpCollateral if "amd_crl" in fields else Collateral).of_fields(fields)
 
-    collateral: Collateral
-    evidence: AuthenticEvidence | None = None
 
-    def evidence_of(self, quote: Quote, at: datetime) -> AuthenticEvidence | None:
-        """The evidence, if it is this quote, authenticated for this moment."""
-        found = self.evidence
-        return found if found is not None and found.quote is quote and found.at == at else None
+def kind_of(quote: AnyQuote) -> TeeKind:
+    """The kind of TEE that a quote claims to be from; nothing of it is proved."""
+    if isinstance(quote, SnpQuote):
+        simulated = quote.chain[-1].common_name.startswith(SIMULATED_PREFIX)
+        return "simulated-snp" if simulated else "snp"
+    if quote.tee_type == TEE_TDX:
+        return "tdx"
+    names = quote.pck_chain[-1].subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    simulated = [name.value for name in names] == [SIMULATED_NAMES.root]
+    return "simulated" if simulated else "sgx"
 
 
 def check_names(kind: TeeKind) -> tuple[str, ...]:
     """Names of all checks that :func:`authenticate` makes for one kind of TEE, in order."""
-    tdx = kind == "tdx"
-    names = ["quote_format", "tee_kind"]
-    names += [rule.check for rule in (TDX_RULES if tdx else SGX_RULES)]
-    names += ["td_service"] if tdx else []
-    for chain in CHAINS:
-        steps = ("root", "role", "signature", "validity")
-        names += [f"{chain}_{step}" for step in ("format", *steps)]
-    names.append("pck_crl_chain_issuer")
-    for crl in ("root_crl", "pck_crl"):
-        names += [f"{crl}_{step}" for step in ("format", "issuer", "validity")]
-    names += REVOCATIONS
-    for statement in ("tcb_info", "qe_identity"):
-        names += [f"{statement}_{step}" for step in ("format", "kind", "validity")]
-    names += ["pck_extension", "fmspc", "pce_id"]
-    names += [name for name in dcap.CHECKS if tdx or name != "tdx_module"]
-    names.remove("pck_chain_format")  # part of the check of the quote's format
-    return tuple(names)
+    of_snp = kind in {"snp", "simulated-snp"}
+    return ("quote_format", "tee_kind", *(snp.CHECKS if of_snp else dcap_check_names(kind)))
+
+
+def screen(
+    data: bytes, *, kind: TeeKind, root: AnyRoot, at: datetime, checks: CheckList
+) -> AnyScreened:
+    """Makes all checks of a quote that need no collateral.
+
+    Args:
+        data: The quote as it came.
+        kind: The one kind of TEE that is accepted.
+        root: The one root that is accepted.
+        at: The moment that counts, with a time zone.
+        checks: Takes up every check that passed.
+
+    Raises:
+        EvidenceRefused: A check failed; it has the name that ``authenticate`` gives it.
+    """
+    quote = parse_evidence(data)
+    _verify_kind(quote, kind, checks)
+    if isinstance(quote, SnpQuote):
+        return snp.screen_snp(quote, roots=_roots_of_amd(root), at=at, checks=checks)
+    return screen_dcap(quote, root=_root_of_intel(root), at=at, checks=checks)
 
 
 def authenticate(
-    quote: Quote,
-    collateral: Collateral,
+    quote: AnyQuote,
+    collateral: AnyCollateral,
     *,
     kind: TeeKind,
-    root: TrustRoot,
+    root: AnyRoot,
     at: datetime,
     checks: CheckList,
 ) -> AuthenticEvidence:
@@ -126,67 +121,26 @@ def authenticate(
         checks: Takes up every check that passed.
 
     Raises:
-        EvidenceRefused: A check failed; see the module's rules.
+        EvidenceRefused: A check failed.
         ValueError: ``at`` has no time zone: a defect of the caller.
     """
     if at.tzinfo is None:
         raise ValueError("the moment of an appraisal needs a time zone")
+    _verify_kind(quote, kind, checks)
+    if isinstance(quote, SnpQuote):
+        if not isinstance(collateral, SnpCollateral):
+            raise _other_vendors("AMD's", "Intel's")
+        roots = _roots_of_amd(root)
+        return snp.authenticate_snp(quote, collateral, kind=kind, roots=roots, at=at, checks=checks)
+    if not isinstance(collateral, Collateral):
+        raise _other_vendors("Intel's", "AMD's")
+    return authenticate_dcap(
+        quote, collateral, kind=kind, root=_root_of_intel(root), at=at, checks=checks
+    )
+
+
+def _verify_kind(quote: AnyQuote, kind: TeeKind, checks: CheckList) -> None:
     checks.passed("quote_format", f"version {quote.version}, {len(quote.canonical)} bytes")
-    verify_kind(quote, kind, checks)
-    verify_attributes(quote.report, checks)
-    ends, collateral = _verify_certificates(quote, collateral, root, at, checks)
-    tcb_info = parse_statement(collateral.tcb_info, "tcb_info")
-    checks.passed("tcb_info_format")
-    info_id, qe_id = ("TDX", "TD_QE") if kind == "tdx" else ("SGX", "QE")
-    qe_versions = (2, 3) if kind == "tdx" else (2,)
-    verify_statement(tcb_info, "tcb_info", identity=info_id, versions=(3,), at=at, checks=checks)
-    qe_identity = parse_statement(collateral.qe_identity, "qe_identity")
-    checks.passed("qe_identity_format")
-    verify_statement(
-        qe_identity, "qe_identity", identity=qe_id, versions=qe_versions, at=at, checks=checks
-    )
-    platform = dcap.platform_identity(quote.pck_chain_pem)
-    checks.passed("pck_extension")
-    _verify_same("fmspc", platform.fmspc, tcb_info.fmspc, "platform family (FMSPC)", checks)
-    _verify_same(
-        "pce_id", platform.pce_id, tcb_info.pce_id, "provisioning enclave (PCE id)", checks
-    )
-    tcb = dcap.verify_quote(quote.canonical, collateral, root, at)
-    for name in dcap.CHECKS:
-        if kind == "tdx" or name != "tdx_module":
-            checks.passed(name)
-    return AuthenticEvidence(
-        kind=kind,
-        quote=quote,
-        tcb=tcb,
-        platform=platform,
-        evaluation_number=min(tcb_info.evaluation_number, qe_identity.evaluation_number),
-        expiry=min(*ends, tcb_info.next_update, qe_identity.next_update),
-        at=at,
-        checks=checks.checks,
-    )
-
-
-def kind_of(quote: Quote) -> TeeKind:
-    """The kind of TEE that a quote claims to be from; nothing of it is proved."""
-    if quote.tee_type == TEE_TDX:
-        return "tdx"
-    names = quote.pck_chain[-1].subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    simulated = [name.value for name in names] == [SIMULATED_NAMES.root]
-    return "simulated" if simulated else "sgx"
-
-
-def pck_chain_rule(root: TrustRoot) -> ChainRule:
-    """The required shape of the chain in a quote under a root."""
-    return ChainRule("pck_chain", ((root.names.pck,), root.names.pck_cas))
-
-
-def verify_kind(quote: Quote, kind: TeeKind, checks: CheckList) -> None:
-    """Refuses a quote of another kind of TEE than the demanded one.
-
-    Raises:
-        EvidenceRefused: ``tee_kind``.
-    """
     seen = kind_of(quote)
     if seen != kind:
         raise EvidenceRefused(
@@ -199,67 +153,19 @@ def verify_kind(quote: Quote, kind: TeeKind, checks: CheckList) -> None:
     checks.passed("tee_kind", kind)
 
 
-def _verify_certificates(
-    quote: Quote, collateral: Collateral, root: TrustRoot, at: datetime, checks: CheckList
-) -> tuple[list[datetime], Collateral]:
-    """Verifies chains and CRLs; returns their expiries and the collateral with canonical chains."""
-    names = root.names
-    rules = {
-        "pck_chain": pck_chain_rule(root),
-        "pck_crl_chain": ChainRule("pck_crl_chain", (names.pck_cas,), crl_signer=True),
-        "tcb_info_chain": ChainRule("tcb_info_chain", ((names.tcb_signer,),)),
-        "qe_identity_chain": ChainRule("qe_identity_chain", ((names.tcb_signer,),)),
-    }
-    texts = {
-        "pck_crl_chain": collateral.pck_crl_issuer_chain,
-        "tcb_info_chain": collateral.tcb_info_issuer_chain,
-        "qe_identity_chain": collateral.qe_identity_issuer_chain,
-    }
-    chains = {"pck_chain": quote.pck_chain}  # the quote's parser has checked its format
-    for check in CHAINS:
-        if check in texts:
-            chains[check] = read_chain(texts[check], rules[check])
-            checks.passed(f"{check}_format")
-        verify_chain(chains[check], rules[check], root=root, at=at, checks=checks)
-    pck, pck_ca, root_certificate = chains["pck_chain"]
-    crl_ca = chains["pck_crl_chain"][0]
-    if crl_ca.subject != pck_ca.subject or crl_ca.public_key() != pck_ca.public_key():
-        raise collateral_refused(
-            "pck_crl_chain_issuer",
-            "the collateral's PCK CRL is another CA's",
-            expected=f"the CA of the platform: {pck_ca.subject.rfc4514_string()}",
-            seen=crl_ca.subject.rfc4514_string(),
-        )
-    checks.passed("pck_crl_chain_issuer")
-    root_crl = read_crl(collateral.root_ca_crl, "root_crl")
-    checks.passed("root_crl_format")
-    root_end = verify_crl(root_crl, "root_crl", issuer=root_certificate, at=at, checks=checks)
-    pck_crl = read_crl(collateral.pck_crl, "pck_crl")
-    checks.passed("pck_crl_format")
-    pck_end = verify_crl(pck_crl, "pck_crl", issuer=pck_ca, at=at, checks=checks)
-    signers = (chains["tcb_info_chain"][0], chains["qe_identity_chain"][0])
-    roots = tuple(dict.fromkeys(chain[-1] for chain in chains.values()))
-    verify_not_revoked(roots, root_crl, "root_revocation", checks)
-    verify_not_revoked((pck_ca, crl_ca), root_crl, "pck_ca_revocation", checks)
-    verify_not_revoked(signers, root_crl, "tcb_signer_revocation", checks)
-    verify_not_revoked((pck,), pck_crl, "pck_revocation", checks)
-    canonical = replace(
-        collateral,
-        pck_crl_issuer_chain=canonical_chain(collateral.pck_crl_issuer_chain, LONGEST_CHAIN),
-        tcb_info_issuer_chain=canonical_chain(collateral.tcb_info_issuer_chain, LONGEST_CHAIN),
-        qe_identity_issuer_chain=canonical_chain(
-            collateral.qe_identity_issuer_chain, LONGEST_CHAIN
-        ),
+def _roots_of_amd(root: AnyRoot) -> AmdRoots:
+    if not isinstance(root, AmdRoots):
+        raise TypeError("a DCAP root for SNP evidence: a defect of the caller")
+    return root
+
+
+def _root_of_intel(root: AnyRoot) -> TrustRoot:
+    if not isinstance(root, TrustRoot):
+        raise TypeError("SNP roots for a DCAP quote: a defect of the caller")
+    return root
+
+
+def _other_vendors(expected: str, seen: str) -> EvidenceRefused:
+    return collateral_refused(
+        "collateral_format", "the collateral is another vendor's", expected, seen
     )
-    return [root_end, pck_end, *(chain_end(chain) for chain in chains.values())], canonical
-
-
-def _verify_same(check: str, seen: bytes, expected: bytes, title: str, checks: CheckList) -> None:
-    if seen != expected:
-        raise collateral_refused(
-            check,
-            f"the TCB info is for another {title}",
-            expected=f"{expected.hex()} as in the TCB info",
-            seen=f"{seen.hex()} in the PCK certificate",
-        )
-    checks.passed(check, seen.hex())

@@ -9,8 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from coterie.attestation.authentic import AnyCollateral
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.revocation import read_crl
+from coterie.attestation.snp.collateral import (
+    SnpCollateral,
+    SnpFreshness,
+    newest_snp,
+    snp_freshness,
+)
 from coterie.attestation.statements import parse_statement
 
 
@@ -38,12 +45,18 @@ class Freshness:
         return max(self.tcb_info[1], self.qe_identity[1], self.root_crl, self.pck_crl)
 
 
-def freshness(collateral: Collateral) -> Freshness:
+def freshness(collateral: AnyCollateral) -> Freshness | SnpFreshness:
     """Reads the dates of collateral; no signature is checked.
 
     Raises:
         EvidenceRefused: A part is malformed.
     """
+    if isinstance(collateral, SnpCollateral):
+        return snp_freshness(collateral)
+    return _freshness(collateral)
+
+
+def _freshness(collateral: Collateral) -> Freshness:
     tcb_info = parse_statement(collateral.tcb_info, "tcb_info")
     qe_identity = parse_statement(collateral.qe_identity, "qe_identity")
     root_crl = read_crl(collateral.root_ca_crl, "root_crl")
@@ -61,7 +74,7 @@ def freshness(collateral: Collateral) -> Freshness:
     )
 
 
-def newest(held: Collateral, candidate: Collateral) -> Collateral:
+def newest(held: AnyCollateral, candidate: AnyCollateral) -> AnyCollateral:
     """Combines the newer parts of two pieces of genuine collateral for one platform.
 
     Args:
@@ -72,7 +85,11 @@ def newest(held: Collateral, candidate: Collateral) -> Collateral:
     Raises:
         EvidenceRefused: A part is malformed.
     """
-    old, new = freshness(held), freshness(candidate)
+    if isinstance(held, SnpCollateral) and isinstance(candidate, SnpCollateral):
+        return newest_snp(held, candidate)
+    if isinstance(held, SnpCollateral) or isinstance(candidate, SnpCollateral):
+        return candidate  # a file of another vendor under this name: it is replaced
+    old, new = _freshness(held), _freshness(candidate)
     joined = held
     if new.tcb_info > old.tcb_info:
         joined = replace(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Generic, TypeVar
 
-from coterie.attestation.platforms import Platform
+from coterie.attestation.platforms import AnyPlatform
 from coterie.errors import CoterieError, EnvironmentUnfit, error_from_dict
 
 LOOK_UP_SECONDS = 5.0  # half of a handshake's time limit
@@ -27,8 +27,8 @@ Found = TypeVar("Found")
 _unfit = partial(
     EnvironmentUnfit,
     "the collateral of a platform cannot be had in time",
-    expected=f"an answer of the PCCS within {LOOK_UP_SECONDS:g} s",
-    remedy="check --pccs-url and the network; it is asked again in a minute",
+    expected=f"an answer of the PCCS, or of AMD's service, within {LOOK_UP_SECONDS:g} s",
+    remedy="check --pccs-url or --kds-url, and the network; it is asked again in a minute",
 )
 
 
@@ -85,9 +85,9 @@ class LookUps(Generic[Found]):
         self._pause = pause
         self._monotonic = monotonic
         self._lock = threading.Lock()  # guards `_made`; not held during a look-up
-        self._made: dict[Platform, _LookUp[Found]] = {}  # oldest first
+        self._made: dict[AnyPlatform, _LookUp[Found]] = {}  # oldest first
 
-    def outcome(self, platform: Platform, look_up: Callable[[], Found]) -> Found:
+    def outcome(self, platform: AnyPlatform, look_up: Callable[[], Found]) -> Found:
         """The outcome of the look-up for a platform; starts one if there is no recent one.
 
         Raises:
@@ -104,7 +104,7 @@ class LookUps(Generic[Found]):
             raise _unfit(seen=f"no answer within {self._seconds:g} s for {platform.name}")
         return made.outcome
 
-    def _make_room(self, platform: Platform) -> None:
+    def _make_room(self, platform: AnyPlatform) -> None:
         self._made.pop(platform, None)
         under_way = [one for one in self._made.values() if not one.ended.is_set()]
         if len(under_way) >= MOST_UNDER_WAY:

@@ -22,10 +22,11 @@ from typing import Protocol
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from coterie.attestation.authentic import AnyQuote
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.pem import encode
 from coterie.attestation.platforms import Platform, platform_of
-from coterie.attestation.quote import Quote
+from coterie.attestation.verdict import collateral_refused
 from coterie.errors import EnvironmentUnfit, EvidenceRefused
 from coterie.unreadable import UNREADABLE
 
@@ -81,9 +82,22 @@ class PccsCollateral:
         require_https(self._base)
         self._http = http or UrllibHttps()
 
-    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
-        """Fetches the current collateral of the quote's platform."""
-        return self.fetch(platform_of(quote))
+    def collateral_for(self, quote: AnyQuote, at: datetime) -> Collateral:  # noqa: ARG002 - protocol
+        """Fetches the current collateral of the quote's platform.
+
+        Raises:
+            EvidenceRefused: The quote is SNP evidence (check ``collateral_missing``).
+            EnvironmentUnfit: The service cannot be reached or does not have it.
+        """
+        platform = platform_of(quote)
+        if not isinstance(platform, Platform):
+            raise collateral_refused(
+                "collateral_missing",
+                "a PCCS has no collateral of AMD's platforms",
+                expected="a DCAP quote, or --kds-url",
+                seen="SNP evidence",
+            )
+        return self.fetch(platform)
 
     def check(self) -> None:
         """Checks that the service speaks the protocol, with a resource common to all platforms.
@@ -195,10 +209,10 @@ def require_https(url: str) -> None:
         usable = False
     if not usable:
         raise EnvironmentUnfit(
-            "the PCCS address is not usable",
+            "the address of a service for collateral is not usable",
             expected="https://HOST[:PORT]",
             seen=url[:200],
-            remedy="give the PCCS's address, such as https://pccs.example:8081; it needs a TLS certificate",
+            remedy="give the service's address, such as https://pccs.example:8081; it needs a TLS certificate",
         )
 
 

@@ -37,7 +37,7 @@ def parse_chain(text: str, longest: int) -> tuple[x509.Certificate, ...]:
     Raises:
         PemMalformed: Anything else.
     """
-    return tuple(_parse_wholly(der) for der in _decoded(text, longest))
+    return tuple(_parse_wholly(der) for der in decode_chain(text, longest))
 
 
 def canonical_chain(text: str, longest: int) -> str:
@@ -46,10 +46,15 @@ def canonical_chain(text: str, longest: int) -> str:
     Raises:
         PemMalformed: As :func:`parse_chain`, but for what is in the certificates.
     """
-    return "".join(encode(der) for der in _decoded(text, longest))
+    return "".join(encode(der) for der in decode_chain(text, longest))
 
 
-def _decoded(text: str, longest: int) -> list[bytes]:
+def decode_chain(text: str, longest: int) -> list[bytes]:
+    """The certificates of a chain in DER, unparsed.
+
+    Raises:
+        PemMalformed: As :func:`parse_chain`, but for what is in the certificates.
+    """
     ending = "\r\n" if "\r\n" in text else "\n"
     begin, end = f"{_BEGIN}{ending}", f"{_END}{ending}"
     blocks = (text if text.endswith(ending) else text + ending).split(end)

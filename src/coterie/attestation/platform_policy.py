@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from coterie.attestation.evidence import AuthenticEvidence
+from coterie.attestation.authentic import AuthenticEvidence
 from coterie.attestation.verdict import CheckList
 from coterie.errors import EvidenceRefused
 
@@ -66,7 +66,7 @@ class FeatureOff:
 
     def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
         """Makes the one check."""
-        seen: bool | None = getattr(evidence.platform, self.feature)
+        seen: bool | None = getattr(evidence.platform, self.feature, None)
         if seen is not False:
             raise EvidenceRefused(
                 f"platform_{self.feature}",
@@ -81,11 +81,11 @@ class FeatureOff:
 
 @dataclass(frozen=True)
 class PlatformIn:
-    """The platform belongs to a listed family (``fmspc``) or is listed itself (``ppid``).
+    """The platform belongs to a listed family or is listed itself.
 
     Attributes:
-        field: ``fmspc`` or ``ppid``.
-        accepted: Values in hex.
+        field: ``fmspc`` or ``ppid``; for SNP ``product`` or ``chip_id``.
+        accepted: Values in hex, or names of product lines.
     """
 
     field: str
@@ -93,18 +93,19 @@ class PlatformIn:
 
     @property
     def check_names(self) -> tuple[str, ...]:
-        """``platform_fmspc`` or ``platform_ppid``."""
+        """``platform_`` and the field."""
         return (f"platform_{self.field}",)
 
     def verify(self, evidence: AuthenticEvidence, checks: CheckList) -> None:
         """Compares the platform with the list."""
-        seen = (evidence.platform.fmspc if self.field == "fmspc" else evidence.platform.ppid).hex()
+        family = self.field in {"fmspc", "product"}
+        seen = evidence.platform.family if family else evidence.platform.identifier
         if seen not in self.accepted:
             raise EvidenceRefused(
                 f"platform_{self.field}",
                 "the platform is not on the contract's list",
                 expected=" or ".join(self.accepted),
-                seen=seen,
+                seen=seen or "a host that hides its chip's id",
                 remedy=f"use a listed platform, or list this one under {self.field}",
             )
         checks.passed(f"platform_{self.field}", seen)

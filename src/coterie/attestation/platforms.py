@@ -8,12 +8,15 @@ from typing import Literal
 from cryptography.x509.oid import NameOID
 
 from coterie.attestation import dcap
-from coterie.attestation.quote import TEE_TDX, Quote
+from coterie.attestation.authentic import AnyQuote
+from coterie.attestation.quote import TEE_TDX
+from coterie.attestation.snp.collateral import SnpLine, line_of
+from coterie.attestation.snp.quote import SnpQuote
 
 
 @dataclass(frozen=True)
 class Platform:
-    """The key by which collateral is looked up.
+    """The key by which collateral of DCAP is looked up.
 
     Attributes:
         tee: ``sgx`` or ``tdx``: selects TCB info and QE identity.
@@ -31,12 +34,18 @@ class Platform:
         return f"{self.tee}-{self.fmspc}-{self.ca}"
 
 
-def platform_of(quote: Quote) -> Platform:
+AnyPlatform = Platform | SnpLine
+
+
+def platform_of(quote: AnyQuote) -> AnyPlatform:
     """Reads from a quote which collateral it needs; nothing is verified.
 
     Raises:
-        EvidenceRefused: The PCK certificate does not name its platform (check ``pck_extension``).
+        EvidenceRefused: The PCK certificate does not name its platform (check ``pck_extension``), or
+            that of an SNP signing key's CA no product line (``vek_chain_role``).
     """
+    if isinstance(quote, SnpQuote):
+        return line_of(quote)
     fmspc = dcap.platform_identity(quote.pck_chain_pem).fmspc
     issuer = quote.pck_chain[0].issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
     processor = any("Processor" in str(name.value) for name in issuer)

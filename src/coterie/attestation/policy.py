@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from coterie.attestation.evidence import AuthenticEvidence
-from coterie.attestation.quote import Quote
+from coterie.attestation.authentic import AnyQuote, AuthenticEvidence
 from coterie.attestation.reports import EnclaveReport, TdReport
+from coterie.attestation.snp.policies import snp_measurements
+from coterie.attestation.snp.report import SnpReport
 from coterie.attestation.verdict import CheckList, collateral_refused
 from coterie.errors import EvidenceRefused
 
@@ -22,7 +23,7 @@ class Quoted(Protocol):
     """The evidence that some policies need, before all of it was authenticated with collateral."""
 
     @property
-    def quote(self) -> Quote:
+    def quote(self) -> AnyQuote:
         """The quote."""
         ...
 
@@ -150,7 +151,9 @@ class MeasurementIn:
 
     Attributes:
         check: Name of check and register: ``mrenclave``, ``mrsigner``, ``mrtd``, ``rtmr0`` to
-            ``rtmr3``, ``td_attributes``, ``xfam``.
+            ``rtmr3``, ``td_attributes``, ``xfam``; for SNP ``launch_measurement``,
+            ``guest_policy``, ``vmpl``, ``family_id``, ``image_id``, ``id_key_digest``,
+            ``author_key_digest``, ``host_data``, ``signing_key``.
         accepted: Values in hex.
     """
 
@@ -237,7 +240,7 @@ class ReportDataIs:
 OF_THE_QUOTE = (MeasurementIn, ProductOf, ReportDataIs)
 
 
-def measurements(report: EnclaveReport | TdReport) -> tuple[tuple[str, str], ...]:
+def measurements(report: EnclaveReport | TdReport | SnpReport) -> tuple[tuple[str, str], ...]:
     """Names and values (hex; SVNs decimal) of a report's measurements."""
     if isinstance(report, EnclaveReport):
         return (
@@ -246,6 +249,8 @@ def measurements(report: EnclaveReport | TdReport) -> tuple[tuple[str, str], ...
             ("isv_prod_id", str(report.isv_prod_id)),
             ("isv_svn", str(report.isv_svn)),
         )
+    if isinstance(report, SnpReport):
+        return snp_measurements(report)
     return (
         ("mrtd", report.mrtd.hex()),
         *((f"rtmr{i}", value.hex()) for i, value in enumerate(report.rtmrs)),

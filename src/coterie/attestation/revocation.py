@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from coterie.attestation.chains import common_name
@@ -111,7 +111,7 @@ def verify_not_revoked(
 @lru_cache(maxsize=32)
 def _crl_signature_holds(der: bytes, issuer: x509.Certificate) -> bool:
     key = issuer.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey):
+    if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
         return False
     try:
         return x509.load_der_x509_crl(der).is_signature_valid(key)

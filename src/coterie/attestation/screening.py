@@ -1,7 +1,7 @@
-"""Checks a quote without collateral: its chain to the root, and the signatures down to its body.
+"""Checks a DCAP quote without collateral: its chain to the root, and the signatures down to its body.
 
 This proves that some genuine TEE, in whatever state, made the quote. A peer without such a quote
-causes no look-up of collateral, and no collateral that it sent is read. ``evidence.authenticate``
+causes no look-up of collateral, and no collateral that it sent is read. ``authenticate_dcap``
 checks everything again with collateral; only that decides whether the evidence is accepted.
 
 Source: Intel SGX ECDSA Quote Library Reference, appendix A.4.
@@ -21,12 +21,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from coterie.attestation.attributes import verify_attributes
 from coterie.attestation.chains import verify_chain
-from coterie.attestation.evidence import pck_chain_rule, verify_kind
-from coterie.attestation.quote import Quote, parse_quote
+from coterie.attestation.dcap_evidence import pck_chain_rule
+from coterie.attestation.quote import Quote
 from coterie.attestation.roots import TrustRoot
 from coterie.attestation.verdict import CheckList
 from coterie.errors import EvidenceRefused
-from coterie.kinds import TeeKind
 
 CHECKS = ("quoting_enclave_signature", "quoting_enclave_binding", "quote_signature")
 
@@ -42,24 +41,18 @@ class Screened:
     quote: Quote
 
 
-def screen(
-    data: bytes, *, kind: TeeKind, root: TrustRoot, at: datetime, checks: CheckList
-) -> Screened:
+def screen_dcap(quote: Quote, *, root: TrustRoot, at: datetime, checks: CheckList) -> Screened:
     """Makes all checks of a quote that need no collateral.
 
     Args:
-        data: The quote, with NUL padding or without.
-        kind: The one kind of TEE that is accepted.
+        quote: The quote, of the demanded kind.
         root: The one root that is accepted.
         at: The moment that counts, with a time zone.
         checks: Takes up every check that passed.
 
     Raises:
-        EvidenceRefused: A check failed; it has the name that ``authenticate`` gives it.
+        EvidenceRefused: A check failed; it has the name that ``authenticate_dcap`` gives it.
     """
-    quote = parse_quote(data)
-    checks.passed("quote_format", f"version {quote.version}, {len(quote.canonical)} bytes")
-    verify_kind(quote, kind, checks)
     verify_attributes(quote.report, checks)
     verify_chain(quote.pck_chain, pck_chain_rule(root), root=root, at=at, checks=checks)
     proof = quote.proof

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Literal
 
 from coterie.errors import EvidenceRefused
-from coterie.kinds import TeeKind
+from coterie.kinds import SIMULATED, TeeKind
 
 Outcome = Literal["passed", "failed", "not_run"]
 
@@ -39,12 +39,13 @@ class Verdict:
 
     Attributes:
         tee: Kind of TEE that made it.
-        tcb_status: Worst TCB status of platform, quoting enclave and TDX module.
+        tcb_status: Worst TCB status of platform, quoting enclave and TDX module; for SNP the committed
+            TCB in words.
         advisories: Open advisories of that state.
         measurements: Names and values (hex or decimal) of its measurements.
-        fmspc: Platform family, hex.
-        ppid: Platform id, hex.
-        evaluation_number: TCB evaluation data number of the collateral.
+        fmspc: Platform family: FMSPC in hex, or SNP's product line.
+        ppid: The platform: PPID or SNP's chip id, hex; empty if the host hides the chip's.
+        evaluation_number: TCB evaluation data number of the collateral; 0 for SNP.
         checks: Every check that was made, in order.
         expiry: Time at which the collateral, and with it the verdict, expires.
     """
@@ -62,7 +63,7 @@ class Verdict:
     @property
     def simulated(self) -> bool:
         """Whether the evidence proves nothing."""
-        return self.tee == "simulated"
+        return self.tee in SIMULATED
 
 
 class CheckList:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from codecs import BOM_UTF8
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,17 +17,19 @@ from coterie.cli.attest_peer import peer
 from coterie.cli.options import AsJson
 from coterie.errors import EvidenceRefused
 from coterie.files import read_bounded
-from coterie.kinds import Role, TcbStatus, TeeKind
+from coterie.kinds import OF_SNP, SIMULATED, Role, TcbStatus, TeeKind
 
 if TYPE_CHECKING:
-    from coterie.attestation.collateral import Collateral
+    from coterie.attestation.authentic import AnyCollateral, AnyQuote
+    from coterie.attestation.collateral_source import CollateralSource
     from coterie.attestation.policy import Policy
-    from coterie.attestation.quote import Quote
     from coterie.contract import Contract
 
 app = typer.Typer(help="Appraise, explain and collect attestation evidence.", no_args_is_help=True)
 app.command()(peer)
 
+# The real kind that is demanded where simulated evidence comes and no kind is named.
+_REAL: dict[TeeKind, TeeKind] = {"simulated": "sgx", "simulated-snp": "snp"}
 STATUSES: tuple[str, ...] = get_args(TcbStatus)
 
 
@@ -71,6 +73,9 @@ def verify(
         typer.Option(help="A collateral JSON, or a directory that `fetch` filled.", exists=True),
     ] = None,
     pccs_url: Annotated[str | None, typer.Option(help="Ask this PCCS instead (https).")] = None,
+    kds_url: Annotated[
+        str | None, typer.Option(help="Ask AMD's key distribution service instead (https).")
+    ] = None,
     at: At = None,
     contract: Annotated[
         Path | None, typer.Option(help="Appraise by this contract's trust section.", exists=True)
@@ -90,6 +95,9 @@ def verify(
     ] = None,
     mrsigner: Annotated[Values, typer.Option(help="Accepted MRSIGNER.", callback=_hex(32))] = None,
     mrtd: Annotated[Values, typer.Option(help="Accepted MRTD.", callback=_hex(48))] = None,
+    launch_measurement: Annotated[
+        Values, typer.Option(help="Accepted launch digest of an SNP guest.", callback=_hex(48))
+    ] = None,
     report_data: Annotated[
         Values, typer.Option(help="Demanded report data.", callback=_hex(64))
     ] = None,
@@ -105,32 +113,22 @@ def verify(
     Example: coterie attest verify quote.bin --collateral DIR --accept-status SWHardeningNeeded
     """
     from coterie.attestation.appraiser import Appraisal, assess
-    from coterie.attestation.evidence import kind_of
-    from coterie.attestation.policy import (
-        AdvisoriesWithin,
-        MeasurementIn,
-        MinimumEvaluation,
-        ReportDataIs,
-        TcbStatusIn,
-        measurements,
-    )
-    from coterie.attestation.quote import parse_quote
+    from coterie.attestation.evidence import kind_of, parse_evidence
+    from coterie.attestation.policy import TcbStatusIn, measurements
     from coterie.attestation.tee.by_kind import root_for
     from coterie.attestation.verdict import Check
     from coterie.cli.evidence_files import CERTIFICATE_CHECKS, binding, read_evidence
     from coterie.contract import load_contract
     from coterie.receipts.verification import appraiser_for
 
-    policies: list[Policy] = [TcbStatusIn(tuple(accept_status or ("UpToDate",)))]
-    if accept_advisory:
-        policies.append(AdvisoriesWithin(tuple(accept_advisory)))
-    if minimum_evaluation is not None:
-        policies.append(MinimumEvaluation(minimum_evaluation))
-    for name, accepted in (("mrenclave", mrenclave), ("mrsigner", mrsigner), ("mrtd", mrtd)):
-        if accepted:
-            policies.append(MeasurementIn(name, tuple(accepted)))
-    policies += [ReportDataIs(bytes.fromhex(value)) for value in report_data or ()]
-    if contract and (len(policies) > 1 or accept_status or tee):
+    references = {
+        "mrenclave": mrenclave,
+        "mrsigner": mrsigner,
+        "mrtd": mrtd,
+        "launch_measurement": launch_measurement,
+    }
+    policies = _demanded(references, report_data, accept_advisory, minimum_evaluation)
+    if contract and (policies or accept_status or tee):
         raise typer.BadParameter("--contract says it all: give no other reference values with it")
     if (contract is None) != (role is None):
         raise typer.BadParameter("--contract and --role go together")
@@ -140,16 +138,18 @@ def verify(
     shown: tuple[tuple[str, str], ...] = ()
     try:
         stored = read_evidence(file)
-        quote = parse_quote(stored.quote)
+        quote = parse_evidence(stored.quote)
         claimed, shown = kind_of(quote), measurements(quote.report)
         if agreed is not None and role is not None:
-            kind = agreed.trust.tee
+            kind = agreed.trust.kind_of(role)
             policies = list(appraiser_for(agreed).policies(role))
         else:
-            kind = tee or ("tdx" if claimed == "tdx" else "sgx")
+            kind = tee or _REAL.get(claimed, claimed)
+            if kind not in OF_SNP:
+                policies.insert(0, TcbStatusIn(tuple(accept_status or ("UpToDate",))))
         if stored.certificate is not None:
             policies.append(binding(stored.certificate, agreed, role, moment))
-        source = _collateral(quote, collateral, pccs_url, kind, moment)
+        source = _collateral(quote, collateral, pccs_url, kds_url, moment, kind=kind)
         outcome = assess(
             quote, source, kind=kind, root=root_for(kind), policies=policies, at=moment
         )
@@ -163,6 +163,31 @@ def verify(
     print_outcome(outcome, claimed, shown, judged, remedy=remedy, as_json=as_json)
     if outcome.refusal is not None:
         raise typer.Exit(outcome.refusal.exit_code)
+
+
+def _demanded(
+    references: Mapping[str, Values],
+    report_data: Values,
+    accept_advisory: Values,
+    minimum_evaluation: int | None,
+) -> list[Policy]:
+    """The policies that options name."""
+    from coterie.attestation.policy import (
+        AdvisoriesWithin,
+        MeasurementIn,
+        MinimumEvaluation,
+        ReportDataIs,
+    )
+
+    policies: list[Policy] = []
+    if accept_advisory:
+        policies.append(AdvisoriesWithin(tuple(accept_advisory)))
+    if minimum_evaluation is not None:
+        policies.append(MinimumEvaluation(minimum_evaluation))
+    policies += [
+        MeasurementIn(name, tuple(accepted)) for name, accepted in references.items() if accepted
+    ]
+    return [*policies, *(ReportDataIs(bytes.fromhex(value)) for value in report_data or ())]
 
 
 @app.command()
@@ -180,7 +205,12 @@ def show(file: EvidenceFile, *, as_json: AsJson = False) -> None:
 def fetch(
     file: EvidenceFile,
     *,
-    pccs_url: Annotated[str, typer.Option(help="Address of the PCCS, https.")],
+    pccs_url: Annotated[
+        str | None, typer.Option(help="Address of the PCCS, https; for SGX and TDX.")
+    ] = None,
+    kds_url: Annotated[
+        str | None, typer.Option(help="Address of AMD's key distribution service; for SNP.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Directory to fill.", file_okay=False)],
     at: At = None,
     as_json: AsJson = False,
@@ -192,18 +222,18 @@ def fetch(
     Example: coterie attest fetch quote.bin --pccs-url https://localhost:8081 --out collateral
     """
     from coterie.attestation.collateral_source import CachedCollateral, DirectoryCollateral
-    from coterie.attestation.evidence import kind_of
-    from coterie.attestation.pccs import PccsCollateral
+    from coterie.attestation.evidence import kind_of, parse_evidence
     from coterie.attestation.platforms import platform_of
-    from coterie.attestation.quote import parse_quote
     from coterie.cli.evidence_files import read_evidence
 
-    quote = parse_quote(read_evidence(file).quote)
-    kind: TeeKind = "tdx" if kind_of(quote) == "tdx" else "sgx"
-    directory = DirectoryCollateral(out)
-    pccs, moment = PccsCollateral(pccs_url), _moment(at)
-    cache = CachedCollateral(pccs, kind=kind, directory=directory)
-    cache.remember(quote, pccs.collateral_for(quote, moment), moment)
+    quote = parse_evidence(read_evidence(file).quote)
+    claimed = kind_of(quote)
+    directory, moment = DirectoryCollateral(out), _moment(at)
+    source = _service(pccs_url, kds_url)
+    if source is None:
+        raise typer.BadParameter("give --pccs-url or --kds-url, by the TEE that made the evidence")
+    cache = CachedCollateral(source, kinds={_REAL.get(claimed, claimed)}, directory=directory)
+    cache.remember(quote, source.collateral_for(quote, moment), moment)
     platform = platform_of(quote)
     print_facts(
         {"stored": str(out / f"{platform.name}.json"), "platform": asdict(platform)},
@@ -224,22 +254,42 @@ def _remedy(refusal: EvidenceRefused, agreed: Contract | None, at: str | None) -
 
 
 def _collateral(
-    quote: Quote, path: Path | None, pccs_url: str | None, kind: TeeKind, at: datetime
-) -> Collateral:
-    from coterie.attestation.collateral import MAX_COLLATERAL_BYTES, Collateral
+    quote: AnyQuote,
+    path: Path | None,
+    pccs_url: str | None,
+    kds_url: str | None,
+    at: datetime,
+    *,
+    kind: TeeKind,
+) -> AnyCollateral:
+    from coterie.attestation.collateral import MAX_COLLATERAL_BYTES
     from coterie.attestation.collateral_source import DirectoryCollateral, SimulatedCollateral
-    from coterie.attestation.pccs import PccsCollateral
+    from coterie.attestation.evidence import read_collateral
 
     if path is not None and path.is_dir():
         return DirectoryCollateral(path).collateral_for(quote, at)
     if path is not None:
         text = read_bounded(path, MAX_COLLATERAL_BYTES)
-        return Collateral.from_json(text.removeprefix(BOM_UTF8))
-    if pccs_url is not None:
-        return PccsCollateral(pccs_url).collateral_for(quote, at)
-    if kind == "simulated":
+        return read_collateral(text.removeprefix(BOM_UTF8))
+    if (source := _service(pccs_url, kds_url)) is not None:
+        return source.collateral_for(quote, at)
+    if kind in SIMULATED:
         return SimulatedCollateral().collateral_for(quote, at)
-    raise typer.BadParameter("give --collateral DIR_OR_JSON or --pccs-url URL")
+    raise typer.BadParameter("give --collateral DIR_OR_JSON, --pccs-url URL or --kds-url URL")
+
+
+def _service(pccs_url: str | None, kds_url: str | None) -> CollateralSource | None:
+    """The vendors' services that are named; None without any."""
+    from coterie.attestation.collateral_source import ByVendor, StapledOnly
+    from coterie.attestation.kds import KdsCollateral
+    from coterie.attestation.pccs import PccsCollateral
+
+    if pccs_url is None and kds_url is None:
+        return None
+    return ByVendor(
+        intel=StapledOnly() if pccs_url is None else PccsCollateral(pccs_url),
+        amd=StapledOnly() if kds_url is None else KdsCollateral(kds_url),
+    )
 
 
 def _moment(text: str | None) -> datetime:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from coterie.kinds import TeeKind
+from coterie.kinds import OF_SNP, SIMULATED, TeeKind
 from coterie.text import printable
 
 if TYPE_CHECKING:
     from coterie.attestation.appraiser import Appraisal
 
 
+# What Intel states of a platform, and AMD does not.
+_OF_INTEL = frozenset({"advisories", "evaluation_number"})
 _VERDICT = ("accepted", "failed_check", "reason", "expected", "seen", "remedy")
 
 
@@ -42,11 +44,11 @@ def print_outcome(
         name
         for name, checks in (
             ("advisories", {"advisories"}),
-            ("measurement", {"mrenclave", "mrsigner", "mrtd"}),
+            ("measurement", {"mrenclave", "mrsigner", "mrtd", "launch_measurement"}),
             ("evaluation_number", {"evaluation_number"}),
             ("report_data", {"report_data"}),
         )
-        if not judged & checks
+        if not judged & checks and not (tee in OF_SNP and name in _OF_INTEL)
     ]
     value: dict[str, object] = {
         "accepted": refusal is None,
@@ -56,7 +58,7 @@ def print_outcome(
         "seen": refusal.seen if refusal else None,
         "remedy": remedy,
         "tee": tee,
-        "stamp": "SIMULATED" if tee == "simulated" else None,
+        "stamp": "SIMULATED" if tee in SIMULATED else None,
         "tcb_status": evidence.tcb.status if evidence else None,
         "advisories": list(evidence.tcb.advisories) if evidence else [],
         "measurements": dict(shown),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coterie.cli.attest_output import print_facts
-from coterie.cli.options import AsJson, CollateralFolder, PccsUrl
+from coterie.cli.options import AsJson, CollateralFolder, KdsUrl, PccsUrl
 from coterie.errors import (
     ContractInvalid,
     ContractMismatch,
@@ -19,6 +19,7 @@ from coterie.errors import (
     TrustError,
     VoucherRefused,
 )
+from coterie.kinds import SIMULATED
 
 if TYPE_CHECKING:
     from coterie.attestation.appraiser import Appraisal
@@ -71,6 +72,7 @@ def peer(
         typer.Option(help="Private key of the asking node's party (simulated contracts only)."),
     ] = None,
     pccs_url: PccsUrl = None,
+    kds_url: KdsUrl = None,
     collateral: CollateralFolder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -94,6 +96,7 @@ def peer(
     options = NodeOptions(
         party_key=party_key,
         pccs_url=pccs_url,
+        kds_url=kds_url,
         collateral=collateral,
     )
     target = Address.parse(address)
@@ -160,7 +163,7 @@ def _facts(
         "incarnation": found and found.incarnation,
         "refused_by_peer": str(refusal) if found and refusal else None,
         "tee": tee,
-        "stamp": "SIMULATED" if tee == "simulated" else None,
+        "stamp": "SIMULATED" if tee in SIMULATED else None,
         "tcb_status": evidence and evidence.tcb.status,
         "advisories": list(evidence.tcb.advisories) if evidence else [],
         "measurements": dict(measurements(quote.report)) if quote else {},

@@ -23,9 +23,17 @@ def doctor(
     tee: Annotated[
         TeeKind | None, typer.Option("--tee", help="Fail (exit code 7) unless this TEE is usable.")
     ] = None,
+    *,
     pccs_url: Annotated[
         str | None,
         typer.Option("--pccs-url", help="Also try this PCCS (https), and fail unless it answers."),
+    ] = None,
+    kds_url: Annotated[
+        str | None,
+        typer.Option(
+            "--kds-url",
+            help="Also try AMD's key distribution service here (https), and fail unless it answers.",
+        ),
     ] = None,
     root: Annotated[
         Path, typer.Option("--root", help="Root of the file tree to look at.", hidden=True)
@@ -54,7 +62,8 @@ def doctor(
         KERNEL_LIBRARY.build()
     surveys, computing, sealing = survey(root), choice(), _sealing(root)
     pccs = None if pccs_url is None else _fault_of(pccs_url)
-    fault = _unusable(tee, surveys) or pccs
+    kds = None if kds_url is None else _fault_of_amd(kds_url)
+    fault = _unusable(tee, surveys) or pccs or kds
     if as_json:
         console.print_json(
             {
@@ -72,14 +81,8 @@ def doctor(
                     "missing": str(computing.missing or ""),
                 },
                 "records": asdict(sealing),
-                "pccs": None
-                if pccs_url is None
-                else {
-                    "url": pccs_url,
-                    "usable": pccs is None,
-                    "seen": f"{pccs.what}: {pccs.seen}" if pccs else "",
-                    "remedy": pccs.remedy if pccs else "",
-                },
+                "pccs": _service_facts(pccs_url, pccs),
+                "kds": _service_facts(kds_url, kds),
             }
         )
         raise typer.Exit(fault.exit_code if fault else 0)  # the JSON object says why
@@ -92,11 +95,24 @@ def doctor(
         highlight=False,
         soft_wrap=True,
     )
-    if pccs_url is not None:
-        said = escape(f"{pccs.what}: {pccs.seen}") if pccs else "answers"
-        console.out.print(f"[bold]pccs[/]  {said}", highlight=False, soft_wrap=True)
+    for name, url, wrong in (("pccs", pccs_url, pccs), ("kds", kds_url, kds)):
+        if url is not None:
+            said = escape(f"{wrong.what}: {wrong.seen}") if wrong else "answers"
+            console.out.print(f"[bold]{name}[/]  {said}", highlight=False, soft_wrap=True)
     if fault is not None:
         raise fault
+
+
+def _service_facts(url: str | None, wrong: CoterieError | None) -> dict[str, object] | None:
+    """What is to say of a vendor's service, if one was named."""
+    if url is None:
+        return None
+    return {
+        "url": url,
+        "usable": wrong is None,
+        "seen": f"{wrong.what}: {wrong.seen}" if wrong else "",
+        "remedy": wrong.remedy if wrong else "",
+    }
 
 
 def _sealing(root: Path) -> AesPath:
@@ -164,5 +180,16 @@ def _fault_of(url: str) -> CoterieError | None:
     try:
         PccsCollateral(url).check()
     except (EnvironmentUnfit, EvidenceRefused) as error:
+        return error
+    return None
+
+
+def _fault_of_amd(url: str) -> CoterieError | None:
+    """The fault of AMD's key distribution service, if it has one."""
+    from coterie.attestation.kds import KdsCollateral
+
+    try:
+        KdsCollateral(url).check()
+    except EnvironmentUnfit as error:
         return error
     return None

@@ -89,7 +89,7 @@ def read_parts(file: Path) -> tuple[bytes, ...]:
             continue
         # The first bytes are a quote's version or a certificate's, so a raw quote is not taken for
         # text.
-        if found[:2] in {b"\3\0", b"\4\0", b"\5\0"} or found.startswith(_DER):
+        if found[:2] in {b"\2\0", b"\3\0", b"\4\0", b"\5\0"} or found.startswith(_DER):
             return (found,)
     return (data,)
 

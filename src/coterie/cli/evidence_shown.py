@@ -15,11 +15,15 @@ from asn1crypto import x509 as asn1
 
 from coterie.attestation import dcap
 from coterie.attestation.attributes import attribute_words
-from coterie.attestation.evidence import kind_of
+from coterie.attestation.evidence import kind_of, parse_evidence
 from coterie.attestation.pem import encode
 from coterie.attestation.platforms import platform_of
 from coterie.attestation.policy import measurements
-from coterie.attestation.quote import parse_quote
+from coterie.attestation.quote import Quote
+from coterie.attestation.snp.platform import PLATFORM_BITS, policy_words
+from coterie.attestation.snp.products import PRODUCTS
+from coterie.attestation.snp.quote import SnpQuote
+from coterie.attestation.snp.report import REPORT_BYTES, SnpReport, parse_report
 from coterie.cli.evidence_files import read_parts
 from coterie.errors import EvidenceRefused
 from coterie.ratls.claims import Claims
@@ -48,7 +52,58 @@ def evidence_facts(file: Path) -> dict[str, object]:
 
 
 def _quote_facts(data: bytes) -> dict[str, object]:
-    quote = parse_quote(data)
+    if len(data) == REPORT_BYTES:  # an SNP report as firmware gives it, without certificates
+        return _report_facts(parse_report(data))
+    quote = parse_evidence(data)
+    if isinstance(quote, SnpQuote):
+        return {
+            "tee_claimed": kind_of(quote),
+            "quote_bytes": len(quote.canonical),
+            "platform": asdict(platform_of(quote)),
+            **_report_facts(quote.report),
+            "vek_chain": [certificate.common_name for certificate in quote.chain],
+        }
+    return _dcap_facts(quote)
+
+
+def _report_facts(report: SnpReport) -> dict[str, object]:
+    """What an SNP report says; TCB versions in each layout that fits its processor."""
+    cpuid = report.cpuid
+    products = [
+        product
+        for product in PRODUCTS.values()
+        if cpuid is None or product.has_cpuid(cpuid[0], cpuid[1])
+    ]
+    info = report.platform_info
+    return {
+        "report_version": report.version,
+        "measurements": dict(measurements(report)),
+        "policy": policy_words(report.policy),
+        "platform_says": {
+            name: bool(info & bit) is on for name, (bit, on) in PLATFORM_BITS.items()
+        },
+        "report_data": report.report_data.hex(),
+        "chip_id": report.chip_id.hex(),
+        "cpuid": None if cpuid is None else "family {:#x}, model {:#x}, stepping {}".format(*cpuid),
+        "firmware": f"{report.current_firmware}, committed {report.committed_firmware}",
+        "tcb": {
+            name: " or ".join(
+                f"{product.name}: {tcb}"
+                for product in products
+                if (tcb := product.tcb(raw)) is not None
+            )
+            or raw.hex()
+            for name, raw in (
+                ("current", report.current_tcb),
+                ("committed", report.committed_tcb),
+                ("reported", report.reported_tcb),
+                ("launch", report.launch_tcb),
+            )
+        },
+    }
+
+
+def _dcap_facts(quote: Quote) -> dict[str, object]:
     return {
         "tee_claimed": kind_of(quote),
         "quote_version": quote.version,

@@ -285,14 +285,13 @@ def _reference(
 
 def _measured(file: Path, kind: TeeKind) -> Mapping[str, str]:
     """The measurements in evidence, without appraisal."""
-    from coterie.attestation.evidence import kind_of
+    from coterie.attestation.evidence import kind_of, parse_evidence
     from coterie.attestation.policy import measurements
-    from coterie.attestation.quote import parse_quote
     from coterie.cli.evidence_files import read_evidence
 
     if not file.is_file():
         raise UsageError(f"there is no file {file}", expected="a quote or a certificate")
-    quote = parse_quote(read_evidence(file).quote)
+    quote = parse_evidence(read_evidence(file).quote)
     if kind_of(quote) != kind:
         raise UsageError(
             f"{file} is evidence of another TEE",

@@ -13,6 +13,7 @@ from coterie.cli.logs import line_of
 from coterie.cli.options import (
     ContractFile,
     EndWithParent,
+    KdsUrl,
     Listen,
     MetricsPort,
     NodeName,
@@ -63,6 +64,7 @@ def node(
         ),
     ] = None,
     pccs_url: PccsUrl = None,
+    kds_url: KdsUrl = None,
     collateral: Annotated[
         Path | None,
         typer.Option(
@@ -142,6 +144,7 @@ def node(
                 key_server=own_server,
                 key_servers=servers,
                 pccs_url=pccs_url,
+                kds_url=kds_url,
                 collateral=collateral,
                 metrics_port=metrics_port,
             ),

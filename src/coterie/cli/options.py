@@ -34,6 +34,12 @@ PccsUrl = Annotated[
     str | None,
     typer.Option(metavar="URL", help="PCCS to get collateral from, https (real TEEs only)."),
 ]
+KdsUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="AMD's key distribution service, or a cache of it, https (contracts with SNP only)."
+    ),
+]
 CollateralFolder = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Directory of collateral (real TEEs only).", file_okay=False),

@@ -132,5 +132,4 @@ def watched(
 
 def attested_stamp(contract: Contract) -> str:
     """The word that marks what an attested run of this contract proves."""
-    tee = contract.trust.tee
-    return tee.upper() if tee != "simulated" else "SIMULATED"
+    return contract.trust.stamp.upper()

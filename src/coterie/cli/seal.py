@@ -12,7 +12,7 @@ import typer
 
 from coterie.cli import console
 from coterie.cli.logs import line_of_fields
-from coterie.cli.options import AsJson, PccsUrl, SealKeyFile
+from coterie.cli.options import AsJson, KdsUrl, PccsUrl, SealKeyFile
 from coterie.files import silence_output, unhindered
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ def keyserver(
     listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")],
     log: Annotated[Path, typer.Option("--log", help="Gets a line for every request.")],
     pccs_url: PccsUrl = None,
+    kds_url: KdsUrl = None,
     collateral: Annotated[
         Path | None,
         typer.Option(
@@ -219,6 +220,7 @@ def keyserver(
         listen=listen,
         log=log,
         pccs_url=pccs_url,
+        kds_url=kds_url,
         collateral=collateral,
         tell=unhindered(
             lambda fields: typer.echo(line_of_fields(fields)), "standard output", silence_output

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from coterie.cli import console
-from coterie.cli.options import AsJson, CollateralFolder, PccsUrl
+from coterie.cli.options import AsJson, CollateralFolder, KdsUrl, PccsUrl
 from coterie.errors import SignatureRefused
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def status(
         ),
     ] = None,
     pccs_url: PccsUrl = None,
+    kds_url: KdsUrl = None,
     collateral: CollateralFolder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -65,7 +66,11 @@ def status(
         contract=agreed,
         appraiser=appraiser_for(agreed),
         collateral=collateral_from_options(
-            agreed.trust.tee, pccs_url=pccs_url, folder=collateral, observe=clock.observe
+            agreed.trust.kinds,
+            pccs_url=pccs_url,
+            kds_url=kds_url,
+            folder=collateral,
+            observe=clock.observe,
         ),
         clock=clock,
     )

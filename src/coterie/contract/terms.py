@@ -16,6 +16,7 @@ from typing import Literal
 
 from coterie.contract.schema import Contract
 from coterie.contract.section import Section
+from coterie.kinds import SIMULATED
 
 Group = Literal["trust", "release", "training", "data", "limits"]
 Effect = Literal["looser", "tighter", "other"]
@@ -252,6 +253,22 @@ def _list(longer: Effect, *, empty: Effect) -> _Rule:
     return rule
 
 
+def _kind_or_floor(old: object, new: object) -> Effect:
+    """The effect of a change of a role's ``tee``, or of the floor of the part of that name."""
+    if isinstance(old, str) or isinstance(new, str):
+        return "looser" if new in SIMULATED else "other"
+    return _more_is("tighter", unset="tighter")(old, new)
+
+
+def _version_rule(old: object, new: object) -> Effect:
+    """The effect of a change of a version such as ``1.55.22``, which is compared by its numbers."""
+    before, after = (
+        [int(part) for part in value.split(".")] if isinstance(value, str) else []
+        for value in (old, new)
+    )
+    return "tighter" if after > before else "looser"
+
+
 _ACCEPTS = _list("looser", empty="tighter")
 # An empty list means that the register is not checked.
 _DEMANDS = _list("looser", empty="looser")
@@ -268,6 +285,20 @@ _RULES: dict[str, _Rule] = {
         ),
         _DEMANDS,
     ),
+    **dict.fromkeys(("launch_measurement", "guest_policy", "vmpl", "signing_key"), _ACCEPTS),
+    "csp_id": _ACCEPTS,
+    **dict.fromkeys(
+        ("family_id", "image_id", "id_key_digest", "author_key_digest", "host_data", "chip_id"),
+        _DEMANDS,
+    ),
+    "required_platform": _list("tighter", empty="looser"),
+    "minimum_guest_svn": _more_is("tighter", unset="looser"),
+    "minimum_firmware": _version_rule,
+    # A floor makes its product line accepted.
+    **dict.fromkeys(
+        ("bootloader", "snp", "microcode", "fmc"), _more_is("tighter", unset="tighter")
+    ),
+    "tee": _kind_or_floor,
     "minimum_isv_svn": _more_is("tighter", unset="looser"),
     "minimum_tcb_evaluation_number": _more_is("tighter", unset="looser"),
     "out_of_date_grace_days": _more_is("looser", unset="looser"),
@@ -277,7 +308,7 @@ _RULES: dict[str, _Rule] = {
     "next_key": _more_is("looser", unset="tighter"),
     "key_not_after": _more_is("looser", unset="looser"),
     "trust.not_after": _more_is("looser", unset="looser"),
-    "trust.tee": lambda _, new: "looser" if new == "simulated" else "other",
+    "trust.tee": lambda _, new: "looser" if new in SIMULATED else "other",
     "tensorflow.operations": _ACCEPTS,
     "trust.demand_signatures": _ON_IS_TIGHTER,
     "trust.seal_checkpoints": _ON_IS_TIGHTER,

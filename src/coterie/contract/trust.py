@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from coterie.contract.expiry import Moment
 from coterie.contract.section import Section
-from coterie.kinds import Role, TcbStatus, TeeKind
+from coterie.contract.snp_trust import SnpTrust
+from coterie.kinds import OF_SNP, SIMULATED, Role, Stamp, TcbStatus, TeeKind
 
 
 def _hex(octets: int) -> object:
@@ -61,6 +62,9 @@ class RoleTrust(Section):
             can be added.
         refuse_cached_keys: Refuse platforms whose PCK certificate does not say that Intel's
             registration service keeps none of their keys.
+        tee: The kind of TEE that this role runs in, if another one than the contract's.
+        snp: Reference values and floors of SEV-SNP guests, which replace all other keys but
+            ``measurement`` and ``tee``.
     """
 
     LATER = frozenset(
@@ -70,6 +74,8 @@ class RoleTrust(Section):
             "refuse_smt",
             "refuse_dynamic_platform",
             "refuse_cached_keys",
+            "tee",
+            "snp",
         }
     )
 
@@ -95,6 +101,24 @@ class RoleTrust(Section):
     refuse_smt: bool = False
     refuse_dynamic_platform: bool = False
     refuse_cached_keys: bool = False
+    tee: TeeKind | None = None
+    snp: SnpTrust | None = None
+
+    @property
+    def lists_machines(self) -> bool:
+        """Whether only single machines are accepted."""
+        return bool(self.ppid or (self.snp is not None and self.snp.chip_id))
+
+    @property
+    def of_dcap(self) -> tuple[str, ...]:
+        """Names of the keys that are set and mean nothing for SEV-SNP."""
+        known = type(self).model_fields
+        return tuple(
+            name
+            for name in known
+            if name not in {"measurement", "tee", "snp"}
+            and getattr(self, name) != known[name].default
+        )
 
     @model_validator(mode="after")
     def _policies_fit_together(self) -> Self:
@@ -146,8 +170,8 @@ class TrustSection(Section):
     """What counts as proof.
 
     Attributes:
-        tee: The only kind of TEE of this contract; simulated and real TEEs are never accepted
-            together.
+        tee: The kind of TEE of this contract's roles. A role may name another one; simulated and real
+            TEEs are never accepted together.
         certificate_minutes: Lifetime of a node's certificate, at most a day.
         reattestation_minutes: How long a pinned certificate is trusted before its node has to
             attest again.
@@ -171,28 +195,64 @@ class TrustSection(Section):
     not_after: Moment | None = None
 
     @property
+    def simulated(self) -> bool:
+        """Whether evidence under this contract proves nothing."""
+        return self.tee in SIMULATED
+
+    @property
+    def kinds(self) -> frozenset[TeeKind]:
+        """All kinds of TEE that some role may run in; the contract's own if no role is described."""
+        tables = (self.roles.ps, self.roles.worker, self.roles.chief)
+        named = frozenset(table.tee or self.tee for table in tables if table is not None)
+        return named or frozenset({self.tee})
+
+    def kind_of(self, role: Role) -> TeeKind:
+        """The one kind of TEE that a role may run in."""
+        table = self.roles.of(role)
+        return self.tee if table is None or table.tee is None else table.tee
+
+    @property
+    def stamp(self) -> Stamp:
+        """What results and receipts say of the TEEs."""
+        if self.simulated:
+            return "SIMULATED"
+        kinds = self.kinds
+        stamps: dict[TeeKind, Stamp] = {"sgx": "sgx", "tdx": "tdx", "snp": "snp"}
+        return "mixed" if len(kinds) > 1 else stamps[next(iter(kinds))]
+
+    @property
     def signatures_demanded(self) -> bool:
         """Whether all parties must have signed the contract before it is used."""
-        return self.demand_signatures or self.tee != "simulated"
+        return self.demand_signatures or not self.simulated
 
     @property
     def checkpoints_sealed(self) -> bool:
         """Whether checkpoints are sealed, for the attested parameter server only."""
-        return self.seal_checkpoints or self.tee != "simulated"
+        return self.seal_checkpoints or not self.simulated
 
     @model_validator(mode="after")
     def _reference_values_are_complete(self) -> Self:
-        for role in ("ps", "worker", "chief"):
+        roles: tuple[Role, ...] = ("ps", "worker", "chief")
+        for role in roles:
             table = self.roles.of(role)
             if table is not None:
                 self._check_role(role, table)
         return self
 
-    def _check_role(self, role: str, table: RoleTrust) -> None:
-        where = f"trust.roles.{role}"
+    def _check_role(self, role: Role, table: RoleTrust) -> None:
+        where, kind = f"trust.roles.{role}", self.kind_of(role)
+        if (kind in SIMULATED) is not self.simulated:
+            raise ValueError(
+                f"{where}.tee = {kind!r} under trust.tee = {self.tee!r}: simulated and real never mix"
+            )
+        if kind in OF_SNP:
+            _check_snp(where, kind, table)
+            return
+        if table.snp is not None:
+            raise ValueError(f"{where}.snp is for SEV-SNP, and the role runs in {kind}")
         if not table.accepted_tcb_statuses:
             raise ValueError(f"{where}.accepted_tcb_statuses is empty: nothing would be accepted")
-        if self.tee == "simulated":
+        if kind == "simulated":
             if table.measurement is None and not table.mrenclave:
                 raise ValueError(f'{where} needs measurement = "own" or a list mrenclave')
             return
@@ -200,11 +260,25 @@ class TrustSection(Section):
             raise ValueError(f'{where}.measurement = "own" is for tee = "simulated" only')
         if table.minimum_tcb_evaluation_number is None:
             raise ValueError(f"{where}.minimum_tcb_evaluation_number is missing")
-        if self.tee == "sgx" and not table.mrenclave and table.mrsigner is None:
+        if kind == "sgx" and not table.mrenclave and table.mrsigner is None:
             raise ValueError(
                 f"{where} needs mrenclave, or mrsigner with isv_prod_id and minimum_isv_svn"
             )
-        if self.tee == "tdx":
+        if kind == "tdx":
             for name in ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "td_attributes", "xfam"):
                 if not getattr(table, name):
                     raise ValueError(f"{where}.{name} is missing: a TDX reference value")
+
+
+def _check_snp(where: str, kind: TeeKind, table: RoleTrust) -> None:
+    if table.of_dcap:
+        raise ValueError(f"{where}.{table.of_dcap[0]} means nothing for SEV-SNP: see {where}.snp")
+    if kind == "simulated-snp":
+        if table.measurement is None and not (table.snp and table.snp.launch_measurement):
+            raise ValueError(f'{where} needs measurement = "own" or snp.launch_measurement')
+        return
+    if table.measurement is not None:
+        raise ValueError(f'{where}.measurement = "own" is for simulated TEEs only')
+    missing = (table.snp or SnpTrust()).missing()
+    if missing is not None:
+        raise ValueError(f"{where}.snp.{missing} is missing: nothing is accepted by default")

@@ -27,7 +27,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 _unfit = partial(
     EnvironmentUnfit,
     "what the host says to this node, node.toml, cannot be used",
-    expected="TOML with name, and where needed listen, addresses, key_servers, pccs_url",
+    expected="TOML with name, and where needed listen, addresses, key_servers, pccs_url, kds_url",
     remedy="write the file again; docs/deployment.md shows one",
 )
 
@@ -41,6 +41,7 @@ class NodeInputs(BaseModel):
         addresses: Addresses of other nodes, by name.
         key_servers: Addresses of parties' key servers, by party.
         pccs_url: Address of a PCCS.
+        kds_url: Address of AMD's key distribution service, for peers that are SNP guests.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -50,6 +51,7 @@ class NodeInputs(BaseModel):
     addresses: dict[Name, AddressText] = {}
     key_servers: dict[Name, AddressText] = {}
     pccs_url: Annotated[str, Field(pattern=r"^https://[!-~]{1,500}$")] | None = None
+    kds_url: Annotated[str, Field(pattern=r"^https://[!-~]{1,500}$")] | None = None
 
 
 def read_inputs(path: Path) -> NodeInputs:

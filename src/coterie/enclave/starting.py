@@ -31,8 +31,8 @@ def start_from_inputs(root: Path, *, direct: bool) -> None:
     mounts = Mounts(root)
     inputs = read_inputs(mounts.node)
     contract = load_contract(mounts.contract)
-    _check_tee(contract, direct=direct)
     node = contract.node(inputs.name)
+    _check_tee(contract, node, direct=direct)
     options = _options(contract, inputs, mounts, node)
     # The contract sets the sizes of TensorFlow's and OpenMP's thread pools, not the machine.
     os.environ["OMP_NUM_THREADS"] = str(contract.training.threads)
@@ -42,13 +42,14 @@ def start_from_inputs(root: Path, *, direct: bool) -> None:
     start_node(contract, mounts.contract, inputs.name, options, tell=printed())
 
 
-def _check_tee(contract: Contract, *, direct: bool) -> None:
+def _check_tee(contract: Contract, node: Node, *, direct: bool) -> None:
     kinds = ("sgx", "simulated") if direct else ("sgx",)
-    if contract.trust.tee not in kinds:
+    kind = contract.trust.kind_of(node.role)
+    if kind not in kinds:
         raise ContractInvalid(
             "this image runs contracts of another kind of TEE",
             expected=f"trust.tee = {' or '.join(kinds)}",
-            seen=contract.trust.tee,
+            seen=kind,
             remedy="use a contract for SGX; coterie node runs the others",
         )
 
@@ -72,6 +73,7 @@ def _options(contract: Contract, inputs: NodeInputs, mounts: Mounts, node: Node)
         listen=None if inputs.listen is None else str(inputs.listen),
         addresses={name: str(address) for name, address in inputs.addresses.items()},
         pccs_url=inputs.pccs_url,
+        kds_url=inputs.kds_url,
         collateral=_if_there(mounts.inputs / "collateral"),
         key_server=str(own),
         key_servers={

@@ -56,7 +56,7 @@ def _share(
         return client.share(own_credentials.identity, own_credentials.voucher)
     path = options.party_keys.get(party) or (options.party_key if own else None)
     if path is None:
-        simulated = trust.contract.trust.tee == "simulated"
+        simulated = trust.contract.trust.simulated
         raise KeyRefused(
             f"nobody gives node {trust.node.name} the share of party {party} of the checkpoints' key",
             expected="the key server of every party",

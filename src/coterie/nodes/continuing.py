@@ -53,7 +53,7 @@ def continued_run(
 def _as_given(contract: Contract) -> Contract:
     """A run's contract without its own start, and without its temporary keys."""
     parties = contract.parties
-    if contract.trust.tee == "simulated" and not contract.trust.signatures_demanded:
+    if contract.trust.simulated and not contract.trust.signatures_demanded:
         parties = tuple(Party(name=party.name) for party in parties)
     return contract.model_copy(update={"parties": parties, "start": None})
 

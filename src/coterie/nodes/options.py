@@ -33,8 +33,10 @@ class NodeOptions:
         key_servers: ``HOST:PORT`` of other parties' key servers, by party: each gives a parameter
             server its share of the key of sealed checkpoints.
         pccs_url: Address of a PCCS; in contracts for real TEEs only.
-        collateral: Directory of collateral; in contracts for real TEEs only. Beside a PCCS it
-            keeps what that delivered.
+        kds_url: Address of AMD's key distribution service, or of a cache of it; in contracts with
+            SEV-SNP only.
+        collateral: Directory of collateral; in contracts for real TEEs only. Beside a
+            service's address it keeps what that delivered.
         metrics_port: Port of Prometheus metrics, on loopback.
     """
 
@@ -52,6 +54,7 @@ class NodeOptions:
     key_server: str | None = None
     key_servers: Mapping[str, str] = field(default_factory=dict)
     pccs_url: str | None = None
+    kds_url: str | None = None
     collateral: Path | None = None
     metrics_port: int | None = None
 

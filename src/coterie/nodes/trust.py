@@ -9,7 +9,11 @@ from pathlib import Path
 
 from coterie.address import Address
 from coterie.attestation.clock import FlooredClock
-from coterie.attestation.collateral_options import collateral_from_options
+from coterie.attestation.collateral_options import (
+    collateral_from_options,
+    endorsements_from_options,
+)
+from coterie.attestation.tee.base import Tee
 from coterie.attestation.tee.by_kind import open_tee
 from coterie.contract import Contract, Node
 from coterie.contract.signatures import load_party_key
@@ -55,14 +59,15 @@ def node_trust(
     """
     clock = FlooredClock(host_clock(), clock=host_clock)
     collateral = collateral_from_options(
-        contract.trust.tee,
+        contract.trust.kinds,
         pccs_url=options.pccs_url,
+        kds_url=options.kds_url,
         folder=options.collateral,
         observe=clock.observe,
     )
     _check_voucher_options(contract, node, options)
     check_share_options(contract, node, options)
-    tee = open_tee(contract.trust.tee, tensorflow=contract.tensorflow is not None, root=root)
+    tee = _tee(contract, node, options, root)
     keys = None
     if options.key_server is not None:
         from coterie.keys.server.client import KeyServerClient
@@ -93,6 +98,18 @@ def node_trust(
         incarnation=incarnation,
     )
     return replace(trust, keys=keys)
+
+
+def _tee(contract: Contract, node: Node, options: NodeOptions, root: Path) -> Tee:
+    """This machine's TEE of the kind that the contract gives the node's role."""
+    table = contract.trust.roles.of(node.role)
+    return open_tee(
+        contract.trust.kind_of(node.role),
+        tensorflow=contract.tensorflow is not None,
+        root=root,
+        vmpls=table.snp.vmpl if table is not None and table.snp is not None else (),
+        endorsements=endorsements_from_options(kds_url=options.kds_url, folder=options.collateral),
+    )
 
 
 def data_key(trust: TrustContext, set_id: bytes) -> bytes:
@@ -127,7 +144,7 @@ def waiting_for(node: str, peer: str, on_event: EventSink) -> WaitSink:
 
 
 def _check_voucher_options(contract: Contract, node: Node, options: NodeOptions) -> None:
-    real = contract.trust.tee != "simulated"
+    real = not contract.trust.simulated
     if real and (options.party_key is not None or options.party_keys):
         raise VoucherRefused(
             f"a party's key does not belong on the host of node {node.name}",

@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from coterie.attestation.collateral import Collateral
+from coterie.attestation.authentic import AnyCollateral
 from coterie.attestation.verdict import Verdict
 from coterie.kinds import Role
 
@@ -34,7 +34,7 @@ class Proof:
     nonce: bytes
     dialled: bool
     own_key: bytes
-    collateral: Collateral
+    collateral: AnyCollateral
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from coterie.attestation.collateral_source import (
 from coterie.attestation.tee.base import Tee
 from coterie.contract import Contract, Node
 from coterie.errors import EvidenceRefused
+from coterie.kinds import SIMULATED
 from coterie.ratls.credentials import Clock, CredentialKeeper
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.voucher import VoucherSource
@@ -124,16 +125,17 @@ def make_trust(
 
     Raises:
         ContractInvalid: The contract has no such node.
-        EvidenceRefused: ``tee_kind``: the TEE is of another kind than the contract's.
+        EvidenceRefused: ``tee_kind``: the TEE is of another kind than the contract gives this role.
         VoucherRefused: The party does not vouch for this node.
         EnvironmentUnfit: The TEE cannot make a quote.
     """
     node = contract.node(node_name)
-    if tee.kind != contract.trust.tee:
+    wanted = contract.trust.kind_of(node.role)
+    if tee.kind != wanted:
         raise EvidenceRefused(
             "tee_kind",
             "this process runs in another kind of TEE than the contract demands",
-            expected=contract.trust.tee,
+            expected=wanted,
             seen=tee.kind,
             remedy="simulated and real TEEs never mix: use the contract that is made for this TEE",
         )
@@ -147,9 +149,9 @@ def make_trust(
     )
     keeper.current()
     if collateral is None:
-        collateral = SimulatedCollateral() if tee.kind == "simulated" else StapledOnly()
+        collateral = SimulatedCollateral() if tee.kind in SIMULATED else StapledOnly()
     if not isinstance(collateral, CachedCollateral):
-        collateral = CachedCollateral(collateral, kind=tee.kind)
+        collateral = CachedCollateral(collateral, kinds=contract.trust.kinds)
     measurement = tee.describe().measurement
     return TrustContext(
         contract=contract,

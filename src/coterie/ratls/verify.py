@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from coterie.attestation.collateral import Collateral
-from coterie.attestation.evidence import Vetted
-from coterie.attestation.quote import Quote
+from coterie.attestation.authentic import AnyCollateral, AnyQuote, Vetted
+from coterie.attestation.evidence import read_collateral
 from coterie.attestation.verdict import Verdict
 from coterie.contract import Contract
 from coterie.errors import CoterieError, EvidenceRefused, RunError
@@ -38,8 +37,8 @@ class JudgedCertificate:
 
     certificate: RatlsCertificate
     claims: Claims
-    quote: Quote
-    collateral: Collateral | None
+    quote: AnyQuote
+    collateral: AnyCollateral | None
     verdict: Verdict | None
     no_collateral: CoterieError | None
 
@@ -54,7 +53,7 @@ class JudgedSession:
     """
 
     verdict: Verdict
-    collateral: Collateral
+    collateral: AnyCollateral
 
 
 def judge_certificate(
@@ -179,7 +178,7 @@ def judge_session(
     if collateral is None:
         if not stapled and judged.no_collateral is not None:
             raise judged.no_collateral
-        vetted = trust.collateral.remember(judged.quote, Collateral.from_json(stapled), at)
+        vetted = trust.collateral.remember(judged.quote, read_collateral(stapled), at)
         collateral = vetted.collateral
         covered = report_data(judged.claims.to_cbor())
         verdict = trust.appraiser.appraise(

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from coterie import canonical as canonical_json
 from coterie import chained_log
-from coterie.attestation.collateral import Collateral
+from coterie.attestation.authentic import AnyCollateral
 from coterie.errors import ReceiptRefused
 from coterie.receipts.entry_types import KINDS, Body, Count, Hex32, Hex64, Moment
 
@@ -160,7 +160,7 @@ class _Frame(BaseModel):
     signature: Hex64
 
 
-def collateral_fields(collateral: Collateral) -> dict[str, str]:
+def collateral_fields(collateral: AnyCollateral) -> dict[str, str]:
     """Collateral in the form of an entry's field."""
     fields: dict[str, str] = json.loads(collateral.to_json())
     return fields

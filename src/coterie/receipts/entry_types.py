@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Ty
 from coterie.attestation.verdict import Verdict
 from coterie.contract import Contract
 from coterie.contract.schema import Name
+from coterie.kinds import Stamp
 from coterie.runs.records import Validated, WorkerAbsence
 
 
@@ -58,7 +59,6 @@ Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 Text = Annotated[str, Field(max_length=400), AfterValidator(_printable)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
-Stamp = Literal["SIMULATED", "sgx", "tdx"]
 ServerReason = Literal["start", "restart", "renewal"]
 Ending = Literal["returned", "failed", "stopped"]
 Format = Literal[2, 3]

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 
+from coterie.attestation.authentic import AnyCollateral
 from coterie.attestation.clock import clock_is_behind
-from coterie.attestation.collateral import Collateral
-from coterie.attestation.quote import parse_quote
+from coterie.attestation.evidence import parse_evidence
 from coterie.contract import canonical_json, contract_digest
 from coterie.contract.signatures import ContractSignature
 from coterie.errors import CoterieError, EvidenceRefused
@@ -159,7 +159,7 @@ class EntryWriter(ABC):
         self._append(attested_body(peer, peer.proof, self._keep_collateral(peer.proof.collateral)))
         return True
 
-    def _keep_collateral(self, collateral: Collateral) -> str:
+    def _keep_collateral(self, collateral: AnyCollateral) -> str:
         fields = entries.collateral_fields(collateral)
         digest = entries.collateral_digest(fields)
         if digest not in self._collateral:
@@ -214,11 +214,10 @@ class EntryWriter(ABC):
             return
         self._show(shown.identity, self._evidence(shown, "start"))
         contract = self._trust.contract
-        tee = contract.trust.tee
         self._append(
             entry_types.Agreement(
                 format=entry_types.format_of(contract),
-                stamp="SIMULATED" if tee == "simulated" else tee,
+                stamp=contract.trust.stamp,
                 digest=contract_digest(contract).hex(),
                 contract=entries.json_of(canonical_json(contract)),
                 signatures=tuple(
@@ -251,7 +250,7 @@ class EntryWriter(ABC):
     def _evidence(self, shown: Credentials, reason: entry_types.ServerReason) -> entry_types.Server:
         fields = None
         try:
-            quote = parse_quote(shown.identity.certificate.evidence.quote)
+            quote = parse_evidence(shown.identity.certificate.evidence.quote)
             collateral = self._trust.collateral.collateral_for(quote, self._trust.clock())
         except CoterieError:  # nodes on the same kind of platform may supply it
             _log.info("no collateral for this node's own evidence: the receipt goes without")

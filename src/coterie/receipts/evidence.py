@@ -17,12 +17,11 @@ from typing import TypeVar
 from typing_extensions import override
 
 from coterie.attestation.appraiser import Appraiser
-from coterie.attestation.collateral import Collateral
+from coterie.attestation.authentic import AnyCollateral, AnyQuote
 from coterie.attestation.collateral_source import CachedCollateral, CollateralSource, StapledOnly
+from coterie.attestation.evidence import read_collateral
+from coterie.attestation.fitting import is_for
 from coterie.attestation.freshness import freshness
-from coterie.attestation.platforms import platform_of
-from coterie.attestation.quote import Quote
-from coterie.attestation.statements import parse_statement
 from coterie.contract import Contract
 from coterie.errors import CoterieError, EvidenceRefused, ReceiptRefused
 from coterie.ratls.certificate import read_certificate
@@ -56,7 +55,7 @@ class EvidenceJudge:
         self._at = at
         self._contract: Contract | None = None
         self._appraiser: Appraiser | None = None
-        self._collateral: dict[str, Collateral] = {}
+        self._collateral: dict[str, AnyCollateral] = {}
         self._servers: list[tuple[Entry, entry_types.Server]] = []
         self._server_keys: set[str] = set()
         self.incarnation = -1
@@ -90,9 +89,7 @@ class EvidenceJudge:
         entry.check_same("the collateral has another digest than the receipt says", digest, seen)
         if len(self._collateral) >= _MAX_COLLATERAL:
             raise entry.refused("too much collateral", f"at most {_MAX_COLLATERAL}", "more")
-        self._collateral[digest] = within(
-            entry, lambda: Collateral.from_json(entries.canonical(fields))
-        )
+        self._collateral[digest] = within(entry, lambda: read_collateral(entries.canonical(fields)))
 
     def judge_servers(self) -> None:
         """Verifies the evidence of every key that signs.
@@ -208,7 +205,7 @@ class EvidenceJudge:
         return RelyingParty(
             contract=self.contract,
             appraiser=self._appraiser,
-            collateral=CachedCollateral(source, kind=self.contract.trust.tee),
+            collateral=CachedCollateral(source, kinds=self.contract.trust.kinds),
             clock=lambda: at,
         )
 
@@ -217,10 +214,10 @@ class EvidenceJudge:
 class _Named(CollateralSource):
     """Collateral source with the collateral that an entry names."""
 
-    collateral: Collateral
+    collateral: AnyCollateral
 
     @override
-    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:
+    def collateral_for(self, quote: AnyQuote, at: datetime) -> AnyCollateral:
         return self.collateral
 
 
@@ -228,17 +225,15 @@ class _Named(CollateralSource):
 class _Fitting(CollateralSource):
     """Collateral source with all of a receipt's: gives the newest for a platform as of a time."""
 
-    held: tuple[Collateral, ...]
+    held: tuple[AnyCollateral, ...]
     otherwise: CollateralSource
 
     @override
-    def collateral_for(self, quote: Quote, at: datetime) -> Collateral:
-        fmspc = bytes.fromhex(platform_of(quote).fmspc)
+    def collateral_for(self, quote: AnyQuote, at: datetime) -> AnyCollateral:
         fitting = {
             freshness(held).newest: held
             for held in self.held
-            if parse_statement(held.tcb_info, "tcb_info").fmspc == fmspc
-            and freshness(held).newest <= at
+            if is_for(held, quote) and freshness(held).newest <= at
         }
         return fitting[max(fitting)] if fitting else self.otherwise.collateral_for(quote, at)
 

@@ -13,7 +13,13 @@ _ENDINGS: dict[entry_types.Ending, str] = {
     "failed": "the program failed",
     "stopped": "the process was told to end",
 }
-_TEES = {"SIMULATED": "a simulated TEE", "sgx": "an SGX enclave", "tdx": "a TDX guest"}
+_TEES = {
+    "SIMULATED": "a simulated TEE",
+    "sgx": "an SGX enclave",
+    "tdx": "a TDX guest",
+    "snp": "an SEV-SNP guest",
+    "mixed": "TEEs of the kinds that the contract gives their roles",
+}
 
 
 def proves(found: Findings) -> tuple[str, ...]:

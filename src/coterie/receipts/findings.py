@@ -7,9 +7,10 @@ from datetime import datetime
 
 from coterie.attestation.verdict import Verdict
 from coterie.contract import Contract
+from coterie.kinds import Stamp
 from coterie.ratls.verify import JudgedCertificate
 from coterie.receipts.cluster_history import ClusterHistory
-from coterie.receipts.entry_types import Outcome, Stamp
+from coterie.receipts.entry_types import Outcome
 from coterie.receipts.history import History
 
 # Only runs of Coterie's own engine have these.

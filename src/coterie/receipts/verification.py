@@ -17,6 +17,7 @@ from coterie.attestation.measurement import own_package_measurement
 from coterie.contract import Contract, agreed_digest, contract_digest, contract_from_json
 from coterie.contract.signatures import ContractSignature, verify_signature, verify_signatures
 from coterie.errors import ReceiptRefused
+from coterie.kinds import Stamp
 from coterie.receipts import entries, entry_types
 from coterie.receipts.cluster_history import ClusterHistory
 from coterie.receipts.entries import Entry
@@ -49,7 +50,7 @@ class Verifier:
         self._evidence = EvidenceJudge(collateral, at)
         self._at = at
         self._signers: tuple[str, ...] = ()
-        self._stamp: entry_types.Stamp = "SIMULATED"
+        self._stamp: Stamp = "SIMULATED"
         self._history: History | None = None
         self._waiting: list[Entry] = []
         self._first: datetime | None = None
@@ -133,12 +134,11 @@ class Verifier:
             expected = contract_digest(self._expected)
             if expected not in {agreed, contract_digest(contract)}:
                 raise _another_contract(self._expected, contract, entry.place, digest)
-        tee = contract.trust.tee
         what = "it is of another kind of run than the contract's"
         entry.check_same(
             what, f"format {entry_types.format_of(contract)}", f"format {agreement.format}"
         )
-        stamp: entry_types.Stamp = "SIMULATED" if tee == "simulated" else tee
+        stamp = contract.trust.stamp
         entry.check_same("it bears the wrong stamp", stamp, agreement.stamp)
         signatures = [
             ContractSignature(1, one.party, digest, one.signature) for one in agreement.signatures
@@ -196,7 +196,7 @@ def _check_signatures(
 def appraiser_for(contract: Contract) -> Appraiser:
     """Appraises by a contract's rules; ``measurement = "own"`` means this installation."""
     own = None
-    if contract.trust.tee == "simulated":
+    if contract.trust.simulated:
         own = own_package_measurement(tensorflow=contract.tensorflow is not None)
     return Appraiser(contract.trust, own_measurement=own)
 

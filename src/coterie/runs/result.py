@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from coterie.canonical import canonical
 from coterie.contract import Contract, StartSection, contract_digest, data_digest
-from coterie.kinds import Mode
+from coterie.kinds import Mode, Stamp
 from coterie.runs.events import Event, OwnQuality, ServerTimes, WorkerTimes
 from coterie.runs.outcome import RunOutcome
 from coterie.runs.records import Validated, WorkerAbsence
@@ -18,7 +18,7 @@ from coterie.runs.records import Validated, WorkerAbsence
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 TransportName = Literal["ra-tls", "memory", "PLAINTEXT"]
 Hyperparameter = bool | int | float | str
-TeeStamp = Literal["SIMULATED", "sgx", "tdx", "none"]
+TeeStamp = Stamp | Literal["none"]
 
 
 class PartyQuality(BaseModel):
@@ -76,7 +76,7 @@ class RunResult(BaseModel):
     Attributes:
         mode: ``hfl`` or ``sdt``.
         transport: ``ra-tls``, ``memory`` or ``PLAINTEXT``.
-        tee: ``SIMULATED``, ``sgx``, ``tdx``, or ``none`` for transports without attestation.
+        tee: ``SIMULATED``, ``sgx``, ``tdx``, ``snp``, ``mixed`` or ``none`` for transports without attestation.
         nodes: Number of nodes.
         steps: Updates applied in this run; the model also holds those of its start.
         examples: Examples trained, all epochs.
@@ -163,12 +163,10 @@ def result_of(outcome: RunOutcome, contract: Contract, transport: TransportName)
     """Makes the result from a run's outcome and circumstances."""
     metrics = {split: scores.metrics() for split, scores in outcome.totals.items()}
     validation, test = metrics.get("validation"), metrics.get("test")
-    tee = contract.trust.tee
-    attested: TeeStamp = "SIMULATED" if tee == "simulated" else tee
     return RunResult(
         mode=contract.mode,
         transport=transport,
-        tee=attested if transport == "ra-tls" else "none",
+        tee=contract.trust.stamp if transport == "ra-tls" else "none",
         nodes=len(contract.nodes),
         steps=outcome.steps,
         examples=outcome.examples,

@@ -63,7 +63,7 @@ class Owner:
         trust = RelyingParty(
             contract=policy.contract,
             appraiser=Appraiser(policy.trust, own_measurement=MEASUREMENT),
-            collateral=CachedCollateral(SimulatedCollateral(), kind="simulated"),
+            collateral=CachedCollateral(SimulatedCollateral(), kinds={"simulated"}),
             clock=self.world.clock,
         )
         journal = Journal(self.log)

@@ -8,18 +8,30 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from coterie.attestation.evidence import AnyRoot
 from coterie.attestation.roots import INTEL_ROOT, TrustRoot
+from coterie.attestation.snp.endorsements import EndorsementSource
+from coterie.attestation.snp.roots import AMD_ROOTS, AmdRoots
 from coterie.attestation.tee.base import Tee
 from coterie.kinds import TeeKind
 
 
-def open_tee(kind: TeeKind, *, tensorflow: bool = False, root: Path = Path("/")) -> Tee:
+def open_tee(
+    kind: TeeKind,
+    *,
+    tensorflow: bool = False,
+    root: Path = Path("/"),
+    vmpls: tuple[int, ...] = (),
+    endorsements: EndorsementSource | None = None,
+) -> Tee:
     """Opens this machine's TEE of one kind.
 
     Args:
         kind: The contract's ``trust.tee``.
         tensorflow: Whether the contract is one for a TensorFlow cluster (simulated only).
         root: Root of the file tree.
+        vmpls: Privilege levels that the contract accepts (SNP only); any if empty.
+        endorsements: Source of the signing key's certificates that the host does not give (SNP only).
 
     Raises:
         EnvironmentUnfit: The package cannot be measured (simulated only). Missing hardware is found
@@ -33,10 +45,20 @@ def open_tee(kind: TeeKind, *, tensorflow: bool = False, root: Path = Path("/"))
         from coterie.attestation.tee.tdx import TdxTee
 
         return TdxTee(root)
+    if kind == "snp":
+        from coterie.attestation.tee.snp import SnpTee
+
+        return SnpTee(root, vmpls=vmpls, endorsements=endorsements)
     from coterie.attestation.measurement import own_package_measurement
+
+    measurement = own_package_measurement(tensorflow=tensorflow)
+    if kind == "simulated-snp":
+        from coterie.attestation.tee.simulated.snp import SimulatedSnpTee
+
+        return SimulatedSnpTee(measurement)
     from coterie.attestation.tee.simulated import SimulatedTee
 
-    return SimulatedTee(own_package_measurement(tensorflow=tensorflow))
+    return SimulatedTee(measurement)
 
 
 @lru_cache(maxsize=1)
@@ -47,6 +69,18 @@ def simulated_root() -> TrustRoot:
     return SimulatedPki().trust_root
 
 
-def root_for(kind: TeeKind) -> TrustRoot:
-    """The one root that a contract's kind of TEE accepts."""
-    return simulated_root() if kind == "simulated" else INTEL_ROOT
+@lru_cache(maxsize=1)
+def simulated_snp_roots() -> AmdRoots:
+    """The roots that all simulated SNP guests share; their private keys are public."""
+    from coterie.attestation.tee.simulated.snp_vendor import SimulatedAmd
+
+    return SimulatedAmd().roots
+
+
+def root_for(kind: TeeKind) -> AnyRoot:
+    """The one root that a contract's kind of TEE accepts; for SNP, one for each product line."""
+    if kind == "simulated":
+        return simulated_root()
+    if kind == "simulated-snp":
+        return simulated_snp_roots()
+    return AMD_ROOTS if kind == "snp" else INTEL_ROOT

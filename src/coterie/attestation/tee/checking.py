@@ -34,13 +34,18 @@ def checked_quote(data: bytes, report_data: bytes, source: str) -> bytes:
         remedy = "configure the quoting service for ECDSA quotes with an embedded PCK chain"
         raise EnvironmentUnfit.because_of(error, what, remedy) from error
     if quote.report_data != report_data:
-        raise EnvironmentUnfit(
-            f"{source} gave a quote over something else",
-            expected=report_data.hex(),
-            seen=quote.report_data.hex(),
-            remedy="make sure that no other program of this TEE asks for quotes at the same time",
-        )
+        raise over_something_else(source, report_data, quote.report_data)
     return quote.canonical
+
+
+def over_something_else(source: str, report_data: bytes, seen: bytes) -> EnvironmentUnfit:
+    """The error of a TEE whose fresh quote is over other report data."""
+    return EnvironmentUnfit(
+        f"{source} gave a quote over something else",
+        expected=report_data.hex(),
+        seen=seen.hex(),
+        remedy="make sure that no other program of this TEE asks for quotes at the same time",
+    )
 
 
 def partly_taken(source: str, taken: int, remedy: str) -> EnvironmentUnfit:

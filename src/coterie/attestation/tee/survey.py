@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.attestation.tee.gramine import ATTESTATION_FOLDER
-from coterie.attestation.tee.tdx import REPORT_FOLDER
+from coterie.attestation.tee.tsm import REPORT_FOLDER
 from coterie.files import read_bounded
 from coterie.kinds import TeeKind
 
@@ -61,7 +61,13 @@ def survey(
         root: Root of the file tree.
         which: Finds programs.
     """
-    return (_simulated(), _sgx(root, which), _tdx(root))
+    return (
+        _simulated(),
+        _simulated_snp(),
+        _sgx(root, which),
+        _tdx(root),
+        _snp(root),
+    )
 
 
 def _simulated() -> TeeSurvey:
@@ -69,6 +75,14 @@ def _simulated() -> TeeSurvey:
         "simulated",
         "always there; it proves nothing, and its runs are stamped SIMULATED",
         (Finding("simulated TEE", present=True, needed=True, detail="built in"),),
+    )
+
+
+def _simulated_snp() -> TeeSurvey:
+    return TeeSurvey(
+        "simulated-snp",
+        "always there, for contracts with SNP guests; it proves nothing",
+        (Finding("simulated SNP guest", present=True, needed=True, detail="built in"),),
     )
 
 
@@ -122,12 +136,7 @@ def _sgx(root: Path, which: Callable[[str], str | None]) -> TeeSurvey:
 def _tdx(root: Path) -> TeeSurvey:
     flags = _cpu_flags(root)
     guest = "tdx_guest" in flags
-    report = _path(
-        root / REPORT_FOLDER,
-        "kernel interface configfs-tsm",
-        "needs Linux 6.7 with CONFIG_TSM_REPORTS, and configfs mounted on /sys/kernel/config",
-        needed=True,
-    )
+    report = _configfs_tsm(root)
     findings = (
         Finding(
             "TDX guest",
@@ -142,6 +151,38 @@ def _tdx(root: Path) -> TeeSurvey:
         "this machine is a TDX trust domain" if guest else "this machine is no TDX trust domain"
     )
     return TeeSurvey("tdx", summary, findings)
+
+
+def _snp(root: Path) -> TeeSurvey:
+    # The kernel shows the feature to hosts and guests; the device is the guest's alone.
+    flagged = "sev_snp" in _cpu_flags(root)
+    device = _path(
+        root / "dev/sev-guest",
+        "guest device",
+        "load the module sev-guest; a machine that is no SNP guest has none",
+        needed=True,
+    )
+    findings = (
+        Finding(
+            "processor with SNP",
+            present=flagged,
+            needed=False,
+            detail="flag sev_snp" if flagged else "no flag sev_snp (guests' kernels may hide it)",
+        ),
+        device,
+        _configfs_tsm(root),
+    )
+    summary = "this machine is an SNP guest" if device.present else "this machine is no SNP guest"
+    return TeeSurvey("snp", summary, findings)
+
+
+def _configfs_tsm(root: Path) -> Finding:
+    return _path(
+        root / REPORT_FOLDER,
+        "kernel interface configfs-tsm",
+        "needs Linux 6.7 with CONFIG_TSM_REPORTS, and configfs mounted on /sys/kernel/config",
+        needed=True,
+    )
 
 
 def _path(path: Path, name: str, hint: str, *, needed: bool = False) -> Finding:

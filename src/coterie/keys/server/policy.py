@@ -133,8 +133,9 @@ class KeyPolicy:
         if found.party not in contract.party_names:
             raise _invalid(path, f"party {found.party!r}, which is not in the contract")
         trust = found.trust or contract.trust
-        if trust.tee != contract.trust.tee:
-            raise _invalid(path, f"trust.tee {trust.tee!r} under a contract of another kind")
+        if trust.kinds != contract.trust.kinds or trust.tee != contract.trust.tee:
+            seen = f"{trust.tee!r} ({', '.join(sorted(trust.kinds))})"
+            raise _invalid(path, f"trust.tee {seen} under a contract of another kind")
         releases: dict[bytes, Release] = {}
         for entry in found.data:
             key = _key(path, entry.key, found.party)
@@ -164,7 +165,7 @@ class KeyPolicy:
             if node.party == self.party
         }
         anywhere = sorted(
-            role for role, table in tables.items() if table is not None and not table.ppid
+            role for role, table in tables.items() if table is not None and not table.lists_machines
         )
         if self.model != "plain" or not anywhere:
             return ()
@@ -174,7 +175,7 @@ class KeyPolicy:
                 "event": "WARNING",
                 "what": f"whoever starts {self.party}'s node on a machine of his own gets the trained "
                 "model IN THE CLEAR: the policy says plain = true and lists no machine",
-                "expected": f"ppid in {where} of the policy: the machines that are {self.party}'s own",
+                "expected": f"ppid in {where} of the policy, or snp.chip_id: the machines that are {self.party}'s own",
                 "seen": "any platform",
                 "remedy": "list ppid (coterie attest show names a quote's), or name a key under "
                 "[model], which coterie seal-key makes",

@@ -36,6 +36,7 @@ class KeyServer:
         listen: ``HOST:PORT``; with port 0 the system chooses one.
         log: The journal.
         pccs_url: Address of a PCCS; in contracts for real TEEs only.
+        kds_url: Address of AMD's key distribution service; in contracts with SEV-SNP only.
         collateral: Directory of collateral; in contracts for real TEEs only.
         tell: Called with its address, every request, and warnings about the policy, as flat
             strings.
@@ -58,6 +59,7 @@ class KeyServer:
         listen: str,
         log: Path,
         pccs_url: str | None = None,
+        kds_url: str | None = None,
         collateral: Path | None = None,
         tell: Tell = lambda _: None,
         host_clock: Clock = lambda: datetime.now(UTC),
@@ -66,14 +68,18 @@ class KeyServer:
         clock = FlooredClock(host_clock(), clock=host_clock)
         check_party_key(policy.contract, key, policy.party, at=clock())
         check_consent(policy.contract, policy.contract_path, at=clock())
-        tee, own = policy.trust.tee, None
-        if tee == "simulated":
+        own = None
+        if policy.trust.simulated:
             own = own_package_measurement(tensorflow=policy.contract.tensorflow is not None)
         self._trust = RelyingParty(
             contract=policy.contract,
             appraiser=Appraiser(policy.trust, own_measurement=own),
             collateral=collateral_from_options(
-                tee, pccs_url=pccs_url, folder=collateral, observe=clock.observe
+                policy.trust.kinds,
+                pccs_url=pccs_url,
+                kds_url=kds_url,
+                folder=collateral,
+                observe=clock.observe,
             ),
             clock=clock,
         )

@@ -1,0 +1,29 @@
+"""Whether collateral is for a quote's platform family; nothing is verified."""
+
+from __future__ import annotations
+
+from cryptography import x509
+
+from coterie.attestation.authentic import AnyCollateral, AnyQuote
+from coterie.attestation.platforms import Platform, platform_of
+from coterie.attestation.revocation import read_crl
+from coterie.attestation.snp.collateral import SnpCollateral
+from coterie.attestation.snp.quote import SnpQuote
+from coterie.attestation.statements import parse_statement
+
+
+def is_for(collateral: AnyCollateral, quote: AnyQuote) -> bool:
+    """Whether collateral names the platform family, or the root, of a quote.
+
+    Raises:
+        EvidenceRefused: The collateral or the quote is malformed.
+    """
+    if isinstance(quote, SnpQuote):
+        if not isinstance(collateral, SnpCollateral):
+            return False
+        crl = read_crl(collateral.amd_crl, "root_crl")
+        return crl.issuer == x509.load_der_x509_certificate(quote.chain[-1].der).subject
+    platform = platform_of(quote)
+    if isinstance(collateral, SnpCollateral) or not isinstance(platform, Platform):
+        return False
+    return parse_statement(collateral.tcb_info, "tcb_info").fmspc.hex() == platform.fmspc

@@ -16,8 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 
 from coterie.attestation.pem import encode
+from coterie.attestation.snp.products import Tcb
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import TdFields, tdx_quote
+from coterie.attestation.tee.simulated.snp_vendor import GuestFields, SimulatedAmd
 from coterie.errors import StepRefused
 from coterie.keys.server.messages import Grant, KeyRequest, ServerHello
 from coterie.plane.numpy_kernels import NumpyKernels
@@ -55,6 +57,8 @@ from fuzz.targets import (
     QUOTE,
     SERVER,
     SMALL_RUN,
+    SNP_COLLATERAL,
+    SNP_QUOTES,
     SUMS,
     WIDTH,
 )
@@ -66,6 +70,7 @@ def seeds(target: str) -> Iterator[bytes]:
     """Valid and nearly valid inputs of a target."""
     return {
         "quote": _quotes,
+        "snp": _snp,
         "certificate": _certificates,
         "throw-away": _throw_away,
         "connection": _connections,
@@ -96,6 +101,13 @@ def _quotes() -> Iterator[bytes]:
         yield tdx_quote(tdx, body, version=4 if size == 584 else 5)
     for file in sorted(VECTORS.glob("*/quote.bin")):
         yield file.read_bytes()
+
+
+def _snp() -> Iterator[bytes]:
+    yield from SNP_QUOTES
+    turin = SimulatedAmd(product="Turin", key="vlek", tcb=Tcb(1, 1, 4, 71, fmc=1))
+    for version in (2, 3, 5):
+        yield turin.evidence(GuestFields(b"\3" * 48, version=version, platform_info=1))
 
 
 def _certificates() -> Iterator[bytes]:
@@ -186,6 +198,7 @@ def _messages() -> Iterator[bytes]:
 
 def _collateral() -> Iterator[bytes]:
     yield COLLATERAL.to_json().encode()
+    yield SNP_COLLATERAL.to_json().encode()
     yield SimulatedPki(tee="TDX").collateral(AT).to_json().encode()
     for file in sorted(VECTORS.glob("*/collateral.json")):
         yield file.read_bytes()

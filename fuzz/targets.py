@@ -9,25 +9,29 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import get_args
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from coterie.attestation.appraiser import assess
 from coterie.attestation.collateral import Collateral
-from coterie.attestation.evidence import kind_of
+from coterie.attestation.evidence import kind_of, read_collateral
 from coterie.attestation.freshness import freshness, newest
 from coterie.attestation.pccs import Answer, PccsCollateral
 from coterie.attestation.platforms import platform_of
 from coterie.attestation.quote import parse_quote
+from coterie.attestation.snp.quote import parse_snp_quote, read_table
 from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
+from coterie.attestation.tee.simulated.snp_vendor import GuestFields, SimulatedAmd
 from coterie.contract import Contract, parse_contract
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed, MessageRefused
 from coterie.keys.server import messages as key_messages
+from coterie.kinds import SigningKey, TeeKind
 from coterie.plane.choice import choice, computing_with
 from coterie.plane.numpy_kernels import NumpyKernels
 from coterie.plane.packing import unpack_differences, unpack_zeros
@@ -72,6 +76,11 @@ PKI = SimulatedPki()
 QUOTE = sgx_quote(PKI, EnclaveFields(mrenclave=bytes(range(32))))
 PARSED = parse_quote(QUOTE)
 COLLATERAL = PKI.collateral(AT)
+AMD = SimulatedAmd()
+SNP_QUOTES = tuple(
+    replace(AMD, key=key).evidence(GuestFields(bytes(range(48)))) for key in get_args(SigningKey)
+)
+SNP_COLLATERAL = AMD.collateral(AT)
 SERVER = ThrowAwayIdentity.create(AT)
 CHAIN_HEADERS = (
     "tcb-info-issuer-chain",
@@ -148,6 +157,23 @@ def quote(data: bytes) -> None:
     verdict = assess(data, COLLATERAL, kind=kind, root=root_for(kind), policies=(), at=AT).verdict
     # The report of an accepted quote is signed, so only the seed's can be.
     assert verdict is None or parsed.canonical[:432] == QUOTE[:432]
+
+
+def snp(data: bytes) -> None:
+    """SNP evidence and a host's table of certificates: parsed strictly, and judged if it parses."""
+    with suppress(EvidenceRefused):
+        read_table(data)
+    try:
+        parsed = parse_snp_quote(data)
+    except EvidenceRefused:
+        return
+    assert parsed.canonical == data
+    with suppress(EvidenceRefused):
+        platform_of(parsed)
+    kind = kind_of(parsed)
+    outcome = assess(data, SNP_COLLATERAL, kind=kind, root=root_for(kind), policies=(), at=AT)
+    # Everything in it is signed, or has one encoding.
+    assert outcome.verdict is None or data in SNP_QUOTES
 
 
 def certificate(data: bytes) -> None:
@@ -259,16 +285,22 @@ def messages(data: bytes) -> None:
 def collateral(data: bytes) -> None:
     """Collateral in JSON, as a peer staples it: read, dated, joined, judged."""
     try:
-        found = Collateral.from_json(data)
+        found = read_collateral(data)
         freshness(found)
         newest(COLLATERAL, found)
         newest(found, COLLATERAL)
     except EvidenceRefused:
         return
-    verdict = assess(
-        QUOTE, found, kind="simulated", root=PKI.trust_root, policies=(), at=AT
-    ).verdict
-    assert verdict is None or found.tcb_info == COLLATERAL.tcb_info
+    of_kinds: tuple[tuple[bytes, TeeKind], ...] = (
+        (QUOTE, "simulated"),
+        (SNP_QUOTES[0], "simulated-snp"),
+    )
+    for quote_bytes, kind in of_kinds:
+        outcome = assess(quote_bytes, found, kind=kind, root=root_for(kind), policies=(), at=AT)
+        if outcome.verdict is not None:
+            assert found == SNP_COLLATERAL or (
+                isinstance(found, Collateral) and found.tcb_info == COLLATERAL.tcb_info
+            )
 
 
 def calls(data: bytes) -> None:
@@ -413,7 +445,7 @@ class _Same:
 def _judge(quote_bytes: bytes, _: bytes, stapled: bytes) -> None:
     parse_quote(quote_bytes)
     if stapled:
-        Collateral.from_json(stapled)
+        read_collateral(stapled)
 
 
 def _inputs() -> SessionInputs:
@@ -447,6 +479,7 @@ class Target:
 
 TARGETS = {
     "quote": Target(quote, 1 << 14),
+    "snp": Target(snp, 1 << 14),
     "certificate": Target(certificate, 1 << 14),
     "throw-away": Target(throw_away, 1 << 11),
     "connection": Target(connection, 1 << 14),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from coterie.attestation.tee.simulated.snp_vendor import GuestFields, SimulatedAmd
 from coterie.contract import Contract, contract_digest, load_contract
 from tests.cli.conftest import Run
 
@@ -76,6 +77,33 @@ def test_a_contract_for_sgx_names_keys_and_reference_values(run: Run, tmp_path: 
     table = contract.trust.roles.ps
     assert table is not None
     assert (table.mrenclave, table.minimum_tcb_evaluation_number) == ((MRENCLAVE,), 17)
+
+
+@pytest.mark.parametrize("vendor", [SimulatedAmd(), SimulatedAmd(key="vlek")])
+def test_a_contract_for_snp_takes_all_from_evidence(
+    run: Run, tmp_path: Path, vendor: SimulatedAmd
+) -> None:
+    file = tmp_path / "evidence.bin"
+    file.write_bytes(vendor.evidence(GuestFields(b"\x33" * 48)))
+    parties = ("--operator", f"op={KEY}", "--party", f"acme={KEY}", "--party", f"bolt={KEY}")
+    options = ("--tee", "snp", "--evidence", str(file), *parties, "--yes")
+    trust = drafted(run, tmp_path / "c.toml", *options).trust
+    assert trust.kinds == {"snp"}
+    table = trust.roles.worker
+    assert table is not None
+    assert table.snp is not None
+    assert table.snp.launch_measurement == ("33" * 48,)
+    assert (table.snp.vmpl, table.snp.signing_key) == ((0,), (vendor.key,))
+    assert table.snp.csp_id == ((vendor.csp_id,) if vendor.key == "vlek" else ())
+    floor = table.snp.minimum_tcb.milan
+    assert floor is not None
+    assert vars(floor) == {part: getattr(vendor.tcb, part) for part in vars(floor)}
+
+
+def test_a_contract_for_simulated_guests(run: Run, tmp_path: Path) -> None:
+    contract = drafted(run, tmp_path / "c.toml", "--tee", "simulated-snp", "--yes")
+    assert contract.trust.stamp == "SIMULATED"
+    assert contract.trust.kinds == {"simulated-snp"}
 
 
 def test_a_summary_names_the_next_step(run: Run, tmp_path: Path) -> None:
@@ -196,7 +224,7 @@ def test_questions_are_asked_on_a_terminal_and_wrong_answers_again(tmp_path: Pat
     terminal.answer("rows of data", "many")
     terminal.answer("'many' is no positive number", "2,000,000")
     terminal.answer("Lines between the machines (fast, thin)", "")
-    terminal.answer("TEE (simulated, sgx, tdx)", "sgx")
+    terminal.answer("TEE (simulated, sgx, tdx, snp, simulated-snp)", "sgx")
     terminal.answer("Accepted MRENCLAVE", MRENCLAVE)
     terminal.answer("TCB evaluation data number", "17")
     for party in ("operator", "acme", "bolt", "corn"):

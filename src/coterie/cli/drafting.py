@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from coterie.kinds import Lines, Mode, TeeKind
+from coterie.kinds import OF_SNP, SIMULATED, Lines, Mode, TeeKind
 from coterie.text import printable
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class Draft:
         local_steps: Batches between two exchanges; more than one follow docs/learning.md's recipe.
         epochs: Passes over the data.
         reference: Reference values: names of keys of ``[trust.roles.ROLE]``, and the accepted hex
-            values of each; none for the simulated TEE.
+            values of each; none for simulated TEEs. For ``snp``, those of ``[trust.roles.ROLE.snp]``.
+        floors: For ``snp``, the patch levels below which no platform is accepted, by product line.
         minimum_evaluation: Oldest accepted collateral; real TEEs only.
         columns: Columns of a party's own file; Criteo's if absent.
     """
@@ -54,6 +55,7 @@ class Draft:
     local_steps: int = 1
     epochs: int = 1
     reference: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    floors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     minimum_evaluation: int | None = None
     columns: ProposedColumns | None = None
 
@@ -106,7 +108,7 @@ def _head(draft: Draft) -> list[str]:
         f"mode = {_text(draft.mode)}",
         "",
     ]
-    if draft.tee == "simulated" and not draft.keys:
+    if draft.tee in SIMULATED and not draft.keys:
         lines += [
             "# Parties without a key are for the simulated TEE only: `coterie run` makes temporary",
             '# keys. `coterie contract keygen` makes a real one; it goes here as key = "ed25519:...".',
@@ -230,9 +232,14 @@ _LOCAL = [
 
 
 def _trust(draft: Draft) -> list[str]:
-    if draft.tee == "simulated":
+    within: list[str] = []
+    if draft.tee in SIMULATED:
         lines = ["# The simulated TEE proves nothing: it is for trying things out."]
         values = ['measurement = "own"  # the same package as the node itself runs']
+    elif draft.tee == "snp":
+        lines = ["# Only what is listed is accepted. Every party checks these values itself."]
+        values = []
+        within = [*_snp(draft)]
     else:
         lines = ["# Only what is listed is accepted. Every party checks these values itself."]
         values = [
@@ -240,12 +247,27 @@ def _trust(draft: Draft) -> list[str]:
             for name, accepted in draft.reference.items()
         ]
         values.append(f"minimum_tcb_evaluation_number = {draft.minimum_evaluation}")
-    values.append('accepted_tcb_statuses = ["UpToDate"]')
+    if draft.tee not in OF_SNP:
+        values.append('accepted_tcb_statuses = ["UpToDate"]')
     lines += ["[trust]", f"tee = {_text(draft.tee)}"]
     roles = ("ps", "worker") if draft.mode == "hfl" else ("ps", "worker", "chief")
     for role in roles:
         lines += ["", f"[trust.roles.{role}]", *values]
+        lines += [line.replace("ROLE", role) for line in within]
     return [*lines, ""]
+
+
+def _snp(draft: Draft) -> Iterator[str]:
+    yield "[trust.roles.ROLE.snp]"
+    for name, accepted in draft.reference.items():
+        plain = name == "vmpl"
+        yield f"{name} = [{', '.join(accepted if plain else map(_text, accepted))}]"
+    yield ""
+    yield "# Below these patch levels no platform is accepted: raise them by AMD's security bulletins."
+    yield "[trust.roles.ROLE.snp.minimum_tcb]"
+    for product, levels in draft.floors.items():
+        parts = ", ".join(f"{part} = {level}" for part, level in levels.items())
+        yield f"{product} = {{ {parts} }}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.markup import escape
@@ -15,8 +15,11 @@ from coterie.cli.drafting import TDX_VALUES, Draft, draft_contract, sizes_for
 from coterie.cli.options import AsJson
 from coterie.cli.questions import Questions
 from coterie.errors import OutputInUse, UsageError
-from coterie.kinds import Lines, Mode, TeeKind
+from coterie.kinds import SIMULATED, Lines, Mode, TeeKind
 from coterie.text import printable
+
+if TYPE_CHECKING:
+    from coterie.attestation.snp.quote import SnpQuote
 
 _KEY = "Public key of {}, ed25519:... (`coterie contract keygen` prints it)"
 
@@ -82,7 +85,7 @@ def init(
         typer.Option(
             metavar="FILE",
             help="Take the reference values from this quote or certificate, which you have appraised "
-            "(`coterie attest verify`); sgx and tdx.",
+            "(`coterie attest verify`); sgx, tdx and snp.",
             exists=True,
             dir_okay=False,
         ),
@@ -137,7 +140,8 @@ def init(
     kind: TeeKind = tee or ask.choice("tee", "TEE", get_args(TeeKind), "simulated")
     table_rows, batch, local_steps = sizes_for(about, between)
     reference: dict[str, tuple[str, ...]] = {}
-    if kind == "simulated":
+    floors: dict[str, Mapping[str, int]] = {}
+    if kind in SIMULATED:
         for option, value in (
             ("--mrenclave", mrenclave),
             ("--evidence", evidence),
@@ -145,9 +149,17 @@ def init(
         ):
             _refuse(option, value, "the simulated TEE has no reference values")
     else:
-        reference = _reference(ask, kind, mrenclave or [], evidence)
-        question = "Oldest accepted TCB evaluation data number"
-        minimum_evaluation = minimum_evaluation or ask.number("minimum-evaluation", question, None)
+        if kind == "snp":
+            _refuse("--mrenclave", mrenclave, "it is for sgx")
+            _refuse("--minimum-evaluation", minimum_evaluation, "AMD numbers no TCB recoveries")
+            file = evidence or Path(ask.text("evidence", "File with a report of the guest", None))
+            reference, floors = _of_a_guest(file)
+        else:
+            reference = _reference(ask, kind, mrenclave or [], evidence)
+            question = "Oldest accepted TCB evaluation data number"
+            minimum_evaluation = minimum_evaluation or ask.number(
+                "minimum-evaluation", question, None
+            )
         for one in dict.fromkeys((running, *owners)):
             option = "operator" if one == running and one not in owners else "party"
             keys[one] = keys.get(one) or ask.text(option, _KEY.format(one), None)
@@ -164,6 +176,7 @@ def init(
         local_steps=local_steps,
         epochs=epochs,
         reference=reference,
+        floors=floors,
         minimum_evaluation=minimum_evaluation,
         columns=columns,
     )
@@ -281,6 +294,47 @@ def _reference(
     if not values:
         values = ask.text("mrenclave", "Accepted MRENCLAVE, hex", None).lower().split()
     return {"mrenclave": tuple(dict.fromkeys(values))}
+
+
+def _of_a_guest(
+    file: Path,
+) -> tuple[dict[str, tuple[str, ...]], dict[str, Mapping[str, int]]]:
+    """The reference values and the committed TCB in SNP evidence, without appraisal."""
+    from coterie.attestation.policy import measurements
+    from coterie.attestation.snp.products import PARTS, PRODUCTS
+    from coterie.attestation.snp.quote import is_snp, parse_snp_quote
+    from coterie.cli.evidence_files import read_evidence
+
+    if not file.is_file():
+        raise UsageError(f"there is no file {file}", expected="evidence of an SNP guest")
+    data = read_evidence(file).quote
+    if not is_snp(data):
+        raise UsageError(f"{file} is evidence of another TEE", expected="snp", seen="a DCAP quote")
+    quote = parse_snp_quote(data)
+    names = [name for name in PRODUCTS if quote.chain[1].common_name.endswith(f"-{name}")]
+    tcb = PRODUCTS[names[0]].tcb(quote.report.committed_tcb) if names else None
+    if tcb is None:
+        raise UsageError(
+            f"{file} is evidence of a product line that is not known",
+            expected=" or ".join(PRODUCTS),
+            seen=quote.chain[1].common_name or "no name",
+        )
+    found = dict(measurements(quote.report))
+    levels = {part: getattr(tcb, part) for part in PARTS if getattr(tcb, part) is not None}
+    keys = ("launch_measurement", "guest_policy", "vmpl", "signing_key")
+    reference: dict[str, tuple[str, ...]] = {name: (found[name],) for name in keys}
+    csp_id = _cloud(quote)
+    if csp_id is not None:
+        reference["csp_id"] = (csp_id,)
+    return reference, {names[0].lower(): levels}
+
+
+def _cloud(quote: SnpQuote) -> str | None:
+    """The cloud provider in a VLEK's certificate; None in a VCEK's."""
+    from coterie.attestation.snp.endorsement import CSP_ID
+
+    value = dict(quote.chain[0].extensions).get(CSP_ID)
+    return None if value is None else value[2:].decode("ascii", "replace")
 
 
 def _measured(file: Path, kind: TeeKind) -> Mapping[str, str]:

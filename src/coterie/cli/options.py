@@ -37,7 +37,8 @@ PccsUrl = Annotated[
 KdsUrl = Annotated[
     str | None,
     typer.Option(
-        help="AMD's key distribution service, or a cache of it, https (contracts with SNP only)."
+        metavar="URL",
+        help="AMD's key distribution service, or a cache of it, https (contracts with SNP only).",
     ),
 ]
 CollateralFolder = Annotated[

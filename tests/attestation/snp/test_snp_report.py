@@ -215,12 +215,13 @@ def test_every_bit_of_evidence_counts(sampled: Sampled) -> None:
 
 @pytest.mark.sampled
 def test_every_bit_of_collateral_counts(sampled: Sampled) -> None:
-    crl, roots = HONEST.issue(ISSUED).amd_crl, simulated_snp_roots()
+    honest, roots = HONEST.issue(ISSUED), simulated_snp_roots()
+    crl = honest.amd_crl
     accepted = []
     for byte, bit in sampled(((byte, bit) for byte in range(len(crl)) for bit in range(8)), 41):
         changed = bytearray(crl)
         changed[byte] ^= 1 << bit
-        collateral = replace(HONEST.issue(ISSUED), amd_crl=bytes(changed))
+        collateral = replace(honest, amd_crl=bytes(changed))
         outcome = assess(EVIDENCE, collateral, kind="simulated-snp", root=roots, policies=(), at=AT)
         if outcome.verdict is not None:
             accepted.append((byte, bit))

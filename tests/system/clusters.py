@@ -87,12 +87,17 @@ class ClusterNode:
         """Reads what it prints until the program's line with a text comes."""
         return self._until(f"a line with {text!r}", text, events=False)
 
-    def said(self) -> list[str]:
-        """What it prints until its end, and was not read yet; then what it wrote to standard error."""
+    def rest(self) -> list[str]:
+        """What it prints until its end, and was not read yet."""
         until, found = time.monotonic() + SECONDS, []
         while (line := self._next(until, "its end")) is not None:
             found.append(line)
-        return [*found, *self.errors()]
+        self.process.wait(SECONDS)
+        return found
+
+    def said(self) -> list[str]:
+        """The same, and what it wrote to standard error behind it."""
+        return [*self.rest(), *self.errors()]
 
     def errors(self) -> list[str]:
         """What it has written to standard error until its end."""

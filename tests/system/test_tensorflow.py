@@ -262,7 +262,7 @@ def test_keys_are_renewed_while_a_program_trains(make_cluster: Callable[..., Clu
         cluster.start(name, "75")
     attested: list[str] = []
     said: list[str] = []
-    for line in chief.said():
+    for line in chief.rest():
         if '"event": "Attested"' in line:
             attested.append(json.loads(line)["peer"])
         elif '"event"' not in line:

@@ -114,6 +114,8 @@ def _crl_signature_holds(der: bytes, issuer: x509.Certificate) -> bool:
     if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
         return False
     try:
-        return x509.load_der_x509_crl(der).is_signature_valid(key)
+        crl = x509.load_der_x509_crl(der)
+        # One encoding of the signature: its first octet counts unused bits (X.690, 8.6.2.2).
+        return der.endswith(b"\0" + crl.signature) and crl.is_signature_valid(key)
     except UNREADABLE:
         return False

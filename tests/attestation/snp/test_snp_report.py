@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -30,7 +31,7 @@ from coterie.attestation.snp.report import parse_report
 from coterie.attestation.tee.by_kind import simulated_snp_roots
 from coterie.errors import EvidenceRefused
 from tests.attestation.conftest import Sampled
-from tests.attestation.snp.forgeries import AT, GUEST, HONEST, ISSUED, put
+from tests.attestation.snp.forgeries import AT, GUEST, HONEST, ISSUED, Row, check_refusal, put
 
 REPORTS = {
     version: HONEST.report(replace(GUEST, version=version, platform_info=0x1F))
@@ -211,6 +212,20 @@ def test_every_bit_of_evidence_counts(sampled: Sampled) -> None:
         if judged(bytes(changed)).verdict is not None:
             accepted.append((byte, bit))
     assert accepted == []
+
+
+def test_a_list_whose_signature_claims_unused_bits_is_refused() -> None:
+    """That octet is not signed, and the library reads over it where the bits happen to be zero."""
+    lists = (HONEST.issue(ISSUED - hours * timedelta(hours=1)) for hours in range(400))
+    honest = next(one for one in lists if not one.amd_crl[-1] & 1)
+    changed = put(len(honest.amd_crl) - 513, b"\1")(honest.amd_crl)
+    check_refusal(
+        Row(
+            "root_crl_issuer",
+            "one unused bit",
+            collateral=lambda _: replace(honest, amd_crl=changed),
+        )
+    )
 
 
 @pytest.mark.sampled

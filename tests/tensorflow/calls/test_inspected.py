@@ -268,6 +268,7 @@ def copies_of(inode: int) -> int:
     return links.count(f"socket:[{inode}]")
 
 
+@pytest.mark.system
 def test_a_forked_child_has_no_copy_of_the_peers_socket() -> None:
     with between() as ends:
         inode = os.fstat(ends.way_out.fileno()).st_ino

@@ -20,7 +20,7 @@ _dcap = Of(
 )
 _freshness = Of("attestation/freshness.py", "attestation/test_collateral.py")
 _clock = Of("attestation/clock.py", "attestation/test_clock.py")
-_evidence = Of("attestation/evidence.py", "attestation/test_vetted.py")
+_authentic = Of("attestation/authentic.py", "attestation/test_vetted.py")
 _source = Of(
     "attestation/collateral_source.py",
     "attestation/test_vetted.py",
@@ -29,13 +29,13 @@ _source = Of(
 _by_kind = Of("attestation/tee/by_kind.py", "attestation/test_simulated.py")
 
 MUTATIONS = (
-    _evidence(
+    _authentic(
         "anothers-evidence",
         "found.quote is quote and found.at == at",
         "found.at == at",
         "one node's verdict is another's",
     ),
-    _evidence(
+    _authentic(
         "evidence-of-another-moment",
         "found.quote is quote and found.at == at",
         "found.quote is quote",
@@ -133,8 +133,8 @@ MUTATIONS = (
     ),
     _platform(
         "platform-for-family",
-        'seen = (evidence.platform.fmspc if self.field == "fmspc" else evidence.platform.ppid).hex()',
-        "seen = evidence.platform.fmspc.hex()",
+        "seen = evidence.platform.family if family else evidence.platform.identifier",
+        "seen = evidence.platform.family",
         "platform ids are never compared",
     ),
     _platform(
@@ -300,14 +300,14 @@ MUTATIONS = (
     ),
     _by_kind(
         "intels-root-for-all",
-        'return simulated_root() if kind == "simulated" else INTEL_ROOT',
-        "return INTEL_ROOT",
+        '    if kind == "simulated":\n        return simulated_root()\n',
+        "",
         "simulated runs do not start",
     ),
     _by_kind(
         "simulated-root-for-all",
-        'return simulated_root() if kind == "simulated" else INTEL_ROOT',
-        "return simulated_root()",
+        'return AMD_ROOTS if kind == "snp" else INTEL_ROOT',
+        'return AMD_ROOTS if kind == "snp" else simulated_root()',
         "anybody makes evidence for a contract that demands SGX",
     ),
 )

@@ -123,8 +123,8 @@ MUTATIONS = (
     ),
     _policy(
         "another-kind-of-tee",
-        "if trust.tee != contract.trust.tee:",
-        "if not trust.tee:",
+        "if trust.kinds != contract.trust.kinds or trust.tee != contract.trust.tee:",
+        "if not trust.kinds:",
         "a policy's simulated section stands under a contract for real TEEs",
     ),
     _policy(

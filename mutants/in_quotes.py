@@ -211,8 +211,8 @@ MUTATIONS = (
     ),
     _collateral(
         "other-fields-ignored",
-        "if unknown := value.keys() - names:",
-        "if unknown := names - names:",
+        "if unknown := values.keys() - names:",
+        "if unknown := names - values.keys():",
         "what is not known is skipped",
     ),
 )

@@ -234,7 +234,7 @@ MUTATIONS = (
     ),
     _trust(
         "another-tee",
-        "if tee.kind != contract.trust.tee:",
+        "if tee.kind != wanted:",
         "if not tee.kind:",
         "a simulated node starts under a contract for real TEEs",
     ),

@@ -310,4 +310,16 @@ MUTATIONS = (
         'return AMD_ROOTS if kind == "snp" else simulated_root()',
         "anybody makes evidence for a contract that demands SGX",
     ),
+    _by_kind(
+        "simulated-amd-for-all",
+        'return AMD_ROOTS if kind == "snp" else INTEL_ROOT',
+        'return simulated_snp_roots() if kind == "snp" else INTEL_ROOT',
+        "anybody makes evidence for a contract that demands SEV-SNP",
+    ),
+    _by_kind(
+        "amds-roots-for-all",
+        "        return simulated_snp_roots()\n",
+        "        return AMD_ROOTS\n",
+        "simulated runs of guests do not start",
+    ),
 )

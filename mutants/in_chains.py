@@ -16,7 +16,11 @@ _revocation = Of(
     "attestation/test_chains.py",
     "attestation/test_refused_revocation.py",
 )
-_evidence = Of("attestation/evidence.py", "attestation/test_evidence.py")
+_evidence = Of(
+    "attestation/evidence.py",
+    "attestation/test_evidence.py",
+    "attestation/test_refused_attributes.py",
+)
 _dcap = Of(
     "attestation/dcap_evidence.py",
     "attestation/test_evidence.py",
@@ -160,6 +164,12 @@ MUTATIONS = (
         'return der.endswith(b"\\0" + crl.signature) and crl.is_signature_valid(key)',
         'return der.endswith(b"\\0" + crl.signature)',
         "a forged list revokes nobody",
+    ),
+    _revocation(
+        "crl-spelled-twice",
+        'return der.endswith(b"\\0" + crl.signature) and crl.is_signature_valid(key)',
+        "return crl.is_signature_valid(key)",
+        "one list has several encodings",
     ),
     _revocation(
         "crl-stale",

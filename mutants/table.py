@@ -14,6 +14,8 @@ from mutants.in_ratls_session import MUTATIONS as SESSION
 from mutants.in_schedules import MUTATIONS as SCHEDULES
 from mutants.in_sealed_files import MUTATIONS as SEALING
 from mutants.in_segments import MUTATIONS as SEGMENTS
+from mutants.in_snp import MUTATIONS as SNP
+from mutants.in_snp_policies import MUTATIONS as SNP_POLICIES
 from mutants.in_start import MUTATIONS as START
 from mutants.in_tensorflow_calls import MUTATIONS as TENSORFLOW_CALLS
 from mutants.in_training import MUTATIONS as TRAINING
@@ -31,6 +33,8 @@ TABLE = (
     *QUOTES,
     *CHAINS,
     *ATTESTATION,
+    *SNP,
+    *SNP_POLICIES,
     *KEYSERVER,
     *SEALING,
     *METRICS,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
 
 from tests.attestation.forgeries import AT, HONEST, ISSUED, STRANGER, Row, check_refusal, title
 
@@ -68,3 +69,18 @@ REVOCATION = [
 @pytest.mark.parametrize("row", REVOCATION, ids=title)
 def test_is_refused_by_name(row: Row) -> None:
     check_refusal(row)
+
+
+def test_a_list_whose_signature_claims_unused_bits_is_refused() -> None:
+    """That octet is not signed, and the library reads over it where the bits happen to be zero."""
+    lists = (HONEST.crl("root", ISSUED - hours * timedelta(hours=1)) for hours in range(400))
+    honest = next(one for one in lists if not one[-1] & 1)
+    changed = bytearray(honest)
+    changed[-len(x509.load_der_x509_crl(honest).signature) - 1] = 1
+    check_refusal(
+        Row(
+            "root_crl_issuer",
+            "one unused bit",
+            collateral=lambda c: replace(c, root_ca_crl=bytes(changed)),
+        )
+    )

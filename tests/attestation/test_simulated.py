@@ -16,7 +16,13 @@ from coterie.attestation.collateral_source import SimulatedCollateral
 from coterie.attestation.measurement import own_package_measurement, package_measurement
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.roots import INTEL_ROOT
-from coterie.attestation.tee.by_kind import open_tee, root_for, simulated_root
+from coterie.attestation.snp.roots import AMD_ROOTS
+from coterie.attestation.tee.by_kind import (
+    open_tee,
+    root_for,
+    simulated_root,
+    simulated_snp_roots,
+)
 from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
 from coterie.contract.trust import RolesTrust, RoleTrust, TrustSection
 from coterie.errors import EnvironmentUnfit, EvidenceRefused
@@ -36,6 +42,8 @@ def test_every_machine_derives_the_same_root() -> None:
     assert root_for("simulated") is simulated_root()
     assert root_for("sgx") is INTEL_ROOT
     assert root_for("tdx") is INTEL_ROOT
+    assert root_for("snp") is AMD_ROOTS
+    assert root_for("simulated-snp") is simulated_snp_roots()
 
 
 def test_quotes_and_collateral_are_reproducible() -> None:

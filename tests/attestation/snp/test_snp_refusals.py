@@ -35,7 +35,7 @@ from coterie.attestation.snp.roots import AMD_ROOTS
 from coterie.attestation.tee.by_kind import root_for, simulated_snp_roots
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
-from coterie.attestation.tee.simulated.snp_vendor import GuestFields, SimulatedAmd
+from coterie.attestation.tee.simulated.snp_vendor import GuestFields, Member, SimulatedAmd
 from tests.attestation.snp.forgeries import (
     AT,
     GUEST,
@@ -113,6 +113,7 @@ CHAINS = [
         vendor=replace(HONEST, root_name="Coterie Simulated ARK-Genoa"),
     ),
     Row("vek_chain_role", "a CA that is none", vendor=replace(HONEST, ca_is_ca=False)),
+    Row("vek_chain_role", "a signing key that is a CA", vendor=vcek("2.5.29.19", b"0\3\1\1\xff")),
     Row("vek_chain_role", "another organization", vendor=replace(HONEST, organization="x")),
     Row(
         "vek_chain_signature",
@@ -131,6 +132,20 @@ CHAINS = [
             "vcek",
             (HONEST.chain[0], STRANGER.chain[1], HONEST.chain[2]),
         ),
+    ),
+    Row(
+        "vek_chain_signature",
+        "a signing key that names another issuer",
+        quote=lambda _: encode_snp_quote(
+            HONEST.report(GUEST),
+            "vcek",
+            (replace(HONEST, ca_name="x").chain[0], *HONEST.chain[1:]),
+        ),
+    ),
+    Row(
+        "vek_chain_signature",
+        "a root that did not sign itself so",
+        quote=lambda quote: quote[:-1] + bytes((quote[-1] ^ 1,)),
     ),
     *(
         Row(
@@ -239,6 +254,12 @@ POLICY = [
     Row("committed_tcb", "Turin, an old fmc", vendor=TURIN, policies=(TcbFrom((("Turin", replace(TURIN.tcb, fmc=2)),)),)),
     Row("committed_tcb", "Turin, a floor without fmc", vendor=TURIN, policies=(TcbFrom((("Turin", replace(TURIN.tcb, fmc=None)),)),)),
     Row("firmware", "old firmware", policies=(FirmwareFrom(Firmware(1, 55, 41)),)),
+    Row(
+        "firmware",
+        "new firmware that may go back",
+        guest=replace(GUEST, firmware=((1, 55, 41), (1, 55, 40))),
+        policies=(FirmwareFrom(Firmware(1, 55, 41)),),
+    ),
     *(
         Row(
             f"platform_{name}",
@@ -284,6 +305,39 @@ class _Reserved(SimulatedAmd):
 
     def _body(self, fields: GuestFields) -> bytes:
         return put(0x1E2, b"\1")(super()._body(fields))
+
+
+class _WeakCa(SimulatedAmd):
+    """A vendor whose authorities may not sign certificates."""
+
+    def _authority(self, member: Member) -> list[dict[str, object]]:
+        constraints, usage = super()._authority(member)
+        return [constraints, usage | {"extn_value": {"digital_signature"}}]
+
+
+def test_a_ca_that_may_not_sign_certificates_is_refused() -> None:
+    check_refusal(Row("vek_chain_role", "another key usage", vendor=_WeakCa()))
+
+
+class _Repeating(SimulatedAmd):
+    """A vendor whose certificates of signing keys have an extension twice."""
+
+    def _platform(self) -> list[dict[str, object]]:
+        found = super()._platform()
+        return [*found, found[0]]
+
+
+class _Demanding(SimulatedAmd):
+    """A vendor whose certificates of signing keys have a critical extension that nobody knows."""
+
+    def _platform(self) -> list[dict[str, object]]:
+        first, *rest = super()._platform()
+        return [first | {"critical": True}, *rest]
+
+
+@pytest.mark.parametrize("vendor", [_Repeating(), _Demanding()], ids=["twice", "critical"])
+def test_an_extension_that_may_have_another_meaning_is_refused(vendor: SimulatedAmd) -> None:
+    check_refusal(Row("quote_format", "an extension of another meaning", vendor=vendor))
 
 
 def test_every_check_has_a_row() -> None:
@@ -332,6 +386,34 @@ def test_honest_evidence_passes_all_checks(vendor: SimulatedAmd, version: int) -
     assert outcome.verdict.expiry == ISSUED + timedelta(days=30)
     names = tuple(check.name for check in outcome.checks)
     assert names[: len(check_names("simulated-snp"))] == check_names("simulated-snp")
+
+
+@pytest.mark.parametrize("member", ["leaf", "ca", "root"])
+def test_it_is_good_until_the_first_certificate_ends(member: Member) -> None:
+    end = AT + timedelta(days=1)
+    vendor = replace(HONEST, spans=((member, (PAST[0], end)),))
+    verdict = Row("", "", vendor=vendor).assess().verdict
+    assert verdict is not None
+    assert verdict.expiry == end
+
+
+@pytest.mark.parametrize(
+    ("name", "info"),
+    [
+        ("smt_disabled", 0b1111_1110),
+        ("tsme_enabled", 0b0000_0010),
+        ("ecc_enabled", 0b0000_0100),
+        ("rapl_disabled", 0b0000_1000),
+        ("ciphertext_hiding", 0b0001_0000),
+        ("alias_check_complete", 0b0010_0000),
+    ],
+)
+def test_a_property_of_the_platform_is_read_of_its_own_bit(name: str, info: int) -> None:
+    """By PLATFORM_INFO of AMD's specification, not by the table of the code."""
+    guest = replace(GUEST, version=5, platform_info=info & 0b1011_1111)
+    assert Row("", "", guest=guest, policies=(PlatformHas(name),)).assess().refusal is None
+    others = replace(guest, platform_info=~info & 0b1011_1111)
+    check_refusal(Row(f"platform_{name}", "", guest=others, policies=(PlatformHas(name),)))
 
 
 @pytest.mark.parametrize("chip", [HONEST.chip_id, b"\x04\x40" + HONEST.chip_id])

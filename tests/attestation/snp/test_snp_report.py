@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from coterie.attestation.appraiser import Appraisal, assess
 from coterie.attestation.evidence import parse_evidence
+from coterie.attestation.snp.certificates import PSS_SHA384, read_certificate
+from coterie.attestation.snp.policies import snp_measurements
 from coterie.attestation.snp.products import PRODUCTS, Tcb
 from coterie.attestation.snp.quote import (
     CA,
@@ -29,9 +31,21 @@ from coterie.attestation.snp.quote import (
 )
 from coterie.attestation.snp.report import parse_report
 from coterie.attestation.tee.by_kind import simulated_snp_roots
+from coterie.attestation.tee.simulated.snp_vendor import GuestFields
 from coterie.errors import EvidenceRefused
 from tests.attestation.conftest import Sampled
-from tests.attestation.snp.forgeries import AT, GUEST, HONEST, ISSUED, Row, check_refusal, put
+from tests.attestation.snp.forgeries import (
+    AT,
+    GUEST,
+    HONEST,
+    ISSUED,
+    Row,
+    check_refusal,
+    put,
+)
+from tests.attestation.snp.forgeries import (
+    VLEK as VLEKS,
+)
 
 REPORTS = {
     version: HONEST.report(replace(GUEST, version=version, platform_info=0x1F))
@@ -105,6 +119,34 @@ def test_what_a_version_has_is_read() -> None:
     assert str(newer.current_firmware) == "1.55.40"
 
 
+def test_what_a_report_says_of_the_guest_has_names() -> None:
+    guest = GuestFields(
+        measurement=b"\1" * 48,
+        policy=0x3001F,
+        vmpl=2,
+        guest_svn=3,
+        family_id=b"\4" * 16,
+        image_id=b"\5" * 16,
+        id_key_digest=b"\6" * 48,
+        author_key_digest=b"\7" * 48,
+        host_data=b"\x08" * 32,
+        report_id=b"\x09" * 32,
+    )
+    assert snp_measurements(parse_report(VLEKS.report(guest))) == (
+        ("launch_measurement", "01" * 48),
+        ("guest_policy", "000000000003001f"),
+        ("vmpl", "2"),
+        ("guest_svn", "3"),
+        ("family_id", "04" * 16),
+        ("image_id", "05" * 16),
+        ("id_key_digest", "06" * 48),
+        ("author_key_digest", "07" * 48),
+        ("host_data", "08" * 32),
+        ("report_id", "09" * 32),
+        ("signing_key", "vlek"),
+    )
+
+
 TABLES = [
     (encode_table([(VCEK, DERS[0]), (CA, DERS[1])]), "its CA and the root"),
     (encode_table([(VLEK, DERS[0]), (CA, DERS[1]), (ROOT, DERS[2])]), "certificates of VCEK"),
@@ -130,13 +172,23 @@ def test_another_table_of_certificates_is_refused(table: bytes, expected: str) -
 
 @pytest.mark.parametrize(
     "der",
-    [b"", b"0", DERS[0][:-1], DERS[0] + b"\0", b"\x30\x84\0" + DERS[0][2:], b"\x30" * 4097],
-    ids=range(6),
+    [
+        *(b"", b"0", DERS[0][:-1], DERS[0] + b"\0", b"\x30\x84\0" + DERS[0][2:], b"\x30" * 4097),
+        put(DERS[0].index(PSS_SHA384) + 12, b"\x0b")(DERS[0]),
+        put(DERS[0].rindex(PSS_SHA384) + 12, b"\x0b")(DERS[0]),
+    ],
+    ids=range(8),
 )
 def test_a_malformed_certificate_is_refused(der: bytes) -> None:
     with pytest.raises(EvidenceRefused) as refusal:
         parse_snp_quote(encode_snp_quote(EVIDENCE[:1184], "vcek", (der, *DERS[1:])))
     assert refusal.value.failed_check == "quote_format"
+
+
+def test_a_large_certificate_is_not_parsed() -> None:
+    with pytest.raises(EvidenceRefused) as refusal:
+        read_certificate(DERS[0].ljust(4097, b"\0"))
+    assert refusal.value.seen == "4097 bytes, more than 4096"
 
 
 def test_a_hosts_table_may_have_any_order_and_gaps() -> None:
@@ -182,6 +234,19 @@ def test_a_tcb_is_read_as_its_product_lays_it_out(name: str, raw: bytes) -> None
         assert product.encode(tcb) == raw
         assert (tcb.fmc is None) is (name != "Turin")
         assert tcb.reaches(tcb)
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "tcb"),
+    [
+        ("Milan", "0102000000000304", Tcb(1, 2, 3, 4)),
+        ("Genoa", "0102000000000304", Tcb(1, 2, 3, 4)),
+        ("Turin", "0102030400000005", Tcb(2, 3, 4, 5, fmc=1)),
+    ],
+)
+def test_each_part_of_a_tcb_has_its_byte(name: str, raw: str, tcb: Tcb) -> None:
+    """By TCB_VERSION of AMD's specification, not by the table of the code."""
+    assert PRODUCTS[name].tcb(bytes.fromhex(raw)) == tcb
 
 
 levels = st.integers(0, 255)

@@ -122,6 +122,14 @@ SGX = (
     + "11" * 32
     + '"\nisv_prod_id = 1\nminimum_isv_svn = 1\nminimum_tcb_evaluation_number = 5'
 )
+ENCLAVE = 'tee = "simulated"\nmeasurement = "own"'
+GUEST = """
+[trust]
+tee = "simulated"
+[trust.roles.worker]
+tee = "simulated-snp"
+measurement = "own"
+"""
 
 
 @pytest.mark.parametrize(
@@ -141,6 +149,8 @@ SGX = (
         (POLICY + "[model]\n", "model: Value error, give a key, or plain = true"),
         (POLICY + MODEL.format(key="acme.key") + "plain = true\n", "give a key, or plain = true"),
         (POLICY + TRUST.format(tee="sgx", value=SGX), "trust.tee 'sgx'"),
+        (POLICY + GUEST, "trust.tee 'simulated' (simulated-snp)"),
+        (POLICY + TRUST.format(tee="simulated-snp", value=ENCLAVE), "'simulated-snp' (simulated)"),
         (POLICY + TRUST.format(tee="simulated", value=""), "trust.roles.worker needs"),
     ],
 )

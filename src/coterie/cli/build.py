@@ -1,4 +1,4 @@
-"""``coterie build``: enclave images that every party can build for itself, and compare."""
+"""``coterie build``: images of enclaves and guests that every party can build, and compare."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import typer
 from coterie.cli.options import AsJson
 from coterie.enclave.contents import IMAGES, USUAL_IMAGES, ImageName
 
-app = typer.Typer(no_args_is_help=True, help="Build enclave images, and check manifests.")
+app = typer.Typer(
+    no_args_is_help=True, help="Build images of enclaves and guests, and check manifests."
+)
 
 
 @app.command()
@@ -78,6 +80,69 @@ def gramine(
             signer = one.measurement.mrsigner
             typer.echo(f"  MRENCLAVE  {one.measurement.mrenclave.hex()}")
             typer.echo(f"  MRSIGNER   {signer.hex() if signer else 'none: not signed, give --key'}")
+
+
+@app.command()
+def guest(
+    contract: Annotated[
+        Path, typer.Option(help="Contract whose kind of TEE the guests run; names the images.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder that gets one folder per image.")],
+    *,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this image: ps, worker, or tensorflow; repeatable."),
+    ] = None,
+    platform: Annotated[
+        Path, typer.Option(help="Folder with Debian's unpacked packages: kernel, stub, ukify.")
+    ] = Path("/"),
+    ovmf: Annotated[
+        Path | None,
+        typer.Option(help="Firmware for the launch digest of SEV-SNP; not computed if absent."),
+    ] = None,
+    processors: Annotated[
+        int, typer.Option(min=1, max=512, help="Virtual processors, for the launch digest.")
+    ] = 1,
+    processor_model: Annotated[
+        str, typer.Option(help="Their model as QEMU names it, for the launch digest.")
+    ] = "EPYC-v4",
+    as_json: AsJson = False,
+) -> None:
+    """Build confidential virtual machines, and print what they determine of their measurements.
+
+    The guest has the node's image under dm-verity, a kernel, and nothing else: no shell, no login,
+    no service. The contract itself is an input of the host, as for enclaves.
+
+    Example: coterie build guest --contract contract.toml --out guests
+    """
+    from coterie.cli import console
+    from coterie.contract import load_contract
+    from coterie.guest.building import build_guest, described
+    from coterie.guest.launch import SnpMachine
+    from coterie.guest.platform import find_platform
+    from coterie.guest.tables import ROLES, trust_tables
+
+    terms = load_contract(contract)
+    machine = None if ovmf is None else SnpMachine(ovmf, processors, processor_model)
+    found = find_platform(platform)
+    needed = ["tensorflow"] if terms.tensorflow is not None else None
+    tee = terms.trust.tee
+    built = [build_guest(name, out, tee, found, machine) for name in _images(image or needed)]
+    if as_json:
+        console.print_json(
+            {
+                one.image: {
+                    "folder": str(one.folder),
+                    "bytes": one.octets,
+                    **described(one.root, one.measured),
+                }
+                for one in built
+            }
+        )
+        return
+    for one in built:
+        typer.echo(f"# {one.folder}: {one.octets >> 20:,} MiB, root {one.root.hex()}")
+        typer.echo(trust_tables(one.measured, ROLES[one.image], tee))
 
 
 @app.command()

@@ -38,7 +38,7 @@ def main(arguments: list[str], *, root: Path = Path("/")) -> int:
         # A library OS may lack these calls; the enclave gives the same protection anyway.
         sys.stderr.write(f"warning: {error}\n")
     try:
-        start_from_inputs(root, direct=arguments == [DIRECT])
+        start_from_inputs(root, ("sgx", "simulated") if arguments == [DIRECT] else ("sgx",))
     except CoterieError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

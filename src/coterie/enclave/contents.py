@@ -72,6 +72,7 @@ DISTRIBUTIONS: Final[dict[ImageName, tuple[str, ...]]] = {
 _NOT_FOR_NODES: Final = (
     "coterie/api.py",
     "coterie/cli/*",
+    "coterie/guest/*",
     "coterie/paper/*",
     "coterie/plaintext/*",
     "coterie/report/*",

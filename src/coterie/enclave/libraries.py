@@ -37,11 +37,14 @@ _unfit = partial(
 )
 
 
-def system_libraries(files: Iterable[SourceFile]) -> Iterator[SourceFile]:
+def system_libraries(
+    files: Iterable[SourceFile], *, c_library: bool = False
+) -> Iterator[SourceFile]:
     """The libraries outside of the image to which its programs and libraries link.
 
     Args:
         files: The image's files so far.
+        c_library: Whether the system's own C library is among them; Gramine brings another one.
 
     Raises:
         EnvironmentUnfit: A library is missing, or the linker cannot be asked.
@@ -52,7 +55,8 @@ def system_libraries(files: Iterable[SourceFile]) -> Iterator[SourceFile]:
     found: dict[str, Path | None] = {}
     for start in range(0, len(binaries), _BATCH):
         found |= dict(_linked(binaries[start : start + _BATCH]))
-    for name in sorted(found.keys() - inside - set(_GRAMINE_BRINGS)):
+    left_out = inside if c_library else inside | set(_GRAMINE_BRINGS)
+    for name in sorted(found.keys() - left_out):
         path = found[name]
         if path is None:
             raise _unfit(f"the library {name}", "none")

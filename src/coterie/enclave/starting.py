@@ -1,4 +1,4 @@
-"""Starts a node inside of an enclave from fixed folders and the host's inputs only."""
+"""Starts a node inside of an image from fixed folders and the host's inputs only."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from coterie.enclave.inputs import NodeInputs, read_inputs
 from coterie.enclave.layout import Mounts
 from coterie.enclave.program import start_program
 from coterie.errors import ContractInvalid, VoucherRefused
+from coterie.kinds import TeeKind
 from coterie.nodes.options import NodeOptions
 from coterie.nodes.starting import start_node
 from coterie.runs.event_log import printed
 
 
-def start_from_inputs(root: Path, *, direct: bool) -> None:
+def start_from_inputs(root: Path, kinds: tuple[TeeKind, ...]) -> None:
     """Runs the node to its end.
 
     Args:
         root: Root of the file tree.
-        direct: Whether the manifest is for ``gramine-direct``: nothing is proved, the simulated TEE
-            is admitted, and ``sgx`` has no quotes.
+        kinds: The kinds of TEE whose contracts this image runs; part of its measurement.
 
     Raises:
         ContractInvalid: The contract is for another kind of TEE, or has no such node.
@@ -32,7 +32,7 @@ def start_from_inputs(root: Path, *, direct: bool) -> None:
     inputs = read_inputs(mounts.node)
     contract = load_contract(mounts.contract)
     node = contract.node(inputs.name)
-    _check_tee(contract, node, direct=direct)
+    _check_tee(contract, node, kinds)
     options = _options(contract, inputs, mounts, node)
     # The contract sets the sizes of TensorFlow's and OpenMP's thread pools, not the machine.
     os.environ["OMP_NUM_THREADS"] = str(contract.training.threads)
@@ -42,15 +42,14 @@ def start_from_inputs(root: Path, *, direct: bool) -> None:
     start_node(contract, mounts.contract, inputs.name, options, tell=printed())
 
 
-def _check_tee(contract: Contract, node: Node, *, direct: bool) -> None:
-    kinds = ("sgx", "simulated") if direct else ("sgx",)
+def _check_tee(contract: Contract, node: Node, kinds: tuple[TeeKind, ...]) -> None:
     kind = contract.trust.kind_of(node.role)
     if kind not in kinds:
         raise ContractInvalid(
             "this image runs contracts of another kind of TEE",
             expected=f"trust.tee = {' or '.join(kinds)}",
             seen=kind,
-            remedy="use a contract for SGX; coterie node runs the others",
+            remedy="use an image that was built for this contract; coterie node runs any",
         )
 
 

@@ -1,0 +1,1 @@
+"""Nodes as confidential virtual machines: images whose every byte is measured, and their start."""

@@ -1,0 +1,61 @@
+"""The measurements of a guest as tables for a contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from coterie.enclave.contents import ImageName
+from coterie.kinds import Role, TeeKind
+
+#: The roles whose nodes run an image.
+ROLES: Final[dict[ImageName, tuple[Role, ...]]] = {
+    "ps": ("ps",),
+    "worker": ("worker", "chief"),
+    "tensorflow": ("ps", "worker", "chief"),
+}
+# PCR 5 has the partition table, which a cloud may write anew; it says nothing of what is started.
+_LISTED_PCRS: Final = (4, 9, 11, 12, 13)
+_OF_THE_HOST: Final = ("mrtd", "rtmr0", "td_attributes", "xfam")
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What a guest's image determines of its measurements.
+
+    Attributes:
+        program: Digest of the package, which the simulated TEE measures.
+        pcrs: PCRs of a TPM's bank SHA-256, by number.
+        rtmrs: Run-time registers of TDX, by number.
+        launch: Launch digest under SEV-SNP; None unless the firmware was given.
+    """
+
+    program: bytes
+    pcrs: dict[int, bytes]
+    rtmrs: dict[int, bytes]
+    launch: bytes | None = None
+
+
+def trust_tables(measured: Measurements, roles: Iterable[Role], tee: TeeKind) -> str:
+    """Tables to paste into the contract, for one kind of TEE, and PCRs as comments.
+
+    Args:
+        measured: The measurements.
+        roles: The roles that run the image.
+        tee: The kind of TEE.
+    """
+    return "\n".join(_table(measured, role, tee) for role in roles)
+
+
+def _table(measured: Measurements, role: Role, tee: TeeKind) -> str:
+    lines = [f"[trust.roles.{role}]"]
+    if tee == "simulated":
+        lines.append(f'mrenclave = ["{measured.program.hex()}"]  # SIMULATED: proves nothing')
+    if tee == "tdx":
+        lines += [f'rtmr{number} = ["{value.hex()}"]' for number, value in measured.rtmrs.items()]
+        lines += [f"# {name}: of the host's firmware and machine" for name in _OF_THE_HOST]
+    if measured.launch is not None:
+        lines.append(f'# SEV-SNP: launch_measurement = ["{measured.launch.hex()}"]')
+    lines += [f'# SHA-256 PCR {pcr}: "{measured.pcrs[pcr].hex()}"' for pcr in _LISTED_PCRS]
+    return "\n".join(lines) + "\n"

@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := src/coterie/requirements.lock
 REPORT_LOCK := requirements/report.lock
+GUEST_LOCK := requirements/guest.lock
+GUEST_PACKAGES := build/guest-packages
 DEV_LOCK := requirements/dev.lock
 FUZZ_LOCK := requirements/fuzz.lock
 SBOM_LOCK := requirements/sbom.lock
@@ -26,7 +28,7 @@ PYTEST = $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo test test-quick test-all test-slow coverage check format docs pages dist fuzz faults faults-short \
-    schedules strangers mutants soak bench paper proto lock pin image enclave clean
+    schedules strangers mutants soak bench paper proto lock pin image enclave guest guest-packages clean
 
 # A target's line of help is the comment after its two number signs.
 help: ## list the targets
@@ -136,7 +138,8 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 lock: ## pin every package by hash (needs uv)
 	$(COMPILE) pyproject.toml requirements/build.in -o $(LOCK)
 	$(COMPILE) pyproject.toml requirements/build.in --extra report -c $(LOCK) -o $(REPORT_LOCK)
-	$(COMPILE) pyproject.toml requirements/build.in --extra report --group dev -c $(LOCK) -o $(DEV_LOCK)
+	$(COMPILE) pyproject.toml requirements/build.in --extra guest -c $(LOCK) -o $(GUEST_LOCK)
+	$(COMPILE) pyproject.toml requirements/build.in --extra report --extra guest --group dev -c $(LOCK) -o $(DEV_LOCK)
 	$(COMPILE) --group fuzz -c $(LOCK) -o $(FUZZ_LOCK)
 	$(COMPILE) --group sbom -c $(DEV_LOCK) -o $(SBOM_LOCK)
 
@@ -158,6 +161,16 @@ enclave: $(PINS) ## build an enclave's image; ENCLAVE=ps or worker, CONTRACT=, K
 	docker build -f deploy/docker/Dockerfile --target gramine --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) \
 	    --build-arg GRAMINE_IMAGE=$(GRAMINE_IMAGE) --build-arg ENCLAVE=$(ENCLAVE) \
 	    --build-arg CONTRACT=$(CONTRACT) --secret id=enclave-key,src=$(KEY) -t coterie-$(ENCLAVE) .
+
+guest-packages: $(GUEST_PACKAGES) ## fetch Debian's packages of which guests are built, from this machine's mirror
+
+$(GUEST_PACKAGES):
+	deploy/guest/packages $@
+
+# CONTRACT: whose nodes run in the guests. OUT: the new folder.
+guest: $(VENV)/.runtime $(GUEST_LOCK) $(GUEST_PACKAGES) ## build confidential virtual machines; CONTRACT=, OUT=
+	$(BIN)/pip install --quiet --require-hashes -r $(GUEST_LOCK)
+	$(BIN)/coterie build guest --contract $(CONTRACT) --platform $(GUEST_PACKAGES) --out $(or $(OUT),build/guests)
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist demo

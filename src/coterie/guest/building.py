@@ -143,7 +143,7 @@ def _build(
     (package,) = home.glob("lib/python3.*/site-packages/coterie")
     started = executable.read_bytes()
     measured = Measurements(
-        program=package_measurement(package),
+        program=package_measurement(package, tensorflow=image == "tensorflow"),
         pcrs=predicted_pcrs(boot_events(started, table, "sha256"), "sha256"),
         rtmrs=predicted_rtmrs(boot_events(started, table, "sha384")),
         launch=None if machine is None else launch_digest(executable, machine),

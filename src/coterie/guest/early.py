@@ -60,7 +60,8 @@ def _start() -> None:
     os.chroot(".")
     os.chdir("/")
     # The interpreter has the same place there.
-    os.execve(sys.executable, [sys.executable, "-I", "-B", "-m", "coterie.guest"], ENVIRONMENT)
+    command = [sys.executable, "-I", "-B", "-X", "faulthandler", "-m", "coterie.guest"]
+    os.execve(sys.executable, command, ENVIRONMENT)  # noqa: S606 - there is no shell
 
 
 def partition_named(name: str, folder: Path) -> str | None:

@@ -79,7 +79,7 @@ def purpose_of(head: bytes) -> str | None:
         return "inputs"
     if len(head) >= _EXT4.size:
         magic, label = _EXT4.unpack_from(head)
-        text = label.rstrip(b"\0").decode("ascii", "replace")
+        text: str = label.rstrip(b"\0").decode("ascii", "replace")
         if magic == _EXT4_MAGIC and text in (DATA_LABEL, STATE_LABEL):
             return text
     return None

@@ -8,7 +8,6 @@ from its disk has only its firmware in the launch digest: the rest shows in a TP
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -64,9 +63,8 @@ def launch_digest(executable: Path, machine: SnpMachine) -> bytes:
             expected=", ".join(models),
             seen=machine.model,
         )
-    compute: Callable[..., bytes] = guest.calc_launch_digest
     try:
-        return compute(
+        digest: bytes = guest.calc_launch_digest(
             *(SevMode.SEV_SNP, machine.processors, models[machine.model]),
             *(str(machine.firmware), str(executable), "", "", _FEATURES),
         )
@@ -76,3 +74,4 @@ def launch_digest(executable: Path, machine: SnpMachine) -> bytes:
             seen=str(error)[:200] or type(error).__name__,
             remedy="name such a file with --ovmf, or leave it out",
         ) from error
+    return digest

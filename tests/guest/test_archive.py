@@ -13,7 +13,8 @@ FILES = {
 
 
 def unpacked(octets: bytes) -> list[tuple[str, int, bytes]]:
-    found, at = [], 0
+    found: list[tuple[str, int, bytes]] = []
+    at = 0
     while True:
         assert octets[at : at + 6] == b"070701"
         fields = [int(octets[at + 6 + 8 * i : at + 14 + 8 * i], 16) for i in range(13)]

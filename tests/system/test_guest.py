@@ -6,6 +6,7 @@ measures what was predicted.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
@@ -18,7 +19,7 @@ import tomlkit
 from coterie.attestation.measurement import own_package_measurement
 from coterie.guest.building import DISK, MEASUREMENTS, BuiltGuest, build_guest
 from coterie.guest.platform import find_platform
-from tests.system.conftest import Federation, StartNode
+from tests.system.conftest import Federation, StartNode, coterie
 from tests.system.enclaves import EnclaveNode
 from tests.system.guests import (
     GUEST,
@@ -84,13 +85,22 @@ def answers(port: int) -> bool:
             return False
 
 
-def test_two_parties_build_the_same_image(built: BuiltGuest, tmp_path: Path) -> None:
-    again = build_guest("ps", tmp_path / "elsewhere", "simulated", find_platform(PACKAGES))
-    assert again.root == built.root
+def test_two_parties_build_the_same_image(
+    built: BuiltGuest, federation: Federation, tmp_path: Path
+) -> None:
+    out = tmp_path / "elsewhere"
+    done = coterie(
+        *("build", "guest", "--contract", federation.contract, "--platform", PACKAGES),
+        *("--out", out, "--image", "ps", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)["ps"]
+    assert said["root"] == built.root.hex()
+    assert said["bytes"] == built.octets
     files = sorted(path.name for path in built.folder.iterdir())
     assert files == ["disk.raw", "files.sha256", "guest.efi", MEASUREMENTS]
     for name in files:
-        assert (again.folder / name).read_bytes() == (built.folder / name).read_bytes(), name
+        assert (out / "ps" / name).read_bytes() == (built.folder / name).read_bytes(), name
 
 
 def test_a_federated_run_whose_server_is_a_guest_gives_the_same_model(

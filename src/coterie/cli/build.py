@@ -14,10 +14,12 @@ app = typer.Typer(
     no_args_is_help=True, help="Build images of enclaves and guests, and check manifests."
 )
 
+ImagesFolder = Annotated[Path, typer.Option("--out", help="Folder that gets one folder per image.")]
+
 
 @app.command()
 def gramine(
-    out: Annotated[Path, typer.Option("--out", help="Folder that gets one folder per image.")],
+    out: ImagesFolder,
     *,
     contract: Annotated[
         Path | None, typer.Option(help="Contract whose enclave section gives the sizes.")
@@ -87,7 +89,7 @@ def guest(
     contract: Annotated[
         Path, typer.Option(help="Contract whose kind of TEE the guests run; names the images.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder that gets one folder per image.")],
+    out: ImagesFolder,
     *,
     image: Annotated[
         list[str] | None,

@@ -96,7 +96,7 @@ _VERBS = (
         ("receipt", "receipt:app", "Verify and show the signed account of a run."),
         ("contract", "contract:app", "Party keys, signatures, and views of a contract."),
         ("attest", "attest:app", "Appraise, explain and collect attestation evidence."),
-        ("build", "build:app", "Build enclave images, and check manifests."),
+        ("build", "build:app", "Build images of enclaves and guests, and check manifests."),
     )),
 )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 
 from coterie.guest.tables import ROLES, Measurements, trust_tables
 
@@ -24,6 +25,22 @@ def test_tdx_gets_the_registers_of_the_image_and_a_note_of_the_rest() -> None:
 def test_a_simulated_guest_gets_its_program_and_the_warning() -> None:
     text = trust_tables(MEASURED, ROLES["ps"], "simulated")
     assert tomllib.loads(text) == {"trust": {"roles": {"ps": {"mrenclave": ["01" * 32]}}}}
+    assert "SIMULATED: proves nothing" in text
+
+
+def test_snp_gets_the_launch_digest_if_the_firmware_is_known() -> None:
+    known = trust_tables(replace(MEASURED, launch=b"\2" * 48), ("ps",), "snp")
+    table = {"trust": {"roles": {"ps": {"snp": {"launch_measurement": ["02" * 48]}}}}}
+    assert tomllib.loads(known) == table
+    unknown = trust_tables(MEASURED, ("ps",), "snp")
+    assert tomllib.loads(unknown) == {"trust": {"roles": {"ps": {"snp": {}}}}}
+    assert "# launch_measurement: give the firmware with --ovmf" in unknown
+
+
+def test_a_simulated_snp_guest_gets_its_program_in_the_length_of_a_launch_digest() -> None:
+    text = trust_tables(MEASURED, ("ps",), "simulated-snp")
+    measured = tomllib.loads(text)["trust"]["roles"]["ps"]["snp"]["launch_measurement"]
+    assert measured == ["01" * 32 + "00" * 16]
     assert "SIMULATED: proves nothing" in text
 
 

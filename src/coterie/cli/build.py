@@ -122,14 +122,14 @@ def guest(
     from coterie.guest.building import build_guest, described
     from coterie.guest.launch import SnpMachine
     from coterie.guest.platform import find_platform
-    from coterie.guest.tables import ROLES, trust_tables
+    from coterie.guest.tables import ROLES, kind_of, trust_tables
 
     terms = load_contract(contract)
     machine = None if ovmf is None else SnpMachine(ovmf, processors, processor_model)
     found = find_platform(platform)
     needed = ["tensorflow"] if terms.tensorflow is not None else None
-    tee = terms.trust.tee
-    built = [build_guest(name, out, tee, found, machine) for name in _images(image or needed)]
+    kinds = {name: kind_of(terms, name) for name in _images(image or needed)}
+    built = [build_guest(name, out, tee, found, machine) for name, tee in kinds.items()]
     if as_json:
         console.print_json(
             {
@@ -144,7 +144,7 @@ def guest(
         return
     for one in built:
         typer.echo(f"# {one.folder}: {one.octets >> 20:,} MiB, root {one.root.hex()}")
-        typer.echo(trust_tables(one.measured, ROLES[one.image], tee))
+        typer.echo(trust_tables(one.measured, ROLES[one.image], kinds[one.image]))
 
 
 @app.command()

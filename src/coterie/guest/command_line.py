@@ -13,8 +13,8 @@ from coterie.kinds import TeeKind
 # No kernel debugger, unsigned module, or access to the kernel's memory; a panic ends the machine.
 _FIXED: Final = "console=ttyS0 loglevel=4 panic=-1 lockdown=confidentiality"
 _OURS = re.compile(r"^.* coterie\.root=([0-9a-f]{64}):([1-9][0-9]{0,9}) coterie\.tee=([a-z-]+)$")
-#: Kinds of TEE that are virtual machines, and the one that stands in for them in tests.
-GUEST_KINDS: Final[tuple[TeeKind, ...]] = ("simulated", "tdx")
+#: Kinds of TEE that are virtual machines, and those that stand in for them in tests.
+GUEST_KINDS: Final[tuple[TeeKind, ...]] = ("simulated", "simulated-snp", "tdx", "snp")
 
 
 @dataclass(frozen=True)

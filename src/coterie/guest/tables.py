@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from coterie.attestation.snp.contracted import padded
+from coterie.contract import Contract
 from coterie.enclave.contents import ImageName
-from coterie.kinds import Role, TeeKind
+from coterie.errors import ContractInvalid
+from coterie.kinds import OF_SNP, Role, TeeKind
 
 #: The roles whose nodes run an image.
 ROLES: Final[dict[ImageName, tuple[Role, ...]]] = {
@@ -37,6 +40,24 @@ class Measurements:
     launch: bytes | None = None
 
 
+def kind_of(contract: Contract, image: ImageName) -> TeeKind:
+    """The kind of TEE that a contract gives the roles that run an image.
+
+    Raises:
+        ContractInvalid: It gives them several.
+    """
+    used = {node.role for node in contract.nodes}
+    kinds = {contract.trust.kind_of(role) for role in ROLES[image] if role in used}
+    if len(kinds) > 1:
+        raise ContractInvalid(
+            f"the image {image} would be for several kinds of TEE",
+            expected="one kind for the roles that run it",
+            seen=", ".join(sorted(kinds)),
+            remedy="build it from a contract for each kind",
+        )
+    return kinds.pop() if kinds else contract.trust.tee
+
+
 def trust_tables(measured: Measurements, roles: Iterable[Role], tee: TeeKind) -> str:
     """Tables to paste into the contract, for one kind of TEE, and PCRs as comments.
 
@@ -49,13 +70,19 @@ def trust_tables(measured: Measurements, roles: Iterable[Role], tee: TeeKind) ->
 
 
 def _table(measured: Measurements, role: Role, tee: TeeKind) -> str:
-    lines = [f"[trust.roles.{role}]"]
+    table = f"trust.roles.{role}"
+    lines = [f"[{table}.snp]" if tee in OF_SNP else f"[{table}]"]
     if tee == "simulated":
         lines.append(f'mrenclave = ["{measured.program.hex()}"]  # SIMULATED: proves nothing')
-    if tee == "tdx":
+    elif tee == "simulated-snp":
+        launch = padded(measured.program).hex()
+        lines.append(f'launch_measurement = ["{launch}"]  # SIMULATED: proves nothing')
+    elif tee == "snp" and measured.launch is not None:
+        lines.append(f'launch_measurement = ["{measured.launch.hex()}"]')
+    elif tee == "snp":
+        lines.append("# launch_measurement: give the firmware with --ovmf")
+    elif tee == "tdx":
         lines += [f'rtmr{number} = ["{value.hex()}"]' for number, value in measured.rtmrs.items()]
         lines += [f"# {name}: of the host's firmware and machine" for name in _OF_THE_HOST]
-    if measured.launch is not None:
-        lines.append(f'# SEV-SNP: launch_measurement = ["{measured.launch.hex()}"]')
     lines += [f'# SHA-256 PCR {pcr}: "{measured.pcrs[pcr].hex()}"' for pcr in _LISTED_PCRS]
     return "\n".join(lines) + "\n"

@@ -53,6 +53,7 @@ def ended(program: str) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
+@pytest.mark.system
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize(("program", "code"), [("code", 7), ("failing", 1), ("killed", 256 - 9)])
 def test_the_nodes_end_is_told(program: str, code: int) -> None:

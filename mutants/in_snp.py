@@ -183,7 +183,7 @@ MUTATIONS = (
     ),
     _certificates(
         "another-algorithm",
-        'if body["signature"].dump() != PSS_SHA384 or der',
+        "if algorithm not in _ALGORITHMS or der",
         "if der",
         "a certificate says another algorithm inside of what is signed",
     ),

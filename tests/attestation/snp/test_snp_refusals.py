@@ -11,6 +11,7 @@ from coterie.attestation.appraiser import assess
 from coterie.attestation.evidence import check_names
 from coterie.attestation.platform_policy import PlatformIn
 from coterie.attestation.policy import MeasurementIn, MinimumEvaluation, ReportDataIs, TcbStatusIn
+from coterie.attestation.snp.certificates import PSS_SHA384, PSS_SHA384_SHORT
 from coterie.attestation.snp.endorsement import (
     AMD_OID,
     CSP_ID,
@@ -420,6 +421,18 @@ def test_a_property_of_the_platform_is_read_of_its_own_bit(name: str, info: int)
 def test_a_chip_id_is_read_bare_and_as_an_octet_string(chip: bytes) -> None:
     """AMD's older certificates have the bare bytes, which is no DER; newer ones an OCTET STRING."""
     assert Row("", "", vendor=vcek(HARDWARE_ID, chip)).assess().refusal is None
+
+
+def test_the_signature_algorithm_is_read_with_its_default_and_without() -> None:
+    """AMD's certificates of 2024 name the default trailer, which is no DER; those of 2025 do not."""
+    assert Row("", "", vendor=replace(HONEST, algorithm=PSS_SHA384_SHORT)).assess().refusal is None
+    mixed = HONEST.chain[0].replace(PSS_SHA384 + b"\x03", PSS_SHA384_SHORT + b"\x03")
+    other = PSS_SHA384.replace(b"\x02\x02\x05\0", b"\x02\x01\x05\0")  # SHA-256
+    for forged in (
+        Row("quote_format", "", quote=lambda quote: quote.replace(HONEST.chain[0], mixed)),
+        Row("quote_format", "another algorithm", vendor=replace(HONEST, algorithm=other)),
+    ):
+        check_refusal(forged)
 
 
 def test_an_unknown_extension_is_ignored() -> None:

@@ -36,6 +36,12 @@ PSS_SHA384 = bytes.fromhex(
     "304606092a864886f70d01010a3039a00f300d06096086480165030402020500"
     "a11c301a06092a864886f70d010108300d06096086480165030402020500a203020130a303020101"
 )
+# The same without its last field, which has its default: so AMD writes it in certificates since 2025.
+PSS_SHA384_SHORT = bytes.fromhex(
+    "304106092a864886f70d01010a3034a00f300d06096086480165030402020500"
+    "a11c301a06092a864886f70d010108300d06096086480165030402020500a203020130"
+)
+_ALGORITHMS = (PSS_SHA384, PSS_SHA384_SHORT)
 PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA384()), salt_length=48)
 _RSA_BITS = 4096
 _BASIC_CONSTRAINTS, _KEY_USAGE = "2.5.29.19", "2.5.29.15"
@@ -123,8 +129,9 @@ def _read(der: bytes) -> AmdCertificate:
     signed: bytes = body.dump()
     signature: bytes = whole["signature_value"].native
     # No signature covers what surrounds the body, so there must be one encoding of it.
-    outside = PSS_SHA384 + _tlv(0x03, b"\0" + signature)
-    if body["signature"].dump() != PSS_SHA384 or der != _tlv(0x30, signed + outside):
+    algorithm = body["signature"].dump()
+    outside = algorithm + _tlv(0x03, b"\0" + signature)
+    if algorithm not in _ALGORITHMS or der != _tlv(0x30, signed + outside):
         raise ValueError("another signature algorithm, or another encoding")
     extensions: dict[str, bytes] = {}
     for one in body["extensions"]:

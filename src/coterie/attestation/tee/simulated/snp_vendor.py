@@ -118,6 +118,7 @@ class SimulatedAmd:
         revoked: Members whose certificates are on the root's list.
         crl_days: How long the list is current.
         crl_key: Label of the RSA key that signs the list, if another one than the root's.
+        algorithm: The algorithm in its certificates, DER.
     """
 
     product: str = "Milan"
@@ -146,6 +147,7 @@ class SimulatedAmd:
     revoked: frozenset[Member] = frozenset()
     crl_days: float = 30
     crl_key: str | None = None
+    algorithm: bytes = PSS_SHA384
 
     @cached_property
     def roots(self) -> AmdRoots:
@@ -272,7 +274,7 @@ class SimulatedAmd:
             {
                 "version": "v3",
                 "serial_number": _SERIALS[member],
-                "signature": SignedDigestAlgorithm.load(PSS_SHA384),
+                "signature": SignedDigestAlgorithm.load(self.algorithm),
                 "issuer": self._name("ca" if leaf else "root"),
                 "validity": {"not_before": _time(span[0]), "not_after": _time(span[1])},
                 "subject": self._name(member),
@@ -280,7 +282,7 @@ class SimulatedAmd:
                 "extensions": extensions,
             }
         ).dump()
-        return _signed(body, self._label("ca" if issuer == "ca" else "root"))
+        return _signed(body, self._label("ca" if issuer == "ca" else "root"), self.algorithm)
 
     def _authority(self, member: Member) -> list[dict[str, object]]:
         usage = {"key_cert_sign", "crl_sign"} if member == "root" else {"key_cert_sign"}
@@ -324,8 +326,8 @@ def _issued(vendor: SimulatedAmd, issued: datetime) -> SnpCollateral:
     return vendor.issue(issued)
 
 
-def _signed(body: bytes, label: str) -> bytes:
-    return _tlv(0x30, body + PSS_SHA384 + _tlv(0x03, b"\0" + sign_pss(rsa_key(label), body)))
+def _signed(body: bytes, label: str, algorithm: bytes = PSS_SHA384) -> bytes:
+    return _tlv(0x30, body + algorithm + _tlv(0x03, b"\0" + sign_pss(rsa_key(label), body)))
 
 
 def _spki(key: ec.EllipticCurvePrivateKey) -> bytes:

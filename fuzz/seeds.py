@@ -52,6 +52,7 @@ from fuzz.targets import (
     COLLATERAL,
     DENSE,
     DIM,
+    MACHINES,
     PEER,
     PKI,
     QUOTE,
@@ -60,10 +61,12 @@ from fuzz.targets import (
     SNP_COLLATERAL,
     SNP_QUOTES,
     SUMS,
+    VTPM_QUOTES,
     WIDTH,
 )
 
 VECTORS = Path(__file__).parents[2] / "shared" / "attestation-vectors"
+CLOUD_VECTORS = VECTORS.with_name("attestation-vectors-cloud")
 
 
 def seeds(target: str) -> Iterator[bytes]:
@@ -71,6 +74,7 @@ def seeds(target: str) -> Iterator[bytes]:
     return {
         "quote": _quotes,
         "snp": _snp,
+        "vtpm": _vtpm,
         "certificate": _certificates,
         "throw-away": _throw_away,
         "connection": _connections,
@@ -108,6 +112,15 @@ def _snp() -> Iterator[bytes]:
     turin = SimulatedAmd(product="Turin", key="vlek", tcb=Tcb(1, 1, 4, 71, fmc=1))
     for version in (2, 3, 5):
         yield turin.evidence(GuestFields(b"\3" * 48, version=version, platform_info=1))
+
+
+def _vtpm() -> Iterator[bytes]:
+    yield from VTPM_QUOTES
+    for machine in MACHINES:
+        yield machine.runtime
+        yield machine.quote(bytes(32), (0, 23)).message
+    for file in sorted(CLOUD_VECTORS.glob("azure_*/hcl-report.bin")):
+        yield file.read_bytes()
 
 
 def _certificates() -> Iterator[bytes]:

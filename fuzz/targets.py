@@ -22,12 +22,17 @@ from coterie.attestation.evidence import kind_of, read_collateral
 from coterie.attestation.freshness import freshness, newest
 from coterie.attestation.pccs import Answer, PccsCollateral
 from coterie.attestation.platforms import platform_of
-from coterie.attestation.quote import parse_quote
+from coterie.attestation.quote import Quote, parse_quote
 from coterie.attestation.snp.quote import parse_snp_quote, read_table
 from coterie.attestation.tee.by_kind import root_for
+from coterie.attestation.tee.simulated.azure import SimulatedVm
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.attestation.tee.simulated.snp_vendor import GuestFields, SimulatedAmd
+from coterie.attestation.vtpm.hcl_report import HclReport
+from coterie.attestation.vtpm.quote import parse_vtpm_quote
+from coterie.attestation.vtpm.runtime_data import RuntimeData
+from coterie.attestation.vtpm.tpm_quote import TpmQuote
 from coterie.contract import Contract, parse_contract
 from coterie.errors import CoterieError, EvidenceRefused, HandshakeFailed, MessageRefused
 from coterie.keys.server import messages as key_messages
@@ -81,6 +86,9 @@ SNP_QUOTES = tuple(
     replace(AMD, key=key).evidence(GuestFields(bytes(range(48)))) for key in get_args(SigningKey)
 )
 SNP_COLLATERAL = AMD.collateral(AT)
+MACHINES = (SimulatedVm(), SimulatedVm(tdx=True))
+VTPM_QUOTES = tuple(vm.evidence(bytes(64), (4, 7, 11)) for vm in MACHINES)
+TDX_COLLATERAL = SimulatedPki(tee="TDX").collateral(AT)
 SERVER = ThrowAwayIdentity.create(AT)
 CHAIN_HEADERS = (
     "tcb-info-issuer-chain",
@@ -174,6 +182,25 @@ def snp(data: bytes) -> None:
     outcome = assess(data, SNP_COLLATERAL, kind=kind, root=root_for(kind), policies=(), at=AT)
     # Everything in it is signed, or has one encoding.
     assert outcome.verdict is None or data in SNP_QUOTES
+
+
+def vtpm(data: bytes) -> None:
+    """Evidence of a virtual TPM and its parts: parsed strictly, and judged if it parses."""
+    for read in (HclReport.parse, RuntimeData.parse, TpmQuote.parse):
+        with suppress(EvidenceRefused):
+            read(data)
+    try:
+        parsed = parse_vtpm_quote(data)
+    except EvidenceRefused:
+        return
+    assert parsed.canonical == data
+    with suppress(EvidenceRefused):
+        platform_of(parsed)
+    kind = kind_of(parsed)
+    collateral = TDX_COLLATERAL if isinstance(parsed.hardware, Quote) else SNP_COLLATERAL
+    outcome = assess(data, collateral, kind=kind, root=root_for(kind), policies=(), at=AT)
+    # Everything in it is signed, or has one encoding.
+    assert outcome.verdict is None or data in VTPM_QUOTES
 
 
 def certificate(data: bytes) -> None:
@@ -480,6 +507,7 @@ class Target:
 TARGETS = {
     "quote": Target(quote, 1 << 14),
     "snp": Target(snp, 1 << 14),
+    "vtpm": Target(vtpm, 1 << 14),
     "certificate": Target(certificate, 1 << 14),
     "throw-away": Target(throw_away, 1 << 11),
     "connection": Target(connection, 1 << 14),

@@ -40,6 +40,7 @@ _PATTERNS = {
     ),
     r"^[\x21-\x7e][\x20-\x7e]{0,127}$": ("text", "1 to 128 characters of ASCII, no space first"),
     r"^[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}$": ("text", "`MAJOR.MINOR.BUILD`"),
+    r"^([0-9]|1[0-9]|2[0-3])$": ("text", "names from `0` to `23`"),
     r"^INTEL-(SA|DOC)-[0-9]{5}$": ("text", "`INTEL-SA-` or `INTEL-DOC-` and 5 digits"),
 }
 
@@ -164,6 +165,8 @@ def _type_of(annotation: object, pattern: str | None) -> str:  # noqa: PLR0911 (
 
 
 def _plural(word: str) -> str:
+    if word.startswith("list of "):
+        return f"lists of {word.removeprefix('list of ')}"
     return f"{word}s" if word in {"name", "integer", "number", "table"} else word
 
 

@@ -203,7 +203,7 @@ MUTATIONS = (
     ),
     _dcap(
         "attributes-not-checked",
-        "    verify_attributes(quote.report, checks)\n",
+        "    verify_attributes(quote.report, kind=kind, checks=checks)\n",
         "",
         "a debug enclave is accepted",
     ),

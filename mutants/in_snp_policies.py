@@ -10,7 +10,7 @@ _authenticity = Of("attestation/snp/authenticity.py", "attestation/snp/test_snp_
 _policies = Of("attestation/snp/policies.py", *_TESTS)
 _contracted = Of("attestation/snp/contracted.py", "attestation/snp/test_snp_contracted.py")
 _collateral = Of("attestation/snp/collateral.py", "attestation/snp/test_kds.py")
-_trust = Of("contract/trust.py", "contract/test_snp_trust.py")
+_trust = Of("contract/complete.py", "contract/test_snp_trust.py")
 _table = Of("contract/snp_trust.py", "contract/test_snp_trust.py")
 
 
@@ -217,7 +217,7 @@ MUTATIONS = (
     ),
     _trust(
         "simulated-among-real",
-        "if (kind in SIMULATED) is not self.simulated:",
+        "if (kind in SIMULATED) is not (trust_tee in SIMULATED):",
         "if kind in SIMULATED and not kind:",
         "one role's evidence proves nothing under a contract for real TEEs",
     ),
@@ -229,8 +229,8 @@ MUTATIONS = (
     ),
     _trust(
         "nothing-listed",
-        "    if missing is not None:\n",
-        "    if not missing:\n        return\n    if not where:\n",
+        "    elif kind not in SIMULATED and missing is not None:\n",
+        "    elif kind not in SIMULATED and not where:\n",
         "a role for guests accepts what it does not list",
     ),
     _table(

@@ -20,6 +20,7 @@ from mutants.in_start import MUTATIONS as START
 from mutants.in_tensorflow_calls import MUTATIONS as TENSORFLOW_CALLS
 from mutants.in_training import MUTATIONS as TRAINING
 from mutants.in_vouchers import MUTATIONS as VOUCHERS
+from mutants.in_vtpm import MUTATIONS as VTPM
 
 TABLE = (
     *TRAINING,
@@ -40,4 +41,5 @@ TABLE = (
     *METRICS,
     *START,
     *TENSORFLOW_CALLS,
+    *VTPM,
 )

@@ -9,7 +9,17 @@ from typing import Literal
 
 Mode = Literal["hfl", "sdt"]
 Role = Literal["ps", "worker", "chief"]
-TeeKind = Literal["simulated", "sgx", "tdx", "snp", "simulated-snp"]
+TeeKind = Literal[
+    "simulated",
+    "sgx",
+    "tdx",
+    "snp",
+    "simulated-snp",
+    "azure-snp",
+    "azure-tdx",
+    "simulated-azure-snp",
+    "simulated-azure-tdx",
+]
 SigningKey = Literal["vcek", "vlek"]
 SnpProperty = Literal[
     "smt_disabled",
@@ -30,6 +40,13 @@ TcbStatus = Literal[
     "TDRelaunchAdvised",
     "TDRelaunchAdvisedConfigurationNeeded",
 ]
-Stamp = Literal["SIMULATED", "sgx", "tdx", "snp", "mixed"]
-SIMULATED: frozenset[TeeKind] = frozenset({"simulated", "simulated-snp"})
-OF_SNP: frozenset[TeeKind] = frozenset({"snp", "simulated-snp"})
+Stamp = Literal["SIMULATED", "sgx", "tdx", "snp", "azure-snp", "azure-tdx", "mixed"]
+SIMULATED: frozenset[TeeKind] = frozenset(
+    {"simulated", "simulated-snp", "simulated-azure-snp", "simulated-azure-tdx"}
+)
+OF_SNP: frozenset[TeeKind] = frozenset({"snp", "simulated-snp", "azure-snp", "simulated-azure-snp"})
+OF_TDX: frozenset[TeeKind] = frozenset({"tdx", "azure-tdx", "simulated-azure-tdx"})
+# Guests that a virtual TPM measures, above SNP or TDX.
+OF_VTPM: frozenset[TeeKind] = frozenset(
+    {"azure-snp", "azure-tdx", "simulated-azure-snp", "simulated-azure-tdx"}
+)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
+from coterie.attestation.tee.simulated.azure import SimulatedVm
 from coterie.attestation.tee.survey import TeeSurvey, survey
 from coterie.cli.doctor import doctor
 from coterie.errors import EnvironmentUnfit
+from coterie.kinds import SIMULATED, TeeKind
 from coterie.plane.choice import choice
+from tests.attestation.vtpm.devices import Vtpm
 
 app = typer.Typer()
 app.command()(doctor)  # the only command, so it needs no name
@@ -54,8 +59,8 @@ def one_of(surveys: tuple[TeeSurvey, ...], kind: str) -> TeeSurvey:
 
 def test_doctor_knows_a_bare_machine(tmp_path: Path) -> None:
     found = {one.kind: one for one in survey(tree(tmp_path), which=lambda _: None)}
-    assert [kind for kind, one in found.items() if one.usable] == ["simulated", "simulated-snp"]
-    for kind in ("sgx", "tdx", "snp"):
+    assert {kind for kind, one in found.items() if one.usable} == SIMULATED
+    for kind in ("sgx", "tdx", "snp", "azure-snp", "azure-tdx"):
         missing = [finding for finding in found[kind].findings if not finding.present]
         assert missing
         assert all(finding.detail for finding in missing)
@@ -98,6 +103,20 @@ def test_doctor_tells_a_trust_domain_from_an_snp_guest(tmp_path: Path) -> None:
     assert not one_of(survey(root, which=lambda _: None), "snp").usable
 
 
+@pytest.mark.parametrize(("tdx", "kind"), [(False, "azure-snp"), (True, "azure-tdx")])
+def test_doctor_knows_azures_guests(tmp_path: Path, tdx: bool, kind: str) -> None:
+    device = Vtpm(SimulatedVm(tdx=tdx))
+    found = survey(tree(tmp_path), which=lambda _: None, device=lambda _: device)
+    assert {one.kind for one in found if one.usable} - SIMULATED == {kind}
+    assert one_of(found, kind).summary.startswith("this machine is an Azure guest above")
+
+
+def test_doctor_tells_another_tpm_from_azures(tmp_path: Path) -> None:
+    found = survey(tree(tmp_path), device=lambda _: Vtpm(SimulatedVm(), b"another content"))
+    (finding,) = one_of(found, "azure-snp").findings
+    assert finding.detail == "the HCL report is malformed: 15 bytes"
+
+
 def test_doctor_prints_and_fails_on_demand(tmp_path: Path) -> None:
     root = tree(tmp_path)
     ran = run("--root", root, "--json")
@@ -105,11 +124,7 @@ def test_doctor_prints_and_fails_on_demand(tmp_path: Path) -> None:
     tees = ran.value["tees"]
     assert isinstance(tees, dict)
     assert {kind: one["usable"] for kind, one in tees.items()} == {
-        "simulated": True,
-        "simulated-snp": True,
-        "sgx": False,
-        "tdx": False,
-        "snp": False,
+        kind: kind in SIMULATED for kind in get_args(TeeKind)
     }
     assert "not usable" in run("--root", root).text
     assert isinstance(run("--root", root, "--tee", "tdx").error, EnvironmentUnfit)

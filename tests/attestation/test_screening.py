@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from coterie.attestation.evidence import kind_of, screen
 from coterie.attestation.quote import parse_quote
+from coterie.attestation.quote_signatures import CHECKS
 from coterie.attestation.roots import INTEL_ROOT
-from coterie.attestation.screening import CHECKS
 from coterie.attestation.tee.by_kind import simulated_root
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote

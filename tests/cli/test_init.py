@@ -10,11 +10,16 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from coterie.attestation.roots import INTEL_NAMES
+from coterie.attestation.tee.simulated.azure import PARAVISOR, SimulatedVm
+from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.snp_vendor import GuestFields, SimulatedAmd
 from coterie.contract import Contract, contract_digest, load_contract
+from coterie.kinds import TeeKind
 from tests.cli.conftest import Run
 
 KEY = "ed25519:" + "ab" * 32
@@ -98,6 +103,44 @@ def test_a_contract_for_snp_takes_all_from_evidence(
     floor = table.snp.minimum_tcb.milan
     assert floor is not None
     assert vars(floor) == {part: getattr(vendor.tcb, part) for part in vars(floor)}
+
+
+@pytest.mark.parametrize(
+    "vm",
+    [
+        SimulatedVm(amd=SimulatedAmd(prefix=""), pcrs={7: b"\7" * 32}),
+        SimulatedVm(tdx=True, pki=SimulatedPki(tee="TDX", names=INTEL_NAMES), pcrs={7: b"\7" * 32}),
+    ],
+)
+def test_a_contract_for_azure_takes_all_from_evidence(
+    run: Run, tmp_path: Path, vm: SimulatedVm
+) -> None:
+    kind = "azure-tdx" if vm.tdx else "azure-snp"
+    file = tmp_path / "evidence.bin"
+    file.write_bytes(vm.evidence(bytes(64), (4, 7)))
+    parties = ("--operator", f"op={KEY}", "--party", f"acme={KEY}", "--party", f"bolt={KEY}")
+    options = ("--tee", kind, "--evidence", str(file), *parties, "--yes")
+    more = ("--minimum-evaluation", "17") if vm.tdx else ()
+    trust = drafted(run, tmp_path / "c.toml", *options, *more).trust
+    assert trust.stamp == kind
+    table = trust.roles.worker
+    assert table is not None
+    assert table.vtpm is not None
+    assert table.vtpm.pcrs == {"4": ("00" * 32,), "7": ("07" * 32,)}
+    assert (table.vtpm.secure_boot, table.vtpm.console) == ((True,), (False,))
+    if vm.tdx:
+        assert (table.mrtd, table.td_attributes) == ((PARAVISOR.hex(),), ("00" * 8,))
+    else:
+        assert table.snp is not None
+        assert table.snp.launch_measurement == (PARAVISOR.hex(),)
+
+
+def test_evidence_of_another_kind_drafts_nothing(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "evidence.bin"
+    file.write_bytes(SimulatedVm().evidence(bytes(64), (4,)))
+    ran = run("init", tmp_path / "c.toml", "--tee", "azure-snp", "--evidence", str(file), "--yes")
+    assert ran.code != 0
+    assert not (tmp_path / "c.toml").exists()
 
 
 def test_a_contract_for_simulated_guests(run: Run, tmp_path: Path) -> None:
@@ -224,7 +267,7 @@ def test_questions_are_asked_on_a_terminal_and_wrong_answers_again(tmp_path: Pat
     terminal.answer("rows of data", "many")
     terminal.answer("'many' is no positive number", "2,000,000")
     terminal.answer("Lines between the machines (fast, thin)", "")
-    terminal.answer("TEE (simulated, sgx, tdx, snp, simulated-snp)", "sgx")
+    terminal.answer(f"TEE ({', '.join(get_args(TeeKind))})", "sgx")
     terminal.answer("Accepted MRENCLAVE", MRENCLAVE)
     terminal.answer("TCB evaluation data number", "17")
     for party in ("operator", "acme", "bolt", "corn"):

@@ -79,7 +79,10 @@ def test_a_missing_signature_is_the_one_object(run: Run, tmp_path: Path) -> None
 def test_the_machine_is_told(run: Run) -> None:
     tees = run("doctor", "--json").value["tees"]
     assert isinstance(tees, dict)
-    assert set(tees) == {"simulated", "simulated-snp", "sgx", "tdx", "snp"}
+    assert set(tees) == {
+        *("simulated", "simulated-snp", "simulated-azure-snp", "simulated-azure-tdx"),
+        *("sgx", "tdx", "snp", "azure-snp", "azure-tdx"),
+    }
 
 
 def test_a_manifest_that_is_checked_is_named(run: Run, tmp_path: Path) -> None:

@@ -490,7 +490,7 @@ INCONSISTENT = [
     (
         "own measurement of a real TEE",
         with_trust("sgx", 'measurement = "own"', *SGX),
-        'trust.roles.ps.measurement = "own" is for tee = "simulated" only',
+        'trust.roles.ps.measurement = "own" is for simulated TEEs only',
     ),
     (
         "a real TEE without a party's key",

@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
+from coterie.attestation.evidence import parse_evidence
+from coterie.attestation.vtpm.quote import VtpmQuote
 from coterie.cli.node import node
 from coterie.contract import Contract, parse_contract
 from coterie.contract.signatures import public_key_text, sign_contract, signature_path
@@ -58,13 +60,27 @@ TABLES = {
 }
 
 
+VTPM = f"""[trust.roles.ROLE.vtpm]
+secure_boot = [true]
+console = [false]
+pcrs.4 = ["{"44" * 32}"]
+pcrs.7 = ["{"77" * 32}"]
+"""
+TABLES["azure-tdx"] = f"{TABLES['tdx']}\n{VTPM}"
+TABLES["simulated-azure-tdx"] = f"{TABLES['simulated']}\n{VTPM}"
+
+
 def text_of(tee: str) -> str:
     text = (
         HEAD.format(key=public_key_text(KEY), other=public_key_text(OTHER_KEY))
         + f'[trust]\ntee = "{tee}"\n'
     )
     for role in ("ps", "worker"):
-        text += f'[trust.roles.{role}]\naccepted_tcb_statuses = ["UpToDate"]\n{TABLES[tee]}\n'
+        text += (
+            f'[trust.roles.{role}]\naccepted_tcb_statuses = ["UpToDate"]\n{TABLES[tee]}\n'.replace(
+                "ROLE", role
+            )
+        )
     return text
 
 
@@ -105,6 +121,25 @@ def test_a_simulated_node_needs_its_partys_key(key_file: Path) -> None:
     with pytest.raises(VoucherRefused) as refusal:
         trust("simulated", NO_OPTIONS)
     assert "--party-key" in refusal.value.remedy
+
+
+def test_a_node_quotes_the_pcrs_of_its_contract(key_file: Path) -> None:
+    made = trust("simulated-azure-tdx", replace(NO_OPTIONS, party_key=key_file))
+    quote = parse_evidence(made.tee.quote(bytes(64)))
+    assert isinstance(quote, VtpmQuote)
+    assert [number for number, _ in quote.pcrs] == [4, 7, 11]
+
+
+def test_an_azure_node_needs_a_tpm_and_takes_an_address_for_td_quotes(tmp_path: Path) -> None:
+    options = replace(
+        NO_OPTIONS, key_server="127.0.0.1:1", td_quote_url="http://127.0.0.1:1/acc/tdquote"
+    )
+    with pytest.raises(EnvironmentUnfit, match="the TPM failed to read an NV index"):
+        trust("azure-tdx", options, root=tmp_path)
+    with pytest.raises(EnvironmentUnfit, match="for TD quotes is not usable"):
+        trust("azure-tdx", replace(options, td_quote_url="http://quotes.example/"), root=tmp_path)
+    with pytest.raises(ContractInvalid, match="--td-quote-url has no meaning"):
+        trust("tdx", options, root=tmp_path)
 
 
 @pytest.mark.parametrize(

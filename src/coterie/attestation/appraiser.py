@@ -36,10 +36,11 @@ from coterie.attestation.policy import (
 from coterie.attestation.snp.contracted import snp_policies_of
 from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.verdict import Check, CheckList, Verdict
+from coterie.attestation.vtpm.contracted import vtpm_policies_of
 from coterie.contract.expiry import moment
 from coterie.contract.trust import RoleTrust, TrustSection
 from coterie.errors import EvidenceRefused
-from coterie.kinds import OF_SNP, Role, TeeKind
+from coterie.kinds import OF_SNP, OF_VTPM, Role, TeeKind
 
 TDX_REGISTERS = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "td_attributes", "xfam")
 
@@ -217,9 +218,23 @@ class Appraiser:
                 seen="none",
                 remedy="agree on a contract that lists what this role may run",
             )
-        if self._trust.kind_of(role) in OF_SNP:
-            return snp_policies_of(table, self._own)
-        return policies_of(table, self._own)
+        kind = self._trust.kind_of(role)
+        if kind not in OF_VTPM:
+            return _policies_below(table, kind, self._own)
+        # The program is measured by the TPM; what is below is the paravisor.
+        paravisor = table.model_copy(update={"measurement": None})
+        return (
+            *_policies_below(paravisor, kind, None),
+            *vtpm_policies_of(table, self._own),
+        )
+
+
+def _policies_below(
+    table: RoleTrust, kind: TeeKind, own_measurement: bytes | None
+) -> tuple[Policy, ...]:
+    """The policies on the evidence of the hardware."""
+    of_vendor = snp_policies_of if kind in OF_SNP else policies_of
+    return of_vendor(table, own_measurement)
 
 
 def policies_of(table: RoleTrust, own_measurement: bytes | None) -> tuple[Policy, ...]:

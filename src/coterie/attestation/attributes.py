@@ -12,6 +12,7 @@ from typing import Literal
 from coterie.attestation.reports import EnclaveReport, TdReport
 from coterie.attestation.verdict import CheckList
 from coterie.errors import EvidenceRefused
+from coterie.kinds import OF_TDX, OF_VTPM, TeeKind
 
 
 @dataclass(frozen=True)
@@ -63,18 +64,35 @@ TDX_RULES = (
         "a trust domain with reserved or migration attributes",
     ),
 )
+# Below Azure's guests is a paravisor, whose trust domain handles faults on private pages itself: its
+# attributes are zero. A contract lists them, and its measurement.
+PARAVISOR_RULES = tuple(rule for rule in TDX_RULES if rule.check != "td_sept_ve_disable")
 
 
-def verify_attributes(report: EnclaveReport | TdReport, checks: CheckList) -> None:
+def rules_of(kind: TeeKind) -> tuple[BitRule, ...]:
+    """The rules for one kind of TEE of Intel's."""
+    if kind not in OF_TDX:
+        return SGX_RULES
+    return PARAVISOR_RULES if kind in OF_VTPM else TDX_RULES
+
+
+def verify_attributes(
+    report: EnclaveReport | TdReport, *, kind: TeeKind, checks: CheckList
+) -> None:
     """Refuses attributes that no contract can allow.
+
+    Args:
+        report: The report.
+        kind: The kind of TEE that it is by.
+        checks: Takes up every check that passed.
 
     Raises:
         EvidenceRefused: One rule is broken; the check has the rule's name.
     """
     if isinstance(report, EnclaveReport):
-        _apply(SGX_RULES, report.flags, checks)
+        _apply(rules_of(kind), report.flags, checks)
         return
-    _apply(TDX_RULES, report.td_attributes, checks)
+    _apply(rules_of(kind), report.td_attributes, checks)
     hashes = (report.mrservicetd, report.init_service_td_hash, report.cur_service_td_hash)
     for value in hashes:
         if value is not None and any(value):

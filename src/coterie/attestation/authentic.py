@@ -12,9 +12,10 @@ from coterie.attestation.snp.collateral import SnpCollateral
 from coterie.attestation.snp.platform import SnpPlatform
 from coterie.attestation.snp.quote import SnpQuote
 from coterie.attestation.verdict import Check
+from coterie.attestation.vtpm.quote import VtpmQuote
 from coterie.kinds import TeeKind
 
-AnyQuote = Quote | SnpQuote
+AnyQuote = Quote | SnpQuote | VtpmQuote
 AnyCollateral = Collateral | SnpCollateral
 
 

@@ -44,6 +44,11 @@ class ChainRule:
     crl_signer: bool = False
 
 
+def pck_chain_rule(root: TrustRoot) -> ChainRule:
+    """The required shape of the chain in a quote under a root."""
+    return ChainRule("pck_chain", ((root.names.pck,), root.names.pck_cas))
+
+
 def read_chain(text: str, rule: ChainRule) -> tuple[x509.Certificate, ...]:
     """Reads a PEM chain. Its length is checked later, with the roles.
 

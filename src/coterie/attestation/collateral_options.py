@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coterie.attestation.collateral_source import (
     ByVendor,
@@ -18,7 +19,10 @@ from coterie.attestation.snp.endorsements import EndorsementFolder, EndorsementS
 from coterie.errors import ContractInvalid
 from coterie.kinds import SIMULATED, TeeKind
 
-_OF_INTEL: frozenset[TeeKind] = frozenset({"sgx", "tdx"})
+if TYPE_CHECKING:
+    from coterie.attestation.tee.td_quotes import TdQuotes
+
+_OF_INTEL: frozenset[TeeKind] = frozenset({"sgx", "tdx", "azure-tdx"})
 
 
 def collateral_from_options(
@@ -57,7 +61,7 @@ def collateral_from_options(
         return CachedCollateral(SimulatedCollateral(), kinds=kinds)
     for name, value, of_vendor, vendor in (
         ("--pccs-url", pccs_url, bool(_OF_INTEL & frozenset(kinds)), "Intel's"),
-        ("--kds-url", kds_url, "snp" in kinds, "AMD's"),
+        ("--kds-url", kds_url, bool({"snp", "azure-snp"} & frozenset(kinds)), "AMD's"),
     ):
         if value is not None and not of_vendor:
             raise ContractInvalid(
@@ -100,3 +104,28 @@ def endorsements_from_options(
 
         source = KdsCollateral(kds_url)
     return source if folder is None else EndorsementFolder(folder, source)
+
+
+def td_quotes_from_options(kind: TeeKind, url: str | None) -> TdQuotes | None:
+    """Makes the source of a guest's own TD quotes; None without an address.
+
+    Args:
+        kind: The kind of TEE that this node runs in.
+        url: The address of the platform's service.
+
+    Raises:
+        ContractInvalid: The node's kind of TEE needs none.
+        EnvironmentUnfit: The address is not one of this machine's own link.
+    """
+    if url is None:
+        return None
+    if kind != "azure-tdx":
+        raise ContractInvalid(
+            "--td-quote-url has no meaning for this node",
+            expected="a node whose role runs in azure-tdx",
+            seen=f"--td-quote-url {url}, a node that runs in {kind}"[:200],
+            remedy="leave --td-quote-url out",
+        )
+    from coterie.attestation.tee.td_quotes import TdQuoteService
+
+    return TdQuoteService(url)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from coterie.attestation.authentic import AnyCollateral, AnyQuote, AuthenticEvidence, Vetted
 from coterie.attestation.clock import clock_is_behind
@@ -20,10 +20,12 @@ from coterie.attestation.evidence import authenticate, kind_of, parse_evidence, 
 from coterie.attestation.freshness import freshness, newest
 from coterie.attestation.lookups import LookUps
 from coterie.attestation.platforms import AnyPlatform, platform_of
+from coterie.attestation.quote import TEE_TDX
 from coterie.attestation.snp.collateral import line_of
 from coterie.attestation.snp.quote import SnpQuote
 from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.verdict import CheckList
+from coterie.attestation.vtpm.quote import hardware_of
 from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused
 from coterie.files import make_folder, move_over, read_bounded, sync_folder, write_whole
 from coterie.kinds import TeeKind
@@ -57,7 +59,8 @@ class SimulatedCollateral:
     """Collateral of the simulated platform, made when requested.
 
     Args:
-        pki: The simulated vendor of DCAP quotes; by default the shared one.
+        pki: The simulated vendor of DCAP quotes; by default the shared one of enclaves or of trust
+            domains.
         amd: The simulated vendor of SNP evidence; by default the shared one of the product line.
     """
 
@@ -67,14 +70,16 @@ class SimulatedCollateral:
 
     def collateral_for(self, quote: AnyQuote, at: datetime) -> AnyCollateral:
         """Collateral that is current at a time; the appraiser checks whether it fits the quote."""
-        if isinstance(quote, SnpQuote):
+        hardware = hardware_of(quote)
+        if isinstance(hardware, SnpQuote):
             from coterie.attestation.tee.simulated.snp_vendor import SimulatedAmd
 
-            product = line_of(quote).product.capitalize()
+            product = line_of(hardware).product.capitalize()
             return (self._amd or SimulatedAmd(product=product)).collateral(at)
         from coterie.attestation.tee.simulated.pki import SimulatedPki
 
-        return (self._pki or SimulatedPki()).collateral(at)
+        tee: Literal["SGX", "TDX"] = "TDX" if hardware.tee_type == TEE_TDX else "SGX"
+        return (self._pki or SimulatedPki(tee=tee)).collateral(at)
 
 
 class ByVendor:
@@ -91,7 +96,7 @@ class ByVendor:
 
     def collateral_for(self, quote: AnyQuote, at: datetime) -> AnyCollateral:
         """Finds collateral; raises as its source does."""
-        source = self._amd if isinstance(quote, SnpQuote) else self._intel
+        source = self._amd if isinstance(hardware_of(quote), SnpQuote) else self._intel
         return source.collateral_for(quote, at)
 
 

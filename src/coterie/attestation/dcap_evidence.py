@@ -20,9 +20,16 @@ from dataclasses import replace
 from datetime import datetime
 
 from coterie.attestation import dcap
-from coterie.attestation.attributes import SGX_RULES, TDX_RULES, verify_attributes
+from coterie.attestation.attributes import rules_of, verify_attributes
 from coterie.attestation.authentic import AuthenticEvidence
-from coterie.attestation.chains import LONGEST_CHAIN, ChainRule, chain_end, read_chain, verify_chain
+from coterie.attestation.chains import (
+    LONGEST_CHAIN,
+    ChainRule,
+    chain_end,
+    pck_chain_rule,
+    read_chain,
+    verify_chain,
+)
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.pem import canonical_chain
 from coterie.attestation.quote import Quote
@@ -30,7 +37,7 @@ from coterie.attestation.revocation import read_crl, verify_crl, verify_not_revo
 from coterie.attestation.roots import TrustRoot
 from coterie.attestation.statements import parse_statement, verify_statement
 from coterie.attestation.verdict import CheckList, collateral_refused
-from coterie.kinds import TeeKind
+from coterie.kinds import OF_TDX, OF_VTPM, TeeKind
 
 CHAINS = ("pck_chain", "pck_crl_chain", "tcb_info_chain", "qe_identity_chain")
 REVOCATIONS = ("root_revocation", "pck_ca_revocation", "tcb_signer_revocation", "pck_revocation")
@@ -38,8 +45,8 @@ REVOCATIONS = ("root_revocation", "pck_ca_revocation", "tcb_signer_revocation", 
 
 def dcap_check_names(kind: TeeKind) -> tuple[str, ...]:
     """Names of all checks that :func:`authenticate_dcap` makes for one kind of TEE, in order."""
-    tdx = kind == "tdx"
-    names = [rule.check for rule in (TDX_RULES if tdx else SGX_RULES)]
+    tdx = kind in OF_TDX
+    names = [rule.check for rule in rules_of(kind)]
     names += ["td_service"] if tdx else []
     for chain in CHAINS:
         steps = ("root", "role", "signature", "validity")
@@ -78,12 +85,13 @@ def authenticate_dcap(
     Raises:
         EvidenceRefused: A check failed; see the module's rules.
     """
-    verify_attributes(quote.report, checks)
+    tdx = kind in OF_TDX
+    verify_attributes(quote.report, kind=kind, checks=checks)
     ends, collateral = _verify_certificates(quote, collateral, root, at, checks)
     tcb_info = parse_statement(collateral.tcb_info, "tcb_info")
     checks.passed("tcb_info_format")
-    info_id, qe_id = ("TDX", "TD_QE") if kind == "tdx" else ("SGX", "QE")
-    qe_versions = (2, 3) if kind == "tdx" else (2,)
+    info_id, qe_id = ("TDX", "TD_QE") if tdx else ("SGX", "QE")
+    qe_versions = (2, 3) if tdx else (2,)
     verify_statement(tcb_info, "tcb_info", identity=info_id, versions=(3,), at=at, checks=checks)
     qe_identity = parse_statement(collateral.qe_identity, "qe_identity")
     checks.passed("qe_identity_format")
@@ -96,9 +104,14 @@ def authenticate_dcap(
     _verify_same(
         "pce_id", platform.pce_id, tcb_info.pce_id, "provisioning enclave (PCE id)", checks
     )
-    tcb = dcap.verify_quote(quote.canonical, collateral, root, at)
+    if kind in OF_VTPM:
+        from coterie.attestation.paravisor import verify_paravisor  # nobody else loads it
+
+        tcb = verify_paravisor(quote, collateral, root, at)
+    else:
+        tcb = dcap.verify_quote(quote.canonical, collateral, root, at)
     for name in dcap.CHECKS:
-        if kind == "tdx" or name != "tdx_module":
+        if tdx or name != "tdx_module":
             checks.passed(name)
     return AuthenticEvidence(
         kind=kind,
@@ -110,11 +123,6 @@ def authenticate_dcap(
         at=at,
         checks=checks.checks,
     )
-
-
-def pck_chain_rule(root: TrustRoot) -> ChainRule:
-    """The required shape of the chain in a quote under a root."""
-    return ChainRule("pck_chain", ((root.names.pck,), root.names.pck_cas))
 
 
 def _verify_certificates(

@@ -18,6 +18,7 @@ from coterie.attestation.snp.products import PRODUCTS, Product
 from coterie.attestation.snp.quote import SnpQuote
 from coterie.attestation.snp.report import SnpReport
 from coterie.attestation.verdict import collateral_refused
+from coterie.attestation.vtpm.quote import hardware_of
 from coterie.errors import EnvironmentUnfit
 from coterie.kinds import SigningKey
 
@@ -47,14 +48,15 @@ class KdsCollateral:
             EvidenceRefused: The quote is no SNP evidence (check ``collateral_missing``).
             EnvironmentUnfit: The service cannot be reached or does not have it.
         """
-        if not isinstance(quote, SnpQuote):
+        hardware = hardware_of(quote)
+        if not isinstance(hardware, SnpQuote):
             raise collateral_refused(
                 "collateral_missing",
                 "AMD's service has no collateral of Intel's platforms",
                 expected="SNP evidence, or --pccs-url",
                 seen="a DCAP quote",
             )
-        return self.fetch(line_of(quote))
+        return self.fetch(line_of(hardware))
 
     def fetch(self, line: SnpLine) -> SnpCollateral:
         """Fetches the current revocation list of a product line and kind of signing key."""

@@ -12,6 +12,7 @@ from coterie.attestation.authentic import AnyQuote
 from coterie.attestation.quote import TEE_TDX
 from coterie.attestation.snp.collateral import SnpLine, line_of
 from coterie.attestation.snp.quote import SnpQuote
+from coterie.attestation.vtpm.quote import hardware_of
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,14 @@ def platform_of(quote: AnyQuote) -> AnyPlatform:
         EvidenceRefused: The PCK certificate does not name its platform (check ``pck_extension``), or
             that of an SNP signing key's CA no product line (``vek_chain_role``).
     """
-    if isinstance(quote, SnpQuote):
-        return line_of(quote)
-    fmspc = dcap.platform_identity(quote.pck_chain_pem).fmspc
-    issuer = quote.pck_chain[0].issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
+    hardware = hardware_of(quote)
+    if isinstance(hardware, SnpQuote):
+        return line_of(hardware)
+    fmspc = dcap.platform_identity(hardware.pck_chain_pem).fmspc
+    issuer = hardware.pck_chain[0].issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
     processor = any("Processor" in str(name.value) for name in issuer)
     return Platform(
-        tee="tdx" if quote.tee_type == TEE_TDX else "sgx",
+        tee="tdx" if hardware.tee_type == TEE_TDX else "sgx",
         fmspc=fmspc.hex(),
         ca="processor" if processor else "platform",
     )

@@ -16,6 +16,7 @@ from coterie.attestation.reports import EnclaveReport, TdReport
 from coterie.attestation.snp.policies import snp_measurements
 from coterie.attestation.snp.report import SnpReport
 from coterie.attestation.verdict import CheckList, collateral_refused
+from coterie.attestation.vtpm.quote import VtpmReport, vtpm_measurements
 from coterie.errors import EvidenceRefused
 
 
@@ -153,7 +154,8 @@ class MeasurementIn:
         check: Name of check and register: ``mrenclave``, ``mrsigner``, ``mrtd``, ``rtmr0`` to
             ``rtmr3``, ``td_attributes``, ``xfam``; for SNP ``launch_measurement``,
             ``guest_policy``, ``vmpl``, ``family_id``, ``image_id``, ``id_key_digest``,
-            ``author_key_digest``, ``host_data``, ``signing_key``.
+            ``author_key_digest``, ``host_data``, ``signing_key``; for a virtual TPM ``pcr0`` to
+            ``pcr23``, ``secure_boot``, ``console``.
         accepted: Values in hex.
     """
 
@@ -240,8 +242,12 @@ class ReportDataIs:
 OF_THE_QUOTE = (MeasurementIn, ProductOf, ReportDataIs)
 
 
-def measurements(report: EnclaveReport | TdReport | SnpReport) -> tuple[tuple[str, str], ...]:
+def measurements(
+    report: EnclaveReport | TdReport | SnpReport | VtpmReport,
+) -> tuple[tuple[str, str], ...]:
     """Names and values (hex; SVNs decimal) of a report's measurements."""
+    if isinstance(report, VtpmReport):
+        return (*measurements(report.hardware), *vtpm_measurements(report))
     if isinstance(report, EnclaveReport):
         return (
             ("mrenclave", report.mrenclave.hex()),

@@ -29,7 +29,13 @@ app = typer.Typer(help="Appraise, explain and collect attestation evidence.", no
 app.command()(peer)
 
 # The real kind that is demanded where simulated evidence comes and no kind is named.
-_REAL: dict[TeeKind, TeeKind] = {"simulated": "sgx", "simulated-snp": "snp"}
+_REAL: dict[TeeKind, TeeKind] = {
+    "simulated": "sgx",
+    "simulated-snp": "snp",
+    "simulated-azure-snp": "azure-snp",
+    "simulated-azure-tdx": "azure-tdx",
+}
+_PCR = re.compile(r"([0-9]|1[0-9]|2[0-3])=([0-9a-fA-F]{64})")
 STATUSES: tuple[str, ...] = get_args(TcbStatus)
 
 
@@ -41,6 +47,13 @@ def _hex(octets: int) -> Callable[[list[str] | None], list[str] | None]:
         return None if values is None else [value.lower() for value in values]
 
     return check
+
+
+def _pcr(values: list[str] | None) -> list[str] | None:
+    for value in values or ():
+        if not _PCR.fullmatch(value):
+            raise typer.BadParameter(f"{value!r} is not NUMBER=HEX, a PCR and its 32 bytes")
+    return None if values is None else [value.lower() for value in values]
 
 
 def _status(values: list[str] | None) -> list[str] | None:
@@ -98,6 +111,12 @@ def verify(
     launch_measurement: Annotated[
         Values, typer.Option(help="Accepted launch digest of an SNP guest.", callback=_hex(48))
     ] = None,
+    pcr: Annotated[
+        Values,
+        typer.Option(
+            metavar="NUMBER=HEX", help="Accepted value of a PCR of a virtual TPM.", callback=_pcr
+        ),
+    ] = None,
     report_data: Annotated[
         Values, typer.Option(help="Demanded report data.", callback=_hex(64))
     ] = None,
@@ -127,6 +146,9 @@ def verify(
         "mrtd": mrtd,
         "launch_measurement": launch_measurement,
     }
+    for value in pcr or ():
+        number, _, digest = value.partition("=")
+        references[f"pcr{number}"] = [*(references.get(f"pcr{number}") or ()), digest]
     policies = _demanded(references, report_data, accept_advisory, minimum_evaluation)
     if contract and (policies or accept_status or tee):
         raise typer.BadParameter("--contract says it all: give no other reference values with it")

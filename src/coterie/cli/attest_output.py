@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from coterie.kinds import OF_SNP, SIMULATED, TeeKind
+from coterie.kinds import OF_SNP, OF_VTPM, SIMULATED, TeeKind
 from coterie.text import printable
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 # What Intel states of a platform, and AMD does not.
 _OF_INTEL = frozenset({"advisories", "evaluation_number"})
+_MEASUREMENTS = frozenset({"mrenclave", "mrsigner", "mrtd", "launch_measurement"})
+# Above a paravisor, whose measurement does not tell the guest.
+_PCRS = frozenset(f"pcr{number}" for number in range(24))
 _VERDICT = ("accepted", "failed_check", "reason", "expected", "seen", "remedy")
 
 
@@ -44,7 +47,7 @@ def print_outcome(
         name
         for name, checks in (
             ("advisories", {"advisories"}),
-            ("measurement", {"mrenclave", "mrsigner", "mrtd", "launch_measurement"}),
+            ("measurement", _PCRS if tee in OF_VTPM else _MEASUREMENTS),
             ("evaluation_number", {"evaluation_number"}),
             ("report_data", {"report_data"}),
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coterie.cli.attest_output import print_facts
-from coterie.cli.options import AsJson, CollateralFolder, KdsUrl, PccsUrl
+from coterie.cli.options import AsJson, CollateralFolder, KdsUrl, PccsUrl, TdQuoteUrl
 from coterie.errors import (
     ContractInvalid,
     ContractMismatch,
@@ -73,6 +73,7 @@ def peer(
     ] = None,
     pccs_url: PccsUrl = None,
     kds_url: KdsUrl = None,
+    td_quote_url: TdQuoteUrl = None,
     collateral: CollateralFolder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -97,6 +98,7 @@ def peer(
         party_key=party_key,
         pccs_url=pccs_url,
         kds_url=kds_url,
+        td_quote_url=td_quote_url,
         collateral=collateral,
     )
     target = Address.parse(address)

@@ -37,8 +37,11 @@ class Draft:
         local_steps: Batches between two exchanges; more than one follow docs/learning.md's recipe.
         epochs: Passes over the data.
         reference: Reference values: names of keys of ``[trust.roles.ROLE]``, and the accepted hex
-            values of each; none for simulated TEEs. For ``snp``, those of ``[trust.roles.ROLE.snp]``.
-        floors: For ``snp``, the patch levels below which no platform is accepted, by product line.
+            values of each; none for simulated TEEs. For ``snp`` and ``azure-snp``, those of
+            ``[trust.roles.ROLE.snp]``.
+        floors: For these, the patch levels below which no platform is accepted, by product line.
+        pcrs: For Azure's guests, the accepted value of each PCR that is compared.
+        machine: For Azure's guests, what the paravisor has to say of them.
         minimum_evaluation: Oldest accepted collateral; real TEEs only.
         columns: Columns of a party's own file; Criteo's if absent.
     """
@@ -56,6 +59,8 @@ class Draft:
     epochs: int = 1
     reference: Mapping[str, Sequence[str]] = field(default_factory=dict)
     floors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    pcrs: Mapping[int, str] = field(default_factory=dict)
+    machine: Mapping[str, str] = field(default_factory=dict)
     minimum_evaluation: int | None = None
     columns: ProposedColumns | None = None
 
@@ -236,7 +241,7 @@ def _trust(draft: Draft) -> list[str]:
     if draft.tee in SIMULATED:
         lines = ["# The simulated TEE proves nothing: it is for trying things out."]
         values = ['measurement = "own"  # the same package as the node itself runs']
-    elif draft.tee == "snp":
+    elif draft.tee in OF_SNP:
         lines = ["# Only what is listed is accepted. Every party checks these values itself."]
         values = []
         within = [*_snp(draft)]
@@ -247,6 +252,8 @@ def _trust(draft: Draft) -> list[str]:
             for name, accepted in draft.reference.items()
         ]
         values.append(f"minimum_tcb_evaluation_number = {draft.minimum_evaluation}")
+    if draft.pcrs:
+        within += _vtpm(draft)
     if draft.tee not in OF_SNP:
         values.append('accepted_tcb_statuses = ["UpToDate"]')
     lines += ["[trust]", f"tee = {_text(draft.tee)}"]
@@ -268,6 +275,18 @@ def _snp(draft: Draft) -> Iterator[str]:
     for product, levels in draft.floors.items():
         parts = ", ".join(f"{part} = {level}" for part, level in levels.items())
         yield f"{product} = {{ {parts} }}"
+
+
+def _vtpm(draft: Draft) -> Iterator[str]:
+    yield ""
+    yield "[trust.roles.ROLE.vtpm]"
+    for name, accepted in draft.machine.items():
+        yield f"{name} = [{accepted}]"
+    yield ""
+    yield "# Take out PCRs that change while the guest runs; what is not listed is not compared."
+    yield "[trust.roles.ROLE.vtpm.pcrs]"
+    for number, value in draft.pcrs.items():
+        yield f"{number} = [{_text(value)}]"
 
 
 def _listed(names: Sequence[str]) -> str:

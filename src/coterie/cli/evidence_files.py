@@ -12,6 +12,7 @@ from asn1crypto import pem
 
 from coterie.attestation.policy import Policy, ReportDataIs
 from coterie.attestation.verdict import Check
+from coterie.attestation.vtpm.quote import is_vtpm
 from coterie.contract import Contract, contract_digest
 from coterie.errors import EvidenceRefused
 from coterie.files import read_bounded
@@ -89,7 +90,8 @@ def read_parts(file: Path) -> tuple[bytes, ...]:
             continue
         # The first bytes are a quote's version or a certificate's, so a raw quote is not taken for
         # text.
-        if found[:2] in {b"\2\0", b"\3\0", b"\4\0", b"\5\0"} or found.startswith(_DER):
+        known = found[:2] in {b"\2\0", b"\3\0", b"\4\0", b"\5\0"} or is_vtpm(found)
+        if known or found.startswith(_DER):
             return (found,)
     return (data,)
 

@@ -24,6 +24,7 @@ from coterie.attestation.snp.platform import PLATFORM_BITS, policy_words
 from coterie.attestation.snp.products import PRODUCTS
 from coterie.attestation.snp.quote import SnpQuote
 from coterie.attestation.snp.report import REPORT_BYTES, SnpReport, parse_report
+from coterie.attestation.vtpm.quote import VtpmQuote, vtpm_measurements
 from coterie.cli.evidence_files import read_parts
 from coterie.errors import EvidenceRefused
 from coterie.ratls.claims import Claims
@@ -55,6 +56,12 @@ def _quote_facts(data: bytes) -> dict[str, object]:
     if len(data) == REPORT_BYTES:  # an SNP report as firmware gives it, without certificates
         return _report_facts(parse_report(data))
     quote = parse_evidence(data)
+    if isinstance(quote, VtpmQuote):
+        below = _quote_facts(quote.hardware.canonical)
+        return {
+            **_vtpm_facts(quote),
+            "hardware": {name: item for name, item in below.items() if name != "tee_claimed"},
+        }
     if isinstance(quote, SnpQuote):
         return {
             "tee_claimed": kind_of(quote),
@@ -64,6 +71,25 @@ def _quote_facts(data: bytes) -> dict[str, object]:
             "vek_chain": [certificate.common_name for certificate in quote.chain],
         }
     return _dcap_facts(quote)
+
+
+def _vtpm_facts(quote: VtpmQuote) -> dict[str, object]:
+    tpm = quote.tpm
+    return {
+        "tee_claimed": kind_of(quote),
+        "quote_bytes": len(quote.canonical),
+        "measurements": dict(vtpm_measurements(quote.report)),
+        "report_data": quote.report_data.hex(),
+        "tpm": {
+            "signer_name": tpm.signer.hex(),
+            "qualifying_data": tpm.extra_data.hex(),
+            "clock": tpm.clock,
+            "resets": tpm.resets,
+            "restarts": tpm.restarts,
+            "firmware": f"{tpm.firmware:#018x}",
+        },
+        "runtime_data": quote.runtime.decode("utf-8", "replace"),
+    }
 
 
 def _report_facts(report: SnpReport) -> dict[str, object]:

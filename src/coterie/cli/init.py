@@ -15,7 +15,7 @@ from coterie.cli.drafting import TDX_VALUES, Draft, draft_contract, sizes_for
 from coterie.cli.options import AsJson
 from coterie.cli.questions import Questions
 from coterie.errors import OutputInUse, UsageError
-from coterie.kinds import SIMULATED, Lines, Mode, TeeKind
+from coterie.kinds import OF_SNP, OF_TDX, OF_VTPM, SIMULATED, Lines, Mode, TeeKind
 from coterie.text import printable
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def init(
         typer.Option(
             metavar="FILE",
             help="Take the reference values from this quote or certificate, which you have appraised "
-            "(`coterie attest verify`); sgx, tdx and snp.",
+            "(`coterie attest verify`); all real TEEs.",
             exists=True,
             dir_okay=False,
         ),
@@ -141,6 +141,8 @@ def init(
     table_rows, batch, local_steps = sizes_for(about, between)
     reference: dict[str, tuple[str, ...]] = {}
     floors: dict[str, Mapping[str, int]] = {}
+    pcrs: dict[int, str] = {}
+    machine: dict[str, str] = {}
     if kind in SIMULATED:
         for option, value in (
             ("--mrenclave", mrenclave),
@@ -149,7 +151,11 @@ def init(
         ):
             _refuse(option, value, "the simulated TEE has no reference values")
     else:
-        if kind == "snp":
+        if kind in OF_VTPM:
+            question = "File with evidence of the agreed guest"
+            evidence = evidence or Path(ask.text("evidence", question, None))
+            pcrs, machine = _of_a_tpm(evidence, kind)
+        if kind in OF_SNP:
             _refuse("--mrenclave", mrenclave, "it is for sgx")
             _refuse("--minimum-evaluation", minimum_evaluation, "AMD numbers no TCB recoveries")
             file = evidence or Path(ask.text("evidence", "File with a report of the guest", None))
@@ -177,6 +183,8 @@ def init(
         epochs=epochs,
         reference=reference,
         floors=floors,
+        pcrs=pcrs,
+        machine=machine,
         minimum_evaluation=minimum_evaluation,
         columns=columns,
     )
@@ -283,7 +291,7 @@ def _reference(
     found: Mapping[str, str] = {}
     if evidence is not None:
         found = _measured(evidence, kind)
-    if kind == "tdx":
+    if kind in OF_TDX:
         _refuse("--mrenclave", mrenclave, "it is for sgx")
         if not found:
             file = ask.text("evidence", "File with a quote of the agreed guest", None)
@@ -300,17 +308,18 @@ def _of_a_guest(
     file: Path,
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, Mapping[str, int]]]:
     """The reference values and the committed TCB in SNP evidence, without appraisal."""
+    from coterie.attestation.evidence import parse_evidence
     from coterie.attestation.policy import measurements
     from coterie.attestation.snp.products import PARTS, PRODUCTS
-    from coterie.attestation.snp.quote import is_snp, parse_snp_quote
+    from coterie.attestation.snp.quote import SnpQuote
+    from coterie.attestation.vtpm.quote import hardware_of
     from coterie.cli.evidence_files import read_evidence
 
     if not file.is_file():
         raise UsageError(f"there is no file {file}", expected="evidence of an SNP guest")
-    data = read_evidence(file).quote
-    if not is_snp(data):
+    quote = hardware_of(parse_evidence(read_evidence(file).quote))
+    if not isinstance(quote, SnpQuote):
         raise UsageError(f"{file} is evidence of another TEE", expected="snp", seen="a DCAP quote")
-    quote = parse_snp_quote(data)
     names = [name for name in PRODUCTS if quote.chain[1].common_name.endswith(f"-{name}")]
     tcb = PRODUCTS[names[0]].tcb(quote.report.committed_tcb) if names else None
     if tcb is None:
@@ -327,6 +336,13 @@ def _of_a_guest(
     if csp_id is not None:
         reference["csp_id"] = (csp_id,)
     return reference, {names[0].lower(): levels}
+
+
+def _of_a_tpm(file: Path, kind: TeeKind) -> tuple[dict[int, str], dict[str, str]]:
+    """The PCRs in evidence of a virtual TPM, and what the paravisor says, without appraisal."""
+    found = _measured(file, kind)
+    pcrs = {n: found[f"pcr{n}"] for n in range(24) if f"pcr{n}" in found}
+    return pcrs, {name: found[name] for name in ("secure_boot", "console")}
 
 
 def _cloud(quote: SnpQuote) -> str | None:

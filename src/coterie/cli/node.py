@@ -19,6 +19,7 @@ from coterie.cli.options import (
     NodeName,
     OtherAddresses,
     PccsUrl,
+    TdQuoteUrl,
     TensorBoard,
 )
 from coterie.errors import ContractInvalid
@@ -65,6 +66,7 @@ def node(
     ] = None,
     pccs_url: PccsUrl = None,
     kds_url: KdsUrl = None,
+    td_quote_url: TdQuoteUrl = None,
     collateral: Annotated[
         Path | None,
         typer.Option(
@@ -145,6 +147,7 @@ def node(
                 key_servers=servers,
                 pccs_url=pccs_url,
                 kds_url=kds_url,
+                td_quote_url=td_quote_url,
                 collateral=collateral,
                 metrics_port=metrics_port,
             ),

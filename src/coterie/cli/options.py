@@ -41,6 +41,13 @@ KdsUrl = Annotated[
         help="AMD's key distribution service, or a cache of it, https (contracts with SNP only).",
     ),
 ]
+TdQuoteUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="The platform's own service for TD quotes, http on a link-local address (azure-tdx only).",
+    ),
+]
 CollateralFolder = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Directory of collateral (real TEEs only).", file_okay=False),

@@ -22,6 +22,7 @@ from coterie.cli.options import (
     NodeName,
     OtherAddresses,
     PccsUrl,
+    TdQuoteUrl,
 )
 
 app = typer.Typer(
@@ -135,6 +136,7 @@ def node(
     ] = None,
     pccs_url: PccsUrl = None,
     kds_url: KdsUrl = None,
+    td_quote_url: TdQuoteUrl = None,
     collateral: CollateralFolder = None,
     metrics_port: MetricsPort = None,
     end_with_parent: EndWithParent = False,
@@ -164,6 +166,7 @@ def node(
         party_key=party_key,
         pccs_url=pccs_url,
         kds_url=kds_url,
+        td_quote_url=td_quote_url,
         collateral=collateral,
         key_server=key_server,
         metrics_port=metrics_port,

@@ -269,6 +269,17 @@ def _version_rule(old: object, new: object) -> Effect:
     return "tighter" if after > before else "looser"
 
 
+def _pcrs_rule(old: object, new: object) -> Effect:
+    """The effect of a change of the PCRs' tables: a PCR without one is not compared."""
+    before, after = (value if isinstance(value, dict) else {} for value in (old, new))
+    effects = {
+        _DEMANDS(before.get(number), after.get(number))
+        for number in {*before, *after}
+        if before.get(number) != after.get(number)
+    }
+    return "looser" if "looser" in effects else "tighter"
+
+
 _ACCEPTS = _list("looser", empty="tighter")
 # An empty list means that the register is not checked.
 _DEMANDS = _list("looser", empty="looser")
@@ -291,6 +302,8 @@ _RULES: dict[str, _Rule] = {
         ("family_id", "image_id", "id_key_digest", "author_key_digest", "host_data", "chip_id"),
         _DEMANDS,
     ),
+    "pcrs": _pcrs_rule,
+    **dict.fromkeys(("secure_boot", "console"), _DEMANDS),
     "required_platform": _list("tighter", empty="looser"),
     "minimum_guest_svn": _more_is("tighter", unset="looser"),
     "minimum_firmware": _version_rule,

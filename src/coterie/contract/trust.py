@@ -6,10 +6,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from coterie.contract.complete import check_role
 from coterie.contract.expiry import Moment
 from coterie.contract.section import Section
 from coterie.contract.snp_trust import SnpTrust
-from coterie.kinds import OF_SNP, SIMULATED, Role, Stamp, TcbStatus, TeeKind
+from coterie.contract.vtpm_trust import VtpmTrust
+from coterie.kinds import SIMULATED, Role, Stamp, TcbStatus, TeeKind
 
 
 def _hex(octets: int) -> object:
@@ -64,7 +66,9 @@ class RoleTrust(Section):
             registration service keeps none of their keys.
         tee: The kind of TEE that this role runs in, if another one than the contract's.
         snp: Reference values and floors of SEV-SNP guests, which replace all other keys but
-            ``measurement`` and ``tee``.
+            ``measurement``, ``tee`` and ``vtpm``.
+        vtpm: Reference values of guests that a virtual TPM measures; the other keys are then for the
+            paravisor below.
     """
 
     LATER = frozenset(
@@ -76,6 +80,7 @@ class RoleTrust(Section):
             "refuse_cached_keys",
             "tee",
             "snp",
+            "vtpm",
         }
     )
 
@@ -103,6 +108,7 @@ class RoleTrust(Section):
     refuse_cached_keys: bool = False
     tee: TeeKind | None = None
     snp: SnpTrust | None = None
+    vtpm: VtpmTrust | None = None
 
     @property
     def lists_machines(self) -> bool:
@@ -116,7 +122,7 @@ class RoleTrust(Section):
         return tuple(
             name
             for name in known
-            if name not in {"measurement", "tee", "snp"}
+            if name not in {"measurement", "tee", "snp", "vtpm"}
             and getattr(self, name) != known[name].default
         )
 
@@ -217,7 +223,13 @@ class TrustSection(Section):
         if self.simulated:
             return "SIMULATED"
         kinds = self.kinds
-        stamps: dict[TeeKind, Stamp] = {"sgx": "sgx", "tdx": "tdx", "snp": "snp"}
+        stamps: dict[TeeKind, Stamp] = {
+            "sgx": "sgx",
+            "tdx": "tdx",
+            "snp": "snp",
+            "azure-snp": "azure-snp",
+            "azure-tdx": "azure-tdx",
+        }
         return "mixed" if len(kinds) > 1 else stamps[next(iter(kinds))]
 
     @property
@@ -236,49 +248,5 @@ class TrustSection(Section):
         for role in roles:
             table = self.roles.of(role)
             if table is not None:
-                self._check_role(role, table)
+                check_role(f"trust.roles.{role}", self.kind_of(role), table, trust_tee=self.tee)
         return self
-
-    def _check_role(self, role: Role, table: RoleTrust) -> None:
-        where, kind = f"trust.roles.{role}", self.kind_of(role)
-        if (kind in SIMULATED) is not self.simulated:
-            raise ValueError(
-                f"{where}.tee = {kind!r} under trust.tee = {self.tee!r}: simulated and real never mix"
-            )
-        if kind in OF_SNP:
-            _check_snp(where, kind, table)
-            return
-        if table.snp is not None:
-            raise ValueError(f"{where}.snp is for SEV-SNP, and the role runs in {kind}")
-        if not table.accepted_tcb_statuses:
-            raise ValueError(f"{where}.accepted_tcb_statuses is empty: nothing would be accepted")
-        if kind == "simulated":
-            if table.measurement is None and not table.mrenclave:
-                raise ValueError(f'{where} needs measurement = "own" or a list mrenclave')
-            return
-        if table.measurement is not None:
-            raise ValueError(f'{where}.measurement = "own" is for tee = "simulated" only')
-        if table.minimum_tcb_evaluation_number is None:
-            raise ValueError(f"{where}.minimum_tcb_evaluation_number is missing")
-        if kind == "sgx" and not table.mrenclave and table.mrsigner is None:
-            raise ValueError(
-                f"{where} needs mrenclave, or mrsigner with isv_prod_id and minimum_isv_svn"
-            )
-        if kind == "tdx":
-            for name in ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "td_attributes", "xfam"):
-                if not getattr(table, name):
-                    raise ValueError(f"{where}.{name} is missing: a TDX reference value")
-
-
-def _check_snp(where: str, kind: TeeKind, table: RoleTrust) -> None:
-    if table.of_dcap:
-        raise ValueError(f"{where}.{table.of_dcap[0]} means nothing for SEV-SNP: see {where}.snp")
-    if kind == "simulated-snp":
-        if table.measurement is None and not (table.snp and table.snp.launch_measurement):
-            raise ValueError(f'{where} needs measurement = "own" or snp.launch_measurement')
-        return
-    if table.measurement is not None:
-        raise ValueError(f'{where}.measurement = "own" is for simulated TEEs only')
-    missing = (table.snp or SnpTrust()).missing()
-    if missing is not None:
-        raise ValueError(f"{where}.snp.{missing} is missing: nothing is accepted by default")

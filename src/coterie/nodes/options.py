@@ -35,6 +35,8 @@ class NodeOptions:
         pccs_url: Address of a PCCS; in contracts for real TEEs only.
         kds_url: Address of AMD's key distribution service, or of a cache of it; in contracts with
             SEV-SNP only.
+        td_quote_url: Address of the platform's service that makes TD quotes; for Azure guests above
+            TDX only.
         collateral: Directory of collateral; in contracts for real TEEs only. Beside a
             service's address it keeps what that delivered.
         metrics_port: Port of Prometheus metrics, on loopback.
@@ -55,6 +57,7 @@ class NodeOptions:
     key_servers: Mapping[str, str] = field(default_factory=dict)
     pccs_url: str | None = None
     kds_url: str | None = None
+    td_quote_url: str | None = None
     collateral: Path | None = None
     metrics_port: int | None = None
 

@@ -12,6 +12,7 @@ from coterie.attestation.clock import FlooredClock
 from coterie.attestation.collateral_options import (
     collateral_from_options,
     endorsements_from_options,
+    td_quotes_from_options,
 )
 from coterie.attestation.tee.base import Tee
 from coterie.attestation.tee.by_kind import open_tee
@@ -102,13 +103,15 @@ def node_trust(
 
 def _tee(contract: Contract, node: Node, options: NodeOptions, root: Path) -> Tee:
     """This machine's TEE of the kind that the contract gives the node's role."""
-    table = contract.trust.roles.of(node.role)
+    table, kind = contract.trust.roles.of(node.role), contract.trust.kind_of(node.role)
     return open_tee(
-        contract.trust.kind_of(node.role),
+        kind,
         tensorflow=contract.tensorflow is not None,
         root=root,
         vmpls=table.snp.vmpl if table is not None and table.snp is not None else (),
+        pcrs=table.vtpm.numbers if table is not None and table.vtpm is not None else (),
         endorsements=endorsements_from_options(kds_url=options.kds_url, folder=options.collateral),
+        td_quotes=td_quotes_from_options(kind, options.td_quote_url),
     )
 
 

@@ -18,6 +18,8 @@ _TEES = {
     "sgx": "an SGX enclave",
     "tdx": "a TDX guest",
     "snp": "an SEV-SNP guest",
+    "azure-snp": "an Azure guest above SEV-SNP, measured by its virtual TPM",
+    "azure-tdx": "an Azure guest above TDX, measured by its virtual TPM",
     "mixed": "TEEs of the kinds that the contract gives their roles",
 }
 

@@ -76,7 +76,7 @@ class RunResult(BaseModel):
     Attributes:
         mode: ``hfl`` or ``sdt``.
         transport: ``ra-tls``, ``memory`` or ``PLAINTEXT``.
-        tee: ``SIMULATED``, ``sgx``, ``tdx``, ``snp``, ``mixed`` or ``none`` for transports without attestation.
+        tee: ``SIMULATED``, ``sgx``, ``tdx``, ``snp``, ``azure-snp``, ``azure-tdx``, ``mixed`` or ``none`` for transports without attestation.
         nodes: Number of nodes.
         steps: Updates applied in this run; the model also holds those of its start.
         examples: Examples trained, all epochs.

@@ -14,6 +14,7 @@ from coterie.attestation.snp.products import Tcb
 from coterie.attestation.snp.quote import SnpQuote
 from coterie.attestation.snp.report import Firmware, SnpReport
 from coterie.attestation.verdict import CheckList
+from coterie.attestation.vtpm.quote import hardware_of
 from coterie.errors import EvidenceRefused
 
 TCBS = ("committed", "reported", "current", "launch")
@@ -49,9 +50,10 @@ def snp_platform(evidence: AuthenticEvidence, check: str) -> SnpPlatform:
 
 def snp_report(evidence: AuthenticEvidence, check: str) -> SnpReport:
     """The report of SNP evidence; raises as `snp_platform` does."""
-    if not isinstance(evidence.quote, SnpQuote):
+    quote = hardware_of(evidence.quote)
+    if not isinstance(quote, SnpQuote):
         raise _of_another_kind(check, evidence.kind)
-    return evidence.quote.report
+    return quote.report
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coterie.attestation.evidence import AnyRoot
 from coterie.attestation.roots import INTEL_ROOT, TrustRoot
 from coterie.attestation.snp.endorsements import EndorsementSource
 from coterie.attestation.snp.roots import AMD_ROOTS, AmdRoots
 from coterie.attestation.tee.base import Tee
-from coterie.kinds import TeeKind
+from coterie.kinds import OF_SNP, SIMULATED, TeeKind
+
+if TYPE_CHECKING:
+    from coterie.attestation.tee.td_quotes import TdQuotes
 
 
 def open_tee(
@@ -22,7 +26,9 @@ def open_tee(
     tensorflow: bool = False,
     root: Path = Path("/"),
     vmpls: tuple[int, ...] = (),
+    pcrs: tuple[int, ...] = (),
     endorsements: EndorsementSource | None = None,
+    td_quotes: TdQuotes | None = None,
 ) -> Tee:
     """Opens this machine's TEE of one kind.
 
@@ -31,7 +37,9 @@ def open_tee(
         tensorflow: Whether the contract is one for a TensorFlow cluster (simulated only).
         root: Root of the file tree.
         vmpls: Privilege levels that the contract accepts (SNP only); any if empty.
+        pcrs: PCRs that the contract lists (Azure only).
         endorsements: Source of the signing key's certificates that the host does not give (SNP only).
+        td_quotes: Makes quotes of the paravisor's TDREPORT (Azure above TDX only).
 
     Raises:
         EnvironmentUnfit: The package cannot be measured (simulated only). Missing hardware is found
@@ -49,6 +57,14 @@ def open_tee(
         from coterie.attestation.tee.snp import SnpTee
 
         return SnpTee(root, vmpls=vmpls, endorsements=endorsements)
+    if kind == "azure-snp" or kind == "azure-tdx":  # noqa: PLR1714 - mypy narrows it
+        from coterie.attestation.tee.azure import AzureTee
+
+        return AzureTee(kind, pcrs=pcrs, root=root, endorsements=endorsements, td_quotes=td_quotes)
+    return _simulated(kind, tensorflow=tensorflow, pcrs=pcrs)
+
+
+def _simulated(kind: TeeKind, *, tensorflow: bool, pcrs: tuple[int, ...]) -> Tee:
     from coterie.attestation.measurement import own_package_measurement
 
     measurement = own_package_measurement(tensorflow=tensorflow)
@@ -56,6 +72,11 @@ def open_tee(
         from coterie.attestation.tee.simulated.snp import SimulatedSnpTee
 
         return SimulatedSnpTee(measurement)
+    if kind != "simulated":
+        from coterie.attestation.tee.simulated.azure import SimulatedAzureTee, SimulatedVm
+
+        vm = SimulatedVm(tdx=kind == "simulated-azure-tdx")
+        return SimulatedAzureTee(measurement, vm=vm, pcrs=pcrs)
     from coterie.attestation.tee.simulated import SimulatedTee
 
     return SimulatedTee(measurement)
@@ -79,8 +100,6 @@ def simulated_snp_roots() -> AmdRoots:
 
 def root_for(kind: TeeKind) -> AnyRoot:
     """The one root that a contract's kind of TEE accepts; for SNP, one for each product line."""
-    if kind == "simulated":
-        return simulated_root()
-    if kind == "simulated-snp":
-        return simulated_snp_roots()
-    return AMD_ROOTS if kind == "snp" else INTEL_ROOT
+    if kind in OF_SNP:
+        return simulated_snp_roots() if kind in SIMULATED else AMD_ROOTS
+    return simulated_root() if kind in SIMULATED else INTEL_ROOT

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from coterie.attestation.tee.azure import REPORT_INDEX
 from coterie.attestation.tee.gramine import ATTESTATION_FOLDER
+from coterie.attestation.tee.tpm import KernelTpm, Tpm, TpmDevice
 from coterie.attestation.tee.tsm import REPORT_FOLDER
+from coterie.attestation.vtpm.hcl_report import HclReport
+from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused
 from coterie.files import read_bounded
 from coterie.kinds import TeeKind
 
 _READ_LIMIT = 1 << 20
+_SIMULATED_AZURE: tuple[tuple[TeeKind, str], ...] = (
+    ("simulated-azure-snp", "SNP"),
+    ("simulated-azure-tdx", "TDX"),
+)
+_AZURE: tuple[tuple[TeeKind, str, bool], ...] = (
+    ("azure-snp", "SEV-SNP", False),
+    ("azure-tdx", "TDX", True),
+)
 
 
 @dataclass(frozen=True)
@@ -53,20 +65,26 @@ class TeeSurvey:
 
 
 def survey(
-    root: Path = Path("/"), *, which: Callable[[str], str | None] = shutil.which
+    root: Path = Path("/"),
+    *,
+    which: Callable[[str], str | None] = shutil.which,
+    device: Callable[[Path], TpmDevice] = KernelTpm,
 ) -> tuple[TeeSurvey, ...]:
     """Surveys the machine.
 
     Args:
         root: Root of the file tree.
         which: Finds programs.
+        device: Opens the TPM of a file tree.
     """
     return (
         _simulated(),
         _simulated_snp(),
+        *_simulated_azure(),
         _sgx(root, which),
         _tdx(root),
         _snp(root),
+        *_azure(_paravisor_report(device(root))),
     )
 
 
@@ -84,6 +102,37 @@ def _simulated_snp() -> TeeSurvey:
         "always there, for contracts with SNP guests; it proves nothing",
         (Finding("simulated SNP guest", present=True, needed=True, detail="built in"),),
     )
+
+
+def _simulated_azure() -> tuple[TeeSurvey, ...]:
+    return tuple(
+        TeeSurvey(
+            kind,
+            f"always there, for contracts with Azure's guests above {below}; it proves nothing",
+            (Finding("simulated Azure guest", present=True, needed=True, detail="built in"),),
+        )
+        for kind, below in _SIMULATED_AZURE
+    )
+
+
+def _paravisor_report(device: TpmDevice) -> HclReport | CoterieError:
+    """What the paravisor wrote to the virtual TPM, or why it cannot be had."""
+    try:
+        return HclReport.parse(Tpm(device).read_nv(REPORT_INDEX))
+    except (EnvironmentUnfit, EvidenceRefused) as error:
+        return error
+
+
+def _azure(report: HclReport | CoterieError) -> Iterator[TeeSurvey]:
+    for kind, below, is_tdx in _AZURE:
+        if isinstance(report, HclReport):
+            present = report.is_tdx is is_tdx
+            detail = "in the virtual TPM, above " + ("TDX" if report.is_tdx else "SEV-SNP")
+        else:
+            present, detail = False, f"{report.what}: {report.seen}"
+        found = Finding("the paravisor's report", present=present, needed=True, detail=detail)
+        word = "an Azure guest" if present else "no Azure guest"
+        yield TeeSurvey(kind, f"this machine is {word} above {below}", (found,))
 
 
 def _sgx(root: Path, which: Callable[[str], str | None]) -> TeeSurvey:

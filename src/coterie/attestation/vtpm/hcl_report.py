@@ -15,6 +15,7 @@ import struct
 from dataclasses import dataclass
 from functools import partial
 
+from coterie.attestation.vtpm.runtime_data import MAX_RUNTIME_BYTES
 from coterie.errors import EvidenceRefused
 
 MAX_HCL_REPORT_BYTES = 1 << 13
@@ -27,7 +28,6 @@ _VERSIONS = (1, 2)
 _ATTESTATION = 2  # type of the request
 _DATA_VERSION, _SHA256 = 1, 1
 _REPORT_BYTES = {2: SNP_REPORT_BYTES, 4: TDREPORT_BYTES}  # by type: SEV-SNP, TDX
-MAX_RUNTIME_BYTES = 4096
 
 _refused = partial(
     EvidenceRefused,

@@ -15,9 +15,9 @@ from functools import partial
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from coterie.attestation.vtpm.hcl_report import MAX_RUNTIME_BYTES
 from coterie.errors import EvidenceRefused
 
+MAX_RUNTIME_BYTES = 4096
 _KEY_ID = "HCLAkPub"
 _EXPONENT = 65537
 _MODULUS_BYTES = 256

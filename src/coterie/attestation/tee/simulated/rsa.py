@@ -1,4 +1,4 @@
-"""RSA keys of the simulated AMD vendor, derived from the public seed, and reproducible signatures.
+"""RSA keys of the simulated AMD vendor and of simulated virtual TPMs, derived from the public seed, and reproducible signatures.
 
 The primes of a key are the first ones after two numbers that derive from the seed and the key's
 label. How far after them stands here, since the search takes seconds.
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from coterie.attestation.tee.simulated.keys import PUBLIC_SEED
 
 _EXPONENT = 65537
-_PRIME_BYTES, _KEY_BYTES, _HASH_BYTES = 256, 512, 48
+_KEY_BYTES, _HASH_BYTES = 512, 48
 _DISTANCES = {
     "ark Milan": (614, 186),
     "ask Milan": (42, 404),
@@ -29,14 +29,25 @@ _DISTANCES = {
     "asvk Turin": (28, 394),
     "stranger": (3918, 592),
 }
+_OF_TPMS = {"vtpm": (462, 212), "another vtpm": (718, 224)}
 
 
 @lru_cache(maxsize=len(_DISTANCES))
 def rsa_key(label: str) -> rsa.RSAPrivateNumbers:
     """The key of 4096 bits with a label; public knowledge."""
+    return _key(label, _DISTANCES[label], 256)
+
+
+@lru_cache(maxsize=len(_OF_TPMS))
+def tpm_key(label: str) -> rsa.RSAPrivateKey:
+    """The attestation key of 2048 bits of a virtual TPM; public knowledge."""
+    return _key(label, _OF_TPMS[label], 128).private_key()
+
+
+def _key(label: str, distances: tuple[int, int], octets: int) -> rsa.RSAPrivateNumbers:
     p, q = (
-        _beginning(label, which) + distance
-        for which, distance in zip("pq", _DISTANCES[label], strict=True)
+        _beginning(label, which, octets) + distance
+        for which, distance in zip("pq", distances, strict=True)
     )
     d = pow(_EXPONENT, -1, (p - 1) * (q - 1))
     return rsa.RSAPrivateNumbers(
@@ -64,10 +75,10 @@ def sign_pss(key: rsa.RSAPrivateNumbers, message: bytes) -> bytes:
     return signature.to_bytes(_KEY_BYTES, "big")
 
 
-def _beginning(label: str, which: str) -> int:
+def _beginning(label: str, which: str, octets: int) -> int:
     material = PUBLIC_SEED + f" {label} {which}".encode()
-    raw = hashlib.shake_256(material).digest(_PRIME_BYTES)
-    return int.from_bytes(raw, "big") | 3 << (8 * _PRIME_BYTES - 2) | 1
+    raw = hashlib.shake_256(material).digest(octets)
+    return int.from_bytes(raw, "big") | 3 << (8 * octets - 2) | 1
 
 
 def _mask(seed: bytes, size: int) -> bytes:

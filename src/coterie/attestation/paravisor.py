@@ -1,0 +1,273 @@
+"""The TCB state of the trust domain of a paravisor, which dcap-qvl refuses for its attributes.
+
+dcap-qvl accepts no trust domain without SEPT_VE_DISABLE, and Azure's paravisor runs without it. That
+objection hides whatever dcap-qvl would say after it, and the state that it found. So everything that
+its other sentences stand for is checked here once more, from the same signed statements, and dcap-qvl
+may have no other objection than this one. Tests compare both on trust domains that it accepts.
+
+Source: Intel PCS API v4, "Get TCB Info" and "Get Quoting Enclave Identity".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import dcap_qvl
+
+from coterie.attestation import dcap
+from coterie.attestation.chains import LONGEST_CHAIN
+from coterie.attestation.collateral import Collateral
+from coterie.attestation.dcap import TcbLevel, TcbState
+from coterie.attestation.pem import parse_chain
+from coterie.attestation.quote import Quote
+from coterie.attestation.quote_signatures import signed_p256, verify_quote_signatures
+from coterie.attestation.reports import EnclaveReport, TdReport
+from coterie.attestation.roots import TrustRoot
+from coterie.attestation.verdict import CheckList
+from coterie.errors import EvidenceRefused
+
+_OBJECTION = "SEPT_VE_DISABLE is not enabled"
+_REVOKED = "Revoked"
+# The state of a platform, and the state if its quoting enclave or TDX module is out of date.
+_LATE = {
+    "UpToDate": "OutOfDate",
+    "SWHardeningNeeded": "OutOfDate",
+    "ConfigurationNeeded": "OutOfDateConfigurationNeeded",
+    "ConfigurationAndSWHardeningNeeded": "OutOfDateConfigurationNeeded",
+    "OutOfDate": "OutOfDate",
+    "OutOfDateConfigurationNeeded": "OutOfDateConfigurationNeeded",
+}
+_OF_PARTS = ("UpToDate", "OutOfDate")
+_COMPONENTS = 16
+_QE_DEBUG = 1 << 1
+_T = TypeVar("_T", str, int)
+_Json = dict[str, object]
+
+
+def verify_paravisor(
+    quote: Quote, collateral: Collateral, root: TrustRoot, at: datetime
+) -> TcbState:
+    """Verifies a quote whose chains, revocation and statements were verified, as `dcap.verify_quote` does.
+
+    Raises:
+        EvidenceRefused: One of ``dcap.CHECKS``.
+    """
+    try:
+        return dcap.verify_quote(quote.canonical, collateral, root, at)
+    except EvidenceRefused as error:
+        if error.seen != _OBJECTION:
+            raise
+    return state_of(quote, collateral)
+
+
+def state_of(quote: Quote, collateral: Collateral) -> TcbState:
+    """Verifies all signatures below the chains, and finds the state of the platform.
+
+    Raises:
+        EvidenceRefused: One of ``dcap.CHECKS``.
+    """
+    for check, chain, text, signature in (
+        (
+            "tcb_info_signature",
+            collateral.tcb_info_issuer_chain,
+            collateral.tcb_info,
+            collateral.tcb_info_signature,
+        ),
+        (
+            "qe_identity_signature",
+            collateral.qe_identity_issuer_chain,
+            collateral.qe_identity,
+            collateral.qe_identity_signature,
+        ),
+    ):
+        signer = parse_chain(chain, LONGEST_CHAIN)[0]
+        if not signed_p256(signer.public_key(), signature, text.encode()):
+            raise _refused(check, "a statement that the TCB signer has signed", "another signature")
+    verify_quote_signatures(quote, CheckList())
+    report = quote.report
+    if not isinstance(report, TdReport):
+        raise _refused("dcap", "a trust domain", "an enclave")
+    with _reading():
+        info, identity = (json.loads(one) for one in (collateral.tcb_info, collateral.qe_identity))
+        platform = _platform(_object(info), report, quote.pck_chain_pem)
+        enclave = _enclave(_object(identity), quote.qe_report)
+        module = _module(_object(info), report)
+    if module is not None:
+        platform = platform.with_part(module)
+    levels = (
+        TcbLevel("platform", platform.status, platform.date),
+        TcbLevel("quoting enclave", enclave.status, enclave.date),
+    )
+    whole = platform.with_part(enclave)
+    return TcbState(whole.status, tuple(sorted(set(whole.advisories))), levels)
+
+
+@dataclass(frozen=True)
+class _Level:
+    """The level that a part has reached."""
+
+    status: str
+    advisories: tuple[str, ...]
+    date: datetime
+
+    def with_part(self, part: _Level) -> _Level:
+        """The level of a platform together with that of its module or quoting enclave."""
+        status = _LATE[self.status] if part.status == "OutOfDate" else self.status
+        advisories = (*self.advisories, *part.advisories)
+        return _Level(status, advisories, min(self.date, part.date))
+
+
+def _platform(info: _Json, report: TdReport, pck_chain: str) -> _Level:
+    certified = dcap_qvl.parse_pck_extension_from_pem(pck_chain.encode())
+    cpu, pce, td = bytes(certified.cpu_svn), certified.pce_svn, report.tee_tcb_svn
+    # A module's identity stands for the first two components, where modules have identities.
+    judged = 2 if td[1] else 0
+
+    def order(level: _Json) -> tuple[bytes, int, bytes]:
+        tcb = _object(level["tcb"])
+        sgx, tdx = (_svns(tcb[f"{name}tcbcomponents"]) for name in ("sgx", "tdx"))
+        return sgx, _typed(tcb["pcesvn"], int), tdx
+
+    def reached(level: _Json) -> bool:
+        sgx, least, tdx = order(level)
+        return _reaches(cpu, sgx) and pce >= least and _reaches(td[judged:], tdx[judged:])
+
+    levels = sorted(_objects(info["tcbLevels"]), key=order, reverse=True)
+    seen = f"CPU {cpu.hex()}, PCE {pce}, TDX {td.hex()}"
+    return _first(levels, reached, tuple(_LATE), "tcb_level", seen)
+
+
+def _enclave(identity: _Json, report: EnclaveReport) -> _Level:
+    check = "quoting_enclave_identity"
+    attributes = report.flags.to_bytes(8, "little") + report.xfrm.to_bytes(8, "little")
+    same = (
+        _hex(identity["mrsigner"], 32) == report.mrsigner
+        and identity["isvprodid"] == report.isv_prod_id
+        and _agree(identity, "miscselect", report.misc_select.to_bytes(4, "little"))
+        and _agree(identity, "attributes", attributes)
+    )
+    if not same or report.flags & _QE_DEBUG:
+        raise _refused(check, "Intel's quoting enclave, without debug", "another enclave")
+    return _by_isv_svn(identity, report.isv_svn, check)
+
+
+def _module(info: _Json, report: TdReport) -> _Level | None:
+    """The state of the TDX module; None for modules of the version that has no identity."""
+    version, wanted = report.tee_tcb_svn[1], f"TDX_{report.tee_tcb_svn[1]:02X}"
+    described = _object(info["tdxModule"])
+    identities = _objects(info.get("tdxModuleIdentities", []))
+    own = version > 0 and bool(identities)
+    if own:
+        found = [one for one in identities if str(one["id"]).upper() == wanted]
+        if not found:
+            raise _refused("tdx_module", f"a described module {wanted}", "no identity of it")
+        described = found[0]
+    attributes = report.seam_attributes.to_bytes(8, "little")
+    mask = _hex(described["attributesMask"], 8)
+    outside = any(seen & ~covered for seen, covered in zip(attributes, mask, strict=True))
+    if (
+        _hex(described["mrsigner"], 48) != report.mrsignerseam
+        or outside
+        or not _agree(described, "attributes", attributes)
+    ):
+        raise _refused("tdx_module", "Intel's TDX module", report.mrsignerseam.hex())
+    return _by_isv_svn(described, report.tee_tcb_svn[0], "tdx_module") if own else None
+
+
+def _by_isv_svn(described: _Json, svn: int, check: str) -> _Level:
+    def reached(level: _Json) -> bool:
+        return svn >= _typed(_object(level["tcb"])["isvsvn"], int)
+
+    levels = _objects(described["tcbLevels"])
+    return _first(levels, reached, _OF_PARTS, check, f"ISV_SVN {svn}")
+
+
+def _first(
+    levels: Sequence[_Json],
+    reached: Callable[[_Json], bool],
+    statuses: tuple[str, ...],
+    check: str,
+    seen: str,
+) -> _Level:
+    """The first level that is reached; without one, or with another status, it is refused."""
+    found = next((level for level in levels if reached(level)), None)
+    if found is None:
+        raise _refused(check, "a platform that reaches some TCB level", seen)
+    status = _typed(found["tcbStatus"], str)
+    if status not in statuses:
+        check = "tcb_level" if status == _REVOKED else check
+        raise _refused(check, f"a TCB level of status {' or '.join(statuses)}", status[:64])
+    advisories = tuple(_typed(one, str) for one in _list(found.get("advisoryIDs", [])))
+    date = _typed(found["tcbDate"], str)
+    moment = datetime.strptime(date, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    return _Level(status, advisories, moment)
+
+
+def _reaches(svns: bytes, least: bytes) -> bool:
+    return all(seen >= wanted for seen, wanted in zip(svns, least, strict=True))
+
+
+def _agree(described: _Json, name: str, seen: bytes) -> bool:
+    """Whether bytes are as described under a mask."""
+    value, mask = (_hex(described[key], len(seen)) for key in (name, f"{name}Mask"))
+    return all(a & m == b & m for a, b, m in zip(value, seen, mask, strict=True))
+
+
+def _svns(components: object) -> bytes:
+    svns = bytes(_typed(one["svn"], int) for one in _objects(components))
+    if len(svns) != _COMPONENTS:
+        raise ValueError(f"{len(svns)} components")
+    return svns
+
+
+def _objects(value: object) -> list[_Json]:
+    return [_object(one) for one in _list(value)]
+
+
+def _object(value: object) -> _Json:
+    if not isinstance(value, dict):
+        raise TypeError("an object expected")
+    return value
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise TypeError("a list expected")
+    return value
+
+
+def _typed(value: object, kind: type[_T]) -> _T:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{kind.__name__} expected")
+    return value
+
+
+def _hex(value: object, octets: int) -> bytes:
+    raw = bytes.fromhex(_typed(value, str))
+    if len(raw) != octets:
+        raise ValueError(f"{octets} bytes expected")
+    return raw
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Refuses a statement of another form, though the vendor has signed it."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise _refused("dcap", "statements of PCS API v4", f"{error!r}"[:200]) from error
+
+
+def _refused(check: str, expected: str, seen: str) -> EvidenceRefused:
+    return EvidenceRefused(
+        check,
+        "the quote's signatures or TCB level do not hold",
+        expected=expected,
+        seen=seen,
+        remedy="update the platform's firmware if the TCB level is the reason, else distrust it",
+    )

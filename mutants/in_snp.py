@@ -11,7 +11,6 @@ _certificates = Of("attestation/snp/certificates.py", *_TESTS)
 _endorsement = Of("attestation/snp/endorsement.py", "attestation/snp/test_snp_refusals.py")
 _products = Of("attestation/snp/products.py", *_TESTS)
 
-
 MUTATIONS = (
     _report(
         "any-version",

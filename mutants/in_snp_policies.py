@@ -13,7 +13,6 @@ _collateral = Of("attestation/snp/collateral.py", "attestation/snp/test_kds.py")
 _trust = Of("contract/complete.py", "contract/test_snp_trust.py")
 _table = Of("contract/snp_trust.py", "contract/test_snp_trust.py")
 
-
 MUTATIONS = (
     _platform(
         "debug-allowed",

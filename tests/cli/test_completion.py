@@ -55,7 +55,7 @@ def completed(words: str) -> list[str]:
         ("coterie sy", ["synthesize"]),
         ("coterie contract s", ["sign", "show"]),
         ("coterie bench --rep", ["--repeat"]),
-        ("coterie doctor --tee s", ["simulated", "sgx"]),
+        ("coterie doctor --tee sg", ["sgx"]),
     ],
 )
 def test_bash_completes(words: str, expected: list[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from coterie.attestation.appraiser import assess
+from coterie.attestation.appraiser import Appraisal, assess
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.policy import Policy
 from coterie.attestation.tee.simulated.keys import derive_key, sign_raw
@@ -157,6 +157,19 @@ STALE_STATEMENTS = replace(HONEST, statement_days=3)
 EXTENDED = 885
 
 
+def check_refused_by(outcome: Appraisal, check: str) -> None:
+    """An outcome must be a refusal by one check, in words."""
+    assert outcome.verdict is None
+    assert outcome.refusal is not None
+    assert outcome.refusal.failed_check == check, str(outcome.refusal)
+    assert outcome.refusal.what
+    assert outcome.refusal.expected
+    assert outcome.refusal.seen
+    assert outcome.refusal.remedy
+    failed = [one for one in outcome.checks if one.outcome == "failed"]
+    assert [one.name for one in failed] == [check]
+
+
 def check_refusal(row: Row) -> None:
     """Judges a row's evidence: it must be refused by the row's check, in words."""
     quote, collateral = row.evidence()
@@ -168,15 +181,7 @@ def check_refusal(row: Row) -> None:
         policies=row.policies,
         at=row.at,
     )
-    assert outcome.verdict is None
-    assert outcome.refusal is not None
-    assert outcome.refusal.failed_check == row.check, str(outcome.refusal)
-    assert outcome.refusal.what
-    assert outcome.refusal.expected
-    assert outcome.refusal.seen
-    assert outcome.refusal.remedy
-    failed = [check for check in outcome.checks if check.outcome == "failed"]
-    assert [check.name for check in failed] == [row.check]
+    check_refused_by(outcome, row.check)
 
 
 def title(row: Row) -> str:

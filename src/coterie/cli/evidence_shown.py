@@ -29,6 +29,7 @@ from coterie.cli.evidence_files import read_parts
 from coterie.errors import EvidenceRefused
 from coterie.ratls.claims import Claims
 from coterie.ratls.evidence import Evidence, InteroperableEvidence, read_evidence
+from coterie.unreadable import UNREADABLE_LAZILY
 
 _CERTIFICATE = b"\x30"
 _PCK_EXTENSION = "1.2.840.113741.1.13.1"
@@ -159,15 +160,7 @@ def _platform_facts(pem: str) -> dict[str, object]:
 def _certificate_facts(der: bytes) -> tuple[dict[str, object], Evidence | None]:
     try:
         return _read(der)
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        OverflowError,
-        RecursionError,  # asn1crypto parses lazily
-    ) as error:
+    except UNREADABLE_LAZILY as error:
         raise EvidenceRefused(
             "certificate_encoding",
             "the certificate cannot be read",

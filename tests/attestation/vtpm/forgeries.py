@@ -12,6 +12,7 @@ from coterie.attestation.policy import Policy
 from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.tee.simulated.azure import SimulatedVm
 from coterie.kinds import TeeKind
+from tests.attestation.forgeries import check_refused_by
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ISSUED = AT - timedelta(days=1)
@@ -62,16 +63,7 @@ class Row:
 
 def check_refusal(row: Row) -> None:
     """Judges a row's evidence: it must be refused by the row's check, in words."""
-    outcome = row.assess()
-    assert outcome.verdict is None
-    assert outcome.refusal is not None
-    assert outcome.refusal.failed_check == row.check, str(outcome.refusal)
-    assert outcome.refusal.what
-    assert outcome.refusal.expected
-    assert outcome.refusal.seen
-    assert outcome.refusal.remedy
-    failed = [check for check in outcome.checks if check.outcome == "failed"]
-    assert [check.name for check in failed] == [row.check]
+    check_refused_by(row.assess(), row.check)
 
 
 def title(row: Row) -> str:

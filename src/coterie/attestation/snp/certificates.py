@@ -27,6 +27,7 @@ from coterie.attestation.snp.roots import AmdRoots
 from coterie.attestation.verdict import CheckList
 from coterie.errors import EvidenceRefused
 from coterie.kinds import SigningKey
+from coterie.unreadable import UNREADABLE_LAZILY
 
 MAX_CERTIFICATE_BYTES = 4096
 CHECKS = ("vek_chain_root", "vek_chain_role", "vek_chain_signature", "vek_chain_validity")
@@ -104,15 +105,7 @@ def read_certificate(der: bytes) -> AmdCertificate:
     """
     try:
         return _read(der)
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        OverflowError,
-        RecursionError,  # asn1crypto parses lazily
-    ) as error:
+    except UNREADABLE_LAZILY as error:
         raise _refused(
             "quote_format",
             "a certificate of the SNP evidence is malformed",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from coterie.attestation.vtpm.tpm_quote import PCR_BYTES, PCRS, SHA256_ALGORITHM
+from coterie.attestation.vtpm.tpm_reader import TpmReader
 from coterie.errors import EnvironmentUnfit
 
 DEVICE = "dev/tpmrm0"
@@ -158,16 +159,16 @@ class Tpm:
             raise _malformed("a signature", f"{len(signature)} bytes")
         return Quoted(message, signature)
 
-    def _authorized(self, action: str, code: int, handles: bytes, parameters: bytes) -> _Response:
+    def _authorized(self, action: str, code: int, handles: bytes, parameters: bytes) -> TpmReader:
         session = struct.pack(">I", len(_EMPTY_PASSWORD)) + _EMPTY_PASSWORD
         response = self._command(action, code, handles + session + parameters, _SESSIONS)
         (length,) = struct.unpack(">I", response.take(4))
-        return _Response(response.take(length))
+        return TpmReader(response.take(length), _malformed)
 
-    def _command(self, action: str, code: int, body: bytes, tag: int = _NO_SESSIONS) -> _Response:
+    def _command(self, action: str, code: int, body: bytes, tag: int = _NO_SESSIONS) -> TpmReader:
         command = struct.pack(">HII", tag, 10 + len(body), code) + body
         for _ in range(_ATTEMPTS):
-            response = _Response(self._exchanged(action, command))
+            response = TpmReader(self._exchanged(action, command), _malformed)
             _, size, result = struct.unpack(">HII", response.take(10))
             if size != 10 + len(response.octets):
                 raise _malformed(f"a response of {size} bytes", f"{10 + len(response.octets)}")
@@ -216,21 +217,3 @@ def _malformed(expected: str, seen: str = "something else") -> EnvironmentUnfit:
         seen=seen,
         remedy="run the node where the virtual TPM is the cloud's own",
     )
-
-
-class _Response:
-    """What is left of a response."""
-
-    def __init__(self, octets: bytes) -> None:
-        self.octets = octets
-
-    def take(self, size: int) -> bytes:
-        if len(self.octets) < size:
-            raise _malformed(f"{size} more bytes", f"{len(self.octets)} bytes")
-        taken, self.octets = self.octets[:size], self.octets[size:]
-        return taken
-
-    def sized(self) -> bytes:
-        """A structure with its length before it (TPM2B)."""
-        (size,) = struct.unpack(">H", self.take(2))
-        return self.take(size)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from coterie.attestation.vtpm.tpm_reader import TpmReader
 from coterie.errors import EvidenceRefused
 
 MAX_QUOTE_BYTES = 512
@@ -70,7 +70,7 @@ class TpmQuote:
         """
         if len(message) > MAX_QUOTE_BYTES:
             raise _refused(f"at most {MAX_QUOTE_BYTES} bytes", f"{len(message)} bytes")
-        rest = _Rest(message)
+        rest = TpmReader(message, _refused)
         magic, kind = rest.unpack(">IH")
         if (magic, kind) != (_MAGIC, _QUOTE):
             raise _refused("a quote that a TPM has made", f"magic {magic:#x}, type {kind:#x}")
@@ -153,24 +153,3 @@ def verify_quote(
 
 def _numbers(pcrs: tuple[int, ...]) -> str:
     return ", ".join(map(str, pcrs)) or "none"
-
-
-class _Rest:
-    """What is left to read."""
-
-    def __init__(self, octets: bytes) -> None:
-        self.octets = octets
-
-    def take(self, size: int) -> bytes:
-        if len(self.octets) < size:
-            raise _refused(f"{size} more bytes", f"{len(self.octets)} bytes")
-        taken, self.octets = self.octets[:size], self.octets[size:]
-        return taken
-
-    def unpack(self, layout: str) -> tuple[int, ...]:
-        return struct.unpack(layout, self.take(struct.calcsize(layout)))
-
-    def sized(self) -> bytes:
-        """A structure with its length in two bytes before it (TPM2B)."""
-        (size,) = self.unpack(">H")
-        return self.take(size)

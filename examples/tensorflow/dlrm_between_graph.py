@@ -97,6 +97,7 @@ def train(
         loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, outputs))
         right = tf.reduce_mean(tf.cast(tf.equal(outputs > 0, labels > 0), tf.float32))
         scoring = Scoring(options.scores, table, workers, task) if options.scores else None
+        begun = None if options.sync else Barrier("begun", workers)
         step = v1.train.get_or_create_global_step()
         optimizer = OPTIMIZERS[options.optimizer](options.rate)
         hooks = [] if options.sync else [v1.train.StopAtStepHook(last_step=options.steps)]
@@ -120,6 +121,10 @@ def train(
             if options.sync
             else 0
         )
+        if (
+            begun is not None
+        ):  # asynchronous steps of one worker would not wait for the others' start
+            session.run_step_fn(begun.wait)
         began = time.monotonic()
         while not session.should_stop() and not (options.sync and own == options.steps):
             value, accuracy, _, done = session.run((loss, right, update, step))
@@ -139,6 +144,28 @@ def vectors_of(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
     return tf.reshape(rows, [-1, COLUMNS, DIM])
 
 
+class Barrier:
+    """A point that no worker passes before all have come to it. A worker that starts again finds it open.
+
+    Args:
+        name: Of the variable that counts them.
+        workers: How many train.
+    """
+
+    def __init__(self, name: str, workers: int) -> None:
+        zero = v1.zeros_initializer()
+        self._workers = workers
+        self._come = v1.get_variable(name, (), tf.int64, zero, trainable=False)
+        self._add = self._come.assign_add(1, read_value=False)
+
+    def wait(self, step_context: tf.compat.v1.train.MonitoredSession.StepContext) -> None:
+        """Counts this worker, and looks ten times a second how many have come."""
+        session = step_context.session
+        session.run(self._add)
+        while session.run(self._come) < self._workers:
+            time.sleep(0.1)
+
+
 class Scoring:
     """Scores a worker's test examples by the variables that are trained.
 
@@ -150,10 +177,8 @@ class Scoring:
     """
 
     def __init__(self, folder: str, table: tf.Variable, workers: int, task: int) -> None:
-        self._path, self._workers = Path(folder, f"worker-{task}.f32"), workers
-        zero = v1.zeros_initializer()
-        self._finished = v1.get_variable("finished", (), tf.int64, zero, trainable=False)
-        self._finish = self._finished.assign_add(1, read_value=False)
+        self._path = Path(folder, f"worker-{task}.f32")
+        self._finished = Barrier("finished", workers)
         batches = tf.data.FixedLengthRecordDataset(DATA["test"], 4 * WIDTH).batch(SCORED)
         x, ids, labels = decoded(v1.data.make_one_shot_iterator(batches).get_next())
         with v1.variable_scope(v1.get_variable_scope(), reuse=True):
@@ -162,9 +187,7 @@ class Scoring:
     def write(self, step_context: tf.compat.v1.train.MonitoredSession.StepContext) -> None:
         """Waits until all workers have finished; then nothing changes the model any more."""
         session, found = step_context.session, []
-        session.run(self._finish)
-        while session.run(self._finished) < self._workers:
-            time.sleep(0.1)
+        self._finished.wait(step_context)
         with suppress(tf.errors.OutOfRangeError):
             while True:
                 found.append(session.run(self._next))

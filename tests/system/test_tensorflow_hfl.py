@@ -47,13 +47,13 @@ def mean_of_last(lines: list[str]) -> float:
     """Mean loss of the last steps of each worker; it begins with log 2."""
     each = [[line for line in losses_in_order(lines) if line.startswith(one)] for one in WORKERS]
     last = [float.fromhex(line.rpartition(" ")[2]) for own in each for line in own[-LAST:]]
-    assert len(last) == LAST * len(WORKERS)
+    assert len(last) == LAST * len(WORKERS), [len(own) for own in each]
     return sum(last) / len(last)
 
 
 def test_asynchronous_training_learns_as_plain_runs_do() -> None:
     """No two asynchronous runs are equal: this one differs from plain ones as they do from each other."""
-    arguments = ("--steps", "60", "--rows", "1000")
+    arguments = ("--steps", "100", "--rows", "1000")  # of both workers together
     plainly = [mean_of_last(said_plainly(DLRM, *arguments)) for _ in range(3)]
     lines, told = said_attested(CONTRACT, DLRM, *arguments)
     spread = max(plainly) - min(plainly)

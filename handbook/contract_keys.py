@@ -50,7 +50,7 @@ def sections(start: type[Section] = Contract) -> list[type[Section]]:
     found = [start]
     for field in start.model_fields.values():
         for kind in _kinds(field.annotation):
-            if isinstance(kind, type) and issubclass(kind, Section):
+            if isinstance(kind, type) and issubclass(kind, Section) and kind is not start:
                 found += [one for one in sections(kind) if one not in found]
     return found
 

@@ -123,20 +123,20 @@ MUTATIONS = (
     ),
     _policy(
         "another-kind-of-tee",
-        "if trust.kinds != contract.trust.kinds or trust.tee != contract.trust.tee:",
+        "if not trust.kinds <= contract.trust.kinds or trust.tee != contract.trust.tee:",
         "if not trust.kinds:",
         "a policy's simulated section stands under a contract for real TEEs",
     ),
     _policy(
         "roles-in-other-kinds",
-        "if trust.kinds != contract.trust.kinds or trust.tee != contract.trust.tee:",
+        "if not trust.kinds <= contract.trust.kinds or trust.tee != contract.trust.tee:",
         "if trust.tee != contract.trust.tee:",
         "a policy's roles run in a kind of TEE that the contract names for none",
     ),
     _policy(
         "other-kind-without-table",
-        "if trust.kinds != contract.trust.kinds or trust.tee != contract.trust.tee:",
-        "if trust.kinds != contract.trust.kinds:",
+        "if not trust.kinds <= contract.trust.kinds or trust.tee != contract.trust.tee:",
+        "if not trust.kinds <= contract.trust.kinds:",
         "a policy is for another kind of TEE wherever it does not say it of a role",
     ),
     _policy(

@@ -5,7 +5,7 @@ This module imports nothing, so that ``coterie --help`` can name them at once.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 Mode = Literal["hfl", "sdt"]
 Role = Literal["ps", "worker", "chief"]
@@ -41,6 +41,7 @@ TcbStatus = Literal[
     "TDRelaunchAdvisedConfigurationNeeded",
 ]
 Stamp = Literal["SIMULATED", "sgx", "tdx", "snp", "azure-snp", "azure-tdx", "mixed"]
+ROLES: Final[tuple[Role, ...]] = ("ps", "worker", "chief")
 SIMULATED: frozenset[TeeKind] = frozenset(
     {"simulated", "simulated-snp", "simulated-azure-snp", "simulated-azure-tdx"}
 )

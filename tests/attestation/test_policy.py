@@ -148,6 +148,7 @@ def test_a_refusal_lists_what_was_not_run() -> None:
         bytes(quote),
         report_data=bytes(64),
         role="ps",
+        kind="simulated",
         collateral=SimulatedPki().collateral(AT),
         at=AT,
     )
@@ -170,6 +171,7 @@ def test_whoever_listens_hears_of_every_appraisal() -> None:
             parse_quote(sgx_quote(PKI, REPORT)),
             report_data=report_data,
             role="ps",
+            kind="simulated",
             collateral=Vetted(PKI.collateral(AT)),
             at=AT,
         )
@@ -184,7 +186,12 @@ def test_whoever_listens_hears_of_every_appraisal() -> None:
 def test_a_role_without_reference_values_trusts_nobody() -> None:
     trust = TrustSection(tee="simulated", roles=RolesTrust(ps=GOOD))
     outcome = Appraiser(trust, own_measurement=None).assess(
-        sgx_quote(PKI, REPORT), report_data=None, role="chief", collateral=PKI.issue(AT), at=AT
+        sgx_quote(PKI, REPORT),
+        report_data=None,
+        role="chief",
+        kind="simulated",
+        collateral=PKI.issue(AT),
+        at=AT,
     )
     assert outcome.refusal is not None
     assert outcome.refusal.failed_check == "role"

@@ -58,6 +58,7 @@ def test_a_node_accepts_its_own_package() -> None:
         parse_quote(tee.quote(DATA)),
         report_data=DATA,
         role="ps",
+        kind="simulated",
         collateral=Vetted(tee.collateral()),
         at=AT,
     )
@@ -85,6 +86,7 @@ def test_others_are_refused(own: bytes | None, role: str, data: bytes, check: st
             parse_quote(tee.quote(DATA)),
             report_data=data,
             role=role,  # type: ignore[arg-type]
+            kind="simulated",
             collateral=Vetted(tee.collateral(AT)),
             at=AT,
         )
@@ -112,6 +114,7 @@ def test_production_contracts_refuse_simulated_evidence(kind: str) -> None:
             parse_quote(tee.quote(DATA)),
             report_data=DATA,
             role="ps",
+            kind=kind,  # type: ignore[arg-type]
             collateral=Vetted(tee.collateral(AT)),
             at=AT,
         )
@@ -127,6 +130,7 @@ def test_long_runs_and_late_starts_find_current_collateral(days: int) -> None:
         parse_quote(tee.quote(DATA)),
         report_data=DATA,
         role="ps",
+        kind="simulated",
         collateral=Vetted(tee.collateral(at)),
         at=at,
     )
@@ -142,6 +146,7 @@ def test_collateral_of_two_clocks_around_midnight_serves_both() -> None:
             quote,
             report_data=DATA,
             role="ps",
+            kind="simulated",
             collateral=Vetted(SimulatedCollateral().collateral_for(quote, made)),
             at=judged,
         )

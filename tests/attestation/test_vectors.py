@@ -258,7 +258,12 @@ def test_a_production_contract_judges_real_evidence(name: str) -> None:
     appraiser = Appraiser(reference_values(vector), own_measurement=None)
     quote, collateral = parse_quote(vector.quote), Vetted(vector.collateral)
     verdict = appraiser.appraise(
-        quote, report_data=quote.report_data, role="worker", collateral=collateral, at=vector.at
+        quote,
+        report_data=quote.report_data,
+        role="worker",
+        kind=kind_of(quote),
+        collateral=collateral,
+        at=vector.at,
     )
     assert not verdict.simulated
     with pytest.raises(EvidenceRefused) as refusal:
@@ -266,6 +271,7 @@ def test_a_production_contract_judges_real_evidence(name: str) -> None:
             quote,
             report_data=b"\xff" * 64,
             role="worker",
+            kind=kind_of(quote),
             collateral=collateral,
             at=vector.at,
         )
@@ -275,7 +281,12 @@ def test_a_production_contract_judges_real_evidence(name: str) -> None:
 def test_a_contract_for_one_guest_refuses_another() -> None:
     one, other = read("tdx_v4_teepot"), read("tdx_v4_google_cos113")
     outcome = Appraiser(reference_values(one), own_measurement=None).assess(
-        other.quote, report_data=None, role="worker", collateral=other.collateral, at=other.at
+        other.quote,
+        report_data=None,
+        role="worker",
+        kind="tdx",
+        collateral=other.collateral,
+        at=other.at,
     )
     assert outcome.refusal is not None
     assert outcome.refusal.failed_check == "mrtd"
@@ -289,7 +300,12 @@ def test_real_evidence_is_refused_under_a_simulated_contract() -> None:
     )
     trust = TrustSection(tee="simulated", roles=RolesTrust(worker=table))
     outcome = Appraiser(trust, own_measurement=None).assess(
-        vector.quote, report_data=None, role="worker", collateral=vector.collateral, at=vector.at
+        vector.quote,
+        report_data=None,
+        role="worker",
+        kind="simulated",
+        collateral=vector.collateral,
+        at=vector.at,
     )
     assert outcome.refusal is not None
     assert outcome.refusal.failed_check == "tee_kind"

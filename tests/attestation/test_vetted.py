@@ -48,7 +48,12 @@ def test_a_verdict_is_the_same_whether_evidence_was_authenticated_before_or_not(
     appraiser = Appraiser(trust, own_measurement=None)
     verdicts = [
         appraiser.appraise(
-            QUOTE, report_data=QUOTE.report_data, role="ps", collateral=vetted, at=AT
+            QUOTE,
+            report_data=QUOTE.report_data,
+            role="ps",
+            kind="simulated",
+            collateral=vetted,
+            at=AT,
         )
         for vetted in (
             CachedCollateral(Queue([NEW]), kinds={"simulated"}).vetted_for(QUOTE, AT),

@@ -335,8 +335,9 @@ def test_every_later_key_is_tried() -> None:
     def later(section: type[Section]) -> set[str]:
         return set(section.LATER).union(*(later(one) for one in section.__subclasses__()))
 
-    # A contract with [tensorflow] has no model to train: tests/tensorflow tries it. What SNP and
-    # virtual TPMs need is tried by test_snp_trust.py and test_vtpm_trust.py.
+    # A contract with [tensorflow] has no model to train: tests/tensorflow tries it. What SNP,
+    # virtual TPMs and several kinds need is tried by test_snp_trust.py, test_vtpm_trust.py and
+    # test_alternatives.py.
     assert later(Section) == {
         *LATER,
         *(
@@ -350,5 +351,6 @@ def test_every_later_key_is_tried() -> None:
             "tee",
             "snp",
             "vtpm",
+            "alternatives",
         ),
     }

@@ -7,72 +7,18 @@ import pytest
 from coterie.contract import canonical_json, contract_digest, contract_from_json, parse_contract
 from coterie.contract.terms import changes_between
 from coterie.errors import ContractInvalid
+from tests.contract.mixed import FLOORS, SNP, contract
 
-A, B = (f"ed25519:{digit * 64}" for digit in "ab")
-TABLE = f"""
-launch_measurement = ["{"33" * 48}"]
-guest_policy = ["000000000003001f"]
-vmpl = [0]
-minimum_guest_svn = 2
-family_id = ["{"44" * 16}"]
-image_id = ["{"45" * 16}"]
-id_key_digest = ["{"46" * 48}"]
-author_key_digest = ["{"47" * 48}"]
-host_data = ["{"48" * 32}"]
-signing_key = ["vcek", "vlek"]
-csp_id = ["CN=cc.example"]
-chip_id = ["{"49" * 64}"]
-minimum_firmware = "1.55.22"
-required_platform = ["alias_check_complete", "smt_disabled"]
-"""
-FLOORS = """
-milan = { bootloader = 4, tee = 0, snp = 22, microcode = 213 }
-turin = { fmc = 1, bootloader = 1, tee = 1, snp = 4, microcode = 71 }
-"""
-SNP = f"""
-format = 1
-name = "mixed"
-mode = "hfl"
-parties = [{{name = "a", key = "{A}"}}, {{name = "b", key = "{B}"}}]
-nodes = [
-  {{name = "ps", role = "ps", party = "a", address = "127.0.0.1:7440"}},
-  {{name = "w1", role = "worker", party = "a"}},
-  {{name = "w2", role = "worker", party = "b"}},
-]
-[training]
-[trust]
-tee = "sgx"
-[trust.roles.ps]
-tee = "snp"
-[trust.roles.ps.snp]
-{TABLE}
-[trust.roles.ps.snp.minimum_tcb]
-{FLOORS}
-[trust.roles.worker]
-mrenclave = ["{"11" * 32}"]
-accepted_tcb_statuses = ["UpToDate"]
-minimum_tcb_evaluation_number = 17
-"""
-SIMULATED = """
-format = 1
-name = "mixed"
-mode = "hfl"
-parties = [{name = "a"}, {name = "b"}]
-nodes = [
-  {name = "ps", role = "ps", party = "a", address = "127.0.0.1:7440"},
-  {name = "w1", role = "worker", party = "a"},
-  {name = "w2", role = "worker", party = "b"},
-]
-[training]
-[trust]
-tee = "simulated"
-[trust.roles.ps]
+SIMULATED = contract(
+    "simulated",
+    """[trust.roles.ps]
 measurement = "own"
 accepted_tcb_statuses = ["UpToDate"]
 [trust.roles.worker]
 tee = "simulated-snp"
 measurement = "own"
-"""
+""",
+)
 
 
 def parse(text: str) -> object:
@@ -80,8 +26,9 @@ def parse(text: str) -> object:
 
 
 def test_roles_run_in_the_kinds_that_the_contract_gives_them() -> None:
-    trust = parse_contract(SNP.encode(), "t").trust
-    assert (trust.kind_of("ps"), trust.kind_of("worker")) == ("snp", "sgx")
+    agreed = parse_contract(SNP.encode(), "t")
+    assert [agreed.kind_of(node) for node in agreed.nodes] == ["snp", "sgx", "sgx"]
+    trust = agreed.trust
     assert trust.kinds == {"snp", "sgx"}
     assert (trust.stamp, trust.simulated, trust.signatures_demanded) == ("mixed", False, True)
     simulated = parse_contract(SIMULATED.encode(), "t").trust

@@ -7,7 +7,7 @@ import pytest
 from coterie.contract import canonical_json, contract_digest, contract_from_json, parse_contract
 from coterie.contract.terms import changes_between
 from coterie.errors import ContractInvalid
-from tests.contract.test_snp_trust import SNP
+from tests.contract.mixed import SNP, contract
 
 PCRS = f"""
 4 = ["{"04" * 32}"]
@@ -34,39 +34,32 @@ AZURE_TDX = (
     f'{HEAD}[trust.roles.ps]\ntee = "azure-tdx"\n{TDX}{DCAP}{VTPM}'
     + REST[REST.index("[trust.roles.worker]") :]
 )
-SIMULATED = """
-format = 1
-name = "mixed"
-mode = "hfl"
-parties = [{name = "a"}, {name = "b"}]
-nodes = [
-  {name = "ps", role = "ps", party = "a", address = "127.0.0.1:7440"},
-  {name = "w1", role = "worker", party = "a"},
-  {name = "w2", role = "worker", party = "b"},
-]
-[training]
-[trust]
-tee = "simulated-azure-snp"
-[trust.roles.ps]
+SIMULATED = contract(
+    "simulated-azure-snp",
+    """[trust.roles.ps]
 measurement = "own"
 [trust.roles.worker]
 tee = "simulated-azure-tdx"
 measurement = "own"
 accepted_tcb_statuses = ["UpToDate"]
-"""  # fmt: skip
+""",
+)
 
 
 def test_roles_run_above_the_hardware_that_the_contract_gives_them() -> None:
     snp, tdx, simulated = (
-        parse_contract(text.encode(), "t").trust for text in (AZURE_SNP, AZURE_TDX, SIMULATED)
+        parse_contract(text.encode(), "t") for text in (AZURE_SNP, AZURE_TDX, SIMULATED)
     )
-    assert (snp.kind_of("ps"), snp.kind_of("worker"), snp.stamp) == ("azure-snp", "sgx", "mixed")
-    assert tdx.kind_of("ps") == "azure-tdx"
-    assert snp.roles.ps is not None
-    assert snp.roles.ps.vtpm is not None
-    assert snp.roles.ps.vtpm.numbers == (4, 11)
-    assert simulated.kinds == {"simulated-azure-snp", "simulated-azure-tdx"}
-    assert (simulated.stamp, simulated.signatures_demanded) == ("SIMULATED", False)
+    assert [snp.kind_of(node) for node in snp.nodes] == ["azure-snp", "sgx", "sgx"]
+    assert snp.trust.stamp == "mixed"
+    server = tdx.node("ps")
+    assert tdx.kind_of(server) == "azure-tdx"
+    table = tdx.table_of(server)
+    assert table.vtpm is not None
+    assert table.vtpm.numbers == (4, 11)
+    assert simulated.trust.kinds == {"simulated-azure-snp", "simulated-azure-tdx"}
+    assert simulated.trust.stamp == "SIMULATED"
+    assert not simulated.trust.signatures_demanded
 
 
 @pytest.mark.parametrize("kind", ["azure-snp", "azure-tdx"])

@@ -94,6 +94,7 @@ class Appraiser:
         *,
         report_data: bytes,
         role: Role,
+        kind: TeeKind,
         collateral: Vetted,
         at: datetime,
     ) -> Verdict:
@@ -103,6 +104,7 @@ class Appraiser:
             quote: The quote, as :meth:`screen` parsed it.
             report_data: The 64 bytes that it must carry.
             role: Role that the peer claims.
+            kind: The kind of TEE that the contract gives the peer.
             collateral: Collateral for its platform. If it was vetted by this very quote, the
                 quote is not authenticated once more.
             at: The moment that counts, with a time zone.
@@ -114,6 +116,7 @@ class Appraiser:
             quote,
             report_data=report_data,
             role=role,
+            kind=kind,
             collateral=collateral.collateral,
             at=at,
             evidence=collateral.evidence_of(quote, at),
@@ -124,13 +127,16 @@ class Appraiser:
             raise outcome.refusal
         return outcome.verdict
 
-    def screen(self, data: bytes, *, report_data: bytes, role: Role, at: datetime) -> AnyQuote:
+    def screen(
+        self, data: bytes, *, report_data: bytes, role: Role, kind: TeeKind, at: datetime
+    ) -> AnyQuote:
         """Parses a peer's quote, and makes the checks of :meth:`appraise` that need no collateral.
 
         Args:
             data: The quote as it came.
             report_data: The 64 bytes that it must carry.
             role: Role that the peer claims.
+            kind: The kind of TEE that the contract gives the peer.
             at: The moment that counts, with a time zone.
 
         Returns:
@@ -139,11 +145,11 @@ class Appraiser:
         Raises:
             EvidenceRefused: A check failed.
         """
-        kind, checks = self._trust.kind_of(role), CheckList()
+        checks = CheckList()
         policies: tuple[Policy, ...] = ()
         screened: AnyScreened | None = None
         try:
-            policies = (*self.policies(role), ReportDataIs(report_data))
+            policies = (*self.policies(role, kind), ReportDataIs(report_data))
             screened = screen(data, kind=kind, root=root_for(kind), at=at, checks=checks)
             for policy in policies:
                 if isinstance(policy, OF_THE_QUOTE):
@@ -162,6 +168,7 @@ class Appraiser:
         *,
         report_data: bytes | None,
         role: Role,
+        kind: TeeKind,
         collateral: AnyCollateral,
         at: datetime,
         evidence: AuthenticEvidence | None = None,
@@ -173,19 +180,20 @@ class Appraiser:
             report_data: The 64 bytes that it must carry; None to leave that open (a tool that
                 looks at a stored quote cannot know them).
             role: Role that the peer claims.
+            kind: The kind of TEE that the contract gives the peer.
             collateral: Collateral for its platform.
             at: The moment that counts, with a time zone.
             evidence: This quote, where it has been authenticated by this collateral already.
         """
         try:
-            policies = self.policies(role)
+            policies = self.policies(role, kind)
         except EvidenceRefused as error:
             checks = CheckList()
             checks.failed(error)
             return Appraisal(None, error, checks.checks)
         if report_data is not None:
             policies = (*policies, ReportDataIs(report_data))
-        kind, end = self._trust.kind_of(role), self._trust.not_after
+        end = self._trust.not_after
         if end is not None:
             policies = (InForce(moment(end)), *policies)
         outcome = assess(
@@ -203,14 +211,15 @@ class Appraiser:
         verdict = replace(outcome.verdict, expiry=min(outcome.verdict.expiry, moment(end)))
         return replace(outcome, verdict=verdict)
 
-    def policies(self, role: Role) -> tuple[Policy, ...]:
-        """The policies of the contract for one role.
+    def policies(self, role: Role, kind: TeeKind) -> tuple[Policy, ...]:
+        """The policies of the contract for one role in one kind of TEE.
 
         Raises:
-            EvidenceRefused: The contract trusts no node in this role (check ``role``).
+            EvidenceRefused: The contract trusts no node in this role (check ``role``), or none in
+                this kind of TEE (check ``tee_kind``).
         """
-        table = self._trust.roles.of(role)
-        if table is None:
+        tables = self._trust.tables(role)
+        if not tables:
             raise EvidenceRefused(
                 "role",
                 f"the contract has no reference values for the role {role}",
@@ -218,7 +227,15 @@ class Appraiser:
                 seen="none",
                 remedy="agree on a contract that lists what this role may run",
             )
-        kind = self._trust.kind_of(role)
+        table = tables.get(kind)
+        if table is None:
+            raise EvidenceRefused(
+                "tee_kind",
+                f"no reference values are listed for the role {role} in this kind of TEE",
+                expected=" or ".join(tables),
+                seen=kind,
+                remedy="list the kind in what this side demands of the role, or run the node in another",
+            )
         if kind not in OF_VTPM:
             return _policies_below(table, kind, self._own)
         # The program is measured by the TPM; what is below is the paravisor.

@@ -195,7 +195,7 @@ def _verify_kind(quote: AnyQuote, kind: TeeKind, checks: CheckList) -> None:
             f"the evidence is {_DESCRIPTIONS[seen]}",
             expected=_DESCRIPTIONS[kind],
             seen=_DESCRIPTIONS[seen],
-            remedy="simulated and real never mix: check the contract's trust.tee and the node's TEE",
+            remedy="simulated and real never mix: check the kind that the contract gives the node, and the node's TEE",
         )
     checks.passed("tee_kind", kind)
 

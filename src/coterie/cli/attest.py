@@ -136,7 +136,7 @@ def verify(
     from coterie.attestation.policy import TcbStatusIn, measurements
     from coterie.attestation.tee.by_kind import root_for
     from coterie.attestation.verdict import Check
-    from coterie.cli.evidence_files import CERTIFICATE_CHECKS, binding, read_evidence
+    from coterie.cli.evidence_files import CERTIFICATE_CHECKS, binding, kind_for, read_evidence
     from coterie.contract import load_contract
     from coterie.receipts.verification import appraiser_for
 
@@ -163,8 +163,8 @@ def verify(
         quote = parse_evidence(stored.quote)
         claimed, shown = kind_of(quote), measurements(quote.report)
         if agreed is not None and role is not None:
-            kind = agreed.trust.kind_of(role)
-            policies = list(appraiser_for(agreed).policies(role))
+            kind = kind_for(stored.certificate, agreed, role, claimed)
+            policies = list(appraiser_for(agreed).policies(role, kind))
         else:
             kind = tee or _REAL.get(claimed, claimed)
             if kind not in OF_SNP:

@@ -16,7 +16,7 @@ from coterie.attestation.vtpm.quote import is_vtpm
 from coterie.contract import Contract, contract_digest
 from coterie.errors import EvidenceRefused
 from coterie.files import read_bounded
-from coterie.kinds import Role
+from coterie.kinds import Role, TeeKind
 from coterie.ratls.certificate import RatlsCertificate, read_certificate
 from coterie.ratls.claims import Claims
 from coterie.ratls.evidence import InteroperableEvidence
@@ -123,6 +123,22 @@ def _unreadable(file: Path, expected: str, seen: str) -> EvidenceRefused:
         seen,
         remedy="give a quote, or a certificate in DER or PEM; quotes may be in base64 or hex",
     )
+
+
+def kind_for(
+    certificate: RatlsCertificate | None, agreed: Contract, role: Role, claimed: TeeKind
+) -> TeeKind:
+    """The kind of TEE that evidence must be from, under a contract.
+
+    It is that of the node which a certificate names; else the role's, or of several kinds the one
+    that the evidence claims, listed or not.
+    """
+    if certificate is not None and isinstance(certificate.evidence, InteroperableEvidence):
+        node = Claims.from_cbor(certificate.evidence.claims).node
+        if node in agreed.node_names:
+            return agreed.kind_of(agreed.node(node))
+    listed = tuple(agreed.trust.tables(role)) or (agreed.trust.tee,)
+    return listed[0] if len(listed) == 1 else claimed
 
 
 def binding(

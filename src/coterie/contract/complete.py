@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from coterie.contract.snp_trust import SnpTrust
@@ -14,18 +15,55 @@ if TYPE_CHECKING:
 _TDX_VALUES = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "td_attributes", "xfam")
 
 
-def check_role(where: str, kind: TeeKind, table: RoleTrust, *, trust_tee: TeeKind) -> None:
-    """Checks one role's table.
+def check_role(where: str, table: RoleTrust, *, trust_tee: TeeKind) -> None:
+    """Checks one role's table, and the tables for other kinds of TEE in it.
 
     Args:
         where: The table's name.
-        kind: The kind of TEE that the role runs in.
         table: The table.
         trust_tee: The contract's own kind of TEE.
 
     Raises:
-        ValueError: Something is missing, or has no meaning for this kind.
+        ValueError: Something is missing, has no meaning for its kind, or is there twice.
     """
+    kinds = [table.tee or trust_tee]
+    _check_table(where, kinds[0], table, trust_tee)
+    for i, other in enumerate(table.alternatives):
+        place = f"{where}.alternatives[{i}]"
+        if other.tee is None:
+            raise ValueError(f"{place}.tee is missing: which kind of TEE the table is for")
+        if other.alternatives:
+            raise ValueError(f"{place} has alternatives itself: list all kinds in {where}")
+        if other.tee in kinds:
+            raise ValueError(f"{place} is a second table for {other.tee}: give one per kind")
+        kinds.append(other.tee)
+        _check_table(place, other.tee, other, trust_tee)
+
+
+def check_node_kind(
+    name: str, tee: TeeKind | None, where: str, listed: Collection[TeeKind]
+) -> None:
+    """Checks the kind of TEE that a node names.
+
+    Args:
+        name: The node's name.
+        tee: The kind; None if it names none.
+        where: Name of its role's table.
+        listed: The kinds that the table lists.
+
+    Raises:
+        ValueError: The role does not list it, or lists several and the node names none.
+    """
+    kinds = " or ".join(listed)
+    if tee is None and len(listed) > 1:
+        raise ValueError(f"node {name} names no tee, and {where} lists several: name {kinds}")
+    if tee is not None and tee not in listed:
+        raise ValueError(
+            f"node {name} names tee {tee!r}, which {where} does not list: name {kinds}"
+        )
+
+
+def _check_table(where: str, kind: TeeKind, table: RoleTrust, trust_tee: TeeKind) -> None:
     if (kind in SIMULATED) is not (trust_tee in SIMULATED):
         raise ValueError(
             f"{where}.tee = {kind!r} under trust.tee = {trust_tee!r}: simulated and real never mix"

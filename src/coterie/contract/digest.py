@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from coterie.canonical import canonical
 from coterie.contract.data import DataSection
@@ -41,6 +41,11 @@ def agreed_digest(agreed: object) -> bytes:
 def data_digest(data: DataSection) -> bytes:
     """SHA-256 over a label and the canonical data section; 32 bytes. Prepared data carries it."""
     return hashlib.sha256(b"coterie data 1\0" + canonical(_dumped(data))).digest()
+
+
+def label_of(table: Mapping[str, object], position: int) -> object:
+    """What an entry of a list of tables is called: by its name, or its kind of TEE, if it has one."""
+    return table.get("name") or table.get("tee") or position
 
 
 def differences(mine: bytes, theirs: bytes) -> list[str]:
@@ -100,12 +105,13 @@ def _flatten(value: object, path: str = "") -> Iterator[tuple[str, Scalar]]:
         for key, item in value.items():
             yield from _flatten(item, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list):
-        names = [item["name"] for item in value if isinstance(item, dict) and "name" in item]
-        if names:
-            yield f"{path} (order)", ", ".join(map(str, names))
-        for i, item in enumerate(value):
-            name = item.get("name", i) if isinstance(item, dict) else i
-            yield from _flatten(item, f"{path}[{name}]")
+        labels = [
+            label_of(item, i) if isinstance(item, dict) else i for i, item in enumerate(value)
+        ]
+        if labels != list(range(len(value))):
+            yield f"{path} (order)", ", ".join(map(str, labels))
+        for item, label in zip(value, labels, strict=True):
+            yield from _flatten(item, f"{path}[{label}]")
     elif value is None or isinstance(value, str | int | float | bool):
         yield path, value
 

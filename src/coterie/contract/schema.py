@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from coterie.address import Address, AddressText
+from coterie.contract.complete import check_node_kind
 from coterie.contract.data import DataSection
 from coterie.contract.expiry import Moment, moment
 from coterie.contract.keras_model import KerasModelSection
@@ -16,9 +17,9 @@ from coterie.contract.section import Section
 from coterie.contract.start import StartSection, check_start
 from coterie.contract.tensorflow import TensorFlowSection
 from coterie.contract.training import EnclaveSection, LimitsSection, TrainingSection
-from coterie.contract.trust import TrustSection
+from coterie.contract.trust import RoleTrust, TrustSection
 from coterie.errors import ContractInvalid
-from coterie.kinds import Mode, Role
+from coterie.kinds import Mode, Role, TeeKind
 
 # gRPC's messages are below 2 GiB; this leaves room for small fields.
 MAX_STEP_BYTES = (1 << 31) - (1 << 21)
@@ -100,12 +101,17 @@ class Node(Section):
         party: The party that runs it.
         address: ``HOST:PORT`` where it listens: an untrusted hint, outside of the digest. Only
             for nodes that listen.
+        tee: The kind of TEE that it runs in: one that its role lists, which has to be named where the
+            role lists several.
     """
+
+    LATER = frozenset({"tee"})
 
     name: Name
     role: Role
     party: Name
     address: AddressText | None = None
+    tee: TeeKind | None = None
 
     @field_validator("address")
     @classmethod
@@ -193,6 +199,9 @@ class Contract(Section):
         for role in sorted({node.role for node in self.nodes}):
             if self.trust.roles.of(role) is None:
                 raise ValueError(f"[trust.roles.{role}] is missing, but nodes have this role")
+        for node in self.nodes:
+            where, listed = f"trust.roles.{node.role}", self.trust.tables(node.role)
+            check_node_kind(node.name, node.tee, where, listed)
         if self.trust.signatures_demanded:
             for party in self.parties:
                 if party.key is None:
@@ -364,6 +373,16 @@ class Contract(Section):
             if party.name == name:
                 return party
         raise _unnamed("party", name, self.party_names)
+
+    def kind_of(self, node: Node) -> TeeKind:
+        """The one kind of TEE that a node may run in."""
+        if node.tee is not None:
+            return node.tee
+        return next(iter(self.trust.tables(node.role)), self.trust.tee)
+
+    def table_of(self, node: Node) -> RoleTrust:
+        """What a node must show."""
+        return self.trust.tables(node.role)[self.kind_of(node)]
 
     def by_role(self, role: Role) -> tuple[Node, ...]:
         """The nodes with one role, in contract order (workers are summed in this order)."""

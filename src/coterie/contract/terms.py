@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from inspect import getdoc
 from typing import Literal
 
+from coterie.contract.digest import label_of
 from coterie.contract.schema import Contract
 from coterie.contract.section import Section
 from coterie.kinds import SIMULATED
@@ -121,6 +122,7 @@ def changes_between(old: Contract, new: Contract) -> tuple[Change, ...]:
         for key in dict.fromkeys((*before, *after))
         if key not in before or key not in after or before[key].value != after[key].value
     ]
+    listed = {*before, *after}  # a list that was empty has entries in the other contract
     entries = {change.key for change in found if change.key.endswith("]")}
     # An added or removed party or node gets one line.
     found = [
@@ -128,6 +130,7 @@ def changes_between(old: Contract, new: Contract) -> tuple[Change, ...]:
         for change in found
         if _entry(change.key) not in entries - {change.key}
         and not (change.key.endswith(" (order)") and _members(change.old) != _members(change.new))
+        and f"{change.key} (order)" not in listed
     ]
     return tuple(sorted(found, key=_danger))
 
@@ -163,7 +166,7 @@ def _walk(section: Section, path: str) -> Iterator[Term]:
         if isinstance(item, Section):
             yield from _walk(item, f"{key}.")
         elif isinstance(item, tuple) and item and all(isinstance(one, Section) for one in item):
-            names = [getattr(one, "name", i) for i, one in enumerate(item)]
+            names = [label_of(one.model_dump(), i) for i, one in enumerate(item)]
             yield Term(f"{key} (order)", names, meanings[name], default=False)
             for one, label in zip(item, names, strict=True):
                 yield Term(f"{key}[{label}]", str(label), meanings[name], default=False)

@@ -11,7 +11,7 @@ from coterie.contract.expiry import Moment
 from coterie.contract.section import Section
 from coterie.contract.snp_trust import SnpTrust
 from coterie.contract.vtpm_trust import VtpmTrust
-from coterie.kinds import SIMULATED, Role, Stamp, TcbStatus, TeeKind
+from coterie.kinds import ROLES, SIMULATED, Role, Stamp, TcbStatus, TeeKind
 
 
 def _hex(octets: int) -> object:
@@ -28,7 +28,7 @@ Svn = Annotated[int, Field(ge=0, lt=2**16)]
 
 
 class RoleTrust(Section):
-    """Reference values and accepted platform states for one role.
+    """Reference values and accepted platform states for one role, in one kind of TEE.
 
     Attributes:
         measurement: ``"own"``: the peer runs the same package as this node (simulated only); the
@@ -69,6 +69,8 @@ class RoleTrust(Section):
             ``measurement``, ``tee`` and ``vtpm``.
         vtpm: Reference values of guests that a virtual TPM measures; the other keys are then for the
             paravisor below.
+        alternatives: Further tables, each for another kind of TEE, which it names as ``tee``; none of
+            them has any itself. Then every node of the role names its kind.
     """
 
     LATER = frozenset(
@@ -81,6 +83,7 @@ class RoleTrust(Section):
             "tee",
             "snp",
             "vtpm",
+            "alternatives",
         }
     )
 
@@ -109,6 +112,7 @@ class RoleTrust(Section):
     tee: TeeKind | None = None
     snp: SnpTrust | None = None
     vtpm: VtpmTrust | None = None
+    alternatives: Annotated[tuple[RoleTrust, ...], Field(strict=False)] = ()
 
     @property
     def lists_machines(self) -> bool:
@@ -122,7 +126,7 @@ class RoleTrust(Section):
         return tuple(
             name
             for name in known
-            if name not in {"measurement", "tee", "snp", "vtpm"}
+            if name not in {"measurement", "tee", "snp", "vtpm", "alternatives"}
             and getattr(self, name) != known[name].default
         )
 
@@ -176,8 +180,8 @@ class TrustSection(Section):
     """What counts as proof.
 
     Attributes:
-        tee: The kind of TEE of this contract's roles. A role may name another one; simulated and real
-            TEEs are never accepted together.
+        tee: The kind of TEE of this contract's roles. A role may name another one, or several;
+            simulated and real TEEs are never accepted together.
         certificate_minutes: Lifetime of a node's certificate, at most a day.
         reattestation_minutes: How long a pinned certificate is trusted before its node has to
             attest again.
@@ -208,14 +212,15 @@ class TrustSection(Section):
     @property
     def kinds(self) -> frozenset[TeeKind]:
         """All kinds of TEE that some role may run in; the contract's own if no role is described."""
-        tables = (self.roles.ps, self.roles.worker, self.roles.chief)
-        named = frozenset(table.tee or self.tee for table in tables if table is not None)
+        named = frozenset(kind for role in ROLES for kind in self.tables(role))
         return named or frozenset({self.tee})
 
-    def kind_of(self, role: Role) -> TeeKind:
-        """The one kind of TEE that a role may run in."""
+    def tables(self, role: Role) -> dict[TeeKind, RoleTrust]:
+        """What a role's nodes must show, by the kind of TEE that they run in; the role's own first."""
         table = self.roles.of(role)
-        return self.tee if table is None or table.tee is None else table.tee
+        if table is None:
+            return {}
+        return {one.tee or self.tee: one for one in (table, *table.alternatives)}
 
     @property
     def stamp(self) -> Stamp:
@@ -244,9 +249,7 @@ class TrustSection(Section):
 
     @model_validator(mode="after")
     def _reference_values_are_complete(self) -> Self:
-        roles: tuple[Role, ...] = ("ps", "worker", "chief")
-        for role in roles:
-            table = self.roles.of(role)
-            if table is not None:
-                check_role(f"trust.roles.{role}", self.kind_of(role), table, trust_tee=self.tee)
+        for role in ROLES:
+            if (table := self.roles.of(role)) is not None:
+                check_role(f"trust.roles.{role}", table, trust_tee=self.tee)
         return self

@@ -43,7 +43,7 @@ def start_from_inputs(root: Path, kinds: tuple[TeeKind, ...]) -> None:
 
 
 def _check_tee(contract: Contract, node: Node, kinds: tuple[TeeKind, ...]) -> None:
-    kind = contract.trust.kind_of(node.role)
+    kind = contract.kind_of(node)
     if kind not in kinds:
         raise ContractInvalid(
             "this image runs contracts of another kind of TEE",

@@ -46,8 +46,7 @@ def kind_of(contract: Contract, image: ImageName) -> TeeKind:
     Raises:
         ContractInvalid: It gives them several.
     """
-    used = {node.role for node in contract.nodes}
-    kinds = {contract.trust.kind_of(role) for role in ROLES[image] if role in used}
+    kinds = {contract.kind_of(node) for node in contract.nodes if node.role in ROLES[image]}
     if len(kinds) > 1:
         raise ContractInvalid(
             f"the image {image} would be for several kinds of TEE",

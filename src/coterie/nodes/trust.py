@@ -102,14 +102,14 @@ def node_trust(
 
 
 def _tee(contract: Contract, node: Node, options: NodeOptions, root: Path) -> Tee:
-    """This machine's TEE of the kind that the contract gives the node's role."""
-    table, kind = contract.trust.roles.of(node.role), contract.trust.kind_of(node.role)
+    """This machine's TEE of the kind that the contract gives the node."""
+    table, kind = contract.table_of(node), contract.kind_of(node)
     return open_tee(
         kind,
         tensorflow=contract.tensorflow is not None,
         root=root,
-        vmpls=table.snp.vmpl if table is not None and table.snp is not None else (),
-        pcrs=table.vtpm.numbers if table is not None and table.vtpm is not None else (),
+        vmpls=table.snp.vmpl if table.snp is not None else (),
+        pcrs=table.vtpm.numbers if table.vtpm is not None else (),
         endorsements=endorsements_from_options(kds_url=options.kds_url, folder=options.collateral),
         td_quotes=td_quotes_from_options(kind, options.td_quote_url),
     )

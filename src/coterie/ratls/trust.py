@@ -125,12 +125,12 @@ def make_trust(
 
     Raises:
         ContractInvalid: The contract has no such node.
-        EvidenceRefused: ``tee_kind``: the TEE is of another kind than the contract gives this role.
+        EvidenceRefused: ``tee_kind``: the TEE is of another kind than the contract gives this node.
         VoucherRefused: The party does not vouch for this node.
         EnvironmentUnfit: The TEE cannot make a quote.
     """
     node = contract.node(node_name)
-    wanted = contract.trust.kind_of(node.role)
+    wanted = contract.kind_of(node)
     if tee.kind != wanted:
         raise EvidenceRefused(
             "tee_kind",

@@ -13,6 +13,7 @@ from coterie.attestation.evidence import read_collateral
 from coterie.attestation.verdict import Verdict
 from coterie.contract import Contract
 from coterie.errors import CoterieError, EvidenceRefused, RunError
+from coterie.kinds import TeeKind
 from coterie.ratls.certificate import RatlsCertificate, read_certificate
 from coterie.ratls.claims import Claims, report_data
 from coterie.ratls.evidence import InteroperableEvidence, check_pubkey_hash
@@ -100,7 +101,10 @@ def judge_certificate(
     _check_name(certificate, claims)
     # First the checks without collateral, so that a stranger cannot cause look-ups.
     covered = report_data(evidence.claims)
-    quote = trust.appraiser.screen(evidence.quote, report_data=covered, role=claims.role, at=at)
+    kind = _kind_of(claims, trust)
+    quote = trust.appraiser.screen(
+        evidence.quote, report_data=covered, role=claims.role, kind=kind, at=at
+    )
     try:
         vetted = trust.collateral.vetted_for(quote, at)
     except (EvidenceRefused, RunError) as error:
@@ -108,7 +112,7 @@ def judge_certificate(
             raise
         return JudgedCertificate(certificate, claims, quote, None, None, error)
     verdict = trust.appraiser.appraise(
-        quote, report_data=covered, role=claims.role, collateral=vetted, at=at
+        quote, report_data=covered, role=claims.role, kind=kind, collateral=vetted, at=at
     )
     return JudgedCertificate(certificate, claims, quote, vetted.collateral, verdict, None)
 
@@ -172,9 +176,11 @@ def judge_session(
         CoterieError: There is no collateral; the error says why.
     """
     collateral, verdict = judged.collateral, judged.verdict
-    role = judged.claims.role
+    role, kind = judged.claims.role, _kind_of(judged.claims, trust)
     with _about_the_session(judged.claims.node):
-        quote = trust.appraiser.screen(data, report_data=expected_report_data, role=role, at=at)
+        quote = trust.appraiser.screen(
+            data, report_data=expected_report_data, role=role, kind=kind, at=at
+        )
     if collateral is None:
         if not stapled and judged.no_collateral is not None:
             raise judged.no_collateral
@@ -182,11 +188,16 @@ def judge_session(
         collateral = vetted.collateral
         covered = report_data(judged.claims.to_cbor())
         verdict = trust.appraiser.appraise(
-            judged.quote, report_data=covered, role=role, collateral=vetted, at=at
+            judged.quote, report_data=covered, role=role, kind=kind, collateral=vetted, at=at
         )
     assert verdict is not None
     fresh = trust.appraiser.appraise(
-        quote, report_data=expected_report_data, role=role, collateral=Vetted(collateral), at=at
+        quote,
+        report_data=expected_report_data,
+        role=role,
+        kind=kind,
+        collateral=Vetted(collateral),
+        at=at,
     )
     if (fresh.measurements, fresh.ppid) != (verdict.measurements, verdict.ppid):
         raise EvidenceRefused(
@@ -250,6 +261,11 @@ def _check_place(claims: Claims, trust: RelyingParty, expected_node: str | None)
                 seen,
                 remedy=remedy,
             )
+
+
+def _kind_of(claims: Claims, trust: RelyingParty) -> TeeKind:
+    """The kind of TEE that the contract gives the node, whatever evidence it shows."""
+    return trust.contract.kind_of(trust.contract.node(claims.node))
 
 
 def _check_name(certificate: RatlsCertificate, claims: Claims) -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from coterie.attestation.snp.report import REPORT_BYTES
 from coterie.cli.attest import app
 from tests.attestation.snp.forgeries import GUEST, HONEST, ISSUED, TURIN
-from tests.contract.test_snp_trust import SNP
+from tests.contract.mixed import SNP
 
 AT = "2026-03-01T12:00:00Z"
 

@@ -23,7 +23,9 @@ def trust(text: str) -> TrustSection:
 
 def compared(text: str, role: Role = "ps") -> dict[str, tuple[str, ...]]:
     """What is compared with lists, by its name."""
-    policies = Appraiser(trust(text), own_measurement=OWN).policies(role)
+    terms = trust(text)
+    (kind,) = terms.tables(role)
+    policies = Appraiser(terms, own_measurement=OWN).policies(role, kind)
     return {one.check: one.accepted for one in policies if isinstance(one, MeasurementIn)}
 
 
@@ -44,7 +46,8 @@ def test_the_own_program_is_measured_by_the_tpm_and_not_by_the_hardware() -> Non
     assert compared(SIMULATED, "ps") == {"pcr11": (extended(OWN).hex(),)}
     assert compared(SIMULATED, "worker") == {"pcr11": (extended(OWN).hex(),)}
     appraiser = Appraiser(trust(SIMULATED), own_measurement=None)
-    (policy,) = (one for one in appraiser.policies("ps") if isinstance(one, MeasurementIn))
+    policies = appraiser.policies("ps", "simulated-azure-snp")
+    (policy,) = (one for one in policies if isinstance(one, MeasurementIn))
     assert policy.accepted == ()
 
 
@@ -55,6 +58,7 @@ def test_a_contract_judges_a_guest(role: Role, machine: SimulatedVm) -> None:
         machine.evidence(DATA, (11,)),
         report_data=DATA,
         role=role,
+        kind="simulated-azure-tdx" if machine.tdx else "simulated-azure-snp",
         collateral=vendor.issue(ISSUED),
         at=AT,
     )

@@ -133,7 +133,7 @@ class KeyPolicy:
         if found.party not in contract.party_names:
             raise _invalid(path, f"party {found.party!r}, which is not in the contract")
         trust = found.trust or contract.trust
-        if trust.kinds != contract.trust.kinds or trust.tee != contract.trust.tee:
+        if not trust.kinds <= contract.trust.kinds or trust.tee != contract.trust.tee:
             seen = f"{trust.tee!r} ({', '.join(sorted(trust.kinds))})"
             raise _invalid(path, f"trust.tee {seen} under a contract of another kind")
         releases: dict[bytes, Release] = {}
@@ -160,7 +160,7 @@ class KeyPolicy:
     def warnings(self) -> tuple[Mapping[str, str], ...]:
         """Warnings about grants that the owner may not have intended, each as flat strings."""
         tables = {
-            node.role: self.trust.roles.of(node.role)
+            node.role: self.trust.tables(node.role).get(self.contract.kind_of(node))
             for node in self.contract.model_recipients()
             if node.party == self.party
         }

@@ -22,6 +22,7 @@ from coterie.errors import (
     MessageRefused,
     VoucherRefused,
 )
+from coterie.kinds import TeeKind
 from coterie.ratls.frames import MAX_FRAME_BYTES, FrameReader, frame
 from coterie.ratls.messages import (
     CODEC,
@@ -36,6 +37,7 @@ from coterie.ratls.session import Session, SessionInputs
 from coterie.ratls.session_binding import Direction, session_report_data
 from coterie.ratls.trust import TrustContext
 from coterie.ratls.verify import judge_certificate, judge_session
+from tests.ratls.kinds import TEES, mixed, trust
 
 if TYPE_CHECKING:
     from tests.ratls.conftest import World
@@ -154,28 +156,48 @@ class TestTheHonestExchange:
         assert state(dialler) == "acceptance"
 
 
-class TestBinding:
-    """Evidence holds for one session, one direction, two keys and one nonce."""
+def refused(victim: SessionInputs, evidence: bytes) -> EvidenceRefused:
+    """Why a victim refuses evidence."""
+    session = Session(victim)
+    session.receive(frame(Hello(nonce=secrets.token_bytes(32), wants_collateral=False)))
+    with pytest.raises(EvidenceRefused) as caught:
+        session.receive(evidence)
+    assert session.state == "refused"
+    return caught.value
 
-    def refused(self, victim: SessionInputs, evidence: bytes) -> EvidenceRefused:
-        session = Session(victim)
-        session.receive(frame(Hello(nonce=secrets.token_bytes(32), wants_collateral=False)))
-        with pytest.raises(EvidenceRefused) as caught:
-            session.receive(evidence)
-        assert session.state == "refused"
-        return caught.value
+
+def test_evidence_of_another_program_is_refused(world: World, sides: Sides) -> None:
+    other = world.trust("acme-worker", measurement=b"\x77" * 32)
+    evidence = evidence_from(
+        replace(sides.dialler, prove=proving(other.tee.quote)), sides.listener.nonce
+    )
+
+    assert refused(sides.listener, evidence).failed_check == "mrenclave"
+
+
+class TestBinding:
+    """Evidence of every kind holds for one session, one direction, two keys and one nonce."""
+
+    @pytest.fixture(params=TEES)
+    def sides(self, world: World, request: pytest.FixtureRequest) -> Sides:
+        kind: TeeKind = request.param
+        contract = mixed(world, kind, kind)
+        worker, server = (
+            trust(world, contract, name, TEES[kind]) for name in ("acme-worker", "ps0")
+        )
+        return Sides(inputs(worker, server, "dialler"), inputs(server, worker, "listener"))
 
     def test_replayed_evidence_is_refused(self, sides: Sides) -> None:
         earlier = evidence_from(sides.dialler, secrets.token_bytes(32))
 
-        assert self.refused(sides.listener, earlier).failed_check == "session_binding"
+        assert refused(sides.listener, earlier).failed_check == "session_binding"
 
     def test_relayed_evidence_is_refused(self, sides: Sides) -> None:
         """A man in the middle has a TLS session of his own with each side."""
         his_session = replace(sides.dialler, exporter=b"\xa5" * 32)
         relayed = evidence_from(his_session, sides.listener.nonce)
 
-        assert self.refused(sides.listener, relayed).failed_check == "session_binding"
+        assert refused(sides.listener, relayed).failed_check == "session_binding"
 
     def test_reflected_evidence_is_refused(self, sides: Sides) -> None:
         another_session = replace(
@@ -183,12 +205,12 @@ class TestBinding:
         )
         own = evidence_from(another_session, sides.listener.nonce)
 
-        assert self.refused(sides.listener, own).failed_check == "session_binding"
+        assert refused(sides.listener, own).failed_check == "session_binding"
 
     def test_evidence_of_the_other_direction_is_refused(self, sides: Sides) -> None:
         swapped = evidence_from(replace(sides.dialler, side="listener"), sides.listener.nonce)
 
-        assert self.refused(sides.listener, swapped).failed_check == "session_binding"
+        assert refused(sides.listener, swapped).failed_check == "session_binding"
 
     def test_evidence_for_another_listener_is_refused(self, sides: Sides) -> None:
         elsewhere = replace(
@@ -196,7 +218,7 @@ class TestBinding:
         )
         evidence = evidence_from(elsewhere, sides.listener.nonce)
 
-        assert self.refused(sides.listener, evidence).failed_check == "session_binding"
+        assert refused(sides.listener, evidence).failed_check == "session_binding"
 
     def test_upper_report_data_that_is_not_zero_is_refused(self, sides: Sides) -> None:
         more = replace(
@@ -205,15 +227,7 @@ class TestBinding:
         )
         evidence = evidence_from(more, sides.listener.nonce)
 
-        assert self.refused(sides.listener, evidence).failed_check == "session_binding"
-
-    def test_evidence_of_another_program_is_refused(self, world: World, sides: Sides) -> None:
-        other = world.trust("acme-worker", measurement=b"\x77" * 32)
-        evidence = evidence_from(
-            replace(sides.dialler, prove=proving(other.tee.quote)), sides.listener.nonce
-        )
-
-        assert self.refused(sides.listener, evidence).failed_check == "mrenclave"
+        assert refused(sides.listener, evidence).failed_check == "session_binding"
 
     def test_a_reflected_nonce_is_refused(self, sides: Sides) -> None:
         session = Session(sides.listener)

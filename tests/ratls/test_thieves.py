@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coterie.address import Address
+from coterie.contract import Contract
 from coterie.errors import CoterieError, EvidenceRefused, PeerUnreachable
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.deadline import Deadline
@@ -23,6 +24,7 @@ from coterie.ratls.messages import CODEC, EvidenceMessage, Hello, Refusal
 from coterie.ratls.tls import TlsConnection
 from coterie.ratls.trust import TrustContext
 from tests.ratls.conftest import attested
+from tests.ratls.kinds import TEES, mixed, trust
 
 if TYPE_CHECKING:
     from tests.ratls.conftest import World
@@ -104,14 +106,20 @@ def assert_bound(end: Ended) -> None:
     assert end.remedy
 
 
-@pytest.fixture
-def server(world: World) -> TrustContext:
-    return world.trust("ps0")
+@pytest.fixture(params=TEES)
+def contract(world: World, request: pytest.FixtureRequest) -> Contract:
+    """A contract whose nodes run in one of the kinds of TEE."""
+    return mixed(world, request.param, request.param)
 
 
 @pytest.fixture
-def worker(world: World) -> TrustContext:
-    return world.trust("acme-worker")
+def server(world: World, contract: Contract) -> TrustContext:
+    return trust(world, contract, "ps0", TEES[contract.kind_of(contract.node("ps0"))])
+
+
+@pytest.fixture
+def worker(world: World, contract: Contract) -> TrustContext:
+    return trust(world, contract, "acme-worker", TEES[contract.kind_of(contract.node("ps0"))])
 
 
 def test_relayed_evidence_is_refused_by_both_victims(
@@ -185,8 +193,9 @@ def test_reflected_evidence_is_refused(server: TrustContext, worker: TrustContex
     assert_bound(at_server[0])
 
 
-def test_a_thief_that_falls_silent_is_dropped(server: TrustContext, worker: TrustContext) -> None:
+def test_a_thief_that_falls_silent_is_dropped(world: World) -> None:
     """TLS is done, the exchange does not begin: the time for all of it runs out."""
+    server, worker = world.trust("ps0"), world.trust("acme-worker")
     with serving(honest(server, seconds=1.0)) as (address, at_server):
         thief, buffer = dial_as(worker, address), bytearray()
         next_frame(thief, buffer)

@@ -1,8 +1,9 @@
-"""One contract, two kinds of TEE: of server and workers, in a simulated enclave, SNP guest or guest of Azure."""
+"""One contract, several kinds of TEE: of server and workers, in simulated enclaves, SNP guests and guests of Azure."""
 
 from __future__ import annotations
 
 import json
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,10 @@ AZURE_WORKER = """[trust.roles.worker]
 tee = "simulated-azure-snp"
 measurement = "own"
 """ + VTPM.replace("ROLE", "worker")
+ALTERNATIVE = AZURE_WORKER.replace("[trust.roles.worker]", "[[trust.roles.worker.alternatives]]").replace(
+    "roles.worker.vtpm", "roles.worker.alternatives.vtpm"
+)  # fmt: skip
+KINDS = {"acme": "simulated-snp", "bolt": "simulated-azure-snp"}
 AZURE_SERVER = """[trust.roles.ps]
 tee = "simulated-azure-tdx"
 measurement = "own"
@@ -52,6 +57,16 @@ def mixed_text(server: str = SERVER, worker: str = SNP_WORKER) -> str:
     text = contract_text("hfl")
     assert text.count(WORKER) == text.count(SERVER) == 1
     return text.replace(WORKER, worker).replace(SERVER, server)
+
+
+def two_kinds_text(kinds: dict[str, str] = KINDS, *, named: bool = True) -> str:
+    """A server in an enclave, one worker in an SNP guest and one in a guest of Azure."""
+    text = mixed_text(worker=SNP_WORKER + ALTERNATIVE)
+    for party, kind in kinds.items() if named else ():
+        node = f'name = "{party}-worker", '
+        assert text.count(node) == 1
+        text = text.replace(node, f'{node}tee = "{kind}", ')
+    return text
 
 
 @pytest.mark.parametrize(
@@ -80,6 +95,100 @@ def test_a_run_trains_the_model_of_one_kind_and_its_receipt_is_accepted(
     text = (out / "receipt.jsonl").read_text()
     assert '"amd_crl"' in text
     assert f'"{measured}"' in text
+
+
+def test_workers_of_two_kinds_train_the_model_of_one_kind_and_the_receipt_is_accepted(
+    raw: Path, tmp_path: Path, hfl_digest: str
+) -> None:
+    scene = make_scene("hfl", raw, tmp_path, two_kinds_text())
+    out = tmp_path / "out"
+    ran = coterie("run", scene.contract, "--data", scene.data, "--out", out, "--json")
+    assert ran.returncode == 0, ran.stderr
+    kept = json.loads((out / "result.json").read_text())
+    assert (kept["tee"], kept["model_digest"]) == ("SIMULATED", hfl_digest)
+    said = result_json(
+        coterie("receipt", "verify", out / "receipt.jsonl", "--contract", out / "contract.json", "--json")
+    )  # fmt: skip
+    assert (said["accepted"], said["stamp"]) == (True, "SIMULATED")
+    entries = map(json.loads, (out / "receipt.jsonl").read_text().splitlines())
+    measured = {
+        entry["body"]["node"]: entry["body"]["verdict"]["measurements"]
+        for entry in entries
+        if entry["kind"] == "attested"
+    }
+    assert "pcr11" not in measured["acme-worker"]
+    assert "launch_measurement" in measured["acme-worker"]
+    assert measured["bolt-worker"].keys() >= {"pcr11", "pcr7", "secure_boot"}
+
+
+@pytest.mark.parametrize(
+    ("party", "shown", "wanted"),
+    [
+        ("acme", "a simulated Azure guest above SNP", "a simulated SNP guest"),
+        ("bolt", "a simulated SNP guest", "a simulated Azure guest above SNP"),
+    ],
+)
+def test_a_worker_in_the_kind_of_the_other_worker_is_refused(
+    raw: Path, tmp_path: Path, start_node: StartNode, party: str, shown: str, wanted: str
+) -> None:
+    """Its own contract has the two kinds exchanged: the server's is what counts."""
+    federation = Federation(tmp_path, make_scene("hfl", raw, tmp_path, two_kinds_text()))
+    server, address = federation.server(start_node)
+    text = federation.text
+    for worker, (own, other) in zip(KINDS, permutations(KINDS.values()), strict=True):
+        node = f'"{worker}-worker", tee = '
+        assert f'{node}"{own}"' in text
+        text = text.replace(f'{node}"{own}"', f'{node}"{other}"')
+    exchanged = federation.write("exchanged.toml", text)
+    federation.worker(start_node, address, contract=exchanged, party=party)
+    refused = server.wait_event("Refused")
+    assert refused["error"] == "EvidenceRefused"
+    assert (
+        f"[tee_kind] the evidence is from {shown}: it proves nothing; "
+        f"expected: from {wanted}: it proves nothing; "
+    ) in str(refused["reason"])
+
+
+LISTED = "name simulated-snp or simulated-azure-snp"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            two_kinds_text(named=False),
+            f"node acme-worker names no tee, and trust.roles.worker lists several: {LISTED}",
+        ),
+        (
+            two_kinds_text({"acme": "simulated-snp", "bolt": "simulated-azure-tdx"}),
+            f"names tee 'simulated-azure-tdx', which trust.roles.worker does not list: {LISTED}",
+        ),
+    ],
+    ids=["no kind", "a kind that is not listed"],
+)
+def test_a_node_does_not_start_under_a_contract_that_leaves_its_kind_open(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    contract = tmp_path / "contract.toml"
+    contract.write_text(text)
+    ended = coterie("node", contract, "bolt-worker", "--address", "ps0=127.0.0.1:9")
+    assert ended.returncode == 4
+    assert said in " ".join(ended.stderr.split())
+
+
+def test_a_worker_attests_the_server_in_its_own_kind(
+    raw: Path, tmp_path: Path, start_node: StartNode
+) -> None:
+    federation = Federation(tmp_path, make_scene("hfl", raw, tmp_path, two_kinds_text()))
+    _, address = federation.server(start_node)
+    for party in KINDS:
+        said = result_json(
+            coterie(
+                "attest", "peer", address, "--contract", federation.contract,
+                "--as", f"{party}-worker", "--party-key", federation.key(party), "--json",
+            )
+        )  # fmt: skip
+        assert (said["accepted"], said["tee"], said["stamp"]) == (True, "simulated", "SIMULATED")
 
 
 def test_a_worker_below_the_floor_is_refused_by_the_part(

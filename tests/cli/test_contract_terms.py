@@ -9,6 +9,7 @@ import pytest
 from coterie.contract import contract_digest, load_contract
 from tests.cli.conftest import Run
 from tests.conftest import REPOSITORY
+from tests.contract.test_alternatives import TEXT as ALTERNATIVES
 
 EXAMPLES = REPOSITORY / "examples"
 HFL = EXAMPLES / "hfl.toml"
@@ -82,6 +83,22 @@ def test_show_as_json_holds_every_term(run: Run) -> None:
     assert terms["release"]["results (recipients)"] == ["acme", "bolt", "corn", "dune"]
     assert terms["trust"]["trust.roles.worker.refuse_smt"] is False
     assert len(terms["data"]["data.categorical"]) == 26
+
+
+def test_show_says_which_kinds_nodes_run_in(run: Run, tmp_path: Path) -> None:
+    contract = tmp_path / "mixed.toml"
+    contract.write_text(ALTERNATIVES)
+    lines = run("contract", "show", contract).out.splitlines()
+    assert lines[0] == (
+        "contract mixed: mode hfl, tee ps simulated, worker simulated-snp or simulated-azure-snp"
+    )
+    assert [line.split()[-1] for line in lines if line.startswith("node   w")] == [
+        "simulated-snp",
+        "simulated-azure-snp",
+    ]
+    nodes = run("contract", "show", contract, "--json").value["nodes"]
+    assert isinstance(nodes, list)
+    assert [node["tee"] for node in nodes] == ["simulated", "simulated-snp", "simulated-azure-snp"]
 
 
 def test_diff_says_what_changed_the_dangerous_first(run: Run, tmp_path: Path) -> None:

@@ -55,7 +55,10 @@ def show(
             "tee": agreed.trust.tee,
             **digests,
             "parties": [party.model_dump(mode="json") for party in agreed.parties],
-            "nodes": [node.model_dump(mode="json") for node in agreed.nodes],
+            "nodes": [
+                {**node.model_dump(mode="json"), "tee": agreed.kind_of(node)}
+                for node in agreed.nodes
+            ],
             "signatures_demanded": agreed.trust.signatures_demanded,
             "checkpoints_sealed": agreed.trust.checkpoints_sealed,
             "terms": {
@@ -64,7 +67,7 @@ def show(
         }
         console.print_json(summary)
         return
-    lines = [f"contract {agreed.name}: mode {agreed.mode}, tee {agreed.trust.tee}"]
+    lines = [f"contract {agreed.name}: mode {agreed.mode}, tee {agreed.trust.kinds_in_words}"]
     lines += [f"{name:16} {value}" for name, value in digests.items()]
     for party in agreed.parties:
         more = f" until {party.key_not_after}" if party.key_not_after else ""
@@ -72,7 +75,8 @@ def show(
         lines.append(f"party  {party.name:20} {party.key or '(no key: simulated only)'}{more}")
     for node in agreed.nodes:
         where = f" at {node.address}" if node.address else ""
-        lines.append(f"node   {node.name:20} {node.role:7} of {node.party}{where}")
+        kind = f" in {agreed.kind_of(node)}" if len(agreed.trust.kinds) > 1 else ""
+        lines.append(f"node   {node.name:20} {node.role:7} of {node.party}{kind}{where}")
     derived = {
         "trust": {
             "signatures": "demanded of all parties"

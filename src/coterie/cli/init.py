@@ -219,7 +219,7 @@ def _write(out: Path, draft: Draft, raw: Path | None, *, as_json: bool) -> None:
     typer.echo(
         f"{out}: contract {agreed.name}, {agreed.mode}, {len(agreed.nodes)} nodes of "
         f"{len(agreed.parties)} {'party' if len(agreed.parties) == 1 else 'parties'}, "
-        f"tee {agreed.trust.tee}"
+        f"tee {agreed.trust.kinds_in_words}"
     )
     if draft.columns is not None:
         found = draft.columns

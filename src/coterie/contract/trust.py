@@ -223,6 +223,14 @@ class TrustSection(Section):
         return {one.tee or self.tee: one for one in (table, *table.alternatives)}
 
     @property
+    def kinds_in_words(self) -> str:
+        """The kinds of TEE for people: the one of all roles, or those of each."""
+        if len(self.kinds) == 1:
+            return next(iter(self.kinds))
+        tables = {role: self.tables(role) for role in ROLES}
+        return ", ".join(f"{role} {' or '.join(kinds)}" for role, kinds in tables.items() if kinds)
+
+    @property
     def stamp(self) -> Stamp:
         """What results and receipts say of the TEEs."""
         if self.simulated:

@@ -20,7 +20,7 @@ _TEES = {
     "snp": "an SEV-SNP guest",
     "azure-snp": "an Azure guest above SEV-SNP, measured by its virtual TPM",
     "azure-tdx": "an Azure guest above TDX, measured by its virtual TPM",
-    "mixed": "TEEs of the kinds that the contract gives their roles",
+    "mixed": "TEEs of the kinds that the contract gives them",
 }
 
 

@@ -338,7 +338,7 @@ def _settings(contract: Contract) -> list[tuple[str, str]]:
         ("columns", f"{len(data.numeric)} numeric, {len(data.categorical)} categorical"),
         ("embedding rows", f"{data.total_rows:,} x {model.embedding_dim}"),
         ("seed", f"{training.seed}"),
-        ("TEE demanded", contract.trust.tee),
+        ("TEE demanded", contract.trust.kinds_in_words),
         *_start(contract),
     ]
 

@@ -35,6 +35,7 @@ class Participant:
         role: Its role.
         party: The party that it belongs to.
         measurement: The measurement that its peers verified; empty if no node attested it.
+        tee: The kind of TEE that its peers verified; empty likewise.
         tcb_status: The TCB status that its peers verified; empty likewise.
         judges: The nodes that attested it.
     """
@@ -43,6 +44,7 @@ class Participant:
     role: str
     party: str
     measurement: str
+    tee: str
     tcb_status: str
     judges: tuple[str, ...]
 
@@ -222,6 +224,7 @@ class _Attestations:
             role=node.role,
             party=node.party,
             measurement=seen.measurement if seen else "",
+            tee=contract.kind_of(node) if seen else "",  # no other is accepted
             tcb_status=seen.tcb_status if seen else "",
             judges=tuple(self._judges.get(name, ())),
         )

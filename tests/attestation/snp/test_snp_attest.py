@@ -13,6 +13,8 @@ from coterie.attestation.snp.report import REPORT_BYTES
 from coterie.cli.attest import app
 from tests.attestation.snp.forgeries import GUEST, HONEST, ISSUED, TURIN
 from tests.contract.mixed import SNP
+from tests.contract.test_alternatives import REAL
+from tests.contract.test_alternatives import TEXT as ALTERNATIVES
 
 AT = "2026-03-01T12:00:00Z"
 
@@ -90,3 +92,30 @@ def test_evidence_is_judged_by_a_contract(file: Path) -> None:
         code, said = run("verify", file, *options, "--at", AT)
         assert (code, said["failed_check"]) == (3, "tee_kind")
         assert said["expected"] == ("from SEV-SNP" if role == "ps" else "from SGX")
+
+
+def test_evidence_without_a_node_is_judged_by_the_table_of_its_kind(file: Path) -> None:
+    """A role of several kinds: the evidence does not say for which node it is."""
+    contract = file.with_name("contract.toml")
+    measured = ALTERNATIVES.replace(
+        'tee = "simulated-snp"\nmeasurement = "own"\n[trust.roles.worker.snp]\n',
+        f'tee = "simulated-snp"\n[trust.roles.worker.snp]\nlaunch_measurement = ["{"33" * 48}"]\n',
+    )
+    contract.write_text(measured)
+    options = ("--contract", contract, "--role", "worker", "--at", AT)
+    code, said = run("verify", file, *options)
+    assert (code, said["accepted"]) == (0, True)
+    contract.write_text(measured.replace("33" * 48, "34" * 48))
+    code, said = run("verify", file, *options)
+    assert (code, said["failed_check"]) == (3, "launch_measurement")
+
+
+def test_evidence_of_a_kind_that_the_role_does_not_list_is_refused(file: Path) -> None:
+    contract = file.with_name("contract.toml")
+    contract.write_text(REAL)
+    collateral = ("--collateral", file.with_name("collateral.json"))
+    code, said = run(
+        "verify", file, "--contract", contract, "--role", "worker", *collateral, "--at", AT
+    )
+    assert (code, said["failed_check"]) == (3, "tee_kind")
+    assert (said["expected"], said["seen"]) == ("sgx or snp", "simulated-snp")

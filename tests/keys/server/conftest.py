@@ -12,6 +12,7 @@ import pytest
 from coterie.address import Address
 from coterie.attestation.appraiser import Appraiser
 from coterie.attestation.collateral_source import CachedCollateral, SimulatedCollateral
+from coterie.attestation.tee.base import Tee
 from coterie.attestation.tee.simulated import SimulatedTee
 from coterie.contract import Contract
 from coterie.errors import CoterieError
@@ -63,7 +64,7 @@ class Owner:
         trust = RelyingParty(
             contract=policy.contract,
             appraiser=Appraiser(policy.trust, own_measurement=MEASUREMENT),
-            collateral=CachedCollateral(SimulatedCollateral(), kinds={"simulated"}),
+            collateral=CachedCollateral(SimulatedCollateral(), kinds=policy.contract.trust.kinds),
             clock=self.world.clock,
         )
         journal = Journal(self.log)
@@ -87,6 +88,7 @@ class Owner:
         self,
         *,
         measurement: bytes = MEASUREMENT,
+        tee: Tee | None = None,
         party: str = "acme",
         contract: Contract | None = None,
     ) -> KeyServerClient:
@@ -94,7 +96,7 @@ class Owner:
             self.address,
             contract or self.world.contract,
             party,
-            SimulatedTee(measurement),
+            tee or SimulatedTee(measurement),
             SimulatedCollateral(),
             self.world.clock,
         )
@@ -105,11 +107,12 @@ class Owner:
         *,
         contract: Contract | None = None,
         measurement: bytes = MEASUREMENT,
+        tee: Tee | None = None,
     ) -> NodeIdentity:
         return NodeIdentity.create(
             contract or self.world.contract,
             self.world.node(node),
-            SimulatedTee(measurement),
+            tee or SimulatedTee(measurement),
             incarnation=7,
             at=self.world.clock(),
         )

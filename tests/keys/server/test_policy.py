@@ -24,6 +24,7 @@ from coterie.ratls.claims import Claims
 from coterie.ratls.voucher import sign_voucher
 from coterie.sealed.data_key import DataKey
 from tests.ratls.conftest import CONTRACT, World
+from tests.ratls.kinds import of_two
 
 POLICY = """
 format = 1
@@ -85,6 +86,24 @@ def test_a_policy_may_trust_less_than_the_contract(folder: Path) -> None:
     assert policy.trust.roles.ps is None
 
 
+GUEST = """
+[trust]
+tee = "simulated"
+[trust.roles.worker]
+tee = "simulated-snp"
+measurement = "own"
+"""
+
+
+def test_a_policy_may_list_fewer_kinds_than_the_contract(folder: Path) -> None:
+    contract = folder / "contract.toml"
+    text, head, _ = contract.read_text().partition("[trust.roles.worker]")
+    contract.write_text(text + head + GUEST.partition(head)[2])
+    policy = read(folder, POLICY + GUEST)
+    assert policy.contract.trust.kinds == {"simulated", "simulated-snp"}
+    assert policy.trust.kinds == {"simulated-snp"}
+
+
 PPID = f'measurement = "own"\nppid = ["{"ab" * 16}"]'
 
 
@@ -109,6 +128,16 @@ def test_a_model_in_the_clear_on_any_machine_is_warned_of(
         assert "ppid in trust.roles.worker" in warning["expected"]
 
 
+@pytest.mark.parametrize(("party", "warned"), [("acme", True), ("bolt", False)])
+def test_machines_count_that_are_listed_for_the_kind_of_the_partys_node(
+    tmp_path: Path, party: str, warned: bool
+) -> None:
+    machine = f'ppid = ["{"ab" * 16}"]'
+    contract = of_two(World(), "simulated", "simulated-azure-tdx", machine)
+    policy = KeyPolicy(party, contract, tmp_path, contract.trust, {}, model="plain")
+    assert len(policy.warnings()) == warned
+
+
 def test_a_party_whose_nodes_do_not_get_the_model_is_not_warned(folder: Path) -> None:
     contract = folder / "contract.toml"
     contract.write_text(
@@ -123,13 +152,6 @@ SGX = (
     + '"\nisv_prod_id = 1\nminimum_isv_svn = 1\nminimum_tcb_evaluation_number = 5'
 )
 ENCLAVE = 'tee = "simulated"\nmeasurement = "own"'
-GUEST = """
-[trust]
-tee = "simulated"
-[trust.roles.worker]
-tee = "simulated-snp"
-measurement = "own"
-"""
 
 
 @pytest.mark.parametrize(

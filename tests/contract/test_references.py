@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from coterie.contract import Contract, contract_digest, parse_contract
-from coterie.contract.references import MAX_BYTES, read_references, with_references
+from coterie.contract.pinning import with_references
+from coterie.contract.references import MAX_BYTES, read_references
 from coterie.errors import ContractInvalid
 from tests.conftest import REPOSITORY
 

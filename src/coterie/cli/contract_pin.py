@@ -33,7 +33,8 @@ def pin(
     """
     from coterie.contract import contract_digest, parse_contract
     from coterie.contract.loading import MAX_CONTRACT_BYTES, text_of
-    from coterie.contract.references import read_references, with_references
+    from coterie.contract.pinning import with_references
+    from coterie.contract.references import read_references
     from coterie.files import write_new
 
     references = read_references(values)

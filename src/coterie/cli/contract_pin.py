@@ -26,7 +26,8 @@ def pin(
 ) -> None:
     """Write a new contract, with a role's reference values taken from a file.
 
-    Replaces every key that identifies a program, and nothing else; a comment has the file's digest.
+    Replaces what identifies the program, in the role's table for the file's kind of TEE, and nothing
+    else; a comment has the file's digest.
     The new contract has another digest: let all parties sign it.
 
     Example: coterie contract pin contract.toml values.json --role worker --out new.toml
@@ -59,6 +60,7 @@ def pin(
     result = {
         "file": str(out),
         "role": role,
+        "tee": references.tee,
         "values": references.values,
         "values_sha256": references.digest.hex(),
         "digest_before": before,
@@ -67,6 +69,6 @@ def pin(
     if as_json:
         console.print_json(result)
         return
-    typer.echo(f"{out}: {role} may be {', '.join(references.values)} of {values}")
+    typer.echo(f"{out}: {role} may be {', '.join(references.keys)} of {values}")
     typer.echo(f"values SHA-256  {references.digest.hex()}")
     typer.echo(f"digest          {before} -> {after}")

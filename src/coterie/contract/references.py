@@ -4,15 +4,17 @@ The builder of the program publishes its measurements as one small JSON object:
 
     {"format": 1, "tee": "sgx", "values": {"mrenclave": ["..."]}}
 
-``values`` holds only those keys of ``[trust.roles.ROLE]`` that identify the program. The parties
-decide which platforms are acceptable. Nodes do not read the file, so its storage need not be
-trusted. Its digest stands beside the values, as a comment.
+``values`` holds only those keys of ``[trust.roles.ROLE]`` that identify the program, and for SNP and
+virtual TPMs objects ``snp`` and ``vtpm`` with keys of these tables. The parties decide which
+platforms are acceptable. Nodes do not read the file, so its storage need not be trusted. Its digest
+stands beside the values, as a comment.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +36,20 @@ KEYS = (
     "td_attributes",
     "xfam",
 )
+# Of the tables for SNP and for virtual TPMs.
+KEYS_WITHIN = {
+    "snp": (
+        "launch_measurement",
+        "guest_policy",
+        "vmpl",
+        "minimum_guest_svn",
+        "family_id",
+        "image_id",
+        "id_key_digest",
+        "author_key_digest",
+    ),
+    "vtpm": ("pcrs",),
+}
 
 
 @dataclass(frozen=True)
@@ -44,13 +60,28 @@ class References:
         name: The file's name, for people.
         digest: SHA-256 of the file, 32 bytes.
         tee: Kind of TEE that they are for.
-        values: The values by key of a role's table: lists of text, text, or integers.
+        values: The values by key of a role's table: lists of text, text, integers, or tables.
     """
 
     name: str
     digest: bytes
     tee: str
     values: dict[str, object]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of all values, such as ``mrenclave`` or ``vtpm.pcrs``."""
+        return tuple(
+            key
+            for name, value in self.values.items()
+            for key in ([f"{name}.{one}" for one in value] if isinstance(value, dict) else [name])
+        )
+
+    def within(self, table: str) -> dict[str, object]:
+        """The values for ``snp`` or ``vtpm``; empty if there are none."""
+        found = self.values.get(table, {})
+        assert isinstance(found, dict)  # as it was read
+        return found
 
 
 def read_references(path: Path) -> References:
@@ -74,15 +105,24 @@ def read_references(path: Path) -> References:
     values, tee = found["values"], found["tee"]
     if found["format"] != 1 or not isinstance(tee, str) or not isinstance(values, dict):
         raise _invalid(path, "another format, or values of other types")
-    if unknown := sorted(set(values) - set(KEYS)):
-        raise _invalid(path, f"the key {unknown[0][:60]!r}, which says not which program is meant")
     if not values:
         raise _invalid(path, "no values")
+    _check_keys(path, values, (*KEYS, *KEYS_WITHIN))
+    for name, keys in KEYS_WITHIN.items():
+        within = values.get(name, {})
+        if not isinstance(within, dict) or (name in values and not within):
+            raise _invalid(path, f"{name} is no object, or has no values")
+        _check_keys(path, within, keys)
     try:
         RoleTrust.model_validate(values)
     except ValueError as error:
         raise _invalid(path, " ".join(str(error).split())[:300]) from error
     return References(path.name, hashlib.sha256(text).digest(), tee, values)
+
+
+def _check_keys(path: Path, found: dict[str, object], known: Collection[str]) -> None:
+    if unknown := sorted(set(found) - set(known)):
+        raise _invalid(path, f"the key {unknown[0][:60]!r}, which says not which program is meant")
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:

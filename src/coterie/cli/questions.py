@@ -75,3 +75,18 @@ class Questions:
                     return convert(said)
                 except ValueError as error:
                     sys.stderr.write(f"{error}\n")
+
+
+def refuse(option: str, value: object, why: str) -> None:
+    """Refuses an option that was given although the other answers leave it no meaning.
+
+    Raises:
+        UsageError: It was given.
+    """
+    if value:
+        raise UsageError(
+            f"{option} does not belong here: {why}",
+            expected=f"no {option}",
+            seen=option,
+            remedy="`coterie init --help` tells what there is",
+        )

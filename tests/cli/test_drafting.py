@@ -9,20 +9,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.local_steps import RECIPES
-from coterie.cli.drafting import (
-    TDX_VALUES,
-    Draft,
-    demonstration,
-    draft_contract,
-    sizes_for,
-)
+from coterie.cli.drafting import Draft, demonstration, draft_contract, sizes_for
+from coterie.cli.drafting_trust import TDX_VALUES, Accepted
 from coterie.contract import TrainingSection, contract_digest, load_contract, parse_contract
-from coterie.kinds import Mode, TeeKind
+from coterie.kinds import OF_SNP, SIMULATED, Mode, TeeKind
 from tests.conftest import REPOSITORY
 
 EXAMPLES = REPOSITORY / "examples"
 KEY = "ed25519:" + "ab" * 32
 LENGTHS = {"td_attributes": 8, "xfam": 8}
+
+TDX = {name: ["ab" * LENGTHS.get(name, 48)] for name in TDX_VALUES}
+SNP = {
+    "launch_measurement": ["cd" * 48],
+    "guest_policy": ["000000000003001f"],
+    "vmpl": ["0"],
+    "signing_key": ["vcek"],
+}
+FLOORS = {"milan": {"bootloader": 4, "tee": 0, "snp": 22, "microcode": 213}}
+PCRS = {4: "04" * 32, 11: "11" * 32}
+MACHINE = {"secure_boot": "true", "console": "false"}
+ACCEPTED: dict[TeeKind, Accepted] = {
+    "sgx": Accepted({"mrenclave": ["cd" * 32, "ef" * 32]}, minimum_evaluation=17),
+    "tdx": Accepted(TDX, minimum_evaluation=18),
+    "snp": Accepted(SNP, FLOORS),
+    "azure-snp": Accepted(SNP, FLOORS, PCRS, MACHINE),
+    "azure-tdx": Accepted(TDX, {}, PCRS, MACHINE, minimum_evaluation=19),
+}
 
 names = st.from_regex(r"\A[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?\Z")
 
@@ -34,28 +47,25 @@ def drafts(draw: st.DrawFn) -> Draft:
         draw(st.lists(names, min_size=1, max_size=5 if mode == "hfl" else 1, unique=True))
     )
     operator = draw(names) if mode == "hfl" else owners[0]
-    tee: TeeKind = draw(st.sampled_from(["simulated", "sgx", "tdx"]))
-    real = tee != "simulated"
-    reference = {
-        "simulated": {},
-        "sgx": {"mrenclave": ["cd" * 32, "ef" * 32]},
-        "tdx": {name: ["ab" * LENGTHS.get(name, 48)] for name in TDX_VALUES},
-    }[tee]
-    return Draft(
+    real = draw(st.booleans())
+    kinds = st.sampled_from([*ACCEPTED] if real else sorted(SIMULATED))
+    draft = Draft(
         name=draw(names),
         mode=mode,
         owners=owners,
         operator=operator,
         workers=draw(st.integers(1, 20)),
-        tee=tee,
+        tee=draw(kinds),
         keys={party: KEY for party in {operator, *owners} if real or draw(st.booleans())},
         table_rows=draw(st.integers(2, 1_000_000)),
         batch=draw(st.integers(1, 4096)),
         local_steps=draw(st.sampled_from([1, 2, 64])),
         epochs=draw(st.integers(1, 100)),
-        reference=reference,
-        minimum_evaluation=draw(st.integers(1, 100)) if real else None,
+        accepted=ACCEPTED if real else {},
     )
+    others = ("ps", "worker", *(node.name for node in draft.nodes))
+    tees = draw(st.dictionaries(st.sampled_from(others), kinds, max_size=4))
+    return replace(draft, tees=tees)
 
 
 @given(drafts())
@@ -71,11 +81,20 @@ def test_a_draft_is_a_valid_contract_that_says_it(draft: Draft) -> None:
     assert (contract.training.batch, contract.training.epochs) == (draft.batch, draft.epochs)
     assert contract.training.local_steps == draft.local_steps
     assert (contract.training.local is not None) == (draft.local_steps > 1)
-    table = contract.trust.roles.worker
-    assert table is not None
-    for name, accepted in draft.reference.items():
-        assert list(getattr(table, name)) == list(accepted)
-    assert table.minimum_tcb_evaluation_number == draft.minimum_evaluation
+    for node, drafted in zip(contract.nodes, draft.nodes, strict=True):
+        kind, table = contract.kind_of(node), contract.table_of(node)
+        assert (node.name, kind) == (drafted.name, draft.kind_of(drafted))
+        accepted = draft.accepted.get(kind)
+        assert (table.measurement == "own") == (accepted is None)
+        if accepted is None:
+            continue
+        assert table.minimum_tcb_evaluation_number == accepted.minimum_evaluation
+        listed = table.snp if kind in OF_SNP else table
+        for name, values in accepted.reference.items():
+            assert list(map(str, getattr(listed, name))) == list(values)
+        if table.vtpm is not None:
+            assert table.vtpm.numbers == tuple(accepted.pcrs)
+        assert (table.vtpm is not None) == bool(accepted.pcrs)
 
 
 @given(drafts())

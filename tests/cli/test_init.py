@@ -84,7 +84,7 @@ def test_a_contract_for_sgx_names_keys_and_reference_values(run: Run, tmp_path: 
     assert (table.mrenclave, table.minimum_tcb_evaluation_number) == ((MRENCLAVE,), 17)
 
 
-@pytest.mark.parametrize("vendor", [SimulatedAmd(), SimulatedAmd(key="vlek")])
+@pytest.mark.parametrize("vendor", [SimulatedAmd(prefix=""), SimulatedAmd(prefix="", key="vlek")])
 def test_a_contract_for_snp_takes_all_from_evidence(
     run: Run, tmp_path: Path, vendor: SimulatedAmd
 ) -> None:
@@ -149,6 +149,89 @@ def test_a_contract_for_simulated_guests(run: Run, tmp_path: Path) -> None:
     assert contract.trust.kinds == {"simulated-snp"}
 
 
+def test_roles_and_nodes_may_run_in_other_tees(run: Run, tmp_path: Path) -> None:
+    contract = drafted(
+        run,
+        tmp_path / "c.toml",
+        *("--tee-of", "worker=simulated-snp", "--tee-of", "bolt-worker=simulated-azure-tdx"),
+        *("--party", "acme", "--party", "bolt", "--party", "corn", "--yes"),
+    )
+    assert [contract.kind_of(node) for node in contract.nodes] == [
+        "simulated",
+        "simulated-snp",
+        "simulated-azure-tdx",
+        "simulated-snp",
+    ]
+
+
+def test_each_real_tee_has_its_evidence(run: Run, tmp_path: Path) -> None:
+    """No value is asked for the contract's own kind where every node runs in another one."""
+    guest, azure = tmp_path / "guest.bin", tmp_path / "azure.bin"
+    amd = SimulatedAmd(prefix="")
+    guest.write_bytes(amd.evidence(GuestFields(b"\x33" * 48)))
+    azure.write_bytes(SimulatedVm(amd=amd, pcrs={7: b"\7" * 32}).evidence(bytes(64), (7,)))
+    contract = drafted(
+        run,
+        tmp_path / "c.toml",
+        *("--tee", "sgx", "--tee-of", "worker=snp", "--tee-of", "ps=azure-snp"),
+        *("--tee-of", "bolt-worker=azure-snp", "--evidence", str(azure), "--evidence", str(guest)),
+        *("--operator", f"op={KEY}", "--party", f"acme={KEY}", "--party", f"bolt={KEY}", "--yes"),
+    )
+    assert [contract.kind_of(node) for node in contract.nodes] == ["azure-snp", "snp", "azure-snp"]
+    for name, launch, pcrs in (
+        ("ps0", PARAVISOR, (7,)),
+        ("acme-worker", b"\x33" * 48, None),
+        ("bolt-worker", PARAVISOR, (7,)),
+    ):
+        table = contract.table_of(contract.node(name))
+        assert table.snp is not None
+        assert table.snp.launch_measurement == (launch.hex(),)
+        assert (table.vtpm.numbers if table.vtpm else None) == pcrs
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (("--tee-of", "worker"), "'worker' names no TEE of a role or node"),
+        (("--tee-of", "worker=sev"), "'worker=sev' names no TEE of a role or node"),
+        (
+            ("--tee-of", "ps=simulated-snp", "--tee-of", "ps=simulated"),
+            "'ps=simulated' names no TEE of a role or node",
+        ),
+        (("--tee-of", "acme=simulated-snp"), "the contract has no role or node 'acme'"),
+        (("--tee-of", "chief=simulated-snp"), "the contract has no role or node 'chief'"),
+        (("--tee-of", "ps=snp"), "it is open: file with evidence of the agreed guest in snp"),
+        (
+            ("--tee", "snp", "--evidence", "EVIDENCE", "--evidence", "EVIDENCE"),
+            "EVIDENCE is evidence of the same TEE as another file",
+        ),
+        (("--tee", "azure-snp", "--evidence", "EVIDENCE"), "EVIDENCE is evidence of another TEE"),
+        (("--evidence", "EVIDENCE"), "--evidence does not belong here"),
+    ],
+)
+def test_other_tees_that_do_not_fit_are_refused(
+    options: tuple[str, ...], what: str, run: Run, tmp_path: Path
+) -> None:
+    evidence, out = tmp_path / "evidence.bin", tmp_path / "c.toml"
+    evidence.write_bytes(SimulatedAmd(prefix="").evidence(GuestFields(b"\x33" * 48)))
+    words = [one.replace("EVIDENCE", str(evidence)) for one in options]
+    ran = run("init", out, *words, "--yes", "--json")
+    assert ran.code == 2
+    assert str(ran.value["what"]).startswith(what.replace("EVIDENCE", str(evidence)))
+    assert not out.exists()
+
+
+def test_real_and_simulated_tees_make_no_contract(run: Run, tmp_path: Path) -> None:
+    evidence, out = tmp_path / "evidence.bin", tmp_path / "c.toml"
+    evidence.write_bytes(SimulatedAmd(prefix="").evidence(GuestFields(b"\x33" * 48)))
+    parties = ("--operator", f"op={KEY}", "--party", f"acme={KEY}", "--party", f"bolt={KEY}")
+    options = ("--tee-of", "ps=snp", "--evidence", str(evidence), *parties)
+    ran = run("init", out, *options, "--yes", "--json")
+    assert (ran.code, ran.value["error"]) == (4, "ContractInvalid")
+    assert "simulated and real never mix" in str(ran.value["seen"])
+    assert not out.exists()
+
+
 def test_a_summary_names_the_next_step(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "c.toml"
     text = run("init", out, "--yes").out
@@ -164,7 +247,7 @@ REFUSED = [
     (("--minimum-evaluation", "3"), "--minimum-evaluation does not belong here"),
     (("--tee", "sgx"), "it is open: accepted MRENCLAVE"),
     (("--tee", "sgx", "--mrenclave", MRENCLAVE), "it is open: oldest accepted TCB"),
-    (("--tee", "tdx"), "it is open: file with a quote"),
+    (("--tee", "tdx"), "it is open: file with evidence of the agreed guest in tdx"),
     (
         ("--tee", "sgx", "--mrenclave", MRENCLAVE, "--minimum-evaluation", "3"),
         "it is open: public key of operator",
@@ -268,6 +351,7 @@ def test_questions_are_asked_on_a_terminal_and_wrong_answers_again(tmp_path: Pat
     terminal.answer("'many' is no positive number", "2,000,000")
     terminal.answer("Lines between the machines (fast, thin)", "")
     terminal.answer(f"TEE ({', '.join(get_args(TeeKind))})", "sgx")
+    terminal.answer("Roles or nodes in other TEEs", "")
     terminal.answer("Accepted MRENCLAVE", MRENCLAVE)
     terminal.answer("TCB evaluation data number", "17")
     for party in ("operator", "acme", "bolt", "corn"):

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from coterie.kinds import OF_SNP, SIMULATED, Lines, Mode, TeeKind
+from coterie.cli.drafting_trust import Accepted, trust_lines
+from coterie.kinds import SIMULATED, Lines, Mode, Role, TeeKind
 from coterie.text import printable
 
 if TYPE_CHECKING:
     from coterie.data.prepare.sampling import ProposedColumns
 
-# The registers of a TDX guest that a contract has to name: contract/trust.py.
-TDX_VALUES = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "td_attributes", "xfam")
-
 _FIRST_PORT = 7440
 _PORT_STEP = 10  # a node that listens takes a port and the next one
+
+
+@dataclass(frozen=True)
+class DraftedNode:
+    """A node of a draft: what ``[[nodes]]`` says of it. Those that listen have a port."""
+
+    name: str
+    role: Role
+    party: str
+    port: int | None = None
 
 
 @dataclass(frozen=True)
@@ -30,19 +38,14 @@ class Draft:
         owners: Parties that own data; one in mode ``sdt``.
         operator: The party that runs the parameter server; in mode ``sdt`` the owner.
         workers: Number of workers in mode ``sdt``; in mode ``hfl`` every owner has one.
-        tee: Kind of TEE.
+        tee: Kind of TEE of all nodes that ``tees`` does not name.
+        tees: Other kinds, by names of nodes or roles; a node's name goes before its role's.
         keys: Public keys by party, as contracts name them.
         table_rows: Rows of every embedding table.
         batch: Examples per worker and batch.
         local_steps: Batches between two exchanges; more than one follow docs/learning.md's recipe.
         epochs: Passes over the data.
-        reference: Reference values: names of keys of ``[trust.roles.ROLE]``, and the accepted hex
-            values of each; none for simulated TEEs. For ``snp`` and ``azure-snp``, those of
-            ``[trust.roles.ROLE.snp]``.
-        floors: For these, the patch levels below which no platform is accepted, by product line.
-        pcrs: For Azure's guests, the accepted value of each PCR that is compared.
-        machine: For Azure's guests, what the paravisor has to say of them.
-        minimum_evaluation: Oldest accepted collateral; real TEEs only.
+        accepted: What is accepted, for each real kind of TEE that some node runs in.
         columns: Columns of a party's own file; Criteo's if absent.
     """
 
@@ -52,22 +55,42 @@ class Draft:
     operator: str
     workers: int = 2
     tee: TeeKind = "simulated"
+    tees: Mapping[str, TeeKind] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
     table_rows: int = 10_000
     batch: int = 128
     local_steps: int = 1
     epochs: int = 1
-    reference: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    floors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    pcrs: Mapping[int, str] = field(default_factory=dict)
-    machine: Mapping[str, str] = field(default_factory=dict)
-    minimum_evaluation: int | None = None
+    accepted: Mapping[TeeKind, Accepted] = field(default_factory=dict)
     columns: ProposedColumns | None = None
 
     @property
     def parties(self) -> tuple[str, ...]:
         """All parties: the operator first, if it owns no data."""
         return self.owners if self.operator in self.owners else (self.operator, *self.owners)
+
+    @property
+    def nodes(self) -> tuple[DraftedNode, ...]:
+        """All nodes, in the order of the contract."""
+        if self.mode == "hfl":
+            workers = (DraftedNode(f"{owner}-worker", "worker", owner) for owner in self.owners)
+            return DraftedNode("ps0", "ps", self.operator, _FIRST_PORT), *workers
+        (owner,) = self.owners
+        rented = (
+            DraftedNode(f"worker{i}", "worker", owner, _FIRST_PORT + _PORT_STEP * (i + 1))
+            for i in range(self.workers)
+        )
+        server = DraftedNode("ps0", "ps", owner, _FIRST_PORT)
+        return DraftedNode("chief", "chief", owner), server, *rented
+
+    def kind_of(self, node: DraftedNode) -> TeeKind:
+        """The kind of TEE that a node runs in."""
+        return self.tees.get(node.name) or self.tees.get(node.role) or self.tee
+
+    def kinds_of(self, role: Role) -> tuple[TeeKind, ...]:
+        """The kinds of TEE of a role's nodes; the contract's own first."""
+        kinds = dict.fromkeys(self.kind_of(node) for node in self.nodes if node.role == role)
+        return tuple(sorted(kinds, key=lambda kind: kind != self.tee))
 
 
 def sizes_for(examples: int, lines: Lines = "fast") -> tuple[int, int, int]:
@@ -95,7 +118,7 @@ def demonstration(mode: Mode) -> Draft:
 
 def draft_contract(draft: Draft) -> str:
     """The contract's TOML text."""
-    return "\n".join([*_head(draft), *_nodes(draft), *_training(draft), *_trust(draft)])
+    return "\n".join([*_head(draft), *_nodes(draft), *_training(draft), *_trust(draft), ""])
 
 
 def _head(draft: Draft) -> list[str]:
@@ -132,23 +155,14 @@ def _nodes(draft: Draft) -> list[str]:
         "# that port and the next one. Nodes without an address only dial out.",
     ]
 
-    def add(name: str, role: str, party: str, port: int | None = None) -> None:
-        lines.extend(["[[nodes]]", f"name = {_text(name)}", f"role = {_text(role)}"])
-        lines.append(f"party = {_text(party)}")
-        if port is not None:
-            lines.append(f'address = "127.0.0.1:{port}"')
+    for node in draft.nodes:
+        lines += ["[[nodes]]", f"name = {_text(node.name)}", f"role = {_text(node.role)}"]
+        lines.append(f"party = {_text(node.party)}")
+        if len(draft.kinds_of(node.role)) > 1:
+            lines.append(f"tee = {_text(draft.kind_of(node))}")
+        if node.port is not None:
+            lines.append(f'address = "127.0.0.1:{node.port}"')
         lines.append("")
-
-    if draft.mode == "hfl":
-        add("ps0", "ps", draft.operator, _FIRST_PORT)
-        for owner in draft.owners:
-            add(f"{owner}-worker", "worker", owner)
-    else:
-        (owner,) = draft.owners
-        add("chief", "chief", owner)
-        add("ps0", "ps", owner, _FIRST_PORT)
-        for i in range(draft.workers):
-            add(f"worker{i}", "worker", owner, _FIRST_PORT + _PORT_STEP * (i + 1))
     return lines
 
 
@@ -237,56 +251,8 @@ _LOCAL = [
 
 
 def _trust(draft: Draft) -> list[str]:
-    within: list[str] = []
-    if draft.tee in SIMULATED:
-        lines = ["# The simulated TEE proves nothing: it is for trying things out."]
-        values = ['measurement = "own"  # the same package as the node itself runs']
-    elif draft.tee in OF_SNP:
-        lines = ["# Only what is listed is accepted. Every party checks these values itself."]
-        values = []
-        within = [*_snp(draft)]
-    else:
-        lines = ["# Only what is listed is accepted. Every party checks these values itself."]
-        values = [
-            f"{name} = [{', '.join(map(_text, accepted))}]"
-            for name, accepted in draft.reference.items()
-        ]
-        values.append(f"minimum_tcb_evaluation_number = {draft.minimum_evaluation}")
-    if draft.pcrs:
-        within += _vtpm(draft)
-    if draft.tee not in OF_SNP:
-        values.append('accepted_tcb_statuses = ["UpToDate"]')
-    lines += ["[trust]", f"tee = {_text(draft.tee)}"]
-    roles = ("ps", "worker") if draft.mode == "hfl" else ("ps", "worker", "chief")
-    for role in roles:
-        lines += ["", f"[trust.roles.{role}]", *values]
-        lines += [line.replace("ROLE", role) for line in within]
-    return [*lines, ""]
-
-
-def _snp(draft: Draft) -> Iterator[str]:
-    yield "[trust.roles.ROLE.snp]"
-    for name, accepted in draft.reference.items():
-        plain = name == "vmpl"
-        yield f"{name} = [{', '.join(accepted if plain else map(_text, accepted))}]"
-    yield ""
-    yield "# Below these patch levels no platform is accepted: raise them by AMD's security bulletins."
-    yield "[trust.roles.ROLE.snp.minimum_tcb]"
-    for product, levels in draft.floors.items():
-        parts = ", ".join(f"{part} = {level}" for part, level in levels.items())
-        yield f"{product} = {{ {parts} }}"
-
-
-def _vtpm(draft: Draft) -> Iterator[str]:
-    yield ""
-    yield "[trust.roles.ROLE.vtpm]"
-    for name, accepted in draft.machine.items():
-        yield f"{name} = [{accepted}]"
-    yield ""
-    yield "# Take out PCRs that change while the guest runs; what is not listed is not compared."
-    yield "[trust.roles.ROLE.vtpm.pcrs]"
-    for number, value in draft.pcrs.items():
-        yield f"{number} = [{_text(value)}]"
+    roles: tuple[Role, ...] = ("ps", "worker") if draft.mode == "hfl" else ("ps", "worker", "chief")
+    return trust_lines(draft.tee, [(role, draft.kinds_of(role)) for role in roles], draft.accepted)
 
 
 def _listed(names: Sequence[str]) -> str:

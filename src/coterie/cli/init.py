@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -10,11 +11,12 @@ import typer
 
 from coterie.cli.drafted import write_draft
 from coterie.cli.drafting import Draft, sizes_for
+from coterie.cli.drafting_trust import Accepted
 from coterie.cli.options import AsJson
 from coterie.cli.questions import Questions, refuse
-from coterie.cli.reference_values import of_a_guest, of_a_tpm, reference_of
+from coterie.cli.reference_values import accepted_of, evidence_by_kind
 from coterie.errors import OutputInUse, UsageError
-from coterie.kinds import OF_SNP, OF_VTPM, SIMULATED, Lines, Mode, TeeKind
+from coterie.kinds import OF_SNP, SIMULATED, Lines, Mode, TeeKind
 
 _KEY = "Public key of {}, ed25519:... (`coterie contract keygen` prints it)"
 
@@ -72,15 +74,22 @@ def init(
         ),
     ] = None,
     tee: Annotated[TeeKind | None, typer.Option(help="The TEE that nodes run in.")] = None,
+    tee_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=TEE",
+            help="Another TEE for a role (worker=snp) or a node (acme-worker=azure-snp); repeatable.",
+        ),
+    ] = None,
     mrenclave: Annotated[
         list[str] | None, typer.Option(metavar="HEX", help="Accepted MRENCLAVE; sgx only.")
     ] = None,
     evidence: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             metavar="FILE",
             help="Take the reference values from this quote or certificate, which you have appraised "
-            "(`coterie attest verify`); all real TEEs.",
+            "(`coterie attest verify`); all real TEEs, one file for each.",
             exists=True,
             dir_okay=False,
         ),
@@ -134,36 +143,6 @@ def init(
     )
     kind: TeeKind = tee or ask.choice("tee", "TEE", get_args(TeeKind), "simulated")
     table_rows, batch, local_steps = sizes_for(about, between)
-    reference: dict[str, tuple[str, ...]] = {}
-    floors: dict[str, Mapping[str, int]] = {}
-    pcrs: dict[int, str] = {}
-    machine: dict[str, str] = {}
-    if kind in SIMULATED:
-        for option, value in (
-            ("--mrenclave", mrenclave),
-            ("--evidence", evidence),
-            ("--minimum-evaluation", minimum_evaluation),
-        ):
-            refuse(option, value, "the simulated TEE has no reference values")
-    else:
-        if kind in OF_VTPM:
-            question = "File with evidence of the agreed guest"
-            evidence = evidence or Path(ask.text("evidence", question, None))
-            pcrs, machine = of_a_tpm(evidence, kind)
-        if kind in OF_SNP:
-            refuse("--mrenclave", mrenclave, "it is for sgx")
-            refuse("--minimum-evaluation", minimum_evaluation, "AMD numbers no TCB recoveries")
-            file = evidence or Path(ask.text("evidence", "File with a report of the guest", None))
-            reference, floors = of_a_guest(file)
-        else:
-            reference = reference_of(ask, kind, mrenclave or [], evidence)
-            question = "Oldest accepted TCB evaluation data number"
-            minimum_evaluation = minimum_evaluation or ask.number(
-                "minimum-evaluation", question, None
-            )
-        for one in dict.fromkeys((running, *owners)):
-            option = "operator" if one == running and one not in owners else "party"
-            keys[one] = keys.get(one) or ask.text(option, _KEY.format(one), None)
     draft = Draft(
         name=name or _name_of(out),
         mode=mode,
@@ -176,14 +155,84 @@ def init(
         batch=batch,
         local_steps=local_steps,
         epochs=epochs,
-        reference=reference,
-        floors=floors,
-        pcrs=pcrs,
-        machine=machine,
-        minimum_evaluation=minimum_evaluation,
+        tees=_tees(ask, tee_of),
         columns=columns,
     )
+    _check_names(draft)
+    kinds = {draft.kind_of(node): None for node in draft.nodes}
+    given = _Given(mrenclave or [], evidence or [], minimum_evaluation)
+    accepted = _accepted(ask, [one for one in kinds if one not in SIMULATED], given)
+    if accepted:
+        for one in dict.fromkeys((running, *owners)):
+            option = "operator" if one == running and one not in owners else "party"
+            keys[one] = keys.get(one) or ask.text(option, _KEY.format(one), None)
+    draft = replace(draft, accepted=accepted, keys=keys)
     write_draft(out, draft, from_, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Options that say what is accepted."""
+
+    mrenclave: list[str]
+    evidence: list[Path]
+    minimum_evaluation: int | None
+
+
+def _accepted(ask: Questions, kinds: Sequence[TeeKind], given: _Given) -> dict[TeeKind, Accepted]:
+    """What is accepted of each real kind that nodes run in."""
+    of_intel = [kind for kind in kinds if kind not in OF_SNP]
+    none = "the simulated TEE has no reference values"
+    if not kinds:
+        refuse("--evidence", given.evidence, none)
+    if "sgx" not in kinds:
+        refuse("--mrenclave", given.mrenclave, "it is for sgx" if kinds else none)
+    if not of_intel:
+        why = "AMD numbers no TCB recoveries" if kinds else none
+        refuse("--minimum-evaluation", given.minimum_evaluation, why)
+    quotes = evidence_by_kind(given.evidence, kinds)
+    accepted = {
+        kind: accepted_of(kind, ask, quotes.get(kind), mrenclave=given.mrenclave) for kind in kinds
+    }
+    if not of_intel:
+        return accepted
+    question = "Oldest accepted TCB evaluation data number"
+    number = given.minimum_evaluation or ask.number("minimum-evaluation", question, None)
+    return accepted | {
+        kind: replace(accepted[kind], minimum_evaluation=number) for kind in of_intel
+    }
+
+
+def _tees(ask: Questions, said: list[str] | None) -> dict[str, TeeKind]:
+    """Kinds of TEE by role or node."""
+    if said is None:
+        question = "Roles or nodes in other TEEs, as worker=snp or acme-worker=azure-snp"
+        said = [one for one in ask.text("tee-of", question, "none").split() if one != "none"]
+    found: dict[str, TeeKind] = {}
+    for one in said:
+        name, kind = _named(one)
+        known = next((each for each in get_args(TeeKind) if each == kind), None)
+        if known is None or name in found:
+            raise UsageError(
+                f"{one!r} names no TEE of a role or node",
+                expected=f"NAME=TEE, once for a name, with one of {', '.join(get_args(TeeKind))}",
+                seen=one,
+                remedy="`coterie init --help` tells what there is",
+            )
+        found[name] = known
+    return found
+
+
+def _check_names(draft: Draft) -> None:
+    names = [
+        *(node.name for node in draft.nodes),
+        *dict.fromkeys(node.role for node in draft.nodes),
+    ]
+    for name in draft.tees:
+        if name not in names:
+            raise UsageError.unknown(
+                f"the contract has no role or node {name[:100]!r}", name, names, "name one of these"
+            )
 
 
 def _owners(ask: Questions, mode: Mode, said: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:

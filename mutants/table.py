@@ -6,6 +6,7 @@ from mutants.in_attestation import MUTATIONS as ATTESTATION
 from mutants.in_chains import MUTATIONS as CHAINS
 from mutants.in_checkpoints import MUTATIONS as CHECKPOINTS
 from mutants.in_key_server import MUTATIONS as KEYSERVER
+from mutants.in_kinds import MUTATIONS as KINDS
 from mutants.in_metrics import MUTATIONS as METRICS
 from mutants.in_ps import MUTATIONS as PS
 from mutants.in_quotes import MUTATIONS as QUOTES
@@ -41,5 +42,6 @@ TABLE = (
     *METRICS,
     *START,
     *TENSORFLOW_CALLS,
+    *KINDS,
     *VTPM,
 )

@@ -197,6 +197,23 @@ def test_a_role_without_reference_values_trusts_nobody() -> None:
     assert outcome.refusal.failed_check == "role"
 
 
+def test_a_role_trusts_nobody_in_a_kind_that_it_does_not_list() -> None:
+    """The contract gives the node this kind; whoever judges by a stricter section lists another."""
+    trust = TrustSection(tee="simulated", roles=RolesTrust(ps=GOOD))
+    outcome = Appraiser(trust, own_measurement=None).assess(
+        sgx_quote(PKI, REPORT),
+        report_data=None,
+        role="ps",
+        kind="simulated-snp",
+        collateral=PKI.issue(AT),
+        at=AT,
+    )
+    refusal = outcome.refusal
+    assert refusal is not None
+    assert (refusal.failed_check, refusal.expected) == ("tee_kind", "simulated")
+    assert refusal.seen == "simulated-snp"
+
+
 def test_the_worst_status_of_platform_and_quoting_enclave_counts() -> None:
     pki = replace(PKI, qe_levels=(SimulatedLevel("OutOfDate", ("INTEL-SA-00477",)),))
     outcome = assess(

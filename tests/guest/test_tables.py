@@ -5,7 +5,12 @@ from __future__ import annotations
 import tomllib
 from dataclasses import replace
 
-from coterie.guest.tables import ROLES, Measurements, trust_tables
+import pytest
+
+from coterie.contract import parse_contract
+from coterie.errors import ContractInvalid
+from coterie.guest.tables import ROLES, Measurements, kind_of, trust_tables
+from tests.contract.test_alternatives import TEXT
 
 MEASURED = Measurements(
     program=b"\1" * 32,
@@ -47,3 +52,16 @@ def test_a_simulated_snp_guest_gets_its_program_in_the_length_of_a_launch_digest
 def test_pcrs_are_told_except_those_that_clouds_write_anew() -> None:
     lines = [line for line in trust_tables(MEASURED, ("ps",), "tdx").splitlines() if "PCR" in line]
     assert lines == [f'# SHA-256 PCR {pcr}: "{f"{pcr:02x}" * 32}"' for pcr in (4, 9, 11, 12, 13)]
+
+
+def test_an_image_is_for_one_kind_of_tee() -> None:
+    mixed = parse_contract(TEXT.encode(), "t")
+    assert kind_of(mixed, "ps") == "simulated"
+    for kind in ("simulated-snp", "simulated-azure-snp"):
+        assert kind_of(mixed, "worker", kind) == kind
+    with pytest.raises(ContractInvalid, match="several kinds") as refusal:
+        kind_of(mixed, "worker")
+    assert refusal.value.seen == "simulated-azure-snp, simulated-snp"
+    with pytest.raises(ContractInvalid, match="no node that runs the image ps") as refusal:
+        kind_of(mixed, "ps", "simulated-snp")
+    assert (refusal.value.expected, refusal.value.seen) == ("simulated", "simulated-snp")

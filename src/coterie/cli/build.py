@@ -9,6 +9,7 @@ import typer
 
 from coterie.cli.options import AsJson
 from coterie.enclave.contents import IMAGES, USUAL_IMAGES, ImageName
+from coterie.kinds import TeeKind
 
 app = typer.Typer(
     no_args_is_help=True, help="Build images of enclaves and guests, and check manifests."
@@ -95,6 +96,10 @@ def guest(
         list[str] | None,
         typer.Option(help="Only this image: ps, worker, or tensorflow; repeatable."),
     ] = None,
+    tee: Annotated[
+        TeeKind | None,
+        typer.Option(help="The kind of TEE, if the contract gives an image's nodes several."),
+    ] = None,
     platform: Annotated[
         Path, typer.Option(help="Folder with Debian's unpacked packages: kernel, stub, ukify.")
     ] = Path("/"),
@@ -128,8 +133,8 @@ def guest(
     machine = None if ovmf is None else SnpMachine(ovmf, processors, processor_model)
     found = find_platform(platform)
     needed = ["tensorflow"] if terms.tensorflow is not None else None
-    kinds = {name: kind_of(terms, name) for name in _images(image or needed)}
-    built = [build_guest(name, out, tee, found, machine) for name, tee in kinds.items()]
+    kinds = {name: kind_of(terms, name, tee) for name in _images(image or needed)}
+    built = [build_guest(name, out, kind, found, machine) for name, kind in kinds.items()]
     if as_json:
         console.print_json(
             {

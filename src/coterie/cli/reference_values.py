@@ -69,7 +69,9 @@ def accepted_of(
         _, quote = _read(Path(ask.text("evidence", question, None)), {kind})
     found = dict(measurements(quote.report))
     pcrs = {n: found[f"pcr{n}"] for n in range(24) if f"pcr{n}" in found}
-    machine: dict[str, str] = {name: found[name] for name in ("secure_boot", "console") if name in found}
+    machine: dict[str, str] = {
+        name: found[name] for name in ("secure_boot", "console") if name in found
+    }
     if kind in OF_SNP:
         reference, floors = _of_a_guest(quote)
         return Accepted(reference, floors, pcrs, machine)

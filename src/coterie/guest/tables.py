@@ -40,21 +40,34 @@ class Measurements:
     launch: bytes | None = None
 
 
-def kind_of(contract: Contract, image: ImageName) -> TeeKind:
-    """The kind of TEE that a contract gives the roles that run an image.
+def kind_of(contract: Contract, image: ImageName, wanted: TeeKind | None = None) -> TeeKind:
+    """The kind of TEE that a contract gives the nodes that run an image.
+
+    Args:
+        contract: The contract.
+        image: The image.
+        wanted: The kind, where the contract gives them several.
 
     Raises:
-        ContractInvalid: It gives them several.
+        ContractInvalid: It gives them several and none is wanted, or not the one that is wanted.
     """
     kinds = {contract.kind_of(node) for node in contract.nodes if node.role in ROLES[image]}
-    if len(kinds) > 1:
+    kinds = kinds or {contract.trust.tee}
+    if wanted is None and len(kinds) > 1:
         raise ContractInvalid(
             f"the image {image} would be for several kinds of TEE",
-            expected="one kind for the roles that run it",
+            expected="one kind for the nodes that run it",
             seen=", ".join(sorted(kinds)),
-            remedy="build it from a contract for each kind",
+            remedy="build an image for each kind: --tee",
         )
-    return kinds.pop() if kinds else contract.trust.tee
+    if wanted is not None and wanted not in kinds:
+        raise ContractInvalid(
+            f"no node that runs the image {image} runs in this kind of TEE",
+            expected=" or ".join(sorted(kinds)),
+            seen=wanted,
+            remedy="name a kind that the contract gives them, or another --image",
+        )
+    return wanted or kinds.pop()
 
 
 def trust_tables(measured: Measurements, roles: Iterable[Role], tee: TeeKind) -> str:

@@ -73,9 +73,12 @@ def _contract(
     return parse_contract((text + roles).encode(), "test")
 
 
-def trust(world: World, contract: Contract, name: str, tee: Tee) -> TrustContext:
+def trust(
+    world: World, contract: Contract, name: str, tee: Tee, *, incarnation: int | None = None
+) -> TrustContext:
     """A node's trust, which its party vouches for."""
-    return make_trust(contract, name, tee, world.vouchers(world.node(name).party), world.clock)
+    vouchers = world.vouchers(contract.node(name).party)
+    return make_trust(contract, name, tee, vouchers, world.clock, incarnation=incarnation)
 
 
 def handshake(world: World, tee: Tee, section: str = "") -> Outcome:

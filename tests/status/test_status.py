@@ -32,6 +32,7 @@ from coterie.errors import (
     SignatureRefused,
     VoucherRefused,
 )
+from coterie.kinds import TeeKind
 from coterie.ps.checkpoints.records import DurableCheckpoint
 from coterie.ps.progress import Progress
 from coterie.ratls.deadline import Deadline
@@ -59,6 +60,7 @@ from coterie.status.messages import (
 )
 from coterie.status.service import StatusService
 from tests.ratls.conftest import GRPC_PORT, MEASUREMENT, World, nothing_leaks
+from tests.ratls.kinds import TEES, mixed, trust
 
 __all__ = ["nothing_leaks"]
 
@@ -136,7 +138,9 @@ class Scene:
         return RelyingParty(
             contract=agreed,
             appraiser=Appraiser(agreed.trust, own_measurement=measurement),
-            collateral=CachedCollateral(collateral or SimulatedCollateral(), kinds={"simulated"}),
+            collateral=CachedCollateral(
+                collateral or SimulatedCollateral(), kinds=agreed.trust.kinds
+            ),
             clock=self.world.clock,
         )
 
@@ -168,6 +172,14 @@ def test_every_party_of_the_contract_may_look(scene: Scene, party: str) -> None:
     assert said.verdict.simulated
     assert said.incarnation == 5
     assert scene.refused == []
+
+
+@pytest.mark.parametrize("kind", TEES)
+def test_a_server_in_any_kind_of_tee_is_judged_by_the_contract(scene: Scene, kind: TeeKind) -> None:
+    contract = mixed(scene.world, kind, "simulated")
+    server = trust(scene.world, contract, "ps0", TEES[kind])
+    with scene.serving(server):
+        assert scene.ask(scene.trust(contract)).verdict.tee == kind
 
 
 def test_a_visitor_sees_who_has_proved_itself(scene: Scene) -> None:

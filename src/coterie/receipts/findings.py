@@ -7,7 +7,7 @@ from datetime import datetime
 
 from coterie.attestation.verdict import Verdict
 from coterie.contract import Contract
-from coterie.kinds import Stamp
+from coterie.kinds import Stamp, TeeKind
 from coterie.ratls.verify import JudgedCertificate
 from coterie.receipts.cluster_history import ClusterHistory
 from coterie.receipts.entry_types import Outcome
@@ -29,6 +29,7 @@ class Proved:
         party: The party that vouches for the node.
         incarnation: The node's incarnation.
         key: SHA-256 of the node's public key, hex.
+        tee: Kind of TEE that it runs in.
         tcb_status: TCB status of its platform.
         measurements: Measurements of its program, by name.
         at: Time as of which it was verified, UTC.
@@ -41,6 +42,7 @@ class Proved:
     party: str
     incarnation: int
     key: str
+    tee: TeeKind
     tcb_status: str
     measurements: tuple[tuple[str, str], ...]
     at: datetime
@@ -59,6 +61,7 @@ class Proved:
             party=claims.party,
             incarnation=claims.incarnation,
             key=claims.pubkey_hash.hex(),
+            tee=verdict.tee,
             tcb_status=verdict.tcb_status,
             measurements=verdict.measurements,
             at=at,

@@ -224,10 +224,8 @@ def _tees(ask: Questions, said: list[str] | None) -> dict[str, TeeKind]:
 
 
 def _check_names(draft: Draft) -> None:
-    names = [
-        *(node.name for node in draft.nodes),
-        *dict.fromkeys(node.role for node in draft.nodes),
-    ]
+    named = (name for node in draft.nodes for name in (node.name, node.role))
+    names = list(dict.fromkeys(named))
     for name in draft.tees:
         if name not in names:
             raise UsageError.unknown(

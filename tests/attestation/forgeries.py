@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Protocol
 
 from coterie.attestation.appraiser import Appraisal, assess
 from coterie.attestation.collateral import Collateral
@@ -35,6 +36,18 @@ TD = TdFields(mrtd=b"\x33" * 48)
 STRANGER_KEY = derive_key(b"", "stranger")
 
 Change = Callable[[Collateral], Collateral]
+
+
+class Forgery(Protocol):
+    """Evidence of some kind in which one thing is forged: the check that must refuse it, and why."""
+
+    @property
+    def check(self) -> str: ...
+
+    @property
+    def why(self) -> str: ...
+
+    def assess(self) -> Appraisal: ...
 
 
 @dataclass(frozen=True)
@@ -79,6 +92,18 @@ class Row:
         else:
             quote = sgx_quote(self.pki, self.report, quoting=quoting)
         return self.quote(quote), self.collateral(self.pki.issue(ISSUED))
+
+    def assess(self) -> Appraisal:
+        """Judges the evidence under the honest simulation's root."""
+        quote, collateral = self.evidence()
+        return assess(
+            quote,
+            collateral,
+            kind=self.kind,
+            root=HONEST.trust_root,
+            policies=self.policies,
+            at=self.at,
+        )
 
 
 def put_field(name: str, change: Callable[[str], str]) -> Change:
@@ -157,33 +182,20 @@ STALE_STATEMENTS = replace(HONEST, statement_days=3)
 EXTENDED = 885
 
 
-def check_refused_by(outcome: Appraisal, check: str) -> None:
-    """An outcome must be a refusal by one check, in words."""
+def check_refusal(row: Forgery) -> None:
+    """Judges a row's evidence: it must be refused by the row's check and no other, in words."""
+    outcome = row.assess()
     assert outcome.verdict is None
     assert outcome.refusal is not None
-    assert outcome.refusal.failed_check == check, str(outcome.refusal)
+    assert outcome.refusal.failed_check == row.check, str(outcome.refusal)
     assert outcome.refusal.what
     assert outcome.refusal.expected
     assert outcome.refusal.seen
     assert outcome.refusal.remedy
     failed = [one for one in outcome.checks if one.outcome == "failed"]
-    assert [one.name for one in failed] == [check]
+    assert [one.name for one in failed] == [row.check]
 
 
-def check_refusal(row: Row) -> None:
-    """Judges a row's evidence: it must be refused by the row's check, in words."""
-    quote, collateral = row.evidence()
-    outcome = assess(
-        quote,
-        collateral,
-        kind=row.kind,
-        root=HONEST.trust_root,
-        policies=row.policies,
-        at=row.at,
-    )
-    check_refused_by(outcome, row.check)
-
-
-def title(row: Row) -> str:
+def title(row: Forgery) -> str:
     """The row's name in test reports."""
     return f"{row.check}: {row.why}"

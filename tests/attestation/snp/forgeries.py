@@ -13,7 +13,6 @@ from coterie.attestation.snp.products import Tcb
 from coterie.attestation.tee.by_kind import simulated_snp_roots
 from coterie.attestation.tee.simulated.snp_vendor import CHIP, GuestFields, SimulatedAmd
 from coterie.kinds import TeeKind
-from tests.attestation.forgeries import check_refused_by
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ISSUED = AT - timedelta(days=1)
@@ -61,18 +60,3 @@ class Row:
             policies=self.policies,
             at=self.at,
         )
-
-
-def check_refusal(row: Row) -> None:
-    """Judges a row's evidence: it must be refused by the row's check, in words."""
-    check_refused_by(row.assess(), row.check)
-
-
-def title(row: Row) -> str:
-    """The row's name in test reports."""
-    return f"{row.check}: {row.why}"
-
-
-def put(position: int, value: bytes) -> Callable[[bytes], bytes]:
-    """Overwrites bytes; no signature is renewed."""
-    return lambda data: data[:position] + value + data[position + len(value) :]

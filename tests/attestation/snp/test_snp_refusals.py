@@ -37,6 +37,7 @@ from coterie.attestation.tee.by_kind import root_for, simulated_snp_roots
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.attestation.tee.simulated.snp_vendor import GuestFields, Member, SimulatedAmd
+from tests.attestation.forgeries import check_refusal, put, title
 from tests.attestation.snp.forgeries import (
     AT,
     GUEST,
@@ -45,9 +46,6 @@ from tests.attestation.snp.forgeries import (
     TURIN,
     VLEK,
     Row,
-    check_refusal,
-    put,
-    title,
 )
 
 PAST = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC))

@@ -34,14 +34,13 @@ from coterie.attestation.tee.by_kind import simulated_snp_roots
 from coterie.attestation.tee.simulated.snp_vendor import GuestFields
 from coterie.errors import EvidenceRefused
 from tests.attestation.conftest import Sampled
+from tests.attestation.forgeries import check_refusal, put
 from tests.attestation.snp.forgeries import (
     AT,
     GUEST,
     HONEST,
     ISSUED,
     Row,
-    check_refusal,
-    put,
 )
 from tests.attestation.snp.forgeries import (
     VLEK as VLEKS,

@@ -12,7 +12,6 @@ from coterie.attestation.policy import Policy
 from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.tee.simulated.azure import SimulatedVm
 from coterie.kinds import TeeKind
-from tests.attestation.forgeries import check_refused_by
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ISSUED = AT - timedelta(days=1)
@@ -59,13 +58,3 @@ class Row:
             policies=self.policies,
             at=AT,
         )
-
-
-def check_refusal(row: Row) -> None:
-    """Judges a row's evidence: it must be refused by the row's check, in words."""
-    check_refused_by(row.assess(), row.check)
-
-
-def title(row: Row) -> str:
-    """The row's name in test reports."""
-    return f"{row.check}: {row.why}"

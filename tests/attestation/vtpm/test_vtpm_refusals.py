@@ -26,6 +26,7 @@ from coterie.attestation.tee.simulated.statements import SimulatedLevel
 from coterie.attestation.tee.tpm import Quoted
 from coterie.attestation.vtpm.quote import encode_vtpm_quote, qualifying_data
 from coterie.kinds import TeeKind
+from tests.attestation.forgeries import check_refusal, title
 from tests.attestation.vtpm.forgeries import (
     AT,
     DATA,
@@ -35,8 +36,6 @@ from tests.attestation.vtpm.forgeries import (
     TDX,
     VALUES,
     Row,
-    check_refusal,
-    title,
 )
 
 STRANGER = SimulatedPki(seed=b"another vendor with the same names", tee="TDX")

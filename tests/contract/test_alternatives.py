@@ -126,6 +126,19 @@ def test_what_leaves_a_kind_open_is_refused(text: str, old: str, new: str, said:
     assert said in f"{refusal.value}"
 
 
+@pytest.mark.parametrize("depth", [1, 200, 300, 600])
+def test_a_peers_contract_with_tables_in_tables_is_refused(depth: int) -> None:
+    """However deep they are: the schema, its reader or JSON's ends it, each with an error."""
+    inner = b'{"tee":"simulated"}'
+    for _ in range(depth):
+        inner = b'{"tee":"simulated","alternatives":[' + inner + b"]}"
+    text = canonical_json(parse(TEXT))
+    before = b'"alternatives":['
+    assert text.count(before) == 1
+    with pytest.raises(ContractInvalid):
+        contract_from_json(text.replace(before, before + inner + b","), "peer")
+
+
 def test_the_digest_counts_tables_and_nodes_and_no_defaults() -> None:
     agreed = parse(TEXT)
     again = contract_from_json(canonical_json(agreed), "peer")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from coterie.cli.attest_make import make
 from coterie.cli.attest_output import print_facts, print_outcome
 from coterie.cli.attest_peer import peer
 from coterie.cli.options import AsJson
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Appraise, explain and collect attestation evidence.", no_args_is_help=True)
 app.command()(peer)
+app.command()(make)
 
 # The real kind that is demanded where simulated evidence comes and no kind is named.
 _REAL: dict[TeeKind, TeeKind] = {

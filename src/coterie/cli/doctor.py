@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coterie.cli.options import AsJson
+from coterie.cli.options import AsJson, Root
 from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused
 from coterie.kinds import TeeKind
 
@@ -35,9 +35,7 @@ def doctor(
             help="Also try AMD's key distribution service here (https), and fail unless it answers.",
         ),
     ] = None,
-    root: Annotated[
-        Path, typer.Option("--root", help="Root of the file tree to look at.", hidden=True)
-    ] = Path("/"),
+    root: Root = Path("/"),
     build: Annotated[
         bool,
         typer.Option("--build", help="First build the native kernels; needs a C compiler."),

@@ -52,6 +52,9 @@ CollateralFolder = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Directory of collateral (real TEEs only).", file_okay=False),
 ]
+Root = Annotated[
+    Path, typer.Option("--root", help="Root of the file tree to look at.", hidden=True)
+]
 MetricsPort = Annotated[
     int | None,
     typer.Option(

@@ -117,6 +117,36 @@ def test_doctor_tells_another_tpm_from_azures(tmp_path: Path) -> None:
     assert finding.detail == "the HCL report is malformed: 15 bytes"
 
 
+@pytest.mark.parametrize("kind", ["tdx", "snp"])
+def test_doctor_knows_a_guest_whose_user_may_ask_for_no_report(tmp_path: Path, kind: str) -> None:
+    files = ("sys/kernel/config/tsm/report/x", "dev/sev-guest")
+    root = tree(tmp_path, *files, flags="tdx_guest")
+    found = one_of(survey(root, which=lambda _: None, may_write=lambda _: False), kind)
+    (missing,) = [one for one in found.findings if one.needed and not one.present]
+    assert missing.name == "kernel interface configfs-tsm"
+    assert missing.detail.endswith("this user may ask for no report: the kernel lets user 0 alone")
+
+
+def test_doctor_says_what_azures_guests_need(tmp_path: Path) -> None:
+    (finding,) = one_of(survey(tree(tmp_path)), "azure-snp").findings
+    assert finding.detail == (
+        "the TPM failed to read an NV index: ENOENT: No such file or directory; "
+        "needs a TPM at /dev/tpmrm0, which this user may use"
+    )
+
+
+def test_doctor_tells_of_the_tee_that_it_is_asked_for(tmp_path: Path) -> None:
+    kinds = get_args(TeeKind)
+    files = ("sys/kernel/config/tsm/report/x", "dev/sev-guest")
+    lines = run("--root", tree(tmp_path, *files), "--tee", "snp").text.splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == [
+        *("snp", "kernels", "records"),
+    ]
+    everything = run("--root", tmp_path).text.splitlines()
+    heads = [line.split()[0] for line in everything if not line.startswith(" ")]
+    assert sorted(heads) == sorted((*kinds, "kernels", "records"))
+
+
 def test_doctor_prints_and_fails_on_demand(tmp_path: Path) -> None:
     root = tree(tmp_path)
     ran = run("--root", root, "--json")

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def doctor(
     tee: Annotated[
-        TeeKind | None, typer.Option("--tee", help="Fail (exit code 7) unless this TEE is usable.")
+        TeeKind | None,
+        typer.Option("--tee", help="Of this TEE alone; fail (exit code 7) unless it is usable."),
     ] = None,
     *,
     pccs_url: Annotated[
@@ -85,7 +86,8 @@ def doctor(
         )
         raise typer.Exit(fault.exit_code if fault else 0)  # the JSON object says why
     for one in surveys:
-        _print(one)
+        if tee in {None, one.kind}:
+            _print(one)
     _print_kernels(computing)
     hint = f"; {sealing.hint}" if sealing.hint else ""
     console.out.print(

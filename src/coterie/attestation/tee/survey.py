@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coterie.attestation.tee.azure import REPORT_INDEX
@@ -69,6 +70,7 @@ def survey(
     *,
     which: Callable[[str], str | None] = shutil.which,
     device: Callable[[Path], TpmDevice] = KernelTpm,
+    may_write: Callable[[Path], bool] = lambda path: os.access(path, os.W_OK),
 ) -> tuple[TeeSurvey, ...]:
     """Surveys the machine.
 
@@ -76,14 +78,16 @@ def survey(
         root: Root of the file tree.
         which: Finds programs.
         device: Opens the TPM of a file tree.
+        may_write: Whether this user may make something in a folder.
     """
+    reports = _configfs_tsm(root, may_write)
     return (
         _simulated(),
         _simulated_snp(),
         *_simulated_azure(),
         _sgx(root, which),
-        _tdx(root),
-        _snp(root),
+        _tdx(root, reports),
+        _snp(root, reports),
         *_azure(_paravisor_report(device(root))),
     )
 
@@ -130,6 +134,8 @@ def _azure(report: HclReport | CoterieError) -> Iterator[TeeSurvey]:
             detail = "in the virtual TPM, above " + ("TDX" if report.is_tdx else "SEV-SNP")
         else:
             present, detail = False, f"{report.what}: {report.seen}"
+            if isinstance(report, EnvironmentUnfit):
+                detail += f"; needs {report.expected}"
         found = Finding("the paravisor's report", present=present, needed=True, detail=detail)
         word = "an Azure guest" if present else "no Azure guest"
         yield TeeSurvey(kind, f"this machine is {word} above {below}", (found,))
@@ -182,10 +188,9 @@ def _sgx(root: Path, which: Callable[[str], str | None]) -> TeeSurvey:
     return TeeSurvey("sgx", summary, findings)
 
 
-def _tdx(root: Path) -> TeeSurvey:
+def _tdx(root: Path, reports: Finding) -> TeeSurvey:
     flags = _cpu_flags(root)
     guest = "tdx_guest" in flags
-    report = _configfs_tsm(root)
     findings = (
         Finding(
             "TDX guest",
@@ -194,7 +199,7 @@ def _tdx(root: Path) -> TeeSurvey:
             detail="flag tdx_guest" if guest else "no flag tdx_guest: start this machine as a TD",
         ),
         _path(root / "dev/tdx_guest", "guest device", "load the module tdx_guest"),
-        report,
+        reports,
     )
     summary = (
         "this machine is a TDX trust domain" if guest else "this machine is no TDX trust domain"
@@ -202,7 +207,7 @@ def _tdx(root: Path) -> TeeSurvey:
     return TeeSurvey("tdx", summary, findings)
 
 
-def _snp(root: Path) -> TeeSurvey:
+def _snp(root: Path, reports: Finding) -> TeeSurvey:
     # The kernel shows the feature to hosts and guests; the device is the guest's alone.
     flagged = "sev_snp" in _cpu_flags(root)
     device = _path(
@@ -219,19 +224,23 @@ def _snp(root: Path) -> TeeSurvey:
             detail="flag sev_snp" if flagged else "no flag sev_snp (guests' kernels may hide it)",
         ),
         device,
-        _configfs_tsm(root),
+        reports,
     )
     summary = "this machine is an SNP guest" if device.present else "this machine is no SNP guest"
     return TeeSurvey("snp", summary, findings)
 
 
-def _configfs_tsm(root: Path) -> Finding:
-    return _path(
+def _configfs_tsm(root: Path, may_write: Callable[[Path], bool]) -> Finding:
+    found = _path(
         root / REPORT_FOLDER,
         "kernel interface configfs-tsm",
         "needs Linux 6.7 with CONFIG_TSM_REPORTS, and configfs mounted on /sys/kernel/config",
         needed=True,
     )
+    if found.present and not may_write(root / REPORT_FOLDER):
+        detail = f"{found.detail}: this user may ask for no report: the kernel lets user 0 alone"
+        return replace(found, present=False, detail=detail)
+    return found
 
 
 def _path(path: Path, name: str, hint: str, *, needed: bool = False) -> Finding:

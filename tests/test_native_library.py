@@ -76,7 +76,9 @@ def test_a_library_of_other_sources_is_not_loaded(library: NativeLibrary) -> Non
 
 
 def test_a_missing_library_is_named(library: NativeLibrary) -> None:
-    with pytest.raises(EnvironmentUnfit, match="the library of a test is not here") as refused:
+    with pytest.raises(
+        EnvironmentUnfit, match="there is no file with the library of a test"
+    ) as refused:
         library.load()
     assert refused.value.expected == str(library.path)
     assert "gcc" in refused.value.remedy

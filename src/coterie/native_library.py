@@ -138,7 +138,7 @@ class NativeLibrary:
             library = ctypes.CDLL(str(self.path))
         except OSError as error:
             raise EnvironmentUnfit(
-                f"{self.title} is not here",
+                f"there is no file with {self.title}",
                 expected=str(self.path),
                 seen=str(error)[:300],
                 remedy=f"run `{self.build_command}`; it needs {self.needs}",

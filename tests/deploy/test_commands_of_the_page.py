@@ -25,7 +25,7 @@ def shown() -> list[list[str]]:
 
 
 def test_the_page_shows_commands() -> None:
-    assert {words[0] for words in shown()} >= {"node", "contract", "prepare", "attest", "doctor"}
+    assert {words[0] for words in shown()} >= {"node", "contract", "prepare", "attest"}
 
 
 @pytest.mark.parametrize("words", shown(), ids=" ".join)

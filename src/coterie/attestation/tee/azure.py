@@ -139,7 +139,7 @@ class AzureTee:
                 "this guest cannot make TD quotes itself",
                 expected="--td-quote-url, the address of the platform's service for them",
                 seen="none",
-                remedy="give the address that the cloud documents for its guests (docs/deployment.md)",
+                remedy="give the address that the cloud documents for its guests (docs/platforms/azure.md)",
             )
         return parse_quote(self._td_quotes.quote(report.hardware_report)).canonical
 

@@ -108,7 +108,7 @@ def _parts(url: str) -> tuple[str, int, str]:
             "the address of the platform's service for TD quotes is not usable",
             expected="http://ADDRESS[:PORT]/PATH with a link-local or loopback IP address",
             seen=url[:200],
-            remedy="give the address that the cloud documents for its guests (docs/deployment.md)",
+            remedy="give the address that the cloud documents for its guests (docs/platforms/azure.md)",
         )
     return str(host), 80 if port is None else port, parts.path or "/"
 

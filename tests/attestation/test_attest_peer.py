@@ -26,6 +26,7 @@ from coterie.ratls.handshake import dial
 from coterie.ratls.transport import AttestedServer, TrustContext, make_trust
 from coterie.ratls.voucher import PartyKeyVouchers
 from tests.ratls.conftest import FixedCredentials
+from tests.system.threads import ThreadKeyServer
 
 KEYS = {name: Ed25519PrivateKey.from_private_bytes(name.encode() * 32) for name in "ab"}
 TEXT = """
@@ -121,9 +122,11 @@ class Setting:
         return server.address
 
     def attest(self, address: str, *more: str, own: str = "w1", key: str = "a") -> Ran:
+        return self.vouched(address, "--party-key", str(self.folder / f"{key}.pem"), *more, own=own)
+
+    def vouched(self, address: str, *more: str, own: str = "w1") -> Ran:
         arguments = ["attest", "peer", address, "--contract", str(self.contract), "--as", own]
-        arguments += ["--party-key", str(self.folder / f"{key}.pem"), *more]
-        result = CliRunner().invoke(app, arguments)
+        result = CliRunner().invoke(app, [*arguments, *more])
         return Ran(result.exit_code, result.stdout, result.exception)
 
     def close(self) -> None:
@@ -167,6 +170,19 @@ def test_people_get_lines(setting: Setting) -> None:
     assert "accepted: yes" in ran.text
     assert "stamp: SIMULATED" in ran.text
     assert "passed   quote_signature" in ran.text
+
+
+def test_a_key_server_may_vouch_for_the_asking_side(setting: Setting) -> None:
+    """Under real TEEs nothing else may: a party's key does not belong on a node's host."""
+    policy = setting.folder / "policy.toml"
+    policy.write_text('format = 1\nparty = "a"\ncontract = "contract.toml"\n')
+    keys = ThreadKeyServer(policy, setting.folder / "a.pem", setting.folder / "log.jsonl")
+    try:
+        ran = setting.vouched(setting.serve(setting.trust()), "--key-server", keys.address)
+    finally:
+        told = keys.end()
+    assert ran.code == 0, ran.text
+    assert [one["wanted"] for one in told] == ["voucher"]
 
 
 def without_voucher(setting: Setting) -> TrustContext:

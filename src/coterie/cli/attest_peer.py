@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coterie.cli.attest_output import print_facts
-from coterie.cli.options import AsJson, CollateralFolder, KdsUrl, PccsUrl, TdQuoteUrl
+from coterie.cli.options import AsJson, CollateralFolder, KdsUrl, KeyServer, PccsUrl, TdQuoteUrl
 from coterie.errors import (
     ContractInvalid,
     ContractMismatch,
@@ -71,6 +71,7 @@ def peer(
         Path | None,
         typer.Option(help="Private key of the asking node's party (simulated contracts only)."),
     ] = None,
+    key_server: KeyServer = None,
     pccs_url: PccsUrl = None,
     kds_url: KdsUrl = None,
     td_quote_url: TdQuoteUrl = None,
@@ -96,6 +97,7 @@ def peer(
     wanted = wanted_server(agreed, node)
     options = NodeOptions(
         party_key=party_key,
+        key_server=key_server,
         pccs_url=pccs_url,
         kds_url=kds_url,
         td_quote_url=td_quote_url,

@@ -52,6 +52,14 @@ CollateralFolder = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Directory of collateral (real TEEs only).", file_okay=False),
 ]
+KeyServer = Annotated[
+    str | None,
+    typer.Option(
+        "--key-server",
+        metavar="HOST:PORT",
+        help="The party's key server: it vouches for this node.",
+    ),
+]
 Root = Annotated[
     Path, typer.Option("--root", help="Root of the file tree to look at.", hidden=True)
 ]

@@ -17,6 +17,7 @@ from coterie.cli.options import (
     ContractFile,
     EndWithParent,
     KdsUrl,
+    KeyServer,
     Listen,
     MetricsPort,
     NodeName,
@@ -126,14 +127,7 @@ def node(
             help="The party's private key (simulated contracts only).",
         ),
     ] = None,
-    key_server: Annotated[
-        str | None,
-        typer.Option(
-            "--key-server",
-            metavar="HOST:PORT",
-            help="The party's key server: it vouches for this node.",
-        ),
-    ] = None,
+    key_server: KeyServer = None,
     pccs_url: PccsUrl = None,
     kds_url: KdsUrl = None,
     td_quote_url: TdQuoteUrl = None,

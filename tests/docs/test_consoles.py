@@ -15,7 +15,9 @@ from tests.conftest import REPOSITORY
 ROOT = REPOSITORY
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
 LONG = {"tutorial-sdt"}  # the second tutorial: `make test` follows the first, `make test-all` both
-FENCE = re.compile(r"^```(?:bash|sh|console)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^ *```(?:bash|sh|console)?\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+# What may stand before a command: the prompt, another user, its folder.
+BEFORE = re.compile(r"^(?:\$ )?(?:sudo )?(?:env \S+=\S+ )?(?:\.venv/bin/)?")
 
 
 @pytest.mark.system
@@ -42,9 +44,9 @@ def command_lines(text: str) -> list[str]:
     for block in FENCE.findall(text):
         joined = re.sub(r"\\\n(?:> )?\s*", " ", re.sub(r"\$\([^)]*\)", "x", block))
         for line in joined.splitlines():
-            bare = line.strip().removeprefix("$ ")
-            if re.match(r"(\.venv/bin/)?coterie [a-z-]", bare):
-                lines.append(bare.removeprefix(".venv/bin/"))
+            bare = BEFORE.sub("", line.strip())
+            if re.match(r"coterie [a-z-]", bare):
+                lines.append(bare)
     return lines
 
 

@@ -22,6 +22,7 @@ from coterie.kinds import SigningKey
 from tests.attestation.snp.forgeries import GUEST, HONEST, TURIN, VLEK
 
 DATA = bytes(range(64))
+GENOA = SimulatedAmd(product="Genoa")
 
 
 @dataclass
@@ -107,6 +108,8 @@ class Amd(EndorsementSource):
 
     def vcek(self, product: Product, report: SnpReport) -> bytes:
         self.asked.append(f"{product.name} {report.chip_id[:4].hex()}")
+        if product.name != self.vendor.product:
+            raise EnvironmentUnfit("no such chip", product.name, "404", "ask for another")
         return self.vendor.chain[0]
 
 
@@ -197,15 +200,29 @@ def test_what_the_host_does_not_give_is_asked_for_once(
     assert amd.asked == asked
 
 
-def test_a_report_of_version_2_names_no_product_line() -> None:
-    for given in ((), ("leaf",)):
-        tree = TsmTree(version=2, given=given)
-        tee = SnpTee(files=tree, endorsements=Amd())
-        if given:
-            assert tee.quote(DATA) == wanted(version=2)
-        else:
-            with pytest.raises(EnvironmentUnfit, match="product line"):
-                tee.quote(DATA)
+@pytest.mark.parametrize(
+    ("vendor", "asked"),
+    [(HONEST, ["Milan"]), (GENOA, ["Milan", "Genoa"])],
+)
+def test_a_report_of_version_2_names_no_product_line_so_each_is_asked_for(
+    vendor: SimulatedAmd, asked: list[str]
+) -> None:
+    amd = Amd(vendor)
+    tee = SnpTee(files=TsmTree(vendor=vendor, version=2, given=()), endorsements=amd)
+    assert tee.quote(DATA) == wanted(vendor, version=2)
+    chip = vendor.chip_id[:4].hex()
+    assert amd.asked == [*(f"{name} {chip}" for name in asked), f"{asked[-1]} vcek"]
+
+
+def test_a_report_of_version_2_with_its_keys_certificate_names_its_product_line() -> None:
+    tee = SnpTee(files=TsmTree(version=2, given=("leaf",)), endorsements=Amd())
+    assert tee.quote(DATA) == wanted(version=2)
+
+
+def test_a_chip_that_amd_does_not_know_cannot_be_endorsed() -> None:
+    tree = TsmTree(vendor=GENOA, version=2, given=())
+    with pytest.raises(EnvironmentUnfit, match="no such chip"):
+        SnpTee(files=tree, endorsements=Amd(TURIN)).quote(DATA)
 
 
 def test_a_vlek_that_the_host_withholds_cannot_be_had() -> None:

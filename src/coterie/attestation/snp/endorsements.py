@@ -5,6 +5,7 @@ Nobody is trusted for them: AMD signs them, and whoever gets the evidence verifi
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,8 @@ from coterie.files import make_folder, read_bounded, write_whole
 from coterie.kinds import SigningKey
 
 CA_CHAIN_LENGTH = 2
+# The product lines whose firmware gave reports of version 2.
+_OF_VERSION_2 = (PRODUCTS["Milan"], PRODUCTS["Genoa"])
 MAX_PEM_BYTES = 3 * CA_CHAIN_LENGTH * MAX_CERTIFICATE_BYTES
 
 
@@ -61,12 +64,23 @@ def completed(
         return leaf, ca, root
     if source is None:
         raise _missing(report, "none" if leaf is None else "the signing key's alone")
-    product = _product(report, leaf)
     if leaf is None:
         if report.signing_key == "vlek":
             raise _missing(report, "none, and AMD gives a VLEK's only to its cloud provider")
-        leaf = source.vcek(product, report)
-    return leaf, *source.ca_chain(product, report.signing_key)
+        leaf = _vcek(report, source)
+    return leaf, *source.ca_chain(_product(report, leaf), report.signing_key)
+
+
+def _vcek(report: SnpReport, source: EndorsementSource) -> bytes:
+    """The certificate of a chip's own key, of the product line that has it."""
+    if report.cpuid is not None:
+        return source.vcek(_product(report, None), report)
+    # A report of version 2 does not name the processor. Ids of chips are random: one line has this.
+    *others, last = _OF_VERSION_2
+    for product in others:
+        with suppress(EnvironmentUnfit):
+            return source.vcek(product, report)
+    return source.vcek(last, report)
 
 
 def _product(report: SnpReport, leaf: bytes | None) -> Product:
@@ -82,9 +96,7 @@ def _product(report: SnpReport, leaf: bytes | None) -> Product:
         raise EnvironmentUnfit(
             "the product line of this processor is not known",
             expected=" or ".join(PRODUCTS),
-            seen=f"CPUID {report.cpuid}"
-            if report.cpuid
-            else "a report of version 2 without certificates",
+            seen=f"CPUID {report.cpuid}" if report.cpuid else "a certificate of another CA",
             remedy="update the platform's firmware, or let the host give all certificates",
         )
     return found

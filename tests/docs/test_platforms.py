@@ -14,9 +14,8 @@ from pydantic.fields import FieldInfo
 from coterie.attestation.tee.simulated.azure import SimulatedVm
 from coterie.attestation.tee.survey import TeeSurvey, survey
 from coterie.contract import parse_contract
-from coterie.contract.snp_trust import SnpTrust
+from coterie.contract.section import Section
 from coterie.contract.trust import RoleTrust
-from coterie.contract.vtpm_trust import VtpmTrust
 from coterie.enclave.inputs import read_inputs
 from coterie.guest.network import read_network
 from coterie.kinds import TeeKind
@@ -102,15 +101,19 @@ def octets(field: FieldInfo) -> int | None:
     return next((int(match[1]) for match in found if match), None)
 
 
-def filled(table: dict[str, object], section: type[RoleTrust | SnpTrust | VtpmTrust]) -> None:
-    """Puts values in the place of dots."""
+def filled(table: dict[str, object], section: type[Section]) -> None:
+    """Puts values in the place of dots, in a section's table and in those within it."""
     for key, value in table.items():
-        digits = octets(section.model_fields[key])
+        field = section.model_fields[key]
         if value == ["..."]:
+            digits = octets(field)
             table[key] = ["AWS" if digits is None else "0" * digits]
-    pcrs = table.get("pcrs")
-    if isinstance(pcrs, dict):
-        table["pcrs"] = {number: ["0" * 64] for number in pcrs}
+        elif key == "pcrs" and isinstance(value, dict):
+            table[key] = {number: ["0" * 64] for number in value}
+        elif isinstance(value, dict):
+            kinds = get_args(field.annotation) or (field.annotation,)
+            (within,) = (one for one in kinds if one is not type(None))
+            filled(value, within)
 
 
 def contract_of(fragment: dict[str, object]) -> str:
@@ -121,9 +124,6 @@ def contract_of(fragment: dict[str, object]) -> str:
     roles = trust.setdefault("roles", {})
     for table in roles.values():
         filled(table, RoleTrust)
-        for name, section in (("snp", SnpTrust), ("vtpm", VtpmTrust)):
-            if name in table:
-                filled(table[name], section)
     roles.setdefault("ps", dict(OTHER))
     roles.setdefault("worker", dict(OTHER))
     trust.setdefault("tee", "sgx")

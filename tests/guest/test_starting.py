@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from coterie.enclave.contents import DISTRIBUTIONS, IMAGES, ImageName
 from coterie.guest.early import partition_named
-from coterie.guest.starting import reported_pcrs, wait_for_child
+from coterie.guest.starting import authorities, reported_pcrs, wait_for_child
 
 
 def test_a_partition_is_found_by_its_name(tmp_path: Path) -> None:
@@ -33,6 +34,18 @@ def test_pcrs_are_told_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 
 def test_a_machine_without_a_tpm_says_so(tmp_path: Path) -> None:
     assert list(reported_pcrs(tmp_path)) == ["guest: no TPM with a bank of SHA-256"]
+
+
+def test_the_images_own_authorities_are_those_of_its_node(tmp_path: Path) -> None:
+    folder = tmp_path / "lib/python3.11/site-packages/certifi"
+    folder.mkdir(parents=True)
+    (folder / "cacert.pem").touch()
+    assert authorities(tmp_path) == folder / "cacert.pem"
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_every_image_has_authorities(image: ImageName) -> None:
+    assert "certifi" in DISTRIBUTIONS[image]
 
 
 def ended(program: str) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from coterie.enclave.layout import Mounts
+from coterie.enclave.layout import HOME, Mounts
 from coterie.errors import CoterieError, EnvironmentUnfit
 from coterie.guest import kernel
 from coterie.guest.command_line import read_settings
@@ -63,7 +63,18 @@ def _run() -> int:
     _mount_disks(find_disks(Path("/sys/class/block"), Path("/dev")), mounts)
     set_up_loopback()
     _set_up_network(mounts.inputs / NETWORK)
+    os.environ["SSL_CERT_FILE"] = str(authorities(Path(HOME)))
     return wait_for_child(lambda: _run_node(settings.tee))
+
+
+def authorities(home: Path) -> Path:
+    """The image's CA certificates, by which a node trusts a PCCS or AMD's service; there are no others.
+
+    Args:
+        home: The folder of the node's image.
+    """
+    (found,) = home.glob("lib/python3.*/site-packages/certifi/cacert.pem")
+    return found
 
 
 def _mount_disks(disks: HostDisks, mounts: Mounts) -> None:

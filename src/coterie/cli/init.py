@@ -88,7 +88,7 @@ def init(
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Take the reference values from this quote or certificate, which you have appraised "
+            help="Take the reference values from this evidence (`coterie attest make`), which you have appraised "
             "(`coterie attest verify`); all real TEEs, one file for each.",
             exists=True,
             dir_okay=False,

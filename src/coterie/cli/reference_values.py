@@ -65,7 +65,9 @@ def accepted_of(
         values = values or ask.text("mrenclave", "Accepted MRENCLAVE, hex", None).lower().split()
         return Accepted({"mrenclave": tuple(dict.fromkeys(values))})
     if quote is None:
-        question = f"File with evidence of the agreed guest in {kind}"
+        question = (
+            f"File with evidence of the agreed guest in {kind} (`coterie attest make` writes it)"
+        )
         _, quote = _read(Path(ask.text("evidence", question, None)), {kind})
     found = dict(measurements(quote.report))
     pcrs = {n: found[f"pcr{n}"] for n in range(24) if f"pcr{n}" in found}

@@ -8,6 +8,7 @@ REPORT_LOCK := requirements/report.lock
 GUEST_LOCK := requirements/guest.lock
 GUEST_PACKAGES := build/guest-packages
 DEV_LOCK := requirements/dev.lock
+TRACES_LOCK := requirements/traces.lock
 FUZZ_LOCK := requirements/fuzz.lock
 SBOM_LOCK := requirements/sbom.lock
 
@@ -139,7 +140,8 @@ lock: ## pin every package by hash (needs uv)
 	$(COMPILE) pyproject.toml requirements/build.in -o $(LOCK)
 	$(COMPILE) pyproject.toml requirements/build.in --extra report -c $(LOCK) -o $(REPORT_LOCK)
 	$(COMPILE) pyproject.toml requirements/build.in --extra guest -c $(LOCK) -o $(GUEST_LOCK)
-	$(COMPILE) pyproject.toml requirements/build.in --extra report --extra guest --group dev -c $(LOCK) -o $(DEV_LOCK)
+	$(COMPILE) pyproject.toml requirements/build.in --extra traces -c $(LOCK) -o $(TRACES_LOCK)
+	$(COMPILE) pyproject.toml requirements/build.in --extra report --extra guest --extra traces --group dev -c $(LOCK) -o $(DEV_LOCK)
 	$(COMPILE) --group fuzz -c $(LOCK) -o $(FUZZ_LOCK)
 	$(COMPILE) --group sbom -c $(DEV_LOCK) -o $(SBOM_LOCK)
 

@@ -16,9 +16,17 @@ def of_kind(objects: list[Object], kind: str) -> dict[str, Object]:
     }
 
 
+def jobs(objects: list[Object]) -> dict[str, Object]:
+    """Every node's Job, by the node's name, whether it stands alone or in a JobSet."""
+    found = of_kind(objects, "Job")
+    for job_set in of_kind(objects, "JobSet").values():
+        found |= {one["name"]: one["template"] for one in job_set["spec"]["replicatedJobs"]}
+    return found
+
+
 def pods(objects: list[Object]) -> dict[str, Object]:
     """Every node's pod, by the node's name."""
-    return {name: job["spec"]["template"] for name, job in of_kind(objects, "Job").items()}
+    return {name: job["spec"]["template"] for name, job in jobs(objects).items()}
 
 
 def containers(pod: Object) -> Iterator[Object]:

@@ -28,24 +28,74 @@ EXPERIMENTS: tuple[tuple[Mode, TeeName], ...] = (
     ("sdt", "sgx"),
 )
 
+# Clusters of confidential virtual machines: the kind of the parameter server, and that of the workers.
+Cloud = Literal["gke", "aks"]
+CLOUDS: dict[Cloud, tuple[str, str]] = {"gke": ("tdx", "snp"), "aks": ("azure-tdx", "azure-snp")}
+
 # Digests that no image has: only their form counts here.
-DIGESTS = {"image": "a1" * 32, "psImage": "b2" * 32, "aesm": "c3" * 32}
+DIGESTS = {"image": "a1" * 32, "psImage": "b2" * 32, "aesm": "c3" * 32, "workerImage": "e5" * 32}
 MRENCLAVE = "d4" * 32
+
+_TDX = "\n".join(
+    (
+        "minimum_tcb_evaluation_number = 17",
+        *(
+            f'{register} = ["{"22" * 48}"]'
+            for register in ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3")
+        ),
+        f'td_attributes = ["{"00" * 8}"]\nxfam = ["{"00" * 8}"]',
+        'accepted_tcb_statuses = ["UpToDate"]',
+    )
+)
+_SNP = f"""snp.launch_measurement = ["{"33" * 48}"]
+snp.guest_policy = ["0000000000030000"]
+snp.vmpl = [0]
+snp.signing_key = ["vcek"]
+snp.minimum_firmware = "1.55.22"
+snp.minimum_tcb.milan = {{bootloader = 3, tee = 0, snp = 8, microcode = 115}}
+"""
+_VTPM = f"""vtpm.secure_boot = [true]
+vtpm.console = [false]
+vtpm.pcrs.4 = ["{"44" * 32}"]
+"""
 
 
 def paper_contract_text(mode: Mode, tee: TeeName) -> str:
     """The paper's example with keys for its parties; on SGX with a reference value in place of `own`."""
-    text = (ROOT / "examples" / f"paper-{mode}.toml").read_text(encoding="utf-8")
-    for number, party in enumerate(parse_contract(text.encode(), "example").parties, start=1):
-        name = f'name = "{party.name}"\n'
-        assert text.count(name) == 1
-        text = text.replace(name, f'{name}key = "ed25519:{number:02x}{"00" * 31}"\n')
+    text = _with_keys(mode)
     if tee == "sgx":
         text = text.replace('tee = "simulated"', 'tee = "sgx"').replace(
             'measurement = "own"',
             f'mrenclave = ["{MRENCLAVE}"]\nminimum_tcb_evaluation_number = 17',
         )
     return text
+
+
+def _with_keys(mode: Mode) -> str:
+    text = (ROOT / "examples" / f"paper-{mode}.toml").read_text(encoding="utf-8")
+    for number, party in enumerate(parse_contract(text.encode(), "example").parties, start=1):
+        name = f'name = "{party.name}"\n'
+        assert text.count(name) == 1
+        text = text.replace(name, f'{name}key = "ed25519:{number:02x}{"00" * 31}"\n')
+    return text
+
+
+def cloud_contract_text(cloud: Cloud) -> str:
+    """The HFL example with the parameter server above TDX and workers above SEV-SNP."""
+    ps, worker = CLOUDS[cloud]
+    vtpm = _VTPM if cloud == "aks" else ""
+    text, _ = _with_keys("hfl").split("\n[trust]\n")
+    return (
+        f'{text}\n[trust]\ntee = "{worker}"\n\n[trust.roles.ps]\ntee = "{ps}"\n{_TDX}\n{vtpm}'
+        f"\n[trust.roles.worker]\n{_SNP}{vtpm}"
+    )
+
+
+def cloud_values(cloud: Cloud) -> Object:
+    """The values file of a cloud, with what the command line adds: contract, signatures, digest."""
+    values: Object = yaml.safe_load((CHART / "values" / f"paper-hfl-{cloud}.yaml").read_text())
+    text = cloud_contract_text(cloud)
+    return _completed(values, text, parse_contract(text.encode(), cloud))
 
 
 def paper_contract(mode: Mode, tee: TeeName) -> Contract:
@@ -58,11 +108,14 @@ def paper_contract(mode: Mode, tee: TeeName) -> Contract:
 def paper_values(mode: Mode, tee: TeeName) -> Object:
     """A values file of the chart, with what the command line adds: contract, signatures, digests."""
     values: Object = yaml.safe_load((CHART / "values" / f"paper-{mode}-{tee}.yaml").read_text())
-    values["contract"] = {"text": paper_contract_text(mode, tee)}
-    if tee == "sgx":
+    return _completed(values, paper_contract_text(mode, tee), paper_contract(mode, tee))
+
+
+def _completed(values: Object, text: str, contract: Contract) -> Object:
+    values["contract"] = {"text": text}
+    if not contract.trust.simulated:
         values["contract"]["signatures"] = {
-            party.name: f'{{"party": "{party.name}"}}\n'
-            for party in paper_contract(mode, tee).parties
+            party.name: f'{{"party": "{party.name}"}}\n' for party in contract.parties
         }
     for image, digest in DIGESTS.items():
         if image in values:
@@ -91,17 +144,23 @@ def render(values: Object, *, name: str = "run") -> list[Object]:
     return [found for found in yaml.safe_load_all(render_text(values, name=name)) if found]
 
 
-def golden_file(mode: Mode, tee: TeeName) -> Path:
+def golden_file(mode: Mode, tee: TeeName | Cloud) -> Path:
     """Where the rendered form of a values file is kept."""
     return GOLDEN / f"paper-{mode}-{tee}.yaml"
+
+
+def write_golden(mode: Mode, tee: TeeName | Cloud, values: Object) -> None:
+    """Writes one of them anew."""
+    golden_file(mode, tee).write_text(render_text(values, name=f"paper-{mode}"), encoding="utf-8")
 
 
 def main() -> None:
     """Writes the golden files anew."""
     GOLDEN.mkdir(exist_ok=True)
     for mode, tee in EXPERIMENTS:
-        text = render_text(paper_values(mode, tee), name=f"paper-{mode}")
-        golden_file(mode, tee).write_text(text, encoding="utf-8")
+        write_golden(mode, tee, paper_values(mode, tee))
+    for cloud in CLOUDS:
+        write_golden("hfl", cloud, cloud_values(cloud))
 
 
 if __name__ == "__main__":

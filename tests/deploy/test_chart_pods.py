@@ -102,7 +102,7 @@ def test_the_quoting_service_ends_with_the_node_and_asks_the_pccs() -> None:
 
 def test_the_parameter_server_runs_an_image_of_its_own_on_sgx() -> None:
     for name, pod in pods(render(paper_values("sdt", "sgx"))).items():
-        digest = DIGESTS["psImage" if name == "ps0" else "image"]
+        digest = DIGESTS["psImage" if name == "ps0" else "workerImage"]
         assert node_container(pod)["image"].endswith(f"@sha256:{digest}")
 
 

@@ -51,12 +51,26 @@ REFUSALS: list[tuple[str, Mode, TeeName, Callable[[Object], None], str]] = [
     ("no contract", "hfl", "sgx", put("contract.text", ""), "contract.text is empty"),
     ("no TOML", "hfl", "sgx", put("contract.text", "a = = 1"), "contract.text is not TOML"),
     (
-        *("another kind of TEE", "hfl", "sgx", put("tee", "simulated")),
-        "tee is simulated, but the contract's trust.tee is sgx",
+        *("a kind of TEE without a place", "hfl", "sgx", put("placements", {})),
+        "node ps0 runs in the TEE sgx, and the values say nowhere where that is: give placements.sgx",
     ),
     (
-        *("a TDX contract", "hfl", "sgx", replaced('tee = "sgx"', 'tee = "tdx"')),
-        "a TDX guest is no place for this chart",
+        "a role's own kind without a place",
+        *("hfl", "sgx", replaced("[trust.roles.worker]", '[trust.roles.worker]\ntee = "snp"')),
+        "node acme-worker runs in the TEE snp, and the values say nowhere where that is: give placements.snp",
+    ),
+    (
+        "a node's own kind without a place",
+        *("hfl", "sgx", replaced('name = "bolt-worker"', 'name = "bolt-worker"\ntee = "tdx"')),
+        "node bolt-worker runs in the TEE tdx, and the values say nowhere where that is: give placements.tdx",
+    ),
+    (
+        *("a place for nobody", "hfl", "sgx", put("placements.simulated", {})),
+        "placements.simulated is for no node: the contract's run in sgx",
+    ),
+    (
+        *("a kind that nobody knows", "hfl", "sgx", put("placements.trustzone", {})),
+        "additional properties 'trustzone' not allowed",
     ),
     (
         *("a missing signature", "hfl", "sgx", drop("contract.signatures.corn")),
@@ -104,7 +118,14 @@ REFUSALS: list[tuple[str, Mode, TeeName, Callable[[Object], None], str]] = [
     ("no PCCS", "sdt", "sgx", put("pccs.url", ""), "pccs.url is empty"),
     ("no way to the PCCS", "sdt", "sgx", put("pccs.cidr", ""), "pccs.cidr is empty"),
     ("a PCCS in the clear", "sdt", "sgx", put("pccs.url", "http://pccs.example"), "pccs/url"),
-    ("an image without digest", "sdt", "sgx", put("image.digest", ""), "image.digest is empty"),
+    (
+        *("an image without digest", "sdt", "simulated", put("image.digest", "")),
+        "image.digest is empty",
+    ),
+    (
+        *("an enclave without digest", "sdt", "sgx", put("workerImage.digest", "")),
+        "workerImage.digest is empty",
+    ),
     (
         *("a server's image without digest", "sdt", "sgx", put("psImage.digest", "")),
         "psImage.digest is empty",
@@ -113,7 +134,7 @@ REFUSALS: list[tuple[str, Mode, TeeName, Callable[[Object], None], str]] = [
         *("a quoting service without digest", "sdt", "sgx", put("aesm.digest", "")),
         "aesm.digest is empty",
     ),
-    ("a tag for a digest", "sdt", "sgx", put("image.digest", "latest"), "image/digest"),
+    ("a tag for a digest", "sdt", "sgx", put("workerImage.digest", "latest"), "workerImage/digest"),
     ("an unknown value", "sdt", "sgx", put("imgae", {}), "imgae"),
     ("an unknown value inside", "sdt", "sgx", put("network.hostNetwork", True), "hostNetwork"),
     ("a way out of the volume", "sdt", "sgx", put("data.owner.folder", "../x"), "folder"),

@@ -113,6 +113,21 @@ def test_only_this_machine_may_scrape() -> None:
         urllib.request.urlopen(url)
 
 
+def test_other_machines_may_scrape_where_the_host_says_so() -> None:
+    with serving_metrics(NodeMetrics(node()).registry, 0, "127.0.0.2") as url:
+        assert url.startswith("http://127.0.0.2:")
+        with urllib.request.urlopen(url) as reply:
+            assert reply.status == 200
+
+
+def test_an_address_that_is_not_this_machines_is_named() -> None:
+    with (
+        pytest.raises(AddressInUse, match=r"the metrics port 192\.0\.2\.1:1 cannot be bound"),
+        serving_metrics(NodeMetrics(node()).registry, 1, "192.0.2.1"),
+    ):
+        pass
+
+
 def test_a_taken_port_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -122,7 +137,7 @@ def test_a_taken_port_is_named() -> None:
         ):
             pass
     assert refused.value.what == f"the metrics port 127.0.0.1:{port} cannot be bound"
-    assert refused.value.remedy == "choose another --metrics-port"
+    assert refused.value.remedy == "choose another --metrics-port or --metrics-host"
 
 
 def test_the_operations_page_lists_every_metric_and_no_other() -> None:

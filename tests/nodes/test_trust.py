@@ -109,9 +109,8 @@ def trust(
     host_clock: Callable[[], datetime] = lambda: NOW,
 ) -> TrustContext:
     agreed = contract(tee)
-    return node_trust(
-        agreed, agreed.nodes[0], options, incarnation=1, host_clock=host_clock, root=root
-    )
+    options = replace(options, machine_root=root)
+    return node_trust(agreed, agreed.nodes[0], options, incarnation=1, host_clock=host_clock)
 
 
 def test_a_simulated_node_needs_its_partys_key(key_file: Path) -> None:

@@ -91,7 +91,22 @@ def node(
             file_okay=False,
         ),
     ] = None,
+    machine_root: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="Where this machine's dev and sys are, if a container has them elsewhere (real TEEs only).",
+            file_okay=False,
+        ),
+    ] = Path("/"),
     metrics_port: MetricsPort = None,
+    metrics_host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Serve metrics there, in the clear, if the scraper cannot run beside the node.",
+        ),
+    ] = "127.0.0.1",
     compare_alone: Annotated[
         bool,
         typer.Option(
@@ -149,7 +164,9 @@ def node(
                 kds_url=kds_url,
                 td_quote_url=td_quote_url,
                 collateral=collateral,
+                machine_root=machine_root,
                 metrics_port=metrics_port,
+                metrics_host=metrics_host,
             ),
             tell=all_of(*sinks, printed(line_of)),
         )

@@ -10,6 +10,8 @@ from coterie.address import Address
 from coterie.contract import Contract, Node
 from coterie.errors import ContractInvalid
 
+LOOPBACK = "127.0.0.1"
+
 
 @dataclass(frozen=True)
 class NodeOptions:
@@ -39,7 +41,9 @@ class NodeOptions:
             TDX only.
         collateral: Directory of collateral; in contracts for real TEEs only. Beside a
             service's address it keeps what that delivered.
-        metrics_port: Port of Prometheus metrics, on loopback.
+        machine_root: Folder with this machine's ``dev`` and ``sys``, if a container has them elsewhere.
+        metrics_port: Port of Prometheus metrics.
+        metrics_host: Where they are served: loopback, unless a scraper cannot run beside the node.
     """
 
     data: Path | None = None
@@ -59,7 +63,9 @@ class NodeOptions:
     kds_url: str | None = None
     td_quote_url: str | None = None
     collateral: Path | None = None
+    machine_root: Path = Path("/")
     metrics_port: int | None = None
+    metrics_host: str = LOOPBACK
 
 
 def check_addresses(contract: Contract, node: Node, options: NodeOptions) -> None:

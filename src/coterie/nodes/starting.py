@@ -62,7 +62,9 @@ def start_node(
     with ExitStack() as stack:
         observe: CallObserver = ignore_call
         if options.metrics_port is not None:
-            metrics = stack.enter_context(_metrics(node, options.metrics_port))
+            metrics = stack.enter_context(
+                _metrics(node, options.metrics_port, options.metrics_host)
+            )
             observe, tell = metrics.observe, all_of(metrics.on_event, tell)
         on_sigterm(node.name, tell)
         run_node(
@@ -86,12 +88,12 @@ def start_node(
 
 
 @contextmanager
-def _metrics(node: Node, port: int) -> Iterator[NodeMetrics]:
+def _metrics(node: Node, port: int, host: str) -> Iterator[NodeMetrics]:
     from coterie.nodes.prometheus import NodeMetrics
     from coterie.nodes.prometheus_exporter import serving_metrics
 
     metrics = NodeMetrics(node)
-    with serving_metrics(metrics.registry, port):
+    with serving_metrics(metrics.registry, port, host):
         yield metrics
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from coterie.address import Address
 from coterie.attestation.clock import FlooredClock
@@ -36,7 +35,6 @@ def node_trust(
     incarnation: int,
     on_wait: Callable[[str], WaitSink] = lambda _server: untold,
     host_clock: Clock = lambda: datetime.now(UTC),
-    root: Path = Path("/"),
 ) -> TrustContext:
     """Makes a node's trust from its host's settings: TEE, vouchers, collateral, clock.
 
@@ -50,7 +48,6 @@ def node_trust(
         incarnation: Number of this start of the node.
         on_wait: Gives the sink of reports on waiting for a key server, by its name for people.
         host_clock: The host's time, UTC.
-        root: Root of the file tree in which the TEE's devices are.
 
     Raises:
         ContractInvalid: An option that has no meaning under this contract.
@@ -68,7 +65,7 @@ def node_trust(
     )
     _check_voucher_options(contract, node, options)
     check_share_options(contract, node, options)
-    tee = _tee(contract, node, options, root)
+    tee = _tee(contract, node, options)
     keys = None
     if options.key_server is not None:
         from coterie.keys.server.client import KeyServerClient
@@ -101,13 +98,13 @@ def node_trust(
     return replace(trust, keys=keys)
 
 
-def _tee(contract: Contract, node: Node, options: NodeOptions, root: Path) -> Tee:
+def _tee(contract: Contract, node: Node, options: NodeOptions) -> Tee:
     """This machine's TEE of the kind that the contract gives the node."""
     table, kind = contract.table_of(node), contract.kind_of(node)
     return open_tee(
         kind,
         tensorflow=contract.tensorflow is not None,
-        root=root,
+        root=options.machine_root,
         vmpls=table.snp.vmpl if table.snp is not None else (),
         pcrs=table.vtpm.numbers if table.vtpm is not None else (),
         endorsements=endorsements_from_options(kds_url=options.kds_url, folder=options.collateral),

@@ -9,10 +9,27 @@ run start in a state that its nodes refuse anyway is refused here, by name.
   {{- fail (printf "contract.text is not TOML: %s" $contract.Error) -}}
 {{- end -}}
 {{- $trust := $contract.trust | default dict -}}
-{{- if ne $values.tee ($trust.tee | default "none") -}}
-  {{- fail (printf "tee is %s, but the contract's trust.tee is %s: set tee to the contract's (a TDX guest is no place for this chart, see docs/deployment.md)" $values.tee ($trust.tee | default "none")) -}}
+{{- $kinds := list -}}
+{{- $placed := list -}}
+{{- range $contract.nodes -}}
+  {{- $role := get ($trust.roles | default dict) .role | default dict -}}
+  {{- $kind := .tee | default $role.tee | default $trust.tee | default "none" -}}
+  {{- if not (hasKey $values.placements $kind) -}}
+    {{- if or (empty $values.parties) (has .party $values.parties) -}}
+      {{- fail (printf "node %s runs in the TEE %s, and the values say nowhere where that is: give placements.%s" .name $kind $kind) -}}
+    {{- end -}}
+  {{- end -}}
+  {{- $kinds = append $kinds $kind -}}
+  {{- $placed = append $placed (set (deepCopy .) "tee" $kind) -}}
 {{- end -}}
-{{- if or (ne $values.tee "simulated") $trust.demand_signatures -}}
+{{- $real := false -}}
+{{- range $kinds -}}{{- if not (hasPrefix "simulated" .) -}}{{- $real = true -}}{{- end -}}{{- end -}}
+{{- range $kind, $_ := $values.placements -}}
+  {{- if not (has $kind $kinds) -}}
+    {{- fail (printf "placements.%s is for no node: the contract's run in %s" $kind (join ", " (uniq $kinds))) -}}
+  {{- end -}}
+{{- end -}}
+{{- if or $real $trust.demand_signatures -}}
   {{- range $contract.parties -}}
     {{- if not (get $values.contract.signatures .name) -}}
       {{- fail (printf "party %s has not signed: give --set-file contract.signatures.%s=contract.toml.%s.sig" .name .name .name) -}}
@@ -34,19 +51,25 @@ run start in a state that its nodes refuse anyway is refused here, by name.
 {{- end -}}
 {{- $hfl := eq $contract.mode "hfl" -}}
 {{- $nodes := list -}}
-{{- range $contract.nodes -}}
+{{- range $placed -}}
   {{- $dials := $servers -}}
   {{- if eq .role "chief" -}}{{- $dials = concat $servers $workers -}}{{- end -}}
   {{- if eq .role "ps" -}}{{- $dials = ternary list (list (first $servers)) (eq .name (first $servers)) -}}{{- end -}}
   {{- $nodes = append $nodes (dict
-      "name" .name "role" .role "party" .party "dials" $dials
+      "name" .name "role" .role "party" .party "tee" .tee "dials" $dials
       "listens" (or (eq .role "ps") (and (eq .role "worker") (not $hfl)))
       "owns" (eq .role (ternary "worker" "chief" $hfl))
       "here" (or (empty $values.parties) (has .party $values.parties))
-      "sharers" (ternary $parties (list) (and (eq .role "ps") (or (ne $values.tee "simulated") (eq (toString $trust.seal_checkpoints) "true"))))
+      "sharers" (ternary $parties (list) (and (eq .role "ps") (or $real (eq (toString $trust.seal_checkpoints) "true"))))
       "port" (regexFind "[0-9]+$" (.address | default ":7440"))) -}}
 {{- end -}}
-{{- dict "mode" $contract.mode "nodes" $nodes | toJson -}}
+{{- $dcap := false -}}
+{{- $snp := false -}}
+{{- range $kinds -}}
+  {{- if has . (list "sgx" "tdx" "azure-tdx") -}}{{- $dcap = true -}}{{- end -}}
+  {{- if has . (list "snp" "azure-snp") -}}{{- $snp = true -}}{{- end -}}
+{{- end -}}
+{{- dict "mode" $contract.mode "nodes" $nodes "real" $real "dcap" $dcap "snp" $snp | toJson -}}
 {{- end -}}
 
 {{- define "coterie.labels" -}}
@@ -64,12 +87,35 @@ coterie/node: {{ . }}
 {{- end }}
 {{- end -}}
 
+{{- /* JobSet adds two numbers to the name of each Job, and five letters to the pod's. */ -}}
 {{- define "coterie.objectName" -}}
 {{- $name := printf "%s-%s" .root.Release.Name .node -}}
-{{- if gt (len $name) 63 -}}
-  {{- fail (printf "%s is longer than the 63 characters that a Job may have: choose a shorter release name" $name) -}}
+{{- $most := ternary 53 63 .root.Values.jobset.enabled -}}
+{{- if gt (len $name) $most -}}
+  {{- fail (printf "%s is longer than the %d characters that a %s may have: choose a shorter release name" $name $most (ternary "JobSet's Job" "Job" .root.Values.jobset.enabled)) -}}
 {{- end -}}
 {{- $name -}}
+{{- end -}}
+
+{{- /* The pod's own name in the headless Service. Takes dict "root", "node". */ -}}
+{{- define "coterie.hostname" -}}
+{{- if .root.Values.jobset.enabled -}}{{ .root.Release.Name }}-{{ .node }}-0-0{{- else -}}{{ .node }}{{- end -}}
+{{- end -}}
+
+{{- /*
+Labels or annotations that the values add to an object; the chart's own cannot be replaced.
+Takes dict "root", "of" (pods, jobs or services), "what" (labels or annotations).
+*/ -}}
+{{- define "coterie.added" -}}
+{{- $of := .of -}}
+{{- $what := .what -}}
+{{- $added := get (get .root.Values.metadata $of) $what -}}
+{{- range $key, $_ := $added -}}
+  {{- if regexMatch "^(app\\.kubernetes\\.io|coterie|jobset\\.sigs\\.k8s\\.io|batch\\.kubernetes\\.io)/|^kueue\\.x-k8s\\.io/queue-name$" $key -}}
+    {{- fail (printf "metadata.%s.%s may not set %s: the chart or a controller sets it" $of $what $key) -}}
+  {{- end -}}
+{{- end -}}
+{{- with $added -}}{{- toYaml . -}}{{- end -}}
 {{- end -}}
 
 {{- /* The contract never changes under a run: another text has another name. */ -}}
@@ -98,7 +144,7 @@ capabilities:
 {{- range .nodes -}}
   {{- if eq .name $name -}}
     {{- if .here -}}
-      {{- printf "%s.%s.%s.svc.%s:%s" $name $root.Release.Name $root.Release.Namespace $root.Values.network.clusterDomain .port -}}
+      {{- printf "%s.%s.%s.svc.%s:%s" (include "coterie.hostname" (dict "root" $root "node" $name)) $root.Release.Name $root.Release.Namespace $root.Values.network.clusterDomain .port -}}
     {{- else -}}
       {{- required (printf "addresses.%s is empty: this release dials node %s and does not run it" $name $name) $given -}}
     {{- end -}}
@@ -109,11 +155,12 @@ capabilities:
 {{- /* Who vouches for a node: refuses where nobody does. Takes dict "root", "node". */ -}}
 {{- define "coterie.checkVoucher" -}}
 {{- $values := .root.Values -}}
-{{- if and (eq $values.tee "sgx") $values.partyKeys -}}
+{{- $real := not (hasPrefix "simulated" .node.tee) -}}
+{{- if and $real $values.partyKeys -}}
   {{- fail "partyKeys are for simulated contracts only: under a real TEE give keyServers" -}}
 {{- end -}}
 {{- if not (or (get $values.keyServers .node.party) (get $values.partyKeys .node.party)) -}}
-  {{- fail (printf "nobody vouches for node %s: give keyServers.%s%s" .node.name .node.party (ternary "" (printf ", or partyKeys.%s" .node.party) (eq $values.tee "sgx"))) -}}
+  {{- fail (printf "nobody vouches for node %s: give keyServers.%s%s" .node.name .node.party (ternary "" (printf ", or partyKeys.%s" .node.party) $real)) -}}
 {{- end -}}
 {{- range without .node.sharers .node.party -}}
   {{- if not (get $values.keyServers .) -}}
@@ -122,12 +169,12 @@ capabilities:
 {{- end -}}
 {{- end -}}
 
-{{- /* A simulated node's command line, as a YAML list. Takes dict "root", "node", "nodes". */ -}}
+{{- /* The command line of a node outside of SGX, as a YAML list. Takes dict "root", "node", "plan". */ -}}
 {{- define "coterie.arguments" -}}
 {{- $root := .root -}}
 {{- $values := .root.Values -}}
 {{- $node := .node -}}
-{{- $nodes := .nodes -}}
+{{- $nodes := .plan.nodes -}}
 - node
 - /contract/contract.toml
 - {{ $node.name }}
@@ -151,22 +198,49 @@ capabilities:
 {{- range without $node.sharers $node.party }}
 - --key-server={{ . }}={{ (get $values.keyServers .).address }}
 {{- end }}
+{{- if .plan.dcap }}
+- --pccs-url={{ include "coterie.pccs" $root }}
+{{- end }}
+{{- if .plan.snp }}
+- --kds-url={{ include "coterie.kds" $root }}
+{{- end }}
+{{- if eq $node.tee "azure-tdx" }}
+- --td-quote-url={{ required "tdQuotes.url is empty: azure-tdx nodes get their quotes from the platform's service" $values.tdQuotes.url }}
+{{- end }}
+{{- if has $node.tee (list "tdx" "snp") }}
+- --machine-root=/machine
+{{- end }}
+{{- with include "coterie.metricsPort" (dict "root" $root "node" $node) }}
+- --metrics-host=0.0.0.0
+- --metrics-port={{ . }}
+{{- end }}
+{{- end -}}
+
+{{- define "coterie.pccs" -}}
+{{- required "pccs.url is empty: every node judges quotes by collateral from a PCCS" .Values.pccs.url -}}
+{{- end -}}
+
+{{- define "coterie.kds" -}}
+{{- required "kds.url is empty: every node judges SNP reports by what AMD's key distribution service has" .Values.kds.url -}}
 {{- end -}}
 
 {{- /*
 What an enclave is told, node.toml: its arguments are measured, so there are none to give here.
-Takes dict "root", "node", "nodes".
+Takes dict "root", "node", "plan".
 */ -}}
 {{- define "coterie.inputs" -}}
 {{- $root := .root -}}
 {{- $values := .root.Values -}}
 {{- $node := .node -}}
-{{- $nodes := .nodes -}}
+{{- $nodes := .plan.nodes -}}
 name = {{ $node.name | quote }}
 {{- if $node.listens }}
 listen = "0.0.0.0:{{ $node.port }}"
 {{- end }}
-pccs_url = {{ required "pccs.url is empty: under sgx every node judges by collateral from a PCCS" $values.pccs.url | quote }}
+pccs_url = {{ include "coterie.pccs" $root | quote }}
+{{- if .plan.snp }}
+kds_url = {{ include "coterie.kds" $root | quote }}
+{{- end }}
 {{- if $node.dials }}
 
 [addresses]

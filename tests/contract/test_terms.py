@@ -83,6 +83,7 @@ CASES = [
     (("minimum = 100", "minimum = 1"), "limits.evaluation_minimum", "release", "looser", "100 -> 1"),
     (("evaluation_minimum = 100", "quorum = 2\ngrace_seconds = 5"), "limits.quorum", "release", "looser", "not set -> 2"),
     (("[results]", "[results]\noptimizer_state = true"), "results.optimizer_state", "release", "looser", "no -> yes"),
+    (("[results]", "[results]\ntraces = true"), "results.traces", "release", "looser", "no -> yes"),
     (("batch = 128", "epochs = 2"), "training.epochs", "training", "other", "1 -> 2"),
     (("[results]", "[data]\nrows = 9\n[results]"), "data.rows", "data", "other", "10000 -> 9"),
     (("evaluation_minimum = 100", "join_seconds = 5"), "limits.join_seconds", "limits", "other", "300.0 -> 5.0"),

@@ -9,6 +9,7 @@ import pytest
 
 from tests.deploy.charting import node_container, of_kind, pods, policy
 from tests.deploy.rendering import Mode, Object, TeeName, cloud_values, paper_values, render
+from tests.deploy.telling import parse
 
 pytestmark = pytest.mark.long
 
@@ -145,6 +146,64 @@ def test_enclaves_serve_none_beside_nodes_that_do() -> None:
     }
     assert served == {"acme-worker", "bolt-worker", "corn-worker", "dune-worker"}
     assert len(policy(objects, "ps0")["ingress"]) == 1
+
+
+# Traces
+
+
+def with_traces(values: Object) -> Object:
+    text = values["contract"]["text"]
+    values["contract"]["text"] = f"{text}\n[results]\ntraces = true\n"
+    url = "https://collector.example:4318"
+    return values | {"traces": {"url": url, "cidr": "203.0.113.7/32"}}
+
+
+def test_traces_go_to_the_collector_and_nowhere_else() -> None:
+    objects = render(with_traces(paper_values("hfl", "simulated")))
+    for name, pod in pods(objects).items():
+        _, options = parse(node_container(pod)["args"])
+        assert options["traces_to"] == "https://collector.example:4318"
+        assert {
+            "to": [{"ipBlock": {"cidr": "203.0.113.7/32"}}],
+            "ports": [{"protocol": "TCP", "port": 4318}],
+        } in policy(objects, name)["egress"]
+
+
+def test_enclaves_send_none_beside_nodes_that_do() -> None:
+    from tests.deploy.test_chart_kinds import mixed_values
+
+    objects = render(with_traces(mixed_values()))
+    reached = {
+        name for name in pods(objects) if "203.0.113.7/32" in str(policy(objects, name)["egress"])
+    }
+    assert reached == {"acme-worker", "bolt-worker", "corn-worker", "dune-worker"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "tee", "traces", "said"),
+    [
+        ("hfl", "sgx", {}, "traces.url has no meaning here: enclaves send no traces"),
+        ("hfl", "simulated", {"cidr": ""}, "traces.cidr is empty"),
+        ("hfl", "simulated", {"url": "http://collector.example:4318"}, "traces/url"),
+        ("hfl", "simulated", {"port": 0}, "traces/port"),
+    ],
+)
+def test_traces_that_cannot_be_sent_are_refused(
+    mode: Mode, tee: TeeName, traces: Object, said: str
+) -> None:
+    values = with_traces(paper_values(mode, tee))
+    values["traces"] |= traces
+    with pytest.raises(helm_python.HelmError) as refused:
+        render(values)
+    assert said in str(refused.value)
+
+
+def test_traces_that_the_contract_does_not_allow_are_refused() -> None:
+    values = paper_values("hfl", "simulated") | {
+        "traces": {"url": "https://collector.example:4318", "cidr": "203.0.113.7/32"}
+    }
+    with pytest.raises(helm_python.HelmError, match=r"does not say results\.traces = true"):
+        render(values)
 
 
 # What is refused

@@ -11,6 +11,7 @@ from coterie.errors import MessageRefused
 from coterie.ps.times import ServerClock, times_from_wire, times_to_wire
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.runs.events import ServerTimes, WorkerTimes
+from coterie.spans import Span
 
 TIMES = WorkerTimes("w0", 10, prepare=0.1, compute=2.0, transport=0.5, server=1.5, wait=0.25)
 KINDS = ("prepare", "compute", "transport", "server", "wait")
@@ -45,6 +46,20 @@ def test_work_that_fails_counts_and_is_no_step() -> None:
         now.now += 4
         raise ZeroDivisionError
     assert clock.event("ps0") == ServerTimes("ps0", 0, decode=0.0, apply=4.0, read=0.0, wait=0.0)
+
+
+def test_every_piece_of_work_is_a_span_also_if_it_fails() -> None:
+    now, spans = Clock(), list[Span]()
+    clock = ServerClock(now, spans.append)
+    with clock.decoding():
+        now.now += 1
+    with clock.reading():
+        now.now += 2
+    with suppress(ZeroDivisionError), clock.applying():
+        now.now += 4
+        raise ZeroDivisionError
+    clock.waited(0.5)
+    assert spans == [Span("decode", 1), Span("read", 2), Span("apply", 4), Span("wait", 0.5)]
 
 
 def test_a_workers_times_come_back_from_the_wire() -> None:

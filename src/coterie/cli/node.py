@@ -107,6 +107,13 @@ def node(
             help="Serve metrics there, in the clear, if the scraper cannot run beside the node.",
         ),
     ] = "127.0.0.1",
+    traces_to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Send traces of steps and handshakes to this OpenTelemetry collector, if the contract allows it (OTLP over https).",
+        ),
+    ] = None,
     compare_alone: Annotated[
         bool,
         typer.Option(
@@ -167,6 +174,7 @@ def node(
                 machine_root=machine_root,
                 metrics_port=metrics_port,
                 metrics_host=metrics_host,
+                traces_to=traces_to,
             ),
             tell=all_of(*sinks, printed(line_of)),
         )

@@ -131,14 +131,17 @@ class ResultsSection(Section):
         model_parties: Parties that get the trained model; absent: the parties that own data.
         optimizer_state: Whether they get the optimizers' state too: a later run needs it to
             continue as if none had ended.
+        traces: Whether hosts may have their nodes send traces to an OpenTelemetry collector: what
+            each step and handshake was and how long it took, never data or losses.
     """
 
-    LATER = frozenset({"optimizer_state"})
+    LATER = frozenset({"optimizer_state", "traces"})
 
     model_parties: (
         Annotated[tuple[Name, ...], Field(strict=False, min_length=1, max_length=1024)] | None
     ) = None
     optimizer_state: bool = False
+    traces: bool = False
 
 
 class Contract(Section):

@@ -337,5 +337,6 @@ _RULES: dict[str, _Rule] = {
     # Without a quorum, every step waits for all workers.
     "limits.quorum": _more_is("tighter", unset="tighter"),
     "results.optimizer_state": _more_is("looser", unset="tighter"),
+    "results.traces": _more_is("looser", unset="tighter"),
     RECIPIENTS: _ACCEPTS,
 }

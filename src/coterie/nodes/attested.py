@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from coterie.ratls.listener import ListenerLimits
 from coterie.ratls.peer import Peer
 from coterie.ratls.trust import TrustContext
 from coterie.runs.events import Attested, EventSink, Listening, Refused
+from coterie.spans import Tracer, untraced
 
 if TYPE_CHECKING:  # imported only by nodes that dial, serve, or keep a receipt
     from coterie.contract.signatures import ContractSignature
@@ -53,6 +55,7 @@ def attested_fabric(
     incarnation: int,
     signatures: tuple[ContractSignature, ...] = (),
     observe: CallObserver = ignore_call,
+    tracer: Tracer = untraced,
 ) -> AttestedFabric:
     """Makes a node's trust and its fabric.
 
@@ -64,6 +67,7 @@ def attested_fabric(
         incarnation: Number of this start of the node.
         signatures: The parties' signatures beside the contract, for the receipt.
         observe: Called for every call.
+        tracer: Takes the spans of handshakes.
 
     Raises:
         CoterieError: As ``node_trust``.
@@ -75,6 +79,7 @@ def attested_fabric(
         incarnation=incarnation,
         on_wait=lambda server: waiting_for(node.name, server, on_event),
     )
+    trust = replace(trust, tracer=tracer)
     return AttestedFabric(
         contract, node, options, trust, on_event=on_event, signatures=signatures, observe=observe
     )

@@ -14,6 +14,7 @@ from coterie.contract import Contract, Node
 from coterie.errors import CoterieError, KeyRefused
 from coterie.ps.wire.checkpoint_messages import KeptReceipt, NoReceiptKept
 from coterie.runs.events import Event, EventSink
+from coterie.spans import Tracer, untraced
 
 if TYPE_CHECKING:  # for types only: every node imports this module, but only its own role's code
     from coterie.contract.rollback import RollbackConsent
@@ -193,6 +194,7 @@ class NodeContext:
         discloses_everything: For runs in one process: shard 0 reports every step, and data owners
             count every score by itself.
         make_step: Makes a worker's step in place of that of the contract's model: for benchmarks.
+        tracer: Takes the spans of the node's work.
     """
 
     contract: Contract
@@ -213,6 +215,7 @@ class NodeContext:
     on_scores: ScoreSink | None = None
     discloses_everything: bool = False
     make_step: StepMaker | None = None
+    tracer: Tracer = untraced
 
 
 def nothing_sealed(node: str) -> KeyRefused:

@@ -44,6 +44,7 @@ class NodeOptions:
         machine_root: Folder with this machine's ``dev`` and ``sys``, if a container has them elsewhere.
         metrics_port: Port of Prometheus metrics.
         metrics_host: Where they are served: loopback, unless a scraper cannot run beside the node.
+        traces_to: Address of the OpenTelemetry collector that gets the node's traces.
     """
 
     data: Path | None = None
@@ -66,6 +67,7 @@ class NodeOptions:
     machine_root: Path = Path("/")
     metrics_port: int | None = None
     metrics_host: str = LOOPBACK
+    traces_to: str | None = None
 
 
 def check_addresses(contract: Contract, node: Node, options: NodeOptions) -> None:

@@ -18,6 +18,7 @@ from coterie.nodes.options import NodeOptions, check_comparable, check_start_giv
 from coterie.running_time import RunningTime
 from coterie.runs.events import Event, EventSink, Failed, Finished, Started, StoodStill
 from coterie.runs.run_files import keep_contract
+from coterie.spans import Tracer, untraced
 
 if TYPE_CHECKING:  # modules for one role only are imported there
     from coterie.contract.rollback import RollbackConsent
@@ -55,6 +56,7 @@ def run_node(
     on_event: EventSink,
     consent: RollbackConsent | None = None,
     make_step: StepMaker | None = None,
+    tracer: Tracer = untraced,
 ) -> None:
     """Runs one node until it is done.
 
@@ -67,6 +69,7 @@ def run_node(
         on_event: Receives all events; the last is ``Finished`` (shard 0) or ``Failed``.
         consent: All parties' consent to continue from an older checkpoint; parameter servers only.
         make_step: As in ``NodeContext``.
+        tracer: As in ``NodeContext``.
 
     Raises:
         OutputInUse: Another process uses ``out`` or ``memory``; raised before any event.
@@ -105,6 +108,7 @@ def run_node(
                     consent=consent,
                     receipt=receipt,
                     make_step=make_step,
+                    tracer=tracer,
                 )
                 result = _run_role(context, options, transport, receipt)
                 if result is not None:

@@ -56,6 +56,7 @@ def run_parameter_server(context: NodeContext) -> RunOutcome | None:
         disclosure=EVERYTHING if context.discloses_everything else None,
         receipt=context.receipt,
         connect=lambda: context.fabric.parameter_server(0),
+        tracer=context.tracer,
     )
     service = ParameterService(driver)
     with context.fabric.serve_parameter_server(service):

@@ -19,6 +19,7 @@ from coterie.nodes.stopping import end_on_sigterm
 from coterie.ps.call_metrics import CallObserver, ignore_call
 from coterie.runs.event_log import all_of
 from coterie.runs.events import EventSink
+from coterie.spans import Tracer, untraced
 
 if TYPE_CHECKING:  # imported only for metrics, and by workers
     from coterie.nodes.prometheus import NodeMetrics
@@ -66,6 +67,12 @@ def start_node(
                 _metrics(node, options.metrics_port, options.metrics_host)
             )
             observe, tell = metrics.observe, all_of(metrics.on_event, tell)
+        tracer: Tracer = untraced
+        if options.traces_to is not None:
+            from coterie.nodes.traces import sending_traces
+
+            traces = stack.enter_context(sending_traces(contract, node, options.traces_to))
+            tracer, tell = traces, all_of(traces.on_event, tell)
         on_sigterm(node.name, tell)
         run_node(
             contract,
@@ -79,11 +86,13 @@ def start_node(
                 on_event=on_event,
                 incarnation=incarnation,
                 observe=observe,
+                tracer=tracer,
             ),
             "ra-tls",
             on_event=tell,
             consent=consent,
             make_step=make_step,
+            tracer=tracer,
         )
 
 

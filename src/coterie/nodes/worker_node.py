@@ -152,6 +152,7 @@ def _train(
         validate=validates,
         on_step=on_step,
         monotonic=context.monotonic,
+        tracer=context.tracer,
     )
     trainer.train()
     times = trainer.times(context.node.name)

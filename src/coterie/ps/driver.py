@@ -57,6 +57,7 @@ from coterie.ps.wire.bounds import MessageBounds
 from coterie.ps.wire.checkpoint_messages import KeptReceipt, NoReceiptKept
 from coterie.runs import events
 from coterie.runs.outcome import RunOutcome
+from coterie.spans import Span, Tracer, untraced
 
 T = TypeVar("T")
 
@@ -80,6 +81,7 @@ class Driver:
         receipt: The run's receipt, on shard 0.
         disclosure: Rule of what may be disclosed; by default the contract's.
         connect: Connects to shard 0; only on other shards.
+        tracer: Takes the spans of calls and checkpoints.
 
     Attributes:
         core: The shard's state, which changes only under the lock.
@@ -102,12 +104,15 @@ class Driver:
         receipt: KeptReceipt | None = None,
         disclosure: Disclosure | None = None,
         connect: Callable[[], ParameterServerPort] | None = None,
+        tracer: Tracer = untraced,
     ) -> None:
         # Reentrant, because effects are carried out under it and may call the driver.
         self._lock = threading.RLock()
         self.changed = threading.Condition(self._lock)
         self.monotonic = monotonic
         self.on_event = on_event
+        self._tracer = tracer
+        self._saving = (0, 0.0)  # step of the newest checkpoint that was begun, and when
         self._on_outcome: Callable[[RunOutcome], None] = lambda _: None
         self.poll_seconds = poll_seconds
         self.receipt = receipt or NoReceiptKept()
@@ -124,7 +129,7 @@ class Driver:
             notes=self.checkpoints.notes(),
             outside=Surroundings(
                 new_state=lambda: ModelState(contract, *place),
-                new_stopwatch=lambda: ServerClock(monotonic),
+                new_stopwatch=lambda: ServerClock(monotonic, tracer),
                 new_run_id=lambda: secrets.token_hex(32),
                 receipt=self.receipt,
             ),
@@ -240,6 +245,7 @@ class Driver:
                     case Tell(told):
                         self.on_event(told)
                     case Save(snapshot, record):
+                        self._saving = (snapshot.step, self.monotonic())
                         self.checkpoints.save(snapshot, record)
                     case Retire(step):
                         self.checkpoints.retire(step)
@@ -279,6 +285,9 @@ class Driver:
     def _durable(self, checkpoint: DurableCheckpoint) -> None:
         """Called by the checkpoint writer's thread."""
         with self.changed:
+            step, began = self._saving
+            if step == checkpoint.step:
+                self._tracer(Span("checkpoint", self.monotonic() - began, step=step))
             self._execute(Durable(checkpoint, self._disk()))
             self.changed.notify_all()
 

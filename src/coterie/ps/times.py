@@ -6,10 +6,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import isfinite
+from typing import Literal
 
 from coterie.errors import MessageRefused
 from coterie.ps.wire import ps_pb2 as pb
 from coterie.runs.events import ServerTimes, WorkerTimes
+from coterie.spans import Span, Tracer, untraced
+
+_Kind = Literal["decode", "apply", "read", "wait"]
 
 
 def times_to_wire(times: WorkerTimes) -> pb.WorkerTimes:
@@ -52,13 +56,15 @@ class ServerClock:
 
     Args:
         monotonic: Seconds of a clock that only goes forward.
+        tracer: Takes a span of each piece of work.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], tracer: Tracer = untraced) -> None:
         self._monotonic = monotonic
+        self._tracer = tracer
         self._lock = threading.Lock()  # guards the sums: calls add to them from several threads
         self._steps = 0
-        self._sums = {"decode": 0.0, "apply": 0.0, "read": 0.0, "wait": 0.0}
+        self._sums: dict[_Kind, float] = {"decode": 0.0, "apply": 0.0, "read": 0.0, "wait": 0.0}
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
@@ -90,13 +96,14 @@ class ServerClock:
             return ServerTimes(node=node, steps=self._steps, **self._sums)
 
     @contextmanager
-    def _adding(self, kind: str) -> Iterator[None]:
+    def _adding(self, kind: _Kind) -> Iterator[None]:
         began = self._monotonic()
         try:
             yield
         finally:
             self._add(kind, self._monotonic() - began)
 
-    def _add(self, kind: str, seconds: float) -> None:
+    def _add(self, kind: _Kind, seconds: float) -> None:
         with self._lock:
             self._sums[kind] += seconds
+        self._tracer(Span(kind, seconds))

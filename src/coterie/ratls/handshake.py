@@ -20,6 +20,7 @@ from coterie.ratls.connect import Destination
 from coterie.ratls.credentials import Credentials
 from coterie.ratls.deadline import Deadline
 from coterie.ratls.guests import OtherProtocol
+from coterie.ratls.handshake_spans import handshake_span
 from coterie.ratls.peer import Peer, Proof
 from coterie.ratls.request import (
     HANDSHAKE_SECONDS,
@@ -68,10 +69,12 @@ def dial(
         HandshakeFailed: TLS failed, or the peer refused this node and says why.
         MessageRefused: The peer broke the exchange's rules.
     """
-    deadline = Deadline.after(seconds)
-    sock = Destination(address, expected_node).connect(seconds)
-    attested = _handshake(sock, trust, "dialler", expected_node, deadline=deadline, admit=admit)
-    assert attested is not None  # only listeners speak other protocols
+    with handshake_span(trust.tracer, expected_node) as proved:
+        deadline = Deadline.after(seconds)
+        sock = Destination(address, expected_node).connect(seconds)
+        attested = _handshake(sock, trust, "dialler", expected_node, deadline=deadline, admit=admit)
+        assert attested is not None  # only listeners speak other protocols
+        proved(attested.peer)
     return attested
 
 
@@ -99,8 +102,14 @@ def accept(
     Raises:
         CoterieError: As for `dial`; also the errors of ``admit`` and of the other protocols.
     """
-    deadline = Deadline.after(seconds)
-    return _handshake(sock, trust, "listener", None, deadline=deadline, admit=admit, others=others)
+    with handshake_span(trust.tracer) as proved:
+        deadline = Deadline.after(seconds)
+        attested = _handshake(
+            sock, trust, "listener", None, deadline=deadline, admit=admit, others=others
+        )
+        if attested is not None:
+            proved(attested.peer)
+    return attested
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from coterie.kinds import SIMULATED
 from coterie.ratls.credentials import Clock, CredentialKeeper
 from coterie.ratls.identity import NodeIdentity
 from coterie.ratls.voucher import VoucherSource
+from coterie.spans import Tracer, untraced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +81,14 @@ class TrustContext(RelyingParty):
         tee: Makes its quotes.
         credentials: This node's own keys, certificates and vouchers.
         keys: The party's key server, if there is one.
+        tracer: Takes the spans of its handshakes.
     """
 
     node: Node
     tee: Tee
     credentials: CredentialKeeper
     keys: KeySource | None = None
+    tracer: Tracer = untraced
 
     @override
     def is_own_key(self, spki_sha256: bytes) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -17,11 +18,14 @@ from coterie.ps.core.divergence import check_converging
 from coterie.ps.core.schedule import Lane
 from coterie.ps.core.validations import ValidationPlan
 from coterie.runs.events import WorkerTimes
+from coterie.spans import Span, Tracer, untraced
 from coterie.training.client import Position, ServerClient
 from coterie.training.local_steps import local_delta
 from coterie.training.messages import Parameters
 from coterie.training.order import RowOrder
 from coterie.training.step import UniqueRows, WorkerStep, sum_by_row, unique_rows
+
+_Lap = Literal["prepare", "compute", "exchange"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Trainer:
         on_step: Called after each step that this worker took part in, with the number of steps
             done, the number of all steps, and the worker's push.
         monotonic: Monotonic clock, in seconds.
+        tracer: Takes the spans of steps and validations.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Trainer:
         validate: Callable[[int], None] | None = None,
         on_step: Callable[[int, int, Gradients], None] = lambda *_: None,
         monotonic: Callable[[], float] = time.monotonic,
+        tracer: Tracer = untraced,
     ) -> None:
         self._on_step = on_step
         self._session = session
@@ -77,8 +83,10 @@ class Trainer:
         self._contract = contract
         self._validate = validate
         self._monotonic = monotonic
+        self._tracer = tracer
         self._steps = 0
-        self._prepare_seconds = self._compute_seconds = 0.0
+        self._seconds: dict[_Lap, float] = {"prepare": 0.0, "compute": 0.0, "exchange": 0.0}
+        self._laps: list[tuple[_Lap, float]] = []  # of the present step
 
     def train(self) -> None:
         """Trains until the run's last step; joins again whenever the server restarts.
@@ -94,8 +102,8 @@ class Trainer:
         return WorkerTimes(
             node=node,
             steps=self._steps,
-            prepare=self._prepare_seconds,
-            compute=self._compute_seconds,
+            prepare=self._seconds["prepare"],
+            compute=self._seconds["compute"],
             transport=exchanges.transport,
             server=exchanges.server,
             wait=exchanges.wait,
@@ -113,12 +121,18 @@ class Trainer:
             )
             parameters = session.pull(current.step, current.unique.ids_u)
             while current.step < lane.steps:
+                self._laps.clear()
                 upcoming = prepare(current.step + 1)
-                gradients = self._compute(current, parameters)
-                following = self._await(upcoming)
+                with self._lap("compute"):
+                    gradients = self._compute(current, parameters)
+                with self._lap("prepare"):
+                    following = upcoming.result()
                 adjacent = following.step == current.step + 1 < lane.steps
                 ids_u = following.unique.ids_u if adjacent else np.zeros(0, np.int32)
-                parameters = session.push(current.step, gradients, ids_u)
+                with self._lap("exchange"):
+                    parameters = session.push(current.step, gradients, ids_u)
+                seconds = sum(seconds for _, seconds in self._laps)
+                self._tracer(Span("step", seconds, current.step + 1, parts=tuple(self._laps)))
                 self._on_step(current.step + 1, lane.steps, gradients)
                 self._validate_until(lane, following.step, after=current.step)
                 # The steps in between are other workers', or no step is left.
@@ -132,16 +146,14 @@ class Trainer:
         if self._validate is not None:
             plan = ValidationPlan.of(self._contract, lane.steps_per_epoch)
             for due in plan.between(after, step):
+                began = self._monotonic()
                 self._validate(due)
+                self._tracer(Span("validation", self._monotonic() - began, due))
 
     def _compute(self, prepared: Prepared, parameters: Parameters) -> Gradients:
-        began = self._monotonic()
-        try:
-            gradients = self._gradients(prepared, parameters)
-            check_converging(prepared.step, gradients)
-            return gradients
-        finally:
-            self._compute_seconds += self._monotonic() - began
+        gradients = self._gradients(prepared, parameters)
+        check_converging(prepared.step, gradients)
+        return gradients
 
     def _gradients(self, prepared: Prepared, parameters: Parameters) -> Gradients:
         if self._contract.training.local_training is None:
@@ -150,11 +162,16 @@ class Trainer:
             self._worker_step, prepared.batch, prepared.unique, parameters, self._contract
         )
 
-    def _await(self, upcoming: Future[Prepared]) -> Prepared:
+    @contextmanager
+    def _lap(self, work: _Lap) -> Iterator[None]:
+        """Measures a part of a step."""
         began = self._monotonic()
-        prepared = upcoming.result()
-        self._prepare_seconds += self._monotonic() - began
-        return prepared
+        try:
+            yield
+        finally:
+            seconds = self._monotonic() - began
+            self._laps.append((work, seconds))
+            self._seconds[work] += seconds
 
 
 def gradients_of(worker_step: WorkerStep, prepared: Prepared, parameters: Parameters) -> Gradients:

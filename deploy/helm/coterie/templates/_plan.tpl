@@ -69,7 +69,17 @@ run start in a state that its nodes refuse anyway is refused here, by name.
   {{- if has . (list "sgx" "tdx" "azure-tdx") -}}{{- $dcap = true -}}{{- end -}}
   {{- if has . (list "snp" "azure-snp") -}}{{- $snp = true -}}{{- end -}}
 {{- end -}}
-{{- dict "mode" $contract.mode "nodes" $nodes "real" $real "dcap" $dcap "snp" $snp | toJson -}}
+{{- $traced := false -}}
+{{- if $values.traces.url -}}
+  {{- if ne (toString ($contract.results | default dict).traces) "true" -}}
+    {{- fail "traces.url has no meaning: the contract does not say results.traces = true" -}}
+  {{- end -}}
+  {{- range $nodes -}}{{- if and .here (ne .tee "sgx") -}}{{- $traced = true -}}{{- end -}}{{- end -}}
+  {{- if not $traced -}}
+    {{- fail "traces.url has no meaning here: enclaves send no traces" -}}
+  {{- end -}}
+{{- end -}}
+{{- dict "mode" $contract.mode "nodes" $nodes "traced" $traced "real" $real "dcap" $dcap "snp" $snp | toJson -}}
 {{- end -}}
 
 {{- define "coterie.labels" -}}
@@ -213,6 +223,9 @@ capabilities:
 {{- with include "coterie.metricsPort" (dict "root" $root "node" $node) }}
 - --metrics-host=0.0.0.0
 - --metrics-port={{ . }}
+{{- end }}
+{{- if .plan.traced }}
+- --traces-to={{ $values.traces.url }}
 {{- end }}
 {{- end -}}
 

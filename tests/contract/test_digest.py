@@ -257,6 +257,7 @@ LATER = {
     "validation": ("[training]", "{keep = 'last'}", "{every_steps = 5}"),
     "exchange": ("[training]", '"float32"', '"bfloat16"'),
     "optimizer_state": ("[results]", "false", "true"),
+    "traces": ("[results]", "false", "true"),
 }
 
 

@@ -36,7 +36,7 @@ CLOUDS: dict[Cloud, tuple[str, str]] = {"gke": ("tdx", "snp"), "aks": ("azure-td
 DIGESTS = {"image": "a1" * 32, "psImage": "b2" * 32, "aesm": "c3" * 32, "workerImage": "e5" * 32}
 MRENCLAVE = "d4" * 32
 
-_TDX = "\n".join(
+TDX_VALUES = "\n".join(
     (
         "minimum_tcb_evaluation_number = 17",
         *(
@@ -86,7 +86,7 @@ def cloud_contract_text(cloud: Cloud) -> str:
     vtpm = _VTPM if cloud == "aks" else ""
     text, _ = _with_keys("hfl").split("\n[trust]\n")
     return (
-        f'{text}\n[trust]\ntee = "{worker}"\n\n[trust.roles.ps]\ntee = "{ps}"\n{_TDX}\n{vtpm}'
+        f'{text}\n[trust]\ntee = "{worker}"\n\n[trust.roles.ps]\ntee = "{ps}"\n{TDX_VALUES}\n{vtpm}'
         f"\n[trust.roles.worker]\n{_SNP}{vtpm}"
     )
 

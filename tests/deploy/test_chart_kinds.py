@@ -10,12 +10,14 @@ import yaml
 
 from coterie.attestation.tee.tpm import DEVICE
 from coterie.attestation.tee.tsm import REPORT_FOLDER
+from coterie.contract import parse_contract
 from coterie.kinds import SIMULATED, TeeKind
 from tests.deploy.charting import containers, node_container, of_kind, pods, policy
 from tests.deploy.rendering import (
     CHART,
     CLOUDS,
     DIGESTS,
+    TDX_VALUES,
     Cloud,
     Object,
     cloud_values,
@@ -80,21 +82,28 @@ def test_simulated_kinds_are_placed_like_each_other(kind: TeeKind) -> None:
 # Where a node runs
 
 
+def instance_types(values: Object) -> dict[str, str]:
+    """The kind of machine that each pod asks for on GKE."""
+    label = "cloud.google.com/gke-confidential-nodes-instance-type"
+    return {name: pod["spec"]["nodeSelector"][label] for name, pod in pods(render(values)).items()}
+
+
 def test_every_node_is_placed_by_its_kind() -> None:
-    found = {
-        name: pod["spec"]["nodeSelector"]["cloud.google.com/gke-confidential-nodes-instance-type"]
-        for name, pod in pods(render(cloud_values("gke"))).items()
-    }
-    assert found == {"ps0": "TDX"} | dict.fromkeys(WORKERS, "SEV_SNP")
+    expected = {"ps0": "TDX"} | dict.fromkeys(WORKERS, "SEV_SNP")
+    assert instance_types(cloud_values("gke")) == expected
 
 
-def test_a_node_may_name_its_kind_itself() -> None:
+def test_a_node_may_name_one_of_its_roles_kinds() -> None:
     values = cloud_values("gke")
-    values["contract"]["text"] = values["contract"]["text"].replace(
-        'name = "bolt-worker"', 'name = "bolt-worker"\ntee = "tdx"'
-    )
-    pod = pods(render(values))["bolt-worker"]
-    assert list(pod["spec"]["nodeSelector"].values()) == ["TDX"]
+    text = values["contract"]["text"]
+    for worker in WORKERS:
+        kind = "tdx" if worker == "bolt-worker" else "snp"
+        text = text.replace(f'name = "{worker}"', f'name = "{worker}"\ntee = "{kind}"')
+    text += f'\n[[trust.roles.worker.alternatives]]\ntee = "tdx"\n{TDX_VALUES}\n'
+    assert parse_contract(text.encode(), "several kinds").trust.kinds == {"tdx", "snp"}
+    values["contract"]["text"] = text
+    expected = {"ps0": "TDX"} | dict.fromkeys(WORKERS, "SEV_SNP") | {"bolt-worker": "TDX"}
+    assert instance_types(values) == expected
 
 
 def test_tolerations_and_runtime_go_with_the_kind() -> None:

@@ -282,6 +282,7 @@ def unused_url() -> str:
         return f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
+@pytest.mark.long
 def test_a_collector_that_is_down_is_told_once() -> None:
     url, told, contract = unused_url(), list[str](), agreed()
     with collected(

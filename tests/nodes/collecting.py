@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
@@ -92,8 +94,8 @@ def _attributes(pairs: Iterable[KeyValue]) -> dict[str, str | int]:
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
-    """A collector that listens while the context is open."""
+def collecting(certificate: Path | None = None) -> Iterator[Collector]:
+    """A collector that listens while the context is open; by https if it has key and certificate."""
     collector = Collector()
 
     class Handler(BaseHTTPRequestHandler):
@@ -114,7 +116,12 @@ def collecting() -> Iterator[Collector]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    collector.url = f"http://127.0.0.1:{server.server_port}"
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if certificate is None else "https"
+    collector.url = f"{scheme}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # polls for its end
     thread.start()
     try:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -28,6 +29,7 @@ from coterie.nodes.traces import check_traces, sending_traces
 from coterie.runs.events import StepDone
 from coterie.spans import Span, Work
 from tests.conftest import REPOSITORY
+from tests.loopback_certificate import write_certificate
 from tests.nodes.collecting import Collector, collecting
 
 ALL = Span(
@@ -312,6 +314,21 @@ def test_a_collector_cannot_send_traces_elsewhere(status: int) -> None:
             traces(ALL)
     assert len(collector.paths) == 1
     assert elsewhere.paths == set()
+
+
+def test_a_collector_proves_itself_by_its_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract, told = agreed(), list[str]()
+    whole, alone = write_certificate(tmp_path)
+    with collecting(whole) as collector:
+        with collected(contract, contract.nodes[0], collector.url, lost=told.append) as traces:
+            traces(ALL)
+        assert (len(told), collector.spans) == (1, [])
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(alone))
+        with collected(contract, contract.nodes[0], collector.url, lost=refuse) as traces:
+            traces(ALL)
+        assert len(collector.spans) == 1
 
 
 class Stuck(SpanExporter):

@@ -31,11 +31,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from coterie.address import Address
 from coterie.attestation.appraiser import assess
 from coterie.attestation.collateral import Collateral
-from coterie.attestation.evidence import kind_of
 from coterie.attestation.policy import TcbStatusIn
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.tee.by_kind import root_for
-from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
+from coterie.attestation.tee.simulated.enclave import SimulatedTee
+from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.contract import Contract, parse_contract
 from coterie.contract.signatures import public_key_text
 from coterie.ratls.handshake import accept, dial
@@ -123,7 +123,7 @@ def real_verifications(name: str, valid_at: int, count: int) -> list[float]:
 def verify(quote: bytes, collateral: Collateral, at: datetime) -> None:
     """One verification, from the quote's bytes to the verdict on its status."""
     parsed = parse_quote(quote)
-    kind = kind_of(parsed)
+    kind = parsed.kind
     statuses = TcbStatusIn(("UpToDate", "SWHardeningNeeded", "OutOfDate", "ConfigurationNeeded"))
     assess(parsed, collateral, kind=kind, root=root_for(kind), policies=(statuses,), at=at)
 

@@ -18,10 +18,8 @@ from google.protobuf.message import DecodeError
 
 from coterie.attestation.appraiser import assess
 from coterie.attestation.collateral import Collateral
-from coterie.attestation.evidence import kind_of, read_collateral
-from coterie.attestation.freshness import freshness, newest
+from coterie.attestation.evidence import read_collateral
 from coterie.attestation.pccs import Answer, PccsCollateral
-from coterie.attestation.platforms import platform_of
 from coterie.attestation.quote import Quote, parse_quote
 from coterie.attestation.snp.quote import parse_snp_quote, read_table
 from coterie.attestation.tee.by_kind import root_for
@@ -160,8 +158,8 @@ def quote(data: bytes) -> None:
         assert not data[len(parsed.canonical) :].strip(b"\0")
     assert parse_quote(parsed.canonical) == parsed
     with suppress(EvidenceRefused):
-        platform_of(parsed)
-    kind = kind_of(parsed)
+        parsed.platform()
+    kind = parsed.kind
     verdict = assess(data, COLLATERAL, kind=kind, root=root_for(kind), policies=(), at=AT).verdict
     # The report of an accepted quote is signed, so only the seed's can be.
     assert verdict is None or parsed.canonical[:432] == QUOTE[:432]
@@ -177,8 +175,8 @@ def snp(data: bytes) -> None:
         return
     assert parsed.canonical == data
     with suppress(EvidenceRefused):
-        platform_of(parsed)
-    kind = kind_of(parsed)
+        parsed.platform()
+    kind = parsed.kind
     outcome = assess(data, SNP_COLLATERAL, kind=kind, root=root_for(kind), policies=(), at=AT)
     # Everything in it is signed, or has one encoding.
     assert outcome.verdict is None or data in SNP_QUOTES
@@ -195,8 +193,8 @@ def vtpm(data: bytes) -> None:
         return
     assert parsed.canonical == data
     with suppress(EvidenceRefused):
-        platform_of(parsed)
-    kind = kind_of(parsed)
+        parsed.platform()
+    kind = parsed.kind
     collateral = TDX_COLLATERAL if isinstance(parsed.hardware, Quote) else SNP_COLLATERAL
     outcome = assess(data, collateral, kind=kind, root=root_for(kind), policies=(), at=AT)
     # Everything in it is signed, or has one encoding.
@@ -313,9 +311,9 @@ def collateral(data: bytes) -> None:
     """Collateral in JSON, as a peer staples it: read, dated, joined, judged."""
     try:
         found = read_collateral(data)
-        freshness(found)
-        newest(COLLATERAL, found)
-        newest(found, COLLATERAL)
+        found.freshness()
+        COLLATERAL.renewed_by(found)
+        found.renewed_by(COLLATERAL)
     except EvidenceRefused:
         return
     of_kinds: tuple[tuple[bytes, TeeKind], ...] = (

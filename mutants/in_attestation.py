@@ -15,6 +15,9 @@ _platform = Of(
 _appraiser = Of(
     "attestation/appraiser.py", "attestation/test_policy.py", "attestation/test_simulated.py"
 )
+_contracted = Of(
+    "attestation/dcap_contracted.py", "attestation/test_policy.py", "attestation/test_simulated.py"
+)
 _dcap = Of(
     "attestation/dcap.py", "attestation/test_refused_signatures.py", "attestation/test_policy.py"
 )
@@ -91,19 +94,19 @@ MUTATIONS = (
     ),
     _policy(
         "any-product",
-        "if product != self.isv_prod_id:",
+        "if product != str(self.isv_prod_id):",
         "if product is None:",
         "another product of the signer is accepted",
     ),
     _policy(
         "version-off-by-one",
-        "if svn is None or svn < self.minimum_isv_svn:",
-        "if svn is None or svn <= self.minimum_isv_svn:",
+        "if svn is None or int(svn) < self.minimum_isv_svn:",
+        "if svn is None or int(svn) <= self.minimum_isv_svn:",
         "the very version that is demanded is refused",
     ),
     _policy(
         "any-version",
-        "if svn is None or svn < self.minimum_isv_svn:",
+        "if svn is None or int(svn) < self.minimum_isv_svn:",
         "if svn is None:",
         "a version with known flaws is accepted",
     ),
@@ -150,7 +153,7 @@ MUTATIONS = (
         "the upper half of the report data may be anything",
     ),
     *(
-        _appraiser(
+        _contracted(
             f"{name}-left-out",
             old,
             new,
@@ -195,7 +198,7 @@ MUTATIONS = (
             ("rtmr3", '"rtmr3", "td_attributes"', '"td_attributes"'),
         )
     ),
-    _appraiser(
+    _contracted(
         "own-means-any",
         '        policies.append(MeasurementIn("mrenclave", own))\n',
         '        policies.append(MeasurementIn("mrenclave", own)) if own else None\n',
@@ -300,26 +303,26 @@ MUTATIONS = (
     ),
     _by_kind(
         "intels-root-for-all",
-        "return simulated_root() if kind in SIMULATED else INTEL_ROOT",
-        "return INTEL_ROOT",
+        "return simulated_root() if kind in SIMULATED else _intels_root()",
+        "return _intels_root()",
         "simulated runs do not start",
     ),
     _by_kind(
         "simulated-root-for-all",
-        "return simulated_root() if kind in SIMULATED else INTEL_ROOT",
+        "return simulated_root() if kind in SIMULATED else _intels_root()",
         "return simulated_root()",
         "anybody makes evidence for a contract that demands SGX",
     ),
     _by_kind(
         "simulated-amd-for-all",
-        "return simulated_snp_roots() if kind in SIMULATED else AMD_ROOTS",
+        "return simulated_snp_roots() if kind in SIMULATED else _amds_roots()",
         "return simulated_snp_roots()",
         "anybody makes evidence for a contract that demands SEV-SNP",
     ),
     _by_kind(
         "amds-roots-for-all",
-        "return simulated_snp_roots() if kind in SIMULATED else AMD_ROOTS",
-        "return AMD_ROOTS",
+        "return simulated_snp_roots() if kind in SIMULATED else _amds_roots()",
+        "return _amds_roots()",
         "simulated runs of guests do not start",
     ),
 )

@@ -20,6 +20,7 @@ _evidence = Of(
     "attestation/evidence.py",
     "attestation/test_evidence.py",
     "attestation/test_refused_attributes.py",
+    "attestation/test_recognition.py",
 )
 _dcap = Of(
     "attestation/dcap_evidence.py",
@@ -197,8 +198,8 @@ MUTATIONS = (
     ),
     _evidence(
         "any-kind",
-        "    if seen != kind:\n",
-        "    if not seen:\n",
+        "    if quote.kind != kind:\n",
+        "    if not quote.kind:\n",
         "simulated evidence is accepted under a contract for SGX, as far as the root goes",
     ),
     _dcap(
@@ -314,6 +315,18 @@ MUTATIONS = (
         "return [root_end, pck_end, *(chain_end(chain) for chain in chains.values())]",
         "return [root_end, pck_end]",
         "a verdict outlives the chains",
+    ),
+    _evidence(
+        "other-families-read",
+        "    if claimed is not None and claimed not in families:\n",
+        "    if claimed is None:\n",
+        "a stranger chooses the code that reads what it sends",
+    ),
+    _evidence(
+        "other-vendors-collateral-read",
+        "if not any((kind in OF_SNP) is amds for kind in kinds):",
+        "if not any((kind in OF_SNP) is not None for kind in kinds):",
+        "a peer chooses the code that reads its collateral",
     ),
     _evidence(
         "time-without-zone",

@@ -10,7 +10,7 @@ _quote = Of(
 _pem = Of("attestation/pem.py", "attestation/test_pem.py", "attestation/test_refused_formats.py")
 _reports = Of("attestation/reports.py", "attestation/test_quote.py")
 _attributes = Of("attestation/attributes.py", "attestation/test_refused_attributes.py")
-_collateral = Of("attestation/collateral.py", "attestation/test_collateral.py")
+_collateral = Of("attestation/json_collateral.py", "attestation/test_collateral.py")
 
 MUTATIONS = (
     _quote(

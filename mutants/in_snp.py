@@ -7,6 +7,7 @@ from mutants.mutation import Of
 _TESTS = ("attestation/snp/test_snp_refusals.py", "attestation/snp/test_snp_report.py")
 _report = Of("attestation/snp/report.py", "attestation/snp/test_snp_report.py")
 _quote = Of("attestation/snp/quote.py", "attestation/snp/test_snp_report.py")
+_recognition = Of("attestation/recognition.py", "attestation/test_recognition.py")
 _certificates = Of("attestation/snp/certificates.py", *_TESTS)
 _endorsement = Of("attestation/snp/endorsement.py", "attestation/snp/test_snp_refusals.py")
 _products = Of("attestation/snp/products.py", *_TESTS)
@@ -96,10 +97,10 @@ MUTATIONS = (
         "if len(data) < 0:",
         "a host makes its guest parse any amount",
     ),
-    _quote(
+    _recognition(
         "dcap-is-snp",
-        'return len(data) > _ENTRY.size and data[2:4] == b"\\0\\0"',
-        "return len(data) > _ENTRY.size",
+        'return len(data) > _SNP_LEAST and data[2:4] == b"\\0\\0"',
+        "return len(data) > _SNP_LEAST",
         "a DCAP quote is read as a report",
     ),
     _certificates(

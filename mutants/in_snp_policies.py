@@ -8,6 +8,7 @@ _TESTS = ("attestation/snp/test_snp_refusals.py", "attestation/snp/test_snp_repo
 _platform = Of("attestation/snp/platform.py", "attestation/snp/test_snp_refusals.py")
 _authenticity = Of("attestation/snp/authenticity.py", "attestation/snp/test_snp_refusals.py")
 _policies = Of("attestation/snp/policies.py", *_TESTS)
+_report = Of("attestation/snp/report.py", *_TESTS)
 _contracted = Of("attestation/snp/contracted.py", "attestation/snp/test_snp_contracted.py")
 _collateral = Of("attestation/snp/collateral.py", "attestation/snp/test_kds.py")
 _trust = Of("contract/complete.py", "contract/test_snp_trust.py")
@@ -119,10 +120,10 @@ MUTATIONS = (
         "expiry=certificates.chain_end(quote.chain)",
         "a verdict outlives the revocation list",
     ),
-    _policies(
+    _report(
         "family-is-image",
-        '("family_id", report.family_id.hex())',
-        '("family_id", report.image_id.hex())',
+        '("family_id", self.family_id.hex())',
+        '("family_id", self.image_id.hex())',
         "a guest's family is compared with its image's values",
     ),
     _policies(
@@ -210,8 +211,8 @@ MUTATIONS = (
     ),
     _collateral(
         "older-list",
-        "newer = snp_freshness(candidate).newest > snp_freshness(held).newest",
-        "newer = snp_freshness(candidate).newest != snp_freshness(held).newest",
+        "newer = candidate.freshness().newest > self.freshness().newest",
+        "newer = candidate.freshness().newest != self.freshness().newest",
         "an older list hides a revoked CA",
     ),
     _trust(

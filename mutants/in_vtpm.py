@@ -12,7 +12,7 @@ _runtime = Of("attestation/vtpm/runtime_data.py", _refusals, "attestation/vtpm/t
 _contracted = Of("attestation/vtpm/contracted.py", "attestation/vtpm/test_vtpm_policies.py")
 _paravisor = Of("attestation/paravisor.py", "attestation/test_paravisor.py")
 _attributes = Of("attestation/attributes.py", "attestation/test_refused_attributes.py")
-_fitting = Of("attestation/fitting.py", "attestation/test_fitting.py")
+_collateral = Of("attestation/collateral.py", "attestation/test_fitting.py")
 _tee = Of("attestation/tee/azure.py", "attestation/test_azure_tee.py")
 _service = Of("attestation/tee/td_quotes.py", "attestation/test_azure_tee.py")
 _complete = Of("contract/complete.py", "contract/test_vtpm_trust.py")
@@ -133,7 +133,7 @@ MUTATIONS = (
         "return PARAVISOR_RULES",
         "a trust domain whose host can inject faults is accepted",
     ),
-    _fitting(
+    _collateral(
         "family-alone",
         "return (info.identity.lower(), info.fmspc.hex()) == (platform.tee, platform.fmspc)",
         "return info.fmspc.hex() == platform.fmspc",

@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 
 from coterie.attestation.collateral_source import DirectoryCollateral
 from coterie.attestation.measurement import own_package_measurement
-from coterie.attestation.platforms import platform_of
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
@@ -198,7 +197,7 @@ def test_a_directory_of_collateral(simulated: Path, tmp_path: Path) -> None:
     rest = ("--collateral", folder, "--at", AT.isoformat())
     ran = run(*command, *rest)
     assert (ran.code, ran.value["failed_check"]) == (3, "collateral_missing")
-    platform = platform_of(parse_quote(simulated.read_bytes()))
+    platform = parse_quote(simulated.read_bytes()).platform()
     DirectoryCollateral(folder).store(platform, SimulatedPki().collateral(AT))
     assert run(*command, *rest).code == 0
 

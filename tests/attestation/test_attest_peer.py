@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from coterie.address import Address
 from coterie.attestation.measurement import own_package_measurement
-from coterie.attestation.tee.simulated import SimulatedTee
+from coterie.attestation.tee.simulated.enclave import SimulatedTee
 from coterie.cli.attest import app as attest
 from coterie.contract import Contract, load_contract
 from coterie.contract.signatures import public_key_text

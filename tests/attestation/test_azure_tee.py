@@ -16,7 +16,7 @@ import pytest
 
 from coterie.attestation.appraiser import assess
 from coterie.attestation.collateral_options import td_quotes_from_options
-from coterie.attestation.evidence import kind_of, parse_evidence
+from coterie.attestation.evidence import parse_evidence
 from coterie.attestation.policy import MeasurementIn, ReportDataIs
 from coterie.attestation.quote import MAX_QUOTE_BYTES
 from coterie.attestation.tee.azure import AzureTee
@@ -142,7 +142,7 @@ def test_the_simulation_quotes_the_contracts_pcrs_and_the_packages(tdx: bool) ->
     tee = SimulatedAzureTee(bytes(32), vm=SimulatedVm(tdx=tdx), pcrs=(7,))
     quote = parse_evidence(tee.quote(DATA))
     assert isinstance(quote, VtpmQuote)
-    assert (kind_of(quote), tee.kind) == (kind, kind)
+    assert (quote.kind, tee.kind) == (kind, kind)
     assert dict(quote.pcrs)[7] == bytes(32)
     assert [number for number, _ in quote.pcrs] == [7, 11]
     assert tee.describe().measurement == "00" * 32

@@ -18,21 +18,20 @@ from hypothesis import strategies as st
 from coterie.attestation.appraiser import assess
 from coterie.attestation.authentic import AnyQuote, Vetted
 from coterie.attestation.clock import FlooredClock
-from coterie.attestation.collateral import (
-    MAX_COLLATERAL_BYTES,
-    MAX_CRL_BYTES,
-    MAX_TEXT_CHARS,
-    SIGNATURE_BYTES,
-    Collateral,
-)
+from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import (
     CachedCollateral,
     DirectoryCollateral,
     SimulatedCollateral,
 )
-from coterie.attestation.freshness import freshness, newest
+from coterie.attestation.json_collateral import (
+    MAX_COLLATERAL_BYTES,
+    MAX_CRL_BYTES,
+    MAX_TEXT_CHARS,
+    SIGNATURE_BYTES,
+)
 from coterie.attestation.lookups import LookUps
-from coterie.attestation.platforms import Platform, platform_of
+from coterie.attestation.platforms import Platform
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
@@ -163,7 +162,7 @@ def test_any_bytes_are_refused_in_one_way(data: bytes) -> None:
 
 
 def test_freshness_reads_all_dates() -> None:
-    found = freshness(NEW)
+    found = NEW.freshness()
     assert found.newest == AT - DAY
     assert found.expiry == AT + 29 * DAY
 
@@ -172,19 +171,19 @@ def test_freshness_reads_all_dates() -> None:
 def test_collateral_runs_out_with_its_first_part(part: str) -> None:
     short = replace(PKI, statement_days=5, crl_days=5).issue(AT - DAY)
     mixed = Collateral(**{**vars(NEW), **{k: v for k, v in vars(short).items() if part in k}})
-    assert freshness(mixed).expiry == AT + 4 * DAY
+    assert mixed.freshness().expiry == AT + 4 * DAY
 
 
 @pytest.mark.parametrize("part", ["tcb_info", "qe_identity", "root_ca_crl", "pck_crl"])
 def test_no_honest_clock_is_earlier_than_the_newest_part(part: str) -> None:
     mixed = Collateral(**{**vars(OLD), **{k: v for k, v in vars(NEW).items() if part in k}})
-    assert freshness(OLD).newest == AT - 10 * DAY
-    assert freshness(mixed).newest == AT - DAY
+    assert OLD.freshness().newest == AT - 10 * DAY
+    assert mixed.freshness().newest == AT - DAY
 
 
 def test_nothing_older_replaces_anything() -> None:
-    assert newest(NEW, OLD) == NEW
-    assert newest(OLD, NEW) == NEW
+    assert NEW.renewed_by(OLD) == NEW
+    assert OLD.renewed_by(NEW) == NEW
 
 
 @pytest.mark.parametrize(
@@ -192,15 +191,15 @@ def test_nothing_older_replaces_anything() -> None:
 )
 def test_parts_are_compared_on_their_own(part: str) -> None:
     mixed = Collateral(**{**vars(OLD), **{k: v for k, v in vars(NEW).items() if part in k}})
-    joined = newest(OLD, mixed)
+    joined = OLD.renewed_by(mixed)
     assert joined == mixed
-    assert newest(NEW, mixed) == NEW
+    assert NEW.renewed_by(mixed) == NEW
 
 
 def test_a_lower_evaluation_number_is_older_whatever_its_date() -> None:
     rolled_back = replace(PKI, tcb_info_evaluation=16).issue(AT)
     held = replace(PKI, tcb_info_evaluation=17).issue(AT - DAY)
-    joined = newest(held, rolled_back)
+    joined = held.renewed_by(rolled_back)
     assert isinstance(joined, Collateral)
     assert joined.tcb_info == held.tcb_info
 
@@ -209,10 +208,10 @@ def test_a_lower_evaluation_number_is_older_whatever_its_date() -> None:
 
 
 def test_a_quote_names_its_platform() -> None:
-    assert platform_of(QUOTE) == PLATFORM
+    assert QUOTE.platform() == PLATFORM
     processor = SimulatedPki(pck_ca_name="Coterie Simulated PCK Processor CA")
     quote = sgx_quote(processor, EnclaveFields(mrenclave=bytes(32)))
-    platform = platform_of(parse_quote(quote))
+    platform = parse_quote(quote).platform()
     assert isinstance(platform, Platform)
     assert platform.ca == "processor"
 
@@ -268,7 +267,7 @@ class Queue:
     asked: int = 0
 
     def collateral_for(self, quote: AnyQuote, at: datetime) -> Collateral:
-        assert platform_of(quote) == PLATFORM
+        assert quote.platform() == PLATFORM
         assert at >= AT
         self.asked += 1
         answer = self.answers.pop(0)
@@ -387,7 +386,7 @@ def test_real_collateral_puts_a_floor_under_the_clock() -> None:
         pytest.skip(f"real vectors are not here: {VECTORS}")
     quote = parse_quote((folder / "quote.bin").read_bytes())
     collateral = Collateral.from_json((folder / "collateral.json").read_bytes())
-    issued = freshness(collateral).newest
+    issued = collateral.freshness().newest
     times = [issued - 400 * DAY]
     clock = FlooredClock(times[0], clock=lambda: times[-1])
     cache = CachedCollateral(Queue([]), kinds={"sgx"}, observe=clock.observe)

@@ -12,8 +12,8 @@ from dataclasses import replace
 import pytest
 
 from coterie.attestation import dcap
+from coterie.attestation.authentic import TcbState
 from coterie.attestation.collateral import Collateral
-from coterie.attestation.dcap import TcbState
 from coterie.attestation.paravisor import state_of, verify_paravisor
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.roots import INTEL_ROOT

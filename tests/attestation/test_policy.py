@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-import coterie.attestation
-from coterie.attestation.appraiser import Appraisal, Appraiser, assess, policies_of
+from coterie.attestation.appraiser import Appraisal, Appraiser, assess
 from coterie.attestation.authentic import Vetted
+from coterie.attestation.dcap_contracted import policies_of
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
@@ -229,20 +229,3 @@ def test_the_worst_status_of_platform_and_quoting_enclave_counts() -> None:
     assert outcome.verdict.advisories == ("INTEL-SA-00477", "INTEL-SA-00615")
     assert outcome.verdict.evaluation_number == 17
     assert json.dumps(dict(outcome.verdict.measurements))
-
-
-def test_the_public_surface_is_small_and_sorted() -> None:
-    assert coterie.attestation.__all__ == [
-        "Appraisal",
-        "Appraiser",
-        "CachedCollateral",
-        "Check",
-        "Collateral",
-        "CollateralSource",
-        "DirectoryCollateral",
-        "Quote",
-        "SimulatedCollateral",
-        "Verdict",
-        "parse_quote",
-    ]
-    assert all(hasattr(coterie.attestation, name) for name in coterie.attestation.__all__)

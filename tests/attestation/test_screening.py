@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.attestation.evidence import kind_of, screen
+from coterie.attestation.evidence import screen
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.quote_signatures import CHECKS
 from coterie.attestation.roots import INTEL_ROOT
@@ -38,11 +38,9 @@ def test_real_quotes_of_every_version_hold(name: str) -> None:
     checks = CheckList()
     if vector.error is not None and "No matching TCB level" not in vector.error:
         with pytest.raises(EvidenceRefused, match=r"attributes_debug|td_sept_ve_disable"):
-            screen(vector.quote, kind=kind_of(quote), root=INTEL_ROOT, at=vector.at, checks=checks)
+            screen(vector.quote, kind=quote.kind, root=INTEL_ROOT, at=vector.at, checks=checks)
         return
-    screened = screen(
-        vector.quote, kind=kind_of(quote), root=INTEL_ROOT, at=vector.at, checks=checks
-    )
+    screened = screen(vector.quote, kind=quote.kind, root=INTEL_ROOT, at=vector.at, checks=checks)
     assert screened.quote == quote
     assert [check.name for check in checks.checks][-3:] == list(CHECKS)
 
@@ -50,7 +48,7 @@ def test_real_quotes_of_every_version_hold(name: str) -> None:
 @pytest.mark.parametrize("name", ["sgx_v3_lcp", "tdx_v4_phala", "tdx_v5_google_sample"])
 def test_a_bit_of_a_real_quote_that_is_turned_is_noticed(name: str) -> None:
     vector = read(name)
-    kind = kind_of(parse_quote(vector.quote))
+    kind = parse_quote(vector.quote).kind
     size = len(parse_quote(vector.quote).canonical)
     for at in range(0, size, 97):
         touched = bytearray(vector.quote)

@@ -23,7 +23,8 @@ from coterie.attestation.tee.by_kind import (
     simulated_root,
     simulated_snp_roots,
 )
-from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
+from coterie.attestation.tee.simulated.enclave import SimulatedTee
+from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.contract.trust import RolesTrust, RoleTrust, TrustSection
 from coterie.errors import EnvironmentUnfit, EvidenceRefused
 

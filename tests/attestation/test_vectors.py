@@ -10,16 +10,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from coterie.attestation.appraiser import TDX_REGISTERS, Appraisal, Appraiser, assess
+from coterie.attestation.appraiser import Appraisal, Appraiser, assess
 from coterie.attestation.authentic import Vetted
 from coterie.attestation.collateral import Collateral
-from coterie.attestation.evidence import kind_of
+from coterie.attestation.dcap_contracted import TDX_REGISTERS
 from coterie.attestation.platform_policy import FEATURES, FeatureOff, OutOfDateWithin
 from coterie.attestation.policy import (
     AdvisoriesWithin,
     Policy,
     TcbStatusIn,
-    measurements,
 )
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.roots import INTEL_ROOT
@@ -83,7 +82,7 @@ class Vector:
         return assess(
             self.quote,
             self.collateral,
-            kind=kind_of(parse_quote(self.quote)),
+            kind=parse_quote(self.quote).kind,
             root=INTEL_ROOT,
             policies=policies,
             at=at or self.at,
@@ -261,7 +260,7 @@ def test_a_production_contract_judges_real_evidence(name: str) -> None:
         quote,
         report_data=quote.report_data,
         role="worker",
-        kind=kind_of(quote),
+        kind=quote.kind,
         collateral=collateral,
         at=vector.at,
     )
@@ -271,7 +270,7 @@ def test_a_production_contract_judges_real_evidence(name: str) -> None:
             quote,
             report_data=b"\xff" * 64,
             role="worker",
-            kind=kind_of(quote),
+            kind=quote.kind,
             collateral=collateral,
             at=vector.at,
         )
@@ -318,7 +317,7 @@ def test_time_without_a_zone_is_a_defect() -> None:
 
 
 def _measured(vector: Vector) -> tuple[tuple[str, str], ...]:
-    return measurements(parse_quote(vector.quote).report)
+    return parse_quote(vector.quote).measurements
 
 
 def bits(length: int) -> Iterable[tuple[int, int]]:
@@ -339,7 +338,7 @@ def refused(attempt: Callable[[], Appraisal]) -> bool:
 @pytest.mark.sampled
 def test_every_bit_of_a_quote_counts(name: str, sampled: Sampled) -> None:
     vector = read(name)
-    kind = kind_of(parse_quote(vector.quote))
+    kind = parse_quote(vector.quote).kind
     assert vector.assess().verdict is not None
 
     def with_bit(byte: int, bit: int) -> Appraisal:

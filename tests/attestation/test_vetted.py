@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from coterie.attestation.appraiser import Appraiser
 from coterie.attestation.authentic import Vetted
-from coterie.attestation.collateral import MAX_CRL_BYTES
 from coterie.attestation.collateral_source import CachedCollateral, stapled
+from coterie.attestation.json_collateral import MAX_CRL_BYTES
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
 from coterie.contract.trust import RolesTrust, RoleTrust, TrustSection

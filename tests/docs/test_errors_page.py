@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from coterie.attestation.appraiser import TDX_REGISTERS
+from coterie.attestation.dcap_contracted import TDX_REGISTERS
 from coterie.attestation.evidence import check_names
 from coterie.errors import CoterieError
 from coterie.kinds import TeeKind

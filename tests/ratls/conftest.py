@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from coterie.address import Address
 from coterie.attestation.collateral_source import CollateralSource
-from coterie.attestation.tee.simulated import SimulatedTee
+from coterie.attestation.tee.simulated.enclave import SimulatedTee
 from coterie.contract import Contract, Node, parse_contract
 from coterie.contract.signatures import public_key_text
 from coterie.errors import CoterieError

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from coterie.attestation.tee.simulated import SimulatedTee
+from coterie.attestation.tee.simulated.enclave import SimulatedTee
 from coterie.ratls import cbor
 from coterie.ratls.certificate import read_certificate
 from coterie.ratls.claims import Claims, report_data

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coterie.attestation.tee.base import Tee, TeeDescription
-from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
 from coterie.attestation.tee.simulated.azure import SimulatedAzureTee, SimulatedVm
+from coterie.attestation.tee.simulated.enclave import SimulatedTee
+from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.snp import SimulatedSnpTee
 from coterie.attestation.tee.simulated.snp_vendor import SimulatedAmd
 from coterie.contract import Contract, parse_contract

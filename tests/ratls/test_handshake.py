@@ -16,7 +16,7 @@ from coterie.attestation.authentic import AnyQuote
 from coterie.attestation.clock import FlooredClock
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import StapledOnly
-from coterie.attestation.tee.simulated import SimulatedPki
+from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.errors import (
     ContractMismatch,
     EvidenceRefused,

@@ -12,7 +12,8 @@ import pytest
 
 from coterie.attestation.authentic import AnyCollateral, AnyQuote
 from coterie.attestation.collateral_source import CachedCollateral, SimulatedCollateral, StapledOnly
-from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
+from coterie.attestation.tee.simulated.enclave import SimulatedTee
+from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.errors import (
     CoterieError,
     EnvironmentUnfit,

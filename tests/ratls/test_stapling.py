@@ -13,7 +13,8 @@ from coterie.attestation.authentic import AnyQuote
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import CachedCollateral, SimulatedCollateral, StapledOnly
 from coterie.attestation.quote import parse_quote
-from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
+from coterie.attestation.tee.simulated.enclave import SimulatedTee
+from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.verdict import Verdict
 from coterie.errors import EvidenceRefused, HandshakeFailed
 from coterie.ratls.trust import TrustContext, make_trust

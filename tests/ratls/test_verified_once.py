@@ -26,7 +26,6 @@ from coterie.attestation.collateral_source import (
     StapledOnly,
 )
 from coterie.attestation.evidence import authenticate
-from coterie.attestation.platforms import platform_of
 from coterie.attestation.quote import parse_quote
 from coterie.ratls.trust import TrustContext
 from tests.keys.server.conftest import Owner
@@ -81,7 +80,7 @@ def stored(world: World, folder: Path) -> CachedCollateral:
     directory = DirectoryCollateral(folder)
     quote = parse_quote(world.trust("ps0").tee.quote(bytes(64)))
     at = world.clock()
-    directory.store(platform_of(quote), SimulatedCollateral().collateral_for(quote, at))
+    directory.store(quote.platform(), SimulatedCollateral().collateral_for(quote, at))
     return CachedCollateral(StapledOnly(), kinds={"simulated"}, directory=directory)
 
 

@@ -12,7 +12,8 @@ from coterie.attestation.authentic import AnyQuote
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.collateral_source import CachedCollateral, SimulatedCollateral, StapledOnly
 from coterie.attestation.quote import parse_quote
-from coterie.attestation.tee.simulated import SimulatedPki, SimulatedTee
+from coterie.attestation.tee.simulated.enclave import SimulatedTee
+from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.statements import SimulatedLevel
 from coterie.contract import Contract
 from coterie.errors import EnvironmentUnfit, EvidenceRefused

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from coterie.attestation.collateral_source import DirectoryCollateral
-from coterie.attestation.platforms import platform_of
 from coterie.attestation.quote import parse_quote
-from coterie.attestation.tee.simulated import SimulatedPki
+from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.contract import agreed_digest, canonical_json, contract_digest
 from coterie.contract.signatures import sign_contract
 from coterie.errors import ReceiptRefused
@@ -300,9 +299,7 @@ def test_a_server_without_collateral_needs_a_directory(scene: Scene, tmp_path: P
 
     folder = tmp_path / "collateral"
     quote = own.certificate.evidence.quote
-    DirectoryCollateral(folder).store(
-        platform_of(parse_quote(quote)), SimulatedPki().collateral(now)
-    )
+    DirectoryCollateral(folder).store(parse_quote(quote).platform(), SimulatedPki().collateral(now))
     found = verify_receipt(scene.path, appraiser_of=judge, folder=folder)
     assert [proved.node for proved in found.proved] == ["ps0"]
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from typer.testing import CliRunner, Result
 
 from coterie.attestation.measurement import own_package_measurement
-from coterie.attestation.tee.simulated import SimulatedTee
+from coterie.attestation.tee.simulated.enclave import SimulatedTee
 from coterie.cli.receipt import app as receipt_app
 from coterie.cli.status import status
 from coterie.contract import Contract, Node, canonical_json

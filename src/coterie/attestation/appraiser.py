@@ -10,39 +10,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from coterie.attestation.authentic import AnyCollateral, AnyQuote, AuthenticEvidence, Vetted
-from coterie.attestation.evidence import (
+from coterie.attestation.authentic import (
+    AnyCollateral,
+    AnyQuote,
     AnyRoot,
-    AnyScreened,
-    authenticate,
-    check_names,
-    parse_evidence,
-    screen,
+    AuthenticEvidence,
+    Screened,
+    Vetted,
 )
-from coterie.attestation.platform_policy import FEATURES, FeatureOff, OutOfDateWithin, PlatformIn
-from coterie.attestation.policy import (
-    OF_THE_QUOTE,
-    AdvisoriesWithin,
-    AdvisoriesWithout,
-    InForce,
-    MeasurementIn,
-    MinimumEvaluation,
-    Policy,
-    ProductOf,
-    ReportDataIs,
-    TcbStatusIn,
-    measurements,
-)
-from coterie.attestation.snp.contracted import snp_policies_of
+from coterie.attestation.evidence import authenticate, check_names, parse_evidence, screen
+from coterie.attestation.policy import OF_THE_QUOTE, InForce, Policy, ReportDataIs
+from coterie.attestation.readers import reader_of
+from coterie.attestation.recognition import family_of
 from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.verdict import Check, CheckList, Verdict
-from coterie.attestation.vtpm.contracted import vtpm_policies_of
 from coterie.contract.expiry import moment
-from coterie.contract.trust import RoleTrust, TrustSection
+from coterie.contract.trust import TrustSection
 from coterie.errors import EvidenceRefused
-from coterie.kinds import OF_SNP, OF_VTPM, Role, TeeKind
-
-TDX_REGISTERS = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "td_attributes", "xfam")
+from coterie.kinds import Role, TeeKind
 
 
 @dataclass(frozen=True)
@@ -147,7 +132,7 @@ class Appraiser:
         """
         checks = CheckList()
         policies: tuple[Policy, ...] = ()
-        screened: AnyScreened | None = None
+        screened: Screened | None = None
         try:
             policies = (*self.policies(role, kind), ReportDataIs(report_data))
             screened = screen(data, kind=kind, root=root_for(kind), at=at, checks=checks)
@@ -236,63 +221,7 @@ class Appraiser:
                 seen=kind,
                 remedy="list the kind in what this side demands of the role, or run the node in another",
             )
-        if kind not in OF_VTPM:
-            return _policies_below(table, kind, self._own)
-        # The program is measured by the TPM; what is below is the paravisor.
-        paravisor = table.model_copy(update={"measurement": None})
-        return (
-            *_policies_below(paravisor, kind, None),
-            *vtpm_policies_of(table, self._own),
-        )
-
-
-def _policies_below(
-    table: RoleTrust, kind: TeeKind, own_measurement: bytes | None
-) -> tuple[Policy, ...]:
-    """The policies on the evidence of the hardware."""
-    of_vendor = snp_policies_of if kind in OF_SNP else policies_of
-    return of_vendor(table, own_measurement)
-
-
-def policies_of(table: RoleTrust, own_measurement: bytes | None) -> tuple[Policy, ...]:
-    """Turns the table of a role in SGX or TDX into policies; every value that it lists must hold.
-
-    Args:
-        table: The contract's table.
-        own_measurement: This node's own measurement, for ``measurement = "own"``.
-    """
-    policies: list[Policy] = [
-        TcbStatusIn(table.accepted_tcb_statuses),
-        AdvisoriesWithout(table.refused_advisories)
-        if table.refused_advisories
-        else AdvisoriesWithin(table.accepted_advisories),
-    ]
-    if table.out_of_date_grace_days is not None:
-        policies.append(OutOfDateWithin(table.out_of_date_grace_days))
-    policies += [FeatureOff(name) for name in FEATURES if getattr(table, f"refuse_{name}")]
-    if table.minimum_tcb_evaluation_number is not None:
-        policies.append(MinimumEvaluation(table.minimum_tcb_evaluation_number))
-    if table.measurement == "own":
-        own = () if own_measurement is None else (own_measurement.hex(),)
-        policies.append(MeasurementIn("mrenclave", own))
-    if table.mrenclave:
-        policies.append(MeasurementIn("mrenclave", table.mrenclave))
-    if (
-        table.mrsigner is not None
-        and table.isv_prod_id is not None
-        and table.minimum_isv_svn is not None
-    ):
-        policies.append(MeasurementIn("mrsigner", (table.mrsigner,)))
-        policies.append(ProductOf(table.isv_prod_id, table.minimum_isv_svn))
-    for register in TDX_REGISTERS:
-        accepted: tuple[str, ...] = getattr(table, register)
-        if accepted:
-            policies.append(MeasurementIn(register, accepted))
-    if table.fmspc:
-        policies.append(PlatformIn("fmspc", table.fmspc))
-    if table.ppid:
-        policies.append(PlatformIn("ppid", table.ppid))
-    return tuple(policies)
+        return reader_of(family_of(kind)).policies(table, kind, self._own)
 
 
 def assess(
@@ -319,7 +248,7 @@ def assess(
     checks = CheckList() if evidence is None else CheckList(evidence.checks)
     try:
         if evidence is None:
-            parsed = parse_evidence(quote) if isinstance(quote, bytes) else quote
+            parsed = parse_evidence(quote, (kind,)) if isinstance(quote, bytes) else quote
             evidence = authenticate(parsed, collateral, kind=kind, root=root, at=at, checks=checks)
         assert evidence.kind == kind
         for policy in policies:
@@ -332,7 +261,7 @@ def assess(
         tee=kind,
         tcb_status=evidence.tcb.status,
         advisories=evidence.tcb.advisories,
-        measurements=measurements(evidence.quote.report),
+        measurements=evidence.quote.measurements,
         fmspc=evidence.platform.family,
         ppid=evidence.platform.identifier,
         evaluation_number=evidence.evaluation_number,

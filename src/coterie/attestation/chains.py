@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from coterie.attestation.names import attribute, common_name
 from coterie.attestation.pem import PemMalformed, parse_chain
 from coterie.attestation.roots import TrustRoot
 from coterie.attestation.verdict import CheckList, collateral_refused
@@ -157,7 +158,7 @@ def _verify_role(
     is_ca: bool,
 ) -> None:
     common = common_name(certificate.subject)
-    organization = _attribute(certificate.subject, NameOID.ORGANIZATION_NAME)
+    organization = attribute(certificate.subject, NameOID.ORGANIZATION_NAME)
     if common not in names or organization != root.names.organization:
         raise _wrong_role(
             rule, f"{' or '.join(names)}, {root.names.organization}", f"{common}, {organization}"
@@ -203,16 +204,6 @@ def _signature_holds(certificate: x509.Certificate, issuer: x509.Certificate) ->
     except UNREADABLE:
         return False
     return True
-
-
-def common_name(name: x509.Name) -> str:
-    """The common name that occurs once in a name, at most 128 characters; else empty."""
-    return _attribute(name, NameOID.COMMON_NAME)
-
-
-def _attribute(name: x509.Name, oid: x509.ObjectIdentifier) -> str:
-    values = name.get_attributes_for_oid(oid)
-    return str(values[0].value)[:128] if len(values) == 1 else ""
 
 
 def _words(rule: ChainRule) -> str:

@@ -15,11 +15,11 @@ from coterie.attestation.collateral_source import (
     SimulatedCollateral,
     StapledOnly,
 )
-from coterie.attestation.snp.endorsements import EndorsementFolder, EndorsementSource
 from coterie.errors import ContractInvalid
 from coterie.kinds import SIMULATED, TeeKind
 
 if TYPE_CHECKING:
+    from coterie.attestation.snp.endorsements import EndorsementSource
     from coterie.attestation.tee.td_quotes import TdQuotes
 
 _OF_INTEL: frozenset[TeeKind] = frozenset({"sgx", "tdx", "azure-tdx"})
@@ -103,7 +103,11 @@ def endorsements_from_options(
         from coterie.attestation.kds import KdsCollateral
 
         source = KdsCollateral(kds_url)
-    return source if folder is None else EndorsementFolder(folder, source)
+    if folder is None:
+        return source
+    from coterie.attestation.snp.endorsements import EndorsementFolder
+
+    return EndorsementFolder(folder, source)
 
 
 def td_quotes_from_options(kind: TeeKind, url: str | None) -> TdQuotes | None:

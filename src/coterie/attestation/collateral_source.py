@@ -13,22 +13,22 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from coterie.attestation.authentic import AnyCollateral, AnyQuote, AuthenticEvidence, Vetted
+from coterie.attestation.authentic import (
+    AnyCollateral,
+    AnyPlatform,
+    AnyQuote,
+    AuthenticEvidence,
+    Vetted,
+)
 from coterie.attestation.clock import clock_is_behind
-from coterie.attestation.collateral import MAX_COLLATERAL_BYTES
-from coterie.attestation.evidence import authenticate, kind_of, parse_evidence, read_collateral
-from coterie.attestation.freshness import freshness, newest
+from coterie.attestation.evidence import authenticate, parse_evidence, read_collateral
+from coterie.attestation.json_collateral import MAX_COLLATERAL_BYTES
 from coterie.attestation.lookups import LookUps
-from coterie.attestation.platforms import AnyPlatform, platform_of
-from coterie.attestation.quote import TEE_TDX
-from coterie.attestation.snp.collateral import line_of
-from coterie.attestation.snp.quote import SnpQuote
 from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.verdict import CheckList
-from coterie.attestation.vtpm.quote import hardware_of
 from coterie.errors import CoterieError, EnvironmentUnfit, EvidenceRefused
 from coterie.files import make_folder, move_over, read_bounded, sync_folder, write_whole
-from coterie.kinds import TeeKind
+from coterie.kinds import OF_SNP, OF_TDX, TeeKind
 
 if TYPE_CHECKING:  # nodes with real TEEs do not load the simulated vendor
     from coterie.attestation.tee.simulated.pki import SimulatedPki
@@ -70,15 +70,13 @@ class SimulatedCollateral:
 
     def collateral_for(self, quote: AnyQuote, at: datetime) -> AnyCollateral:
         """Collateral that is current at a time; the appraiser checks whether it fits the quote."""
-        hardware = hardware_of(quote)
-        if isinstance(hardware, SnpQuote):
-            from coterie.attestation.tee.simulated.snp_vendor import SimulatedAmd
+        if quote.kind in OF_SNP:
+            from coterie.attestation.tee.simulated.snp_vendor import vendor_of
 
-            product = line_of(hardware).product.capitalize()
-            return (self._amd or SimulatedAmd(product=product)).collateral(at)
+            return (self._amd or vendor_of(quote)).collateral(at)
         from coterie.attestation.tee.simulated.pki import SimulatedPki
 
-        tee: Literal["SGX", "TDX"] = "TDX" if hardware.tee_type == TEE_TDX else "SGX"
+        tee: Literal["SGX", "TDX"] = "TDX" if quote.kind in OF_TDX else "SGX"
         return (self._pki or SimulatedPki(tee=tee)).collateral(at)
 
 
@@ -96,7 +94,7 @@ class ByVendor:
 
     def collateral_for(self, quote: AnyQuote, at: datetime) -> AnyCollateral:
         """Finds collateral; raises as its source does."""
-        source = self._amd if isinstance(hardware_of(quote), SnpQuote) else self._intel
+        source = self._amd if quote.kind in OF_SNP else self._intel
         return source.collateral_for(quote, at)
 
 
@@ -144,7 +142,7 @@ class DirectoryCollateral:
 
     def collateral_for(self, quote: AnyQuote, at: datetime) -> AnyCollateral:  # noqa: ARG002 - protocol
         """Reads the file of the quote's platform."""
-        platform = platform_of(quote)
+        platform = quote.platform()
         collateral = self.read(platform)
         if collateral is None:
             raise EvidenceRefused(
@@ -176,7 +174,7 @@ class DirectoryCollateral:
 
         Args:
             platform: The platform that it is for.
-            collateral: AnyCollateral whose signatures were checked.
+            collateral: Collateral whose signatures were checked.
 
         Returns:
             The file.
@@ -186,7 +184,7 @@ class DirectoryCollateral:
         # Replace a damaged file.
         with suppress(EvidenceRefused):
             held = self.read(platform)
-            collateral = collateral if held is None else newest(held, collateral)
+            collateral = collateral if held is None else held.renewed_by(collateral)
         try:
             make_folder(self._folder)
             # Nodes on one machine may share the folder, so each writes to a file of its own and
@@ -253,11 +251,11 @@ class CachedCollateral:
                 it is genuine and was issued after ``at``.
             EnvironmentUnfit: The source cannot be reached.
         """
-        platform = platform_of(quote)
+        platform = quote.platform()
         with self._lock:
             known = self._held.get(platform)
             held = Vetted(known) if known else self._stored(quote, platform, at)
-        expiry = None if held is None else freshness(held.collateral).expiry
+        expiry = None if held is None else held.collateral.freshness().expiry
         if held is not None and expiry is not None and at < expiry - _REFRESH_BEFORE_EXPIRY:
             return held
         try:
@@ -280,11 +278,11 @@ class CachedCollateral:
             EvidenceRefused: It is not genuine, not for this quote, or not current; ``clock`` if it
                 is genuine and was issued after ``at``.
         """
-        platform = platform_of(quote)
+        platform = quote.platform()
         evidence = self._authenticate(quote, collateral, at)
         with self._lock:
             held = self._held.get(platform)
-            joined = collateral if held is None else newest(held, collateral)
+            joined = collateral if held is None else held.renewed_by(collateral)
             self._held[platform] = joined
             if self._directory is not None:
                 self._directory.store(platform, joined)
@@ -308,11 +306,10 @@ class CachedCollateral:
     def _authenticate(
         self, quote: AnyQuote, collateral: AnyCollateral, at: datetime
     ) -> AuthenticEvidence:
-        issued = freshness(collateral).newest
+        issued = collateral.freshness().newest
         # Collateral that is genuine proves that its date of issue has passed.
         moment = max(at, issued)
-        seen = kind_of(quote)
-        kind = seen if seen in self._kinds else min(self._kinds)
+        kind = quote.kind if quote.kind in self._kinds else min(self._kinds)
         evidence = authenticate(
             quote, collateral, kind=kind, root=root_for(kind), at=moment, checks=CheckList()
         )

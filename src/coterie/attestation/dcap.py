@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import dcap_qvl
 
+from coterie.attestation.authentic import TcbLevel, TcbState
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.roots import TrustRoot
 from coterie.errors import EvidenceRefused
@@ -40,36 +41,6 @@ CHECKS = (
     "tdx_module",
     "dcap",
 )
-
-
-@dataclass(frozen=True)
-class TcbLevel:
-    """The TCB level that one part of the platform has reached.
-
-    Attributes:
-        part: ``platform`` or ``quoting enclave``.
-        status: Its status.
-        date: The level's date; vulnerabilities that became known later are not fixed by it.
-    """
-
-    part: str
-    status: str
-    date: datetime
-
-
-@dataclass(frozen=True)
-class TcbState:
-    """TCB state of the platform that made a quote.
-
-    Attributes:
-        status: Worst status of platform, quoting enclave and TDX module.
-        advisories: Open advisories, sorted.
-        levels: Levels of platform and quoting enclave; dcap-qvl does not report a TDX module's.
-    """
-
-    status: str
-    advisories: tuple[str, ...]
-    levels: tuple[TcbLevel, ...]
 
 
 def verify_quote(quote: bytes, collateral: Collateral, root: TrustRoot, at: datetime) -> TcbState:

@@ -1,4 +1,4 @@
-"""Compares two pieces of collateral part by part, so that no older part replaces a newer one.
+"""Compares two pieces of DCAP collateral part by part, so that no older part replaces a newer one.
 
 Collateral has four parts that the vendor signs separately. An attacker could replace a single part
 by an old but genuine one, so each part is compared separately.
@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from coterie.attestation.authentic import AnyCollateral
-from coterie.attestation.collateral import Collateral
 from coterie.attestation.revocation import read_crl
-from coterie.attestation.snp.collateral import (
-    SnpCollateral,
-    SnpFreshness,
-    newest_snp,
-    snp_freshness,
-)
 from coterie.attestation.statements import parse_statement
+
+if TYPE_CHECKING:  # the collateral itself imports this module
+    from coterie.attestation.collateral import Collateral
 
 
 @dataclass(frozen=True)
@@ -45,18 +41,12 @@ class Freshness:
         return max(self.tcb_info[1], self.qe_identity[1], self.root_crl, self.pck_crl)
 
 
-def freshness(collateral: AnyCollateral) -> Freshness | SnpFreshness:
+def freshness(collateral: Collateral) -> Freshness:
     """Reads the dates of collateral; no signature is checked.
 
     Raises:
         EvidenceRefused: A part is malformed.
     """
-    if isinstance(collateral, SnpCollateral):
-        return snp_freshness(collateral)
-    return _freshness(collateral)
-
-
-def _freshness(collateral: Collateral) -> Freshness:
     tcb_info = parse_statement(collateral.tcb_info, "tcb_info")
     qe_identity = parse_statement(collateral.qe_identity, "qe_identity")
     root_crl = read_crl(collateral.root_ca_crl, "root_crl")
@@ -74,7 +64,7 @@ def _freshness(collateral: Collateral) -> Freshness:
     )
 
 
-def newest(held: AnyCollateral, candidate: AnyCollateral) -> AnyCollateral:
+def newest(held: Collateral, candidate: Collateral) -> Collateral:
     """Combines the newer parts of two pieces of genuine collateral for one platform.
 
     Args:
@@ -85,11 +75,7 @@ def newest(held: AnyCollateral, candidate: AnyCollateral) -> AnyCollateral:
     Raises:
         EvidenceRefused: A part is malformed.
     """
-    if isinstance(held, SnpCollateral) and isinstance(candidate, SnpCollateral):
-        return newest_snp(held, candidate)
-    if isinstance(held, SnpCollateral) or isinstance(candidate, SnpCollateral):
-        return candidate  # a file of another vendor under this name: it is replaced
-    old, new = _freshness(held), _freshness(candidate)
+    old, new = freshness(held), freshness(candidate)
     joined = held
     if new.tcb_info > old.tcb_info:
         joined = replace(

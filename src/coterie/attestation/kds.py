@@ -12,13 +12,12 @@ from datetime import datetime
 
 from coterie.attestation.authentic import AnyQuote
 from coterie.attestation.pccs import TIMEOUT_SECONDS, HttpsGet, UrllibHttps, require_https
-from coterie.attestation.snp.collateral import SnpCollateral, SnpLine, line_of
+from coterie.attestation.snp.collateral import SnpCollateral
 from coterie.attestation.snp.endorsements import read_ca_chain
-from coterie.attestation.snp.products import PRODUCTS, Product
+from coterie.attestation.snp.products import PRODUCTS, Product, SnpLine
 from coterie.attestation.snp.quote import SnpQuote
 from coterie.attestation.snp.report import SnpReport
 from coterie.attestation.verdict import collateral_refused
-from coterie.attestation.vtpm.quote import hardware_of
 from coterie.errors import EnvironmentUnfit
 from coterie.kinds import SigningKey
 
@@ -48,7 +47,7 @@ class KdsCollateral:
             EvidenceRefused: The quote is no SNP evidence (check ``collateral_missing``).
             EnvironmentUnfit: The service cannot be reached or does not have it.
         """
-        hardware = hardware_of(quote)
+        hardware = quote.hardware
         if not isinstance(hardware, SnpQuote):
             raise collateral_refused(
                 "collateral_missing",
@@ -56,7 +55,7 @@ class KdsCollateral:
                 expected="SNP evidence, or --pccs-url",
                 seen="a DCAP quote",
             )
-        return self.fetch(line_of(hardware))
+        return self.fetch(hardware.platform())
 
     def fetch(self, line: SnpLine) -> SnpCollateral:
         """Fetches the current revocation list of a product line and kind of signing key."""

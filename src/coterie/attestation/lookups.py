@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Generic, TypeVar
 
-from coterie.attestation.platforms import AnyPlatform
+from coterie.attestation.authentic import AnyPlatform
 from coterie.errors import CoterieError, EnvironmentUnfit, error_from_dict
 
 LOOK_UP_SECONDS = 5.0  # half of a handshake's time limit

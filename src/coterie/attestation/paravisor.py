@@ -20,9 +20,9 @@ from typing import TypeVar
 import dcap_qvl
 
 from coterie.attestation import dcap
+from coterie.attestation.authentic import TcbLevel, TcbState
 from coterie.attestation.chains import LONGEST_CHAIN
 from coterie.attestation.collateral import Collateral
-from coterie.attestation.dcap import TcbLevel, TcbState
 from coterie.attestation.pem import parse_chain
 from coterie.attestation.quote import Quote
 from coterie.attestation.quote_signatures import signed_p256, verify_quote_signatures

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from coterie.attestation.authentic import AnyQuote
 from coterie.attestation.collateral import Collateral
 from coterie.attestation.pem import encode
-from coterie.attestation.platforms import Platform, platform_of
+from coterie.attestation.platforms import Platform
 from coterie.attestation.verdict import collateral_refused
 from coterie.errors import EnvironmentUnfit, EvidenceRefused
 from coterie.unreadable import UNREADABLE
@@ -89,7 +89,7 @@ class PccsCollateral:
             EvidenceRefused: The quote is SNP evidence (check ``collateral_missing``).
             EnvironmentUnfit: The service cannot be reached or does not have it.
         """
-        platform = platform_of(quote)
+        platform = quote.platform()
         if not isinstance(platform, Platform):
             raise collateral_refused(
                 "collateral_missing",

@@ -12,11 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from coterie.attestation.authentic import AnyQuote, AuthenticEvidence
-from coterie.attestation.reports import EnclaveReport, TdReport
-from coterie.attestation.snp.policies import snp_measurements
-from coterie.attestation.snp.report import SnpReport
 from coterie.attestation.verdict import CheckList, collateral_refused
-from coterie.attestation.vtpm.quote import VtpmReport, vtpm_measurements
 from coterie.errors import EvidenceRefused
 
 
@@ -169,7 +165,7 @@ class MeasurementIn:
 
     def verify(self, evidence: Quoted, checks: CheckList) -> None:
         """Compares the register with the list."""
-        seen = dict(measurements(evidence.quote.report)).get(self.check)
+        seen = dict(evidence.quote.measurements).get(self.check)
         if seen is None or seen not in self.accepted:
             raise EvidenceRefused(
                 self.check,
@@ -191,13 +187,9 @@ class ProductOf:
 
     def verify(self, evidence: Quoted, checks: CheckList) -> None:
         """Makes the checks ``isv_prod_id`` and ``isv_svn``."""
-        report = evidence.quote.report
-        product, svn = (
-            (report.isv_prod_id, report.isv_svn)
-            if isinstance(report, EnclaveReport)
-            else (None, None)
-        )
-        if product != self.isv_prod_id:
+        seen = dict(evidence.quote.measurements)  # only enclaves have these two
+        product, svn = seen.get("isv_prod_id"), seen.get("isv_svn")
+        if product != str(self.isv_prod_id):
             raise EvidenceRefused(
                 "isv_prod_id",
                 "the enclave is another product of its signer",
@@ -206,7 +198,7 @@ class ProductOf:
                 remedy="start the agreed program",
             )
         checks.passed("isv_prod_id", str(product))
-        if svn is None or svn < self.minimum_isv_svn:
+        if svn is None or int(svn) < self.minimum_isv_svn:
             raise EvidenceRefused(
                 "isv_svn",
                 "the enclave is an old version of its product",
@@ -240,30 +232,3 @@ class ReportDataIs:
 
 # Policies that need only the quote.
 OF_THE_QUOTE = (MeasurementIn, ProductOf, ReportDataIs)
-
-
-def measurements(
-    report: EnclaveReport | TdReport | SnpReport | VtpmReport,
-) -> tuple[tuple[str, str], ...]:
-    """Names and values (hex; SVNs decimal) of a report's measurements."""
-    if isinstance(report, VtpmReport):
-        return (*measurements(report.hardware), *vtpm_measurements(report))
-    if isinstance(report, EnclaveReport):
-        return (
-            ("mrenclave", report.mrenclave.hex()),
-            ("mrsigner", report.mrsigner.hex()),
-            ("isv_prod_id", str(report.isv_prod_id)),
-            ("isv_svn", str(report.isv_svn)),
-        )
-    if isinstance(report, SnpReport):
-        return snp_measurements(report)
-    return (
-        ("mrtd", report.mrtd.hex()),
-        *((f"rtmr{i}", value.hex()) for i, value in enumerate(report.rtmrs)),
-        ("td_attributes", report.td_attributes.to_bytes(8, "little").hex()),
-        ("xfam", report.xfam.to_bytes(8, "little").hex()),
-        ("mrseam", report.mrseam.hex()),
-        ("mrconfigid", report.mrconfigid.hex()),
-        ("mrowner", report.mrowner.hex()),
-        ("mrownerconfig", report.mrownerconfig.hex()),
-    )

@@ -17,7 +17,10 @@ from functools import partial
 
 from cryptography import x509
 
+from coterie.attestation import dcap
+from coterie.attestation.names import common_name
 from coterie.attestation.pem import PemMalformed, canonical_chain, parse_chain
+from coterie.attestation.platforms import Platform, ca_of
 from coterie.attestation.reports import (
     ENCLAVE_REPORT_BYTES,
     TD_REPORT_15_BYTES,
@@ -26,7 +29,9 @@ from coterie.attestation.reports import (
     EnclaveReport,
     TdReport,
 )
+from coterie.attestation.roots import SIMULATED_NAMES
 from coterie.errors import EvidenceRefused
+from coterie.kinds import TeeKind
 
 MAX_QUOTE_BYTES = 1 << 16
 MAX_CHAIN_BYTES = 1 << 14
@@ -104,6 +109,40 @@ class Quote:
     def report_data(self) -> bytes:
         """The program's data in the report, 64 bytes."""
         return self.report.report_data
+
+    @property
+    def simulated(self) -> bool:
+        """Whether it claims to be from the simulated vendor."""
+        return common_name(self.pck_chain[-1].subject) == SIMULATED_NAMES.root
+
+    @property
+    def kind(self) -> TeeKind:
+        """The kind of TEE that it claims to be from."""
+        if self.tee_type == TEE_TDX:
+            return "tdx"
+        return "simulated" if self.simulated else "sgx"
+
+    @property
+    def measurements(self) -> tuple[tuple[str, str], ...]:
+        """Names and values of its report's measurements."""
+        return self.report.measurements
+
+    @property
+    def hardware(self) -> Quote:
+        """Itself."""
+        return self
+
+    def platform(self) -> Platform:
+        """Reads which collateral it needs.
+
+        Raises:
+            EvidenceRefused: The PCK certificate does not name its platform (check ``pck_extension``).
+        """
+        return Platform(
+            tee="tdx" if self.tee_type == TEE_TDX else "sgx",
+            fmspc=dcap.platform_identity(self.pck_chain_pem).fmspc.hex(),
+            ca=ca_of(self.pck_chain[0]),
+        )
 
 
 def parse_quote(data: bytes) -> Quote:

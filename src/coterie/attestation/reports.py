@@ -53,6 +53,16 @@ class EnclaveReport:
         flags, xfrm = struct.unpack("<QQ", attributes)
         return cls(cpu_svn, misc, flags, xfrm, mrenclave, mrsigner, product, svn, data)
 
+    @property
+    def measurements(self) -> tuple[tuple[str, str], ...]:
+        """Names and values (hex; SVNs decimal) of its measurements."""
+        return (
+            ("mrenclave", self.mrenclave.hex()),
+            ("mrsigner", self.mrsigner.hex()),
+            ("isv_prod_id", str(self.isv_prod_id)),
+            ("isv_svn", str(self.isv_svn)),
+        )
+
 
 @dataclass(frozen=True)
 class TdReport:
@@ -118,6 +128,20 @@ class TdReport:
             (fields[10], fields[11], fields[12], fields[13]),
             fields[14],
             *later,
+        )
+
+    @property
+    def measurements(self) -> tuple[tuple[str, str], ...]:
+        """Names and values (hex) of its measurements."""
+        return (
+            ("mrtd", self.mrtd.hex()),
+            *((f"rtmr{i}", value.hex()) for i, value in enumerate(self.rtmrs)),
+            ("td_attributes", self.td_attributes.to_bytes(8, "little").hex()),
+            ("xfam", self.xfam.to_bytes(8, "little").hex()),
+            ("mrseam", self.mrseam.hex()),
+            ("mrconfigid", self.mrconfigid.hex()),
+            ("mrowner", self.mrowner.hex()),
+            ("mrownerconfig", self.mrownerconfig.hex()),
         )
 
 

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from coterie.attestation.chains import common_name
+from coterie.attestation.names import common_name
 from coterie.attestation.verdict import CheckList, collateral_refused
 from coterie.errors import EvidenceRefused
 from coterie.unreadable import UNREADABLE

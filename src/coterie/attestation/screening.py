@@ -7,7 +7,6 @@ checks everything again with collateral; only that decides whether the evidence 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from coterie.attestation.attributes import verify_attributes
@@ -19,20 +18,9 @@ from coterie.attestation.verdict import CheckList
 from coterie.kinds import TeeKind
 
 
-@dataclass(frozen=True)
-class Screened:
-    """A quote that a genuine TEE made, whatever the state of its platform.
-
-    Attributes:
-        quote: The parsed quote.
-    """
-
-    quote: Quote
-
-
 def screen_dcap(
     quote: Quote, *, kind: TeeKind, root: TrustRoot, at: datetime, checks: CheckList
-) -> Screened:
+) -> None:
     """Makes all checks of a quote that need no collateral.
 
     Args:
@@ -48,4 +36,3 @@ def screen_dcap(
     verify_attributes(quote.report, kind=kind, checks=checks)
     verify_chain(quote.pck_chain, pck_chain_rule(root), root=root, at=at, checks=checks)
     verify_quote_signatures(quote, checks)
-    return Screened(quote)

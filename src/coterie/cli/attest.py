@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
@@ -134,8 +134,8 @@ def verify(
     Example: coterie attest verify quote.bin --collateral DIR --accept-status SWHardeningNeeded
     """
     from coterie.attestation.appraiser import Appraisal, assess
-    from coterie.attestation.evidence import kind_of, parse_evidence
-    from coterie.attestation.policy import TcbStatusIn, measurements
+    from coterie.attestation.evidence import parse_evidence
+    from coterie.attestation.policy import TcbStatusIn
     from coterie.attestation.tee.by_kind import root_for
     from coterie.attestation.verdict import Check
     from coterie.cli.evidence_files import CERTIFICATE_CHECKS, binding, kind_for, read_evidence
@@ -163,7 +163,7 @@ def verify(
     try:
         stored = read_evidence(file)
         quote = parse_evidence(stored.quote)
-        claimed, shown = kind_of(quote), measurements(quote.report)
+        claimed, shown = quote.kind, quote.measurements
         if agreed is not None and role is not None:
             kind = kind_for(stored.certificate, agreed, role, claimed)
             policies = list(appraiser_for(agreed).policies(role, kind))
@@ -246,21 +246,20 @@ def fetch(
     Example: coterie attest fetch quote.bin --pccs-url https://localhost:8081 --out collateral
     """
     from coterie.attestation.collateral_source import CachedCollateral, DirectoryCollateral
-    from coterie.attestation.evidence import kind_of, parse_evidence
-    from coterie.attestation.platforms import platform_of
+    from coterie.attestation.evidence import parse_evidence
     from coterie.cli.evidence_files import read_evidence
 
     quote = parse_evidence(read_evidence(file).quote)
-    claimed = kind_of(quote)
+    claimed = quote.kind
     directory, moment = DirectoryCollateral(out), _moment(at)
     source = _service(pccs_url, kds_url)
     if source is None:
         raise typer.BadParameter("give --pccs-url or --kds-url, by the TEE that made the evidence")
     cache = CachedCollateral(source, kinds={_REAL.get(claimed, claimed)}, directory=directory)
     cache.remember(quote, source.collateral_for(quote, moment), moment)
-    platform = platform_of(quote)
+    platform = quote.platform()
     print_facts(
-        {"stored": str(out / f"{platform.name}.json"), "platform": asdict(platform)},
+        {"stored": str(out / f"{platform.name}.json"), "platform": dict(vars(platform))},
         as_json=as_json,
     )
 
@@ -286,9 +285,9 @@ def _collateral(
     *,
     kind: TeeKind,
 ) -> AnyCollateral:
-    from coterie.attestation.collateral import MAX_COLLATERAL_BYTES
     from coterie.attestation.collateral_source import DirectoryCollateral, SimulatedCollateral
     from coterie.attestation.evidence import read_collateral
+    from coterie.attestation.json_collateral import MAX_COLLATERAL_BYTES
 
     if path is not None and path.is_dir():
         return DirectoryCollateral(path).collateral_for(quote, at)

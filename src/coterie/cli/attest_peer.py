@@ -146,14 +146,11 @@ def wanted_server(contract: Contract, name: str | None) -> str:
 def _facts(
     wanted: str, accepted: list[Peer], judged: Appraisal | None, refusal: CoterieError | None
 ) -> dict[str, object]:
-    from coterie.attestation.evidence import kind_of
-    from coterie.attestation.policy import measurements
-
     found = accepted[0] if accepted else None
     reason = None if found else refusal
     evidence = judged.evidence if judged else None
     quote = judged.quote if judged else None
-    tee = kind_of(quote) if quote else None
+    tee = quote.kind if quote else None
     return {
         "accepted": found is not None,
         "failed_check": None if reason is None else _check(reason),
@@ -170,7 +167,7 @@ def _facts(
         "stamp": "SIMULATED" if tee in SIMULATED else None,
         "tcb_status": evidence and evidence.tcb.status,
         "advisories": list(evidence.tcb.advisories) if evidence else [],
-        "measurements": dict(measurements(quote.report)) if quote else {},
+        "measurements": dict(quote.measurements) if quote else {},
         "not_judged": [],
         "expiry": found and found.expires_at.isoformat(),
         "checks": [asdict(check) for check in _checks(found, judged, reason)],

@@ -11,8 +11,8 @@ from pathlib import Path
 from asn1crypto import pem
 
 from coterie.attestation.policy import Policy, ReportDataIs
+from coterie.attestation.recognition import is_vtpm
 from coterie.attestation.verdict import Check
-from coterie.attestation.vtpm.quote import is_vtpm
 from coterie.contract import Contract, contract_digest
 from coterie.errors import EvidenceRefused
 from coterie.files import read_bounded

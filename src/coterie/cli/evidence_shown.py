@@ -15,16 +15,14 @@ from asn1crypto import x509 as asn1
 
 from coterie.attestation import dcap
 from coterie.attestation.attributes import attribute_words
-from coterie.attestation.evidence import kind_of, parse_evidence
+from coterie.attestation.evidence import parse_evidence
 from coterie.attestation.pem import encode
-from coterie.attestation.platforms import platform_of
-from coterie.attestation.policy import measurements
 from coterie.attestation.quote import Quote
 from coterie.attestation.snp.platform import PLATFORM_BITS, policy_words
 from coterie.attestation.snp.products import PRODUCTS
 from coterie.attestation.snp.quote import SnpQuote
 from coterie.attestation.snp.report import REPORT_BYTES, SnpReport, parse_report
-from coterie.attestation.vtpm.quote import VtpmQuote, vtpm_measurements
+from coterie.attestation.vtpm.quote import VtpmQuote
 from coterie.cli.evidence_files import read_parts
 from coterie.errors import EvidenceRefused
 from coterie.ratls.claims import Claims
@@ -65,21 +63,22 @@ def _quote_facts(data: bytes) -> dict[str, object]:
         }
     if isinstance(quote, SnpQuote):
         return {
-            "tee_claimed": kind_of(quote),
+            "tee_claimed": quote.kind,
             "quote_bytes": len(quote.canonical),
-            "platform": asdict(platform_of(quote)),
+            "platform": asdict(quote.platform()),
             **_report_facts(quote.report),
             "vek_chain": [certificate.common_name for certificate in quote.chain],
         }
+    assert isinstance(quote, Quote)
     return _dcap_facts(quote)
 
 
 def _vtpm_facts(quote: VtpmQuote) -> dict[str, object]:
     tpm = quote.tpm
     return {
-        "tee_claimed": kind_of(quote),
+        "tee_claimed": quote.kind,
         "quote_bytes": len(quote.canonical),
-        "measurements": dict(vtpm_measurements(quote.report)),
+        "measurements": dict(quote.guest_measurements),
         "report_data": quote.report_data.hex(),
         "tpm": {
             "signer_name": tpm.signer.hex(),
@@ -104,7 +103,7 @@ def _report_facts(report: SnpReport) -> dict[str, object]:
     info = report.platform_info
     return {
         "report_version": report.version,
-        "measurements": dict(measurements(report)),
+        "measurements": dict(report.measurements),
         "policy": policy_words(report.policy),
         "platform_says": {
             name: bool(info & bit) is on for name, (bit, on) in PLATFORM_BITS.items()
@@ -132,13 +131,13 @@ def _report_facts(report: SnpReport) -> dict[str, object]:
 
 def _dcap_facts(quote: Quote) -> dict[str, object]:
     return {
-        "tee_claimed": kind_of(quote),
+        "tee_claimed": quote.kind,
         "quote_version": quote.version,
         "quote_bytes": len(quote.canonical),
-        "measurements": dict(measurements(quote.report)),
+        "measurements": dict(quote.measurements),
         "attributes": attribute_words(quote.report),
         "report_data": quote.report_data.hex(),
-        "platform": asdict(platform_of(quote)),
+        "platform": asdict(quote.platform()),
         "pck": _platform_facts(quote.pck_chain_pem),
         "pck_chain": [certificate.subject.rfc4514_string() for certificate in quote.pck_chain],
     }

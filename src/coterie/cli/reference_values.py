@@ -58,8 +58,6 @@ def accepted_of(
     Raises:
         UsageError: Something is open, or a file is evidence of another TEE.
     """
-    from coterie.attestation.policy import measurements
-
     if kind == "sgx" and quote is None:
         values = [one.lower() for one in mrenclave]
         values = values or ask.text("mrenclave", "Accepted MRENCLAVE, hex", None).lower().split()
@@ -69,7 +67,7 @@ def accepted_of(
             f"File with evidence of the agreed guest in {kind} (`coterie attest make` writes it)"
         )
         _, quote = _read(Path(ask.text("evidence", question, None)), {kind})
-    found = dict(measurements(quote.report))
+    found = dict(quote.measurements)
     pcrs = {n: found[f"pcr{n}"] for n in range(24) if f"pcr{n}" in found}
     machine: dict[str, str] = {
         name: found[name] for name in ("secure_boot", "console") if name in found
@@ -89,12 +87,10 @@ def _of_a_guest(
     quote: AnyQuote,
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, Mapping[str, int]]]:
     """The reference values and the committed TCB in SNP evidence."""
-    from coterie.attestation.policy import measurements
     from coterie.attestation.snp.products import PARTS, PRODUCTS
     from coterie.attestation.snp.quote import SnpQuote
-    from coterie.attestation.vtpm.quote import hardware_of
 
-    hardware = hardware_of(quote)
+    hardware = quote.hardware
     assert isinstance(hardware, SnpQuote)  # by its kind
     names = [name for name in PRODUCTS if hardware.chain[1].common_name.endswith(f"-{name}")]
     tcb = PRODUCTS[names[0]].tcb(hardware.report.committed_tcb) if names else None
@@ -104,7 +100,7 @@ def _of_a_guest(
             expected=" or ".join(PRODUCTS),
             seen=hardware.chain[1].common_name or "no name",
         )
-    found = dict(measurements(hardware.report))
+    found = dict(hardware.measurements)
     levels = {part: getattr(tcb, part) for part in PARTS if getattr(tcb, part) is not None}
     keys = ("launch_measurement", "guest_policy", "vmpl", "signing_key")
     reference: dict[str, tuple[str, ...]] = {name: (found[name],) for name in keys}
@@ -124,13 +120,13 @@ def _cloud(quote: SnpQuote) -> str | None:
 
 def _read(file: Path, kinds: Collection[TeeKind]) -> tuple[TeeKind, AnyQuote]:
     """The evidence in a file, and its kind, without appraisal."""
-    from coterie.attestation.evidence import kind_of, parse_evidence
+    from coterie.attestation.evidence import parse_evidence
     from coterie.cli.evidence_files import read_evidence
 
     if not file.is_file():
         raise UsageError(f"there is no file {file}", expected="a quote or a certificate")
     quote = parse_evidence(read_evidence(file).quote)
-    kind = kind_of(quote)
+    kind = quote.kind
     if kind not in kinds:
         raise UsageError(
             f"{file} is evidence of another TEE",

@@ -184,7 +184,8 @@ def judge_session(
     if collateral is None:
         if not stapled and judged.no_collateral is not None:
             raise judged.no_collateral
-        vetted = trust.collateral.remember(judged.quote, read_collateral(stapled), at)
+        read = read_collateral(stapled, trust.contract.trust.kinds)
+        vetted = trust.collateral.remember(judged.quote, read, at)
         collateral = vetted.collateral
         covered = report_data(judged.claims.to_cbor())
         verdict = trust.appraiser.appraise(

@@ -20,8 +20,6 @@ from coterie.attestation.appraiser import Appraiser
 from coterie.attestation.authentic import AnyCollateral, AnyQuote
 from coterie.attestation.collateral_source import CachedCollateral, CollateralSource, StapledOnly
 from coterie.attestation.evidence import read_collateral
-from coterie.attestation.fitting import is_for
-from coterie.attestation.freshness import freshness
 from coterie.contract import Contract
 from coterie.errors import CoterieError, EvidenceRefused, ReceiptRefused
 from coterie.ratls.certificate import read_certificate
@@ -231,9 +229,9 @@ class _Fitting(CollateralSource):
     @override
     def collateral_for(self, quote: AnyQuote, at: datetime) -> AnyCollateral:
         fitting = {
-            freshness(held).newest: held
+            held.freshness().newest: held
             for held in self.held
-            if is_for(held, quote) and freshness(held).newest <= at
+            if held.is_for(quote) and held.freshness().newest <= at
         }
         return fitting[max(fitting)] if fitting else self.otherwise.collateral_for(quote, at)
 

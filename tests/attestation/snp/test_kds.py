@@ -16,12 +16,9 @@ from coterie.attestation.collateral_source import (
     StapledOnly,
 )
 from coterie.attestation.evidence import parse_evidence, read_collateral
-from coterie.attestation.fitting import is_for
-from coterie.attestation.freshness import freshness, newest
 from coterie.attestation.kds import KdsCollateral
 from coterie.attestation.pccs import TIMEOUT_SECONDS, Answer, PccsCollateral
 from coterie.attestation.pem import encode
-from coterie.attestation.platforms import platform_of
 from coterie.attestation.snp.products import PRODUCTS
 from coterie.attestation.snp.report import parse_report
 from coterie.attestation.tee.simulated.pki import SimulatedPki
@@ -164,11 +161,11 @@ def test_evidence_of_another_kind_than_the_contracts_is_refused() -> None:
 
 def test_the_newer_list_stays() -> None:
     old, new = HONEST.issue(ISSUED), HONEST.issue(AT)
-    assert newest(old, new) == newest(new, old) == new
-    assert freshness(new).newest == AT
+    assert old.renewed_by(new) == new.renewed_by(old) == new
+    assert new.freshness().newest == AT
     other = PKI.issue(ISSUED)
-    assert newest(other, new) == new
-    assert newest(new, other) == other
+    assert other.renewed_by(new) == new
+    assert new.renewed_by(other) == other
 
 
 def test_collateral_is_read_from_its_json() -> None:
@@ -182,14 +179,14 @@ def test_collateral_is_read_from_its_json() -> None:
 
 
 def test_collateral_names_what_it_is_for() -> None:
-    assert is_for(HONEST.issue(ISSUED), QUOTE)
-    assert not is_for(TURIN.issue(ISSUED), QUOTE)
-    assert not is_for(HONEST.issue(ISSUED), ENCLAVE)
-    assert not is_for(PKI.issue(ISSUED), QUOTE)
-    assert platform_of(QUOTE).name == "snp-milan-vcek"
+    assert HONEST.issue(ISSUED).is_for(QUOTE)
+    assert not TURIN.issue(ISSUED).is_for(QUOTE)
+    assert not HONEST.issue(ISSUED).is_for(ENCLAVE)
+    assert not PKI.issue(ISSUED).is_for(QUOTE)
+    assert QUOTE.platform().name == "snp-milan-vcek"
     stranger = replace(HONEST, ca_name="Coterie Simulated SEV-Rome")
     with pytest.raises(EvidenceRefused) as refusal:
-        platform_of(parse_evidence(stranger.evidence(GUEST)))
+        parse_evidence(stranger.evidence(GUEST)).platform()
     assert refusal.value.failed_check == "vek_chain_role"
 
 

@@ -20,7 +20,7 @@ from coterie.attestation.snp.endorsement import (
     PRODUCT_NAME,
     RESERVED_OIDS,
 )
-from coterie.attestation.snp.platform import PLATFORM_BITS
+from coterie.attestation.snp.platform import PLATFORM_BITS, SnpPlatform
 from coterie.attestation.snp.policies import (
     TCBS,
     CloudIn,
@@ -353,7 +353,8 @@ def test_a_current_tcb_below_the_floor_is_refused() -> None:
     from coterie.attestation.verdict import CheckList
     from coterie.errors import EvidenceRefused
 
-    platform = replace(evidence.platform, current=LOW)  # type: ignore[arg-type]
+    assert isinstance(evidence.platform, SnpPlatform)
+    platform = replace(evidence.platform, current=LOW)
     with pytest.raises(EvidenceRefused, match="current TCB is below") as refusal:
         TcbFrom(FLOOR).verify(replace(evidence, platform=platform), CheckList())
     assert refusal.value.failed_check == "current_tcb"

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from coterie.attestation.appraiser import Appraisal, assess
 from coterie.attestation.evidence import parse_evidence
 from coterie.attestation.snp.certificates import PSS_SHA384, read_certificate
-from coterie.attestation.snp.policies import snp_measurements
 from coterie.attestation.snp.products import PRODUCTS, Tcb
 from coterie.attestation.snp.quote import (
     CA,
@@ -131,7 +130,7 @@ def test_what_a_report_says_of_the_guest_has_names() -> None:
         host_data=b"\x08" * 32,
         report_id=b"\x09" * 32,
     )
-    assert snp_measurements(parse_report(VLEKS.report(guest))) == (
+    assert parse_report(VLEKS.report(guest)).measurements == (
         ("launch_measurement", "01" * 48),
         ("guest_policy", "000000000003001f"),
         ("vmpl", "2"),

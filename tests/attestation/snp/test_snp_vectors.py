@@ -15,12 +15,11 @@ from pathlib import Path
 import pytest
 
 from coterie.attestation.appraiser import assess
-from coterie.attestation.evidence import check_names, kind_of, parse_evidence, screen
-from coterie.attestation.policy import measurements
-from coterie.attestation.snp.authenticity import OF_THE_QUOTE, ScreenedSnp
+from coterie.attestation.evidence import check_names, parse_evidence, screen
+from coterie.attestation.snp.authenticity import OF_THE_QUOTE, screen_snp
 from coterie.attestation.snp.certificates import read_certificate
 from coterie.attestation.snp.products import PRODUCTS, Tcb
-from coterie.attestation.snp.quote import encode_snp_quote
+from coterie.attestation.snp.quote import SnpQuote, encode_snp_quote
 from coterie.attestation.snp.roots import AMD_ROOTS
 from coterie.attestation.verdict import CheckList
 from coterie.errors import EvidenceRefused
@@ -58,10 +57,10 @@ def evidence() -> bytes:
     return encode_snp_quote((parts / "report.bin").read_bytes(), "vcek", (vcek, ask, ark))
 
 
-def screened(data: bytes) -> tuple[ScreenedSnp, CheckList]:
+def screened(data: bytes) -> tuple[SnpQuote, CheckList]:
     checks = CheckList()
-    found = screen(data, kind="snp", root=AMD_ROOTS, at=AT, checks=checks)
-    assert isinstance(found, ScreenedSnp)
+    found = screen(data, kind="snp", root=AMD_ROOTS, at=AT, checks=checks).quote
+    assert isinstance(found, SnpQuote)
     return found, checks
 
 
@@ -76,18 +75,18 @@ def test_the_real_report_is_genuine() -> None:
         *("quote_format", "tee_kind"),
         *OF_THE_QUOTE,
     )
-    report = found.quote.report
-    shown = dict(measurements(report))
+    report, shown = found.report, dict(found.measurements)
     assert shown["launch_measurement"] == said["measurement"]
     assert shown["guest_policy"] == f"{int(said['policy'], 16):016x}"
     assert (report.version, report.vmpl) == (said["version"], said["vmpl"])
     assert shown["guest_svn"] == str(said["guest_svn"])
     assert report.report_data.hex() == said["report_data"]
     assert report.reported_tcb.hex() == said["reported_tcb_le"]
-    assert found.platform.family == "Milan"
-    assert found.platform.reported == Tcb(3, 0, 8, 115)
-    assert found.platform.current == Tcb(3, 0, 8, 206)
-    assert kind_of(found.quote) == "snp"
+    platform = screen_snp(found, roots=AMD_ROOTS, at=AT, checks=CheckList())
+    assert platform.family == "Milan"
+    assert platform.reported == Tcb(3, 0, 8, 115)
+    assert platform.current == Tcb(3, 0, 8, 206)
+    assert found.kind == "snp"
 
 
 def test_without_amds_list_it_is_refused() -> None:
@@ -139,7 +138,8 @@ def test_the_azure_report_is_genuine_below_its_vtpm() -> None:
     report = (parts / "hcl-report.bin").read_bytes()[32 : 32 + 1184]
     vcek, ask, ark = certificates((parts / "vcek.pem").read_text())
     found, _ = screened(encode_snp_quote(report, "vcek", (vcek, ask, ark)))
-    assert found.platform.family == "Milan"
+    platform = found.platform()
+    assert (platform.product, platform.key) == ("milan", "vcek")
 
 
 def test_a_certificate_of_long_ago_proves_nothing() -> None:
@@ -173,4 +173,5 @@ def test_every_bit_of_the_real_evidence_counts(sampled: Sampled) -> None:
 
 def test_the_same_evidence_is_read_again() -> None:
     quote = parse_evidence(evidence())
+    assert isinstance(quote, SnpQuote)
     assert replace(quote) == parse_evidence(quote.canonical)

@@ -11,7 +11,7 @@ import json
 
 import pytest
 
-from coterie.attestation.evidence import authenticate, check_names, kind_of, parse_evidence, screen
+from coterie.attestation.evidence import authenticate, check_names, parse_evidence, screen
 from coterie.attestation.quote import parse_quote
 from coterie.attestation.roots import INTEL_ROOT
 from coterie.attestation.snp.quote import encode_snp_quote
@@ -62,7 +62,7 @@ def vtpm(name: str) -> VtpmQuote:
 @pytest.mark.parametrize("name", KINDS)
 def test_real_evidence_is_read_and_its_hardware_is_genuine(name: str) -> None:
     quote, kind = vtpm(name), KINDS[name]
-    assert kind_of(quote) == kind
+    assert quote.kind == kind
     checks = CheckList()
     with pytest.raises(EvidenceRefused) as refused:
         screen(quote.canonical, kind=kind, root=root_for(kind), at=AT, checks=checks)

@@ -10,16 +10,13 @@ from hypothesis import strategies as st
 
 from coterie.attestation.authentic import AnyCollateral
 from coterie.attestation.evidence import authenticate, parse_evidence, screen
-from coterie.attestation.platforms import platform_of
-from coterie.attestation.snp.quote import is_snp
+from coterie.attestation.recognition import MAGIC, is_snp, is_vtpm
 from coterie.attestation.tee.by_kind import root_for
 from coterie.attestation.tee.simulated.azure import SimulatedVm
 from coterie.attestation.verdict import CheckList
 from coterie.attestation.vtpm.quote import (
-    MAGIC,
     VtpmQuote,
     encode_vtpm_quote,
-    is_vtpm,
     parse_vtpm_quote,
     qualifying_data,
 )
@@ -49,7 +46,7 @@ def test_what_is_encoded_is_read(kind: TeeKind) -> None:
     assert quote.canonical == data == again(quote)
     assert len(data) < MAX_QUOTE_BYTES
     assert (quote.report_data, quote.tpm.extra_data) == (DATA, qualifying_data(DATA))
-    assert platform_of(quote) == platform_of(quote.hardware)
+    assert quote.platform() == quote.hardware.platform()
 
 
 def test_no_other_evidence_begins_so() -> None:

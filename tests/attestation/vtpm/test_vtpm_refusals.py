@@ -100,9 +100,10 @@ FORMAT = [
     Row(
         "quote_format",
         "an enclave below",
+        kind="simulated-azure-tdx",
         quote=parts(hardware=sgx_quote(SimulatedPki(), EnclaveFields(bytes(32)))),
     ),
-    Row("quote_format", "padding after the TD quote", quote=parts(TDX, hardware=TDX.hardware + b"\0")),
+    Row("quote_format", "padding after the TD quote", vm=TDX, quote=parts(TDX, hardware=TDX.hardware + b"\0")),
     Row("quote_format", "a virtual TPM below", quote=parts(hardware=SNP.evidence(DATA, PCRS))),
     Row("runtime_data_format", "runtime data that are no JSON", vm=saying(lambda _: b"{")),
     Row("runtime_data_format", "no configuration", vm=saying(lambda said: {"keys": said["keys"]})),

@@ -13,7 +13,7 @@ from coterie.address import Address
 from coterie.attestation.appraiser import Appraiser
 from coterie.attestation.collateral_source import CachedCollateral, SimulatedCollateral
 from coterie.attestation.tee.base import Tee
-from coterie.attestation.tee.simulated import SimulatedTee
+from coterie.attestation.tee.simulated.enclave import SimulatedTee
 from coterie.contract import Contract
 from coterie.errors import CoterieError
 from coterie.keys.server.client import KeyServerClient

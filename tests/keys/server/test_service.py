@@ -13,7 +13,7 @@ from datetime import timedelta
 import pytest
 
 from coterie.address import Address
-from coterie.attestation.tee.simulated import SimulatedTee
+from coterie.attestation.tee.simulated.enclave import SimulatedTee
 from coterie.contract import contract_digest
 from coterie.contract.trust import TrustSection
 from coterie.errors import (

@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from OpenSSL import SSL
 
-from coterie.attestation.tee.simulated import SimulatedTee
+from coterie.attestation.tee.simulated.enclave import SimulatedTee
 from coterie.errors import CallRefused, EvidenceRefused, HandshakeFailed, VoucherRefused
 from coterie.ratls.evidence import LEGACY_OIDS
 from coterie.ratls.handshake import dial

@@ -17,7 +17,6 @@ All but the last need no collateral. Time is an argument.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
@@ -28,8 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from coterie.attestation.authentic import AuthenticEvidence
-from coterie.attestation.dcap import TcbState
+from coterie.attestation.authentic import AuthenticEvidence, TcbState
 from coterie.attestation.revocation import read_crl, verify_crl, verify_not_revoked
 from coterie.attestation.snp import certificates, endorsement, platform
 from coterie.attestation.snp.collateral import SnpCollateral
@@ -52,21 +50,11 @@ OF_THE_QUOTE = (
 CHECKS = (*OF_THE_QUOTE, "root_crl_format", "root_crl_issuer", "root_crl_validity", *REVOCATIONS)
 
 
-@dataclass(frozen=True)
-class ScreenedSnp:
-    """Evidence that genuine firmware made, whatever AMD says now of its keys.
-
-    Attributes:
-        quote: The evidence.
-        platform: The platform that made it.
-    """
-
-    quote: SnpQuote
-    platform: SnpPlatform
-
-
-def screen_snp(quote: SnpQuote, *, roots: AmdRoots, at: datetime, checks: CheckList) -> ScreenedSnp:
+def screen_snp(quote: SnpQuote, *, roots: AmdRoots, at: datetime, checks: CheckList) -> SnpPlatform:
     """Makes all checks of SNP evidence that need no collateral; rules 2 to 6.
+
+    Returns:
+        The platform that made it, whatever AMD says now of its keys.
 
     Raises:
         EvidenceRefused: It fails one of ``OF_THE_QUOTE``.
@@ -87,7 +75,7 @@ def screen_snp(quote: SnpQuote, *, roots: AmdRoots, at: datetime, checks: CheckL
             remedy="no genuine platform makes such a report: find out who answers there",
         )
     checks.passed("quote_signature")
-    return ScreenedSnp(quote, platform.verify_platform(report, endorsed, checks))
+    return platform.verify_platform(report, endorsed, checks)
 
 
 def authenticate_snp(
@@ -104,7 +92,7 @@ def authenticate_snp(
     Raises:
         EvidenceRefused: It fails one of ``CHECKS``.
     """
-    screened = screen_snp(quote, roots=roots, at=at, checks=checks)
+    made_by = screen_snp(quote, roots=roots, at=at, checks=checks)
     ca, root = (_authority(one.der) for one in quote.chain[1:])
     crl = read_crl(collateral.amd_crl, "root_crl")
     checks.passed("root_crl_format")
@@ -115,8 +103,8 @@ def authenticate_snp(
         kind=kind,
         quote=quote,
         # AMD publishes no status of TCBs, nor advisories of single ones: the contract has floors.
-        tcb=TcbState(str(screened.platform.committed), (), ()),
-        platform=screened.platform,
+        tcb=TcbState(str(made_by.committed), (), ()),
+        platform=made_by,
         evaluation_number=0,
         expiry=min(end, certificates.chain_end(quote.chain)),
         at=at,

@@ -9,12 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from coterie.attestation.collateral import JsonCollateral
+from cryptography import x509
+
+from coterie.attestation.authentic import AnyCollateral, AnyQuote
+from coterie.attestation.json_collateral import JsonCollateral
 from coterie.attestation.revocation import read_crl
-from coterie.attestation.snp.products import PRODUCTS
 from coterie.attestation.snp.quote import SnpQuote
-from coterie.errors import EvidenceRefused
-from coterie.kinds import SigningKey
+
+
+@dataclass(frozen=True)
+class SnpFreshness:
+    """When the list was issued, and when it expires."""
+
+    newest: datetime
+    expiry: datetime
 
 
 @dataclass(frozen=True)
@@ -32,66 +40,27 @@ class SnpCollateral(JsonCollateral):
 
     amd_crl: bytes
 
+    def freshness(self) -> SnpFreshness:
+        """Reads its dates; no signature is checked.
 
-@dataclass(frozen=True)
-class SnpFreshness:
-    """When the list was issued, and when it expires."""
+        Raises:
+            EvidenceRefused: The list is malformed.
+        """
+        crl = read_crl(self.amd_crl, "root_crl")
+        end = crl.last_update_utc if crl.next_update_utc is None else crl.next_update_utc
+        return SnpFreshness(crl.last_update_utc, end)
 
-    newest: datetime
-    expiry: datetime
+    def renewed_by(self, candidate: AnyCollateral) -> AnyCollateral:
+        """The newer one of two pieces of genuine collateral for one product line."""
+        if not isinstance(candidate, SnpCollateral):
+            return candidate
+        newer = candidate.freshness().newest > self.freshness().newest
+        return candidate if newer else self
 
-
-@dataclass(frozen=True)
-class SnpLine:
-    """The key by which AMD's collateral is looked up.
-
-    Attributes:
-        tee: Always ``snp``.
-        product: The product line, lower case.
-        key: The kind of signing key.
-    """
-
-    product: str
-    key: SigningKey
-    tee: str = "snp"
-
-    @property
-    def name(self) -> str:
-        """The name of its collateral's files."""
-        return f"{self.tee}-{self.product}-{self.key}"
-
-
-def line_of(quote: SnpQuote) -> SnpLine:
-    """Reads from evidence which collateral it needs; nothing is verified.
-
-    Raises:
-        EvidenceRefused: Its CA is of no product line that is known (check ``vek_chain_role``).
-    """
-    name = quote.chain[1].common_name
-    product = next((product for product in PRODUCTS if name.endswith(f"-{product}")), None)
-    if product is None:
-        raise EvidenceRefused(
-            "vek_chain_role",
-            "the CA of the SNP signing key names no product line that is known",
-            expected=" or ".join(PRODUCTS),
-            seen=name or "a CA without a name",
-            remedy="update Coterie, or do not use this platform",
-        )
-    return SnpLine(product.lower(), quote.report.signing_key)
-
-
-def snp_freshness(collateral: SnpCollateral) -> SnpFreshness:
-    """Reads the dates of collateral; no signature is checked.
-
-    Raises:
-        EvidenceRefused: The list is malformed.
-    """
-    crl = read_crl(collateral.amd_crl, "root_crl")
-    end = crl.last_update_utc if crl.next_update_utc is None else crl.next_update_utc
-    return SnpFreshness(crl.last_update_utc, end)
-
-
-def newest_snp(held: SnpCollateral, candidate: SnpCollateral) -> SnpCollateral:
-    """The newer one of two pieces of genuine collateral for one product line."""
-    newer = snp_freshness(candidate).newest > snp_freshness(held).newest
-    return candidate if newer else held
+    def is_for(self, quote: AnyQuote) -> bool:
+        """Whether its list is by the root that a quote names."""
+        hardware = quote.hardware
+        if not isinstance(hardware, SnpQuote):
+            return False
+        crl = read_crl(self.amd_crl, "root_crl")
+        return crl.issuer == x509.load_der_x509_certificate(hardware.chain[-1].der).subject

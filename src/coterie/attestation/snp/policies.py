@@ -14,27 +14,9 @@ from coterie.attestation.snp.products import Tcb
 from coterie.attestation.snp.quote import SnpQuote
 from coterie.attestation.snp.report import Firmware, SnpReport
 from coterie.attestation.verdict import CheckList
-from coterie.attestation.vtpm.quote import hardware_of
 from coterie.errors import EvidenceRefused
 
 TCBS = ("committed", "reported", "current", "launch")
-
-
-def snp_measurements(report: SnpReport) -> tuple[tuple[str, str], ...]:
-    """Names and values (hex; numbers decimal) of what a report says of the guest."""
-    return (
-        ("launch_measurement", report.measurement.hex()),
-        ("guest_policy", report.policy.to_bytes(8, "big").hex()),
-        ("vmpl", str(report.vmpl)),
-        ("guest_svn", str(report.guest_svn)),
-        ("family_id", report.family_id.hex()),
-        ("image_id", report.image_id.hex()),
-        ("id_key_digest", report.id_key_digest.hex()),
-        ("author_key_digest", report.author_key_digest.hex()),
-        ("host_data", report.host_data.hex()),
-        ("report_id", report.report_id.hex()),
-        ("signing_key", report.signing_key),
-    )
 
 
 def snp_platform(evidence: AuthenticEvidence, check: str) -> SnpPlatform:
@@ -50,7 +32,7 @@ def snp_platform(evidence: AuthenticEvidence, check: str) -> SnpPlatform:
 
 def snp_report(evidence: AuthenticEvidence, check: str) -> SnpReport:
     """The report of SNP evidence; raises as `snp_platform` does."""
-    quote = hardware_of(evidence.quote)
+    quote = evidence.quote.hardware
     if not isinstance(quote, SnpQuote):
         raise _of_another_kind(check, evidence.kind)
     return quote.report

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from coterie.kinds import SigningKey
+
 TCB_BYTES = 8
 PARTS = ("fmc", "bootloader", "tee", "snp", "microcode")
 
@@ -97,3 +99,23 @@ PRODUCTS = {
         Product("Turin", 0x1A, (range(0x12),), _LATE, short_id=True),
     )
 }
+
+
+@dataclass(frozen=True)
+class SnpLine:
+    """The key by which AMD's collateral is looked up.
+
+    Attributes:
+        tee: Always ``snp``.
+        product: The product line, lower case.
+        key: The kind of signing key.
+    """
+
+    product: str
+    key: SigningKey
+    tee: str = "snp"
+
+    @property
+    def name(self) -> str:
+        """The name of its collateral's files."""
+        return f"{self.tee}-{self.product}-{self.key}"

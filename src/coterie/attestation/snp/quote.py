@@ -20,9 +20,11 @@ from coterie.attestation.snp.certificates import (
     Chain,
     read_certificate,
 )
+from coterie.attestation.snp.products import PRODUCTS, SnpLine
 from coterie.attestation.snp.report import REPORT_BYTES, SnpReport, parse_report
+from coterie.attestation.snp.roots import SIMULATED_PREFIX
 from coterie.errors import EvidenceRefused
-from coterie.kinds import SigningKey
+from coterie.kinds import SigningKey, TeeKind
 
 MAX_TABLE_BYTES = 1 << 15
 MAX_ENTRIES = 16
@@ -71,13 +73,43 @@ class SnpQuote:
         """The program's data in the report, 64 bytes."""
         return self.report.report_data
 
+    @property
+    def simulated(self) -> bool:
+        """Whether it claims to be from the simulated vendor."""
+        return self.chain[-1].common_name.startswith(SIMULATED_PREFIX)
 
-def is_snp(data: bytes) -> bool:
-    """Whether evidence begins like an SNP report, whose version has four bytes.
+    @property
+    def kind(self) -> TeeKind:
+        """The kind of TEE that it claims to be from."""
+        return "simulated-snp" if self.simulated else "snp"
 
-    The second two of a DCAP quote name the type of its key, which is never 0.
-    """
-    return len(data) > _ENTRY.size and data[2:4] == b"\0\0"
+    @property
+    def measurements(self) -> tuple[tuple[str, str], ...]:
+        """Names and values of what the report says of the guest."""
+        return self.report.measurements
+
+    @property
+    def hardware(self) -> SnpQuote:
+        """Itself."""
+        return self
+
+    def platform(self) -> SnpLine:
+        """Reads which collateral it needs.
+
+        Raises:
+            EvidenceRefused: Its CA is of no product line that is known (check ``vek_chain_role``).
+        """
+        name = self.chain[1].common_name
+        product = next((product for product in PRODUCTS if name.endswith(f"-{product}")), None)
+        if product is None:
+            raise EvidenceRefused(
+                "vek_chain_role",
+                "the CA of the SNP signing key names no product line that is known",
+                expected=" or ".join(PRODUCTS),
+                seen=name or "a CA without a name",
+                remedy="update Coterie, or do not use this platform",
+            )
+        return SnpLine(product.lower(), self.report.signing_key)
 
 
 def parse_snp_quote(data: bytes) -> SnpQuote:

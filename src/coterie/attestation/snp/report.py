@@ -123,6 +123,23 @@ class SnpReport:
         """Lowest ABI of the firmware that the policy allows: major and minor version."""
         return (self.policy >> 8 & 0xFF, self.policy & 0xFF)
 
+    @property
+    def measurements(self) -> tuple[tuple[str, str], ...]:
+        """Names and values (hex; numbers decimal) of what it says of the guest."""
+        return (
+            ("launch_measurement", self.measurement.hex()),
+            ("guest_policy", self.policy.to_bytes(8, "big").hex()),
+            ("vmpl", str(self.vmpl)),
+            ("guest_svn", str(self.guest_svn)),
+            ("family_id", self.family_id.hex()),
+            ("image_id", self.image_id.hex()),
+            ("id_key_digest", self.id_key_digest.hex()),
+            ("author_key_digest", self.author_key_digest.hex()),
+            ("host_data", self.host_data.hex()),
+            ("report_id", self.report_id.hex()),
+            ("signing_key", self.signing_key),
+        )
+
 
 def parse_report(data: bytes) -> SnpReport:
     """Parses a report of exactly 1184 bytes.

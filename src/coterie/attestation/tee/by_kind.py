@@ -9,14 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coterie.attestation.evidence import AnyRoot
-from coterie.attestation.roots import INTEL_ROOT, TrustRoot
-from coterie.attestation.snp.endorsements import EndorsementSource
-from coterie.attestation.snp.roots import AMD_ROOTS, AmdRoots
+from coterie.attestation.authentic import AnyRoot
 from coterie.attestation.tee.base import Tee
 from coterie.kinds import OF_SNP, SIMULATED, TeeKind
 
 if TYPE_CHECKING:
+    from coterie.attestation.roots import TrustRoot
+    from coterie.attestation.snp.endorsements import EndorsementSource
+    from coterie.attestation.snp.roots import AmdRoots
     from coterie.attestation.tee.td_quotes import TdQuotes
 
 
@@ -77,7 +77,7 @@ def _simulated(kind: TeeKind, *, tensorflow: bool, pcrs: tuple[int, ...]) -> Tee
 
         vm = SimulatedVm(tdx=kind == "simulated-azure-tdx")
         return SimulatedAzureTee(measurement, vm=vm, pcrs=pcrs)
-    from coterie.attestation.tee.simulated import SimulatedTee
+    from coterie.attestation.tee.simulated.enclave import SimulatedTee
 
     return SimulatedTee(measurement)
 
@@ -101,5 +101,17 @@ def simulated_snp_roots() -> AmdRoots:
 def root_for(kind: TeeKind) -> AnyRoot:
     """The one root that a contract's kind of TEE accepts; for SNP, one for each product line."""
     if kind in OF_SNP:
-        return simulated_snp_roots() if kind in SIMULATED else AMD_ROOTS
-    return simulated_root() if kind in SIMULATED else INTEL_ROOT
+        return simulated_snp_roots() if kind in SIMULATED else _amds_roots()
+    return simulated_root() if kind in SIMULATED else _intels_root()
+
+
+def _intels_root() -> TrustRoot:
+    from coterie.attestation.roots import INTEL_ROOT
+
+    return INTEL_ROOT
+
+
+def _amds_roots() -> AmdRoots:
+    from coterie.attestation.snp.roots import AMD_ROOTS
+
+    return AMD_ROOTS

@@ -13,8 +13,6 @@ key, which the runtime data do not describe. The key itself is bound.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from coterie.attestation.verdict import CheckList
 from coterie.attestation.vtpm.quote import VtpmQuote, qualifying_data
 from coterie.attestation.vtpm.runtime_data import verify_binding
@@ -22,17 +20,6 @@ from coterie.attestation.vtpm.tpm_quote import verify_quote
 
 FORMATS = ("runtime_data_format", "tpm_key", "tpm_quote_format")
 CHECKS = ("runtime_data_binding", "tpm_quote_signature", "tpm_quote_data", "tpm_pcrs")
-
-
-@dataclass(frozen=True)
-class ScreenedVtpm:
-    """Evidence of a TPM below which is genuine hardware, in whatever state.
-
-    Attributes:
-        quote: The evidence.
-    """
-
-    quote: VtpmQuote
 
 
 def verify_tpm(quote: VtpmQuote, checks: CheckList) -> None:

@@ -16,23 +16,30 @@ import hashlib
 import struct
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from coterie.attestation.quote import MAX_QUOTE_BYTES as MAX_DCAP_BYTES
-from coterie.attestation.quote import TEE_TDX, Quote, parse_quote
-from coterie.attestation.reports import EnclaveReport, TdReport
-from coterie.attestation.snp.quote import SnpQuote, is_snp, parse_snp_quote
-from coterie.attestation.snp.report import SnpReport
+from coterie.attestation.authentic import AnyPlatform
+from coterie.attestation.recognition import (
+    MAGIC,
+    MAX_HARDWARE_BYTES,
+    REPORT_DATA_BYTES,
+    is_snp,
+    is_vtpm,
+)
 from coterie.attestation.vtpm.runtime_data import MAX_RUNTIME_BYTES, RuntimeData
 from coterie.attestation.vtpm.tpm_quote import MAX_QUOTE_BYTES, PCR_BYTES, TpmQuote
 from coterie.errors import EvidenceRefused
+from coterie.kinds import TeeKind
 
-MAGIC = b"COTVTPM\1"
-REPORT_DATA_BYTES = 64
+if TYPE_CHECKING:  # the code of one kind of hardware is loaded, not both
+    from coterie.attestation.quote import Quote
+    from coterie.attestation.snp.quote import SnpQuote
+
 SIGNATURE_BYTES = 256
 _SIZE = struct.Struct(">I")
-_LIMITS = (MAX_DCAP_BYTES, MAX_RUNTIME_BYTES, MAX_QUOTE_BYTES, SIGNATURE_BYTES)
+_LIMITS = (MAX_HARDWARE_BYTES, MAX_RUNTIME_BYTES, MAX_QUOTE_BYTES, SIGNATURE_BYTES)
 
 _refused = partial(
     EvidenceRefused,
@@ -40,21 +47,6 @@ _refused = partial(
     "the evidence of a virtual TPM is malformed",
     remedy="make it with coterie, on the guest whose virtual TPM it is",
 )
-
-
-@dataclass(frozen=True)
-class VtpmReport:
-    """What hardware, paravisor and TPM say of a guest.
-
-    Attributes:
-        hardware: The report of the hardware: on the paravisor.
-        machine: What the paravisor says.
-        pcrs: The quoted PCRs, by number.
-    """
-
-    hardware: SnpReport | TdReport | EnclaveReport
-    machine: RuntimeData
-    pcrs: tuple[tuple[int, bytes], ...]
 
 
 @dataclass(frozen=True)
@@ -87,37 +79,41 @@ class VtpmQuote:
         return self.hardware.version
 
     @property
-    def report(self) -> VtpmReport:
-        """What is said of the guest."""
-        return VtpmReport(self.hardware.report, self.machine, self.pcrs)
+    def kind(self) -> TeeKind:
+        """The kind of TEE that it claims to be from."""
+        above: dict[TeeKind, TeeKind] = {
+            "snp": "azure-snp",
+            "simulated-snp": "simulated-azure-snp",
+            "tdx": "simulated-azure-tdx" if self.hardware.simulated else "azure-tdx",
+        }
+        return above[self.hardware.kind]
 
+    @property
+    def measurements(self) -> tuple[tuple[str, str], ...]:
+        """Names and values of what hardware, paravisor and TPM say of the guest."""
+        return (*self.hardware.measurements, *self.guest_measurements)
 
-def vtpm_measurements(report: VtpmReport) -> tuple[tuple[str, str], ...]:
-    """Names and values (hex, or a word) of what paravisor and TPM say of the guest."""
-    key = report.machine.attestation_key.public_bytes(
-        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    )
-    return (
-        *((f"pcr{number}", value.hex()) for number, value in report.pcrs),
-        ("secure_boot", word(report.machine.secure_boot)),
-        ("console", word(report.machine.console)),
-        ("attestation_key", hashlib.sha256(key).hexdigest()),
-    )
+    @property
+    def guest_measurements(self) -> tuple[tuple[str, str], ...]:
+        """Names and values (hex, or a word) of what paravisor and TPM say of the guest."""
+        key = self.machine.attestation_key.public_bytes(
+            Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+        )
+        return (
+            *((f"pcr{number}", value.hex()) for number, value in self.pcrs),
+            ("secure_boot", word(self.machine.secure_boot)),
+            ("console", word(self.machine.console)),
+            ("attestation_key", hashlib.sha256(key).hexdigest()),
+        )
+
+    def platform(self) -> AnyPlatform:
+        """Reads which collateral the hardware's evidence needs; raises as that does."""
+        return self.hardware.platform()
 
 
 def word(value: bool) -> str:  # noqa: FBT001 - what is said
     """Yes or no, as contracts write it."""
     return "true" if value else "false"
-
-
-def is_vtpm(data: bytes) -> bool:
-    """Whether evidence begins like that of a virtual TPM."""
-    return data.startswith(MAGIC)
-
-
-def hardware_of(quote: Quote | SnpQuote | VtpmQuote) -> Quote | SnpQuote:
-    """The evidence of the hardware: of a guest with a virtual TPM, what is below it."""
-    return quote.hardware if isinstance(quote, VtpmQuote) else quote
 
 
 def qualifying_data(report_data: bytes) -> bytes:
@@ -185,7 +181,11 @@ def encode_vtpm_quote(
 
 def _hardware(data: bytes) -> SnpQuote | Quote:
     if is_snp(data):
+        from coterie.attestation.snp.quote import parse_snp_quote
+
         return parse_snp_quote(data)
+    from coterie.attestation.quote import TEE_TDX, parse_quote
+
     quote = parse_quote(data)
     if quote.tee_type != TEE_TDX or quote.canonical != data:
         raise _refused(

@@ -21,11 +21,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from coterie.attestation.authentic import AnyQuote
 from coterie.attestation.snp import endorsement as vek
 from coterie.attestation.snp.certificates import PSS_SHA384
 from coterie.attestation.snp.collateral import SnpCollateral
 from coterie.attestation.snp.platform import NO_AGENT
-from coterie.attestation.snp.products import PRODUCTS, Tcb
+from coterie.attestation.snp.products import PRODUCTS, SnpLine, Tcb
 from coterie.attestation.snp.quote import encode_snp_quote
 from coterie.attestation.snp.roots import SIMULATED_ORGANIZATION, SIMULATED_PREFIX, AmdRoots
 from coterie.attestation.tee.simulated.keys import PUBLIC_SEED
@@ -356,3 +357,15 @@ def _tlv(tag: int, content: bytes) -> bytes:
     size = len(content)
     octets = size.to_bytes((size.bit_length() + 7) // 8 or 1, "big")
     return bytes((tag, size) if size < 0x80 else (tag, 0x80 | len(octets), *octets)) + content
+
+
+def vendor_of(quote: AnyQuote) -> SimulatedAmd:
+    """The shared vendor of the product line that SNP evidence, or that below a TPM's, names.
+
+    Raises:
+        EvidenceRefused: It names none (check ``vek_chain_role``).
+    """
+    line = quote.platform()
+    if not isinstance(line, SnpLine):
+        raise TypeError("SNP evidence is needed: a defect of the caller")
+    return SimulatedAmd(product=line.product.capitalize())

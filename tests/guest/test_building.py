@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from coterie.errors import EnvironmentUnfit, OutputInUse, UsageError
+from coterie.errors import EnvironmentUnfit, OutputInUse
 from coterie.guest import building, platform
 from coterie.guest.building import build_guest
-from coterie.guest.launch import SnpMachine, launch_digest
-from coterie.guest.platform import Platform, find_platform, missing_tools, run_tool
+from coterie.guest.platform import find_platform, missing_tools, run_tool
 
 
 @pytest.fixture
@@ -80,14 +79,3 @@ def test_an_existing_folder_is_never_overwritten(
     (tmp_path / "ps").mkdir()
     with pytest.raises(OutputInUse):
         build_guest("ps", tmp_path, "tdx", find_platform(packages))
-
-
-def test_the_kernel_is_no_firmware(packages: Path, tmp_path: Path) -> None:
-    pytest.importorskip("sevsnpmeasure", reason="sev-snp-measure is not installed")
-    found: Platform = find_platform(packages)
-    with pytest.raises(EnvironmentUnfit, match="launch digest cannot be computed") as refused:
-        launch_digest(found.kernel, SnpMachine(found.kernel, 1, "EPYC-v4"))
-    assert "AmdSev" in refused.value.expected
-    with pytest.raises(UsageError, match="processors is not known") as usage:
-        launch_digest(found.kernel, SnpMachine(found.kernel, 1, "486"))
-    assert usage.value.seen == "486"

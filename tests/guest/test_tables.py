@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from dataclasses import replace
 
 import pytest
 
 from coterie.contract import parse_contract
+from coterie.contract.vtpm_trust import VtpmTrust
 from coterie.errors import ContractInvalid
 from coterie.guest.tables import ROLES, Measurements, kind_of, trust_tables
+from coterie.kinds import TeeKind
 from tests.contract.test_alternatives import TEXT
 
 MEASURED = Measurements(
@@ -46,6 +49,35 @@ def test_a_simulated_snp_guest_gets_its_program_in_the_length_of_a_launch_digest
     text = trust_tables(MEASURED, ("ps",), "simulated-snp")
     measured = tomllib.loads(text)["trust"]["roles"]["ps"]["snp"]["launch_measurement"]
     assert measured == ["01" * 32 + "00" * 16]
+    assert "SIMULATED: proves nothing" in text
+
+
+@pytest.mark.parametrize(
+    ("tee", "below"),
+    [
+        ("azure-snp", "# [trust.roles.ps.snp]: of the paravisor"),
+        ("azure-tdx", "# mrtd, rtmr0 to rtmr3, ... of [trust.roles.ps]: of the paravisor"),
+    ],
+)
+def test_a_guest_of_azure_gets_its_pcrs_and_a_note_of_the_paravisor(
+    tee: TeeKind, below: str
+) -> None:
+    text = trust_tables(MEASURED, ("ps",), tee)
+    said = tomllib.loads(text)["trust"]["roles"]["ps"]["vtpm"]
+    pcrs = {str(pcr): [f"{pcr:02x}" * 32] for pcr in (4, 9, 11, 12, 13)}
+    assert said == {"secure_boot": [False], "pcrs": pcrs}
+    assert below in text
+    read = VtpmTrust.model_validate(said)
+    assert (read.numbers, read.missing()) == ((4, 9, 11, 12, 13), "console")
+
+
+@pytest.mark.parametrize("tee", ["simulated-azure-snp", "simulated-azure-tdx"])
+def test_a_simulated_guest_of_azure_gets_its_program_as_its_simulated_tpm_has_it(
+    tee: TeeKind,
+) -> None:
+    text = trust_tables(MEASURED, ("ps",), tee)
+    expected = hashlib.sha256(bytes(32) + MEASURED.program).hexdigest()
+    assert tomllib.loads(text)["trust"]["roles"]["ps"]["vtpm"] == {"pcrs": {"11": [expected]}}
     assert "SIMULATED: proves nothing" in text
 
 

@@ -27,7 +27,8 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 _unfit = partial(
     EnvironmentUnfit,
     "what the host says to this node, node.toml, cannot be used",
-    expected="TOML with name, and where needed listen, addresses, key_servers, pccs_url, kds_url",
+    expected="TOML with name, and where needed listen, addresses, key_servers, pccs_url, kds_url, "
+    "td_quote_url",
     remedy="write the file again; docs/deployment.md shows one",
 )
 
@@ -41,7 +42,9 @@ class NodeInputs(BaseModel):
         addresses: Addresses of other nodes, by name.
         key_servers: Addresses of parties' key servers, by party.
         pccs_url: Address of a PCCS.
-        kds_url: Address of AMD's key distribution service, for peers that are SNP guests.
+        kds_url: Address of AMD's key distribution service, for SNP guests.
+        td_quote_url: Address of the platform's service that makes TD quotes, for Azure guests above
+            TDX. It must be on the machine's own link.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -52,6 +55,7 @@ class NodeInputs(BaseModel):
     key_servers: dict[Name, AddressText] = {}
     pccs_url: Annotated[str, Field(pattern=r"^https://[!-~]{1,500}$")] | None = None
     kds_url: Annotated[str, Field(pattern=r"^https://[!-~]{1,500}$")] | None = None
+    td_quote_url: Annotated[str, Field(pattern=r"^http://[!-~]{1,500}$")] | None = None
 
 
 def read_inputs(path: Path) -> NodeInputs:

@@ -73,6 +73,7 @@ def _options(contract: Contract, inputs: NodeInputs, mounts: Mounts, node: Node)
         addresses={name: str(address) for name, address in inputs.addresses.items()},
         pccs_url=inputs.pccs_url,
         kds_url=inputs.kds_url,
+        td_quote_url=inputs.td_quote_url,
         collateral=_if_there(mounts.inputs / "collateral"),
         key_server=str(own),
         key_servers={

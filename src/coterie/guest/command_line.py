@@ -14,7 +14,10 @@ from coterie.kinds import TeeKind
 _FIXED: Final = "console=ttyS0 loglevel=4 panic=-1 lockdown=confidentiality"
 _OURS = re.compile(r"^.* coterie\.root=([0-9a-f]{64}):([1-9][0-9]{0,9}) coterie\.tee=([a-z-]+)$")
 #: Kinds of TEE that are virtual machines, and those that stand in for them in tests.
-GUEST_KINDS: Final[tuple[TeeKind, ...]] = ("simulated", "simulated-snp", "tdx", "snp")
+GUEST_KINDS: Final[tuple[TeeKind, ...]] = (
+    *("simulated", "simulated-snp", "tdx", "snp", "azure-snp", "azure-tdx"),
+    *("simulated-azure-snp", "simulated-azure-tdx"),
+)
 
 
 @dataclass(frozen=True)

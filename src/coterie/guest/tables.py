@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from coterie.attestation.snp.contracted import padded
+from coterie.attestation.vtpm.contracted import PROGRAM_PCR, extended
 from coterie.contract import Contract
 from coterie.enclave.contents import ImageName
 from coterie.errors import ContractInvalid
-from coterie.kinds import OF_SNP, Role, TeeKind
+from coterie.kinds import OF_SNP, OF_VTPM, SIMULATED, Role, TeeKind
 
 #: The roles whose nodes run an image.
 ROLES: Final[dict[ImageName, tuple[Role, ...]]] = {
@@ -71,7 +72,7 @@ def kind_of(contract: Contract, image: ImageName, wanted: TeeKind | None = None)
 
 
 def trust_tables(measured: Measurements, roles: Iterable[Role], tee: TeeKind) -> str:
-    """Tables to paste into the contract, for one kind of TEE, and PCRs as comments.
+    """Tables to paste into the contract, for one kind of TEE; PCRs are comments where it has none.
 
     Args:
         measured: The measurements.
@@ -83,6 +84,8 @@ def trust_tables(measured: Measurements, roles: Iterable[Role], tee: TeeKind) ->
 
 def _table(measured: Measurements, role: Role, tee: TeeKind) -> str:
     table = f"trust.roles.{role}"
+    if tee in OF_VTPM:
+        return "\n".join(_vtpm_lines(measured, table, tee)) + "\n"
     lines = [f"[{table}.snp]" if tee in OF_SNP else f"[{table}]"]
     if tee == "simulated":
         lines.append(f'mrenclave = ["{measured.program.hex()}"]  # SIMULATED: proves nothing')
@@ -98,3 +101,17 @@ def _table(measured: Measurements, role: Role, tee: TeeKind) -> str:
         lines += [f"# {name}: of the host's firmware and machine" for name in _OF_THE_HOST]
     lines += [f'# SHA-256 PCR {pcr}: "{measured.pcrs[pcr].hex()}"' for pcr in _LISTED_PCRS]
     return "\n".join(lines) + "\n"
+
+
+def _vtpm_lines(measured: Measurements, table: str, tee: TeeKind) -> Iterator[str]:
+    """The table for a guest that a virtual TPM measures; its hardware measures the paravisor."""
+    yield f"[{table}.vtpm]"
+    if tee in SIMULATED:
+        value = extended(measured.program).hex()
+        yield f'pcrs.{PROGRAM_PCR} = ["{value}"]  # SIMULATED: proves nothing'
+        return
+    yield "secure_boot = [false]  # the image is not signed, so it starts without Secure Boot only"
+    yield from (f'pcrs.{pcr} = ["{measured.pcrs[pcr].hex()}"]' for pcr in _LISTED_PCRS)
+    yield "# console: of the machine; [false] where the host has no serial console of it"
+    place = f"[{table}.snp]" if tee in OF_SNP else f"mrtd, rtmr0 to rtmr3, ... of [{table}]"
+    yield f"# {place}: of the paravisor, which the machine's own evidence shows"

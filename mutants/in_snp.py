@@ -51,8 +51,8 @@ MUTATIONS = (
     ),
     _report(
         "platform-bits-of-a-later-version",
-        "_PLATFORM_BITS = {2: 0x1F, 3: 0x3F,",
-        "_PLATFORM_BITS = {2: 0x3F, 3: 0x3F,",
+        "_PLATFORM_BITS = {2: 0x1F, 3: 0x7F,",
+        "_PLATFORM_BITS = {2: 0x3F, 3: 0x7F,",
         "a version that knows no check for aliases says that it was made",
     ),
     _report(

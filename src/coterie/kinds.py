@@ -28,6 +28,7 @@ SnpProperty = Literal[
     "rapl_disabled",
     "ciphertext_hiding",
     "alias_check_complete",
+    "iommu_write_safe",
 ]
 Lines = Literal["fast", "thin"]
 TcbStatus = Literal[

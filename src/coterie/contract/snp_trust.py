@@ -89,7 +89,8 @@ class SnpTrust(Section):
         minimum_firmware: Lowest committed version of the SNP firmware, as ``1.55.22``.
         required_platform: Properties that the firmware must report of the platform: SMT disabled,
             memory encrypted beside SNP (TSME), error correction, no power readings (RAPL),
-            ciphertext hiding, and memory checked for aliases.
+            ciphertext hiding, memory checked for aliases, and writes of devices that are safe against
+            AMD-SB-3016.
     """
 
     launch_measurement: Annotated[tuple[Hex48, ...], Field(strict=False)] = ()

@@ -47,7 +47,7 @@ from tests.attestation.snp.forgeries import (
 
 REPORTS = {
     version: HONEST.report(replace(GUEST, version=version, platform_info=0x1F))
-    for version in (2, 3, 5)
+    for version in (2, 3, 4, 5)
 }
 EVIDENCE = HONEST.evidence(GUEST)
 DERS = HONEST.chain
@@ -62,7 +62,7 @@ MALFORMED = [
     (3, lambda data: data[:-1], "1184 bytes"),
     (3, lambda data: data + b"\0", "1184 bytes"),
     (3, lambda _: b"", "1184 bytes"),
-    *((3, word(0, version), "report version 2, 3 or 5") for version in (0, 1, 4, 6, 1 << 31)),
+    *((3, word(0, version), "report version 2, 3, 4 or 5") for version in (0, 1, 6, 1 << 31)),
     *((3, word(0x34, algorithm), "signature algorithm 1") for algorithm in (0, 2)),
     *((3, word(0x30, vmpl), "VMPL 0 to 3") for vmpl in (4, 0xFFFFFFFF)),
     *((3, word(0x48, key << 2), "VCEK or VLEK") for key in (2, 3, 4, 5, 6, 7)),
@@ -78,6 +78,7 @@ MALFORMED = [
     (3, put(0x1EF, b"\1"), "0x1ef"),
     (2, put(0x1F8, b"\1"), "before the signature"),
     (3, put(0x1F8, b"\1"), "before the signature"),
+    (4, put(0x1F8, b"\1"), "before the signature"),
     (5, put(0x208, b"\1"), "before the signature"),
     (5, put(0x29F, b"\1"), "before the signature"),
     (3, put(0x2A0 + 48, b"\1"), "ends of r and s"),
@@ -86,11 +87,13 @@ MALFORMED = [
     (3, put(1183, b"\1"), "after the signature"),
     (2, put(8, struct.pack("<Q", 0x3001F | 1 << 25)), "bits of the policy"),
     (3, put(8, struct.pack("<Q", 0x3001F | 1 << 25)), "bits of the policy"),
+    (4, put(8, struct.pack("<Q", 0x3001F | 1 << 25)), "bits of the policy"),
     (5, put(8, struct.pack("<Q", 0x3001F | 1 << 26)), "bits of the policy"),
     (5, put(8, struct.pack("<Q", 0x3001F | 1 << 63)), "bits of the policy"),
     (2, put(0x40, struct.pack("<Q", 1 << 5)), "platform information"),
     (3, put(0x40, struct.pack("<Q", 1 << 7)), "platform information"),
-    (5, put(0x40, struct.pack("<Q", 1 << 6)), "platform information"),
+    (2, put(0x40, struct.pack("<Q", 1 << 6)), "platform information"),
+    (4, put(0x40, struct.pack("<Q", 1 << 7)), "platform information"),
     (5, put(0x40, struct.pack("<Q", 1 << 8)), "platform information"),
 ]
 
@@ -113,6 +116,9 @@ def test_what_a_version_has_is_read() -> None:
     assert (newer.mitigations, parse_report(vectors).mitigations) == (None, (3, 7))
     assert parse_report(put(8, struct.pack("<Q", 0x3001F | 1 << 25))(REPORTS[5])).policy >> 25 == 1
     assert parse_report(put(0x40, b"\x80")(REPORTS[5])).platform_info == 0x80
+    for version in (3, 4, 5):
+        assert parse_report(put(0x40, b"\x40")(REPORTS[version])).platform_info == 0x40
+    assert parse_report(REPORTS[4]).cpuid == newer.cpuid
     assert newer.policy_abi == (0, 31)
     assert str(newer.current_firmware) == "1.55.40"
 

@@ -37,6 +37,7 @@ PLATFORM_BITS = {
     "rapl_disabled": (1 << 3, True),
     "ciphertext_hiding": (1 << 4, True),
     "alias_check_complete": (1 << 5, True),
+    "iommu_write_safe": (1 << 6, True),
 }
 
 

@@ -1,7 +1,7 @@
-"""Strict parser of SEV-SNP attestation reports, versions 2, 3 and 5: pure, of one length.
+"""Strict parser of SEV-SNP attestation reports, versions 2 to 5: pure, of one length.
 
 Reserved bytes and bits must be zero as each version has them, since a later firmware may give them a
-meaning that this verifier does not know. Version 4 and all others are refused.
+meaning that this verifier does not know. Version 4 has the layout of version 3. All others are refused.
 
 Source: AMD SEV Secure Nested Paging Firmware ABI Specification (56860), ATTESTATION_REPORT. All
 integers are little-endian.
@@ -25,15 +25,16 @@ _HIGHEST_VMPL = 3
 _KEYS: dict[int, SigningKey] = {0: "vcek", 1: "vlek"}
 _POLICY_RESERVED_ONE = 1 << 17
 # Known bits by version: 25 (no page swaps) came with version 5.
-_POLICY_BITS = {2: (1 << 25) - 1, 3: (1 << 25) - 1, 5: (1 << 26) - 1}
-# 5 (no aliasing memory) came with version 3, 7 (SEV-TIO) with version 5.
-_PLATFORM_BITS = {2: 0x1F, 3: 0x3F, 5: 0xBF}
+_POLICY_BITS = {2: (1 << 25) - 1, 3: (1 << 25) - 1, 4: (1 << 25) - 1, 5: (1 << 26) - 1}
+# 5 (no aliasing memory) came with version 3, and so did 6 (the IOMMU's writes, AMD-SB-3016), which
+# newer firmware sets whatever the version; 7 (SEV-TIO) came with version 5.
+_PLATFORM_BITS = {2: 0x1F, 3: 0x7F, 4: 0x7F, 5: 0xFF}
 
 _refused = partial(
     EvidenceRefused,
     "quote_format",
     "the SNP report is malformed",
-    remedy="get it from the firmware by configfs-tsm or /dev/sev-guest, version 2, 3 or 5",
+    remedy="get it from the firmware by configfs-tsm or /dev/sev-guest, versions 2 to 5",
 )
 
 
@@ -59,7 +60,7 @@ class SnpReport:
     """The firmware's report on a guest. TCB versions are raw: their layout depends on the product.
 
     Attributes:
-        version: 2, 3 or 5.
+        version: 2 to 5.
         guest_svn: Security version that the guest's owner gave.
         policy: The guest's policy, 64 bits.
         family_id: Family that the guest's owner gave, 16 bytes.
@@ -181,7 +182,7 @@ def parse_report(data: bytes) -> SnpReport:
         after_signature,
     ) = _LAYOUT.unpack(data)
     if version not in _POLICY_BITS:
-        raise _refused(expected="report version 2, 3 or 5", seen=f"version {version}")
+        raise _refused(expected="report version 2, 3, 4 or 5", seen=f"version {version}")
     if algorithm != ECDSA_P384_SHA384:
         raise _refused(
             expected="signature algorithm 1 (ECDSA P-384, SHA-384)", seen=f"algorithm {algorithm}"

@@ -111,9 +111,21 @@ MUTATIONS = (
     ),
     _paravisor(
         "module-level-ignored",
-        'return _by_isv_svn(described, report.tee_tcb_svn[0], "tdx_module") if own else None',
-        "return None",
+        'return platform.with_part(_by_isv_svn(identity, td[0], "tdx_module"))',
+        "return platform",
         "an old TDX module is up to date",
+    ),
+    _paravisor(
+        "module-at-launch-ignored",
+        "if launched not in _OUT_OF_DATE or current in _OUT_OF_DATE:",
+        "if launched not in _OUT_OF_DATE:",
+        "a guest that runs under a module that is out of date need only be launched again",
+    ),
+    _paravisor(
+        "module-now-ignored",
+        "if report.tee_tcb_svn_2 is not None:",
+        "if report.tee_tcb_svn_2 == 0:",
+        "a guest goes on under a revoked module",
     ),
     _paravisor(
         "late-enclave-ignored",

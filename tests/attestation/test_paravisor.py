@@ -239,6 +239,53 @@ def test_a_module_with_an_identity_of_its_own(
     assert theirs(case) == state
 
 
+def updated(launched: int, current: int, version: int = 1, *, status: str = "UpToDate") -> Asked:
+    """A guest that was launched by one module, under which another one runs now (TDX 1.5)."""
+    older, newer = (bytes(one) + b"\3" * 14 for one in ((launched, 1), (current, version)))
+    body = replace(TD, tee_tcb_svn=older, current_svn=newer).encode(648)
+    pki = replace(TDX, levels=(level(status),))
+    return tdx_quote(pki, body, version=5), identities()(pki.issue(ISSUED)), pki
+
+
+@pytest.mark.parametrize(
+    ("launched", "current", "status", "found"),
+    [
+        (4, 5, "UpToDate", "TDRelaunchAdvised"),
+        (4, 5, "SWHardeningNeeded", "TDRelaunchAdvised"),
+        (4, 5, "ConfigurationNeeded", "TDRelaunchAdvisedConfigurationNeeded"),
+        (4, 5, "ConfigurationAndSWHardeningNeeded", "TDRelaunchAdvisedConfigurationNeeded"),
+        (4, 5, "OutOfDate", "OutOfDate"),
+        (4, 4, "UpToDate", "OutOfDate"),
+        (4, 4, "ConfigurationNeeded", "OutOfDateConfigurationNeeded"),
+        (5, 4, "UpToDate", "UpToDate"),
+        (5, 5, "ConfigurationNeeded", "ConfigurationNeeded"),
+    ],
+)
+def test_a_guest_is_older_than_the_module_that_runs_now(
+    launched: int, current: int, status: str, found: str
+) -> None:
+    """What was out of date at launch and is not any more helps once the guest is launched again."""
+    case = updated(launched, current, status=status)
+    state = ours(case)
+    assert isinstance(state, TcbState)
+    assert state.status == found
+    assert theirs(case) == state
+
+
+@pytest.mark.parametrize(
+    ("case", "check"),
+    [
+        (updated(5, 2), "tcb_level"),
+        (updated(5, 1), "tdx_module"),
+        (updated(5, 5, 2), "tdx_module"),
+    ],
+)
+def test_a_module_that_runs_now_and_is_revoked_or_unknown_is_refused(
+    case: Asked, check: str
+) -> None:
+    assert (ours(case), theirs(case)) == (check, check)
+
+
 def test_only_the_one_objection_is_passed_over() -> None:
     pki = replace(TDX, levels=(level("OutOfDate", 2, "INTEL-SA-00001"),))
     quote, collateral, _ = asked(pki=pki, attributes=0)

@@ -26,6 +26,7 @@ _SENTENCES = (
     ("QE report hash mismatch", "quoting_enclave_binding"),
     ("ISV enclave report signature is invalid", "quote_signature"),
     ("TDX module", "tdx_module"),
+    ("the current TDX TCB", "tdx_module"),
     ("No matching TCB level found", "tcb_level"),
     ("TCB status is invalid", "tcb_level"),
     ("QE ", "quoting_enclave_identity"),

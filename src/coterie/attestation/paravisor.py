@@ -42,6 +42,7 @@ _LATE = {
     "OutOfDate": "OutOfDate",
     "OutOfDateConfigurationNeeded": "OutOfDateConfigurationNeeded",
 }
+_OUT_OF_DATE = ("OutOfDate", "OutOfDateConfigurationNeeded")
 _OF_PARTS = ("UpToDate", "OutOfDate")
 _COMPONENTS = 16
 _QE_DEBUG = 1 << 1
@@ -94,17 +95,27 @@ def state_of(quote: Quote, collateral: Collateral) -> TcbState:
         raise _refused("dcap", "a trust domain", "an enclave")
     with _reading():
         info, identity = (json.loads(one) for one in (collateral.tcb_info, collateral.qe_identity))
-        platform = _platform(_object(info), report, quote.pck_chain_pem)
         enclave = _enclave(_object(identity), quote.qe_report)
-        module = _module(_object(info), report)
-    if module is not None:
-        platform = platform.with_part(module)
+        _verify_module(_object(info), report)
+        platform = _platform(_object(info), report.tee_tcb_svn, quote.pck_chain_pem)
+        whole = platform.with_part(enclave)
+        status = whole.status
+        if report.tee_tcb_svn_2 is not None:  # the TDX module was updated under a running guest
+            now = _platform(_object(info), report.tee_tcb_svn_2, quote.pck_chain_pem)
+            status = _relaunched(status, now.with_part(enclave).status)
     levels = (
         TcbLevel("platform", platform.status, platform.date),
         TcbLevel("quoting enclave", enclave.status, enclave.date),
     )
-    whole = platform.with_part(enclave)
-    return TcbState(whole.status, tuple(sorted(set(whole.advisories))), levels)
+    return TcbState(status, tuple(sorted(set(whole.advisories))), levels)
+
+
+def _relaunched(launched: str, current: str) -> str:
+    """The state of a platform by what it was when the guest was launched, and by what it is now."""
+    if launched not in _OUT_OF_DATE or current in _OUT_OF_DATE:
+        return launched
+    needed = any("Configuration" in one for one in (launched, current))
+    return "TDRelaunchAdvisedConfigurationNeeded" if needed else "TDRelaunchAdvised"
 
 
 @dataclass(frozen=True)
@@ -122,9 +133,16 @@ class _Level:
         return _Level(status, advisories, min(self.date, part.date))
 
 
-def _platform(info: _Json, report: TdReport, pck_chain: str) -> _Level:
+def _platform(info: _Json, td: bytes, pck_chain: str) -> _Level:
+    """The level of a platform with some version of the TDX module.
+
+    Args:
+        info: The TCB info.
+        td: The module's versions.
+        pck_chain: Canonical PEM.
+    """
     certified = dcap_qvl.parse_pck_extension_from_pem(pck_chain.encode())
-    cpu, pce, td = bytes(certified.cpu_svn), certified.pce_svn, report.tee_tcb_svn
+    cpu, pce = bytes(certified.cpu_svn), certified.pce_svn
     # A module's identity stands for the first two components, where modules have identities.
     judged = 2 if td[1] else 0
 
@@ -139,7 +157,11 @@ def _platform(info: _Json, report: TdReport, pck_chain: str) -> _Level:
 
     levels = sorted(_objects(info["tcbLevels"]), key=order, reverse=True)
     seen = f"CPU {cpu.hex()}, PCE {pce}, TDX {td.hex()}"
-    return _first(levels, reached, tuple(_LATE), "tcb_level", seen)
+    platform = _first(levels, reached, tuple(_LATE), "tcb_level", seen)
+    identity = _identity(info, td[1])
+    if identity is None:
+        return platform
+    return platform.with_part(_by_isv_svn(identity, td[0], "tdx_module"))
 
 
 def _enclave(identity: _Json, report: EnclaveReport) -> _Level:
@@ -156,17 +178,21 @@ def _enclave(identity: _Json, report: EnclaveReport) -> _Level:
     return _by_isv_svn(identity, report.isv_svn, check)
 
 
-def _module(info: _Json, report: TdReport) -> _Level | None:
-    """The state of the TDX module; None for modules of the version that has no identity."""
-    version, wanted = report.tee_tcb_svn[1], f"TDX_{report.tee_tcb_svn[1]:02X}"
-    described = _object(info["tdxModule"])
+def _identity(info: _Json, version: int) -> _Json | None:
+    """What describes the TDX modules of a version; None for the version that has no identity."""
     identities = _objects(info.get("tdxModuleIdentities", []))
-    own = version > 0 and bool(identities)
-    if own:
-        found = [one for one in identities if str(one["id"]).upper() == wanted]
-        if not found:
-            raise _refused("tdx_module", f"a described module {wanted}", "no identity of it")
-        described = found[0]
+    if not version or not identities:
+        return None
+    wanted = f"TDX_{version:02X}"
+    found = next((one for one in identities if str(one["id"]).upper() == wanted), None)
+    if found is None:
+        raise _refused("tdx_module", f"a described module {wanted}", "no identity of it")
+    return found
+
+
+def _verify_module(info: _Json, report: TdReport) -> None:
+    """Verifies that Intel has signed the TDX module."""
+    described = _identity(info, report.tee_tcb_svn[1]) or _object(info["tdxModule"])
     attributes = report.seam_attributes.to_bytes(8, "little")
     mask = _hex(described["attributesMask"], 8)
     outside = any(seen & ~covered for seen, covered in zip(attributes, mask, strict=True))
@@ -176,7 +202,6 @@ def _module(info: _Json, report: TdReport) -> _Level | None:
         or not _agree(described, "attributes", attributes)
     ):
         raise _refused("tdx_module", "Intel's TDX module", report.mrsignerseam.hex())
-    return _by_isv_svn(described, report.tee_tcb_svn[0], "tdx_module") if own else None
 
 
 def _by_isv_svn(described: _Json, svn: int, check: str) -> _Level:

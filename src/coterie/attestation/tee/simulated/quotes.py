@@ -71,6 +71,7 @@ class TdFields:
         td_attributes: Attributes; by default only SEPT_VE_DISABLE.
         xfam: Extended features.
         tee_tcb_svn: Versions of the TDX module, 16 bytes.
+        current_svn: Versions of the TDX module that runs now (TDX 1.5), if others.
         mrsignerseam: Signer of the TDX module, 48 bytes.
         mrservicetd: Hash of service TDs (TDX 1.5).
         init_service_td_hash: Hash of the service TDs bound at the start (1.5 extended).
@@ -83,6 +84,7 @@ class TdFields:
     td_attributes: int = 1 << 28
     xfam: int = 0xE7
     tee_tcb_svn: bytes = b"\3\0" + b"\3" * 14
+    current_svn: bytes | None = None
     mrsignerseam: bytes = bytes(48)
     mrservicetd: bytes = bytes(48)
     init_service_td_hash: bytes = bytes(48)
@@ -100,7 +102,7 @@ class TdFields:
             *self.rtmrs,
             self.report_data,
         )
-        later = self.tee_tcb_svn + self.mrservicetd
+        later = (self.current_svn or self.tee_tcb_svn) + self.mrservicetd
         extended = struct.pack(
             "<81x48s52x48s8x", self.init_service_td_hash, self.cur_service_td_hash
         )

@@ -16,6 +16,8 @@ WHOLE = """
 name = "acme-worker"
 listen = "0.0.0.0:7440"
 pccs_url = "https://pccs.example:8081"
+kds_url = "https://kds.example"
+td_quote_url = "http://169.254.1.1/quote"
 
 [addresses]
 ps0 = "ps0.example:7440"
@@ -34,6 +36,8 @@ def test_name_and_addresses_are_all_there_is(tmp_path: Path) -> None:
         addresses={"ps0": Address("ps0.example", 7440)},
         key_servers={"acme": Address("2001:db8::1", 7500)},
         pccs_url="https://pccs.example:8081",
+        kds_url="https://kds.example",
+        td_quote_url="http://169.254.1.1/quote",
     )
 
 
@@ -51,6 +55,11 @@ def test_name_and_addresses_are_all_there_is(tmp_path: Path) -> None:
             "addresses.b: Value error, 'b:1 --x' is not an address",
         ),
         ('name = "a"\npccs_url = "http://pccs"', "pccs_url: String should match pattern"),
+        ('name = "a"\nkds_url = "http://kds"', "kds_url: String should match pattern"),
+        (
+            'name = "a"\ntd_quote_url = "file:///dev/sda"',
+            "td_quote_url: String should match pattern",
+        ),
         ("name = 1", "name: Input should be a valid string"),
         ("name = ", "Invalid value"),
         ('name = "a"\n#' + "x" * MAX_INPUT_BYTES, f"more than {MAX_INPUT_BYTES} bytes"),

@@ -5,16 +5,20 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
+import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
+import tomlkit
 
 from coterie.guest.platform import missing_tools
+from tests.system.conftest import Federation
 from tests.system.enclaves import EnclaveNode
 
 PACKAGES = Path(__file__).parents[2] / "build" / "guest-packages"
@@ -62,19 +66,54 @@ def own_address() -> str:
     return f"127.77.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
 
 
+def file_system(disk: Path, label: str, content: Path) -> Path:
+    """Writes a folder as a disk with a file system, as a host does for a guest."""
+    with disk.open("xb") as file:
+        file.truncate(32 << 20)
+    command = ("mkfs.ext4", "-q", "-L", label, "-d", str(content), str(disk))
+    subprocess.run(
+        command, check=True, env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}
+    )
+    return disk
+
+
+def inputs_of(
+    contract: Federation,
+    node_toml: Mapping[str, object],
+    more: Mapping[str, bytes] = MappingProxyType({}),
+) -> Path:
+    """The disk with the inputs of a node of a contract."""
+    node = str(node_toml["name"])
+    network = {"address": f"{GUEST}/24", "gateway": HOST, "nameservers": [NAMES]}
+    signed = {path.name: path.read_bytes() for path in contract.folder.glob("contract.toml*")}
+    files = {
+        "node.toml": tomlkit.dumps(node_toml).encode(),
+        "network.toml": tomlkit.dumps(network).encode(),
+        **signed,
+        **more,
+    }
+    return inputs_disk(contract.folder / f"inputs-{node}.tar", files)
+
+
+def from_guest(address: str) -> str:
+    """An address of this machine as a guest dials it."""
+    return f"{HOST}:{address.rpartition(':')[2]}"
+
+
 @contextmanager
 def started(
-    disk: Path, folder: Path, *more: str, forward: tuple[int, ...] = ()
+    disk: Path, folder: Path, *more: str, forward: tuple[int, ...] = (), megabytes: int = 2048
 ) -> Iterator[EnclaveNode]:
     """A guest, whose console is its output.
 
     Args:
         disk: The image.
-        folder: For what firmware and TPM keep; new.
+        folder: For what firmware and TPM keep; new, or with a TPM's state.
         more: More arguments of QEMU.
         forward: Ports of the guest that can be dialled at the same ports of ``own_address``.
+        megabytes: Its memory.
     """
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     variables = folder / "variables.fd"
     shutil.copy(FIRMWARE / "OVMF_VARS_4M.fd", variables)
     control = folder / "tpm.socket"
@@ -107,7 +146,7 @@ def started(
             "-display",
             "none",
         ),
-        *("-machine", "q35,accel=tcg", "-cpu", CPU, "-m", "2048", "-serial", "stdio"),
+        *("-machine", "q35,accel=tcg", "-cpu", CPU, "-m", str(megabytes), "-serial", "stdio"),
         *("-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}"),
         *("-drive", f"if=pflash,format=raw,file={variables}"),
         *("-drive", f"if=none,id=image,format=raw,readonly=on,file={disk}"),
@@ -123,6 +162,12 @@ def started(
     finally:
         node.process.kill()
         node.process.communicate()
+
+
+def reported_pcrs(node: EnclaveNode) -> dict[int, str]:
+    """The PCRs that the guest's TPM reports."""
+    said = "".join(node.said)
+    return {int(pcr): value for pcr, value in re.findall(r"guest: pcr (\d+) ([0-9a-f]{64})", said)}
 
 
 def as_disk(path: Path, *, writable: bool = False) -> tuple[str, str, str, str]:

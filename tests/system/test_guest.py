@@ -7,29 +7,25 @@ measures what was predicted.
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tomlkit
 
 from coterie.attestation.measurement import own_package_measurement
 from coterie.guest.building import DISK, MEASUREMENTS, BuiltGuest, build_guest
 from coterie.guest.platform import find_platform
 from tests.system.conftest import Federation, StartNode, coterie
-from tests.system.enclaves import EnclaveNode
 from tests.system.guests import (
-    GUEST,
-    HOST,
-    NAMES,
     PACKAGES,
     PORT,
     as_disk,
-    inputs_disk,
+    from_guest,
+    inputs_of,
     own_address,
+    reported_pcrs,
     skip_without_build_tools,
     skip_without_emulation,
     started,
@@ -38,7 +34,6 @@ from tests.system.sealed import PARTIES, KeyServers, demanding
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(900)]
 
-NETWORK = tomlkit.dumps({"address": f"{GUEST}/24", "gateway": HOST, "nameservers": [NAMES]})
 # A server's attestation port, and the one after it for calls.
 PORTS = (PORT, PORT + 1)
 # Besides these: where remote logins and the like would be.
@@ -66,11 +61,6 @@ def of_guest(federation: Federation, built: BuiltGuest) -> Federation:
     own = own_package_measurement(tensorflow=False)
     federation.text = f'{head}mrenclave = ["{built.measured.program.hex()}"]{ps}mrenclave = ["{own.hex()}"]{worker}'
     return demanding(federation, "seal_checkpoints = true")
-
-
-def reported_pcrs(node: EnclaveNode) -> dict[int, str]:
-    said = "".join(node.said)
-    return {int(pcr): value for pcr, value in re.findall(r"guest: pcr (\d+) ([0-9a-f]{64})", said)}
 
 
 def answers(port: int) -> bool:
@@ -112,20 +102,9 @@ def test_a_federated_run_whose_server_is_a_guest_gives_the_same_model(
 ) -> None:
     skip_without_emulation()
     contract = of_guest(federation, built)
-    ports = {party: key_server(contract, party).address.rpartition(":")[2] for party in PARTIES}
-    node_toml = {
-        "name": "ps0",
-        "listen": f"0.0.0.0:{PORT}",
-        "key_servers": {party: f"{HOST}:{port}" for party, port in ports.items()},
-    }
-    inputs = inputs_disk(
-        contract.folder / "inputs.tar",
-        {
-            "node.toml": tomlkit.dumps(node_toml).encode(),
-            "network.toml": NETWORK.encode(),
-            **{path.name: path.read_bytes() for path in contract.folder.glob("contract.toml*")},
-        },
-    )
+    servers = {party: from_guest(key_server(contract, party).address) for party in PARTIES}
+    node_toml = {"name": "ps0", "listen": f"0.0.0.0:{PORT}", "key_servers": servers}
+    inputs = inputs_of(contract, node_toml)
     disk = built.folder / DISK
     machine = contract.folder / "machine"
     with started(disk, machine, *as_disk(inputs), forward=(*PORTS, *OTHER_PORTS)) as server:

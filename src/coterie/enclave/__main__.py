@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from coterie.kinds import TeeKind
+
 DIRECT: Final = "direct"
 
 
@@ -20,6 +22,19 @@ def main(arguments: list[str], *, root: Path = Path("/")) -> int:
 
     Returns:
         The process's exit code, as in ``coterie.errors``.
+    """
+    return run(("sgx", "simulated") if arguments == [DIRECT] else ("sgx",), root)
+
+
+def run(kinds: tuple[TeeKind, ...], root: Path) -> int:
+    """Starts the node that the host's inputs name, in this process.
+
+    Args:
+        kinds: The kinds of TEE whose contracts the image runs.
+        root: Root of the file tree.
+
+    Returns:
+        The process's exit code.
     """
     # Keras and TensorFlow write below the home folder and read the environment. The manifest fixes
     # both; these two settings only keep banners out of the log.
@@ -35,10 +50,10 @@ def main(arguments: list[str], *, root: Path = Path("/")) -> int:
     try:
         keep_memory_private()
     except EnvironmentUnfit as error:
-        # A library OS may lack these calls; the enclave gives the same protection anyway.
+        # A library OS may lack these calls; the TEE gives the same protection anyway.
         sys.stderr.write(f"warning: {error}\n")
     try:
-        start_from_inputs(root, ("sgx", "simulated") if arguments == [DIRECT] else ("sgx",))
+        start_from_inputs(root, kinds)
     except CoterieError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

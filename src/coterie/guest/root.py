@@ -30,6 +30,7 @@ _RUNTIME: Final = (
     "early.py",
     "kernel.py",
     "network.py",
+    "node.py",
     "starting.py",
 )
 _EMPTY_FOLDERS: Final = ("coterie", "dev", "proc", "run", "sys", "tmp")

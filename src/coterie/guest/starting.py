@@ -114,14 +114,8 @@ def _set_up_network(path: Path) -> None:
 
 
 def _run_node(tee: TeeKind) -> int:
-    from coterie.enclave.starting import start_from_inputs
-
-    try:
-        start_from_inputs(Path("/"), (tee,))
-    except CoterieError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    return 0
+    command = [sys.executable, "-I", "-B", "-X", "faulthandler", "-m", "coterie.guest.node", tee]
+    os.execve(sys.executable, command, os.environ)  # noqa: S606 - there is no shell
 
 
 def wait_for_child(program: Callable[[], int]) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 from coterie.attestation.tee.simulated.pki import SimulatedPki
 from coterie.attestation.tee.simulated.quotes import EnclaveFields, sgx_quote
+from coterie.attestation.tee.simulated.snp_vendor import GuestFields, SimulatedAmd
 from tests.cli.conftest import Run, run
 from tests.conftest import REPOSITORY
 
@@ -16,6 +17,7 @@ __all__ = ["run"]
 
 EVIDENCE = REPOSITORY / "examples" / "evidence"
 SIMULATED, GENUINE = EVIDENCE / "simulated", EVIDENCE / "intel-sgx"
+GUEST = EVIDENCE / "simulated-snp"
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
@@ -31,6 +33,22 @@ def test_the_simulated_sample_is_nobody_s_secret(run: Run) -> None:
     refused = run(*judged, *at)
     assert (refused.code, refused.value["failed_check"]) == (3, "tee_kind")
     accepted = run(*judged, *at, "--tee", "simulated")
+    assert (accepted.code, accepted.value["stamp"]) == (0, "SIMULATED")
+
+
+def test_the_simulated_guest_is_nobody_s_secret(run: Run) -> None:
+    said = b"nobody vouches for this guest".ljust(64, b"\0")
+    fields = GuestFields(measurement=b"\1" * 48, report_data=said)
+    assert (GUEST / "quote.bin").read_bytes() == SimulatedAmd().evidence(fields)
+    collateral = GUEST / "collateral.json"
+    assert collateral.read_text() == SimulatedAmd().collateral(AT).to_json()
+    shown = run("attest", "show", GUEST / "quote.bin", "--json").value
+    assert (shown["tee_claimed"], shown["report_version"]) == ("simulated-snp", 3)
+    judged = ("attest", "verify", GUEST / "quote.bin", "--collateral", collateral)
+    at = ("--at", AT.isoformat(), "--json")
+    refused = run(*judged, *at)
+    assert (refused.code, refused.value["failed_check"]) == (3, "tee_kind")
+    accepted = run(*judged, *at, "--tee", "simulated-snp")
     assert (accepted.code, accepted.value["stamp"]) == (0, "SIMULATED")
 
 

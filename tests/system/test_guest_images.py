@@ -6,6 +6,7 @@ its TPM. Nothing of this is a TEE.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -67,7 +68,6 @@ def key_server() -> Iterator[KeyServers]:
 def test_a_worker_trains_in_a_guest(
     build: Build,
     federation: Federation,
-    hfl_digest: str,
     key_server: KeyServers,
     start_node: StartNode,
 ) -> None:
@@ -93,7 +93,10 @@ def test_a_worker_trains_in_a_guest(
     assert "guest: ends with code 0" in said, said[-3000:]
     result = server.wait_event("Finished")["result"]
     assert isinstance(result, dict)
-    assert result["model_digest"] == hfl_digest
+    # The same model at both; of a run without the guest it is not: the emulated processor lacks
+    # instructions with which this one rounds once instead of twice.
+    kept = [json.loads(line) for line in guest.said if '"event": "ModelKept"' in line]
+    assert [event["digest"] for event in kept] == [result["model_digest"]]
     assert other.finish() == 0
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from mutants.mutation import Of
 
-_TESTS = ("attestation/snp/test_snp_refusals.py", "attestation/snp/test_snp_report.py")
+_TESTS = (
+    "attestation/snp/test_snp_refusals.py",
+    "attestation/snp/test_snp_evidence.py",
+    "attestation/snp/test_snp_report.py",
+)
 _report = Of("attestation/snp/report.py", "attestation/snp/test_snp_report.py")
 _quote = Of("attestation/snp/quote.py", "attestation/snp/test_snp_report.py")
 _recognition = Of("attestation/recognition.py", "attestation/test_recognition.py")
 _certificates = Of("attestation/snp/certificates.py", *_TESTS)
-_endorsement = Of("attestation/snp/endorsement.py", "attestation/snp/test_snp_refusals.py")
+_endorsement = Of("attestation/snp/endorsement.py", *_TESTS)
 _products = Of("attestation/snp/products.py", *_TESTS)
 
 MUTATIONS = (

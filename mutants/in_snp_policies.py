@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from mutants.mutation import Of
 
-_TESTS = ("attestation/snp/test_snp_refusals.py", "attestation/snp/test_snp_report.py")
-_platform = Of("attestation/snp/platform.py", "attestation/snp/test_snp_refusals.py")
-_authenticity = Of("attestation/snp/authenticity.py", "attestation/snp/test_snp_refusals.py")
+_TESTS = (
+    "attestation/snp/test_snp_refusals.py",
+    "attestation/snp/test_snp_evidence.py",
+    "attestation/snp/test_snp_report.py",
+)
+_platform = Of("attestation/snp/platform.py", *_TESTS)
+_authenticity = Of("attestation/snp/authenticity.py", *_TESTS)
 _policies = Of("attestation/snp/policies.py", *_TESTS)
 _report = Of("attestation/snp/report.py", *_TESTS)
 _contracted = Of("attestation/snp/contracted.py", "attestation/snp/test_snp_contracted.py")

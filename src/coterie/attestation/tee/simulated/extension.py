@@ -5,9 +5,11 @@ Source: Intel SGX PCK Certificate and Certificate Revocation List Profile Specif
 
 from __future__ import annotations
 
+from coterie.attestation.tee.simulated.der import integer, tlv
+
 SGX_EXTENSION_OID = "1.2.840.113741.1.13.1"
 
-_BOOLEAN, _INTEGER, _OCTETS, _OID, _ENUMERATED, _SEQUENCE = 0x01, 0x02, 0x04, 0x06, 0x0A, 0x30
+_BOOLEAN, _OCTETS, _OID, _ENUMERATED, _SEQUENCE = 0x01, 0x04, 0x06, 0x0A, 0x30
 
 
 def sgx_extension(
@@ -30,37 +32,24 @@ def sgx_extension(
         configuration: Whether the platform is dynamic, its keys are cached and SMT is on; None as in
             certificates of the processor CA, which do not say.
     """
-    components = [_entry((2, i + 1), _integer(svn)) for i, svn in enumerate(cpu_svn)]
-    tcb = [*components, _entry((2, 17), _integer(pce_svn)), _entry((2, 18), _tlv(_OCTETS, cpu_svn))]
+    components = [_entry((2, i + 1), integer(svn)) for i, svn in enumerate(cpu_svn)]
+    tcb = [*components, _entry((2, 17), integer(pce_svn)), _entry((2, 18), tlv(_OCTETS, cpu_svn))]
     flags = [
-        _entry((7, i + 1), _tlv(_BOOLEAN, b"\xff" if flag else b"\0"))
+        _entry((7, i + 1), tlv(_BOOLEAN, b"\xff" if flag else b"\0"))
         for i, flag in enumerate(configuration or ())
     ]
-    return _tlv(
+    return tlv(
         _SEQUENCE,
-        _entry((1,), _tlv(_OCTETS, ppid)),
-        _entry((2,), _tlv(_SEQUENCE, *tcb)),
-        _entry((3,), _tlv(_OCTETS, pce_id)),
-        _entry((4,), _tlv(_OCTETS, fmspc)),
-        _entry((5,), _tlv(_ENUMERATED, b"\0")),
-        *([_entry((7,), _tlv(_SEQUENCE, *flags))] if flags else []),
+        _entry((1,), tlv(_OCTETS, ppid)),
+        _entry((2,), tlv(_SEQUENCE, *tcb)),
+        _entry((3,), tlv(_OCTETS, pce_id)),
+        _entry((4,), tlv(_OCTETS, fmspc)),
+        _entry((5,), tlv(_ENUMERATED, b"\0")),
+        *([_entry((7,), tlv(_SEQUENCE, *flags))] if flags else []),
     )
 
 
 def _entry(arc: tuple[int, ...], value: bytes) -> bytes:
     # 1.2.840.113741.1.13.1 in DER; the arcs below it are all smaller than 128.
     oid = bytes.fromhex("2a864886f84d010d01") + bytes(arc)
-    return _tlv(_SEQUENCE, _tlv(_OID, oid), value)
-
-
-def _integer(value: int) -> bytes:
-    return _tlv(_INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big"))
-
-
-def _tlv(tag: int, *parts: bytes) -> bytes:
-    content = b"".join(parts)
-    size = len(content)
-    if size < 0x80:
-        return bytes((tag, size)) + content
-    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(octets))) + octets + content
+    return tlv(_SEQUENCE, tlv(_OID, oid), value)

@@ -29,6 +29,7 @@ from coterie.attestation.snp.platform import NO_AGENT
 from coterie.attestation.snp.products import PRODUCTS, SnpLine, Tcb
 from coterie.attestation.snp.quote import encode_snp_quote
 from coterie.attestation.snp.roots import SIMULATED_ORGANIZATION, SIMULATED_PREFIX, AmdRoots
+from coterie.attestation.tee.simulated.der import ia5_string, integer, tlv
 from coterie.attestation.tee.simulated.keys import PUBLIC_SEED
 from coterie.attestation.tee.simulated.rsa import rsa_key, sign_pss
 from coterie.kinds import SigningKey
@@ -301,15 +302,15 @@ class SimulatedAmd:
         vlek = self.key == "vlek"
         name = self.certified_product or (self.product if vlek else f"{self.product}-B1")
         values = {
-            f"{vek.AMD_OID}.1": _integer(0),
-            vek.PRODUCT_NAME: _ia5(name),
+            f"{vek.AMD_OID}.1": integer(0),
+            vek.PRODUCT_NAME: ia5_string(name),
             **{
-                vek.PART_OIDS[part]: _integer(getattr(self.tcb, part) or 0)
+                vek.PART_OIDS[part]: integer(getattr(self.tcb, part) or 0)
                 for part in product.layout
                 if part
             },
-            **dict.fromkeys(vek.RESERVED_OIDS, _integer(0)),
-            **({vek.CSP_ID: _ia5(self.csp_id)} if vlek else {vek.HARDWARE_ID: self._chip()}),
+            **dict.fromkeys(vek.RESERVED_OIDS, integer(0)),
+            **({vek.CSP_ID: ia5_string(self.csp_id)} if vlek else {vek.HARDWARE_ID: self._chip()}),
         }
         values |= dict(self.more)
         return [
@@ -328,7 +329,7 @@ def _issued(vendor: SimulatedAmd, issued: datetime) -> SnpCollateral:
 
 
 def _signed(body: bytes, label: str, algorithm: bytes = PSS_SHA384) -> bytes:
-    return _tlv(0x30, body + algorithm + _tlv(0x03, b"\0" + sign_pss(rsa_key(label), body)))
+    return tlv(0x30, body + algorithm + tlv(0x03, b"\0" + sign_pss(rsa_key(label), body)))
 
 
 def _spki(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -343,20 +344,6 @@ def _rsa_spki(label: str) -> bytes:
 
 def _time(moment: datetime) -> asn1.Time:
     return asn1.Time({"utc_time": moment})
-
-
-def _integer(value: int) -> bytes:
-    return _tlv(0x02, value.to_bytes(value.bit_length() // 8 + 1, "big"))
-
-
-def _ia5(text: str) -> bytes:
-    return _tlv(0x16, text.encode())
-
-
-def _tlv(tag: int, content: bytes) -> bytes:
-    size = len(content)
-    octets = size.to_bytes((size.bit_length() + 7) // 8 or 1, "big")
-    return bytes((tag, size) if size < 0x80 else (tag, 0x80 | len(octets), *octets)) + content
 
 
 def vendor_of(quote: AnyQuote) -> SimulatedAmd:

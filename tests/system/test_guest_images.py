@@ -100,7 +100,7 @@ def test_a_worker_trains_in_a_guest(
     # instructions with which this one rounds once instead of twice.
     kept = [json.loads(line) for line in guest.said if '"event": "ModelKept"' in line]
     assert [event["digest"] for event in kept] == [result["model_digest"]]
-    assert other.finish() == 0
+    assert [node.finish() for node in (server, other)] == [0, 0]
 
 
 def test_a_tensorflow_programs_node_starts_in_a_guest(

@@ -131,7 +131,8 @@ paper: $(VENV)/.runtime $(VENV)/.report ## repeat the paper's experiment into OU
 
 proto: $(VENV)/.dev ## generate the wire modules (committed, so that installing needs no compiler)
 	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src \
-	    src/coterie/ps/wire/ps.proto src/coterie/tensorflow/calls/worker.proto
+	    src/coterie/ps/wire/ps.proto src/coterie/tensorflow/calls/worker.proto \
+	    src/coterie/attestation/endorsed/launch_endorsement.proto
 
 # What is installed together is resolved together: a lock file is a constraint on those made after it.
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \

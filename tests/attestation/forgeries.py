@@ -184,16 +184,20 @@ EXTENDED = 885
 
 def check_refusal(row: Forgery) -> None:
     """Judges a row's evidence: it must be refused by the row's check and no other, in words."""
-    outcome = row.assess()
+    check_refused_by(row.assess(), row.check)
+
+
+def check_refused_by(outcome: Appraisal, check: str) -> None:
+    """An outcome must be a refusal by one check and no other, in words."""
     assert outcome.verdict is None
     assert outcome.refusal is not None
-    assert outcome.refusal.failed_check == row.check, str(outcome.refusal)
+    assert outcome.refusal.failed_check == check, str(outcome.refusal)
     assert outcome.refusal.what
     assert outcome.refusal.expected
     assert outcome.refusal.seen
     assert outcome.refusal.remedy
     failed = [one for one in outcome.checks if one.outcome == "failed"]
-    assert [one.name for one in failed] == [row.check]
+    assert [one.name for one in failed] == [check]
 
 
 def title(row: Forgery) -> str:

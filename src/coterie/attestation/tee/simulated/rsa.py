@@ -1,4 +1,4 @@
-"""RSA keys of the simulated AMD vendor and of simulated virtual TPMs, derived from the public seed, and reproducible signatures.
+"""RSA keys of the simulated AMD vendor, publisher of firmware and virtual TPMs, derived from the public seed, and reproducible signatures.
 
 The primes of a key are the first ones after two numbers that derive from the seed and the key's
 label. How far after them stands here, since the search takes seconds.
@@ -30,6 +30,12 @@ _DISTANCES = {
     "stranger": (3918, 592),
 }
 _OF_TPMS = {"vtpm": (462, 212), "another vtpm": (718, 224)}
+_OF_PUBLISHERS = {
+    "publisher root": (362, 434),
+    "publisher signer": (2072, 134),
+    "another publisher root": (800, 234),
+    "another publisher signer": (404, 674),
+}
 
 
 @lru_cache(maxsize=len(_DISTANCES))
@@ -42,6 +48,12 @@ def rsa_key(label: str) -> rsa.RSAPrivateNumbers:
 def tpm_key(label: str) -> rsa.RSAPrivateKey:
     """The attestation key of 2048 bits of a virtual TPM; public knowledge."""
     return _key(label, _OF_TPMS[label], 128).private_key()
+
+
+@lru_cache(maxsize=len(_OF_PUBLISHERS))
+def publisher_key(label: str) -> rsa.RSAPrivateKey:
+    """A key of 2048 bits of the simulated publisher of firmware; public knowledge."""
+    return _key(label, _OF_PUBLISHERS[label], 128).private_key()
 
 
 def _key(label: str, distances: tuple[int, int], octets: int) -> rsa.RSAPrivateNumbers:

@@ -31,6 +31,7 @@ _SERVER: Final = (
     "protobuf",
     "pydantic",
     "pydantic-core",
+    "pyjwt",
     "pyopenssl",
     "typing-extensions",
     "typing-inspection",
